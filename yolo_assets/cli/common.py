@@ -1,0 +1,84 @@
+"""What every command shares: where output goes, JSON for machines, progress bars, locations.
+
+Results go to standard output, everything that accompanies them to standard error, so that pipes stay clean.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from yolo_assets.contracts.settings import Settings
+
+ArchiveOption = Annotated[
+    str | None, typer.Option("--archive", help="Archive root: file:///path or s3://bucket/prefix.", metavar="URL")
+]
+StoreOption = Annotated[
+    str | None, typer.Option("--store", help="Store root: file:///path or s3://bucket/prefix.", metavar="URL")
+]
+SpoolOption = Annotated[Path | None, typer.Option("--spool", help="Spool folder of the cameras.", metavar="DIR")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text.")]
+
+
+def settings(*, archive: str | None = None, store: str | None = None, spool: Path | None = None) -> Settings:
+    """Locations from the environment, overridden by the options that were given. A bare path stands for a folder."""
+    found = Settings.from_env()
+    if archive is not None:
+        found = dataclasses.replace(found, archive_url=as_url(archive))
+    if store is not None:
+        found = dataclasses.replace(found, store_url=as_url(store))
+    if spool is not None:
+        found = dataclasses.replace(found, spool=spool.absolute())
+    return found
+
+
+def as_url(location: str) -> str:
+    """``file:///…`` for a plain path, anything with a scheme as it is."""
+    return location if "://" in location else Path(location).absolute().as_uri()
+
+
+def out() -> Console:
+    """Console for results. Plain text without colour when it is not a terminal."""
+    return Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+
+
+def note(message: str) -> None:
+    """One line to standard error that accompanies a result."""
+    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(message)
+
+
+def emit_json(value: Mapping[str, Any] | list[Any]) -> None:
+    """One JSON document on one line of standard output."""
+    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE, default=str))
+    sys.stdout.buffer.flush()
+
+
+@contextmanager
+def progress(description: str, total: float | None = None) -> Iterator[Any]:
+    """A progress bar on standard error when that is a terminal, nothing otherwise.
+
+    Yields:
+        A function ``advance(steps=1)``.
+    """
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(description, total=total)
+        yield lambda steps=1: bar.advance(task, steps)

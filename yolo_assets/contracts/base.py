@@ -1,0 +1,53 @@
+"""The one base class of every record, and the one way to read and write its JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+import orjson
+from pydantic import AwareDatetime, BaseModel, ConfigDict, PlainSerializer, ValidationError
+
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.times import format_time
+
+Time = Annotated[AwareDatetime, PlainSerializer(format_time, return_type=str, when_used="json")]
+"""An aware moment, written as ISO 8601 UTC with milliseconds and ``Z``."""
+
+
+def one_line(error: ValidationError) -> str:
+    """The first thing wrong, as ``field: what``, and how many more there are."""
+    first, *rest = error.errors(include_url=False, include_input=False)
+    place = ".".join(str(part) for part in first["loc"])
+    more = f" (and {len(rest)} more)" if rest else ""
+    return f"{place}: {first['msg']}{more}" if place else f"{first['msg']}{more}"
+
+
+class Record(BaseModel):
+    """Immutable; refuses unknown keys unless a subclass says otherwise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, ser_json_inf_nan="null")
+
+    def to_json(self) -> bytes:
+        """Canonical JSON: sorted keys, no white space, UTF-8. The same record always gives the same bytes."""
+        return canonical_json(self.model_dump(mode="json", by_alias=True))
+
+    @classmethod
+    def from_json(cls, data: bytes | str, source: str = "input") -> Self:
+        """Parse and validate.
+
+        Args:
+            data: one JSON document.
+            source: what the error should name: a path or a key.
+
+        Raises:
+            BadInputError: not JSON, or not such a record; the message names ``source`` and the first wrong field.
+        """
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            raise BadInputError(f"{source} is not a valid {cls.__name__}: {one_line(error)}") from None
+
+
+def canonical_json(value: Any) -> bytes:
+    """Sorted keys, no white space, UTF-8: the form that is hashed and signed."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)

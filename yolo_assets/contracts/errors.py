@@ -1,0 +1,28 @@
+"""Errors that are meant for a person: one line that says what is wrong and what to do.
+
+The command line prints ``error: <message>`` and exits 1; Dagster shows the message as the cause of the failed step.
+Bugs are not wrapped in these: they keep their traceback.
+"""
+
+
+class UserError(Exception):
+    """Something a person can put right; the message is one line and says how."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+class BadInputError(UserError):
+    """Input that does not follow its contract: a name, a record, a file, a configuration."""
+
+
+class UsageError(UserError):
+    """The command was called wrongly: the command line exits 2 instead of 1."""
+
+
+class SignatureError(UserError):
+    """A signature is missing, does not fit the bytes, or was made by a key that is not trusted."""
+
+
+class IntegrityError(UserError):
+    """Bytes differ from what was promised for them: a hash, a size, a count."""

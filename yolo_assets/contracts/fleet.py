@@ -1,0 +1,54 @@
+"""The heartbeat of a device: what it runs and how it is, written by the agent, read by the centre."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from yolo_assets.contracts.base import Record, Time
+
+
+class CameraCounts(Record):
+    """Frame accounting of one camera since the agent started: captured = processed + dropped + in_flight."""
+
+    captured: int = Field(ge=0)
+    processed: int = Field(ge=0)
+    dropped: dict[str, int] = Field(default_factory=dict)
+    in_flight: int = Field(ge=0)
+    last_result_at: Time | None = None
+
+
+class SwapEvent(Record):
+    """One attempt to change the model."""
+
+    at: Time
+    source: str | None = Field(description="<name>/<version> before; None at the first load")
+    target: str = Field(description="<name>/<version> wanted")
+    result: Literal["committed", "refused", "failed", "rolled_back"]
+    reason: str
+    seconds: float = Field(ge=0, description="from notice to commit or refusal")
+    release: int | None = None
+
+
+class Heartbeat(Record):
+    """``fleet/<device_id>.json``."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    schema_version: Literal[1] = 1
+    device_id: str
+    at: Time
+    started_at: Time
+    agent_version: str
+    engine: str
+    model_version: str | None
+    previous_version: str | None = None
+    release: int | None = None
+    channel: str | None = None
+    pinned: str | None = None
+    cameras: dict[str, CameraCounts] = Field(default_factory=dict)
+    fps: float = Field(default=0, ge=0)
+    spool_bytes: int = Field(default=0, ge=0)
+    spool_used: float | None = Field(default=None, ge=0, le=1, description="share of the spool's disk in use")
+    swaps: tuple[SwapEvent, ...] = ()

@@ -1,0 +1,108 @@
+"""A model as it ships: the bundle's manifest, and the pointer of a release channel.
+
+A bundle is immutable. Training writes it unsigned; promotion adds ``manifest.json.sig`` and moves the pointer.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from yolo_assets.contracts.base import Record, Time
+from yolo_assets.contracts.detection import Box
+
+MANIFEST = "manifest.json"
+ONNX = "model.onnx"
+WEIGHTS = "weights.pt"
+
+OutputLayout = Literal["raw", "end2end"]
+"""``raw``: ``[1, 4 + classes, anchors]``, cxcywh in input pixels, NMS outside. ``end2end``: ``[1, 300, 6]``."""
+
+
+class FileEntry(Record):
+    """Hash and size of one file of a bundle."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size: int = Field(ge=0)
+
+
+class Thresholds(Record):
+    """Operating point: what the edge reports. Evaluation uses its own, lower confidence."""
+
+    confidence: float = Field(default=0.25, ge=0, le=1)
+    iou: float = Field(default=0.7, ge=0, le=1)
+    max_detections: int = Field(default=300, gt=0)
+
+
+class Interval(Record):
+    """A figure with its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+    level: float = Field(default=0.95, gt=0, lt=1)
+
+
+class GoldenDetection(Record):
+    """A box that the exported model found in a golden frame when it was built."""
+
+    bbox: Box
+    class_id: int = Field(ge=0)
+    confidence: float = Field(ge=0, le=1)
+
+
+class GoldenFrame(Record):
+    """A frame in the bundle with what the model must find in it on every device."""
+
+    file: str
+    detections: tuple[GoldenDetection, ...]
+
+
+class ModelManifest(Record):
+    """``manifest.json``: everything an agent must know before it lets a model see a frame."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    schema_version: Literal[1] = 1
+    name: str
+    version: str
+    files: dict[str, FileEntry]
+    class_names: tuple[str, ...] = Field(min_length=1, description="ordered: position is the class id")
+    display_names: dict[str, str] = Field(default_factory=dict, description="class name to what people read")
+    task: Literal["detect"] = "detect"
+    input_shape: tuple[int, int, int, int] = Field(description="N, C, H, W")
+    output_layout: OutputLayout
+    stride: int = Field(gt=0)
+    thresholds: Thresholds = Thresholds()
+    dataset_sha256: str | None = None
+    parent_version: str | None = Field(default=None, description="<name>/<version> this one was trained from")
+    training_fingerprint: str | None = None
+    metrics: dict[str, Interval | float] = Field(default_factory=dict)
+    golden_frames: tuple[GoldenFrame, ...] = ()
+    created_at: Time
+
+    @property
+    def model_version(self) -> str:
+        """``<name>/<version>``, as detection records carry it."""
+        return f"{self.name}/{self.version}"
+
+
+class ChannelPointer(Record):
+    """``channels/<name>/<channel>.json``: which version a channel serves. Moved by compare-and-swap, detached signature."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    channel: str
+    version: str
+    manifest_sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="binds the pointer to one manifest's bytes")
+    release: int = Field(ge=1, description="only grows; a roll-back is a new release of an old version")
+    previous_version: str | None = None
+    moved_at: Time
+    moved_by: str
+    reason: str
+
+    @property
+    def model_version(self) -> str:
+        """``<name>/<version>``."""
+        return f"{self.name}/{self.version}"

@@ -1,0 +1,238 @@
+"""Every name of the system, built and parsed here and nowhere else: spool paths, archive keys, store keys.
+
+A name that breaks its rule is refused at the boundary with ``BadInputError``, never sanitised: a camera renamed by
+a helpful program is a camera whose evidence cannot be found.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.times import Hour
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# Versions also hold dots; ".." and a leading dot stay impossible.
+_VERSION = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_FRAME = re.compile(r"(\d{8}_\d{6}_\d{3})(?:_(\d+))?\.jpe?g")
+_ARCHIVE = re.compile(r"yolo_(?P<camera>[A-Za-z0-9_-]{1,64})_(?P<hour>\d{8}_\d{2})(?:_p(?P<part>[1-9]\d*))?")
+
+RECORDS_FILE = "records.ndjson"
+SEALED = ".sealed"
+UPLOADED = ".uploaded"
+PLAN = ".archiving.json"
+
+ARCHIVES = "archives/"
+INDEXES = "index/"
+RECEIPTS = "receipts/"
+AUDIT = "audit/"
+
+CATALOG_POINTER = "catalog/current.json"
+LABELS_INBOX = "labels/inbox/"
+LABELS_ACCEPTED = "labels/accepted/"
+FLEET = "fleet/"
+
+
+def check_id(value: str, what: str = "camera id") -> str:
+    """Return ``value`` when it is letters, digits, ``_`` and ``-``, at most 64 of them.
+
+    Raises:
+        BadInputError: anything else.
+    """
+    if not _ID.fullmatch(value):
+        raise BadInputError(f"{value!r} is not a {what}; use 1 to 64 letters, digits, '_' or '-', like lineA_cam01")
+    return value
+
+
+def check_version(value: str) -> str:
+    """Return ``value`` when it is a model version: letters, digits, ``_``, ``-`` and single inner dots."""
+    if len(value) > 128 or not _VERSION.fullmatch(value):
+        raise BadInputError(f"{value!r} is not a model version id; a path or URL is never accepted here")
+    return value
+
+
+def check_sha256(value: str) -> str:
+    """Return ``value`` when it is a lower-case hexadecimal SHA-256."""
+    if not _SHA256.fullmatch(value):
+        raise BadInputError(f"{value!r} is not a SHA-256 in lower-case hexadecimal")
+    return value
+
+
+# Spool -----------------------------------------------------------------------------------------------------------
+
+
+def spool_hour(spool: Path, camera_id: str, hour: Hour) -> Path:
+    """``<spool>/<camera_id>/<YYYYMMDD_HH>``."""
+    return spool / check_id(camera_id) / hour.key
+
+
+def frame_name(captured_at: datetime, again: int = 0) -> str:
+    """``20260102_030405_678.jpg``; with ``again`` > 0 ``…_678_<again>.jpg``, for a name that was taken."""
+    moment = captured_at.astimezone(UTC)
+    stem = f"{moment:%Y%m%d_%H%M%S}_{moment.microsecond // 1000:03d}"
+    return f"{stem}_{again}.jpg" if again else f"{stem}.jpg"
+
+
+def parse_frame_name(name: str) -> datetime | None:
+    """Capture time of a frame's file name, or None when it is not named as ours are (a foreign frame may not be)."""
+    match = _FRAME.fullmatch(name)
+    if not match:
+        return None
+    try:
+        return datetime.strptime(match[1] + "000", "%Y%m%d_%H%M%S_%f").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def is_frame(name: str) -> bool:
+    """Whether a spool file is a frame by its ending."""
+    return name.lower().endswith((".jpg", ".jpeg")) and not name.startswith(".")
+
+
+def is_record_file(name: str) -> bool:
+    """Whether a spool file holds detection records: ``<frame>.json`` or ``*.ndjson``."""
+    return name.lower().endswith((".json", ".ndjson")) and not name.startswith(".")
+
+
+def uploaded_name(part: int) -> str:
+    """``.uploaded`` for part 1, ``.uploaded.p2`` and so on after it."""
+    return UPLOADED if part == 1 else f"{UPLOADED}.p{part}"
+
+
+# Archive root ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, order=True)
+class ArchiveName:
+    """One archive of one camera-hour; ``part`` counts from 1, later parts hold frames that came late."""
+
+    camera_id: str
+    hour: Hour
+    part: int = 1
+
+    def __post_init__(self) -> None:
+        check_id(self.camera_id)
+        if self.part < 1:
+            raise BadInputError(f"archive part {self.part} does not exist; parts count from 1")
+
+    @property
+    def stem(self) -> str:
+        """``yolo_<camera>_<YYYYMMDD>_<HH>[_pN]``."""
+        suffix = f"_p{self.part}" if self.part > 1 else ""
+        return f"yolo_{self.camera_id}_{self.hour.key}{suffix}"
+
+    @property
+    def archive_key(self) -> str:
+        """Key of the ``.tar.gz``; may move to cold tiers."""
+        return f"{ARCHIVES}camera={self.camera_id}/date={self.hour.date}/{self.stem}.tar.gz"
+
+    @property
+    def index_key(self) -> str:
+        """Key of the member index; never tiered."""
+        return f"{INDEXES}date={self.hour.date}/{self.stem}.index.parquet"
+
+    @property
+    def receipt_key(self) -> str:
+        """Key of the receipt, the commit point; never tiered."""
+        return f"{RECEIPTS}date={self.hour.date}/hour={self.hour.hh}/{self.stem}.receipt.json"
+
+    @classmethod
+    def parse(cls, text: str) -> ArchiveName:
+        """From a stem, a file name or any of the three keys.
+
+        Raises:
+            BadInputError: not a name of this system.
+        """
+        base = text.rsplit("/", 1)[-1]
+        for ending in (".tar.gz", ".index.parquet", ".receipt.json"):
+            base = base.removesuffix(ending)
+        match = _ARCHIVE.fullmatch(base)
+        if not match:
+            raise BadInputError(f"{text!r} is not an archive; expected a name like yolo_cam01_20260102_03.tar.gz")
+        return cls(match["camera"], Hour.from_key(match["hour"]), int(match["part"] or 1))
+
+
+def receipts_prefix(hour: Hour | None = None, date: str | None = None) -> str:
+    """Prefix under which the receipts of one hour, one date (``YYYY-MM-DD``) or all time are listed."""
+    if hour is not None:
+        return f"{RECEIPTS}date={hour.date}/hour={hour.hh}/"
+    return f"{RECEIPTS}date={date}/" if date is not None else RECEIPTS
+
+
+# Store root ------------------------------------------------------------------------------------------------------
+
+
+def detections_key(hour: Hour, camera_id: str) -> str:
+    """Parquet of one camera-hour, one row a detection."""
+    return f"detections/date={hour.date}/hour={hour.hh}/{check_id(camera_id)}.parquet"
+
+
+def frames_key(hour: Hour, camera_id: str) -> str:
+    """Parquet of one camera-hour, one row a processed frame."""
+    return f"frames/date={hour.date}/hour={hour.hh}/{check_id(camera_id)}.parquet"
+
+
+def quarantine_key(hour: Hour, camera_id: str) -> str:
+    """Parquet of the rows of one camera-hour that failed validation, with reason and source."""
+    return f"quarantine/date={hour.date}/hour={hour.hh}/{check_id(camera_id)}.parquet"
+
+
+def catalog_key(version: str) -> str:
+    """An immutable published catalog."""
+    return f"catalog/{check_version(version)}.duckdb"
+
+
+def annotation_key(batch: str, file: str = "") -> str:
+    """A file of an annotation batch, or the batch's prefix."""
+    return f"annotation/{check_version(batch)}/{file}"
+
+
+def dataset_key(sha256: str, file: str = "") -> str:
+    """A file of a dataset version, or its prefix."""
+    return f"datasets/{check_sha256(sha256)}/{file}"
+
+
+def golden_key(name: str, version: str, file: str = "") -> str:
+    """A file of a golden set (never trained on), or its prefix."""
+    return f"golden/{check_id(name, 'golden set')}/{check_version(version)}/{file}"
+
+
+def training_key(fingerprint: str, file: str = "") -> str:
+    """A file of a training run, or its prefix."""
+    return f"training/{check_sha256(fingerprint)}/{file}"
+
+
+def model_key(name: str, version: str, file: str = "") -> str:
+    """A file of a model bundle, or its prefix."""
+    return f"models/{check_id(name, 'model name')}/{check_version(version)}/{file}"
+
+
+def channel_key(name: str, channel: str) -> str:
+    """The pointer of a release channel."""
+    return f"channels/{check_id(name, 'model name')}/{check_id(channel, 'channel')}.json"
+
+
+def fleet_key(device_id: str) -> str:
+    """The heartbeat of a device."""
+    return f"{FLEET}{check_id(device_id, 'device id')}.json"
+
+
+def signature_key(key: str) -> str:
+    """The detached signatures beside a document."""
+    return f"{key}.sig"
+
+
+def parse_model_version(text: str) -> tuple[str, str]:
+    """``(name, version)`` of a ``<name>/<version>``.
+
+    Raises:
+        BadInputError: not of that form.
+    """
+    name, slash, version = text.partition("/")
+    if not slash:
+        raise BadInputError(f"{text!r} is not a model version; write it like weld/20260102-1a2b3c4d")
+    return check_id(name, "model name"), check_version(version)

@@ -1,0 +1,60 @@
+"""The receipt of one archive: the source of truth, of which the catalog is only an index.
+
+Signed inside the document (``signature``), so that one object is the commit point and proves itself.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from yolo_assets.contracts.base import Record, Time
+from yolo_assets.contracts.signing import Signature
+
+
+class ClassSummary(Record):
+    """Detections of one class in an archive."""
+
+    count: int = Field(ge=0)
+    max_confidence: float = Field(ge=0, le=1)
+
+
+class Receipt(Record):
+    """One archive of one camera-hour, uploaded and verified."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    schema_version: Literal[1] = 1
+    archive_key: str
+    version_id: str | None = Field(default=None, description="the store's version, where it keeps versions")
+    camera_id: str
+    hour: str = Field(pattern=r"^\d{8}_\d{2}$")
+    part: int = Field(ge=1)
+    start_time: Time
+    end_time: Time
+    file_count: int = Field(ge=0, description="members: frames, record files, seal")
+    frame_count: int = Field(ge=0)
+    total_size: int = Field(ge=0, description="bytes of the members")
+    archive_size: int = Field(ge=0, description="bytes of the archive")
+    md5_checksum: str
+    sha256: str
+    index_key: str
+    index_sha256: str
+    model_versions: tuple[str, ...] = ()
+    device_ids: tuple[str, ...] = ()
+    batch_ids: tuple[str, ...] = ()
+    classes: dict[str, ClassSummary] = Field(default_factory=dict)
+    bad_records: int = Field(default=0, ge=0, description="records that could not be read; their bytes are archived")
+    upload_status: Literal["verified"] = "verified"
+    verified_at: Time
+    verified_how: Literal["head", "full"]
+    etag: str
+    retention_until: Time | None = None
+    writer_version: str
+    signature: Signature | None = None
+
+    @property
+    def name(self) -> str:
+        """``<camera> <hour> part <n>``, for people."""
+        return f"{self.camera_id} {self.hour}" + (f" part {self.part}" if self.part > 1 else "")

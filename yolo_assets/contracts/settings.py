@@ -1,0 +1,54 @@
+"""Where things are: the environment variables of the system, read in one place.
+
+S3 credentials and endpoints come from the standard AWS variables and are read by the storage package alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Resolved locations; command-line options override single fields with ``dataclasses.replace``."""
+
+    home: Path
+    spool: Path
+    archive_url: str
+    store_url: str
+    model_name: str = "line"
+    hot_hours: float = 0.0
+    grace_seconds: float = 300.0
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """From ``YOLO_ASSETS_*``; everything defaults to folders in ``YOLO_ASSETS_HOME``, itself ``var``."""
+        env = os.environ if environ is None else environ
+        home = Path(env.get("YOLO_ASSETS_HOME") or "var").absolute()
+        return cls(
+            home=home,
+            spool=Path(env.get("YOLO_ASSETS_SPOOL") or home / "spool").absolute(),
+            archive_url=env.get("YOLO_ASSETS_ARCHIVE") or (home / "archive").as_uri(),
+            store_url=env.get("YOLO_ASSETS_STORE") or (home / "store").as_uri(),
+            model_name=env.get("YOLO_ASSETS_MODEL") or "line",
+            hot_hours=float(env.get("YOLO_ASSETS_HOT_HOURS") or 0),
+            grace_seconds=float(env.get("YOLO_ASSETS_GRACE_SECONDS") or 300),
+        )
+
+    @property
+    def keys(self) -> Path:
+        """Folder of key pairs: ``archiver`` signs receipts, ``promotion`` signs releases."""
+        return self.home / "keys"
+
+    @property
+    def archiver_key(self) -> Path:
+        """Private key that signs receipts."""
+        return self.keys / "archiver"
+
+    @property
+    def promotion_key(self) -> Path:
+        """Private key that signs manifests and channel pointers; training never opens it."""
+        return self.keys / "promotion"

@@ -1,0 +1,55 @@
+"""What lies beside the frames of a spool hour: the seal of the agent and the plan of the archiver."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from yolo_assets.contracts.base import Record, Time
+
+
+class Seal(Record):
+    """``.sealed``: written last by our agent; says what the hour holds and what was dropped and why.
+
+    Per camera and hour: ``captured = processed + sum(dropped.values())`` (nothing is in flight once sealed).
+    """
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    schema_version: Literal[1] = 1
+    camera_id: str
+    hour: str = Field(pattern=r"^\d{8}_\d{2}$")
+    device_id: str
+    frames: int = Field(ge=0, description="images kept")
+    records: int = Field(ge=0, description="lines in records.ndjson = frames processed")
+    bytes: int = Field(ge=0, description="bytes of images and records")
+    captured: int = Field(ge=0)
+    processed: int = Field(ge=0)
+    dropped: dict[str, int] = Field(default_factory=dict, description="frames dropped, by reason")
+    model_versions: tuple[str, ...] = ()
+    sealed_at: Time
+
+
+class PlanMember(Record):
+    """One file that goes into an archive, as it was when the plan was made."""
+
+    name: str
+    size: int = Field(ge=0)
+    mtime_ns: int
+
+
+class ArchivePlan(Record):
+    """``.archiving.json``: fsynced before the first byte travels; a resume re-packs exactly this list."""
+
+    schema_version: Literal[1] = 1
+    camera_id: str
+    hour: str = Field(pattern=r"^\d{8}_\d{2}$")
+    part: int = Field(ge=1)
+    archive_key: str
+    members: tuple[PlanMember, ...]
+    upload_id: str | None = None
+    part_size: int = Field(gt=0, description="bytes of an upload part")
+    codec: str = Field(description="what compressed the members, with its version: other codecs give other bytes")
+    writer_version: str
+    created_at: Time
