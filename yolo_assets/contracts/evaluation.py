@@ -44,7 +44,7 @@ class Evaluation(Record):
 
 
 class Comparison(Record):
-    """Candidate and champion on the same frames, in the same process; the difference by paired bootstrap over frames."""
+    """Candidate and champion on the same frames in one process; the difference by paired bootstrap over frames."""
 
     schema_version: int = 1
     candidate: Evaluation

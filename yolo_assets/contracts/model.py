@@ -89,7 +89,7 @@ class ModelManifest(Record):
 
 
 class ChannelPointer(Record):
-    """``channels/<name>/<channel>.json``: which version a channel serves. Moved by compare-and-swap, detached signature."""
+    """``channels/<name>/<channel>.json``: the version a channel serves. Moved by compare-and-swap, signed beside it."""
 
     schema_version: Literal[1] = 1
     name: str

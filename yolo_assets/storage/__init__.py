@@ -11,8 +11,8 @@ from yolo_assets.storage.base import (
     ObjectNotFoundError,
     ObjectStore,
     StoreUnavailableError,
-    UploadGoneError,
     UploadedPart,
+    UploadGoneError,
 )
 from yolo_assets.storage.open import open_store
 

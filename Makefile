@@ -1,0 +1,46 @@
+# The commands a newcomer needs. `demo`, `test` and `up` install what is missing first.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export YOLO_ASSETS_HOME ?= $(CURDIR)/var
+
+.PHONY: help install demo test soak up lint clean
+help:
+	@echo "make install   .venv with everything pinned"
+	@echo "make demo      the whole loop on this machine: frames, archive, catalog, training, promotion, hot reload"
+	@echo "make test      every test but the long ones"
+	@echo "make soak      random kills, faults, endurance"
+	@echo "make up        Dagster UI, daemon and one edge agent with its live page"
+	@echo "make lint      ruff and pyright"
+
+install: $(STAMP)
+
+# uv only for speed and for overrides.txt; versions come from constraints.txt alone.
+$(STAMP): pyproject.toml constraints.txt overrides.txt
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python 3.11 with its venv module, or set PYTHON=..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --override overrides.txt --editable '.[all,dev]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/yolo-assets demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+soak: $(STAMP)
+	$(BIN)/python -m pytest -m soak
+
+up: $(STAMP)
+	$(BIN)/python deploy/up.py
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,137 @@
+"""Entry point: composes the commands and turns errors into one line and an exit code.
+
+0 done, 1 failed (one line says what to do), 2 called wrongly, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import typer
+import typer.exceptions
+from typer.core import TyperGroup
+
+from yolo_assets import __version__
+from yolo_assets.contracts.errors import UsageError, UserError
+
+GROUPS = {
+    "archive": "Cold archive: run, ls, show, verify, cat.",
+    "catalog": "Archive catalog: rebuild, query, gaps, stats.",
+    "edge": "Edge agent: run, status.",
+    "models": "Models and releases: list, show, verify, promote, rollback, history, keygen.",
+}
+COMMANDS = {
+    "demo": ("demo", "The whole loop on this machine, with real files, inference, training and hot reload."),
+    "restore": ("restore", "Frames back out of the archive, hashes verified."),
+    "simulate": ("simulate", "Write closed spool hours of a simulated factory line."),
+}
+
+
+class LazyGroup(TyperGroup):
+    """Imports a command's module when it is asked for: ``--help`` and a transfer box never load the rest.
+
+    Typed ``Any`` where Typer's own click is private.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names without importing anything."""
+        return sorted([*GROUPS, *COMMANDS])
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, its module imported now; None when there is none of that name."""
+        if cmd_name in GROUPS:
+            module = importlib.import_module(f"yolo_assets.cli.{cmd_name}")
+            command = typer.main.get_command(module.app)
+            command.help = GROUPS[cmd_name]
+        elif cmd_name in COMMANDS:
+            module_name, help_text = COMMANDS[cmd_name]
+            module = importlib.import_module(f"yolo_assets.cli.{module_name}")
+            single = typer.Typer(add_completion=False, rich_markup_mode=None)
+            single.command(name=cmd_name)(getattr(module, cmd_name))
+            command = typer.main.get_command(single)
+            command.short_help = help_text
+        else:
+            return None
+        command.name = cmd_name
+        return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The table of ``--help``, from the texts above."""
+        rows = sorted([*GROUPS.items(), *((name, text) for name, (_, text) in COMMANDS.items())])
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="YOLO on the factory floor: cold archive, training, release and hot reload. Every command has --help.",
+)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
+    if version:
+        typer.echo(f"yolo-assets {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        code = app(standalone_mode=False)
+    except UsageError as error:
+        sys.exit(_failed(str(error), 2))
+    except UserError as error:
+        sys.exit(_failed(str(error), 1))
+    except typer.exceptions.TyperException as error:
+        message = error.format_message()
+        if "\n" in message:  # called without arguments: the message is the help text
+            print(message, file=sys.stderr)
+            sys.exit(error.exit_code)
+        sys.exit(_failed(f"{message} (see --help)", error.exit_code))
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(_failed("interrupted; run the same command again to go on", 130))
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our pipe left: no traceback at exit
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        extra = _extra_for(error.name or "")
+        if extra is None:
+            raise
+        sys.exit(_failed(f"{error.name} is not installed; run: pip install 'yolo-assets[{extra}]'", 1))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _failed(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+def _extra_for(module: str) -> str | None:
+    root = module.partition(".")[0]
+    extras = {
+        "edge": {
+            "cv2",
+            "av",
+            "fastapi",
+            "uvicorn",
+            "openvino",
+            "onnxruntime",
+            "watchfiles",
+            "prometheus_client",
+            "psutil",
+        },
+        "platform": {"dagster", "duckdb", "polars", "pandera", "dagster_aws"},
+        "train": {"torch", "ultralytics", "onnx", "torchvision"},
+    }
+    return next((extra for extra, modules in extras.items() if root in modules), None)
+
+
+if __name__ == "__main__":
+    main()
