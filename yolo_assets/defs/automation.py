@@ -1,0 +1,61 @@
+"""Named automation conditions. Each docstring tells what would go wrong without it.
+
+Sensors look at the outside world; these run inside the graph. Plain ``eager()`` is not used: it sees only the latest
+hour, so a camera that was cut off overnight would never be archived.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+_Condition = dg.AutomationCondition
+
+
+def _handled() -> dg.AutomationCondition:
+    return _Condition.newly_requested() | _Condition.newly_updated()
+
+
+def on_hour() -> dg.AutomationCondition:
+    """Run an hour once its inputs are there, and again whenever one of them changes.
+
+    Any hour, not only the latest: late hours are the rule after a network fault. An hour whose inputs were reported
+    before this condition was first evaluated counts too (``newly_true`` of missing-but-ready), else what arrived while
+    the daemon was down would wait for ever. A failed run is not requested again by itself: run retries and the spool
+    sensor do that, bounded.
+    """
+    ready = (_Condition.missing() & ~_Condition.any_deps_missing()).newly_true()
+    return (
+        (ready | _Condition.any_deps_updated()).since(_handled())
+        & ~_Condition.any_deps_missing()
+        & ~_Condition.any_deps_in_progress()
+        & ~_Condition.in_progress()
+    ).with_label("on_hour")
+
+
+def on_change() -> dg.AutomationCondition:
+    """For an asset without partitions over hourly inputs: run when any input changed, one run at a time.
+
+    It does not wait for missing hours (there are always some) nor for inputs in progress (during a backfill there are
+    always some): ``eager()`` would never fire.
+    """
+    return (_Condition.any_deps_updated().since(_handled()) & ~_Condition.in_progress()).with_label("on_change")
+
+
+def on_good_change() -> dg.AutomationCondition:
+    """``on_change``, and only when the blocking checks of the inputs passed.
+
+    ``blocking=True`` gates only its own run; the next tick would request what is downstream of a failed check. What
+    promotes a model verifies again inside its function.
+    """
+    return (
+        _Condition.any_deps_updated().since(_handled())
+        & ~_Condition.any_deps_missing()
+        & ~_Condition.any_deps_in_progress()
+        & ~_Condition.in_progress()
+        & _Condition.all_deps_blocking_checks_passed()
+    ).with_label("on_good_change")
+
+
+def daily() -> dg.AutomationCondition:
+    """Once a day at 03:00 UTC, whatever came since: people label batches, not a stream of small ones."""
+    return (_Condition.cron_tick_passed("0 3 * * *").since(_handled()) & ~_Condition.in_progress()).with_label("daily")

@@ -1,0 +1,94 @@
+"""The one resource of the graph: where spool, archive, store and keys are, and the open stores behind them.
+
+I/O goes through here and not through I/O managers: what an asset writes is a contract of its own (keys, commit points),
+not a pickle of its return value. S3 clients come from dagster-aws' ``S3Resource``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from yolo_assets.contracts.settings import Settings
+
+if TYPE_CHECKING:
+    from yolo_assets.contracts.signing import Signer, TrustedKeys
+    from yolo_assets.storage import ObjectStore
+
+
+class Locations(dg.ConfigurableResource):
+    """Roots and keys of this installation; see ``contracts.settings`` for the environment variables."""
+
+    home: str
+    spool_dir: str
+    archive_url: str
+    store_url: str
+    model_name: str
+    hot_hours: float
+    grace_seconds: float
+
+    @classmethod
+    def from_env(cls) -> Locations:
+        """From ``YOLO_ASSETS_*``."""
+        found = Settings.from_env()
+        return cls(
+            home=str(found.home),
+            spool_dir=str(found.spool),
+            archive_url=found.archive_url,
+            store_url=found.store_url,
+            model_name=found.model_name,
+            hot_hours=found.hot_hours,
+            grace_seconds=found.grace_seconds,
+        )
+
+    @property
+    def settings(self) -> Settings:
+        """As the rest of the project knows them."""
+        return Settings(
+            home=Path(self.home),
+            spool=Path(self.spool_dir),
+            archive_url=self.archive_url,
+            store_url=self.store_url,
+            model_name=self.model_name,
+            hot_hours=self.hot_hours,
+            grace_seconds=self.grace_seconds,
+        )
+
+    @property
+    def spool(self) -> Path:
+        """Spool folder."""
+        return Path(self.spool_dir)
+
+    def archive(self) -> ObjectStore:
+        """The archive root, open."""
+        return _open(self.archive_url)
+
+    def store(self) -> ObjectStore:
+        """The store root, open."""
+        return _open(self.store_url)
+
+    def archiver(self) -> Signer:
+        """Signs receipts; the pair is made at first use."""
+        from yolo_assets.contracts.signing import Signer
+
+        return Signer.load_or_create(self.settings.archiver_key)
+
+    def promoter(self) -> Signer:
+        """Signs releases; only promotion asks for it."""
+        from yolo_assets.contracts.signing import Signer
+
+        return Signer.load_or_create(self.settings.promotion_key)
+
+    def trusted_archivers(self) -> TrustedKeys:
+        """Keys whose receipts count."""
+        from yolo_assets.contracts.signing import TrustedKeys
+
+        return TrustedKeys.of(self.archiver())
+
+
+def _open(url: str) -> ObjectStore:
+    from yolo_assets.storage import open_store
+
+    return open_store(url)

@@ -1,0 +1,55 @@
+"""The code location in a fresh interpreter, as the daemon, the UI and every run load it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SCRIPT = """
+import json, sys, time
+started = time.perf_counter()
+from yolo_assets.definitions import defs
+loaded = defs() if callable(defs) else defs
+loaded.resolve_all_asset_specs()
+seconds = time.perf_counter() - started
+heavy = [m for m in ("torch", "torchvision", "ultralytics", "cv2", "openvino", "onnxruntime") if m in sys.modules]
+print(json.dumps({"seconds": seconds, "heavy": heavy}))
+"""
+
+
+def load_once(home: Path) -> dict:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SCRIPT],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "YOLO_ASSETS_HOME": str(home)},
+        cwd=home,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_loads_quickly_and_without_torch(tmp_path: Path) -> None:
+    # The best of three: the claim is about our imports, not about what else the machine does just now.
+    best = min((load_once(tmp_path) for _ in range(3)), key=lambda found: found["seconds"])
+    assert best["heavy"] == []
+    assert best["seconds"] < 4
+    assert not list(tmp_path.iterdir()), "loading must not write anything"
+
+
+def test_command_line_help_is_quick_and_light() -> None:
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "yolo_assets.cli.main", "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert time.perf_counter() - started < 10
+    for heavy in ("dagster", "torch", "cv2", "polars", "duckdb", "boto3"):
+        assert f" {heavy}\n" not in done.stderr, f"--help imports {heavy}"
+    assert "archive" in done.stdout
