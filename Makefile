@@ -35,7 +35,7 @@ soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak
 
 up: $(STAMP)
-	$(BIN)/python deploy/up.py
+	$(BIN)/yolo-assets up
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -26,6 +26,7 @@ COMMANDS = {
     "demo": ("demo", "The whole loop on this machine, with real files, inference, training and hot reload."),
     "restore": ("restore", "Frames back out of the archive, hashes verified."),
     "simulate": ("simulate", "Write closed spool hours of a simulated factory line."),
+    "up": ("up", "Dagster UI, daemon and one edge agent on this machine."),
 }
 
 

@@ -34,7 +34,9 @@ AUDIT = "audit/"
 CATALOG_POINTER = "catalog/current.json"
 LABELS_INBOX = "labels/inbox/"
 LABELS_ACCEPTED = "labels/accepted/"
+DATASET_POINTER = "datasets/current.json"
 FLEET = "fleet/"
+MODELS = "models/"
 
 
 def check_id(value: str, what: str = "camera id") -> str:
@@ -196,6 +198,11 @@ def dataset_key(sha256: str, file: str = "") -> str:
     return f"datasets/{check_sha256(sha256)}/{file}"
 
 
+def dataset_image_key(sha256: str) -> str:
+    """A labelled image, stored once for all dataset versions."""
+    return f"datasets/images/{check_sha256(sha256)}.jpg"
+
+
 def golden_key(name: str, version: str, file: str = "") -> str:
     """A file of a golden set (never trained on), or its prefix."""
     return f"golden/{check_id(name, 'golden set')}/{check_version(version)}/{file}"
@@ -214,6 +221,12 @@ def model_key(name: str, version: str, file: str = "") -> str:
 def channel_key(name: str, channel: str) -> str:
     """The pointer of a release channel."""
     return f"channels/{check_id(name, 'model name')}/{check_id(channel, 'channel')}.json"
+
+
+def channel_history_key(name: str, channel: str, release: int | None = None) -> str:
+    """The record of one release of a channel, or the prefix of them all; key order is release order."""
+    prefix = f"channels/{check_id(name, 'model name')}/history/{check_id(channel, 'channel')}/"
+    return prefix if release is None else f"{prefix}{release:08d}.json"
 
 
 def fleet_key(device_id: str) -> str:

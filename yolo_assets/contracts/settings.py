@@ -10,10 +10,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from yolo_assets.contracts.errors import UsageError
+
+
+def _number(env: Mapping[str, str], name: str, default: float) -> float:
+    text = env.get(name) or ""
+    try:
+        return float(text) if text else default
+    except ValueError:
+        raise UsageError(f"{name}={text!r} is not a number") from None
+
 
 @dataclass(frozen=True)
 class Settings:
-    """Resolved locations; command-line options override single fields with ``dataclasses.replace``."""
+    """Resolved locations; command-line options override single fields with ``dataclasses.replace``.
+
+    Attributes:
+        home: everything that has no place of its own.
+        spool: where agents leave hours.
+        archive_url: archive root.
+        store_url: store root.
+        model_name: the model that training makes and agents load.
+        hot_hours: a local file stays at least this long after its hour ended, archived or not.
+        grace_seconds: quiet time after which an hour without a seal is closed.
+        class_names: what people label, in order; later datasets keep the order of earlier ones.
+    """
 
     home: Path
     spool: Path
@@ -22,6 +43,7 @@ class Settings:
     model_name: str = "line"
     hot_hours: float = 0.0
     grace_seconds: float = 300.0
+    class_names: tuple[str, ...] = ()
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -34,8 +56,9 @@ class Settings:
             archive_url=env.get("YOLO_ASSETS_ARCHIVE") or (home / "archive").as_uri(),
             store_url=env.get("YOLO_ASSETS_STORE") or (home / "store").as_uri(),
             model_name=env.get("YOLO_ASSETS_MODEL") or "line",
-            hot_hours=float(env.get("YOLO_ASSETS_HOT_HOURS") or 0),
-            grace_seconds=float(env.get("YOLO_ASSETS_GRACE_SECONDS") or 300),
+            hot_hours=_number(env, "YOLO_ASSETS_HOT_HOURS", 0),
+            grace_seconds=_number(env, "YOLO_ASSETS_GRACE_SECONDS", 300),
+            class_names=tuple(name for raw in env.get("YOLO_ASSETS_CLASSES", "").split(",") if (name := raw.strip())),
         )
 
     @property

@@ -21,6 +21,7 @@ from typing import Any, Literal
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from pydantic import ValidationError
 
 from yolo_assets.contracts.base import Record, canonical_json
 from yolo_assets.contracts.errors import SignatureError
@@ -205,4 +206,8 @@ class TrustedKeys:
         if not isinstance(raw, dict):
             raise SignatureError(f"{what} is not signed")
         body = {key: value for key, value in document.items() if key != "signature"}
-        self.verify(canonical_json(body), Signature.model_validate(raw), what)
+        try:
+            signature = Signature.model_validate(raw)
+        except ValidationError:
+            raise SignatureError(f"the signature of {what} is not a signature; it was changed") from None
+        self.verify(canonical_json(body), signature, what)

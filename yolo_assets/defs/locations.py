@@ -28,6 +28,7 @@ class Locations(dg.ConfigurableResource):
     model_name: str
     hot_hours: float
     grace_seconds: float
+    class_names: list[str]
 
     @classmethod
     def from_env(cls) -> Locations:
@@ -41,6 +42,7 @@ class Locations(dg.ConfigurableResource):
             model_name=found.model_name,
             hot_hours=found.hot_hours,
             grace_seconds=found.grace_seconds,
+            class_names=list(found.class_names),
         )
 
     @property
@@ -54,6 +56,7 @@ class Locations(dg.ConfigurableResource):
             model_name=self.model_name,
             hot_hours=self.hot_hours,
             grace_seconds=self.grace_seconds,
+            class_names=tuple(self.class_names),
         )
 
     @property

@@ -12,6 +12,9 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
+
+import orjson
 
 from yolo_assets.contracts.errors import UserError
 
@@ -105,3 +108,16 @@ def wait_for_http(child: Child, url: str, seconds: float) -> None:
             pass
         time.sleep(0.1)
     raise UserError(f"{child.name} did not answer at {url} within {seconds:.0f} s: {last_line(child.log)}")
+
+
+def get_json(url: str, seconds: float = 10) -> Any:
+    """GET a JSON document from a loopback address.
+
+    Raises:
+        UserError: no answer, or an error status.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=seconds) as answer:  # noqa: S310 - a loopback address built by us
+            return orjson.loads(answer.read())
+    except (urllib.error.URLError, OSError) as error:
+        raise UserError(f"{url} does not answer: {error}") from None

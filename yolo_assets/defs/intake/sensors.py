@@ -1,7 +1,5 @@
 """The spool sensor: reports closed hours as ``raw_frames``, and asks again for hours that stay unarchived."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -37,7 +35,7 @@ def spool_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> d
     early = [hour for hour in found.hours if hour.hour < first]
     if early:
         context.log.warning(
-            f"{len(early)} camera-hours lie before {FIRST_HOUR} and are no partition; set YOLO_ASSETS_FIRST_HOUR earlier"
+            f"{len(early)} camera-hours before {FIRST_HOUR} are no partition; set YOLO_ASSETS_FIRST_HOUR earlier"
         )
     closed = [
         described
@@ -63,7 +61,7 @@ def spool_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> d
     )
 
 
-def describe(hour: SpoolHour, now: datetime, grace_seconds: float) -> ClosedHour | None:
+def describe(hour: "SpoolHour", now: datetime, grace_seconds: float) -> ClosedHour | None:
     """What the sensor needs to know of an hour; None when it is still open or holds no file."""
     import hashlib
 

@@ -1,0 +1,160 @@
+"""``annotation_batch``, ``labels`` (external), ``training_dataset``."""
+
+from collections import Counter
+from datetime import timedelta
+
+import dagster as dg
+from pydantic import Field
+
+from yolo_assets.contracts.times import parse_time, utc_now
+from yolo_assets.defs.automation import daily, on_change
+from yolo_assets.defs.locations import Locations
+from yolo_assets.defs.metadata import table
+
+NO_LEAK = "no_leak_between_splits"
+ENOUGH = "every_class_in_every_split"
+
+
+class SamplingConfig(dg.Config):
+    """What to choose from, and how much of it people are asked for."""
+
+    budget: int = Field(default=200, gt=0, description="frames that people are asked to label")
+    since: str | None = Field(default=None, description="ISO time; default: the last seven days")
+    until: str | None = Field(default=None, description="ISO time; default: now")
+    seed: int = 0
+
+
+@dg.asset(
+    deps=["archive_catalog", "detections", "drift_report"],
+    automation_condition=daily(),
+    group_name="learning",
+    kinds={"labelstudio"},
+    owners=["team:data"],
+    code_version="1",
+    description=(
+        "Frames chosen from the archive under a budget (uncertain, drifting, rare, diverse, random; reasons are kept) "
+        "with the model's guesses, ready for Label Studio or any COCO tool."
+    ),
+)
+def annotation_batch(
+    context: dg.AssetExecutionContext, config: SamplingConfig, locations: Locations
+) -> dg.MaterializeResult:
+    """Sample the archive and write the batch. With nothing new to label there is no new batch."""
+    from yolo_assets.learning.batch import write_batch
+    from yolo_assets.learning.candidates import gather
+    from yolo_assets.learning.labels import batches
+    from yolo_assets.learning.sampling import sample
+
+    store, archive, trusted = locations.store(), locations.archive(), locations.trusted_archivers()
+    until = parse_time(config.until) if config.until else utc_now()
+    since = parse_time(config.since) if config.since else until - timedelta(days=7)
+    pool = gather(store, archive, trusted, since, until)
+    asked = {item.image_path for batch in batches(store) for item in batch.items}
+    chosen = sample(pool.candidates, config.budget, seed=config.seed, labelled=asked)
+    if not chosen:
+        return dg.MaterializeResult(
+            metadata={"frames": 0, "candidates": len(pool.candidates), "already_asked": len(asked)}
+        )
+    batch = write_batch(store, archive, trusted, chosen, class_names=locations.class_names, guesses=pool.guesses)
+    reasons = Counter(item.reason for item in batch.items)
+    return dg.MaterializeResult(
+        metadata={
+            "batch": batch.batch,
+            "frames": len(batch.items),
+            "candidates": len(pool.candidates),
+            "reasons": table(
+                [{"reason": reason, "frames": count} for reason, count in reasons.most_common()],
+                {"reason": str, "frames": int},
+            ),
+            "where": f"{locations.store_url}/annotation/{batch.batch}/",
+            "next": "label the frames, then put the tool's export into labels/inbox/ of the store",
+        },
+        data_version=dg.DataVersion(batch.batch),
+    )
+
+
+labels = dg.AssetSpec(
+    "labels",
+    deps=["annotation_batch"],
+    group_name="learning",
+    kinds={"labelstudio"},
+    owners=["team:data"],
+    description=(
+        "What people labelled: exports in COCO, Label Studio or YOLO form, put into labels/inbox/ of the store; the "
+        "labels sensor validates them, keeps what is right and reports what is not."
+    ),
+)
+
+
+@dg.asset(
+    deps=["labels"],
+    automation_condition=on_change(),
+    check_specs=[
+        dg.AssetCheckSpec(
+            NO_LEAK,
+            asset="training_dataset",
+            blocking=True,
+            description="No group of near-duplicates spans two splits; no frame left the split it was given.",
+        ),
+        dg.AssetCheckSpec(
+            ENOUGH,
+            asset="training_dataset",
+            description="Every class has boxes to train on, to choose by and to be judged by.",
+        ),
+    ],
+    group_name="learning",
+    kinds={"yolo"},
+    owners=["team:data"],
+    code_version="1",
+    description="A content-addressed dataset version with frozen splits; the test split never trains.",
+)
+def training_dataset(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
+    """Build the version that follows from all accepted labels; unchanged labels give the same version."""
+    from yolo_assets.learning.dataset import build_dataset, latest_dataset
+
+    store = locations.store()
+    before = latest_dataset(store)
+    dataset = build_dataset(
+        store, locations.archive(), locations.trusted_archivers(), class_names=locations.class_names
+    )
+    manifest = dataset.manifest
+    groups: dict[str, set[str]] = {}
+    for item in manifest.items:
+        groups.setdefault(item.group, set()).add(item.split)
+    leaking = sorted(group for group, splits in groups.items() if len(splits) > 1)
+    earlier = {item.sha256: item.split for item in before.manifest.items} if before else {}
+    moved = sorted(i.image_path for i in manifest.items if earlier.get(i.sha256, i.split) != i.split)
+    missing = [
+        f"{split} has no {name}"
+        for split in ("train", "val", "test")
+        for name in manifest.class_names
+        if not manifest.counts.get(f"{split}.{name}")
+    ]
+    return dg.MaterializeResult(
+        metadata={
+            "dataset": dataset.sha256,
+            "parent": manifest.parent or "none",
+            "dagster/row_count": len(manifest.items),
+            "counts": table(
+                [{"what": what, "count": count} for what, count in sorted(manifest.counts.items())],
+                {"what": str, "count": int},
+            ),
+            "excluded": len(manifest.excluded),
+            "warnings": dg.MetadataValue.md("\n".join(f"- {warning}" for warning in manifest.warnings) or "none"),
+        },
+        data_version=dg.DataVersion(dataset.sha256),
+        check_results=[
+            dg.AssetCheckResult(
+                check_name=NO_LEAK,
+                passed=not leaking and not moved,
+                description=f"{len(leaking)} groups in two splits, {len(moved)} frames moved",
+                metadata={"groups": leaking[:20], "moved": moved[:20]},
+            ),
+            dg.AssetCheckResult(
+                check_name=ENOUGH,
+                passed=not missing,
+                severity=dg.AssetCheckSeverity.WARN,
+                description="; ".join(missing) or "every class is in every split",
+            ),
+        ],
+    )

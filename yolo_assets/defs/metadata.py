@@ -1,0 +1,43 @@
+"""Metadata as people read it in the UI: tables, pictures inside Markdown. Nothing here knows a stage."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+_KINDS = {bool: "bool", int: "int", float: "float", str: "string"}
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, type]) -> dg.TableMetadataValue:
+    """A table with typed columns; it has its header also when it is empty.
+
+    Args:
+        rows: one mapping a row; keys outside ``columns`` are left out, missing ones are empty.
+        columns: name and type (bool, int, float, str) of each column, in order.
+    """
+    return dg.MetadataValue.table(
+        [dg.TableRecord({name: _cell(row.get(name), kind) for name, kind in columns.items()}) for row in rows],
+        schema=dg.TableSchema([dg.TableColumn(name, _KINDS[kind]) for name, kind in columns.items()]),
+    )
+
+
+def _cell(value: Any, kind: type) -> str | int | float | bool:
+    if value is None:
+        return ""
+    return round(float(value), 4) if kind is float else kind(value)
+
+
+def picture(path: Path, title: str) -> dg.MarkdownMetadataValue:
+    """A PNG or JPEG shown in place; keep it small, it is stored with the event."""
+    kind = "jpeg" if path.suffix.lower() in {".jpg", ".jpeg"} else "png"
+    data = base64.b64encode(path.read_bytes()).decode()
+    return dg.MetadataValue.md(f"![{title}](data:image/{kind};base64,{data})")
+
+
+def megabytes_per_second(size: int, seconds: float) -> float:
+    """MB/s (10^6), 0 when nothing was timed."""
+    return round(size / 1e6 / seconds, 1) if seconds > 0 else 0.0

@@ -1,0 +1,52 @@
+"""What there is to choose from: frames of the archive with what the model on the line said about them.
+
+Frames that no model has seen (a line that has none yet) have no row in the tables; they are found by the archive's
+indexes. Does not belong here: choosing (``sampling``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from yolo_assets.contracts.names import is_frame, parse_frame_name
+from yolo_assets.contracts.signing import TrustedKeys
+from yolo_assets.contracts.times import hours_between
+from yolo_assets.learning.batch import Guess, guesses_from_table
+from yolo_assets.learning.sampling import Candidate, candidates_from_tables
+from yolo_assets.storage import ObjectStore
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Candidates and the model's boxes by image path."""
+
+    candidates: list[Candidate]
+    guesses: dict[str, Guess]
+
+
+def gather(store: ObjectStore, archive: ObjectStore, trusted: TrustedKeys, start: datetime, end: datetime) -> Pool:
+    """Every archived frame captured in ``[start, end)``.
+
+    Args:
+        store: the store root, for the tables.
+        archive: the archive root; receipts and indexes are read, no archive.
+        trusted: keys whose receipts count.
+        start: aware.
+        end: aware.
+    """
+    from yolo_assets.archive.read import find_receipts, load_index
+    from yolo_assets.detections.scan import read_detections, read_frames
+
+    frames, detections = read_frames(store, start, end), read_detections(store, start, end)
+    tabled = {candidate.image_path: candidate for candidate in candidates_from_tables(frames, detections)}
+    found: list[Candidate] = []
+    for hour in hours_between(start, end):
+        for receipt in find_receipts(archive, hour=hour, trusted=trusted):
+            for member in load_index(archive, receipt):
+                path = f"{receipt.camera_id}/{receipt.hour}/{member.name}"
+                moment = parse_frame_name(member.name)
+                if not is_frame(member.name) or moment is None or not start <= moment < end:
+                    continue
+                found.append(tabled.get(path) or Candidate(path, receipt.camera_id, moment))
+    return Pool(found, guesses_from_table(detections))

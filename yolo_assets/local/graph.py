@@ -1,0 +1,135 @@
+"""The asset graph driven from one process: the same sensors and conditions the daemon evaluates, ticked at once.
+
+The demo uses it so that nobody waits for tick intervals and for a process per run. Everything lands in the real
+instance (``DAGSTER_HOME``) and ``make up`` shows it. The daemon itself, with its own processes, is what ``make up``
+runs and what the tests of the code location drive.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from yolo_assets.contracts.errors import UserError
+from yolo_assets.local.instance import prepare_dagster_home
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+class Graph:
+    """The graph over one home. Not for several threads."""
+
+    def __init__(self, home: Path, on_run: Callable[[str], None] = lambda _: None) -> None:
+        """Open the instance of ``home``, made when missing.
+
+        Args:
+            home: ``YOLO_ASSETS_HOME``; its environment variables must be set already.
+            on_run: called with one line for each run that is about to start.
+        """
+        os.environ["DAGSTER_HOME"] = str(prepare_dagster_home(home))
+        warnings.filterwarnings("ignore", module="dagster")
+        import dagster as dg
+
+        from yolo_assets.definitions import defs
+
+        self._dg = dg
+        self._defs = defs()
+        self._on_run = on_run
+        self._conditions: Any = None
+        self._cursors: dict[str, str | None] = {}
+        self.instance = dg.DagsterInstance.get()
+        self._job = self._defs.resolve_implicit_global_asset_job_def()
+
+    def __enter__(self) -> Graph:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.instance.dispose()
+
+    def look(self) -> int:
+        """One tick of every sensor: reports what the outside world did. Returns how many events were reported."""
+        reported = 0
+        for sensor in self._defs.sensors or []:
+            if isinstance(sensor, self._dg.AutomationConditionSensorDefinition):
+                continue
+            with self._dg.build_sensor_context(
+                instance=self.instance, cursor=self._cursors.get(sensor.name), definitions=self._defs
+            ) as context:
+                data = sensor.evaluate_tick(context)
+            self._cursors[sensor.name] = data.cursor
+            for event in data.asset_events:
+                self.instance.report_runless_asset_event(event)  # pyright: ignore[reportArgumentType]
+                reported += 1
+        return reported
+
+    def carry(self) -> list[str]:
+        """Evaluate the automation conditions and run what they request, until nothing more is requested.
+
+        Returns:
+            The assets that ran, one entry a partition.
+
+        Raises:
+            UserError: a run failed; the message is its cause.
+        """
+        done: list[str] = []
+        for _ in range(50):  # the graph is a few assets deep: more rounds than this mean a loop
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found = self._dg.evaluate_automation_conditions(self._defs, self.instance, cursor=self._conditions)
+            self._conditions = found.cursor
+            wanted: dict[str | None, list[dg.AssetKey]] = defaultdict(list)
+            for spec in self._defs.resolve_all_asset_specs():
+                for partition in found.get_requested_partitions(spec.key):
+                    wanted[partition].append(spec.key)
+            if not wanted:
+                return done
+            for partition in sorted(wanted, key=lambda key: (key is None, key)):
+                self.run([key.to_user_string() for key in wanted[partition]], partition)
+                done += [f"{key.to_user_string()}[{partition or ''}]" for key in wanted[partition]]
+        raise UserError("the automation conditions request runs without end; see the Automation page of the UI")
+
+    def run(self, assets: Sequence[str], partition: str | None = None) -> dict[str, dict[str, Any]]:
+        """Materialize assets in one run.
+
+        Returns:
+            Metadata of each asset that was materialized, plain values by name.
+
+        Raises:
+            UserError: the run failed; the message is its cause.
+        """
+        self._on_run(", ".join(assets) + (f"  {partition}" if partition else ""))
+        result = self._job.execute_in_process(
+            instance=self.instance,
+            partition_key=partition,
+            asset_selection=[self._dg.AssetKey(asset) for asset in assets],
+            run_config=QUIET,
+            raise_on_error=False,
+            tags={"yolo_assets/driven_by": "demo"},
+        )
+        if not result.success:
+            raise UserError(f"{', '.join(assets)} failed: {_cause(result)} (run {result.run_id})")
+        found: dict[str, dict[str, Any]] = {}
+        for event in result.get_asset_materialization_events():
+            materialization = event.step_materialization_data.materialization
+            values = {name: getattr(value, "value", value) for name, value in materialization.metadata.items()}
+            found[materialization.asset_key.to_user_string()] = values
+        return found
+
+
+def _cause(result: dg.ExecuteInProcessResult) -> str:
+    """The innermost error message of the first failed step."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            if error is not None:
+                return " ".join(error.message.split())
+    return "no step says why; see the run in the UI"

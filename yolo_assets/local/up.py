@@ -1,0 +1,64 @@
+"""``make up``: Dagster's UI and daemon and one edge agent over the simulated line, until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+from yolo_assets.contracts.settings import Settings
+from yolo_assets.contracts.times import Hour, utc_now
+from yolo_assets.local.agent import Agent, SimulatedLine, free_port
+from yolo_assets.local.instance import PROJECT, prepare_dagster_home
+from yolo_assets.local.memory import remembered_line
+from yolo_assets.local.processes import Child, wait_for_http
+from yolo_assets.simulator.line import CLASS_NAMES
+
+UI_PORT = 3000
+CATCH_UP = 60.0
+"""The simulated clock runs so fast until it has reached the present, then as fast as time."""
+
+
+def serve(settings: Settings, *, cameras: int, fps: float, say: Callable[[str], None]) -> None:
+    """Run everything until SIGINT or SIGTERM, or until a part ends.
+
+    Args:
+        settings: locations.
+        cameras: how many are simulated when no demo ran here; else the demo's.
+        fps: frames a second of each.
+        say: prints one line.
+
+    Raises:
+        UserError: a part did not start or ended by itself; the message is its last line.
+    """
+    os.environ["DAGSTER_HOME"] = str(prepare_dagster_home(settings.home))
+    os.environ["YOLO_ASSETS_HOME"] = str(settings.home)
+    os.environ.setdefault("YOLO_ASSETS_CLASSES", ",".join(CLASS_NAMES))
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    port = free_port(UI_PORT)
+    command = [sys.executable, "-m", "dagster", "dev", "-w", str(PROJECT / "workspace.yaml")]
+    command += ["-h", "127.0.0.1", "-p", str(port)]
+    with Child("Dagster", command, settings.home / "logs" / "dagster.log", stop_seconds=30) as dagster:
+        with Agent(settings, _line(settings, cameras, fps)) as agent:
+            say(f"live page   {agent.url}/   (cameras are SIMULATED; token in {settings.home / 'edge' / 'token'})")
+            wait_for_http(dagster, f"http://127.0.0.1:{port}/server_info", 120)
+            say(f"Dagster UI  http://127.0.0.1:{port}/")
+            say(f"logs        {settings.home / 'logs'}")
+            say("Ctrl-C stops everything.")
+            while not stop.wait(1.0):
+                dagster.check()
+                agent.process.check()
+            say("stopping ...")
+
+
+def _line(settings: Settings, cameras: int, fps: float) -> SimulatedLine:
+    start = Hour.of(utc_now()).start
+    known = remembered_line(settings.home)
+    if known is not None:
+        return SimulatedLine(known.cameras, known.seed, start, CATCH_UP, fps, known.change_at, known.truth)
+    names = tuple(f"lineA_cam{number:02d}" for number in range(1, cameras + 1))
+    return SimulatedLine(names, 1, start, CATCH_UP, fps, None, settings.home / "truth")
