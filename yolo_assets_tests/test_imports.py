@@ -22,7 +22,7 @@ LAYERS = {
     "training": {"contracts", "storage", "inference", "learning", "release"},
     "edge": {"contracts", "storage", "inference", "spool", "release", "simulator"},
 }
-TOP = {"cli", "defs", "demo", "definitions"}
+TOP = {"cli", "defs", "local", "definitions"}
 HOMES = {
     "dagster": {"defs", "definitions"},
     "dagster_aws": {"defs", "definitions"},

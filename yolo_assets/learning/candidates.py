@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from yolo_assets.archive.read import list_archives, load_index, load_receipt
 from yolo_assets.contracts.names import is_frame, parse_frame_name
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import hours_between
+from yolo_assets.detections.scan import read_detections, read_frames
 from yolo_assets.learning.batch import Guess, guesses_from_table
 from yolo_assets.learning.sampling import Candidate, candidates_from_tables
 from yolo_assets.storage import ObjectStore
@@ -35,14 +37,12 @@ def gather(store: ObjectStore, archive: ObjectStore, trusted: TrustedKeys, start
         start: aware.
         end: aware.
     """
-    from yolo_assets.archive.read import find_receipts, load_index
-    from yolo_assets.detections.scan import read_detections, read_frames
-
     frames, detections = read_frames(store, start, end), read_detections(store, start, end)
     tabled = {candidate.image_path: candidate for candidate in candidates_from_tables(frames, detections)}
     found: list[Candidate] = []
     for hour in hours_between(start, end):
-        for receipt in find_receipts(archive, hour=hour, trusted=trusted):
+        for name in list_archives(archive, hour=hour):
+            receipt = load_receipt(archive, name, trusted)
             for member in load_index(archive, receipt):
                 path = f"{receipt.camera_id}/{receipt.hour}/{member.name}"
                 moment = parse_frame_name(member.name)

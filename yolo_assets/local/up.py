@@ -42,17 +42,19 @@ def serve(settings: Settings, *, cameras: int, fps: float, say: Callable[[str], 
     port = free_port(UI_PORT)
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(PROJECT / "workspace.yaml")]
     command += ["-h", "127.0.0.1", "-p", str(port)]
-    with Child("Dagster", command, settings.home / "logs" / "dagster.log", stop_seconds=30) as dagster:
-        with Agent(settings, _line(settings, cameras, fps)) as agent:
-            say(f"live page   {agent.url}/   (cameras are SIMULATED; token in {settings.home / 'edge' / 'token'})")
-            wait_for_http(dagster, f"http://127.0.0.1:{port}/server_info", 120)
-            say(f"Dagster UI  http://127.0.0.1:{port}/")
-            say(f"logs        {settings.home / 'logs'}")
-            say("Ctrl-C stops everything.")
-            while not stop.wait(1.0):
-                dagster.check()
-                agent.process.check()
-            say("stopping ...")
+    with (
+        Child("Dagster", command, settings.home / "logs" / "dagster.log", stop_seconds=30) as dagster,
+        Agent(settings, _line(settings, cameras, fps)) as agent,
+    ):
+        say(f"live page   {agent.url}/   (cameras are SIMULATED; token in {settings.home / 'edge' / 'token'})")
+        wait_for_http(dagster, f"http://127.0.0.1:{port}/server_info", 120)
+        say(f"Dagster UI  http://127.0.0.1:{port}/")
+        say(f"logs        {settings.home / 'logs'}")
+        say("Ctrl-C stops everything.")
+        while not stop.wait(1.0):
+            dagster.check()
+            agent.process.check()
+        say("stopping ...")
 
 
 def _line(settings: Settings, cameras: int, fps: float) -> SimulatedLine:

@@ -1,5 +1,7 @@
 """``hourly_archives``, ``reclaimed_spool``, ``archive_catalog``."""
 
+from functools import partial
+
 import dagster as dg
 
 from yolo_assets.contracts.times import utc_now
@@ -11,6 +13,8 @@ from yolo_assets.defs.partitions import by_day, hourly
 
 ARCHIVED = "every_camera_archived"
 RECLAIMED = "every_camera_reclaimed"
+BELIEVED = "every_receipt_believed"
+NO_GAPS = "no_gaps"
 
 
 @dg.asset(
@@ -36,13 +40,11 @@ RECLAIMED = "every_camera_reclaimed"
 )
 def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Archive every closed camera-hour of the partition; what is archived already is only confirmed."""
-    from yolo_assets.archive.run import archive_hour
+    from yolo_assets.archive.hour import archive_hour
 
     archive, signer = locations.archive(), locations.archiver()
     spooled = closed_spool_hours(locations.spool, hours_of(context), locations.grace_seconds)
-    outcomes = for_each(
-        context, [(hour.name, lambda hour=hour: archive_hour(hour, archive, signer)) for hour in spooled]
-    )
+    outcomes = for_each(context, [(hour.name, partial(archive_hour, hour, archive, signer)) for hour in spooled])
     done = outcomes.done
     receipts = {who: outcome.receipt for who, outcome in done.items() if outcome.receipt is not None}
     sent = sum(outcome.bytes for outcome in done.values())
@@ -111,10 +113,7 @@ def reclaimed_spool(context: dg.AssetExecutionContext, locations: Locations) -> 
     outcomes = for_each(
         context,
         [
-            (
-                hour.name,
-                lambda hour=hour: reclaim_hour(hour, archive, trusted, hot_hours=locations.hot_hours, now=now),
-            )
+            (hour.name, partial(reclaim_hour, hour, archive, trusted, hot_hours=locations.hot_hours, now=now))
             for hour in spooled
         ],
     )
@@ -122,10 +121,16 @@ def reclaimed_spool(context: dg.AssetExecutionContext, locations: Locations) -> 
         metadata={
             "reclaimed": table(
                 [
-                    {"camera-hour": who, "files": report.files, "bytes": report.bytes, "kept": len(report.kept)}
+                    {
+                        "camera-hour": who,
+                        "files": report.files,
+                        "bytes": report.bytes,
+                        "kept": report.kept,
+                        "why kept": report.reason or "; ".join(problem.reason for problem in report.problems),
+                    }
                     for who, report in sorted(outcomes.done.items())
                 ],
-                {"camera-hour": str, "files": int, "bytes": int, "kept": int},
+                {"camera-hour": str, "files": int, "bytes": int, "kept": int, "why kept": str},
             ),
             "files": sum(report.files for report in outcomes.done.values()),
             "bytes": sum(report.bytes for report in outcomes.done.values()),
@@ -137,6 +142,10 @@ def reclaimed_spool(context: dg.AssetExecutionContext, locations: Locations) -> 
 @dg.asset(
     deps=["hourly_archives"],
     automation_condition=on_change(),
+    check_specs=[
+        dg.AssetCheckSpec(BELIEVED, asset="archive_catalog", description="Every receipt is signed and whole."),
+        dg.AssetCheckSpec(NO_GAPS, asset="archive_catalog", description="Every hour with detections is archived."),
+    ],
     pool="archive_catalog",
     group_name="archive",
     kinds={"duckdb"},
@@ -150,6 +159,44 @@ def reclaimed_spool(context: dg.AssetExecutionContext, locations: Locations) -> 
 def archive_catalog(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Merge new receipts into a copy of the newest catalog and move the pointer."""
     from yolo_assets.catalog.publish import publish
+    from yolo_assets.catalog.read import gaps, open_catalog, stats
 
-    version = publish(locations.store(), locations.archive(), trusted=locations.trusted_archivers())
-    return dg.MaterializeResult(metadata={"version": version.version, "dagster/row_count": version.archives})
+    store = locations.store()
+    published = publish(store, locations.archive(), trusted=locations.trusted_archivers())
+    with open_catalog(store) as connection:
+        found, missing = stats(connection, utc_now()), gaps(connection)
+    return dg.MaterializeResult(
+        metadata={
+            "version": published.pointer.version,
+            "dagster/row_count": published.pointer.archives,
+            "added": published.added,
+            "removed": published.removed,
+            "cameras": table(
+                list(found.cameras.iter_rows(named=True)),
+                {
+                    "camera_id": str,
+                    "archives": int,
+                    "frames": int,
+                    "bytes": int,
+                    "first_hour": str,
+                    "last_hour": str,
+                },
+            ),
+        },
+        data_version=dg.DataVersion(published.pointer.sha256),
+        check_results=[
+            dg.AssetCheckResult(
+                check_name=BELIEVED,
+                passed=not published.problems,
+                description=f"{len(published.problems)} receipts are not believed",
+                metadata={problem.key: problem.problem for problem in published.problems[:50]},
+            ),
+            dg.AssetCheckResult(
+                check_name=NO_GAPS,
+                passed=missing.is_empty(),
+                severity=dg.AssetCheckSeverity.WARN,
+                description=f"{missing.height} camera-hours have detections and no archive",
+                metadata={"gaps": table(list(missing.iter_rows(named=True)), {"camera_id": str, "hour": str})},
+            ),
+        ],
+    )

@@ -1,6 +1,7 @@
 """``detections`` and ``frames``: Parquet per camera and hour, validated; what does not fit is in quarantine."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import dagster as dg
 
@@ -50,11 +51,13 @@ def detection_tables(
     from yolo_assets.detections.hour import build_hour
 
     archive, store, trusted = locations.archive(), locations.store(), locations.trusted_archivers()
-    work = []
+    spool, work = locations.spool, []
     for hour in hours_of(context):
         for camera in _cameras(hour, locations):
             who = f"{camera} {hour}"
-            work.append((who, lambda c=camera, h=hour: build_hour(c, h, locations.spool, archive, store, trusted)))
+            work.append(
+                (who, partial(build_hour, camera, hour, spool=spool, archive=archive, store=store, trusted=trusted))
+            )
     outcomes = for_each(context, work)
     done = outcomes.done
     columns = {"camera-hour": str, "source": str, "frames": int, "detections": int, "quarantined": int}

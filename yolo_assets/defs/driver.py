@@ -7,15 +7,12 @@ runs and what the tests of the code location drive.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yolo_assets.contracts.errors import UserError
-from yolo_assets.local.instance import prepare_dagster_home
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -26,14 +23,12 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 class Graph:
     """The graph over one home. Not for several threads."""
 
-    def __init__(self, home: Path, on_run: Callable[[str], None] = lambda _: None) -> None:
-        """Open the instance of ``home``, made when missing.
+    def __init__(self, on_run: Callable[[str], None] = lambda _: None) -> None:
+        """Open the instance that ``DAGSTER_HOME`` names; ``YOLO_ASSETS_*`` must be set already.
 
         Args:
-            home: ``YOLO_ASSETS_HOME``; its environment variables must be set already.
             on_run: called with one line for each run that is about to start.
         """
-        os.environ["DAGSTER_HOME"] = str(prepare_dagster_home(home))
         warnings.filterwarnings("ignore", module="dagster")
         import dagster as dg
 
@@ -60,7 +55,9 @@ class Graph:
             if isinstance(sensor, self._dg.AutomationConditionSensorDefinition):
                 continue
             with self._dg.build_sensor_context(
-                instance=self.instance, cursor=self._cursors.get(sensor.name), definitions=self._defs
+                instance=self.instance,
+                cursor=self._cursors.get(sensor.name),
+                resources=dict(self._defs.resources or {}),
             ) as context:
                 data = sensor.evaluate_tick(context)
             self._cursors[sensor.name] = data.cursor
