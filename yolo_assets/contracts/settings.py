@@ -21,6 +21,10 @@ def _number(env: Mapping[str, str], name: str, default: float) -> float:
         raise UsageError(f"{name}={text!r} is not a number") from None
 
 
+def _path(env: Mapping[str, str], name: str) -> Path | None:
+    return Path(env[name]).absolute() if env.get(name) else None
+
+
 @dataclass(frozen=True)
 class Settings:
     """Resolved locations; command-line options override single fields with ``dataclasses.replace``.
@@ -34,6 +38,8 @@ class Settings:
         hot_hours: a local file stays at least this long after its hour ended, archived or not.
         grace_seconds: quiet time after which an hour without a seal is closed.
         class_names: what people label, in order; later datasets keep the order of earlier ones.
+        training_recipe: file with the training options; None for the defaults.
+        gate_policy: file with the limits of the promotion gate; None for the defaults.
     """
 
     home: Path
@@ -44,6 +50,8 @@ class Settings:
     hot_hours: float = 0.0
     grace_seconds: float = 300.0
     class_names: tuple[str, ...] = ()
+    training_recipe: Path | None = None
+    gate_policy: Path | None = None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -59,6 +67,8 @@ class Settings:
             hot_hours=_number(env, "YOLO_ASSETS_HOT_HOURS", 0),
             grace_seconds=_number(env, "YOLO_ASSETS_GRACE_SECONDS", 300),
             class_names=tuple(name for raw in env.get("YOLO_ASSETS_CLASSES", "").split(",") if (name := raw.strip())),
+            training_recipe=_path(env, "YOLO_ASSETS_RECIPE"),
+            gate_policy=_path(env, "YOLO_ASSETS_GATE"),
         )
 
     @property

@@ -1,0 +1,109 @@
+"""``yolo-assets simulate``: closed spool hours of a simulated line, for tests, demos and measurements."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from yolo_assets.cli import common
+from yolo_assets.contracts.errors import UsageError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from yolo_assets.simulator.line import Change
+
+Kind = Literal["line_change", "dirty_lens"]
+
+
+def simulate(
+    out: Annotated[Path, typer.Option("--out", help="Spool folder to write into.", metavar="SPOOL")],
+    cameras: Annotated[int, typer.Option("--cameras", help="How many cameras, 1 to 99.")] = 3,
+    hours: Annotated[int, typer.Option("--hours", help="How many hours, one after the other.")] = 1,
+    fps: Annotated[float, typer.Option("--fps", help="Frames per simulated second and camera.")] = 0.05,
+    seed: Annotated[int, typer.Option("--seed", help="What the line is made of.")] = 0,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", help="Bundle folder; without it images alone are written.", metavar="BUNDLE"),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--start", help="First hour, UTC; default: so that all hours are just past.", metavar="YYYYMMDD_HH"
+        ),
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option("--truth", help="Folder for the truth, outside the spool.", metavar="DIR")
+    ] = None,
+    change_at: Annotated[
+        list[str] | None,
+        typer.Option("--change-at", help="The line changes: new light, metal and defects.", metavar="TIME"),
+    ] = None,
+    dirty_lens_at: Annotated[
+        list[str] | None,
+        typer.Option("--dirty-lens-at", help="A lens gets dirty.", metavar="TIME"),
+    ] = None,
+    dirty_camera: Annotated[
+        str | None, typer.Option("--dirty-camera", help="Whose lens; default: the first camera's.", metavar="CAMERA")
+    ] = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Write closed spool hours of a simulated weld line. Running it again goes on where it stopped.
+
+    A TIME is an hour like 20260102_03 or a moment like 2026-01-02T03:30:00Z.
+
+    Example: yolo-assets simulate --out var/spool --cameras 3 --hours 2 --fps 0.05 --seed 7 --truth var/truth
+    """
+    from yolo_assets.contracts.times import Hour
+    from yolo_assets.simulator import hours as simulated
+    from yolo_assets.simulator.line import LineConfig
+
+    lens_of = dirty_camera or LineConfig(seed=max(seed, 0), cameras=cameras).camera_ids[0]
+    if dirty_camera is not None and not dirty_lens_at:
+        raise UsageError("--dirty-camera says whose lens gets dirty; say when with --dirty-lens-at")
+    changes = [_change("line_change", text, None) for text in change_at or ()]
+    changes += [_change("dirty_lens", text, lens_of) for text in dirty_lens_at or ()]
+    with common.progress("simulating", simulated.count_frames(cameras, hours, fps)) as advance:
+        report = simulated.simulate(
+            out,
+            cameras=cameras,
+            hours=hours,
+            fps=fps,
+            seed=seed,
+            start=Hour.from_key(start) if start is not None else None,
+            model=model,
+            truth=truth,
+            changes=changes,
+            progress=advance,
+        )
+    if as_json:
+        common.emit_json(dataclasses.asdict(report))
+        return
+    seen = f"{report.detections} detections by {report.model_version}" if report.model_version else "no model"
+    console = common.out()
+    console.print(
+        f"simulated {report.frames} frames in {report.sealed} camera-hours, {report.first_hour} to {report.last_hour}, "
+        f"{len(report.cameras)} cameras, {seen}, {report.bytes / 1e6:.1f} MB in {report.seconds:.1f} s"
+    )
+    if report.skipped:
+        console.print(f"{report.skipped} camera-hours were there already")
+    console.print(f"spool {report.spool}" + (f", truth {report.truth}" if report.truth else ""))
+
+
+def _change(kind: Kind, text: str, camera: str | None) -> Change:
+    from yolo_assets.simulator.line import Change
+
+    return Change(kind, _moment(text), camera)
+
+
+def _moment(text: str) -> datetime:
+    from yolo_assets.contracts.errors import BadInputError
+    from yolo_assets.contracts.times import Hour, parse_time
+
+    try:
+        return Hour.from_key(text).start
+    except BadInputError:
+        return parse_time(text)

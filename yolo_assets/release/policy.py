@@ -1,0 +1,91 @@
+"""What a candidate must show to be released: the numbers of the gate, with defaults, and reading them from a file."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import Field, ValidationError
+
+from yolo_assets.contracts.base import Record, one_line
+from yolo_assets.contracts.errors import BadInputError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class GatePolicy(Record):
+    """Limits of the gate. Shares are 0 to 1, latencies milliseconds. Every figure is of the file that ships."""
+
+    min_frames: int = Field(default=50, ge=1, description="frames that the test set must hold")
+    min_boxes_per_class: int = Field(default=5, ge=1, description="ground-truth boxes of each class that occurs in it")
+    require_all_classes: bool = Field(default=False, description="refuse when a class does not occur in the test set")
+    min_map50: float = Field(default=0.5, ge=0, le=1, description="for the lower bound of the candidate's mAP50")
+    improvement: Literal["not_worse", "better"] = Field(
+        default="not_worse",
+        description="not_worse: the gain itself is not negative, and its lower bound is above -margin, so that many "
+        "small losses cannot add up. better: its lower bound is above 0",
+    )
+    margin: float = Field(default=0.01, gt=0, le=1, description="mAP50 that may be lost within the uncertainty")
+    min_recall: float = Field(default=0.5, ge=0, le=1, description="floor for every class, at the operating threshold")
+    min_recall_by_class: dict[str, Share] = Field(
+        default_factory=dict, description="floors of their own; such a class must occur in the test set"
+    )
+    max_class_drop: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="recall, AP50 or precision that a class may lose; one box of a small class is always forgiven",
+    )
+    min_hard_recall: float = Field(default=0.0, ge=0, le=1, description="floor on hard frames; above 0 they must exist")
+    max_hard_drop: float = Field(default=0.05, ge=0, le=1, description="recall on hard frames that may be lost")
+    max_latency_ms: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="budget for the 95th percentile"
+    )
+    max_latency_ratio: float = Field(
+        default=1.25, gt=0, allow_inf_nan=False, description="95th percentile against the champion's"
+    )
+    latency_slack_ms: float = Field(
+        default=2.0, ge=0, allow_inf_nan=False, description="growth that is always forgiven: noise of the clock"
+    )
+
+    @classmethod
+    def load(cls, path: Path) -> GatePolicy:
+        """Read a TOML, YAML or JSON file of these fields; what it leaves out keeps its default.
+
+        Raises:
+            BadInputError: no such file, not in its format, or a field that does not exist or does not fit.
+        """
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInputError(f"cannot read the gate policy {path}: {error}") from None
+        try:
+            return cls.model_validate(_parse(path, text))
+        except ValidationError as error:
+            raise BadInputError(f"{path} is not a gate policy: {one_line(error)}") from None
+
+
+def _parse(path: Path, text: str) -> Any:
+    match path.suffix.lower():
+        case ".toml":
+            try:
+                return tomllib.loads(text)
+            except tomllib.TOMLDecodeError as error:
+                raise BadInputError(f"{path} is not TOML: {error}") from None
+        case ".json":
+            try:
+                return orjson.loads(text)
+            except orjson.JSONDecodeError as error:
+                raise BadInputError(f"{path} is not JSON: {error}") from None
+        case ".yaml" | ".yml":
+            # Comes with the platform extra, where gates run; the base can do without it.
+            import yaml
+
+            try:
+                return yaml.safe_load(text) or {}
+            except yaml.YAMLError as error:
+                raise BadInputError(f"{path} is not YAML: {error}") from None
+        case _:
+            raise BadInputError(f"{path} has no ending that tells its format; name it .toml, .yaml or .json")
