@@ -23,7 +23,16 @@ class CasConflictError(UserError):
 
 
 class StoreUnavailableError(UserError):
-    """The store cannot be reached, or refuses us: network, credentials, bucket, folder, disk full."""
+    """The store cannot be reached, or refuses us: network, credentials, bucket, folder, disk full.
+
+    Attributes:
+        transient: whether trying again can help without anybody doing something: a cut line, a busy server. Who
+            retries, retries only these.
+    """
+
+    def __init__(self, message: str, *, transient: bool = True) -> None:
+        super().__init__(message)
+        self.transient = transient
 
 
 class UploadGoneError(UserError):
@@ -37,7 +46,9 @@ class ObjectInfo:
     Attributes:
         key: relative to the store's root.
         size: bytes.
-        etag: opaque; changes with every write; without quotes.
+        etag: opaque; changes whenever the bytes change; without quotes. A folder's also changes when the same bytes
+            are written again, S3's is a hash of the bytes and does not. Either is good for a compare-and-swap, which
+            asks "is it still what I read?": bytes that went away and came back are what was read.
         modified_at: the store's clock.
         version_id: where the store keeps versions.
     """
@@ -67,6 +78,9 @@ class UploadedPart:
 @runtime_checkable
 class ObjectStore(Protocol):
     """Bytes under keys. Keys are relative, ``/``-separated, never start with ``/`` and hold no ``..`` or empty part.
+
+    The full rule is ``storage.keys``; a key that breaks it raises ``BadInputError`` in every method. Objects that
+    others stored under such a key are not listed.
 
     Every method may raise ``StoreUnavailableError``. Implementations are safe to use from several threads. Retrying is
     the caller's: one layer retries, not three.
@@ -132,9 +146,15 @@ class ObjectStore(Protocol):
     def complete_upload(self, key: str, upload_id: str, parts: Sequence[UploadedPart]) -> ObjectInfo:
         """Join the parts under ``key`` unless the key is taken.
 
+        Args:
+            key: as given to ``create_upload``.
+            upload_id: from ``create_upload``.
+            parts: all parts, 1 to n without a gap; all but the last of one size.
+
         Raises:
             AlreadyExistsError: the key is taken (also when an earlier Complete of ours succeeded unseen).
-            UploadGoneError: the upload is unknown.
+            UploadGoneError: the upload is unknown, or the store does not hold the parts as listed: start it again.
+            BadInputError: the parts have gaps or uneven sizes.
         """
         ...
 

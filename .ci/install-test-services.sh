@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Installs what the tests talk to: Ceph's S3 gateway, ffmpeg for streams, a browser for the live page.
+# Debian and Ubuntu; does nothing when all is there. Needs root, or sudo without a password.
+set -euo pipefail
+
+missing=()
+need() { command -v "$1" >/dev/null || missing+=("$2"); } # command, package
+need ceph-mon ceph-mon
+need ceph-osd ceph-osd
+need radosgw radosgw
+need ceph ceph-common
+need monmaptool ceph-common
+need ffmpeg ffmpeg
+need chromium chromium
+need chromedriver chromium-driver
+
+if [ ${#missing[@]} -eq 0 ]; then
+  echo "test services are installed"
+  exit 0
+fi
+
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+  command -v sudo >/dev/null || { echo "error: installing ${missing[*]} needs root or sudo" >&2; exit 1; }
+  as_root=(sudo -n)
+fi
+"${as_root[@]}" apt-get update
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${missing[@]}"

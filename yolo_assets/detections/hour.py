@@ -1,0 +1,127 @@
+"""Build the tables of one camera-hour from the spool and the archive and put them into the store.
+
+Idempotent: the same records give the same bytes under the same keys, wherever they were read. Killed half-way, a
+re-run completes it; ``frames`` is written last of the tables, so that an hour with frames has its other tables too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from yolo_assets.archive.read import hour_records, list_archives
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.names import detections_key, frames_key, quarantine_key
+from yolo_assets.contracts.signing import TrustedKeys
+from yolo_assets.contracts.times import Hour
+from yolo_assets.detections.tables import HourTables, build_tables
+from yolo_assets.spool.hours import SpoolHour
+from yolo_assets.storage.base import ObjectStore
+
+_TRIES = 3
+
+
+class NoRecordsError(BadInputError):
+    """Neither the spool nor the archive knows the hour."""
+
+
+@dataclass(frozen=True)
+class HourReport:
+    """What building an hour came to.
+
+    Attributes:
+        frames: rows.
+        detections: rows.
+        quarantined: rows; look at them in ``quarantine``.
+        repeated: records that were there twice and counted once.
+        source: where the records were read.
+        keys: objects written.
+        sha256: over the written tables; equal when a re-run found nothing new.
+    """
+
+    camera_id: str
+    hour: Hour
+    frames: int
+    detections: int
+    quarantined: int
+    repeated: int
+    source: Literal["spool", "archive", "spool and archive"]
+    keys: tuple[str, ...]
+    sha256: str
+
+
+def build_hour(
+    camera_id: str, hour: Hour, spool: Path, archive: ObjectStore, store: ObjectStore, trusted: TrustedKeys
+) -> HourReport:
+    """Tables of a camera-hour from everything that is known of it: all archived parts and what lies in the spool.
+
+    Args:
+        camera_id: the camera.
+        hour: the hour; better closed, but late records are welcome: build it again.
+        spool: spool folder; need not exist.
+        archive: archive root; read only.
+        store: store root.
+        trusted: public keys of the archivers.
+
+    Raises:
+        NoRecordsError: neither the spool nor the archive holds a file of that hour.
+        SignatureError, IntegrityError: what the archive holds is not to be believed; nothing is written.
+    """
+    local = SpoolHour.of(spool, camera_id, hour)
+    archived = any(list_archives(archive, camera_id=camera_id, hour=hour))
+    if not archived and not local.members():
+        raise NoRecordsError(
+            f"no file of {camera_id} in hour {hour}: neither in the spool {spool} nor in {archive.url}; check both"
+        )
+    tables, in_spool = _read(local, archive, trusted)
+    parts = {
+        quarantine_key(hour, camera_id): tables.quarantine,
+        detections_key(hour, camera_id): tables.detections,
+        frames_key(hour, camera_id): tables.frames,
+    }
+    digest, written = hashlib.sha256(), []
+    for key, table in parts.items():
+        if key == quarantine_key(hour, camera_id) and table.is_empty():
+            continue
+        data = _parquet(table)
+        digest.update(data)
+        store.put(key, data)
+        written.append(key)
+    if tables.quarantine.is_empty():
+        store.delete(quarantine_key(hour, camera_id))  # what an earlier build found bad is good now
+    return HourReport(
+        camera_id=camera_id,
+        hour=hour,
+        frames=tables.frames.height,
+        detections=tables.detections.height,
+        quarantined=tables.quarantine.height,
+        repeated=tables.repeated,
+        source="spool" if not archived else "spool and archive" if in_spool else "archive",
+        keys=tuple(written),
+        sha256=digest.hexdigest(),
+    )
+
+
+def _read(local: SpoolHour, archive: ObjectStore, trusted: TrustedKeys) -> tuple[HourTables, bool]:
+    """The tables, and whether the spool had record files.
+
+    The archiver may reclaim a file while it is being read. Then it is in the archive, and reading again finds it there.
+    """
+    for _ in range(_TRIES):
+        before = {file.name for file in local.record_files()}
+        records = hour_records(archive, local.camera_id, local.hour, trusted, local)
+        tables = build_tables(local.camera_id, local.hour, records)
+        if before <= {file.name for file in local.record_files()}:
+            return tables, bool(before)
+    raise BadInputError(f"records vanished from the spool {_TRIES} times while {local.name} was read; run it again")
+
+
+def _parquet(table: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    table.write_parquet(buffer, compression="zstd")
+    return buffer.getvalue()

@@ -1,0 +1,170 @@
+"""`Model`: a verified bundle, loaded; frames in, boxes out. Does not fetch, swap or count."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolo_assets.contracts.errors import IntegrityError
+from yolo_assets.contracts.model import ONNX, ModelManifest
+from yolo_assets.inference.boxes import Boxes
+from yolo_assets.inference.decode import decode
+from yolo_assets.inference.engine import CPU_PROVIDERS, Engine, EngineChoice, choose_engine, open_engine
+from yolo_assets.inference.golden import golden_problems
+from yolo_assets.inference.letterbox import Letterbox
+
+
+class Model:
+    """One model version, ready to predict.
+
+    Threads: `predict` may be called from any number of threads at once. Each call takes its own input buffer from a
+    pool that grows to the number of simultaneous callers, and the engines are safe to share. Frames run side by side
+    when ``parallel`` was given at `load`. `close` may come while a call is running: that call ends normally, later ones
+    raise ``UserError``.
+    """
+
+    def __init__(self, manifest: ModelManifest, engine: Engine, timings: Mapping[str, float | str]) -> None:
+        self.manifest = manifest
+        self.timings = dict(timings)
+        """Milliseconds a frame by engine, or why it was not used; filled when the engine was chosen by ``auto``."""
+        self._engine = engine
+        self._idle: deque[Letterbox] = deque()
+
+    @classmethod
+    def load(
+        cls,
+        manifest: ModelManifest,
+        files: Mapping[str, bytes],
+        *,
+        engine: EngineChoice = "openvino",
+        threads: int = 1,
+        parallel: int = 1,
+        providers: Sequence[str] = CPU_PROVIDERS,
+    ) -> Model:
+        """Load the ONNX of a bundle from its bytes.
+
+        Args:
+            manifest: of the bundle; its signature is the caller's to check.
+            files: bytes by name as in ``manifest.files``; only ``model.onnx`` is used here.
+            engine: which engine; ``auto`` measures and keeps the fastest.
+            threads: CPU threads for one frame.
+            parallel: frames that callers will run at the same time.
+            providers: ONNX Runtime's execution providers in order of preference.
+
+        Raises:
+            IntegrityError: the file is missing, or its size or SHA-256 is not the manifest's.
+            BadInputError: the file is no self-contained ONNX, or contradicts the manifest.
+            UserError: the engine is not installed or cannot load the file.
+        """
+        onnx = verified_file(manifest, files, ONNX)
+        if engine == "auto":
+            opened, timings = choose_engine(onnx, manifest, threads=threads, parallel=parallel, providers=providers)
+            return cls(manifest, opened, timings)
+        opened = open_engine(onnx, manifest, engine=engine, threads=threads, parallel=parallel, providers=providers)
+        return cls(manifest, opened, {})
+
+    @property
+    def engine_name(self) -> str:
+        """The engine in use."""
+        return self._engine.name
+
+    def predict(self, bgr: NDArray[np.uint8], *, confidence: float | None = None, iou: float | None = None) -> Boxes:
+        """Find objects in a frame.
+
+        Args:
+            bgr: uint8 ``[h, w, 3]``, any size, BGR as OpenCV reads it; not changed.
+            confidence: report boxes above this; None for the manifest's operating point.
+            iou: overlap above which boxes of a class are one; None for the manifest's.
+
+        Returns:
+            Boxes in frame pixels, inside the frame.
+
+        Raises:
+            BadInputError: not such a frame, or the model gave NaN, infinity, or what its manifest does not say.
+            UserError: closed.
+        """
+        thresholds = self.manifest.thresholds
+        try:
+            letterbox = self._idle.pop()
+        except IndexError:
+            letterbox = Letterbox(*self.manifest.input_shape[2:])
+        try:
+            batch, geometry = letterbox(bgr)
+            output = self._engine.infer(batch)
+        finally:
+            self._idle.append(letterbox)
+        found = decode(
+            output,
+            self.manifest.output_layout,
+            classes=len(self.manifest.class_names),
+            confidence=thresholds.confidence if confidence is None else confidence,
+            iou=thresholds.iou if iou is None else iou,
+            max_detections=thresholds.max_detections,
+        )
+        return Boxes(geometry.to_frame(found.xyxy), found.class_id, found.confidence)
+
+    def warm_up(self, runs: int = 3) -> float:
+        """Predict on a grey picture: the first calls allocate and are slower.
+
+        Returns:
+            Milliseconds of the last run, from picture to boxes.
+
+        Raises:
+            BadInputError: the model is broken; see `predict`.
+        """
+        height, width = self.manifest.input_shape[2:]
+        grey = np.full((height, width, 3), 114, np.uint8)
+        spent = 0.0
+        for _ in range(max(runs, 1)):
+            started = time.perf_counter()
+            self.predict(grey)
+            spent = time.perf_counter() - started
+        return spent * 1e3
+
+    def check_golden(self, files: Mapping[str, bytes]) -> list[str]:
+        """Compare this device's boxes on the golden frames with those in the manifest.
+
+        Args:
+            files: the bundle's files, the golden frames among them.
+
+        Returns:
+            Problems, one line each; empty when the model finds here what it found where it was built. A manifest
+            without golden frames is a problem: nothing was checked.
+        """
+        if not self.manifest.golden_frames:
+            return [f"{self.manifest.model_version} has no golden frames, so it cannot be checked on this device"]
+        problems: list[str] = []
+        for frame in self.manifest.golden_frames:
+            try:
+                problems += golden_problems(frame, verified_file(self.manifest, files, frame.file), self)
+            except IntegrityError as error:
+                problems.append(str(error))
+        return problems
+
+    def close(self) -> None:
+        """Release the engine and the buffers; calling it twice is no error."""
+        self._engine.close()
+        self._idle.clear()
+
+
+def verified_file(manifest: ModelManifest, files: Mapping[str, bytes], name: str) -> bytes:
+    """The bytes of one file of a bundle, checked against the manifest.
+
+    Raises:
+        IntegrityError: missing, not listed, or other bytes than the manifest promises.
+    """
+    entry, data = manifest.files.get(name), files.get(name)
+    if entry is None or data is None:
+        where = "its manifest does not list it" if entry is None else "it is missing from the bundle"
+        raise IntegrityError(f"model {manifest.model_version}: no {name}, {where}; publish the bundle again")
+    if len(data) != entry.size or hashlib.sha256(data).hexdigest() != entry.sha256:
+        raise IntegrityError(
+            f"model {manifest.model_version}: {name} differs from its manifest ({len(data)} bytes, {entry.size} "
+            "promised, or another SHA-256); fetch the bundle again"
+        )
+    return data

@@ -1,0 +1,89 @@
+"""OpenVINO on the CPU, float32, from bytes, without telemetry."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolo_assets.contracts.errors import UserError
+from yolo_assets.inference.engine import EngineName, check_batch
+
+
+def _import_openvino() -> Any:
+    # Importing openvino sends a usage event when openvino-telemetry is installed. None in sys.modules makes that one
+    # import fail, and openvino falls back to its own silent stand-in: no socket is ever opened.
+    if "openvino" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # pyright: ignore[reportArgumentType]
+    try:
+        import openvino
+    except ImportError:
+        raise UserError(
+            "the engine openvino is not installed; run: pip install 'yolo-assets[edge]', or choose onnxruntime"
+        ) from None
+    return openvino
+
+
+class OpenVinoEngine:
+    """A compiled model with as many inference requests as callers ever ran at once."""
+
+    name: EngineName = "openvino"
+
+    def __init__(self, onnx: bytes, shape: tuple[int, ...], *, threads: int = 1, parallel: int = 1) -> None:
+        """Compile.
+
+        Args:
+            onnx: checked bytes of the file.
+            shape: its input.
+            threads: CPU threads for one frame.
+            parallel: frames at the same time; each gets a stream with threads of its own.
+
+        Raises:
+            UserError: not installed, or the file cannot be compiled.
+        """
+        openvino = _import_openvino()
+        self._shape = tuple(shape)
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": parallel,
+            "INFERENCE_NUM_THREADS": threads * parallel,
+            # Without this a processor with AMX or AVX512-bf16 computes in bf16, and boxes differ between boxes.
+            "INFERENCE_PRECISION_HINT": "f32",
+            # Pinned, the current and the candidate model (or a second process) would fight for the same cores.
+            "ENABLE_CPU_PINNING": False,
+        }
+        try:
+            core = openvino.Core()
+            self._compiled: Any = core.compile_model(core.read_model(onnx), "CPU", settings)
+        except RuntimeError as error:
+            raise UserError(f"openvino cannot load the model: {_first_line(error)}") from None
+        # Appending to and popping from a deque is atomic: no lock is needed around the idle requests.
+        self._idle: deque[Any] = deque()
+
+    def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Engine.infer`."""
+        check_batch(batch, self._shape)
+        compiled, idle = self._compiled, self._idle
+        if compiled is None:
+            raise UserError("the model was closed; load it again")
+        try:
+            request = idle.pop()
+        except IndexError:
+            request = compiled.create_infer_request()
+        try:
+            request.infer([batch], share_inputs=True, share_outputs=True)
+            return np.array(request.get_output_tensor(0).data, np.float32)
+        finally:
+            idle.append(request)
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._compiled, self._idle = None, deque()
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,275 @@
+"""Spool hours as they lie on disk: which there are, whether they are closed, what is in them.
+
+Belongs here: looking. Nothing here changes a file. A spool may come from our agent or from a foreign producer that
+knows no markers. Does not belong here: writing (``writer``) and archiving (``archive``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+from yolo_assets.contracts.detection import DetectionRecord
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.names import PLAN, SEALED, UPLOADED, check_id, is_frame, is_record_file, spool_hour
+from yolo_assets.contracts.receipt import Receipt
+from yolo_assets.contracts.spool import ArchivePlan, Seal
+from yolo_assets.contracts.times import Hour
+from yolo_assets.spool.files import TEMPORARY, portable_name
+from yolo_assets.spool.records import BadRecord, RecordFile, read_records
+
+COVERED = ".members"
+"""``.uploaded.members``, ``.uploaded.p2.members``: the finished plan of a part: what it covers, known here."""
+
+
+@dataclass(frozen=True, order=True)
+class SpoolMember:
+    """One file of an hour, as the folder listed it.
+
+    Attributes:
+        name: as the file system gives it; bytes that are not UTF-8 are surrogate-escaped.
+        size: bytes.
+        mtime_ns: time of last change, nanoseconds since 1970.
+    """
+
+    name: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class SpoolProblem:
+    """Something in the spool that is none of ours: left alone and reported."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class SpoolHour:
+    """One camera-hour in a spool: ``<spool>/<camera_id>/<YYYYMMDD_HH>/``."""
+
+    camera_id: str
+    hour: Hour
+    path: Path
+
+    @classmethod
+    def of(cls, spool: Path, camera_id: str, hour: Hour) -> SpoolHour:
+        """The hour of a camera, whether its folder exists or not."""
+        return cls(camera_id, hour, spool_hour(spool, camera_id, hour))
+
+    @classmethod
+    def at(cls, path: Path) -> SpoolHour:
+        """The hour that a folder holds.
+
+        Raises:
+            BadInputError: the last two parts of the path are not a camera id and an hour.
+        """
+        return cls(check_id(path.parent.name), Hour.from_key(path.name), path)
+
+    @property
+    def name(self) -> str:
+        """``<camera> <hour>``, for people."""
+        return f"{self.camera_id} {self.hour}"
+
+    def members(self) -> list[SpoolMember]:
+        """Regular files directly inside the hour, by name: frames, records, ``.sealed`` and whatever else lies there.
+
+        Never symlinks, folders, devices, the archiver's own files or unfinished ones. No folder, no members.
+        """
+        found = []
+        for entry in self._entries():
+            if _is_internal(entry.name):
+                continue
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # deleted between listing and looking
+            if stat.S_ISREG(status.st_mode):
+                found.append(SpoolMember(entry.name, status.st_size, status.st_mtime_ns))
+        return found
+
+    def oddities(self) -> list[SpoolProblem]:
+        """What lies in the hour and is never archived nor deleted: symlinks, folders, devices."""
+        odd = [entry for entry in self._entries() if not entry.is_file(follow_symlinks=False)]
+        return [
+            SpoolProblem(
+                self.path / entry.name,
+                f"{'a symbolic link' if entry.is_symlink() else 'not a regular file'}; left alone",
+            )
+            for entry in odd
+        ]
+
+    def frames(self) -> list[SpoolMember]:
+        """The members that are images."""
+        return [member for member in self.members() if is_frame(member.name)]
+
+    def seal(self) -> Seal | None:
+        """The seal, or None when the hour has none.
+
+        Raises:
+            BadInputError: there is one and it cannot be read.
+        """
+        try:
+            data = (self.path / SEALED).read_bytes()
+        except FileNotFoundError:
+            return None
+        return Seal.from_json(data, str(self.path / SEALED))
+
+    def is_closed(self, now: datetime, grace_seconds: float) -> bool:
+        """Whether the hour is complete, as far as can be known.
+
+        Closed is: sealed, and nothing came after the seal; or over for the grace period, and no file changed for as
+        long. Late frames in a sealed hour therefore wait for the grace period too. A grace of 0 closes every past hour.
+        """
+        members = self.members()
+        sealed = next((member for member in members if member.name == SEALED), None)
+        newest = max((member.mtime_ns for member in members), default=0)
+        if sealed is not None and newest <= sealed.mtime_ns:
+            return True
+        over = (now - self.hour.end).total_seconds() >= grace_seconds
+        return over and (grace_seconds == 0 or now.timestamp() - newest / 1e9 >= grace_seconds)
+
+    def record_files(self) -> list[RecordFile]:
+        """The members that hold records."""
+        return [
+            RecordFile(
+                member.name,
+                f"{self.camera_id}/{self.hour}/{portable_name(member.name)}",
+                lambda path=self.path / member.name: _open_regular(path),
+            )
+            for member in self.members()
+            if is_record_file(member.name)
+        ]
+
+    def records(self) -> Iterator[DetectionRecord | BadRecord]:
+        """Every record of the hour and everything that should have been one; see ``read_records`` for the order."""
+        return read_records(self.record_files())
+
+    def fingerprint(self) -> str:
+        """SHA-256 over names, sizes and times of the members: equal while the set is untouched. Reads no content."""
+        digest = hashlib.sha256(f"{self.camera_id}/{self.hour}".encode())
+        for member in self.members():
+            digest.update(f"\0{portable_name(member.name)}\0{member.size}\0{member.mtime_ns}".encode())
+        return digest.hexdigest()
+
+    def receipts(self) -> list[Receipt]:
+        """Copies of the receipts that the archiver left as markers, by part.
+
+        They tell what was archived; they prove nothing: deletion verifies the receipt in the store.
+
+        Raises:
+            BadInputError: a marker cannot be read.
+        """
+        names = [entry.name for entry in self._entries() if _is_marker(entry.name)]
+        found = [Receipt.from_json((self.path / name).read_bytes(), str(self.path / name)) for name in names]
+        return sorted(found, key=lambda receipt: receipt.part)
+
+    def uncovered_members(self) -> list[SpoolMember]:
+        """Members that no finished part of this spool holds, judged by name, size and time.
+
+        An hour that was archived from elsewhere knows no parts and has all its members here; the archiver then
+        compares content with the store.
+        """
+        covered: set[SpoolMember] = set()
+        for entry in self._entries():
+            if entry.name.startswith(UPLOADED) and entry.name.endswith(COVERED):
+                plan = ArchivePlan.from_json((self.path / entry.name).read_bytes(), str(self.path / entry.name))
+                covered.update(SpoolMember(m.name, m.size, m.mtime_ns) for m in plan.members)
+        return [
+            member
+            for member in self.members()
+            if SpoolMember(portable_name(member.name), member.size, member.mtime_ns) not in covered
+        ]
+
+    def _entries(self) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(self.path) as entries:
+                return sorted(entries, key=lambda entry: os.fsencode(entry.name))
+        except FileNotFoundError:
+            return []
+
+
+@dataclass(frozen=True)
+class SpoolScan:
+    """What a spool holds.
+
+    Attributes:
+        hours: by camera, then by time.
+        problems: folders and files that are no camera and no hour.
+    """
+
+    hours: tuple[SpoolHour, ...]
+    problems: tuple[SpoolProblem, ...]
+
+
+def scan(spool: Path, camera_id: str | None = None) -> SpoolScan:
+    """Every hour of a spool, and what does not belong. A spool that does not exist yet is empty.
+
+    Args:
+        spool: the spool folder.
+        camera_id: look at this camera only.
+
+    Raises:
+        BadInputError: the spool is not a folder, or the camera id is none.
+    """
+    hours: list[SpoolHour] = []
+    problems: list[SpoolProblem] = []
+    if camera_id is not None:
+        check_id(camera_id)
+    elif spool.exists() and not spool.is_dir():
+        raise BadInputError(f"the spool {spool} is not a folder; give the folder that holds one folder per camera")
+    for camera in _subfolders(spool, problems) if camera_id is None else [spool / camera_id]:
+        try:
+            check_id(camera.name)
+        except BadInputError as error:
+            problems.append(SpoolProblem(camera, str(error)))
+            continue
+        for folder in _subfolders(camera, problems):
+            try:
+                hours.append(SpoolHour.at(folder))
+            except BadInputError as error:
+                problems.append(SpoolProblem(folder, str(error)))
+    return SpoolScan(tuple(hours), tuple(problems))
+
+
+def list_hours(spool: Path, camera_id: str | None = None) -> list[SpoolHour]:
+    """Every hour of a spool, by camera, then by time; what does not belong is passed over (``scan`` reports it)."""
+    return list(scan(spool, camera_id).hours)
+
+
+def _subfolders(path: Path, problems: list[SpoolProblem]) -> list[Path]:
+    found = []
+    try:
+        with os.scandir(path) as entries:
+            for entry in sorted(entries, key=lambda entry: os.fsencode(entry.name)):
+                if entry.is_dir(follow_symlinks=False):
+                    found.append(path / entry.name)
+                elif entry.is_symlink():
+                    problems.append(SpoolProblem(path / entry.name, "a symbolic link; not followed"))
+                elif not entry.name.startswith("."):
+                    problems.append(SpoolProblem(path / entry.name, "a file where only folders belong"))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        problems.append(SpoolProblem(path, f"cannot be listed: {error.strerror}"))
+    return found
+
+
+def _is_internal(name: str) -> bool:
+    return name == PLAN or name.startswith((UPLOADED, TEMPORARY))
+
+
+def _is_marker(name: str) -> bool:
+    return name.startswith(UPLOADED) and not name.endswith(COVERED)
+
+
+def _open_regular(path: Path) -> IO[bytes]:
+    """Open without following a symbolic link, also one that took the file's place a moment ago."""
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")

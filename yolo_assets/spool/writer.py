@@ -1,0 +1,330 @@
+"""Writes the hours of one camera so that a crash at any moment loses at most the frame in hand, and counts it.
+
+Files of an hour, beside the images:
+
+- ``records.ndjson``: one line per processed frame, in one ``write`` each. A line that a power cut tore is ended with a
+  newline when the hour is opened again: it stays, reads as a bad record, and no good line is touched.
+- ``drops.log``: one JSON line per frame that was captured and not processed, with the reason. It is what keeps the
+  accounting right after a crash, and is archived with the hour.
+- ``.sealed``: written last, from what is on disk and not from memory. An image without a record, or a torn line, is
+  a frame that a crash caught in hand: the seal counts it as dropped, reason ``interrupted``.
+
+A frame that comes after the seal, or after the archiver took the hour, is *late*: image and a one-line
+``<frame>.late.ndjson`` (a drop: ``<time>.late-drop.log``) are added, each whole and under a new name. No file that may
+be archived already is touched, and the seal stays as it was; the late files are the archiver's next part.
+
+An open hour holds a shared lock on its folder, so the archiver never takes an hour from under its writer. The hours of
+a camera have one writer, held by a lock on the camera's folder. A finished file is never deleted here: that is the
+archiver's.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from yolo_assets.contracts.names import RECORDS_FILE, SEALED, UPLOADED, check_id, frame_name
+from yolo_assets.contracts.spool import Seal
+from yolo_assets.contracts.times import Hour, format_time, utc_now
+from yolo_assets.spool.accounting import DROPS_FILE, LATE_DROP, LATE_RECORD, count_hour, used_stems
+from yolo_assets.spool.files import (
+    FolderBusyError,
+    fsync_file,
+    fsync_folder,
+    full_error,
+    is_full,
+    lock_folder,
+    write_all,
+    write_atomic,
+)
+from yolo_assets.spool.hours import SpoolHour, list_hours
+
+Fsync = Literal["frame", "hour"]
+"""``frame``: durable against a power cut when ``write`` returns. ``hour``: when the hour is sealed. A killed process
+loses nothing either way."""
+
+
+class SpoolWriter:
+    """The one writer of a camera. Safe to call from several threads; different hours do not wait for each other."""
+
+    def __init__(self, spool: Path, camera_id: str, device_id: str, *, fsync: Fsync = "hour") -> None:
+        """Take the camera's folder, made when missing.
+
+        Args:
+            spool: root of the spool.
+            camera_id: letters, digits, ``_`` and ``-``.
+            device_id: goes into the seals.
+            fsync: see ``Fsync``.
+
+        Raises:
+            BadInputError: the camera id is none.
+            FolderBusyError: another process writes this camera.
+        """
+        self.spool = spool
+        self.camera_id = check_id(camera_id)
+        self.device_id = device_id
+        self.bytes_written = 0
+        self._durable = fsync == "frame"
+        self._hours: dict[Hour, _OpenHour] = {}
+        self._guard = threading.Lock()
+        folder = spool / camera_id
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = lock_folder(
+            folder, f"camera {camera_id} in {spool} already has a writer; stop the other one first"
+        )
+
+    def write(self, captured_at: datetime, record: Mapping[str, Any], jpeg: bytes | None) -> str:
+        """Add one processed frame to the hour of its capture.
+
+        Args:
+            captured_at: aware; gives hour and frame name (``_n`` is added when the name is taken).
+            record: a detection record; ``image_path``, ``image_saved``, ``camera_id`` and ``captured_at`` are set here.
+            jpeg: the image, or None when only the record is kept.
+
+        Returns:
+            ``<camera>/<hour>/<frame>.jpg``, relative to the spool, also when no image is kept.
+
+        Raises:
+            SpoolFullError: no room; the frame is in neither the image files nor the records.
+            BadInputError: ``captured_at`` has no zone.
+        """
+        hour = self._open(Hour.of(captured_at))
+        with hour.guard:
+            path, size = hour.add(captured_at, record, jpeg, self._durable)
+        with self._guard:
+            self.bytes_written += size
+        return path
+
+    def drop(self, captured_at: datetime, reason: str, jpeg: bytes | None = None) -> None:
+        """Count one captured frame that was not processed, by reason; survives a crash like a record does.
+
+        Args:
+            captured_at: aware; gives the hour.
+            reason: why nothing processed it.
+            jpeg: the image, where it is kept all the same, for example because there is no model yet.
+
+        Raises:
+            SpoolFullError: no room.
+        """
+        hour = self._open(Hour.of(captured_at))
+        with hour.guard:
+            hour.add_drop(captured_at, reason, jpeg, self._durable)
+        with self._guard:
+            self.bytes_written += len(jpeg or b"")
+
+    def seal(self, hour: Hour) -> Seal:
+        """Complete an hour: count what is on disk, make it durable, write ``.sealed`` last, let the archiver have it.
+
+        Sealing again returns the seal that is there. An hour without a frame gets a seal that says so.
+
+        Raises:
+            FolderBusyError: the hour closed by itself and the archiver took it.
+        """
+        opened = self._open(hour)
+        try:
+            with opened.guard:
+                return opened.seal(self.device_id)
+        finally:
+            with self._guard:
+                if self._hours.get(hour) is opened:
+                    del self._hours[hour]
+            opened.close()
+
+    def seal_before(self, moment: datetime) -> list[Seal]:
+        """Seal every unsealed hour of the camera that ended at or before ``moment``, also a crashed predecessor's.
+
+        An hour that closed by itself and was archived unsealed, or just is being, is left as it is.
+        """
+        seals = []
+        for found in list_hours(self.spool, self.camera_id):
+            if found.hour.end <= moment and not _is_taken(found.path):
+                try:
+                    seals.append(self.seal(found.hour))
+                except FolderBusyError:
+                    continue
+        with self._guard:
+            over = [hour for hour in self._hours if hour.end <= moment]
+            closing = [self._hours.pop(hour) for hour in over]
+        for opened in closing:
+            opened.close()
+        return seals
+
+    def close(self) -> None:
+        """Flush and let go of everything; the current hour stays unsealed, for the next writer to go on with."""
+        with self._guard:
+            closing, self._hours = list(self._hours.values()), {}
+            lock, self._lock = self._lock, -1
+        for opened in closing:
+            opened.close(durable=True)
+        if lock >= 0:
+            os.close(lock)
+
+    def __enter__(self) -> SpoolWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open(self, hour: Hour) -> _OpenHour:
+        with self._guard:
+            if self._lock < 0:
+                raise RuntimeError("the spool writer is closed")
+            found = self._hours.get(hour)
+            if found is None:
+                path = SpoolHour.of(self.spool, self.camera_id, hour)
+                try:
+                    found = self._hours[hour] = _OpenHour(path)
+                except OSError as error:
+                    if is_full(error):
+                        raise full_error(path.path) from None
+                    raise
+            return found
+
+
+class _OpenHour:
+    """One hour being written. ``guard`` is held around every call but ``close``."""
+
+    def __init__(self, hour: SpoolHour) -> None:
+        self.guard = threading.Lock()
+        self._hour = hour
+        self._files: dict[str, int] = {}
+        self._lock = -1
+        hour.path.mkdir(exist_ok=True)
+        try:
+            self._lock = lock_folder(hour.path, f"hour {hour.name} is being archived", shared=True)
+        except FolderBusyError:
+            pass  # a producer never waits for the archiver: what comes now is late
+        self._late = self._lock < 0 or _is_taken(hour.path)
+        self._stems = used_stems(hour)
+        if self._late:
+            self._unlock()  # late files need no lock, and the archiver must be able to take them
+
+    def add(
+        self, captured_at: datetime, record: Mapping[str, Any], jpeg: bytes | None, durable: bool
+    ) -> tuple[str, int]:
+        name = self._take_name(captured_at, jpeg, durable)
+        path = f"{self._hour.camera_id}/{self._hour.hour}/{name}"
+        own: dict[str, Any] = {
+            "captured_at": format_time(captured_at),
+            "camera_id": self._hour.camera_id,
+            "image_path": path,
+        }
+        own["image_saved"] = jpeg is not None
+        # image_path comes first so that even most of a torn line still names its frame.
+        whole = {"image_path": path} | dict(record) | own
+        line = orjson.dumps(whole, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
+        try:
+            self._append(RECORDS_FILE, f"{name.removesuffix('.jpg')}{LATE_RECORD}", line, durable)
+        except BaseException:
+            if jpeg is not None:
+                (self._hour.path / name).unlink()
+            raise
+        self._stems.add(name.removesuffix(".jpg"))
+        return path, len(line) + len(jpeg or b"")
+
+    def add_drop(self, captured_at: datetime, reason: str, jpeg: bytes | None, durable: bool) -> None:
+        drop = {"captured_at": format_time(captured_at), "reason": reason}
+        if jpeg is not None:
+            drop["image"] = name = self._take_name(captured_at, jpeg, durable)
+            self._stems.add(name.removesuffix(".jpg"))
+        line = orjson.dumps(drop, option=orjson.OPT_APPEND_NEWLINE)
+        again = 0
+        while True:
+            stem = frame_name(captured_at, again).removesuffix(".jpg")
+            again += 1
+            try:
+                self._append(DROPS_FILE, f"{stem}{LATE_DROP}", line, durable)
+            except FileExistsError:
+                continue
+            return
+
+    def _take_name(self, captured_at: datetime, jpeg: bytes | None, durable: bool) -> str:
+        """The first free name of a frame; its image, if there is one, is written under it."""
+        again = 0
+        while True:
+            name = frame_name(captured_at, again)
+            again += 1
+            if name.removesuffix(".jpg") in self._stems:
+                continue
+            if jpeg is not None:
+                try:
+                    write_atomic(self._hour.path / name, jpeg, exclusive=True, durable=durable)
+                except FileExistsError:
+                    continue
+            return name
+
+    def seal(self, device_id: str) -> Seal:
+        there = self._hour.seal()
+        if there is not None:
+            return there
+        if self._late:
+            raise FolderBusyError(
+                f"hour {self._hour.name} was taken by the archiver unsealed; it is not sealed any more"
+            )
+        self._flush()
+        for member in self._hour.members():
+            fsync_file(self._hour.path / member.name)
+        fsync_folder(self._hour.path)
+        seal = count_hour(self._hour, device_id, utc_now())
+        write_atomic(self._hour.path / SEALED, seal.to_json())
+        self._late = True
+        return seal
+
+    def close(self, *, durable: bool = False) -> None:
+        with self.guard:
+            if durable:
+                self._flush()
+                fsync_folder(self._hour.path)
+            for descriptor in self._files.values():
+                os.close(descriptor)
+            self._files.clear()
+            self._unlock()
+            self._late = True  # a thread that still holds this object must not write to files let go of
+
+    def _unlock(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _append(self, name: str, late_name: str, line: bytes, durable: bool) -> None:
+        if self._late:
+            write_atomic(self._hour.path / late_name, line, exclusive=True, durable=durable)
+            return
+        path = self._hour.path / name
+        descriptor = self._files.get(name)
+        if descriptor is None:
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = self._files[name] = os.open(path, flags, 0o644)
+            _end_torn_line(descriptor)
+        before = os.fstat(descriptor).st_size
+        try:
+            write_all(descriptor, line)
+            if durable:
+                os.fsync(descriptor)
+        except OSError as error:
+            os.ftruncate(descriptor, before)  # a half line would swallow the next one
+            if is_full(error):
+                raise full_error(path) from None
+            raise
+
+    def _flush(self) -> None:
+        for descriptor in self._files.values():
+            os.fsync(descriptor)
+
+
+def _end_torn_line(descriptor: int) -> None:
+    """Give a file that does not end in a newline one, so that the next line stands by itself."""
+    size = os.fstat(descriptor).st_size
+    if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        write_all(descriptor, b"\n")
+
+
+def _is_taken(path: Path) -> bool:
+    """Whether an hour is sealed or archived: what comes now is late."""
+    return (path / SEALED).exists() or (path / UPLOADED).exists()

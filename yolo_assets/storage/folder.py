@@ -1,0 +1,266 @@
+"""The store in a plain folder, on a disk or a NAS: one file per object, named by its key.
+
+Belongs here: the interface over files. Single file moves are ``folder_files``, unfinished uploads ``folder_uploads``.
+
+Beside the objects lies ``.yolo_store/``: ``tmp/`` (writes under way), ``uploads/`` (multipart), ``locks/``. Everything
+appears under its key by one rename or link of a synced file, so a reader or a crash meets the old bytes or the new.
+Writers of one key, in any process, take turns under one of 256 lock files; readers take none.
+
+The etag is modification time and size. Every write stamps a time later than that of the file it replaces, to the
+nanosecond, so an etag names one write; making it a hash of the content would cost a read of the whole store per
+listing. Files that people put there by hand are objects like any other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from yolo_assets.storage.base import (
+    AlreadyExistsError,
+    CasConflictError,
+    ObjectInfo,
+    ObjectNotFoundError,
+    StoreUnavailableError,
+    UploadedPart,
+)
+from yolo_assets.storage.checks import check_range
+from yolo_assets.storage.folder_errors import explained, folder_gone
+from yolo_assets.storage.folder_files import locked, make_folders, place, prune, stamp_after, sweep, temporary
+from yolo_assets.storage.folder_listing import ABSENT, etag_of, info_of, stat_or_none, walk
+from yolo_assets.storage.folder_uploads import Uploads
+from yolo_assets.storage.keys import RESERVED, check_key, check_prefix
+
+
+class FolderStore:
+    """An ``ObjectStore`` in a folder. It keeps no versions; parts of an upload may be of any size but all alike."""
+
+    def __init__(self, root: Path, url: str | None = None) -> None:
+        """Open the folder, creating it when its parent exists.
+
+        Args:
+            root: absolute.
+            url: the root as a person wrote it.
+
+        Raises:
+            StoreUnavailableError: the parent is missing, or ``root`` is no folder.
+        """
+        self._root = root
+        self._url = url or root.as_uri()
+        self._own = root / RESERVED
+        self._tmp = self._own / "tmp"
+        self._locks = self._own / "locks"
+        self._uploads = Uploads(self._own / "uploads", self._tmp)
+        self._marked = False
+        self._open_root()
+
+    def _open_root(self) -> None:
+        if not self._root.exists():
+            if not self._root.parent.is_dir():
+                raise StoreUnavailableError(
+                    f"cannot create the store's folder {self._root}: {self._root.parent} is not a folder; "
+                    "create it, mount it, or correct the URL",
+                    transient=False,
+                )
+            with explained(self._root):
+                self._root.mkdir(exist_ok=True)
+        elif not self._root.is_dir():
+            raise StoreUnavailableError(f"{self._root} is not a folder; correct the store's URL", transient=False)
+        try:
+            self._prepare()
+            sweep(self._tmp)
+            self._uploads.sweep()
+        except OSError:
+            return  # read-only for us: reading works, the first write says what is wrong
+
+    def _prepare(self) -> None:
+        """Make what writing needs, once; a root that vanishes later is not made again but reported."""
+        if not self._marked:
+            for folder in (self._tmp, self._locks, self._own / "uploads"):
+                make_folders(folder, self._root)
+            self._marked = True
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with explained(self._root):
+            self._prepare()
+            yield
+
+    @property
+    def url(self) -> str:
+        """The root as a person wrote it."""
+        return self._url
+
+    def _path(self, key: str) -> Path:
+        return self._root / check_key(key)
+
+    def _locked(self, key: str) -> AbstractContextManager[None]:
+        return locked(self._locks / hashlib.sha256(key.encode()).hexdigest()[:2])
+
+    def _check_there(self) -> None:
+        """An unmounted NAS leaves an empty folder behind: that must not read as an empty store."""
+        if not (self._own if self._marked else self._root).is_dir():
+            raise folder_gone(self._root)
+
+    def _open(self, key: str, version_id: str | None) -> BinaryIO:
+        path = self._path(key)
+        if version_id is not None:
+            raise ObjectNotFoundError(f"{self._url} is a folder and keeps no versions; {key} has no {version_id}")
+        try:
+            return path.open("rb")
+        except ABSENT:
+            self._check_there()
+            raise ObjectNotFoundError(f"there is no object {key} in {self._url}") from None
+
+    def get(self, key: str, *, version_id: str | None = None) -> bytes:
+        """The whole object."""
+        with explained(self._root), self._open(key, version_id) as file:
+            return file.read()
+
+    def get_with_info(self, key: str) -> tuple[bytes, ObjectInfo]:
+        """Bytes and their etag: of one open file, which nobody changes, only replaces."""
+        with explained(self._root), self._open(key, None) as file:
+            data = file.read()
+            return data, info_of(key, os.fstat(file.fileno()))
+
+    def get_range(self, key: str, start: int, length: int, *, version_id: str | None = None) -> bytes:
+        """``length`` bytes from ``start``; fewer at the end."""
+        check_range(start, length)
+        with explained(self._root), self._open(key, version_id) as file:
+            file.seek(start)
+            return file.read(length)
+
+    def stream(self, key: str, *, version_id: str | None = None, chunk_size: int = 1 << 20) -> Iterator[bytes]:
+        """The object in chunks; a missing one is reported by this call, not by the first chunk."""
+        with explained(self._root):
+            file = self._open(key, version_id)
+
+        def chunks() -> Iterator[bytes]:
+            with file:
+                while True:
+                    with explained(self._root):
+                        chunk = file.read(chunk_size)
+                    if not chunk:
+                        return
+                    yield chunk
+
+        return chunks()
+
+    def head(self, key: str, *, version_id: str | None = None) -> ObjectInfo | None:
+        """Information, or None when there is no such object (or no such version: a folder has none)."""
+        path = self._path(key)
+        with explained(self._root):
+            try:
+                status = path.stat()
+            except ABSENT:
+                self._check_there()
+                return None
+        return None if version_id is not None or path.is_dir() else info_of(key, status)
+
+    def list(self, prefix: str, *, start_after: str | None = None) -> Iterator[ObjectInfo]:
+        """Objects whose key starts with ``prefix``, by code point of the key, which is S3's order too."""
+        check_prefix(prefix)
+        with explained(self._root):
+            self._check_there()
+            yield from walk(self._root, "", prefix, start_after or "")
+
+    def put(self, key: str, data: bytes) -> ObjectInfo:
+        """Write, replacing what was there."""
+        path = self._path(key)
+        with self._writing(), temporary(self._tmp, data) as source, self._locked(key):
+            return self._replace(key, source, path, stat_or_none(path))
+
+    def put_if_absent(self, key: str, data: bytes) -> ObjectInfo:
+        """Write unless the key is taken."""
+        path = self._path(key)
+        with self._writing():
+            if path.is_file():
+                raise self._taken(key)
+            with temporary(self._tmp, data) as source, self._locked(key):
+                info = info_of(key, source.stat())
+                try:
+                    place(source, path, self._root, exclusive=True)
+                except FileExistsError:
+                    raise self._taken(key) from None
+                return info
+
+    def compare_and_swap(self, key: str, data: bytes, etag: str | None) -> ObjectInfo:
+        """Replace the object whose etag is ``etag``; None means it must not exist."""
+        if etag is None:
+            try:
+                return self.put_if_absent(key, data)
+            except AlreadyExistsError:
+                raise self._moved(key) from None
+        path = self._path(key)
+        with self._writing(), temporary(self._tmp, data) as source, self._locked(key):
+            status = stat_or_none(path)
+            if status is None or etag_of(status) != etag:
+                raise self._moved(key)
+            return self._replace(key, source, path, status)
+
+    def _replace(self, key: str, source: Path, path: Path, previous: os.stat_result | None) -> ObjectInfo:
+        if previous is not None:
+            stamp_after(source, previous)
+        info = info_of(key, source.stat())
+        place(source, path, self._root, exclusive=False)
+        return info
+
+    def delete(self, key: str) -> None:
+        """Remove, and the folders that become empty; a missing key is no error."""
+        path = self._path(key)
+        with self._writing(), self._locked(key):
+            try:
+                path.unlink()
+            except ABSENT:
+                return
+            prune(path.parent, self._root)
+
+    def create_upload(self, key: str) -> str:
+        """Begin a multipart upload; one that is not touched for seven days is forgotten, as S3 buckets are set up."""
+        check_key(key)
+        with self._writing():
+            return self._uploads.create(key)
+
+    def upload_part(self, key: str, upload_id: str, number: int, data: bytes) -> UploadedPart:
+        """Write part ``number`` to its place in the file that becomes the object."""
+        check_key(key)
+        with self._writing():
+            return self._uploads.write(key, upload_id, number, data)
+
+    def list_parts(self, key: str, upload_id: str) -> list[UploadedPart]:
+        """The parts that are durably written, by number."""
+        check_key(key)
+        with explained(self._root):
+            return self._uploads.parts(key, upload_id)
+
+    def complete_upload(self, key: str, upload_id: str, parts: Sequence[UploadedPart]) -> ObjectInfo:
+        """Give the finished file its name unless the key is taken. No byte is copied."""
+        path = self._path(key)
+        with self._writing():
+            if path.is_file():
+                self._uploads.forget_if_completed(upload_id, path)
+                raise self._taken(key)
+            with self._uploads.finished(key, upload_id, parts) as source, self._locked(key):
+                info = info_of(key, source.stat())
+                try:
+                    place(source, path, self._root, exclusive=True)
+                except FileExistsError:
+                    raise self._taken(key) from None
+            self._uploads.discard(upload_id)
+            return info
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        """Forget an upload; an unknown one is no error."""
+        check_key(key)
+        with self._writing():
+            self._uploads.abort(key, upload_id)
+
+    def _taken(self, key: str) -> AlreadyExistsError:
+        return AlreadyExistsError(f"{key} already exists in {self._url} and is left as it is")
+
+    def _moved(self, key: str) -> CasConflictError:
+        return CasConflictError(f"{key} in {self._url} was changed by another writer; read it again")

@@ -1,0 +1,44 @@
+"""What boto3's answers hold, in the interface's terms."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from yolo_assets.storage.base import ObjectInfo
+
+
+def content_md5(data: bytes) -> str:
+    """The ``Content-MD5`` header: the server refuses bytes that were damaged on the way."""
+    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+
+
+def bare_etag(etag: str) -> str:
+    """An etag as the interface has it."""
+    return etag.strip('"')
+
+
+def version_of(answer: Mapping[str, Any]) -> str | None:
+    """The version id, None where the bucket keeps no versions."""
+    version = answer.get("VersionId")
+    return version if version not in (None, "", "null") else None
+
+
+def status_of(answer: Mapping[str, Any]) -> int:
+    """The HTTP status of an answer that is no error."""
+    return answer["ResponseMetadata"]["HTTPStatusCode"]
+
+
+def date_of(answer: Mapping[str, Any]) -> datetime:
+    """The server's clock; a write does not return the object's own time, which is this to the second."""
+    return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]).astimezone(UTC)
+
+
+def info_of(key: str, answer: Mapping[str, Any]) -> ObjectInfo:
+    """What the answer to a GET of the whole object, or to a HEAD, says about it."""
+    moment = answer["LastModified"].astimezone(UTC)
+    return ObjectInfo(key, answer["ContentLength"], bare_etag(answer["ETag"]), moment, version_of(answer))

@@ -1,0 +1,259 @@
+"""The catalog says what the receipts say: merged or rebuilt, under racing publishers, killed, tampered with."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from yolo_assets.catalog.read import ask, open_catalog
+from yolo_assets.catalog.rebuild import rebuild
+from yolo_assets.catalog.versions import KEPT_VERSIONS, read_pointer
+from yolo_assets.contracts.names import CATALOG_POINTER, ArchiveName
+from yolo_assets.contracts.signing import TrustedKeys
+from yolo_assets.storage import StoreUnavailableError
+from yolo_assets_tests.catalog.catalog_world import World, publish_own
+from yolo_assets_tests.catalog.receipt_factory import FIRST, new_signer, put_receipt, put_table, receipt, signed
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+def test_every_field_of_a_receipt_is_in_the_catalog(world):
+    world.add(camera="lineA_cam01", hours=3, part=2, version_id="v7", batch_ids=("B1", "B2"), bad_records=4,
+              retention_until=FIRST.next(5000).start)  # fmt: skip
+    world.publish()
+    with open_catalog(world.store) as connection:
+        row = ask(connection, "SELECT * FROM archives").row(0, named=True)
+        classes = ask(connection, "SELECT class, count, max_confidence FROM archive_classes").rows()
+    told = receipt(ArchiveName("lineA_cam01", FIRST.next(3), 2), version_id="v7", batch_ids=("B1", "B2"),
+                   bad_records=4, retention_until=FIRST.next(5000).start).model_dump(mode="python")  # fmt: skip
+    for name, value in told.items():
+        if name in ("signature", "classes"):
+            continue
+        expected = FIRST.next(3).start if name == "hour" else list(value) if isinstance(value, tuple) else value
+        assert row[name] == expected, name
+    assert row["signed_by"] == world.signer.key_id
+    assert row["classes"] == '{"crack":{"count":3,"max_confidence":0.9}}'
+    assert classes == [("crack", 3, 0.9)]
+
+
+step = st.one_of(
+    st.tuples(st.just("add"), st.sampled_from(["cam01", "cam02"]), st.integers(0, 50), st.integers(1, 2)),
+    st.tuples(st.just("table"), st.sampled_from(["cam01", "cam03"]), st.integers(0, 50)),
+    st.tuples(st.just("forge"), st.integers(0, 50)),
+    st.tuples(st.just("expire"), st.integers(0, 100)),
+    st.tuples(st.just("publish")),
+    st.tuples(st.just("publish date"), st.integers(0, 2)),
+)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(steps=st.lists(step, max_size=14))
+def test_merged_and_rebuilt_catalogs_are_equal(steps, tmp_path_factory):
+    world = World(tmp_path_factory.mktemp("world"))
+    for kind, *rest in steps:
+        match kind, *rest:
+            case "add", camera, hours, part:
+                name = ArchiveName(camera, FIRST.next(hours), part)
+                if world.archive.head(name.receipt_key) is None:
+                    world.add(camera, hours, part)
+            case "table", camera, hours:
+                put_table(world.store, camera, FIRST.next(hours))
+            case "forge", hours:
+                name = ArchiveName("forged", FIRST.next(hours))
+                world.archive.put(name.receipt_key, signed(receipt(name), new_signer()))
+            case "expire", which:
+                found = [info.key for info in world.archive.list("receipts/")]
+                if found:
+                    world.archive.delete(found[which % len(found)])  # as the end of the retention does
+            case "publish date", day:
+                world.publish(dates=[FIRST.next(24 * day).date])
+            case _:
+                world.publish()
+    world.publish()
+    merged = world.content()
+    expected = {i.key for i in world.archive.list("receipts/") if "forged" not in i.key}
+    assert {row[0] for row in merged["archives"]} == expected
+    rebuild(world.store, world.archive, trusted=world.trusted)
+    assert world.content() == merged
+
+
+def test_nothing_new_writes_nothing(world):
+    world.add()
+    first = world.publish()
+    assert (first.changed, first.added, first.archives) == (True, 1, 1)
+    again = world.publish()
+    assert (again.changed, again.version) == (False, first.version)
+    assert len(list(world.store.list("catalog/"))) == 2
+    assert world.publish(from_receipts=True).version != first.version
+
+
+def test_only_unknown_receipts_are_fetched(world, monkeypatch):
+    for hours in range(5):
+        world.add(hours=hours)
+    world.publish()
+    world.add(hours=5)
+    fetched = []
+    get = world.archive.get
+    monkeypatch.setattr(world.archive, "get", lambda key, **o: (fetched.append(key), get(key, **o))[1], raising=False)
+    world.publish()
+    assert fetched == [ArchiveName("cam01", FIRST.next(5)).receipt_key]
+
+
+def test_a_date_leaves_other_dates_alone(world):
+    monday, tuesday = world.add(hours=1), world.add(hours=25)
+    world.publish()
+    world.archive.delete(monday)
+    late = world.add(hours=26)
+    assert world.publish(dates=[FIRST.next(24).date]).added == 1
+    assert world.keys() == {monday, tuesday, late}
+    assert world.publish().removed == 1
+    assert world.keys() == {tuesday, late}
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda d: d.replace(b'"frame_count":10', b'"frame_count":99'), "does not fit its content"),
+        (lambda d: d[: len(d) // 2], "is not a valid Receipt"),
+        (lambda d: b"", "is not a valid Receipt"),
+        (lambda d: b"[]", "is not a valid Receipt"),
+        (lambda d: d.replace(b"ed25519", b"rot13"), "is not a valid Receipt"),
+    ],
+)
+def test_a_damaged_receipt_is_reported_and_left_out(world, damage, words):
+    good = world.add(hours=0)
+    bad = world.add(hours=1)
+    world.archive.put(bad, damage(world.archive.get(bad)))
+    version = world.publish()
+    assert [p.key for p in version.problems] == [bad]
+    assert words in version.problems[0].problem
+    assert world.keys() == {good}
+    assert [row[0] for row in world.content()["problems"]] == [bad]
+    assert world.publish().changed is False  # looked at again, still bad, nothing new
+
+
+def test_a_good_receipt_under_another_name_is_not_believed(world):
+    key = world.add(hours=0)
+    copied = ArchiveName("cam01", FIRST.next(1)).receipt_key
+    world.archive.put(copied, world.archive.get(key))
+    world.archive.put("receipts/date=2026-03-01/notes.txt", b"remember the milk")
+    version = world.publish()
+    assert {p.key for p in version.problems} == {copied, "receipts/date=2026-03-01/notes.txt"}
+    assert world.keys() == {key}
+
+
+def test_a_changed_receipt_is_judged_again(world):
+    key = world.add()
+    world.publish()
+    world.archive.put(key, world.archive.get(key).replace(b'"part":1', b'"part":2'))
+    version = world.publish()
+    assert (version.removed, len(version.problems), world.keys()) == (1, 1, set())
+
+
+def test_a_key_that_is_no_longer_trusted_takes_its_rows_along(world):
+    mine, other = world.add(hours=0), new_signer()
+    theirs = put_receipt(world.archive, other, ArchiveName("cam02", FIRST))
+    world.publish(trusted=TrustedKeys.of(world.signer, other))
+    assert world.keys() == {mine, theirs}
+    assert [p.key for p in world.publish().problems] == [theirs]
+    assert world.keys() == {mine}
+    world.publish(trusted=TrustedKeys.of(world.signer, other))
+    assert world.keys() == {mine, theirs}
+
+
+def test_a_damaged_or_missing_catalog_is_built_anew(world):
+    keys = {world.add(hours=hours) for hours in range(3)}
+    pointer = world.publish().pointer
+    world.store.put(pointer.key, b"not a database")
+    world.publish(dates=["2020-01-01"])  # must not end as a catalog of that date alone
+    assert world.keys() == keys
+    world.store.delete(world.publish().pointer.key)
+    world.publish()
+    assert world.keys() == keys
+
+
+def test_a_failing_store_is_no_problem_of_a_receipt(world, monkeypatch):
+    world.add()
+
+    def fail(key, **_):
+        raise StoreUnavailableError("gone", transient=False)
+
+    monkeypatch.setattr(world.archive, "get", fail, raising=False)
+    with pytest.raises(StoreUnavailableError):
+        world.publish()
+    assert read_pointer(world.store) is None
+
+
+def test_old_catalogs_are_pruned_and_the_newest_is_not(world):
+    pointer = world.publish().pointer
+    for hours in range(KEPT_VERSIONS + 4):
+        world.add(hours=hours)
+        pointer = world.publish().pointer
+    files = [info.key for info in world.store.list("catalog/") if info.key.endswith(".duckdb")]
+    assert len(files) == KEPT_VERSIONS
+    assert pointer.key in files
+    assert len(world.keys()) == KEPT_VERSIONS + 4
+
+
+@pytest.mark.timeout(120)
+def test_eight_publishers_at_once_lose_nothing(world):
+    context = multiprocessing.get_context("spawn")
+    start = context.Event()
+    children = [context.Process(target=publish_own, args=(str(world.folder), n, start)) for n in range(8)]
+    for child in children:
+        child.start()
+    start.set()
+    for child in children:
+        child.join(90)
+    assert [child.exitcode for child in children] == [0] * 8
+    assert world.keys() == {
+        ArchiveName(f"cam{n}", FIRST.next(24 * n + h)).receipt_key for n in range(8) for h in range(2)
+    }
+    files = [info.key for info in world.store.list("catalog/") if info.key.endswith(".duckdb")]
+    assert len(files) <= KEPT_VERSIONS + 8
+
+
+_LOOP = """
+import sys
+from pathlib import Path
+from yolo_assets_tests.catalog.catalog_world import World
+world, begin = World(Path(sys.argv[1])), int(sys.argv[2])
+print("ready", flush=True)
+for hours in range(begin, begin + 1000):
+    world.add(hours=hours)
+    world.publish()
+"""
+
+
+@pytest.mark.timeout(120)
+def test_killed_at_any_moment_the_pointer_names_a_complete_file(world):
+    rng = random.Random(5)
+    for round_ in range(4):
+        child = subprocess.Popen(
+            [sys.executable, "-c", _LOOP, str(world.folder), str(1000 * round_)],
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
+        )
+        assert child.stdout is not None and child.stdout.readline() == b"ready\n"
+        time.sleep(rng.uniform(0.1, 0.8))
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait(10)
+        child.stdout.close()
+        if read_pointer(world.store) is not None:
+            assert world.keys() <= {info.key for info in world.archive.list("receipts/")}
+    world.publish()
+    assert world.keys() == {info.key for info in world.archive.list("receipts/")}
+    assert world.store.head(CATALOG_POINTER) is not None
