@@ -1,8 +1,9 @@
 """Composes ``defs/`` and its resources; nothing else."""
 
+from pathlib import Path
+
 import dagster as dg
 
-from yolo_assets import defs as stages
 from yolo_assets.defs.locations import Locations
 
 
@@ -10,6 +11,6 @@ from yolo_assets.defs.locations import Locations
 def defs() -> dg.Definitions:
     """Everything that Dagster shows and runs."""
     return dg.Definitions.merge(
-        dg.load_definitions_from_package_module(stages),
+        dg.load_from_defs_folder(path_within_project=Path(__file__).parent),
         dg.Definitions(resources={"locations": Locations.from_env()}),
     )

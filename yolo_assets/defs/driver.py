@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from yolo_assets.contracts.errors import UserError
@@ -92,7 +92,9 @@ class Graph:
                 done += [f"{key.to_user_string()}[{partition or ''}]" for key in wanted[partition]]
         raise UserError("the automation conditions request runs without end; see the Automation page of the UI")
 
-    def run(self, assets: Sequence[str], partition: str | None = None) -> dict[str, dict[str, Any]]:
+    def run(
+        self, assets: Sequence[str], partition: str | None = None, config: Mapping[str, Any] | None = None
+    ) -> dict[str, dict[str, Any]]:
         """Materialize assets in one run.
 
         Returns:
@@ -106,7 +108,7 @@ class Graph:
             instance=self.instance,
             partition_key=partition,
             asset_selection=[self._dg.AssetKey(asset) for asset in assets],
-            run_config=QUIET,
+            run_config={**QUIET, **(config or {})},
             raise_on_error=False,
             tags={"yolo_assets/driven_by": "demo"},
         )

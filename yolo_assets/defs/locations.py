@@ -29,6 +29,8 @@ class Locations(dg.ConfigurableResource):
     hot_hours: float
     grace_seconds: float
     class_names: list[str]
+    training_recipe: str | None = None
+    gate_policy: str | None = None
 
     @classmethod
     def from_env(cls) -> Locations:
@@ -43,6 +45,8 @@ class Locations(dg.ConfigurableResource):
             hot_hours=found.hot_hours,
             grace_seconds=found.grace_seconds,
             class_names=list(found.class_names),
+            training_recipe=str(found.training_recipe) if found.training_recipe else None,
+            gate_policy=str(found.gate_policy) if found.gate_policy else None,
         )
 
     @property
@@ -57,6 +61,8 @@ class Locations(dg.ConfigurableResource):
             hot_hours=self.hot_hours,
             grace_seconds=self.grace_seconds,
             class_names=tuple(self.class_names),
+            training_recipe=Path(self.training_recipe) if self.training_recipe else None,
+            gate_policy=Path(self.gate_policy) if self.gate_policy else None,
         )
 
     @property

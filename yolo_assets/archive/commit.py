@@ -1,0 +1,96 @@
+"""Commits an archive that is in the store and verified: index first, then the signed receipt.
+
+Until the receipt is there the archive does not exist for any reader, and nothing is deleted locally.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Literal
+
+import orjson
+
+from yolo_assets import __version__
+from yolo_assets.archive.index import index_bytes, parse_index
+from yolo_assets.archive.pack import IndexRow, Packing
+from yolo_assets.archive.read import load_receipt
+from yolo_assets.archive.retry import retry
+from yolo_assets.archive.summary import Summary
+from yolo_assets.contracts.errors import IntegrityError
+from yolo_assets.contracts.names import ArchiveName, is_frame
+from yolo_assets.contracts.receipt import Receipt
+from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.contracts.times import utc_now
+from yolo_assets.spool.files import native_name
+from yolo_assets.storage.base import AlreadyExistsError, ObjectInfo, ObjectStore
+
+VerifyHow = Literal["head", "full"]
+
+
+def commit(
+    archive: ObjectStore,
+    signer: Signer,
+    name: ArchiveName,
+    packing: Packing,
+    info: ObjectInfo,
+    summary: Summary,
+    how: VerifyHow,
+) -> Receipt:
+    """Write index and receipt, and return the receipt as it lies in the store.
+
+    Raises:
+        IntegrityError: another index or receipt lies under the name.
+    """
+    index_sha256 = _put_index(archive, name, packing.rows)
+    receipt = Receipt(
+        archive_key=name.archive_key,
+        version_id=info.version_id,
+        camera_id=name.camera_id,
+        hour=name.hour.key,
+        part=name.part,
+        start_time=name.hour.start,
+        end_time=name.hour.end,
+        file_count=len(packing.rows),
+        frame_count=sum(is_frame(native_name(row.name)) for row in packing.rows),
+        total_size=packing.total,
+        archive_size=packing.size,
+        md5_checksum=packing.md5,
+        sha256=packing.sha256,
+        index_key=name.index_key,
+        index_sha256=index_sha256,
+        model_versions=tuple(sorted(summary.model_versions)),
+        device_ids=tuple(sorted(summary.device_ids)),
+        batch_ids=tuple(sorted(summary.batch_ids)),
+        classes=summary.classes(),
+        bad_records=summary.bad_records,
+        verified_at=utc_now(),
+        verified_how=how,
+        etag=info.etag,
+        writer_version=__version__,
+    )
+    # The body is signed as a reader will parse it: the round trip drops what JSON cannot hold.
+    document = signer.sign_document(orjson.loads(receipt.to_json()))
+    data = Receipt.model_validate_json(orjson.dumps(document)).to_json()
+    try:
+        retry(archive.put_if_absent, name.receipt_key, data)
+    except AlreadyExistsError:
+        there = load_receipt(archive, name, TrustedKeys.of(signer))
+        if there.sha256 != receipt.sha256:
+            raise IntegrityError(
+                f"{name.receipt_key} is taken by another archive; run again for the next part"
+            ) from None
+        return there
+    return load_receipt(archive, name, TrustedKeys.of(signer))
+
+
+def _put_index(archive: ObjectStore, name: ArchiveName, rows: Sequence[IndexRow]) -> str:
+    data = index_bytes(rows)
+    try:
+        retry(archive.put_if_absent, name.index_key, data)
+    except AlreadyExistsError:
+        # A run that crashed before its receipt; another version of the Parquet writer may say the same in other bytes.
+        data = retry(archive.get, name.index_key)
+        if parse_index(data, name.index_key) != list(rows):
+            raise IntegrityError(f"{name.index_key} is taken by the index of another archive") from None
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,31 @@
+"""The one layer that retries: three quick tries with backoff and jitter, then the hour stays queued."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import stamina
+
+from yolo_assets.storage.base import StoreUnavailableError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+TRIES = 3
+
+
+def retry(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call, and call again when the store may work in a moment.
+
+    Raises:
+        StoreUnavailableError: it did not work three times, or only a person can help.
+    """
+    for attempt in stamina.retry_context(on=_may_pass, attempts=TRIES, wait_initial=0.2, wait_jitter=0.3, wait_max=2):
+        with attempt:
+            return call(*args, **kwargs)
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _may_pass(error: Exception) -> bool:
+    return isinstance(error, StoreUnavailableError) and error.transient

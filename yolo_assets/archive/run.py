@@ -1,0 +1,125 @@
+"""The archiver's round: every closed hour of a spool, a failing one never stops the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from yolo_assets.archive.commit import VerifyHow
+from yolo_assets.archive.hour import ArchiveOutcome, archive_hour
+from yolo_assets.archive.plan import load_plan
+from yolo_assets.archive.reclaim import ReclaimReport, reclaim_hour, retire_hour
+from yolo_assets.contracts.errors import UserError
+from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.contracts.times import Hour, utc_now
+from yolo_assets.spool.files import FolderBusyError
+from yolo_assets.spool.hours import SpoolHour, SpoolProblem, scan
+from yolo_assets.storage.base import ObjectStore
+
+
+@dataclass(frozen=True)
+class HourResult:
+    """One hour of a round.
+
+    Attributes:
+        camera_id: the camera.
+        hour: ``YYYYMMDD_HH``.
+        status: of the archiving; ``busy``: another process holds the hour; ``failed``: it stays queued.
+        outcome: what archiving did; None when it failed.
+        reclaimed: what was deleted locally; None when that was not asked for or not reached.
+        reason: one line for ``busy`` and ``failed``.
+    """
+
+    camera_id: str
+    hour: str
+    status: Literal["archived", "adopted", "nothing", "busy", "failed"]
+    outcome: ArchiveOutcome | None = None
+    reclaimed: ReclaimReport | None = None
+    reason: str | None = None
+
+
+def closed_hours(
+    spool: Path, *, camera: str | None = None, hour: Hour | None = None, grace_seconds: float = 300, now: datetime
+) -> tuple[list[SpoolHour], list[SpoolProblem]]:
+    """The hours a round works on, oldest first, and what in the spool is no hour.
+
+    Those that hold files and are closed, or that an interrupted archiver had begun.
+    """
+    found = scan(spool, camera)
+    hours = [one for one in found.hours if (hour is None or one.hour == hour) and one.members()]
+    ready = [one for one in hours if one.is_closed(now, grace_seconds) or load_plan(one) is not None]
+    return sorted(ready, key=lambda one: (one.hour, one.camera_id)), list(found.problems)
+
+
+def run_archiver(
+    spool: Path,
+    archive: ObjectStore,
+    signer: Signer,
+    *,
+    camera: str | None = None,
+    hour: Hour | None = None,
+    grace_seconds: float = 300,
+    verify: VerifyHow = "head",
+    keep_local: bool = False,
+    hot_hours: float = 0,
+    trusted: TrustedKeys | None = None,
+    now: datetime | None = None,
+    report: Callable[[HourResult], None] = lambda _: None,
+) -> list[HourResult]:
+    """Archive every closed hour, then delete locally what is safe in the store.
+
+    Args:
+        spool: the spool folder.
+        archive: the archive root.
+        signer: the archiver's key.
+        camera: only this one.
+        hour: only this one.
+        grace_seconds: quiet time that closes an hour without a seal; 0 closes every past hour.
+        verify: ``head`` or ``full``.
+        keep_local: archive only, delete nothing.
+        hot_hours: how long after its end an hour stays here as well.
+        trusted: keys whose receipts count; default: the signer's own.
+        now: the present; for tests.
+        report: called after each hour.
+
+    Returns:
+        One result per hour, oldest first.
+    """
+    moment = now or utc_now()
+    keys = trusted or TrustedKeys.of(signer)
+    if not keep_local:
+        for one in scan(spool, camera).hours:
+            retire_hour(one, moment)
+    hours, _ = closed_hours(spool, camera=camera, hour=hour, grace_seconds=grace_seconds, now=moment)
+    results = []
+    for one in hours:
+        result = _one(one, archive, signer, keys, verify, None if keep_local else hot_hours, moment)
+        report(result)
+        results.append(result)
+    return results
+
+
+def _one(
+    hour: SpoolHour,
+    archive: ObjectStore,
+    signer: Signer,
+    trusted: TrustedKeys,
+    verify: VerifyHow,
+    hot_hours: float | None,
+    now: datetime,
+) -> HourResult:
+    camera, key = hour.camera_id, hour.hour.key
+    outcome = None
+    try:
+        outcome = archive_hour(hour, archive, signer, verify=verify, trusted=trusted)
+        reclaimed = None
+        if hot_hours is not None:
+            reclaimed = reclaim_hour(hour, archive, trusted, hot_hours=hot_hours, now=now)
+        return HourResult(camera, key, outcome.status, outcome, reclaimed)
+    except FolderBusyError as error:
+        return HourResult(camera, key, "busy", outcome, reason=str(error))
+    except (UserError, OSError) as error:
+        return HourResult(camera, key, "failed", outcome, reason=" ".join(str(error).split()))

@@ -1,0 +1,122 @@
+"""``yolo-assets edge``: run the agent, ask one how it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from yolo_assets.cli import common
+from yolo_assets.contracts.errors import UserError
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Option("--config", "-c", help="Configuration of the agent, YAML.", metavar="FILE")],
+    spool: common.SpoolOption = None,
+    store: common.StoreOption = None,
+    port: Annotated[int | None, typer.Option("--port", help="Port of the page; 0 takes a free one.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Run the edge agent until it is stopped with Ctrl-C or SIGTERM.
+
+    Example: yolo-assets edge run --config deploy/edge/edge.example.yaml
+    """
+    import logging
+
+    from yolo_assets.edge.config import load_config
+
+    overrides: dict[str, Any] = {
+        "spool": str(spool.absolute()) if spool else None,
+        "store": common.as_url(store) if store else None,
+    }
+    settings = load_config(config, **overrides)
+    if port is not None:
+        settings = settings.with_port(port)
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    logging.getLogger("yolo_assets").setLevel(logging.DEBUG if verbose else logging.INFO)
+    from yolo_assets.edge.agent import Agent, run_agent
+
+    agent = Agent(settings)
+    if as_json:
+        common.emit_json({"url": agent.url, "device_id": settings.device_id, "cameras": settings.camera_ids})
+    else:
+        common.out().print(f"live page: {agent.url}", markup=False)
+        if not agent.has_token:
+            common.note("no token is set: rollback and reload are off; set token_file to allow them")
+    if not run_agent(agent):
+        raise UserError("stopped, but a camera or an inference hung and was left behind")
+
+
+@app.command()
+def status(
+    url: Annotated[str, typer.Option("--url", help="Address of the agent's page.")] = "http://127.0.0.1:8080/",
+    as_json: common.JsonOption = False,
+) -> None:
+    """Show how a running agent is.
+
+    Example: yolo-assets edge status --url http://127.0.0.1:8080/
+    """
+    import orjson
+    from rich.table import Table
+
+    document = orjson.loads(_get(url.rstrip("/") + "/v1/status"))
+    if as_json:
+        common.emit_json(document)
+        return
+    out = common.out()
+    model = document["model"]
+    pinned = f", pinned to {model['pinned']['version']}" if model["pinned"] else ""
+    out.print(
+        f"{document['device_id']}: {model['version'] or 'no model'} on {model['engine'] or 'no engine'}"
+        f" (release {model['release'] or '-'}{pinned}), {document['fps']} frames a second",
+        markup=False,
+    )
+    table = Table("camera", "state", "fps", "p99 ms", "captured", "processed", "dropped", "in flight")
+    for name, camera in document["cameras"].items():
+        dropped = ", ".join(f"{reason} {number}" for reason, number in sorted(camera["dropped"].items())) or "0"
+        table.add_row(
+            name + (" (simulated)" if camera["simulated"] else ""),
+            camera["state"],
+            str(camera["fps"]),
+            str(camera["latency_ms_p99"] or "-"),
+            str(camera["captured"]),
+            str(camera["processed"]),
+            dropped,
+            str(camera["in_flight"]),
+        )
+    out.print(table)
+    for reason in document["not_ready"]:
+        out.print(f"not ready: {reason}", markup=False)
+
+
+def _get(url: str) -> bytes:
+    """The body of a GET.
+
+    Raises:
+        UserError: nobody answers, or the answer is an error.
+    """
+    import os
+    import urllib.error
+    import urllib.request
+
+    from yolo_assets.edge.config import TOKEN_VARIABLE
+
+    if not url.startswith(("http://", "https://")):
+        raise UserError(f"{url!r} is not the address of an agent; give one like http://127.0.0.1:8080/")
+    request = urllib.request.Request(url)  # noqa: S310 - the scheme was checked
+    if token := os.environ.get(TOKEN_VARIABLE):
+        request.add_header("Authorization", f"Bearer {token}")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            return answer.read()
+    except urllib.error.HTTPError as error:
+        raise UserError(f"{url} answers {error.code} {error.reason}; for a token set {TOKEN_VARIABLE}") from None
+    except OSError as error:
+        raise UserError(f"no agent answers at {url}: {getattr(error, 'reason', error)}") from None

@@ -1,0 +1,42 @@
+"""The fleet sensor: when a device changes its model, ``deployed_model`` is looked at again. And the daily training."""
+
+import hashlib
+
+import dagster as dg
+
+from yolo_assets.defs.locations import Locations
+
+
+@dg.sensor(
+    target=dg.AssetSelection.assets("deployed_model"),
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Looks at the heartbeats; asks for deployed_model when a device runs another model than before.",
+)
+def fleet_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> dg.SensorResult | dg.SkipReason:
+    """One look at the heartbeats a tick; the first look only remembers."""
+    from yolo_assets.release.fleet import read_fleet
+
+    beats, problems = read_fleet(locations.store())
+    for problem in problems:
+        context.log.warning(problem)
+    running = "\n".join(sorted(f"{beat.device_id} {beat.model_version} {beat.release} {beat.pinned}" for beat in beats))
+    seen = hashlib.sha256(running.encode()).hexdigest()
+    if seen == context.cursor:
+        return dg.SkipReason("every device runs what it ran before")
+    if not beats:
+        return dg.SensorResult(cursor=seen, skip_reason="no device has reported yet")
+    return dg.SensorResult(run_requests=[dg.RunRequest(run_key=f"fleet-{seen}")], cursor=seen)
+
+
+train_daily = dg.ScheduleDefinition(
+    name="train_daily",
+    target=dg.AssetSelection.assets("training_dataset", "trained_weights", "promoted_model"),
+    cron_schedule="30 3 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description=(
+        "Trains every night on all accepted labels; unchanged inputs reuse the earlier result. "
+        "Stopped at first: new labels start a training by themselves."
+    ),
+)

@@ -1,0 +1,201 @@
+"""What the agent says about itself: the status document, the heartbeat, readiness. Only reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from yolo_assets import __version__
+from yolo_assets.contracts.fleet import CameraCounts, Heartbeat
+from yolo_assets.contracts.times import format_time, utc_now
+from yolo_assets.edge.accounting import Counts
+from yolo_assets.edge.capture import CameraThread
+from yolo_assets.edge.config import AgentConfig
+from yolo_assets.edge.control import ModelControl
+from yolo_assets.edge.housekeeping import HeartbeatSender, Housekeeper
+from yolo_assets.edge.ledger import Ledger
+from yolo_assets.edge.loading import Loader
+from yolo_assets.edge.results import CameraFigures, ResultBoard
+from yolo_assets.edge.staging import Stager
+from yolo_assets.edge.swaps import SwapLog, as_json
+from yolo_assets.edge.triggers import ChannelWatch
+
+
+@dataclass(frozen=True)
+class StatusParts:
+    """Where the status is read from."""
+
+    config: AgentConfig
+    cameras: list[CameraThread]
+    ledger: Ledger
+    board: ResultBoard
+    control: ModelControl
+    swaps: SwapLog
+    stager: Stager
+    loader: Loader
+    watch: ChannelWatch
+    housekeeper: Housekeeper
+    heartbeat: HeartbeatSender
+    started_at: datetime
+
+
+def status(parts: StatusParts) -> dict[str, Any]:
+    """``GET /v1/status``."""
+    figures = parts.board.figures()
+    counts = parts.ledger.books.counts()
+    reasons = not_ready(parts)
+    return {
+        "device_id": parts.config.device_id,
+        "agent_version": __version__,
+        "at": format_time(utc_now()),
+        "started_at": format_time(parts.started_at),
+        "ready": not reasons,
+        "not_ready": reasons,
+        "ready_seconds": parts.config.ready_seconds,
+        "model": model(parts),
+        "cameras": {c.camera_id: _camera(c, counts[c.camera_id], figures[c.camera_id]) for c in parts.cameras},
+        "totals": _totals(counts),
+        "fps": round(sum(figure.fps for figure in figures.values()), 2),
+        "longest_gap": _gap(parts.board),
+        "spool": {
+            "path": str(parts.config.spool),
+            "bytes": parts.housekeeper.spool_bytes,
+            "disk_used": parts.housekeeper.disk_used,
+            "trouble": parts.ledger.trouble,
+            "sealed_hours": parts.housekeeper.sealed,
+        },
+        "store": {
+            "url": parts.config.store,
+            "error": parts.watch.store_error or parts.heartbeat.error,
+        },
+        "swaps": [as_json(swap) for swap in parts.swaps.swaps()],
+    }
+
+
+def model(parts: StatusParts) -> dict[str, Any]:
+    """The serving model and everything that decides about the next one."""
+    state, serving, working = parts.control.state, parts.control.serving, parts.stager.working
+    previous = parts.control.slots.previous
+    return {
+        "name": parts.config.model,
+        "channel": parts.config.channel,
+        "version": serving.ref.label if serving else None,
+        "release": state.current.release if serving and state.current else None,
+        "engine": serving.engine if serving else None,
+        "engine_timings": parts.loader.timings,
+        "threads": parts.config.engine.threads,
+        "workers": parts.config.engine.workers,
+        "classes": list(serving.manifest.class_names) if serving else [],
+        "display_names": dict(serving.manifest.display_names) if serving else {},
+        "previous": previous.label if previous else None,
+        "pinned": state.pinned.model_dump(mode="json") if state.pinned else None,
+        "preparing": f"{parts.config.model}/{working.version}" if working else None,
+        "last_release": state.last_release,
+        "quarantine": [entry.model_dump(mode="json") for entry in state.quarantine],
+        "loaded": [
+            {"version": slot.label, "role": role, "leases": slot.leases} for role, slot in parts.control.slots.loaded()
+        ],
+        "hung": [
+            {"version": hung.label, "holder": hung.holder, "seconds": round(hung.seconds, 1)}
+            for hung in parts.housekeeper.hung
+        ],
+    }
+
+
+def not_ready(parts: StatusParts) -> list[str]:
+    """Why the agent is not ready, one sentence each; empty when every live camera had a result just now.
+
+    A camera whose file has ended needs no further result. An agent whose cameras have all ended is ready.
+    """
+    if parts.control.serving is None:
+        return ["no model serves yet"]
+    figures = parts.board.figures()
+    limit = parts.config.ready_seconds
+    reasons = []
+    for camera in parts.cameras:
+        age = figures[camera.camera_id].last_result_age_s
+        if camera.state != "finished" and (age is None or age > limit):
+            since = "no result yet" if age is None else f"no result for {age:.0f} s"
+            reasons.append(f"camera {camera.camera_id}: {since}{': ' + camera.message if camera.message else ''}")
+    return reasons
+
+
+def heartbeat(parts: StatusParts) -> Heartbeat:
+    """What goes to ``fleet/<device_id>.json``."""
+    figures, counts = parts.board.figures(), parts.ledger.books.counts()
+    state, serving, previous = parts.control.state, parts.control.serving, parts.control.slots.previous
+    return Heartbeat(
+        device_id=parts.config.device_id,
+        at=utc_now(),
+        started_at=parts.started_at,
+        agent_version=__version__,
+        engine=serving.engine if serving else parts.config.engine.kind,
+        model_version=serving.ref.label if serving else None,
+        previous_version=previous.label if previous else None,
+        release=state.current.release if serving and state.current else None,
+        channel=parts.config.channel,
+        pinned=state.pinned.version if state.pinned else None,
+        cameras={
+            camera: CameraCounts(
+                captured=count.captured,
+                processed=count.processed,
+                dropped=dict(count.dropped),
+                in_flight=count.in_flight,
+                last_result_at=figures[camera].last_result_at,
+            )
+            for camera, count in counts.items()
+        },
+        fps=round(sum(figure.fps for figure in figures.values()), 2),
+        spool_bytes=parts.housekeeper.spool_bytes,
+        spool_used=parts.housekeeper.disk_used,
+        swaps=tuple(parts.swaps.events()[-20:]),
+    )
+
+
+def _camera(camera: CameraThread, counts: Counts, figures: CameraFigures) -> dict[str, Any]:
+    return {
+        "kind": camera.kind,
+        "simulated": camera.kind == "simulated",
+        "state": camera.state,
+        "message": camera.message,
+        "restarts": camera.restarts,
+        **_counts(counts),
+        "fps": figures.fps,
+        "latency_ms_p50": figures.latency_ms_p50,
+        "latency_ms_p99": figures.latency_ms_p99,
+        "inference_ms_p50": figures.inference_ms_p50,
+        "last_result_at": format_time(figures.last_result_at) if figures.last_result_at else None,
+        "last_result_age_s": round(figures.last_result_age_s, 3) if figures.last_result_age_s is not None else None,
+        "longest_gap_s": figures.longest_gap_s,
+        "clock": format_time(camera.source.now()),
+    }
+
+
+def _counts(counts: Counts) -> dict[str, Any]:
+    return {
+        "captured": counts.captured,
+        "processed": counts.processed,
+        "dropped": dict(counts.dropped),
+        "in_flight": counts.in_flight,
+        "balanced": counts.balanced,
+    }
+
+
+def _totals(counts: dict[str, Counts]) -> dict[str, Any]:
+    dropped: dict[str, int] = {}
+    for count in counts.values():
+        for reason, number in count.dropped.items():
+            dropped[reason] = dropped.get(reason, 0) + number
+    total = Counts(
+        captured=sum(count.captured for count in counts.values()),
+        processed=sum(count.processed for count in counts.values()),
+        dropped=dropped,
+        in_flight=sum(count.in_flight for count in counts.values()),
+    )
+    return _counts(total)
+
+
+def _gap(board: ResultBoard) -> dict[str, Any]:
+    gap = board.longest_gap()
+    return {**gap, "since": format_time(gap["since"])}

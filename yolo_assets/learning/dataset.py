@@ -1,0 +1,320 @@
+"""Dataset versions: labels and frozen splits under the SHA-256 of their manifest.
+
+The manifest at ``datasets/<sha256>/manifest.json`` never changes; ``datasets/current.json`` names the newest. Images
+lie once for all versions at ``datasets/images/<sha256>.jpg``, because an archive may by then be in a cold tier. The
+folder that a trainer reads is made by ``materialise``, elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from yolo_assets.contracts.base import Record
+from yolo_assets.contracts.errors import BadInputError, IntegrityError
+from yolo_assets.contracts.names import DATASET_POINTER, dataset_image_key, dataset_key
+from yolo_assets.contracts.signing import TrustedKeys
+from yolo_assets.learning import labels as labels_module
+from yolo_assets.learning.archived import ArchivedFrames, Located
+from yolo_assets.learning.records import (
+    AcceptedLabels,
+    DatasetItem,
+    DatasetManifest,
+    HardReason,
+    LabelBox,
+    LabelledImage,
+    Split,
+)
+from yolo_assets.learning.split import SHARES, WINDOW_SECONDS, Assignment, Frame, SplitResult, assign, dhash
+from yolo_assets.storage import AlreadyExistsError, ObjectNotFoundError, ObjectStore
+
+SMALL_SIDE = 0.045
+"""A box is small when its shorter side is less than this part of the frame's longer side."""
+
+LOW_CONTRAST = 10.0
+"""A box is of low contrast when its mean grey is nearer than this to that of its surroundings, and its spread too."""
+
+MANY_IN_ONE_GROUP = 0.3
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset version.
+
+    Attributes:
+        sha256: of the manifest's bytes; its name in the store.
+        manifest: what it holds.
+    """
+
+    sha256: str
+    manifest: DatasetManifest
+
+    def items(self, split: Split) -> list[DatasetItem]:
+        """Items of one split, in manifest order."""
+        return [item for item in self.manifest.items if item.split == split]
+
+
+class DatasetPointer(Record):
+    """``datasets/current.json``: the newest version."""
+
+    sha256: str
+
+
+def read_dataset(store: ObjectStore, sha256: str) -> Dataset:
+    """A stored version.
+
+    Raises:
+        ObjectNotFoundError: no such version.
+        IntegrityError: its bytes are not those of its name.
+    """
+    key = dataset_key(sha256, "manifest.json")
+    data = store.get(key)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise IntegrityError(
+            f"{key} is not what its name promises; it was changed. Restore it, or build the dataset again"
+        )
+    return Dataset(sha256, DatasetManifest.from_json(data, key))
+
+
+def latest_dataset(store: ObjectStore) -> Dataset | None:
+    """The newest version, or None before the first."""
+    try:
+        pointer = DatasetPointer.from_json(store.get(DATASET_POINTER), DATASET_POINTER)
+    except ObjectNotFoundError:
+        return None
+    return read_dataset(store, pointer.sha256)
+
+
+def build_dataset(
+    store: ObjectStore,
+    archive: ObjectStore,
+    trusted: TrustedKeys,
+    labels: Sequence[AcceptedLabels] | None = None,
+    previous: Dataset | None = None,
+    *,
+    class_names: Sequence[str] = (),
+    shares: Mapping[Split, float] = SHARES,
+    window_seconds: float = WINDOW_SECONDS,
+) -> Dataset:
+    """Build the version that follows from the labels, and make it the newest.
+
+    Args:
+        store: the store root.
+        archive: the archive root, for images that no batch holds any more.
+        trusted: keys whose receipts count.
+        labels: imported files, oldest first; None takes all of the store.
+        previous: the version before, whose splits and class order are kept; None takes the newest of the store.
+        class_names: wanted order of classes that the version before does not know.
+        shares: parts of the splits for frames that are new.
+        window_seconds: see ``split.assign``.
+
+    Returns:
+        The version; ``previous`` itself when nothing changed, so that training finds its result again.
+
+    Raises:
+        BadInputError: there are no labels, or no training image is left.
+        IntegrityError: an image differs from what was labelled.
+    """
+    pointer = store.head(DATASET_POINTER)
+    previous = previous or latest_dataset(store)
+    labels = labels_module.accepted(store) if labels is None else labels
+    images = _latest_by_hash(labels)
+    if not images:
+        raise BadInputError("there are no accepted labels; put an export into labels/inbox/ and import it")
+    images_of = _ImageSource(store, archive, trusted)
+    known = {item.sha256: item for item in previous.manifest.items} if previous else {}
+    looked = {image.sha256: _look(image, known.get(image.sha256), images_of) for image in images}
+    splits = assign(
+        [Frame(i.sha256, i.camera_id or "", i.captured_at, looked[i.sha256].dhash) for i in images],
+        {sha: Assignment(item.split, item.group) for sha, item in known.items()},
+        shares=shares,
+        window_seconds=window_seconds,
+    )
+    names = _class_order(previous.manifest.class_names if previous else (), class_names, images)
+    manifest = _manifest(images, looked, splits, names, labels, previous)
+    if not manifest.counts.get("train"):
+        raise BadInputError("no labelled image is left for training; label more frames, from other moments")
+    if previous is not None and _content(manifest) == _content(previous.manifest):
+        return previous
+    data = manifest.to_json()
+    built = Dataset(hashlib.sha256(data).hexdigest(), manifest)
+    try:
+        store.put_if_absent(dataset_key(built.sha256, "manifest.json"), data)
+    except AlreadyExistsError:
+        pass  # the same inputs gave the same version before
+    store.compare_and_swap(
+        DATASET_POINTER, DatasetPointer(sha256=built.sha256).to_json(), pointer.etag if pointer else None
+    )
+    return built
+
+
+@dataclass(frozen=True)
+class _Looked:
+    dhash: str
+    hard: tuple[HardReason, ...]
+
+
+class _ImageSource:
+    """Bytes of labelled images, kept once by hash as they are first read."""
+
+    def __init__(self, store: ObjectStore, archive: ObjectStore, trusted: TrustedKeys) -> None:
+        self._store = store
+        self._archived = ArchivedFrames(archive, trusted)
+
+    def read(self, image: LabelledImage) -> bytes:
+        key = dataset_image_key(image.sha256)
+        try:
+            data = self._store.get(key)
+        except ObjectNotFoundError:
+            data = self._first_read(image)
+            if hashlib.sha256(data).hexdigest() == image.sha256:
+                try:
+                    self._store.put_if_absent(key, data)
+                except AlreadyExistsError:
+                    pass
+        if hashlib.sha256(data).hexdigest() != image.sha256:
+            raise IntegrityError(f"{key} is not the image that was labelled; delete it and build the dataset again")
+        return data
+
+    def _first_read(self, image: LabelledImage) -> bytes:
+        """The batch's copy, which is warm, before the archive, which may not be."""
+        if image.copy_key is not None:
+            try:
+                return self._store.get(image.copy_key)
+            except ObjectNotFoundError:
+                pass  # batches may be cleared away once they are labelled
+        if image.source is None:
+            raise BadInputError(f"the image {image.image_path} is gone; put its labels into the inbox again")
+        return self._archived.read(Located(image.source, image.sha256))
+
+
+def _look(image: LabelledImage, before: DatasetItem | None, source: _ImageSource) -> _Looked:
+    """Hash and hardness of an image; an image that did not change since the version before is not read again."""
+    if before is not None and before.boxes == image.boxes:
+        return _Looked(before.dhash, before.hard)
+    data = source.read(image)
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if picture is None or picture.shape[:2] != (image.height, image.width):
+        raise IntegrityError(f"{image.image_path} is no picture of {image.width}x{image.height}; remove its labels")
+    bgr = np.asarray(picture, np.uint8)
+    return _Looked(dhash(bgr), hard_reasons(bgr, image.boxes))
+
+
+def hard_reasons(bgr: NDArray[np.uint8], boxes: Iterable[LabelBox]) -> tuple[HardReason, ...]:
+    """Why a frame is a hard case; empty when it is none.
+
+    Args:
+        bgr: uint8 ``[H, W, 3]``.
+        boxes: its labels, pixels.
+    """
+    grey = cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY).astype(np.float32)
+    height, width = grey.shape
+    found: set[HardReason] = set()
+    for box in boxes:
+        x1, y1, x2, y2 = box.bbox
+        if min(x2 - x1, y2 - y1) < SMALL_SIDE * max(width, height):
+            found.add("small")
+        left, top, right, bottom = int(x1), int(y1), int(np.ceil(x2)), int(np.ceil(y2))
+        margin = max(4, min(right - left, bottom - top) // 2)
+        inside = grey[top:bottom, left:right]
+        outer = grey[max(top - margin, 0) : bottom + margin, max(left - margin, 0) : right + margin]
+        ring = (outer.sum() - inside.sum()) / max(outer.size - inside.size, 1)
+        if outer.size > inside.size and abs(float(inside.mean() - ring)) < LOW_CONTRAST > float(inside.std()):
+            found.add("low_contrast")
+    return tuple(sorted(found))
+
+
+def _latest_by_hash(labels: Sequence[AcceptedLabels]) -> list[LabelledImage]:
+    """One entry an image, the last labels of it; two paths with the same bytes are one image."""
+    latest: dict[str, LabelledImage] = {}
+    for accepted in labels:
+        for image in accepted.images:
+            latest[image.sha256] = image
+    return [latest[sha] for sha in sorted(latest)]
+
+
+def _class_order(before: Sequence[str], wanted: Sequence[str], images: Iterable[LabelledImage]) -> tuple[str, ...]:
+    used = {box.class_name for image in images for box in image.boxes}
+    order = list(dict.fromkeys([*before, *wanted, *sorted(used)]))
+    if not order:
+        raise BadInputError("every labelled image is a background; label at least one object")
+    return tuple(order)
+
+
+def _manifest(
+    images: Sequence[LabelledImage],
+    looked: Mapping[str, _Looked],
+    splits: SplitResult,
+    names: tuple[str, ...],
+    labels: Sequence[AcceptedLabels],
+    previous: Dataset | None,
+) -> DatasetManifest:
+    items = tuple(
+        DatasetItem(
+            image_path=image.image_path,
+            sha256=image.sha256,
+            split=splits.assigned[image.sha256].split,
+            group=splits.assigned[image.sha256].group,
+            width=image.width,
+            height=image.height,
+            boxes=image.boxes,
+            camera_id=image.camera_id,
+            captured_at=image.captured_at,
+            source=image.source,
+            dhash=looked[image.sha256].dhash,
+            hard=looked[image.sha256].hard,
+        )
+        for image in images
+        if image.sha256 in splits.assigned
+    )
+    counts = _counts(items)
+    return DatasetManifest(
+        class_names=names,
+        items=items,
+        excluded={
+            image.image_path: splits.excluded[image.sha256] for image in images if image.sha256 in splits.excluded
+        },
+        parent=previous.sha256 if previous else None,
+        labels=tuple(sorted({accepted.source_sha256 for accepted in labels})),
+        counts=counts,
+        warnings=tuple(_warnings(items, names, counts, splits)),
+    )
+
+
+def _counts(items: Iterable[DatasetItem]) -> dict[str, int]:
+    """``train``, ``train.backgrounds`` and ``train.<class>``, likewise for the other splits."""
+    counts: Counter[str] = Counter()
+    for item in items:
+        counts[item.split] += 1
+        counts[f"{item.split}.backgrounds"] += not item.boxes
+        for box in item.boxes:
+            counts[f"{item.split}.{box.class_name}"] += 1
+    return {key: value for key, value in sorted(counts.items()) if value}
+
+
+def _warnings(
+    items: Sequence[DatasetItem], names: Sequence[str], counts: Mapping[str, int], splits: SplitResult
+) -> Iterable[str]:
+    for split in ("val", "test"):
+        if not counts.get(split):
+            yield f"the {split} split is empty; label frames from more moments"
+    for name in names:
+        for split in ("train", "test"):
+            if counts.get(split) and not counts.get(f"{split}.{name}"):
+                yield f"class {name} has no box in the {split} split"
+    group, size = Counter(item.group for item in items).most_common(1)[0] if items else ("", 0)
+    if len(items) >= 20 and size > MANY_IN_ONE_GROUP * len(items):
+        yield f"{size} of {len(items)} images are near-duplicates of each other (group {group}); sample farther apart"
+    if splits.excluded:
+        yield f"{len(splits.excluded)} images are in no split: near-duplicates of images in different splits"
+
+
+def _content(manifest: DatasetManifest) -> bytes:
+    """What training sees; history aside."""
+    return manifest.model_copy(update={"parent": None, "labels": ()}).to_json()

@@ -1,0 +1,100 @@
+"""What a parsed label file is, before anything in it has been judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from yolo_assets.contracts.errors import BadInputError
+
+Format = Literal["coco", "label_studio", "yolo"]
+
+
+@dataclass
+class RawBox:
+    """A box as written: any numbers, any class.
+
+    Attributes:
+        xyxy: in ``unit``.
+        unit: ``pixels``, or ``fraction`` of the image's width and height.
+        class_name: None when the file names no class for it.
+        confidence: of a prediction; None for a label.
+    """
+
+    xyxy: tuple[float, float, float, float]
+    class_name: str | None
+    unit: Literal["pixels", "fraction"] = "pixels"
+    confidence: float | None = None
+
+
+@dataclass
+class RawImage:
+    """An image as a label file names it.
+
+    Attributes:
+        name: file name or path as written.
+        image_path: our own path, where the tool carried it along.
+        width: pixels; None when the file does not say.
+        height: pixels; None when the file does not say.
+        boxes: in file order.
+        annotator: who labelled it, where the file says.
+        problems: rows of the file that could not be read.
+        data: the image itself, where the file carries it.
+    """
+
+    name: str
+    image_path: str | None = None
+    width: int | None = None
+    height: int | None = None
+    boxes: list[RawBox] = field(default_factory=list)
+    annotator: str | None = None
+    problems: list[str] = field(default_factory=list)
+    data: bytes | None = None
+
+
+@dataclass
+class Parsed:
+    """One label file.
+
+    Attributes:
+        format: which of the three it is.
+        images: reviewed images.
+        unreviewed: images in the file that nobody labelled yet.
+        orphans: rows that belong to no image of the file, as ``(name, problem)``.
+    """
+
+    format: Format
+    images: list[RawImage]
+    unreviewed: int = 0
+    orphans: list[tuple[str, str]] = field(default_factory=list)
+
+
+def parse(name: str, data: bytes) -> Parsed:
+    """Recognise a label file by its content and parse it.
+
+    Args:
+        name: for messages.
+        data: the file.
+
+    Raises:
+        BadInputError: none of the three formats, or broken.
+    """
+    import orjson
+
+    from yolo_assets.learning.formats import coco, label_studio, yolo
+
+    if data[:4] == b"PK\x03\x04":
+        return yolo.read(name, data)
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise BadInputError(
+            f"{name} is neither JSON nor a zip ({error}); export COCO JSON, Label Studio JSON or a YOLO zip"
+        ) from None
+    if isinstance(document, list):
+        return label_studio.read(name, document)
+    if isinstance(document, dict) and isinstance(document.get("images"), list):
+        return coco.read(name, document)
+    raise BadInputError(
+        f"{name} is JSON of no known kind; export it as COCO JSON or as Label Studio JSON (not JSON-MIN)"
+    )

@@ -1,0 +1,150 @@
+"""What this stage writes to the store: batches, accepted labels, datasets. Records only, no I/O.
+
+Every record is free of clocks and machine names except ``imported_at``, so that the same inputs give the same bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from yolo_assets.contracts.base import Record, Time
+from yolo_assets.contracts.detection import Box
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.names import check_id
+
+Reason = Literal["uncertain", "drifting", "rare", "diverse", "random"]
+"""Why a frame was chosen for annotation."""
+
+Split = Literal["train", "val", "test"]
+"""``test`` is held out for good: it judges models and never trains one."""
+
+HardReason = Literal["small", "low_contrast"]
+"""Why a frame counts as a hard case."""
+
+
+class Sampled(Record):
+    """A frame chosen for annotation, with the reason that is true of it."""
+
+    image_path: str
+    reason: Reason
+
+
+class ArchiveRef(Record):
+    """Where a frame lies in the cold archive. Its SHA-256 stands beside it, in the record that refers."""
+
+    archive_key: str
+    member: str
+
+
+class LabelBox(Record):
+    """One object that a person marked, in pixels of the whole frame."""
+
+    bbox: Box
+    class_name: str = Field(alias="class")
+
+    @field_validator("class_name")
+    @classmethod
+    def _slug(cls, value: str) -> str:
+        # Trainers fetch a font for other letters, and class names end up in file names and metric names.
+        try:
+            return check_id(value, "class name")
+        except BadInputError as error:
+            raise ValueError(str(error)) from None
+
+
+class Prediction(LabelBox):
+    """What the model on the line reported: shown to people as a first guess."""
+
+    confidence: float = Field(ge=0, le=1)
+
+
+class BatchItem(Record):
+    """One frame of an annotation batch."""
+
+    file: str = Field(description="name under images/, unique over all batches")
+    image_path: str
+    camera_id: str
+    captured_at: Time | None = None
+    reason: Reason
+    source: ArchiveRef
+    sha256: str
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+    predictions: tuple[Prediction, ...] = ()
+    model_version: str | None = None
+
+
+class BatchManifest(Record):
+    """``annotation/<batch>/manifest.json``, written last: a batch without it is not there."""
+
+    schema_version: Literal[1] = 1
+    batch: str
+    class_names: tuple[str, ...]
+    items: tuple[BatchItem, ...]
+
+
+class LabelledImage(Record):
+    """One reviewed image. No boxes means that a person found nothing: a background, kept."""
+
+    image_path: str
+    sha256: str
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+    boxes: tuple[LabelBox, ...]
+    camera_id: str | None = None
+    captured_at: Time | None = None
+    source: ArchiveRef | None = Field(default=None, description="None: the image came with the labels")
+    copy_key: str | None = Field(default=None, description="a copy in the store: an archive may be cold by now")
+    annotator: str | None = None
+
+
+class Rejected(Record):
+    """A label, or a whole image, that was not accepted, and why. Its image waits for a corrected file."""
+
+    image: str
+    reason: str
+
+
+class AcceptedLabels(Record):
+    """``labels/accepted/<sha256 of the inbox file>.json``: one imported file, with all that was wrong in it."""
+
+    schema_version: Literal[1] = 1
+    source_file: str
+    source_sha256: str
+    format: Literal["coco", "label_studio", "yolo"]
+    imported_at: Time
+    images: tuple[LabelledImage, ...]
+    rejected: tuple[Rejected, ...] = ()
+    unreviewed: int = Field(default=0, ge=0, description="images in the file that nobody labelled yet")
+
+
+class DatasetItem(Record):
+    """One image of a dataset version."""
+
+    image_path: str
+    sha256: str
+    split: Split
+    group: str = Field(description="near-duplicates share a group, and a group never spans two splits")
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+    boxes: tuple[LabelBox, ...]
+    camera_id: str | None = None
+    captured_at: Time | None = None
+    source: ArchiveRef | None = None
+    dhash: str = Field(pattern=r"^[0-9a-f]{64}$", description="256-bit perceptual hash")
+    hard: tuple[HardReason, ...] = ()
+
+
+class DatasetManifest(Record):
+    """``datasets/<sha256>/manifest.json``; the SHA-256 is that of these bytes."""
+
+    schema_version: Literal[1] = 1
+    class_names: tuple[str, ...] = Field(description="position is the class id; a new version only appends")
+    items: tuple[DatasetItem, ...]
+    excluded: dict[str, str] = Field(default_factory=dict, description="image path to why it is in no split")
+    parent: str | None = Field(default=None, description="SHA-256 of the version before")
+    labels: tuple[str, ...] = Field(default=(), description="SHA-256 of every label file that went in")
+    counts: dict[str, int] = Field(default_factory=dict, description="images by split, boxes by split and class")
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,249 @@
+"""Which archived frames are worth a person's time, under a budget. Pure: no store, no clock.
+
+Each frame keeps the reason it was chosen for, and the reason is true of it: a person who asks "why this one?" gets an
+answer. What a strategy cannot fill goes to ``random``, which is always an honest answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, get_args
+
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.learning.records import Reason, Sampled
+
+if TYPE_CHECKING:
+    import polars as pl
+
+REASONS: tuple[Reason, ...] = get_args(Reason)
+DEFAULT_SHARES: Mapping[Reason, float] = {
+    "uncertain": 0.3,
+    "drifting": 0.2,
+    "rare": 0.2,
+    "diverse": 0.15,
+    "random": 0.15,
+}
+
+UNSURE = (0.15, 0.7)
+"""A detection with a confidence in this range is one the model is not sure of."""
+
+RARE = 0.5
+"""A class is rare when it has fewer than this share of the detections that an equal division would give it."""
+
+APART_SECONDS = 60.0
+"""A frame is diverse when its camera has no other chosen frame so near in time."""
+
+SPACING_SECONDS = 2.0
+"""No two frames of a camera nearer than this, whatever the reason: neighbours teach the same thing twice."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A frame that may be labelled.
+
+    Attributes:
+        image_path: relative to the spool root.
+        camera_id: its camera.
+        captured_at: aware.
+        detections: ``(class, confidence)`` of what the model on the line reported.
+        drift: how far the output of its camera has moved, 0 (not) to 1; from the drift report.
+    """
+
+    image_path: str
+    camera_id: str
+    captured_at: datetime
+    detections: tuple[tuple[str, float], ...] = ()
+    drift: float = 0.0
+
+
+def candidates_from_tables(
+    frames: pl.DataFrame, detections: pl.DataFrame, *, drift: Mapping[str, float] | None = None
+) -> list[Candidate]:
+    """Candidates from the frames and detections tables; only frames whose image was kept.
+
+    Args:
+        frames: columns ``image_path``, ``camera_id``, ``captured_at`` and, if known, ``image_saved``.
+        detections: columns ``image_path``, ``class``, ``confidence``.
+        drift: camera to drift score.
+
+    Raises:
+        BadInputError: a column is missing.
+    """
+    for frame, table, wanted in (
+        (frames, "frames", ("image_path", "camera_id", "captured_at")),
+        (detections, "detections", ("image_path", "class", "confidence")),
+    ):
+        missing = [column for column in wanted if column not in frame.columns]
+        if missing:
+            raise BadInputError(f"the {table} table has no column {', '.join(missing)}; it has {frame.columns}")
+    found: dict[str, list[tuple[str, float]]] = {}
+    for path, name, confidence in detections.select("image_path", "class", "confidence").iter_rows():
+        found.setdefault(path, []).append((name, confidence))
+    kept = frames
+    if "image_saved" in frames.columns:
+        kept = frames.filter(frames["image_saved"].fill_null(True))
+    scores = drift or {}
+    return [
+        Candidate(path, camera, moment, tuple(sorted(found.get(path, ()))), scores.get(camera, 0.0))
+        for path, camera, moment in kept.select("image_path", "camera_id", "captured_at").iter_rows()
+    ]
+
+
+def uncertainty(candidate: Candidate) -> float:
+    """0 when no detection is in the unsure range, else up to 1, highest in the middle of the range."""
+    low, high = UNSURE
+    middle, half = (low + high) / 2, (high - low) / 2
+    return max((1 - abs(c - middle) / half for _, c in candidate.detections if low <= c <= high), default=0.0)
+
+
+def rare_classes(candidates: Iterable[Candidate]) -> dict[str, int]:
+    """The rare classes among these frames, with their number of detections."""
+    counts = Counter(name for candidate in candidates for name, _ in candidate.detections)
+    if len(counts) < 2:
+        return {}
+    limit = RARE * counts.total() / len(counts)
+    return {name: count for name, count in counts.items() if count < limit}
+
+
+def sample(
+    candidates: Sequence[Candidate],
+    budget: int,
+    *,
+    seed: int = 0,
+    shares: Mapping[Reason, float] = DEFAULT_SHARES,
+    labelled: Collection[str] = (),
+) -> list[Sampled]:
+    """Choose frames for annotation.
+
+    Args:
+        candidates: frames to choose from, in any order: the order does not change the choice.
+        budget: most frames that people will label.
+        seed: another seed draws other random frames and breaks ties otherwise.
+        shares: parts of the budget by reason; they are divided by their sum.
+        labelled: image paths to leave out, because they are labelled or already in a batch.
+
+    Returns:
+        At most ``budget`` frames, none twice, sorted by image path.
+
+    Raises:
+        BadInputError: negative budget, unknown reason, or no positive share.
+    """
+    if budget < 0:
+        raise BadInputError(f"a budget of {budget} frames is not possible; give 0 or more")
+    unknown = set(shares) - set(REASONS)
+    if unknown or any(share < 0 for share in shares.values()) or sum(shares.values()) <= 0:
+        raise BadInputError(
+            f"shares {dict(shares)} are not usable; give numbers >= 0, one above 0, for {list(REASONS)}"
+        )
+    skip = set(labelled)
+    pool = sorted(
+        {c.image_path: c for c in candidates if c.image_path not in skip}.values(), key=lambda c: c.image_path
+    )
+    choice = _Choice()
+    quotas = _quotas(shares, min(budget, len(pool)))
+    orders: dict[Reason, Iterator[Candidate]] = {
+        "drifting": iter(sorted((c for c in pool if c.drift > 0), key=lambda c: (-c.drift, _tie(c, seed)))),
+        "uncertain": iter(
+            sorted((c for c in pool if uncertainty(c) > 0), key=lambda c: (-round(uncertainty(c), 6), _tie(c, seed)))
+        ),
+        "rare": _rare_order(pool, seed),
+    }
+    for reason, order in orders.items():
+        choice.take(order, reason, quotas[reason], SPACING_SECONDS)
+    by_luck = sorted(pool, key=lambda c: _tie(c, seed))
+    choice.take_diverse(by_luck, quotas["diverse"])
+    left = min(budget, len(pool)) - len(choice.chosen)
+    choice.take(iter(by_luck), "random", left, SPACING_SECONDS)
+    # A budget that spacing left open is still spent: people are booked for it.
+    choice.take(iter(by_luck), "random", min(budget, len(pool)) - len(choice.chosen), 0.0)
+    return [Sampled(image_path=path, reason=reason) for path, reason in sorted(choice.chosen.items())]
+
+
+class _Choice:
+    """What is chosen so far, and where each camera has chosen moments."""
+
+    def __init__(self) -> None:
+        self.chosen: dict[str, Reason] = {}
+        self._moments: dict[str, list[float]] = {}
+
+    def distance(self, candidate: Candidate) -> float:
+        """Seconds to the nearest chosen frame of the same camera; infinite when there is none."""
+        moment = candidate.captured_at.timestamp()
+        return min((abs(moment - other) for other in self._moments.get(candidate.camera_id, ())), default=float("inf"))
+
+    def add(self, candidate: Candidate, reason: Reason) -> None:
+        self.chosen[candidate.image_path] = reason
+        self._moments.setdefault(candidate.camera_id, []).append(candidate.captured_at.timestamp())
+
+    def take(self, order: Iterator[Candidate], reason: Reason, count: int, spacing: float) -> None:
+        for candidate in order:
+            if count <= 0:
+                return
+            if candidate.image_path not in self.chosen and self.distance(candidate) >= spacing:
+                self.add(candidate, reason)
+                count -= 1
+
+    def take_diverse(self, pool: Sequence[Candidate], count: int) -> None:
+        """Farthest first: the camera with the fewest chosen frames, its frame farthest in time from those."""
+        # Distances only shrink as frames are added, and only for the camera that got one: keep and lower them.
+        distances = {c.image_path: self.distance(c) for c in pool if c.image_path not in self.chosen}
+        by_camera: dict[str, list[Candidate]] = {}
+        for candidate in pool:
+            by_camera.setdefault(candidate.camera_id, []).append(candidate)
+        while count > 0:
+            best: tuple[int, float, Candidate] | None = None
+            for camera, members in by_camera.items():
+                open_ = [c for c in members if distances.get(c.image_path, -1.0) >= APART_SECONDS]
+                if not open_:
+                    continue
+                farthest = max(open_, key=lambda c: distances[c.image_path])
+                rank = (len(self._moments.get(camera, ())), -distances[farthest.image_path])
+                if best is None or rank < best[:2]:
+                    best = (*rank, farthest)
+            if best is None:
+                return
+            picked = best[2]
+            self.add(picked, "diverse")
+            del distances[picked.image_path]
+            moment = picked.captured_at.timestamp()
+            for other in by_camera[picked.camera_id]:
+                if other.image_path in distances:
+                    gap = abs(other.captured_at.timestamp() - moment)
+                    distances[other.image_path] = min(distances[other.image_path], gap)
+            count -= 1
+
+
+def _quotas(shares: Mapping[Reason, float], budget: int) -> dict[Reason, int]:
+    """Whole frames by reason, summing to the budget: largest remainder."""
+    total = sum(shares.values())
+    exact: dict[Reason, float] = {reason: budget * shares.get(reason, 0.0) / total for reason in REASONS}
+    whole: dict[Reason, int] = {reason: int(exact[reason]) for reason in REASONS}
+    by_remainder = sorted(REASONS, key=lambda reason: (whole[reason] - exact[reason], REASONS.index(reason)))
+    for reason in by_remainder[: budget - sum(whole.values())]:
+        whole[reason] += 1
+    return whole
+
+
+def _rare_order(pool: Sequence[Candidate], seed: int) -> Iterator[Candidate]:
+    """Frames with a rare class, the rare classes in turn, so that one of them does not eat the share of all."""
+    rare = rare_classes(pool)
+    queues = [
+        iter(sorted((c for c in pool if any(n == name for n, _ in c.detections)), key=lambda c: _tie(c, seed)))
+        for name in sorted(rare, key=lambda name: (rare[name], name))
+    ]
+    while queues:
+        for queue in list(queues):
+            candidate = next(queue, None)
+            if candidate is None:
+                queues.remove(queue)
+            else:
+                yield candidate
+
+
+def _tie(candidate: Candidate, seed: int) -> bytes:
+    """A random but repeatable rank that does not depend on what else is in the pool."""
+    return hashlib.blake2b(f"{seed}\0{candidate.image_path}".encode(), digest_size=8).digest()

@@ -1,0 +1,94 @@
+"""What the demo's steps share: places, the graph, the figures, and the small things done more than once."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+
+import orjson
+
+from yolo_assets.contracts.names import LABELS_INBOX, annotation_key
+from yolo_assets.contracts.settings import Settings
+from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.defs.driver import Graph
+from yolo_assets.local.demo.figures import Figures
+from yolo_assets.local.demo.ledger import FrameLedger
+from yolo_assets.local.demo.plan import Plan
+from yolo_assets.local.demo.screen import Screen
+from yolo_assets.local.instance import prepare_dagster_home
+from yolo_assets.simulator.labeller import label_batch
+from yolo_assets.simulator.look import CLASS_NAMES
+from yolo_assets.storage import ObjectStore, open_store
+
+GRACE_SECONDS = 12
+"""The agent writes to its open hour all the time; an hour that is quiet for so long is closed."""
+
+RECIPE = {"imgsz": 160, "epochs": 18, "batch": 8}
+GATE = {"improvement": "better", "min_recall": 0.3, "min_frames": 50, "max_class_drop": 0.2}
+
+
+@dataclass
+class Loop:
+    """One run of the demo."""
+
+    settings: Settings
+    plan: Plan
+    screen: Screen
+    graph: Graph
+    store: ObjectStore
+    archive: ObjectStore
+    trusted: TrustedKeys
+    figures: Figures = field(default_factory=Figures)
+    ledger: FrameLedger = field(default_factory=FrameLedger)
+
+    @classmethod
+    def open(cls, settings: Settings, plan: Plan, screen: Screen) -> Loop:
+        """Set the environment of the graph and open everything."""
+        home = settings.home
+        for name, value in (("recipe.json", RECIPE), ("gate.json", GATE)):
+            (home / name).write_text(json.dumps(value, indent=1))
+        os.environ |= {
+            "YOLO_ASSETS_HOME": str(home),
+            "YOLO_ASSETS_GRACE_SECONDS": str(GRACE_SECONDS),
+            "YOLO_ASSETS_CLASSES": ",".join(CLASS_NAMES),
+            "YOLO_ASSETS_RECIPE": str(home / "recipe.json"),
+            "YOLO_ASSETS_GATE": str(home / "gate.json"),
+            "DAGSTER_HOME": str(prepare_dagster_home(home)),
+        }
+        archiver = Signer.load_or_create(settings.archiver_key)
+        Signer.load_or_create(settings.promotion_key)
+        return cls(
+            settings=settings,
+            plan=plan,
+            screen=screen,
+            graph=Graph(on_run=lambda line: screen.say(f"Dagster run: {line}")),
+            store=open_store(settings.store_url),
+            archive=open_store(settings.archive_url),
+            trusted=TrustedKeys.of(archiver),
+        )
+
+    def carry(self) -> list[str]:
+        """Remember the frames of the spool, tick the sensors, and let the conditions carry what they found."""
+        self.ledger.note(self.settings.spool)
+        self.graph.look()
+        return self.graph.carry()
+
+    def ask_and_label(self, budget: int, since: str, until: str) -> int:
+        """Sample a batch, let the simulated annotator answer it, put the answer where people put theirs.
+
+        Returns:
+            Frames labelled.
+        """
+        config = {"ops": {"annotation_batch": {"config": {"budget": budget, "since": since, "until": until}}}}
+        made = self.graph.run(["annotation_batch"], config=config)["annotation_batch"]
+        batch = str(made["batch"])
+        manifest = orjson.loads(self.store.get(annotation_key(batch, "manifest.json")))
+        labels = label_batch(manifest, self.settings.home / "truth")
+        self.store.put(f"{LABELS_INBOX}{batch}.coco.json", orjson.dumps(labels))
+        boxes = len(labels["annotations"])
+        self.screen.say(
+            f"{len(manifest['items'])} frames labelled with {boxes} boxes by a SIMULATED annotator "
+            "(the simulator's truth), as a COCO file in labels/inbox/"
+        )
+        return len(manifest["items"])

@@ -1,0 +1,213 @@
+"""Judges exported files on the held-out split, candidate and champion on the same frames in the same process.
+
+Runs the ONNX that ships with the edge's own pre- and post-processing; torch is not loaded. Truth and predictions meet
+by class name, so a champion that does not know a class simply misses it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolo_assets.contracts.base import canonical_json
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.evaluation import ClassResult, Comparison, Evaluation
+from yolo_assets.contracts.model import ONNX, Interval
+from yolo_assets.contracts.times import utc_now
+from yolo_assets.inference.golden import decode_image
+from yolo_assets.inference.model import Model
+from yolo_assets.learning.folder import image_path, read_folder
+from yolo_assets.learning.records import DatasetItem
+from yolo_assets.release.bundle import VerifiedBundle
+from yolo_assets.release.registry import load_bundle_folder
+from yolo_assets.training import plots
+from yolo_assets.training.child import write_atomic
+from yolo_assets.training.jobs import COMPARISON, EvaluateJob
+from yolo_assets.training.metrics import (
+    FrameBoxes,
+    Matches,
+    average_precision,
+    bootstrap_weights,
+    interval,
+    match,
+    mean_ap,
+    operating_point,
+)
+from yolo_assets.training.spec import EvaluateSpec
+
+CONFIDENCE = 0.001
+"""For AP: the curve needs the unsure predictions too. The operating point is looked at apart."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One model's figures, with what the plots and the comparison need.
+
+    Attributes:
+        evaluation: the record.
+        matches: predictions against truth.
+        found: predictions by frame, classes numbered as in the test set.
+        map50_samples: mAP50 of each bootstrap resample, ``[r]``.
+        confidence: its operating point.
+    """
+
+    evaluation: Evaluation
+    matches: Matches
+    found: list[FrameBoxes]
+    map50_samples: NDArray[np.float64]
+    confidence: float
+
+
+def evaluate(job: EvaluateJob) -> Comparison:
+    """Judge bundles and write ``comparison.json`` and the plots.
+
+    Raises:
+        BadInputError: the dataset has no test split, or a folder is no bundle.
+        IntegrityError: a file of a bundle was changed.
+    """
+    folder = Path(job.data)
+    dataset = read_folder(folder)
+    items = [item for item in dataset.items if item.split == "test"]
+    if not items or not any(item.boxes for item in items):
+        raise BadInputError(f"{folder} has no labelled object in its test split; label frames from more moments")
+    bundles = [load_bundle_folder(Path(path)) for path in (job.candidate, job.champion) if path]
+    names = list(dict.fromkeys([*dataset.class_names, *(n for b in bundles for n in b.manifest.class_names)]))
+    truth = [_truth(item, names) for item in items]
+    predicted, latencies = _predict(bundles, [image_path(folder, item) for item in items], names, job.spec)
+    weights = bootstrap_weights([item.group for item in items], job.spec.resamples, job.spec.seed)
+    identity = hashlib.sha256(canonical_json(_identity(items))).hexdigest()
+    judged = [
+        _judge(bundle, found, truth, items, names, weights, latency, job.spec, identity)
+        for bundle, found, latency in zip(bundles, predicted, latencies, strict=True)
+    ]
+    comparison = compare(judged, job.spec.level)
+    out = Path(job.out)
+    out.mkdir(parents=True, exist_ok=True)
+    for model in judged:
+        role = "candidate" if model is judged[0] else "champion"
+        plots.pr_curves(out / f"pr_{role}.png", model.matches, names, model.evaluation.model_version)
+        plots.confusion(out / f"confusion_{role}.png", model.found, truth, names, model.confidence)
+    if len(judged) == 2:
+        plots.gain(out / "map50_gain.png", judged[0].map50_samples - judged[1].map50_samples, comparison.map50_gain)
+    write_atomic(out / COMPARISON, comparison.to_json())
+    return comparison
+
+
+def compare(judged: Sequence[Judged], level: float) -> Comparison:
+    """The record of one model, or of candidate and champion with the paired difference."""
+    candidate = judged[0]
+    if len(judged) == 1:
+        return Comparison(candidate=candidate.evaluation)
+    champion = judged[1]
+    # Paired: both were weighted by the same draws of frames, so what is easy for both cancels out.
+    low, high = interval(candidate.map50_samples - champion.map50_samples, level)
+    value = candidate.evaluation.map50.value - champion.evaluation.map50.value
+    return Comparison(
+        candidate=candidate.evaluation,
+        champion=champion.evaluation,
+        map50_gain=Interval(value=value, low=low, high=high, level=level),
+    )
+
+
+def _predict(
+    bundles: Sequence[VerifiedBundle], images: Sequence[Path], names: Sequence[str], spec: EvaluateSpec
+) -> tuple[list[list[FrameBoxes]], list[list[float]]]:
+    """Predictions and milliseconds by bundle and frame. Models take turns on each frame: what else runs hits both."""
+    engine = "openvino" if spec.engine == "openvino" else "onnxruntime"
+    models = [Model.load(b.manifest, {ONNX: b.files[ONNX]}, engine=engine, threads=spec.threads) for b in bundles]
+    found: list[list[FrameBoxes]] = [[] for _ in models]
+    latencies: list[list[float]] = [[] for _ in models]
+    try:
+        for model in models:
+            model.warm_up()
+        for path in images:
+            bgr = decode_image(path.read_bytes(), path.name)
+            for number, model in enumerate(models):
+                # Timed at the operating point, as on the edge: at 0.001 most of the time would go into NMS.
+                started = time.perf_counter()
+                model.predict(bgr)
+                latencies[number].append((time.perf_counter() - started) * 1e3)
+                boxes = model.predict(bgr, confidence=CONFIDENCE)
+                ids = np.array([names.index(name) for name in model.manifest.class_names], np.int64)
+                found[number].append(FrameBoxes(boxes.xyxy, ids[boxes.class_id], boxes.confidence))
+    finally:
+        for model in models:
+            model.close()
+    return found, latencies
+
+
+def _judge(
+    bundle: VerifiedBundle,
+    found: list[FrameBoxes],
+    truth: Sequence[FrameBoxes],
+    items: Sequence[DatasetItem],
+    names: Sequence[str],
+    weights: NDArray[np.float64],
+    latency: Sequence[float],
+    spec: EvaluateSpec,
+    identity: str,
+) -> Judged:
+    manifest = bundle.manifest
+    matches = match(found, truth, len(names))
+    ap = average_precision(matches)
+    samples = average_precision(matches, weights)
+    map50, map50_95 = mean_ap(samples[:, :, :1]), mean_ap(samples)
+    evaluation = Evaluation(
+        model_version=manifest.model_version,
+        onnx_sha256=manifest.files[ONNX].sha256,
+        test_sha256=identity,
+        frames=len(items),
+        map50=_interval(float(mean_ap(ap[:, :, :1])[0]), map50, spec.level),
+        map50_95=_interval(float(mean_ap(ap)[0]), map50_95, spec.level),
+        classes=_classes(matches, ap, names, manifest.thresholds.confidence),
+        hard_recall=_hard_recall(matches, items, manifest.thresholds.confidence),
+        latency_ms_p50=float(np.quantile(latency, 0.5)),
+        latency_ms_p95=float(np.quantile(latency, 0.95)),
+        engine=spec.engine,
+        threads=spec.threads,
+        evaluated_at=utc_now(),
+    )
+    return Judged(evaluation, matches, found, map50, manifest.thresholds.confidence)
+
+
+def _classes(
+    matches: Matches, ap: NDArray[np.float64], names: Sequence[str], confidence: float
+) -> dict[str, ClassResult]:
+    hits, reports, truth = operating_point(matches, confidence)
+    return {
+        name: ClassResult(
+            truth=int(truth[c]),
+            ap50=float(ap[0, c, 0]),
+            recall=float(hits[c] / truth[c]),
+            precision=float(hits[c] / reports[c]) if reports[c] else 1.0,
+        )
+        for c, name in enumerate(names)
+        if truth[c]
+    }
+
+
+def _hard_recall(matches: Matches, items: Sequence[DatasetItem], confidence: float) -> float | None:
+    hits, _, truth = operating_point(matches, confidence, np.array([bool(item.hard) for item in items]))
+    return float(hits.sum() / truth.sum()) if truth.sum() else None
+
+
+def _interval(value: float, samples: NDArray[np.float64], level: float) -> Interval:
+    low, high = interval(samples, level)
+    return Interval(value=value, low=low, high=high, level=level)
+
+
+def _truth(item: DatasetItem, names: Sequence[str]) -> FrameBoxes:
+    boxes = np.array([box.bbox for box in item.boxes], float).reshape(-1, 4)
+    ids = np.array([names.index(box.class_name) for box in item.boxes], np.int64)
+    return FrameBoxes(boxes, ids, np.ones(len(boxes)))
+
+
+def _identity(items: Sequence[DatasetItem]) -> list[object]:
+    """What makes a test set: frames and truth. Two evaluations compare only when this is the same."""
+    return [[item.sha256, [[box.class_name, *box.bbox] for box in item.boxes]] for item in items]

@@ -1,0 +1,131 @@
+"""From weights to the bundle that ships: ONNX of one fixed shape, golden frames, manifest. Child process.
+
+The golden frames' boxes come from the exported file, run by the edge's own engine: what an agent will check is what
+was measured here, not what torch would have said.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from yolo_assets.contracts.errors import BadInputError, UserError
+from yolo_assets.contracts.model import MANIFEST, ONNX, WEIGHTS, FileEntry, GoldenFrame, ModelManifest
+from yolo_assets.inference.golden import decode_image, golden_detections
+from yolo_assets.inference.model import Model
+from yolo_assets.inference.onnx_file import read_onnx
+from yolo_assets.learning.folder import image_path, read_folder
+from yolo_assets.learning.records import DatasetManifest
+from yolo_assets.training.child import load_ultralytics, quiet_environment
+from yolo_assets.training.jobs import ExportJob
+
+OPSET = 17
+"""Read by every OpenVINO and ONNX Runtime that is still in use."""
+
+GOLDEN_FRAMES = 4
+_MACHINE_KEYS = ("date", "description")
+"""Metadata that names the moment and the folder of the export: without it the same weights give the same bytes."""
+
+
+def export(job: ExportJob) -> ModelManifest:
+    """Export weights and write the bundle folder.
+
+    Raises:
+        BadInputError: the weights are no YOLO checkpoint, or the exported file is not what a bundle may hold.
+    """
+    out = Path(job.out)
+    if (out / MANIFEST).is_file():
+        return ModelManifest.from_json((out / MANIFEST).read_bytes(), str(out / MANIFEST))
+    if out.exists():
+        raise UserError(f"{out} exists and is no bundle; name another folder")
+    dataset = read_folder(Path(job.data))
+    partial = out.with_name(f".{out.name}.partial.{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        shutil.copyfile(job.weights, partial / WEIGHTS)
+        quiet_environment(out.parent / "config", job.spec.threads)
+        (partial / ONNX).write_bytes(onnx_of(partial / WEIGHTS, job.spec.imgsz))
+        manifest = _with_golden(_manifest(job, partial, dataset), partial, Path(job.data), dataset)
+        (partial / MANIFEST).write_bytes(manifest.to_json())
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return manifest
+
+
+def onnx_of(weights: Path, imgsz: int) -> bytes:
+    """The ONNX file of a checkpoint: batch 1, fixed square input, 32-bit floats, no NMS inside.
+
+    The environment must be quiet by now. The same weights give the same bytes.
+    """
+    load_ultralytics()
+    import onnx
+    from ultralytics import YOLO
+
+    from yolo_assets.training.trainer import load_checkpoint
+
+    load_checkpoint(weights)
+    exported = YOLO(str(weights), task="detect").export(
+        format="onnx", imgsz=imgsz, batch=1, dynamic=False, simplify=True, opset=OPSET, device="cpu", verbose=False
+    )
+    model = onnx.load(str(exported), load_external_data=False)
+    Path(exported).unlink()
+    kept = [entry for entry in model.metadata_props if entry.key not in _MACHINE_KEYS]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    return model.SerializeToString(deterministic=True)
+
+
+def _manifest(job: ExportJob, folder: Path, dataset: DatasetManifest) -> ModelManifest:
+    declared = read_onnx((folder / ONNX).read_bytes())
+    (shape,) = declared.inputs.values()
+    if len(shape) != 4 or None in shape:
+        raise BadInputError(f"the exported input has shape {shape}; a bundle needs four fixed sizes")
+    if declared.class_names != dataset.class_names:
+        raise BadInputError(f"the export has classes {declared.class_names}, the dataset has {dataset.class_names}")
+    n, c, h, w = (int(size or 0) for size in shape)
+    return ModelManifest(
+        name=job.spec.name,
+        version=job.version,
+        files={name: _entry(folder / name) for name in (ONNX, WEIGHTS)},
+        class_names=dataset.class_names,
+        input_shape=(n, c, h, w),
+        output_layout="end2end" if declared.metadata.get("end2end") == "True" else "raw",
+        stride=int(declared.metadata["stride"]),
+        thresholds=job.spec.thresholds,
+        dataset_sha256=job.dataset_sha256,
+        parent_version=job.spec.parent,
+        training_fingerprint=job.fingerprint,
+        metrics={f"val/{key.removeprefix('metrics/')}": round(value, 6) for key, value in job.metrics.items()},
+        created_at=job.created_at,
+    )
+
+
+def _with_golden(manifest: ModelManifest, folder: Path, data: Path, dataset: DatasetManifest) -> ModelManifest:
+    """Add golden frames: the val images that show most classes, and a background, where there is one."""
+    model = Model.load(manifest, {ONNX: (folder / ONNX).read_bytes()}, engine="openvino", threads=1)
+    try:
+        items = [item for item in dataset.items if item.split == "val"]
+        full = sorted((i for i in items if i.boxes), key=lambda i: (-len({b.class_name for b in i.boxes}), i.sha256))
+        empty = sorted((item for item in items if not item.boxes), key=lambda item: item.sha256)
+        chosen = [*full[: GOLDEN_FRAMES - bool(empty)], *empty[:1]]
+        (folder / "golden").mkdir()
+        frames: list[GoldenFrame] = []
+        entries = dict(manifest.files)
+        for number, item in enumerate(chosen):
+            name = f"golden/{number:03d}.jpg"
+            shutil.copyfile(image_path(data, item), folder / name)
+            found = golden_detections(model, decode_image((folder / name).read_bytes(), name))
+            frames.append(GoldenFrame(file=name, detections=found))
+            entries[name] = _entry(folder / name)
+    finally:
+        model.close()
+    return manifest.model_copy(update={"files": entries, "golden_frames": tuple(frames)})
+
+
+def _entry(path: Path) -> FileEntry:
+    data = path.read_bytes()
+    return FileEntry(sha256=hashlib.sha256(data).hexdigest(), size=len(data))

@@ -1,0 +1,82 @@
+"""What crosses between the parent and its child process: a job file in, events and a result file out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from yolo_assets.contracts.base import Record, Time
+from yolo_assets.training.spec import EvaluateSpec, TrainSpec
+
+RESULT = "result.json"
+PROGRESS = "progress.ndjson"
+CHECKPOINT = "checkpoint.pt"
+BEST = "best.pt"
+BUNDLE = "bundle"
+COMPARISON = "comparison.json"
+
+
+class TrainJob(Record):
+    """``train``: paths are of this machine."""
+
+    spec: TrainSpec
+    data: str = Field(description="dataset folder made by learning.folder")
+    work: str = Field(description="folder of this training; what is in it is resumed from")
+    weights: str | None = Field(default=None, description="parent weights; None starts from random")
+
+
+class TrainResult(Record):
+    """``result.json`` of a training, written last."""
+
+    weights_sha256: str
+    epochs: int = Field(ge=1, description="epochs that were trained, over all attempts")
+    resumed_from: int = Field(default=0, ge=0, description="epochs that an earlier attempt had done")
+    seconds: float = Field(ge=0, description="wall time of this attempt")
+    cpu_seconds: float = Field(ge=0)
+    peak_rss_bytes: int = Field(ge=0)
+    device: str
+    metrics: dict[str, float] = Field(default_factory=dict, description="of the best epoch on the val split")
+
+
+class ExportJob(Record):
+    """``export``: weights in, a bundle folder out."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    spec: TrainSpec
+    data: str
+    weights: str
+    out: str = Field(description="bundle folder; appears complete or not at all")
+    version: str
+    dataset_sha256: str
+    fingerprint: str
+    created_at: Time
+    metrics: dict[str, float] = Field(default_factory=dict)
+
+
+class EvaluateJob(Record):
+    """``evaluate``: bundle folders in, a comparison and plots out."""
+
+    spec: EvaluateSpec
+    data: str
+    candidate: str = Field(description="bundle folder")
+    champion: str | None = Field(default=None, description="bundle folder")
+    out: str
+
+
+class Event(Record):
+    """One line of ``progress.ndjson``."""
+
+    at: Time
+    event: Literal["started", "resumed", "note", "epoch", "finished"]
+    epoch: int = Field(default=0, ge=0, description="from 1")
+    epochs: int = Field(default=0, ge=0)
+    seconds: float = Field(default=0, ge=0, description="of this attempt so far")
+    losses: dict[str, float | None] = Field(default_factory=dict)
+    metrics: dict[str, float | None] = Field(default_factory=dict, description="only in epochs that were validated")
+    lr: float | None = None
+    cpu_percent: float | None = Field(default=None, description="of one core, this process")
+    rss_bytes: int | None = None
+    gpu_bytes: int | None = None
+    message: str = ""

@@ -1,0 +1,343 @@
+"""What others call: train a candidate, evaluate it. Loads neither torch nor ultralytics; the children do.
+
+training/<fingerprint>/job.json        what was asked, and the version id that it gets; written first
+training/<fingerprint>/checkpoint.pt   and best.pt, while it runs: another machine goes on from them
+training/<fingerprint>/weights.pt      and train.json, progress.ndjson, once trained
+models/<name>/<version>/…              the bundle
+training/<fingerprint>/result.json     written last: asked again, this is the answer
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from yolo_assets.contracts.base import Record, Time
+from yolo_assets.contracts.errors import IntegrityError
+from yolo_assets.contracts.evaluation import Comparison
+from yolo_assets.contracts.model import MANIFEST, WEIGHTS, ModelManifest
+from yolo_assets.contracts.names import parse_model_version, training_key
+from yolo_assets.contracts.signing import TrustedKeys
+from yolo_assets.contracts.times import utc_now
+from yolo_assets.learning.dataset import Dataset
+from yolo_assets.learning.folder import materialise
+from yolo_assets.release.registry import export_bundle, load_bundle_folder, read_bundle, read_manifest, write_bundle
+from yolo_assets.storage import AlreadyExistsError, ObjectNotFoundError, ObjectStore
+from yolo_assets.training.child import write_atomic
+from yolo_assets.training.jobs import (
+    BEST,
+    BUNDLE,
+    CHECKPOINT,
+    COMPARISON,
+    PROGRESS,
+    RESULT,
+    EvaluateJob,
+    Event,
+    ExportJob,
+    TrainJob,
+    TrainResult,
+)
+from yolo_assets.training.process import OnEvent, run_child
+from yolo_assets.training.spec import EvaluateSpec, TrainSpec, fingerprint, library_versions
+
+UPLOAD_SECONDS = 30.0
+"""Between uploads of a checkpoint: what an eviction may cost."""
+
+
+class StoredJob(Record):
+    """``training/<fingerprint>/job.json``."""
+
+    spec: TrainSpec
+    dataset_sha256: str
+    parent_weights_sha256: str | None
+    libraries: dict[str, str]
+    version: str
+    started_at: Time
+
+
+class TrainingResult(Record):
+    """``training/<fingerprint>/result.json``: a candidate, trained, exported and registered, not yet judged."""
+
+    name: str
+    version: str
+    fingerprint: str
+    dataset_sha256: str
+    parent: str | None
+    training: TrainResult
+    reused: bool = False
+
+    @property
+    def model_version(self) -> str:
+        """``<name>/<version>``."""
+        return f"{self.name}/{self.version}"
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """A comparison and its plots.
+
+    Attributes:
+        comparison: what the gate reads.
+        plots: name to PNG file in the work folder.
+    """
+
+    comparison: Comparison
+    plots: Mapping[str, Path]
+
+
+def train_candidate(
+    store: ObjectStore,
+    dataset: Dataset,
+    spec: TrainSpec,
+    work_dir: Path,
+    *,
+    trusted: TrustedKeys | None = None,
+    on_progress: OnEvent | None = None,
+    nice: int = 5,
+    timeout_seconds: float | None = None,
+) -> TrainingResult:
+    """Train, export and register a candidate, or return the result that the same inputs gave before.
+
+    Killed at any moment and called again, on this machine or another, it goes on from the last checkpoint.
+
+    Args:
+        store: the store root.
+        dataset: the version to train on.
+        spec: what to train.
+        work_dir: local folder; a sub-folder by fingerprint is made in it.
+        trusted: keys that must have signed the parent; None takes a parent that was never promoted.
+        on_progress: called for each event of the training.
+        nice: how much the children yield to other work.
+        timeout_seconds: for the training; None waits.
+
+    Raises:
+        UserError: bad dataset or parent, or the child failed; the message says which.
+    """
+    parent = _parent_weights(store, spec.parent, trusted)
+    parent_sha = hashlib.sha256(parent).hexdigest() if parent is not None else None
+    libraries = library_versions()
+    key = fingerprint(spec, dataset.sha256, parent_sha, versions=libraries)
+    done = _stored_result(store, key)
+    if done is not None:
+        return done
+    job = _stored_job(store, key, spec, dataset, parent_sha, libraries)
+    folder = work_dir.absolute() / key[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    data = materialise(store, dataset, folder / "data")
+    training = _train(store, key, job.spec, folder, data, parent, on_progress, nice, timeout_seconds)
+    manifest = _export(key, job, folder, data, training, nice)
+    files = {name: folder / BUNDLE / name for name in manifest.files}
+    write_bundle(store, manifest, files)
+    result = TrainingResult(
+        name=spec.name,
+        version=job.version,
+        fingerprint=key,
+        dataset_sha256=dataset.sha256,
+        parent=spec.parent,
+        training=training,
+    )
+    try:
+        store.put_if_absent(training_key(key, RESULT), result.to_json())
+    except AlreadyExistsError:
+        return _stored_result(store, key) or result
+    for file in (CHECKPOINT, BEST):
+        store.delete(training_key(key, file))
+    return result
+
+
+def evaluate_candidate(
+    store: ObjectStore,
+    dataset: Dataset,
+    candidate: str,
+    champion: str | None,
+    work_dir: Path,
+    *,
+    spec: EvaluateSpec | None = None,
+    trusted: TrustedKeys | None = None,
+    nice: int = 5,
+    timeout_seconds: float | None = None,
+) -> EvaluationResult:
+    """Judge a registered candidate, and the champion, on the test split of a dataset version.
+
+    Args:
+        store: the store root.
+        dataset: its test split judges.
+        candidate: ``<name>/<version>``.
+        champion: ``<name>/<version>`` that serves now; None when nothing does.
+        work_dir: local folder.
+        spec: engine, threads, resamples.
+        trusted: keys that must have signed the champion.
+        nice: how much the child yields; 0 for latencies that are to be compared with a device's.
+        timeout_seconds: None waits.
+
+    Raises:
+        UserError: no such model, an empty test split, or the child failed.
+    """
+    spec = spec or EvaluateSpec()
+    name, version = parse_model_version(candidate)
+    stamp = hashlib.sha256(f"{dataset.sha256} {candidate} {champion}".encode()).hexdigest()[:16]
+    folder = work_dir.absolute() / f"evaluate-{stamp}"
+    folder.mkdir(parents=True, exist_ok=True)
+    data = materialise(store, dataset, folder / "data", splits=("test",))
+    candidate_folder = _fetch(store, name, version, folder / "candidate", None)
+    champion_folder = None
+    if champion is not None:
+        champion_folder = _fetch(store, *parse_model_version(champion), folder / "champion", trusted)
+    out = folder / "out"
+    job = EvaluateJob(
+        spec=spec,
+        data=str(data),
+        candidate=str(candidate_folder),
+        champion=str(champion_folder) if champion_folder else None,
+        out=str(out),
+    )
+    run_child("evaluate", job, folder, nice=nice, timeout_seconds=timeout_seconds)
+    body = (out / COMPARISON).read_bytes()
+    comparison = Comparison.from_json(body, str(out / COMPARISON))
+    plots = {path.stem: path for path in sorted(out.glob("*.png"))}
+    trained = read_manifest(store, name, version).training_fingerprint
+    if trained is not None:
+        # Kept beside the training, for whoever asks later why a candidate was or was not promoted.
+        prefix = f"evaluation/{comparison.candidate.test_sha256[:16]}"
+        store.put(training_key(trained, f"{prefix}/{COMPARISON}"), body)
+        for stem, path in plots.items():
+            store.put(training_key(trained, f"{prefix}/{stem}.png"), path.read_bytes())
+    return EvaluationResult(comparison, plots)
+
+
+def _parent_weights(store: ObjectStore, parent: str | None, trusted: TrustedKeys | None) -> bytes | None:
+    if parent is None:
+        return None
+    return read_bundle(store, *parse_model_version(parent), trusted, only=[WEIGHTS]).files[WEIGHTS]
+
+
+def _stored_result(store: ObjectStore, key: str) -> TrainingResult | None:
+    name = training_key(key, RESULT)
+    try:
+        result = TrainingResult.from_json(store.get(name), name)
+        read_manifest(store, result.name, result.version)
+    except ObjectNotFoundError:
+        return None
+    return result.model_copy(update={"reused": True})
+
+
+def _stored_job(
+    store: ObjectStore, key: str, spec: TrainSpec, dataset: Dataset, parent_sha: str | None, libraries: dict[str, str]
+) -> StoredJob:
+    """The job as first written: a resumed training keeps its version id and its date."""
+    now: datetime = utc_now()
+    job = StoredJob(
+        spec=spec,
+        dataset_sha256=dataset.sha256,
+        parent_weights_sha256=parent_sha,
+        libraries=libraries,
+        version=f"{now:%Y%m%d}-{key[:8]}",
+        started_at=now,
+    )
+    name = training_key(key, "job.json")
+    try:
+        store.put_if_absent(name, job.to_json())
+    except AlreadyExistsError:
+        stored = StoredJob.from_json(store.get(name), name)
+        # Where it runs is today's choice, not the first attempt's.
+        here = {"device": spec.device, "threads": spec.threads}
+        return stored.model_copy(update={"spec": stored.spec.model_copy(update=here)})
+    return job
+
+
+def _train(
+    store: ObjectStore,
+    key: str,
+    spec: TrainSpec,
+    folder: Path,
+    data: Path,
+    parent: bytes | None,
+    on_progress: OnEvent | None,
+    nice: int,
+    timeout_seconds: float | None,
+) -> TrainResult:
+    """``weights.pt`` and the result in ``folder``, by training or from the store when another machine trained."""
+    stored = training_key(key, "train.json")
+    if store.head(stored) is not None:
+        result = TrainResult.from_json(store.get(stored), stored)
+        weights = store.get(training_key(key, WEIGHTS))
+        if hashlib.sha256(weights).hexdigest() != result.weights_sha256:
+            raise IntegrityError(f"{training_key(key, WEIGHTS)} was changed; delete {stored} to train again")
+        write_atomic(folder / WEIGHTS, weights)
+        return result
+    parent_file = folder / "parent.pt"
+    if parent is not None:
+        write_atomic(parent_file, parent)
+    _fetch_checkpoint(store, key, folder)
+    uploads = _CheckpointUploads(store, key, folder)
+
+    def on_event(event: Event) -> None:
+        if event.event == "epoch":
+            uploads.maybe()
+        if on_progress is not None:
+            on_progress(event)
+
+    job = TrainJob(
+        spec=spec, data=str(data), work=str(folder), weights=str(parent_file) if parent is not None else None
+    )
+    run_child("train", job, folder, on_event=on_event, nice=nice, timeout_seconds=timeout_seconds)
+    body = (folder / RESULT).read_bytes()
+    result = TrainResult.from_json(body, str(folder / RESULT))
+    store.put(training_key(key, PROGRESS), (folder / PROGRESS).read_bytes())
+    store.put(training_key(key, WEIGHTS), (folder / WEIGHTS).read_bytes())
+    store.put(stored, body)
+    return result
+
+
+class _CheckpointUploads:
+    """Sends checkpoints to the store now and then, so that an evicted pod's successor has them."""
+
+    def __init__(self, store: ObjectStore, key: str, folder: Path) -> None:
+        self._store, self._key, self._folder = store, key, folder
+        self._last = time.monotonic()
+
+    def maybe(self) -> None:
+        """Upload when it is time. The best first: a checkpoint without it would lose the best epoch."""
+        if time.monotonic() - self._last < UPLOAD_SECONDS:
+            return
+        for file in (BEST, CHECKPOINT, PROGRESS):
+            path = self._folder / file
+            if path.is_file():
+                self._store.put(training_key(self._key, file), path.read_bytes())
+        self._last = time.monotonic()
+
+
+def _fetch_checkpoint(store: ObjectStore, key: str, folder: Path) -> None:
+    if (folder / CHECKPOINT).is_file() or (folder / RESULT).is_file():
+        return
+    for file in (PROGRESS, BEST, CHECKPOINT):
+        try:
+            write_atomic(folder / file, store.get(training_key(key, file)))
+        except ObjectNotFoundError:
+            continue
+
+
+def _export(key: str, job: StoredJob, folder: Path, data: Path, training: TrainResult, nice: int) -> ModelManifest:
+    export = ExportJob(
+        spec=job.spec,
+        data=str(data),
+        weights=str(folder / WEIGHTS),
+        out=str(folder / BUNDLE),
+        version=job.version,
+        dataset_sha256=job.dataset_sha256,
+        fingerprint=key,
+        created_at=job.started_at,
+        metrics=training.metrics,
+    )
+    run_child("export", export, folder, nice=nice)
+    return load_bundle_folder(folder / BUNDLE).manifest
+
+
+def _fetch(store: ObjectStore, name: str, version: str, out: Path, trusted: TrustedKeys | None) -> Path:
+    if not (out / MANIFEST).is_file():
+        export_bundle(store, name, version, out, trusted)
+    return out

@@ -1,0 +1,135 @@
+"""What to train, and the fingerprint under which the result is found again."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.metadata import version
+
+from pydantic import Field, field_validator
+
+from yolo_assets.contracts.base import Record, canonical_json
+from yolo_assets.contracts.model import Thresholds
+from yolo_assets.contracts.names import check_id, check_sha256, parse_model_version
+
+CODE = 1
+"""Raised when this package changes in a way that gives other weights from the same inputs."""
+
+_LIBRARIES = ("torch", "ultralytics")
+_WHERE_NOT_WHAT = frozenset({"device", "threads"})
+
+
+class Augmentation(Record):
+    """How training pictures are varied. Defaults suit a fixed camera over a line: the part moves, the view does not."""
+
+    mosaic: float = Field(default=0.5, ge=0, le=1, description="probability of four pictures in one")
+    close_mosaic: int = Field(default=6, ge=0, description="last epochs without mosaic")
+    fliplr: float = Field(default=0.5, ge=0, le=1)
+    flipud: float = Field(default=0.5, ge=0, le=1)
+    translate: float = Field(default=0.1, ge=0, le=1)
+    scale: float = Field(default=0.2, ge=0, le=1)
+    hsv_h: float = Field(default=0.01, ge=0, le=1)
+    hsv_s: float = Field(default=0.4, ge=0, le=1)
+    hsv_v: float = Field(default=0.3, ge=0, le=1)
+
+
+class TrainSpec(Record):
+    """A training. Without a parent it starts from random weights of a stock architecture; nothing is downloaded."""
+
+    name: str = Field(description="model name")
+    parent: str | None = Field(default=None, description="<name>/<version> whose weights training starts from")
+    architecture: str = Field(default="yolo11n.yaml", pattern=r"^yolo[a-z0-9]+\.yaml$")
+    epochs: int = Field(default=20, ge=1, le=10_000)
+    imgsz: int = Field(default=192, ge=64, le=4096, description="side of the square input, a multiple of 32")
+    batch: int = Field(default=16, ge=1, le=4096)
+    seed: int = Field(default=0, ge=0)
+    optimizer: str = Field(default="AdamW", pattern=r"^(AdamW|Adam|SGD|MuSGD|NAdam|RAdam)$")
+    lr0: float = Field(default=0.003, gt=0, le=1)
+    lrf: float = Field(default=0.01, gt=0, le=1)
+    warmup_epochs: float = Field(default=2.0, ge=0)
+    weight_decay: float = Field(default=0.0005, ge=0)
+    val_every: int = Field(default=5, ge=1, description="epochs between validations; the last is always validated")
+    patience: int = Field(default=0, ge=0, description="epochs without improvement before stopping; 0: never")
+    max_seconds: float | None = Field(default=None, gt=0, description="stop after the epoch that passes this")
+    bf16: bool = Field(default=True, description="bfloat16 forward pass where the processor has it; else 32 bits")
+    augmentation: Augmentation = Augmentation()
+    thresholds: Thresholds = Thresholds()
+    device: str = Field(default="cpu", pattern=r"^(cpu|auto|\d+(,\d+)*)$", description="auto: a GPU if there is one")
+    threads: int = Field(default=2, ge=1, le=256)
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        return check_id(value, "model name")
+
+    @field_validator("parent")
+    @classmethod
+    def _parent(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_model_version(value)
+        return value
+
+    @field_validator("imgsz")
+    @classmethod
+    def _multiple(cls, value: int) -> int:
+        if value % 32:
+            raise ValueError(f"{value} is not a multiple of 32")
+        return value
+
+
+def starter(name: str, **changes: object) -> TrainSpec:
+    """The recipe from random weights: some 200 to 300 labelled frames, about a minute on two cores."""
+    return TrainSpec.model_validate({"name": name, **changes})
+
+
+def fine_tune(name: str, parent: str, **changes: object) -> TrainSpec:
+    """The recipe from a parent's weights after the line changed: old and new frames together."""
+    recipe = {
+        "epochs": 10,
+        "lr0": 0.002,
+        "warmup_epochs": 1.0,
+        "augmentation": Augmentation(mosaic=0.3, close_mosaic=3),
+    }
+    return TrainSpec.model_validate({"name": name, "parent": parent, **recipe, **changes})
+
+
+class EvaluateSpec(Record):
+    """How exported files are judged."""
+
+    engine: str = Field(default="openvino", pattern=r"^(openvino|onnxruntime)$")
+    threads: int = Field(default=1, ge=1, le=256)
+    resamples: int = Field(default=300, ge=20, le=10_000)
+    level: float = Field(default=0.95, gt=0.5, lt=1)
+    seed: int = Field(default=0, ge=0)
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what decides over the weights; read from metadata, nothing is imported."""
+    return {name: version(name).partition("+")[0] for name in _LIBRARIES}
+
+
+def fingerprint(
+    spec: TrainSpec,
+    dataset_sha256: str,
+    parent_weights_sha256: str | None = None,
+    *,
+    versions: dict[str, str] | None = None,
+) -> str:
+    """Identity of a training: the same inputs give the same fingerprint, and so the same stored result.
+
+    Args:
+        spec: where it runs (device, threads) does not count.
+        dataset_sha256: the dataset version.
+        parent_weights_sha256: of the parent's ``weights.pt``.
+        versions: of the libraries; None reads those installed.
+
+    Returns:
+        SHA-256 in hexadecimal.
+    """
+    identity = {
+        "spec": spec.model_dump(mode="json", exclude=set(_WHERE_NOT_WHAT)),
+        "dataset": check_sha256(dataset_sha256),
+        "parent_weights": parent_weights_sha256,
+        "code": CODE,
+        "libraries": versions if versions is not None else library_versions(),
+    }
+    return hashlib.sha256(canonical_json(identity)).hexdigest()

@@ -1,0 +1,280 @@
+"""The training itself, in the child process: a fresh start, a fine-tune, or the resumption of a broken attempt.
+
+work/run/…            what ultralytics writes, not atomically
+work/best.pt          copies made atomically after each epoch, the best first;
+work/checkpoint.pt    a kill at any moment leaves a pair that can be resumed from
+work/progress.ndjson  one event a line
+work/weights.pt       the best epoch without its optimizer
+work/result.json      written last: the training is done
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from yolo_assets.contracts.errors import BadInputError, UserError
+from yolo_assets.contracts.model import WEIGHTS
+from yolo_assets.contracts.times import utc_now
+from yolo_assets.learning.folder import DATA_YAML, read_folder
+from yolo_assets.training.child import load_ultralytics, quiet_environment, write_atomic
+from yolo_assets.training.jobs import BEST, CHECKPOINT, PROGRESS, RESULT, Event, TrainJob, TrainResult
+from yolo_assets.training.spec import TrainSpec
+
+
+def train(job: TrainJob, events: int) -> TrainResult:
+    """Train, or go on where an earlier attempt stopped, or return what is done already.
+
+    Args:
+        job: what and where.
+        events: file descriptor for progress lines.
+
+    Raises:
+        BadInputError: the dataset or the weights cannot be used.
+    """
+    work = Path(job.work)
+    if (work / RESULT).is_file():
+        return TrainResult.from_json((work / RESULT).read_bytes(), str(work / RESULT))
+    _check_data(Path(job.data))
+    quiet_environment(work / "config", job.spec.threads)
+    load_ultralytics()
+    import torch
+
+    torch.set_num_threads(job.spec.threads)
+    attempt = _Attempt(job, work, events)
+    checkpoint = attempt.checkpoint()
+    done = int(checkpoint["epoch"]) + 1 if checkpoint else 0
+    started = time.monotonic()
+    if done < job.spec.epochs:
+        attempt.run(resume=checkpoint is not None, done=done)
+    best = _strip(work, attempt)
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    result = TrainResult(
+        weights_sha256=hashlib.sha256((work / WEIGHTS).read_bytes()).hexdigest(),
+        epochs=max(attempt.epoch, done),
+        resumed_from=done,
+        seconds=round(time.monotonic() - started, 3),
+        cpu_seconds=round(usage.ru_utime + usage.ru_stime, 3),
+        peak_rss_bytes=usage.ru_maxrss * 1024,
+        device=attempt.device,
+        metrics={key: float(value) for key, value in best.items() if isinstance(value, int | float)},
+    )
+    attempt.tell("finished", epoch=result.epochs)
+    write_atomic(work / RESULT, result.to_json())
+    return result
+
+
+def _check_data(folder: Path) -> None:
+    manifest = read_folder(folder)
+    for split in ("train", "val"):
+        if not manifest.counts.get(split):
+            raise BadInputError(f"{folder} has no image in the {split} split; label frames from more moments")
+
+
+def _strip(work: Path, attempt: _Attempt) -> dict[str, Any]:
+    """Make ``weights.pt`` from the best epoch and return that epoch's metrics."""
+    from ultralytics.utils.torch_utils import strip_optimizer
+
+    best = work / BEST
+    if not best.is_file():
+        raise UserError(f"training left no checkpoint in {work}; its log says why")
+    stripped = work / f".{WEIGHTS}.tmp.pt"
+    shutil.copyfile(best, stripped)
+    saved = strip_optimizer(stripped)
+    metrics = saved.get("train_metrics") or {}
+    stripped.replace(work / WEIGHTS)
+    return {str(key).removesuffix("(B)"): value for key, value in metrics.items()}
+
+
+class _Attempt:
+    """One run of the trainer: its callbacks, its clock, its progress lines."""
+
+    def __init__(self, job: TrainJob, work: Path, events: int) -> None:
+        import psutil
+
+        self.job = job
+        self.spec: TrainSpec = job.spec
+        self.work = work
+        self.device = _device(job.spec.device)
+        self.epoch = 0
+        self._events = events
+        self._started = time.monotonic()
+        self._process = psutil.Process()
+        self._process.cpu_percent()
+
+    def checkpoint(self) -> dict[str, Any] | None:
+        """The last checkpoint, when training can go on from it.
+
+        A finished one must never be resumed: ultralytics would silently start anew on a data set of its own.
+        """
+        path = self.work / CHECKPOINT
+        if not path.is_file():
+            return None
+        try:
+            saved = load_checkpoint(path)
+        except UserError as error:
+            self.tell("note", message=f"cannot resume, starting again: {error}")
+            return None
+        if not isinstance(saved.get("epoch"), int) or saved["epoch"] < 0 or saved.get("optimizer") is None:
+            self.tell("note", message="the checkpoint is not of an unfinished training, starting again")
+            return None
+        if not (self.work / BEST).is_file():
+            shutil.copyfile(path, self.work / BEST)
+        return saved
+
+    def run(self, *, resume: bool, done: int) -> None:
+        from ultralytics import YOLO
+
+        run = self.work / "run"
+        if resume:
+            (run / "weights").mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.work / BEST, run / "weights" / "best.pt")
+            start: str = str(self.work / CHECKPOINT)
+        else:
+            shutil.rmtree(run, ignore_errors=True)
+            start = self.job.weights or self.spec.architecture
+        if self.job.weights and not resume:
+            load_checkpoint(Path(self.job.weights))
+        model = YOLO(start, task="detect")
+        model.add_callback("on_train_start", self._on_train_start)
+        model.add_callback("on_train_epoch_start", self._on_epoch_start)
+        model.add_callback("on_train_epoch_end", self._on_epoch_end)
+        model.add_callback("on_model_save", self._on_model_save)
+        self.tell("resumed" if resume else "started", epoch=done)
+        arguments = _arguments(self.spec, self.device) | {
+            "data": str(Path(self.job.data).absolute() / DATA_YAML),
+            "save_dir": str(run.absolute()),
+            "pretrained": self.job.weights is not None,
+        }
+        if resume:
+            arguments["resume"] = True
+        model.train(**arguments)
+
+    def tell(self, event: str, **fields: Any) -> None:
+        """Append an event to the file and send it to the parent."""
+        line = Event.model_validate(
+            {
+                "at": utc_now(),
+                "event": event,
+                "epochs": self.spec.epochs,
+                "seconds": round(time.monotonic() - self._started, 3),
+                **fields,
+            }
+        )
+        data = line.to_json() + b"\n"
+        with (self.work / PROGRESS).open("ab") as file:
+            file.write(data)
+        os.write(self._events, data)
+
+    def _on_train_start(self, trainer: Any) -> None:
+        if self.device == "cpu":
+            import torch
+
+            model = trainer.model.to(memory_format=torch.channels_last)
+            if self.spec.bf16 and torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+                # ultralytics refuses bfloat16 on processors, where the same context halves the time of an epoch.
+                # Validation and checkpoints use the averaged weights and stay at 32 bits.
+                forward = model.forward
+
+                def run(*args: Any, **kwargs: Any) -> Any:
+                    with torch.autocast("cpu", torch.bfloat16):
+                        return forward(*args, **kwargs)
+
+                model.forward = run
+
+    def _on_epoch_start(self, trainer: Any) -> None:
+        number = trainer.epoch + 1
+        trainer.args.val = number % self.spec.val_every == 0 or number >= trainer.epochs
+
+    def _on_epoch_end(self, trainer: Any) -> None:
+        if self.spec.max_seconds and time.monotonic() - self._started > self.spec.max_seconds:
+            trainer.stop = True
+        if not (trainer.args.val or trainer.stop):
+            # The figure of an earlier epoch would pass this one off as the best.
+            trainer.fitness = None
+
+    def _on_model_save(self, trainer: Any) -> None:
+        self.epoch = trainer.epoch + 1
+        if trainer.best.is_file():
+            _copy_atomic(trainer.best, self.work / BEST)
+        _copy_atomic(trainer.last, self.work / CHECKPOINT)
+        validated = trainer.args.val or trainer.stop
+        losses = {str(key): float(value) for key, value in (trainer.tloss or {}).items()}
+        metrics = {str(k).removesuffix("(B)"): float(v) for k, v in trainer.metrics.items()} if validated else {}
+        self.tell(
+            "epoch",
+            epoch=self.epoch,
+            losses=losses,
+            metrics=metrics,
+            lr=float(trainer.optimizer.param_groups[0]["lr"]),
+            cpu_percent=self._process.cpu_percent(),
+            rss_bytes=self._process.memory_info().rss,
+            gpu_bytes=int(trainer._get_memory() * 2**30) if self.device != "cpu" else None,
+        )
+
+
+def _arguments(spec: TrainSpec, device: str) -> dict[str, Any]:
+    return {
+        "epochs": spec.epochs,
+        "imgsz": spec.imgsz,
+        "batch": spec.batch,
+        "nbs": spec.batch,
+        "seed": spec.seed,
+        "optimizer": spec.optimizer,
+        "lr0": spec.lr0,
+        "lrf": spec.lrf,
+        "cos_lr": True,
+        "warmup_epochs": spec.warmup_epochs,
+        "weight_decay": spec.weight_decay,
+        "patience": spec.patience or spec.epochs + 1,
+        # On a GPU "bf16" needs no check model, which would be downloaded; on a processor see _on_train_start.
+        "amp": "bf16" if spec.bf16 and device != "cpu" else False,
+        "device": device,
+        "workers": 0 if device == "cpu" else 2,
+        "cache": "ram",
+        "deterministic": True,
+        "plots": False,
+        "verbose": False,
+        "erasing": 0.0,
+        "exist_ok": True,
+        **spec.augmentation.model_dump(),
+    }
+
+
+def _device(wanted: str) -> str:
+    import torch
+
+    if wanted == "auto":
+        return "0" if torch.cuda.is_available() else "cpu"
+    if wanted != "cpu" and not torch.cuda.is_available():
+        raise UserError(f"device {wanted} was asked for and there is no GPU here; use --device cpu or auto")
+    return wanted
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint, its pickle restricted to classes of models.
+
+    Raises:
+        BadInputError: it is not one, or wants to run code.
+    """
+    from ultralytics.nn.tasks import torch_safe_load
+
+    try:
+        saved = torch_safe_load(path, safe_only=True)[0]
+    except Exception as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BadInputError(f"{path} is no safe YOLO checkpoint: {first}") from None
+    if not isinstance(saved, dict) or (saved.get("model") is None and saved.get("ema") is None):
+        raise BadInputError(f"{path} holds no YOLO model")
+    return saved
+
+
+def _copy_atomic(source: Path, target: Path) -> None:
+    temporary = target.with_name(f".{target.name}.tmp")
+    shutil.copyfile(source, temporary)
+    temporary.replace(target)

@@ -1,0 +1,83 @@
+"""A spool with an hour in it, an archive root in a folder, and the archiver's key."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.contracts.times import Hour
+from yolo_assets.spool.hours import SpoolHour
+from yolo_assets.spool.writer import SpoolWriter
+from yolo_assets.storage import ObjectStore, open_store
+
+START = datetime(2026, 1, 2, 3, 0, 0, tzinfo=UTC)
+HOUR = Hour.of(START)
+
+FillHour = Callable[..., SpoolHour]
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> ObjectStore:
+    """An empty archive root."""
+    return open_store((tmp_path / "archive").as_uri())
+
+
+@pytest.fixture
+def signer(tmp_path: Path) -> Signer:
+    """The archiver's key."""
+    return Signer.load_or_create(tmp_path / "keys" / "archiver")
+
+
+@pytest.fixture
+def trusted(signer: Signer) -> TrustedKeys:
+    """Trust in it."""
+    return TrustedKeys.of(signer)
+
+
+@pytest.fixture
+def fill_hour(tmp_path: Path) -> FillHour:
+    """Writes a sealed hour of camera ``cam1`` in ``tmp_path/spool`` as the agent does."""
+
+    def fill(frames: int = 12, size: int = 3000, *, seal: bool = True, first: int = 0) -> SpoolHour:
+        chance = random.Random(first)
+        spool = tmp_path / "spool"
+        with SpoolWriter(spool, "cam1", "box1") as writer:
+            for index in range(first, first + frames):
+                at = START + timedelta(seconds=index)
+                found: dict[str, Any] = {
+                    "bbox": [1, 2, 3, 4],
+                    "class": "crack" if index % 3 == 0 else "dent",
+                    "confidence": (index % 10) / 10,
+                    "timestamp": at.isoformat(),
+                }
+                record = {"detections": [found], "model_version": "line/1", "device_id": "box1"}
+                record["batch_id"] = "B1" if index < 6 else "B2"
+                writer.write(at, record, chance.randbytes(size))
+            writer.drop(START, "queue_full")
+            if seal:
+                writer.seal(HOUR)
+        return SpoolHour.of(spool, "cam1", HOUR)
+
+    return fill
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder by name, the archiver's own left out."""
+    return {
+        entry.name: Path(entry.path).read_bytes()
+        for entry in os.scandir(folder)
+        if entry.is_file(follow_symlinks=False) and not entry.name.startswith((".uploaded", ".archiving", ".tmp-"))
+    }
+
+
+@pytest.fixture
+def contents() -> Callable[[Path], dict[str, bytes]]:
+    """``content_of``: files of a folder by name."""
+    return content_of

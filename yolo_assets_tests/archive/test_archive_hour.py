@@ -1,0 +1,448 @@
+"""Archiving an hour: parts, resumption, adoption, late frames; what goes wrong leaves everything readable."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from yolo_assets.archive.hour import archive_hour, hour_lock
+from yolo_assets.archive.plan import load_plan
+from yolo_assets.archive.read import find_receipts, load_index, read_member
+from yolo_assets.archive.run import run_archiver
+from yolo_assets.contracts.errors import IntegrityError, SignatureError, UserError
+from yolo_assets.contracts.names import ArchiveName
+from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.contracts.times import Hour, utc_now
+from yolo_assets.spool.files import FolderBusyError, native_name
+from yolo_assets.spool.hours import SpoolHour
+from yolo_assets.spool.writer import SpoolWriter
+from yolo_assets.storage import ObjectStore, StoreUnavailableError, open_store
+
+Contents = Callable[[Path], dict[str, bytes]]
+FillHour = Callable[..., SpoolHour]
+HOUR = Hour.from_key("20260102_03")
+MIB = 1 << 20
+
+
+class Fault:
+    """A store that does what the one behind it does, but for the methods given; counts calls."""
+
+    def __init__(self, store: ObjectStore, **instead: Callable[..., Any]) -> None:
+        self._store = store
+        self._instead = instead
+        self.calls: dict[str, int] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        plain = getattr(self._store, name)
+        if not callable(plain):
+            return plain
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.calls[name] = self.calls.get(name, 0) + 1
+            return self._instead.get(name, plain)(*args, **kwargs)
+
+        return call
+
+
+def faulty(store: ObjectStore, **instead: Callable[..., Any]) -> tuple[ObjectStore, Fault]:
+    fault = Fault(store, **instead)
+    return cast(ObjectStore, fault), fault
+
+
+def archived(archive: ObjectStore, trusted: TrustedKeys, camera: str = "cam1", hour: Hour = HOUR) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for receipt in find_receipts(archive, camera, hour, trusted):
+        for row in load_index(archive, receipt):
+            found[native_name(row.name)] = read_member(archive, receipt, row)
+    return found
+
+
+def test_an_hour_becomes_one_archive_with_a_receipt_that_tells_of_it(
+    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents
+) -> None:
+    hour = fill_hour()
+    before = contents(hour.path)
+    outcome = archive_hour(hour, archive, signer, verify="full")
+    assert outcome.status == "archived"
+    assert archived(archive, trusted) == before == contents(hour.path)
+    (receipt,) = find_receipts(archive, "cam1", HOUR, trusted)
+    assert receipt == outcome.receipt
+    assert (receipt.file_count, receipt.frame_count, receipt.part) == (len(before), 12, 1)
+    assert receipt.total_size == sum(map(len, before.values()))
+    assert (receipt.model_versions, receipt.device_ids, receipt.batch_ids) == (("line/1",), ("box1",), ("B1", "B2"))
+    assert {name: c.count for name, c in receipt.classes.items()} == {"crack": 4, "dent": 8}
+    assert receipt.classes["crack"].max_confidence == 0.9
+    assert (receipt.verified_how, receipt.start_time, receipt.end_time) == ("full", HOUR.start, HOUR.end)
+    assert hour.receipts() == [receipt]
+    assert hour.uncovered_members() == []
+    assert load_plan(hour) is None
+    assert archive_hour(hour, archive, signer).status == "nothing"
+
+
+def test_late_frames_become_part_2_and_part_1_stays_as_it_was(
+    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents, tmp_path: Path
+) -> None:
+    hour = fill_hour()
+    before = contents(hour.path)
+    first = ArchiveName("cam1", HOUR)
+    run_archiver(tmp_path / "spool", archive, signer)
+    whole = archive.get(first.archive_key)
+    with SpoolWriter(tmp_path / "spool", "cam1", "box1") as writer:
+        record = {"detections": [], "model_version": "m", "device_id": "d"}
+        path = writer.write(HOUR.start + timedelta(minutes=9), record, b"late")
+    late = contents(hour.path)
+    assert {member.name for member in hour.uncovered_members()} == set(late)
+    (result,) = run_archiver(tmp_path / "spool", archive, signer, grace_seconds=0)
+    assert result.status == "archived"
+    assert [r.part for r in find_receipts(archive, "cam1", HOUR, trusted)] == [1, 2]
+    assert archive.get(first.archive_key) == whole
+    assert archived(archive, trusted) == before | late
+    assert Path(path).name in late
+    assert contents(hour.path) == {}
+    assert [r.part for r in hour.receipts()] == [1, 2]
+
+
+def test_a_resumed_upload_sends_only_what_is_missing(
+    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents
+) -> None:
+    hour = fill_hour(frames=30, size=MIB)
+
+    def dies(key: str, upload_id: str, number: int, data: bytes) -> Any:
+        if number > 3:
+            raise StoreUnavailableError("the line is cut", transient=False)
+        return archive.upload_part(key, upload_id, number, data)
+
+    broken, _ = faulty(archive, upload_part=dies)
+    with pytest.raises(StoreUnavailableError, match="the line is cut"):
+        archive_hour(hour, broken, signer, part_size=5 * MIB)
+    plan = load_plan(hour)
+    assert plan is not None
+    assert plan.upload_id is not None
+    assert find_receipts(archive, "cam1", HOUR, trusted) == []
+    (hour.path / "arrived_meanwhile.jpg").write_bytes(b"waits for the next part")
+    counted, fault = faulty(archive)
+    outcome = archive_hour(hour, counted, signer)
+    assert (outcome.resumed_parts, outcome.sent_parts) == (3, 4)
+    assert fault.calls["upload_part"] == 4
+    assert outcome.receipt is not None
+    assert outcome.receipt.file_count == 33
+    assert [member.name for member in hour.uncovered_members()] == ["arrived_meanwhile.jpg"]
+    assert archive_hour(hour, archive, signer).receipt.part == 2  # type: ignore[union-attr]
+    assert archived(archive, trusted) == contents(hour.path)
+
+
+def test_a_part_that_differs_in_the_store_is_sent_again(
+    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents
+) -> None:
+    hour = fill_hour(frames=12, size=MIB)
+
+    def garbles(key: str, upload_id: str, number: int, data: bytes) -> Any:
+        if number == 2:
+            archive.upload_part(key, upload_id, number, bytes(len(data)))
+            raise StoreUnavailableError("the line is cut", transient=False)
+        return archive.upload_part(key, upload_id, number, data)
+
+    broken, _ = faulty(archive, upload_part=garbles)
+    with pytest.raises(StoreUnavailableError):
+        archive_hour(hour, broken, signer, part_size=5 * MIB)
+    outcome = archive_hour(hour, archive, signer, verify="full")
+    assert outcome.sent_parts >= 1
+    assert archived(archive, trusted) == contents(hour.path)
+
+
+def test_an_upload_that_is_gone_starts_again(
+    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents
+) -> None:
+    hour = fill_hour(frames=12, size=MIB)
+
+    def dies(*_: Any) -> Any:
+        raise StoreUnavailableError("the line is cut", transient=False)
+
+    broken, _ = faulty(archive, complete_upload=dies)
+    with pytest.raises(StoreUnavailableError):
+        archive_hour(hour, broken, signer, part_size=5 * MIB)
+    plan = load_plan(hour)
+    assert plan is not None
+    archive.abort_upload(plan.archive_key, str(plan.upload_id))
+    outcome = archive_hour(hour, archive, signer)
+    assert (outcome.resumed_parts, outcome.sent_parts) == (0, 3)
+    assert archived(archive, trusted) == contents(hour.path)
+
+
+@pytest.mark.parametrize("size", [3000, MIB])
+def test_a_complete_whose_answer_was_lost_is_recognised(
+    size: int, fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents
+) -> None:
+    hour = fill_hour(size=size)
+
+    def lost(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            method(*args)
+            raise StoreUnavailableError("no answer", transient=False)
+
+        return call
+
+    broken, _ = faulty(
+        archive, complete_upload=lost(archive.complete_upload), put_if_absent=lost(archive.put_if_absent)
+    )
+    with pytest.raises(StoreUnavailableError):
+        archive_hour(hour, broken, signer, part_size=5 * MIB)
+    counted, fault = faulty(archive)
+    outcome = archive_hour(hour, counted, signer)
+    assert (outcome.status, outcome.sent_parts) == ("archived", 0)
+    assert "upload_part" not in fault.calls
+    assert archived(archive, trusted) == contents(hour.path)
+
+
+def test_a_short_outage_is_ridden_out_and_a_long_one_leaves_the_hour_queued(
+    fill_hour: FillHour, archive: ObjectStore, signer: Signer, tmp_path: Path, contents: Contents
+) -> None:
+    hour = fill_hour()
+    left = [2]
+
+    def stumbles(key: str, data: bytes) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise StoreUnavailableError("busy")
+        return archive.put_if_absent(key, data)
+
+    flaky, _ = faulty(archive, put_if_absent=stumbles)
+    before = contents(hour.path)
+    left[0] = 10**6
+    (failed,) = run_archiver(tmp_path / "spool", flaky, signer)
+    assert (failed.status, failed.reason) == ("failed", "busy")
+    assert contents(hour.path) == before
+    left[0] = 2
+    (done,) = run_archiver(tmp_path / "spool", flaky, signer)
+    assert done.status == "archived"
+    assert contents(hour.path) == {}
+
+
+def test_another_archive_under_the_key_is_never_overwritten(
+    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents
+) -> None:
+    hour = fill_hour()
+    name = ArchiveName("cam1", HOUR)
+    archive.put(name.archive_key, b"somebody else's")
+    outcome = archive_hour(hour, archive, signer)
+    assert outcome.receipt is not None
+    assert outcome.receipt.part == 2
+    assert archive.get(name.archive_key) == b"somebody else's"
+    assert archived(archive, trusted) == contents(hour.path)
+
+
+def test_an_hour_archived_from_another_box_is_adopted_by_content(
+    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents, tmp_path: Path
+) -> None:
+    hour = fill_hour()
+    shutil.copytree(tmp_path / "spool", tmp_path / "copy")  # other times, same bytes
+    archive_hour(hour, archive, signer)
+    other = SpoolHour.of(tmp_path / "copy", "cam1", HOUR)
+    (other.path / "20260102_030000_000.jpg").write_bytes(b"not what was archived")
+    other_signer = Signer.load_or_create(tmp_path / "keys2" / "archiver")
+    with pytest.raises(SignatureError):
+        archive_hour(other, archive, other_signer)
+    both = TrustedKeys.of(signer, other_signer)
+    outcome = archive_hour(other, archive, other_signer, trusted=both)
+    assert (outcome.status, outcome.receipt.part if outcome.receipt else None) == ("archived", 2)
+    second = find_receipts(archive, "cam1", HOUR, both)[1]
+    assert [row.name for row in load_index(archive, second)] == ["20260102_030000_000.jpg"]
+    third = SpoolHour.of(tmp_path / "third", "cam1", HOUR)
+    shutil.copytree(hour.path, third.path, ignore=shutil.ignore_patterns(".uploaded*"))
+    assert archive_hour(third, archive, signer, trusted=both).status == "adopted"
+    assert len(find_receipts(archive, "cam1", HOUR, both)) == 2
+
+
+def test_markers_of_one_store_do_not_count_in_another(
+    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents, tmp_path: Path
+) -> None:
+    hour = fill_hour()
+    archive_hour(hour, archive, signer)
+    other = open_store((tmp_path / "other").as_uri())
+    assert archive_hour(hour, other, signer).status == "archived"
+    assert archived(other, trusted) == contents(hour.path)
+
+
+def test_a_file_that_keeps_changing_stays_and_the_rest_goes(
+    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents
+) -> None:
+    hour = fill_hour(frames=12, size=MIB)
+    busy = hour.path / "zz_growing.bin"
+    busy.write_bytes(b"0")
+
+    def upload_part(*args: Any) -> Any:
+        with busy.open("ab") as file:
+            file.write(b"1")
+        return archive.upload_part(*args)
+
+    store, _ = faulty(archive, upload_part=upload_part)
+    outcome = archive_hour(hour, store, signer, part_size=5 * MIB)
+    assert outcome.status == "archived"
+    assert [(p.path.name, "changed" in p.reason) for p in outcome.left] == [("zz_growing.bin", True)]
+    assert archived(archive, trusted) == {n: d for n, d in contents(hour.path).items() if n != busy.name}
+    assert [member.name for member in hour.uncovered_members()] == [busy.name]
+    assert archive_hour(hour, archive, signer).receipt.part == 2  # type: ignore[union-attr]
+    assert archived(archive, trusted) == contents(hour.path)
+
+
+def test_links_and_folders_are_left_and_reported(
+    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, tmp_path: Path
+) -> None:
+    hour = fill_hour()
+    (tmp_path / "secret").write_text("not for the archive")
+    (hour.path / "link.jpg").symlink_to(tmp_path / "secret")
+    (hour.path / "folder").mkdir()
+    (result,) = run_archiver(tmp_path / "spool", archive, signer)
+    assert result.outcome is not None
+    assert {problem.path.name for problem in result.outcome.left} == {"link.jpg", "folder"}
+    assert "link.jpg" not in archived(archive, trusted)
+    assert (hour.path / "link.jpg").is_symlink()
+    assert (tmp_path / "secret").read_text() == "not for the archive"
+
+
+def test_a_foreign_hour_with_odd_names_is_archived_like_our_own(
+    archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents, tmp_path: Path
+) -> None:
+    hour = SpoolHour.of(tmp_path / "spool", "line-7", HOUR)
+    hour.path.mkdir(parents=True)
+    record = b'{"image_path":"line-7/20260102_03/x.jpg","detections":[],"model_version":"v8","device_id":"plc"}'
+    files = {
+        b"x.jpg": b"\xff\xd8",
+        b"x.json": record,
+        b"\xff\xfe.jpg": b"raw",
+        b"a\nb \\ c.jpg": b"odd",
+        b"y.json": b"{",
+    }
+    for name, data in files.items():
+        (hour.path / os.fsdecode(name)).write_bytes(data)
+    now = utc_now()
+    assert run_archiver(tmp_path / "spool", archive, signer, now=now) == []  # written just now: not quiet yet
+    (result,) = run_archiver(tmp_path / "spool", archive, signer, grace_seconds=0)
+    assert result.status == "archived"
+    found = archived(archive, trusted, "line-7")
+    assert {os.fsencode(name): data for name, data in found.items()} == files
+    (receipt,) = find_receipts(archive, "line-7", HOUR, trusted)
+    assert (receipt.model_versions, receipt.device_ids, receipt.bad_records) == (("v8",), ("plc",), 1)
+    assert contents(hour.path) == {}
+
+
+def test_one_failing_hour_does_not_stop_the_others(
+    fill_hour: FillHour, archive: ObjectStore, signer: Signer, tmp_path: Path
+) -> None:
+    hour = fill_hour()
+    for camera in ("cam0", "cam2"):
+        shutil.copytree(hour.path, tmp_path / "spool" / camera / HOUR.key)
+
+    def fails(key: str, data: bytes) -> Any:
+        if "cam1" in key:
+            raise StoreUnavailableError("no", transient=False)
+        return archive.put_if_absent(key, data)
+
+    store, _ = faulty(archive, put_if_absent=fails)
+    results = run_archiver(tmp_path / "spool", store, signer, grace_seconds=0)
+    assert [(r.camera_id, r.status) for r in results] == [
+        ("cam0", "archived"),
+        ("cam1", "failed"),
+        ("cam2", "archived"),
+    ]
+
+
+def test_an_hour_held_by_another_is_left_alone(
+    fill_hour: FillHour, archive: ObjectStore, signer: Signer, tmp_path: Path
+) -> None:
+    hour = fill_hour()
+    with hour_lock(hour):
+        (result,) = run_archiver(tmp_path / "spool", archive, signer)
+        assert result.status == "busy"
+        with pytest.raises(FolderBusyError):
+            archive_hour(hour, archive, signer)
+
+
+@pytest.mark.parametrize("how", ["head", "full"])
+def test_a_store_that_garbles_is_caught_before_the_receipt(
+    how: Any, fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents
+) -> None:
+    hour = fill_hour()
+    before = contents(hour.path)
+
+    def garbles(key: str, data: bytes) -> Any:
+        if key.endswith(".tar.gz"):
+            return archive.put_if_absent(key, data[:-1] if how == "head" else data[:-1] + b"!")
+        return archive.put_if_absent(key, data)
+
+    store, _ = faulty(archive, put_if_absent=garbles)
+    with pytest.raises(IntegrityError):
+        archive_hour(hour, store, signer, verify=how)
+    assert find_receipts(archive, "cam1", HOUR, trusted) == []
+    assert contents(hour.path) == before
+    outcome = archive_hour(hour, archive, signer, verify=how)  # the damaged object stays where it is
+    assert outcome.receipt is not None
+    assert outcome.receipt.part == 2
+    assert archived(archive, trusted) == before
+
+
+def test_a_full_disk_under_the_plan_is_one_line_and_loses_nothing(
+    fill_hour: FillHour, archive: ObjectStore, signer: Signer, monkeypatch: pytest.MonkeyPatch, contents: Contents
+) -> None:
+    hour = fill_hour()
+    before = contents(hour.path)
+    with monkeypatch.context() as patch:
+
+        def full(*_: object) -> int:
+            raise OSError(28, "No space left on device")
+
+        patch.setattr(os, "write", full)
+        with pytest.raises(UserError, match="no room"):
+            archive_hour(hour, archive, signer)
+    assert contents(hour.path) == before
+    assert archive_hour(hour, archive, signer).status == "archived"
+
+
+def test_a_plan_that_no_longer_fits_is_made_anew(
+    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents
+) -> None:
+    hour = fill_hour(frames=12, size=MIB)
+
+    def dies(*_: Any) -> Any:
+        raise StoreUnavailableError("the line is cut", transient=False)
+
+    broken, _ = faulty(archive, complete_upload=dies)
+    with pytest.raises(StoreUnavailableError):
+        archive_hour(hour, broken, signer, part_size=5 * MIB)
+    (hour.path / "20260102_030001_000.jpg").write_bytes(b"rewritten by somebody")
+    assert archive_hour(hour, archive, signer, part_size=5 * MIB).status == "archived"
+    assert archived(archive, trusted) == contents(hour.path)
+
+
+def test_on_every_store_an_hour_is_resumed_and_read_back(
+    store: ObjectStore, fill_hour: FillHour, signer: Signer, trusted: TrustedKeys, contents: Contents, tmp_path: Path
+) -> None:
+    hour = fill_hour(frames=12, size=MIB)
+    before = contents(hour.path)
+
+    def dies(key: str, upload_id: str, number: int, data: bytes) -> Any:
+        if number == 3:
+            raise StoreUnavailableError("the line is cut", transient=False)
+        return store.upload_part(key, upload_id, number, data)
+
+    broken, _ = faulty(store, upload_part=dies)
+    with pytest.raises(StoreUnavailableError):
+        archive_hour(hour, broken, signer, part_size=5 * MIB)
+    counted, fault = faulty(store)
+    (result,) = run_archiver(tmp_path / "spool", counted, signer, verify="full")
+    assert result.outcome is not None
+    assert (result.outcome.resumed_parts, fault.calls["upload_part"]) == (2, 1)
+    assert archived(store, trusted) == before
+    assert contents(hour.path) == {}
+    moved = replace(hour, path=tmp_path / "again" / "cam1" / HOUR.key)
+    moved.path.mkdir(parents=True)
+    for name, data in before.items():
+        (moved.path / name).write_bytes(data)
+    assert archive_hour(moved, store, signer).status == "adopted"

@@ -1,0 +1,219 @@
+"""Packing: the same members always give the same bytes, and every tool reads them."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import subprocess
+import tarfile
+import tempfile
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from yolo_assets.archive.format import content, tar_header
+from yolo_assets.archive.index import ROW_GROUP, index_bytes, parse_index
+from yolo_assets.archive.pack import IndexRow, MemberChangedError, Packing
+from yolo_assets.contracts.errors import IntegrityError
+from yolo_assets.contracts.spool import PlanMember
+from yolo_assets.contracts.times import Hour
+from yolo_assets.spool.files import native_name, portable_name
+
+HOUR = Hour.from_key("20260102_03")
+FOLDER = f"cam1/{HOUR}"
+MTIME = int(HOUR.start.timestamp())
+
+raw_names = st.one_of(
+    st.binary(min_size=1, max_size=40),
+    st.text(min_size=1, max_size=120).map(lambda t: t.encode("utf-8", "ignore")),
+    st.text("abc._", min_size=90, max_size=200).map(str.encode),
+    st.sampled_from([b"a.jpg", b"b.JPEG", b"records.ndjson", b".sealed"]),
+).filter(lambda b: b and len(b) <= 255 and b"/" not in b and b"\0" not in b and b not in (b".", b".."))
+members = st.dictionaries(raw_names, st.binary(max_size=3000), max_size=8)
+
+
+def planned(folder: Path) -> list[PlanMember]:
+    names = sorted(os.listdir(folder), key=os.fsencode)
+    found = [(name, os.lstat(folder / name)) for name in names]
+    return [PlanMember(name=portable_name(n), size=s.st_size, mtime_ns=s.st_mtime_ns) for n, s in found]
+
+
+def pack(folder: Path, part_size: int = 1 << 20) -> tuple[bytes, Packing]:
+    packing = Packing(folder, "cam1", HOUR, planned(folder), part_size)
+    data = b"".join(bytes(part.data) for part in packing.parts())
+    return data, packing
+
+
+def write(folder: Path, files: dict[bytes, bytes]) -> None:
+    for name, data in files.items():
+        (folder / os.fsdecode(name)).write_bytes(data)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(files=members, part_size=st.integers(700, 5000))
+@example(files={b"\xff" * 130: b"x", b"\xff.jpg": b"y", "ü.jpg".encode(): b"z" * 600}, part_size=1000)
+def test_the_same_files_give_the_same_bytes_and_every_tool_reads_them(
+    files: dict[bytes, bytes], part_size: int
+) -> None:
+    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
+        one, other = Path(first), Path(second)
+        write(one, files)
+        write(other, dict(reversed(files.items())))
+        data, packing = pack(one)
+        again, same = pack(other, part_size)
+        assert data == again
+        assert packing.rows == same.rows
+        assert packing.sha256 == same.sha256 == hashlib.sha256(data).hexdigest()
+        assert packing.md5 == same.md5 == hashlib.md5(data).hexdigest()
+        assert packing.size == len(data)
+        assert same.part_md5 == [
+            hashlib.md5(data[start : start + part_size]).hexdigest() for start in range(0, len(data), part_size)
+        ]
+
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            read = {entry.name: tar.extractfile(entry) for entry in tar}
+            found = {name: stream.read() for name, stream in read.items() if stream is not None}
+        assert found == {f"{FOLDER}/{os.fsdecode(name)}": content for name, content in files.items()}
+
+        for row in packing.rows:
+            name = native_name(row.name)
+            piece = data[row.offset : row.offset + row.length]
+            got = b"".join(content([piece], FOLDER, name, row.size, MTIME))
+            assert got == files[os.fsencode(name)]
+            assert hashlib.sha256(got).digest() == row.sha256
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {b"20260102_030405_678.jpg": os.urandom(200_000), b"records.ndjson": b'{"a":1}\n' * 5000, b".sealed": b"{}"},
+        {("ä" * 60).encode(): b"long and not ASCII", b"x" * 255: b"longest", b"-n": b"dash", b"a\nb": b"newline"},
+        {b"\xfe\xff.jpg": b"not UTF-8", b"\xff" * 150: b"long and not UTF-8", b"back\\slash": b"\\"},
+    ],
+    ids=["empty", "usual", "odd", "not-utf8"],
+)
+def test_gnu_tar_and_gzip_read_it(files: dict[bytes, bytes], tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    out.mkdir()
+    write(folder, files)
+    data, _ = pack(folder)
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(data)
+    subprocess.run(["gzip", "-t", path], check=True, timeout=60)
+    done = subprocess.run(["tar", "xzf", path, "-C", out], check=True, capture_output=True, timeout=60)
+    assert done.stderr == b""
+    written = out / FOLDER
+    found = {os.fsencode(e.name): Path(e.path).read_bytes() for e in os.scandir(written)} if files else {}
+    assert found == files
+    for name in files:
+        status = (written / os.fsdecode(name)).stat()
+        assert (status.st_mode & 0o777, int(status.st_mtime)) == (0o644, MTIME)
+
+
+def test_jpegs_are_stored_and_text_is_deflated(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(bytes(100_000))
+    (tmp_path / "a.ndjson").write_bytes(bytes(100_000))
+    _, packing = pack(tmp_path)
+    jpeg, text = packing.rows
+    assert jpeg.length > 100_000
+    assert text.length < 1000
+
+
+def test_a_size_beyond_the_old_field_has_a_pax_header() -> None:
+    header = tar_header(FOLDER, "huge.bin", 9 << 30, MTIME)
+    entry = tarfile.TarFile(fileobj=io.BytesIO(header + bytes(1024))).next()
+    assert entry is not None
+    assert (entry.size, entry.name) == (9 << 30, f"{FOLDER}/huge.bin")
+
+
+@pytest.mark.parametrize("change", ["grow", "shrink", "touch", "delete", "link", "fifo"])
+def test_a_file_that_is_not_as_planned_stops_the_packing(change: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"a" * 1000)
+    (tmp_path / "b.jpg").write_bytes(b"b" * 1000)
+    members = planned(tmp_path)
+    path = tmp_path / "b.jpg"
+    if change == "grow":
+        path.write_bytes(b"b" * 1001)
+    elif change == "shrink":
+        path.write_bytes(b"b" * 999)
+    elif change == "touch":
+        os.utime(path, ns=(1, 1))
+    else:
+        path.unlink()
+    if change == "link":
+        path.symlink_to(tmp_path / "a.jpg")
+    elif change == "fifo":
+        os.mkfifo(path)
+    with pytest.raises(MemberChangedError) as caught:
+        for _ in Packing(tmp_path, "cam1", HOUR, members, 1 << 20).parts():
+            pass
+    assert caught.value.name == "b.jpg"
+
+
+def test_a_file_that_changes_while_it_is_read_stops_the_packing(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"a" * (4 << 20))
+    packing = Packing(tmp_path, "cam1", HOUR, planned(tmp_path), 1 << 20)
+    parts = packing.parts()
+    next(parts)
+    with path.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"b")
+    with pytest.raises(MemberChangedError, match="changed while it was read"):
+        list(parts)
+
+
+def test_memory_does_not_grow_with_the_hour(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(bytes(64 << 20))
+    (tmp_path / "b.bin").write_bytes(bytes(16 << 20))
+    packing = Packing(tmp_path, "cam1", HOUR, planned(tmp_path), 5 << 20)
+    tracemalloc.start()
+    try:
+        assert sum(len(part.data) for part in packing.parts()) == packing.size
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 30 << 20
+
+
+@given(data=st.binary(max_size=2000), position=st.integers(0, 10**6), cut=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_damage_to_a_member_never_goes_unseen(data: bytes, position: int, cut: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "a.jpg").write_bytes(data)
+        whole, packing = pack(Path(folder))
+    row = packing.rows[0]
+    member = bytearray(whole[row.offset : row.offset + row.length])
+    position %= len(member)
+    if cut:
+        member = member[:position]
+    elif position in (4, 5, 6, 7, 8, 9):
+        return  # gzip's own time and system fields carry no content; the archive's hash covers them
+    else:
+        member[position] ^= 0x40
+    try:
+        got = b"".join(content([bytes(member)], FOLDER, "a.jpg", row.size, MTIME))
+    except IntegrityError:
+        return
+    assert hashlib.sha256(got).digest() == row.sha256
+    assert got == data
+
+
+def test_the_index_keeps_its_rows_in_small_groups() -> None:
+    import pyarrow.parquet as pq
+
+    rows = [IndexRow(f"f{i:05d}.jpg", i * 10, 10, i, hashlib.sha256(b"%d" % i).digest()) for i in range(3000)]
+    data = index_bytes(rows)
+    assert parse_index(data, "index") == rows
+    meta = pq.ParquetFile(io.BytesIO(data)).metadata
+    assert max(meta.row_group(i).num_rows for i in range(meta.num_row_groups)) == ROW_GROUP
+    assert len(data) < 3000 * 60
+    with pytest.raises(IntegrityError):
+        parse_index(gzip.compress(data), "index")
