@@ -44,13 +44,16 @@ def run(
     from yolo_assets.edge.agent import Agent, run_agent
 
     agent = Agent(settings)
-    if as_json:
-        common.emit_json({"url": agent.url, "device_id": settings.device_id, "cameras": settings.camera_ids})
-    else:
+
+    def tell() -> None:
+        if as_json:
+            common.emit_json({"url": agent.url, "device_id": settings.device_id, "cameras": settings.camera_ids})
+            return
         common.out().print(f"live page: {agent.url}", markup=False)
         if not agent.has_token:
             common.note("no token is set: rollback and reload are off; set token_file to allow them")
-    if not run_agent(agent):
+
+    if not run_agent(agent, tell):
         raise UserError("stopped, but a camera or an inference hung and was left behind")
 
 

@@ -117,9 +117,21 @@ class Graph:
         found: dict[str, dict[str, Any]] = {}
         for event in result.get_asset_materialization_events():
             materialization = event.step_materialization_data.materialization
-            values = {name: getattr(value, "value", value) for name, value in materialization.metadata.items()}
-            found[materialization.asset_key.to_user_string()] = values
+            found[materialization.asset_key.to_user_string()] = _plain(materialization)
         return found
+
+    def history(self, asset: str) -> list[dict[str, Any]]:
+        """Metadata of every materialization of an asset in this instance, oldest first."""
+        records = self.instance.fetch_materializations(self._dg.AssetKey(asset), limit=10_000, ascending=True).records
+        return [_plain(record.asset_materialization) for record in records if record.asset_materialization is not None]
+
+    def latest(self, asset: str) -> dict[str, Any]:
+        """Metadata of the newest materialization of an asset; empty when there is none."""
+        return (self.history(asset) or [{}])[-1]
+
+
+def _plain(materialization: dg.AssetMaterialization) -> dict[str, Any]:
+    return {name: getattr(value, "value", value) for name, value in materialization.metadata.items()}
 
 
 def _cause(result: dg.ExecuteInProcessResult) -> str:

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from yolo_assets.contracts.errors import BadInputError
@@ -21,24 +22,26 @@ from yolo_assets.edge.capture import CameraThread
 from yolo_assets.edge.config import AgentConfig
 from yolo_assets.edge.control import ModelControl
 from yolo_assets.edge.housekeeping import HeartbeatSender, Housekeeper
+from yolo_assets.edge.late_store import open_late, store_folder
 from yolo_assets.edge.ledger import Ledger
 from yolo_assets.edge.loading import LoadedModel, Loader
 from yolo_assets.edge.metrics import EdgeMetrics, Sources
 from yolo_assets.edge.model_cache import ModelCache
 from yolo_assets.edge.queue import FrameQueue
+from yolo_assets.edge.restart import restore
 from yolo_assets.edge.results import ResultBoard
 from yolo_assets.edge.slots import SlotManager
 from yolo_assets.edge.sources.open import open_sources
 from yolo_assets.edge.staging import Notice, Stager
+from yolo_assets.edge.staging_parts import StagingParts
 from yolo_assets.edge.state import ModelRef, StateFile
 from yolo_assets.edge.status import StatusParts, heartbeat, model, not_ready, status
 from yolo_assets.edge.swaps import SwapLog
-from yolo_assets.edge.triggers import ChannelWatch, store_folder
+from yolo_assets.edge.triggers import ChannelWatch
 from yolo_assets.edge.truth import TruthWriter
 from yolo_assets.edge.verdict import judge
 from yolo_assets.edge.worker import Sampler, Worker, WorkerParts
 from yolo_assets.spool.files import lock_folder
-from yolo_assets.storage.open import open_store
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +65,7 @@ class Agent:
         if token is None and not config.listen.loopback:
             raise BadInputError(f"listen: {config.listen.host} is reachable from other machines; set token_file first")
         sources = open_sources(config)
-        store = open_store(config.store)
+        store = open_late(config.store)
         self.done = threading.Event()
         self._state_lock = _lock_state(config.state_dir)
         self._server = ApiServer(config.listen)
@@ -81,15 +84,16 @@ class Agent:
         self.swaps.on_end = self._metrics.swap
         self.control = ModelControl(slots, StateFile(config.state_dir / "state.json"), self.swaps)
         loader = Loader(config.engine)
-        self.stager = Stager(
-            store,
-            config.model,
-            ModelCache(config.state_dir / "models", trusted),
-            loader,
-            self.control,
-            self.swaps,
+        self._staging = StagingParts(
+            store=store,
+            name=config.model,
+            cache=ModelCache(config.state_dir / "models", trusted),
+            loader=loader,
+            control=self.control,
+            swaps=self.swaps,
             on_freed=self._metrics.forget_slot,
         )
+        self.stager = Stager(self._staging)
         self.watch = ChannelWatch(
             store,
             config.model,
@@ -165,7 +169,7 @@ class Agent:
             recovered = self.ledger.recover(camera.camera_id, camera.source.now())
             if recovered:
                 log.info("sealed %d hours of %s that an earlier run left open", recovered, camera.camera_id)
-        self.stager.restore()
+        restore(self._staging)
         self.stager.start()
         self.watch.start()
         for worker in self._workers:
@@ -227,8 +231,12 @@ class Agent:
         self.control.refuse("channel", f"{self.config.model}/?", reason, None)
 
 
-def run_agent(agent: Agent) -> bool:
+def run_agent(agent: Agent, on_started: Callable[[], None] = lambda: None) -> bool:
     """Run until SIGTERM or SIGINT, or until every source ended when ``exit_when_done`` is set. Main thread only.
+
+    Args:
+        agent: not started.
+        on_started: called once the page answers.
 
     Returns:
         Whether everything was drained; False when something hung and was left behind.
@@ -237,6 +245,7 @@ def run_agent(agent: Agent) -> bool:
     before = {number: signal.signal(number, lambda *_: wanted.set()) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         agent.start()
+        on_started()
         while not wanted.wait(0.2):
             if agent.finished():
                 agent.done.set()

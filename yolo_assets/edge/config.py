@@ -14,118 +14,21 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
     model_validator,
 )
 
-from yolo_assets.contracts import names
 from yolo_assets.contracts.base import one_line
 from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.edge.camera_config import Camera, Section, SimulatedCameras, id_field
 
 TOKEN_VARIABLE = "YOLO_ASSETS_TOKEN"  # noqa: S105 - the name of a variable, not a secret
 
 
-def _id(what: str) -> AfterValidator:
-    def check(value: str) -> str:
-        try:
-            return names.check_id(value, what)
-        except BadInputError as error:
-            raise ValueError(str(error)) from None
-
-    return AfterValidator(check)
-
-
-CameraId = Annotated[str, _id("camera id")]
-Policy = Literal["latest", "every"]
-
-
-class _Section(BaseModel):
-    """Refuses unknown keys: a misspelt option must not be ignored silently."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Clock(_Section):
-    """Simulated time: where it starts and how much faster than real time it runs. It never passes wall time."""
-
-    start: AwareDatetime
-    speed: float = Field(default=1.0, gt=0)
-
-
-class Changes(_Section):
-    """What happens on the simulated line: another look of everything, a lens that gets dirty."""
-
-    line_change_at: AwareDatetime | None = None
-    dirty_lens_at: AwareDatetime | None = None
-    dirty_camera: str | None = Field(default=None, description="whose lens; None: all")
-
-
-class SimulatedCameras(_Section):
-    """Cameras of the simulated line, by the names that the line gives them; they share one clock."""
-
-    kind: Literal["simulated"]
-    camera_ids: tuple[CameraId, ...] = Field(min_length=1, description="lineA_cam01 to lineA_cam99")
-    seed: int = Field(default=0, ge=0)
-    width: int = Field(default=320, ge=64, le=4096)
-    height: int = Field(default=256, ge=64, le=4096)
-    fps: float = Field(default=5.0, gt=0, le=1000, description="frames a second of real time, for each camera")
-    frames: int | None = Field(default=None, gt=0, description="end after so many frames of each; None runs for ever")
-    clock: Clock | None = Field(default=None, description="None: the wall clock")
-    changes: Changes = Changes()
-    truth: Path | None = Field(default=None, description="folder, outside the spool, for the truth of kept frames")
-    policy: Policy = "latest"
-
-
-class VideoCamera(_Section):
-    """A video file played as a camera."""
-
-    kind: Literal["video"]
-    camera_id: CameraId
-    path: Path
-    start: AwareDatetime | None = Field(default=None, description="time of its first frame; None: the file's own time")
-    pace: Literal["realtime", "as_fast"] = "as_fast"
-    fps: float | None = Field(default=None, gt=0, description="keep at most so many frames a second of the video")
-    loop: bool = False
-    policy: Policy = "every"
-
-
-class FolderCamera(_Section):
-    """A folder of photographs played as a camera, in the order of their names."""
-
-    kind: Literal["folder"]
-    camera_id: CameraId
-    path: Path
-    start: AwareDatetime | None = Field(default=None, description="time of the first picture; None: the present")
-    pace: Literal["realtime", "as_fast"] = "as_fast"
-    fps: float = Field(default=1.0, gt=0, le=1000)
-    loop: bool = False
-    policy: Policy = "every"
-
-
-class StreamCamera(_Section):
-    """A network stream that PyAV reads: RTSP, HTTP MJPEG, MPEG-TS."""
-
-    kind: Literal["stream"]
-    camera_id: CameraId
-    url: str = Field(pattern=r"^(rtsps?|https?|tcp|udp|srt)://")
-    timeout_s: float = Field(default=10.0, gt=0)
-    policy: Policy = "latest"
-
-
-Camera = Annotated[
-    SimulatedCameras | VideoCamera | FolderCamera | StreamCamera,
-    Field(discriminator="kind"),
-]
-
-
-class Listen(_Section):
+class Listen(Section):
     """Where the API and the page are served. Port 0 takes a free one, which is printed."""
 
     host: str = "127.0.0.1"
@@ -142,7 +45,7 @@ class Listen(_Section):
             return False
 
 
-class Engine(_Section):
+class Engine(Section):
     """How models run."""
 
     kind: Literal["auto", "openvino", "onnxruntime"] = Field(
@@ -152,7 +55,7 @@ class Engine(_Section):
     workers: int = Field(default=1, ge=1, le=64, description="frames inferred at the same time")
 
 
-class Sampling(_Section):
+class Sampling(Section):
     """Which pictures are kept. Every processed frame gets a record, kept or not."""
 
     normal_every: int = Field(default=10, ge=0, description="keep one of so many frames without detection; 0: none")
@@ -164,14 +67,14 @@ def _seconds(value: float) -> Any:
     return Field(default=value, gt=0, le=86400)
 
 
-class AgentConfig(_Section):
+class AgentConfig(Section):
     """The whole file. Relative paths count from the file's own folder."""
 
-    device_id: Annotated[str, _id("device id")]
+    device_id: Annotated[str, id_field("device id")]
     spool: Path
     store: str = Field(min_length=1, description="file:///path or s3://bucket/prefix; a plain path is a folder")
-    model: Annotated[str, _id("model name")]
-    channel: Annotated[str, _id("channel")] = "stable"
+    model: Annotated[str, id_field("model name")]
+    channel: Annotated[str, id_field("channel")] = "stable"
     trusted_keys: tuple[Path, ...] = Field(min_length=1)
     state: Path | None = Field(default=None, description="model cache and state; None: edge/<device> beside the spool")
     token: SecretStr | None = None

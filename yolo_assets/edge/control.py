@@ -114,6 +114,22 @@ class ModelControl:
                 release=ref.release,
             )
 
+    def resume(self, slot: Slot[LoadedModel], ref: ModelRef, attempt: Attempt) -> None:
+        """Serve a model of before the restart; the state changes only when it is not the one that served last."""
+        with self._lock:
+            attempt.mark_switch(self.slots.switch(slot))
+            self.model_ready.set()
+            self._swaps.end(
+                attempt,
+                source=None,
+                target=ref.label,
+                result="committed",
+                reason="start from the cache",
+                release=ref.release,
+            )
+            if ref != self.state.current:
+                self.change(current=ref, previous=None)
+
     def _ref_of(self, slot: Slot[LoadedModel] | None) -> ModelRef | None:
         """What a slot holds, under its newest release number (``adopt`` may have raised it since it was loaded)."""
         if slot is None:

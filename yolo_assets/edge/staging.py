@@ -16,20 +16,17 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
-from yolo_assets.edge.control import ModelControl
-from yolo_assets.edge.loading import LoadedModel, Loader, RefusedError, UnfitError, check_contract
-from yolo_assets.edge.model_cache import ModelCache
+from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
+from yolo_assets.edge.loading import LoadedModel, RefusedError, UnfitError, check_contract
 from yolo_assets.edge.slots import Slot
-from yolo_assets.edge.state import Candidate, EdgeState, ModelRef
-from yolo_assets.edge.swaps import Attempt, Outcome, SwapLog, Trigger
+from yolo_assets.edge.state import Candidate, ModelRef
+from yolo_assets.edge.swaps import Attempt, Outcome, Trigger
 from yolo_assets.edge.threads import join
 from yolo_assets.release.bundle import VerifiedBundle
 from yolo_assets.spool.files import SpoolFullError
-from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore, StoreUnavailableError
+from yolo_assets.storage.base import ObjectNotFoundError, StoreUnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -68,23 +65,8 @@ class Notice:
 class Stager:
     """The staging thread."""
 
-    def __init__(
-        self,
-        store: ObjectStore,
-        name: str,
-        cache: ModelCache,
-        loader: Loader,
-        control: ModelControl,
-        swaps: SwapLog,
-        on_freed: Callable[[str], None] = lambda label: None,
-    ) -> None:
-        self._store = store
-        self._name = name
-        self._cache = cache
-        self._loader = loader
-        self._control = control
-        self._swaps = swaps
-        self._on_freed = on_freed
+    def __init__(self, parts: StagingParts) -> None:
+        self.parts = parts
         self._changed = threading.Condition()
         self._wanted: Notice | None = None
         self._working: Notice | None = None
@@ -115,7 +97,7 @@ class Stager:
             return True
 
     def start(self) -> None:
-        """Bring back the models of before the restart, then wait for notices."""
+        """Make the previous model ready again, then wait for notices."""
         self._thread.start()
 
     def stop(self, timeout: float = 10.0) -> None:
@@ -130,29 +112,9 @@ class Stager:
         with self._changed:
             return self._working is None and self._wanted is None
 
-    def restore(self) -> None:
-        """Serve from the cache what served before the restart, the one before it when that fails. Needs no network."""
-        state = self._control.state
-        self._judge_interrupted(state)
-        for ref in (state.current, state.previous):
-            if ref is None:
-                continue
-            attempt = self._swaps.begin("start")
-            try:
-                slot = self._load_cached(ref, attempt)
-            except Exception as error:
-                self._end(attempt, ref, "failed", f"start from the cache: {_words(error)}")
-                continue
-            attempt.mark_switch(self._control.slots.switch(slot))
-            self._control.model_ready.set()
-            self._end(attempt, ref, "committed", "start from the cache", source=None)
-            if ref != state.current:
-                self._control.change(current=ref, previous=None)
-            return
-
     def _run(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)  # on Linux this is the thread's own
-        self._warm_previous()
+        warm_previous(self.parts)
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._wanted is not None or self._stopping)
@@ -170,93 +132,67 @@ class Stager:
                     self._working = None
                     self._changed.notify_all()
 
-    def _warm_previous(self) -> None:
-        """After a restart, load the previous model too, so that a rollback is at hand again."""
-        ref = self._control.state.previous
-        current = self._control.slots.current
-        if ref is None or current is None or ref.manifest_sha256 == current.model.ref.manifest_sha256:
-            return
-        attempt = self._swaps.begin("start")
-        try:
-            self._control.slots.keep_as_previous(self._load_cached(ref, attempt))
-        except Exception as error:
-            log.warning("previous model %s cannot be kept ready: %s", ref.label, _words(error))
-        finally:
-            self._swaps.cancel(attempt)
-
-    def _load_cached(self, ref: ModelRef, attempt: Attempt) -> Slot[LoadedModel]:
-        with attempt.step("read"):
-            bundle = self._cache.load(ref.name, ref.version, ref.manifest_sha256)
-        return self._slot(self._loader.load(bundle, ref, attempt))
-
-    def _slot(self, loaded: LoadedModel) -> Slot[LoadedModel]:
-        return Slot(loaded, loaded.ref.label, lambda slot: self._on_freed(slot.label))
-
-    def _judge_interrupted(self, state: EdgeState) -> None:
-        """A candidate that is still in the state never ended: the process died while it was being prepared."""
-        candidate = state.candidate
-        if candidate is None or candidate.attempts < ATTEMPTS:
-            return
-        reason = f"the agent died {candidate.attempts} times while this release was being prepared"
-        self._control.quarantine(candidate, reason)
-        self._control.refuse("start", candidate.label, reason, candidate.release)
-
     def _stage(self, notice: Notice) -> None:
-        attempt = self._swaps.begin(notice.trigger)
+        attempt = self.parts.swaps.begin(notice.trigger)
         ref: ModelRef | None = None
         if notice.manifest_sha256 is not None:
             ref = ModelRef(
-                name=self._name, version=notice.version, manifest_sha256=notice.manifest_sha256, release=notice.release
+                name=self.parts.name,
+                version=notice.version,
+                manifest_sha256=notice.manifest_sha256,
+                release=notice.release,
             )
         try:
-            if ref is not None and (warm := self._control.warm_slot(ref.manifest_sha256)) is not None:
+            if ref is not None and (warm := self.parts.control.warm_slot(ref.manifest_sha256)) is not None:
                 self._commit(warm, ref, attempt, notice)
                 return
             if ref is not None:
                 self._note_candidate(ref)
             with attempt.step("fetch"):
-                bundle = self._cache.fetch(self._store, self._name, notice.version, notice.manifest_sha256)
+                bundle = self.parts.cache.fetch(
+                    self.parts.store, self.parts.name, notice.version, notice.manifest_sha256
+                )
             self._check_still_wanted(notice)
             ref = ref or self._ref_of(bundle)
             self._prepare_and_commit(bundle, ref, attempt, notice)
         except (StoreUnavailableError, SpoolFullError) as error:
             self._fail_for_now(notice, attempt, ref, str(error))
         except SupersededError as error:
-            self._control.change(candidate=None)
-            self._end(attempt, ref or self._unknown(notice), "refused", str(error))
+            self.parts.control.change(candidate=None)
+            self.parts.end(attempt, ref or self._unknown(notice), "refused", str(error))
         except UnfitError as error:
             self._give_up(notice, attempt, ref, "failed", str(error))
         except (RefusedError, SignatureError, IntegrityError, BadInputError, ObjectNotFoundError) as error:
             self._give_up(notice, attempt, ref, "refused", str(error))
         except Exception as error:  # a runtime may raise anything while it loads or runs a model
-            self._give_up(notice, attempt, ref, "failed", _words(error))
+            self._give_up(notice, attempt, ref, "failed", in_words(error))
 
     def _prepare_and_commit(self, bundle: VerifiedBundle, ref: ModelRef, attempt: Attempt, notice: Notice) -> None:
-        serving = self._control.serving
+        serving = self.parts.control.serving
         with attempt.step("compare"):
             check_contract(serving.manifest if serving else None, bundle.manifest)
-        loaded = self._loader.load(bundle, ref, attempt)
+        loaded = self.parts.loader.load(bundle, ref, attempt)
         try:
             if serving is not None:  # a line without any model takes what is ready, and the newer one after it
                 self._check_still_wanted(notice)
-            self._commit(self._slot(loaded), ref, attempt, notice)
+            self._commit(self.parts.slot(loaded), ref, attempt, notice)
         except BaseException:
             loaded.close()
             raise
 
     def _commit(self, slot: Slot[LoadedModel], ref: ModelRef, attempt: Attempt, notice: Notice) -> None:
-        event = self._control.commit(slot, ref, attempt, notice.reason, pinned_by=notice.pinned_by)
+        event = self.parts.control.commit(slot, ref, attempt, notice.reason, pinned_by=notice.pinned_by)
         self._retry = None
         log.info("%s serves after %.2f s: %s", ref.label, event.seconds, notice.reason)
-        state = self._control.state
-        self._cache.prune((kept.name, kept.version) for kept in (state.current, state.previous) if kept)
+        state = self.parts.control.state
+        self.parts.cache.prune((kept.name, kept.version) for kept in (state.current, state.previous) if kept)
 
     def _note_candidate(self, ref: ModelRef) -> None:
-        before = self._control.state.candidate
+        before = self.parts.control.state.candidate
         attempts = 1
         if before is not None and (before.manifest_sha256, before.release) == (ref.manifest_sha256, ref.release):
             attempts = before.attempts + 1
-        self._control.change(candidate=Candidate(**ref.model_dump(), attempts=attempts))
+        self.parts.control.change(candidate=Candidate(**ref.model_dump(), attempts=attempts))
 
     def _check_still_wanted(self, notice: Notice) -> None:
         with self._changed:
@@ -268,46 +204,30 @@ class Stager:
 
     def _fail_for_now(self, notice: Notice, attempt: Attempt, ref: ModelRef | None, reason: str) -> None:
         """Nothing is wrong with the model: try again, each time after a longer wait, and log it once."""
-        self._control.change(candidate=None)
+        self.parts.control.change(candidate=None)
         before = self._retry if self._retry is not None and self._retry[0].key == notice.key else None
         wait = min(_LAST_RETRY, before[2] * 2) if before else _FIRST_RETRY
         self._retry = (notice, time.monotonic() + wait, wait, reason)
         if before is not None and before[3] == reason:
-            self._swaps.cancel(attempt)
+            self.parts.swaps.cancel(attempt)
             return
-        self._end(attempt, ref or self._unknown(notice), "failed", f"{reason}; it is tried again")
+        self.parts.end(attempt, ref or self._unknown(notice), "failed", f"{reason}; it is tried again")
 
     def _give_up(self, notice: Notice, attempt: Attempt, ref: ModelRef | None, result: Outcome, reason: str) -> None:
         self._retry = None
         if ref is not None and notice.trigger == "channel":
-            self._control.quarantine(ref, reason)
+            self.parts.control.quarantine(ref, reason)
         else:
-            self._control.change(candidate=None)
-        self._end(attempt, ref or self._unknown(notice), result, reason)
+            self.parts.control.change(candidate=None)
+        self.parts.end(attempt, ref or self._unknown(notice), result, reason)
 
     def _ref_of(self, bundle: VerifiedBundle) -> ModelRef:
-        return ModelRef(name=self._name, version=bundle.manifest.version, manifest_sha256=bundle.manifest_sha256)
+        return ModelRef(name=self.parts.name, version=bundle.manifest.version, manifest_sha256=bundle.manifest_sha256)
 
     def _unknown(self, notice: Notice) -> ModelRef:
         return ModelRef(
-            name=self._name,
+            name=self.parts.name,
             version=notice.version,
             manifest_sha256=notice.manifest_sha256 or "0" * 64,
             release=notice.release,
         )
-
-    def _end(
-        self, attempt: Attempt, ref: ModelRef, result: Outcome, reason: str, source: str | None = "serving"
-    ) -> None:
-        current = self._control.slots.current
-        if source == "serving":
-            source = current.label if current else None
-        self._swaps.end(attempt, source=source, target=ref.label, result=result, reason=reason, release=ref.release)
-        if result != "committed":
-            log.warning("%s: %s %s", ref.label, result, reason)
-
-
-def _words(error: BaseException) -> str:
-    """One line; the type too where the text alone would not say what happened."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, UserError) and text else f"{type(error).__name__}: {text}"[:500]

@@ -18,14 +18,8 @@ from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.edge.threads import join
 from yolo_assets.release.channels import read_pointer
 from yolo_assets.storage.base import ObjectStore
-from yolo_assets.storage.open import parse_file_url
 
 log = logging.getLogger(__name__)
-
-
-def store_folder(url: str) -> Path | None:
-    """The folder behind a ``file://`` store; None for any other store."""
-    return parse_file_url(url) if url.startswith("file://") else None
 
 
 class ChannelWatch:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import orjson
 from pydantic import Field, ValidationError
 
 from yolo_assets.contracts.base import Record, one_line
 from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.options import read_options
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -58,34 +57,6 @@ class GatePolicy(Record):
             BadInputError: no such file, not in its format, or a field that does not exist or does not fit.
         """
         try:
-            text = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInputError(f"cannot read the gate policy {path}: {error}") from None
-        try:
-            return cls.model_validate(_parse(path, text))
+            return cls.model_validate(read_options(path, "gate policy"))
         except ValidationError as error:
             raise BadInputError(f"{path} is not a gate policy: {one_line(error)}") from None
-
-
-def _parse(path: Path, text: str) -> Any:
-    match path.suffix.lower():
-        case ".toml":
-            try:
-                return tomllib.loads(text)
-            except tomllib.TOMLDecodeError as error:
-                raise BadInputError(f"{path} is not TOML: {error}") from None
-        case ".json":
-            try:
-                return orjson.loads(text)
-            except orjson.JSONDecodeError as error:
-                raise BadInputError(f"{path} is not JSON: {error}") from None
-        case ".yaml" | ".yml":
-            # Comes with the platform extra, where gates run; the base can do without it.
-            import yaml
-
-            try:
-                return yaml.safe_load(text) or {}
-            except yaml.YAMLError as error:
-                raise BadInputError(f"{path} is not YAML: {error}") from None
-        case _:
-            raise BadInputError(f"{path} has no ending that tells its format; name it .toml, .yaml or .json")

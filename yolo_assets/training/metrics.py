@@ -1,6 +1,7 @@
 """Average precision, recall and their uncertainty, from boxes. Pure numpy: no model, no picture, no torch.
 
-Precision and recall follow COCO's matching (most confident first, one truth once) and 101-point interpolation. The
+Precision and recall follow COCO's matching (most confident first, one truth once) and 101-point interpolation in
+ultralytics' form (a perfect model has 0.995). The
 uncertainty is a bootstrap over groups of near-duplicate frames: ten frames of one part are one piece of evidence.
 """
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
-import os
 import random
 import signal
 import subprocess
@@ -226,11 +226,24 @@ def test_eight_publishers_at_once_lose_nothing(world):
     assert len(files) <= KEPT_VERSIONS + 8
 
 
-_LOOP = """
-import sys
+_CHILD = """
+import os, signal, sys
 from pathlib import Path
 from yolo_assets_tests.catalog.catalog_world import World
-world, begin = World(Path(sys.argv[1])), int(sys.argv[2])
+
+world, begin, writes = World(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
+
+def counted(write):
+    def call(*arguments):
+        global writes
+        writes -= 1
+        if writes < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return write(*arguments)
+    return call
+
+for name in ("put", "put_if_absent", "compare_and_swap", "delete"):
+    setattr(world.store, name, counted(getattr(world.store, name)))
 print("ready", flush=True)
 for hours in range(begin, begin + 1000):
     world.add(hours=hours)
@@ -238,20 +251,37 @@ for hours in range(begin, begin + 1000):
 """
 
 
-@pytest.mark.timeout(120)
-def test_killed_at_any_moment_the_pointer_names_a_complete_file(world):
-    rng = random.Random(5)
-    for round_ in range(4):
-        child = subprocess.Popen(
-            [sys.executable, "-c", _LOOP, str(world.folder), str(1000 * round_)],
-            stdout=subprocess.PIPE,
-            cwd=Path(__file__).parents[2],
-        )
+@contextlib.contextmanager
+def _publishing_child(world, begin, writes):
+    """A process that publishes until it is killed; it kills itself before it writes once more than ``writes`` times."""
+    command = [sys.executable, "-c", _CHILD, str(world.folder), str(begin), str(writes)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as child:
         assert child.stdout is not None and child.stdout.readline() == b"ready\n"
-        time.sleep(rng.uniform(0.1, 0.8))
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait(10)
-        child.stdout.close()
+        yield child
+        child.kill()
+        assert child.wait(10) == -signal.SIGKILL
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("writes", range(4))
+def test_killed_before_each_write_to_the_store(world, writes):
+    for hours in range(KEPT_VERSIONS):
+        world.add(hours=hours)
+        world.publish()
+    # The history is full: a publication writes the file and the pointer, and deletes the oldest file.
+    with _publishing_child(world, 100, writes) as child:
+        child.wait(60)
+    assert len(world.keys()) == KEPT_VERSIONS + (writes >= 2)
+    world.publish()
+    assert world.keys() == {info.key for info in world.archive.list("receipts/")}
+
+
+@pytest.mark.timeout(120)
+def test_killed_at_random_the_pointer_names_a_complete_file(world):
+    rng = random.Random(5)
+    for round_ in range(2):
+        with _publishing_child(world, 1000 * round_, 1_000_000):
+            time.sleep(rng.uniform(0.1, 0.8))
         if read_pointer(world.store) is not None:
             assert world.keys() <= {info.key for info in world.archive.list("receipts/")}
     world.publish()

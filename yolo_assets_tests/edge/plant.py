@@ -35,7 +35,9 @@ MODEL = "line"
 def bundle(version: str, variant: Variant = "good", most: int = 300) -> tuple[ModelManifest, dict[str, bytes]]:
     """A tiny bundle that reports at most ``most`` boxes: on a frame with many, the count tells who looked at it."""
     manifest, files = tiny_bundle_files(name=MODEL, version=version, variant=variant)
-    return manifest.model_copy(update={"thresholds": manifest.thresholds.model_copy(update={"max_detections": most})}), files
+    return manifest.model_copy(
+        update={"thresholds": manifest.thresholds.model_copy(update={"max_detections": most})}
+    ), files
 
 
 class Plant:
@@ -111,8 +113,18 @@ class Plant:
 class AgentProcess:
     """A real agent, started by its command."""
 
-    def __init__(self, config: Path, *options: str) -> None:
-        command = [sys.executable, "-m", "yolo_assets.cli.main", "edge", "run", "--config", str(config), "--json", *options]
+    def __init__(self, config: Path) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "yolo_assets.cli.main",
+            "edge",
+            "run",
+            "--config",
+            str(config),
+            "--json",
+            *options,
+        ]
         self.log = config.parent / "agent.log"
         env = {key: value for key, value in os.environ.items() if key != "YOLO_ASSETS_TOKEN"}
         with self.log.open("ab") as log:

@@ -9,10 +9,12 @@ import pytest
 import yaml
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.edge.config import AgentConfig, SimulatedCameras, load_config
+from yolo_assets.edge.camera_config import SimulatedCameras
+from yolo_assets.edge.config import AgentConfig, load_config
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "edge" / "edge.example.yaml"
 FOLDER = {"kind": "folder", "camera_id": "cam1", "path": "photos"}
+SIMULATED = {"kind": "simulated", "camera_ids": ["lineA_cam01"]}
 
 
 def document(**changes: Any) -> dict[str, Any]:
@@ -75,7 +77,10 @@ def test_the_example_is_valid_with_every_commented_camera() -> None:
         ({"token": "a", "token_file": "b"}, "token or token_file"),
         ({"colour": "red"}, "colour"),
         ({"poll_seconds": 0}, "poll_seconds"),
-        ({"cameras": [{"kind": "simulated", "camera_ids": ["lineA_cam01"], "truth": "spool/truth"}]}, "inside the spool"),
+        (
+            {"cameras": [{"kind": "simulated", "camera_ids": ["lineA_cam01"], "truth": "spool/truth"}]},
+            "inside the spool",
+        ),
     ],
 )
 def test_refusals_are_one_line_and_name_the_field(tmp_path: Path, changes: dict[str, Any], words: str) -> None:

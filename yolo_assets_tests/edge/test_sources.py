@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.edge.config import FolderCamera, SimulatedCameras, StreamCamera, VideoCamera
+from yolo_assets.edge.camera_config import FolderCamera, SimulatedCameras, StreamCamera, VideoCamera
 from yolo_assets.edge.sources.base import SourceError
 from yolo_assets.edge.sources.folder import FolderSource
 from yolo_assets.edge.sources.simulated import simulated_sources
@@ -162,7 +162,7 @@ def test_simulated_cameras_show_what_the_line_draws_at_their_clock() -> None:
     assert len(captures) == 3
     for capture in captures:
         scene = Line(LineConfig(seed=3, cameras=2)).draw("lineA_cam02", capture.captured_at)
-        assert np.array_equal(scene.image, capture.image) and scene.truth == capture.truth
+        assert capture.image is not None and np.array_equal(scene.image, capture.image) and scene.truth == capture.truth
         assert scene.batch_id == capture.batch_id
 
 

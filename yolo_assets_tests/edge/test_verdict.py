@@ -80,6 +80,6 @@ def test_state_survives_and_a_damaged_file_is_told_not_overwritten(tmp_path: Any
     StateFile(path).update(lambda s: s.model_copy(update={"last_release": 7, "pinned": PIN}))
     assert StateFile(path).value.last_release == 7 and StateFile(path).value.pinned == PIN
     path.write_bytes(b"{")
-    with pytest.raises(BadInputError, match="state.json"):
+    with pytest.raises(BadInputError, match=r"state\.json"):
         StateFile(path)
     assert path.read_bytes() == b"{"

@@ -227,7 +227,8 @@ class Answers:
         operation = event_name.rsplit(".", 1)[-1]
         headers = {name: _text(value) for name, value in request.headers.items()}
         self.asked.append((operation, headers))
-        status, body = self.answers.get(operation, (404, ""))
+        empty = {"ListObjectsV2": (200, "<ListBucketResult/>")}  # a bucket that is there, with nothing in it
+        status, body = (empty | self.answers).get(operation, (404, ""))
         date = {"Date": "Sat, 21 Nov 2026 03:00:00 GMT", "Last-Modified": "Sat, 21 Nov 2026 03:00:00 GMT"}
         meta = date | {"ETag": '"abc"', "Content-Length": str(len(body))}
         return AWSResponse(request.url, status, meta, _Raw(body.encode()))

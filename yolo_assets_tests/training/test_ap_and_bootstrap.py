@@ -84,7 +84,7 @@ def test_a_weight_is_a_repetition_of_its_frame(seed, weights):
 def test_perfect_and_empty_predictions():
     truth = [frame([[0, 0, 10, 10]], [0]), frame([[5, 5, 20, 20]], [1])]
     perfect = average_precision(match(truth, truth, CLASSES))[0]
-    np.testing.assert_allclose(perfect[:2], 1.0)
+    np.testing.assert_allclose(perfect[:2], 0.995)  # the last of 101 points lies beyond the curve, as in ultralytics
     assert np.isnan(perfect[2]).all()  # no truth: proves nothing, and is not taken for the mean of the others
     none = [frame([], [], np.empty(0))] * 2
     assert mean_ap(average_precision(match(none, truth, CLASSES)))[0] == 0
@@ -130,7 +130,7 @@ def test_the_bootstrap_draws_whole_groups():
     assert (weights.sum(1) == 36).all()
     np.testing.assert_array_equal(weights, bootstrap_weights(groups, 50, seed=1))
     few = bootstrap_weights([f"g{i % (MIN_GROUPS - 1)}" for i in range(30)], 50, seed=1)
-    assert len(np.unique(few, axis=1).T) == 50  # frames by themselves
+    assert len(np.unique(few, axis=1).T) == 30  # frames by themselves
 
 
 def test_the_interval_narrows_with_more_frames_and_holds_the_value():

@@ -76,6 +76,7 @@ def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> 
             ),
             "frames": sum(receipt.frame_count for receipt in receipts.values()),
             "bytes_archived": sent,
+            "seconds": seconds,
             "mb_per_s": megabytes_per_second(sent, seconds),
             "failed": len(outcomes.failed),
         },

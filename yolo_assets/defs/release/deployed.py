@@ -9,9 +9,9 @@ from yolo_assets.contracts.times import format_time, utc_now
 from yolo_assets.defs.automation import on_change
 from yolo_assets.defs.locations import Locations
 from yolo_assets.defs.metadata import table
+from yolo_assets.defs.release.assets import CHANNEL
 
 ADOPTED = "every_live_device_current"
-CHANNEL = "stable"
 
 
 class DeploymentConfig(dg.Config):

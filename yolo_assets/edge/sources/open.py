@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from yolo_assets.edge.config import AgentConfig, FolderCamera, Policy, SimulatedCameras, VideoCamera
+from yolo_assets.edge.camera_config import FolderCamera, Policy, SimulatedCameras, VideoCamera
+from yolo_assets.edge.config import AgentConfig
 from yolo_assets.edge.sources.base import Source
 
 

@@ -24,7 +24,20 @@ from yolo_assets.storage import ObjectStore, open_store
 GRACE_SECONDS = 12
 """The agent writes to its open hour all the time; an hour that is quiet for so long is closed."""
 
-RECIPE = {"imgsz": 160, "epochs": 18, "batch": 8}
+_SMALL = {
+    "imgsz": 160,
+    "batch": 8,
+    "lrf": 0.05,
+    "warmup_epochs": 1,
+    "val_every": 100,
+    "augmentation": {"mosaic": 0, "close_mosaic": 0, "flipud": 0.3, "scale": 0.15, "hsv_s": 0.3},
+}
+RECIPE = {
+    "starter": {**_SMALL, "epochs": 16, "lr0": 0.0015},
+    "fine_tune": {**_SMALL, "epochs": 8, "lr0": 0.0012},
+}
+"""Small pictures and few epochs: minutes on two cores. A plant's recipe is larger."""
+
 GATE = {"improvement": "better", "min_recall": 0.3, "min_frames": 50, "max_class_drop": 0.2}
 
 
@@ -39,6 +52,7 @@ class Loop:
     store: ObjectStore
     archive: ObjectStore
     trusted: TrustedKeys
+    promoters: TrustedKeys
     figures: Figures = field(default_factory=Figures)
     ledger: FrameLedger = field(default_factory=FrameLedger)
 
@@ -57,7 +71,7 @@ class Loop:
             "DAGSTER_HOME": str(prepare_dagster_home(home)),
         }
         archiver = Signer.load_or_create(settings.archiver_key)
-        Signer.load_or_create(settings.promotion_key)
+        promoter = Signer.load_or_create(settings.promotion_key)
         return cls(
             settings=settings,
             plan=plan,
@@ -66,6 +80,7 @@ class Loop:
             store=open_store(settings.store_url),
             archive=open_store(settings.archive_url),
             trusted=TrustedKeys.of(archiver),
+            promoters=TrustedKeys.of(promoter),
         )
 
     def carry(self) -> list[str]:

@@ -13,10 +13,10 @@ STEPS = 8
 
 
 class Screen:
-    """Output of one demo run, on standard output."""
+    """Output of one demo run, on standard output, or on standard error when that is kept for a document."""
 
-    def __init__(self) -> None:
-        self.console = Console(highlight=False, soft_wrap=True)
+    def __init__(self, *, stderr: bool = False) -> None:
+        self.console = Console(highlight=False, soft_wrap=True, stderr=stderr)
         self._started = time.monotonic()
         self._number = 0
 

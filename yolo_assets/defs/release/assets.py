@@ -1,0 +1,224 @@
+"""``trained_weights`` and ``promoted_model``: a candidate, and whether it may go to the line."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from yolo_assets.defs.automation import on_good_change
+from yolo_assets.defs.locations import Locations
+from yolo_assets.defs.metadata import picture, table
+
+if TYPE_CHECKING:
+    from yolo_assets.contracts.evaluation import Comparison
+    from yolo_assets.training.jobs import Event
+
+CHANNEL = "stable"
+EVALUATED = "exported_file_evaluated"
+RELEASED = "gate_passed"
+
+
+def champion_of(locations: Locations) -> str | None:
+    """``<name>/<version>`` that the stable channel serves, its signature checked; None before the first release."""
+    from yolo_assets.contracts.signing import TrustedKeys
+    from yolo_assets.release.channels import read_pointer
+
+    trusted = TrustedKeys.of(locations.promoter())
+    found = read_pointer(locations.store(), locations.model_name, CHANNEL, trusted)
+    return found[0].model_version if found else None
+
+
+@dg.asset(
+    deps=["training_dataset"],
+    automation_condition=on_good_change(),
+    check_specs=[
+        dg.AssetCheckSpec(
+            EVALUATED,
+            asset="trained_weights",
+            blocking=True,
+            description="The exported file was run on the test split and found every class it was judged on.",
+        )
+    ],
+    pool="training",
+    group_name="release",
+    kinds={"pytorch", "yolo", "onnx"},
+    owners=["team:data"],
+    code_version="1",
+    op_tags={"dagster/max_runtime": 6 * 3600},
+    description=(
+        "Prepare, train, export, evaluate: each in a process of its own, resumed after eviction. The same dataset, "
+        "recipe and parent give the earlier result back."
+    ),
+)
+def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
+    """Train a candidate from the champion's weights (or from random ones) and judge the exported file."""
+    from yolo_assets.contracts.errors import BadInputError
+    from yolo_assets.learning.dataset import latest_dataset
+    from yolo_assets.training.recipe import Recipe
+    from yolo_assets.training.run import evaluate_candidate, train_candidate
+
+    store, settings = locations.store(), locations.settings
+    dataset = latest_dataset(store)
+    if dataset is None:
+        raise BadInputError("there is no dataset yet; materialize training_dataset first")
+    champion = champion_of(locations)
+    recipe = Recipe.load(settings.training_recipe) if settings.training_recipe else Recipe()
+    spec = recipe.spec(locations.model_name, _parent(locations, champion, dataset.sha256))
+    work = settings.home / "training"
+
+    def on_progress(event: "Event") -> None:
+        context.log.info(f"{event.event} {event.epoch}/{event.epochs} {event.seconds:.0f} s {_figures(event.losses)}")
+
+    result = train_candidate(store, dataset, spec, work, on_progress=on_progress)
+    other = None if champion == result.model_version else champion
+    judged = evaluate_candidate(store, dataset, result.model_version, other, work)
+    found = judged.comparison.candidate
+    missing = sorted(name for name, one in found.classes.items() if one.recall == 0)
+    return dg.MaterializeResult(
+        metadata={
+            "model": result.model_version,
+            "fingerprint": result.fingerprint,
+            "dataset": dataset.sha256,
+            "parent": result.parent or "random weights",
+            "reused": result.reused,
+            "epochs": result.training.epochs,
+            "training_s": result.training.seconds,
+            "cpu_s": result.training.cpu_seconds,
+            "peak_rss_mb": result.training.peak_rss_bytes / 1e6,
+            "device": result.training.device,
+            **evaluation_metadata(judged.comparison, judged.plots),
+        },
+        data_version=dg.DataVersion(result.fingerprint),
+        check_results=[
+            dg.AssetCheckResult(
+                check_name=EVALUATED,
+                passed=bool(found.classes) and len(missing) < len(found.classes),
+                description=f"never found: {', '.join(missing)}" if missing else "every class is found",
+            )
+        ],
+    )
+
+
+@dg.asset(
+    deps=["trained_weights"],
+    automation_condition=on_good_change(),
+    check_specs=[
+        dg.AssetCheckSpec(RELEASED, asset="promoted_model", description="The gate's verdict on the newest candidate.")
+    ],
+    pool="release",
+    group_name="release",
+    kinds={"onnx"},
+    owners=["team:quality"],
+    code_version="1",
+    description=(
+        "The newest candidate against the champion: confidence interval, per-class floors, hard cases, latency. "
+        "Passed, it is signed and the stable channel moves; refused, the report says why in plain words."
+    ),
+)
+def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
+    """Put the candidate through the gate; everything it rests on is verified again here."""
+    from yolo_assets.contracts.errors import BadInputError
+    from yolo_assets.learning.dataset import latest_dataset
+    from yolo_assets.release.candidate import release_candidate
+    from yolo_assets.release.policy import GatePolicy
+    from yolo_assets.training.run import evaluate_candidate
+
+    store, settings = locations.store(), locations.settings
+    candidate = _newest_candidate(context)
+    dataset = latest_dataset(store)
+    if candidate is None or dataset is None:
+        raise BadInputError("there is no candidate yet; materialize trained_weights first")
+    champion = champion_of(locations)
+    policy = GatePolicy.load(settings.gate_policy) if settings.gate_policy else GatePolicy()
+    compared = None if champion == candidate else champion
+    judged = evaluate_candidate(store, dataset, candidate, compared, settings.home / "training")
+    if champion == candidate:
+        return _served_already(candidate, judged.comparison)
+    outcome = release_candidate(
+        store, locations.promoter(), judged.comparison, policy, channel=CHANNEL, by="dagster:promoted_model"
+    )
+    report = outcome.report
+    return dg.MaterializeResult(
+        metadata={
+            "model": candidate,
+            "champion": champion or "none yet",
+            "verdict": report.summary,
+            "gate": dg.MetadataValue.md(report.to_markdown()),
+            "release": outcome.pointer.release if outcome.pointer else "unchanged",
+            **evaluation_metadata(judged.comparison, judged.plots),
+        },
+        data_version=dg.DataVersion(outcome.pointer.model_version if outcome.pointer else champion or "none"),
+        check_results=[dg.AssetCheckResult(check_name=RELEASED, passed=report.passed, description=report.summary)],
+    )
+
+
+def _parent(locations: Locations, champion: str | None, dataset_sha256: str) -> str | None:
+    """Whose weights to start from: the champion's, or its own parent's when it already learned from this dataset.
+
+    Training on from a model with the data it was made of would give another model every night; asking for the
+    champion's own inputs again gives its result back.
+    """
+    from yolo_assets.contracts.names import parse_model_version
+    from yolo_assets.release.registry import read_manifest
+
+    if champion is None:
+        return None
+    manifest = read_manifest(locations.store(), *parse_model_version(champion))
+    return manifest.parent_version if manifest.dataset_sha256 == dataset_sha256 else champion
+
+
+def _served_already(candidate: str, comparison: "Comparison") -> dg.MaterializeResult:
+    return dg.MaterializeResult(
+        metadata={
+            "model": candidate,
+            "verdict": "the channel serves it already",
+            **evaluation_metadata(comparison, {}),
+        },
+        data_version=dg.DataVersion(candidate),
+        check_results=[dg.AssetCheckResult(check_name=RELEASED, passed=True, description="served already")],
+    )
+
+
+def _newest_candidate(context: dg.AssetExecutionContext) -> str | None:
+    """``<name>/<version>`` that the newest materialization of ``trained_weights`` made."""
+    event = context.instance.get_latest_materialization_event(dg.AssetKey("trained_weights"))
+    if event is None or event.asset_materialization is None:
+        return None
+    model = event.asset_materialization.metadata.get("model")
+    return str(model.value) if model is not None else None
+
+
+def evaluation_metadata(comparison: "Comparison", plots: Mapping[str, Path]) -> dict[str, Any]:
+    """Figures of a comparison and its plots, as the UI shows them."""
+    found, champion = comparison.candidate, comparison.champion
+    rows = [
+        {
+            "class": name,
+            "truth": one.truth,
+            "ap50": one.ap50,
+            "recall": one.recall,
+            "precision": one.precision,
+            "champion_ap50": champion.classes[name].ap50 if champion and name in champion.classes else None,
+        }
+        for name, one in sorted(found.classes.items())
+    ]
+    gain = comparison.map50_gain
+    return {
+        "map50": found.map50.value,
+        "map50_low": found.map50.low,
+        "map50_high": found.map50.high,
+        "map50_95": found.map50_95.value,
+        "gain": f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" if gain else "no champion",
+        "test_frames": found.frames,
+        "latency_ms_p95": found.latency_ms_p95,
+        "classes": table(
+            rows,
+            {"class": str, "truth": int, "ap50": float, "recall": float, "precision": float, "champion_ap50": float},
+        ),
+        **{f"plot_{name}": picture(path, name) for name, path in sorted(plots.items())},
+    }
+
+
+def _figures(losses: Mapping[str, float | None]) -> str:
+    return " ".join(f"{name}={value:.3f}" for name, value in sorted(losses.items()) if value is not None)

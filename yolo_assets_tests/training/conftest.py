@@ -1,0 +1,60 @@
+"""One small dataset and one real training for the tests of this folder: training is what takes the time."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from yolo_assets.contracts.errors import UserError
+from yolo_assets.learning.dataset import Dataset, build_dataset
+from yolo_assets.training import run as run_module
+from yolo_assets.training.jobs import Event
+from yolo_assets.training.run import TrainingResult, train_candidate
+from yolo_assets.training.spec import Augmentation, TrainSpec
+from yolo_assets_tests.learning.line_world import World
+
+SPEC = TrainSpec(
+    name="line", epochs=3, imgsz=64, batch=8, val_every=1, warmup_epochs=0, augmentation=Augmentation(mosaic=0)
+)
+
+
+@dataclass
+class Trained:
+    """A training that was killed once and gone on with."""
+
+    world: World
+    dataset: Dataset
+    spec: TrainSpec
+    work: Path
+    killed: str
+    events: list[Event]
+    result: TrainingResult
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Killed with SIGKILL after the first of three epochs, gone on with on a machine that has nothing but the store."""
+    folder = tmp_path_factory.mktemp("trained")
+    world = World.make(folder)
+    world.label(world.archive_frames(40))
+    dataset = build_dataset(world.store, world.archive, world.trusted)
+
+    def kill_after_one(event: Event) -> None:
+        if event.event == "epoch":
+            for child in psutil.Process().children():
+                if "yolo_assets.training" in " ".join(child.cmdline()):
+                    os.kill(child.pid, signal.SIGKILL)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError) as killed:
+        patch.setattr(run_module, "UPLOAD_SECONDS", 0.0)
+        train_candidate(world.store, dataset, SPEC, folder / "first", on_progress=kill_after_one, nice=0)
+    events: list[Event] = []
+    result = train_candidate(
+        world.store, dataset, SPEC, folder / "second", on_progress=events.append, nice=0, timeout_seconds=120
+    )
+    return Trained(world, dataset, SPEC, folder / "second", str(killed.value), events, result)

@@ -1,0 +1,209 @@
+"""A real training in its own process: killed, gone on with, exported, registered, evaluated, found again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from yolo_assets.contracts.errors import BadInputError, UserError
+from yolo_assets.contracts.evaluation import Comparison
+from yolo_assets.contracts.model import ONNX, WEIGHTS
+from yolo_assets.contracts.names import model_key, training_key
+from yolo_assets.inference.model import Model
+from yolo_assets.learning.dataset import Dataset
+from yolo_assets.learning.folder import materialise
+from yolo_assets.release.registry import read_bundle, verify_bundle
+from yolo_assets.training import run as run_module
+from yolo_assets.training.jobs import CHECKPOINT, RESULT, Event, TrainJob
+from yolo_assets.training.process import run_child
+from yolo_assets.training.run import evaluate_candidate, train_candidate
+from yolo_assets.training.spec import EvaluateSpec, fine_tune
+from yolo_assets_tests.training.conftest import SPEC, Trained
+
+pytestmark = pytest.mark.timeout(240)
+
+
+def test_a_killed_training_goes_on_from_the_store_on_another_machine(trained: Trained):
+    assert "killed by signal 9" in trained.killed
+    assert "run it again to go on" in trained.killed
+    assert [event.event for event in trained.events] == ["resumed", "epoch", "epoch", "finished"]
+    assert [event.epoch for event in trained.events if event.event == "epoch"] == [2, 3]
+    assert trained.result.training.resumed_from == 1
+    assert trained.result.training.epochs == 3
+    for file in (CHECKPOINT, "best.pt"):  # cleared once the result is there
+        assert trained.world.store.head(training_key(trained.result.fingerprint, file)) is None
+    epochs = [event for event in trained.events if event.event == "epoch"]
+    for event in epochs:
+        assert {"metrics/mAP50", "metrics/mAP50-95"} <= set(event.metrics)
+        assert event.losses and all(value is not None and value >= 0 for value in event.losses.values())
+        assert event.rss_bytes and event.rss_bytes > 50_000_000
+
+
+def test_the_bundle_is_whole_and_does_on_the_edge_what_it_did_here(trained: Trained):
+    name, version = trained.result.name, trained.result.version
+    assert version.endswith(trained.result.fingerprint[:8])
+    manifest = verify_bundle(trained.world.store, name, version, None).manifest
+    assert manifest.class_names == trained.dataset.manifest.class_names
+    assert manifest.input_shape == (1, 3, 64, 64)
+    assert manifest.output_layout == "raw"
+    assert (manifest.stride, manifest.dataset_sha256) == (32, trained.dataset.sha256)
+    assert manifest.training_fingerprint == trained.result.fingerprint
+    files = read_bundle(trained.world.store, name, version, None).files
+    for engine in ("openvino", "onnxruntime"):
+        model = Model.load(manifest, files, engine=engine)
+        assert model.check_golden(files) == []
+        model.close()
+    golden = {hashlib.sha256(files[frame.file]).hexdigest() for frame in manifest.golden_frames}
+    assert golden <= {item.sha256 for item in trained.dataset.items("val")}
+
+
+def test_shipped_weights_are_without_optimizer_and_name_no_folder_of_this_machine(trained: Trained):
+    files = read_bundle(trained.world.store, trained.result.name, trained.result.version, None, only=[WEIGHTS, ONNX])
+    assert len(files.files[WEIGHTS]) < 8_000_000  # 5.4 MB at 16 bits; an optimizer would add 10
+    assert str(trained.work).encode() not in files.files[ONNX]
+
+
+def test_the_same_inputs_are_answered_from_the_store(trained: Trained, monkeypatch, tmp_path):
+    def never(*_args, **_kwargs):
+        raise AssertionError("a child was started")
+
+    monkeypatch.setattr(run_module, "run_child", never)
+    elsewhere = trained.spec.model_copy(update={"threads": 1})
+    again = train_candidate(trained.world.store, trained.dataset, elsewhere, tmp_path)
+    assert again.reused
+    assert again.model_copy(update={"reused": False}) == trained.result
+    with pytest.raises(AssertionError, match="a child was started"):
+        other = trained.spec.model_copy(update={"seed": 1})
+        train_candidate(trained.world.store, trained.dataset, other, tmp_path)
+
+
+def test_lost_between_training_and_registration_another_machine_finishes(trained: Trained, tmp_path):
+    store, key = trained.world.store, trained.result.fingerprint
+    manifest_key = model_key(trained.result.name, trained.result.version, "manifest.json")
+    manifest = store.get(manifest_key)
+    store.delete(manifest_key)
+    store.delete(training_key(key, RESULT))
+    # The files of the bundle lie in the store already: the new export must give the very same bytes, or be refused.
+    again = train_candidate(store, trained.dataset, trained.spec, tmp_path, nice=0)
+    assert not again.reused
+    assert again.version == trained.result.version
+    assert store.get(manifest_key) == manifest
+
+
+def test_evaluation_of_a_model_against_itself_gains_nothing(trained: Trained, tmp_path):
+    version = trained.result.model_version
+    spec = EvaluateSpec(resamples=50)
+    evaluated = evaluate_candidate(trained.world.store, trained.dataset, version, version, tmp_path, spec=spec, nice=0)
+    comparison = evaluated.comparison
+    assert comparison.map50_gain is not None
+    assert (comparison.map50_gain.value, comparison.map50_gain.low, comparison.map50_gain.high) == (0, 0, 0)
+    test = trained.dataset.items("test")
+    assert comparison.candidate.frames == len(test)
+    truth = {
+        name: sum(b.class_name == name for i in test for b in i.boxes) for name in trained.dataset.manifest.class_names
+    }
+    assert {n: c.truth for n, c in comparison.candidate.classes.items()} == {n: t for n, t in truth.items() if t}
+    assert 0 < comparison.candidate.latency_ms_p50 <= comparison.candidate.latency_ms_p95
+    assert set(evaluated.plots) == {
+        "pr_candidate",
+        "pr_champion",
+        "confusion_candidate",
+        "confusion_champion",
+        "map50_gain",
+    }
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in evaluated.plots.values())
+    key = training_key(
+        trained.result.fingerprint, f"evaluation/{comparison.candidate.test_sha256[:16]}/comparison.json"
+    )
+    assert Comparison.from_json(trained.world.store.get(key)) == comparison
+
+
+def test_fine_tuning_starts_from_the_parents_weights(trained: Trained, tmp_path):
+    spec = fine_tune("line", trained.result.model_version, epochs=1, imgsz=64, batch=8)
+    result = train_candidate(trained.world.store, trained.dataset, spec, tmp_path, nice=0)
+    manifest = verify_bundle(trained.world.store, "line", result.version, None).manifest
+    assert manifest.parent_version == trained.result.model_version == result.parent
+    assert result.fingerprint != trained.result.fingerprint
+
+
+class _Payload:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return (os.system, (f"touch {self.marker}",))
+
+
+def test_weights_that_carry_code_are_refused_and_the_code_does_not_run(trained: Trained, tmp_path):
+    import torch
+
+    marker, weights = tmp_path / "ran", tmp_path / "parent.pt"
+    torch.save({"model": _Payload(marker), "epoch": -1}, weights)
+    data = materialise(trained.world.store, trained.dataset, tmp_path / "data")
+    job = TrainJob(spec=SPEC, data=str(data), work=str(tmp_path / "work"), weights=str(weights))
+    with pytest.raises(UserError, match="is no safe YOLO checkpoint"):
+        run_child("train", job, tmp_path / "work", nice=0, timeout_seconds=60)
+    assert not marker.exists()
+    with pytest.raises(pickle.UnpicklingError):  # the payload is a real one: torch says so too
+        torch.load(weights, weights_only=True)
+
+
+def test_a_dataset_without_validation_images_ends_in_one_line(trained: Trained, tmp_path):
+    items = tuple(item for item in trained.dataset.manifest.items if item.split != "val")
+    counts = {key: value for key, value in trained.dataset.manifest.counts.items() if not key.startswith("val")}
+    manifest = trained.dataset.manifest.model_copy(update={"items": items, "counts": counts})
+    dataset = Dataset(hashlib.sha256(manifest.to_json()).hexdigest(), manifest)
+    with pytest.raises(UserError, match=r"train: .* has no image in the val split; label frames from more moments"):
+        train_candidate(trained.world.store, dataset, trained.spec, tmp_path, nice=0)
+
+
+def test_a_missing_parent_and_a_bad_spec_are_named(trained: Trained, tmp_path):
+    spec = trained.spec.model_copy(update={"parent": "line/20200101-nothere"})
+    with pytest.raises(UserError, match="no model line/20200101-nothere"):
+        train_candidate(trained.world.store, trained.dataset, spec, tmp_path)
+    with pytest.raises(BadInputError, match="100 is not a multiple of 32"):
+        type(SPEC).from_json(b'{"name": "line", "imgsz": 100}', "spec.json")
+
+
+def test_interrupting_the_caller_ends_the_child(trained: Trained, tmp_path):
+    spec = trained.spec.model_copy(update={"seed": 99, "epochs": 500})
+
+    def interrupt(_event: Event) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_candidate(trained.world.store, trained.dataset, spec, tmp_path, on_progress=interrupt, nice=0)
+    assert not [c for c in psutil.Process().children() if "yolo_assets.training" in " ".join(c.cmdline())]
+
+
+def test_the_caller_loads_neither_torch_nor_ultralytics():
+    code = (
+        "import sys, yolo_assets.training.run, yolo_assets.training.process, yolo_assets.learning.dataset\n"
+        "print(sorted({'torch', 'ultralytics', 'dagster', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly", "x.json"], ["train"]])
+def test_the_child_called_wrongly_exits_2(arguments):
+    command = [sys.executable, "-m", "yolo_assets.training", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "usage:" in done.stderr
+
+
+def test_the_child_names_a_broken_job(tmp_path):
+    (tmp_path / "job.json").write_text("{}")
+    command = [sys.executable, "-m", "yolo_assets.training", "train", str(tmp_path / "job.json")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "job.json is not a valid TrainJob" in done.stderr
