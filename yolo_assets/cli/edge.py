@@ -10,7 +10,7 @@ import typer
 from yolo_assets.cli import common
 from yolo_assets.contracts.errors import UserError
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

@@ -6,6 +6,7 @@ Belongs here: what is written about a frame, and sealing hours. Does not belong 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from yolo_assets.spool.files import FolderBusyError, SpoolFullError
 from yolo_assets.spool.writer import SpoolWriter
 
 log = logging.getLogger(__name__)
+_TELL_EVERY = 30.0
 
 
 class Ledger:
@@ -32,8 +34,9 @@ class Ledger:
             FolderBusyError: another agent writes one of the cameras.
         """
         self.books = Accounting(cameras)
+        self._told = -_TELL_EVERY
         self.trouble: str | None = None
-        """Why the spool did not take the last thing written; None when it did."""
+        """What the spool last refused; None again once a frame was written."""
         self._writers: dict[str, SpoolWriter] = {}
         try:
             for camera in cameras:
@@ -60,7 +63,6 @@ class Ledger:
         """Close a frame that has no record. A disk that is full loses the note, never the count in memory."""
         try:
             self._writers[frame.camera_id].drop(frame.captured_at, reason)
-            self.trouble = None
         except (UserError, OSError) as error:
             self._complain(error)
         self.books.dropped(frame.camera_id, frame.sequence, reason)
@@ -76,12 +78,10 @@ class Ledger:
         except SpoolFullError as error:
             self._complain(error)
             self.drop(frame, "disk_full")
-            self._complain(error)
             return None
         except (UserError, OSError) as error:
             self._complain(error)
             self.drop(frame, "spool_error")
-            self._complain(error)
             return None
         self.trouble = None
         self.books.processed(frame.camera_id, frame.sequence)
@@ -134,7 +134,8 @@ class Ledger:
         return sealed
 
     def _complain(self, error: Exception) -> None:
-        words = str(error) or type(error).__name__
-        if self.trouble is None:
-            log.error("the spool refuses: %s", words)
-        self.trouble = words
+        """Remember what is wrong until a frame is written again, and log it, but not once for each frame."""
+        self.trouble = str(error) or type(error).__name__
+        if time.monotonic() - self._told >= _TELL_EVERY:
+            self._told = time.monotonic()
+            log.error("the spool refuses: %s", self.trouble)

@@ -20,7 +20,9 @@ from dataclasses import dataclass
 
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
 from yolo_assets.edge.loading import LoadedModel, RefusedError, UnfitError, check_contract
+from yolo_assets.edge.restart import warm_previous
 from yolo_assets.edge.slots import Slot
+from yolo_assets.edge.staging_parts import StagingParts, in_words
 from yolo_assets.edge.state import Candidate, ModelRef
 from yolo_assets.edge.swaps import Attempt, Outcome, Trigger
 from yolo_assets.edge.threads import join
@@ -30,8 +32,6 @@ from yolo_assets.storage.base import ObjectNotFoundError, StoreUnavailableError
 
 log = logging.getLogger(__name__)
 
-ATTEMPTS = 2
-"""Starts of a candidate's staging that may end without a result (power cut, crash) before it is put in quarantine."""
 _FIRST_RETRY, _LAST_RETRY = 2.0, 120.0
 
 

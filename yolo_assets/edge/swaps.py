@@ -194,7 +194,8 @@ class SwapLog:
             )
         drained = not self._accounting.still_open(attempt.open_frames)
         late = time.monotonic() - attempt.switched > self._lost_after
-        if not late and (not drained or swap.first_result_at is None):
+        overtaken = attempt is not self._settling[-1][0]  # a later switch: it may never have had a frame of its own
+        if not late and not (drained and (swap.first_result_at is not None or overtaken)):
             return attempt, swap
         self._swaps.append(self._measured(attempt, swap, final=True))
         self._board.unwatch(attempt.gaps)

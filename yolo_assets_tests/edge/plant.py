@@ -114,17 +114,8 @@ class AgentProcess:
     """A real agent, started by its command."""
 
     def __init__(self, config: Path) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "yolo_assets.cli.main",
-            "edge",
-            "run",
-            "--config",
-            str(config),
-            "--json",
-            *options,
-        ]
+        cli = [sys.executable, "-m", "yolo_assets.cli.main"]
+        command = [*cli, "edge", "run", "--json", "--config", str(config)]
         self.log = config.parent / "agent.log"
         env = {key: value for key, value in os.environ.items() if key != "YOLO_ASSETS_TOKEN"}
         with self.log.open("ab") as log:

@@ -49,6 +49,7 @@ def test_no_frame_is_lost_doubled_or_misattributed(plant: Plant) -> None:
             version = names[number % len(names)]
             plant.promote(version)
             until(lambda version=version: agent.control.serving and agent.control.serving.ref.version == version)
+            until(lambda: agent.swaps.swaps()[-1].first_result_at)  # each one sees frames
         until(lambda: all(swap.lost is not None for swap in agent.swaps.swaps() if swap.switch_seconds is not None))
     finally:
         clean = agent.stop()
@@ -58,7 +59,6 @@ def test_no_frame_is_lost_doubled_or_misattributed(plant: Plant) -> None:
     assert len(swaps) >= SWAPS
     assert {swap.lost for swap in swaps} == {0}
     assert max(swap.switch_seconds or 0 for swap in swaps) < 0.05
-    assert all(swap.first_result_at is not None for swap in swaps[:-1])
 
     records = plant.records()
     assert {record["model_version"] for record in records} == {f"{MODEL}/{version}" for version in VERSIONS}

@@ -5,6 +5,7 @@ const $ = (id) => document.getElementById(id);
 const tiles = new Map();
 const STEP_COLOURS = { read: "--s-read", fetch: "--s-fetch", compare: "--s-compare", load: "--s-load", warm: "--s-warm", golden: "--s-golden" };
 const RESULT = { committed: ["✓", "serves"], rolled_back: ["↺", "rolled back"], refused: ["✕", "refused"], failed: ["!", "failed"] };
+const LABELS = 12;
 const DROP_COLOURS = ["#ff5c5c", "#ffb224", "#b98bff", "#ff8fcf", "#ff9a3c"];
 let status = null;
 let readySeconds = 10;
@@ -124,6 +125,7 @@ class Tile {
     const size = Math.max(13 * ratio, height / 26);
     pen.font = `650 ${size}px system-ui, "Segoe UI", "DejaVu Sans", sans-serif`;
     pen.textBaseline = "middle";
+    const surest = [...this.frame.detections].sort((a, b) => b.confidence - a.confidence).slice(0, LABELS);
     for (const box of this.frame.detections) {
       const [x1, y1, x2, y2] = box.bbox.map((value, i) => value * scale + (i % 2 ? top : left));
       const line = Math.max(2.5 * ratio, height / 200);
@@ -134,6 +136,7 @@ class Tile {
       pen.strokeStyle = box.colour;
       pen.lineWidth = line;
       pen.strokeRect(x1, y1, x2 - x1, y2 - y1);
+      if (!surest.includes(box)) continue; // more labels than that hide the picture
       const text = `${display(box.class)} ${Math.round(box.confidence * 100)} %`;
       const wide = pen.measureText(text).width + size * 0.7;
       const tall = size * 1.4;
