@@ -59,3 +59,12 @@ def on_good_change() -> dg.AutomationCondition:
 def daily() -> dg.AutomationCondition:
     """Once a day at 03:00 UTC, whatever came since: people label batches, not a stream of small ones."""
     return (_Condition.cron_tick_passed("0 3 * * *").since(_handled()) & ~_Condition.in_progress()).with_label("daily")
+
+
+automation = dg.AutomationConditionSensorDefinition(
+    "automation",
+    target=dg.AssetSelection.all(),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=15,
+    description="Evaluates the conditions of all assets. Without this definition Dagster's own sensor starts stopped.",
+)

@@ -6,13 +6,16 @@ empty belongs to somebody, and the demo never touches it.
 
 from __future__ import annotations
 
+import fcntl
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from yolo_assets.contracts.base import Time
-from yolo_assets.contracts.errors import UsageError
+from yolo_assets.contracts.errors import UsageError, UserError
 from yolo_assets.local.agent import SimulatedLine
 from yolo_assets.spool.files import write_atomic
 
@@ -78,3 +81,22 @@ def remembered_line(home: Path) -> SimulatedLine | None:
     if mark is None or mark.start is None or not mark.cameras:
         return None
     return SimulatedLine(mark.cameras, mark.seed, mark.start, 1.0, 1.0, mark.change_at, mark.truth)
+
+
+@contextmanager
+def alone(home: Path) -> Iterator[None]:
+    """Hold ``<home>.lock``: two demos, or a demo under ``make up``, would undo each other's work.
+
+    Raises:
+        UserError: another process works in this home.
+    """
+    home.parent.mkdir(parents=True, exist_ok=True)
+    lock = home.with_name(f".{home.name}.lock")
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another demo or make up works in {home}; stop it first, or set YOLO_ASSETS_HOME"
+            ) from None
+        yield

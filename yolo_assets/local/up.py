@@ -9,10 +9,11 @@ import threading
 from collections.abc import Callable
 
 from yolo_assets.contracts.settings import Settings
+from yolo_assets.contracts.signing import Signer
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.local.agent import Agent, SimulatedLine, free_port
 from yolo_assets.local.instance import PROJECT, prepare_dagster_home
-from yolo_assets.local.memory import remembered_line
+from yolo_assets.local.memory import alone, remembered_line
 from yolo_assets.local.processes import Child, wait_for_http
 from yolo_assets.simulator.line import CLASS_NAMES
 
@@ -36,6 +37,8 @@ def serve(settings: Settings, *, cameras: int, fps: float, say: Callable[[str], 
     os.environ["DAGSTER_HOME"] = str(prepare_dagster_home(settings.home))
     os.environ["YOLO_ASSETS_HOME"] = str(settings.home)
     os.environ.setdefault("YOLO_ASSETS_CLASSES", ",".join(CLASS_NAMES))
+    for key in (settings.archiver_key, settings.promotion_key):
+        Signer.load_or_create(key)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -43,6 +46,7 @@ def serve(settings: Settings, *, cameras: int, fps: float, say: Callable[[str], 
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(PROJECT / "workspace.yaml")]
     command += ["-h", "127.0.0.1", "-p", str(port)]
     with (
+        alone(settings.home),
         Child("Dagster", command, settings.home / "logs" / "dagster.log", stop_seconds=30) as dagster,
         Agent(settings, _line(settings, cameras, fps)) as agent,
     ):

@@ -98,10 +98,10 @@ class Plant:
     def config(self, cameras: list[dict[str, Any]], **options: Any) -> AgentConfig:
         return load_config(self.config_file(cameras, **options))
 
-    def records(self) -> list[dict[str, Any]]:
-        """Every record in the spool, as JSON."""
+    def records(self, files: str = "*.ndjson") -> list[dict[str, Any]]:
+        """Every record in the spool, as JSON; those that came after their hour's seal are in files of their own."""
         lines: list[dict[str, Any]] = []
-        for path in sorted(self.spool.glob("*/*/*.ndjson")):
+        for path in sorted(self.spool.glob(f"*/*/{files}")):
             lines += [json.loads(line) for line in path.read_bytes().splitlines()]
         return lines
 

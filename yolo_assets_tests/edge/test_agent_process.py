@@ -57,8 +57,10 @@ def test_life_of_an_agent(plant: Plant, agents: list[AgentProcess]) -> None:
     agent.wait_for(lambda s: s["model"]["version"] == "line/1" and s["ready"])
     assert agent.request("/readyz")[0] == 200
     plant.promote("2")
-    status_2 = agent.wait_for(lambda s: s["swaps"] and s["swaps"][-1].get("first_result_at") and len(s["swaps"]) == 2)
-    swap = status_2["swaps"][-1]
+    settled = agent.wait_for(
+        lambda s: len(s["swaps"]) == 2 and s["swaps"][1]["first_result_at"] and s["swaps"][1]["lost"] is not None
+    )
+    swap = settled["swaps"][-1]
     assert (swap["source"], swap["target"], swap["result"], swap["lost"]) == ("line/1", "line/2", "committed", 0)
     assert swap["noticed_at"] <= swap["ended_at"] <= swap["first_result_at"]
     assert 0 < swap["longest_gap_seconds"]["cam1"] < 5 and set(swap["steps"]) >= {"fetch", "load", "warm", "golden"}
@@ -68,7 +70,7 @@ def test_life_of_an_agent(plant: Plant, agents: list[AgentProcess]) -> None:
     assert agent.request("/v1/rollback", "POST", token="wrong" + TOKEN)[0] == 401
     assert agent.status()["model"]["version"] == "line/2"
     status, answer = agent.request("/rollback", "POST", token=TOKEN)
-    assert status == 200 and (answer["from"], answer["to"]) == ("line/2", "line/1") and answer["seconds"] < 0.05
+    assert status == 200 and (answer["from"], answer["to"]) == ("line/2", "line/1") and answer["seconds"] < 1
     assert agent.status()["model"]["pinned"]["version"] == "1"
     for body in ({"version": "../../etc/passwd"}, {"version": "http://x/y"}, {"path": "x"}):
         status, answer = agent.request("/v1/models/reload", "POST", token=TOKEN, body=body)
@@ -88,8 +90,8 @@ def test_life_of_an_agent(plant: Plant, agents: list[AgentProcess]) -> None:
     plant.store_folder.rename(plant.root / "away")
     again = AgentProcess(config)
     agents.append(again)
-    back = again.wait_for(lambda s: s["ready"])
-    assert back["model"]["version"] == "line/2" and back["store"]["error"]
+    back = again.wait_for(lambda s: s["ready"] and s["store"]["error"])
+    assert back["model"]["version"] == "line/2"
     assert len(again.request("/v1/audit")[1]) == 5
     before = again.status()["cameras"]["cam1"]
     assert again.stop() == 0
@@ -134,9 +136,9 @@ def check_spool(plant: Plant) -> None:
         assert record.model_version.startswith(f"{MODEL}/")
         assert (plant.spool / record.image_path).exists() == record.image_saved
         assert record.image_path.split("/")[1] == Hour.of(record.captured_at).key
-    seals = plant.seals()
+    seals, in_time = plant.seals(), plant.records("records.ndjson")
     for (camera, hour), seal in seals.items():
-        mine = [record for record in records if record["image_path"].startswith(f"{camera}/{hour}/")]
+        mine = [record for record in in_time if record["image_path"].startswith(f"{camera}/{hour}/")]
         assert seal.records == seal.processed == len(mine)
         assert seal.captured == seal.processed + sum(seal.dropped.values())
         assert seal.frames == sum(record["image_saved"] for record in mine)

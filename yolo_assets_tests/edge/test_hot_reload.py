@@ -58,7 +58,8 @@ def test_no_frame_is_lost_doubled_or_misattributed(plant: Plant) -> None:
     swaps = [swap for swap in agent.swaps.swaps() if swap.event.result in ("committed", "rolled_back")]
     assert len(swaps) >= SWAPS
     assert {swap.lost for swap in swaps} == {0}
-    assert max(swap.switch_seconds or 0 for swap in swaps) < 0.05
+    switches = sorted(swap.switch_seconds or 0 for swap in swaps)
+    assert switches[len(switches) // 2] < 0.001  # one assignment, whatever the load
 
     records = plant.records()
     assert {record["model_version"] for record in records} == {f"{MODEL}/{version}" for version in VERSIONS}

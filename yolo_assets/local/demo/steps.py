@@ -120,10 +120,10 @@ def watch_switch(loop: Loop, agent: Agent, version: str) -> None:
     deadline = time.monotonic() + 60
     while True:
         agent.process.check()
-        found = [swap for swap in agent.status()["swaps"] if swap["event"]["target"] == version]
+        found = [swap for swap in agent.status()["swaps"] if swap["target"] == version]
         if found and found[-1]["lost"] is not None and found[-1]["first_result_at"] is not None:
             break
-        if found and found[-1]["event"]["result"] in ("refused", "failed"):
+        if found and found[-1]["result"] in ("refused", "failed"):
             raise UserError(f"the agent did not take {version}: {found[-1]['event']['reason']}")
         if time.monotonic() > deadline:
             raise UserError(f"the agent did not take {version} within a minute; see {agent.process.log}")

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.local.demo import steps
 from yolo_assets.local.demo.figures import Figures
 from yolo_assets.local.demo.loop import Loop
 from yolo_assets.local.demo.plan import Plan
 from yolo_assets.local.demo.screen import Screen
-from yolo_assets.local.memory import DemoMark, take_home, write_mark
+from yolo_assets.local.memory import DemoMark, alone, take_home, write_mark
 
 
 def run(settings: Settings, screen: Screen) -> Figures:
@@ -83,25 +79,6 @@ def _mark(loop: Loop, step: str, *, finished: bool = False) -> DemoMark:
         change_at=plan.change_at,
         truth=loop.settings.home / "truth",
     )
-
-
-@contextmanager
-def alone(home: Path) -> Iterator[None]:
-    """Hold ``<home>.lock``: two demos, or a demo under ``make up``, would undo each other's work.
-
-    Raises:
-        UserError: another process works in this home.
-    """
-    home.parent.mkdir(parents=True, exist_ok=True)
-    lock = home.with_name(f".{home.name}.lock")
-    with lock.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another demo or make up works in {home}; stop it first, or set YOLO_ASSETS_HOME"
-            ) from None
-        yield
 
 
 def _next(home: Path) -> str:

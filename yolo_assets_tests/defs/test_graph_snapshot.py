@@ -1,0 +1,81 @@
+"""The graph as DESIGN has it: a change of keys, dependencies, partitions or conditions shows up here."""
+
+import dagster as dg
+import pytest
+
+from yolo_assets.definitions import defs as load
+
+GRAPH = {
+    "raw_frames": set(),
+    "frames": {"raw_frames"},
+    "detections": {"raw_frames"},
+    "hourly_archives": {"raw_frames"},
+    "reclaimed_spool": {"hourly_archives"},
+    "archive_catalog": {"hourly_archives"},
+    "camera_health": {"frames"},
+    "drift_report": {"detections", "camera_health"},
+    "annotation_batch": {"archive_catalog", "detections", "drift_report"},
+    "labels": {"annotation_batch"},
+    "training_dataset": {"labels"},
+    "trained_weights": {"training_dataset"},
+    "promoted_model": {"trained_weights"},
+    "deployed_model": {"promoted_model"},
+}
+HOURLY = {"raw_frames", "frames", "detections", "hourly_archives", "reclaimed_spool", "camera_health", "drift_report"}
+EXTERNAL = {"raw_frames", "labels"}
+CONDITIONS = {
+    "on_hour": HOURLY - EXTERNAL,
+    "on_change": {"archive_catalog", "training_dataset", "deployed_model"},
+    "on_good_change": {"trained_weights", "promoted_model"},
+    "daily": {"annotation_batch"},
+}
+
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    return load()
+
+
+@pytest.fixture(scope="module")
+def specs(definitions: dg.Definitions) -> dict[str, dg.AssetSpec]:
+    return {spec.key.to_user_string(): spec for spec in definitions.resolve_all_asset_specs()}
+
+
+def test_keys_and_dependencies(specs: dict[str, dg.AssetSpec]) -> None:
+    assert {key: {dep.asset_key.to_user_string() for dep in spec.deps} for key, spec in specs.items()} == GRAPH
+
+
+def test_partitions_are_hours_in_utc_and_never_cameras(specs: dict[str, dg.AssetSpec]) -> None:
+    assert {key for key, spec in specs.items() if spec.partitions_def is not None} == HOURLY
+    for key in HOURLY:
+        partitions = specs[key].partitions_def
+        assert isinstance(partitions, dg.HourlyPartitionsDefinition) and partitions.timezone == "UTC"
+
+
+def test_conditions(specs: dict[str, dg.AssetSpec]) -> None:
+    found: dict[str, set[str]] = {}
+    for key, spec in specs.items():
+        if spec.automation_condition is not None:
+            found.setdefault(spec.automation_condition.get_label() or "?", set()).add(key)
+    assert found == CONDITIONS
+
+
+def test_every_asset_says_what_it_is_and_whose(specs: dict[str, dg.AssetSpec]) -> None:
+    for key, spec in specs.items():
+        assert spec.description and spec.owners and spec.kinds, key
+        assert spec.group_name != "default", key
+        assert key in EXTERNAL or spec.code_version, key
+
+
+def test_sensors_run_by_themselves_and_nightly_training_waits_for_consent(definitions: dg.Definitions) -> None:
+    sensors = {sensor.name: sensor.default_status for sensor in definitions.sensors or []}
+    running = dg.DefaultSensorStatus.RUNNING
+    assert sensors == dict.fromkeys(("spool_sensor", "labels_sensor", "fleet_sensor", "automation"), running)
+    assert [schedule.default_status for schedule in definitions.schedules or []] == [dg.DefaultScheduleStatus.STOPPED]
+
+
+def test_backfills_take_a_day_of_hours_a_run(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    for key in HOURLY - EXTERNAL:
+        policy = graph.get(dg.AssetKey(key)).backfill_policy
+        assert policy is not None and policy.max_partitions_per_run == 24, key
