@@ -31,7 +31,7 @@ class Plan:
     seed: int = 7
     starter_frames: int = 240
     fps: float = 4.0
-    speed: float = 90.0
+    speed: float = 120.0
     starter_labels: int = 640
     changed_labels: int = 300
 
