@@ -26,7 +26,10 @@ def fleet_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> d
         return dg.SkipReason("every device runs what it ran before")
     if not beats:
         return dg.SensorResult(cursor=seen, skip_reason="no device has reported yet")
-    return dg.SensorResult(run_requests=[dg.RunRequest(run_key=f"fleet-{seen}")], cursor=seen)
+    return dg.SensorResult(
+        run_requests=[dg.RunRequest(run_key=f"fleet-{seen}", asset_selection=[dg.AssetKey("deployed_model")])],
+        cursor=seen,
+    )
 
 
 train_daily = dg.ScheduleDefinition(
