@@ -38,7 +38,7 @@ class TrainSpec(Record):
     name: str = Field(description="model name")
     parent: str | None = Field(default=None, description="<name>/<version> whose weights training starts from")
     architecture: str = Field(default="yolo11n.yaml", pattern=r"^yolo[a-z0-9]+\.yaml$")
-    epochs: int = Field(default=20, ge=1, le=10_000)
+    epochs: int = Field(default=15, ge=1, le=10_000)
     imgsz: int = Field(default=192, ge=64, le=4096, description="side of the square input, a multiple of 32")
     batch: int = Field(default=16, ge=1, le=4096)
     seed: int = Field(default=0, ge=0)

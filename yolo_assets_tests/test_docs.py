@@ -1,0 +1,65 @@
+"""The README and the operator's page, run: each command in them, in order, in an empty folder."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "docs/operations.md")
+
+
+def commands(page: str) -> list[str]:
+    lines = (ROOT / page).read_text().splitlines()
+    return [line.strip() for line in lines if re.match(r"    (yolo-assets|make) ", line)]
+
+
+def made(page: str) -> set[str]:
+    return {line.split()[1] for line in commands(page) if line.startswith("make ")}
+
+
+def run(command: str, cwd: Path, env: dict[str, str]) -> None:
+    argv = [sys.executable, "-m", "yolo_assets.cli.main", *shlex.split(command)[1:]]
+    done = subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, f"{command}: {done.stderr}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_of_the_page_runs_in_the_order_it_is_written(page: str, tmp_path: Path) -> None:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("YOLO_ASSETS_")}
+    env["YOLO_ASSETS_HOME"] = str(tmp_path / "plant")
+    env["YOLO_ASSETS_GRACE_SECONDS"] = "0"
+    if page != "README.md":  # the operator's page speaks of a plant that exists
+        for command in commands("README.md"):
+            if command.startswith(("yolo-assets simulate", "yolo-assets archive run", "yolo-assets catalog rebuild")):
+                run(command, tmp_path, env)
+    found = [command for command in commands(page) if command.startswith("yolo-assets ")]
+    assert found, f"{page} shows no command"
+    for command in found:
+        run(command, tmp_path, env)
+
+
+def test_every_make_target_that_is_named_exists_and_is_explained_by_make_help() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    told = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True).stdout
+    for page in PAGES:
+        for target in made(page):
+            assert target in targets and f"make {target}" in told, f"{page} names make {target}"
+
+
+def test_links_and_pictures_of_the_pages_exist() -> None:
+    for page in ("README.md", "docs/design.md", "docs/requirements.md", "docs/operations.md"):
+        for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text()):
+            assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
+
+
+def test_variables_of_the_operators_page_are_those_that_are_read() -> None:
+    told = set(re.findall(r"`(YOLO_ASSETS_[A-Z_]+)`", (ROOT / "docs/operations.md").read_text()))
+    read = set()
+    for path in (ROOT / "yolo_assets").rglob("*.py"):
+        read |= set(re.findall(r'"(YOLO_ASSETS_[A-Z_]+)"', path.read_text()))
+    assert told == read
