@@ -22,12 +22,18 @@ from typing import Any
 import pytest
 from boto3.session import Session
 from botocore.exceptions import ClientError
+from hypothesis import settings
 
 from yolo_assets.storage import ObjectStore, open_store
 from yolo_assets.storage.s3_client import client_config
 
 SCRIPT = Path(__file__).parent / "support" / "ceph_rgw.sh"
 BINARIES = ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "ceph", "monmaptool")
+
+
+# No deadline per example: what else the machine does just now is no property of ours.
+settings.register_profile("here", deadline=None, print_blob=True)
+settings.load_profile("here")
 
 
 @dataclass(frozen=True)

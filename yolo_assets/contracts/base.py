@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Self
 
 import orjson
@@ -50,4 +51,8 @@ class Record(BaseModel):
 
 def canonical_json(value: Any) -> bytes:
     """Sorted keys, no white space, UTF-8: the form that is hashed and signed."""
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        # orjson stops at 64 bits; a foreign record may hold a longer number, and that is no reason to lose its hour.
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

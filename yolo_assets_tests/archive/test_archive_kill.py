@@ -139,7 +139,10 @@ def test_killed_before_any_file_system_call(case: Case, tmp_path: Path) -> None:
     case.finish(f"seed {SEED}")
 
 
-@pytest.mark.parametrize("seed", range(SEED, SEED + 3))
+@pytest.mark.parametrize(
+    "seed",
+    [*range(SEED, SEED + 3), *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(SEED + 3, SEED + 40))],
+)
 def test_killed_at_random_moments_with_late_frames(seed: int, case: Case) -> None:
     chance = random.Random(seed)
     for kill in range(4):

@@ -30,7 +30,7 @@ class Plan:
     cameras: int = 3
     seed: int = 7
     starter_frames: int = 240
-    fps: float = 4.0
+    fps: float = 6.0
     speed: float = 120.0
     starter_labels: int = 640
     changed_labels: int = 300
