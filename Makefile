@@ -29,7 +29,7 @@ demo: $(STAMP)
 	$(BIN)/yolo-assets demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak

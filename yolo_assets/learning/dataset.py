@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from yolo_assets.contracts.base import Record
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
@@ -22,23 +21,17 @@ from yolo_assets.contracts.names import DATASET_POINTER, dataset_image_key, data
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.learning import labels as labels_module
 from yolo_assets.learning.archived import ArchivedFrames, Located
+from yolo_assets.learning.hardness import hard_reasons
 from yolo_assets.learning.records import (
     AcceptedLabels,
     DatasetItem,
     DatasetManifest,
     HardReason,
-    LabelBox,
     LabelledImage,
     Split,
 )
 from yolo_assets.learning.split import SHARES, WINDOW_SECONDS, Assignment, Frame, SplitResult, assign, dhash
 from yolo_assets.storage import AlreadyExistsError, ObjectNotFoundError, ObjectStore
-
-SMALL_SIDE = 0.045
-"""A box is small when its shorter side is less than this part of the frame's longer side."""
-
-LOW_CONTRAST = 10.0
-"""A box is of low contrast when its mean grey is nearer than this to that of its surroundings, and its spread too."""
 
 MANY_IN_ONE_GROUP = 0.3
 
@@ -204,30 +197,6 @@ def _look(image: LabelledImage, before: DatasetItem | None, source: _ImageSource
         raise IntegrityError(f"{image.image_path} is no picture of {image.width}x{image.height}; remove its labels")
     bgr = np.asarray(picture, np.uint8)
     return _Looked(dhash(bgr), hard_reasons(bgr, image.boxes))
-
-
-def hard_reasons(bgr: NDArray[np.uint8], boxes: Iterable[LabelBox]) -> tuple[HardReason, ...]:
-    """Why a frame is a hard case; empty when it is none.
-
-    Args:
-        bgr: uint8 ``[H, W, 3]``.
-        boxes: its labels, pixels.
-    """
-    grey = cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY).astype(np.float32)
-    height, width = grey.shape
-    found: set[HardReason] = set()
-    for box in boxes:
-        x1, y1, x2, y2 = box.bbox
-        if min(x2 - x1, y2 - y1) < SMALL_SIDE * max(width, height):
-            found.add("small")
-        left, top, right, bottom = int(x1), int(y1), int(np.ceil(x2)), int(np.ceil(y2))
-        margin = max(4, min(right - left, bottom - top) // 2)
-        inside = grey[top:bottom, left:right]
-        outer = grey[max(top - margin, 0) : bottom + margin, max(left - margin, 0) : right + margin]
-        ring = (outer.sum() - inside.sum()) / max(outer.size - inside.size, 1)
-        if outer.size > inside.size and abs(float(inside.mean() - ring)) < LOW_CONTRAST > float(inside.std()):
-            found.add("low_contrast")
-    return tuple(sorted(found))
 
 
 def _latest_by_hash(labels: Sequence[AcceptedLabels]) -> list[LabelledImage]:

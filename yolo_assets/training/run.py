@@ -10,7 +10,6 @@ training/<fingerprint>/result.json     written last: asked again, this is the an
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +26,7 @@ from yolo_assets.learning.dataset import Dataset
 from yolo_assets.learning.folder import materialise
 from yolo_assets.release.registry import export_bundle, load_bundle_folder, read_bundle, read_manifest, write_bundle
 from yolo_assets.storage import AlreadyExistsError, ObjectNotFoundError, ObjectStore
+from yolo_assets.training.checkpoints import CheckpointUploads, fetch_checkpoint
 from yolo_assets.training.child import write_atomic
 from yolo_assets.training.jobs import (
     BEST,
@@ -43,9 +43,6 @@ from yolo_assets.training.jobs import (
 )
 from yolo_assets.training.process import OnEvent, run_child
 from yolo_assets.training.spec import EvaluateSpec, TrainSpec, fingerprint, library_versions
-
-UPLOAD_SECONDS = 30.0
-"""Between uploads of a checkpoint: what an eviction may cost."""
 
 
 class StoredJob(Record):
@@ -272,8 +269,8 @@ def _train(
     parent_file = folder / "parent.pt"
     if parent is not None:
         write_atomic(parent_file, parent)
-    _fetch_checkpoint(store, key, folder)
-    uploads = _CheckpointUploads(store, key, folder)
+    fetch_checkpoint(store, key, folder)
+    uploads = CheckpointUploads(store, key, folder)
 
     def on_event(event: Event) -> None:
         if event.event == "epoch":
@@ -291,34 +288,6 @@ def _train(
     store.put(training_key(key, WEIGHTS), (folder / WEIGHTS).read_bytes())
     store.put(stored, body)
     return result
-
-
-class _CheckpointUploads:
-    """Sends checkpoints to the store now and then, so that an evicted pod's successor has them."""
-
-    def __init__(self, store: ObjectStore, key: str, folder: Path) -> None:
-        self._store, self._key, self._folder = store, key, folder
-        self._last = time.monotonic()
-
-    def maybe(self) -> None:
-        """Upload when it is time. The best first: a checkpoint without it would lose the best epoch."""
-        if time.monotonic() - self._last < UPLOAD_SECONDS:
-            return
-        for file in (BEST, CHECKPOINT, PROGRESS):
-            path = self._folder / file
-            if path.is_file():
-                self._store.put(training_key(self._key, file), path.read_bytes())
-        self._last = time.monotonic()
-
-
-def _fetch_checkpoint(store: ObjectStore, key: str, folder: Path) -> None:
-    if (folder / CHECKPOINT).is_file() or (folder / RESULT).is_file():
-        return
-    for file in (PROGRESS, BEST, CHECKPOINT):
-        try:
-            write_atomic(folder / file, store.get(training_key(key, file)))
-        except ObjectNotFoundError:
-            continue
 
 
 def _export(key: str, job: StoredJob, folder: Path, data: Path, training: TrainResult, nice: int) -> ModelManifest:

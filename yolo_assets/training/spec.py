@@ -84,8 +84,7 @@ def starter(name: str, **changes: object) -> TrainSpec:
 def fine_tune(name: str, parent: str, **changes: object) -> TrainSpec:
     """The recipe from a parent's weights after the line changed: old and new frames together."""
     recipe = {
-        "epochs": 10,
-        "lr0": 0.002,
+        "epochs": 7,
         "warmup_epochs": 1.0,
         "augmentation": Augmentation(mosaic=0.3, close_mosaic=3),
     }

@@ -12,7 +12,7 @@ import pytest
 
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.learning.dataset import Dataset, build_dataset
-from yolo_assets.training import run as run_module
+from yolo_assets.training import checkpoints
 from yolo_assets.training.jobs import Event
 from yolo_assets.training.run import TrainingResult, train_candidate
 from yolo_assets.training.spec import Augmentation, TrainSpec
@@ -51,7 +51,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
                     os.kill(child.pid, signal.SIGKILL)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError) as killed:
-        patch.setattr(run_module, "UPLOAD_SECONDS", 0.0)
+        patch.setattr(checkpoints, "UPLOAD_SECONDS", 0.0)
         train_candidate(world.store, dataset, SPEC, folder / "first", on_progress=kill_after_one, nice=0)
     events: list[Event] = []
     result = train_candidate(

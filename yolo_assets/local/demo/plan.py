@@ -29,10 +29,10 @@ class Plan:
     first: Hour
     cameras: int = 3
     seed: int = 7
-    starter_frames: int = 240
+    starter_frames: int = 200
     fps: float = 6.0
     speed: float = 120.0
-    starter_labels: int = 640
+    starter_labels: int = 540
     changed_labels: int = 300
 
     @classmethod
