@@ -1,16 +1,26 @@
-"""Composes ``defs/`` and its resources; nothing else."""
+"""Composes ``defs/`` and its resources; nothing else.
 
-from pathlib import Path
+Assets are found by package, sensors and schedules are named: there are few, and each runs by itself. Loading a defs
+folder through Dagster's component system would import every component that installed plug-ins offer, seconds in each
+process that a run or a tick starts.
+"""
 
 import dagster as dg
 
+from yolo_assets import defs as stages
+from yolo_assets.defs.automation import automation
+from yolo_assets.defs.intake.sensors import spool_sensor
+from yolo_assets.defs.learning.sensors import labels_sensor
 from yolo_assets.defs.locations import Locations
+from yolo_assets.defs.release.sensors import fleet_sensor, train_daily
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
     """Everything that Dagster shows and runs."""
-    return dg.Definitions.merge(
-        dg.load_from_defs_folder(path_within_project=Path(__file__).parent),
-        dg.Definitions(resources={"locations": Locations.from_env()}),
+    return dg.Definitions(
+        assets=dg.load_assets_from_package_module(stages, include_specs=True),
+        sensors=[automation, fleet_sensor, labels_sensor, spool_sensor],
+        schedules=[train_daily],
+        resources={"locations": Locations.from_env()},
     )

@@ -1,4 +1,4 @@
-"""What crosses between the parent and its child process: a job file in, events and a result file out."""
+"""What crosses between the parent and its child process, and what a training leaves in the store. Records only."""
 
 from __future__ import annotations
 
@@ -80,3 +80,31 @@ class Event(Record):
     rss_bytes: int | None = None
     gpu_bytes: int | None = None
     message: str = ""
+
+
+class StoredJob(Record):
+    """``training/<fingerprint>/job.json``."""
+
+    spec: TrainSpec
+    dataset_sha256: str
+    parent_weights_sha256: str | None
+    libraries: dict[str, str]
+    version: str
+    started_at: Time
+
+
+class TrainingResult(Record):
+    """``training/<fingerprint>/result.json``: a candidate, trained, exported and registered, not yet judged."""
+
+    name: str
+    version: str
+    fingerprint: str
+    dataset_sha256: str
+    parent: str | None
+    training: TrainResult
+    reused: bool = False
+
+    @property
+    def model_version(self) -> str:
+        """``<name>/<version>``."""
+        return f"{self.name}/{self.version}"

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from yolo_assets.contracts.base import Record, Time
 from yolo_assets.contracts.errors import IntegrityError
 from yolo_assets.contracts.evaluation import Comparison
 from yolo_assets.contracts.model import MANIFEST, WEIGHTS, ModelManifest
@@ -38,39 +37,13 @@ from yolo_assets.training.jobs import (
     EvaluateJob,
     Event,
     ExportJob,
+    StoredJob,
+    TrainingResult,
     TrainJob,
     TrainResult,
 )
 from yolo_assets.training.process import OnEvent, run_child
 from yolo_assets.training.spec import EvaluateSpec, TrainSpec, fingerprint, library_versions
-
-
-class StoredJob(Record):
-    """``training/<fingerprint>/job.json``."""
-
-    spec: TrainSpec
-    dataset_sha256: str
-    parent_weights_sha256: str | None
-    libraries: dict[str, str]
-    version: str
-    started_at: Time
-
-
-class TrainingResult(Record):
-    """``training/<fingerprint>/result.json``: a candidate, trained, exported and registered, not yet judged."""
-
-    name: str
-    version: str
-    fingerprint: str
-    dataset_sha256: str
-    parent: str | None
-    training: TrainResult
-    reused: bool = False
-
-    @property
-    def model_version(self) -> str:
-        """``<name>/<version>``."""
-        return f"{self.name}/{self.version}"
 
 
 @dataclass(frozen=True)
