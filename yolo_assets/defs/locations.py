@@ -1,7 +1,8 @@
 """The one resource of the graph: where spool, archive, store and keys are, and the open stores behind them.
 
 I/O goes through here and not through I/O managers: what an asset writes is a contract of its own (keys, commit points),
-not a pickle of its return value. S3 clients come from dagster-aws' ``S3Resource``.
+not a pickle of its return value. S3 clients are ``storage``'s own: dagster-aws' ``S3Resource`` offers no way to set one
+attempt, checksums and addressing, without which the relatives of S3 refuse writes and a dead line is noticed late.
 """
 
 from __future__ import annotations
