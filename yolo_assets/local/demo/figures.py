@@ -45,6 +45,21 @@ class Figures(BaseModel):
         """Write ``<home>/demo-figures.json``."""
         write_atomic(home / FILE, self.model_dump_json(indent=1).encode())
 
+    def broken(self) -> list[str]:
+        """What the demo promises and this run did not show, in words; empty when all held."""
+        promises = {
+            "every image comes back byte for byte": self.archived is not None
+            and self.archived == self.restored == self.restored_identical,
+            "captured is processed plus dropped": self.dropped is not None
+            and self.captured == (self.processed or 0) + sum(self.dropped.values()),
+            "no frame is lost in the switch": self.lost_in_switch == 0,
+            "the starter reaches mAP50 0.7 on its own line": self.starter_map50 is not None
+            and self.starter_map50.value >= 0.7,
+            "the new model is better on the changed line": self.gain_on_changed is not None
+            and self.gain_on_changed.low > 0,
+        }
+        return [promise for promise, held in promises.items() if not held]
+
     def table(self) -> Table:
         """The closing table."""
         table = Table(title="What this run measured", show_header=False, title_justify="left")

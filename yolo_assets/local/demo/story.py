@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.local.demo import steps
 from yolo_assets.local.demo.figures import Figures
@@ -35,6 +36,9 @@ def run(settings: Settings, screen: Screen) -> Figures:
     screen.console.print()
     screen.console.print(loop.figures.table())
     screen.console.print(_next(settings.home), highlight=False)
+    broken = loop.figures.broken()
+    if broken:
+        raise UserError(f"this run did not show what it promises: {'; '.join(broken)}")
     return loop.figures
 
 
