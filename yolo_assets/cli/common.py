@@ -5,7 +5,6 @@ Results go to standard output, everything that accompanies them to standard erro
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,14 +30,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machine
 
 def settings(*, archive: str | None = None, store: str | None = None, spool: Path | None = None) -> Settings:
     """Locations from the environment, overridden by the options that were given. A bare path stands for a folder."""
-    found = Settings.from_env()
-    if archive is not None:
-        found = dataclasses.replace(found, archive_url=as_url(archive))
-    if store is not None:
-        found = dataclasses.replace(found, store_url=as_url(store))
-    if spool is not None:
-        found = dataclasses.replace(found, spool=spool.absolute())
-    return found
+    given = {
+        "archive_url": as_url(archive) if archive is not None else None,
+        "store_url": as_url(store) if store is not None else None,
+        "spool": spool.absolute() if spool is not None else None,
+    }
+    return Settings.from_env().model_copy(update={name: value for name, value in given.items() if value is not None})
 
 
 def as_url(location: str) -> str:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
 
 from yolo_assets.contracts.errors import UsageError
 
@@ -25,9 +26,8 @@ def _path(env: Mapping[str, str], name: str) -> Path | None:
     return Path(env[name]).absolute() if env.get(name) else None
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Resolved locations; command-line options override single fields with ``dataclasses.replace``.
+class Settings(BaseModel):
+    """Resolved locations; command-line options override single fields with ``model_copy``.
 
     Attributes:
         home: everything that has no place of its own.
@@ -41,6 +41,8 @@ class Settings:
         training_recipe: file with the training options; None for the defaults.
         gate_policy: file with the limits of the promotion gate; None for the defaults.
     """
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
 
     home: Path
     spool: Path

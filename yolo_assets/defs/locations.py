@@ -7,7 +7,6 @@ attempt, checksums and addressing, without which the relatives of S3 refuse writ
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -23,7 +22,7 @@ class Locations(dg.ConfigurableResource):
     """Roots and keys of this installation; see ``contracts.settings`` for the environment variables."""
 
     home: str
-    spool_dir: str
+    spool: str
     archive_url: str
     store_url: str
     model_name: str
@@ -36,40 +35,12 @@ class Locations(dg.ConfigurableResource):
     @classmethod
     def from_env(cls) -> Locations:
         """From ``YOLO_ASSETS_*``."""
-        found = Settings.from_env()
-        return cls(
-            home=str(found.home),
-            spool_dir=str(found.spool),
-            archive_url=found.archive_url,
-            store_url=found.store_url,
-            model_name=found.model_name,
-            hot_hours=found.hot_hours,
-            grace_seconds=found.grace_seconds,
-            class_names=list(found.class_names),
-            training_recipe=str(found.training_recipe) if found.training_recipe else None,
-            gate_policy=str(found.gate_policy) if found.gate_policy else None,
-        )
+        return cls(**Settings.from_env().model_dump(mode="json"))
 
     @property
     def settings(self) -> Settings:
         """As the rest of the project knows them."""
-        return Settings(
-            home=Path(self.home),
-            spool=Path(self.spool_dir),
-            archive_url=self.archive_url,
-            store_url=self.store_url,
-            model_name=self.model_name,
-            hot_hours=self.hot_hours,
-            grace_seconds=self.grace_seconds,
-            class_names=tuple(self.class_names),
-            training_recipe=Path(self.training_recipe) if self.training_recipe else None,
-            gate_policy=Path(self.gate_policy) if self.gate_policy else None,
-        )
-
-    @property
-    def spool(self) -> Path:
-        """Spool folder."""
-        return Path(self.spool_dir)
+        return Settings(**{name: getattr(self, name) for name in Settings.model_fields})
 
     def archive(self) -> ObjectStore:
         """The archive root, open."""

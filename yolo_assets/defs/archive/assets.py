@@ -43,7 +43,7 @@ def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> 
     from yolo_assets.archive.hour import archive_hour
 
     archive, signer = locations.archive(), locations.archiver()
-    spooled = closed_spool_hours(locations.spool, hours_of(context), locations.grace_seconds)
+    spooled = closed_spool_hours(locations.settings.spool, hours_of(context), locations.grace_seconds)
     outcomes = for_each(context, [(hour.name, partial(archive_hour, hour, archive, signer)) for hour in spooled])
     done = outcomes.done
     receipts = {who: outcome.receipt for who, outcome in done.items() if outcome.receipt is not None}
@@ -110,7 +110,7 @@ def reclaimed_spool(context: dg.AssetExecutionContext, locations: Locations) -> 
     from yolo_assets.archive.reclaim import reclaim_hour
 
     archive, trusted, now = locations.archive(), locations.trusted_archivers(), utc_now()
-    spooled = closed_spool_hours(locations.spool, hours_of(context), locations.grace_seconds)
+    spooled = closed_spool_hours(locations.settings.spool, hours_of(context), locations.grace_seconds)
     outcomes = for_each(
         context,
         [

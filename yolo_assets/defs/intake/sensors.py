@@ -28,7 +28,7 @@ def spool_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> d
     from yolo_assets.spool.hours import scan
 
     now = utc_now()
-    found = scan(locations.spool)
+    found = scan(locations.settings.spool)
     for problem in found.problems:
         context.log.warning(f"{problem.path}: {problem.reason}")
     first = Hour.from_partition_key(FIRST_HOUR)

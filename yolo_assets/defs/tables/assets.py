@@ -51,7 +51,7 @@ def detection_tables(
     from yolo_assets.detections.hour import build_hour
 
     archive, store, trusted = locations.archive(), locations.store(), locations.trusted_archivers()
-    spool, work = locations.spool, []
+    spool, work = locations.settings.spool, []
     for hour in hours_of(context):
         for camera in _cameras(hour, locations):
             who = f"{camera} {hour}"
@@ -100,6 +100,8 @@ def detection_tables(
 
 def _cameras(hour: Hour, locations: Locations) -> list[str]:
     """Cameras with anything of this hour, in the spool or in the archive."""
-    spooled = {found.camera_id for found in closed_spool_hours(locations.spool, [hour], locations.grace_seconds)}
+    spooled = {
+        found.camera_id for found in closed_spool_hours(locations.settings.spool, [hour], locations.grace_seconds)
+    }
     archived = {ArchiveName.parse(info.key).camera_id for info in locations.archive().list(receipts_prefix(hour))}
     return sorted(spooled | archived)
