@@ -146,6 +146,7 @@ def ls(
                 "part",
                 "file_count",
                 "frame_count",
+                "bad_records",
                 "archive_size",
                 "verified_at",
             }
@@ -277,6 +278,7 @@ def _print_result(result: HourResult) -> None:
         receipt, outcome = result.outcome.receipt, result.outcome
         line += f"  {receipt.file_count} files  {outcome.bytes} bytes  {outcome.seconds:.1f} s"
         line += f"  part {receipt.part}" if receipt.part > 1 else ""
+        line += f"  unreadable records: {receipt.bad_records} (kept as they are)" if receipt.bad_records else ""
         line += f"  {outcome.resumed_parts} upload parts resumed" if outcome.resumed_parts else ""
     if result.reclaimed is not None and result.reclaimed.files:
         line += f"  {result.reclaimed.files} local files deleted"

@@ -30,6 +30,9 @@ COMMANDS = {
 }
 
 
+INTERRUPTED = 130
+
+
 class LazyGroup(TyperGroup):
     """Imports a command's module when it is asked for: ``--help`` and a transfer box never load the rest.
 
@@ -97,7 +100,7 @@ def main() -> None:
             sys.exit(error.exit_code)
         sys.exit(_failed(f"{message} (see --help)", error.exit_code))
     except (KeyboardInterrupt, typer.Abort):
-        sys.exit(_failed("interrupted; run the same command again to go on", 130))
+        code = INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our pipe left: no traceback at exit
         sys.exit(1)
@@ -106,6 +109,8 @@ def main() -> None:
         if extra is None:
             raise
         sys.exit(_failed(f"{error.name} is not installed; run: pip install 'yolo-assets[{extra}]'", 1))
+    if code == INTERRUPTED:  # Typer itself turns Ctrl-C inside a command into this code, and says nothing
+        _failed("interrupted; run the same command again to go on", INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
 
 
