@@ -37,6 +37,9 @@ def serve(settings: Settings, *, cameras: int, fps: float, say: Callable[[str], 
     os.environ["DAGSTER_HOME"] = str(prepare_dagster_home(settings.home))
     os.environ["YOLO_ASSETS_HOME"] = str(settings.home)
     os.environ.setdefault("YOLO_ASSETS_CLASSES", ",".join(CLASS_NAMES))
+    for name, file in (("YOLO_ASSETS_RECIPE", "recipe.json"), ("YOLO_ASSETS_GATE", "gate.json")):
+        if (settings.home / file).exists():  # the demo's: what follows it trains and judges as it did
+            os.environ.setdefault(name, str(settings.home / file))
     for key in (settings.archiver_key, settings.promotion_key):
         Signer.load_or_create(key)
     stop = threading.Event()

@@ -31,13 +31,22 @@ class Recipe(Record):
         except ValidationError as error:
             raise BadInputError(f"{path} is not a training recipe: {one_line(error)}") from None
 
-    def spec(self, name: str, parent: str | None) -> TrainSpec:
+    def spec(self, name: str, parent: str | None, imgsz: int | None = None) -> TrainSpec:
         """The training of ``name``, from random weights or from a parent ``<name>/<version>``.
+
+        Args:
+            name: of the model.
+            parent: whose weights to start from; None for random ones.
+            imgsz: input side of the model on the line. The successor keeps it unless the recipe says otherwise:
+                agents refuse a model with another input shape.
 
         Raises:
             BadInputError: an option does not exist or does not fit.
         """
+        kept = {} if imgsz is None else {"imgsz": imgsz}
         try:
-            return starter(name, **self.starter) if parent is None else fine_tune(name, parent, **self.fine_tune)
+            if parent is None:
+                return starter(name, **{**kept, **self.starter})
+            return fine_tune(name, parent, **{**kept, **self.fine_tune})
         except ValidationError as error:
             raise BadInputError(f"the training recipe does not fit: {one_line(error)}") from None

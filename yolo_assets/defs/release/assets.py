@@ -64,7 +64,7 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
         raise BadInputError("there is no dataset yet; materialize training_dataset first")
     champion = champion_of(locations)
     recipe = Recipe.load(settings.training_recipe) if settings.training_recipe else Recipe()
-    spec = recipe.spec(locations.model_name, _parent(locations, champion, dataset.sha256))
+    spec = recipe.spec(locations.model_name, *_parent(locations, champion, dataset.sha256))
     work = settings.home / "training"
 
     def on_progress(event: "Event") -> None:
@@ -153,19 +153,21 @@ def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> d
     )
 
 
-def _parent(locations: Locations, champion: str | None, dataset_sha256: str) -> str | None:
-    """Whose weights to start from: the champion's, or its own parent's when it already learned from this dataset.
+def _parent(locations: Locations, champion: str | None, dataset_sha256: str) -> tuple[str | None, int | None]:
+    """Whose weights to start from, and the champion's input side, which its successor must keep for the agents.
 
-    Training on from a model with the data it was made of would give another model every night; asking for the
-    champion's own inputs again gives its result back.
+    The champion's weights, or those of its own parent when it already learned from this dataset: training on from a
+    model with the data it was made of would give another model every night; asking for the champion's own inputs
+    again gives its result back.
     """
     from yolo_assets.contracts.names import parse_model_version
     from yolo_assets.release.registry import read_manifest
 
     if champion is None:
-        return None
+        return None, None
     manifest = read_manifest(locations.store(), *parse_model_version(champion))
-    return manifest.parent_version if manifest.dataset_sha256 == dataset_sha256 else champion
+    learned = manifest.dataset_sha256 == dataset_sha256
+    return manifest.parent_version if learned else champion, manifest.input_shape[2]
 
 
 def _served_already(candidate: str, comparison: "Comparison") -> dg.MaterializeResult:
