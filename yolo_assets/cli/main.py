@@ -132,6 +132,7 @@ def _extra_for(module: str) -> str | None:
             "watchfiles",
             "prometheus_client",
             "psutil",
+            "yaml",
         },
         "platform": {"dagster", "duckdb", "polars", "pandera", "dagster_aws"},
         "train": {"torch", "ultralytics", "onnx", "torchvision"},

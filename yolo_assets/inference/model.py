@@ -14,9 +14,10 @@ from yolo_assets.contracts.errors import IntegrityError
 from yolo_assets.contracts.model import ONNX, ModelManifest
 from yolo_assets.inference.boxes import Boxes
 from yolo_assets.inference.decode import decode
-from yolo_assets.inference.engine import CPU_PROVIDERS, Engine, EngineChoice, choose_engine, open_engine
+from yolo_assets.inference.engine import CPU_PROVIDERS, Engine, EngineChoice
 from yolo_assets.inference.golden import golden_problems
 from yolo_assets.inference.letterbox import Letterbox
+from yolo_assets.inference.opening import choose_engine, open_engine
 
 
 class Model:

@@ -19,7 +19,8 @@ import numpy as np
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import LABELS_ACCEPTED, LABELS_INBOX, annotation_key, check_id, dataset_image_key
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.learning.formats.base import Parsed, RawBox, RawImage, parse
+from yolo_assets.learning.formats.base import Parsed, RawBox, RawImage
+from yolo_assets.learning.formats.parsing import parse
 from yolo_assets.learning.records import AcceptedLabels, BatchItem, BatchManifest, LabelBox, LabelledImage, Rejected
 from yolo_assets.storage import AlreadyExistsError, ObjectStore
 
@@ -182,7 +183,7 @@ def judge(
     """Decide over every image of a parsed file.
 
     Args:
-        parsed: from ``formats.parse``.
+        parsed: from ``formats.parsing.parse``.
         known: images that labels may be about.
         class_names: classes that are allowed; None allows any well-formed name.
         source_file: name of the inbox file.

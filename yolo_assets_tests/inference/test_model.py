@@ -14,11 +14,12 @@ import pytest
 
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, UserError
 from yolo_assets.contracts.model import ONNX, FileEntry, ModelManifest
-from yolo_assets.inference import engine as engine_module
+from yolo_assets.inference import opening
 from yolo_assets.inference.contract import class_differences, differences
-from yolo_assets.inference.engine import EngineName, choose_engine, open_engine
+from yolo_assets.inference.engine import EngineName
 from yolo_assets.inference.golden import iou
 from yolo_assets.inference.model import Model
+from yolo_assets.inference.opening import choose_engine, open_engine
 from yolo_assets_tests.support.tiny_model import CLASS_NAMES, Variant, blob_frame, tiny_bundle_files
 
 Bundle = tuple[ModelManifest, dict[str, bytes]]
@@ -243,7 +244,7 @@ def test_auto_keeps_the_faster_and_says_what_it_measured(tiny_bundle: Bundle, mo
     engine, table = choose_engine(files[ONNX], manifest)
     assert engine.name == "openvino"
     assert "not installed" in str(table["onnxruntime"])
-    monkeypatch.setattr(engine_module, "get_args", lambda _: ("onnxruntime",))
+    monkeypatch.setattr(opening, "get_args", lambda _: ("onnxruntime",))
     with pytest.raises(UserError, match=r"no engine can run model weld/1: .*not installed"):
         choose_engine(files[ONNX], manifest)
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from yolo_assets.contracts.errors import BadInputError, UserError
-from yolo_assets.inference.engine import open_engine
 from yolo_assets.inference.onnx_file import TENSOR_PATHS, read_onnx
+from yolo_assets.inference.opening import open_engine
 from yolo_assets_tests.support.tiny_model import CLASS_NAMES, tiny_bundle_files, tiny_onnx
 
 

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from yolo_assets.inference.boxes import Boxes
 from yolo_assets.inference.decode import decode
-from yolo_assets.inference.engine import EngineName, open_engine
+from yolo_assets.inference.engine import EngineName
 from yolo_assets.inference.golden import iou
 from yolo_assets.inference.letterbox import Letterbox
 from yolo_assets.inference.model import Model
 from yolo_assets.inference.nms import class_aware_nms
+from yolo_assets.inference.opening import open_engine
 from yolo_assets_tests.inference.conftest import Reference
 from yolo_assets_tests.inference.ultralytics_reference import CONFIDENCE, IOU, MAX_DETECTIONS, NAMES
 

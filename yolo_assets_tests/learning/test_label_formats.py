@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.learning.formats import coco, label_studio, yolo
-from yolo_assets.learning.formats.base import RawBox, RawImage, parse
+from yolo_assets.learning.formats.base import RawBox, RawImage
+from yolo_assets.learning.formats.parsing import parse
 from yolo_assets.learning.labels import KnownImages, judge
 from yolo_assets.learning.records import AcceptedLabels, ArchiveRef, BatchItem, BatchManifest
 

@@ -14,7 +14,7 @@ from yolo_assets.contracts.names import LABELS_INBOX, annotation_key, dataset_im
 from yolo_assets.learning.dataset import build_dataset, latest_dataset, read_dataset
 from yolo_assets.learning.folder import image_path, materialise
 from yolo_assets.learning.formats import coco, label_studio
-from yolo_assets.learning.formats.base import parse
+from yolo_assets.learning.formats.parsing import parse
 from yolo_assets.learning.hardness import hard_reasons
 from yolo_assets.learning.labels import accepted, batches, import_inbox
 from yolo_assets.learning.records import BatchManifest, LabelBox, Sampled

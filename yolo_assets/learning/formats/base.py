@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from yolo_assets.contracts.errors import BadInputError
-
 Format = Literal["coco", "label_studio", "yolo"]
 
 
@@ -67,34 +65,3 @@ class Parsed:
     images: list[RawImage]
     unreviewed: int = 0
     orphans: list[tuple[str, str]] = field(default_factory=list)
-
-
-def parse(name: str, data: bytes) -> Parsed:
-    """Recognise a label file by its content and parse it.
-
-    Args:
-        name: for messages.
-        data: the file.
-
-    Raises:
-        BadInputError: none of the three formats, or broken.
-    """
-    import orjson
-
-    from yolo_assets.learning.formats import coco, label_studio, yolo
-
-    if data[:4] == b"PK\x03\x04":
-        return yolo.read(name, data)
-    try:
-        document = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise BadInputError(
-            f"{name} is neither JSON nor a zip ({error}); export COCO JSON, Label Studio JSON or a YOLO zip"
-        ) from None
-    if isinstance(document, list):
-        return label_studio.read(name, document)
-    if isinstance(document, dict) and isinstance(document.get("images"), list):
-        return coco.read(name, document)
-    raise BadInputError(
-        f"{name} is JSON of no known kind; export it as COCO JSON or as Label Studio JSON (not JSON-MIN)"
-    )
