@@ -7,16 +7,22 @@ indexes. Does not belong here: choosing (``sampling``).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+
+import polars as pl
 
 from yolo_assets.archive.read import list_archives, load_index, load_receipt
 from yolo_assets.contracts.names import is_frame, parse_frame_name
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import hours_between
+from yolo_assets.detections.drift import Window, drift_report
 from yolo_assets.detections.scan import read_detections, read_frames
 from yolo_assets.learning.batch import Guess, guesses_from_table
 from yolo_assets.learning.sampling import Candidate, candidates_from_tables
 from yolo_assets.storage import ObjectStore
+
+REFERENCE = timedelta(days=7)
+"""What a camera is held against, before the stretch that is sampled."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,9 @@ def gather(store: ObjectStore, archive: ObjectStore, trusted: TrustedKeys, start
         end: aware.
     """
     frames, detections = read_frames(store, start, end), read_detections(store, start, end)
-    tabled = {candidate.image_path: candidate for candidate in candidates_from_tables(frames, detections)}
+    before = Window(read_frames(store, start - REFERENCE, start), read_detections(store, start - REFERENCE, start))
+    drift = drift_scores(drift_report(before, Window(frames, detections)))
+    tabled = {one.image_path: one for one in candidates_from_tables(frames, detections, drift=drift)}
     found: list[Candidate] = []
     for hour in hours_between(start, end):
         for name in list_archives(archive, hour=hour):
@@ -50,3 +58,18 @@ def gather(store: ObjectStore, archive: ObjectStore, trusted: TrustedKeys, start
                     continue
                 found.append(tabled.get(path) or Candidate(path, receipt.camera_id, moment))
     return Pool(found, guesses_from_table(detections))
+
+
+def drift_scores(report: pl.DataFrame) -> dict[str, float]:
+    """How far the output of each drifted camera has moved, 0 to 1; cameras that did not drift are left out.
+
+    Args:
+        report: from ``detections.drift.drift_report``.
+    """
+    scores: dict[str, float] = {}
+    for row in report.filter(pl.col("verdict") == "drifted").iter_rows(named=True):
+        low, high = sorted((row["rate_before"] or 0.0, row["rate_now"] or 0.0))
+        rate = 1 - low / high if high else 0.0
+        moved = max(rate, row["class_distance"] or 0.0, row["confidence_distance"] or 0.0)
+        scores[row["camera_id"]] = max(moved, scores.get(row["camera_id"], 0.0))
+    return scores
