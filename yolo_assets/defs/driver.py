@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from yolo_assets.contracts.errors import UserError
 
 if TYPE_CHECKING:
     import dagster as dg
+    from dagster_shared.error import SerializableErrorInfo
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -102,6 +103,7 @@ class Graph:
 
         Raises:
             UserError: the run failed; the message is its cause.
+            KeyboardInterrupt: Ctrl-C came during the run, which Dagster takes for a failure of it.
         """
         self._on_run(", ".join(assets) + (f"  {partition}" if partition else ""))
         result = self._job.execute_in_process(
@@ -113,6 +115,8 @@ class Graph:
             tags={"yolo_assets/driven_by": "demo"},
         )
         if not result.success:
+            if _interrupted(result):
+                raise KeyboardInterrupt
             raise UserError(f"{', '.join(assets)} failed: {_cause(result)} (run {result.run_id})")
         found: dict[str, dict[str, Any]] = {}
         for event in result.get_asset_materialization_events():
@@ -134,13 +138,22 @@ def _plain(materialization: dg.AssetMaterialization) -> dict[str, Any]:
     return {name: getattr(value, "value", value) for name, value in materialization.metadata.items()}
 
 
+def _errors(result: dg.ExecuteInProcessResult) -> Iterator[SerializableErrorInfo]:
+    """Every error of the run's failed steps, each followed by its causes."""
+    for event in result.all_events:
+        error = event.step_failure_data.error if event.is_step_failure else None
+        while error is not None:
+            yield error
+            error = error.cause
+
+
+def _interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    return any(error.cls_name == "DagsterExecutionInterruptedError" for error in _errors(result))
+
+
 def _cause(result: dg.ExecuteInProcessResult) -> str:
     """The innermost error message of the first failed step."""
-    for event in result.all_events:
-        if event.is_step_failure:
-            error = event.step_failure_data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
-            if error is not None:
-                return " ".join(error.message.split())
+    for error in _errors(result):
+        if error.cause is None:
+            return " ".join(error.message.split())
     return "no step says why; see the run in the UI"
