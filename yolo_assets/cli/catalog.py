@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from yolo_assets.cli.common import ArchiveOption, JsonOption, StoreOption, emit_json, note, open_archive, out, settings
+from yolo_assets.cli.common import ArchiveOption, JsonOption, StoreOption, emit_json, note, out, settings
 
 if TYPE_CHECKING:
     import polars as pl
@@ -43,7 +43,7 @@ def rebuild(
     where = settings(archive=archive, store=store)
     own = where.archiver_key.with_name(where.archiver_key.name + ".pub")
     trusted = TrustedKeys.load([*([own] if own.exists() else []), *(trusted_key or [])])
-    made = rebuild_catalog(open_store(where.store_url), open_archive(where), trusted=trusted)
+    made = rebuild_catalog(open_store(where.store_url), open_store(where.archive_url), trusted=trusted)
     for problem in made.problems:
         note(f"not believed: {problem.problem}")
     if as_json:
