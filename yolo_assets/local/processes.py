@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -15,6 +16,7 @@ from types import TracebackType
 from typing import Any
 
 import orjson
+import psutil
 
 from yolo_assets.contracts.errors import UserError
 
@@ -64,14 +66,24 @@ class Child:
             raise UserError(f"{self.name} ended with code {code}: {last_line(self.log)} (all of it: {self.log})")
 
     def stop(self) -> None:
-        """SIGTERM, time to finish, then SIGKILL."""
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(self._stop_seconds)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        """SIGTERM, time to finish, then SIGKILL; and whatever it had started ends too.
+
+        Dagster leaves its run workers running when it stops: a training would go on, and promote, unseen.
+        """
+        if self._process.poll() is not None:
+            return
+        family = psutil.Process(self.pid).children(recursive=True)
+        self._process.terminate()
+        try:
+            self._process.wait(self._stop_seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for end in (psutil.Process.terminate, psutil.Process.kill):
+            for process in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    end(process)
+            _, family = psutil.wait_procs(family, timeout=5)
 
     def __enter__(self) -> Child:
         return self
