@@ -45,8 +45,10 @@ def parse_index(data: bytes, source: str) -> list[IndexRow]:
         IntegrityError: not such an index.
     """
     try:
-        table = pq.read_table(io.BytesIO(data), schema=_SCHEMA)
-    except (pa.ArrowException, OSError) as error:
+        # No threads and no Python file: Arrow's pool, still at work when the process ends, aborts it now and then.
+        table = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False).read(use_threads=False)
+        table = table.select(_SCHEMA.names).cast(_SCHEMA)
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise IntegrityError(f"{source} is not a member index: {error}") from None
     columns = (table.column(field.name).to_pylist() for field in _SCHEMA)
     return [IndexRow(*row) for row in zip(*columns, strict=True)]

@@ -46,7 +46,12 @@ def list_archives(
     """Names of the archives that have a receipt, in key order; all of them, or of one camera, hour or date.
 
     Keys that are no receipt of ours are passed over.
+
+    Raises:
+        BadInputError: not a camera id, or not a date.
     """
+    if camera_id is not None:
+        check_id(camera_id)
     prefix = receipts_prefix(hour, date)
     if hour is not None and camera_id is not None:
         prefix += ArchiveName(camera_id, hour).stem

@@ -8,14 +8,15 @@ where it stopped: files that are there with the right hash are skipped.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from yolo_assets.archive.pack import IndexRow
 from yolo_assets.archive.plan import holds
-from yolo_assets.archive.read import find_receipts, hour_records, load_index, read_members
+from yolo_assets.archive.read import find_receipts, hour_records, list_archives, load_index, read_members
+from yolo_assets.archive.retry import retry
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import check_id, is_frame, is_record_file, parse_frame_name
@@ -25,6 +26,9 @@ from yolo_assets.contracts.times import Hour, format_time, hours_between
 from yolo_assets.spool.files import TEMPORARY, native_name, write_all
 from yolo_assets.spool.records import frame_stem
 from yolo_assets.storage.base import ObjectStore
+
+_LONG = timedelta(days=31)
+"""A range beyond this is looked up in one listing of all receipts instead of one listing an hour."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ def restore(
     check_id(camera)
     wanted = Wanted(batch, class_name, min_confidence)
     archives = files = size = skipped = 0
-    for hour in hours_between(start, end):
+    for hour in _hours(archive, camera, start, end):
         receipts = find_receipts(archive, camera, hour, trusted)
         names = None if wanted.everything or not receipts else _matching(archive, camera, hour, trusted, wanted)
         taken: dict[str, bytes] = {}
@@ -133,6 +137,15 @@ def restore(
                 report(str(target.relative_to(out)))
                 files, size = files + 1, size + row.size
     return RestoreReport(archives, files, size, skipped)
+
+
+def _hours(archive: ObjectStore, camera: str, start: datetime, end: datetime) -> Iterable[Hour]:
+    """The hours of the range that may hold something, in order."""
+    if end - start <= _LONG:
+        return hours_between(start, end)
+    first = Hour.of(start)
+    names = retry(lambda: list(list_archives(archive, camera_id=camera)))
+    return sorted({name.hour for name in names if name.hour >= first and name.hour.start < end})
 
 
 def _matching(archive: ObjectStore, camera: str, hour: Hour, trusted: TrustedKeys, wanted: Wanted) -> set[str]:

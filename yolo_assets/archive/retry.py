@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import stamina
+import stamina.instrumentation
 
 from yolo_assets.storage.base import StoreUnavailableError
 
@@ -13,6 +14,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 TRIES = 3
+
+# Its own reports would go to standard output, where results and JSON are; what did not work is told by the error.
+stamina.instrumentation.set_on_retry_hooks(())
 
 
 def retry(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

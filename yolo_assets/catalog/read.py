@@ -96,6 +96,10 @@ def ask(connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] |
         # The first line is the reason; the rest is a picture of the statement.
         reason = str(error).strip().splitlines()[0]
         raise BadInputError(f"the query cannot be answered: {reason}") from None
+    except pl.exceptions.PolarsError:
+        raise BadInputError(
+            "the answer holds a type that cannot be shown, like an interval; cast that column to VARCHAR"
+        ) from None
 
 
 def lookup(connection: duckdb.DuckDBPyConnection, camera_id: str, date: str) -> pl.DataFrame:

@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from yolo_assets.cli.common import ArchiveOption, JsonOption, SpoolOption, emit_json, note, out, progress, settings
-from yolo_assets.contracts.errors import BadInputError, UsageError
+from yolo_assets.cli.common import (
+    ArchiveOption,
+    JsonOption,
+    SpoolOption,
+    emit_json,
+    note,
+    open_archive,
+    out,
+    progress,
+    settings,
+)
+from yolo_assets.contracts.errors import BadInputError, UsageError, UserError
 
 if TYPE_CHECKING:
     from yolo_assets.archive.run import HourResult
@@ -76,8 +86,8 @@ def run(
     how = verify_how(verify)
     only = given(Hour.from_key, hour, "--hour")
     quiet = found.grace_seconds if grace is None else grace
-    if quiet < 0:
-        raise UsageError("--grace cannot be negative; 0 closes every past hour")
+    if not quiet >= 0:  # neither negative nor "nan"
+        raise UsageError(f"--grace {quiet:g} is no number of seconds; 0 closes every past hour")
     if not found.spool.is_dir():
         raise UsageError(f"there is no spool at {found.spool}; give the folder that holds one folder per camera")
     store = open_store(found.archive_url)
@@ -114,8 +124,12 @@ def run(
         emit_json([_result_json(result) for result in results])
     elif not results:
         note("no closed hour to archive")
-    if any(result.status == "failed" for result in results):
-        raise typer.Exit(1)
+    failed = [result for result in results if result.status == "failed"]
+    if failed:
+        raise UserError(
+            f"{len(failed)} of {len(results)} hours failed and stay in the spool, the first: {failed[0].reason}; "
+            "run again when that is put right"
+        )
 
 
 @app.command(epilog="Example: yolo-assets archive ls --archive s3://plant/cold --camera lineA_cam01 --date 2026-03-01")
@@ -128,11 +142,10 @@ def ls(
 ) -> None:
     """List archives: files, frames, bytes and when they were verified."""
     from yolo_assets.archive.read import list_archives, load_receipt
-    from yolo_assets.storage import open_store
 
     found = settings(archive=archive)
     trusted = trusted_keys(found, key)
-    store = open_store(found.archive_url)
+    store = open_archive(found)
     names = list(list_archives(store, camera_id=camera, date=date))
     rows: list[dict[str, Any]] = []
     with progress("reading receipts", total=len(names)) as advance:
@@ -171,11 +184,10 @@ def show(
     """Show the receipt of one archive, signature checked."""
     from yolo_assets.archive.read import load_index, load_receipt
     from yolo_assets.contracts.names import ArchiveName
-    from yolo_assets.storage import open_store
 
     found = settings(archive=archive)
     trusted = trusted_keys(found, key)
-    store = open_store(found.archive_url)
+    store = open_archive(found)
     receipt = load_receipt(store, ArchiveName.parse(name), trusted)
     document = receipt.model_dump(mode="json")
     rows = load_index(store, receipt) if members else []
@@ -203,11 +215,10 @@ def verify(
     from yolo_assets.archive.read import list_archives
     from yolo_assets.archive.verify import verify_archive
     from yolo_assets.contracts.names import ArchiveName
-    from yolo_assets.storage import open_store
 
     found = settings(archive=archive)
     trusted = trusted_keys(found, key)
-    store = open_store(found.archive_url)
+    store = open_archive(found)
     checked = verify_how(how)
     wanted = [ArchiveName.parse(name) for name in names] if names else list(list_archives(store))
     reports = []
@@ -224,8 +235,12 @@ def verify(
         emit_json([{**dataclasses.asdict(report), "ok": report.ok} for report in reports])
     if not reports:
         note("there is no archive to verify")
-    if not all(report.ok for report in reports):
-        raise typer.Exit(1)
+    different = [report for report in reports if not report.ok]
+    if different:
+        raise UserError(
+            f"{len(different)} of {len(reports)} archives are not what was archived, the first: {different[0].name}: "
+            f"{different[0].problems[0]}; keep what is there, and what is still in the spool, and look at the store"
+        )
 
 
 @app.command(
@@ -243,14 +258,13 @@ def cat(
     from yolo_assets.archive.read import cat as read_frame
     from yolo_assets.contracts.times import parse_time
     from yolo_assets.spool.files import write_atomic
-    from yolo_assets.storage import open_store
 
     if (frame is None) == (at is None):
         raise UsageError("name one frame: either --frame NAME or --at TIME")
     moment = given(parse_time, at, "--at")
     found = settings(archive=archive)
     trusted = trusted_keys(found, key)
-    name, data = read_frame(open_store(found.archive_url), camera, trusted, frame=frame, at=moment)
+    name, data = read_frame(open_archive(found), camera, trusted, frame=frame, at=moment)
     if output is None:
         if sys.stdout.isatty():
             raise UsageError("a frame is not for a terminal; write it to a file by -o FILE")

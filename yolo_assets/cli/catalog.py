@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from yolo_assets.cli.common import ArchiveOption, JsonOption, StoreOption, emit_json, note, out, settings
+from yolo_assets.cli.common import ArchiveOption, JsonOption, StoreOption, emit_json, note, open_archive, out, settings
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,13 +37,17 @@ def rebuild(
     Example: yolo-assets catalog rebuild --archive file:///mnt/nas/archive
     """
     from yolo_assets.catalog.rebuild import rebuild as rebuild_catalog
+    from yolo_assets.contracts.errors import SignatureError
     from yolo_assets.contracts.signing import TrustedKeys
     from yolo_assets.storage.open import open_store
 
     where = settings(archive=archive, store=store)
     own = where.archiver_key.with_name(where.archiver_key.name + ".pub")
-    trusted = TrustedKeys.load([*([own] if own.exists() else []), *(trusted_key or [])])
-    made = rebuild_catalog(open_store(where.store_url), open_store(where.archive_url), trusted=trusted)
+    keys = [*([own] if own.exists() else []), *(trusted_key or [])]
+    if not keys:
+        raise SignatureError(f"no key to check receipts with at {own}; give the archiver's public key by --trusted-key")
+    trusted = TrustedKeys.load(keys)
+    made = rebuild_catalog(open_store(where.store_url), open_archive(where), trusted=trusted)
     for problem in made.problems:
         note(f"not believed: {problem.problem}")
     if as_json:

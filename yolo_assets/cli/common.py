@@ -5,18 +5,23 @@ Results go to standard output, everything that accompanies them to standard erro
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.settings import Settings
+
+if TYPE_CHECKING:
+    from yolo_assets.storage.base import ObjectStore
 
 ArchiveOption = Annotated[
     str | None, typer.Option("--archive", help="Archive root: file:///path or s3://bucket/prefix.", metavar="URL")
@@ -41,6 +46,30 @@ def settings(*, archive: str | None = None, store: str | None = None, spool: Pat
 def as_url(location: str) -> str:
     """``file:///…`` for a plain path, anything with a scheme as it is."""
     return location if "://" in location else Path(location).absolute().as_uri()
+
+
+def open_archive(found: Settings) -> ObjectStore:
+    """The archive root, to read from: a mistyped folder is told, where opening it to write would make it.
+
+    Raises:
+        UserError: there is no such folder, or it is no store.
+    """
+    from yolo_assets.storage.open import open_store, parse_file_url
+
+    if found.archive_url.startswith("file://") and not (folder := parse_file_url(found.archive_url)).is_dir():
+        raise UserError(f"there is no archive at {folder}; correct --archive, mount it, or archive something first")
+    return open_store(found.archive_url)
+
+
+def need(*modules: str) -> None:
+    """Say at once which package is missing, where a child process or a later step would stumble over it.
+
+    Raises:
+        ModuleNotFoundError: one is not installed; the entry point says which extra brings it.
+    """
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise ModuleNotFoundError(f"No module named {module!r}", name=module)
 
 
 def out() -> Console:

@@ -1,6 +1,6 @@
 """``yolo-assets demo``."""
 
-from yolo_assets.cli.common import JsonOption, emit_json, settings
+from yolo_assets.cli.common import JsonOption, emit_json, need, settings
 
 
 def demo(as_json: JsonOption = False) -> None:
@@ -8,6 +8,7 @@ def demo(as_json: JsonOption = False) -> None:
 
     Example: yolo-assets demo
     """
+    need("dagster", "torch", "ultralytics")
     from yolo_assets.local.demo.screen import Screen
     from yolo_assets.local.demo.story import run
 

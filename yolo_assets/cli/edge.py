@@ -105,6 +105,7 @@ def _get(url: str) -> bytes:
     Raises:
         UserError: nobody answers, or the answer is an error.
     """
+    import http.client
     import os
     import urllib.error
     import urllib.request
@@ -121,5 +122,7 @@ def _get(url: str) -> bytes:
             return answer.read()
     except urllib.error.HTTPError as error:
         raise UserError(f"{url} answers {error.code} {error.reason}; for a token set {TOKEN_VARIABLE}") from None
+    except (http.client.HTTPException, ValueError) as error:
+        raise UserError(f"{url!r} does not lead to an agent: {error}") from None
     except OSError as error:
         raise UserError(f"no agent answers at {url}: {getattr(error, 'reason', error)}") from None

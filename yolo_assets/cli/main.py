@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from typing import Any
@@ -20,7 +21,7 @@ GROUPS = {
     "archive": "Cold archive: run, ls, show, verify, cat.",
     "catalog": "Archive catalog: rebuild, query, gaps, stats.",
     "edge": "Edge agent: run, status.",
-    "models": "Models and releases: list, show, verify, promote, rollback, history, keygen.",
+    "models": "Models and releases: list, show, verify, promote, rollback, history, export, keygen.",
 }
 COMMANDS = {
     "demo": ("demo", "The whole loop on this machine, with real files, inference, training and hot reload."),
@@ -31,6 +32,27 @@ COMMANDS = {
 
 
 INTERRUPTED = 130
+ENVIRONMENT = frozenset(
+    {
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EIO,
+        errno.ESTALE,
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.EEXIST,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.EMFILE,
+        errno.ENFILE,
+    }
+)
+"""What the operating system refuses because of a path, a right or a disk: a person can put it right."""
 
 
 class LazyGroup(TyperGroup):
@@ -47,8 +69,9 @@ class LazyGroup(TyperGroup):
         """The command, its module imported now; None when there is none of that name."""
         if cmd_name in GROUPS:
             module = importlib.import_module(f"yolo_assets.cli.{cmd_name}")
-            command = typer.main.get_command(module.app)
+            command: Any = typer.main.get_command(module.app)
             command.help = GROUPS[cmd_name]
+            command.epilog = f"Example: yolo-assets {cmd_name} {next(iter(command.commands))} --help"
         elif cmd_name in COMMANDS:
             module_name, help_text = COMMANDS[cmd_name]
             module = importlib.import_module(f"yolo_assets.cli.{module_name}")
@@ -75,6 +98,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="YOLO on the factory floor: cold archive, training, release and hot reload. Every command has --help.",
+    epilog="Example: yolo-assets archive run --help",
 )
 
 
@@ -104,6 +128,10 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our pipe left: no traceback at exit
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in ENVIRONMENT:
+            raise
+        sys.exit(_failed(f"{_refusal(error)}; make it usable or name another path, then run again", 1))
     except ModuleNotFoundError as error:
         extra = _extra_for(error.name or "")
         if extra is None:
@@ -117,6 +145,12 @@ def main() -> None:
 def _failed(message: str, code: int) -> int:
     print(f"error: {message}", file=sys.stderr)
     return code
+
+
+def _refusal(error: OSError) -> str:
+    """What the system refused, and where."""
+    where = error.filename2 or error.filename
+    return f"{where}: {error.strerror}" if where else f"{error.strerror or error}"
 
 
 def _extra_for(module: str) -> str | None:
@@ -134,7 +168,7 @@ def _extra_for(module: str) -> str | None:
             "psutil",
             "yaml",
         },
-        "platform": {"dagster", "duckdb", "polars", "pandera", "dagster_aws"},
+        "platform": {"dagster", "duckdb", "polars", "pandera", "dagster_aws", "dagster_webserver"},
         "train": {"torch", "ultralytics", "onnx", "torchvision"},
     }
     return next((extra for extra, modules in extras.items() if root in modules), None)

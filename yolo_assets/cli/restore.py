@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from yolo_assets.cli.archive import KeyOption, given, trusted_keys
-from yolo_assets.cli.common import ArchiveOption, JsonOption, emit_json, out, progress, settings
+from yolo_assets.cli.common import ArchiveOption, JsonOption, emit_json, note, open_archive, out, progress, settings
 from yolo_assets.contracts.errors import UsageError
 
 
@@ -34,7 +34,6 @@ def restore(
     """
     from yolo_assets.archive.restore import restore as restore_files
     from yolo_assets.contracts.times import parse_time
-    from yolo_assets.storage import open_store
 
     first, after = given(parse_time, start, "--from"), given(parse_time, end, "--to")
     if first is None or after is None or after <= first:
@@ -43,7 +42,7 @@ def restore(
     trusted = trusted_keys(found, key)
     with progress("restoring") as advance:
         done = restore_files(
-            open_store(found.archive_url),
+            open_archive(found),
             trusted,
             camera,
             first,
@@ -55,6 +54,8 @@ def restore(
             frames_only=frames_only,
             report=lambda _: advance(),
         )
+    if not done.archives:
+        note(f"nothing that fits is archived of {camera}; yolo-assets archive ls --camera {camera} shows what is")
     if as_json:
         emit_json({"archives": done.archives, "files": done.files, "bytes": done.bytes, "skipped": done.skipped})
         return

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from yolo_assets.cli.common import note, settings
+from yolo_assets.cli.common import need, note, settings
 
 
 def up(
@@ -15,6 +15,7 @@ def up(
 
     Example: yolo-assets up --cameras 4
     """
+    need("dagster", "dagster_webserver")
     from yolo_assets.local.up import serve
 
     serve(settings(), cameras=cameras, fps=fps, say=note)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.times import Hour
+from yolo_assets.contracts.times import Hour, check_date
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Versions also hold dots; ".." and a leading dot stay impossible.
@@ -159,10 +159,14 @@ class ArchiveName:
 
 
 def receipts_prefix(hour: Hour | None = None, date: str | None = None) -> str:
-    """Prefix under which the receipts of one hour, one date (``YYYY-MM-DD``) or all time are listed."""
+    """Prefix under which the receipts of one hour, one date (``YYYY-MM-DD``) or all time are listed.
+
+    Raises:
+        BadInputError: not such a date.
+    """
     if hour is not None:
         return f"{RECEIPTS}date={hour.date}/hour={hour.hh}/"
-    return f"{RECEIPTS}date={date}/" if date is not None else RECEIPTS
+    return f"{RECEIPTS}date={check_date(date)}/" if date is not None else RECEIPTS
 
 
 # Store root ------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from yolo_assets.contracts.errors import BadInputError
 
@@ -99,17 +99,17 @@ class Hour:
     @property
     def key(self) -> str:
         """``20260102_03``."""
-        return self.start.strftime("%Y%m%d_%H")
+        return self.date.replace("-", "") + f"_{self.hh}"
 
     @property
     def partition_key(self) -> str:
         """``2026-01-02-03:00``."""
-        return self.start.strftime("%Y-%m-%d-%H:%M")
+        return f"{self.date}-{self.hh}:00"
 
     @property
     def date(self) -> str:
         """``2026-01-02``."""
-        return self.start.strftime("%Y-%m-%d")
+        return self.start.date().isoformat()  # strftime does not pad a year below 1000
 
     @property
     def hh(self) -> str:
@@ -117,14 +117,36 @@ class Hour:
         return self.start.strftime("%H")
 
     def next(self, count: int = 1) -> Hour:
-        """The hour ``count`` hours later (earlier when negative)."""
-        return Hour(self.start + count * HOUR)
+        """The hour ``count`` hours later (earlier when negative).
+
+        Raises:
+            BadInputError: it lies outside the years 1 to 9999.
+        """
+        try:
+            return Hour(self.start + count * HOUR)
+        except OverflowError:
+            raise BadInputError(f"{abs(count)} hours from {self} lead out of the calendar; use fewer hours") from None
 
     def __contains__(self, moment: datetime) -> bool:
         return self.start <= moment < self.end
 
     def __str__(self) -> str:
         return self.key
+
+
+def check_date(text: str) -> str:
+    """Return ``text`` when it is a day as names write it, ``YYYY-MM-DD``.
+
+    Raises:
+        BadInputError: anything else.
+    """
+    try:
+        day = date.fromisoformat(text).isoformat()
+    except ValueError:
+        day = None
+    if day != text:
+        raise BadInputError(f"{text!r} is not a day; write it like 2026-01-02")
+    return text
 
 
 def hours_between(start: datetime, end: datetime) -> Iterator[Hour]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from yolo_assets.contracts.errors import UserError
@@ -51,6 +52,10 @@ class Graph:
 
     def look(self) -> int:
         """One tick of every sensor: reports what the outside world did. Returns how many events were reported."""
+        with _ctrl_c():
+            return self._look()
+
+    def _look(self) -> int:
         reported = 0
         for sensor in self._defs.sensors or []:
             if isinstance(sensor, self._dg.AutomationConditionSensorDefinition):
@@ -78,7 +83,7 @@ class Graph:
         """
         done: list[str] = []
         for _ in range(50):  # the graph is a few assets deep: more rounds than this mean a loop
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _ctrl_c():
                 warnings.simplefilter("ignore")
                 found = self._dg.evaluate_automation_conditions(self._defs, self.instance, cursor=self._conditions)
             self._conditions = found.cursor
@@ -106,14 +111,15 @@ class Graph:
             KeyboardInterrupt: Ctrl-C came during the run, which Dagster takes for a failure of it.
         """
         self._on_run(", ".join(assets) + (f"  {partition}" if partition else ""))
-        result = self._job.execute_in_process(
-            instance=self.instance,
-            partition_key=partition,
-            asset_selection=[self._dg.AssetKey(asset) for asset in assets],
-            run_config={**QUIET, **(config or {})},
-            raise_on_error=False,
-            tags={"yolo_assets/driven_by": "demo"},
-        )
+        with _ctrl_c():
+            result = self._job.execute_in_process(
+                instance=self.instance,
+                partition_key=partition,
+                asset_selection=[self._dg.AssetKey(asset) for asset in assets],
+                run_config={**QUIET, **(config or {})},
+                raise_on_error=False,
+                tags={"yolo_assets/driven_by": "demo"},
+            )
         if not result.success:
             if _interrupted(result):
                 raise KeyboardInterrupt
@@ -138,10 +144,23 @@ def _plain(materialization: dg.AssetMaterialization) -> dict[str, Any]:
     return {name: getattr(value, "value", value) for name, value in materialization.metadata.items()}
 
 
+@contextmanager
+def _ctrl_c() -> Iterator[None]:
+    """Dagster raises an error of its own for Ctrl-C while it runs what we gave it; callers know KeyboardInterrupt."""
+    import dagster as dg
+
+    try:
+        yield
+    except dg.DagsterExecutionInterruptedError:
+        raise KeyboardInterrupt from None
+
+
 def _errors(result: dg.ExecuteInProcessResult) -> Iterator[SerializableErrorInfo]:
-    """Every error of the run's failed steps, each followed by its causes."""
+    """Every error of the run's failed steps and of the run itself, each followed by its causes."""
     for event in result.all_events:
         error = event.step_failure_data.error if event.is_step_failure else None
+        if event.is_job_failure:
+            error = event.job_failure_data.error
         while error is not None:
             yield error
             error = error.cause

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from yolo_assets.contracts.base import Time
 from yolo_assets.contracts.errors import UsageError, UserError
@@ -35,11 +35,17 @@ class DemoMark(BaseModel):
 
 
 def read_mark(home: Path) -> DemoMark | None:
-    """The mark of a home, or None when no demo ever had it."""
+    """The mark of a home, or None when no demo ever had it.
+
+    Raises:
+        UserError: there is a file of that name that no demo wrote.
+    """
     try:
         return DemoMark.model_validate_json((home / FILE).read_bytes())
     except FileNotFoundError:
         return None
+    except ValidationError:
+        raise UserError(f"{home / FILE} was not written by a demo; look at {home} and move it away") from None
 
 
 def write_mark(home: Path, mark: DemoMark) -> None:

@@ -16,6 +16,7 @@ from yolo_assets.contracts.model import ONNX, ChannelPointer, ModelManifest
 from yolo_assets.contracts.names import parse_model_version, training_key
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.release.channels import promote, read_pointer
+from yolo_assets.release.comparable import class_difference
 from yolo_assets.release.gate import decide
 from yolo_assets.release.policy import GatePolicy
 from yolo_assets.release.registry import read_stored_manifest
@@ -174,7 +175,8 @@ def promote_by_hand(
         The pointer, and the gate's status in words.
 
     Raises:
-        GateRefusedError: the gate refused this version and ``force`` is not set.
+        GateRefusedError: the gate refused this version, or it never saw it and its class list is not that of the
+            version served now, and ``force`` is not set.
         ObjectNotFoundError, IntegrityError, SignatureError, CasConflictError: as in ``channels.promote``.
     """
     trusted = trusted or TrustedKeys.of(signer)
@@ -187,6 +189,8 @@ def promote_by_hand(
     else:
         status = report.summary if report else f"{name}/{version} never went through the gate"
         refused = report is not None and not report.passed
+        if report is None and (difference := _other_classes(store, stored.manifest, channel, trusted)):
+            status, refused = f"{status}, and {difference}.", True
     if refused and not force:
         raise GateRefusedError(f"{status} Promote it all the same with --force and a --reason that stands up later.")
     said = "gate overridden" if refused else "gate passed" if report else "no gate report"
@@ -203,6 +207,21 @@ def promote_by_hand(
         replace_untrusted=replace_untrusted,
     )
     return pointer, status
+
+
+def _other_classes(store: ObjectStore, manifest: ModelManifest, channel: str, trusted: TrustedKeys) -> str | None:
+    """How the class list differs from what the channel serves; None when it does not, or nothing readable serves."""
+    try:
+        serving = read_pointer(store, manifest.name, channel, trusted)
+        if serving is None:
+            return None
+        served = read_stored_manifest(store, manifest.name, serving[0].version, None).manifest
+    except UserError:
+        return None  # ``promote`` says what is wrong with the pointer, and whether that matters
+    if served.class_names == manifest.class_names:
+        return None
+    difference = class_difference(manifest.class_names, served.class_names)
+    return f"its class list differs from {served.model_version}: {difference}; agents would refuse the swap"
 
 
 def _same_file(evaluation: Evaluation, manifest: ModelManifest) -> None:

@@ -45,7 +45,7 @@ def comparable(
     yield RuleResult.of(
         "class_list",
         tuple(class_names) == tuple(champion_class_names or ()),
-        f"The class list differs from the champion's: {_class_difference(class_names, champion_class_names or ())}. "
+        f"The class list differs from the champion's: {class_difference(class_names, champion_class_names or ())}. "
         "Agents would refuse the swap; release it under another model name.",
         "The class list is the champion's.",
     )
@@ -89,7 +89,8 @@ def _differences(candidate: Evaluation, champion: Evaluation) -> Iterator[str]:
         yield f"{engines[0]} and {engines[1]}"
 
 
-def _class_difference(ours: Sequence[str], theirs: Sequence[str]) -> str:
+def class_difference(ours: Sequence[str], theirs: Sequence[str]) -> str:
+    """In words: what is missing, what was added, or that the order is another."""
     parts = []
     if missing := [name for name in theirs if name not in ours]:
         parts.append(f"missing {', '.join(missing)}")

@@ -51,6 +51,74 @@ def test_two_at_once_are_refused(tmp_path: Path) -> None:
         pass
 
 
+def test_from_outside_it_is_one_line_and_exit_1_or_2(tmp_path: Path) -> None:
+    foreign, home = tmp_path / "foreign", tmp_path / "var"
+    foreign.mkdir()
+    (foreign / "evidence").write_bytes(b"evidence")
+    take_home(home)
+    before = (home / "demo.json").read_bytes()
+    with alone(home):
+        for folder, code, words in (
+            (foreign, 2, "is not empty and no demo made it"),
+            (home, 1, "another demo or make up"),
+        ):
+            log = tmp_path / "log"
+            assert start(folder, log).wait(60) == code
+            assert [line for line in log.read_text().splitlines() if line.startswith("error: ") and words in line]
+            assert "Traceback" not in log.read_text()
+            log.unlink()
+    assert [path.name for path in foreign.iterdir()] == ["evidence"]
+    assert (home / "demo.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"finished": "perhaps"}', b"\xff"])
+def test_a_mark_that_cannot_be_read_is_no_licence_to_delete(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "demo.json").write_bytes(content)
+    (tmp_path / "evidence").write_bytes(b"evidence")
+    with pytest.raises(UserError, match=r"demo\.json"):
+        take_home(tmp_path)
+    assert (tmp_path / "evidence").read_bytes() == b"evidence"
+
+
+def test_killed_while_it_clears_the_home_is_still_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    take_home(tmp_path)
+    write_mark(tmp_path, DemoMark(step="the hot reload"))
+    for name in ("archive", "spool", "store"):
+        (tmp_path / name).mkdir()
+    removed: list[Path] = []
+
+    def power_cut(path: Path) -> None:
+        if removed:
+            raise SystemExit
+        removed.append(path)
+        path.rmdir()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("yolo_assets.local.memory.shutil.rmtree", power_cut)
+        with pytest.raises(SystemExit):
+            take_home(tmp_path)
+    assert "interrupted at 'the hot reload'" in take_home(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["demo.json"]
+
+
+def test_ctrl_c_while_a_sensor_looks_is_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dagster raises an error of its own then, which the command line would not know."""
+    import dagster as dg
+
+    from yolo_assets.defs.driver import Graph
+
+    @dg.sensor(target="*")
+    def interrupted() -> None:
+        raise dg.DagsterExecutionInterruptedError
+
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    monkeypatch.setenv("YOLO_ASSETS_HOME", str(tmp_path))
+    with Graph() as graph:
+        monkeypatch.setattr(graph, "_defs", dg.Definitions(sensors=[interrupted]))
+        with pytest.raises(KeyboardInterrupt):
+            graph.look()
+
+
 def start(home: Path, log: Path) -> subprocess.Popen[bytes]:
     env = {name: value for name, value in os.environ.items() if not name.startswith(("YOLO_ASSETS_", "DAGSTER_"))}
     with log.open("ab") as output:
@@ -74,10 +142,13 @@ def test_killed_and_started_again_it_starts_clean_and_gets_on(tmp_path: Path) ->
     home, chance = tmp_path / "var", random.Random(SEED)
     # Somewhere in the recording of the first hour and in what the graph does with it.
     first = start(home, tmp_path / "first.log")
-    wait_for(tmp_path / "first.log", "1/8", first, 60)
+    wait_for(tmp_path / "first.log", "1/8", first, 180)
     time.sleep(chance.uniform(0.5, 8))
+    family = psutil.Process(first.pid).children(recursive=True)
     first.kill()
     first.wait()
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive, "a child survived the kill"
     log = tmp_path / "second.log"
     second = start(home, log)
     try:
