@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests talk to: Ceph's S3 gateway, ffmpeg for streams, a browser for the live page.
+# Installs what the tests talk to: Ceph's S3 gateway, ffmpeg for streams, a browser for the live page,
+# the AWS command line as a reader that is not ours.
 # Debian and Ubuntu; does nothing when all is there. Needs root, or sudo without a password.
 set -euo pipefail
 
@@ -11,6 +12,7 @@ need radosgw radosgw
 need ceph ceph-common
 need monmaptool ceph-common
 need ffmpeg ffmpeg
+need aws awscli
 need chromium chromium
 need chromedriver chromium-driver
 

@@ -42,10 +42,11 @@ def rebuild(
     from yolo_assets.storage.open import open_store
 
     where = settings(archive=archive, store=store)
-    own = where.archiver_key.with_name(where.archiver_key.name + ".pub")
-    keys = [*([own] if own.exists() else []), *(trusted_key or [])]
+    keys = [*where.archiver_public_keys(), *(trusted_key or [])]
     if not keys:
-        raise SignatureError(f"no key to check receipts with at {own}; give the archiver's public key by --trusted-key")
+        raise SignatureError(
+            f"no key to check receipts with in {where.keys}; give the archiver's public key by --trusted-key"
+        )
     trusted = TrustedKeys.load(keys)
     made = rebuild_catalog(open_store(where.store_url), open_archive(where), trusted=trusted)
     for problem in made.problems:

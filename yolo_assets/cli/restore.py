@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from yolo_assets.cli.archive import KeyOption, given, trusted_keys
+from yolo_assets.cli.archive.options import KeyOption, given, trusted_keys
 from yolo_assets.cli.common import ArchiveOption, JsonOption, emit_json, note, open_archive, out, progress, settings
 from yolo_assets.contracts.errors import UsageError
 

@@ -39,8 +39,12 @@ class Receipt(Record):
     archive_size: int = Field(ge=0, description="bytes of the archive")
     md5_checksum: str
     sha256: str
+    crc32: str | None = Field(default=None, description="of the archive, as stores compute it: eight digits")
     index_key: str
     index_sha256: str
+    index_size: int | None = Field(default=None, ge=0, description="bytes of the index; with the next two, one member")
+    index_footer_size: int | None = Field(default=None, ge=0, description="is found without reading all of it:")
+    index_footer_sha256: str | None = Field(default=None, description="the footer holds the hash of each row group")
     model_versions: tuple[str, ...] = ()
     device_ids: tuple[str, ...] = ()
     batch_ids: tuple[str, ...] = ()
@@ -50,7 +54,8 @@ class Receipt(Record):
     verified_at: Time
     verified_how: Literal["head", "full"]
     etag: str
-    retention_until: Time | None = None
+    retention_until: Time | None = Field(default=None, description="write-once until then, as the store confirmed")
+    retention_mode: Literal["compliance", "governance"] | None = None
     writer_version: str
     signature: Signature | None = None
 

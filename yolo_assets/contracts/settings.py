@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,6 +21,20 @@ def _number(env: Mapping[str, str], name: str, default: float) -> float:
         return float(text) if text else default
     except ValueError:
         raise UsageError(f"{name}={text!r} is not a number") from None
+
+
+def _days(env: Mapping[str, str], name: str) -> int:
+    days = _number(env, name, 0)
+    if not 0 <= days <= 36_500 or days != int(days):
+        raise UsageError(f"{name}={env[name]!r} is not a number of days; write a whole number like 180")
+    return int(days)
+
+
+def _mode(env: Mapping[str, str], name: str) -> Literal["compliance", "governance"]:
+    text = (env.get(name) or "compliance").lower()
+    if text == "compliance" or text == "governance":
+        return text
+    raise UsageError(f"{name}={env[name]!r} is not known; use compliance or governance")
 
 
 def _path(env: Mapping[str, str], name: str) -> Path | None:
@@ -40,6 +55,9 @@ class Settings(BaseModel):
         class_names: what people label, in order; later datasets keep the order of earlier ones.
         training_recipe: file with the training options; None for the defaults.
         gate_policy: file with the limits of the promotion gate; None for the defaults.
+        retention_days: archives are write-once for so long after their upload; 0 asks for nothing.
+        retention_mode: ``compliance``: nobody can shorten it; ``governance``: whoever has the bypass right can.
+        bandwidth: limit of all uploads of this host, as ``archive.bandwidth`` reads it; empty: none.
     """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
@@ -54,6 +72,9 @@ class Settings(BaseModel):
     class_names: tuple[str, ...] = ()
     training_recipe: Path | None = None
     gate_policy: Path | None = None
+    retention_days: int = 0
+    retention_mode: Literal["compliance", "governance"] = "compliance"
+    bandwidth: str = ""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -71,6 +92,9 @@ class Settings(BaseModel):
             class_names=tuple(name for raw in env.get("YOLO_ASSETS_CLASSES", "").split(",") if (name := raw.strip())),
             training_recipe=_path(env, "YOLO_ASSETS_RECIPE"),
             gate_policy=_path(env, "YOLO_ASSETS_GATE"),
+            retention_days=_days(env, "YOLO_ASSETS_RETENTION_DAYS"),
+            retention_mode=_mode(env, "YOLO_ASSETS_RETENTION_MODE"),
+            bandwidth=env.get("YOLO_ASSETS_BWLIMIT") or "",
         )
 
     @property
@@ -82,6 +106,14 @@ class Settings(BaseModel):
     def archiver_key(self) -> Path:
         """Private key that signs receipts."""
         return self.keys / "archiver"
+
+    def archiver_public_keys(self) -> list[Path]:
+        """Keys whose receipts count here: this machine's own, and every ``.pub`` in ``<home>/keys/archivers``.
+
+        A centre puts the public keys of its remote boxes there.
+        """
+        own = self.archiver_key.with_name(self.archiver_key.name + ".pub")
+        return [*([own] if own.exists() else []), *sorted((self.keys / "archivers").glob("*.pub"))]
 
     @property
     def promotion_key(self) -> Path:

@@ -31,6 +31,9 @@ class Locations(dg.ConfigurableResource):
     class_names: list[str]
     training_recipe: str | None = None
     gate_policy: str | None = None
+    retention_days: int = 0
+    retention_mode: str = "compliance"
+    bandwidth: str = ""
 
     @classmethod
     def from_env(cls) -> Locations:
@@ -63,10 +66,11 @@ class Locations(dg.ConfigurableResource):
         return Signer.load_or_create(self.settings.promotion_key)
 
     def trusted_archivers(self) -> TrustedKeys:
-        """Keys whose receipts count."""
+        """Keys whose receipts count: this machine's, and those of the boxes that archive by themselves."""
         from yolo_assets.contracts.signing import TrustedKeys
 
-        return TrustedKeys.of(self.archiver())
+        self.archiver()  # its pair is made at first use
+        return TrustedKeys.load(self.settings.archiver_public_keys())
 
 
 def _open(url: str) -> ObjectStore:

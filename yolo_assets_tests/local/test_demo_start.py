@@ -152,14 +152,14 @@ def test_killed_and_started_again_it_starts_clean_and_gets_on(tmp_path: Path) ->
     log = tmp_path / "second.log"
     second = start(home, log)
     try:
-        wait_for(log, "starts clean: an earlier demo was interrupted at 'a line without a model", second, 60)
+        wait_for(log, "starts clean: an earlier demo was interrupted at 'a line without a model", second, 150)
         wait_for(log, "3 SIMULATED cameras", second, 90)
         wait_for(log, "2/8", second, 90)
-        wait_for(log, "frames labelled", second, 60)
+        wait_for(log, "frames labelled", second, 150)
     finally:
         family = psutil.Process(second.pid).children(recursive=True) if second.poll() is None else []
         second.send_signal(signal.SIGINT)
-        code = second.wait(60)
+        code = second.wait(150)
     assert code == 130 and "interrupted; run the same command again" in log.read_text()
     _, alive = psutil.wait_procs(family, timeout=20)
     assert not alive, "a child survived the demo"

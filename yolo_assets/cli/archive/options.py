@@ -1,0 +1,52 @@
+"""Options that several archive commands share, and how their values are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from yolo_assets.contracts.errors import BadInputError, UsageError
+
+if TYPE_CHECKING:
+    from yolo_assets.contracts.settings import Settings
+    from yolo_assets.contracts.signing import TrustedKeys
+
+T = TypeVar("T")
+
+KeyOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--key", help="Public key that may have signed receipts; default: those of <home>/keys.", metavar="PUB"
+    ),
+]
+CameraOption = Annotated[str | None, typer.Option(help="Only this camera.", metavar="C")]
+
+
+def given(parse: Callable[[str], T], text: str | None, option: str) -> T | None:
+    """An option's value, parsed; a value that is none is wrong usage."""
+    if text is None:
+        return None
+    try:
+        return parse(text)
+    except BadInputError as error:
+        raise UsageError(f"{option}: {error}") from None
+
+
+def trusted_keys(found: Settings, keys: list[Path] | None) -> TrustedKeys:
+    """The keys given, else this machine's own and those of other archivers that ``<home>/keys/archivers`` holds."""
+    from yolo_assets.contracts.signing import TrustedKeys
+
+    chosen = keys or found.archiver_public_keys()
+    if not chosen:
+        raise UsageError(f"no key to check receipts with in {found.keys}; give the archiver's public key by --key PUB")
+    return TrustedKeys.load(chosen)
+
+
+def verify_how(text: str) -> Any:
+    """``head`` or ``full``."""
+    if text not in ("head", "full"):
+        raise UsageError(f"--verify {text} is not known; use head or full")
+    return text
