@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Literal
 
 import orjson
 
 from yolo_assets import __version__
-from yolo_assets.archive.index import index_bytes, parse_index
+from yolo_assets.archive.index import footer_size, index_bytes, parse_index
+from yolo_assets.archive.options import ArchiveOptions
 from yolo_assets.archive.pack import IndexRow, Packing
 from yolo_assets.archive.read import load_receipt
 from yolo_assets.archive.retry import retry
@@ -25,8 +25,6 @@ from yolo_assets.contracts.times import utc_now
 from yolo_assets.spool.files import native_name
 from yolo_assets.storage.base import AlreadyExistsError, ObjectInfo, ObjectStore
 
-VerifyHow = Literal["head", "full"]
-
 
 def commit(
     archive: ObjectStore,
@@ -35,14 +33,15 @@ def commit(
     packing: Packing,
     info: ObjectInfo,
     summary: Summary,
-    how: VerifyHow,
+    options: ArchiveOptions,
 ) -> Receipt:
     """Write index and receipt, and return the receipt as it lies in the store.
 
     Raises:
         IntegrityError: another index or receipt lies under the name.
     """
-    index_sha256 = _put_index(archive, name, packing.rows)
+    index = _put_index(archive, name, packing.rows)
+    footer = index[-footer_size(index, name.index_key) :]
     receipt = Receipt(
         archive_key=name.archive_key,
         version_id=info.version_id,
@@ -57,15 +56,19 @@ def commit(
         archive_size=packing.size,
         md5_checksum=packing.md5,
         sha256=packing.sha256,
+        crc32=packing.crc32,
         index_key=name.index_key,
-        index_sha256=index_sha256,
+        index_sha256=hashlib.sha256(index).hexdigest(),
+        index_size=len(index),
+        index_footer_size=len(footer),
+        index_footer_sha256=hashlib.sha256(footer).hexdigest(),
         model_versions=tuple(sorted(summary.model_versions)),
         device_ids=tuple(sorted(summary.device_ids)),
         batch_ids=tuple(sorted(summary.batch_ids)),
         classes=summary.classes(),
         bad_records=summary.bad_records,
         verified_at=utc_now(),
-        verified_how=how,
+        verified_how=options.verify,
         etag=info.etag,
         writer_version=__version__,
     )
@@ -84,7 +87,8 @@ def commit(
     return load_receipt(archive, name, TrustedKeys.of(signer))
 
 
-def _put_index(archive: ObjectStore, name: ArchiveName, rows: Sequence[IndexRow]) -> str:
+def _put_index(archive: ObjectStore, name: ArchiveName, rows: Sequence[IndexRow]) -> bytes:
+    """Write the index, and return it as it lies in the store."""
     data = index_bytes(rows)
     try:
         retry(archive.put_if_absent, name.index_key, data)
@@ -93,4 +97,4 @@ def _put_index(archive: ObjectStore, name: ArchiveName, rows: Sequence[IndexRow]
         data = retry(archive.get, name.index_key)
         if parse_index(data, name.index_key) != list(rows):
             raise IntegrityError(f"{name.index_key} is taken by the index of another archive") from None
-    return hashlib.sha256(data).hexdigest()
+    return data

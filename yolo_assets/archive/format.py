@@ -16,6 +16,8 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from isal.isal_zlib import crc32  # the same number as zlib's, ten times as fast
+
 from yolo_assets.contracts.errors import IntegrityError
 from yolo_assets.contracts.names import is_frame
 
@@ -82,7 +84,7 @@ class Framer:
         if not self._begun:
             self._begun = True
             yield _GZIP_HEADER
-        self._crc = zlib.crc32(data, self._crc)
+        self._crc = crc32(data, self._crc)
         self._size += len(data)
         if self._deflate is not None:
             yield self._deflate.compress(data)

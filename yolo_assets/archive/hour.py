@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from yolo_assets.archive.commit import VerifyHow, commit
+from yolo_assets.archive.commit import commit
+from yolo_assets.archive.lookup import load_index
+from yolo_assets.archive.options import ArchiveOptions
 from yolo_assets.archive.pack import MemberChangedError, Packing
 from yolo_assets.archive.plan import (
-    PART_SIZE,
     adopt,
     covered_by,
     discard_plan,
@@ -24,10 +25,11 @@ from yolo_assets.archive.plan import (
     load_plan,
     make_plan,
     mark_uploaded,
+    part_size_for,
     save_plan,
     still_holds,
 )
-from yolo_assets.archive.read import find_receipts, load_index
+from yolo_assets.archive.read import find_receipts
 from yolo_assets.archive.retry import retry
 from yolo_assets.archive.summary import Summary
 from yolo_assets.archive.upload import KeyTakenError, upload, verify_stored
@@ -90,10 +92,9 @@ def archive_hour(
     hour: SpoolHour,
     archive: ObjectStore,
     signer: Signer,
+    options: ArchiveOptions | None = None,
     *,
-    verify: VerifyHow = "head",
     trusted: TrustedKeys | None = None,
-    part_size: int = PART_SIZE,
 ) -> ArchiveOutcome:
     """Archive what no part of the hour holds yet. The caller decides that the hour is closed.
 
@@ -101,9 +102,8 @@ def archive_hour(
         hour: a spool hour.
         archive: the archive root.
         signer: the archiver's key.
-        verify: ``head``: size and ETag after the upload; ``full``: every byte read back.
+        options: how; default: the defaults.
         trusted: keys whose receipts count as archived; default: the signer's own.
-        part_size: bytes of an upload part, from 5 MiB.
 
     Raises:
         UserError: it could not be finished; nothing is lost, the hour is taken up again by the next call.
@@ -112,8 +112,9 @@ def archive_hour(
     if not hour.path.is_dir():
         return ArchiveOutcome(hour.camera_id, hour.hour.key, "nothing", None, 0, 0.0, 0, 0, ())
     with hour_lock(hour):
-        work = _HourWork(hour, archive, signer, verify, trusted or TrustedKeys.of(signer), part_size)
-        return work.run(begun)
+        return _HourWork(hour, archive, signer, options or ArchiveOptions(), trusted or TrustedKeys.of(signer)).run(
+            begun
+        )
 
 
 class _HourWork:
@@ -122,16 +123,14 @@ class _HourWork:
         hour: SpoolHour,
         archive: ObjectStore,
         signer: Signer,
-        verify: VerifyHow,
+        options: ArchiveOptions,
         trusted: TrustedKeys,
-        part_size: int,
     ) -> None:
         self.hour = hour
         self.archive = archive
         self.signer = signer
-        self.verify: VerifyHow = verify
+        self.options = options
         self.trusted = trusted
-        self.part_size = part_size
         self.left: dict[str, str] = {}
 
     def run(self, begun: float) -> ArchiveOutcome:
@@ -161,9 +160,9 @@ class _HourWork:
                 continue
             except UploadGoneError:
                 continue
-            info = verify_stored(self.archive, plan.archive_key, packing, uploaded, full=self.verify == "full")
+            info = verify_stored(self.archive, plan.archive_key, packing, uploaded, full=self.options.verify == "full")
             name = ArchiveName.parse(plan.archive_key)
-            new = commit(self.archive, self.signer, name, packing, info, self._summary(plan), self.verify)
+            new = commit(self.archive, self.signer, name, packing, info, self._summary(plan), self.options)
             mark_uploaded(self.hour, new, plan)
             packed, sent, resumed = packing.total, uploaded.sent, uploaded.resumed
             break
@@ -191,14 +190,24 @@ class _HourWork:
         plan = load_plan(self.hour)
         if plan is not None:
             if plan.part >= next_part and still_holds(self.hour, plan) and not self._names_left(plan):
-                return plan
+                return self._resumable(plan)
             self._give_up(plan)
         discard_plan(self.hour)
         covered = covered_by(self.hour, receipts)
         todo = [m for m in self.hour.members() if m not in covered and m.name not in self.left]
         if not todo:
             return None
-        plan = make_plan(self.hour, next_part, todo, self.part_size)
+        part_size = part_size_for(sum(m.size for m in todo), self.options.part_size, self.options.whole)
+        plan = make_plan(self.hour, next_part, todo, part_size)
+        save_plan(self.hour, plan)
+        return plan
+
+    def _resumable(self, plan: ArchivePlan) -> ArchivePlan:
+        """The plan of an interrupted run, in parts when it was one big put: what breaks once may break again."""
+        part_size = part_size_for(sum(m.size for m in plan.members), self.options.part_size, whole=0)
+        if plan.upload_id is not None or plan.part_size <= part_size:
+            return plan
+        plan = plan.model_copy(update={"part_size": part_size})
         save_plan(self.hour, plan)
         return plan
 
@@ -212,7 +221,8 @@ class _HourWork:
         discard_plan(self.hour)
 
     def _packing(self, plan: ArchivePlan) -> Packing:
-        return Packing(self.hour.path, plan.camera_id, self.hour.hour, plan.members, plan.part_size)
+        members, buffers = plan.members, self.options.buffers
+        return Packing(self.hour.path, plan.camera_id, self.hour.hour, members, plan.part_size, buffers)
 
     def _summary(self, plan: ArchivePlan) -> Summary:
         planned = {native_name(member.name) for member in plan.members}

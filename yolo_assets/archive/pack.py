@@ -1,19 +1,21 @@
 """Packs the members of a plan in one pass: each file is read once and feeds every hash and the upload parts.
 
-Memory is bounded by three upload parts, whatever the hour holds; nothing is staged on disk. The hashes that cover the
-whole run in threads of their own (hashlib lets go of the interpreter lock), beside reading and member hashes.
+Memory is bounded by the upload parts on their way, whatever the hour holds; nothing is staged on disk. The hashes that
+cover the whole run in threads of their own, beside reading and member hashes.
 """
 
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from yolo_assets.archive.format import Framer, end_member, is_stored, open_unchanged, padding, tar_header
+from yolo_assets.archive.buffers import PartBuffers
+from yolo_assets.archive.format import BLOCK, Framer, end_member, is_stored, open_unchanged, padding, tar_header
+from yolo_assets.archive.hashes import Hashes
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.spool import PlanMember
 from yolo_assets.contracts.times import Hour
@@ -57,15 +59,18 @@ class PackedPart:
 
     Attributes:
         number: from 1.
-        data: its bytes.
+        data: its bytes, until ``release``.
         md5: of the part, hexadecimal.
         last: whether the archive ends with it.
+        release: gives the memory back for a later part; call it when the bytes were sent. Parts that are kept instead
+            cost memory of their own.
     """
 
     number: int
     data: memoryview
     md5: str
     last: bool
+    release: Callable[[], None]
 
 
 @dataclass
@@ -78,6 +83,7 @@ class Packing:
         total: bytes of the members.
         sha256: of the archive, hexadecimal.
         md5: of the archive, hexadecimal.
+        crc32: of the archive, eight hexadecimal digits.
         part_md5: of every part, in order.
     """
 
@@ -86,11 +92,13 @@ class Packing:
     hour: Hour
     members: Sequence[PlanMember]
     part_size: int
+    buffers: PartBuffers = field(default_factory=PartBuffers)
     rows: list[IndexRow] = field(default_factory=list)
     size: int = 0
     total: int = 0
     sha256: str = ""
     md5: str = ""
+    crc32: str = ""
     part_md5: list[str] = field(default_factory=list)
 
     def parts(self) -> Iterator[PackedPart]:
@@ -99,7 +107,7 @@ class Packing:
         Raises:
             MemberChangedError: a file is not what the plan says; nothing of this pass may be kept.
         """
-        hashes = _Hashes()
+        hashes = Hashes()
         try:
             waiting: _Filled | None = None
             for filled in self._fill(hashes):
@@ -108,7 +116,7 @@ class Packing:
                 waiting = filled
             if waiting is not None:
                 part = self._finish(waiting, last=True)
-                self.sha256, self.md5 = hashes.digests()
+                self.sha256, self.md5, self.crc32 = hashes.digests()
                 yield part
         finally:
             hashes.close()
@@ -116,11 +124,18 @@ class Packing:
     def _finish(self, filled: _Filled, *, last: bool) -> PackedPart:
         md5 = filled.md5()
         self.part_md5.append(md5)
-        return PackedPart(len(self.part_md5), memoryview(filled.data)[: filled.used], md5, last)
+        data = memoryview(filled.data)[: filled.used]
 
-    def _fill(self, hashes: _Hashes) -> Iterator[_Filled]:
+        def release() -> None:
+            data.release()
+            self.buffers.give(filled.data)
+
+        return PackedPart(len(self.part_md5), data, md5, last, release)
+
+    def _fill(self, hashes: Hashes) -> Iterator[_Filled]:
         """Buffers of ``part_size``, filled; their hashing may still be under way."""
-        data, used, hashed = bytearray(self.part_size), 0, 0
+        room = min(self.part_size, _most(self.members))
+        data, used, hashed = self.buffers.take(room), 0, 0
         first = True
         for piece in self._stream():
             view = memoryview(piece)
@@ -136,7 +151,7 @@ class Packing:
                 if used == self.part_size:
                     hashes.update(memoryview(data)[hashed:used], first=first)
                     yield _Filled(data, used, hashes.end_part(first=first))
-                    data, used, hashed, first = bytearray(self.part_size), 0, 0, False
+                    data, used, hashed, first = self.buffers.take(room), 0, 0, False
         if used:
             hashes.update(memoryview(data)[hashed:used], first=first)
             yield _Filled(data, used, hashes.end_part(first=first))
@@ -144,6 +159,7 @@ class Packing:
     def _stream(self) -> Iterator[bytes | memoryview]:
         mtime = int(self.hour.start.timestamp())
         prefix = f"{self.camera_id}/{self.hour}"
+        scratch = memoryview(bytearray(_READ))
         offset = 0
         for member in self.members:
             name = native_name(member.name)
@@ -153,7 +169,7 @@ class Packing:
             for piece in framer.feed(tar_header(prefix, name, member.size, mtime)):
                 length += len(piece)
                 yield piece
-            for chunk in self._read(name, member):
+            for chunk in self._read(name, member, scratch):
                 digest.update(chunk)
                 for piece in framer.feed(chunk):
                     length += len(piece)
@@ -170,8 +186,11 @@ class Packing:
             offset += length
         yield end_member()
 
-    def _read(self, name: str, member: PlanMember) -> Iterator[bytes]:
-        """The file's bytes, exactly ``member.size`` of them, from a file that did not change meanwhile."""
+    def _read(self, name: str, member: PlanMember, scratch: memoryview) -> Iterator[memoryview]:
+        """The file's bytes, exactly ``member.size`` of them, from a file that did not change meanwhile.
+
+        Each piece lies in ``scratch`` and is gone with the next.
+        """
         try:
             descriptor, before = open_unchanged(self.folder / name)
         except OSError as error:
@@ -181,11 +200,11 @@ class Packing:
                 raise MemberChangedError(member.name, "changed after the plan was made")
             left = member.size
             while left:
-                chunk = os.read(descriptor, min(left, _READ))
-                if not chunk:
+                count = os.readv(descriptor, [scratch[: min(left, _READ)]])
+                if not count:
                     raise MemberChangedError(member.name, "became shorter while it was read")
-                left -= len(chunk)
-                yield chunk
+                left -= count
+                yield scratch[:count]
             after = os.fstat(descriptor)
             if (after.st_size, after.st_mtime_ns) != (member.size, member.mtime_ns):
                 raise MemberChangedError(member.name, "changed while it was read")
@@ -195,57 +214,13 @@ class Packing:
             os.close(descriptor)
 
 
+def _most(members: Sequence[PlanMember]) -> int:
+    """Bytes that the archive cannot exceed: a header, padding and framing for each member, and the end."""
+    return sum(member.size + member.size // 4096 + 8 * BLOCK for member in members) + 8 * BLOCK
+
+
 @dataclass
 class _Filled:
-    data: bytearray
+    data: mmap.mmap
     used: int
     md5: Callable[[], str]
-
-
-class _Hashes:
-    """Whole SHA-256, whole MD5 and the MD5 of each part, each fed in order by a thread of its own.
-
-    The first part's MD5 is the whole one so far, so it costs nothing: most hours of a slow camera are one part.
-    """
-
-    def __init__(self) -> None:
-        self._sha256 = hashlib.sha256()
-        self._md5 = hashlib.md5(usedforsecurity=False)
-        self._part = hashlib.md5(usedforsecurity=False)
-        self._lanes = [ThreadPoolExecutor(1, thread_name_prefix="hash") for _ in range(3)]
-
-    def update(self, data: memoryview, *, first: bool) -> None:
-        sha_lane, md5_lane, part_lane = self._lanes
-        sha_lane.submit(self._sha256.update, data)
-        md5_lane.submit(self._md5.update, data)
-        if not first:
-            part_lane.submit(self._update_part, data)
-
-    def end_part(self, *, first: bool) -> Callable[[], str]:
-        """A function that waits until all lanes are done with the part and gives its MD5."""
-        sha_lane, md5_lane, part_lane = self._lanes
-        sha_done: Future[bool] = sha_lane.submit(bool)
-        md5_done = md5_lane.submit(self._md5.hexdigest)
-        part_done = None if first else part_lane.submit(self._next_part)
-
-        def collect() -> str:
-            sha_done.result()
-            whole = md5_done.result()
-            return whole if part_done is None else part_done.result()
-
-        return collect
-
-    def digests(self) -> tuple[str, str]:
-        return self._sha256.hexdigest(), self._md5.hexdigest()
-
-    def close(self) -> None:
-        for lane in self._lanes:
-            lane.shutdown(wait=True, cancel_futures=True)
-
-    def _update_part(self, data: memoryview) -> None:
-        # Which hash is meant is decided here, in the lane: at submission it may be a part behind.
-        self._part.update(data)
-
-    def _next_part(self) -> str:
-        done, self._part = self._part.hexdigest(), hashlib.md5(usedforsecurity=False)
-        return done

@@ -15,7 +15,7 @@ from typing import IO
 import orjson
 
 from yolo_assets.archive.format import content
-from yolo_assets.archive.index import parse_index
+from yolo_assets.archive.lookup import find_member, load_index, newest_frame
 from yolo_assets.archive.pack import IndexRow
 from yolo_assets.archive.retry import retry
 from yolo_assets.contracts.detection import DetectionRecord
@@ -89,18 +89,6 @@ def find_receipts(archive: ObjectStore, camera_id: str, hour: Hour, trusted: Tru
     """
     names = retry(lambda: sorted(list_archives(archive, camera_id=check_id(camera_id), hour=hour)))
     return [load_receipt(archive, name, trusted) for name in names]
-
-
-def load_index(archive: ObjectStore, receipt: Receipt) -> list[IndexRow]:
-    """The member index of an archive, checked against its receipt.
-
-    Raises:
-        IntegrityError: it is not the index that the receipt was written for.
-    """
-    data = retry(archive.get, receipt.index_key)
-    if hashlib.sha256(data).hexdigest() != receipt.index_sha256:
-        raise IntegrityError(f"{receipt.index_key} is not what its receipt says; it was changed or damaged")
-    return parse_index(data, receipt.index_key)
 
 
 def read_member(archive: ObjectStore, receipt: Receipt, row: IndexRow) -> bytes:
@@ -193,20 +181,33 @@ def cat(
     if moment is None:
         raise BadInputError(f"{frame!r} has no time in its name, so its hour is unknown; name it by --at TIME")
     hour = Hour.of(moment)
-    best: tuple[datetime, Receipt, IndexRow] | None = None
-    for receipt in find_receipts(archive, camera_id, hour, trusted):
-        for row in load_index(archive, receipt):
-            if frame is not None:
-                if row.name == portable_name(frame):
-                    return frame, read_member(archive, receipt, row)
-                continue
-            taken = parse_frame_name(row.name)
-            if taken is not None and taken <= moment and (best is None or taken > best[0]):
-                best = (taken, receipt, row)
-    if best is not None:
-        return best[2].name, read_member(archive, best[1], best[2])
+    if frame is not None:
+        for receipt in _parts(archive, camera_id, hour, trusted):
+            row = find_member(archive, receipt, portable_name(frame))
+            if row is not None:
+                return frame, read_member(archive, receipt, row)
+    else:
+        found = [
+            (*newest, receipt)
+            for receipt in find_receipts(archive, camera_id, hour, trusted)
+            if (newest := newest_frame(archive, receipt, moment)) is not None
+        ]
+        if found:
+            _, row, receipt = max(found, key=lambda one: (one[0], one[1].name))
+            return native_name(row.name), read_member(archive, receipt, row)
     wanted = frame or f"frame at or before {format_time(moment)}"
     raise ObjectNotFoundError(f"camera {camera_id} has no {wanted} in the archives of hour {hour}")
+
+
+def _parts(archive: ObjectStore, camera_id: str, hour: Hour, trusted: TrustedKeys) -> Iterator[Receipt]:
+    """Every part of a camera-hour; the first, which nearly always is the only one, without a listing."""
+    try:
+        yield load_receipt(archive, ArchiveName(check_id(camera_id), hour), trusted)
+    except ObjectNotFoundError:
+        pass
+    for receipt in find_receipts(archive, camera_id, hour, trusted):
+        if receipt.part > 1:
+            yield receipt
 
 
 def _record_files(archive: ObjectStore, receipt: Receipt) -> list[RecordFile]:

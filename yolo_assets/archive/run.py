@@ -8,8 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from yolo_assets.archive.commit import VerifyHow
 from yolo_assets.archive.hour import ArchiveOutcome, archive_hour
+from yolo_assets.archive.options import ArchiveOptions
 from yolo_assets.archive.plan import load_plan
 from yolo_assets.archive.reclaim import ReclaimReport, reclaim_hour, retire_hour
 from yolo_assets.contracts.errors import UserError
@@ -62,7 +62,7 @@ def run_archiver(
     camera: str | None = None,
     hour: Hour | None = None,
     grace_seconds: float = 300,
-    verify: VerifyHow = "head",
+    options: ArchiveOptions | None = None,
     keep_local: bool = False,
     hot_hours: float = 0,
     trusted: TrustedKeys | None = None,
@@ -78,7 +78,7 @@ def run_archiver(
         camera: only this one.
         hour: only this one.
         grace_seconds: quiet time that closes an hour without a seal; 0 closes every past hour.
-        verify: ``head`` or ``full``.
+        options: how to archive; default: the defaults.
         keep_local: archive only, delete nothing.
         hot_hours: how long after its end an hour stays here as well.
         trusted: keys whose receipts count; default: the signer's own.
@@ -93,10 +93,11 @@ def run_archiver(
     if not keep_local:
         for one in scan(spool, camera).hours:
             retire_hour(one, moment)
+    how = options or ArchiveOptions()
     hours, _ = closed_hours(spool, camera=camera, hour=hour, grace_seconds=grace_seconds, now=moment)
     results = []
     for one in hours:
-        result = _one(one, archive, signer, keys, verify, None if keep_local else hot_hours, moment)
+        result = _one(one, archive, signer, keys, how, None if keep_local else hot_hours, moment)
         report(result)
         results.append(result)
     return results
@@ -107,14 +108,14 @@ def _one(
     archive: ObjectStore,
     signer: Signer,
     trusted: TrustedKeys,
-    verify: VerifyHow,
+    options: ArchiveOptions,
     hot_hours: float | None,
     now: datetime,
 ) -> HourResult:
     camera, key = hour.camera_id, hour.hour.key
     outcome = None
     try:
-        outcome = archive_hour(hour, archive, signer, verify=verify, trusted=trusted)
+        outcome = archive_hour(hour, archive, signer, options, trusted=trusted)
         reclaimed = None
         if hot_hours is not None:
             reclaimed = reclaim_hour(hour, archive, trusted, hot_hours=hot_hours, now=now)

@@ -63,8 +63,8 @@ def upload(
     """
     there = retry(archive.head, plan.archive_key)
     if there is not None:  # a Complete of ours that succeeded unseen, or another archive
-        for _ in packing.parts():
-            pass
+        for part in packing.parts():
+            part.release()
         return _adopt(archive, there, packing)
     held: dict[int, UploadedPart] = {}
     if plan.upload_id is not None:
@@ -126,12 +126,14 @@ def _send(
             for part in packing.parts():
                 if part.last and part.number == 1 and upload_id is None:
                     info = retry(archive.put_if_absent, plan.archive_key, bytes(part.data))
+                    part.release()
                     return Uploaded(info, 1, 0)
                 if upload_id is None:
                     upload_id = retry(archive.create_upload, plan.archive_key)
                     journal(plan.model_copy(update={"upload_id": upload_id}))
                 if _is_held(held.get(part.number), part):
                     done.append(held[part.number])
+                    part.release()
                     continue
                 if len(going) >= CONCURRENCY:
                     done.append(going.popleft().result())
@@ -150,7 +152,9 @@ def _send(
 
 
 def _send_part(archive: ObjectStore, key: str, upload_id: str, part: PackedPart) -> UploadedPart:
-    return retry(archive.upload_part, key, upload_id, part.number, bytes(part.data))
+    sent = retry(archive.upload_part, key, upload_id, part.number, bytes(part.data))
+    part.release()
+    return sent
 
 
 def _is_held(held: UploadedPart | None, part: PackedPart) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 
 from yolo_assets.archive.hour import archive_hour, hour_lock
+from yolo_assets.archive.options import ArchiveOptions
 from yolo_assets.archive.plan import load_plan
 from yolo_assets.archive.read import find_receipts, load_index, read_member
 from yolo_assets.archive.run import run_archiver
@@ -29,6 +30,7 @@ Contents = Callable[[Path], dict[str, bytes]]
 FillHour = Callable[..., SpoolHour]
 HOUR = Hour.from_key("20260102_03")
 MIB = 1 << 20
+IN_PARTS = ArchiveOptions(part_size=5 * MIB, whole=0)
 
 
 class Fault:
@@ -69,7 +71,7 @@ def test_an_hour_becomes_one_archive_with_a_receipt_that_tells_of_it(
 ) -> None:
     hour = fill_hour()
     before = contents(hour.path)
-    outcome = archive_hour(hour, archive, signer, verify="full")
+    outcome = archive_hour(hour, archive, signer, ArchiveOptions(verify="full"))
     assert outcome.status == "archived"
     assert archived(archive, trusted) == before == contents(hour.path)
     (receipt,) = find_receipts(archive, "cam1", HOUR, trusted)
@@ -121,7 +123,7 @@ def test_a_resumed_upload_sends_only_what_is_missing(
 
     broken, _ = faulty(archive, upload_part=dies)
     with pytest.raises(StoreUnavailableError, match="the line is cut"):
-        archive_hour(hour, broken, signer, part_size=5 * MIB)
+        archive_hour(hour, broken, signer, IN_PARTS)
     plan = load_plan(hour)
     assert plan is not None
     assert plan.upload_id is not None
@@ -151,8 +153,8 @@ def test_a_part_that_differs_in_the_store_is_sent_again(
 
     broken, _ = faulty(archive, upload_part=garbles)
     with pytest.raises(StoreUnavailableError):
-        archive_hour(hour, broken, signer, part_size=5 * MIB)
-    outcome = archive_hour(hour, archive, signer, verify="full")
+        archive_hour(hour, broken, signer, IN_PARTS)
+    outcome = archive_hour(hour, archive, signer, ArchiveOptions(verify="full"))
     assert outcome.sent_parts >= 1
     assert archived(archive, trusted) == contents(hour.path)
 
@@ -167,7 +169,7 @@ def test_an_upload_that_is_gone_starts_again(
 
     broken, _ = faulty(archive, complete_upload=dies)
     with pytest.raises(StoreUnavailableError):
-        archive_hour(hour, broken, signer, part_size=5 * MIB)
+        archive_hour(hour, broken, signer, IN_PARTS)
     plan = load_plan(hour)
     assert plan is not None
     archive.abort_upload(plan.archive_key, str(plan.upload_id))
@@ -193,7 +195,7 @@ def test_a_complete_whose_answer_was_lost_is_recognised(
         archive, complete_upload=lost(archive.complete_upload), put_if_absent=lost(archive.put_if_absent)
     )
     with pytest.raises(StoreUnavailableError):
-        archive_hour(hour, broken, signer, part_size=5 * MIB)
+        archive_hour(hour, broken, signer, IN_PARTS)
     counted, fault = faulty(archive)
     outcome = archive_hour(hour, counted, signer)
     assert (outcome.status, outcome.sent_parts) == ("archived", 0)
@@ -283,7 +285,7 @@ def test_a_file_that_keeps_changing_stays_and_the_rest_goes(
         return archive.upload_part(*args)
 
     store, _ = faulty(archive, upload_part=upload_part)
-    outcome = archive_hour(hour, store, signer, part_size=5 * MIB)
+    outcome = archive_hour(hour, store, signer, IN_PARTS)
     assert outcome.status == "archived"
     assert [(p.path.name, "changed" in p.reason) for p in outcome.left] == [("zz_growing.bin", True)]
     assert archived(archive, trusted) == {n: d for n, d in contents(hour.path).items() if n != busy.name}
@@ -379,10 +381,10 @@ def test_a_store_that_garbles_is_caught_before_the_receipt(
 
     store, _ = faulty(archive, put_if_absent=garbles)
     with pytest.raises(IntegrityError):
-        archive_hour(hour, store, signer, verify=how)
+        archive_hour(hour, store, signer, ArchiveOptions(verify=how))
     assert find_receipts(archive, "cam1", HOUR, trusted) == []
     assert contents(hour.path) == before
-    outcome = archive_hour(hour, archive, signer, verify=how)  # the damaged object stays where it is
+    outcome = archive_hour(hour, archive, signer, ArchiveOptions(verify=how))  # the damaged object stays where it is
     assert outcome.receipt is not None
     assert outcome.receipt.part == 2
     assert archived(archive, trusted) == before
@@ -415,9 +417,9 @@ def test_a_plan_that_no_longer_fits_is_made_anew(
 
     broken, _ = faulty(archive, complete_upload=dies)
     with pytest.raises(StoreUnavailableError):
-        archive_hour(hour, broken, signer, part_size=5 * MIB)
+        archive_hour(hour, broken, signer, IN_PARTS)
     (hour.path / "20260102_030001_000.jpg").write_bytes(b"rewritten by somebody")
-    assert archive_hour(hour, archive, signer, part_size=5 * MIB).status == "archived"
+    assert archive_hour(hour, archive, signer, IN_PARTS).status == "archived"
     assert archived(archive, trusted) == contents(hour.path)
 
 
@@ -434,9 +436,9 @@ def test_on_every_store_an_hour_is_resumed_and_read_back(
 
     broken, _ = faulty(store, upload_part=dies)
     with pytest.raises(StoreUnavailableError):
-        archive_hour(hour, broken, signer, part_size=5 * MIB)
+        archive_hour(hour, broken, signer, IN_PARTS)
     counted, fault = faulty(store)
-    (result,) = run_archiver(tmp_path / "spool", counted, signer, verify="full")
+    (result,) = run_archiver(tmp_path / "spool", counted, signer, options=ArchiveOptions(verify="full"))
     assert result.outcome is not None
     assert (result.outcome.resumed_parts, fault.calls["upload_part"]) == (2, 1)
     assert archived(store, trusted) == before

@@ -40,11 +40,11 @@ ARCHIVER = """
 import os, signal, sys
 from pathlib import Path
 root, kill_at = Path(sys.argv[1]), int(sys.argv[2])
-from yolo_assets.archive import hour as hour_module, run
+from yolo_assets.archive import run
 from yolo_assets.contracts.signing import Signer
 from yolo_assets.storage import open_store
-import functools
-run.archive_hour = functools.partial(hour_module.archive_hour, part_size=5 << 20)
+from yolo_assets.archive.options import ArchiveOptions
+IN_PARTS = ArchiveOptions(part_size=5 << 20, whole=0)
 signer = Signer.load_or_create(root / "keys" / "archiver")
 store = open_store((root / "archive").as_uri())
 seen = 0
@@ -56,7 +56,7 @@ def watch(event, args):
             os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(watch)
 print("ready", flush=True)
-results = run.run_archiver(root / "spool", store, signer, grace_seconds=0)
+results = run.run_archiver(root / "spool", store, signer, options=IN_PARTS, grace_seconds=0)
 print("calls", seen, [(r.status, r.reason) for r in results], flush=True)
 """
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import mmap
 import os
 import subprocess
 import tarfile
 import tempfile
 import tracemalloc
+import zlib
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from yolo_assets.archive.buffers import KEEP, PartBuffers
 from yolo_assets.archive.format import content, tar_header
 from yolo_assets.archive.index import ROW_GROUP, index_bytes, parse_index
 from yolo_assets.archive.pack import IndexRow, MemberChangedError, Packing
@@ -45,7 +48,10 @@ def planned(folder: Path) -> list[PlanMember]:
 
 def pack(folder: Path, part_size: int = 1 << 20) -> tuple[bytes, Packing]:
     packing = Packing(folder, "cam1", HOUR, planned(folder), part_size)
-    data = b"".join(bytes(part.data) for part in packing.parts())
+    data = b""
+    for part in packing.parts():
+        data += part.data
+        part.release()
     return data, packing
 
 
@@ -70,6 +76,7 @@ def test_the_same_files_give_the_same_bytes_and_every_tool_reads_them(
         assert packing.rows == same.rows
         assert packing.sha256 == same.sha256 == hashlib.sha256(data).hexdigest()
         assert packing.md5 == same.md5 == hashlib.md5(data).hexdigest()
+        assert packing.crc32 == same.crc32 == f"{zlib.crc32(data):08x}"
         assert packing.size == len(data)
         assert same.part_md5 == [
             hashlib.md5(data[start : start + part_size]).hexdigest() for start in range(0, len(data), part_size)
@@ -170,17 +177,60 @@ def test_a_file_that_changes_while_it_is_read_stops_the_packing(tmp_path: Path) 
         list(parts)
 
 
+class Counted(PartBuffers):
+    """Counts memory that is new."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[int] = set()
+
+    def take(self, size: int) -> mmap.mmap:
+        buffer = super().take(size)
+        self.seen.add(id(buffer))
+        return buffer
+
+
 def test_memory_does_not_grow_with_the_hour(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(bytes(64 << 20))
     (tmp_path / "b.bin").write_bytes(bytes(16 << 20))
-    packing = Packing(tmp_path, "cam1", HOUR, planned(tmp_path), 5 << 20)
-    tracemalloc.start()
-    try:
-        assert sum(len(part.data) for part in packing.parts()) == packing.size
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 30 << 20
+    buffers = Counted()
+    for _ in range(2):  # nor with the number of hours
+        packing = Packing(tmp_path, "cam1", HOUR, planned(tmp_path), 5 << 20, buffers)
+        sent = 0
+        tracemalloc.start()
+        try:
+            for part in packing.parts():
+                sent += len(part.data)
+                part.release()
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert sent == packing.size
+        assert peak < 3 << 20
+    assert len(buffers.seen) <= 3
+
+
+def test_parts_that_are_kept_stay_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(os.urandom(5 << 20))
+    packing = Packing(tmp_path, "cam1", HOUR, planned(tmp_path), 1 << 20)
+    parts = list(packing.parts())
+    assert [hashlib.md5(part.data).hexdigest() for part in parts] == packing.part_md5
+    assert hashlib.sha256(b"".join(part.data for part in parts)).hexdigest() == packing.sha256
+
+
+@given(sizes=st.lists(st.integers(1, 300 << 20), min_size=1, max_size=12), keep=st.sets(st.integers(0, 11)))
+def test_unused_memory_is_bounded_and_lent_once(sizes: list[int], keep: set[int]) -> None:
+    buffers = PartBuffers()
+    lent: list[mmap.mmap] = []
+    for number, size in enumerate(sizes):
+        buffer = buffers.take(size)
+        assert len(buffer) >= size
+        assert all(buffer is not other for other in lent)
+        if number in keep:
+            lent.append(buffer)
+        else:
+            buffers.give(buffer)
+        assert sum(map(len, buffers._free)) <= KEEP
 
 
 @given(data=st.binary(max_size=2000), position=st.integers(0, 10**6), cut=st.booleans())

@@ -28,6 +28,7 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Archive every closed hour of the spool; delete locally what is verified in the store."""
+    from yolo_assets.archive.options import ArchiveOptions
     from yolo_assets.archive.run import closed_hours, run_archiver
     from yolo_assets.contracts.signing import Signer, TrustedKeys
     from yolo_assets.contracts.times import Hour, utc_now
@@ -64,7 +65,7 @@ def run(
             camera=camera,
             hour=only,
             grace_seconds=quiet,
-            verify=how,
+            options=ArchiveOptions(verify=how),
             keep_local=keep_local,
             hot_hours=found.hot_hours,
             trusted=trusted,

@@ -1,0 +1,177 @@
+"""One member is found by two small reads of the index, and what the reads give is proven."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from yolo_assets.archive.index import footer_size, index_bytes, parse_footer, parse_group, parse_index
+from yolo_assets.archive.lookup import SMALL, find_member, load_index, newest_frame
+from yolo_assets.archive.pack import IndexRow
+from yolo_assets.contracts.errors import IntegrityError
+from yolo_assets.contracts.names import parse_frame_name
+from yolo_assets.contracts.receipt import Receipt
+from yolo_assets.contracts.times import Hour
+from yolo_assets.storage import ObjectStore, open_store
+
+HOUR = Hour.from_key("20260102_03")
+
+
+def row(number: int, name: str) -> IndexRow:
+    return IndexRow(name, number * 1000, 1000, 990, hashlib.sha256(name.encode()).digest())
+
+
+def frames(count: int) -> list[IndexRow]:
+    """As an archive lists them: the seal first, the records last."""
+    moments = (HOUR.start + timedelta(milliseconds=1000 * number) for number in range(count))
+    names = [f"{moment:%Y%m%d_%H%M%S}_000.jpg" for moment in moments]
+    return [row(number, name) for number, name in enumerate([".sealed", *names, "records.ndjson"])]
+
+
+def receipt_for(data: bytes, **changes: object) -> Receipt:
+    size = footer_size(data, "index")
+    values: dict[str, object] = {
+        "archive_key": "archives/a",
+        "camera_id": "cam1",
+        "hour": HOUR.key,
+        "part": 1,
+        "start_time": HOUR.start,
+        "end_time": HOUR.end,
+        "file_count": 1,
+        "frame_count": 1,
+        "total_size": 1,
+        "archive_size": 1,
+        "md5_checksum": "0",
+        "sha256": "0",
+        "index_key": "index/a.index.parquet",
+        "index_sha256": hashlib.sha256(data).hexdigest(),
+        "index_size": len(data),
+        "index_footer_size": size,
+        "index_footer_sha256": hashlib.sha256(data[-size:]).hexdigest(),
+        "verified_at": HOUR.end,
+        "verified_how": "head",
+        "etag": "0",
+        "writer_version": "0",
+    }
+    return Receipt.model_validate(values | changes)
+
+
+class Counting:
+    """A store that counts what is read of it."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.store = store
+        self.requests = self.bytes = 0
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        method = getattr(self.store, name)
+
+        def counted(*args: object, **kwargs: object) -> object:
+            answer = method(*args, **kwargs)
+            self.requests += 1
+            self.bytes += len(answer)
+            return answer
+
+        return counted
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Any:
+    return Counting(open_store((tmp_path / "archive").as_uri()))
+
+
+def test_one_of_twenty_thousand_members_needs_two_reads(root: Any) -> None:
+    rows = frames(20_000)
+    data = index_bytes(rows)
+    root.store.put("index/a.index.parquet", data)
+    receipt = receipt_for(data)
+    for wanted in (0, 1, 1023, 1024, 12_345, 20_000, 20_001):
+        root.requests = root.bytes = 0
+        assert find_member(root, receipt, rows[wanted].name) == rows[wanted]
+        assert root.requests == 2
+        assert root.bytes < 100_000 < len(data)
+    assert find_member(root, receipt, "20260102_030000_001.jpg") is None
+
+
+def test_the_newest_frame_at_a_time(root: Any) -> None:
+    rows = frames(3000)
+    data = index_bytes(rows)
+    root.store.put("index/a.index.parquet", data)
+    for milliseconds in (0, 1, 999, 1000, 1_500_400, 2_999_000, 3_599_999):
+        found = newest_frame(root, receipt_for(data), HOUR.start + timedelta(milliseconds=milliseconds))
+        assert found is not None
+        second = min(milliseconds // 1000, 2999)
+        assert found == (HOUR.start + timedelta(seconds=second), rows[1 + second])
+    before = HOUR.start - timedelta(milliseconds=1)
+    assert newest_frame(root, receipt_for(data), before) is None
+
+
+@given(names=st.sets(st.text(min_size=1, max_size=30), min_size=1, max_size=60).map(sorted), group=st.integers(1, 9))
+def test_every_name_is_found_in_its_row_group(names: list[str], group: int) -> None:
+    rows = [row(number, name) for number, name in enumerate(names)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("yolo_assets.archive.index.ROW_GROUP", group)
+        data = index_bytes(rows)
+    assert parse_index(data, "index") == rows
+    footer = data[-footer_size(data, "index") :]
+    groups = parse_footer(footer, len(data), "index")
+    assert groups is not None and len(groups) == -(-len(rows) // group)
+    again = []
+    for number, one in enumerate(groups):
+        piece = data[one.start : one.start + one.length]
+        assert hashlib.sha256(piece).hexdigest() == one.sha256
+        found = parse_group(footer, len(data), number, one.start, piece, "index")
+        assert all(one.first <= each.name <= one.last for each in found)
+        again += found
+    assert again == rows
+
+
+def test_a_small_index_is_read_at_once(root: Any) -> None:
+    rows = frames(500)
+    data = index_bytes(rows)
+    assert len(data) <= SMALL
+    root.store.put("index/a.index.parquet", data)
+    assert find_member(root, receipt_for(data), rows[77].name) == rows[77]
+    assert root.requests == 1
+
+
+@pytest.mark.parametrize("where", ["footer", "group"])
+def test_a_changed_index_is_refused(where: str, root: Any) -> None:
+    data = index_bytes(frames(3000))
+    receipt = receipt_for(data)
+    changed = bytearray(data)
+    changed[-20 if where == "footer" else 50] ^= 1
+    root.store.put("index/a.index.parquet", bytes(changed))
+    with pytest.raises(IntegrityError, match="changed or damaged"):
+        find_member(root, receipt, ".sealed")
+    with pytest.raises(IntegrityError, match="changed or damaged"):
+        load_index(root, receipt)
+
+
+def test_receipts_from_before_the_footer_was_named_are_read_in_full(root: Any) -> None:
+    rows = frames(30)
+    data = index_bytes(rows)
+    root.store.put("index/a.index.parquet", data)
+    old = receipt_for(data, index_size=None, index_footer_size=None, index_footer_sha256=None)
+    assert find_member(root, old, rows[3].name) == rows[3]
+    taken = parse_frame_name(rows[3].name)
+    assert taken is not None
+    assert newest_frame(root, old, taken) == (taken, rows[3])
+
+
+@given(data=st.binary(max_size=300))
+def test_strange_bytes_are_no_index(data: bytes) -> None:
+    for call in (
+        lambda: parse_index(data, "index"),
+        lambda: footer_size(data, "index"),
+        lambda: parse_footer(data, len(data), "index"),
+    ):
+        with pytest.raises(IntegrityError, match="not a member index"):
+            call()
