@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from yolo_assets.archive.commit import commit
+from yolo_assets.archive.journal import Journal
 from yolo_assets.archive.lookup import load_index
 from yolo_assets.archive.options import ArchiveOptions
 from yolo_assets.archive.pack import MemberChangedError, Packing
@@ -148,7 +149,7 @@ class _HourWork:
                 break
             packing = self._packing(plan)
             try:
-                uploaded = upload(self.archive, plan, packing, lambda changed: save_plan(self.hour, changed))
+                uploaded = upload(self.archive, plan, packing, Journal(self.hour))
             except MemberChangedError as error:
                 # The file changes under our eyes: it stays for the next part, and whatever was sent is forgotten.
                 self.left[native_name(error.name)] = error.what

@@ -15,7 +15,7 @@ from yolo_assets import __version__
 from yolo_assets.archive.format import CODEC, open_unchanged
 from yolo_assets.archive.pack import IndexRow
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.names import PLAN, ArchiveName, uploaded_name
+from yolo_assets.contracts.names import PARTS, PLAN, ArchiveName, uploaded_name
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.spool import ArchivePlan, PlanMember
 from yolo_assets.contracts.times import utc_now
@@ -80,6 +80,7 @@ def still_holds(hour: SpoolHour, plan: ArchivePlan) -> bool:
 def discard_plan(hour: SpoolHour) -> None:
     """Forget the plan; a missing one is no error."""
     (hour.path / PLAN).unlink(missing_ok=True)
+    (hour.path / PARTS).unlink(missing_ok=True)
 
 
 def mark_uploaded(hour: SpoolHour, receipt: Receipt, plan: ArchivePlan) -> None:

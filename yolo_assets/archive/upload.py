@@ -1,8 +1,8 @@
 """Moves a packed part into the store: only what is missing travels, and never over something that is there.
 
 Small archives go as one conditional put, others as a resumable multipart upload whose id is in the plan, on disk,
-before the first part is sent. After a crash the same bytes are packed again; parts the store holds with the same size
-and MD5 are not sent again.
+before the first part is sent. After a crash the same bytes are packed again; parts that the store holds already are not
+sent again.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+from yolo_assets.archive.journal import Journal
 from yolo_assets.archive.pack import PackedPart, Packing
 from yolo_assets.archive.retry import retry
 from yolo_assets.contracts.errors import IntegrityError, UserError
@@ -44,16 +45,14 @@ class Uploaded:
     resumed: int
 
 
-def upload(
-    archive: ObjectStore, plan: ArchivePlan, packing: Packing, journal: Callable[[ArchivePlan], None]
-) -> Uploaded:
+def upload(archive: ObjectStore, plan: ArchivePlan, packing: Packing, journal: Journal) -> Uploaded:
     """Pack and send in one pass.
 
     Args:
         archive: the archive root.
         plan: already on disk.
         packing: fresh; consumed by this.
-        journal: writes a changed plan to disk, durable when it returns.
+        journal: of the hour.
 
     Raises:
         KeyTakenError: other bytes lie under the key.
@@ -115,9 +114,10 @@ def _send(
     plan: ArchivePlan,
     packing: Packing,
     held: dict[int, UploadedPart],
-    journal: Callable[[ArchivePlan], None],
+    journal: Journal,
 ) -> Uploaded:
     upload_id = plan.upload_id
+    noted = {} if upload_id is None else journal.parts(upload_id)
     done: list[UploadedPart] = []
     going: deque[Future[UploadedPart]] = deque()
     sent = 0
@@ -130,14 +130,14 @@ def _send(
                     return Uploaded(info, 1, 0)
                 if upload_id is None:
                     upload_id = retry(archive.create_upload, plan.archive_key)
-                    journal(plan.model_copy(update={"upload_id": upload_id}))
-                if _is_held(held.get(part.number), part):
+                    journal.planned(plan.model_copy(update={"upload_id": upload_id}))
+                if _is_held(held.get(part.number), part, noted):
                     done.append(held[part.number])
                     part.release()
                     continue
                 if len(going) >= CONCURRENCY:
                     done.append(going.popleft().result())
-                going.append(pool.submit(_send_part, archive, plan.archive_key, upload_id, part))
+                going.append(pool.submit(_send_part, archive, plan.archive_key, upload_id, part, journal))
                 sent += 1
             done.extend(future.result() for future in going)
         except BaseException:
@@ -151,14 +151,18 @@ def _send(
     return Uploaded(info, sent, len(done) - sent)
 
 
-def _send_part(archive: ObjectStore, key: str, upload_id: str, part: PackedPart) -> UploadedPart:
+def _send_part(archive: ObjectStore, key: str, upload_id: str, part: PackedPart, journal: Journal) -> UploadedPart:
     sent = retry(archive.upload_part, key, upload_id, part.number, bytes(part.data))
+    journal.arrived(upload_id, sent.number, part.md5, sent.etag)
     part.release()
     return sent
 
 
-def _is_held(held: UploadedPart | None, part: PackedPart) -> bool:
-    return held is not None and (held.size, held.etag) == (len(part.data), part.md5)
+def _is_held(held: UploadedPart | None, part: PackedPart, noted: Mapping[int, tuple[str, str]]) -> bool:
+    """Whether the store has these bytes: its ETag is their MD5, or the one it gave when it took just these bytes."""
+    if held is None or held.size != len(part.data):
+        return False
+    return held.etag == part.md5 or noted.get(part.number) == (part.md5, held.etag)
 
 
 def _adopt(archive: ObjectStore, there: ObjectInfo, packing: Packing) -> Uploaded:
@@ -193,7 +197,7 @@ def _same_bytes(archive: ObjectStore, info: ObjectInfo, packing: Packing) -> boo
     return stored_sha256(archive, info.key, info.version_id) == packing.sha256
 
 
-def _without_upload(plan: ArchivePlan, journal: Callable[[ArchivePlan], None]) -> ArchivePlan:
+def _without_upload(plan: ArchivePlan, journal: Journal) -> ArchivePlan:
     fresh = plan.model_copy(update={"upload_id": None})
-    journal(fresh)
+    journal.planned(fresh)
     return fresh

@@ -19,12 +19,14 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _VERSION = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FRAME = re.compile(r"(\d{8}_\d{6}_\d{3})(?:_(\d+))?\.jpe?g")
+_AUDIT = re.compile(r"audit/date=\d{4}-\d{2}-\d{2}/verify-(?P<id>\d{8}T\d{6}Z-[0-9a-f]{8})\.(?P<what>claim|\d{3,})\.json")
 _ARCHIVE = re.compile(r"yolo_(?P<camera>[A-Za-z0-9_-]{1,64})_(?P<hour>\d{8}_\d{2})(?:_p(?P<part>[1-9]\d*))?")
 
 RECORDS_FILE = "records.ndjson"
 SEALED = ".sealed"
 UPLOADED = ".uploaded"
 PLAN = ".archiving.json"
+PARTS = ".archiving.parts"
 
 ARCHIVES = "archives/"
 INDEXES = "index/"

@@ -17,7 +17,7 @@ from typing import IO
 
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.names import PLAN, SEALED, UPLOADED, check_id, is_frame, is_record_file, spool_hour
+from yolo_assets.contracts.names import PARTS, PLAN, SEALED, UPLOADED, check_id, is_frame, is_record_file, spool_hour
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.spool import ArchivePlan, Seal
 from yolo_assets.contracts.times import Hour
@@ -263,7 +263,7 @@ def _subfolders(path: Path, problems: list[SpoolProblem]) -> list[Path]:
 
 
 def _is_internal(name: str) -> bool:
-    return name == PLAN or name.startswith((UPLOADED, TEMPORARY))
+    return name in (PLAN, PARTS) or name.startswith((UPLOADED, TEMPORARY))
 
 
 def _is_marker(name: str) -> bool:

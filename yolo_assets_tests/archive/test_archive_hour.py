@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 
 from yolo_assets.archive.hour import archive_hour, hour_lock
+from yolo_assets.archive.journal import Journal
 from yolo_assets.archive.options import ArchiveOptions
 from yolo_assets.archive.plan import load_plan
 from yolo_assets.archive.read import find_receipts, load_index, read_member
@@ -25,6 +26,7 @@ from yolo_assets.spool.files import FolderBusyError, native_name
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import ObjectStore, StoreUnavailableError, open_store
+from yolo_assets.storage.base import UploadedPart
 
 Contents = Callable[[Path], dict[str, bytes]]
 FillHour = Callable[..., SpoolHour]
@@ -260,6 +262,83 @@ def test_an_hour_archived_from_another_box_is_adopted_by_content(
     shutil.copytree(hour.path, third.path, ignore=shutil.ignore_patterns(".uploaded*"))
     assert archive_hour(third, archive, signer, trusted=both).status == "adopted"
     assert len(find_receipts(archive, "cam1", HOUR, both)) == 2
+
+
+def test_a_store_whose_part_etags_are_no_md5_is_resumed_by_the_journal(
+    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents
+) -> None:
+    hour = fill_hour(frames=30, size=MIB)
+
+    def opaque(part: UploadedPart) -> UploadedPart:
+        return replace(part, etag=f"kms-{part.etag[:8]}")
+
+    def upload_part(key: str, upload_id: str, number: int, data: Any) -> UploadedPart:
+        if number == 4:
+            raise StoreUnavailableError("cut", transient=False)
+        return opaque(archive.upload_part(key, upload_id, number, data))
+
+    def list_parts(key: str, upload_id: str) -> list[UploadedPart]:
+        return [opaque(part) for part in archive.list_parts(key, upload_id)]
+
+    def complete_upload(key: str, upload_id: str, parts: Any) -> Any:
+        return archive.complete_upload(key, upload_id, archive.list_parts(key, upload_id))
+
+    broken, _ = faulty(archive, upload_part=upload_part, list_parts=list_parts)
+    with pytest.raises(StoreUnavailableError):
+        archive_hour(hour, broken, signer, IN_PARTS)
+    plan = load_plan(hour)
+    assert plan is not None and plan.upload_id is not None
+    noted = Journal(hour).parts(plan.upload_id)
+    assert set(noted) >= {1, 2, 3} and 4 not in noted
+    # A line that was cut by a crash is no line.
+    (hour.path / ".archiving.parts").open("ab").write(b"6 0123")
+    again, counted = faulty(
+        archive,
+        upload_part=lambda *args: opaque(archive.upload_part(*args)),
+        list_parts=list_parts,
+        complete_upload=complete_upload,
+    )
+    outcome = archive_hour(hour, again, signer, IN_PARTS)
+    assert (outcome.resumed_parts, outcome.sent_parts) == (len(noted), counted.calls["upload_part"])
+    assert archived(archive, trusted) == contents(hour.path)
+    assert not (hour.path / ".archiving.parts").exists()
+
+
+def test_an_hour_whose_single_put_broke_goes_in_parts(
+    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents
+) -> None:
+    hour = fill_hour(frames=12, size=MIB)
+    options = ArchiveOptions(part_size=5 * MIB)
+
+    def cut(*_: Any) -> Any:
+        raise StoreUnavailableError("cut", transient=False)
+
+    broken, _ = faulty(archive, put_if_absent=cut)
+    with pytest.raises(StoreUnavailableError):
+        archive_hour(hour, broken, signer, options)
+    store, counted = faulty(archive)
+    outcome = archive_hour(hour, store, signer, options)
+    assert (outcome.sent_parts, counted.calls["upload_part"]) == (3, 3)
+    assert archived(archive, trusted) == contents(hour.path)
+
+
+def test_a_single_put_that_arrived_unseen_is_adopted(
+    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents
+) -> None:
+    hour = fill_hour(frames=12, size=MIB)
+
+    def unseen(key: str, data: Any) -> Any:
+        archive.put_if_absent(key, data)
+        raise StoreUnavailableError("the answer was lost", transient=False)
+
+    broken, _ = faulty(archive, put_if_absent=unseen)
+    with pytest.raises(StoreUnavailableError):
+        archive_hour(hour, broken, signer)
+    store, counted = faulty(archive)
+    outcome = archive_hour(hour, store, signer)
+    assert (outcome.status, outcome.sent_parts) == ("archived", 0)
+    assert "upload_part" not in counted.calls
+    assert archived(archive, trusted) == contents(hour.path)
 
 
 def test_markers_of_one_store_do_not_count_in_another(
