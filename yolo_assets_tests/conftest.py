@@ -26,6 +26,7 @@ from hypothesis import settings
 
 from yolo_assets.storage import ObjectStore, open_store
 from yolo_assets.storage.s3_client import client_config
+from yolo_assets_tests.support import ministack as ministack_server
 
 SCRIPT = Path(__file__).parent / "support" / "ceph_rgw.sh"
 BINARIES = ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "ceph", "monmaptool")
@@ -156,6 +157,37 @@ def _empty(client: Any, bucket: str) -> None:
             for entry in doomed:
                 with contextlib.suppress(ClientError):  # under retention
                     client.delete_object(Bucket=bucket, **entry)
+
+
+@pytest.fixture(scope="session")
+def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server that checks x-amz-checksum and knows cold tiers; one a worker, it is up in a second."""
+    nowhere = str(tmp_path_factory.mktemp("aws") / "no-such-file")
+    with ministack_server.running(tmp_path_factory.mktemp("ministack")) as endpoint:
+        env = {
+            "AWS_ENDPOINT_URL_S3": endpoint,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_REQUEST_CHECKSUM_CALCULATION": "when_supported",
+            "AWS_CONFIG_FILE": nowhere,
+            "AWS_SHARED_CREDENTIALS_FILE": nowhere,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+        yield S3Server(endpoint, env, env)
+
+
+@pytest.fixture
+def checked_bucket(ministack: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Bucket:
+    """A fresh bucket with object lock on ministack, whose environment switches store checksums on."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in ministack.env.items():
+        monkeypatch.setenv(name, value)
+    client = ministack.client()
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
+    return S3Bucket(name, f"s3://{name}/root", ministack.env, ministack, client)
 
 
 @pytest.fixture

@@ -125,7 +125,7 @@ def _send(
         try:
             for part in packing.parts():
                 if part.last and part.number == 1 and upload_id is None:
-                    info = retry(archive.put_if_absent, plan.archive_key, bytes(part.data))
+                    info = retry(archive.put_if_absent, plan.archive_key, part.data, md5=part.md5)
                     part.release()
                     return Uploaded(info, 1, 0)
                 if upload_id is None:
@@ -147,12 +147,12 @@ def _send(
     if upload_id is None:
         raise AssertionError("an archive has at least its end blocks")
     done.sort(key=lambda part: part.number)
-    info = retry(archive.complete_upload, plan.archive_key, upload_id, done)
+    info = retry(archive.complete_upload, plan.archive_key, upload_id, done, int(packing.crc32, 16))
     return Uploaded(info, sent, len(done) - sent)
 
 
 def _send_part(archive: ObjectStore, key: str, upload_id: str, part: PackedPart, journal: Journal) -> UploadedPart:
-    sent = retry(archive.upload_part, key, upload_id, part.number, bytes(part.data))
+    sent = retry(archive.upload_part, key, upload_id, part.number, part.data, md5=part.md5)
     journal.arrived(upload_id, sent.number, part.md5, sent.etag)
     part.release()
     return sent

@@ -51,6 +51,11 @@ class ObjectInfo:
             asks "is it still what I read?": bytes that went away and came back are what was read.
         modified_at: the store's clock.
         version_id: where the store keeps versions.
+        storage_class: the store's name for the tier it lies in, where the store says.
+        checksum_crc32: CRC-32 of the whole object, eight hexadecimal digits, where the store keeps one and says so:
+            never in a listing, and after a write only by some stores; a HEAD tells.
+        deleted: a delete marker, which only ``ObjectLock.versions`` and ``hidden`` return: no bytes, but it hides the
+            versions under it.
     """
 
     key: str
@@ -58,6 +63,9 @@ class ObjectInfo:
     etag: str
     modified_at: datetime
     version_id: str | None = None
+    storage_class: str | None = None
+    checksum_crc32: str | None = None
+    deleted: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,11 +76,13 @@ class UploadedPart:
         number: from 1.
         size: bytes.
         etag: the part's MD5 in hexadecimal for plain S3 and for folders; opaque elsewhere.
+        checksum_crc32: eight hexadecimal digits, where the store keeps one: to be handed back to ``complete_upload``.
     """
 
     number: int
     size: int
     etag: str
+    checksum_crc32: str | None = None
 
 
 @runtime_checkable
@@ -119,8 +129,14 @@ class ObjectStore(Protocol):
         """Write, replacing what was there. Readers see the old or the new bytes, never a mix."""
         ...
 
-    def put_if_absent(self, key: str, data: bytes) -> ObjectInfo:
-        """Write unless the key is taken. Raises ``AlreadyExistsError``."""
+    def put_if_absent(self, key: str, data: bytes | memoryview, *, md5: str | None = None) -> ObjectInfo:
+        """Write unless the key is taken. Raises ``AlreadyExistsError``.
+
+        Args:
+            key: where.
+            data: the bytes; a view is not copied and must stay as it is until this returns.
+            md5: of the bytes, hexadecimal, when the caller has it: computing it again takes as long as sending.
+        """
         ...
 
     def compare_and_swap(self, key: str, data: bytes, etag: str | None) -> ObjectInfo:
@@ -135,25 +151,35 @@ class ObjectStore(Protocol):
         """Begin a multipart upload and return its id, which survives the process."""
         ...
 
-    def upload_part(self, key: str, upload_id: str, number: int, data: bytes) -> UploadedPart:
-        """Send part ``number`` (from 1; all but the last at least 5 MiB). Raises ``UploadGoneError``."""
+    def upload_part(
+        self, key: str, upload_id: str, number: int, data: bytes | memoryview, *, md5: str | None = None
+    ) -> UploadedPart:
+        """Send part ``number`` (from 1; all but the last at least 5 MiB). Raises ``UploadGoneError``.
+
+        ``data`` and ``md5`` are as for ``put_if_absent``.
+        """
         ...
 
     def list_parts(self, key: str, upload_id: str) -> list[UploadedPart]:
         """The parts the store holds, by number. Raises ``UploadGoneError``."""
         ...
 
-    def complete_upload(self, key: str, upload_id: str, parts: Sequence[UploadedPart]) -> ObjectInfo:
+    def complete_upload(
+        self, key: str, upload_id: str, parts: Sequence[UploadedPart], crc32: int | None = None
+    ) -> ObjectInfo:
         """Join the parts under ``key`` unless the key is taken.
 
         Args:
             key: as given to ``create_upload``.
             upload_id: from ``create_upload``.
             parts: all parts, 1 to n without a gap; all but the last of one size.
+            crc32: of the whole object, if known: a store that keeps such checksums refuses to join to anything else.
+                Others do not look at it.
 
         Raises:
             AlreadyExistsError: the key is taken (also when an earlier Complete of ours succeeded unseen).
-            UploadGoneError: the upload is unknown, or the store does not hold the parts as listed: start it again.
+            UploadGoneError: the upload is unknown, the store does not hold the parts as listed, or they do not have
+                that CRC-32 together: start it again.
             BadInputError: the parts have gaps or uneven sizes.
         """
         ...

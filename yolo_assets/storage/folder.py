@@ -174,7 +174,7 @@ class FolderStore:
         with self._writing(), temporary(self._tmp, data) as source, self._locked(key):
             return self._replace(key, source, path, stat_or_none(path))
 
-    def put_if_absent(self, key: str, data: bytes) -> ObjectInfo:
+    def put_if_absent(self, key: str, data: bytes | memoryview, *, md5: str | None = None) -> ObjectInfo:
         """Write unless the key is taken."""
         path = self._path(key)
         with self._writing():
@@ -225,11 +225,13 @@ class FolderStore:
         with self._writing():
             return self._uploads.create(key)
 
-    def upload_part(self, key: str, upload_id: str, number: int, data: bytes) -> UploadedPart:
+    def upload_part(
+        self, key: str, upload_id: str, number: int, data: bytes | memoryview, *, md5: str | None = None
+    ) -> UploadedPart:
         """Write part ``number`` to its place in the file that becomes the object."""
         check_key(key)
         with self._writing():
-            return self._uploads.write(key, upload_id, number, data)
+            return self._uploads.write(key, upload_id, number, data, md5)
 
     def list_parts(self, key: str, upload_id: str) -> list[UploadedPart]:
         """The parts that are durably written, by number."""
@@ -237,8 +239,10 @@ class FolderStore:
         with explained(self._root):
             return self._uploads.parts(key, upload_id)
 
-    def complete_upload(self, key: str, upload_id: str, parts: Sequence[UploadedPart]) -> ObjectInfo:
-        """Give the finished file its name unless the key is taken. No byte is copied."""
+    def complete_upload(
+        self, key: str, upload_id: str, parts: Sequence[UploadedPart], crc32: int | None = None
+    ) -> ObjectInfo:
+        """Give the finished file its name unless the key is taken. No byte is copied, nor read to check ``crc32``."""
         path = self._path(key)
         with self._writing():
             if path.is_file():

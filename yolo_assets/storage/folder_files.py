@@ -83,7 +83,7 @@ def make_folders(folder: Path, root: Path) -> None:
         sync_folder(folder.parent)
 
 
-def write_all(fd: int, data: bytes, offset: int) -> None:
+def write_all(fd: int, data: bytes | memoryview, offset: int) -> None:
     """Write all of ``data`` at ``offset``."""
     view = memoryview(data)
     while view:
@@ -97,7 +97,7 @@ def set_time(file: int | Path, nanoseconds: int) -> None:
 
 
 @contextmanager
-def temporary(folder: Path, data: bytes) -> Iterator[Path]:
+def temporary(folder: Path, data: bytes | memoryview) -> Iterator[Path]:
     """A durable file with ``data`` for the time of the block, stamped with the present.
 
     Locked all that time, so that ``sweep`` can tell a living writer's file from a killed one's.

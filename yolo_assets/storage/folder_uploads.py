@@ -128,7 +128,9 @@ class Uploads:
         finally:
             os.close(journal)
 
-    def write(self, key: str, upload_id: str, number: int, data: bytes) -> UploadedPart:
+    def write(
+        self, key: str, upload_id: str, number: int, data: bytes | memoryview, md5: str | None = None
+    ) -> UploadedPart:
         """Write one part durably; the same bytes again are not written again.
 
         Raises:
@@ -136,7 +138,7 @@ class Uploads:
             UploadGoneError: no such upload.
         """
         check_part_number(key, number)
-        part = UploadedPart(number, len(data), hashlib.md5(data, usedforsecurity=False).hexdigest())
+        part = UploadedPart(number, len(data), md5 or hashlib.md5(data, usedforsecurity=False).hexdigest())
         with self._open(key, upload_id) as upload:
             if upload.parts.get(number) == part:
                 return part
@@ -211,7 +213,7 @@ class Uploads:
                 continue
 
 
-def _write_durably(path: Path, data: bytes, offset: int) -> None:
+def _write_durably(path: Path, data: bytes | memoryview, offset: int) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
     try:
         write_all(fd, data, offset)

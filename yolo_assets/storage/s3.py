@@ -1,7 +1,8 @@
 """The store on S3 and its relatives (MinIO, Ceph RGW, Aliyun OSS), through a boto3 client.
 
-Belongs here: the interface over single S3 requests. The client is made in ``s3_client``, errors become words in
-``s3_errors``. Does not belong here: retries, which are the caller's.
+Belongs here: reading, listing and writing whole objects. Multipart is ``s3_uploads``, retention, legal hold and
+versions ``s3_lock``, cold tiers ``s3_cold``. The client is made in ``s3_client``, errors become words in ``s3_errors``.
+Does not belong here: retries, which are the caller's.
 
 What relatives do differently, measured on Ceph 16.2:
 
@@ -18,36 +19,32 @@ What relatives do differently, measured on Ceph 16.2:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from yolo_assets.storage.base import (
-    AlreadyExistsError,
-    CasConflictError,
-    ObjectInfo,
-    ObjectNotFoundError,
-    StoreUnavailableError,
-    UploadedPart,
-    UploadGoneError,
-)
-from yolo_assets.storage.checks import check_part_number, check_parts, check_range
+from yolo_assets.storage.base import CasConflictError, ObjectInfo, ObjectNotFoundError, StoreUnavailableError
+from yolo_assets.storage.checks import check_range
 from yolo_assets.storage.keys import check_prefix, key_problem
-from yolo_assets.storage.s3_answers import bare_etag, content_md5, date_of, info_of, status_of, version_of
+from yolo_assets.storage.s3_answers import bare_etag, body_of, content_md5, date_of, info_of, status_of, version_of
+from yolo_assets.storage.s3_checksums import header_of, text_of
 from yolo_assets.storage.s3_client import is_aws
+from yolo_assets.storage.s3_cold import S3Cold
 from yolo_assets.storage.s3_errors import error_code, http_status
-from yolo_assets.storage.s3_location import S3Location
+from yolo_assets.storage.s3_lock import S3Lock
+from yolo_assets.storage.s3_uploads import S3Uploads
 
 _ABSENT = {"NoSuchKey", "NoSuchVersion"}
-# Ceph answers NoSuchKey to ListParts of an upload it does not know; InvalidPart: it lost a part or holds other bytes.
-_UPLOAD_GONE = {"NoSuchUpload", "NoSuchKey", "InvalidPart"}
 
 
-class S3Store(S3Location):
-    """An ``ObjectStore`` under a prefix of a bucket. boto3 clients may be shared by threads, so may this."""
+class S3Store(S3Uploads, S3Lock, S3Cold):
+    """An ``ObjectStore`` under a prefix of a bucket, with its versions, locks and cold tiers.
+
+    boto3 clients may be shared by threads, so may this.
+    """
 
     def _open(self, key: str, version_id: str | None, **more: str) -> Any:
         """The answer to a GET, body unread."""
@@ -126,24 +123,35 @@ class S3Store(S3Location):
             for entry in page.get("Contents", ()):
                 key = entry["Key"][len(self._prefix) :]
                 if key_problem(key) is None:
-                    yield ObjectInfo(
-                        key, entry["Size"], bare_etag(entry["ETag"]), entry["LastModified"].astimezone(UTC)
-                    )
+                    moment = entry["LastModified"].astimezone(UTC)
+                    tier = entry.get("StorageClass")
+                    yield ObjectInfo(key, entry["Size"], bare_etag(entry["ETag"]), moment, storage_class=tier)
 
-    def _put(self, key: str, data: bytes, **conditions: str) -> ObjectInfo:
-        answer = self._client.put_object(**self._at(key), Body=data, ContentMD5=content_md5(data), **conditions)
-        return ObjectInfo(key, len(data), bare_etag(answer["ETag"]), date_of(answer), version_of(answer))
+    def _put(self, key: str, data: bytes | memoryview, md5: str | None = None, **conditions: str) -> ObjectInfo:
+        crc = {"ChecksumCRC32": header_of(data)} if self._checksums else {}
+        sent = {"Body": body_of(data), "ContentMD5": content_md5(data, md5)}
+        answer = self._client.put_object(**self._at(key), **sent, **crc, **conditions)
+        return ObjectInfo(
+            key,
+            len(data),
+            bare_etag(answer["ETag"]),
+            date_of(answer),
+            version_of(answer),
+            checksum_crc32=text_of(answer.get("ChecksumCRC32")),  # of one put, a checksum is always of all of it
+        )
 
     def put(self, key: str, data: bytes) -> ObjectInfo:
         """Write, replacing what was there."""
         with self._explained(key):
             return self._put(key, data)
 
-    def _put_if(self, key: str, data: bytes, expected: str | None, **condition: str) -> ObjectInfo | None:
+    def _put_if(
+        self, key: str, data: bytes | memoryview, expected: str | None, md5: str | None = None, **condition: str
+    ) -> ObjectInfo | None:
         """Write under a condition; None when it does not hold. ``expected`` is the etag it asks for."""
         with self._explained(key):
             try:
-                return self._put(key, data, **condition)
+                return self._put(key, data, md5, **condition)
             except ClientError as error:
                 if http_status(error) == 412 or (expected is not None and error_code(error) in _ABSENT):
                     return None
@@ -158,9 +166,9 @@ class S3Store(S3Location):
                     ) from error
                 return None
 
-    def put_if_absent(self, key: str, data: bytes) -> ObjectInfo:
+    def put_if_absent(self, key: str, data: bytes | memoryview, *, md5: str | None = None) -> ObjectInfo:
         """Write unless the key is taken. The HEAD first is for stores that ignore the condition."""
-        if self.head(key) is None and (info := self._put_if(key, data, None, IfNoneMatch="*")):
+        if self.head(key) is None and (info := self._put_if(key, data, None, md5, IfNoneMatch="*")):
             return info
         raise self._taken(key)
 
@@ -178,79 +186,3 @@ class S3Store(S3Location):
         """Remove; a missing key is no error."""
         with self._explained(key):
             self._client.delete_object(**self._at(key))
-
-    def create_upload(self, key: str) -> str:
-        """Begin a multipart upload."""
-        with self._explained(key):
-            return self._client.create_multipart_upload(**self._at(key))["UploadId"]
-
-    def upload_part(self, key: str, upload_id: str, number: int, data: bytes) -> UploadedPart:
-        """Send part ``number``; all but the last at least 5 MiB."""
-        check_part_number(key, number)
-        with self._explained(key), self._upload_gone(key, upload_id):
-            answer = self._client.upload_part(
-                **self._at(key), UploadId=upload_id, PartNumber=number, Body=data, ContentMD5=content_md5(data)
-            )
-            return UploadedPart(number, len(data), bare_etag(answer["ETag"]))
-
-    def list_parts(self, key: str, upload_id: str) -> list[UploadedPart]:
-        """The parts the store holds, by number."""
-        with self._explained(key), self._upload_gone(key, upload_id):
-            pages = self._client.get_paginator("list_parts").paginate(**self._at(key), UploadId=upload_id)
-            parts = [
-                UploadedPart(part["PartNumber"], part["Size"], bare_etag(part["ETag"]))
-                for page in pages
-                for part in page.get("Parts", ())
-            ]
-        return sorted(parts, key=lambda part: part.number)
-
-    def complete_upload(self, key: str, upload_id: str, parts: Sequence[UploadedPart]) -> ObjectInfo:
-        """Join the parts under ``key`` unless the key is taken."""
-        if self.head(key) is not None:
-            raise self._taken(key)
-        check_parts(key, parts)
-        listed = [{"PartNumber": part.number, "ETag": f'"{part.etag}"'} for part in parts]
-        with self._explained(key):
-            try:
-                # botocore turns a 200 with an error in its body into the ClientError it should have been.
-                self._client.complete_multipart_upload(
-                    **self._at(key), UploadId=upload_id, MultipartUpload={"Parts": listed}, IfNoneMatch="*"
-                )
-            except ClientError as error:
-                if http_status(error) == 412 or self.head(key) is not None:
-                    raise self._taken(key) from None
-                if http_status(error) == 409 or error_code(error) in _UPLOAD_GONE:
-                    raise self._gone(key, upload_id) from None  # 409: AWS wants the whole upload again
-                if http_status(error) == 500:
-                    self.list_parts(key, upload_id)  # says whether the upload is unknown
-                raise
-        info = self.head(key)
-        if info is None:
-            raise StoreUnavailableError(f"{self._endpoint} joined {key} but does not show it yet; run again")
-        return info
-
-    def abort_upload(self, key: str, upload_id: str) -> None:
-        """Forget an upload; an unknown one is no error."""
-        with self._explained(key):
-            try:
-                self._client.abort_multipart_upload(**self._at(key), UploadId=upload_id)
-            except ClientError as error:
-                if error_code(error) not in _UPLOAD_GONE:
-                    raise
-
-    @contextmanager
-    def _upload_gone(self, key: str, upload_id: str) -> Iterator[None]:
-        try:
-            yield
-        except ClientError as error:
-            if error_code(error) in _UPLOAD_GONE:
-                raise self._gone(key, upload_id) from None
-            raise
-
-    def _gone(self, key: str, upload_id: str) -> UploadGoneError:
-        return UploadGoneError(
-            f"the upload {upload_id} of {key} is unknown to {self._url} or incomplete; start it again"
-        )
-
-    def _taken(self, key: str) -> AlreadyExistsError:
-        return AlreadyExistsError(f"{key} already exists in {self._url} and is left as it is")

@@ -1,4 +1,4 @@
-"""What boto3's answers hold, in the interface's terms."""
+"""The interface's terms for boto3, and what boto3's answers hold in them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,19 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from yolo_assets.storage.base import ObjectInfo
+from yolo_assets.storage.body import Body
+from yolo_assets.storage.s3_checksums import full_object_crc
 
 
-def content_md5(data: bytes) -> str:
-    """The ``Content-MD5`` header: the server refuses bytes that were damaged on the way."""
-    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+def content_md5(data: bytes | memoryview, md5: str | None = None) -> str:
+    """The ``Content-MD5`` header: the server refuses bytes that were damaged on the way. ``md5``: when it is known."""
+    digest = hashlib.md5(data, usedforsecurity=False).digest() if md5 is None else bytes.fromhex(md5)
+    return base64.b64encode(digest).decode()
+
+
+def body_of(data: bytes | memoryview) -> bytes | Body:
+    """What boto3 takes as a body."""
+    return Body(data) if isinstance(data, memoryview) else data
 
 
 def bare_etag(etag: str) -> str:
@@ -40,5 +48,12 @@ def date_of(answer: Mapping[str, Any]) -> datetime:
 
 def info_of(key: str, answer: Mapping[str, Any]) -> ObjectInfo:
     """What the answer to a GET of the whole object, or to a HEAD, says about it."""
-    moment = answer["LastModified"].astimezone(UTC)
-    return ObjectInfo(key, answer["ContentLength"], bare_etag(answer["ETag"]), moment, version_of(answer))
+    return ObjectInfo(
+        key,
+        answer["ContentLength"],
+        bare_etag(answer["ETag"]),
+        answer["LastModified"].astimezone(UTC),
+        version_of(answer),
+        answer.get("StorageClass", "STANDARD"),  # S3 names every class but this
+        full_object_crc(answer),
+    )

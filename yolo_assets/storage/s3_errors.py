@@ -7,6 +7,7 @@ from botocore.parsers import ResponseParserError
 
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.storage.base import StoreUnavailableError
+from yolo_assets.storage.cold import ColdObjectError
 
 _BUSY = {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling", "ThrottlingException"}
 _DAMAGED = {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "IncompleteBody"}
@@ -37,6 +38,8 @@ def refused(error: boto.ClientError, *, url: str, bucket: str, endpoint: str, ke
         return StoreUnavailableError(f"the bytes of {what} were damaged on the way ({code}); run again")
     if code in _BUSY or (http_status(error) >= 500 and http_status(error) != 501) or http_status(error) == 429:
         return StoreUnavailableError(f"{endpoint} is busy or ill ({code}) and did not do {what}; run again")
+    if code == "InvalidObjectState":
+        return ColdObjectError(what, error.response.get("AccessTier") or error.response.get("StorageClass"))
     if code == "EntityTooSmall":
         return BadInputError(f"a part of {what} is under 5 MiB and not the last; use larger parts")
     return StoreUnavailableError(_permanent(error, code, what, bucket, endpoint), transient=False)
@@ -60,8 +63,6 @@ def _permanent(error: boto.ClientError, code: str, what: str, bucket: str, endpo
         )
     if code in _REGION:
         return f"bucket {bucket} is in another region than the one set; correct AWS_DEFAULT_REGION"
-    if code == "InvalidObjectState":
-        return f"{what} is in a cold tier that cannot be read at once; restore it in the store first"
     if http_status(error) == 404 and code in ("", "404"):
         return f"{endpoint} does not answer like S3; check AWS_ENDPOINT_URL_S3"
     if http_status(error) == 501 or code == "NotImplemented":

@@ -118,10 +118,10 @@ def test_a_resumed_upload_sends_only_what_is_missing(
 ) -> None:
     hour = fill_hour(frames=30, size=MIB)
 
-    def dies(key: str, upload_id: str, number: int, data: bytes) -> Any:
+    def dies(key: str, upload_id: str, number: int, data: Any, **more: Any) -> Any:
         if number > 3:
             raise StoreUnavailableError("the line is cut", transient=False)
-        return archive.upload_part(key, upload_id, number, data)
+        return archive.upload_part(key, upload_id, number, data, **more)
 
     broken, _ = faulty(archive, upload_part=dies)
     with pytest.raises(StoreUnavailableError, match="the line is cut"):
@@ -147,11 +147,11 @@ def test_a_part_that_differs_in_the_store_is_sent_again(
 ) -> None:
     hour = fill_hour(frames=12, size=MIB)
 
-    def garbles(key: str, upload_id: str, number: int, data: bytes) -> Any:
+    def garbles(key: str, upload_id: str, number: int, data: Any, **more: Any) -> Any:
         if number == 2:
             archive.upload_part(key, upload_id, number, bytes(len(data)))
             raise StoreUnavailableError("the line is cut", transient=False)
-        return archive.upload_part(key, upload_id, number, data)
+        return archive.upload_part(key, upload_id, number, data, **more)
 
     broken, _ = faulty(archive, upload_part=garbles)
     with pytest.raises(StoreUnavailableError):
@@ -187,8 +187,8 @@ def test_a_complete_whose_answer_was_lost_is_recognised(
     hour = fill_hour(size=size)
 
     def lost(method: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any) -> Any:
-            method(*args)
+        def call(*args: Any, **more: Any) -> Any:
+            method(*args, **more)
             raise StoreUnavailableError("no answer", transient=False)
 
         return call
@@ -211,11 +211,11 @@ def test_a_short_outage_is_ridden_out_and_a_long_one_leaves_the_hour_queued(
     hour = fill_hour()
     left = [2]
 
-    def stumbles(key: str, data: bytes) -> Any:
+    def stumbles(key: str, data: Any, **more: Any) -> Any:
         if left[0]:
             left[0] -= 1
             raise StoreUnavailableError("busy")
-        return archive.put_if_absent(key, data)
+        return archive.put_if_absent(key, data, **more)
 
     flaky, _ = faulty(archive, put_if_absent=stumbles)
     before = contents(hour.path)
@@ -272,15 +272,15 @@ def test_a_store_whose_part_etags_are_no_md5_is_resumed_by_the_journal(
     def opaque(part: UploadedPart) -> UploadedPart:
         return replace(part, etag=f"kms-{part.etag[:8]}")
 
-    def upload_part(key: str, upload_id: str, number: int, data: Any) -> UploadedPart:
+    def upload_part(key: str, upload_id: str, number: int, data: Any, **more: Any) -> UploadedPart:
         if number == 4:
             raise StoreUnavailableError("cut", transient=False)
-        return opaque(archive.upload_part(key, upload_id, number, data))
+        return opaque(archive.upload_part(key, upload_id, number, data, **more))
 
     def list_parts(key: str, upload_id: str) -> list[UploadedPart]:
         return [opaque(part) for part in archive.list_parts(key, upload_id)]
 
-    def complete_upload(key: str, upload_id: str, parts: Any) -> Any:
+    def complete_upload(key: str, upload_id: str, parts: Any, *_: Any) -> Any:
         return archive.complete_upload(key, upload_id, archive.list_parts(key, upload_id))
 
     broken, _ = faulty(archive, upload_part=upload_part, list_parts=list_parts)
@@ -294,7 +294,7 @@ def test_a_store_whose_part_etags_are_no_md5_is_resumed_by_the_journal(
     (hour.path / ".archiving.parts").open("ab").write(b"6 0123")
     again, counted = faulty(
         archive,
-        upload_part=lambda *args: opaque(archive.upload_part(*args)),
+        upload_part=lambda *args, **more: opaque(archive.upload_part(*args, **more)),
         list_parts=list_parts,
         complete_upload=complete_upload,
     )
@@ -310,7 +310,7 @@ def test_an_hour_whose_single_put_broke_goes_in_parts(
     hour = fill_hour(frames=12, size=MIB)
     options = ArchiveOptions(part_size=5 * MIB)
 
-    def cut(*_: Any) -> Any:
+    def cut(*_: Any, **more: Any) -> Any:
         raise StoreUnavailableError("cut", transient=False)
 
     broken, _ = faulty(archive, put_if_absent=cut)
@@ -327,7 +327,7 @@ def test_a_single_put_that_arrived_unseen_is_adopted(
 ) -> None:
     hour = fill_hour(frames=12, size=MIB)
 
-    def unseen(key: str, data: Any) -> Any:
+    def unseen(key: str, data: Any, **more: Any) -> Any:
         archive.put_if_absent(key, data)
         raise StoreUnavailableError("the answer was lost", transient=False)
 
@@ -358,10 +358,10 @@ def test_a_file_that_keeps_changing_stays_and_the_rest_goes(
     busy = hour.path / "zz_growing.bin"
     busy.write_bytes(b"0")
 
-    def upload_part(*args: Any) -> Any:
+    def upload_part(*args: Any, **more: Any) -> Any:
         with busy.open("ab") as file:
             file.write(b"1")
-        return archive.upload_part(*args)
+        return archive.upload_part(*args, **more)
 
     store, _ = faulty(archive, upload_part=upload_part)
     outcome = archive_hour(hour, store, signer, IN_PARTS)
@@ -421,10 +421,10 @@ def test_one_failing_hour_does_not_stop_the_others(
     for camera in ("cam0", "cam2"):
         shutil.copytree(hour.path, tmp_path / "spool" / camera / HOUR.key)
 
-    def fails(key: str, data: bytes) -> Any:
+    def fails(key: str, data: Any, **more: Any) -> Any:
         if "cam1" in key:
             raise StoreUnavailableError("no", transient=False)
-        return archive.put_if_absent(key, data)
+        return archive.put_if_absent(key, data, **more)
 
     store, _ = faulty(archive, put_if_absent=fails)
     results = run_archiver(tmp_path / "spool", store, signer, grace_seconds=0)
@@ -453,10 +453,10 @@ def test_a_store_that_garbles_is_caught_before_the_receipt(
     hour = fill_hour()
     before = contents(hour.path)
 
-    def garbles(key: str, data: bytes) -> Any:
+    def garbles(key: str, data: Any, **more: Any) -> Any:
         if key.endswith(".tar.gz"):
-            return archive.put_if_absent(key, data[:-1] if how == "head" else data[:-1] + b"!")
-        return archive.put_if_absent(key, data)
+            return archive.put_if_absent(key, data[:-1] if how == "head" else bytes(data[:-1]) + b"!")
+        return archive.put_if_absent(key, data, **more)
 
     store, _ = faulty(archive, put_if_absent=garbles)
     with pytest.raises(IntegrityError):
@@ -508,7 +508,7 @@ def test_on_every_store_an_hour_is_resumed_and_read_back(
     hour = fill_hour(frames=12, size=MIB)
     before = contents(hour.path)
 
-    def dies(key: str, upload_id: str, number: int, data: bytes) -> Any:
+    def dies(key: str, upload_id: str, number: int, data: Any, **more: Any) -> Any:
         if number == 3:
             raise StoreUnavailableError("the line is cut", transient=False)
         return store.upload_part(key, upload_id, number, data)

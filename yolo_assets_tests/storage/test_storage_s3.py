@@ -24,6 +24,8 @@ from yolo_assets.storage.s3 import S3Store
 from yolo_assets.storage.s3_client import client_config, make_client
 
 PART = UploadedPart(1, 3, hashlib.md5(b"abc").hexdigest())
+CHECKED_UPLOAD = """<ListPartsResult><ChecksumAlgorithm>CRC32</ChecksumAlgorithm>
+<ChecksumType>FULL_OBJECT</ChecksumType></ListPartsResult>"""
 
 
 def reads_and_writes(store: ObjectStore) -> list[Callable[[], object]]:
@@ -266,18 +268,23 @@ def net(request: pytest.FixtureRequest, aws_env: pytest.MonkeyPatch) -> Answers:
 
 
 def test_every_write_carries_its_md5_and_conditions(net: Answers) -> None:
-    net.answers = {"PutObject": (200, ""), "UploadPart": (200, "")}
+    net.answers = {"PutObject": (200, ""), "UploadPart": (200, ""), "ListParts": (200, CHECKED_UPLOAD)}
     net.store.put("k", b"abc")
     net.store.put_if_absent("k", b"abc")
     net.store.compare_and_swap("k", b"abc", "feed")
     net.store.upload_part("k", "id", 1, b"abc")
-    writes = [headers for operation, headers in net.asked if operation in net.answers]
+    writes = [headers for operation, headers in net.asked if operation in ("PutObject", "UploadPart")]
     assert [headers["Content-MD5"] for headers in writes] == ["kAFQmDzST7DWlj99KOF/cg=="] * 4
     assert [headers.get("If-None-Match") for headers in writes] == [None, "*", None, None]
     aws = "amazonaws" in net.store._endpoint
     assert [headers.get("If-Match") for headers in writes] == [None, None, '"feed"' if aws else "feed", None]
-    # No checksum that a relative of S3 may refuse.
-    assert not [name for headers in writes for name in headers if name.lower().startswith("x-amz-checksum")]
+    # And the CRC-32, unless a relative of S3 may refuse it.
+    crc = "NSRBwg==" if aws else None
+    assert [headers.get("x-amz-checksum-crc32") for headers in writes] == [crc] * 4
+    others = [
+        name for headers in writes for name in headers if name.lower().startswith(("x-amz-checksum", "x-amz-sdk"))
+    ]
+    assert set(others) == ({"x-amz-checksum-crc32"} if aws else set())
 
 
 def test_complete_that_answers_200_with_an_error(net: Answers) -> None:

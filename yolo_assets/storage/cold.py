@@ -1,0 +1,156 @@
+"""Objects in tiers that must be asked before they can be read: what state one is in, and when to come back.
+
+Belongs here: the states, the times and the words. The requests are ``s3_cold``. A folder has no such tier: everything
+in it is available.
+
+The times are those of the AWS user guide, "Understanding archive retrieval options"
+(https://docs.aws.amazon.com/AmazonS3/latest/userguide/restoring-objects-retrieval-options.html): typical, not promised.
+Expedited holds for objects under 250 MB; larger ones come at up to 300 MB/s. Tiers with instant access (GLACIER_IR,
+STANDARD_IA) are none of this: their objects are simply available.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol, get_args, runtime_checkable
+
+from yolo_assets.contracts.errors import BadInputError, UsageError
+from yolo_assets.contracts.times import format_time
+from yolo_assets.storage.base import ObjectStore, StoreUnavailableError
+
+Retrieval = Literal["expedited", "standard", "bulk"]
+"""How fast, and how dear, an object is fetched from a cold tier."""
+
+_FLEXIBLE: dict[Retrieval, str] = {"expedited": "1 to 5 minutes", "standard": "3 to 5 hours", "bulk": "5 to 12 hours"}
+_DEEP: dict[Retrieval, str] = {"standard": "up to 12 hours", "bulk": "up to 48 hours"}
+_TIMES: dict[str, dict[Retrieval, str]] = {
+    "GLACIER": _FLEXIBLE,
+    "DEEP_ARCHIVE": _DEEP,
+    "ARCHIVE_ACCESS": _FLEXIBLE,  # the two cold tiers within INTELLIGENT_TIERING
+    "DEEP_ARCHIVE_ACCESS": _DEEP,
+}
+
+
+class ColdObjectError(StoreUnavailableError):
+    """The object lies in a cold tier and cannot be read at once. Trying again soon does not help.
+
+    Attributes:
+        tier: the storage class or access tier, None when the store does not say.
+    """
+
+    def __init__(self, what: str, tier: str | None) -> None:
+        named = f"the cold tier {tier}" if tier else "a cold tier"
+        wait = _TIMES.get(tier or "", {}).get("standard")
+        takes = f"; standard retrieval takes {wait}" if wait else ""
+        super().__init__(
+            f"{what} is in {named} that cannot be read at once; yolo-assets restore asks the store for it{takes}",
+            transient=False,
+        )
+        self.tier = tier
+
+
+@dataclass(frozen=True)
+class RestoreState:
+    """Whether one object can be read now.
+
+    Attributes:
+        status: ``available``: it is in no cold tier; ``cold``: it is, and nobody asked for it; ``requested``: it is on
+            its way; ``restored``: a copy can be read until ``until``.
+        tier: the storage class or access tier it lies in, None when the store names none.
+        until: when the readable copy goes again.
+    """
+
+    status: Literal["available", "cold", "requested", "restored"]
+    tier: str | None = None
+    until: datetime | None = None
+
+    @property
+    def readable(self) -> bool:
+        """Whether a GET works now."""
+        return self.status in ("available", "restored")
+
+    def __str__(self) -> str:
+        """For people: the state, and what to expect."""
+        if self.status == "restored":
+            return f"can be read until {format_time(self.until)}" if self.until else "can be read"
+        if self.status == "available":
+            return "can be read"
+        waits = ", ".join(f"{how} {wait}" for how, wait in _TIMES.get(self.tier or "", {}).items())
+        takes = f" (from there: {waits})" if waits else ""
+        if self.status == "requested":
+            return f"was asked for and is on its way out of {self.tier or 'a cold tier'}{takes}; come back then"
+        return f"is in {self.tier or 'a cold tier'} and was not asked for{takes}"
+
+
+@runtime_checkable
+class ColdTiers(Protocol):
+    """What a store with cold tiers offers besides ``ObjectStore``."""
+
+    def restore_state(self, key: str, version_id: str | None) -> RestoreState:
+        """See ``restore_state``."""
+        ...
+
+    def request_restore(self, key: str, version_id: str | None, *, days: int, retrieval: Retrieval) -> RestoreState:
+        """See ``request_restore``."""
+        ...
+
+
+def restore_state(store: ObjectStore, key: str, version_id: str | None) -> RestoreState:
+    """Whether an object can be read now, by one HEAD.
+
+    Raises:
+        ObjectNotFoundError: no such object or version.
+        StoreUnavailableError: the store cannot be asked.
+    """
+    if isinstance(store, ColdTiers):
+        return store.restore_state(key, version_id)
+    return RestoreState("available")
+
+
+def request_restore(
+    store: ObjectStore, key: str, version_id: str | None, *, days: int, tier: Retrieval = "standard"
+) -> RestoreState:
+    """Ask for an object in a cold tier; does nothing for one that can be read or is on its way.
+
+    Args:
+        store: where it is.
+        key: of the object.
+        version_id: None: the newest.
+        days: the readable copy stays so long; for one that is restored already, counted again from now.
+        tier: how fast, and how dear.
+
+    Returns:
+        The state after the request.
+
+    Raises:
+        UsageError: ``days`` is under 1, or no such retrieval.
+        BadInputError: the tier it lies in is never left that fast.
+        ObjectNotFoundError: no such object or version.
+        StoreUnavailableError: the store cannot be asked, or does not offer this.
+    """
+    if days < 1:
+        raise UsageError(f"a copy for {days} days cannot be asked for; ask for at least one day")
+    if tier not in get_args(Retrieval):
+        raise UsageError(f"there is no retrieval {tier!r}; use {', '.join(get_args(Retrieval))}")
+    if isinstance(store, ColdTiers):
+        return store.request_restore(key, version_id, days=days, retrieval=tier)
+    return RestoreState("available")
+
+
+def come_back(tier: str | None, retrieval: Retrieval) -> str:
+    """When an object that is asked for now can be read, for people: ``in 3 to 5 hours``."""
+    wait = _TIMES.get(tier or "", {}).get(retrieval)
+    return f"in {wait}".replace("in up to", "within") if wait else "when the store has fetched it"
+
+
+def check_retrieval(key: str, tier: str | None, retrieval: Retrieval) -> None:
+    """Refuse a retrieval that the tier does not know.
+
+    Raises:
+        BadInputError: it is one.
+    """
+    known = _TIMES.get(tier or "", {})
+    if known and retrieval not in known:
+        offers = ", ".join(f"{how} ({wait})" for how, wait in known.items())
+        raise BadInputError(f"{key} is in {tier}, which has no {retrieval} retrieval; use {offers}")

@@ -1,0 +1,156 @@
+"""Multipart uploads to S3: single requests, each part with its MD5 and, where the store keeps them, its CRC-32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from yolo_assets.storage.base import (
+    AlreadyExistsError,
+    ObjectInfo,
+    StoreUnavailableError,
+    UploadedPart,
+    UploadGoneError,
+)
+from yolo_assets.storage.checks import check_part_number, check_parts
+from yolo_assets.storage.s3_answers import bare_etag, body_of, content_md5
+from yolo_assets.storage.s3_checksums import (
+    UploadChecksum,
+    crc_header,
+    header_from,
+    header_of,
+    text_of,
+    upload_checksum,
+)
+from yolo_assets.storage.s3_errors import error_code, http_status
+from yolo_assets.storage.s3_location import S3Location
+
+# Ceph answers NoSuchKey to ListParts of an upload it does not know; InvalidPart: it lost a part or holds other bytes.
+# BadDigest comes to Complete when the parts, each right, do not make the object that was meant.
+_UPLOAD_GONE = {"NoSuchUpload", "NoSuchKey", "InvalidPart"}
+_WRONG_WHOLE = {"BadDigest", "XAmzContentChecksumMismatch"}
+
+
+class S3Uploads(S3Location):
+    """The multipart part of a store in S3."""
+
+    def __init__(self, bucket: str, prefix: str, client: Any, url: str) -> None:
+        """See ``S3Location``."""
+        super().__init__(bucket, prefix, client, url)
+        self._upload_checksums: dict[str, UploadChecksum] = {}
+
+    def create_upload(self, key: str) -> str:
+        """Begin a multipart upload, with a CRC-32 of the whole object where the store keeps one."""
+        crc = {"ChecksumAlgorithm": "CRC32", "ChecksumType": "FULL_OBJECT"} if self._checksums else {}
+        with self._explained(key):
+            answer = self._client.create_multipart_upload(**self._at(key), **crc)
+        self._upload_checksums[answer["UploadId"]] = upload_checksum(answer)
+        return answer["UploadId"]
+
+    def _checksum_of(self, key: str, upload_id: str) -> UploadChecksum:
+        """What the upload keeps. One begun by another process, perhaps without checksums, is asked for once."""
+        if not self._checksums:
+            return "none"
+        if upload_id not in self._upload_checksums:
+            self.list_parts(key, upload_id)
+        return self._upload_checksums[upload_id]
+
+    def upload_part(
+        self, key: str, upload_id: str, number: int, data: bytes | memoryview, *, md5: str | None = None
+    ) -> UploadedPart:
+        """Send part ``number``; all but the last at least 5 MiB."""
+        check_part_number(key, number)
+        # AWS refuses a part whose checksum the upload was not created for.
+        crc = {"ChecksumCRC32": header_of(data)} if self._checksum_of(key, upload_id) != "none" else {}
+        sent = {"Body": body_of(data), "ContentMD5": content_md5(data, md5), **crc}
+        with self._explained(key), self._upload_gone(key, upload_id):
+            answer = self._client.upload_part(**self._at(key), UploadId=upload_id, PartNumber=number, **sent)
+            return _part(number, len(data), answer)
+
+    def list_parts(self, key: str, upload_id: str) -> list[UploadedPart]:
+        """The parts the store holds, by number."""
+        parts: list[UploadedPart] = []
+        kept: UploadChecksum = "none"
+        with self._explained(key), self._upload_gone(key, upload_id):
+            for page in self._client.get_paginator("list_parts").paginate(**self._at(key), UploadId=upload_id):
+                parts += [_part(part["PartNumber"], part["Size"], part) for part in page.get("Parts", ())]
+                kept = upload_checksum(page) if kept == "none" else kept
+        self._upload_checksums[upload_id] = kept
+        return sorted(parts, key=lambda part: part.number)
+
+    def complete_upload(
+        self, key: str, upload_id: str, parts: Sequence[UploadedPart], crc32: int | None = None
+    ) -> ObjectInfo:
+        """Join the parts under ``key`` unless the key is taken."""
+        if self.head(key) is not None:
+            raise self._taken(key)
+        check_parts(key, parts)
+        whole = {}
+        if crc32 is not None and self._checksum_of(key, upload_id) == "full":
+            whole = {"ChecksumCRC32": crc_header(crc32), "ChecksumType": "FULL_OBJECT"}
+        with self._explained(key):
+            try:
+                # botocore turns a 200 with an error in its body into the ClientError it should have been.
+                self._client.complete_multipart_upload(
+                    **self._at(key),
+                    UploadId=upload_id,
+                    MultipartUpload={"Parts": [_listed(part) for part in parts]},
+                    IfNoneMatch="*",
+                    **whole,
+                )
+            except ClientError as error:
+                if http_status(error) == 412 or self.head(key) is not None:
+                    raise self._taken(key) from None
+                if http_status(error) == 409 or error_code(error) in _UPLOAD_GONE | _WRONG_WHOLE:
+                    raise self._gone(key, upload_id) from None  # 409: AWS wants the whole upload again
+                if http_status(error) == 500:
+                    self.list_parts(key, upload_id)  # says whether the upload is unknown
+                raise
+        self._upload_checksums.pop(upload_id, None)
+        info = self.head(key)
+        if info is None:
+            raise StoreUnavailableError(f"{self._endpoint} joined {key} but does not show it yet; run again")
+        return info
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        """Forget an upload; an unknown one is no error."""
+        self._upload_checksums.pop(upload_id, None)
+        with self._explained(key):
+            try:
+                self._client.abort_multipart_upload(**self._at(key), UploadId=upload_id)
+            except ClientError as error:
+                if error_code(error) not in _UPLOAD_GONE:
+                    raise
+
+    @contextmanager
+    def _upload_gone(self, key: str, upload_id: str) -> Iterator[None]:
+        try:
+            yield
+        except ClientError as error:
+            if error_code(error) in _UPLOAD_GONE:
+                raise self._gone(key, upload_id) from None
+            raise
+
+    def _gone(self, key: str, upload_id: str) -> UploadGoneError:
+        self._upload_checksums.pop(upload_id, None)
+        return UploadGoneError(
+            f"the upload {upload_id} of {key} is unknown to {self._url} or incomplete; start it again"
+        )
+
+    def _taken(self, key: str) -> AlreadyExistsError:
+        return AlreadyExistsError(f"{key} already exists in {self._url} and is left as it is")
+
+
+def _part(number: int, size: int, answer: Any) -> UploadedPart:
+    return UploadedPart(number, size, bare_etag(answer["ETag"]), text_of(answer.get("ChecksumCRC32")))
+
+
+def _listed(part: UploadedPart) -> dict[str, Any]:
+    """A part as Complete names it; AWS wants the checksum of one that has it."""
+    named: dict[str, Any] = {"PartNumber": part.number, "ETag": f'"{part.etag}"'}
+    if part.checksum_crc32 is not None:
+        named["ChecksumCRC32"] = header_from(part.checksum_crc32)
+    return named
