@@ -1,6 +1,7 @@
 """Commits an archive that is in the store and verified: index first, then the signed receipt.
 
-Until the receipt is there the archive does not exist for any reader, and nothing is deleted locally.
+Until the receipt is there the archive does not exist for any reader, and nothing is deleted locally. Where retention is
+asked for, the store must confirm it for each of the three objects.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from yolo_assets import __version__
 from yolo_assets.archive.index import footer_size, index_bytes, parse_index
 from yolo_assets.archive.options import ArchiveOptions
 from yolo_assets.archive.pack import IndexRow, Packing
+from yolo_assets.archive.protect import protect
 from yolo_assets.archive.read import load_receipt
 from yolo_assets.archive.retry import retry
 from yolo_assets.archive.summary import Summary
@@ -24,6 +26,7 @@ from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.spool.files import native_name
 from yolo_assets.storage.base import AlreadyExistsError, ObjectInfo, ObjectStore
+from yolo_assets.storage.lock import Retention
 
 
 def commit(
@@ -39,8 +42,13 @@ def commit(
 
     Raises:
         IntegrityError: another index or receipt lies under the name.
+        UserError: the store does not keep the retention that was asked for.
     """
-    index = _put_index(archive, name, packing.rows)
+    retention = options.retention()
+    confirmed = None if retention is None else protect(archive, name.archive_key, info.version_id, retention)
+    index, index_version = _put_index(archive, name, packing.rows)
+    if retention is not None:
+        protect(archive, name.index_key, index_version, retention)
     footer = index[-footer_size(index, name.index_key) :]
     receipt = Receipt(
         archive_key=name.archive_key,
@@ -70,13 +78,17 @@ def commit(
         verified_at=utc_now(),
         verified_how=options.verify,
         etag=info.etag,
+        retention_until=None if confirmed is None else confirmed.until,
+        retention_mode=None if confirmed is None else confirmed.mode,
         writer_version=__version__,
     )
     # The body is signed as a reader will parse it: the round trip drops what JSON cannot hold.
     document = signer.sign_document(orjson.loads(receipt.to_json()))
     data = Receipt.model_validate_json(orjson.dumps(document)).to_json()
     try:
-        retry(archive.put_if_absent, name.receipt_key, data)
+        written = retry(archive.put_if_absent, name.receipt_key, data)
+        if retention is not None:
+            protect(archive, name.receipt_key, written.version_id, retention)
     except AlreadyExistsError:
         there = load_receipt(archive, name, TrustedKeys.of(signer))
         if there.sha256 != receipt.sha256:
@@ -87,14 +99,28 @@ def commit(
     return load_receipt(archive, name, TrustedKeys.of(signer))
 
 
-def _put_index(archive: ObjectStore, name: ArchiveName, rows: Sequence[IndexRow]) -> bytes:
-    """Write the index, and return it as it lies in the store."""
+def _put_index(archive: ObjectStore, name: ArchiveName, rows: Sequence[IndexRow]) -> tuple[bytes, str | None]:
+    """Write the index; return it as it lies in the store, and its version."""
     data = index_bytes(rows)
     try:
-        retry(archive.put_if_absent, name.index_key, data)
+        return data, retry(archive.put_if_absent, name.index_key, data).version_id
     except AlreadyExistsError:
         # A run that crashed before its receipt; another version of the Parquet writer may say the same in other bytes.
-        data = retry(archive.get, name.index_key)
+        data, info = retry(archive.get_with_info, name.index_key)
         if parse_index(data, name.index_key) != list(rows):
             raise IntegrityError(f"{name.index_key} is taken by the index of another archive") from None
-    return data
+        return data, info.version_id
+
+
+def ensure_protected(archive: ObjectStore, receipt: Receipt, options: ArchiveOptions) -> None:
+    """What ``commit`` asks of the store, again, for an archive of a run that ended right after its receipt.
+
+    Raises:
+        UserError: see ``protect``.
+    """
+    if receipt.retention_until is None or receipt.retention_mode is None or options.retention() is None:
+        return  # it was written without, or nobody asks for it now
+    promised = Retention(receipt.retention_until, receipt.retention_mode)
+    if promised.until > utc_now():
+        for key in (receipt.index_key, ArchiveName.parse(receipt.archive_key).receipt_key):
+            protect(archive, key, None, promised)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from yolo_assets.archive.commit import commit
+from yolo_assets.archive.commit import commit, ensure_protected
 from yolo_assets.archive.journal import Journal
 from yolo_assets.archive.lookup import load_index
 from yolo_assets.archive.options import ArchiveOptions
@@ -139,6 +139,7 @@ class _HourWork:
         adopted = 0
         for receipt in receipts:
             if not is_marked(self.hour, receipt):
+                ensure_protected(self.archive, receipt, self.options)
                 adopted += adopt(self.hour, receipt, load_index(self.archive, receipt))
         next_part = max((receipt.part for receipt in receipts), default=0) + 1
         new: Receipt | None = None

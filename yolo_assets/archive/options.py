@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Literal
 
 from yolo_assets.archive.buffers import PartBuffers
 from yolo_assets.archive.plan import PART_SIZE, WHOLE
+from yolo_assets.contracts.settings import Settings
+from yolo_assets.contracts.times import utc_now
+from yolo_assets.storage.lock import Retention, RetentionMode
 
 VerifyHow = Literal["head", "full"]
 
@@ -28,5 +32,17 @@ class ArchiveOptions:
     part_size: int = PART_SIZE
     whole: int = WHOLE
     retention_days: int = 0
-    retention_mode: Literal["compliance", "governance"] = "compliance"
+    retention_mode: RetentionMode = "compliance"
     buffers: PartBuffers = field(default_factory=PartBuffers)
+
+    @classmethod
+    def of(cls, settings: Settings, *, verify: VerifyHow = "head") -> ArchiveOptions:
+        """What the operator set."""
+        days, mode = settings.retention_days, settings.retention_mode
+        return cls(verify=verify, retention_days=days, retention_mode=mode)
+
+    def retention(self) -> Retention | None:
+        """What is asked of the store for an object written now; None: nothing."""
+        if not self.retention_days:
+            return None
+        return Retention(utc_now() + timedelta(days=self.retention_days), self.retention_mode)

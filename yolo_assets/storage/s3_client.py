@@ -69,8 +69,8 @@ def choose_checksum(model: Any, params: dict[str, Any], context: dict[str, Any],
     """Before a request goes out: no checksum that nobody asked for, and Content-MD5 where one is required.
 
     A write of ours says which checksums it carries. botocore would add a CRC-32 to one with Content-MD5 alone, and AWS
-    refuses a part with a checksum when its upload was begun without. For the small documents that botocore writes itself
-    (retention, holds, rules) it sends a CRC-32 alone, which older MinIO refuses as no checksum at all.
+    refuses a part with a checksum when its upload was begun without. For the small documents that botocore writes
+    itself (retention, holds, rules) it sends a CRC-32 alone, which older MinIO refuses as no checksum at all.
     """
     if "Content-MD5" in params["headers"]:
         context.pop("checksum", None)

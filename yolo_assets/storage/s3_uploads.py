@@ -56,7 +56,7 @@ class S3Uploads(S3Location):
             return "none"
         if upload_id not in self._upload_checksums:
             self.list_parts(key, upload_id)
-        return self._upload_checksums[upload_id]
+        return self._upload_checksums.get(upload_id, "none")
 
     def upload_part(
         self, key: str, upload_id: str, number: int, data: bytes | memoryview, *, md5: str | None = None

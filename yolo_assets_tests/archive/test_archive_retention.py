@@ -1,0 +1,83 @@
+"""Archiving with retention, on a real bucket with object lock: set, proven, and asked for again after a crash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from yolo_assets.archive.hour import archive_hour
+from yolo_assets.archive.options import ArchiveOptions
+from yolo_assets.archive.protect import protection_problems
+from yolo_assets.archive.read import find_receipts
+from yolo_assets.archive.run import run_archiver
+from yolo_assets.contracts.errors import UserError
+from yolo_assets.contracts.names import ArchiveName
+from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.contracts.times import Hour, utc_now
+from yolo_assets.spool.hours import SpoolHour
+from yolo_assets.storage import ObjectStore, open_store
+from yolo_assets.storage.lock import object_lock
+
+HOUR = Hour.from_key("20260102_03")
+NAME = ArchiveName("cam1", HOUR)
+# Governance: the administrator of the test server may empty the bucket afterwards.
+HELD = ArchiveOptions(retention_days=2, retention_mode="governance")
+FillHour = Callable[..., SpoolHour]
+
+
+@pytest.mark.s3
+def test_archive_index_and_receipt_are_write_once_and_the_receipt_says_so(
+    fill_hour: FillHour, signer: Signer, trusted: TrustedKeys, s3_locked_bucket, tmp_path: Path
+) -> None:
+    fill_hour()
+    archive = open_store(s3_locked_bucket.url)
+    before = utc_now()
+    (result,) = run_archiver(tmp_path / "spool", archive, signer, options=HELD, grace_seconds=0)
+    assert (result.status, result.reason) == ("archived", None)
+    (receipt,) = find_receipts(archive, "cam1", HOUR, trusted)
+    assert receipt.version_id is not None and receipt.retention_until is not None
+    assert before + timedelta(days=2) <= receipt.retention_until <= utc_now() + timedelta(days=2, seconds=2)
+    assert receipt.retention_mode == "governance"
+    lock = object_lock(archive)
+    assert lock is not None
+    for key in (NAME.archive_key, NAME.index_key, NAME.receipt_key):
+        found = lock.get_retention(key, None)
+        assert found is not None and found.until >= before + timedelta(days=2), key
+    assert protection_problems(archive, receipt) == []
+
+
+@pytest.mark.s3
+def test_a_run_that_ended_between_receipt_and_its_retention_is_made_good(
+    fill_hour: FillHour, signer: Signer, trusted: TrustedKeys, s3_locked_bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hour = fill_hour()
+    archive = open_store(s3_locked_bucket.url)
+    from yolo_assets.archive import commit
+
+    def dies(archive: ObjectStore, key: str, *more: object) -> object:
+        if key == NAME.receipt_key:
+            raise KeyboardInterrupt
+        return real(archive, key, *more)  # pyright: ignore[reportArgumentType]
+
+    real = commit.protect
+    with monkeypatch.context() as patch:
+        patch.setattr(commit, "protect", dies)
+        with pytest.raises(KeyboardInterrupt):
+            archive_hour(hour, archive, signer, HELD)
+    (receipt,) = find_receipts(archive, "cam1", HOUR, trusted)
+    assert any("no retention" in problem for problem in protection_problems(archive, receipt))
+    assert archive_hour(hour, archive, signer, HELD).status == "adopted"
+    assert protection_problems(archive, receipt) == []
+
+
+def test_a_store_that_cannot_lock_gets_no_receipt(
+    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys
+) -> None:
+    hour = fill_hour()
+    with pytest.raises(UserError, match="YOLO_ASSETS_RETENTION_DAYS=0"):
+        archive_hour(hour, archive, signer, HELD)
+    assert find_receipts(archive, "cam1", HOUR, trusted) == []
+    assert archive_hour(hour, archive, signer).status == "archived"
