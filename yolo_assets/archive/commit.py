@@ -19,6 +19,7 @@ from yolo_assets.archive.protect import protect
 from yolo_assets.archive.read import load_receipt
 from yolo_assets.archive.retry import retry
 from yolo_assets.archive.summary import Summary
+from yolo_assets.archive.versions import original_index, original_receipt
 from yolo_assets.contracts.errors import IntegrityError
 from yolo_assets.contracts.names import ArchiveName, is_frame
 from yolo_assets.contracts.receipt import Receipt
@@ -47,8 +48,8 @@ def commit(
     retention = options.retention()
     confirmed = None if retention is None else protect(archive, name.archive_key, info.version_id, retention)
     index, index_version = _put_index(archive, name, packing.rows)
-    if retention is not None:
-        protect(archive, name.index_key, index_version, retention)
+    if confirmed is not None:  # which may be longer than what is asked for, by a default of the bucket
+        protect(archive, name.index_key, index_version, confirmed)
     footer = index[-footer_size(index, name.index_key) :]
     receipt = Receipt(
         archive_key=name.archive_key,
@@ -87,14 +88,15 @@ def commit(
     data = Receipt.model_validate_json(orjson.dumps(document)).to_json()
     try:
         written = retry(archive.put_if_absent, name.receipt_key, data)
-        if retention is not None:
-            protect(archive, name.receipt_key, written.version_id, retention)
+        if confirmed is not None:
+            protect(archive, name.receipt_key, written.version_id, confirmed)
     except AlreadyExistsError:
         there = load_receipt(archive, name, TrustedKeys.of(signer))
         if there.sha256 != receipt.sha256:
             raise IntegrityError(
                 f"{name.receipt_key} is taken by another archive; run again for the next part"
             ) from None
+        ensure_protected(archive, there, TrustedKeys.of(signer), options)
         return there
     return load_receipt(archive, name, TrustedKeys.of(signer))
 
@@ -112,7 +114,7 @@ def _put_index(archive: ObjectStore, name: ArchiveName, rows: Sequence[IndexRow]
         return data, info.version_id
 
 
-def ensure_protected(archive: ObjectStore, receipt: Receipt, options: ArchiveOptions) -> None:
+def ensure_protected(archive: ObjectStore, receipt: Receipt, trusted: TrustedKeys, options: ArchiveOptions) -> None:
     """What ``commit`` asks of the store, again, for an archive of a run that ended right after its receipt.
 
     Raises:
@@ -121,6 +123,11 @@ def ensure_protected(archive: ObjectStore, receipt: Receipt, options: ArchiveOpt
     if receipt.retention_until is None or receipt.retention_mode is None or options.retention() is None:
         return  # it was written without, or nobody asks for it now
     promised = Retention(receipt.retention_until, receipt.retention_mode)
-    if promised.until > utc_now():
-        for key in (receipt.index_key, ArchiveName.parse(receipt.archive_key).receipt_key):
-            protect(archive, key, None, promised)
+    if promised.until <= utc_now():
+        return
+    for found in (
+        original_index(archive, receipt),
+        original_receipt(archive, ArchiveName.parse(receipt.archive_key), trusted),
+    ):
+        if found is not None:
+            protect(archive, found[1].key, found[1].version_id, promised)

@@ -139,7 +139,7 @@ class _HourWork:
         adopted = 0
         for receipt in receipts:
             if not is_marked(self.hour, receipt):
-                ensure_protected(self.archive, receipt, self.options)
+                ensure_protected(self.archive, receipt, self.trusted, self.options)
                 adopted += adopt(self.hour, receipt, load_index(self.archive, receipt))
         next_part = max((receipt.part for receipt in receipts), default=0) + 1
         new: Receipt | None = None

@@ -13,22 +13,40 @@ from datetime import datetime
 from yolo_assets.archive.index import RowGroup, parse_footer, parse_group, parse_index
 from yolo_assets.archive.pack import IndexRow
 from yolo_assets.archive.retry import retry
+from yolo_assets.archive.versions import original_index
 from yolo_assets.contracts.errors import IntegrityError
 from yolo_assets.contracts.names import parse_frame_name
 from yolo_assets.contracts.receipt import Receipt
-from yolo_assets.storage.base import ObjectStore
+from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore, StoreUnavailableError
 
 SMALL = 48 << 10
 """An index up to this size is read at once: one request instead of two. A thousand members have about so much."""
 
 
 def load_index(archive: ObjectStore, receipt: Receipt) -> list[IndexRow]:
-    """The member index of an archive, all of it, checked against its receipt.
+    """The member index of an archive, all of it, checked against its receipt; the original, where it was overwritten.
 
     Raises:
         IntegrityError: it is not the index that the receipt was written for.
     """
-    data = retry(archive.get, receipt.index_key)
+    try:
+        return check_index(retry(archive.get, receipt.index_key), receipt)
+    except (ObjectNotFoundError, IntegrityError):
+        try:
+            original = original_index(archive, receipt)
+        except StoreUnavailableError:
+            original = None  # perhaps without the right to list versions
+        if original is None:
+            raise
+        return check_index(original[0], receipt)
+
+
+def check_index(data: bytes, receipt: Receipt) -> list[IndexRow]:
+    """The rows of an index out of its bytes, wherever they come from. Not parsed before its hash fits.
+
+    Raises:
+        IntegrityError: see ``load_index``.
+    """
     if hashlib.sha256(data).hexdigest() != receipt.index_sha256:
         raise IntegrityError(f"{receipt.index_key} is not what its receipt says; it was changed or damaged")
     return parse_index(data, receipt.index_key)
@@ -72,18 +90,18 @@ def _groups(
         yield load_index(archive, receipt)
         return
     footer = retry(archive.get_range, key, size - tail, tail)
-    _check(footer, receipt.index_footer_sha256, key)
-    groups = parse_footer(footer, size, key)
-    if groups is None:
+    groups = parse_footer(footer, size, key) if _fits(footer, receipt.index_footer_sha256) else None
+    if groups is None:  # of an older writer, or overwritten: what reads all of it finds the original
         yield load_index(archive, receipt)
         return
     numbered = [(number, group) for number, group in enumerate(groups) if wanted(group)]
     for number, group in sorted(numbered, key=lambda pair: pair[1].last, reverse=newest_first):
         data = retry(archive.get_range, key, group.start, group.length)
-        _check(data, group.sha256, key)
+        if not _fits(data, group.sha256):
+            yield load_index(archive, receipt)
+            return
         yield parse_group(footer, size, number, group.start, data, key)
 
 
-def _check(data: bytes, sha256: str, key: str) -> None:
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise IntegrityError(f"{key} is not what its receipt says; it was changed or damaged")
+def _fits(data: bytes, sha256: str) -> bool:
+    return hashlib.sha256(data).hexdigest() == sha256

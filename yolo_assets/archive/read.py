@@ -12,14 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import IO
 
-import orjson
-
 from yolo_assets.archive.format import content
 from yolo_assets.archive.lookup import find_member, load_index, newest_frame
 from yolo_assets.archive.pack import IndexRow
 from yolo_assets.archive.retry import retry
+from yolo_assets.archive.versions import original_receipt, parse_receipt
 from yolo_assets.contracts.detection import DetectionRecord
-from yolo_assets.contracts.errors import BadInputError, IntegrityError
+from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
 from yolo_assets.contracts.names import (
     ArchiveName,
     check_id,
@@ -34,7 +33,7 @@ from yolo_assets.contracts.times import Hour, format_time
 from yolo_assets.spool.files import native_name, portable_name
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.records import BadRecord, RecordFile, read_records
-from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore
+from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore, StoreUnavailableError
 
 _WINDOW = 8 << 20
 """Bytes of one range read when many members are wanted."""
@@ -65,20 +64,24 @@ def list_archives(
 
 
 def load_receipt(archive: ObjectStore, name: ArchiveName, trusted: TrustedKeys) -> Receipt:
-    """The receipt of an archive, its signature checked.
+    """The receipt of an archive, its signature checked; the original, where another was written over it.
 
     Raises:
         ObjectNotFoundError: the archive was never finished.
         SignatureError: changed, or signed by a key that is not trusted.
         IntegrityError: it is the receipt of another archive.
     """
-    data = retry(archive.get, name.receipt_key)
-    receipt = Receipt.from_json(data, name.receipt_key)
-    trusted.verify_document(orjson.loads(data), name.receipt_key)
-    said = (receipt.camera_id, receipt.hour, receipt.part, receipt.archive_key, receipt.index_key)
-    if said != (name.camera_id, name.hour.key, name.part, name.archive_key, name.index_key):
-        raise IntegrityError(f"{name.receipt_key} is the receipt of {receipt.name}; it was moved or copied")
-    return receipt
+    try:
+        return parse_receipt(retry(archive.get, name.receipt_key), name, trusted)
+    except (ObjectNotFoundError, SignatureError, IntegrityError, BadInputError):
+        # Where the store keeps versions, whatever was written over the original, or hides it, does not harm it.
+        try:
+            original = original_receipt(archive, name, trusted)
+        except StoreUnavailableError:
+            original = None  # perhaps without the right to list versions: then what is there is what is told
+        if original is None:
+            raise
+        return original[0]
 
 
 def find_receipts(archive: ObjectStore, camera_id: str, hour: Hour, trusted: TrustedKeys) -> list[Receipt]:

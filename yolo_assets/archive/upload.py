@@ -101,6 +101,10 @@ def verify_stored(archive: ObjectStore, key: str, packing: Packing, uploaded: Up
         raise IntegrityError(f"the store lost {key} right after the upload; nothing was deleted here, run again")
     if info.size != packing.size:
         raise IntegrityError(f"the store holds {info.size} bytes of {key}, {packing.size} were sent; run again")
+    if info.checksum_crc32 not in (None, packing.crc32):
+        raise IntegrityError(
+            f"the store says CRC-32 {info.checksum_crc32} of {key}, {packing.crc32} was sent; nothing was deleted here"
+        )
     # An ETag in the form of an MD5 must be the right one; an opaque one proves that nobody wrote after us.
     opaque = not _MD5_ETAG.fullmatch(info.etag)
     proven = info.etag in _expected_etags(packing) or (opaque and info.etag == uploaded.info.etag)

@@ -22,7 +22,7 @@ from yolo_assets.storage.base import ObjectInfo, ObjectNotFoundError, ObjectStor
 from yolo_assets.storage.lock import object_lock
 
 
-def check_receipt(data: bytes, name: ArchiveName, trusted: TrustedKeys) -> Receipt:
+def parse_receipt(data: bytes, name: ArchiveName, trusted: TrustedKeys) -> Receipt:
     """The receipt in these bytes, its signature checked.
 
     Raises:
@@ -49,7 +49,7 @@ def original_receipt(
 
     def proves(data: bytes) -> bool:
         try:
-            found.append(check_receipt(data, name, trusted))
+            found.append(parse_receipt(data, name, trusted))
         except UserError:
             return False
         return True

@@ -19,7 +19,7 @@ from yolo_assets.archive.hour import archive_hour
 from yolo_assets.archive.options import ArchiveOptions
 from yolo_assets.archive.protect import hidden_archives, hold, protect, protection_problems
 from yolo_assets.archive.read import find_receipts
-from yolo_assets.archive.versions import check_receipt, original_index, original_receipt
+from yolo_assets.archive.versions import original_index, original_receipt, parse_receipt
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.receipt import Receipt
@@ -186,7 +186,7 @@ def test_an_overwrite_is_reported_and_the_original_found(cold: Cold, trusted: Tr
 
 
 def find_receipts_strictly(cold: Cold, trusted: TrustedKeys) -> Receipt:
-    return check_receipt(cold.store.get(cold.name.receipt_key), cold.name, trusted)
+    return parse_receipt(cold.store.get(cold.name.receipt_key), cold.name, trusted)
 
 
 @pytest.mark.s3

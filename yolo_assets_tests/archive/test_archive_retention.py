@@ -11,7 +11,7 @@ import pytest
 from yolo_assets.archive.hour import archive_hour
 from yolo_assets.archive.options import ArchiveOptions
 from yolo_assets.archive.protect import protection_problems
-from yolo_assets.archive.read import find_receipts
+from yolo_assets.archive.read import cat, find_receipts
 from yolo_assets.archive.run import run_archiver
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.names import ArchiveName
@@ -81,3 +81,23 @@ def test_a_store_that_cannot_lock_gets_no_receipt(
         archive_hour(hour, archive, signer, HELD)
     assert find_receipts(archive, "cam1", HOUR, trusted) == []
     assert archive_hour(hour, archive, signer).status == "archived"
+
+
+@pytest.mark.s3
+def test_readers_find_the_originals_whatever_was_written_over_them(
+    fill_hour: FillHour, signer: Signer, trusted: TrustedKeys, s3_locked_bucket
+) -> None:
+    hour = fill_hour(frames=3)
+    frame = "20260102_030000_000.jpg"
+    content = (hour.path / frame).read_bytes()
+    archive = open_store(s3_locked_bucket.url)
+    archive_hour(hour, archive, signer, HELD)
+    for key in (NAME.archive_key, NAME.index_key, NAME.receipt_key):
+        archive.put(key, b"forged")
+    assert cat(archive, "cam1", trusted, frame=frame) == (frame, content)
+    (receipt,) = find_receipts(archive, "cam1", HOUR, trusted)
+    assert len(protection_problems(archive, receipt)) == 3
+    archive.delete(NAME.index_key)
+    assert cat(archive, "cam1", trusted, frame=frame) == (frame, content)
+    # The next run is not misled either: it knows that the hour is archived.
+    assert archive_hour(hour, archive, signer, HELD).status == "nothing"
