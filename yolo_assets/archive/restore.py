@@ -1,83 +1,134 @@
 """Gets archived files back onto a disk: by camera, time, production batch, class and confidence; every hash checked.
 
-Files land under ``<out>/<camera>/<hour>/<name>``, the layout of a spool. Where two parts hold different files of one
-name, the later one lands under ``part<N>/`` beside it: nothing is overwritten with other bytes. Run again, it goes on
-where it stopped: files that are there with the right hash are skipped.
+Files land under ``<out>/<camera>/<hour>/<name>``, the layout of a spool; see ``placing`` for names that collide. First
+it is looked what is to come (``plan_restore``), then it is written. Run again, it goes on where it stopped: files that
+are there with the right hash are skipped. What is damaged is named, and costs nothing else. Archives in a cold tier are
+asked for, and come with a later run. One hour's work is ``restore_hour``.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 
-from yolo_assets.archive.pack import IndexRow
-from yolo_assets.archive.plan import holds
-from yolo_assets.archive.read import find_receipts, hour_records, list_archives, load_index, read_members
-from yolo_assets.archive.retry import retry
-from yolo_assets.contracts.detection import DetectionRecord
-from yolo_assets.contracts.errors import BadInputError, UserError
-from yolo_assets.contracts.names import check_id, is_frame, is_record_file, parse_frame_name
+from yolo_assets.archive.bulk import FoundReceipt, archives_between, in_order, read_receipts
+from yolo_assets.archive.placing import OutFolder
+from yolo_assets.archive.restore_hour import HourLook, HourWork, ask
+from yolo_assets.archive.restore_plan import RestorePlan, RestoreReport, Thaw, Waiting
+from yolo_assets.archive.wanted import Wanted
+from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import TrustedKeys
-from yolo_assets.contracts.times import Hour, format_time, hours_between
-from yolo_assets.spool.files import TEMPORARY, native_name, write_all
-from yolo_assets.spool.records import frame_stem
 from yolo_assets.storage.base import ObjectStore
 
-_LONG = timedelta(days=31)
-"""A range beyond this is looked up in one listing of all receipts instead of one listing an hour."""
+_LOOKING, _WRITING = 6, 3
+"""Hours looked at, and hours written, at a time."""
+_SPARE = 64 << 20
+"""Bytes that a restore leaves free on the disk."""
 
 
-@dataclass(frozen=True)
-class RestoreReport:
-    """What a restore did.
+def plan_restore(
+    archive: ObjectStore, trusted: TrustedKeys, wanted: Wanted, out: Path, *, thaw: Thaw | None = None
+) -> RestorePlan:
+    """Find out what a restore would do. Nothing is written.
 
-    Attributes:
-        archives: parts that hold something wanted.
-        files: written.
-        bytes: written.
-        skipped: files that were there already, with the right hash.
+    Args:
+        archive: the archive root.
+        trusted: keys that may have signed the receipts.
+        wanted: what.
+        out: folder it would go to; need not be there.
+        thaw: how to ask for archives whose records must be read first and that are cold; None: do not ask.
+
+    Raises:
+        BadInputError: a symbolic link in ``out`` leads out of it.
+        StoreUnavailableError: the store does not answer.
     """
+    plan = RestorePlan(wanted)
+    names = archives_between(archive, wanted.start, wanted.end, camera_id=wanted.camera)
 
-    archives: int
-    files: int
-    bytes: int
-    skipped: int
+    def hours() -> Iterator[tuple[Receipt, ...]]:
+        found = read_receipts(archive, names, trusted)
+        for _, parts in groupby(found, key=lambda one: (one.name.hour, one.name.camera_id)):
+            receipts = tuple(_believed(parts, plan))
+            if receipts and wanted.may_hold(receipts):
+                yield receipts
+
+    look = HourLook(archive, trusted, wanted, OutFolder(out), thaw)
+    for one in in_order(hours(), look.hour, _LOOKING):
+        plan.problems += one.problems
+        if one.files or one.waiting:
+            plan.hours.append(one)
+    return plan
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """Which frames of the time range are wanted; every condition that is given must hold for one detection record."""
+def cold_archives(archive: ObjectStore, plan: RestorePlan) -> list[Waiting]:
+    """The archives of a plan that cannot be read at once; nothing is asked for.
 
-    batch: str | None = None
-    class_name: str | None = None
-    min_confidence: float | None = None
+    Raises:
+        StoreUnavailableError: the store does not answer.
+    """
+    receipts = (receipt for one in plan.hours for receipt in one.receipts)
+    found = in_order(receipts, lambda receipt: ask(archive, receipt, None))
+    return [one for one in found if one is not None]
 
-    @property
-    def everything(self) -> bool:
-        """Whether no condition is given."""
-        return self.batch is None and self.class_name is None and self.min_confidence is None
 
-    def fits(self, record: DetectionRecord) -> bool:
-        """Whether a record meets the conditions; class and confidence by one and the same detection."""
-        if self.batch is not None and record.batch_id != self.batch:
-            return False
-        if self.class_name is None and self.min_confidence is None:
-            return True
-        return any(
-            (self.class_name is None or found.class_name == self.class_name)
-            and found.confidence >= (self.min_confidence or 0)
-            for found in record.detections
+def check_room(plan: RestorePlan, out: Path) -> None:
+    """Refuse to begin what the disk cannot hold.
+
+    Raises:
+        UserError: there is not enough room.
+    """
+    free = OutFolder(out).free()
+    if plan.missing and plan.missing + _SPARE > free:
+        raise UserError(
+            f"restoring takes {plan.missing} bytes and {out} has {free} free; free some room, choose another folder, "
+            "or restore less"
         )
+
+
+def carry_out(
+    archive: ObjectStore,
+    plan: RestorePlan,
+    out: Path,
+    *,
+    thaw: Thaw | None = None,
+    report: Callable[[str, int], None] = lambda *_: None,
+) -> RestoreReport:
+    """Write what a plan found.
+
+    Args:
+        archive: the archive root.
+        plan: of ``plan_restore``.
+        out: folder to write into, made when missing.
+        thaw: how to ask for archives in a cold tier; None: as ``Thaw()``.
+        report: called, from several threads, with the relative path of each file that is there now, and its bytes.
+
+    Raises:
+        UserError: the disk is full or refuses us; what was written is good, run again to go on.
+        StoreUnavailableError: the store does not answer; the same.
+    """
+    done = RestoreReport(problems=list(plan.problems))
+    if not plan.hours:
+        return done
+    folder = OutFolder(out)
+    folder.make()
+    work = HourWork(archive, plan.wanted, folder, folder.folds_case(), thaw or Thaw(), report)
+    for one in in_order(plan.hours, work.hour, _WRITING):
+        done.archives += one.archives
+        done.files += one.files
+        done.bytes += one.bytes
+        done.skipped += one.skipped
+        done.problems += one.problems
+        done.waiting += one.waiting
+    return done
 
 
 def restore(
     archive: ObjectStore,
     trusted: TrustedKeys,
-    camera: str,
+    camera: str | None,
     start: datetime,
     end: datetime,
     out: Path,
@@ -86,119 +137,24 @@ def restore(
     class_name: str | None = None,
     min_confidence: float | None = None,
     frames_only: bool = False,
-    report: Callable[[str], None] = lambda _: None,
+    thaw: Thaw | None = None,
+    report: Callable[[str, int], None] = lambda *_: None,
 ) -> RestoreReport:
-    """Restore what one camera saw in ``[start, end)``.
+    """Restore what one camera, or all of them, saw in ``[start, end)``: plan, look for room, carry out.
 
-    Frames outside the range or not matching are left out; a frame without a time in its name counts as of its whole
-    hour. Record files and the rest of an hour come along unless ``frames_only``.
-
-    Args:
-        archive: the archive root.
-        trusted: keys that may have signed the receipts.
-        camera: camera id.
-        start: first moment.
-        end: first moment after the range.
-        out: folder to write into, made when missing.
-        batch: only frames whose record names this production batch.
-        class_name: only frames with a detection of this class.
-        min_confidence: only frames with a detection of at least this confidence.
-        frames_only: no record files.
-        report: called with the relative path of each file written.
-
-    Raises:
-        BadInputError: the range is empty, or a path would leave ``out``.
-        IntegrityError, SignatureError: what the store holds is not what was archived; what was written is good.
+    Arguments and errors as in ``Wanted``, ``plan_restore``, ``check_room`` and ``carry_out``.
     """
-    if end <= start:
-        raise BadInputError(f"the range from {format_time(start)} to {format_time(end)} is empty; --to must be later")
-    check_id(camera)
-    wanted = Wanted(batch, class_name, min_confidence)
-    archives = files = size = skipped = 0
-    for hour in _hours(archive, camera, start, end):
-        receipts = find_receipts(archive, camera, hour, trusted)
-        names = None if wanted.everything or not receipts else _matching(archive, camera, hour, trusted, wanted)
-        taken: dict[str, bytes] = {}
-        for receipt in receipts:
-            rows = [
-                row
-                for row in load_index(archive, receipt)
-                if _is_wanted(row, start, end, names, frames_only=frames_only)
-            ]
-            targets = {row.offset: _target(out / camera / hour.key, receipt, row, taken) for row in rows}
-            for folder in {target.parent for target in targets.values()}:
-                _make_folder(out, folder)
-            missing = [row for row in rows if not holds(targets[row.offset], row)]
-            archives += bool(rows)
-            skipped += len(rows) - len(missing)
-            for row, pieces in read_members(archive, receipt, missing):
-                target = targets[row.offset]
-                _write(target, pieces)
-                report(str(target.relative_to(out)))
-                files, size = files + 1, size + row.size
-    return RestoreReport(archives, files, size, skipped)
+    wanted = Wanted(start, end, camera, batch, class_name, min_confidence, frames_only)
+    thaw = thaw or Thaw()
+    plan = plan_restore(archive, trusted, wanted, out, thaw=thaw)
+    check_room(plan, out)
+    return carry_out(archive, plan, out, thaw=thaw, report=report)
 
 
-def _hours(archive: ObjectStore, camera: str, start: datetime, end: datetime) -> Iterable[Hour]:
-    """The hours of the range that may hold something, in order."""
-    if end - start <= _LONG:
-        return hours_between(start, end)
-    first = Hour.of(start)
-    names = retry(lambda: list(list_archives(archive, camera_id=camera)))
-    return sorted({name.hour for name in names if name.hour >= first and name.hour.start < end})
-
-
-def _matching(archive: ObjectStore, camera: str, hour: Hour, trusted: TrustedKeys, wanted: Wanted) -> set[str]:
-    """Names, without their ending, of the frames whose record meets the conditions."""
-    records = hour_records(archive, camera, hour, trusted)
-    return {
-        frame_stem(record.image_path)
-        for record in records
-        if isinstance(record, DetectionRecord) and wanted.fits(record)
-    }
-
-
-def _is_wanted(row: IndexRow, start: datetime, end: datetime, names: set[str] | None, *, frames_only: bool) -> bool:
-    name = native_name(row.name)
-    if is_frame(name):
-        moment = parse_frame_name(name)
-        in_range = moment is None or start <= moment < end
-        return in_range and (names is None or frame_stem(name) in names)
-    if frames_only:
-        return False
-    return names is None or is_record_file(name)
-
-
-def _target(folder: Path, receipt: Receipt, row: IndexRow, taken: dict[str, bytes]) -> Path:
-    """Where a member goes. The index is signed for, yet ``native_name`` still refuses anything but a file's name."""
-    name = native_name(row.name)
-    if taken.setdefault(name, row.sha256) != row.sha256:
-        folder = folder / f"part{receipt.part}"
-    return folder / name
-
-
-def _make_folder(out: Path, folder: Path) -> None:
-    """Make ``folder`` below ``out``; a symbolic link on the way could lead out of it and is refused."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if folder.resolve() != out.resolve() / folder.relative_to(out):
-        raise BadInputError(f"{folder} leads out of {out} by a symbolic link; remove the link or choose another folder")
-
-
-def _write(target: Path, pieces: Iterator[bytes]) -> None:
-    """Write a file whole, its hash checked by ``pieces``, or not at all."""
-    temporary = target.with_name(f"{TEMPORARY}{os.getpid()}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
-        try:
-            for piece in pieces:
-                write_all(descriptor, piece)
-        finally:
-            os.close(descriptor)
-        temporary.replace(target)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise UserError(
-                f"cannot write {target}: {error.strerror}; free some room or choose another folder"
-            ) from None
-        raise
+def _believed(parts: Iterator[FoundReceipt], plan: RestorePlan) -> Iterator[Receipt]:
+    for one in parts:
+        if one.receipt is None:
+            plan.problems.append(f"{one.name.stem}: {one.problem}")
+            continue
+        plan.offered.add(one.receipt)
+        yield one.receipt

@@ -15,15 +15,17 @@ from yolo_assets.archive.format import content
 from yolo_assets.archive.lookup import load_index
 from yolo_assets.archive.options import VerifyHow
 from yolo_assets.archive.pack import IndexRow
+from yolo_assets.archive.protect import hidden_archives, protection_problems
 from yolo_assets.archive.read import load_receipt
 from yolo_assets.archive.retry import retry
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
 from yolo_assets.contracts.names import ArchiveName, is_frame
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import TrustedKeys
-from yolo_assets.contracts.times import Hour
+from yolo_assets.contracts.times import Hour, format_time
 from yolo_assets.spool.files import native_name
-from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore, StoreUnavailableError
+from yolo_assets.storage.base import ObjectInfo, ObjectNotFoundError, ObjectStore, StoreUnavailableError
+from yolo_assets.storage.cold import ColdObjectError
 
 _DIFFERENCES = (ObjectNotFoundError, SignatureError, IntegrityError, BadInputError)
 _WORKERS: dict[VerifyHow, int] = {"head": 8, "full": 3}
@@ -43,6 +45,9 @@ class VerifyReport:
         problems: what differs, one line each; empty means good, if ``unchecked`` is None.
         unchecked: why the archive could not be looked at to the end; one line, None when it was.
         members: files the index names.
+        cold: a full look was asked for, and the archive is in a tier that cannot be read at once.
+        unprotected: why it could not be looked at whether the archive is write-once and lies under nothing else; one
+            line, None when that was looked at. Credentials that may read may lack that right.
         bytes_read: bytes of the archive that were read.
     """
 
@@ -50,6 +55,8 @@ class VerifyReport:
     how: VerifyHow
     problems: list[str] = field(default_factory=list)
     unchecked: str | None = None
+    cold: bool = False
+    unprotected: str | None = None
     members: int = 0
     bytes_read: int = 0
 
@@ -86,11 +93,26 @@ def verify_archives(
     return in_order(names, lambda name: verify_archive(archive, name, trusted, how), _WORKERS[how])
 
 
+def hidden_reports(archive: ObjectStore) -> Iterator[VerifyReport]:
+    """The archives that no reader finds any more, because their receipt was deleted in a store that keeps versions."""
+    for name, marker in hidden_archives(archive):
+        yield VerifyReport(name.stem, "head", [hidden_line(name, marker)])
+
+
+def hidden_line(name: ArchiveName, marker: ObjectInfo) -> str:
+    """One line for a receipt that a delete marker hides."""
+    return (
+        f"{name.receipt_key} was deleted: delete marker {marker.version_id} of {format_time(marker.modified_at)} hides "
+        "it; remove the marker, and the archive is found again"
+    )
+
+
 def _verify(
     archive: ObjectStore, name: ArchiveName, trusted: TrustedKeys, how: VerifyHow, report: VerifyReport
 ) -> None:
     receipt = load_receipt(archive, name, trusted)
     rows = _rows(archive, receipt, report)
+    _protection(archive, receipt, report)
     info = retry(archive.head, receipt.archive_key, version_id=receipt.version_id)
     if info is None:
         report.problems.append(f"{receipt.archive_key} is not in the store")
@@ -99,12 +121,25 @@ def _verify(
         report.problems.append(f"{receipt.archive_key} has {info.size} bytes, its receipt says {receipt.archive_size}")
         return
     if how == "full":
-        report.problems.extend(retry(_content_problems, archive, receipt, rows, report))
-        report.how = "full"
-    elif info.etag != receipt.etag:
+        try:
+            report.problems.extend(retry(_content_problems, archive, receipt, rows, report))
+        except ColdObjectError:
+            report.cold = True
+        else:
+            report.how = "full"
+    if report.how == "head" and info.etag != receipt.etag:
         report.problems.append(
             f"{receipt.archive_key} was written again after its receipt: the ETag differs; verify it in full"
         )
+
+
+def _protection(archive: ObjectStore, receipt: Receipt, report: VerifyReport) -> None:
+    try:
+        report.problems.extend(protection_problems(archive, receipt))
+    except StoreUnavailableError as error:
+        if error.transient:
+            raise
+        report.unprotected = str(error)
 
 
 def _rows(archive: ObjectStore, receipt: Receipt, report: VerifyReport) -> list[IndexRow]:

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.settings import Settings
@@ -89,18 +98,27 @@ def emit_json(value: Mapping[str, Any] | list[Any]) -> None:
 
 
 @contextmanager
-def progress(description: str, total: float | None = None) -> Iterator[Any]:
+def progress(description: str, total: float | None = None, *, in_bytes: bool = False) -> Iterator[Any]:
     """A progress bar on standard error when that is a terminal, nothing otherwise.
+
+    Args:
+        description: what is being done.
+        total: steps, or bytes; None when that is not known.
+        in_bytes: steps are bytes; shows their rate and the time that is left.
 
     Yields:
         A function ``advance(steps=1)``.
     """
     console = Console(stderr=True)
+    figures = (
+        (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        if in_bytes
+        else (MofNCompleteColumn(), TimeElapsedColumn())
+    )
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
+        *figures,
         console=console,
         transient=True,
         disable=not console.is_terminal,

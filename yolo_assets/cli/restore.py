@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from yolo_assets.cli.archive.options import KeyOption, given, trusted_keys
+from yolo_assets.cli.archive.options import DaysOption, KeyOption, TierOption, given, thaw_of, trusted_keys
 from yolo_assets.cli.common import ArchiveOption, JsonOption, emit_json, note, open_archive, out, progress, settings
-from yolo_assets.contracts.errors import UsageError
+from yolo_assets.contracts.errors import UsageError, UserError
+
+if TYPE_CHECKING:
+    from yolo_assets.archive.restore_plan import RestorePlan, RestoreReport
+    from yolo_assets.storage.base import ObjectStore
 
 
 def restore(
-    camera: Annotated[str, typer.Option(help="Camera id.", metavar="C")],
     start: Annotated[str, typer.Option("--from", help="First moment, UTC.", metavar="TIME")],
     end: Annotated[str, typer.Option("--to", help="First moment after the range, UTC.", metavar="TIME")],
     folder: Annotated[Path, typer.Option("--out", help="Folder to write into.", metavar="DIR")],
+    camera: Annotated[str | None, typer.Option(help="Camera id; none: every camera.", metavar="C")] = None,
     archive: ArchiveOption = None,
     batch: Annotated[str | None, typer.Option(help="Only frames of this production batch.", metavar="B")] = None,
     class_name: Annotated[str | None, typer.Option("--class", help="Only frames with this class.", metavar="K")] = None,
@@ -24,43 +29,120 @@ def restore(
         float | None, typer.Option(help="Only frames with a detection at least this sure.", min=0, max=1, metavar="X")
     ] = None,
     frames_only: Annotated[bool, typer.Option("--frames-only", help="No record files.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing: say what there is to restore.")] = False,
+    tier: TierOption = "standard",
+    days: DaysOption = 7,
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write archived files to DIR/<camera>/<hour>/, hashes verified; run again to go on.
 
+    Exit 1 when nothing is found, when an archive is damaged (the rest is restored), or when one lies in a cold tier (it
+    is asked for; run again later).
+
     Example: yolo-assets restore --camera lineA_cam01 --from 2026-03-01T09:00Z --to 2026-03-01T10:00Z --class crack
     --min-confidence 0.8 --out found
     """
-    from yolo_assets.archive.restore import restore as restore_files
+    from yolo_assets.archive.restore import carry_out, check_room, plan_restore
+    from yolo_assets.archive.wanted import Wanted
     from yolo_assets.contracts.times import parse_time
 
     first, after = given(parse_time, start, "--from"), given(parse_time, end, "--to")
     if first is None or after is None or after <= first:
         raise UsageError("--to must be later than --from")
+    if min_confidence is not None and not 0 <= min_confidence <= 1:
+        raise UsageError(f"--min-confidence {min_confidence:g} is no confidence; use 0 to 1")
+    thaw = thaw_of(tier, days)
+    wanted = Wanted(first, after, camera, batch, class_name, min_confidence, frames_only)
     found = settings(archive=archive)
     trusted = trusted_keys(found, key)
-    with progress("restoring") as advance:
-        done = restore_files(
-            open_archive(found),
-            trusted,
-            camera,
-            first,
-            after,
-            folder,
-            batch=batch,
-            class_name=class_name,
-            min_confidence=min_confidence,
-            frames_only=frames_only,
-            report=lambda _: advance(),
-        )
-    if not done.archives:
-        note(f"nothing that fits is archived of {camera}; yolo-assets archive ls --camera {camera} shows what is")
-    if as_json:
-        emit_json({"archives": done.archives, "files": done.files, "bytes": done.bytes, "skipped": done.skipped})
+    store = open_archive(found)
+    with progress("looking"):
+        plan = plan_restore(store, trusted, wanted, folder, thaw=None if dry_run else thaw)
+    if not plan.hours and not plan.problems:
+        _told_nothing(store, plan, as_json)
+    if dry_run:
+        _told_plan(store, plan, folder, as_json)
         return
-    out().print(
-        f"{done.files} files, {done.bytes} bytes restored from {done.archives} archives to {folder}"
-        + (f"; {done.skipped} were there already" if done.skipped else ""),
-        markup=False,
-    )
+    check_room(plan, folder)
+    with progress("restoring", total=plan.bytes, in_bytes=True) as advance:
+        done = carry_out(store, plan, folder, thaw=thaw, report=lambda _, size: advance(size))
+    _told_done(done, folder, as_json)
+
+
+def _told_nothing(store: ObjectStore, plan: RestorePlan, as_json: bool) -> None:
+    """Nothing fits: say what there is instead."""
+    from datetime import timedelta
+
+    from yolo_assets.archive.near import no_camera, no_hour
+    from yolo_assets.contracts.times import Hour, format_time
+
+    wanted = plan.wanted
+    if as_json:
+        emit_json({"archives": 0, "files": 0, "bytes": 0, "skipped": 0, "problems": [], "waiting": []})
+    if plan.offered.archives:
+        raise UserError(f"{plan.offered.instead_of(wanted)}; nothing was written")
+    if wanted.camera is not None:
+        last = Hour.of(wanted.end - timedelta(microseconds=1))
+        raise UserError(no_hour(store, wanted.camera, Hour.of(wanted.start), last))
+    whole = f"no archive between {format_time(wanted.start)} and {format_time(wanted.end)}"
+    raise UserError(f"{whole}; {no_camera(store, None)}")
+
+
+def _told_plan(store: ObjectStore, plan: RestorePlan, folder: Path, as_json: bool) -> None:
+    from yolo_assets.archive.placing import OutFolder
+    from yolo_assets.archive.restore import cold_archives
+
+    cold = cold_archives(store, plan)
+    figures = {
+        "archives": plan.archives,
+        "hours": len(plan.hours),
+        "cameras": len({one.camera for one in plan.hours}),
+        "files": plan.files,
+        "bytes": plan.bytes,
+        "missing_bytes": plan.missing,
+        "free_bytes": OutFolder(folder).free(),
+    }
+    if as_json:
+        emit_json({**figures, "waiting": [dataclasses.asdict(one) for one in cold], "problems": plan.problems})
+    else:
+        out().print(
+            "{files} files, {bytes} bytes in {archives} archives of {cameras} cameras and {hours} camera-hours; "
+            "{missing_bytes} bytes are not there yet, {free_bytes} bytes are free".format_map(figures),
+            markup=False,
+        )
+        for one in cold:
+            out().print(f"{one.archive_key} {one.when}", markup=False)
+        if plan.waiting:
+            out().print("what cold archives hold of it is not counted: their records must be read first", markup=False)
+    _failed(plan.problems)
+
+
+def _told_done(done: RestoreReport, folder: Path, as_json: bool) -> None:
+    if as_json:
+        emit_json(dataclasses.asdict(done))
+    else:
+        out().print(
+            f"{done.files} files, {done.bytes} bytes restored from {done.archives} archives to {folder}"
+            + (f"; {done.skipped} were there already" if done.skipped else ""),
+            markup=False,
+        )
+        for one in done.waiting:
+            state = f"was asked for; come back {one.when}" if one.asked else one.when
+            out().print(f"{one.archive_key} {state}", markup=False)
+    _failed(done.problems)
+    if done.waiting:
+        asked = sum(one.asked for one in done.waiting)
+        raise UserError(
+            f"{len(done.waiting)} archives lie in a cold tier, {asked} of them asked for now; come back "
+            f"{done.waiting[0].when if done.waiting[0].asked else 'later'} and run the same command again"
+        )
+
+
+def _failed(problems: list[Any]) -> None:
+    if not problems:
+        return
+    for line in problems[1:]:
+        note(line)
+    more = f" (and {len(problems) - 1} more, above)" if len(problems) > 1 else ""
+    raise UserError(f"not everything can be restored, what is good is there: {problems[0]}{more}")

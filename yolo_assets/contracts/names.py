@@ -19,7 +19,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _VERSION = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FRAME = re.compile(r"(\d{8}_\d{6}_\d{3})(?:_(\d+))?\.jpe?g")
-_AUDIT = re.compile(r"audit/date=\d{4}-\d{2}-\d{2}/verify-(?P<id>\d{8}T\d{6}Z-[0-9a-f]{8})\.(?P<what>claim|\d{3,})\.json")
+_AUDIT = re.compile(r"audit/date=[\d-]{10}/verify-(?P<id>\d{8}T\d{6}Z-[0-9a-f]{8})\.(?P<what>claim|\d{3,})\.json")
 _ARCHIVE = re.compile(r"yolo_(?P<camera>[A-Za-z0-9_-]{1,64})_(?P<hour>\d{8}_\d{2})(?:_p(?P<part>[1-9]\d*))?")
 
 RECORDS_FILE = "records.ndjson"
@@ -169,6 +169,26 @@ def receipts_prefix(hour: Hour | None = None, date: str | None = None) -> str:
     if hour is not None:
         return f"{RECEIPTS}date={hour.date}/hour={hour.hh}/"
     return f"{RECEIPTS}date={check_date(date)}/" if date is not None else RECEIPTS
+
+
+def audit_key(audit_id: str, number: int | None = None) -> str:
+    """Key of the ``number``-th record of an audit, from 1; without a number that of its claim.
+
+    Args:
+        audit_id: ``<YYYYMMDD>T<HHMMSS>Z-<8 hexadecimal digits>``; its day is the key's.
+        number: which record.
+    """
+    what = "claim" if number is None else f"{number:03d}"
+    return f"{AUDIT}date={audit_id[:4]}-{audit_id[4:6]}-{audit_id[6:8]}/verify-{audit_id}.{what}.json"
+
+
+def parse_audit_key(key: str) -> tuple[str, int | None] | None:
+    """``(audit_id, number)`` of a key that ``audit_key`` built, or None: others write below ``audit/`` too."""
+    match = _AUDIT.fullmatch(key)
+    if not match:
+        return None
+    number = None if match["what"] == "claim" else int(match["what"])
+    return (match["id"], number) if audit_key(match["id"], number) == key else None
 
 
 # Store root ------------------------------------------------------------------------------------------------------

@@ -1,13 +1,13 @@
-"""A spool with an hour in it, an archive root in a folder, and the archiver's key."""
+"""A spool with an hour in it, an archive root in a folder, and the archiver's key; for faults the whole command."""
 
 from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +16,12 @@ from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import ObjectStore, open_store
+from yolo_assets_tests.support.archive_case import ArchiveCase
+from yolo_assets_tests.support.archiver import Archiver
+from yolo_assets_tests.support.fault_proxy import FaultProxy
+
+if TYPE_CHECKING:
+    from yolo_assets_tests.conftest import S3Bucket
 
 START = datetime(2026, 1, 2, 3, 0, 0, tzinfo=UTC)
 HOUR = Hour.of(START)
@@ -81,3 +87,25 @@ def content_of(folder: Path) -> dict[str, bytes]:
 def contents() -> Callable[[Path], dict[str, bytes]]:
     """``content_of``: files of a folder by name."""
     return content_of
+
+
+@pytest.fixture(scope="module")
+def archiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archiver]:
+    """The command in processes of its own, one run at a time."""
+    with Archiver(tmp_path_factory.mktemp("archiver")) as one:
+        yield one
+
+
+@pytest.fixture
+def proxy(s3_bucket: S3Bucket, archiver: Archiver) -> Iterator[FaultProxy]:
+    """Before Ceph; where a fault says so it ends the archiver."""
+    with FaultProxy(s3_bucket.server.endpoint) as one:
+        one.kill = archiver.kill
+        yield one
+
+
+@pytest.fixture
+def proxied(tmp_path: Path, s3_bucket: S3Bucket, proxy: FaultProxy, archiver: Archiver) -> ArchiveCase:
+    """An hour whose archiver talks to Ceph through the proxy; what checks it does not."""
+    env = {**s3_bucket.env, "AWS_ENDPOINT_URL_S3": proxy.url}
+    return ArchiveCase(tmp_path / "case", s3_bucket.url, archiver, lambda: env)

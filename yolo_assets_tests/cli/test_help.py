@@ -89,6 +89,11 @@ JSON: dict[tuple[str, ...], tuple[str, ...]] = {
         *("--camera", "cam1", "--from", "2026-01-02T03:00:00Z", "--to", "2026-01-02T04:00:00Z"),
         *("--out", "back"),
     ),
+    ("evidence", "make"): (
+        *("--camera", "cam1", "--from", "2026-01-02T03:00:00Z", "--to", "2026-01-02T04:00:00Z"),
+        *("--out", "evidence"),
+    ),
+    ("evidence", "verify"): ("evidence", "--key", "keys/archiver.pub"),
     ("catalog", "rebuild"): (),
     ("catalog", "query"): ("SELECT * FROM archives",),
     ("catalog", "gaps"): (),

@@ -3,54 +3,110 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from yolo_assets.cli.archive.options import CameraOption, KeyOption, given, trusted_keys
+from yolo_assets.cli.archive.options import (
+    CameraOption,
+    DaysOption,
+    KeyOption,
+    TierOption,
+    given,
+    thaw_of,
+    trusted_keys,
+)
 from yolo_assets.cli.common import ArchiveOption, JsonOption, emit_json, note, open_archive, out, progress, settings
-from yolo_assets.contracts.errors import UsageError
+from yolo_assets.contracts.errors import UsageError, UserError
+
+_LISTED = {
+    "archive_key",
+    "camera_id",
+    "hour",
+    "part",
+    "file_count",
+    "frame_count",
+    "bad_records",
+    "archive_size",
+    "verified_at",
+}
 
 
 def ls(
     archive: ArchiveOption = None,
     camera: CameraOption = None,
     date: Annotated[str | None, typer.Option(help="Only this day.", metavar="YYYY-MM-DD")] = None,
+    start: Annotated[str | None, typer.Option("--from", help="Hours from this moment on, UTC.", metavar="TIME")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Hours before this moment, UTC.", metavar="TIME")] = None,
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List archives: files, frames, bytes and when they were verified."""
-    from yolo_assets.archive.read import list_archives, load_receipt
+    """List archives: files, frames, bytes and when they were verified. A receipt that is not believed is exit 1."""
+    from yolo_assets.archive.bulk import archives_between, read_receipts
+    from yolo_assets.contracts.times import format_time, parse_time
 
+    first, after = given(parse_time, start, "--from"), given(parse_time, end, "--to")
+    if date is not None:
+        if first or after:
+            raise UsageError("--date and --from or --to each say when; give one of them")
+        first, after = _day(date)
+    if first is not None and after is not None and after <= first:
+        raise UsageError("--to must be later than --from")
     found = settings(archive=archive)
     trusted = trusted_keys(found, key)
     store = open_archive(found)
-    names = list(list_archives(store, camera_id=camera, date=date))
+    with progress("listing"):
+        names = list(archives_between(store, first, after, camera_id=camera))
     rows: list[dict[str, Any]] = []
+    problems: list[str] = []
     with progress("reading receipts", total=len(names)) as advance:
-        for name in names:
-            receipt = load_receipt(store, name, trusted)
+        for one in read_receipts(store, names, trusted):
             advance()
-            keep = {
-                "archive_key",
-                "camera_id",
-                "hour",
-                "part",
-                "file_count",
-                "frame_count",
-                "bad_records",
-                "archive_size",
-                "verified_at",
-            }
-            rows.append(receipt.model_dump(mode="json", include=keep))
-            if not as_json:
-                out().print(
+            name, receipt = one.name, one.receipt
+            if receipt is None:
+                problems.append(f"{name.stem}: {one.problem}")
+                row = {"archive_key": name.archive_key, "camera_id": name.camera_id, "hour": name.hour.key}
+                row |= {"part": name.part, "problem": one.problem}
+                line = f"{name.stem}  NOT BELIEVED: {one.problem}"
+            else:
+                row = receipt.model_dump(mode="json", include=_LISTED)
+                line = (
                     f"{name.stem}  {receipt.file_count} files  {receipt.frame_count} frames  "
-                    f"{receipt.archive_size} bytes  {rows[-1]['verified_at']}"
+                    f"{receipt.archive_size} bytes  {format_time(receipt.verified_at)}"
                 )
+            if as_json:
+                rows.append(row)
+            else:
+                out().print(line, markup=False)
     if as_json:
         emit_json(rows)
+    if not names:
+        _say_empty(store, camera, first is not None or after is not None)
+    if problems:
+        raise UserError(f"{len(problems)} of {len(names)} receipts are not believed, the first: {problems[0]}")
+
+
+def _day(date: str) -> tuple[Any, Any]:
+    from datetime import UTC, datetime, timedelta
+
+    from yolo_assets.contracts.names import check_date
+
+    start = datetime.fromisoformat(check_date(date)).replace(tzinfo=UTC)
+    return start, None if date == "9999-12-31" else start + timedelta(days=1)
+
+
+def _say_empty(store: Any, camera: str | None, limited: bool) -> None:
+    from yolo_assets.archive.near import archived_hours, no_camera
+
+    hours = archived_hours(store, camera) if camera is not None and limited else []
+    if hours:
+        note(f"nothing is archived of camera {camera} in that time; its hours are from {hours[0]} to {hours[-1]}")
+    elif limited and camera is None:
+        note(f"nothing is archived in that time; {no_camera(store)}")
+    else:
+        note(no_camera(store, camera))
 
 
 def show(
@@ -61,23 +117,47 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show the receipt of one archive, signature checked."""
-    from yolo_assets.archive.read import load_index, load_receipt
+    from yolo_assets.archive.lookup import load_index
+    from yolo_assets.archive.near import no_hour
+    from yolo_assets.archive.read import load_receipt
     from yolo_assets.contracts.names import ArchiveName
+    from yolo_assets.storage.base import ObjectNotFoundError
 
     found = settings(archive=archive)
     trusted = trusted_keys(found, key)
+    wanted = ArchiveName.parse(name)
     store = open_archive(found)
-    receipt = load_receipt(store, ArchiveName.parse(name), trusted)
+    try:
+        receipt = load_receipt(store, wanted, trusted)
+    except ObjectNotFoundError as error:
+        part = f"there is no {wanted.stem}: " if wanted.part > 1 else ""
+        raise ObjectNotFoundError(f"{part}{no_hour(store, wanted.camera_id, wanted.hour)}") from error
     document = receipt.model_dump(mode="json")
     rows = load_index(store, receipt) if members else []
     if as_json:
         listed = [{"name": r.name, "offset": r.offset, "size": r.size, "sha256": r.sha256.hex()} for r in rows]
         emit_json({**document, "members": listed} if members else document)
         return
-    for field, value in document.items():
-        out().print(f"{field}: {value}", markup=False)
-    for row in rows:
-        out().print(f"{row.sha256.hex()}  {row.size:>12}  {row.name}", markup=False)
+
+    def lines() -> Iterator[str]:
+        for field, value in document.items():
+            yield f"{field}: {value}\n"
+        for row in rows:
+            # A file's name may hold what a terminal takes for a command.
+            name = row.name if row.name.isprintable() else ascii(row.name)
+            yield f"{row.sha256.hex()}  {row.size:>12}  {name}\n"
+
+    _page(lines(), long=len(rows) > 100)
+
+
+def _page(lines: Iterator[str], *, long: bool) -> None:
+    """Many lines to a person's pager, else straight out: no width to fit them into, and 20,000 of them at once."""
+    if long and sys.stdout.isatty():
+        import pydoc
+
+        pydoc.pager("".join(lines))
+    else:
+        sys.stdout.writelines(lines)
 
 
 def cat(
@@ -85,27 +165,39 @@ def cat(
     archive: ArchiveOption = None,
     frame: Annotated[str | None, typer.Option(help="File name of the frame.", metavar="NAME")] = None,
     at: Annotated[str | None, typer.Option(help="The newest frame at or before this time.", metavar="TIME")] = None,
+    hour: Annotated[
+        str | None, typer.Option(help="Hour of a frame whose name carries no time.", metavar="YYYYMMDD_HH")
+    ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write; default: stdout.")] = None,
+    tier: TierOption = "standard",
+    days: DaysOption = 7,
     key: KeyOption = None,
 ) -> None:
-    """One frame's bytes, by one range read of the archive, hash checked."""
-    from yolo_assets.archive.read import cat as read_frame
-    from yolo_assets.contracts.times import parse_time
+    """One frame's bytes, by one range read of the archive, hash checked. From a cold tier it is asked for: exit 1."""
+    from yolo_assets.archive.one_frame import one_frame
+    from yolo_assets.contracts.names import check_id
+    from yolo_assets.contracts.times import Hour, parse_time
     from yolo_assets.spool.files import write_atomic
 
     if (frame is None) == (at is None):
         raise UsageError("name one frame: either --frame NAME or --at TIME")
-    moment = given(parse_time, at, "--at")
+    moment, only = given(parse_time, at, "--at"), given(Hour.from_key, hour, "--hour")
+    if only is not None and frame is None:
+        raise UsageError("--hour goes with --frame; --at names its hour itself")
+    thaw = thaw_of(tier, days)
+    check_id(camera)
+    if output is None and sys.stdout.isatty():
+        raise UsageError("a frame is not for a terminal; write it to a file by -o FILE")
+    if output is not None and not output.parent.is_dir():
+        raise UsageError(f"there is no folder {output.parent}")
     found = settings(archive=archive)
     trusted = trusted_keys(found, key)
-    name, data = read_frame(open_archive(found), camera, trusted, frame=frame, at=moment)
+    one = one_frame(open_archive(found), camera, trusted, frame=frame, at=moment, hour=only, thaw=thaw)
     if output is None:
-        if sys.stdout.isatty():
-            raise UsageError("a frame is not for a terminal; write it to a file by -o FILE")
-        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.write(one.data)
         sys.stdout.buffer.flush()
-        return
-    if not output.parent.is_dir():
-        raise UsageError(f"there is no folder {output.parent}")
-    write_atomic(output, data)
-    note(f"{name}: {len(data)} bytes to {output}")
+    else:
+        write_atomic(output, one.data)
+        note(f"{one.name}: {len(one.data)} bytes to {output}")
+    if moment is not None and one.hour != Hour.of(moment):
+        note(f"nothing is archived of the hour {Hour.of(moment)} up to then; this is the newest before it: {one.name}")

@@ -11,6 +11,7 @@ import typer
 from yolo_assets.contracts.errors import BadInputError, UsageError
 
 if TYPE_CHECKING:
+    from yolo_assets.archive.restore_plan import Thaw
     from yolo_assets.contracts.settings import Settings
     from yolo_assets.contracts.signing import TrustedKeys
 
@@ -23,6 +24,22 @@ KeyOption = Annotated[
     ),
 ]
 CameraOption = Annotated[str | None, typer.Option(help="Only this camera.", metavar="C")]
+
+TierOption = Annotated[
+    str, typer.Option(help="How an archive in a cold tier is fetched: expedited, standard or bulk.", metavar="TIER")
+]
+DaysOption = Annotated[
+    int, typer.Option(help="How long the readable copy of an archive from a cold tier stays.", min=1, metavar="DAYS")
+]
+
+
+def thaw_of(tier: str, days: int) -> Thaw:
+    """How to ask for archives in a cold tier."""
+    from yolo_assets.archive.restore_plan import Thaw
+
+    if tier == "expedited" or tier == "standard" or tier == "bulk":
+        return Thaw(tier, days)
+    raise UsageError(f"--tier {tier} is not known; use expedited, standard or bulk")
 
 
 def given(parse: Callable[[str], T], text: str | None, option: str) -> T | None:
