@@ -57,7 +57,8 @@ class Settings(BaseModel):
         gate_policy: file with the limits of the promotion gate; None for the defaults.
         retention_days: archives are write-once for so long after their upload; 0 asks for nothing.
         retention_mode: ``compliance``: nobody can shorten it; ``governance``: whoever has the bypass right can.
-        bandwidth: limit of all uploads of this host, as ``archive.bandwidth`` reads it; empty: none.
+        bandwidth: limit of all uploads of this host, as ``archive.rates`` reads it; empty: none.
+        disk_full_hours: the limit is lifted when the spool's disk would be full in fewer hours.
     """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
@@ -75,6 +76,7 @@ class Settings(BaseModel):
     retention_days: int = 0
     retention_mode: Literal["compliance", "governance"] = "compliance"
     bandwidth: str = ""
+    disk_full_hours: float = 6.0
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -95,6 +97,7 @@ class Settings(BaseModel):
             retention_days=_days(env, "YOLO_ASSETS_RETENTION_DAYS"),
             retention_mode=_mode(env, "YOLO_ASSETS_RETENTION_MODE"),
             bandwidth=env.get("YOLO_ASSETS_BWLIMIT") or "",
+            disk_full_hours=_number(env, "YOLO_ASSETS_DISK_FULL_HOURS", 6),
         )
 
     @property

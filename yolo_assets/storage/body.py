@@ -1,21 +1,35 @@
 """A request body over memory that somebody else owns: sent as it is, without a copy.
 
 boto3 takes bytes or a file; a part of an upload is neither but a view of a buffer that is used again. Belongs here:
-the file around it. Does not belong here: how fast it may be read.
+the file around it. Does not belong here: how fast it may be sent, which the caller's ``Pace`` decides.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from typing import Any
+
+Pace = Callable[[int], None]
+"""Waits until so many bytes may go."""
 
 
 class Body(io.RawIOBase):
     """A readable, seekable file over a view. Signing, sending and sending again each begin with a seek."""
 
-    def __init__(self, data: memoryview) -> None:
-        """Read from ``data``, which must stay as it is until the request has ended."""
+    def __init__(self, data: memoryview, pace: Pace | None = None) -> None:
+        """Read from ``data``, which must stay as it is until the request has ended.
+
+        ``pace`` is asked before bytes are handed out, once ``begin_sending`` was called: signing reads them too.
+        """
         self._data = data
+        self._pace = pace
+        self._sending = False
         self._place = 0
+
+    def begin_sending(self) -> None:
+        """From here on what is read goes over the line."""
+        self._sending = True
 
     def __len__(self) -> int:
         return len(self._data)
@@ -31,6 +45,8 @@ class Body(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Copy the next bytes; 0 at the end."""
         count = min(len(buffer), len(self._data) - self._place)
+        if self._pace is not None and self._sending:
+            self._pace(count)
         buffer[:count] = self._data[self._place : self._place + count]
         self._place += count
         return count
@@ -44,3 +60,9 @@ class Body(io.RawIOBase):
     def tell(self) -> int:
         """Where the next byte comes from."""
         return self._place
+
+
+def begin_sending(request: Any, **_: Any) -> None:
+    """boto3's ``before-send``: the request is signed and goes out now."""
+    if isinstance(request.body, Body):
+        request.body.begin_sending()

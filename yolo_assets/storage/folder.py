@@ -28,6 +28,7 @@ from yolo_assets.storage.base import (
     StoreUnavailableError,
     UploadedPart,
 )
+from yolo_assets.storage.body import Pace
 from yolo_assets.storage.checks import check_range
 from yolo_assets.storage.folder_errors import explained, folder_gone
 from yolo_assets.storage.folder_files import locked, make_folders, place, prune, stamp_after, sweep, temporary
@@ -39,12 +40,13 @@ from yolo_assets.storage.keys import RESERVED, check_key, check_prefix
 class FolderStore:
     """An ``ObjectStore`` in a folder. It keeps no versions; parts of an upload may be of any size but all alike."""
 
-    def __init__(self, root: Path, url: str | None = None) -> None:
+    def __init__(self, root: Path, url: str | None = None, pace: Pace | None = None) -> None:
         """Open the folder, creating it when its parent exists.
 
         Args:
             root: absolute.
             url: the root as a person wrote it.
+            pace: waits until so many bytes may be written: a folder may be a NAS at the end of a line.
 
         Raises:
             StoreUnavailableError: the parent is missing, or ``root`` is no folder.
@@ -54,6 +56,7 @@ class FolderStore:
         self._own = root / RESERVED
         self._tmp = self._own / "tmp"
         self._locks = self._own / "locks"
+        self._pace = pace
         self._uploads = Uploads(self._own / "uploads", self._tmp)
         self._marked = False
         self._open_root()
@@ -168,6 +171,11 @@ class FolderStore:
             self._check_there()
             yield from walk(self._root, "", prefix, start_after or "")
 
+    def _keep_pace(self, data: bytes | memoryview) -> None:
+        # Before any lock is taken: whoever waits for the line must not keep others waiting for a lock.
+        if self._pace is not None:
+            self._pace(len(data))
+
     def put(self, key: str, data: bytes) -> ObjectInfo:
         """Write, replacing what was there."""
         path = self._path(key)
@@ -180,6 +188,7 @@ class FolderStore:
         with self._writing():
             if path.is_file():
                 raise self._taken(key)
+            self._keep_pace(data)
             with temporary(self._tmp, data) as source, self._locked(key):
                 info = info_of(key, source.stat())
                 try:
@@ -230,6 +239,7 @@ class FolderStore:
     ) -> UploadedPart:
         """Write part ``number`` to its place in the file that becomes the object."""
         check_key(key)
+        self._keep_pace(data)
         with self._writing():
             return self._uploads.write(key, upload_id, number, data, md5)
 

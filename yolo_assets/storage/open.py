@@ -8,13 +8,14 @@ from urllib.parse import unquote_to_bytes
 
 from yolo_assets.contracts.errors import UsageError
 from yolo_assets.storage.base import ObjectStore
+from yolo_assets.storage.body import Pace
 from yolo_assets.storage.folder import FolderStore
 from yolo_assets.storage.keys import check_key
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 
 
-def open_store(url: str) -> ObjectStore:
+def open_store(url: str, *, pace: Pace | None = None) -> ObjectStore:
     """Open the store that a URL names.
 
     A folder is created when its parent exists. S3 is not contacted here: a machine without network can open its store
@@ -23,6 +24,7 @@ def open_store(url: str) -> ObjectStore:
     Args:
         url: ``file:///absolute/path`` (special characters percent-encoded) or ``s3://bucket/prefix``. Credentials,
             region and endpoint of S3 come from the standard AWS environment variables and files alone.
+        pace: waits until so many bytes may be written; default: no limit.
 
     Raises:
         UsageError: not such a URL.
@@ -30,14 +32,14 @@ def open_store(url: str) -> ObjectStore:
     """
     scheme, separator, rest = url.partition("://")
     if separator and scheme == "file":
-        return FolderStore(parse_file_url(url), url)
+        return FolderStore(parse_file_url(url), url, pace)
     if separator and scheme == "s3":
         bucket, prefix = parse_s3_url(url)
         # boto3 takes a third of a second to import: whoever works on folders does not pay for it.
         from yolo_assets.storage.s3 import S3Store
         from yolo_assets.storage.s3_client import make_client
 
-        return S3Store(bucket, prefix, make_client(), url.rstrip("/"))
+        return S3Store(bucket, prefix, make_client(), url.rstrip("/"), pace)
     hint = "" if separator else f"; for a folder write {Path(rest or url).absolute().as_uri()}"
     shown = f"{scheme}://…" if separator else repr(url)
     raise UsageError(f"{shown} is not a store; use file:///absolute/path or s3://bucket/prefix{hint}")

@@ -19,7 +19,7 @@ What relatives do differently, measured on Ceph 16.2:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import UTC
 from typing import Any
@@ -118,18 +118,19 @@ class S3Store(S3Uploads, S3Lock, S3Cold):
         while True:
             with self._explained(prefix):
                 page = next(pages, None)
+                found = [] if page is None else [self._listed(entry) for entry in page.get("Contents", ())]
             if page is None:
                 return
-            for entry in page.get("Contents", ()):
-                key = entry["Key"][len(self._prefix) :]
-                if key_problem(key) is None:
-                    moment = entry["LastModified"].astimezone(UTC)
-                    tier = entry.get("StorageClass")
-                    yield ObjectInfo(key, entry["Size"], bare_etag(entry["ETag"]), moment, storage_class=tier)
+            yield from (info for info in found if key_problem(info.key) is None)
+
+    def _listed(self, entry: Mapping[str, Any]) -> ObjectInfo:
+        moment, tier = entry["LastModified"].astimezone(UTC), entry.get("StorageClass")
+        key = entry["Key"][len(self._prefix) :]
+        return ObjectInfo(key, entry["Size"], bare_etag(entry["ETag"]), moment, storage_class=tier)
 
     def _put(self, key: str, data: bytes | memoryview, md5: str | None = None, **conditions: str) -> ObjectInfo:
         crc = {"ChecksumCRC32": header_of(data)} if self._checksums else {}
-        sent = {"Body": body_of(data), "ContentMD5": content_md5(data, md5)}
+        sent = {"Body": body_of(data, self._pace), "ContentMD5": content_md5(data, md5)}
         answer = self._client.put_object(**self._at(key), **sent, **crc, **conditions)
         return ObjectInfo(
             key,

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from yolo_assets.storage.base import ObjectInfo
-from yolo_assets.storage.body import Body
+from yolo_assets.storage.body import Body, Pace
 from yolo_assets.storage.s3_checksums import full_object_crc
 
 
@@ -20,9 +20,9 @@ def content_md5(data: bytes | memoryview, md5: str | None = None) -> str:
     return base64.b64encode(digest).decode()
 
 
-def body_of(data: bytes | memoryview) -> bytes | Body:
-    """What boto3 takes as a body."""
-    return Body(data) if isinstance(data, memoryview) else data
+def body_of(data: bytes | memoryview, pace: Pace | None) -> bytes | Body:
+    """What boto3 takes as a body, handed out at a pace."""
+    return Body(memoryview(data), pace) if isinstance(data, memoryview) or pace is not None else data
 
 
 def bare_etag(etag: str) -> str:

@@ -13,6 +13,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
 from yolo_assets.contracts.errors import UsageError
+from yolo_assets.storage.body import begin_sending
+from yolo_assets.storage.s3_http import notice_cut_headers
 
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
@@ -101,7 +103,9 @@ def make_client() -> Any:
 
 
 def _client(session: Any, endpoint: str | None) -> Any:
+    notice_cut_headers()
     region = session.region_name or ("us-east-1" if endpoint else None)
     client = session.client("s3", endpoint_url=endpoint, region_name=region, config=client_config(endpoint))
     client.meta.events.register("before-call.s3", choose_checksum)
+    client.meta.events.register("before-send.s3", begin_sending)
     return client

@@ -15,6 +15,7 @@ from yolo_assets.storage.base import (
     UploadedPart,
     UploadGoneError,
 )
+from yolo_assets.storage.body import Pace
 from yolo_assets.storage.checks import check_part_number, check_parts
 from yolo_assets.storage.s3_answers import bare_etag, body_of, content_md5
 from yolo_assets.storage.s3_checksums import (
@@ -37,9 +38,9 @@ _WRONG_WHOLE = {"BadDigest", "XAmzContentChecksumMismatch"}
 class S3Uploads(S3Location):
     """The multipart part of a store in S3."""
 
-    def __init__(self, bucket: str, prefix: str, client: Any, url: str) -> None:
+    def __init__(self, bucket: str, prefix: str, client: Any, url: str, pace: Pace | None = None) -> None:
         """See ``S3Location``."""
-        super().__init__(bucket, prefix, client, url)
+        super().__init__(bucket, prefix, client, url, pace)
         self._upload_checksums: dict[str, UploadChecksum] = {}
 
     def create_upload(self, key: str) -> str:
@@ -65,7 +66,7 @@ class S3Uploads(S3Location):
         check_part_number(key, number)
         # AWS refuses a part whose checksum the upload was not created for.
         crc = {"ChecksumCRC32": header_of(data)} if self._checksum_of(key, upload_id) != "none" else {}
-        sent = {"Body": body_of(data), "ContentMD5": content_md5(data, md5), **crc}
+        sent = {"Body": body_of(data, self._pace), "ContentMD5": content_md5(data, md5), **crc}
         with self._explained(key), self._upload_gone(key, upload_id):
             answer = self._client.upload_part(**self._at(key), UploadId=upload_id, PartNumber=number, **sent)
             return _part(number, len(data), answer)

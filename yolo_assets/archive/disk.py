@@ -1,0 +1,94 @@
+"""When the spool's disk will be full, from how its free space changed; and whether that lifts the bandwidth limit.
+
+A limit protects the line, but a full disk loses frames. Belongs here: measuring and deciding. Does not belong here:
+what is done about it. Figures are those of the disk, whatever fills it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from yolo_assets.spool.files import write_atomic
+
+SPAN = 600.0
+"""Seconds that samples must span before anything is said."""
+WINDOW = 4 * 3600.0
+"""Seconds back that count: a shift, not last week."""
+_STEP = 60.0
+_SCARCE = 0.03
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Free bytes of the disk at a moment (seconds since 1970)."""
+
+    at: float
+    free: int
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is to be expected of the disk.
+
+    Attributes:
+        hours: until it is full at the rate measured; None when it does not fill, or too little is known.
+        scarce: so little is free that nobody waits for a measurement.
+    """
+
+    hours: float | None
+    scarce: bool
+
+
+def hours_until_full(samples: Sequence[Sample]) -> float | None:
+    """Hours until no byte is free, by the line of least squares through the samples.
+
+    Returns:
+        None when they span less than ten minutes, or the free space does not shrink.
+    """
+    if len(samples) < 2 or samples[-1].at - samples[0].at < SPAN:
+        return None
+    mean_at = sum(s.at for s in samples) / len(samples)
+    mean_free = sum(s.free for s in samples) / len(samples)
+    spread = sum((s.at - mean_at) ** 2 for s in samples)
+    slope = sum((s.at - mean_at) * (s.free - mean_free) for s in samples) / spread
+    return None if slope >= 0 else max(0.0, samples[-1].free / -slope / 3600)
+
+
+def must_lift(outlook: Outlook, threshold: float, lifted: bool) -> bool:
+    """Whether the limit is to be lifted; once it is, it stays so until there is twice the time again."""
+    if outlook.scarce:
+        return True
+    return outlook.hours is not None and outlook.hours < threshold * (2 if lifted else 1)
+
+
+class DiskWatch:
+    """Free space of the disk that holds the spool, kept over time in a small file."""
+
+    def __init__(self, spool: Path, file: Path) -> None:
+        """Watch the disk of ``spool``; ``file`` keeps the samples between runs."""
+        self._spool = spool
+        self._file = file
+
+    def look(self, now: float) -> Outlook:
+        """Take a sample, one a minute at most, and say what is to be expected."""
+        status = os.statvfs(self._spool)
+        free = status.f_bavail * status.f_frsize
+        samples = [s for s in self._read() if now - WINDOW <= s.at <= now]
+        if not samples or now - samples[-1].at >= _STEP:
+            samples.append(Sample(now, free))
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(self._file, orjson.dumps([[s.at, s.free] for s in samples]), durable=False)
+        whole = status.f_blocks * status.f_frsize
+        return Outlook(hours_until_full([*samples, Sample(now, free)]), free < _SCARCE * whole)
+
+    def _read(self) -> list[Sample]:
+        try:
+            found = [Sample(float(at), int(free)) for at, free in orjson.loads(self._file.read_bytes())]
+            return sorted(found, key=lambda sample: sample.at)
+        except (OSError, ValueError, TypeError):
+            return []  # not there yet, or damaged: the outlook begins anew
