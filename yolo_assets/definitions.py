@@ -8,6 +8,8 @@ process that a run or a tick starts.
 import dagster as dg
 
 from yolo_assets import defs as stages
+from yolo_assets.defs.archive.audit import audit_daily
+from yolo_assets.defs.archive.sensors import receipts_sensor
 from yolo_assets.defs.automation import automation
 from yolo_assets.defs.intake.sensors import spool_sensor
 from yolo_assets.defs.learning.sensors import labels_sensor
@@ -20,7 +22,7 @@ def defs() -> dg.Definitions:
     """Everything that Dagster shows and runs."""
     return dg.Definitions(
         assets=dg.load_assets_from_package_module(stages, include_specs=True),
-        sensors=[automation, fleet_sensor, labels_sensor, spool_sensor],
-        schedules=[train_daily],
+        sensors=[automation, fleet_sensor, labels_sensor, receipts_sensor, spool_sensor],
+        schedules=[audit_daily, train_daily],
         resources={"locations": Locations.from_env()},
     )

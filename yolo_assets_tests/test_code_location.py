@@ -5,7 +5,10 @@ import os
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
+
+import yaml
 
 SCRIPT = """
 import json, sys, time
@@ -53,3 +56,11 @@ def test_command_line_help_is_quick_and_light() -> None:
     for heavy in ("dagster", "torch", "cv2", "polars", "duckdb", "boto3"):
         assert f" {heavy}\n" not in done.stderr, f"--help imports {heavy}"
     assert "archive" in done.stdout
+
+
+def test_the_location_has_one_name_whatever_the_clone_is_called() -> None:
+    """Without it Dagster takes the folder's name and warns, in every process, that the workspace has another."""
+    root = Path(__file__).parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["dg"]["project"]
+    (location,) = yaml.safe_load((root / "workspace.yaml").read_text())["load_from"]
+    assert project["code_location_name"] == location["python_module"]["location_name"]

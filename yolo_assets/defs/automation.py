@@ -36,9 +36,13 @@ def on_change() -> dg.AutomationCondition:
     """For an asset without partitions over hourly inputs: run when any input changed, one run at a time.
 
     It does not wait for missing hours (there are always some) nor for inputs in progress (during a backfill there are
-    always some): ``eager()`` would never fire.
+    always some): ``eager()`` would never fire. Inputs that were there before this condition was first evaluated count
+    too: a new centre learns of a full archive before its automation has ever looked.
     """
-    return (_Condition.any_deps_updated().since(_handled()) & ~_Condition.in_progress()).with_label("on_change")
+    never_made = (_Condition.missing() & _Condition.any_deps_match(~_Condition.missing())).newly_true()
+    return ((never_made | _Condition.any_deps_updated()).since(_handled()) & ~_Condition.in_progress()).with_label(
+        "on_change"
+    )
 
 
 def on_good_change() -> dg.AutomationCondition:

@@ -7,6 +7,8 @@ runs and what the tests of the code location drive.
 
 from __future__ import annotations
 
+import signal
+import threading
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -83,7 +85,7 @@ class Graph:
         """
         done: list[str] = []
         for _ in range(50):  # the graph is a few assets deep: more rounds than this mean a loop
-            with warnings.catch_warnings(), _ctrl_c():
+            with warnings.catch_warnings(), _ctrl_c_waits():
                 warnings.simplefilter("ignore")
                 found = self._dg.evaluate_automation_conditions(self._defs, self.instance, cursor=self._conditions)
             self._conditions = found.cursor
@@ -153,6 +155,26 @@ def _ctrl_c() -> Iterator[None]:
         yield
     except dg.DagsterExecutionInterruptedError:
         raise KeyboardInterrupt from None
+
+
+@contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Ctrl-C takes effect at the end of the block, which is short.
+
+    Dagster evaluates conditions in an event loop. Its tasks, cancelled in the middle, leave futures that others still
+    answer: a page of InvalidStateError for one Ctrl-C. With a handler in place the loop does not install its own.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread hears signals
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.default_int_handler)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def _errors(result: dg.ExecuteInProcessResult) -> Iterator[SerializableErrorInfo]:

@@ -14,6 +14,7 @@ import dagster as dg
 from yolo_assets.contracts.settings import Settings
 
 if TYPE_CHECKING:
+    from yolo_assets.archive.options import ArchiveOptions
     from yolo_assets.contracts.signing import Signer, TrustedKeys
     from yolo_assets.storage import ObjectStore
 
@@ -34,6 +35,7 @@ class Locations(dg.ConfigurableResource):
     retention_days: int = 0
     retention_mode: str = "compliance"
     bandwidth: str = ""
+    disk_full_hours: float = 6.0
 
     @classmethod
     def from_env(cls) -> Locations:
@@ -71,6 +73,22 @@ class Locations(dg.ConfigurableResource):
 
         self.archiver()  # its pair is made at first use
         return TrustedKeys.load(self.settings.archiver_public_keys())
+
+    def archive_options(self) -> ArchiveOptions:
+        """How hours are archived here."""
+        from yolo_assets.archive.options import ArchiveOptions
+
+        return ArchiveOptions.of(self.settings)
+
+    def archiver_names(self) -> dict[str, str]:
+        """What the boxes are called, by the id of their key: the name of the file that holds its public half."""
+        from yolo_assets.contracts.signing import TrustedKeys
+
+        own = self.archiver().key_id
+        files = {
+            key: path.stem for path in self.settings.archiver_public_keys() for key in TrustedKeys.load([path]).keys
+        }
+        return {**files, own: "this machine"}
 
 
 def _open(url: str) -> ObjectStore:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,14 +16,25 @@ from typing import Literal
 import polars as pl
 
 from yolo_assets.archive.read import hour_records, list_archives
+from yolo_assets.archive.retry import retry
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.names import detections_key, frames_key, quarantine_key
+from yolo_assets.contracts.names import (
+    ArchiveName,
+    detections_key,
+    frames_key,
+    is_record_file,
+    quarantine_key,
+    uploaded_name,
+)
 from yolo_assets.contracts.signing import TrustedKeys
+from yolo_assets.contracts.spool import ArchivePlan
 from yolo_assets.contracts.times import Hour
 from yolo_assets.detections.tables import HourTables, build_tables
-from yolo_assets.spool.hours import SpoolHour
+from yolo_assets.spool.files import native_name, portable_name
+from yolo_assets.spool.hours import COVERED, SpoolHour
 from yolo_assets.storage.base import ObjectStore
 
+Source = Literal["spool", "archive", "spool and archive"]
 _TRIES = 3
 
 
@@ -50,15 +62,25 @@ class HourReport:
     detections: int
     quarantined: int
     repeated: int
-    source: Literal["spool", "archive", "spool and archive"]
+    source: Source
     keys: tuple[str, ...]
     sha256: str
 
 
 def build_hour(
-    camera_id: str, hour: Hour, spool: Path, archive: ObjectStore, store: ObjectStore, trusted: TrustedKeys
+    camera_id: str,
+    hour: Hour,
+    spool: Path,
+    archive: ObjectStore,
+    store: ObjectStore,
+    trusted: TrustedKeys,
+    *,
+    archived: Collection[ArchiveName] | None = None,
 ) -> HourReport:
     """Tables of a camera-hour from everything that is known of it: all archived parts and what lies in the spool.
+
+    Cost at the archive: one listing, or none with ``archived``; what is archived and still in the spool is not read
+    there.
 
     Args:
         camera_id: the camera.
@@ -67,18 +89,20 @@ def build_hour(
         archive: archive root; read only.
         store: store root.
         trusted: public keys of the archivers.
+        archived: the parts of this camera-hour, when the caller has listed them a moment ago.
 
     Raises:
         NoRecordsError: neither the spool nor the archive holds a file of that hour.
         SignatureError, IntegrityError: what the archive holds is not to be believed; nothing is written.
     """
     local = SpoolHour.of(spool, camera_id, hour)
-    archived = any(list_archives(archive, camera_id=camera_id, hour=hour))
+    if archived is None or not (archived or local.members()):  # it may have been archived since it was listed
+        archived = retry(lambda: list(list_archives(archive, camera_id=camera_id, hour=hour)))
     if not archived and not local.members():
         raise NoRecordsError(
             f"no file of {camera_id} in hour {hour}: neither in the spool {spool} nor in {archive.url}; check both"
         )
-    tables, in_spool = _read(local, archive, trusted)
+    tables, source = _read(local, archive, trusted, archived)
     parts = {
         quarantine_key(hour, camera_id): tables.quarantine,
         detections_key(hour, camera_id): tables.detections,
@@ -101,24 +125,52 @@ def build_hour(
         detections=tables.detections.height,
         quarantined=tables.quarantine.height,
         repeated=tables.repeated,
-        source="spool" if not archived else "spool and archive" if in_spool else "archive",
+        source=source,
         keys=tuple(written),
         sha256=digest.hexdigest(),
     )
 
 
-def _read(local: SpoolHour, archive: ObjectStore, trusted: TrustedKeys) -> tuple[HourTables, bool]:
-    """The tables, and whether the spool had record files.
+def _read(
+    local: SpoolHour, archive: ObjectStore, trusted: TrustedKeys, archived: Collection[ArchiveName]
+) -> tuple[HourTables, Source]:
+    """The tables, and where their records were.
 
     The archiver may reclaim a file while it is being read. Then it is in the archive, and reading again finds it there.
     """
-    for _ in range(_TRIES):
+    for attempt in range(_TRIES):
         before = {file.name for file in local.record_files()}
-        records = hour_records(archive, local.camera_id, local.hour, trusted, local)
+        here = not attempt and _all_here(local, archived)
+        records = local.records() if here else hour_records(archive, local.camera_id, local.hour, trusted, local)
         tables = build_tables(local.camera_id, local.hour, records)
         if before <= {file.name for file in local.record_files()}:
-            return tables, bool(before)
+            return tables, "spool" if here else "spool and archive" if before else "archive"
     raise BadInputError(f"records vanished from the spool {_TRIES} times while {local.name} was read; run it again")
+
+
+def _all_here(local: SpoolHour, archived: Collection[ArchiveName]) -> bool:
+    """Whether the archive has no record that the spool has not.
+
+    So it is when nothing is archived, or every part was made from record files that lie here as they were. Told by the
+    markers and finished plans that the archiver leaves in the hour before it deletes anything: a part that only they
+    know means that ``archived`` is out of date, and files may be gone already.
+    """
+    there = {(portable_name(member.name), member.size, member.mtime_ns) for member in local.members()}
+    try:
+        receipts = {ArchiveName.parse(receipt.archive_key): receipt for receipt in local.receipts()}
+        if receipts.keys() != set(archived):
+            return False
+        for name, receipt in receipts.items():
+            path = local.path / f"{uploaded_name(name.part)}{COVERED}"
+            plan = ArchivePlan.from_json(path.read_bytes(), str(path))
+            files = {(m.name, m.size, m.mtime_ns) for m in plan.members if is_record_file(native_name(m.name))}
+            # A plan made again after a part of the files was deleted names only the rest.
+            whole = plan.archive_key == name.archive_key and len(plan.members) == receipt.file_count
+            if not (whole and files <= there):
+                return False
+    except (OSError, BadInputError):
+        return False
+    return True
 
 
 def _parquet(table: pl.DataFrame) -> bytes:

@@ -100,6 +100,13 @@ def test_the_catalog_follows_although_most_hours_are_missing(ticks: Ticks) -> No
     assert ticks.tick() == {}
 
 
+def test_what_was_archived_before_the_first_tick_is_catalogued_too(ticks: Ticks) -> None:
+    for asset in ("raw", "archive"):
+        ticks.instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=NIGHT))
+    assert ticks.tick() == {"catalog": {None}}, "and an hour whose archive was reported is not archived again"
+    assert ticks.tick() == {}
+
+
 def test_nothing_goes_on_behind_a_failed_blocking_check(ticks: Ticks) -> None:
     verdict["passes"] = False
     ticks.tick()

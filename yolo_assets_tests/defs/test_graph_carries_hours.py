@@ -4,43 +4,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
-import numpy as np
 import orjson
 import pytest
 
 from yolo_assets.catalog.read import query
 from yolo_assets.contracts.names import ArchiveName, frame_name, spool_hour
-from yolo_assets.contracts.times import Hour, format_time
+from yolo_assets.contracts.times import Hour
 from yolo_assets.defs.driver import Graph
 from yolo_assets.detections.scan import read_detections, read_quarantine
 from yolo_assets.spool.hours import list_hours
-from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import open_store
+from yolo_assets_tests.defs.hours_in_spool import JPEG, record, write_hour, write_late
 
 NIGHT = Hour(datetime(2026, 3, 1, 2, tzinfo=UTC))
 HOURLY = {"hourly_archives", "reclaimed_spool", "detections", "frames", "camera_health", "drift_report"}
-JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 20 + b"\xff\xd9"
-
-
-def record(moment: datetime, **changes: object) -> dict[str, object]:
-    found = {"bbox": [10, 10, 50, 40], "class": "crack", "confidence": 0.9, "timestamp": format_time(moment)}
-    return {
-        "detections": [found],
-        "model_version": "line/v1",
-        "device_id": "box01",
-        "width": 320,
-        "height": 256,
-        **changes,
-    }
-
-
-def write_hour(spool: Path, camera: str, hour: Hour, frames: int = 3) -> None:
-    with SpoolWriter(spool, camera, "box01") as writer:
-        for number in range(frames):
-            moment = hour.start + timedelta(minutes=number)
-            noise = np.random.default_rng(number).bytes(500)
-            writer.write(moment, record(moment), JPEG + noise)
-        writer.seal(hour)
 
 
 def checks(graph: Graph) -> dict[str, bool]:
@@ -71,9 +48,7 @@ def test_late_frames_of_an_archived_hour_become_part_two(home: Path, graph: Grap
     write_hour(home / "spool", "cam01", NIGHT)
     graph.look()
     graph.carry()
-    moment = NIGHT.start + timedelta(minutes=50)
-    with SpoolWriter(home / "spool", "cam01", "box01") as writer:
-        writer.write(moment, record(moment), JPEG)
+    write_late(home / "spool", "cam01", NIGHT)
     assert graph.look() == 1
     assert f"hourly_archives[{NIGHT.partition_key}]" in graph.carry()
     archive = open_store((home / "archive").as_uri())

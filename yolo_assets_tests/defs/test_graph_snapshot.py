@@ -12,6 +12,7 @@ GRAPH = {
     "hourly_archives": {"raw_frames"},
     "reclaimed_spool": {"hourly_archives"},
     "archive_catalog": {"hourly_archives"},
+    "archive_audit": {"archive_catalog"},
     "camera_health": {"frames"},
     "drift_report": {"detections", "camera_health"},
     "annotation_batch": {"archive_catalog", "detections", "drift_report"},
@@ -23,6 +24,7 @@ GRAPH = {
 }
 HOURLY = {"raw_frames", "frames", "detections", "hourly_archives", "reclaimed_spool", "camera_health", "drift_report"}
 EXTERNAL = {"raw_frames", "labels"}
+SENSORS = ("spool_sensor", "receipts_sensor", "labels_sensor", "fleet_sensor", "automation")
 CONDITIONS = {
     "on_hour": HOURLY - EXTERNAL,
     "on_change": {"archive_catalog", "training_dataset", "deployed_model"},
@@ -70,8 +72,12 @@ def test_every_asset_says_what_it_is_and_whose(specs: dict[str, dg.AssetSpec]) -
 def test_sensors_run_by_themselves_and_nightly_training_waits_for_consent(definitions: dg.Definitions) -> None:
     sensors = {sensor.name: sensor.default_status for sensor in definitions.sensors or []}
     running = dg.DefaultSensorStatus.RUNNING
-    assert sensors == dict.fromkeys(("spool_sensor", "labels_sensor", "fleet_sensor", "automation"), running)
-    assert [schedule.default_status for schedule in definitions.schedules or []] == [dg.DefaultScheduleStatus.STOPPED]
+    assert sensors == dict.fromkeys(SENSORS, running)
+    schedules = {schedule.name: schedule.default_status for schedule in definitions.schedules or []}
+    assert schedules == {
+        "audit_daily": dg.DefaultScheduleStatus.RUNNING,
+        "train_daily": dg.DefaultScheduleStatus.STOPPED,
+    }
 
 
 def test_backfills_take_a_day_of_hours_a_run(definitions: dg.Definitions) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import orjson
 import polars as pl
@@ -14,7 +16,7 @@ import yolo_assets.detections.hour as module
 from yolo_assets.archive.hour import archive_hour
 from yolo_assets.archive.reclaim import reclaim_hour
 from yolo_assets.contracts.errors import SignatureError
-from yolo_assets.contracts.names import detections_key, frames_key, quarantine_key, spool_hour
+from yolo_assets.contracts.names import ArchiveName, detections_key, frames_key, quarantine_key, spool_hour
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.detections.hour import NoRecordsError, build_hour
 from yolo_assets.detections.scan import read_detections, read_frames, read_quarantine
@@ -78,7 +80,7 @@ def test_the_same_bytes_from_spool_and_from_archive(plant):
 
     plant.archive_now()
     both = plant.build()
-    assert (both.source, both.sha256) == ("spool and archive", first.sha256)
+    assert (both.source, both.sha256) == ("spool", first.sha256), "what is archived and still here is read here"
     assert plant.reclaim() > 0
     cold = plant.build()
     assert (cold.source, cold.sha256) == ("archive", first.sha256)
@@ -94,6 +96,8 @@ def test_late_frames_join_what_is_archived_already(plant):
     report = plant.build()
     assert (report.source, report.frames) == ("spool and archive", 6)
     plant.archive_now()
+    still_here = plant.build()
+    assert (still_here.source, still_here.sha256) == ("spool and archive", report.sha256)
     plant.reclaim()
     again = plant.build()
     assert (again.source, again.sha256) == ("archive", report.sha256)
@@ -109,21 +113,56 @@ def test_a_repaired_record_leaves_quarantine(plant):
     assert plant.store.head(quarantine_key(NOON, CAMERA)) is None
 
 
-def test_a_file_reclaimed_while_it_is_read_is_found_in_the_archive(plant, monkeypatch):
+@pytest.mark.parametrize("late", [False, True])
+def test_a_file_reclaimed_while_it_is_read_is_found_in_the_archive(plant, monkeypatch, late):
     plant.write("records.ndjson", *GOOD)
     plant.archive_now()
-    read, reclaimed = module.hour_records, []
+    if late:  # then the archive is read as well
+        plant.write("late.json", frame_json(1800))
+    build, reclaimed = module.build_tables, []
 
-    def reclaim_meanwhile(*arguments):
-        records = read(*arguments)
+    def reclaim_first(*arguments):
         if not reclaimed:
             reclaimed.append(plant.reclaim())
-        return records
+        return build(*arguments)
 
-    monkeypatch.setattr(module, "hour_records", reclaim_meanwhile)
+    monkeypatch.setattr(module, "build_tables", reclaim_first)
     report = plant.build()
     assert reclaimed[0] > 0
-    assert (report.frames, report.quarantined, report.source) == (5, 0, "archive")
+    source = "spool and archive" if late else "archive"
+    assert (report.frames, report.quarantined, report.source) == (5 + late, 0, source)
+
+
+def test_an_hour_that_lies_here_whole_costs_one_listing_of_the_archive(plant):
+    plant.write("records.ndjson", *GOOD)
+    plant.archive_now()
+    asked = []
+
+    class Counted:
+        """Only ``list`` is there: anything else asked of the archive fails."""
+
+        url = plant.archive.url
+
+        def list(self, prefix):
+            asked.append(prefix)
+            return plant.archive.list(prefix)
+
+    counted: Any = Counted()
+    build = partial(build_hour, CAMERA, NOON, plant.spool, counted, plant.store, plant.trusted)
+    assert build().frames == 5 and len(asked) == 1
+    assert build(archived=[ArchiveName(CAMERA, NOON)]).source == "spool" and len(asked) == 1
+
+
+def test_a_listing_that_is_out_of_date_loses_no_record(plant):
+    """The run listed the archive, then another process archived the hour and deleted some or all of it."""
+    plant.write("records.ndjson", *GOOD)
+    build = partial(build_hour, CAMERA, NOON, plant.spool, plant.archive, plant.store, plant.trusted, archived=[])
+    plant.archive_now()
+    (plant.path / "records.ndjson").unlink()
+    assert (plant.path / f"{GOOD[0]['image_path'].rsplit('/', 1)[-1]}").exists()
+    assert build().frames == 5
+    plant.reclaim()
+    assert build().frames == 5
 
 
 def test_killed_between_two_tables_a_rerun_completes_them(plant, monkeypatch):

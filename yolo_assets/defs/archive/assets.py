@@ -1,20 +1,25 @@
-"""``hourly_archives``, ``reclaimed_spool``, ``archive_catalog``."""
+"""``hourly_archives`` and ``reclaimed_spool``: out of the spool into the archive, and the disk made free again."""
 
+from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from yolo_assets.contracts.times import utc_now
-from yolo_assets.defs.automation import on_change, on_hour
-from yolo_assets.defs.hours import closed_spool_hours, for_each, hours_of
+from yolo_assets.contracts.times import Hour, utc_now
+from yolo_assets.defs.archive.news import data_version
+from yolo_assets.defs.archive.report import hour_metadata
+from yolo_assets.defs.automation import on_hour
+from yolo_assets.defs.hours import Outcomes, closed_spool_hours, for_each, hours_of
 from yolo_assets.defs.locations import Locations
 from yolo_assets.defs.metadata import megabytes_per_second, table
 from yolo_assets.defs.partitions import by_day, hourly
 
+if TYPE_CHECKING:
+    from yolo_assets.archive.hour import ArchiveOutcome
+
 ARCHIVED = "every_camera_archived"
 RECLAIMED = "every_camera_reclaimed"
-BELIEVED = "every_receipt_believed"
-NO_GAPS = "no_gaps"
 
 
 @dg.asset(
@@ -39,49 +44,67 @@ NO_GAPS = "no_gaps"
     ),
 )
 def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
-    """Archive every closed camera-hour of the partition; what is archived already is only confirmed."""
+    """Archive every closed camera-hour of the partition; what is archived already is only confirmed.
+
+    What boxes outside archived of the hour is listed too, so that the newest materialization always shows the whole
+    hour and the receipts sensor finds nothing to add.
+    """
     from yolo_assets.archive.hour import archive_hour
 
-    archive, signer = locations.archive(), locations.archiver()
-    spooled = closed_spool_hours(locations.settings.spool, hours_of(context), locations.grace_seconds)
-    outcomes = for_each(context, [(hour.name, partial(archive_hour, hour, archive, signer)) for hour in spooled])
-    done = outcomes.done
-    receipts = {who: outcome.receipt for who, outcome in done.items() if outcome.receipt is not None}
-    sent = sum(outcome.bytes for outcome in done.values())
-    seconds = sum(outcome.seconds for outcome in done.values())
+    archive, signer, trusted = locations.archive(), locations.archiver(), locations.trusted_archivers()
+    hours, options = hours_of(context), locations.archive_options()
+    spooled = closed_spool_hours(locations.settings.spool, hours, locations.grace_seconds)
+    oldest = min((hour.hour.end for hour in spooled if hour.uncovered_members()), default=None)
+    outcomes = for_each(
+        context,
+        [(hour.name, partial(archive_hour, hour, archive, signer, options, trusted=trusted)) for hour in spooled],
+    )
+    versions = _describe(context, locations, hours, outcomes)
+    done = outcomes.done.values()
+    sent, seconds = sum(outcome.bytes for outcome in done), sum(outcome.seconds for outcome in done)
+    left = [f"{problem.path}: {problem.reason}" for outcome in done for problem in outcome.left]
     return dg.MaterializeResult(
         metadata={
-            "archives": table(
-                [
-                    {
-                        "camera-hour": who,
-                        "result": done[who].status,
-                        "frames": receipt.frame_count,
-                        "bytes in": receipt.total_size,
-                        "archive bytes": receipt.archive_size,
-                        "key": receipt.archive_key,
-                        "sha256": receipt.sha256,
-                    }
-                    for who, receipt in sorted(receipts.items())
-                ],
-                {
-                    "camera-hour": str,
-                    "result": str,
-                    "frames": int,
-                    "bytes in": int,
-                    "archive bytes": int,
-                    "key": str,
-                    "sha256": str,
-                },
-            ),
-            "frames": sum(receipt.frame_count for receipt in receipts.values()),
             "bytes_archived": sent,
             "seconds": seconds,
             "mb_per_s": megabytes_per_second(sent, seconds),
-            "failed": len(outcomes.failed),
+            "parts_sent": sum(outcome.sent_parts for outcome in done),
+            "parts_resumed": sum(outcome.resumed_parts for outcome in done),
+            "verified_by": options.verify,
+            "oldest_waited_h": round((utc_now() - oldest).total_seconds() / 3600, 2) if oldest else 0.0,
+            "failed": table(
+                [{"camera-hour": who, "reason": reason} for who, reason in sorted(outcomes.failed.items())],
+                {"camera-hour": str, "reason": str},
+            ),
+            "left_in_spool": dg.MetadataValue.md("\n".join(f"- {one}" for one in left[:50]) or "nothing"),
         },
+        data_version=dg.DataVersion(data_version(versions)),
         check_results=[outcomes.check(ARCHIVED)],
     )
+
+
+def _describe(
+    context: dg.AssetExecutionContext, locations: Locations, hours: Sequence[Hour], outcomes: "Outcomes[ArchiveOutcome]"
+) -> dict[Hour, str]:
+    """Give each hour its tables, and return which parts it has; no version for an hour that cannot be looked at."""
+    from yolo_assets.archive.receipt_hours import list_hour, read_hours
+    from yolo_assets.archive.retry import retry
+    from yolo_assets.storage import StoreUnavailableError
+
+    archive, trusted, names = locations.archive(), locations.trusted_archivers(), locations.archiver_names()
+    versions: dict[Hour, str] = {}
+    try:
+        for found in read_hours(archive, [retry(list_hour, archive, hour) for hour in hours], trusted):
+            mine = [outcome for outcome in outcomes.done.values() if outcome.hour == found.hour.key]
+            metadata = hour_metadata(found, names, mine)
+            context.add_asset_metadata(metadata, partition_key=found.hour.partition_key)
+            versions[found.hour] = found.version
+            for one in found.refused:
+                context.log.warning(f"not believed: {one.key}: {one.reason}")
+    except StoreUnavailableError as error:
+        # What was archived is archived: the check tells, and the receipts sensor reports the hour once it can be read.
+        outcomes.failed["the receipts of the hour"] = str(error)
+    return versions
 
 
 @dg.asset(
@@ -137,67 +160,4 @@ def reclaimed_spool(context: dg.AssetExecutionContext, locations: Locations) -> 
             "bytes": sum(report.bytes for report in outcomes.done.values()),
         },
         check_results=[outcomes.check(RECLAIMED)],
-    )
-
-
-@dg.asset(
-    deps=["hourly_archives"],
-    automation_condition=on_change(),
-    check_specs=[
-        dg.AssetCheckSpec(BELIEVED, asset="archive_catalog", description="Every receipt is signed and whole."),
-        dg.AssetCheckSpec(NO_GAPS, asset="archive_catalog", description="Every hour with detections is archived."),
-    ],
-    pool="archive_catalog",
-    group_name="archive",
-    kinds={"duckdb"},
-    owners=["team:platform"],
-    code_version="1",
-    description=(
-        "DuckDB index of all receipts, published as an immutable file with a pointer. It can be lost: "
-        "`yolo-assets catalog rebuild` makes it again from the receipts."
-    ),
-)
-def archive_catalog(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
-    """Merge new receipts into a copy of the newest catalog and move the pointer."""
-    from yolo_assets.catalog.publish import publish
-    from yolo_assets.catalog.read import gaps, open_catalog, stats
-
-    store = locations.store()
-    published = publish(store, locations.archive(), trusted=locations.trusted_archivers())
-    with open_catalog(store) as connection:
-        found, missing = stats(connection, utc_now()), gaps(connection)
-    return dg.MaterializeResult(
-        metadata={
-            "version": published.pointer.version,
-            "dagster/row_count": published.pointer.archives,
-            "added": published.added,
-            "removed": published.removed,
-            "cameras": table(
-                list(found.cameras.iter_rows(named=True)),
-                {
-                    "camera_id": str,
-                    "archives": int,
-                    "frames": int,
-                    "bytes": int,
-                    "first_hour": str,
-                    "last_hour": str,
-                },
-            ),
-        },
-        data_version=dg.DataVersion(published.pointer.sha256),
-        check_results=[
-            dg.AssetCheckResult(
-                check_name=BELIEVED,
-                passed=not published.problems,
-                description=f"{len(published.problems)} receipts are not believed",
-                metadata={problem.key: problem.problem for problem in published.problems[:50]},
-            ),
-            dg.AssetCheckResult(
-                check_name=NO_GAPS,
-                passed=missing.is_empty(),
-                severity=dg.AssetCheckSeverity.WARN,
-                description=f"{missing.height} camera-hours have detections and no archive",
-                metadata={"gaps": table(list(missing.iter_rows(named=True)), {"camera_id": str, "hour": str})},
-            ),
-        ],
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from yolo_assets.contracts.times import Hour, utc_now
-from yolo_assets.defs.intake.reporting import RETRY_AFTER, ClosedHour, Cursor, HourNews, find_news
+from yolo_assets.defs.intake.reporting import RETRY_AFTER, ClosedHour, Cursor, Findings, HourNews, find_news
 from yolo_assets.defs.locations import Locations
 from yolo_assets.defs.partitions import FIRST_HOUR
 
@@ -58,7 +58,15 @@ def spool_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> d
             for hour in findings.overdue
         ],
         cursor=findings.cursor.model_dump_json(),
+        skip_reason=None if findings.overdue else _done(findings),
     )
+
+
+def _done(findings: Findings) -> str:
+    """Dagster calls every tick skipped that starts no run by itself; then it should say what it did."""
+    if not findings.news:
+        return "no closed hour is new"
+    return f"reported {len(findings.news)} hours to raw_frames; what depends on them follows"
 
 
 def describe(hour: "SpoolHour", now: datetime, grace_seconds: float) -> ClosedHour | None:

@@ -20,16 +20,16 @@ def labels_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> 
     from yolo_assets.learning.labels import accepted, import_inbox
 
     store = locations.store()
-    listing = hashlib.sha256(
-        "\n".join(f"{info.key} {info.etag}" for info in store.list(LABELS_INBOX)).encode()
-    ).hexdigest()
+    files = [f"{info.key} {info.etag}" for info in store.list(LABELS_INBOX)]
+    listing = hashlib.sha256("\n".join(files).encode()).hexdigest()
     if listing == context.cursor:
         return dg.SkipReason("the inbox did not change")
     report = import_inbox(store, locations.class_names or None)
     for problem in report.problems:
         context.log.warning(problem)
     if not report.new:
-        return dg.SensorResult(cursor=listing, skip_reason="every file was imported before")
+        why = "every file was imported before" if files else "the inbox is empty"
+        return dg.SensorResult(cursor=listing, skip_reason=why)
     versions = sorted(labels.source_sha256 for labels in accepted(store))
     return dg.SensorResult(
         asset_events=[
@@ -56,4 +56,6 @@ def labels_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> 
             )
         ],
         cursor=listing,
+        # Dagster calls every tick skipped that starts no run by itself; then it should say what it did.
+        skip_reason=f"imported {len(report.new)} files with {report.images} images; training_dataset follows",
     )

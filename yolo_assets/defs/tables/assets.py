@@ -5,7 +5,7 @@ from functools import partial
 
 import dagster as dg
 
-from yolo_assets.contracts.names import ArchiveName, receipts_prefix
+from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.times import Hour
 from yolo_assets.defs.automation import on_hour
 from yolo_assets.defs.hours import closed_spool_hours, for_each, hours_of
@@ -53,11 +53,9 @@ def detection_tables(
     archive, store, trusted = locations.archive(), locations.store(), locations.trusted_archivers()
     spool, work = locations.settings.spool, []
     for hour in hours_of(context):
-        for camera in _cameras(hour, locations):
-            who = f"{camera} {hour}"
-            work.append(
-                (who, partial(build_hour, camera, hour, spool=spool, archive=archive, store=store, trusted=trusted))
-            )
+        for camera, parts in _cameras(hour, locations).items():
+            build = partial(build_hour, camera, hour, spool=spool, archive=archive, store=store, trusted=trusted)
+            work.append((f"{camera} {hour}", partial(build, archived=parts)))
     outcomes = for_each(context, work)
     done = outcomes.done
     columns = {"camera-hour": str, "source": str, "frames": int, "detections": int, "quarantined": int}
@@ -98,10 +96,14 @@ def detection_tables(
     )
 
 
-def _cameras(hour: Hour, locations: Locations) -> list[str]:
-    """Cameras with anything of this hour, in the spool or in the archive."""
-    spooled = {
-        found.camera_id for found in closed_spool_hours(locations.settings.spool, [hour], locations.grace_seconds)
-    }
-    archived = {ArchiveName.parse(info.key).camera_id for info in locations.archive().list(receipts_prefix(hour))}
-    return sorted(spooled | archived)
+def _cameras(hour: Hour, locations: Locations) -> dict[str, list[ArchiveName]]:
+    """Cameras with anything of this hour in the spool or in the archive, and the parts that are in the archive."""
+    from yolo_assets.archive.read import list_archives
+    from yolo_assets.archive.retry import retry
+
+    closed = closed_spool_hours(locations.settings.spool, [hour], locations.grace_seconds)
+    cameras: dict[str, list[ArchiveName]] = {found.camera_id: [] for found in closed}
+    archive = locations.archive()
+    for name in retry(lambda: list(list_archives(archive, hour=hour))):
+        cameras.setdefault(name.camera_id, []).append(name)
+    return dict(sorted(cameras.items()))

@@ -187,7 +187,7 @@ def get_everything_back(loop: Loop) -> None:
     for camera in sorted({receipt.camera_id for receipt in receipts}):
         restore(loop.archive, loop.trusted, camera, start, end, out, frames_only=True)
     figures.restored, figures.restored_identical = loop.ledger.identical(out)
-    packed = loop.graph.history("hourly_archives")
+    packed = [run for run in loop.graph.history("hourly_archives") if "bytes_archived" in run]
     seconds = sum(run["seconds"] for run in packed)
     figures.archive_mb_per_s = sum(run["bytes_archived"] for run in packed) / 1e6 / seconds if seconds else None
     figures.reclaimed_bytes = sum(run["bytes"] for run in loop.graph.history("reclaimed_spool"))

@@ -1,0 +1,158 @@
+"""``archive_catalog``: the index of all receipts, brought up to date with the days that were touched."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.times import format_time, parse_time, utc_now
+from yolo_assets.defs.automation import on_change
+from yolo_assets.defs.locations import Locations
+from yolo_assets.defs.metadata import table
+
+BELIEVED = "every_receipt_believed"
+NO_GAPS = "no_gaps"
+FULL_PASS = timedelta(days=7)
+"""So often everything is looked at: what was changed behind the graph's back, by hand or by another centre."""
+_MOST_DATES = 400
+_INPUTS = (dg.AssetKey("hourly_archives"), dg.AssetKey("detections"))
+CATALOG = dg.AssetKey("archive_catalog")
+
+
+class CatalogConfig(dg.Config):
+    """What to look at besides the days that were touched since the last version."""
+
+    dates: list[str] = Field(default_factory=list, description="these days too, YYYY-MM-DD")
+    everything: bool = Field(default=False, description="all receipts: one request a thousand of them")
+
+
+@dg.asset(
+    deps=["hourly_archives"],
+    automation_condition=on_change(),
+    check_specs=[
+        dg.AssetCheckSpec(BELIEVED, asset="archive_catalog", description="Every receipt is signed and whole."),
+        dg.AssetCheckSpec(NO_GAPS, asset="archive_catalog", description="Every hour with detections is archived."),
+    ],
+    pool="archive_catalog",
+    group_name="archive",
+    kinds={"duckdb"},
+    owners=["team:platform"],
+    code_version="1",
+    description=(
+        "DuckDB index of all receipts, published as an immutable file with a pointer. It can be lost: "
+        "`yolo-assets catalog rebuild` makes it again from the receipts."
+    ),
+)
+def archive_catalog(
+    context: dg.AssetExecutionContext, config: CatalogConfig, locations: Locations
+) -> dg.MaterializeResult:
+    """Merge new receipts into a copy of the newest catalog and move the pointer."""
+    from yolo_assets.catalog.publish import publish
+    from yolo_assets.catalog.read import gaps, open_catalog, stats
+
+    store, trusted, now = locations.store(), locations.trusted_archivers(), utc_now()
+    keys = " ".join(sorted(trusted.keys))
+    look = _what_to_look_at(context.instance, config, keys, now)
+    context.log.info(f"looking at {look.text}")
+    started = time.monotonic()
+    cache = locations.settings.home / "cache" / "catalog"  # a bucket's newest catalog is not fetched for every version
+    published = publish(store, locations.archive(), trusted=trusted, dates=look.dates, cache=cache)
+    seconds = time.monotonic() - started
+    with open_catalog(store, cache=cache) as connection:
+        found, missing = stats(connection, utc_now()), gaps(connection)
+    return dg.MaterializeResult(
+        metadata={
+            "version": published.pointer.version,
+            "dagster/row_count": published.pointer.archives,
+            "added": published.added,
+            "removed": published.removed,
+            "bytes": published.pointer.size,
+            "merge_s": round(seconds, 3),
+            "looked_at": look.text,
+            "full_pass_at": format_time(now if look.dates is None else look.full_pass),
+            "trusted_keys": keys,
+            "seen_through": look.through,
+            "cameras": table(
+                list(found.cameras.iter_rows(named=True)),
+                {
+                    "camera_id": str,
+                    "archives": int,
+                    "frames": int,
+                    "bytes": int,
+                    "first_hour": str,
+                    "last_hour": str,
+                },
+            ),
+        },
+        data_version=dg.DataVersion(published.pointer.sha256),
+        check_results=[
+            dg.AssetCheckResult(
+                check_name=BELIEVED,
+                passed=not published.pointer.problems,
+                description=f"{published.pointer.problems} receipts are not believed",
+                metadata={problem.key: problem.problem for problem in published.problems[:50]},
+            ),
+            dg.AssetCheckResult(
+                check_name=NO_GAPS,
+                passed=missing.is_empty(),
+                severity=dg.AssetCheckSeverity.WARN,
+                description=f"{missing.height} camera-hours have detections and no archive",
+                metadata={"gaps": table(list(missing.iter_rows(named=True)), {"camera_id": str, "hour": str})},
+            ),
+        ],
+    )
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What this version looks at.
+
+    Attributes:
+        dates: these days; None for everything.
+        text: the same, and why, for people.
+        full_pass: when everything was looked at last.
+        through: the newest event of the inputs that this version knows of.
+    """
+
+    dates: list[str] | None
+    text: str
+    full_pass: datetime
+    through: int
+
+
+def _what_to_look_at(instance: dg.DagsterInstance, config: CatalogConfig, keys: str, now: datetime) -> _Look:
+    """The days of every hour that was archived or tabled since the newest version; now and then everything.
+
+    The memory is the metadata of that version, so it cannot be ahead of what was really published.
+    """
+    newest = [instance.fetch_materializations(key, limit=1).records for key in _INPUTS]
+    through = max((records[0].storage_id for records in newest if records), default=0)
+    last = instance.get_latest_materialization_event(CATALOG)
+    known = last.asset_materialization.metadata if last is not None and last.asset_materialization is not None else {}
+    seen, full_pass = _seen(known)
+    if config.everything or seen is None or full_pass is None:
+        return _Look(None, "all receipts: " + ("asked for" if config.everything else "the first time"), now, through)
+    if getattr(known.get("trusted_keys"), "value", None) != keys:
+        return _Look(None, "all receipts: other keys are trusted now", now, through)
+    if now - full_pass > FULL_PASS:
+        return _Look(None, f"all receipts: not done since {format_time(full_pass)}", now, through)
+    touched = {hour for key in _INPUTS for hour in instance.get_materialized_partitions(key, after_cursor=seen)}
+    dates = sorted({hour[:10] for hour in touched} | set(config.dates))
+    if len(dates) > _MOST_DATES:
+        return _Look(None, f"all receipts: {len(dates)} days were touched", now, through)
+    return _Look(dates, f"{len(dates)} days: {', '.join(dates[:31])}", full_pass, through)
+
+
+def _seen(known: Mapping[str, Any]) -> tuple[int | None, datetime | None]:
+    """What the newest version's metadata remembers; forgiving, for one that an older release wrote."""
+    through, full_pass = (getattr(known.get(name), "value", None) for name in ("seen_through", "full_pass_at"))
+    try:
+        moment = parse_time(full_pass) if isinstance(full_pass, str) else None
+    except BadInputError:
+        moment = None
+    return (through if isinstance(through, int) else None), moment

@@ -1,0 +1,38 @@
+"""Ctrl-C while conditions are evaluated: it is heard, and nothing is printed about futures."""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._utils import aiodataloader
+
+from yolo_assets.defs.driver import Graph
+
+
+def test_ctrl_c_during_an_evaluation_ends_it_quietly(
+    home: Path, graph: Graph, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer, pressed = aiodataloader.dispatch_queue_batch, []
+
+    async def press_first(*arguments: Any) -> None:
+        if not pressed:
+            pressed.append(True)
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(5):  # whatever a cancellation cancels is cancelled before the answer comes
+                await asyncio.sleep(0)
+        await answer(*arguments)
+
+    monkeypatch.setattr(aiodataloader, "dispatch_queue_batch", press_first)
+    graph.instance.report_runless_asset_event(dg.AssetMaterialization("raw_frames", partition="2026-03-01-02:00"))
+    before = signal.getsignal(signal.SIGINT)
+    with caplog.at_level(logging.WARNING), pytest.raises(KeyboardInterrupt):
+        graph.carry()
+    gc.collect()  # a task that nobody asked for its error tells it when it goes
+    assert pressed and signal.getsignal(signal.SIGINT) is before
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
