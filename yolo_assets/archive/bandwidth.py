@@ -77,6 +77,7 @@ class Limiter:
     """Lets bytes go at the rate of a time table, until the disk would be full. Safe to share between threads.
 
     Attributes:
+        table: the rates.
         waited: seconds that uploads of this process waited, all together.
         full_in: hours until the spool's disk is full, as last measured; None: it does not fill, or nobody knows.
         lifted: whether the limit is lifted because of that.
@@ -95,7 +96,7 @@ class Limiter:
         self.waited = 0.0
         self.full_in: float | None = None
         self.lifted = False
-        self._table = table
+        self.table = table
         self._disk = disk
         self._full_hours = full_hours
         self._say = say
@@ -119,7 +120,7 @@ class Limiter:
     def rate(self) -> float:
         """Bytes a second just now; infinite without a limit, or while it is lifted."""
         self._look()
-        return UNLIMITED if self.lifted else self._table.rate_at(datetime.now(UTC))
+        return UNLIMITED if self.lifted else self.table.rate_at(datetime.now(UTC))
 
     def take(self, count: int) -> None:
         """Wait until ``count`` bytes may go."""
@@ -156,7 +157,7 @@ class Limiter:
                 self._say(f"there is room on the spool's disk: the limit of {self._now()} is back")
 
     def _now(self) -> str:
-        return format_rate(self._table.rate_at(datetime.now(UTC)))
+        return format_rate(self.table.rate_at(datetime.now(UTC)))
 
 
 def _runtime_folder() -> Path:

@@ -31,7 +31,7 @@ from yolo_assets.archive.plan import (
     still_holds,
 )
 from yolo_assets.archive.read import find_receipts
-from yolo_assets.archive.retry import retry
+from yolo_assets.archive.retry import retries, retry
 from yolo_assets.archive.summary import Summary
 from yolo_assets.archive.upload import KeyTakenError, upload, verify_stored
 from yolo_assets.contracts.names import ArchiveName
@@ -62,6 +62,7 @@ class ArchiveOutcome:
         sent_parts: upload parts that travelled.
         resumed_parts: upload parts that were in the store already.
         left: what was left in the spool, and why.
+        retries: requests that were made again, by all threads of this process meanwhile.
     """
 
     camera_id: str
@@ -73,6 +74,7 @@ class ArchiveOutcome:
     sent_parts: int
     resumed_parts: int
     left: tuple[SpoolProblem, ...]
+    retries: int = 0
 
 
 @contextmanager
@@ -135,6 +137,7 @@ class _HourWork:
         self.left: dict[str, str] = {}
 
     def run(self, begun: float) -> ArchiveOutcome:
+        retried = retries()
         receipts = find_receipts(self.archive, self.hour.camera_id, self.hour.hour, self.trusted)
         adopted = 0
         for receipt in receipts:
@@ -185,6 +188,7 @@ class _HourWork:
             sent,
             resumed,
             (*self.hour.oddities(), *left),
+            retries() - retried,
         )
 
     def _plan(self, receipts: list[Receipt], next_part: int) -> ArchivePlan | None:

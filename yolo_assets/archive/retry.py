@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -15,8 +16,23 @@ T = TypeVar("T")
 
 TRIES = 3
 
-# Its own reports would go to standard output, where results and JSON are; what did not work is told by the error.
-stamina.instrumentation.set_on_retry_hooks(())
+_again = itertools.count()
+_done = 0
+
+
+def _count(details: stamina.instrumentation.RetryDetails) -> None:
+    global _done
+    _done = next(_again) + 1  # itertools.count is atomic: threads lose none
+
+
+# In place of its own reports, which would go to standard output, where results and JSON are; what did not work is told
+# by the error.
+stamina.instrumentation.set_on_retry_hooks((_count,))
+
+
+def retries() -> int:
+    """How many tries after a first one this process has made."""
+    return _done
 
 
 def retry(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

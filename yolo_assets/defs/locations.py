@@ -14,6 +14,9 @@ import dagster as dg
 from yolo_assets.contracts.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from yolo_assets.archive.bandwidth import Limiter
     from yolo_assets.archive.options import ArchiveOptions
     from yolo_assets.contracts.signing import Signer, TrustedKeys
     from yolo_assets.storage import ObjectStore
@@ -47,9 +50,15 @@ class Locations(dg.ConfigurableResource):
         """As the rest of the project knows them."""
         return Settings(**{name: getattr(self, name) for name in Settings.model_fields})
 
-    def archive(self) -> ObjectStore:
-        """The archive root, open."""
-        return _open(self.archive_url)
+    def archive(self, limiter: Limiter | None = None) -> ObjectStore:
+        """The archive root, open; what is written to it goes at the limiter's pace."""
+        return _open(self.archive_url, limiter.take if limiter is not None else None)
+
+    def limiter(self, say: Callable[[str], None]) -> Limiter | None:
+        """Keeps uploads to the operator's rate; None without one. What changes meanwhile is told to ``say``."""
+        from yolo_assets.archive.bandwidth import Limiter
+
+        return Limiter.of(self.settings, say)
 
     def store(self) -> ObjectStore:
         """The store root, open."""
@@ -91,7 +100,7 @@ class Locations(dg.ConfigurableResource):
         return {**files, own: "this machine"}
 
 
-def _open(url: str) -> ObjectStore:
+def _open(url: str, pace: Callable[[int], None] | None = None) -> ObjectStore:
     from yolo_assets.storage import open_store
 
-    return open_store(url)
+    return open_store(url, pace=pace)

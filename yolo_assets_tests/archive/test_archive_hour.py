@@ -226,6 +226,7 @@ def test_a_short_outage_is_ridden_out_and_a_long_one_leaves_the_hour_queued(
     left[0] = 2
     (done,) = run_archiver(tmp_path / "spool", flaky, signer)
     assert done.status == "archived"
+    assert done.outcome is not None and done.outcome.retries == 2
     assert contents(hour.path) == {}
 
 

@@ -165,7 +165,7 @@ def test_processes_share_the_rate_and_a_killed_one_gives_its_share_back(tmp_path
 
 def test_a_new_rate_counts_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = limiter("1kB/s", tmp_path)
-    timer = threading.Timer(0.3, lambda: setattr(one, "_table", Timetable.parse("unlimited")))
+    timer = threading.Timer(0.3, lambda: setattr(one, "table", Timetable.parse("unlimited")))
     timer.start()
     begun = time.monotonic()
     one.take(10 * MB)

@@ -51,7 +51,8 @@ def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> 
     """
     from yolo_assets.archive.hour import archive_hour
 
-    archive, signer, trusted = locations.archive(), locations.archiver(), locations.trusted_archivers()
+    limiter = locations.limiter(context.log.warning)
+    archive, signer, trusted = locations.archive(limiter), locations.archiver(), locations.trusted_archivers()
     hours, options = hours_of(context), locations.archive_options()
     spooled = closed_spool_hours(locations.settings.spool, hours, locations.grace_seconds)
     oldest = min((hour.hour.end for hour in spooled if hour.uncovered_members()), default=None)
@@ -70,6 +71,10 @@ def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> 
             "mb_per_s": megabytes_per_second(sent, seconds),
             "parts_sent": sum(outcome.sent_parts for outcome in done),
             "parts_resumed": sum(outcome.resumed_parts for outcome in done),
+            "retries": sum(outcome.retries for outcome in done),
+            "limit": "none" if limiter is None else str(limiter.table),
+            "limit_lifted": limiter is not None and limiter.lifted,
+            "limit_waited_s": 0.0 if limiter is None else round(limiter.waited, 1),
             "verified_by": options.verify,
             "oldest_waited_h": round((utc_now() - oldest).total_seconds() / 3600, 2) if oldest else 0.0,
             "failed": table(
