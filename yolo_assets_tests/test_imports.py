@@ -18,6 +18,7 @@ LAYERS = {
     "archive": {"contracts", "storage", "spool"},
     "detections": {"contracts", "storage", "spool", "archive"},
     "catalog": {"contracts", "storage", "archive", "detections"},
+    "evidence": {"contracts", "storage", "spool", "archive", "catalog", "release"},
     "learning": {"contracts", "storage", "inference", "spool", "archive", "detections", "catalog"},
     "training": {"contracts", "storage", "inference", "learning", "release"},
     "edge": {"contracts", "storage", "inference", "spool", "release", "simulator"},

@@ -19,8 +19,9 @@ from yolo_assets.contracts.errors import UsageError, UserError
 
 GROUPS = {
     "archive": "Cold archive: run, ls, show, verify, cat.",
-    "catalog": "Archive catalog: rebuild, query, gaps, stats.",
+    "catalog": "Archive catalog: rebuild, query, find, gaps, stats.",
     "edge": "Edge agent: run, status.",
+    "evidence": "Evidence packs for auditors: make, verify.",
     "models": "Models and releases: list, show, verify, promote, rollback, history, export, keygen.",
 }
 COMMANDS = {
@@ -168,7 +169,10 @@ def _extra_for(module: str) -> str | None:
             "psutil",
             "yaml",
         },
-        "platform": {"dagster", "duckdb", "polars", "pandera", "dagster_aws", "dagster_webserver"},
+        "platform": {
+            *("dagster", "duckdb", "polars", "pandera", "dagster_aws", "dagster_webserver"),
+            *("supervision", "fpdf", "jinja2"),
+        },
         "train": {"torch", "ultralytics", "onnx", "torchvision"},
     }
     return next((extra for extra, modules in extras.items() if root in modules), None)

@@ -15,7 +15,7 @@ from yolo_assets_tests.cli.conftest import Call
 from yolo_assets_tests.evidence.evidence_world import Plant, files_of
 
 ALONE = """
-import socket, sys
+import sys
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
@@ -24,11 +24,12 @@ class Absent:
         }:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-def refuse(*_, **__):
-    raise AssertionError("a socket was opened")
+def refuse(event, arguments):
+    if event.startswith("socket."):
+        raise AssertionError(f"the network was asked for: {event} {arguments}")
 
 sys.meta_path.insert(0, Absent())
-socket.socket = socket.create_connection = socket.getaddrinfo = refuse
+sys.addaudithook(refuse)
 from yolo_assets.cli.main import main
 main()
 """

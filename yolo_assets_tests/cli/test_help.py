@@ -96,6 +96,10 @@ JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("evidence", "verify"): ("evidence", "--key", "keys/archiver.pub"),
     ("catalog", "rebuild"): (),
     ("catalog", "query"): ("SELECT * FROM archives",),
+    ("catalog", "find"): (
+        *("--class", "crack", "--from", "2026-01-02T03:00:00Z"),
+        *("--to", "2026-01-02T04:00:00Z"),
+    ),
     ("catalog", "gaps"): (),
     ("catalog", "stats"): (),
     ("models", "list"): (),

@@ -1,0 +1,126 @@
+"""``yolo-assets evidence``: packs for auditors, made from the archive and verified without it."""
+
+from __future__ import annotations
+
+import dataclasses
+import getpass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from yolo_assets.cli.archive.options import KeyOption, given, trusted_keys
+from yolo_assets.cli.common import (
+    ArchiveOption,
+    JsonOption,
+    StoreOption,
+    emit_json,
+    need,
+    note,
+    open_archive,
+    out,
+    progress,
+    settings,
+)
+from yolo_assets.contracts.errors import UsageError, UserError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def make(
+    start: Annotated[str, typer.Option("--from", help="First moment, UTC.", metavar="TIME")],
+    end: Annotated[str, typer.Option("--to", help="First moment after the range, UTC.", metavar="TIME")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder of the pack; new or empty.", metavar="DIR")],
+    camera: Annotated[str | None, typer.Option(help="Camera id.", metavar="C")] = None,
+    batch: Annotated[str | None, typer.Option(help="Production batch, of one or of all cameras.", metavar="B")] = None,
+    class_name: Annotated[str | None, typer.Option("--class", help="Only frames with this class.", metavar="K")] = None,
+    min_confidence: Annotated[
+        float | None, typer.Option(help="Only frames with a detection at least this sure.", min=0, max=1, metavar="X")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why the question is asked; it stands in the report.")] = "",
+    by: Annotated[str | None, typer.Option("--by", help="Who asks; by default the login name.", metavar="NAME")] = None,
+    max_frames: Annotated[int, typer.Option(help="Make no pack when more frames fit.", min=1, metavar="N")] = 1000,
+    archive: ArchiveOption = None,
+    store: StoreOption = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer a question with a signed folder: frames, records, receipts, hashes, and a report as HTML and PDF.
+
+    Example: yolo-assets evidence make --camera lineA_cam01 --from 2026-03-01T09:00Z --to 2026-03-01T10:00Z
+    --class crack --min-confidence 0.8 --reason "Audit 2026-17" --by "A. Berg" --out evidence-2026-17
+    """
+    from yolo_assets.contracts.signing import Signer
+    from yolo_assets.contracts.times import parse_time
+    from yolo_assets.evidence.manifest import Query
+    from yolo_assets.storage.open import open_store, parse_file_url
+
+    first, after = given(parse_time, start, "--from"), given(parse_time, end, "--to")
+    if first is None or after is None or after <= first:
+        raise UsageError("--to must be later than --from")
+    if camera is None and batch is None:
+        raise UsageError("name what to look for: --camera C, --batch B or both")
+    need("cv2", "polars", "duckdb", "supervision", "fpdf", "jinja2")
+    from yolo_assets.evidence.make import Request, make_pack
+    from yolo_assets.evidence.words import many
+
+    found = settings(archive=archive, store=store)
+    trusted = trusted_keys(found, key)
+    signer = Signer.load(found.archiver_key)
+    opened = open_archive(found)
+    # A store that is not there yet is no reason to refuse evidence, nor to make an empty one by looking.
+    is_folder = found.store_url.startswith("file://")
+    second = None if is_folder and not parse_file_url(found.store_url).is_dir() else open_store(found.store_url)
+    query = Query(
+        camera_id=camera, batch=batch, start=first, end=after, class_name=class_name, min_confidence=min_confidence
+    )
+    request = Request(query, by or getpass.getuser(), reason, max_frames)
+    with progress("collecting") as advance:
+        pack = make_pack(opened, second, trusted, signer, request, folder, report=advance)
+    if not pack.complete:
+        lost = [hour for hour in pack.hours if hour.state == "unavailable"]
+        note(f"incomplete: {len(lost)} camera-hours could not be read, the first: {lost[0].reason}")
+    if as_json:
+        emit_json({**pack.model_dump(mode="json", exclude={"files"}), "complete": pack.complete, "out": str(folder)})
+        return
+    counts = pack.counts
+    held = (many(counts.frames, "frame"), many(counts.records, "record"), many(counts.detections, "detection"))
+    out().print(
+        f"{', '.join(held)} from {many(counts.archives, 'archive')} in {folder}, signed by key {pack.signed_by}",
+        markup=False,
+    )
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="Folder of the pack.", metavar="DIR")],
+    key: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--key",
+            help="Public key that you trust: of the pack, of receipts, of model releases. May be given several times.",
+            metavar="PUB",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a pack against public keys, offline; exit 1 on any difference.
+
+    Example: yolo-assets evidence verify evidence-2026-17 --key archiver.pub
+    """
+    from yolo_assets.contracts.signing import TrustedKeys
+    from yolo_assets.evidence.verify import verify_pack
+
+    done = verify_pack(folder, TrustedKeys.load(key) if key else None)
+    first = done.first_difference
+    if as_json:
+        summary = None if done.manifest is None else done.manifest.model_dump(mode="json", exclude={"files", "hours"})
+        emit_json({"ok": first is None, "checks": [dataclasses.asdict(c) for c in done.checks], "pack": summary})
+    else:
+        for check in done.checks:
+            out().print(f"{check.name:<10} {check.verdict:<12} {check.detail}", markup=False)
+    if first is not None:
+        raise UserError(f"{folder} is not to be trusted as it is: {first.name}: {first.detail}")
+    if not as_json:
+        out().print("the pack is what was signed, and its frames and records are what was archived", markup=False)

@@ -1,0 +1,263 @@
+"""Makes an evidence pack: one question, one archive, one folder.
+
+The folder is built beside its place under a temporary name and gets its own name once everything in it is written and
+signed: a crash leaves nothing that looks like a pack. The same question to the same archive gives the same files, but
+for the moment at which it was asked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+
+from yolo_assets import __version__
+from yolo_assets.contracts.errors import BadInputError, UserError
+from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.contracts.times import utc_now
+from yolo_assets.evidence import manifest as names
+from yolo_assets.evidence.collect import TooManyFramesError, collect_hour, write
+from yolo_assets.evidence.context import catalog_files, known_batches, model_files
+from yolo_assets.evidence.drawing import draw, jpeg, opened
+from yolo_assets.evidence.find import CameraHour, camera_hours, gaps
+from yolo_assets.evidence.findings import Finding, wanted
+from yolo_assets.evidence.html import html
+from yolo_assets.evidence.manifest import Counts, HourState, PackFile, PackManifest, Query
+from yolo_assets.evidence.pdf import pdf
+from yolo_assets.evidence.proof import Proven
+from yolo_assets.evidence.report import Report
+from yolo_assets.evidence.seal import seal
+from yolo_assets.evidence.words import howto_text, question
+from yolo_assets.spool.files import fsync_folder
+from yolo_assets.storage.base import ObjectStore
+
+_LONGEST_TEXT = 2000
+_CHUNK = 1 << 20
+
+
+class NothingFoundError(UserError):
+    """No frame and no record answers the question; no pack was made."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Who asks what and why.
+
+    Attributes:
+        query: what is asked.
+        asked_by: a person.
+        reason: why, in the person's words.
+        max_frames: with more frames than that no pack is made.
+    """
+
+    query: Query
+    asked_by: str
+    reason: str = ""
+    max_frames: int = 1000
+
+
+@dataclass
+class _Totals:
+    frames: int = 0
+    records: int = 0
+    detections: int = 0
+    fitting: int | None = None
+    without_picture: int = 0
+    not_drawable: int = 0
+
+
+def make_pack(
+    archive: ObjectStore,
+    store: ObjectStore | None,
+    trusted: TrustedKeys,
+    signer: Signer,
+    request: Request,
+    out: Path,
+    *,
+    now: datetime | None = None,
+    report: Callable[[], object] = lambda: None,
+) -> PackManifest:
+    """Answer a question with a signed folder.
+
+    Args:
+        archive: the archive root.
+        store: the store root, for the catalog and the models' manifests; None where there is none.
+        trusted: keys that may have signed the receipts.
+        signer: signs the pack; the archiver's key of this machine.
+        request: who asks what.
+        out: a folder that is not there, or empty.
+        now: what the pack is dated; the present unless a test says otherwise.
+        report: called for each receipt and each frame.
+
+    Raises:
+        BadInputError: ``out`` holds something, or the question is none.
+        NothingFoundError: nothing fits; the message says why when something could not be read.
+        TooManyFramesError: more than ``max_frames`` frames fit.
+        StoreUnavailableError: a store does not answer.
+    """
+    _check(request, out)
+    query = request.query
+    known, found_by = known_batches(store, query) if query.camera_id is None else (None, "the receipts of the archive")
+    hours = camera_hours(archive, query, trusted, known, report)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.partial.{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir()
+        states, totals, models = _collect(archive, request, hours, partial, report)
+        if not totals.frames and not totals.without_picture:
+            raise NothingFoundError(_why_nothing(request, states))
+        held = _held(hours, states)
+        shown = {name: proven for name, proven in held.items() if name in _named(states)}
+        model_states, files = model_files(store, models)
+        catalog, rows = catalog_files(store, [proven.receipt for proven in held.values()])
+        pack = PackManifest(
+            query=query,
+            reason=request.reason,
+            asked_by=request.asked_by,
+            made_at=now or utc_now(),
+            tool_version=__version__,
+            archive_url=archive.url,
+            found_by=found_by,
+            signed_by=signer.key_id,
+            receipts_signed_by=tuple(sorted({proven.signed_by for hour in hours for proven in hour.receipts})),
+            counts=Counts(archives=len(shown), **dataclasses.asdict(totals)),
+            hours=tuple(states),
+            gaps=tuple(gaps(query, hours)),
+            models=tuple(model_states),
+            catalog=catalog,
+        )
+        for path, data in (files | rows | _keys(signer, trusted, pack)).items():
+            write(partial / names.check_path(path), [data])
+        view = Report(pack, partial, shown)
+        write(partial / names.HOWTO, [howto_text(pack).encode()])
+        write(partial / names.REPORT_HTML, html(view))
+        write(partial / names.REPORT_PDF, [pdf(view)])
+        return _finish(partial, out, pack, signer)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _check(request: Request, out: Path) -> None:
+    query = request.query
+    if query.camera_id is None and query.batch is None:
+        raise BadInputError("name a camera or a production batch")
+    wanted(query)  # refuses an empty range and what is no camera id
+    if max(len(request.reason), len(request.asked_by)) > _LONGEST_TEXT:
+        raise BadInputError(f"reason and name are at most {_LONGEST_TEXT} characters long")
+    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
+        raise BadInputError(f"{out} exists and is not an empty folder; name another one, a pack is never added to")
+
+
+def _collect(
+    archive: ObjectStore, request: Request, hours: Sequence[CameraHour], folder: Path, report: Callable[[], object]
+) -> tuple[list[HourState], _Totals, set[str]]:
+    """Every hour into the folder, ``findings.ndjson`` with it."""
+    states: list[HourState] = []
+    totals = _Totals(fitting=0 if request.query.judges_detections else None)
+    classes = sorted({name for hour in hours for proven in hour.receipts for name in proven.receipt.classes})
+    models: set[str] = set()
+
+    def on_frame(finding: Finding, data: bytes) -> None:
+        assert finding.frame is not None
+        picture = opened(data)
+        if picture is None:
+            totals.not_drawable += 1
+        else:
+            drawn = draw(picture, [found for one in finding.records for found in one.record.detections], classes)
+            name = Path(finding.frame.path).name
+            write(folder / names.annotated_path(finding.frame.archive, name), [jpeg(drawn)])
+        report()
+
+    with (folder / names.FINDINGS).open("xb") as lines:
+        for hour in hours:
+            before = totals.not_drawable
+            room = request.max_frames - totals.frames
+            try:
+                done = collect_hour(archive, request.query, hour, folder, room, on_frame)
+            except TooManyFramesError:
+                raise TooManyFramesError(
+                    f"more than {request.max_frames} frames fit, the limit is passed in hour {hour.hour} of "
+                    f"{hour.camera_id}; narrow the question, or raise --max-frames"
+                ) from None
+            states.append(done.state)
+            if done.state.state == "unavailable":
+                totals.not_drawable = before
+            for finding in done.findings:
+                lines.write(finding.to_json() + b"\n")
+                totals.frames += finding.frame is not None
+                totals.without_picture += finding.frame is None
+                totals.records += len(finding.records)
+                for one in finding.records:
+                    models.add(one.record.model_version)
+                    totals.detections += len(one.record.detections)
+                    if totals.fitting is not None:
+                        totals.fitting += sum(map(request.query.meets, one.record.detections))
+    return states, totals, models
+
+
+def _why_nothing(request: Request, states: Sequence[HourState]) -> str:
+    lost = [state for state in states if state.state == "unavailable"]
+    text = f"nothing that is archived answers: {question(request.query)}"
+    if lost:
+        return f"{text} {len(lost)} camera-hours could not be read, the first: {lost[0].reason}"
+    if not states:
+        return f"{text} No archive lies in that range; yolo-assets archive ls shows what there is"
+    return f"{text} {len(states)} camera-hours were looked at; widen the question"
+
+
+def _held(hours: Sequence[CameraHour], states: Sequence[HourState]) -> dict[str, Proven]:
+    """Receipts of the archives that were searched, by name."""
+    return {
+        proven.name.stem: proven
+        for hour, state in zip(hours, states, strict=True)
+        if state.state == "searched"
+        for proven in hour.receipts
+    }
+
+
+def _named(states: Sequence[HourState]) -> set[str]:
+    """Archives of the hours in which something was found."""
+    return {stem for state in states if state.findings for stem in state.archives}
+
+
+def _keys(signer: Signer, trusted: TrustedKeys, pack: PackManifest) -> dict[str, bytes]:
+    """The public keys that are needed, as PEM."""
+    pem, spki = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    found = {names.key_path(key_id): trusted.keys[key_id].public_bytes(pem, spki) for key_id in pack.receipts_signed_by}
+    return found | {names.key_path(signer.key_id): signer.public_pem()}
+
+
+def _finish(partial: Path, out: Path, pack: PackManifest, signer: Signer) -> PackManifest:
+    """List and sign what is there, then give the folder its name."""
+    files = _listed(partial)
+    sums = "".join(f"{file.sha256}  {file.path}\n" for file in files)
+    write(partial / names.SUMS, [sums.encode()])
+    pack = pack.model_copy(update={"files": tuple(_listed(partial))})
+    data = pack.to_bytes()
+    write(partial / names.MANIFEST, [data])
+    write(partial / names.SIGNATURE, [seal(signer, data)])
+    os.sync()  # once, instead of an fsync for each of many thousand files
+    partial.rename(out)  # an empty folder of that name is replaced; one that holds something is not
+    fsync_folder(out.parent)
+    return pack
+
+
+def _listed(folder: Path) -> list[PackFile]:
+    found: list[PackFile] = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digest = hashlib.sha256()
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK):
+                    digest.update(chunk)
+            where = names.check_path(path.relative_to(folder).as_posix())
+            found.append(PackFile(path=where, size=path.stat().st_size, sha256=digest.hexdigest()))
+    return found

@@ -1,0 +1,216 @@
+"""What an evidence pack says about itself: ``manifest.json``, and the names of everything beside it.
+
+manifest.json   manifest.sig    what was asked, what is here, the hash of every file; signed
+report.html     report.pdf      for people
+VERIFY.txt      SHA256SUMS      how to check the pack, also without our program
+findings.ndjson                 one line a finding: frame, hash, place, and its records word for word
+frames/<archive>/…              the archived bytes, untouched
+annotated/<archive>/…           drawn copies
+records/<archive>/…             whole record files as they were archived
+receipts/  indexes/             one signed receipt and one member index an archive
+models/<name>/<version>/…       manifests of the models, with their signatures
+catalog/archives.csv, .parquet  the catalog's rows of these archives
+keys/<key id>.pub               public halves of the keys that signed; nobody has to believe them
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import Literal
+
+import orjson
+from pydantic import ConfigDict, Field
+
+from yolo_assets.contracts.base import Record, Time
+from yolo_assets.contracts.detection import Detection
+from yolo_assets.contracts.errors import BadInputError
+
+MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig"
+REPORT_HTML = "report.html"
+REPORT_PDF = "report.pdf"
+HOWTO = "VERIFY.txt"
+SUMS = "SHA256SUMS"
+FINDINGS = "findings.ndjson"
+CATALOG_CSV = "catalog/archives.csv"
+CATALOG_PARQUET = "catalog/archives.parquet"
+KIND = "yolo-assets evidence pack"
+
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,119}")
+_PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+
+
+class Query(Record):
+    """What was asked. Every condition that is given must hold; class and confidence by one and the same detection."""
+
+    camera_id: str | None = None
+    batch: str | None = None
+    start: Time
+    end: Time = Field(description="first moment after the range")
+    class_name: str | None = None
+    min_confidence: float | None = Field(default=None, ge=0, le=1)
+
+    @property
+    def judges_detections(self) -> bool:
+        """Whether a class or a confidence is asked for."""
+        return self.class_name is not None or self.min_confidence is not None
+
+    def meets(self, found: Detection) -> bool:
+        """Whether one detection is of the class and confidence asked for; False when none is asked for."""
+        return (
+            self.judges_detections
+            and self.class_name in (None, found.class_name)
+            and found.confidence >= (self.min_confidence or 0)
+        )
+
+
+class HourState(Record):
+    """What was done with one camera-hour that the question touches."""
+
+    camera_id: str
+    hour: str = Field(pattern=r"^\d{8}_\d{2}$")
+    archives: tuple[str, ...] = Field(description="names of its parts, without ending")
+    state: Literal["searched", "excluded", "unavailable"] = Field(
+        description="excluded: its signed receipts tell that nothing in it fits; unavailable: it could not be read"
+    )
+    reason: str | None = Field(default=None, description="why it is unavailable")
+    findings: int = Field(default=0, ge=0)
+    left_out: int = Field(default=0, ge=0, description="per-frame record files of other frames, not in the pack")
+
+
+class Gap(Record):
+    """A time without any archive, within the range that was asked for one camera."""
+
+    start: Time
+    end: Time
+
+
+class ModelState(Record):
+    """A model that made records in the pack."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model_version: str
+    included: bool
+    note: str
+
+
+class Counts(Record):
+    """Totals of the pack."""
+
+    frames: int = Field(ge=0)
+    records: int = Field(ge=0)
+    detections: int = Field(ge=0, description="in those records, whether they fit the question or not")
+    fitting: int | None = Field(default=None, ge=0, description="of them meet the class and confidence asked for")
+    without_picture: int = Field(ge=0, description="findings whose picture was not kept")
+    not_drawable: int = Field(ge=0, description="frames whose bytes are no picture that can be read")
+    archives: int = Field(ge=0, description="archives that hold a finding")
+
+
+class PackFile(Record):
+    """One file of the pack."""
+
+    path: str
+    size: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class PackManifest(Record):
+    """``manifest.json``."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["yolo-assets evidence pack"] = KIND
+    query: Query
+    reason: str = ""
+    asked_by: str
+    made_at: Time
+    tool_version: str
+    archive_url: str
+    found_by: str = Field(description="how the archives were found")
+    signed_by: str = Field(description="key id; the public key is in keys/")
+    receipts_signed_by: tuple[str, ...] = ()
+    counts: Counts
+    hours: tuple[HourState, ...]
+    gaps: tuple[Gap, ...] = ()
+    models: tuple[ModelState, ...] = ()
+    catalog: str = Field(description="what the catalog gave")
+    files: tuple[PackFile, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that the question touches could be read."""
+        return not any(hour.state == "unavailable" for hour in self.hours)
+
+    def to_bytes(self) -> bytes:
+        """``manifest.json`` as it is written and signed: sorted keys, indented for people."""
+        options = orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+        return orjson.dumps(self.model_dump(mode="json"), option=options)
+
+
+def check_path(path: str) -> str:
+    """Return ``path`` when it is a relative path inside a pack, of plain characters, as every path of ours is.
+
+    Raises:
+        BadInputError: anything else; an absolute path, ``..`` or a hidden name most of all.
+    """
+    if len(path) > 400 or not _PATH.fullmatch(path):
+        raise BadInputError(f"{path[:100]!r} is not a path inside an evidence pack")
+    return path
+
+
+def pack_names(members: Iterable[str]) -> dict[str, str]:
+    """Under which name each member of an archive lies in a pack.
+
+    Its own, unless that holds anything but letters, digits, ``.``, ``_``, ``-``, or differs from another member's by
+    case alone: a pack must survive being copied to any disk. Those are called by the hash of their name.
+
+    Args:
+        members: all portable names of one archive.
+    """
+    names = list(members)
+    folded = Counter(name.lower() for name in names)
+    return {name: name if _PLAIN.fullmatch(name) and folded[name.lower()] == 1 else _odd(name) for name in names}
+
+
+def _odd(name: str) -> str:
+    suffix = name.rpartition(".")[2].lower()
+    ending = f".{suffix}" if suffix in ("jpg", "jpeg", "json", "ndjson") else ""
+    return f"odd-{sha256(name.encode()).hexdigest()[:32]}{ending}"
+
+
+def frame_path(stem: str, file: str) -> str:
+    """The archived bytes of a frame."""
+    return f"frames/{stem}/{file}"
+
+
+def annotated_path(stem: str, file: str) -> str:
+    """The drawn copy of a frame."""
+    return f"annotated/{stem}/{file}"
+
+
+def records_path(stem: str, file: str) -> str:
+    """A record file as it was archived."""
+    return f"records/{stem}/{file}"
+
+
+def receipt_path(stem: str) -> str:
+    """The receipt of an archive."""
+    return f"receipts/{stem}.receipt.json"
+
+
+def index_path(stem: str) -> str:
+    """The member index of an archive."""
+    return f"indexes/{stem}.index.parquet"
+
+
+def key_path(key_id: str) -> str:
+    """A public key."""
+    return f"keys/{key_id}.pub"
+
+
+def model_path(model_version: str, file: str) -> str:
+    """A file of a model."""
+    return f"models/{model_version}/{file}"
