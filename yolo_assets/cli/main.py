@@ -23,6 +23,7 @@ GROUPS = {
     "edge": "Edge agent: run, status.",
     "evidence": "Evidence packs for auditors: make, verify.",
     "models": "Models and releases: list, show, verify, promote, rollback, history, export, keygen.",
+    "storage": "Stores: doctor, init, policy.",
 }
 COMMANDS = {
     "demo": ("demo", "The whole loop on this machine, with real files, inference, training and hot reload."),
@@ -165,7 +166,6 @@ def _extra_for(module: str) -> str | None:
             "openvino",
             "onnxruntime",
             "watchfiles",
-            "prometheus_client",
             "psutil",
             "yaml",
         },
