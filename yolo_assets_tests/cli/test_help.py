@@ -75,12 +75,14 @@ def test_an_option_that_does_not_exist_is_exit_2(path: tuple[str, ...], call: Ca
     assert line.startswith("error: ") and "--no-such-option" in line and "--help" in line
 
 
-JSON_ELSEWHERE = {("demo",), ("edge", "run"), ("edge", "status")}
-"""Shown by the tests of the agent and of the demo: they need a running line."""
+JSON_ELSEWHERE = {("demo",), ("edge", "run"), ("edge", "status"), ("archive", "hold")}
+"""Shown by the tests of the agent, of the demo and of legal hold: they need a running line, or a bucket with lock."""
 
 JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("models", "keygen"): (),
     ("simulate",): ("--out", "simulated", "--cameras", "1", "--fps", "0.001"),
+    ("storage", "init"): ("--apply",),
+    ("storage", "doctor"): (),
     ("archive", "run"): ("--grace", "0"),
     ("archive", "ls"): (),
     ("archive", "show"): ("yolo_cam1_20260102_03", "--members"),
