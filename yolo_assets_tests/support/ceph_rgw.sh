@@ -5,7 +5,7 @@
 #   ceph_rgw.sh stop DIR                ends every process that start left behind, by its pid
 #
 # Needs ceph-mon, ceph-osd, radosgw, radosgw-admin, ceph and monmaptool in PATH (Debian: ceph-mon ceph-osd radosgw
-# ceph-common). DIR must be short: the daemons' unix sockets lie in it.
+# ceph-common). DIR must be short: the daemons' unix sockets lie in it. CEPH_BYTES: room for objects, default 4 GiB.
 set -euo pipefail
 
 readonly verb=${1:?start or stop} folder=${2:?folder} owner=${3:-}
@@ -82,8 +82,9 @@ mon max pg per osd = 1000
 mon data avail warn = 1
 mon data avail crit = 0
 osd objectstore = memstore
-memstore device bytes = 4294967296
-rgw frontends = beast endpoint=127.0.0.1:$2
+memstore device bytes = ${CEPH_BYTES:-4294967296}
+# Small answers go at once, not after the 40 ms that the other side waits before it acknowledges.
+rgw frontends = beast endpoint=127.0.0.1:$2 tcp_nodelay=1
 rgw thread pool size = 64
 # A lifecycle "day" lasts ten seconds.
 rgw lc debug interval = 10
