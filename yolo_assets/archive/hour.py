@@ -57,7 +57,7 @@ class ArchiveOutcome:
         status: ``archived``: a new part; ``adopted``: the store held all of it, written by somebody else or before a
             crash; ``nothing``: nothing was left to archive.
         receipt: of the newest part, if there is one.
-        bytes: of the files that went into the new part.
+        bytes: of the files that were archived.
         seconds: how long it took.
         sent_parts: upload parts that travelled.
         resumed_parts: upload parts that were in the store already.
@@ -147,6 +147,7 @@ class _HourWork:
         next_part = max((receipt.part for receipt in receipts), default=0) + 1
         new: Receipt | None = None
         packed = sent = resumed = 0
+        left_behind = load_plan(self.hour) is not None
         for _ in range(_ATTEMPTS):
             plan = self._plan(receipts, next_part)
             if plan is None:
@@ -169,8 +170,11 @@ class _HourWork:
             name = ArchiveName.parse(plan.archive_key)
             new = commit(self.archive, self.signer, name, packing, info, self._summary(plan), self.options)
             mark_uploaded(self.hour, new, plan)
-            packed, sent, resumed = packing.total, uploaded.sent, uploaded.resumed
-            break
+            packed, sent, resumed = packed + packing.total, sent + uploaded.sent, resumed + uploaded.resumed
+            if not left_behind:
+                break
+            # The plan was an interrupted run's: what came since then is the next part.
+            receipts, next_part, left_behind = [*receipts, new], new.part + 1, False
         else:
             raise StoreUnavailableError(
                 f"{self.hour.name}: gave up after {_ATTEMPTS} starts, files or uploads keep changing; it stays queued"

@@ -22,7 +22,7 @@ from yolo_assets.contracts.times import utc_now
 from yolo_assets.spool.files import fsync_folder, native_name, portable_name, write_atomic
 from yolo_assets.spool.hours import COVERED, SpoolHour, SpoolMember
 
-PART_SIZE = 16 << 20
+PART_SIZE = 8 << 20
 WHOLE = 112 << 20
 """An hour up to this size goes as one put: 500 GB a day from 200 cameras are 104 MB a camera-hour."""
 _MOST_PARTS = 9_000  # S3 takes 10,000; members are a little longer in the archive than on disk

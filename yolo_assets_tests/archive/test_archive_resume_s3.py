@@ -53,7 +53,8 @@ def test_only_missing_parts_travel_again(half: ArchiveCase, proxy: FaultProxy, s
     held = parts_held(s3_bucket, half)
     half.finish("resumed")
     assert held in ({1}, {1, 2})
-    assert parts_sent(proxy) == sorted({1, 2, 3, 4} - held)
+    # The second part may have arrived after the look: the server was at it when the archiver was killed.
+    assert parts_sent(proxy) in (sorted({1, 2, 3, 4} - held), [3, 4])
     assert proxy.count("CreateMultipartUpload") == 0
 
 
