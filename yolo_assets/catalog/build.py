@@ -1,199 +1,150 @@
-"""A catalog file: the newest one's rows that still hold, plus new ones, written in order into a fresh file.
+"""A catalog file: a private copy of the newest one, changed to what was looked at; or one without rows, filled.
 
-Belongs here: the content of one local DuckDB file. Does not belong here: publishing it (``publish``) and questions
-(``read``). A file is always written anew, never edited: merged and rebuilt catalogs are the same by construction, rows
-lie in order, and no file is ever half changed.
+Belongs here: the content of one local DuckDB file. Does not belong here: what is out there (``look``), publishing
+(``publish``) and questions (``read``). A published file is never edited, only its copy, which a crash may ruin. Rows
+are added at the end; when these have become many, the file is written in order again, which takes seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
-import polars as pl
 
-from yolo_assets.catalog.receipts import FoundReceipt, Problem
-from yolo_assets.catalog.schema import ORDERS, SCHEMA_VERSION, TABLES, VIEWS, connect, quoted
-from yolo_assets.contracts.base import canonical_json
-from yolo_assets.contracts.times import Hour
+from yolo_assets.catalog.look import Look, in_dates
+from yolo_assets.catalog.receipts import Problem
+from yolo_assets.catalog.schema import ORDERS, SCHEMA_VERSION, TABLES, VIEWS, attach, one, quoted
 
-_DAY = "strftime(hour, '%Y-%m-%d')"
-_NOT_DROPPED = "receipt_key NOT IN (FROM dropped)"
-_MOMENT = pl.Datetime("us", "UTC")
-_ARCHIVES: dict[str, Any] = {
-    **dict.fromkeys(("receipt_key", "receipt_etag", "signed_by", "archive_key", "version_id", "camera_id"), pl.String),
-    "hour": _MOMENT,
-    "part": pl.Int32,
-    **dict.fromkeys(("start_time", "end_time"), _MOMENT),
-    **dict.fromkeys(("file_count", "frame_count", "total_size", "archive_size"), pl.Int64),
-    **dict.fromkeys(("md5_checksum", "sha256", "index_key", "index_sha256"), pl.String),
-    **dict.fromkeys(("model_versions", "device_ids", "batch_ids"), pl.List(pl.String)),
-    "classes": pl.String,
-    "bad_records": pl.Int64,
-    "upload_status": pl.String,
-    "verified_at": _MOMENT,
-    "verified_how": pl.String,
-    "etag": pl.String,
-    "retention_until": _MOMENT,
-    "writer_version": pl.String,
-    "schema_version": pl.Int32,
-}
-_CLASSES: dict[str, Any] = {
-    **dict.fromkeys(("receipt_key", "archive_key", "camera_id"), pl.String),
-    "hour": _MOMENT,
-    "class": pl.String,
-    "count": pl.Int64,
-    "max_confidence": pl.Float64,
-}
-_PROBLEMS: dict[str, Any] = dict.fromkeys(("receipt_key", "receipt_etag", "problem"), pl.String)
-_HOURS: dict[str, Any] = {"camera_id": pl.String, "hour": _MOMENT}
+MOST_UNSORTED = 100_000
+"""So many rows may stand behind the ordered ones, and in a larger catalog a quarter of all."""
+REPORTED = 1_000
+"""Problems that are handed to the caller; the catalog has them all."""
 
-
-@dataclass(frozen=True)
-class Base:
-    """The newest catalog as a local file, and what of it is to be compared with the receipts.
-
-    Attributes:
-        path: the file.
-        known: receipt key to ``(etag, key id that signed it)``, of the dates in question.
-        hours: camera-hours with detection tables, of the dates in question.
-        problems: all of them.
-    """
-
-    path: Path
-    known: dict[str, tuple[str, str]]
-    hours: frozenset[tuple[str, Hour]]
-    problems: tuple[Problem, ...]
-
-    @classmethod
-    def read(cls, path: Path, dates: Collection[str] | None) -> Base | None:
-        """Read a catalog; None when it is damaged or of another version, and the receipts must tell all again.
-
-        Args:
-            path: a local file.
-            dates: the dates in question (``YYYY-MM-DD``); all without.
-        """
-        try:
-            with connect() as connection:
-                _attach(connection, path)
-                if connection.execute("SELECT schema_version FROM base.meta").fetchall() != [(SCHEMA_VERSION,)]:
-                    return None
-                where = "true" if dates is None else f"{_DAY} IN (SELECT unnest(?))"
-                given = [] if dates is None else [list(dates)]
-                receipts = f"SELECT receipt_key, receipt_etag, signed_by FROM base.archives WHERE {where}"
-                hours = f"SELECT camera_id, hour FROM base.hours_seen WHERE {where}"
-                problems = "SELECT receipt_key, receipt_etag, problem FROM base.problems ORDER BY receipt_key"
-                return cls(
-                    path,
-                    {key: (etag, by) for key, etag, by in connection.execute(receipts, given).fetchall()},
-                    frozenset((c, Hour(h)) for c, h in connection.execute(hours, given).pl().iter_rows()),
-                    tuple(Problem(*row) for row in connection.execute(problems).fetchall()),
-                )
-        except duckdb.Error:
-            return None
+_PROBLEM = "receipt_key, receipt_etag, problem"
+_BELIEVED = "read_archives SEMI JOIN wanted USING (receipt_key, receipt_etag)"
+_BELIEVED_KEYS = f"SELECT receipt_key FROM {_BELIEVED}"
 
 
 @dataclass(frozen=True)
 class Change:
-    """What is different from the base.
+    """What a look came to.
 
     Attributes:
-        dates: the dates that were looked at; all without.
-        dropped: receipt keys of base rows that hold no longer.
-        added: new or changed receipts.
-        problems: all problems, of whatever date.
-        hours: all camera-hours with detection tables on the dates that were looked at.
+        changed: False when the catalog said just this before; nothing was written then.
+        added: receipts that are new or have changed.
+        removed: rows whose receipt is gone or no longer believed.
+        archives: rows of ``archives`` now.
+        problems: rows of ``problems`` now.
+        reported: the first of them.
     """
 
-    dates: Collection[str] | None
-    dropped: Collection[str]
-    added: Sequence[FoundReceipt]
-    problems: Sequence[Problem]
-    hours: Collection[tuple[str, Hour]]
+    changed: bool
+    added: int
+    removed: int
+    archives: int
+    problems: int
+    reported: tuple[Problem, ...]
 
 
-def write_catalog(path: Path, base: Path | None, change: Change) -> tuple[int, int]:
-    """Write a catalog file.
+def create(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Write a catalog without rows at ``path``, which must not exist."""
+    _create(connection, path)
+    connection.execute("DETACH fresh")
+
+
+def prepare(connection: duckdb.DuckDBPyConnection, path: Path) -> bool:
+    """Whether a private copy is a catalog that can be changed; with many rows out of order it is put in order too."""
+    try:
+        attach(connection, path, "base", read_only=True)
+    except duckdb.Error:
+        return False
+    try:
+        if one(connection, "SELECT schema_version FROM base.stored.meta") != SCHEMA_VERSION:
+            return False
+        unsorted = one(connection, "SELECT unsorted FROM base.stored.meta")
+        if unsorted > max(MOST_UNSORTED, one(connection, "SELECT count(*) FROM base.stored.archives") // 4):
+            _order(connection, path)
+        return True
+    except duckdb.Error:
+        return False
+    finally:
+        connection.execute("DETACH base")
+
+
+def apply(look: Look, path: Path) -> Change:
+    """Change a catalog to what was looked at.
 
     Args:
-        path: where; must not exist.
-        base: the catalog that the change is of; None when ``change`` is everything.
-        change: what is to be different.
-
-    Returns:
-        Rows in ``archives`` and in ``problems``.
+        look: listed, compared with this file, and read.
+        path: a private copy.
     """
-    tables = {
-        "archives": pl.DataFrame([_archive_row(found) for found in change.added], schema=_ARCHIVES, orient="row"),
-        "archive_classes": pl.DataFrame(
-            [row for found in change.added for row in _class_rows(found)], schema=_CLASSES, orient="row"
-        ),
-        "problems": pl.DataFrame([(p.key, p.etag, p.problem) for p in change.problems], schema=_PROBLEMS, orient="row"),
-        "hours_seen": pl.DataFrame([(c, hour.start) for c, hour in change.hours], schema=_HOURS, orient="row"),
+    connection = look.connection
+    attach(connection, path, "fresh", read_only=False)
+    _find_differences(look)
+    added = one(connection, f"SELECT count(*) FROM {_BELIEVED}")
+    removed = one(connection, f"SELECT count(*) FROM dropped ANTI JOIN ({_BELIEVED_KEYS}) USING (receipt_key)")
+    others = ("dropped", "hours_gone", "hours_new", "problems_gone", "problems_new")
+    changed = added > 0 or any(one(connection, f"SELECT count(*) FROM {name}") for name in others)
+    if changed:
+        _edit(connection, added)
+    archives = one(connection, "SELECT count(*) FROM fresh.stored.archives")
+    problems = one(connection, "SELECT count(*) FROM fresh.problems")
+    first = f"SELECT {_PROBLEM} FROM fresh.problems ORDER BY receipt_key LIMIT {REPORTED}"
+    reported = tuple(Problem(*row) for row in connection.execute(first).fetchall())
+    connection.execute("DETACH fresh")  # checkpoints: everything is in the one file, no log beside it
+    return Change(changed, added, removed, archives, problems, reported)
+
+
+def _find_differences(look: Look) -> None:
+    run, hours = look.connection.execute, f"SELECT * FROM fresh.hours_seen WHERE {in_dates(look.dates)}"
+    run(f"CREATE OR REPLACE TABLE hours_gone AS {hours} EXCEPT FROM tabled")
+    run(f"CREATE OR REPLACE TABLE hours_new AS FROM tabled EXCEPT ({hours})")
+    bad = f"SELECT {_PROBLEM} FROM read_problems SEMI JOIN wanted USING (receipt_key, receipt_etag)"
+    known = f"SELECT {_PROBLEM} FROM fresh.problems"
+    if look.dates is not None:  # a problem's key may be anything, so only its folder is looked at
+        days = ", ".join(map(quoted, look.dates)) or "NULL"
+        known += f" WHERE split_part(split_part(receipt_key, 'date=', 2), '/', 1) IN ({days})"
+    run(f"CREATE OR REPLACE TABLE problems_gone AS {known} EXCEPT ({bad})")
+    run(f"CREATE OR REPLACE TABLE problems_new AS {bad} EXCEPT ({known})")
+
+
+def _edit(connection: duckdb.DuckDBPyConnection, added: int) -> None:
+    run = connection.execute
+    run("BEGIN")
+    for table in ("stored.archives", "stored.classes"):
+        run(f"DELETE FROM fresh.{table} WHERE (camera_id, hour, part) IN (SELECT (camera_id, hour, part) FROM dropped)")
+    run("DELETE FROM fresh.hours_seen WHERE (camera_id, hour) IN (SELECT (camera_id, hour) FROM hours_gone)")
+    run(f"DELETE FROM fresh.problems WHERE ({_PROBLEM}) IN (SELECT ({_PROBLEM}) FROM problems_gone)")
+    filled = one(connection, "SELECT count(*) FROM fresh.stored.archives") > 0
+    sources = {
+        "stored.archives": f"SELECT * EXCLUDE (receipt_key) FROM {_BELIEVED}",
+        "stored.classes": "SELECT * EXCLUDE (receipt_key, receipt_etag) FROM read_classes "
+        "SEMI JOIN wanted USING (receipt_key, receipt_etag)",
+        "hours_seen": "FROM hours_new",
+        "problems": "FROM problems_new",
     }
-    keeps = {} if base is None else {"archives": _NOT_DROPPED, "archive_classes": _NOT_DROPPED}
-    if base is not None and change.dates is not None:
-        keeps["hours_seen"] = f"{_DAY} NOT IN (FROM looked_at)"
-    with connect() as connection:
-        connection.execute(f"ATTACH {quoted(str(path))} AS fresh")
-        if base is not None:
-            _attach(connection, base)
-        connection.register("dropped", _column("receipt_key", change.dropped))
-        connection.register("looked_at", _column("date", change.dates or ()))
-        connection.execute("USE fresh")
-        connection.execute(TABLES)
-        for name, table in tables.items():
-            connection.register("incoming", table.to_arrow())
-            source = "SELECT * FROM incoming"
-            if name in keeps:
-                source += f" UNION ALL SELECT * FROM base.{name} WHERE {keeps[name]}"
-            connection.execute(f"INSERT INTO {name} {source} ORDER BY {ORDERS[name]}")
-        connection.execute("INSERT INTO meta VALUES (?)", [SCHEMA_VERSION])
-        connection.execute(VIEWS)
-        counts = connection.execute(
-            "SELECT (SELECT count(*) FROM archives), (SELECT count(*) FROM problems)"
-        ).fetchone()
-        connection.execute("USE memory")
-        connection.execute("DETACH fresh")  # checkpoints: everything is in the one file, no log beside it
-    assert counts is not None
-    return counts[0], counts[1]
+    for table, source in sources.items():
+        run(f"INSERT INTO fresh.{table} BY NAME {source} ORDER BY {ORDERS[table]}")
+    if filled:
+        run("UPDATE fresh.stored.meta SET unsorted = unsorted + ?", [added])
+    run("COMMIT")
 
 
-def _attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    connection.execute(f"ATTACH {quoted(str(path))} AS base (READ_ONLY)")
+def _create(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    attach(connection, path, "fresh", read_only=False)
+    connection.execute("USE fresh")
+    connection.execute(TABLES)
+    connection.execute(VIEWS)
+    connection.execute("INSERT INTO stored.meta VALUES (?, 0)", [SCHEMA_VERSION])
+    connection.execute("USE memory")
 
 
-def _column(name: str, values: Iterable[str]) -> Any:
-    return pl.DataFrame({name: list(values)}, schema={name: pl.String}).to_arrow()
-
-
-def _archive_row(found: FoundReceipt) -> dict[str, Any]:
-    receipt = found.receipt
-    told = receipt.model_dump(mode="python", exclude={"signature", "classes", "hour"})
-    lists = {name: list(told[name]) for name in ("model_versions", "device_ids", "batch_ids")}
-    return {
-        **told,
-        **lists,
-        "receipt_key": found.key,
-        "receipt_etag": found.etag,
-        "signed_by": found.signed_by,
-        "hour": Hour.from_key(receipt.hour).start,
-        "classes": canonical_json({k: v.model_dump(mode="json") for k, v in receipt.classes.items()}).decode(),
-    }
-
-
-def _class_rows(found: FoundReceipt) -> list[dict[str, Any]]:
-    receipt = found.receipt
-    shared = {
-        "receipt_key": found.key,
-        "archive_key": receipt.archive_key,
-        "camera_id": receipt.camera_id,
-        "hour": Hour.from_key(receipt.hour).start,
-    }
-    return [
-        {**shared, "class": name, "count": summary.count, "max_confidence": summary.max_confidence}
-        for name, summary in receipt.classes.items()
-    ]
+def _order(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Replace the file at ``path``, attached as ``base``, by one with the same rows in order."""
+    ordered = path.with_name(f"{path.name}.ordered")
+    _create(connection, ordered)
+    for table, order in ORDERS.items():
+        connection.execute(f"INSERT INTO fresh.{table} SELECT * FROM base.{table} ORDER BY {order}")
+    connection.execute("DETACH fresh")
+    ordered.replace(path)  # whoever has the old one open reads it to its end

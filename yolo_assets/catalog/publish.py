@@ -1,8 +1,8 @@
-"""Publish a catalog: merge new receipts into the newest one, write an immutable file, move the pointer.
+"""Publish a catalog: change a copy of the newest one to what the receipts say now, move the pointer to it.
 
-Safe under any number of publishers, without a lock: the pointer moves by compare-and-swap, and who loses merges again
-into what the winner published. Killed at any moment, the pointer names a complete file; a file that nobody points to
-is pruned later.
+Safe under any number of publishers: the pointer moves by compare-and-swap, and who loses looks again, now at what the
+winner published. Publishers of one machine also take turns, so that they do not work in vain. Killed at any moment,
+the pointer names a complete file; a file that nobody points to is pruned later.
 """
 
 from __future__ import annotations
@@ -11,17 +11,22 @@ import random
 import tempfile
 import time
 from collections.abc import Collection
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from yolo_assets.catalog.build import Base, Change, write_catalog
-from yolo_assets.catalog.receipts import FoundReceipt, Problem, fetch_receipts, list_receipts
+import duckdb
+
+from yolo_assets.catalog.build import Change, apply, create, prepare
+from yolo_assets.catalog.look import Look, Report
+from yolo_assets.catalog.receipts import READERS, Problem
 from yolo_assets.catalog.schema import CatalogPointer
-from yolo_assets.catalog.versions import fetch_catalog, read_pointer, upload_catalog
+from yolo_assets.catalog.scratch import scratch_folder, sweep
+from yolo_assets.catalog.turns import turn
+from yolo_assets.catalog.versions import fetch_catalog, keep_in_cache, read_pointer, upload_catalog
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.signing import TrustedKeys
-from yolo_assets.contracts.times import Hour
-from yolo_assets.detections.scan import parse_table_key
+from yolo_assets.contracts.times import check_date
 from yolo_assets.storage.base import CasConflictError, ObjectStore
 
 _ATTEMPTS = 60
@@ -40,7 +45,7 @@ class CatalogVersion:
         changed: False when everything was already in it and nothing was written.
         added: receipts that were new or had changed.
         removed: rows whose receipt is gone or no longer believed.
-        problems: receipts that are there and not believed.
+        problems: receipts that are there and not believed, at most a thousand of them; ``pointer.problems`` counts all.
     """
 
     pointer: CatalogPointer
@@ -67,11 +72,15 @@ def publish(
     trusted: TrustedKeys,
     dates: Collection[str] | None = None,
     from_receipts: bool = False,
+    cache: Path | None = None,
+    readers: int = READERS,
+    report: Report = lambda done, total: None,
 ) -> CatalogVersion:
     """Bring the catalog up to date with the receipts.
 
-    Cost: receipts are listed (one request per thousand), only new ones are fetched. At 200 cameras and half a year a
-    full listing is about 900 requests; with ``dates`` it is five a day, which is what an hourly run should give.
+    Cost: receipts are listed (one request per thousand), only new ones are fetched; the newest catalog is copied and
+    the copy uploaded, about 220 bytes a receipt. With ``dates``, which an hourly run should give, five requests list a
+    day of 200 cameras; without, a million receipts take a thousand. Memory is bounded, whatever there is.
 
     Args:
         store: store root.
@@ -80,85 +89,77 @@ def publish(
         dates: look only at receipts and detection tables of these dates (``YYYY-MM-DD``); rows of others stay as they
             are. Everything without.
         from_receipts: build anew, whatever is published now; see ``rebuild``.
+        cache: folder for a copy of the newest catalog, so that a bucket's is not fetched again by who comes next.
+        readers: receipts read at one time.
+        report: told of each batch of receipts read.
 
     Raises:
         CatalogBusyError: lost against other publishers too often; run it again.
+        BadInputError: not a date.
+        UserError: no room for the work in the temporary folder.
     """
-    fetched: dict[tuple[str, str], FoundReceipt | Problem] = {}  # a lost race costs no second fetch
-    for attempt in range(_ATTEMPTS):
-        # The pointer is read before anything is listed: a receipt that another publisher saw and we did not comes with
-        # a pointer that moved, and then our swap fails.
-        current = read_pointer(store)
-        with tempfile.TemporaryDirectory(prefix="yolo-catalog-") as folder:
-            base = None
-            if current is not None and not from_receipts:
-                base = _base(store, current[0], Path(folder), dates)
-            # Without a base the dates would be all that is in the catalog: then everything is looked at.
-            change = _change(store, archive, trusted, dates if base else None, base, fetched)
-            if current is not None and base is not None and _says_nothing_new(change, base):
-                return CatalogVersion(current[0], False, 0, 0, tuple(change.problems))
-            path = Path(folder) / "catalog.duckdb"
-            counts = write_catalog(path, base.path if base else None, change)
-            try:
-                pointer = upload_catalog(store, path, counts, current)
-            except CasConflictError:
-                time.sleep(random.uniform(0, min(0.02 * 2**attempt, 1.0)))
-                continue
-        removed = len(set(change.dropped) - {found.key for found in change.added})
-        return CatalogVersion(pointer, True, len(change.added), removed, tuple(change.problems))
-    raise CatalogBusyError(f"other publishers moved the catalog {_ATTEMPTS} times meanwhile; run it again")
+    if dates is not None:
+        dates = [check_date(date) for date in dates]
+    sweep()
+    try:
+        return _publish(store, archive, trusted, dates, from_receipts, cache, readers, report)
+    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"the catalog cannot be written: {reason}; make room in {tempfile.gettempdir()} or set TMPDIR"
+        ) from None
 
 
-def _base(store: ObjectStore, pointer: CatalogPointer, folder: Path, dates: Collection[str] | None) -> Base | None:
-    """The newest catalog; None when it cannot be merged into."""
-    path = folder / "base.duckdb"
-    return Base.read(path, dates) if fetch_catalog(store, pointer, path) else None
-
-
-def _change(
+def _publish(
     store: ObjectStore,
     archive: ObjectStore,
     trusted: TrustedKeys,
     dates: Collection[str] | None,
-    base: Base | None,
-    fetched: dict[tuple[str, str], FoundReceipt | Problem],
-) -> Change:
-    """Compare the receipts of ``dates`` with the base; ``fetched`` remembers what was read before and grows."""
-    known = base.known if base else {}
-    found = list_receipts(archive, dates)
-    kept = {key for key, etag in found.items() if _holds(known.get(key), etag, trusted)}
-    wanted = [key for key in found if key not in kept]
-    missing = [key for key in wanted if (key, found[key]) not in fetched]
-    for result in fetch_receipts(archive, found, missing, trusted):
-        fetched[result.key, result.etag] = result
-    results = [fetched[key, found[key]] for key in wanted if (key, found[key]) in fetched]
-    problems = [result for result in results if isinstance(result, Problem)]
-    if base is not None and dates is not None:
-        problems += [problem for problem in base.problems if _date(problem.key) not in dates]
-    return Change(
-        dates=dates,
-        dropped=known.keys() - kept,
-        added=[result for result in results if isinstance(result, FoundReceipt)],
-        problems=sorted(problems, key=lambda problem: problem.key),
-        hours=_hours_with_tables(store, dates),
-    )
+    from_receipts: bool,
+    cache: Path | None,
+    readers: int,
+    report: Report,
+) -> CatalogVersion:
+    with scratch_folder() as folder, closing(Look(folder)) as look:
+        path = folder / "catalog.duckdb"
+        for attempt in range(_ATTEMPTS):
+            with ExitStack() as mine:
+                if attempt:  # somebody was faster: from now on in turn
+                    mine.enter_context(turn(store))
+                # The pointer is read before anything is listed: a receipt that another publisher saw and we did not
+                # comes with a pointer that moved, and then our swap fails.
+                current = read_pointer(store)
+                based = not from_receipts and current is not None and fetch_catalog(store, current[0], path, cache)
+                if not (based and prepare(look.connection, path)):
+                    based = False
+                    path.unlink(missing_ok=True)
+                    create(look.connection, path)
+                # Without a base the dates would be all that is in the catalog: then everything is looked at.
+                look.list(store, archive, dates if based else None)
+                look.compare(path, trusted)
+                look.read(archive, trusted, readers, report)
+                if not attempt:
+                    mine.enter_context(turn(store))
+                    if _moved(store, current):
+                        continue
+                change = apply(look, path)
+                if current is not None and based and not change.changed:
+                    return CatalogVersion(current[0], False, 0, 0, change.reported)
+                try:
+                    pointer = upload_catalog(store, path, (change.archives, change.problems), current)
+                except CasConflictError:
+                    time.sleep(random.uniform(0, min(0.02 * 2**attempt, 1.0)))
+                    continue
+            return _published(pointer, change, path, cache)
+    raise CatalogBusyError(f"other publishers moved the catalog {_ATTEMPTS} times meanwhile; run it again")
 
 
-def _says_nothing_new(change: Change, base: Base) -> bool:
-    same = tuple(change.problems) == base.problems and change.hours == base.hours
-    return same and not change.added and not change.dropped
+def _moved(store: ObjectStore, since: tuple[CatalogPointer, str] | None) -> bool:
+    return (read_pointer(store) or (None, None))[1] != (since[1] if since else None)
 
 
-def _holds(known: tuple[str, str] | None, etag: str, trusted: TrustedKeys) -> bool:
-    return known is not None and known[0] == etag and known[1] in trusted.keys
-
-
-def _date(receipt_key: str) -> str:
-    """Date of a receipt's folder; a problem's key may be anything, so only its folder is looked at."""
-    return receipt_key.split("date=", 1)[-1].split("/", 1)[0]
-
-
-def _hours_with_tables(store: ObjectStore, dates: Collection[str] | None) -> frozenset[tuple[str, Hour]]:
-    prefixes = ["detections/"] if dates is None else [f"detections/date={date}/" for date in sorted(set(dates))]
-    parsed = (parse_table_key(info.key) for prefix in prefixes for info in store.list(prefix))
-    return frozenset((camera_id, hour) for hour, camera_id in filter(None, parsed))
+def _published(pointer: CatalogPointer, change: Change, path: Path, cache: Path | None) -> CatalogVersion:
+    if cache is not None:
+        with suppress(OSError):  # a full or foreign cache costs a download, no more
+            keep_in_cache(cache, pointer, path)
+    return CatalogVersion(pointer, True, change.added, change.removed, change.reported)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,19 +13,18 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from yolo_assets.catalog.schema import connect, quoted
-from yolo_assets.catalog.versions import fetch_catalog, read_pointer
+from yolo_assets.catalog.schema import SCHEMA_VERSION, attach, connect, one, quoted
+from yolo_assets.catalog.scratch import scratch_folder, sweep
+from yolo_assets.catalog.tables import NAMES, Name, Wanted, create_views
+from yolo_assets.catalog.versions import cached_path, fetch_catalog, keep_in_cache, read_pointer
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, UserError
 from yolo_assets.contracts.names import check_id
 from yolo_assets.contracts.times import Hour
-from yolo_assets.detections.schema import Detections, Frames, polars_schema
 from yolo_assets.storage.base import ObjectStore
 from yolo_assets.storage.folder import FolderStore
 from yolo_assets.storage.open import parse_file_url
 
 _TRIES = 5
-_TABLES = {"detections": Detections, "frames": Frames}
-_NAMED = re.compile(r"\b(detections|frames)\b", re.IGNORECASE)
 _READ_ONLY = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
 
@@ -37,51 +34,70 @@ class NoCatalogError(UserError):
 
 @contextmanager
 def open_catalog(
-    store: ObjectStore, *, cache: Path | None = None, tables: Collection[str] = ()
+    store: ObjectStore,
+    *,
+    cache: Path | None = None,
+    tables: Collection[Name] = (),
+    start: datetime | None = None,
+    end: datetime | None = None,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to the newest catalog, which stays the same catalog until it is closed.
 
-    Tables ``archives``, ``archive_classes``, ``problems``, ``hours_seen`` and view ``gaps`` (see ``catalog.schema``).
-    The connection cannot change anything, read any other file or load an extension.
+    Tables and views ``archives``, ``archive_classes``, ``hours``, ``gaps``, ``hours_seen``, ``problems`` (see
+    ``catalog.schema``), ``detections`` and ``frames``. The connection cannot change anything, read any other file or
+    load an extension.
 
     Args:
         store: store root.
         cache: folder where the file is kept between calls; a temporary one without. A folder store needs none: its
             file is opened where it lies.
-        tables: ``detections`` and ``frames`` as wanted: views over all their Parquet files, with a folder as store.
-            Finding the files takes time in a large store, so they are there only when asked for.
+        tables: ``detections`` and ``frames`` as wanted: views over their Parquet files. Finding the files takes time in
+            a large store, so they can be read only when asked for.
+        start: of ``tables`` only the hours that touch ``[start, end)``; all without.
+        end: see ``start``; give both or none.
 
     Raises:
         NoCatalogError: nothing was published yet.
         IntegrityError: the published file is not what the pointer promises; rebuild it.
-        BadInputError: ``tables`` with a store that is no folder, or a Parquet file there that is none.
+        BadInputError: a Parquet file in ``tables`` that is none, or a bucket that DuckDB cannot read here.
     """
-    with tempfile.TemporaryDirectory(prefix="yolo-catalog-") as scratch:
-        root = _folder_of(store, Path(scratch))
-        path = _local_file(store, root, cache or Path(scratch))
-        with connect() as connection:
-            connection.execute(f"ATTACH {quoted(str(path))} AS catalog_file (READ_ONLY)")
-            for name in tables:
-                if root is None:
-                    raise BadInputError(f"{name} can be asked here only when the store is a folder, not {store.url}")
-                _create_view(connection, name, root)
-            connection.execute("SET search_path = 'catalog_file,memory'")
-            allowed = [f"{root}/{name}/" for name in _TABLES] if root is not None else []
-            connection.execute(f"SET allowed_directories = [{', '.join(map(quoted, allowed))}]")
-            connection.execute("SET enable_external_access = false")
-            connection.execute("SET lock_configuration = true")
+    with scratch_folder() as scratch:
+        root = _folder_of(store, scratch)
+        path = _local_file(store, root, cache, scratch)
+        with connect(scratch) as connection:
+            _attach(connection, path, store)
+            allowed = create_views(connection, store, root, Wanted(tables, start, end))
+            connection.execute(
+                "SET search_path = 'catalog_file,memory';"
+                f"SET allowed_directories = [{', '.join(map(quoted, allowed))}];"
+                "SET enable_external_access = false; SET lock_configuration = true"
+            )
             yield connection
 
 
-def query(store: ObjectStore, sql: str, *, cache: Path | None = None) -> pl.DataFrame:
-    """The answer to one SELECT over the catalog and, with a folder as store, ``detections`` and ``frames``.
+def query(
+    store: ObjectStore,
+    sql: str,
+    *,
+    cache: Path | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> pl.DataFrame:
+    """The answer to one SELECT over the catalog, ``detections`` and ``frames``.
+
+    Args:
+        store: store root.
+        sql: one statement that reads.
+        cache: see ``open_catalog``.
+        start: of ``detections`` and ``frames`` only the hours that touch ``[start, end)``; all without.
+        end: see ``start``.
 
     Raises:
         BadInputError: not one statement that reads, or DuckDB refuses it; its reason in one line.
         NoCatalogError: nothing was published yet.
     """
-    tables = {name.lower() for name in _NAMED.findall(sql)} if isinstance(store, FolderStore) else ()
-    with open_catalog(store, cache=cache, tables=tables) as connection:
+    tables: list[Name] = [name for name in NAMES if re.search(rf"\b{name}\b", sql, re.IGNORECASE)]
+    with open_catalog(store, cache=cache, tables=tables, start=start, end=end) as connection:
         return ask(connection, sql)
 
 
@@ -105,8 +121,36 @@ def ask(connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] |
 def lookup(connection: duckdb.DuckDBPyConnection, camera_id: str, date: str) -> pl.DataFrame:
     """Archives of one camera on one day (``YYYY-MM-DD``, UTC), by hour and part."""
     start = Hour.from_key(date.replace("-", "") + "_00").start
-    sql = "SELECT * FROM archives WHERE camera_id = ? AND hour >= ? AND hour < ? ORDER BY hour, part"
-    return ask(connection, sql, [check_id(camera_id), start, start + timedelta(days=1)])
+    return find_archives(connection, start, start + timedelta(days=1), camera_id=camera_id)
+
+
+def find_archives(
+    connection: duckdb.DuckDBPyConnection,
+    start: datetime,
+    end: datetime,
+    *,
+    camera_id: str | None = None,
+    batch_id: str | None = None,
+) -> pl.DataFrame:
+    """Rows of ``archives`` whose hour touches ``[start, end)``, by hour, camera and part.
+
+    Args:
+        connection: of ``open_catalog``.
+        start: aware moment.
+        end: aware moment, excluded.
+        camera_id: only of this camera.
+        batch_id: only with frames of this production batch.
+    """
+    conditions = ["hour >= ?", "hour < ?"]
+    given: list[Any] = [Hour.of(start).start, end]
+    if camera_id is not None:
+        conditions.append("camera_id = ?")
+        given.append(check_id(camera_id))
+    if batch_id is not None:
+        conditions.append("list_contains(batch_ids, ?)")
+        given.append(batch_id)
+    sql = f"SELECT * FROM archives WHERE {' AND '.join(conditions)} ORDER BY hour, camera_id, part"
+    return ask(connection, sql, given)
 
 
 def with_class(
@@ -119,7 +163,7 @@ def with_class(
     """
     sql = """
         SELECT camera_id, hour, archive_key, class, count, max_confidence FROM archive_classes
-        WHERE class = ? AND max_confidence >= ? AND hour >= ? AND hour < ? ORDER BY hour, camera_id, archive_key
+        WHERE class = ? AND max_confidence >= ? AND hour >= ? AND hour < ? ORDER BY hour, camera_id, part
     """
     return ask(connection, sql, [class_name, min_confidence, start, end])
 
@@ -134,32 +178,63 @@ class Stats:
     """What the archive holds.
 
     Attributes:
-        cameras: ``camera_id, archives, frames, bytes, first_hour, last_hour``.
-        ages: ``age, archives, bytes`` by age of the hour: ``0-7 d``, ``8-90 d``, ``91 d and older``, the bounds of the
-            storage tiers. It is the age that is known here, not where a store has really put an object.
+        cameras: ``camera_id, archives, frames, bytes, first_hour, last_hour, bytes_per_day`` and bytes by tier
+            (``standard, infrequent, cold``). ``bytes_per_day`` is of the seven days before, or of as many as there are.
+        ages: ``age, tier, archives, frames, bytes`` by age of the hour: ``0-7 d``, ``8-90 d``, ``91 d and older``, the
+            bounds of the storage tiers. It is the age that is known here, not where a store has really put an object.
+        index_bytes: of the indexes, as far as receipts tell; they never change tiers.
         problems: receipts that are there and not believed.
     """
 
     cameras: pl.DataFrame
     ages: pl.DataFrame
+    index_bytes: int
     problems: int
 
 
 def stats(connection: duckdb.DuckDBPyConnection, now: datetime) -> Stats:
     """Totals by camera and by age."""
-    cameras = """
+    aged = f"""
+        SELECT camera_id, hour, frame_count, archive_size,
+            CASE WHEN hour > {_at(now)} - INTERVAL 8 DAY THEN 'standard'
+                WHEN hour > {_at(now)} - INTERVAL 91 DAY THEN 'infrequent' ELSE 'cold' END AS tier
+        FROM archives
+    """
+    tiers = ", ".join(
+        f"coalesce(sum(archive_size) FILTER (tier = '{tier}'), 0)::BIGINT AS {tier}"
+        for tier in ("standard", "infrequent", "cold")
+    )
+    cameras = f"""
         SELECT camera_id, count(*) AS archives, sum(frame_count)::BIGINT AS frames,
-            sum(archive_size)::BIGINT AS bytes, min(hour) AS first_hour, max(hour) AS last_hour
-        FROM archives GROUP BY camera_id ORDER BY camera_id
+            sum(archive_size)::BIGINT AS bytes, min(hour) AS first_hour, max(hour) AS last_hour,
+            (coalesce(sum(archive_size) FILTER (hour > {_at(now)} - INTERVAL 7 DAY), 0)
+                / least(7, greatest(1, ceil(date_diff('hour', min(hour), {_at(now)}) / 24))))::BIGINT AS bytes_per_day,
+            {tiers}
+        FROM ({aged}) GROUP BY camera_id ORDER BY camera_id
     """
-    ages = """
-        SELECT CASE WHEN hour > ?::TIMESTAMPTZ - INTERVAL 8 DAY THEN '0-7 d'
-            WHEN hour > ?::TIMESTAMPTZ - INTERVAL 91 DAY THEN '8-90 d' ELSE '91 d and older' END AS age,
-            count(*) AS archives, sum(archive_size)::BIGINT AS bytes
-        FROM archives GROUP BY age ORDER BY age
+    ages = f"""
+        SELECT CASE tier WHEN 'standard' THEN '0-7 d' WHEN 'infrequent' THEN '8-90 d' ELSE '91 d and older' END AS age,
+            tier, count(*) AS archives, sum(frame_count)::BIGINT AS frames, sum(archive_size)::BIGINT AS bytes
+        FROM ({aged}) GROUP BY tier ORDER BY age
     """
+    indexes = ask(connection, "SELECT coalesce(sum(index_size), 0)::BIGINT AS n FROM archives")["n"][0]
     problems = ask(connection, "SELECT count(*) AS n FROM problems")["n"][0]
-    return Stats(ask(connection, cameras), ask(connection, ages, [now, now]), problems)
+    return Stats(ask(connection, cameras), ask(connection, ages), indexes, problems)
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, path: Path, store: ObjectStore) -> None:
+    try:
+        attach(connection, path, "catalog_file", read_only=True)
+        version = one(connection, "SELECT schema_version FROM catalog_file.stored.meta")
+    except duckdb.Error:
+        version = None
+    if version != SCHEMA_VERSION:
+        what = "damaged, or from another release" if version is None else f"of version {version}, not {SCHEMA_VERSION}"
+        raise IntegrityError(f"the catalog in {store.url} is {what}; make it anew with: yolo-assets catalog rebuild")
+
+
+def _at(moment: datetime) -> str:
+    return f"{quoted(moment.isoformat())}::TIMESTAMPTZ"
 
 
 def _folder_of(store: ObjectStore, scratch: Path) -> Path | None:
@@ -171,47 +246,19 @@ def _folder_of(store: ObjectStore, scratch: Path) -> Path | None:
     return link
 
 
-def _local_file(store: ObjectStore, root: Path | None, folder: Path) -> Path:
+def _local_file(store: ObjectStore, root: Path | None, cache: Path | None, scratch: Path) -> Path:
     """The newest catalog as a local file."""
     for _ in range(_TRIES):
         current = read_pointer(store)
         if current is None:
             raise NoCatalogError(f"no catalog in {store.url} yet; make one with: yolo-assets catalog rebuild")
         pointer = current[0]
-        if root is not None:
-            path = root / pointer.key
-            if path.is_file() and path.stat().st_size == pointer.size:
-                return path
-            continue  # pruned between reading the pointer and looking: read it again
-        path = folder / f"{pointer.version}.duckdb"
+        path = root / pointer.key if root is not None else cached_path(cache or scratch, pointer)
         if path.is_file() and path.stat().st_size == pointer.size:
             return path
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            if fetch_catalog(store, pointer, partial):
-                partial.replace(path)
-                _drop_others(folder, path)
-                return path
-        finally:
-            partial.unlink(missing_ok=True)
+        fetched = scratch / "fetched.duckdb"
+        sweep()
+        # A folder's file that is not there was pruned between reading the pointer and looking: read it again.
+        if root is None and fetch_catalog(store, pointer, fetched):
+            return keep_in_cache(cache, pointer, fetched) if cache is not None else fetched
     raise IntegrityError(f"the catalog in {store.url} is damaged; make it anew with: yolo-assets catalog rebuild")
-
-
-def _drop_others(folder: Path, newest: Path) -> None:
-    """Older versions in the cache: a reader that has one open keeps it, the name alone goes."""
-    for path in folder.glob("*.duckdb"):
-        if path != newest:
-            path.unlink(missing_ok=True)
-
-
-def _create_view(connection: duckdb.DuckDBPyConnection, name: str, root: Path) -> None:
-    if next((root / name).glob("date=*/hour=*/*.parquet"), None) is None:
-        connection.register(name, polars_schema(_TABLES[name]).to_frame().to_arrow())
-        return
-    files = quoted(f"{root}/{name}/date=*/hour=*/*.parquet")
-    try:
-        connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet({files}, hive_partitioning = false)")
-    except duckdb.Error as error:
-        reason = str(error).splitlines()[0].replace(f"{root}/", "")
-        raise BadInputError(f"the {name} cannot be read: {reason}; build that hour again") from None

@@ -1,24 +1,32 @@
 """Receipts out of an archive root, in bulk: listed, fetched, verified. A bad one is reported, never believed.
 
-Belongs here: doing many at once. Does not belong here: what makes one receipt believable (``archive.read``) and
-tables (``build``).
+Belongs here: doing many at once in bounded memory. Does not belong here: what makes one receipt believable
+(``archive.read``) and tables (``rows``, ``build``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
-from yolo_assets.archive.read import load_receipt
+from yolo_assets.archive.read import parse_receipt
+from yolo_assets.archive.retry import retry
+from yolo_assets.catalog.rows import unstorable
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import ArchiveName, receipts_prefix
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import TrustedKeys
-from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore, StoreUnavailableError
+from yolo_assets.storage.base import ObjectInfo, ObjectNotFoundError, ObjectStore, StoreUnavailableError
 
-_READERS = 8
-"""Reads in flight; a receipt is a few kilobytes, so the network's delay is all that counts."""
+T = TypeVar("T")
+
+READERS = 8
+"""Reads in flight, unless told otherwise; a receipt is two kilobytes, so over a network its delay is what counts."""
+BATCH = 2_000
+"""Receipts that are in memory at one time."""
 
 
 @dataclass(frozen=True)
@@ -40,48 +48,58 @@ class Problem:
     problem: str
 
 
-def list_receipts(archive: ObjectStore, dates: Collection[str] | None = None) -> dict[str, str]:
-    """Key to etag of every receipt of these dates (``YYYY-MM-DD``), or of all time.
+def list_receipts(archive: ObjectStore, dates: Collection[str] | None = None) -> Iterator[ObjectInfo]:
+    """Every object among the receipts of these dates (``YYYY-MM-DD``), or of all time, in key order.
 
     One request per thousand receipts: 200 cameras make 4,800 a day.
     """
     prefixes = [receipts_prefix()] if dates is None else [receipts_prefix(date=date) for date in sorted(set(dates))]
-    return {info.key: info.etag for prefix in prefixes for info in archive.list(prefix)}
+    for prefix in prefixes:
+        yield from archive.list(prefix)
 
 
 def fetch_receipts(
-    archive: ObjectStore, found: Mapping[str, str], keys: Iterable[str], trusted: TrustedKeys
-) -> Iterator[FoundReceipt | Problem]:
-    """Fetch and verify receipts, several at a time, in the order of ``keys``.
+    archive: ObjectStore, wanted: Iterable[tuple[str, str]], trusted: TrustedKeys, readers: int = READERS
+) -> Iterator[list[FoundReceipt | Problem]]:
+    """Fetch and verify receipts, several at a time, in the order of ``wanted``; a batch is in memory at once.
 
     One that is gone meanwhile is left out; the next run will not list it.
 
     Args:
         archive: archive root.
-        found: of ``list_receipts``.
-        keys: which of them.
+        wanted: key and etag, as listed.
         trusted: keys of the archivers.
+        readers: reads in flight.
 
     Raises:
         StoreUnavailableError: the store failed, which says nothing about a receipt.
     """
 
-    def fetch(key: str) -> FoundReceipt | Problem | None:
+    def fetch(listed: tuple[str, str]) -> FoundReceipt | Problem | None:
+        key, etag = listed
         try:
             name = ArchiveName.parse(key)
             if name.receipt_key != key:
                 raise BadInputError(f"{key} is not where the receipt of {name.stem} belongs; it was moved or copied")
-            receipt = load_receipt(archive, name, trusted)
+            receipt = parse_receipt(retry(archive.get, key), name, trusted)
+            if problem := unstorable(receipt):
+                raise BadInputError(f"{key} is not a valid Receipt: {problem}")
         except ObjectNotFoundError:
             return None
         except StoreUnavailableError:
             raise
         except UserError as error:
-            return Problem(key, found[key], str(error))
+            return Problem(key, etag, str(error))
         assert receipt.signature is not None  # it was just verified
-        return FoundReceipt(key, found[key], receipt, receipt.signature.key_id)
+        return FoundReceipt(key, etag, receipt, receipt.signature.key_id)
 
-    with ThreadPoolExecutor(_READERS) as pool:
-        for result in pool.map(fetch, keys):
-            if result is not None:
-                yield result
+    with ThreadPoolExecutor(readers, thread_name_prefix="receipts") as pool:
+        for batch in batches(wanted, BATCH):
+            yield [found for found in pool.map(fetch, batch) if found is not None]
+
+
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of up to ``size`` items."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch

@@ -1,57 +1,104 @@
-"""Tables and views of a catalog file, and its pointer. All times are ``TIMESTAMPTZ`` in UTC; all sizes are bytes."""
+"""Tables and views of a catalog file, and its pointer. All times are ``TIMESTAMPTZ`` in UTC; all sizes are bytes.
+
+What is stored is compact (``stored``): hashes as bytes, no key that follows from camera, hour and part. What is asked
+are views over it, which any DuckDB client can read, in any time zone.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import duckdb
 from pydantic import Field
 
 from yolo_assets.contracts.base import Record, Time
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Grows when a table changes; a file of another version is not merged into but built anew from the receipts."""
 
 TABLES = """
-CREATE TABLE archives (
-    receipt_key VARCHAR NOT NULL, receipt_etag VARCHAR NOT NULL, signed_by VARCHAR NOT NULL,
-    archive_key VARCHAR NOT NULL, version_id VARCHAR, camera_id VARCHAR NOT NULL, hour TIMESTAMPTZ NOT NULL,
-    part INTEGER NOT NULL, start_time TIMESTAMPTZ NOT NULL, end_time TIMESTAMPTZ NOT NULL,
+CREATE SCHEMA stored;
+CREATE TABLE stored.archives (
+    camera_id VARCHAR NOT NULL, hour TIMESTAMPTZ NOT NULL, part INTEGER NOT NULL,
+    receipt_etag VARCHAR NOT NULL, signed_by VARCHAR NOT NULL, version_id VARCHAR,
+    start_time TIMESTAMPTZ NOT NULL, end_time TIMESTAMPTZ NOT NULL,
     file_count BIGINT NOT NULL, frame_count BIGINT NOT NULL, total_size BIGINT NOT NULL, archive_size BIGINT NOT NULL,
-    md5_checksum VARCHAR NOT NULL, sha256 VARCHAR NOT NULL, index_key VARCHAR NOT NULL, index_sha256 VARCHAR NOT NULL,
+    md5_checksum BLOB NOT NULL, sha256 BLOB NOT NULL, crc32 BLOB,
+    index_sha256 BLOB NOT NULL, index_size BIGINT, index_footer_size BIGINT, index_footer_sha256 BLOB,
     model_versions VARCHAR[] NOT NULL, device_ids VARCHAR[] NOT NULL, batch_ids VARCHAR[] NOT NULL,
     classes VARCHAR NOT NULL, bad_records BIGINT NOT NULL, upload_status VARCHAR NOT NULL,
-    verified_at TIMESTAMPTZ NOT NULL, verified_how VARCHAR NOT NULL, etag VARCHAR NOT NULL,
-    retention_until TIMESTAMPTZ, writer_version VARCHAR NOT NULL, schema_version INTEGER NOT NULL
+    verified_at TIMESTAMPTZ NOT NULL, verified_how VARCHAR NOT NULL, etag VARCHAR,
+    retention_until TIMESTAMPTZ, retention_mode VARCHAR, writer_version VARCHAR NOT NULL,
+    schema_version INTEGER NOT NULL
 );
-CREATE TABLE archive_classes (
-    receipt_key VARCHAR NOT NULL, archive_key VARCHAR NOT NULL, camera_id VARCHAR NOT NULL, hour TIMESTAMPTZ NOT NULL,
+CREATE TABLE stored.classes (
+    camera_id VARCHAR NOT NULL, hour TIMESTAMPTZ NOT NULL, part INTEGER NOT NULL,
     class VARCHAR NOT NULL, count BIGINT NOT NULL, max_confidence DOUBLE NOT NULL
 );
-CREATE TABLE problems (receipt_key VARCHAR NOT NULL, receipt_etag VARCHAR NOT NULL, problem VARCHAR NOT NULL);
+CREATE TABLE stored.meta (schema_version INTEGER NOT NULL, unsorted BIGINT NOT NULL);
 CREATE TABLE hours_seen (camera_id VARCHAR NOT NULL, hour TIMESTAMPTZ NOT NULL);
-CREATE TABLE meta (schema_version INTEGER NOT NULL);
+CREATE TABLE problems (receipt_key VARCHAR NOT NULL, receipt_etag VARCHAR NOT NULL, problem VARCHAR NOT NULL);
 """
-"""``archives``: one row per valid receipt, ``classes`` as JSON text. ``archive_classes``: its classes, one row each.
-``problems``: receipts that are there and not to be believed. ``hours_seen``: camera-hours with detection tables."""
-
-VIEWS = """
-CREATE VIEW gaps AS
-    SELECT camera_id, hour FROM hours_seen ANTI JOIN archives USING (camera_id, hour) ORDER BY hour, camera_id;
-"""
-"""``gaps``: camera-hours with detections and no archive."""
+"""``stored.archives``: one row per receipt that is believed; ``etag`` only where it is not the MD5.
+``stored.classes``: its classes, one row each. ``stored.meta.unsorted``: rows added since the file was last written in
+order. ``hours_seen``: camera-hours with detection tables. ``problems``: receipts that are there and not believed."""
 
 ORDERS = {
-    "archives": "hour, camera_id, part",
-    "archive_classes": "hour, camera_id, archive_key, class",
-    "problems": "receipt_key",
+    "stored.archives": "hour, camera_id, part",
+    "stored.classes": "hour, camera_id, part, class",
     "hours_seen": "hour, camera_id",
+    "problems": "receipt_key",
 }
-"""Rows are stored in this order: the same content is the same table, and a day or a camera touches few blocks."""
+"""Rows are written in this order, so that a day or a month touches few blocks."""
+
+_STEM = (
+    "'yolo_' || camera_id || strftime(timezone('UTC', hour), '_%Y%m%d_%H') "
+    "|| CASE WHEN part > 1 THEN '_p' || part ELSE '' END"
+)
+_DATE = "strftime(timezone('UTC', hour), '%Y-%m-%d')"
+RECEIPT_KEY = (
+    f"'receipts/date=' || {_DATE} || strftime(timezone('UTC', hour), '/hour=%H/') || {_STEM} || '.receipt.json'"
+)
+"""``ArchiveName.receipt_key`` in SQL, of the columns ``camera_id``, ``hour``, ``part``."""
+_ARCHIVE_KEY = f"'archives/camera=' || camera_id || '/date=' || {_DATE} || '/' || {_STEM} || '.tar.gz'"
+_INDEX_KEY = f"'index/date=' || {_DATE} || '/' || {_STEM} || '.index.parquet'"
+
+VIEWS = f"""
+CREATE VIEW archives AS SELECT
+    {RECEIPT_KEY} AS receipt_key, receipt_etag, signed_by, {_ARCHIVE_KEY} AS archive_key, version_id,
+    camera_id, hour, part, start_time, end_time, file_count, frame_count, total_size, archive_size,
+    lower(hex(md5_checksum)) AS md5_checksum, lower(hex(sha256)) AS sha256, lower(hex(crc32)) AS crc32,
+    {_INDEX_KEY} AS index_key, lower(hex(index_sha256)) AS index_sha256, index_size, index_footer_size,
+    lower(hex(index_footer_sha256)) AS index_footer_sha256, model_versions, device_ids, batch_ids,
+    classes, bad_records, upload_status, verified_at, verified_how,
+    coalesce(etag, lower(hex(md5_checksum))) AS etag, retention_until, retention_mode, writer_version, schema_version
+    FROM stored.archives;
+CREATE VIEW archive_classes AS SELECT
+    {RECEIPT_KEY} AS receipt_key, {_ARCHIVE_KEY} AS archive_key, camera_id, hour, part, class, count, max_confidence
+    FROM stored.classes;
+CREATE VIEW hours AS
+    SELECT camera_id, hour, sum(parts)::INTEGER AS parts, sum(frames)::BIGINT AS frame_count,
+        sum(size)::BIGINT AS archive_size, bool_or(tables) AS has_tables
+    FROM (
+        SELECT camera_id, hour, 1 AS parts, frame_count AS frames, archive_size AS size, false AS tables
+        FROM stored.archives
+        UNION ALL SELECT camera_id, hour, 0, 0, 0, true FROM hours_seen
+    ) GROUP BY camera_id, hour;
+CREATE VIEW gaps AS
+    SELECT camera_id, hour FROM hours_seen ANTI JOIN stored.archives USING (camera_id, hour) ORDER BY hour, camera_id;
+"""
+"""``archives``: a receipt's fields, ``classes`` as JSON text. ``archive_classes``: one row per archive and class.
+``hours``: every camera-hour that is archived or has tables. ``gaps``: those with tables and no archive."""
+
+_MEMORY = "512MB"
+"""What DuckDB may use before it goes on in a file: a box has other things to do."""
 
 _OFFLINE: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
+    "memory_limit": _MEMORY,
+    "python_enable_replacements": False,  # SQL shall not read variables of ours
 }
 
 
@@ -68,11 +115,23 @@ class CatalogPointer(Record):
     created_at: Time
 
 
-def connect() -> duckdb.DuckDBPyConnection:
-    """A database in memory that downloads nothing and speaks UTC."""
-    connection = duckdb.connect(":memory:", config=_OFFLINE)
+def connect(scratch: Path) -> duckdb.DuckDBPyConnection:
+    """A database in memory that downloads nothing and speaks UTC; what does not fit goes to ``scratch``."""
+    connection = duckdb.connect(":memory:", config={**_OFFLINE, "temp_directory": str(scratch / "spilled")})
     connection.execute("SET TimeZone = 'UTC'")
     return connection
+
+
+def attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str, *, read_only: bool) -> None:
+    """Attach a catalog file under ``name``."""
+    connection.execute(f"ATTACH {quoted(str(path))} AS {name}{' (READ_ONLY)' if read_only else ''}")
+
+
+def one(connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | None = None) -> Any:
+    """The first value of the first row of a query that always has one."""
+    row = connection.execute(sql, parameters).fetchone()
+    assert row is not None
+    return row[0]
 
 
 def quoted(text: str) -> str:

@@ -1,23 +1,33 @@
 """Published catalog files and the pointer to the newest: reading it, moving it, pruning what is old.
 
-Belongs here: everything that touches ``catalog/`` in the store. Does not belong here: what is in a file (``build``).
+Belongs here: everything that touches ``catalog/`` in the store, and copies of it on this machine. Does not belong
+here: what is in a file (``build``).
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from yolo_assets.catalog.schema import CatalogPointer
 from yolo_assets.contracts.names import CATALOG_POINTER, catalog_key
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.storage.base import CasConflictError, ObjectInfo, ObjectNotFoundError, ObjectStore
+from yolo_assets.storage.base import CasConflictError, ObjectInfo, ObjectNotFoundError, ObjectStore, UploadedPart
 
 KEPT_VERSIONS = 8
 """Catalogs kept for readers that are still on them."""
 
 _CATALOGS = "catalog/"
+_PART = 16 << 20
+"""Bytes of an upload part; a smaller catalog is put at once."""
+_SENDERS = 4
+_CHUNK = 1 << 20
 
 
 def read_pointer(store: ObjectStore) -> tuple[CatalogPointer, str] | None:
@@ -29,17 +39,47 @@ def read_pointer(store: ObjectStore) -> tuple[CatalogPointer, str] | None:
     return CatalogPointer.from_json(data, CATALOG_POINTER), info.etag
 
 
-def fetch_catalog(store: ObjectStore, pointer: CatalogPointer, path: Path) -> bool:
-    """Write the catalog file to ``path``; False when it is gone or not what the pointer promises."""
-    digest = hashlib.sha256()
+def cached_path(cache: Path, pointer: CatalogPointer) -> Path:
+    """Where a catalog lies in a cache folder, if it is there."""
+    return cache / f"{pointer.version}.duckdb"
+
+
+def fetch_catalog(store: ObjectStore, pointer: CatalogPointer, path: Path, cache: Path | None = None) -> bool:
+    """Write the catalog file to ``path``; False when it is gone or not what the pointer promises.
+
+    Args:
+        store: store root.
+        pointer: which.
+        path: where to.
+        cache: folder where it may lie already; what is wrong there is fetched from the store.
+    """
+    if cache is not None:
+        with suppress(OSError):
+            if _copy(_file_chunks(cached_path(cache, pointer)), path) == pointer.sha256:
+                return True
     try:
-        with path.open("wb") as file:
-            for chunk in store.stream(pointer.key):
-                digest.update(chunk)
-                file.write(chunk)
+        return _copy(store.stream(pointer.key), path) == pointer.sha256
     except ObjectNotFoundError:
         return False
-    return digest.hexdigest() == pointer.sha256
+
+
+def keep_in_cache(cache: Path, pointer: CatalogPointer, path: Path) -> Path:
+    """Put a copy of a catalog file into a cache folder, in place of older ones, and return where it lies.
+
+    A reader that has an older one open keeps it, the name alone goes.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    target = cached_path(cache, pointer)
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        shutil.copyfile(path, partial)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    for other in cache.glob("*.duckdb"):
+        if other != target:
+            other.unlink(missing_ok=True)
+    return target
 
 
 def upload_catalog(
@@ -56,18 +96,21 @@ def upload_catalog(
     Raises:
         CasConflictError: somebody else moved the pointer; our file is gone again.
     """
-    data, now = path.read_bytes(), utc_now()
+    digest = hashlib.sha256()
+    for chunk in _file_chunks(path):
+        digest.update(chunk)
+    now = utc_now()
     version = f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03d}Z-{secrets.token_hex(4)}"
     pointer = CatalogPointer(
         version=version,
         key=catalog_key(version),
-        sha256=hashlib.sha256(data).hexdigest(),
-        size=len(data),
+        sha256=digest.hexdigest(),
+        size=path.stat().st_size,
         archives=counts[0],
         problems=counts[1],
         created_at=now,
     )
-    written = store.put_if_absent(pointer.key, data)
+    written = _send(store, pointer.key, path)
     try:
         store.compare_and_swap(CATALOG_POINTER, pointer.to_json(), current[1] if current else None)
     except CasConflictError:
@@ -80,6 +123,30 @@ def upload_catalog(
     return pointer
 
 
+def _send(store: ObjectStore, key: str, path: Path) -> ObjectInfo:
+    """The file under its key, at most a few parts of it in memory."""
+    size = path.stat().st_size
+    if size <= _PART:
+        return store.put_if_absent(key, path.read_bytes())
+    upload_id = store.create_upload(key)
+
+    def send(number: int) -> UploadedPart:
+        with path.open("rb") as file:
+            file.seek((number - 1) * _PART)
+            return store.upload_part(key, upload_id, number, file.read(_PART))
+
+    try:
+        with ThreadPoolExecutor(_SENDERS, thread_name_prefix="catalog") as pool:
+            parts = list(pool.map(send, range(1, -(-size // _PART) + 1)))
+        return store.complete_upload(key, upload_id, parts)
+    except BaseException:
+        with suppress(
+            Exception
+        ):  # what stopped us is the news; a killed publisher's upload expires by the store's rule
+            store.abort_upload(key, upload_id)
+        raise
+
+
 def _prune(store: ObjectStore, published: ObjectInfo) -> None:
     """Delete all but the newest files older than the one just published.
 
@@ -90,3 +157,19 @@ def _prune(store: ObjectStore, published: ObjectInfo) -> None:
     older = sorted((f for f in files if f.modified_at < published.modified_at), key=lambda f: f.modified_at)
     for info in older[: max(0, len(older) - KEPT_VERSIONS + 1)]:
         store.delete(info.key)
+
+
+def _file_chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+
+def _copy(chunks: Iterator[bytes], path: Path) -> str:
+    """Write chunks to a file and return their SHA-256."""
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for chunk in chunks:
+            digest.update(chunk)
+            file.write(chunk)
+    return digest.hexdigest()

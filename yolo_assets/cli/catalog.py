@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from yolo_assets.cli.common import ArchiveOption, JsonOption, StoreOption, emit_json, note, open_archive, out, settings
+from yolo_assets.cli.catalog_view import rows, show, show_table
+from yolo_assets.cli.common import (
+    ArchiveOption,
+    JsonOption,
+    StoreOption,
+    emit_json,
+    note,
+    open_archive,
+    out,
+    progress,
+    settings,
+)
 
 if TYPE_CHECKING:
-    import polars as pl
+    from collections.abc import Callable
+    from datetime import datetime
 
     from yolo_assets.contracts.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+_SHOWN = 20
+"""Receipts that are not believed and named; a forgotten key makes it all of them."""
 
 TrustedOption = Annotated[
     list[Path] | None,
     typer.Option("--trusted-key", help="Further public key of an archiver, or a folder of them (*.pub)."),
 ]
 SqlArgument = Annotated[str, typer.Argument(metavar="SQL", help="One SELECT; SHOW TABLES lists what there is.")]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+CameraOption = Annotated[str | None, typer.Option("--camera", help="Only this camera.", metavar="C")]
+FromOption = Annotated[str, typer.Option("--from", help="First moment, like 2026-03-01T00:00:00Z.", metavar="TIME")]
+ToOption = Annotated[str, typer.Option("--to", help="First moment after the range.", metavar="TIME")]
 
 
 @app.command()
@@ -28,6 +48,7 @@ def rebuild(
     archive: ArchiveOption = None,
     store: StoreOption = None,
     trusted_key: TrustedOption = None,
+    readers: Annotated[int, typer.Option(help="Receipts read at one time.", min=1, max=256)] = 8,
     as_json: JsonOption = False,
 ) -> None:
     """Read every receipt of the archive, verify it, and publish a new catalog.
@@ -48,65 +69,151 @@ def rebuild(
             f"no key to check receipts with in {where.keys}; give the archiver's public key by --trusted-key"
         )
     trusted = TrustedKeys.load(keys)
-    made = rebuild_catalog(open_store(where.store_url), open_archive(where), trusted=trusted)
-    for problem in made.problems:
+    with ExitStack() as bars:
+        made = rebuild_catalog(
+            open_store(where.store_url),
+            open_archive(where),
+            trusted=trusted,
+            cache=_cache(where),
+            readers=readers,
+            report=_bar(bars),
+        )
+    for problem in made.problems[:_SHOWN]:
         note(f"not believed: {problem.problem}")
+    if made.pointer.problems > _SHOWN:
+        more = "yolo-assets catalog query 'SELECT * FROM problems'"
+        note(f"not believed: {made.pointer.problems - _SHOWN} more; all of them: {more}")
     if as_json:
         problems = [{"receipt_key": p.key, "problem": p.problem} for p in made.problems]
         emit_json({"version": made.version, "archives": made.archives, "problems": problems})
     else:
-        out().print(f"catalog {made.version}: {made.archives} archives, {len(made.problems)} receipts not believed")
+        out().print(f"catalog {made.version}: {made.archives} archives, {made.pointer.problems} receipts not believed")
 
 
 @app.command()
-def query(sql: SqlArgument, store: StoreOption = None, as_json: JsonOption = False) -> None:
-    """Ask the newest catalog; nothing can be changed.
+def query(
+    sql: SqlArgument,
+    store: StoreOption = None,
+    since: Annotated[
+        str | None, typer.Option("--from", help="Of detections and frames only hours from here on.", metavar="TIME")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--to", help="And before this moment.", metavar="TIME")] = None,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+) -> None:
+    """Ask the newest catalog; nothing can be changed, and no other file be read.
 
-    Tables: archives, archive_classes, problems, hours_seen, gaps; with a folder as store also detections and frames.
+    Tables: archives, archive_classes, hours, gaps, hours_seen, problems; over the Parquet tables of the store
+    detections and frames, for which --from and --to spare looking at all their files.
 
     Example: yolo-assets catalog query "SELECT archive_key FROM archive_classes WHERE class = 'crack'"
     """
     from yolo_assets.catalog.read import query as answer
+    from yolo_assets.contracts.errors import UsageError
     from yolo_assets.storage.open import open_store
 
     where = settings(store=store)
-    _print(answer(open_store(where.store_url), sql, cache=_cache(where)), as_json, "no rows")
+    _only_one(as_json, as_csv)
+    if (since is None) != (until is None):
+        raise UsageError("give --from and --to together")
+    start, end = _range(since, until) if since is not None and until is not None else (None, None)
+    found = answer(open_store(where.store_url), sql, cache=_cache(where), start=start, end=end)
+    show(found, "no rows", as_json=as_json, as_csv=as_csv)
 
 
 @app.command()
-def gaps(store: StoreOption = None, as_json: JsonOption = False) -> None:
-    """Camera-hours that have detections and no archive, as of the newest catalog.
+def find(
+    class_name: Annotated[str, typer.Option("--class", help="Detected class.", metavar="K")],
+    since: FromOption,
+    until: ToOption,
+    min_confidence: Annotated[
+        float, typer.Option(help="Only hours with a detection of at least this confidence.", min=0, max=1)
+    ] = 0.0,
+    camera: CameraOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+) -> None:
+    """Camera-hours that hold a class, with its count and highest confidence; restore fetches their frames.
 
-    Example: yolo-assets catalog gaps
-    """
-    from yolo_assets.catalog.read import gaps as find_gaps
+    Example: yolo-assets catalog find --class crack --min-confidence 0.8 --from 2026-03-01T00:00:00Z --to 2026-04-01T00:00:00Z
+    """  # noqa: E501 - an example is one line
+    from yolo_assets.catalog.hours import find_hours
     from yolo_assets.catalog.read import open_catalog
     from yolo_assets.storage.open import open_store
 
     where = settings(store=store)
+    _only_one(as_json, as_csv)
+    start, end = _range(since, until)
     with open_catalog(open_store(where.store_url), cache=_cache(where)) as connection:
-        _print(find_gaps(connection), as_json, "no gaps")
+        found = find_hours(connection, class_name, min_confidence, start, end, camera)
+    show(found, "no hours", as_json=as_json, as_csv=as_csv)
 
 
 @app.command()
-def stats(store: StoreOption = None, as_json: JsonOption = False) -> None:
-    """Archives, frames and bytes by camera, and bytes by age.
+def gaps(
+    camera: CameraOption = None, store: StoreOption = None, as_json: JsonOption = False, as_csv: CsvOption = False
+) -> None:
+    """What is missing, as of the newest catalog, hours in a row as one line.
 
-    Example: yolo-assets catalog stats --json
+    "not archived": there are detections and no archive. "no data": neither, between a camera's first and last hour; it
+    was off, or its box has not been heard of.
+
+    Example: yolo-assets catalog gaps --camera lineA_cam01
     """
+    from yolo_assets.catalog.hours import gap_ranges
+    from yolo_assets.catalog.read import open_catalog
+    from yolo_assets.storage.open import open_store
+
+    where = settings(store=store)
+    _only_one(as_json, as_csv)
+    with open_catalog(open_store(where.store_url), cache=_cache(where)) as connection:
+        show(gap_ranges(connection, camera), "no gaps", as_json=as_json, as_csv=as_csv)
+
+
+@app.command()
+def stats(
+    archive: ArchiveOption = None,
+    store: StoreOption = None,
+    prices: Annotated[
+        Path | None, typer.Option(help="Price table (TOML); without, example list prices.", metavar="FILE")
+    ] = None,
+    listed: Annotated[
+        bool,
+        typer.Option("--listed", help="Also list the archive root: where the store has really put the archives."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Archives, frames, bytes, growth and cost a month: by camera and by tier.
+
+    Tiers follow from the age of an hour: standard 0-7, infrequent 8-90, cold 91 days and more.
+
+    Example: yolo-assets catalog stats --prices our-prices.toml --json
+    """
+    from yolo_assets.catalog.costs import listed_classes, load_prices, with_costs
     from yolo_assets.catalog.read import open_catalog
     from yolo_assets.catalog.read import stats as count
     from yolo_assets.contracts.times import utc_now
     from yolo_assets.storage.open import open_store
 
-    where = settings(store=store)
+    where, table = settings(archive=archive, store=store), load_prices(prices)
     with open_catalog(open_store(where.store_url), cache=_cache(where)) as connection:
         found = count(connection, utc_now())
+    cameras, tiers = with_costs(found.cameras, table), with_costs(found.ages, table)
+    classes = with_costs(listed_classes(open_archive(where), table), table) if listed else None
+    indexes = round(table.monthly(found.index_bytes, "standard"), 2)
+    total = round(sum(tiers["cost_per_month"]) + indexes, 2)
     if as_json:
-        emit_json({"cameras": _rows(found.cameras), "ages": _rows(found.ages), "problems": found.problems})
+        told = {"label": table.label, "currency": table.currency, "indexes": indexes, "total": total}
+        answer = {"cameras": rows(cameras), "tiers": rows(tiers), "cost_per_month": told, "problems": found.problems}
+        emit_json({**answer, "listed": rows(classes)} if classes is not None else answer)
         return
-    _show(found.cameras, "no archives")
-    _show(found.ages, "")
+    show_table(cameras, "no archives")
+    show_table(tiers, "")
+    if classes is not None:
+        show_table(classes, "the archive root lists no archives")
+    if not cameras.is_empty():
+        note(f"{total} {table.currency} a month, of which indexes {indexes}; prices: {table.label}")
     if found.problems:
         note(f"{found.problems} receipts are not believed: yolo-assets catalog query 'SELECT * FROM problems'")
 
@@ -116,41 +223,37 @@ def _cache(where: Settings) -> Path:
     return where.home / "cache" / "catalog"
 
 
-def _print(found: pl.DataFrame, as_json: bool, nothing: str) -> None:
-    if as_json:
-        emit_json(_rows(found))
-    else:
-        _show(found, nothing)
+def _only_one(as_json: bool, as_csv: bool) -> None:
+    from yolo_assets.contracts.errors import UsageError
+
+    if as_json and as_csv:
+        raise UsageError("give --json or --csv, not both")
 
 
-def _rows(found: pl.DataFrame) -> list[Any]:
-    """Rows for JSON, times as the contracts write them."""
-    from datetime import datetime
+def _range(since: str, until: str) -> tuple[datetime, datetime]:
+    from yolo_assets.contracts.errors import BadInputError, UsageError
+    from yolo_assets.contracts.times import parse_time
 
-    from yolo_assets.contracts.times import format_time
+    try:
+        start, end = parse_time(since), parse_time(until)
+    except BadInputError as error:
+        raise UsageError(str(error)) from None
+    if end <= start:
+        raise UsageError("the range is empty; --to must be later than --from")
+    return start, end
 
-    def plain(value: Any) -> Any:
-        return format_time(value) if isinstance(value, datetime) and value.tzinfo else value
 
-    return [{name: plain(value) for name, value in row.items()} for row in found.iter_rows(named=True)]
+def _bar(bars: ExitStack) -> Callable[[int, int], None]:
+    """A progress bar that appears once it is known how many receipts there are to read."""
+    bar: list[Callable[[int], None]] = []
+    shown = 0
 
+    def report(done: int, total: int) -> None:
+        nonlocal shown
+        if not bar:
+            bar.append(bars.enter_context(progress("reading receipts", total)))
+        if done > shown:
+            bar[0](done - shown)
+            shown = done
 
-def _show(found: pl.DataFrame, nothing: str) -> None:
-    """A table on a terminal, tab-separated lines with a heading in a pipe."""
-    from rich.table import Table
-    from rich.text import Text
-
-    if found.is_empty():
-        if nothing:
-            note(nothing)
-        return
-    console, rows = out(), _rows(found)
-    cells = [["" if value is None else str(value) for value in row.values()] for row in rows]
-    if not console.is_terminal:
-        for line in [found.columns, *cells]:
-            typer.echo("\t".join(line))
-        return
-    table = Table(*found.columns)
-    for line in cells:
-        table.add_row(*map(Text, line))  # data, never markup
-    console.print(table)
+    return report

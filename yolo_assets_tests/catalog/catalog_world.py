@@ -6,11 +6,19 @@ from pathlib import Path
 
 from yolo_assets.catalog.publish import publish
 from yolo_assets.catalog.read import ask, open_catalog
-from yolo_assets.catalog.schema import ORDERS
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.storage import ObjectStore, open_store
 from yolo_assets_tests.catalog.receipt_factory import FIRST, put_receipt
+
+CONTENT = {
+    "archives": "receipt_key",
+    "archive_classes": "receipt_key, class",
+    "hours": "hour, camera_id",
+    "hours_seen": "hour, camera_id",
+    "gaps": "hour, camera_id",
+    "problems": "receipt_key",
+}
 
 
 class World:
@@ -33,7 +41,7 @@ class World:
         with open_catalog(self.store) as connection:
             return {
                 table: ask(connection, f"SELECT * FROM {table} ORDER BY {order}").rows()
-                for table, order in ORDERS.items()
+                for table, order in CONTENT.items()
             }
 
     def keys(self) -> set[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -15,10 +17,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from yolo_assets.catalog import build, look, receipts, scratch, turns, versions
 from yolo_assets.catalog.read import ask, open_catalog
 from yolo_assets.catalog.rebuild import rebuild
+from yolo_assets.catalog.turns import turn
 from yolo_assets.catalog.versions import KEPT_VERSIONS, read_pointer
-from yolo_assets.contracts.names import CATALOG_POINTER, ArchiveName
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.names import ArchiveName
+from yolo_assets.contracts.receipt import ClassSummary
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.storage import StoreUnavailableError
 from yolo_assets_tests.catalog.catalog_world import World, publish_own
@@ -110,6 +116,135 @@ def test_only_unknown_receipts_are_fetched(world, monkeypatch):
     monkeypatch.setattr(world.archive, "get", lambda key, **o: (fetched.append(key), get(key, **o))[1], raising=False)
     world.publish()
     assert fetched == [ArchiveName("cam01", FIRST.next(5)).receipt_key]
+
+
+def test_no_dates_look_at_nothing_and_a_wrong_one_is_refused(world):
+    world.publish()
+    world.add()
+    assert world.publish(dates=[]).changed is False
+    with pytest.raises(BadInputError, match="is not a day"):
+        world.publish(dates=["2026-3-1"])
+
+
+def test_many_additions_are_put_in_order_and_nothing_else_changes(world, monkeypatch):
+    monkeypatch.setattr(build, "MOST_UNSORTED", 3)
+    ordered = []
+    order = build._order
+    monkeypatch.setattr(build, "_order", lambda *given: (ordered.append(1), order(*given))[1])
+    keys = set()
+    for hours in (40, 3, 41, 2, 30, 1):
+        keys |= {world.add("cam01", hours), world.add("cam02", hours, part=2)}
+        put_table(world.store, "cam01", FIRST.next(hours))
+        world.publish()
+        assert world.keys() == keys
+    assert ordered
+    merged = world.content()
+    rebuild(world.store, world.archive, trusted=world.trusted)
+    assert world.content() == merged
+
+
+def test_a_large_catalog_travels_in_parts(world, monkeypatch):
+    monkeypatch.setattr(versions, "_PART", 5 << 16)
+    keys = {world.add(hours=hours) for hours in range(3)}
+    pointer = world.publish().pointer
+    assert pointer.size > 2 * versions._PART
+    keys.add(world.add(hours=9))
+    world.publish()
+    assert world.keys() == keys
+    assert world.publish().changed is False
+
+
+def test_a_cached_catalog_is_not_fetched_and_a_wrong_one_is(world, tmp_path, monkeypatch):
+    cache, fetched = tmp_path / "cache", []
+    stream = world.store.stream
+    monkeypatch.setattr(world.store, "stream", lambda key: (fetched.append(key), stream(key))[1])
+    keys = {world.add(hours=0)}
+    world.publish(cache=cache)
+    keys.add(world.add(hours=1))
+    first = world.publish(cache=cache).pointer
+    assert not fetched
+    (file,) = cache.iterdir()
+    file.write_bytes(b"something else")
+    keys.add(world.add(hours=2))
+    world.publish(cache=cache)
+    assert fetched == [first.key]
+    assert world.keys() == keys
+
+
+def test_a_lost_race_reads_no_receipt_twice(world, monkeypatch):
+    for hours in range(3):
+        world.add(hours=hours)
+    monkeypatch.setattr(turns, "WAIT", 0.05)  # the rival is this process, which has the turn
+    fetched = []
+    get, swap = world.archive.get, world.store.compare_and_swap
+    monkeypatch.setattr(world.archive, "get", lambda key, **o: (fetched.append(key), get(key, **o))[1])
+    rival = World(world.folder)
+
+    def lose(*given):
+        monkeypatch.setattr(world.store, "compare_and_swap", swap)
+        world.add(hours=5)
+        rival.publish(dates=[FIRST.date])
+        return swap(*given)
+
+    monkeypatch.setattr(world.store, "compare_and_swap", lose)
+    world.publish()
+    assert sorted(fetched) == sorted(set(fetched)) and len(fetched) == 3
+    assert len(world.keys()) == 4
+
+
+def test_progress_counts_to_the_end(world, monkeypatch):
+    for module in (receipts, look):
+        monkeypatch.setattr(module, "BATCH", 2)
+    for hours in range(5):
+        world.add(hours=hours)
+    told = []
+    world.publish(report=lambda done, total: told.append((done, total)))
+    assert told == [(0, 5), (2, 5), (4, 5), (5, 5)]
+
+
+@pytest.mark.parametrize("wrong", [{"sha256": "short"}, {"md5_checksum": "A" * 32}, {"archive_size": 2**63},
+                                   {"classes": {"crack": ClassSummary(count=2**63, max_confidence=0.5)}}])  # fmt: skip
+def test_a_signed_receipt_with_impossible_values_is_a_problem(world, wrong):
+    good, bad = world.add(hours=0), world.add(hours=1, **wrong)
+    version = world.publish()
+    assert [p.key for p in version.problems] == [bad] and "is not a valid Receipt" in version.problems[0].problem
+    assert world.keys() == {good}
+
+
+_KILLED = """
+import os, signal
+from yolo_assets.catalog.scratch import scratch_folder
+
+with scratch_folder() as folder:
+    (folder / "big").write_bytes(bytes(9))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_publisher_left_is_removed_and_a_living_one_s_is_not(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(scratch, "_YOUNG", 0)
+    killed = subprocess.run(
+        [sys.executable, "-c", _KILLED],
+        env={**os.environ, "TMPDIR": str(tmp_path)}, check=False, timeout=60, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = tmp_path.glob("yolo-catalog-*/big")
+    with scratch.scratch_folder() as mine:
+        world.publish()
+        assert mine.is_dir()
+        assert not left.parent.exists()
+
+
+def test_publishers_of_a_machine_take_turns_and_none_waits_for_ever(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    world.add()
+    with turn(world.store) as mine:
+        assert mine
+        with turn(world.store, wait=0.05) as theirs:
+            assert not theirs
+        monkeypatch.setattr(turns, "WAIT", 0.05)
+        assert world.publish().added == 1  # the swap is what keeps it right
 
 
 def test_a_date_leaves_other_dates_alone(world):
@@ -276,14 +411,44 @@ def test_killed_before_each_write_to_the_store(world, writes):
     assert world.keys() == {info.key for info in world.archive.list("receipts/")}
 
 
-@pytest.mark.timeout(120)
-def test_killed_at_random_the_pointer_names_a_complete_file(world):
-    rng = random.Random(5)
-    for round_ in range(2):
+def _killed_at_random(world, seed, rounds):
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    for round_ in range(rounds):
         with _publishing_child(world, 1000 * round_, 1_000_000):
-            time.sleep(rng.uniform(0.1, 0.8))
+            time.sleep(rng.uniform(0.05, 0.6))
         if read_pointer(world.store) is not None:
             assert world.keys() <= {info.key for info in world.archive.list("receipts/")}
     world.publish()
     assert world.keys() == {info.key for info in world.archive.list("receipts/")}
-    assert world.store.head(CATALOG_POINTER) is not None
+    assert world.publish().changed is False
+    merged = world.content()
+    rebuild(world.store, world.archive, trusted=world.trusted)
+    assert world.content() == merged
+
+
+@pytest.mark.timeout(120)
+def test_killed_at_random_the_pointer_names_a_complete_file(world):
+    _killed_at_random(world, seed=5, rounds=2)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_killed_at_random_many_times(world):
+    _killed_at_random(world, seed=int(os.environ.get("YOLO_ASSETS_SEED") or random.randrange(2**32)), rounds=60)
+
+
+@pytest.mark.timeout(120)
+def test_readers_always_find_a_whole_catalog_while_it_is_written(world):
+    for hours in range(3):
+        world.add(hours=hours)
+    world.publish()
+    with _publishing_child(world, 100, 1_000_000):
+        seen, until = 3, time.monotonic() + 3
+        while time.monotonic() < until:
+            with open_catalog(world.store) as connection:
+                (found,) = ask(connection, "SELECT count(*) AS n FROM archives SEMI JOIN archive_classes "
+                                           "USING (receipt_key)")["n"]  # fmt: skip
+            assert found >= seen
+            seen = found
+    assert seen > 3

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import duckdb
@@ -10,15 +12,28 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from yolo_assets.catalog.read import NoCatalogError, ask, gaps, lookup, open_catalog, query, stats, with_class
+from yolo_assets.catalog import tables
+from yolo_assets.catalog.costs import load_prices
+from yolo_assets.catalog.hours import find_hours, gap_ranges
+from yolo_assets.catalog.read import (
+    NoCatalogError,
+    ask,
+    find_archives,
+    gaps,
+    lookup,
+    open_catalog,
+    query,
+    stats,
+    with_class,
+)
 from yolo_assets.cli.catalog import app
-from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
-from yolo_assets.contracts.names import detections_key
+from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UsageError
+from yolo_assets.contracts.names import ArchiveName, detections_key
 from yolo_assets.contracts.receipt import ClassSummary
-from yolo_assets.contracts.times import Hour
+from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.storage import open_store
 from yolo_assets_tests.catalog.catalog_world import World
-from yolo_assets_tests.catalog.receipt_factory import FIRST, put_table
+from yolo_assets_tests.catalog.receipt_factory import FIRST, put_receipt, put_table
 
 
 @pytest.fixture
@@ -59,6 +74,74 @@ def test_all_cracks_over_a_confidence_in_a_time(world):
     ]
 
 
+def test_hours_with_a_class_join_their_parts(world):
+    world.add("cam01", 1, **classes(crack=0.5))
+    world.add("cam01", 1, part=2, **classes(crack=0.9))
+    world.add("cam01", 2, **classes(dent=0.99, crack=0.7))
+    world.add("cam02", 3, **classes(crack=0.8))
+    world.add("cam02", 4, **classes(crack=0.8))
+    world.publish()
+    with open_catalog(world.store) as connection:
+        # The range begins inside an hour: the hour is touched.
+        found = find_hours(connection, "crack", 0.8, FIRST.next(1).end - timedelta(minutes=1), FIRST.next(4).start)
+        one = find_hours(connection, "crack", 0.0, FIRST.start, FIRST.next(9).start, "cam02")
+    assert found.rows() == [("cam01", FIRST.next(1).start, 4, 0.9, 2), ("cam02", FIRST.next(3).start, 2, 0.8, 1)]
+    assert one["hour"].to_list() == [FIRST.next(3).start, FIRST.next(4).start]
+
+
+def test_archives_of_a_camera_or_a_batch_in_a_time(world):
+    mine = world.add("cam01", 1, batch_ids=("B1", "B2"))
+    other = world.add("cam02", 1, batch_ids=("B2",))
+    world.add("cam01", 3)
+    world.publish()
+    with open_catalog(world.store) as connection:
+        start, end = FIRST.next(1).end - timedelta(seconds=1), FIRST.next(3).start
+        found = find_archives(connection, start, end)
+        assert found["receipt_key"].to_list() == [mine, other]
+        assert find_archives(connection, start, end, batch_id="B2")["receipt_key"].to_list() == [mine, other]
+        assert find_archives(connection, start, end, batch_id="B1")["receipt_key"].to_list() == [mine]
+        assert find_archives(connection, start, end, camera_id="cam02")["receipt_key"].to_list() == [other]
+
+
+def test_what_is_missing_in_ranges(world):
+    for hours in (0, 1, 2, 3, 8, 20):
+        put_table(world.store, "cam01", FIRST.next(hours))
+    for hours in (0, 3, 9, 12):
+        world.add("cam01", hours)
+    world.add("cam02", 5)
+    world.publish()
+    with open_catalog(world.store) as connection:
+        found = gap_ranges(connection)
+        assert gap_ranges(connection, "cam02").is_empty()
+    assert [(kind, start, end, hours) for _, kind, start, end, hours in found.iter_rows()] == [
+        ("not archived", FIRST.next(1).start, FIRST.next(3).start, 2),
+        ("no data", FIRST.next(4).start, FIRST.next(8).start, 4),
+        ("not archived", FIRST.next(8).start, FIRST.next(9).start, 1),
+        ("no data", FIRST.next(10).start, FIRST.next(12).start, 2),
+        ("no data", FIRST.next(13).start, FIRST.next(20).start, 7),
+        ("not archived", FIRST.next(20).start, FIRST.next(21).start, 1),
+    ]
+
+
+def test_any_client_reads_a_published_file_in_any_time_zone(world):
+    key = world.add("cam01", 23, part=2)
+    put_table(world.store, "cam01", FIRST)
+    pointer = world.publish().pointer
+    with duckdb.connect(world.folder / "store" / pointer.key, read_only=True) as client:
+        client.execute("SET TimeZone = 'Pacific/Auckland'")
+        names = {name for (name,) in client.execute("SHOW TABLES").fetchall()}
+        assert names == {"archives", "archive_classes", "hours", "gaps", "hours_seen", "problems"}
+        for name in names:
+            client.execute(f"SELECT * FROM {name}").fetchall()
+        sql = "SELECT receipt_key, archive_key, index_key FROM archives"
+        name = ArchiveName("cam01", FIRST.next(23), 2)
+        assert client.execute(sql).fetchall() == [(key, name.archive_key, name.index_key)]
+        assert client.execute("SELECT archive_key FROM archive_classes").fetchall() == [(name.archive_key,)]
+        sql = "SELECT epoch(hour)::BIGINT, parts, has_tables FROM hours ORDER BY hour"
+        hours = [(int(FIRST.start.timestamp()), 0, True), (int(FIRST.next(23).start.timestamp()), 1, False)]
+        assert client.execute(sql).fetchall() == hours
+
+
 def test_gaps_are_hours_with_tables_and_no_archive(world):
     for hours in range(4):
         put_table(world.store, "cam01", FIRST.next(hours))
@@ -83,12 +166,26 @@ def test_stats_by_camera_and_age(world):
     world.publish()
     with open_catalog(world.store) as connection:
         found = stats(connection, FIRST.next(24 * 92).start)
-    assert found.cameras.rows() == [
+    assert found.cameras.select("camera_id", "archives", "frames", "bytes", "first_hour", "last_hour").rows() == [
         ("cam01", 3, 30, 3000, FIRST.start, FIRST.next(24 * 60).start),
         ("cam02", 1, 10, 1000, FIRST.next(24 * 60).start, FIRST.next(24 * 60).start),
     ]
     assert dict(found.ages.select("age", "bytes").iter_rows()) == {"8-90 d": 3000, "91 d and older": 1000}
     assert found.problems == 1
+
+
+def test_growth_is_of_the_last_days(world):
+    for hours in range(0, 24 * 10, 12):
+        world.add("cam01", hours, index_size=7)
+    world.add("new", 24 * 10 - 1)
+    world.publish()
+    with open_catalog(world.store) as connection:
+        now = FIRST.next(24 * 10).start
+        found = stats(connection, now)
+        later = stats(connection, FIRST.next(24 * 40).start)
+    assert found.cameras["bytes_per_day"].to_list() == [13 * 1000 // 7, 1000]  # the hour 7 days before is not in it
+    assert found.index_bytes == 7 * 20
+    assert later.cameras["bytes_per_day"].to_list() == [0, 0]
 
 
 @pytest.mark.parametrize("hours", [0, 8 * 24 - 1, 8 * 24, 91 * 24 - 1, 91 * 24])
@@ -112,6 +209,9 @@ def test_detections_can_be_asked_in_a_folder(world):
     rows.write_parquet(path)
     sql = "SELECT camera_id FROM Detections WHERE class = 'crack' AND confidence > 0.8"
     assert query(world.store, sql)["camera_id"].to_list() == ["a"]
+    for start, count in ((hour.next(-1), 0), (hour, 1)):
+        asked = query(world.store, "FROM detections", start=start.start, end=start.end)
+        assert asked.height == 2 * count
     path.write_bytes(b"")
     with pytest.raises(BadInputError, match=r"hour=12/a\.parquet.*build that hour again"):
         query(world.store, sql)
@@ -130,6 +230,9 @@ def test_detections_can_be_asked_in_a_folder(world):
         ("ATTACH 'other.duckdb'", "give one SELECT"),
         ("INSTALL httpfs", "give one SELECT"),
         ("SELECT * FROM read_text('/etc/hostname')", "disabled by configuration"),
+        ("SELECT * FROM glob('/etc/*')", "disabled by configuration"),
+        ("SELECT * FROM world", "world does not exist"),
+        ("FROM query_table('detec' || 'tions')", "write detections by its name"),
         ("SELECT * FROM read_parquet('https://127.0.0.1/x.parquet')", "httpfs|disabled by configuration"),
     ],
 )
@@ -139,6 +242,29 @@ def test_a_bad_question_gets_one_line(world, sql, words):
     with pytest.raises(BadInputError, match=words) as caught:
         query(world.store, sql)
     assert "\n" not in str(caught.value)
+
+
+def test_a_question_cannot_leave_the_tables(world):
+    world.add()
+    world.publish()
+    put_table(world.store, "cam01", FIRST)
+    with open_catalog(world.store, tables=["detections"]) as connection:
+        folders = ask(connection, "SELECT current_setting('allowed_directories') AS a")["a"][0].to_list()
+        assert len(folders) == 2  # and the one for what does not fit into memory
+        (allowed,) = (folder for folder in folders if folder.endswith("/store/detections/"))
+        assert ask(connection, f"SELECT * FROM read_blob('{allowed}**')").height == 1
+        for path in (f"{allowed}../../keys/archiver", f"{allowed}../catalog/current.json"):
+            with pytest.raises(BadInputError, match="disabled by configuration"):
+                ask(connection, f"SELECT * FROM read_text('{path}')")
+
+
+def test_everything_that_can_be_asked_is_listed(world):
+    world.publish()
+    listed = query(world.store, "SHOW TABLES")["name"].to_list()
+    assert listed == ["archive_classes", "archives", "detections", "frames", "gaps", "hours", "hours_seen", "problems"]
+    for name in listed:
+        assert query(world.store, f"DESCRIBE {name}").height
+        assert query(world.store, f"SELECT * FROM {name}").is_empty()
 
 
 def test_a_connection_cannot_change_the_catalog(world):
@@ -175,6 +301,11 @@ def test_no_catalog_and_a_damaged_one_say_what_to_do(world):
     world.store.put(pointer.key, b"short")
     with pytest.raises(IntegrityError, match="catalog rebuild"):
         query(world.store, "SELECT 1")
+    world.store.put(pointer.key, b"x" * pointer.size)
+    with pytest.raises(IntegrityError, match="damaged, or from another release; make it anew"):
+        query(world.store, "SELECT 1")
+    world.publish()
+    assert query(world.store, "SELECT count(*) AS n FROM archives")["n"].to_list() == [1]
 
 
 def test_a_folder_with_odd_characters(tmp_path):
@@ -200,11 +331,33 @@ def test_catalog_in_s3(make_bucket, tmp_path):
         found = query(world.store, "SELECT receipt_key FROM archives", cache=cache)
         assert set(found["receipt_key"]) == keys
     assert len(list(cache.iterdir())) == 1
-    with (
-        pytest.raises(BadInputError, match="only when the store is a folder"),
-        open_catalog(world.store, tables=["frames"]),
-    ):
-        pass
+
+
+@pytest.mark.s3
+def test_detections_can_be_asked_in_a_bucket(make_bucket, tmp_path, monkeypatch):
+    world = World(tmp_path)
+    world.store = open_store(make_bucket().url)
+    world.add()
+    world.publish()
+    sql = "SELECT count(*) AS n FROM detections WHERE class = 'crack'"
+    with monkeypatch.context() as without:
+        without.setattr(tables, "httpfs_file", lambda: None)
+        with pytest.raises(BadInputError, match="install duckdb-extension-httpfs=="):
+            query(world.store, sql)
+        assert query(world.store, "SELECT count(*) AS n FROM archives")["n"].to_list() == [1]
+    if tables.httpfs_file() is None:
+        pytest.skip("duckdb-extension-httpfs is not installed")
+    assert query(world.store, sql)["n"].to_list() == [0]
+    rows = pl.DataFrame({"camera_id": ["a", "b"], "class": ["crack", "dent"], "confidence": [0.9, 0.5]})
+    for hours in (0, 20):
+        buffer = io.BytesIO()
+        rows.write_parquet(buffer)
+        world.store.put(detections_key(FIRST.next(hours), "a"), buffer.getvalue())
+    assert query(world.store, sql)["n"].to_list() == [2]
+    assert query(world.store, sql, start=FIRST.start, end=FIRST.end)["n"].to_list() == [1]
+    world.store.put("models/x.parquet", buffer.getvalue())
+    with pytest.raises(BadInputError, match="disabled by configuration"):
+        query(world.store, f"SELECT * FROM detections, read_parquet('{world.store.url}/models/x.parquet')")
 
 
 class Cli:
@@ -233,9 +386,79 @@ def test_cli_rebuild_and_questions(world, cli):
     rows = json.loads(cli("query", "SELECT camera_id, hour FROM archives", "--json").stdout)
     assert rows == [{"camera_id": "cam01", "hour": "2026-03-01T01:00:00.000Z"}]
     assert cli("query", "SELECT camera_id, part FROM archives").stdout == "camera_id\tpart\ncam01\t1\n"
-    assert json.loads(cli("gaps", "--json").stdout) == [{"camera_id": "cam01", "hour": "2026-03-01T00:00:00.000Z"}]
+    missing = {"start": "2026-03-01T00:00:00.000Z", "end": "2026-03-01T01:00:00.000Z", "hours": 1}
+    gap = {"camera_id": "cam01", "kind": "not archived", **missing}
+    assert json.loads(cli("gaps", "--json").stdout) == [gap]
+    assert cli("query", "SELECT classes FROM archives", "--csv").stdout.startswith('classes\n"{""crack"":{""count"":3')
+    lists = cli("query", "SELECT device_ids, batch_ids, part FROM archives", "--csv").stdout
+    assert lists == 'device_ids,batch_ids,part\n"[""edge-1""]",[],1\n'
     assert json.loads(cli("stats", "--json").stdout)["cameras"][0]["archives"] == 1
     assert "cam01\t1\t10\t1000" in cli("stats").stdout
+
+
+def test_cli_finds_hours(world, cli):
+    world.add("cam01", 1, **classes(crack=0.95))
+    world.publish()
+    march = ("--from", "2026-03-01T00:00:00Z", "--to", "2026-04-01T00:00:00Z")
+    (found,) = json.loads(cli("find", "--class", "crack", "--min-confidence", "0.8", *march, "--json").stdout)
+    assert found == {"camera_id": "cam01", "hour": "2026-03-01T01:00:00.000Z", "count": 2, "max_confidence": 0.95,
+                     "archives": 1}  # fmt: skip
+    assert "no hours" in cli("find", "--class", "crack", "--min-confidence", "0.96", *march).stderr
+    for wrong in (("--from", "yesterday", *march[2:]), (*march[:2], "--to", "2026-03-01T00:00:00Z")):
+        assert isinstance(cli("find", "--class", "crack", *wrong).exception, UsageError)
+    assert isinstance(cli("find", "--class", "x", *march, "--csv", "--json").exception, UsageError)
+    assert isinstance(cli("query", "FROM detections", "--from", march[1]).exception, UsageError)
+
+
+PRICES = """
+label = "our contract"
+currency = "EUR"
+standard = { per_gib_month = 1024.0, storage_classes = ["HOT"] }
+infrequent = { per_gib_month = 0 }
+cold = { per_gib_month = 0.5 }
+"""
+
+
+def test_cli_costs(world, cli, tmp_path):
+    world.add("cam01", 0, archive_size=2**30, index_size=2**20)  # 2026-03-01: cold, whenever this runs
+    hour = Hour.of(utc_now())
+    put_receipt(world.archive, world.signer, ArchiveName("cam02", hour), archive_size=2**30)
+    world.publish()
+    prices = tmp_path / "prices.toml"
+    prices.write_text(PRICES)
+    told = json.loads(cli("stats", "--prices", str(prices), "--json").stdout)
+    assert [(row["camera_id"], row["cost_per_month"]) for row in told["cameras"]] == [("cam01", 0.5), ("cam02", 1024)]
+    assert {row["tier"]: row["cost_per_month"] for row in told["tiers"]} == {"standard": 1024, "cold": 0.5}
+    assert told["cost_per_month"] == {"label": "our contract", "currency": "EUR", "indexes": 1.0, "total": 1025.5}
+    assert "example: AWS S3 list prices" in cli("stats").stderr
+
+    world.archive.put(ArchiveName("cam01", FIRST).archive_key, b"x" * 1000)
+    (listed,) = json.loads(cli("stats", "--prices", str(prices), "--listed", "--json").stdout)["listed"]
+    assert listed == {"storage_class": None, "tier": None, "archives": 1, "bytes": 1000, "cost_per_month": None}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "cannot be read: No such file"),
+        ("label = ", "is not TOML"),
+        ("label = 'x'", "is not complete: currency"),
+        (PRICES.replace("0.5", "-1"), "cold.per_gib_month"),
+        (PRICES.replace("0.5", "nan"), "cold.per_gib_month"),
+    ],
+)
+def test_a_bad_price_table_gets_one_line(tmp_path, text, words):
+    path = tmp_path / "prices.toml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(BadInputError, match=words):
+        load_prices(path)
+
+
+def test_tiers_of_storage_classes():
+    prices = load_prices()
+    asked = ["STANDARD", "STANDARD_IA", "GLACIER_IR", "SOMETHING", None]
+    assert [prices.tier_of(name) for name in asked] == ["standard", "infrequent", "cold", None, None]
 
 
 def test_cli_errors(world, cli):

@@ -1,0 +1,99 @@
+"""What the archive costs a month, by a table of prices that the operator writes.
+
+Belongs here: prices, and multiplying. Does not belong here: how much there is (``read.stats``). Tiers follow from the
+age of an hour (0-7, 8-90, 91 days and more), or from what the store lists when it is asked.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections import defaultdict
+from pathlib import Path
+from typing import Literal, get_args
+
+import polars as pl
+from pydantic import Field, ValidationError
+
+from yolo_assets.contracts.base import Record, one_line
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.names import ARCHIVES
+from yolo_assets.storage.base import ObjectStore
+
+Tier = Literal["standard", "infrequent", "cold"]
+TIERS: tuple[Tier, ...] = get_args(Tier)
+
+_GIB = 2**30
+_EXAMPLE = Path(__file__).with_name("prices.toml")
+
+
+class TierPrice(Record):
+    """Storage in one tier."""
+
+    per_gib_month: float = Field(ge=0, allow_inf_nan=False)
+    storage_classes: tuple[str, ...] = ()
+
+
+class Prices(Record):
+    """A price table; ``label`` says whose prices, where and when."""
+
+    label: str = Field(min_length=1)
+    currency: str = Field(min_length=1)
+    standard: TierPrice
+    infrequent: TierPrice
+    cold: TierPrice
+
+    def monthly(self, size: int, tier: Tier) -> float:
+        """What ``size`` bytes cost a month in a tier."""
+        price: TierPrice = getattr(self, tier)
+        return size / _GIB * price.per_gib_month
+
+    def tier_of(self, storage_class: str | None) -> Tier | None:
+        """The tier that a store's storage class belongs to; None when the table does not name it."""
+        return next((tier for tier in TIERS if storage_class in getattr(self, tier).storage_classes), None)
+
+
+def load_prices(path: Path | None = None) -> Prices:
+    """Read a price table; the example that is shipped without a path.
+
+    Raises:
+        BadInputError: no such file, not TOML, or not such a table.
+    """
+    try:
+        return Prices.model_validate(tomllib.loads((path or _EXAMPLE).read_text()))
+    except OSError as error:
+        raise BadInputError(f"the price table {path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInputError(f"the price table {path} is not TOML: {error}") from None
+    except ValidationError as error:
+        raise BadInputError(f"the price table {path} is not complete: {one_line(error)}") from None
+
+
+def with_costs(table: pl.DataFrame, prices: Prices) -> pl.DataFrame:
+    """``table`` with ``cost_per_month``, from its columns ``standard, infrequent, cold`` or ``tier, bytes``."""
+    if "tier" in table.columns:
+        costs = [
+            None if tier is None else prices.monthly(size, tier)
+            for tier, size in table.select("tier", "bytes").iter_rows()
+        ]
+    else:
+        costs = [
+            sum(prices.monthly(size, tier) for tier, size in zip(TIERS, sizes, strict=True))
+            for sizes in table.select(TIERS).iter_rows()
+        ]
+    return table.with_columns(pl.Series("cost_per_month", costs, pl.Float64).round(2))
+
+
+def listed_classes(archive: ObjectStore, prices: Prices) -> pl.DataFrame:
+    """Where the store has really put the archives; one request per thousand of them.
+
+    Returns:
+        ``storage_class, tier, archives, bytes``. A store without storage classes lists them as null, and a class that
+        the prices do not name has no tier.
+    """
+    found: dict[str | None, list[int]] = defaultdict(lambda: [0, 0])
+    for info in archive.list(ARCHIVES):
+        found[info.storage_class][0] += 1
+        found[info.storage_class][1] += info.size
+    rows = [(name, prices.tier_of(name), count, size) for name, (count, size) in found.items()]
+    schema = {"storage_class": pl.String, "tier": pl.String, "archives": pl.Int64, "bytes": pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row").sort("storage_class", nulls_last=True)
