@@ -40,7 +40,8 @@ def make_hour(folder: Path, size: int) -> list[PlanMember]:
     package = find_spec("ultralytics")
     if package is None or package.origin is None:
         raise SystemExit("error: the photographs come with ultralytics: install yolo-assets[train]")
-    photographs = [cv2.imread(str(path)) for path in sorted((Path(package.origin).parent / "assets").glob("*.jpg"))]
+    paths = sorted((Path(package.origin).parent / "assets").glob("*.jpg"))
+    photographs = [image for image in (cv2.imread(str(path)) for path in paths) if image is not None]
     chance = np.random.default_rng(1)
     number = written = 0
     while written < size:

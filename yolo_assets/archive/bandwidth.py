@@ -1,12 +1,16 @@
-"""Keeps uploads to a rate: one limit for all uploads of a user on this host, whatever processes they run in.
+"""Keeps uploads to a rate: one limit for all uploads on this host, whatever processes they run in.
 
 The processes share a file that says when the line is free again. Whoever sends takes the next slice of time under a
 lock, writes down when it ends, lets go of the lock and waits. A process that is killed leaves at most a slice behind.
+The file lies in ``YOLO_ASSETS_RUNTIME``, else in ``/run/yolo-assets`` where an administrator made that folder (our
+systemd unit does) and this user may write there; else each user has a limit of their own.
 Belongs here: waiting. What the rate is tells ``rates``, whether the disk allows waiting ``disk``.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import os
 import struct
@@ -27,6 +31,10 @@ _LEAST, _MOST = 1 << 10, 1 << 20
 _LOOK = 5.0
 """Seconds between looks at the disk."""
 _ALONE = "the limit counts for this process alone: {error}"
+_QUEUE = 1000
+"""Slices that can be waiting at once. A moment further off was never written by us: nobody waits for it."""
+_OURS = Path("/run/yolo-assets")
+_MEMORY = Path("/dev/shm")  # noqa: S108 - the same for all processes, unlike TMPDIR and a service's own /tmp
 
 
 class Line:
@@ -36,15 +44,19 @@ class Line:
     """
 
     def __init__(self, folder: Path | None = None, say: Callable[[str], None] = lambda _: None) -> None:
-        """Share through ``folder``; default: the user's runtime folder. One that cannot be used is told once."""
+        """Share through ``folder``; default: see above. One that cannot be used is told once."""
         self._alone = 0.0
         self._lock = threading.Lock()
         self._file: int | None = None
         try:
             place = folder or _runtime_folder()
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if folder is None and place != _OURS and place.stat().st_uid != os.getuid():
+                raise PermissionError(errno.EPERM, f"{place} belongs to another user")
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._file = os.open(place / f"line-{_boot()}", flags, 0o600)
+            self._file = os.open(place / f"line-{_boot()}", flags, 0o660)
+            with contextlib.suppress(PermissionError):  # another user's, who did the same
+                os.fchmod(self._file, 0o660)  # past the umask: who may write in the folder shares the limit
         except OSError as error:
             say(_ALONE.format(error=error.strerror or error))
 
@@ -59,7 +71,9 @@ class Line:
             fcntl.flock(self._file, fcntl.LOCK_EX)
             try:
                 raw = os.pread(self._file, 8, 0)
-                begin = max(now, struct.unpack("d", raw)[0]) if len(raw) == 8 else now
+                begin = struct.unpack("d", raw)[0] if len(raw) == 8 else now
+                if not now <= begin <= now + _QUEUE * max(seconds, _SLICE):  # free by now, or damaged
+                    begin = now
                 os.pwrite(self._file, struct.pack("d", begin + seconds), 0)
             finally:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
@@ -91,8 +105,12 @@ class Limiter:
         full_hours: float = 6,
         say: Callable[[str], None] = lambda _: None,
         line: Line | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Limit by ``table``; lifted when ``disk`` would be full in ``full_hours``, which ``say`` tells."""
+        """Limit by ``table``; lifted when ``disk`` would be full in ``full_hours``, which ``say`` tells.
+
+        ``sleep`` may raise to give up what is being sent.
+        """
         self.waited = 0.0
         self.full_in: float | None = None
         self.lifted = False
@@ -101,11 +119,14 @@ class Limiter:
         self._full_hours = full_hours
         self._say = say
         self._line = line or Line(say=say)
+        self._sleep = sleep
         self._lock = threading.Lock()
         self._looked = -_LOOK
 
     @classmethod
-    def of(cls, settings: Settings, say: Callable[[str], None]) -> Limiter | None:
+    def of(
+        cls, settings: Settings, say: Callable[[str], None], sleep: Callable[[float], None] = time.sleep
+    ) -> Limiter | None:
         """What the operator set; None without a limit.
 
         Raises:
@@ -114,8 +135,8 @@ class Limiter:
         table = Timetable.parse(settings.bandwidth)
         if not table.limits:
             return None
-        disk = DiskWatch(settings.spool, settings.home / "metrics" / "disk.json")
-        return cls(table, disk=disk, full_hours=settings.disk_full_hours, say=say)
+        disk, line = DiskWatch.of(settings), Line(settings.runtime, say)
+        return cls(table, disk=disk, full_hours=settings.disk_full_hours, say=say, line=line, sleep=sleep)
 
     def rate(self) -> float:
         """Bytes a second just now; infinite without a limit, or while it is lifted."""
@@ -131,7 +152,7 @@ class Limiter:
             some = min(count, max(_LEAST, min(_MOST, int(rate * _SLICE))))
             wait = self._line.take(some / rate)
             if wait > 0:
-                time.sleep(wait)
+                self._sleep(wait)
                 with self._lock:
                     self.waited += wait
             count -= some
@@ -161,10 +182,10 @@ class Limiter:
 
 
 def _runtime_folder() -> Path:
-    given = os.environ.get("XDG_RUNTIME_DIR")
-    if given and Path(given).is_dir():
-        return Path(given) / "yolo_assets"
-    return Path(tempfile.gettempdir()) / f"yolo_assets-{os.getuid()}"
+    if os.access(_OURS, os.W_OK | os.X_OK):
+        return _OURS
+    shared = _MEMORY if _MEMORY.is_dir() else Path(tempfile.gettempdir())
+    return shared / f"yolo_assets-{os.getuid()}"
 
 
 def _boot() -> str:

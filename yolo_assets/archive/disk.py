@@ -13,7 +13,8 @@ from pathlib import Path
 
 import orjson
 
-from yolo_assets.spool.files import write_atomic
+from yolo_assets.contracts.settings import Settings
+from yolo_assets.spool.files import SpoolFullError, write_atomic
 
 SPAN = 600.0
 """Seconds that samples must span before anything is said."""
@@ -73,22 +74,39 @@ class DiskWatch:
         """Watch the disk of ``spool``; ``file`` keeps the samples between runs."""
         self._spool = spool
         self._file = file
+        self._unwritten: list[Sample] = []
+
+    @classmethod
+    def of(cls, settings: Settings) -> DiskWatch:
+        """The disk of the operator's spool."""
+        return cls(settings.spool, settings.home / "metrics" / "disk.json")
 
     def look(self, now: float) -> Outlook:
-        """Take a sample, one a minute at most, and say what is to be expected."""
+        """Take a sample, one a minute at most, and say what is to be expected.
+
+        Raises:
+            OSError: the disk cannot be looked at.
+        """
         status = os.statvfs(self._spool)
         free = status.f_bavail * status.f_frsize
-        samples = [s for s in self._read() if now - WINDOW <= s.at <= now]
+        known = {*self._read(), *self._unwritten}
+        samples = sorted((s for s in known if now - WINDOW <= s.at <= now), key=lambda sample: sample.at)
         if not samples or now - samples[-1].at >= _STEP:
             samples.append(Sample(now, free))
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(self._file, orjson.dumps([[s.at, s.free] for s in samples]), durable=False)
+            self._write(samples)
         whole = status.f_blocks * status.f_frsize
         return Outlook(hours_until_full([*samples, Sample(now, free)]), free < _SCARCE * whole)
 
+    def _write(self, samples: list[Sample]) -> None:
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(self._file, orjson.dumps([[s.at, s.free] for s in samples]), durable=False)
+            self._unwritten = []
+        except (OSError, SpoolFullError):  # perhaps just this disk is full: then it matters most to know how fast
+            self._unwritten = samples
+
     def _read(self) -> list[Sample]:
         try:
-            found = [Sample(float(at), int(free)) for at, free in orjson.loads(self._file.read_bytes())]
-            return sorted(found, key=lambda sample: sample.at)
+            return [Sample(float(at), int(free)) for at, free in orjson.loads(self._file.read_bytes())]
         except (OSError, ValueError, TypeError):
             return []  # not there yet, or damaged: the outlook begins anew

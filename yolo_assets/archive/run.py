@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
 from yolo_assets.archive.hour import ArchiveOutcome, archive_hour
+from yolo_assets.archive.metrics import failure_class
 from yolo_assets.archive.options import ArchiveOptions
 from yolo_assets.archive.plan import load_plan
 from yolo_assets.archive.reclaim import ReclaimReport, reclaim_hour, retire_hour
@@ -31,6 +32,7 @@ class HourResult:
         outcome: what archiving did; None when it failed.
         reclaimed: what was deleted locally; None when that was not asked for or not reached.
         reason: one line for ``busy`` and ``failed``.
+        failure: for ``failed``, one of ``contracts.archiver_figures.FAILURES``.
     """
 
     camera_id: str
@@ -39,6 +41,48 @@ class HourResult:
     outcome: ArchiveOutcome | None = None
     reclaimed: ReclaimReport | None = None
     reason: str | None = None
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class Archiver:
+    """Where hours go, and how: what is the same for every hour.
+
+    Attributes:
+        archive: the archive root.
+        signer: the archiver's key.
+        trusted: keys whose receipts count.
+        options: how to archive.
+        hot_hours: how long after its end an hour stays here as well; None: archive only, delete nothing.
+    """
+
+    archive: ObjectStore
+    signer: Signer
+    trusted: TrustedKeys
+    options: ArchiveOptions = field(default_factory=ArchiveOptions)
+    hot_hours: float | None = 0
+
+    def work_on(self, hour: SpoolHour, now: datetime) -> HourResult:
+        """Archive one hour and delete what is safe in the store; what goes wrong is in the result."""
+        camera, key = hour.camera_id, hour.hour.key
+        outcome = None
+        try:
+            outcome = archive_hour(hour, self.archive, self.signer, self.options, trusted=self.trusted)
+            reclaimed = None
+            if self.hot_hours is not None:
+                reclaimed = reclaim_hour(hour, self.archive, self.trusted, hot_hours=self.hot_hours, now=now)
+            return HourResult(camera, key, outcome.status, outcome, reclaimed)
+        except FolderBusyError as error:
+            return HourResult(camera, key, "busy", outcome, reason=str(error))
+        except (UserError, OSError) as error:
+            reason = " ".join(str(error).split())
+            return HourResult(camera, key, "failed", outcome, reason=reason, failure=failure_class(error))
+
+    def retire(self, spool: Path, camera: str | None, now: datetime) -> None:
+        """Remove folders of hours that were archived long ago."""
+        if self.hot_hours is not None:
+            for one in scan(spool, camera).hours:
+                retire_hour(one, now)
 
 
 def closed_hours(
@@ -89,38 +133,13 @@ def run_archiver(
         One result per hour, oldest first.
     """
     moment = now or utc_now()
-    keys = trusted or TrustedKeys.of(signer)
-    if not keep_local:
-        for one in scan(spool, camera).hours:
-            retire_hour(one, moment)
-    how = options or ArchiveOptions()
+    keys, how = trusted or TrustedKeys.of(signer), options or ArchiveOptions()
+    archiver = Archiver(archive, signer, keys, how, None if keep_local else hot_hours)
+    archiver.retire(spool, camera, moment)
     hours, _ = closed_hours(spool, camera=camera, hour=hour, grace_seconds=grace_seconds, now=moment)
     results = []
     for one in hours:
-        result = _one(one, archive, signer, keys, how, None if keep_local else hot_hours, moment)
+        result = archiver.work_on(one, moment)
         report(result)
         results.append(result)
     return results
-
-
-def _one(
-    hour: SpoolHour,
-    archive: ObjectStore,
-    signer: Signer,
-    trusted: TrustedKeys,
-    options: ArchiveOptions,
-    hot_hours: float | None,
-    now: datetime,
-) -> HourResult:
-    camera, key = hour.camera_id, hour.hour.key
-    outcome = None
-    try:
-        outcome = archive_hour(hour, archive, signer, options, trusted=trusted)
-        reclaimed = None
-        if hot_hours is not None:
-            reclaimed = reclaim_hour(hour, archive, trusted, hot_hours=hot_hours, now=now)
-        return HourResult(camera, key, outcome.status, outcome, reclaimed)
-    except FolderBusyError as error:
-        return HourResult(camera, key, "busy", outcome, reason=str(error))
-    except (UserError, OSError) as error:
-        return HourResult(camera, key, "failed", outcome, reason=" ".join(str(error).split()))

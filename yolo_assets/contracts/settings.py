@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from yolo_assets.contracts.archiver_figures import FIGURES
 from yolo_assets.contracts.errors import UsageError
 
 
@@ -59,6 +60,7 @@ class Settings(BaseModel):
         retention_mode: ``compliance``: nobody can shorten it; ``governance``: whoever has the bypass right can.
         bandwidth: limit of all uploads of this host, as ``archive.rates`` reads it; empty: none.
         disk_full_hours: the limit is lifted when the spool's disk would be full in fewer hours.
+        runtime: folder through which the uploads of this host share the limit; None: see ``archive.bandwidth``.
     """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
@@ -77,6 +79,7 @@ class Settings(BaseModel):
     retention_mode: Literal["compliance", "governance"] = "compliance"
     bandwidth: str = ""
     disk_full_hours: float = 6.0
+    runtime: Path | None = None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -98,12 +101,18 @@ class Settings(BaseModel):
             retention_mode=_mode(env, "YOLO_ASSETS_RETENTION_MODE"),
             bandwidth=env.get("YOLO_ASSETS_BWLIMIT") or "",
             disk_full_hours=_number(env, "YOLO_ASSETS_DISK_FULL_HOURS", 6),
+            runtime=_path(env, "YOLO_ASSETS_RUNTIME"),
         )
 
     @property
     def keys(self) -> Path:
         """Folder of key pairs: ``archiver`` signs receipts, ``promotion`` signs releases."""
         return self.home / "keys"
+
+    @property
+    def archiver_figures(self) -> Path:
+        """What the archiver counted, see ``contracts.archiver_figures``."""
+        return self.home / FIGURES
 
     @property
     def archiver_key(self) -> Path:

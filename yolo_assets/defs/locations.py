@@ -16,8 +16,8 @@ from yolo_assets.contracts.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from yolo_assets.archive.bandwidth import Limiter
     from yolo_assets.archive.options import ArchiveOptions
+    from yolo_assets.archive.traffic import Traffic
     from yolo_assets.contracts.signing import Signer, TrustedKeys
     from yolo_assets.storage import ObjectStore
 
@@ -39,6 +39,7 @@ class Locations(dg.ConfigurableResource):
     retention_mode: str = "compliance"
     bandwidth: str = ""
     disk_full_hours: float = 6.0
+    runtime: str | None = None
 
     @classmethod
     def from_env(cls) -> Locations:
@@ -50,15 +51,15 @@ class Locations(dg.ConfigurableResource):
         """As the rest of the project knows them."""
         return Settings(**{name: getattr(self, name) for name in Settings.model_fields})
 
-    def archive(self, limiter: Limiter | None = None) -> ObjectStore:
-        """The archive root, open; what is written to it goes at the limiter's pace."""
-        return _open(self.archive_url, limiter.take if limiter is not None else None)
+    def archive(self, traffic: Traffic | None = None) -> ObjectStore:
+        """The archive root, open; what is written to it keeps the pace of ``traffic`` and is counted."""
+        return _open(self.archive_url, traffic.pace if traffic is not None else None)
 
-    def limiter(self, say: Callable[[str], None]) -> Limiter | None:
-        """Keeps uploads to the operator's rate; None without one. What changes meanwhile is told to ``say``."""
-        from yolo_assets.archive.bandwidth import Limiter
+    def traffic(self, say: Callable[[str], None]) -> Traffic:
+        """The operator's limit and this machine's counters. What changes meanwhile is told to ``say``."""
+        from yolo_assets.archive.traffic import Traffic
 
-        return Limiter.of(self.settings, say)
+        return Traffic(self.settings, say)
 
     def store(self) -> ObjectStore:
         """The store root, open."""

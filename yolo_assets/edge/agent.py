@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from yolo_assets.contracts.archiver_figures import read_figures
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.model import ChannelPointer
 from yolo_assets.contracts.signing import TrustedKeys
@@ -79,7 +80,13 @@ class Agent:
         )
         self._housekeeper: Housekeeper
         self._metrics = EdgeMetrics(
-            Sources(self.ledger.books, self.board, slots, lambda: self._housekeeper.spool_bytes)
+            Sources(
+                self.ledger.books,
+                self.board,
+                slots,
+                lambda: self._housekeeper.spool_bytes,
+                lambda: read_figures(config.archiver_figures),
+            )
         )
         self.swaps.on_end = self._metrics.swap
         self.control = ModelControl(slots, StateFile(config.state_dir / "state.json"), self.swaps)

@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from yolo_assets.contracts.archiver_figures import FIGURES
 from yolo_assets.contracts.base import one_line
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.camera_config import Camera, Section, SimulatedCameras, id_field
@@ -77,6 +78,11 @@ class AgentConfig(Section):
     channel: Annotated[str, id_field("channel")] = "stable"
     trusted_keys: tuple[Path, ...] = Field(min_length=1)
     state: Path | None = Field(default=None, description="model cache and state; None: edge/<device> beside the spool")
+    archiver_home: Path | None = Field(
+        default=None,
+        description="YOLO_ASSETS_HOME of this box's archiver, whose figures /metrics shows; None: the "
+        "folder that holds the spool",
+    )
     token: SecretStr | None = None
     token_file: Path | None = None
     listen: Listen = Listen()
@@ -124,6 +130,11 @@ class AgentConfig(Section):
         """Where ``state.json``, the audit log and the model cache lie."""
         return self.state if self.state is not None else self.spool.parent / "edge" / self.device_id
 
+    @property
+    def archiver_figures(self) -> Path:
+        """What the archiver of this box counted; not there where none runs."""
+        return (self.archiver_home or self.spool.parent) / FIGURES
+
     def with_port(self, port: int) -> AgentConfig:
         """This configuration on another port.
 
@@ -156,7 +167,7 @@ class AgentConfig(Section):
         return value
 
 
-_PATHS = ("spool", "state", "token_file")
+_PATHS = ("spool", "state", "archiver_home", "token_file")
 _CAMERA_PATHS = ("path", "truth")
 
 

@@ -13,6 +13,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from yolo_assets.contracts.archiver_figures import ArchiverFigures, families
+from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.accounting import Accounting
 from yolo_assets.edge.loading import LoadedModel
 from yolo_assets.edge.results import ResultBoard
@@ -26,12 +28,13 @@ _SWAP_STEPS = (0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 
 @dataclass(frozen=True)
 class Sources:
-    """What is read at scrape time."""
+    """What is read at scrape time; ``archiver``: what the archiver of this box left, None where there is none."""
 
     books: Accounting
     board: ResultBoard
     slots: SlotManager[LoadedModel]
     spool_bytes: Callable[[], int]
+    archiver: Callable[[], ArchiverFigures | None]
 
 
 class EdgeMetrics:
@@ -119,3 +122,6 @@ class _Books(Collector):
         yield GaugeMetricFamily(
             "yolo_edge_spool_bytes", "Bytes of the spool on disk.", value=self._sources.spool_bytes()
         )
+        archiver = self._sources.archiver()
+        if archiver is not None:
+            yield from families(archiver, utc_now())

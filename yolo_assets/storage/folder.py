@@ -171,11 +171,6 @@ class FolderStore:
             self._check_there()
             yield from walk(self._root, "", prefix, start_after or "")
 
-    def _keep_pace(self, data: bytes | memoryview) -> None:
-        # Before any lock is taken: whoever waits for the line must not keep others waiting for a lock.
-        if self._pace is not None:
-            self._pace(len(data))
-
     def put(self, key: str, data: bytes) -> ObjectInfo:
         """Write, replacing what was there."""
         path = self._path(key)
@@ -188,8 +183,7 @@ class FolderStore:
         with self._writing():
             if path.is_file():
                 raise self._taken(key)
-            self._keep_pace(data)
-            with temporary(self._tmp, data) as source, self._locked(key):
+            with temporary(self._tmp, data, self._pace) as source, self._locked(key):
                 info = info_of(key, source.stat())
                 try:
                     place(source, path, self._root, exclusive=True)
@@ -239,7 +233,8 @@ class FolderStore:
     ) -> UploadedPart:
         """Write part ``number`` to its place in the file that becomes the object."""
         check_key(key)
-        self._keep_pace(data)
+        if self._pace is not None:
+            self._pace(len(data))  # as a whole, before the upload is locked: other parts wait for that lock
         with self._writing():
             return self._uploads.write(key, upload_id, number, data, md5)
 

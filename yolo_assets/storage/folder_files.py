@@ -16,11 +16,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from yolo_assets.storage.body import Pace
+
 LOCK_TIMEOUT = 30.0
 """Seconds to wait for another process. Locks are held for milliseconds; longer means it is stopped or hung."""
 
 _YOUNG = 60.0
 """Seconds within which a temporary file is left alone: its writer may not have locked it yet."""
+
+_PIECE = 1 << 20
+_WAITED = 0.001
 
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 _STEPS = (1, 100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000)
@@ -96,18 +101,39 @@ def set_time(file: int | Path, nanoseconds: int) -> None:
     os.utime(file, ns=(nanoseconds, nanoseconds))
 
 
+def write_at_pace(fd: int, data: bytes | memoryview, pace: Pace) -> None:
+    """Write all of ``data`` in pieces, each when ``pace`` lets it go.
+
+    Where that takes long, each piece is brought to the disk before the next: a NAS would else get all of them at once,
+    from this machine's memory, when the file is synced.
+    """
+    view = memoryview(data)
+    for start in range(0, len(view), _PIECE):
+        piece = view[start : start + _PIECE]
+        asked = time.monotonic()
+        pace(len(piece))
+        waited = time.monotonic() - asked > _WAITED
+        write_all(fd, piece, start)
+        if waited:
+            os.fdatasync(fd)
+
+
 @contextmanager
-def temporary(folder: Path, data: bytes | memoryview) -> Iterator[Path]:
+def temporary(folder: Path, data: bytes | memoryview, pace: Pace | None = None) -> Iterator[Path]:
     """A durable file with ``data`` for the time of the block, stamped with the present.
 
-    Locked all that time, so that ``sweep`` can tell a living writer's file from a killed one's.
+    Locked all that time, so that ``sweep`` can tell a living writer's file from a killed one's; nobody waits for that
+    lock, so that writing it at a ``pace`` keeps nobody up.
     """
     path = folder / uuid.uuid4().hex
     # The mode is left to the umask: an archive must be readable by others than its writer.
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         lock(fd)
-        write_all(fd, data, 0)
+        if pace is None:
+            write_all(fd, data, 0)
+        else:
+            write_at_pace(fd, data, pace)
         set_time(fd, time.time_ns())
         os.fsync(fd)
         yield path

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
@@ -175,7 +175,7 @@ def test_prometheus_reads_every_figure(tmp_path: Path) -> None:
     assert found[f"{PREFIX}archives_total", (("camera", "cam1"),)] == 3
     assert found[f"{PREFIX}bytes_total", (("camera", "cam1"),)] == 2**50 + 1
     assert found[f"{PREFIX}failures_total", (("reason", "store_unreachable"),)] == 0  # there before it happens
-    assert found[f"{PREFIX}limit_bytes_per_second", ()] == math.inf
+    assert found[f"{PREFIX}limit_bytes_per_second", ()] == -1
     assert found[f"{PREFIX}waiting_camera_hours", ()] == 2
     assert found[f"{PREFIX}backlog_age_seconds", ()] > 5 * 3600  # counted from the real present, years later
     assert found[f"{PREFIX}last_success_timestamp_seconds", ()] == NOW.timestamp()
@@ -196,3 +196,26 @@ def test_figures_are_served_on_loopback_and_a_taken_port_is_one_line() -> None:
     port = int(url.split(":")[2].split("/")[0])
     with pytest.raises(UsageError, match="give another --metrics-port"):
         page.serve("127.0.0.1", port)
+
+
+def answer_of(url: str, method: str = "GET") -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_health_needs_no_figures_and_ends_with_the_wish_to_stop(capfd: pytest.CaptureFixture[str]) -> None:
+    stopping = False
+
+    def read() -> ArchiverFigures:
+        raise OSError("the disk of the home is away")
+
+    base = Exposition(read, stopping=lambda: stopping).serve("127.0.0.1", 0).removesuffix("/metrics")
+    assert answer_of(f"{base}/healthz") == (200, "alive\n")
+    assert answer_of(f"{base}/healthz", "HEAD") == (200, "")
+    assert answer_of(f"{base}/secret")[0] == 404
+    assert capfd.readouterr() == ("", ""), "a scrape is no event"
+    stopping = True
+    assert answer_of(f"{base}/healthz") == (503, "stopping\n")

@@ -169,5 +169,7 @@ def test_a_read_only_plant_can_be_read_and_says_so_when_written(read_only: Path,
     refused(cli("models", "keygen", home=read_only / "new"), "Read-only file system")
     # The spool cannot be written, so nothing may be deleted there; the archive is elsewhere.
     done = cli("archive", "run", "--grace", "0", "--archive", tmp_path / "cold", home=read_only)
+    noted, _, done.stderr = done.stderr.partition("\n")
+    assert "figures cannot be kept in" in noted and "Read-only file system" in noted
     refused(done, "1 of 1 hours failed", "Read-only file system")
     assert contents(plant) == before

@@ -51,15 +51,16 @@ def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> 
     """
     from yolo_assets.archive.hour import archive_hour
 
-    limiter = locations.limiter(context.log.warning)
-    archive, signer, trusted = locations.archive(limiter), locations.archiver(), locations.trusted_archivers()
+    traffic = locations.traffic(context.log.warning)
+    archive, signer, trusted = locations.archive(traffic), locations.archiver(), locations.trusted_archivers()
     hours, options = hours_of(context), locations.archive_options()
     spooled = closed_spool_hours(locations.settings.spool, hours, locations.grace_seconds)
     oldest = min((hour.hour.end for hour in spooled if hour.uncovered_members()), default=None)
-    outcomes = for_each(
-        context,
-        [(hour.name, partial(archive_hour, hour, archive, signer, options, trusted=trusted)) for hour in spooled],
-    )
+    work = [(hour.name, partial(archive_hour, hour, archive, signer, options, trusted=trusted)) for hour in spooled]
+    with traffic:
+        outcomes = for_each(context, [(who, partial(traffic.archiving, one)) for who, one in work])
+        traffic.measure(locations.settings.spool, locations.grace_seconds)
+    limit = traffic.standing()
     versions = _describe(context, locations, hours, outcomes)
     done = outcomes.done.values()
     sent, seconds = sum(outcome.bytes for outcome in done), sum(outcome.seconds for outcome in done)
@@ -72,9 +73,10 @@ def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> 
             "parts_sent": sum(outcome.sent_parts for outcome in done),
             "parts_resumed": sum(outcome.resumed_parts for outcome in done),
             "retries": sum(outcome.retries for outcome in done),
-            "limit": "none" if limiter is None else str(limiter.table),
-            "limit_lifted": limiter is not None and limiter.lifted,
-            "limit_waited_s": 0.0 if limiter is None else round(limiter.waited, 1),
+            "limit": limit["limit"] or "none",
+            "limit_lifted": limit["lifted"],
+            "limit_waited_s": limit["waited_seconds"],
+            "disk_full_h": "does not fill" if limit["disk_full_hours"] is None else limit["disk_full_hours"],
             "verified_by": options.verify,
             "oldest_waited_h": round((utc_now() - oldest).total_seconds() / 3600, 2) if oldest else 0.0,
             "failed": table(
@@ -139,13 +141,12 @@ def reclaimed_spool(context: dg.AssetExecutionContext, locations: Locations) -> 
 
     archive, trusted, now = locations.archive(), locations.trusted_archivers(), utc_now()
     spooled = closed_spool_hours(locations.settings.spool, hours_of(context), locations.grace_seconds)
-    outcomes = for_each(
-        context,
-        [
-            (hour.name, partial(reclaim_hour, hour, archive, trusted, hot_hours=locations.hot_hours, now=now))
-            for hour in spooled
-        ],
-    )
+    work = [
+        (hour.name, partial(reclaim_hour, hour, archive, trusted, hot_hours=locations.hot_hours, now=now))
+        for hour in spooled
+    ]
+    with locations.traffic(context.log.warning) as traffic:
+        outcomes = for_each(context, [(who, partial(traffic.reclaiming, one)) for who, one in work])
     return dg.MaterializeResult(
         metadata={
             "reclaimed": table(
