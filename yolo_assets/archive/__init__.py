@@ -7,7 +7,8 @@ Data flow of one hour::
 
     receipt ─► index ─► one range read of the archive ─► one frame
 
-Belongs here: the archive format (``format``, ``pack``), what goes into which part (``plan``), moving it (``upload``),
-the receipt (``commit``), deleting locally (``reclaim``), reading back (``read``, ``restore``, ``verify``). Does not
-belong here: the catalog over the receipts (``catalog``) and detection tables (``detections``).
+``packing`` makes the bytes, ``archiving`` brings an hour in, ``service`` works through a spool, ``bandwidth`` slows
+it down, ``write_once`` keeps the original, ``reading`` reads with proof, ``restoring`` gets frames out, ``verifying``
+audits, and ``retry`` is the one layer that tries again. Does not belong here: the catalog over the receipts
+(``catalog``) and detection tables (``detections``).
 """

@@ -1,7 +1,7 @@
 """Receipts out of an archive root, in bulk: listed, fetched, verified. A bad one is reported, never believed.
 
 Belongs here: doing many at once in bounded memory. Does not belong here: what makes one receipt believable
-(``archive.read``) and tables (``rows``, ``build``).
+(``archive.reading.read``) and tables (``rows``, ``build``).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
-from yolo_assets.archive.read import parse_receipt
+from yolo_assets.archive.reading.read import parse_receipt
 from yolo_assets.archive.retry import retry
 from yolo_assets.catalog.rows import unstorable
 from yolo_assets.contracts.errors import BadInputError, UserError

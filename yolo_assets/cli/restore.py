@@ -13,7 +13,7 @@ from yolo_assets.cli.common import ArchiveOption, JsonOption, emit_json, note, o
 from yolo_assets.contracts.errors import UsageError, UserError
 
 if TYPE_CHECKING:
-    from yolo_assets.archive.restore_plan import RestorePlan, RestoreReport
+    from yolo_assets.archive.restoring.plan import RestorePlan, RestoreReport
     from yolo_assets.storage.base import ObjectStore
 
 
@@ -43,8 +43,8 @@ def restore(
     Example: yolo-assets restore --camera lineA_cam01 --from 2026-03-01T09:00Z --to 2026-03-01T10:00Z --class crack
     --min-confidence 0.8 --out found
     """
-    from yolo_assets.archive.restore import carry_out, check_room, plan_restore
-    from yolo_assets.archive.wanted import Wanted
+    from yolo_assets.archive.restoring.restore import carry_out, check_room, plan_restore
+    from yolo_assets.archive.restoring.wanted import Wanted
     from yolo_assets.contracts.times import parse_time
 
     first, after = given(parse_time, start, "--from"), given(parse_time, end, "--to")
@@ -74,7 +74,7 @@ def _told_nothing(store: ObjectStore, plan: RestorePlan, as_json: bool) -> None:
     """Nothing fits: say what there is instead."""
     from datetime import timedelta
 
-    from yolo_assets.archive.near import no_camera, no_hour
+    from yolo_assets.archive.restoring.near import no_camera, no_hour
     from yolo_assets.contracts.times import Hour, format_time
 
     wanted = plan.wanted
@@ -90,8 +90,8 @@ def _told_nothing(store: ObjectStore, plan: RestorePlan, as_json: bool) -> None:
 
 
 def _told_plan(store: ObjectStore, plan: RestorePlan, folder: Path, as_json: bool) -> None:
-    from yolo_assets.archive.placing import OutFolder
-    from yolo_assets.archive.restore import cold_archives
+    from yolo_assets.archive.restoring.placing import OutFolder
+    from yolo_assets.archive.restoring.restore import cold_archives
 
     cold = cold_archives(store, plan)
     figures = {

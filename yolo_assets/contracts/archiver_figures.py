@@ -1,7 +1,7 @@
 """What an archiver did so far and how it stands: a file that outlives every run, and its names for Prometheus.
 
 The archiver writes ``<home>/metrics/archiver.json``; itself, the agent on the same box and node_exporter show it.
-Belongs here: the record and the names. Does not belong here: counting (``archive.metrics``) and serving.
+Belongs here: the record and the names. Does not belong here: counting (``archive.service.metrics``) and serving.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FIGURES = Path("metrics", "archiver.json")
 """Below the home."""
 PREFIX = "yolo_assets_archive_"
 FAILURES = ("store_unreachable", "store_refused", "integrity", "signature", "disk_full", "spool", "other")
-"""Why an hour was not archived; ``archive.metrics`` says which error is which."""
+"""Why an hour was not archived; ``archive.service.metrics`` says which error is which."""
 MOST_CAMERAS = 500
 """Label values of one counter; a spool with more folders than that counts the others together."""
 OTHERS = "other"

@@ -58,9 +58,9 @@ class Settings(BaseModel):
         gate_policy: file with the limits of the promotion gate; None for the defaults.
         retention_days: archives are write-once for so long after their upload; 0 asks for nothing.
         retention_mode: ``compliance``: nobody can shorten it; ``governance``: whoever has the bypass right can.
-        bandwidth: limit of all uploads of this host, as ``archive.rates`` reads it; empty: none.
+        bandwidth: limit of all uploads of this host, as ``archive.bandwidth.rates`` reads it; empty: none.
         disk_full_hours: the limit is lifted when the spool's disk would be full in fewer hours.
-        runtime: folder through which the uploads of this host share the limit; None: see ``archive.bandwidth``.
+        runtime: folder through which the uploads of this host share the limit; None: see ``archive.bandwidth.limiter``.
     """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())

@@ -7,6 +7,7 @@ runs and what the tests of the code location drive.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import warnings
@@ -123,8 +124,6 @@ class Graph:
                 tags={"yolo_assets/driven_by": "demo"},
             )
         if not result.success:
-            if _interrupted(result):
-                raise KeyboardInterrupt
             raise UserError(f"{', '.join(assets)} failed: {_cause(result)} (run {result.run_id})")
         found: dict[str, dict[str, Any]] = {}
         for event in result.get_asset_materialization_events():
@@ -148,13 +147,30 @@ def _plain(materialization: dg.AssetMaterialization) -> dict[str, Any]:
 
 @contextmanager
 def _ctrl_c() -> Iterator[None]:
-    """Dagster raises an error of its own for Ctrl-C while it runs what we gave it; callers know KeyboardInterrupt."""
+    """Ctrl-C in the block is KeyboardInterrupt at its end, if not before.
+
+    Dagster raises an error of its own for it while it runs what we gave it, and between steps it only takes note, which
+    it forgets when the run ends. The interpreter writes every signal to the wake-up descriptor, whatever the handler.
+    """
     import dagster as dg
 
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread hears signals
+        return
+    heard, told = os.pipe()
+    os.set_blocking(heard, False)
+    os.set_blocking(told, False)
+    before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
     try:
         yield
     except dg.DagsterExecutionInterruptedError:
         raise KeyboardInterrupt from None
+    finally:
+        signal.set_wakeup_fd(before)
+        with os.fdopen(heard, "rb") as pipe, os.fdopen(told, "wb"):
+            numbers = pipe.read() or b""
+    if signal.SIGINT in numbers:
+        raise KeyboardInterrupt
 
 
 @contextmanager
@@ -186,10 +202,6 @@ def _errors(result: dg.ExecuteInProcessResult) -> Iterator[SerializableErrorInfo
         while error is not None:
             yield error
             error = error.cause
-
-
-def _interrupted(result: dg.ExecuteInProcessResult) -> bool:
-    return any(error.cls_name == "DagsterExecutionInterruptedError" for error in _errors(result))
 
 
 def _cause(result: dg.ExecuteInProcessResult) -> str:

@@ -16,8 +16,8 @@ from yolo_assets.contracts.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from yolo_assets.archive.options import ArchiveOptions
-    from yolo_assets.archive.traffic import Traffic
+    from yolo_assets.archive.archiving.options import ArchiveOptions
+    from yolo_assets.archive.service.traffic import Traffic
     from yolo_assets.contracts.signing import Signer, TrustedKeys
     from yolo_assets.storage import ObjectStore
 
@@ -57,7 +57,7 @@ class Locations(dg.ConfigurableResource):
 
     def traffic(self, say: Callable[[str], None]) -> Traffic:
         """The operator's limit and this machine's counters. What changes meanwhile is told to ``say``."""
-        from yolo_assets.archive.traffic import Traffic
+        from yolo_assets.archive.service.traffic import Traffic
 
         return Traffic(self.settings, say)
 
@@ -86,7 +86,7 @@ class Locations(dg.ConfigurableResource):
 
     def archive_options(self) -> ArchiveOptions:
         """How hours are archived here."""
-        from yolo_assets.archive.options import ArchiveOptions
+        from yolo_assets.archive.archiving.options import ArchiveOptions
 
         return ArchiveOptions.of(self.settings)
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 import polars as pl
 
-from yolo_assets.archive.read import hour_records, list_archives
+from yolo_assets.archive.reading.read import hour_records, list_archives
 from yolo_assets.archive.retry import retry
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import (

@@ -16,8 +16,8 @@ from typing import IO
 
 import orjson
 
-from yolo_assets.archive.lookup import check_index
-from yolo_assets.archive.pack import IndexRow
+from yolo_assets.archive.packing.pack import IndexRow
+from yolo_assets.archive.reading.lookup import check_index
 from yolo_assets.contracts.errors import IntegrityError, SignatureError
 from yolo_assets.contracts.model import MANIFEST as MODEL_MANIFEST
 from yolo_assets.contracts.names import ArchiveName, is_frame, signature_key

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from yolo_assets.archive.read import read_members
+from yolo_assets.archive.reading.read import read_members
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.evidence.find import CameraHour
 from yolo_assets.evidence.findings import Derived, Finding, HourPart, derive, wanted

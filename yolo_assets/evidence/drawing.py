@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 import supervision as sv
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from yolo_assets.contracts.detection import Detection
 from yolo_assets.evidence.words import plain
@@ -42,11 +43,12 @@ def font_file(name: str = "DejaVuSans.ttf") -> Path:
 def opened(data: bytes) -> Picture | None:
     """The picture in a frame's bytes; None when they are none, or one that is too large to be opened."""
     try:
-        with Image.open(io.BytesIO(data)) as head:
+        # Not Image.open: it opens whatever there is a plug-in for, and other libraries of this process replace it.
+        with JpegImageFile(io.BytesIO(data)) as head:
             if head.width * head.height > LARGEST:
                 return None
         found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError, cv2.error):
+    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError, cv2.error):
         return None
     return None if found is None else np.asarray(found, np.uint8)
 

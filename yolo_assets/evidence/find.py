@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 
-from yolo_assets.archive.read import list_archives
+from yolo_assets.archive.reading.read import list_archives
 from yolo_assets.archive.retry import retry
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.names import ArchiveName

@@ -16,8 +16,8 @@ from typing import IO, Any
 
 from pydantic import Field, field_serializer
 
-from yolo_assets.archive.pack import IndexRow
-from yolo_assets.archive.wanted import Wanted
+from yolo_assets.archive.packing.pack import IndexRow
+from yolo_assets.archive.restoring.wanted import Wanted
 from yolo_assets.contracts.base import Record, Time
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.names import is_frame, is_record_file, parse_frame_name

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from yolo_assets.archive.lookup import check_index
-from yolo_assets.archive.pack import IndexRow
+from yolo_assets.archive.packing.pack import IndexRow
+from yolo_assets.archive.reading.lookup import check_index
 from yolo_assets.archive.retry import retry
-from yolo_assets.archive.versions import original_index, original_receipt, parse_receipt
+from yolo_assets.archive.write_once.versions import original_index, original_receipt, parse_receipt
 from yolo_assets.contracts.errors import IntegrityError, UserError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.receipt import Receipt

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from yolo_assets.archive.pack import IndexRow
-from yolo_assets.archive.read import find_receipts, load_index, load_receipt, read_member, read_members
+from yolo_assets.archive.packing.pack import IndexRow
+from yolo_assets.archive.reading.lookup import load_index
+from yolo_assets.archive.reading.read import find_receipts, load_receipt, read_member, read_members
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.receipt import Receipt

@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from yolo_assets.archive.read import list_archives, load_index, load_receipt
+from yolo_assets.archive.reading.lookup import load_index
+from yolo_assets.archive.reading.read import list_archives, load_receipt
 from yolo_assets.contracts.names import is_frame, parse_frame_name
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import hours_between

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from yolo_assets.archive.read import cat
+from yolo_assets.archive.reading.read import cat
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.names import is_frame
 from yolo_assets.storage import ObjectStore, StoreUnavailableError, open_store

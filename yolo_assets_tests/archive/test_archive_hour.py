@@ -12,12 +12,12 @@ from typing import Any, cast
 
 import pytest
 
-from yolo_assets.archive.hour import archive_hour, hour_lock
-from yolo_assets.archive.journal import Journal
-from yolo_assets.archive.options import ArchiveOptions
-from yolo_assets.archive.plan import load_plan
-from yolo_assets.archive.read import find_receipts, load_index, read_member
-from yolo_assets.archive.run import run_archiver
+from yolo_assets.archive.archiving.hour import archive_hour, hour_lock
+from yolo_assets.archive.archiving.journal import Journal
+from yolo_assets.archive.archiving.options import ArchiveOptions
+from yolo_assets.archive.archiving.plan import load_plan
+from yolo_assets.archive.reading.lookup import load_index
+from yolo_assets.archive.reading.read import find_receipts, read_member
 from yolo_assets.contracts.errors import IntegrityError, SignatureError, UserError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.signing import Signer, TrustedKeys
@@ -27,6 +27,7 @@ from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import ObjectStore, StoreUnavailableError, open_store
 from yolo_assets.storage.base import UploadedPart
+from yolo_assets_tests.support.one_round import run_archiver
 
 Contents = Callable[[Path], dict[str, bytes]]
 FillHour = Callable[..., SpoolHour]

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import pytest
 
-from yolo_assets.archive.read import find_receipts, load_index, read_member
-from yolo_assets.archive.run import run_archiver
-from yolo_assets.archive.verify import verify_archive
+from yolo_assets.archive.reading.lookup import load_index
+from yolo_assets.archive.reading.read import find_receipts, read_member
+from yolo_assets.archive.verifying.verify import verify_archive
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
@@ -30,6 +30,7 @@ from yolo_assets.spool.files import native_name
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import open_store
+from yolo_assets_tests.support.one_round import run_archiver
 
 Contents = Callable[[Path], dict[str, bytes]]
 FillHour = Callable[..., SpoolHour]
@@ -40,10 +41,10 @@ ARCHIVER = """
 import os, signal, sys
 from pathlib import Path
 root, kill_at = Path(sys.argv[1]), int(sys.argv[2])
-from yolo_assets.archive import run
+from yolo_assets_tests.support import one_round as run
 from yolo_assets.contracts.signing import Signer
 from yolo_assets.storage import open_store
-from yolo_assets.archive.options import ArchiveOptions
+from yolo_assets.archive.archiving.options import ArchiveOptions
 IN_PARTS = ArchiveOptions(part_size=5 << 20, whole=0)
 signer = Signer.load_or_create(root / "keys" / "archiver")
 store = open_store((root / "archive").as_uri())

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_assets.archive.index import footer_size, index_bytes, parse_footer, parse_group, parse_index
-from yolo_assets.archive.lookup import SMALL, find_member, load_index, newest_frame
-from yolo_assets.archive.pack import IndexRow
+from yolo_assets.archive.packing.index import footer_size, index_bytes, parse_footer, parse_group, parse_index
+from yolo_assets.archive.packing.pack import IndexRow
+from yolo_assets.archive.reading.lookup import SMALL, find_member, load_index, newest_frame
 from yolo_assets.contracts.errors import IntegrityError
 from yolo_assets.contracts.names import parse_frame_name
 from yolo_assets.contracts.receipt import Receipt
@@ -117,7 +117,7 @@ def test_the_newest_frame_at_a_time(root: Any) -> None:
 def test_every_name_is_found_in_its_row_group(names: list[str], group: int) -> None:
     rows = [row(number, name) for number, name in enumerate(names)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("yolo_assets.archive.index.ROW_GROUP", group)
+        patch.setattr("yolo_assets.archive.packing.index.ROW_GROUP", group)
         data = index_bytes(rows)
     assert parse_index(data, "index") == rows
     footer = data[-footer_size(data, "index") :]

@@ -18,10 +18,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from yolo_assets.archive.buffers import KEEP, PartBuffers
-from yolo_assets.archive.format import content, tar_header
-from yolo_assets.archive.index import ROW_GROUP, index_bytes, parse_index
-from yolo_assets.archive.pack import IndexRow, MemberChangedError, Packing
+from yolo_assets.archive.packing.buffers import KEEP, PartBuffers
+from yolo_assets.archive.packing.format import content, tar_header
+from yolo_assets.archive.packing.index import ROW_GROUP, index_bytes, parse_index
+from yolo_assets.archive.packing.pack import IndexRow, MemberChangedError, Packing
 from yolo_assets.contracts.errors import IntegrityError
 from yolo_assets.contracts.spool import PlanMember
 from yolo_assets.contracts.times import Hour

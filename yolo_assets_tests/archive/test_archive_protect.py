@@ -15,11 +15,11 @@ import orjson
 import pytest
 from botocore.exceptions import ClientError
 
-from yolo_assets.archive.hour import archive_hour
-from yolo_assets.archive.options import ArchiveOptions
-from yolo_assets.archive.protect import hidden_archives, hold, protect, protection_problems
-from yolo_assets.archive.read import find_receipts
-from yolo_assets.archive.versions import original_index, original_receipt, parse_receipt
+from yolo_assets.archive.archiving.hour import archive_hour
+from yolo_assets.archive.archiving.options import ArchiveOptions
+from yolo_assets.archive.reading.read import find_receipts
+from yolo_assets.archive.write_once.protect import hidden_archives, hold, protect, protection_problems
+from yolo_assets.archive.write_once.versions import original_index, original_receipt, parse_receipt
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.receipt import Receipt

@@ -11,10 +11,10 @@ from typing import Any, cast
 import orjson
 import pytest
 
-from yolo_assets.archive.hour import archive_hour
-from yolo_assets.archive.index import index_bytes, parse_index
-from yolo_assets.archive.pack import IndexRow
-from yolo_assets.archive.read import (
+from yolo_assets.archive.archiving.hour import archive_hour
+from yolo_assets.archive.packing.index import index_bytes, parse_index
+from yolo_assets.archive.packing.pack import IndexRow
+from yolo_assets.archive.reading.read import (
     archive_records,
     cat,
     find_receipts,
@@ -25,9 +25,8 @@ from yolo_assets.archive.read import (
     load_receipt,
     read_member,
 )
-from yolo_assets.archive.restore import restore
-from yolo_assets.archive.run import run_archiver
-from yolo_assets.archive.verify import verify_archive
+from yolo_assets.archive.restoring.restore import restore
+from yolo_assets.archive.verifying.verify import verify_archive
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.signing import Signer, TrustedKeys
@@ -35,6 +34,7 @@ from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import ObjectNotFoundError, ObjectStore
+from yolo_assets_tests.support.one_round import run_archiver
 
 Contents = Callable[[Path], dict[str, bytes]]
 FillHour = Callable[..., SpoolHour]

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from yolo_assets.archive.hour import archive_hour
-from yolo_assets.archive.reclaim import MARKER_DAYS, reclaim_hour
-from yolo_assets.archive.run import run_archiver
+from yolo_assets.archive.archiving.hour import archive_hour
+from yolo_assets.archive.archiving.reclaim import MARKER_DAYS, reclaim_hour
 from yolo_assets.contracts.errors import IntegrityError, SignatureError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.storage import ObjectStore
+from yolo_assets_tests.support.one_round import run_archiver
 
 Contents = Callable[[Path], dict[str, bytes]]
 FillHour = Callable[..., SpoolHour]

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from yolo_assets.archive.hour import archive_hour
-from yolo_assets.archive.options import ArchiveOptions
-from yolo_assets.archive.protect import protection_problems
-from yolo_assets.archive.read import cat, find_receipts
-from yolo_assets.archive.run import run_archiver
+from yolo_assets.archive.archiving.hour import archive_hour
+from yolo_assets.archive.archiving.options import ArchiveOptions
+from yolo_assets.archive.reading.read import cat, find_receipts
+from yolo_assets.archive.write_once.protect import protection_problems
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.signing import Signer, TrustedKeys
@@ -20,6 +19,7 @@ from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.storage import ObjectStore, open_store
 from yolo_assets.storage.lock import object_lock
+from yolo_assets_tests.support.one_round import run_archiver
 
 HOUR = Hour.from_key("20260102_03")
 NAME = ArchiveName("cam1", HOUR)
@@ -55,7 +55,7 @@ def test_a_run_that_ended_between_receipt_and_its_retention_is_made_good(
 ) -> None:
     hour = fill_hour()
     archive = open_store(s3_locked_bucket.url)
-    from yolo_assets.archive import commit
+    from yolo_assets.archive.archiving import commit
 
     def dies(archive: ObjectStore, key: str, *more: object) -> object:
         if key == NAME.receipt_key:

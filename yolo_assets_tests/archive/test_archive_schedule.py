@@ -8,8 +8,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_assets.archive.rounds import AWAY, LONGEST_AWAY, Schedule, pause
-from yolo_assets.archive.run import HourResult
+from yolo_assets.archive.service.rounds import AWAY, LONGEST_AWAY, Schedule, pause
+from yolo_assets.archive.service.run import HourResult
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.hours import SpoolHour
 

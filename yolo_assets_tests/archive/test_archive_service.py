@@ -18,8 +18,8 @@ import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from yolo_assets.archive.lookup import load_index
-from yolo_assets.archive.read import find_receipts, read_member
+from yolo_assets.archive.reading.lookup import load_index
+from yolo_assets.archive.reading.read import find_receipts, read_member
 from yolo_assets.contracts.archiver_figures import PREFIX, read_figures
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from yolo_assets.archive.exposition import Exposition
-from yolo_assets.archive.metrics import Tally, failure_class
+from yolo_assets.archive.service.exposition import Exposition
+from yolo_assets.archive.service.metrics import Tally, failure_class
 from yolo_assets.contracts.archiver_figures import (
     COUNTERS,
     FAILURES,
@@ -73,7 +73,7 @@ def test_what_was_flushed_stays_through_every_kill_and_nothing_shrinks(
 COUNT = """
 import sys
 from pathlib import Path
-from yolo_assets.archive.metrics import Tally
+from yolo_assets.archive.service.metrics import Tally
 tally = Tally(Path(sys.argv[1]))
 for _ in range(40):
     tally.add("sent_bytes", 3)

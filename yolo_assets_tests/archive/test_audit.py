@@ -11,16 +11,16 @@ from typing import Any, cast
 import orjson
 import pytest
 
-from yolo_assets.archive import audit as audit_module
-from yolo_assets.archive.audit import audit, coverage
-from yolo_assets.archive.bulk import archives_between
-from yolo_assets.archive.run import run_archiver
-from yolo_assets.archive.verify import hidden_reports
+from yolo_assets.archive.reading.bulk import archives_between
+from yolo_assets.archive.verifying import audit as audit_module
+from yolo_assets.archive.verifying.audit import audit, coverage
+from yolo_assets.archive.verifying.verify import hidden_reports
 from yolo_assets.contracts.names import AUDIT, ArchiveName
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import ObjectStore, StoreUnavailableError, open_store
+from yolo_assets_tests.support.one_round import run_archiver
 
 HOUR = Hour.from_key("20260102_03")
 NOW = HOUR.start + timedelta(days=10)
@@ -174,7 +174,7 @@ def test_an_audit_that_is_cut_short_keeps_what_it_saw_and_the_next_goes_on(
     error: BaseException, names: list[ArchiveName], archive: ObjectStore, signer: Signer, trusted: TrustedKeys,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("yolo_assets.archive.verify._WORKERS", {"head": 1, "full": 1})
+    monkeypatch.setattr("yolo_assets.archive.verifying.verify._WORKERS", {"head": 1, "full": 1})
     order: list[str] = []
     audit(archive, trusted, signer, Fraction(1), "full", NOW, report=lambda one: order.append(one.name))
     store = cast(ObjectStore, Failing(archive, ArchiveName.parse(order[3]).archive_key, error))

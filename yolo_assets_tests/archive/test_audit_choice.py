@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_assets.archive.audit_records import History, count
-from yolo_assets.archive.choice import Candidate, choose, parse_share
+from yolo_assets.archive.verifying.choice import Candidate, choose, parse_share
+from yolo_assets.archive.verifying.records import History, count
 from yolo_assets.contracts.audit import AuditRecord
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import audit_key, parse_audit_key

@@ -16,16 +16,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_assets.archive.bandwidth import Limiter, Line
-from yolo_assets.archive.disk import DiskWatch, Outlook, Sample, hours_until_full, must_lift
-from yolo_assets.archive.options import ArchiveOptions
-from yolo_assets.archive.rates import UNLIMITED, Timetable, Window, format_rate, parse_rate
-from yolo_assets.archive.run import run_archiver
+from yolo_assets.archive.archiving.options import ArchiveOptions
+from yolo_assets.archive.bandwidth.disk import DiskWatch, Outlook, Sample, hours_until_full, must_lift
+from yolo_assets.archive.bandwidth.limiter import Limiter, Line
+from yolo_assets.archive.bandwidth.rates import UNLIMITED, Timetable, Window, format_rate, parse_rate
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.storage import open_store
+from yolo_assets_tests.support.one_round import run_archiver
 
 MB = 1_000_000
 rates = st.one_of(st.just(UNLIMITED), st.integers(1, 10**11).map(float), st.floats(1, 1e10))
@@ -127,8 +127,8 @@ def test_threads_share_the_rate(tmp_path: Path) -> None:
 SENDER = """
 import sys
 from pathlib import Path
-from yolo_assets.archive.bandwidth import Limiter, Line
-from yolo_assets.archive.rates import Timetable
+from yolo_assets.archive.bandwidth.limiter import Limiter, Line
+from yolo_assets.archive.bandwidth.rates import Timetable
 limiter = Limiter(Timetable.parse("2MB/s"), line=Line(Path(sys.argv[1])))
 print("ready", flush=True)
 sys.stdin.readline()

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from yolo_assets.archive.bandwidth import Limiter, Line
-from yolo_assets.archive.disk import DiskWatch
-from yolo_assets.archive.rates import Timetable
-from yolo_assets.archive.stop import Stop, Stopped
+from yolo_assets.archive.bandwidth.disk import DiskWatch
+from yolo_assets.archive.bandwidth.limiter import Limiter, Line
+from yolo_assets.archive.bandwidth.rates import Timetable
+from yolo_assets.archive.service.stop import Stop, Stopped
 from yolo_assets.cli.archive.stopping import HungError, run_stoppable
 from yolo_assets.spool.files import SpoolFullError
 from yolo_assets.storage import open_store
@@ -79,7 +79,7 @@ def test_a_full_disk_is_still_measured(tmp_path: Path, monkeypatch: pytest.Monke
     def full(*_: object, **__: object) -> None:
         raise SpoolFullError("no room")
 
-    monkeypatch.setattr("yolo_assets.archive.disk.write_atomic", full)
+    monkeypatch.setattr("yolo_assets.archive.bandwidth.disk.write_atomic", full)
     watch = DiskWatch(tmp_path, tmp_path / "metrics" / "disk.json")
     status = os.statvfs(tmp_path)
     free = iter(range(status.f_bavail, 0, -1000))
@@ -91,7 +91,7 @@ def test_a_full_disk_is_still_measured(tmp_path: Path, monkeypatch: pytest.Monke
         def f_bavail(self) -> int:
             return next(free)
 
-    monkeypatch.setattr("yolo_assets.archive.disk.os.statvfs", lambda _: Shrinking())
+    monkeypatch.setattr("yolo_assets.archive.bandwidth.disk.os.statvfs", lambda _: Shrinking())
     outlooks = [watch.look(60.0 * minute) for minute in range(1, 30)]
     assert outlooks[5].hours is None and outlooks[-1].hours is not None
 

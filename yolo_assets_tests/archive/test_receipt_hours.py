@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_assets.archive.hour import archive_hour
-from yolo_assets.archive.receipt_hours import ListedHour, list_day, list_hour, parts_version, read_hours, sweep
+from yolo_assets.archive.archiving.hour import archive_hour
+from yolo_assets.archive.reading.receipt_hours import ListedHour, list_day, list_hour, parts_version, read_hours, sweep
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour

@@ -12,16 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_assets.archive.bulk import archives_between, read_receipts
-from yolo_assets.archive.hour import archive_hour
-from yolo_assets.archive.near import archived_hours, no_camera, no_frame, no_hour
-from yolo_assets.archive.pack import IndexRow
-from yolo_assets.archive.placing import OutFolder
-from yolo_assets.archive.read import load_receipt
-from yolo_assets.archive.restore import carry_out, check_room, plan_restore, restore
-from yolo_assets.archive.run import run_archiver
-from yolo_assets.archive.verify import verify_archives
-from yolo_assets.archive.wanted import Wanted
+from yolo_assets.archive.archiving.hour import archive_hour
+from yolo_assets.archive.packing.pack import IndexRow
+from yolo_assets.archive.reading.bulk import archives_between, read_receipts
+from yolo_assets.archive.reading.read import load_receipt
+from yolo_assets.archive.restoring.near import archived_hours, no_camera, no_frame, no_hour
+from yolo_assets.archive.restoring.placing import OutFolder
+from yolo_assets.archive.restoring.restore import carry_out, check_room, plan_restore, restore
+from yolo_assets.archive.restoring.wanted import Wanted
+from yolo_assets.archive.verifying.verify import verify_archives
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import ArchiveName, frame_name
 from yolo_assets.contracts.signing import Signer, TrustedKeys
@@ -29,6 +28,7 @@ from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import ObjectStore, open_store
+from yolo_assets_tests.support.one_round import run_archiver
 
 Contents = Callable[[Path], dict[str, bytes]]
 FillHour = Callable[..., SpoolHour]

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from yolo_assets.archive.audit import audit
-from yolo_assets.archive.hour import archive_hour
-from yolo_assets.archive.one_frame import ColdFrameError, one_frame
-from yolo_assets.archive.read import load_receipt
-from yolo_assets.archive.restore import carry_out, cold_archives, plan_restore, restore
-from yolo_assets.archive.restore_plan import Thaw
-from yolo_assets.archive.verify import verify_archive
-from yolo_assets.archive.wanted import Wanted
+from yolo_assets.archive.archiving.hour import archive_hour
+from yolo_assets.archive.reading.read import load_receipt
+from yolo_assets.archive.restoring.one_frame import ColdFrameError, one_frame
+from yolo_assets.archive.restoring.plan import Thaw
+from yolo_assets.archive.restoring.restore import carry_out, cold_archives, plan_restore, restore
+from yolo_assets.archive.restoring.wanted import Wanted
+from yolo_assets.archive.verifying.audit import audit
+from yolo_assets.archive.verifying.verify import verify_archive
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.signing import Signer, TrustedKeys

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from yolo_assets.archive.options import ArchiveOptions
-from yolo_assets.archive.protect import protection_problems
-from yolo_assets.archive.read import find_receipts
-from yolo_assets.archive.run import run_archiver
-from yolo_assets.archive.verify import verify_archive
+from yolo_assets.archive.archiving.options import ArchiveOptions
+from yolo_assets.archive.reading.read import find_receipts
+from yolo_assets.archive.verifying.verify import verify_archive
+from yolo_assets.archive.write_once.protect import protection_problems
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.signing import Signer, TrustedKeys
@@ -26,6 +25,7 @@ from yolo_assets.storage.admin.doctor import examine
 from yolo_assets.storage.admin.init import BucketSetup, Wanted
 from yolo_assets.storage.admin.policy import Place
 from yolo_assets.storage.s3_client import make_client
+from yolo_assets_tests.support.one_round import run_archiver
 
 pytestmark = pytest.mark.s3
 HOUR = Hour.from_key("20260102_03")

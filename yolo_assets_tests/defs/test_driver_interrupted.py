@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster._utils import aiodataloader
+from dagster._utils.interrupts import capture_interrupts
 
 from yolo_assets.defs.driver import Graph
 
@@ -36,3 +37,20 @@ def test_ctrl_c_during_an_evaluation_ends_it_quietly(
     gc.collect()  # a task that nobody asked for its error tells it when it goes
     assert pressed and signal.getsignal(signal.SIGINT) is before
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
+def test_ctrl_c_that_dagster_takes_note_of_and_forgets_is_heard(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran, execute = [], graph._job.execute_in_process
+
+    def press_when_the_steps_are_over(**arguments: Any) -> dg.ExecuteInProcessResult:
+        with capture_interrupts():
+            ran.append(execute(**arguments))
+            os.kill(os.getpid(), signal.SIGINT)
+        return ran[0]
+
+    monkeypatch.setattr(graph._job, "execute_in_process", press_when_the_steps_are_over)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        graph.run(["archive_catalog"])
+    assert ran[0].success and signal.getsignal(signal.SIGINT) is before
+    assert signal.set_wakeup_fd(-1) == -1

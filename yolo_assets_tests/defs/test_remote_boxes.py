@@ -10,7 +10,6 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from yolo_assets.archive.run import run_archiver
 from yolo_assets.catalog.read import query
 from yolo_assets.contracts.signing import Signer
 from yolo_assets.contracts.times import Hour, utc_now
@@ -20,6 +19,7 @@ from yolo_assets.defs.locations import Locations
 from yolo_assets.detections.scan import read_detections, read_frames
 from yolo_assets.storage import open_store
 from yolo_assets_tests.defs.hours_in_spool import write_hour, write_late
+from yolo_assets_tests.support.one_round import run_archiver
 
 NIGHT = Hour(datetime(2026, 3, 1, 2, tzinfo=UTC))
 LAST = Hour.of(utc_now()).next(-1)  # recent: found by the look at today, not by the sweep

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from yolo_assets.archive.rates import Timetable
+from yolo_assets.archive.bandwidth.rates import Timetable
 from yolo_assets.contracts.settings import Settings
 
 EDGE = Path(__file__).parents[2] / "deploy" / "edge"

@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 
 import yolo_assets.detections.hour as module
-from yolo_assets.archive.hour import archive_hour
-from yolo_assets.archive.reclaim import reclaim_hour
+from yolo_assets.archive.archiving.hour import archive_hour
+from yolo_assets.archive.archiving.reclaim import reclaim_hour
 from yolo_assets.contracts.errors import SignatureError
 from yolo_assets.contracts.names import ArchiveName, detections_key, frames_key, quarantine_key, spool_hour
 from yolo_assets.contracts.signing import Signer, TrustedKeys

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from yolo_assets.archive.metrics import Tally
+from yolo_assets.archive.service.metrics import Tally
 from yolo_assets.contracts.archiver_figures import FIGURES, PREFIX
 from yolo_assets.edge.agent import Agent
 from yolo_assets_tests.edge.plant import Plant

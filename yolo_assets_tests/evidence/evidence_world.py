@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import orjson
 
-from yolo_assets.archive.hour import archive_hour
+from yolo_assets.archive.archiving.hour import archive_hour
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
 from yolo_assets.evidence import manifest as names

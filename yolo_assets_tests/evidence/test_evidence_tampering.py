@@ -123,7 +123,7 @@ def paint_over(pack: Path, plant: Plant) -> None:
 
 
 def another_index(pack: Path, plant: Plant) -> None:
-    from yolo_assets.archive.index import index_bytes, parse_index
+    from yolo_assets.archive.packing.index import index_bytes, parse_index
 
     path = pack / names.index_path(STEM)
     rewrite(path, index_bytes(parse_index(path.read_bytes(), "x")[1:]))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cv2
 
-from yolo_assets.archive.hour import archive_hour
+from yolo_assets.archive.archiving.hour import archive_hour
 from yolo_assets.contracts.names import LABELS_INBOX, frame_name
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour

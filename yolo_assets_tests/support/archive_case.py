@@ -13,9 +13,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from yolo_assets.archive.lookup import load_index
-from yolo_assets.archive.read import find_receipts, read_member
-from yolo_assets.archive.verify import verify_archive
+from yolo_assets.archive.reading.lookup import load_index
+from yolo_assets.archive.reading.read import find_receipts, read_member
+from yolo_assets.archive.verifying.verify import verify_archive
 from yolo_assets.contracts.names import PLAN, ArchiveName
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import Signer, TrustedKeys

@@ -10,6 +10,7 @@ Belongs here: starting, killing and waiting. Does not belong here: what must be 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import os
@@ -17,9 +18,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from yolo_assets.archive.archiving.options import ArchiveOptions
 
 PART = 5 << 20
 """Bytes of an upload part: the least that S3 takes."""
@@ -153,16 +158,16 @@ class Archiver:
 
 def serve() -> None:
     """Read orders, fork, report process number and exit status; ends with its standard input."""
-    for module in ("yolo_assets.storage.s3", "yolo_assets.storage.s3_client", "yolo_assets.archive.run"):
+    for module in ("yolo_assets.storage.s3", "yolo_assets.storage.s3_client", "yolo_assets.archive.service.run"):
         __import__(module)
     import boto3.session
     import stamina
 
-    import yolo_assets.archive.options
+    import yolo_assets.archive.archiving.options
     import yolo_assets.cli.archive
 
     boto3.session.Session("warm", "warm", region_name="us-east-1").client("s3")
-    real, stop = yolo_assets.archive.options.ArchiveOptions, stamina.set_testing
+    real, stop = yolo_assets.archive.archiving.options.ArchiveOptions, stamina.set_testing
     last: int | None = None
     for line in sys.stdin:
         order = json.loads(line)
@@ -170,9 +175,9 @@ def serve() -> None:
             os.waitpid(last, 0)
         last = os.fork()
         if last == 0:
-            # The command makes its options by this name when it runs.
-            sizes = functools.partial(real, part_size=PART, whole=order["whole"])
-            yolo_assets.archive.options.ArchiveOptions = sizes  # type: ignore[assignment,misc]
+            # The command makes its options this way when it runs.
+            sizes = functools.partial(_sized, real.of, order["whole"])
+            real.of = sizes  # type: ignore[method-assign]
             if not order["patient"]:
                 stop(True, attempts=100, cap=True)
             _child(order)
@@ -181,6 +186,11 @@ def serve() -> None:
         ended = os.waitid(os.P_PID, last, os.WEXITED | os.WNOWAIT)
         assert ended is not None
         print(ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status, flush=True)
+
+
+def _sized(of: Callable[..., ArchiveOptions], whole: int, *given: Any, **named: Any) -> ArchiveOptions:
+    """The operator's options, but with small parts."""
+    return dataclasses.replace(of(*given, **named), part_size=PART, whole=whole)
 
 
 def _child(order: dict[str, Any]) -> None:

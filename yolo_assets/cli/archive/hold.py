@@ -22,7 +22,7 @@ def hold(
 
     Archive, index and receipt of every part of the hour are held, in the versions that were archived.
     """
-    from yolo_assets.archive.protect import hold as hold_hour
+    from yolo_assets.archive.write_once.protect import hold as hold_hour
     from yolo_assets.contracts.names import ArchiveName
 
     found = settings(archive=archive)

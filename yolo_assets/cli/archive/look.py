@@ -44,7 +44,7 @@ def ls(
     as_json: JsonOption = False,
 ) -> None:
     """List archives: files, frames, bytes and when they were verified. A receipt that is not believed is exit 1."""
-    from yolo_assets.archive.bulk import archives_between, read_receipts
+    from yolo_assets.archive.reading.bulk import archives_between, read_receipts
     from yolo_assets.contracts.times import format_time, parse_time
 
     first, after = given(parse_time, start, "--from"), given(parse_time, end, "--to")
@@ -98,7 +98,7 @@ def _day(date: str) -> tuple[Any, Any]:
 
 
 def _say_empty(store: Any, camera: str | None, limited: bool) -> None:
-    from yolo_assets.archive.near import archived_hours, no_camera
+    from yolo_assets.archive.restoring.near import archived_hours, no_camera
 
     hours = archived_hours(store, camera) if camera is not None and limited else []
     if hours:
@@ -117,9 +117,9 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show the receipt of one archive, signature checked."""
-    from yolo_assets.archive.lookup import load_index
-    from yolo_assets.archive.near import no_hour
-    from yolo_assets.archive.read import load_receipt
+    from yolo_assets.archive.reading.lookup import load_index
+    from yolo_assets.archive.reading.read import load_receipt
+    from yolo_assets.archive.restoring.near import no_hour
     from yolo_assets.contracts.names import ArchiveName
     from yolo_assets.storage.base import ObjectNotFoundError
 
@@ -174,7 +174,7 @@ def cat(
     key: KeyOption = None,
 ) -> None:
     """One frame's bytes, by one range read of the archive, hash checked. From a cold tier it is asked for: exit 1."""
-    from yolo_assets.archive.one_frame import one_frame
+    from yolo_assets.archive.restoring.one_frame import one_frame
     from yolo_assets.contracts.names import check_id
     from yolo_assets.contracts.times import Hour, parse_time
     from yolo_assets.spool.files import write_atomic

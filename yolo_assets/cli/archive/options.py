@@ -11,7 +11,7 @@ import typer
 from yolo_assets.contracts.errors import BadInputError, UsageError
 
 if TYPE_CHECKING:
-    from yolo_assets.archive.restore_plan import Thaw
+    from yolo_assets.archive.restoring.plan import Thaw
     from yolo_assets.contracts.settings import Settings
     from yolo_assets.contracts.signing import TrustedKeys
 
@@ -35,7 +35,7 @@ DaysOption = Annotated[
 
 def thaw_of(tier: str, days: int) -> Thaw:
     """How to ask for archives in a cold tier."""
-    from yolo_assets.archive.restore_plan import Thaw
+    from yolo_assets.archive.restoring.plan import Thaw
 
     if tier == "expedited" or tier == "standard" or tier == "bulk":
         return Thaw(tier, days)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from yolo_assets.cli.common import emit_json, note, out, progress
 
 if TYPE_CHECKING:
-    from yolo_assets.archive.run import HourResult
-    from yolo_assets.archive.traffic import Traffic
+    from yolo_assets.archive.service.run import HourResult
+    from yolo_assets.archive.service.traffic import Traffic
     from yolo_assets.spool.hours import SpoolProblem
 
 

@@ -15,8 +15,8 @@ from yolo_assets.cli.common import ArchiveOption, JsonOption, SpoolOption, emit_
 from yolo_assets.contracts.errors import BadInputError, UsageError, UserError
 
 if TYPE_CHECKING:
-    from yolo_assets.archive.run import HourResult
-    from yolo_assets.archive.traffic import Traffic
+    from yolo_assets.archive.service.run import HourResult
+    from yolo_assets.archive.service.traffic import Traffic
     from yolo_assets.contracts.settings import Settings
     from yolo_assets.spool.hours import SpoolProblem
     from yolo_assets.storage.base import ObjectStore
@@ -58,11 +58,11 @@ def run(
 
     With --every an hour that failed is tried again after growing pauses; SIGTERM and Ctrl-C end it within seconds.
     """
-    from yolo_assets.archive.options import ArchiveOptions
-    from yolo_assets.archive.rounds import Rounds
-    from yolo_assets.archive.run import Archiver
-    from yolo_assets.archive.stop import Stop, Stopped
-    from yolo_assets.archive.traffic import Traffic
+    from yolo_assets.archive.archiving.options import ArchiveOptions
+    from yolo_assets.archive.service.rounds import Rounds
+    from yolo_assets.archive.service.run import Archiver
+    from yolo_assets.archive.service.stop import Stop, Stopped
+    from yolo_assets.archive.service.traffic import Traffic
     from yolo_assets.cli.archive.results import Bar, Teller
     from yolo_assets.cli.archive.stopping import HungError, run_stoppable
     from yolo_assets.contracts.signing import Signer, TrustedKeys
@@ -135,7 +135,7 @@ def run(
 
 def _limited(found: Settings, bwlimit: str | None) -> Settings:
     """With the limit of the command line, checked before anything begins."""
-    from yolo_assets.archive.rates import Timetable
+    from yolo_assets.archive.bandwidth.rates import Timetable
 
     if bwlimit is not None:
         found = found.model_copy(update={"bandwidth": bwlimit})
@@ -148,7 +148,7 @@ def _limited(found: Settings, bwlimit: str | None) -> Settings:
 
 def _open(url: str, traffic: Traffic, *, forever: bool) -> ObjectStore:
     """The archive root. A service waits for the NAS that is mounted after it was started."""
-    from yolo_assets.archive.rounds import FIRST_PAUSE, LONGEST_AWAY, pause
+    from yolo_assets.archive.service.rounds import FIRST_PAUSE, LONGEST_AWAY, pause
     from yolo_assets.storage import StoreUnavailableError, open_store
 
     tries = 0
@@ -166,7 +166,7 @@ def _open(url: str, traffic: Traffic, *, forever: bool) -> ObjectStore:
 
 def _show(traffic: Traffic, host: str, port: int | None, file: Path | None) -> None:
     """Show the figures over HTTP, in a file, or both."""
-    from yolo_assets.archive.exposition import Exposition
+    from yolo_assets.archive.service.exposition import Exposition
 
     page = Exposition(traffic.figures, stopping=lambda: traffic.stop.asked)
     if file is not None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from yolo_assets.archive.stop import Stop
+    from yolo_assets.archive.service.stop import Stop
 
 T = TypeVar("T")
 PATIENCE = 8.0

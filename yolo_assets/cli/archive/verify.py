@@ -14,8 +14,8 @@ from yolo_assets.contracts.errors import UsageError, UserError
 if TYPE_CHECKING:
     from fractions import Fraction
 
-    from yolo_assets.archive.audit_records import Coverage
-    from yolo_assets.archive.verify import VerifyReport
+    from yolo_assets.archive.verifying.records import Coverage
+    from yolo_assets.archive.verifying.verify import VerifyReport
     from yolo_assets.contracts.settings import Settings
     from yolo_assets.contracts.signing import TrustedKeys
     from yolo_assets.storage.base import ObjectStore
@@ -39,7 +39,7 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Check receipt, index and archive against each other; exit 1 on any difference."""
-    from yolo_assets.archive.choice import parse_share
+    from yolo_assets.archive.verifying.choice import parse_share
 
     if sum((bool(names), camera is not None, sample is not None, coverage)) > 1:
         raise UsageError("names, --camera, --sample and --coverage each say what to look at; give one of them")
@@ -61,8 +61,8 @@ def _verify(
 ) -> None:
     from itertools import chain
 
-    from yolo_assets.archive.bulk import archives_between
-    from yolo_assets.archive.verify import hidden_reports, verify_archives
+    from yolo_assets.archive.reading.bulk import archives_between
+    from yolo_assets.archive.verifying.verify import hidden_reports, verify_archives
     from yolo_assets.contracts.names import ArchiveName
 
     wanted = [ArchiveName.parse(name) for name in names] if names else list(archives_between(store, camera_id=camera))
@@ -94,7 +94,7 @@ def _verify(
 def _audit(found: Settings, store: ObjectStore, trusted: TrustedKeys, share: Fraction, how: Any, as_json: bool) -> None:
     from contextlib import ExitStack
 
-    from yolo_assets.archive.audit import audit
+    from yolo_assets.archive.verifying.audit import audit
     from yolo_assets.contracts.signing import Signer
 
     signer = Signer.load(found.archiver_key) if found.archiver_key.exists() else None
@@ -132,7 +132,7 @@ def _audit(found: Settings, store: ObjectStore, trusted: TrustedKeys, share: Fra
 
 
 def _coverage(store: ObjectStore, trusted: TrustedKeys, days: float, as_json: bool) -> None:
-    from yolo_assets.archive.audit import coverage
+    from yolo_assets.archive.verifying.audit import coverage
 
     found = coverage(store, trusted, days)
     if as_json:

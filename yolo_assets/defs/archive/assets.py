@@ -16,7 +16,7 @@ from yolo_assets.defs.metadata import megabytes_per_second, table
 from yolo_assets.defs.partitions import by_day, hourly
 
 if TYPE_CHECKING:
-    from yolo_assets.archive.hour import ArchiveOutcome
+    from yolo_assets.archive.archiving.hour import ArchiveOutcome
 
 ARCHIVED = "every_camera_archived"
 RECLAIMED = "every_camera_reclaimed"
@@ -49,7 +49,7 @@ def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> 
     What boxes outside archived of the hour is listed too, so that the newest materialization always shows the whole
     hour and the receipts sensor finds nothing to add.
     """
-    from yolo_assets.archive.hour import archive_hour
+    from yolo_assets.archive.archiving.hour import archive_hour
 
     traffic = locations.traffic(context.log.warning)
     archive, signer, trusted = locations.archive(traffic), locations.archiver(), locations.trusted_archivers()
@@ -94,7 +94,7 @@ def _describe(
     context: dg.AssetExecutionContext, locations: Locations, hours: Sequence[Hour], outcomes: "Outcomes[ArchiveOutcome]"
 ) -> dict[Hour, str]:
     """Give each hour its tables, and return which parts it has; no version for an hour that cannot be looked at."""
-    from yolo_assets.archive.receipt_hours import list_hour, read_hours
+    from yolo_assets.archive.reading.receipt_hours import list_hour, read_hours
     from yolo_assets.archive.retry import retry
     from yolo_assets.storage import StoreUnavailableError
 
@@ -137,7 +137,7 @@ def _describe(
 )
 def reclaimed_spool(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Delete what is safely archived, file by file from the index."""
-    from yolo_assets.archive.reclaim import reclaim_hour
+    from yolo_assets.archive.archiving.reclaim import reclaim_hour
 
     archive, trusted, now = locations.archive(), locations.trusted_archivers(), utc_now()
     spooled = closed_spool_hours(locations.settings.spool, hours_of(context), locations.grace_seconds)

@@ -40,8 +40,8 @@ class AuditConfig(dg.Config):
 )
 def archive_audit(context: dg.AssetExecutionContext, config: AuditConfig, locations: Locations) -> dg.MaterializeResult:
     """Verify what is due; killed, the next audit goes on with the rest."""
-    from yolo_assets.archive.audit import audit
-    from yolo_assets.archive.choice import parse_share
+    from yolo_assets.archive.verifying.audit import audit
+    from yolo_assets.archive.verifying.choice import parse_share
     from yolo_assets.contracts.errors import UsageError
 
     if config.how != "head" and config.how != "full":

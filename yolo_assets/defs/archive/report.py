@@ -17,8 +17,8 @@ from yolo_assets.defs.intake.reporting import ClosedHour, HourNews
 from yolo_assets.defs.metadata import megabytes_per_second, table
 
 if TYPE_CHECKING:
-    from yolo_assets.archive.hour import ArchiveOutcome
-    from yolo_assets.archive.receipt_hours import HourReceipts
+    from yolo_assets.archive.archiving.hour import ArchiveOutcome
+    from yolo_assets.archive.reading.receipt_hours import HourReceipts
 
 _ARCHIVES = {
     "camera-hour": str,

@@ -25,7 +25,7 @@ from yolo_assets.defs.locations import Locations
 from yolo_assets.defs.partitions import FIRST_HOUR, hourly
 
 if TYPE_CHECKING:
-    from yolo_assets.archive.receipt_hours import HourReceipts, ListedHour, Refused
+    from yolo_assets.archive.reading.receipt_hours import HourReceipts, ListedHour, Refused
 
 HOURS_A_TICK = 24
 """A centre that is started on a full archive learns of it a day of hours a tick."""
@@ -54,7 +54,7 @@ _CHUNK = 500
 )
 def receipts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> dg.SensorResult:
     """One look at the receipts a tick; what is news is decided in ``news``."""
-    from yolo_assets.archive.receipt_hours import list_day, list_hour, read_hours, sweep
+    from yolo_assets.archive.reading.receipt_hours import list_day, list_hour, read_hours, sweep
 
     now, archive, trusted = utc_now(), locations.archive(), locations.trusted_archivers()
     cursor = Cursor.load(context.cursor).trusting(trusted.keys)

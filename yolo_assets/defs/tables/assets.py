@@ -98,7 +98,7 @@ def detection_tables(
 
 def _cameras(hour: Hour, locations: Locations) -> dict[str, list[ArchiveName]]:
     """Cameras with anything of this hour in the spool or in the archive, and the parts that are in the archive."""
-    from yolo_assets.archive.read import list_archives
+    from yolo_assets.archive.reading.read import list_archives
     from yolo_assets.archive.retry import retry
 
     closed = closed_spool_hours(locations.settings.spool, [hour], locations.grace_seconds)

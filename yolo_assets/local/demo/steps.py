@@ -6,8 +6,8 @@ import time
 from collections import Counter
 from typing import Any
 
-from yolo_assets.archive.read import list_archives, load_receipt
-from yolo_assets.archive.restore import restore
+from yolo_assets.archive.reading.read import list_archives, load_receipt
+from yolo_assets.archive.restoring.restore import restore
 from yolo_assets.catalog.read import query
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.fleet import Heartbeat

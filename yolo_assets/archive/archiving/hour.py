@@ -1,0 +1,239 @@
+"""Archives one spool hour, from whatever state a crash left it in.
+
+The steps, each safe to do again: lock the hour, learn from the store which parts exist, mark what they cover, plan the
+rest, pack and upload, verify, index, receipt, marker. Nothing here deletes a frame.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from yolo_assets.archive.archiving.commit import commit, ensure_protected
+from yolo_assets.archive.archiving.journal import Journal
+from yolo_assets.archive.archiving.options import ArchiveOptions
+from yolo_assets.archive.archiving.plan import (
+    adopt,
+    covered_by,
+    discard_plan,
+    is_marked,
+    load_plan,
+    make_plan,
+    mark_uploaded,
+    part_size_for,
+    save_plan,
+    still_holds,
+)
+from yolo_assets.archive.archiving.summary import Summary
+from yolo_assets.archive.archiving.upload import KeyTakenError, upload, verify_stored
+from yolo_assets.archive.packing.pack import MemberChangedError, Packing
+from yolo_assets.archive.reading.lookup import load_index
+from yolo_assets.archive.reading.read import find_receipts
+from yolo_assets.archive.retry import retries, retry
+from yolo_assets.contracts.names import ArchiveName
+from yolo_assets.contracts.receipt import Receipt
+from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.contracts.spool import ArchivePlan
+from yolo_assets.spool.files import lock_folder, native_name
+from yolo_assets.spool.hours import SpoolHour, SpoolProblem
+from yolo_assets.spool.records import read_records
+from yolo_assets.storage.base import ObjectStore, StoreUnavailableError, UploadGoneError
+
+Status = Literal["archived", "adopted", "nothing"]
+_ATTEMPTS = 8
+
+
+@dataclass(frozen=True)
+class ArchiveOutcome:
+    """What archiving one hour did.
+
+    Attributes:
+        camera_id: the camera.
+        hour: ``YYYYMMDD_HH``.
+        status: ``archived``: a new part; ``adopted``: the store held all of it, written by somebody else or before a
+            crash; ``nothing``: nothing was left to archive.
+        receipt: of the newest part, if there is one.
+        bytes: of the files that were archived.
+        seconds: how long it took.
+        sent_parts: upload parts that travelled.
+        resumed_parts: upload parts that were in the store already.
+        left: what was left in the spool, and why.
+        retries: requests that were made again, by all threads of this process meanwhile.
+    """
+
+    camera_id: str
+    hour: str
+    status: Status
+    receipt: Receipt | None
+    bytes: int
+    seconds: float
+    sent_parts: int
+    resumed_parts: int
+    left: tuple[SpoolProblem, ...]
+    retries: int = 0
+
+
+@contextmanager
+def hour_lock(hour: SpoolHour) -> Iterator[None]:
+    """Hold an hour: no other archiver works on it, and no writer has it open.
+
+    Raises:
+        FolderBusyError: one does.
+    """
+    descriptor = lock_folder(hour.path, f"hour {hour.name} is held by its writer or by another archiver; try later")
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def archive_hour(
+    hour: SpoolHour,
+    archive: ObjectStore,
+    signer: Signer,
+    options: ArchiveOptions | None = None,
+    *,
+    trusted: TrustedKeys | None = None,
+) -> ArchiveOutcome:
+    """Archive what no part of the hour holds yet. The caller decides that the hour is closed.
+
+    Args:
+        hour: a spool hour.
+        archive: the archive root.
+        signer: the archiver's key.
+        options: how; default: the defaults.
+        trusted: keys whose receipts count as archived; default: the signer's own.
+
+    Raises:
+        UserError: it could not be finished; nothing is lost, the hour is taken up again by the next call.
+    """
+    begun = time.monotonic()
+    if not hour.path.is_dir():
+        return ArchiveOutcome(hour.camera_id, hour.hour.key, "nothing", None, 0, 0.0, 0, 0, ())
+    with hour_lock(hour):
+        return _HourWork(hour, archive, signer, options or ArchiveOptions(), trusted or TrustedKeys.of(signer)).run(
+            begun
+        )
+
+
+class _HourWork:
+    def __init__(
+        self,
+        hour: SpoolHour,
+        archive: ObjectStore,
+        signer: Signer,
+        options: ArchiveOptions,
+        trusted: TrustedKeys,
+    ) -> None:
+        self.hour = hour
+        self.archive = archive
+        self.signer = signer
+        self.options = options
+        self.trusted = trusted
+        self.left: dict[str, str] = {}
+
+    def run(self, begun: float) -> ArchiveOutcome:
+        retried = retries()
+        receipts = find_receipts(self.archive, self.hour.camera_id, self.hour.hour, self.trusted)
+        adopted = 0
+        for receipt in receipts:
+            if not is_marked(self.hour, receipt):
+                ensure_protected(self.archive, receipt, self.trusted, self.options)
+                adopted += adopt(self.hour, receipt, load_index(self.archive, receipt))
+        next_part = max((receipt.part for receipt in receipts), default=0) + 1
+        new: Receipt | None = None
+        packed = sent = resumed = 0
+        left_behind = load_plan(self.hour) is not None
+        for _ in range(_ATTEMPTS):
+            plan = self._plan(receipts, next_part)
+            if plan is None:
+                break
+            packing = self._packing(plan)
+            try:
+                uploaded = upload(self.archive, plan, packing, Journal(self.hour))
+            except MemberChangedError as error:
+                # The file changes under our eyes: it stays for the next part, and whatever was sent is forgotten.
+                self.left[native_name(error.name)] = error.what
+                self._give_up(load_plan(self.hour) or plan)
+                continue
+            except KeyTakenError:
+                self._give_up(load_plan(self.hour) or plan)
+                next_part = plan.part + 1
+                continue
+            except UploadGoneError:
+                continue
+            info = verify_stored(self.archive, plan.archive_key, packing, uploaded, full=self.options.verify == "full")
+            name = ArchiveName.parse(plan.archive_key)
+            new = commit(self.archive, self.signer, name, packing, info, self._summary(plan), self.options)
+            mark_uploaded(self.hour, new, plan)
+            packed, sent, resumed = packed + packing.total, sent + uploaded.sent, resumed + uploaded.resumed
+            if not left_behind:
+                break
+            # The plan was an interrupted run's: what came since then is the next part.
+            receipts, next_part, left_behind = [*receipts, new], new.part + 1, False
+        else:
+            raise StoreUnavailableError(
+                f"{self.hour.name}: gave up after {_ATTEMPTS} starts, files or uploads keep changing; it stays queued"
+            )
+        latest = new or (receipts[-1] if receipts else None)
+        status: Status = "archived" if new else "adopted" if adopted else "nothing"
+        left = [SpoolProblem(self.hour.path / name, what) for name, what in self.left.items()]
+        return ArchiveOutcome(
+            self.hour.camera_id,
+            self.hour.hour.key,
+            status,
+            latest,
+            packed,
+            time.monotonic() - begun,
+            sent,
+            resumed,
+            (*self.hour.oddities(), *left),
+            retries() - retried,
+        )
+
+    def _plan(self, receipts: list[Receipt], next_part: int) -> ArchivePlan | None:
+        """The plan to carry out, on disk; None when nothing is left to archive."""
+        plan = load_plan(self.hour)
+        if plan is not None:
+            if plan.part >= next_part and still_holds(self.hour, plan) and not self._names_left(plan):
+                return self._resumable(plan)
+            self._give_up(plan)
+        discard_plan(self.hour)
+        covered = covered_by(self.hour, receipts)
+        todo = [m for m in self.hour.members() if m not in covered and m.name not in self.left]
+        if not todo:
+            return None
+        part_size = part_size_for(sum(m.size for m in todo), self.options.part_size, self.options.whole)
+        plan = make_plan(self.hour, next_part, todo, part_size)
+        save_plan(self.hour, plan)
+        return plan
+
+    def _resumable(self, plan: ArchivePlan) -> ArchivePlan:
+        """The plan of an interrupted run, in parts when it was one big put: what breaks once may break again."""
+        part_size = part_size_for(sum(m.size for m in plan.members), self.options.part_size, whole=0)
+        if plan.upload_id is not None or plan.part_size <= part_size:
+            return plan
+        plan = plan.model_copy(update={"part_size": part_size})
+        save_plan(self.hour, plan)
+        return plan
+
+    def _names_left(self, plan: ArchivePlan) -> bool:
+        return any(native_name(member.name) in self.left for member in plan.members)
+
+    def _give_up(self, plan: ArchivePlan) -> None:
+        """Forget a plan that cannot be carried out, and the upload it had begun."""
+        if plan.upload_id is not None:
+            retry(self.archive.abort_upload, plan.archive_key, plan.upload_id)
+        discard_plan(self.hour)
+
+    def _packing(self, plan: ArchivePlan) -> Packing:
+        members, buffers = plan.members, self.options.buffers
+        return Packing(self.hour.path, plan.camera_id, self.hour.hour, members, plan.part_size, buffers)
+
+    def _summary(self, plan: ArchivePlan) -> Summary:
+        planned = {native_name(member.name) for member in plan.members}
+        return Summary.of(read_records(f for f in self.hour.record_files() if f.name in planned))

@@ -1,0 +1,207 @@
+"""Moves a packed part into the store: only what is missing travels, and never over something that is there.
+
+Small archives go as one conditional put, others as a resumable multipart upload whose id is in the plan, on disk,
+before the first part is sent. After a crash the same bytes are packed again; parts that the store holds already are not
+sent again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from yolo_assets.archive.archiving.journal import Journal
+from yolo_assets.archive.packing.pack import PackedPart, Packing
+from yolo_assets.archive.retry import retry
+from yolo_assets.contracts.errors import IntegrityError, UserError
+from yolo_assets.contracts.spool import ArchivePlan
+from yolo_assets.storage.base import AlreadyExistsError, ObjectInfo, ObjectStore, UploadedPart, UploadGoneError
+
+_MD5_ETAG = re.compile(r"[0-9a-f]{32}(-\d+)?")
+CONCURRENCY = 3
+"""Upload parts on the way at once."""
+
+
+class KeyTakenError(UserError):
+    """Another archive lies under the key: this one needs the next part number."""
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """What an upload did.
+
+    Attributes:
+        info: the object as the store answered when it was written, or as it was found.
+        sent: upload parts that travelled.
+        resumed: upload parts that the store held already.
+    """
+
+    info: ObjectInfo
+    sent: int
+    resumed: int
+
+
+def upload(archive: ObjectStore, plan: ArchivePlan, packing: Packing, journal: Journal) -> Uploaded:
+    """Pack and send in one pass.
+
+    Args:
+        archive: the archive root.
+        plan: already on disk.
+        packing: fresh; consumed by this.
+        journal: of the hour.
+
+    Raises:
+        KeyTakenError: other bytes lie under the key.
+        UploadGoneError: the multipart upload is gone; the plan was rewritten without it, start over.
+        MemberChangedError: see ``Packing.parts``.
+        StoreUnavailableError: the plan stays; a later run goes on.
+    """
+    there = retry(archive.head, plan.archive_key)
+    if there is not None:  # a Complete of ours that succeeded unseen, or another archive
+        for part in packing.parts():
+            part.release()
+        return _adopt(archive, there, packing)
+    held: dict[int, UploadedPart] = {}
+    if plan.upload_id is not None:
+        try:
+            held = {part.number: part for part in retry(archive.list_parts, plan.archive_key, plan.upload_id)}
+        except UploadGoneError:
+            plan = _without_upload(plan, journal)
+    try:
+        return _send(archive, plan, packing, held, journal)
+    except UploadGoneError:
+        _without_upload(plan, journal)
+        raise
+    except AlreadyExistsError:
+        there = retry(archive.head, plan.archive_key)
+        if there is None:
+            raise
+        return _adopt(archive, there, packing)
+
+
+def verify_stored(archive: ObjectStore, key: str, packing: Packing, uploaded: Uploaded, *, full: bool) -> ObjectInfo:
+    """Check what the store holds against what was packed.
+
+    Args:
+        archive: the archive root.
+        key: of the archive.
+        packing: finished.
+        uploaded: what the store answered to the upload.
+        full: read every byte back; else size and ETag, and the bytes only where the ETag proves nothing.
+
+    Raises:
+        IntegrityError: the store holds something else.
+    """
+    info = retry(archive.head, key)
+    if info is None:
+        raise IntegrityError(f"the store lost {key} right after the upload; nothing was deleted here, run again")
+    if info.size != packing.size:
+        raise IntegrityError(f"the store holds {info.size} bytes of {key}, {packing.size} were sent; run again")
+    if info.checksum_crc32 not in (None, packing.crc32):
+        raise IntegrityError(
+            f"the store says CRC-32 {info.checksum_crc32} of {key}, {packing.crc32} was sent; nothing was deleted here"
+        )
+    # An ETag in the form of an MD5 must be the right one; an opaque one proves that nobody wrote after us.
+    opaque = not _MD5_ETAG.fullmatch(info.etag)
+    proven = info.etag in _expected_etags(packing) or (opaque and info.etag == uploaded.info.etag)
+    if (full or not proven) and not _same_bytes(archive, info, packing):
+        raise IntegrityError(f"the store gives back other bytes of {key} than were sent; nothing was deleted here")
+    return info
+
+
+def _send(
+    archive: ObjectStore,
+    plan: ArchivePlan,
+    packing: Packing,
+    held: dict[int, UploadedPart],
+    journal: Journal,
+) -> Uploaded:
+    upload_id = plan.upload_id
+    noted = {} if upload_id is None else journal.parts(upload_id)
+    done: list[UploadedPart] = []
+    going: deque[Future[UploadedPart]] = deque()
+    sent = 0
+    with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="upload") as pool:
+        try:
+            for part in packing.parts():
+                if part.last and part.number == 1 and upload_id is None:
+                    info = retry(archive.put_if_absent, plan.archive_key, part.data, md5=part.md5)
+                    part.release()
+                    return Uploaded(info, 1, 0)
+                if upload_id is None:
+                    upload_id = retry(archive.create_upload, plan.archive_key)
+                    journal.planned(plan.model_copy(update={"upload_id": upload_id}))
+                if _is_held(held.get(part.number), part, noted):
+                    done.append(held[part.number])
+                    part.release()
+                    continue
+                if len(going) >= CONCURRENCY:
+                    done.append(going.popleft().result())
+                going.append(pool.submit(_send_part, archive, plan.archive_key, upload_id, part, journal))
+                sent += 1
+            done.extend(future.result() for future in going)
+        except BaseException:
+            for future in going:
+                future.cancel()
+            raise
+    if upload_id is None:
+        raise AssertionError("an archive has at least its end blocks")
+    done.sort(key=lambda part: part.number)
+    info = retry(archive.complete_upload, plan.archive_key, upload_id, done, int(packing.crc32, 16))
+    return Uploaded(info, sent, len(done) - sent)
+
+
+def _send_part(archive: ObjectStore, key: str, upload_id: str, part: PackedPart, journal: Journal) -> UploadedPart:
+    sent = retry(archive.upload_part, key, upload_id, part.number, part.data, md5=part.md5)
+    journal.arrived(upload_id, sent.number, part.md5, sent.etag)
+    part.release()
+    return sent
+
+
+def _is_held(held: UploadedPart | None, part: PackedPart, noted: Mapping[int, tuple[str, str]]) -> bool:
+    """Whether the store has these bytes: its ETag is their MD5, or the one it gave when it took just these bytes."""
+    if held is None or held.size != len(part.data):
+        return False
+    return held.etag == part.md5 or noted.get(part.number) == (part.md5, held.etag)
+
+
+def _adopt(archive: ObjectStore, there: ObjectInfo, packing: Packing) -> Uploaded:
+    same = there.size == packing.size and (
+        there.etag in _expected_etags(packing) or _same_bytes(archive, there, packing)
+    )
+    if not same:
+        raise KeyTakenError(f"{there.key} holds another archive and is never overwritten")
+    return Uploaded(there, 0, len(packing.part_md5))
+
+
+def _expected_etags(packing: Packing) -> tuple[str, ...]:
+    """ETags that plain S3 gives these bytes. No other store's ETag can look so by chance."""
+    joined = hashlib.md5(b"".join(bytes.fromhex(md5) for md5 in packing.part_md5), usedforsecurity=False).hexdigest()
+    multipart = f"{joined}-{len(packing.part_md5)}"
+    return (packing.md5, multipart)
+
+
+def stored_sha256(archive: ObjectStore, key: str, version_id: str | None) -> str:
+    """SHA-256 of an object, every byte read back."""
+
+    def read() -> str:
+        digest = hashlib.sha256()
+        for chunk in archive.stream(key, version_id=version_id):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+    return retry(read)
+
+
+def _same_bytes(archive: ObjectStore, info: ObjectInfo, packing: Packing) -> bool:
+    return stored_sha256(archive, info.key, info.version_id) == packing.sha256
+
+
+def _without_upload(plan: ArchivePlan, journal: Journal) -> ArchivePlan:
+    fresh = plan.model_copy(update={"upload_id": None})
+    journal.planned(fresh)
+    return fresh

@@ -1,0 +1,92 @@
+"""Says what there is where somebody asked for what is not there: cameras, hours, frames close by.
+
+Belongs here: sentences for people, made with few requests. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from itertools import islice
+
+from yolo_assets.archive.reading.bulk import folders
+from yolo_assets.archive.reading.lookup import load_index
+from yolo_assets.archive.reading.read import find_receipts
+from yolo_assets.archive.retry import retry
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.names import ARCHIVES, ArchiveName, check_id, is_frame
+from yolo_assets.contracts.signing import TrustedKeys
+from yolo_assets.contracts.times import Hour
+from yolo_assets.spool.files import native_name, portable_name
+from yolo_assets.storage.base import ObjectStore
+
+_SOME = 8
+
+
+def archived_hours(archive: ObjectStore, camera_id: str) -> list[Hour]:
+    """The hours of one camera for which an archive lies in the store, in order: one request per thousand archives.
+
+    Raises:
+        BadInputError: not a camera id.
+    """
+    prefix = f"{ARCHIVES}camera={check_id(camera_id)}/"
+    hours: set[Hour] = set()
+    for key in retry(lambda: [info.key for info in archive.list(prefix)]):
+        try:
+            name = ArchiveName.parse(key)
+        except BadInputError:
+            continue
+        if name.archive_key == key:
+            hours.add(name.hour)
+    return sorted(hours)
+
+
+def some_cameras(archive: ObjectStore) -> str:
+    """``cam1, cam2 and more``: cameras that have archives; empty when there are none."""
+    found = (folder.removeprefix("camera=") for folder in folders(archive, ARCHIVES) if folder.startswith("camera="))
+    return listed(list(islice(found, _SOME + 1)))
+
+
+def listed(names: list[str]) -> str:
+    """A few names in a row, ``and more`` when there are more than fit in a line."""
+    return ", ".join(names[:_SOME]) + (" and more" if len(names) > _SOME else "")
+
+
+def no_camera(archive: ObjectStore, camera_id: str | None = None) -> str:
+    """One line for a camera, or for a store, of which nothing is archived: which cameras there are."""
+    cameras = some_cameras(archive)
+    if not cameras:
+        return f"nothing is archived in {archive.url} yet"
+    nothing = f"nothing is archived of camera {camera_id}; " if camera_id is not None else ""
+    return f"{nothing}there are archives of {cameras}"
+
+
+def no_hour(archive: ObjectStore, camera_id: str, hour: Hour, last: Hour | None = None) -> str:
+    """One line for a camera without an archive from ``hour`` to ``last``: which hours of it are near."""
+    there = archived_hours(archive, camera_id)
+    if not there:
+        return no_camera(archive, camera_id)
+    what = f"hour {hour}" if last in (None, hour) else f"the hours {hour} to {last}"
+    before = [one for one in there if one < hour]
+    after = [one for one in there if one > (last or hour)]
+    near = [f"{before[-1]} before"] if before else []
+    near += [f"{after[0]} after"] if after else []
+    if not near:  # its archive lies there and its receipt does not: it was never finished, or the receipt is lost
+        return (
+            f"camera {camera_id} has no receipt for {what}: its archive was never finished; archive the hour again "
+            "from its spool"
+        )
+    return f"camera {camera_id} has no archive of {what}; the nearest are {' and '.join(near)}"
+
+
+def no_frame(archive: ObjectStore, camera_id: str, hour: Hour, frame: str, trusted: TrustedKeys) -> str:
+    """One line for a frame that no archive of its hour holds: which names are near."""
+    receipts = find_receipts(archive, camera_id, hour, trusted)
+    if not receipts:
+        return no_hour(archive, camera_id, hour)
+    rows = (row.name for receipt in receipts for row in load_index(archive, receipt))
+    names = sorted({name for name in rows if is_frame(native_name(name))})
+    if not names:
+        return f"the archives of {camera_id} {hour} hold records and no frame"
+    place = bisect_left(names, portable_name(frame))
+    near = names[max(0, place - 1) : place + 1]
+    return f"camera {camera_id} has no {frame} among the {len(names)} frames of hour {hour}; near are {listed(near)}"

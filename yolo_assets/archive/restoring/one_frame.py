@@ -1,0 +1,146 @@
+"""One frame of one camera for a person: found by name or by time, and when it is not there, what is.
+
+Belongs here: where to look, and what to say. The quick way is ``read.cat``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from yolo_assets.archive.reading.lookup import find_member, newest_frame
+from yolo_assets.archive.reading.read import cat, find_receipts, read_member
+from yolo_assets.archive.restoring.hour import ask
+from yolo_assets.archive.restoring.near import archived_hours, no_camera, no_frame, no_hour
+from yolo_assets.archive.restoring.plan import Thaw
+from yolo_assets.contracts.errors import BadInputError, UserError
+from yolo_assets.contracts.names import parse_frame_name
+from yolo_assets.contracts.receipt import Receipt
+from yolo_assets.contracts.signing import TrustedKeys
+from yolo_assets.contracts.times import Hour, format_time
+from yolo_assets.spool.files import portable_name
+from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore
+from yolo_assets.storage.cold import ColdObjectError
+
+BACK = timedelta(days=1)
+"""How far back the newest frame before a time is looked for. Older than that it answers another question."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame.
+
+    Attributes:
+        name: its file name.
+        data: its bytes, hash checked.
+        hour: whose archive holds it.
+    """
+
+    name: str
+    data: bytes
+    hour: Hour
+
+
+class ColdFrameError(UserError):
+    """The frame is in an archive that cannot be read at once; it was asked for."""
+
+
+def one_frame(
+    archive: ObjectStore,
+    camera_id: str,
+    trusted: TrustedKeys,
+    *,
+    frame: str | None = None,
+    at: datetime | None = None,
+    hour: Hour | None = None,
+    thaw: Thaw | None = None,
+) -> Frame:
+    """One frame, by name or by time.
+
+    Args:
+        archive: the archive root.
+        camera_id: the camera.
+        trusted: keys that may have signed receipts.
+        frame: file name. Its hour follows from it, unless it carries no time.
+        at: the newest frame captured at or before this moment, at most ``BACK`` earlier.
+        hour: of a frame whose name carries no time.
+        thaw: how to ask for the archive when it lies in a cold tier; None: as ``Thaw()``.
+
+    Raises:
+        BadInputError: neither or both given, or a frame without a time in its name and no hour.
+        ObjectNotFoundError: no such camera, hour or frame; the line says what is near.
+        ColdFrameError: come back later.
+    """
+    if (frame is None) == (at is None):
+        raise BadInputError("name one frame: either by its name or by a time")
+    moment = at if frame is None else parse_frame_name(frame)
+    if hour is None and moment is None:
+        raise BadInputError(
+            f"{frame!r} has no time in its name; name its hour by --hour YYYYMMDD_HH, or a frame by --at TIME"
+        )
+    where = hour if hour is not None or moment is None else Hour.of(moment)
+    assert where is not None  # one of the two is given
+    try:
+        if frame is not None and hour is not None:
+            return _named(archive, camera_id, trusted, frame, hour)
+        try:
+            return Frame(*cat(archive, camera_id, trusted, frame=frame, at=at), where)
+        except ObjectNotFoundError:
+            if frame is not None:
+                raise ObjectNotFoundError(no_frame(archive, camera_id, where, frame, trusted)) from None
+        return _earlier(archive, camera_id, trusted, at or where.end)
+    except ColdObjectError as error:
+        raise _asked(archive, camera_id, trusted, frame, at, error, where, thaw or Thaw()) from None
+
+
+def _named(archive: ObjectStore, camera_id: str, trusted: TrustedKeys, frame: str, hour: Hour) -> Frame:
+    for receipt in find_receipts(archive, camera_id, hour, trusted):
+        row = find_member(archive, receipt, portable_name(frame))
+        if row is not None:
+            return Frame(frame, read_member(archive, receipt, row), hour)
+    raise ObjectNotFoundError(no_frame(archive, camera_id, hour, frame, trusted))
+
+
+def _earlier(archive: ObjectStore, camera_id: str, trusted: TrustedKeys, moment: datetime) -> Frame:
+    """The newest frame of the hours before that of ``moment``."""
+    here = Hour.of(moment)
+    there = archived_hours(archive, camera_id)
+    if not there:
+        raise ObjectNotFoundError(no_camera(archive, camera_id))
+    for hour in reversed([one for one in there if one < here and one.end > moment - BACK]):
+        try:
+            name, data = cat(archive, camera_id, trusted, at=hour.end - timedelta(milliseconds=1))
+        except ObjectNotFoundError:
+            continue
+        return Frame(name, data, hour)
+    nothing = f"camera {camera_id} has no frame archived within {BACK.days * 24} hours before {format_time(moment)}"
+    raise ObjectNotFoundError(
+        f"{nothing}; {no_hour(archive, camera_id, here) if here not in there else 'ask for a later time'}"
+    )
+
+
+def _asked(
+    archive: ObjectStore,
+    camera_id: str,
+    trusted: TrustedKeys,
+    frame: str | None,
+    at: datetime | None,
+    error: ColdObjectError,
+    hour: Hour,
+    thaw: Thaw,
+) -> UserError:
+    """Ask for the part that holds the frame; the line that says when to come back."""
+    for receipt in find_receipts(archive, camera_id, hour, trusted):
+        if _holds(archive, receipt, frame, at):
+            waiting = ask(archive, receipt, thaw)
+            if waiting is None:
+                return ColdFrameError(f"{receipt.archive_key} can be read now; run again")
+            state = f"was asked for; come back {waiting.when}" if waiting.asked else waiting.when
+            return ColdFrameError(f"{receipt.archive_key} {state} and run the same command again")
+    return error
+
+
+def _holds(archive: ObjectStore, receipt: Receipt, frame: str | None, at: datetime | None) -> bool:
+    if frame is not None:
+        return find_member(archive, receipt, portable_name(frame)) is not None
+    return at is not None and newest_frame(archive, receipt, at) is not None

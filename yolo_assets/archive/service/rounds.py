@@ -1,0 +1,201 @@
+"""The archiver that never ends, for boxes without Dagster: a round every so often, and what failed again later.
+
+An hour that failed is tried again after a pause that doubles up to a quarter of an hour; hours that failed less often
+go first, so that none holds up the others. When three in a row cannot reach the store, the round ends: the store is
+away, and one try after each of the growing pauses is enough to see it come back. Then all of them go at once.
+
+Belongs here: when which hour is due. Does not belong here: archiving (``run``), signals and output (the command line).
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from yolo_assets.archive.service.run import Archiver, HourResult, closed_hours
+from yolo_assets.archive.service.traffic import Traffic
+from yolo_assets.contracts.errors import UserError
+from yolo_assets.contracts.times import Hour, utc_now
+from yolo_assets.spool.hours import SpoolHour, SpoolProblem
+
+FIRST_PAUSE = 10.0
+LONGEST_PAUSE = 900.0
+"""Seconds between tries of one hour."""
+LONGEST_AWAY = 300.0
+"""Seconds between tries to reach a store that is away."""
+AWAY = 3
+"""Hours in a row that cannot reach the store before it counts as away."""
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+def pause(tries: int, first: float, longest: float) -> float:
+    """Seconds until the next try after so many that failed, without the jitter."""
+    return min(longest, first * 2 ** min(tries - 1, 40))
+
+
+@dataclass
+class _Later:
+    tries: int
+    until: float
+    unreachable: bool
+
+
+@dataclass
+class Schedule:
+    """Which hours are due. Times are seconds of a monotonic clock that the caller reads.
+
+    Attributes:
+        first: seconds until the second try of an hour.
+        jitter: factor of every pause: a fleet that lost its store must not come back in step.
+    """
+
+    first: float = FIRST_PAUSE
+    jitter: Callable[[], float] = lambda: random.uniform(0.8, 1.2)
+    _later: dict[SpoolHour, _Later] = field(default_factory=dict)
+    _settled: dict[SpoolHour, tuple[str, datetime]] = field(default_factory=dict)
+    _unreached: int = 0
+    _away: int = 0
+
+    def due(self, hours: list[SpoolHour], at: float, now: datetime) -> list[SpoolHour]:
+        """The hours to work on now, those that failed less often first, then the oldest.
+
+        Hours that are gone are forgotten; those that are archived and only stay for their hot time wait for its end,
+        or for a new file.
+        """
+        there = set(hours)
+        self._later = {hour: later for hour, later in self._later.items() if hour in there}
+        self._settled = {hour: state for hour, state in self._settled.items() if hour in there}
+        self._unreached = 0
+        ready = [
+            hour
+            for hour in hours
+            if (hour not in self._later or self._later[hour].until <= at) and not self._is_settled(hour, now)
+        ]
+        return sorted(ready, key=lambda hour: (self._tries(hour), hour.hour, hour.camera_id))
+
+    def ended(self, hour: SpoolHour, result: HourResult, at: float) -> float | None:
+        """Take note of a result; returns the seconds until the hour is tried again, None when it did not fail."""
+        if result.status == "failed":
+            unreachable = result.failure == "store_unreachable"
+            self._unreached = self._unreached + 1 if unreachable else 0
+            tries = self._tries(hour) + 1
+            seconds = pause(tries, self.first, LONGEST_PAUSE) * self.jitter()
+            self._later[hour] = _Later(tries, at + seconds, unreachable)
+            self._away += self._unreached == AWAY
+            return seconds
+        self._later.pop(hour, None)
+        self._unreached = 0
+        if result.status != "busy" and self._away:  # the store is back: whoever waited for it goes now
+            self._away = 0
+            for later in self._later.values():
+                if later.unreachable:
+                    later.until = at
+        return None
+
+    def settle(self, hour: SpoolHour, fingerprint: str, until: datetime) -> None:
+        """An archived hour needs no look until then, unless a file of it changes."""
+        self._settled[hour] = (fingerprint, until)
+
+    @property
+    def away(self) -> bool:
+        """Whether the store was out of reach for so many hours in a row that this round is over."""
+        return self._unreached >= AWAY
+
+    def rest(self, every: float, at: float) -> float:
+        """Seconds until the next round."""
+        if self.away:
+            return pause(self._away, self.first, LONGEST_AWAY) * self.jitter()
+        soonest = min((later.until - at for later in self._later.values()), default=every)
+        return max(min(every, self.first), min(every, soonest))
+
+    def _tries(self, hour: SpoolHour) -> int:
+        return self._later[hour].tries if hour in self._later else 0
+
+    def _is_settled(self, hour: SpoolHour, now: datetime) -> bool:
+        state = self._settled.get(hour)
+        return state is not None and now < state[1] and hour.fingerprint() == state[0]
+
+
+@dataclass
+class Rounds:
+    """An archiver at work on a spool.
+
+    Attributes:
+        archiver: where to and how; its store keeps ``traffic.pace``.
+        spool: the spool folder.
+        traffic: counts, and says when to stop.
+        report: called after each hour, with the seconds until it is tried again; None: it is not, or not by us.
+        begin: called when a round begins, with what in the spool is no hour.
+        say: told when a round could not be made; the next one is.
+        every: seconds between rounds; None: there is one round.
+        camera: only this one.
+        hour: only this one.
+        grace_seconds: quiet time that closes an hour without a seal.
+    """
+
+    archiver: Archiver
+    spool: Path
+    traffic: Traffic
+    report: Callable[[HourResult, float | None], None]
+    begin: Callable[[list[SpoolProblem]], None] = lambda _: None
+    say: Callable[[str], None] = lambda _: None
+    every: float | None = None
+    camera: str | None = None
+    hour: Hour | None = None
+    grace_seconds: float = 300
+
+    def run(self) -> list[HourResult]:
+        """Archive every closed hour, once or again and again; returns the results of the one round.
+
+        Raises:
+            Stopped: ``traffic.stop`` was asked; what was under way is gone on with by the next run.
+        """
+        if self.every is None:
+            return self._round(Schedule())
+        schedule = Schedule(first=min(self.every, FIRST_PAUSE))
+        told = ""
+        while True:
+            try:
+                self._round(schedule)
+                told = ""
+            except (UserError, OSError) as error:  # the spool's disk is away: as good a reason to go on as the store's
+                if str(error) != told:
+                    told = str(error)
+                    self.say(f"the spool cannot be worked through: {told}; tried again every {self.every:g} s")
+            self.traffic.stop.wait(schedule.rest(self.every, time.monotonic()))
+
+    def _round(self, schedule: Schedule) -> list[HourResult]:
+        now = utc_now()
+        self.archiver.retire(self.spool, self.camera, now)
+        hours, problems = closed_hours(
+            self.spool, camera=self.camera, hour=self.hour, grace_seconds=self.grace_seconds, now=now
+        )
+        self.traffic.waiting(hours, whole=self.camera is None and self.hour is None)
+        self.begin(problems)
+        results: list[HourResult] = []
+        for one in schedule.due(hours, time.monotonic(), now):
+            self.traffic.stop.check()
+            before = one.fingerprint()
+            result = self.archiver.work_on(one, utc_now())
+            self.traffic.ended(one, result)
+            again = schedule.ended(one, result, time.monotonic())
+            if result.outcome is not None and one.fingerprint() == before:
+                schedule.settle(one, before, self._quiet_until(one, result))
+            results.append(result)
+            self.report(result, None if self.every is None else again)
+            if self.every is not None and schedule.away:
+                break
+        self.traffic.round_over()
+        return results
+
+    def _quiet_until(self, hour: SpoolHour, result: HourResult) -> datetime:
+        """Until when an archived hour that stays as it is needs no look."""
+        soon = utc_now() + timedelta(seconds=LONGEST_PAUSE)
+        if (result.outcome is not None and result.outcome.left) or (result.reclaimed and result.reclaimed.problems):
+            return soon
+        hot_hours = self.archiver.hot_hours
+        return _NEVER if hot_hours is None else max(soon, hour.hour.end + timedelta(hours=hot_hours))

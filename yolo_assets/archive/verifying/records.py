@@ -1,0 +1,270 @@
+"""Audits on record: writes what an audit looked at, and counts from such records what is covered.
+
+Belongs here: the records under ``audit/`` and what they add up to. Does not belong here: looking (``audit``) and
+choosing (``choice``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import groupby
+from types import MappingProxyType
+from typing import TypeVar
+
+import orjson
+
+from yolo_assets.archive.archiving.options import VerifyHow
+from yolo_assets.archive.reading.bulk import in_order
+from yolo_assets.archive.retry import retry
+from yolo_assets.contracts.audit import AuditClaim, AuditRecord
+from yolo_assets.contracts.errors import UserError
+from yolo_assets.contracts.names import AUDIT, ArchiveName, audit_key, parse_audit_key
+from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.contracts.times import format_time
+from yolo_assets.storage.base import ObjectStore, StoreUnavailableError
+
+D = TypeVar("D", AuditClaim, AuditRecord)
+
+
+@dataclass
+class Looks:
+    """When audits last looked at an archive.
+
+    Attributes:
+        any: in whatever depth, and whatever they found.
+        deep: in full, or as deep as could be done when that was asked for.
+        full: every byte was read and was as it should be.
+        problem: what was wrong at the last look; None when nothing was.
+    """
+
+    any: datetime | None = None
+    deep: datetime | None = None
+    full: datetime | None = None
+    problem: str | None = None
+
+
+_NONE = Looks()
+
+
+@dataclass
+class History:
+    """What audits left.
+
+    Attributes:
+        signed: looks by stem of the archive, of records with a signature that is believed.
+        unsigned: the same of records that nobody signed.
+        claims: of audits that are under way.
+        distrusted: records that are not believed, a line each.
+    """
+
+    signed: dict[str, Looks] = field(default_factory=dict)
+    unsigned: dict[str, Looks] = field(default_factory=dict)
+    claims: list[AuditClaim] = field(default_factory=list)
+    distrusted: list[str] = field(default_factory=list)
+
+    def add(self, record: AuditRecord) -> None:
+        """Count a record; in any order."""
+        found = self.unsigned if record.signature is None else self.signed
+        wrong = {name: lines[0] for name, lines in record.problems.items() if lines}
+        wrong |= {name: f"it could not be looked at: {why}" for name, why in record.unchecked.items()}
+        at = record.finished_at
+        for name in names_in(record, "head"):
+            looks = found.setdefault(name, Looks())
+            if looks.any is None or at >= looks.any:
+                looks.any, looks.problem = at, wrong.get(name)
+        for name in names_in(record, "full"):
+            found[name].deep = max(at, found[name].deep or at)
+        for name in record.full:
+            found[name].full = max(at, found[name].full or at)
+
+    def last_look(self, name: str, how: VerifyHow, *, unsigned_counts: bool) -> datetime:
+        """When an archive was last looked at, as deep as ``how``; when its hour ended if it never was."""
+        found = [self.signed.get(name), self.unsigned.get(name) if unsigned_counts else None]
+        seen = [looks.deep if how == "full" else looks.any for looks in found if looks is not None]
+        return max((at for at in seen if at is not None), default=hour_end(name))
+
+    def problem(self, name: str) -> str | None:
+        """What was wrong when an archive was last looked at, in signed records."""
+        looks = self.signed.get(name)
+        return looks.problem if looks is not None else None
+
+
+def names_in(record: AuditRecord, how: VerifyHow) -> Iterator[str]:
+    """The archives that a record says were looked at, at least as deep as ``how`` or as could be done."""
+    yield from (*record.full, *record.cold, *record.problems, *record.unchecked)
+    if how == "head":
+        yield from record.head
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of the archive was looked at within some days: counted from records that are signed and believed.
+
+    Attributes:
+        days: how many.
+        archives: archives with a receipt.
+        size: their bytes.
+        full: archives of which every byte was read and was as it should be.
+        full_size: their bytes.
+        head: archives of which receipt, index, size and ETag were as they should be, in full or not.
+        unsigned: archives that only an audit looked at which nobody signed.
+        oldest: the archive that was not looked at in full for the longest time.
+        oldest_since: its last full look, or the end of its hour when it never had one.
+        oldest_never: it never had one.
+        wrong: what was wrong when an archive was last looked at, by stem.
+        distrusted: audit records that are not believed, a line each.
+    """
+
+    days: float
+    archives: int
+    size: int
+    full: int
+    full_size: int
+    head: int
+    unsigned: int
+    oldest: str | None
+    oldest_since: datetime | None
+    oldest_never: bool
+    wrong: dict[str, str]
+    distrusted: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        """For people; the first says all when all is well."""
+        if not self.archives:
+            yield "there is no archive yet"
+            return
+        yield (
+            f"{self.full:,} of {self.archives:,} archives ({self.full_size:,} of {self.size:,} bytes) verified in full "
+            f"within the last {self.days:g} days, {self.head:,} by receipt, index, size and ETag or in full"
+        )
+        if self.oldest is not None and self.oldest_since is not None:
+            since = format_time(self.oldest_since)
+            never = f"never since its hour ended, {since}" if self.oldest_never else f"last at {since}"
+            yield f"longest without being verified in full: {self.oldest}, {never}"
+        if self.unsigned:
+            yield f"{self.unsigned:,} more by audits that nobody signed; they do not count"
+        for name, problem in sorted(self.wrong.items()):
+            yield f"wrong when last looked at: {name}: {problem}"
+        for line in self.distrusted:
+            yield f"not believed: {line}"
+
+
+def count(
+    sizes: Mapping[str, int],
+    history: History,
+    days: float,
+    now: datetime,
+    gone: Mapping[str, str] = MappingProxyType({}),
+) -> Coverage:
+    """Coverage of these archives.
+
+    Args:
+        sizes: bytes by stem of every archive there is.
+        history: what audits left.
+        days: of the window that ends now.
+        now: the present.
+        gone: what the listings show to be missing, a line each, by stem.
+    """
+    since = now - timedelta(days=days)
+    full = full_size = head = unsigned = 0
+    oldest: tuple[datetime, bool, str] | None = None
+    wrong = {}
+    for name, size in sizes.items():
+        looks = history.signed.get(name, _NONE)
+        if (problem := gone.get(name, looks.problem)) is not None:
+            wrong[name] = problem
+        elif looks.any is not None and looks.any >= since:
+            head += 1
+            if looks.full is not None and looks.full >= since:
+                full, full_size = full + 1, full_size + size
+        elif (by_nobody := history.unsigned.get(name, _NONE).any) is not None and by_nobody >= since:
+            unsigned += 1
+        last = (looks.full or hour_end(name), looks.full is None, name)
+        oldest = last if oldest is None or last < oldest else oldest
+    since_when, never, name = oldest or (None, False, None)
+    total, distrusted = sum(sizes.values()), tuple(history.distrusted)
+    return Coverage(
+        days, len(sizes), total, full, full_size, head, unsigned, name, since_when, never, wrong, distrusted
+    )
+
+
+def hour_end(name: str) -> datetime:
+    """The end of the hour that the archive of this stem holds."""
+    return ArchiveName.parse(name).hour.end
+
+
+def read_history(
+    archive: ObjectStore,
+    names: Iterable[str],
+    trusted: TrustedKeys,
+    *,
+    how: VerifyHow = "full",
+    since: datetime,
+    now: datetime,
+) -> History:
+    """What audits left about these archives.
+
+    Read from the newest day back: to ``since``, and on until each archive was seen or did not exist yet. So an old
+    archive root with a daily audit reads the records of one round, not of all its years.
+
+    Args:
+        archive: the archive root.
+        names: stems of the archives.
+        trusted: keys that may have signed.
+        how: how deep an archive must have been looked at to be seen.
+        since: days from here on are read in any case.
+        now: the present; claims that expired by then are forgotten.
+    """
+    history = History()
+    unseen = {name: ArchiveName.parse(name).hour.date for name in names}
+    ended: set[str] = set()
+    listed = retry(lambda: [info.key for info in archive.list(AUDIT)])
+    keys = sorted((key for key in listed if parse_audit_key(key)), reverse=True)
+    for day, found in groupby(keys, key=lambda key: key.split("/")[1].removeprefix("date=")):
+        # An archive cannot have been audited on a day before its hour.
+        if day < since.date().isoformat() and not any(hour <= day for hour in unseen.values()):
+            break
+        for document in in_order(list(found), lambda key: _load(archive, key, trusted)):
+            if isinstance(document, str):
+                history.distrusted.append(document)
+            elif isinstance(document, AuditRecord):
+                history.add(document)
+                ended |= {document.audit_id} if document.last else set()
+                for name in names_in(document, how):
+                    unseen.pop(name, None)
+            elif document.expires_at > now:
+                history.claims.append(document)
+    history.claims = [claim for claim in history.claims if claim.audit_id not in ended]
+    return history
+
+
+def put_document(archive: ObjectStore, document: D, signer: Signer | None) -> D:
+    """Write a claim or a record, signed if there is a key, and return it as it was written."""
+    if signer is not None:
+        # The body is signed as a reader will parse it, as receipts are.
+        body = signer.sign_document(orjson.loads(document.to_json()))
+        document = type(document).from_json(orjson.dumps(body))
+    retry(archive.put_if_absent, _key(document), document.to_json())
+    return document
+
+
+def _key(document: AuditClaim | AuditRecord) -> str:
+    return audit_key(document.audit_id, document.number if isinstance(document, AuditRecord) else None)
+
+
+def _load(archive: ObjectStore, key: str, trusted: TrustedKeys) -> AuditClaim | AuditRecord | str:
+    """A claim or a record, its signature checked if it has one; or why it is not believed."""
+    parsed = parse_audit_key(key)
+    try:
+        data = retry(archive.get, key)
+        claim = parsed is not None and parsed[1] is None
+        document = AuditClaim.from_json(data, key) if claim else AuditRecord.from_json(data, key)
+        if document.signature is not None:
+            trusted.verify_document(orjson.loads(data), key)
+    except UserError as error:
+        if isinstance(error, StoreUnavailableError) and error.transient:
+            raise
+        return str(error)
+    return document if _key(document) == key else f"{key} is the record of another audit; it was moved or copied"

@@ -1,0 +1,240 @@
+"""Verifies archives that are in the store: receipt, index, archive, each against the one before it.
+
+Belongs here: looking and telling every difference. Nothing is repaired and nothing is deleted. Which archives are due
+is ``audit``'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from yolo_assets.archive.archiving.options import VerifyHow
+from yolo_assets.archive.packing.format import content
+from yolo_assets.archive.packing.pack import IndexRow
+from yolo_assets.archive.reading.bulk import in_order
+from yolo_assets.archive.reading.lookup import load_index
+from yolo_assets.archive.reading.read import load_receipt
+from yolo_assets.archive.retry import retry
+from yolo_assets.archive.write_once.protect import hidden_archives, protection_problems
+from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
+from yolo_assets.contracts.names import ArchiveName, is_frame
+from yolo_assets.contracts.receipt import Receipt
+from yolo_assets.contracts.signing import TrustedKeys
+from yolo_assets.contracts.times import Hour, format_time
+from yolo_assets.spool.files import native_name
+from yolo_assets.storage.base import ObjectInfo, ObjectNotFoundError, ObjectStore, StoreUnavailableError
+from yolo_assets.storage.cold import ColdObjectError
+
+_DIFFERENCES = (ObjectNotFoundError, SignatureError, IntegrityError, BadInputError)
+_WORKERS: dict[VerifyHow, int] = {"head": 8, "full": 3}
+"""Archives at a time: a head waits for the network, a full read for hashes, which run beside each other."""
+_MOST_PROBLEMS = 20
+"""Damaged members of one archive that are named; the rest is counted."""
+
+
+@dataclass
+class VerifyReport:
+    """What verifying one archive found.
+
+    Attributes:
+        name: stem of the archive.
+        how: ``head``: receipt, index, size and ETag; ``full``: also every byte of the archive and of each member. What
+            was really done: an archive in a cold tier is not read.
+        problems: what differs, one line each; empty means good, if ``unchecked`` is None.
+        unchecked: why the archive could not be looked at to the end; one line, None when it was.
+        members: files the index names.
+        cold: a full look was asked for, and the archive is in a tier that cannot be read at once.
+        unprotected: why it could not be looked at whether the archive is write-once and lies under nothing else; one
+            line, None when that was looked at. Credentials that may read may lack that right.
+        bytes_read: bytes of the archive that were read.
+    """
+
+    name: str
+    how: VerifyHow
+    problems: list[str] = field(default_factory=list)
+    unchecked: str | None = None
+    cold: bool = False
+    unprotected: str | None = None
+    members: int = 0
+    bytes_read: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether all was looked at that was asked for, and nothing differs."""
+        return not self.problems and self.unchecked is None
+
+
+def verify_archive(
+    archive: ObjectStore, name: ArchiveName, trusted: TrustedKeys, how: VerifyHow = "head"
+) -> VerifyReport:
+    """Check one archive; what differs, and what cannot be looked at, is reported and not raised.
+
+    Raises:
+        StoreUnavailableError: the store stopped answering, so nothing can be said.
+    """
+    report = VerifyReport(name.stem, "head")
+    try:
+        _verify(archive, name, trusted, how, report)
+    except _DIFFERENCES as error:
+        report.problems.append(str(error))
+    except StoreUnavailableError as error:
+        if error.transient:
+            raise
+        report.unchecked = str(error)
+    return report
+
+
+def verify_archives(
+    archive: ObjectStore, names: Iterable[ArchiveName], trusted: TrustedKeys, how: VerifyHow = "head"
+) -> Iterator[VerifyReport]:
+    """``verify_archive`` of many, a few at a time, in the order of ``names``."""
+    return in_order(names, lambda name: verify_archive(archive, name, trusted, how), _WORKERS[how])
+
+
+def hidden_reports(archive: ObjectStore) -> Iterator[VerifyReport]:
+    """The archives that no reader finds any more, because their receipt was deleted in a store that keeps versions."""
+    for name, marker in hidden_archives(archive):
+        yield VerifyReport(name.stem, "head", [hidden_line(name, marker)])
+
+
+def hidden_line(name: ArchiveName, marker: ObjectInfo) -> str:
+    """One line for a receipt that a delete marker hides."""
+    return (
+        f"{name.receipt_key} was deleted: delete marker {marker.version_id} of {format_time(marker.modified_at)} hides "
+        "it; remove the marker, and the archive is found again"
+    )
+
+
+def _verify(
+    archive: ObjectStore, name: ArchiveName, trusted: TrustedKeys, how: VerifyHow, report: VerifyReport
+) -> None:
+    receipt = load_receipt(archive, name, trusted)
+    rows = _rows(archive, receipt, report)
+    _protection(archive, receipt, report)
+    info = retry(archive.head, receipt.archive_key, version_id=receipt.version_id)
+    if info is None:
+        report.problems.append(f"{receipt.archive_key} is not in the store")
+        return
+    if info.size != receipt.archive_size:
+        report.problems.append(f"{receipt.archive_key} has {info.size} bytes, its receipt says {receipt.archive_size}")
+        return
+    if how == "full":
+        try:
+            report.problems.extend(retry(_content_problems, archive, receipt, rows, report))
+        except ColdObjectError:
+            report.cold = True
+        else:
+            report.how = "full"
+    if report.how == "head" and info.etag != receipt.etag:
+        report.problems.append(
+            f"{receipt.archive_key} was written again after its receipt: the ETag differs; verify it in full"
+        )
+
+
+def _protection(archive: ObjectStore, receipt: Receipt, report: VerifyReport) -> None:
+    try:
+        report.problems.extend(protection_problems(archive, receipt))
+    except StoreUnavailableError as error:
+        if error.transient:
+            raise
+        report.unprotected = str(error)
+
+
+def _rows(archive: ObjectStore, receipt: Receipt, report: VerifyReport) -> list[IndexRow]:
+    """The index; one that is damaged is a problem, and the archive is still compared with its receipt."""
+    try:
+        rows = load_index(archive, receipt)
+        frames = sum(is_frame(native_name(row.name)) for row in rows)
+    except _DIFFERENCES as error:
+        report.problems.append(str(error))
+        return []
+    report.members = len(rows)
+    found = (len(rows), frames, sum(row.size for row in rows))
+    said = (receipt.file_count, receipt.frame_count, receipt.total_size)
+    if found != said:
+        report.problems.append(f"{receipt.index_key} has (files, frames, bytes) = {found}, the receipt says {said}")
+    return rows
+
+
+def _content_problems(archive: ObjectStore, receipt: Receipt, rows: list[IndexRow], report: VerifyReport) -> list[str]:
+    """Every byte, read once: the hashes of the whole, and each member where the index says, with the hash it says."""
+    stream = _Stream(archive.stream(receipt.archive_key, version_id=receipt.version_id))
+    damaged = []
+    for row in sorted(rows, key=lambda row: row.offset):
+        problem = _member_problem(stream, receipt, row)
+        if problem is not None:
+            damaged.append(problem)
+    stream.skip_to(None)
+    report.bytes_read = stream.position
+    problems = []
+    if stream.sha256.hexdigest() != receipt.sha256:
+        problems.append(
+            f"{receipt.archive_key} is damaged: its SHA-256 is {stream.sha256.hexdigest()}, "
+            f"the receipt says {receipt.sha256}"
+        )
+    if stream.md5.hexdigest() != receipt.md5_checksum:
+        problems.append(
+            f"{receipt.archive_key} is damaged: its MD5 is {stream.md5.hexdigest()}, "
+            f"the receipt says {receipt.md5_checksum}"
+        )
+    if len(damaged) > _MOST_PROBLEMS:
+        damaged[_MOST_PROBLEMS:] = [f"and {len(damaged) - _MOST_PROBLEMS} more members"]
+    return problems + damaged
+
+
+def _member_problem(stream: _Stream, receipt: Receipt, row: IndexRow) -> str | None:
+    """What is wrong with one member; the archive may be whole and its index lie."""
+    if row.offset < stream.position:
+        return f"{row.name}: the index puts it inside another member"
+    stream.skip_to(row.offset)
+    digest = hashlib.sha256()
+    mtime = int(Hour.from_key(receipt.hour).start.timestamp())
+    folder = f"{receipt.camera_id}/{receipt.hour}"
+    try:
+        for piece in content(stream.take(row.length), folder, native_name(row.name), row.size, mtime):
+            digest.update(piece)
+    except (IntegrityError, BadInputError) as error:
+        problem = f"{row.name}: {error}"
+    else:
+        problem = None if digest.digest() == row.sha256 else f"{row.name}: its SHA-256 is not the one in the index"
+    stream.skip_to(row.offset + row.length)
+    return problem
+
+
+class _Stream:
+    """An object read once from begin to end: hashes all of it, and hands out stretches on the way."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self.sha256 = hashlib.sha256()
+        self.md5 = hashlib.md5(usedforsecurity=False)
+        self.position = 0
+        self._chunks = iter(chunks)
+        self._rest = memoryview(b"")
+
+    def take(self, length: int) -> Iterator[bytes]:
+        """The next ``length`` bytes, fewer at the end."""
+        while length and self._fill():
+            piece = self._rest[:length]
+            self._rest = self._rest[len(piece) :]
+            self.position += len(piece)
+            length -= len(piece)
+            yield bytes(piece)
+
+    def skip_to(self, position: int | None) -> None:
+        """Read on to a position, None to the end, without handing out anything."""
+        while (position is None or self.position < position) and self._fill():
+            step = len(self._rest) if position is None else min(len(self._rest), position - self.position)
+            self._rest = self._rest[step:]
+            self.position += step
+
+    def _fill(self) -> bool:
+        while not self._rest:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return False
+            self.sha256.update(chunk)
+            self.md5.update(chunk)
+            self._rest = memoryview(chunk)
+        return True
