@@ -42,9 +42,9 @@ def examine(archive_url: str, store_url: str | None, retention_days: int) -> Exa
 def _examine(url: str, role: Role) -> Examined:
     if url.startswith("s3://"):
         # boto3 takes a third of a second to import: whoever works on folders does not pay for it.
-        from yolo_assets.storage.admin.probe_s3 import S3Probe
+        from yolo_assets.storage.admin.probe_s3 import probe_s3
         from yolo_assets.storage.s3_client import make_client
 
         bucket, prefix = parse_s3_url(url)
-        return S3Probe(make_client(), bucket, prefix, role, url).examine()
+        return probe_s3(make_client(), bucket, prefix, role, url)
     return examine_folder(parse_file_url(url), role, url)

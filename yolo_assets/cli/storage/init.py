@@ -1,26 +1,16 @@
-"""``yolo-assets storage``: doctor, init, policy."""
+"""``yolo-assets storage init``: a bucket set up for the archive, shown first, read back after."""
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from yolo_assets.cli.common import ArchiveOption, JsonOption, emit_json, note, out, settings
-from yolo_assets.cli.storage_doctor import doctor
 from yolo_assets.contracts.errors import UsageError, UserError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
-app.command(epilog="Example: yolo-assets storage doctor --archive s3://plant-archive/root --store s3://plant-store")(
-    doctor
-)
 
-
-@app.command(
-    epilog="Example: yolo-assets storage init --archive s3://plant-archive/root --retention-days 183 --create --dry-run"
-)
 def init(
     archive: ArchiveOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done.")] = False,
@@ -74,17 +64,6 @@ def init(
     impossible = [step for step in plan.steps if step.change == "!"]
     if impossible:
         raise UserError(f"{impossible[0].what}: {impossible[0].detail}")
-
-
-@app.command(epilog="Example: yolo-assets storage policy --out policies")
-def policy(
-    folder: Annotated[Path, typer.Option("--out", help="Folder to write into.", metavar="DIR")],
-) -> None:
-    """Write policies and lifecycle rules as files, for whoever sets up stores by other means."""
-    from yolo_assets.storage.admin.shipped import write
-
-    for path in write(folder):
-        out().print(str(path), markup=False)
 
 
 def _classes(given: list[str]) -> dict[str, str]:
