@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from yolo_assets.archive.reading.lookup import read_index
 from yolo_assets.archive.reading.read import read_members
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.evidence.find import CameraHour
 from yolo_assets.evidence.findings import Derived, Finding, HourPart, derive, wanted
 from yolo_assets.evidence.manifest import HourState, Query, index_path, receipt_path
-from yolo_assets.evidence.proof import load_index_bytes
 from yolo_assets.spool.files import write_all
 from yolo_assets.storage.base import ObjectStore, StoreUnavailableError
 
@@ -84,7 +84,7 @@ def _fetch(
 ) -> tuple[Derived, int]:
     parts: list[HourPart] = []
     for proven in found.receipts:
-        data, rows = load_index_bytes(archive, proven)
+        data, rows = read_index(archive, proven.receipt)
         part = HourPart(proven, rows)
         parts.append(part)
         write(folder / index_path(part.stem), [data])

@@ -29,8 +29,18 @@ def load_index(archive: ObjectStore, receipt: Receipt) -> list[IndexRow]:
     Raises:
         IntegrityError: it is not the index that the receipt was written for.
     """
+    return read_index(archive, receipt)[1]
+
+
+def read_index(archive: ObjectStore, receipt: Receipt) -> tuple[bytes, list[IndexRow]]:
+    """As ``load_index``, with the bytes as stored.
+
+    Raises:
+        IntegrityError: see ``load_index``.
+    """
     try:
-        return check_index(retry(archive.get, receipt.index_key), receipt)
+        data = retry(archive.get, receipt.index_key)
+        return data, check_index(data, receipt)
     except (ObjectNotFoundError, IntegrityError):
         try:
             original = original_index(archive, receipt)
@@ -38,7 +48,7 @@ def load_index(archive: ObjectStore, receipt: Receipt) -> list[IndexRow]:
             original = None  # perhaps without the right to list versions
         if original is None:
             raise
-        return check_index(original[0], receipt)
+        return original[0], check_index(original[0], receipt)
 
 
 def check_index(data: bytes, receipt: Receipt) -> list[IndexRow]:

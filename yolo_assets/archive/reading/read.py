@@ -71,8 +71,18 @@ def load_receipt(archive: ObjectStore, name: ArchiveName, trusted: TrustedKeys) 
         SignatureError: changed, or signed by a key that is not trusted.
         IntegrityError: it is the receipt of another archive.
     """
+    return read_receipt(archive, name, trusted)[1]
+
+
+def read_receipt(archive: ObjectStore, name: ArchiveName, trusted: TrustedKeys) -> tuple[bytes, Receipt]:
+    """As ``load_receipt``, with the bytes as stored.
+
+    Raises:
+        ObjectNotFoundError, SignatureError, IntegrityError: see ``load_receipt``.
+    """
     try:
-        return parse_receipt(retry(archive.get, name.receipt_key), name, trusted)
+        data = retry(archive.get, name.receipt_key)
+        return data, parse_receipt(data, name, trusted)
     except (ObjectNotFoundError, SignatureError, IntegrityError, BadInputError):
         # Where the store keeps versions, whatever was written over the original, or hides it, does not harm it.
         try:
@@ -81,7 +91,8 @@ def load_receipt(archive: ObjectStore, name: ArchiveName, trusted: TrustedKeys) 
             original = None  # perhaps without the right to list versions: then what is there is what is told
         if original is None:
             raise
-        return original[0]
+        receipt, version = original
+        return retry(archive.get, name.receipt_key, version_id=version.version_id), receipt
 
 
 def find_receipts(archive: ObjectStore, camera_id: str, hour: Hour, trusted: TrustedKeys) -> list[Receipt]:
