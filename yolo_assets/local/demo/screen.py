@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +18,10 @@ class Screen:
     """Output of one demo run, on standard output, or on standard error when that is kept for a document."""
 
     def __init__(self, *, stderr: bool = False) -> None:
-        self.console = Console(highlight=False, soft_wrap=True, stderr=stderr)
+        stream = sys.stderr if stderr else sys.stdout
+        # While a step runs Dagster sends descriptors 1 and 2 into its logs: a bar needs one of its own to go on.
+        own = os.fdopen(os.dup(stream.fileno()), "w", encoding=stream.encoding) if stream.isatty() else None
+        self.console = Console(highlight=False, soft_wrap=True, stderr=stderr, file=own)
         self._started = time.monotonic()
         self._number = 0
 
