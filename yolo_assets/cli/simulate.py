@@ -89,7 +89,7 @@ def simulate(
         f"{len(report.cameras)} cameras, {seen}, {report.bytes / 1e6:.1f} MB in {report.seconds:.1f} s"
     )
     if report.skipped:
-        console.print(f"{report.skipped} camera-hours were there already")
+        console.print(f"{report.skipped} camera-hours were there already, or archived")
     console.print(f"spool {report.spool}" + (f", truth {report.truth}" if report.truth else ""))
 
 

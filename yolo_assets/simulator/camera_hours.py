@@ -107,7 +107,8 @@ def run_camera(job: Job, camera: str, phase: float) -> Tally:
             folder = SpoolHour.of(job.out, camera, hour)
             there = used_stems(folder)
             _refuse_other(job, folder, moments, there)
-            if folder.seal() is not None:
+            # Archived and off the disk: frames made again would be late ones, and become another part.
+            if folder.seal() is not None or folder.receipts():
                 tally.skipped += 1
                 _advance(job, len(moments))
             else:

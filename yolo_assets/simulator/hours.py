@@ -1,9 +1,9 @@
 """Whole spool hours of the simulated line, closed and fast, as an agent beside those cameras would have left them.
 
 Frames are deterministic, so a run that was interrupted goes on where it stopped when it is run again with the same
-arguments: frames that are there are kept, sealed hours are passed over. With a bundle the frames go through the real
-model. Without one no detection record is written, because nothing looked at the frames: the images are kept, and the
-seal counts each as dropped, reason ``no_model``.
+arguments: frames that are there are kept, sealed and archived hours passed over. With a bundle the frames go through
+the real model. Without one no detection record is written, because nothing looked at the frames: the images are kept,
+and the seal counts each as dropped, reason ``no_model``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class SimulateReport:
         first_hour: ``YYYYMMDD_HH``.
         last_hour: ``YYYYMMDD_HH``, included.
         sealed: camera-hours written now.
-        skipped: camera-hours that were there already, from the same simulation.
+        skipped: camera-hours that were there already, from the same simulation, or that were archived.
         frames: frames written now.
         detections: boxes that the model reported in them.
         bytes: of images and records written now.

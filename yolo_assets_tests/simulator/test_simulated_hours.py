@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import parse_frame_name
+from yolo_assets.contracts.signing import Signer
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.inference.model import Model
 from yolo_assets.simulator.camera_hours import NO_MODEL, frame_moments
@@ -25,6 +26,8 @@ from yolo_assets.simulator.hours import count_frames, simulate
 from yolo_assets.simulator.line import Change, Line, LineConfig
 from yolo_assets.simulator.truth import read_hour, truth_file
 from yolo_assets.spool.hours import SpoolHour, list_hours
+from yolo_assets.storage import open_store
+from yolo_assets_tests.support.one_round import run_archiver
 from yolo_assets_tests.support.tiny_model import tiny_bundle_files
 
 START = Hour(datetime(2026, 1, 2, 3, tzinfo=UTC))
@@ -130,6 +133,16 @@ def test_running_again_changes_nothing(tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     assert run() == (0, 2, 0)
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_an_hour_that_was_archived_is_not_made_again(tmp_path: Path) -> None:
+    simulate(tmp_path / "s", cameras=1, fps=FPS, seed=7, start=START)
+    archive, signer = open_store((tmp_path / "archive").as_uri()), Signer.load_or_create(tmp_path / "archiver")
+    (result,) = run_archiver(tmp_path / "s", archive, signer, grace_seconds=0)
+    assert result.status == "archived" and not list(tmp_path.glob("s/*/*/*.jpg"))
+    report = simulate(tmp_path / "s", cameras=1, fps=FPS, seed=7, start=START)
+    assert (report.sealed, report.skipped, report.frames) == (0, 1, 0)
+    assert not list(tmp_path.glob("s/*/*/*.jpg"))
 
 
 def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
