@@ -26,7 +26,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from yolo_assets.contracts.errors import UserError
+from yolo_assets.contracts.errors import UsageError, UserError
 from yolo_assets.contracts.settings import Settings
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ def settings(*, archive: str | None = None, store: str | None = None, spool: Pat
 
 def as_url(location: str) -> str:
     """``file:///…`` for a plain path, anything with a scheme as it is."""
+    if not location.strip():
+        raise UsageError("an empty location; give a folder or a URL (is a variable of the shell not set?)")
     return location if "://" in location else Path(location).absolute().as_uri()
 
 
@@ -63,11 +65,12 @@ def open_archive(found: Settings) -> ObjectStore:
     Raises:
         UserError: there is no such folder, or it is no store.
     """
-    from yolo_assets.storage.open import open_store, parse_file_url
+    from yolo_assets.storage.known import open_known_store
+    from yolo_assets.storage.open import parse_file_url
 
     if found.archive_url.startswith("file://") and not (folder := parse_file_url(found.archive_url)).is_dir():
         raise UserError(f"there is no archive at {folder}; correct --archive, mount it, or archive something first")
-    return open_store(found.archive_url)
+    return open_known_store(found.archive_url, found.known_stores)
 
 
 def need(*modules: str) -> None:
@@ -87,8 +90,10 @@ def out() -> Console:
 
 
 def note(message: str) -> None:
-    """One line to standard error that accompanies a result."""
-    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(message)
+    """One line to standard error that accompanies a result; what a terminal would act on is written out."""
+    from yolo_assets.contracts.text import plain
+
+    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(plain(message))
 
 
 def emit_json(value: Mapping[str, Any] | list[Any]) -> None:

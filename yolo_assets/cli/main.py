@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from yolo_assets import __version__
 from yolo_assets.contracts.errors import UsageError, UserError
+from yolo_assets.contracts.text import plain
 
 GROUPS = {
     "archive": "Cold archive: run, ls, show, verify, cat.",
@@ -145,7 +146,7 @@ def main() -> None:
 
 
 def _failed(message: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {plain(message)}", file=sys.stderr)
     return code
 
 

@@ -15,13 +15,19 @@ from pydantic import BaseModel, ConfigDict
 from yolo_assets.contracts.archiver_figures import FIGURES
 from yolo_assets.contracts.errors import UsageError
 
+_MOST = 1e6
+"""Of any setting: a century in hours."""
+
 
 def _number(env: Mapping[str, str], name: str, default: float) -> float:
     text = env.get(name) or ""
     try:
-        return float(text) if text else default
+        number = float(text) if text else default
     except ValueError:
         raise UsageError(f"{name}={text!r} is not a number") from None
+    if not 0 <= number <= _MOST:  # neither "nan", nor more than calendars hold
+        raise UsageError(f"{name}={text!r} is no sensible number; give one from 0 to {_MOST:g}")
+    return number
 
 
 def _days(env: Mapping[str, str], name: str) -> int:
@@ -113,6 +119,11 @@ class Settings(BaseModel):
     def archiver_figures(self) -> Path:
         """What the archiver counted, see ``contracts.archiver_figures``."""
         return self.home / FIGURES
+
+    @property
+    def known_stores(self) -> Path:
+        """Which folder store this machine met under which path, see ``storage.known``."""
+        return self.home / "known-stores"
 
     @property
     def archiver_key(self) -> Path:

@@ -79,7 +79,11 @@ class Signer:
         except FileNotFoundError:
             raise SignatureError(f"no signing key at {path}; make one with: yolo-assets models keygen") from None
         except (OSError, ValueError, TypeError) as error:
-            raise SignatureError(f"{path} is not a readable private key: {error}") from None
+            reason = error.strerror if isinstance(error, OSError) else "it is damaged, or no key"
+            raise SignatureError(
+                f"{path} is not a readable private key: {reason}; restore it from a backup, or move it away and make "
+                "one with: yolo-assets models keygen"
+            ) from None
         if not isinstance(key, Ed25519PrivateKey):
             raise SignatureError(f"{path} is not an Ed25519 key; make one with: yolo-assets models keygen")
         return cls(key, _key_id(key.public_key()))
@@ -161,7 +165,8 @@ class TrustedKeys:
                 try:
                     key = serialization.load_pem_public_key(file.read_bytes())
                 except (OSError, ValueError) as error:
-                    raise SignatureError(f"{file} is not a readable public key: {error}") from None
+                    reason = error.strerror if isinstance(error, OSError) else "it is damaged, or no public key in PEM"
+                    raise SignatureError(f"{file} is not a readable public key: {reason}") from None
                 if not isinstance(key, Ed25519PublicKey):
                     raise SignatureError(f"{file} is not an Ed25519 public key")
                 keys[_key_id(key)] = key

@@ -53,7 +53,12 @@ class Locations(dg.ConfigurableResource):
 
     def archive(self, traffic: Traffic | None = None) -> ObjectStore:
         """The archive root, open; what is written to it keeps the pace of ``traffic`` and is counted."""
-        return _open(self.archive_url, traffic.pace if traffic is not None else None)
+        return self._open(self.archive_url, traffic.pace if traffic is not None else None)
+
+    def _open(self, url: str, pace: Callable[[int], None] | None = None) -> ObjectStore:
+        from yolo_assets.storage.known import open_known_store
+
+        return open_known_store(url, self.settings.known_stores, pace=pace)
 
     def traffic(self, say: Callable[[str], None]) -> Traffic:
         """The operator's limit and this machine's counters. What changes meanwhile is told to ``say``."""
@@ -63,7 +68,7 @@ class Locations(dg.ConfigurableResource):
 
     def store(self) -> ObjectStore:
         """The store root, open."""
-        return _open(self.store_url)
+        return self._open(self.store_url)
 
     def archiver(self) -> Signer:
         """Signs receipts; the pair is made at first use."""
@@ -99,9 +104,3 @@ class Locations(dg.ConfigurableResource):
             key: path.stem for path in self.settings.archiver_public_keys() for key in TrustedKeys.load([path]).keys
         }
         return {**files, own: "this machine"}
-
-
-def _open(url: str, pace: Callable[[int], None] | None = None) -> ObjectStore:
-    from yolo_assets.storage import open_store
-
-    return open_store(url, pace=pace)

@@ -22,13 +22,14 @@ from yolo_assets.contracts.errors import IntegrityError, SignatureError
 from yolo_assets.contracts.model import MANIFEST as MODEL_MANIFEST
 from yolo_assets.contracts.names import ArchiveName, is_frame, signature_key
 from yolo_assets.contracts.signing import SignatureSet
+from yolo_assets.contracts.text import plain
 from yolo_assets.evidence import manifest as names
 from yolo_assets.evidence.findings import HourPart, derive, wanted
 from yolo_assets.evidence.folder import Pack, there
 from yolo_assets.evidence.manifest import HourState, PackFile, PackManifest
 from yolo_assets.evidence.proof import Proven, prove
 from yolo_assets.evidence.seal import sealed_by
-from yolo_assets.evidence.words import many, plain
+from yolo_assets.evidence.words import many
 from yolo_assets.spool.files import native_name
 
 _CHUNK = 1 << 20

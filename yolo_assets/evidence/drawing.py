@@ -18,7 +18,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from yolo_assets.contracts.detection import Detection
-from yolo_assets.evidence.words import plain
+from yolo_assets.contracts.text import plain
 
 LARGEST = 100_000_000
 """Pixels of a picture beyond which it is not opened: a few bytes can claim to be a picture of gigabytes."""

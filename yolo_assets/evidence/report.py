@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from yolo_assets.contracts.text import plain
 from yolo_assets.evidence.drawing import opened, small
 from yolo_assets.evidence.findings import Finding
 from yolo_assets.evidence.manifest import FINDINGS, PackManifest, annotated_path
 from yolo_assets.evidence.proof import Proven
-from yolo_assets.evidence.words import answer, many, not_found, plain, question, searched, size, when
+from yolo_assets.evidence.words import answer, many, not_found, question, searched, size, when
 
 PICTURES = 300
 """Findings that are shown with their picture. The rest is listed: a page of ten thousand pictures opens nowhere."""

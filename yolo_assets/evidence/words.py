@@ -9,14 +9,10 @@ from __future__ import annotations
 from datetime import datetime
 from textwrap import wrap
 
+from yolo_assets.contracts.text import plain
 from yolo_assets.contracts.times import format_time
 from yolo_assets.evidence.manifest import MANIFEST, SIGNATURE, SUMS, Counts, PackManifest, Query
 from yolo_assets.evidence.seal import CONTEXT
-
-
-def plain(text: str) -> str:
-    r"""Text with every character that is not seen as itself written out, like ``\u202e``: controls, directions."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
 def when(moment: datetime | None, hour: str = "") -> str:

@@ -173,3 +173,27 @@ def test_a_read_only_plant_can_be_read_and_says_so_when_written(read_only: Path,
     assert "figures cannot be kept in" in noted and "Read-only file system" in noted
     refused(done, "1 of 1 hours failed", "Read-only file system")
     assert contents(plant) == before
+
+
+def test_an_unmounted_archive_takes_nothing_from_the_spool(plant: Path, tmp_path: Path) -> None:
+    nas = tmp_path / "nas"
+    nas.mkdir()
+    run = ("archive", "run", "--grace", "0", "--archive", nas)
+    assert cli(*run, home=plant).returncode == 0
+    fill = ("simulate", "--out", plant / "spool", "--cameras", "1", "--fps", "0.001", "--start", "20260102_05")
+    assert cli(*fill, home=plant).returncode == 0
+    before = contents(plant / "spool")
+    nas.rename(tmp_path / "away")
+    nas.mkdir()
+    refused(cli(*run, home=plant), "is no store, and this machine has stored there before; mount the disk")
+    assert before and contents(plant / "spool") == before and not list(nas.iterdir())
+    nas.rmdir()
+    (tmp_path / "away").rename(nas)
+    assert cli(*run, home=plant).returncode == 0
+    assert not list((plant / "spool").rglob("*.jpg"))
+
+
+def test_an_empty_location_is_refused(plant: Path, tmp_path: Path) -> None:
+    before = contents(plant)
+    refused(cli("archive", "run", "--archive", "", home=plant, cwd=tmp_path), "an empty location", code=2)
+    assert contents(plant) == before and not list(tmp_path.glob("archives"))

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from pypdf import PdfReader
 
+from yolo_assets.contracts.text import plain
 from yolo_assets.evidence import report
 from yolo_assets.evidence.drawing import LARGEST, draw, opened
-from yolo_assets.evidence.words import plain
 from yolo_assets_tests.evidence.evidence_world import (
     HEIGHT,
     START,

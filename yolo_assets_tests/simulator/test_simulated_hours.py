@@ -205,7 +205,7 @@ def test_the_default_hours_have_just_ended(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"start": Hour.of(utc_now())}, "not over yet; start at"),
+        ({"start": Hour.of(utc_now()).next(24)}, "not over yet; start at"),
         ({"hours": 0}, "1 or more"),
         ({"fps": 0.0}, "frames per second"),
         ({"fps": float("nan")}, "frames per second"),

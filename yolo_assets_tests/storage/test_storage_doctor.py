@@ -14,6 +14,7 @@ from yolo_assets.contracts.errors import UserError
 from yolo_assets.storage.admin.doctor import examine
 from yolo_assets.storage.admin.findings import Examined, Facts, unsafe
 from yolo_assets.storage.admin.profiles import profile_of
+from yolo_assets_tests.conftest import S3Bucket
 
 
 def verdicts(root: Examined) -> dict[str, str]:
@@ -120,15 +121,21 @@ def test_unsafe_combinations(archive: Facts, store: Facts | None, days: int) -> 
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "server", "name"),
+    ("endpoint", "headers", "name"),
     [
-        (None, None, "aws"),
-        ("https://s3.eu-central-1.amazonaws.com", "AmazonS3", "aws"),
-        ("https://oss-cn-hangzhou.aliyuncs.com", "AliyunOSS", "oss"),
-        ("https://s3.plant.example", "MinIO", "minio"),
-        ("http://10.0.0.5:7480", "Ceph Object Gateway (pacific)", "ceph"),
-        ("https://s3.plant.example", None, "generic"),
+        (None, {}, "aws"),
+        ("https://s3.eu-central-1.amazonaws.com", {"server": "AmazonS3"}, "aws"),
+        ("https://oss-cn-hangzhou.aliyuncs.com", {"server": "AliyunOSS"}, "oss"),
+        ("https://s3.plant.example", {"server": "MinIO", "x-amz-request-id": "179A61F0AEBD3B3C"}, "minio"),
+        ("http://10.0.0.5:7480", {"server": "Ceph Object Gateway (pacific)"}, "ceph"),
+        ("http://10.0.0.5:7480", {"x-amz-request-id": "tx00000000000000000001f-006740a0b1-1069-default"}, "ceph"),
+        ("https://s3.plant.example", {"x-amz-request-id": "179A61F0AEBD3B3C"}, "generic"),
     ],
 )
-def test_profiles_are_told_by_address_and_server(endpoint: str | None, server: str | None, name: str) -> None:
-    assert profile_of(endpoint, server).name == name
+def test_profiles_are_told_by_address_and_answer(endpoint: str | None, headers: dict[str, str], name: str) -> None:
+    assert profile_of(endpoint, headers).name == name
+
+
+def test_the_gateway_that_runs_here_is_told_to_be_ceph(s3_bucket: S3Bucket) -> None:
+    headers = s3_bucket.client.head_bucket(Bucket=s3_bucket.name)["ResponseMetadata"]["HTTPHeaders"]
+    assert profile_of(s3_bucket.client.meta.endpoint_url, headers).name == "ceph"

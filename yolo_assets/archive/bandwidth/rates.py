@@ -17,8 +17,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from yolo_assets.contracts.errors import BadInputError
 
-_RATE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<prefix>[kKMG]i?)?(?P<unit>B|b|bit)?(?P<per>/s|ps)?")
-_WINDOW = re.compile(r"(?P<start>\d{1,2}:\d{2})\s*-\s*(?P<end>\d{1,2}:\d{2})\s+(?P<rate>.+)")
+_RATE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<prefix>[kKMG]i?)?(?P<unit>B|b|bit)?(?P<per>/s|ps)?", re.ASCII)
+_WINDOW = re.compile(r"(?P<start>\d{1,2}:\d{2})\s*-\s*(?P<end>\d{1,2}:\d{2})\s+(?P<rate>.+)", re.ASCII)
 _FACTOR = {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "ki": 2**10, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 _DAY = 24 * 60
 UNLIMITED = math.inf
@@ -75,7 +75,12 @@ class Timetable:
             if match := _WINDOW.fullmatch(entry):
                 if otherwise is not None:
                     raise BadInputError(f"{text!r}: 'else' comes last")
-                windows.append(Window(_minute(match["start"]), _minute(match["end"]), parse_rate(match["rate"])))
+                window = Window(_minute(match["start"]), _minute(match["end"]), parse_rate(match["rate"]))
+                if window.start == window.end and (match["start"], match["end"]) != ("00:00", "24:00"):
+                    raise BadInputError(f"{entry!r} begins when it ends; for the whole day give the rate alone")
+                windows.append(window)
+            elif not entry and rest:
+                raise BadInputError(f"{text!r} has a comma with nothing beside it")
             elif otherwise is not None:
                 raise BadInputError(
                     f"{text!r} names two rates; separate them by times: 22:00-06:00 unlimited, else 20MB/s"
@@ -102,7 +107,7 @@ class Timetable:
         if not self.windows:
             table = format_rate(self.otherwise)
         else:
-            entries = [f"{_clock(w.start)}-{_clock(w.end)} {format_rate(w.rate)}" for w in self.windows]
+            entries = [f"{_clock(w.start)}-{_clock(w.end or _DAY)} {format_rate(w.rate)}" for w in self.windows]
             table = ", ".join([*entries, f"else {format_rate(self.otherwise)}"])
         return f"tz={self.zone} {table}" if self.zone else table
 

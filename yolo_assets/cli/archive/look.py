@@ -43,7 +43,10 @@ def ls(
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List archives: files, frames, bytes and when they were verified. A receipt that is not believed is exit 1."""
+    """List archives: files, frames, bytes and when they were verified.
+
+    Exit 1 when a receipt is missing or not believed, and for a camera that has no archive.
+    """
     from yolo_assets.archive.reading.bulk import archives_between, read_receipts
     from yolo_assets.contracts.times import format_time, parse_time
 
@@ -83,7 +86,7 @@ def ls(
     if as_json:
         emit_json(rows)
     if not names:
-        _say_empty(store, camera, first is not None or after is not None)
+        _say_empty(store, camera, first, after)
     if problems:
         raise UserError(f"{len(problems)} of {len(names)} receipts are not believed, the first: {problems[0]}")
 
@@ -97,16 +100,35 @@ def _day(date: str) -> tuple[Any, Any]:
     return start, None if date == "9999-12-31" else start + timedelta(days=1)
 
 
-def _say_empty(store: Any, camera: str | None, limited: bool) -> None:
-    from yolo_assets.archive.restoring.near import archived_hours, no_camera
+def _say_empty(store: Any, camera: str | None, first: Any, after: Any) -> None:
+    """Nothing is listed: say what there is. A camera that is not known, or receipts that are gone, are an error."""
+    from yolo_assets.archive.restoring.near import archived_hours, no_camera, no_receipts, some_cameras
 
-    hours = archived_hours(store, camera) if camera is not None and limited else []
+    limited = first is not None or after is not None
+    lost = [] if camera is None else _without_receipt(store, camera, first, after)
+    if lost:
+        raise UserError(no_receipts(lost, f"camera {camera} has no receipt"))
+    hours = archived_hours(store, camera) if camera is not None else []
     if hours:
         note(f"nothing is archived of camera {camera} in that time; its hours are from {hours[0]} to {hours[-1]}")
     elif limited and camera is None:
         note(f"nothing is archived in that time; {no_camera(store)}")
+    elif camera is not None:
+        raise UserError(no_camera(store, camera))
+    elif cameras := some_cameras(store):
+        raise UserError(f"no archive has a receipt, and there are archives of {cameras}; yolo-assets archive verify")
     else:
-        note(no_camera(store, camera))
+        note(no_camera(store))
+
+
+def _without_receipt(store: Any, camera: str, first: Any, after: Any) -> list[Any]:
+    from yolo_assets.archive.restoring.near import stored_archives
+
+    return [
+        name
+        for name in stored_archives(store, camera)
+        if (first is None or name.hour.end > first) and (after is None or name.hour.start < after)
+    ]
 
 
 def show(
@@ -118,9 +140,10 @@ def show(
 ) -> None:
     """Show the receipt of one archive, signature checked."""
     from yolo_assets.archive.reading.lookup import load_index
-    from yolo_assets.archive.reading.read import load_receipt
+    from yolo_assets.archive.reading.read import find_receipts, load_receipt
     from yolo_assets.archive.restoring.near import no_hour
     from yolo_assets.contracts.names import ArchiveName
+    from yolo_assets.contracts.text import plain
     from yolo_assets.storage.base import ObjectNotFoundError
 
     found = settings(archive=archive)
@@ -130,6 +153,12 @@ def show(
     try:
         receipt = load_receipt(store, wanted, trusted)
     except ObjectNotFoundError as error:
+        receipts = find_receipts(store, wanted.camera_id, wanted.hour, trusted)
+        if receipts:
+            parts = ", ".join(str(receipt.part) for receipt in receipts)
+            raise ObjectNotFoundError(
+                f"there is no receipt of {wanted.stem}; of {wanted.camera_id} in hour {wanted.hour} there is part {parts}"
+            ) from error
         part = f"there is no {wanted.stem}: " if wanted.part > 1 else ""
         raise ObjectNotFoundError(f"{part}{no_hour(store, wanted.camera_id, wanted.hour)}") from error
     document = receipt.model_dump(mode="json")
@@ -144,7 +173,7 @@ def show(
             yield f"{field}: {value}\n"
         for row in rows:
             # A file's name may hold what a terminal takes for a command.
-            name = row.name if row.name.isprintable() else ascii(row.name)
+            name = plain(row.name)
             yield f"{row.sha256.hex()}  {row.size:>12}  {name}\n"
 
     _page(lines(), long=len(rows) > 100)
@@ -201,3 +230,9 @@ def cat(
         note(f"{one.name}: {len(one.data)} bytes to {output}")
     if moment is not None and one.hour != Hour.of(moment):
         note(f"nothing is archived of the hour {Hour.of(moment)} up to then; this is the newest before it: {one.name}")
+    if one.passed_over:
+        hours = ", ".join(hour.key for hour in one.passed_over)
+        note(
+            f"a newer frame may be in {hours}: an archive without a receipt lies there; yolo-assets archive verify "
+            f"--camera {camera}"
+        )

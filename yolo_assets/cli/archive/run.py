@@ -101,7 +101,7 @@ def run(
                 bar.begin(traffic.backlog.total)
 
         def work() -> list[HourResult]:
-            store = _open(found.archive_url, traffic, forever=forever)
+            store = _open(found, traffic, forever=forever)
             signer = Signer.load_or_create(found.archiver_key)
             trusted = TrustedKeys.of(signer)
             if key:
@@ -113,12 +113,16 @@ def run(
             results = run_stoppable(work, stop)
         except Stopped:
             if not forever:
+                if as_json:
+                    emit_json(teller.rows)  # of these hours local files may be gone: they must be told
                 raise KeyboardInterrupt from None
             note("stopped; what was under way is gone on with by the next run")
             return
         except HungError:
             note("stopped; a request that hangs was left behind, the next run goes on there")
             stack.close()
+            if as_json and not forever:
+                emit_json(teller.rows)
             sys.stdout.flush()
             os._exit(0 if forever else 130)  # the threads of the request would be waited for
     if as_json:
@@ -146,15 +150,16 @@ def _limited(found: Settings, bwlimit: str | None) -> Settings:
     return found
 
 
-def _open(url: str, traffic: Traffic, *, forever: bool) -> ObjectStore:
+def _open(found: Settings, traffic: Traffic, *, forever: bool) -> ObjectStore:
     """The archive root. A service waits for the NAS that is mounted after it was started."""
     from yolo_assets.archive.service.rounds import FIRST_PAUSE, LONGEST_AWAY, pause
-    from yolo_assets.storage import StoreUnavailableError, open_store
+    from yolo_assets.storage.base import StoreUnavailableError
+    from yolo_assets.storage.known import open_known_store
 
     tries = 0
     while True:
         try:
-            return open_store(url, pace=traffic.pace)
+            return open_known_store(found.archive_url, found.known_stores, pace=traffic.pace)
         except StoreUnavailableError as error:
             if not forever:
                 raise

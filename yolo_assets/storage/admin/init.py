@@ -130,8 +130,7 @@ class BucketSetup:
                     f"bucket {self._place.bucket} does not exist; make it with --create, or correct --archive"
                 ) from None
             return False
-        server = answer["ResponseMetadata"]["HTTPHeaders"].get("server")
-        self._profile = profile_of(self._client.meta.endpoint_url, server)
+        self._profile = profile_of(self._client.meta.endpoint_url, answer["ResponseMetadata"]["HTTPHeaders"])
         return True
 
     def _steps(self, there: bool, rules: Lifecycle, set_it: bool) -> Iterator[Step]:

@@ -7,11 +7,15 @@ ministack 1.5 by trying.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
 from yolo_assets.storage.s3_client import is_aws
+
+_CEPH_REQUEST = re.compile(r"tx[0-9a-f]{20,}-[0-9a-f]+-[0-9a-f]+-")
 
 ProfileName = Literal["aws", "ceph", "minio", "oss", "folder", "generic"]
 
@@ -65,19 +69,20 @@ FOLDER = StoreProfile("folder", object_lock=False, encryption=False, policy="non
 PROFILES: dict[ProfileName, StoreProfile] = {one.name: one for one in (AWS, CEPH, MINIO, OSS, GENERIC, FOLDER)}
 
 
-def profile_of(endpoint: str | None, server_header: str | None = None) -> StoreProfile:
+def profile_of(endpoint: str | None, headers: Mapping[str, str] | None = None) -> StoreProfile:
     """The profile of a store.
 
     Args:
         endpoint: its URL; None is AWS.
-        server_header: the HTTP header ``Server`` of an answer, where it sent one.
+        headers: of an answer, names in lower case. Ceph's gateway sends no ``Server`` but has request numbers of its
+            own kind.
     """
     if endpoint is None or is_aws(endpoint):
         return AWS
     if (urlsplit(endpoint).hostname or "").endswith(".aliyuncs.com"):
         return OSS
-    server = (server_header or "").lower()
+    server = (headers or {}).get("server", "").lower()
     for word, profile in (("ceph", CEPH), ("minio", MINIO), ("aliyunoss", OSS), ("amazons3", AWS)):
         if word in server:
             return profile
-    return GENERIC
+    return CEPH if _CEPH_REQUEST.match((headers or {}).get("x-amz-request-id", "")) else GENERIC

@@ -29,7 +29,7 @@ def reach(asking: Asking) -> None:
     # A listing asks for the right to list, which a HEAD of the bucket does not.
     answer = asking.client.list_objects_v2(Bucket=asking.bucket, Prefix=asking.folder, MaxKeys=1)
     headers = answer["ResponseMetadata"]["HTTPHeaders"]
-    profile = profile_of(asking.endpoint, headers.get("server"))
+    profile = profile_of(asking.endpoint, headers)
     asking.examined.profile = profile.name
     asking.found("reach", f"{asking.endpoint}, bucket {asking.bucket}, as a {profile.name} store", "ok")
     skew = abs(datetime.now(UTC) - parsedate_to_datetime(headers["date"]).astimezone(UTC))
