@@ -72,7 +72,7 @@ def test_up_serves_everything_and_the_daemon_carries_a_new_hour(tmp_path: Path) 
         assert {"raw_frames", "hourly_archives", "archive_catalog", "trained_weights", "deployed_model"} <= keys
         family = psutil.Process(process.pid).children(recursive=True)
         store = open_store((home / "store").as_uri())
-        deadline = time.monotonic() + 150
+        deadline = time.monotonic() + 220
         while read_pointer(store) is None and time.monotonic() < deadline:
             assert process.poll() is None, log.read_text()
             time.sleep(0.5)

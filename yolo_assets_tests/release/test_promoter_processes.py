@@ -107,6 +107,8 @@ def test_promoters_killed_at_any_moment_never_leave_an_agent_without_a_pointer(
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
             go(process)
+            for _ in range(3):  # a machine that is busy must not have it killed before it moved anything
+                process.stdout.readline()
             time.sleep(chance.uniform(0.02, 0.25))
             process.kill()
     releases = agent.finish()
