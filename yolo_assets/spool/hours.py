@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,11 @@ from yolo_assets.spool.records import BadRecord, RecordFile, read_records
 
 COVERED = ".members"
 """``.uploaded.members``, ``.uploaded.p2.members``: the finished plan of a part: what it covers, known here."""
+
+# Exactly our own names: a producer's ".uploaded-frame.jpg" is a file like any other.
+_MARKER = re.compile(rf"{re.escape(UPLOADED)}(\.p[0-9]+)?")
+_LIST = re.compile(_MARKER.pattern + re.escape(COVERED))
+_OURS = re.compile(rf"{_LIST.pattern}|{_MARKER.pattern}|{re.escape(TEMPORARY)}[0-9]+-[0-9]+")
 
 
 @dataclass(frozen=True, order=True)
@@ -85,7 +91,7 @@ class SpoolHour:
         """
         found = []
         for entry in self._entries():
-            if _is_internal(entry.name):
+            if is_internal(entry.name):
                 continue
             try:
                 status = entry.stat(follow_symlinks=False)
@@ -127,10 +133,13 @@ class SpoolHour:
 
         Closed is: sealed, and nothing came after the seal; or over for the grace period, and no file changed for as
         long. Late frames in a sealed hour therefore wait for the grace period too. A grace of 0 closes every past hour.
+        Times further ahead than the grace period do not count.
         """
         members = self.members()
         sealed = next((member for member in members if member.name == SEALED), None)
-        newest = max((member.mtime_ns for member in members), default=0)
+        # A time that lies ahead says nothing about how quiet the hour is, and would keep it open until then.
+        latest = (now.timestamp() + max(grace_seconds, 1)) * 1e9
+        newest = max((member.mtime_ns for member in members if member.mtime_ns <= latest), default=0)
         if sealed is not None and newest <= sealed.mtime_ns:
             return True
         over = (now - self.hour.end).total_seconds() >= grace_seconds
@@ -179,8 +188,11 @@ class SpoolHour:
         """
         covered: set[SpoolMember] = set()
         for entry in self._entries():
-            if entry.name.startswith(UPLOADED) and entry.name.endswith(COVERED):
-                plan = ArchivePlan.from_json((self.path / entry.name).read_bytes(), str(self.path / entry.name))
+            if _LIST.fullmatch(entry.name):
+                try:
+                    plan = ArchivePlan.from_json((self.path / entry.name).read_bytes(), str(self.path / entry.name))
+                except (BadInputError, FileNotFoundError, IsADirectoryError):
+                    continue  # damaged, or just replaced: the archiver compares with the store and writes it anew
                 covered.update(SpoolMember(m.name, m.size, m.mtime_ns) for m in plan.members)
         return [
             member
@@ -262,12 +274,13 @@ def _subfolders(path: Path, problems: list[SpoolProblem]) -> list[Path]:
     return found
 
 
-def _is_internal(name: str) -> bool:
-    return name in (PLAN, PARTS) or name.startswith((UPLOADED, TEMPORARY))
+def is_internal(name: str) -> bool:
+    """Whether a name in an hour is one of the archiver's own, or of a file that is just being written."""
+    return name in (PLAN, PARTS) or _OURS.fullmatch(name) is not None
 
 
 def _is_marker(name: str) -> bool:
-    return name.startswith(UPLOADED) and not name.endswith(COVERED)
+    return _MARKER.fullmatch(name) is not None
 
 
 def _open_regular(path: Path) -> IO[bytes]:

@@ -470,7 +470,7 @@ def test_a_store_that_garbles_is_caught_before_the_receipt(
     assert archived(archive, trusted) == before
 
 
-def test_a_full_disk_under_the_plan_is_one_line_and_loses_nothing(
+def test_a_full_disk_under_spool_and_store_is_one_line_and_loses_nothing(
     fill_hour: FillHour, archive: ObjectStore, signer: Signer, monkeypatch: pytest.MonkeyPatch, contents: Contents
 ) -> None:
     hour = fill_hour()
@@ -481,7 +481,7 @@ def test_a_full_disk_under_the_plan_is_one_line_and_loses_nothing(
             raise OSError(28, "No space left on device")
 
         patch.setattr(os, "write", full)
-        with pytest.raises(UserError, match="no room"):
+        with pytest.raises(UserError, match="the disk or quota is full; free space"):
             archive_hour(hour, archive, signer)
     assert contents(hour.path) == before
     assert archive_hour(hour, archive, signer).status == "archived"

@@ -135,6 +135,7 @@ class _HourWork:
         self.options = options
         self.trusted = trusted
         self.left: dict[str, str] = {}
+        self.full = False
 
     def run(self, begun: float) -> ArchiveOutcome:
         retried = retries()
@@ -169,7 +170,8 @@ class _HourWork:
             info = verify_stored(self.archive, plan.archive_key, packing, uploaded, full=self.options.verify == "full")
             name = ArchiveName.parse(plan.archive_key)
             new = commit(self.archive, self.signer, name, packing, info, self._summary(plan), self.options)
-            mark_uploaded(self.hour, new, plan)
+            self.full |= not mark_uploaded(self.hour, new, plan)
+            discard_plan(self.hour)
             packed, sent, resumed = packed + packing.total, sent + uploaded.sent, resumed + uploaded.resumed
             if not left_behind:
                 break
@@ -182,6 +184,8 @@ class _HourWork:
         latest = new or (receipts[-1] if receipts else None)
         status: Status = "archived" if new else "adopted" if adopted else "nothing"
         left = [SpoolProblem(self.hour.path / name, what) for name, what in self.left.items()]
+        if self.full:
+            left.append(SpoolProblem(self.hour.path, "the disk is full: archived without a plan and a marker on it"))
         return ArchiveOutcome(
             self.hour.camera_id,
             self.hour.hour.key,
@@ -209,7 +213,7 @@ class _HourWork:
             return None
         part_size = part_size_for(sum(m.size for m in todo), self.options.part_size, self.options.whole)
         plan = make_plan(self.hour, next_part, todo, part_size)
-        save_plan(self.hour, plan)
+        self.full |= not save_plan(self.hour, plan)
         return plan
 
     def _resumable(self, plan: ArchivePlan) -> ArchivePlan:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from yolo_assets.archive.archiving.plan import save_plan
 from yolo_assets.contracts.names import PARTS
 from yolo_assets.contracts.spool import ArchivePlan
+from yolo_assets.spool.files import is_full
 from yolo_assets.spool.hours import SpoolHour
 
 
@@ -23,7 +24,7 @@ class Journal:
     hour: SpoolHour
 
     def planned(self, plan: ArchivePlan) -> None:
-        """Write the plan, durable when this returns."""
+        """Write the plan, durable when this returns; without room for it the upload goes on unremembered."""
         save_plan(self.hour, plan)
 
     def arrived(self, upload_id: str, number: int, md5: str, etag: str) -> None:
@@ -32,6 +33,9 @@ class Journal:
         descriptor = os.open(self.hour.path / PARTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             os.write(descriptor, line)
+        except OSError as error:
+            if not is_full(error):
+                raise
         finally:
             os.close(descriptor)
 

@@ -19,7 +19,7 @@ from yolo_assets.contracts.names import PARTS, PLAN, ArchiveName, uploaded_name
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.spool import ArchivePlan, PlanMember
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.spool.files import fsync_folder, native_name, portable_name, write_atomic
+from yolo_assets.spool.files import SpoolFullError, fsync_folder, native_name, portable_name, write_atomic
 from yolo_assets.spool.hours import COVERED, SpoolHour, SpoolMember
 
 PART_SIZE = 8 << 20
@@ -56,9 +56,14 @@ def make_plan(hour: SpoolHour, part: int, members: Sequence[SpoolMember], part_s
     )
 
 
-def save_plan(hour: SpoolHour, plan: ArchivePlan) -> None:
-    """Write ``.archiving.json``, durable when this returns."""
-    write_atomic(hour.path / PLAN, plan.to_json())
+def save_plan(hour: SpoolHour, plan: ArchivePlan) -> bool:
+    """Write ``.archiving.json``, durable when this returns.
+
+    Returns:
+        False when the disk has no room for it. Archiving is what makes room, so that it goes on without: what is lost
+        is going on with the upload after a crash, and never a file.
+    """
+    return _written(hour.path / PLAN, plan.to_json())
 
 
 def load_plan(hour: SpoolHour) -> ArchivePlan | None:
@@ -83,21 +88,25 @@ def discard_plan(hour: SpoolHour) -> None:
     (hour.path / PARTS).unlink(missing_ok=True)
 
 
-def mark_uploaded(hour: SpoolHour, receipt: Receipt, plan: ArchivePlan) -> None:
-    """Leave the receipt's copy and what it covers in the hour. A crash between the two is healed by ``adopt``."""
-    write_atomic(hour.path / uploaded_name(receipt.part), receipt.to_json())
-    write_atomic(_covered_path(hour, receipt.part), plan.to_json())
-    discard_plan(hour)
+def mark_uploaded(hour: SpoolHour, receipt: Receipt, plan: ArchivePlan) -> bool:
+    """Leave the receipt's copy and what it covers in the hour. A crash between the two is healed by ``adopt``.
+
+    Returns:
+        False when the disk has no room for them. The store knows the same; they are written when there is room.
+    """
+    done = _written(hour.path / uploaded_name(receipt.part), receipt.to_json())
+    done = done and _written(_covered_path(hour, receipt.part), plan.to_json())
     fsync_folder(hour.path)
+    return done
 
 
 def is_marked(hour: SpoolHour, receipt: Receipt) -> bool:
-    """Whether the hour knows this very receipt and what it covers."""
+    """Whether the hour knows this very receipt and what it covers; a list that is damaged does not count."""
+    path = _covered_path(hour, receipt.part)
     try:
-        return (hour.path / uploaded_name(receipt.part)).read_bytes() == receipt.to_json() and _covered_path(
-            hour, receipt.part
-        ).exists()
-    except FileNotFoundError:
+        ArchivePlan.from_json(path.read_bytes(), str(path))
+        return (hour.path / uploaded_name(receipt.part)).read_bytes() == receipt.to_json()
+    except (FileNotFoundError, BadInputError):
         return False
 
 
@@ -147,6 +156,14 @@ def holds(path: Path, row: IndexRow) -> bool:
         digest = hashlib.file_digest(file, "sha256").digest()
         after = os.fstat(file.fileno())
     return digest == row.sha256 and (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+
+
+def _written(path: Path, data: bytes) -> bool:
+    try:
+        write_atomic(path, data)
+    except SpoolFullError:
+        return False
+    return True
 
 
 def _covered_path(hour: SpoolHour, part: int) -> Path:

@@ -12,6 +12,7 @@ the same.
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,7 +28,7 @@ from yolo_assets.contracts.names import SEALED
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.spool.files import TEMPORARY, FolderBusyError, fsync_folder, portable_name
-from yolo_assets.spool.hours import SpoolHour, SpoolProblem
+from yolo_assets.spool.hours import SpoolHour, SpoolProblem, is_internal
 from yolo_assets.storage.base import ObjectStore
 
 MARKER_DAYS = 7
@@ -85,6 +86,7 @@ def reclaim_hour(
             return ReclaimReport(hour.camera_id, hour.hour.key, kept=kept, reason=f"hot for {hot_hours:g} hours")
         files = freed = 0
         problems: list[SpoolProblem] = []
+        differing: set[str] = set()
         for receipt in find_receipts(archive, hour.camera_id, hour.hour, trusted):
             problem = _not_stored(archive, receipt)
             if problem is not None:
@@ -92,8 +94,13 @@ def reclaim_hour(
                 continue
             done = _delete_covered(hour, load_index(archive, receipt))
             files, freed = files + done[0], freed + done[1]
-            if not done[2]:
-                forget_covered(hour, receipt.part)
+            differing |= done[2]
+            # What is left of this part's names is not what it holds: judged by content again, it becomes a late part.
+            forget_covered(hour, receipt.part)
+        problems += [
+            SpoolProblem(hour.path / name, "not what was archived under this name; it becomes another part")
+            for name in sorted(differing & {member.name for member in hour.members()})
+        ]
         fsync_folder(hour.path)
         return ReclaimReport(hour.camera_id, hour.hour.key, files, freed, len(hour.members()), tuple(problems))
 
@@ -111,10 +118,11 @@ def _not_stored(archive: ObjectStore, receipt: Receipt) -> str | None:
     return None
 
 
-def _delete_covered(hour: SpoolHour, rows: list[IndexRow]) -> tuple[int, int, int]:
-    """Files and bytes deleted, and files of that name that differ and stay."""
+def _delete_covered(hour: SpoolHour, rows: list[IndexRow]) -> tuple[int, int, set[str]]:
+    """Files and bytes deleted, and names of files that differ and stay."""
     there = {portable_name(member.name): member for member in hour.members()}
-    files = freed = differ = 0
+    files = freed = 0
+    differ: set[str] = set()
     # The seal goes last: until then a look at the folder tells what the hour was.
     for row in sorted(rows, key=lambda row: row.name == SEALED):
         member = there.get(row.name)
@@ -122,7 +130,7 @@ def _delete_covered(hour: SpoolHour, rows: list[IndexRow]) -> tuple[int, int, in
             continue
         path = hour.path / member.name
         if not holds(path, row):
-            differ += 1
+            differ.add(member.name)
             continue
         path.unlink(missing_ok=True)
         files, freed = files + 1, freed + row.size
@@ -132,9 +140,10 @@ def _delete_covered(hour: SpoolHour, rows: list[IndexRow]) -> tuple[int, int, in
 def _sweep(hour: SpoolHour, now: datetime) -> None:
     """Remove what crashed writers left unfinished."""
     with os.scandir(hour.path) as entries:
-        found = [entry for entry in entries if entry.name.startswith(TEMPORARY)]
+        found = [entry for entry in entries if entry.name.startswith(TEMPORARY) and is_internal(entry.name)]
     for entry in found:
-        if now.timestamp() - entry.stat(follow_symlinks=False).st_mtime > _STALE_SECONDS:
+        old = now.timestamp() - entry.stat(follow_symlinks=False).st_mtime > _STALE_SECONDS
+        if old and entry.is_file(follow_symlinks=False):
             (hour.path / entry.name).unlink(missing_ok=True)
 
 
@@ -152,8 +161,13 @@ def retire_hour(hour: SpoolHour, now: datetime) -> bool:
             if hour.members() or hour.oddities():
                 return False
             for path in hour.path.iterdir():
-                path.unlink()
-            hour.path.rmdir()
+                if is_internal(path.name):
+                    path.unlink()
+            hour.path.rmdir()  # fails when a file came meanwhile
     except (FolderBusyError, FileNotFoundError):
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
         return False
     return True

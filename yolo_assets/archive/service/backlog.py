@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.spool.hours import SpoolHour
 
 
@@ -46,12 +45,12 @@ class Backlog:
 
     def _measure(self, hour: SpoolHour) -> tuple[str, int | None]:
         """The fingerprint of an hour, and the bytes that wait in it; None: no file does."""
-        fingerprint = hour.fingerprint()
-        before = self._known.get(hour)
-        if before is not None and before[0] == fingerprint:
-            return before
         try:
+            fingerprint = hour.fingerprint()
+            before = self._known.get(hour)
+            if before is not None and before[0] == fingerprint:
+                return before
             waiting = hour.uncovered_members()
-        except BadInputError:  # its list of what is archived is damaged; the archiver compares with the store
-            waiting = hour.members()
+        except OSError:
+            return "", 0  # it waits, and nobody knows how much; whoever works on it says why
         return fingerprint, sum(member.size for member in waiting) if waiting else None

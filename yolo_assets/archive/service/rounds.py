@@ -117,7 +117,15 @@ class Schedule:
 
     def _is_settled(self, hour: SpoolHour, now: datetime) -> bool:
         state = self._settled.get(hour)
-        return state is not None and now < state[1] and hour.fingerprint() == state[0]
+        return state is not None and now < state[1] and _fingerprint(hour) == state[0]
+
+
+def _fingerprint(hour: SpoolHour) -> str:
+    """Of its files; empty when it cannot be looked at."""
+    try:
+        return hour.fingerprint()
+    except OSError:
+        return ""
 
 
 @dataclass
@@ -170,20 +178,20 @@ class Rounds:
 
     def _round(self, schedule: Schedule) -> list[HourResult]:
         now = utc_now()
-        self.archiver.retire(self.spool, self.camera, now)
+        stuck = self.archiver.retire(self.spool, self.camera, now)
         hours, problems = closed_hours(
             self.spool, camera=self.camera, hour=self.hour, grace_seconds=self.grace_seconds, now=now
         )
         self.traffic.waiting(hours, whole=self.camera is None and self.hour is None)
-        self.begin(problems)
+        self.begin([*problems, *stuck])
         results: list[HourResult] = []
         for one in schedule.due(hours, time.monotonic(), now):
             self.traffic.stop.check()
-            before = one.fingerprint()
+            before = _fingerprint(one)
             result = self.archiver.work_on(one, utc_now())
             self.traffic.ended(one, result)
             again = schedule.ended(one, result, time.monotonic())
-            if result.outcome is not None and one.fingerprint() == before:
+            if result.outcome is not None and before and _fingerprint(one) == before:
                 schedule.settle(one, before, self._quiet_until(one, result))
             results.append(result)
             self.report(result, None if self.every is None else again)

@@ -74,14 +74,19 @@ class Archiver:
         except FolderBusyError as error:
             return HourResult(camera, key, "busy", outcome, reason=str(error))
         except (UserError, OSError) as error:
-            reason = " ".join(str(error).split())
+            told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+            reason = " ".join(told.split())
             return HourResult(camera, key, "failed", outcome, reason=reason, failure=failure_class(error))
 
-    def retire(self, spool: Path, camera: str | None, now: datetime) -> None:
-        """Remove folders of hours that were archived long ago."""
-        if self.hot_hours is not None:
-            for one in scan(spool, camera).hours:
+    def retire(self, spool: Path, camera: str | None, now: datetime) -> list[SpoolProblem]:
+        """Remove folders of hours that were archived long ago; returns what could not be removed."""
+        problems = []
+        for one in scan(spool, camera).hours if self.hot_hours is not None else ():
+            try:
                 retire_hour(one, now)
+            except OSError as error:
+                problems.append(SpoolProblem(one.path, f"cannot be removed: {error.strerror}"))
+        return problems
 
 
 def closed_hours(
@@ -92,6 +97,17 @@ def closed_hours(
     Those that hold files and are closed, or that an interrupted archiver had begun.
     """
     found = scan(spool, camera)
-    hours = [one for one in found.hours if (hour is None or one.hour == hour) and one.members()]
-    ready = [one for one in hours if one.is_closed(now, grace_seconds) or load_plan(one) is not None]
-    return sorted(ready, key=lambda one: (one.hour, one.camera_id)), list(found.problems)
+    problems = list(found.problems)
+    ready = []
+    for one in found.hours:
+        if hour is not None and one.hour != hour:
+            continue
+        if one.hour.start > now:
+            problems.append(SpoolProblem(one.path, "an hour that has not begun yet; set the clock of whoever wrote it"))
+            continue
+        try:
+            if one.members() and (one.is_closed(now, grace_seconds) or load_plan(one) is not None):
+                ready.append(one)
+        except (UserError, OSError):
+            ready.append(one)  # whoever works on it says what is wrong; the others go on
+    return sorted(ready, key=lambda one: (one.hour, one.camera_id)), problems
