@@ -359,12 +359,12 @@ def test_a_file_that_keeps_changing_stays_and_the_rest_goes(
     busy = hour.path / "zz_growing.bin"
     busy.write_bytes(b"0")
 
-    def upload_part(*args: Any, **more: Any) -> Any:
+    def create_upload(*args: Any, **more: Any) -> Any:
         with busy.open("ab") as file:
             file.write(b"1")
-        return archive.upload_part(*args, **more)
+        return archive.create_upload(*args, **more)
 
-    store, _ = faulty(archive, upload_part=upload_part)
+    store, _ = faulty(archive, create_upload=create_upload)
     outcome = archive_hour(hour, store, signer, IN_PARTS)
     assert outcome.status == "archived"
     assert [(p.path.name, "changed" in p.reason) for p in outcome.left] == [("zz_growing.bin", True)]
@@ -481,6 +481,7 @@ def test_a_full_disk_under_spool_and_store_is_one_line_and_loses_nothing(
             raise OSError(28, "No space left on device")
 
         patch.setattr(os, "write", full)
+        patch.setattr(os, "pwrite", full)
         with pytest.raises(UserError, match="the disk or quota is full; free space"):
             archive_hour(hour, archive, signer)
     assert contents(hour.path) == before
