@@ -7,13 +7,30 @@ archives (``read``).
 from __future__ import annotations
 
 from datetime import datetime
+from difflib import get_close_matches
 
 import duckdb
 import polars as pl
 
 from yolo_assets.catalog.read import ask
+from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import check_id
 from yolo_assets.contracts.times import Hour
+
+_SOME = 8
+
+
+def check_camera(connection: duckdb.DuckDBPyConnection, camera_id: str) -> None:
+    """Refuse a camera that the catalog does not know: no hours and no gaps of it would be a false answer.
+
+    Raises:
+        BadInputError: not a camera id, or not a camera that has hours; the line names some that have.
+    """
+    known = ask(connection, "SELECT DISTINCT camera_id FROM hours ORDER BY camera_id")["camera_id"].to_list()
+    if check_id(camera_id) not in known:
+        near = get_close_matches(camera_id, known, _SOME) or known
+        some = ", ".join(near[:_SOME]) + (" and more" if len(near) > _SOME else "")
+        raise BadInputError(f"the catalog knows no camera {camera_id}; it knows {some or 'none yet'}")
 
 
 def find_hours(

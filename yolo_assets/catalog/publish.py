@@ -23,7 +23,7 @@ from yolo_assets.catalog.receipts import READERS, Problem
 from yolo_assets.catalog.schema import CatalogPointer
 from yolo_assets.catalog.scratch import scratch_folder, sweep
 from yolo_assets.catalog.turns import turn
-from yolo_assets.catalog.versions import fetch_catalog, keep_in_cache, read_pointer, upload_catalog
+from yolo_assets.catalog.versions import fetch_catalog, keep_in_cache, pointer_state, upload_catalog
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import check_date
@@ -128,8 +128,9 @@ def _publish(
                     mine.enter_context(turn(store))
                 # The pointer is read before anything is listed: a receipt that another publisher saw and we did not
                 # comes with a pointer that moved, and then our swap fails.
-                current = read_pointer(store)
-                based = not from_receipts and current is not None and fetch_catalog(store, current[0], path, cache)
+                # A damaged pointer is swapped like any other: the catalog may be lost at any time.
+                current, etag = pointer_state(store)
+                based = not from_receipts and current is not None and fetch_catalog(store, current, path, cache)
                 if not (based and prepare(look.connection, path)):
                     based = False
                     path.unlink(missing_ok=True)
@@ -140,22 +141,18 @@ def _publish(
                 look.read(archive, trusted, readers, report)
                 if not attempt:
                     mine.enter_context(turn(store))
-                    if _moved(store, current):
+                    if pointer_state(store)[1] != etag:
                         continue
                 change = apply(look, path)
                 if current is not None and based and not change.changed:
-                    return CatalogVersion(current[0], False, 0, 0, change.reported)
+                    return CatalogVersion(current, False, 0, 0, change.reported)
                 try:
-                    pointer = upload_catalog(store, path, (change.archives, change.problems), current)
+                    pointer = upload_catalog(store, path, (change.archives, change.problems), etag)
                 except CasConflictError:
                     time.sleep(random.uniform(0, min(0.02 * 2**attempt, 1.0)))
                     continue
             return _published(pointer, change, path, cache)
     raise CatalogBusyError(f"other publishers moved the catalog {_ATTEMPTS} times meanwhile; run it again")
-
-
-def _moved(store: ObjectStore, since: tuple[CatalogPointer, str] | None) -> bool:
-    return (read_pointer(store) or (None, None))[1] != (since[1] if since else None)
 
 
 def _published(pointer: CatalogPointer, change: Change, path: Path, cache: Path | None) -> CatalogVersion:

@@ -2,18 +2,22 @@
 
 Belongs here: doing many at once in bounded memory. Does not belong here: what makes one receipt believable
 (``archive.reading.read``) and tables (``rows``, ``build``).
+
+A receipt that should be there and is not is listed too, as one that cannot be believed: a part before one that has a
+receipt, and what a delete marker hides where the store keeps versions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
 from typing import TypeVar
 
-from yolo_assets.archive.reading.read import parse_receipt
-from yolo_assets.archive.retry import retry
+from yolo_assets.archive.reading.parts import missing_parts, no_receipt
+from yolo_assets.archive.reading.read import load_receipt
+from yolo_assets.archive.write_once.protect import hidden_archives
 from yolo_assets.catalog.rows import unstorable
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import ArchiveName, receipts_prefix
@@ -25,6 +29,8 @@ T = TypeVar("T")
 
 READERS = 8
 """Reads in flight, unless told otherwise; a receipt is two kilobytes, so over a network its delay is what counts."""
+MISSING, HIDDEN = "missing", "hidden:"
+"""In place of an etag: no receipt is there; a delete marker hides it, whose version id follows."""
 BATCH = 2_000
 """Receipts that are in memory at one time."""
 
@@ -49,13 +55,20 @@ class Problem:
 
 
 def list_receipts(archive: ObjectStore, dates: Collection[str] | None = None) -> Iterator[ObjectInfo]:
-    """Every object among the receipts of these dates (``YYYY-MM-DD``), or of all time, in key order.
+    """Every object among the receipts of these dates (``YYYY-MM-DD``), or of all time; and what should be among them.
 
-    One request per thousand receipts: 200 cameras make 4,800 a day.
+    One request per thousand receipts: 200 cameras make 4,800 a day; as many again where the store keeps versions.
     """
-    prefixes = [receipts_prefix()] if dates is None else [receipts_prefix(date=date) for date in sorted(set(dates))]
-    for prefix in prefixes:
-        yield from archive.list(prefix)
+    for date in [None] if dates is None else sorted(set(dates)):
+        hidden = {marker.key: replace(marker, etag=f"{HIDDEN}{marker.version_id}") for marker in _hidden(archive, date)}
+        # By hour: parts of an hour lie in one folder, and a listing of all time does not fit into memory.
+        for _, infos in groupby(archive.list(receipts_prefix(date=date)), key=lambda info: info.key.rpartition("/")[0]):
+            hour = {info.key: info for info in infos}
+            yield from hour.values()
+            for name in missing_parts(_names(hour)):
+                if name.receipt_key not in hidden:
+                    yield replace(next(iter(hour.values())), key=name.receipt_key, etag=MISSING)
+        yield from hidden.values()
 
 
 def fetch_receipts(
@@ -81,7 +94,13 @@ def fetch_receipts(
             name = ArchiveName.parse(key)
             if name.receipt_key != key:
                 raise BadInputError(f"{key} is not where the receipt of {name.stem} belongs; it was moved or copied")
-            receipt = parse_receipt(retry(archive.get, key), name, trusted)
+            if etag == MISSING:
+                return Problem(key, etag, no_receipt(name))
+            if etag.startswith(HIDDEN):
+                marker = etag.removeprefix(HIDDEN)
+                return Problem(key, etag, f"{key} was deleted: delete marker {marker} hides it; remove the marker")
+            # Where something was written over a receipt, the original is read, as all readers do.
+            receipt = load_receipt(archive, name, trusted)
             if problem := unstorable(receipt):
                 raise BadInputError(f"{key} is not a valid Receipt: {problem}")
         except ObjectNotFoundError:
@@ -96,6 +115,26 @@ def fetch_receipts(
     with ThreadPoolExecutor(readers, thread_name_prefix="receipts") as pool:
         for batch in batches(wanted, BATCH):
             yield [found for found in pool.map(fetch, batch) if found is not None]
+
+
+def _hidden(archive: ObjectStore, date: str | None) -> Iterator[ObjectInfo]:
+    try:
+        for _, marker in hidden_archives(archive, date=date):
+            yield marker
+    except StoreUnavailableError as error:
+        if error.transient:
+            raise
+        # Without the right to list versions, what is hidden stays hidden.
+
+
+def _names(keys: Iterable[str]) -> Iterator[ArchiveName]:
+    for key in keys:
+        try:
+            name = ArchiveName.parse(key)
+        except BadInputError:
+            continue
+        if name.receipt_key == key:
+            yield name
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

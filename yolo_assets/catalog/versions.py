@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from yolo_assets.catalog.schema import CatalogPointer
+from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.names import CATALOG_POINTER, catalog_key
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.storage.base import CasConflictError, ObjectInfo, ObjectNotFoundError, ObjectStore, UploadedPart
@@ -31,12 +32,29 @@ _CHUNK = 1 << 20
 
 
 def read_pointer(store: ObjectStore) -> tuple[CatalogPointer, str] | None:
-    """The pointer and its etag, or None when nothing was published yet."""
+    """The pointer and its etag, or None when nothing was published yet.
+
+    Raises:
+        IntegrityError: it is damaged; the catalog is to be made anew.
+    """
+    pointer, etag = pointer_state(store)
+    if etag is not None and pointer is None:
+        raise IntegrityError(
+            f"{CATALOG_POINTER} in {store.url} is damaged; make the catalog anew with: yolo-assets catalog rebuild"
+        )
+    return None if pointer is None or etag is None else (pointer, etag)
+
+
+def pointer_state(store: ObjectStore) -> tuple[CatalogPointer | None, str | None]:
+    """The pointer, None when it is damaged or not there; and its etag, None when it is not there."""
     try:
         data, info = store.get_with_info(CATALOG_POINTER)
     except ObjectNotFoundError:
-        return None
-    return CatalogPointer.from_json(data, CATALOG_POINTER), info.etag
+        return None, None
+    try:
+        return CatalogPointer.from_json(data, CATALOG_POINTER), info.etag
+    except BadInputError:
+        return None, info.etag
 
 
 def cached_path(cache: Path, pointer: CatalogPointer) -> Path:
@@ -82,16 +100,14 @@ def keep_in_cache(cache: Path, pointer: CatalogPointer, path: Path) -> Path:
     return target
 
 
-def upload_catalog(
-    store: ObjectStore, path: Path, counts: tuple[int, int], current: tuple[CatalogPointer, str] | None
-) -> CatalogPointer:
+def upload_catalog(store: ObjectStore, path: Path, counts: tuple[int, int], current: str | None) -> CatalogPointer:
     """Publish a local file: the file, then the pointer; then delete what is too old.
 
     Args:
         store: store root.
         path: a finished catalog.
         counts: rows in ``archives`` and in ``problems``.
-        current: of ``read_pointer``, read before the catalog was built; None when there was none.
+        current: etag of the pointer, read before the catalog was built; None when there was none.
 
     Raises:
         CasConflictError: somebody else moved the pointer; our file is gone again.
@@ -112,11 +128,10 @@ def upload_catalog(
     )
     written = _send(store, pointer.key, path)
     try:
-        store.compare_and_swap(CATALOG_POINTER, pointer.to_json(), current[1] if current else None)
+        store.compare_and_swap(CATALOG_POINTER, pointer.to_json(), current)
     except CasConflictError:
         # A lost answer that was asked again looks like a lost race: never delete what the pointer names.
-        newest = read_pointer(store)
-        if newest is None or newest[0] != pointer:
+        if pointer_state(store)[0] != pointer:
             store.delete(pointer.key)  # known to nobody
             raise
     _prune(store, written)

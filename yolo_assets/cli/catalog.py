@@ -53,12 +53,13 @@ def rebuild(
 ) -> None:
     """Read every receipt of the archive, verify it, and publish a new catalog.
 
-    Receipts that are not believed are left out and named. Safe beside running publishers and readers.
+    Receipts that are missing or not believed are left out and named: exit 1, after the catalog was published. Safe
+    beside running publishers and readers.
 
     Example: yolo-assets catalog rebuild --archive file:///mnt/nas/archive
     """
     from yolo_assets.catalog.rebuild import rebuild as rebuild_catalog
-    from yolo_assets.contracts.errors import SignatureError
+    from yolo_assets.contracts.errors import SignatureError, UserError
     from yolo_assets.contracts.signing import TrustedKeys
     from yolo_assets.storage.open import open_store
 
@@ -78,7 +79,7 @@ def rebuild(
             readers=readers,
             report=_bar(bars),
         )
-    for problem in made.problems[:_SHOWN]:
+    for problem in made.problems[1:_SHOWN]:  # the first is the error at the end
         note(f"not believed: {problem.problem}")
     if made.pointer.problems > _SHOWN:
         more = "yolo-assets catalog query 'SELECT * FROM problems'"
@@ -88,6 +89,11 @@ def rebuild(
         emit_json({"version": made.version, "archives": made.archives, "problems": problems})
     else:
         out().print(f"catalog {made.version}: {made.archives} archives, {made.pointer.problems} receipts not believed")
+    if made.problems:
+        raise UserError(
+            f"{made.pointer.problems} receipts are missing or not believed and left out, the first: "
+            f"{made.problems[0].problem}"
+        )
 
 
 @app.command()
@@ -138,7 +144,7 @@ def find(
 
     Example: yolo-assets catalog find --class crack --min-confidence 0.8 --from 2026-03-01T00:00:00Z --to 2026-04-01T00:00:00Z
     """  # noqa: E501 - an example is one line
-    from yolo_assets.catalog.hours import find_hours
+    from yolo_assets.catalog.hours import check_camera, find_hours
     from yolo_assets.catalog.read import open_catalog
     from yolo_assets.storage.open import open_store
 
@@ -146,6 +152,8 @@ def find(
     _only_one(as_json, as_csv)
     start, end = _range(since, until)
     with open_catalog(open_store(where.store_url), cache=_cache(where)) as connection:
+        if camera is not None:
+            check_camera(connection, camera)
         found = find_hours(connection, class_name, min_confidence, start, end, camera)
     show(found, "no hours", as_json=as_json, as_csv=as_csv)
 
@@ -161,13 +169,15 @@ def gaps(
 
     Example: yolo-assets catalog gaps --camera lineA_cam01
     """
-    from yolo_assets.catalog.hours import gap_ranges
+    from yolo_assets.catalog.hours import check_camera, gap_ranges
     from yolo_assets.catalog.read import open_catalog
     from yolo_assets.storage.open import open_store
 
     where = settings(store=store)
     _only_one(as_json, as_csv)
     with open_catalog(open_store(where.store_url), cache=_cache(where)) as connection:
+        if camera is not None:
+            check_camera(connection, camera)
         show(gap_ranges(connection, camera), "no gaps", as_json=as_json, as_csv=as_csv)
 
 

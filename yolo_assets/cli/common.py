@@ -70,7 +70,7 @@ def open_archive(found: Settings) -> ObjectStore:
 
     if found.archive_url.startswith("file://") and not (folder := parse_file_url(found.archive_url)).is_dir():
         raise UserError(f"there is no archive at {folder}; correct --archive, mount it, or archive something first")
-    return open_known_store(found.archive_url, found.known_stores)
+    return open_known_store(found.archive_url, found.known_stores, look=True)
 
 
 def need(*modules: str) -> None:

@@ -16,7 +16,6 @@ from yolo_assets.cli.common import (
     StoreOption,
     emit_json,
     need,
-    note,
     open_archive,
     out,
     progress,
@@ -48,6 +47,8 @@ def make(
 ) -> None:
     """Answer a question with a signed folder: frames, records, receipts, hashes, and a report as HTML and PDF.
 
+    Exit 1 when an archive of the range cannot be read: the pack is kept, signed, and says that it is incomplete.
+
     Example: yolo-assets evidence make --camera lineA_cam01 --from 2026-03-01T09:00Z --to 2026-03-01T10:00Z
     --class crack --min-confidence 0.8 --reason "Audit 2026-17" --by "A. Berg" --out evidence-2026-17
     """
@@ -78,18 +79,21 @@ def make(
     request = Request(query, by or getpass.getuser(), reason, max_frames)
     with progress("collecting") as advance:
         pack = make_pack(opened, second, trusted, signer, request, folder, report=advance)
-    if not pack.complete:
-        lost = [hour for hour in pack.hours if hour.state == "unavailable"]
-        note(f"incomplete: {len(lost)} camera-hours could not be read, the first: {lost[0].reason}")
     if as_json:
         emit_json({**pack.model_dump(mode="json", exclude={"files"}), "complete": pack.complete, "out": str(folder)})
-        return
-    counts = pack.counts
-    held = (many(counts.frames, "frame"), many(counts.records, "record"), many(counts.detections, "detection"))
-    out().print(
-        f"{', '.join(held)} from {many(counts.archives, 'archive')} in {folder}, signed by key {pack.signed_by}",
-        markup=False,
-    )
+    else:
+        counts = pack.counts
+        held = (many(counts.frames, "frame"), many(counts.records, "record"), many(counts.detections, "detection"))
+        out().print(
+            f"{', '.join(held)} from {many(counts.archives, 'archive')} in {folder}, signed by key {pack.signed_by}",
+            markup=False,
+        )
+    if not pack.complete:
+        lost = [hour for hour in pack.hours if hour.state == "unavailable"]
+        raise UserError(
+            f"the pack in {folder} is incomplete and says so: {many(len(lost), 'camera-hour')} could not be read, the "
+            f"first: {lost[0].reason}"
+        )
 
 
 @app.command()

@@ -43,6 +43,10 @@ class AuditRecord(Record):
     cold: tuple[str, ...] = Field(default=(), description="as head: in a tier that cannot be read, though it was asked")
     problems: dict[str, tuple[str, ...]] = Field(default_factory=dict, description="what differs, by name")
     unchecked: dict[str, str] = Field(default_factory=dict, description="why it could not be looked at, by name")
+    kept_until: dict[str, Time] = Field(
+        default_factory=dict,
+        description="until when an archive that is gone altogether is a problem, by name: the end of its retention",
+    )
     bytes_read: int = Field(ge=0)
     writer_version: str
     signature: Signature | None = None

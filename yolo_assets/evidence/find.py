@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
 
-from yolo_assets.archive.reading.read import list_archives
-from yolo_assets.archive.retry import retry
+from yolo_assets.archive.reading.bulk import archives_there
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.signing import TrustedKeys
@@ -20,8 +18,6 @@ from yolo_assets.evidence.manifest import Gap, Query
 from yolo_assets.evidence.proof import Proven, load_proven
 from yolo_assets.storage.base import ObjectStore, StoreUnavailableError
 
-_SHORT = timedelta(days=2)
-"""Up to this range one listing an hour is cheaper than one a day of all cameras."""
 _READERS = 8
 
 KnownBatches = Mapping[str, bool]
@@ -58,7 +54,7 @@ def camera_hours(
     Raises:
         StoreUnavailableError: the store does not answer.
     """
-    names = _names(archive, query)
+    names = archives_there(archive, query.start, query.end, camera_id=query.camera_id)
     loaded: dict[ArchiveName, Proven | str] = {}
 
     def load(wanted: Iterable[ArchiveName]) -> None:
@@ -79,7 +75,7 @@ def camera_hours(
         names = [name for name in names if (name.hour, name.camera_id) in hours]
     load(names)
     grouped: dict[tuple[Hour, str], list[ArchiveName]] = {}
-    for name in sorted(names, key=lambda name: (name.hour, name.camera_id, name.part)):
+    for name in names:
         grouped.setdefault((name.hour, name.camera_id), []).append(name)
     return [
         CameraHour(
@@ -107,19 +103,6 @@ def gaps(query: Query, found: Sequence[CameraHour]) -> list[Gap]:
             start = missing.pop().start
         missing.append(Gap(start=start, end=end))
     return missing
-
-
-def _names(archive: ObjectStore, query: Query) -> list[ArchiveName]:
-    hours = hours_between(query.start, query.end)
-    if query.camera_id is not None and query.end - query.start <= _SHORT:
-        return [
-            name
-            for hour in hours
-            for name in retry(lambda hour=hour: list(list_archives(archive, camera_id=query.camera_id, hour=hour)))
-        ]
-    dates = dict.fromkeys(hour.date for hour in hours)
-    listed = (retry(lambda day=day: list(list_archives(archive, camera_id=query.camera_id, date=day))) for day in dates)
-    return [name for day in listed for name in day if name.hour.end > query.start and name.hour.start < query.end]
 
 
 def _load(archive: ObjectStore, name: ArchiveName, trusted: TrustedKeys) -> Proven | str:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,10 +28,13 @@ from yolo_assets.spool.records import BadRecord, RecordFile, read_records
 COVERED = ".members"
 """``.uploaded.members``, ``.uploaded.p2.members``: the finished plan of a part: what it covers, known here."""
 
+AHEAD_SECONDS = 300.0
+"""Times further ahead than this come from a clock that is wrong. No two clocks are quite the same."""
+
 # Exactly our own names: a producer's ".uploaded-frame.jpg" is a file like any other.
-_MARKER = re.compile(rf"{re.escape(UPLOADED)}(\.p[0-9]+)?")
+_MARKER = re.compile(rf"{re.escape(UPLOADED)}(\.p([2-9]|[1-9][0-9]+))?")
 _LIST = re.compile(_MARKER.pattern + re.escape(COVERED))
-_OURS = re.compile(rf"{_LIST.pattern}|{_MARKER.pattern}|{re.escape(TEMPORARY)}[0-9]+-[0-9]+")
+_UNFINISHED = re.compile(rf"{re.escape(TEMPORARY)}[0-9]+-[0-9]+")
 
 
 @dataclass(frozen=True, order=True)
@@ -91,7 +94,7 @@ class SpoolHour:
         """
         found = []
         for entry in self._entries():
-            if is_internal(entry.name):
+            if is_note(entry.name) or is_unfinished(entry.name):
                 continue
             try:
                 status = entry.stat(follow_symlinks=False)
@@ -128,18 +131,18 @@ class SpoolHour:
             return None
         return Seal.from_json(data, str(self.path / SEALED))
 
-    def is_closed(self, now: datetime, grace_seconds: float) -> bool:
+    def is_closed(self, now: datetime, grace_seconds: float, members: Sequence[SpoolMember] | None = None) -> bool:
         """Whether the hour is complete, as far as can be known.
 
         Closed is: sealed, and nothing came after the seal; or over for the grace period, and no file changed for as
         long. Late frames in a sealed hour therefore wait for the grace period too. A grace of 0 closes every past hour.
-        Times further ahead than the grace period do not count.
+        Times that lie ahead (``changed_ahead``) say nothing about how quiet the hour is, and do not count. ``members``:
+        as they were listed a moment ago; default: listed now.
         """
-        members = self.members()
+        members = self.members() if members is None else members
         sealed = next((member for member in members if member.name == SEALED), None)
-        # A time that lies ahead says nothing about how quiet the hour is, and would keep it open until then.
-        latest = (now.timestamp() + max(grace_seconds, 1)) * 1e9
-        newest = max((member.mtime_ns for member in members if member.mtime_ns <= latest), default=0)
+        ahead = set(changed_ahead(members, now))
+        newest = max((member.mtime_ns for member in members if member not in ahead), default=0)
         if sealed is not None and newest <= sealed.mtime_ns:
             return True
         over = (now - self.hour.end).total_seconds() >= grace_seconds
@@ -176,7 +179,7 @@ class SpoolHour:
         Raises:
             BadInputError: a marker cannot be read.
         """
-        names = [entry.name for entry in self._entries() if _is_marker(entry.name)]
+        names = [entry.name for entry in self._entries() if _MARKER.fullmatch(entry.name)]
         found = [Receipt.from_json((self.path / name).read_bytes(), str(self.path / name)) for name in names]
         return sorted(found, key=lambda receipt: receipt.part)
 
@@ -274,13 +277,20 @@ def _subfolders(path: Path, problems: list[SpoolProblem]) -> list[Path]:
     return found
 
 
-def is_internal(name: str) -> bool:
-    """Whether a name in an hour is one of the archiver's own, or of a file that is just being written."""
-    return name in (PLAN, PARTS) or _OURS.fullmatch(name) is not None
+def changed_ahead(members: Iterable[SpoolMember], now: datetime) -> list[SpoolMember]:
+    """Those that were changed in the future, by more than ``AHEAD_SECONDS``."""
+    latest = int((now.timestamp() + AHEAD_SECONDS) * 1e9)
+    return [member for member in members if member.mtime_ns > latest]
 
 
-def _is_marker(name: str) -> bool:
-    return _MARKER.fullmatch(name) is not None
+def is_note(name: str) -> bool:
+    """Whether a name in an hour is one under which the archiver notes what it does and did."""
+    return name in (PLAN, PARTS) or _MARKER.fullmatch(name) is not None or _LIST.fullmatch(name) is not None
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a name is one that ``write_atomic`` gives a file until it is whole."""
+    return _UNFINISHED.fullmatch(name) is not None
 
 
 def _open_regular(path: Path) -> IO[bytes]:

@@ -22,13 +22,14 @@ from yolo_assets.storage.open import open_store, parse_file_url
 ID = "id"
 
 
-def open_known_store(url: str, memory: Path, *, pace: Pace | None = None) -> ObjectStore:
+def open_known_store(url: str, memory: Path, *, pace: Pace | None = None, look: bool = False) -> ObjectStore:
     """Open a store as ``open_store`` does, but no other folder than the one that was met under this path before.
 
     Args:
         url: as ``open_store``.
         memory: folder in which this machine remembers; made when needed. One that cannot be written remembers nothing.
         pace: as ``open_store``.
+        look: open it to read: a store that was not met before is not remembered either.
 
     Raises:
         UsageError: as ``open_store``.
@@ -46,7 +47,7 @@ def open_known_store(url: str, memory: Path, *, pace: Pace | None = None) -> Obj
             f"on purpose, remove {file}"
         )
     store = open_store(url, pace=pace)
-    if known is None:
+    if known is None and not look:
         with contextlib.suppress(OSError):  # one that we only read, or a home that is read-only
             _write(file, there or _made(root))
     return store

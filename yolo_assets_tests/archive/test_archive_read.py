@@ -117,9 +117,14 @@ def test_restore_gives_back_the_hour_and_goes_on_where_it_stopped(
     whole = restore(archive, trusted, "cam1", HOUR.start, HOUR.end, out)
     assert contents(out / "cam1" / HOUR.key) == contents(hour.path)
     (out / "cam1" / HOUR.key / "20260102_030001_000.jpg").unlink()
-    (out / "cam1" / HOUR.key / "20260102_030002_000.jpg").write_bytes(b"damaged meanwhile")
+    own = out / "cam1" / HOUR.key / "20260102_030002_000.jpg"
+    own.write_bytes(b"somebody's own work")
     again = restore(archive, trusted, "cam1", HOUR.start, HOUR.end, out)
-    assert (again.files, again.skipped) == (2, whole.files - 2)
+    assert (again.files, again.skipped) == (1, whole.files - 2)
+    (told,) = again.problems
+    assert str(own) in told and own.read_bytes() == b"somebody's own work", "what is not ours never vanishes"
+    own.unlink()
+    assert restore(archive, trusted, "cam1", HOUR.start, HOUR.end, out).ok
     assert contents(out / "cam1" / HOUR.key) == contents(hour.path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import subprocess
@@ -99,19 +100,43 @@ def test_a_file_is_written_whole_or_not_at_all(out: OutFolder) -> None:
         raise IntegrityError("its hash differs")
 
     with pytest.raises(IntegrityError):
-        out.write(("cam", "hour", "f"), cut())
+        out.write(("cam", "hour", "g"), cut())
     assert out.holds(("cam", "hour", "f"), good)
     assert os.listdir(out.path / "cam" / "hour") == ["f"]
 
 
-def test_a_link_in_place_of_a_file_is_replaced_and_not_followed(out: OutFolder, tmp_path: Path) -> None:
+def test_a_link_in_place_of_a_file_is_neither_replaced_nor_followed(out: OutFolder, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"secret")
     (out.path / "cam").mkdir()
     (out.path / "cam" / "f").symlink_to(tmp_path / "secret")
     data = b"secret"
     assert not out.holds(("cam", "f"), IndexRow("f", 0, 0, len(data), hashlib.sha256(data).digest()))
-    out.write(("cam", "f"), [b"new"])
-    assert (tmp_path / "secret").read_bytes() == b"secret" and (out.path / "cam" / "f").read_bytes() == b"new"
+    for call in (lambda: out.write(("cam", "f"), [b"new"]), lambda: out.check_free(("cam", "f"))):
+        with pytest.raises(PlaceError, match="symbolic link"):
+            call()
+    assert (tmp_path / "secret").read_bytes() == b"secret" and (out.path / "cam" / "f").is_symlink()
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["hard links", "no hard links"])
+def test_a_file_that_comes_while_one_is_written_stays(
+    links: bool, out: OutFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "no hard links here")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refused)
+    place = out.path / "cam" / "f"
+
+    def pieces() -> Iterator[bytes]:
+        yield b"archived"
+        place.write_bytes(b"somebody's own")
+
+    with pytest.raises(PlaceError, match="another file"):
+        out.write(("cam", "f"), pieces())
+    assert place.read_bytes() == b"somebody's own" and os.listdir(place.parent) == ["f"]
+    out.write(("cam", "g"), [b"archived"])
+    assert (out.path / "cam" / "g").read_bytes() == b"archived" and len(os.listdir(place.parent)) == 2
 
 
 @pytest.mark.parametrize("target", ["elsewhere", "out/other", "nowhere"])
@@ -129,7 +154,7 @@ def test_what_is_in_the_way_is_one_line(out: OutFolder, tmp_path: Path) -> None:
     (out.path / "cam").mkdir()
     (out.path / "cam" / "f").mkdir()
     (out.path / "file").write_bytes(b"")
-    with pytest.raises(PlaceError, match="a folder is in its place"):
+    with pytest.raises(PlaceError, match="is a folder"):
         out.write(("cam", "f"), [b"x"])
     with pytest.raises(UserError, match=r"cannot write .*file"):
         out.write(("file", "f"), [b"x"])

@@ -22,7 +22,7 @@ from yolo_assets.catalog.read import ask, open_catalog
 from yolo_assets.catalog.rebuild import rebuild
 from yolo_assets.catalog.turns import turn
 from yolo_assets.catalog.versions import KEPT_VERSIONS, read_pointer
-from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.receipt import ClassSummary
 from yolo_assets.contracts.signing import TrustedKeys
@@ -318,6 +318,29 @@ def test_a_damaged_or_missing_catalog_is_built_anew(world):
     world.store.delete(world.publish().pointer.key)
     world.publish()
     assert world.keys() == keys
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"\xff garbage"])
+def test_a_damaged_pointer_is_told_by_questions_and_swapped_by_a_rebuild(world, data):
+    keys = {world.add(hours=hours) for hours in range(2)}
+    world.publish()
+    for make in (lambda: rebuild(world.store, world.archive, trusted=world.trusted), world.publish):
+        world.store.put("catalog/current.json", data)
+        with pytest.raises(IntegrityError, match="yolo-assets catalog rebuild"):
+            world.keys()
+        assert make().archives == 2
+        assert world.keys() == keys
+
+
+def test_a_part_without_the_one_before_it_is_a_problem_until_that_comes(world):
+    second = world.add("cam01", 0, part=2)
+    for make in (world.publish, world.publish, lambda: rebuild(world.store, world.archive, trusted=world.trusted)):
+        (problem,) = make().problems
+        assert problem.key == ArchiveName("cam01", FIRST).receipt_key and "was lost or hidden" in problem.problem
+        assert world.keys() == {second}
+    world.add("cam01", 0)
+    found = world.publish(dates=[FIRST.date])
+    assert (found.archives, found.problems, found.pointer.problems) == (2, (), 0)
 
 
 def test_a_failing_store_is_no_problem_of_a_receipt(world, monkeypatch):

@@ -46,7 +46,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("archive", "verify", "--sample", "1/30", "--coverage"), 2, ("give one of them",)),
         (("archive", "cat", "--camera", "c", "--at", TIMES[1], "--hour", "20260102_03"), 2, ("--hour goes with",)),
         (("restore", *TIMES, "--out", "o", "--tier", "fast"), 2, ("use expedited, standard or bulk",)),
-        (("archive", "cat", "--camera", "c", "--frame", "../../etc/passwd"), 1, ("has no time in its name",)),
+        (("archive", "cat", "--camera", "c", "--frame", "../../etc/passwd"), 1, ("is not the name of a frame",)),
         (("archive", "ls", "--archive", "s3://"), 2, ("does not name a bucket",)),
         (("archive", "ls", "--archive", "s3://key:secret@host/x"), 2, ("neither credentials nor a host",)),
         (("restore", "--camera", "c", "--from", "2026-01-02T03:00", "--to", "x", "--out", "o"), 2, ("add Z for UTC",)),

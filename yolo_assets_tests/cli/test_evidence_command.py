@@ -6,13 +6,14 @@ import json
 import shutil
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from yolo_assets_tests.cli.command_line import clean_env, cli, refused
 from yolo_assets_tests.cli.conftest import Call
-from yolo_assets_tests.evidence.evidence_world import Plant, files_of
+from yolo_assets_tests.evidence.evidence_world import START, Plant, files_of
 
 ALONE = """
 import sys
@@ -72,6 +73,17 @@ def test_made_here_and_verified_elsewhere_without_network_or_large_packages(home
     assert not told["ok"] and told["pack"]["asked_by"] == "A. Berg"
     assert {check["name"]: check["verdict"] for check in told["checks"]}["findings"] == "not checked"
     refused(alone("evidence", "make", *asked, "--out", home / "x", home=home), "pip install 'yolo-assets[")
+
+
+def test_an_incomplete_pack_is_kept_and_no_success(home: Path, call: Call) -> None:
+    Plant(home).hour(start=START + timedelta(hours=1))
+    next((home / "archive").rglob("*_04.receipt.json")).unlink()
+    asked = ("evidence", "make", "--camera", "cam1", *TIMES[:2], "--to", "2026-01-02T05:00:00Z", "--json")
+    done = call(*asked, "--out", home / "pack", home=home, cwd=home)
+    refused(done, "is incomplete and says so: 1 camera-hour could not be read", "yolo_cam1_20260102_04")
+    assert not json.loads(done.stdout)["complete"] and (home / "pack" / "manifest.sig").is_file()
+    checked = call("evidence", "verify", home / "pack", "--key", home / "keys" / "archiver.pub", home=home, cwd=home)
+    assert checked.returncode == 0, checked
 
 
 @pytest.mark.parametrize(

@@ -341,6 +341,42 @@ def test_an_hour_that_cannot_be_had_is_named_and_the_rest_is_evidence(
     assert not (plant.folder / "pack").exists()
 
 
+def in_two_parts(plant: Plant) -> None:
+    """Two frames and one that came late, and an hour after them."""
+    plant.hour(frames=2)
+    plant.foreign({"20260102_033000_000.jpg": picture(7)})
+    plant.hour(frames=1, start=START + timedelta(hours=1))
+
+
+def test_a_part_whose_receipt_is_lost_makes_the_pack_incomplete(plant: Plant) -> None:
+    in_two_parts(plant)
+    plant.archive.delete(f"receipts/date=2026-01-02/hour=03/{STEM}.receipt.json")
+    made = plant.make(plant.folder / "pack", end=HOUR.next().end)
+    assert not made.complete and [hour.state for hour in made.hours] == ["unavailable", "searched"]
+    assert STEM in (made.hours[0].reason or "") and "lost or hidden" in (made.hours[0].reason or "")
+    assert_sound(plant, plant.folder / "pack")
+    plant.archive.delete(f"receipts/date=2026-01-02/hour=03/{STEM}_p2.receipt.json")
+    for number, asked in enumerate(({}, {"camera_id": None, "batch": "B1"})):
+        made = plant.make(plant.folder / f"pack{number}", end=HOUR.next().end, **asked)
+        assert [hour.state for hour in made.hours] == ["unavailable", "searched"] and not made.gaps
+
+
+@pytest.mark.s3
+def test_a_receipt_under_a_delete_marker_is_evidence_all_the_same(
+    make_bucket: Callable[..., Any], tmp_path: Path
+) -> None:
+    bucket = make_bucket(versioned=True)
+    plant = Plant(tmp_path, bucket.url)
+    in_two_parts(plant)
+    for hour, stem in (("03", STEM), ("04", f"{STEM[:-2]}04")):
+        bucket.client.delete_object(
+            Bucket=bucket.name, Key=f"root/receipts/date=2026-01-02/hour={hour}/{stem}.receipt.json"
+        )
+    made = plant.make(plant.folder / "pack", end=HOUR.next().end)
+    assert made.complete and made.counts.frames == 4 and not made.gaps
+    assert_sound(plant, plant.folder / "pack")
+
+
 def test_a_store_that_does_not_answer_is_no_incomplete_pack(sound: tuple[Plant, Path], tmp_path: Path) -> None:
     class Down(Counting):
         def get_range(self, key: str, start: int, length: int, **kwargs: Any) -> bytes:

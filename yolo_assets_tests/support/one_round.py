@@ -51,9 +51,9 @@ def run_archiver(
     keys, how = trusted or TrustedKeys.of(signer), options or ArchiveOptions()
     archiver = Archiver(archive, signer, keys, how, None if keep_local else hot_hours)
     archiver.retire(spool, camera, moment)
-    hours, _ = closed_hours(spool, camera=camera, hour=hour, grace_seconds=grace_seconds, now=moment)
+    found = closed_hours(spool, camera=camera, hour=hour, grace_seconds=grace_seconds, now=moment)
     results = []
-    for one in hours:
+    for one in found.ready:
         result = archiver.work_on(one, moment)
         report(result)
         results.append(result)

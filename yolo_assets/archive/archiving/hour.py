@@ -20,10 +20,10 @@ from yolo_assets.archive.archiving.plan import (
     adopt,
     covered_by,
     discard_plan,
-    is_marked,
     load_plan,
     make_plan,
     mark_uploaded,
+    members_of,
     part_size_for,
     save_plan,
     still_holds,
@@ -34,12 +34,13 @@ from yolo_assets.archive.packing.pack import MemberChangedError, Packing
 from yolo_assets.archive.reading.lookup import load_index
 from yolo_assets.archive.reading.read import find_receipts
 from yolo_assets.archive.retry import retries, retry
+from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.spool import ArchivePlan
 from yolo_assets.spool.files import lock_folder, native_name
-from yolo_assets.spool.hours import SpoolHour, SpoolProblem
+from yolo_assets.spool.hours import SpoolHour, SpoolMember, SpoolProblem, is_note
 from yolo_assets.spool.records import read_records
 from yolo_assets.storage.base import ObjectStore, StoreUnavailableError, UploadGoneError
 
@@ -135,22 +136,20 @@ class _HourWork:
         self.options = options
         self.trusted = trusted
         self.left: dict[str, str] = {}
+        self.covered: set[SpoolMember] = set()  # by a part; kept here because a full disk may not take a marker
         self.full = False
 
     def run(self, begun: float) -> ArchiveOutcome:
         retried = retries()
+        self._check_names()
         receipts = find_receipts(self.archive, self.hour.camera_id, self.hour.hour, self.trusted)
-        adopted = 0
-        for receipt in receipts:
-            if not is_marked(self.hour, receipt):
-                ensure_protected(self.archive, receipt, self.trusted, self.options)
-                adopted += adopt(self.hour, receipt, load_index(self.archive, receipt))
+        adopted = sum([self._learn(receipt) for receipt in receipts])
         next_part = max((receipt.part for receipt in receipts), default=0) + 1
         new: Receipt | None = None
         packed = sent = resumed = 0
         left_behind = load_plan(self.hour) is not None
         for _ in range(_ATTEMPTS):
-            plan = self._plan(receipts, next_part)
+            plan = self._plan(next_part)
             if plan is None:
                 break
             packing = self._packing(plan)
@@ -171,12 +170,13 @@ class _HourWork:
             name = ArchiveName.parse(plan.archive_key)
             new = commit(self.archive, self.signer, name, packing, info, self._summary(plan), self.options)
             self.full |= not mark_uploaded(self.hour, new, plan)
+            self.covered |= members_of(plan)
             discard_plan(self.hour)
             packed, sent, resumed = packed + packing.total, sent + uploaded.sent, resumed + uploaded.resumed
             if not left_behind:
                 break
             # The plan was an interrupted run's: what came since then is the next part.
-            receipts, next_part, left_behind = [*receipts, new], new.part + 1, False
+            next_part, left_behind = new.part + 1, False
         else:
             raise StoreUnavailableError(
                 f"{self.hour.name}: gave up after {_ATTEMPTS} starts, files or uploads keep changing; it stays queued"
@@ -185,7 +185,9 @@ class _HourWork:
         status: Status = "archived" if new else "adopted" if adopted else "nothing"
         left = [SpoolProblem(self.hour.path / name, what) for name, what in self.left.items()]
         if self.full:
-            left.append(SpoolProblem(self.hour.path, "the disk is full: archived without a plan and a marker on it"))
+            left.append(
+                SpoolProblem(self.hour.path, "the disk is full: nothing could be noted here of what is archived")
+            )
         return ArchiveOutcome(
             self.hour.camera_id,
             self.hour.hour.key,
@@ -199,7 +201,28 @@ class _HourWork:
             retries() - retried,
         )
 
-    def _plan(self, receipts: list[Receipt], next_part: int) -> ArchivePlan | None:
+    def _check_names(self) -> None:
+        """Refuse to work where the archiver could not note what it does."""
+        for odd in self.hour.oddities():
+            if is_note(odd.path.name):
+                raise BadInputError(
+                    f"{odd.path} is no regular file, and the archiver keeps a file of its own under this name; "
+                    "move it away"
+                )
+
+    def _learn(self, receipt: Receipt) -> int:
+        """Note which files a part covers; returns how many of them had to be compared with the store."""
+        known = covered_by(self.hour, receipt)
+        if known is not None:
+            self.covered |= known
+            return 0
+        ensure_protected(self.archive, receipt, self.trusted, self.options)
+        same, marked = adopt(self.hour, receipt, load_index(self.archive, receipt))
+        self.covered |= same
+        self.full |= not marked
+        return len(same)
+
+    def _plan(self, next_part: int) -> ArchivePlan | None:
         """The plan to carry out, on disk; None when nothing is left to archive."""
         plan = load_plan(self.hour)
         if plan is not None:
@@ -207,8 +230,7 @@ class _HourWork:
                 return self._resumable(plan)
             self._give_up(plan)
         discard_plan(self.hour)
-        covered = covered_by(self.hour, receipts)
-        todo = [m for m in self.hour.members() if m not in covered and m.name not in self.left]
+        todo = [m for m in self.hour.members() if m not in self.covered and m.name not in self.left]
         if not todo:
             return None
         part_size = part_size_for(sum(m.size for m in todo), self.options.part_size, self.options.whole)

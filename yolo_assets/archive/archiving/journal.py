@@ -23,21 +23,23 @@ class Journal:
 
     hour: SpoolHour
 
-    def planned(self, plan: ArchivePlan) -> None:
-        """Write the plan, durable when this returns; without room for it the upload goes on unremembered."""
-        save_plan(self.hour, plan)
+    def planned(self, plan: ArchivePlan) -> bool:
+        """Write the plan, durable when this returns; False: the disk has no room for it, see ``save_plan``."""
+        return save_plan(self.hour, plan)
 
     def arrived(self, upload_id: str, number: int, md5: str, etag: str) -> None:
         """Note that the store took a part, and what it called it."""
         line = f"{number} {md5} {etag} {upload_id}\n".encode()
-        descriptor = os.open(self.hour.path / PARTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         try:
-            os.write(descriptor, line)
+            descriptor = os.open(self.hour.path / PARTS, flags, 0o644)
+            try:
+                os.write(descriptor, line)
+            finally:
+                os.close(descriptor)
         except OSError as error:
             if not is_full(error):
                 raise
-        finally:
-            os.close(descriptor)
 
     def parts(self, upload_id: str) -> dict[int, tuple[str, str]]:
         """MD5 and ETag of the parts that were noted for an upload, by number."""

@@ -100,21 +100,29 @@ def mark_uploaded(hour: SpoolHour, receipt: Receipt, plan: ArchivePlan) -> bool:
     return done
 
 
-def is_marked(hour: SpoolHour, receipt: Receipt) -> bool:
-    """Whether the hour knows this very receipt and what it covers; a list that is damaged does not count."""
+def covered_by(hour: SpoolHour, receipt: Receipt) -> set[SpoolMember] | None:
+    """Files that a part holds, as they were, by the plan that stayed in the hour.
+
+    Returns:
+        None when the hour does not know this very receipt, or its list is gone or damaged: ``adopt`` finds out.
+    """
     path = _covered_path(hour, receipt.part)
     try:
-        ArchivePlan.from_json(path.read_bytes(), str(path))
-        return (hour.path / uploaded_name(receipt.part)).read_bytes() == receipt.to_json()
+        if (hour.path / uploaded_name(receipt.part)).read_bytes() != receipt.to_json():
+            return None
+        plan = ArchivePlan.from_json(path.read_bytes(), str(path))
+        if (plan.camera_id, plan.hour, plan.part) != (hour.camera_id, hour.hour.key, receipt.part):
+            return None
+        return members_of(plan)
     except (FileNotFoundError, BadInputError):
-        return False
+        return None
 
 
-def adopt(hour: SpoolHour, receipt: Receipt, rows: Sequence[IndexRow]) -> int:
+def adopt(hour: SpoolHour, receipt: Receipt, rows: Sequence[IndexRow]) -> tuple[set[SpoolMember], bool]:
     """Mark a part that this spool does not know, archived before a crash or from elsewhere: its files by content.
 
     Returns:
-        How many local files the part covers.
+        The local files that the part covers, and what ``mark_uploaded`` returned.
     """
     index = {row.name: row for row in rows}
     same = [
@@ -122,25 +130,16 @@ def adopt(hour: SpoolHour, receipt: Receipt, rows: Sequence[IndexRow]) -> int:
         for member in hour.members()
         if (row := index.get(portable_name(member.name))) is not None and holds(hour.path / member.name, row)
     ]
-    mark_uploaded(hour, receipt, make_plan(hour, receipt.part, same, PART_SIZE))
-    return len(same)
+    return set(same), mark_uploaded(hour, receipt, make_plan(hour, receipt.part, same, PART_SIZE))
 
 
-def covered_by(hour: SpoolHour, receipts: Sequence[Receipt]) -> set[SpoolMember]:
-    """Files that these parts hold, as they were, by the plans that stayed in the hour."""
-    covered: set[SpoolMember] = set()
-    for receipt in receipts:
-        path = _covered_path(hour, receipt.part)
-        try:
-            plan = ArchivePlan.from_json(path.read_bytes(), str(path))
-        except FileNotFoundError:
-            continue
-        covered.update(SpoolMember(native_name(m.name), m.size, m.mtime_ns) for m in plan.members)
-    return covered
+def members_of(plan: ArchivePlan) -> set[SpoolMember]:
+    """The files of a plan, as they were."""
+    return {SpoolMember(native_name(member.name), member.size, member.mtime_ns) for member in plan.members}
 
 
 def forget_covered(hour: SpoolHour, part: int) -> None:
-    """Drop the list of a part whose files are all gone; it is as long as the hour had files."""
+    """Drop the list of a part whose files were deleted; it is as long as the hour had files."""
     _covered_path(hour, part).unlink(missing_ok=True)
 
 

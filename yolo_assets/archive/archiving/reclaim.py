@@ -27,8 +27,8 @@ from yolo_assets.archive.retry import retry
 from yolo_assets.contracts.names import SEALED
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import TrustedKeys
-from yolo_assets.spool.files import TEMPORARY, FolderBusyError, fsync_folder, portable_name
-from yolo_assets.spool.hours import SpoolHour, SpoolProblem, is_internal
+from yolo_assets.spool.files import FolderBusyError, fsync_folder, portable_name
+from yolo_assets.spool.hours import SpoolHour, SpoolProblem, is_note, is_unfinished
 from yolo_assets.storage.base import ObjectStore
 
 MARKER_DAYS = 7
@@ -140,10 +140,13 @@ def _delete_covered(hour: SpoolHour, rows: list[IndexRow]) -> tuple[int, int, se
 def _sweep(hour: SpoolHour, now: datetime) -> None:
     """Remove what crashed writers left unfinished."""
     with os.scandir(hour.path) as entries:
-        found = [entry for entry in entries if entry.name.startswith(TEMPORARY) and is_internal(entry.name)]
+        found = [entry for entry in entries if is_unfinished(entry.name) and entry.is_file(follow_symlinks=False)]
     for entry in found:
-        old = now.timestamp() - entry.stat(follow_symlinks=False).st_mtime > _STALE_SECONDS
-        if old and entry.is_file(follow_symlinks=False):
+        try:
+            age = now.timestamp() - entry.stat(follow_symlinks=False).st_mtime
+        except FileNotFoundError:
+            continue  # a late frame that is whole by now
+        if age > _STALE_SECONDS:
             (hour.path / entry.name).unlink(missing_ok=True)
 
 
@@ -160,10 +163,11 @@ def retire_hour(hour: SpoolHour, now: datetime) -> bool:
         with hour_lock(hour):
             if hour.members() or hour.oddities():
                 return False
+            _sweep(hour, now)
             for path in hour.path.iterdir():
-                if is_internal(path.name):
+                if is_note(path.name):
                     path.unlink()
-            hour.path.rmdir()  # fails when a file came meanwhile
+            hour.path.rmdir()  # fails when a file came meanwhile, or is on its way
     except (FolderBusyError, FileNotFoundError):
         return False
     except OSError as error:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from yolo_assets.archive.archiving.journal import Journal
@@ -50,7 +51,7 @@ def upload(archive: ObjectStore, plan: ArchivePlan, packing: Packing, journal: J
 
     Args:
         archive: the archive root.
-        plan: already on disk.
+        plan: already on disk, unless that is full.
         packing: fresh; consumed by this.
         journal: of the hour.
 
@@ -72,7 +73,8 @@ def upload(archive: ObjectStore, plan: ArchivePlan, packing: Packing, journal: J
         except UploadGoneError:
             plan = _without_upload(plan, journal)
     try:
-        return _send(archive, plan, packing, held, journal)
+        with _aborting(archive, plan.archive_key) as unremembered:
+            return _send(archive, plan, packing, held, journal, unremembered)
     except UploadGoneError:
         _without_upload(plan, journal)
         raise
@@ -113,12 +115,26 @@ def verify_stored(archive: ObjectStore, key: str, packing: Packing, uploaded: Up
     return info
 
 
+@contextmanager
+def _aborting(archive: ObjectStore, key: str) -> Iterator[list[str]]:
+    """Collects uploads that no plan on disk remembers. When they fail nobody can go on with them: they are aborted."""
+    unremembered: list[str] = []
+    try:
+        yield unremembered
+    except BaseException:
+        for upload_id in unremembered:
+            with suppress(UserError, OSError):  # the store is away; its rule for old uploads takes them
+                archive.abort_upload(key, upload_id)
+        raise
+
+
 def _send(
     archive: ObjectStore,
     plan: ArchivePlan,
     packing: Packing,
     held: dict[int, UploadedPart],
     journal: Journal,
+    unremembered: list[str],
 ) -> Uploaded:
     upload_id = plan.upload_id
     noted = {} if upload_id is None else journal.parts(upload_id)
@@ -134,7 +150,8 @@ def _send(
                     return Uploaded(info, 1, 0)
                 if upload_id is None:
                     upload_id = retry(archive.create_upload, plan.archive_key)
-                    journal.planned(plan.model_copy(update={"upload_id": upload_id}))
+                    if not journal.planned(plan.model_copy(update={"upload_id": upload_id})):
+                        unremembered.append(upload_id)
                 if _is_held(held.get(part.number), part, noted):
                     done.append(held[part.number])
                     part.release()

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TypeVar
 
+from yolo_assets.archive.reading.parts import with_missing
 from yolo_assets.archive.reading.read import list_archives, load_receipt
 from yolo_assets.archive.retry import retry
-from yolo_assets.contracts.errors import UserError
-from yolo_assets.contracts.names import RECEIPTS, ArchiveName, check_id
+from yolo_assets.contracts.errors import BadInputError, UserError
+from yolo_assets.contracts.names import ARCHIVES, INDEXES, RECEIPTS, ArchiveName, check_id
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import Hour, hours_between
@@ -92,6 +93,9 @@ def archives_between(
 ) -> Iterator[ArchiveName]:
     """Names of the archives whose hour has a moment in ``[start, end)``, by hour, camera and part.
 
+    Those that have a receipt, and parts that must have one because a later part of their hour does: whoever reads them
+    finds the original, or learns that it is missing.
+
     Args:
         archive: the archive root.
         start: None: from the first.
@@ -103,11 +107,46 @@ def archives_between(
     """
     if camera_id is not None:
         check_id(camera_id)
-    found = _listings(archive, start, end, camera_id)
-    for names in found:
-        for name in sorted(names, key=lambda one: (one.hour, one.camera_id, one.part)):
-            if (start is None or name.hour.end > start) and (end is None or name.hour.start < end):
-                yield name
+    for names in _listings(archive, start, end, camera_id):
+        yield from (name for name in with_missing(names) if _touches(name, start, end))
+
+
+def listed_archives(archive: ObjectStore, *, camera_id: str | None = None) -> Iterator[ArchiveName]:
+    """Names of the archives whose receipt is listed, of all or of one camera: what is missing is not among them."""
+    for names in _listings(archive, None, None, camera_id):
+        yield from names
+
+
+def archives_there(
+    archive: ObjectStore, start: datetime, end: datetime, *, camera_id: str | None = None
+) -> list[ArchiveName]:
+    """As ``archives_between``, and the archives of the range that have no receipt at all.
+
+    For whoever says that an answer is whole: a receipt that was lost, or is hidden by a delete marker, is in no listing
+    of receipts. Cost beside that: one request per thousand archives of the camera, or of all, in the range.
+    """
+    names = list(archives_between(archive, start, end, camera_id=camera_id))
+    others = retry(lambda: set(_stored(archive, start, end, camera_id))).difference(names)
+    return with_missing([*names, *others])
+
+
+def _stored(archive: ObjectStore, start: datetime, end: datetime, camera_id: str | None) -> Iterator[ArchiveName]:
+    """Names by what lies beside the receipts: the archives of a camera, or the indexes of all."""
+    prefix = INDEXES if camera_id is None else f"{ARCHIVES}camera={camera_id}/"
+    last = Hour.of(end).date
+    for info in archive.list(prefix, start_after=f"{prefix}date={Hour.of(start).date}"):
+        if info.key.removeprefix(prefix).removeprefix("date=")[: len(last)] > last:
+            return
+        try:
+            name = ArchiveName.parse(info.key)
+        except BadInputError:
+            continue
+        if info.key in (name.archive_key, name.index_key) and _touches(name, start, end):
+            yield name
+
+
+def _touches(name: ArchiveName, start: datetime | None, end: datetime | None) -> bool:
+    return (start is None or name.hour.end > start) and (end is None or name.hour.start < end)
 
 
 def _listings(

@@ -15,6 +15,7 @@ from typing import IO
 from yolo_assets.archive.packing.format import content
 from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.archive.reading.lookup import find_member, load_index, newest_frame
+from yolo_assets.archive.reading.parts import missing_parts, no_receipt, with_missing
 from yolo_assets.archive.retry import retry
 from yolo_assets.archive.write_once.versions import original_receipt, parse_receipt
 from yolo_assets.contracts.detection import DetectionRecord
@@ -83,13 +84,15 @@ def read_receipt(archive: ObjectStore, name: ArchiveName, trusted: TrustedKeys) 
     try:
         data = retry(archive.get, name.receipt_key)
         return data, parse_receipt(data, name, trusted)
-    except (ObjectNotFoundError, SignatureError, IntegrityError, BadInputError):
+    except (ObjectNotFoundError, SignatureError, IntegrityError, BadInputError) as error:
         # Where the store keeps versions, whatever was written over the original, or hides it, does not harm it.
         try:
             original = original_receipt(archive, name, trusted)
         except StoreUnavailableError:
             original = None  # perhaps without the right to list versions: then what is there is what is told
         if original is None:
+            if isinstance(error, ObjectNotFoundError):
+                raise ObjectNotFoundError(no_receipt(name)) from None
             raise
         receipt, version = original
         return retry(archive.get, name.receipt_key, version_id=version.version_id), receipt
@@ -98,11 +101,20 @@ def read_receipt(archive: ObjectStore, name: ArchiveName, trusted: TrustedKeys) 
 def find_receipts(archive: ObjectStore, camera_id: str, hour: Hour, trusted: TrustedKeys) -> list[Receipt]:
     """Every part of a camera-hour, by part number, signatures checked.
 
+    A part below one that is listed is looked for under a delete marker; else it is left out: ``missing_parts`` tells.
+
     Raises:
         SignatureError, IntegrityError: see ``load_receipt``.
     """
     names = retry(lambda: sorted(list_archives(archive, camera_id=check_id(camera_id), hour=hour)))
-    return [load_receipt(archive, name, trusted) for name in names]
+    found: list[Receipt] = []
+    for name in with_missing(names):
+        try:
+            found.append(load_receipt(archive, name, trusted))
+        except ObjectNotFoundError:
+            if name in names:
+                raise
+    return found
 
 
 def read_member(archive: ObjectStore, receipt: Receipt, row: IndexRow) -> bytes:
@@ -188,6 +200,7 @@ def cat(
     Raises:
         BadInputError: neither or both given, or the frame name carries no time.
         ObjectNotFoundError: no such frame was archived.
+        IntegrityError: by time: a part of the hour has no receipt, so a newer frame may lie in it.
     """
     if (frame is None) == (at is None):
         raise BadInputError("name one frame: either by its name or by a time")
@@ -203,7 +216,7 @@ def cat(
     else:
         found = [
             (*newest, receipt)
-            for receipt in find_receipts(archive, camera_id, hour, trusted)
+            for receipt in _all_parts(archive, camera_id, hour, trusted)
             if (newest := newest_frame(archive, receipt, moment)) is not None
         ]
         if found:
@@ -211,6 +224,17 @@ def cat(
             return native_name(row.name), read_member(archive, receipt, row)
     wanted = frame or f"frame at or before {format_time(moment)}"
     raise ObjectNotFoundError(f"camera {camera_id} has no {wanted} in the archives of hour {hour}")
+
+
+def _all_parts(archive: ObjectStore, camera_id: str, hour: Hour, trusted: TrustedKeys) -> list[Receipt]:
+    """Every part of a camera-hour, or an error."""
+    receipts = find_receipts(archive, camera_id, hour, trusted)
+    if not receipts:  # perhaps its only receipt is hidden, where versions are kept
+        return list(_parts(archive, camera_id, hour, trusted))
+    missing = missing_parts(ArchiveName.parse(receipt.archive_key) for receipt in receipts)
+    if missing:
+        raise IntegrityError(f"the newest frame cannot be told, name one by --frame: {no_receipt(missing[0])}")
+    return receipts
 
 
 def _parts(archive: ObjectStore, camera_id: str, hour: Hour, trusted: TrustedKeys) -> Iterator[Receipt]:

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 
+from yolo_assets.archive.reading.parts import missing_parts, no_receipt
 from yolo_assets.archive.reading.read import load_receipt
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import RECEIPTS, ArchiveName, receipts_prefix
@@ -52,7 +53,7 @@ class ListedHour:
 
 @dataclass(frozen=True)
 class Refused:
-    """A receipt that is there and not to be believed."""
+    """A receipt that is there and not to be believed, or is missing."""
 
     key: str
     reason: str
@@ -129,7 +130,7 @@ def after(hour: Hour) -> str:
 def read_hours(archive: ObjectStore, listed: Sequence[ListedHour], trusted: TrustedKeys) -> Iterator[HourReceipts]:
     """Read and verify every receipt of these hours, several at a time, an hour after the other.
 
-    A receipt that is gone meanwhile is left out.
+    A receipt that is gone meanwhile is left out. A part before one that has a receipt counts as refused if it has none.
 
     Raises:
         StoreUnavailableError: the store failed, which says nothing about a receipt.
@@ -154,8 +155,19 @@ def read_hours(archive: ObjectStore, listed: Sequence[ListedHour], trusted: Trus
             found = list(pool.map(read, hour.stems))
             receipts = [one for one in found if isinstance(one, Receipt)]
             refused = [one for one in found if isinstance(one, Refused)]
+            refused += [Refused(name.receipt_key, no_receipt(name)) for name in missing_parts(_names(hour))]
             receipts.sort(key=lambda receipt: (receipt.camera_id, receipt.part))
             yield HourReceipts(hour.hour, tuple(receipts), tuple(refused))
+
+
+def _names(hour: ListedHour) -> Iterator[ArchiveName]:
+    for stem in hour.stems:
+        try:
+            name = ArchiveName.parse(stem)
+        except BadInputError:
+            continue
+        if name.hour == hour.hour:
+            yield name
 
 
 def _until(infos: Iterable[ObjectInfo], end: str) -> Iterator[str]:

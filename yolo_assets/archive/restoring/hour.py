@@ -114,15 +114,20 @@ class HourWork:
         chosen = self.wanted.chosen(parts, plan.hour, plan.matching)
         for receipt, rows, places in zip(plan.receipts, chosen, placed, strict=True):
             whole = {row: (plan.camera, plan.hour.key, *places[row]) for row in rows}
-            missing = []
+            missing: list[IndexRow] = []
+            problems: list[str] = []
             for row in rows:
                 if self.out.holds(whole[row], row):
                     done.skipped += 1
                     self._told(whole[row], row)
-                else:
+                    continue
+                try:
+                    self.out.check_free(whole[row])
                     missing.append(row)
+                except PlaceError as error:
+                    problems.append(str(error))
             done.archives += bool(rows)
-            problems = self._part(receipt, missing, whole, done)
+            problems += self._part(receipt, missing, whole, done)
             if len(problems) > _MOST_PROBLEMS:
                 problems[_MOST_PROBLEMS:] = [f"{receipt.archive_key}: {len(problems) - _MOST_PROBLEMS} more files"]
             done.problems += problems

@@ -10,6 +10,7 @@ from itertools import islice
 
 from yolo_assets.archive.reading.bulk import folders
 from yolo_assets.archive.reading.lookup import load_index
+from yolo_assets.archive.reading.parts import missing_parts
 from yolo_assets.archive.reading.read import find_receipts
 from yolo_assets.archive.retry import retry
 from yolo_assets.contracts.errors import BadInputError
@@ -22,22 +23,27 @@ from yolo_assets.storage.base import ObjectStore
 _SOME = 8
 
 
-def archived_hours(archive: ObjectStore, camera_id: str) -> list[Hour]:
-    """The hours of one camera for which an archive lies in the store, in order: one request per thousand archives.
+def stored_archives(archive: ObjectStore, camera_id: str) -> list[ArchiveName]:
+    """The archives of one camera that lie in the store, with or without a receipt: one request per thousand.
 
     Raises:
         BadInputError: not a camera id.
     """
     prefix = f"{ARCHIVES}camera={check_id(camera_id)}/"
-    hours: set[Hour] = set()
+    names: set[ArchiveName] = set()
     for key in retry(lambda: [info.key for info in archive.list(prefix)]):
         try:
             name = ArchiveName.parse(key)
         except BadInputError:
             continue
         if name.archive_key == key:
-            hours.add(name.hour)
-    return sorted(hours)
+            names.add(name)
+    return sorted(names)
+
+
+def archived_hours(archive: ObjectStore, camera_id: str) -> list[Hour]:
+    """The hours of one camera for which an archive lies in the store, in order; see ``stored_archives``."""
+    return sorted({name.hour for name in stored_archives(archive, camera_id)})
 
 
 def some_cameras(archive: ObjectStore) -> str:
@@ -61,21 +67,29 @@ def no_camera(archive: ObjectStore, camera_id: str | None = None) -> str:
 
 
 def no_hour(archive: ObjectStore, camera_id: str, hour: Hour, last: Hour | None = None) -> str:
-    """One line for a camera without an archive from ``hour`` to ``last``: which hours of it are near."""
-    there = archived_hours(archive, camera_id)
-    if not there:
+    """One line for a camera without a receipt from ``hour`` to ``last``: which hours of it are near."""
+    names = stored_archives(archive, camera_id)
+    if not names:
         return no_camera(archive, camera_id)
     what = f"hour {hour}" if last in (None, hour) else f"the hours {hour} to {last}"
+    lost = [name for name in names if hour <= name.hour <= (last or hour)]
+    if lost:
+        return no_receipts(lost, f"camera {camera_id} has no receipt for {what}")
+    there = sorted({name.hour for name in names})
     before = [one for one in there if one < hour]
     after = [one for one in there if one > (last or hour)]
     near = [f"{before[-1]} before"] if before else []
     near += [f"{after[0]} after"] if after else []
-    if not near:  # its archive lies there and its receipt does not: it was never finished, or the receipt is lost
-        return (
-            f"camera {camera_id} has no receipt for {what}: its archive was never finished; archive the hour again "
-            "from its spool"
-        )
     return f"camera {camera_id} has no archive of {what}; the nearest are {' and '.join(near)}"
+
+
+def no_receipts(lost: list[ArchiveName], start: str) -> str:
+    """One line for archives that lie in the store and have no receipt that can be read: what to do."""
+    more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+    return (
+        f"{start}, and {lost[0].archive_key}{more} lies in the store: the receipt was lost or hidden, or the archive "
+        f"was never finished; yolo-assets archive verify {lost[0].stem} says more"
+    )
 
 
 def no_frame(archive: ObjectStore, camera_id: str, hour: Hour, frame: str, trusted: TrustedKeys) -> str:
@@ -89,4 +103,9 @@ def no_frame(archive: ObjectStore, camera_id: str, hour: Hour, frame: str, trust
         return f"the archives of {camera_id} {hour} hold records and no frame"
     place = bisect_left(names, portable_name(frame))
     near = names[max(0, place - 1) : place + 1]
-    return f"camera {camera_id} has no {frame} among the {len(names)} frames of hour {hour}; near are {listed(near)}"
+    missing = missing_parts(ArchiveName.parse(receipt.archive_key) for receipt in receipts)
+    perhaps = f"; it may be in {missing[0].stem}, whose receipt is lost or hidden" if missing else ""
+    return (
+        f"camera {camera_id} has no {frame} among the {len(names)} frames of hour {hour}; near are {listed(near)}"
+        f"{perhaps}"
+    )

@@ -14,7 +14,7 @@ from yolo_assets.archive.restoring.hour import ask
 from yolo_assets.archive.restoring.near import archived_hours, no_camera, no_frame, no_hour
 from yolo_assets.archive.restoring.plan import Thaw
 from yolo_assets.contracts.errors import BadInputError, UserError
-from yolo_assets.contracts.names import parse_frame_name
+from yolo_assets.contracts.names import is_frame, parse_frame_name
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import Hour, format_time
@@ -34,11 +34,14 @@ class Frame:
         name: its file name.
         data: its bytes, hash checked.
         hour: whose archive holds it.
+        passed_over: later hours, up to the one asked for, whose archive lies in the store without a receipt that can
+            be read: a newer frame may be in them.
     """
 
     name: str
     data: bytes
     hour: Hour
+    passed_over: tuple[Hour, ...] = ()
 
 
 class ColdFrameError(UserError):
@@ -75,6 +78,11 @@ def one_frame(
         raise BadInputError("name one frame: either by its name or by a time")
     moment = at if frame is None else parse_frame_name(frame)
     if hour is None and moment is None:
+        if not is_frame(frame or ""):
+            raise BadInputError(
+                f"{frame!r} is not the name of a frame, which ends in .jpg; name its hour by --hour YYYYMMDD_HH, or "
+                "get all files of the hour by yolo-assets restore"
+            )
         raise BadInputError(
             f"{frame!r} has no time in its name; name its hour by --hour YYYYMMDD_HH, or a frame by --at TIME"
         )
@@ -107,12 +115,15 @@ def _earlier(archive: ObjectStore, camera_id: str, trusted: TrustedKeys, moment:
     there = archived_hours(archive, camera_id)
     if not there:
         raise ObjectNotFoundError(no_camera(archive, camera_id))
+    # An archive of the hour itself that only has later frames is no reason to doubt; one without a receipt is.
+    passed = [here] if here in there and not find_receipts(archive, camera_id, here, trusted) else []
     for hour in reversed([one for one in there if one < here and one.end > moment - BACK]):
         try:
             name, data = cat(archive, camera_id, trusted, at=hour.end - timedelta(milliseconds=1))
         except ObjectNotFoundError:
+            passed.append(hour)
             continue
-        return Frame(name, data, hour)
+        return Frame(name, data, hour, tuple(passed))
     nothing = f"camera {camera_id} has no frame archived within {BACK.days * 24} hours before {format_time(moment)}"
     raise ObjectNotFoundError(
         f"{nothing}; {no_hour(archive, camera_id, here) if here not in there else 'ask for a later time'}"

@@ -170,13 +170,30 @@ class OutFolder:
         except (OSError, ValueError):
             return False
 
+    def check_free(self, parts: tuple[str, ...]) -> None:
+        """Look before a byte travels whether a file can go there.
+
+        Raises:
+            PlaceError: something has that name. It may be somebody's work, so it is never replaced.
+            UserError: its folder cannot be opened.
+        """
+        *folders, name = parts
+        try:
+            with self.opened(*folders, make=False) as folder:
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _cannot_write(self.path.joinpath(*parts), error) from None
+        raise _taken(self.path.joinpath(*parts), status)
+
     def write(self, parts: tuple[str, ...], pieces: Iterable[bytes]) -> None:
         """Write a file whole or not at all; ``pieces`` raises when its hash is not the right one.
 
-        A file or a link of that name is replaced, never followed.
+        What has that name already stays, and a link is not followed.
 
         Raises:
-            PlaceError: the disk cannot hold that name, or a folder is in its place.
+            PlaceError: the disk cannot hold that name, or something has it.
             UserError: the disk is full, or refuses us.
         """
         *folders, name = parts
@@ -185,7 +202,7 @@ class OutFolder:
         with self.opened(*folders) as folder:
             try:
                 # Asked before a byte travels: the temporary name is always short and plain.
-                _check_name(name, folder)
+                _check_name(name, folder, path)
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
                 descriptor = os.open(temporary, flags, 0o644, dir_fd=folder)
                 try:
@@ -193,7 +210,7 @@ class OutFolder:
                         write_all(descriptor, piece)
                 finally:
                     os.close(descriptor)
-                os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+                _rename(temporary, name, folder, path)
             except OSError as error:
                 _remove(temporary, folder)
                 raise _cannot_write(path, error) from None
@@ -202,21 +219,42 @@ class OutFolder:
                 raise
 
 
-def _check_name(name: str, folder: int) -> None:
+def _check_name(name: str, folder: int, path: Path) -> None:
     try:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return
-    if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    raise _taken(path, status)
+
+
+def _taken(path: Path, status: os.stat_result) -> PlaceError:
+    what = "a folder" if stat.S_ISDIR(status.st_mode) else "another file"
+    if stat.S_ISLNK(status.st_mode):
+        what = "a symbolic link"
+    return PlaceError(
+        f"{portable_name(str(path))} is {what} and not what was archived; it was left as it is: move it away, or "
+        "choose another --out"
+    )
+
+
+def _rename(temporary: str, name: str, folder: int, path: Path) -> None:
+    """Give a finished file its name, unless something took it meanwhile."""
+    try:
+        os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except FileExistsError:
+        _check_name(name, folder, path)
+        raise
+    except OSError:  # a disk without hard links: what comes between look and rename is lost there
+        _check_name(name, folder, path)
+        os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    else:
+        os.unlink(temporary, dir_fd=folder)
 
 
 def _cannot_write(path: Path, error: OSError) -> UserError:
     shown = portable_name(str(path))
     if error.errno in _NAME_REFUSED:
         return PlaceError(f"{shown} cannot be written: the disk does not take that name ({error.strerror})")
-    if error.errno == errno.EISDIR:
-        return PlaceError(f"{shown} cannot be written: a folder is in its place; remove it or choose another --out")
     return UserError(f"cannot write {shown}: {error.strerror}; free some room or choose another folder")
 
 

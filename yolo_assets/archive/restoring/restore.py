@@ -13,7 +13,7 @@ from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 
-from yolo_assets.archive.reading.bulk import FoundReceipt, archives_between, in_order, read_receipts
+from yolo_assets.archive.reading.bulk import FoundReceipt, archives_there, in_order, read_receipts
 from yolo_assets.archive.restoring.hour import HourLook, HourWork, ask
 from yolo_assets.archive.restoring.placing import OutFolder
 from yolo_assets.archive.restoring.plan import RestorePlan, RestoreReport, Thaw, Waiting
@@ -46,7 +46,7 @@ def plan_restore(
         StoreUnavailableError: the store does not answer.
     """
     plan = RestorePlan(wanted)
-    names = archives_between(archive, wanted.start, wanted.end, camera_id=wanted.camera)
+    names = archives_there(archive, wanted.start, wanted.end, camera_id=wanted.camera)
 
     def hours() -> Iterator[tuple[Receipt, ...]]:
         found = read_receipts(archive, names, trusted)

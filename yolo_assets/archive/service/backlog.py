@@ -1,4 +1,7 @@
-"""How much waits in the spool for the archive: closed camera-hours with files that no part holds."""
+"""How much waits in the spool for the archive: camera-hours with files that no part holds.
+
+They are closed, or of the future.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ class Backlog:
     _known: dict[SpoolHour, tuple[str, int | None]] = field(default_factory=dict)
 
     def look(self, hours: Iterable[SpoolHour]) -> None:
-        """Measure anew; ``hours`` are all closed ones."""
+        """Measure anew; ``hours`` are all that may wait."""
         known = {hour: self._measure(hour) for hour in hours}
         self._known = known
         self.bytes = {hour: size for hour, (_, size) in known.items() if size is not None}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -60,9 +60,12 @@ class Schedule:
     _unreached: int = 0
     _away: int = 0
 
-    def due(self, hours: list[SpoolHour], at: float, now: datetime) -> list[SpoolHour]:
+    def due(
+        self, hours: list[SpoolHour], at: float, now: datetime, waiting: Container[SpoolHour] = ()
+    ) -> list[SpoolHour]:
         """The hours to work on now, those that failed less often first, then the oldest.
 
+        Before those with files that are ``waiting`` come the others: all they need is deleting, and that makes room.
         Hours that are gone are forgotten; those that are archived and only stay for their hot time wait for its end,
         or for a new file.
         """
@@ -75,7 +78,7 @@ class Schedule:
             for hour in hours
             if (hour not in self._later or self._later[hour].until <= at) and not self._is_settled(hour, now)
         ]
-        return sorted(ready, key=lambda hour: (self._tries(hour), hour.hour, hour.camera_id))
+        return sorted(ready, key=lambda hour: (self._tries(hour), hour in waiting, hour.hour, hour.camera_id))
 
     def ended(self, hour: SpoolHour, result: HourResult, at: float) -> float | None:
         """Take note of a result; returns the seconds until the hour is tried again, None when it did not fail."""
@@ -179,13 +182,12 @@ class Rounds:
     def _round(self, schedule: Schedule) -> list[HourResult]:
         now = utc_now()
         stuck = self.archiver.retire(self.spool, self.camera, now)
-        hours, problems = closed_hours(
-            self.spool, camera=self.camera, hour=self.hour, grace_seconds=self.grace_seconds, now=now
-        )
-        self.traffic.waiting(hours, whole=self.camera is None and self.hour is None)
-        self.begin([*problems, *stuck])
+        found = closed_hours(self.spool, camera=self.camera, hour=self.hour, grace_seconds=self.grace_seconds, now=now)
+        self.traffic.waiting([*found.ready, *found.ahead], whole=self.camera is None and self.hour is None)
+        self.begin([*found.problems, *stuck])
         results: list[HourResult] = []
-        for one in schedule.due(hours, time.monotonic(), now):
+        waiting = set(self.traffic.backlog.bytes)
+        for one in schedule.due(found.ready, time.monotonic(), now, waiting):
             self.traffic.stop.check()
             before = _fingerprint(one)
             result = self.archiver.work_on(one, utc_now())

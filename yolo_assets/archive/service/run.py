@@ -16,8 +16,10 @@ from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.files import FolderBusyError
-from yolo_assets.spool.hours import SpoolHour, SpoolProblem, scan
+from yolo_assets.spool.hours import AHEAD_SECONDS, SpoolHour, SpoolProblem, changed_ahead, scan
 from yolo_assets.storage.base import ObjectStore
+
+_SET_CLOCK = "set the clock of whoever wrote it"
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,7 @@ class Archiver:
         except FolderBusyError as error:
             return HourResult(camera, key, "busy", outcome, reason=str(error))
         except (UserError, OSError) as error:
-            told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
-            reason = " ".join(told.split())
-            return HourResult(camera, key, "failed", outcome, reason=reason, failure=failure_class(error))
+            return HourResult(camera, key, "failed", outcome, reason=_reason(error), failure=failure_class(error))
 
     def retire(self, spool: Path, camera: str | None, now: datetime) -> list[SpoolProblem]:
         """Remove folders of hours that were archived long ago; returns what could not be removed."""
@@ -89,25 +89,48 @@ class Archiver:
         return problems
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """What a round finds in a spool.
+
+    Attributes:
+        ready: the hours to work on, oldest first: those that hold files and are closed, or that an interrupted archiver
+            had begun; and those that cannot be looked at, because whoever works on one says why.
+        ahead: hours of the future: none of them closes before it is over, which may be never.
+        problems: what is no hour, and clocks that are wrong.
+    """
+
+    ready: list[SpoolHour]
+    ahead: list[SpoolHour]
+    problems: list[SpoolProblem]
+
+
+def _reason(error: Exception) -> str:
+    """One line."""
+    placed = isinstance(error, OSError) and error.filename
+    return " ".join((f"{error.filename}: {error.strerror}" if placed else str(error)).split())
+
+
 def closed_hours(
     spool: Path, *, camera: str | None = None, hour: Hour | None = None, grace_seconds: float = 300, now: datetime
-) -> tuple[list[SpoolHour], list[SpoolProblem]]:
-    """The hours a round works on, oldest first, and what in the spool is no hour.
-
-    Those that hold files and are closed, or that an interrupted archiver had begun.
-    """
+) -> Waiting:
+    """What waits in a spool; an hour that cannot be looked at never hides the others."""
     found = scan(spool, camera)
-    problems = list(found.problems)
-    ready = []
+    ready, ahead, problems = [], [], list(found.problems)
     for one in found.hours:
         if hour is not None and one.hour != hour:
             continue
-        if one.hour.start > now:
-            problems.append(SpoolProblem(one.path, "an hour that has not begun yet; set the clock of whoever wrote it"))
-            continue
         try:
-            if one.members() and (one.is_closed(now, grace_seconds) or load_plan(one) is not None):
+            members = one.members()
+            if members and (one.is_closed(now, grace_seconds, members) or load_plan(one) is not None):
                 ready.append(one)
+            elif members and (one.hour.start - now).total_seconds() > AHEAD_SECONDS:
+                ahead.append(one)
+                problems.append(SpoolProblem(one.path, f"an hour of the future; {_SET_CLOCK}"))
+            if changed_ahead(members, now):
+                problems.append(
+                    SpoolProblem(one.path, f"times in the future; the hour closes without them, {_SET_CLOCK}")
+                )
         except (UserError, OSError):
-            ready.append(one)  # whoever works on it says what is wrong; the others go on
-    return sorted(ready, key=lambda one: (one.hour, one.camera_id)), problems
+            ready.append(one)
+    return Waiting(sorted(ready, key=lambda one: (one.hour, one.camera_id)), ahead, problems)

@@ -103,15 +103,15 @@ class Traffic:
         self._on_sent(count)
 
     def waiting(self, hours: Iterable[SpoolHour], *, whole: bool) -> None:
-        """Measure what waits in these closed hours; ``whole``: they are all of the spool, and the figure is kept."""
+        """Measure what waits in these hours; ``whole``: they are all of the spool, and the figure is kept."""
         self.backlog.look(hours)
         self._whole = whole
         self._note_backlog()
 
     def measure(self, spool: Path, grace_seconds: float) -> None:
         """What waits in the whole spool, for those who do not make rounds of it."""
-        hours, _ = closed_hours(spool, grace_seconds=grace_seconds, now=utc_now())
-        self.waiting(hours, whole=True)
+        found = closed_hours(spool, grace_seconds=grace_seconds, now=utc_now())
+        self.waiting([*found.ready, *found.ahead], whole=True)
         self.round_over()
 
     def archiving(self, work: Callable[[], ArchiveOutcome]) -> ArchiveOutcome:

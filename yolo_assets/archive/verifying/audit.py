@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -88,8 +88,8 @@ def audit(
     """Verify the part of the archives that is due, and record it under ``audit/``.
 
     After as many calls as shares make a whole, every archive that was there at the first was looked at. An archive
-    that differed at its last look is looked at again by every call. Archives whose object or index is gone altogether
-    are found by every call, whatever is due.
+    that differed at its last look is looked at again by every call. Archives whose object, index or receipt is gone
+    are found by every call, whatever is due; also one of which nothing is left, if an audit saw it before.
 
     Args:
         archive: the archive root.
@@ -107,16 +107,18 @@ def audit(
     """
     started = now or utc_now()
     days = math.ceil(1 / share)
-    census = take_census(archive)
+    census = take_census(archive, now=now)
     since = started - timedelta(days=days)
     history = read_history(archive, census.sizes, trusted, how=how, since=since, now=started)
+    lost = history.lost(census.sizes, started)
+    census = census.with_lost(_lines(lost))
     due = _due(census, history, share, how, unsigned_counts=signer is None)
     audit_id = f"{started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
     # Written before hours of reading, it also shows that the records can be written.
     expires = started + timedelta(hours=CLAIM_HOURS)
     claim = AuditClaim(audit_id=audit_id, started_at=started, expires_at=expires, names=tuple(one.name for one in due))
     put_document(archive, claim, signer)
-    log = _Log(archive, signer, audit_id, str(share), census, now)
+    log = _Log(archive, signer, audit_id, str(share), census, lost, now)
     begin(len(due))
     stopped: str | None = None
     try:
@@ -139,9 +141,14 @@ def audit(
 def coverage(archive: ObjectStore, trusted: TrustedKeys, days: float = 30, now: datetime | None = None) -> Coverage:
     """How much of the archive audits looked at within some days, counted from their records; nothing is verified."""
     moment = now or utc_now()
-    census = take_census(archive)
+    census = take_census(archive, now=now)
     history = read_history(archive, census.sizes, trusted, since=moment - timedelta(days=days), now=moment)
+    census = census.with_lost(_lines(history.lost(census.sizes, moment)))
     return count(census.sizes, history, days, moment, census.gone)
+
+
+def _lines(lost: Iterable[str]) -> dict[str, str]:
+    return {name: f"nothing of {name} is in the store; an earlier audit saw it" for name in lost}
 
 
 def _due(
@@ -190,11 +197,12 @@ class _Log:
         audit_id: str,
         share: str,
         census: Census,
+        lost: Mapping[str, datetime],
         now: datetime | None,
     ) -> None:
         self.records: list[AuditRecord] = []
         self._archive, self._signer, self._now = archive, signer, now
-        self._audit_id, self._share, self._census = audit_id, share, census
+        self._audit_id, self._share, self._census, self._lost = audit_id, share, census, lost
         self._begin()
 
     def _begin(self) -> None:
@@ -224,6 +232,7 @@ class _Log:
             cold=tuple(found.name for found in good if found.cold),
             problems={found.name: tuple(found.problems) for found in self._seen if found.problems},
             unchecked={found.name: found.unchecked for found in self._seen if found.unchecked and not found.problems},
+            kept_until={found.name: found.kept_until for found in good if found.kept_until} | dict(self._lost),
             bytes_read=sum(found.bytes_read for found in self._seen),
             writer_version=__version__,
         )

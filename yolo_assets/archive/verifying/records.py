@@ -6,7 +6,7 @@ choosing (``choice``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -24,6 +24,9 @@ from yolo_assets.contracts.names import AUDIT, ArchiveName, audit_key, parse_aud
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import format_time
 from yolo_assets.storage.base import ObjectStore, StoreUnavailableError
+
+LOST_DAYS = 90
+"""So long an archive without retention is named once nothing of it is left: it may have been removed on purpose."""
 
 D = TypeVar("D", AuditClaim, AuditRecord)
 
@@ -57,12 +60,15 @@ class History:
         unsigned: the same of records that nobody signed.
         claims: of audits that are under way.
         distrusted: records that are not believed, a line each.
+        good: archives that were as they should be at some time, in signed records, and until when it is a problem if
+            nothing is left of one; None: as long as somebody asks.
     """
 
     signed: dict[str, Looks] = field(default_factory=dict)
     unsigned: dict[str, Looks] = field(default_factory=dict)
     claims: list[AuditClaim] = field(default_factory=list)
     distrusted: list[str] = field(default_factory=list)
+    good: dict[str, datetime | None] = field(default_factory=dict)
 
     def add(self, record: AuditRecord) -> None:
         """Count a record; in any order."""
@@ -76,6 +82,10 @@ class History:
                 looks.any, looks.problem = at, wrong.get(name)
         for name in names_in(record, "full"):
             found[name].deep = max(at, found[name].deep or at)
+        if record.signature is not None:
+            self.good |= {name: self.good.get(name) for name in (*record.full, *record.head, *record.cold)}
+            for name, until in record.kept_until.items():
+                self.good[name] = max(until, self.good.get(name) or until)
         for name in record.full:
             found[name].full = max(at, found[name].full or at)
 
@@ -84,6 +94,13 @@ class History:
         found = [self.signed.get(name), self.unsigned.get(name) if unsigned_counts else None]
         seen = [looks.deep if how == "full" else looks.any for looks in found if looks is not None]
         return max((at for at in seen if at is not None), default=hour_end(name))
+
+    def lost(self, there: Collection[str], now: datetime) -> dict[str, datetime]:
+        """Archives that audits saw and of which nothing is left, and until when that is a problem."""
+        gone = {
+            name: until or now + timedelta(days=LOST_DAYS) for name, until in self.good.items() if name not in there
+        }
+        return {name: until for name, until in gone.items() if until > now}
 
     def problem(self, name: str) -> str | None:
         """What was wrong when an archive was last looked at, in signed records."""

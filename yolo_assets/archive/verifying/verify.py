@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from yolo_assets.archive.archiving.options import VerifyHow
 from yolo_assets.archive.packing.format import content
@@ -17,7 +18,7 @@ from yolo_assets.archive.reading.bulk import in_order
 from yolo_assets.archive.reading.lookup import load_index
 from yolo_assets.archive.reading.read import load_receipt
 from yolo_assets.archive.retry import retry
-from yolo_assets.archive.write_once.protect import hidden_archives, protection_problems
+from yolo_assets.archive.write_once.protect import protection_problems
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
 from yolo_assets.contracts.names import ArchiveName, is_frame
 from yolo_assets.contracts.receipt import Receipt
@@ -49,6 +50,7 @@ class VerifyReport:
         unprotected: why it could not be looked at whether the archive is write-once and lies under nothing else; one
             line, None when that was looked at. Credentials that may read may lack that right.
         bytes_read: bytes of the archive that were read.
+        kept_until: end of the retention that its receipt promises; None when it promises none.
     """
 
     name: str
@@ -59,6 +61,7 @@ class VerifyReport:
     unprotected: str | None = None
     members: int = 0
     bytes_read: int = 0
+    kept_until: datetime | None = None
 
     @property
     def ok(self) -> bool:
@@ -93,12 +96,6 @@ def verify_archives(
     return in_order(names, lambda name: verify_archive(archive, name, trusted, how), _WORKERS[how])
 
 
-def hidden_reports(archive: ObjectStore) -> Iterator[VerifyReport]:
-    """The archives that no reader finds any more, because their receipt was deleted in a store that keeps versions."""
-    for name, marker in hidden_archives(archive):
-        yield VerifyReport(name.stem, "head", [hidden_line(name, marker)])
-
-
 def hidden_line(name: ArchiveName, marker: ObjectInfo) -> str:
     """One line for a receipt that a delete marker hides."""
     return (
@@ -110,7 +107,12 @@ def hidden_line(name: ArchiveName, marker: ObjectInfo) -> str:
 def _verify(
     archive: ObjectStore, name: ArchiveName, trusted: TrustedKeys, how: VerifyHow, report: VerifyReport
 ) -> None:
-    receipt = load_receipt(archive, name, trusted)
+    try:
+        receipt = load_receipt(archive, name, trusted)
+    except ObjectNotFoundError:
+        report.problems.append(_without_receipt(archive, name))
+        return
+    report.kept_until = receipt.retention_until
     rows = _rows(archive, receipt, report)
     _protection(archive, receipt, report)
     info = retry(archive.head, receipt.archive_key, version_id=receipt.version_id)
@@ -131,6 +133,18 @@ def _verify(
         report.problems.append(
             f"{receipt.archive_key} was written again after its receipt: the ETag differs; verify it in full"
         )
+
+
+def _without_receipt(archive: ObjectStore, name: ArchiveName) -> str:
+    """What is left of an archive whose receipt is nowhere, and what can be done about it."""
+    left = [key for key in (name.archive_key, name.index_key) if retry(archive.head, key) is not None]
+    if not left:
+        return f"{name.receipt_key} is not in the store, nor the archive, nor its index; nothing of {name.stem} is left"
+    return (
+        f"{name.receipt_key} is not in the store, and {' and '.join(left)} {'are' if len(left) > 1 else 'is'}: the "
+        "receipt was lost, or the archive was never finished; put the receipt back from a backup or from .uploaded in "
+        "the spool's hour, or archive the hour again while the spool has its files"
+    )
 
 
 def _protection(archive: ObjectStore, receipt: Receipt, report: VerifyReport) -> None:

@@ -157,7 +157,7 @@ def show(
         if receipts:
             parts = ", ".join(str(receipt.part) for receipt in receipts)
             raise ObjectNotFoundError(
-                f"there is no receipt of {wanted.stem}; of {wanted.camera_id} in hour {wanted.hour} there is part {parts}"
+                f"there is no {wanted.stem}: hour {wanted.hour} of {wanted.camera_id} has part {parts}"
             ) from error
         part = f"there is no {wanted.stem}: " if wanted.part > 1 else ""
         raise ObjectNotFoundError(f"{part}{no_hour(store, wanted.camera_id, wanted.hour)}") from error

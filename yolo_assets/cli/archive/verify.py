@@ -59,19 +59,21 @@ def verify(
 def _verify(
     store: ObjectStore, trusted: TrustedKeys, names: list[str] | None, camera: str | None, how: Any, as_json: bool
 ) -> None:
-    from itertools import chain
-
-    from yolo_assets.archive.reading.bulk import archives_between
-    from yolo_assets.archive.verifying.verify import hidden_reports, verify_archives
+    from yolo_assets.archive.restoring.near import no_camera
+    from yolo_assets.archive.verifying.census import Census, take_census
+    from yolo_assets.archive.verifying.verify import verify_archives
     from yolo_assets.contracts.names import ArchiveName
 
-    wanted = [ArchiveName.parse(name) for name in names] if names else list(archives_between(store, camera_id=camera))
+    if names:
+        census, wanted = Census({}, {}, 0), [ArchiveName.parse(name) for name in names]
+    else:
+        census = take_census(store, camera_id=camera)
+        wanted = census.names
     bad: list[VerifyReport] = []
     unprotected: list[str] = []
     reports: list[dict[str, Any]] = []
-    hidden = [] if names or camera else hidden_reports(store)
     with progress("verifying", total=len(wanted)) as advance:
-        for report in chain(verify_archives(store, wanted, trusted, how), hidden):
+        for report in census.told(verify_archives(store, wanted, trusted, how)):
             advance()
             unprotected += [report.unprotected] if report.unprotected else []
             if not report.ok:
@@ -82,8 +84,10 @@ def _verify(
                 _print(report)
     if as_json:
         emit_json(reports)
-    if not wanted:
-        note(f"there is no archive{f' of camera {camera}' if camera else ''} to verify")
+    if census.unfinished:
+        note(_unfinished(census.unfinished))
+    if not wanted:  # nothing was verified: that must not look well to a timer
+        raise UserError(f"there is no archive to verify: {no_camera(store, camera)}")
     if unprotected:
         note(f"whether {len(unprotected)} archives are write-once was not looked at: {unprotected[0]}")
     if bad:
@@ -124,7 +128,7 @@ def _audit(found: Settings, store: ObjectStore, trusted: TrustedKeys, share: Fra
             "make one with yolo-assets models keygen, or audit where the archiver runs"
         )
     if done.unfinished:
-        note(f"{done.unfinished} archives have no receipt: on their way, or left by a run that was killed")
+        note(_unfinished(done.unfinished))
     if done.stopped:
         raise UserError(f"the audit stopped early, what it saw is recorded; run again: {done.stopped}")
     if not done.ok:
@@ -152,6 +156,10 @@ def _print(report: VerifyReport) -> None:
 def _print_coverage(found: Coverage) -> None:
     for line in found.lines():
         out().print(line, markup=False)
+
+
+def _unfinished(count: int) -> str:
+    return f"{count} archives have no receipt for less than a day: on their way, or left by a run that was killed"
 
 
 def _failed(problems: Any, unchecked: Any, total: int) -> UserError:
