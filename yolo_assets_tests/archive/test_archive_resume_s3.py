@@ -29,9 +29,10 @@ def half(proxied: ArchiveCase, proxy: FaultProxy) -> ArchiveCase:
     """An hour of four parts; part 3 never arrived, and while part 4 was on its way the archiver was killed."""
     proxied.fill(16, 1 << 20)
     # Part 4 begins when part 1 has arrived: three are sent at once.
-    lost = Rule("UploadPart", Fault("cut_request", 0.5), times=9, part=3)
+    lost = Rule("UploadPart", Fault("cut_request", 0.5), times=90, part=3)
     proxy.begin(rules([lost, Rule("UploadPart", Fault("kill", 0.9), part=4)]))
-    assert proxied.run().killed
+    # On a busy machine the tries for part 3 may be used up before part 4 begins; the next run goes on there.
+    assert any(proxied.run().killed for _ in range(3))
     plan = proxied.plan()
     assert plan is not None and plan.upload_id is not None
     proxy.begin(None)

@@ -107,8 +107,10 @@ class Waiting:
 
 def _reason(error: Exception) -> str:
     """One line."""
-    placed = isinstance(error, OSError) and error.filename
-    return " ".join((f"{error.filename}: {error.strerror}" if placed else str(error)).split())
+    told = str(error)
+    if isinstance(error, OSError) and error.filename:
+        told = f"{error.filename}: {error.strerror}"
+    return " ".join(told.split())
 
 
 def closed_hours(
