@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests talk to: Ceph's S3 gateway, ffmpeg for streams, a browser for the live page,
-# the AWS command line as a reader that is not ours.
+# the AWS command line as a reader that is not ours, an MQTT broker, Prometheus' checker of metrics.
 # Debian and Ubuntu; does nothing when all is there. Needs root, or sudo without a password.
 set -euo pipefail
 
@@ -15,6 +15,11 @@ need ffmpeg ffmpeg
 need aws awscli
 need chromium chromium
 need chromedriver chromium-driver
+PATH="$PATH:/usr/sbin" need mosquitto mosquitto
+need promtool prometheus
+need openssl openssl
+need unshare util-linux
+need systemd-analyze systemd
 
 if [ ${#missing[@]} -eq 0 ]; then
   echo "test services are installed"

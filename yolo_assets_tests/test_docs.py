@@ -1,4 +1,4 @@
-"""The README and the operator's page, run: each command in them, in order, in an empty folder."""
+"""The README, the operator's page and the agent's, run: each command in them, in order, in an empty folder."""
 
 import os
 import re
@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from yolo_assets_tests.edge.plant import Plant
+
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/operations.md")
+PAGES = ("README.md", "docs/operations.md", "docs/edge.md")
 
 
 def commands(page: str) -> list[str]:
@@ -28,12 +30,24 @@ def run(command: str, cwd: Path, env: dict[str, str]) -> None:
     assert done.returncode == 0, f"{command}: {done.stderr}"
 
 
+def run_a_box(root: Path, env: dict[str, str]) -> None:
+    """An agent that judged a few pictures and has ended; it is ``box1`` and has no address."""
+    root.mkdir()
+    plant = Plant(root)
+    plant.register("1")
+    plant.promote("1")
+    camera = {"kind": "folder", "camera_id": "cam1", "path": str(plant.photos("photos"))}
+    run(f"yolo-assets edge run --config {plant.config_file([camera], exit_when_done=True)}", root, env)
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_of_the_page_runs_in_the_order_it_is_written(page: str, tmp_path: Path) -> None:
     env = {name: value for name, value in os.environ.items() if not name.startswith("YOLO_ASSETS_")}
     env["YOLO_ASSETS_HOME"] = str(tmp_path / "plant")
     env["YOLO_ASSETS_GRACE_SECONDS"] = "0"
-    if page != "README.md":  # the operator's page speaks of a plant that exists
+    if page == "docs/edge.md":  # speaks of a box that runs
+        run_a_box(tmp_path / "plant", env)
+    elif page != "README.md":  # the operator's page speaks of a plant that exists
         for command in commands("README.md"):
             if command.startswith(("yolo-assets simulate", "yolo-assets archive run", "yolo-assets catalog rebuild")):
                 run(command, tmp_path, env)
@@ -52,7 +66,7 @@ def test_every_make_target_that_is_named_exists_and_is_explained_by_make_help() 
 
 
 def test_links_and_pictures_of_the_pages_exist() -> None:
-    for page in ("README.md", "docs/design.md", "docs/requirements.md", "docs/operations.md"):
+    for page in (*PAGES, "docs/design.md", "docs/requirements.md"):
         for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text()):
             assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
 

@@ -1,4 +1,4 @@
-"""``yolo-assets edge``: run the agent, ask one how it is."""
+"""``yolo-assets edge``: run the agent, ask one how it is, check its audit log."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from yolo_assets.cli import common
+from yolo_assets.cli import common, edge_audit
 from yolo_assets.contracts.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+app.add_typer(edge_audit.app, name="audit")
 
 
 @app.command()
@@ -23,6 +24,10 @@ def run(
     as_json: common.JsonOption = False,
 ) -> None:
     """Run the edge agent until it is stopped with Ctrl-C or SIGTERM.
+
+    The agent loads only releases signed by a key in trusted_keys. yolo-assets models keygen makes a pair where models
+    are promoted; copy its .pub to the box. Rollback, pin and reload need a bearer token: put a long random one, as
+    from openssl rand -hex 32, into token_file.
 
     Example: yolo-assets edge run --config deploy/edge/edge.example.yaml
     """
@@ -41,7 +46,8 @@ def run(
         level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(message)s"
     )
     logging.getLogger("yolo_assets").setLevel(logging.DEBUG if verbose else logging.INFO)
-    from yolo_assets.edge.agent import Agent, run_agent
+    from yolo_assets.edge.agent import Agent
+    from yolo_assets.edge.running import run_agent
 
     agent = Agent(settings)
 
@@ -67,25 +73,28 @@ def status(
     Example: yolo-assets edge status --url http://127.0.0.1:8080/
     """
     import orjson
-    from rich.table import Table
+    from rich.table import Column, Table
 
     document = orjson.loads(_get(url.rstrip("/") + "/v1/status"))
     if as_json:
         common.emit_json(document)
         return
     out = common.out()
-    model = document["model"]
+    model, cameras = document["model"], document["cameras"]
     pinned = f", pinned to {model['pinned']['version']}" if model["pinned"] else ""
     out.print(
         f"{document['device_id']}: {model['version'] or 'no model'} on {model['engine'] or 'no engine'}"
         f" (release {model['release'] or '-'}{pinned}), {document['fps']} frames a second",
         markup=False,
     )
-    table = Table("camera", "state", "fps", "p99 ms", "captured", "processed", "dropped", "in flight")
-    for name, camera in document["cameras"].items():
+    names = {name: name + (" (simulated)" if camera["simulated"] else "") for name, camera in cameras.items()}
+    # A name cut short is a camera that cannot be told from its neighbour: the other columns give way.
+    first = Column("camera", no_wrap=True, min_width=max(map(len, names.values()), default=0))
+    table = Table(first, "state", "fps", "p99 ms", "captured", "processed", "dropped", "in flight")
+    for name, camera in cameras.items():
         dropped = ", ".join(f"{reason} {number}" for reason, number in sorted(camera["dropped"].items())) or "0"
         table.add_row(
-            name + (" (simulated)" if camera["simulated"] else ""),
+            names[name],
             camera["state"],
             str(camera["fps"]),
             str(camera["latency_ms_p99"] or "-"),

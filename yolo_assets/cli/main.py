@@ -21,7 +21,7 @@ from yolo_assets.contracts.text import plain
 GROUPS = {
     "archive": "Cold archive: run, ls, show, verify, cat.",
     "catalog": "Archive catalog: rebuild, query, find, gaps, stats.",
-    "edge": "Edge agent: run, status.",
+    "edge": "Edge agent: run, status, audit.",
     "evidence": "Evidence packs for auditors: make, verify.",
     "models": "Models and releases: list, show, verify, promote, rollback, history, export, keygen.",
     "storage": "Stores: doctor, init, policy.",
@@ -159,6 +159,8 @@ def _refusal(error: OSError) -> str:
 def _extra_for(module: str) -> str | None:
     root = module.partition(".")[0]
     extras = {
+        "s3": {"boto3", "botocore"},
+        "archive": {"isal", "pyarrow"},
         "edge": {
             "cv2",
             "av",
@@ -167,6 +169,7 @@ def _extra_for(module: str) -> str | None:
             "openvino",
             "onnxruntime",
             "watchfiles",
+            "paho",
             "psutil",
             "yaml",
         },

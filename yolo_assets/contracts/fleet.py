@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from yolo_assets.contracts.base import Record, Time
+from yolo_assets.contracts.device_audit import AuditHead
 
 
 class CameraCounts(Record):
@@ -25,7 +26,9 @@ class SwapEvent(Record):
     at: Time
     source: str | None = Field(description="<name>/<version> before; None at the first load")
     target: str = Field(description="<name>/<version> wanted")
-    result: Literal["committed", "refused", "failed", "rolled_back"]
+    result: Literal["committed", "switched", "refused", "failed", "rolled_back", "reverted"] = Field(
+        description="switched: serves and is watched, committed or reverted follows"
+    )
     reason: str
     seconds: float = Field(ge=0, description="from notice to commit or refusal")
     release: int | None = None
@@ -52,3 +55,4 @@ class Heartbeat(Record):
     spool_bytes: int = Field(default=0, ge=0)
     spool_used: float | None = Field(default=None, ge=0, le=1, description="share of the spool's disk in use")
     swaps: tuple[SwapEvent, ...] = ()
+    audit: AuditHead | None = Field(default=None, description="end of the device's audit log, signed by the device")

@@ -20,6 +20,9 @@ _VERSION = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FRAME = re.compile(r"(\d{8}_\d{6}_\d{3})(?:_(\d+))?\.jpe?g")
 _AUDIT = re.compile(r"audit/date=[\d-]{10}/verify-(?P<id>\d{8}T\d{6}Z-[0-9a-f]{8})\.(?P<what>claim|\d{3,})\.json")
+_DEVICE_AUDIT = re.compile(
+    r"audit/devices/(?P<device>[A-Za-z0-9_-]{1,64})/(?P<log>\d{8}T\d{6}Z-[0-9a-f]{8})/(?P<first>\d{10})-(?P<last>\d{10})\.ndjson"
+)
 _ARCHIVE = re.compile(r"yolo_(?P<camera>[A-Za-z0-9_-]{1,64})_(?P<hour>\d{8}_\d{2})(?:_p(?P<part>[1-9]\d*))?")
 
 RECORDS_FILE = "records.ndjson"
@@ -38,6 +41,7 @@ LABELS_INBOX = "labels/inbox/"
 LABELS_ACCEPTED = "labels/accepted/"
 DATASET_POINTER = "datasets/current.json"
 FLEET = "fleet/"
+DEVICE_AUDITS = "audit/devices/"
 MODELS = "models/"
 
 
@@ -258,6 +262,22 @@ def channel_history_key(name: str, channel: str, release: int | None = None) -> 
 def fleet_key(device_id: str) -> str:
     """The heartbeat of a device."""
     return f"{FLEET}{check_id(device_id, 'device id')}.json"
+
+
+def device_audit_prefix(device_id: str) -> str:
+    """Below it lie the copies of the audit logs of a device."""
+    return f"{DEVICE_AUDITS}{check_id(device_id, 'device id')}/"
+
+
+def device_audit_key(device_id: str, log_id: str, first: int, last: int) -> str:
+    """The lines ``first`` to ``last`` of an audit log, immutable; key order is the order of the lines."""
+    return f"{device_audit_prefix(device_id)}{log_id}/{first:010d}-{last:010d}.ndjson"
+
+
+def parse_device_audit_key(key: str) -> tuple[str, str, int, int] | None:
+    """``(device_id, log_id, first, last)`` of a key that ``device_audit_key`` built, or None."""
+    match = _DEVICE_AUDIT.fullmatch(key)
+    return (match["device"], match["log"], int(match["first"]), int(match["last"])) if match else None
 
 
 def signature_key(key: str) -> str:

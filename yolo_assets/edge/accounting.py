@@ -18,6 +18,7 @@ DropReason = Literal[
     "queue_full",  # every-frame policy on a live camera: the queue had no room, the newest went
     "stale",  # latest-frame policy: a newer frame took its place while it waited
     "unreadable",  # the source delivered bytes that are no picture
+    "overrun",  # the stream came faster than this box can decode or take over
     "no_model",  # no model has been released or loaded yet
     "inference_error",  # the model raised on this frame
     "disk_full",  # no space left in the spool

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,32 +16,45 @@ from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.model import ChannelPointer
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.api.app import ApiParts, build_app
+from yolo_assets.edge.api.app import build_app
+from yolo_assets.edge.api.parts import ApiParts
 from yolo_assets.edge.api.server import ApiServer
+from yolo_assets.edge.audit.opening import open_audit
+from yolo_assets.edge.audit.ship import AuditShipper
+from yolo_assets.edge.box_clock import BoxClock
 from yolo_assets.edge.capture import CameraThread
 from yolo_assets.edge.config import AgentConfig
-from yolo_assets.edge.control import ModelControl
-from yolo_assets.edge.housekeeping import HeartbeatSender, Housekeeper
+from yolo_assets.edge.heartbeat import HeartbeatSender
+from yolo_assets.edge.housekeeping import Housekeeper
+from yolo_assets.edge.image_service import ImageService
 from yolo_assets.edge.late_store import open_late, store_folder
 from yolo_assets.edge.ledger import Ledger
 from yolo_assets.edge.loading import LoadedModel, Loader
+from yolo_assets.edge.machine import Machine
 from yolo_assets.edge.metrics import EdgeMetrics, Sources
-from yolo_assets.edge.model_cache import ModelCache
+from yolo_assets.edge.outputs.figures import OutputFigures
+from yolo_assets.edge.outputs.hub import Outputs
 from yolo_assets.edge.queue import FrameQueue
-from yolo_assets.edge.restart import restore
+from yolo_assets.edge.reload.control import ModelControl
+from yolo_assets.edge.reload.following import follow_canary, follow_channel
+from yolo_assets.edge.reload.live import LiveTap
+from yolo_assets.edge.reload.model_cache import ModelCache
+from yolo_assets.edge.reload.restart import restore
+from yolo_assets.edge.reload.slots import SlotManager
+from yolo_assets.edge.reload.staging import Stager
+from yolo_assets.edge.reload.staging_parts import StagingParts
+from yolo_assets.edge.reload.state import StateFile
+from yolo_assets.edge.reload.swaps import SwapLog
+from yolo_assets.edge.reload.triggers import ChannelWatch
 from yolo_assets.edge.results import ResultBoard
-from yolo_assets.edge.slots import SlotManager
+from yolo_assets.edge.sampling import Sampler
 from yolo_assets.edge.sources.open import open_sources
-from yolo_assets.edge.staging import Notice, Stager
-from yolo_assets.edge.staging_parts import StagingParts
-from yolo_assets.edge.state import ModelRef, StateFile
 from yolo_assets.edge.status import StatusParts, heartbeat, model, not_ready, status
-from yolo_assets.edge.swaps import SwapLog
-from yolo_assets.edge.triggers import ChannelWatch
+from yolo_assets.edge.supervision import Pulse
 from yolo_assets.edge.truth import TruthWriter
-from yolo_assets.edge.verdict import judge
-from yolo_assets.edge.worker import Sampler, Worker, WorkerParts
+from yolo_assets.edge.worker import Worker, WorkerParts
 from yolo_assets.spool.files import lock_folder
+from yolo_assets.storage.base import ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -65,68 +77,78 @@ class Agent:
         token = config.secret()
         if token is None and not config.listen.loopback:
             raise BadInputError(f"listen: {config.listen.host} is reachable from other machines; set token_file first")
-        sources = open_sources(config)
+        self.outputs = Outputs(config.outputs, config.alarms, config.device_id, config.state_dir)
+        self.clock = BoxClock(config.state_dir / "clock.json", config.clock)
+        sources = open_sources(config, self.clock)
         store = open_late(config.store)
         self.done = threading.Event()
         self._state_lock = _lock_state(config.state_dir)
         self._server = ApiServer(config.listen)
-        self.ledger = Ledger(config.spool, config.camera_ids, config.device_id)
+        self.ledger = Ledger(
+            config.spool,
+            config.camera_ids,
+            config.device_id,
+            tally=config.state_dir / "frames.tally",
+            fsync=config.disk.fsync,
+        )
+        sampler = Sampler(config.sampling, config.disk.fewer)
         truth = TruthWriter(config)
 
         self.board = ResultBoard(config.camera_ids)
         slots: SlotManager[LoadedModel] = SlotManager()
-        self.swaps = SwapLog(
-            config.state_dir / "audit.ndjson", self.board, self.ledger.books, lost_after=config.lease_seconds
-        )
+        self.audit = open_audit(config)
+        self._audit_shipper = AuditShipper(self.audit, store)
+        self.swaps = SwapLog(self.audit, self.board, self.ledger.books, lost_after=config.lease_seconds)
         self._housekeeper: Housekeeper
         self._metrics = EdgeMetrics(
             Sources(
                 self.ledger.books,
                 self.board,
                 slots,
-                lambda: self._housekeeper.spool_bytes,
+                lambda: self._housekeeper.disk,
                 lambda: read_figures(config.archiver_figures),
+                self.audit,
+                lambda: not_ready(self._status_parts),
+                lambda: self.clock.trusted,
             )
         )
         self.swaps.on_end = self._metrics.swap
+        self._metrics.register(OutputFigures(self.outputs))
         self.control = ModelControl(slots, StateFile(config.state_dir / "state.json"), self.swaps)
-        loader = Loader(config.engine)
+        self._live = LiveTap()
+        loader = Loader(config.engine, config.state_dir / "engines")
         self._staging = StagingParts(
+            config=config,
             store=store,
-            name=config.model,
             cache=ModelCache(config.state_dir / "models", trusted),
             loader=loader,
             control=self.control,
             swaps=self.swaps,
+            live=self._live,
             on_freed=self._metrics.forget_slot,
         )
         self.stager = Stager(self._staging)
-        self.watch = ChannelWatch(
-            store,
-            config.model,
-            config.channel,
-            trusted,
-            poll_seconds=config.poll_seconds,
-            folder=store_folder(config.store),
-            on_pointer=self._on_pointer,
-            on_refused=self._on_bad_pointer,
-        )
+        self.watch = self._follow(config.channel, trusted, store, follow_channel)
+        self._canary_watch: ChannelWatch | None = None
+        if config.canary is not None:
+            self._canary_watch = self._follow(config.canary.channel, trusted, store, follow_canary)
         self._queue = FrameQueue(config.camera_ids, config.queue_size)
         self.cameras = [CameraThread(s, self._queue, self.ledger, self.control.model_ready) for s in sources]
         parts = WorkerParts(
             queue=self._queue,
             slots=slots,
             ledger=self.ledger,
-            sampler=Sampler(config.sampling),
+            sampler=sampler,
             truth=truth,
             metrics=self._metrics,
-            on_result=(self.board.report, self.swaps.on_result),
+            on_result=(self.board.report, self.swaps.on_result, self._live.observe, self.outputs.on_result),
+            on_error=(self._live.failed,),
             device_id=config.device_id,
             jpeg_quality=config.sampling.jpeg_quality,
             batch_id=config.batch_id,
         )
         self._workers = [Worker(parts, number) for number in range(config.engine.workers)]
-        self._housekeeper = Housekeeper(self.cameras, self.ledger, slots, config.spool, config.lease_seconds)
+        self._housekeeper = Housekeeper(self.cameras, self.ledger, slots, config, sampler, self.clock)
         self._heartbeat = HeartbeatSender(store, config.heartbeat_seconds, lambda: heartbeat(self._status_parts))
         self._status_parts = StatusParts(
             config=config,
@@ -139,9 +161,16 @@ class Agent:
             loader=loader,
             watch=self.watch,
             housekeeper=self._housekeeper,
+            clock=self.clock,
             heartbeat=self._heartbeat,
+            audit=self.audit,
+            audit_shipper=self._audit_shipper,
+            outputs=self.outputs,
+            machine=Machine(),
             started_at=utc_now(),
         )
+        self._images = ImageService(slots, lambda: len(self._queue), config.infer, config.device_id, config.batch_id)
+        self._metrics.register(self._images.requests)
         self._app = build_app(
             ApiParts(
                 status=lambda: status(self._status_parts),
@@ -149,12 +178,14 @@ class Agent:
                 not_ready=lambda: not_ready(self._status_parts),
                 board=self.board,
                 control=self.control,
-                swaps=self.swaps,
+                audit=self.audit,
                 want=self.stager.want,
                 look_now=self.watch.look_now,
                 metrics=self._metrics,
+                images=self._images,
                 camera_ids=tuple(config.camera_ids),
                 token=token,
+                listen=config.listen,
             )
         )
         self._token = token is not None
@@ -179,12 +210,31 @@ class Agent:
         restore(self._staging)
         self.stager.start()
         self.watch.start()
+        if self._canary_watch is not None:
+            self._canary_watch.start()
         for worker in self._workers:
             worker.start()
         for camera in self.cameras:
             camera.start()
         self._housekeeper.start()
+        self._audit_shipper.start()
         self._heartbeat.start()
+        self.outputs.start()
+
+    def not_ready(self) -> list[str]:
+        """Why the agent is not ready; empty when every live camera had a result just now."""
+        return not_ready(self._status_parts)
+
+    def pulse(self) -> Pulse:
+        """How the line is, for the supervisor."""
+        counts = self.ledger.books.counts().values()
+        ages = [figures.last_result_age_s for figures in self.board.figures().values()]
+        return Pulse(
+            captured=sum(count.captured for count in counts),
+            in_flight=sum(count.in_flight for count in counts),
+            serves=self.control.serving is not None,
+            result_age_s=min((age for age in ages if age is not None), default=None),
+        )
 
     def finished(self) -> bool:
         """Whether every source has ended and every frame has its outcome."""
@@ -196,7 +246,10 @@ class Agent:
         Returns:
             False when a camera or an inference hung and was left behind.
         """
+        self.stager.ask_to_stop()  # first: no model changes any more while the last frames are judged
         self.watch.stop()
+        if self._canary_watch is not None:
+            self._canary_watch.stop()
         for camera in self.cameras:
             camera.stop()
         ended = [camera.join(5.0) for camera in self.cameras]
@@ -206,7 +259,10 @@ class Agent:
             self.ledger.drop(frame, "stopped")
         self.stager.stop()
         self._housekeeper.stop()
+        self._audit_shipper.stop()
         self._heartbeat.stop()
+        self.outputs.stop()
+        self._images.close()
         self._server.stop()
         ended.append(self.control.slots.close(timeout=5.0))
         self.ledger.close()
@@ -215,53 +271,26 @@ class Agent:
             self._state_lock = -1
         return all(ended)
 
-    def _on_pointer(self, pointer: ChannelPointer) -> None:
-        serving = self.control.serving
-        verdict = judge(self.control.state, serving.ref if serving else None, pointer)
-        if verdict.action == "stage":
-            self.stager.want(
-                Notice(pointer.version, pointer.manifest_sha256, pointer.release, "channel", verdict.reason)
-            )
-        elif verdict.action == "adopt":
-            self.control.adopt(
-                ModelRef(
-                    name=pointer.name,
-                    version=pointer.version,
-                    manifest_sha256=pointer.manifest_sha256,
-                    release=pointer.release,
-                )
-            )
-        elif verdict.action == "refuse" and self.control.tell_once(verdict.reason):
-            self.control.refuse("channel", pointer.model_version, verdict.reason, pointer.release)
+    def _follow(
+        self,
+        channel: str,
+        trusted: TrustedKeys,
+        store: ObjectStore,
+        follow: Callable[[ModelControl, Stager, ChannelPointer], None],
+    ) -> ChannelWatch:
+        return ChannelWatch(
+            store,
+            self.config.model,
+            channel,
+            trusted,
+            poll_seconds=self.config.poll_seconds,
+            folder=store_folder(self.config.store),
+            on_pointer=lambda pointer: follow(self.control, self.stager, pointer),
+            on_refused=self._on_bad_pointer,
+        )
 
     def _on_bad_pointer(self, reason: str) -> None:
         self.control.refuse("channel", f"{self.config.model}/?", reason, None)
-
-
-def run_agent(agent: Agent, on_started: Callable[[], None] = lambda: None) -> bool:
-    """Run until SIGTERM or SIGINT, or until every source ended when ``exit_when_done`` is set. Main thread only.
-
-    Args:
-        agent: not started.
-        on_started: called once the page answers.
-
-    Returns:
-        Whether everything was drained; False when something hung and was left behind.
-    """
-    wanted = threading.Event()
-    before = {number: signal.signal(number, lambda *_: wanted.set()) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        agent.start()
-        on_started()
-        while not wanted.wait(0.2):
-            if agent.finished():
-                agent.done.set()
-                if agent.config.exit_when_done:
-                    break
-        return agent.stop()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _lock_state(folder: Path) -> int:

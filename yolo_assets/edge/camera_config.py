@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from yolo_assets.contracts import names
 from yolo_assets.contracts.errors import BadInputError
@@ -25,12 +26,13 @@ def id_field(what: str) -> AfterValidator:
 
 CameraId = Annotated[str, id_field("camera id")]
 Policy = Literal["latest", "every"]
+_SCHEMES = ("rtsp", "rtsps", "http", "https", "tcp", "udp", "srt")
 
 
 class Section(BaseModel):
-    """Refuses unknown keys: a misspelt option must not be ignored silently."""
+    """Refuses unknown keys: a misspelt option must not be ignored silently. Errors never quote what may be a secret."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Clock(Section):
@@ -90,17 +92,66 @@ class FolderCamera(Section):
     policy: Policy = "every"
 
 
-class StreamCamera(Section):
-    """A network stream that PyAV reads: RTSP, HTTP MJPEG, MPEG-TS."""
+class LiveCamera(Section):
+    """What is common to cameras that a child process reads and that are tried again for ever."""
 
-    kind: Literal["stream"]
     camera_id: CameraId
-    url: str = Field(pattern=r"^(rtsps?|https?|tcp|udp|srt)://")
-    timeout_s: float = Field(default=10.0, gt=0)
+    timeout_s: float = Field(
+        default=10.0, ge=0.5, le=3600, description="a camera that gives no picture for so long is opened anew"
+    )
+    reconnect_max_s: float = Field(
+        default=30.0, gt=0, le=3600, description="longest wait between tries; the first is half a second"
+    )
     policy: Policy = "latest"
 
 
+def _stream_url(value: SecretStr) -> SecretStr:
+    """Refuses without quoting: an address may hold a password."""
+    text = value.get_secret_value()
+    try:
+        parts = urlsplit(text)
+        good = bool(parts.port or parts.hostname) and parts.scheme in _SCHEMES and not set(text) & set(" \r\n\t")
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError(f"not the address of a stream; write it like rtsp://host:554/path ({', '.join(_SCHEMES)})")
+    return value
+
+
+class StreamCamera(LiveCamera):
+    """A network stream that PyAV reads: RTSP, HTTP MJPEG, MPEG-TS."""
+
+    kind: Literal["stream"]
+    url: Annotated[SecretStr, AfterValidator(_stream_url)]
+    credentials_env: str | None = Field(
+        default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="variable that holds user:password"
+    )
+    credentials_file: Path | None = Field(default=None, description="file with the line user:password")
+    transport: Literal["tcp", "udp"] = Field(default="tcp", description="of RTSP; tcp loses no packets")
+    fps: float | None = Field(default=None, gt=0, le=1000, description="take at most so many frames a second")
+    options: dict[str, str] = Field(default={}, description="more options for FFmpeg, by its names")
+
+    @model_validator(mode="after")
+    def _one_source_of_credentials(self) -> StreamCamera:
+        if self.credentials_env is not None and self.credentials_file is not None:
+            raise ValueError("give credentials_env or credentials_file, not both")
+        return self
+
+
+class UsbCamera(LiveCamera):
+    """A USB (V4L2) camera that OpenCV reads."""
+
+    kind: Literal["usb"]
+    device: Annotated[int, Field(ge=0, le=255)] | Annotated[str, Field(pattern=r"^/dev/\S+$")] = Field(
+        description="its number, or better a path that stays: /dev/v4l/by-id/..."
+    )
+    width: int | None = Field(default=None, ge=16, le=16384)
+    height: int | None = Field(default=None, ge=16, le=16384)
+    fps: float | None = Field(default=None, gt=0, le=1000, description="asked of the camera, and taken at most")
+    fourcc: str | None = Field(default=None, pattern=r"^[A-Z0-9]{4}$", description="pixel format to ask for, as MJPG")
+
+
 Camera = Annotated[
-    SimulatedCameras | VideoCamera | FolderCamera | StreamCamera,
+    SimulatedCameras | VideoCamera | FolderCamera | StreamCamera | UsbCamera,
     Field(discriminator="kind"),
 ]

@@ -6,11 +6,10 @@ that use them do.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import (
@@ -25,43 +24,58 @@ from yolo_assets.contracts.archiver_figures import FIGURES
 from yolo_assets.contracts.base import one_line
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.camera_config import Camera, Section, SimulatedCameras, id_field
+from yolo_assets.edge.listen_config import AuditFiles, Listen
+from yolo_assets.edge.outputs.settings import FILES, AlarmRule, Infer, Output
+from yolo_assets.edge.reload.settings import Canary, Freeze, Room, Shadow, WatchWindow
+from yolo_assets.edge.spool_config import ClockRules, Disk, Sampling
+from yolo_assets.inference.choosing.wanted import DeviceChoice, EngineChoice, PrecisionChoice, Wanted
+from yolo_assets.inference.engine import Mode, Setup
 
 TOKEN_VARIABLE = "YOLO_ASSETS_TOKEN"  # noqa: S105 - the name of a variable, not a secret
-
-
-class Listen(Section):
-    """Where the API and the page are served. Port 0 takes a free one, which is printed."""
-
-    host: str = "127.0.0.1"
-    port: int = Field(default=8080, ge=0, le=65535)
-
-    @property
-    def loopback(self) -> bool:
-        """Whether only this machine can reach it."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
 
 
 class Engine(Section):
     """How models run."""
 
-    kind: Literal["auto", "openvino", "onnxruntime"] = Field(
-        default="auto", description="auto: measured once at the first load, the fastest is kept"
+    kind: EngineChoice = Field(
+        default="auto", description="auto: all are measured on the first model, the best is kept and remembered"
     )
+    device: DeviceChoice = Field(default="auto", description="cuda and tensorrt need onnxruntime-gpu")
+    precision: PrecisionChoice = Field(
+        default="auto", description="auto: a shorter one is used only where it finds what f32 finds, and faster"
+    )
+    mode: Mode = Field(default="latency", description="what counts: the time of one frame, or frames a second")
     threads: int = Field(default=1, ge=1, le=256, description="processor threads of one inference")
     workers: int = Field(default=1, ge=1, le=64, description="frames inferred at the same time")
+    batch: int = Field(
+        default=8, ge=1, le=64, description="frames of all cameras in one inference, if the model allows and it pays"
+    )
+    batch_latency_ms: float = Field(default=100.0, gt=0, le=60_000, description="a batch that takes longer is not used")
+    process: bool = Field(default=False, description="each model in a process of its own")
+    process_timeout_s: float = Field(default=30.0, gt=0, le=3600, description="a process that hangs so long is ended")
 
+    @model_validator(mode="after")
+    def _possible(self) -> Engine:
+        if not self.wanted().specs():
+            raise ValueError(
+                f"{self.kind} on {self.device} has no {self.precision}; leave kind, device or precision to auto"
+            )
+        return self
 
-class Sampling(Section):
-    """Which pictures are kept. Every processed frame gets a record, kept or not."""
+    def wanted(self) -> Wanted:
+        """What measurement may choose from."""
+        return Wanted(self.kind, self.device, self.precision, self.mode, self.batch, self.batch_latency_ms)
 
-    normal_every: int = Field(default=10, ge=0, description="keep one of so many frames without detection; 0: none")
-    detections_every: int = Field(default=1, ge=1, description="keep one of so many frames with a detection")
-    jpeg_quality: int = Field(default=90, ge=50, le=100)
+    def setup(self, cache: Path) -> Setup:
+        """What an engine may use; ``cache`` is the folder for engines that are built on the device."""
+        return Setup(
+            threads=self.threads,
+            parallel=self.workers,
+            mode=self.mode,
+            process=self.process,
+            cache=cache,
+            timeout_s=self.process_timeout_s,
+        )
 
 
 def _seconds(value: float) -> Any:
@@ -89,6 +103,17 @@ class AgentConfig(Section):
     engine: Engine = Engine()
     cameras: Annotated[tuple[Camera, ...], BeforeValidator(lambda v: v if v is not None else ())] = Field(min_length=1)
     sampling: Sampling = Sampling()
+    disk: Disk = Disk()
+    clock: ClockRules = ClockRules()
+    shadow: Shadow | None = Field(default=None, description="compare a candidate on live frames before it serves")
+    watch: WatchWindow = WatchWindow()
+    freeze: Freeze = Freeze()
+    canary: Canary | None = None
+    room: Room = Room()
+    audit: AuditFiles = AuditFiles()
+    outputs: tuple[Output, ...] = Field(default=(), description="receivers of results and alarms")
+    alarms: tuple[AlarmRule, ...] = Field(default=(), description="when something is an alarm")
+    infer: Infer = Infer()
     queue_size: int = Field(default=8, ge=1, le=4096, description="frames that may wait, for each camera")
     batch_id: str | None = None
     poll_seconds: float = _seconds(2.0)
@@ -104,8 +129,25 @@ class AgentConfig(Section):
             if camera_id in seen:
                 raise ValueError(f"camera id {camera_id} is used twice; every camera needs its own")
             seen.add(camera_id)
+        for what, sections in (("outputs", self.outputs), ("alarms", self.alarms)):
+            names = [section.name for section in sections]
+            for section in sections:
+                if names.count(section.name) > 1:
+                    raise ValueError(f"{what}: the name {section.name} is used twice; every one needs its own")
+                for camera in section.cameras:
+                    if camera not in seen:
+                        raise ValueError(f"{what}.{section.name}: this box has no camera {camera}")
         if self.token is not None and self.token_file is not None:
             raise ValueError("give token or token_file, not both")
+        if self.canary is not None:
+            strangers = [camera for camera in self.canary.cameras if camera not in seen]
+            if strangers:
+                raise ValueError(f"canary: this box has no camera {strangers[0]}; name cameras of the list")
+            if self.canary.channel == self.channel:
+                raise ValueError(f"canary: {self.channel} is the channel of the whole box; give another one")
+        strange = [camera for camera in self.sampling.cameras if camera not in seen]
+        if strange:
+            raise ValueError(f"sampling: this box has no camera {strange[0]}; name cameras of the list")
         for camera in self.cameras:
             truth = camera.truth if isinstance(camera, SimulatedCameras) else None
             if truth is not None and truth.absolute().is_relative_to(self.spool.absolute()):
@@ -168,7 +210,8 @@ class AgentConfig(Section):
 
 
 _PATHS = ("spool", "state", "archiver_home", "token_file")
-_CAMERA_PATHS = ("path", "truth")
+_CAMERA_PATHS = ("path", "truth", "credentials_file")
+_LISTEN_PATHS = ("tls_cert", "tls_key")
 
 
 def _anchor(raw: dict[str, Any], base: Path) -> dict[str, Any]:
@@ -180,10 +223,17 @@ def _anchor(raw: dict[str, Any], base: Path) -> dict[str, Any]:
     found = {key: fix(value) if key in _PATHS else value for key, value in raw.items()}
     if isinstance(found.get("trusted_keys"), list):
         found["trusted_keys"] = [fix(value) for value in found["trusted_keys"]]
+    if isinstance(found.get("listen"), dict):
+        found["listen"] = {k: fix(v) if k in _LISTEN_PATHS else v for k, v in found["listen"].items()}
     if isinstance(found.get("cameras"), list):
         found["cameras"] = [
             {k: fix(v) if k in _CAMERA_PATHS else v for k, v in camera.items()} if isinstance(camera, dict) else camera
             for camera in found["cameras"]
+        ]
+    if isinstance(found.get("outputs"), list):
+        found["outputs"] = [
+            {k: fix(v) if k in FILES else v for k, v in output.items()} if isinstance(output, dict) else output
+            for output in found["outputs"]
         ]
     if isinstance(found.get("store"), str) and found["store"] and "://" not in found["store"]:
         found["store"] = Path(fix(found["store"])).absolute().as_uri()

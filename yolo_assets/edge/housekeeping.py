@@ -1,6 +1,7 @@
-"""What runs beside the line: sealing hours, measuring the disk, reporting hung inferences, the heartbeat.
+"""What runs beside the line: sealing hours, watching the disk, reporting hung inferences, making writes durable.
 
-None of it is waited for by a worker. The heartbeat has a thread of its own, because a store may hang.
+None of it is waited for by a worker. Making writes durable has a thread of its own, because a disk may take long.
+Nothing here deletes: when the disk fills, fewer pictures are written until the archiver has made room.
 """
 
 from __future__ import annotations
@@ -10,77 +11,184 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
-from yolo_assets.contracts.errors import UserError
-from yolo_assets.contracts.fleet import Heartbeat
-from yolo_assets.contracts.names import fleet_key
+from yolo_assets.contracts.times import utc_now
+from yolo_assets.edge.box_clock import BoxClock
 from yolo_assets.edge.capture import CameraThread
+from yolo_assets.edge.config import AgentConfig
 from yolo_assets.edge.ledger import Ledger
 from yolo_assets.edge.loading import LoadedModel
-from yolo_assets.edge.slots import HungLease, SlotManager
+from yolo_assets.edge.reload.slots import HungLease, SlotManager
+from yolo_assets.edge.sampling import Sampler, stage_name
 from yolo_assets.edge.threads import join
-from yolo_assets.storage.base import ObjectStore
+from yolo_assets.spool.pressure import Level, Stage, next_stage, reason
 
 log = logging.getLogger(__name__)
 _TICK = 0.2
 _DISK_EVERY = 10.0
+_SHARE_OF_TIME = 0.02
+_SAVE_EVERY = 10.0
+_TELL_EVERY = 300.0
+_WORDS = {
+    Stage.NORMAL: "all pictures are kept as configured again",
+    Stage.FEWER: "fewer pictures without a detection are kept",
+    Stage.RECORDS: "of frames without a detection only the record is kept",
+    Stage.NO_IMAGES: "NO PICTURES ARE KEPT, records only; archive and reclaim hours, or give the spool more disk",
+}
+
+
+@dataclass(frozen=True)
+class DiskState:
+    """How the spool's disk stands.
+
+    Attributes:
+        spool_bytes: of the spool, at the last count and what was written since.
+        used: share of the disk in use, 0 to 1; None when it cannot be looked at.
+        stage: what is given up.
+        since: when the stage began.
+        reason: why, for people; empty in the normal stage.
+        withheld: pictures that the stages cost since the start, by stage.
+    """
+
+    spool_bytes: int
+    used: float | None
+    stage: Stage
+    since: datetime
+    reason: str
+    withheld: dict[str, int]
+
+    @property
+    def stage_name(self) -> str:
+        """``normal``, ``fewer_normal``, ``records_only`` or ``no_images``."""
+        return stage_name(self.stage)
+
+    @property
+    def alarm(self) -> str | None:
+        """A line for the page when detections lose their pictures."""
+        return f"{self.reason}: {_WORDS[self.stage]}" if self.stage is Stage.NO_IMAGES else None
 
 
 class Housekeeper:
-    """Seals what is over, a few times a second."""
+    """Looks after the spool a few times a second."""
 
     def __init__(
         self,
         cameras: list[CameraThread],
         ledger: Ledger,
         slots: SlotManager[LoadedModel],
-        spool: Path,
-        lease_seconds: float,
+        config: AgentConfig,
+        sampler: Sampler,
+        clock: BoxClock,
     ) -> None:
         self._cameras = cameras
         self._ledger = ledger
         self._slots = slots
-        self._spool = spool
-        self._lease_seconds = lease_seconds
+        self._spool = config.spool
+        self._lease_seconds = config.lease_seconds
+        self._limits = config.disk.limits()
+        self._sampler = sampler
+        self._clock = clock
         self._stop = threading.Event()
-        self.spool_bytes = 0
+        self._counted = 0
+        self._written = 0
+        self._since = utc_now()
+        self._reason = ""
+        self._told = 0.0
         self.hung: list[HungLease] = []
         self.sealed = 0
-        self._thread = threading.Thread(target=self._run, name="housekeeper", daemon=True)
+        self._threads = [threading.Thread(target=self._run, name="housekeeper", daemon=True)]
+        self._interval = config.disk.fsync == "interval"
+        if self._interval:
+            every = config.disk.fsync_seconds
+            self._threads.append(threading.Thread(target=self._sync, args=(every,), name="fsync", daemon=True))
 
     def start(self) -> None:
-        """Begin."""
-        self._thread.start()
+        """Begin; the disk is looked at before the first frame."""
+        self._count()
+        self._look_at_disk()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """End, then seal once more what is over by now."""
         self._stop.set()
-        join(self._thread, 10.0)
+        for thread in self._threads:
+            join(thread, 10.0)
+        self._ledger.note_late()
         self._seal()
+        if self._interval:
+            self._ledger.sync()
+        self._clock.save()
 
     @property
-    def disk_used(self) -> float | None:
-        """Share of the spool's disk in use, 0 to 1."""
+    def disk(self) -> DiskState:
+        """How the spool's disk stands now."""
         try:
             usage = shutil.disk_usage(self._spool)
+            used = round(usage.used / usage.total, 4) if usage.total else None
         except OSError:
-            return None
-        return round(usage.used / usage.total, 4) if usage.total else None
+            used = None
+        stage = self._sampler.stage
+        return DiskState(self.spool_bytes, used, stage, self._since, self._reason, self._sampler.withheld())
+
+    @property
+    def spool_bytes(self) -> int:
+        """Bytes of the spool: at the last count, and what was written since."""
+        return self._counted + max(0, self._ledger.bytes_written - self._written)
 
     def _run(self) -> None:
-        next_disk = 0.0
+        next_count = next_save = 0.0
         while not self._stop.is_set():
             try:
+                self._look_at_disk()
+                self._ledger.note_late()
                 self._seal()
                 self._look_for_hung()
-                if time.monotonic() >= next_disk:
-                    self.spool_bytes = folder_bytes(self._spool, self._stop)
-                    next_disk = time.monotonic() + _DISK_EVERY
+                now = time.monotonic()
+                if now >= next_count:
+                    self._count()
+                    took = time.monotonic() - now
+                    next_count = time.monotonic() + max(_DISK_EVERY, took / _SHARE_OF_TIME)
+                if now >= next_save:
+                    self._clock.save()
+                    next_save = now + _SAVE_EVERY
             except Exception:
                 log.exception("housekeeping failed; it goes on")
             self._stop.wait(_TICK)
+
+    def _sync(self, every: float) -> None:
+        while not self._stop.wait(every):
+            try:
+                self._ledger.sync()
+            except Exception:
+                log.exception("making the spool durable failed; it is tried again")
+
+    def _count(self) -> None:
+        written = self._ledger.bytes_written
+        self._counted, self._written = folder_bytes(self._spool, self._stop), written
+
+    def _look_at_disk(self) -> None:
+        try:
+            status = os.statvfs(self._spool)
+        except OSError as error:
+            log.debug("the spool's disk cannot be looked at: %s", error)
+            return
+        level = Level(self.spool_bytes, status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize)
+        before, after = self._sampler.stage, next_stage(self._sampler.stage, level, self._limits)
+        if after is not before:
+            if after < before:  # before more is written again, look whether it is really so
+                self._count()
+                after = next_stage(before, Level(self.spool_bytes, level.free, level.total), self._limits)
+            self._sampler.stage, self._since = after, utc_now()
+        self._reason = reason(after, level, self._limits)
+        loud = after is Stage.NO_IMAGES and time.monotonic() - self._told >= _TELL_EVERY
+        if after is not before or loud:
+            self._told = time.monotonic()
+            say = log.error if after is Stage.NO_IMAGES else log.warning
+            say("disk: %s%s", f"{self._reason}: " if self._reason else "", _WORDS[after])
 
     def _seal(self) -> None:
         for camera in self._cameras:
@@ -117,45 +225,3 @@ def folder_bytes(folder: Path, stop: threading.Event | None = None) -> int:
         except OSError:
             continue
     return total
-
-
-class HeartbeatSender:
-    """Tells the store how the device is. A store that is away or hangs is felt by nobody else."""
-
-    def __init__(self, store: ObjectStore, seconds: float, make: Callable[[], Heartbeat]) -> None:
-        self._store = store
-        self._seconds = seconds
-        self._make = make
-        self._stop = threading.Event()
-        self.error: str | None = None
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
-
-    def start(self) -> None:
-        """Begin; the first heartbeat goes out at once."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Send a last one and end; a store that hangs is not waited for."""
-        self._stop.set()
-        join(self._thread, 3.0)
-
-    def _run(self) -> None:
-        while True:
-            last = self._stop.is_set()
-            self._send()
-            if last:
-                return
-            self._stop.wait(self._seconds)
-
-    def _send(self) -> None:
-        try:
-            beat = self._make()
-            self._store.put(fleet_key(beat.device_id), beat.to_json())
-        except (UserError, OSError) as error:
-            if self.error is None:
-                log.warning("no heartbeat could be sent: %s", error)
-            self.error = str(error)
-        except Exception:
-            log.exception("the heartbeat failed; it goes on")
-        else:
-            self.error = None

@@ -1,12 +1,18 @@
 """Every frame's entry and end, in memory and on disk at once: the books and the spool never tell different stories.
 
+A count that the spool cannot take, because its disk is full or the process is killed, is kept in the tally file and
+written into the hour later: as soon as there is room, or by the next run, always before the hour is sealed.
+
 Belongs here: what is written about a frame, and sealing hours. Does not belong here: what to write (``worker``).
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -16,31 +22,48 @@ from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.times import Hour
 from yolo_assets.edge.accounting import Accounting, DropReason
 from yolo_assets.edge.sources.base import Frame
-from yolo_assets.spool.files import FolderBusyError, SpoolFullError
-from yolo_assets.spool.writer import SpoolWriter
+from yolo_assets.spool.accounting import INTERRUPTED, count_hour, late_images_unnamed
+from yolo_assets.spool.files import FolderBusyError, SpoolFullError, full_error
+from yolo_assets.spool.hours import SpoolHour
+from yolo_assets.spool.open_hour import is_taken
+from yolo_assets.spool.tally import Row, Tally
+from yolo_assets.spool.writer import Fsync, SpoolWriter
 
 log = logging.getLogger(__name__)
 _TELL_EVERY = 30.0
+_LAST_BYTES, _LAST_SHARE = 4 << 20, 0.01
 
 
 class Ledger:
-    """The agent's only way to the spool."""
+    """The agent's only way to the spool.
 
-    def __init__(self, spool: Path, cameras: list[str], device_id: str) -> None:
-        """Take the folders of all cameras.
+    Args:
+        spool: its root.
+        cameras: every camera that will write.
+        device_id: goes into the seals.
+        tally: file of the counts that outlive the process; None keeps them in memory only.
+        fsync: see ``spool.writer.Fsync``; with ``interval`` somebody must call ``sync``.
 
-        Raises:
-            BadInputError: the spool cannot be written.
-            FolderBusyError: another agent writes one of the cameras.
-        """
+    Raises:
+        BadInputError: the spool cannot be written.
+        FolderBusyError: another agent writes one of the cameras.
+    """
+
+    def __init__(
+        self, spool: Path, cameras: list[str], device_id: str, *, tally: Path | None = None, fsync: Fsync = "hour"
+    ) -> None:
         self.books = Accounting(cameras)
+        self._spool = spool
+        self._device_id = device_id
         self._told = -_TELL_EVERY
         self.trouble: str | None = None
         """What the spool last refused; None again once a frame was written."""
+        self._unnoted: dict[tuple[str, Hour], Counter[str]] = {}
+        self._guard = threading.Lock()
         self._writers: dict[str, SpoolWriter] = {}
         try:
             for camera in cameras:
-                self._writers[camera] = SpoolWriter(spool, camera, device_id)
+                self._writers[camera] = SpoolWriter(spool, camera, device_id, fsync=fsync)
         except OSError as error:
             self.close()
             raise BadInputError(
@@ -49,43 +72,75 @@ class Ledger:
         except UserError:
             self.close()
             raise
+        self._tally = Tally(tally, cameras) if tally is not None else None
 
     @property
     def bytes_written(self) -> int:
         """Bytes of images and records since the start."""
         return sum(writer.bytes_written for writer in self._writers.values())
 
+    def next_sequence(self, camera: str) -> int:
+        """The number of the camera's next frame: it goes on where an earlier run ended."""
+        return self._tally.row(camera).captured if self._tally else 0
+
+    def lifetime(self) -> dict[str, Row]:
+        """The counts of every camera over all runs, as far back as the tally file goes."""
+        return {camera: self._tally.row(camera) for camera in self._writers} if self._tally else {}
+
     def enter(self, frame: Frame) -> None:
         """Enter a captured frame."""
-        self.books.captured(frame.camera_id, frame.sequence, Hour.of(frame.captured_at))
+        hour = Hour.of(frame.captured_at)
+        if self._tally:
+            self._tally.captured(frame.camera_id, hour)
+        self.books.captured(frame.camera_id, frame.sequence, hour)
 
     def drop(self, frame: Frame, reason: DropReason) -> None:
-        """Close a frame that has no record. A disk that is full loses the note, never the count in memory."""
+        """Close a frame that has no record. Where the disk cannot take the note it is written later."""
+        hour = Hour.of(frame.captured_at)
         try:
+            self._refuse_the_last_room()
             self._writers[frame.camera_id].drop(frame.captured_at, reason)
         except (UserError, OSError) as error:
             self._complain(error)
+            with self._guard:
+                self._unnoted.setdefault((frame.camera_id, hour), Counter())[reason] += 1
+        if self._tally:
+            self._tally.dropped(frame.camera_id, reason, hour)
         self.books.dropped(frame.camera_id, frame.sequence, reason)
 
-    def write(self, frame: Frame, record: Mapping[str, Any], jpeg: bytes | None) -> str | None:
-        """Write a processed frame and close it.
+    def write(self, frame: Frame, record: Mapping[str, Any], jpeg: bytes | None) -> tuple[str | None, bool]:
+        """Write a processed frame and close it. Where only the image finds no room, the record is kept without it.
 
         Returns:
-            Its path relative to the spool; None when the spool refused it and it was counted as dropped.
+            Its path relative to the spool, None when the spool refused it and it was counted as dropped; and whether
+            its image is there.
         """
+        writer = self._writers[frame.camera_id]
+        if not frame.time_trusted:
+            record = {**record, "time_trusted": False, "boot_id": frame.boot_id, "monotonic_s": frame.monotonic_s}
         try:
-            path = self._writers[frame.camera_id].write(frame.captured_at, record, jpeg)
+            self._refuse_the_last_room()
+            try:
+                path = writer.write(frame.captured_at, record, jpeg)
+            except SpoolFullError as error:
+                if jpeg is None:
+                    raise
+                path, jpeg = writer.write(frame.captured_at, record, None), None
+                self._complain(error)
+            else:
+                self.trouble = None
         except SpoolFullError as error:
             self._complain(error)
             self.drop(frame, "disk_full")
-            return None
+            return None, False
         except (UserError, OSError) as error:
             self._complain(error)
             self.drop(frame, "spool_error")
-            return None
-        self.trouble = None
+            return None, False
+        if self._tally:
+            self._tally.processed(frame.camera_id, Hour.of(frame.captured_at))
         self.books.processed(frame.camera_id, frame.sequence)
-        return path
+        return path, jpeg is not None
 
     def seal_over(self, camera: str, mark: datetime) -> list[Hour]:
         """Seal the hours of a camera that are over and have no frame in flight.
@@ -101,12 +156,41 @@ class Ledger:
         return self._seal(camera, self.books.hours(camera))
 
     def recover(self, camera: str, mark: datetime) -> int:
-        """Seal the hours before ``mark`` that an earlier run left open; how many there were."""
+        """Note what a killed run left without a trace, and seal the hours before ``mark`` that it left open.
+
+        Returns:
+            How many hours were sealed.
+        """
         try:
-            return len(self._writers[camera].seal_before(mark))
+            self._settle(camera)
+            seals = self._writers[camera].seal_before(mark)
         except (UserError, OSError) as error:
             self._complain(error)
             return 0
+        if self._tally:
+            for seal in seals:
+                self._tally.forget(camera, Hour.from_key(seal.hour))
+        return len(seals)
+
+    def note_late(self) -> None:
+        """Write the drops that a full disk refused, once there is room."""
+        with self._guard:
+            waiting = list(self._unnoted)
+        try:
+            for camera, hour in waiting:
+                self._note(camera, hour, last_room=False)
+        except (UserError, OSError) as error:
+            self._complain(error)
+
+    def sync(self) -> None:
+        """Make durable what is written, with ``fsync: interval``."""
+        try:
+            for writer in self._writers.values():
+                writer.sync()
+            if self._tally:
+                self._tally.sync()
+        except (UserError, OSError) as error:
+            self._complain(error)
 
     def close(self) -> None:
         """Let go of the spool; open hours stay open, for the next run to go on with."""
@@ -115,6 +199,58 @@ class Ledger:
                 writer.close()
             except OSError as error:
                 self._complain(error)
+        tally = getattr(self, "_tally", None)
+        if tally is not None:
+            tally.close()
+
+    def _settle(self, camera: str) -> None:
+        """Compare the tally of an earlier run with the spool: what was captured and has no trace was interrupted."""
+        if self._tally is None:
+            return
+        row = self._tally.row(camera)
+        unknown = row.open
+        for key, (captured, processed, dropped) in row.hours.items():
+            hour = SpoolHour.of(self._spool, camera, Hour.from_key(key))
+            if is_taken(hour.path):  # late frames: what is there no longer tells what was, only what was open does
+                late = captured - processed - dropped - late_images_unnamed(hour)
+                if late > 0:
+                    self._writers[camera].drop(hour.hour.start, INTERRUPTED, count=late)
+                self._tally.forget(camera, hour.hour)
+                continue
+            found = count_hour(hour, self._device_id, hour.hour.start)
+            recorded = min(unknown, max(0, found.processed - processed))  # killed between a record and its count
+            if recorded:
+                self._tally.processed(camera, hour.hour, recorded)
+                unknown -= recorded
+            if captured > found.captured:
+                self._writers[camera].drop(hour.hour.start, INTERRUPTED, count=captured - found.captured)
+        if unknown > 0:
+            self._tally.dropped(camera, INTERRUPTED, None, unknown)
+
+    def _note(self, camera: str, hour: Hour, *, last_room: bool) -> None:
+        """Write the drops of an hour that are not on disk; ``last_room``: also into the disk's last megabytes.
+
+        Raises:
+            SpoolFullError: still no room for them.
+        """
+        with self._guard:
+            counts = self._unnoted.pop((camera, hour), None) or Counter()
+        for reason in sorted(counts):
+            try:
+                if not last_room:
+                    self._refuse_the_last_room()
+                self._writers[camera].drop(hour.start, reason, count=counts[reason])
+            except BaseException:
+                with self._guard:
+                    self._unnoted.setdefault((camera, hour), Counter()).update(counts)
+                raise
+            del counts[reason]
+
+    def _refuse_the_last_room(self) -> None:
+        """Keep the disk's last megabytes for seals and for the archiver, without whom it never gets empty again."""
+        status = os.statvfs(self._spool)
+        if status.f_bavail * status.f_frsize < min(_LAST_BYTES, _LAST_SHARE * status.f_blocks * status.f_frsize):
+            raise full_error(self._spool)
 
     def _seal(self, camera: str, hours: list[Hour]) -> list[Hour]:
         sealed = []
@@ -122,6 +258,7 @@ class Ledger:
             if self.books.hour(camera, hour).in_flight:
                 continue
             try:
+                self._note(camera, hour, last_room=True)  # without its seal the hour is never archived
                 seal = self._writers[camera].seal(hour)
                 log.info("sealed %s %s: %d records, %d images", camera, hour, seal.records, seal.frames)
             except FolderBusyError:
@@ -131,6 +268,8 @@ class Ledger:
                 continue
             if self.books.forget_hour(camera, hour):
                 sealed.append(hour)
+                if self._tally:
+                    self._tally.forget(camera, hour)
         return sealed
 
     def _complain(self, error: Exception) -> None:

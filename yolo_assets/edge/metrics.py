@@ -8,18 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from yolo_assets import __version__
 from yolo_assets.contracts.archiver_figures import ArchiverFigures, families
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.accounting import Accounting
+from yolo_assets.edge.audit.log import AuditLog
+from yolo_assets.edge.housekeeping import DiskState
 from yolo_assets.edge.loading import LoadedModel
+from yolo_assets.edge.reload.slots import SlotManager
+from yolo_assets.edge.reload.swaps import Swap
 from yolo_assets.edge.results import ResultBoard
-from yolo_assets.edge.slots import SlotManager
-from yolo_assets.edge.swaps import Swap
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _STAGES = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 2.5)
@@ -33,8 +36,11 @@ class Sources:
     books: Accounting
     board: ResultBoard
     slots: SlotManager[LoadedModel]
-    spool_bytes: Callable[[], int]
+    disk: Callable[[], DiskState]
     archiver: Callable[[], ArchiverFigures | None]
+    audit: AuditLog
+    not_ready: Callable[[], list[str]]
+    clock_trusted: Callable[[], bool]
 
 
 class EdgeMetrics:
@@ -43,6 +49,10 @@ class EdgeMetrics:
     def __init__(self, sources: Sources) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_Books(sources))
+        ProcessCollector(registry=self._registry)
+        build = Gauge("yolo_edge_build_info", "1; the version of the agent.", ("version",), registry=self._registry)
+        build.labels(__version__).set(1)
+        self._viewers = Gauge("yolo_edge_viewers", "Live streams that are watched now.", registry=self._registry)
         self._inference = Histogram(
             "yolo_edge_inference_seconds",
             "Time of one frame in each stage, by model.",
@@ -53,7 +63,7 @@ class EdgeMetrics:
         self._swaps = Counter(
             "yolo_edge_swap", "Attempts to change the model, by result.", ("result",), registry=self._registry
         )
-        for result in ("committed", "refused", "failed", "rolled_back"):
+        for result in ("committed", "switched", "refused", "failed", "rolled_back", "reverted"):
             self._swaps.labels(result)  # a series that exists from the start can be alerted on
         self._swap_seconds = Histogram(
             "yolo_edge_swap_seconds",
@@ -62,6 +72,14 @@ class EdgeMetrics:
             buckets=_SWAP_STEPS,
             registry=self._registry,
         )
+
+    def register(self, collector: Collector) -> None:
+        """Show the figures of another part too."""
+        self._registry.register(collector)
+
+    def count_viewers(self, now: Callable[[], int]) -> None:
+        """Ask here how many watch."""
+        self._viewers.set_function(now)
 
     def stage(self, slot: str, stage: str, seconds: float) -> None:
         """Observe one stage of one frame: ``predict``, ``encode`` or ``write``."""
@@ -119,8 +137,31 @@ class _Books(Collector):
             inflight.add_metric((slot.label, role), slot.leases)
         yield info
         yield inflight
+        disk = self._sources.disk()
+        yield GaugeMetricFamily("yolo_edge_spool_bytes", "Bytes of the spool on disk.", value=disk.spool_bytes)
+        if disk.used is not None:
+            yield GaugeMetricFamily("yolo_edge_disk_used_ratio", "Share of the spool's disk in use.", value=disk.used)
         yield GaugeMetricFamily(
-            "yolo_edge_spool_bytes", "Bytes of the spool on disk.", value=self._sources.spool_bytes()
+            "yolo_edge_disk_stage",
+            "What a filling disk costs: 0 nothing, 1 fewer pictures without detection, 2 records only of those, "
+            "3 no pictures at all.",
+            value=disk.stage,
+        )
+        withheld = CounterMetricFamily(
+            "yolo_edge_images_withheld", "Pictures that the disk's stage did not let be kept.", labels=("stage",)
+        )
+        for stage, number in disk.withheld.items():
+            withheld.add_metric((stage,), number)
+        yield withheld
+        yield GaugeMetricFamily(
+            "yolo_edge_clock_trusted", "0: this machine's clock is not believed.", value=self._sources.clock_trusted()
+        )
+        ready = not self._sources.not_ready()
+        yield GaugeMetricFamily("yolo_edge_ready", "1: every live camera had a result just now.", value=ready)
+        head = self._sources.audit.head
+        yield CounterMetricFamily("yolo_edge_audit_lines", "Lines of the audit log.", value=head.sequence)
+        yield GaugeMetricFamily(
+            "yolo_edge_audit_unshipped_lines", "Lines of it that the store does not hold.", head.sequence - head.shipped
         )
         archiver = self._sources.archiver()
         if archiver is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from yolo_assets.edge.accounting import DropReason
@@ -79,14 +79,25 @@ class FrameQueue:
                 self._filled.wait_for(lambda: self._waiting or self._closed, timeout)
             if not self._waiting:
                 return None
-            while not self._lines[self._turn[0]]:
-                self._turn.rotate(-1)
-            camera = self._turn[0]
-            self._turn.rotate(-1)
-            frame = self._lines[camera].popleft()
-            self._waiting -= 1
-            self._room.notify_all()
-            return frame
+            return self._pop(lambda _: True)
+
+    def take(self, most: int, fits: Callable[[str], bool]) -> list[Frame]:
+        """What waits now, the oldest frame of each fitting camera in turn, at most ``most``. Never waits."""
+        frames: list[Frame] = []
+        with self._lock:
+            while len(frames) < most and self._waiting and (frame := self._pop(fits)) is not None:
+                frames.append(frame)
+        return frames
+
+    def _pop(self, fits: Callable[[str], bool]) -> Frame | None:
+        """The oldest frame of the next camera in turn that fits; the lock is held."""
+        camera = next((camera for camera in self._turn if self._lines[camera] and fits(camera)), None)
+        if camera is None:
+            return None
+        self._turn.rotate(-self._turn.index(camera) - 1)
+        self._waiting -= 1
+        self._room.notify_all()
+        return self._lines[camera].popleft()
 
     def close(self) -> None:
         """Take no more frames; those that wait can still be taken."""

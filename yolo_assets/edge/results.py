@@ -34,6 +34,9 @@ class Result:
         inference_ms: the model alone, with its pre- and post-processing.
         entered: ``time.monotonic()`` at capture.
         finished: ``time.monotonic()`` when its record was in the spool.
+        record: the record's other fields, as written.
+        image_path: relative to the spool; None when the disk refused the record.
+        image_saved: whether the picture lies there.
     """
 
     camera_id: str
@@ -46,6 +49,9 @@ class Result:
     entered: float
     finished: float
     at: datetime
+    record: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    image_path: str | None = None
+    image_saved: bool = False
 
 
 class GapWatch:

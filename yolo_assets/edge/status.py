@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from yolo_assets import __version__
+from yolo_assets.contracts.archiver_figures import read_figures
 from yolo_assets.contracts.fleet import CameraCounts, Heartbeat
 from yolo_assets.contracts.times import format_time, utc_now
 from yolo_assets.edge.accounting import Counts
+from yolo_assets.edge.audit.log import AuditLog
+from yolo_assets.edge.audit.ship import AuditShipper
+from yolo_assets.edge.box_clock import BoxClock
 from yolo_assets.edge.capture import CameraThread
 from yolo_assets.edge.config import AgentConfig
-from yolo_assets.edge.control import ModelControl
-from yolo_assets.edge.housekeeping import HeartbeatSender, Housekeeper
+from yolo_assets.edge.heartbeat import HeartbeatSender
+from yolo_assets.edge.housekeeping import Housekeeper
 from yolo_assets.edge.ledger import Ledger
 from yolo_assets.edge.loading import Loader
+from yolo_assets.edge.machine import Machine
+from yolo_assets.edge.model_states import model_states
+from yolo_assets.edge.outputs.hub import Outputs
+from yolo_assets.edge.reload.control import ModelControl
+from yolo_assets.edge.reload.staging import Stager
+from yolo_assets.edge.reload.swaps import SwapLog, as_json
+from yolo_assets.edge.reload.triggers import ChannelWatch
 from yolo_assets.edge.results import CameraFigures, ResultBoard
-from yolo_assets.edge.staging import Stager
-from yolo_assets.edge.swaps import SwapLog, as_json
-from yolo_assets.edge.triggers import ChannelWatch
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,12 @@ class StatusParts:
     loader: Loader
     watch: ChannelWatch
     housekeeper: Housekeeper
+    clock: BoxClock
     heartbeat: HeartbeatSender
+    audit: AuditLog
+    audit_shipper: AuditShipper
+    outputs: Outputs
+    machine: Machine
     started_at: datetime
 
 
@@ -58,17 +71,16 @@ def status(parts: StatusParts) -> dict[str, Any]:
         "totals": _totals(counts),
         "fps": round(sum(figure.fps for figure in figures.values()), 2),
         "longest_gap": _gap(parts.board),
-        "spool": {
-            "path": str(parts.config.spool),
-            "bytes": parts.housekeeper.spool_bytes,
-            "disk_used": parts.housekeeper.disk_used,
-            "trouble": parts.ledger.trouble,
-            "sealed_hours": parts.housekeeper.sealed,
-        },
+        "spool": _spool(parts),
+        "clock": {"trusted": parts.clock.trusted, "jumps": parts.clock.jumps},
         "store": {
             "url": parts.config.store,
             "error": parts.watch.store_error or parts.heartbeat.error,
         },
+        "audit": _audit(parts),
+        "outputs": parts.outputs.status(),
+        "machine": asdict(parts.machine.load()),
+        "archiver": _archiver(parts),
         "swaps": [as_json(swap) for swap in parts.swaps.swaps()],
     }
 
@@ -77,13 +89,13 @@ def model(parts: StatusParts) -> dict[str, Any]:
     """The serving model and everything that decides about the next one."""
     state, serving, working = parts.control.state, parts.control.serving, parts.stager.working
     previous = parts.control.slots.previous
-    return {
+    document: dict[str, Any] = {
         "name": parts.config.model,
         "channel": parts.config.channel,
         "version": serving.ref.label if serving else None,
         "release": state.current.release if serving and state.current else None,
         "engine": serving.engine if serving else None,
-        "engine_timings": parts.loader.timings,
+        "engine_choice": parts.loader.choice.model_dump(mode="json") if parts.loader.choice else None,
         "threads": parts.config.engine.threads,
         "workers": parts.config.engine.workers,
         "classes": list(serving.manifest.class_names) if serving else [],
@@ -92,6 +104,11 @@ def model(parts: StatusParts) -> dict[str, Any]:
         "pinned": state.pinned.model_dump(mode="json") if state.pinned else None,
         "preparing": f"{parts.config.model}/{working.version}" if working else None,
         "last_release": state.last_release,
+        "trial": parts.stager.watcher.figures("trial"),
+        "canary": _canary(parts),
+        "shadow": parts.stager.shadow,
+        "waiting": _waiting(parts),
+        "frozen_until": format_time(until) if (until := parts.stager.frozen_until) else None,
         "quarantine": [entry.model_dump(mode="json") for entry in state.quarantine],
         "loaded": [
             {"version": slot.label, "role": role, "leases": slot.leases} for role, slot in parts.control.slots.loaded()
@@ -101,6 +118,25 @@ def model(parts: StatusParts) -> dict[str, Any]:
             for hung in parts.housekeeper.hung
         ],
     }
+    return {**document, "states": model_states(document)}
+
+
+def _canary(parts: StatusParts) -> dict[str, Any] | None:
+    """The cameras that run a candidate, and how it compares with the model of the others."""
+    slot, settings = parts.control.slots.canary, parts.config.canary
+    if settings is None:
+        return None
+    return {
+        "cameras": list(settings.cameras),
+        "channel": settings.channel,
+        "version": slot.label if slot else None,
+        "watch": parts.stager.watcher.figures("canary"),
+    }
+
+
+def _waiting(parts: StatusParts) -> str | None:
+    waiting = parts.stager.waiting
+    return f"{parts.config.model}/{waiting.version}" if waiting else None
 
 
 def not_ready(parts: StatusParts) -> list[str]:
@@ -148,8 +184,9 @@ def heartbeat(parts: StatusParts) -> Heartbeat:
         },
         fps=round(sum(figure.fps for figure in figures.values()), 2),
         spool_bytes=parts.housekeeper.spool_bytes,
-        spool_used=parts.housekeeper.disk_used,
+        spool_used=parts.housekeeper.disk.used,
         swaps=tuple(parts.swaps.events()[-20:]),
+        audit=parts.audit.head,
     )
 
 
@@ -158,7 +195,7 @@ def _camera(camera: CameraThread, counts: Counts, figures: CameraFigures) -> dic
         "kind": camera.kind,
         "simulated": camera.kind == "simulated",
         "state": camera.state,
-        "message": camera.message,
+        **camera.details(),
         "restarts": camera.restarts,
         **_counts(counts),
         "fps": figures.fps,
@@ -194,6 +231,51 @@ def _totals(counts: dict[str, Counts]) -> dict[str, Any]:
         in_flight=sum(count.in_flight for count in counts.values()),
     )
     return _counts(total)
+
+
+def _audit(parts: StatusParts) -> dict[str, Any]:
+    head = parts.audit.head
+    return {
+        "log_id": head.log_id,
+        "lines": head.sequence,
+        "shipped": head.shipped,
+        "sha256": head.sha256,
+        "trouble": parts.audit.trouble,
+        "ship_error": parts.audit_shipper.error,
+    }
+
+
+def _archiver(parts: StatusParts) -> dict[str, Any] | None:
+    """How the archiver of this box stands; None where none has run."""
+    figures = read_figures(parts.config.archiver_figures)
+    if figures is None:
+        return None
+    age = (utc_now() - figures.last_round_at).total_seconds() if figures.last_round_at else None
+    return {
+        **figures.model_dump(mode="json", exclude={"counters"}),
+        "archives": sum(figures.counters.get("archives", {}).values()),
+        "failures": sum(figures.counters.get("failures", {}).values()),
+        "last_round_age_s": round(max(0.0, age), 1) if age is not None else None,
+    }
+
+
+def _spool(parts: StatusParts) -> dict[str, Any]:
+    disk = parts.housekeeper.disk
+    return {
+        "path": str(parts.config.spool),
+        "bytes": disk.spool_bytes,
+        "disk_used": disk.used,
+        "stage": disk.stage_name,
+        "stage_since": format_time(disk.since),
+        "reason": disk.reason,
+        "images_withheld": disk.withheld,
+        "trouble": parts.ledger.trouble or disk.alarm,
+        "sealed_hours": parts.housekeeper.sealed,
+        "lifetime": {
+            camera: {"captured": row.captured, "processed": row.processed, "dropped": row.dropped}
+            for camera, row in parts.ledger.lifetime().items()
+        },
+    }
 
 
 def _gap(board: ResultBoard) -> dict[str, Any]:

@@ -9,21 +9,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import cv2
 
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.config import Sampling
 from yolo_assets.edge.ledger import Ledger
 from yolo_assets.edge.loading import LoadedModel
 from yolo_assets.edge.metrics import EdgeMetrics
 from yolo_assets.edge.queue import FrameQueue
+from yolo_assets.edge.reload.slots import NoModelError, SlotManager
 from yolo_assets.edge.results import Result
-from yolo_assets.edge.slots import NoModelError, SlotManager
+from yolo_assets.edge.sampling import Sampler
 from yolo_assets.edge.sources.base import Frame, Picture
 from yolo_assets.edge.threads import join
 from yolo_assets.edge.truth import TruthWriter
@@ -31,25 +31,6 @@ from yolo_assets.inference.quality import picture_quality
 
 log = logging.getLogger(__name__)
 _TELL_EVERY = 10.0
-
-
-class Sampler:
-    """Which pictures are kept: counts each camera by itself, so that a busy one does not starve a quiet one."""
-
-    def __init__(self, sampling: Sampling) -> None:
-        self._sampling = sampling
-        self._seen: Counter[tuple[str, bool]] = Counter()
-        self._lock = threading.Lock()
-
-    def keep(self, camera: str, found: bool) -> bool:
-        """Whether the picture of this frame is kept. The first of each kind always is, unless none are wanted."""
-        every = self._sampling.detections_every if found else self._sampling.normal_every
-        if not every:
-            return False
-        with self._lock:
-            number = self._seen[camera, found]
-            self._seen[camera, found] += 1
-        return number % every == 0
 
 
 @dataclass(frozen=True)
@@ -63,6 +44,7 @@ class WorkerParts:
     truth: TruthWriter
     metrics: EdgeMetrics
     on_result: tuple[Callable[[Result], None], ...]
+    on_error: tuple[Callable[[Frame, str, BaseException], None], ...]
     device_id: str
     jpeg_quality: int
     batch_id: str | None
@@ -89,26 +71,59 @@ class Worker:
         while True:
             frame = queue.get(timeout=1.0)
             if frame is not None:
-                self._process(frame)
+                self._process(self._with_others(frame))
             elif queue.closed:
                 return
 
-    def _process(self, frame: Frame) -> None:
-        parts = self._parts
+    def _with_others(self, frame: Frame) -> list[Frame]:
+        """The frame and what waits beside it for the same slot, as many as its model likes. Never waits for more."""
+        slots = self._parts.slots
+        slot = slots.route(frame.camera_id)
+        if slot is None or slot.model.batch == 1:
+            return [frame]
+        return [frame, *self._parts.queue.take(slot.model.batch - 1, lambda camera: slots.route(camera) is slot)]
+
+    def _process(self, frames: list[Frame]) -> None:
+        parts, label = self._parts, ""
+        apart: list[Frame] = []
         try:
-            with parts.slots.acquire() as slot:
-                begin = time.perf_counter()
-                boxes = slot.model.predictor.predict(frame.image)
-                seconds = time.perf_counter() - begin
+            with parts.slots.acquire(frames[0].camera_id) as slot:
                 label = slot.label
-                detections = boxes.to_detections(slot.model.manifest.class_names, frame.captured_at)
+                # A switch since they were taken may have given some of them to another slot.
+                fits = [True, *(parts.slots.route(frame.camera_id) is slot for frame in frames[1:])]
+                apart = list(compress(frames, (not fit for fit in fits)))
+                frames = list(compress(frames, fits))
+                begin = time.perf_counter()
+                if len(frames) == 1:
+                    found = [slot.model.predictor.predict(frames[0].image)]
+                else:
+                    found = slot.model.predictor.predict_many([frame.image for frame in frames])
+                seconds = time.perf_counter() - begin
+                names = slot.model.manifest.class_names
+                detections = [b.to_detections(names, f.captured_at) for b, f in zip(found, frames, strict=True)]
         except NoModelError:
-            parts.ledger.drop(frame, "no_model")
-            return
+            for frame in frames:
+                parts.ledger.drop(frame, "no_model")
         except Exception as error:  # one bad frame or one failing call must not end the line
-            self._complain(frame, error)
-            parts.ledger.drop(frame, "inference_error")
-            return
+            if len(frames) == 1:
+                self._fail(frames[0], label, error)
+            else:
+                apart = [*frames, *apart]  # one by one: a bad frame must not take the others along
+        else:
+            for frame, its_own in zip(frames, detections, strict=True):
+                self._finish(frame, label, its_own, seconds)
+        for frame in apart:
+            self._process([frame])
+
+    def _fail(self, frame: Frame, label: str, error: Exception) -> None:
+        self._complain(frame, error)
+        for listener in self._parts.on_error:
+            listener(frame, label, error)
+        self._parts.ledger.drop(frame, "inference_error")
+
+    def _finish(self, frame: Frame, label: str, detections: list[dict[str, Any]], seconds: float) -> None:
+        """Keep, record and tell. ``seconds``: of the whole inference, also where it had several frames."""
+        parts = self._parts
         parts.metrics.stage(label, "predict", seconds)
         begin = time.perf_counter()
         jpeg = None
@@ -117,9 +132,9 @@ class Worker:
             parts.metrics.stage(label, "encode", time.perf_counter() - begin)
         record = self._record(frame, label, detections, seconds * 1000)
         begin = time.perf_counter()
-        path = parts.ledger.write(frame, record, jpeg)
+        path, saved = parts.ledger.write(frame, record, jpeg)
         parts.metrics.stage(label, "write", time.perf_counter() - begin)
-        if path is not None and jpeg is not None:
+        if path is not None and saved:
             parts.truth.write(frame, path)
         # Also when the disk refused: the line is still seen, and the page must not freeze because a disk is full.
         result = Result(
@@ -133,6 +148,9 @@ class Worker:
             entered=frame.entered,
             finished=time.monotonic(),
             at=utc_now(),
+            record=record,
+            image_path=path,
+            image_saved=saved,
         )
         for listener in parts.on_result:
             listener(result)

@@ -67,13 +67,17 @@ def file_problems(manifest: ModelManifest, file: OnnxFile) -> list[str]:
     if any(side <= 0 or side % manifest.stride for side in manifest.input_shape[2:]):
         problems.append(f"input shape {list(manifest.input_shape)} is not a multiple of the stride {manifest.stride}")
     (found_input,) = file.inputs.values()
-    if found_input != manifest.input_shape:
+    # A free batch dimension is more than was promised: several frames may then go in at once.
+    if found_input != manifest.input_shape and found_input != (None, *manifest.input_shape[1:]):
         problems.append(f"input shape: manifest {list(manifest.input_shape)}, file {_words(found_input)}")
     (found_output,) = file.outputs.values()
     classes = len(manifest.class_names)
     raw = manifest.output_layout == "raw"
     axis, size = (1, 4 + classes) if raw else (2, 6)
-    if len(found_output) != 3 or found_output[0] != 1 or found_output[axis] != size or None in found_output:
+    free = found_input[:1] == (None,)
+    batched = found_output[:1] == (1,) or (free and found_output[:1] == (None,))
+    # Where the batch is free the number of anchors is often a formula; the first output shows it.
+    if len(found_output) != 3 or not batched or found_output[axis] != size or (not free and None in found_output):
         wanted = f"[1, {size}, anchors]" if raw else "[1, boxes, 6]"
         problems.append(
             f"output shape: {manifest.output_layout} layout with {classes} classes is {wanted}, "

@@ -64,19 +64,35 @@ def golden_problems(frame: GoldenFrame, data: bytes, model: Predictor) -> list[s
     Returns:
         Problems, one line each.
     """
-    names, threshold = model.manifest.class_names, model.manifest.thresholds.confidence
+    names = model.manifest.class_names
     try:
         found = model.predict(decode_image(data, frame.file))
     except BadInputError as error:
         return [f"golden frame {frame.file}: {error}"]
+    unknown = [expected.class_id for expected in frame.detections if expected.class_id >= len(names)]
+    problems = [f"class id {class_id} is not in the manifest" for class_id in unknown]
+    expected = [detection for detection in frame.detections if detection.class_id < len(names)]
+    problems += box_problems(expected, found, names, model.manifest.thresholds.confidence)
+    return [f"golden frame {frame.file}: {problem}" for problem in problems]
+
+
+def box_problems(wanted: Sequence[GoldenDetection], found: Boxes, names: Sequence[str], threshold: float) -> list[str]:
+    """Where what was found in a frame is not what was wanted, by the rule of `golden_problems`.
+
+    Args:
+        wanted: with class ids that have a name.
+        found: boxes at the operating threshold.
+        names: of the classes, ordered.
+        threshold: that operating threshold.
+
+    Returns:
+        Problems, one line each.
+    """
     optional = threshold + CONFIDENCE_TOLERANCE
     free = {i for i in range(len(found)) if _has_area(found.xyxy[i])}
     problems: list[str] = []
-    for expected in frame.detections:
-        if expected.class_id >= len(names):
-            problems.append(f"golden frame {frame.file}: class id {expected.class_id} is not in the manifest")
-            continue
-        what = f"golden frame {frame.file}: {names[expected.class_id]} at {[round(side) for side in expected.bbox]}"
+    for expected in wanted:
+        what = f"{names[expected.class_id]} at {[round(side) for side in expected.bbox]}"
         same = [i for i in free if found.class_id[i] == expected.class_id]
         overlap = {i: iou(found.xyxy[i], np.asarray(expected.bbox, np.float32)) for i in same}
         best = max(overlap, key=overlap.__getitem__, default=None)
@@ -89,7 +105,7 @@ def golden_problems(frame: GoldenFrame, data: bytes, model: Predictor) -> list[s
         if abs(float(found.confidence[best]) - expected.confidence) > CONFIDENCE_TOLERANCE:
             problems.append(f"{what} has confidence {found.confidence[best]:.2f}, expected {expected.confidence:.2f}")
     problems += [
-        f"golden frame {frame.file}: unexpected {names[found.class_id[i]]} at {found.xyxy[i].round().tolist()}"
+        f"unexpected {names[found.class_id[i]]} at {found.xyxy[i].round().tolist()}"
         for i in sorted(free)
         if found.confidence[i] > optional
     ]

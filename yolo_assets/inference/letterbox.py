@@ -69,9 +69,16 @@ class Letterbox:
     another size arrives.
     """
 
-    def __init__(self, height: int, width: int) -> None:
+    def __init__(self, height: int, width: int, buffer: NDArray[np.float32] | None = None) -> None:
+        """Own a buffer.
+
+        Args:
+            height: of the input.
+            width: of the input.
+            buffer: float32 ``[1, 3, height, width]`` to fill, for example one frame of a batch; None makes one.
+        """
         self._target = (height, width)
-        self._blob = np.empty((1, 3, height, width), np.float32)
+        self._blob = np.empty((1, 3, height, width), np.float32) if buffer is None else buffer
         self._geometry: Geometry | None = None
         self._resized = np.empty((0, 0, 3), np.uint8)
         self._planes: list[NDArray[np.uint8]] = []

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_assets.contracts.errors import IntegrityError
+from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.model import ONNX, ModelManifest
 from yolo_assets.inference.boxes import Boxes
 from yolo_assets.inference.decode import decode
-from yolo_assets.inference.engine import CPU_PROVIDERS, Engine, EngineChoice
+from yolo_assets.inference.engine import Engine, EngineName, EngineSpec, Setup
 from yolo_assets.inference.golden import golden_problems
-from yolo_assets.inference.letterbox import Letterbox
-from yolo_assets.inference.opening import choose_engine, open_engine
+from yolo_assets.inference.letterbox import Geometry, Letterbox
+from yolo_assets.inference.opening import open_engine
 
 
 class Model:
@@ -29,12 +29,18 @@ class Model:
     raise ``UserError``.
     """
 
-    def __init__(self, manifest: ModelManifest, engine: Engine, timings: Mapping[str, float | str]) -> None:
+    def __init__(self, manifest: ModelManifest, engine: Engine, *, batch: int = 1) -> None:
+        """Take an open engine over; it is closed with the model.
+
+        Args:
+            manifest: what the engine runs.
+            engine: open.
+            batch: frames in one inference at most.
+        """
         self.manifest = manifest
-        self.timings = dict(timings)
-        """Milliseconds a frame by engine, or why it was not used; filled when the engine was chosen by ``auto``."""
+        self.batch = batch
         self._engine = engine
-        self._idle: deque[Letterbox] = deque()
+        self._idle: deque[_Input] = deque()
 
     @classmethod
     def load(
@@ -42,20 +48,20 @@ class Model:
         manifest: ModelManifest,
         files: Mapping[str, bytes],
         *,
-        engine: EngineChoice = "openvino",
+        engine: EngineName | EngineSpec = "openvino",
         threads: int = 1,
         parallel: int = 1,
-        providers: Sequence[str] = CPU_PROVIDERS,
+        setup: Setup | None = None,
     ) -> Model:
         """Load the ONNX of a bundle from its bytes.
 
         Args:
             manifest: of the bundle; its signature is the caller's to check.
             files: bytes by name as in ``manifest.files``; only ``model.onnx`` is used here.
-            engine: which engine; ``auto`` measures and keeps the fastest.
+            engine: which engine and how; a name alone is that engine on the CPU in float32.
             threads: CPU threads for one frame.
             parallel: frames that callers will run at the same time.
-            providers: ONNX Runtime's execution providers in order of preference.
+            setup: everything that an engine may use, in place of ``threads`` and ``parallel``.
 
         Raises:
             IntegrityError: the file is missing, or its size or SHA-256 is not the manifest's.
@@ -63,16 +69,14 @@ class Model:
             UserError: the engine is not installed or cannot load the file.
         """
         onnx = verified_file(manifest, files, ONNX)
-        if engine == "auto":
-            opened, timings = choose_engine(onnx, manifest, threads=threads, parallel=parallel, providers=providers)
-            return cls(manifest, opened, timings)
-        opened = open_engine(onnx, manifest, engine=engine, threads=threads, parallel=parallel, providers=providers)
-        return cls(manifest, opened, {})
+        spec = engine if isinstance(engine, EngineSpec) else EngineSpec(engine)
+        setup = setup or Setup(threads=threads, parallel=parallel)
+        return cls(manifest, open_engine(onnx, manifest, spec, setup), batch=setup.batch)
 
     @property
     def engine_name(self) -> str:
-        """The engine in use."""
-        return self._engine.name
+        """The engine in use, with device and precision."""
+        return str(self._engine.spec)
 
     def predict(self, bgr: NDArray[np.uint8], *, confidence: float | None = None, iou: float | None = None) -> Boxes:
         """Find objects in a frame.
@@ -89,25 +93,48 @@ class Model:
             BadInputError: not such a frame, or the model gave NaN, infinity, or what its manifest does not say.
             UserError: closed.
         """
-        thresholds = self.manifest.thresholds
+        return self.predict_many([bgr], confidence=confidence, iou=iou)[0]
+
+    def predict_many(
+        self, frames: Sequence[NDArray[np.uint8]], *, confidence: float | None = None, iou: float | None = None
+    ) -> list[Boxes]:
+        """Find objects in several frames, as many at once as the model's batch allows. Arguments as `predict`.
+
+        Returns:
+            Boxes of each frame, in order.
+
+        Raises:
+            BadInputError, UserError: as `predict`; one bad frame fails the call.
+        """
+        thresholds, found = self.manifest.thresholds, []
+        for first in range(0, len(frames), self.batch):
+            group = frames[first : first + self.batch]
+            output, places = self._run(group)
+            for row, place in enumerate(places):
+                boxes = decode(
+                    output[row : row + 1],
+                    self.manifest.output_layout,
+                    classes=len(self.manifest.class_names),
+                    confidence=thresholds.confidence if confidence is None else confidence,
+                    iou=thresholds.iou if iou is None else iou,
+                    max_detections=thresholds.max_detections,
+                )
+                found.append(Boxes(place.to_frame(boxes.xyxy), boxes.class_id, boxes.confidence))
+        return found
+
+    def _run(self, frames: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.float32], list[Geometry]]:
         try:
-            letterbox = self._idle.pop()
+            buffer = self._idle.pop()
         except IndexError:
-            letterbox = Letterbox(*self.manifest.input_shape[2:])
+            buffer = _Input(self._engine, self.batch, self.manifest.input_shape)
         try:
-            batch, geometry = letterbox(bgr)
-            output = self._engine.infer(batch)
+            places = [letterbox(frame)[1] for letterbox, frame in zip(buffer.letterboxes, frames, strict=False)]
+            output = self._engine.infer(buffer.array[: len(frames)])
         finally:
-            self._idle.append(letterbox)
-        found = decode(
-            output,
-            self.manifest.output_layout,
-            classes=len(self.manifest.class_names),
-            confidence=thresholds.confidence if confidence is None else confidence,
-            iou=thresholds.iou if iou is None else iou,
-            max_detections=thresholds.max_detections,
-        )
-        return Boxes(geometry.to_frame(found.xyxy), found.class_id, found.confidence)
+            self._idle.append(buffer)
+        if len(output) != len(frames):
+            raise BadInputError(f"the model answered {len(frames)} frames with {len(output)}; export it again")
+        return output, places
 
     def warm_up(self, runs: int = 3) -> float:
         """Predict on a grey picture: the first calls allocate and are slower.
@@ -151,6 +178,14 @@ class Model:
         """Release the engine and the buffers; calling it twice is no error."""
         self._engine.close()
         self._idle.clear()
+
+
+class _Input:
+    """One input buffer with a letterbox for each of its frames."""
+
+    def __init__(self, engine: Engine, batch: int, shape: tuple[int, ...]) -> None:
+        self.array = engine.new_input((batch, *shape[1:]))
+        self.letterboxes = [Letterbox(*shape[2:], buffer=self.array[row : row + 1]) for row in range(batch)]
 
 
 def verified_file(manifest: ModelManifest, files: Mapping[str, bytes], name: str) -> bytes:

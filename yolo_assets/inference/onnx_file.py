@@ -54,6 +54,11 @@ class OnnxFile:
     metadata: dict[str, str]
 
     @property
+    def free_batch(self) -> bool:
+        """Whether several frames may go in at once."""
+        return all(shape[:1] == (None,) for shape in self.inputs.values())
+
+    @property
     def class_names(self) -> tuple[str, ...] | None:
         """The ordered names that Ultralytics writes as ``names``; None without them, or when they cannot be read."""
         try:

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU, float32, from bytes, without telemetry."""
+"""OpenVINO on the CPU, from bytes, in the precision that was asked for, without telemetry."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolo_assets.contracts.errors import UserError
-from yolo_assets.inference.engine import EngineName, check_batch
+from yolo_assets.inference.engine import EngineSpec, Setup, check_batch
 
 
 def _import_openvino() -> Any:
@@ -22,7 +22,7 @@ def _import_openvino() -> Any:
         import openvino
     except ImportError:
         raise UserError(
-            "the engine openvino is not installed; run: pip install 'yolo-assets[edge]', or choose onnxruntime"
+            "the engine openvino is not installed; run: pip install 'yolo-assets[edge-openvino]', or take onnxruntime"
         ) from None
     return openvino
 
@@ -30,42 +30,52 @@ def _import_openvino() -> Any:
 class OpenVinoEngine:
     """A compiled model with as many inference requests as callers ever ran at once."""
 
-    name: EngineName = "openvino"
-
-    def __init__(self, onnx: bytes, shape: tuple[int, ...], *, threads: int = 1, parallel: int = 1) -> None:
+    def __init__(self, onnx: bytes, shape: tuple[int, ...], spec: EngineSpec, setup: Setup) -> None:
         """Compile.
 
         Args:
             onnx: checked bytes of the file.
-            shape: its input.
-            threads: CPU threads for one frame.
-            parallel: frames at the same time; each gets a stream with threads of its own.
+            shape: its input, ``[1, 3, h, w]``.
+            spec: on the CPU, ``f32`` or ``bf16``.
+            setup: each of its parallel frames gets a stream with threads of its own.
 
         Raises:
-            UserError: not installed, or the file cannot be compiled.
+            UserError: not installed, the processor cannot do it, or the file cannot be compiled.
         """
+        if spec.device != "cpu":
+            raise UserError(f"openvino runs on the cpu here, not on {spec.device}; choose onnxruntime for a GPU")
         openvino = _import_openvino()
-        self._shape = tuple(shape)
+        self.spec = spec
+        self._shape, self._most = tuple(shape), setup.batch
         settings = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": parallel,
-            "INFERENCE_NUM_THREADS": threads * parallel,
+            "PERFORMANCE_HINT": setup.mode.upper(),
+            "PERFORMANCE_HINT_NUM_REQUESTS": setup.parallel,
+            "NUM_STREAMS": setup.parallel,
+            "INFERENCE_NUM_THREADS": setup.threads * setup.parallel,
             # Without this a processor with AMX or AVX512-bf16 computes in bf16, and boxes differ between boxes.
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": spec.precision,
             # Pinned, the current and the candidate model (or a second process) would fight for the same cores.
             "ENABLE_CPU_PINNING": False,
         }
         try:
             core = openvino.Core()
+            # The CPU plugin takes f16 and bf16 on processors without them too, and then crawls.
+            able = {"f32": "FP32", "bf16": "BF16"}.get(spec.precision)
+            if able not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+                raise UserError(f"this processor does not compute in {spec.precision} with openvino")
             self._compiled: Any = core.compile_model(core.read_model(onnx), "CPU", settings)
         except RuntimeError as error:
             raise UserError(f"openvino cannot load the model: {_first_line(error)}") from None
         # Appending to and popping from a deque is atomic: no lock is needed around the idle requests.
         self._idle: deque[Any] = deque()
 
+    def new_input(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """See `Engine.new_input`."""
+        return np.empty(shape, np.float32)
+
     def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Engine.infer`."""
-        check_batch(batch, self._shape)
+        check_batch(batch, self._shape, self._most)
         compiled, idle = self._compiled, self._idle
         if compiled is None:
             raise UserError("the model was closed; load it again")
@@ -76,6 +86,8 @@ class OpenVinoEngine:
         try:
             request.infer([batch], share_inputs=True, share_outputs=True)
             return np.array(request.get_output_tensor(0).data, np.float32)
+        except RuntimeError as error:
+            raise UserError(f"openvino could not run the model: {_first_line(error)}") from None
         finally:
             idle.append(request)
 

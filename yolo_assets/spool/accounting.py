@@ -12,7 +12,7 @@ from datetime import datetime
 
 import orjson
 
-from yolo_assets.contracts.names import is_frame, is_record_file
+from yolo_assets.contracts.names import SEALED, UPLOADED, is_frame, is_record_file
 from yolo_assets.contracts.spool import Seal
 from yolo_assets.spool.hours import SpoolHour
 
@@ -21,7 +21,7 @@ LATE_RECORD = ".late.ndjson"
 LATE_DROP = ".late-drop.log"
 DROP_ENDINGS = (DROPS_FILE, LATE_DROP)
 INTERRUPTED = "interrupted"
-"""Reason of a drop that the counting finds: a crash caught the frame between its image and its record."""
+"""Reason of a drop that the counting finds: a crash caught the frame before its record or its note was written."""
 
 UNREADABLE = "unreadable_drop"
 """Reason of a drop whose line in the log was torn."""
@@ -51,8 +51,8 @@ def count_hour(hour: SpoolHour, device_id: str, sealed_at: datetime) -> Seal:
         models.add(model)
         unnamed.discard(path)
     for line in _lines(hour, *DROP_ENDINGS):
-        reason, image = _drop(line)
-        dropped[reason] += 1
+        reason, image, count = _drop(line)
+        dropped[reason] += count
         unnamed.discard(image)
     if lost := len(unnamed) + torn:
         dropped[INTERRUPTED] += lost
@@ -69,6 +69,18 @@ def count_hour(hour: SpoolHour, device_id: str, sealed_at: datetime) -> Seal:
         model_versions=tuple(sorted(models)),
         sealed_at=sealed_at,
     )
+
+
+def late_images_unnamed(hour: SpoolHour) -> int:
+    """Images that came after the hour was taken and that no line names: a crash caught them before their record."""
+    marks = [hour.path / name for name in (SEALED, UPLOADED)]
+    taken = min((mark.stat().st_mtime_ns for mark in marks if mark.exists()), default=0)
+    late = {member.name for member in hour.frames() if member.mtime_ns > taken}
+    for line in _lines(hour, ".ndjson"):
+        late.discard(_named(line)[0])
+    for line in _lines(hour, *DROP_ENDINGS):
+        late.discard(_drop(line)[1])
+    return len(late)
 
 
 def used_stems(hour: SpoolHour) -> set[str]:
@@ -101,11 +113,13 @@ def _named(line: bytes) -> tuple[str, str | None]:
     return (found[1].decode(errors="replace").rsplit("/", 1)[-1] if found else ""), None
 
 
-def _drop(line: bytes) -> tuple[str, str]:
-    """Reason of a line of the drop log, and the file name of the image that was kept all the same, else ``""``."""
+def _drop(line: bytes) -> tuple[str, str, int]:
+    """Reason of a line of the drop log, the file name of the image that was kept all the same, else ``""``; frames."""
     try:
         drop = orjson.loads(line)
-        reason, image = drop["reason"], drop.get("image", "")
+        reason, image, count = drop["reason"], drop.get("image", ""), drop.get("count", 1)
+        if isinstance(reason, str) and isinstance(image, str) and isinstance(count, int):
+            return reason, image, max(1, count)
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-        return UNREADABLE, ""
-    return reason if isinstance(reason, str) else UNREADABLE, image if isinstance(image, str) else ""
+        pass
+    return UNREADABLE, "", 1

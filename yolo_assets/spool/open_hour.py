@@ -11,7 +11,7 @@ import threading
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -33,11 +33,14 @@ from yolo_assets.spool.hours import SpoolHour
 
 
 class OpenHour:
-    """One hour being written. ``guard`` is held around every call but ``close``."""
+    """One hour being written. ``guard`` is held around every call but ``close`` and ``sync``."""
 
-    def __init__(self, hour: SpoolHour) -> None:
+    def __init__(self, hour: SpoolHour, fsync: Literal["frame", "interval", "hour"]) -> None:
         """Make the folder when missing and take a share of its lock; without one the hour is late."""
         self.guard = threading.Lock()
+        self._durable = fsync == "frame"
+        self._noted = fsync == "interval"
+        self._unsynced: list[str] = []
         self._hour = hour
         self._files: dict[str, int] = {}
         self._lock = -1
@@ -51,11 +54,9 @@ class OpenHour:
         if self._late:
             self._unlock()  # late files need no lock, and the archiver must be able to take them
 
-    def add(
-        self, captured_at: datetime, record: Mapping[str, Any], jpeg: bytes | None, durable: bool
-    ) -> tuple[str, int]:
+    def add(self, captured_at: datetime, record: Mapping[str, Any], jpeg: bytes | None) -> tuple[str, int]:
         """Add a processed frame; its path relative to the spool, and the bytes written."""
-        name = self._take_name(captured_at, jpeg, durable)
+        name = self._take_name(captured_at, jpeg)
         path = f"{self._hour.camera_id}/{self._hour.hour}/{name}"
         own: dict[str, Any] = {
             "captured_at": format_time(captured_at),
@@ -67,7 +68,7 @@ class OpenHour:
         whole = {"image_path": path} | dict(record) | own
         try:
             line = orjson.dumps(whole, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
-            self._append(RECORDS_FILE, f"{name.removesuffix('.jpg')}{LATE_RECORD}", line, durable)
+            self._append(RECORDS_FILE, f"{name.removesuffix('.jpg')}{LATE_RECORD}", line)
         except BaseException:
             if jpeg is not None:
                 (self._hour.path / name).unlink()
@@ -75,11 +76,13 @@ class OpenHour:
         self._stems.add(name.removesuffix(".jpg"))
         return path, len(line) + len(jpeg or b"")
 
-    def add_drop(self, captured_at: datetime, reason: str, jpeg: bytes | None, durable: bool) -> None:
-        """Add a frame that was not processed."""
-        drop = {"captured_at": format_time(captured_at), "reason": reason}
+    def add_drop(self, captured_at: datetime, reason: str, jpeg: bytes | None, count: int) -> None:
+        """Add frames that were not processed; ``jpeg`` goes with one only."""
+        drop: dict[str, Any] = {"captured_at": format_time(captured_at), "reason": reason}
+        if count > 1:
+            drop["count"] = count
         if jpeg is not None:
-            drop["image"] = name = self._take_name(captured_at, jpeg, durable)
+            drop["image"] = name = self._take_name(captured_at, jpeg)
             self._stems.add(name.removesuffix(".jpg"))
         line = orjson.dumps(drop, option=orjson.OPT_APPEND_NEWLINE)
         again = 0
@@ -87,12 +90,12 @@ class OpenHour:
             stem = frame_name(captured_at, again).removesuffix(".jpg")
             again += 1
             try:
-                self._append(DROPS_FILE, f"{stem}{LATE_DROP}", line, durable)
+                self._append(DROPS_FILE, f"{stem}{LATE_DROP}", line)
             except FileExistsError:
                 continue
             return
 
-    def _take_name(self, captured_at: datetime, jpeg: bytes | None, durable: bool) -> str:
+    def _take_name(self, captured_at: datetime, jpeg: bytes | None) -> str:
         """The first free name of a frame; its image, if there is one, is written under it."""
         again = 0
         while True:
@@ -102,9 +105,10 @@ class OpenHour:
                 continue
             if jpeg is not None:
                 try:
-                    write_atomic(self._hour.path / name, jpeg, exclusive=True, durable=durable)
+                    write_atomic(self._hour.path / name, jpeg, exclusive=True, durable=self._durable)
                 except FileExistsError:
                     continue
+                self._note(name)
             return name
 
     def seal(self, device_id: str) -> Seal:
@@ -125,6 +129,37 @@ class OpenHour:
         self._late = True
         return seal
 
+    def sync(self) -> None:
+        """Make what is written so far durable: images first, so that no durable record names one that is not.
+
+        The guard is held only to see what there is; a disk that takes long keeps nobody from writing.
+        """
+        with self.guard:
+            names, self._unsynced = self._unsynced, []
+            appended = [os.dup(descriptor) for descriptor in self._files.values()]
+        try:
+            while names:
+                try:
+                    fsync_file(self._hour.path / names[-1])
+                except FileNotFoundError:
+                    pass  # the hour was sealed, archived and reclaimed meanwhile
+                names.pop()
+            for descriptor in appended:
+                os.fsync(descriptor)
+            if self._hour.path.is_dir():
+                fsync_folder(self._hour.path)
+        except OSError:
+            with self.guard:
+                self._unsynced += names
+            raise
+        finally:
+            for descriptor in appended:
+                os.close(descriptor)
+
+    def _note(self, name: str) -> None:
+        if self._noted:
+            self._unsynced.append(name)
+
     def close(self, *, durable: bool = False) -> None:
         """Let go of files and lock."""
         with self.guard:
@@ -142,9 +177,10 @@ class OpenHour:
             os.close(self._lock)
             self._lock = -1
 
-    def _append(self, name: str, late_name: str, line: bytes, durable: bool) -> None:
+    def _append(self, name: str, late_name: str, line: bytes) -> None:
         if self._late:
-            write_atomic(self._hour.path / late_name, line, exclusive=True, durable=durable)
+            write_atomic(self._hour.path / late_name, line, exclusive=True, durable=self._durable)
+            self._note(late_name)
             return
         path = self._hour.path / name
         try:
@@ -152,7 +188,7 @@ class OpenHour:
             before = os.fstat(descriptor).st_size
             try:
                 write_all(descriptor, line)
-                if durable:
+                if self._durable:
                     os.fsync(descriptor)
             except OSError:
                 os.ftruncate(descriptor, before)  # a half line would swallow the next one

@@ -4,8 +4,8 @@ Files of an hour, beside the images:
 
 - ``records.ndjson``: one line per processed frame, in one ``write`` each. A line that a power cut tore is ended with a
   newline when the hour is opened again: it stays, reads as a bad record, and no good line is touched.
-- ``drops.log``: one JSON line per frame that was captured and not processed, with the reason. It is what keeps the
-  accounting right after a crash, and is archived with the hour.
+- ``drops.log``: one JSON line per frame that was captured and not processed, with the reason (``count``: one line for
+  so many of them). It is what keeps the accounting right after a crash, and is archived with the hour.
 - ``.sealed``: written last, from what is on disk and not from memory. An image without a record, or a torn line, is
   a frame that a crash caught in hand: the seal counts it as dropped, reason ``interrupted``.
 
@@ -34,9 +34,9 @@ from yolo_assets.spool.files import FolderBusyError, full_error, is_full, lock_f
 from yolo_assets.spool.hours import SpoolHour, list_hours
 from yolo_assets.spool.open_hour import OpenHour, is_taken
 
-Fsync = Literal["frame", "hour"]
-"""``frame``: durable against a power cut when ``write`` returns. ``hour``: when the hour is sealed. A killed process
-loses nothing either way."""
+Fsync = Literal["frame", "interval", "hour"]
+"""When what is written is safe from a power cut. ``frame``: when ``write`` returns. ``interval``: when ``sync`` was
+called after it. ``hour``: when the hour is sealed. A killed process loses nothing in any of them."""
 
 
 class SpoolWriter:
@@ -59,7 +59,7 @@ class SpoolWriter:
         self.camera_id = check_id(camera_id)
         self.device_id = device_id
         self.bytes_written = 0
-        self._durable = fsync == "frame"
+        self._fsync: Fsync = fsync
         self._hours: dict[Hour, OpenHour] = {}
         self._guard = threading.Lock()
         folder = spool / camera_id
@@ -85,25 +85,26 @@ class SpoolWriter:
         """
         hour = self._open(Hour.of(captured_at))
         with hour.guard:
-            path, size = hour.add(captured_at, record, jpeg, self._durable)
+            path, size = hour.add(captured_at, record, jpeg)
         with self._guard:
             self.bytes_written += size
         return path
 
-    def drop(self, captured_at: datetime, reason: str, jpeg: bytes | None = None) -> None:
-        """Count one captured frame that was not processed, by reason; survives a crash like a record does.
+    def drop(self, captured_at: datetime, reason: str, jpeg: bytes | None = None, count: int = 1) -> None:
+        """Count captured frames that were not processed, by reason; survives a crash like a record does.
 
         Args:
             captured_at: aware; gives the hour.
             reason: why nothing processed it.
             jpeg: the image, where it is kept all the same, for example because there is no model yet.
+            count: how many, of the same hour.
 
         Raises:
             SpoolFullError: no room.
         """
         hour = self._open(Hour.of(captured_at))
         with hour.guard:
-            hour.add_drop(captured_at, reason, jpeg, self._durable)
+            hour.add_drop(captured_at, reason, jpeg, count)
         with self._guard:
             self.bytes_written += len(jpeg or b"")
 
@@ -144,6 +145,17 @@ class SpoolWriter:
             opened.close()
         return seals
 
+    def sync(self) -> None:
+        """Make all that is written so far durable, with ``fsync="interval"``; nobody who writes waits for it.
+
+        Raises:
+            OSError: the disk fails; the same files are tried again next time.
+        """
+        with self._guard:
+            opened = list(self._hours.values())
+        for hour in opened:
+            hour.sync()
+
     def close(self) -> None:
         """Flush and let go of everything; the current hour stays unsealed, for the next writer to go on with."""
         with self._guard:
@@ -168,7 +180,7 @@ class SpoolWriter:
             if found is None:
                 path = SpoolHour.of(self.spool, self.camera_id, hour)
                 try:
-                    found = self._hours[hour] = OpenHour(path)
+                    found = self._hours[hour] = OpenHour(path, self._fsync)
                 except OSError as error:
                     if is_full(error):
                         raise full_error(path.path) from None

@@ -37,6 +37,7 @@ def quiet_environment(config: Path, threads: int) -> None:
         MPLCONFIGDIR=str(config),
         MPLBACKEND="Agg",
         ULTRALYTICS_SAFE_LOAD="1",
+        ORT_DISABLE_TELEMETRY="1",
         OMP_NUM_THREADS=str(threads),
         OPENBLAS_NUM_THREADS=str(threads),
         MKL_NUM_THREADS=str(threads),

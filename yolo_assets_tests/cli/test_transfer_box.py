@@ -1,4 +1,4 @@
-"""The promise of the base installation: a transfer box archives, verifies and restores without the large packages."""
+"""The promise of the extra ``archive``: a transfer box archives, verifies and restores without the large packages."""
 
 from __future__ import annotations
 
@@ -15,23 +15,29 @@ ABSENT = (
     *("dagster", "torch", "torchvision", "ultralytics", "cv2", "polars", "duckdb", "pandera", "openvino"),
     *("onnxruntime", "onnx", "fastapi", "uvicorn", "av", "yaml", "psutil", "watchfiles"),
 )
-WITHOUT = f"""
+
+
+def without(absent: tuple[str, ...]) -> str:
+    """A program that is the command line on a machine without these packages."""
+    return f"""
 import sys
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {ABSENT!r}:
+        if name.partition(".")[0] in {absent!r}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, Absent())
 from yolo_assets.cli.main import main
 main()
 """
+
+
 TIMES = ("--from", "2026-01-02T03:00:00Z", "--to", "2026-01-02T04:00:00Z")
 
 
 def box(*argv: str | Path, home: Path, text: bool = True) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", WITHOUT, *map(str, argv)]
+    command = [sys.executable, "-c", without(ABSENT), *map(str, argv)]
     return subprocess.run(command, env=clean_env(home), capture_output=True, text=text, timeout=60)
 
 
@@ -85,11 +91,16 @@ def test_the_whole_way_without_the_large_packages(foreign_spool: Path, tmp_path:
         (("up",), "platform"),
         (("simulate", "--out", "new", "--fps", "0.001"), "edge"),
         (("edge", "run", "--config", "edge.yaml"), "edge"),
+        (("archive", "ls", "--archive", "archive"), "archive"),
+        (("archive", "run", "--spool", ".", "--archive", "archive"), "archive"),
+        (("storage", "doctor", "--archive", "s3://plant-cold/yolo"), "s3"),
+        (("models", "list", "--store", "s3://plant-store/yolo"), "s3"),
     ],
 )
 def test_what_needs_more_says_what_to_install(argv: tuple[str, ...], extra: str, tmp_path: Path) -> None:
     (tmp_path / "edge.yaml").write_text("device_id: box1\n")
-    command = [sys.executable, "-c", WITHOUT, *argv]
+    absent = (*ABSENT, "pyarrow", "isal", "boto3", "botocore") if extra in ("archive", "s3") else ABSENT
+    command = [sys.executable, "-c", without(absent), *argv]
     done = subprocess.run(command, env=clean_env(tmp_path), cwd=tmp_path, capture_output=True, text=True, timeout=60)
     refused(done, "is not installed; run: pip install 'yolo-assets[")
     assert f"[{extra}]" in done.stderr

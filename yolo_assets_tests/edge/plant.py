@@ -89,6 +89,7 @@ class Plant:
             "engine": {"kind": "onnxruntime"},
             "poll_seconds": 0.2,
             "heartbeat_seconds": 0.5,
+            "watch": {"seconds": 0},
             "cameras": cameras,
         }
         path = self.root / "edge.yaml"

@@ -72,6 +72,8 @@ def test_life_of_an_agent(plant: Plant, agents: list[AgentProcess]) -> None:
     status, answer = agent.request("/rollback", "POST", token=TOKEN)
     assert status == 200 and (answer["from"], answer["to"]) == ("line/2", "line/1") and answer["seconds"] < 1
     assert agent.status()["model"]["pinned"]["version"] == "1"
+    status, problem = agent.request("/rollback", "POST", token=TOKEN)  # never forward again by the same button
+    assert status == 409 and "no older model is kept" in problem["detail"] and "/v1/unpin" in problem["detail"]
     for body in ({"version": "../../etc/passwd"}, {"version": "http://x/y"}, {"path": "x"}):
         status, answer = agent.request("/v1/models/reload", "POST", token=TOKEN, body=body)
         assert status == 422 and answer["title"]
@@ -79,7 +81,7 @@ def test_life_of_an_agent(plant: Plant, agents: list[AgentProcess]) -> None:
     status, answer = agent.request("/v1/models/reload", "POST", token=TOKEN, body={"version": "2"})
     assert status == 202 and answer["accepted"]
     agent.wait_for(lambda s: s["model"]["version"] == "line/2")
-    audit = agent.request("/v1/audit")[1]
+    audit = agent.request("/v1/audit?kind=model")[1]
     assert [event["result"] for event in audit] == ["committed", "committed", "rolled_back", "committed"]
 
     check_pictures_and_metrics(agent)
@@ -92,7 +94,7 @@ def test_life_of_an_agent(plant: Plant, agents: list[AgentProcess]) -> None:
     agents.append(again)
     back = again.wait_for(lambda s: s["ready"] and s["store"]["error"])
     assert back["model"]["version"] == "line/2"
-    assert len(again.request("/v1/audit")[1]) == 5
+    assert len(again.request("/v1/audit?kind=model")[1]) == 5
     before = again.status()["cameras"]["cam1"]
     assert again.stop() == 0
     assert before["balanced"] and before["processed"] > 0

@@ -14,16 +14,20 @@ import numpy as np
 import pytest
 
 from yolo_assets.contracts.times import Hour
-from yolo_assets.edge import capture as capture_module
 from yolo_assets.edge.agent import Agent
+from yolo_assets.edge.box_clock import BoxClock
 from yolo_assets.edge.capture import CameraThread
+from yolo_assets.edge.config import AgentConfig
 from yolo_assets.edge.housekeeping import Housekeeper, folder_bytes
 from yolo_assets.edge.ledger import Ledger
 from yolo_assets.edge.loading import LoadedModel
 from yolo_assets.edge.queue import FrameQueue
-from yolo_assets.edge.slots import SlotManager
+from yolo_assets.edge.reload.slots import SlotManager
+from yolo_assets.edge.sampling import Sampler
+from yolo_assets.edge.sources.backoff import Backoff
 from yolo_assets.edge.sources.base import Capture, SourceError
 from yolo_assets.edge.sources.open import ConfiguredSource
+from yolo_assets.edge.spool_config import Sampling
 from yolo_assets.inference.model import Model
 from yolo_assets.spool.files import SpoolFullError
 from yolo_assets.spool.hours import SpoolHour
@@ -47,6 +51,9 @@ class ScriptedSource:
 
     def check(self) -> None: ...
 
+    def facts(self) -> dict[str, Any]:
+        return {}
+
     def now(self) -> datetime:
         return self._clock
 
@@ -58,18 +65,14 @@ class ScriptedSource:
             raise SourceError("the cable was pulled")
 
 
-@pytest.fixture
-def fast_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capture_module, "_FIRST_WAIT", 0.01)
-
-
 def camera_thread(source: ScriptedSource, ledger: Ledger, queue: FrameQueue, policy: str = "every") -> CameraThread:
     ready = threading.Event()
     ready.set()
-    return CameraThread(ConfiguredSource(source, policy, "stream"), queue, ledger, ready)  # type: ignore[arg-type]
+    configured = ConfiguredSource(source, policy, "stream", Backoff(first_s=0.01))  # type: ignore[arg-type]
+    return CameraThread(configured, queue, ledger, ready)
 
 
-def test_a_camera_that_breaks_comes_back_and_its_frames_go_on_counting(tmp_path: Path, fast_backoff: None) -> None:
+def test_a_camera_that_breaks_comes_back_and_its_frames_go_on_counting(tmp_path: Path) -> None:
     ledger, queue = Ledger(tmp_path, ["cam1", "cam2"], "box1"), FrameQueue(["cam1", "cam2"], 100)
     broken = camera_thread(ScriptedSource("cam1", [2, 0, 0, 1, 3]), ledger, queue)
     healthy = camera_thread(ScriptedSource("cam2", [5]), ledger, queue)
@@ -84,19 +87,25 @@ def test_a_camera_that_breaks_comes_back_and_its_frames_go_on_counting(tmp_path:
     ledger.close()
 
 
-def test_an_hour_is_sealed_when_it_is_over_and_its_last_frame_has_an_outcome(
-    tmp_path: Path, fast_backoff: None
-) -> None:
+def agent_config(root: Path) -> AgentConfig:
+    camera = {"kind": "stream", "camera_id": "cam1", "url": "rtsp://127.0.0.1/x"}
+    return AgentConfig.model_validate(
+        {"device_id": "box1", "spool": root, "store": "x", "model": "line", "trusted_keys": ["k"], "cameras": [camera]}
+    )
+
+
+def test_an_hour_is_sealed_when_it_is_over_and_its_last_frame_has_an_outcome(tmp_path: Path) -> None:
     ledger, queue = Ledger(tmp_path, ["cam1"], "box1"), FrameQueue(["cam1"], 100)
     source = ScriptedSource("cam1", [3, 1])  # 03:59:58, :59, 04:00:00 and, after a cut, 04:00:01
     thread = camera_thread(source, ledger, queue)
     slots: SlotManager[LoadedModel] = SlotManager()
-    keeper = Housekeeper([thread], ledger, slots, tmp_path, 30)
+    clock = BoxClock(tmp_path / "clock.json")
+    keeper = Housekeeper([thread], ledger, slots, agent_config(tmp_path), Sampler(Sampling()), clock)
     first = SpoolHour.of(tmp_path, "cam1", Hour.of(START))
     keeper._seal()
     thread.start()
     assert thread.join(10)
-    thread.state = "error"  # as if it were away: only the hour that is over may be sealed
+    thread._state = "reconnecting"  # as if it were away: only the hour that is over may be sealed
     frames = [queue.get(0) for _ in range(4)]
     record = {"detections": [], "model_version": "line/1", "device_id": "box1"}
     assert frames[0] and frames[1] and frames[2] and frames[3]
@@ -112,7 +121,7 @@ def test_an_hour_is_sealed_when_it_is_over_and_its_last_frame_has_an_outcome(
     keeper._seal()
     second = SpoolHour.of(tmp_path, "cam1", Hour.of(START).next())
     assert second.seal() is None
-    thread.state = "finished"
+    thread._state = "finished"
     keeper._seal()
     assert second.seal() is not None and keeper.sealed == 2
     ledger.close()

@@ -54,8 +54,8 @@ def test_the_example_is_valid_with_every_commented_camera() -> None:
         option = bare.startswith("# ") and (bare.startswith("# - kind") or line.startswith("  #   "))
         lines.append(line.replace("# ", "", 1) if option else line)
     cameras = yaml.safe_load("\n".join(lines))["cameras"]
-    assert [camera["kind"] for camera in cameras] == ["stream", "video", "folder", "simulated"]
-    cameras[3]["camera_ids"] = ["lineA_cam04"]
+    assert [camera["kind"] for camera in cameras] == ["stream", "usb", "video", "folder", "simulated"]
+    cameras[4]["camera_ids"] = ["lineA_cam04"]
     AgentConfig.model_validate(yaml.safe_load(text) | {"cameras": cameras})
 
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.edge.camera_config import FolderCamera, SimulatedCameras, StreamCamera, VideoCamera
+from yolo_assets.edge.camera_config import FolderCamera, SimulatedCameras, VideoCamera
 from yolo_assets.edge.sources.base import SourceError
 from yolo_assets.edge.sources.folder import FolderSource
 from yolo_assets.edge.sources.simulated import simulated_sources
-from yolo_assets.edge.sources.video import StreamSource, VideoSource
+from yolo_assets.edge.sources.video import VideoSource
 from yolo_assets_tests.support.tiny_model import blob_frame
 
 START = datetime(2026, 1, 2, 3, 59, 59, tzinfo=UTC)
@@ -101,16 +101,6 @@ def test_an_unreadable_video_is_one_line(tmp_path: Path, content: bytes | None) 
         video_camera(path).check()
     with pytest.raises(SourceError, match=r"broken\.mp4"):
         list(video_camera(path).captures(Event()))
-
-
-def test_a_stream_that_nobody_serves_is_an_error_soon() -> None:
-    source = StreamSource(
-        StreamCamera.model_validate(
-            {"kind": "stream", "camera_id": "cam1", "url": "http://127.0.0.1:9/x.mjpg", "timeout_s": 2}
-        )
-    )
-    with pytest.raises(SourceError, match="stream failed"):
-        next(source.captures(Event()))
 
 
 def test_photographs_in_the_order_of_their_names(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ COUNT = 200
 
 def reference_frames() -> list[NDArray[np.uint8]]:
     """``COUNT`` drawn frames, the photographs after the first eight. Always the same."""
-    drawn = [_drawn(seed, *SIZES[seed % len(SIZES)]) for seed in range(COUNT)]
-    return [*drawn[:8], *photographs(), *drawn[8:]]
+    scenes = [drawn(seed, *SIZES[seed % len(SIZES)]) for seed in range(COUNT)]
+    return [*scenes[:8], *photographs(), *scenes[8:]]
 
 
 def photographs() -> list[NDArray[np.uint8]]:
@@ -39,7 +39,8 @@ def photographs() -> list[NDArray[np.uint8]]:
     return [np.asarray(cv2.imread(str(assets / name)), np.uint8) for name in ("bus.jpg", "zidane.jpg")]
 
 
-def _drawn(seed: int, height: int, width: int) -> NDArray[np.uint8]:
+def drawn(seed: int, height: int, width: int) -> NDArray[np.uint8]:
+    """A noisy ramp with rectangles and circles."""
     random = np.random.default_rng(seed)
     ramp = np.linspace(random.uniform(20, 160), random.uniform(20, 160), width)[None, :, None] + random.normal(
         0, 12, (height, width, 3)

@@ -14,12 +14,11 @@ import pytest
 
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, UserError
 from yolo_assets.contracts.model import ONNX, FileEntry, ModelManifest
-from yolo_assets.inference import opening
 from yolo_assets.inference.contract import class_differences, differences
-from yolo_assets.inference.engine import EngineName
+from yolo_assets.inference.engine import EngineName, EngineSpec, Setup
 from yolo_assets.inference.golden import iou
 from yolo_assets.inference.model import Model
-from yolo_assets.inference.opening import choose_engine, open_engine
+from yolo_assets.inference.opening import open_engine
 from yolo_assets_tests.support.tiny_model import CLASS_NAMES, Variant, blob_frame, tiny_bundle_files
 
 Bundle = tuple[ModelManifest, dict[str, bytes]]
@@ -122,7 +121,7 @@ REFUSED: dict[Variant, str] = {
 
 
 @pytest.mark.parametrize("variant", sorted(REFUSED))
-@pytest.mark.parametrize("engine", [*ENGINES, "auto"])
+@on_both
 def test_a_file_that_is_not_its_manifest_is_refused(variant: Variant, engine) -> None:
     with pytest.raises(BadInputError, match=REFUSED[variant]):
         Model.load(*tiny_bundle_files(variant=variant), engine=engine)
@@ -234,38 +233,29 @@ def test_differences_between_models_are_words(tiny_bundle: Bundle) -> None:
     ]
 
 
-def test_auto_keeps_the_faster_and_says_what_it_measured(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    manifest, files = tiny_bundle
-    model = Model.load(manifest, files, engine="auto")
-    assert set(model.timings) == set(ENGINES)
-    assert model.engine_name == min(model.timings, key=lambda name: float(model.timings[name]))
-    assert len(model.predict(blob_frame(0)[0])) >= 4
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    engine, table = choose_engine(files[ONNX], manifest)
-    assert engine.name == "openvino"
-    assert "not installed" in str(table["onnxruntime"])
-    monkeypatch.setattr(opening, "get_args", lambda _: ("onnxruntime",))
-    with pytest.raises(UserError, match=r"no engine can run model weld/1: .*not installed"):
-        choose_engine(files[ONNX], manifest)
-
-
 def test_engines_refuse_in_words(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest, files = tiny_bundle
     for name in ENGINES:
-        engine = open_engine(files[ONNX], manifest, engine=name)
+        engine = open_engine(files[ONNX], manifest, EngineSpec(name))
         with pytest.raises(BadInputError, match=r"takes float32 \[1, 3, 96, 128\], got float64 \[1, 3, 96, 127\]"):
             engine.infer(np.zeros((1, 3, 96, 127)))  # pyright: ignore[reportArgumentType]
+        with pytest.raises(BadInputError, match=r"takes float32 \[1, 3, 96, 128\], got float32 \[2, 3, 96, 128\]"):
+            engine.infer(np.zeros((2, 3, 96, 128), np.float32))
         engine.close()
     with pytest.raises(BadInputError, match="no engine 'tensorflow'"):
-        open_engine(files[ONNX], manifest, engine="tensorflow")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(BadInputError, match="at least 1, got 0 and 1"):
-        open_engine(files[ONNX], manifest, threads=0, engine="openvino")
-    with pytest.raises(UserError, match="no NoSuchProvider here; available: "):
-        open_engine(files[ONNX], manifest, engine="onnxruntime", providers=["NoSuchProvider"])
+        open_engine(files[ONNX], manifest, EngineSpec("tensorflow"))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(BadInputError, match="at least 1 and the timeout positive, got 0, 1, 1"):
+        Setup(threads=0)
+    with pytest.raises(BadInputError, match="weld/1 takes one frame at a time, not 4"):
+        open_engine(files[ONNX], manifest, EngineSpec("openvino"), Setup(batch=4))
+    with pytest.raises(UserError, match="openvino runs on the cpu here, not on cuda"):
+        open_engine(files[ONNX], manifest, EngineSpec("openvino", "cuda"))
+    with pytest.raises(UserError, match="onnxruntime does not compute in bf16 on cpu; there it has f32"):
+        open_engine(files[ONNX], manifest, EngineSpec("onnxruntime", "cpu", "bf16"))
     for name in ENGINES:
         monkeypatch.setitem(sys.modules, name, None)
         with pytest.raises(UserError, match=f"engine {name} is not installed; run: pip install"):
-            open_engine(files[ONNX], manifest, engine=name)
+            open_engine(files[ONNX], manifest, EngineSpec(name))
 
 
 FRESH = """

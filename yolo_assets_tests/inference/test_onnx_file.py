@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from yolo_assets.contracts.errors import BadInputError, UserError
+from yolo_assets.inference.engine import EngineName, EngineSpec
 from yolo_assets.inference.onnx_file import TENSOR_PATHS, read_onnx
 from yolo_assets.inference.opening import open_engine
 from yolo_assets_tests.support.tiny_model import CLASS_NAMES, tiny_bundle_files, tiny_onnx
@@ -122,9 +124,9 @@ def test_a_file_that_onnx_itself_saved_with_external_data_is_refused(tmp_path: P
     )
     assert (tmp_path / "m.data").stat().st_size > 0
     manifest, _ = tiny_bundle_files()
-    for engine in ("openvino", "onnxruntime", "auto"):
+    for engine in get_args(EngineName):
         with pytest.raises(BadInputError, match="outside the ONNX file"):
-            open_engine((tmp_path / "m.onnx").read_bytes(), manifest, engine=engine)
+            open_engine((tmp_path / "m.onnx").read_bytes(), manifest, EngineSpec(engine))
 
 
 def test_a_self_contained_file_is_accepted() -> None:

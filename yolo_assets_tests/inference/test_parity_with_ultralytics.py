@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from yolo_assets.inference.boxes import Boxes
 from yolo_assets.inference.decode import decode
-from yolo_assets.inference.engine import EngineName
+from yolo_assets.inference.engine import EngineName, EngineSpec
 from yolo_assets.inference.golden import iou
 from yolo_assets.inference.letterbox import Letterbox
 from yolo_assets.inference.model import Model
@@ -50,7 +50,7 @@ def test_boxes_are_ultralytics_own(reference: Reference, layout: str, shape: str
         if (problem := _difference(model.predict(frame), wanted))
     }
     if engine == "openvino":
-        probe = open_engine(files["model.onnx"], manifest, engine="onnxruntime")
+        probe = open_engine(files["model.onnx"], manifest, EngineSpec("onnxruntime"))
         letterbox = Letterbox(*manifest.input_shape[2:])
         tied = {
             index

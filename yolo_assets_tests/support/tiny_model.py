@@ -59,6 +59,7 @@ def tiny_bundle_files(
     height: int = 96,
     width: int = 128,
     parent_version: str | None = None,
+    free_batch: bool = False,
 ) -> tuple[ModelManifest, dict[str, bytes]]:
     """A bundle as training writes it: the manifest, and the bytes of every file it lists.
 
@@ -70,13 +71,14 @@ def tiny_bundle_files(
         height: of the input, a multiple of 8.
         width: of the input, a multiple of 8.
         parent_version: goes into the manifest.
+        free_batch: the file takes several frames at once.
 
     Returns:
         Manifest; ``model.onnx`` and two golden frames, ``golden/0.png`` and ``golden/1.png``, with the boxes that the
         good model finds in them.
     """
     pictures = {f"golden/{seed}.png": _png(seed, height, width) for seed in (0, 1)}
-    files = {ONNX: _variant_bytes(version, class_names, variant, height, width), **pictures}
+    files = {ONNX: _variant_bytes(version, class_names, variant, height, width, free_batch), **pictures}
     manifest = ModelManifest(
         name=name,
         version=version,
@@ -148,13 +150,15 @@ def _png(seed: int, height: int, width: int) -> bytes:
 
 
 @cache
-def _variant_bytes(version: str, class_names: tuple[str, ...], variant: Variant, height: int, width: int) -> bytes:
+def _variant_bytes(
+    version: str, class_names: tuple[str, ...], variant: Variant, height: int, width: int, free_batch: bool = False
+) -> bytes:
     if variant == "garbage":
         return b"this is not an ONNX file: " + version.encode()
     if variant == "wrong_input_shape":
         height *= 2
     written = tuple(reversed(class_names)) if variant == "wrong_names" else class_names
-    model = tiny_onnx(class_names, height, width, variant=variant)
+    model = tiny_onnx(class_names, height, width, variant=variant, free_batch=free_batch)
     for key, value in {
         "names": repr(dict(enumerate(written))),
         "stride": str(STRIDE),
@@ -173,7 +177,9 @@ def _variant_bytes(version: str, class_names: tuple[str, ...], variant: Variant,
     return model.SerializeToString(deterministic=True)
 
 
-def tiny_onnx(class_names: tuple[str, ...], height: int, width: int, *, variant: Variant = "good") -> onnx.ModelProto:
+def tiny_onnx(
+    class_names: tuple[str, ...], height: int, width: int, *, variant: Variant = "good", free_batch: bool = False
+) -> onnx.ModelProto:
     """The graph. ``light`` is how much brighter than the background a pixel is; everything follows from it."""
     nodes: list[onnx.NodeProto] = []
     weights: list[onnx.TensorProto] = []
@@ -260,14 +266,15 @@ def tiny_onnx(class_names: tuple[str, ...], height: int, width: int, *, variant:
         node("Neg", ["safe_mass"], "negative")
         node("Sqrt", ["negative"], "not_a_number")
         last = node("Add", [last, "not_a_number"], "poisoned")
-    shape = constant("flat", np.array([1, 4 + classes, anchors]))
+    shape = constant("flat", np.array([0, 4 + classes, anchors]))  # 0: as many as came
     node("Reshape", [last, shape], "output0")
 
+    batch = "batch" if free_batch else 1
     graph = helper.make_graph(
         nodes,
         "blob_detector",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, height, width])],
-        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [1, 4 + classes, anchors])],
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, 3, height, width])],
+        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [batch, 4 + classes, anchors])],
         weights,
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)

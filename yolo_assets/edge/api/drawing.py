@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import os
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import cv2
 
@@ -14,6 +17,7 @@ from yolo_assets.edge.results import Result
 from yolo_assets.edge.sources.base import Picture
 from yolo_assets.edge.worker import encode_jpeg
 
+T = TypeVar("T")
 _QUALITY = 80
 # Distinct in hue and in lightness; readable on metal and for people who see few colours.
 PALETTE = ("#ff5d5d", "#2fc6ff", "#ffc53d", "#b98bff", "#4fdc8b", "#ff8fcf", "#ff9a3c", "#9fd2ff")
@@ -46,15 +50,34 @@ def draw_boxes(result: Result, classes: Sequence[str]) -> Picture:
 
 
 class Pictures:
-    """Encoded pictures by camera; several viewers of one frame cost one encoding."""
+    """Encoded pictures by camera; several viewers of one frame cost one encoding.
+
+    One thread encodes for all of them, and yields to every other: people who look cost the line at most the time that
+    nobody else wants.
+    """
 
     def __init__(self, classes: Callable[[], Sequence[str]]) -> None:
         self._classes = classes
+        self._thread = ThreadPoolExecutor(1, "pictures", _yield_to_others)
         self._lock = threading.Lock()
         self._kept: dict[tuple[str, bool], tuple[int, bytes]] = {}
 
-    def jpeg(self, result: Result, *, boxes: bool) -> bytes:
+    async def jpeg(self, result: Result, *, boxes: bool) -> bytes:
         """The frame as JPEG."""
+        return await self._later(lambda: self._jpeg(result, boxes=boxes))
+
+    async def document(self, result: Result) -> dict[str, Any]:
+        """Frame and boxes in one JSON document: a page that draws boxes itself must never mix two frames."""
+        return await self._later(lambda: self._document(result))
+
+    def close(self) -> None:
+        """End the thread; what waits is given up."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _later(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _jpeg(self, result: Result, *, boxes: bool) -> bytes:
         key = (result.camera_id, boxes)
         with self._lock:
             kept = self._kept.get(key)
@@ -65,8 +88,7 @@ class Pictures:
             self._kept[key] = (result.sequence, data)
         return data
 
-    def document(self, result: Result) -> dict[str, Any]:
-        """Frame and boxes in one JSON document: a page that draws boxes itself must never mix two frames."""
+    def _document(self, result: Result) -> dict[str, Any]:
         height, width = result.image.shape[:2]
         classes = self._classes()
         return {
@@ -78,8 +100,12 @@ class Pictures:
             "width": width,
             "height": height,
             "detections": [{**found, "colour": colour_of(found["class"], classes)} for found in result.detections],
-            "image": "data:image/jpeg;base64," + base64.b64encode(self.jpeg(result, boxes=False)).decode(),
+            "image": "data:image/jpeg;base64," + base64.b64encode(self._jpeg(result, boxes=False)).decode(),
         }
+
+
+def _yield_to_others() -> None:
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 15)  # on Linux this is the thread's own
 
 
 def _bgr(colour: str) -> tuple[int, int, int]:

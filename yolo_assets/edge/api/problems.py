@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
 from typing import Any
 
@@ -11,6 +12,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from yolo_assets.contracts.errors import UserError
+from yolo_assets.edge.api.headers import HEADERS
+
+log = logging.getLogger(__name__)
 
 
 class Problem(Exception):
@@ -40,6 +44,11 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(UserError)
     async def _user(_: Request, error: UserError) -> JSONResponse:
         return problem_response(HTTPStatus.CONFLICT, str(error))
+
+    @app.exception_handler(Exception)
+    async def _bug(request: Request, error: Exception) -> JSONResponse:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return problem_response(HTTPStatus.INTERNAL_SERVER_ERROR, "a bug of the agent; its log has the cause", HEADERS)
 
     @app.exception_handler(HTTPException)
     async def _http(_: Request, error: HTTPException) -> JSONResponse:

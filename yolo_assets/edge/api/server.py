@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import socket
+import ssl
 import threading
 import time
 
@@ -12,6 +14,12 @@ from fastapi import FastAPI
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.config import Listen
 
+log = logging.getLogger(__name__)
+
+
+_MOST_CONNECTIONS = 256
+_MOST_HEADERS = 32 << 10
+
 
 class ApiServer:
     """Binds at once, so that a port in use is told before anything else starts."""
@@ -20,8 +28,11 @@ class ApiServer:
         """Bind.
 
         Raises:
-            BadInputError: the address cannot be used.
+            BadInputError: the address, or the certificate, cannot be used.
         """
+        self._tls = _tls(listen)
+        if self._tls is None and not listen.loopback:
+            log.warning("the token crosses the network in the clear; set listen.tls_cert and listen.tls_key")
         family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -35,7 +46,7 @@ class ApiServer:
             ) from None
         host = f"[{listen.host}]" if family == socket.AF_INET6 else listen.host
         shown = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104 - what a browser can open
-        self.url = f"http://{shown}:{self._socket.getsockname()[1]}/"
+        self.url = f"{'https' if self._tls else 'http'}://{shown}:{self._socket.getsockname()[1]}/"
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -45,8 +56,20 @@ class ApiServer:
         Raises:
             BadInputError: it does not come up.
         """
+        tls = self._tls
         config = uvicorn.Config(
-            app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2, server_header=False
+            app,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=2,
+            server_header=False,
+            limit_concurrency=_MOST_CONNECTIONS,
+            h11_max_incomplete_event_size=_MOST_HEADERS,
+            # Whose peer a proxy names is who asks; only a proxy on this machine is believed.
+            proxy_headers=True,
+            forwarded_allow_ips="127.0.0.1,::1",
+            ssl_context_factory=(lambda _config, _default: tls) if tls is not None else None,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
@@ -66,3 +89,18 @@ class ApiServer:
         if self._thread is not None:
             self._thread.join(timeout=5.0)
         self._socket.close()
+
+
+def _tls(listen: Listen) -> ssl.SSLContext | None:
+    if listen.tls_cert is None or listen.tls_key is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(listen.tls_cert, listen.tls_key, password="")  # an encrypted key fails, and never asks
+    except (OSError, ssl.SSLError) as error:
+        why = error.strerror or str(error)
+        raise BadInputError(
+            f"listen: cannot use the certificate {listen.tls_cert} with the key {listen.tls_key}: {why}"
+        ) from None
+    return context

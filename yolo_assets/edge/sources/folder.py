@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,11 +24,11 @@ _ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 class FolderSource:
     """Pictures in the order of their names, ``1 / fps`` seconds apart on the source's own clock."""
 
-    def __init__(self, config: FolderCamera) -> None:
+    def __init__(self, config: FolderCamera, now: Callable[[], datetime] = utc_now) -> None:
         self.camera_id = config.camera_id
         self.live = config.pace == "realtime"
         self._config = config
-        self._clock = config.start or utc_now()
+        self._clock = config.start or now()
         self._loops = 0
 
     def check(self) -> None:
@@ -45,6 +46,10 @@ class FolderSource:
     def now(self) -> datetime:
         """Time of the next picture."""
         return self._clock
+
+    def facts(self) -> dict[str, Any]:
+        """Where its pictures lie."""
+        return {"path": str(self._config.path)}
 
     def captures(self, stop: Event) -> Iterator[Capture]:
         """Every picture once, or round and round with ``loop``."""

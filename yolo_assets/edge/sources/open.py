@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from yolo_assets.edge.box_clock import BoxClock
 from yolo_assets.edge.camera_config import FolderCamera, Policy, SimulatedCameras, VideoCamera
 from yolo_assets.edge.config import AgentConfig
+from yolo_assets.edge.sources.backoff import Backoff
 from yolo_assets.edge.sources.base import Source
+from yolo_assets.edge.sources.live import live_source, stall_seconds
 
 
 @dataclass(frozen=True)
 class ConfiguredSource:
-    """A source with what the capture thread must know about it."""
+    """A source with what the capture thread must know about it.
+
+    Attributes:
+        backoff: how long to wait before it is tried again.
+        clock: the clock of the box, where captures carry its time; None where the source has a time of its own.
+        stall_s: silence of a live camera that is called a stall; None for sources that have their own pace.
+    """
 
     source: Source
     policy: Policy
-    kind: Literal["simulated", "video", "folder", "stream"]
+    kind: Literal["simulated", "video", "folder", "stream", "usb"]
+    backoff: Backoff = field(default_factory=Backoff)
+    stall_s: float | None = None
+    clock: BoxClock | None = None
 
 
-def open_sources(config: AgentConfig) -> list[ConfiguredSource]:
+def open_sources(config: AgentConfig, clock: BoxClock) -> list[ConfiguredSource]:
     """One source for each camera, checked as far as that is possible without waiting.
 
     Raises:
@@ -31,7 +43,7 @@ def open_sources(config: AgentConfig) -> list[ConfiguredSource]:
         if isinstance(camera, SimulatedCameras):
             from yolo_assets.edge.sources.simulated import simulated_sources
 
-            sources: list[Source] = [*simulated_sources(camera)]
+            sources: list[Source] = [*simulated_sources(camera, clock.now)]
         elif isinstance(camera, VideoCamera):
             from yolo_assets.edge.sources.video import VideoSource
 
@@ -39,12 +51,15 @@ def open_sources(config: AgentConfig) -> list[ConfiguredSource]:
         elif isinstance(camera, FolderCamera):
             from yolo_assets.edge.sources.folder import FolderSource
 
-            sources = [FolderSource(camera)]
+            sources = [FolderSource(camera, clock.now)]
         else:
-            from yolo_assets.edge.sources.video import StreamSource
-
-            sources = [StreamSource(camera)]
+            source = live_source(camera, clock)
+            source.check()
+            backoff = Backoff(last_s=camera.reconnect_max_s)
+            found.append(ConfiguredSource(source, camera.policy, camera.kind, backoff, stall_seconds(camera), clock))
+            continue
         for source in sources:
             source.check()
-        found += [ConfiguredSource(source, camera.policy, camera.kind) for source in sources]
+        ours = clock if isinstance(camera, SimulatedCameras) and camera.clock is None else None
+        found += [ConfiguredSource(source, camera.policy, camera.kind, clock=ours) for source in sources]
     return found

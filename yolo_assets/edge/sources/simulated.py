@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from threading import Event
+from typing import Any
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.times import utc_now
@@ -22,10 +23,10 @@ class SimulatedSource:
 
     live = True
 
-    def __init__(self, camera_id: str, line: Line, clock: SimClock | None, fps: float, frames: int | None) -> None:
+    def __init__(self, camera_id: str, line: Line, now: Callable[[], datetime], fps: float, frames: int | None) -> None:
         self.camera_id = camera_id
         self._line = line
-        self._clock = clock
+        self._now = now
         self._fps = fps
         self._left = frames
 
@@ -33,8 +34,12 @@ class SimulatedSource:
         """Nothing to look at: the line can draw every moment."""
 
     def now(self) -> datetime:
-        """Simulated time, or the wall clock."""
-        return self._clock.now() if self._clock is not None else utc_now()
+        """Simulated time, or the clock of the box."""
+        return self._now()
+
+    def facts(self) -> dict[str, Any]:
+        """How it draws."""
+        return {"fps": self._fps}
 
     def captures(self, stop: Event) -> Iterator[Capture]:
         """Draw a frame at every tick."""
@@ -50,7 +55,7 @@ class SimulatedSource:
             yield Capture(moment, scene.image, scene.batch_id, scene.truth)
 
 
-def simulated_sources(config: SimulatedCameras) -> list[SimulatedSource]:
+def simulated_sources(config: SimulatedCameras, now: Callable[[], datetime] = utc_now) -> list[SimulatedSource]:
     """The configured cameras of one line, on one clock that starts now.
 
     Raises:
@@ -75,5 +80,6 @@ def simulated_sources(config: SimulatedCameras) -> list[SimulatedSource]:
             changes=tuple(changes),
         )
     )
-    clock = SimClock(config.clock.start, config.clock.speed) if config.clock is not None else None
-    return [SimulatedSource(camera, line, clock, config.fps, config.frames) for camera in config.camera_ids]
+    if config.clock is not None:
+        now = SimClock(config.clock.start, config.clock.speed).now
+    return [SimulatedSource(camera, line, now, config.fps, config.frames) for camera in config.camera_ids]

@@ -1,4 +1,4 @@
-"""Video files and network streams, both through PyAV."""
+"""Video files through PyAV, read in the agent itself: a file of this machine does not hang."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.camera_config import StreamCamera, VideoCamera
+from yolo_assets.edge.camera_config import VideoCamera
 from yolo_assets.edge.sources.base import Capture, Picture, SourceError
 from yolo_assets.edge.sources.pace import Pace
 
@@ -52,6 +52,10 @@ class VideoSource:
     def now(self) -> datetime:
         """Time of the newest frame."""
         return self._clock
+
+    def facts(self) -> dict[str, Any]:
+        """Where the file lies."""
+        return {"path": str(self._config.path)}
 
     def captures(self, stop: Event) -> Iterator[Capture]:
         """Decode from the beginning. A damaged packet is one unreadable capture; the rest goes on."""
@@ -92,42 +96,6 @@ class VideoSource:
                         return
                 self._clock = max(self._clock, _milliseconds(start, offset))
                 yield Capture(self._clock, image)
-
-
-class StreamSource:
-    """A network stream. A server that hangs is left after ``timeout_s``, and the stream is reopened."""
-
-    live = True
-
-    def __init__(self, config: StreamCamera) -> None:
-        self.camera_id = config.camera_id
-        self._config = config
-
-    def check(self) -> None:
-        """Nothing: a camera may be off when the agent starts."""
-
-    def now(self) -> datetime:
-        """The wall clock."""
-        return utc_now()
-
-    def captures(self, stop: Event) -> Iterator[Capture]:
-        """Decode until the stream breaks.
-
-        Raises:
-            SourceError: it cannot be opened, broke or ended.
-        """
-        timeout = self._config.timeout_s
-        options = {"rtsp_transport": "tcp"} if self._config.url.startswith("rtsp") else {}
-        try:
-            with av.open(self._config.url, options=options, timeout=(timeout, timeout)) as container:
-                if not container.streams.video:
-                    raise SourceError("the stream holds no video")
-                for at, image in _decoded(container, container.streams.video[0], stop):
-                    yield Capture(utc_now(), image if at is not None else None)
-        except (av.error.FFmpegError, OSError) as error:
-            raise SourceError(f"the stream failed: {error.strerror or type(error).__name__}") from None
-        if not stop.is_set():
-            raise SourceError("the stream ended")
 
 
 def _decoded(container: Any, stream: Any, stop: Event) -> Iterator[tuple[float | None, Picture | None]]:

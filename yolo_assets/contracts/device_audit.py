@@ -1,0 +1,59 @@
+"""The audit log of one device: every change of its model, one signed line each, chained by hash.
+
+A line is the canonical JSON of an ``AuditLine``. It holds the SHA-256 of the line before it, so a line cannot be
+changed, taken out, put in or moved without a trace; it is signed by the key of the device, so the chain cannot be
+computed anew by who has no such key. The end of the chain is anchored by an ``AuditHead``: beside the log, in the
+heartbeat, and in the copies that go to the store, so that lines cut off at the end are missed. Belongs here: the
+records. Writing and checking is ``edge.audit``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from yolo_assets.contracts.base import Record, Time
+from yolo_assets.contracts.signing import Signature
+
+GENESIS = "0" * 64
+"""What the first line of a log has in place of a hash."""
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class AuditLine(Record):
+    """One line: when, who, from what, to what, with what result, and why."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    schema_version: Literal[1] = 1
+    device_id: str
+    log_id: str = Field(description="a device begins a new log when the old one is lost or damaged")
+    sequence: int = Field(ge=1, description="1, 2, 3 … without a gap")
+    previous: Sha256 = Field(description="SHA-256 of the line before, its line end left out; zeros in the first")
+    at: Time
+    kind: str = Field(description="begin, recovered, model, pin, unpin …")
+    who: str = Field(description="who or what asked for it")
+    source: str | None = Field(default=None, description="<name>/<version> before")
+    target: str | None = Field(default=None, description="<name>/<version> wanted")
+    result: str
+    reason: str
+    seconds: float | None = Field(default=None, ge=0)
+    release: int | None = None
+    public_key: str | None = Field(default=None, description="PEM, in the first line: the key that signs this log")
+    signature: Signature | None = None
+
+
+class AuditHead(Record):
+    """Where a log begins and ends, as the device says. A line may be newer than the head, never the other way round."""
+
+    schema_version: Literal[1] = 1
+    device_id: str
+    log_id: str
+    sequence: int = Field(ge=0, description="of the last line; 0: none yet")
+    sha256: Sha256 = Field(description="of the last line")
+    first_sequence: int = Field(default=1, ge=1, description="the oldest line the device still has")
+    shipped: int = Field(default=0, ge=0, description="lines up to this one are in the store")
+    at: Time
+    signature: Signature | None = None

@@ -1,0 +1,128 @@
+"""The chain itself: how a line is made, and how a run of lines is checked. No files, no store."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from yolo_assets.contracts.base import canonical_json
+from yolo_assets.contracts.device_audit import GENESIS, AuditLine
+from yolo_assets.contracts.errors import SignatureError
+from yolo_assets.contracts.signing import Signer, TrustedKeys
+
+
+def digest(line: bytes) -> str:
+    """SHA-256 of a line without its line end, hexadecimal."""
+    return hashlib.sha256(line).hexdigest()
+
+
+def signed_line(line: AuditLine, signer: Signer) -> bytes:
+    """The bytes that stand in the log, without a line end: canonical JSON, signed."""
+    return canonical_json(signer.sign_document(line.model_dump(mode="json", exclude_none=True)))
+
+
+@dataclass(frozen=True)
+class Link:
+    """A line that was read: where it stands in the chain. ``sequence`` 0 with ``GENESIS`` is before the first."""
+
+    sequence: int
+    sha256: str
+
+
+BEFORE_FIRST = Link(0, GENESIS)
+
+
+@dataclass
+class Walked:
+    """What a run of lines showed.
+
+    Attributes:
+        lines: how many were read.
+        first: number of the first; None when there was none.
+        last: the last; None when there was none, or it could not be read.
+        digests: SHA-256 by line number.
+        findings: what is wrong, a line each; empty: nothing is.
+    """
+
+    lines: int = 0
+    first: int | None = None
+    last: Link | None = None
+    digests: dict[int, str] = field(default_factory=dict)
+    findings: list[str] = field(default_factory=list)
+
+
+def walk(
+    lines: Iterable[bytes], keys: TrustedKeys | None, *, device_id: str, log_id: str, after: Link | None = BEFORE_FIRST
+) -> Walked:
+    """Check a run of lines: form, signature, numbers, hashes.
+
+    Args:
+        lines: in the order in which they stand, without line ends.
+        keys: who may have signed; None leaves signatures unchecked.
+        device_id: whose log it is.
+        log_id: which log.
+        after: what the first line must follow; None: it may follow anything, the older lines are not here.
+    """
+    done = Walked()
+    before, sound = after, True
+    for raw in lines:
+        done.lines += 1
+        document = _parse(raw)
+        if document is None:
+            expected = f"where line {before.sequence + 1} should be" if before else f"line {done.lines} of those read"
+            done.findings.append(f"{expected}: no audit line; it was changed or damaged")
+            before, sound = (Link(before.sequence + 1, digest(raw)) if before else None), False
+            continue
+        number = document["sequence"]
+        done.first = number if done.first is None else done.first
+        wrong = list(_own_faults(raw, document, keys, device_id, log_id))
+        done.findings += [f"line {number} {fault}" for fault in wrong]
+        if before is not None:
+            done.findings += _order_faults(before, number, document["previous"], sound=sound and not wrong)
+        before, sound = Link(number, digest(raw)), not wrong
+        done.digests.setdefault(number, before.sha256)
+    done.last = before if done.lines else None
+    return done
+
+
+def _parse(raw: bytes) -> dict[str, Any] | None:
+    """The document, when it has what a chain needs."""
+    try:
+        document = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(document, dict) or not isinstance(document.get("previous"), str):
+        return None
+    number = document.get("sequence")
+    return document if type(number) is int and number > 0 else None
+
+
+def _own_faults(
+    raw: bytes, document: dict[str, Any], keys: TrustedKeys | None, device_id: str, log_id: str
+) -> Iterator[str]:
+    """What is wrong with a line by itself."""
+    if (document.get("device_id"), document.get("log_id")) != (device_id, log_id):
+        yield f"belongs to another log ({document.get('device_id')}, {document.get('log_id')})"
+    if canonical_json(document) != raw:
+        yield "was changed: it is not written as the agent writes"
+    if keys is not None:
+        try:
+            keys.verify_document(document, "it")
+        except SignatureError as error:
+            yield f"was changed: {error}"
+
+
+def _order_faults(before: Link, number: int, previous: str, *, sound: bool) -> Iterator[str]:
+    """What is wrong between a line and the one before it; ``sound``: neither has a fault of its own."""
+    expected = before.sequence + 1
+    if number > expected:
+        missing = f"line {expected} is" if number == expected + 1 else f"lines {expected} to {number - 1} are"
+        yield f"{missing} missing before line {number}"
+    elif number < expected:
+        yield f"line {number} stands behind line {before.sequence}: lines were moved or put in"
+    elif previous != before.sha256 and sound:
+        yield f"line {number} does not follow from line {before.sequence}: that one was put in another's place"

@@ -1,0 +1,274 @@
+"""The log on the box: appends durable lines, survives power cuts and full disks, and never edits what it wrote.
+
+``<state>/audit/<log_id>/<first line>.ndjson`` in files of so many lines, ``head.json`` with the signed end of the
+chain, ``device.key`` that signs. A line is durable before the head names it: after a crash the log may be one line
+ahead of the head, never behind it. Whatever else is found at the start was done by somebody else, or by a broken
+disk: nothing is repaired, a new log begins and says why. Inference never waits for the audit log.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from yolo_assets.contracts.device_audit import GENESIS, AuditHead, AuditLine
+from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
+from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.contracts.times import utc_now
+from yolo_assets.edge.audit.chain import Link, digest, signed_line
+from yolo_assets.edge.audit.files import HEAD, KEY, check_tail, log_file, read_head, segments, write_head
+from yolo_assets.spool.files import fsync_folder, write_all
+
+log = logging.getLogger(__name__)
+
+KEPT = 200
+_MOST_WAITING = 1000
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a caller says; the rest of a line is the log's."""
+
+    kind: str
+    who: str
+    result: str
+    reason: str
+    source: str | None = None
+    target: str | None = None
+    seconds: float | None = None
+    release: int | None = None
+    public_key: str | None = None
+    at: datetime = field(default_factory=utc_now)
+
+
+class AuditLog:
+    """Thread-safe; one for the whole agent, which holds the lock of the state folder.
+
+    Args:
+        folder: ``<state>/audit``; made when it is missing.
+        device_id: stands in every line.
+        lines_per_file: a new file begins after so many.
+        keep_files: older files that the store holds in full are removed; files that it does not hold never are.
+
+    Raises:
+        OSError: the folder cannot be used at all.
+    """
+
+    def __init__(self, folder: Path, device_id: str, *, lines_per_file: int = 1000, keep_files: int = 100) -> None:
+        self.on_append: Callable[[], None] = lambda: None
+        """Called after each line; must return at once."""
+        self._folder = folder
+        self._device_id = device_id
+        self._lines_per_file, self._keep_files = lines_per_file, keep_files
+        self._lock = threading.Lock()
+        self._waiting: deque[Entry] = deque(maxlen=_MOST_WAITING)
+        self._recent: deque[AuditLine] = deque(maxlen=KEPT)
+        self._trouble = ""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._signer, new_key = _signer(folder)
+        self._open(new_key)
+
+    @property
+    def head(self) -> AuditHead:
+        """Signed; the end of the chain, how much of it is shipped."""
+        with self._lock:
+            return self._signed_head()
+
+    @property
+    def trouble(self) -> str:
+        """Why lines wait in memory, or what was wrong with the log at the start; empty when all is well."""
+        return self._trouble
+
+    def append(self, entry: Entry) -> None:
+        """Write one line, durably. On a full disk it waits in memory, in order, and is tried again with the next.
+
+        What has happened is not undone because it cannot be written down: this never raises.
+        """
+        with self._lock:
+            self._waiting.append(entry)
+            self._flush()
+        self.on_append()
+
+    def retry(self) -> None:
+        """Try again to write what waits."""
+        with self._lock:
+            if self._waiting:
+                self._flush()
+
+    def recent(self) -> list[AuditLine]:
+        """The newest lines, oldest first; those of earlier runs included."""
+        with self._lock:
+            return list(self._recent)
+
+    def unshipped(self, most: int = 1000) -> tuple[int, int, bytes] | None:
+        """The oldest lines that the store does not hold, ``(first, last, bytes)``; None when it holds all.
+
+        Raises:
+            OSError: the files cannot be read.
+        """
+        with self._lock:
+            begin, end, log_id = self._shipped + 1, self._last.sequence, self._log_id
+        if begin > end:
+            return None
+        end = min(end, begin + most - 1)
+        chosen: list[bytes] = []
+        files = segments(self._folder / log_id)
+        for (first, path), following in zip(files, [*[f for f, _ in files[1:]], None], strict=True):
+            if first > end or (following is not None and following <= begin):
+                continue
+            lines = path.read_bytes().split(b"\n")[:-1]
+            chosen += lines[max(0, begin - first) : end - first + 1]
+        if len(chosen) != end - begin + 1:
+            raise OSError(f"lines {begin} to {end} of the audit log cannot be found in {self._folder / log_id}")
+        return begin, end, b"\n".join(chosen) + b"\n"
+
+    def mark_shipped(self, last: int) -> None:
+        """The store holds every line up to ``last``: remember it, and let go of old files."""
+        with self._lock:
+            self._shipped = max(self._shipped, last)
+            files = segments(self._folder / self._log_id)
+            spare = files[: max(0, len(files) - self._keep_files)]
+            gone = [path for (_, path), (after, _) in zip(spare, files[1:], strict=False) if after - 1 <= self._shipped]
+            if gone:
+                self._first = files[len(gone)][0]
+            self._write_head()
+            for path in gone:  # after the head says so: never a log that begins later than its head
+                path.unlink(missing_ok=True)
+
+    def _open(self, new_key: str) -> None:
+        try:
+            head = read_head(self._folder, TrustedKeys.of(self._signer))
+            if head is None:
+                self._begin("the first start of this device on this state folder" + new_key, None)
+                return
+            tail = check_tail(self._folder, head, self._signer)
+        except (UserError, OSError) as error:
+            log.error("the audit log in %s is damaged: %s; a new one begins", self._folder, error)
+            self._trouble = f"the audit log was damaged: {error}; a new one began"
+            self._begin(f"the log before it was damaged: {error}{new_key}", _claimed(self._folder))
+            return
+        self._log_id, self._last, self._shipped = head.log_id, tail.last, head.shipped
+        self._first, self._file, self._lines = head.first_sequence, tail.path, tail.lines
+        self._recent.extend(tail.recent)
+        if tail.torn:
+            os.truncate(tail.path, tail.size)
+            reason = f"{tail.torn} bytes of a line were cut off that was being written when the agent was ended"
+            self.append(Entry("recovered", "the agent at its start", "recovered", reason))
+
+    def _begin(self, reason: str, before: str | None) -> None:
+        self._log_id = f"{utc_now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+        self._last, self._shipped, self._first, self._lines = Link(0, GENESIS), 0, 1, 0
+        (self._folder / self._log_id).mkdir()
+        self._file = log_file(self._folder / self._log_id, 1)
+        fsync_folder(self._folder)
+        self._write_head()  # first, so that a log without a head is never ours
+        public_key = self._signer.public_pem().decode()
+        self.append(Entry("begin", "the agent at its start", "begun", reason, source=before, public_key=public_key))
+
+    def _flush(self) -> None:
+        try:
+            while self._waiting:
+                self._write(self._waiting[0])
+                self._waiting.popleft()
+        except OSError as error:
+            log.error("the audit log %s cannot be written: %s", self._file, error)
+            self._trouble = f"the audit log cannot be written: {error.strerror}; {len(self._waiting)} lines wait"
+            return
+        if self._trouble.endswith("lines wait"):
+            self._trouble = ""
+        self._write_head()
+
+    def _write(self, entry: Entry) -> None:
+        if self._lines >= self._lines_per_file:
+            self._file, self._lines = log_file(self._file.parent, self._last.sequence + 1), 0
+        line = AuditLine(
+            device_id=self._device_id,
+            log_id=self._log_id,
+            sequence=self._last.sequence + 1,
+            previous=self._last.sha256,
+            at=entry.at,
+            kind=entry.kind,
+            who=entry.who,
+            source=entry.source,
+            target=entry.target,
+            result=entry.result,
+            reason=entry.reason,
+            seconds=entry.seconds,
+            release=entry.release,
+            public_key=entry.public_key,
+        )
+        raw = signed_line(line, self._signer)
+        _append_durably(self._file, raw + b"\n", new=not self._lines)
+        self._lines += 1
+        self._last = Link(line.sequence, digest(raw))
+        self._recent.append(line)
+
+    def _signed_head(self) -> AuditHead:
+        head = AuditHead(
+            device_id=self._device_id,
+            log_id=self._log_id,
+            sequence=self._last.sequence,
+            sha256=self._last.sha256,
+            first_sequence=self._first,
+            shipped=self._shipped,
+            at=utc_now(),
+        )
+        document = self._signer.sign_document(head.model_dump(mode="json", exclude_none=True))
+        return AuditHead.model_validate(document)
+
+    def _write_head(self) -> None:
+        try:
+            write_head(self._folder / HEAD, self._signed_head())
+        except (UserError, OSError) as error:  # the log is ahead of its head then, which a start understands
+            log.error("the head of the audit log cannot be written: %s", error)
+
+
+def _append_durably(path: Path, data: bytes, *, new: bool) -> None:
+    """Append all bytes and fsync, or leave the file as it was."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        size = os.fstat(descriptor).st_size
+        try:
+            write_all(descriptor, data)
+            os.fsync(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, size)
+            raise
+    finally:
+        os.close(descriptor)
+    if new:
+        fsync_folder(path.parent)
+
+
+def _signer(folder: Path) -> tuple[Signer, str]:
+    """The key of the device, and a remark when it had to be made anew. A box must start, whatever became of a key."""
+    path = folder / KEY
+    try:
+        known = path.exists()
+        signer = Signer.load_or_create(path)
+        if not known:
+            fsync_folder(folder)
+        return signer, ""
+    except SignatureError as error:
+        aside = f".unreadable-{utc_now():%Y%m%dT%H%M%SZ}"
+        for old in (path, path.with_name(f"{KEY}.pub")):
+            if old.exists():
+                old.rename(old.with_name(old.name + aside))
+        return Signer.load_or_create(path), f"; a new key was made: {error}"
+
+
+def _claimed(folder: Path) -> str | None:
+    """What the damaged log's head says, believed or not: ``<log_id> line <n> <sha256>``, or only a folder's name."""
+    try:
+        head = AuditHead.from_json((folder / HEAD).read_bytes())
+        return f"{head.log_id} line {head.sequence} {head.sha256}"
+    except (OSError, BadInputError, IntegrityError):
+        known = sorted(path.name for path in folder.iterdir() if path.is_dir())
+        return known[-1] if known else None

@@ -1,0 +1,192 @@
+"""What leaves the box: CloudEvents 1.0, structured mode, with a schema that receivers can check against.
+
+An event has the same ``id`` however often it is sent: a receiver that keeps the ids of the last minutes sees each event
+once. Belongs here: the documents. Does not belong here: when there is an alarm (``alarms``), how events travel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter
+
+from yolo_assets.contracts.base import Record, Time
+from yolo_assets.contracts.detection import Detection, Quality
+from yolo_assets.contracts.times import format_time
+
+Kind = Literal["result", "alarm"]
+RESULT = "yolo_assets.result.v1"
+RAISED = "yolo_assets.alarm.raised.v1"
+CLEARED = "yolo_assets.alarm.cleared.v1"
+
+
+class ResultData(Record):
+    """One processed frame: the detection record, as it stands in the spool."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    device_id: str
+    camera_id: str
+    sequence: int = Field(ge=0, description="counts the frames of a camera from 0 at each start of the agent")
+    captured_at: Time
+    model_version: str = Field(description="of the model that saw this frame, <name>/<version>")
+    detections: tuple[Detection, ...] = Field(description="bbox: x1, y1, x2, y2 in pixels of the frame")
+    width: int | None = Field(default=None, gt=0)
+    height: int | None = Field(default=None, gt=0)
+    inference_ms: float | None = Field(default=None, ge=0)
+    batch_id: str | None = None
+    quality: Quality | None = None
+    image_path: str | None = Field(default=None, description="relative to the spool; null: the disk refused the record")
+    image_saved: bool = Field(default=False, description="whether the picture is kept there")
+
+
+class AlarmData(Record):
+    """A condition that began to hold or ceased to."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    alarm_id: str = Field(description="the same in raised and cleared: one alarm per condition until it clears")
+    rule: str
+    severity: Literal["info", "warning", "critical"]
+    state: Literal["raised", "cleared"]
+    device_id: str
+    camera_id: str
+    model_version: str = Field(description="of the frame that raised or cleared it")
+    since: Time = Field(description="capture time of the first frame of the condition")
+    raised_at: Time = Field(description="capture time of the frame that raised it")
+    cleared_at: Time | None = None
+    sequence: int = Field(ge=0, description="of the frame that raised or cleared it")
+    count: int = Field(ge=0, description="boxes in that frame that the rule counts")
+    detections: tuple[Detection, ...] = Field(description="those boxes")
+
+
+class _Envelope(Record):
+    specversion: Literal["1.0"] = "1.0"
+    id: str = Field(min_length=1, description="unique for its source, and the same in every repetition")
+    source: str = Field(min_length=1, description="/devices/<device_id>/cameras/<camera_id>")
+    subject: str = Field(description="the camera")
+    time: Time = Field(description="capture time of the frame")
+    datacontenttype: Literal["application/json"] = "application/json"
+
+
+class ResultEvent(_Envelope):
+    """A frame was processed."""
+
+    type: Literal["yolo_assets.result.v1"] = RESULT
+    data: ResultData
+
+
+class AlarmEvent(_Envelope):
+    """An alarm was raised or cleared."""
+
+    type: Literal["yolo_assets.alarm.raised.v1", "yolo_assets.alarm.cleared.v1"]
+    data: AlarmData
+
+
+def event_schema() -> dict[str, Any]:
+    """The JSON schema (2020-12) of every event."""
+    schema = TypeAdapter(ResultEvent | AlarmEvent).json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "yolo_assets edge events", **schema}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A result without its picture: what rules and events need, and nothing that holds memory.
+
+    Attributes:
+        captured: ``time.monotonic()`` at capture, seconds.
+        record: the other fields of the record, as written.
+    """
+
+    camera_id: str
+    sequence: int
+    captured_at: datetime
+    captured: float
+    model_version: str
+    detections: tuple[Mapping[str, Any], ...]
+    record: Mapping[str, Any] = field(default_factory=dict)
+    image_path: str | None = None
+    image_saved: bool = False
+
+
+@dataclass(frozen=True)
+class Event:
+    """A finished event in an outbox.
+
+    Attributes:
+        body: JSON, UTF-8.
+        created: ``time.monotonic()``, seconds.
+    """
+
+    id: str
+    kind: Kind
+    camera_id: str
+    body: bytes
+    created: float
+    rule: str | None = None
+
+
+def source_of(device_id: str, camera_id: str) -> str:
+    """The ``source`` of a camera's events."""
+    return f"/devices/{device_id}/cameras/{camera_id}"
+
+
+def result_event(device_id: str, seen: Seen, now: float) -> Event:
+    """The event of one frame.
+
+    Args:
+        device_id: this box.
+        seen: the frame.
+        now: ``time.monotonic()``.
+    """
+    extra = {key: seen.record.get(key) for key in ("width", "height", "inference_ms", "batch_id", "quality")}
+    event = ResultEvent(
+        id=f"{_stamp(seen.captured_at)}-{seen.sequence}",
+        source=source_of(device_id, seen.camera_id),
+        subject=seen.camera_id,
+        time=seen.captured_at,
+        data=ResultData.model_validate(
+            {
+                "device_id": device_id,
+                "camera_id": seen.camera_id,
+                "sequence": seen.sequence,
+                "captured_at": seen.captured_at,
+                "model_version": seen.model_version,
+                "detections": seen.detections,
+                "image_path": seen.image_path,
+                "image_saved": seen.image_saved,
+                **extra,
+            }
+        ),
+    )
+    return Event(event.id, "result", seen.camera_id, event.to_json(), now)
+
+
+def alarm_event(data: AlarmData, now: float) -> Event:
+    """The event of one change of an alarm.
+
+    Args:
+        data: what happened.
+        now: ``time.monotonic()``.
+    """
+    event = AlarmEvent(
+        id=f"{data.alarm_id}-{data.state}",
+        source=source_of(data.device_id, data.camera_id),
+        subject=data.camera_id,
+        time=data.cleared_at or data.raised_at,
+        type=RAISED if data.state == "raised" else CLEARED,
+        data=data,
+    )
+    return Event(event.id, "alarm", data.camera_id, event.to_json(), now, data.rule)
+
+
+def alarm_id(rule: str, since: datetime, sequence: int) -> str:
+    """Names one condition of one camera: a rerun over the same frames gives the same name."""
+    return f"{rule}-{_stamp(since)}-{sequence}"
+
+
+def _stamp(moment: datetime) -> str:
+    return format_time(moment).replace("-", "").replace(":", "").replace(".", "")

@@ -1,0 +1,73 @@
+// The timeline of changes: lines of the audit log, with what was measured where this run measured it.
+
+import { get } from "./http.js";
+import { $, clock, day, element, plural, seconds, set } from "./words.js";
+
+const STEP_COLOURS = { read: "--s-read", fetch: "--s-fetch", compare: "--s-compare", load: "--s-load", warm: "--s-warm", golden: "--s-golden", shadow: "--s-shadow" };
+const RESULT = {
+  committed: ["✓", "serves"], switched: ["▲", "on trial"], rolled_back: ["↺", "rolled back"], reverted: ["↺", "taken back"], refused: ["✕", "refused"],
+  failed: ["!", "failed"], pinned: ["■", "pinned"], unpinned: ["□", "unpinned"], recovered: ["!", "log recovered"],
+};
+const SHOWN = 40;
+let lines = [];
+let read = "";
+let shown = "";
+
+export async function showHistory(now) {
+  const audit = now.audit;
+  const mark = `${audit.log_id}/${audit.lines}`;
+  if (mark !== read) {
+    lines = (await get(`/v1/audit?limit=${SHOWN * 2}`, 5)).filter((line) => line.kind !== "begin");
+    read = mark;
+  }
+  const trouble = audit.trouble || (audit.ship_error ? `not in the store yet: ${audit.ship_error}` : "");
+  const waiting = audit.lines - audit.shipped;
+  set($("audit-note"), [`Audit log: ${plural(audit.lines, "line")}`, waiting ? `${waiting} not in the store yet` : "all in the store", trouble].filter(Boolean).join(" · "));
+  const key = mark + JSON.stringify(now.swaps);
+  if (key === shown) return;
+  shown = key;
+  const measured = new Map(now.swaps.map((swap) => [`${swap.at} ${swap.target}`, swap]));
+  const items = [...lines].reverse().slice(0, SHOWN).map((line) => item(line, measured.get(`${line.at} ${line.target}`)));
+  $("history").replaceChildren(...(items.length ? items : [element("li", "empty", "No change yet.")]));
+}
+
+function item(line, swap) {
+  const [mark, word] = RESULT[line.result] || ["■", line.result.replaceAll("_", " ")];
+  const from = line.source && line.source !== line.target ? `${line.source} → ` : "";
+  const time = element("time", "", clock(line.at));
+  time.dateTime = line.at;
+  time.title = day(line.at);
+  const head = element("div", "head", element("span", "what", word), element("span", "", from + (line.target || "")), time);
+  const body = element("div", "", head, element("p", "reason", `${line.reason} (${line.who})`));
+  if (swap) body.append(...bars(Object.entries(swap.steps).filter(([, spent]) => spent > 0)), facts(swap));
+  const symbol = element("span", "mark", mark);
+  symbol.setAttribute("aria-hidden", "true");
+  return element("li", line.result, symbol, body);
+}
+
+function facts(swap) {
+  const made = element("div", "facts");
+  const fact = (value, text) => made.append(element("span", "", element("b", "", value), ` ${text}`));
+  fact(seconds(swap.seconds), "in all");
+  if (swap.switch_seconds !== null) fact(seconds(swap.switch_seconds), "switch");
+  if (swap.first_result_seconds !== null) fact(seconds(swap.first_result_seconds), "to its first result");
+  if (swap.in_flight_at_switch !== null) fact(`${swap.in_flight_at_switch}`, "in flight");
+  if (swap.lost !== null) fact(`${swap.lost}`, "lost");
+  const gaps = Object.values(swap.longest_gap_seconds).filter((gap) => gap > 0);
+  if (gaps.length) fact(seconds(Math.max(...gaps)), "longest silence");
+  return made;
+}
+
+function bars(steps) {
+  if (!steps.length) return [];
+  const painted = (name, grow) => {
+    const bar = element("i");
+    if (grow) bar.style.flexGrow = grow;
+    bar.style.background = `var(${STEP_COLOURS[name] || "--faint"})`;
+    return bar;
+  };
+  const stack = element("div", "stack", ...steps.map(([name, spent]) => painted(name, spent * 1e6)));
+  stack.setAttribute("aria-hidden", "true");
+  const long = steps.filter(([, spent]) => spent >= 0.0005);
+  return [stack, element("div", "steps", ...long.map(([name, spent]) => element("span", "", painted(name), `${name} ${seconds(spent)}`)))];
+}

@@ -1,0 +1,159 @@
+"""Two models on the same frames: how far they agree, and whether one may take the other's place. Pure, no threads.
+
+Both models see the very same pictures. So a scene that changes (another product, an empty belt, night) changes the
+figures of both, and is never held against a candidate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolo_assets.inference.boxes import Boxes
+
+SAME_IOU = 0.5
+"""Boxes of one class that overlap so far are the same object."""
+_SURE = 3.0  # standard errors between the means: about one in a thousand by chance
+_MIX_BOXES = 50  # a mix of classes means nothing on fewer boxes
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What one model reported on one frame: class names, and boxes float32 ``[n, 4]`` xyxy in pixels."""
+
+    classes: tuple[str, ...]
+    xyxy: NDArray[np.float32]
+
+    @classmethod
+    def of_boxes(cls, boxes: Boxes, class_names: Sequence[str]) -> Seen:
+        """From a prediction."""
+        names = tuple(class_names[int(number)] for number in boxes.class_id)
+        return cls(names, boxes.xyxy)
+
+    @classmethod
+    def of_detections(cls, detections: Sequence[Mapping[str, Any]]) -> Seen:
+        """From a record's detections."""
+        xyxy = np.array([found["bbox"] for found in detections], np.float32).reshape(-1, 4)
+        return cls(tuple(str(found["class"]) for found in detections), xyxy)
+
+
+def matched(old: Seen, new: Seen) -> int:
+    """How many objects both report: pairs of one class with an IoU of at least ``SAME_IOU``, best pairs first."""
+    if not old.classes or not new.classes:
+        return 0
+    low = np.maximum(old.xyxy[:, None, :2], new.xyxy[None, :, :2])
+    high = np.minimum(old.xyxy[:, None, 2:], new.xyxy[None, :, 2:])
+    common = np.prod(np.clip(high - low, 0, None), axis=2)
+    areas = [np.prod(np.clip(seen.xyxy[:, 2:] - seen.xyxy[:, :2], 0, None), axis=1) for seen in (old, new)]
+    iou = common / np.maximum(areas[0][:, None] + areas[1][None, :] - common, 1e-9)
+    iou[np.array(old.classes)[:, None] != np.array(new.classes)[None, :]] = 0.0
+    pairs = 0
+    while float(iou.max()) >= SAME_IOU:
+        row, column = np.unravel_index(int(iou.argmax()), iou.shape)
+        iou[row, :] = iou[:, column] = 0.0
+        pairs += 1
+    return pairs
+
+
+@dataclass
+class Comparison:
+    """The sums over all compared frames. One writer."""
+
+    frames: int = 0
+    old_boxes: int = 0
+    new_boxes: int = 0
+    common: int = 0
+    difference: float = 0.0
+    difference_squared: float = 0.0
+    old_classes: Counter[str] = field(default_factory=Counter)
+    new_classes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, old: Seen, new: Seen) -> None:
+        """Take one frame."""
+        gap = len(new.classes) - len(old.classes)
+        self.frames += 1
+        self.old_boxes += len(old.classes)
+        self.new_boxes += len(new.classes)
+        self.common += matched(old, new)
+        self.difference += gap
+        self.difference_squared += gap * gap
+        self.old_classes.update(old.classes)
+        self.new_classes.update(new.classes)
+
+    @property
+    def agreement(self) -> float:
+        """Share of all reported boxes that both report, 0 to 1; 1 when neither reports any."""
+        total = self.old_boxes + self.new_boxes
+        return 2 * self.common / total if total else 1.0
+
+    @property
+    def class_shift(self) -> float:
+        """Share of the boxes that would have to change their class to make the mixes equal, 0 to 1."""
+        if not self.old_boxes or not self.new_boxes:
+            return 0.0
+        names = self.old_classes.keys() | self.new_classes.keys()
+        return 0.5 * sum(
+            abs(self.old_classes[n] / self.old_boxes - self.new_classes[n] / self.new_boxes) for n in names
+        )
+
+    def left_band(self, *, min_frames: int, detections_band: float, max_class_shift: float) -> str | None:
+        """What left its band and by how much; None while all is well, or too little was seen to say.
+
+        The number of boxes is judged frame by frame: a difference counts when it is larger than the band *and* three
+        times its standard error over the frames, so that a few unlucky frames decide nothing.
+        """
+        if self.frames < min_frames:
+            return None
+        mean = self.difference / self.frames
+        spread = max(self.difference_squared / self.frames - mean * mean, 0.0)
+        error = math.sqrt(spread / max(self.frames - 1, 1))
+        larger = max(self.old_boxes, self.new_boxes)
+        change = abs(self.new_boxes - self.old_boxes) / larger if larger else 0.0
+        # With so few boxes in all that chance explains them, the spread over frames says nothing yet.
+        if change > detections_band and abs(mean) > _SURE * error and larger >= 10:
+            return (
+                f"detections per frame left their band: {self.new_boxes / self.frames:.2f} against "
+                f"{self.old_boxes / self.frames:.2f} of the old model on the same {self.frames} frames "
+                f"({_percent(self.new_boxes, self.old_boxes)}, allowed are {detections_band:.0%} of the larger)"
+            )
+        shift = self.class_shift
+        if min(self.old_boxes, self.new_boxes) >= _MIX_BOXES and shift > max_class_shift:
+            name = max(self._moves(), key=lambda pair: abs(pair[1]))
+            return (
+                f"the mix of classes left its band: {shift:.0%} of the boxes on the same {self.frames} frames changed "
+                f"their class, {max_class_shift:.0%} may; most of all {name[0]} by {name[1]:+.0%}"
+            )
+        return None
+
+    def figures(self) -> dict[str, Any]:
+        """For the status."""
+        frames = max(self.frames, 1)
+        return {
+            "frames": self.frames,
+            "agreement": round(self.agreement, 4),
+            "old_detections_per_frame": round(self.old_boxes / frames, 3),
+            "new_detections_per_frame": round(self.new_boxes / frames, 3),
+            "class_shift": round(self.class_shift, 4),
+        }
+
+    def _moves(self) -> list[tuple[str, float]]:
+        return [
+            (name, self.new_classes[name] / self.new_boxes - self.old_classes[name] / self.old_boxes)
+            for name in sorted(self.old_classes.keys() | self.new_classes.keys())
+        ]
+
+
+def _percent(new: int, old: int) -> str:
+    return f"{(new - old) / old:+.0%}" if old else "the old model found none"
+
+
+def percentile(values: Sequence[float], share: float) -> float | None:
+    """The value below which ``share`` of them lie (nearest rank); None without values."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None

@@ -1,0 +1,54 @@
+"""What the agent does about a verified pointer: stage it, adopt its number, refuse it, or nothing.
+
+Belongs here: acting on a verdict. Does not belong here: the verdict itself (``verdict``), when to look (``triggers``).
+"""
+
+from __future__ import annotations
+
+from yolo_assets.contracts.model import ChannelPointer
+from yolo_assets.edge.reload import canary
+from yolo_assets.edge.reload.control import ModelControl
+from yolo_assets.edge.reload.notice import Notice
+from yolo_assets.edge.reload.staging import Stager
+from yolo_assets.edge.reload.state import ModelRef
+from yolo_assets.edge.reload.verdict import judge
+
+
+def follow_channel(control: ModelControl, stager: Stager, pointer: ChannelPointer) -> None:
+    """The pointer of the box's own channel."""
+    serving = control.serving
+    verdict = judge(control.state, serving.ref if serving else None, pointer)
+    if verdict.action == "stage":
+        stager.want(Notice(pointer.version, pointer.manifest_sha256, pointer.release, "channel", verdict.reason))
+    elif verdict.action == "adopt":
+        control.adopt(_ref(pointer))
+    elif verdict.action == "refuse" and control.tell_once(verdict.reason):
+        control.refuse("channel", pointer.model_version, verdict.reason, pointer.release)
+
+
+def follow_canary(control: ModelControl, stager: Stager, pointer: ChannelPointer) -> None:
+    """The pointer of the canary's channel. Without a model for the whole box there is no canary."""
+    serving, slot = control.serving, control.slots.canary
+    if serving is None:
+        return
+    verdict = judge(control.state.as_canary_channel(), slot.model.ref if slot else None, pointer)
+    if verdict.action == "refuse":
+        if control.tell_once(f"canary: {verdict.reason}"):
+            control.refuse("channel", pointer.model_version, f"canary: {verdict.reason}", pointer.release)
+    elif verdict.action == "adopt" or (
+        verdict.action == "stage" and serving.ref.manifest_sha256 == pointer.manifest_sha256
+    ):
+        canary.follow(control, _ref(pointer))
+    elif verdict.action == "stage":
+        stager.want(
+            Notice(pointer.version, pointer.manifest_sha256, pointer.release, "channel", verdict.reason, canary=True)
+        )
+
+
+def _ref(pointer: ChannelPointer) -> ModelRef:
+    return ModelRef(
+        name=pointer.name,
+        version=pointer.version,
+        manifest_sha256=pointer.manifest_sha256,
+        release=pointer.release,
+    )

@@ -1,0 +1,71 @@
+"""What staging and restarting share: the parts they work with, slots that report their end, the audit entry."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from yolo_assets.contracts.errors import UserError
+from yolo_assets.edge.config import AgentConfig
+from yolo_assets.edge.loading import LoadedModel, Loader
+from yolo_assets.edge.reload.control import ModelControl
+from yolo_assets.edge.reload.live import LiveTap
+from yolo_assets.edge.reload.model_cache import ModelCache
+from yolo_assets.edge.reload.slot import Slot
+from yolo_assets.edge.reload.state import ModelRef
+from yolo_assets.edge.reload.swaps import Attempt, Outcome, SwapLog
+from yolo_assets.storage.base import ObjectStore
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StagingParts:
+    """Everything between a notice and a serving model.
+
+    Attributes:
+        on_freed: called with the label of each model whose memory was freed.
+    """
+
+    config: AgentConfig
+    store: ObjectStore
+    cache: ModelCache
+    loader: Loader
+    control: ModelControl
+    swaps: SwapLog
+    live: LiveTap
+    on_freed: Callable[[str], None]
+
+    @property
+    def name(self) -> str:
+        """Of the configured model."""
+        return self.config.model
+
+    @property
+    def canary_cameras(self) -> tuple[str, ...]:
+        """Empty when none are configured."""
+        return self.config.canary.cameras if self.config.canary else ()
+
+    def slot(self, loaded: LoadedModel) -> Slot[LoadedModel]:
+        """A slot that tells when it was freed."""
+        return Slot(loaded, loaded.ref.label, lambda slot: self.on_freed(slot.label))
+
+    def end(self, attempt: Attempt, ref: ModelRef, result: Outcome, reason: str) -> None:
+        """Record how an attempt ended that did not change the model."""
+        current = self.control.slots.current
+        self.swaps.end(
+            attempt,
+            source=current.label if current else None,
+            target=ref.label,
+            result=result,
+            reason=reason,
+            release=ref.release,
+        )
+        log.warning("%s: %s %s", ref.label, result, reason)
+
+
+def in_words(error: BaseException) -> str:
+    """One line; the type too where the text alone would not say what happened."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, UserError) and text else f"{type(error).__name__}: {text}"[:500]

@@ -1,0 +1,138 @@
+"""How full the spool's disk may be, and what gives first: pure decisions, nothing is measured or written here.
+
+Belongs here: marks, stages, and when a stage begins and ends. Does not belong here: looking at a disk and acting on a
+stage (the agent's ``housekeeping`` and ``sampling``), and deleting, which only the archiver does.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import IntEnum
+
+from yolo_assets.contracts.errors import BadInputError
+
+_MARK = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(%|B|KB|MB|GB|TB)\s*", re.IGNORECASE)
+_UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_FREE_AGAIN = 1.25
+_RESERVE_SHARE_MOST = 1e9
+
+
+class Stage(IntEnum):
+    """What is given up, in this order. Records are written in every stage; inference never notices."""
+
+    NORMAL = 0
+    """All as configured."""
+    FEWER = 1
+    """Fewer pictures of frames without a detection."""
+    RECORDS = 2
+    """Of frames without a detection the record only; pictures with a detection are kept."""
+    NO_IMAGES = 3
+    """No picture at all, records only: said loudly."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """An amount of disk: ``share`` of the whole disk, 0 to 1, or ``size`` in bytes; one of them is None."""
+
+    share: float | None = None
+    size: float | None = None
+
+    def of(self, total: int) -> float:
+        """In bytes, on a disk of ``total`` bytes."""
+        return self.share * total if self.share is not None else float(self.size or 0)
+
+
+@dataclass(frozen=True)
+class Level:
+    """One look at the disk, in bytes: what the spool holds, what is free for this user, how large the disk is."""
+
+    spool: int
+    free: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where the stages begin.
+
+    Attributes:
+        low: below it everything is as configured again.
+        high: bytes of the spool at which ``FEWER`` begins.
+        records: bytes of the spool at which ``RECORDS`` begins.
+        images: bytes of the spool at which ``NO_IMAGES`` begins.
+        reserve: free bytes of the disk, whoever fills it: below three times as much ``FEWER`` begins, below twice
+            ``RECORDS``, below it ``NO_IMAGES``. As a share it is at most 1 GB: a large disk needs no more to go on.
+    """
+
+    low: Mark
+    high: Mark
+    records: Mark
+    images: Mark
+    reserve: Mark
+
+
+def parse_mark(text: str | int) -> Mark:
+    """A mark as people write it: ``30%``, ``20GB``, or bytes as a number.
+
+    Raises:
+        BadInputError: anything else, or more than 100 per cent.
+    """
+    if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
+        return Mark(size=text)
+    found = _MARK.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise BadInputError(f"{text!r} is no amount of disk; write it like 30% or 20GB")
+    number, unit = float(found[1]), found[2].lower()
+    if unit != "%":
+        return Mark(size=number * _UNITS[unit])
+    if number > 100:
+        raise BadInputError(f"{text!r} is more than the whole disk; give at most 100%")
+    return Mark(share=number / 100)
+
+
+def next_stage(stage: Stage, level: Level, limits: Limits) -> Stage:
+    """The stage after a look.
+
+    A stage begins at its mark at once, also when stages are skipped. It ends only when the spool has shrunk below the
+    mark by the ratio of ``low`` to ``high``, and a quarter more is free than what began it; so a level that trembles
+    around a mark changes the stage once.
+    """
+    begun = max((s for s in Stage if s and _begins(s, level, limits)), default=Stage.NORMAL)
+    if begun > stage:
+        return begun
+    while stage and _ended(stage, level, limits):
+        stage = Stage(stage - 1)
+    return stage
+
+
+def reason(stage: Stage, level: Level, limits: Limits) -> str:
+    """Why a stage holds, for people."""
+    if not stage:
+        return ""
+    free, spool, total = (f"{value / 1e9:.1f} GB" for value in (level.free, level.spool, level.total))
+    if level.free < _needed(stage, level, limits) * _FREE_AGAIN:
+        return f"only {free} of the disk's {total} are free"
+    return f"the spool holds {spool} of a disk of {total}"
+
+
+def _needed(stage: Stage, level: Level, limits: Limits) -> float:
+    reserve = limits.reserve.of(level.total)
+    if limits.reserve.share is not None:
+        reserve = min(reserve, _RESERVE_SHARE_MOST)
+    return reserve * (4 - stage)
+
+
+def _mark(stage: Stage, limits: Limits) -> Mark:
+    return {Stage.FEWER: limits.high, Stage.RECORDS: limits.records, Stage.NO_IMAGES: limits.images}[stage]
+
+
+def _begins(stage: Stage, level: Level, limits: Limits) -> bool:
+    return level.spool >= _mark(stage, limits).of(level.total) or level.free < _needed(stage, level, limits)
+
+
+def _ended(stage: Stage, level: Level, limits: Limits) -> bool:
+    high = limits.high.of(level.total)
+    ratio = min(1.0, limits.low.of(level.total) / high) if high else 1.0
+    small = level.spool < _mark(stage, limits).of(level.total) * ratio
+    return small and level.free >= _needed(stage, level, limits) * _FREE_AGAIN

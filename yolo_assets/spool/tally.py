@@ -1,0 +1,184 @@
+"""A small file that counts the frames of each camera across restarts; a killed process loses no count.
+
+The spool's own files say what became of a frame; only this file knows of a frame that was captured and left no trace
+before the process was killed, or whose note found no room on a full disk. Its room is taken when it is opened, so a
+disk that fills later does not hurt it. Nothing is ever decided by it but a count: lost, it begins at the spool's.
+
+Belongs here: the file. Does not belong here: what is done about frames that are missing (``edge.ledger``).
+
+Layout: for each camera two slots of ``SLOT`` bytes, written in turn: CRC-32 as eight hex digits, a blank, a JSON
+object, blanks. A power cut in the middle of a write leaves the other slot.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+
+from yolo_assets.contracts.times import Hour
+from yolo_assets.spool.files import SpoolFullError, write_atomic
+
+log = logging.getLogger(__name__)
+SLOT = 4096
+_MOST_HOURS = 64
+
+
+@dataclass
+class Row:
+    """One camera since this file began.
+
+    Attributes:
+        captured: frames; the next one's sequence number.
+        processed: frames with a record.
+        dropped: frames without one, by reason.
+        hours: captured, processed and dropped, by the key of every hour that is not sealed yet.
+    """
+
+    captured: int = 0
+    processed: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    hours: dict[str, list[int]] = field(default_factory=dict)
+
+    @property
+    def open(self) -> int:
+        """Frames without an outcome."""
+        return self.captured - self.processed - sum(self.dropped.values())
+
+
+class Tally:
+    """Thread-safe; one process at a time (its owner holds the lock of the folder)."""
+
+    def __init__(self, path: Path, cameras: Iterable[str]) -> None:
+        """Read the file and take room for every camera. A file that cannot be read begins anew, and says so."""
+        self._lock = threading.Lock()
+        self._generation = 0
+        self._file = -1
+        self._rows = {camera: Row() for camera in cameras}
+        self._rows |= self._read(path)
+        self._slots = {camera: number for number, camera in enumerate(self._rows)}
+        whole = b"".join(self._slot(camera) * 2 for camera in self._rows)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, whole)
+            self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except (OSError, SpoolFullError) as error:
+            log.warning("the counts of frames do not outlive this run: cannot write %s: %s", path, error)
+
+    def row(self, camera: str) -> Row:
+        """A copy."""
+        with self._lock:
+            row = self._rows[camera]
+            return Row(row.captured, row.processed, dict(row.dropped), {k: list(v) for k, v in row.hours.items()})
+
+    def captured(self, camera: str, hour: Hour) -> None:
+        """Count a frame that was captured."""
+        with self._lock:
+            row = self._rows[camera]
+            row.captured += 1
+            row.hours.setdefault(hour.key, [0, 0, 0])[0] += 1
+            self._write(camera)
+
+    def processed(self, camera: str, hour: Hour, count: int = 1) -> None:
+        """Count frames that got their record."""
+        with self._lock:
+            row = self._rows[camera]
+            row.processed += count
+            if hour.key in row.hours:
+                row.hours[hour.key][1] += count
+            self._write(camera)
+
+    def dropped(self, camera: str, reason: str, hour: Hour | None, count: int = 1) -> None:
+        """Count frames that got none; of no hour where it is not known."""
+        with self._lock:
+            row = self._rows[camera]
+            row.dropped[reason] = row.dropped.get(reason, 0) + count
+            if hour is not None and hour.key in row.hours:
+                row.hours[hour.key][2] += count
+            self._write(camera)
+
+    def forget(self, camera: str, hour: Hour) -> None:
+        """The hour is sealed: its seal says the rest."""
+        with self._lock:
+            if self._rows[camera].hours.pop(hour.key, None) is not None:
+                self._write(camera)
+
+    def sync(self) -> None:
+        """Make it durable against a power cut.
+
+        Raises:
+            OSError: the disk fails.
+        """
+        if self._file >= 0:
+            os.fsync(self._file)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            if self._file >= 0:
+                os.close(self._file)
+                self._file = -1
+
+    def _write(self, camera: str) -> None:
+        if self._file < 0:
+            return
+        self._generation += 1
+        place = (self._slots[camera] * 2 + self._generation % 2) * SLOT
+        try:
+            os.pwrite(self._file, self._slot(camera), place)
+        except OSError as error:
+            log.error("the counts of frames do not outlive this run any more: %s", error)
+            os.close(self._file)
+            self._file = -1
+
+    def _slot(self, camera: str) -> bytes:
+        row = self._rows[camera]
+        while len(row.hours) > _MOST_HOURS:
+            del row.hours[min(row.hours)]
+        document = {
+            "camera": camera,
+            "generation": self._generation,
+            "captured": row.captured,
+            "processed": row.processed,
+            "dropped": row.dropped,
+            "hours": row.hours,
+        }
+        data = orjson.dumps(document)
+        return (b"%08x " % zlib.crc32(data) + data).ljust(SLOT - 1) + b"\n"
+
+    def _read(self, path: Path) -> dict[str, Row]:
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            log.warning("the counts of frames begin anew: cannot read %s: %s", path, error)
+            return {}
+        newest: dict[str, tuple[int, Row]] = {}
+        for at in range(0, len(data), SLOT):
+            found = _parse(data[at : at + SLOT])
+            if found is not None and found[1] >= newest.get(found[0], (-1,))[0]:
+                newest[found[0]] = found[1:]
+        if not newest:
+            log.warning("the counts of frames begin anew: %s holds none that can be read", path)
+        self._generation = max((generation for generation, _ in newest.values()), default=0) + 1
+        return {camera: row for camera, (_, row) in newest.items()}
+
+
+def _parse(slot: bytes) -> tuple[str, int, Row] | None:
+    """Camera, generation and row of a slot; None when it is torn or strange."""
+    crc, _, data = slot.rstrip().partition(b" ")
+    try:
+        if int(crc, 16) != zlib.crc32(data):
+            return None
+        found = orjson.loads(data)
+        row = Row(found["captured"], found["processed"], found["dropped"], found["hours"])
+        return found["camera"], found["generation"], row
+    except (ValueError, KeyError, TypeError):
+        return None

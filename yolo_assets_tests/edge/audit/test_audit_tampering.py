@@ -1,0 +1,288 @@
+"""Whatever is done to a log, the check finds it: on the box, in the store, with and without the device's key."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from yolo_assets.contracts.base import canonical_json
+from yolo_assets.contracts.errors import BadInputError, UserError
+from yolo_assets.contracts.fleet import Heartbeat
+from yolo_assets.contracts.names import device_audit_prefix, fleet_key
+from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.contracts.times import utc_now
+from yolo_assets.edge.audit.chain import digest
+from yolo_assets.edge.audit.files import segments
+from yolo_assets.edge.audit.findings import LogReport, compare
+from yolo_assets.edge.audit.log import AuditLog
+from yolo_assets.edge.audit.ship import AuditShipper
+from yolo_assets.edge.audit.verify_box import verify_box
+from yolo_assets.edge.audit.verify_store import verify_store
+from yolo_assets.storage import ObjectStore, open_store
+from yolo_assets_tests.edge.audit.conftest import DEVICE, write
+
+LINES = 9
+
+
+def findings(reports: list[LogReport]) -> list[str]:
+    return [text for report in reports for text in report.findings]
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory, device_key: Path) -> Path:
+    """A log of nine lines in three files."""
+    folder = tmp_path_factory.mktemp("state") / "audit"
+    folder.mkdir()
+    shutil.copy(device_key, folder)
+    write(AuditLog(folder, DEVICE, lines_per_file=3), *range(1, LINES))
+    assert findings(verify_box(folder)) == []
+    return folder
+
+
+def lines_of(folder: Path) -> list[bytes]:
+    (log,) = (path for path in folder.iterdir() if path.is_dir())
+    return [line for _, path in segments(log) for line in path.read_bytes().splitlines()]
+
+
+def rewrite(folder: Path, lines: list[bytes]) -> None:
+    """Put other lines in place of a log's, in the same number of lines a file."""
+    (log,) = (path for path in folder.iterdir() if path.is_dir())
+    for _, path in segments(log):
+        path.unlink()
+    for begin in range(0, len(lines), 3):
+        (log / f"{begin + 1:010d}.ndjson").write_bytes(b"".join(line + b"\n" for line in lines[begin : begin + 3]))
+
+
+def flip(lines: list[bytes], chance: random.Random) -> None:
+    at = chance.randrange(len(lines))
+    line = bytearray(lines[at])
+    place = chance.randrange(len(line))
+    line[place] ^= 1 << chance.randrange(7)
+    lines[at] = bytes(line).replace(b"\n", b" ")
+
+
+def edit(lines: list[bytes], chance: random.Random) -> None:
+    at = chance.randrange(len(lines))
+    document = orjson.loads(lines[at])
+    document["reason"] += "!"
+    lines[at] = canonical_json(document)
+
+
+def drop(lines: list[bytes], chance: random.Random) -> None:
+    del lines[chance.randrange(len(lines))]
+
+
+def cut(lines: list[bytes], chance: random.Random) -> None:
+    del lines[chance.randrange(len(lines)) :]
+
+
+def repeat(lines: list[bytes], chance: random.Random) -> None:
+    lines.insert(chance.randrange(len(lines) + 1), chance.choice(lines))
+
+
+def swap(lines: list[bytes], chance: random.Random) -> None:
+    one, two = chance.sample(range(len(lines)), 2)
+    lines[one], lines[two] = lines[two], lines[one]
+
+
+def renumber(lines: list[bytes], chance: random.Random) -> None:
+    """Take a line out and mend numbers and hashes, as one can without the key."""
+    at = chance.randrange(1, len(lines))
+    del lines[at]
+    for number in range(at, len(lines)):
+        document = orjson.loads(lines[number])
+        document |= {"sequence": number + 1, "previous": digest(lines[number - 1])}
+        lines[number] = canonical_json(document)
+    if at == len(lines):
+        del lines[-1]
+
+
+def resign(lines: list[bytes], chance: random.Random) -> None:
+    """A line of somebody else's making, signed with a key of their own."""
+    at = chance.randrange(len(lines))
+    document = orjson.loads(lines[at]) | {"target": "line/evil"}
+    lines[at] = canonical_json(FOREIGN.sign_document(document))
+
+
+FOREIGN = Signer(Ed25519PrivateKey.generate(), "0123456789abcdef")
+DEEDS: tuple[Callable[[list[bytes], random.Random], None], ...] = (
+    flip,
+    edit,
+    drop,
+    cut,
+    repeat,
+    swap,
+    renumber,
+    resign,
+)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(deed=st.sampled_from(DEEDS), seed=st.integers(0, 2**32))
+def test_no_change_of_the_log_goes_unseen(
+    original: Path, tmp_path_factory: pytest.TempPathFactory, deed: Callable[..., None], seed: int
+) -> None:
+    folder = tmp_path_factory.mktemp("tampered") / "audit"
+    shutil.copytree(original, folder)
+    lines = lines_of(folder)
+    before = list(lines)
+    deed(lines, random.Random(seed))
+    rewrite(folder, lines)
+    found = findings(verify_box(folder))
+    assert bool(found) == (lines != before), (deed, found)
+
+
+def test_a_box_taken_over_with_its_key_is_found_by_the_copy_in_the_store(tmp_path: Path, original: Path) -> None:
+    """Whoever is root on the box writes a new history that is sound in itself; the store tells the old one."""
+    folder, store = tmp_path / "audit", open_store((tmp_path / "store").as_uri())
+    shutil.copytree(original, folder)
+    log = AuditLog(folder, DEVICE, lines_per_file=3)
+    AuditShipper(log, store).ship()
+    signer = Signer.load(folder / "device.key")
+    lines = lines_of(folder)
+    for number in range(4, len(lines)):
+        document = orjson.loads(lines[number])
+        document["previous"] = digest(lines[number - 1])
+        if number == 4:
+            document["target"] = "line/other"
+        lines[number] = canonical_json(signer.sign_document(document))
+    rewrite(folder, lines)
+    head = orjson.loads((folder / "head.json").read_bytes()) | {"sha256": digest(lines[-1])}
+    (folder / "head.json").write_bytes(canonical_json(signer.sign_document(head)))
+    box, stored = verify_box(folder), verify_store(store, DEVICE)
+    assert findings(box) == findings(stored) == []
+    (difference,) = compare(box, stored)
+    assert "line 5 on the box is not line 5 in the store" in difference
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, device_key: Path) -> tuple[AuditLog, ObjectStore]:
+    """A log that went to the store in three objects, and a heartbeat that names its end."""
+    (tmp_path / "audit").mkdir()
+    shutil.copy(device_key, tmp_path / "audit")
+    log, store = AuditLog(tmp_path / "audit", DEVICE), open_store((tmp_path / "store").as_uri())
+    shipper = AuditShipper(log, store)
+    for numbers in ((1, 2), (3,), (4, 5, 6)):
+        write(log, *numbers)
+        shipper.ship()
+    beat(log, store)
+    assert findings(verify_store(store, DEVICE)) == []
+    return log, store
+
+
+def beat(log: AuditLog, store: ObjectStore) -> None:
+    now = utc_now()
+    sent = Heartbeat(
+        device_id=DEVICE,
+        at=now,
+        started_at=now,
+        agent_version="1",
+        engine="onnxruntime",
+        model_version=None,
+        audit=log.head,
+    )
+    store.put(fleet_key(DEVICE), sent.to_json())
+
+
+def objects(store: ObjectStore) -> list[str]:
+    return [info.key for info in store.list(device_audit_prefix(DEVICE))]
+
+
+def test_lines_go_to_the_store_once_and_in_order(shipped: tuple[AuditLog, ObjectStore]) -> None:
+    log, store = shipped
+    assert [key.rsplit("/", 1)[1] for key in objects(store)] == [
+        "0000000001-0000000003.ndjson",
+        "0000000004-0000000004.ndjson",
+        "0000000005-0000000007.ndjson",
+    ]
+    (report,) = verify_store(store, DEVICE)
+    assert (report.lines, report.last, report.sha256) == (7, 7, log.head.sha256)
+    assert AuditShipper(log, store).ship() == 0
+
+
+@pytest.mark.parametrize("what", ["first", "middle", "last", "changed", "cut", "added", "headless"])
+def test_no_change_of_the_copy_goes_unseen(shipped: tuple[AuditLog, ObjectStore], what: str) -> None:
+    _, store = shipped
+    first, middle, last = objects(store)
+    if what in ("first", "middle", "last"):
+        store.delete({"first": first, "middle": middle, "last": last}[what])
+    elif what == "changed":
+        store.put(middle, store.get(middle).replace(b"release 3", b"release 4"))
+    elif what == "cut":
+        store.put(last, b"".join(store.get(last).splitlines(keepends=True)[:-1]))
+    elif what == "added":
+        store.put(last.replace("05-", "08-").replace("07.", "08."), store.get(middle))
+    else:
+        store.put(fleet_key(DEVICE), store.get(fleet_key(DEVICE)).replace(b'"shipped":7', b'"shipped":4'))
+        store.delete(last)
+    assert findings(verify_store(store, DEVICE))
+
+
+def test_the_key_kept_elsewhere_finds_a_history_written_anew(tmp_path: Path, device_key: Path) -> None:
+    store = open_store((tmp_path / "store").as_uri())
+    forged = write(AuditLog(tmp_path / "forged", DEVICE), 1, 2)
+    AuditShipper(forged, store).ship()
+    beat(forged, store)
+    assert findings(verify_store(store, DEVICE)) == []
+    found = findings(verify_store(store, DEVICE, TrustedKeys.of(Signer.load(device_key))))
+    assert found and "not trusted" in found[0]
+
+
+def test_a_crash_between_the_object_and_its_note_is_no_difference(tmp_path: Path, device_key: Path) -> None:
+    """The same lines may be in the store twice, under two keys; told differently there they are found."""
+    (tmp_path / "audit").mkdir()
+    shutil.copy(device_key, tmp_path / "audit")
+    log, store = AuditLog(tmp_path / "audit", DEVICE), open_store((tmp_path / "store").as_uri())
+    write(log, 1)
+    found = log.unshipped()
+    assert found is not None
+    AuditShipper(log, store).ship()
+    log._shipped = 0  # the note was lost with the power
+    AuditShipper(log, store).ship()
+    assert len(objects(store)) == 1
+    log._shipped = 0
+    write(log, 2)
+    AuditShipper(log, store).ship()
+    assert len(objects(store)) == 2
+    (report,) = verify_store(store, DEVICE)
+    assert (report.findings, report.lines) == ([], 3)
+    store.put(objects(store)[0], found[2].replace(b"release 1", b"release 7"))
+    assert findings(verify_store(store, DEVICE))
+
+
+def test_what_somebody_put_in_our_place_is_told_and_not_overwritten(tmp_path: Path) -> None:
+    log, store = write(AuditLog(tmp_path / "audit", DEVICE), 1), open_store((tmp_path / "store").as_uri())
+    AuditShipper(log, store).ship()
+    (key,) = objects(store)
+    store.put(key, b"{}\n")
+    log._shipped = 0
+    with pytest.raises(UserError, match="other lines"):
+        AuditShipper(log, store).ship()
+    assert store.get(key) == b"{}\n"
+
+
+def test_a_wiped_box_begins_a_second_log_and_both_are_checked(
+    shipped: tuple[AuditLog, ObjectStore], tmp_path: Path
+) -> None:
+    _, store = shipped
+    again = write(AuditLog(tmp_path / "new", DEVICE), 1)
+    AuditShipper(again, store).ship()
+    beat(again, store)
+    reports = verify_store(store, DEVICE)
+    assert len(reports) == 2 and findings(reports) == []
+    assert any("knowing nothing of log" in note for report in reports for note in report.notes)
+
+
+def test_nothing_to_check_is_told(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="there is no audit log in"):
+        verify_box(tmp_path)
+    with pytest.raises(BadInputError, match="holds no audit log of box9"):
+        verify_store(open_store((tmp_path / "store").as_uri()), "box9")

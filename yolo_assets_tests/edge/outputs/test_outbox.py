@@ -1,0 +1,104 @@
+"""The outbox under any order of calls: the books add up, and no alarm goes while a result could."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from yolo_assets.edge.outputs.events import Event, Kind
+from yolo_assets.edge.outputs.outbox import Outbox
+from yolo_assets.edge.outputs.sender import pause
+
+SIZE, EXPIRE = 6, 10.0
+
+
+def event(number: int, kind: Kind, now: float = 0.0) -> Event:
+    return Event(str(number), kind, "cam1", b"{}", now)
+
+
+class OutboxMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.box = Outbox(SIZE, EXPIRE, lambda: self.now)
+        self.number = 0
+        self.out: list[list[Event]] = []
+        self.seen: list[int] = []
+        self.closed = False
+
+    @rule(kind=st.sampled_from(["alarm", "result", "result"]))
+    def put(self, kind: Kind) -> None:
+        before = self.box.counts()
+        self.box.put(event(self.number, kind, self.now))
+        self.number += 1
+        after = self.box.counts()
+        lost = after.outcomes.get(("alarm", "queue_full"), 0) - before.outcomes.get(("alarm", "queue_full"), 0)
+        assert not lost or before.waiting["result"] == 0
+
+    @rule(most=st.integers(1, 4))
+    def take(self, most: int) -> None:
+        alarms = self.box.counts().waiting["alarm"]
+        found = self.box.take(most, timeout=0)
+        assert len(found) <= most
+        assert [e.kind for e in found][:alarms] == ["alarm"] * min(alarms, len(found))
+        for kind in ("alarm", "result"):
+            ids = [int(e.id) for e in found if e.kind == kind]
+            assert ids == sorted(ids)
+        assert all(e.kind == "alarm" or self.now - e.created <= EXPIRE for e in found)
+        if found:
+            self.out.append(found)
+
+    @precondition(lambda self: self.out)
+    @rule(data=st.data(), how=st.sampled_from(["delivered", "refused", "back"]))
+    def come_back(self, data: Any, how: str) -> None:
+        events = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
+        actions: dict[str, Callable[[], None]] = {
+            "delivered": lambda: self.box.delivered(events),
+            "refused": lambda: self.box.drop(events, "refused"),
+            "back": lambda: self.box.give_back(events),
+        }
+        actions[how]()
+
+    @rule(seconds=st.floats(0, EXPIRE))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @precondition(lambda self: not self.closed and self.number > 5)
+    @rule()
+    def close(self) -> None:
+        self.box.close()
+        self.closed = True
+
+    @invariant()
+    def the_books_add_up(self) -> None:
+        counts = self.box.counts()
+        for kind in ("alarm", "result"):
+            ended = sum(n for (of, _), n in counts.outcomes.items() if of == kind)
+            assert counts.accepted[kind] == ended + counts.waiting[kind] + counts.sending[kind]
+        assert sum(counts.accepted.values()) == self.number
+        assert sum(counts.waiting.values()) <= SIZE
+
+
+TestOutbox = OutboxMachine.TestCase
+TestOutbox.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_the_oldest_results_go_first_and_alarms_stay() -> None:
+    box = Outbox(3, 60, lambda: 0.0)
+    for number, kind in enumerate(("alarm", "result", "result", "result", "alarm")):
+        box.put(event(number, kind))  # type: ignore[arg-type]
+    assert [e.id for e in box.take(9, 0)] == ["0", "4", "3"]
+    assert box.counts().outcomes == {("result", "queue_full"): 2}
+
+
+@pytest.mark.parametrize("failures", [1, 2, 5, 1000])
+def test_pauses_grow_are_random_and_bounded(failures: int) -> None:
+    shortest, longest = pause(failures, None, lambda: 0.0), pause(failures, None, lambda: 1.0)
+    assert 0 < shortest == longest / 2 and longest <= 30
+    assert pause(failures, 100.0, lambda: 1.0) == 100.0 and pause(failures, 1e9, lambda: 1.0) == 300.0
+    assert pause(2, None, lambda: 1.0) == 2 * pause(1, None, lambda: 1.0)

@@ -1,0 +1,238 @@
+"""The account of every frame across restarts, kills and a full disk: the tally, the spool and the seals agree."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from yolo_assets.contracts.detection import DetectionRecord
+from yolo_assets.contracts.spool import Seal
+from yolo_assets.contracts.times import Hour
+from yolo_assets.edge.ledger import Ledger
+from yolo_assets.edge.sources.base import Frame
+from yolo_assets.spool.accounting import INTERRUPTED
+from yolo_assets.spool.hours import SpoolHour
+from yolo_assets.spool.tally import Tally
+from yolo_assets_tests.edge.soak_books import read_books
+
+START = datetime(2026, 1, 2, 3, 0, 0, tzinfo=UTC)
+HOUR = Hour.of(START)
+PIXELS = np.zeros((2, 2, 3), np.uint8)
+RECORD: dict[str, Any] = {"detections": [], "model_version": "line/1", "device_id": "box1"}
+
+
+def frame(number: int, **options: Any) -> Frame:
+    return Frame("cam1", number, START + timedelta(milliseconds=10 * number), PIXELS, 0.0, **options)
+
+
+def open_ledger(root: Path) -> Ledger:
+    return Ledger(root / "spool", ["cam1"], "box1", tally=root / "state" / "tally")
+
+
+def run(root: Path, crash: Callable[[Ledger], None]) -> None:
+    """A run of the agent's book-keeping in a process that is killed at its end."""
+    child = os.fork()
+    if not child:
+        try:
+            ledger = open_ledger(root)
+            ledger.recover("cam1", START)
+            crash(ledger)
+            os.kill(os.getpid(), signal.SIGKILL)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) in (-signal.SIGKILL, -signal.SIGALRM)
+
+
+def final_seal(root: Path) -> Seal:
+    """What the next run makes of it."""
+    ledger = open_ledger(root)
+    assert ledger.recover("cam1", HOUR.end) == 1
+    row = ledger.lifetime()["cam1"]
+    ledger.close()
+    seal = SpoolHour.of(root / "spool", "cam1", HOUR).seal()
+    assert seal is not None and row.open == 0 and row.hours == {}
+    assert (seal.captured, seal.processed) == (row.captured, row.processed)
+    assert seal.captured == seal.processed + sum(seal.dropped.values())
+    return seal
+
+
+def test_frames_in_flight_at_a_kill_are_counted_as_interrupted_in_seal_and_tally(tmp_path: Path) -> None:
+    def crash(ledger: Ledger) -> None:
+        first = ledger.next_sequence("cam1")
+        for number in range(first, first + 5):
+            ledger.enter(frame(number))
+        ledger.write(frame(first), RECORD, b"\xff\xd8\xff\xd9")
+        ledger.drop(frame(first + 1), "stale")
+
+    run(tmp_path, crash)
+    run(tmp_path, crash)
+    seal = final_seal(tmp_path)
+    assert (seal.captured, seal.processed, seal.dropped) == (10, 2, {"stale": 2, INTERRUPTED: 6})
+
+
+def test_a_kill_between_a_record_and_its_count_counts_the_frame_as_processed(tmp_path: Path) -> None:
+    def crash(ledger: Ledger) -> None:
+        for number in range(3):
+            ledger.enter(frame(number))
+        ledger.write(frame(0), RECORD, None)
+        Tally.processed = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+        ledger.write(frame(1), RECORD, None)
+
+    run(tmp_path, crash)
+    seal = final_seal(tmp_path)
+    assert (seal.captured, seal.processed, seal.dropped) == (3, 2, {INTERRUPTED: 1})
+
+
+def test_a_kill_between_image_and_record_counts_the_frame_once(tmp_path: Path) -> None:
+    def crash(ledger: Ledger) -> None:
+        ledger.enter(frame(0))
+        ledger.write(frame(0), RECORD, None)
+        ledger.enter(frame(1))
+        real, calls = os.write, [0]
+
+        def write(descriptor: int, data: bytes) -> int:
+            calls[0] += 1
+            if calls[0] == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(descriptor, data)
+
+        os.write = write
+        ledger.write(frame(1), RECORD, b"\xff\xd8\xff\xd9")
+
+    run(tmp_path, crash)
+    seal = final_seal(tmp_path)
+    assert (seal.captured, seal.frames, seal.dropped) == (2, 1, {INTERRUPTED: 1})
+
+
+def test_kills_at_any_moment_never_lose_a_frame(tmp_path: Path) -> None:
+    chance = random.Random(11)
+    for _ in range(8):
+
+        def crash(ledger: Ledger, seconds: float = chance.uniform(0.005, 0.06)) -> None:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # its default ends the process as SIGKILL does
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            number = ledger.next_sequence("cam1")
+            while True:
+                ledger.enter(frame(number))
+                ledger.enter(frame(number + 1))
+                image = b"\xff\xd8\xff\xd9" if number % 3 else None
+                ledger.write(frame(number), RECORD | {"sequence": number}, image)
+                ledger.drop(frame(number + 1), "queue_full")
+                number += 2
+
+        run(tmp_path, crash)
+    seal = final_seal(tmp_path)
+    hour = SpoolHour.of(tmp_path / "spool", "cam1", HOUR)
+    sequences = [record.sequence for record in hour.records() if isinstance(record, DetectionRecord)]
+    assert len(set(sequences)) == len(sequences) == seal.processed > 20
+    assert seal.dropped.get(INTERRUPTED, 0) <= 16
+
+
+def test_late_frames_in_flight_at_a_kill_are_noted_beside_the_seal(tmp_path: Path) -> None:
+    def crash(ledger: Ledger) -> None:
+        first = ledger.next_sequence("cam1")
+        for number in range(first, first + 4):
+            ledger.enter(frame(number))
+        ledger.write(frame(first), RECORD | {"sequence": first}, None)
+        ledger.drop(frame(first + 1), "stale")
+
+    run(tmp_path, crash)
+    sealed = final_seal(tmp_path)
+    run(tmp_path, crash)  # the same hour again, by a clock that was set back: all of it is late
+    ledger = open_ledger(tmp_path)
+    ledger.recover("cam1", HOUR.end)
+    assert ledger.lifetime()["cam1"].dropped == {"stale": 2, INTERRUPTED: 4}
+    ledger.close()
+    hour = SpoolHour.of(tmp_path / "spool", "cam1", HOUR)
+    assert hour.seal() == sealed
+    book = read_books(tmp_path / "spool", tmp_path / "archive")["cam1"]
+    assert book.captured == 8 and dict(book.dropped) == {"stale": 2, INTERRUPTED: 4}
+
+
+def test_a_tally_that_was_lost_deletes_nothing_and_the_spool_is_sealed_as_it_is(tmp_path: Path) -> None:
+    def crash(ledger: Ledger) -> None:
+        for number in range(3):
+            ledger.enter(frame(number))
+            ledger.write(frame(number), RECORD, b"\xff\xd8\xff\xd9")
+
+    run(tmp_path, crash)
+    (tmp_path / "state" / "tally").unlink()
+    ledger = open_ledger(tmp_path)
+    assert ledger.recover("cam1", HOUR.end) == 1
+    seal = SpoolHour.of(tmp_path / "spool", "cam1", HOUR).seal()
+    assert seal is not None and (seal.captured, seal.processed, seal.frames) == (3, 3, 3)
+    ledger.close()
+
+
+def test_a_time_that_is_not_trusted_is_said_in_the_record(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    for number, trusted in enumerate((True, False)):
+        one = frame(number, time_trusted=trusted, boot_id="b", monotonic_s=7.5)
+        ledger.enter(one)
+        ledger.write(one, RECORD, None)
+    good, guessed = SpoolHour.of(tmp_path / "spool", "cam1", HOUR).records()
+    assert "time_trusted" not in (good.model_extra or {})  # type: ignore[union-attr]
+    extra = guessed.model_extra or {}  # type: ignore[union-attr]
+    assert (extra["time_trusted"], extra["boot_id"], extra["monotonic_s"]) == (False, "b", 7.5)
+    ledger.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], check=False, capture_output=True
+    )
+    if made.returncode != 0:
+        pytest.skip("may not mount a small disk here")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_on_a_full_disk_every_frame_is_counted_and_the_seal_says_so_later(tmp_path: Path, small_disk: Path) -> None:
+    ledger = Ledger(small_disk / "spool", ["cam1"], "box1", tally=small_disk / "state" / "tally")
+    written = 0
+    for number in range(60):
+        ledger.enter(frame(number))
+        if number == 30:  # somebody else takes the rest
+            with (small_disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space"):
+                while True:
+                    filler.write(bytes(4096))
+        path, saved = ledger.write(frame(number), RECORD, b"\xff\xd8" + bytes(2000) + b"\xff\xd9")
+        written += path is not None
+        assert saved == (path is not None)
+    assert written == 30 and ledger.trouble
+    ledger.enter(frame(60))
+    ledger.drop(frame(60), "stale")
+    counts = ledger.books.counts()["cam1"]
+    assert counts.balanced and counts.dropped == {"disk_full": 30, "stale": 1}
+    assert ledger.seal_over("cam1", HOUR.end) == []  # no room for the notes: the hour stays open, nothing is lost
+    (small_disk / "filler").unlink()
+    ledger.note_late()
+    assert ledger.seal_over("cam1", HOUR.end) == [HOUR]
+    seal = SpoolHour.of(small_disk / "spool", "cam1", HOUR).seal()
+    assert seal is not None and (seal.captured, seal.processed) == (61, 30)
+    assert seal.dropped == {"disk_full": 30, "stale": 1}
+    ledger.close()
+
+
+def test_where_only_the_image_finds_no_room_the_record_is_kept(tmp_path: Path, small_disk: Path) -> None:
+    ledger = Ledger(small_disk / "spool", ["cam1"], "box1", tally=tmp_path / "tally")
+    ledger.enter(frame(0))
+    path, saved = ledger.write(frame(0), RECORD, bytes(3 << 20))
+    assert path is not None and not saved
+    (record,) = SpoolHour.of(small_disk / "spool", "cam1", HOUR).records()
+    assert record.image_saved is False  # type: ignore[union-attr]
+    assert not list((small_disk / "spool").rglob("*.jpg")) and not list((small_disk / "spool").rglob(".tmp-*"))
+    assert ledger.books.counts()["cam1"].processed == 1
+    ledger.close()

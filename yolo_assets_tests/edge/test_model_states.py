@@ -1,0 +1,79 @@
+"""The model's state in words; and how busy the box is."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from yolo_assets.edge.machine import Machine, parse_gpus
+from yolo_assets.edge.model_states import model_states
+
+QUIET: dict[str, Any] = {
+    "name": "line",
+    "version": "line/2",
+    "preparing": None,
+    "pinned": None,
+    "trial": None,
+    "canary": None,
+    "waiting": None,
+    "frozen_until": None,
+    "quarantine": [],
+    "hung": [],
+}
+BAD = {"version": "3", "release": 7, "reason": "it gives NaN"}
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({}, ["serving"]),
+        ({"version": None}, ["no model"]),
+        ({"preparing": "line/3"}, ["serving", "staging"]),
+        ({"preparing": "line/2"}, ["serving"]),
+        ({"trial": {"seconds_left": 12.4}}, ["serving on trial"]),
+        ({"canary": {"version": "line/3", "cameras": ["cam1"]}}, ["serving", "canary"]),
+        ({"canary": {"version": None, "cameras": ["cam1"]}}, ["serving"]),
+        ({"waiting": "line/3", "frozen_until": "2026-01-02T22:00:00.000Z"}, ["serving", "waiting"]),
+        ({"frozen_until": "2026-01-02T22:00:00.000Z"}, ["serving", "frozen"]),
+        ({"pinned": {"version": "2", "hold": True, "left_release": 4, "by": "x"}}, ["serving", "pinned"]),
+        ({"quarantine": [BAD] * 5}, ["serving", "quarantined", "quarantined", "quarantined"]),
+        ({"hung": [{"version": "line/2", "seconds": 31.0}]}, ["serving", "hangs"]),
+    ],
+)
+def test_each_state_has_a_word(more: dict[str, Any], words: list[str]) -> None:
+    states = model_states(QUIET | more)
+    assert [state["word"] for state in states] == words
+    assert all(state["kind"] in ("good", "warn", "bad", "plain") for state in states)
+
+
+def test_what_the_words_are_about() -> None:
+    pin = {"version": "2", "hold": False, "left_release": 4, "by": "token holder at 127.0.0.1"}
+    (_, pinned) = model_states(QUIET | {"pinned": pin})
+    assert pinned["detail"] == "to 2 until a release after 4, by token holder at 127.0.0.1"
+    (_, bad) = model_states(QUIET | {"quarantine": [BAD]})
+    assert bad["detail"] == "3 (release 7): it gives NaN"
+    (trial,) = model_states(QUIET | {"trial": {"seconds_left": 12.4}})
+    assert trial["detail"].startswith("12 s left")
+
+
+def test_the_load_of_the_box_is_what_this_process_just_spent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yolo_assets.edge.machine._EVERY", 0.0)
+    machine = Machine()
+    first = machine.load()
+    assert first.agent is None and first.box is None and first.memory > 10e6 and 0 < first.memory_used < 1
+    begin, spent = time.monotonic(), time.process_time()
+    while time.process_time() - spent < 0.3:
+        pass
+    expected = 0.3 / (time.monotonic() - begin) / first.cpus
+    second = machine.load()
+    assert second.agent is not None and second.agent == pytest.approx(expected, rel=0.35)
+    assert second.box is not None and second.box >= second.agent * 0.6
+
+
+def test_graphics_cards_as_their_tool_prints_them() -> None:
+    one, two = parse_gpus("NVIDIA H200, 37, 1024, 143771\nNVIDIA T400, 4GB, [N/A], 12, 2048\nnonsense\n")
+    assert (one.name, one.used, one.memory, one.memory_total) == ("NVIDIA H200", 0.37, 1 << 30, 143771 << 20)
+    assert (two.name, two.used, two.memory) == ("NVIDIA T400, 4GB", None, 12 << 20)
+    assert parse_gpus("") == ()
