@@ -26,6 +26,9 @@ DropReason = Literal[
     "stopped",  # the agent ended before the frame had its turn
 ]
 
+UNSEEN: tuple[DropReason, ...] = ("unreadable", "overrun", "no_model")
+"""Of frames that no worker could have judged: a line that has only these does not hang."""
+
 FrameKey = tuple[str, int]
 """``(camera_id, sequence)``."""
 
@@ -113,6 +116,11 @@ class Accounting:
         """Hours of a camera that are not forgotten, oldest first."""
         with self._lock:
             return sorted(hour for owner, hour in self._hours if owner == camera)
+
+    def know(self, camera: str, hour: Hour) -> None:
+        """Begin a book for an hour that an earlier run left open: it is to be sealed, also without another frame."""
+        with self._lock:
+            self._hours.setdefault((camera, hour), _Book())
 
     def forget_hour(self, camera: str, hour: Hour) -> bool:
         """Drop the hour's own book once it is sealed; the camera's totals stay.

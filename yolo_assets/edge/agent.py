@@ -16,6 +16,7 @@ from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.model import ChannelPointer
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import utc_now
+from yolo_assets.edge.accounting import UNSEEN
 from yolo_assets.edge.api.app import build_app
 from yolo_assets.edge.api.parts import ApiParts
 from yolo_assets.edge.api.server import ApiServer
@@ -77,7 +78,7 @@ class Agent:
         token = config.secret()
         if token is None and not config.listen.loopback:
             raise BadInputError(f"listen: {config.listen.host} is reachable from other machines; set token_file first")
-        self.outputs = Outputs(config.outputs, config.alarms, config.device_id, config.state_dir)
+        self.outputs = Outputs(config.outputs, config.alarms, config.camera_ids, config.device_id, config.state_dir)
         self.clock = BoxClock(config.state_dir / "clock.json", config.clock)
         sources = open_sources(config, self.clock)
         store = open_late(config.store)
@@ -148,7 +149,9 @@ class Agent:
             batch_id=config.batch_id,
         )
         self._workers = [Worker(parts, number) for number in range(config.engine.workers)]
-        self._housekeeper = Housekeeper(self.cameras, self.ledger, slots, config, sampler, self.clock)
+        self._housekeeper = Housekeeper(
+            self.cameras, self.ledger, slots, config, sampler, self.clock, (self.control.settle,)
+        )
         self._heartbeat = HeartbeatSender(store, config.heartbeat_seconds, lambda: heartbeat(self._status_parts))
         self._status_parts = StatusParts(
             config=config,
@@ -212,11 +215,11 @@ class Agent:
         self.watch.start()
         if self._canary_watch is not None:
             self._canary_watch.start()
+        self._housekeeper.start()  # looks at the disk before the first frame comes
         for worker in self._workers:
             worker.start()
         for camera in self.cameras:
             camera.start()
-        self._housekeeper.start()
         self._audit_shipper.start()
         self._heartbeat.start()
         self.outputs.start()
@@ -230,7 +233,7 @@ class Agent:
         counts = self.ledger.books.counts().values()
         ages = [figures.last_result_age_s for figures in self.board.figures().values()]
         return Pulse(
-            captured=sum(count.captured for count in counts),
+            captured=sum(count.captured - sum(count.dropped.get(reason, 0) for reason in UNSEEN) for count in counts),
             in_flight=sum(count.in_flight for count in counts),
             serves=self.control.serving is not None,
             result_age_s=min((age for age in ages if age is not None), default=None),

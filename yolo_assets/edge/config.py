@@ -251,6 +251,32 @@ def _plain_times(value: Any) -> Any:
     return value
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """YAML that refuses an option given twice, where PyYAML silently takes the last."""
+
+
+def _mapping(loader: _StrictLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key, _ in node.value:
+        name = loader.construct_object(key, deep=True)
+        if isinstance(name, str) and name in seen:
+            raise yaml.MarkedYAMLError(problem=f"{name} is given twice", problem_mark=key.start_mark)
+        if isinstance(name, str):
+            seen.add(name)
+    loader.flatten_mapping(node)
+    return yaml.SafeLoader.construct_mapping(loader, node, deep)
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def _where(error: yaml.YAMLError) -> str:
+    """The error without the line that it quotes: a line may hold a password."""
+    mark = getattr(error, "problem_mark", None)
+    words = getattr(error, "problem", None) or "malformed"
+    return f"line {mark.line + 1}: {words}" if mark is not None else words
+
+
 def load_config(path: Path, **overrides: Any) -> AgentConfig:
     """Read and check a configuration.
 
@@ -262,13 +288,13 @@ def load_config(path: Path, **overrides: Any) -> AgentConfig:
         BadInputError: missing, not YAML, or wrong; the message names the file and the first wrong field.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506 - it is a SafeLoader
     except FileNotFoundError:
         raise BadInputError(f"no configuration at {path}; start from deploy/edge/edge.example.yaml") from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadInputError(f"cannot read the configuration {path}: {error}") from None
     except yaml.YAMLError as error:
-        raise BadInputError(f"{path} is not YAML: {error}") from None
+        raise BadInputError(f"{path} is not YAML: {_where(error)}") from None
     if not isinstance(raw, dict):
         raise BadInputError(f"{path} is not a configuration; expected options like device_id and cameras")
     anchored = _anchor(_plain_times(raw), path.absolute().parent)

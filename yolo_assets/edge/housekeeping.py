@@ -11,6 +11,7 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -82,6 +83,7 @@ class Housekeeper:
         config: AgentConfig,
         sampler: Sampler,
         clock: BoxClock,
+        also: tuple[Callable[[], None], ...] = (),
     ) -> None:
         self._cameras = cameras
         self._ledger = ledger
@@ -91,6 +93,7 @@ class Housekeeper:
         self._limits = config.disk.limits()
         self._sampler = sampler
         self._clock = clock
+        self._also = also
         self._stop = threading.Event()
         self._counted = 0
         self._written = 0
@@ -106,8 +109,7 @@ class Housekeeper:
             self._threads.append(threading.Thread(target=self._sync, args=(every,), name="fsync", daemon=True))
 
     def start(self) -> None:
-        """Begin; the disk is looked at before the first frame."""
-        self._count()
+        """Begin; the free room is looked at before this returns. The spool is counted apart: that may take minutes."""
         self._look_at_disk()
         for thread in self._threads:
             thread.start()
@@ -147,6 +149,8 @@ class Housekeeper:
                 self._ledger.note_late()
                 self._seal()
                 self._look_for_hung()
+                for chore in self._also:
+                    chore()
                 now = time.monotonic()
                 if now >= next_count:
                     self._count()

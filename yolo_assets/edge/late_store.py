@@ -1,4 +1,4 @@
-"""A store that may not be there yet: after a power cut the box is often up before the network share.
+"""A store that may not be there yet: after a power cut the box is often up before the network share, or hangs in it.
 
 Belongs here: opening the store when it is first needed and can be. Does not belong here: anything the store does.
 """
@@ -19,15 +19,14 @@ def store_folder(url: str) -> Path | None:
 
 
 def open_late(url: str) -> ObjectStore:
-    """The store, now if it is there, else as soon as it is.
+    """The store; a folder is looked at when it is first needed, because looking at a dead share may take for ever.
 
     Raises:
         UsageError: not the URL of a store.
     """
-    try:
-        return _open(url)
-    except StoreUnavailableError:
+    if store_folder(url) is not None:
         return cast(ObjectStore, _LateStore(url))
+    return open_store(url)
 
 
 class _LateStore:

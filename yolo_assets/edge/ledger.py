@@ -24,7 +24,7 @@ from yolo_assets.edge.accounting import Accounting, DropReason
 from yolo_assets.edge.sources.base import Frame
 from yolo_assets.spool.accounting import INTERRUPTED, count_hour, late_images_unnamed
 from yolo_assets.spool.files import FolderBusyError, SpoolFullError, full_error
-from yolo_assets.spool.hours import SpoolHour
+from yolo_assets.spool.hours import SpoolHour, list_hours
 from yolo_assets.spool.open_hour import is_taken
 from yolo_assets.spool.tally import Row, Tally
 from yolo_assets.spool.writer import Fsync, SpoolWriter
@@ -56,6 +56,7 @@ class Ledger:
         self._spool = spool
         self._device_id = device_id
         self._told = -_TELL_EVERY
+        self._closed = False
         self.trouble: str | None = None
         """What the spool last refused; None again once a frame was written."""
         self._unnoted: dict[tuple[str, Hour], Counter[str]] = {}
@@ -97,6 +98,9 @@ class Ledger:
     def drop(self, frame: Frame, reason: DropReason) -> None:
         """Close a frame that has no record. Where the disk cannot take the note it is written later."""
         hour = Hour.of(frame.captured_at)
+        if self._closed:  # an inference that came back after the stop: the next start finds that it has no trace
+            self.books.dropped(frame.camera_id, frame.sequence, reason)
+            return
         try:
             self._refuse_the_last_room()
             self._writers[frame.camera_id].drop(frame.captured_at, reason)
@@ -115,6 +119,9 @@ class Ledger:
             Its path relative to the spool, None when the spool refused it and it was counted as dropped; and whether
             its image is there.
         """
+        if self._closed:
+            self.drop(frame, "stopped")
+            return None, False
         writer = self._writers[frame.camera_id]
         if not frame.time_trusted:
             record = {**record, "time_trusted": False, "boot_id": frame.boot_id, "monotonic_s": frame.monotonic_s}
@@ -164,6 +171,9 @@ class Ledger:
         try:
             self._settle(camera)
             seals = self._writers[camera].seal_before(mark)
+            for found in list_hours(self._spool, camera):
+                if found.hour.end > mark and not is_taken(found.path):
+                    self.books.know(camera, found.hour)
         except (UserError, OSError) as error:
             self._complain(error)
             return 0
@@ -194,6 +204,7 @@ class Ledger:
 
     def close(self) -> None:
         """Let go of the spool; open hours stay open, for the next run to go on with."""
+        self._closed = True
         for writer in self._writers.values():
             try:
                 writer.close()

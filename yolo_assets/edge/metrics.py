@@ -49,6 +49,8 @@ class EdgeMetrics:
     def __init__(self, sources: Sources) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_Books(sources))
+        self._slots = sources.slots
+        self._observed: set[str] = set()
         ProcessCollector(registry=self._registry)
         build = Gauge("yolo_edge_build_info", "1; the version of the agent.", ("version",), registry=self._registry)
         build.labels(__version__).set(1)
@@ -83,6 +85,7 @@ class EdgeMetrics:
 
     def stage(self, slot: str, stage: str, seconds: float) -> None:
         """Observe one stage of one frame: ``predict``, ``encode`` or ``write``."""
+        self._observed.add(slot)
         self._inference.labels(slot, stage).observe(seconds)
 
     def forget_slot(self, slot: str) -> None:
@@ -103,6 +106,10 @@ class EdgeMetrics:
 
     def render(self) -> bytes:
         """Everything in the text format."""
+        loaded = {slot.label for _, slot in self._slots.loaded()}
+        for label in self._observed.copy() - loaded:  # the last frames of a model may end after it was freed
+            self.forget_slot(label)
+            self._observed.discard(label)
         return generate_latest(self._registry)
 
 

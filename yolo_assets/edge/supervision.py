@@ -27,7 +27,7 @@ class Pulse:
     """The line at one moment.
 
     Attributes:
-        captured: frames of all cameras since the start.
+        captured: frames of all cameras since the start that could reach a worker.
         in_flight: frames that have no outcome yet.
         serves: whether a model serves.
         result_age_s: seconds since the last result of any camera; None before the first.
@@ -61,9 +61,9 @@ class Progress:
         work = pulse.serves and (pulse.captured > self._captured or pulse.in_flight > 0)
         self._captured = pulse.captured
         fresh = pulse.result_age_s is not None and pulse.result_age_s <= self._limit
-        if fresh or not pulse.serves:
+        if fresh or not work:  # what ended without a result (the last camera died) is over: no restart brings it back
             self._work_since = None
-        elif work and self._work_since is None:
+        elif self._work_since is None:
             self._work_since = now
         return self._work_since is None or now - self._work_since <= self._limit
 

@@ -71,7 +71,11 @@ class Worker:
         while True:
             frame = queue.get(timeout=1.0)
             if frame is not None:
-                self._process(self._with_others(frame))
+                frames = self._with_others(frame)
+                try:
+                    self._process(frames)
+                except Exception as error:  # a worker that ends would stop every camera
+                    self._let_go(frames, error)
             elif queue.closed:
                 return
 
@@ -111,9 +115,19 @@ class Worker:
                 apart = [*frames, *apart]  # one by one: a bad frame must not take the others along
         else:
             for frame, its_own in zip(frames, detections, strict=True):
-                self._finish(frame, label, its_own, seconds)
+                try:
+                    self._finish(frame, label, its_own, seconds)
+                except Exception as error:  # the others of its batch have their results
+                    self._let_go([frame], error)
         for frame in apart:
             self._process([frame])
+
+    def _let_go(self, frames: list[Frame], error: Exception) -> None:
+        """Close what has no outcome because something failed that never should."""
+        for frame in frames:
+            self._complain(frame, error)
+            if self._parts.ledger.books.still_open([(frame.camera_id, frame.sequence)]):
+                self._parts.ledger.drop(frame, "spool_error")
 
     def _fail(self, frame: Frame, label: str, error: Exception) -> None:
         self._complain(frame, error)
@@ -128,7 +142,10 @@ class Worker:
         begin = time.perf_counter()
         jpeg = None
         if parts.sampler.keep(frame.camera_id, bool(detections)):
-            jpeg = encode_jpeg(frame.image, parts.jpeg_quality)
+            try:
+                jpeg = encode_jpeg(frame.image, parts.jpeg_quality)
+            except (ValueError, cv2.error) as error:  # the record is kept without the picture
+                self._complain(frame, error)
             parts.metrics.stage(label, "encode", time.perf_counter() - begin)
         record = self._record(frame, label, detections, seconds * 1000)
         begin = time.perf_counter()
@@ -177,7 +194,7 @@ class Worker:
     def _complain(self, frame: Frame, error: Exception) -> None:
         if time.monotonic() - self._told >= _TELL_EVERY:  # a model that always fails must not fill the log
             self._told = time.monotonic()
-            log.error("inference on %s frame %d failed: %s", frame.camera_id, frame.sequence, error)
+            log.error("%s frame %d: %s: %s", frame.camera_id, frame.sequence, type(error).__name__, error)
 
 
 def encode_jpeg(image: Picture, quality: int) -> bytes:

@@ -63,6 +63,7 @@ class Tally:
         self._rows = {camera: Row() for camera in cameras}
         self._rows |= self._read(path)
         self._slots = {camera: number for number, camera in enumerate(self._rows)}
+        self._turn = dict.fromkeys(self._rows, 0)
         whole = b"".join(self._slot(camera) * 2 for camera in self._rows)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +130,8 @@ class Tally:
         if self._file < 0:
             return
         self._generation += 1
-        place = (self._slots[camera] * 2 + self._generation % 2) * SLOT
+        self._turn[camera] ^= 1  # its own: with one turn for all, cameras in step would use one slot each
+        place = (self._slots[camera] * 2 + self._turn[camera]) * SLOT
         try:
             os.pwrite(self._file, self._slot(camera), place)
         except OSError as error:

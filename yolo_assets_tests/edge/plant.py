@@ -57,13 +57,15 @@ class Plant:
         write_bundle(self.store, manifest, files)
         return manifest
 
-    def promote(self, version: str, signer: Signer | None = None, **options: Any) -> ChannelPointer:
+    def promote(
+        self, version: str, signer: Signer | None = None, channel: str = "stable", **options: Any
+    ) -> ChannelPointer:
         return promote(
             self.store,
             signer or self.signer,
             name=MODEL,
             version=version,
-            channel="stable",
+            channel=channel,
             by="test",
             reason=f"serve {version}",
             **options,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from yolo_assets.contracts.times import Hour
+from yolo_assets.edge import worker
 from yolo_assets.edge.agent import Agent
 from yolo_assets.edge.box_clock import BoxClock
 from yolo_assets.edge.capture import CameraThread
@@ -184,12 +186,36 @@ def test_an_inference_that_raises_costs_one_frame(plant: Plant, monkeypatch: pyt
     assert agent.ledger.books.counts()["cam1"].balanced
 
 
+def test_what_fails_after_an_inference_costs_no_worker(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_jpeg(*_: object) -> bytes:
+        raise ValueError("a picture of shape (16, 70000, 3) cannot be encoded as JPEG")
+
+    monkeypatch.setattr(worker, "encode_jpeg", no_jpeg)
+    agent = running(plant)
+    try:
+        until(lambda: agent.ledger.books.counts()["cam1"].processed > 3)  # their records are kept without a picture
+        with monkeypatch.context() as patched:
+            patched.setattr(agent.board, "report", no_jpeg)
+            parts = agent._workers[0]._parts
+            broken = dataclasses.replace(parts, on_result=(no_jpeg,))
+            patched.setattr(agent._workers[0], "_parts", broken)
+            before = agent.ledger.books.counts()["cam1"].processed
+            until(lambda: agent.ledger.books.counts()["cam1"].processed > before + 3)
+        assert agent.ledger.books.counts()["cam1"].in_flight <= 10
+        assert agent.stop()
+    finally:
+        agent.stop()
+    counts = agent.ledger.books.counts()["cam1"]
+    assert counts.balanced and counts.in_flight == 0
+    assert not list(plant.spool.glob("*/*/*.jpg"))
+
+
 def test_a_store_that_hangs_is_felt_by_nobody(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = running(plant)
     let_go = threading.Event()
     try:
         until(lambda: agent.ledger.books.counts()["cam1"].processed > 3)
-        kind = type(agent.stager.parts.store)
+        kind = type(plant.store)
         for method in ("put", "head"):
             monkeypatch.setattr(kind, method, lambda *_, **__: let_go.wait(30))
         time.sleep(0.6)  # longer than a heartbeat and a poll

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import subprocess
 import urllib.error
@@ -11,10 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.agent import Agent
+from yolo_assets.edge.api import server as server_module
 from yolo_assets.edge.api.server import ApiServer
 from yolo_assets.edge.config import Listen
 from yolo_assets_tests.edge.plant import TOKEN, AgentProcess, Plant
@@ -92,6 +95,31 @@ def test_a_port_in_use_is_one_line(client: MakeClient, plant: Plant) -> None:
         taken.listen()
         with pytest.raises(BadInputError, match="another port"):
             client(listen={"port": taken.getsockname()[1]})
+
+
+def test_connections_that_say_nothing_use_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "_MOST_CONNECTIONS", 8)
+    monkeypatch.setattr(server_module, "_FIRST_REQUEST_S", 0.5)
+    server = ApiServer(Listen(port=0))
+    app = FastAPI()
+    app.get("/healthz")(lambda: "ok")
+    server.start(app)
+    address = ("127.0.0.1", int(server.url.rstrip("/").rsplit(":", 1)[1]))
+    silent = [socket.create_connection(address, 5) for _ in range(30)]
+    try:
+        ended = 0
+        for one in silent:
+            one.settimeout(10)
+            try:
+                ended += one.recv(1) == b""
+            except ConnectionResetError:
+                ended += 1
+        assert ended == 30
+        assert urllib.request.urlopen(f"{server.url}healthz", timeout=10).read() == b'"ok"'
+    finally:
+        for one in silent:
+            one.close()
+        server.stop()
 
 
 def test_answers_forbid_embedding_foreign_content_and_say_why_they_fail(client: MakeClient) -> None:

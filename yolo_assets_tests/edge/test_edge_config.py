@@ -140,3 +140,32 @@ def test_port_and_overrides(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="port"):
         config.with_port(-1)
     assert load_config(tmp_path / "edge.yaml", spool="/elsewhere", store=None).spool == Path("/elsewhere")
+
+
+def test_an_option_that_is_given_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "edge.yaml"
+    path.write_text(yaml.safe_dump(document()) + "infer:\n  concurrency: 1\ninfer:\n  concurrency: 2\n")
+    with pytest.raises(BadInputError, match=r"is not YAML: line \d+: infer is given twice$"):
+        load_config(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cameras:\n  - url: rtsp://admin:geheim: 1@cam/s\n",
+        "cameras: [{url: 'rtsp://admin:geheim@cam/s}]\n",
+        "geheim: [\n",
+    ],
+)
+def test_a_file_that_cannot_be_read_is_not_quoted(tmp_path: Path, text: str) -> None:
+    (tmp_path / "edge.yaml").write_text(text)
+    with pytest.raises(BadInputError, match="is not YAML") as caught:
+        load_config(tmp_path / "edge.yaml")
+    assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["https://user:geheim/x@host/", "https://host:geheim/", "https://[geheim/"])
+def test_an_address_that_is_none_is_not_quoted(tmp_path: Path, url: str) -> None:
+    with pytest.raises(BadInputError, match=r"no address|no credentials|give an address") as caught:
+        load(tmp_path, outputs=[{"kind": "webhook", "name": "mes", "url": url}])
+    assert "geheim" not in str(caught.value)

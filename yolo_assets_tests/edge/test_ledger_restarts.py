@@ -79,6 +79,36 @@ def test_frames_in_flight_at_a_kill_are_counted_as_interrupted_in_seal_and_tally
     assert (seal.captured, seal.processed, seal.dropped) == (10, 2, {"stale": 2, INTERRUPTED: 6})
 
 
+def test_an_hour_that_a_restart_found_open_is_sealed_when_it_is_over_also_without_a_frame(tmp_path: Path) -> None:
+    def crash(ledger: Ledger) -> None:
+        ledger.enter(frame(0))
+        ledger.write(frame(0), RECORD, None)
+        ledger.enter(frame(1))
+
+    run(tmp_path, crash)
+    ledger = open_ledger(tmp_path)
+    assert ledger.recover("cam1", START + timedelta(minutes=59)) == 0  # started again within the hour
+    assert ledger.seal_over("cam1", START + timedelta(minutes=59)) == []
+    assert ledger.seal_over("cam1", HOUR.end + timedelta(seconds=1)) == [HOUR]  # the next frame came after its end
+    row = ledger.lifetime()["cam1"]
+    ledger.close()
+    seal = SpoolHour.of(tmp_path / "spool", "cam1", HOUR).seal()
+    assert seal is not None and (seal.captured, seal.processed, seal.dropped) == (2, 1, {INTERRUPTED: 1})
+    assert (row.captured, row.processed) == (2, 1)
+
+
+def test_what_comes_back_after_the_end_is_in_the_books_and_left_to_the_next_start(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    for number in range(2):
+        ledger.enter(frame(number))
+    ledger.close()
+    assert ledger.write(frame(0), RECORD, None) == (None, False)
+    ledger.drop(frame(1), "inference_error")
+    counts = ledger.books.counts()["cam1"]
+    assert counts.balanced and counts.dropped == {"stopped": 1, "inference_error": 1}
+    assert final_seal(tmp_path).dropped == {INTERRUPTED: 2}
+
+
 def test_a_kill_between_a_record_and_its_count_counts_the_frame_as_processed(tmp_path: Path) -> None:
     def crash(ledger: Ledger) -> None:
         for number in range(3):

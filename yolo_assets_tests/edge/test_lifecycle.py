@@ -219,7 +219,6 @@ class Hanging:
 
 
 # The frame that comes back after the stop finds the spool closed; its worker ends on that, and says so.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_stop_leaves_an_inference_that_hangs_its_memory(plant: Plant) -> None:
     plant.register("v4", most=4)
     plant.promote("v4")

@@ -46,7 +46,7 @@ class Listener:
 
 @given(st.lists(st.tuples(st.floats(0, 30), st.integers(0, 5), st.booleans(), st.booleans()), max_size=40))
 def test_life_is_denied_only_when_there_is_work_and_no_result(steps: list[tuple[float, int, bool, bool]]) -> None:
-    """Against a plain reading: since a moment more than LIMIT ago there was work, a model, and no fresh result."""
+    """Against a plain reading: for more than LIMIT there was always work and a model, and never a fresh result."""
     progress, now, captured, result_at = Progress(LIMIT), 0.0, 0, None
     since: float | None = None
     for gap, frames, serves, result in steps:
@@ -55,9 +55,9 @@ def test_life_is_denied_only_when_there_is_work_and_no_result(steps: list[tuple[
         result_at = now if result and serves else result_at
         age = now - result_at if result_at is not None else None
         alive = progress.goes_on(Pulse(captured, 0, serves, age), now)
-        if not serves or (age is not None and age <= LIMIT):
+        if not serves or not frames or (age is not None and age <= LIMIT):
             since = None
-        elif frames and since is None:
+        elif since is None:
             since = now
         assert alive == (since is None or now - since <= LIMIT)
 
@@ -68,6 +68,12 @@ def test_dead_cameras_a_missing_model_and_hung_frames() -> None:
         assert dead.goes_on(Pulse(100, 0, True, 1.0 * second), second)
         assert bare.goes_on(Pulse(second, 0, False, None), second)
         assert hung.goes_on(Pulse(7, 3, True, None), second) == (second <= LIMIT)
+    for phase in range(15):  # the last picture came just before a sign of life was due, or long before
+        last = Progress(LIMIT)
+        ends = 30 + phase
+        assert all(
+            last.goes_on(Pulse(min(at, ends) * 10, 0, True, float(max(0, at - ends))), at) for at in range(0, 900, 15)
+        )
     never = Progress(LIMIT)
     assert all(never.goes_on(Pulse(0, 0, True, None), second) for second in range(100))
 

@@ -56,6 +56,23 @@ def test_every_torn_slot_leaves_the_one_before(tmp_path: Path) -> None:
             assert row.captured == 10 and 9 <= row.processed + row.dropped["stale"] <= 10, (slot, cut)
 
 
+def test_cameras_in_step_have_two_slots_each(tmp_path: Path) -> None:
+    """Whichever slot a power cut tears, the camera falls back by one count and not to where the run began."""
+    tally = Tally(tmp_path / "t", ["cam1", "cam2"])
+    for _ in range(50):
+        for camera in ("cam1", "cam2"):
+            tally.captured(camera, HOUR)
+    tally.close()
+    whole = (tmp_path / "t").read_bytes()
+    for slot in range(4):
+        torn = bytearray(whole)
+        torn[slot * SLOT : slot * SLOT + 200] = bytes(200)
+        (tmp_path / "t").write_bytes(torn)
+        again = Tally(tmp_path / "t", ["cam1", "cam2"])
+        assert min(again.row(camera).captured for camera in ("cam1", "cam2")) >= 49, slot
+        again.close()
+
+
 @pytest.mark.parametrize("garbage", [b"", b"\0" * 9000, b"x" * 9000, b"00000000 {}"])
 def test_a_file_that_is_garbage_begins_anew_and_says_so(
     tmp_path: Path, garbage: bytes, caplog: pytest.LogCaptureFixture

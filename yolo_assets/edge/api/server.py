@@ -7,9 +7,12 @@ import socket
 import ssl
 import threading
 import time
+from asyncio import BaseTransport
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.config import Listen
@@ -19,6 +22,26 @@ log = logging.getLogger(__name__)
 
 _MOST_CONNECTIONS = 256
 _MOST_HEADERS = 32 << 10
+_FIRST_REQUEST_S = 10.0
+
+
+class _BoundedProtocol(H11Protocol):
+    """HTTP where connections that say nothing neither stay nor use up the descriptors that cameras and spool need.
+
+    uvicorn's own limit answers 503, but only to a request; one that never comes holds its connection for ever.
+    """
+
+    def connection_made(self, transport: BaseTransport) -> None:  # type: ignore[override]
+        http: Any = transport
+        super().connection_made(http)
+        if len(self.connections) > _MOST_CONNECTIONS:
+            http.abort()
+        else:
+            self.loop.call_later(_FIRST_REQUEST_S, self._end_if_silent)
+
+    def _end_if_silent(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.abort()
 
 
 class ApiServer:
@@ -62,6 +85,7 @@ class ApiServer:
             log_level="warning",
             access_log=False,
             lifespan="off",
+            http=_BoundedProtocol,
             timeout_graceful_shutdown=2,
             server_header=False,
             limit_concurrency=_MOST_CONNECTIONS,

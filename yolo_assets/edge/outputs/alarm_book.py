@@ -11,7 +11,7 @@ from pydantic import Field
 
 from yolo_assets.contracts.base import Record
 from yolo_assets.contracts.errors import UserError
-from yolo_assets.edge.outputs.alarms import Standing, State, step
+from yolo_assets.edge.outputs.alarms import Standing, State, silence_of, step
 from yolo_assets.edge.outputs.events import AlarmData, Seen
 from yolo_assets.edge.outputs.settings import AlarmRule
 from yolo_assets.spool.files import write_atomic
@@ -28,23 +28,25 @@ class StandingAlarms(Record):
 class AlarmBook:
     """Applies the rules. Used by one thread; the figures may be read from any."""
 
-    def __init__(self, rules: Sequence[AlarmRule], device_id: str, path: Path) -> None:
-        """Read what stood when the agent stopped; alarms of rules that are gone are forgotten.
+    def __init__(self, rules: Sequence[AlarmRule], cameras: Sequence[str], device_id: str, path: Path) -> None:
+        """Read what stood when the agent stopped; alarms of rules and cameras that are gone are forgotten.
 
         Args:
             rules: the configured ones.
+            cameras: of this box.
             device_id: this box.
             path: the file, which need not exist.
         """
         self._rules = tuple(rules)
         self._device_id = device_id
         self._path = path
+        self._pace: dict[str, tuple[float, float]] = {}
         self._states: dict[tuple[str, str], State] = {}
         self.raised: Counter[tuple[str, str]] = Counter()
         """Alarms raised since the start, by rule and camera."""
-        names = {rule.name for rule in self._rules}
+        watched = {(rule.name, camera) for rule in self._rules for camera in rule.cameras or cameras}
         for data in _read(path).standing:
-            if data.rule in names:
+            if (data.rule, data.camera_id) in watched:
                 self._states[data.rule, data.camera_id] = Standing(data)
 
     @property
@@ -56,11 +58,12 @@ class AlarmBook:
     def observe(self, seen: Seen) -> list[AlarmData]:
         """Apply every rule to a frame; what was raised or cleared by it."""
         changes: list[AlarmData] = []
+        silence = self._silence(seen)
         for rule in self._rules:
             if rule.cameras and seen.camera_id not in rule.cameras:
                 continue
             key = (rule.name, seen.camera_id)
-            self._states[key], change = step(rule, self._device_id, self._states.get(key), seen)
+            self._states[key], change = step(rule, self._device_id, self._states.get(key), seen, silence)
             if change is not None:
                 changes.append(change)
                 if change.state == "raised":
@@ -68,6 +71,15 @@ class AlarmBook:
         if changes:
             self._write()
         return changes
+
+    def _silence(self, seen: Seen) -> float:
+        """Of the camera before this frame, whose interval is remembered for the next."""
+        last, interval = self._pace.get(seen.camera_id, (seen.captured, 0.0))
+        if seen.captured > last:
+            self._pace[seen.camera_id] = (seen.captured, seen.captured - last)
+        else:
+            self._pace[seen.camera_id] = (last, interval)
+        return silence_of(interval)
 
     def _write(self) -> None:
         try:

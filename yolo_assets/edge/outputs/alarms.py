@@ -19,7 +19,9 @@ from yolo_assets.edge.outputs.events import AlarmData, Seen, alarm_id
 from yolo_assets.edge.outputs.settings import AlarmRule
 
 SILENCE = 10.0
-"""Seconds between two frames of a camera after which nobody knows what happened between them."""
+"""Seconds between two frames of a camera after which nobody knows what happened between them, if they come faster."""
+_MISSED = 3
+"""So many times the last interval, of a camera that takes a picture rarely."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,18 @@ def counted(rule: AlarmRule, detections: Iterable[Mapping[str, Any]]) -> tuple[M
     )
 
 
-def step(rule: AlarmRule, device_id: str, state: State, seen: Seen) -> tuple[State, AlarmData | None]:
+def silence_of(last_interval: float) -> float:
+    """Seconds after which frames of a camera may be missing.
+
+    Args:
+        last_interval: seconds between its last two frames; 0 where only one is known.
+    """
+    return max(SILENCE, _MISSED * last_interval)
+
+
+def step(
+    rule: AlarmRule, device_id: str, state: State, seen: Seen, silence: float = SILENCE
+) -> tuple[State, AlarmData | None]:
     """The state after one frame, and what there is to tell.
 
     Args:
@@ -63,15 +76,16 @@ def step(rule: AlarmRule, device_id: str, state: State, seen: Seen) -> tuple[Sta
         state: before the frame.
         seen: a frame of the camera that the state belongs to; ``captured`` never goes back by more than the disorder
             of several workers.
+        silence: seconds without a frame of the camera after which nothing is known of the time between.
     """
     boxes = counted(rule, seen.detections)
     holds = len(boxes) >= rule.min_count
     if isinstance(state, Standing):
-        return _standing(rule, state, seen, boxes, holds)
+        return _standing(rule, state, seen, boxes, holds, silence)
     if not holds:
         return None, None
     now = seen.captured
-    if state is None or now - state.last > SILENCE:
+    if state is None or now - state.last > silence:
         state = Pending(now, seen.captured_at, seen.sequence, 1, now)
     else:
         state = Pending(state.since, state.first_at, state.first_sequence, state.frames + 1, max(state.last, now))
@@ -93,17 +107,17 @@ def step(rule: AlarmRule, device_id: str, state: State, seen: Seen) -> tuple[Sta
             "detections": boxes,
         }
     )
-    return Standing(data, last=now), data
+    return Standing(data, last=state.last), data
 
 
 def _standing(
-    rule: AlarmRule, state: Standing, seen: Seen, boxes: tuple[Mapping[str, Any], ...], holds: bool
+    rule: AlarmRule, state: Standing, seen: Seen, boxes: tuple[Mapping[str, Any], ...], holds: bool, silence: float
 ) -> tuple[State, AlarmData | None]:
     now = max(seen.captured, state.last)
     if holds:
         return Standing(state.raised, None, now), None
     gone = state.gone_since
-    if gone is None or now - state.last > SILENCE:
+    if gone is None or now - state.last > silence:
         gone = now
     if now - gone < rule.clear_s:
         return Standing(state.raised, gone, now), None

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class Outputs:
         self,
         outputs: tuple[WebhookOutput | MqttOutput, ...],
         rules: tuple[AlarmRule, ...],
+        cameras: Sequence[str],
         device_id: str,
         state_dir: Path,
     ) -> None:
@@ -56,7 +57,7 @@ class Outputs:
         """
         self._device_id = device_id
         self.parts = tuple(_open(settings, device_id) for settings in outputs)
-        self.alarms = AlarmBook(rules, device_id, state_dir / "alarms.json")
+        self.alarms = AlarmBook(rules, cameras, device_id, state_dir / "alarms.json")
         self._active = bool(outputs or rules)
         self._intake: deque[Seen] = deque(maxlen=_INTAKE)
         self._filled = threading.Event()

@@ -175,6 +175,8 @@ class Sender:
             self._told = time.monotonic()
             log.warning("output %s: %s", self._name, error)
         if error.blame == "error":
+            if not self._singly:  # of no others: what expired or made room meanwhile is never heard of again
+                self._errors = Counter({event.id: self._errors[event.id] for event in events})
             self._errors.update(event.id for event in events)
         hopeless = [e for e in events if error.blame == "refused" or self._errors[e.id] >= _MOST_ERRORS]
         if hopeless and len(events) > 1:  # one of them spoils the others: find out which

@@ -59,8 +59,8 @@ def _web_address(value: str) -> str:
     try:
         parts = urlsplit(value)
         host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise ValueError(f"this is no address: {error}") from None
+    except ValueError:  # its words may quote a password
+        raise ValueError("this is no address; write one like https://receiver.plant.example/yolo") from None
     if parts.scheme not in ("http", "https") or not host:
         raise ValueError("give an address like https://receiver.plant.example/yolo")
     if parts.username is not None or parts.password is not None:

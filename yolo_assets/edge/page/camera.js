@@ -128,7 +128,9 @@ export class Camera {
     return box.bbox.map((value, i) => value * scale + (i % 2 ? top : left));
   }
 
-  tell(report) {
+  tell(report, startedAt) {
+    if (this.startedAt !== startedAt) this.after = -1; // another run of the agent may count from 0 again
+    this.startedAt = startedAt;
     this.report = report;
     this.badge.hidden = !report.simulated;
     const speed = report.state === "finished" ? null : `${report.fps.toFixed(1)} fps`;
@@ -163,6 +165,9 @@ export class Camera {
     const patience = Math.max(3, Math.min(3 / Math.max(it.fps, 0.01), this.page.readySeconds));
     if (silent > patience) return ["bad", "silent", `no picture for ${seconds(silent)}${it.message ? `: ${it.message}` : ""}`];
     if (!this.image) return ["warn", "starting", "loading the picture"];
+    // Results come and their pictures do not: what is shown is old, whatever the camera does.
+    const old = (performance.now() - this.shownAt) / 1000;
+    if (old > silent + patience + 2) return ["bad", "not live", `not live: the picture is ${seconds(old)} old`];
     return it.state === "live" ? ["good", "live", ""] : ["warn", it.state.replaceAll("_", " "), ""];
   }
 }

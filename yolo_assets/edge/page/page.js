@@ -44,7 +44,7 @@ async function refresh() {
   set($("agent"), `yolo_assets ${status.agent_version}`);
   for (const name of names) {
     if (!cameras.has(name)) cameras.set(name, new Camera(name, page));
-    cameras.get(name).tell(status.cameras[name]);
+    cameras.get(name).tell(status.cameras[name], status.started_at);
   }
   showModel(status);
   showFigures(status, names);

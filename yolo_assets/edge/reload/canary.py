@@ -10,7 +10,7 @@ import logging
 
 from yolo_assets.contracts.fleet import SwapEvent
 from yolo_assets.edge.loading import LoadedModel
-from yolo_assets.edge.reload.control import ModelControl
+from yolo_assets.edge.reload.control import ModelControl, outdated
 from yolo_assets.edge.reload.notice import SupersededError
 from yolo_assets.edge.reload.slot import Slot
 from yolo_assets.edge.reload.state import Candidate, ModelRef
@@ -27,7 +27,7 @@ def start(
     attempt: Attempt,
     reason: str,
     *,
-    attempts: int = 1,
+    again: int | None = None,
 ) -> SwapEvent:
     """Let the canary's cameras run a proven candidate. The state is durable first.
 
@@ -38,20 +38,25 @@ def start(
         cameras: who gets it.
         attempt: the measurement to end.
         reason: for the audit log.
-        attempts: starts of this canary since it last proved itself.
+        again: it ran before a restart, and this is its start so-and-so since it last proved itself. A pin that was set
+            since keeps it where it was.
 
     Raises:
-        SupersededError: the device was pinned meanwhile, or the whole box runs this model by now.
+        SupersededError: meanwhile the device was pinned, the whole box runs this model, or the channel went on.
     """
     with control.lock:
         current, state = control.slots.current, control.state
-        if state.pinned is not None:
+        if slot.retiring:
+            raise SupersededError(f"{slot.label} was taken back meanwhile")
+        if outdated(ref, state.canary_release, state.canary_manifest_sha256):
+            raise SupersededError(f"release {state.canary_release} was accepted meanwhile")
+        if state.pinned is not None and again is None:
             raise SupersededError(f"the device was pinned to {state.pinned.version} meanwhile")
         if current is None or current is slot:
             raise SupersededError("the canary needs another model than the one that serves the whole box")
         control.change(
             candidate=None,
-            canary=Candidate(**ref.model_dump(), attempts=attempts),
+            canary=Candidate(**ref.model_dump(), attempts=again or 1),
             canary_release=max(state.canary_release, ref.release or 0),
             canary_manifest_sha256=ref.manifest_sha256,
         )
@@ -86,9 +91,7 @@ def end(control: ModelControl, reason: str, *, failed: Slot[LoadedModel] | None 
             return False
         attempt.mark_switch(0.0)
         control.slots.end_canary()
-        control.change(canary=None)
-        if failed is not None and known is not None:
-            control.quarantine(known, reason)
+        control.forget_canary(known if failed is not None else None, reason)
         control.swaps.end(
             attempt,
             source=slot.label,

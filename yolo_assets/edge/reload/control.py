@@ -42,6 +42,14 @@ class Rollback:
     pinned: Pin
 
 
+def outdated(ref: ModelRef, last_release: int, last_manifest_sha256: str | None) -> bool:
+    """Whether a release is older than the last one that was accepted, or another one under its number."""
+    if ref.release is None:
+        return False
+    another = last_manifest_sha256 not in (None, ref.manifest_sha256)
+    return ref.release < last_release or (ref.release == last_release and another)
+
+
 class ModelControl:
     """Holds slots and state; every method is safe from any thread."""
 
@@ -51,6 +59,7 @@ class ModelControl:
         self.swaps = swaps
         self.lock = threading.RLock()
         self._told: set[str] = set()
+        self._seen_release = 0
         self.model_ready = threading.Event()
 
     @property
@@ -68,9 +77,26 @@ class ModelControl:
         """Replace fields of the state, durably."""
         self._state.update(lambda state: state.model_copy(update=fields))
 
+    def settle(self) -> None:
+        """Write what an earlier change could not be written of; does nothing else."""
+        self._state.settle()
+
+    def saw(self, release: int) -> None:
+        """A release of the box's channel was seen: who asks for a version by hand now knows of it."""
+        self._seen_release = max(self._seen_release, release)
+
     def quarantine(self, ref: ModelRef, reason: str) -> None:
         """Never try this release again."""
         self._state.update(lambda state: state.with_quarantined(ref, reason).model_copy(update={"candidate": None}))
+
+    def forget_canary(self, failed: ModelRef | None, reason: str) -> None:
+        """The canary's cameras have the box's model again; one that ``failed`` is quarantined in the same step."""
+        self._state.update(
+            lambda state: (state.with_quarantined(failed, reason) if failed else state).model_copy(
+                update={"canary": None}
+            ),
+            happened=True,
+        )
 
     def forgive(self, ref: ModelRef) -> None:
         """Hold nothing against a model any more: a person asked for it by name."""
@@ -107,27 +133,30 @@ class ModelControl:
                 back to, and not the previous model, which was committed before.
 
         Raises:
-            SupersededError: the device was rolled back or pinned while the candidate was being prepared.
+            SupersededError: while the candidate was being prepared the device was rolled back or pinned, accepted a
+                newer release, or took this very slot back.
             SpoolFullError: the state cannot be written; the old model goes on serving.
         """
         with self.lock:
             old, before = self.slots.current, self.state
-            if ref.release is not None and before.pinned is not None and before.pinned.forbids(ref.release):
-                raise SupersededError(f"the device was pinned to {before.pinned.version} meanwhile")
+            self._check_not_overtaken(slot, ref, attempt)
             pin = None
             if pinned_by is not None:
-                pin = Pin(version=ref.version, left_release=before.last_release, by=pinned_by, at=utc_now())
-            keep_old = before.trial is None
+                left = max(before.last_release, self._seen_release)
+                pin = Pin(version=ref.version, left_release=left, by=pinned_by, at=utc_now())
+            same = old is not None and old.model.ref.manifest_sha256 == ref.manifest_sha256  # asked for by name
+            keep_old = before.trial is None and not same
             behind = self.ref_of(old) if keep_old else before.previous
             if behind is not None and behind.manifest_sha256 == ref.manifest_sha256:
                 behind = None
             trial = watch and behind is not None and slot is not self.slots.previous
+            trial = trial and (not same or before.trial is not None)
             fields: dict[str, object] = {
                 "current": ref,
                 "previous": behind,
                 "candidate": None,
                 "trial": Candidate(**ref.model_dump()) if trial else None,
-                "left": None,
+                "left": before.left if same else None,
                 "pinned": pin,
             }
             if ref.release is not None:
@@ -179,7 +208,9 @@ class ModelControl:
             if self.state.pinned is not None and self.state.pinned.version == trial.version:
                 gone["pinned"] = None  # whoever asked for it by hand asked for something that does not work
             try:
-                self._state.update(lambda state: state.with_quarantined(trial, reason).model_copy(update=gone))
+                self._state.update(
+                    lambda state: state.with_quarantined(trial, reason).model_copy(update=gone), happened=True
+                )
             finally:
                 self.swaps.end(
                     attempt,
@@ -218,7 +249,14 @@ class ModelControl:
     def adopt(self, ref: ModelRef) -> None:
         """Take over the number of a newer release of the version that serves; a pin that it outdates is lifted."""
         with self.lock:
-            trial = self.state.trial
+            slot, state = self.slots.current, self.state
+            if slot is None or slot.model.ref.manifest_sha256 != ref.manifest_sha256:
+                return  # the decision was made before a rollback or a revert
+            if ref.release is None or ref.release < state.last_release:
+                return
+            if state.pinned is not None and state.pinned.forbids(ref.release):
+                return
+            trial = state.trial
             self.change(
                 candidate=None,
                 current=ref,
@@ -227,6 +265,9 @@ class ModelControl:
                 last_release=ref.release,
                 last_manifest_sha256=ref.manifest_sha256,
             )
+            if state.pinned is not None:
+                why = f"release {ref.release} names it; was pinned by {state.pinned.by}"
+                self.swaps.note("unpin", "the release channel", ref.label, "unpinned", why)
 
     def roll_back(self, by: str) -> Rollback:
         """Make the previous model serve at once on every camera, and pin it. A canary ends.
@@ -258,7 +299,9 @@ class ModelControl:
             pin = Pin(version=target.model.ref.version, left_release=self.state.last_release, by=by, at=utc_now())
             try:
                 left = self.ref_of(source)
-                self.change(current=target.model.ref, previous=left, left=left, trial=None, canary=None, pinned=pin)
+                done = {"current": target.model.ref, "previous": left, "left": left, "pinned": pin}
+                done |= {"trial": None, "canary": None}
+                self._state.update(lambda state: state.model_copy(update=done), happened=True)
             finally:
                 self.swaps.end(
                     attempt,
@@ -270,6 +313,20 @@ class ModelControl:
                 )
             log.warning("rolled back from %s to %s by %s", source.label, target.label, by)
             return Rollback(source.label, target.label, seconds, pin)
+
+    def _check_not_overtaken(self, slot: Slot[LoadedModel], ref: ModelRef, attempt: Attempt) -> None:
+        """Under the lock: refuse what was right when it began and is not any more."""
+        state, pin = self.state, self.state.pinned
+        if slot.retiring:
+            raise SupersededError(f"{slot.label} was taken back meanwhile")
+        if ref.release is None:
+            if pin is not None and pin.at > attempt.asked_at:
+                raise SupersededError(f"the device was pinned to {pin.version} meanwhile")
+            return
+        if pin is not None and pin.forbids(ref.release):
+            raise SupersededError(f"the device was pinned to {pin.version} meanwhile")
+        if outdated(ref, state.last_release, state.last_manifest_sha256):
+            raise SupersededError(f"release {state.last_release} was accepted meanwhile")
 
     def tell_once(self, reason: str) -> bool:
         """Whether this reason was not told before: a pointer that stays wrong is polled for ever."""

@@ -17,6 +17,7 @@ from yolo_assets.edge.reload.verdict import judge
 def follow_channel(control: ModelControl, stager: Stager, pointer: ChannelPointer) -> None:
     """The pointer of the box's own channel."""
     serving = control.serving
+    control.saw(pointer.release)
     verdict = judge(control.state, serving.ref if serving else None, pointer)
     if verdict.action == "stage":
         stager.want(Notice(pointer.version, pointer.manifest_sha256, pointer.release, "channel", verdict.reason))

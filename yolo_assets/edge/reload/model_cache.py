@@ -11,10 +11,11 @@ disk may rot and people have screwdrivers. Does not belong here: loading a model
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from yolo_assets.contracts.errors import IntegrityError, SignatureError
+from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
 from yolo_assets.contracts.model import MANIFEST, ModelManifest
 from yolo_assets.contracts.names import check_id, check_sha256, check_version, model_key, signature_key
 from yolo_assets.contracts.signing import SignatureSet, TrustedKeys
@@ -22,6 +23,8 @@ from yolo_assets.release.bundle import VerifiedBundle, parse_manifest, read_file
 from yolo_assets.release.registry import read_stored_manifest
 from yolo_assets.spool.files import write_atomic
 from yolo_assets.storage.base import ObjectStore
+
+log = logging.getLogger(__name__)
 
 
 class NotCachedError(IntegrityError):
@@ -107,7 +110,11 @@ class ModelCache:
                 path.unlink(missing_ok=True)
                 path.with_name(signature_key(path.name)).unlink(missing_ok=True)
                 continue
-            manifest = parse_manifest(path.read_bytes(), str(path))
+            try:
+                manifest = parse_manifest(path.read_bytes(), str(path))
+            except BadInputError as error:
+                log.warning("nothing is removed from the model cache: %s", error)  # what it needs nobody can say
+                return
             kept_blobs |= {manifest.files[file].sha256 for file in runtime_files(manifest)}
         for blob in self._blobs.iterdir():
             if blob.name not in kept_blobs:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 
+from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.loading import RefusedError
 from yolo_assets.edge.reload.state import ModelRef
 from yolo_assets.edge.reload.swaps import Trigger
@@ -26,6 +28,7 @@ class Notice:
         release: of the pointer; None when a person named the version.
         pinned_by: who named the version; the device stays on it until a release newer than the last accepted one.
         canary: only for the canary's cameras.
+        at: when it was wished for; a pin that is newer wins.
     """
 
     version: str
@@ -35,6 +38,7 @@ class Notice:
     reason: str
     pinned_by: str | None = None
     canary: bool = False
+    at: datetime = field(default_factory=utc_now, compare=False)
 
     @property
     def key(self) -> tuple[str, str | None, int | None, bool]:

@@ -79,12 +79,16 @@ def warm_canary(parts: StagingParts) -> None:
         return
     control.change(canary=known.model_copy(update={"attempts": known.attempts + 1}))  # durable before the load
     attempt = parts.swaps.begin("start")
+    ref, loaded = ModelRef(**known.model_dump(exclude={"attempts"})), None
     try:
-        ref = ModelRef(**known.model_dump(exclude={"attempts"}))
-        with at_low_priority(makes_threads=True):
-            slot = control.warm_slot(ref.manifest_sha256) or _load_cached(parts, ref, attempt)
-        canary.start(control, slot, ref, cameras, attempt, "start from the cache", attempts=known.attempts + 1)
+        slot = control.warm_slot(ref.manifest_sha256)
+        if slot is None:
+            with at_low_priority(makes_threads=True):
+                slot = loaded = _load_cached(parts, ref, attempt)
+        canary.start(control, slot, ref, cameras, attempt, "start from the cache", again=known.attempts + 1)
     except Exception as error:  # a runtime may raise anything
+        if loaded is not None:
+            loaded.retire()
         control.change(canary=None)
         parts.end(attempt, known, "failed", f"start from the cache: {in_words(error)}")
 

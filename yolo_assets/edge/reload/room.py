@@ -7,6 +7,7 @@ weights are held about three times while an engine compiles them. Does not belon
 from __future__ import annotations
 
 import ctypes
+import errno
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from yolo_assets.edge.reload.settings import Room
 
 MIB = 1 << 20
 _COMPILING = 3
+_MEMORY = ("out of memory", "bad allocation", "bad_alloc", "failed to allocate", "cuda_error_out_of_memory")
+_FULL = {errno.ENOMEM, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT}
 
 
 class NoRoomError(UserError):
@@ -55,6 +58,17 @@ def check_memory(room: Room, manifest: ModelManifest) -> None:
             f"loading {manifest.model_version} takes about {_mib(needed)} of the GPU's memory and {room.gpu_mib} MiB "
             f"must stay free, but only {_mib(gpu)} are; end other programs on the GPU, or lower room.gpu_mib"
         )
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an engine says that memory ran out; each says it in its own words."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in text for words in _MEMORY)
+
+
+def no_room_left(error: BaseException) -> bool:
+    """Whether a load ended because the box had too little of something, which is not the model's fault."""
+    return out_of_memory(error) or (isinstance(error, OSError) and error.errno in _FULL)
 
 
 def available_memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int | None:

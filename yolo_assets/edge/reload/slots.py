@@ -81,6 +81,8 @@ class SlotManager(Generic[M]):
             lease = slot.enter()
             if lease is not None:
                 break
+            if self.route(camera) is slot:  # freed while it serves: a defect, but not one to turn in circles over
+                raise NoModelError(f"{slot.label} was freed while it served")
         try:
             yield slot
         finally:

@@ -27,7 +27,7 @@ from yolo_assets.edge.reload.notice import FrozenError, Notice, SupersededError
 from yolo_assets.edge.reload.preparing import fetch, prepare
 from yolo_assets.edge.reload.restart import warm_canary, warm_previous
 from yolo_assets.edge.reload.retry import Retries
-from yolo_assets.edge.reload.room import NoRoomError
+from yolo_assets.edge.reload.room import NoRoomError, no_room_left
 from yolo_assets.edge.reload.slot import Slot
 from yolo_assets.edge.reload.staging_parts import StagingParts, in_words
 from yolo_assets.edge.reload.state import Candidate, ModelRef
@@ -47,7 +47,7 @@ class Stager:
 
     def __init__(self, parts: StagingParts) -> None:
         self.parts = parts
-        self.watcher = Watcher(parts.control, parts.swaps, parts.live, parts.config.watch)
+        self.watcher = Watcher(parts.control, parts.swaps, parts.live, parts.config.watch, parts.config.lease_seconds)
         self._freeze = FreezeTable(parts.config.freeze.windows, parts.config.freeze.timezone)
         self._changed = threading.Condition()
         self._wanted: dict[bool, Notice] = {}  # by whether it is the canary's
@@ -77,12 +77,13 @@ class Stager:
         """Ask for a model; replaces an older wish of its kind that has not begun.
 
         Returns:
-            False when just this is being prepared already, or waits for its next try.
+            False when just this is being prepared already, or waits for its next try; or when a poll would displace
+            what a person asked for by name: the channel is asked again anyway once that has ended.
         """
         with self._changed:
             if self._working is not None and self._working.key == notice.key:
                 return False
-            if notice.trigger == "channel" and self._retries.waits(notice):
+            if notice.trigger == "channel" and (self._retries.waits(notice) or self._asked_by_hand(notice.canary)):
                 return False
             self._wanted[notice.canary] = notice
             self._changed.notify_all()
@@ -103,6 +104,11 @@ class Stager:
         self.ask_to_stop()
         self.watcher.stop()
         join(self._thread, timeout)
+        self.watcher.forgive()
+        candidate = self.parts.control.state.candidate
+        if self._working is not None and candidate is not None:  # still loading: a clean stop is not held against it
+            fewer = candidate.model_copy(update={"attempts": max(0, candidate.attempts - 1)})
+            self.parts.control.change(candidate=fewer)
 
     def idle(self) -> bool:
         """Nothing is being prepared and nothing waits."""
@@ -112,8 +118,9 @@ class Stager:
     def _run(self) -> None:
         warm_previous(self.parts)
         self.watcher.on_trial()
-        warm_canary(self.parts)
-        self.watcher.on_canary(self.parts.canary_cameras)
+        if not self._stopping:
+            warm_canary(self.parts)
+            self.watcher.on_canary(self.parts.canary_cameras)
         while (notice := self._next()) is not None:
             try:
                 self._stage(notice)
@@ -139,7 +146,7 @@ class Stager:
         return self.parts.control.serving is not None and self.frozen_until is not None
 
     def _stage(self, notice: Notice) -> None:
-        attempt = self.parts.swaps.begin(notice.trigger, notice.pinned_by)
+        attempt = self.parts.swaps.begin(notice.trigger, notice.pinned_by, asked_at=notice.at)
         ref = notice.ref(self.parts.name)
         try:
             if ref is not None and (warm := self.parts.control.warm_slot(ref.manifest_sha256)) is not None:
@@ -172,7 +179,10 @@ class Stager:
         except (RefusedError, SignatureError, IntegrityError, BadInputError, ObjectNotFoundError) as error:
             self._give_up(notice, attempt, ref, "refused", str(error))
         except Exception as error:  # a runtime may raise anything while it loads or runs a model
-            self._give_up(notice, attempt, ref, "failed", in_words(error))
+            if no_room_left(error):
+                self._fail_for_now(notice, attempt, ref, in_words(error))
+            else:
+                self._give_up(notice, attempt, ref, "failed", in_words(error))
 
     def _prepare_and_switch(self, bundle: VerifiedBundle, ref: ModelRef, attempt: Attempt, notice: Notice) -> None:
         def still_wanted() -> None:
@@ -187,7 +197,8 @@ class Stager:
                 raise FrozenError(f"the model is frozen until {self.frozen_until}")
             self._switch(slot, ref, attempt, notice, f"{notice.reason}; {words}" if words else notice.reason)
         except BaseException:
-            slot.retire()
+            if slot not in [used for _, used in self.parts.control.slots.loaded()]:
+                slot.retire()
             raise
 
     def _switch(self, slot: Slot[LoadedModel], ref: ModelRef, attempt: Attempt, notice: Notice, reason: str) -> None:
@@ -197,12 +208,22 @@ class Stager:
         else:
             pinned_by = notice.pinned_by
             event = control.commit(slot, ref, attempt, reason, pinned_by=pinned_by, watch=watch.seconds > 0)
-            self.watcher.on_trial()
-        self.watcher.on_canary(self.parts.canary_cameras)  # a canary is compared with what serves now
         self._retries.done(notice)
         log.info("%s serves after %.2f s: %s", ref.label, event.seconds, reason)
-        self.parts.cache.prune(control.state.needed)
-        self.parts.live.forget_all_but(loaded.label for _, loaded in control.slots.loaded())
+        try:  # it serves: nothing that follows may count against it
+            if not notice.canary:
+                self.watcher.on_trial()
+            self.watcher.on_canary(self.parts.canary_cameras)  # a canary is compared with what serves now
+            self.parts.cache.prune(control.state.needed)
+            self.parts.live.forget_all_but(loaded.label for _, loaded in control.slots.loaded())
+        except Exception:
+            log.exception("after the switch to %s, which stays", ref.label)
+
+    def _asked_by_hand(self, canary: bool) -> bool:
+        wished = self._wanted.get(canary)
+        if wished is None and self._working is not None and self._working.canary == canary:
+            wished = self._working
+        return wished is not None and wished.pinned_by is not None
 
     def _note_candidate(self, ref: ModelRef) -> None:
         before = self.parts.control.state.candidate

@@ -6,6 +6,7 @@ about reading. Does not belong here: when to change it (``control``).
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +15,11 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from yolo_assets.contracts.base import Record, Time
-from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.spool.files import write_atomic
 
+log = logging.getLogger(__name__)
 KEPT_QUARANTINE = 64
 
 
@@ -132,6 +134,7 @@ class StateFile:
         """
         self._path = path
         self._lock = threading.RLock()
+        self._unwritten = False
         try:
             self._state = EdgeState.from_json(path.read_bytes(), str(path))
         except FileNotFoundError:
@@ -144,15 +147,40 @@ class StateFile:
         """The present state."""
         return self._state
 
-    def update(self, change: Callable[[EdgeState], EdgeState]) -> EdgeState:
+    def update(self, change: Callable[[EdgeState], EdgeState], *, happened: bool = False) -> EdgeState:
         """Apply a change and make it durable.
 
+        Args:
+            change: from the state before to the state after.
+            happened: the box did it already, a rollback for example: memory says so whatever the disk does, and
+                ``settle`` writes it when the disk takes it again.
+
         Raises:
-            SpoolFullError: no room; the state in memory and on disk stays as it was.
+            SpoolFullError: no room; the state in memory and on disk stays as it was. Never when it ``happened``.
         """
         with self._lock:
             changed = change(self._state)
-            if changed != self._state:
+            if changed == self._state and not self._unwritten:
+                return changed
+            if happened:
+                self._state, self._unwritten = changed, True
+            try:
                 write_atomic(self._path, changed.to_json())
-                self._state = changed
+            except (UserError, OSError) as error:
+                if not happened:
+                    raise
+                log.error(
+                    "%s cannot be written; after a power cut the box would not know of this: %s", self._path, error
+                )
+            else:
+                self._state, self._unwritten = changed, False
             return changed
+
+    def settle(self) -> None:
+        """Write what could not be written, if there is something."""
+        if not self._unwritten:
+            return
+        try:
+            self.update(lambda state: state)
+        except (UserError, OSError):
+            pass  # told when it happened; tried again

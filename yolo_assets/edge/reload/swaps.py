@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
@@ -56,10 +57,18 @@ class Swap(Record):
 class Attempt:
     """A model change in progress. Made by ``SwapLog.begin``, ended exactly once by ``SwapLog.end``."""
 
-    def __init__(self, trigger: Trigger, board: ResultBoard, accounting: Accounting, by: str | None = None) -> None:
+    def __init__(
+        self,
+        trigger: Trigger,
+        board: ResultBoard,
+        accounting: Accounting,
+        by: str | None = None,
+        asked_at: datetime | None = None,
+    ) -> None:
         self.trigger: Trigger = trigger
         self.who = by or _WHO[trigger]
         self.noticed_at = utc_now()
+        self.asked_at = asked_at or self.noticed_at
         self.steps: dict[str, float] = {}
         self._begin = time.monotonic()
         self._accounting = accounting
@@ -117,9 +126,15 @@ class SwapLog:
         self.on_end: Callable[[Swap], None] = lambda swap: None
         """Called once with every attempt as it ends."""
 
-    def begin(self, trigger: Trigger, by: str | None = None) -> Attempt:
-        """Start measuring an attempt. ``by``: who asked for it, where that is known better than from the trigger."""
-        return Attempt(trigger, self._board, self._accounting, by)
+    def begin(self, trigger: Trigger, by: str | None = None, asked_at: datetime | None = None) -> Attempt:
+        """Start measuring an attempt.
+
+        Args:
+            trigger: what began it.
+            by: who asked for it, where that is known better than from the trigger.
+            asked_at: when, where it had to wait since; default: now.
+        """
+        return Attempt(trigger, self._board, self._accounting, by, asked_at)
 
     def end(
         self,
@@ -150,8 +165,8 @@ class SwapLog:
             switch_seconds=attempt.switch_seconds,
             in_flight_at_switch=len(attempt.open_frames) if attempt.switched is not None else None,
         )
+        self._audit.append(_entry(event, attempt.who))  # it waits for the disk: not under a lock that workers take
         with self._lock:
-            self._audit.append(_entry(event, attempt.who))
             self._events.append(event)
             if attempt.switched is None:
                 self._board.unwatch(attempt.gaps)

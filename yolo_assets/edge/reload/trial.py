@@ -14,6 +14,7 @@ from typing import Any
 from yolo_assets.edge.loading import LoadedModel
 from yolo_assets.edge.reload.comparing import Comparison, Seen, percentile
 from yolo_assets.edge.reload.live import Failure, Tap
+from yolo_assets.edge.reload.room import out_of_memory
 from yolo_assets.edge.reload.settings import WatchWindow
 from yolo_assets.edge.reload.shadow import timed
 from yolo_assets.edge.reload.slot import Slot
@@ -23,7 +24,6 @@ _SLACK_MS = 5.0  # a p99 that grows by less is noise
 _PAIRS = 10  # frames on which a suspected slowness is confirmed
 _FAILURES_CHECKED = 3  # at a time: each costs an inference of the old model
 _NEVER = 3  # own failures before any share is judged
-_MEMORY = ("out of memory", "bad allocation", "bad_alloc", "failed to allocate", "cuda_error_out_of_memory")
 
 
 class Trial:
@@ -138,12 +138,6 @@ class Trial:
             except Exception:
                 return False
             return True
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an engine says that memory ran out; each says it in its own words."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or any(words in text for words in _MEMORY)
 
 
 class Pace:

@@ -25,16 +25,21 @@ from yolo_assets.edge.threads import join
 
 log = logging.getLogger(__name__)
 _TICK = 0.1
+_HANGS = 5.0  # seconds of one inference that are a hang at the earliest
 
 
 class Watcher:
     """Begins and ends watches. ``stop`` counts a clean end: only what the process did not survive is an attempt."""
 
-    def __init__(self, control: ModelControl, swaps: SwapLog, live: LiveTap, limits: WatchWindow) -> None:
+    def __init__(
+        self, control: ModelControl, swaps: SwapLog, live: LiveTap, limits: WatchWindow, lease_seconds: float
+    ) -> None:
         self._control = control
         self._swaps = swaps
         self._live = live
         self._limits = limits
+        self._hangs_after = min(lease_seconds, max(_HANGS, limits.seconds / 2))
+        self._cameras: tuple[str, ...] = ()
         self._stop = threading.Event()
         self._watches: dict[str, _Watch] = {}
 
@@ -53,7 +58,7 @@ class Watcher:
 
     def on_canary(self, cameras: tuple[str, ...]) -> None:
         """Compare the canary with the model of the other cameras, as long as both are in their places."""
-        slots = self._control.slots
+        slots, self._cameras = self._control.slots, cameras
         if slots.canary is not None and slots.current is not None:
             self._begin("canary", slots.canary, slots.current, frozenset(cameras), self._limits.seconds)
 
@@ -63,10 +68,13 @@ class Watcher:
         return watch.figures() if watch is not None and watch.running else None
 
     def stop(self) -> None:
-        """End all watches. What was on trial starts its trial again, without this start being held against it."""
+        """End all watches."""
         self._stop.set()
-        for watch in self._watches.values():
+        for watch in list(self._watches.values()):
             watch.join()
+
+    def forgive(self) -> None:
+        """After a clean stop: what was on trial starts its trial again, and this start is not held against it."""
         state = self._control.state
         fields = {
             kind: known.model_copy(update={"attempts": max(0, known.attempts - 1)})
@@ -124,6 +132,13 @@ class Watcher:
         attempt = self._swaps.begin("watch")
         if not self._control.revert(trial.subject, attempt, reason):
             self._swaps.cancel(attempt)
+        elif not self._stop.is_set():
+            self.on_canary(self._cameras)  # the model that it was compared with is gone
+
+    def hangs(self, trial: Trial) -> str | None:
+        """Whether an inference of the model does not return: no frame and no error would ever tell."""
+        hung = trial.subject.older_than(self._hangs_after)
+        return f"an inference has been running for {hung[0].seconds:.0f} s" if hung else None
 
     @property
     def share(self) -> float:
@@ -179,6 +194,7 @@ class _Watch:
         trial, pace, proven = self._trial, Pace(self._watcher.share), False
         while self._watcher.in_place(self._kind, trial):
             reason = trial.judge_failures(trial.tap.take_failures()) or trial.judge_latency()
+            reason = reason or self._watcher.hangs(trial)
             if reason is None and (wait := pace.wait()) > 0:
                 self._watcher.pause(min(wait, _TICK))
             elif reason is None:

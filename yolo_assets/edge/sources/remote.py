@@ -77,6 +77,9 @@ class RemoteSource:
         latest = self._clock.now()
         try:
             for capture in self._notes(child, stop):
+                if capture.image is None:  # lost somewhere before the picture that comes next
+                    yield replace(capture, captured_at=latest)
+                    continue
                 # What arrived first is not always told first. Only a clock that was set back goes back.
                 behind = latest - capture.captured_at
                 latest = latest if timedelta(0) < behind < _DISORDER else capture.captured_at
@@ -98,8 +101,7 @@ class RemoteSource:
             note = child.receive(_LOOK)
             if note is not None:
                 for reason, count in lost_counts(note).items():
-                    at = self._clock.now()
-                    yield from (Capture(at, None, lost=reason) for _ in range(count))
+                    yield from (Capture(self._clock.now(), None, lost=reason) for _ in range(count))
                 if note.get("note") == "picture":
                     image = child.picture(note)
                     alive = time.monotonic()

@@ -6,6 +6,7 @@ are the parent's business: it drains first, and its end ends the child.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -44,6 +45,9 @@ def serve(order: dict[str, Any]) -> None:
     except (UserError, OSError) as error:
         control.send(json.dumps({"error": str(error)}).encode())
         return
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # without the right to raise it, the parent did not lower it either
+            os.setpriority(os.PRIO_PROCESS, int(task.name), order["nice"])
     control.send(json.dumps({"output": list(first.shape)}).encode())
     for lane in zip(lanes, inputs, outputs, strict=True):
         threading.Thread(target=_answer, args=(engine, *lane), daemon=True).start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -49,6 +50,8 @@ class RunningChild:
             "shape": shape,
             "control": theirs[0],
             "lanes": theirs[1:],
+            # Its threads inherit the priority of the thread that starts it, which may work beside the line.
+            "nice": os.getpriority(os.PRIO_PROCESS, os.getpid()),
             **files,
         }
         command = [sys.executable, "-m", "yolo_assets.inference.process.child", json.dumps(order)]

@@ -25,6 +25,7 @@ from cryptography.x509.oid import NameOID
 from yolo_assets_tests.edge.plant import Plant
 
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+CAMERAS = ("cam1", "cam2")
 Answer = int | tuple[int, dict[str, str]]
 
 

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yolo_assets.edge.outputs.alarm_book import AlarmBook
-from yolo_assets.edge.outputs.alarms import SILENCE, State, counted, step
+from yolo_assets.edge.outputs.alarms import SILENCE, State, counted, silence_of, step
 from yolo_assets.edge.outputs.events import AlarmData, Seen, alarm_event
 from yolo_assets.edge.outputs.settings import AlarmRule
 
+CAMERAS = ("cam1", "cam2")
 START = datetime(2026, 1, 2, 3, 0, tzinfo=UTC)
 
 
@@ -28,8 +29,11 @@ def seen(number: int, at: float, *boxes: dict[str, Any], camera: str = "cam1") -
 def run(rule: AlarmRule, frames: list[Seen]) -> list[AlarmData]:
     state: State = None
     told: list[AlarmData] = []
+    last, interval = None, 0.0
     for frame in frames:
-        state, change = step(rule, "box1", state, frame)
+        state, change = step(rule, "box1", state, frame, silence_of(interval))
+        interval = frame.captured - last if last is not None else 0.0
+        last = frame.captured
         told += [change] if change else []
     return told
 
@@ -58,8 +62,10 @@ def test_what_is_told_follows_the_description(rule: AlarmRule, line: list[tuple[
     begin, standing = 0, False  # only frames from ``begin`` on count
     for number, (now, there) in enumerate(moments):
         run_of: list[float] = []
-        for earlier, was in reversed(moments[begin : number + 1]):
-            if was != there or (run_of and run_of[-1] - earlier > SILENCE):
+        for index in range(number, begin - 1, -1):
+            earlier, was = moments[index]
+            before = earlier - moments[index - 1][0] if index else 0.0
+            if was != there or (run_of and run_of[-1] - earlier > max(SILENCE, 3 * before)):
                 break
             run_of.append(earlier)
         lasted = now - run_of[-1]
@@ -108,20 +114,27 @@ def test_silence_neither_raises_nor_clears() -> None:
     assert [c.state for c in run(hold, [*there, seen(6, 6), seen(7, 66), seen(8, 71)])] == ["raised", "cleared"]
 
 
+def test_a_camera_that_takes_a_picture_rarely_is_not_silent(tmp_path: Path) -> None:
+    book = AlarmBook([AlarmRule(name="r", hold_frames=2)], CAMERAS, "box1", tmp_path / "alarms.json")
+    told = [book.observe(seen(n, 15 * n, *([box()] if n in (3, 4, 5) else []))) for n in range(9)]
+    assert [(n, c.state) for n, changes in enumerate(told) for c in changes] == [(4, "raised"), (7, "cleared")]
+
+
 def test_cameras_are_watched_by_themselves_and_a_restart_neither_forgets_nor_repeats(tmp_path: Path) -> None:
     rules = [AlarmRule(name="any", clear_s=1), AlarmRule(name="second", cameras=("cam2",), clear_s=1)]
     path = tmp_path / "alarms.json"
-    book = AlarmBook(rules, "box1", path)
+    book = AlarmBook(rules, CAMERAS, "box1", path)
     first = book.observe(seen(0, 0, box()))
     assert [(c.rule, c.camera_id) for c in first] == [("any", "cam1")]
     assert {c.rule for c in book.observe(seen(0, 1, box(), camera="cam2"))} == {"any", "second"}
     assert book.raised == {("any", "cam1"): 1, ("any", "cam2"): 1, ("second", "cam2"): 1}
-    again = AlarmBook(rules, "box1", path)
+    again = AlarmBook(rules, CAMERAS, "box1", path)
     assert {(c.rule, c.camera_id) for c in again.standing} == {("any", "cam1"), ("any", "cam2"), ("second", "cam2")}
     assert again.observe(seen(0, 2, box())) == []  # it still stands
     assert again.observe(seen(1, 3)) == []
     (cleared,) = again.observe(seen(2, 4.5))
     assert cleared.state == "cleared" and cleared.alarm_id == first[0].alarm_id
-    assert [c.rule for c in AlarmBook(rules[:1], "box1", path).standing] == ["any"]  # the other rule is gone
+    assert AlarmBook(rules[:1], ["cam1"], "box1", path).standing == []  # so is the camera
+    assert [c.rule for c in AlarmBook(rules[:1], CAMERAS, "box1", path).standing] == ["any"]  # the other rule is gone
     path.write_text("torn {")
-    assert AlarmBook(rules, "box1", path).standing == []
+    assert AlarmBook(rules, CAMERAS, "box1", path).standing == []

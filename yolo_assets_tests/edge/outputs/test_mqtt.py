@@ -17,7 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from yolo_assets.edge.outputs.hub import Outputs
 from yolo_assets.edge.outputs.settings import AlarmRule, MqttOutput
-from yolo_assets_tests.edge.outputs.receivers import Hole, Mosquitto, certificate
+from yolo_assets_tests.edge.outputs.receivers import CAMERAS, Hole, Mosquitto, certificate
 from yolo_assets_tests.edge.outputs.test_webhook import result
 from yolo_assets_tests.edge.plant import until
 
@@ -63,7 +63,7 @@ def closing() -> Iterator[list[Callable[[], object]]]:
 def start(tmp_path: Path, port: int, closing: list[Callable[[], object]], **options: Any) -> Outputs:
     settings = MqttOutput(kind="mqtt", name="broker", host="127.0.0.1", port=port, keepalive_s=5, **options)
     rule = AlarmRule(name="cracks", classes=("crack",), hold_frames=2, clear_s=1)
-    out = Outputs((settings,), (rule,), "box1", tmp_path)
+    out = Outputs((settings,), (rule,), CAMERAS, "box1", tmp_path)
     out.start()
     closing.append(lambda: out.stop(0))
     return out
@@ -129,8 +129,8 @@ def test_a_box_that_dies_is_told_by_its_will(tmp_path: Path, closing: list[Calla
     code = (
         "import sys, time, pathlib; from yolo_assets.edge.outputs.hub import Outputs;"
         "from yolo_assets.edge.outputs.settings import MqttOutput;"
-        "o = Outputs((MqttOutput(kind='mqtt', name='b', host='127.0.0.1', port=int(sys.argv[1])),), (), 'box1',"
-        "pathlib.Path(sys.argv[2])); o.start(); time.sleep(60)"
+        "o = Outputs((MqttOutput(kind='mqtt', name='b', host='127.0.0.1', port=int(sys.argv[1])),), (), ['cam1'],"
+        "'box1', pathlib.Path(sys.argv[2])); o.start(); time.sleep(60)"
     )
 
     box = subprocess.Popen([sys.executable, "-c", code, str(broker.port), str(tmp_path)])
@@ -164,7 +164,7 @@ def test_tls_and_password(tmp_path: Path, closing: list[Callable[[], object]]) -
         MqttOutput(name="badlogin", host="localhost", password_file=tmp_path / "wrong", **common),
         MqttOutput(name="badname", host="127.0.0.1", password_file=tmp_path / "right", **common),
     )
-    out = Outputs(outputs, (), "box1", tmp_path)
+    out = Outputs(outputs, (), CAMERAS, "box1", tmp_path)
     out.start()
     closing.append(lambda: out.stop(0))
     out.on_result(result(1))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from yolo_assets.edge.outputs.events import Event, Kind
 from yolo_assets.edge.outputs.outbox import Outbox
-from yolo_assets.edge.outputs.sender import pause
+from yolo_assets.edge.outputs.sender import DeliveryError, Sender, pause
 
 SIZE, EXPIRE = 6, 10.0
 
@@ -102,3 +103,30 @@ def test_pauses_grow_are_random_and_bounded(failures: int) -> None:
     assert 0 < shortest == longest / 2 and longest <= 30
     assert pause(failures, 100.0, lambda: 1.0) == 100.0 and pause(failures, 1e9, lambda: 1.0) == 300.0
     assert pause(2, None, lambda: 1.0) == 2 * pause(1, None, lambda: 1.0)
+
+
+class Failing:
+    """A receiver that answers 500 to everything."""
+
+    most, shown, trouble = 5, "it", None
+
+    def open(self) -> None: ...
+
+    def deliver(self, events: Sequence[Event], stop: threading.Event) -> None:
+        raise DeliveryError("http_500", "it failed", "error")
+
+    def close(self) -> None: ...
+
+
+def test_errors_are_remembered_of_events_in_hand_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    box = Outbox(SIZE, EXPIRE, lambda: now)
+    sender = Sender("o", box, Failing())
+    monkeypatch.setattr(sender._stop, "wait", lambda _: None)
+    for number in range(1000):
+        now += EXPIRE / 2  # those of two tries ago have expired
+        box.put(event(number, "result", now))
+        sender._send(box.take(5, timeout=0))
+        assert len(sender._errors) <= 5
+    counts = box.counts()
+    assert counts.outcomes["result", "expired"] > 900

@@ -21,7 +21,7 @@ from yolo_assets.edge.outputs.hub import Outputs
 from yolo_assets.edge.outputs.settings import AlarmRule, MqttOutput, WebhookOutput
 from yolo_assets.edge.outputs.webhook import retry_after, signature, signing_key
 from yolo_assets.edge.results import Result
-from yolo_assets_tests.edge.outputs.receivers import Answer, Hole, Receiver, certificate, free_port
+from yolo_assets_tests.edge.outputs.receivers import CAMERAS, Answer, Hole, Receiver, certificate, free_port
 from yolo_assets_tests.edge.plant import until
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
@@ -54,7 +54,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
     running: list[Outputs] = []
 
     def start(*outputs: WebhookOutput | MqttOutput, rules: tuple[AlarmRule, ...] = ()) -> Outputs:
-        running.append(Outputs(outputs, rules, "box1", tmp_path))
+        running.append(Outputs(outputs, rules, CAMERAS, "box1", tmp_path))
         running[-1].start()
         return running[-1]
 
@@ -250,7 +250,7 @@ def test_old_results_expire_and_rates_are_kept(make: Make, receiver: Callable[..
 def test_what_is_refused_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(**options: Any) -> str:
         with pytest.raises(BadInputError) as caught:
-            Outputs((hook(9, **options),), (), "box1", tmp_path)
+            Outputs((hook(9, **options),), (), CAMERAS, "box1", tmp_path)
         return str(caught.value)
 
     assert "outputs.mes: secret: cannot read" in refused(secret_file=tmp_path / "none")
@@ -264,7 +264,7 @@ def test_what_is_refused_before_anything_starts(tmp_path: Path, monkeypatch: pyt
     assert "more than one line" in refused(token_file=tmp_path / "lines")
     with pytest.raises(BadInputError, match="cannot use ca_file"):
         bad = WebhookOutput(kind="webhook", name="mes", url="https://localhost/", ca_file=tmp_path / "short")
-        Outputs((bad,), (), "box1", tmp_path)
+        Outputs((bad,), (), CAMERAS, "box1", tmp_path)
     for url in ("ftp://x/", "https://", "https://me:pass@x/", "not an address"):
         with pytest.raises(ValueError) as caught:
             WebhookOutput(kind="webhook", name="mes", url=url)

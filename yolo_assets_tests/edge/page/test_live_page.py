@@ -99,7 +99,7 @@ def test_a_swap_a_pin_and_a_rollback(staged: Staged, open_page: OpenPage) -> Non
     assert agent.status()["model"]["pinned"] is None
     give_token(page)
     page.wait_for_selector("#states li:has-text('pinned'):has-text('until unpinned')")
-    assert page.locator("#dialog").is_hidden()
+    page.wait_for_selector("#dialog", state="hidden")
     page.get_by_role("button", name="Unpin").click()
     page.get_by_role("button", name="Unpin now").click()  # the token is still there: one click
     page.wait_for_selector("#states li:has-text('pinned')", state="detached")

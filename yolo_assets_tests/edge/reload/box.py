@@ -1,4 +1,4 @@
-"""An agent in this process, on live frames, for tests of what happens after a model is ready."""
+"""Agents in this process: one with a single photograph, for how models come in, one on live frames for what follows."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from yolo_assets.contracts.fleet import SwapEvent
 from yolo_assets.edge.agent import Agent
 from yolo_assets.edge.reload.state import EdgeState
 from yolo_assets_tests.edge.plant import Plant, until
+from yolo_assets_tests.support.tiny_model import blob_frame
 
 BLOBS = 8
 
@@ -25,6 +26,40 @@ def camera(plant: Plant, camera_id: str = "cam1", fps: int = 40, folder: str = "
         "fps": fps,
         "start": "2026-01-02T00:00:00Z",
     }
+
+
+class Box:
+    """Its camera is one photograph, and ends."""
+
+    def __init__(self, plant: Plant) -> None:
+        photos = plant.photos("photos", 1)
+        self.agent = Agent(plant.config([{"kind": "folder", "camera_id": "cam1", "path": str(photos)}]))
+        self.agent.start()
+
+    @property
+    def state(self) -> EdgeState:
+        return self.agent.control.state
+
+    @property
+    def serving(self) -> str | None:
+        serving = self.agent.control.serving
+        return serving.ref.version if serving else None
+
+    def predicts(self) -> bool:
+        with self.agent.control.slots.acquire() as slot:
+            return len(slot.model.predictor.predict(blob_frame(0)[0])) > 0
+
+    def results(self) -> list[tuple[str, str]]:
+        return [(event.target, event.result) for event in self.agent.swaps.events()]
+
+    def wait_serving(self, version: str) -> None:
+        until(lambda: self.serving == version and self.agent.stager.idle())
+
+    def wait_events(self, count: int) -> None:
+        until(lambda: len(self.agent.swaps.events()) >= count)
+
+    def close(self) -> None:
+        self.agent.stop()
 
 
 class LiveBox:

@@ -8,10 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from yolo_assets.contracts.model import ChannelPointer
 from yolo_assets.edge.reload import background, room
-from yolo_assets.release.channels import promote
-from yolo_assets_tests.edge.plant import MODEL, Plant, until
+from yolo_assets_tests.edge.plant import Plant, until
 from yolo_assets_tests.edge.reload.box import LiveBox, camera
 
 SHADOW = {"frames": 12, "seconds": 20}
@@ -37,12 +35,6 @@ def test_a_candidate_that_disagrees_on_live_frames_never_serves(plant: Plant) ->
         assert box.agent.stager.shadow is not None and box.agent.stager.shadow["frames"] == 12
 
 
-def canary_release(plant: Plant, version: str) -> ChannelPointer:
-    return promote(
-        plant.store, plant.signer, name=MODEL, version=version, channel="canary", by="test", reason=f"try {version}"
-    )
-
-
 def answers(box: LiveBox) -> dict[str, str]:
     """Which model answered last, by camera."""
     found = {name: box.agent.board.latest(name) for name in ("cam1", "cam2")}
@@ -57,7 +49,7 @@ def test_a_canary_runs_on_its_cameras_only_and_is_compared(plant: Plant) -> None
     watch = {"seconds": 0.5, "min_frames": 10, "share": 0.5}
     with LiveBox(plant, cameras, watch=watch, canary={"cameras": ["cam2"]}) as box:
         box.serve("1")
-        canary_release(plant, "2")
+        plant.promote("2", channel="canary")
         until(lambda: answers(box) == {"cam1": "line/1", "cam2": "line/2"})
         assert [role for role, _ in box.agent.control.slots.loaded()] == ["current", "canary"]
         until(lambda: (box.agent.stager.watcher.figures("canary") or {"compared": {"frames": 0}})["compared"]["frames"])
@@ -69,9 +61,9 @@ def test_a_canary_runs_on_its_cameras_only_and_is_compared(plant: Plant) -> None
         plant.promote("2")  # the whole box gets it: nothing is loaded, and the canary is over
         until(lambda: answers(box) == {"cam1": "line/2", "cam2": "line/2"})
         assert box.agent.control.slots.current is warm and box.state.canary is None
-        canary_release(plant, "3")
+        plant.promote("3", channel="canary")
         until(lambda: answers(box) == {"cam1": "line/2", "cam2": "line/3"})
-        canary_release(plant, "2")  # naming the box's own model ends it
+        plant.promote("2", channel="canary")  # naming the box's own model ends it
         until(lambda: answers(box) == {"cam1": "line/2", "cam2": "line/2"})
         assert box.agent.control.slots.canary is None and not box.state.quarantine
     for record in plant.records():
@@ -89,7 +81,7 @@ def test_a_canary_that_does_not_do_is_taken_back_and_stays_away_after_a_restart(
     }
     with LiveBox(plant, cameras, **options) as box:
         box.serve("1")
-        pointer = canary_release(plant, "2")
+        pointer = plant.promote("2", channel="canary")
         event = box.wait_event("reverted")
         assert event.source == "line/2" and "the canary ended: detections per frame left their band" in event.reason
         assert box.state.quarantined(pointer.manifest_sha256, pointer.release)
@@ -108,7 +100,7 @@ def test_a_canary_comes_back_after_a_restart(plant: Plant) -> None:
     cameras = [camera(plant, "cam1", fps=20), camera(plant, "cam2", fps=20)]
     with LiveBox(plant, cameras, canary={"cameras": ["cam2"]}) as box:
         box.serve("1")
-        canary_release(plant, "2")
+        plant.promote("2", channel="canary")
         until(lambda: answers(box) == {"cam1": "line/1", "cam2": "line/2"})
     plant.store_folder.rename(plant.root / "away")
     with LiveBox(plant, cameras, canary={"cameras": ["cam2"]}) as box:

@@ -22,63 +22,14 @@ from yolo_assets.edge.reload.following import follow_channel
 from yolo_assets.edge.reload.notice import Notice
 from yolo_assets.edge.reload.pins import unpin
 from yolo_assets.edge.reload.staging import Stager
-from yolo_assets.edge.reload.state import Candidate, EdgeState
+from yolo_assets.edge.reload.state import Candidate
 from yolo_assets.release.registry import write_bundle
 from yolo_assets.storage.base import StoreUnavailableError
 from yolo_assets_tests.edge.plant import MODEL, Plant, until
-from yolo_assets_tests.support.tiny_model import CLASS_NAMES, blob_frame, tiny_bundle_files
+from yolo_assets_tests.edge.reload.box import Box
+from yolo_assets_tests.support.tiny_model import CLASS_NAMES, tiny_bundle_files
 
 POINTER = channel_key(MODEL, "stable")
-
-
-class Box:
-    """An agent in this process."""
-
-    def __init__(self, plant: Plant) -> None:
-        photos = plant.photos("photos", 1)
-        self.agent = Agent(plant.config([{"kind": "folder", "camera_id": "cam1", "path": str(photos)}]))
-        self.agent.start()
-
-    @property
-    def state(self) -> EdgeState:
-        return self.agent.control.state
-
-    @property
-    def serving(self) -> str | None:
-        serving = self.agent.control.serving
-        return serving.ref.version if serving else None
-
-    def predicts(self) -> bool:
-        with self.agent.control.slots.acquire() as slot:
-            return len(slot.model.predictor.predict(blob_frame(0)[0])) > 0
-
-    def results(self) -> list[tuple[str, str]]:
-        return [(event.target, event.result) for event in self.agent.swaps.events()]
-
-    def wait_serving(self, version: str) -> None:
-        until(lambda: self.serving == version and self.agent.stager.idle())
-
-    def wait_events(self, count: int) -> None:
-        until(lambda: len(self.agent.swaps.events()) >= count)
-
-    def close(self) -> None:
-        self.agent.stop()
-
-
-@pytest.fixture
-def boot(plant: Plant) -> Iterator[Callable[[], Box]]:
-    """Start the box; again means a restart."""
-    boxes: list[Box] = []
-
-    def start() -> Box:
-        if boxes:
-            boxes.pop().close()
-        boxes.append(Box(plant))
-        return boxes[-1]
-
-    yield start
-    for box in boxes:
-        box.close()
 
 
 def test_releases_are_followed_and_the_old_one_stays_ready(plant: Plant, boot: Callable[[], Box]) -> None:

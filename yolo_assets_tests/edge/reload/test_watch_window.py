@@ -34,9 +34,9 @@ def test_a_good_model_is_committed_after_its_window(plant: Plant) -> None:
         plant.promote("2")
         switched = box.wait_event("switched")
         assert box.state.trial is not None and box.state.trial.version == "2"
-        until(lambda: box.state.trial is None)
+        until(lambda: box.events()[-1] == ("line/2", "committed"))
         event = box.agent.swaps.events()[-1]
-        assert (switched.target, event.target, event.result) == ("line/2", "line/2", "committed")
+        assert switched.target == "line/2" and box.state.trial is None
         assert "agreement 100.0% with line/1" in event.reason and "0 errors" in event.reason
         assert event.seconds >= 0 and box.serving == "2" and not box.state.quarantine
 
@@ -92,7 +92,7 @@ def test_a_scene_that_changes_is_not_held_against_a_model(plant: Plant) -> None:
             cv2.imwrite(str(picture), np.full((480, 640, 3), 40, np.uint8))
         until(lambda: (found := box.agent.board.latest("cam1")) is not None and not found.detections)
         until(lambda: box.state.trial is None)
-        assert box.events()[-1] == ("line/2", "committed")
+        until(lambda: box.events()[-1] == ("line/2", "committed"))
 
 
 class Failing:
@@ -168,7 +168,7 @@ def test_frames_that_neither_model_manages_are_not_held_against_the_new_one(plan
         object.__setattr__(old.model, "predictor", Failing(old.model.predictor, lambda: BadInputError("torn")))
         plant.promote("2")
         until(lambda: box.state.trial is None and box.serving == "2")
-        assert box.events()[-1] == ("line/2", "committed")
+        until(lambda: box.events()[-1] == ("line/2", "committed"))
 
 
 def test_what_was_not_committed_never_becomes_the_previous_model(plant: Plant) -> None:
