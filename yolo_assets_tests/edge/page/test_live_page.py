@@ -157,6 +157,17 @@ def test_a_camera_that_falls_silent_is_not_shown_as_live(plant: Plant, open_page
         agent.stop()
 
 
+def test_a_picture_that_is_not_renewed_is_not_shown_as_live(staged: Staged, open_page: OpenPage) -> None:
+    """Results come and their pictures do not reach this page: what is shown is old, whatever the camera does."""
+    page = open_page(staged[1].url)
+    live(page, "cam1")
+    page.route("**/latest?*", lambda route: route.abort())
+    page.wait_for_selector('[data-camera="cam1"] .veil:has-text("the picture is")')
+    assert page.locator('[data-camera="cam1"] .badge.word').inner_text().lower() == "not live"
+    page.unroute("**/latest?*")
+    live(page, "cam1")
+
+
 def test_from_another_machine_the_page_asks_for_the_token(staged: Staged, open_page: OpenPage) -> None:
     page = open_page(staged[1].url, headers={"X-Forwarded-For": "10.1.2.3"})  # as a proxy on this machine says
     page.wait_for_selector("#dialog:has-text('another machine')")

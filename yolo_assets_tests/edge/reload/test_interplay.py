@@ -42,6 +42,19 @@ def held_while_fetching(agent: Agent) -> Iterator[threading.Event]:
         go_on.set()
 
 
+def serving(plant: Plant, boot: Callable[[], Box], *versions: str) -> Box:
+    """A box that has served these versions one after another."""
+    for version in versions:
+        plant.register(version)
+    plant.promote(versions[0])
+    box = boot()
+    box.wait_serving(versions[0])
+    for version in versions[1:]:
+        plant.promote(version)
+        box.wait_serving(version)
+    return box
+
+
 def by_hand(version: str) -> Notice:
     return Notice(version, None, None, "push", "by Ana", pinned_by="Ana")
 
@@ -90,12 +103,7 @@ def test_a_canary_that_was_withdrawn_while_it_was_prepared_never_starts(plant: P
 
 
 def test_asking_for_the_version_that_serves_keeps_the_way_back(plant: Plant, boot: Callable[[], Box]) -> None:
-    for version in "12":
-        plant.register(version)
-        plant.promote(version)
-        if version == "1":
-            box = boot()
-        box.wait_serving(version)
+    box = serving(plant, boot, "1", "2")
     box.agent.stager.want(by_hand("2"))
     until(lambda: box.state.pinned is not None and box.agent.stager.idle())
     slots = box.agent.control.slots
@@ -144,12 +152,7 @@ def test_a_slot_that_was_freed_while_it_served_is_an_error_and_no_endless_search
 def test_a_rollback_counts_though_the_disk_is_full_and_is_written_later(
     plant: Plant, boot: Callable[[], Box], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for version in "12":
-        plant.register(version)
-        plant.promote(version)
-        if version == "1":
-            box = boot()
-        box.wait_serving(version)
+    box = serving(plant, boot, "1", "2")
 
     def full(path: Any, data: bytes) -> None:
         raise SpoolFullError("the disk is full")
@@ -193,14 +196,9 @@ def test_a_wish_by_hand_is_not_displaced_by_a_poll_and_outlives_a_release_that_w
 
 
 def test_a_rollback_or_a_pin_wins_over_what_was_asked_for_before(plant: Plant, boot: Callable[[], Box]) -> None:
-    for version in "123":
-        plant.register(version)
-    for version in "312":
-        plant.promote(version)
-        if version == "1":
-            box = boot()
-        if version != "3":
-            box.wait_serving(version)
+    plant.register("3")
+    plant.promote("3")
+    box = serving(plant, boot, "1", "2")
     with held_while_fetching(box.agent) as entered:
         box.agent.stager.want(by_hand("3"))
         assert entered.wait(10)
@@ -212,12 +210,7 @@ def test_a_rollback_or_a_pin_wins_over_what_was_asked_for_before(plant: Plant, b
 
 
 def test_a_decision_of_before_a_rollback_changes_nothing(plant: Plant, boot: Callable[[], Box]) -> None:
-    for version in "12":
-        plant.register(version)
-        plant.promote(version)
-        if version == "1":
-            box = boot()
-        box.wait_serving(version)
+    box = serving(plant, boot, "1", "2")
     control = box.agent.control
     stale = control.slots.current
     assert stale is not None
@@ -226,9 +219,9 @@ def test_a_decision_of_before_a_rollback_changes_nothing(plant: Plant, boot: Cal
     control.adopt(stale.model.ref.model_copy(update={"release": 9}))
     assert box.state == before
     held = pin(control, "Ana")
-    serving = control.slots.current
-    assert serving is not None
-    control.adopt(serving.model.ref.model_copy(update={"release": 9}))
+    present = control.slots.current
+    assert present is not None
+    control.adopt(present.model.ref.model_copy(update={"release": 9}))
     assert box.state.pinned == held, "a pin that holds is not lifted by a number"
 
 
