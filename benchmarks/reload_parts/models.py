@@ -8,6 +8,7 @@ by its own factor inside the ONNX file: a result shows which weights ran, whatev
 from __future__ import annotations
 
 import hashlib
+from contextlib import chdir
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -68,10 +69,11 @@ def network(size: int, folder: Path) -> onnx.ModelProto:
     plan = yaml.safe_load((Path(ROOT) / "cfg" / "models" / "11" / "yolo11.yaml").read_text())
     file = folder / "yolo11n.yaml"
     file.write_text(yaml.safe_dump({**plan, "nc": len(CLASS_NAMES), "scale": "n"}))
-    exported = YOLO(str(file), task="detect").export(
-        format="onnx", imgsz=size, batch=1, dynamic=False, simplify=False, opset=17, device="cpu", verbose=False
-    )
-    model = onnx.load(str(exported), load_external_data=False)
+    with chdir(folder):  # a model made of a plan is exported beside the current folder
+        exported = YOLO(str(file), task="detect").export(
+            format="onnx", imgsz=size, batch=1, dynamic=False, simplify=False, opset=17, device="cpu", verbose=False
+        )
+        model = onnx.load(str(exported), load_external_data=False)
     del model.metadata_props[:]
     return model
 

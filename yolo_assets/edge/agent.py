@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from yolo_assets.contracts.archiver_figures import read_figures
@@ -17,6 +18,9 @@ from yolo_assets.contracts.model import ChannelPointer
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.accounting import UNSEEN
+from yolo_assets.edge.adaptive.balancer import Balancer
+from yolo_assets.edge.adaptive.effort import Effort
+from yolo_assets.edge.adaptive.figures import BalanceFigures
 from yolo_assets.edge.api.app import build_app
 from yolo_assets.edge.api.parts import ApiParts
 from yolo_assets.edge.api.server import ApiServer
@@ -37,11 +41,12 @@ from yolo_assets.edge.outputs.figures import OutputFigures
 from yolo_assets.edge.outputs.hub import Outputs
 from yolo_assets.edge.queue import FrameQueue
 from yolo_assets.edge.reload.control import ModelControl
-from yolo_assets.edge.reload.following import follow_canary, follow_channel
+from yolo_assets.edge.reload.following import follow_beside, follow_channel
 from yolo_assets.edge.reload.live import LiveTap
 from yolo_assets.edge.reload.model_cache import ModelCache
 from yolo_assets.edge.reload.restart import restore
-from yolo_assets.edge.reload.slots import SlotManager
+from yolo_assets.edge.reload.settings import Canary, Light
+from yolo_assets.edge.reload.slots import Beside, SlotManager
 from yolo_assets.edge.reload.staging import Stager
 from yolo_assets.edge.reload.staging_parts import StagingParts
 from yolo_assets.edge.reload.state import StateFile
@@ -130,9 +135,26 @@ class Agent:
         )
         self.stager = Stager(self._staging)
         self.watch = self._follow(config.channel, trusted, store, follow_channel)
-        self._canary_watch: ChannelWatch | None = None
-        if config.canary is not None:
-            self._canary_watch = self._follow(config.canary.channel, trusted, store, follow_canary)
+        beside: dict[Beside, Canary | Light | None] = {"canary": config.canary, "light": config.light}
+        self._watches = [self.watch] + [
+            self._follow(section.channel, trusted, store, partial(follow_beside, role))
+            for role, section in beside.items()
+            if section is not None
+        ]
+        effort = Effort()
+        self.balancer: Balancer | None = None
+        if config.light is not None:
+            tried = config.canary.cameras if config.canary is not None else ()
+            self.balancer = Balancer(
+                self.control,
+                self.ledger.books,
+                effort,
+                config.light,
+                config.camera_ids,
+                tried,
+                config.engine.workers,
+            )
+            self._metrics.register(BalanceFigures(self.balancer))
         self._queue = FrameQueue(config.camera_ids, config.queue_size)
         self.cameras = [CameraThread(s, self._queue, self.ledger, self.control.model_ready) for s in sources]
         parts = WorkerParts(
@@ -142,8 +164,10 @@ class Agent:
             sampler=sampler,
             truth=truth,
             metrics=self._metrics,
-            on_result=(self.board.report, self.swaps.on_result, self._live.observe, self.outputs.on_result),
-            on_error=(self._live.failed,),
+            on_result=(self.board.report, self.swaps.on_result, self._live.observe, self.outputs.on_result)
+            + ((self.balancer.on_result,) if self.balancer else ()),
+            on_error=(self._live.failed,) + ((self.balancer.on_error,) if self.balancer else ()),
+            effort=effort,
             device_id=config.device_id,
             jpeg_quality=config.sampling.jpeg_quality,
             batch_id=config.batch_id,
@@ -163,6 +187,7 @@ class Agent:
             stager=self.stager,
             loader=loader,
             watch=self.watch,
+            balancer=self.balancer,
             housekeeper=self._housekeeper,
             clock=self.clock,
             heartbeat=self._heartbeat,
@@ -212,9 +237,10 @@ class Agent:
                 log.info("sealed %d hours of %s that an earlier run left open", recovered, camera.camera_id)
         restore(self._staging)
         self.stager.start()
-        self.watch.start()
-        if self._canary_watch is not None:
-            self._canary_watch.start()
+        for watch in self._watches:
+            watch.start()
+        if self.balancer is not None:
+            self.balancer.start()
         self._housekeeper.start()  # looks at the disk before the first frame comes
         for worker in self._workers:
             worker.start()
@@ -250,9 +276,10 @@ class Agent:
             False when a camera or an inference hung and was left behind.
         """
         self.stager.ask_to_stop()  # first: no model changes any more while the last frames are judged
-        self.watch.stop()
-        if self._canary_watch is not None:
-            self._canary_watch.stop()
+        for watch in self._watches:
+            watch.stop()
+        if self.balancer is not None:
+            self.balancer.stop()
         for camera in self.cameras:
             camera.stop()
         ended = [camera.join(5.0) for camera in self.cameras]

@@ -26,7 +26,7 @@ from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.camera_config import Camera, Section, SimulatedCameras, id_field
 from yolo_assets.edge.listen_config import AuditFiles, Listen
 from yolo_assets.edge.outputs.settings import FILES, AlarmRule, Infer, Output
-from yolo_assets.edge.reload.settings import Canary, Freeze, Room, Shadow, WatchWindow
+from yolo_assets.edge.reload.settings import Canary, Freeze, Light, Room, Shadow, WatchWindow
 from yolo_assets.edge.spool_config import ClockRules, Disk, Sampling
 from yolo_assets.inference.choosing.wanted import DeviceChoice, EngineChoice, PrecisionChoice, Wanted
 from yolo_assets.inference.engine import Mode, Setup
@@ -109,6 +109,7 @@ class AgentConfig(Section):
     watch: WatchWindow = WatchWindow()
     freeze: Freeze = Freeze()
     canary: Canary | None = None
+    light: Light | None = Field(default=None, description="a lighter model that takes cameras over under load")
     room: Room = Room()
     audit: AuditFiles = AuditFiles()
     outputs: tuple[Output, ...] = Field(default=(), description="receivers of results and alarms")
@@ -139,12 +140,18 @@ class AgentConfig(Section):
                         raise ValueError(f"{what}.{section.name}: this box has no camera {camera}")
         if self.token is not None and self.token_file is not None:
             raise ValueError("give token or token_file, not both")
-        if self.canary is not None:
-            strangers = [camera for camera in self.canary.cameras if camera not in seen]
+        taken = {self.channel: "the whole box"}
+        for what, section in (("canary", self.canary), ("light", self.light)):
+            if section is None:
+                continue
+            strangers = [camera for camera in section.cameras if camera not in seen]
             if strangers:
-                raise ValueError(f"canary: this box has no camera {strangers[0]}; name cameras of the list")
-            if self.canary.channel == self.channel:
-                raise ValueError(f"canary: {self.channel} is the channel of the whole box; give another one")
+                raise ValueError(f"{what}: this box has no camera {strangers[0]}; name cameras of the list")
+            if section.channel in taken:
+                raise ValueError(
+                    f"{what}: {section.channel} is the channel of {taken[section.channel]}; give another one"
+                )
+            taken[section.channel] = f"the {what}"
         strange = [camera for camera in self.sampling.cameras if camera not in seen]
         if strange:
             raise ValueError(f"sampling: this box has no camera {strange[0]}; name cameras of the list")

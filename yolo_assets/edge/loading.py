@@ -71,15 +71,20 @@ class LoadedModel:
         self.predictor.close()
 
 
-def check_contract(serving: ModelManifest | None, candidate: ModelManifest) -> None:
+def check_contract(serving: ModelManifest | None, candidate: ModelManifest, *, light: bool = False) -> None:
     """Refuse a candidate whose classes, task, input or output differ from the serving model's.
+
+    Args:
+        serving: None when none serves: then anything fits.
+        candidate: what is to serve.
+        light: beside the serving model, for what it gives alone: only classes and task must be the same.
 
     Raises:
         RefusedError: with every difference in words.
     """
     if serving is None:
         return
-    found = differences(serving, candidate)
+    found = differences(serving, candidate, answers_only=light)
     if found:
         raise RefusedError(f"{candidate.model_version} does not fit {serving.model_version}: {'; '.join(found)}")
 

@@ -11,6 +11,7 @@ from yolo_assets.contracts.archiver_figures import read_figures
 from yolo_assets.contracts.fleet import CameraCounts, Heartbeat
 from yolo_assets.contracts.times import format_time, utc_now
 from yolo_assets.edge.accounting import Counts
+from yolo_assets.edge.adaptive.balancer import Balancer
 from yolo_assets.edge.audit.log import AuditLog
 from yolo_assets.edge.audit.ship import AuditShipper
 from yolo_assets.edge.box_clock import BoxClock
@@ -43,6 +44,7 @@ class StatusParts:
     stager: Stager
     loader: Loader
     watch: ChannelWatch
+    balancer: Balancer | None
     housekeeper: Housekeeper
     clock: BoxClock
     heartbeat: HeartbeatSender
@@ -106,6 +108,7 @@ def model(parts: StatusParts) -> dict[str, Any]:
         "last_release": state.last_release,
         "trial": parts.stager.watcher.figures("trial"),
         "canary": _canary(parts),
+        "light": parts.balancer.figures() if parts.balancer else None,
         "shadow": parts.stager.shadow,
         "waiting": _waiting(parts),
         "frozen_until": format_time(until) if (until := parts.stager.frozen_until) else None,

@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 
 from yolo_assets.contracts.times import utc_now
+from yolo_assets.edge.adaptive.effort import Effort
 from yolo_assets.edge.ledger import Ledger
 from yolo_assets.edge.loading import LoadedModel
 from yolo_assets.edge.metrics import EdgeMetrics
@@ -45,6 +46,7 @@ class WorkerParts:
     metrics: EdgeMetrics
     on_result: tuple[Callable[[Result], None], ...]
     on_error: tuple[Callable[[Frame, str, BaseException], None], ...]
+    effort: Effort
     device_id: str
     jpeg_quality: int
     batch_id: str | None
@@ -119,6 +121,7 @@ class Worker:
                     self._finish(frame, label, its_own, seconds)
                 except Exception as error:  # the others of its batch have their results
                     self._let_go([frame], error)
+            parts.effort.add(label, time.perf_counter() - begin, len(frames))
         for frame in apart:
             self._process([frame])
 

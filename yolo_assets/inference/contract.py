@@ -11,11 +11,12 @@ from yolo_assets.contracts.model import ModelManifest
 from yolo_assets.inference.onnx_file import OnnxFile, Shape
 
 
-def differences(current: ModelManifest, candidate: ModelManifest) -> list[str]:
+def differences(current: ModelManifest, candidate: ModelManifest, *, answers_only: bool = False) -> list[str]:
     """What stands against replacing one model by the other without a restart; empty when nothing does.
 
     Thresholds, metrics and golden frames may differ: they travel with the model. Class names in their order, task,
-    input shape, output layout and stride are what everything downstream was built on.
+    input shape, output layout and stride are what everything downstream was built on. ``answers_only``: what is made of
+    a frame must be the same, not how.
     """
     problems = class_differences(current.class_names, candidate.class_names)
     for what, old, new in (
@@ -24,7 +25,7 @@ def differences(current: ModelManifest, candidate: ModelManifest) -> list[str]:
         ("output layout", current.output_layout, candidate.output_layout),
         ("stride", current.stride, candidate.stride),
     ):
-        if old != new:
+        if old != new and not (answers_only and what != "task"):
             problems.append(f"{what}: now {old}, candidate {new}")
     return problems
 

@@ -2,7 +2,7 @@
 
 Belongs here: what a change does, under one lock, so that a rollback and a commit never interleave. Does not belong
 here: getting a candidate ready (``staging``), deciding what a pointer means (``verdict``), pins and the canary
-(``pins``, ``canary``), which share the lock.
+(``pins``, ``beside``), which share the lock.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.loading import LoadedModel
 from yolo_assets.edge.reload.notice import SupersededError
 from yolo_assets.edge.reload.slot import Slot
-from yolo_assets.edge.reload.slots import SlotManager
+from yolo_assets.edge.reload.slots import Beside, SlotManager
 from yolo_assets.edge.reload.state import Candidate, EdgeState, ModelRef, Pin, StateFile
 from yolo_assets.edge.reload.swaps import Attempt, SwapLog, Trigger
 
 log = logging.getLogger(__name__)
+_BESIDE: tuple[Beside, ...] = ("canary", "light")
 
 
 class NothingToRollBackError(UserError):
@@ -89,12 +90,10 @@ class ModelControl:
         """Never try this release again."""
         self._state.update(lambda state: state.with_quarantined(ref, reason).model_copy(update={"candidate": None}))
 
-    def forget_canary(self, failed: ModelRef | None, reason: str) -> None:
-        """The canary's cameras have the box's model again; one that ``failed`` is quarantined in the same step."""
+    def forget_beside(self, role: Beside, failed: ModelRef | None, reason: str) -> None:
+        """Its cameras have the box's model again; one that ``failed`` is quarantined in the same step."""
         self._state.update(
-            lambda state: (state.with_quarantined(failed, reason) if failed else state).model_copy(
-                update={"canary": None}
-            ),
+            lambda state: (state.with_quarantined(failed, reason) if failed else state).model_copy(update={role: None}),
             happened=True,
         )
 
@@ -104,7 +103,7 @@ class ModelControl:
 
     def warm_slot(self, manifest_sha256: str) -> Slot[LoadedModel] | None:
         """The slot that holds just this model already: then nothing needs to be loaded."""
-        for slot in (self.slots.current, self.slots.previous, self.slots.canary):
+        for slot in (self.slots.current, self.slots.previous, self.slots.canary, self.slots.light):
             if slot is not None and slot.model.ref.manifest_sha256 == manifest_sha256:
                 return slot
         return None
@@ -161,8 +160,9 @@ class ModelControl:
             }
             if ref.release is not None:
                 fields |= {"last_release": ref.release, "last_manifest_sha256": ref.manifest_sha256}
-            if slot is self.slots.canary:
-                fields["canary"] = None
+            for role in _BESIDE:
+                if slot is self.slots.beside(role):
+                    fields[role] = None
             self.change(**fields)
             attempt.mark_switch(self.slots.switch(slot, keep_old=keep_old))
             self.model_ready.set()
@@ -295,7 +295,7 @@ class ModelControl:
                 )
             attempt.mark_switch(self.slots.switch(target))
             seconds = attempt.seconds
-            self.slots.end_canary()
+            self.slots.end_beside("canary")
             pin = Pin(version=target.model.ref.version, left_release=self.state.last_release, by=by, at=utc_now())
             try:
                 left = self.ref_of(source)

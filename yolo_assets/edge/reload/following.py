@@ -6,9 +6,10 @@ Belongs here: acting on a verdict. Does not belong here: the verdict itself (``v
 from __future__ import annotations
 
 from yolo_assets.contracts.model import ChannelPointer
-from yolo_assets.edge.reload import canary
+from yolo_assets.edge.reload import beside
 from yolo_assets.edge.reload.control import ModelControl
 from yolo_assets.edge.reload.notice import Notice
+from yolo_assets.edge.reload.slots import Beside
 from yolo_assets.edge.reload.staging import Stager
 from yolo_assets.edge.reload.state import ModelRef
 from yolo_assets.edge.reload.verdict import judge
@@ -27,23 +28,22 @@ def follow_channel(control: ModelControl, stager: Stager, pointer: ChannelPointe
         control.refuse("channel", pointer.model_version, verdict.reason, pointer.release)
 
 
-def follow_canary(control: ModelControl, stager: Stager, pointer: ChannelPointer) -> None:
-    """The pointer of the canary's channel. Without a model for the whole box there is no canary."""
-    serving, slot = control.serving, control.slots.canary
+def follow_beside(role: Beside, control: ModelControl, stager: Stager, pointer: ChannelPointer) -> None:
+    """The pointer of a channel beside the box's own. Without a model for the whole box there is nothing beside it."""
+    serving, slot = control.serving, control.slots.beside(role)
     if serving is None:
         return
-    verdict = judge(control.state.as_canary_channel(), slot.model.ref if slot else None, pointer)
+    verdict = judge(control.state.as_channel_of(role), slot.model.ref if slot else None, pointer)
     if verdict.action == "refuse":
-        if control.tell_once(f"canary: {verdict.reason}"):
-            control.refuse("channel", pointer.model_version, f"canary: {verdict.reason}", pointer.release)
+        if control.tell_once(f"{role}: {verdict.reason}"):
+            control.refuse("channel", pointer.model_version, f"{role}: {verdict.reason}", pointer.release)
     elif verdict.action == "adopt" or (
         verdict.action == "stage" and serving.ref.manifest_sha256 == pointer.manifest_sha256
     ):
-        canary.follow(control, _ref(pointer))
+        beside.follow(control, role, _ref(pointer))
     elif verdict.action == "stage":
-        stager.want(
-            Notice(pointer.version, pointer.manifest_sha256, pointer.release, "channel", verdict.reason, canary=True)
-        )
+        version, sha256, number = pointer.version, pointer.manifest_sha256, pointer.release
+        stager.want(Notice(version, sha256, number, "channel", verdict.reason, role=role))
 
 
 def _ref(pointer: ChannelPointer) -> ModelRef:

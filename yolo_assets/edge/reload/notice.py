@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.loading import RefusedError
 from yolo_assets.edge.reload.state import ModelRef
 from yolo_assets.edge.reload.swaps import Trigger
+
+Role = Literal["box", "canary", "light"]
 
 
 class SupersededError(RefusedError):
@@ -27,7 +30,7 @@ class Notice:
         manifest_sha256: from the signed pointer; None when a person named the version.
         release: of the pointer; None when a person named the version.
         pinned_by: who named the version; the device stays on it until a release newer than the last accepted one.
-        canary: only for the canary's cameras.
+        role: for the whole box, or beside its model.
         at: when it was wished for; a pin that is newer wins.
     """
 
@@ -37,13 +40,13 @@ class Notice:
     trigger: Trigger
     reason: str
     pinned_by: str | None = None
-    canary: bool = False
+    role: Role = "box"
     at: datetime = field(default_factory=utc_now, compare=False)
 
     @property
-    def key(self) -> tuple[str, str | None, int | None, bool]:
+    def key(self) -> tuple[str, str | None, int | None, Role]:
         """Two notices with one key want the same."""
-        return (self.version, self.manifest_sha256, self.release, self.canary)
+        return (self.version, self.manifest_sha256, self.release, self.role)
 
     def ref(self, name: str) -> ModelRef | None:
         """The model as the device knows it; None until the manifest of a version named by a person was read."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from yolo_assets.edge.loading import LoadedModel, check_contract
 from yolo_assets.edge.reload.background import at_low_priority
-from yolo_assets.edge.reload.notice import Notice
+from yolo_assets.edge.reload.notice import Notice, Role
 from yolo_assets.edge.reload.room import check_disk, check_memory
 from yolo_assets.edge.reload.shadow import run_shadow
 from yolo_assets.edge.reload.slot import Slot
@@ -38,6 +38,7 @@ def prepare(
     attempt: Attempt,
     still_wanted: Callable[[], None],
     report: Callable[[dict[str, Any]], None],
+    role: Role = "box",
 ) -> tuple[Slot[LoadedModel], str]:
     """Load a fetched bundle and prove it on this device, beside the line.
 
@@ -48,6 +49,7 @@ def prepare(
         attempt: measures the steps.
         still_wanted: raises when something newer is wanted.
         report: takes the figures of the shadow run.
+        role: a light model may have another input, and is not compared: it is meant to be another one.
 
     Returns:
         A slot nobody leases yet, and what the shadow run said (empty without one). Nothing stays loaded on an error.
@@ -60,7 +62,7 @@ def prepare(
     """
     serving = parts.control.slots.current
     with attempt.step("compare"):
-        check_contract(serving.model.manifest if serving else None, bundle.manifest)
+        check_contract(serving.model.manifest if serving else None, bundle.manifest, light=role == "light")
     check_memory(parts.config.room, bundle.manifest)
     with at_low_priority(makes_threads=True):
         loaded = parts.loader.load(bundle, ref, attempt)
@@ -69,7 +71,7 @@ def prepare(
             return parts.slot(loaded), ""
         still_wanted()
         words = ""
-        if parts.config.shadow is not None:
+        if parts.config.shadow is not None and role != "light":
             with attempt.step("shadow"), at_low_priority(makes_threads=True):
                 words = run_shadow(parts.config.shadow, parts.live, serving, loaded, still_wanted, report)
         return parts.slot(loaded), words

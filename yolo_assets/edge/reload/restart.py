@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 
 from yolo_assets.edge.loading import LoadedModel
-from yolo_assets.edge.reload import canary
+from yolo_assets.edge.reload import beside
 from yolo_assets.edge.reload.background import at_low_priority
 from yolo_assets.edge.reload.slot import Slot
+from yolo_assets.edge.reload.slots import Beside
 from yolo_assets.edge.reload.staging_parts import StagingParts, in_words
 from yolo_assets.edge.reload.state import ModelRef
 from yolo_assets.edge.reload.swaps import Attempt
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 2
 """Starts of a model that may end without a result (power cut, crash) before it is put in quarantine: while it was being
-prepared, while it was on trial, or as a canary that had not proved itself."""
+prepared, while it was on trial, or beside the box's model before it had proved itself."""
 
 
 def restore(parts: StagingParts) -> None:
@@ -62,22 +63,22 @@ def _load_cached(parts: StagingParts, ref: ModelRef, attempt: Attempt) -> Slot[L
     return parts.slot(parts.loader.load(bundle, ref, attempt))
 
 
-def warm_canary(parts: StagingParts) -> None:
-    """Bring back the canary that ran before the restart, unless it keeps killing the agent."""
-    control, cameras = parts.control, parts.canary_cameras
-    known = control.state.canary
+def warm_beside(parts: StagingParts, role: Beside) -> None:
+    """Bring back what ran beside the box's model before the restart, unless it keeps killing the agent."""
+    control, known = parts.control, parts.control.state.beside(role)
     if known is None or control.slots.current is None:
         return
-    if not cameras:
-        control.change(canary=None)  # the configuration has none any more
+    if not parts.has(role):
+        control.change(**{role: None})  # the configuration has none any more
         return
     if known.attempts >= ATTEMPTS:
-        reason = f"the agent died {known.attempts} times while this release was the canary"
+        reason = f"the agent died {known.attempts} times while this release served beside the box's model"
         control.quarantine(known, reason)
-        control.change(canary=None)
+        control.change(**{role: None})
         control.refuse("start", known.label, reason, known.release)
         return
-    control.change(canary=known.model_copy(update={"attempts": known.attempts + 1}))  # durable before the load
+    cameras = parts.canary_cameras if role == "canary" else ()
+    control.change(**{role: known.model_copy(update={"attempts": known.attempts + 1})})  # durable before the load
     attempt = parts.swaps.begin("start")
     ref, loaded = ModelRef(**known.model_dump(exclude={"attempts"})), None
     try:
@@ -85,11 +86,11 @@ def warm_canary(parts: StagingParts) -> None:
         if slot is None:
             with at_low_priority(makes_threads=True):
                 slot = loaded = _load_cached(parts, ref, attempt)
-        canary.start(control, slot, ref, cameras, attempt, "start from the cache", again=known.attempts + 1)
+        beside.start(control, role, slot, ref, cameras, attempt, "start from the cache", again=known.attempts + 1)
     except Exception as error:  # a runtime may raise anything
         if loaded is not None:
             loaded.retire()
-        control.change(canary=None)
+        control.change(**{role: None})
         parts.end(attempt, known, "failed", f"start from the cache: {in_words(error)}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.camera_config import Section, id_field
@@ -53,6 +53,23 @@ class Canary(Section):
 
     cameras: tuple[str, ...] = Field(min_length=1)
     channel: Annotated[str, id_field("channel")] = "canary"
+
+
+class Light(Section):
+    """A lighter released model takes cameras over while they would be too much for the box's own."""
+
+    channel: Annotated[str, id_field("channel")] = "light"
+    cameras: tuple[str, ...] = Field(default=(), description="who may be given it, the first first; none: every camera")
+    above: float = Field(default=0.9, gt=0, le=10, description="share of the workers' time that is too much")
+    hold_s: float = Field(default=5.0, ge=0, le=3600, description="for so long, before a camera is given over")
+    below: float = Field(default=0.7, gt=0, le=10, description="share with which one more has its own model again")
+    calm_s: float = Field(default=30.0, ge=0, le=86400, description="for so long, before it has")
+
+    @model_validator(mode="after")
+    def _apart(self) -> Light:
+        if self.below >= self.above:
+            raise ValueError("below must be less than above, or cameras would go to and fro")
+        return self
 
 
 class Room(Section):

@@ -3,8 +3,8 @@
 A worker takes a *lease* for each inference. A switch is one reference assignment: leases taken before it finish on the
 old model, leases taken after it get the new one.
 
-``current`` and ``previous`` stay loaded, so that a rollback costs nothing; a canary serves some cameras beside them.
-Any other slot retires. Does not belong here: the counting of leases (``slot``).
+``current`` and ``previous`` stay loaded, so that a rollback costs nothing. A canary and a light model serve some
+cameras beside them. Any other slot retires. Does not belong here: the counting of leases (``slot``).
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Generic
+from typing import Any, Generic, Literal
 
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.edge.reload.slot import HungLease, M, Slot
+
+Beside = Literal["canary", "light"]
+"""Roles beside the box's own model."""
 
 
 class NoModelError(UserError):
@@ -31,16 +34,23 @@ class _Route(Generic[M]):
     current: Slot[M] | None = None
     previous: Slot[M] | None = None
     canary: Slot[M] | None = None
-    cameras: frozenset[str] = frozenset()
+    light: Slot[M] | None = None
+    tried: frozenset[str] = frozenset()
+    """Cameras of the canary."""
+    eased: frozenset[str] = frozenset()
+    """Cameras that the light model has now, where they are not the canary's."""
 
     def slots(self) -> list[Slot[M]]:
         """Every slot in use, each once."""
-        found = [slot for slot in (self.current, self.previous, self.canary) if slot is not None]
+        found = [slot for slot in (self.current, self.previous, self.canary, self.light) if slot is not None]
         return list(dict.fromkeys(found))
 
 
+_CAMERAS: dict[Beside, str] = {"canary": "tried", "light": "eased"}
+
+
 class SlotManager(Generic[M]):
-    """The current, the previous and the canary's slot, and those that are on their way out."""
+    """The slots in use, and those that are on their way out."""
 
     def __init__(self) -> None:
         self._route: _Route[M] = _Route()
@@ -62,10 +72,26 @@ class SlotManager(Generic[M]):
         """The slot of the canary's cameras."""
         return self._route.canary
 
+    @property
+    def light(self) -> Slot[M] | None:
+        """The slot that takes cameras over under load."""
+        return self._route.light
+
+    @property
+    def eased(self) -> frozenset[str]:
+        """The cameras that the light slot has now."""
+        return self._route.eased
+
+    def beside(self, role: Beside) -> Slot[M] | None:
+        """The slot of a role."""
+        return self.canary if role == "canary" else self.light
+
     def route(self, camera: str | None = None) -> Slot[M] | None:
         """The slot that a lease for this camera would get now: frames of one slot can be inferred together."""
         route = self._route
-        return route.canary if camera in route.cameras else route.current
+        if camera in route.tried:
+            return route.canary
+        return route.light if camera in route.eased else route.current
 
     @contextmanager
     def acquire(self, camera: str | None = None) -> Iterator[Slot[M]]:
@@ -91,8 +117,8 @@ class SlotManager(Generic[M]):
     def switch(self, new: Slot[M], *, keep_old: bool = True) -> float:
         """Make ``new`` current, keep the one before as previous, retire what is then in nobody's use.
 
-        ``new`` may be the previous slot: then the two change places and nothing retires. It may be the canary's: then
-        all cameras have it, and the canary is over.
+        ``new`` may be the previous slot: then the two change places and nothing retires. It may be one beside: then all
+        cameras have it, and its role beside is over.
 
         Args:
             new: loaded and proven.
@@ -114,7 +140,9 @@ class SlotManager(Generic[M]):
             behind = route.current if keep_old else route.previous
             changed = replace(route, current=new, previous=behind if behind is not new else None)
             if new is route.canary:
-                changed = replace(changed, canary=None, cameras=frozenset())
+                changed = replace(changed, canary=None, tried=frozenset())
+            if new is route.light:
+                changed = replace(changed, light=None, eased=frozenset())
             self._route = changed  # the switch: one reference assignment
             seconds = time.perf_counter() - begin
             unused = self._set_aside(route)
@@ -123,19 +151,25 @@ class SlotManager(Generic[M]):
         self._sweep()
         return seconds
 
-    def start_canary(self, slot: Slot[M], cameras: Iterable[str]) -> None:
-        """Let these cameras have ``slot``; a canary before it ends.
+    def start_beside(self, role: Beside, slot: Slot[M], cameras: Iterable[str]) -> None:
+        """Let these cameras have ``slot``; what was in the role before it ends.
 
         Raises:
             ValueError: ``slot`` is retiring.
         """
         if slot.retiring:
             raise ValueError(f"slot {slot.label} is retiring and cannot serve")
-        self._change(canary=slot, cameras=frozenset(cameras))
+        self._change(**{role: slot, _CAMERAS[role]: frozenset(cameras)})
 
-    def end_canary(self) -> None:
-        """All cameras have the current slot again."""
-        self._change(canary=None, cameras=frozenset())
+    def end_beside(self, role: Beside) -> None:
+        """Its cameras have the current slot again."""
+        self._change(**{role: None, _CAMERAS[role]: frozenset()})
+
+    def ease(self, light: Slot[M], cameras: Iterable[str]) -> None:
+        """Let just these cameras have the light slot; does nothing when ``light`` is not in that role any more."""
+        with self._switching:
+            if self._route.light is light:
+                self._route = replace(self._route, eased=frozenset(cameras))
 
     def keep_as_previous(self, slot: Slot[M]) -> None:
         """Put a freshly loaded slot behind the current one: after a restart, so that a rollback is warm again."""
@@ -149,13 +183,15 @@ class SlotManager(Generic[M]):
         return [lease for slot in slots for lease in slot.older_than(seconds)]
 
     def loaded(self) -> list[tuple[str, Slot[M]]]:
-        """``(role, slot)`` of everything that holds memory; role is current, previous, canary or retiring."""
+        """``(role, slot)`` of everything that holds memory; role is current, previous, canary, light or retiring."""
         self._sweep()
         with self._switching:
             route = self._route
             named = [("current", route.current), ("previous", route.previous)]
             if route.canary is not route.previous:
                 named.append(("canary", route.canary))
+            if route.light not in (route.previous, route.canary):
+                named.append(("light", route.light))
             named += [("retiring", slot) for slot in self._retiring]
         return [(role, slot) for role, slot in named if slot is not None]
 

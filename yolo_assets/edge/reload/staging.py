@@ -21,11 +21,11 @@ from typing import Any
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.loading import LoadedModel, RefusedError, UnfitError
-from yolo_assets.edge.reload import canary
+from yolo_assets.edge.reload import beside
 from yolo_assets.edge.reload.freeze import FreezeTable
-from yolo_assets.edge.reload.notice import FrozenError, Notice, SupersededError
+from yolo_assets.edge.reload.notice import FrozenError, Notice, Role, SupersededError
 from yolo_assets.edge.reload.preparing import fetch, prepare
-from yolo_assets.edge.reload.restart import warm_canary, warm_previous
+from yolo_assets.edge.reload.restart import warm_beside, warm_previous
 from yolo_assets.edge.reload.retry import Retries
 from yolo_assets.edge.reload.room import NoRoomError, no_room_left
 from yolo_assets.edge.reload.slot import Slot
@@ -50,7 +50,7 @@ class Stager:
         self.watcher = Watcher(parts.control, parts.swaps, parts.live, parts.config.watch, parts.config.lease_seconds)
         self._freeze = FreezeTable(parts.config.freeze.windows, parts.config.freeze.timezone)
         self._changed = threading.Condition()
-        self._wanted: dict[bool, Notice] = {}  # by whether it is the canary's
+        self._wanted: dict[Role, Notice] = {}
         self._working: Notice | None = None
         self._stopping = False
         self._retries = Retries()
@@ -83,9 +83,9 @@ class Stager:
         with self._changed:
             if self._working is not None and self._working.key == notice.key:
                 return False
-            if notice.trigger == "channel" and (self._retries.waits(notice) or self._asked_by_hand(notice.canary)):
+            if notice.trigger == "channel" and (self._retries.waits(notice) or self._asked_by_hand(notice.role)):
                 return False
-            self._wanted[notice.canary] = notice
+            self._wanted[notice.role] = notice
             self._changed.notify_all()
             return True
 
@@ -119,7 +119,8 @@ class Stager:
         warm_previous(self.parts)
         self.watcher.on_trial()
         if not self._stopping:
-            warm_canary(self.parts)
+            warm_beside(self.parts, "canary")
+            warm_beside(self.parts, "light")
             self.watcher.on_canary(self.parts.canary_cameras)
         while (notice := self._next()) is not None:
             try:
@@ -132,11 +133,11 @@ class Stager:
                     self._changed.notify_all()
 
     def _next(self) -> Notice | None:
-        """Wait for the next notice that may be worked on; None at the end. The whole box goes before its canary."""
+        """Wait for the next notice that may be worked on; None at the end. The whole box goes first."""
         with self._changed:
             while not self._stopping:
                 if self._wanted and not self._frozen():
-                    self._working = self._wanted.pop(min(self._wanted))
+                    self._working = self._wanted.pop(min(self._wanted))  # box, canary, light
                     return self._working
                 self._changed.wait(_LOOK_EVERY if self._wanted else None)
             return None
@@ -150,7 +151,7 @@ class Stager:
         ref = notice.ref(self.parts.name)
         try:
             if ref is not None and (warm := self.parts.control.warm_slot(ref.manifest_sha256)) is not None:
-                if warm is self.parts.control.slots.current and not notice.canary:
+                if warm is self.parts.control.slots.current and notice.role == "box":
                     self.parts.control.adopt(ref)
                     self.parts.swaps.cancel(attempt)
                 else:
@@ -170,7 +171,7 @@ class Stager:
             self.parts.control.change(candidate=None)
             self.parts.swaps.cancel(attempt)
             with self._changed:
-                self._wanted.setdefault(notice.canary, notice)
+                self._wanted.setdefault(notice.role, notice)
         except SupersededError as error:
             self.parts.control.change(candidate=None)
             self.parts.end(attempt, ref or self._unknown(notice), "refused", str(error))
@@ -191,7 +192,7 @@ class Stager:
         def report(figures: dict[str, Any]) -> None:
             self.shadow = {"model": ref.label, **figures}
 
-        slot, words = prepare(self.parts, bundle, ref, attempt, still_wanted, report)
+        slot, words = prepare(self.parts, bundle, ref, attempt, still_wanted, report, notice.role)
         try:
             if self._frozen():
                 raise FrozenError(f"the model is frozen until {self.frozen_until}")
@@ -203,15 +204,16 @@ class Stager:
 
     def _switch(self, slot: Slot[LoadedModel], ref: ModelRef, attempt: Attempt, notice: Notice, reason: str) -> None:
         control, watch = self.parts.control, self.parts.config.watch
-        if notice.canary:
-            event = canary.start(control, slot, ref, self.parts.canary_cameras, attempt, reason)
+        if notice.role != "box":
+            cameras = self.parts.canary_cameras if notice.role == "canary" else ()
+            event = beside.start(control, notice.role, slot, ref, cameras, attempt, reason)
         else:
             pinned_by = notice.pinned_by
             event = control.commit(slot, ref, attempt, reason, pinned_by=pinned_by, watch=watch.seconds > 0)
         self._retries.done(notice)
         log.info("%s serves after %.2f s: %s", ref.label, event.seconds, reason)
         try:  # it serves: nothing that follows may count against it
-            if not notice.canary:
+            if notice.role == "box":
                 self.watcher.on_trial()
             self.watcher.on_canary(self.parts.canary_cameras)  # a canary is compared with what serves now
             self.parts.cache.prune(control.state.needed)
@@ -219,9 +221,9 @@ class Stager:
         except Exception:
             log.exception("after the switch to %s, which stays", ref.label)
 
-    def _asked_by_hand(self, canary: bool) -> bool:
-        wished = self._wanted.get(canary)
-        if wished is None and self._working is not None and self._working.canary == canary:
+    def _asked_by_hand(self, role: Role) -> bool:
+        wished = self._wanted.get(role)
+        if wished is None and self._working is not None and self._working.role == role:
             wished = self._working
         return wished is not None and wished.pinned_by is not None
 
@@ -236,7 +238,7 @@ class Stager:
         with self._changed:
             if self._stopping:
                 raise SupersededError("the agent is stopping")
-            newer = self._wanted.get(notice.canary)
+            newer = self._wanted.get(notice.role)
         if newer is not None and newer.key != notice.key:
             raise SupersededError(f"{newer.version} was asked for meanwhile")
 

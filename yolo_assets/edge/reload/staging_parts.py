@@ -13,6 +13,7 @@ from yolo_assets.edge.reload.control import ModelControl
 from yolo_assets.edge.reload.live import LiveTap
 from yolo_assets.edge.reload.model_cache import ModelCache
 from yolo_assets.edge.reload.slot import Slot
+from yolo_assets.edge.reload.slots import Beside
 from yolo_assets.edge.reload.state import ModelRef
 from yolo_assets.edge.reload.swaps import Attempt, Outcome, SwapLog
 from yolo_assets.storage.base import ObjectStore
@@ -46,6 +47,10 @@ class StagingParts:
     def canary_cameras(self) -> tuple[str, ...]:
         """Empty when none are configured."""
         return self.config.canary.cameras if self.config.canary else ()
+
+    def has(self, role: Beside) -> bool:
+        """Whether the configuration wants a model in this role."""
+        return (self.config.canary if role == "canary" else self.config.light) is not None
 
     def slot(self, loaded: LoadedModel) -> Slot[LoadedModel]:
         """A slot that tells when it was freed."""

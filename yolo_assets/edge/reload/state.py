@@ -17,6 +17,7 @@ from pydantic import ConfigDict, Field
 from yolo_assets.contracts.base import Record, Time
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.times import utc_now
+from yolo_assets.edge.reload.slots import Beside
 from yolo_assets.spool.files import write_atomic
 
 log = logging.getLogger(__name__)
@@ -78,11 +79,14 @@ class EdgeState(Record):
     candidate: Candidate | None = Field(default=None, description="is being prepared")
     trial: Candidate | None = Field(default=None, description="serves as current, but was not committed yet")
     canary: Candidate | None = Field(default=None, description="serves the canary's cameras")
+    light: Candidate | None = Field(default=None, description="serves cameras while the box has too much to do")
     left: ModelRef | None = Field(default=None, description="what the last rollback left; no rollback leads back to it")
     last_release: int = Field(default=0, ge=0, description="the highest release accepted; smaller ones are replays")
     last_manifest_sha256: str | None = Field(default=None, description="what that release pointed at")
     canary_release: int = Field(default=0, ge=0, description="as last_release, of the canary's channel")
     canary_manifest_sha256: str | None = None
+    light_release: int = Field(default=0, ge=0, description="as last_release, of the light model's channel")
+    light_manifest_sha256: str | None = None
     pinned: Pin | None = None
     quarantine: tuple[Quarantined, ...] = ()
 
@@ -112,13 +116,25 @@ class EdgeState(Record):
     @property
     def needed(self) -> set[tuple[str, str]]:
         """``(name, version)`` of every model that must stay in the cache."""
-        refs = (self.current, self.previous, self.trial, self.candidate, self.canary)
+        refs = (self.current, self.previous, self.trial, self.candidate, self.canary, self.light)
         return {(ref.name, ref.version) for ref in refs if ref is not None}
 
-    def as_canary_channel(self) -> EdgeState:
-        """This state as the canary's channel sees it: its own numbers, and any pin keeps everything as it is."""
+    def beside(self, role: Beside) -> Candidate | None:
+        """What serves beside the box's own model."""
+        return self.canary if role == "canary" else self.light
+
+    def release_of(self, role: Beside) -> int:
+        """The highest release of the role's channel that was accepted."""
+        return self.canary_release if role == "canary" else self.light_release
+
+    def manifest_of(self, role: Beside) -> str | None:
+        """What that release pointed at."""
+        return self.canary_manifest_sha256 if role == "canary" else self.light_manifest_sha256
+
+    def as_channel_of(self, role: Beside) -> EdgeState:
+        """This state as the role's channel sees it: its own numbers, and any pin keeps everything as it is."""
         pin = self.pinned.model_copy(update={"hold": True}) if self.pinned else None
-        numbers = {"last_release": self.canary_release, "last_manifest_sha256": self.canary_manifest_sha256}
+        numbers = {"last_release": self.release_of(role), "last_manifest_sha256": self.manifest_of(role)}
         return self.model_copy(update={**numbers, "pinned": pin})
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from yolo_assets.edge.loading import LoadedModel
-from yolo_assets.edge.reload import canary
+from yolo_assets.edge.reload import beside
 from yolo_assets.edge.reload.background import lower_for_good
 from yolo_assets.edge.reload.control import ModelControl
 from yolo_assets.edge.reload.live import LiveTap
@@ -78,7 +78,7 @@ class Watcher:
         state = self._control.state
         fields = {
             kind: known.model_copy(update={"attempts": max(0, known.attempts - 1)})
-            for kind, known in (("trial", state.trial), ("canary", state.canary))
+            for kind, known in (("trial", state.trial), ("canary", state.canary), ("light", state.light))
             if known is not None
         }
         if fields:
@@ -110,7 +110,7 @@ class Watcher:
     def passed(self, kind: str, trial: Trial, seconds: float) -> bool:
         """The window went well. Whether that ends the watch: a canary is watched on."""
         if kind == "canary":
-            canary.prove(self._control, trial.subject)
+            beside.prove(self._control, "canary", trial.subject)
             return False
         compared = trial.comparison
         reason = (
@@ -127,7 +127,7 @@ class Watcher:
     def failed(self, kind: str, trial: Trial, reason: str) -> None:
         """Something left its band."""
         if kind == "canary":
-            canary.end(self._control, reason, failed=trial.subject)
+            beside.end(self._control, "canary", reason, failed=trial.subject)
             return
         attempt = self._swaps.begin("watch")
         if not self._control.revert(trial.subject, attempt, reason):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from yolo_assets.edge.agent import Agent
-from yolo_assets.edge.reload import canary
+from yolo_assets.edge.reload import beside
 from yolo_assets.edge.reload import state as state_module
 from yolo_assets.edge.reload.notice import Notice, SupersededError
 from yolo_assets.edge.reload.pins import pin
@@ -97,9 +97,9 @@ def test_a_canary_that_was_withdrawn_while_it_was_prepared_never_starts(plant: P
         old = box.state.canary
         assert old is not None
         with pytest.raises(SupersededError, match="taken back"):
-            canary.end(box.agent.control, "for the test")
+            beside.end(box.agent.control, "canary", "for the test")
             ref = old.model_copy(update={"release": 3})
-            canary.start(box.agent.control, slot, ref, ("cam2",), box.agent.swaps.begin("channel"), "again")
+            beside.start(box.agent.control, "canary", slot, ref, ("cam2",), box.agent.swaps.begin("channel"), "again")
 
 
 def test_asking_for_the_version_that_serves_keeps_the_way_back(plant: Plant, boot: Callable[[], Box]) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from yolo_assets.edge.reload.slot import Slot
-from yolo_assets.edge.reload.slots import NoModelError, SlotManager
+from yolo_assets.edge.reload.slots import Beside, NoModelError, SlotManager
 
 
 class FakeModel:
@@ -183,17 +183,17 @@ def test_a_canary_has_its_cameras_and_leaves_nothing_behind() -> None:
     manager: SlotManager[FakeModel] = SlotManager()
     manager.switch(a)
     manager.switch(b)
-    manager.start_canary(c, ["cam2"])
+    manager.start_beside("canary", c, ["cam2"])
     with manager.acquire("cam1") as one, manager.acquire("cam2") as two, manager.acquire() as any_camera:
         assert (one, two, any_camera) == (b, c, b)
-        manager.start_canary(d, ["cam1"])  # another canary: the one before goes when its lease is back
+        manager.start_beside("canary", d, ["cam1"])  # another canary: the one before goes when its lease is back
         assert manager.route("cam1") is d and manager.route("cam2") is b
         assert c.retiring and not c.freed
     assert c.freed
     manager.switch(d)  # the whole box gets the canary's model: one slot, one role
     assert [(role, slot) for role, slot in manager.loaded()] == [("current", d), ("previous", b)] and a.freed
-    manager.start_canary(b, ["cam1"])  # the warm previous model as canary is not freed when it ends
-    manager.end_canary()
+    manager.start_beside("canary", b, ["cam1"])  # the warm previous model as canary is not freed when it ends
+    manager.end_beside("canary")
     assert manager.route("cam1") is d and not b.retiring
 
 
@@ -212,8 +212,11 @@ def test_what_was_not_committed_is_not_kept() -> None:
         assert not held
 
 
+roles: st.SearchStrategy[Beside] = st.sampled_from(["canary", "light"])
+
+
 class SlotMachine(RuleBasedStateMachine):
-    """Any order of leases, returns, switches, rollbacks and canaries."""
+    """Any order of leases, returns, switches, rollbacks, canaries and light models."""
 
     held = Bundle("held")
 
@@ -228,24 +231,38 @@ class SlotMachine(RuleBasedStateMachine):
         self.slots.append(slot(len(self.slots)))
         self.manager.switch(self.slots[-1], keep_old=keep_old)
 
-    @rule()
-    def start_canary(self) -> None:
+    @rule(role=roles)
+    def start_beside(self, role: Beside) -> None:
         self.slots.append(slot(len(self.slots)))
-        self.manager.start_canary(self.slots[-1], ["cam2"])
+        self.manager.start_beside(role, self.slots[-1], ["cam2"])
 
-    @rule()
-    def end_canary(self) -> None:
-        self.manager.end_canary()
+    @rule(role=roles)
+    def end_beside(self, role: Beside) -> None:
+        self.manager.end_beside(role)
 
-    @rule()
-    def promote_canary(self) -> None:
-        if self.manager.canary is not None:
-            self.manager.switch(self.manager.canary)
+    @rule(role=roles)
+    def promote(self, role: Beside) -> None:
+        if (beside := self.manager.beside(role)) is not None:
+            self.manager.switch(beside)
+            assert self.manager.beside(role) is None and self.manager.current is beside
 
-    @rule()
-    def try_the_previous_as_canary(self) -> None:
+    @rule(role=roles)
+    def try_the_previous(self, role: Beside) -> None:
         if self.manager.previous is not None:
-            self.manager.start_canary(self.manager.previous, ["cam2"])
+            self.manager.start_beside(role, self.manager.previous, ["cam2"])
+
+    @rule()
+    def the_canary_is_the_light_one_too(self) -> None:
+        if self.manager.canary is not None:
+            self.manager.start_beside("light", self.manager.canary, ["cam1"])
+
+    @rule(cameras=st.sets(st.sampled_from(["cam1", "cam2"])))
+    def ease(self, cameras: set[str]) -> None:
+        if self.manager.light is not None:
+            self.manager.ease(self.manager.light, cameras)
+            assert self.manager.eased == cameras
+        if self.manager.current is not None:
+            self.manager.ease(slot(-1), ["cam1", "cam2"])  # of one that was the light one once: nothing happens
 
     @rule()
     def roll_back(self) -> None:
@@ -270,7 +287,9 @@ class SlotMachine(RuleBasedStateMachine):
 
     @invariant()
     def leased_current_and_previous_are_loaded_all_others_freed_once(self) -> None:
-        needed = {s for s, _ in self.open} | {self.manager.current, self.manager.previous, self.manager.canary}
+        manager = self.manager
+        needed = {s for s, _ in self.open} | {manager.current, manager.previous, manager.canary, manager.light}
+        assert {s for role, s in manager.loaded() if role != "retiring"} <= needed
         for s in self.slots:
             assert s.model.closed == (0 if s in needed else 1), s.label
 
