@@ -14,7 +14,7 @@ import urllib.error
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from yolo_assets.contracts.times import Hour
 from yolo_assets_tests.edge.plant import AgentProcess, Plant
@@ -112,23 +112,20 @@ class SoakWorld:
         self.archiver = self._start_archiver()
 
     def disk_fills(self) -> None:
-        """Somebody else takes all that is free; inference goes on; then it is free again."""
+        """Somebody else takes all that is free, and what the archiver frees; inference goes on; then it is free again."""
         filler = self.disk / "somebody-else.bin"
+        told = metered = False
         try:
             with filler.open("wb") as file:
-                for block in (1 << 18, 1 << 12):
-                    try:
-                        while True:
-                            os.write(file.fileno(), bytes(block))
-                    except OSError:
-                        continue
-            self.agent.wait_for(lambda s: s["spool"]["stage"] == "no_images", 15)
-            before = _inferred(self.agent.status())
-            self._pause(2, 5)
-            after = self.agent.status()
-            assert _inferred(after) > before, "inference stood still on a full disk"
-            assert after["spool"]["trouble"], "a full disk must be told"
-            assert b"\nyolo_edge_disk_stage 3.0\n" in self.agent.request("/metrics")[1]
+                _fill(file)
+                before = _inferred(self.agent.wait_for(lambda s: s["spool"]["stage"] == "no_images", 15))
+                for _ in range(self.chance.randint(4, 10)):
+                    self._pause(0.5, 0.5)
+                    _fill(file)
+                    told |= bool(self.agent.status()["spool"]["trouble"])
+                    metered |= b"\nyolo_edge_disk_stage 3.0\n" in self.agent.request("/metrics")[1]
+            assert _inferred(self.agent.status()) > before, "inference stood still on a full disk"
+            assert told and metered, "a full disk must be told"
             assert "NO PICTURES ARE KEPT" in self.agent.log.read_text()
         finally:
             filler.unlink()
@@ -234,6 +231,16 @@ class SoakWorld:
             pss = next(int(line.split()[1]) << 10 for line in rollup.splitlines() if line.startswith("Pss:"))
             if agent is self.agent:
                 self.memory.append((time.monotonic(), pss))
+
+
+def _fill(file: BinaryIO) -> None:
+    """Until not a byte more goes in."""
+    for block in (1 << 18, 1 << 12):
+        try:
+            while True:
+                os.write(file.fileno(), bytes(block))
+        except OSError:
+            continue
 
 
 def _inferred(status: dict[str, Any]) -> int:

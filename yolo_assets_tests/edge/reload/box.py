@@ -28,13 +28,10 @@ def camera(plant: Plant, camera_id: str = "cam1", fps: int = 40, folder: str = "
     }
 
 
-class Box:
-    """Its camera is one photograph, and ends."""
+class AnyBox:
+    """What both show."""
 
-    def __init__(self, plant: Plant) -> None:
-        photos = plant.photos("photos", 1)
-        self.agent = Agent(plant.config([{"kind": "folder", "camera_id": "cam1", "path": str(photos)}]))
-        self.agent.start()
+    agent: Agent
 
     @property
     def state(self) -> EdgeState:
@@ -45,12 +42,21 @@ class Box:
         serving = self.agent.control.serving
         return serving.ref.version if serving else None
 
+    def events(self) -> list[tuple[str, str]]:
+        return [(event.target, event.result) for event in self.agent.swaps.events()]
+
+
+class Box(AnyBox):
+    """Its camera is one photograph, and ends."""
+
+    def __init__(self, plant: Plant) -> None:
+        photos = plant.photos("photos", 1)
+        self.agent = Agent(plant.config([{"kind": "folder", "camera_id": "cam1", "path": str(photos)}]))
+        self.agent.start()
+
     def predicts(self) -> bool:
         with self.agent.control.slots.acquire() as slot:
             return len(slot.model.predictor.predict(blob_frame(0)[0])) > 0
-
-    def results(self) -> list[tuple[str, str]]:
-        return [(event.target, event.result) for event in self.agent.swaps.events()]
 
     def wait_serving(self, version: str) -> None:
         until(lambda: self.serving == version and self.agent.stager.idle())
@@ -62,7 +68,7 @@ class Box:
         self.agent.stop()
 
 
-class LiveBox:
+class LiveBox(AnyBox):
     """Started on entry, stopped on exit."""
 
     def __init__(self, plant: Plant, cameras: list[dict[str, Any]] | None = None, **options: Any) -> None:
@@ -76,18 +82,6 @@ class LiveBox:
 
     def __exit__(self, *_: object) -> None:
         self.agent.stop()
-
-    @property
-    def state(self) -> EdgeState:
-        return self.agent.control.state
-
-    @property
-    def serving(self) -> str | None:
-        serving = self.agent.control.serving
-        return serving.ref.version if serving else None
-
-    def events(self) -> list[tuple[str, str]]:
-        return [(event.target, event.result) for event in self.agent.swaps.events()]
 
     def wait_event(self, result: str, seconds: float = 30) -> SwapEvent:
         """The first event with this result."""

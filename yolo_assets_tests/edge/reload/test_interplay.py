@@ -72,7 +72,7 @@ def test_a_release_that_was_withdrawn_while_it_was_prepared_never_serves(plant: 
         until(lambda: box.state.last_release == 3)
     until(box.agent.stager.idle)
     assert box.serving == "1" and box.state.last_release == 3
-    assert box.results() == [("line/1", "committed"), ("line/2", "refused")]
+    assert box.events() == [("line/1", "committed"), ("line/2", "refused")]
     assert "release 3 was accepted meanwhile" in box.agent.swaps.events()[-1].reason
 
 
@@ -126,7 +126,7 @@ def test_what_fails_after_the_switch_does_not_count_against_the_model(
     plant.promote("2")
     box.wait_serving("2")
     assert box.predicts() and not box.state.quarantine
-    assert box.results()[-1] == ("line/2", "committed")
+    assert box.events()[-1] == ("line/2", "committed")
     monkeypatch.undo()
     cached = box.agent.config.state_dir / "models" / "manifests" / "line" / "2.json"
     cached.write_bytes(b"rotten")
@@ -192,7 +192,7 @@ def test_a_wish_by_hand_is_not_displaced_by_a_poll_and_outlives_a_release_that_w
         box.agent.watch._look()
     until(box.agent.stager.idle)
     assert box.serving == "3", "the release that was known when the version was asked for does not lift its pin"
-    assert ("line/3", "committed") in box.results() and box.results()[-1][0] == "line/3"
+    assert ("line/3", "committed") in box.events() and box.events()[-1][0] == "line/3"
 
 
 def test_a_rollback_or_a_pin_wins_over_what_was_asked_for_before(plant: Plant, boot: Callable[[], Box]) -> None:

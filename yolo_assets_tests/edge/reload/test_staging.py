@@ -41,7 +41,7 @@ def test_releases_are_followed_and_the_old_one_stays_ready(plant: Plant, boot: C
         plant.promote(version)
         box.wait_serving(version)
         assert box.predicts()
-    assert box.results() == [("line/1", "committed"), ("line/2", "committed"), ("line/3", "committed")]
+    assert box.events() == [("line/1", "committed"), ("line/2", "committed"), ("line/3", "committed")]
     slots = box.agent.control.slots
     assert [(role, slot.label) for role, slot in slots.loaded()] == [("current", "line/3"), ("previous", "line/2")]
     assert box.state.last_release == 3 and box.state.candidate is None
@@ -289,7 +289,7 @@ def test_a_store_that_goes_away_is_not_held_against_the_release(
     monkeypatch.setattr("yolo_assets.edge.reload.retry._FIRST", 0.05)
     plant.promote("1")
     box.wait_serving("1")
-    assert box.results() == [("line/1", "failed"), ("line/1", "committed")]  # two tries, told once
+    assert box.events() == [("line/1", "failed"), ("line/1", "committed")]  # two tries, told once
     assert not box.state.quarantine
 
 
@@ -317,7 +317,7 @@ def test_the_newest_wish_wins(plant: Plant, boot: Callable[[], Box]) -> None:
     until(lambda: stager.waiting and stager.waiting.version == "4")
     go_on.set()
     box.wait_serving("4")
-    assert box.results() == [("line/1", "committed"), ("line/2", "refused"), ("line/4", "committed")]
+    assert box.events() == [("line/1", "committed"), ("line/2", "refused"), ("line/4", "committed")]
 
 
 def test_a_version_asked_for_by_hand_must_be_signed_and_is_pinned(plant: Plant, boot: Callable[[], Box]) -> None:
