@@ -112,7 +112,7 @@ class SoakWorld:
         self.archiver = self._start_archiver()
 
     def disk_fills(self) -> None:
-        """Somebody else takes all that is free, and what the archiver frees; inference goes on; then it is free again."""
+        """Somebody else takes all that is or becomes free; inference goes on; then it is free again."""
         filler = self.disk / "somebody-else.bin"
         told = metered = False
         try:
