@@ -150,7 +150,9 @@ def _ctrl_c() -> Iterator[None]:
     """Ctrl-C in the block is KeyboardInterrupt at its end, if not before.
 
     Dagster raises an error of its own for it while it runs what we gave it, and between steps it only takes note, which
-    it forgets when the run ends. The interpreter writes every signal to the wake-up descriptor, whatever the handler.
+    it forgets when the run ends. Others make an error of theirs of it (pydantic, while it serializes): an error in a
+    block in which Ctrl-C came is Ctrl-C. The interpreter writes every signal to the wake-up descriptor, whatever the
+    handler.
     """
     import dagster as dg
 
@@ -161,16 +163,21 @@ def _ctrl_c() -> Iterator[None]:
     os.set_blocking(heard, False)
     os.set_blocking(told, False)
     before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    failed: Exception | None = None
     try:
         yield
     except dg.DagsterExecutionInterruptedError:
         raise KeyboardInterrupt from None
+    except Exception as error:
+        failed = error
     finally:
         signal.set_wakeup_fd(before)
         with os.fdopen(heard, "rb") as pipe, os.fdopen(told, "wb"):
             numbers = pipe.read() or b""
     if signal.SIGINT in numbers:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt from None
+    if failed is not None:
+        raise failed
 
 
 @contextmanager

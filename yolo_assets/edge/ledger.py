@@ -101,15 +101,17 @@ class Ledger:
         if self._closed:  # an inference that came back after the stop: the next start finds that it has no trace
             self.books.dropped(frame.camera_id, frame.sequence, reason)
             return
+        noted = True
         try:
             self._refuse_the_last_room()
             self._writers[frame.camera_id].drop(frame.captured_at, reason)
         except (UserError, OSError) as error:
             self._complain(error)
+            noted = False
             with self._guard:
                 self._unnoted.setdefault((frame.camera_id, hour), Counter())[reason] += 1
-        if self._tally:
-            self._tally.dropped(frame.camera_id, reason, hour)
+        if self._tally:  # a note that is only in memory goes with a kill: the next start must see that it is missing
+            self._tally.dropped(frame.camera_id, reason, hour if noted else None)
         self.books.dropped(frame.camera_id, frame.sequence, reason)
 
     def write(self, frame: Frame, record: Mapping[str, Any], jpeg: bytes | None) -> tuple[str | None, bool]:
@@ -251,6 +253,8 @@ class Ledger:
                 if not last_room:
                     self._refuse_the_last_room()
                 self._writers[camera].drop(hour.start, reason, count=counts[reason])
+                if self._tally:
+                    self._tally.noted(camera, hour, counts[reason])
             except BaseException:
                 with self._guard:
                     self._unnoted.setdefault((camera, hour), Counter()).update(counts)

@@ -96,13 +96,21 @@ class Tally:
             self._write(camera)
 
     def dropped(self, camera: str, reason: str, hour: Hour | None, count: int = 1) -> None:
-        """Count frames that got none; of no hour where it is not known."""
+        """Count frames that got none. ``hour``: whose drops hold the note; None where no disk holds it yet."""
         with self._lock:
             row = self._rows[camera]
             row.dropped[reason] = row.dropped.get(reason, 0) + count
             if hour is not None and hour.key in row.hours:
                 row.hours[hour.key][2] += count
             self._write(camera)
+
+    def noted(self, camera: str, hour: Hour, count: int) -> None:
+        """The hour's drops hold the note of frames that were counted before."""
+        with self._lock:
+            row = self._rows[camera]
+            if hour.key in row.hours:
+                row.hours[hour.key][2] += count
+                self._write(camera)
 
     def forget(self, camera: str, hour: Hour) -> None:
         """The hour is sealed: its seal says the rest."""

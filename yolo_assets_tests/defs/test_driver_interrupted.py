@@ -54,3 +54,22 @@ def test_ctrl_c_that_dagster_takes_note_of_and_forgets_is_heard(graph: Graph, mo
         graph.run(["archive_catalog"])
     assert ran[0].success and signal.getsignal(signal.SIGINT) is before
     assert signal.set_wakeup_fd(-1) == -1
+
+
+@pytest.mark.parametrize("pressed", [True, False])
+def test_ctrl_c_that_comes_out_as_another_error_is_ctrl_c(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch, pressed: bool
+) -> None:
+    """pydantic makes an error of its own of whatever is raised while it serializes."""
+
+    def wrapped() -> int:
+        try:
+            if pressed:
+                os.kill(os.getpid(), signal.SIGINT)
+            raise LookupError("no such label")
+        except BaseException as error:
+            raise ValueError(f"Error calling function `format_time`: {type(error).__name__}") from None
+
+    monkeypatch.setattr(graph, "_look", wrapped)
+    with pytest.raises(KeyboardInterrupt if pressed else ValueError):
+        graph.look()

@@ -20,8 +20,10 @@ from yolo_assets.contracts.times import Hour
 from yolo_assets.edge.ledger import Ledger
 from yolo_assets.edge.sources.base import Frame
 from yolo_assets.spool.accounting import INTERRUPTED
+from yolo_assets.spool.files import SpoolFullError
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.tally import Tally
+from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets_tests.edge.soak_books import read_books
 
 START = datetime(2026, 1, 2, 3, 0, 0, tzinfo=UTC)
@@ -186,6 +188,34 @@ def test_late_frames_in_flight_at_a_kill_are_noted_beside_the_seal(tmp_path: Pat
     assert hour.seal() == sealed
     book = read_books(tmp_path / "spool", tmp_path / "archive")["cam1"]
     assert book.captured == 8 and dict(book.dropped) == {"stale": 2, INTERRUPTED: 4}
+
+
+def test_late_drops_that_a_full_disk_refused_to_note_outlive_a_kill(tmp_path: Path) -> None:
+    def first(ledger: Ledger) -> None:
+        ledger.enter(frame(0))
+        ledger.write(frame(0), RECORD | {"sequence": 0}, None)
+
+    def crash(ledger: Ledger) -> None:
+        def full(*_: object, **__: object) -> None:
+            raise SpoolFullError("no room")
+
+        for number in (1, 2, 3):
+            ledger.enter(frame(number))
+        ledger.drop(frame(1), "stale")
+        SpoolWriter.drop = full  # type: ignore[method-assign]
+        ledger.drop(frame(2), "disk_full")
+        ledger.drop(frame(3), "disk_full")
+
+    run(tmp_path, first)
+    final_seal(tmp_path)
+    run(tmp_path, crash)
+    ledger = open_ledger(tmp_path)
+    ledger.recover("cam1", HOUR.end)
+    row = ledger.lifetime()["cam1"]
+    ledger.close()
+    book = read_books(tmp_path / "spool", tmp_path / "archive")["cam1"]
+    assert row.captured == book.captured == 4 and row.open == 0
+    assert dict(book.dropped) == {"stale": 1, INTERRUPTED: 2}, "why is forgotten, that they were there is not"
 
 
 def test_a_tally_that_was_lost_deletes_nothing_and_the_spool_is_sealed_as_it_is(tmp_path: Path) -> None:

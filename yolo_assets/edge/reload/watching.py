@@ -57,9 +57,12 @@ class Watcher:
         self._begin("trial", subject, reference, None, self._limits.seconds)
 
     def on_canary(self, cameras: tuple[str, ...]) -> None:
-        """Compare the canary with the model of the other cameras, as long as both are in their places."""
+        """Compare the canary with the model of the other cameras, as long as both are in their places.
+
+        Not with one that is on trial itself: a good canary would look bad beside it. It begins when the trial is over.
+        """
         slots, self._cameras = self._control.slots, cameras
-        if slots.canary is not None and slots.current is not None:
+        if slots.canary is not None and slots.current is not None and self._control.state.trial is None:
             self._begin("canary", slots.canary, slots.current, frozenset(cameras), self._limits.seconds)
 
     def figures(self, kind: str) -> dict[str, Any] | None:
@@ -122,6 +125,8 @@ class Watcher:
         attempt = self._swaps.begin("watch")
         if not self._control.keep(trial.subject, attempt, reason):
             self._swaps.cancel(attempt)
+        elif not self._stop.is_set():
+            self.on_canary(self._cameras)
         return True
 
     def failed(self, kind: str, trial: Trial, reason: str) -> None:

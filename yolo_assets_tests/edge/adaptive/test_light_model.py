@@ -95,7 +95,9 @@ def test_a_light_model_comes_back_after_a_restart_and_ends_when_its_channel_name
     assert box.state.light is not None and box.state.light.attempts == 0
     with LiveBox(plant, light=RULES) as box:
         until(lambda: box.agent.control.slots.light is not None)
-        assert any("start from the cache" in e.reason and e.target == "line/2" for e in box.agent.swaps.events())
+        until(
+            lambda: any("start from the cache" in e.reason and e.target == "line/2" for e in box.agent.swaps.events())
+        )
         plant.promote("2")  # the box's own now: one slot, one role
         until(lambda: box.serving == "2" and box.state.light is None)
         assert box.agent.control.slots.light is None

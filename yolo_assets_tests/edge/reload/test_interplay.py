@@ -283,6 +283,7 @@ def test_a_canary_is_watched_on_after_the_boxs_own_trial_was_taken_back(plant: P
             return figures is not None and figures["against"] == "line/1" and figures["compared"]["frames"] > 0
 
         until(watched)
+        assert not [e for e in box.agent.swaps.events() if "the canary ended" in e.reason], "judged beside a bad model"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root, or LimitNICE=+0, may raise a priority again")
