@@ -36,7 +36,7 @@ class Evaluation(Record):
     hard_recall: float | None = Field(
         default=None, ge=0, le=1, description="recall on the frames marked hard (small, low contrast); None without any"
     )
-    latency_ms_p50: float = Field(ge=0)
+    latency_ms_p50: float = Field(ge=0, description="over the frames; of each frame the shortest of three turns")
     latency_ms_p95: float = Field(ge=0)
     engine: str
     threads: int = Field(ge=1)

@@ -42,6 +42,7 @@ from yolo_assets.training.metrics import (
 from yolo_assets.training.spec import EvaluateSpec
 
 CONFIDENCE = 0.001
+_TURNS = 3
 """For AP: the curve needs the unsure predictions too. The operating point is looked at apart."""
 
 
@@ -118,7 +119,11 @@ def compare(judged: Sequence[Judged], level: float) -> Comparison:
 def _predict(
     bundles: Sequence[VerifiedBundle], images: Sequence[Path], names: Sequence[str], spec: EvaluateSpec
 ) -> tuple[list[list[FrameBoxes]], list[list[float]]]:
-    """Predictions and milliseconds by bundle and frame. Models take turns on each frame: what else runs hits both."""
+    """Predictions and milliseconds by bundle and frame.
+
+    Models take turns on each frame, and of a few turns the shortest counts: what else the machine does is no model's
+    fault, and a model that is slower on a frame is slower every time.
+    """
     engine = "openvino" if spec.engine == "openvino" else "onnxruntime"
     models = [Model.load(b.manifest, {ONNX: b.files[ONNX]}, engine=engine, threads=spec.threads) for b in bundles]
     found: list[list[FrameBoxes]] = [[] for _ in models]
@@ -128,11 +133,15 @@ def _predict(
             model.warm_up()
         for path in images:
             bgr = decode_image(path.read_bytes(), path.name)
+            taken: list[list[float]] = [[] for _ in models]
+            for _ in range(_TURNS):
+                for number, model in enumerate(models):
+                    # Timed at the operating point, as on the edge: at 0.001 most of the time would go into NMS.
+                    started = time.perf_counter()
+                    model.predict(bgr)
+                    taken[number].append((time.perf_counter() - started) * 1e3)
             for number, model in enumerate(models):
-                # Timed at the operating point, as on the edge: at 0.001 most of the time would go into NMS.
-                started = time.perf_counter()
-                model.predict(bgr)
-                latencies[number].append((time.perf_counter() - started) * 1e3)
+                latencies[number].append(min(taken[number]))
                 boxes = model.predict(bgr, confidence=CONFIDENCE)
                 ids = np.array([names.index(name) for name in model.manifest.class_names], np.int64)
                 found[number].append(FrameBoxes(boxes.xyxy, ids[boxes.class_id], boxes.confidence))
