@@ -42,8 +42,8 @@ from yolo_assets.training.metrics import (
 from yolo_assets.training.spec import EvaluateSpec
 
 CONFIDENCE = 0.001
-_TURNS = 3
 """For AP: the curve needs the unsure predictions too. The operating point is looked at apart."""
+_TURNS = 3
 
 
 @dataclass(frozen=True)
