@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import uuid
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -84,16 +85,13 @@ class OpenHour:
         if jpeg is not None:
             drop["image"] = name = self._take_name(captured_at, jpeg)
             self._stems.add(name.removesuffix(".jpg"))
+        # Late, the file of an earlier note may have been archived and reclaimed: one of the same name and content would
+        # be taken for it, and deleted as archived. So each has a number of its own, in both.
+        number = uuid.uuid4().hex
+        if self._late:
+            drop["note"] = number
         line = orjson.dumps(drop, option=orjson.OPT_APPEND_NEWLINE)
-        again = 0
-        while True:
-            stem = frame_name(captured_at, again).removesuffix(".jpg")
-            again += 1
-            try:
-                self._append(DROPS_FILE, f"{stem}{LATE_DROP}", line)
-            except FileExistsError:
-                continue
-            return
+        self._append(DROPS_FILE, f"{frame_name(captured_at).removesuffix('.jpg')}.{number}{LATE_DROP}", line)
 
     def _take_name(self, captured_at: datetime, jpeg: bytes | None) -> str:
         """The first free name of a frame; its image, if there is one, is written under it."""

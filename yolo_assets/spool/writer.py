@@ -10,8 +10,8 @@ Files of an hour, beside the images:
   a frame that a crash caught in hand: the seal counts it as dropped, reason ``interrupted``.
 
 A frame that comes after the seal, or after the archiver took the hour, is *late*: image and a one-line
-``<frame>.late.ndjson`` (a drop: ``<time>.late-drop.log``) are added, each whole and under a new name. No file that may
-be archived already is touched, and the seal stays as it was; the late files are the archiver's next part.
+``<frame>.late.ndjson`` (a drop: ``<time>.<number>.late-drop.log``) are added, each whole and under a new name. No file
+that may be archived already is touched, and the seal stays as it was; the late files are the archiver's next part.
 
 An open hour holds a shared lock on its folder, so the archiver never takes an hour from under its writer. The hours of
 a camera have one writer, held by a lock on the camera's folder. A finished file is never deleted here: that is the

@@ -109,6 +109,19 @@ def test_a_late_frame_adds_files_and_touches_none(tmp_path: Path) -> None:
     assert after.is_closed(utc_now() + timedelta(seconds=301), 300)
 
 
+def test_late_notes_that_say_the_same_are_never_the_same_file(tmp_path: Path) -> None:
+    """The first one may be archived and reclaimed by then: the second must not be taken for it, and deleted."""
+    seen = set()
+    for _ in range(3):
+        with SpoolWriter(tmp_path, "cam1", "box1") as writer:
+            writer.seal(hour_of(tmp_path).hour)
+            writer.drop(START, "disk_full", count=27)
+        [note] = hour_of(tmp_path).path.glob("*.late-drop.log")
+        seen |= {note.name, note.read_bytes()}
+        note.unlink()
+    assert len(seen) == 6
+
+
 def test_a_frame_while_the_archiver_holds_the_hour_is_late(tmp_path: Path) -> None:
     with SpoolWriter(tmp_path, "cam1", "box1") as writer:
         writer.write(START, RECORD, b"x")
