@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, sync_playwright
 from yolo_assets.contracts.signing import Signer
 from yolo_assets.release.channels import promote
 from yolo_assets.storage import open_store
-from yolo_assets_tests.edge.plant import TOKEN, AgentProcess, Plant
+from yolo_assets_tests.edge.plant import TOKEN, AgentProcess, Plant, until
 
 MODEL = "line"
 _MOST_BYTES = 200_000
@@ -86,7 +86,7 @@ def _shoot(browser: Browser, url: str, path: Path, width: int, height: int, sche
     page.goto(url, wait_until="domcontentloaded")
     page.wait_for_selector('.badge.word:text-is("live")')
     page.wait_for_timeout(4000)  # until rates and the processor have settled
-    page.wait_for_function("document.querySelectorAll('.camera.found').length >= 2", timeout=60_000)
+    until(lambda: page.evaluate("document.querySelectorAll('.camera.found').length >= 2"), 60)
     image = cv2.imdecode(np.frombuffer(page.screenshot(), np.uint8), cv2.IMREAD_COLOR)
     context.close()
     assert image is not None
