@@ -7,11 +7,11 @@ import platform
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from reload_parts.child import Answer, Change, Report
+from yolo_assets.inference.machine import cpu_flags, cpu_model, usable_cpus
 
 SETTLING = 1.0
 """Seconds at the beginning of a round that count for nothing: the first frames find cold caches."""
@@ -95,9 +95,6 @@ def books(report: Report) -> Books:
 
 def machine() -> str:
     """Processor, cores that may be used, load at present."""
-    info = Path("/proc/cpuinfo").read_text()
-    name = next((line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")), "?")
-    flags = next((line.split() for line in info.splitlines() if line.startswith("flags")), [])
-    able = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8") if flag in flags]
+    able = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8") if flag in cpu_flags()]
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    return f"{name}, {len(os.sched_getaffinity(0))} cores, {' '.join(able)}; Linux {platform.release()}; load {load}"
+    return f"{cpu_model()}, {usable_cpus()} cores, {' '.join(able)}; Linux {platform.release()}; load {load}"

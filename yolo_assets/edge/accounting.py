@@ -26,8 +26,7 @@ DropReason = Literal[
     "stopped",  # the agent ended before the frame had its turn
 ]
 
-UNSEEN: tuple[DropReason, ...] = ("unreadable", "overrun", "no_model")
-"""Of frames that no worker could have judged: a line that has only these does not hang."""
+_UNSEEN: tuple[DropReason, ...] = ("unreadable", "overrun", "no_model")
 
 FrameKey = tuple[str, int]
 """``(camera_id, sequence)``."""
@@ -45,6 +44,11 @@ class Counts:
     processed: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
     in_flight: int = 0
+
+    @property
+    def offered(self) -> int:
+        """Frames that could reach a worker; a line that has only others does not hang and asks for no time."""
+        return self.captured - sum(self.dropped.get(reason, 0) for reason in _UNSEEN)
 
     @property
     def balanced(self) -> bool:

@@ -17,7 +17,6 @@ from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.model import ChannelPointer
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.accounting import UNSEEN
 from yolo_assets.edge.adaptive.balancer import Balancer
 from yolo_assets.edge.adaptive.effort import Effort
 from yolo_assets.edge.adaptive.figures import BalanceFigures
@@ -141,9 +140,10 @@ class Agent:
             for role, section in beside.items()
             if section is not None
         ]
-        effort = Effort()
+        effort: Effort | None = None
         self.balancer: Balancer | None = None
         if config.light is not None:
+            effort = Effort()
             tried = config.canary.cameras if config.canary is not None else ()
             self.balancer = Balancer(
                 self.control,
@@ -259,7 +259,7 @@ class Agent:
         counts = self.ledger.books.counts().values()
         ages = [figures.last_result_age_s for figures in self.board.figures().values()]
         return Pulse(
-            captured=sum(count.captured - sum(count.dropped.get(reason, 0) for reason in UNSEEN) for count in counts),
+            captured=sum(count.offered for count in counts),
             in_flight=sum(count.in_flight for count in counts),
             serves=self.control.serving is not None,
             result_age_s=min((age for age in ages if age is not None), default=None),

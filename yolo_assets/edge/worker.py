@@ -46,7 +46,7 @@ class WorkerParts:
     metrics: EdgeMetrics
     on_result: tuple[Callable[[Result], None], ...]
     on_error: tuple[Callable[[Frame, str, BaseException], None], ...]
-    effort: Effort
+    effort: Effort | None
     device_id: str
     jpeg_quality: int
     batch_id: str | None
@@ -121,7 +121,8 @@ class Worker:
                     self._finish(frame, label, its_own, seconds)
                 except Exception as error:  # the others of its batch have their results
                     self._let_go([frame], error)
-            parts.effort.add(label, time.perf_counter() - begin, len(frames))
+            if parts.effort is not None:
+                parts.effort.add(label, time.perf_counter() - begin, len(frames))
         for frame in apart:
             self._process([frame])
 

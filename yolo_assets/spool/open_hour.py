@@ -87,11 +87,11 @@ class OpenHour:
             self._stems.add(name.removesuffix(".jpg"))
         # Late, the file of an earlier note may have been archived and reclaimed: one of the same name and content would
         # be taken for it, and deleted as archived. So each has a number of its own, in both.
-        number = uuid.uuid4().hex
         if self._late:
-            drop["note"] = number
+            drop["note"] = uuid.uuid4().hex
         line = orjson.dumps(drop, option=orjson.OPT_APPEND_NEWLINE)
-        self._append(DROPS_FILE, f"{frame_name(captured_at).removesuffix('.jpg')}.{number}{LATE_DROP}", line)
+        stem = frame_name(captured_at).removesuffix(".jpg")
+        self._append(DROPS_FILE, f"{stem}.{drop.get('note')}{LATE_DROP}", line)
 
     def _take_name(self, captured_at: datetime, jpeg: bytes | None) -> str:
         """The first free name of a frame; its image, if there is one, is written under it."""

@@ -6,13 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import orjson
-import pytest
 
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.fleet import Heartbeat
@@ -29,15 +27,6 @@ def photos(plant: Plant, **options: Any) -> dict[str, Any]:
 
 def live(plant: Plant, **options: Any) -> dict[str, Any]:
     return photos(plant, loop=True, pace="realtime", fps=40) | options
-
-
-@pytest.fixture
-def agents() -> Iterator[list[AgentProcess]]:
-    running: list[AgentProcess] = []
-    yield running
-    for agent in running:
-        agent.process.kill()
-        agent.stop(signal.SIGKILL)
 
 
 def test_life_of_an_agent(plant: Plant, agents: list[AgentProcess]) -> None:

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
 
-from yolo_assets.edge.accounting import UNSEEN, Counts
+from yolo_assets.edge.accounting import Counts
 
 _FRAMES = 200
 _WINDOW_S = 5.0
@@ -51,7 +51,7 @@ class Rates:
             counts: the books of all cameras.
             now: monotonic seconds.
         """
-        offered = {c: count.captured - sum(count.dropped.get(r, 0) for r in UNSEEN) for c, count in counts.items()}
+        offered = {camera: count.offered for camera, count in counts.items()}
         self._looks.append((now, offered))
         while len(self._looks) > 2 and now - self._looks[1][0] >= _WINDOW_S:
             self._looks.popleft()

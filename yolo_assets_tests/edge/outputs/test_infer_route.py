@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import http.client
-import signal
 import struct
 import threading
 import time
 import tracemalloc
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -107,15 +105,6 @@ def test_damaged_headers_never_crash(data: bytes, damage: list[tuple[int, int]])
         return
     head = read_head(bytes(changed))
     assert isinstance(head, ImageHead) and image.shape == (head.height, head.width, 3)
-
-
-@pytest.fixture
-def agents() -> Iterator[list[AgentProcess]]:
-    running: list[AgentProcess] = []
-    yield running
-    for agent in running:
-        agent.process.kill()
-        agent.stop(signal.SIGKILL)
 
 
 def post(agent: AgentProcess, body: bytes, **headers: str) -> tuple[int, Any, dict[str, str]]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +19,6 @@ from yolo_assets_tests.edge.plant import AgentProcess, Plant, until
 
 ROOT = Path(__file__).parents[3]
 SCHEMA = ROOT / "docs" / "edge-events.schema.json"
-
-
-@pytest.fixture
-def agents() -> Iterator[list[AgentProcess]]:
-    running: list[AgentProcess] = []
-    yield running
-    for agent in running:
-        agent.process.kill()
-        agent.stop(signal.SIGKILL)
 
 
 def box(root: Path, **options: Any) -> AgentProcess:
