@@ -12,7 +12,6 @@ import logging
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +21,7 @@ from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.times import Hour
 from yolo_assets.edge.accounting import Accounting, DropReason
 from yolo_assets.edge.sources.base import Frame
-from yolo_assets.spool.accounting import INTERRUPTED, count_hour, late_images_unnamed
+from yolo_assets.spool.accounting import INTERRUPTED, read_traces
 from yolo_assets.spool.files import FolderBusyError, SpoolFullError, full_error
 from yolo_assets.spool.hours import SpoolHour, list_hours
 from yolo_assets.spool.open_hour import is_taken
@@ -59,7 +58,7 @@ class Ledger:
         self._closed = False
         self.trouble: str | None = None
         """What the spool last refused; None again once a frame was written."""
-        self._unnoted: dict[tuple[str, Hour], Counter[str]] = {}
+        self._unnoted: dict[tuple[str, Hour], dict[tuple[str, int], int]] = {}
         self._guard = threading.Lock()
         self._writers: dict[str, SpoolWriter] = {}
         try:
@@ -92,26 +91,13 @@ class Ledger:
         """Enter a captured frame."""
         hour = Hour.of(frame.captured_at)
         if self._tally:
-            self._tally.captured(frame.camera_id, hour)
+            self._tally.captured(frame.camera_id, hour, frame.sequence)
         self.books.captured(frame.camera_id, frame.sequence, hour)
 
     def drop(self, frame: Frame, reason: DropReason) -> None:
         """Close a frame that has no record. Where the disk cannot take the note it is written later."""
-        hour = Hour.of(frame.captured_at)
-        if self._closed:  # an inference that came back after the stop: the next start finds that it has no trace
-            self.books.dropped(frame.camera_id, frame.sequence, reason)
-            return
-        noted = True
-        try:
-            self._refuse_the_last_room()
-            self._writers[frame.camera_id].drop(frame.captured_at, reason)
-        except (UserError, OSError) as error:
-            self._complain(error)
-            noted = False
-            with self._guard:
-                self._unnoted.setdefault((frame.camera_id, hour), Counter())[reason] += 1
-        if self._tally:  # a note that is only in memory goes with a kill: the next start must see that it is missing
-            self._tally.dropped(frame.camera_id, reason, hour if noted else None)
+        if not self._closed:  # an inference that came back after the stop: the next start finds that it has no trace
+            self._drop(frame.camera_id, frame.captured_at, frame.sequence, reason)
         self.books.dropped(frame.camera_id, frame.sequence, reason)
 
     def write(self, frame: Frame, record: Mapping[str, Any], jpeg: bytes | None) -> tuple[str | None, bool]:
@@ -125,6 +111,7 @@ class Ledger:
             self.drop(frame, "stopped")
             return None, False
         writer = self._writers[frame.camera_id]
+        record = {**record, "sequence": frame.sequence}
         if not frame.time_trusted:
             record = {**record, "time_trusted": False, "boot_id": frame.boot_id, "monotonic_s": frame.monotonic_s}
         try:
@@ -147,7 +134,7 @@ class Ledger:
             self.drop(frame, "spool_error")
             return None, False
         if self._tally:
-            self._tally.processed(frame.camera_id, Hour.of(frame.captured_at))
+            self._tally.processed(frame.camera_id, Hour.of(frame.captured_at), frame.sequence)
         self.books.processed(frame.camera_id, frame.sequence)
         return path, jpeg is not None
 
@@ -172,17 +159,14 @@ class Ledger:
         """
         try:
             self._settle(camera)
-            seals = self._writers[camera].seal_before(mark)
+            self.note_late()
             for found in list_hours(self._spool, camera):
-                if found.hour.end > mark and not is_taken(found.path):
+                if not is_taken(found.path):
                     self.books.know(camera, found.hour)
         except (UserError, OSError) as error:
             self._complain(error)
             return 0
-        if self._tally:
-            for seal in seals:
-                self._tally.forget(camera, Hour.from_key(seal.hour))
-        return len(seals)
+        return len(self.seal_over(camera, mark))
 
     def note_late(self) -> None:
         """Write the drops that a full disk refused, once there is room."""
@@ -216,29 +200,49 @@ class Ledger:
         if tally is not None:
             tally.close()
 
+    def _drop(self, camera: str, at: datetime, sequence: int, reason: str, claims: tuple[str, ...] = ()) -> None:
+        """Note a frame without a record; where the disk refuses, remember it, in a way that outlives a kill."""
+        hour = Hour.of(at)
+        try:
+            self._refuse_the_last_room()
+            self._writers[camera].drop(at, reason, sequence=sequence, claims=claims)
+        except (UserError, OSError) as error:
+            self._complain(error)
+            with self._guard:
+                waiting = self._unnoted.setdefault((camera, hour), {})
+                batch = next((batch for batch in waiting if batch[0] == reason), (reason, sequence))
+                waiting[batch] = waiting.get(batch, 0) + 1
+                if self._tally:
+                    self._tally.dropped(camera, hour, sequence, reason, unnoted=batch[1])
+            return
+        if self._tally:
+            self._tally.dropped(camera, hour, sequence, reason)
+
     def _settle(self, camera: str) -> None:
-        """Compare the tally of an earlier run with the spool: what was captured and has no trace was interrupted."""
+        """Give every frame that a killed run left open its outcome: the one its hour's files tell, or interrupted.
+
+        What an archiver took and deleted meanwhile can no longer be asked; it keeps files for days, and a start takes
+        seconds.
+        """
         if self._tally is None:
             return
-        row = self._tally.row(camera)
-        unknown = row.open
-        for key, (captured, processed, dropped) in row.hours.items():
-            hour = SpoolHour.of(self._spool, camera, Hour.from_key(key))
-            if is_taken(hour.path):  # late frames: what is there no longer tells what was, only what was open does
-                late = captured - processed - dropped - late_images_unnamed(hour)
-                if late > 0:
-                    self._writers[camera].drop(hour.hour.start, INTERRUPTED, count=late)
-                self._tally.forget(camera, hour.hour)
-                continue
-            found = count_hour(hour, self._device_id, hour.hour.start)
-            recorded = min(unknown, max(0, found.processed - processed))  # killed between a record and its count
-            if recorded:
-                self._tally.processed(camera, hour.hour, recorded)
-                unknown -= recorded
-            if captured > found.captured:
-                self._writers[camera].drop(hour.hour.start, INTERRUPTED, count=captured - found.captured)
-        if unknown > 0:
-            self._tally.dropped(camera, INTERRUPTED, None, unknown)
+        for key, waiting in self._tally.row(camera).hours.items():
+            hour = Hour.from_key(key)
+            traces = read_traces(SpoolHour.of(self._spool, camera, hour))
+            for (reason, first), count in waiting.unnoted.items():
+                if first in traces.notes:  # killed between the note and its count
+                    self._tally.noted(camera, hour, reason, first)
+                else:
+                    with self._guard:
+                        self._unnoted.setdefault((camera, hour), {})[reason, first] = count
+            unclaimed = list(traces.unclaimed)
+            for sequence in waiting.frames:
+                if sequence in traces.records:
+                    self._tally.processed(camera, hour, sequence)
+                elif sequence in traces.notes:
+                    self._tally.dropped(camera, hour, sequence, traces.notes[sequence])
+                else:
+                    self._drop(camera, hour.start, sequence, INTERRUPTED, unclaimed.pop(0) if unclaimed else ())
 
     def _note(self, camera: str, hour: Hour, *, last_room: bool) -> None:
         """Write the drops of an hour that are not on disk; ``last_room``: also into the disk's last megabytes.
@@ -247,19 +251,19 @@ class Ledger:
             SpoolFullError: still no room for them.
         """
         with self._guard:
-            counts = self._unnoted.pop((camera, hour), None) or Counter()
-        for reason in sorted(counts):
+            batches = self._unnoted.pop((camera, hour), {})
+        for (reason, first), count in sorted(batches.items()):
             try:
                 if not last_room:
                     self._refuse_the_last_room()
-                self._writers[camera].drop(hour.start, reason, count=counts[reason])
+                self._writers[camera].drop(hour.start, reason, count=count, sequence=first)
                 if self._tally:
-                    self._tally.noted(camera, hour, counts[reason])
+                    self._tally.noted(camera, hour, reason, first)
             except BaseException:
                 with self._guard:
-                    self._unnoted.setdefault((camera, hour), Counter()).update(counts)
+                    self._unnoted.setdefault((camera, hour), {}).update(batches)
                 raise
-            del counts[reason]
+            del batches[reason, first]
 
     def _refuse_the_last_room(self) -> None:
         """Keep the disk's last megabytes for seals and for the archiver, without whom it never gets empty again."""
@@ -283,8 +287,6 @@ class Ledger:
                 continue
             if self.books.forget_hour(camera, hour):
                 sealed.append(hour)
-                if self._tally:
-                    self._tally.forget(camera, hour)
         return sealed
 
     def _complain(self, error: Exception) -> None:

@@ -179,7 +179,7 @@ class Worker:
     def _record(
         self, frame: Frame, label: str, detections: list[dict[str, Any]], inference_ms: float
     ) -> Mapping[str, Any]:
-        """The fields of ``contracts.detection.DetectionRecord`` that the spool writer does not set itself."""
+        """The fields of ``contracts.detection.DetectionRecord`` that ledger and spool writer do not set."""
         height, width = frame.image.shape[:2]
         blur, brightness = picture_quality(frame.image)
         return {
@@ -187,7 +187,6 @@ class Worker:
             "model_version": label,
             "device_id": self._parts.device_id,
             "schema_version": 1,
-            "sequence": frame.sequence,
             "width": width,
             "height": height,
             "inference_ms": round(inference_ms, 3),

@@ -1,4 +1,4 @@
-"""Counts of an hour from what is on disk: what its seal says, right also after a crash.
+"""Counts of an hour from what is on disk: what its seal says, right also after a crash; and traces of single frames.
 
 Belongs here: frames captured, processed, dropped by reason. Does not belong here: writing any of it.
 """
@@ -6,13 +6,15 @@ Belongs here: frames captured, processed, dropped by reason. Does not belong her
 from __future__ import annotations
 
 import re
+import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from datetime import datetime
 
 import orjson
 
-from yolo_assets.contracts.names import SEALED, UPLOADED, is_frame, is_record_file
+from yolo_assets.contracts.names import SEALED, is_frame, is_record_file
 from yolo_assets.contracts.spool import Seal
 from yolo_assets.spool.hours import SpoolHour
 
@@ -33,63 +35,93 @@ def count_hour(hour: SpoolHour, device_id: str, sealed_at: datetime) -> Seal:
     """What the seal of an hour says.
 
     ``captured = processed + dropped``: every good line in the record files is a frame processed; every line of the drop
-    log, every image that no line of either names and every torn line whose image is not there is a frame dropped.
+    log, every image that no line of either names and every torn line whose image is not there is a frame dropped. What
+    a crash left and a later line of the drops claims is counted with that line.
     """
     members = hour.members()
     images = {member.name for member in members if is_frame(member.name)}
     counted = sum(m.size for m in members if is_frame(m.name) or is_record_file(m.name))
     dropped: Counter[str] = Counter()
-    models: set[str] = set()
-    unnamed = set(images)
-    records = torn = 0
-    for line in _lines(hour, ".ndjson"):
-        path, model = _named(line)
-        if model is None:
-            torn += path not in images
-            continue
-        records += 1
-        models.add(model)
-        unnamed.discard(path)
-    for line in _lines(hour, *DROP_ENDINGS):
-        reason, image, count = _drop(line)
-        dropped[reason] += count
-        unnamed.discard(image)
-    if lost := len(unnamed) + torn:
+    drops, found = list(_drops(hour)), list(_records(hour))
+    for drop in _without_claimed(drops):
+        dropped[drop.reason] += drop.count
+    models = [record.model for record in found if not record.torn]
+    if lost := len(_unclaimed(images, found, drops)):
         dropped[INTERRUPTED] += lost
     return Seal(
         camera_id=hour.camera_id,
         hour=hour.hour.key,
         device_id=device_id,
         frames=len(images),
-        records=records,
+        records=len(models),
         bytes=counted,
-        captured=records + sum(dropped.values()),
-        processed=records,
+        captured=len(models) + sum(dropped.values()),
+        processed=len(models),
         dropped=dict(dropped),
-        model_versions=tuple(sorted(models)),
+        model_versions=tuple(sorted(set(models))),
         sealed_at=sealed_at,
     )
 
 
-def late_images_unnamed(hour: SpoolHour) -> int:
-    """Images that came after the hour was taken and that no line names: a crash caught them before their record."""
-    marks = [hour.path / name for name in (SEALED, UPLOADED)]
-    taken = min((mark.stat().st_mtime_ns for mark in marks if mark.exists()), default=0)
-    late = {member.name for member in hour.frames() if member.mtime_ns > taken}
-    for line in _lines(hour, ".ndjson"):
-        late.discard(_named(line)[0])
-    for line in _lines(hour, *DROP_ENDINGS):
-        late.discard(_drop(line)[1])
-    return len(late)
+@dataclass(frozen=True)
+class Traces:
+    """What the files of an hour tell of single frames.
+
+    Attributes:
+        records: numbers of the frames that have one.
+        notes: reason by number, of the frames that the drops name. Of many in one note that is the first.
+        unclaimed: what crashes left in their hands, image, torn line or both; each is counted as one frame, and nothing
+            tells which. A drop that claims the names given here takes its place.
+    """
+
+    records: frozenset[int]
+    notes: Mapping[int, str]
+    unclaimed: tuple[tuple[str, ...], ...]
+
+
+def read_traces(hour: SpoolHour) -> Traces:
+    """The traces of single frames. Of a sealed hour only what came later is unclaimed: the seal counts the rest."""
+    sealed = hour.path / SEALED
+    after = sealed.stat().st_mtime_ns if sealed.exists() else 0
+    images = {member.name for member in hour.frames() if member.mtime_ns > after}
+    found, drops = list(_records(hour)), list(_drops(hour))
+    records = frozenset(record.sequence for record in found if record.sequence is not None)
+    notes = {drop.sequence: drop.reason for drop in drops if drop.sequence is not None}
+    if after:
+        unclaimed = _unclaimed(images, [record for record in found if not record.torn], drops)
+    else:
+        unclaimed = _unclaimed(images, found, drops)
+        unclaimed += [(drop.torn,) for drop in _without_claimed(drops) if drop.torn]
+    return Traces(records, notes, tuple(unclaimed))
 
 
 def used_stems(hour: SpoolHour) -> set[str]:
     """Frame names of an hour that are taken, without their ending: by an image or by a record without an image."""
     stems = {member.name.rsplit(".", 1)[0] for member in hour.members() if is_frame(member.name)}
-    for line in _lines(hour, ".ndjson"):
-        name, _ = _named(line)
-        stems.add(name.rsplit(".", 1)[0])
+    stems.update(found.image.rsplit(".", 1)[0] for found in _records(hour))
     return stems
+
+
+def _unclaimed(images: Set[str], records: Sequence[_Record], drops: Sequence[_Drop]) -> list[tuple[str, ...]]:
+    """Those of these images that no line names, and torn records whose image is not there, without what drops claim."""
+    claimed = {name for drop in drops for name in drop.claims}
+    named = {record.image for record in records if not record.torn}
+    found = [(name,) for name in sorted(images - named - claimed)]
+    torn = [record for record in records if record.torn and record.torn not in claimed and record.image not in images]
+    nameless = [record.torn for record in torn if not record.image]
+    # Torn within the image's name: an image that no line names is most likely its.
+    pairs = [(*left, line) for left, line in zip(found, nameless, strict=False)]
+    return [
+        *pairs,
+        *found[len(pairs) :],
+        *((line,) for line in nameless[len(pairs) :]),
+        *((record.torn,) for record in torn if record.image),
+    ]
+
+
+def _without_claimed(drops: Sequence[_Drop]) -> list[_Drop]:
+    claimed = {name for drop in drops for name in drop.claims}
+    return [drop for drop in drops if not drop.torn or drop.torn not in claimed]
 
 
 def _lines(hour: SpoolHour, *endings: str) -> Iterator[bytes]:
@@ -100,26 +132,70 @@ def _lines(hour: SpoolHour, *endings: str) -> Iterator[bytes]:
                 yield from (line for raw in file if (line := raw.strip()))
 
 
-def _named(line: bytes) -> tuple[str, str | None]:
-    """File name of the image that a line names, and its model version; None for a line that is no record of ours."""
-    try:
-        record = orjson.loads(line)
-        path, model = record["image_path"], record["model_version"]
-        if isinstance(path, str) and isinstance(model, str):
-            return path.rsplit("/", 1)[-1], model
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        pass
-    found = _IMAGE_PATH.search(line)
-    return (found[1].decode(errors="replace").rsplit("/", 1)[-1] if found else ""), None
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """A line of a record file.
+
+    Attributes:
+        image: file name of its image; ``""`` where that is torn.
+        model: version.
+        sequence: the frame's number.
+        torn: what a line that is no record goes by; ``""`` for a good one.
+    """
+
+    image: str
+    model: str = ""
+    sequence: int | None = None
+    torn: str = ""
 
 
-def _drop(line: bytes) -> tuple[str, str, int]:
-    """Reason of a line of the drop log, the file name of the image that was kept all the same, else ``""``; frames."""
-    try:
-        drop = orjson.loads(line)
-        reason, image, count = drop["reason"], drop.get("image", ""), drop.get("count", 1)
-        if isinstance(reason, str) and isinstance(image, str) and isinstance(count, int):
-            return reason, image, max(1, count)
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-        pass
-    return UNREADABLE, "", 1
+@dataclass(frozen=True, slots=True)
+class _Drop:
+    """A line of the drops.
+
+    Attributes:
+        reason: why.
+        count: frames.
+        sequence: the first one's number.
+        claims: names of what there is of it all the same: an image, a torn line.
+        torn: what a line that cannot be read goes by; ``""`` for a good one.
+    """
+
+    reason: str = UNREADABLE
+    count: int = 1
+    sequence: int | None = None
+    claims: tuple[str, ...] = ()
+    torn: str = ""
+
+
+def _records(hour: SpoolHour) -> Iterator[_Record]:
+    for line in _lines(hour, ".ndjson"):
+        try:
+            record = orjson.loads(line)
+            path, model, sequence = record["image_path"], record["model_version"], record.get("sequence")
+            if isinstance(path, str) and isinstance(model, str):
+                yield _Record(path.rsplit("/", 1)[-1], model, sequence if isinstance(sequence, int) else None)
+                continue
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+            pass
+        found = _IMAGE_PATH.search(line)
+        image = found[1].decode(errors="replace").rsplit("/", 1)[-1] if found else ""
+        yield _Record(image, torn=_goes_by(line))
+
+
+def _drops(hour: SpoolHour) -> Iterator[_Drop]:
+    for line in _lines(hour, *DROP_ENDINGS):
+        try:
+            drop = orjson.loads(line)
+            reason, count, sequence = drop["reason"], drop.get("count", 1), drop.get("sequence")
+            claims = [drop[key] for key in ("image",) if key in drop] + drop.get("claims", [])
+            if isinstance(reason, str) and isinstance(count, int) and all(isinstance(name, str) for name in claims):
+                yield _Drop(reason, max(1, count), sequence if isinstance(sequence, int) else None, tuple(claims))
+                continue
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+            pass
+        yield _Drop(torn=_goes_by(line))
+
+
+def _goes_by(line: bytes) -> str:
+    return f"torn-{zlib.crc32(line):08x}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -77,11 +77,23 @@ class OpenHour:
         self._stems.add(name.removesuffix(".jpg"))
         return path, len(line) + len(jpeg or b"")
 
-    def add_drop(self, captured_at: datetime, reason: str, jpeg: bytes | None, count: int) -> None:
-        """Add frames that were not processed; ``jpeg`` goes with one only."""
+    def add_drop(
+        self,
+        captured_at: datetime,
+        reason: str,
+        jpeg: bytes | None,
+        count: int,
+        sequence: int | None,
+        claims: Sequence[str],
+    ) -> None:
+        """Add frames that were not processed; ``jpeg`` and ``claims`` go with one only."""
         drop: dict[str, Any] = {"captured_at": format_time(captured_at), "reason": reason}
+        if sequence is not None:
+            drop["sequence"] = sequence
         if count > 1:
             drop["count"] = count
+        if claims:
+            drop["claims"] = list(claims)
         if jpeg is not None:
             drop["image"] = name = self._take_name(captured_at, jpeg)
             self._stems.add(name.removesuffix(".jpg"))

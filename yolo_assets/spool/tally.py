@@ -1,8 +1,9 @@
 """A small file that counts the frames of each camera across restarts; a killed process loses no count.
 
 The spool's own files say what became of a frame; only this file knows of a frame that was captured and left no trace
-before the process was killed, or whose note found no room on a full disk. Its room is taken when it is opened, so a
-disk that fills later does not hurt it. Nothing is ever decided by it but a count: lost, it begins at the spool's.
+before the process was killed, or whose note found no room on a full disk. It names these frames by number, because
+counts alone cannot tell which of them a file in the spool is about. Its room is taken when it is opened, so a disk that
+fills later does not hurt it. Nothing is ever decided by it but a count: lost, it begins at the spool's.
 
 Belongs here: the file. Does not belong here: what is done about frames that are missing (``edge.ledger``).
 
@@ -17,6 +18,7 @@ import os
 import threading
 import zlib
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,10 +26,25 @@ import orjson
 
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.files import SpoolFullError, write_atomic
+from yolo_assets.spool.runs import Runs
 
 log = logging.getLogger(__name__)
 SLOT = 4096
-_MOST_HOURS = 64
+_ROOM = SLOT - len("00000000 \n")
+
+
+@dataclass
+class Unsettled:
+    """What an hour's files do not say yet.
+
+    Attributes:
+        frames: numbers of those without an outcome.
+        unnoted: frames whose drop no disk holds yet, by reason and number of the first of them: the note that is
+            written later carries that number.
+    """
+
+    frames: Runs = field(default_factory=Runs)
+    unnoted: dict[tuple[str, int], int] = field(default_factory=dict)
 
 
 @dataclass
@@ -38,13 +55,13 @@ class Row:
         captured: frames; the next one's sequence number.
         processed: frames with a record.
         dropped: frames without one, by reason.
-        hours: captured, processed and dropped, by the key of every hour that is not sealed yet.
+        hours: what is not settled yet, by the hour's key; an hour without anything is not there.
     """
 
     captured: int = 0
     processed: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
-    hours: dict[str, list[int]] = field(default_factory=dict)
+    hours: dict[str, Unsettled] = field(default_factory=dict)
 
     @property
     def open(self) -> int:
@@ -75,47 +92,40 @@ class Tally:
     def row(self, camera: str) -> Row:
         """A copy."""
         with self._lock:
-            row = self._rows[camera]
-            return Row(row.captured, row.processed, dict(row.dropped), {k: list(v) for k, v in row.hours.items()})
+            return deepcopy(self._rows[camera])
 
-    def captured(self, camera: str, hour: Hour) -> None:
-        """Count a frame that was captured."""
+    def captured(self, camera: str, hour: Hour, sequence: int) -> None:
+        """Count a frame that was captured; from here on it waits for its outcome."""
         with self._lock:
             row = self._rows[camera]
             row.captured += 1
-            row.hours.setdefault(hour.key, [0, 0, 0])[0] += 1
+            row.hours.setdefault(hour.key, Unsettled()).frames.add(sequence)
             self._write(camera)
 
-    def processed(self, camera: str, hour: Hour, count: int = 1) -> None:
-        """Count frames that got their record."""
+    def processed(self, camera: str, hour: Hour, sequence: int) -> None:
+        """Count a frame that got its record."""
         with self._lock:
-            row = self._rows[camera]
-            row.processed += count
-            if hour.key in row.hours:
-                row.hours[hour.key][1] += count
+            self._rows[camera].processed += 1
+            self._settled(camera, hour, sequence)
             self._write(camera)
 
-    def dropped(self, camera: str, reason: str, hour: Hour | None, count: int = 1) -> None:
-        """Count frames that got none. ``hour``: whose drops hold the note; None where no disk holds it yet."""
+    def dropped(self, camera: str, hour: Hour, sequence: int, reason: str, *, unnoted: int | None = None) -> None:
+        """Count a frame that got none. ``unnoted``: the first of those that wait with it for one note."""
         with self._lock:
             row = self._rows[camera]
-            row.dropped[reason] = row.dropped.get(reason, 0) + count
-            if hour is not None and hour.key in row.hours:
-                row.hours[hour.key][2] += count
+            row.dropped[reason] = row.dropped.get(reason, 0) + 1
+            if unnoted is not None:
+                waiting = row.hours.setdefault(hour.key, Unsettled()).unnoted
+                waiting[reason, unnoted] = waiting.get((reason, unnoted), 0) + 1
+            self._settled(camera, hour, sequence)
             self._write(camera)
 
-    def noted(self, camera: str, hour: Hour, count: int) -> None:
-        """The hour's drops hold the note of frames that were counted before."""
+    def noted(self, camera: str, hour: Hour, reason: str, first: int) -> None:
+        """The note of frames that were counted before is in the spool."""
         with self._lock:
-            row = self._rows[camera]
-            if hour.key in row.hours:
-                row.hours[hour.key][2] += count
-                self._write(camera)
-
-    def forget(self, camera: str, hour: Hour) -> None:
-        """The hour is sealed: its seal says the rest."""
-        with self._lock:
-            if self._rows[camera].hours.pop(hour.key, None) is not None:
+            if hour.key in self._rows[camera].hours:
+                self._rows[camera].hours[hour.key].unnoted.pop((reason, first), None)
+                self._settled(camera, hour, first)
                 self._write(camera)
 
     def sync(self) -> None:
@@ -134,6 +144,13 @@ class Tally:
                 os.close(self._file)
                 self._file = -1
 
+    def _settled(self, camera: str, hour: Hour, sequence: int) -> None:
+        hours = self._rows[camera].hours
+        if (found := hours.get(hour.key)) is not None:
+            found.frames.discard(sequence)
+            if not found.frames and not found.unnoted:
+                del hours[hour.key]
+
     def _write(self, camera: str) -> None:
         if self._file < 0:
             return
@@ -149,17 +166,19 @@ class Tally:
 
     def _slot(self, camera: str) -> bytes:
         row = self._rows[camera]
-        while len(row.hours) > _MOST_HOURS:
-            del row.hours[min(row.hours)]
         document = {
             "camera": camera,
             "generation": self._generation,
             "captured": row.captured,
             "processed": row.processed,
             "dropped": row.dropped,
-            "hours": row.hours,
+            "hours": {
+                key: [found.frames.as_lists(), [[*batch, count] for batch, count in found.unnoted.items()]]
+                for key, found in row.hours.items()
+            },
         }
-        data = orjson.dumps(document)
+        while len(data := orjson.dumps(document)) > _ROOM:  # weeks of a full disk: the newest are kept
+            del document["hours"][min(document["hours"])]
         return (b"%08x " % zlib.crc32(data) + data).ljust(SLOT - 1) + b"\n"
 
     def _read(self, path: Path) -> dict[str, Row]:
@@ -188,7 +207,11 @@ def _parse(slot: bytes) -> tuple[str, int, Row] | None:
         if int(crc, 16) != zlib.crc32(data):
             return None
         found = orjson.loads(data)
-        row = Row(found["captured"], found["processed"], found["dropped"], found["hours"])
+        hours = {
+            key: Unsettled(Runs(frames), {(reason, first): count for reason, first, count in unnoted})
+            for key, (frames, unnoted) in found["hours"].items()
+        }
+        row = Row(found["captured"], found["processed"], found["dropped"], hours)
         return found["camera"], found["generation"], row
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -4,8 +4,9 @@ Files of an hour, beside the images:
 
 - ``records.ndjson``: one line per processed frame, in one ``write`` each. A line that a power cut tore is ended with a
   newline when the hour is opened again: it stays, reads as a bad record, and no good line is touched.
-- ``drops.log``: one JSON line per frame that was captured and not processed, with the reason (``count``: one line for
-  so many of them). It is what keeps the accounting right after a crash, and is archived with the hour.
+- ``drops.log``: one JSON line per frame that was captured and not processed, with the reason and its number
+  (``count``: one line for so many of them, with the first's number). It is what keeps the accounting right after a
+  crash, and is archived with the hour.
 - ``.sealed``: written last, from what is on disk and not from memory. An image without a record, or a torn line, is
   a frame that a crash caught in hand: the seal counts it as dropped, reason ``interrupted``.
 
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -30,9 +31,9 @@ from typing import Any, Literal
 from yolo_assets.contracts.names import check_id
 from yolo_assets.contracts.spool import Seal
 from yolo_assets.contracts.times import Hour
-from yolo_assets.spool.files import FolderBusyError, full_error, is_full, lock_folder
-from yolo_assets.spool.hours import SpoolHour, list_hours
-from yolo_assets.spool.open_hour import OpenHour, is_taken
+from yolo_assets.spool.files import full_error, is_full, lock_folder
+from yolo_assets.spool.hours import SpoolHour
+from yolo_assets.spool.open_hour import OpenHour
 
 Fsync = Literal["frame", "interval", "hour"]
 """When what is written is safe from a power cut. ``frame``: when ``write`` returns. ``interval``: when ``sync`` was
@@ -90,7 +91,16 @@ class SpoolWriter:
             self.bytes_written += size
         return path
 
-    def drop(self, captured_at: datetime, reason: str, jpeg: bytes | None = None, count: int = 1) -> None:
+    def drop(
+        self,
+        captured_at: datetime,
+        reason: str,
+        jpeg: bytes | None = None,
+        *,
+        count: int = 1,
+        sequence: int | None = None,
+        claims: Sequence[str] = (),
+    ) -> None:
         """Count captured frames that were not processed, by reason; survives a crash like a record does.
 
         Args:
@@ -98,13 +108,15 @@ class SpoolWriter:
             reason: why nothing processed it.
             jpeg: the image, where it is kept all the same, for example because there is no model yet.
             count: how many, of the same hour.
+            sequence: the frame's number, of many frames the first's.
+            claims: what a crash left of this frame, as ``accounting.read_traces`` names it.
 
         Raises:
             SpoolFullError: no room.
         """
         hour = self._open(Hour.of(captured_at))
         with hour.guard:
-            hour.add_drop(captured_at, reason, jpeg, count)
+            hour.add_drop(captured_at, reason, jpeg, count, sequence, claims)
         with self._guard:
             self.bytes_written += len(jpeg or b"")
 
@@ -125,25 +137,6 @@ class SpoolWriter:
                 if self._hours.get(hour) is opened:
                     del self._hours[hour]
             opened.close()
-
-    def seal_before(self, moment: datetime) -> list[Seal]:
-        """Seal every unsealed hour of the camera that ended at or before ``moment``, also a crashed predecessor's.
-
-        An hour that closed by itself and was archived unsealed, or just is being, is left as it is.
-        """
-        seals = []
-        for found in list_hours(self.spool, self.camera_id):
-            if found.hour.end <= moment and not is_taken(found.path):
-                try:
-                    seals.append(self.seal(found.hour))
-                except FolderBusyError:
-                    continue
-        with self._guard:
-            over = [hour for hour in self._hours if hour.end <= moment]
-            closing = [self._hours.pop(hour) for hour in over]
-        for opened in closing:
-            opened.close()
-        return seals
 
     def sync(self) -> None:
         """Make all that is written so far durable, with ``fsync="interval"``; nobody who writes waits for it.

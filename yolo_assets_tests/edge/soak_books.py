@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import orjson
 
-from yolo_assets.spool.accounting import INTERRUPTED, UNREADABLE
+from yolo_assets.spool.accounting import INTERRUPTED
 
 
 @dataclass
@@ -21,7 +23,9 @@ class CameraBooks:
         sequences: of every record.
         saved: paths of images that records promise.
         dropped: noted drops, by reason.
-        torn: names of images in lines that are no record.
+        torn: lines that are no record, as hour and checksum: path of the image, ``""`` where the path is torn, too.
+        torn_notes: lines of the drops that are none, in the same way.
+        claimed: images and torn lines that a noted drop claims.
         named: paths of images that any line names.
         images: paths of images that are there, whole.
         broken: paths of images that are there and not whole.
@@ -30,7 +34,9 @@ class CameraBooks:
     sequences: list[int] = field(default_factory=list)
     saved: set[str] = field(default_factory=set)
     dropped: Counter[str] = field(default_factory=Counter)
-    torn: int = 0
+    torn: dict[str, str] = field(default_factory=dict)
+    torn_notes: set[str] = field(default_factory=set)
+    claimed: set[str] = field(default_factory=set)
     named: set[str] = field(default_factory=set)
     images: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
@@ -38,7 +44,8 @@ class CameraBooks:
     @property
     def interrupted(self) -> int:
         """Frames that a kill caught between image and record, or in the middle of the record."""
-        return max(len(self.images - self.named), self.torn)
+        torn = [path for line, path in self.torn.items() if line not in self.claimed and path not in self.images]
+        return len(self.images - self.named - self.claimed) + len(torn) + len(self.torn_notes - self.claimed)
 
     @property
     def captured(self) -> int:
@@ -55,23 +62,30 @@ def read_books(spool: Path, archive: Path) -> dict[str, CameraBooks]:
         if name.endswith(".jpg"):
             (book.images if data[:2] == b"\xff\xd8" and data[-2:] == b"\xff\xd9" else book.broken).add(path)
         elif name.endswith(".ndjson"):
-            _records(book, data)
+            _records(book, f"{camera}/{hour}", data)
         elif name.endswith(".log"):
-            for line in data.splitlines():
-                try:
-                    drop = orjson.loads(line)
-                    book.dropped[drop["reason"]] += drop.get("count", 1)
-                except orjson.JSONDecodeError:
-                    book.dropped[UNREADABLE] += 1
+            _notes(book, f"{camera}/{hour}", data)
     return books
 
 
-def _records(book: CameraBooks, data: bytes) -> None:
+def _notes(book: CameraBooks, hour: str, data: bytes) -> None:
+    for line in data.splitlines():
+        try:
+            drop = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            book.torn_notes.add(f"{hour}/torn-{zlib.crc32(line):08x}")
+            continue
+        book.dropped[drop["reason"]] += drop.get("count", 1)
+        book.claimed |= {f"{hour}/{left}" for left in drop.get("claims", [])}
+
+
+def _records(book: CameraBooks, hour: str, data: bytes) -> None:
     for line in data.splitlines():
         try:
             record = orjson.loads(line)
         except orjson.JSONDecodeError:
-            book.torn += 1
+            found = re.search(rb'"image_path":"([^"]+)"', line)
+            book.torn[f"{hour}/torn-{zlib.crc32(line):08x}"] = found[1].decode() if found else ""
             continue
         book.sequences.append(record["sequence"])
         book.named.add(record["image_path"])

@@ -157,7 +157,7 @@ def test_kills_at_any_moment_never_lose_a_frame(tmp_path: Path) -> None:
                 ledger.enter(frame(number))
                 ledger.enter(frame(number + 1))
                 image = b"\xff\xd8\xff\xd9" if number % 3 else None
-                ledger.write(frame(number), RECORD | {"sequence": number}, image)
+                ledger.write(frame(number), RECORD, image)
                 ledger.drop(frame(number + 1), "queue_full")
                 number += 2
 
@@ -174,7 +174,7 @@ def test_late_frames_in_flight_at_a_kill_are_noted_beside_the_seal(tmp_path: Pat
         first = ledger.next_sequence("cam1")
         for number in range(first, first + 4):
             ledger.enter(frame(number))
-        ledger.write(frame(first), RECORD | {"sequence": first}, None)
+        ledger.write(frame(first), RECORD, None)
         ledger.drop(frame(first + 1), "stale")
 
     run(tmp_path, crash)
@@ -193,7 +193,7 @@ def test_late_frames_in_flight_at_a_kill_are_noted_beside_the_seal(tmp_path: Pat
 def test_late_drops_that_a_full_disk_refused_to_note_outlive_a_kill(tmp_path: Path) -> None:
     def first(ledger: Ledger) -> None:
         ledger.enter(frame(0))
-        ledger.write(frame(0), RECORD | {"sequence": 0}, None)
+        ledger.write(frame(0), RECORD, None)
 
     def crash(ledger: Ledger) -> None:
         def full(*_: object, **__: object) -> None:
@@ -214,8 +214,94 @@ def test_late_drops_that_a_full_disk_refused_to_note_outlive_a_kill(tmp_path: Pa
     row = ledger.lifetime()["cam1"]
     ledger.close()
     book = read_books(tmp_path / "spool", tmp_path / "archive")["cam1"]
-    assert row.captured == book.captured == 4 and row.open == 0
-    assert dict(book.dropped) == {"stale": 1, INTERRUPTED: 2}, "why is forgotten, that they were there is not"
+    assert row.captured == book.captured == 4 and row.open == 0 and row.hours == {}
+    assert dict(book.dropped) == {"stale": 1, "disk_full": 2}
+
+
+def frames_of(ledger: Ledger) -> None:
+    """Four frames of everything that can become of one, and a full disk for two more."""
+    first = ledger.next_sequence("cam1")
+    for number in range(first, first + 6):
+        ledger.enter(frame(number))
+    ledger.write(frame(first), RECORD, b"\xff\xd8\xff\xd9")
+    ledger.drop(frame(first + 1), "stale")
+    ledger.write(frame(first + 2), RECORD, None)
+    real = SpoolWriter.drop
+    SpoolWriter.drop = full  # type: ignore[method-assign]
+    ledger.drop(frame(first + 3), "disk_full")
+    ledger.drop(frame(first + 4), "disk_full")
+    SpoolWriter.drop = real  # type: ignore[method-assign]
+    ledger.note_late()
+    ledger.drop(frame(first + 5), "queue_full")
+
+
+def full(*_: object, **__: object) -> None:
+    raise SpoolFullError("no room")
+
+
+def kill_in_call(at: int, share: float) -> None:
+    """Be killed in one of the next calls that change a disk, records' and notes' and the tally's alike."""
+    calls = [0]
+
+    def count(name: str) -> None:
+        real = getattr(os, name)
+
+        def call(descriptor: Any, data: Any, *rest: Any, **options: Any) -> Any:
+            calls[0] += 1
+            if calls[0] == at:
+                if name == "write":
+                    real(descriptor, data[: int(len(data) * share)])
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(descriptor, data, *rest, **options)
+
+        setattr(os, name, call)
+
+    for name in ("write", "pwrite", "link", "rename", "replace"):
+        count(name)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5])
+@pytest.mark.parametrize("late", [False, True], ids=["open", "late"])
+def test_a_kill_in_any_call_to_the_disk_counts_every_frame_once(tmp_path: Path, late: bool, share: float) -> None:
+    def quiet(ledger: Ledger) -> None:
+        frames_of(ledger)
+
+    root, at = tmp_path, 0
+    finished = False
+    while not finished:
+        at += 1
+        root = tmp_path / str(at)
+        run(root, quiet)
+        if late:
+            final_seal(root)
+
+        def crash(ledger: Ledger, root: Path = root, at: int = at) -> None:
+            kill_in_call(at, share)
+            frames_of(ledger)
+            (root / "finished").touch()
+
+        run(root, crash)
+        finished = (root / "finished").exists()
+        run(root, lambda ledger, at=at: kill_in_call(at % 7 + 1, share) or frames_of(ledger))
+        ledger = open_ledger(root)
+        ledger.recover("cam1", HOUR.end)
+        ledger.note_late()
+        row = ledger.lifetime()["cam1"]
+        ledger.close()
+        book = read_books(root / "spool", root / "archive")["cam1"]
+        what = f"killed in call {at}: {row}, {book}"
+        assert row.open == 0 and row.hours == {}, what
+        assert book.captured == row.captured, what
+        assert sorted(set(book.sequences)) == sorted(book.sequences) and len(book.sequences) == row.processed, what
+        dropped = dict(book.dropped)
+        if book.interrupted:
+            dropped[INTERRUPTED] = dropped.get(INTERRUPTED, 0) + book.interrupted
+        assert dropped == row.dropped, what
+        if not late:
+            seal = SpoolHour.of(root / "spool", "cam1", HOUR).seal()
+            assert seal is not None and (seal.captured, seal.processed) == (row.captured, row.processed), what
+            assert seal.dropped == row.dropped, what
+    assert at > 20
 
 
 def test_a_tally_that_was_lost_deletes_nothing_and_the_spool_is_sealed_as_it_is(tmp_path: Path) -> None:

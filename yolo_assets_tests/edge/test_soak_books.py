@@ -42,7 +42,7 @@ def test_a_lost_image_a_broken_one_and_a_lost_record_are_seen(spool: Path) -> No
     images[1].write_bytes(b"\xff\xd8half")
     records = next(spool.rglob("records.ndjson"))
     lines = records.read_bytes().splitlines(keepends=True)
-    records.write_bytes(b"".join(lines[:-1]) + lines[-1][:30])
+    records.write_bytes(b"".join(lines[:-1]) + lines[-1][:80])
     book = judge(spool)
     assert len(book.saved - book.images) == 2 and len(book.broken) == 1
     assert book.sequences == [0, 1, 2] and book.interrupted == 1 and book.captured == 7

@@ -14,19 +14,20 @@ from pathlib import Path
 import pytest
 
 from yolo_assets.contracts.times import Hour
-from yolo_assets.spool.tally import SLOT, Row, Tally
+from yolo_assets.spool.runs import Runs
+from yolo_assets.spool.tally import SLOT, Row, Tally, Unsettled
 
 HOUR = Hour.of(datetime(2026, 1, 2, 3, tzinfo=UTC))
 
 
 def fill(path: Path, frames: int, cameras: tuple[str, ...] = ("cam1", "cam2")) -> None:
     tally = Tally(path, cameras)
-    for number in range(frames):
-        tally.captured("cam1", HOUR)
+    for number in range(first := tally.row("cam1").captured, first + frames):
+        tally.captured("cam1", HOUR, number)
         if number % 3:
-            tally.processed("cam1", HOUR)
+            tally.processed("cam1", HOUR, number)
         else:
-            tally.dropped("cam1", "stale", HOUR)
+            tally.dropped("cam1", HOUR, number, "stale")
     tally.close()
 
 
@@ -35,11 +36,47 @@ def test_counts_go_on_after_a_restart_also_of_a_camera_that_was_taken_out(tmp_pa
     fill(tmp_path / "t", 5)
     tally = Tally(tmp_path / "t", ["cam3"])
     row = tally.row("cam1")
-    assert (row.captured, row.processed, row.dropped, row.open) == (15, 9, {"stale": 6}, 0)
-    assert row.hours == {HOUR.key: [15, 9, 6]} and tally.row("cam3") == Row()
-    tally.forget("cam1", HOUR)
-    assert tally.row("cam1").hours == {}
+    assert (row.captured, row.processed, row.dropped, row.open) == (15, 10, {"stale": 5}, 0)
+    assert row.hours == {} and tally.row("cam3") == Row()
     tally.close()
+
+
+def test_what_is_not_settled_is_named_by_number_also_after_a_restart(tmp_path: Path) -> None:
+    tally = Tally(tmp_path / "t", ["cam1"])
+    for number in range(8):
+        tally.captured("cam1", HOUR if number < 6 else HOUR.next(), number)
+    tally.processed("cam1", HOUR, 1)
+    tally.dropped("cam1", HOUR, 3, "disk_full", unnoted=3)
+    tally.dropped("cam1", HOUR, 4, "disk_full", unnoted=3)
+    tally.close()
+    tally = Tally(tmp_path / "t", ["cam1"])
+    row = tally.row("cam1")
+    assert row.hours == {
+        HOUR.key: Unsettled(Runs([[0, 0], [2, 2], [5, 5]]), {("disk_full", 3): 2}),
+        HOUR.next().key: Unsettled(Runs([[6, 7]])),
+    }
+    assert (row.captured, row.processed, row.dropped, row.open) == (8, 1, {"disk_full": 2}, 5)
+    tally.noted("cam1", HOUR, "disk_full", 3)
+    for number in (0, 2, 5):
+        tally.processed("cam1", HOUR, number)
+    assert [*tally.row("cam1").hours] == [HOUR.next().key]
+    tally.close()
+
+
+def test_more_than_its_room_holds_keeps_the_newest_hours_and_every_count(tmp_path: Path) -> None:
+    tally, hour = Tally(tmp_path / "t", ["cam1"]), HOUR
+    newest = hour
+    for number in range(300):
+        tally.captured("cam1", hour, number)
+        tally.dropped("cam1", hour, number, "disk_full", unnoted=number)
+        newest, hour = hour, hour.next()
+    tally.close()
+    assert (tmp_path / "t").stat().st_size == 2 * SLOT
+    tally = Tally(tmp_path / "t", ["cam1"])
+    row = tally.row("cam1")
+    tally.close()
+    assert (row.captured, row.dropped) == (300, {"disk_full": 300}) and newest.key in row.hours
+    assert 50 < len(row.hours) < 300
 
 
 def test_every_torn_slot_leaves_the_one_before(tmp_path: Path) -> None:
@@ -59,9 +96,9 @@ def test_every_torn_slot_leaves_the_one_before(tmp_path: Path) -> None:
 def test_cameras_in_step_have_two_slots_each(tmp_path: Path) -> None:
     """Whichever slot a power cut tears, the camera falls back by one count and not to where the run began."""
     tally = Tally(tmp_path / "t", ["cam1", "cam2"])
-    for _ in range(50):
+    for number in range(50):
         for camera in ("cam1", "cam2"):
-            tally.captured(camera, HOUR)
+            tally.captured(camera, HOUR, number)
     tally.close()
     whole = (tmp_path / "t").read_bytes()
     for slot in range(4):
@@ -81,7 +118,7 @@ def test_a_file_that_is_garbage_begins_anew_and_says_so(
     with caplog.at_level(logging.WARNING):
         tally = Tally(tmp_path / "t", ["cam1"])
     assert tally.row("cam1") == Row() and "begin anew" in caplog.text
-    tally.captured("cam1", HOUR)
+    tally.captured("cam1", HOUR, 0)
     tally.close()
     again = Tally(tmp_path / "t", ["cam1"])
     assert again.row("cam1").captured == 1
@@ -93,7 +130,7 @@ def test_where_it_cannot_be_written_counting_goes_on_in_memory(
 ) -> None:
     (tmp_path / "file").write_text("no folder")
     tally = Tally(tmp_path / "file" / "t", ["cam1"])
-    tally.captured("cam1", HOUR)
+    tally.captured("cam1", HOUR, 0)
     assert tally.row("cam1").captured == 1 and "do not outlive" in caplog.text
     tally.sync()
     tally.close()
@@ -107,12 +144,13 @@ from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.tally import Tally
 hour = Hour.of(datetime(2026, 1, 2, 3, tzinfo=UTC))
 tally = Tally(Path(sys.argv[1]), ["cam1"])
-print(tally.row("cam1").captured, flush=True)
+print(number := tally.row("cam1").captured, flush=True)
 while True:
-    tally.captured("cam1", hour)
+    tally.captured("cam1", hour, number)
     sys.stdout.write("c")
     sys.stdout.flush()
-    tally.processed("cam1", hour)
+    tally.processed("cam1", hour, number)
+    number += 1
     sys.stdout.write("p")
     sys.stdout.flush()
 """

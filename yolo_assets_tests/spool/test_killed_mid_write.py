@@ -42,7 +42,7 @@ def die_writing(spool: Path, at: int, share: float) -> None:
     writer.seal(HOUR)  # write 8
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.97])
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.3, 0.97])
 @pytest.mark.parametrize("at", range(1, 9))
 def test_the_next_run_finds_every_frame_or_counts_it(tmp_path: Path, at: int, share: float) -> None:
     child = os.fork()

@@ -64,7 +64,7 @@ def test_the_seal_accounts_for_every_frame(tmp_path: Path) -> None:
         writer.drop(START, "queue_full")
         writer.drop(START, "queue_full")
         writer.drop(START, "camera_stalled")
-        (seal,) = writer.seal_before(HOUR.end)
+        seal = writer.seal(HOUR)
     assert (seal.captured, seal.processed, seal.records, seal.frames) == (13, 10, 10, 5)
     assert seal.dropped == {"queue_full": 2, "camera_stalled": 1}
     assert seal.model_versions == ("line/0", "line/1")
@@ -73,13 +73,11 @@ def test_the_seal_accounts_for_every_frame(tmp_path: Path) -> None:
     assert hour_of(tmp_path).is_closed(utc_now(), 300)
 
 
-def test_an_hour_is_sealed_once_and_only_when_it_is_over(tmp_path: Path) -> None:
+def test_an_hour_is_sealed_once(tmp_path: Path) -> None:
     with SpoolWriter(tmp_path, "cam1", "box1") as writer:
         writer.write(START, RECORD, b"x")
-        assert writer.seal_before(HOUR.end - timedelta(milliseconds=1)) == []
         first = writer.seal(HOUR)
         assert writer.seal(HOUR) == first
-        assert writer.seal_before(HOUR.end) == []
 
 
 def test_closing_leaves_the_hour_open_for_the_next_writer(tmp_path: Path) -> None:
@@ -129,7 +127,8 @@ def test_a_frame_while_the_archiver_holds_the_hour_is_late(tmp_path: Path) -> No
     try:
         with SpoolWriter(tmp_path, "cam1", "box1") as writer:
             writer.write(START, RECORD, b"y")
-            assert writer.seal_before(HOUR.end) == []
+            with pytest.raises(FolderBusyError, match="unsealed"):
+                writer.seal(HOUR)
     finally:
         os.close(held)
     names = [member.name for member in hour_of(tmp_path).members()]
@@ -268,10 +267,10 @@ def test_threads_may_write_at_the_turn_of_the_hour(tmp_path: Path) -> None:
         for thread in threads:
             thread.start()
         time.sleep(0.005)
-        seals = writer.seal_before(end)
+        writer.seal(HOUR)
         for thread in threads:
             thread.join()
-        seals += writer.seal_before(end + timedelta(hours=1))
+        writer.seal(HOUR.next())
     frames = [member for hour in list_hours(tmp_path) for member in hour.frames()]
     records = [record for hour in list_hours(tmp_path) for record in hour.records()]
     assert len(frames) == len(records) == 200
