@@ -18,6 +18,7 @@ class ClassResult(Record):
     ap50: float = Field(ge=0, le=1)
     recall: float = Field(ge=0, le=1, description="at the operating threshold")
     precision: float = Field(ge=0, le=1, description="at the operating threshold; 1 when nothing was reported")
+    reported: int = Field(ge=0, description="boxes at the operating threshold")
 
 
 class Evaluation(Record):

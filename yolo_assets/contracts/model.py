@@ -88,6 +88,19 @@ class ModelManifest(Record):
         return f"{self.name}/{self.version}"
 
 
+class ExpectedChange(Record):
+    """How a release changes what is reported, as the gate measured it: no surprise where it comes to serve.
+
+    Boxes are counted at each model's operating threshold, of the classes that the test set has.
+    """
+
+    against: str = Field(description="<name>/<version> of the champion")
+    frames: int = Field(ge=1)
+    old_boxes: int = Field(ge=0, description="what the champion reports on the test set")
+    new_boxes: int = Field(ge=0, description="what this version reports")
+    class_shift: float = Field(ge=0, le=1, description="share of the boxes that would have to change their class")
+
+
 class ChannelPointer(Record):
     """``channels/<name>/<channel>.json``: the version a channel serves. Moved by compare-and-swap, signed beside it."""
 
@@ -101,6 +114,7 @@ class ChannelPointer(Record):
     moved_at: Time
     moved_by: str
     reason: str
+    expected: ExpectedChange | None = Field(default=None, description="None where no gate compared two versions")
 
     @property
     def model_version(self) -> str:

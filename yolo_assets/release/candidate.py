@@ -114,6 +114,7 @@ def release_candidate(
         expected_release=serving.release if serving else 0,
         trusted=trusted,
         manifest_sha256=stored.sha256,
+        expected=report.expected,
     )
     return Outcome(report, pointer)
 
@@ -205,6 +206,7 @@ def promote_by_hand(
         trusted=trusted,
         manifest_sha256=stored.sha256,
         replace_untrusted=replace_untrusted,
+        expected=report.expected if report else None,
     )
     return pointer, status
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from yolo_assets.contracts.errors import BadInputError, SignatureError
-from yolo_assets.contracts.model import MANIFEST, ChannelPointer
+from yolo_assets.contracts.model import MANIFEST, ChannelPointer, ExpectedChange
 from yolo_assets.contracts.names import channel_key, model_key
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import utc_now
@@ -66,6 +66,7 @@ def promote(
     trusted: TrustedKeys | None = None,
     manifest_sha256: str | None = None,
     replace_untrusted: bool = False,
+    expected: ExpectedChange | None = None,
 ) -> ChannelPointer:
     """Make a channel serve a version. A version that it serves already is verified and left as it is.
 
@@ -82,6 +83,7 @@ def promote(
         manifest_sha256: the manifest that was judged, when one was.
         replace_untrusted: move on from a pointer that cannot be verified (changed, or signed by a lost key) instead
             of refusing. Numbers still continue after the highest one that the history vouches for.
+        expected: what the gate measured that changes in the results; agents allow for it.
 
     Returns:
         The pointer that the channel now has.
@@ -111,6 +113,7 @@ def promote(
         expected_release=expected_release,
         trusted=trusted,
         manifest_sha256=manifest_sha256,
+        expected=expected,
     )
 
 
@@ -169,6 +172,7 @@ def rollback(
         trusted=trusted,
         # What was released then, not what lies under that name now.
         manifest_sha256=target.pointer.manifest_sha256,
+        expected=None,
     )
 
 
@@ -203,6 +207,7 @@ def _move(
     expected_release: int | None,
     trusted: TrustedKeys,
     manifest_sha256: str | None,
+    expected: ExpectedChange | None,
 ) -> ChannelPointer:
     if not by.strip() or not reason.strip():
         raise BadInputError("say who moves the channel and why; the history keeps both")
@@ -227,6 +232,7 @@ def _move(
             moved_at=utc_now(),
             moved_by=by.strip(),
             reason=reason.strip(),
+            expected=expected,
         )
         return HistoryEntry(kind=kind, pointer=pointer, replaces=current.release or newest or None)
 

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from yolo_assets.contracts.base import Record
+from yolo_assets.contracts.model import ExpectedChange
 from yolo_assets.release.policy import GatePolicy
 
 
@@ -42,6 +43,7 @@ class GateReport(Record):
     policy: GatePolicy
     passed: bool
     rules: tuple[RuleResult, ...]
+    expected: ExpectedChange | None = None
 
     @property
     def refusals(self) -> tuple[RuleResult, ...]:

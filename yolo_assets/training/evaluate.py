@@ -195,6 +195,7 @@ def _classes(
             ap50=float(ap[0, c, 0]),
             recall=float(hits[c] / truth[c]),
             precision=float(hits[c] / reports[c]) if reports[c] else 1.0,
+            reported=int(reports[c]),
         )
         for c, name in enumerate(names)
         if truth[c]

@@ -71,6 +71,8 @@ def test_the_first_and_the_better_are_released_with_their_verdict(
     found = channels.read_pointer(store, "line", "stable", trusted)
     assert found is not None
     assert found[0] == second.pointer
+    assert first.pointer.expected is None and second.pointer.expected == second.report.expected
+    assert second.report.expected is not None and second.report.expected.against == first.pointer.model_version
     assert read_report(store, read_manifest(store, "line", "2"), trusted) == second.report
 
 

@@ -15,12 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from yolo_assets.contracts.model import ExpectedChange
 from yolo_assets.inference.boxes import Boxes
 
 SAME_IOU = 0.5
 """Boxes of one class that overlap so far are the same object."""
 _SURE = 3.0  # standard errors between the means: about one in a thousand by chance
+_BY_CHANCE = 5.0  # of so many expected boxes all are missing once in 150 times
 _MIX_BOXES = 50  # a mix of classes means nothing on fewer boxes
+_TINY = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,20 +72,18 @@ class Comparison:
     old_boxes: int = 0
     new_boxes: int = 0
     common: int = 0
-    difference: float = 0.0
-    difference_squared: float = 0.0
+    squares: tuple[int, int, int] = (0, 0, 0)
     old_classes: Counter[str] = field(default_factory=Counter)
     new_classes: Counter[str] = field(default_factory=Counter)
 
     def add(self, old: Seen, new: Seen) -> None:
         """Take one frame."""
-        gap = len(new.classes) - len(old.classes)
+        ours, theirs, (old_2, both, new_2) = len(new.classes), len(old.classes), self.squares
         self.frames += 1
         self.old_boxes += len(old.classes)
         self.new_boxes += len(new.classes)
         self.common += matched(old, new)
-        self.difference += gap
-        self.difference_squared += gap * gap
+        self.squares = old_2 + theirs * theirs, both + theirs * ours, new_2 + ours * ours
         self.old_classes.update(old.classes)
         self.new_classes.update(new.classes)
 
@@ -102,34 +103,56 @@ class Comparison:
             abs(self.old_classes[n] / self.old_boxes - self.new_classes[n] / self.new_boxes) for n in names
         )
 
-    def left_band(self, *, min_frames: int, detections_band: float, max_class_shift: float) -> str | None:
+    def left_band(
+        self,
+        *,
+        min_frames: int,
+        detections_band: float,
+        max_class_shift: float,
+        expected: ExpectedChange | None = None,
+    ) -> str | None:
         """What left its band and by how much; None while all is well, or too little was seen to say.
 
-        The number of boxes is judged frame by frame: a difference counts when it is larger than the band *and* three
-        times its standard error over the frames, so that a few unlucky frames decide nothing.
+        The number of boxes is judged frame by frame: it counts when it is outside the band by three times the standard
+        error over the frames, so that a few unlucky frames decide nothing. What the gate measured that changes widens
+        the bands in that direction.
+
+        Args:
+            min_frames: nothing is judged on fewer.
+            detections_band: share of the larger number of boxes by which the other may be smaller.
+            max_class_shift: share of the boxes that may change their class.
+            expected: what the gate measured between just these two.
         """
         if self.frames < min_frames:
             return None
-        mean = self.difference / self.frames
-        spread = max(self.difference_squared / self.frames - mean * mean, 0.0)
-        error = math.sqrt(spread / max(self.frames - 1, 1))
-        larger = max(self.old_boxes, self.new_boxes)
-        change = abs(self.new_boxes - self.old_boxes) / larger if larger else 0.0
-        # With so few boxes in all that chance explains them, the spread over frames says nothing yet.
-        if change > detections_band and abs(mean) > _SURE * error and larger >= 10:
+        more, fewer = _expected_ratios(expected)
+        grew = self.new_boxes > self.old_boxes
+        least = (1 - detections_band) / (more if grew else fewer)  # what the smaller is of the larger, at least
+        if self._surely_below(least, grew):
             return (
                 f"detections per frame left their band: {self.new_boxes / self.frames:.2f} against "
                 f"{self.old_boxes / self.frames:.2f} of the old model on the same {self.frames} frames "
-                f"({_percent(self.new_boxes, self.old_boxes)}, allowed are {detections_band:.0%} of the larger)"
+                f"({_percent(self.new_boxes, self.old_boxes)}, allowed are {1 - least:.0%} of the larger)"
             )
-        shift = self.class_shift
-        if min(self.old_boxes, self.new_boxes) >= _MIX_BOXES and shift > max_class_shift:
+        shift, allowed = self.class_shift, max_class_shift + (expected.class_shift if expected else 0.0)
+        if min(self.old_boxes, self.new_boxes) >= _MIX_BOXES and shift > allowed:
             name = max(self._moves(), key=lambda pair: abs(pair[1]))
             return (
                 f"the mix of classes left its band: {shift:.0%} of the boxes on the same {self.frames} frames changed "
-                f"their class, {max_class_shift:.0%} may; most of all {name[0]} by {name[1]:+.0%}"
+                f"their class, {allowed:.0%} may; most of all {name[0]} by {name[1]:+.0%}"
             )
         return None
+
+    def _surely_below(self, least: float, grew: bool) -> bool:
+        """Whether the model with fewer boxes has surely fewer than this share of the other's."""
+        old_2, both, new_2 = self.squares
+        small, large = sorted((self.old_boxes, self.new_boxes))
+        small_2, large_2 = (old_2, new_2) if grew else (new_2, old_2)
+        if least * large < _BY_CHANCE:
+            return False  # so few that chance explains none at all, and the spread over the frames says nothing
+        mean = (small - least * large) / self.frames
+        spread = (small_2 - 2 * least * both + least * least * large_2) / self.frames - mean * mean
+        return mean < -_SURE * math.sqrt(max(spread, 0.0) / max(self.frames - 1, 1)) - _TINY
 
     def figures(self) -> dict[str, Any]:
         """For the status."""
@@ -147,6 +170,21 @@ class Comparison:
             (name, self.new_classes[name] / self.new_boxes - self.old_classes[name] / self.old_boxes)
             for name in sorted(self.old_classes.keys() | self.new_classes.keys())
         ]
+
+
+def _expected_ratios(expected: ExpectedChange | None) -> tuple[float, float]:
+    """How many times as many boxes the new model may report, and the old one; each at least 1.
+
+    The gate's counts are of a sample. A difference that chance explains changes nothing; where there is one, the
+    smaller count may as well have been two standard deviations less.
+    """
+    if expected is None or abs(expected.new_boxes - expected.old_boxes) <= 2 * math.sqrt(
+        expected.new_boxes + expected.old_boxes
+    ):
+        return 1.0, 1.0
+    small, large = sorted((expected.old_boxes, expected.new_boxes))
+    times = (large + 1) / (max(0.0, small - 2 * math.sqrt(small)) + 1)
+    return (times, 1.0) if expected.new_boxes > expected.old_boxes else (1.0, times)
 
 
 def _percent(new: int, old: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from yolo_assets.contracts.model import ChannelPointer
 from yolo_assets.edge.reload import beside
 from yolo_assets.edge.reload.control import ModelControl
-from yolo_assets.edge.reload.notice import Notice
+from yolo_assets.edge.reload.notice import Notice, Role
 from yolo_assets.edge.reload.slots import Beside
 from yolo_assets.edge.reload.staging import Stager
 from yolo_assets.edge.reload.state import ModelRef
@@ -21,7 +21,7 @@ def follow_channel(control: ModelControl, stager: Stager, pointer: ChannelPointe
     control.saw(pointer.release)
     verdict = judge(control.state, serving.ref if serving else None, pointer)
     if verdict.action == "stage":
-        stager.want(Notice(pointer.version, pointer.manifest_sha256, pointer.release, "channel", verdict.reason))
+        stager.want(_notice(pointer, verdict.reason, "box"))
     elif verdict.action == "adopt":
         control.adopt(_ref(pointer))
     elif verdict.action == "refuse" and control.tell_once(verdict.reason):
@@ -42,8 +42,19 @@ def follow_beside(role: Beside, control: ModelControl, stager: Stager, pointer: 
     ):
         beside.follow(control, role, _ref(pointer))
     elif verdict.action == "stage":
-        version, sha256, number = pointer.version, pointer.manifest_sha256, pointer.release
-        stager.want(Notice(version, sha256, number, "channel", verdict.reason, role=role))
+        stager.want(_notice(pointer, verdict.reason, role))
+
+
+def _notice(pointer: ChannelPointer, reason: str, role: Role) -> Notice:
+    return Notice(
+        version=pointer.version,
+        manifest_sha256=pointer.manifest_sha256,
+        release=pointer.release,
+        trigger="channel",
+        reason=reason,
+        role=role,
+        expected=pointer.expected,
+    )
 
 
 def _ref(pointer: ChannelPointer) -> ModelRef:
@@ -52,4 +63,5 @@ def _ref(pointer: ChannelPointer) -> ModelRef:
         version=pointer.version,
         manifest_sha256=pointer.manifest_sha256,
         release=pointer.release,
+        expected=pointer.expected,
     )

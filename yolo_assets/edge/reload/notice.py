@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from yolo_assets.contracts.model import ExpectedChange
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.loading import RefusedError
 from yolo_assets.edge.reload.state import ModelRef
@@ -31,6 +32,7 @@ class Notice:
         release: of the pointer; None when a person named the version.
         pinned_by: who named the version; the device stays on it until a release newer than the last accepted one.
         role: for the whole box, or beside its model.
+        expected: what the pointer says that changes in the results.
         at: when it was wished for; a pin that is newer wins.
     """
 
@@ -41,6 +43,7 @@ class Notice:
     reason: str
     pinned_by: str | None = None
     role: Role = "box"
+    expected: ExpectedChange | None = None
     at: datetime = field(default_factory=utc_now, compare=False)
 
     @property
@@ -52,4 +55,10 @@ class Notice:
         """The model as the device knows it; None until the manifest of a version named by a person was read."""
         if self.manifest_sha256 is None:
             return None
-        return ModelRef(name=name, version=self.version, manifest_sha256=self.manifest_sha256, release=self.release)
+        return ModelRef(
+            name=name,
+            version=self.version,
+            manifest_sha256=self.manifest_sha256,
+            release=self.release,
+            expected=self.expected,
+        )

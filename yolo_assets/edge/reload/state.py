@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field
 
 from yolo_assets.contracts.base import Record, Time
 from yolo_assets.contracts.errors import BadInputError, UserError
+from yolo_assets.contracts.model import ExpectedChange
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.reload.slots import Beside
 from yolo_assets.spool.files import write_atomic
@@ -31,6 +32,7 @@ class ModelRef(Record):
     version: str
     manifest_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     release: int | None = Field(default=None, description="the release that brought it; None when asked for by hand")
+    expected: ExpectedChange | None = Field(default=None, description="what that release is expected to change")
 
     @property
     def label(self) -> str:

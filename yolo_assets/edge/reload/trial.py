@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from yolo_assets.contracts.model import ExpectedChange
 from yolo_assets.edge.loading import LoadedModel
 from yolo_assets.edge.reload.comparing import Comparison, Seen, percentile
 from yolo_assets.edge.reload.live import Failure, Tap
@@ -35,6 +36,7 @@ class Trial:
         tap: frames and failures of the subject.
         old_ms: the old model's recent inference times on live frames.
         limits: the bands.
+        expected: what the gate measured that changes between the two.
     """
 
     def __init__(
@@ -44,12 +46,14 @@ class Trial:
         tap: Tap,
         old_ms: list[float],
         limits: WatchWindow,
+        expected: ExpectedChange | None = None,
     ) -> None:
         self.subject = subject
         self.reference = reference
         self.tap = tap
         self.comparison = Comparison()
         self._limits = limits
+        self._expected = expected
         self._old_p99 = percentile(old_ms, 0.99) if len(old_ms) >= limits.min_frames else None
         self._checked = self._own = 0
         self._pairs: tuple[list[float], list[float]] | None = None  # seconds of old and new, while confirming
@@ -70,6 +74,7 @@ class Trial:
             min_frames=self._limits.min_frames,
             detections_band=self._limits.detections_band,
             max_class_shift=self._limits.max_class_shift,
+            expected=self._expected,
         )
 
     def judge_failures(self, failures: list[Failure]) -> str | None:
@@ -126,6 +131,7 @@ class Trial:
             "p99_ms": round(p99, 2) if p99 is not None else None,
             "old_p99_ms": round(self._old_p99, 2) if self._old_p99 is not None else None,
             "compared": self.comparison.figures(),
+            "expected": self._expected.model_dump(mode="json") if self._expected else None,
         }
 
     def _old_can(self, failure: Failure) -> bool:

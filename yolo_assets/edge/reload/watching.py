@@ -19,6 +19,7 @@ from yolo_assets.edge.reload.control import ModelControl
 from yolo_assets.edge.reload.live import LiveTap
 from yolo_assets.edge.reload.settings import WatchWindow
 from yolo_assets.edge.reload.slot import Slot
+from yolo_assets.edge.reload.state import ModelRef
 from yolo_assets.edge.reload.swaps import SwapLog
 from yolo_assets.edge.reload.trial import Pace, Trial
 from yolo_assets.edge.threads import join
@@ -54,7 +55,7 @@ class Watcher:
             if not self._control.keep(subject, attempt, "there is no other model to compare with or to go back to"):
                 self._swaps.cancel(attempt)
             return
-        self._begin("trial", subject, reference, None, self._limits.seconds)
+        self._begin("trial", subject, reference, None, trial)
 
     def on_canary(self, cameras: tuple[str, ...]) -> None:
         """Compare the canary with the model of the other cameras, as long as both are in their places.
@@ -62,8 +63,9 @@ class Watcher:
         Not with one that is on trial itself: a good canary would look bad beside it. It begins when the trial is over.
         """
         slots, self._cameras = self._control.slots, cameras
-        if slots.canary is not None and slots.current is not None and self._control.state.trial is None:
-            self._begin("canary", slots.canary, slots.current, frozenset(cameras), self._limits.seconds)
+        state = self._control.state
+        if slots.canary is not None and slots.current is not None and state.trial is None:
+            self._begin("canary", slots.canary, slots.current, frozenset(cameras), state.canary)
 
     def figures(self, kind: str) -> dict[str, Any] | None:
         """Of ``trial`` or ``canary``, for the status; None when nothing of that kind is watched."""
@@ -93,11 +95,14 @@ class Watcher:
         subject: Slot[LoadedModel],
         reference: Slot[LoadedModel],
         cameras: frozenset[str] | None,
-        seconds: float,
+        known: ModelRef | None,
     ) -> None:
+        expected = known.expected if known is not None else None
+        if expected is not None and expected.against != reference.label:
+            expected = None  # the gate compared it with another one than serves here
         tap = self._live.open(subject.label, cameras)
-        trial = Trial(subject, reference, tap, self._live.milliseconds(reference.label), self._limits)
-        watch = _Watch(self, trial, kind, seconds)
+        trial = Trial(subject, reference, tap, self._live.milliseconds(reference.label), self._limits, expected)
+        watch = _Watch(self, trial, kind, self._limits.seconds)
         self._watches[kind] = watch
         watch.start()
 

@@ -37,6 +37,7 @@ class Figures(BaseModel):
     changed_frames: int | None = None
     promotion_to_first_result: float | None = None
     lost_in_switch: int | None = None
+    kept_after_watch: bool | None = None
     longest_gap: float | None = None
     longest_gap_before: float | None = None
     loop_seconds: float | None = None
@@ -53,6 +54,7 @@ class Figures(BaseModel):
             "captured is processed plus dropped": self.dropped is not None
             and self.captured == (self.processed or 0) + sum(self.dropped.values()),
             "no frame is lost in the switch": self.lost_in_switch == 0,
+            "the agent keeps the new model": self.kept_after_watch is True,
             "the starter reaches mAP50 0.7 on its own line": self.starter_map50 is not None
             and self.starter_map50.value >= 0.7,
             "the new model is better on the changed line": self.gain_on_changed is not None
@@ -89,6 +91,7 @@ class Figures(BaseModel):
             ("unseen frames of the changed line", _count(self.changed_frames)),
             ("promotion to the new model's first result", _unit(self.promotion_to_first_result, "s", 2)),
             ("frames lost in the switch", _count(self.lost_in_switch)),
+            ("new model after its watch window", _kept(self.kept_after_watch)),
             ("longest gap between results, switch", _unit(_milli(self.longest_gap), "ms", 0)),
             ("longest gap between results, before", _unit(_milli(self.longest_gap_before), "ms", 0)),
             ("the loop took", _unit(self.loop_seconds, "s", 0)),
@@ -97,6 +100,10 @@ class Figures(BaseModel):
 
 def _count(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
+
+
+def _kept(value: bool | None) -> str:
+    return "-" if value is None else "kept" if value else "taken back"
 
 
 def _unit(value: float | None, unit: str, digits: int) -> str:

@@ -14,7 +14,7 @@ from yolo_assets.contracts.fleet import Heartbeat
 from yolo_assets.contracts.model import Interval
 from yolo_assets.contracts.names import fleet_key
 from yolo_assets.contracts.times import Hour, format_time, parse_time
-from yolo_assets.local.agent import DEVICE, Agent, SimulatedLine
+from yolo_assets.local.agent import DEVICE, WATCH_SECONDS, Agent, SimulatedLine
 from yolo_assets.local.demo.judge import compare_after
 from yolo_assets.local.demo.loop import GRACE_SECONDS, Loop
 from yolo_assets.local.demo.watch import training_shown
@@ -120,11 +120,12 @@ def watch_switch(loop: Loop, agent: Agent, version: str) -> None:
     deadline = time.monotonic() + 60
     while True:
         agent.process.check()
-        found = [swap for swap in agent.status()["swaps"] if swap["target"] == version]
+        switched = [swap for swap in agent.status()["swaps"] if swap["trigger"] == "channel"]
+        found = [swap for swap in switched if swap["target"] == version]
         if found and found[-1]["lost"] is not None and found[-1]["first_result_at"] is not None:
             break
         if found and found[-1]["result"] in ("refused", "failed"):
-            raise UserError(f"the agent did not take {version}: {found[-1]['event']['reason']}")
+            raise UserError(f"the agent did not take {version}: {found[-1]['reason']}")
         if time.monotonic() > deadline:
             raise UserError(f"the agent did not take {version} within a minute; see {agent.process.log}")
         time.sleep(0.2)
@@ -139,6 +140,22 @@ def watch_switch(loop: Loop, agent: Agent, version: str) -> None:
         f"{version} serves; first result {loop.figures.promotion_to_first_result:.2f} s after the promotion, "
         f"{swap['in_flight_at_switch']} frames were in flight, {swap['lost']} lost"
     )
+
+
+def watch_window(loop: Loop, agent: Agent, version: str) -> None:
+    """Whether the agent keeps the new model: it compares it with the old one on live frames, and would take it back."""
+    deadline = time.monotonic() + WATCH_SECONDS + 60
+    while True:
+        agent.process.check()
+        watched = [swap for swap in agent.status()["swaps"] if swap["trigger"] == "watch"]
+        ended = [swap for swap in watched if version in (swap["source"], swap["target"])]
+        if ended:
+            break
+        if time.monotonic() > deadline:
+            raise UserError(f"the watch window of {version} did not end in time; see {agent.process.log}")
+        time.sleep(0.2)
+    loop.figures.kept_after_watch = ended[-1]["result"] == "committed"
+    loop.screen.say(f"watch window: {ended[-1]['result']}; {ended[-1]['reason']}")
 
 
 def judge_both(loop: Loop, version: str, starter: str) -> None:

@@ -64,6 +64,7 @@ def _tell(loop: Loop) -> None:
         step("the hot reload")
         steps.watch_switch(loop, agent, better)
         steps.judge_both(loop, better, starter)
+        steps.watch_window(loop, agent, better)
         step("the line stops; the rest is archived")
         steps.stop_line(loop, agent)
     finally:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from yolo_assets.contracts.model import ExpectedChange
 from yolo_assets.edge.reload.comparing import Comparison, Seen, matched, percentile
 
 CLASSES = ("crack", "porosity", "spatter")
@@ -86,6 +87,55 @@ def test_a_mix_of_classes_that_moves_is_told_with_the_class() -> None:
     reason = comparison.left_band(**LIMITS)
     assert reason is not None and "50% of the boxes on the same 20 frames changed their class" in reason
     assert "crack by -50%" in reason or "spatter by +50%" in reason
+
+
+def expecting(old: int, new: int, class_shift: float = 0.0) -> ExpectedChange:
+    return ExpectedChange(against="line/1", frames=100, old_boxes=old, new_boxes=new, class_shift=class_shift)
+
+
+def compared(old: int, new: int, frames: int = 60) -> Comparison:
+    comparison = Comparison()
+    for _ in range(frames):
+        comparison.add(row(old), row(new))
+    return comparison
+
+
+def test_what_the_gate_measured_is_no_surprise() -> None:
+    """The line has changed: the old model finds one of nine, the new one all."""
+    blind = compared(1, 9)
+    assert blind.left_band(**LIMITS) is not None
+    assert blind.left_band(**LIMITS, expected=expecting(12, 110)) is None
+    assert blind.left_band(**LIMITS, expected=expecting(110, 110)) is not None, "the gate saw no change"
+    assert compared(9, 1).left_band(**LIMITS, expected=expecting(12, 110)) is not None, "the other way round"
+    assert compared(9, 1).left_band(**LIMITS, expected=expecting(110, 12)) is None
+    assert compared(0, 4).left_band(**LIMITS, expected=expecting(0, 110)) is None
+    assert compared(1, 30, 200).left_band(**LIMITS, expected=expecting(60, 110)) is not None, (
+        "far more than it measured"
+    )
+
+
+def test_a_class_that_the_gate_saw_come_in_is_no_surprise() -> None:
+    comparison = Comparison()
+    for number in range(20):
+        comparison.add(row(4), row(4, "spatter" if number % 2 else "crack"))
+    assert comparison.left_band(**LIMITS, expected=expecting(100, 100, 0.3)) is None
+    assert comparison.left_band(**LIMITS, expected=expecting(100, 100, 0.1)) is not None
+
+
+@given(st.integers(0, 300), st.integers(0, 300), st.integers(0, 6), st.integers(0, 6))
+def test_an_expectation_only_ever_widens_the_band(gate_old: int, gate_new: int, old: int, new: int) -> None:
+    comparison = compared(old, new, 30)
+    if comparison.left_band(**LIMITS) is None:
+        assert comparison.left_band(**LIMITS, expected=expecting(gate_old, gate_new)) is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=10, max_size=60))
+def test_it_does_not_matter_which_of_two_models_is_the_new_one(counts: list[tuple[int, int]]) -> None:
+    there, back = Comparison(), Comparison()
+    for one, other in counts:
+        there.add(row(one), row(other))
+        back.add(row(other), row(one))
+    assert (there.left_band(**LIMITS) is None) == (back.left_band(**LIMITS) is None)
 
 
 @given(st.lists(st.floats(0, 1e3), min_size=1, max_size=300), st.floats(0, 1))

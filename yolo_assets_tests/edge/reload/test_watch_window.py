@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.model import ExpectedChange
 from yolo_assets.edge.loading import LoadedModel
 from yolo_assets.edge.reload.control import AlreadyRolledBackError
 from yolo_assets.edge.reload.notice import Notice
@@ -62,6 +63,24 @@ def test_a_model_that_finds_too_little_is_taken_back(plant: Plant) -> None:
         plant.promote("1")
         pointer = plant.promote("2")  # a new release number is a new chance
         until(lambda: box.events().count(("line/2", "switched")) == 2)
+
+
+@pytest.mark.parametrize(("against", "committed"), [("line/1", True), ("line/0", False)])
+def test_what_the_gate_measured_against_this_very_model_is_no_reason_to_take_it_back(
+    plant: Plant, against: str, committed: bool
+) -> None:
+    plant.register("1")
+    plant.register("2", most=4)
+    plant.promote("1")
+    with LiveBox(plant, watch=WATCH) as box:
+        box.serve("1")
+        plant.promote(
+            "2",
+            expected=ExpectedChange(against=against, frames=100, old_boxes=800, new_boxes=200, class_shift=0.0),
+        )
+        box.wait_event("switched")
+        until(lambda: box.events()[-1] == (("line/2", "committed") if committed else ("line/1", "reverted")))
+        assert box.serving == ("2" if committed else "1")
 
 
 @pytest.mark.soak
