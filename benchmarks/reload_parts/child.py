@@ -246,7 +246,7 @@ class Contender:
         ):
             loaded = parts.loader.load(bundle, ref, attempt)
         self.agent.swaps.cancel(attempt)
-        return parts.slot(loaded)
+        return Slot(loaded, loaded.ref.label)
 
     def _swap_of(self, swap: Swap) -> Swap:
         return next(s for s in reversed(self.agent.swaps.swaps()) if s.ended_at == swap.ended_at)

@@ -5,7 +5,7 @@ A bundle is immutable. Training writes it unsigned; promotion adds ``manifest.js
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -96,9 +96,8 @@ class ExpectedChange(Record):
 
     against: str = Field(description="<name>/<version> of the champion")
     frames: int = Field(ge=1)
-    old_boxes: int = Field(ge=0, description="what the champion reports on the test set")
-    new_boxes: int = Field(ge=0, description="what this version reports")
-    class_shift: float = Field(ge=0, le=1, description="share of the boxes that would have to change their class")
+    old_boxes: dict[str, Annotated[int, Field(ge=0)]] = Field(description="that the champion reports, by class")
+    new_boxes: dict[str, Annotated[int, Field(ge=0)]] = Field(description="that this version reports, by class")
 
 
 class ChannelPointer(Record):

@@ -130,7 +130,6 @@ class Agent:
             control=self.control,
             swaps=self.swaps,
             live=self._live,
-            on_freed=self._metrics.forget_slot,
         )
         self.stager = Stager(self._staging)
         self.watch = self._follow(config.channel, trusted, store, follow_channel)

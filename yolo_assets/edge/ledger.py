@@ -21,11 +21,11 @@ from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.times import Hour
 from yolo_assets.edge.accounting import Accounting, DropReason
 from yolo_assets.edge.sources.base import Frame
-from yolo_assets.spool.accounting import INTERRUPTED, read_traces
+from yolo_assets.spool.accounting import INTERRUPTED, last_sequence, read_traces
 from yolo_assets.spool.files import FolderBusyError, SpoolFullError, full_error
 from yolo_assets.spool.hours import SpoolHour, list_hours
 from yolo_assets.spool.open_hour import is_taken
-from yolo_assets.spool.tally import Row, Tally
+from yolo_assets.spool.tally import Batch, Row, Tally, Waiting
 from yolo_assets.spool.writer import Fsync, SpoolWriter
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Ledger:
         self._closed = False
         self.trouble: str | None = None
         """What the spool last refused; None again once a frame was written."""
-        self._unnoted: dict[tuple[str, Hour], dict[tuple[str, int], int]] = {}
+        self._unnoted: dict[tuple[str, Hour], Waiting] = {}
         self._guard = threading.Lock()
         self._writers: dict[str, SpoolWriter] = {}
         try:
@@ -73,6 +73,8 @@ class Ledger:
             self.close()
             raise
         self._tally = Tally(tally, cameras) if tally is not None else None
+        for camera in cameras if self._tally else []:
+            self._skip_used_numbers(camera)
 
     @property
     def bytes_written(self) -> int:
@@ -81,7 +83,7 @@ class Ledger:
 
     def next_sequence(self, camera: str) -> int:
         """The number of the camera's next frame: it goes on where an earlier run ended."""
-        return self._tally.row(camera).captured if self._tally else 0
+        return self._tally.row(camera).next if self._tally else 0
 
     def lifetime(self) -> dict[str, Row]:
         """The counts of every camera over all runs, as far back as the tally file goes."""
@@ -210,13 +212,22 @@ class Ledger:
             self._complain(error)
             with self._guard:
                 waiting = self._unnoted.setdefault((camera, hour), {})
-                batch = next((batch for batch in waiting if batch[0] == reason), (reason, sequence))
-                waiting[batch] = waiting.get(batch, 0) + 1
+                of = next((of for of in waiting if of[0] == reason), (reason, sequence))
+                waiting[of] = waiting.get(of, Batch()).plus(claims)
                 if self._tally:
-                    self._tally.dropped(camera, hour, sequence, reason, unnoted=batch[1])
+                    self._tally.dropped(camera, hour, sequence, reason, unnoted=of[1], claims=claims)
             return
         if self._tally:
             self._tally.dropped(camera, hour, sequence, reason)
+
+    def _skip_used_numbers(self, camera: str) -> None:
+        """Never give a number twice, also where the tally is lost or older than the records: after a power cut."""
+        assert self._tally is not None
+        try:
+            hours = list_hours(self._spool, camera)
+            self._tally.skip(camera, max((last_sequence(found) for found in hours[-2:]), default=-1) + 1)
+        except (UserError, OSError) as error:
+            self._complain(error)
 
     def _settle(self, camera: str) -> None:
         """Give every frame that a killed run left open its outcome: the one its hour's files tell, or interrupted.
@@ -229,13 +240,15 @@ class Ledger:
         for key, waiting in self._tally.row(camera).hours.items():
             hour = Hour.from_key(key)
             traces = read_traces(SpoolHour.of(self._spool, camera, hour))
-            for (reason, first), count in waiting.unnoted.items():
+            claimed = {name for batch in waiting.unnoted.values() for name in batch.claims}
+            for (reason, first), batch in waiting.unnoted.items():
                 if first in traces.notes:  # killed between the note and its count
                     self._tally.noted(camera, hour, reason, first)
                 else:
                     with self._guard:
-                        self._unnoted.setdefault((camera, hour), {})[reason, first] = count
-            unclaimed = list(traces.unclaimed)
+                        self._unnoted.setdefault((camera, hour), {})[reason, first] = batch
+            unclaimed = [*traces.unclaimed, *((line,) for line in traces.torn_drops)]
+            unclaimed = [left for left in unclaimed if claimed.isdisjoint(left)]
             for sequence in waiting.frames:
                 if sequence in traces.records:
                     self._tally.processed(camera, hour, sequence)
@@ -252,11 +265,11 @@ class Ledger:
         """
         with self._guard:
             batches = self._unnoted.pop((camera, hour), {})
-        for (reason, first), count in sorted(batches.items()):
+        for (reason, first), batch in sorted(batches.items()):
             try:
                 if not last_room:
                     self._refuse_the_last_room()
-                self._writers[camera].drop(hour.start, reason, count=count, sequence=first)
+                self._writers[camera].drop(hour.start, reason, count=batch.count, sequence=first, claims=batch.claims)
                 if self._tally:
                     self._tally.noted(camera, hour, reason, first)
             except BaseException:

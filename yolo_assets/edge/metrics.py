@@ -50,7 +50,7 @@ class EdgeMetrics:
         self._registry = CollectorRegistry()
         self._registry.register(_Books(sources))
         self._slots = sources.slots
-        self._observed: set[str] = set()
+        self._observed: set[tuple[str, str]] = set()
         ProcessCollector(registry=self._registry)
         build = Gauge("yolo_edge_build_info", "1; the version of the agent.", ("version",), registry=self._registry)
         build.labels(__version__).set(1)
@@ -85,16 +85,8 @@ class EdgeMetrics:
 
     def stage(self, slot: str, stage: str, seconds: float) -> None:
         """Observe one stage of one frame: ``predict``, ``encode`` or ``write``."""
-        self._observed.add(slot)
+        self._observed.add((slot, stage))
         self._inference.labels(slot, stage).observe(seconds)
-
-    def forget_slot(self, slot: str) -> None:
-        """Drop the series of a model that was freed, so that they do not grow with every release."""
-        for stage in ("predict", "encode", "write"):
-            try:
-                self._inference.remove(slot, stage)
-            except KeyError:
-                pass
 
     def swap(self, swap: Swap) -> None:
         """Count one attempt and its steps."""
@@ -105,11 +97,11 @@ class EdgeMetrics:
             self._swap_seconds.labels("switch").observe(swap.switch_seconds)
 
     def render(self) -> bytes:
-        """Everything in the text format."""
+        """Everything in the text format. Series of models that were freed are dropped: they would grow for ever."""
         loaded = {slot.label for _, slot in self._slots.loaded()}
-        for label in self._observed.copy() - loaded:  # the last frames of a model may end after it was freed
-            self.forget_slot(label)
-            self._observed.discard(label)
+        for slot, stage in [series for series in self._observed.copy() if series[0] not in loaded]:
+            self._inference.remove(slot, stage)
+            self._observed.discard((slot, stage))
         return generate_latest(self._registry)
 
 

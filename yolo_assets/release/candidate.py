@@ -206,7 +206,7 @@ def promote_by_hand(
         trusted=trusted,
         manifest_sha256=stored.sha256,
         replace_untrusted=replace_untrusted,
-        expected=report.expected if report else None,
+        expected=report.expected if report and report.passed else None,
     )
     return pointer, status
 

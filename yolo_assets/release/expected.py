@@ -6,7 +6,7 @@ frames must know by how much, or would take the better one back.
 
 from __future__ import annotations
 
-from yolo_assets.contracts.evaluation import ClassResult, Comparison
+from yolo_assets.contracts.evaluation import Comparison
 from yolo_assets.contracts.model import ExpectedChange
 
 
@@ -18,19 +18,9 @@ def expected_change(comparison: Comparison) -> ExpectedChange | None:
     """
     if comparison.champion is None:
         return None
-    new, old = _reported(comparison.candidate.classes), _reported(comparison.champion.classes)
-    shift = 0.0
-    if (ours := sum(new.values())) and (theirs := sum(old.values())):
-        names = new.keys() | old.keys()
-        shift = 0.5 * sum(abs(new.get(name, 0) / ours - old.get(name, 0) / theirs) for name in names)
     return ExpectedChange(
         against=comparison.champion.model_version,
         frames=comparison.candidate.frames,
-        old_boxes=sum(old.values()),
-        new_boxes=sum(new.values()),
-        class_shift=min(1.0, shift),
+        old_boxes={name: one.reported for name, one in comparison.champion.classes.items()},
+        new_boxes={name: one.reported for name, one in comparison.candidate.classes.items()},
     )
-
-
-def _reported(classes: dict[str, ClassResult]) -> dict[str, int]:
-    return {name: one.reported for name, one in classes.items()}

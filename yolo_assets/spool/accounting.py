@@ -28,15 +28,16 @@ INTERRUPTED = "interrupted"
 UNREADABLE = "unreadable_drop"
 """Reason of a drop whose line in the log was torn."""
 
+_SEQUENCE = re.compile(rb'"sequence":([0-9]{1,15})[,}]')
+_TAIL = 1 << 18
 _IMAGE_PATH = re.compile(rb'"image_path":"([^"]+)"')
 
 
 def count_hour(hour: SpoolHour, device_id: str, sealed_at: datetime) -> Seal:
     """What the seal of an hour says.
 
-    ``captured = processed + dropped``: every good line in the record files is a frame processed; every line of the drop
-    log, every image that no line of either names and every torn line whose image is not there is a frame dropped. What
-    a crash left and a later line of the drops claims is counted with that line.
+    ``captured = processed + dropped``: every good line in the record files is a frame processed, every line of the drop
+    log says what was not. What a crash left is counted once a drop claims it.
     """
     members = hour.members()
     images = {member.name for member in members if is_frame(member.name)}
@@ -46,8 +47,6 @@ def count_hour(hour: SpoolHour, device_id: str, sealed_at: datetime) -> Seal:
     for drop in _without_claimed(drops):
         dropped[drop.reason] += drop.count
     models = [record.model for record in found if not record.torn]
-    if lost := len(_unclaimed(images, found, drops)):
-        dropped[INTERRUPTED] += lost
     return Seal(
         camera_id=hour.camera_id,
         hour=hour.hour.key,
@@ -70,29 +69,37 @@ class Traces:
     Attributes:
         records: numbers of the frames that have one.
         notes: reason by number, of the frames that the drops name. Of many in one note that is the first.
-        unclaimed: what crashes left in their hands, image, torn line or both; each is counted as one frame, and nothing
-            tells which. A drop that claims the names given here takes its place.
+        unclaimed: what crashes left, image, torn record or both, each of one frame; nothing tells which. A drop that
+            claims the names given here says that it is that frame.
+        torn_drops: lines of the drops that are none, not claimed; each is one frame as well.
     """
 
     records: frozenset[int]
     notes: Mapping[int, str]
     unclaimed: tuple[tuple[str, ...], ...]
+    torn_drops: tuple[str, ...]
 
 
 def read_traces(hour: SpoolHour) -> Traces:
-    """The traces of single frames. Of a sealed hour only what came later is unclaimed: the seal counts the rest."""
-    sealed = hour.path / SEALED
-    after = sealed.stat().st_mtime_ns if sealed.exists() else 0
-    images = {member.name for member in hour.frames() if member.mtime_ns > after}
+    """The traces of single frames. Sealing claims all there is: what is unclaimed in a sealed hour came later."""
+    sealed = (hour.path / SEALED).exists()
+    images = {member.name for member in hour.frames()}
     found, drops = list(_records(hour)), list(_drops(hour))
     records = frozenset(record.sequence for record in found if record.sequence is not None)
     notes = {drop.sequence: drop.reason for drop in drops if drop.sequence is not None}
-    if after:
-        unclaimed = _unclaimed(images, [record for record in found if not record.torn], drops)
-    else:
-        unclaimed = _unclaimed(images, found, drops)
-        unclaimed += [(drop.torn,) for drop in _without_claimed(drops) if drop.torn]
-    return Traces(records, notes, tuple(unclaimed))
+    torn_drops = () if sealed else tuple(drop.torn for drop in _without_claimed(drops) if drop.torn)
+    return Traces(records, notes, tuple(_unclaimed(images, found, drops)), torn_drops)
+
+
+def last_sequence(hour: SpoolHour) -> int:
+    """The highest number of a frame in the hour, as far as the ends of its files tell; -1 where none has one."""
+    highest = -1
+    for member in hour.members():
+        if member.name.endswith((".ndjson", *DROP_ENDINGS)):
+            with (hour.path / member.name).open("rb") as file:
+                file.seek(max(0, member.size - _TAIL))
+                highest = max([highest, *(int(found[1]) for found in _SEQUENCE.finditer(file.read()))])
+    return highest
 
 
 def used_stems(hour: SpoolHour) -> set[str]:

@@ -19,7 +19,15 @@ import orjson
 from yolo_assets.contracts.names import RECORDS_FILE, SEALED, UPLOADED, frame_name
 from yolo_assets.contracts.spool import Seal
 from yolo_assets.contracts.times import format_time, utc_now
-from yolo_assets.spool.accounting import DROPS_FILE, LATE_DROP, LATE_RECORD, count_hour, used_stems
+from yolo_assets.spool.accounting import (
+    DROPS_FILE,
+    INTERRUPTED,
+    LATE_DROP,
+    LATE_RECORD,
+    count_hour,
+    read_traces,
+    used_stems,
+)
 from yolo_assets.spool.files import (
     FolderBusyError,
     fsync_file,
@@ -86,7 +94,7 @@ class OpenHour:
         sequence: int | None,
         claims: Sequence[str],
     ) -> None:
-        """Add frames that were not processed; ``jpeg`` and ``claims`` go with one only."""
+        """Add frames that were not processed; ``jpeg`` goes with one only."""
         drop: dict[str, Any] = {"captured_at": format_time(captured_at), "reason": reason}
         if sequence is not None:
             drop["sequence"] = sequence
@@ -130,6 +138,9 @@ class OpenHour:
             raise FolderBusyError(
                 f"hour {self._hour.name} was taken by the archiver unsealed; it is not sealed any more"
             )
+        # What a crash left is claimed by a note: what comes to the hour later is then not taken for it.
+        for left in read_traces(self._hour).unclaimed:
+            self.add_drop(self._hour.hour.start, INTERRUPTED, None, 1, None, left)
         self._flush()
         for member in self._hour.members():
             fsync_file(self._hour.path / member.name)

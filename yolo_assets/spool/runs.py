@@ -12,17 +12,25 @@ from collections.abc import Iterable, Iterator
 class Runs:
     """Numbers kept as runs ``[first, last]``; adding the next and removing the oldest cost nothing."""
 
-    def __init__(self, runs: Iterable[Iterable[int]] = ()) -> None:
-        """Take the runs that ``as_lists`` gave.
+    def __init__(self, numbers: Iterable[int] = ()) -> None:
+        self._runs: list[list[int]] = []
+        for number in numbers:
+            self.add(number)
+
+    @classmethod
+    def from_steps(cls, steps: list[int]) -> Runs:
+        """What ``steps`` gave.
 
         Raises:
-            ValueError, TypeError: these are no runs.
+            ValueError, TypeError: these are no steps.
         """
-        self._runs: list[list[int]] = []
-        for first, last in runs:
-            if first > last or (self._runs and first <= self._runs[-1][1]):
-                raise ValueError("runs in no order")
-            self._runs.append([int(first), int(last)])
+        runs, end = cls(), -2
+        for gap, length in zip(steps[::2], steps[1::2], strict=True):
+            if gap < 1 or length < 1:
+                raise ValueError("no steps of runs")
+            first, end = end + 1 + gap, end + gap + length
+            runs._runs.append([first, end])
+        return runs
 
     def add(self, number: int) -> None:
         """Put one in; it may be there already."""
@@ -47,9 +55,13 @@ class Runs:
         first, last = self._runs[at]
         self._runs[at : at + 1] = [run for run in ([first, number - 1], [number + 1, last]) if run[0] <= run[1]]
 
-    def as_lists(self) -> list[list[int]]:
-        """``[[first, last], …]``, in order."""
-        return [list(run) for run in self._runs]
+    def steps(self) -> list[int]:
+        """For each run how many numbers were left out before it, and its length; the first is counted from -1."""
+        found, end = list[int](), -2
+        for first, last in self._runs:
+            found += [first - end - 1, last - first + 1]
+            end = last
+        return found
 
     def __iter__(self) -> Iterator[int]:
         for first, last in self._runs:
@@ -62,6 +74,6 @@ class Runs:
         return isinstance(other, Runs) and self._runs == other._runs
 
     def __repr__(self) -> str:
-        return f"Runs({self._runs})"
+        return f"Runs({list(self)})"
 
     __hash__ = None  # type: ignore[assignment]

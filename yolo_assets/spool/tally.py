@@ -3,12 +3,12 @@
 The spool's own files say what became of a frame; only this file knows of a frame that was captured and left no trace
 before the process was killed, or whose note found no room on a full disk. It names these frames by number, because
 counts alone cannot tell which of them a file in the spool is about. Its room is taken when it is opened, so a disk that
-fills later does not hurt it. Nothing is ever decided by it but a count: lost, it begins at the spool's.
+fills later does not hurt it. Lost, counts begin at 0; what was captured and left no trace is then not known.
 
 Belongs here: the file. Does not belong here: what is done about frames that are missing (``edge.ledger``).
 
 Layout: for each camera two slots of ``SLOT`` bytes, written in turn: CRC-32 as eight hex digits, a blank, a JSON
-object, blanks. A power cut in the middle of a write leaves the other slot.
+object, a newline; what follows it is of earlier writes. A power cut in the middle of a write leaves the other slot.
 """
 
 from __future__ import annotations
@@ -29,8 +29,29 @@ from yolo_assets.spool.files import SpoolFullError, write_atomic
 from yolo_assets.spool.runs import Runs
 
 log = logging.getLogger(__name__)
-SLOT = 4096
+SLOT = 16384
 _ROOM = SLOT - len("00000000 \n")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Frames dropped for one reason that wait for one note.
+
+    Attributes:
+        count: how many.
+        claims: what a crash left of them, as ``accounting.read_traces`` names it.
+    """
+
+    count: int = 0
+    claims: tuple[str, ...] = ()
+
+    def plus(self, claims: tuple[str, ...] = ()) -> Batch:
+        """With one more frame."""
+        return Batch(self.count + 1, (*self.claims, *claims))
+
+
+Waiting = dict[tuple[str, int], Batch]
+"""By reason and number of the first frame: the note that is written later carries that number."""
 
 
 @dataclass
@@ -39,12 +60,11 @@ class Unsettled:
 
     Attributes:
         frames: numbers of those without an outcome.
-        unnoted: frames whose drop no disk holds yet, by reason and number of the first of them: the note that is
-            written later carries that number.
+        unnoted: frames whose drop no disk holds yet.
     """
 
     frames: Runs = field(default_factory=Runs)
-    unnoted: dict[tuple[str, int], int] = field(default_factory=dict)
+    unnoted: Waiting = field(default_factory=dict)
 
 
 @dataclass
@@ -52,13 +72,15 @@ class Row:
     """One camera since this file began.
 
     Attributes:
-        captured: frames; the next one's sequence number.
+        captured: frames.
+        next: sequence number of the next one.
         processed: frames with a record.
         dropped: frames without one, by reason.
         hours: what is not settled yet, by the hour's key; an hour without anything is not there.
     """
 
     captured: int = 0
+    next: int = 0
     processed: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     hours: dict[str, Unsettled] = field(default_factory=dict)
@@ -81,7 +103,7 @@ class Tally:
         self._rows |= self._read(path)
         self._slots = {camera: number for number, camera in enumerate(self._rows)}
         self._turn = dict.fromkeys(self._rows, 0)
-        whole = b"".join(self._slot(camera) * 2 for camera in self._rows)
+        whole = b"".join(self._slot(camera).ljust(SLOT) * 2 for camera in self._rows)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(path, whole)
@@ -94,11 +116,19 @@ class Tally:
         with self._lock:
             return deepcopy(self._rows[camera])
 
+    def skip(self, camera: str, sequence: int) -> None:
+        """Numbers below this one were used already, by a run that this file knows nothing of."""
+        with self._lock:
+            if self._rows[camera].next < sequence:
+                self._rows[camera].next = sequence
+                self._write(camera)
+
     def captured(self, camera: str, hour: Hour, sequence: int) -> None:
         """Count a frame that was captured; from here on it waits for its outcome."""
         with self._lock:
             row = self._rows[camera]
             row.captured += 1
+            row.next = max(row.next, sequence + 1)
             row.hours.setdefault(hour.key, Unsettled()).frames.add(sequence)
             self._write(camera)
 
@@ -109,14 +139,32 @@ class Tally:
             self._settled(camera, hour, sequence)
             self._write(camera)
 
-    def dropped(self, camera: str, hour: Hour, sequence: int, reason: str, *, unnoted: int | None = None) -> None:
-        """Count a frame that got none. ``unnoted``: the first of those that wait with it for one note."""
+    def dropped(
+        self,
+        camera: str,
+        hour: Hour,
+        sequence: int,
+        reason: str,
+        *,
+        unnoted: int | None = None,
+        claims: tuple[str, ...] = (),
+    ) -> None:
+        """Count a frame that got none.
+
+        Args:
+            camera: the camera.
+            hour: of its capture.
+            sequence: its number.
+            reason: why.
+            unnoted: no disk holds its note; the first of those that wait with it for one.
+            claims: with ``unnoted``, what a crash left of it.
+        """
         with self._lock:
             row = self._rows[camera]
             row.dropped[reason] = row.dropped.get(reason, 0) + 1
             if unnoted is not None:
                 waiting = row.hours.setdefault(hour.key, Unsettled()).unnoted
-                waiting[reason, unnoted] = waiting.get((reason, unnoted), 0) + 1
+                waiting[reason, unnoted] = waiting.get((reason, unnoted), Batch()).plus(claims)
             self._settled(camera, hour, sequence)
             self._write(camera)
 
@@ -170,16 +218,17 @@ class Tally:
             "camera": camera,
             "generation": self._generation,
             "captured": row.captured,
+            "next": row.next,
             "processed": row.processed,
             "dropped": row.dropped,
             "hours": {
-                key: [found.frames.as_lists(), [[*batch, count] for batch, count in found.unnoted.items()]]
+                key: [found.frames.steps(), [[*of, batch.count, batch.claims] for of, batch in found.unnoted.items()]]
                 for key, found in row.hours.items()
             },
         }
-        while len(data := orjson.dumps(document)) > _ROOM:  # weeks of a full disk: the newest are kept
+        while len(data := orjson.dumps(document)) > _ROOM:  # hundreds of hours on a full disk: the newest are kept
             del document["hours"][min(document["hours"])]
-        return (b"%08x " % zlib.crc32(data) + data).ljust(SLOT - 1) + b"\n"
+        return b"%08x %s\n" % (zlib.crc32(data), data)
 
     def _read(self, path: Path) -> dict[str, Row]:
         try:
@@ -202,16 +251,19 @@ class Tally:
 
 def _parse(slot: bytes) -> tuple[str, int, Row] | None:
     """Camera, generation and row of a slot; None when it is torn or strange."""
-    crc, _, data = slot.rstrip().partition(b" ")
+    crc, _, data = slot.partition(b"\n")[0].partition(b" ")
     try:
         if int(crc, 16) != zlib.crc32(data):
             return None
         found = orjson.loads(data)
         hours = {
-            key: Unsettled(Runs(frames), {(reason, first): count for reason, first, count in unnoted})
+            key: Unsettled(
+                Runs.from_steps(frames),
+                {(reason, first): Batch(count, tuple(claims)) for reason, first, count, claims in unnoted},
+            )
             for key, (frames, unnoted) in found["hours"].items()
         }
-        row = Row(found["captured"], found["processed"], found["dropped"], hours)
+        row = Row(found["captured"], found["next"], found["processed"], found["dropped"], hours)
         return found["camera"], found["generation"], row
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

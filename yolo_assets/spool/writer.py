@@ -8,7 +8,7 @@ Files of an hour, beside the images:
   (``count``: one line for so many of them, with the first's number). It is what keeps the accounting right after a
   crash, and is archived with the hour.
 - ``.sealed``: written last, from what is on disk and not from memory. An image without a record, or a torn line, is
-  a frame that a crash caught in hand: the seal counts it as dropped, reason ``interrupted``.
+  a frame that a crash caught in hand: it is noted as dropped, reason ``interrupted``, before the seal counts.
 
 A frame that comes after the seal, or after the archiver took the hour, is *late*: image and a one-line
 ``<frame>.late.ndjson`` (a drop: ``<time>.<number>.late-drop.log``) are added, each whole and under a new name. No file
@@ -109,7 +109,7 @@ class SpoolWriter:
             jpeg: the image, where it is kept all the same, for example because there is no model yet.
             count: how many, of the same hour.
             sequence: the frame's number, of many frames the first's.
-            claims: what a crash left of this frame, as ``accounting.read_traces`` names it.
+            claims: what a crash left of them, as ``accounting.read_traces`` names it.
 
         Raises:
             SpoolFullError: no room.

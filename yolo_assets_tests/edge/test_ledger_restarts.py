@@ -40,12 +40,14 @@ def open_ledger(root: Path) -> Ledger:
     return Ledger(root / "spool", ["cam1"], "box1", tally=root / "state" / "tally")
 
 
-def run(root: Path, crash: Callable[[Ledger], None]) -> None:
+def run(root: Path, crash: Callable[[Ledger], None], *, full_from_the_start: bool = False) -> None:
     """A run of the agent's book-keeping in a process that is killed at its end."""
     child = os.fork()
     if not child:
         try:
             ledger = open_ledger(root)
+            if full_from_the_start:
+                SpoolWriter.drop = full  # type: ignore[method-assign]
             ledger.recover("cam1", START)
             crash(ledger)
             os.kill(os.getpid(), signal.SIGKILL)
@@ -196,9 +198,6 @@ def test_late_drops_that_a_full_disk_refused_to_note_outlive_a_kill(tmp_path: Pa
         ledger.write(frame(0), RECORD, None)
 
     def crash(ledger: Ledger) -> None:
-        def full(*_: object, **__: object) -> None:
-            raise SpoolFullError("no room")
-
         for number in (1, 2, 3):
             ledger.enter(frame(number))
         ledger.drop(frame(1), "stale")
@@ -233,6 +232,10 @@ def frames_of(ledger: Ledger) -> None:
     SpoolWriter.drop = real  # type: ignore[method-assign]
     ledger.note_late()
     ledger.drop(frame(first + 5), "queue_full")
+
+
+def one_more(ledger: Ledger) -> None:
+    ledger.enter(frame(ledger.next_sequence("cam1")))
 
 
 def full(*_: object, **__: object) -> None:
@@ -272,8 +275,9 @@ def test_a_kill_in_any_call_to_the_disk_counts_every_frame_once(tmp_path: Path, 
         at += 1
         root = tmp_path / str(at)
         run(root, quiet)
-        if late:
+        if late:  # by a clock that was set back, as late frames are: the seal is younger than they
             final_seal(root)
+            os.utime(SpoolHour.of(root / "spool", "cam1", HOUR).path / ".sealed", (2e9, 2e9))
 
         def crash(ledger: Ledger, root: Path = root, at: int = at) -> None:
             kill_in_call(at, share)
@@ -282,7 +286,13 @@ def test_a_kill_in_any_call_to_the_disk_counts_every_frame_once(tmp_path: Path, 
 
         run(root, crash)
         finished = (root / "finished").exists()
-        run(root, lambda ledger, at=at: kill_in_call(at % 7 + 1, share) or frames_of(ledger))
+
+        def again(ledger: Ledger, at: int = at) -> None:
+            kill_in_call(at % 12 + 1, share)
+            frames_of(ledger)
+
+        run(root, again, full_from_the_start=bool(at % 2))  # the disk has no room for a note of what the kill caught
+        run(root, again, full_from_the_start=bool(at % 3))
         ledger = open_ledger(root)
         ledger.recover("cam1", HOUR.end)
         ledger.note_late()
@@ -317,6 +327,77 @@ def test_a_tally_that_was_lost_deletes_nothing_and_the_spool_is_sealed_as_it_is(
     seal = SpoolHour.of(tmp_path / "spool", "cam1", HOUR).seal()
     assert seal is not None and (seal.captured, seal.processed, seal.frames) == (3, 3, 3)
     ledger.close()
+
+
+def test_images_of_two_kills_are_two_frames_also_when_the_disk_takes_no_note_of_either(tmp_path: Path) -> None:
+    def crash(ledger: Ledger) -> None:
+        number = ledger.next_sequence("cam1")
+        one_more(ledger)
+        kill_in_call(3, 0.0)  # image, its link, record
+        ledger.write(frame(number), RECORD, b"\xff\xd8\xff\xd9")
+
+    run(tmp_path, crash)
+    run(tmp_path, crash, full_from_the_start=True)
+    run(tmp_path, lambda _: None, full_from_the_start=True)
+    assert len(list((tmp_path / "spool").rglob("*.jpg"))) == 2
+    assert final_seal(tmp_path).dropped == {INTERRUPTED: 2}
+
+
+def test_what_a_crash_left_before_the_seal_is_not_taken_for_a_late_frame(tmp_path: Path) -> None:
+    def crash(ledger: Ledger) -> None:
+        ledger.enter(frame(ledger.next_sequence("cam1")))
+        kill_in_call(1, 0.0)
+        ledger.write(frame(ledger.next_sequence("cam1") - 1), RECORD, None)
+
+    run(tmp_path, one_more)
+    (tmp_path / "state" / "tally").unlink()
+    stray = SpoolHour.of(tmp_path / "spool", "cam1", HOUR).path / "20260102_030007_000.jpg"
+    stray.parent.mkdir(parents=True, exist_ok=True)
+    stray.write_bytes(b"\xff\xd8\xff\xd9")
+    ledger = open_ledger(tmp_path)
+    assert ledger.recover("cam1", HOUR.end) == 1
+    ledger.close()
+    run(tmp_path, crash)
+    ledger = open_ledger(tmp_path)
+    ledger.recover("cam1", HOUR.end)
+    assert ledger.lifetime()["cam1"].dropped == {INTERRUPTED: 1}
+    ledger.close()
+    hour = SpoolHour.of(tmp_path / "spool", "cam1", HOUR)
+    seal = hour.seal()
+    assert seal is not None and seal.dropped == {INTERRUPTED: 1}
+    assert read_books(tmp_path / "spool", tmp_path / "archive")["cam1"].captured == 2
+
+
+@pytest.mark.parametrize("kept", [None, "older"], ids=["lost", "older than the records"])
+def test_no_number_is_given_twice_whatever_became_of_the_tally(tmp_path: Path, kept: str | None) -> None:
+    tally = tmp_path / "state" / "tally"
+
+    def crash(ledger: Ledger) -> None:
+        first = ledger.next_sequence("cam1")
+        for number in range(first, first + 5):
+            ledger.enter(frame(number))
+            ledger.write(frame(number), RECORD, None)
+            if number == first + 1 and first:
+                (tmp_path / "older").write_bytes(tally.read_bytes())
+
+    run(tmp_path, crash)
+    run(tmp_path, crash)
+    tally.unlink()
+    if kept:
+        (tmp_path / kept).rename(tally)
+
+    def again(ledger: Ledger) -> None:
+        crash(ledger)
+        one_more(ledger)
+
+    run(tmp_path, again)
+    ledger = open_ledger(tmp_path)
+    ledger.recover("cam1", HOUR.end)
+    row = ledger.lifetime()["cam1"]
+    ledger.close()
+    book = read_books(tmp_path / "spool", tmp_path / "archive")["cam1"]
+    assert book.sequences == list(range(15)) and dict(book.dropped) == {INTERRUPTED: 1}
+    assert row.next == 16 and row.open == 0 and row.dropped == {INTERRUPTED: 1}
 
 
 def test_a_time_that_is_not_trusted_is_said_in_the_record(tmp_path: Path) -> None:

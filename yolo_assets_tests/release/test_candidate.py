@@ -181,12 +181,14 @@ def test_by_hand_says_what_the_gate_said(folder: ObjectStore, signer: Signer):
     pointer, status = by_hand(folder, signer, "2")
     assert "passes the gate" in status
     assert pointer.reason == "trial (by hand, gate passed)"
+    assert pointer.expected is not None and pointer.expected.against == "line/1"
     release(folder, signer, compared(folder, "3", "2", map50=around(0.4)))
     with pytest.raises(GateRefusedError, match=r"line/3 is refused .*--force"):
         by_hand(folder, signer, "3")
     pointer, status = by_hand(folder, signer, "3", force=True)
     assert "is refused" in status
     assert pointer.reason == "trial (by hand, gate overridden)"
+    assert pointer.expected is None, "what made the gate refuse is what the box must not overlook"
 
 
 def test_a_verdict_that_was_changed_counts_as_a_refusal(folder: ObjectStore, signer: Signer, trusted: TrustedKeys):

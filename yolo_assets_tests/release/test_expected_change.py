@@ -17,19 +17,13 @@ def reporting(**counts: int) -> dict[str, ClassResult]:
     }
 
 
-def test_boxes_and_mix_are_those_of_the_operating_point() -> None:
+def test_boxes_are_those_of_the_operating_point() -> None:
     found = expected_change(
-        comparison(
-            classes=reporting(crack=60, pore=40, spatter=100),
-            champion={"classes": reporting(crack=15, pore=10, spatter=0)},
-        )
+        comparison(classes=reporting(crack=60, pore=40), champion={"classes": reporting(crack=15, pore=0)})
     )
-    assert found == ExpectedChange(against="line/1", frames=400, old_boxes=25, new_boxes=200, class_shift=0.5)
-
-
-def test_a_champion_that_reports_nothing_has_no_mix() -> None:
-    found = expected_change(comparison(classes=reporting(crack=60), champion={"classes": reporting(crack=0)}))
-    assert found is not None and (found.old_boxes, found.class_shift) == (0, 0.0)
+    assert found == ExpectedChange(
+        against="line/1", frames=400, old_boxes={"crack": 15, "pore": 0}, new_boxes={"crack": 60, "pore": 40}
+    )
 
 
 def test_without_a_champion_nothing_is_expected() -> None:

@@ -15,14 +15,14 @@ import pytest
 
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.runs import Runs
-from yolo_assets.spool.tally import SLOT, Row, Tally, Unsettled
+from yolo_assets.spool.tally import SLOT, Batch, Row, Tally, Unsettled
 
 HOUR = Hour.of(datetime(2026, 1, 2, 3, tzinfo=UTC))
 
 
 def fill(path: Path, frames: int, cameras: tuple[str, ...] = ("cam1", "cam2")) -> None:
     tally = Tally(path, cameras)
-    for number in range(first := tally.row("cam1").captured, first + frames):
+    for number in range(first := tally.row("cam1").next, first + frames):
         tally.captured("cam1", HOUR, number)
         if number % 3:
             tally.processed("cam1", HOUR, number)
@@ -52,8 +52,8 @@ def test_what_is_not_settled_is_named_by_number_also_after_a_restart(tmp_path: P
     tally = Tally(tmp_path / "t", ["cam1"])
     row = tally.row("cam1")
     assert row.hours == {
-        HOUR.key: Unsettled(Runs([[0, 0], [2, 2], [5, 5]]), {("disk_full", 3): 2}),
-        HOUR.next().key: Unsettled(Runs([[6, 7]])),
+        HOUR.key: Unsettled(Runs([0, 2, 5]), {("disk_full", 3): Batch(2)}),
+        HOUR.next().key: Unsettled(Runs([6, 7])),
     }
     assert (row.captured, row.processed, row.dropped, row.open) == (8, 1, {"disk_full": 2}, 5)
     tally.noted("cam1", HOUR, "disk_full", 3)
@@ -66,7 +66,7 @@ def test_what_is_not_settled_is_named_by_number_also_after_a_restart(tmp_path: P
 def test_more_than_its_room_holds_keeps_the_newest_hours_and_every_count(tmp_path: Path) -> None:
     tally, hour = Tally(tmp_path / "t", ["cam1"]), HOUR
     newest = hour
-    for number in range(300):
+    for number in range(600):
         tally.captured("cam1", hour, number)
         tally.dropped("cam1", hour, number, "disk_full", unnoted=number)
         newest, hour = hour, hour.next()
@@ -75,8 +75,8 @@ def test_more_than_its_room_holds_keeps_the_newest_hours_and_every_count(tmp_pat
     tally = Tally(tmp_path / "t", ["cam1"])
     row = tally.row("cam1")
     tally.close()
-    assert (row.captured, row.dropped) == (300, {"disk_full": 300}) and newest.key in row.hours
-    assert 50 < len(row.hours) < 300
+    assert (row.captured, row.dropped) == (600, {"disk_full": 600}) and newest.key in row.hours
+    assert 200 < len(row.hours) < 600
 
 
 def test_every_torn_slot_leaves_the_one_before(tmp_path: Path) -> None:

@@ -21,9 +21,8 @@ from yolo_assets.inference.boxes import Boxes
 SAME_IOU = 0.5
 """Boxes of one class that overlap so far are the same object."""
 _SURE = 3.0  # standard errors between the means: about one in a thousand by chance
-_BY_CHANCE = 5.0  # of so many expected boxes all are missing once in 150 times
+_BY_CHANCE = 10.0  # on so few boxes nothing is sure
 _MIX_BOXES = 50  # a mix of classes means nothing on fewer boxes
-_TINY = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,10 +97,7 @@ class Comparison:
         """Share of the boxes that would have to change their class to make the mixes equal, 0 to 1."""
         if not self.old_boxes or not self.new_boxes:
             return 0.0
-        names = self.old_classes.keys() | self.new_classes.keys()
-        return 0.5 * sum(
-            abs(self.old_classes[n] / self.old_boxes - self.new_classes[n] / self.new_boxes) for n in names
-        )
+        return 0.5 * sum(abs(move) for move in _moves(self.old_classes, self.new_classes).values())
 
     def left_band(
         self,
@@ -113,9 +109,9 @@ class Comparison:
     ) -> str | None:
         """What left its band and by how much; None while all is well, or too little was seen to say.
 
-        The number of boxes is judged frame by frame: it counts when it is outside the band by three times the standard
-        error over the frames, so that a few unlucky frames decide nothing. What the gate measured that changes widens
-        the bands in that direction.
+        The number of boxes is judged frame by frame: a difference counts when it is larger than the band *and* three
+        times its standard error over the frames, so that a few unlucky frames decide nothing. What the gate measured
+        that changes is no surprise: in that direction the bands begin where it ends.
 
         Args:
             min_frames: nothing is judged on fewer.
@@ -126,33 +122,38 @@ class Comparison:
         if self.frames < min_frames:
             return None
         more, fewer = _expected_ratios(expected)
-        grew = self.new_boxes > self.old_boxes
-        least = (1 - detections_band) / (more if grew else fewer)  # what the smaller is of the larger, at least
-        if self._surely_below(least, grew):
+        times = more if self.new_boxes > self.old_boxes else fewer
+        least = (1 - detections_band) / times  # what the smaller is of the larger, at least
+        small, large = sorted((self.old_boxes, self.new_boxes))
+        if small < least * large and self._surely_differ(times):
             return (
                 f"detections per frame left their band: {self.new_boxes / self.frames:.2f} against "
                 f"{self.old_boxes / self.frames:.2f} of the old model on the same {self.frames} frames "
                 f"({_percent(self.new_boxes, self.old_boxes)}, allowed are {1 - least:.0%} of the larger)"
             )
-        shift, allowed = self.class_shift, max_class_shift + (expected.class_shift if expected else 0.0)
-        if min(self.old_boxes, self.new_boxes) >= _MIX_BOXES and shift > allowed:
-            name = max(self._moves(), key=lambda pair: abs(pair[1]))
+        if min(self.old_boxes, self.new_boxes) < _MIX_BOXES:
+            return None
+        moves = self._moves(expected)
+        shift = 0.5 * sum(abs(move) for move in moves.values())
+        if shift > max_class_shift:
+            name, move = max(moves.items(), key=lambda pair: abs(pair[1]))
+            beyond = " beyond what the gate measured" if expected else ""
             return (
                 f"the mix of classes left its band: {shift:.0%} of the boxes on the same {self.frames} frames changed "
-                f"their class, {allowed:.0%} may; most of all {name[0]} by {name[1]:+.0%}"
+                f"their class{beyond}, {max_class_shift:.0%} may; most of all {name} by {move:+.0%}"
             )
         return None
 
-    def _surely_below(self, least: float, grew: bool) -> bool:
-        """Whether the model with fewer boxes has surely fewer than this share of the other's."""
+    def _surely_differ(self, times: float) -> bool:
+        """Whether the larger number of boxes is surely more than ``times`` the smaller one."""
         old_2, both, new_2 = self.squares
         small, large = sorted((self.old_boxes, self.new_boxes))
-        small_2, large_2 = (old_2, new_2) if grew else (new_2, old_2)
-        if least * large < _BY_CHANCE:
-            return False  # so few that chance explains none at all, and the spread over the frames says nothing
-        mean = (small - least * large) / self.frames
-        spread = (small_2 - 2 * least * both + least * least * large_2) / self.frames - mean * mean
-        return mean < -_SURE * math.sqrt(max(spread, 0.0) / max(self.frames - 1, 1)) - _TINY
+        small_2, large_2 = (old_2, new_2) if self.new_boxes > self.old_boxes else (new_2, old_2)
+        if large / times < _BY_CHANCE:
+            return False  # so few in all that chance explains them, and the spread over the frames says nothing
+        mean = (large / times - small) / self.frames
+        spread = (large_2 / times**2 - 2 * both / times + small_2) / self.frames - mean * mean
+        return mean > _SURE * math.sqrt(max(spread, 0.0) / max(self.frames - 1, 1))
 
     def figures(self) -> dict[str, Any]:
         """For the status."""
@@ -165,26 +166,39 @@ class Comparison:
             "class_shift": round(self.class_shift, 4),
         }
 
-    def _moves(self) -> list[tuple[str, float]]:
-        return [
-            (name, self.new_classes[name] / self.new_boxes - self.old_classes[name] / self.old_boxes)
-            for name in sorted(self.old_classes.keys() | self.new_classes.keys())
-        ]
+    def _moves(self, expected: ExpectedChange | None) -> dict[str, float]:
+        """By how much the share of each class grew, beyond what the gate measured."""
+        moves = _moves(self.old_classes, self.new_classes)
+        foreseen = {}
+        if expected and min(sum(expected.old_boxes.values()), sum(expected.new_boxes.values())) >= _MIX_BOXES:
+            foreseen = _moves(expected.old_boxes, expected.new_boxes)
+        return {name: move - _between(move, 0.0, foreseen.get(name, 0.0)) for name, move in moves.items()}
+
+
+def _moves(old: Mapping[str, int], new: Mapping[str, int]) -> dict[str, float]:
+    before, after = sum(old.values()), sum(new.values())
+    return {name: new.get(name, 0) / after - old.get(name, 0) / before for name in sorted(old.keys() | new.keys())}
+
+
+def _between(value: float, one: float, other: float) -> float:
+    """The number between two others that is nearest to a value."""
+    return min(max(value, min(one, other)), max(one, other))
 
 
 def _expected_ratios(expected: ExpectedChange | None) -> tuple[float, float]:
     """How many times as many boxes the new model may report, and the old one; each at least 1.
 
     The gate's counts are of a sample. A difference that chance explains changes nothing; where there is one, the
-    smaller count may as well have been two standard deviations less.
+    smaller count may as well have been three standard deviations less.
     """
-    if expected is None or abs(expected.new_boxes - expected.old_boxes) <= 2 * math.sqrt(
-        expected.new_boxes + expected.old_boxes
-    ):
+    if expected is None:
         return 1.0, 1.0
-    small, large = sorted((expected.old_boxes, expected.new_boxes))
-    times = (large + 1) / (max(0.0, small - 2 * math.sqrt(small)) + 1)
-    return (times, 1.0) if expected.new_boxes > expected.old_boxes else (1.0, times)
+    old, new = sum(expected.old_boxes.values()), sum(expected.new_boxes.values())
+    if abs(new - old) <= _SURE * math.sqrt(new + old):
+        return 1.0, 1.0
+    small, large = sorted((old, new))
+    times = (large + 1) / (max(0.0, small - _SURE * math.sqrt(small)) + 1)
+    return (times, 1.0) if new > old else (1.0, times)
 
 
 def _percent(new: int, old: int) -> str:

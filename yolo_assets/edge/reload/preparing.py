@@ -68,13 +68,13 @@ def prepare(
         loaded = parts.loader.load(bundle, ref, attempt)
     try:
         if serving is None:  # a line without any model takes what is ready, and the newer one after it
-            return parts.slot(loaded), ""
+            return Slot(loaded, loaded.ref.label), ""
         still_wanted()
         words = ""
         if parts.config.shadow is not None and role != "light":
             with attempt.step("shadow"), at_low_priority(makes_threads=True):
                 words = run_shadow(parts.config.shadow, parts.live, serving, loaded, still_wanted, report)
-        return parts.slot(loaded), words
+        return Slot(loaded, loaded.ref.label), words
     except BaseException:
         loaded.close()
         raise

@@ -60,7 +60,8 @@ def warm_previous(parts: StagingParts) -> None:
 def _load_cached(parts: StagingParts, ref: ModelRef, attempt: Attempt) -> Slot[LoadedModel]:
     with attempt.step("read"):
         bundle = parts.cache.load(ref.name, ref.version, ref.manifest_sha256)
-    return parts.slot(parts.loader.load(bundle, ref, attempt))
+    loaded = parts.loader.load(bundle, ref, attempt)
+    return Slot(loaded, loaded.ref.label)
 
 
 def warm_beside(parts: StagingParts, role: Beside) -> None:

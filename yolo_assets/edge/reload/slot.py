@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -42,13 +42,11 @@ class Slot(Generic[M]):
     Args:
         model: freed once, when the slot retires and the last lease is back.
         label: ``<name>/<version>``.
-        on_freed: called after the model was closed, without any lock held.
     """
 
-    def __init__(self, model: M, label: str, on_freed: Callable[[Slot[M]], None] | None = None) -> None:
+    def __init__(self, model: M, label: str) -> None:
         self.model = model
         self.label = label
-        self._on_freed = on_freed
         self._lock = threading.Lock()
         self._leases: dict[int, tuple[str, float]] = {}
         self._ids = itertools.count()
@@ -130,5 +128,3 @@ class Slot(Generic[M]):
             self.model.close()
         finally:
             self._drained.set()
-            if self._on_freed is not None:
-                self._on_freed(self)

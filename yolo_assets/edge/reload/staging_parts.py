@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.edge.config import AgentConfig
-from yolo_assets.edge.loading import LoadedModel, Loader
+from yolo_assets.edge.loading import Loader
 from yolo_assets.edge.reload.control import ModelControl
 from yolo_assets.edge.reload.live import LiveTap
 from yolo_assets.edge.reload.model_cache import ModelCache
-from yolo_assets.edge.reload.slot import Slot
 from yolo_assets.edge.reload.slots import Beside
 from yolo_assets.edge.reload.state import ModelRef
 from yolo_assets.edge.reload.swaps import Attempt, Outcome, SwapLog
@@ -23,11 +21,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StagingParts:
-    """Everything between a notice and a serving model.
-
-    Attributes:
-        on_freed: called with the label of each model whose memory was freed.
-    """
+    """Everything between a notice and a serving model."""
 
     config: AgentConfig
     store: ObjectStore
@@ -36,7 +30,6 @@ class StagingParts:
     control: ModelControl
     swaps: SwapLog
     live: LiveTap
-    on_freed: Callable[[str], None]
 
     @property
     def name(self) -> str:
@@ -51,10 +44,6 @@ class StagingParts:
     def has(self, role: Beside) -> bool:
         """Whether the configuration wants a model in this role."""
         return (self.config.canary if role == "canary" else self.config.light) is not None
-
-    def slot(self, loaded: LoadedModel) -> Slot[LoadedModel]:
-        """A slot that tells when it was freed."""
-        return Slot(loaded, loaded.ref.label, lambda slot: self.on_freed(slot.label))
 
     def end(self, attempt: Attempt, ref: ModelRef, result: Outcome, reason: str) -> None:
         """Record how an attempt ended that did not change the model."""

@@ -89,8 +89,8 @@ def test_a_mix_of_classes_that_moves_is_told_with_the_class() -> None:
     assert "crack by -50%" in reason or "spatter by +50%" in reason
 
 
-def expecting(old: int, new: int, class_shift: float = 0.0) -> ExpectedChange:
-    return ExpectedChange(against="line/1", frames=100, old_boxes=old, new_boxes=new, class_shift=class_shift)
+def expecting(old: int, new: int) -> ExpectedChange:
+    return ExpectedChange(against="line/1", frames=100, old_boxes={"crack": old}, new_boxes={"crack": new})
 
 
 def compared(old: int, new: int, frames: int = 60) -> Comparison:
@@ -109,17 +109,34 @@ def test_what_the_gate_measured_is_no_surprise() -> None:
     assert compared(9, 1).left_band(**LIMITS, expected=expecting(12, 110)) is not None, "the other way round"
     assert compared(9, 1).left_band(**LIMITS, expected=expecting(110, 12)) is None
     assert compared(0, 4).left_band(**LIMITS, expected=expecting(0, 110)) is None
-    assert compared(1, 30, 200).left_band(**LIMITS, expected=expecting(60, 110)) is not None, (
+    assert compared(1, 30, 200).left_band(**LIMITS, expected=expecting(90, 300)) is not None, (
         "far more than it measured"
     )
 
 
-def test_a_class_that_the_gate_saw_come_in_is_no_surprise() -> None:
+@pytest.mark.parametrize(
+    ("spatter", "kept"),
+    [(200, True), (60, False), (0, False)],
+    ids=["as measured", "less than that", "the other way"],
+)
+def test_a_mix_that_moves_as_the_gate_measured_is_no_surprise(spatter: int, kept: bool) -> None:
     comparison = Comparison()
     for number in range(20):
         comparison.add(row(4), row(4, "spatter" if number % 2 else "crack"))
-    assert comparison.left_band(**LIMITS, expected=expecting(100, 100, 0.3)) is None
-    assert comparison.left_band(**LIMITS, expected=expecting(100, 100, 0.1)) is not None
+    old = {"crack": 200, "spatter": 200} if not spatter else {"crack": 400, "spatter": 0}
+    expected = ExpectedChange(
+        against="line/1", frames=100, old_boxes=old, new_boxes={"crack": 400 - spatter, "spatter": spatter}
+    )
+    reason = comparison.left_band(**LIMITS, expected=expected)
+    assert (reason is None) == kept and (kept or "beyond what the gate measured" in str(reason))
+
+
+def test_a_mix_that_the_gate_saw_on_a_handful_of_boxes_foresees_nothing() -> None:
+    comparison = Comparison()
+    for number in range(20):
+        comparison.add(row(4), row(4, "spatter" if number % 2 else "crack"))
+    few = ExpectedChange(against="line/1", frames=100, old_boxes={"crack": 2}, new_boxes={"spatter": 400})
+    assert comparison.left_band(**LIMITS, expected=few) is not None
 
 
 @given(st.integers(0, 300), st.integers(0, 300), st.integers(0, 6), st.integers(0, 6))
