@@ -13,8 +13,8 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from yolo_assets.catalog.receipts import BATCH, FoundReceipt, Problem, batches, fetch_receipts, list_receipts
-from yolo_assets.catalog.rows import ARCHIVES, CLASSES, archive_rows, class_rows
+from yolo_assets.catalog.receipts import BATCH, Problem, batches, fetch_receipts, list_receipts
+from yolo_assets.catalog.rows import ARCHIVES, CLASSES, FoundReceipt, archive_rows, class_rows
 from yolo_assets.catalog.schema import RECEIPT_KEY, attach, connect, one
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import Hour

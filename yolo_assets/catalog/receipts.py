@@ -18,10 +18,9 @@ from typing import TypeVar
 from yolo_assets.archive.reading.parts import missing_parts, no_receipt
 from yolo_assets.archive.reading.read import load_receipt
 from yolo_assets.archive.write_once.protect import hidden_archives
-from yolo_assets.catalog.rows import unstorable
+from yolo_assets.catalog.rows import FoundReceipt, unstorable
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import ArchiveName, receipts_prefix
-from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.storage.base import ObjectInfo, ObjectNotFoundError, ObjectStore, StoreUnavailableError
 
@@ -33,16 +32,6 @@ MISSING, HIDDEN = "missing", "hidden:"
 """In place of an etag: no receipt is there; a delete marker hides it, whose version id follows."""
 BATCH = 2_000
 """Receipts that are in memory at one time."""
-
-
-@dataclass(frozen=True)
-class FoundReceipt:
-    """A receipt that proved itself."""
-
-    key: str
-    etag: str
-    receipt: Receipt
-    signed_by: str
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
 from yolo_assets.contracts.base import canonical_json
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.times import Hour
-
-if TYPE_CHECKING:
-    from yolo_assets.catalog.receipts import FoundReceipt
 
 _MOMENT = pa.timestamp("us", "UTC")
 _TEXTS = pa.list_(pa.string())
@@ -57,6 +55,16 @@ ARCHIVES = pa.schema(
 """The columns of ``stored.archives``, by name; in another order."""
 CLASSES = pa.schema([*_KEY, ("class", pa.string()), ("count", pa.int64()), ("max_confidence", pa.float64())])
 """The columns of ``stored.classes``."""
+
+
+@dataclass(frozen=True)
+class FoundReceipt:
+    """A receipt that proved itself."""
+
+    key: str
+    etag: str
+    receipt: Receipt
+    signed_by: str
 
 
 def unstorable(receipt: Receipt) -> str | None:
