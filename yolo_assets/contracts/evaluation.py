@@ -8,7 +8,7 @@ from __future__ import annotations
 from pydantic import ConfigDict, Field
 
 from yolo_assets.contracts.base import Record, Time
-from yolo_assets.contracts.model import Interval
+from yolo_assets.contracts.model import ExpectedChange, Interval
 
 
 class ClassResult(Record):
@@ -18,7 +18,6 @@ class ClassResult(Record):
     ap50: float = Field(ge=0, le=1)
     recall: float = Field(ge=0, le=1, description="at the operating threshold")
     precision: float = Field(ge=0, le=1, description="at the operating threshold; 1 when nothing was reported")
-    reported: int = Field(ge=0, description="boxes at the operating threshold")
 
 
 class Evaluation(Record):
@@ -51,3 +50,4 @@ class Comparison(Record):
     candidate: Evaluation
     champion: Evaluation | None = None
     map50_gain: Interval | None = Field(default=None, description="candidate - champion; None without a champion")
+    change: ExpectedChange | None = Field(default=None, description="in what is reported; None without a champion")

@@ -89,13 +89,14 @@ class ModelManifest(Record):
 
 
 class ExpectedChange(Record):
-    """How a release changes what is reported, as the gate measured it: no surprise where it comes to serve.
+    """How a release changes what is reported, as it was measured: no surprise where it comes to serve.
 
-    Boxes are counted at each model's operating threshold, of the classes that the test set has.
+    Boxes are counted at each model's operating threshold, on the test frames that were labelled since the champion's
+    dataset: where the line has changed, these show it, and the older ones would hide it. Without such frames, on all.
     """
 
     against: str = Field(description="<name>/<version> of the champion")
-    frames: int = Field(ge=1)
+    frames: int = Field(ge=1, description="that were counted")
     old_boxes: dict[str, Annotated[int, Field(ge=0)]] = Field(description="that the champion reports, by class")
     new_boxes: dict[str, Annotated[int, Field(ge=0)]] = Field(description="that this version reports, by class")
 

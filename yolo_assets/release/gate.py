@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.evaluation import ClassResult, Comparison, Evaluation
 from yolo_assets.release.comparable import comparable
-from yolo_assets.release.expected import expected_change
 from yolo_assets.release.policy import GatePolicy
 from yolo_assets.release.report import GateReport, RuleResult
 
@@ -64,7 +63,7 @@ def decide(
         policy=policy,
         passed=all(rule.passed for rule in rules),
         rules=tuple(rules),
-        expected=expected_change(comparison),
+        expected=comparison.change,
     )
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from yolo_assets.contracts.base import canonical_json
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.evaluation import ClassResult, Comparison, Evaluation
-from yolo_assets.contracts.model import ONNX, Interval
+from yolo_assets.contracts.model import ONNX, ExpectedChange, Interval
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.inference.golden import decode_image
 from yolo_assets.inference.model import Model
@@ -87,7 +87,8 @@ def evaluate(job: EvaluateJob) -> Comparison:
         _judge(bundle, found, truth, items, names, weights, latency, job.spec, identity)
         for bundle, found, latency in zip(bundles, predicted, latencies, strict=True)
     ]
-    comparison = compare(judged, job.spec.level)
+    fresh = np.array([item.sha256 in job.fresh for item in items])
+    comparison = compare(judged, job.spec.level, fresh if fresh.any() else np.ones(len(items), bool), names)
     out = Path(job.out)
     out.mkdir(parents=True, exist_ok=True)
     for model in judged:
@@ -100,8 +101,15 @@ def evaluate(job: EvaluateJob) -> Comparison:
     return comparison
 
 
-def compare(judged: Sequence[Judged], level: float) -> Comparison:
-    """The record of one model, or of candidate and champion with the paired difference."""
+def compare(judged: Sequence[Judged], level: float, counted: NDArray[np.bool_], names: Sequence[str]) -> Comparison:
+    """The record of one model, or of candidate and champion with the paired difference.
+
+    Args:
+        judged: the candidate, and the champion if there is one.
+        level: of the interval.
+        counted: ``[frames]``, on which to count what changes in the reports.
+        names: of the classes, by number.
+    """
     candidate = judged[0]
     if len(judged) == 1:
         return Comparison(candidate=candidate.evaluation)
@@ -113,7 +121,18 @@ def compare(judged: Sequence[Judged], level: float) -> Comparison:
         candidate=candidate.evaluation,
         champion=champion.evaluation,
         map50_gain=Interval(value=value, low=low, high=high, level=level),
+        change=ExpectedChange(
+            against=champion.evaluation.model_version,
+            frames=int(counted.sum()),
+            old_boxes=_reported(champion, counted, names),
+            new_boxes=_reported(candidate, counted, names),
+        ),
     )
+
+
+def _reported(judged: Judged, counted: NDArray[np.bool_], names: Sequence[str]) -> dict[str, int]:
+    _, reports, _ = operating_point(judged.matches, judged.confidence, counted)
+    return {name: int(count) for name, count in zip(names, reports, strict=True)}
 
 
 def _predict(
@@ -195,7 +214,6 @@ def _classes(
             ap50=float(ap[0, c, 0]),
             recall=float(hits[c] / truth[c]),
             precision=float(hits[c] / reports[c]) if reports[c] else 1.0,
-            reported=int(reports[c]),
         )
         for c, name in enumerate(names)
         if truth[c]

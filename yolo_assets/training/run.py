@@ -21,9 +21,16 @@ from yolo_assets.contracts.model import MANIFEST, WEIGHTS, ModelManifest
 from yolo_assets.contracts.names import parse_model_version, training_key
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.learning.dataset import Dataset
+from yolo_assets.learning.dataset import Dataset, read_dataset
 from yolo_assets.learning.folder import materialise
-from yolo_assets.release.registry import export_bundle, load_bundle_folder, read_bundle, read_manifest, write_bundle
+from yolo_assets.release.registry import (
+    export_bundle,
+    load_bundle_folder,
+    read_bundle,
+    read_manifest,
+    read_stored_manifest,
+    write_bundle,
+)
 from yolo_assets.storage import AlreadyExistsError, ObjectNotFoundError, ObjectStore
 from yolo_assets.training.checkpoints import CheckpointUploads, fetch_checkpoint
 from yolo_assets.training.child import write_atomic
@@ -164,6 +171,7 @@ def evaluate_candidate(
         candidate=str(candidate_folder),
         champion=str(champion_folder) if champion_folder else None,
         out=str(out),
+        fresh=_fresh(store, dataset, champion, trusted),
     )
     run_child("evaluate", job, folder, nice=nice, timeout_seconds=timeout_seconds)
     body = (out / COMPARISON).read_bytes()
@@ -177,6 +185,21 @@ def evaluate_candidate(
         for stem, path in plots.items():
             store.put(training_key(trained, f"{prefix}/{stem}.png"), path.read_bytes())
     return EvaluationResult(comparison, plots)
+
+
+def _fresh(store: ObjectStore, dataset: Dataset, champion: str | None, trusted: TrustedKeys | None) -> tuple[str, ...]:
+    """Test frames that the champion's dataset did not have; none where that cannot be known any more."""
+    if champion is None:
+        return ()
+    name, version = parse_model_version(champion)
+    seen = read_stored_manifest(store, name, version, trusted).manifest.dataset_sha256
+    if seen is None:
+        return ()
+    try:
+        known = {item.sha256 for item in read_dataset(store, seen).manifest.items}
+    except (ObjectNotFoundError, IntegrityError):
+        return ()
+    return tuple(item.sha256 for item in dataset.items("test") if item.sha256 not in known)
 
 
 def _parent_weights(store: ObjectStore, parent: str | None, trusted: TrustedKeys | None) -> bytes | None:

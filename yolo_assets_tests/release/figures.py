@@ -16,9 +16,7 @@ def around(value: float, half: float = 0.02) -> Interval:
 
 
 def found(recall: float = 0.9, ap50: float = 0.9, precision: float = 0.9, truth: int = 100) -> ClassResult:
-    return ClassResult(
-        truth=truth, ap50=ap50, recall=recall, precision=precision, reported=round(recall * truth / precision)
-    )
+    return ClassResult(truth=truth, ap50=ap50, recall=recall, precision=precision)
 
 
 def evaluation(version: str = "2", **changes: Any) -> Evaluation:

@@ -9,7 +9,7 @@ import pytest
 
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
 from yolo_assets.contracts.evaluation import Comparison
-from yolo_assets.contracts.model import ONNX, Interval
+from yolo_assets.contracts.model import ONNX, ExpectedChange, Interval
 from yolo_assets.contracts.names import training_key
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.release import channels
@@ -37,6 +37,9 @@ def register(store: ObjectStore, *versions: str, **changes: Any) -> None:
         write_bundle(store, *byte_bundle(version, training_fingerprint=fingerprint(version), **changes))
 
 
+CHANGE = ExpectedChange(against="line/1", frames=90, old_boxes={"crack": 9}, new_boxes={"crack": 80})
+
+
 def compared(store: ObjectStore, candidate: str, champion: str | None, **figures: Any) -> Comparison:
     def of(version: str, **more: Any):
         return evaluation(version, onnx_sha256=read_manifest(store, "line", version).files[ONNX].sha256, **more)
@@ -45,6 +48,7 @@ def compared(store: ObjectStore, candidate: str, champion: str | None, **figures
         candidate=of(candidate, **figures),
         champion=of(champion) if champion else None,
         map50_gain=Interval(value=0.02, low=0.01, high=0.03) if champion else None,
+        change=CHANGE.model_copy(update={"against": f"line/{champion}"}) if champion else None,
     )
 
 
@@ -71,8 +75,7 @@ def test_the_first_and_the_better_are_released_with_their_verdict(
     found = channels.read_pointer(store, "line", "stable", trusted)
     assert found is not None
     assert found[0] == second.pointer
-    assert first.pointer.expected is None and second.pointer.expected == second.report.expected
-    assert second.report.expected is not None and second.report.expected.against == first.pointer.model_version
+    assert first.pointer.expected is None and second.pointer.expected == CHANGE
     assert read_report(store, read_manifest(store, "line", "2"), trusted) == second.report
 
 

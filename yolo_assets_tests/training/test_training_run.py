@@ -15,11 +15,11 @@ import pytest
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.evaluation import Comparison
 from yolo_assets.contracts.model import ONNX, WEIGHTS
-from yolo_assets.contracts.names import model_key, training_key
+from yolo_assets.contracts.names import dataset_key, model_key, parse_model_version, training_key
 from yolo_assets.inference.model import Model
 from yolo_assets.learning.dataset import Dataset
 from yolo_assets.learning.folder import materialise
-from yolo_assets.release.registry import read_bundle, verify_bundle
+from yolo_assets.release.registry import read_bundle, read_manifest, verify_bundle, write_bundle
 from yolo_assets.training import run as run_module
 from yolo_assets.training.jobs import CHECKPOINT, RESULT, Event, TrainJob
 from yolo_assets.training.process import run_child
@@ -106,6 +106,9 @@ def test_evaluation_of_a_model_against_itself_gains_nothing(trained: Trained, tm
     assert (comparison.map50_gain.value, comparison.map50_gain.low, comparison.map50_gain.high) == (0, 0, 0)
     test = trained.dataset.items("test")
     assert comparison.candidate.frames == len(test)
+    change = comparison.change
+    assert change is not None and change.against == version
+    assert change.frames == len(test) and change.old_boxes == change.new_boxes, "it knew every frame: all are counted"
     truth = {
         name: sum(b.class_name == name for i in test for b in i.boxes) for name in trained.dataset.manifest.class_names
     }
@@ -123,6 +126,25 @@ def test_evaluation_of_a_model_against_itself_gains_nothing(trained: Trained, tm
         trained.result.fingerprint, f"evaluation/{comparison.candidate.test_sha256[:16]}/comparison.json"
     )
     assert Comparison.from_json(trained.world.store.get(key)) == comparison
+
+
+def test_what_changes_in_the_reports_is_counted_on_frames_that_the_champion_never_had(trained: Trained, tmp_path):
+    version, store = trained.result.model_version, trained.world.store
+    items = trained.dataset.manifest.items
+    late = [item for item in items if item.split == "test"][-5:]
+    earlier = trained.dataset.manifest.model_copy(update={"items": tuple(i for i in items if i not in late)})
+    body = earlier.to_json()
+    sha256 = hashlib.sha256(body).hexdigest()
+    store.put(dataset_key(sha256, "manifest.json"), body)
+    manifest = read_manifest(store, *parse_model_version(version))
+    files = read_bundle(store, *parse_model_version(version), None, only=list(manifest.files)).files
+    champion = manifest.model_copy(update={"version": "earlier", "dataset_sha256": sha256})
+    write_bundle(store, champion, files)
+    spec = EvaluateSpec(resamples=50)
+    change = evaluate_candidate(
+        store, trained.dataset, version, "line/earlier", tmp_path, spec=spec, nice=0
+    ).comparison.change
+    assert change is not None and (change.against, change.frames) == ("line/earlier", 5)
 
 
 def test_fine_tuning_starts_from_the_parents_weights(trained: Trained, tmp_path):

@@ -188,8 +188,8 @@ def _between(value: float, one: float, other: float) -> float:
 def _expected_ratios(expected: ExpectedChange | None) -> tuple[float, float]:
     """How many times as many boxes the new model may report, and the old one; each at least 1.
 
-    The gate's counts are of a sample. A difference that chance explains changes nothing; where there is one, the
-    smaller count may as well have been three standard deviations less.
+    The gate's counts are of a sample: a difference that chance explains changes nothing, and where there is one, the
+    smaller count may be larger than its mean.
     """
     if expected is None:
         return 1.0, 1.0
@@ -197,8 +197,13 @@ def _expected_ratios(expected: ExpectedChange | None) -> tuple[float, float]:
     if abs(new - old) <= _SURE * math.sqrt(new + old):
         return 1.0, 1.0
     small, large = sorted((old, new))
-    times = (large + 1) / (max(0.0, small - _SURE * math.sqrt(small)) + 1)
+    times = (large + 1) / (_at_least(small) + 1)
     return (times, 1.0) if new > old else (1.0, times)
+
+
+def _at_least(count: int) -> float:
+    """The smallest mean of which so many are no surprise (Poisson, in Wilson and Hilferty's approximation)."""
+    return count * max(0.0, 1 - 1 / (9 * count) - _SURE / (3 * math.sqrt(count))) ** 3 if count else 0.0
 
 
 def _percent(new: int, old: int) -> str:
