@@ -5,7 +5,7 @@ A bundle is immutable. Training writes it unsigned; promotion adds ``manifest.js
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import ConfigDict, Field
 
@@ -89,7 +89,7 @@ class ModelManifest(Record):
 
 
 class ExpectedChange(Record):
-    """How a release changes what is reported, as it was measured: no surprise where it comes to serve.
+    """Where a release is right and its champion was not, as it was measured: no surprise where it comes to serve.
 
     Boxes are counted at each model's operating threshold, on the test frames that were labelled since the champion's
     dataset: where the line has changed, these show it, and the older ones would hide it. Without such frames, on all.
@@ -97,8 +97,10 @@ class ExpectedChange(Record):
 
     against: str = Field(description="<name>/<version> of the champion")
     frames: int = Field(ge=1, description="that were counted")
-    old_boxes: dict[str, Annotated[int, Field(ge=0)]] = Field(description="that the champion reports, by class")
-    new_boxes: dict[str, Annotated[int, Field(ge=0)]] = Field(description="that this version reports, by class")
+    old_right: int = Field(ge=0, description="boxes of the champion that meet an object of their class")
+    old_wrong: int = Field(ge=0, description="boxes of the champion that meet none")
+    new_right: int = Field(ge=0, description="of this version")
+    new_wrong: int = Field(ge=0, description="of this version")
 
 
 class ChannelPointer(Record):

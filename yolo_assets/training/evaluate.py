@@ -88,7 +88,7 @@ def evaluate(job: EvaluateJob) -> Comparison:
         for bundle, found, latency in zip(bundles, predicted, latencies, strict=True)
     ]
     fresh = np.array([item.sha256 in job.fresh for item in items])
-    comparison = compare(judged, job.spec.level, fresh if fresh.any() else np.ones(len(items), bool), names)
+    comparison = compare(judged, job.spec.level, fresh if fresh.any() else np.ones(len(items), bool))
     out = Path(job.out)
     out.mkdir(parents=True, exist_ok=True)
     for model in judged:
@@ -101,14 +101,13 @@ def evaluate(job: EvaluateJob) -> Comparison:
     return comparison
 
 
-def compare(judged: Sequence[Judged], level: float, counted: NDArray[np.bool_], names: Sequence[str]) -> Comparison:
+def compare(judged: Sequence[Judged], level: float, counted: NDArray[np.bool_]) -> Comparison:
     """The record of one model, or of candidate and champion with the paired difference.
 
     Args:
         judged: the candidate, and the champion if there is one.
         level: of the interval.
-        counted: ``[frames]``, on which to count what changes in the reports.
-        names: of the classes, by number.
+        counted: ``[frames]``, on which to count what each reports rightly and wrongly.
     """
     candidate = judged[0]
     if len(judged) == 1:
@@ -121,18 +120,25 @@ def compare(judged: Sequence[Judged], level: float, counted: NDArray[np.bool_], 
         candidate=candidate.evaluation,
         champion=champion.evaluation,
         map50_gain=Interval(value=value, low=low, high=high, level=level),
-        change=ExpectedChange(
-            against=champion.evaluation.model_version,
-            frames=int(counted.sum()),
-            old_boxes=_reported(champion, counted, names),
-            new_boxes=_reported(candidate, counted, names),
-        ),
+        change=_change(champion, candidate, counted),
     )
 
 
-def _reported(judged: Judged, counted: NDArray[np.bool_], names: Sequence[str]) -> dict[str, int]:
-    _, reports, _ = operating_point(judged.matches, judged.confidence, counted)
-    return {name: int(count) for name, count in zip(names, reports, strict=True)}
+def _change(champion: Judged, candidate: Judged, counted: NDArray[np.bool_]) -> ExpectedChange:
+    def boxes(judged: Judged) -> tuple[int, int]:
+        hits, reports, _ = operating_point(judged.matches, judged.confidence, counted)
+        return int(hits.sum()), int((reports - hits).sum())
+
+    old_right, old_wrong = boxes(champion)
+    new_right, new_wrong = boxes(candidate)
+    return ExpectedChange(
+        against=champion.evaluation.model_version,
+        frames=int(counted.sum()),
+        old_right=old_right,
+        old_wrong=old_wrong,
+        new_right=new_right,
+        new_wrong=new_wrong,
+    )
 
 
 def _predict(

@@ -37,7 +37,7 @@ def register(store: ObjectStore, *versions: str, **changes: Any) -> None:
         write_bundle(store, *byte_bundle(version, training_fingerprint=fingerprint(version), **changes))
 
 
-CHANGE = ExpectedChange(against="line/1", frames=90, old_boxes={"crack": 9}, new_boxes={"crack": 80})
+CHANGE = ExpectedChange(against="line/1", frames=90, old_right=9, old_wrong=8, new_right=80, new_wrong=7)
 
 
 def compared(store: ObjectStore, candidate: str, champion: str | None, **figures: Any) -> Comparison:

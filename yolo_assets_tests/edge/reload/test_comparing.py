@@ -89,8 +89,11 @@ def test_a_mix_of_classes_that_moves_is_told_with_the_class() -> None:
     assert "crack by -50%" in reason or "spatter by +50%" in reason
 
 
-def expecting(old: int, new: int) -> ExpectedChange:
-    return ExpectedChange(against="line/1", frames=100, old_boxes={"crack": old}, new_boxes={"crack": new})
+def expecting(old: tuple[int, int], new: tuple[int, int]) -> ExpectedChange:
+    """Right and wrong boxes of each."""
+    return ExpectedChange(
+        against="line/1", frames=100, old_right=old[0], old_wrong=old[1], new_right=new[0], new_wrong=new[1]
+    )
 
 
 def compared(old: int, new: int, frames: int = 60) -> Comparison:
@@ -100,50 +103,39 @@ def compared(old: int, new: int, frames: int = 60) -> Comparison:
     return comparison
 
 
-def test_what_the_gate_measured_is_no_surprise() -> None:
-    """The line has changed: the old model finds one of nine, the new one all."""
-    blind = compared(1, 9)
-    assert blind.left_band(**LIMITS) is not None
-    assert blind.left_band(**LIMITS, expected=expecting(12, 110)) is None
-    assert blind.left_band(**LIMITS, expected=expecting(110, 110)) is not None, "the gate saw no change"
-    assert compared(9, 1).left_band(**LIMITS, expected=expecting(12, 110)) is not None, "the other way round"
-    assert compared(9, 1).left_band(**LIMITS, expected=expecting(110, 12)) is None
-    assert compared(0, 4).left_band(**LIMITS, expected=expecting(0, 110)) is None
-    assert compared(1, 30, 200).left_band(**LIMITS, expected=expecting(90, 300)) is not None, (
-        "far more than it measured"
-    )
+def test_more_is_no_surprise_where_the_gate_found_that_the_old_model_misses_it() -> None:
+    blind, seeing = expecting((3, 40), (55, 4)), expecting((100, 5), (105, 5))
+    for old, new in ((1, 9), (0, 4)):
+        assert compared(old, new).left_band(**LIMITS) is not None
+        assert compared(old, new).left_band(**LIMITS, expected=seeing) is not None, "it sees as well as the new one"
+        assert compared(old, new).left_band(**LIMITS, expected=blind) is None
+    half = expecting((60, 5), (130, 5))
+    assert compared(2, 6).left_band(**LIMITS, expected=half) is None
+    assert compared(1, 30).left_band(**LIMITS, expected=half) is not None, "far more than that"
 
 
-@pytest.mark.parametrize(
-    ("spatter", "kept"),
-    [(200, True), (60, False), (0, False)],
-    ids=["as measured", "less than that", "the other way"],
-)
-def test_a_mix_that_moves_as_the_gate_measured_is_no_surprise(spatter: int, kept: bool) -> None:
+def test_fewer_is_no_surprise_where_the_gate_found_that_the_old_model_invents_it() -> None:
+    inventing, missing = expecting((50, 90), (52, 6)), expecting((50, 5), (5, 5))
+    assert compared(9, 2).left_band(**LIMITS) is not None
+    assert compared(9, 2).left_band(**LIMITS, expected=inventing) is None
+    assert compared(2, 9).left_band(**LIMITS, expected=inventing) is not None, "it misses no less than the new one"
+    assert compared(9, 2).left_band(**LIMITS, expected=missing) is not None, "worse is never a reason"
+
+
+def test_the_classes_of_a_model_that_is_wrong_are_no_measure() -> None:
     comparison = Comparison()
     for number in range(20):
         comparison.add(row(4), row(4, "spatter" if number % 2 else "crack"))
-    old = {"crack": 200, "spatter": 200} if not spatter else {"crack": 400, "spatter": 0}
-    expected = ExpectedChange(
-        against="line/1", frames=100, old_boxes=old, new_boxes={"crack": 400 - spatter, "spatter": spatter}
-    )
-    reason = comparison.left_band(**LIMITS, expected=expected)
-    assert (reason is None) == kept and (kept or "beyond what the gate measured" in str(reason))
+    assert comparison.left_band(**LIMITS, expected=expecting((100, 4), (101, 5))) is not None
+    assert comparison.left_band(**LIMITS, expected=expecting((0, 42), (52, 7))) is None, "as in the demo"
+    assert comparison.left_band(**LIMITS, expected=expecting((2, 1), (4, 0))) is not None, "on a handful of boxes"
 
 
-def test_a_mix_that_the_gate_saw_on_a_handful_of_boxes_foresees_nothing() -> None:
-    comparison = Comparison()
-    for number in range(20):
-        comparison.add(row(4), row(4, "spatter" if number % 2 else "crack"))
-    few = ExpectedChange(against="line/1", frames=100, old_boxes={"crack": 2}, new_boxes={"spatter": 400})
-    assert comparison.left_band(**LIMITS, expected=few) is not None
-
-
-@given(st.integers(0, 300), st.integers(0, 300), st.integers(0, 6), st.integers(0, 6))
-def test_an_expectation_only_ever_widens_the_band(gate_old: int, gate_new: int, old: int, new: int) -> None:
+@given(*[st.integers(0, 300)] * 4, st.integers(0, 6), st.integers(0, 6))
+def test_an_expectation_only_ever_widens_the_band(a: int, b: int, c: int, d: int, old: int, new: int) -> None:
     comparison = compared(old, new, 30)
     if comparison.left_band(**LIMITS) is None:
-        assert comparison.left_band(**LIMITS, expected=expecting(gate_old, gate_new)) is None
+        assert comparison.left_band(**LIMITS, expected=expecting((a, b), (c, d))) is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=10, max_size=60))

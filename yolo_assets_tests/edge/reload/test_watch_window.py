@@ -76,7 +76,9 @@ def test_what_the_gate_measured_against_this_very_model_is_no_reason_to_take_it_
         box.serve("1")
         plant.promote(
             "2",
-            expected=ExpectedChange(against=against, frames=100, old_boxes={"crack": 800}, new_boxes={"crack": 200}),
+            expected=ExpectedChange(
+                against=against, frames=100, old_right=200, old_wrong=600, new_right=200, new_wrong=5
+            ),
         )
         box.wait_event("switched")
         until(lambda: box.events()[-1] == (("line/2", "committed") if committed else ("line/1", "reverted")))
