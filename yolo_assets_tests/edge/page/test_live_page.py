@@ -121,6 +121,7 @@ def test_an_agent_that_is_gone_is_never_shown_as_live(staged: Staged, open_page:
     agent = staged[1]
     page = open_page(agent.url)
     live(page)
+    live(page, "cam2")  # or it has no picture yet that could be old
     agent.process.send_signal(signal.SIGSTOP)
     try:
         page.wait_for_selector("#lost:visible", timeout=9_000)
