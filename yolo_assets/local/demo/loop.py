@@ -38,7 +38,10 @@ RECIPE = {
 }
 """Small pictures and few epochs: minutes on two cores. A plant's recipe is larger."""
 
-GATE = {"improvement": "better", "min_recall": 0.3, "min_frames": 50, "max_class_drop": 0.2}
+GATE = {"improvement": "better", "min_recall": 0.3, "min_frames": 50, "max_class_drop": 0.35}
+"""A class has some thirty boxes in the test set: a precision is known to a tenth, a difference to 0.15, and fifteen are
+looked at. And a champion that reports nothing on the changed line keeps its precision. So the limit on single classes
+is wide; that the model is better overall must be sure."""
 
 
 @dataclass
