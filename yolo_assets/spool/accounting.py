@@ -33,8 +33,8 @@ _TAIL = 1 << 18
 _IMAGE_PATH = re.compile(rb'"image_path":"([^"]+)"')
 
 
-def count_hour(hour: SpoolHour, device_id: str, sealed_at: datetime) -> Seal:
-    """What the seal of an hour says.
+def count_hour(hour: SpoolHour, traces: Traces, device_id: str, sealed_at: datetime) -> Seal:
+    """What the seal of an hour says. ``traces``: as read just now; drops that were added since are read again.
 
     ``captured = processed + dropped``: every good line in the record files is a frame processed, every line of the drop
     log says what was not. What a crash left is counted once a drop claims it.
@@ -43,10 +43,9 @@ def count_hour(hour: SpoolHour, device_id: str, sealed_at: datetime) -> Seal:
     images = {member.name for member in members if is_frame(member.name)}
     counted = sum(m.size for m in members if is_frame(m.name) or is_record_file(m.name))
     dropped: Counter[str] = Counter()
-    drops, found = list(_drops(hour)), list(_records(hour))
-    for drop in _without_claimed(drops):
+    for drop in _without_claimed(list(_drops(hour))):
         dropped[drop.reason] += drop.count
-    models = [record.model for record in found if not record.torn]
+    models = traces.models
     return Seal(
         camera_id=hour.camera_id,
         hour=hour.hour.key,
@@ -67,6 +66,7 @@ class Traces:
     """What the files of an hour tell of single frames.
 
     Attributes:
+        models: model version of every good record.
         records: numbers of the frames that have one.
         notes: reason by number, of the frames that the drops name. Of many in one note that is the first.
         unclaimed: what crashes left, image, torn record or both, each of one frame; nothing tells which. A drop that
@@ -74,6 +74,7 @@ class Traces:
         torn_drops: lines of the drops that are none, not claimed; each is one frame as well.
     """
 
+    models: tuple[str, ...]
     records: frozenset[int]
     notes: Mapping[int, str]
     unclaimed: tuple[tuple[str, ...], ...]
@@ -85,10 +86,11 @@ def read_traces(hour: SpoolHour) -> Traces:
     sealed = (hour.path / SEALED).exists()
     images = {member.name for member in hour.frames()}
     found, drops = list(_records(hour)), list(_drops(hour))
+    models = tuple(record.model for record in found if not record.torn)
     records = frozenset(record.sequence for record in found if record.sequence is not None)
     notes = {drop.sequence: drop.reason for drop in drops if drop.sequence is not None}
     torn_drops = () if sealed else tuple(drop.torn for drop in _without_claimed(drops) if drop.torn)
-    return Traces(records, notes, tuple(_unclaimed(images, found, drops)), torn_drops)
+    return Traces(models, records, notes, tuple(_unclaimed(images, found, drops)), torn_drops)
 
 
 def last_sequence(hour: SpoolHour) -> int:
@@ -111,7 +113,7 @@ def used_stems(hour: SpoolHour) -> set[str]:
 
 def _unclaimed(images: Set[str], records: Sequence[_Record], drops: Sequence[_Drop]) -> list[tuple[str, ...]]:
     """Those of these images that no line names, and torn records whose image is not there, without what drops claim."""
-    claimed = {name for drop in drops for name in drop.claims}
+    claimed = _claimed(drops)
     named = {record.image for record in records if not record.torn}
     found = [(name,) for name in sorted(images - named - claimed)]
     torn = [record for record in records if record.torn and record.torn not in claimed and record.image not in images]
@@ -127,8 +129,12 @@ def _unclaimed(images: Set[str], records: Sequence[_Record], drops: Sequence[_Dr
 
 
 def _without_claimed(drops: Sequence[_Drop]) -> list[_Drop]:
-    claimed = {name for drop in drops for name in drop.claims}
+    claimed = _claimed(drops)
     return [drop for drop in drops if not drop.torn or drop.torn not in claimed]
+
+
+def _claimed(drops: Sequence[_Drop]) -> set[str]:
+    return {name for drop in drops for name in drop.claims}
 
 
 def _lines(hour: SpoolHour, *endings: str) -> Iterator[bytes]:
@@ -195,7 +201,7 @@ def _drops(hour: SpoolHour) -> Iterator[_Drop]:
         try:
             drop = orjson.loads(line)
             reason, count, sequence = drop["reason"], drop.get("count", 1), drop.get("sequence")
-            claims = [drop[key] for key in ("image",) if key in drop] + drop.get("claims", [])
+            claims = [*([drop["image"]] if "image" in drop else []), *drop.get("claims", [])]
             if isinstance(reason, str) and isinstance(count, int) and all(isinstance(name, str) for name in claims):
                 yield _Drop(reason, max(1, count), sequence if isinstance(sequence, int) else None, tuple(claims))
                 continue

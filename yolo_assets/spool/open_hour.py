@@ -139,13 +139,14 @@ class OpenHour:
                 f"hour {self._hour.name} was taken by the archiver unsealed; it is not sealed any more"
             )
         # What a crash left is claimed by a note: what comes to the hour later is then not taken for it.
-        for left in read_traces(self._hour).unclaimed:
+        traces = read_traces(self._hour)
+        for left in traces.unclaimed:
             self.add_drop(self._hour.hour.start, INTERRUPTED, None, 1, None, left)
         self._flush()
         for member in self._hour.members():
             fsync_file(self._hour.path / member.name)
         fsync_folder(self._hour.path)
-        seal = count_hour(self._hour, device_id, utc_now())
+        seal = count_hour(self._hour, traces, device_id, utc_now())
         write_atomic(self._hour.path / SEALED, seal.to_json())
         self._late = True
         return seal

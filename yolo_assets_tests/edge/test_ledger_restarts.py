@@ -22,9 +22,9 @@ from yolo_assets.edge.sources.base import Frame
 from yolo_assets.spool.accounting import INTERRUPTED
 from yolo_assets.spool.files import SpoolFullError
 from yolo_assets.spool.hours import SpoolHour
-from yolo_assets.spool.tally import Tally
+from yolo_assets.spool.tally import Row, Tally
 from yolo_assets.spool.writer import SpoolWriter
-from yolo_assets_tests.edge.soak_books import read_books
+from yolo_assets_tests.edge.soak_books import CameraBooks, read_books
 
 START = datetime(2026, 1, 2, 3, 0, 0, tzinfo=UTC)
 HOUR = Hour.of(START)
@@ -67,6 +67,15 @@ def final_seal(root: Path) -> Seal:
     assert (seal.captured, seal.processed) == (row.captured, row.processed)
     assert seal.captured == seal.processed + sum(seal.dropped.values())
     return seal
+
+
+def settled(root: Path) -> tuple[Row, CameraBooks]:
+    """What the next run's tally and all files say then."""
+    ledger = open_ledger(root)
+    ledger.recover("cam1", HOUR.end)
+    row = ledger.lifetime()["cam1"]
+    ledger.close()
+    return row, read_books(root / "spool", root / "archive")["cam1"]
 
 
 def test_frames_in_flight_at_a_kill_are_counted_as_interrupted_in_seal_and_tally(tmp_path: Path) -> None:
@@ -182,13 +191,10 @@ def test_late_frames_in_flight_at_a_kill_are_noted_beside_the_seal(tmp_path: Pat
     run(tmp_path, crash)
     sealed = final_seal(tmp_path)
     run(tmp_path, crash)  # the same hour again, by a clock that was set back: all of it is late
-    ledger = open_ledger(tmp_path)
-    ledger.recover("cam1", HOUR.end)
-    assert ledger.lifetime()["cam1"].dropped == {"stale": 2, INTERRUPTED: 4}
-    ledger.close()
+    row, book = settled(tmp_path)
+    assert row.dropped == {"stale": 2, INTERRUPTED: 4}
     hour = SpoolHour.of(tmp_path / "spool", "cam1", HOUR)
     assert hour.seal() == sealed
-    book = read_books(tmp_path / "spool", tmp_path / "archive")["cam1"]
     assert book.captured == 8 and dict(book.dropped) == {"stale": 2, INTERRUPTED: 4}
 
 
@@ -208,11 +214,7 @@ def test_late_drops_that_a_full_disk_refused_to_note_outlive_a_kill(tmp_path: Pa
     run(tmp_path, first)
     final_seal(tmp_path)
     run(tmp_path, crash)
-    ledger = open_ledger(tmp_path)
-    ledger.recover("cam1", HOUR.end)
-    row = ledger.lifetime()["cam1"]
-    ledger.close()
-    book = read_books(tmp_path / "spool", tmp_path / "archive")["cam1"]
+    row, book = settled(tmp_path)
     assert row.captured == book.captured == 4 and row.open == 0 and row.hours == {}
     assert dict(book.dropped) == {"stale": 1, "disk_full": 2}
 
@@ -293,12 +295,7 @@ def test_a_kill_in_any_call_to_the_disk_counts_every_frame_once(tmp_path: Path, 
 
         run(root, again, full_from_the_start=bool(at % 2))  # the disk has no room for a note of what the kill caught
         run(root, again, full_from_the_start=bool(at % 3))
-        ledger = open_ledger(root)
-        ledger.recover("cam1", HOUR.end)
-        ledger.note_late()
-        row = ledger.lifetime()["cam1"]
-        ledger.close()
-        book = read_books(root / "spool", root / "archive")["cam1"]
+        row, book = settled(root)
         what = f"killed in call {at}: {row}, {book}"
         assert row.open == 0 and row.hours == {}, what
         assert book.captured == row.captured, what
@@ -358,14 +355,12 @@ def test_what_a_crash_left_before_the_seal_is_not_taken_for_a_late_frame(tmp_pat
     assert ledger.recover("cam1", HOUR.end) == 1
     ledger.close()
     run(tmp_path, crash)
-    ledger = open_ledger(tmp_path)
-    ledger.recover("cam1", HOUR.end)
-    assert ledger.lifetime()["cam1"].dropped == {INTERRUPTED: 1}
-    ledger.close()
+    row, book = settled(tmp_path)
+    assert row.dropped == {INTERRUPTED: 1}
     hour = SpoolHour.of(tmp_path / "spool", "cam1", HOUR)
     seal = hour.seal()
     assert seal is not None and seal.dropped == {INTERRUPTED: 1}
-    assert read_books(tmp_path / "spool", tmp_path / "archive")["cam1"].captured == 2
+    assert book.captured == 2
 
 
 @pytest.mark.parametrize("kept", [None, "older"], ids=["lost", "older than the records"])
@@ -391,11 +386,7 @@ def test_no_number_is_given_twice_whatever_became_of_the_tally(tmp_path: Path, k
         one_more(ledger)
 
     run(tmp_path, again)
-    ledger = open_ledger(tmp_path)
-    ledger.recover("cam1", HOUR.end)
-    row = ledger.lifetime()["cam1"]
-    ledger.close()
-    book = read_books(tmp_path / "spool", tmp_path / "archive")["cam1"]
+    row, book = settled(tmp_path)
     assert book.sequences == list(range(15)) and dict(book.dropped) == {INTERRUPTED: 1}
     assert row.next == 16 and row.open == 0 and row.dropped == {INTERRUPTED: 1}
 

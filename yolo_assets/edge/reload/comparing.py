@@ -133,8 +133,9 @@ class Comparison:
             )
         if min(self.old_boxes, self.new_boxes) < _MIX_BOXES:
             return None
-        moves, allowed = _moves(self.old_classes, self.new_classes), max_class_shift + blind
+        allowed = max_class_shift + blind
         if self.class_shift > allowed:
+            moves = _moves(self.old_classes, self.new_classes)
             name, move = max(moves.items(), key=lambda pair: abs(pair[1]))
             return (
                 f"the mix of classes left its band: {self.class_shift:.0%} of the boxes on the same {self.frames} "

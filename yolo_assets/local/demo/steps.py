@@ -119,9 +119,7 @@ def watch_switch(loop: Loop, agent: Agent, version: str) -> None:
     """What the running agent did when the channel moved, from its own records."""
     deadline = time.monotonic() + 60
     while True:
-        agent.process.check()
-        switched = [swap for swap in agent.status()["swaps"] if swap["trigger"] == "channel"]
-        found = [swap for swap in switched if swap["target"] == version]
+        found = [swap for swap in _swaps(agent, "channel") if swap["target"] == version]
         if found and found[-1]["lost"] is not None and found[-1]["first_result_at"] is not None:
             break
         if found and found[-1]["result"] in ("refused", "failed"):
@@ -146,9 +144,7 @@ def watch_window(loop: Loop, agent: Agent, version: str) -> None:
     """Whether the agent keeps the new model: it compares it with the old one on live frames, and would take it back."""
     deadline = time.monotonic() + WATCH_SECONDS + 60
     while True:
-        agent.process.check()
-        watched = [swap for swap in agent.status()["swaps"] if swap["trigger"] == "watch"]
-        ended = [swap for swap in watched if version in (swap["source"], swap["target"])]
+        ended = [swap for swap in _swaps(agent, "watch") if version in (swap["source"], swap["target"])]
         if ended:
             break
         if time.monotonic() > deadline:
@@ -210,6 +206,11 @@ def get_everything_back(loop: Loop) -> None:
     figures.reclaimed_bytes = sum(run["bytes"] for run in loop.graph.history("reclaimed_spool"))
     rows = query(loop.store, "SELECT count(*) AS archives, sum(frame_count)::BIGINT AS frames FROM archives").row(0)
     loop.screen.say(f"the catalog knows {rows[0]} archives with {rows[1]} frames; all of them restored and compared")
+
+
+def _swaps(agent: Agent, trigger: str) -> list[dict[str, Any]]:
+    agent.process.check()
+    return [swap for swap in agent.status()["swaps"] if swap["trigger"] == trigger]
 
 
 def _released(loop: Loop) -> str:
