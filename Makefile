@@ -28,8 +28,9 @@ $(STAMP): pyproject.toml constraints.txt overrides.txt
 demo: $(STAMP)
 	$(BIN)/yolo-assets demo
 
+# Without restarts: after a worker that died, xdist 3.8 waits for ever, and does not say in which test it died.
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0
 
 soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak

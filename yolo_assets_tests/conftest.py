@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import uuid
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from boto3.session import Session
 from botocore.exceptions import ClientError
@@ -76,6 +78,18 @@ def pytest_configure_node(node: Any) -> None:
     """pytest-xdist: hand the folder to a worker."""
     node.workerinput["s3_folder"] = str(node.config.stash[_FOLDER])
     node.workerinput["s3_owner"] = node.config.stash[_OWNER]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """pytest-xdist says of a worker that died no more than that: whether it was killed, and by what, is told here."""
+    if error is not None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = node.gateway._io.popen.wait(10)
+            how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+            reporter = node.config.pluginmanager.get_plugin("terminalreporter")
+            words = f"[{node.gateway.id}] {how}; {psutil.virtual_memory().available >> 20} MiB of memory free"
+            reporter.write_line(words, red=True)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

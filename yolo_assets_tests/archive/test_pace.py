@@ -98,11 +98,14 @@ def test_a_full_disk_is_still_measured(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_work_that_hangs_is_left_behind() -> None:
     hang, stop = threading.Event(), Stop()
-    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.start()
+
+    def work() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)  # from here: its handler is in place, whatever the machine does
+        hang.wait(60)
+
     begun, before = time.monotonic(), signal.getsignal(signal.SIGTERM)
     with pytest.raises(HungError):
-        run_stoppable(lambda: hang.wait(60), stop, patience=0.2)
+        run_stoppable(work, stop, patience=0.2)
     assert time.monotonic() - begun < 5 and stop.asked and signal.getsignal(signal.SIGTERM) is before
     hang.set()
 
@@ -112,6 +115,10 @@ def test_work_that_ends_gives_its_result_and_its_error() -> None:
     with pytest.raises(ZeroDivisionError):
         run_stoppable(lambda: 1 // 0, Stop())
     stop = Stop()
-    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    def work() -> bool:
+        os.kill(os.getpid(), signal.SIGINT)
+        return stop.wait(60)
+
     with pytest.raises(Stopped):
-        run_stoppable(lambda: stop.wait(60), stop)
+        run_stoppable(work, stop)
