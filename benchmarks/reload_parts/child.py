@@ -24,13 +24,13 @@ from reload_parts.naive import KinderNaiveManager, NaiveManager
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.edge import agent as agent_module
 from yolo_assets.edge.agent import Agent
-from yolo_assets.edge.config import load_config
-from yolo_assets.edge.loading import LoadedModel
+from yolo_assets.edge.config.agent import load_config
+from yolo_assets.edge.frames.results import Result, ResultBoard
+from yolo_assets.edge.reload.loading import LoadedModel
 from yolo_assets.edge.reload.pins import unpin
 from yolo_assets.edge.reload.slot import Slot
 from yolo_assets.edge.reload.state import ModelRef
 from yolo_assets.edge.reload.swaps import Swap
-from yolo_assets.edge.results import Result, ResultBoard
 from yolo_assets.edge.sources.open import ConfiguredSource
 from yolo_assets.inference.model import Model
 from yolo_assets.release.registry import read_bundle

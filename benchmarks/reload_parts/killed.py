@@ -13,7 +13,7 @@ import orjson
 from reload_parts.models import NAME
 from reload_parts.releases import Publisher, Release
 from reload_parts.session import Setting, write_config
-from yolo_assets.edge.config import load_config
+from yolo_assets.edge.config.agent import load_config
 from yolo_assets_tests.edge.plant import AgentProcess, until
 
 PATIENCE = 120.0

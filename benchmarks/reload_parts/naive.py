@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from yolo_assets.edge.loading import LoadedModel
+from yolo_assets.edge.reload.loading import LoadedModel
 from yolo_assets.edge.reload.slot import Slot
 from yolo_assets.edge.reload.slots import NoModelError, SlotManager
 

@@ -33,7 +33,7 @@ def run(
     """
     import logging
 
-    from yolo_assets.edge.config import load_config
+    from yolo_assets.edge.config.agent import load_config
 
     overrides: dict[str, Any] = {
         "spool": str(spool.absolute()) if spool else None,
@@ -119,7 +119,7 @@ def _get(url: str) -> bytes:
     import urllib.error
     import urllib.request
 
-    from yolo_assets.edge.config import TOKEN_VARIABLE
+    from yolo_assets.edge.config.agent import TOKEN_VARIABLE
 
     if not url.startswith(("http://", "https://")):
         raise UserError(f"{url!r} is not the address of an agent; give one like http://127.0.0.1:8080/")

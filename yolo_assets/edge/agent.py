@@ -26,22 +26,27 @@ from yolo_assets.edge.api.server import ApiServer
 from yolo_assets.edge.audit.opening import open_audit
 from yolo_assets.edge.audit.ship import AuditShipper
 from yolo_assets.edge.box_clock import BoxClock
-from yolo_assets.edge.capture import CameraThread
-from yolo_assets.edge.config import AgentConfig
-from yolo_assets.edge.heartbeat import HeartbeatSender
+from yolo_assets.edge.config.agent import AgentConfig
+from yolo_assets.edge.frames.capture import CameraThread
+from yolo_assets.edge.frames.ledger import Ledger
+from yolo_assets.edge.frames.queue import FrameQueue
+from yolo_assets.edge.frames.results import ResultBoard
+from yolo_assets.edge.frames.sampling import Sampler
+from yolo_assets.edge.frames.truth import TruthWriter
+from yolo_assets.edge.frames.worker import Worker, WorkerParts
 from yolo_assets.edge.housekeeping import Housekeeper
 from yolo_assets.edge.image_service import ImageService
 from yolo_assets.edge.late_store import open_late, store_folder
-from yolo_assets.edge.ledger import Ledger
-from yolo_assets.edge.loading import LoadedModel, Loader
-from yolo_assets.edge.machine import Machine
-from yolo_assets.edge.metrics import EdgeMetrics, Sources
+from yolo_assets.edge.monitoring.heartbeat import HeartbeatSender
+from yolo_assets.edge.monitoring.machine import Machine
+from yolo_assets.edge.monitoring.metrics import EdgeMetrics, Sources
+from yolo_assets.edge.monitoring.status import StatusParts, heartbeat, model, not_ready, status
 from yolo_assets.edge.outputs.figures import OutputFigures
 from yolo_assets.edge.outputs.hub import Outputs
-from yolo_assets.edge.queue import FrameQueue
 from yolo_assets.edge.reload.control import ModelControl
 from yolo_assets.edge.reload.following import follow_beside, follow_channel
 from yolo_assets.edge.reload.live import LiveTap
+from yolo_assets.edge.reload.loading import LoadedModel, Loader
 from yolo_assets.edge.reload.model_cache import ModelCache
 from yolo_assets.edge.reload.restart import restore
 from yolo_assets.edge.reload.settings import Canary, Light
@@ -51,13 +56,8 @@ from yolo_assets.edge.reload.staging_parts import StagingParts
 from yolo_assets.edge.reload.state import StateFile
 from yolo_assets.edge.reload.swaps import SwapLog
 from yolo_assets.edge.reload.triggers import ChannelWatch
-from yolo_assets.edge.results import ResultBoard
-from yolo_assets.edge.sampling import Sampler
 from yolo_assets.edge.sources.open import open_sources
-from yolo_assets.edge.status import StatusParts, heartbeat, model, not_ready, status
 from yolo_assets.edge.supervision import Pulse
-from yolo_assets.edge.truth import TruthWriter
-from yolo_assets.edge.worker import Worker, WorkerParts
 from yolo_assets.spool.files import lock_folder
 from yolo_assets.storage.base import ObjectStore
 

@@ -32,7 +32,7 @@ import orjson
 
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.times import format_time, parse_time, utc_now
-from yolo_assets.edge.spool_config import ClockRules
+from yolo_assets.edge.config.spool import ClockRules
 from yolo_assets.spool.files import write_atomic
 
 log = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.api.images import decode_image
-from yolo_assets.edge.loading import LoadedModel
 from yolo_assets.edge.outputs.settings import Infer
+from yolo_assets.edge.reload.loading import LoadedModel
 from yolo_assets.edge.reload.slots import SlotManager
 from yolo_assets.inference.quality import picture_quality
 

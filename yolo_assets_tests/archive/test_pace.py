@@ -116,9 +116,9 @@ def test_work_that_ends_gives_its_result_and_its_error() -> None:
         run_stoppable(lambda: 1 // 0, Stop())
     stop = Stop()
 
-    def work() -> bool:
+    def work() -> None:
         os.kill(os.getpid(), signal.SIGINT)
-        return stop.wait(60)
+        stop.wait(60)
 
     with pytest.raises(Stopped):
         run_stoppable(work, stop)

@@ -20,7 +20,7 @@ import yaml
 
 from yolo_assets.contracts.model import ChannelPointer, ModelManifest
 from yolo_assets.contracts.signing import Signer
-from yolo_assets.edge.config import AgentConfig, load_config
+from yolo_assets.edge.config.agent import AgentConfig, load_config
 from yolo_assets.release.channels import promote
 from yolo_assets.release.registry import write_bundle
 from yolo_assets.spool.hours import list_hours

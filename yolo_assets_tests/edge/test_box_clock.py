@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yolo_assets.edge.box_clock import NOT_BEFORE, BoxClock
-from yolo_assets.edge.spool_config import ClockRules
+from yolo_assets.edge.config.spool import ClockRules
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 RULES = ClockRules(settle_seconds=300, longest_off_days=90)

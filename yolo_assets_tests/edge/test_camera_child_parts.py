@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.box_clock import BoxClock
-from yolo_assets.edge.camera_config import StreamCamera, UsbCamera
+from yolo_assets.edge.config.cameras import StreamCamera, UsbCamera
 from yolo_assets.edge.sources.backoff import Backoff
 from yolo_assets.edge.sources.base import SourceError
 from yolo_assets.edge.sources.child import running

@@ -13,9 +13,9 @@ import pytest
 
 from yolo_assets.contracts.times import Hour
 from yolo_assets.edge.box_clock import BoxClock
-from yolo_assets.edge.capture import CameraThread
-from yolo_assets.edge.ledger import Ledger
-from yolo_assets.edge.queue import FrameQueue
+from yolo_assets.edge.frames.capture import CameraThread
+from yolo_assets.edge.frames.ledger import Ledger
+from yolo_assets.edge.frames.queue import FrameQueue
 from yolo_assets.edge.sources.base import Capture
 from yolo_assets.edge.sources.open import ConfiguredSource
 from yolo_assets.spool.hours import list_hours

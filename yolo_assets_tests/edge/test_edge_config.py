@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.edge.camera_config import SimulatedCameras
-from yolo_assets.edge.config import AgentConfig, load_config
+from yolo_assets.edge.config.agent import AgentConfig, load_config
+from yolo_assets.edge.config.cameras import SimulatedCameras
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "edge" / "edge.example.yaml"
 FOLDER = {"kind": "folder", "camera_id": "cam1", "path": "photos"}

@@ -15,15 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from yolo_assets.edge import loading
-from yolo_assets.edge.accounting import Accounting
 from yolo_assets.edge.agent import Agent
-from yolo_assets.edge.config import Engine
-from yolo_assets.edge.loading import LoadedModel, Loader
-from yolo_assets.edge.queue import FrameQueue
+from yolo_assets.edge.config.agent import Engine
+from yolo_assets.edge.frames.accounting import Accounting
+from yolo_assets.edge.frames.queue import FrameQueue
+from yolo_assets.edge.frames.results import ResultBoard
+from yolo_assets.edge.reload import loading
+from yolo_assets.edge.reload.loading import LoadedModel, Loader
 from yolo_assets.edge.reload.state import ModelRef
 from yolo_assets.edge.reload.swaps import Attempt
-from yolo_assets.edge.results import ResultBoard
 from yolo_assets.edge.sources.base import Frame
 from yolo_assets.inference.choosing.choose import Choice
 from yolo_assets.inference.golden import golden_problems
@@ -166,7 +166,7 @@ def test_cameras_share_a_batch_and_a_bad_frame_fails_alone(tmp_path: Path, monke
         time.sleep(0.02)  # frames pile up, as on a busy box
         return 1.0, 1.0
 
-    monkeypatch.setattr("yolo_assets.edge.worker.picture_quality", slow)
+    monkeypatch.setattr("yolo_assets.edge.frames.worker.picture_quality", slow)
     agent = Agent(plant.config(cameras, engine={"kind": "openvino", "precision": "f32", "batch": 3}))
     agent.start()
     try:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.edge.camera_config import FolderCamera, SimulatedCameras, VideoCamera
+from yolo_assets.edge.config.cameras import FolderCamera, SimulatedCameras, VideoCamera
 from yolo_assets.edge.sources.base import SourceError
 from yolo_assets.edge.sources.folder import FolderSource
 from yolo_assets.edge.sources.simulated import simulated_sources

@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.accounting import Counts
 from yolo_assets.edge.box_clock import BoxClock
-from yolo_assets.edge.camera_config import StreamCamera
-from yolo_assets.edge.capture import CameraThread
-from yolo_assets.edge.ledger import Ledger
-from yolo_assets.edge.queue import FrameQueue
+from yolo_assets.edge.config.cameras import StreamCamera
+from yolo_assets.edge.frames.accounting import Counts
+from yolo_assets.edge.frames.capture import CameraThread
+from yolo_assets.edge.frames.ledger import Ledger
+from yolo_assets.edge.frames.queue import FrameQueue
 from yolo_assets.edge.sources.backoff import Backoff
 from yolo_assets.edge.sources.live import live_source, stall_seconds
 from yolo_assets.edge.sources.open import ConfiguredSource
@@ -242,7 +242,7 @@ _HOLDER = """
 import sys, threading
 from pathlib import Path
 from yolo_assets.edge.box_clock import BoxClock
-from yolo_assets.edge.camera_config import StreamCamera
+from yolo_assets.edge.config.cameras import StreamCamera
 from yolo_assets.edge.sources.live import live_source
 camera = StreamCamera.model_validate({"kind": "stream", "camera_id": "cam1", "url": sys.argv[1]})
 source = live_source(camera, BoxClock(Path(sys.argv[2])))

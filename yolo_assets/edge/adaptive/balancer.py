@@ -8,13 +8,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from yolo_assets.edge.accounting import Accounting
 from yolo_assets.edge.adaptive.balance import Balance, Load, demand
 from yolo_assets.edge.adaptive.effort import Effort, Rates
+from yolo_assets.edge.frames.accounting import Accounting
+from yolo_assets.edge.frames.results import Result
 from yolo_assets.edge.reload import beside
 from yolo_assets.edge.reload.control import ModelControl
 from yolo_assets.edge.reload.settings import Light
-from yolo_assets.edge.results import Result
 from yolo_assets.edge.sources.base import Frame
 from yolo_assets.edge.threads import join
 

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
 
-from yolo_assets.edge.accounting import Counts
+from yolo_assets.edge.frames.accounting import Counts
 
 _FRAMES = 200
 _WINDOW_S = 5.0

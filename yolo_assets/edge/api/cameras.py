@@ -15,7 +15,7 @@ from yolo_assets.edge.api.live import LiveStream, Viewers
 from yolo_assets.edge.api.parts import ApiParts
 from yolo_assets.edge.api.problems import Problem
 from yolo_assets.edge.api.schemas import LatestFrame, errors
-from yolo_assets.edge.results import Result
+from yolo_assets.edge.frames.results import Result
 
 _POLL = 0.02
 _LONGEST_WAIT = 10.0

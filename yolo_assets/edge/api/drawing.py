@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import cv2
 
 from yolo_assets.contracts.times import format_time
-from yolo_assets.edge.results import Result
+from yolo_assets.edge.frames.results import Result
+from yolo_assets.edge.frames.worker import encode_jpeg
 from yolo_assets.edge.sources.base import Picture
-from yolo_assets.edge.worker import encode_jpeg
 
 T = TypeVar("T")
 _QUALITY = 80

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 
 from yolo_assets.edge.api.headers import HEADERS
 from yolo_assets.edge.api.problems import problem_response
-from yolo_assets.edge.config import Listen
+from yolo_assets.edge.config.agent import Listen
 
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 

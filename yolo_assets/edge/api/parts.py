@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from yolo_assets.edge.audit.log import AuditLog
-from yolo_assets.edge.config import Listen
+from yolo_assets.edge.config.agent import Listen
+from yolo_assets.edge.frames.results import ResultBoard
 from yolo_assets.edge.image_service import ImageService
-from yolo_assets.edge.metrics import EdgeMetrics
+from yolo_assets.edge.monitoring.metrics import EdgeMetrics
 from yolo_assets.edge.reload.control import ModelControl
 from yolo_assets.edge.reload.notice import Notice
-from yolo_assets.edge.results import ResultBoard
 
 
 @dataclass(frozen=True)

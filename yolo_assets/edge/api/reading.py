@@ -9,12 +9,12 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from yolo_assets.contracts.device_audit import AuditLine
-from yolo_assets.edge import metrics
 from yolo_assets.edge.api.auth import Guard, is_local
 from yolo_assets.edge.api.parts import ApiParts
 from yolo_assets.edge.api.problems import problem_response
 from yolo_assets.edge.api.schemas import Alive, Ready, errors
 from yolo_assets.edge.audit.log import KEPT
+from yolo_assets.edge.monitoring import metrics
 
 _ANY = {"content": {"application/json": {"schema": {"type": "object"}}}}
 

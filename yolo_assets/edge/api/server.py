@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.edge.config import Listen
+from yolo_assets.edge.config.agent import Listen
 
 log = logging.getLogger(__name__)
 

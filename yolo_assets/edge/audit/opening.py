@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.audit.log import AuditLog
-from yolo_assets.edge.config import AgentConfig
+from yolo_assets.edge.config.agent import AgentConfig
 
 
 def open_audit(config: AgentConfig) -> AuditLog:

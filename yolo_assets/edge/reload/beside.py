@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 
 from yolo_assets.contracts.fleet import SwapEvent
-from yolo_assets.edge.loading import LoadedModel
 from yolo_assets.edge.reload.control import ModelControl, outdated
+from yolo_assets.edge.reload.loading import LoadedModel
 from yolo_assets.edge.reload.notice import SupersededError
 from yolo_assets.edge.reload.slot import Slot
 from yolo_assets.edge.reload.slots import Beside

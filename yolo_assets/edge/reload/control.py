@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.fleet import SwapEvent
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.loading import LoadedModel
+from yolo_assets.edge.reload.loading import LoadedModel
 from yolo_assets.edge.reload.notice import SupersededError
 from yolo_assets.edge.reload.slot import Slot
 from yolo_assets.edge.reload.slots import Beside, SlotManager

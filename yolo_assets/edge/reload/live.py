@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from yolo_assets.edge.results import Result
+from yolo_assets.edge.frames.results import Result
 from yolo_assets.edge.sources.base import Frame, Picture
 
 RECENT = 2000

@@ -8,7 +8,7 @@ from typing import Literal
 
 from yolo_assets.contracts.model import ExpectedChange
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.loading import RefusedError
+from yolo_assets.edge.reload.loading import RefusedError
 from yolo_assets.edge.reload.state import ModelRef
 from yolo_assets.edge.reload.swaps import Trigger
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from yolo_assets.edge.loading import LoadedModel, check_contract
 from yolo_assets.edge.reload.background import at_low_priority
+from yolo_assets.edge.reload.loading import LoadedModel, check_contract
 from yolo_assets.edge.reload.notice import Notice, Role
 from yolo_assets.edge.reload.room import check_disk, check_memory
 from yolo_assets.edge.reload.shadow import run_shadow

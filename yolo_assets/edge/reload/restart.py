@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 
-from yolo_assets.edge.loading import LoadedModel
 from yolo_assets.edge.reload import beside
 from yolo_assets.edge.reload.background import at_low_priority
+from yolo_assets.edge.reload.loading import LoadedModel
 from yolo_assets.edge.reload.slot import Slot
 from yolo_assets.edge.reload.slots import Beside
 from yolo_assets.edge.reload.staging_parts import StagingParts, in_words

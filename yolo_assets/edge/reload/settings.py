@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.edge.camera_config import Section, id_field
+from yolo_assets.edge.config.cameras import Section, id_field
 from yolo_assets.edge.reload.freeze import parse_window, zone
 
 

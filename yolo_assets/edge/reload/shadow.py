@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from yolo_assets.edge.loading import LoadedModel, UnfitError
 from yolo_assets.edge.reload.comparing import Comparison, Seen
 from yolo_assets.edge.reload.live import LiveTap
+from yolo_assets.edge.reload.loading import LoadedModel, UnfitError
 from yolo_assets.edge.reload.settings import Shadow
 from yolo_assets.edge.reload.slot import Slot
 from yolo_assets.edge.sources.base import Picture

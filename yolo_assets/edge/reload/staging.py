@@ -20,9 +20,9 @@ from typing import Any
 
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.loading import LoadedModel, RefusedError, UnfitError
 from yolo_assets.edge.reload import beside
 from yolo_assets.edge.reload.freeze import FreezeTable
+from yolo_assets.edge.reload.loading import LoadedModel, RefusedError, UnfitError
 from yolo_assets.edge.reload.notice import FrozenError, Notice, Role, SupersededError
 from yolo_assets.edge.reload.preparing import fetch, prepare
 from yolo_assets.edge.reload.restart import warm_beside, warm_previous

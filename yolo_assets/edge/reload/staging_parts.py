@@ -6,10 +6,10 @@ import logging
 from dataclasses import dataclass
 
 from yolo_assets.contracts.errors import UserError
-from yolo_assets.edge.config import AgentConfig
-from yolo_assets.edge.loading import Loader
+from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.reload.control import ModelControl
 from yolo_assets.edge.reload.live import LiveTap
+from yolo_assets.edge.reload.loading import Loader
 from yolo_assets.edge.reload.model_cache import ModelCache
 from yolo_assets.edge.reload.slots import Beside
 from yolo_assets.edge.reload.state import ModelRef

@@ -19,9 +19,9 @@ from pydantic import ConfigDict, Field, ValidationError
 from yolo_assets.contracts.base import Record, Time
 from yolo_assets.contracts.fleet import SwapEvent
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.accounting import Accounting, FrameKey
 from yolo_assets.edge.audit.log import AuditLog, Entry
-from yolo_assets.edge.results import Result, ResultBoard
+from yolo_assets.edge.frames.accounting import Accounting, FrameKey
+from yolo_assets.edge.frames.results import Result, ResultBoard
 
 KEPT = 100
 Trigger = Literal["start", "channel", "push", "rollback", "watch"]

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from typing import Any
 
 from yolo_assets.contracts.model import ExpectedChange
-from yolo_assets.edge.loading import LoadedModel
+from yolo_assets.edge.frames.results import Result
 from yolo_assets.edge.reload.comparing import Comparison, Seen, percentile
 from yolo_assets.edge.reload.live import Failure, Tap
+from yolo_assets.edge.reload.loading import LoadedModel
 from yolo_assets.edge.reload.room import out_of_memory
 from yolo_assets.edge.reload.settings import WatchWindow
 from yolo_assets.edge.reload.shadow import timed
 from yolo_assets.edge.reload.slot import Slot
-from yolo_assets.edge.results import Result
 
 _SLACK_MS = 5.0  # a p99 that grows by less is noise
 _PAIRS = 10  # frames on which a suspected slowness is confirmed

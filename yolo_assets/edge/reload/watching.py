@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from yolo_assets.edge.loading import LoadedModel
 from yolo_assets.edge.reload import beside
 from yolo_assets.edge.reload.background import lower_for_good
 from yolo_assets.edge.reload.control import ModelControl
 from yolo_assets.edge.reload.live import LiveTap
+from yolo_assets.edge.reload.loading import LoadedModel
 from yolo_assets.edge.reload.settings import WatchWindow
 from yolo_assets.edge.reload.slot import Slot
 from yolo_assets.edge.reload.state import ModelRef

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolo_assets.contracts.errors import UserError
-from yolo_assets.edge.accounting import DropReason
+from yolo_assets.edge.frames.accounting import DropReason
 
 Picture = NDArray[np.uint8]
 """``[height, width, 3]``, BGR, uint8."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from yolo_assets.edge.box_clock import BoxClock
-from yolo_assets.edge.camera_config import StreamCamera, UsbCamera
+from yolo_assets.edge.config.cameras import StreamCamera, UsbCamera
 from yolo_assets.edge.sources.child.wire import StreamOrder, UsbOrder
 from yolo_assets.edge.sources.credentials import Address
 from yolo_assets.edge.sources.remote import Reading, RemoteSource

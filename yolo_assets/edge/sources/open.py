@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from yolo_assets.edge.box_clock import BoxClock
-from yolo_assets.edge.camera_config import FolderCamera, Policy, SimulatedCameras, VideoCamera
-from yolo_assets.edge.config import AgentConfig
+from yolo_assets.edge.config.agent import AgentConfig
+from yolo_assets.edge.config.cameras import FolderCamera, Policy, SimulatedCameras, VideoCamera
 from yolo_assets.edge.sources.backoff import Backoff
 from yolo_assets.edge.sources.base import Source
 from yolo_assets.edge.sources.live import live_source, stall_seconds

@@ -9,7 +9,7 @@ from typing import Any
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.camera_config import SimulatedCameras
+from yolo_assets.edge.config.cameras import SimulatedCameras
 from yolo_assets.edge.sources.base import Capture
 from yolo_assets.edge.sources.pace import Pace
 from yolo_assets.simulator.clock import SimClock

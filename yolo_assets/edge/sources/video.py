@@ -14,7 +14,7 @@ import numpy as np
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.camera_config import VideoCamera
+from yolo_assets.edge.config.cameras import VideoCamera
 from yolo_assets.edge.sources.base import Capture, Picture, SourceError
 from yolo_assets.edge.sources.pace import Pace
 

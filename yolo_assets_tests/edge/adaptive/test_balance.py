@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_assets.edge.accounting import Counts
 from yolo_assets.edge.adaptive.balance import Balance, Load, demand
 from yolo_assets.edge.adaptive.effort import Effort, Rates
+from yolo_assets.edge.frames.accounting import Counts
 from yolo_assets.edge.reload.settings import Light
 
 CAMERAS = ("cam1", "cam2", "cam3", "cam4")

@@ -12,7 +12,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.edge.config import load_config
+from yolo_assets.edge.config.agent import load_config
 from yolo_assets.edge.outputs.events import AlarmEvent, ResultEvent, event_schema
 from yolo_assets_tests.edge.outputs.receivers import Hole, Receiver, free_port, live_camera
 from yolo_assets_tests.edge.plant import AgentProcess, Plant, until

@@ -15,8 +15,8 @@ import pytest
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.model import ExpectedChange
-from yolo_assets.edge.loading import LoadedModel
 from yolo_assets.edge.reload.control import AlreadyRolledBackError
+from yolo_assets.edge.reload.loading import LoadedModel
 from yolo_assets.edge.reload.notice import Notice
 from yolo_assets.edge.reload.pins import unpin
 from yolo_assets.inference.boxes import Boxes

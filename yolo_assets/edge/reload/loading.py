@@ -14,8 +14,8 @@ from typing import Protocol
 
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.model import ONNX, ModelManifest
-from yolo_assets.edge.config import Engine
-from yolo_assets.edge.engine_memory import EngineMemory
+from yolo_assets.edge.config.agent import Engine
+from yolo_assets.edge.reload.engine_memory import EngineMemory
 from yolo_assets.edge.reload.state import ModelRef
 from yolo_assets.edge.reload.swaps import Attempt
 from yolo_assets.edge.sources.base import Picture

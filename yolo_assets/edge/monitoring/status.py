@@ -10,25 +10,25 @@ from yolo_assets import __version__
 from yolo_assets.contracts.archiver_figures import read_figures
 from yolo_assets.contracts.fleet import CameraCounts, Heartbeat
 from yolo_assets.contracts.times import format_time, utc_now
-from yolo_assets.edge.accounting import Counts
 from yolo_assets.edge.adaptive.balancer import Balancer
 from yolo_assets.edge.audit.log import AuditLog
 from yolo_assets.edge.audit.ship import AuditShipper
 from yolo_assets.edge.box_clock import BoxClock
-from yolo_assets.edge.capture import CameraThread
-from yolo_assets.edge.config import AgentConfig
-from yolo_assets.edge.heartbeat import HeartbeatSender
+from yolo_assets.edge.config.agent import AgentConfig
+from yolo_assets.edge.frames.accounting import Counts
+from yolo_assets.edge.frames.capture import CameraThread
+from yolo_assets.edge.frames.ledger import Ledger
+from yolo_assets.edge.frames.results import CameraFigures, ResultBoard
 from yolo_assets.edge.housekeeping import Housekeeper
-from yolo_assets.edge.ledger import Ledger
-from yolo_assets.edge.loading import Loader
-from yolo_assets.edge.machine import Machine
-from yolo_assets.edge.model_states import model_states
+from yolo_assets.edge.monitoring.heartbeat import HeartbeatSender
+from yolo_assets.edge.monitoring.machine import Machine
+from yolo_assets.edge.monitoring.model_states import model_states
 from yolo_assets.edge.outputs.hub import Outputs
 from yolo_assets.edge.reload.control import ModelControl
+from yolo_assets.edge.reload.loading import Loader
 from yolo_assets.edge.reload.staging import Stager
 from yolo_assets.edge.reload.swaps import SwapLog, as_json
 from yolo_assets.edge.reload.triggers import ChannelWatch
-from yolo_assets.edge.results import CameraFigures, ResultBoard
 
 
 @dataclass(frozen=True)

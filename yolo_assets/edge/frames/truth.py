@@ -7,8 +7,8 @@ import threading
 from pathlib import Path
 
 from yolo_assets.contracts.times import Hour
-from yolo_assets.edge.camera_config import SimulatedCameras
-from yolo_assets.edge.config import AgentConfig
+from yolo_assets.edge.config.agent import AgentConfig
+from yolo_assets.edge.config.cameras import SimulatedCameras
 from yolo_assets.edge.sources.base import Frame
 from yolo_assets.spool.files import write_all
 

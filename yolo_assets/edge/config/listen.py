@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from yolo_assets.edge.camera_config import Section
+from yolo_assets.edge.config.cameras import Section
 
 
 class Listen(Section):

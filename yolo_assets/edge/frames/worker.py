@@ -18,16 +18,16 @@ import cv2
 
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.adaptive.effort import Effort
-from yolo_assets.edge.ledger import Ledger
-from yolo_assets.edge.loading import LoadedModel
-from yolo_assets.edge.metrics import EdgeMetrics
-from yolo_assets.edge.queue import FrameQueue
+from yolo_assets.edge.frames.ledger import Ledger
+from yolo_assets.edge.frames.queue import FrameQueue
+from yolo_assets.edge.frames.results import Result
+from yolo_assets.edge.frames.sampling import Sampler
+from yolo_assets.edge.frames.truth import TruthWriter
+from yolo_assets.edge.monitoring.metrics import EdgeMetrics
+from yolo_assets.edge.reload.loading import LoadedModel
 from yolo_assets.edge.reload.slots import NoModelError, SlotManager
-from yolo_assets.edge.results import Result
-from yolo_assets.edge.sampling import Sampler
 from yolo_assets.edge.sources.base import Frame, Picture
 from yolo_assets.edge.threads import join
-from yolo_assets.edge.truth import TruthWriter
 from yolo_assets.inference.quality import picture_quality
 
 log = logging.getLogger(__name__)

@@ -23,11 +23,11 @@ from pydantic import (
 from yolo_assets.contracts.archiver_figures import FIGURES
 from yolo_assets.contracts.base import one_line
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.edge.camera_config import Camera, Section, SimulatedCameras, id_field
-from yolo_assets.edge.listen_config import AuditFiles, Listen
+from yolo_assets.edge.config.cameras import Camera, Section, SimulatedCameras, id_field
+from yolo_assets.edge.config.listen import AuditFiles, Listen
+from yolo_assets.edge.config.spool import ClockRules, Disk, Sampling
 from yolo_assets.edge.outputs.settings import FILES, AlarmRule, Infer, Output
 from yolo_assets.edge.reload.settings import Canary, Freeze, Light, Room, Shadow, WatchWindow
-from yolo_assets.edge.spool_config import ClockRules, Disk, Sampling
 from yolo_assets.inference.choosing.wanted import DeviceChoice, EngineChoice, PrecisionChoice, Wanted
 from yolo_assets.inference.engine import Mode, Setup
 

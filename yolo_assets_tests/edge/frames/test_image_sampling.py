@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from yolo_assets.edge.sampling import Sampler
-from yolo_assets.edge.spool_config import Disk, NormalFrames, Sampling
+from yolo_assets.edge.config.spool import Disk, NormalFrames, Sampling
+from yolo_assets.edge.frames.sampling import Sampler
 from yolo_assets.spool.pressure import Stage
 
 

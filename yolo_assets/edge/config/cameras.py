@@ -1,4 +1,4 @@
-"""Configuration of cameras, one section for each kind. What is common to the agent is in ``config``."""
+"""Configuration of cameras, one section for each kind. What is common to the agent is in ``agent``."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ import pytest
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.spool import Seal
 from yolo_assets.contracts.times import Hour
-from yolo_assets.edge.ledger import Ledger
+from yolo_assets.edge.frames.ledger import Ledger
 from yolo_assets.edge.sources.base import Frame
 from yolo_assets.spool.accounting import INTERRUPTED
 from yolo_assets.spool.files import SpoolFullError

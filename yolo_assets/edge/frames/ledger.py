@@ -19,7 +19,7 @@ from typing import Any
 
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.times import Hour
-from yolo_assets.edge.accounting import Accounting, DropReason
+from yolo_assets.edge.frames.accounting import Accounting, DropReason
 from yolo_assets.edge.sources.base import Frame
 from yolo_assets.spool.accounting import INTERRUPTED, last_sequence, read_traces
 from yolo_assets.spool.files import FolderBusyError, SpoolFullError, full_error

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from yolo_assets.edge.spool_config import NormalFrames, Sampling
+from yolo_assets.edge.config.spool import NormalFrames, Sampling
 from yolo_assets.spool.pressure import Stage
 
 _STAGE_NAMES = {

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yolo_assets.contracts.times import Hour
-from yolo_assets.edge.accounting import Accounting, AccountingError
-from yolo_assets.edge.queue import FrameQueue
-from yolo_assets.edge.results import Result, ResultBoard
+from yolo_assets.edge.frames.accounting import Accounting, AccountingError
+from yolo_assets.edge.frames.queue import FrameQueue
+from yolo_assets.edge.frames.results import Result, ResultBoard
 from yolo_assets.edge.sources.base import Frame
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)

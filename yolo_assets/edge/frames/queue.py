@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from yolo_assets.edge.accounting import DropReason
+from yolo_assets.edge.frames.accounting import DropReason
 from yolo_assets.edge.sources.base import Frame
 
 

@@ -15,9 +15,9 @@ from typing import Any, Literal
 import numpy as np
 
 from yolo_assets.contracts.errors import BadInputError, UserError
-from yolo_assets.edge.accounting import DropReason
-from yolo_assets.edge.ledger import Ledger
-from yolo_assets.edge.queue import Displaced, FrameQueue
+from yolo_assets.edge.frames.accounting import DropReason
+from yolo_assets.edge.frames.ledger import Ledger
+from yolo_assets.edge.frames.queue import Displaced, FrameQueue
 from yolo_assets.edge.sources.base import Capture, Frame
 from yolo_assets.edge.sources.open import ConfiguredSource
 from yolo_assets.edge.threads import join

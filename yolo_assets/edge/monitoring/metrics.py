@@ -16,13 +16,13 @@ from prometheus_client.registry import Collector
 from yolo_assets import __version__
 from yolo_assets.contracts.archiver_figures import ArchiverFigures, families
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.accounting import Accounting
 from yolo_assets.edge.audit.log import AuditLog
+from yolo_assets.edge.frames.accounting import Accounting
+from yolo_assets.edge.frames.results import ResultBoard
 from yolo_assets.edge.housekeeping import DiskState
-from yolo_assets.edge.loading import LoadedModel
+from yolo_assets.edge.reload.loading import LoadedModel
 from yolo_assets.edge.reload.slots import SlotManager
 from yolo_assets.edge.reload.swaps import Swap
-from yolo_assets.edge.results import ResultBoard
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _STAGES = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 2.5)

@@ -15,21 +15,21 @@ import numpy as np
 import pytest
 
 from yolo_assets.contracts.times import Hour
-from yolo_assets.edge import worker
 from yolo_assets.edge.agent import Agent
 from yolo_assets.edge.box_clock import BoxClock
-from yolo_assets.edge.capture import CameraThread
-from yolo_assets.edge.config import AgentConfig
+from yolo_assets.edge.config.agent import AgentConfig
+from yolo_assets.edge.config.spool import Sampling
+from yolo_assets.edge.frames import worker
+from yolo_assets.edge.frames.capture import CameraThread
+from yolo_assets.edge.frames.ledger import Ledger
+from yolo_assets.edge.frames.queue import FrameQueue
+from yolo_assets.edge.frames.sampling import Sampler
 from yolo_assets.edge.housekeeping import Housekeeper, folder_bytes
-from yolo_assets.edge.ledger import Ledger
-from yolo_assets.edge.loading import LoadedModel
-from yolo_assets.edge.queue import FrameQueue
+from yolo_assets.edge.reload.loading import LoadedModel
 from yolo_assets.edge.reload.slots import SlotManager
-from yolo_assets.edge.sampling import Sampler
 from yolo_assets.edge.sources.backoff import Backoff
 from yolo_assets.edge.sources.base import Capture, SourceError
 from yolo_assets.edge.sources.open import ConfiguredSource
-from yolo_assets.edge.spool_config import Sampling
 from yolo_assets.inference.model import Model
 from yolo_assets.spool.files import SpoolFullError
 from yolo_assets.spool.hours import SpoolHour
