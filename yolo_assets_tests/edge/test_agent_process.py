@@ -17,7 +17,7 @@ from yolo_assets.contracts.fleet import Heartbeat
 from yolo_assets.contracts.names import fleet_key
 from yolo_assets.contracts.times import Hour
 from yolo_assets_tests.edge.plant import MODEL, TOKEN, AgentProcess, Plant, until
-from yolo_assets_tests.edge.test_sources import write_video
+from yolo_assets_tests.edge.sources.test_sources import write_video
 
 
 def photos(plant: Plant, **options: Any) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from yolo_assets.spool.files import SpoolFullError
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.tally import Row, Tally
 from yolo_assets.spool.writer import SpoolWriter
-from yolo_assets_tests.edge.soak_books import CameraBooks, read_books
+from yolo_assets_tests.edge.soak.books import CameraBooks, read_books
 
 START = datetime(2026, 1, 2, 3, 0, 0, tzinfo=UTC)
 HOUR = Hour.of(START)

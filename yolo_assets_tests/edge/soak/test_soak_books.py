@@ -9,7 +9,7 @@ import pytest
 
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.writer import SpoolWriter
-from yolo_assets_tests.edge.soak_books import CameraBooks, read_books
+from yolo_assets_tests.edge.soak.books import CameraBooks, read_books
 
 START = datetime(2026, 1, 2, 3, 0, 0, tzinfo=UTC)
 RECORD = {"detections": [], "model_version": "line/1", "device_id": "box1"}

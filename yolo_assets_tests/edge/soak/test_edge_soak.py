@@ -22,8 +22,8 @@ import pytest
 
 from yolo_assets.spool.tally import Tally
 from yolo_assets_tests.edge.plant import Plant
-from yolo_assets_tests.edge.soak_books import explain, read_books
-from yolo_assets_tests.edge.soak_world import SIMULATED, SoakWorld
+from yolo_assets_tests.edge.soak.books import explain, read_books
+from yolo_assets_tests.edge.soak.world import SIMULATED, SoakWorld
 
 SECONDS = float(os.environ.get("YOLO_ASSETS_SOAK_SECONDS", "1200"))
 SEED = int(os.environ.get("YOLO_ASSETS_SEED") or random.SystemRandom().randrange(1 << 30))
@@ -45,7 +45,7 @@ def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple
 @pytest.mark.parametrize(
     ("small_disk", "seconds", "fps"),
     [
-        pytest.param(12, 40, 8, id="short"),
+        pytest.param(16, 120, 8, id="short", marks=pytest.mark.timeout(600)),
         pytest.param(64, SECONDS, 12, id="long", marks=[pytest.mark.soak, pytest.mark.timeout(0)]),
     ],
     indirect=["small_disk"],
