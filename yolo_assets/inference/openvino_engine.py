@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections import deque
 from typing import Any
 
@@ -25,6 +26,23 @@ def _import_openvino() -> Any:
             "the engine openvino is not installed; run: pip install 'yolo-assets[edge-openvino]', or take onnxruntime"
         ) from None
     return openvino
+
+
+_creating = threading.Lock()
+_kept: list[Any] = []
+
+
+def _core(openvino: Any) -> Any:
+    """The one core of this process, which is never freed.
+
+    The CPU plugin gives the thread that creates it a stack for signals (for the large registers of AMX) and unmaps that
+    stack with itself. A core for each model, freed by another thread than the one that loaded it, left that thread with
+    a signal stack that is gone: the next SIGTERM ended the process with SIGSEGV and without a word.
+    """
+    with _creating:
+        if not _kept:
+            _kept.append(openvino.Core())
+        return _kept[0]
 
 
 class OpenVinoEngine:
@@ -58,7 +76,7 @@ class OpenVinoEngine:
             "ENABLE_CPU_PINNING": False,
         }
         try:
-            core = openvino.Core()
+            core = _core(openvino)
             # The CPU plugin takes f16 and bf16 on processors without them too, and then crawls.
             able = {"f32": "FP32", "bf16": "BF16"}.get(spec.precision)
             if able not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
