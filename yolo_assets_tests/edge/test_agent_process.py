@@ -220,6 +220,26 @@ def test_sigterm_finishes_what_waits(plant: Plant, agents: list[AgentProcess]) -
     assert len(sequences) == len(records) and max(sequences) < len(records) + drops
 
 
+def test_sigterm_is_heard_when_the_model_of_the_start_was_freed(plant: Plant, agents: list[AgentProcess]) -> None:
+    """At a start from the cache the main thread loads, which also hears signals; the second switch frees that model."""
+    config = plant.config_file([live(plant)], engine={"kind": "openvino"})
+    plant.register("1")
+    plant.promote("1")
+    fetching = AgentProcess(config)
+    agents.append(fetching)
+    fetching.wait_for(lambda s: s["ready"])
+    assert fetching.stop() == 0
+    agent = AgentProcess(config)
+    agents.append(agent)
+    agent.wait_for(lambda s: s["ready"])
+    for version in "23":
+        plant.register(version)
+        plant.promote(version)
+        agent.wait_for(lambda s, version=version: s["model"]["version"] == f"line/{version}")
+    time.sleep(1)  # what was freed is gone
+    assert agent.stop() == 0
+
+
 def refusal(plant: Plant, config: Path) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "yolo_assets.cli.main", "edge", "run", "--config", str(config)],
