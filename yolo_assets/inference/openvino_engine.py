@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-import threading
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,21 +30,23 @@ def _import_openvino() -> Any:
     return openvino
 
 
-_creating = threading.Lock()
-_kept: list[Any] = []
+def _new_core(openvino: Any) -> tuple[Any, list[str]]:
+    """A core with its CPU plugin loaded, and what the processor can compute in.
 
-
-def _core(openvino: Any) -> Any:
-    """The one core of this process, which is never freed.
-
-    The CPU plugin gives the thread that creates it a stack for signals (for the large registers of AMX) and unmaps that
-    stack with itself. A core for each model, freed by another thread than the one that loaded it, left that thread with
-    a signal stack that is gone: the next SIGTERM ended the process with SIGSEGV and without a word.
+    The plugin gives the thread that loads it a stack for signals (for the large registers of AMX), and unmaps it when
+    the plugin is freed, in whatever thread that happens. Left to the main thread, which hears signals, the next SIGTERM
+    after another thread freed the model ended the process with SIGSEGV and without a word. So a thread loads it that
+    ends at once: its signal stack is then nobody's. One core for all models would do too, but its threads would stay at
+    normal priority, and a candidate would warm up on them at the expense of the line.
     """
-    with _creating:
-        if not _kept:
-            _kept.append(openvino.Core())
-        return _kept[0]
+
+    def load() -> tuple[Any, list[str]]:
+        core = openvino.Core()
+        return core, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+    deaf = partial(signal.pthread_sigmask, signal.SIG_BLOCK, signal.valid_signals())
+    with ThreadPoolExecutor(1, "openvino-core", deaf) as loader:
+        return loader.submit(load).result()
 
 
 class OpenVinoEngine:
@@ -76,10 +80,9 @@ class OpenVinoEngine:
             "ENABLE_CPU_PINNING": False,
         }
         try:
-            core = _core(openvino)
+            core, able = _new_core(openvino)
             # The CPU plugin takes f16 and bf16 on processors without them too, and then crawls.
-            able = {"f32": "FP32", "bf16": "BF16"}.get(spec.precision)
-            if able not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            if {"f32": "FP32", "bf16": "BF16"}.get(spec.precision) not in able:
                 raise UserError(f"this processor does not compute in {spec.precision} with openvino")
             self._compiled: Any = core.compile_model(core.read_model(onnx), "CPU", settings)
         except RuntimeError as error:
