@@ -18,7 +18,7 @@ from reload_parts import models
 from reload_parts.models import NAME, Fault, Seen
 from yolo_assets.contracts.model import ONNX
 from yolo_assets.contracts.names import channel_key, model_key, signature_key
-from yolo_assets.contracts.signing import Signer
+from yolo_assets.contracts.signing import SignatureSet, Signer
 from yolo_assets.release.channels import promote
 from yolo_assets.release.registry import write_bundle
 from yolo_assets.storage import open_store
@@ -100,10 +100,16 @@ class Publisher:
         return Release(name, release.pointer, release.signature, fault)
 
     def place(self, release: Release, store: Path) -> None:
-        """Let an agent see a release in its store: the bundle first, then the signature, then the pointer."""
+        """Let an agent see a release in its store: the bundle first, then the signature, then the pointer.
+
+        The signature is added to those that lie there, as a promotion does it: the agent may look in between.
+        """
         self.place_bundle(release.version, store)
-        for key, data in ((signature_key(POINTER), release.signature), (POINTER, release.pointer)):
-            _write(store / key, data)
+        signatures = store / signature_key(POINTER)
+        present = SignatureSet.from_json(signatures.read_bytes(), "") if signatures.exists() else SignatureSet()
+        newest = SignatureSet.from_json(release.signature, "").signatures[-1]
+        _write(signatures, present.with_signature(newest).to_json())
+        _write(store / POINTER, release.pointer)
 
     def place_bundle(self, version: str, store: Path) -> None:
         """Copy a bundle into an agent's store, where it lies without being released."""
