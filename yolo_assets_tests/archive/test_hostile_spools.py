@@ -1,7 +1,6 @@
 """Spools as bad days leave them: strange names, damaged lists, closed folders, wrong clocks, a disk without room."""
 
 import os
-import subprocess
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +20,7 @@ from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.storage import ObjectStore, StoreUnavailableError
 from yolo_assets_tests.support.one_round import run_archiver
+from yolo_assets_tests.support.small_disk import small_disk
 
 FillHour = Callable[..., SpoolHour]
 HOUR = Hour.from_key("20260102_03")
@@ -193,11 +193,9 @@ def test_a_disk_without_a_byte_of_room_is_emptied(
     whole: int, tmp_path: Path, fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys
 ) -> None:
     spool = tmp_path / "spool"
-    spool.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(spool)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
-        pytest.skip("mounting is not allowed here")
-    try:
+    with small_disk(spool, "16m") as refused:
+        if refused:
+            pytest.skip(refused)
         hour = fill_hour(3, 4 << 20)
         with (hour.path / "rest.bin").open("wb", buffering=0) as rest, pytest.raises(OSError, match="No space"):
             while True:
@@ -210,5 +208,3 @@ def test_a_disk_without_a_byte_of_room_is_emptied(
         assert not list(hour.path.glob("*.jpg")) and not (hour.path / SEALED).exists()
         assert set(names(archive, trusted)[0]) == before
         assert run_archiver(spool, archive, signer, grace_seconds=0) == []
-    finally:
-        subprocess.run(["umount", str(spool)], check=True)

@@ -10,6 +10,7 @@ import pytest
 from yolo_assets.contracts.model import ONNX
 from yolo_assets_tests.cli.command_line import cli, contents, refused
 from yolo_assets_tests.edge.plant import Plant
+from yolo_assets_tests.support.small_disk import small_disk as mounted_disk
 from yolo_assets_tests.support.tiny_model import tiny_bundle_files
 
 HOUR = "20260102_03"
@@ -91,17 +92,10 @@ def test_an_archive_folder_that_cannot_be_written_costs_no_frame(spool: Path, tm
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A real file system that is soon full; needs the right to mount."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True, text=True
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"mounting a small disk is not allowed here: {mounted.stderr.strip()}")
-    try:
+    with mounted_disk(disk := tmp_path / "disk", "64k") as refused:
+        if refused:
+            pytest.skip(refused)
         yield disk
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_full_archive_disk_costs_no_frame_and_the_hour_goes_in_when_there_is_room(

@@ -27,6 +27,7 @@ from yolo_assets.storage import (
     UploadGoneError,
     open_store,
 )
+from yolo_assets_tests.support.small_disk import small_disk
 
 SCRIPT = Path(__file__).parents[1] / "support" / "store_process.py"
 
@@ -199,11 +200,9 @@ def test_a_write_that_does_not_fit_changes_nothing(folder: ObjectStore, root: Pa
 
 def test_a_full_disk(tmp_path: Path) -> None:
     mount = tmp_path / "small"
-    mount.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", mount], check=False, capture_output=True)
-    if made.returncode:
-        pytest.skip("may not mount a small disk here; the file-size test covers the same path")
-    try:
+    with small_disk(mount, "1m") as refused:
+        if refused:
+            pytest.skip(f"{refused}; the file-size test covers the same path")
         folder = open_store((mount / "store").as_uri())
         folder.put("k", b"old")
         message = one_line(lambda: folder.put("k", b"x" * 2_000_000))
@@ -211,8 +210,6 @@ def test_a_full_disk(tmp_path: Path) -> None:
         assert folder.get("k") == b"old"
         folder.delete("k")
         folder.put("k", b"x" * 500_000)
-    finally:
-        subprocess.run(["umount", mount], check=True)
 
 
 @pytest.fixture

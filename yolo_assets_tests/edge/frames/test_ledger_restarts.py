@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +24,7 @@ from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.tally import Row, Tally
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets_tests.edge.soak.books import CameraBooks, read_books
+from yolo_assets_tests.support.small_disk import small_disk as mounted_disk
 
 START = datetime(2026, 1, 2, 3, 0, 0, tzinfo=UTC)
 HOUR = Hour.of(START)
@@ -406,15 +406,10 @@ def test_a_time_that_is_not_trusted_is_said_in_the_record(tmp_path: Path) -> Non
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], check=False, capture_output=True
-    )
-    if made.returncode != 0:
-        pytest.skip("may not mount a small disk here")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    with mounted_disk(disk := tmp_path / "disk", "2m", lazy=True) as refused:
+        if refused:
+            pytest.skip(refused)
+        yield disk
 
 
 def test_on_a_full_disk_every_frame_is_counted_and_the_seal_says_so_later(tmp_path: Path, small_disk: Path) -> None:

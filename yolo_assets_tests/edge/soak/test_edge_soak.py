@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import random
 import statistics
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from yolo_assets.spool.tally import Tally
 from yolo_assets_tests.edge.plant import Plant
 from yolo_assets_tests.edge.soak.books import explain, read_books
 from yolo_assets_tests.edge.soak.world import SIMULATED, SoakWorld
+from yolo_assets_tests.support.small_disk import small_disk as mounted_disk
 
 SECONDS = float(os.environ.get("YOLO_ASSETS_SOAK_SECONDS", "1200"))
 SEED = int(os.environ.get("YOLO_ASSETS_SEED") or random.SystemRandom().randrange(1 << 30))
@@ -33,13 +33,8 @@ MIB = 1 << 20
 @pytest.fixture
 def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Path, bool]]:
     """A real small disk, and True; where mounting is not allowed a folder, and False."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    size = f"size={request.param}m"
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(disk)], check=False, capture_output=True)
-    yield disk, made.returncode == 0
-    if made.returncode == 0:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    with mounted_disk(disk := tmp_path / "disk", f"{request.param}m", lazy=True) as refused:
+        yield disk, refused is None
 
 
 @pytest.mark.parametrize(
