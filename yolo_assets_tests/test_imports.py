@@ -11,17 +11,17 @@ ROOT = Path(__file__).parents[1] / "yolo_assets"
 LAYERS = {
     "contracts": set(),
     "storage": {"contracts"},
-    "inference": {"contracts"},
+    "vision": {"contracts"},
     "spool": {"contracts", "storage"},
-    "release": {"contracts", "storage", "inference"},
-    "simulator": {"contracts", "storage", "inference", "spool", "release"},
+    "models": {"contracts", "storage", "vision"},
+    "simulator": {"contracts", "storage", "vision", "spool", "models"},
     "archive": {"contracts", "storage", "spool"},
-    "detections": {"contracts", "storage", "spool", "archive"},
-    "catalog": {"contracts", "storage", "archive", "detections"},
-    "evidence": {"contracts", "storage", "spool", "archive", "catalog", "release"},
-    "learning": {"contracts", "storage", "inference", "spool", "archive", "detections", "catalog"},
-    "training": {"contracts", "storage", "inference", "learning", "release"},
-    "edge": {"contracts", "storage", "inference", "spool", "release", "simulator"},
+    "tables": {"contracts", "storage", "spool", "archive"},
+    "catalog": {"contracts", "storage", "archive", "tables"},
+    "evidence": {"contracts", "storage", "spool", "archive", "catalog", "models"},
+    "learning": {"contracts", "storage", "vision", "spool", "archive", "tables", "catalog"},
+    "training": {"contracts", "storage", "vision", "learning", "models"},
+    "edge": {"contracts", "storage", "vision", "spool", "models", "simulator"},
 }
 TOP = {"cli", "defs", "local", "definitions"}
 HOMES = {

@@ -24,16 +24,16 @@ from reload_parts.naive import KinderNaiveManager, NaiveManager
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.edge import agent as agent_module
 from yolo_assets.edge.agent import Agent
+from yolo_assets.edge.cameras.open import ConfiguredSource
 from yolo_assets.edge.config.agent import load_config
-from yolo_assets.edge.frames.results import Result, ResultBoard
-from yolo_assets.edge.reload.loading import LoadedModel
-from yolo_assets.edge.reload.pins import unpin
-from yolo_assets.edge.reload.slot import Slot
-from yolo_assets.edge.reload.state import ModelRef
-from yolo_assets.edge.reload.swaps import Swap
-from yolo_assets.edge.sources.open import ConfiguredSource
-from yolo_assets.inference.model import Model
-from yolo_assets.release.registry import read_bundle
+from yolo_assets.edge.pipeline.results import Result, ResultBoard
+from yolo_assets.edge.rollout.loading import LoadedModel
+from yolo_assets.edge.rollout.pins import unpin
+from yolo_assets.edge.rollout.slot import Slot
+from yolo_assets.edge.rollout.state import ModelRef
+from yolo_assets.edge.rollout.swaps import Swap
+from yolo_assets.models.registry import read_bundle
+from yolo_assets.vision.model import Model
 
 Kind = Literal["agent", "naive", "naive_kinder"]
 PATIENCE = 60.0

@@ -19,8 +19,8 @@ from reload_parts.models import NAME, Fault, Seen
 from yolo_assets.contracts.model import ONNX
 from yolo_assets.contracts.names import channel_key, model_key, signature_key
 from yolo_assets.contracts.signing import SignatureSet, Signer
-from yolo_assets.release.channels import promote
-from yolo_assets.release.registry import write_bundle
+from yolo_assets.models.channels import promote
+from yolo_assets.models.registry import write_bundle
 from yolo_assets.storage import open_store
 
 VERSIONS = 4

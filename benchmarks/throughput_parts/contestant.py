@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolo_assets.contracts.model import ONNX, FileEntry, ModelManifest, Thresholds
-from yolo_assets.inference.boxes import Boxes
-from yolo_assets.inference.engine import EngineSpec, Setup
-from yolo_assets.inference.model import Model
-from yolo_assets.inference.onnx_file import read_onnx
+from yolo_assets.vision.boxes import Boxes
+from yolo_assets.vision.engine import EngineSpec, Setup
+from yolo_assets.vision.model import Model
+from yolo_assets.vision.onnx_file import read_onnx
 
 Frame = NDArray[np.uint8]
 IOU, MAX_DETECTIONS = 0.7, 300

@@ -49,8 +49,8 @@ def save_random(folder: Path, size: tuple[int, int]) -> None:
     """
     import torch
 
-    from yolo_assets_tests.inference.reference_frames import reference_frames
-    from yolo_assets_tests.inference.ultralytics_reference import lively, rescale, ultralytics_input
+    from yolo_assets_tests.vision.reference_frames import reference_frames
+    from yolo_assets_tests.vision.ultralytics_reference import lively, rescale, ultralytics_input
 
     yolo = lively("yolo11n.yaml", reference_frames()[:32])
     frames = np.load(folder / "frames.npy")

@@ -18,8 +18,8 @@ from yolo_assets.catalog.rows import ARCHIVES, CLASSES, FoundReceipt, archive_ro
 from yolo_assets.catalog.schema import RECEIPT_KEY, attach, connect, one
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import Hour
-from yolo_assets.detections.scan import parse_table_key
 from yolo_assets.storage.base import ObjectInfo, ObjectStore
+from yolo_assets.tables.scan import parse_table_key
 
 Report = Callable[[int, int], object]
 """Called with the receipts read so far and how many there are to read."""

@@ -20,11 +20,11 @@ import polars as pl
 
 from yolo_assets.catalog.schema import quoted
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.detections.scan import list_hours
-from yolo_assets.detections.schema import Detections, Frames, polars_schema
 from yolo_assets.storage.base import ObjectStore
 from yolo_assets.storage.folder import FolderStore
 from yolo_assets.storage.open import parse_s3_url
+from yolo_assets.tables.scan import list_hours
+from yolo_assets.tables.schema import Detections, Frames, polars_schema
 
 Name = Literal["detections", "frames"]
 NAMES: tuple[Name, ...] = get_args(Name)

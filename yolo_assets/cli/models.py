@@ -45,7 +45,7 @@ def list_(
     Example: yolo-assets models list line
     """
     from yolo_assets.contracts.times import format_time
-    from yolo_assets.release.registry import list_models
+    from yolo_assets.models.registry import list_models
 
     opened, trusted = for_looking(settings(store=store), trusted_key)
     entries = list_models(opened, name)
@@ -83,8 +83,8 @@ def show(
     """
     from yolo_assets.contracts.errors import BadInputError, SignatureError
     from yolo_assets.contracts.names import parse_model_version
-    from yolo_assets.release.candidate import read_report
-    from yolo_assets.release.registry import read_stored_manifest
+    from yolo_assets.models.candidate import read_report
+    from yolo_assets.models.registry import read_stored_manifest
 
     name, version = parse_model_version(model)
     opened, trusted = for_looking(settings(store=store), trusted_key)
@@ -140,7 +140,7 @@ def verify(
     Example: yolo-assets models verify line/20260102-1a2b3c4d
     """
     from yolo_assets.contracts.names import parse_model_version
-    from yolo_assets.release.registry import verify_bundle
+    from yolo_assets.models.registry import verify_bundle
 
     where = settings(store=store)
     stored = verify_bundle(opened_store(where), *parse_model_version(model), trusted_keys(where, trusted_key))
@@ -171,7 +171,7 @@ def promote(
     """
     from yolo_assets.contracts.names import parse_model_version
     from yolo_assets.contracts.signing import Signer
-    from yolo_assets.release.candidate import promote_by_hand
+    from yolo_assets.models.candidate import promote_by_hand
 
     where = settings(store=store)
     name, version = parse_model_version(model)
@@ -207,7 +207,7 @@ def rollback(
     Example: yolo-assets models rollback line --channel stable --reason "misses cracks on wet parts"
     """
     from yolo_assets.contracts.signing import Signer
-    from yolo_assets.release import channels
+    from yolo_assets.models import channels
 
     where = settings(store=store)
     pointer = channels.rollback(
@@ -235,7 +235,7 @@ def history(
 
     Example: yolo-assets models history line --channel stable
     """
-    from yolo_assets.release import channels
+    from yolo_assets.models import channels
 
     where = settings(store=store)
     past = channels.history(opened_store(where), name, channel, trusted_keys(where, trusted_key))
@@ -263,7 +263,7 @@ def export(
     Example: yolo-assets models export line/20260102-1a2b3c4d --out line-model
     """
     from yolo_assets.contracts.names import parse_model_version
-    from yolo_assets.release.registry import export_bundle
+    from yolo_assets.models.registry import export_bundle
 
     export_bundle(opened_store(settings(store=store)), *parse_model_version(model), out_folder)
     if as_json:
@@ -278,7 +278,7 @@ def keygen(as_json: JsonOption = False) -> None:
 
     Example: yolo-assets models keygen
     """
-    from yolo_assets.release.keys import create_key_pairs
+    from yolo_assets.models.keys import create_key_pairs
 
     where = settings()
     pairs = create_key_pairs([where.archiver_key, where.promotion_key])

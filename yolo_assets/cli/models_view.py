@@ -52,7 +52,7 @@ def signature_state(store: ObjectStore, name: str, version: str, trusted: Truste
     from yolo_assets.contracts.errors import UserError
     from yolo_assets.contracts.model import MANIFEST
     from yolo_assets.contracts.names import model_key, signature_key
-    from yolo_assets.release.registry import read_stored_manifest
+    from yolo_assets.models.registry import read_stored_manifest
 
     if store.head(model_key(name, version, signature_key(MANIFEST))) is None:
         return "none"
@@ -68,7 +68,7 @@ def signature_state(store: ObjectStore, name: str, version: str, trusted: Truste
 def channels_of(store: ObjectStore, name: str, trusted: TrustedKeys | None) -> list[dict[str, Any]]:
     """The pointers of a model as JSON objects; one that cannot be verified holds ``channel`` and ``error``."""
     from yolo_assets.contracts.errors import BadInputError, SignatureError
-    from yolo_assets.release.channels import list_channels, read_pointer
+    from yolo_assets.models.channels import list_channels, read_pointer
 
     found: list[dict[str, Any]] = []
     for channel in list_channels(store, name) if trusted is not None else []:

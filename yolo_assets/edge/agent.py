@@ -17,47 +17,47 @@ from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.model import ChannelPointer
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.adaptive.balancer import Balancer
-from yolo_assets.edge.adaptive.effort import Effort
-from yolo_assets.edge.adaptive.figures import BalanceFigures
-from yolo_assets.edge.api.app import build_app
-from yolo_assets.edge.api.parts import ApiParts
-from yolo_assets.edge.api.server import ApiServer
 from yolo_assets.edge.audit.opening import open_audit
 from yolo_assets.edge.audit.ship import AuditShipper
+from yolo_assets.edge.balancing.balancer import Balancer
+from yolo_assets.edge.balancing.effort import Effort
+from yolo_assets.edge.balancing.figures import BalanceFigures
 from yolo_assets.edge.box_clock import BoxClock
+from yolo_assets.edge.cameras.open import open_sources
 from yolo_assets.edge.config.agent import AgentConfig
-from yolo_assets.edge.frames.capture import CameraThread
-from yolo_assets.edge.frames.ledger import Ledger
-from yolo_assets.edge.frames.queue import FrameQueue
-from yolo_assets.edge.frames.results import ResultBoard
-from yolo_assets.edge.frames.sampling import Sampler
-from yolo_assets.edge.frames.truth import TruthWriter
-from yolo_assets.edge.frames.worker import Worker, WorkerParts
 from yolo_assets.edge.housekeeping import Housekeeper
+from yolo_assets.edge.http.app import build_app
+from yolo_assets.edge.http.parts import ApiParts
+from yolo_assets.edge.http.server import ApiServer
 from yolo_assets.edge.image_service import ImageService
 from yolo_assets.edge.late_store import open_late, store_folder
-from yolo_assets.edge.monitoring.heartbeat import HeartbeatSender
-from yolo_assets.edge.monitoring.machine import Machine
-from yolo_assets.edge.monitoring.metrics import EdgeMetrics, Sources
-from yolo_assets.edge.monitoring.status import StatusParts, heartbeat, model, not_ready, status
 from yolo_assets.edge.outputs.figures import OutputFigures
 from yolo_assets.edge.outputs.hub import Outputs
-from yolo_assets.edge.reload.control import ModelControl
-from yolo_assets.edge.reload.following import follow_beside, follow_channel
-from yolo_assets.edge.reload.live import LiveTap
-from yolo_assets.edge.reload.loading import LoadedModel, Loader
-from yolo_assets.edge.reload.model_cache import ModelCache
-from yolo_assets.edge.reload.restart import restore
-from yolo_assets.edge.reload.settings import Canary, Light
-from yolo_assets.edge.reload.slots import Beside, SlotManager
-from yolo_assets.edge.reload.staging import Stager
-from yolo_assets.edge.reload.staging_parts import StagingParts
-from yolo_assets.edge.reload.state import StateFile
-from yolo_assets.edge.reload.swaps import SwapLog
-from yolo_assets.edge.reload.triggers import ChannelWatch
-from yolo_assets.edge.sources.open import open_sources
+from yolo_assets.edge.pipeline.capture import CameraThread
+from yolo_assets.edge.pipeline.ledger import Ledger
+from yolo_assets.edge.pipeline.queue import FrameQueue
+from yolo_assets.edge.pipeline.results import ResultBoard
+from yolo_assets.edge.pipeline.sampling import Sampler
+from yolo_assets.edge.pipeline.truth import TruthWriter
+from yolo_assets.edge.pipeline.worker import Worker, WorkerParts
+from yolo_assets.edge.rollout.control import ModelControl
+from yolo_assets.edge.rollout.following import follow_beside, follow_channel
+from yolo_assets.edge.rollout.live import LiveTap
+from yolo_assets.edge.rollout.loading import LoadedModel, Loader
+from yolo_assets.edge.rollout.model_cache import ModelCache
+from yolo_assets.edge.rollout.restart import restore
+from yolo_assets.edge.rollout.settings import Canary, Light
+from yolo_assets.edge.rollout.slots import Beside, SlotManager
+from yolo_assets.edge.rollout.staging import Stager
+from yolo_assets.edge.rollout.staging_parts import StagingParts
+from yolo_assets.edge.rollout.state import StateFile
+from yolo_assets.edge.rollout.swaps import SwapLog
+from yolo_assets.edge.rollout.triggers import ChannelWatch
 from yolo_assets.edge.supervision import Pulse
+from yolo_assets.edge.telemetry.heartbeat import HeartbeatSender
+from yolo_assets.edge.telemetry.machine import Machine
+from yolo_assets.edge.telemetry.metrics import EdgeMetrics, Sources
+from yolo_assets.edge.telemetry.status import StatusParts, heartbeat, model, not_ready, status
 from yolo_assets.spool.files import lock_folder
 from yolo_assets.storage.base import ObjectStore
 

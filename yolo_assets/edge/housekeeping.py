@@ -19,11 +19,11 @@ from pathlib import Path
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.box_clock import BoxClock
 from yolo_assets.edge.config.agent import AgentConfig
-from yolo_assets.edge.frames.capture import CameraThread
-from yolo_assets.edge.frames.ledger import Ledger
-from yolo_assets.edge.frames.sampling import Sampler, stage_name
-from yolo_assets.edge.reload.loading import LoadedModel
-from yolo_assets.edge.reload.slots import HungLease, SlotManager
+from yolo_assets.edge.pipeline.capture import CameraThread
+from yolo_assets.edge.pipeline.ledger import Ledger
+from yolo_assets.edge.pipeline.sampling import Sampler, stage_name
+from yolo_assets.edge.rollout.loading import LoadedModel
+from yolo_assets.edge.rollout.slots import HungLease, SlotManager
 from yolo_assets.edge.threads import join
 from yolo_assets.spool.pressure import Level, Stage, next_stage, reason
 

@@ -19,11 +19,11 @@ from prometheus_client import Counter
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.api.images import decode_image
+from yolo_assets.edge.http.images import decode_image
 from yolo_assets.edge.outputs.settings import Infer
-from yolo_assets.edge.reload.loading import LoadedModel
-from yolo_assets.edge.reload.slots import SlotManager
-from yolo_assets.inference.quality import picture_quality
+from yolo_assets.edge.rollout.loading import LoadedModel
+from yolo_assets.edge.rollout.slots import SlotManager
+from yolo_assets.vision.quality import picture_quality
 
 _LOOK = 0.005
 OUTCOMES = ("answered", "busy", "bad_image", "no_model", "failed")

@@ -16,11 +16,11 @@ from yolo_assets.archive.reading.read import list_archives, load_receipt
 from yolo_assets.contracts.names import is_frame, parse_frame_name
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import hours_between
-from yolo_assets.detections.drift import Window, drift_report
-from yolo_assets.detections.scan import read_detections, read_frames
 from yolo_assets.learning.batch import Guess, guesses_from_table
 from yolo_assets.learning.sampling import Candidate, candidates_from_tables
 from yolo_assets.storage import ObjectStore
+from yolo_assets.tables.drift import Window, drift_report
+from yolo_assets.tables.scan import read_detections, read_frames
 
 REFERENCE = timedelta(days=7)
 """What a camera is held against, before the stretch that is sampled."""

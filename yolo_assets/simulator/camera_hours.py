@@ -21,13 +21,13 @@ from yolo_assets.contracts.detection import Detection, DetectionRecord, Quality
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import frame_name
 from yolo_assets.contracts.times import Hour
-from yolo_assets.inference.model import Model
-from yolo_assets.inference.quality import picture_quality
 from yolo_assets.simulator.line import Line
 from yolo_assets.simulator.truth import FrameTruth, true_boxes, truth_file, write_hour
 from yolo_assets.spool.accounting import used_stems
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
+from yolo_assets.vision.model import Model
+from yolo_assets.vision.quality import picture_quality
 
 NO_MODEL = "no_model"
 """Reason in the seal for frames that nothing looked at."""

@@ -23,7 +23,7 @@ from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.learning.dataset import Dataset, read_dataset
 from yolo_assets.learning.folder import materialise
-from yolo_assets.release.registry import (
+from yolo_assets.models.registry import (
     export_bundle,
     load_bundle_folder,
     read_bundle,

@@ -13,8 +13,8 @@ from yolo_assets.contracts.names import ArchiveName, detections_key
 from yolo_assets.contracts.receipt import ClassSummary, Receipt
 from yolo_assets.contracts.signing import Signer, _key_id
 from yolo_assets.contracts.times import Hour
-from yolo_assets.detections.schema import Detections, polars_schema
 from yolo_assets.storage import ObjectStore
+from yolo_assets.tables.schema import Detections, polars_schema
 
 FIRST = Hour.from_key("20260301_00")
 

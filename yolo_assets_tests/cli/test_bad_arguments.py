@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from yolo_assets.contracts.signing import Signer, TrustedKeys
-from yolo_assets.release.channels import promote, read_pointer
-from yolo_assets.release.registry import write_bundle
+from yolo_assets.models.channels import promote, read_pointer
+from yolo_assets.models.registry import write_bundle
 from yolo_assets.storage import open_store
 from yolo_assets_tests.cli.command_line import cli, contents, refused
 from yolo_assets_tests.cli.conftest import Call

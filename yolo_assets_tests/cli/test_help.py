@@ -14,8 +14,8 @@ import typer
 
 from yolo_assets.cli.main import app
 from yolo_assets.contracts.signing import Signer
-from yolo_assets.release.channels import promote
-from yolo_assets.release.registry import write_bundle
+from yolo_assets.models.channels import promote
+from yolo_assets.models.registry import write_bundle
 from yolo_assets.storage import open_store
 from yolo_assets_tests.cli.conftest import Call
 from yolo_assets_tests.support.tiny_model import tiny_bundle_files

@@ -11,9 +11,9 @@ from yolo_assets.catalog.read import query
 from yolo_assets.contracts.names import ArchiveName, frame_name, spool_hour
 from yolo_assets.contracts.times import Hour
 from yolo_assets.defs.driver import Graph
-from yolo_assets.detections.scan import read_detections, read_quarantine
 from yolo_assets.spool.hours import list_hours
 from yolo_assets.storage import open_store
+from yolo_assets.tables.scan import read_detections, read_quarantine
 from yolo_assets_tests.defs.hours_in_spool import JPEG, record, write_hour, write_late
 
 NIGHT = Hour(datetime(2026, 3, 1, 2, tzinfo=UTC))

@@ -16,8 +16,8 @@ from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.defs.archive.sensors import receipts_sensor
 from yolo_assets.defs.driver import Graph
 from yolo_assets.defs.locations import Locations
-from yolo_assets.detections.scan import read_detections, read_frames
 from yolo_assets.storage import open_store
+from yolo_assets.tables.scan import read_detections, read_frames
 from yolo_assets_tests.defs.hours_in_spool import write_hour, write_late
 from yolo_assets_tests.support.one_round import run_archiver
 

@@ -21,8 +21,8 @@ import yaml
 from yolo_assets.contracts.model import ChannelPointer, ModelManifest
 from yolo_assets.contracts.signing import Signer
 from yolo_assets.edge.config.agent import AgentConfig, load_config
-from yolo_assets.release.channels import promote
-from yolo_assets.release.registry import write_bundle
+from yolo_assets.models.channels import promote
+from yolo_assets.models.registry import write_bundle
 from yolo_assets.spool.hours import list_hours
 from yolo_assets.storage import open_store
 from yolo_assets_tests.support.tiny_model import Variant, blob_frame, tiny_bundle_files

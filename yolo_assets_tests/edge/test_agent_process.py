@@ -16,8 +16,8 @@ from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.fleet import Heartbeat
 from yolo_assets.contracts.names import fleet_key
 from yolo_assets.contracts.times import Hour
+from yolo_assets_tests.edge.cameras.test_sources import write_video
 from yolo_assets_tests.edge.plant import MODEL, TOKEN, AgentProcess, Plant, until
-from yolo_assets_tests.edge.sources.test_sources import write_video
 
 
 def photos(plant: Plant, **options: Any) -> dict[str, Any]:
@@ -268,7 +268,7 @@ def test_what_the_agent_refuses_to_start_with(plant: Plant) -> None:
 
 def test_the_agent_loads_neither_dagster_nor_torch_nor_tables() -> None:
     code = (
-        "import sys, yolo_assets.edge.agent, yolo_assets.edge.sources.video, yolo_assets.edge.sources.simulated;"
+        "import sys, yolo_assets.edge.agent, yolo_assets.edge.cameras.video, yolo_assets.edge.cameras.simulated;"
         "print([m for m in ('dagster','torch','onnx','polars','pyarrow','duckdb','ultralytics') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

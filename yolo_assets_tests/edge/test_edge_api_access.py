@@ -17,9 +17,9 @@ from starlette.testclient import TestClient
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.agent import Agent
-from yolo_assets.edge.api import server as server_module
-from yolo_assets.edge.api.server import ApiServer
 from yolo_assets.edge.config.agent import Listen
+from yolo_assets.edge.http import server as server_module
+from yolo_assets.edge.http.server import ApiServer
 from yolo_assets_tests.edge.plant import TOKEN, AgentProcess, Plant
 
 MakeClient = Callable[..., TestClient]

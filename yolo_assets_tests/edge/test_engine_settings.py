@@ -16,19 +16,19 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from yolo_assets.edge.agent import Agent
+from yolo_assets.edge.cameras.base import Frame
 from yolo_assets.edge.config.agent import Engine
-from yolo_assets.edge.frames.accounting import Accounting
-from yolo_assets.edge.frames.queue import FrameQueue
-from yolo_assets.edge.frames.results import ResultBoard
-from yolo_assets.edge.reload import loading
-from yolo_assets.edge.reload.loading import LoadedModel, Loader
-from yolo_assets.edge.reload.state import ModelRef
-from yolo_assets.edge.reload.swaps import Attempt
-from yolo_assets.edge.sources.base import Frame
-from yolo_assets.inference.choosing.choose import Choice
-from yolo_assets.inference.golden import golden_problems
-from yolo_assets.release.bundle import VerifiedBundle
-from yolo_assets.release.registry import write_bundle
+from yolo_assets.edge.pipeline.accounting import Accounting
+from yolo_assets.edge.pipeline.queue import FrameQueue
+from yolo_assets.edge.pipeline.results import ResultBoard
+from yolo_assets.edge.rollout import loading
+from yolo_assets.edge.rollout.loading import LoadedModel, Loader
+from yolo_assets.edge.rollout.state import ModelRef
+from yolo_assets.edge.rollout.swaps import Attempt
+from yolo_assets.models.bundle import VerifiedBundle
+from yolo_assets.models.registry import write_bundle
+from yolo_assets.vision.golden import golden_problems
+from yolo_assets.vision.selection.choose import Choice
 from yolo_assets_tests.edge.plant import MODEL, Plant, until
 from yolo_assets_tests.support.tiny_model import blob_frame, tiny_bundle_files
 
@@ -102,9 +102,9 @@ def test_a_model_that_a_shorter_precision_spoils_runs_in_f32(tmp_path: Path, mon
     def spoilt(frame, data, model):
         return ["spoilt"] if "bf16" in model.engine_name else golden_problems(frame, data, model)
 
-    monkeypatch.setattr("yolo_assets.inference.model.golden_problems", spoilt)
+    monkeypatch.setattr("yolo_assets.vision.model.golden_problems", spoilt)
     assert load(loader, verified("2")).engine == "openvino cpu f32"
-    monkeypatch.setattr("yolo_assets.inference.model.golden_problems", lambda *_: ["spoilt"])
+    monkeypatch.setattr("yolo_assets.vision.model.golden_problems", lambda *_: ["spoilt"])
     with pytest.raises(loading.UnfitError, match="spoilt"):
         load(loader, verified("3"))
 
@@ -166,7 +166,7 @@ def test_cameras_share_a_batch_and_a_bad_frame_fails_alone(tmp_path: Path, monke
         time.sleep(0.02)  # frames pile up, as on a busy box
         return 1.0, 1.0
 
-    monkeypatch.setattr("yolo_assets.edge.frames.worker.picture_quality", slow)
+    monkeypatch.setattr("yolo_assets.edge.pipeline.worker.picture_quality", slow)
     agent = Agent(plant.config(cameras, engine={"kind": "openvino", "precision": "f32", "batch": 3}))
     agent.start()
     try:

@@ -21,12 +21,12 @@ import pytest
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.model import ONNX
 from yolo_assets.contracts.names import model_key
-from yolo_assets.edge.reload.control import NothingToRollBackError
-from yolo_assets.edge.reload.loading import LoadedModel
-from yolo_assets.edge.reload.notice import Notice
-from yolo_assets.inference.model import Model
+from yolo_assets.edge.rollout.control import NothingToRollBackError
+from yolo_assets.edge.rollout.loading import LoadedModel
+from yolo_assets.edge.rollout.notice import Notice
+from yolo_assets.vision.model import Model
 from yolo_assets_tests.edge.plant import MODEL, Plant, until
-from yolo_assets_tests.edge.reload.box import BLOBS, LiveBox, camera
+from yolo_assets_tests.edge.rollout.box import BLOBS, LiveBox, camera
 from yolo_assets_tests.support.tiny_model import Variant, blob_frame
 
 WORKERS = {"kind": "onnxruntime", "workers": 2}

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from yolo_assets.edge.monitoring.machine import Machine, parse_gpus
-from yolo_assets.edge.monitoring.model_states import model_states
+from yolo_assets.edge.telemetry.machine import Machine, parse_gpus
+from yolo_assets.edge.telemetry.model_states import model_states
 
 QUIET: dict[str, Any] = {
     "name": "line",
@@ -62,7 +62,7 @@ def test_what_the_words_are_about() -> None:
 
 
 def test_the_load_of_the_box_is_what_this_process_just_spent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("yolo_assets.edge.monitoring.machine._EVERY", 0.0)
+    monkeypatch.setattr("yolo_assets.edge.telemetry.machine._EVERY", 0.0)
     machine = Machine()
     first = machine.load()
     assert first.agent is None and first.box is None and first.memory > 10e6 and 0 < first.memory_used < 1

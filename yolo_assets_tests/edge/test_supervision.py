@@ -120,7 +120,7 @@ def test_an_agent_tells_systemd_and_falls_silent_when_its_inference_hangs(plant:
     environment.pop("WATCHDOG_PID", None)
     hang = plant.root / "hang"
     code = (
-        "import sys, time, pathlib; from yolo_assets.inference.model import Model; real = Model.predict_many\n"
+        "import sys, time, pathlib; from yolo_assets.vision.model import Model; real = Model.predict_many\n"
         "def predict_many(self, *a, **k):\n"
         f"    while pathlib.Path({str(hang)!r}).exists(): time.sleep(0.05)\n"
         "    return real(self, *a, **k)\n"

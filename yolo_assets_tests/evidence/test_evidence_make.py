@@ -24,8 +24,8 @@ from yolo_assets.evidence.collect import TooManyFramesError
 from yolo_assets.evidence.drawing import opened
 from yolo_assets.evidence.make import NothingFoundError, Request, make_pack
 from yolo_assets.evidence.verify import verify_pack
-from yolo_assets.release.channels import promote
-from yolo_assets.release.registry import write_bundle
+from yolo_assets.models.channels import promote
+from yolo_assets.models.registry import write_bundle
 from yolo_assets.storage import ObjectStore, open_store
 from yolo_assets.storage.base import StoreUnavailableError
 from yolo_assets.storage.cold import ColdObjectError

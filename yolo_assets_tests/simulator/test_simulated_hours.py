@@ -20,13 +20,13 @@ from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import parse_frame_name
 from yolo_assets.contracts.signing import Signer
 from yolo_assets.contracts.times import Hour, utc_now
-from yolo_assets.inference.model import Model
 from yolo_assets.simulator.camera_hours import NO_MODEL, frame_moments
 from yolo_assets.simulator.hours import count_frames, simulate
 from yolo_assets.simulator.line import Change, Line, LineConfig
 from yolo_assets.simulator.truth import read_hour, truth_file
 from yolo_assets.spool.hours import SpoolHour, list_hours
 from yolo_assets.storage import open_store
+from yolo_assets.vision.model import Model
 from yolo_assets_tests.support.one_round import run_archiver
 from yolo_assets_tests.support.tiny_model import tiny_bundle_files
 

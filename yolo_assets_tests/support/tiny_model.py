@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from yolo_assets.contracts.model import ONNX, FileEntry, GoldenDetection, GoldenFrame, ModelManifest, Thresholds
-from yolo_assets.inference.golden import golden_detections
-from yolo_assets.inference.model import Model
+from yolo_assets.vision.golden import golden_detections
+from yolo_assets.vision.model import Model
 
 CLASS_NAMES = ("crack", "porosity", "spatter", "undercut")
 COLOURS_RGB = {

@@ -16,15 +16,15 @@ from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.evaluation import Comparison
 from yolo_assets.contracts.model import ONNX, WEIGHTS
 from yolo_assets.contracts.names import dataset_key, model_key, parse_model_version, training_key
-from yolo_assets.inference.model import Model
 from yolo_assets.learning.dataset import Dataset
 from yolo_assets.learning.folder import materialise
-from yolo_assets.release.registry import read_bundle, read_manifest, verify_bundle, write_bundle
+from yolo_assets.models.registry import read_bundle, read_manifest, verify_bundle, write_bundle
 from yolo_assets.training import run as run_module
 from yolo_assets.training.jobs import CHECKPOINT, RESULT, Event, TrainJob
 from yolo_assets.training.process import run_child
 from yolo_assets.training.run import evaluate_candidate, train_candidate
 from yolo_assets.training.spec import EvaluateSpec, fine_tune
+from yolo_assets.vision.model import Model
 from yolo_assets_tests.training.conftest import SPEC, Trained
 
 pytestmark = pytest.mark.timeout(240)

@@ -22,7 +22,7 @@ RELEASED = "gate_passed"
 def champion_of(locations: Locations) -> str | None:
     """``<name>/<version>`` that the stable channel serves, its signature checked; None before the first release."""
     from yolo_assets.contracts.signing import TrustedKeys
-    from yolo_assets.release.channels import read_pointer
+    from yolo_assets.models.channels import read_pointer
 
     trusted = TrustedKeys.of(locations.promoter())
     found = read_pointer(locations.store(), locations.model_name, CHANNEL, trusted)
@@ -120,8 +120,8 @@ def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> d
     """Put the candidate through the gate; everything it rests on is verified again here."""
     from yolo_assets.contracts.errors import BadInputError
     from yolo_assets.learning.dataset import latest_dataset
-    from yolo_assets.release.candidate import release_candidate
-    from yolo_assets.release.policy import GatePolicy
+    from yolo_assets.models.candidate import release_candidate
+    from yolo_assets.models.policy import GatePolicy
     from yolo_assets.training.run import evaluate_candidate
 
     store, settings = locations.store(), locations.settings
@@ -161,7 +161,7 @@ def _parent(locations: Locations, champion: str | None, dataset_sha256: str) -> 
     again gives its result back.
     """
     from yolo_assets.contracts.names import parse_model_version
-    from yolo_assets.release.registry import read_manifest
+    from yolo_assets.models.registry import read_manifest
 
     if champion is None:
         return None, None

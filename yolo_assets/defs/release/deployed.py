@@ -39,8 +39,8 @@ def deployed_model(
 ) -> dg.MaterializeResult:
     """Look until every live device has the release or the time is over; who is behind is reported, not waited for."""
     from yolo_assets.contracts.signing import TrustedKeys
-    from yolo_assets.release.channels import read_pointer
-    from yolo_assets.release.fleet import judge_fleet, read_fleet
+    from yolo_assets.models.channels import read_pointer
+    from yolo_assets.models.fleet import judge_fleet, read_fleet
 
     store = locations.store()
     found = read_pointer(store, locations.model_name, CHANNEL, TrustedKeys.of(locations.promoter()))

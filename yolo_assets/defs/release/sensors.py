@@ -15,7 +15,7 @@ from yolo_assets.defs.locations import Locations
 )
 def fleet_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> dg.SensorResult | dg.SkipReason:
     """One look at the heartbeats a tick; the first look only remembers."""
-    from yolo_assets.release.fleet import read_fleet
+    from yolo_assets.models.fleet import read_fleet
 
     beats, problems = read_fleet(locations.store())
     for problem in problems:

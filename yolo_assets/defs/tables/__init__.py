@@ -1,5 +1,5 @@
 """Records become tables, and tables become judgements about cameras and models.
 
 Belongs here: ``detections``, ``frames``, ``camera_health``, ``drift_report`` and their checks. Does not belong here:
-schemas, validation and statistics (``yolo_assets.detections``).
+schemas, validation and statistics (``yolo_assets.tables``).
 """

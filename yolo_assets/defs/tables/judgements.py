@@ -26,8 +26,8 @@ DAY = timedelta(days=1)
 )
 def camera_health(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Judge every camera of the hour."""
-    from yolo_assets.detections.health import camera_health as judge
-    from yolo_assets.detections.scan import read_frames
+    from yolo_assets.tables.health import camera_health as judge
+    from yolo_assets.tables.scan import read_frames
 
     store, rows, sentences = locations.store(), [], []
     for hour in hours_of(context):
@@ -72,10 +72,10 @@ def camera_health(context: dg.AssetExecutionContext, locations: Locations) -> dg
 )
 def drift_report(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Compare the hour with the day before it, camera by camera."""
-    from yolo_assets.detections.drift import Window
-    from yolo_assets.detections.drift import drift_report as compare
-    from yolo_assets.detections.health import camera_health as judge
-    from yolo_assets.detections.scan import read_detections, read_frames
+    from yolo_assets.tables.drift import Window
+    from yolo_assets.tables.drift import drift_report as compare
+    from yolo_assets.tables.health import camera_health as judge
+    from yolo_assets.tables.scan import read_detections, read_frames
 
     store, rows = locations.store(), []
     for hour in hours_of(context):

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.edge.frames.results import Result
 from yolo_assets.edge.outputs.hub import Outputs
 from yolo_assets.edge.outputs.settings import AlarmRule, MqttOutput, WebhookOutput
 from yolo_assets.edge.outputs.webhook import retry_after, signature, signing_key
+from yolo_assets.edge.pipeline.results import Result
 from yolo_assets_tests.edge.outputs.receivers import CAMERAS, Answer, Hole, Receiver, certificate, free_port
 from yolo_assets_tests.edge.plant import until
 

@@ -20,7 +20,7 @@ import numpy as np
 from playwright.sync_api import Browser, sync_playwright
 
 from yolo_assets.contracts.signing import Signer
-from yolo_assets.release.channels import promote
+from yolo_assets.models.channels import promote
 from yolo_assets.storage import open_store
 from yolo_assets_tests.edge.plant import TOKEN, AgentProcess, Plant, until
 

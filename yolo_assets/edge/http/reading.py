@@ -1,0 +1,84 @@
+"""What the agent says about itself: alive, ready, status, models, audit, metrics."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from yolo_assets.contracts.device_audit import AuditLine
+from yolo_assets.edge.audit.log import KEPT
+from yolo_assets.edge.http.auth import Guard, is_local
+from yolo_assets.edge.http.parts import ApiParts
+from yolo_assets.edge.http.problems import problem_response
+from yolo_assets.edge.http.schemas import Alive, Ready, errors
+from yolo_assets.edge.telemetry import metrics
+
+_ANY = {"content": {"application/json": {"schema": {"type": "object"}}}}
+
+
+def health_routes(parts: ApiParts, guard: Guard) -> APIRouter:
+    """Open to everybody: whoever restarts or watches the agent has no token. Reasons are for those who may read."""
+    router = APIRouter(tags=["health"])
+
+    @router.get("/healthz", summary="The process is alive")
+    async def healthz() -> Alive:
+        """Says nothing about the cameras: an agent without a picture must not be restarted for ever."""
+        return Alive(status="alive")
+
+    @router.get(
+        "/readyz",
+        summary="Every live camera had a result just now",
+        response_model=Ready,
+        responses={503: errors(HTTPStatus.SERVICE_UNAVAILABLE)[503]},
+    )
+    def readyz(request: Request) -> Response:
+        """Within ``ready_seconds`` of the configuration. Without a model, or with a silent camera: 503 and why."""
+        reasons = parts.not_ready()
+        if not reasons:
+            return JSONResponse({"status": "ready"})
+        if not (is_local(request) or guard.knows(request)):
+            return problem_response(HTTPStatus.SERVICE_UNAVAILABLE, "not ready; send the token to be told why")
+        return problem_response(HTTPStatus.SERVICE_UNAVAILABLE, "; ".join(reasons), reasons=reasons)
+
+    return router
+
+
+def routes(parts: ApiParts, reader: list[Any]) -> APIRouter:
+    """The routes for reading."""
+    router = APIRouter(tags=["state"], dependencies=reader, responses=errors())
+
+    @router.get("/metrics", tags=["health"], summary="Prometheus metrics", response_class=Response)
+    def read_metrics() -> Response:
+        """In the text format of Prometheus."""
+        return Response(parts.metrics.render(), headers={"Content-Type": metrics.CONTENT_TYPE})
+
+    @router.get("/v1/status", summary="Cameras, frames, model, swaps, spool", responses={200: _ANY})
+    def read_status() -> dict[str, Any]:
+        """All that the page shows, in one document. New fields may come; none changes its meaning."""
+        return parts.status()
+
+    @router.get("/v1/models", summary="The models in memory, pin and quarantine", responses={200: _ANY})
+    def read_models() -> dict[str, Any]:
+        """What serves, what is warm, what is being prepared, what failed here and is not tried again."""
+        return parts.models()
+
+    @router.get(
+        "/v1/audit",
+        summary="The newest lines of the audit log",
+        response_model_exclude_none=True,
+        responses=errors(HTTPStatus.UNPROCESSABLE_ENTITY),
+    )
+    def read_audit(
+        limit: Annotated[int, Query(ge=1, le=KEPT, description="at most so many")] = KEPT,
+        kind: Annotated[str | None, Query(description="only lines of this kind", examples=["model"])] = None,
+    ) -> list[AuditLine]:
+        """Oldest first: every change of the model and of its pin: when, who, from what, to what, with what result.
+
+        Lines as they stand in the signed, hash-chained log; ``yolo-assets edge audit verify`` checks it.
+        """
+        return [line for line in parts.audit.recent() if kind in (None, line.kind)][-limit:]
+
+    return router

@@ -1,0 +1,143 @@
+"""The documents that the API takes and gives, for ``/openapi.json`` and for the checks at the boundary."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from yolo_assets.contracts import names
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.edge.rollout.state import Pin
+
+PROBLEM_TYPE = "application/problem+json"
+
+
+def _version(value: str) -> str:
+    try:
+        return names.check_version(value)
+    except BadInputError as error:
+        raise ValueError(str(error)) from None
+
+
+class Document(BaseModel):
+    """Base of what goes over the wire."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, protected_namespaces=())
+
+
+class ReloadRequest(Document):
+    """Which version to load. Without one the channel is looked at now."""
+
+    version: Annotated[str, AfterValidator(_version)] | None = Field(
+        default=None,
+        description="a version id of the configured model; never a path or URL",
+        examples=["20260102-1a2b3c4d"],
+    )
+
+
+class ProblemDocument(BaseModel):
+    """RFC 9457. ``detail`` is one sentence that says what to do."""
+
+    type: str = Field(default="about:blank", examples=["about:blank"])
+    title: str = Field(examples=["Unauthorized"])
+    status: int = Field(examples=[401])
+    detail: str = Field(examples=["send the token as: Authorization: Bearer <token>"])
+
+
+class Alive(Document):
+    """The process answers."""
+
+    status: str = Field(examples=["alive"])
+
+
+class Ready(Document):
+    """Every live camera had a result just now."""
+
+    status: str = Field(examples=["ready"])
+
+
+class RollbackDone(Document):
+    """The previous model serves again."""
+
+    source: str = Field(serialization_alias="from", examples=["line/2"])
+    target: str = Field(serialization_alias="to", examples=["line/1"])
+    seconds: float = Field(description="until new inferences ran on the model rolled back to", examples=[0.000041])
+    pinned: Pin
+
+
+class PinDone(Document):
+    """The box stays on this version."""
+
+    pinned: Pin
+
+
+class UnpinDone(Document):
+    """The box follows its channel again."""
+
+    unpinned: str | None = Field(description="the version it was pinned to; null: it was not", examples=["1"])
+
+
+class ReloadAccepted(Document):
+    """Staging goes on in the background; its end stands in ``/v1/audit`` and in ``/v1/status``."""
+
+    wanted: str | None = Field(examples=["20260102-1a2b3c4d"])
+    accepted: bool = Field(default=True, description="false: just this is being prepared already")
+    see: str = "/v1/audit"
+
+
+class Detection(BaseModel):
+    """One box of a frame, as in the detection record, with the colour that the page draws it in."""
+
+    model_config = ConfigDict(extra="allow", populate_by_name=True)
+
+    bbox: list[float] = Field(description="x1, y1, x2, y2 in pixels of the frame", examples=[[10.5, 20.0, 90.0, 120.0]])
+    class_name: str = Field(alias="class", examples=["crack"])
+    confidence: float = Field(ge=0, le=1)
+    colour: str = Field(examples=["#ff5d5d"])
+
+
+class LatestFrame(Document):
+    """Frame and boxes in one document, so that nobody can mix two frames."""
+
+    camera_id: str
+    sequence: int
+    captured_at: str
+    model_version: str
+    inference_ms: float
+    width: int
+    height: int
+    detections: list[Detection]
+    image: str = Field(description="the frame without boxes, as a data: URL of a JPEG")
+
+
+_WHY = {
+    HTTPStatus.UNAUTHORIZED: "No token, or a wrong one.",
+    HTTPStatus.FORBIDDEN: "This agent has no token and cannot be changed; or the request comes from another site.",
+    HTTPStatus.NOT_FOUND: "No such camera, or nothing to show of it yet.",
+    HTTPStatus.CONFLICT: "It cannot be done as things stand; the detail says what to do.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than this route takes.",
+    HTTPStatus.MISDIRECTED_REQUEST: "The Host header names no address of this agent.",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "The request does not follow its description.",
+    HTTPStatus.REQUEST_TIMEOUT: "The body did not arrive in time.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is of a kind that this route does not take.",
+    HTTPStatus.TOO_MANY_REQUESTS: "Others are being served; Retry-After says when to ask again.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "The agent or its model failed; its log has the cause.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Not now; Retry-After says when to ask again where that is known.",
+}
+
+
+def errors(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    """The ``responses`` of a route that may fail so. Every route may be misdirected, and refuse who has no token."""
+    return {
+        int(status): {
+            "description": _WHY[status],
+            "content": {PROBLEM_TYPE: {"schema": ProblemDocument.model_json_schema(), "example": _example(status)}},
+        }
+        for status in sorted({HTTPStatus.UNAUTHORIZED, HTTPStatus.MISDIRECTED_REQUEST, *statuses})
+    }
+
+
+def _example(status: HTTPStatus) -> dict[str, Any]:
+    return {"type": "about:blank", "title": status.phrase, "status": int(status), "detail": _WHY[status]}

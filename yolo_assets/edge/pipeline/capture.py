@@ -1,0 +1,186 @@
+"""One thread for each camera: numbers the captures, enters them into the books, queues them; comes back after errors.
+
+Belongs here: what is the same for every source. Does not belong here: how pictures are got (``sources``).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import numpy as np
+
+from yolo_assets.contracts.errors import BadInputError, UserError
+from yolo_assets.edge.cameras.base import Capture, Frame
+from yolo_assets.edge.cameras.open import ConfiguredSource
+from yolo_assets.edge.pipeline.accounting import DropReason
+from yolo_assets.edge.pipeline.ledger import Ledger
+from yolo_assets.edge.pipeline.queue import Displaced, FrameQueue
+from yolo_assets.edge.threads import join
+
+log = logging.getLogger(__name__)
+
+CameraState = Literal[
+    "connecting",  # opened for the first time, nothing came yet
+    "live",  # frames come
+    "stalled",  # frames came and have stopped, it is not given up yet
+    "reconnecting",  # it failed, and is tried again and again
+    "failed",  # it cannot work as configured; tried again from time to time, for the cause may be outside this box
+    "finished",  # the source has ended
+    "stopped",  # the agent ends
+]
+_NO_PIXELS = np.empty((0, 0, 3), np.uint8)
+
+
+class CameraThread:
+    """Captures of one camera.
+
+    Args:
+        configured: the source.
+        queue: where frames wait for workers.
+        ledger: the books.
+        has_model: whether a model serves; live sources drop their frames until then, others wait.
+    """
+
+    def __init__(
+        self, configured: ConfiguredSource, queue: FrameQueue, ledger: Ledger, has_model: threading.Event
+    ) -> None:
+        self.source = configured.source
+        self.kind = configured.kind
+        self.camera_id = configured.source.camera_id
+        self.message = ""
+        self.restarts = 0
+        """How often it was given up and had to be opened anew."""
+        self.mark: datetime = datetime.fromtimestamp(0, UTC)
+        """Every frame before this moment has been entered into the books."""
+        self._queue = queue
+        self._ledger = ledger
+        self._has_model = has_model
+        self._sequence = ledger.next_sequence(self.camera_id)
+        self._clock = configured.clock
+        self._state: CameraState = "connecting"
+        self._backoff = configured.backoff
+        self._stall_s = configured.stall_s
+        self._first_picture = self._last_picture = self._gone_at = 0.0
+        self._back_after: float | None = None
+        self._stop = threading.Event()
+        self._put = self._choose_put(configured)
+        self._thread = threading.Thread(target=self._run, name=f"camera-{self.camera_id}", daemon=True)
+
+    @property
+    def state(self) -> CameraState:
+        """How it stands. ``message`` says why, in words."""
+        if self._state == "live" and self._stall_s is not None and self.silent_s > self._stall_s:
+            return "stalled"
+        return self._state
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since its last picture; 0 before the first."""
+        return time.monotonic() - self._last_picture if self._last_picture else 0.0
+
+    def details(self) -> dict[str, Any]:
+        """What the status says about the source, beside its state; nothing secret."""
+        message = self.message
+        if self.state == "stalled":
+            message = f"no picture for {self.silent_s:.0f} s"
+        back = round(self._back_after, 3) if self._back_after is not None else None
+        return {"message": message, "back_after_s": back, "source": self.source.facts()}
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask to end; ``join`` waits for it."""
+        self._stop.set()
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the end; False when the source hangs."""
+        return join(self._thread, timeout)
+
+    def _choose_put(self, configured: ConfiguredSource) -> Callable[[Frame], Displaced | None]:
+        if configured.policy == "latest":
+            return self._queue.put_latest
+        return self._queue.put_or_drop if self.source.live else self._queue.put_waiting
+
+    def _run(self) -> None:
+        if not self.source.live:
+            self._wait_for_model()
+        while not self._stop.is_set():
+            self._first_picture = 0.0
+            try:
+                for capture in self.source.captures(self._stop):
+                    if capture.image is not None:
+                        self._seen()
+                    self._take(capture)
+                    if self._stop.is_set():
+                        break
+                else:
+                    self._state = "stopped" if self._stop.is_set() else "finished"
+                    return
+            except Exception as error:  # whatever a decoder raises, this camera waits and the others go on
+                self._fail(error)
+        self._state = "stopped"
+
+    def _seen(self) -> None:
+        self._last_picture = time.monotonic()
+        if not self._first_picture:
+            self._first_picture = self._last_picture
+            if self._state in ("reconnecting", "failed"):
+                self._back_after = self._last_picture - self._gone_at
+                log.info("camera %s: back after %.1f s", self.camera_id, self._back_after)
+        self._state, self.message = "live", ""
+
+    def _fail(self, error: Exception) -> None:
+        words = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        hopeless = isinstance(error, BadInputError)
+        if self._state not in ("reconnecting", "failed"):
+            self._gone_at = self._last_picture or time.monotonic()
+        if words != self.message:
+            log.warning("camera %s: %s; trying again", self.camera_id, words)
+        self._state, self.message = "failed" if hopeless else "reconnecting", words
+        self.restarts += 1
+        self.mark = self.source.now()  # nothing is on its way: hours may close while the camera is away
+        lived = self._last_picture - self._first_picture if self._first_picture else 0.0
+        self._stop.wait(self._backoff.longest() if hopeless else self._backoff.after(lived))
+
+    def _take(self, capture: Capture) -> None:
+        image = capture.image
+        moment = self._clock.moment() if self._clock else None
+        frame = Frame(
+            camera_id=self.camera_id,
+            sequence=self._sequence,
+            captured_at=capture.captured_at,
+            image=_NO_PIXELS if image is None else image,
+            entered=time.monotonic(),
+            batch_id=capture.batch_id,
+            truth=capture.truth,
+            time_trusted=moment.trusted if moment else True,
+            boot_id=moment.boot_id if moment else "",
+            monotonic_s=moment.monotonic_s if moment else 0.0,
+        )
+        self._sequence += 1
+        self._ledger.enter(frame)
+        reason: DropReason | None = None
+        if image is None:
+            reason = capture.lost or "unreadable"
+        elif not self._has_model.is_set():
+            reason = "no_model"
+        if reason is not None:
+            self._ledger.drop(frame, reason)
+        else:
+            displaced = self._put(frame)
+            if displaced is not None:
+                self._ledger.drop(displaced.frame, displaced.reason)
+        self.mark = frame.captured_at  # a clock that was set back takes the mark along: its hours are open again
+
+    def _wait_for_model(self) -> None:
+        """A file does not run away: it is read once there is a model to look at it."""
+        while not self._has_model.is_set() and not self._stop.is_set():
+            self.message = "waiting for the first model"
+            self._has_model.wait(0.2)

@@ -1,0 +1,208 @@
+"""Workers: a frame, a lease on the model that serves at that moment, a record on disk.
+
+The model version of a record is taken from the lease that did the inference, so a record cannot name another model
+than the one that saw the frame, whatever is switched meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import compress
+from typing import Any
+
+import cv2
+
+from yolo_assets.contracts.times import utc_now
+from yolo_assets.edge.balancing.effort import Effort
+from yolo_assets.edge.cameras.base import Frame, Picture
+from yolo_assets.edge.pipeline.ledger import Ledger
+from yolo_assets.edge.pipeline.queue import FrameQueue
+from yolo_assets.edge.pipeline.results import Result
+from yolo_assets.edge.pipeline.sampling import Sampler
+from yolo_assets.edge.pipeline.truth import TruthWriter
+from yolo_assets.edge.rollout.loading import LoadedModel
+from yolo_assets.edge.rollout.slots import NoModelError, SlotManager
+from yolo_assets.edge.telemetry.metrics import EdgeMetrics
+from yolo_assets.edge.threads import join
+from yolo_assets.vision.quality import picture_quality
+
+log = logging.getLogger(__name__)
+_TELL_EVERY = 10.0
+
+
+@dataclass(frozen=True)
+class WorkerParts:
+    """What all workers share."""
+
+    queue: FrameQueue
+    slots: SlotManager[LoadedModel]
+    ledger: Ledger
+    sampler: Sampler
+    truth: TruthWriter
+    metrics: EdgeMetrics
+    on_result: tuple[Callable[[Result], None], ...]
+    on_error: tuple[Callable[[Frame, str, BaseException], None], ...]
+    effort: Effort | None
+    device_id: str
+    jpeg_quality: int
+    batch_id: str | None
+
+
+class Worker:
+    """One thread. Ends when the queue is closed and empty."""
+
+    def __init__(self, parts: WorkerParts, number: int) -> None:
+        self._parts = parts
+        self._told = -_TELL_EVERY
+        self._thread = threading.Thread(target=self._run, name=f"worker-{number}", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the end; False when an inference hangs."""
+        return join(self._thread, timeout)
+
+    def _run(self) -> None:
+        queue = self._parts.queue
+        while True:
+            frame = queue.get(timeout=1.0)
+            if frame is not None:
+                frames = self._with_others(frame)
+                try:
+                    self._process(frames)
+                except Exception as error:  # a worker that ends would stop every camera
+                    self._let_go(frames, error)
+            elif queue.closed:
+                return
+
+    def _with_others(self, frame: Frame) -> list[Frame]:
+        """The frame and what waits beside it for the same slot, as many as its model likes. Never waits for more."""
+        slots = self._parts.slots
+        slot = slots.route(frame.camera_id)
+        if slot is None or slot.model.batch == 1:
+            return [frame]
+        return [frame, *self._parts.queue.take(slot.model.batch - 1, lambda camera: slots.route(camera) is slot)]
+
+    def _process(self, frames: list[Frame]) -> None:
+        parts, label = self._parts, ""
+        apart: list[Frame] = []
+        try:
+            with parts.slots.acquire(frames[0].camera_id) as slot:
+                label = slot.label
+                # A switch since they were taken may have given some of them to another slot.
+                fits = [True, *(parts.slots.route(frame.camera_id) is slot for frame in frames[1:])]
+                apart = list(compress(frames, (not fit for fit in fits)))
+                frames = list(compress(frames, fits))
+                begin = time.perf_counter()
+                if len(frames) == 1:
+                    found = [slot.model.predictor.predict(frames[0].image)]
+                else:
+                    found = slot.model.predictor.predict_many([frame.image for frame in frames])
+                seconds = time.perf_counter() - begin
+                names = slot.model.manifest.class_names
+                detections = [b.to_detections(names, f.captured_at) for b, f in zip(found, frames, strict=True)]
+        except NoModelError:
+            for frame in frames:
+                parts.ledger.drop(frame, "no_model")
+        except Exception as error:  # one bad frame or one failing call must not end the line
+            if len(frames) == 1:
+                self._fail(frames[0], label, error)
+            else:
+                apart = [*frames, *apart]  # one by one: a bad frame must not take the others along
+        else:
+            for frame, its_own in zip(frames, detections, strict=True):
+                try:
+                    self._finish(frame, label, its_own, seconds)
+                except Exception as error:  # the others of its batch have their results
+                    self._let_go([frame], error)
+            if parts.effort is not None:
+                parts.effort.add(label, time.perf_counter() - begin, len(frames))
+        for frame in apart:
+            self._process([frame])
+
+    def _let_go(self, frames: list[Frame], error: Exception) -> None:
+        """Close what has no outcome because something failed that never should."""
+        for frame in frames:
+            self._complain(frame, error)
+            if self._parts.ledger.books.still_open([(frame.camera_id, frame.sequence)]):
+                self._parts.ledger.drop(frame, "spool_error")
+
+    def _fail(self, frame: Frame, label: str, error: Exception) -> None:
+        self._complain(frame, error)
+        for listener in self._parts.on_error:
+            listener(frame, label, error)
+        self._parts.ledger.drop(frame, "inference_error")
+
+    def _finish(self, frame: Frame, label: str, detections: list[dict[str, Any]], seconds: float) -> None:
+        """Keep, record and tell. ``seconds``: of the whole inference, also where it had several frames."""
+        parts = self._parts
+        parts.metrics.stage(label, "predict", seconds)
+        begin = time.perf_counter()
+        jpeg = None
+        if parts.sampler.keep(frame.camera_id, bool(detections)):
+            try:
+                jpeg = encode_jpeg(frame.image, parts.jpeg_quality)
+            except (ValueError, cv2.error) as error:  # the record is kept without the picture
+                self._complain(frame, error)
+            parts.metrics.stage(label, "encode", time.perf_counter() - begin)
+        record = self._record(frame, label, detections, seconds * 1000)
+        begin = time.perf_counter()
+        path, saved = parts.ledger.write(frame, record, jpeg)
+        parts.metrics.stage(label, "write", time.perf_counter() - begin)
+        if path is not None and saved:
+            parts.truth.write(frame, path)
+        # Also when the disk refused: the line is still seen, and the page must not freeze because a disk is full.
+        result = Result(
+            camera_id=frame.camera_id,
+            sequence=frame.sequence,
+            captured_at=frame.captured_at,
+            model_version=label,
+            detections=tuple(detections),
+            image=frame.image,
+            inference_ms=round(seconds * 1000, 3),
+            entered=frame.entered,
+            finished=time.monotonic(),
+            at=utc_now(),
+            record=record,
+            image_path=path,
+            image_saved=saved,
+        )
+        for listener in parts.on_result:
+            listener(result)
+
+    def _record(
+        self, frame: Frame, label: str, detections: list[dict[str, Any]], inference_ms: float
+    ) -> Mapping[str, Any]:
+        """The fields of ``contracts.detection.DetectionRecord`` that ledger and spool writer do not set."""
+        height, width = frame.image.shape[:2]
+        blur, brightness = picture_quality(frame.image)
+        return {
+            "detections": detections,
+            "model_version": label,
+            "device_id": self._parts.device_id,
+            "schema_version": 1,
+            "width": width,
+            "height": height,
+            "inference_ms": round(inference_ms, 3),
+            "batch_id": self._parts.batch_id or frame.batch_id,
+            "quality": {"blur": round(blur, 3), "brightness": round(brightness, 3)},
+        }
+
+    def _complain(self, frame: Frame, error: Exception) -> None:
+        if time.monotonic() - self._told >= _TELL_EVERY:  # a model that always fails must not fill the log
+            self._told = time.monotonic()
+            log.error("%s frame %d: %s: %s", frame.camera_id, frame.sequence, type(error).__name__, error)
+
+
+def encode_jpeg(image: Picture, quality: int) -> bytes:
+    """A baseline JPEG of a BGR picture."""
+    good, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not good:
+        raise ValueError(f"a picture of shape {image.shape} cannot be encoded as JPEG")
+    return data.tobytes()

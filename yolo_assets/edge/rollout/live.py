@@ -1,0 +1,136 @@
+"""What the models do on live frames, seen from beside the line: recent latencies, errors, and now and then a picture.
+
+``observe`` and ``failed`` are called by workers after every frame: each costs a look and an append. Does not belong
+here: what the figures mean (``comparing``, ``watching``).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from yolo_assets.edge.cameras.base import Frame, Picture
+from yolo_assets.edge.pipeline.results import Result
+
+RECENT = 2000
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An inference that raised."""
+
+    label: str
+    camera_id: str
+    image: Picture
+    error: BaseException
+
+
+class LiveFigures:
+    """Inference times of one model on live frames, the newest ``RECENT``, in milliseconds."""
+
+    def __init__(self) -> None:
+        self.milliseconds: deque[float] = deque(maxlen=RECENT)
+        self.frames = 0
+
+
+class LiveTap:
+    """Thread-safe. Keeps the figures of the models in use, and hands frames on to whoever compares."""
+
+    def __init__(self) -> None:
+        self._figures: dict[str, LiveFigures] = {}
+        self._taps: tuple[Tap, ...] = ()
+        self._lock = threading.Lock()
+
+    def observe(self, result: Result) -> None:
+        """One processed frame."""
+        figures = self._figures.get(result.model_version)
+        if figures is None:
+            with self._lock:
+                figures = self._figures.setdefault(result.model_version, LiveFigures())
+        figures.milliseconds.append(result.inference_ms)
+        figures.frames += 1
+        for tap in self._taps:
+            tap.offer(result)
+
+    def failed(self, frame: Frame, label: str, error: BaseException) -> None:
+        """One frame on which the model raised."""
+        for tap in self._taps:
+            tap.offer_failure(Failure(label, frame.camera_id, frame.image, error))
+
+    def milliseconds(self, label: str) -> list[float]:
+        """Recent inference times of a model, oldest first."""
+        figures = self._figures.get(label)
+        return list(figures.milliseconds.copy()) if figures else []
+
+    def forget_all_but(self, labels: Iterable[str]) -> None:
+        """Drop the figures of models that are gone."""
+        kept = set(labels)
+        with self._lock:
+            self._figures = {label: figures for label, figures in self._figures.items() if label in kept}
+
+    def open(self, label: str, cameras: frozenset[str] | None = None) -> Tap:
+        """Listen to the frames of one model; end it with ``close``."""
+        tap = Tap(label, cameras)
+        with self._lock:
+            self._taps = (*self._taps, tap)
+        return tap
+
+    def close(self, tap: Tap) -> None:
+        """Stop listening."""
+        with self._lock:
+            self._taps = tuple(known for known in self._taps if known is not tap)
+
+
+class Tap:
+    """The newest frame of one model, for a slow listener: what it has no time for is passed over, never queued."""
+
+    def __init__(self, label: str, cameras: frozenset[str] | None) -> None:
+        self._label = label
+        self._cameras = cameras
+        self._ready = threading.Condition()
+        self._result: Result | None = None
+        self._turn: dict[str, int] = {}
+        self._failures: deque[Failure] = deque(maxlen=50)
+        self.milliseconds: deque[float] = deque(maxlen=RECENT)
+        self.frames = 0
+        self.failures = 0
+
+    def offer(self, result: Result) -> None:
+        """Called by workers."""
+        if result.model_version != self._label or (self._cameras is not None and result.camera_id not in self._cameras):
+            return
+        self.milliseconds.append(result.inference_ms)
+        with self._ready:
+            self.frames += 1
+            waiting = self._result
+            # The camera that was compared least goes first, or the fastest camera would be the only one compared.
+            if waiting is None or self._turn.get(result.camera_id, 0) <= self._turn.get(waiting.camera_id, 0):
+                self._result = result
+            self._ready.notify_all()
+
+    def offer_failure(self, failure: Failure) -> None:
+        """Called by workers."""
+        if failure.label != self._label or (self._cameras is not None and failure.camera_id not in self._cameras):
+            return
+        with self._ready:
+            self.failures += 1
+            self._failures.append(failure)
+            self._ready.notify_all()
+
+    def take(self, timeout: float) -> Result | None:
+        """The frame that waits, or the next one within ``timeout`` seconds; None too when a failure came first."""
+        with self._ready:
+            self._ready.wait_for(lambda: self._result is not None or self._failures, timeout)
+            result, self._result = self._result, None
+            if result is not None:
+                self._turn[result.camera_id] = self._turn.get(result.camera_id, 0) + 1
+            return result
+
+    def take_failures(self) -> list[Failure]:
+        """Failures since the last call, the newest 50 at most."""
+        with self._ready:
+            found = list(self._failures)
+            self._failures.clear()
+            return found

@@ -1,0 +1,140 @@
+"""Notices that the release channel moved: by asking the store, and for a folder also by being told by the kernel.
+
+Belongs here: when to look, and handing a verified pointer on. Does not belong here: what the pointer means
+(``verdict``). A store that is away costs nothing but the news.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from yolo_assets.contracts.errors import BadInputError, SignatureError, UserError
+from yolo_assets.contracts.model import ChannelPointer
+from yolo_assets.contracts.names import channel_key
+from yolo_assets.contracts.signing import TrustedKeys
+from yolo_assets.edge.threads import join
+from yolo_assets.models.channels import read_pointer
+from yolo_assets.storage.base import ObjectStore
+
+log = logging.getLogger(__name__)
+
+
+class ChannelWatch:
+    """Two threads: one asks every ``poll_seconds``, one waits for the folder to change.
+
+    Args:
+        on_pointer: called with every verified pointer seen, also an unchanged one: what was put off is tried again.
+        on_refused: called once for each pointer that cannot be verified, with the reason.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        name: str,
+        channel: str,
+        trusted: TrustedKeys,
+        *,
+        poll_seconds: float,
+        folder: Path | None,
+        on_pointer: Callable[[ChannelPointer], None],
+        on_refused: Callable[[str], None],
+    ) -> None:
+        self._store = store
+        self._name = name
+        self._channel = channel
+        self._trusted = trusted
+        self._poll_seconds = poll_seconds
+        self._folder = folder
+        self._on_pointer = on_pointer
+        self._on_refused = on_refused
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._seen: tuple[str, ChannelPointer] | None = None
+        self._refused: str | None = None
+        self.store_error: str | None = None
+        """Why the store did not answer last time; None when it did."""
+        self._threads = [threading.Thread(target=self._poll, name="channel-poll", daemon=True)]
+        if folder is not None:
+            self._threads.append(threading.Thread(target=self._watch, name="channel-watch", daemon=True))
+
+    def start(self) -> None:
+        """Look once now, then go on looking."""
+        for thread in self._threads:
+            thread.start()
+
+    def look_now(self) -> None:
+        """Ask the store without waiting for the next poll."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End both threads; they are daemons, so a store that hangs does not hold the process."""
+        self._stop.set()
+        self._wake.set()
+        for thread in self._threads:
+            join(thread, 2.0)
+
+    def _poll(self) -> None:
+        while not self._stop.is_set():
+            self._wake.clear()
+            try:
+                self._look()
+            except Exception:
+                log.exception("looking at the channel failed unexpectedly")
+            self._wake.wait(self._poll_seconds)
+
+    def _look(self) -> None:
+        try:
+            pointer = self._read()
+        except (SignatureError, BadInputError) as error:
+            self.store_error = None
+            if str(error) != self._refused:  # told once, looked at again every time: the signature may still come
+                self._refused = str(error)
+                self._on_refused(str(error))
+            return
+        except UserError as error:
+            if self.store_error is None:
+                log.warning("the store does not answer, the present model goes on: %s", error)
+            self.store_error = str(error)
+            return
+        if self.store_error is not None:
+            log.info("the store answers again")
+            self.store_error = None
+        self._refused = None
+        if pointer is not None:
+            self._on_pointer(pointer)
+
+    def _read(self) -> ChannelPointer | None:
+        """The verified pointer; fetched and verified again only when its etag changed."""
+        info = self._store.head(channel_key(self._name, self._channel))
+        if info is None:
+            return None
+        if self._seen is not None and self._seen[0] == info.etag:
+            return self._seen[1]
+        found = read_pointer(self._store, self._name, self._channel, self._trusted)
+        if found is None:
+            return None
+        self._seen = (found[1], found[0])
+        return found[0]
+
+    def _watch(self) -> None:
+        """Wake the poll as soon as the folder changes. Network file systems tell nothing: there the poll must do."""
+        import watchfiles
+
+        assert self._folder is not None
+        pointer = self._folder / channel_key(self._name, self._channel)
+        while not self._stop.is_set():
+            if not pointer.parent.is_dir():
+                self._stop.wait(min(1.0, self._poll_seconds))
+                continue
+            self.look_now()  # what changed before the watch began
+            try:
+                for _ in watchfiles.watch(
+                    pointer.parent, stop_event=self._stop, debounce=50, step=10, rust_timeout=1000, recursive=False
+                ):
+                    self.look_now()
+            except OSError as error:
+                log.warning("cannot watch %s, polling goes on: %s", pointer.parent, error)
+                self._stop.wait(30.0)

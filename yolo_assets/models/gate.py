@@ -1,0 +1,217 @@
+"""The promotion gate: a pure decision from measured figures and a policy to a verdict with a sentence for every rule.
+
+Does not belong here: measuring (``training``), stores and channels (``candidate``, which calls this and then promotes).
+Getting better in any figure never turns a pass into a refusal; the tests hold it to that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.evaluation import ClassResult, Comparison, Evaluation
+from yolo_assets.models.comparable import comparable
+from yolo_assets.models.policy import GatePolicy
+from yolo_assets.models.report import GateReport, RuleResult
+
+_TINY = 1e-9
+"""Forgives what binary fractions add: 0.95 is not below 1 - 0.05."""
+
+
+def decide(
+    comparison: Comparison,
+    policy: GatePolicy,
+    *,
+    class_names: Sequence[str],
+    champion_class_names: Sequence[str] | None = None,
+) -> GateReport:
+    """Judge a candidate.
+
+    When the figures themselves cannot be trusted or compared, only that is reported: everything else would be noise.
+
+    Args:
+        comparison: candidate and, unless it is the first, champion, on the same frames.
+        policy: the limits.
+        class_names: the candidate's, ordered by class id.
+        champion_class_names: the champion's; required when the comparison holds one.
+
+    Raises:
+        BadInputError: the policy sets a floor for a class that the candidate does not have.
+        ValueError: a champion without its class names.
+    """
+    if comparison.champion is not None and champion_class_names is None:
+        raise ValueError("champion_class_names is required when there is a champion")
+    unknown = sorted(set(policy.min_recall_by_class) - set(class_names))
+    if unknown:
+        raise BadInputError(
+            f"the gate policy sets a floor for {', '.join(unknown)}, and the model knows only {', '.join(class_names)}"
+        )
+    rules = list(comparable(comparison, class_names, champion_class_names))
+    if all(rule.passed for rule in rules):
+        rules += [
+            *_test_set(comparison.candidate, policy, class_names),
+            *_accuracy(comparison, policy),
+            *_classes(comparison, policy, class_names),
+            *_hard_cases(comparison, policy),
+            *_latency(comparison, policy),
+        ]
+    return GateReport(
+        candidate=comparison.candidate.model_version,
+        onnx_sha256=comparison.candidate.onnx_sha256,
+        champion=comparison.champion.model_version if comparison.champion else None,
+        test_sha256=comparison.candidate.test_sha256,
+        policy=policy,
+        passed=all(rule.passed for rule in rules),
+        rules=tuple(rules),
+        expected=comparison.change,
+    )
+
+
+# Is the model good enough? -----------------------------------------------------------------------------------------
+
+
+def _test_set(candidate: Evaluation, policy: GatePolicy, class_names: Sequence[str]) -> Iterator[RuleResult]:
+    yield RuleResult.of(
+        "test_frames",
+        candidate.frames >= policy.min_frames,
+        f"The test set holds {candidate.frames} frames and {policy.min_frames} are needed to tell models apart.",
+        f"The test set holds {candidate.frames} frames.",
+        value=candidate.frames,
+        limit=policy.min_frames,
+    )
+    thin = {name: one.truth for name, one in candidate.classes.items() if one.truth < policy.min_boxes_per_class}
+    counts = ", ".join(f"{name} ({truth})" for name, truth in sorted(thin.items()))
+    yield RuleResult.of(
+        "test_boxes",
+        not thin,
+        f"The test set holds fewer than {policy.min_boxes_per_class} boxes of {counts}; label more frames with them.",
+        f"Every class in the test set has at least {policy.min_boxes_per_class} boxes.",
+        value=min(one.truth for one in candidate.classes.values()),
+        limit=policy.min_boxes_per_class,
+    )
+    if policy.require_all_classes:
+        absent = [name for name in class_names if name not in candidate.classes]
+        yield RuleResult.of(
+            "test_classes",
+            not absent,
+            f"The test set holds no {', '.join(absent)}; label frames with them.",
+            "Every class occurs in the test set.",
+        )
+
+
+def _accuracy(comparison: Comparison, policy: GatePolicy) -> Iterator[RuleResult]:
+    map50 = comparison.candidate.map50
+    shown = f"it reaches mAP50 {map50.value:.3f}, at least {map50.low:.3f} with {map50.level:.0%} confidence"
+    yield _floor("map50", map50.low, policy.min_map50, shown)
+    gain = comparison.map50_gain
+    if gain is None:
+        yield RuleResult(rule="gain", passed=True, judged=False, sentence="There is no champion to compare with.")
+        return
+    shown = f"against the champion mAP50 changes by {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
+    if policy.improvement == "better":
+        yield RuleResult.of(
+            "gain",
+            gain.low > 0,
+            f"It is not surely better: {shown}, and the whole interval must lie above 0.",
+            f"It is better: {shown}.",
+            value=gain.low,
+            limit=0,
+        )
+        return
+    yield RuleResult.of(
+        "gain",
+        gain.value >= -_TINY,
+        f"It is worse: {shown}.",
+        f"It is not worse: {shown}.",
+        value=gain.value,
+        limit=0,
+    )
+    yield RuleResult.of(
+        "gain_interval",
+        gain.low > -policy.margin,
+        f"It may be worse by more than {policy.margin:g}: {shown}. A larger test set tells more.",
+        f"It is not worse by more than {policy.margin:g}: {shown}.",
+        value=gain.low,
+        limit=-policy.margin,
+    )
+
+
+def _classes(comparison: Comparison, policy: GatePolicy, class_names: Sequence[str]) -> Iterator[RuleResult]:
+    for name in class_names:
+        found = comparison.candidate.classes.get(name)
+        if found is None:
+            asked = name in policy.min_recall_by_class
+            sentence = f"Class {name} does not occur in the test set, so it is not judged"
+            sentence += "; the policy sets a floor for it, so label frames with it." if asked else "."
+            yield RuleResult(rule=f"recall/{name}", passed=not asked, judged=asked, sentence=sentence)
+            continue
+        floor = policy.min_recall_by_class.get(name, policy.min_recall)
+        shown = f"recall of {name} is {found.recall:.3f} on {found.truth} boxes"
+        yield _floor(f"recall/{name}", found.recall, floor, shown)
+        if comparison.champion is not None:
+            yield _class_drop(name, found, comparison.champion.classes[name], policy)
+
+
+def _class_drop(name: str, ours: ClassResult, theirs: ClassResult, policy: GatePolicy) -> RuleResult:
+    allowed = max(policy.max_class_drop, 1 / ours.truth)
+    pairs = {
+        "recall": (theirs.recall, ours.recall),
+        "AP50": (theirs.ap50, ours.ap50),
+        "precision": (theirs.precision, ours.precision),
+    }
+    fallen = [
+        f"{what} from {before:.3f} to {now:.3f}"
+        for what, (before, now) in pairs.items()
+        if before - now > allowed + _TINY
+    ]
+    return RuleResult.of(
+        f"drop/{name}",
+        not fallen,
+        f"Class {name} got worse than the champion: {', '.join(fallen)}; at most {allowed:.3g} may be lost.",
+        f"Class {name} loses no more than {allowed:.3g} against the champion in recall, AP50 and precision.",
+        value=max(before - now for before, now in pairs.values()),
+        limit=allowed,
+    )
+
+
+def _hard_cases(comparison: Comparison, policy: GatePolicy) -> Iterator[RuleResult]:
+    ours = comparison.candidate.hard_recall
+    if ours is None:
+        asked = policy.min_hard_recall > 0
+        sentence = "The test set marks no hard frames, so they are not judged"
+        sentence += "; the policy sets a floor for them, so mark some." if asked else "."
+        yield RuleResult(rule="hard_cases", passed=not asked, judged=asked, sentence=sentence)
+        return
+    yield _floor("hard_cases", ours, policy.min_hard_recall, f"recall on hard frames is {ours:.3f}")
+    theirs = comparison.champion.hard_recall if comparison.champion else None
+    if theirs is not None:
+        limit = theirs - policy.max_hard_drop
+        shown = f"on hard frames recall goes from {theirs:.3f} to {ours:.3f}"
+        yield _floor("hard_cases_drop", ours, limit, shown)
+
+
+def _latency(comparison: Comparison, policy: GatePolicy) -> Iterator[RuleResult]:
+    ours = comparison.candidate.latency_ms_p95
+    where = f"{comparison.candidate.engine} with {comparison.candidate.threads} threads"
+    if policy.max_latency_ms is not None:
+        yield _ceiling("latency", ours, policy.max_latency_ms, f"of all frames 95 % take up to {ours:.1f} ms ({where})")
+    if comparison.champion is not None:
+        theirs = comparison.champion.latency_ms_p95
+        limit = max(theirs * policy.max_latency_ratio, theirs + policy.latency_slack_ms)
+        shown = f"of all frames 95 % take up to {ours:.1f} ms where the champion takes {theirs:.1f} ({where})"
+        yield _ceiling("latency_growth", ours, limit, shown)
+
+
+# Words -------------------------------------------------------------------------------------------------------------
+
+
+def _floor(rule: str, value: float, limit: float, shown: str) -> RuleResult:
+    said = shown[0].upper() + shown[1:]
+    refused, met = f"{said}; at least {limit:.3f} is needed.", f"{said}."
+    return RuleResult.of(rule, value >= limit - _TINY, refused, met, value=value, limit=limit)
+
+
+def _ceiling(rule: str, value: float, limit: float, shown: str) -> RuleResult:
+    said = shown[0].upper() + shown[1:]
+    refused, met = f"{said}; at most {limit:.1f} ms are allowed.", f"{said}."
+    return RuleResult.of(rule, value <= limit + _TINY, refused, met, value=value, limit=limit)

@@ -1,0 +1,118 @@
+"""Read the tables of many camera-hours back over a time range, through the store interface."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import Literal
+
+import polars as pl
+
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.names import check_id
+from yolo_assets.contracts.times import Hour
+from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore
+from yolo_assets.tables.schema import Detections, Frames, Model, Quarantine, polars_schema
+
+Table = Literal["detections", "frames", "quarantine"]
+
+_MODELS: dict[Table, Model] = {"detections": Detections, "frames": Frames, "quarantine": Quarantine}
+_KEY = re.compile(r"[a-z]+/date=(?P<date>\d{4}-\d\d-\d\d)/hour=(?P<hour>\d\d)/(?P<camera>[A-Za-z0-9_-]{1,64})\.parquet")
+_READERS = 8
+"""Reads in flight: small files from an object store wait for the network, not for the processor."""
+
+
+def read_detections(
+    store: ObjectStore,
+    start: datetime,
+    end: datetime,
+    camera_ids: Collection[str] | None = None,
+    columns: Sequence[str] | None = None,
+) -> pl.DataFrame:
+    """Detections captured in ``[start, end)``.
+
+    Args:
+        store: store root.
+        start: aware moment.
+        end: aware moment, excluded.
+        camera_ids: only these; all without.
+        columns: only these of ``schema.Detections``; all without.
+
+    Returns:
+        By camera, capture time and position; no rows, but the columns, when there is nothing.
+    """
+    return _read(store, "detections", start, end, camera_ids, columns)
+
+
+def read_frames(
+    store: ObjectStore,
+    start: datetime,
+    end: datetime,
+    camera_ids: Collection[str] | None = None,
+    columns: Sequence[str] | None = None,
+) -> pl.DataFrame:
+    """Processed frames captured in ``[start, end)``; arguments and order as ``read_detections``."""
+    return _read(store, "frames", start, end, camera_ids, columns)
+
+
+def read_quarantine(
+    store: ObjectStore, start: datetime, end: datetime, camera_ids: Collection[str] | None = None
+) -> pl.DataFrame:
+    """Quarantined rows of the hours that touch ``[start, end)``: a bad row may have no time of its own."""
+    return _read(store, "quarantine", start, end, camera_ids, None)
+
+
+def list_hours(
+    store: ObjectStore, table: Table, start: datetime, end: datetime, camera_ids: Collection[str] | None = None
+) -> Iterator[tuple[Hour, str, str]]:
+    """``(hour, camera_id, key)`` of the tables of hours that touch ``[start, end)``: one listing per day."""
+    wanted = None if camera_ids is None else {check_id(camera_id) for camera_id in camera_ids}
+    first, day = Hour.of(start), Hour.of(start).start.date()
+    while day <= end.astimezone(first.start.tzinfo).date():
+        for info in store.list(f"{table}/date={day.isoformat()}/"):
+            match parse_table_key(info.key):
+                case (hour, camera_id) if first <= hour and hour.start < end and camera_id in (wanted or {camera_id}):
+                    yield hour, camera_id, info.key
+        day += timedelta(days=1)
+
+
+def parse_table_key(key: str) -> tuple[Hour, str] | None:
+    """Hour and camera of ``<table>/date=<YYYY-MM-DD>/hour=<HH>/<camera>.parquet``; None for any other object."""
+    match = _KEY.fullmatch(key)
+    try:
+        return (Hour.from_key(f"{match['date'].replace('-', '')}_{match['hour']}"), match["camera"]) if match else None
+    except BadInputError:
+        return None
+
+
+def _read(
+    store: ObjectStore,
+    table: Table,
+    start: datetime,
+    end: datetime,
+    camera_ids: Collection[str] | None,
+    columns: Sequence[str] | None,
+) -> pl.DataFrame:
+    schema = polars_schema(_MODELS[table])
+    names = list(columns) if columns is not None else schema.names()
+    if unknown := set(names) - set(schema.names()):
+        raise BadInputError(f"no column {sorted(unknown)[0]!r} in {table}; there are: {', '.join(schema.names())}")
+    keys = [key for _, _, key in list_hours(store, table, start, end, camera_ids)]
+    with ThreadPoolExecutor(_READERS) as pool:
+        found = list(pool.map(lambda key: _fetch(store, key), keys))
+    rows = pl.concat([schema.to_frame(), *(part for part in found if part is not None)])
+    if table == "quarantine":
+        return rows.sort("hour", "camera_id", maintain_order=True)
+    order = ["camera_id", "captured_at", "image_path", *(["index"] if table == "detections" else [])]
+    return rows.filter((pl.col("captured_at") >= start) & (pl.col("captured_at") < end)).sort(order).select(names)
+
+
+def _fetch(store: ObjectStore, key: str) -> pl.DataFrame | None:
+    try:
+        data = store.get(key)
+    except ObjectNotFoundError:  # a stale quarantine table may go between listing and reading
+        return None
+    return pl.read_parquet(io.BytesIO(data))

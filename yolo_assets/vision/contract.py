@@ -1,0 +1,104 @@
+"""Does a model file keep what its manifest says, and does a candidate keep what the current model promised?
+
+Words for people: each problem is one line with what was expected and what was found. Nothing is loaded here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from yolo_assets.contracts.model import ModelManifest
+from yolo_assets.vision.onnx_file import OnnxFile, Shape
+
+
+def differences(current: ModelManifest, candidate: ModelManifest, *, answers_only: bool = False) -> list[str]:
+    """What stands against replacing one model by the other without a restart; empty when nothing does.
+
+    Thresholds, metrics and golden frames may differ: they travel with the model. Class names in their order, task,
+    input shape, output layout and stride are what everything downstream was built on. ``answers_only``: what is made of
+    a frame must be the same, not how.
+    """
+    problems = class_differences(current.class_names, candidate.class_names)
+    for what, old, new in (
+        ("task", current.task, candidate.task),
+        ("input shape", list(current.input_shape), list(candidate.input_shape)),
+        ("output layout", current.output_layout, candidate.output_layout),
+        ("stride", current.stride, candidate.stride),
+    ):
+        if old != new and not (answers_only and what != "task"):
+            problems.append(f"{what}: now {old}, candidate {new}")
+    return problems
+
+
+def class_differences(current: Sequence[str], candidate: Sequence[str]) -> list[str]:
+    """Classes added, removed and moved, one line each; empty when the ordered names are equal."""
+    problems = [
+        f"class {name!r} (id {position}) is missing from the candidate"
+        for position, name in enumerate(current)
+        if name not in candidate
+    ]
+    problems += [
+        f"class {name!r} (id {position}) is new in the candidate"
+        for position, name in enumerate(candidate)
+        if name not in current
+    ]
+    problems += [
+        f"class {name!r} moves from id {position} to id {candidate.index(name)}"
+        for position, name in enumerate(current)
+        if name in candidate and candidate.index(name) != position
+    ]
+    if not problems and tuple(current) != tuple(candidate):
+        problems.append(f"class names repeat: now {list(current)}, candidate {list(candidate)}")
+    return problems
+
+
+def file_problems(manifest: ModelManifest, file: OnnxFile) -> list[str]:
+    """Where an ONNX file contradicts its manifest; empty when it does not.
+
+    What the file does not state (metadata is optional) is not held against it. Its input and output must be stated.
+    """
+    problems: list[str] = []
+    if len(file.inputs) != 1 or len(file.outputs) != 1:
+        problems.append(
+            f"expected one input and one output, the file has {sorted(file.inputs)} and {sorted(file.outputs)}"
+        )
+        return problems
+    if manifest.input_shape[:2] != (1, 3):
+        problems.append(f"input shape {list(manifest.input_shape)}: frames are fed one by one, RGB, [1, 3, H, W]")
+    if any(side <= 0 or side % manifest.stride for side in manifest.input_shape[2:]):
+        problems.append(f"input shape {list(manifest.input_shape)} is not a multiple of the stride {manifest.stride}")
+    (found_input,) = file.inputs.values()
+    # A free batch dimension is more than was promised: several frames may then go in at once.
+    if found_input != manifest.input_shape and found_input != (None, *manifest.input_shape[1:]):
+        problems.append(f"input shape: manifest {list(manifest.input_shape)}, file {_words(found_input)}")
+    (found_output,) = file.outputs.values()
+    classes = len(manifest.class_names)
+    raw = manifest.output_layout == "raw"
+    axis, size = (1, 4 + classes) if raw else (2, 6)
+    free = found_input[:1] == (None,)
+    batched = found_output[:1] == (1,) or (free and found_output[:1] == (None,))
+    # Where the batch is free the number of anchors is often a formula; the first output shows it.
+    if len(found_output) != 3 or not batched or found_output[axis] != size or (not free and None in found_output):
+        wanted = f"[1, {size}, anchors]" if raw else "[1, boxes, 6]"
+        problems.append(
+            f"output shape: {manifest.output_layout} layout with {classes} classes is {wanted}, "
+            f"file {_words(found_output)}"
+        )
+    if len(set(manifest.class_names)) != classes:
+        problems.append(f"class names repeat in the manifest: {list(manifest.class_names)}")
+    if "names" in file.metadata and file.class_names != manifest.class_names:
+        found = "names that cannot be read" if file.class_names is None else list(file.class_names)
+        problems.append(f"class names: manifest {list(manifest.class_names)}, file {found}")
+    for key, expected in (
+        ("task", manifest.task),
+        ("stride", str(manifest.stride)),
+        ("end2end", str(manifest.output_layout == "end2end")),
+    ):
+        found = file.metadata.get(key)
+        if found is not None and found != expected:
+            problems.append(f"{key}: manifest {expected}, file {found}")
+    return problems
+
+
+def _words(shape: Shape) -> str:
+    return "[" + ", ".join("not fixed" if size is None else str(size) for size in shape) + "]"

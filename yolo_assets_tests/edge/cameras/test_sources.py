@@ -1,0 +1,162 @@
+"""Real files as cameras: H.264 video, photographs, and what is broken about them."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Event
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.edge.cameras.base import SourceError
+from yolo_assets.edge.cameras.folder import FolderSource
+from yolo_assets.edge.cameras.simulated import simulated_sources
+from yolo_assets.edge.cameras.video import VideoSource
+from yolo_assets.edge.config.cameras import FolderCamera, SimulatedCameras, VideoCamera
+from yolo_assets_tests.support.tiny_model import blob_frame
+
+START = datetime(2026, 1, 2, 3, 59, 59, tzinfo=UTC)
+
+
+def write_video(path: Path, frames: int = 20, rate: int = 10) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=rate, options={"bf": "2", "preset": "ultrafast", "g": "5"})
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for number in range(frames):
+            for packet in stream.encode(av.VideoFrame.from_ndarray(blob_frame(number)[0], format="bgr24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return path
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("video") / "line.mp4")
+
+
+def video_camera(path: Path, **options: object) -> VideoSource:
+    return VideoSource(VideoCamera.model_validate({"kind": "video", "camera_id": "cam1", "path": path} | options))
+
+
+def folder_camera(path: Path, **options: object) -> FolderSource:
+    return FolderSource(FolderCamera.model_validate({"kind": "folder", "camera_id": "cam1", "path": path} | options))
+
+
+def test_an_h264_file_gives_every_frame_at_its_time(video: Path) -> None:
+    source = video_camera(video, start=START)
+    source.check()
+    captures = list(source.captures(Event()))
+    assert len(captures) == 20
+    assert [c.captured_at - START for c in captures] == [timedelta(milliseconds=100 * n) for n in range(20)]
+    for number in (0, 7, 19):  # in the right order, and the right colours, within what the codec loses
+        image = captures[number].image
+        assert image is not None and image.shape == (240, 320, 3)
+        assert np.abs(image.astype(int) - blob_frame(number)[0]).mean() < 12
+
+
+def test_fps_thins_a_video_and_the_files_own_time_is_the_default(video: Path) -> None:
+    source = video_camera(video, fps=5)
+    source.check()
+    captures = list(source.captures(Event()))
+    assert len(captures) == 10
+    first = datetime.fromtimestamp(video.stat().st_mtime, UTC)
+    assert abs(captures[0].captured_at - first) < timedelta(milliseconds=1)
+    assert captures[1].captured_at - captures[0].captured_at == timedelta(milliseconds=200)
+
+
+def test_a_loop_goes_on_in_time(video: Path) -> None:
+    stop = Event()
+    moments = []
+    for capture in video_camera(video, start=START, loop=True).captures(stop):
+        moments.append(capture.captured_at)
+        if len(moments) == 45:
+            stop.set()
+    assert moments == sorted(set(moments)) and len(moments) == 45
+
+
+def test_damaged_packets_are_captures_without_a_picture_and_the_rest_plays(video: Path, tmp_path: Path) -> None:
+    data = bytearray(video.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 3000] = bytes(3000)
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(data)
+    captures = list(video_camera(damaged, start=START).captures(Event()))
+    good = [c for c in captures if c.image is not None]
+    assert len(captures) > len(good) >= 5
+
+
+@pytest.mark.parametrize("content", [b"", b"not a video" * 100, None])
+def test_an_unreadable_video_is_one_line(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "broken.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BadInputError, match=r"camera cam1: cannot read the video .*broken\.mp4"):
+        video_camera(path).check()
+    with pytest.raises(SourceError, match=r"broken\.mp4"):
+        list(video_camera(path).captures(Event()))
+
+
+def test_photographs_in_the_order_of_their_names(tmp_path: Path) -> None:
+    spec = importlib.util.find_spec("ultralytics")  # only its example pictures: nothing of it is imported
+    assert spec is not None and spec.origin is not None
+    assets = Path(spec.origin).parent / "assets"
+    for name in ("zidane.jpg", "bus.jpg"):
+        shutil.copy(assets / name, tmp_path)
+    (tmp_path / "notes.txt").write_text("no picture")
+    source = folder_camera(tmp_path, start=START, fps=2)
+    source.check()
+    captures = list(source.captures(Event()))
+    assert [c.image.shape for c in captures if c.image is not None] == [(1080, 810, 3), (720, 1280, 3)]
+    assert [c.captured_at - START for c in captures] == [timedelta(0), timedelta(milliseconds=500)]
+
+
+def test_truncated_and_false_pictures_are_captures_without_a_picture(tmp_path: Path) -> None:
+    good = cv2.imencode(".jpg", blob_frame(1)[0])[1].tobytes()
+    (tmp_path / "1.jpg").write_bytes(good)
+    (tmp_path / "2.jpg").write_bytes(good[: len(good) // 2])
+    (tmp_path / "3.jpg").write_bytes(b"GIF89a nonsense")
+    (tmp_path / "4.jpg").write_bytes(b"")
+    captures = list(folder_camera(tmp_path, start=START).captures(Event()))
+    assert [c.image is not None for c in captures] == [True, False, False, False]
+
+
+def test_a_folder_without_pictures_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="holds no picture"):
+        folder_camera(tmp_path).check()
+    with pytest.raises(BadInputError, match="cannot list"):
+        folder_camera(tmp_path / "missing").check()
+
+
+def test_simulated_cameras_show_what_the_line_draws_at_their_clock() -> None:
+    from yolo_assets.simulator.line import Line, LineConfig
+
+    config = SimulatedCameras.model_validate(
+        {
+            "kind": "simulated",
+            "camera_ids": ["lineA_cam02"],
+            "seed": 3,
+            "fps": 50,
+            "frames": 3,
+            "clock": {"start": "2026-01-02T03:00:00Z", "speed": 3600},
+        }
+    )
+    (source,) = simulated_sources(config)
+    captures = list(source.captures(Event()))
+    assert len(captures) == 3
+    for capture in captures:
+        scene = Line(LineConfig(seed=3, cameras=2)).draw("lineA_cam02", capture.captured_at)
+        assert capture.image is not None and np.array_equal(scene.image, capture.image) and scene.truth == capture.truth
+        assert scene.batch_id == capture.batch_id
+
+
+def test_a_simulated_camera_that_the_line_lacks_is_one_line() -> None:
+    config = SimulatedCameras.model_validate({"kind": "simulated", "camera_ids": ["lineB_cam01"]})
+    with pytest.raises(BadInputError, match="no camera lineB_cam01"):
+        simulated_sources(config)

@@ -1,0 +1,85 @@
+"""What a signed pointer means, depending on what the device remembers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.model import ChannelPointer
+from yolo_assets.contracts.times import utc_now
+from yolo_assets.edge.rollout.state import EdgeState, ModelRef, Pin, StateFile
+from yolo_assets.edge.rollout.verdict import judge
+
+
+def sha(version: str) -> str:
+    return version.rjust(64, "0")
+
+
+def ref(version: str, release: int | None = None) -> ModelRef:
+    return ModelRef(name="line", version=version, manifest_sha256=sha(version), release=release)
+
+
+def pointer(version: str, release: int) -> ChannelPointer:
+    return ChannelPointer(
+        name="line",
+        channel="stable",
+        version=version,
+        manifest_sha256=sha(version),
+        release=release,
+        moved_at=utc_now(),
+        moved_by="Ana",
+        reason="better",
+    )
+
+
+def state(**fields: Any) -> EdgeState:
+    return EdgeState(**fields)
+
+
+PIN = Pin(version="1", left_release=5, by="Bo", at=utc_now())
+SERVES_2 = state(current=ref("2", 5), last_release=5, last_manifest_sha256=sha("2"))
+
+
+@pytest.mark.parametrize(
+    ("known", "serving", "seen", "action"),
+    [
+        (state(), None, pointer("1", 1), "stage"),
+        (SERVES_2, ref("2"), pointer("2", 5), "ignore"),
+        (SERVES_2, ref("2"), pointer("3", 6), "stage"),
+        (SERVES_2, ref("2"), pointer("2", 6), "adopt"),
+        (SERVES_2, ref("2"), pointer("1", 6), "stage"),  # the channel was rolled back: a new release of an old version
+        (SERVES_2, ref("2"), pointer("1", 4), "refuse"),  # replayed
+        (SERVES_2, ref("2"), pointer("1", 5), "refuse"),  # the same number twice
+        (SERVES_2.model_copy(update={"pinned": PIN}), ref("1"), pointer("2", 5), "ignore"),
+        (SERVES_2.model_copy(update={"pinned": PIN}), ref("1"), pointer("3", 6), "stage"),
+        (SERVES_2, ref("1"), pointer("2", 5), "stage"),  # unpinned after a rollback
+        (SERVES_2.with_quarantined(ref("3", 6), "NaN"), ref("2"), pointer("3", 6), "ignore"),
+        (SERVES_2.with_quarantined(ref("3", 6), "NaN"), ref("2"), pointer("3", 7), "stage"),  # somebody decided again
+    ],
+)
+def test_verdicts(known: EdgeState, serving: ModelRef | None, seen: ChannelPointer, action: str) -> None:
+    assert judge(known, serving, seen).action == action
+
+
+@given(last=st.integers(1, 50), release=st.integers(1, 50), version=st.sampled_from("123"))
+def test_no_number_below_the_last_is_ever_acted_on(last: int, release: int, version: str) -> None:
+    known = state(current=ref("1", last), last_release=last, last_manifest_sha256=sha("1"))
+    verdict = judge(known, ref("1"), pointer(version, release))
+    if release < last:
+        assert verdict.action == "refuse" and "replayed" in verdict.reason
+    elif release > last:
+        assert verdict.action == ("adopt" if version == "1" else "stage")
+
+
+def test_state_survives_and_a_damaged_file_is_told_not_overwritten(tmp_path: Any) -> None:
+    path = tmp_path / "state.json"
+    StateFile(path).update(lambda s: s.model_copy(update={"last_release": 7, "pinned": PIN}))
+    assert StateFile(path).value.last_release == 7 and StateFile(path).value.pinned == PIN
+    path.write_bytes(b"{")
+    with pytest.raises(BadInputError, match=r"state\.json"):
+        StateFile(path)
+    assert path.read_bytes() == b"{"

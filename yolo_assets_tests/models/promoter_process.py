@@ -1,0 +1,27 @@
+"""Run by the process tests: promotes in a loop until it is told to stop, or killed.
+
+    promoter_process.py STORE_URL KEY COUNT VERSION...
+
+Prints one line a try: ``won <release> <version>`` or ``lost``. With one version it promotes just that one, with several
+it goes round.
+"""
+
+import sys
+from itertools import cycle, islice
+from pathlib import Path
+
+from yolo_assets.contracts.signing import Signer
+from yolo_assets.models.channels import promote
+from yolo_assets.storage import CasConflictError, open_store
+
+if __name__ == "__main__":
+    url, key, count, *versions = sys.argv[1:]
+    store, signer = open_store(url), Signer.load(Path(key))
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for version in islice(cycle(versions), int(count)):
+        try:
+            moved = promote(store, signer, name="line", version=version, channel="stable", by="racer", reason="race")
+            print("won", moved.release, moved.version, flush=True)
+        except CasConflictError:
+            print("lost", flush=True)

@@ -1,0 +1,109 @@
+"""Small bundles of plain bytes, and a store that fails on command. No test lives here."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Any
+
+from yolo_assets.contracts.model import (
+    MANIFEST,
+    ONNX,
+    WEIGHTS,
+    FileEntry,
+    GoldenDetection,
+    GoldenFrame,
+    ModelManifest,
+)
+from yolo_assets.contracts.names import channel_key, model_key, signature_key
+from yolo_assets.models.registry import write_bundle
+from yolo_assets.storage import ObjectStore, StoreUnavailableError
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+CLASSES = ("crack", "pore", "spatter")
+POINTER = channel_key("line", "stable")
+
+
+def byte_bundle(version: str, name: str = "line", **changes: Any) -> tuple[ModelManifest, dict[str, bytes]]:
+    """A sound bundle whose files are not a model: the registry never looks into them."""
+    files = {
+        ONNX: f"onnx {name} {version}".encode() * 50,
+        WEIGHTS: f"weights {name} {version}".encode() * 90,
+        "golden/000.jpg": b"picture of " + version.encode(),
+    }
+    fields: dict[str, Any] = {
+        "name": name,
+        "version": version,
+        "files": {key: entry(data) for key, data in files.items()},
+        "class_names": CLASSES,
+        "input_shape": (1, 3, 64, 64),
+        "output_layout": "raw",
+        "stride": 32,
+        "golden_frames": (
+            GoldenFrame(
+                file="golden/000.jpg",
+                detections=(GoldenDetection(bbox=(1, 2, 3, 4), class_id=1, confidence=0.9),),
+            ),
+        ),
+        "created_at": NOON,
+    }
+    return ModelManifest(**(fields | changes)), files
+
+
+def entry(data: bytes) -> FileEntry:
+    return FileEntry(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+
+
+def write(store: ObjectStore, *versions: str, name: str = "line") -> None:
+    for version in versions:
+        write_bundle(store, *byte_bundle(version, name))
+
+
+def put_back(store: ObjectStore, saved: dict[str, bytes]) -> None:
+    """What somebody with write access to the store, and no key, can do."""
+    for key, data in saved.items():
+        store.put(key, data)
+
+
+def save(store: ObjectStore, *keys: str) -> dict[str, bytes]:
+    return {key: store.get(key) for key in keys}
+
+
+def replace_manifest(store: ObjectStore, version: str, manifest: ModelManifest) -> None:
+    store.put(model_key(manifest.name, version, MANIFEST), manifest.to_json())
+
+
+POINTER_FILES = (POINTER, signature_key(POINTER))
+
+
+class FailingStore:
+    """A store whose ``fail_at``-th write raises: before it takes effect, or after, as when an answer is lost.
+
+    Typed ``Any`` where it is used: it forwards everything else.
+    """
+
+    def __init__(self, store: ObjectStore, fail_at: int | None = None, *, after: bool = False) -> None:
+        self.store = store
+        self.fail_at = fail_at
+        self.after = after
+        self.writes: list[str] = []
+        self.reads: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self.store, name)
+        if name in ("get", "get_with_info", "stream", "get_range"):
+            return lambda key, *args, **kwargs: self.reads.append(key) or method(key, *args, **kwargs)
+        if name not in ("put", "put_if_absent", "compare_and_swap", "delete"):
+            return method
+
+        def write(key: str, *args: Any, **kwargs: Any) -> Any:
+            self.writes.append(key)
+            failing = len(self.writes) == self.fail_at
+            if failing and not self.after:
+                raise StoreUnavailableError("injected before the write")
+            result = method(key, *args, **kwargs)
+            if failing:
+                raise StoreUnavailableError("injected after the write")
+            return result
+
+        return write

@@ -1,0 +1,191 @@
+"""``yolo-assets models`` as it is called: output, JSON, exit codes, one-line errors."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from yolo_assets.cli.main import main
+from yolo_assets.contracts.model import ONNX
+from yolo_assets.contracts.names import model_key
+from yolo_assets.contracts.signing import Signer
+from yolo_assets.models.candidate import release_candidate
+from yolo_assets.models.policy import GatePolicy
+from yolo_assets.models.registry import read_manifest
+from yolo_assets.storage import ObjectStore, open_store
+from yolo_assets_tests.models.figures import around, evaluation
+from yolo_assets_tests.models.release_support import POINTER, byte_bundle, write
+from yolo_assets_tests.models.test_candidate import compared, register
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    for name in ("STORE", "ARCHIVE", "SPOOL", "MODEL"):
+        monkeypatch.delenv(f"YOLO_ASSETS_{name}", raising=False)
+    monkeypatch.setenv("YOLO_ASSETS_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def models(home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command; returns exit code, standard output, standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["yolo-assets", "models", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        out, err = capfd.readouterr()
+        return int(caught.value.code or 0), out, err
+
+    return run
+
+
+@pytest.fixture
+def home_store(home: Path) -> ObjectStore:
+    return open_store((home / "store").as_uri())
+
+
+def answer(result: tuple[int, str, str]) -> Any:
+    assert result[0] == 0, result[2]
+    return orjson.loads(result[1])
+
+
+def test_keys_are_made_once_and_never_overwritten(models: Run, home: Path):
+    code, out, _ = models("keygen")
+    assert (code, out.count(" made")) == (0, 2)
+    files = {path.name: path.read_bytes() for path in (home / "keys").iterdir()}
+    assert set(files) == {"archiver", "archiver.pub", "promotion", "promotion.pub"}
+    assert stat.S_IMODE((home / "keys" / "promotion").stat().st_mode) == 0o600
+    code, _, err = models("keygen")
+    assert code == 1
+    assert "exist already and are not overwritten" in err
+    assert files == {path.name: path.read_bytes() for path in (home / "keys").iterdir()}
+    (home / "keys" / "archiver").unlink()
+    code, _, err = models("keygen")
+    assert (code, "without its private key" in err) == (1, True)
+    (home / "keys" / "archiver.pub").unlink()
+    pairs = answer(models("keygen", "--json"))
+    assert [pair["created"] for pair in pairs] == [True, False]
+    assert (home / "keys" / "promotion").read_bytes() == files["promotion"]
+
+
+def test_a_release_from_list_to_rollback(models: Run, home_store: ObjectStore, tmp_path: Path):
+    models("keygen")
+    write(home_store, "1", "2")
+    assert [row["signature"] for row in answer(models("list", "--json"))] == ["none", "none"]
+    code, out, err = models("promote", "line/1", "--channel", "stable", "--reason", "first", "--by", "anna")
+    assert (code, out) == (0, "line/stable serves 1, release 1\n")
+    assert "line/1 never went through the gate" in err
+    pointer = answer(models("promote", "line/2", "--reason", "second", "--json"))
+    assert (pointer["release"], pointer["previous_version"]) == (2, "1")
+    rows = {row["version"]: row for row in answer(models("list", "line", "--json"))}
+    assert (rows["2"]["channels"], rows["1"]["channels"], rows["2"]["signature"]) == (["stable"], [], "good")
+    shown = answer(models("show", "line/2", "--json"))
+    assert (shown["signature"], shown["gate"]) == ("good", "no report")
+    assert shown["manifest"]["files"][ONNX] == byte_bundle("2")[0].files[ONNX].model_dump()
+    assert answer(models("verify", "line/2", "--json"))["verified"] is True
+    code, out, _ = models("rollback", "line", "--channel", "stable", "--reason", "worse")
+    assert (code, out) == (0, "line/stable serves 1, release 3\n")
+    told = answer(models("history", "line", "--json"))
+    assert [(row["release"], row["kind"], row["state"]) for row in told] == [
+        (1, "promote", "served"),
+        (2, "promote", "served"),
+        (3, "rollback", "serving"),
+    ]
+    code, out, _ = models("history", "line")
+    assert len(out.splitlines()) == 4
+    assert "first (by hand, no gate report)" in out
+    code, out, _ = models("export", "line/1", "--out", str(tmp_path / "exported"))
+    assert (code, (tmp_path / "exported" / ONNX).read_bytes()) == (0, byte_bundle("1")[1][ONNX])
+
+
+def test_verify_names_what_is_wrong(models: Run, home_store: ObjectStore):
+    write(home_store, "1")
+    code, _, err = models("verify", "line/1")
+    assert (code, "no public key" in err) == (1, True)
+    models("keygen")
+    code, _, err = models("verify", "line/1")
+    assert (code, "is not signed" in err) == (1, True)
+    models("promote", "line/1", "--reason", "r")
+    home_store.put(model_key("line", "1", "weights.pt"), b"x")
+    code, out, err = models("verify", "line/1")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: models/line/1/weights.pt has 1 bytes")
+    assert err.count("\n") == 1
+
+
+def test_a_refused_version_needs_force(models: Run, home: Path, home_store: ObjectStore):
+    models("keygen")
+    register(home_store, "1")
+    signer = Signer.load(home / "keys" / "promotion")
+    weak = compared(home_store, "1", None, map50=around(0.4))
+    release_candidate(home_store, signer, weak, GatePolicy(), channel="stable", by="pipeline")
+    code, _, err = models("promote", "line/1", "--reason", "needed tonight")
+    assert code == 1
+    assert "line/1 is refused" in err
+    assert "--force" in err
+    assert home_store.head(POINTER) is None
+    assert answer(models("show", "line/1", "--json"))["gate_report"]["passed"] is False
+    pointer = answer(models("promote", "line/1", "--reason", "needed tonight", "--force", "--json"))
+    assert pointer["reason"] == "needed tonight (by hand, gate overridden)"
+
+
+def test_the_archivers_key_may_not_release(models: Run, home: Path, home_store: ObjectStore):
+    models("keygen")
+    write(home_store, "1")
+    archiver = Signer.load(home / "keys" / "archiver")
+    release_candidate(
+        home_store,
+        archiver,
+        compared(home_store, "1", None),
+        GatePolicy(),
+        channel="stable",
+        by="thief",
+    )
+    code, _, err = models("verify", "line/1")
+    assert (code, "not trusted" in err) == (1, True)
+    code, _, err = models("list")
+    assert (code, "warning: channels/line/stable.json is signed by key" in err) == (0, True)
+    code, _, err = models("promote", "line/1", "--reason", "r")
+    assert (code, "not trusted" in err) == (1, True)
+    assert answer(models("promote", "line/1", "--reason", "r", "--replace-untrusted", "--json"))["version"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("show", "nothing"), 1, "is not a model version; write it like"),
+        (("show", "line/../1"), 1, "is not a model version id"),
+        (("show", "line/9"), 1, "no model line/9"),
+        (("promote", "line/1"), 2, "Missing option '--reason'"),
+        (("promote", "line/1", "--reason", "r"), 1, "no signing key at"),
+        (("rollback", "line", "--reason", "r"), 1, "no signing key at"),
+        (("history", "line"), 1, "no public key at"),
+        (("export", "line/1"), 2, "Missing option '--out'"),
+        (("list", "--store", "ftp://x"), 2, "is not a store"),
+    ],
+)
+def test_mistakes_are_one_line(models: Run, arguments: tuple[str, ...], code: int, words: str):
+    got, out, err = models(*arguments)
+    assert (got, out) == (code, "")
+    assert words in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+def test_looking_works_without_keys(models: Run, home_store: ObjectStore):
+    write(home_store, "1")
+    code, out, err = models("list")
+    assert (code, "line/1" in out) == (0, True)
+    assert "signatures are not checked" in err
+    assert read_manifest(home_store, "line", "1").version == "1"
+    assert evaluation("1").model_version in out

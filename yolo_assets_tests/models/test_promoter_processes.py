@@ -1,0 +1,152 @@
+"""Real processes: promoters killed at any moment, and promoters that race."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.models.channels import history, promote, read_pointer
+from yolo_assets.models.registry import read_bundle
+from yolo_assets.storage import ObjectStore, open_store
+from yolo_assets_tests.models import promoter_process
+from yolo_assets_tests.models.release_support import write
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start(store_url: str, tmp_path: Path, signer: Signer):
+    """Starts promoters that wait for a line; none outlives the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(count: int, *versions: str) -> subprocess.Popen[str]:
+        command = [
+            sys.executable,
+            promoter_process.__file__,
+            store_url,
+            str(tmp_path / "keys" / "promotion"),
+            str(count),
+            *versions,
+        ]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.wait(10)
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def go(*processes: subprocess.Popen[str]) -> None:
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+
+
+class Agent(threading.Thread):
+    """Polls as an edge agent does and keeps everything it saw."""
+
+    def __init__(self, store: ObjectStore, trusted: TrustedKeys) -> None:
+        super().__init__(daemon=True)
+        self.store, self.trusted = store, trusted
+        self.releases: list[int] = []
+        self.failure: BaseException | None = None
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        try:
+            while not self.done.is_set():
+                found = read_pointer(self.store, "line", "stable", self.trusted)
+                if found is None:
+                    raise AssertionError("the channel is gone")
+                pointer = found[0]
+                sha256 = pointer.manifest_sha256
+                read_bundle(self.store, "line", pointer.version, self.trusted, manifest_sha256=sha256)
+                self.releases.append(pointer.release)
+        except BaseException as error:
+            self.failure = error
+
+    def finish(self) -> list[int]:
+        self.done.set()
+        self.join(30)
+        if self.failure is not None:
+            raise self.failure
+        return self.releases
+
+
+def test_promoters_killed_at_any_moment_never_leave_an_agent_without_a_pointer(
+    tmp_path: Path, signer: Signer, trusted: TrustedKeys
+):
+    # The folder kind only: what is killed is our process, and a fresh interpreter a round is cost enough.
+    url = (tmp_path / "killed").as_uri()
+    store = open_store(url)
+    write(store, "1", "2")
+    promote(store, signer, name="line", version="1", channel="stable", by="test", reason="start")
+    agent = Agent(store, trusted)
+    agent.start()
+    key = str(tmp_path / "keys" / "promotion")
+    chance = random.Random(7)
+    for _ in range(6):
+        command = [sys.executable, promoter_process.__file__, url, key, "100000", "1", "2"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            go(process)
+            for _ in range(3):  # a machine that is busy must not have it killed before it moved anything
+                process.stdout.readline()
+            time.sleep(chance.uniform(0.02, 0.25))
+            process.kill()
+    releases = agent.finish()
+    assert releases == sorted(releases)
+    assert len(set(releases)) > 6
+    last = promote(store, signer, name="line", version="2", channel="stable", by="test", reason="end")
+    past = history(store, "line", "stable", trusted)
+    assert past.rejected == {}
+    chain = [r.entry.pointer for r in past.releases if r.state != "unconfirmed"]
+    assert chain[-1] == last
+    assert len(chain) >= len(set(releases))
+    assert [p.previous_version for p in chain] == [None, *(p.version for p in chain[:-1])]
+
+
+def test_racing_promoters_share_no_number_and_none_is_lost_silently(
+    store: ObjectStore, start: Start, signer: Signer, trusted: TrustedKeys
+):
+    versions = ["1", "2", "3", "4"]
+    write(store, "0", *versions)
+    promote(store, signer, name="line", version="0", channel="stable", by="test", reason="start")
+    agent = Agent(store, trusted)
+    agent.start()
+    processes = [start(12, version) for version in versions]
+    go(*processes)
+    answers = [process.communicate(timeout=120)[0].split("\n")[:-1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4
+    assert all(len(lines) == 12 for lines in answers)
+    seen = agent.finish()
+    assert seen == sorted(seen)
+
+    # Promoting what is served is answered with the release that serves it, so a number may be told twice, but
+    # only ever for one version.
+    won = {tuple(line.split()[1:]) for lines in answers for line in lines if line.startswith("won")}
+    assert len({release for release, _ in won}) == len(won)
+    past = history(store, "line", "stable", trusted)
+    chain = [r.entry.pointer for r in past.releases if r.state != "unconfirmed"]
+    assert {(str(p.release), p.version) for p in chain[1:]} == won  # who was told "won" served, and nobody else
+    assert chain[-1].release == max(int(release) for release, _ in won)
+    assert [p.previous_version for p in chain] == [None, *(p.version for p in chain[:-1])]
+    unconfirmed = sum(r.state == "unconfirmed" for r in past.releases)
+    assert unconfirmed <= sum(lines.count("lost") for lines in answers)
