@@ -20,8 +20,8 @@ from yolo_assets.edge.rollout.engine_memory import EngineMemory
 from yolo_assets.edge.rollout.state import ModelRef
 from yolo_assets.edge.rollout.swaps import Attempt
 from yolo_assets.models.bundle import VerifiedBundle
-from yolo_assets.vision.boxes import Boxes
 from yolo_assets.vision.contract import differences
+from yolo_assets.vision.detections import Detections
 from yolo_assets.vision.engine import EngineSpec, Setup
 from yolo_assets.vision.golden import decode_image
 from yolo_assets.vision.model import Model, verified_file
@@ -43,11 +43,11 @@ class UnfitError(UserError):
 class Predictor(Protocol):
     """What the agent needs of a model."""
 
-    def predict(self, bgr: Picture) -> Boxes:
+    def predict(self, bgr: Picture) -> Detections:
         """Boxes of one frame; safe to call from several threads."""
         ...
 
-    def predict_many(self, frames: Sequence[Picture]) -> list[Boxes]:
+    def predict_many(self, frames: Sequence[Picture]) -> list[Detections]:
         """Boxes of several frames, in order."""
         ...
 
