@@ -29,7 +29,7 @@ from yolo_assets.edge.config.agent import load_config
 from yolo_assets.edge.pipeline.results import Result, ResultBoard
 from yolo_assets.edge.rollout.loading import LoadedModel
 from yolo_assets.edge.rollout.pins import unpin
-from yolo_assets.edge.rollout.slot import Slot
+from yolo_assets.edge.serving.slot import Slot
 from yolo_assets.edge.rollout.state import ModelRef
 from yolo_assets.edge.rollout.swaps import Swap
 from yolo_assets.models.registry import read_bundle

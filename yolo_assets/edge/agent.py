@@ -46,8 +46,8 @@ from yolo_assets.edge.rollout.live import LiveTap
 from yolo_assets.edge.rollout.loading import LoadedModel, Loader
 from yolo_assets.edge.rollout.model_cache import ModelCache
 from yolo_assets.edge.rollout.restart import restore
-from yolo_assets.edge.rollout.settings import Canary, Light
-from yolo_assets.edge.rollout.slots import Beside, SlotManager
+from yolo_assets.edge.config.rollout import Canary, Light
+from yolo_assets.edge.serving.slots import SecondaryRole, SlotManager
 from yolo_assets.edge.rollout.staging import Stager
 from yolo_assets.edge.rollout.staging_parts import StagingParts
 from yolo_assets.edge.rollout.state import StateFile
@@ -133,7 +133,7 @@ class Agent:
         )
         self.stager = Stager(self._staging)
         self.watch = self._follow(config.channel, trusted, store, follow_channel)
-        beside: dict[Beside, Canary | Light | None] = {"canary": config.canary, "light": config.light}
+        beside: dict[SecondaryRole, Canary | Light | None] = {"canary": config.canary, "light": config.light}
         self._watches = [self.watch] + [
             self._follow(section.channel, trusted, store, partial(follow_beside, role))
             for role, section in beside.items()

@@ -27,7 +27,7 @@ from yolo_assets.edge.config.cameras import Camera, Section, SimulatedCameras, i
 from yolo_assets.edge.config.listen import AuditFiles, Listen
 from yolo_assets.edge.config.spool import ClockRules, Disk, Sampling
 from yolo_assets.edge.outputs.settings import FILES, AlarmRule, Infer, Output
-from yolo_assets.edge.rollout.settings import Canary, Freeze, Light, Room, Shadow, WatchWindow
+from yolo_assets.edge.config.rollout import Canary, Freeze, Light, Room, Shadow, WatchWindow
 from yolo_assets.vision.engine import Mode, Setup
 from yolo_assets.vision.selection.wanted import DeviceChoice, EngineChoice, PrecisionChoice, Wanted
 

@@ -25,7 +25,7 @@ from yolo_assets.edge.pipeline.results import Result
 from yolo_assets.edge.pipeline.sampling import Sampler
 from yolo_assets.edge.pipeline.truth import TruthWriter
 from yolo_assets.edge.rollout.loading import LoadedModel
-from yolo_assets.edge.rollout.slots import NoModelError, SlotManager
+from yolo_assets.edge.serving.slots import NoModelError, SlotManager
 from yolo_assets.edge.telemetry.metrics import EdgeMetrics
 from yolo_assets.edge.threads import join
 from yolo_assets.vision.quality import picture_quality
@@ -84,10 +84,10 @@ class Worker:
     def _with_others(self, frame: Frame) -> list[Frame]:
         """The frame and what waits beside it for the same slot, as many as its model likes. Never waits for more."""
         slots = self._parts.slots
-        slot = slots.route(frame.camera_id)
+        slot = slots.slot_for(frame.camera_id)
         if slot is None or slot.model.batch == 1:
             return [frame]
-        return [frame, *self._parts.queue.take(slot.model.batch - 1, lambda camera: slots.route(camera) is slot)]
+        return [frame, *self._parts.queue.take(slot.model.batch - 1, lambda camera: slots.slot_for(camera) is slot)]
 
     def _process(self, frames: list[Frame]) -> None:
         parts, label = self._parts, ""
@@ -96,7 +96,7 @@ class Worker:
             with parts.slots.acquire(frames[0].camera_id) as slot:
                 label = slot.label
                 # A switch since they were taken may have given some of them to another slot.
-                fits = [True, *(parts.slots.route(frame.camera_id) is slot for frame in frames[1:])]
+                fits = [True, *(parts.slots.slot_for(frame.camera_id) is slot for frame in frames[1:])]
                 apart = list(compress(frames, (not fit for fit in fits)))
                 frames = list(compress(frames, fits))
                 begin = time.perf_counter()

@@ -13,18 +13,18 @@ from yolo_assets.contracts.fleet import SwapEvent
 from yolo_assets.edge.rollout.control import ModelControl, outdated
 from yolo_assets.edge.rollout.loading import LoadedModel
 from yolo_assets.edge.rollout.notice import SupersededError
-from yolo_assets.edge.rollout.slot import Slot
-from yolo_assets.edge.rollout.slots import Beside
+from yolo_assets.edge.serving.slot import Slot
+from yolo_assets.edge.serving.slots import SecondaryRole
 from yolo_assets.edge.rollout.state import Candidate, ModelRef
 from yolo_assets.edge.rollout.swaps import Attempt
 
 log = logging.getLogger(__name__)
-_NAMES: dict[Beside, str] = {"canary": "the canary", "light": "the light model"}
+_NAMES: dict[SecondaryRole, str] = {"canary": "the canary", "light": "the light model"}
 
 
 def start(
     control: ModelControl,
-    role: Beside,
+    role: SecondaryRole,
     slot: Slot[LoadedModel],
     ref: ModelRef,
     cameras: tuple[str, ...],
@@ -68,7 +68,7 @@ def start(
             }
         )
         attempt.mark_switch(0.0)
-        control.slots.start_beside(role, slot, cameras)
+        control.slots.start_secondary(role, slot, cameras)
         return control.swaps.end(
             attempt,
             source=current.label,
@@ -79,7 +79,7 @@ def start(
         )
 
 
-def end(control: ModelControl, role: Beside, reason: str, *, failed: Slot[LoadedModel] | None = None) -> bool:
+def end(control: ModelControl, role: SecondaryRole, reason: str, *, failed: Slot[LoadedModel] | None = None) -> bool:
     """Every camera runs the box's own model again.
 
     Args:
@@ -93,12 +93,12 @@ def end(control: ModelControl, role: Beside, reason: str, *, failed: Slot[Loaded
     """
     attempt = control.swaps.begin("watch")
     with control.lock:
-        slot, current, known = control.slots.beside(role), control.slots.current, control.state.beside(role)
+        slot, current, known = control.slots.secondary(role), control.slots.current, control.state.beside(role)
         if slot is None or current is None or (failed is not None and failed is not slot):
             control.swaps.cancel(attempt)
             return False
         attempt.mark_switch(0.0)
-        control.slots.end_beside(role)
+        control.slots.end_secondary(role)
         control.forget_beside(role, known if failed is not None else None, reason)
         control.swaps.end(
             attempt,
@@ -113,7 +113,7 @@ def end(control: ModelControl, role: Beside, reason: str, *, failed: Slot[Loaded
         return True
 
 
-def follow(control: ModelControl, role: Beside, pointer: ModelRef) -> None:
+def follow(control: ModelControl, role: SecondaryRole, pointer: ModelRef) -> None:
     """Take over what a pointer of the role's channel says where nothing must be loaded.
 
     That is a new number of the model that runs beside, or the version that the whole box runs: then there is none.
@@ -127,13 +127,13 @@ def follow(control: ModelControl, role: Beside, pointer: ModelRef) -> None:
         control.change(**{f"{role}_release": pointer.release, f"{role}_manifest_sha256": pointer.manifest_sha256})
 
 
-def prove(control: ModelControl, role: Beside, slot: Slot[LoadedModel]) -> None:
+def prove(control: ModelControl, role: SecondaryRole, slot: Slot[LoadedModel]) -> None:
     """It ran for a whole watch window: earlier deaths of the agent are not held against it."""
     with control.lock:
         known = control.state.beside(role)
-        if known is not None and slot is control.slots.beside(role):
+        if known is not None and slot is control.slots.secondary(role):
             control.change(**{role: known.model_copy(update={"attempts": 0})})
 
 
-def _where(role: Beside, cameras: tuple[str, ...]) -> str:
+def _where(role: SecondaryRole, cameras: tuple[str, ...]) -> str:
     return f"canary on {', '.join(cameras)}" if role == "canary" else "light model, for cameras that would be too much"

@@ -16,13 +16,13 @@ from yolo_assets.contracts.fleet import SwapEvent
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.rollout.loading import LoadedModel
 from yolo_assets.edge.rollout.notice import SupersededError
-from yolo_assets.edge.rollout.slot import Slot
-from yolo_assets.edge.rollout.slots import Beside, SlotManager
+from yolo_assets.edge.serving.slot import Slot
+from yolo_assets.edge.serving.slots import SecondaryRole, SlotManager
 from yolo_assets.edge.rollout.state import Candidate, EdgeState, ModelRef, Pin, StateFile
 from yolo_assets.edge.rollout.swaps import Attempt, SwapLog, Trigger
 
 log = logging.getLogger(__name__)
-_BESIDE: tuple[Beside, ...] = ("canary", "light")
+_BESIDE: tuple[SecondaryRole, ...] = ("canary", "light")
 
 
 class NothingToRollBackError(UserError):
@@ -90,7 +90,7 @@ class ModelControl:
         """Never try this release again."""
         self._state.update(lambda state: state.with_quarantined(ref, reason).model_copy(update={"candidate": None}))
 
-    def forget_beside(self, role: Beside, failed: ModelRef | None, reason: str) -> None:
+    def forget_beside(self, role: SecondaryRole, failed: ModelRef | None, reason: str) -> None:
         """Its cameras have the box's model again; one that ``failed`` is quarantined in the same step."""
         self._state.update(
             lambda state: (state.with_quarantined(failed, reason) if failed else state).model_copy(update={role: None}),
@@ -161,7 +161,7 @@ class ModelControl:
             if ref.release is not None:
                 fields |= {"last_release": ref.release, "last_manifest_sha256": ref.manifest_sha256}
             for role in _BESIDE:
-                if slot is self.slots.beside(role):
+                if slot is self.slots.secondary(role):
                     fields[role] = None
             self.change(**fields)
             attempt.mark_switch(self.slots.switch(slot, keep_old=keep_old))
@@ -295,7 +295,7 @@ class ModelControl:
                 )
             attempt.mark_switch(self.slots.switch(target))
             seconds = attempt.seconds
-            self.slots.end_beside("canary")
+            self.slots.end_secondary("canary")
             pin = Pin(version=target.model.ref.version, left_release=self.state.last_release, by=by, at=utc_now())
             try:
                 left = self.ref_of(source)

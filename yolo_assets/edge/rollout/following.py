@@ -9,7 +9,7 @@ from yolo_assets.contracts.model import ChannelPointer
 from yolo_assets.edge.rollout import beside
 from yolo_assets.edge.rollout.control import ModelControl
 from yolo_assets.edge.rollout.notice import Notice, Role
-from yolo_assets.edge.rollout.slots import Beside
+from yolo_assets.edge.serving.slots import SecondaryRole
 from yolo_assets.edge.rollout.staging import Stager
 from yolo_assets.edge.rollout.state import ModelRef
 from yolo_assets.edge.rollout.verdict import judge
@@ -28,9 +28,9 @@ def follow_channel(control: ModelControl, stager: Stager, pointer: ChannelPointe
         control.refuse("channel", pointer.model_version, verdict.reason, pointer.release)
 
 
-def follow_beside(role: Beside, control: ModelControl, stager: Stager, pointer: ChannelPointer) -> None:
+def follow_beside(role: SecondaryRole, control: ModelControl, stager: Stager, pointer: ChannelPointer) -> None:
     """The pointer of a channel beside the box's own. Without a model for the whole box there is nothing beside it."""
-    serving, slot = control.serving, control.slots.beside(role)
+    serving, slot = control.serving, control.slots.secondary(role)
     if serving is None:
         return
     verdict = judge(control.state.as_channel_of(role), slot.model.ref if slot else None, pointer)

@@ -10,7 +10,7 @@ from yolo_assets.edge.rollout.loading import LoadedModel, check_contract
 from yolo_assets.edge.rollout.notice import Notice, Role
 from yolo_assets.edge.rollout.room import check_disk, check_memory
 from yolo_assets.edge.rollout.shadow import run_shadow
-from yolo_assets.edge.rollout.slot import Slot
+from yolo_assets.edge.serving.slot import Slot
 from yolo_assets.edge.rollout.staging_parts import StagingParts
 from yolo_assets.edge.rollout.state import ModelRef
 from yolo_assets.edge.rollout.swaps import Attempt

@@ -11,8 +11,8 @@ import logging
 from yolo_assets.edge.rollout import beside
 from yolo_assets.edge.rollout.background import at_low_priority
 from yolo_assets.edge.rollout.loading import LoadedModel
-from yolo_assets.edge.rollout.slot import Slot
-from yolo_assets.edge.rollout.slots import Beside
+from yolo_assets.edge.serving.slot import Slot
+from yolo_assets.edge.serving.slots import SecondaryRole
 from yolo_assets.edge.rollout.staging_parts import StagingParts, in_words
 from yolo_assets.edge.rollout.state import ModelRef
 from yolo_assets.edge.rollout.swaps import Attempt
@@ -64,7 +64,7 @@ def _load_cached(parts: StagingParts, ref: ModelRef, attempt: Attempt) -> Slot[L
     return Slot(loaded, loaded.ref.label)
 
 
-def warm_beside(parts: StagingParts, role: Beside) -> None:
+def warm_beside(parts: StagingParts, role: SecondaryRole) -> None:
     """Bring back what ran beside the box's model before the restart, unless it keeps killing the agent."""
     control, known = parts.control, parts.control.state.beside(role)
     if known is None or control.slots.current is None:

@@ -15,8 +15,8 @@ from yolo_assets.edge.cameras.base import Picture
 from yolo_assets.edge.rollout.comparing import Comparison, Seen
 from yolo_assets.edge.rollout.live import LiveTap
 from yolo_assets.edge.rollout.loading import LoadedModel, UnfitError
-from yolo_assets.edge.rollout.settings import Shadow
-from yolo_assets.edge.rollout.slot import Slot
+from yolo_assets.edge.config.rollout import Shadow
+from yolo_assets.edge.serving.slot import Slot
 
 
 def run_shadow(

@@ -21,14 +21,14 @@ from typing import Any
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.rollout import beside
-from yolo_assets.edge.rollout.freeze import FreezeTable
+from yolo_assets.edge.config.freeze import FreezeTable
 from yolo_assets.edge.rollout.loading import LoadedModel, RefusedError, UnfitError
 from yolo_assets.edge.rollout.notice import FrozenError, Notice, Role, SupersededError
 from yolo_assets.edge.rollout.preparing import fetch, prepare
 from yolo_assets.edge.rollout.restart import warm_beside, warm_previous
 from yolo_assets.edge.rollout.retry import Retries
 from yolo_assets.edge.rollout.room import NoRoomError, no_room_left
-from yolo_assets.edge.rollout.slot import Slot
+from yolo_assets.edge.serving.slot import Slot
 from yolo_assets.edge.rollout.staging_parts import StagingParts, in_words
 from yolo_assets.edge.rollout.state import Candidate, ModelRef
 from yolo_assets.edge.rollout.swaps import Attempt, Outcome

@@ -11,7 +11,7 @@ from yolo_assets.edge.rollout.control import ModelControl
 from yolo_assets.edge.rollout.live import LiveTap
 from yolo_assets.edge.rollout.loading import Loader
 from yolo_assets.edge.rollout.model_cache import ModelCache
-from yolo_assets.edge.rollout.slots import Beside
+from yolo_assets.edge.serving.slots import SecondaryRole
 from yolo_assets.edge.rollout.state import ModelRef
 from yolo_assets.edge.rollout.swaps import Attempt, Outcome, SwapLog
 from yolo_assets.storage.base import ObjectStore
@@ -41,7 +41,7 @@ class StagingParts:
         """Empty when none are configured."""
         return self.config.canary.cameras if self.config.canary else ()
 
-    def has(self, role: Beside) -> bool:
+    def has(self, role: SecondaryRole) -> bool:
         """Whether the configuration wants a model in this role."""
         return (self.config.canary if role == "canary" else self.config.light) is not None
 

@@ -18,7 +18,7 @@ from yolo_assets.contracts.base import Record, Time
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.model import ExpectedChange
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.rollout.slots import Beside
+from yolo_assets.edge.serving.slots import SecondaryRole
 from yolo_assets.spool.files import write_atomic
 
 log = logging.getLogger(__name__)
@@ -121,19 +121,19 @@ class EdgeState(Record):
         refs = (self.current, self.previous, self.trial, self.candidate, self.canary, self.light)
         return {(ref.name, ref.version) for ref in refs if ref is not None}
 
-    def beside(self, role: Beside) -> Candidate | None:
+    def beside(self, role: SecondaryRole) -> Candidate | None:
         """What serves beside the box's own model."""
         return self.canary if role == "canary" else self.light
 
-    def release_of(self, role: Beside) -> int:
+    def release_of(self, role: SecondaryRole) -> int:
         """The highest release of the role's channel that was accepted."""
         return self.canary_release if role == "canary" else self.light_release
 
-    def manifest_of(self, role: Beside) -> str | None:
+    def manifest_of(self, role: SecondaryRole) -> str | None:
         """What that release pointed at."""
         return self.canary_manifest_sha256 if role == "canary" else self.light_manifest_sha256
 
-    def as_channel_of(self, role: Beside) -> EdgeState:
+    def as_channel_of(self, role: SecondaryRole) -> EdgeState:
         """This state as the role's channel sees it: its own numbers, and any pin keeps everything as it is."""
         pin = self.pinned.model_copy(update={"hold": True}) if self.pinned else None
         numbers = {"last_release": self.release_of(role), "last_manifest_sha256": self.manifest_of(role)}

@@ -21,7 +21,7 @@ from yolo_assets.edge.housekeeping import DiskState
 from yolo_assets.edge.pipeline.accounting import Accounting
 from yolo_assets.edge.pipeline.results import ResultBoard
 from yolo_assets.edge.rollout.loading import LoadedModel
-from yolo_assets.edge.rollout.slots import SlotManager
+from yolo_assets.edge.serving.slots import SlotManager
 from yolo_assets.edge.rollout.swaps import Swap
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST

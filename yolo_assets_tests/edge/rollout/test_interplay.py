@@ -16,7 +16,7 @@ from yolo_assets.edge.rollout import beside
 from yolo_assets.edge.rollout import state as state_module
 from yolo_assets.edge.rollout.notice import Notice, SupersededError
 from yolo_assets.edge.rollout.pins import pin
-from yolo_assets.edge.rollout.slots import NoModelError
+from yolo_assets.edge.serving.slots import NoModelError
 from yolo_assets.spool.files import SpoolFullError
 from yolo_assets_tests.edge.plant import Plant, until
 from yolo_assets_tests.edge.rollout.box import Box, LiveBox, camera
