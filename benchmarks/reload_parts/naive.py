@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from yolo_assets.edge.rollout.loading import LoadedModel
+from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slot import Slot
 from yolo_assets.edge.serving.slots import NoModelError, SlotManager
 

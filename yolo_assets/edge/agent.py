@@ -25,6 +25,7 @@ from yolo_assets.edge.balancing.figures import BalanceFigures
 from yolo_assets.edge.box_clock import BoxClock
 from yolo_assets.edge.cameras.open import open_sources
 from yolo_assets.edge.config.agent import AgentConfig
+from yolo_assets.edge.config.rollout import Canary, Light
 from yolo_assets.edge.housekeeping import Housekeeper
 from yolo_assets.edge.http.app import build_app
 from yolo_assets.edge.http.parts import ApiParts
@@ -43,16 +44,16 @@ from yolo_assets.edge.pipeline.worker import Worker, WorkerParts
 from yolo_assets.edge.rollout.control import ModelControl
 from yolo_assets.edge.rollout.following import follow_beside, follow_channel
 from yolo_assets.edge.rollout.live import LiveTap
-from yolo_assets.edge.rollout.loading import LoadedModel, Loader
+from yolo_assets.edge.rollout.loading import Loader
 from yolo_assets.edge.rollout.model_cache import ModelCache
 from yolo_assets.edge.rollout.restart import restore
-from yolo_assets.edge.config.rollout import Canary, Light
-from yolo_assets.edge.serving.slots import SecondaryRole, SlotManager
 from yolo_assets.edge.rollout.staging import Stager
 from yolo_assets.edge.rollout.staging_parts import StagingParts
 from yolo_assets.edge.rollout.state import StateFile
 from yolo_assets.edge.rollout.swaps import SwapLog
 from yolo_assets.edge.rollout.triggers import ChannelWatch
+from yolo_assets.edge.serving.loaded_model import LoadedModel
+from yolo_assets.edge.serving.slots import SecondaryRole, SlotManager
 from yolo_assets.edge.supervision import Pulse
 from yolo_assets.edge.telemetry.heartbeat import HeartbeatSender
 from yolo_assets.edge.telemetry.machine import Machine

@@ -21,7 +21,7 @@ from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.http.images import decode_image
 from yolo_assets.edge.outputs.settings import Infer
-from yolo_assets.edge.rollout.loading import LoadedModel
+from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slots import SlotManager
 from yolo_assets.vision.quality import picture_quality
 

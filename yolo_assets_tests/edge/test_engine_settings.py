@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from yolo_assets.contracts.model import ReleasedModel
 from yolo_assets.edge.agent import Agent
 from yolo_assets.edge.cameras.base import Frame
 from yolo_assets.edge.config.agent import Engine
@@ -22,9 +23,9 @@ from yolo_assets.edge.pipeline.accounting import Accounting
 from yolo_assets.edge.pipeline.queue import FrameQueue
 from yolo_assets.edge.pipeline.results import ResultBoard
 from yolo_assets.edge.rollout import loading
-from yolo_assets.edge.rollout.loading import LoadedModel, Loader
-from yolo_assets.edge.rollout.state import ModelRef
+from yolo_assets.edge.rollout.loading import Loader
 from yolo_assets.edge.rollout.swaps import Attempt
+from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.models.bundle import VerifiedBundle
 from yolo_assets.models.registry import write_bundle
 from yolo_assets.vision.golden import golden_problems
@@ -41,7 +42,7 @@ def verified(version: str = "1", free_batch: bool = False) -> VerifiedBundle:
 
 
 def load(loader: Loader, model: VerifiedBundle) -> LoadedModel:
-    ref = ModelRef(name="line", version=model.manifest.version, manifest_sha256=SHA)
+    ref = ReleasedModel(name="line", version=model.manifest.version, manifest_sha256=SHA)
     loaded = loader.load(model, ref, Attempt("start", ResultBoard(["cam1"]), Accounting(["cam1"])))
     assert len(loaded.predictor.predict(blob_frame(0)[0])) >= 3
     loaded.close()

@@ -25,9 +25,9 @@ from yolo_assets.contracts.base import one_line
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.config.cameras import Camera, Section, SimulatedCameras, id_field
 from yolo_assets.edge.config.listen import AuditFiles, Listen
+from yolo_assets.edge.config.rollout import Canary, Freeze, Light, Room, Shadow, WatchWindow
 from yolo_assets.edge.config.spool import ClockRules, Disk, Sampling
 from yolo_assets.edge.outputs.settings import FILES, AlarmRule, Infer, Output
-from yolo_assets.edge.config.rollout import Canary, Freeze, Light, Room, Shadow, WatchWindow
 from yolo_assets.vision.engine import Mode, Setup
 from yolo_assets.vision.selection.wanted import DeviceChoice, EngineChoice, PrecisionChoice, Wanted
 

@@ -24,7 +24,7 @@ from yolo_assets.edge.pipeline.queue import FrameQueue
 from yolo_assets.edge.pipeline.results import Result
 from yolo_assets.edge.pipeline.sampling import Sampler
 from yolo_assets.edge.pipeline.truth import TruthWriter
-from yolo_assets.edge.rollout.loading import LoadedModel
+from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slots import NoModelError, SlotManager
 from yolo_assets.edge.telemetry.metrics import EdgeMetrics
 from yolo_assets.edge.threads import join

@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 
 from yolo_assets.contracts.fleet import SwapEvent
+from yolo_assets.contracts.model import ReleasedModel
 from yolo_assets.edge.rollout.control import ModelControl, outdated
-from yolo_assets.edge.rollout.loading import LoadedModel
 from yolo_assets.edge.rollout.notice import SupersededError
+from yolo_assets.edge.rollout.state import Candidate
+from yolo_assets.edge.rollout.swaps import Attempt
+from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slot import Slot
 from yolo_assets.edge.serving.slots import SecondaryRole
-from yolo_assets.edge.rollout.state import Candidate, ModelRef
-from yolo_assets.edge.rollout.swaps import Attempt
 
 log = logging.getLogger(__name__)
 _NAMES: dict[SecondaryRole, str] = {"canary": "the canary", "light": "the light model"}
@@ -26,7 +27,7 @@ def start(
     control: ModelControl,
     role: SecondaryRole,
     slot: Slot[LoadedModel],
-    ref: ModelRef,
+    ref: ReleasedModel,
     cameras: tuple[str, ...],
     attempt: Attempt,
     reason: str,
@@ -106,22 +107,22 @@ def end(control: ModelControl, role: SecondaryRole, reason: str, *, failed: Slot
             target=current.label,
             result="committed" if failed is None else "reverted",
             reason=f"{_NAMES[role]} ended: {reason}",
-            release=current.model.ref.release,
+            release=current.model.identity.release,
         )
         level = logging.INFO if failed is None else logging.WARNING
         log.log(level, "%s %s ended: %s", _NAMES[role], slot.label, reason)
         return True
 
 
-def follow(control: ModelControl, role: SecondaryRole, pointer: ModelRef) -> None:
+def follow(control: ModelControl, role: SecondaryRole, pointer: ReleasedModel) -> None:
     """Take over what a pointer of the role's channel says where nothing must be loaded.
 
     That is a new number of the model that runs beside, or the version that the whole box runs: then there is none.
     """
     with control.lock:
         current, known = control.slots.current, control.state.beside(role)
-        if current is not None and current.model.ref.manifest_sha256 == pointer.manifest_sha256:
-            end(control, role, f"its channel names {pointer.label}, which the whole box runs")
+        if current is not None and current.model.identity.manifest_sha256 == pointer.manifest_sha256:
+            end(control, role, f"its channel names {pointer.model_version}, which the whole box runs")
         elif known is not None:
             control.change(**{role: known.model_copy(update={"release": pointer.release})})
         control.change(**{f"{role}_release": pointer.release, f"{role}_manifest_sha256": pointer.manifest_sha256})

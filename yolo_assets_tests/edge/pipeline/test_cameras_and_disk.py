@@ -28,7 +28,7 @@ from yolo_assets.edge.pipeline.capture import CameraThread
 from yolo_assets.edge.pipeline.ledger import Ledger
 from yolo_assets.edge.pipeline.queue import FrameQueue
 from yolo_assets.edge.pipeline.sampling import Sampler
-from yolo_assets.edge.rollout.loading import LoadedModel
+from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slots import SlotManager
 from yolo_assets.spool.files import SpoolFullError
 from yolo_assets.spool.hours import SpoolHour

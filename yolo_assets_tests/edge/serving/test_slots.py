@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from yolo_assets.edge.serving.slot import Slot
-from yolo_assets.edge.serving.slots import SecondaryRole, NoModelError, SlotManager
+from yolo_assets.edge.serving.slots import NoModelError, SecondaryRole, SlotManager
 
 
 class FakeModel:
