@@ -12,11 +12,11 @@ from pathlib import Path
 
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.model import ONNX, ModelManifest, ReleasedModel
-from yolo_assets.edge.cameras.base import Picture
 from yolo_assets.edge.config.agent import Engine
 from yolo_assets.edge.rollout.engine_memory import EngineMemory
 from yolo_assets.edge.rollout.swaps import Attempt
 from yolo_assets.edge.serving.loaded_model import LoadedModel
+from yolo_assets.edge.types import Picture
 from yolo_assets.models.bundle import VerifiedBundle
 from yolo_assets.vision.contract import differences
 from yolo_assets.vision.engine import EngineSpec, Setup
