@@ -26,12 +26,13 @@ from yolo_assets.edge import agent as agent_module
 from yolo_assets.edge.agent import Agent
 from yolo_assets.edge.cameras.open import ConfiguredSource
 from yolo_assets.edge.config.agent import load_config
-from yolo_assets.edge.pipeline.results import Result, ResultBoard
+from yolo_assets.edge.pipeline.results import ResultBoard
 from yolo_assets.edge.rollout.loading import LoadedModel
 from yolo_assets.edge.rollout.pins import unpin
 from yolo_assets.edge.rollout.slot import Slot
 from yolo_assets.edge.rollout.state import ModelRef
 from yolo_assets.edge.rollout.swaps import Swap
+from yolo_assets.edge.types import Result
 from yolo_assets.models.registry import read_bundle
 from yolo_assets.vision.model import Model
 

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from yolo_assets.contracts.frames import FrameId
 from yolo_assets.edge.agent import Agent
-from yolo_assets.edge.cameras.base import Frame
 from yolo_assets.edge.config.agent import Engine
 from yolo_assets.edge.pipeline.accounting import Accounting
 from yolo_assets.edge.pipeline.queue import FrameQueue
@@ -25,6 +25,7 @@ from yolo_assets.edge.rollout import loading
 from yolo_assets.edge.rollout.loading import LoadedModel, Loader
 from yolo_assets.edge.rollout.state import ModelRef
 from yolo_assets.edge.rollout.swaps import Attempt
+from yolo_assets.edge.types import Frame
 from yolo_assets.models.bundle import VerifiedBundle
 from yolo_assets.models.registry import write_bundle
 from yolo_assets.vision.golden import golden_problems
@@ -116,7 +117,7 @@ def test_settings_that_exclude_each_other_are_refused() -> None:
 
 
 def frame(camera: str, sequence: int) -> Frame:
-    return Frame(camera, sequence, datetime(2026, 1, 2, tzinfo=UTC), blob_frame(0, 24, 32)[0], 0.0)
+    return Frame(FrameId(camera, sequence, datetime(2026, 1, 2, tzinfo=UTC)), blob_frame(0, 24, 32)[0], 0.0)
 
 
 @given(

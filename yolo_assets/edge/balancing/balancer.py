@@ -10,13 +10,12 @@ from typing import Any
 
 from yolo_assets.edge.balancing.balance import Balance, Load, demand
 from yolo_assets.edge.balancing.effort import Effort, Rates
-from yolo_assets.edge.cameras.base import Frame
+from yolo_assets.edge.config.rollout import Light
 from yolo_assets.edge.pipeline.accounting import Accounting
-from yolo_assets.edge.pipeline.results import Result
 from yolo_assets.edge.rollout import beside
 from yolo_assets.edge.rollout.control import ModelControl
-from yolo_assets.edge.rollout.settings import Light
 from yolo_assets.edge.threads import join
+from yolo_assets.edge.types import Frame, Result
 
 log = logging.getLogger(__name__)
 _EVERY = 0.5

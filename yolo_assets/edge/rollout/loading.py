@@ -14,11 +14,11 @@ from typing import Protocol
 
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.model import ONNX, ModelManifest
-from yolo_assets.edge.cameras.base import Picture
 from yolo_assets.edge.config.agent import Engine
 from yolo_assets.edge.rollout.engine_memory import EngineMemory
 from yolo_assets.edge.rollout.state import ModelRef
 from yolo_assets.edge.rollout.swaps import Attempt
+from yolo_assets.edge.types import Picture
 from yolo_assets.models.bundle import VerifiedBundle
 from yolo_assets.vision.boxes import Boxes
 from yolo_assets.vision.contract import differences

@@ -20,8 +20,8 @@ from typing import Any
 
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
 from yolo_assets.contracts.times import utc_now
+from yolo_assets.edge.config.freeze import FreezeTable
 from yolo_assets.edge.rollout import beside
-from yolo_assets.edge.rollout.freeze import FreezeTable
 from yolo_assets.edge.rollout.loading import LoadedModel, RefusedError, UnfitError
 from yolo_assets.edge.rollout.notice import FrozenError, Notice, Role, SupersededError
 from yolo_assets.edge.rollout.preparing import fetch, prepare

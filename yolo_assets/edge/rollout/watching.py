@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from yolo_assets.edge.config.rollout import WatchWindow
 from yolo_assets.edge.rollout import beside
 from yolo_assets.edge.rollout.background import lower_for_good
 from yolo_assets.edge.rollout.control import ModelControl
 from yolo_assets.edge.rollout.live import LiveTap
 from yolo_assets.edge.rollout.loading import LoadedModel
-from yolo_assets.edge.rollout.settings import WatchWindow
 from yolo_assets.edge.rollout.slot import Slot
 from yolo_assets.edge.rollout.state import ModelRef
 from yolo_assets.edge.rollout.swaps import SwapLog

@@ -18,7 +18,7 @@ from yolo_assets.contracts.times import Hour
 from yolo_assets.edge.agent import Agent
 from yolo_assets.edge.box_clock import BoxClock
 from yolo_assets.edge.cameras.backoff import Backoff
-from yolo_assets.edge.cameras.base import Capture, SourceError
+from yolo_assets.edge.cameras.base import SourceError
 from yolo_assets.edge.cameras.open import ConfiguredSource
 from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.config.spool import Sampling
@@ -30,6 +30,7 @@ from yolo_assets.edge.pipeline.queue import FrameQueue
 from yolo_assets.edge.pipeline.sampling import Sampler
 from yolo_assets.edge.rollout.loading import LoadedModel
 from yolo_assets.edge.rollout.slots import SlotManager
+from yolo_assets.edge.types import Capture
 from yolo_assets.spool.files import SpoolFullError
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
