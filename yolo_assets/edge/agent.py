@@ -157,7 +157,7 @@ class Agent:
             self._metrics.register(BalanceFigures(self.balancer))
         self._queue = FrameQueue(config.camera_ids, config.queue_size)
         self.cameras = [CameraThread(s, self._queue, self.ledger, self.control.model_ready) for s in sources]
-        processor = FrameProcessor(config, self._queue, slots, self.ledger, sampler, truth)
+        self.processor = processor = FrameProcessor(config, self._queue, slots, self.ledger, sampler, truth)
         processor.on_stage.append(self._metrics.stage)
         processor.on_result += [self.board.report, self.swaps.on_result, self._live.observe, self.outputs.on_result]
         processor.on_error.append(self._live.failed)

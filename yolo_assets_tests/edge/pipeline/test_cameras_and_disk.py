@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 from collections.abc import Iterator
@@ -197,9 +196,7 @@ def test_what_fails_after_an_inference_costs_no_worker(plant: Plant, monkeypatch
         until(lambda: agent.ledger.books.counts()["cam1"].processed > 3)  # their records are kept without a picture
         with monkeypatch.context() as patched:
             patched.setattr(agent.board, "report", no_jpeg)
-            parts = agent._workers[0]._parts
-            broken = dataclasses.replace(parts, on_result=(no_jpeg,))
-            patched.setattr(agent._workers[0], "_parts", broken)
+            patched.setattr(agent.processor, "on_result", [no_jpeg])
             before = agent.ledger.books.counts()["cam1"].processed
             until(lambda: agent.ledger.books.counts()["cam1"].processed > before + 3)
         assert agent.ledger.books.counts()["cam1"].in_flight <= 10
