@@ -23,7 +23,7 @@ LAYERS = {
     "training": {"contracts", "storage", "vision", "learning", "models"},
     "edge": {"contracts", "storage", "vision", "spool", "models", "simulator"},
 }
-TOP = {"cli", "defs", "local", "definitions"}
+TOP = {"shipped", "cli", "defs", "local", "definitions"}
 HOMES = {
     "dagster": {"defs", "definitions"},
     "dagster_aws": {"defs", "definitions"},
