@@ -26,8 +26,8 @@ from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.config.outputs import Infer
-from yolo_assets.edge.rollout.loading import LoadedModel
-from yolo_assets.edge.rollout.slots import SlotManager
+from yolo_assets.edge.serving.loaded_model import LoadedModel
+from yolo_assets.edge.serving.slots import SlotManager
 from yolo_assets.vision.quality import picture_quality
 
 _LOOK = 0.005
