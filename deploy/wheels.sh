@@ -32,7 +32,7 @@ for extra in "$@"; do
   "$bin/uv" pip compile --quiet --python "$bin/python" --constraint constraints.txt --override overrides.txt \
     --no-header --no-annotate --no-emit-index-url "${chosen[@]}" pyproject.toml --output-file "$list"
   # wheel, not download: a package that publishes only its source is built here.
-  "$bin/python" -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$out/wheels" --requirement "$list"
+  "$bin/python" -m pip wheel -qq --disable-pip-version-check --no-deps --wheel-dir "$out/wheels" --requirement "$list"
   echo "yolo-assets==$version" >>"$list"
   echo "$extra: $(wc -l <"$list") wheels"
 done

@@ -50,8 +50,8 @@ _Number = Annotated[float, Field(ge=0, le=_MOST, allow_inf_nan=False)]
 class Settings(BaseSettings):
     """Resolved settings; command-line options override single fields with ``model_copy``.
 
-    Built by hand, as in tests or from Dagster's configuration, it holds what it was given and defaults. Only ``from_env``
-    reads the environment.
+    Built by hand, as in tests or from Dagster's configuration, it holds what it was given and defaults. Only
+    ``from_env`` reads the environment.
     """
 
     model_config = SettingsConfigDict(
@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     class_names: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = Field(
         default=(),
         validation_alias=_variable("class_names=CLASSES"),
-        description="classes that people label, in order, separated by commas; later datasets keep the order of earlier ones",
+        description="classes that people label, in order, separated by commas; later datasets keep this order",
     )
     training_recipe: _Folder | None = Field(
         default=None,
@@ -116,8 +116,8 @@ class Settings(BaseSettings):
     )
     runtime: _Folder | None = Field(
         default=None,
-        description="folder through which the uploads of this host share the limit; by default `/run/yolo-assets` where "
-        "that is writable, else one in the user's temporary folder",
+        description="folder through which the uploads of this host share the limit; by default `/run/yolo-assets` "
+        "where that is writable, else one in the user's temporary folder",
     )
 
     @model_validator(mode="before")
