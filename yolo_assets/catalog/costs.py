@@ -14,10 +14,10 @@ from typing import Literal, get_args
 import polars as pl
 from pydantic import Field, ValidationError
 
-from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.base import Record, one_line
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import ARCHIVES
+from yolo_assets.storage.base import ObjectStore
 
 Tier = Literal["standard", "infrequent", "cold"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
@@ -83,7 +83,7 @@ def with_costs(table: pl.DataFrame, prices: Prices) -> pl.DataFrame:
     return table.with_columns(pl.Series("cost_per_month", costs, pl.Float64).round(2))
 
 
-def listed_classes(archive: Archive, prices: Prices) -> pl.DataFrame:
+def listed_classes(archive: ObjectStore, prices: Prices) -> pl.DataFrame:
     """Where the store has really put the archives; one request per thousand of them.
 
     Returns:
@@ -91,7 +91,7 @@ def listed_classes(archive: Archive, prices: Prices) -> pl.DataFrame:
         the prices do not name has no tier.
     """
     totals: dict[str | None, list[int]] = defaultdict(lambda: [0, 0])
-    for info in archive.store.list(ARCHIVES):
+    for info in archive.list(ARCHIVES):
         totals[info.storage_class][0] += 1
         totals[info.storage_class][1] += info.size
     rows = [(name, prices.tier_of(name), count, size) for name, (count, size) in totals.items()]

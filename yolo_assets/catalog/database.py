@@ -76,7 +76,7 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def remove_abandoned() -> None:
-    """Remove scratch folders of killed processes, whose lock the kernel released. Best effort: the next call retries."""
+    """Remove scratch folders of killed processes: the kernel released their lock. What fails is tried again later."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         try:
             status = folder.lstat()

@@ -7,7 +7,7 @@ Parquet tables (``parquet_views``), prices (``costs``).
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -131,6 +131,7 @@ def find_archives(
     *,
     camera_id: str | None = None,
     batch_id: str | None = None,
+    columns: Sequence[str] = ("*",),
 ) -> pl.DataFrame:
     """Rows of ``archives`` whose hour touches ``[start, end)``, by hour, camera and part.
 
@@ -140,6 +141,7 @@ def find_archives(
         end: aware moment, excluded.
         camera_id: only of this camera.
         batch_id: only with frames of this production batch.
+        columns: only these; all without.
     """
     conditions = ["hour >= ?", "hour < ?"]
     given: list[Any] = [Hour.of(start).start, end]
@@ -149,7 +151,7 @@ def find_archives(
     if batch_id is not None:
         conditions.append("list_contains(batch_ids, ?)")
         given.append(batch_id)
-    sql = f"SELECT * FROM archives WHERE {' AND '.join(conditions)} ORDER BY hour, camera_id, part"
+    sql = f"SELECT {', '.join(columns)} FROM archives WHERE {' AND '.join(conditions)} ORDER BY hour, camera_id, part"
     return ask(connection, sql, given)
 
 
