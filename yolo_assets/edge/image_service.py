@@ -111,7 +111,7 @@ class ImageService:
             begin = time.perf_counter()
             try:
                 boxes = slot.model.predictor.predict(image)
-                detections = boxes.to_detections(slot.model.manifest.class_names, moment)
+                detections = boxes.to_records(slot.model.manifest.class_names, moment)
             except Exception as error:
                 raise ModelFailedError(f"{slot.label} failed on this picture: {error}") from error
             seconds = time.perf_counter() - begin

@@ -129,7 +129,7 @@ class FrameProcessor:
                     found = slot.model.predictor.predict_many([frame.image for frame in frames])
                 seconds = time.perf_counter() - begin
                 names = slot.model.manifest.class_names
-                detections = [b.to_detections(names, f.captured_at) for b, f in zip(found, frames, strict=True)]
+                detections = [b.to_records(names, f.captured_at) for b, f in zip(found, frames, strict=True)]
         except NoModelError:
             for frame in frames:
                 self._ledger.drop(frame, "no_model")

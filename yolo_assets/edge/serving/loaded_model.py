@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolo_assets.contracts.model import ModelManifest, ReleasedModel
-from yolo_assets.vision.boxes import Boxes
+from yolo_assets.vision.detections import Detections
 
 
 class Predictor(Protocol):
     """What the agent needs of a model."""
 
-    def predict(self, bgr: NDArray[np.uint8]) -> Boxes:
+    def predict(self, bgr: NDArray[np.uint8]) -> Detections:
         """Detections in one frame, uint8 ``[h, w, 3]`` BGR; safe to call from several threads."""
         ...
 
-    def predict_many(self, frames: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
+    def predict_many(self, frames: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         """Detections in several frames, in order."""
         ...
 

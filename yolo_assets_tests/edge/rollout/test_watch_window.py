@@ -19,7 +19,7 @@ from yolo_assets.edge.rollout.control import AlreadyRolledBackError
 from yolo_assets.edge.rollout.notice import Notice
 from yolo_assets.edge.rollout.pins import unpin
 from yolo_assets.edge.serving.loaded_model import LoadedModel
-from yolo_assets.vision.boxes import Boxes
+from yolo_assets.vision.detections import Detections
 from yolo_assets_tests.edge.plant import Plant, until
 from yolo_assets_tests.edge.rollout.box import LiveBox, camera
 
@@ -126,12 +126,12 @@ class Failing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def predict(self, bgr: np.ndarray) -> Boxes:
+    def predict(self, bgr: np.ndarray) -> Detections:
         if bgr.shape[:2] == (480, 640):
             raise self._error()
         return self._inner.predict(bgr)
 
-    def predict_many(self, frames: Sequence[np.ndarray]) -> list[Boxes]:
+    def predict_many(self, frames: Sequence[np.ndarray]) -> list[Detections]:
         return [self.predict(frame) for frame in frames]
 
     def close(self) -> None:
