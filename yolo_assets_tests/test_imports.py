@@ -24,7 +24,7 @@ LAYERS = {
     "training": {"contracts", "runtime", "storage", "vision", "learning", "models"},
     "edge": {"contracts", "runtime", "storage", "vision", "spool", "models", "simulator"},
 }
-TOP = {"cli", "defs", "local", "definitions"}
+TOP = {"shipped", "cli", "defs", "local", "definitions"}
 HOMES = {
     "dagster": {"defs", "definitions"},
     "dagster_aws": {"defs", "definitions"},
