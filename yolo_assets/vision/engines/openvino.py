@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolo_assets.contracts.errors import UserError, missing_package
-from yolo_assets.vision.engine import EngineSpec, Setup, check_batch
+from yolo_assets.vision.engines.interface import EngineSetup, EngineSpec, check_batch
 
 
 def _import_openvino() -> Any:
@@ -52,7 +52,7 @@ def _new_core(openvino: Any) -> tuple[Any, list[str]]:
 class OpenVinoEngine:
     """A compiled model with as many inference requests as callers ever ran at once."""
 
-    def __init__(self, onnx: bytes, shape: tuple[int, ...], spec: EngineSpec, setup: Setup) -> None:
+    def __init__(self, onnx: bytes, shape: tuple[int, ...], spec: EngineSpec, setup: EngineSetup) -> None:
         """Compile.
 
         Args:
@@ -91,11 +91,11 @@ class OpenVinoEngine:
         self._idle: deque[Any] = deque()
 
     def new_input(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """See `Engine.new_input`."""
+        """See `InferenceEngine.new_input`."""
         return np.empty(shape, np.float32)
 
     def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `Engine.infer`."""
+        """See `InferenceEngine.infer`."""
         check_batch(batch, self._shape, self._most)
         compiled, idle = self._compiled, self._idle
         if compiled is None:
@@ -113,7 +113,7 @@ class OpenVinoEngine:
             idle.append(request)
 
     def close(self) -> None:
-        """See `Engine.close`."""
+        """See `InferenceEngine.close`."""
         self._compiled, self._idle = None, deque()
 
 

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolo_assets.contracts.errors import BadInputError, UserError
-from yolo_assets.vision.engine import Engine, EngineSpec, Setup
-from yolo_assets.vision.opening import load_here
-from yolo_assets.vision.process.lanes import map_lanes
+from yolo_assets.vision.engines.interface import EngineSetup, EngineSpec, InferenceEngine
+from yolo_assets.vision.engines.opening import load_here
+from yolo_assets.vision.engines.subprocess import map_lanes
 
 
 def serve(order: dict[str, Any]) -> None:
@@ -33,7 +33,9 @@ def serve(order: dict[str, Any]) -> None:
     """
     control = socket.socket(fileno=order["control"])
     shape, lanes = tuple(order["shape"]), [socket.socket(fileno=number) for number in order["lanes"]]
-    setup = Setup(**{**order["setup"], "cache": Path(order["setup"]["cache"]) if order["setup"]["cache"] else None})
+    setup = EngineSetup(
+        **{**order["setup"], "cache": Path(order["setup"]["cache"]) if order["setup"]["cache"] else None}
+    )
     batch = (setup.batch, *shape[1:])
     try:
         with os.fdopen(order["onnx"], "rb") as file:
@@ -54,7 +56,9 @@ def serve(order: dict[str, Any]) -> None:
     control.recv(1)  # nothing is ever sent: this returns when the parent is gone
 
 
-def _answer(engine: Engine, lane: socket.socket, given: NDArray[np.float32], result: NDArray[np.float32]) -> None:
+def _answer(
+    engine: InferenceEngine, lane: socket.socket, given: NDArray[np.float32], result: NDArray[np.float32]
+) -> None:
     while message := lane.recv(16):
         try:
             output = engine.infer(given[: int(message)])
