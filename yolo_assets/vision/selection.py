@@ -21,7 +21,6 @@ from yolo_assets.contracts.base import Record, Time
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.model import GoldenDetection, ModelManifest
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.vision.detections import Detections
 from yolo_assets.vision.engines.interface import Device, EngineName, EngineSetup, EngineSpec, Mode, Precision
 from yolo_assets.vision.engines.opening import open_engine
 from yolo_assets.vision.golden import box_problems, golden_detections
@@ -34,7 +33,7 @@ _WORTH = 1.05
 """A way must be so much faster to displace a more exact or an earlier one: less is noise."""
 _BATCH_WORTH = 1.1
 _FAINT = 0.01
-"""A picture in which nothing reaches the operating point is compared by its faint boxes: best scores, not places."""
+"""A picture in which nothing reaches the operating point is compared by the best scores of its faint boxes."""
 _FAINT_TOLERANCE = 0.05
 _RUNS, _SECONDS = 30, 0.6
 _LEAST = 3
@@ -44,7 +43,7 @@ EngineChoice = Literal["auto", "openvino", "onnxruntime"]
 DeviceChoice = Literal["auto", "cpu", "cuda", "tensorrt"]
 PrecisionChoice = Literal["auto", "f32", "bf16", "f16"]
 
-_KNOWN: dict[tuple[EngineName, Device], tuple[Precision, ...]] = {
+_WAYS: dict[tuple[EngineName, Device], tuple[Precision, ...]] = {
     ("openvino", "cpu"): ("f32", "bf16"),
     ("onnxruntime", "cpu"): ("f32",),
     ("onnxruntime", "cuda"): ("f32",),
@@ -74,7 +73,7 @@ class EngineOptions:
         """The ways this leaves, whether they work on this machine or not; float32 first."""
         found = [
             EngineSpec(engine, device, precision)
-            for (engine, device), precisions in _KNOWN.items()
+            for (engine, device), precisions in _WAYS.items()
             for precision in precisions
             if self.engine in ("auto", engine)
             and self.device in ("auto", device)
@@ -119,7 +118,7 @@ class EngineSelection(Record):
     remembered: bool = Field(default=False, description="measured in an earlier run on the same device")
 
     def table(self) -> str:
-        """For people, one line a way."""
+        """As text, one line a way."""
         lines = []
         for row in self.rows:
             mark = "*" if row.spec == self.chosen.spec else " "
@@ -134,15 +133,15 @@ class EngineSelection(Record):
 
 
 def select_engine(
-    onnx: bytes, manifest: ModelManifest, wanted: EngineOptions, setup: EngineSetup, frames: Frames = ()
+    onnx: bytes, manifest: ModelManifest, options: EngineOptions, setup: EngineSetup, frames: Frames = ()
 ) -> EngineSelection:
     """Measure every way that is allowed, one after the other, and keep the best that agrees with float32.
 
     Args:
         onnx: checked bytes.
         manifest: of the model.
-        wanted: what is allowed and what counts.
-        setup: what an engine may use; its mode and batch are taken from ``wanted``.
+        options: what is allowed and what counts.
+        setup: what an engine may use; its mode and batch are taken from ``options``.
         frames: pictures as the model sees them, its golden frames for example; none: noise.
 
     Raises:
@@ -150,10 +149,10 @@ def select_engine(
         UserError: no way can be used.
     """
     pictures = frames or _noise(manifest)
-    setup = replace(setup, mode=wanted.mode, batch=1)
+    setup = replace(setup, mode=options.mode, batch=1)
     rows: list[EngineMeasurement] = []
     expected: ReferenceResults | None = None
-    for spec in wanted.specs():
+    for spec in options.specs():
         row = EngineMeasurement(engine=spec.engine, device=spec.device, precision=spec.precision)
         try:
             model = Model(manifest, open_engine(onnx, manifest, spec, setup))
@@ -167,21 +166,21 @@ def select_engine(
             problem = expected.problem(model) if expected is not None else None
             if expected is None and spec.precision == "f32":
                 expected = ReferenceResults(model, pictures)
-            rows.append(_with(row, measure(model, pictures, setup.parallel), problem))
+            rows.append(_measured(row, measure(model, pictures, setup.parallel), problem))
         except UserError as error:
             rows.append(row.model_copy(update={"problem": str(error)}))
         finally:
             model.close()
-    chosen = _best(rows, wanted)
+    chosen = _best(rows, options)
     if chosen is None:
         raise UserError(
             f"no engine can run model {manifest.model_version}: "
             + "; ".join(f"{row.spec}: {row.problem}" for row in rows)
         )
-    batches = _batches(onnx, manifest, chosen.spec, wanted, setup, pictures)
+    batches = _batches(onnx, manifest, chosen.spec, options, setup, pictures)
     return EngineSelection(
         chosen=chosen,
-        batch=_best_batch(batches, wanted),
+        batch=_best_batch(batches, options),
         rows=tuple(rows),
         batches=tuple(batches),
         model_version=manifest.model_version,
@@ -189,61 +188,59 @@ def select_engine(
     )
 
 
-def _best(rows: list[EngineMeasurement], wanted: EngineOptions) -> EngineMeasurement | None:
+def _best(rows: list[EngineMeasurement], options: EngineOptions) -> EngineMeasurement | None:
     best: EngineMeasurement | None = None
     for row in rows:
-        if row.problem is None and (best is None or _gain(row, best, wanted) > _WORTH):
+        if row.problem is None and (best is None or _gain(row, best, options) > _WORTH):
             best = row
     return best
 
 
-def _gain(row: EngineMeasurement, than: EngineMeasurement, wanted: EngineOptions) -> float:
-    if wanted.mode == "latency":
+def _gain(row: EngineMeasurement, than: EngineMeasurement, options: EngineOptions) -> float:
+    if options.mode == "latency":
         return (than.latency_ms or 0.0) / (row.latency_ms or 1.0)
     return (row.per_second or 0.0) / (than.per_second or 1.0)
 
 
 def _batches(
-    onnx: bytes, manifest: ModelManifest, spec: EngineSpec, wanted: EngineOptions, setup: EngineSetup, frames: Frames
+    onnx: bytes, manifest: ModelManifest, spec: EngineSpec, options: EngineOptions, setup: EngineSetup, frames: Frames
 ) -> list[BatchMeasurement]:
     """Speeds of 1, 2, 4, ... frames at once; empty where the file or the operator allows only one."""
-    if wanted.batch == 1 or not read_onnx(onnx).free_batch:
+    if options.batch == 1 or not read_onnx(onnx).free_batch:
         return []
-    sizes = [1 << power for power in range(wanted.batch.bit_length()) if 1 << power < wanted.batch] + [wanted.batch]
-    found = []
+    sizes = [1 << power for power in range(options.batch.bit_length()) if 1 << power < options.batch] + [options.batch]
+    measured: list[BatchMeasurement] = []
     try:
-        most = replace(setup, batch=wanted.batch)
-        model = Model(manifest, open_engine(onnx, manifest, spec, most), batch=wanted.batch)
+        most = replace(setup, batch=options.batch)
+        model = Model(manifest, open_engine(onnx, manifest, spec, most), batch=options.batch)
     except UserError as error:
         log.warning("model %s is not run in batches: %s", manifest.model_version, error)
         return []
     try:
         for size in sizes:
             speed = measure(model, frames, setup.parallel, size)
-            found.append(
-                BatchMeasurement(batch=size, latency_ms=_round(speed.latency_ms), per_second=_round(speed.per_second))
-            )
-            if speed.latency_ms > wanted.batch_latency_ms:
+            measured.append(_batch_measurement(size, speed))
+            if speed.latency_ms > options.batch_latency_ms:
                 break  # more frames take longer still
     except UserError as error:
-        log.warning("model %s is not run in batches of %d: %s", manifest.model_version, len(found) + 1, error)
+        log.warning("model %s is not run in batches of %d: %s", manifest.model_version, len(measured) + 1, error)
     finally:
         model.close()
-    return found
+    return measured
 
 
-def _best_batch(rows: list[BatchMeasurement], wanted: EngineOptions) -> int:
+def _best_batch(rows: list[BatchMeasurement], options: EngineOptions) -> int:
     """The smallest batch that nothing larger beats by a margin, within the limit of latency."""
     best: BatchMeasurement | None = None
     for row in rows:
         if best is None or (
-            row.per_second > best.per_second * _BATCH_WORTH and row.latency_ms <= wanted.batch_latency_ms
+            row.per_second > best.per_second * _BATCH_WORTH and row.latency_ms <= options.batch_latency_ms
         ):
             best = row
     return best.batch if best is not None else 1
 
 
-def _with(row: EngineMeasurement, speed: InferenceSpeed, problem: str | None) -> EngineMeasurement:
+def _measured(row: EngineMeasurement, speed: InferenceSpeed, problem: str | None) -> EngineMeasurement:
     return row.model_copy(
         update={
             "latency_ms": _round(speed.latency_ms),
@@ -251,6 +248,10 @@ def _with(row: EngineMeasurement, speed: InferenceSpeed, problem: str | None) ->
             "problem": problem,
         }
     )
+
+
+def _batch_measurement(size: int, speed: InferenceSpeed) -> BatchMeasurement:
+    return BatchMeasurement(batch=size, latency_ms=_round(speed.latency_ms), per_second=_round(speed.per_second))
 
 
 def _round(value: float) -> float:
@@ -283,9 +284,10 @@ class ReferenceResults:
     def problem(self, model: Model) -> str | None:
         """Why another way to run the same model must not be used; None when it agrees."""
         threshold = model.manifest.thresholds.confidence
-        for number, (frame, wanted, faint) in enumerate(zip(self._frames, self._detections, self._faint, strict=True)):
+        references = zip(self._frames, self._detections, self._faint, strict=True)
+        for number, (frame, expected, faint) in enumerate(references):
             try:
-                problems = box_problems(wanted, model.predict(frame), model.manifest.class_names, threshold)
+                problems = box_problems(expected, model.predict(frame), model.manifest.class_names, threshold)
                 apart = float(np.abs(_best_scores(model, frame) - faint).max())
             except UserError as error:
                 return str(error)
@@ -299,7 +301,7 @@ class ReferenceResults:
 
 def _best_scores(model: Model, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The best confidence of each class, 0 where nothing is even faint."""
-    found: Detections = model.predict(frame, confidence=_FAINT)
+    found = model.predict(frame, confidence=_FAINT)
     best = np.zeros(len(model.manifest.class_names), np.float32)
     np.maximum.at(best, found.class_id, found.confidence)
     return best
@@ -336,16 +338,16 @@ def measure(model: Model, frames: Frames, callers: int, batch: int = 1) -> Infer
     failed: list[Exception] = []
     started = time.perf_counter()
 
-    def call(mine: list[float]) -> None:
+    def call(seconds: list[float]) -> None:
         try:
-            while len(mine) < _LEAST or (len(mine) < _RUNS and time.perf_counter() - started < _SECONDS):
+            while len(seconds) < _LEAST or (len(seconds) < _RUNS and time.perf_counter() - started < _SECONDS):
                 before = time.perf_counter()
                 model.predict_many(group)
-                mine.append(time.perf_counter() - before)
-        except Exception as error:  # told to whoever measures
+                seconds.append(time.perf_counter() - before)
+        except Exception as error:  # raised in the thread that measures
             failed.append(error)
 
-    threads = [threading.Thread(target=call, args=(mine,), daemon=True) for mine in spent[1:]]
+    threads = [threading.Thread(target=call, args=(seconds,), daemon=True) for seconds in spent[1:]]
     for thread in threads:
         thread.start()
     call(spent[0])
@@ -356,5 +358,5 @@ def measure(model: Model, frames: Frames, callers: int, batch: int = 1) -> Infer
     # From medians, not from the whole time: one hiccup of a busy machine must not decide.
     return InferenceSpeed(
         latency_ms=float(np.median(np.concatenate(spent))) * 1e3,
-        per_second=sum(batch / float(np.median(mine)) for mine in spent),
+        per_second=sum(batch / float(np.median(seconds)) for seconds in spent),
     )

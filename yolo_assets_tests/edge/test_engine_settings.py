@@ -193,7 +193,7 @@ def test_an_agent_outlives_the_process_of_its_model(tmp_path: Path) -> None:
     try:
         agent.start()
         until(lambda: agent.ledger.books.counts()["cam1"].processed > 3)
-        children = [c for c in psutil.Process().children() if "vision.process.child" in " ".join(c.cmdline())]
+        children = [c for c in psutil.Process().children() if "engines.subprocess_child" in " ".join(c.cmdline())]
         assert len(children) == 1
         os.kill(children[0].pid, signal.SIGKILL)
         before = agent.ledger.books.counts()["cam1"].processed
@@ -201,4 +201,4 @@ def test_an_agent_outlives_the_process_of_its_model(tmp_path: Path) -> None:
         assert agent.ledger.books.counts()["cam1"].dropped.get("inference_error") == 1
     finally:
         assert agent.stop()
-    assert not [c for c in psutil.Process().children() if "vision.process.child" in " ".join(c.cmdline())]
+    assert not [c for c in psutil.Process().children() if "engines.subprocess_child" in " ".join(c.cmdline())]

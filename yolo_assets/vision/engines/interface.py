@@ -38,7 +38,7 @@ class EngineSetup:
     Attributes:
         threads: CPU threads for one inference.
         parallel: inferences that callers will run at the same time.
-        mode: what the engine is told to aim at.
+        mode: what the engine optimises for.
         process: run it in a child process: the memory of a bad load is returned, and a native crash ends no caller.
         cache: folder for engines that a provider builds (TensorRT); None builds anew at each load.
         batch: frames in one inference at most; more than one needs a file with a free batch dimension.

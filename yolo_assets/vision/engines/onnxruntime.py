@@ -83,7 +83,7 @@ class OnnxRuntimeEngine:
         except Exception as error:  # its exceptions share no base class but this
             raise UserError(f"onnxruntime cannot load the model: {error}") from None
         if self._session.get_providers()[0] != wanted:
-            # ONNX Runtime falls back without a word; a box sold as a GPU box would crawl.
+            # ONNX Runtime falls back silently; a device bought for its GPU would be slow.
             raise UserError(f"onnxruntime could not start {wanted}; check its driver and libraries")
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name

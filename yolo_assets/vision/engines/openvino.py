@@ -34,18 +34,19 @@ def _new_core(openvino: Any) -> tuple[Any, list[str]]:
     """A core with its CPU plugin loaded, and what the processor can compute in.
 
     The plugin gives the thread that loads it a stack for signals (for the large registers of AMX), and unmaps it when
-    the plugin is freed, in whatever thread that happens. Left to the main thread, which hears signals, the next SIGTERM
-    after another thread freed the model ended the process with SIGSEGV and without a word. So a thread loads it that
-    ends at once: its signal stack is then nobody's. One core for all models would do too, but its threads would stay at
-    normal priority, and a candidate would warm up on them at the expense of the line.
+    the plugin is freed, in whatever thread that happens. In the main thread, which receives the signals, the next
+    SIGTERM after another thread freed the model ended the process with SIGSEGV and without a message. So a thread
+    loads it that ends at once: its signal stack then belongs to no thread. One core for all models would do too, but
+    its threads would stay at normal priority, and a candidate would warm up on them at the expense of the serving
+    model.
     """
 
     def load() -> tuple[Any, list[str]]:
         core = openvino.Core()
         return core, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
-    deaf = partial(signal.pthread_sigmask, signal.SIG_BLOCK, signal.valid_signals())
-    with ThreadPoolExecutor(1, "openvino-core", deaf) as loader:
+    block_signals = partial(signal.pthread_sigmask, signal.SIG_BLOCK, signal.valid_signals())
+    with ThreadPoolExecutor(1, "openvino-core", block_signals) as loader:
         return loader.submit(load).result()
 
 
@@ -74,7 +75,7 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT_NUM_REQUESTS": setup.parallel,
             "NUM_STREAMS": setup.parallel,
             "INFERENCE_NUM_THREADS": setup.threads * setup.parallel,
-            # Without this a processor with AMX or AVX512-bf16 computes in bf16, and boxes differ between boxes.
+            # Without this a processor with AMX or AVX512-bf16 computes in bf16, and detections differ between devices.
             "INFERENCE_PRECISION_HINT": spec.precision,
             # Pinned, the current and the candidate model (or a second process) would fight for the same cores.
             "ENABLE_CPU_PINNING": False,
