@@ -22,7 +22,7 @@ from yolo_assets.contracts.times import Hour, hours_between
 from yolo_assets.evidence.findings import Derived, Finding, HourPart, derive, selection
 from yolo_assets.evidence.manifest import Gap, HourState, Query, index_path, receipt_path
 from yolo_assets.evidence.signing import ProvenReceipt, prove
-from yolo_assets.spool.files import write_all
+from yolo_assets.runtime.files import write_all
 from yolo_assets.storage.base import StoreUnavailableError
 
 _READERS = 8

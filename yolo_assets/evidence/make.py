@@ -50,7 +50,7 @@ from yolo_assets.evidence.report import Report, html
 from yolo_assets.evidence.signing import ProvenReceipt, seal
 from yolo_assets.evidence.wording import howto_text, question
 from yolo_assets.models.registry import read_stored_manifest
-from yolo_assets.spool.files import fsync_folder
+from yolo_assets.runtime.files import fsync_folder
 from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore, StoreUnavailableError
 
 _LONGEST_TEXT = 2000
