@@ -35,16 +35,8 @@ from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.names import RECORDS_FILE, SEALED, UPLOADED, check_id, frame_name
 from yolo_assets.contracts.spool import Seal
 from yolo_assets.contracts.times import Hour, format_time, utc_now
-from yolo_assets.spool.files import (
-    FolderBusyError,
-    fsync_file,
-    fsync_folder,
-    full_error,
-    is_full,
-    lock_folder,
-    write_all,
-    write_atomic,
-)
+from yolo_assets.runtime.files import FolderBusyError, fsync_file, fsync_folder, is_full, lock_folder, write_all
+from yolo_assets.spool.files import full_error, write_atomic
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.traces import (
     DROPS_FILE,

@@ -15,13 +15,14 @@ import numpy as np
 import orjson
 import pytest
 
+from yolo_assets.archive.archive import Archive
 from yolo_assets.catalog.publish import publish
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.evidence import manifest as names
 from yolo_assets.evidence.collect import TooManyFramesError
-from yolo_assets.evidence.drawing import opened
+from yolo_assets.evidence.drawing import decoded
 from yolo_assets.evidence.make import NothingFoundError, Request, make_pack
 from yolo_assets.evidence.verify import verify_pack
 from yolo_assets.models.channels import promote
@@ -98,7 +99,7 @@ def test_openssl_and_sha256sum_say_the_same_as_verify(sound: tuple[Plant, Path],
 def test_the_drawn_copy_has_the_box_where_the_record_says_and_the_original_has_none(sound: tuple[Plant, Path]) -> None:
     _, folder = sound
     name = f"{STEM}/20260102_030000_000.jpg"
-    first, second = (opened((folder / kind / name).read_bytes()) for kind in ("frames", "annotated"))
+    first, second = (decoded((folder / kind / name).read_bytes()) for kind in ("frames", "annotated"))
     assert first is not None and second is not None
     original, drawn = first.astype(int), second.astype(int)
     assert drawn.shape == original.shape == (HEIGHT, WIDTH, 3)
@@ -113,7 +114,7 @@ def test_the_drawn_copy_has_the_box_where_the_record_says_and_the_original_has_n
 
 def test_the_same_question_gives_the_same_bytes(plant: Plant) -> None:
     plant.hour()
-    publish(plant.store, plant.archive, trusted=plant.trusted)
+    publish(plant.store, Archive(plant.archive, plant.trusted))
     for name in ("one", "two"):
         plant.make(plant.folder / name, store=True)
     one, two = files_of(plant.folder / "one"), files_of(plant.folder / "two")
@@ -235,13 +236,12 @@ def test_a_batch_is_found_over_cameras_with_and_without_a_catalog(plant: Plant) 
     plant.hour("cam3", 2, batch="B2")
     asked = {"camera_id": None, "batch": "B1"}
     plant.make(plant.folder / "without", **asked)
-    publish(plant.store, plant.archive, trusted=plant.trusted)
+    publish(plant.store, Archive(plant.archive, plant.trusted))
     plant.hour("cam4", 2)  # archived after the catalog was made: the catalog does not know it
     reads: list[str] = []
     with_catalog = make_pack(
-        cast(ObjectStore, Counting(plant.archive, reads)),
+        Archive(cast(ObjectStore, Counting(plant.archive, reads)), plant.trusted),
         plant.store,
-        plant.trusted,
         plant.office,
         Request(query(**asked), "A. Berg"),
         plant.folder / "with",
@@ -321,11 +321,11 @@ def test_an_hour_that_cannot_be_had_is_named_and_the_rest_is_evidence(
 ) -> None:
     plant.hour(frames=2)
     plant.hour(frames=2, start=START + timedelta(hours=1))
-    archive = spoil(plant)
+    archive = Archive(spoil(plant), plant.trusted)
 
     def make(**asked: Any) -> Any:
         request = Request(query(end=HOUR.next(2).end, **asked), "A. Berg")
-        return make_pack(archive, None, plant.trusted, plant.office, request, plant.folder / "pack", now=NOW)
+        return make_pack(archive, None, plant.office, request, plant.folder / "pack", now=NOW)
 
     made = make()
     assert not made.complete and [hour.state for hour in made.hours] == ["searched", "unavailable"]
@@ -383,9 +383,9 @@ def test_a_store_that_does_not_answer_is_no_incomplete_pack(sound: tuple[Plant, 
             raise StoreUnavailableError("the network is down")
 
     plant, _ = sound
-    down = cast(ObjectStore, Down(plant.archive, []))
+    down = Archive(cast(ObjectStore, Down(plant.archive, [])), plant.trusted)
     with pytest.raises(StoreUnavailableError, match="network"):
-        make_pack(down, None, plant.trusted, plant.office, Request(query(), "x"), tmp_path / "p", now=NOW)
+        make_pack(down, None, plant.office, Request(query(), "x"), tmp_path / "p", now=NOW)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -397,7 +397,7 @@ def test_a_catalog_that_contradicts_a_receipt_stops_it(plant: Plant) -> None:
     document = orjson.loads(plant.archive.get(name.receipt_key))
     forged.get = lambda key, **_: orjson.dumps(other.sign_document({**document, "sha256": "0" * 64}))
     forged.get_with_info = lambda key: (forged.get(key), plant.archive.get_with_info(key)[1])
-    publish(plant.store, forged, trusted=TrustedKeys.of(other))
+    publish(plant.store, Archive(forged, TrustedKeys.of(other)))
     with pytest.raises(UserError, match="contradicts the signed receipt"):
         plant.make(plant.folder / "pack", store=True)
     assert not (plant.folder / "pack").exists()

@@ -24,7 +24,8 @@ from yolo_assets.contracts.frames import FrameId
 from yolo_assets.contracts.names import frame_name
 from yolo_assets.contracts.times import Hour
 from yolo_assets.edge.types import DropReason, Frame
-from yolo_assets.spool.files import FolderBusyError, SpoolFullError, full_error
+from yolo_assets.runtime.files import FolderBusyError
+from yolo_assets.spool.files import SpoolFullError, full_error
 from yolo_assets.spool.frame_journal import CameraTotals, FrameJournal, PendingDrop, PendingDrops
 from yolo_assets.spool.hours import SpoolHour, list_hours
 from yolo_assets.spool.traces import INTERRUPTED, last_sequence, read_traces
