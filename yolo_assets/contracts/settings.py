@@ -122,7 +122,7 @@ class Settings(BaseModel):
 
     @property
     def known_stores(self) -> Path:
-        """Which folder store this machine met under which path, see ``storage.known``."""
+        """Which folder store this machine met under which path, see ``storage.mount_guard``."""
         return self.home / "known-stores"
 
     @property

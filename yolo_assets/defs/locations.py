@@ -56,9 +56,9 @@ class Locations(dg.ConfigurableResource):
         return self._open(self.archive_url, traffic.pace if traffic is not None else None)
 
     def _open(self, url: str, pace: Callable[[int], None] | None = None) -> ObjectStore:
-        from yolo_assets.storage.known import open_known_store
+        from yolo_assets.storage import open_store
 
-        return open_known_store(url, self.settings.known_stores, pace=pace)
+        return open_store(url, memory=self.settings.known_stores, pace=pace)
 
     def traffic(self, say: Callable[[str], None]) -> Traffic:
         """The operator's limit and this machine's counters. What changes meanwhile is told to ``say``."""
