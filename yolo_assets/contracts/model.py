@@ -103,22 +103,54 @@ class ExpectedChange(Record):
     new_wrong: int = Field(ge=0, description="of this version")
 
 
-class ChannelPointer(Record):
-    """``channels/<name>/<channel>.json``: the version a channel serves. Moved by compare-and-swap, signed beside it."""
+class ModelIdentity(Record):
+    """One model, exactly: the version of a name, and the bytes of its manifest, which name every file by hash."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    name: str
+    version: str
+    manifest_sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="binds the name to one manifest's bytes")
+
+    @property
+    def model_version(self) -> str:
+        """``<name>/<version>``, as detection records carry it."""
+        return f"{self.name}/{self.version}"
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """The identity alone, without what a subclass adds; equal for the same model wherever it is recorded."""
+        return ModelIdentity(name=self.name, version=self.version, manifest_sha256=self.manifest_sha256)
+
+
+class ReleasedModel(ModelIdentity):
+    """A model with the release that brought it to a device."""
+
+    release: int | None = Field(default=None, description="None when an operator named the version")
+    expected: ExpectedChange | None = Field(default=None, description="None where no gate compared two versions")
+
+    @property
+    def released(self) -> ReleasedModel:
+        """The model and its release alone, without what a subclass adds."""
+        return ReleasedModel(
+            name=self.name,
+            version=self.version,
+            manifest_sha256=self.manifest_sha256,
+            release=self.release,
+            expected=self.expected,
+        )
+
+
+class ChannelPointer(ReleasedModel):
+    """``channels/<name>/<channel>.json``: what a channel serves. Moved by compare-and-swap, signed in ``.sig``."""
 
     schema_version: Literal[1] = 1
-    name: str
     channel: str
-    version: str
-    manifest_sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="binds the pointer to one manifest's bytes")
-    release: int = Field(ge=1, description="only grows; a roll-back is a new release of an old version")
+    # Records are frozen, which pyright cannot see in `model_config`: narrowing the type is sound.
+    release: int = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        ge=1, description="only grows; a rollback is a new release of an old version"
+    )
     previous_version: str | None = None
     moved_at: Time
     moved_by: str
     reason: str
-    expected: ExpectedChange | None = Field(default=None, description="None where no gate compared two versions")
-
-    @property
-    def model_version(self) -> str:
-        """``<name>/<version>``."""
-        return f"{self.name}/{self.version}"

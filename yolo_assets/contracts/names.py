@@ -233,11 +233,6 @@ def dataset_image_key(sha256: str) -> str:
     return f"datasets/images/{check_sha256(sha256)}.jpg"
 
 
-def golden_key(name: str, version: str, file: str = "") -> str:
-    """A file of a golden set (never trained on), or its prefix."""
-    return f"golden/{check_id(name, 'golden set')}/{check_version(version)}/{file}"
-
-
 def training_key(fingerprint: str, file: str = "") -> str:
     """A file of a training run, or its prefix."""
     return f"training/{check_sha256(fingerprint)}/{file}"

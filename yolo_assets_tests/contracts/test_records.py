@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.model import ChannelPointer
+from yolo_assets.contracts.model import ChannelPointer, ModelIdentity, ReleasedModel
 
 boxes = st.tuples(st.floats(0, 500), st.floats(0, 500), st.floats(0, 500), st.floats(0, 500)).map(
     lambda b: [min(b[0], b[2]), min(b[1], b[3]), max(b[0], b[2]), max(b[1], b[3])]
@@ -67,3 +67,24 @@ def test_the_same_record_always_gives_the_same_bytes() -> None:
     )  # fmt: skip
     assert pointer.to_json() == ChannelPointer.from_json(pointer.to_json()).to_json()
     assert b'"moved_at":"2026-01-02T00:00:00.000Z"' in pointer.to_json()
+
+
+def test_a_pointer_written_before_keeps_its_bytes() -> None:
+    text = (
+        b'{"channel":"stable","expected":null,"manifest_sha256":"%s","moved_at":"2026-01-02T00:00:00.000Z",'
+        b'"moved_by":"gate","name":"line","previous_version":null,"reason":"first","release":1,"schema_version":1,'
+        b'"version":"1"}' % (b"0" * 64)
+    )
+    pointer = ChannelPointer.from_json(text)
+    assert pointer.to_json() == text
+    assert pointer.model_version == "line/1"
+
+
+def test_a_model_is_the_same_wherever_it_is_recorded() -> None:
+    pointer = ChannelPointer(
+        name="line", channel="stable", version="1", manifest_sha256="0" * 64, release=3,
+        moved_at=datetime(2026, 1, 2, tzinfo=UTC), moved_by="gate", reason="first",
+    )  # fmt: skip
+    assert pointer.released == ReleasedModel(name="line", version="1", manifest_sha256="0" * 64, release=3)
+    assert pointer.identity == ModelIdentity(name="line", version="1", manifest_sha256="0" * 64)
+    assert pointer.released.identity == pointer.identity

@@ -1,0 +1,428 @@
+"""Records of one camera-hour become three tables, read from the spool and the archive and put into the store.
+
+What does not fit goes to quarantine with its reason; nothing disappears. For every input record exactly one holds: it
+is a row of ``frames``, or a row of ``quarantine``, or it repeats one that is (``repeated``). A frame with one bad
+detection keeps its row and its other detections; the bad one is quarantined alone.
+
+Idempotent: the same records give the same bytes under the same keys, wherever they were read. After a kill half-way a
+re-run completes the hour; ``frames`` is written last of the tables, so an hour with frames has its other tables too.
+Does not belong here: the columns and rules of the tables (``schema``), reading tables back (``scan``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from yolo_assets.archive.reading.read import hour_records, list_archives
+from yolo_assets.archive.retry import retry
+from yolo_assets.contracts.base import canonical_json
+from yolo_assets.contracts.detection import DetectionRecord
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.names import (
+    ArchiveName,
+    check_id,
+    detections_key,
+    frames_key,
+    is_record_file,
+    parse_frame_name,
+    quarantine_key,
+    uploaded_name,
+)
+from yolo_assets.contracts.signing import TrustedKeys
+from yolo_assets.contracts.spool import ArchivePlan
+from yolo_assets.contracts.times import Hour
+from yolo_assets.spool.files import native_name, portable_name
+from yolo_assets.spool.hours import COVERED, BadRecord, SpoolHour
+from yolo_assets.storage.base import ObjectStore
+from yolo_assets.tables.schema import Detections, Frames, Model, Quarantine, failures, polars_schema
+
+Source = Literal["spool", "archive", "spool and archive"]
+TableRow = dict[str, Any]
+
+_TRIES = 3
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_INT64 = 2**63
+
+
+class NoRecordsError(BadInputError):
+    """Neither the spool nor the archive knows the hour."""
+
+
+@dataclass(frozen=True)
+class HourReport:
+    """What building an hour came to.
+
+    Attributes:
+        frames: rows.
+        detections: rows.
+        quarantined: rows; look at them in ``quarantine``.
+        repeated: records that were there twice and counted once.
+        source: where the records were read.
+        keys: objects written.
+        sha256: over the written tables; equal when a re-run found nothing new.
+    """
+
+    camera_id: str
+    hour: Hour
+    frames: int
+    detections: int
+    quarantined: int
+    repeated: int
+    source: Source
+    keys: tuple[str, ...]
+    sha256: str
+
+
+def build_hour(
+    camera_id: str,
+    hour: Hour,
+    spool: Path,
+    archive: ObjectStore,
+    store: ObjectStore,
+    trusted: TrustedKeys,
+    *,
+    archived: Collection[ArchiveName] | None = None,
+) -> HourReport:
+    """Tables of a camera-hour from everything that is known of it: all archived parts and what lies in the spool.
+
+    Cost at the archive: one listing, or none with ``archived``; what is archived and still in the spool is not read
+    there.
+
+    Args:
+        camera_id: the camera.
+        hour: the hour; better closed, but late records are welcome: build it again.
+        spool: spool folder; need not exist.
+        archive: archive root; read only.
+        store: store root.
+        trusted: public keys of the archivers.
+        archived: the parts of this camera-hour, when the caller has listed them a moment ago.
+
+    Raises:
+        NoRecordsError: neither the spool nor the archive holds a file of that hour.
+        SignatureError, IntegrityError: what the archive holds is not to be believed; nothing is written.
+    """
+    local = SpoolHour.of(spool, camera_id, hour)
+    if archived is None or not (archived or local.members()):  # it may have been archived since it was listed
+        archived = retry(lambda: list(list_archives(archive, camera_id=camera_id, hour=hour)))
+    if not archived and not local.members():
+        raise NoRecordsError(
+            f"no file of {camera_id} in hour {hour}: neither in the spool {spool} nor in {archive.url}; check both"
+        )
+    tables, source = _read(local, archive, trusted, archived)
+    parts = {
+        quarantine_key(hour, camera_id): tables.quarantine,
+        detections_key(hour, camera_id): tables.detections,
+        frames_key(hour, camera_id): tables.frames,
+    }
+    digest, written = hashlib.sha256(), []
+    for key, table in parts.items():
+        if key == quarantine_key(hour, camera_id) and table.is_empty():
+            continue
+        data = _parquet(table)
+        digest.update(data)
+        store.put(key, data)
+        written.append(key)
+    if tables.quarantine.is_empty():
+        store.delete(quarantine_key(hour, camera_id))  # what an earlier build found bad is good now
+    return HourReport(
+        camera_id=camera_id,
+        hour=hour,
+        frames=tables.frames.height,
+        detections=tables.detections.height,
+        quarantined=tables.quarantine.height,
+        repeated=tables.repeated,
+        source=source,
+        keys=tuple(written),
+        sha256=digest.hexdigest(),
+    )
+
+
+def _read(
+    local: SpoolHour, archive: ObjectStore, trusted: TrustedKeys, archived: Collection[ArchiveName]
+) -> tuple[HourTables, Source]:
+    """The tables, and where their records were.
+
+    The archiver may reclaim a file while it is being read. Then it is in the archive, and reading again finds it there.
+    """
+    for attempt in range(_TRIES):
+        before = {file.name for file in local.record_files()}
+        here = not attempt and _all_here(local, archived)
+        records = local.records() if here else hour_records(archive, local.camera_id, local.hour, trusted, local)
+        tables = build_tables(local.camera_id, local.hour, records)
+        if before <= {file.name for file in local.record_files()}:
+            return tables, "spool" if here else "spool and archive" if before else "archive"
+    raise BadInputError(f"records vanished from the spool {_TRIES} times while {local.name} was read; run it again")
+
+
+def _all_here(local: SpoolHour, archived: Collection[ArchiveName]) -> bool:
+    """Whether the archive has no record that the spool has not.
+
+    So it is when nothing is archived, or every part was made from record files that lie here as they were. Told by the
+    markers and finished plans that the archiver leaves in the hour before it deletes anything: a part that only they
+    know means that ``archived`` is out of date, and files may be gone already.
+    """
+    there = {(portable_name(member.name), member.size, member.mtime_ns) for member in local.members()}
+    try:
+        receipts = {ArchiveName.parse(receipt.archive_key): receipt for receipt in local.receipts()}
+        if receipts.keys() != set(archived):
+            return False
+        for name, receipt in receipts.items():
+            path = local.path / f"{uploaded_name(name.part)}{COVERED}"
+            plan = ArchivePlan.from_json(path.read_bytes(), str(path))
+            files = {(m.name, m.size, m.mtime_ns) for m in plan.members if is_record_file(native_name(m.name))}
+            # A plan made again after a part of the files was deleted names only the rest.
+            whole = plan.archive_key == name.archive_key and len(plan.members) == receipt.file_count
+            if not (whole and files <= there):
+                return False
+    except (OSError, BadInputError):
+        return False
+    return True
+
+
+def _parquet(table: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    table.write_parquet(buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class HourTables:
+    """The tables of one camera-hour, each valid by its model in ``schema``.
+
+    Attributes:
+        frames: ``schema.Frames``, by capture time.
+        detections: ``schema.Detections``, by capture time and position in the record.
+        quarantine: ``schema.Quarantine``.
+        repeated: input records that say word for word what another one said.
+    """
+
+    frames: pl.DataFrame
+    detections: pl.DataFrame
+    quarantine: pl.DataFrame
+    repeated: int
+
+
+def build_tables(camera_id: str, hour: Hour, records: Iterable[DetectionRecord | BadRecord]) -> HourTables:
+    """Tables of one camera-hour.
+
+    Where two records differ about one image the first one wins and the other is quarantined, so give the source that
+    is to be believed first.
+
+    Args:
+        camera_id: camera of the folder that the records were found in.
+        hour: hour of that folder.
+        records: readable and unreadable records, in any number of repetitions.
+
+    Raises:
+        BadInputError: ``camera_id`` is none.
+    """
+    builder = _Builder(check_id(camera_id), hour)
+    for record in records:
+        if isinstance(record, BadRecord):
+            builder.add_bad(record)
+        else:
+            builder.add(record)
+    return builder.tables()
+
+
+class _Builder:
+    """Collects rows, then lets the schema decide which of them stay."""
+
+    def __init__(self, camera_id: str, hour: Hour) -> None:
+        self.camera_id = camera_id
+        self.hour = hour
+        self.hour_ms = _milliseconds(hour.start)
+        self.records: dict[str, DetectionRecord] = {}
+        self.frames: list[TableRow] = []
+        self.detections: list[TableRow] = []
+        self.quarantine: list[TableRow] = []
+        self.rejected: set[tuple[str, str]] = set()
+        self.repeated = 0
+
+    def add_bad(self, bad: BadRecord) -> None:
+        self._reject_record(bad.reason, bad.source, _text(bad.raw), None)
+
+    def add(self, record: DetectionRecord) -> None:
+        try:
+            path = _image_path(record, self.camera_id, self.hour)
+            known = self.records.get(path)
+            if known == record:
+                self.repeated += 1
+                return
+            if known is not None:
+                raise BadInputError("another record of the same image says something else")
+            frame = self._frame(record, path)
+            detections = [self._detection(frame, index, record) for index in range(len(record.detections))]
+        except BadInputError as error:
+            self._reject_record(str(error), f"record of {record.image_path}", _raw(record), record.image_path)
+            return
+        self.records[path] = record
+        self.frames.append(frame)
+        self.detections.extend(detections)
+
+    def tables(self) -> HourTables:
+        frames, bad_frames = self._split(Frames, self.frames)
+        for row, reason in bad_frames:
+            path = row["image_path"]
+            self._reject_record(reason, f"record of {path}", _raw(self.records[path]), path)
+        kept = set(frames["image_path"])
+        detections, bad_detections = self._split(Detections, [d for d in self.detections if d["image_path"] in kept])
+        for row, reason in bad_detections:
+            path, index = row["image_path"], row["index"]
+            raw = _raw(self.records[path].detections[index])
+            self._reject("detection", reason, f"record of {path}", raw, path, index)
+        counts = detections.group_by("image_path").len("n_detections").cast({"n_detections": pl.Int64})
+        frames = (
+            frames.drop("n_detections")
+            .join(counts, on="image_path", how="left")
+            .with_columns(pl.col("n_detections").fill_null(0))
+            .select(polars_schema(Frames).names())
+            .sort("captured_at", "image_path")
+        )
+        quarantine = pl.DataFrame(self.quarantine, schema=polars_schema(Quarantine), orient="row")
+        return HourTables(
+            frames=Frames.validate(frames),
+            detections=Detections.validate(detections.sort("captured_at", "image_path", "index")),
+            quarantine=Quarantine.validate(
+                quarantine.sort("kind", "image_path", "index", "source", "reason", "raw", nulls_last=True)
+            ),
+            repeated=self.repeated,
+        )
+
+    def _split(self, model: Model, rows: list[TableRow]) -> tuple[pl.DataFrame, list[tuple[TableRow, str]]]:
+        """The valid rows as a table, and the others with their reasons."""
+        table = pl.DataFrame(rows, schema=polars_schema(model), orient="row")
+        bad = failures(model, table)
+        if not bad:
+            return table, []
+        good = table.with_row_index("row").filter(~pl.col("row").is_in(list(bad))).drop("row")
+        return good, [(rows[row], reason) for row, reason in bad.items()]
+
+    def _frame(self, record: DetectionRecord, path: str) -> TableRow:
+        quality = record.quality
+        return {
+            "camera_id": self.camera_id,
+            "hour": self.hour_ms,
+            "image_path": path,
+            "captured_at": _milliseconds(_captured_at(record, path)),
+            "sequence": _int64(record.sequence, "sequence"),
+            "model_version": record.model_version,
+            "device_id": record.device_id,
+            "batch_id": record.batch_id,
+            "width": _int64(record.width, "width"),
+            "height": _int64(record.height, "height"),
+            "inference_ms": _finite(record.inference_ms),
+            "image_saved": record.image_saved,
+            "blur": _finite(quality.blur) if quality else None,
+            "brightness": _finite(quality.brightness) if quality else None,
+            "n_detections": len(record.detections),
+            "extra": _extra(record.model_extra, quality.model_extra if quality else None),
+        }
+
+    def _detection(self, frame: TableRow, index: int, record: DetectionRecord) -> TableRow:
+        detection = record.detections[index]
+        x1, y1, x2, y2 = detection.bbox
+        shared = ("camera_id", "hour", "image_path", "captured_at", "width", "height", "model_version", "device_id")
+        return {
+            **{name: frame[name] for name in (*shared, "batch_id")},
+            "index": index,
+            "class": detection.class_name,
+            "confidence": detection.confidence,
+            "x1": x1,
+            "y1": y1,
+            "x2": x2,
+            "y2": y2,
+            "timestamp": _milliseconds(detection.timestamp),
+            "extra": _extra(detection.model_extra, None),
+        }
+
+    def _reject_record(self, reason: str, source: str, raw: str, path: str | None) -> None:
+        """Quarantine a record; one that is found again, in the archive after the spool, is a repetition."""
+        if (source, raw) in self.rejected:
+            self.repeated += 1
+            return
+        self.rejected.add((source, raw))
+        self._reject("record", reason, source, raw, path, None)
+
+    def _reject(self, kind: str, reason: str, source: str, raw: str, path: str | None, index: int | None) -> None:
+        self.quarantine.append(
+            {
+                "camera_id": self.camera_id,
+                "hour": self.hour_ms,
+                "kind": kind,
+                "image_path": path,
+                "index": index,
+                "reason": reason,
+                "source": source,
+                "raw": raw,
+            }
+        )
+
+
+def _image_path(record: DetectionRecord, camera_id: str, hour: Hour) -> str:
+    """``<camera>/<hour>/<frame>``; a bare file name is completed with the folder it was found in."""
+    if record.camera_id is not None and record.camera_id != camera_id:
+        raise BadInputError(f"the record names camera {record.camera_id!r} but lies in the folder of {camera_id!r}")
+    path = record.image_path
+    return f"{camera_id}/{hour.key}/{path}" if "/" not in path else path
+
+
+def _captured_at(record: DetectionRecord, path: str) -> datetime:
+    """From the record, else from the frame's name, else from the earliest detection."""
+    if record.captured_at is not None:
+        return record.captured_at
+    named = parse_frame_name(path.rsplit("/", 1)[-1])
+    if named is not None:
+        return named
+    if record.detections:
+        return min(detection.timestamp for detection in record.detections)
+    raise BadInputError("no capture time: not in the record, not in the frame's name, and no detection has one")
+
+
+def _milliseconds(moment: datetime) -> int:
+    """Milliseconds since 1970, cut as the contracts cut them."""
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def _int64(value: int | None, what: str) -> int | None:
+    if value is not None and value >= _INT64:
+        raise BadInputError(f"{what} {value} does not fit 64 bits")
+    return value
+
+
+def _finite(value: float | None) -> float | None:
+    """NaN and infinity are written as null, as the record's own JSON does."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _extra(extra: dict[str, Any] | None, quality: dict[str, Any] | None) -> str | None:
+    """Unknown keys as JSON, kept for whoever knows them; those of ``quality`` under that name."""
+    kept = {**(extra or {}), **({"quality": quality} if quality else {})}
+    return _json(kept) if kept else None
+
+
+def _raw(record: DetectionRecord | Any) -> str:
+    return _json(record.model_dump(mode="json", by_alias=True, exclude_unset=True))
+
+
+def _json(value: Any) -> str:
+    try:
+        return canonical_json(value).decode()
+    except TypeError:  # integers over 64 bits and lone surrogates, which a foreign producer may put into extra keys
+        return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _text(raw: bytes | str) -> str:
+    r"""Bytes that are not UTF-8 show as ``\x..`` escapes; the archive keeps them as they were."""
+    return raw.decode("utf-8", errors="backslashreplace") if isinstance(raw, bytes) else raw
