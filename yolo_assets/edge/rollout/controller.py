@@ -211,9 +211,11 @@ class ModelControl:
                 pinned = None  # the operator asked for something that does not work
             try:
                 self._state.update(
-                    lambda state: state.with_quarantined(failed, reason)
-                    .with_primary(model=target.model.identity, attempts=0, on_trial=False, previous=None)
-                    .changed(pinned=pinned),
+                    lambda state: (
+                        state.with_quarantined(failed, reason)
+                        .with_primary(model=target.model.identity, attempts=0, on_trial=False, previous=None)
+                        .changed(pinned=pinned)
+                    ),
                     happened=True,
                 )
             finally:
@@ -267,9 +269,9 @@ class ModelControl:
         if before.on_trial and before.model is not None:  # it is evaluated by what its first release is expected to do
             model = _released(model, model.release, before.model.expected)
         self._state.update(
-            lambda state: state.accepting("primary", model)
-            .with_primary(model=model)
-            .changed(prepared=None, pinned=None)
+            lambda state: (
+                state.accepting("primary", model).with_primary(model=model).changed(prepared=None, pinned=None)
+            )
         )
         if state.pinned is not None:
             reason = f"release {model.release} names it; was pinned by {state.pinned.by}"
@@ -307,11 +309,13 @@ class ModelControl:
             try:
                 replaced = self.newest_release_of(source)
                 self._state.update(
-                    lambda state: state.with_primary(
-                        model=model, attempts=0, on_trial=False, previous=replaced, rolled_back=replaced
-                    )
-                    .with_role("canary", model=None, attempts=0)
-                    .changed(pinned=pin),
+                    lambda state: (
+                        state.with_primary(
+                            model=model, attempts=0, on_trial=False, previous=replaced, rolled_back=replaced
+                        )
+                        .with_role("canary", model=None, attempts=0)
+                        .changed(pinned=pin)
+                    ),
                     happened=True,
                 )
             finally:

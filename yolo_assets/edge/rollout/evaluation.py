@@ -124,8 +124,9 @@ class ModelComparison:
             moves = _moves(self.old_classes, self.new_classes)
             class_id, move = max(moves.items(), key=lambda pair: abs(pair[1]))
             return (
-                f"the mix of classes is outside its limits: {self.class_shift:.0%} of the boxes on the same {self.frames} "
-                f"frames changed their class, {allowed:.0%} may; most of all {self.class_names[class_id]} by {move:+.0%}"
+                f"the mix of classes is outside its limits: {self.class_shift:.0%} of the boxes on the same "
+                f"{self.frames} frames changed their class, {allowed:.0%} may; most of all "
+                f"{self.class_names[class_id]} by {move:+.0%}"
             )
         return None
 
@@ -206,8 +207,8 @@ def run_shadow(
 ) -> str:
     """Compare a candidate with the serving model on copies of live frames, before any of its results counts.
 
-    It runs in the staging thread. Both models are timed there, on the same frames, one after the other: a candidate timed
-    beside the workers cannot be compared with a serving model timed in them.
+    It runs in the staging thread. Both models are timed there, on the same frames, one after the other: a candidate
+    timed beside the workers cannot be compared with a serving model timed in them.
 
     Args:
         settings: how long, and what must come out.
@@ -340,8 +341,8 @@ class Trial:
         if share <= self._limits.max_error_rate:
             return None
         return (
-            f"errors are outside their limits: {share:.1%} of {total} frames fail, {self._limits.max_error_rate:.1%} may, and "
-            f"the old model does not fail on them; the last: {failures[-1].error}"
+            f"errors are outside their limits: {share:.1%} of {total} frames fail, {self._limits.max_error_rate:.1%} "
+            f"may, and the old model does not fail on them; the last: {failures[-1].error}"
         )
 
     def check_latency(self) -> str | None:
@@ -361,8 +362,8 @@ class Trial:
         slower = statistics.median(new) / max(statistics.median(old), 1e-9)
         if slower > 1 + (ratio - 1) / 2:
             return (
-                f"latency is outside its limits: p99 {p99:.1f} ms against {self._old_p99:.1f} ms of the old model, {ratio:g} "
-                f"times is allowed; on the same {_PAIRS} frames it takes {slower:.2f} times as long"
+                f"latency is outside its limits: p99 {p99:.1f} ms against {self._old_p99:.1f} ms of the old model, "
+                f"{ratio:g} times is allowed; on the same {_PAIRS} frames it takes {slower:.2f} times as long"
             )
         self.frames.milliseconds.clear()  # the device was busy; check again on the frames to come
         self._next_latency = self.frames.frames + self._limits.min_frames
@@ -395,7 +396,7 @@ class Trial:
 
 
 class CpuShare:
-    """Limits work to a share of one core: work that took ``t`` seconds is followed by more ``t / share`` after its start."""
+    """Limits work to a share of one core: after work of ``t`` seconds more begins ``t / share`` after its start."""
 
     def __init__(self, share: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._share = share

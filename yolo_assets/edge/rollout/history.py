@@ -53,8 +53,12 @@ class Swap(Record):
     first_result_seconds: float | None = Field(default=None, description="from the switch to the new model's result")
     in_flight_at_switch: int | None = None
     lost: int | None = Field(default=None, description="of those, frames without an outcome; None: not known yet")
-    dropped: dict[str, int] = Field(default_factory=dict, description="frames dropped until the old frames drained, by reason")
-    longest_gap_seconds: dict[str, float] = Field(default_factory=dict, description="by camera, until the old frames drained")
+    dropped: dict[str, int] = Field(
+        default_factory=dict, description="frames dropped until the old frames drained, by reason"
+    )
+    longest_gap_seconds: dict[str, float] = Field(
+        default_factory=dict, description="by camera, until the old frames drained"
+    )
 
 
 class Attempt:
@@ -149,7 +153,7 @@ class SwapLog:
         reason: str,
         release: int | None,
     ) -> SwapEvent:
-        """Write the attempt into the audit log. After a switch it is measured further until the frames of before drained."""
+        """Write the attempt into the audit log. After a switch it is measured until the frames of before drained."""
         event = SwapEvent(
             at=utc_now(),
             source=source,
@@ -168,7 +172,9 @@ class SwapLog:
             switch_seconds=attempt.switch_seconds,
             in_flight_at_switch=len(attempt.open_frames) if attempt.switched is not None else None,
         )
-        self._audit.append(_entry(event, attempt.requested_by))  # it waits for the disk: not under a lock that workers take
+        self._audit.append(
+            _entry(event, attempt.requested_by)
+        )  # it waits for the disk: not under a lock that workers take
         with self._lock:
             self._events.append(event)
             if attempt.switched is None:
@@ -181,7 +187,7 @@ class SwapLog:
 
     def record(self, kind: str, by: str, target: str | None, result: str, reason: str) -> None:
         """Write what is no attempt, but decides about the model, into the audit log: a pin, the end of one."""
-        self._audit.append(AuditEntry(kind=kind, who=by, target=target, result=result, reason=reason))
+        self._audit.append(AuditEntry(at=utc_now(), kind=kind, who=by, target=target, result=result, reason=reason))
 
     def cancel(self, attempt: Attempt) -> None:
         """Forget an attempt that changed nothing and is not worth an entry."""

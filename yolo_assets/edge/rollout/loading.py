@@ -23,15 +23,15 @@ from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.types import Picture
 from yolo_assets.models.bundle import VerifiedBundle
 from yolo_assets.spool.files import SpoolFullError, write_atomic
-from yolo_assets.vision.machine import fingerprint
-from yolo_assets.vision.selection.wanted import Wanted
 from yolo_assets.vision.contract import differences
 from yolo_assets.vision.engine import EngineSpec, Setup
 from yolo_assets.vision.golden import decode_image
+from yolo_assets.vision.machine import fingerprint
 from yolo_assets.vision.model import Model, verified_file
 from yolo_assets.vision.onnx_file import read_onnx
 from yolo_assets.vision.opening import open_engine
 from yolo_assets.vision.selection.choose import Choice, choose
+from yolo_assets.vision.selection.wanted import Wanted
 
 log = logging.getLogger(__name__)
 _CHOICES_KEPT = 32

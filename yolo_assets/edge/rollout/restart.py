@@ -61,7 +61,7 @@ def warm_secondary(control: ModelControl, preparer: Preparer, config: AgentConfi
     model = known.model
     if model is None or control.slots.current is None:
         return
-    settings = config.canary if role == "canary" else config.light
+    settings = config.secondary(role)
     if settings is None:  # the configuration has no such role any more
         control.change_role(role, model=None, attempts=0)
         return

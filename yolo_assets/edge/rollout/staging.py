@@ -277,9 +277,7 @@ class Stager:
     def _is_postponed(self, request: UpdateRequest) -> bool:
         """Whether it is too early to try this one again."""
         postponed = self._postponed.get(request.role)
-        return (
-            postponed is not None and postponed.request.same_as(request) and time.monotonic() < postponed.not_before
-        )
+        return postponed is not None and postponed.request.same_as(request) and time.monotonic() < postponed.not_before
 
     def _postpone(self, request: UpdateRequest, attempt: Attempt, reason: str) -> None:
         """Nothing is wrong with the model: try again, each time after a longer wait, and log it once."""

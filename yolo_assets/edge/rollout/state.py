@@ -189,9 +189,31 @@ R = TypeVar("R", bound=Record)
 def _replaced(record: R, fields: Mapping[str, Any]) -> R:
     """The record with other fields, validated, which ``model_copy`` does not do."""
     try:
-        return type(record).model_validate(dict(record) | fields)
+        return type(record).model_validate({**dict(record), **fields})
     except ValidationError as error:
         raise BadInputError(f"the agent's state cannot be changed so: {one_line(error)}") from None
+
+
+def _validated(state: EdgeState) -> EdgeState:
+    """The state, when it would be read back as it is; a change that went past `changed` may not be valid."""
+    _refuse_unknown_fields(state)
+    try:
+        checked = EdgeState.model_validate(state.model_dump(warnings=False))
+    except ValidationError as error:
+        raise BadInputError(f"the agent's state cannot be changed so: {one_line(error)}") from None
+    if checked != state:
+        raise BadInputError("the agent's state cannot be changed so: it would not be read back as it is")
+    return state
+
+
+def _refuse_unknown_fields(record: Record) -> None:
+    unknown = sorted(vars(record).keys() - type(record).model_fields.keys())
+    if unknown:
+        raise BadInputError(f"the agent's state cannot be changed so: {type(record).__name__} has no {unknown[0]}")
+    for value in vars(record).values():
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, Record):
+                _refuse_unknown_fields(part)
 
 
 class _ModelV1(ReleasedModel):
@@ -305,16 +327,13 @@ class StateFile:
             BadInputError: the changed state is not valid; it stays as it was.
         """
         with self._lock:
-            changed = change(self._state)
+            changed = _validated(change(self._state))
             if changed == self._state and not self._unwritten:
                 return changed
-            data = changed.to_json()
-            if EdgeState.from_json(data, "the changed state") != changed:
-                raise BadInputError("the agent's state cannot be changed so: it would not be read back as it is")
             if happened:
                 self._state, self._unwritten = changed, True
             try:
-                write_atomic(self._path, data)
+                write_atomic(self._path, changed.to_json())
             except (UserError, OSError) as error:
                 if not happened:
                     raise

@@ -20,7 +20,7 @@ from yolo_assets.edge.audit.log import AuditLog
 from yolo_assets.edge.housekeeping import DiskState
 from yolo_assets.edge.pipeline.accounting import Accounting
 from yolo_assets.edge.pipeline.results import ResultBoard
-from yolo_assets.edge.rollout.swaps import Swap
+from yolo_assets.edge.rollout.history import Swap
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slots import SlotManager
 
