@@ -38,8 +38,8 @@ from yolo_assets.training.metrics import (
     operating_point,
 )
 from yolo_assets.training.spec import EvaluateSpec
-from yolo_assets.vision.golden import decode_image
 from yolo_assets.vision.model import Model
+from yolo_assets.vision.pictures import decode_image
 
 CONFIDENCE = 0.001
 """For AP: the curve needs the unsure predictions too. The operating point is looked at apart."""

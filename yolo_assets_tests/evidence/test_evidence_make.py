@@ -28,8 +28,7 @@ from yolo_assets.evidence.verify import verify_pack
 from yolo_assets.models.channels import promote
 from yolo_assets.models.registry import write_bundle
 from yolo_assets.storage import ObjectStore, open_store
-from yolo_assets.storage.base import StoreUnavailableError
-from yolo_assets.storage.cold import ColdObjectError
+from yolo_assets.storage.base import ColdObjectError, StoreUnavailableError
 from yolo_assets_tests.evidence.evidence_world import (
     BOX,
     HEIGHT,
