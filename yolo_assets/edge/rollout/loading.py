@@ -24,14 +24,13 @@ from yolo_assets.edge.types import Picture
 from yolo_assets.models.bundle import VerifiedBundle
 from yolo_assets.spool.files import SpoolFullError, write_atomic
 from yolo_assets.vision.contract import differences
-from yolo_assets.vision.engine import EngineSpec, Setup
-from yolo_assets.vision.golden import decode_image
-from yolo_assets.vision.machine import fingerprint
+from yolo_assets.vision.engines.interface import EngineSetup, EngineSpec
+from yolo_assets.vision.engines.opening import open_engine
+from yolo_assets.vision.hardware import fingerprint
 from yolo_assets.vision.model import Model, verified_file
 from yolo_assets.vision.onnx_file import read_onnx
-from yolo_assets.vision.opening import open_engine
-from yolo_assets.vision.selection.choose import Choice, choose
-from yolo_assets.vision.selection.wanted import Wanted
+from yolo_assets.vision.pictures import decode_image
+from yolo_assets.vision.selection import EngineOptions, EngineSelection, select_engine
 
 log = logging.getLogger(__name__)
 _CHOICES_KEPT = 32
@@ -71,8 +70,8 @@ class Loader:
         """
         self._wanted = engine.wanted()
         self._setup = engine.setup(folder / "tensorrt")
-        self._choices = EngineChoices(folder / "choices.json", self._wanted, self._setup)
-        self.choice: Choice | None = None
+        self._choices = RememberedEngines(folder / "choices.json", self._wanted, self._setup)
+        self.choice: EngineSelection | None = None
         """With the table it was made from; None when the configuration leaves nothing to choose."""
 
     def load(self, bundle: VerifiedBundle, identity: ReleasedModel, attempt: Attempt) -> LoadedModel:
@@ -131,14 +130,14 @@ class Loader:
             return self.choice.chosen.spec, self.choice.batch if free else 1
         if choice is None:
             with attempt.step("measure"):
-                choice = choose(onnx, bundle.manifest, self._wanted, self._setup, _golden_pictures(bundle))
+                choice = select_engine(onnx, bundle.manifest, self._wanted, self._setup, _golden_pictures(bundle))
             self._choices.keep(sha256, choice)
             log.info("engines measured with %s:\n%s", choice.model_version, choice.table())
         self.choice = self.choice or choice
         return choice.chosen.spec, choice.batch if free else 1
 
 
-def _opens(onnx: bytes, manifest: ModelManifest, choice: Choice, setup: Setup) -> bool:
+def _opens(onnx: bytes, manifest: ModelManifest, choice: EngineSelection, setup: EngineSetup) -> bool:
     """Whether the engine that was chosen before can still be opened: a driver may be gone since."""
     try:
         open_engine(onnx, manifest, choice.chosen.spec, replace(setup, batch=choice.batch)).close()
@@ -154,16 +153,16 @@ def _golden_pictures(bundle: VerifiedBundle) -> list[Picture]:
 
 
 class _ChoicesFile(Record):
-    choices: dict[str, Choice] = Field(default_factory=dict)
+    choices: dict[str, EngineSelection] = Field(default_factory=dict)
 
 
-class EngineChoices:
+class RememberedEngines:
     """Which engine was measured to be the best, kept so that a restart serves at once; its loss costs one measurement.
 
     By model, device, library versions and everything that was configured. One process writes.
     """
 
-    def __init__(self, file: Path, wanted: Wanted, setup: Setup) -> None:
+    def __init__(self, file: Path, wanted: EngineOptions, setup: EngineSetup) -> None:
         """Read nothing yet.
 
         Args:
@@ -174,12 +173,12 @@ class EngineChoices:
         self._file = file
         self._configured = {"wanted": asdict(wanted), "setup": {**asdict(setup), "cache": None}}
 
-    def recall(self, model_sha256: str) -> Choice | None:
+    def recall(self, model_sha256: str) -> EngineSelection | None:
         """What was chosen for just this before; None when nothing was, or the file cannot be read."""
         choice = self._read().get(self._key(model_sha256))
         return choice.model_copy(update={"remembered": True}) if choice is not None else None
 
-    def keep(self, model_sha256: str, choice: Choice) -> None:
+    def keep(self, model_sha256: str, choice: EngineSelection) -> None:
         """Remember; the oldest are forgotten. A folder that cannot be written is logged, and is no error."""
         choices = {**self._read(), self._key(model_sha256): choice}
         self._write(dict(sorted(choices.items(), key=lambda item: item[1].measured_at)[-_CHOICES_KEPT:]))
@@ -193,7 +192,7 @@ class EngineChoices:
         facts = {"model": model_sha256, "machine": fingerprint(), **self._configured}
         return hashlib.sha256(canonical_json(facts)).hexdigest()
 
-    def _read(self) -> dict[str, Choice]:
+    def _read(self) -> dict[str, EngineSelection]:
         try:
             return _ChoicesFile.from_json(self._file.read_bytes(), str(self._file)).choices
         except FileNotFoundError:
@@ -202,7 +201,7 @@ class EngineChoices:
             log.warning("engines are measured again: %s", error)
             return {}
 
-    def _write(self, choices: dict[str, Choice]) -> None:
+    def _write(self, choices: dict[str, EngineSelection]) -> None:
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(self._file, _ChoicesFile(choices=choices).to_json())
