@@ -19,7 +19,7 @@ from yolo_assets.local.demo.judge import compare_after
 from yolo_assets.local.demo.loop import GRACE_SECONDS, Loop
 from yolo_assets.local.demo.watch import training_shown
 from yolo_assets.models.channels import read_pointer
-from yolo_assets.simulator.hours import simulate
+from yolo_assets.simulator.simulation import simulate
 from yolo_assets.spool.hours import list_hours
 
 CHANNEL = "stable"
