@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from yolo_assets.contracts.errors import IntegrityError
-from yolo_assets.contracts.evaluation import Comparison
+from yolo_assets.contracts.evaluation import PairedEvaluation
 from yolo_assets.contracts.model import MANIFEST, WEIGHTS, ModelManifest
 from yolo_assets.contracts.names import parse_model_version, training_key
 from yolo_assets.contracts.signing import TrustedKeys
@@ -62,7 +62,7 @@ class EvaluationResult:
         plots: name to PNG file in the work folder.
     """
 
-    comparison: Comparison
+    comparison: PairedEvaluation
     plots: Mapping[str, Path]
 
 
@@ -175,7 +175,7 @@ def evaluate_candidate(
     )
     run_child("evaluate", job, folder, nice=nice, timeout_seconds=timeout_seconds)
     body = (out / COMPARISON).read_bytes()
-    comparison = Comparison.from_json(body, str(out / COMPARISON))
+    comparison = PairedEvaluation.from_json(body, str(out / COMPARISON))
     plots = {path.stem: path for path in sorted(out.glob("*.png"))}
     trained = read_manifest(store, name, version).training_fingerprint
     if trained is not None:

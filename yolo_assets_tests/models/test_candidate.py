@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
-from yolo_assets.contracts.evaluation import Comparison
+from yolo_assets.contracts.evaluation import PairedEvaluation
 from yolo_assets.contracts.model import ONNX, ExpectedChange, Interval
 from yolo_assets.contracts.names import training_key
 from yolo_assets.contracts.signing import Signer, TrustedKeys
@@ -40,11 +40,11 @@ def register(store: ObjectStore, *versions: str, **changes: Any) -> None:
 CHANGE = ExpectedChange(against="line/1", frames=90, old_right=9, old_wrong=8, new_right=80, new_wrong=7)
 
 
-def compared(store: ObjectStore, candidate: str, champion: str | None, **figures: Any) -> Comparison:
+def compared(store: ObjectStore, candidate: str, champion: str | None, **figures: Any) -> PairedEvaluation:
     def of(version: str, **more: Any):
         return evaluation(version, onnx_sha256=read_manifest(store, "line", version).files[ONNX].sha256, **more)
 
-    return Comparison(
+    return PairedEvaluation(
         candidate=of(candidate, **figures),
         champion=of(champion) if champion else None,
         map50_gain=Interval(value=0.02, low=0.01, high=0.03) if champion else None,
@@ -52,7 +52,7 @@ def compared(store: ObjectStore, candidate: str, champion: str | None, **figures
     )
 
 
-def release(store: ObjectStore, signer: Signer, what: Comparison, **more: Any) -> Outcome:
+def release(store: ObjectStore, signer: Signer, what: PairedEvaluation, **more: Any) -> Outcome:
     return release_candidate(store, signer, what, GatePolicy(), channel="stable", by="pipeline", **more)
 
 

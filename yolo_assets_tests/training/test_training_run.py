@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from yolo_assets.contracts.errors import BadInputError, UserError
-from yolo_assets.contracts.evaluation import Comparison
+from yolo_assets.contracts.evaluation import PairedEvaluation
 from yolo_assets.contracts.model import ONNX, WEIGHTS
 from yolo_assets.contracts.names import dataset_key, model_key, parse_model_version, training_key
 from yolo_assets.learning.dataset import Dataset
@@ -126,7 +126,7 @@ def test_evaluation_of_a_model_against_itself_gains_nothing(trained: Trained, tm
     key = training_key(
         trained.result.fingerprint, f"evaluation/{comparison.candidate.test_sha256[:16]}/comparison.json"
     )
-    assert Comparison.from_json(trained.world.store.get(key)) == comparison
+    assert PairedEvaluation.from_json(trained.world.store.get(key)) == comparison
 
 
 def test_what_changes_in_the_reports_is_counted_on_frames_that_the_champion_never_had(trained: Trained, tmp_path):

@@ -11,7 +11,7 @@ from yolo_assets.defs.locations import Locations
 from yolo_assets.defs.metadata import picture, table
 
 if TYPE_CHECKING:
-    from yolo_assets.contracts.evaluation import Comparison
+    from yolo_assets.contracts.evaluation import PairedEvaluation
     from yolo_assets.training.jobs import Event
 
 CHANNEL = "stable"
@@ -170,7 +170,7 @@ def _parent(locations: Locations, champion: str | None, dataset_sha256: str) -> 
     return manifest.parent_version if learned else champion, manifest.input_shape[2]
 
 
-def _served_already(candidate: str, comparison: "Comparison") -> dg.MaterializeResult:
+def _served_already(candidate: str, comparison: "PairedEvaluation") -> dg.MaterializeResult:
     return dg.MaterializeResult(
         metadata={
             "model": candidate,
@@ -191,7 +191,7 @@ def _newest_candidate(context: dg.AssetExecutionContext) -> str | None:
     return str(model.value) if model is not None else None
 
 
-def evaluation_metadata(comparison: "Comparison", plots: Mapping[str, Path]) -> dict[str, Any]:
+def evaluation_metadata(comparison: "PairedEvaluation", plots: Mapping[str, Path]) -> dict[str, Any]:
     """Figures of a comparison and its plots, as the UI shows them."""
     found, champion = comparison.candidate, comparison.champion
     rows = [

@@ -10,13 +10,13 @@ from datetime import datetime
 from pathlib import Path
 
 from yolo_assets.contracts.errors import UserError
-from yolo_assets.contracts.evaluation import Comparison
+from yolo_assets.contracts.evaluation import PairedEvaluation
 from yolo_assets.learning.dataset import Dataset, latest_dataset
 from yolo_assets.storage import ObjectStore
 from yolo_assets.training.run import evaluate_candidate
 
 
-def compare_after(store: ObjectStore, new: str, old: str, moment: datetime, work: Path) -> Comparison:
+def compare_after(store: ObjectStore, new: str, old: str, moment: datetime, work: Path) -> PairedEvaluation:
     """Evaluate the exported files of both models on the test frames captured from ``moment`` on.
 
     Args:
