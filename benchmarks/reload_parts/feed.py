@@ -15,7 +15,7 @@ from typing import Any
 
 from reload_parts.models import decoded, line_camera
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.cameras.base import Capture
+from yolo_assets.edge.types import Capture
 
 CAMERAS = 4
 _OPEN_AT_MOST = 2

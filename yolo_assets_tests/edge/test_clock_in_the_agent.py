@@ -13,11 +13,11 @@ import pytest
 
 from yolo_assets.contracts.times import Hour
 from yolo_assets.edge.box_clock import BoxClock
-from yolo_assets.edge.cameras.base import Capture
 from yolo_assets.edge.cameras.open import ConfiguredSource
 from yolo_assets.edge.pipeline.capture import CameraThread
 from yolo_assets.edge.pipeline.ledger import Ledger
 from yolo_assets.edge.pipeline.queue import FrameQueue
+from yolo_assets.edge.types import Capture
 from yolo_assets.spool.hours import list_hours
 from yolo_assets_tests.edge.test_box_clock import NOON, World
 

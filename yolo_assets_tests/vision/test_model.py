@@ -15,8 +15,9 @@ import pytest
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, UserError
 from yolo_assets.contracts.model import ONNX, FileEntry, ModelManifest
 from yolo_assets.vision.contract import class_differences, differences
+from yolo_assets.vision.detections import Detections
 from yolo_assets.vision.engine import EngineName, EngineSpec, Setup
-from yolo_assets.vision.golden import iou
+from yolo_assets.vision.matching import class_overlaps
 from yolo_assets.vision.model import Model
 from yolo_assets.vision.opening import open_engine
 from yolo_assets_tests.support.tiny_model import CLASS_NAMES, Variant, blob_frame, tiny_bundle_files
@@ -33,12 +34,8 @@ def test_blobs_are_found_where_they_are(tiny_bundle: Bundle, engine: EngineName)
         frame, truth = blob_frame(seed)
         found = model.predict(frame)
         for name, box in truth:
-            fits = [
-                i
-                for i in range(len(found))
-                if CLASS_NAMES[found.class_id[i]] == name and iou(found.xyxy[i], np.array(box, np.float32)) > 0.6
-            ]
-            assert len(fits) == 1, f"frame {seed}: {name} at {box}"
+            fits = class_overlaps(found, Detections.of([box], [CLASS_NAMES.index(name)])) > 0.6
+            assert fits.sum() == 1, f"frame {seed}: {name} at {box}"
     model.close()
 
 

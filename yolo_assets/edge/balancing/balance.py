@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from yolo_assets.edge.rollout.settings import Light
+from yolo_assets.edge.config.rollout import Light
 
 
 @dataclass(frozen=True)

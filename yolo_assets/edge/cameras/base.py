@@ -3,65 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Event
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from yolo_assets.contracts.errors import UserError
-from yolo_assets.edge.pipeline.accounting import DropReason
-
-Picture = NDArray[np.uint8]
-"""``[height, width, 3]``, BGR, uint8."""
+from yolo_assets.edge.types import Capture
 
 
 class SourceError(UserError):
     """A source cannot deliver: file missing, stream down. The capture thread tries again with backoff."""
-
-
-@dataclass(frozen=True)
-class Capture:
-    """One picture as a source delivers it.
-
-    Attributes:
-        captured_at: aware, UTC, whole milliseconds.
-        image: BGR ``[h, w, 3]`` uint8, or None when what arrived was no picture.
-        batch_id: the production batch, where the source knows it.
-        truth: what a simulation knows about the picture; None for everything real.
-        lost: why there is no picture, where the source knows; None with no image means unreadable.
-    """
-
-    captured_at: datetime
-    image: Picture | None
-    batch_id: str | None = None
-    truth: Any = None
-    lost: DropReason | None = None
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A capture that was entered into the books and waits for a worker.
-
-    Attributes:
-        entered: ``time.monotonic()`` at capture, for latencies.
-        time_trusted: whether the box's clock could be believed; always true where the source has a time of its own.
-        boot_id: which start of the machine ``monotonic_s`` counts from; empty where the source has its own time.
-        monotonic_s: the kernel's seconds since that boot.
-    """
-
-    camera_id: str
-    sequence: int
-    captured_at: datetime
-    image: Picture = field(repr=False)
-    entered: float
-    batch_id: str | None = None
-    truth: Any = field(default=None, repr=False)
-    time_trusted: bool = True
-    boot_id: str = ""
-    monotonic_s: float = 0.0
 
 
 class Source(Protocol):

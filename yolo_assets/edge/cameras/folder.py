@@ -14,9 +14,9 @@ import numpy as np
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.cameras.base import Capture, Picture
 from yolo_assets.edge.cameras.pace import Pace
 from yolo_assets.edge.config.cameras import FolderCamera
+from yolo_assets.edge.types import Capture, Picture
 
 _ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 

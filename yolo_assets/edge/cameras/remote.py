@@ -11,9 +11,10 @@ from typing import Any
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.box_clock import BoxClock
-from yolo_assets.edge.cameras.base import Capture, SourceError
+from yolo_assets.edge.cameras.base import SourceError
 from yolo_assets.edge.cameras.process.running import ChildError, RunningChild
 from yolo_assets.edge.cameras.process.wire import Order, WireError, lost_counts
+from yolo_assets.edge.types import Capture
 
 _LOOK = 0.2
 _DISORDER = timedelta(seconds=1)

@@ -9,9 +9,9 @@ from typing import Any
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.cameras.base import Capture
 from yolo_assets.edge.cameras.pace import Pace
 from yolo_assets.edge.config.cameras import SimulatedCameras
+from yolo_assets.edge.types import Capture
 from yolo_assets.simulator.clock import SimClock
 from yolo_assets.simulator.line import Change, Line, LineConfig
 

@@ -14,9 +14,10 @@ import numpy as np
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.cameras.base import Capture, Picture, SourceError
+from yolo_assets.edge.cameras.base import SourceError
 from yolo_assets.edge.cameras.pace import Pace
 from yolo_assets.edge.config.cameras import VideoCamera
+from yolo_assets.edge.types import Capture, Picture
 
 logging.getLogger("libav").setLevel(logging.CRITICAL)  # decoders complain about every damaged packet; we count them
 

@@ -6,6 +6,7 @@ that use them do.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from datetime import datetime
 from pathlib import Path
@@ -24,14 +25,50 @@ from yolo_assets.contracts.archiver_figures import FIGURES
 from yolo_assets.contracts.base import one_line
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.config.cameras import Camera, Section, SimulatedCameras, id_field
-from yolo_assets.edge.config.listen import AuditFiles, Listen
+from yolo_assets.edge.config.outputs import FILES, AlarmRule, Infer, Output
+from yolo_assets.edge.config.rollout import Canary, Freeze, Light, Room, Shadow, WatchWindow
 from yolo_assets.edge.config.spool import ClockRules, Disk, Sampling
-from yolo_assets.edge.outputs.settings import FILES, AlarmRule, Infer, Output
-from yolo_assets.edge.rollout.settings import Canary, Freeze, Light, Room, Shadow, WatchWindow
 from yolo_assets.vision.engine import Mode, Setup
 from yolo_assets.vision.selection.wanted import DeviceChoice, EngineChoice, PrecisionChoice, Wanted
 
 TOKEN_VARIABLE = "YOLO_ASSETS_TOKEN"  # noqa: S105 - the name of a variable, not a secret
+
+
+class Listen(Section):
+    """Where the API and the page are served. Port 0 takes a free one, which is printed."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    tls_cert: Path | None = Field(default=None, description="certificate chain, PEM; with it the page is https")
+    tls_key: Path | None = Field(default=None, description="its private key, PEM")
+    hosts: tuple[str, ...] = Field(
+        default=(), description="names by which browsers may ask for the page, besides this machine's own and addresses"
+    )
+    viewers: int = Field(default=8, ge=1, le=1000, description="how many may watch live streams at the same time")
+    max_body_bytes: int = Field(default=65536, ge=1024, le=1 << 30, description="of a request")
+
+    @model_validator(mode="after")
+    def _both(self) -> Listen:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together; give both or none")
+        return self
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+class AuditFiles(Section):
+    """The audit log on the box. Lines that the store does not hold are never removed."""
+
+    lines_per_file: int = Field(default=1000, ge=10, le=1_000_000, description="a new file begins after so many lines")
+    keep_files: int = Field(default=100, ge=2, le=100_000, description="older files go once the store holds them")
 
 
 class Engine(Section):
@@ -168,11 +205,6 @@ class AgentConfig(Section):
         for camera in self.cameras:
             ids.extend(camera.camera_ids if isinstance(camera, SimulatedCameras) else [camera.camera_id])
         return ids
-
-    @property
-    def simulated_ids(self) -> set[str]:
-        """Cameras whose pictures are simulated; the page says so."""
-        return {i for camera in self.cameras if isinstance(camera, SimulatedCameras) for i in camera.camera_ids}
 
     @property
     def state_dir(self) -> Path:

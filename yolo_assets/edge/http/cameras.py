@@ -15,7 +15,7 @@ from yolo_assets.edge.http.live import LiveStream, Viewers
 from yolo_assets.edge.http.parts import ApiParts
 from yolo_assets.edge.http.problems import Problem
 from yolo_assets.edge.http.schemas import LatestFrame, errors
-from yolo_assets.edge.pipeline.results import Result
+from yolo_assets.edge.types import Result
 
 _POLL = 0.02
 _LONGEST_WAIT = 10.0

@@ -13,9 +13,8 @@ from typing import Any, TypeVar
 import cv2
 
 from yolo_assets.contracts.times import format_time
-from yolo_assets.edge.cameras.base import Picture
-from yolo_assets.edge.pipeline.results import Result
 from yolo_assets.edge.pipeline.worker import encode_jpeg
+from yolo_assets.edge.types import Picture, Result
 
 T = TypeVar("T")
 _QUALITY = 80

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from yolo_assets.edge.http.problems import Problem
-from yolo_assets.edge.pipeline.results import Result
+from yolo_assets.edge.types import Result
 
 _BOUNDARY = "frame"
 _PATIENCE = 20.0

@@ -11,9 +11,9 @@ from pydantic import Field
 
 from yolo_assets.contracts.base import Record
 from yolo_assets.contracts.errors import UserError
+from yolo_assets.edge.config.outputs import AlarmRule
 from yolo_assets.edge.outputs.alarms import Standing, State, silence_of, step
 from yolo_assets.edge.outputs.events import AlarmData, Seen
-from yolo_assets.edge.outputs.settings import AlarmRule
 from yolo_assets.spool.files import write_atomic
 
 log = logging.getLogger(__name__)

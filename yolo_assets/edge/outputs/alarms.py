@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from yolo_assets.edge.config.outputs import AlarmRule
 from yolo_assets.edge.outputs.events import AlarmData, Seen, alarm_id
-from yolo_assets.edge.outputs.settings import AlarmRule
 
 SILENCE = 10.0
 """Seconds between two frames of a camera after which nobody knows what happened between them, if they come faster."""

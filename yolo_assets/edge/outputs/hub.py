@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from yolo_assets.edge.config.outputs import AlarmRule, MqttOutput, WebhookOutput
 from yolo_assets.edge.outputs.alarm_book import AlarmBook
 from yolo_assets.edge.outputs.events import Event, Seen, alarm_event, result_event
 from yolo_assets.edge.outputs.mqtt import Mqtt
 from yolo_assets.edge.outputs.outbox import Outbox
 from yolo_assets.edge.outputs.sender import Delivery, Sender
-from yolo_assets.edge.outputs.settings import AlarmRule, MqttOutput, WebhookOutput
 from yolo_assets.edge.outputs.webhook import Webhook
-from yolo_assets.edge.pipeline.results import Result
 from yolo_assets.edge.threads import join
+from yolo_assets.edge.types import Result
 
 log = logging.getLogger(__name__)
 _INTAKE = 4096

@@ -16,10 +16,10 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
+from yolo_assets.edge.config.outputs import MqttOutput
 from yolo_assets.edge.outputs.events import Event
 from yolo_assets.edge.outputs.secrets import read_secret
 from yolo_assets.edge.outputs.sender import DeliveryError
-from yolo_assets.edge.outputs.settings import MqttOutput
 from yolo_assets.edge.outputs.tls import client_context
 
 _ON_ITS_WAY = 20

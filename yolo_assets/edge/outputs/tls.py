@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.edge.outputs.settings import MqttOutput, WebhookOutput
+from yolo_assets.edge.config.outputs import MqttOutput, WebhookOutput
 
 
 def client_context(where: str, settings: WebhookOutput | MqttOutput) -> ssl.SSLContext:

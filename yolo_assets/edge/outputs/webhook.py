@@ -22,10 +22,10 @@ from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, SSL
 
 from yolo_assets import __version__
 from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.edge.config.outputs import WebhookOutput
 from yolo_assets.edge.outputs.events import Event
 from yolo_assets.edge.outputs.secrets import read_secret
 from yolo_assets.edge.outputs.sender import Blame, DeliveryError
-from yolo_assets.edge.outputs.settings import WebhookOutput
 from yolo_assets.edge.outputs.tls import client_context
 
 _ONE, _MANY = "application/cloudevents+json", "application/cloudevents-batch+json"

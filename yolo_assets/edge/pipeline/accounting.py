@@ -10,21 +10,9 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from yolo_assets.contracts.times import Hour
-
-DropReason = Literal[
-    "queue_full",  # every-frame policy on a live camera: the queue had no room, the newest went
-    "stale",  # latest-frame policy: a newer frame took its place while it waited
-    "unreadable",  # the source delivered bytes that are no picture
-    "overrun",  # the stream came faster than this box can decode or take over
-    "no_model",  # no model has been released or loaded yet
-    "inference_error",  # the model raised on this frame
-    "disk_full",  # no space left in the spool
-    "spool_error",  # the spool refused the write for another reason
-    "stopped",  # the agent ended before the frame had its turn
-]
+from yolo_assets.edge.types import DropReason
 
 _UNSEEN: tuple[DropReason, ...] = ("unreadable", "overrun", "no_model")
 

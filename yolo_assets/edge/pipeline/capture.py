@@ -15,12 +15,12 @@ from typing import Any, Literal
 import numpy as np
 
 from yolo_assets.contracts.errors import BadInputError, UserError
-from yolo_assets.edge.cameras.base import Capture, Frame
+from yolo_assets.contracts.frames import FrameId
 from yolo_assets.edge.cameras.open import ConfiguredSource
-from yolo_assets.edge.pipeline.accounting import DropReason
 from yolo_assets.edge.pipeline.ledger import Ledger
 from yolo_assets.edge.pipeline.queue import Displaced, FrameQueue
 from yolo_assets.edge.threads import join
+from yolo_assets.edge.types import Capture, DropReason, Frame
 
 log = logging.getLogger(__name__)
 
@@ -153,9 +153,7 @@ class CameraThread:
         image = capture.image
         moment = self._clock.moment() if self._clock else None
         frame = Frame(
-            camera_id=self.camera_id,
-            sequence=self._sequence,
-            captured_at=capture.captured_at,
+            id=FrameId(self.camera_id, self._sequence, capture.captured_at),
             image=_NO_PIXELS if image is None else image,
             entered=time.monotonic(),
             batch_id=capture.batch_id,

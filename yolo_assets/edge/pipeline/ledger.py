@@ -19,8 +19,8 @@ from typing import Any
 
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.times import Hour
-from yolo_assets.edge.cameras.base import Frame
-from yolo_assets.edge.pipeline.accounting import Accounting, DropReason
+from yolo_assets.edge.pipeline.accounting import Accounting
+from yolo_assets.edge.types import DropReason, Frame
 from yolo_assets.spool.accounting import INTERRUPTED, last_sequence, read_traces
 from yolo_assets.spool.files import FolderBusyError, SpoolFullError, full_error
 from yolo_assets.spool.hours import SpoolHour, list_hours

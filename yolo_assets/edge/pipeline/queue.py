@@ -7,8 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from yolo_assets.edge.cameras.base import Frame
-from yolo_assets.edge.pipeline.accounting import DropReason
+from yolo_assets.edge.types import DropReason, Frame
 
 
 @dataclass(frozen=True)

@@ -10,48 +10,16 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.cameras.base import Picture
+from yolo_assets.edge.types import Result
 
 _RATE_WINDOW = 5.0
 _LATENCIES = 512
-
-Detections = tuple[Mapping[str, Any], ...]
-"""As records carry them: ``bbox``, ``class``, ``confidence``, ``timestamp``."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """One processed frame.
-
-    Attributes:
-        image: BGR ``[h, w, 3]`` uint8, as captured.
-        inference_ms: the model alone, with its pre- and post-processing.
-        entered: ``time.monotonic()`` at capture.
-        finished: ``time.monotonic()`` when its record was in the spool.
-        record: the record's other fields, as written.
-        image_path: relative to the spool; None when the disk refused the record.
-        image_saved: whether the picture lies there.
-    """
-
-    camera_id: str
-    sequence: int
-    captured_at: datetime
-    model_version: str
-    detections: Detections
-    image: Picture = field(repr=False)
-    inference_ms: float
-    entered: float
-    finished: float
-    at: datetime
-    record: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    image_path: str | None = None
-    image_saved: bool = False
 
 
 class GapWatch:

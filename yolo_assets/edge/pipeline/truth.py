@@ -7,9 +7,9 @@ import threading
 from pathlib import Path
 
 from yolo_assets.contracts.times import Hour
-from yolo_assets.edge.cameras.base import Frame
 from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.config.cameras import SimulatedCameras
+from yolo_assets.edge.types import Frame
 from yolo_assets.spool.files import write_all
 
 

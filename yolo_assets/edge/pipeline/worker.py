@@ -10,54 +10,32 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from itertools import compress
 from typing import Any
 
 import cv2
 
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.balancing.effort import Effort
-from yolo_assets.edge.cameras.base import Frame, Picture
+from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.pipeline.ledger import Ledger
 from yolo_assets.edge.pipeline.queue import FrameQueue
-from yolo_assets.edge.pipeline.results import Result
 from yolo_assets.edge.pipeline.sampling import Sampler
 from yolo_assets.edge.pipeline.truth import TruthWriter
-from yolo_assets.edge.rollout.loading import LoadedModel
-from yolo_assets.edge.rollout.slots import NoModelError, SlotManager
-from yolo_assets.edge.telemetry.metrics import EdgeMetrics
+from yolo_assets.edge.serving.loaded_model import LoadedModel
+from yolo_assets.edge.serving.slots import NoModelError, SlotManager
 from yolo_assets.edge.threads import join
+from yolo_assets.edge.types import Frame, Picture, Result
 from yolo_assets.vision.quality import picture_quality
 
 log = logging.getLogger(__name__)
-_TELL_EVERY = 10.0
-
-
-@dataclass(frozen=True)
-class WorkerParts:
-    """What all workers share."""
-
-    queue: FrameQueue
-    slots: SlotManager[LoadedModel]
-    ledger: Ledger
-    sampler: Sampler
-    truth: TruthWriter
-    metrics: EdgeMetrics
-    on_result: tuple[Callable[[Result], None], ...]
-    on_error: tuple[Callable[[Frame, str, BaseException], None], ...]
-    effort: Effort | None
-    device_id: str
-    jpeg_quality: int
-    batch_id: str | None
+_REPORT_EVERY = 10.0
 
 
 class Worker:
     """One thread. Ends when the queue is closed and empty."""
 
-    def __init__(self, parts: WorkerParts, number: int) -> None:
-        self._parts = parts
-        self._told = -_TELL_EVERY
+    def __init__(self, processor: FrameProcessor, number: int) -> None:
+        self._processor = processor
         self._thread = threading.Thread(target=self._run, name=f"worker-{number}", daemon=True)
 
     def start(self) -> None:
@@ -69,34 +47,79 @@ class Worker:
         return join(self._thread, timeout)
 
     def _run(self) -> None:
-        queue = self._parts.queue
-        while True:
-            frame = queue.get(timeout=1.0)
-            if frame is not None:
-                frames = self._with_others(frame)
-                try:
-                    self._process(frames)
-                except Exception as error:  # a worker that ends would stop every camera
-                    self._let_go(frames, error)
-            elif queue.closed:
-                return
+        while self._processor.next_batch(timeout=1.0):
+            pass
+
+
+class FrameProcessor:
+    """What workers do with frames: infer, keep, record, report. Shared by all of them; thread-safe.
+
+    Listeners are called by the worker that has the frame, so each must return within microseconds and never raise.
+
+    Args:
+        config: device, batch and picture quality.
+        queue: where frames wait.
+        slots: where leases on models come from.
+        ledger: the agent's way to the spool.
+        sampler: decides which pictures are kept.
+        truth: keeps what a simulation knows.
+    """
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        queue: FrameQueue,
+        slots: SlotManager[LoadedModel],
+        ledger: Ledger,
+        sampler: Sampler,
+        truth: TruthWriter,
+    ) -> None:
+        self._device_id, self._batch_id = config.device_id, config.batch_id
+        self._jpeg_quality = config.sampling.jpeg_quality
+        self._queue, self._slots, self._ledger = queue, slots, ledger
+        self._sampler, self._truth = sampler, truth
+        self._reported = -_REPORT_EVERY
+        self.on_result: list[Callable[[Result], None]] = []
+        """Called after each frame that has a result."""
+        self.on_error: list[Callable[[Frame, str, BaseException], None]] = []
+        """Called with frame, model version and error when an inference failed."""
+        self.on_stage: list[Callable[[str, str, float], None]] = []
+        """Called with model version, ``predict``, ``encode`` or ``write``, and its seconds."""
+        self.on_batch: list[Callable[[str, float, int], None]] = []
+        """Called with model version, seconds and number of frames, from inference to record."""
+
+    def next_batch(self, timeout: float) -> bool:
+        """Process the next frame, with those that fit beside it; wait for one for at most ``timeout`` seconds.
+
+        Returns:
+            False when the queue is closed and empty: no frame will come any more.
+        """
+        frame = self._queue.get(timeout)
+        if frame is None:
+            return not self._queue.closed
+        frames = self._with_others(frame)
+        try:
+            self._process(frames)
+        except Exception as error:  # a worker that ends would stop every camera
+            self._let_go(frames, error)
+        return True
 
     def _with_others(self, frame: Frame) -> list[Frame]:
         """The frame and what waits beside it for the same slot, as many as its model likes. Never waits for more."""
-        slots = self._parts.slots
-        slot = slots.route(frame.camera_id)
+        slots = self._slots
+        slot = slots.slot_for(frame.camera_id)
         if slot is None or slot.model.batch == 1:
             return [frame]
-        return [frame, *self._parts.queue.take(slot.model.batch - 1, lambda camera: slots.route(camera) is slot)]
+        return [frame, *self._queue.take(slot.model.batch - 1, lambda camera: slots.slot_for(camera) is slot)]
 
     def _process(self, frames: list[Frame]) -> None:
-        parts, label = self._parts, ""
+        label = ""
         apart: list[Frame] = []
         try:
-            with parts.slots.acquire(frames[0].camera_id) as slot:
+            with self._slots.acquire(frames[0].camera_id) as slot:
                 label = slot.label
                 # A switch since they were taken may have given some of them to another slot.
-                fits = [True, *(parts.slots.route(frame.camera_id) is slot for frame in frames[1:])]
+                fits = [True, *(self._slots.slot_for(frame.camera_id) is slot for frame in frames[1:])]
                 apart = list(compress(frames, (not fit for fit in fits)))
                 frames = list(compress(frames, fits))
                 begin = time.perf_counter()
@@ -106,10 +129,10 @@ class Worker:
                     found = slot.model.predictor.predict_many([frame.image for frame in frames])
                 seconds = time.perf_counter() - begin
                 names = slot.model.manifest.class_names
-                detections = [b.to_detections(names, f.captured_at) for b, f in zip(found, frames, strict=True)]
+                detections = [b.to_records(names, f.captured_at) for b, f in zip(found, frames, strict=True)]
         except NoModelError:
             for frame in frames:
-                parts.ledger.drop(frame, "no_model")
+                self._ledger.drop(frame, "no_model")
         except Exception as error:  # one bad frame or one failing call must not end the line
             if len(frames) == 1:
                 self._fail(frames[0], label, error)
@@ -121,8 +144,9 @@ class Worker:
                     self._finish(frame, label, its_own, seconds)
                 except Exception as error:  # the others of its batch have their results
                     self._let_go([frame], error)
-            if parts.effort is not None:
-                parts.effort.add(label, time.perf_counter() - begin, len(frames))
+            seconds = time.perf_counter() - begin
+            for listener in self.on_batch:
+                listener(label, seconds, len(frames))
         for frame in apart:
             self._process([frame])
 
@@ -130,50 +154,45 @@ class Worker:
         """Close what has no outcome because something failed that never should."""
         for frame in frames:
             self._complain(frame, error)
-            if self._parts.ledger.books.still_open([(frame.camera_id, frame.sequence)]):
-                self._parts.ledger.drop(frame, "spool_error")
+            if self._ledger.books.still_open([(frame.camera_id, frame.sequence)]):
+                self._ledger.drop(frame, "spool_error")
 
     def _fail(self, frame: Frame, label: str, error: Exception) -> None:
         self._complain(frame, error)
-        for listener in self._parts.on_error:
+        for listener in self.on_error:
             listener(frame, label, error)
-        self._parts.ledger.drop(frame, "inference_error")
+        self._ledger.drop(frame, "inference_error")
 
     def _finish(self, frame: Frame, label: str, detections: list[dict[str, Any]], seconds: float) -> None:
         """Keep, record and tell. ``seconds``: of the whole inference, also where it had several frames."""
-        parts = self._parts
-        parts.metrics.stage(label, "predict", seconds)
+        self._report_stage(label, "predict", seconds)
         begin = time.perf_counter()
         jpeg = None
-        if parts.sampler.keep(frame.camera_id, bool(detections)):
+        if self._sampler.keep(frame.camera_id, bool(detections)):
             try:
-                jpeg = encode_jpeg(frame.image, parts.jpeg_quality)
+                jpeg = encode_jpeg(frame.image, self._jpeg_quality)
             except (ValueError, cv2.error) as error:  # the record is kept without the picture
                 self._complain(frame, error)
-            parts.metrics.stage(label, "encode", time.perf_counter() - begin)
+            self._report_stage(label, "encode", time.perf_counter() - begin)
         record = self._record(frame, label, detections, seconds * 1000)
         begin = time.perf_counter()
-        path, saved = parts.ledger.write(frame, record, jpeg)
-        parts.metrics.stage(label, "write", time.perf_counter() - begin)
+        path, saved = self._ledger.write(frame, record, jpeg)
+        self._report_stage(label, "write", time.perf_counter() - begin)
         if path is not None and saved:
-            parts.truth.write(frame, path)
+            self._truth.write(frame, path)
         # Also when the disk refused: the line is still seen, and the page must not freeze because a disk is full.
         result = Result(
-            camera_id=frame.camera_id,
-            sequence=frame.sequence,
-            captured_at=frame.captured_at,
+            frame=frame,
             model_version=label,
             detections=tuple(detections),
-            image=frame.image,
             inference_ms=round(seconds * 1000, 3),
-            entered=frame.entered,
             finished=time.monotonic(),
             at=utc_now(),
             record=record,
             image_path=path,
             image_saved=saved,
         )
-        for listener in parts.on_result:
+        for listener in self.on_result:
             listener(result)
 
     def _record(
@@ -185,18 +204,22 @@ class Worker:
         return {
             "detections": detections,
             "model_version": label,
-            "device_id": self._parts.device_id,
+            "device_id": self._device_id,
             "schema_version": 1,
             "width": width,
             "height": height,
             "inference_ms": round(inference_ms, 3),
-            "batch_id": self._parts.batch_id or frame.batch_id,
+            "batch_id": self._batch_id or frame.batch_id,
             "quality": {"blur": round(blur, 3), "brightness": round(brightness, 3)},
         }
 
+    def _report_stage(self, label: str, stage: str, seconds: float) -> None:
+        for listener in self.on_stage:
+            listener(label, stage, seconds)
+
     def _complain(self, frame: Frame, error: Exception) -> None:
-        if time.monotonic() - self._told >= _TELL_EVERY:  # a model that always fails must not fill the log
-            self._told = time.monotonic()
+        if time.monotonic() - self._reported >= _REPORT_EVERY:  # a model that always fails must not fill the log
+            self._reported = time.monotonic()
             log.error("%s frame %d: %s: %s", frame.camera_id, frame.sequence, type(error).__name__, error)
 
 

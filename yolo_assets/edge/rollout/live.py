@@ -11,8 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from yolo_assets.edge.cameras.base import Frame, Picture
-from yolo_assets.edge.pipeline.results import Result
+from yolo_assets.edge.types import Frame, Picture, Result
 
 RECENT = 2000
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.model import ONNX, ModelManifest
-from yolo_assets.edge.rollout.settings import Room
+from yolo_assets.edge.config.rollout import Room
 
 MIB = 1 << 20
 _COMPILING = 3

@@ -21,7 +21,8 @@ from yolo_assets.contracts.fleet import SwapEvent
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.audit.log import AuditLog, Entry
 from yolo_assets.edge.pipeline.accounting import Accounting, FrameKey
-from yolo_assets.edge.pipeline.results import Result, ResultBoard
+from yolo_assets.edge.pipeline.results import ResultBoard
+from yolo_assets.edge.types import Result
 
 KEPT = 100
 Trigger = Literal["start", "channel", "push", "rollback", "watch"]

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from yolo_assets.edge.balancing.balance import Balance, Load, demand
 from yolo_assets.edge.balancing.effort import Effort, Rates
+from yolo_assets.edge.config.rollout import Light
 from yolo_assets.edge.pipeline.accounting import Counts
-from yolo_assets.edge.rollout.settings import Light
 
 CAMERAS = ("cam1", "cam2", "cam3", "cam4")
 rates = st.fixed_dictionaries({camera: st.floats(0, 30) for camera in CAMERAS})

@@ -9,10 +9,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from yolo_assets.edge.config.outputs import AlarmRule
 from yolo_assets.edge.outputs.alarm_book import AlarmBook
 from yolo_assets.edge.outputs.alarms import SILENCE, State, counted, silence_of, step
 from yolo_assets.edge.outputs.events import AlarmData, Seen, alarm_event
-from yolo_assets.edge.outputs.settings import AlarmRule
 
 CAMERAS = ("cam1", "cam2")
 START = datetime(2026, 1, 2, 3, 0, tzinfo=UTC)

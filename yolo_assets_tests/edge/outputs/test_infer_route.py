@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.edge.http.images import ImageHead, TooManyPixelsError, decode_image, read_head
+from yolo_assets.edge.image_service import ImageHead, TooManyPixelsError, decode_image, read_head
 from yolo_assets_tests.edge.outputs.receivers import live_camera as live
 from yolo_assets_tests.edge.plant import AgentProcess, Plant
 from yolo_assets_tests.support.tiny_model import blob_frame

@@ -15,8 +15,8 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from yolo_assets.edge.config.outputs import AlarmRule, MqttOutput
 from yolo_assets.edge.outputs.hub import Outputs
-from yolo_assets.edge.outputs.settings import AlarmRule, MqttOutput
 from yolo_assets_tests.edge.outputs.receivers import CAMERAS, Hole, Mosquitto, certificate
 from yolo_assets_tests.edge.outputs.test_webhook import result
 from yolo_assets_tests.edge.plant import until
@@ -128,7 +128,7 @@ def test_a_box_that_dies_is_told_by_its_will(tmp_path: Path, closing: list[Calla
     closing.append(listener.close)
     code = (
         "import sys, time, pathlib; from yolo_assets.edge.outputs.hub import Outputs;"
-        "from yolo_assets.edge.outputs.settings import MqttOutput;"
+        "from yolo_assets.edge.config.outputs import MqttOutput;"
         "o = Outputs((MqttOutput(kind='mqtt', name='b', host='127.0.0.1', port=int(sys.argv[1])),), (), ['cam1'],"
         "'box1', pathlib.Path(sys.argv[2])); o.start(); time.sleep(60)"
     )

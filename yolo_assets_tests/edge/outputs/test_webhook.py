@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 
 from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.frames import FrameId
+from yolo_assets.edge.config.outputs import AlarmRule, MqttOutput, WebhookOutput
 from yolo_assets.edge.outputs.hub import Outputs
-from yolo_assets.edge.outputs.settings import AlarmRule, MqttOutput, WebhookOutput
 from yolo_assets.edge.outputs.webhook import retry_after, signature, signing_key
-from yolo_assets.edge.pipeline.results import Result
+from yolo_assets.edge.types import Frame, Result
 from yolo_assets_tests.edge.outputs.receivers import CAMERAS, Answer, Hole, Receiver, certificate, free_port
 from yolo_assets_tests.edge.plant import until
 
@@ -33,14 +34,10 @@ Make = Callable[..., Outputs]
 def result(number: int, found: bool = True, at: float = 0.0) -> Result:
     box = {"bbox": [1.0, 2.0, 3.0, 4.0], "class": "crack", "confidence": 0.9, "timestamp": AT}
     return Result(
-        camera_id="cam1",
-        sequence=number,
-        captured_at=AT,
+        Frame(FrameId("cam1", number, AT), PICTURE, 1000.0 + at),
         model_version="line/1",
         detections=(box,) if found else (),
-        image=PICTURE,
         inference_ms=1.5,
-        entered=1000.0 + at,
         finished=1000.0 + at,
         at=AT,
         record={"width": 8, "height": 8, "inference_ms": 1.5, "batch_id": "B7", "quality": {"blur": 1.0}},

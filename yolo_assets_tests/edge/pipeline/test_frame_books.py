@@ -11,18 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from yolo_assets.contracts.frames import FrameId
 from yolo_assets.contracts.times import Hour
-from yolo_assets.edge.cameras.base import Frame
 from yolo_assets.edge.pipeline.accounting import Accounting, AccountingError
 from yolo_assets.edge.pipeline.queue import FrameQueue
-from yolo_assets.edge.pipeline.results import Result, ResultBoard
+from yolo_assets.edge.pipeline.results import ResultBoard
+from yolo_assets.edge.types import Frame, Result
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 PIXELS = np.zeros((2, 2, 3), np.uint8)
 
 
 def frame(camera: str, sequence: int) -> Frame:
-    return Frame(camera, sequence, NOON + timedelta(seconds=sequence), PIXELS, float(sequence))
+    return Frame(FrameId(camera, sequence, NOON + timedelta(seconds=sequence)), PIXELS, float(sequence))
 
 
 @settings(max_examples=100, deadline=None)
@@ -120,7 +121,7 @@ def test_an_hour_with_frames_in_flight_is_not_forgotten() -> None:
 
 
 def result(camera: str, sequence: int, finished: float, model: str = "line/1") -> Result:
-    return Result(camera, sequence, NOON, model, (), PIXELS, 1.0, finished - 0.01, finished, NOON)
+    return Result(Frame(FrameId(camera, sequence, NOON), PIXELS, finished - 0.01), model, (), 1.0, finished, NOON)
 
 
 @given(gaps=st.lists(st.floats(0.001, 5), min_size=1, max_size=30))

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from yolo_assets.contracts.detection import DetectionRecord
+from yolo_assets.contracts.frames import FrameId
 from yolo_assets.contracts.spool import Seal
 from yolo_assets.contracts.times import Hour
-from yolo_assets.edge.cameras.base import Frame
 from yolo_assets.edge.pipeline.ledger import Ledger
+from yolo_assets.edge.types import Frame
 from yolo_assets.spool.accounting import INTERRUPTED
 from yolo_assets.spool.files import SpoolFullError
 from yolo_assets.spool.hours import SpoolHour
@@ -33,7 +34,7 @@ RECORD: dict[str, Any] = {"detections": [], "model_version": "line/1", "device_i
 
 
 def frame(number: int, **options: Any) -> Frame:
-    return Frame("cam1", number, START + timedelta(milliseconds=10 * number), PIXELS, 0.0, **options)
+    return Frame(FrameId("cam1", number, START + timedelta(milliseconds=10 * number)), PIXELS, 0.0, **options)
 
 
 def open_ledger(root: Path) -> Ledger:

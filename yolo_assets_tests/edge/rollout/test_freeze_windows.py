@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.edge.rollout.freeze import FreezeTable, parse_window, zone
+from yolo_assets.edge.config.freeze import FreezeTable, parse_window, zone
 
 
 def at(text: str) -> datetime:

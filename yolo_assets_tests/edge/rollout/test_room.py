@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from yolo_assets.edge.config.rollout import Room
 from yolo_assets.edge.rollout import room
 from yolo_assets.edge.rollout.room import MIB, NoRoomError, available_memory, check_disk, check_memory
-from yolo_assets.edge.rollout.settings import Room
 from yolo_assets_tests.support.tiny_model import tiny_bundle_files
 
 

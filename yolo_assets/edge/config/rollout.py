@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.config.cameras import Section, id_field
-from yolo_assets.edge.rollout.freeze import parse_window, zone
+from yolo_assets.edge.config.freeze import parse_window, zone
 
 
 class Shadow(Section):

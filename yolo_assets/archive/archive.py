@@ -1,0 +1,296 @@
+"""The archive: a store and the keys that may have signed its receipts. Everything that is read goes through it.
+
+``Archive`` finds receipts and verifies them; ``ArchivedPart`` (``part``) gives the index, members and records of one.
+Does not belong here: names by ranges of time and sweeps over all hours (``listing``), and what is done with the files.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import IO, TypeVar
+
+from yolo_assets.archive.missing import missing_parts, no_receipt, with_missing
+from yolo_assets.archive.originals import oldest_version, parse_receipt
+from yolo_assets.archive.part import ArchivedPart
+from yolo_assets.archive.retry import retry
+from yolo_assets.contracts.detection import DetectionRecord
+from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
+from yolo_assets.contracts.names import ArchiveName, check_id, parse_frame_name, receipts_prefix
+from yolo_assets.contracts.receipt import Receipt
+from yolo_assets.contracts.signing import TrustedKeys
+from yolo_assets.contracts.times import Hour, format_time
+from yolo_assets.spool.files import native_name, portable_name
+from yolo_assets.spool.hours import SpoolHour
+from yolo_assets.spool.records import BadRecord, RecordFile, read_records
+from yolo_assets.storage.base import ObjectInfo, ObjectNotFoundError, ObjectStore, StoreUnavailableError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+READERS = 8
+"""Small reads in flight: a receipt is a few kilobytes, so the network's delay is all that counts."""
+_AHEAD = 4
+
+
+@dataclass(frozen=True)
+class ReceiptResult:
+    """A receipt, or why it is untrusted.
+
+    Attributes:
+        name: the archive it belongs to.
+        receipt: its signature verified; None when it is untrusted or missing.
+        problem: one line; None when all is well.
+    """
+
+    name: ArchiveName
+    receipt: Receipt | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An archive root and whom it trusts. Safe to share between threads.
+
+    Attributes:
+        store: the archive root.
+        trusted: keys that may have signed receipts and audit records.
+    """
+
+    store: ObjectStore
+    trusted: TrustedKeys
+
+    @property
+    def url(self) -> str:
+        """Where it is, for messages."""
+        return self.store.url
+
+    def names(
+        self, *, camera_id: str | None = None, hour: Hour | None = None, date: str | None = None
+    ) -> Iterator[ArchiveName]:
+        """Names of the archives that have a receipt, in key order; all of them, or of one camera, hour or date.
+
+        Keys that are no receipt of ours are passed over.
+
+        Raises:
+            BadInputError: not a camera id, or not a date.
+        """
+        if camera_id is not None:
+            check_id(camera_id)
+        prefix = receipts_prefix(hour, date)
+        if hour is not None and camera_id is not None:
+            prefix += ArchiveName(camera_id, hour).stem
+        for info in self.store.list(prefix):
+            try:
+                name = ArchiveName.parse(info.key)
+            except BadInputError:
+                continue
+            if name.receipt_key == info.key and camera_id in (None, name.camera_id):
+                yield name
+
+    def receipt(self, name: ArchiveName) -> Receipt:
+        """The receipt of an archive, its signature verified; the original, where another was written over it.
+
+        Raises:
+            ObjectNotFoundError: the archive was never finished.
+            SignatureError: changed, or signed by a key that is not trusted.
+            IntegrityError: it is the receipt of another archive.
+        """
+        return self.read_receipt(name)[1]
+
+    def read_receipt(self, name: ArchiveName) -> tuple[bytes, Receipt]:
+        """As ``receipt``, with the bytes as stored.
+
+        Raises:
+            ObjectNotFoundError, SignatureError, IntegrityError: see ``receipt``.
+        """
+        try:
+            data = retry(self.store.get, name.receipt_key)
+            return data, parse_receipt(data, name, self.trusted)
+        except (ObjectNotFoundError, SignatureError, IntegrityError, BadInputError) as error:
+            # Where the store keeps versions, whatever was written over the original, or hides it, does not harm it.
+            try:
+                original = self.original_receipt(name)
+            except StoreUnavailableError:
+                original = None  # perhaps without the right to list versions: then what is there is reported
+            if original is None:
+                if isinstance(error, ObjectNotFoundError):
+                    raise ObjectNotFoundError(no_receipt(name)) from None
+                raise
+            receipt, version = original
+            return retry(self.store.get, name.receipt_key, version_id=version.version_id), receipt
+
+    def original_receipt(self, name: ArchiveName) -> tuple[Receipt, ObjectInfo] | None:
+        """The receipt as it was first written, and the version it lies in; None when no version proves itself.
+
+        A store without versions has no originals: None.
+        """
+        receipts: list[Receipt] = []
+
+        def proves(data: bytes) -> bool:
+            try:
+                receipts.append(parse_receipt(data, name, self.trusted))
+            except UserError:
+                return False
+            return True
+
+        version = oldest_version(self.store, name.receipt_key, proves)
+        return None if version is None else (receipts[0], version)
+
+    def receipts(self, camera_id: str, hour: Hour) -> list[Receipt]:
+        """The receipts of a camera-hour, by part number, signatures verified.
+
+        A part below one that is listed is looked for under a delete marker; else it is left out: ``missing_parts``
+        names it.
+
+        Raises:
+            SignatureError, IntegrityError: see ``receipt``.
+        """
+        names = retry(lambda: sorted(self.names(camera_id=check_id(camera_id), hour=hour)))
+        receipts: list[Receipt] = []
+        for name in with_missing(names):
+            try:
+                receipts.append(self.receipt(name))
+            except ObjectNotFoundError:
+                if name in names:
+                    raise
+        return receipts
+
+    def read_receipts(self, names: Iterable[ArchiveName], readers: int = READERS) -> Iterator[ReceiptResult]:
+        """Receipts of many archives, several at a time, in the order of ``names``; a bad one is a line like others.
+
+        Raises:
+            StoreUnavailableError: the store stopped answering. An object that it refuses for good is a line.
+        """
+
+        def read(name: ArchiveName) -> ReceiptResult:
+            try:
+                return ReceiptResult(name, self.receipt(name))
+            except UserError as error:
+                if isinstance(error, StoreUnavailableError) and error.transient:
+                    raise
+                return ReceiptResult(name, None, str(error))
+
+        return in_order(names, read, readers)
+
+    def part(self, receipt: Receipt) -> ArchivedPart:
+        """Index, members and records of the archive that this receipt describes; nothing is read yet."""
+        return ArchivedPart(self.store, receipt)
+
+    def parts(self, camera_id: str, hour: Hour) -> list[ArchivedPart]:
+        """The parts of a camera-hour, by number, with the receipts of ``receipts``.
+
+        Raises:
+            SignatureError, IntegrityError: see ``receipt``.
+        """
+        return [self.part(receipt) for receipt in self.receipts(camera_id, hour)]
+
+    def hour_records(
+        self, camera_id: str, hour: Hour, local: SpoolHour | None = None
+    ) -> Iterator[DetectionRecord | BadRecord]:
+        """The records of a whole camera-hour: every part, and what still lies in the spool; each line once.
+
+        A later part or the spool may hold a record file again, under the same name: a foreign producer went on writing
+        to it. Of an NDJSON file the new lines are added, a per-frame file takes the earlier one's place.
+        """
+        sources = [part.record_files() for part in self.parts(camera_id, hour)]
+        if local is not None:
+            sources.append(local.record_files())
+        files: dict[str, RecordFile] = {}
+        for file in (file for source in sources for file in source):
+            earlier = files.get(file.name)
+            files[file.name] = file if earlier is None else _merged(earlier, file)
+        return read_records(files.values())
+
+    def cat(self, camera_id: str, *, frame: str | None = None, at: datetime | None = None) -> tuple[str, bytes]:
+        """One frame of one camera, by name or by time.
+
+        Args:
+            camera_id: the camera.
+            frame: file name; its hour follows from it.
+            at: the newest frame of that hour captured at or before this moment is taken.
+
+        Returns:
+            The frame's file name and its bytes, verified.
+
+        Raises:
+            BadInputError: neither or both given, or the frame name carries no time.
+            ObjectNotFoundError: no such frame was archived.
+            IntegrityError: by time: a part of the hour has no receipt, so a newer frame may lie in it.
+        """
+        if (frame is None) == (at is None):
+            raise BadInputError("name one frame: either by its name or by a time")
+        moment = at if frame is None else parse_frame_name(frame)
+        if moment is None:
+            raise BadInputError(f"{frame!r} has no time in its name, so its hour is unknown; name it by --at TIME")
+        hour = Hour.of(moment)
+        if frame is not None:
+            for part in self._parts_one_by_one(camera_id, hour):
+                row = part.find(portable_name(frame))
+                if row is not None:
+                    return frame, part.read(row)
+        else:
+            newest = [
+                (*frame_row, part)
+                for part in self._complete_parts(camera_id, hour)
+                if (frame_row := part.newest_frame(moment)) is not None
+            ]
+            if newest:
+                _, row, part = max(newest, key=lambda entry: (entry[0], entry[1].name))
+                return native_name(row.name), part.read(row)
+        asked = frame or f"frame at or before {format_time(moment)}"
+        raise ObjectNotFoundError(f"camera {camera_id} has no {asked} in the archives of hour {hour}")
+
+    def _complete_parts(self, camera_id: str, hour: Hour) -> list[ArchivedPart]:
+        """Every part of a camera-hour, or an error."""
+        parts = self.parts(camera_id, hour)
+        if not parts:  # perhaps its only receipt is hidden, where versions are kept
+            return list(self._parts_one_by_one(camera_id, hour))
+        missing = missing_parts(part.name for part in parts)
+        if missing:
+            raise IntegrityError(f"the newest frame cannot be told, name one by --frame: {no_receipt(missing[0])}")
+        return parts
+
+    def _parts_one_by_one(self, camera_id: str, hour: Hour) -> Iterator[ArchivedPart]:
+        """Every part of a camera-hour; the first, which nearly always is the only one, without a listing."""
+        try:
+            yield self.part(self.receipt(ArchiveName(check_id(camera_id), hour)))
+        except ObjectNotFoundError:
+            pass
+        for part in self.parts(camera_id, hour):
+            if part.receipt.part > 1:
+                yield part
+
+
+def in_order(items: Iterable[T], work: Callable[[T], R], workers: int = READERS) -> Iterator[R]:
+    """``map`` by a few threads: results in the order of ``items``, which are taken only a few ahead.
+
+    The first error that ``work`` raises ends it; what had not begun by then does not begin.
+    """
+    pending: deque[Future[R]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="archive")
+    try:
+        for item in items:
+            pending.append(pool.submit(work, item))
+            if len(pending) >= workers * _AHEAD:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _merged(earlier: RecordFile, later: RecordFile) -> RecordFile:
+    if not later.name.lower().endswith(".ndjson"):
+        return later
+
+    def both() -> IO[bytes]:
+        with earlier.open() as first, later.open() as second:
+            lines = dict.fromkeys(line.rstrip(b"\r\n") for stream in (first, second) for line in stream)
+        return io.BytesIO(b"".join(line + b"\n" for line in lines))
+
+    return RecordFile(later.name, later.source, both)

@@ -1,0 +1,201 @@
+"""One archive, by its verified receipt: its index, its members, its records. Nothing is returned unverified.
+
+An index must have the hash in its receipt, a member the hash in its index. One member is found with two small reads,
+the index's footer and one row group: the footer has its hash in the signed receipt, the row group its hash in the
+footer. Does not belong here: parsing an index (``packing.index``), and finding receipts (``archive``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from yolo_assets.archive.originals import check_index, oldest_version
+from yolo_assets.archive.packing.format import content
+from yolo_assets.archive.packing.index import RowGroup, parse_footer, parse_group
+from yolo_assets.archive.packing.pack import IndexRow
+from yolo_assets.archive.retry import retry
+from yolo_assets.contracts.errors import IntegrityError
+from yolo_assets.contracts.names import ArchiveName, is_record_file, parse_frame_name
+from yolo_assets.contracts.receipt import Receipt
+from yolo_assets.contracts.times import Hour
+from yolo_assets.spool.files import native_name
+from yolo_assets.spool.records import RecordFile
+from yolo_assets.storage.base import ObjectInfo, ObjectNotFoundError, ObjectStore, StoreUnavailableError
+
+SMALL_INDEX = 48 << 10
+"""An index up to this size is read at once: one request instead of two. A thousand members have about so much."""
+_WINDOW = 8 << 20
+"""Bytes of one range read when many members are read."""
+
+
+@dataclass(frozen=True)
+class ArchivedPart:
+    """One archive in a store, as its receipt describes it. Opening one reads nothing.
+
+    Attributes:
+        store: the archive root.
+        receipt: its signature verified.
+    """
+
+    store: ObjectStore
+    receipt: Receipt
+
+    @property
+    def name(self) -> ArchiveName:
+        """Camera, hour and part."""
+        return ArchiveName.parse(self.receipt.archive_key)
+
+    def index(self) -> list[IndexRow]:
+        """The member index, all of it, checked against the receipt; the original, where it was overwritten.
+
+        Raises:
+            IntegrityError: it is not the index that the receipt was written for.
+        """
+        return self.read_index()[1]
+
+    def read_index(self) -> tuple[bytes, list[IndexRow]]:
+        """As ``index``, with the bytes as stored.
+
+        Raises:
+            IntegrityError: see ``index``.
+        """
+        try:
+            data = retry(self.store.get, self.receipt.index_key)
+            return data, check_index(data, self.receipt)
+        except (ObjectNotFoundError, IntegrityError):
+            try:
+                original = self.original_index()
+            except StoreUnavailableError:
+                original = None  # perhaps without the right to list versions
+            if original is None:
+                raise
+            return original[0], check_index(original[0], self.receipt)
+
+    def original_index(self) -> tuple[bytes, ObjectInfo] | None:
+        """The index that the receipt was written for, and the version it lies in; None when none proves itself."""
+        data = b""
+
+        def proves(candidate: bytes) -> bool:
+            nonlocal data
+            data = candidate
+            return hashlib.sha256(candidate).hexdigest() == self.receipt.index_sha256
+
+        version = oldest_version(self.store, self.receipt.index_key, proves, size=self.receipt.index_size)
+        return None if version is None else (data, version)
+
+    def find(self, name: str) -> IndexRow | None:
+        """The row of one member, by its portable name; None when the archive does not hold it.
+
+        Raises:
+            IntegrityError: see ``index``.
+        """
+        for rows in self._groups(lambda group: group.first <= name <= group.last):
+            for row in rows:
+                if row.name == name:
+                    return row
+        return None
+
+    def newest_frame(self, moment: datetime) -> tuple[datetime, IndexRow] | None:
+        """When the newest frame captured at or before ``moment`` was taken, and its row; None when there is none.
+
+        Raises:
+            IntegrityError: see ``index``.
+        """
+        # Frame names begin with their time, and a name that lacks the "_n" of a taken one sorts before it.
+        bound = f"{moment:%Y%m%d_%H%M%S}_{moment.microsecond // 1000:03d}~"
+        for rows in self._groups(lambda group: group.first <= bound, newest_first=True):
+            taken = ((parse_frame_name(row.name), row) for row in rows)
+            earlier = [(time, row) for time, row in taken if time is not None and time <= moment]
+            if earlier:
+                return max(earlier, key=lambda pair: (pair[0], pair[1].name))
+        return None
+
+    def read(self, row: IndexRow) -> bytes:
+        """One file by one range read, hash checked.
+
+        Raises:
+            IntegrityError: the archive does not hold these bytes any more.
+        """
+        return b"".join(self._checked([self._range(row.offset, row.length)], row))
+
+    def read_many(self, rows: Iterable[IndexRow]) -> Iterator[tuple[IndexRow, Iterator[bytes]]]:
+        """Many files, neighbours fetched together, big ones in pieces: bounded memory.
+
+        Yields:
+            The row, and its bytes in pieces. Read them to the end before the next row: the hash is checked there.
+        """
+        window: list[IndexRow] = []
+        for row in sorted(rows, key=lambda row: row.offset):
+            fits = window and row.offset + row.length - window[0].offset <= _WINDOW
+            if window and not (fits and row.offset == window[-1].offset + window[-1].length):
+                yield from self._read_window(window)
+                window = []
+            if row.length > _WINDOW:
+                yield row, self._checked(self._pieces(row), row)
+            else:
+                window.append(row)
+        if window:
+            yield from self._read_window(window)
+
+    def record_files(self) -> list[RecordFile]:
+        """The record files among the members; each is read when it is opened."""
+        folder = f"{self.receipt.camera_id}/{self.receipt.hour}"
+        return [
+            RecordFile(native_name(row.name), f"{folder}/{row.name}", lambda row=row: io.BytesIO(self.read(row)))
+            for row in self.index()
+            if is_record_file(native_name(row.name))
+        ]
+
+    def _groups(self, selects: Callable[[RowGroup], bool], *, newest_first: bool = False) -> Iterator[list[IndexRow]]:
+        """The rows of the row groups that are selected, one group after the other."""
+        key, size, tail = self.receipt.index_key, self.receipt.index_size, self.receipt.index_footer_size
+        footer_sha256 = self.receipt.index_footer_sha256
+        if size is None or tail is None or footer_sha256 is None or size <= SMALL_INDEX:
+            yield self.index()
+            return
+        footer = retry(self.store.get_range, key, size - tail, tail)
+        groups = parse_footer(footer, size, key) if _fits(footer, footer_sha256) else None
+        if groups is None:  # of an older writer, or overwritten: what reads all of it finds the original
+            yield self.index()
+            return
+        numbered = [(number, group) for number, group in enumerate(groups) if selects(group)]
+        for number, group in sorted(numbered, key=lambda pair: pair[1].last, reverse=newest_first):
+            data = retry(self.store.get_range, key, group.start, group.length)
+            if not _fits(data, group.sha256):
+                yield self.index()
+                return
+            yield parse_group(footer, size, number, group.start, data, key)
+
+    def _range(self, start: int, length: int) -> bytes:
+        return retry(self.store.get_range, self.receipt.archive_key, start, length, version_id=self.receipt.version_id)
+
+    def _read_window(self, window: Sequence[IndexRow]) -> Iterator[tuple[IndexRow, Iterator[bytes]]]:
+        start = window[0].offset
+        data = memoryview(self._range(start, window[-1].offset + window[-1].length - start))
+        for row in window:
+            yield row, self._checked([bytes(data[row.offset - start : row.offset - start + row.length])], row)
+
+    def _pieces(self, row: IndexRow) -> Iterator[bytes]:
+        for start in range(row.offset, row.offset + row.length, _WINDOW):
+            yield self._range(start, min(_WINDOW, row.offset + row.length - start))
+
+    def _checked(self, chunks: Iterable[bytes], row: IndexRow) -> Iterator[bytes]:
+        """The file in a gzip member; fails at the end when its hash is not the index's."""
+        receipt = self.receipt
+        mtime = int(Hour.from_key(receipt.hour).start.timestamp())
+        digest = hashlib.sha256()
+        for piece in content(chunks, f"{receipt.camera_id}/{receipt.hour}", native_name(row.name), row.size, mtime):
+            digest.update(piece)
+            yield piece
+        if digest.digest() != row.sha256:
+            raise IntegrityError(
+                f"{row.name} in {receipt.archive_key} is not the file that was archived; its hash differs"
+            )
+
+
+def _fits(data: bytes, sha256: str) -> bool:
+    return hashlib.sha256(data).hexdigest() == sha256

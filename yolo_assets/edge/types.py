@@ -1,0 +1,146 @@
+"""Values that several rooms of the agent share: pictures, captures, frames, and why a frame has no result.
+
+Belongs here: plain values without behaviour. Does not belong here: a value that only one room uses, and anything that
+opens a file, a thread or a connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolo_assets.contracts.frames import FrameId
+
+Picture = NDArray[np.uint8]
+"""``[height, width, 3]``, BGR, uint8."""
+
+RecordDetections = tuple[Mapping[str, Any], ...]
+"""As records carry them: ``bbox``, ``class``, ``confidence``, ``timestamp``."""
+
+DropReason = Literal[
+    "queue_full",  # every-frame policy on a live camera: the queue had no room, the newest went
+    "stale",  # latest-frame policy: a newer frame took its place while it waited
+    "unreadable",  # the source delivered bytes that are no picture
+    "overrun",  # the stream came faster than this device can decode or take over
+    "no_model",  # no model has been released or loaded yet
+    "inference_error",  # the model raised on this frame
+    "disk_full",  # no space left in the spool
+    "spool_error",  # the spool refused the write for another reason
+    "stopped",  # the agent ended before the frame had its turn
+]
+
+
+@dataclass(frozen=True)
+class Capture:
+    """One picture as a source delivers it.
+
+    Attributes:
+        captured_at: aware, UTC, whole milliseconds.
+        image: BGR ``[h, w, 3]`` uint8, or None when what arrived was no picture.
+        batch_id: the production batch, where the source knows it.
+        truth: what a simulation knows about the picture; None for everything real.
+        lost: why there is no picture, where the source knows; None with no image means unreadable.
+    """
+
+    captured_at: datetime
+    image: Picture | None
+    batch_id: str | None = None
+    truth: Any = None
+    lost: DropReason | None = None
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A capture that was counted and waits for a worker.
+
+    Attributes:
+        id: camera, number and time.
+        image: BGR ``[h, w, 3]`` uint8.
+        entered: ``time.monotonic()`` at capture, for latencies.
+        batch_id: the production batch, where the source knows it.
+        truth: what a simulation knows about the picture; None for everything real.
+        time_trusted: whether the device's clock could be trusted; always true where the source has a time of its own.
+        boot_id: which start of the machine ``monotonic_s`` counts from; empty where the source has its own time.
+        monotonic_s: the kernel's seconds since that boot.
+    """
+
+    id: FrameId
+    image: Picture = field(repr=False)
+    entered: float
+    batch_id: str | None = None
+    truth: Any = field(default=None, repr=False)
+    time_trusted: bool = True
+    boot_id: str = ""
+    monotonic_s: float = 0.0
+
+    @property
+    def camera_id(self) -> str:
+        """The camera."""
+        return self.id.camera_id
+
+    @property
+    def sequence(self) -> int:
+        """Its number among the camera's captures."""
+        return self.id.sequence
+
+    @property
+    def captured_at(self) -> datetime:
+        """Aware, UTC, whole milliseconds."""
+        return self.id.captured_at
+
+
+@dataclass(frozen=True)
+class Result:
+    """One processed frame.
+
+    Attributes:
+        frame: the frame, with its picture as captured.
+        model_version: ``<name>/<version>`` of the model that saw it.
+        detections: what the model found.
+        inference_ms: the model alone, with its pre- and post-processing.
+        finished: ``time.monotonic()`` when its record was in the spool.
+        at: wall clock of the same moment, aware, UTC.
+        record: the record's other fields, as written.
+        image_path: relative to the spool; None when the disk refused the record.
+        image_saved: whether the picture is stored there.
+    """
+
+    frame: Frame
+    model_version: str
+    detections: RecordDetections
+    inference_ms: float
+    finished: float
+    at: datetime
+    record: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    image_path: str | None = None
+    image_saved: bool = False
+
+    @property
+    def camera_id(self) -> str:
+        """The camera."""
+        return self.frame.id.camera_id
+
+    @property
+    def sequence(self) -> int:
+        """The frame's number among the camera's captures."""
+        return self.frame.id.sequence
+
+    @property
+    def captured_at(self) -> datetime:
+        """Aware, UTC, whole milliseconds."""
+        return self.frame.id.captured_at
+
+    @property
+    def image(self) -> Picture:
+        """BGR ``[h, w, 3]`` uint8, as captured."""
+        return self.frame.image
+
+    @property
+    def entered(self) -> float:
+        """``time.monotonic()`` at capture."""
+        return self.frame.entered
