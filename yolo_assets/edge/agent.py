@@ -59,8 +59,9 @@ from yolo_assets.edge.telemetry.heartbeat import HeartbeatSender
 from yolo_assets.edge.telemetry.machine import Machine
 from yolo_assets.edge.telemetry.metrics import EdgeMetrics, Sources
 from yolo_assets.edge.telemetry.status import StatusParts, heartbeat, model, not_ready, status
+from yolo_assets.models.channels import Channel
+from yolo_assets.models.registry import Registry
 from yolo_assets.spool.files import lock_folder
-from yolo_assets.storage.base import ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,7 @@ class Agent:
         self.clock = BoxClock(config.state_dir / "clock.json", config.clock)
         sources = open_sources(config, self.clock)
         store = open_late(config.store)
+        registry = Registry(store, trusted)
         self.done = threading.Event()
         self._state_lock = _lock_state(config.state_dir)
         self._server = ApiServer(config.listen)
@@ -125,18 +127,17 @@ class Agent:
         loader = Loader(config.engine, config.state_dir / "engines")
         self._staging = StagingParts(
             config=config,
-            store=store,
-            cache=ModelCache(config.state_dir / "models", trusted),
+            cache=ModelCache(config.state_dir / "models", registry),
             loader=loader,
             control=self.control,
             swaps=self.swaps,
             live=self._live,
         )
         self.stager = Stager(self._staging)
-        self.watch = self._follow(config.channel, trusted, store, follow_channel)
+        self.watch = self._follow(registry.channel(config.model, config.channel), follow_channel)
         beside: dict[SecondaryRole, Canary | Light | None] = {"canary": config.canary, "light": config.light}
         self._watches = [self.watch] + [
-            self._follow(section.channel, trusted, store, partial(follow_beside, role))
+            self._follow(registry.channel(config.model, section.channel), partial(follow_beside, role))
             for role, section in beside.items()
             if section is not None
         ]
@@ -296,16 +297,11 @@ class Agent:
 
     def _follow(
         self,
-        channel: str,
-        trusted: TrustedKeys,
-        store: ObjectStore,
+        channel: Channel,
         follow: Callable[[ModelControl, Stager, ChannelPointer], None],
     ) -> ChannelWatch:
         return ChannelWatch(
-            store,
-            self.config.model,
             channel,
-            trusted,
             poll_seconds=self.config.poll_seconds,
             folder=store_folder(self.config.store),
             on_pointer=lambda pointer: follow(self.control, self.stager, pointer),

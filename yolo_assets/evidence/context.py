@@ -18,7 +18,7 @@ from yolo_assets.contracts.names import model_key, parse_model_version, signatur
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.evidence.find import KnownBatches
 from yolo_assets.evidence.manifest import CATALOG_CSV, CATALOG_PARQUET, ModelState, Query, model_path
-from yolo_assets.models.registry import read_stored_manifest
+from yolo_assets.models.registry import Registry
 from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore, StoreUnavailableError
 
 _CHECKED = ("sha256", "md5_checksum", "archive_size", "index_sha256")
@@ -64,7 +64,7 @@ def _one_model(store: ObjectStore | None, version: str) -> dict[str, bytes]:
     if store is None:
         raise BadInputError("there is no store to look it up in")
     try:
-        manifest = read_stored_manifest(store, name, number, None).data
+        manifest = Registry(store).read_manifest(name, number, signed=False).data
     except ObjectNotFoundError:
         raise BadInputError("not in the store") from None
     files = {model_path(version, MANIFEST): manifest}

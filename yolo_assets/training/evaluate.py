@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 
 from yolo_assets.contracts.base import canonical_json
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.evaluation import ClassResult, PairedEvaluation, Evaluation
+from yolo_assets.contracts.evaluation import ClassResult, Evaluation, PairedEvaluation
 from yolo_assets.contracts.model import ONNX, ExpectedChange, Interval
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.learning.folder import image_path, read_folder
 from yolo_assets.learning.records import DatasetItem
-from yolo_assets.models.bundle import VerifiedBundle
-from yolo_assets.models.registry import load_bundle_folder
+from yolo_assets.models.bundle import VerifiedBundle, load_bundle_folder
 from yolo_assets.training import plots
 from yolo_assets.training.child import write_atomic
 from yolo_assets.training.jobs import COMPARISON, EvaluateJob

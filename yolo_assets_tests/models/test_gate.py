@@ -11,8 +11,8 @@ from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.evaluation import ClassResult, PairedEvaluation
 from yolo_assets.contracts.model import Interval
 from yolo_assets.models.gate import decide
-from yolo_assets.models.policy import GatePolicy
-from yolo_assets.models.report import GateReport
+from yolo_assets.models.gate_policy import GatePolicy
+from yolo_assets.models.gate_report import GateReport
 from yolo_assets_tests.models.figures import around, comparison, evaluation, found
 from yolo_assets_tests.models.release_support import CLASSES
 

@@ -7,11 +7,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolo_assets.contracts.evaluation import ClassResult, PairedEvaluation, Evaluation
+from yolo_assets.contracts.evaluation import ClassResult, Evaluation, PairedEvaluation
 from yolo_assets.contracts.model import Interval
 from yolo_assets.models.gate import decide
-from yolo_assets.models.policy import GatePolicy
-from yolo_assets.models.report import GateReport
+from yolo_assets.models.gate_policy import GatePolicy
+from yolo_assets.models.gate_report import GateReport
 from yolo_assets_tests.models.figures import evaluation
 from yolo_assets_tests.models.release_support import CLASSES
 

@@ -29,7 +29,7 @@ def fetch(parts: StagingParts, notice: Notice, attempt: Attempt) -> VerifiedBund
         check_disk(parts.config.room, parts.config.state_dir, missing)
 
     with attempt.step("fetch"), at_low_priority():
-        return parts.cache.fetch(parts.store, parts.name, notice.version, notice.manifest_sha256, room)
+        return parts.cache.fetch(parts.name, notice.version, notice.manifest_sha256, room)
 
 
 def prepare(

@@ -14,7 +14,6 @@ from yolo_assets.edge.rollout.loading import Loader
 from yolo_assets.edge.rollout.model_cache import ModelCache
 from yolo_assets.edge.rollout.swaps import Attempt, Outcome, SwapLog
 from yolo_assets.edge.serving.slots import SecondaryRole
-from yolo_assets.storage.base import ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +23,6 @@ class StagingParts:
     """Everything between a notice and a serving model."""
 
     config: AgentConfig
-    store: ObjectStore
     cache: ModelCache
     loader: Loader
     control: ModelControl

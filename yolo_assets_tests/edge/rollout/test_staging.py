@@ -23,7 +23,7 @@ from yolo_assets.edge.rollout.notice import Notice
 from yolo_assets.edge.rollout.pins import unpin
 from yolo_assets.edge.rollout.staging import Stager
 from yolo_assets.edge.rollout.state import Candidate
-from yolo_assets.models.registry import write_bundle
+from yolo_assets.models.registry import Registry
 from yolo_assets.storage.base import StoreUnavailableError
 from yolo_assets_tests.edge.plant import MODEL, Plant, until
 from yolo_assets_tests.edge.rollout.box import Box
@@ -90,7 +90,7 @@ def test_broken_releases_leave_the_old_model_and_are_never_tried_again(plant: Pl
 def test_another_class_list_is_refused_in_words(plant: Plant, boot: Callable[[], Box]) -> None:
     plant.register("1")
     names = (CLASS_NAMES[1], CLASS_NAMES[0], *CLASS_NAMES[2:])
-    write_bundle(plant.store, *tiny_bundle_files(name=MODEL, version="2", class_names=names))
+    Registry(plant.store).write_bundle(*tiny_bundle_files(name=MODEL, version="2", class_names=names))
     plant.promote("1")
     box = boot()
     box.wait_serving("1")
