@@ -61,7 +61,7 @@ from yolo_assets.edge.telemetry.metrics import EdgeMetrics, Sources
 from yolo_assets.edge.telemetry.status import StatusParts, heartbeat, model, not_ready, status
 from yolo_assets.models.channels import Channel
 from yolo_assets.models.registry import Registry
-from yolo_assets.spool.files import lock_folder
+from yolo_assets.runtime.files import lock_folder
 
 log = logging.getLogger(__name__)
 

@@ -7,27 +7,22 @@ from pydantic import Field
 
 from yolo_assets.contracts.times import format_time, utc_now
 from yolo_assets.defs.automation import on_change
-from yolo_assets.defs.locations import Locations
 from yolo_assets.defs.metadata import table
 from yolo_assets.defs.release.assets import CHANNEL
-
-ADOPTED = "every_live_device_current"
+from yolo_assets.defs.release.checks import EVERY_LIVE_DEVICE_CURRENT, every_live_device_current
+from yolo_assets.defs.resources import Locations
 
 
 class DeploymentConfig(dg.Config):
-    """How long a release may take to reach everybody."""
+    """How long a release may take to reach every device."""
 
-    wait_seconds: float = Field(default=60.0, ge=0, description="wait so long for live devices to take the release")
+    wait_seconds: float = Field(default=60.0, ge=0, description="how long to wait for live devices to take the release")
 
 
 @dg.asset(
     deps=["promoted_model"],
     automation_condition=on_change(),
-    check_specs=[
-        dg.AssetCheckSpec(
-            ADOPTED, asset="deployed_model", description="Every device that is alive runs the channel's version."
-        )
-    ],
+    check_specs=[EVERY_LIVE_DEVICE_CURRENT],
     group_name="release",
     kinds={"onnx"},
     owners=["team:edge"],
@@ -37,15 +32,15 @@ class DeploymentConfig(dg.Config):
 def deployed_model(
     context: dg.AssetExecutionContext, config: DeploymentConfig, locations: Locations
 ) -> dg.MaterializeResult:
-    """Look until every live device has the release or the time is over; who is behind is reported, not waited for."""
+    """Poll until every live device has the release or the time is over; devices that are behind are reported."""
     from yolo_assets.models.fleet_status import fleet_status, read_heartbeats
 
     registry = locations.registry()
-    pointer = registry.channel(locations.model_name, CHANNEL).pointer()
+    pointer = registry.channel(locations.settings.model_name, CHANNEL).pointer()
     if pointer is None:
         return dg.MaterializeResult(
             metadata={"release": "none yet"},
-            check_results=[dg.AssetCheckResult(check_name=ADOPTED, passed=True, description="nothing is released")],
+            check_results=[every_live_device_current([])],
         )
     deadline = time.monotonic() + config.wait_seconds
     while True:
@@ -53,7 +48,6 @@ def deployed_model(
         if not fleet.waiting() or time.monotonic() >= deadline:
             break
         time.sleep(0.5)
-    behind = fleet.waiting()
     return dg.MaterializeResult(
         metadata={
             "model": pointer.model_version,
@@ -68,21 +62,14 @@ def deployed_model(
                         "model": device.heartbeat.model_version,
                         "release": device.heartbeat.release,
                         "fps": device.heartbeat.fps,
-                        "heard_s_ago": device.age.total_seconds(),
+                        "heartbeat_s_ago": device.age.total_seconds(),
                     }
                     for device in fleet.devices
                 ],
-                {"device": str, "state": str, "model": str, "release": int, "fps": float, "heard_s_ago": float},
+                {"device": str, "state": str, "model": str, "release": int, "fps": float, "heartbeat_s_ago": float},
             ),
             "unreadable_heartbeats": len(fleet.unreadable),
         },
         data_version=dg.DataVersion(f"{pointer.release}:{pointer.version}"),
-        check_results=[
-            dg.AssetCheckResult(
-                check_name=ADOPTED,
-                passed=not behind,
-                severity=dg.AssetCheckSeverity.WARN,
-                description=f"not yet: {', '.join(behind)}" if behind else "every live device runs it",
-            )
-        ],
+        check_results=[every_live_device_current(fleet.waiting())],
     )

@@ -5,7 +5,6 @@ Real agent, real store, real signatures, real ONNX files; the camera is one phot
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -272,8 +271,8 @@ def test_a_store_that_goes_away_is_not_held_against_the_release(
 ) -> None:
     plant.register("1")
     box = boot()
-    parts, fails = box.agent.stager.parts, [2]
-    store = parts.store
+    objects, fails = box.agent.stager.parts.cache.registry.objects, [2]
+    store = objects.store
 
     class CutStore:
         def __getattr__(self, name: str) -> object:
@@ -285,7 +284,7 @@ def test_a_store_that_goes_away_is_not_held_against_the_release(
                 raise StoreUnavailableError("the line is cut")
             return store.stream(key)
 
-    box.agent.stager.parts = dataclasses.replace(parts, store=CutStore())  # type: ignore[arg-type]
+    objects.store = CutStore()  # type: ignore[assignment]
     monkeypatch.setattr("yolo_assets.edge.rollout.retry._FIRST", 0.05)
     plant.promote("1")
     box.wait_serving("1")
