@@ -21,7 +21,7 @@ from yolo_assets.contracts.model import MANIFEST, WEIGHTS, ModelManifest
 from yolo_assets.contracts.names import parse_model_version, training_key
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.learning.dataset import Dataset, read_dataset
-from yolo_assets.learning.folder import materialise
+from yolo_assets.learning.training_folder import materialise
 from yolo_assets.models.bundle import load_bundle_folder
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage import AlreadyExistsError, ObjectNotFoundError, ObjectStore
