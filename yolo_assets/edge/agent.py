@@ -59,7 +59,7 @@ from yolo_assets.edge.telemetry.heartbeat import HeartbeatSender
 from yolo_assets.edge.telemetry.machine import Machine
 from yolo_assets.edge.telemetry.metrics import EdgeMetrics, Sources
 from yolo_assets.edge.telemetry.status import StatusParts, heartbeat, model, not_ready, status
-from yolo_assets.spool.files import lock_folder
+from yolo_assets.runtime.files import lock_folder
 from yolo_assets.storage.base import ObjectStore
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from yolo_assets.contracts.errors import UserError
 from yolo_assets.evidence.find import CameraHour
 from yolo_assets.evidence.findings import Derived, Finding, HourPart, derive, wanted
 from yolo_assets.evidence.manifest import HourState, Query, index_path, receipt_path
-from yolo_assets.spool.files import write_all
+from yolo_assets.runtime.files import write_all
 from yolo_assets.storage.base import ObjectStore, StoreUnavailableError
 
 OnFrame = Callable[[Finding, bytes], None]

@@ -35,7 +35,7 @@ from yolo_assets.evidence.proof import Proven
 from yolo_assets.evidence.report import Report
 from yolo_assets.evidence.seal import seal
 from yolo_assets.evidence.words import howto_text, question
-from yolo_assets.spool.files import fsync_folder
+from yolo_assets.runtime.files import fsync_folder
 from yolo_assets.storage.base import ObjectStore
 
 _LONGEST_TEXT = 2000

@@ -19,6 +19,7 @@ import orjson
 from yolo_assets.contracts.names import RECORDS_FILE, SEALED, UPLOADED, frame_name
 from yolo_assets.contracts.spool import Seal
 from yolo_assets.contracts.times import format_time, utc_now
+from yolo_assets.runtime.files import FolderBusyError, fsync_file, fsync_folder, is_full, lock_folder, write_all
 from yolo_assets.spool.accounting import (
     DROPS_FILE,
     INTERRUPTED,
@@ -28,16 +29,7 @@ from yolo_assets.spool.accounting import (
     read_traces,
     used_stems,
 )
-from yolo_assets.spool.files import (
-    FolderBusyError,
-    fsync_file,
-    fsync_folder,
-    full_error,
-    is_full,
-    lock_folder,
-    write_all,
-    write_atomic,
-)
+from yolo_assets.spool.files import full_error, write_atomic
 from yolo_assets.spool.hours import SpoolHour
 
 

@@ -31,7 +31,8 @@ from typing import Any, Literal
 from yolo_assets.contracts.names import check_id
 from yolo_assets.contracts.spool import Seal
 from yolo_assets.contracts.times import Hour
-from yolo_assets.spool.files import full_error, is_full, lock_folder
+from yolo_assets.runtime.files import is_full, lock_folder
+from yolo_assets.spool.files import full_error
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.open_hour import OpenHour
 

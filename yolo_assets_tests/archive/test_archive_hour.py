@@ -22,7 +22,8 @@ from yolo_assets.contracts.errors import IntegrityError, SignatureError, UserErr
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour, utc_now
-from yolo_assets.spool.files import FolderBusyError, native_name
+from yolo_assets.runtime.files import FolderBusyError
+from yolo_assets.spool.files import native_name
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import ObjectStore, StoreUnavailableError, open_store

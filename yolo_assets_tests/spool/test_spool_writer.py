@@ -19,8 +19,9 @@ import pytest
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.times import Hour, utc_now
+from yolo_assets.runtime.files import FolderBusyError, lock_folder
 from yolo_assets.spool.accounting import INTERRUPTED
-from yolo_assets.spool.files import FolderBusyError, SpoolFullError, lock_folder
+from yolo_assets.spool.files import SpoolFullError
 from yolo_assets.spool.hours import SpoolHour, list_hours
 from yolo_assets.spool.records import BadRecord
 from yolo_assets.spool.writer import SpoolWriter

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from yolo_assets.archive.archiving.plan import save_plan
 from yolo_assets.contracts.names import PARTS
 from yolo_assets.contracts.spool import ArchivePlan
-from yolo_assets.spool.files import is_full
+from yolo_assets.runtime.files import is_full
 from yolo_assets.spool.hours import SpoolHour
 
 

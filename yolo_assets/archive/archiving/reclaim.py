@@ -27,7 +27,8 @@ from yolo_assets.archive.retry import retry
 from yolo_assets.contracts.names import SEALED
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import TrustedKeys
-from yolo_assets.spool.files import FolderBusyError, fsync_folder, portable_name
+from yolo_assets.runtime.files import FolderBusyError, fsync_folder
+from yolo_assets.spool.files import portable_name
 from yolo_assets.spool.hours import SpoolHour, SpoolProblem, is_note, is_unfinished
 from yolo_assets.storage.base import ObjectStore
 

@@ -15,7 +15,7 @@ from yolo_assets.archive.service.metrics import failure_class
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
-from yolo_assets.spool.files import FolderBusyError
+from yolo_assets.runtime.files import FolderBusyError
 from yolo_assets.spool.hours import AHEAD_SECONDS, SpoolHour, SpoolProblem, changed_ahead, scan
 from yolo_assets.storage.base import ObjectStore
 

@@ -1,4 +1,4 @@
-"""``detections`` and ``frames``: Parquet per camera and hour, validated; what does not fit is in quarantine."""
+"""``detections`` and ``frames``: Parquet per camera and hour, validated; what does not fit goes into quarantine."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -9,12 +9,16 @@ from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.times import Hour
 from yolo_assets.defs.automation import on_hour
 from yolo_assets.defs.hours import closed_spool_hours, for_each, hours_of
-from yolo_assets.defs.locations import Locations
 from yolo_assets.defs.metadata import table
 from yolo_assets.defs.partitions import by_day, hourly
+from yolo_assets.defs.resources import Locations
+from yolo_assets.defs.tables.checks import (
+    DETECTIONS,
+    EVERY_CAMERA_TABLED,
+    NO_ROW_IN_QUARANTINE,
+    no_row_in_quarantine,
+)
 
-TABLED = "every_camera_tabled"
-NO_QUARANTINE = "no_row_in_quarantine"
 _COMMON = {"group_name": "tables", "kinds": {"parquet", "polars"}, "owners": ["team:data"], "code_version": "1"}
 
 
@@ -35,12 +39,7 @@ _COMMON = {"group_name": "tables", "kinds": {"parquet", "polars"}, "owners": ["t
             **_COMMON,
         ),
     ],
-    check_specs=[
-        dg.AssetCheckSpec(TABLED, asset="detections", description="Every camera of the hour has its tables."),
-        dg.AssetCheckSpec(
-            NO_QUARANTINE, asset="detections", description="Every record followed its contract; the reasons otherwise."
-        ),
-    ],
+    check_specs=[EVERY_CAMERA_TABLED, NO_ROW_IN_QUARANTINE],
     partitions_def=hourly,
     backfill_policy=by_day,
 )
@@ -62,17 +61,17 @@ def detection_tables(
     summary = table(
         [
             {
-                "camera-hour": who,
+                "camera-hour": name,
                 "source": report.source,
                 "frames": report.frames,
                 "detections": report.detections,
                 "quarantined": report.quarantined,
             }
-            for who, report in sorted(done.items())
+            for name, report in sorted(done.items())
         ],
         columns,
     )
-    quarantined = {who: report.quarantined for who, report in sorted(done.items()) if report.quarantined}
+    quarantined = {name: report.quarantined for name, report in sorted(done.items()) if report.quarantined}
     yield dg.MaterializeResult(
         asset_key="frames",
         metadata={"cameras": summary, "dagster/row_count": sum(report.frames for report in done.values())},
@@ -85,15 +84,8 @@ def detection_tables(
             "quarantined": sum(quarantined.values()),
         },
     )
-    check = outcomes.check(TABLED)
-    yield check._replace(asset_key=dg.AssetKey("detections"))
-    yield dg.AssetCheckResult(
-        asset_key="detections",
-        check_name=NO_QUARANTINE,
-        passed=not quarantined,
-        severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join(f"{who}: {count} rows" for who, count in quarantined.items()) or "no row",
-    )
+    yield outcomes.check(EVERY_CAMERA_TABLED)._replace(asset_key=DETECTIONS)
+    yield no_row_in_quarantine(quarantined)
 
 
 def _cameras(hour: Hour, locations: Locations) -> dict[str, list[ArchiveName]]:
@@ -101,7 +93,7 @@ def _cameras(hour: Hour, locations: Locations) -> dict[str, list[ArchiveName]]:
     from yolo_assets.archive.reading.read import list_archives
     from yolo_assets.archive.retry import retry
 
-    closed = closed_spool_hours(locations.settings.spool, [hour], locations.grace_seconds)
+    closed = closed_spool_hours(locations.settings.spool, [hour], locations.settings.grace_seconds)
     cameras: dict[str, list[ArchiveName]] = {found.camera_id: [] for found in closed}
     archive = locations.archive()
     for name in retry(lambda: list(list_archives(archive, hour=hour))):

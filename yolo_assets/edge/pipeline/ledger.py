@@ -21,8 +21,9 @@ from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.times import Hour
 from yolo_assets.edge.pipeline.accounting import Accounting
 from yolo_assets.edge.types import DropReason, Frame
+from yolo_assets.runtime.files import FolderBusyError
 from yolo_assets.spool.accounting import INTERRUPTED, last_sequence, read_traces
-from yolo_assets.spool.files import FolderBusyError, SpoolFullError, full_error
+from yolo_assets.spool.files import SpoolFullError, full_error
 from yolo_assets.spool.hours import SpoolHour, list_hours
 from yolo_assets.spool.open_hour import is_taken
 from yolo_assets.spool.tally import Batch, Row, Tally, Waiting

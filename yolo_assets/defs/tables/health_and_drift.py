@@ -6,9 +6,9 @@ import dagster as dg
 
 from yolo_assets.defs.automation import on_hour
 from yolo_assets.defs.hours import hours_of
-from yolo_assets.defs.locations import Locations
 from yolo_assets.defs.metadata import table
 from yolo_assets.defs.partitions import by_day, hourly
+from yolo_assets.defs.resources import Locations
 
 DAY = timedelta(days=1)
 
@@ -25,15 +25,15 @@ DAY = timedelta(days=1)
     description="Blur, brightness, frozen and missing frames, silent cameras: the hour against the day before it.",
 )
 def camera_health(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
-    """Judge every camera of the hour."""
-    from yolo_assets.tables.health import camera_health as judge
+    """Evaluate every camera of the hour."""
+    from yolo_assets.tables.health import camera_health as evaluate
     from yolo_assets.tables.scan import read_frames
 
     store, rows, sentences = locations.store(), [], []
     for hour in hours_of(context):
         frames = read_frames(store, hour.start - DAY, hour.end)
         expected = frames["camera_id"].unique().to_list()
-        health = judge(frames, start=hour.start - DAY, end=hour.end, expected=expected)
+        health = evaluate(frames, start=hour.start - DAY, end=hour.end, expected=expected)
         rows += [{"hour": hour.key, **row} for row in health.table.iter_rows(named=True)]
         sentences += [finding.sentence for finding in health.findings]
     return dg.MaterializeResult(
@@ -50,7 +50,7 @@ def camera_health(context: dg.AssetExecutionContext, locations: Locations) -> dg
                     "brightness": float,
                 },
             ),
-            "findings": dg.MetadataValue.md("\n".join(f"- {s}" for s in sentences) or "every camera is well"),
+            "findings": dg.MetadataValue.md("\n".join(f"- {text}" for text in sentences) or "every camera is well"),
             "sick": len({row["camera_id"] for row in rows if row["status"] != "ok"}),
         }
     )
@@ -67,14 +67,14 @@ def camera_health(context: dg.AssetExecutionContext, locations: Locations) -> dg
     code_version="1",
     description=(
         "Detection rate, class mix and confidence of each camera and model version against the day before. "
-        "A sick camera asks for maintenance, not for training."
+        "A sick camera needs maintenance, not training."
     ),
 )
 def drift_report(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Compare the hour with the day before it, camera by camera."""
     from yolo_assets.tables.drift import Period
     from yolo_assets.tables.drift import drift_report as compare
-    from yolo_assets.tables.health import camera_health as judge
+    from yolo_assets.tables.health import camera_health as evaluate
     from yolo_assets.tables.scan import read_detections, read_frames
 
     store, rows = locations.store(), []
@@ -86,7 +86,7 @@ def drift_report(context: dg.AssetExecutionContext, locations: Locations) -> dg.
         report = compare(
             Period(frames.filter(~is_now), detections.filter(~found_now)),
             Period(frames.filter(is_now), detections.filter(found_now)),
-            sick=judge(frames, start=before, end=end).sick_cameras,
+            sick=evaluate(frames, start=before, end=end).sick_cameras,
         )
         rows += [{"hour": hour.key, **row} for row in report.iter_rows(named=True)]
     return dg.MaterializeResult(

@@ -13,7 +13,7 @@ import pytest
 from dagster._utils import aiodataloader
 from dagster._utils.interrupts import capture_interrupts
 
-from yolo_assets.defs.driver import Graph
+from yolo_assets.local.driver import Graph
 
 
 def test_ctrl_c_during_an_evaluation_ends_it_quietly(

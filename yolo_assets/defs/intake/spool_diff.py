@@ -1,7 +1,7 @@
-"""Which hours of the spool are news: pure, so that the sensor is only glue.
+"""Which hours of the spool changed since they were reported: pure, so that the sensor is only glue.
 
-An hour is news when a camera's closed hour holds files that no receipt covers and that were not reported as they are
-now. Reclaiming an hour is therefore no news, and neither is the archiving of one camera before another.
+An hour changed when a camera's closed hour holds files that no receipt covers and that were not reported as they are
+now. Reclaiming an hour is therefore no change, and neither is archiving one camera before another.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from yolo_assets.contracts.times import Hour
 
 RETRY_AFTER = timedelta(minutes=10)
-"""An hour that was reported and is still not archived after this is asked for again, once per such span."""
+"""An hour that was reported and is still not archived after this is requested again, once in this time."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class ClosedHour:
     size: int
 
 
-class HourMemory(BaseModel):
+class ReportedHour(BaseModel):
     """What was reported of one hour."""
 
     model_config = ConfigDict(extra="ignore")
@@ -48,15 +48,15 @@ class HourMemory(BaseModel):
     reported_at: datetime
 
 
-class Cursor(BaseModel):
-    """The sensor's memory. Losing it costs a repeated report, never a lost hour."""
+class SpoolCursor(BaseModel):
+    """The sensor's cursor. Losing it costs a repeated report, never an hour."""
 
     model_config = ConfigDict(extra="ignore")
 
-    hours: dict[str, HourMemory] = Field(default_factory=dict)
+    hours: dict[str, ReportedHour] = Field(default_factory=dict)
 
     @classmethod
-    def load(cls, text: str | None) -> Cursor:
+    def load(cls, text: str | None) -> SpoolCursor:
         """Forgiving: an unreadable cursor is an empty one."""
         if not text:
             return cls()
@@ -67,7 +67,7 @@ class Cursor(BaseModel):
 
 
 @dataclass(frozen=True)
-class HourNews:
+class ChangedHour:
     """An hour to report."""
 
     hour: Hour
@@ -81,57 +81,57 @@ class HourNews:
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What one look at the spool found.
+class SpoolDiff:
+    """What one tick found in the spool.
 
     Attributes:
-        news: hours to report as materialized.
+        changed: hours to report as materialized.
         overdue: hours reported long ago whose files are still not archived.
-        cursor: what to remember if both are acted on.
-        waiting: news left for the next tick.
+        cursor: for the next tick, once both are acted on.
+        waiting: changed hours that were left for the next tick.
     """
 
-    news: tuple[HourNews, ...]
+    changed: tuple[ChangedHour, ...]
     overdue: tuple[Hour, ...]
-    cursor: Cursor
+    cursor: SpoolCursor
     waiting: int
 
 
-def find_news(closed: Iterable[ClosedHour], cursor: Cursor, now: datetime, limit: int) -> Findings:
+def find_changes(closed: Iterable[ClosedHour], cursor: SpoolCursor, now: datetime, limit: int) -> SpoolDiff:
     """Compare the closed hours of the spool with what was reported.
 
     Args:
         closed: every closed camera-hour that still holds files.
         cursor: what earlier ticks reported.
         now: aware.
-        limit: hours reported at most in one tick, oldest first, so that a first start floods nothing.
+        limit: hours reported at most in one tick, oldest first, so that a first start does not flood the queue.
     """
     by_hour: dict[Hour, list[ClosedHour]] = defaultdict(list)
     for item in closed:
         by_hour[item.hour].append(item)
 
-    news: list[HourNews] = []
+    changed: list[ChangedHour] = []
     overdue: list[Hour] = []
-    memory: dict[str, HourMemory] = {}
+    memory: dict[str, ReportedHour] = {}
     waiting = 0
     for hour in sorted(by_hour):
         cameras = tuple(sorted(by_hour[hour], key=lambda item: item.camera_id))
         known = cursor.hours.get(hour.key)
         # Twelve digits keep the cursor small; they only have to differ from what the same camera had before.
         pending = {item.camera_id: item.uncovered[:12] for item in cameras if item.uncovered}
-        changed = known is None or any(known.cameras.get(camera) != print_ for camera, print_ in pending.items())
-        if changed:
-            if len(news) == limit:
+        differs = known is None or any(known.cameras.get(camera) != print_ for camera, print_ in pending.items())
+        if differs:
+            if len(changed) == limit:
                 waiting += 1
                 if known is not None:
                     memory[hour.key] = known
                 continue
-            news.append(HourNews(hour, cameras))
+            changed.append(ChangedHour(hour, cameras))
             earlier = {} if known is None else known.cameras
-            memory[hour.key] = HourMemory(cameras={**earlier, **pending}, reported_at=now)
+            memory[hour.key] = ReportedHour(cameras={**earlier, **pending}, reported_at=now)
         elif known is not None:
             if pending and now - known.reported_at >= RETRY_AFTER:
                 overdue.append(hour)
-                known = HourMemory(cameras=known.cameras, reported_at=now)
+                known = ReportedHour(cameras=known.cameras, reported_at=now)
             memory[hour.key] = known
-    return Findings(tuple(news), tuple(overdue), Cursor(hours=memory), waiting)
+    return SpoolDiff(tuple(changed), tuple(overdue), SpoolCursor(hours=memory), waiting)

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from yolo_assets.archive.reading.receipt_hours import ListedHour
 from yolo_assets.contracts.times import Hour
-from yolo_assets.defs.archive.news import (
+from yolo_assets.defs.archive.listing_diff import (
     LONGEST_WAIT,
     RETRY_AFTER,
-    Cursor,
+    ReceiptsCursor,
     data_version,
-    find_news,
+    find_changes,
     known_version,
     position_after,
 )
@@ -29,18 +29,18 @@ archives = st.dictionaries(hours, stems).map(lambda found: [ListedHour(h, s) for
 @given(archives)
 def test_what_is_known_is_no_news_and_a_later_part_is(archive: list[ListedHour]) -> None:
     known = {item.hour: item.version for item in archive}
-    assert find_news(archive, archive, known, Cursor(), NOW, timedelta())[0] == []
+    assert find_changes(archive, archive, known, ReceiptsCursor(), NOW, timedelta())[0] == []
     later = [ListedHour(item.hour, (*item.stems, "p2")) for item in archive]
-    assert find_news(later, [], known, Cursor(), NOW, timedelta())[0] == later
+    assert find_changes(later, [], known, ReceiptsCursor(), NOW, timedelta())[0] == later
 
 
 @given(archives, st.integers(0, 20))
 def test_an_hour_is_left_until_it_is_quiet_but_not_for_ever(archive: list[ListedHour], changes: int) -> None:
     """A box adds a camera every half minute; nothing is reported before it stops, or before the longest wait."""
-    cursor, moment, news = Cursor(), NOW, []
+    cursor, moment, news = ReceiptsCursor(), NOW, []
     for number in range(changes + 1):
         now_listed = [ListedHour(item.hour, (*item.stems, *map(str, range(number)))) for item in archive]
-        news, cursor = find_news(now_listed, [], {}, Cursor.load(cursor.model_dump_json()), moment, MINUTE)
+        news, cursor = find_changes(now_listed, [], {}, ReceiptsCursor.load(cursor.model_dump_json()), moment, MINUTE)
         if news:
             break
         moment += MINUTE / 2
@@ -50,14 +50,14 @@ def test_an_hour_is_left_until_it_is_quiet_but_not_for_ever(archive: list[Listed
     else:
         assert waited <= LONGEST_WAIT + MINUTE
         last = [ListedHour(item.hour, (*item.stems, *map(str, range(changes)))) for item in archive]
-        assert find_news(last, [], {}, cursor, moment + MINUTE, MINUTE)[0] == last
+        assert find_changes(last, [], {}, cursor, moment + MINUTE, MINUTE)[0] == last
 
 
 def test_news_that_changed_nothing_are_acted_on_again_but_not_in_every_tick() -> None:
-    archive, cursor, acted = [ListedHour(FIRST, ("a",))], Cursor(), []
+    archive, cursor, acted = [ListedHour(FIRST, ("a",))], ReceiptsCursor(), []
     for minute in range(60):
         moment = NOW + minute * MINUTE
-        news, cursor = find_news(archive, archive, {}, cursor, moment, timedelta())
+        news, cursor = find_changes(archive, archive, {}, cursor, moment, timedelta())
         if news:
             acted.append(minute)
             cursor = cursor.noting(asked=[FIRST], now=moment)
@@ -66,15 +66,15 @@ def test_news_that_changed_nothing_are_acted_on_again_but_not_in_every_tick() ->
 
 @given(archives)
 def test_refused_hours_are_not_read_again_until_they_or_the_keys_change(archive: list[ListedHour]) -> None:
-    cursor = Cursor().trusting(["one"])
+    cursor = ReceiptsCursor().trusting(["one"])
     refused = {item.hour: item.version for item in archive}
-    cursor = Cursor.load(cursor.noting(refused=refused, now=NOW).model_dump_json())
-    assert find_news(archive, [], {}, cursor.trusting(["one"]), NOW, timedelta())[0] == []
-    assert find_news(archive, [], {}, cursor.trusting(["one", "two"]), NOW, timedelta())[0] == archive
+    cursor = ReceiptsCursor.load(cursor.noting(refused=refused, now=NOW).model_dump_json())
+    assert find_changes(archive, [], {}, cursor.trusting(["one"]), NOW, timedelta())[0] == []
+    assert find_changes(archive, [], {}, cursor.trusting(["one", "two"]), NOW, timedelta())[0] == archive
 
 
 def test_the_sweep_rests_at_its_end_and_begins_at_once_with_a_new_key() -> None:
-    cursor = Cursor().trusting(["one"])
+    cursor = ReceiptsCursor().trusting(["one"])
     assert not cursor.resting(NOW, MINUTE)
     assert not cursor.noting(position="receipts/date=2026-01-01", now=NOW).resting(NOW, MINUTE)
     done = cursor.noting(position="", now=NOW)
@@ -93,7 +93,7 @@ def test_a_data_version_tells_each_hour_of_a_run_its_own(versions: dict[Hour, st
 
 @given(st.text(max_size=30))
 def test_a_damaged_cursor_is_an_empty_one(text: str) -> None:
-    assert Cursor.load(text).waiting == {} or text.startswith("{")
+    assert ReceiptsCursor.load(text).waiting == {} or text.startswith("{")
 
 
 @given(archives, st.data())
@@ -109,9 +109,9 @@ def test_an_hour_that_was_not_got_to_is_passed_again(archive: list[ListedHour], 
 
 
 def test_the_cursor_stays_small() -> None:
-    cursor = Cursor()
+    cursor = ReceiptsCursor()
     many = [ListedHour(FIRST.next(number), ("a",)) for number in range(5000)]
-    _, cursor = find_news([], many, {}, cursor, NOW, timedelta())
+    _, cursor = find_changes([], many, {}, cursor, NOW, timedelta())
     refused = {item.hour: item.version for item in many}
     assert len(cursor.noting(now=NOW).model_dump_json()) < 250_000
     assert len(cursor.noting(refused=refused, now=NOW).model_dump_json()) < 50_000

@@ -1,15 +1,18 @@
-"""The one resource of the graph: where spool, archive, store and keys are, and the open stores behind them.
+"""The one resource of the graph: the settings of this installation, and the stores and keys they name, opened.
 
 I/O goes through here and not through I/O managers: what an asset writes is a contract of its own (keys, commit points),
 not a pickle of its return value. S3 clients are ``storage``'s own: dagster-aws' ``S3Resource`` offers no way to set one
-attempt, checksums and addressing, without which the relatives of S3 refuse writes and a dead line is noticed late.
+attempt, checksums and addressing, without which many S3-compatible servers refuse writes and a dead connection is
+noticed late.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from pydantic import Field
 
 from yolo_assets.contracts.settings import Settings
 
@@ -23,67 +26,53 @@ if TYPE_CHECKING:
 
 
 class Locations(dg.ConfigurableResource):
-    """Roots and keys of this installation; see ``contracts.settings`` for the environment variables."""
+    """Stores and keys of this installation; see ``contracts.settings`` for the environment variables."""
 
-    home: str
-    spool: str
-    archive_url: str
-    store_url: str
-    model_name: str
-    hot_hours: float
-    grace_seconds: float
-    class_names: list[str]
-    training_recipe: str | None = None
-    gate_policy: str | None = None
-    retention_days: int = 0
-    retention_mode: str = "compliance"
-    bandwidth: str = ""
-    disk_full_hours: float = 6.0
-    runtime: str | None = None
+    values: dict[str, Any] = Field(description="the settings, as contracts.settings resolved them")
 
     @classmethod
     def from_env(cls) -> Locations:
         """From ``YOLO_ASSETS_*``."""
-        return cls(**Settings.from_env().model_dump(mode="json"))
+        return cls(values=Settings.from_env().model_dump(mode="json", exclude_none=True))
 
-    @property
+    @cached_property
     def settings(self) -> Settings:
         """As the rest of the project knows them."""
-        return Settings(**{name: getattr(self, name) for name in Settings.model_fields})
+        return Settings.model_validate(self.values)
 
     def archive(self, traffic: Traffic | None = None) -> ObjectStore:
-        """The archive root, open; what is written to it keeps the pace of ``traffic`` and is counted."""
-        return self._open(self.archive_url, traffic.pace if traffic is not None else None)
+        """The archive root, open; writes keep the bandwidth limit of ``traffic`` and are counted there."""
+        return self._open(self.settings.archive_url, traffic.pace if traffic is not None else None)
 
     def _open(self, url: str, pace: Callable[[int], None] | None = None) -> ObjectStore:
         from yolo_assets.storage.known import open_known_store
 
         return open_known_store(url, self.settings.known_stores, pace=pace)
 
-    def traffic(self, say: Callable[[str], None]) -> Traffic:
-        """The operator's limit and this machine's counters. What changes meanwhile is told to ``say``."""
+    def traffic(self, log: Callable[[str], None]) -> Traffic:
+        """The operator's bandwidth limit and this machine's upload counters. Changes of the limit go to ``log``."""
         from yolo_assets.archive.service.traffic import Traffic
 
-        return Traffic(self.settings, say)
+        return Traffic(self.settings, log)
 
     def store(self) -> ObjectStore:
         """The store root, open."""
-        return self._open(self.store_url)
+        return self._open(self.settings.store_url)
 
     def archiver(self) -> Signer:
-        """Signs receipts; the pair is made at first use."""
+        """Signs receipts; the key pair is made at first use."""
         from yolo_assets.contracts.signing import Signer
 
         return Signer.load_or_create(self.settings.archiver_key)
 
     def promoter(self) -> Signer:
-        """Signs releases; only promotion asks for it."""
+        """Signs releases; only promotion uses it."""
         from yolo_assets.contracts.signing import Signer
 
         return Signer.load_or_create(self.settings.promotion_key)
 
     def trusted_archivers(self) -> TrustedKeys:
-        """Keys whose receipts count: this machine's, and those of the boxes that archive by themselves."""
+        """Keys whose receipts are trusted: this machine's, and those of remote devices that archive by themselves."""
         from yolo_assets.contracts.signing import TrustedKeys
 
         self.archiver()  # its pair is made at first use
@@ -96,11 +85,11 @@ class Locations(dg.ConfigurableResource):
         return ArchiveOptions.of(self.settings)
 
     def archiver_names(self) -> dict[str, str]:
-        """What the boxes are called, by the id of their key: the name of the file that holds its public half."""
+        """A name for each archiver by the id of its key: the name of the file that holds its public key."""
         from yolo_assets.contracts.signing import TrustedKeys
 
         own = self.archiver().key_id
-        files = {
+        names = {
             key: path.stem for path in self.settings.archiver_public_keys() for key in TrustedKeys.load([path]).keys
         }
-        return {**files, own: "this machine"}
+        return {**names, own: "this machine"}

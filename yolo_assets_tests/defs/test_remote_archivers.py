@@ -14,8 +14,8 @@ from yolo_assets.catalog.read import query
 from yolo_assets.contracts.signing import Signer
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.defs.archive.sensors import receipts_sensor
-from yolo_assets.defs.driver import Graph
-from yolo_assets.defs.locations import Locations
+from yolo_assets.defs.resources import Locations
+from yolo_assets.local.driver import Graph
 from yolo_assets.storage import open_store
 from yolo_assets.tables.scan import read_detections, read_frames
 from yolo_assets_tests.defs.hours_in_spool import write_hour, write_late
@@ -85,7 +85,7 @@ def believed(graph: Graph) -> list[bool]:
         for record in found
         if record.event_log_entry.dagster_event is not None
     ]
-    return [one.passed for one in evaluations if one.check_name == "every_receipt_believed"]
+    return [one.passed for one in evaluations if one.check_name == "every_receipt_verified"]
 
 
 def run_range(graph: Graph, asset: str, first: Hour, last: Hour) -> None:
@@ -122,8 +122,8 @@ def test_a_box_that_archives_by_itself_ends_in_tables_catalog_and_health(home: P
 
     night, last = events(graph, "hourly_archives")[::-1]
     assert (night.partition, last.partition) == (NIGHT.partition_key, LAST.partition_key)
-    assert [row["box"] for row in rows(night, "boxes")] == ["box07"]
-    assert rows(night, "boxes")[0]["signing key"] == box.signer.key_id
+    assert [row["archiver"] for row in rows(night, "archivers")] == ["box07"]
+    assert rows(night, "archivers")[0]["signing key"] == box.signer.key_id
     assert [(row["frames"], row["devices"]) for row in rows(night, "archives")] == [(3, "box01"), (3, "box01")]
     assert {row["camera"] for row in rows(events(graph, "raw_frames")[1], "cameras")} == {"cam01", "cam02"}
     assert graph.look() == 0 and graph.carry() == [], "what is known is not reported again"
@@ -135,12 +135,12 @@ def test_a_box_that_archives_by_itself_ends_in_tables_catalog_and_health(home: P
     graph.carry()
     assert read_detections(store, NIGHT.start, NIGHT.end).height == 7
     assert query(store, "SELECT sum(frame_count)::INT FROM archives").item() == 10
-    looked = events(graph, "archive_catalog")[-1].metadata["looked_at"].value
+    looked = events(graph, "archive_catalog")[-1].metadata["inspected"].value
     assert looked == f"1 days: {NIGHT.date}", "only the day that was touched"
     again = graph.run(["archive_catalog"])["archive_catalog"]
     assert (again["added"], again["removed"], again["dagster/row_count"]) == (0, 0, 4), "nothing was touched since"
     whole = graph.run(["archive_catalog"], config={"ops": {"archive_catalog": {"config": {"everything": True}}}})
-    assert whole["archive_catalog"]["looked_at"] == "all receipts: asked for"
+    assert whole["archive_catalog"]["inspected"] == "all receipts: requested"
 
 
 def test_our_own_archives_are_not_reported_and_mixed_hours_show_everybody(home: Path, graph: Graph) -> None:
@@ -163,7 +163,7 @@ def test_our_own_archives_are_not_reported_and_mixed_hours_show_everybody(home: 
     graph.look()
     assert f"hourly_archives[{NIGHT.partition_key}]" in graph.carry()
     newest = [one for one in events(graph, "hourly_archives") if one.partition == NIGHT.partition_key][-1]
-    assert [(row["camera-hour"].split()[0], row["box"], row["result"]) for row in rows(newest, "archives")] == [
+    assert [(row["camera-hour"].split()[0], row["archiver"], row["result"]) for row in rows(newest, "archives")] == [
         ("ours", "this machine", "archived elsewhere or before"),
         ("ours", "this machine", "archived"),
         ("theirs", "box07", "archived elsewhere or before"),
@@ -179,7 +179,7 @@ def test_our_own_archives_are_not_reported_and_mixed_hours_show_everybody(home: 
     graph.look()
     assert "hourly_archives" not in " ".join(graph.carry())
     newest = events(graph, "hourly_archives")[-1]
-    assert [row["box"] for row in rows(newest, "archives")] == ["this machine", "box07"]
+    assert [row["archiver"] for row in rows(newest, "archives")] == ["this machine", "box07"]
 
 
 def test_receipts_of_a_stranger_are_shown_and_never_reported(
@@ -204,7 +204,7 @@ def test_receipts_of_a_stranger_are_shown_and_never_reported(
     graph.carry()
     (event,) = events(graph, "hourly_archives")
     assert [row["camera-hour"].split()[0] for row in rows(event, "archives")] == ["good"]
-    assert "odd" in str(event.metadata["not_believed"].value)
+    assert "odd" in str(event.metadata["untrusted"].value)
     assert graph.look() == 0
 
     stranger.introduce()

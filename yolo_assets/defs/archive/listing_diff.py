@@ -1,8 +1,8 @@
-"""Which hours of the archive root are news: pure, so that the receipts sensor is only glue.
+"""Which hours of the archive root differ from what the graph knows: pure, so that the receipts sensor is only glue.
 
-An hour is news when it has parts that its newest materialization of ``hourly_archives`` does not know. That is told by
-its data version, which a run here and a report of the sensor write the same way: so our own archives are never
-reported twice, and a lost cursor or a crash half-way through a report costs nothing.
+An hour differs when it has parts that its newest materialization of ``hourly_archives`` does not know. The data version
+shows that; a run here and a report of the sensor write it in the same way. So archives made here are never reported
+twice, and a lost cursor or a crash half-way through a report costs nothing.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from yolo_assets.archive.reading.receipt_hours import ListedHour
 
 RETRY_AFTER = timedelta(minutes=10)
-"""News that were acted on and changed nothing (a run failed) are acted on again, once per such span."""
+"""An hour that was reported and still differs is reported again, once in this time."""
 LONGEST_WAIT = timedelta(minutes=10)
-"""An hour that boxes keep adding to is reported at last; it is reported again when they are done."""
+"""An hour that archivers keep adding to is reported after this at the latest, and again when they are done."""
 _FORGOTTEN_AFTER = timedelta(days=1)
 _KEPT = 1000
 
 
-class Waiting(BaseModel):
-    """An hour with news.
+class PendingHour(BaseModel):
+    """An hour that differs.
 
     Attributes:
         version: what was listed last.
-        first: when there was news first.
+        first: when it differed first.
         since: when the listing changed last.
-        asked: when it was acted on, if it was.
+        asked: when it was reported, if it was.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -46,15 +46,15 @@ class Waiting(BaseModel):
     asked: datetime | None = None
 
 
-class Cursor(BaseModel):
-    """The sensor's memory, small. Losing it costs a look more, never an hour.
+class ReceiptsCursor(BaseModel):
+    """The sensor's cursor, small. Losing it costs an extra listing, never an hour.
 
     Attributes:
-        keys: digest of the trusted keys; what they do not sign is refused until they change.
-        position: where the sweep through older receipts goes on; ``""``: it begins anew.
-        swept: when it last came to the end.
-        waiting: hours with news, by key.
-        refused: hours with receipts that are not believed, and their version then: not read again until it changes.
+        keys: digest of the trusted keys; receipts with other signatures are untrusted until the keys change.
+        position: where the scan of older receipts continues; ``""``: it starts from the beginning.
+        swept: when it last reached the end.
+        waiting: hours that differ, by key.
+        refused: hours with untrusted receipts, and their version then: not read again until it changes.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -62,11 +62,11 @@ class Cursor(BaseModel):
     keys: str = ""
     position: str = ""
     swept: datetime | None = None
-    waiting: dict[str, Waiting] = Field(default_factory=dict)
+    waiting: dict[str, PendingHour] = Field(default_factory=dict)
     refused: dict[str, str] = Field(default_factory=dict)
 
     @classmethod
-    def load(cls, text: str | None) -> Cursor:
+    def load(cls, text: str | None) -> ReceiptsCursor:
         """Forgiving: an unreadable cursor is an empty one."""
         if not text:
             return cls()
@@ -75,15 +75,15 @@ class Cursor(BaseModel):
         except ValidationError:
             return cls()
 
-    def trusting(self, key_ids: Collection[str]) -> Cursor:
-        """This memory under the keys that are trusted now: with other keys everything is judged again."""
+    def trusting(self, key_ids: Collection[str]) -> ReceiptsCursor:
+        """This cursor for the keys that are trusted now: with other keys every receipt is verified again."""
         keys = hashlib.sha256("\n".join(sorted(key_ids)).encode()).hexdigest()[:16]
         if keys == self.keys:
             return self
         return self.model_copy(update={"keys": keys, "refused": {}, "position": "", "swept": None})
 
     def resting(self, now: datetime, rest: timedelta) -> bool:
-        """Whether the sweep came to the end a short while ago."""
+        """Whether the scan reached the end a short while ago."""
         return not self.position and self.swept is not None and now - self.swept < rest
 
     def noting(
@@ -93,8 +93,8 @@ class Cursor(BaseModel):
         refused: Mapping[Hour, str] | None = None,
         position: str | None = None,
         now: datetime,
-    ) -> Cursor:
-        """This memory after acting: what was asked for, what was refused and its version, how far the sweep came."""
+    ) -> ReceiptsCursor:
+        """This cursor after a tick: hours reported, hours with untrusted receipts and their version, scan position."""
         waiting = dict(self.waiting)
         for hour in asked:
             if hour.key in waiting:
@@ -112,42 +112,42 @@ class Cursor(BaseModel):
 
 
 def data_version(versions: Mapping[Hour, str]) -> str:
-    """What the hours of one run were made of: ``20260301_02:<parts_version>``, several with a space between.
+    """The parts of each hour of one run: ``20260301_02:<parts_version>``, several separated by spaces.
 
-    One text for all hours of a run, because Dagster keeps one data version a run; each hour finds its own in it.
+    One text for all hours of a run, because Dagster keeps one data version a run; ``known_version`` takes it apart.
     """
     return " ".join(f"{hour.key}:{versions[hour]}" for hour in sorted(versions))
 
 
 def known_version(text: str | None, hour: Hour) -> str | None:
-    """The version of an hour in a ``data_version``; None when it says nothing of it."""
-    found = dict(item.split(":", 1) for item in (text or "").split() if ":" in item)
-    return found.get(hour.key)
+    """The version of an hour in a ``data_version``; None when it does not name the hour."""
+    versions = dict(item.split(":", 1) for item in (text or "").split() if ":" in item)
+    return versions.get(hour.key)
 
 
-def find_news(
+def find_changes(
     recent: Sequence[ListedHour],
     older: Sequence[ListedHour],
     known: Mapping[Hour, str],
-    cursor: Cursor,
+    cursor: ReceiptsCursor,
     now: datetime,
     settle: timedelta,
-) -> tuple[list[ListedHour], Cursor]:
+) -> tuple[list[ListedHour], ReceiptsCursor]:
     """Compare what the archive root lists with what the graph knows.
 
-    A recent hour is left until nothing was added for ``settle``: two hundred cameras that arrive in ten minutes are one
-    report and one build of the tables, not two hundred.
+    A recent hour waits until nothing was added to it for ``settle``: two hundred cameras that arrive in ten minutes are
+    one report and one build of the tables, not two hundred.
 
     Args:
         recent: hours that are listed in every tick.
-        older: hours that the sweep passed in this tick.
-        known: versions that the newest materializations tell.
-        cursor: what earlier ticks saw.
+        older: hours that the scan passed in this tick.
+        known: versions in the newest materializations.
+        cursor: of the tick before.
         now: aware.
         settle: how long an hour must be quiet.
 
     Returns:
-        Hours to act on, recent ones first, and the memory if nothing is done about them.
+        Hours to report, recent ones first, and the cursor should none of them be reported.
     """
     ripe: list[ListedHour] = []
     waiting = {key: item for key, item in cursor.waiting.items() if now - item.first < _FORGOTTEN_AFTER}
@@ -161,9 +161,9 @@ def find_news(
         refused.pop(key, None)
         before = waiting.get(key)
         if before is None:
-            before = Waiting(version=version, first=now, since=now)
+            before = PendingHour(version=version, first=now, since=now)
         elif before.version != version:
-            before = Waiting(version=version, first=before.first if before.asked is None else now, since=now)
+            before = PendingHour(version=version, first=before.first if before.asked is None else now, since=now)
         waiting[key] = before
         settled = item.hour in quiet or now - before.since >= settle or now - before.first >= LONGEST_WAIT
         if settled and (before.asked is None or now - before.asked >= RETRY_AFTER):
@@ -171,9 +171,9 @@ def find_news(
     return ripe, cursor.model_copy(update={"waiting": waiting, "refused": refused})
 
 
-def position_after(swept: Sequence[ListedHour], reached: str, left: Collection[Hour]) -> str:
-    """Where the next sweep begins: before the first hour that had news and was not got to, else where it ended."""
+def position_after(swept: Sequence[ListedHour], reached: str, remaining: Collection[Hour]) -> str:
+    """Where the next scan starts: before the first hour that was not reported yet, else where this one ended."""
     for item in swept:
-        if item.hour in left:
+        if item.hour in remaining:
             return receipts_prefix(item.hour).rstrip("/")  # sorts before the hour's receipts, after the hour before it
     return reached
