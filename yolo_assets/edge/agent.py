@@ -31,7 +31,6 @@ from yolo_assets.edge.http.app import build_app
 from yolo_assets.edge.http.parts import ApiParts
 from yolo_assets.edge.http.server import ApiServer
 from yolo_assets.edge.image_service import ImageService
-from yolo_assets.edge.late_store import open_late, store_folder
 from yolo_assets.edge.outputs.figures import OutputFigures
 from yolo_assets.edge.outputs.hub import Outputs
 from yolo_assets.edge.pipeline.capture import CameraThread
@@ -61,6 +60,8 @@ from yolo_assets.edge.telemetry.metrics import EdgeMetrics, Sources
 from yolo_assets.edge.telemetry.status import StatusParts, heartbeat, model, not_ready, status
 from yolo_assets.runtime.files import lock_folder
 from yolo_assets.storage.base import ObjectStore
+from yolo_assets.storage.open import folder_of, open_store
+from yolo_assets.storage.retrying import QUICK
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class Agent:
         self.outputs = Outputs(config.outputs, config.alarms, config.camera_ids, config.device_id, config.state_dir)
         self.clock = BoxClock(config.state_dir / "clock.json", config.clock)
         sources = open_sources(config, self.clock)
-        store = open_late(config.store)
+        store = open_store(config.store, create=False, lazy=True, retries=QUICK)
         self.done = threading.Event()
         self._state_lock = _lock_state(config.state_dir)
         self._server = ApiServer(config.listen)
@@ -307,7 +308,7 @@ class Agent:
             channel,
             trusted,
             poll_seconds=self.config.poll_seconds,
-            folder=store_folder(self.config.store),
+            folder=folder_of(self.config.store),
             on_pointer=lambda pointer: follow(self.control, self.stager, pointer),
             on_refused=self._on_bad_pointer,
         )

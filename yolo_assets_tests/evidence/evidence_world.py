@@ -14,13 +14,14 @@ import cv2
 import numpy as np
 import orjson
 
+from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.archiving.hour import archive_hour
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
 from yolo_assets.evidence import manifest as names
 from yolo_assets.evidence.make import Request, make_pack
 from yolo_assets.evidence.manifest import PackManifest, Query
-from yolo_assets.evidence.seal import seal
+from yolo_assets.evidence.signing import seal
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import ObjectStore, open_store
@@ -95,9 +96,8 @@ class Plant:
     def make(self, out: Path, *, store: bool = False, max_frames: int = 1000, **asked: Any) -> PackManifest:
         """Make a pack, signed by the office."""
         return make_pack(
-            self.archive,
+            Archive(self.archive, self.trusted),
             self.store if store else None,
-            self.trusted,
             self.office,
             Request(query(**asked), "A. Berg", "Audit 17", max_frames),
             out,

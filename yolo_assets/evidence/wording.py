@@ -1,7 +1,7 @@
-"""What a pack says to people, in plain words; the HTML page, the PDF and VERIFY.txt say the same.
+"""The sentences of a pack: the HTML page, the PDF and VERIFY.txt use the same ones.
 
-Belongs here: sentences. Does not belong here: how they are laid out. Whatever a stranger wrote (names, reasons) goes
-through ``plain`` first: nothing in it can hide or turn the text around it.
+Belongs here: sentences. Does not belong here: layout. Text from outside (names, reasons) goes through ``plain`` first:
+nothing in it can hide or reverse the text around it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from textwrap import wrap
 
 from yolo_assets.contracts.text import plain
 from yolo_assets.contracts.times import format_time
-from yolo_assets.evidence.manifest import MANIFEST, SIGNATURE, SUMS, Counts, PackManifest, Query
-from yolo_assets.evidence.seal import CONTEXT
+from yolo_assets.evidence.manifest import MANIFEST, SIGNATURE, SUMS, PackCounts, PackManifest, Query
+from yolo_assets.evidence.signing import CONTEXT
 
 
 def when(moment: datetime | None, hour: str = "") -> str:
@@ -27,15 +27,15 @@ def size(count: int) -> str:
     return f"{count:,} bytes"
 
 
-def many(count: int, one: str, more: str = "") -> str:
+def many(count: int, singular: str, plural: str = "") -> str:
     """``1 frame``, ``2 frames``."""
-    return f"{count:,} {one if count == 1 else more or one + 's'}"
+    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
 
 
 def question(query: Query) -> str:
     """The question as a sentence."""
-    who = f"camera {plain(query.camera_id)}" if query.camera_id else "any camera"
-    text = f"Which frames did {who} take from {when(query.start)} until {when(query.end)}"
+    camera = f"camera {plain(query.camera_id)}" if query.camera_id else "any camera"
+    text = f"Which frames did {camera} take from {when(query.start)} until {when(query.end)}"
     if query.batch is not None:
         text += f" of production batch {plain(query.batch)}"
     if query.class_name is not None and query.min_confidence is not None:
@@ -47,7 +47,7 @@ def question(query: Query) -> str:
     return text + "?"
 
 
-def answer(counts: Counts) -> str:
+def answer(counts: PackCounts) -> str:
     """The answer as a sentence."""
     text = (
         f"{many(counts.frames, 'frame')} with {many(counts.records, 'record')} and "
@@ -84,11 +84,11 @@ def not_found(pack: PackManifest) -> list[str]:
 
 
 def searched(pack: PackManifest) -> str:
-    """How the hours were gone through."""
+    """How the hours were searched."""
     states = [hour.state for hour in pack.hours]
     text = f"{many(len(states), 'archived camera-hour')} in question: {states.count('searched')} searched"
     if count := states.count("excluded"):
-        text += f", {count} excluded because their signed receipts tell that nothing in them fits"
+        text += f", {count} excluded because their signed receipts show that nothing in them fits"
     if count := states.count("unavailable"):
         text += f", {count} not available"
     return text + f". Found by {plain(pack.found_by)}."
@@ -130,10 +130,10 @@ PROVES = (
 
 DOES_NOT_PROVE = (
     "That the clock of the camera or of the archiver was right. No independent time stamp is part of the signature.",
-    "That the model judged rightly. Class and confidence are what the model named in the record reported.",
+    "That the model was right. Class and confidence are what the model named in the record reported.",
     "What happened to a file before the archiver read it.",
-    "That the private keys stayed private. Who had them could have signed other content; compare the key ids with "
-    "those that the plant published at the time.",
+    "That the private keys stayed private. Anyone who had them could have signed other content; compare the key ids "
+    "with those that the plant published at the time.",
     "That archives which the question does not touch, or which are named as missing, hold nothing that matters.",
 )
 
@@ -145,7 +145,7 @@ def how_to_verify(pack: PackManifest) -> list[tuple[str, list[str]]]:
     return [
         (
             "With yolo-assets, on any computer, without network. Give the public keys that you received from the plant "
-            "by another way than this pack; the copies in keys/ are there to be compared, not to be believed.",
+            "by another way than this pack; the copies in keys/ are there to be compared, not to be trusted.",
             [f"yolo-assets evidence verify DIR {keys}"],
         ),
         (
@@ -157,7 +157,7 @@ def how_to_verify(pack: PackManifest) -> list[tuple[str, list[str]]]:
             ],
         ),
         (
-            f"Then every file: {SUMS} names them all, and its own hash stands in {MANIFEST}.",
+            f"Then every file: {SUMS} names them all, and its own hash is in {MANIFEST}.",
             [
                 f"sha256sum --check --strict --quiet {SUMS}",
                 f"sha256sum {SUMS}",
@@ -174,8 +174,8 @@ def howto_text(pack: PackManifest) -> str:
         lines += [*_wrapped(text), "", *(f"    {command}" for command in commands), ""]
     lines += [
         *_wrapped(
-            "Then from a frame to its signature: the SHA-256 of a file in frames/ or records/ stands in the row of its "
-            "name in indexes/ (Parquet); the SHA-256 of that index stands in its receipt as index_sha256; and the "
+            "Then from a frame to its signature: the SHA-256 of a file in frames/ or records/ is in the row of its "
+            "name in indexes/ (Parquet); the SHA-256 of that index is in its receipt as index_sha256; and the "
             "receipt's field signature is Ed25519 over the canonical JSON (sorted keys, no white space, UTF-8) of the "
             "receipt without that field."
         ),
