@@ -25,6 +25,7 @@ from yolo_assets.evidence.signing import seal
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import ObjectStore, open_store
+from yolo_assets_tests.support.records import frame_record
 
 START = datetime(2026, 1, 2, 3, 0, 0, tzinfo=UTC)
 NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
@@ -74,7 +75,7 @@ class Plant:
                     "device_id": "box1",
                     "batch_id": batch,
                 }
-                writer.write(at, told | record, picture(index))
+                writer.write(at, frame_record(told | record), picture(index))
             writer.seal(Hour.of(start))
         return self.take(camera, Hour.of(start))
 

@@ -21,6 +21,7 @@ from yolo_assets.simulator.line import CLASS_NAMES, Line, LineConfig, TruthBox
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import ObjectStore, open_store
+from yolo_assets_tests.support.records import frame_record
 
 START = datetime(2026, 3, 1, 10, 0, 0, tzinfo=UTC)
 
@@ -55,7 +56,7 @@ class World:
                 scene = line.draw(camera, at)
                 jpeg = cv2.imencode(".jpg", scene.image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
                 record = {"detections": [], "model_version": "none/0", "device_id": "simulated"}
-                writer.write(at, record, jpeg)
+                writer.write(at, frame_record(record), jpeg)
                 path = f"{camera}/{Hour.of(at).key}/{frame_name(at)}"
                 paths.append(path)
                 self.truth[path], self.images[path] = scene.truth, jpeg

@@ -1,4 +1,4 @@
-"""The queue and the books: every frame has exactly one outcome, whatever happens to it."""
+"""The queue and the journal: every frame has exactly one outcome, whatever happens to it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from yolo_assets.contracts.frames import FrameId
 from yolo_assets.contracts.times import Hour
-from yolo_assets.edge.pipeline.accounting import Accounting, AccountingError
 from yolo_assets.edge.pipeline.queue import FrameQueue
 from yolo_assets.edge.pipeline.results import ResultBoard
 from yolo_assets.edge.types import Frame, Result
+from yolo_assets.spool.frame_journal import AccountingError, FrameJournal
+from yolo_assets_tests.support.records import frame_record
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 PIXELS = np.zeros((2, 2, 3), np.uint8)
@@ -31,8 +32,8 @@ def frame(camera: str, sequence: int) -> Frame:
     size=st.integers(1, 3),
     steps=st.lists(st.sampled_from(["a latest", "a every", "b latest", "b every", "get"]), max_size=60),
 )
-def test_queue_and_books_balance_in_any_order(size: int, steps: list[str]) -> None:
-    queue, books = FrameQueue(["a", "b"], size), Accounting(["a", "b"])
+def test_queue_and_journal_balance_in_any_order(size: int, steps: list[str]) -> None:
+    queue, journal = FrameQueue(["a", "b"], size), FrameJournal(["a", "b"])
     taken: list[tuple[str, int]] = []
     left: list[tuple[str, int]] = []
     sequence = 0
@@ -40,24 +41,24 @@ def test_queue_and_books_balance_in_any_order(size: int, steps: list[str]) -> No
         if step == "get":
             found = queue.get(timeout=0)
             if found is not None:
-                books.processed(found.camera_id, found.sequence)
+                journal.processed(found.id)
                 taken.append((found.camera_id, found.sequence))
             continue
         camera, policy = step.split()
         new = frame(camera, sequence)
-        books.captured(camera, sequence, Hour.of(new.captured_at))
+        journal.captured(new.id)
         displaced = (queue.put_latest if policy == "latest" else queue.put_or_drop)(new)
         if displaced is not None:
             assert displaced.reason == ("stale" if policy == "latest" else "queue_full")
-            books.dropped(displaced.frame.camera_id, displaced.frame.sequence, displaced.reason)
+            journal.dropped(displaced.frame.id, displaced.reason)
             left.append((displaced.frame.camera_id, displaced.frame.sequence))
         sequence += 1
-        assert all(counts.balanced for counts in books.counts().values())
-        assert all(counts.in_flight <= size for counts in books.counts().values())
+        assert all(counts.balanced for counts in journal.counts().values())
+        assert all(counts.in_flight <= size for counts in journal.counts().values())
     for rest in queue.take_all():
-        books.dropped(rest.camera_id, rest.sequence, "stopped")
+        journal.dropped(rest.id, "stopped")
         left.append((rest.camera_id, rest.sequence))
-    assert not books.in_flight() and len(set(taken + left)) == len(taken + left) == sequence
+    assert not journal.in_flight() and len(set(taken + left)) == len(taken + left) == sequence
     for camera in ("a", "b"):
         order = [number for owner, number in taken if owner == camera]
         assert order == sorted(order)
@@ -101,27 +102,28 @@ def test_a_source_that_waits_for_room_stalls_nobody_else_and_is_let_go_at_the_en
 
 
 def test_a_frame_is_entered_once_and_closed_once() -> None:
-    books = Accounting(["a"])
-    hour = Hour.of(NOON)
-    books.captured("a", 1, hour)
+    journal = FrameJournal(["a"])
+    first, hour = FrameId("a", 1, NOON), Hour.of(NOON)
+    journal.captured(first)
     with pytest.raises(AccountingError):
-        books.captured("a", 1, hour)
-    books.processed("a", 1)
+        journal.captured(first)
+    journal.processed(first)
     with pytest.raises(AccountingError):
-        books.dropped("a", 1, "stale")
-    assert books.hour("a", hour).processed == 1
-    assert books.forget_hour("a", hour) and books.hours("a") == []
-    assert books.counts()["a"].captured == 1
+        journal.dropped(first, "stale")
+    assert journal.hour("a", hour).processed == 1
+    assert journal.forget_hour("a", hour) and journal.hours("a") == []
+    assert journal.counts()["a"].captured == 1
 
 
 def test_an_hour_with_frames_in_flight_is_not_forgotten() -> None:
-    books = Accounting(["a"])
-    books.captured("a", 1, Hour.of(NOON))
-    assert not books.forget_hour("a", Hour.of(NOON))
+    journal = FrameJournal(["a"])
+    journal.captured(FrameId("a", 1, NOON))
+    assert not journal.forget_hour("a", Hour.of(NOON))
 
 
 def result(camera: str, sequence: int, finished: float, model: str = "line/1") -> Result:
-    return Result(Frame(FrameId(camera, sequence, NOON), PIXELS, finished - 0.01), model, (), 1.0, finished, NOON)
+    record = frame_record({"detections": [], "model_version": model, "device_id": "box1", "inference_ms": 1.0})
+    return Result(Frame(FrameId(camera, sequence, NOON), PIXELS, finished - 0.01), (), record, True, finished, NOON)
 
 
 @given(gaps=st.lists(st.floats(0.001, 5), min_size=1, max_size=30))

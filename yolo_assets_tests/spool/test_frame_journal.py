@@ -1,4 +1,4 @@
-"""The tally: exact after kill -9 at any moment, right with one slot torn, harmless when lost."""
+"""The journal: exact after kill -9 at any moment, right with one slot torn, harmless when lost."""
 
 from __future__ import annotations
 
@@ -13,68 +13,72 @@ from pathlib import Path
 
 import pytest
 
+from yolo_assets.contracts.frames import FrameId
 from yolo_assets.contracts.times import Hour
-from yolo_assets.spool.runs import Runs
-from yolo_assets.spool.tally import SLOT, Batch, Row, Tally, Unsettled
+from yolo_assets.spool.frame_journal import SLOT, CameraTotals, FrameJournal, PendingDrop, SequenceSet, UnsettledHour
 
 HOUR = Hour.of(datetime(2026, 1, 2, 3, tzinfo=UTC))
 
 
+def frame(camera: str, sequence: int, hour: Hour) -> FrameId:
+    return FrameId(camera, sequence, hour.start)
+
+
 def fill(path: Path, frames: int, cameras: tuple[str, ...] = ("cam1", "cam2")) -> None:
-    tally = Tally(path, cameras)
-    for number in range(first := tally.row("cam1").next, first + frames):
-        tally.captured("cam1", HOUR, number)
+    journal = FrameJournal(cameras, path)
+    for number in range(first := journal.totals("cam1").next, first + frames):
+        journal.captured(frame("cam1", number, HOUR))
         if number % 3:
-            tally.processed("cam1", HOUR, number)
+            journal.processed(frame("cam1", number, HOUR))
         else:
-            tally.dropped("cam1", HOUR, number, "stale")
-    tally.close()
+            journal.dropped(frame("cam1", number, HOUR), "stale")
+    journal.close()
 
 
 def test_counts_go_on_after_a_restart_also_of_a_camera_that_was_taken_out(tmp_path: Path) -> None:
     fill(tmp_path / "t", 10)
     fill(tmp_path / "t", 5)
-    tally = Tally(tmp_path / "t", ["cam3"])
-    row = tally.row("cam1")
+    journal = FrameJournal(["cam3"], tmp_path / "t")
+    row = journal.totals("cam1")
     assert (row.captured, row.processed, row.dropped, row.open) == (15, 10, {"stale": 5}, 0)
-    assert row.hours == {} and tally.row("cam3") == Row()
-    tally.close()
+    assert row.hours == {} and journal.totals("cam3") == CameraTotals()
+    journal.close()
 
 
 def test_what_is_not_settled_is_named_by_number_also_after_a_restart(tmp_path: Path) -> None:
-    tally = Tally(tmp_path / "t", ["cam1"])
+    journal = FrameJournal(["cam1"], tmp_path / "t")
     for number in range(8):
-        tally.captured("cam1", HOUR if number < 6 else HOUR.next(), number)
-    tally.processed("cam1", HOUR, 1)
-    tally.dropped("cam1", HOUR, 3, "disk_full", unnoted=3)
-    tally.dropped("cam1", HOUR, 4, "disk_full", unnoted=3)
-    tally.close()
-    tally = Tally(tmp_path / "t", ["cam1"])
-    row = tally.row("cam1")
+        journal.captured(frame("cam1", number, HOUR if number < 6 else HOUR.next()))
+    journal.processed(frame("cam1", 1, HOUR))
+    journal.dropped(frame("cam1", 3, HOUR), "disk_full", pending=3)
+    journal.dropped(frame("cam1", 4, HOUR), "disk_full", pending=3)
+    journal.close()
+    journal = FrameJournal(["cam1"], tmp_path / "t")
+    row = journal.totals("cam1")
     assert row.hours == {
-        HOUR.key: Unsettled(Runs([0, 2, 5]), {("disk_full", 3): Batch(2)}),
-        HOUR.next().key: Unsettled(Runs([6, 7])),
+        HOUR.key: UnsettledHour(SequenceSet([0, 2, 5]), {("disk_full", 3): PendingDrop(2)}),
+        HOUR.next().key: UnsettledHour(SequenceSet([6, 7])),
     }
     assert (row.captured, row.processed, row.dropped, row.open) == (8, 1, {"disk_full": 2}, 5)
-    tally.noted("cam1", HOUR, "disk_full", 3)
+    journal.noted("cam1", HOUR, "disk_full", 3)
     for number in (0, 2, 5):
-        tally.processed("cam1", HOUR, number)
-    assert [*tally.row("cam1").hours] == [HOUR.next().key]
-    tally.close()
+        journal.settle_processed(frame("cam1", number, HOUR))
+    assert [*journal.totals("cam1").hours] == [HOUR.next().key]
+    journal.close()
 
 
 def test_more_than_its_room_holds_keeps_the_newest_hours_and_every_count(tmp_path: Path) -> None:
-    tally, hour = Tally(tmp_path / "t", ["cam1"]), HOUR
+    journal, hour = FrameJournal(["cam1"], tmp_path / "t"), HOUR
     newest = hour
     for number in range(600):
-        tally.captured("cam1", hour, number)
-        tally.dropped("cam1", hour, number, "disk_full", unnoted=number)
+        journal.captured(frame("cam1", number, hour))
+        journal.dropped(frame("cam1", number, hour), "disk_full", pending=number)
         newest, hour = hour, hour.next()
-    tally.close()
+    journal.close()
     assert (tmp_path / "t").stat().st_size == 2 * SLOT
-    tally = Tally(tmp_path / "t", ["cam1"])
-    row = tally.row("cam1")
-    tally.close()
+    journal = FrameJournal(["cam1"], tmp_path / "t")
+    row = journal.totals("cam1")
+    journal.close()
     assert (row.captured, row.dropped) == (600, {"disk_full": 600}) and newest.key in row.hours
     assert 200 < len(row.hours) < 600
 
@@ -87,26 +91,26 @@ def test_every_torn_slot_leaves_the_one_before(tmp_path: Path) -> None:
             torn = bytearray(whole)
             torn[slot * SLOT + cut : slot * SLOT + 200] = bytes(200 - cut)
             (tmp_path / "t").write_bytes(torn)
-            tally = Tally(tmp_path / "t", ["cam1"])
-            row = tally.row("cam1")
-            tally.close()
+            journal = FrameJournal(["cam1"], tmp_path / "t")
+            row = journal.totals("cam1")
+            journal.close()
             assert row.captured == 10 and 9 <= row.processed + row.dropped["stale"] <= 10, (slot, cut)
 
 
 def test_cameras_in_step_have_two_slots_each(tmp_path: Path) -> None:
     """Whichever slot a power cut tears, the camera falls back by one count and not to where the run began."""
-    tally = Tally(tmp_path / "t", ["cam1", "cam2"])
+    journal = FrameJournal(["cam1", "cam2"], tmp_path / "t")
     for number in range(50):
         for camera in ("cam1", "cam2"):
-            tally.captured(camera, HOUR, number)
-    tally.close()
+            journal.captured(frame(camera, number, HOUR))
+    journal.close()
     whole = (tmp_path / "t").read_bytes()
     for slot in range(4):
         torn = bytearray(whole)
         torn[slot * SLOT : slot * SLOT + 200] = bytes(200)
         (tmp_path / "t").write_bytes(torn)
-        again = Tally(tmp_path / "t", ["cam1", "cam2"])
-        assert min(again.row(camera).captured for camera in ("cam1", "cam2")) >= 49, slot
+        again = FrameJournal(["cam1", "cam2"], tmp_path / "t")
+        assert min(again.totals(camera).captured for camera in ("cam1", "cam2")) >= 49, slot
         again.close()
 
 
@@ -116,12 +120,12 @@ def test_a_file_that_is_garbage_begins_anew_and_says_so(
 ) -> None:
     (tmp_path / "t").write_bytes(garbage)
     with caplog.at_level(logging.WARNING):
-        tally = Tally(tmp_path / "t", ["cam1"])
-    assert tally.row("cam1") == Row() and "begin anew" in caplog.text
-    tally.captured("cam1", HOUR, 0)
-    tally.close()
-    again = Tally(tmp_path / "t", ["cam1"])
-    assert again.row("cam1").captured == 1
+        journal = FrameJournal(["cam1"], tmp_path / "t")
+    assert journal.totals("cam1") == CameraTotals() and "begin anew" in caplog.text
+    journal.captured(frame("cam1", 0, HOUR))
+    journal.close()
+    again = FrameJournal(["cam1"], tmp_path / "t")
+    assert again.totals("cam1").captured == 1
     again.close()
 
 
@@ -129,27 +133,28 @@ def test_where_it_cannot_be_written_counting_goes_on_in_memory(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("no folder")
-    tally = Tally(tmp_path / "file" / "t", ["cam1"])
-    tally.captured("cam1", HOUR, 0)
-    assert tally.row("cam1").captured == 1 and "do not outlive" in caplog.text
-    tally.sync()
-    tally.close()
+    journal = FrameJournal(["cam1"], tmp_path / "file" / "t")
+    journal.captured(frame("cam1", 0, HOUR))
+    assert journal.totals("cam1").captured == 1 and "do not outlive" in caplog.text
+    journal.sync()
+    journal.close()
 
 
 COUNTING = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from yolo_assets.contracts.times import Hour
-from yolo_assets.spool.tally import Tally
-hour = Hour.of(datetime(2026, 1, 2, 3, tzinfo=UTC))
-tally = Tally(Path(sys.argv[1]), ["cam1"])
-print(number := tally.row("cam1").captured, flush=True)
+from yolo_assets.contracts.frames import FrameId
+from yolo_assets.spool.frame_journal import FrameJournal
+at = datetime(2026, 1, 2, 3, tzinfo=UTC)
+journal = FrameJournal(["cam1"], Path(sys.argv[1]))
+print(number := journal.totals("cam1").captured, flush=True)
 while True:
-    tally.captured("cam1", hour, number)
+    frame = FrameId("cam1", number, at)
+    journal.captured(frame)
     sys.stdout.write("c")
     sys.stdout.flush()
-    tally.processed("cam1", hour, number)
+    journal.processed(frame)
     number += 1
     sys.stdout.write("p")
     sys.stdout.flush()
@@ -168,9 +173,9 @@ def test_a_killed_process_loses_no_count(tmp_path: Path) -> None:
         told = process.stdout.read()
         process.wait(10)
         process.stdout.close()
-        tally = Tally(tmp_path / "t", ["cam1"])
-        row = tally.row("cam1")
-        tally.close()
+        journal = FrameJournal(["cam1"], tmp_path / "t")
+        row = journal.totals("cam1")
+        journal.close()
         # What was told was counted; one more may be counted and not told.
         assert 0 <= row.captured - captured - told.count(b"c") <= 1
         assert 0 <= row.processed - processed - told.count(b"p") <= 1

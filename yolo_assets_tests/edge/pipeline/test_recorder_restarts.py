@@ -17,40 +17,44 @@ from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.frames import FrameId
 from yolo_assets.contracts.spool import Seal
 from yolo_assets.contracts.times import Hour
-from yolo_assets.edge.pipeline.ledger import Ledger
+from yolo_assets.edge.pipeline.recorder import FrameRecorder
 from yolo_assets.edge.types import Frame
-from yolo_assets.spool.accounting import INTERRUPTED
 from yolo_assets.spool.files import SpoolFullError
+from yolo_assets.spool.frame_journal import CameraTotals, FrameJournal
 from yolo_assets.spool.hours import SpoolHour
-from yolo_assets.spool.tally import Row, Tally
+from yolo_assets.spool.traces import INTERRUPTED
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets_tests.edge.soak.books import CameraBooks, read_books
+from yolo_assets_tests.support.records import record_of
 from yolo_assets_tests.support.small_disk import small_disk as mounted_disk
 
 START = datetime(2026, 1, 2, 3, 0, 0, tzinfo=UTC)
 HOUR = Hour.of(START)
 PIXELS = np.zeros((2, 2, 3), np.uint8)
-RECORD: dict[str, Any] = {"detections": [], "model_version": "line/1", "device_id": "box1"}
 
 
 def frame(number: int, **options: Any) -> Frame:
     return Frame(FrameId("cam1", number, START + timedelta(milliseconds=10 * number)), PIXELS, 0.0, **options)
 
 
-def open_ledger(root: Path) -> Ledger:
-    return Ledger(root / "spool", ["cam1"], "box1", tally=root / "state" / "tally")
+def record_frame(recorder: FrameRecorder, frame: Frame, jpeg: bytes | None) -> DetectionRecord | None:
+    return recorder.write(frame, record_of(frame), jpeg)
 
 
-def run(root: Path, crash: Callable[[Ledger], None], *, full_from_the_start: bool = False) -> None:
+def open_recorder(root: Path) -> FrameRecorder:
+    return FrameRecorder(root / "spool", ["cam1"], "box1", journal=root / "state" / "tally")
+
+
+def run(root: Path, crash: Callable[[FrameRecorder], None], *, full_from_the_start: bool = False) -> None:
     """A run of the agent's book-keeping in a process that is killed at its end."""
     child = os.fork()
     if not child:
         try:
-            ledger = open_ledger(root)
+            recorder = open_recorder(root)
             if full_from_the_start:
                 SpoolWriter.drop = full  # type: ignore[method-assign]
-            ledger.recover("cam1", START)
-            crash(ledger)
+            recorder.recover("cam1", START)
+            crash(recorder)
             os.kill(os.getpid(), signal.SIGKILL)
         finally:
             os._exit(1)
@@ -59,10 +63,10 @@ def run(root: Path, crash: Callable[[Ledger], None], *, full_from_the_start: boo
 
 def final_seal(root: Path) -> Seal:
     """What the next run makes of it."""
-    ledger = open_ledger(root)
-    assert ledger.recover("cam1", HOUR.end) == 1
-    row = ledger.lifetime()["cam1"]
-    ledger.close()
+    recorder = open_recorder(root)
+    assert recorder.recover("cam1", HOUR.end) == 1
+    row = recorder.lifetime()["cam1"]
+    recorder.close()
     seal = SpoolHour.of(root / "spool", "cam1", HOUR).seal()
     assert seal is not None and row.open == 0 and row.hours == {}
     assert (seal.captured, seal.processed) == (row.captured, row.processed)
@@ -70,22 +74,22 @@ def final_seal(root: Path) -> Seal:
     return seal
 
 
-def settled(root: Path) -> tuple[Row, CameraBooks]:
+def settled(root: Path) -> tuple[CameraTotals, CameraBooks]:
     """What the next run's tally and all files say then."""
-    ledger = open_ledger(root)
-    ledger.recover("cam1", HOUR.end)
-    row = ledger.lifetime()["cam1"]
-    ledger.close()
+    recorder = open_recorder(root)
+    recorder.recover("cam1", HOUR.end)
+    row = recorder.lifetime()["cam1"]
+    recorder.close()
     return row, read_books(root / "spool", root / "archive")["cam1"]
 
 
 def test_frames_in_flight_at_a_kill_are_counted_as_interrupted_in_seal_and_tally(tmp_path: Path) -> None:
-    def crash(ledger: Ledger) -> None:
-        first = ledger.next_sequence("cam1")
+    def crash(recorder: FrameRecorder) -> None:
+        first = recorder.next_sequence("cam1")
         for number in range(first, first + 5):
-            ledger.enter(frame(number))
-        ledger.write(frame(first), RECORD, b"\xff\xd8\xff\xd9")
-        ledger.drop(frame(first + 1), "stale")
+            recorder.enter(frame(number))
+        record_frame(recorder, frame(first), b"\xff\xd8\xff\xd9")
+        recorder.drop(frame(first + 1), "stale")
 
     run(tmp_path, crash)
     run(tmp_path, crash)
@@ -94,42 +98,42 @@ def test_frames_in_flight_at_a_kill_are_counted_as_interrupted_in_seal_and_tally
 
 
 def test_an_hour_that_a_restart_found_open_is_sealed_when_it_is_over_also_without_a_frame(tmp_path: Path) -> None:
-    def crash(ledger: Ledger) -> None:
-        ledger.enter(frame(0))
-        ledger.write(frame(0), RECORD, None)
-        ledger.enter(frame(1))
+    def crash(recorder: FrameRecorder) -> None:
+        recorder.enter(frame(0))
+        record_frame(recorder, frame(0), None)
+        recorder.enter(frame(1))
 
     run(tmp_path, crash)
-    ledger = open_ledger(tmp_path)
-    assert ledger.recover("cam1", START + timedelta(minutes=59)) == 0  # started again within the hour
-    assert ledger.seal_over("cam1", START + timedelta(minutes=59)) == []
-    assert ledger.seal_over("cam1", HOUR.end + timedelta(seconds=1)) == [HOUR]  # the next frame came after its end
-    row = ledger.lifetime()["cam1"]
-    ledger.close()
+    recorder = open_recorder(tmp_path)
+    assert recorder.recover("cam1", START + timedelta(minutes=59)) == 0  # started again within the hour
+    assert recorder.seal_over("cam1", START + timedelta(minutes=59)) == []
+    assert recorder.seal_over("cam1", HOUR.end + timedelta(seconds=1)) == [HOUR]  # the next frame came after its end
+    row = recorder.lifetime()["cam1"]
+    recorder.close()
     seal = SpoolHour.of(tmp_path / "spool", "cam1", HOUR).seal()
     assert seal is not None and (seal.captured, seal.processed, seal.dropped) == (2, 1, {INTERRUPTED: 1})
     assert (row.captured, row.processed) == (2, 1)
 
 
 def test_what_comes_back_after_the_end_is_in_the_books_and_left_to_the_next_start(tmp_path: Path) -> None:
-    ledger = open_ledger(tmp_path)
+    recorder = open_recorder(tmp_path)
     for number in range(2):
-        ledger.enter(frame(number))
-    ledger.close()
-    assert ledger.write(frame(0), RECORD, None) == (None, False)
-    ledger.drop(frame(1), "inference_error")
-    counts = ledger.books.counts()["cam1"]
+        recorder.enter(frame(number))
+    recorder.close()
+    assert record_frame(recorder, frame(0), None) is None
+    recorder.drop(frame(1), "inference_error")
+    counts = recorder.journal.counts()["cam1"]
     assert counts.balanced and counts.dropped == {"stopped": 1, "inference_error": 1}
     assert final_seal(tmp_path).dropped == {INTERRUPTED: 2}
 
 
 def test_a_kill_between_a_record_and_its_count_counts_the_frame_as_processed(tmp_path: Path) -> None:
-    def crash(ledger: Ledger) -> None:
+    def crash(recorder: FrameRecorder) -> None:
         for number in range(3):
-            ledger.enter(frame(number))
-        ledger.write(frame(0), RECORD, None)
-        Tally.processed = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
-        ledger.write(frame(1), RECORD, None)
+            recorder.enter(frame(number))
+        record_frame(recorder, frame(0), None)
+        FrameJournal.processed = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+        record_frame(recorder, frame(1), None)
 
     run(tmp_path, crash)
     seal = final_seal(tmp_path)
@@ -137,10 +141,10 @@ def test_a_kill_between_a_record_and_its_count_counts_the_frame_as_processed(tmp
 
 
 def test_a_kill_between_image_and_record_counts_the_frame_once(tmp_path: Path) -> None:
-    def crash(ledger: Ledger) -> None:
-        ledger.enter(frame(0))
-        ledger.write(frame(0), RECORD, None)
-        ledger.enter(frame(1))
+    def crash(recorder: FrameRecorder) -> None:
+        recorder.enter(frame(0))
+        record_frame(recorder, frame(0), None)
+        recorder.enter(frame(1))
         real, calls = os.write, [0]
 
         def write(descriptor: int, data: bytes) -> int:
@@ -150,7 +154,7 @@ def test_a_kill_between_image_and_record_counts_the_frame_once(tmp_path: Path) -
             return real(descriptor, data)
 
         os.write = write
-        ledger.write(frame(1), RECORD, b"\xff\xd8\xff\xd9")
+        record_frame(recorder, frame(1), b"\xff\xd8\xff\xd9")
 
     run(tmp_path, crash)
     seal = final_seal(tmp_path)
@@ -161,16 +165,16 @@ def test_kills_at_any_moment_never_lose_a_frame(tmp_path: Path) -> None:
     chance = random.Random(11)
     for _ in range(8):
 
-        def crash(ledger: Ledger, seconds: float = chance.uniform(0.005, 0.06)) -> None:
+        def crash(recorder: FrameRecorder, seconds: float = chance.uniform(0.005, 0.06)) -> None:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)  # its default ends the process as SIGKILL does
             signal.setitimer(signal.ITIMER_REAL, seconds)
-            number = ledger.next_sequence("cam1")
+            number = recorder.next_sequence("cam1")
             while True:
-                ledger.enter(frame(number))
-                ledger.enter(frame(number + 1))
+                recorder.enter(frame(number))
+                recorder.enter(frame(number + 1))
                 image = b"\xff\xd8\xff\xd9" if number % 3 else None
-                ledger.write(frame(number), RECORD, image)
-                ledger.drop(frame(number + 1), "queue_full")
+                record_frame(recorder, frame(number), image)
+                recorder.drop(frame(number + 1), "queue_full")
                 number += 2
 
         run(tmp_path, crash)
@@ -182,12 +186,12 @@ def test_kills_at_any_moment_never_lose_a_frame(tmp_path: Path) -> None:
 
 
 def test_late_frames_in_flight_at_a_kill_are_noted_beside_the_seal(tmp_path: Path) -> None:
-    def crash(ledger: Ledger) -> None:
-        first = ledger.next_sequence("cam1")
+    def crash(recorder: FrameRecorder) -> None:
+        first = recorder.next_sequence("cam1")
         for number in range(first, first + 4):
-            ledger.enter(frame(number))
-        ledger.write(frame(first), RECORD, None)
-        ledger.drop(frame(first + 1), "stale")
+            recorder.enter(frame(number))
+        record_frame(recorder, frame(first), None)
+        recorder.drop(frame(first + 1), "stale")
 
     run(tmp_path, crash)
     sealed = final_seal(tmp_path)
@@ -200,17 +204,17 @@ def test_late_frames_in_flight_at_a_kill_are_noted_beside_the_seal(tmp_path: Pat
 
 
 def test_late_drops_that_a_full_disk_refused_to_note_outlive_a_kill(tmp_path: Path) -> None:
-    def first(ledger: Ledger) -> None:
-        ledger.enter(frame(0))
-        ledger.write(frame(0), RECORD, None)
+    def first(recorder: FrameRecorder) -> None:
+        recorder.enter(frame(0))
+        record_frame(recorder, frame(0), None)
 
-    def crash(ledger: Ledger) -> None:
+    def crash(recorder: FrameRecorder) -> None:
         for number in (1, 2, 3):
-            ledger.enter(frame(number))
-        ledger.drop(frame(1), "stale")
+            recorder.enter(frame(number))
+        recorder.drop(frame(1), "stale")
         SpoolWriter.drop = full  # type: ignore[method-assign]
-        ledger.drop(frame(2), "disk_full")
-        ledger.drop(frame(3), "disk_full")
+        recorder.drop(frame(2), "disk_full")
+        recorder.drop(frame(3), "disk_full")
 
     run(tmp_path, first)
     final_seal(tmp_path)
@@ -220,25 +224,25 @@ def test_late_drops_that_a_full_disk_refused_to_note_outlive_a_kill(tmp_path: Pa
     assert dict(book.dropped) == {"stale": 1, "disk_full": 2}
 
 
-def frames_of(ledger: Ledger) -> None:
+def frames_of(recorder: FrameRecorder) -> None:
     """Four frames of everything that can become of one, and a full disk for two more."""
-    first = ledger.next_sequence("cam1")
+    first = recorder.next_sequence("cam1")
     for number in range(first, first + 6):
-        ledger.enter(frame(number))
-    ledger.write(frame(first), RECORD, b"\xff\xd8\xff\xd9")
-    ledger.drop(frame(first + 1), "stale")
-    ledger.write(frame(first + 2), RECORD, None)
+        recorder.enter(frame(number))
+    record_frame(recorder, frame(first), b"\xff\xd8\xff\xd9")
+    recorder.drop(frame(first + 1), "stale")
+    record_frame(recorder, frame(first + 2), None)
     real = SpoolWriter.drop
     SpoolWriter.drop = full  # type: ignore[method-assign]
-    ledger.drop(frame(first + 3), "disk_full")
-    ledger.drop(frame(first + 4), "disk_full")
+    recorder.drop(frame(first + 3), "disk_full")
+    recorder.drop(frame(first + 4), "disk_full")
     SpoolWriter.drop = real  # type: ignore[method-assign]
-    ledger.note_late()
-    ledger.drop(frame(first + 5), "queue_full")
+    recorder.write_pending_drops()
+    recorder.drop(frame(first + 5), "queue_full")
 
 
-def one_more(ledger: Ledger) -> None:
-    ledger.enter(frame(ledger.next_sequence("cam1")))
+def one_more(recorder: FrameRecorder) -> None:
+    recorder.enter(frame(recorder.next_sequence("cam1")))
 
 
 def full(*_: object, **__: object) -> None:
@@ -269,8 +273,8 @@ def kill_in_call(at: int, share: float) -> None:
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.5])
 @pytest.mark.parametrize("late", [False, True], ids=["open", "late"])
 def test_a_kill_in_any_call_to_the_disk_counts_every_frame_once(tmp_path: Path, late: bool, share: float) -> None:
-    def quiet(ledger: Ledger) -> None:
-        frames_of(ledger)
+    def quiet(recorder: FrameRecorder) -> None:
+        frames_of(recorder)
 
     root, at = tmp_path, 0
     finished = False
@@ -282,17 +286,17 @@ def test_a_kill_in_any_call_to_the_disk_counts_every_frame_once(tmp_path: Path, 
             final_seal(root)
             os.utime(SpoolHour.of(root / "spool", "cam1", HOUR).path / ".sealed", (2e9, 2e9))
 
-        def crash(ledger: Ledger, root: Path = root, at: int = at) -> None:
+        def crash(recorder: FrameRecorder, root: Path = root, at: int = at) -> None:
             kill_in_call(at, share)
-            frames_of(ledger)
+            frames_of(recorder)
             (root / "finished").touch()
 
         run(root, crash)
         finished = (root / "finished").exists()
 
-        def again(ledger: Ledger, at: int = at) -> None:
+        def again(recorder: FrameRecorder, at: int = at) -> None:
             kill_in_call(at % 12 + 1, share)
-            frames_of(ledger)
+            frames_of(recorder)
 
         run(root, again, full_from_the_start=bool(at % 2))  # the disk has no room for a note of what the kill caught
         run(root, again, full_from_the_start=bool(at % 3))
@@ -313,26 +317,26 @@ def test_a_kill_in_any_call_to_the_disk_counts_every_frame_once(tmp_path: Path, 
 
 
 def test_a_tally_that_was_lost_deletes_nothing_and_the_spool_is_sealed_as_it_is(tmp_path: Path) -> None:
-    def crash(ledger: Ledger) -> None:
+    def crash(recorder: FrameRecorder) -> None:
         for number in range(3):
-            ledger.enter(frame(number))
-            ledger.write(frame(number), RECORD, b"\xff\xd8\xff\xd9")
+            recorder.enter(frame(number))
+            record_frame(recorder, frame(number), b"\xff\xd8\xff\xd9")
 
     run(tmp_path, crash)
     (tmp_path / "state" / "tally").unlink()
-    ledger = open_ledger(tmp_path)
-    assert ledger.recover("cam1", HOUR.end) == 1
+    recorder = open_recorder(tmp_path)
+    assert recorder.recover("cam1", HOUR.end) == 1
     seal = SpoolHour.of(tmp_path / "spool", "cam1", HOUR).seal()
     assert seal is not None and (seal.captured, seal.processed, seal.frames) == (3, 3, 3)
-    ledger.close()
+    recorder.close()
 
 
 def test_images_of_two_kills_are_two_frames_also_when_the_disk_takes_no_note_of_either(tmp_path: Path) -> None:
-    def crash(ledger: Ledger) -> None:
-        number = ledger.next_sequence("cam1")
-        one_more(ledger)
+    def crash(recorder: FrameRecorder) -> None:
+        number = recorder.next_sequence("cam1")
+        one_more(recorder)
         kill_in_call(3, 0.0)  # image, its link, record
-        ledger.write(frame(number), RECORD, b"\xff\xd8\xff\xd9")
+        record_frame(recorder, frame(number), b"\xff\xd8\xff\xd9")
 
     run(tmp_path, crash)
     run(tmp_path, crash, full_from_the_start=True)
@@ -342,19 +346,19 @@ def test_images_of_two_kills_are_two_frames_also_when_the_disk_takes_no_note_of_
 
 
 def test_what_a_crash_left_before_the_seal_is_not_taken_for_a_late_frame(tmp_path: Path) -> None:
-    def crash(ledger: Ledger) -> None:
-        ledger.enter(frame(ledger.next_sequence("cam1")))
+    def crash(recorder: FrameRecorder) -> None:
+        recorder.enter(frame(recorder.next_sequence("cam1")))
         kill_in_call(1, 0.0)
-        ledger.write(frame(ledger.next_sequence("cam1") - 1), RECORD, None)
+        record_frame(recorder, frame(recorder.next_sequence("cam1") - 1), None)
 
     run(tmp_path, one_more)
     (tmp_path / "state" / "tally").unlink()
     stray = SpoolHour.of(tmp_path / "spool", "cam1", HOUR).path / "20260102_030007_000.jpg"
     stray.parent.mkdir(parents=True, exist_ok=True)
     stray.write_bytes(b"\xff\xd8\xff\xd9")
-    ledger = open_ledger(tmp_path)
-    assert ledger.recover("cam1", HOUR.end) == 1
-    ledger.close()
+    recorder = open_recorder(tmp_path)
+    assert recorder.recover("cam1", HOUR.end) == 1
+    recorder.close()
     run(tmp_path, crash)
     row, book = settled(tmp_path)
     assert row.dropped == {INTERRUPTED: 1}
@@ -368,11 +372,11 @@ def test_what_a_crash_left_before_the_seal_is_not_taken_for_a_late_frame(tmp_pat
 def test_no_number_is_given_twice_whatever_became_of_the_tally(tmp_path: Path, kept: str | None) -> None:
     tally = tmp_path / "state" / "tally"
 
-    def crash(ledger: Ledger) -> None:
-        first = ledger.next_sequence("cam1")
+    def crash(recorder: FrameRecorder) -> None:
+        first = recorder.next_sequence("cam1")
         for number in range(first, first + 5):
-            ledger.enter(frame(number))
-            ledger.write(frame(number), RECORD, None)
+            recorder.enter(frame(number))
+            record_frame(recorder, frame(number), None)
             if number == first + 1 and first:
                 (tmp_path / "older").write_bytes(tally.read_bytes())
 
@@ -382,9 +386,9 @@ def test_no_number_is_given_twice_whatever_became_of_the_tally(tmp_path: Path, k
     if kept:
         (tmp_path / kept).rename(tally)
 
-    def again(ledger: Ledger) -> None:
-        crash(ledger)
-        one_more(ledger)
+    def again(recorder: FrameRecorder) -> None:
+        crash(recorder)
+        one_more(recorder)
 
     run(tmp_path, again)
     row, book = settled(tmp_path)
@@ -393,16 +397,16 @@ def test_no_number_is_given_twice_whatever_became_of_the_tally(tmp_path: Path, k
 
 
 def test_a_time_that_is_not_trusted_is_said_in_the_record(tmp_path: Path) -> None:
-    ledger = open_ledger(tmp_path)
+    recorder = open_recorder(tmp_path)
     for number, trusted in enumerate((True, False)):
         one = frame(number, time_trusted=trusted, boot_id="b", monotonic_s=7.5)
-        ledger.enter(one)
-        ledger.write(one, RECORD, None)
+        recorder.enter(one)
+        record_frame(recorder, one, None)
     good, guessed = SpoolHour.of(tmp_path / "spool", "cam1", HOUR).records()
     assert "time_trusted" not in (good.model_extra or {})  # type: ignore[union-attr]
     extra = guessed.model_extra or {}  # type: ignore[union-attr]
     assert (extra["time_trusted"], extra["boot_id"], extra["monotonic_s"]) == (False, "b", 7.5)
-    ledger.close()
+    recorder.close()
 
 
 @pytest.fixture
@@ -414,39 +418,39 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_on_a_full_disk_every_frame_is_counted_and_the_seal_says_so_later(tmp_path: Path, small_disk: Path) -> None:
-    ledger = Ledger(small_disk / "spool", ["cam1"], "box1", tally=small_disk / "state" / "tally")
+    recorder = FrameRecorder(small_disk / "spool", ["cam1"], "box1", journal=small_disk / "state" / "tally")
     written = 0
     for number in range(60):
-        ledger.enter(frame(number))
+        recorder.enter(frame(number))
         if number == 30:  # somebody else takes the rest
             with (small_disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space"):
                 while True:
                     filler.write(bytes(4096))
-        path, saved = ledger.write(frame(number), RECORD, b"\xff\xd8" + bytes(2000) + b"\xff\xd9")
-        written += path is not None
-        assert saved == (path is not None)
-    assert written == 30 and ledger.trouble
-    ledger.enter(frame(60))
-    ledger.drop(frame(60), "stale")
-    counts = ledger.books.counts()["cam1"]
+        record = record_frame(recorder, frame(number), b"\xff\xd8" + bytes(2000) + b"\xff\xd9")
+        written += record is not None
+        assert record is None or record.image_saved
+    assert written == 30 and recorder.trouble
+    recorder.enter(frame(60))
+    recorder.drop(frame(60), "stale")
+    counts = recorder.journal.counts()["cam1"]
     assert counts.balanced and counts.dropped == {"disk_full": 30, "stale": 1}
-    assert ledger.seal_over("cam1", HOUR.end) == []  # no room for the notes: the hour stays open, nothing is lost
+    assert recorder.seal_over("cam1", HOUR.end) == []  # no room for the notes: the hour stays open, nothing is lost
     (small_disk / "filler").unlink()
-    ledger.note_late()
-    assert ledger.seal_over("cam1", HOUR.end) == [HOUR]
+    recorder.write_pending_drops()
+    assert recorder.seal_over("cam1", HOUR.end) == [HOUR]
     seal = SpoolHour.of(small_disk / "spool", "cam1", HOUR).seal()
     assert seal is not None and (seal.captured, seal.processed) == (61, 30)
     assert seal.dropped == {"disk_full": 30, "stale": 1}
-    ledger.close()
+    recorder.close()
 
 
 def test_where_only_the_image_finds_no_room_the_record_is_kept(tmp_path: Path, small_disk: Path) -> None:
-    ledger = Ledger(small_disk / "spool", ["cam1"], "box1", tally=tmp_path / "tally")
-    ledger.enter(frame(0))
-    path, saved = ledger.write(frame(0), RECORD, bytes(3 << 20))
-    assert path is not None and not saved
+    recorder = FrameRecorder(small_disk / "spool", ["cam1"], "box1", journal=tmp_path / "tally")
+    recorder.enter(frame(0))
+    written = record_frame(recorder, frame(0), bytes(3 << 20))
+    assert written is not None and written.image_saved is False
     (record,) = SpoolHour.of(small_disk / "spool", "cam1", HOUR).records()
     assert record.image_saved is False  # type: ignore[union-attr]
     assert not list((small_disk / "spool").rglob("*.jpg")) and not list((small_disk / "spool").rglob(".tmp-*"))
-    assert ledger.books.counts()["cam1"].processed == 1
-    ledger.close()
+    assert recorder.journal.counts()["cam1"].processed == 1
+    recorder.close()
