@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -62,8 +63,10 @@ def commands_page() -> str:
         "Every command has `-h`; most have `--json`.\n"
     ]
     for words, command in commands():
-        text = "\n\n".join(" ".join(block.split()) for block in (command.help or "").split("\n\n"))
-        text = text.replace("Example: ", "Example: `", 1) + ("`" if "Example: " in text else "")
+        text = "\n\n".join(
+            " ".join(block.split()) for block in f"{command.help}\n\n{command.epilog or ''}".split("\n\n")
+        )
+        text = re.sub(r"Example: (yolo-assets .*)", r"Example: `\1`", text.strip())
         rows = [
             f"| {', '.join(f'`{name}`' for name in (*option.opts, *option.secondary_opts))} | {_cell(option.help)} |"
             for option in command.params
