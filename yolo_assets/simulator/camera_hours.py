@@ -27,7 +27,7 @@ from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.traces import used_stems
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.vision.model import Model
-from yolo_assets.vision.quality import picture_quality
+from yolo_assets.vision.pictures import picture_quality
 
 NO_MODEL = "no_model"
 """Reason in the seal for frames that nothing looked at."""

@@ -30,7 +30,7 @@ from yolo_assets.models.bundle import VerifiedBundle
 from yolo_assets.models.registry import write_bundle
 from yolo_assets.spool.frame_journal import FrameJournal
 from yolo_assets.vision.golden import golden_problems
-from yolo_assets.vision.selection.choose import Choice
+from yolo_assets.vision.selection import EngineSelection
 from yolo_assets_tests.edge.plant import MODEL, Plant, until
 from yolo_assets_tests.support.tiny_model import blob_frame, tiny_bundle_files
 
@@ -55,12 +55,12 @@ def test_a_model_is_measured_once_on_a_device_and_later_models_not_while_the_lin
 ) -> None:
     measured: list[str] = []
 
-    def count(onnx, manifest, *rest) -> Choice:
+    def count(onnx, manifest, *rest) -> EngineSelection:
         measured.append(manifest.version)
         return original(onnx, manifest, *rest)
 
-    original = loading.choose
-    monkeypatch.setattr(loading, "choose", count)
+    original = loading.select_engine
+    monkeypatch.setattr(loading, "select_engine", count)
     settings = Engine(precision="f32", device="cpu")
     first = Loader(settings, tmp_path)
     engine = load(first, verified("1")).engine
@@ -154,8 +154,8 @@ def test_cameras_share_a_batch_and_a_bad_frame_fails_alone(tmp_path: Path, monke
         {"kind": "folder", "camera_id": f"cam{number}", "path": str(plant.photos("photos")), "fps": 5}
         for number in (1, 2, 3)
     ]
-    choose, predict_many = loading.choose, loading.Model.predict_many
-    monkeypatch.setattr(loading, "choose", lambda *args: choose(*args).model_copy(update={"batch": 3}))
+    choose, predict_many = loading.select_engine, loading.Model.predict_many
+    monkeypatch.setattr(loading, "select_engine", lambda *args: choose(*args).model_copy(update={"batch": 3}))
     sizes: list[int] = []
 
     def watched(self, frames, **rest):
@@ -193,7 +193,7 @@ def test_an_agent_outlives_the_process_of_its_model(tmp_path: Path) -> None:
     try:
         agent.start()
         until(lambda: agent.recorder.journal.counts()["cam1"].processed > 3)
-        children = [c for c in psutil.Process().children() if "vision.process.child" in " ".join(c.cmdline())]
+        children = [c for c in psutil.Process().children() if "engines.subprocess_child" in " ".join(c.cmdline())]
         assert len(children) == 1
         os.kill(children[0].pid, signal.SIGKILL)
         before = agent.recorder.journal.counts()["cam1"].processed
@@ -201,4 +201,4 @@ def test_an_agent_outlives_the_process_of_its_model(tmp_path: Path) -> None:
         assert agent.recorder.journal.counts()["cam1"].dropped.get("inference_error") == 1
     finally:
         assert agent.stop()
-    assert not [c for c in psutil.Process().children() if "vision.process.child" in " ".join(c.cmdline())]
+    assert not [c for c in psutil.Process().children() if "engines.subprocess_child" in " ".join(c.cmdline())]

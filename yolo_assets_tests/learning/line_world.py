@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 
+from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.archiving.hour import archive_hour
 from yolo_assets.contracts.names import LABELS_INBOX, frame_name
 from yolo_assets.contracts.signing import Signer, TrustedKeys
@@ -70,7 +71,7 @@ class World:
     def batch(self, paths: list[str]) -> BatchManifest:
         """An annotation batch of these frames."""
         sampled = [Sampled(image_path=path, reason="random") for path in paths]
-        return write_batch(self.store, self.archive, self.trusted, sampled, class_names=CLASS_NAMES)
+        return write_batch(self.store, Archive(self.archive, self.trusted), sampled, class_names=CLASS_NAMES)
 
     def answers(self, batch: BatchManifest) -> list[RawImage]:
         """What an annotator who knows the truth says."""

@@ -27,7 +27,7 @@ from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slots import NoModelError, SlotManager
 from yolo_assets.edge.threads import join
 from yolo_assets.edge.types import Frame, Picture, Result
-from yolo_assets.vision.quality import picture_quality
+from yolo_assets.vision.pictures import picture_quality
 
 log = logging.getLogger(__name__)
 _REPORT_EVERY = 10.0

@@ -14,10 +14,10 @@ import pytest
 
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.model import ONNX, ModelManifest
-from yolo_assets.vision.engine import EngineSpec, Setup
+from yolo_assets.vision.engines.interface import EngineSetup, EngineSpec
+from yolo_assets.vision.engines.opening import load_here
+from yolo_assets.vision.engines.subprocess import ProcessEngine
 from yolo_assets.vision.model import Model
-from yolo_assets.vision.opening import load_here
-from yolo_assets.vision.process.engine import ProcessEngine
 from yolo_assets_tests.support.tiny_model import blob_frame, tiny_bundle_files
 
 Bundle = tuple[ModelManifest, dict[str, bytes]]
@@ -26,7 +26,7 @@ SPEC = EngineSpec("onnxruntime")
 
 def start(bundle: Bundle, **setup) -> ProcessEngine:
     manifest, files = bundle
-    return ProcessEngine(files[ONNX], manifest.input_shape, SPEC, Setup(process=True, **setup))
+    return ProcessEngine(files[ONNX], manifest.input_shape, SPEC, EngineSetup(process=True, **setup))
 
 
 def kill(engine: ProcessEngine) -> None:
@@ -37,7 +37,7 @@ def kill(engine: ProcessEngine) -> None:
 
 def test_many_callers_get_the_boxes_of_their_own_frame(tiny_bundle: Bundle) -> None:
     here = Model.load(*tiny_bundle, engine=SPEC)
-    there = Model.load(*tiny_bundle, engine=SPEC, setup=Setup(process=True, parallel=2))
+    there = Model.load(*tiny_bundle, engine=SPEC, setup=EngineSetup(process=True, parallel=2))
     frames = [blob_frame(seed)[0] for seed in range(24)]
     with ThreadPoolExecutor(4) as pool:  # more callers than lanes
         found = list(pool.map(there.predict, frames))
@@ -57,7 +57,7 @@ def test_a_foreign_buffer_never_disturbs_one_that_is_being_filled(tiny_bundle: B
     mine = engine.new_input(manifest.input_shape)
     mine[:] = kept = random.random(mine.shape, np.float32)
     other = random.random(mine.shape, np.float32)
-    reference = load_here(files[ONNX], manifest.input_shape, SPEC, Setup())
+    reference = load_here(files[ONNX], manifest.input_shape, SPEC, EngineSetup())
     np.testing.assert_array_equal(engine.infer(other), reference.infer(other))
     np.testing.assert_array_equal(mine, kept)
     np.testing.assert_array_equal(engine.infer(mine), reference.infer(kept))
@@ -86,7 +86,7 @@ def test_a_crash_is_an_inference_error_and_the_child_is_started_once_again(tiny_
 
 def test_a_crash_in_the_middle_of_an_inference_ends_that_call(tiny_bundle: Bundle) -> None:
     manifest, files = tiny_bundle_files(variant="slow", height=384, width=512)
-    engine = ProcessEngine(files[ONNX], manifest.input_shape, SPEC, Setup(process=True))
+    engine = ProcessEngine(files[ONNX], manifest.input_shape, SPEC, EngineSetup(process=True))
     batch = np.zeros(manifest.input_shape, np.float32)
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(engine.infer, batch)
@@ -135,9 +135,9 @@ def test_a_file_that_cannot_be_loaded_is_told_as_here(tiny_bundle: Bundle) -> No
     manifest, files = tiny_bundle
     wrong = files[ONNX][: len(files[ONNX]) // 2]
     with pytest.raises(UserError, match="onnxruntime cannot load the model"):
-        ProcessEngine(wrong, manifest.input_shape, SPEC, Setup(process=True))
+        ProcessEngine(wrong, manifest.input_shape, SPEC, EngineSetup(process=True))
     with pytest.raises(UserError, match="openvino runs on the cpu here"):
-        ProcessEngine(files[ONNX], manifest.input_shape, EngineSpec("openvino", "cuda"), Setup(process=True))
+        ProcessEngine(files[ONNX], manifest.input_shape, EngineSpec("openvino", "cuda"), EngineSetup(process=True))
 
 
 def test_memory_of_a_model_goes_back_with_its_process(tiny_bundle: Bundle) -> None:

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.vision.decode import decode
-from yolo_assets.vision.letterbox import PADDING, Geometry, Letterbox
-from yolo_assets.vision.quality import picture_quality
+from yolo_assets.vision.pictures import picture_quality
+from yolo_assets.vision.processing import PADDING, Geometry, Letterbox, decode
 
 _frame_side, _input_side = st.integers(1, 3000), st.integers(1, 40).map(lambda n: n * 32)
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolo_assets.contracts.errors import UserError, missing_package
-from yolo_assets.vision.engine import Device, EngineSpec, Setup, check_batch
-from yolo_assets.vision.machine import fingerprint
+from yolo_assets.vision.engines.interface import Device, EngineSetup, EngineSpec, check_batch
+from yolo_assets.vision.hardware import fingerprint
 from yolo_assets.vision.onnx_file import read_onnx
 
 _ONLY_ERRORS = 3
@@ -45,7 +45,7 @@ def _import_onnxruntime() -> Any:
 class OnnxRuntimeEngine:
     """One session; ONNX Runtime lets several threads run it at once."""
 
-    def __init__(self, onnx: bytes, shape: tuple[int, ...], spec: EngineSpec, setup: Setup) -> None:
+    def __init__(self, onnx: bytes, shape: tuple[int, ...], spec: EngineSpec, setup: EngineSetup) -> None:
         """Open a session.
 
         Args:
@@ -83,17 +83,17 @@ class OnnxRuntimeEngine:
         except Exception as error:  # its exceptions share no base class but this
             raise UserError(f"onnxruntime cannot load the model: {error}") from None
         if self._session.get_providers()[0] != wanted:
-            # ONNX Runtime falls back without a word; a box sold as a GPU box would crawl.
+            # ONNX Runtime falls back silently; a device bought for its GPU would be slow.
             raise UserError(f"onnxruntime could not start {wanted}; check its driver and libraries")
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name
 
     def new_input(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """See `Engine.new_input`."""
+        """See `InferenceEngine.new_input`."""
         return np.empty(shape, np.float32)
 
     def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `Engine.infer`."""
+        """See `InferenceEngine.infer`."""
         check_batch(batch, self._shape, self._most)
         session = self._session
         if session is None:
@@ -104,11 +104,11 @@ class OnnxRuntimeEngine:
             raise UserError(f"onnxruntime could not run the model: {error}") from None
 
     def close(self) -> None:
-        """See `Engine.close`."""
+        """See `InferenceEngine.close`."""
         self._session = None
 
 
-def provider_list(spec: EngineSpec, setup: Setup, onnx: bytes) -> list[tuple[str, dict[str, str]]]:
+def provider_list(spec: EngineSpec, setup: EngineSetup, onnx: bytes) -> list[tuple[str, dict[str, str]]]:
     """ONNX Runtime's providers with their options, in order of preference.
 
     A TensorRT engine fits one model, one device, one precision and one batch: its cache lies in a folder of these, so

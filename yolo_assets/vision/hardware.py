@@ -1,4 +1,7 @@
-"""What speeds and engine caches depend on, besides the model: processor, graphics cards, library versions."""
+"""What speeds and engine caches depend on besides the model: processor, graphics cards, library versions.
+
+Belongs here: facts that hold until the next start. Does not belong here: load and temperature (``edge.telemetry``).
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The child's side: load one engine, answer inferences until the parent lets go. Run as a program by the parent only.
+"""The program of the child: load one engine and answer inferences until the parent closes the connection.
 
 The parent's end of the sockets closes when the parent ends, however it ends: the child then ends too. Signals to stop
-are the parent's business: it drains first, and its end ends the child.
+are for the parent alone: it finishes its work first, and its end ends the child.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolo_assets.contracts.errors import BadInputError, UserError
-from yolo_assets.vision.engine import Engine, EngineSpec, Setup
-from yolo_assets.vision.opening import load_here
-from yolo_assets.vision.process.lanes import map_lanes
+from yolo_assets.vision.engines.interface import EngineSetup, EngineSpec, InferenceEngine
+from yolo_assets.vision.engines.opening import load_here
+from yolo_assets.vision.engines.subprocess import map_lanes
 
 
 def serve(order: dict[str, Any]) -> None:
-    """Load, say how it went, answer on every lane, return when the parent is gone.
+    """Load, report the outcome, answer on every lane, return when the parent is gone.
 
     Args:
-        order: what `engine.ProcessEngine` writes: how to load, and descriptors.
+        order: what `subprocess.InferenceChild` writes: how to load, and descriptors.
     """
     control = socket.socket(fileno=order["control"])
     shape, lanes = tuple(order["shape"]), [socket.socket(fileno=number) for number in order["lanes"]]
-    setup = Setup(**{**order["setup"], "cache": Path(order["setup"]["cache"]) if order["setup"]["cache"] else None})
+    cache = order["setup"]["cache"]
+    setup = EngineSetup(**{**order["setup"], "cache": Path(cache) if cache else None})
     batch = (setup.batch, *shape[1:])
     try:
         with os.fdopen(order["onnx"], "rb") as file:
@@ -54,7 +55,9 @@ def serve(order: dict[str, Any]) -> None:
     control.recv(1)  # nothing is ever sent: this returns when the parent is gone
 
 
-def _answer(engine: Engine, lane: socket.socket, given: NDArray[np.float32], result: NDArray[np.float32]) -> None:
+def _answer(
+    engine: InferenceEngine, lane: socket.socket, given: NDArray[np.float32], result: NDArray[np.float32]
+) -> None:
     while message := lane.recv(16):
         try:
             output = engine.infer(given[: int(message)])
@@ -62,7 +65,7 @@ def _answer(engine: Engine, lane: socket.socket, given: NDArray[np.float32], res
                 raise BadInputError(f"the model gave {list(output.shape)} after {list(result.shape)}; export it again")
             result[: len(output)] = output
             reply = {"count": len(output)}
-        except Exception as error:  # a runtime may raise anything; the parent tells it as an inference error
+        except Exception as error:  # a runtime may raise anything; the parent reports it as an inference error
             reply = {"error": str(error), "bad": isinstance(error, BadInputError)}
         lane.send(json.dumps(reply).encode())
 

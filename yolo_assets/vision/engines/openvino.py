@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolo_assets.contracts.errors import UserError, missing_package
-from yolo_assets.vision.engine import EngineSpec, Setup, check_batch
+from yolo_assets.vision.engines.interface import EngineSetup, EngineSpec, check_batch
 
 
 def _import_openvino() -> Any:
@@ -34,25 +34,26 @@ def _new_core(openvino: Any) -> tuple[Any, list[str]]:
     """A core with its CPU plugin loaded, and what the processor can compute in.
 
     The plugin gives the thread that loads it a stack for signals (for the large registers of AMX), and unmaps it when
-    the plugin is freed, in whatever thread that happens. Left to the main thread, which hears signals, the next SIGTERM
-    after another thread freed the model ended the process with SIGSEGV and without a word. So a thread loads it that
-    ends at once: its signal stack is then nobody's. One core for all models would do too, but its threads would stay at
-    normal priority, and a candidate would warm up on them at the expense of the line.
+    the plugin is freed, in whatever thread that happens. In the main thread, which receives the signals, the next
+    SIGTERM after another thread freed the model ended the process with SIGSEGV and without a message. So a thread
+    loads it that ends at once: its signal stack then belongs to no thread. One core for all models would do too, but
+    its threads would stay at normal priority, and a candidate would warm up on them at the expense of the serving
+    model.
     """
 
     def load() -> tuple[Any, list[str]]:
         core = openvino.Core()
         return core, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
-    deaf = partial(signal.pthread_sigmask, signal.SIG_BLOCK, signal.valid_signals())
-    with ThreadPoolExecutor(1, "openvino-core", deaf) as loader:
+    block_signals = partial(signal.pthread_sigmask, signal.SIG_BLOCK, signal.valid_signals())
+    with ThreadPoolExecutor(1, "openvino-core", block_signals) as loader:
         return loader.submit(load).result()
 
 
 class OpenVinoEngine:
     """A compiled model with as many inference requests as callers ever ran at once."""
 
-    def __init__(self, onnx: bytes, shape: tuple[int, ...], spec: EngineSpec, setup: Setup) -> None:
+    def __init__(self, onnx: bytes, shape: tuple[int, ...], spec: EngineSpec, setup: EngineSetup) -> None:
         """Compile.
 
         Args:
@@ -74,7 +75,7 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT_NUM_REQUESTS": setup.parallel,
             "NUM_STREAMS": setup.parallel,
             "INFERENCE_NUM_THREADS": setup.threads * setup.parallel,
-            # Without this a processor with AMX or AVX512-bf16 computes in bf16, and boxes differ between boxes.
+            # Without this a processor with AMX or AVX512-bf16 computes in bf16, and detections differ between devices.
             "INFERENCE_PRECISION_HINT": spec.precision,
             # Pinned, the current and the candidate model (or a second process) would fight for the same cores.
             "ENABLE_CPU_PINNING": False,
@@ -91,11 +92,11 @@ class OpenVinoEngine:
         self._idle: deque[Any] = deque()
 
     def new_input(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """See `Engine.new_input`."""
+        """See `InferenceEngine.new_input`."""
         return np.empty(shape, np.float32)
 
     def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `Engine.infer`."""
+        """See `InferenceEngine.infer`."""
         check_batch(batch, self._shape, self._most)
         compiled, idle = self._compiled, self._idle
         if compiled is None:
@@ -113,7 +114,7 @@ class OpenVinoEngine:
             idle.append(request)
 
     def close(self) -> None:
-        """See `Engine.close`."""
+        """See `InferenceEngine.close`."""
         self._compiled, self._idle = None, deque()
 
 

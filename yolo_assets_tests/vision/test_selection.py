@@ -12,15 +12,20 @@ from hypothesis import strategies as st
 
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.model import ONNX, ModelManifest
-from yolo_assets.vision.engine import EngineSpec, Setup
-from yolo_assets.vision.machine import cpu_flags
+from yolo_assets.vision import selection
+from yolo_assets.vision.engines.interface import EngineSetup, EngineSpec
+from yolo_assets.vision.engines.onnxruntime import engine_cache, provider_list
+from yolo_assets.vision.hardware import cpu_flags
 from yolo_assets.vision.model import Model
-from yolo_assets.vision.onnxruntime_engine import engine_cache, provider_list
-from yolo_assets.vision.selection import choose as choosing
-from yolo_assets.vision.selection.agreement import Expected
-from yolo_assets.vision.selection.choose import BatchRow, Choice, Row, choose
-from yolo_assets.vision.selection.speed import measure
-from yolo_assets.vision.selection.wanted import Wanted
+from yolo_assets.vision.selection import (
+    BatchMeasurement,
+    EngineMeasurement,
+    EngineOptions,
+    EngineSelection,
+    ReferenceResults,
+    measure,
+    select_engine,
+)
 from yolo_assets_tests.support.tiny_model import blob_frame, tiny_bundle_files
 
 FRAMES = [blob_frame(seed)[0] for seed in range(3)]
@@ -32,8 +37,8 @@ has_bf16 = pytest.mark.skipif(
 
 def test_every_way_is_in_the_table_and_the_chosen_one_was_the_fastest(tiny_bundle: Bundle) -> None:
     manifest, files = tiny_bundle
-    choice = choose(files[ONNX], manifest, Wanted(), Setup(), FRAMES)
-    assert [row.spec for row in choice.rows] == Wanted().specs()
+    choice = select_engine(files[ONNX], manifest, EngineOptions(), EngineSetup(), FRAMES)
+    assert [row.spec for row in choice.rows] == EngineOptions().specs()
     measured = [row for row in choice.rows if row.problem is None]
     assert {row.engine for row in measured} == {"openvino", "onnxruntime"}
     fastest = min(row.latency_ms or 0 for row in measured)
@@ -43,7 +48,7 @@ def test_every_way_is_in_the_table_and_the_chosen_one_was_the_fastest(tiny_bundl
     table = choice.table()
     assert f"* {choice.chosen.spec}" in table
     assert len(table.splitlines()) == len(choice.rows)
-    assert Choice.from_json(choice.to_json()) == choice
+    assert EngineSelection.from_json(choice.to_json()) == choice
 
 
 def test_without_an_engine_the_other_serves_and_without_any_the_reasons_are_told(
@@ -51,16 +56,16 @@ def test_without_an_engine_the_other_serves_and_without_any_the_reasons_are_told
 ) -> None:
     manifest, files = tiny_bundle
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    choice = choose(files[ONNX], manifest, Wanted(), Setup(), FRAMES)
+    choice = select_engine(files[ONNX], manifest, EngineOptions(), EngineSetup(), FRAMES)
     assert choice.chosen.engine == "openvino"
     assert all("not installed" in (row.problem or "") for row in choice.rows if row.engine == "onnxruntime")
     with pytest.raises(UserError, match=r"no engine can run model weld/1: onnxruntime cpu f32: .*not installed"):
-        choose(files[ONNX], manifest, Wanted(engine="onnxruntime"), Setup(), FRAMES)
+        select_engine(files[ONNX], manifest, EngineOptions(engine="onnxruntime"), EngineSetup(), FRAMES)
 
 
 def test_a_way_that_finds_other_things_is_not_taken_however_fast(tiny_bundle: Bundle) -> None:
     good = Model.load(*tiny_bundle)
-    expected = Expected(good, FRAMES)
+    expected = ReferenceResults(good, FRAMES)
     assert expected.boxes >= 8
     assert expected.problem(Model.load(*tiny_bundle, engine="onnxruntime")) is None
     swapped = Model.load(*tiny_bundle_files(class_names=good.manifest.class_names[::-1]))
@@ -73,7 +78,7 @@ def test_a_way_that_finds_other_things_is_not_taken_however_fast(tiny_bundle: Bu
 
 def test_pictures_without_an_object_still_tell_a_model_that_differs(tiny_bundle: Bundle) -> None:
     dark = [np.full((96, 128, 3), 40, np.uint8)]
-    quiet = Expected(Model.load(*tiny_bundle_files(variant="blind")), [*dark, FRAMES[0]])
+    quiet = ReferenceResults(Model.load(*tiny_bundle_files(variant="blind")), [*dark, FRAMES[0]])
     assert quiet.boxes == 0
     assert "differs from f32 in picture 1" in (quiet.problem(Model.load(*tiny_bundle)) or "")
 
@@ -87,9 +92,11 @@ def test_bf16_is_what_was_asked_for_and_is_measured_against_f32(tiny_bundle: Bun
     assert not np.array_equal(found.xyxy, wanted.xyxy), "bf16 gave f32's bits: the hint had no effect"
 
 
-def row(engine: str = "openvino", precision: str = "f32", ms: float | None = 10.0, problem: str | None = None) -> Row:
+def row(
+    engine: str = "openvino", precision: str = "f32", ms: float | None = 10.0, problem: str | None = None
+) -> EngineMeasurement:
     per_second = 1000 / ms if ms else None
-    return Row.model_validate(
+    return EngineMeasurement.model_validate(
         {"engine": engine, "precision": precision, "device": "cpu", "latency_ms": ms, "per_second": per_second}
         | {"problem": problem}
     )
@@ -99,17 +106,19 @@ def row(engine: str = "openvino", precision: str = "f32", ms: float | None = 10.
 def test_the_best_is_never_one_with_a_problem_and_never_far_from_the_fastest(ways: list[tuple[float, bool]]) -> None:
     rows = [row(ms=ms, problem=None if good else "differs") for ms, good in ways]
     for mode in ("latency", "throughput"):
-        best = choosing._best(rows, Wanted(mode=mode))
+        best = selection._best(rows, EngineOptions(mode=mode))
         usable = [r.latency_ms or 0 for r in rows if r.problem is None]
         assert (best is None) == (not usable)
         if best is not None:
             assert best.problem is None
-            assert (best.latency_ms or 0) <= min(usable) * choosing._WORTH * 1.0001
+            assert (best.latency_ms or 0) <= min(usable) * selection._WORTH * 1.0001
 
 
 def test_a_shorter_precision_must_be_worth_it() -> None:
-    assert choosing._best([row(ms=10.0), row(precision="bf16", ms=9.8)], Wanted()) == row(ms=10.0)
-    assert choosing._best([row(ms=10.0), row(precision="bf16", ms=5.0)], Wanted()) == row(precision="bf16", ms=5.0)
+    assert selection._best([row(ms=10.0), row(precision="bf16", ms=9.8)], EngineOptions()) == row(ms=10.0)
+    assert selection._best([row(ms=10.0), row(precision="bf16", ms=5.0)], EngineOptions()) == row(
+        precision="bf16", ms=5.0
+    )
 
 
 @pytest.mark.parametrize(
@@ -122,19 +131,21 @@ def test_a_shorter_precision_must_be_worth_it() -> None:
     ],
 )
 def test_a_batch_must_pay_and_keep_the_limit(speeds, limit: float, best: int) -> None:
-    rows = [BatchRow(batch=n, latency_ms=ms, per_second=rate) for n, ms, rate in speeds]
-    assert choosing._best_batch(rows, Wanted(batch=8, batch_latency_ms=limit)) == best
+    rows = [BatchMeasurement(batch=n, latency_ms=ms, per_second=rate) for n, ms, rate in speeds]
+    assert selection._best_batch(rows, EngineOptions(batch=8, batch_latency_ms=limit)) == best
 
 
 def test_batches_are_measured_for_files_that_take_them_and_give_the_same_boxes() -> None:
     manifest, files = tiny_bundle_files(free_batch=True)
-    choice = choose(files[ONNX], manifest, Wanted(engine="openvino", precision="f32", batch=6), Setup(), FRAMES)
+    choice = select_engine(
+        files[ONNX], manifest, EngineOptions(engine="openvino", precision="f32", batch=6), EngineSetup(), FRAMES
+    )
     assert [row.batch for row in choice.batches] == [1, 2, 4, 6]
-    fixed = choose(*_fixed(), Wanted(engine="openvino", precision="f32", batch=6), Setup(), FRAMES)
+    fixed = select_engine(*_fixed(), EngineOptions(engine="openvino", precision="f32", batch=6), EngineSetup(), FRAMES)
     assert (fixed.batches, fixed.batch) == ((), 1)
     for engine in ("openvino", "onnxruntime"):
         single = Model.load(manifest, files, engine=engine)
-        several = Model.load(manifest, files, engine=engine, setup=Setup(batch=4))
+        several = Model.load(manifest, files, engine=engine, setup=EngineSetup(batch=4))
         frames = [blob_frame(seed, 100 + 20 * seed, 300)[0] for seed in range(7)]
         for alone, together in zip(map(single.predict, frames), several.predict_many(frames), strict=True):
             np.testing.assert_allclose(together.xyxy, alone.xyxy, atol=0.02)
@@ -157,7 +168,7 @@ def test_speed_counts_every_caller_and_tells_a_failure(tiny_bundle: Bundle) -> N
 
 def test_gpu_providers_get_their_options_and_a_cache_of_their_own(tmp_path) -> None:
     """What ONNX Runtime is asked for; that it works needs a GPU, which tests do not have."""
-    one, setup = b"one model", Setup(cache=tmp_path)
+    one, setup = b"one model", EngineSetup(cache=tmp_path)
     trt = EngineSpec("onnxruntime", "tensorrt", "f16")
     [(name, options), (cuda, cuda_options), (cpu, _)] = provider_list(trt, setup, one)
     assert (name, cuda, cpu) == ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
@@ -171,7 +182,7 @@ def test_gpu_providers_get_their_options_and_a_cache_of_their_own(tmp_path) -> N
     }
     assert len(folders) == 8
     manifest, files = tiny_bundle_files(free_batch=True)
-    options = provider_list(trt, Setup(batch=4), files[ONNX])[0][1]
+    options = provider_list(trt, EngineSetup(batch=4), files[ONNX])[0][1]
     height, width = manifest.input_shape[2:]
     assert options["trt_profile_max_shapes"] == f"images:4x3x{height}x{width}"
     assert options["trt_profile_min_shapes"] == f"images:1x3x{height}x{width}"
@@ -179,7 +190,7 @@ def test_gpu_providers_get_their_options_and_a_cache_of_their_own(tmp_path) -> N
 
 
 def test_the_table_says_when_a_choice_was_made() -> None:
-    choice = Choice(
+    choice = EngineSelection(
         chosen=row(),
         rows=(row(), row("onnxruntime", ms=None, problem="not installed")),
         model_version="weld/1",

@@ -1,4 +1,4 @@
-"""What runs an ONNX file: the interface that every engine offers, and how one is asked for."""
+"""The interface that every engine offers, which ways there are to run a model file, and what an engine may use."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class EngineSpec:
 
 
 @dataclass(frozen=True)
-class Setup:
+class EngineSetup:
     """What an engine may use.
 
     Attributes:
         threads: CPU threads for one inference.
         parallel: inferences that callers will run at the same time.
-        mode: what the engine is told to aim at.
-        process: run it in a child process: memory of a bad load is returned, and a native crash takes no caller along.
+        mode: what the engine optimises for.
+        process: run it in a child process: the memory of a bad load is returned, and a native crash ends no caller.
         cache: folder for engines that a provider builds (TensorRT); None builds anew at each load.
         batch: frames in one inference at most; more than one needs a file with a free batch dimension.
         timeout_s: an inference in a child process that takes longer ends that process.
@@ -61,7 +61,7 @@ class Setup:
             )
 
 
-class Engine(Protocol):
+class InferenceEngine(Protocol):
     """One loaded model file. Safe to call from several threads at once."""
 
     @property
@@ -77,7 +77,7 @@ class Engine(Protocol):
         """Run the model.
 
         Args:
-            batch: float32 ``[n, 3, h, w]`` as the file declares it, n at most ``Setup.batch``; not changed, not kept.
+            batch: float32 ``[n, 3, h, w]`` as the file declares it, n at most the setup's batch; not changed, not kept.
 
         Returns:
             The one output, float32 ``[n, ...]``; the caller's own copy.

@@ -7,11 +7,13 @@ from typing import get_args
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.model import ModelManifest
 from yolo_assets.vision.contract import file_problems
-from yolo_assets.vision.engine import Engine, EngineName, EngineSpec, Setup
+from yolo_assets.vision.engines.interface import EngineName, EngineSetup, EngineSpec, InferenceEngine
 from yolo_assets.vision.onnx_file import read_onnx
 
 
-def open_engine(onnx: bytes, manifest: ModelManifest, spec: EngineSpec, setup: Setup | None = None) -> Engine:
+def open_engine(
+    onnx: bytes, manifest: ModelManifest, spec: EngineSpec, setup: EngineSetup | None = None
+) -> InferenceEngine:
     """Load a model file from its bytes.
 
     Args:
@@ -26,7 +28,7 @@ def open_engine(onnx: bytes, manifest: ModelManifest, spec: EngineSpec, setup: S
     """
     if spec.engine not in get_args(EngineName):
         raise BadInputError(f"there is no engine {spec.engine!r}; use one of: {', '.join(get_args(EngineName))}")
-    setup = setup or Setup()
+    setup = setup or EngineSetup()
     file = read_onnx(onnx)
     problems = file_problems(manifest, file)
     if problems:
@@ -34,22 +36,22 @@ def open_engine(onnx: bytes, manifest: ModelManifest, spec: EngineSpec, setup: S
     if setup.batch > 1 and not file.free_batch:
         raise BadInputError(f"model {manifest.model_version} takes one frame at a time, not {setup.batch}")
     if setup.process:
-        from yolo_assets.vision.process.engine import ProcessEngine
+        from yolo_assets.vision.engines.subprocess import ProcessEngine
 
         return ProcessEngine(onnx, manifest.input_shape, spec, setup)
     return load_here(onnx, manifest.input_shape, spec, setup)
 
 
-def load_here(onnx: bytes, shape: tuple[int, ...], spec: EngineSpec, setup: Setup) -> Engine:
+def load_here(onnx: bytes, shape: tuple[int, ...], spec: EngineSpec, setup: EngineSetup) -> InferenceEngine:
     """Load checked bytes in this process.
 
     Raises:
         UserError: the engine is not installed or cannot load the file.
     """
     if spec.engine == "openvino":
-        from yolo_assets.vision.openvino_engine import OpenVinoEngine
+        from yolo_assets.vision.engines.openvino import OpenVinoEngine
 
         return OpenVinoEngine(onnx, shape, spec, setup)
-    from yolo_assets.vision.onnxruntime_engine import OnnxRuntimeEngine
+    from yolo_assets.vision.engines.onnxruntime import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(onnx, shape, spec, setup)

@@ -1,7 +1,11 @@
-"""What a source is, and what it yields."""
+"""What a source of pictures is, and the rate at which one delivers.
+
+Does not belong here: any kind of source, and what it yields (``edge.types``).
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from threading import Event
@@ -33,11 +37,11 @@ class Source(Protocol):
     def captures(self, stop: Event) -> Iterator[Capture]:
         """Open and yield until ``stop`` is set or the source has ended.
 
-        Times never go back within one call, unless the clock of the machine was set back and stayed so.
+        Times never go back within one call, unless the clock of the machine was set back permanently.
 
         Raises:
             SourceError: it cannot be opened, or broke; another try may work.
-            BadInputError: another try works only after somebody changed something.
+            BadInputError: another try works only after the configuration was changed.
         """
         ...
 
@@ -46,5 +50,24 @@ class Source(Protocol):
         ...
 
     def facts(self) -> dict[str, Any]:
-        """What people may want to know about it, for the status; nothing secret."""
+        """What an operator may want to know about it, for the status; nothing secret."""
         ...
+
+
+class Ticker:
+    """Ticks at a steady rate of real time. A tick that was missed is skipped, never made up for in a burst."""
+
+    def __init__(self, fps: float) -> None:
+        self._period = 1.0 / fps
+        self._next = time.monotonic()
+
+    def wait(self, stop: Event) -> bool:
+        """Sleep until the next tick; False when ``stop`` was set meanwhile."""
+        now = time.monotonic()
+        if self._next > now:
+            if stop.wait(self._next - now):
+                return False
+        else:
+            self._next = now
+        self._next += self._period
+        return not stop.is_set()

@@ -1,7 +1,7 @@
 """The folder a YOLO trainer reads, made from a dataset version: copies of images, one ``.txt`` each, ``data.yaml``.
 
-Copies, not links: ultralytics rewrites a JPEG that it finds cut short. Checked before: with a bad row it would drop the
-whole image and only warn.
+Copies, not links: ultralytics rewrites a JPEG that it finds cut short. Every row is checked before: for a bad row it
+would drop the whole image and only warn.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def materialise(
     data = dataset.manifest.to_json()
     written = " ".join(sorted(splits)).encode()
     if out.exists():
-        if not _is(out / MANIFEST, data) or not _is(out / _WRITTEN, written):
+        if not _holds(out / MANIFEST, data) or not _holds(out / _WRITTEN, written):
             raise BadInputError(
                 f"{out} exists and is not {written.decode()} of dataset {dataset.sha256[:12]}; name another folder"
             )
@@ -107,19 +107,19 @@ def image_path(folder: Path, item: DatasetItem) -> Path:
     return folder / "images" / item.split / f"{item.sha256}.jpg"
 
 
-def _is(path: Path, content: bytes) -> bool:
+def _holds(path: Path, content: bytes) -> bool:
     return path.is_file() and path.read_bytes() == content
 
 
 def _problems(item: DatasetItem, manifest: DatasetManifest) -> list[str]:
-    found: list[str] = []
+    problems: list[str] = []
     for box in item.boxes:
         x1, y1, x2, y2 = box.bbox
         if box.class_name not in manifest.class_names:
-            found.append(f"{item.image_path}: class {box.class_name} is not among the classes of the dataset")
+            problems.append(f"{item.image_path}: class {box.class_name} is not among the classes of the dataset")
         if not (0 <= x1 < x2 <= item.width and 0 <= y1 < y2 <= item.height):
-            found.append(f"{item.image_path}: box {list(box.bbox)} has no area inside {item.width}x{item.height}")
-    return found
+            problems.append(f"{item.image_path}: box {list(box.bbox)} has no area inside {item.width}x{item.height}")
+    return problems
 
 
 def _write_item(store: ObjectStore, item: DatasetItem, manifest: DatasetManifest, root: Path) -> None:
@@ -137,6 +137,6 @@ def _write_item(store: ObjectStore, item: DatasetItem, manifest: DatasetManifest
         boxes=[RawBox(box.bbox, box.class_name) for box in item.boxes],
     )
     label = root / "labels" / item.split / f"{item.sha256}.txt"
-    # A box drawn twice: ultralytics would drop the second with a warning; drop it here, where it is meant.
+    # A box drawn twice: ultralytics would drop the second with a warning; here it is dropped on purpose.
     lines = dict.fromkeys(yolo.lines(raw, manifest.class_names).splitlines())
     label.write_text("".join(f"{line}\n" for line in lines))
