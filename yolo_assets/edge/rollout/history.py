@@ -1,7 +1,8 @@
-"""The history of model changes: what was tried, how long each step took, and what it did to the frames.
+"""The history of model changes: what was attempted, how long each step took, and what it did to the frames.
 
 Each attempt ends as one line of the audit log (``edge.audit``). The recent ones also keep what was measured around the
-switch: frames in flight, the first result of the new model, the longest silence of each camera.
+switch: frames in flight, the first result of the new model, the longest time without a result of each camera. Does not
+belong here: any decision about a model.
 """
 
 from __future__ import annotations
@@ -17,17 +18,18 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from yolo_assets.contracts.base import Record, Time
+from yolo_assets.contracts.device_audit import AuditEntry
 from yolo_assets.contracts.fleet import SwapEvent
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.audit.log import AuditLog, Entry
+from yolo_assets.edge.audit.log import AuditLog
 from yolo_assets.edge.pipeline.results import ResultBoard
 from yolo_assets.edge.types import Result
 from yolo_assets.spool.frame_journal import FrameJournal
 
-KEPT = 100
+SWAPS_KEPT = 100
 Trigger = Literal["start", "channel", "push", "rollback", "watch"]
 Outcome = Literal["committed", "switched", "refused", "failed", "rolled_back", "reverted"]
-_WHO: dict[Trigger, str] = {
+_TRIGGER_NAMES: dict[Trigger, str] = {
     "start": "the agent at its start",
     "channel": "the release channel",
     "push": "the API",
@@ -50,9 +52,13 @@ class Swap(Record):
     first_result_at: Time | None = None
     first_result_seconds: float | None = Field(default=None, description="from the switch to the new model's result")
     in_flight_at_switch: int | None = None
-    lost: int | None = Field(default=None, description="of those, frames without an outcome; None: not yet known")
-    dropped: dict[str, int] = Field(default_factory=dict, description="frames dropped from notice to drain, by reason")
-    longest_gap_seconds: dict[str, float] = Field(default_factory=dict, description="by camera, notice to drain")
+    lost: int | None = Field(default=None, description="of those, frames without an outcome; None: not known yet")
+    dropped: dict[str, int] = Field(
+        default_factory=dict, description="frames dropped until the old frames drained, by reason"
+    )
+    longest_gap_seconds: dict[str, float] = Field(
+        default_factory=dict, description="by camera, until the old frames drained"
+    )
 
 
 class Attempt:
@@ -64,12 +70,12 @@ class Attempt:
         board: ResultBoard,
         accounting: FrameJournal,
         by: str | None = None,
-        asked_at: datetime | None = None,
+        requested_at: datetime | None = None,
     ) -> None:
         self.trigger: Trigger = trigger
-        self.who = by or _WHO[trigger]
+        self.requested_by = by or _TRIGGER_NAMES[trigger]
         self.noticed_at = utc_now()
-        self.asked_at = asked_at or self.noticed_at
+        self.requested_at = requested_at or self.noticed_at
         self.steps: dict[str, float] = {}
         self._begin = time.monotonic()
         self._accounting = accounting
@@ -81,7 +87,7 @@ class Attempt:
 
     @property
     def seconds(self) -> float:
-        """Since the notice."""
+        """Since the attempt began."""
         return time.monotonic() - self._begin
 
     @contextmanager
@@ -100,7 +106,7 @@ class Attempt:
         self.open_frames = self._accounting.in_flight()
 
     def dropped(self) -> dict[str, int]:
-        """Frames dropped since the notice, by reason."""
+        """Frames dropped since the attempt began, by reason."""
         now = _dropped(self._accounting)
         return {
             reason: n - self._dropped.get(reason, 0) for reason, n in now.items() if n > self._dropped.get(reason, 0)
@@ -121,21 +127,21 @@ class SwapLog:
         self._accounting = accounting
         self._lost_after = lost_after
         self._lock = threading.Lock()
-        self._events: deque[SwapEvent] = deque(_earlier(audit), maxlen=KEPT)
-        self._swaps: deque[Swap] = deque(maxlen=KEPT)
-        self._settling: list[tuple[Attempt, Swap]] = []
+        self._events: deque[SwapEvent] = deque(_earlier(audit), maxlen=SWAPS_KEPT)
+        self._swaps: deque[Swap] = deque(maxlen=SWAPS_KEPT)
+        self._measuring: list[tuple[Attempt, Swap]] = []
         self.on_end: Callable[[Swap], None] = lambda swap: None
         """Called once with every attempt as it ends."""
 
-    def begin(self, trigger: Trigger, by: str | None = None, asked_at: datetime | None = None) -> Attempt:
+    def begin(self, trigger: Trigger, by: str | None = None, requested_at: datetime | None = None) -> Attempt:
         """Start measuring an attempt.
 
         Args:
             trigger: what began it.
-            by: who asked for it, where that is known better than from the trigger.
-            asked_at: when, where it had to wait since; default: now.
+            by: the caller who requested it, where that is known better than from the trigger.
+            requested_at: when it was requested, where it has waited since; default: now.
         """
-        return Attempt(trigger, self._board, self._accounting, by, asked_at)
+        return Attempt(trigger, self._board, self._accounting, by, requested_at)
 
     def end(
         self,
@@ -147,7 +153,7 @@ class SwapLog:
         reason: str,
         release: int | None,
     ) -> SwapEvent:
-        """Write the attempt into the audit log. After a switch its figures go on settling until the frames drained."""
+        """Write the attempt into the audit log. After a switch it is measured until the frames of before drained."""
         event = SwapEvent(
             at=utc_now(),
             source=source,
@@ -166,31 +172,33 @@ class SwapLog:
             switch_seconds=attempt.switch_seconds,
             in_flight_at_switch=len(attempt.open_frames) if attempt.switched is not None else None,
         )
-        self._audit.append(_entry(event, attempt.who))  # it waits for the disk: not under a lock that workers take
+        self._audit.append(
+            _entry(event, attempt.requested_by)
+        )  # it waits for the disk: not under a lock that workers take
         with self._lock:
             self._events.append(event)
             if attempt.switched is None:
                 self._board.unwatch(attempt.gaps)
                 self._swaps.append(swap)
             else:
-                self._settling.append((attempt, swap))
+                self._measuring.append((attempt, swap))
         self.on_end(swap)
         return event
 
-    def note(self, kind: str, who: str, target: str | None, result: str, reason: str) -> None:
+    def record(self, kind: str, by: str, target: str | None, result: str, reason: str) -> None:
         """Write what is no attempt, but decides about the model, into the audit log: a pin, the end of one."""
-        self._audit.append(Entry(kind=kind, who=who, target=target, result=result, reason=reason))
+        self._audit.append(AuditEntry(at=utc_now(), kind=kind, who=by, target=target, result=result, reason=reason))
 
     def cancel(self, attempt: Attempt) -> None:
-        """Forget an attempt that never was one."""
+        """Forget an attempt that changed nothing and is not worth an entry."""
         self._board.unwatch(attempt.gaps)
 
     def on_result(self, result: Result) -> None:
         """Called after every frame: finds the first result of a new model and notices when a switch has drained."""
-        if not self._settling:  # the usual case costs one look
+        if not self._measuring:  # the usual case costs one comparison
             return
         with self._lock:
-            self._settling = [pair for p in self._settling if (pair := self._settle(p, result))]
+            self._measuring = [pair for p in self._measuring if (pair := self._measure(p, result))]
 
     def events(self) -> list[SwapEvent]:
         """The recent events, oldest first, those of earlier runs included."""
@@ -198,13 +206,13 @@ class SwapLog:
             return list(self._events)
 
     def swaps(self) -> list[Swap]:
-        """The recent attempts of this run, oldest first; those that still settle with the figures so far."""
+        """The recent attempts of this run, oldest first; those that are still measured with the figures so far."""
         with self._lock:
-            settled = list(self._swaps)
-            open_ones = [self._measured(attempt, swap, final=False) for attempt, swap in self._settling]
-        return sorted(settled + open_ones, key=lambda swap: swap.ended_at)
+            finished = list(self._swaps)
+            unfinished = [self._measured(attempt, swap, final=False) for attempt, swap in self._measuring]
+        return sorted(finished + unfinished, key=lambda swap: swap.ended_at)
 
-    def _settle(self, pair: tuple[Attempt, Swap], result: Result) -> tuple[Attempt, Swap] | None:
+    def _measure(self, pair: tuple[Attempt, Swap], result: Result) -> tuple[Attempt, Swap] | None:
         attempt, swap = pair
         assert attempt.switched is not None
         if swap.first_result_at is None and result.model_version == swap.event.target:
@@ -216,7 +224,7 @@ class SwapLog:
             )
         drained = not self._accounting.still_open(attempt.open_frames)
         late = time.monotonic() - attempt.switched > self._lost_after
-        overtaken = attempt is not self._settling[-1][0]  # a later switch: it may never have had a frame of its own
+        overtaken = attempt is not self._measuring[-1][0]  # by a later switch: it may never have had a frame of its own
         if not late and not (drained and (swap.first_result_at is not None or overtaken)):
             return attempt, swap
         self._swaps.append(self._measured(attempt, swap, final=True))
@@ -242,27 +250,16 @@ def _dropped(accounting: FrameJournal) -> dict[str, int]:
     return total
 
 
-def _entry(event: SwapEvent, who: str) -> Entry:
-    return Entry(
-        kind="model",
-        who=who,
-        result=event.result,
-        reason=event.reason,
-        source=event.source,
-        target=event.target,
-        seconds=event.seconds,
-        release=event.release,
-        at=event.at,
-    )
+def _entry(event: SwapEvent, requested_by: str) -> AuditEntry:
+    return AuditEntry(kind="model", who=requested_by, **dict(event))
 
 
 def _earlier(audit: AuditLog) -> Iterator[SwapEvent]:
-    """The changes of earlier runs; a kind of result that a newer version wrote is passed over."""
+    """The changes of earlier runs; a kind of result that a newer version wrote is skipped."""
     for line in audit.recent():
         if line.kind == "model":
-            wanted = line.model_dump(include=set(SwapEvent.model_fields))
             try:
-                yield SwapEvent.model_validate(wanted)
+                yield SwapEvent.model_validate(line.model_dump(include=set(SwapEvent.model_fields)))
             except ValidationError:
                 continue
 

@@ -1,7 +1,7 @@
-"""Notices that the release channel moved: by asking the store, and for a folder also by being told by the kernel.
+"""Notices that a release channel moved: by polling the store, and for a folder also by the kernel's file events.
 
-Belongs here: when to look, and handing a verified pointer on. Does not belong here: what the pointer means
-(``verdict``). A store that is away costs nothing but the news.
+Belongs here: when to read the channel, and passing a verified pointer on. Does not belong here: what the pointer means
+(``decision``). A store that is away delays new releases and nothing else.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from yolo_assets.storage.base import ObjectStore
 log = logging.getLogger(__name__)
 
 
-class ChannelWatch:
-    """Two threads: one asks every ``poll_seconds``, one waits for the folder to change.
+class ChannelPoller:
+    """Two threads: one polls every ``poll_seconds``, one waits for the folder to change.
 
     Args:
-        on_pointer: called with every verified pointer seen, also an unchanged one: what was put off is tried again.
+        on_pointer: called with every verified pointer read, also an unchanged one: what was postponed is tried again.
         on_refused: called once for each pointer that cannot be verified, with the reason.
     """
 
@@ -52,7 +52,7 @@ class ChannelWatch:
         self._on_refused = on_refused
         self._wake = threading.Event()
         self._stop = threading.Event()
-        self._seen: tuple[str, ChannelPointer] | None = None
+        self._pointer: tuple[str, ChannelPointer] | None = None
         self._refused: str | None = None
         self.store_error: str | None = None
         """Why the store did not answer last time; None when it did."""
@@ -61,12 +61,12 @@ class ChannelWatch:
             self._threads.append(threading.Thread(target=self._watch, name="channel-watch", daemon=True))
 
     def start(self) -> None:
-        """Look once now, then go on looking."""
+        """Poll once now, then periodically."""
         for thread in self._threads:
             thread.start()
 
-    def look_now(self) -> None:
-        """Ask the store without waiting for the next poll."""
+    def poll_now(self) -> None:
+        """Read the channel without waiting for the next poll."""
         self._wake.set()
 
     def stop(self) -> None:
@@ -80,23 +80,24 @@ class ChannelWatch:
         while not self._stop.is_set():
             self._wake.clear()
             try:
-                self._look()
+                self.poll()
             except Exception:
-                log.exception("looking at the channel failed unexpectedly")
+                log.exception("reading the channel failed unexpectedly")
             self._wake.wait(self._poll_seconds)
 
-    def _look(self) -> None:
+    def poll(self) -> None:
+        """Read the channel once and pass on what it holds."""
         try:
             pointer = self._read()
         except (SignatureError, BadInputError) as error:
             self.store_error = None
-            if str(error) != self._refused:  # told once, looked at again every time: the signature may still come
+            if str(error) != self._refused:  # reported once, verified again every time: the signature may still come
                 self._refused = str(error)
                 self._on_refused(str(error))
             return
         except UserError as error:
             if self.store_error is None:
-                log.warning("the store does not answer, the present model goes on: %s", error)
+                log.warning("the store does not answer, the present model continues to serve: %s", error)
             self.store_error = str(error)
             return
         if self.store_error is not None:
@@ -111,16 +112,17 @@ class ChannelWatch:
         info = self._store.head(channel_key(self._name, self._channel))
         if info is None:
             return None
-        if self._seen is not None and self._seen[0] == info.etag:
-            return self._seen[1]
-        found = read_pointer(self._store, self._name, self._channel, self._trusted)
-        if found is None:
+        if self._pointer is not None and self._pointer[0] == info.etag:
+            return self._pointer[1]
+        read = read_pointer(self._store, self._name, self._channel, self._trusted)
+        if read is None:
             return None
-        self._seen = (found[1], found[0])
-        return found[0]
+        pointer, etag = read
+        self._pointer = (etag, pointer)
+        return pointer
 
     def _watch(self) -> None:
-        """Wake the poll as soon as the folder changes. Network file systems tell nothing: there the poll must do."""
+        """Poll as soon as the folder changes. Network file systems report no changes: there the period must do."""
         import watchfiles
 
         assert self._folder is not None
@@ -129,12 +131,12 @@ class ChannelWatch:
             if not pointer.parent.is_dir():
                 self._stop.wait(min(1.0, self._poll_seconds))
                 continue
-            self.look_now()  # what changed before the watch began
+            self.poll_now()  # what changed before the watch began
             try:
                 for _ in watchfiles.watch(
                     pointer.parent, stop_event=self._stop, debounce=50, step=10, rust_timeout=1000, recursive=False
                 ):
-                    self.look_now()
+                    self.poll_now()
             except OSError as error:
-                log.warning("cannot watch %s, polling goes on: %s", pointer.parent, error)
+                log.warning("cannot watch %s, it is polled only: %s", pointer.parent, error)
                 self._stop.wait(30.0)

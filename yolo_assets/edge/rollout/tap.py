@@ -1,7 +1,7 @@
-"""What the models do on live frames, seen from beside the line: recent latencies, errors, and now and then a picture.
+"""A copy of what the models do on live frames: recent latencies, errors, and now and then a picture.
 
-``observe`` and ``failed`` are called by workers after every frame: each costs a look and an append. Does not belong
-here: what the figures mean (``comparing``, ``watching``).
+``observe`` and ``failed`` are called by workers after every frame: each costs a comparison and an append. Does not
+belong here: what the figures mean (``evaluation``).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ RECENT = 2000
 
 
 @dataclass(frozen=True)
-class Failure:
+class InferenceFailure:
     """An inference that raised."""
 
     label: str
@@ -26,7 +26,7 @@ class Failure:
     error: BaseException
 
 
-class LiveFigures:
+class InferenceTimes:
     """Inference times of one model on live frames, the newest ``RECENT``, in milliseconds."""
 
     def __init__(self) -> None:
@@ -35,11 +35,11 @@ class LiveFigures:
 
 
 class LiveTap:
-    """Thread-safe. Keeps the figures of the models in use, and hands frames on to whoever compares."""
+    """Thread-safe. Keeps the figures of the models in use, and passes frames to those who compare models."""
 
     def __init__(self) -> None:
-        self._figures: dict[str, LiveFigures] = {}
-        self._taps: tuple[Tap, ...] = ()
+        self._figures: dict[str, InferenceTimes] = {}
+        self._taps: tuple[FrameTap, ...] = ()
         self._lock = threading.Lock()
 
     def observe(self, result: Result) -> None:
@@ -47,7 +47,7 @@ class LiveTap:
         figures = self._figures.get(result.model_version)
         if figures is None:
             with self._lock:
-                figures = self._figures.setdefault(result.model_version, LiveFigures())
+                figures = self._figures.setdefault(result.model_version, InferenceTimes())
         figures.milliseconds.append(result.inference_ms)
         figures.frames += 1
         for tap in self._taps:
@@ -56,7 +56,7 @@ class LiveTap:
     def failed(self, frame: Frame, label: str, error: BaseException) -> None:
         """One frame on which the model raised."""
         for tap in self._taps:
-            tap.offer_failure(Failure(label, frame.camera_id, frame.image, error))
+            tap.offer_failure(InferenceFailure(label, frame.camera_id, frame.image, error))
 
     def milliseconds(self, label: str) -> list[float]:
         """Recent inference times of a model, oldest first."""
@@ -69,29 +69,29 @@ class LiveTap:
         with self._lock:
             self._figures = {label: figures for label, figures in self._figures.items() if label in kept}
 
-    def open(self, label: str, cameras: frozenset[str] | None = None) -> Tap:
+    def open(self, label: str, cameras: frozenset[str] | None = None) -> FrameTap:
         """Listen to the frames of one model; end it with ``close``."""
-        tap = Tap(label, cameras)
+        tap = FrameTap(label, cameras)
         with self._lock:
             self._taps = (*self._taps, tap)
         return tap
 
-    def close(self, tap: Tap) -> None:
+    def close(self, tap: FrameTap) -> None:
         """Stop listening."""
         with self._lock:
-            self._taps = tuple(known for known in self._taps if known is not tap)
+            self._taps = tuple(other for other in self._taps if other is not tap)
 
 
-class Tap:
-    """The newest frame of one model, for a slow listener: what it has no time for is passed over, never queued."""
+class FrameTap:
+    """The newest frame of one model, for a slow listener: frames that it has no time for are skipped, never queued."""
 
     def __init__(self, label: str, cameras: frozenset[str] | None) -> None:
         self._label = label
         self._cameras = cameras
         self._ready = threading.Condition()
         self._result: Result | None = None
-        self._turn: dict[str, int] = {}
-        self._failures: deque[Failure] = deque(maxlen=50)
+        self._taken: dict[str, int] = {}
+        self._failures: deque[InferenceFailure] = deque(maxlen=50)
         self.milliseconds: deque[float] = deque(maxlen=RECENT)
         self.frames = 0
         self.failures = 0
@@ -105,11 +105,11 @@ class Tap:
             self.frames += 1
             waiting = self._result
             # The camera that was compared least goes first, or the fastest camera would be the only one compared.
-            if waiting is None or self._turn.get(result.camera_id, 0) <= self._turn.get(waiting.camera_id, 0):
+            if waiting is None or self._taken.get(result.camera_id, 0) <= self._taken.get(waiting.camera_id, 0):
                 self._result = result
             self._ready.notify_all()
 
-    def offer_failure(self, failure: Failure) -> None:
+    def offer_failure(self, failure: InferenceFailure) -> None:
         """Called by workers."""
         if failure.label != self._label or (self._cameras is not None and failure.camera_id not in self._cameras):
             return
@@ -124,12 +124,12 @@ class Tap:
             self._ready.wait_for(lambda: self._result is not None or self._failures, timeout)
             result, self._result = self._result, None
             if result is not None:
-                self._turn[result.camera_id] = self._turn.get(result.camera_id, 0) + 1
+                self._taken[result.camera_id] = self._taken.get(result.camera_id, 0) + 1
             return result
 
-    def take_failures(self) -> list[Failure]:
+    def take_failures(self) -> list[InferenceFailure]:
         """Failures since the last call, the newest 50 at most."""
         with self._ready:
-            found = list(self._failures)
+            failures = list(self._failures)
             self._failures.clear()
-            return found
+            return failures

@@ -1,11 +1,11 @@
-"""Models on the box's own disk, by content: a restart needs no network, an old version is never fetched twice.
+"""Models on the device's own disk, by content: a restart needs no network, an old version is never fetched twice.
 
 ::
 
     <state>/models/blobs/<sha256>                      files of bundles, each stored once
-    <state>/models/manifests/<name>/<version>.json     exact manifest bytes, with .json.sig beside them
+    <state>/models/manifests/<name>/<version>.json     exact manifest bytes, with .json.sig beside each
 
-Nothing here is believed: every read checks the signature of the manifest and the hash of every file again, because a
+Nothing here is trusted: every read verifies the signature of the manifest and the hash of every file again, because a
 disk may rot and people have screwdrivers. Does not belong here: loading a model, deciding which.
 """
 
@@ -46,7 +46,7 @@ class ModelCache:
         name: str,
         version: str,
         manifest_sha256: str | None,
-        room: Callable[[int], None] = lambda missing: None,
+        check_headroom: Callable[[int], None] = lambda missing: None,
     ) -> VerifiedBundle:
         """The bundle as released, taking from the store only what the cache lacks. It is cached whole afterwards.
 
@@ -54,8 +54,8 @@ class ModelCache:
             store: the store root.
             name: model name.
             version: version id.
-            manifest_sha256: from the channel pointer; None when a person named the version.
-            room: called with the bytes that the cache lacks, before they are fetched; raises to refuse.
+            manifest_sha256: from the channel pointer; None when an operator named the version.
+            check_headroom: called with the bytes that the cache lacks, before they are fetched; raises to refuse.
 
         Raises:
             ObjectNotFoundError: the bundle or a file of it is not in the store.
@@ -68,7 +68,7 @@ class ModelCache:
         stored = read_stored_manifest(store, name, version, self._trusted, manifest_sha256=manifest_sha256)
         signatures = store.get(signature_key(model_key(name, version, MANIFEST)))
         needed = [stored.manifest.files[file] for file in runtime_files(stored.manifest)]
-        room(sum(entry.size for entry in needed if not self._blob(entry.sha256).exists()))
+        check_headroom(sum(entry.size for entry in needed if not self._blob(entry.sha256).exists()))
         files = read_files(stored.manifest, None, lambda file: self._blob_or_store(store, stored.manifest, file))
         for file, data in files.items():
             self._keep(stored.manifest.files[file].sha256, data)
@@ -113,7 +113,7 @@ class ModelCache:
             try:
                 manifest = parse_manifest(path.read_bytes(), str(path))
             except BadInputError as error:
-                log.warning("nothing is removed from the model cache: %s", error)  # what it needs nobody can say
+                log.warning("nothing is removed from the model cache: %s", error)  # what it needs is unknown
                 return
             kept_blobs |= {manifest.files[file].sha256 for file in runtime_files(manifest)}
         for blob in self._blobs.iterdir():
