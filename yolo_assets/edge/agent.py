@@ -28,8 +28,7 @@ from yolo_assets.edge.http.app import build_app
 from yolo_assets.edge.http.parts import ApiParts
 from yolo_assets.edge.http.server import ApiServer
 from yolo_assets.edge.image_service import ImageService
-from yolo_assets.edge.outputs.figures import OutputFigures
-from yolo_assets.edge.outputs.hub import Outputs
+from yolo_assets.edge.outputs.hub import OutputMetrics, Outputs
 from yolo_assets.edge.pipeline.capture import CameraThread
 from yolo_assets.edge.pipeline.queue import FrameQueue
 from yolo_assets.edge.pipeline.recorder import FrameRecorder
@@ -119,7 +118,7 @@ class Agent:
             )
         )
         self.swaps.on_end = self._metrics.swap
-        self._metrics.register(OutputFigures(self.outputs))
+        self._metrics.register(OutputMetrics(self.outputs))
         self.control = ModelControl(slots, StateFile(config.state_dir / "state.json"), self.swaps)
         self._live = LiveTap()
         loader = Loader(config.engine, config.state_dir / "engines")
