@@ -28,7 +28,7 @@ from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.model import ONNX
 from yolo_assets.contracts.names import check_id, frame_name
 from yolo_assets.contracts.times import Hour, format_time, utc_now
-from yolo_assets.models.registry import load_bundle_folder
+from yolo_assets.models.bundle import load_bundle_folder
 from yolo_assets.simulator.truth import FrameTruth, check_truth_dir, true_boxes, truth_file, write_hour
 from yolo_assets.simulator.weld_line import Change, LineConfig, WeldLine
 from yolo_assets.spool.hours import SpoolHour
