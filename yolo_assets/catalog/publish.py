@@ -40,6 +40,8 @@ _ATTEMPTS = 60
 class CatalogBusyError(UserError):
     """Other publishers kept winning."""
 
+    may_pass = True
+
 
 @dataclass(frozen=True)
 class CatalogVersion:

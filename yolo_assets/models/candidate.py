@@ -29,6 +29,8 @@ REPORT = "gate.json"
 class ChampionMovedError(UserError):
     """The channel no longer serves the champion that the candidate was compared with."""
 
+    may_pass = True
+
 
 class GateRefusedError(UserError):
     """The gate refused a version that somebody wants to promote by hand."""

@@ -21,6 +21,8 @@ class AlreadyExistsError(UserError):
 class CasConflictError(UserError):
     """A compare-and-swap lost: somebody moved the object since it was read."""
 
+    may_pass = True
+
 
 class StoreUnavailableError(UserError):
     """The store cannot be reached, or refuses us: network, credentials, bucket, folder, disk full.
@@ -30,6 +32,8 @@ class StoreUnavailableError(UserError):
             retries, retries only these.
     """
 
+    may_pass = True
+
     def __init__(self, message: str, *, transient: bool = True) -> None:
         super().__init__(message)
         self.transient = transient
@@ -37,6 +41,8 @@ class StoreUnavailableError(UserError):
 
 class UploadGoneError(UserError):
     """A multipart upload that was to be resumed is unknown to the store: expired, aborted or completed."""
+
+    may_pass = True
 
 
 @dataclass(frozen=True)
