@@ -45,9 +45,9 @@ class Locations(dg.ConfigurableResource):
         return self._open(self.settings.archive_url, traffic.pace if traffic is not None else None)
 
     def _open(self, url: str, pace: Callable[[int], None] | None = None) -> ObjectStore:
-        from yolo_assets.storage.known import open_known_store
+        from yolo_assets.storage import open_store
 
-        return open_known_store(url, self.settings.known_stores, pace=pace)
+        return open_store(url, memory=self.settings.known_stores, pace=pace)
 
     def traffic(self, log: Callable[[str], None]) -> Traffic:
         """The operator's bandwidth limit and this machine's upload counters. Changes of the limit go to ``log``."""

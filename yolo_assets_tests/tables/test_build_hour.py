@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 import yolo_assets.tables.build as module
+from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.archiving.hour import archive_hour
 from yolo_assets.archive.archiving.reclaim import reclaim_hour
 from yolo_assets.contracts.errors import SignatureError
@@ -48,7 +49,7 @@ class Plant:
                 (self.path / r["image_path"].rsplit("/", 1)[-1]).write_bytes(JPEG)
 
     def build(self, trusted=None):
-        return build_hour(CAMERA, NOON, self.spool, self.archive, self.store, trusted or self.trusted)
+        return build_hour(CAMERA, NOON, self.spool, Archive(self.archive, trusted or self.trusted), self.store)
 
     def archive_now(self) -> None:
         archive_hour(SpoolHour.of(self.spool, CAMERA, NOON), self.archive, self.signer)
@@ -148,7 +149,7 @@ def test_an_hour_that_lies_here_whole_costs_one_listing_of_the_archive(plant):
             return plant.archive.list(prefix)
 
     counted: Any = Counted()
-    build = partial(build_hour, CAMERA, NOON, plant.spool, counted, plant.store, plant.trusted)
+    build = partial(build_hour, CAMERA, NOON, plant.spool, Archive(counted, plant.trusted), plant.store)
     assert build().frames == 5 and len(asked) == 1
     assert build(archived=[ArchiveName(CAMERA, NOON)]).source == "spool" and len(asked) == 1
 
@@ -156,7 +157,8 @@ def test_an_hour_that_lies_here_whole_costs_one_listing_of_the_archive(plant):
 def test_a_listing_that_is_out_of_date_loses_no_record(plant):
     """The run listed the archive, then another process archived the hour and deleted some or all of it."""
     plant.write("records.ndjson", *GOOD)
-    build = partial(build_hour, CAMERA, NOON, plant.spool, plant.archive, plant.store, plant.trusted, archived=[])
+    archive = Archive(plant.archive, plant.trusted)
+    build = partial(build_hour, CAMERA, NOON, plant.spool, archive, plant.store, archived=[])
     plant.archive_now()
     (plant.path / "records.ndjson").unlink()
     assert (plant.path / f"{GOOD[0]['image_path'].rsplit('/', 1)[-1]}").exists()

@@ -11,7 +11,6 @@ from yolo_assets.archive.reading.read import hour_records, read_members
 from yolo_assets.archive.restoring.placing import OutFolder, PlaceError, Places
 from yolo_assets.archive.restoring.plan import HourPlan, RestoreReport, Thaw, Waiting
 from yolo_assets.archive.restoring.wanted import Wanted
-from yolo_assets.archive.retry import retry
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, UserError
 from yolo_assets.contracts.receipt import Receipt
@@ -19,8 +18,8 @@ from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.files import native_name, portable_name
 from yolo_assets.spool.records import frame_stem
-from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore, StoreUnavailableError
-from yolo_assets.storage.cold import ColdObjectError, come_back, request_restore, restore_state
+from yolo_assets.storage.base import ColdObjectError, ObjectNotFoundError, ObjectStore, StoreUnavailableError
+from yolo_assets.storage.cold import come_back
 
 _MOST_PROBLEMS = 20
 """Damaged files of one archive that are named; the rest is counted."""
@@ -211,10 +210,10 @@ def ask(archive: ObjectStore, receipt: Receipt, thaw: Thaw | None) -> Waiting | 
         StoreUnavailableError: the store does not answer, or may not be asked for this.
     """
     key, version = receipt.archive_key, receipt.version_id
-    state = retry(restore_state, archive, key, version)
+    state = archive.restore_state(key, version)
     if state.readable:
         return None
     if state.status == "requested" or thaw is None:
         return Waiting(key, False, str(state))
-    state = retry(request_restore, archive, key, version, days=thaw.days, tier=thaw.tier)
+    state = archive.request_restore(key, version, days=thaw.days, retrieval=thaw.tier)
     return None if state.readable else Waiting(key, True, come_back(state.tier, thaw.tier))

@@ -19,8 +19,7 @@ from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import Hour, format_time
 from yolo_assets.spool.files import portable_name
-from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore
-from yolo_assets.storage.cold import ColdObjectError
+from yolo_assets.storage.base import ColdObjectError, ObjectNotFoundError, ObjectStore
 
 BACK = timedelta(days=1)
 """How far back the newest frame before a time is looked for. Older than that it answers another question."""

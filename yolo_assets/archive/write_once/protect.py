@@ -17,8 +17,8 @@ from yolo_assets.contracts.names import ArchiveName, receipts_prefix
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import Hour, format_time, utc_now
-from yolo_assets.storage.base import ObjectInfo, ObjectNotFoundError, ObjectStore, StoreUnavailableError
-from yolo_assets.storage.lock import NoObjectLockError, ObjectLock, Retention, object_lock
+from yolo_assets.storage.base import ObjectInfo, ObjectLock, ObjectNotFoundError, ObjectStore, StoreUnavailableError
+from yolo_assets.storage.lock import NoObjectLockError, Retention
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def hidden_archives(archive: ObjectStore, *, date: str | None = None) -> Iterato
 
     Reads the names of all versions of all receipts, or of those of one day. A store without versions hides nothing.
     """
-    lock = object_lock(archive)
+    lock = archive.object_lock
     if lock is not None:
         yield from _names(lock, receipts_prefix(date=date))
 
@@ -126,7 +126,7 @@ def protection_problems(archive: ObjectStore, receipt: Receipt) -> list[str]:
     Raises:
         StoreUnavailableError: the store cannot be asked, so nothing can be said.
     """
-    lock = object_lock(archive)
+    lock = archive.object_lock
     if receipt.version_id is None and receipt.retention_until is None:
         return []
     if lock is None:
@@ -150,7 +150,7 @@ def protection_problems(archive: ObjectStore, receipt: Receipt) -> list[str]:
 
 
 def _lock_of(archive: ObjectStore) -> ObjectLock:
-    lock = object_lock(archive)
+    lock = archive.object_lock
     if lock is None:
         raise UserError(
             f"{archive.url} keeps no versions and locks nothing; write-once archives need a bucket with object lock "

@@ -19,7 +19,6 @@ from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.storage.base import ObjectInfo, ObjectNotFoundError, ObjectStore
-from yolo_assets.storage.lock import object_lock
 
 
 def parse_receipt(data: bytes, name: ArchiveName, trusted: TrustedKeys) -> Receipt:
@@ -74,7 +73,7 @@ def oldest_that(
     archive: ObjectStore, key: str, proves: Callable[[bytes], bool], *, size: int | None = None
 ) -> ObjectInfo | None:
     """The oldest version of a small object whose bytes pass ``proves``; ``size`` leaves out those of another size."""
-    lock = object_lock(archive)
+    lock = archive.object_lock
     if lock is None:
         return None
     for version in reversed(retry(lock.versions, key)):

@@ -46,24 +46,22 @@ def annotation_batch(
     context: dg.AssetExecutionContext, config: SamplingConfig, locations: Locations
 ) -> dg.MaterializeResult:
     """Sample the archive and write the batch. Without anything new to label there is no new batch."""
-    from yolo_assets.learning.batch import write_batch
-    from yolo_assets.learning.candidates import gather
+    from yolo_assets.archive.archive import Archive
+    from yolo_assets.learning.batch import gather_candidates, write_batch
     from yolo_assets.learning.labels import batches
     from yolo_assets.learning.sampling import sample
 
-    store, archive, trusted = locations.store(), locations.archive(), locations.trusted_archivers()
+    store, archive = locations.store(), Archive(locations.archive(), locations.trusted_archivers())
     until = parse_time(config.until) if config.until else utc_now()
     since = parse_time(config.since) if config.since else until - timedelta(days=7)
-    pool = gather(store, archive, trusted, since, until)
+    pool = gather_candidates(store, archive, since, until)
     requested = {item.image_path for batch in batches(store) for item in batch.items}
     chosen = sample(pool.candidates, config.budget, seed=config.seed, labelled=requested)
     if not chosen:
         return dg.MaterializeResult(
             metadata={"frames": 0, "candidates": len(pool.candidates), "already_asked": len(requested)}
         )
-    batch = write_batch(
-        store, archive, trusted, chosen, class_names=locations.settings.class_names, guesses=pool.guesses
-    )
+    batch = write_batch(store, archive, chosen, class_names=locations.settings.class_names, prelabels=pool.prelabels)
     reasons = Counter(item.reason for item in batch.items)
     return dg.MaterializeResult(
         metadata={
@@ -108,13 +106,13 @@ labels = dg.AssetSpec(
 @by_kind
 def training_dataset(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Build the version that follows from all accepted labels; unchanged labels give the same version."""
+    from yolo_assets.archive.archive import Archive
     from yolo_assets.learning.dataset import build_dataset, latest_dataset
 
     store = locations.store()
     before = latest_dataset(store)
-    dataset = build_dataset(
-        store, locations.archive(), locations.trusted_archivers(), class_names=locations.settings.class_names
-    )
+    archive = Archive(locations.archive(), locations.trusted_archivers())
+    dataset = build_dataset(store, archive, class_names=locations.settings.class_names)
     manifest = dataset.manifest
     return dg.MaterializeResult(
         metadata={

@@ -1,7 +1,8 @@
 """``detections`` and ``frames``: Parquet per camera and hour, validated; what does not fit goes into quarantine."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -19,6 +20,11 @@ from yolo_assets.defs.tables.checks import (
     NO_ROW_IN_QUARANTINE,
     no_row_in_quarantine,
 )
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from yolo_assets.storage import ObjectStore
 
 _COMMON = {"group_name": "tables", "kinds": {"parquet", "polars"}, "owners": ["team:data"], "code_version": "1"}
 
@@ -50,13 +56,14 @@ def detection_tables(
     context: dg.AssetExecutionContext, locations: Locations
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Validate the records of every camera of the hour and write its tables."""
+    from yolo_assets.archive.archive import Archive
     from yolo_assets.tables.build import build_hour
 
-    archive, store, trusted = locations.archive(), locations.store(), locations.trusted_archivers()
+    archive, store = Archive(locations.archive(), locations.trusted_archivers()), locations.store()
     spool, work = locations.settings.spool, []
     for hour in hours_of(context):
         for camera, parts in _cameras(hour, locations).items():
-            build = partial(build_hour, camera, hour, spool=spool, archive=archive, store=store, trusted=trusted)
+            build = partial(build_hour, camera, hour, spool=spool, archive=archive, store=store)
             work.append((f"{camera} {hour}", partial(build, archived=parts)))
     outcomes = for_each(context, work)
     done = outcomes.done
@@ -88,7 +95,14 @@ def detection_tables(
         },
     )
     yield outcomes.check(EVERY_CAMERA_TABLED)._replace(asset_key=DETECTIONS)
-    yield no_row_in_quarantine(quarantined)
+    yield no_row_in_quarantine(quarantined, _rejected(store, hours_of(context)) if quarantined else None)
+
+
+def _rejected(store: "ObjectStore", hours: Sequence[Hour]) -> "pl.DataFrame":
+    """The quarantined rows of these hours."""
+    from yolo_assets.tables.scan import read_quarantine
+
+    return read_quarantine(store, min(hours).start, max(hours).end)
 
 
 def _cameras(hour: Hour, locations: Locations) -> dict[str, list[ArchiveName]]:
