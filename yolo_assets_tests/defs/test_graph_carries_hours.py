@@ -5,7 +5,6 @@ from pathlib import Path
 
 import dagster as dg
 import orjson
-import pytest
 
 from yolo_assets.catalog.read import query
 from yolo_assets.contracts.names import ArchiveName, frame_name, spool_hour
