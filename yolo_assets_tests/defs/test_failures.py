@@ -20,9 +20,7 @@ def test_every_asset_is_retried_by_kind() -> None:
         assert isinstance(made.node_def, dg.OpDefinition)
         assert made.node_def.retry_policy == RETRY_POLICY, f"{made.node_def.name} has no retry_policy=RETRY_POLICY"
         function = getattr(made.node_def.compute_fn, "decorated_fn", None)
-        assert getattr(function, "__code__", None) in _wrappers(), (
-            f"{made.node_def.name} has no @by_kind"
-        )
+        assert getattr(function, "__code__", None) in _wrappers(), f"{made.node_def.name} has no @by_kind"
 
 
 def _wrappers() -> set[object]:
