@@ -28,8 +28,7 @@ from yolo_assets.edge.agent import Agent
 from yolo_assets.edge.cameras.open import ConfiguredSource
 from yolo_assets.edge.config.agent import load_config
 from yolo_assets.edge.pipeline.results import ResultBoard
-from yolo_assets.edge.rollout.pins import unpin
-from yolo_assets.edge.rollout.swaps import Swap
+from yolo_assets.edge.rollout.history import Swap
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slot import Slot
 from yolo_assets.edge.types import Result
@@ -163,8 +162,8 @@ class Contender:
         begin = time.perf_counter()
         done = self.agent.control.roll_back("the benchmark")
         whole = time.perf_counter() - begin
-        unpin(self.agent.control, "the benchmark")
-        self.agent.watch.look_now()
+        self.agent.control.unpin("the benchmark")
+        self.agent.watch.poll_now()
         self._until(lambda: self.serving() == source and len(self._ended) >= 2)
         self._ended.clear()
         return done.seconds, whole
@@ -237,7 +236,7 @@ class Contender:
         return Answer(camera, sequence, self._cameras[camera].due[sequence], finished, claimed, proven)
 
     def _load_cold(self, version: str) -> Slot[LoadedModel]:
-        parts = self.agent.stager.parts
+        parts = self.agent.stager.preparer
         bundle = read_bundle(parts.store, NAME, version, TrustedKeys.load(self.agent.config.trusted_keys))
         ref = ReleasedModel(name=NAME, version=version, manifest_sha256=bundle.manifest_sha256)
         attempt = self.agent.swaps.begin("push")

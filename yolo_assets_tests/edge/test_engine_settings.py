@@ -22,8 +22,8 @@ from yolo_assets.edge.config.agent import Engine
 from yolo_assets.edge.pipeline.queue import FrameQueue
 from yolo_assets.edge.pipeline.results import ResultBoard
 from yolo_assets.edge.rollout import loading
+from yolo_assets.edge.rollout.history import Attempt
 from yolo_assets.edge.rollout.loading import Loader
-from yolo_assets.edge.rollout.swaps import Attempt
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.types import Frame
 from yolo_assets.models.bundle import VerifiedBundle

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.edge.cameras.base import SourceError
 from yolo_assets.edge.cameras.folder import FolderSource
 from yolo_assets.edge.cameras.simulated import simulated_sources
+from yolo_assets.edge.cameras.source import SourceError
 from yolo_assets.edge.cameras.video import VideoSource
 from yolo_assets.edge.config.cameras import FolderCamera, SimulatedCameras, VideoCamera
 from yolo_assets_tests.support.tiny_model import blob_frame
