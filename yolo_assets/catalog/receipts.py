@@ -73,9 +73,9 @@ ARCHIVES = pa.schema(
         ("etag", pa.string()),
     ]
 )
-"""The columns of ``stored.archives``, by name; in another order."""
+"""The columns of the table ``archives`` in the schema ``stored``, by name; in another order."""
 CLASSES = pa.schema([*_KEY, ("class", pa.string()), ("count", pa.int64()), ("max_confidence", pa.float64())])
-"""The columns of ``stored.classes``."""
+"""The columns of the table ``classes`` in the schema ``stored``."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def unstorable(receipt: Receipt) -> str | None:
 
 
 def archive_rows(verified: Sequence[VerifiedReceipt]) -> pa.Table:
-    """Rows of ``stored.archives``."""
+    """Rows with the columns ``ARCHIVES``."""
     receipts = [entry.receipt for entry in verified]
     columns: dict[str, list[Any]] = {name: [getattr(receipt, name) for receipt in receipts] for name, _ in _COPIED}
     columns |= {name: [_bytes(getattr(receipt, name)) for receipt in receipts] for name in _HASHES}
@@ -230,7 +230,7 @@ def archive_rows(verified: Sequence[VerifiedReceipt]) -> pa.Table:
 
 
 def class_rows(verified: Sequence[VerifiedReceipt]) -> pa.Table:
-    """Rows of ``stored.classes``."""
+    """Rows with the columns ``CLASSES``."""
     rows = [
         (receipt.camera_id, _start(receipt), receipt.part, name, summary.count, summary.max_confidence)
         for receipt in (entry.receipt for entry in verified)

@@ -119,9 +119,7 @@ def make_pack(
     """
     _check(request, out)
     query = request.query
-    cataloged, found_by = (
-        _cataloged_batches(store, query) if query.camera_id is None else (None, "the receipts of the archive")
-    )
+    cataloged, found_by = _cataloged_batches(store, query)
     hours = camera_hours(archive, query, cataloged, report)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial.{os.getpid()}")
