@@ -49,7 +49,7 @@ from yolo_assets.evidence.pdf import pdf
 from yolo_assets.evidence.report import Report, html
 from yolo_assets.evidence.signing import ProvenReceipt, seal
 from yolo_assets.evidence.wording import howto_text, question
-from yolo_assets.models.registry import read_stored_manifest
+from yolo_assets.models.registry import Registry
 from yolo_assets.runtime.files import fsync_folder
 from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore, StoreUnavailableError
 
@@ -318,7 +318,7 @@ def _one_model(store: ObjectStore | None, version: str) -> dict[str, bytes]:
     if store is None:
         raise BadInputError("there is no store to look it up in")
     try:
-        manifest = read_stored_manifest(store, name, number, None).data
+        manifest = Registry(store).read_manifest(name, number, signed=False).data
     except ObjectNotFoundError:
         raise BadInputError("not in the store") from None
     files = {names.model_path(version, MODEL_MANIFEST): manifest}

@@ -5,7 +5,7 @@ import pytest
 from yolo_assets.contracts.fleet import Heartbeat
 from yolo_assets.contracts.model import ChannelPointer
 from yolo_assets.contracts.names import fleet_key
-from yolo_assets.models.fleet import SILENT_AFTER, judge_fleet, read_fleet
+from yolo_assets.models.fleet_status import SILENT_AFTER, FleetHeartbeats, fleet_status, read_heartbeats
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 POINTER = ChannelPointer(
@@ -32,19 +32,19 @@ def beat(model: str | None, *, age: float = 1, pinned: str | None = None, channe
     ],
 )
 def test_each_device_is_held_against_the_channel(heartbeat: Heartbeat, state: str) -> None:
-    fleet = judge_fleet([heartbeat], POINTER, NOW)
+    fleet = fleet_status(FleetHeartbeats((heartbeat,)), POINTER, NOW)
     assert [device.state for device in fleet.devices] == [state]
     assert fleet.waiting() == (["box01"] if state in ("behind", "no_model") else [])
 
 
 def test_other_channels_are_not_judged() -> None:
-    assert judge_fleet([beat("line/v1", channel="canary")], POINTER, NOW).devices == ()
+    assert fleet_status(FleetHeartbeats((beat("line/v1", channel="canary"),)), POINTER, NOW).devices == ()
 
 
 def test_a_damaged_heartbeat_is_reported_and_hides_no_other(store) -> None:
     good = beat("line/v2")
     store.put(fleet_key(good.device_id), good.to_json())
     store.put(fleet_key("box02"), b"{half")
-    beats, problems = read_fleet(store)
-    assert beats == [good]
-    assert len(problems) == 1 and "box02" in problems[0]
+    fleet = read_heartbeats(store)
+    assert fleet.heartbeats == (good,)
+    assert len(fleet.unreadable) == 1 and "box02" in fleet.unreadable[0]

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from yolo_assets.contracts.base import Record
 from yolo_assets.contracts.model import ExpectedChange
-from yolo_assets.models.policy import GatePolicy
+from yolo_assets.models.gate_policy import GatePolicy
 
 
 class RuleResult(Record):

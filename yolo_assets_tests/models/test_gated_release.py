@@ -8,21 +8,22 @@ import orjson
 import pytest
 
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
-from yolo_assets.contracts.evaluation import Comparison
-from yolo_assets.contracts.model import ONNX, ExpectedChange, Interval
+from yolo_assets.contracts.evaluation import PairedEvaluation
+from yolo_assets.contracts.model import ONNX, ExpectedChange, Interval, ModelManifest
 from yolo_assets.contracts.names import training_key
 from yolo_assets.contracts.signing import Signer, TrustedKeys
-from yolo_assets.models import channels
-from yolo_assets.models.candidate import (
+from yolo_assets.models.gate_policy import GatePolicy
+from yolo_assets.models.gated_release import (
     ChampionMovedError,
+    GatedRelease,
     GateRefusedError,
-    Outcome,
+    ManualRelease,
     promote_by_hand,
-    read_report,
+    read_gate_report,
     release_candidate,
 )
-from yolo_assets.models.policy import GatePolicy
-from yolo_assets.models.registry import read_manifest, write_bundle
+from yolo_assets.models.promotion import Promoter, ReleaseRequest
+from yolo_assets.models.registry import Registry
 from yolo_assets.storage import ObjectStore, StoreUnavailableError
 from yolo_assets_tests.models.figures import around, evaluation
 from yolo_assets_tests.models.release_support import FailingStore, byte_bundle, entry, replace_manifest
@@ -34,17 +35,17 @@ def fingerprint(version: str) -> str:
 
 def register(store: ObjectStore, *versions: str, **changes: Any) -> None:
     for version in versions:
-        write_bundle(store, *byte_bundle(version, training_fingerprint=fingerprint(version), **changes))
+        Registry(store).write_bundle(*byte_bundle(version, training_fingerprint=fingerprint(version), **changes))
 
 
 CHANGE = ExpectedChange(against="line/1", frames=90, old_right=9, old_wrong=8, new_right=80, new_wrong=7)
 
 
-def compared(store: ObjectStore, candidate: str, champion: str | None, **figures: Any) -> Comparison:
+def compared(store: ObjectStore, candidate: str, champion: str | None, **figures: Any) -> PairedEvaluation:
     def of(version: str, **more: Any):
-        return evaluation(version, onnx_sha256=read_manifest(store, "line", version).files[ONNX].sha256, **more)
+        return evaluation(version, onnx_sha256=manifest_of(store, version).files[ONNX].sha256, **more)
 
-    return Comparison(
+    return PairedEvaluation(
         candidate=of(candidate, **figures),
         champion=of(champion) if champion else None,
         map50_gain=Interval(value=0.02, low=0.01, high=0.03) if champion else None,
@@ -52,14 +53,21 @@ def compared(store: ObjectStore, candidate: str, champion: str | None, **figures
     )
 
 
-def release(store: ObjectStore, signer: Signer, what: Comparison, **more: Any) -> Outcome:
-    return release_candidate(store, signer, what, GatePolicy(), channel="stable", by="pipeline", **more)
+def promoter(store: ObjectStore, signer: Signer) -> Promoter:
+    return Promoter(Registry(store, TrustedKeys.of(signer)), signer)
 
 
-def by_hand(store: ObjectStore, signer: Signer, version: str, **more: Any):
-    return promote_by_hand(
-        store, signer, name="line", version=version, channel="stable", by="anna", reason="trial", **more
-    )
+def manifest_of(store: ObjectStore, version: str) -> ModelManifest:
+    return Registry(store).read_manifest("line", version, signed=False).manifest
+
+
+def release(store: ObjectStore, signer: Signer, comparison: PairedEvaluation, **more: Any) -> GatedRelease:
+    return release_candidate(promoter(store, signer), comparison, GatePolicy(), channel="stable", by="pipeline", **more)
+
+
+def by_hand(store: ObjectStore, signer: Signer, version: str, *, force: bool = False) -> ManualRelease:
+    request = ReleaseRequest("line", version, "stable", by="anna", reason="trial")
+    return promote_by_hand(promoter(store, signer), request, force=force)
 
 
 def test_the_first_and_the_better_are_released_with_their_verdict(
@@ -72,11 +80,11 @@ def test_the_first_and_the_better_are_released_with_their_verdict(
     assert second.pointer is not None
     assert (first.pointer.release, second.pointer.release) == (1, 2)
     assert second.pointer.reason == second.report.summary
-    found = channels.read_pointer(store, "line", "stable", trusted)
-    assert found is not None
-    assert found[0] == second.pointer
+    pointer = Registry(store, trusted).channel("line", "stable").pointer()
+    assert pointer is not None
+    assert pointer == second.pointer
     assert first.pointer.expected is None and second.pointer.expected == CHANGE
-    assert read_report(store, read_manifest(store, "line", "2"), trusted) == second.report
+    assert read_gate_report(Registry(store, trusted), manifest_of(store, "2")) == second.report
 
 
 def test_a_refused_candidate_leaves_the_channel_and_keeps_its_verdict(
@@ -87,10 +95,10 @@ def test_a_refused_candidate_leaves_the_channel_and_keeps_its_verdict(
     outcome = release(folder, signer, compared(folder, "2", "1", map50=around(0.4)))
     assert outcome.pointer is None
     assert not outcome.report.passed
-    found = channels.read_pointer(folder, "line", "stable", trusted)
-    assert found is not None
-    assert found[0].version == "1"
-    assert read_report(folder, read_manifest(folder, "line", "2"), trusted) == outcome.report
+    pointer = Registry(folder, trusted).channel("line", "stable").pointer()
+    assert pointer is not None
+    assert pointer.version == "1"
+    assert read_gate_report(Registry(folder, trusted), manifest_of(folder, "2")) == outcome.report
 
 
 @pytest.mark.parametrize("who", ["1", "2"])
@@ -128,7 +136,7 @@ def test_another_class_list_is_refused_from_the_registered_manifests(folder: Obj
 def test_a_manifest_that_changes_after_it_was_judged_is_not_promoted(folder: ObjectStore, signer: Signer):
     register(folder, "1")
     what = compared(folder, "1", None)
-    manifest = read_manifest(folder, "line", "1")
+    manifest = manifest_of(folder, "1")
 
     class Swapping(FailingStore):
         """Swaps the manifest as soon as the verdict is stored."""
@@ -176,22 +184,22 @@ def test_a_crash_anywhere_converges(folder: ObjectStore, signer: Signer, tmp_pat
 
 def test_by_hand_says_what_the_gate_said(folder: ObjectStore, signer: Signer):
     register(folder, "1", "2", "3")
-    pointer, status = by_hand(folder, signer, "1")
-    assert "line/1 never went through the gate" in status
-    assert pointer.reason == "trial (by hand, no gate report)"
+    manual = by_hand(folder, signer, "1")
+    assert "line/1 never went through the gate" in manual.gate
+    assert manual.pointer.reason == "trial (by hand, no gate report)"
     release(folder, signer, compared(folder, "2", "1"))
     by_hand(folder, signer, "1")
-    pointer, status = by_hand(folder, signer, "2")
-    assert "passes the gate" in status
-    assert pointer.reason == "trial (by hand, gate passed)"
-    assert pointer.expected is not None and pointer.expected.against == "line/1"
+    manual = by_hand(folder, signer, "2")
+    assert "passes the gate" in manual.gate
+    assert manual.pointer.reason == "trial (by hand, gate passed)"
+    assert manual.pointer.expected is not None and manual.pointer.expected.against == "line/1"
     release(folder, signer, compared(folder, "3", "2", map50=around(0.4)))
     with pytest.raises(GateRefusedError, match=r"line/3 is refused .*--force"):
         by_hand(folder, signer, "3")
-    pointer, status = by_hand(folder, signer, "3", force=True)
-    assert "is refused" in status
-    assert pointer.reason == "trial (by hand, gate overridden)"
-    assert pointer.expected is None, "what made the gate refuse is what the box must not overlook"
+    manual = by_hand(folder, signer, "3", force=True)
+    assert "is refused" in manual.gate
+    assert manual.pointer.reason == "trial (by hand, gate overridden)"
+    assert manual.pointer.expected is None, "what made the gate refuse is what the box must not overlook"
 
 
 def test_a_verdict_that_was_changed_counts_as_a_refusal(folder: ObjectStore, signer: Signer, trusted: TrustedKeys):
@@ -200,7 +208,7 @@ def test_a_verdict_that_was_changed_counts_as_a_refusal(folder: ObjectStore, sig
     key = training_key(fingerprint("1"), "gate.json")
     folder.put(key, orjson.dumps(orjson.loads(folder.get(key)) | {"passed": True}))
     with pytest.raises(SignatureError, match="changed"):
-        read_report(folder, read_manifest(folder, "line", "1"), trusted)
+        read_gate_report(Registry(folder, trusted), manifest_of(folder, "1"))
     with pytest.raises(GateRefusedError, match="cannot be trusted"):
         by_hand(folder, signer, "1")
 
@@ -209,9 +217,9 @@ def test_a_verdict_on_another_version_does_not_count(folder: ObjectStore, signer
     register(folder, "1")
     release(folder, signer, compared(folder, "1", None))
     manifest, files = byte_bundle("2", training_fingerprint=fingerprint("1"))
-    write_bundle(folder, manifest, files)
+    Registry(folder).write_bundle(manifest, files)
     with pytest.raises(BadInputError, match="is about line/1"):
-        read_report(folder, manifest, trusted)
+        read_gate_report(Registry(folder, trusted), manifest)
     other = manifest.model_copy(update={"version": "1", "files": manifest.files | {ONNX: entry(b"x")}})
     with pytest.raises(BadInputError, match="not about this line/1"):
-        read_report(folder, other, trusted)
+        read_gate_report(Registry(folder, trusted), other)
