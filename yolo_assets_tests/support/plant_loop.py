@@ -16,7 +16,6 @@ from pathlib import Path
 
 import dagster as dg
 import orjson
-from yolo_assets.simulator.simulation import simulate
 
 from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.restoring.restore import restore
@@ -26,6 +25,7 @@ from yolo_assets.contracts.times import Hour, format_time
 from yolo_assets.definitions import defs
 from yolo_assets.local.demo.ledger import FrameLedger
 from yolo_assets.simulator.labeller import label_batch
+from yolo_assets.simulator.simulation import simulate
 from yolo_assets.storage import ObjectStore
 from yolo_assets.storage.open import open_backend
 from yolo_assets_tests.support.automation_daemon import AutomationDaemon
@@ -98,6 +98,10 @@ class PlantLoop:
         if (found, same) != (len(self.frames.seen), len(self.frames.seen)):
             problems.append(f"{found} frames came back, {same} as recorded, of {len(self.frames.seen)}")
         return problems
+
+    def made(self, asset: str) -> int:
+        """How often an asset was materialized."""
+        return len(self.instance.fetch_materializations(dg.AssetKey(asset), limit=99).records)
 
     def shape(self) -> list[str]:
         """Every key of both roots, hashes and times masked: two loops that did the same have the same list."""
