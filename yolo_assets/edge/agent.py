@@ -26,8 +26,7 @@ from yolo_assets.edge.http.app import build_app
 from yolo_assets.edge.http.parts import ApiParts
 from yolo_assets.edge.http.server import ApiServer
 from yolo_assets.edge.image_service import ImageService
-from yolo_assets.edge.outputs.figures import OutputFigures
-from yolo_assets.edge.outputs.hub import Outputs
+from yolo_assets.edge.outputs.hub import OutputMetrics, Outputs
 from yolo_assets.edge.pipeline.capture import CameraThread
 from yolo_assets.edge.pipeline.queue import FrameQueue
 from yolo_assets.edge.pipeline.recorder import FrameRecorder
@@ -53,8 +52,9 @@ from yolo_assets.edge.telemetry.heartbeat import HeartbeatSender
 from yolo_assets.edge.telemetry.machine import Machine
 from yolo_assets.edge.telemetry.metrics import EdgeMetrics, Sources
 from yolo_assets.edge.telemetry.status import StatusParts, heartbeat, model, not_ready, status
+from yolo_assets.models.channels import Channel
+from yolo_assets.models.registry import Registry
 from yolo_assets.runtime.files import lock_folder
-from yolo_assets.storage.base import ObjectStore
 from yolo_assets.storage.open import folder_of, open_store
 from yolo_assets.storage.retrying import QUICK
 
@@ -83,6 +83,7 @@ class Agent:
         self.clock = BoxClock(config.state_dir / "clock.json", config.clock)
         sources = open_sources(config, self.clock)
         store = open_store(config.store, create=False, lazy=True, retries=QUICK)
+        registry = Registry(store, trusted)
         self.done = threading.Event()
         self._state_lock = _lock_state(config.state_dir)
         self._server = ApiServer(config.listen)
@@ -120,16 +121,16 @@ class Agent:
             )
         )
         self.swaps.on_end = self._metrics.swap
-        self._metrics.register(OutputFigures(self.outputs))
+        self._metrics.register(OutputMetrics(self.outputs))
         self.control = ModelControl(slots, StateFile(config.state_dir / "state.json"), self.swaps)
         self._live = LiveTap()
         loader = Loader(config.engine, config.state_dir / "engines")
-        cache = ModelCache(config.state_dir / "models", trusted)
-        self._preparer = Preparer(config, store, cache, loader, self.control, self._live)
+        cache = ModelCache(config.state_dir / "models", registry)
+        self._preparer = Preparer(config, cache, loader, self.control, self._live)
         self.stager = Stager(config, self._preparer, self.control)
-        self.watch = self._follow("primary", config.channel, trusted, store)
+        self.watch = self._follow("primary", registry.channel(config.model, config.channel))
         self._watches = [self.watch] + [
-            self._follow(role, section.channel, trusted, store)
+            self._follow(role, registry.channel(config.model, section.channel))
             for role in SECONDARY_ROLES
             if (section := config.secondary(role)) is not None
         ]
@@ -284,12 +285,9 @@ class Agent:
             self._state_lock = -1
         return all(ended)
 
-    def _follow(self, role: Role, channel: str, trusted: TrustedKeys, store: ObjectStore) -> ChannelPoller:
+    def _follow(self, role: Role, channel: Channel) -> ChannelPoller:
         return ChannelPoller(
-            store,
-            self.config.model,
             channel,
-            trusted,
             poll_seconds=self.config.poll_seconds,
             folder=folder_of(self.config.store),
             on_pointer=partial(follow, self.control, self.stager.request, role),

@@ -22,7 +22,7 @@ from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.model import ONNX
 from yolo_assets.contracts.names import check_id
 from yolo_assets.contracts.times import Hour, format_time, utc_now
-from yolo_assets.models.registry import load_bundle_folder
+from yolo_assets.models.bundle import load_bundle_folder
 from yolo_assets.simulator.camera_hours import Job, Tally, run_camera
 from yolo_assets.simulator.line import Change, Line, LineConfig
 from yolo_assets.simulator.truth import check_truth_dir
