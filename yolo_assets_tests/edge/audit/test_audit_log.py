@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from yolo_assets.contracts.device_audit import GENESIS, AuditLine
+from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.audit.chain import digest
 from yolo_assets.edge.audit.files import logs, read_lines, segments
 from yolo_assets.edge.audit.log import AuditLog
@@ -174,5 +175,5 @@ def test_many_threads_write_one_chain(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "audit").write_text("a file")
-    with pytest.raises(OSError, match="audit"):
+    with pytest.raises(BadInputError, match=r"cannot keep the audit log in .*audit"):
         AuditLog(tmp_path / "audit", DEVICE)
