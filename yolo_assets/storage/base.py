@@ -23,6 +23,8 @@ class AlreadyExistsError(UserError):
 class CasConflictError(UserError):
     """A compare-and-swap lost: another writer replaced the object since it was read."""
 
+    may_pass = True
+
 
 class StoreUnavailableError(UserError):
     """The store cannot be reached, or refuses us: network, credentials, bucket, folder, disk full.
@@ -32,6 +34,8 @@ class StoreUnavailableError(UserError):
             these are retried.
     """
 
+    may_pass = True
+
     def __init__(self, message: str, *, transient: bool = True) -> None:
         super().__init__(message)
         self.transient = transient
@@ -39,6 +43,8 @@ class StoreUnavailableError(UserError):
 
 class UploadGoneError(UserError):
     """A multipart upload that was to be resumed is unknown to the store: expired, aborted or completed."""
+
+    may_pass = True
 
 
 class NoObjectLockError(UserError):
