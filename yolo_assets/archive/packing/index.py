@@ -2,7 +2,7 @@
 
 The footer names the byte range, the SHA-256 and the first and last name of every row group; the receipt names the
 footer's size and SHA-256. So one member is found, and proven, by reading the footer and one row group. Belongs here:
-writing and parsing. Does not belong here: where the bytes come from (``reading.lookup`` reads them from a store).
+writing and parsing. Does not belong here: where the bytes come from (``part`` reads them from a store).
 """
 
 from __future__ import annotations
