@@ -29,12 +29,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import orjson
+import polars as pl
 
-from yolo_assets.catalog.hours import find_hours
+from yolo_assets.archive.archive import Archive
 from yolo_assets.catalog.publish import publish
-from yolo_assets.catalog.read import lookup, open_catalog, stats
-from yolo_assets.catalog.rebuild import rebuild
+from yolo_assets.catalog.read import find_archives, find_hours, open_catalog, stats
 from yolo_assets.contracts.names import ArchiveName, receipts_prefix
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import Signer, TrustedKeys
@@ -126,6 +127,12 @@ def spread(seconds: list[float]) -> str:
     return f"median {statistics.median(ordered) * 1e3:.1f} ms, p95 {p95 * 1e3:.1f} ms, {len(ordered)} times"
 
 
+def camera_and_day(connection: duckdb.DuckDBPyConnection, camera: str, date: str) -> pl.DataFrame:
+    """Archives of one camera on one day, as an evidence pack asks for those of its range."""
+    start = Hour.from_key(f"{date.replace('-', '')}_00").start
+    return find_archives(connection, start, start + timedelta(days=1), camera_id=camera)
+
+
 def naive_day(archive: ObjectStore, camera: str, date: str) -> list[Receipt]:
     """Camera and day without a catalog: list the day, read what is the camera's."""
     keys = [info.key for info in archive.list(receipts_prefix(date=date))]
@@ -168,8 +175,8 @@ def measure(folder: Path, root: Path, key: Path, trusted: TrustedKeys, hours: in
     shutil.rmtree(folder / "store", ignore_errors=True)
     for number in range(hours, hours + 15):  # what an earlier run merged
         shutil.rmtree(root / receipts_prefix(FIRST.next(number)), ignore_errors=True)
-    store, archive = open_store((folder / "store").as_uri()), open_store(root.as_uri())
-    seconds, made = timed(lambda: rebuild(store, archive, trusted=trusted, readers=options.readers))
+    store, archive = open_store((folder / "store").as_uri()), Archive(open_store(root.as_uri()), trusted)
+    seconds, made = timed(lambda: publish(store, archive, from_receipts=True, readers=options.readers))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     size = made.pointer.size
     print(f"rebuild: {made.archives:,} receipts listed, read, verified in {seconds:.0f} s = "
@@ -181,13 +188,13 @@ def measure(folder: Path, root: Path, key: Path, trusted: TrustedKeys, hours: in
         write_hours(root, key, range(hours, hours + 5))
         dates = sorted({FIRST.next(number).date for number in range(hours, hours + 5)})
         hours += 5
-        seconds, merged = timed(lambda dates=dates: publish(store, archive, trusted=trusted, dates=dates))
+        seconds, merged = timed(lambda dates=dates: publish(store, archive, dates=dates))
         assert merged.added == 5 * len(CAMERAS)
         merges.append(seconds)
         days_listed = len(dates)
     print(f"merge of 1,000 new receipts (list {days_listed} day(s), read, verify, copy, publish): "
           f"{statistics.median(merges):.2f} s, slowest {max(merges):.2f} s [bar: 10 s]")  # fmt: skip
-    seconds, again = timed(lambda: publish(store, archive, trusted=trusted))
+    seconds, again = timed(lambda: publish(store, archive))
     assert not again.changed
     print(f"a look at all receipts that finds nothing new (list {again.archives:,} names): {seconds:.1f} s")
 
@@ -195,9 +202,9 @@ def measure(folder: Path, root: Path, key: Path, trusted: TrustedKeys, hours: in
     wanted = [(chance.choice(CAMERAS), FIRST.next(chance.randrange(hours - 24)).date) for _ in range(200)]
     opened = [timed(lambda one=one: _opened(store, one))[0] for one in wanted[:50]]
     with open_catalog(store) as connection:
-        lookup(connection, *wanted[0])
-        warm = [timed(lambda one=one: lookup(connection, *one))[0] for one in wanted]
-        assert lookup(connection, *wanted[0]).height == 24
+        camera_and_day(connection, *wanted[0])
+        warm = [timed(lambda one=one: camera_and_day(connection, *one))[0] for one in wanted]
+        assert camera_and_day(connection, *wanted[0]).height == 24
         march = [timed(lambda: find_hours(connection, "crack", 0.8, *MARCH)) for _ in range(7)]
         seconds_stats, _ = timed(lambda: stats(connection, datetime.now(UTC)))
     print(f"camera and day, connection open: {spread(warm)} [bar: 20 ms]")
@@ -206,12 +213,12 @@ def measure(folder: Path, root: Path, key: Path, trusted: TrustedKeys, hours: in
     print(f"cracks over 0.8 in March, {found:,} hours: {spread([one for one, _ in march])} [bar: 1 s]")
     print(f"stats by camera and tier: {seconds_stats:.2f} s")
 
-    naive = statistics.median(timed(lambda one=one: naive_day(archive, *one))[0] for one in wanted[:5])
+    naive = statistics.median(timed(lambda one=one: naive_day(archive.store, *one))[0] for one in wanted[:5])
     ratios = naive / statistics.median(warm), naive / statistics.median(opened)
     print(f"without a catalog, camera and day: {naive * 1e3:.0f} ms = "
           f"{ratios[0]:,.0f} x ours (with opening {ratios[1]:,.0f} x)")  # fmt: skip
     days = [format_time(MARCH[0] + timedelta(days=n))[:10] for n in range(options.naive_days)]
-    seconds, _ = timed(lambda: naive_cracks(archive, days))
+    seconds, _ = timed(lambda: naive_cracks(archive.store, days))
     scaled = seconds * 31 / len(days)
     print(f"without a catalog, cracks in March: {scaled:.0f} s (measured {seconds:.1f} s on {len(days)} days, "
           f"scaled to 31) = {scaled / statistics.median([one for one, _ in march]):,.0f} x ours")  # fmt: skip
@@ -219,7 +226,7 @@ def measure(folder: Path, root: Path, key: Path, trusted: TrustedKeys, hours: in
 
 def _opened(store: ObjectStore, wanted: tuple[str, str]) -> None:
     with open_catalog(store) as connection:
-        lookup(connection, *wanted)
+        camera_and_day(connection, *wanted)
 
 
 if __name__ == "__main__":

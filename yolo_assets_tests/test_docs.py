@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from yolo_assets.contracts.settings import variables
 from yolo_assets_tests.edge.plant import Plant
 
 ROOT = Path(__file__).parents[1]
@@ -73,7 +74,7 @@ def test_links_and_pictures_of_the_pages_exist() -> None:
 
 def test_variables_of_the_operators_page_are_those_that_are_read() -> None:
     told = set(re.findall(r"`(YOLO_ASSETS_[A-Z_]+)`", (ROOT / "docs/operations.md").read_text()))
-    read = set()
+    read = set(variables())
     for path in (ROOT / "yolo_assets").rglob("*.py"):
         read |= set(re.findall(r'"(YOLO_ASSETS_[A-Z_]+)"', path.read_text()))
     assert told == read

@@ -10,20 +10,21 @@ ROOT = Path(__file__).parents[1] / "yolo_assets"
 # What each package may import of this project, besides itself.
 LAYERS = {
     "contracts": set(),
-    "storage": {"contracts"},
-    "vision": {"contracts"},
-    "spool": {"contracts", "storage"},
-    "models": {"contracts", "storage", "vision"},
-    "simulator": {"contracts", "storage", "vision", "spool", "models"},
-    "archive": {"contracts", "storage", "spool"},
-    "tables": {"contracts", "storage", "spool", "archive"},
-    "catalog": {"contracts", "storage", "archive", "tables"},
-    "evidence": {"contracts", "storage", "spool", "archive", "catalog", "models"},
-    "learning": {"contracts", "storage", "vision", "spool", "archive", "tables", "catalog"},
-    "training": {"contracts", "storage", "vision", "learning", "models"},
-    "edge": {"contracts", "storage", "vision", "spool", "models", "simulator"},
+    "runtime": {"contracts"},
+    "storage": {"contracts", "runtime"},
+    "vision": {"contracts", "runtime"},
+    "spool": {"contracts", "runtime", "storage"},
+    "models": {"contracts", "runtime", "storage", "vision"},
+    "simulator": {"contracts", "runtime", "storage", "vision", "spool", "models"},
+    "archive": {"contracts", "runtime", "storage", "spool"},
+    "tables": {"contracts", "runtime", "storage", "spool", "archive"},
+    "catalog": {"contracts", "runtime", "storage", "archive", "tables"},
+    "evidence": {"contracts", "runtime", "storage", "spool", "archive", "catalog", "models"},
+    "learning": {"contracts", "runtime", "storage", "vision", "spool", "archive", "tables", "catalog"},
+    "training": {"contracts", "runtime", "storage", "vision", "learning", "models"},
+    "edge": {"contracts", "runtime", "storage", "vision", "spool", "models", "simulator"},
 }
-TOP = {"cli", "defs", "local", "definitions"}
+TOP = {"shipped", "cli", "defs", "local", "definitions"}
 HOMES = {
     "dagster": {"defs", "definitions"},
     "dagster_aws": {"defs", "definitions"},

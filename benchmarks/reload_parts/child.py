@@ -21,17 +21,17 @@ import orjson
 from reload_parts.feed import CAMERAS, OpenLoopCamera, Rhythm
 from reload_parts.models import NAME, STEP, Seen, line_camera
 from reload_parts.naive import KinderNaiveManager, NaiveManager
+from yolo_assets.contracts.model import ReleasedModel
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.edge import agent as agent_module
 from yolo_assets.edge.agent import Agent
 from yolo_assets.edge.cameras.open import ConfiguredSource
 from yolo_assets.edge.config.agent import load_config
 from yolo_assets.edge.pipeline.results import ResultBoard
-from yolo_assets.edge.rollout.loading import LoadedModel
 from yolo_assets.edge.rollout.pins import unpin
-from yolo_assets.edge.rollout.slot import Slot
-from yolo_assets.edge.rollout.state import ModelRef
 from yolo_assets.edge.rollout.swaps import Swap
+from yolo_assets.edge.serving.loaded_model import LoadedModel
+from yolo_assets.edge.serving.slot import Slot
 from yolo_assets.edge.types import Result
 from yolo_assets.models.registry import read_bundle
 from yolo_assets.vision.model import Model
@@ -239,7 +239,7 @@ class Contender:
     def _load_cold(self, version: str) -> Slot[LoadedModel]:
         parts = self.agent.stager.parts
         bundle = read_bundle(parts.store, NAME, version, TrustedKeys.load(self.agent.config.trusted_keys))
-        ref = ModelRef(name=NAME, version=version, manifest_sha256=bundle.manifest_sha256)
+        ref = ReleasedModel(name=NAME, version=version, manifest_sha256=bundle.manifest_sha256)
         attempt = self.agent.swaps.begin("push")
         with (
             patch.object(Model, "warm_up", lambda *_, **__: 0.0),
@@ -247,7 +247,7 @@ class Contender:
         ):
             loaded = parts.loader.load(bundle, ref, attempt)
         self.agent.swaps.cancel(attempt)
-        return Slot(loaded, loaded.ref.label)
+        return Slot(loaded, loaded.identity.model_version)
 
     def _swap_of(self, swap: Swap) -> Swap:
         return next(s for s in reversed(self.agent.swaps.swaps()) if s.ended_at == swap.ended_at)

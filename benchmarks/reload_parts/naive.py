@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from yolo_assets.edge.rollout.loading import LoadedModel
-from yolo_assets.edge.rollout.slot import Slot
-from yolo_assets.edge.rollout.slots import NoModelError, SlotManager
+from yolo_assets.edge.serving.loaded_model import LoadedModel
+from yolo_assets.edge.serving.slot import Slot
+from yolo_assets.edge.serving.slots import NoModelError, SlotManager
 
 FREED_AFTER = 5.0
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolo_assets.contracts.model import ONNX, FileEntry, ModelManifest, Thresholds
-from yolo_assets.vision.boxes import Boxes
+from yolo_assets.vision.detections import Detections
 from yolo_assets.vision.engine import EngineSpec, Setup
 from yolo_assets.vision.model import Model
 from yolo_assets.vision.onnx_file import read_onnx
@@ -73,7 +73,7 @@ class Ours:
 
     def record(self, frame: Frame) -> list[dict[str, Any]]:
         """What the agent writes."""
-        return self._model.predict(frame).to_detections(self._model.manifest.class_names, datetime.now(UTC))
+        return self._model.predict(frame).to_records(self._model.manifest.class_names, datetime.now(UTC))
 
     def run(self, frames: Sequence[Frame]) -> tuple[list[float], list[int]]:
         """Seconds a frame, and the number of boxes of each."""
@@ -83,7 +83,7 @@ class Ours:
         records = list(self._pool.map(self.record, frames))
         return [(time.perf_counter() - started) / len(frames)] * len(frames), [len(record) for record in records]
 
-    def boxes(self, frame: Frame) -> Boxes:
+    def boxes(self, frame: Frame) -> Detections:
         """For mAP."""
         return self._model.predict(frame, confidence=0.001)
 
@@ -132,10 +132,12 @@ class Theirs:
         """Seconds a frame, and the number of boxes of each."""
         return timed(self.record, frames)
 
-    def boxes(self, frame: Frame) -> Boxes:
+    def boxes(self, frame: Frame) -> Detections:
         """For mAP."""
         data = self._predict(frame, 0.001).boxes.data.cpu().numpy().astype(np.float32)
-        return Boxes(np.ascontiguousarray(data[:, :4]), data[:, 5].astype(np.int32), np.ascontiguousarray(data[:, 4]))
+        return Detections(
+            np.ascontiguousarray(data[:, :4]), data[:, 5].astype(np.int32), np.ascontiguousarray(data[:, 4])
+        )
 
 
 def timed(record: Callable[[Frame], list[Any]], frames: Sequence[Frame]) -> tuple[list[float], list[int]]:

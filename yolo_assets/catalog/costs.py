@@ -90,10 +90,10 @@ def listed_classes(archive: ObjectStore, prices: Prices) -> pl.DataFrame:
         ``storage_class, tier, archives, bytes``. A store without storage classes lists them as null, and a class that
         the prices do not name has no tier.
     """
-    found: dict[str | None, list[int]] = defaultdict(lambda: [0, 0])
+    totals: dict[str | None, list[int]] = defaultdict(lambda: [0, 0])
     for info in archive.list(ARCHIVES):
-        found[info.storage_class][0] += 1
-        found[info.storage_class][1] += info.size
-    rows = [(name, prices.tier_of(name), count, size) for name, (count, size) in found.items()]
+        totals[info.storage_class][0] += 1
+        totals[info.storage_class][1] += info.size
+    rows = [(name, prices.tier_of(name), count, size) for name, (count, size) in totals.items()]
     schema = {"storage_class": pl.String, "tier": pl.String, "archives": pl.Int64, "bytes": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row").sort("storage_class", nulls_last=True)

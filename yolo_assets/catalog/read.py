@@ -1,21 +1,26 @@
-"""Questions to the catalog: read-only, many readers at once, no network but the store's, no extension downloads."""
+"""Questions to the catalog: read-only, many readers at once, no network but the store's, no extension downloads.
+
+Belongs here: opening the newest catalog, and the questions that the product asks. Does not belong here: views over the
+Parquet tables (``parquet_views``), prices (``costs``).
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import polars as pl
 
-from yolo_assets.catalog.schema import SCHEMA_VERSION, attach, connect, one, quoted
-from yolo_assets.catalog.scratch import scratch_folder, sweep
-from yolo_assets.catalog.tables import NAMES, Name, Wanted, create_views
+from yolo_assets.catalog.database import attach, connect, quoted, remove_abandoned, scalar, scratch_folder
+from yolo_assets.catalog.parquet_views import TABLE_NAMES, ParquetTables, TableName, create_views
+from yolo_assets.catalog.schema import SCHEMA_VERSION
 from yolo_assets.catalog.versions import cached_path, fetch_catalog, keep_in_cache, read_pointer
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, UserError
 from yolo_assets.contracts.names import check_id
@@ -25,6 +30,7 @@ from yolo_assets.storage.folder import FolderStore
 from yolo_assets.storage.open import parse_file_url
 
 _TRIES = 5
+_SUGGESTIONS = 8
 _READ_ONLY = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
 
@@ -37,7 +43,7 @@ def open_catalog(
     store: ObjectStore,
     *,
     cache: Path | None = None,
-    tables: Collection[Name] = (),
+    tables: Collection[TableName] = (),
     start: datetime | None = None,
     end: datetime | None = None,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -66,7 +72,7 @@ def open_catalog(
         path = _local_file(store, root, cache, scratch)
         with connect(scratch) as connection:
             _attach(connection, path, store)
-            allowed = create_views(connection, store, root, Wanted(tables, start, end))
+            allowed = create_views(connection, ParquetTables(store, root, tables, start, end))
             connection.execute(
                 "SET search_path = 'catalog_file,memory';"
                 f"SET allowed_directories = [{', '.join(map(quoted, allowed))}];"
@@ -96,7 +102,7 @@ def query(
         BadInputError: not one statement that reads, or DuckDB refuses it; its reason in one line.
         NoCatalogError: nothing was published yet.
     """
-    tables: list[Name] = [name for name in NAMES if re.search(rf"\b{name}\b", sql, re.IGNORECASE)]
+    tables: list[TableName] = [name for name in TABLE_NAMES if re.search(rf"\b{name}\b", sql, re.IGNORECASE)]
     with open_catalog(store, cache=cache, tables=tables, start=start, end=end) as connection:
         return ask(connection, sql)
 
@@ -118,12 +124,6 @@ def ask(connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] |
         ) from None
 
 
-def lookup(connection: duckdb.DuckDBPyConnection, camera_id: str, date: str) -> pl.DataFrame:
-    """Archives of one camera on one day (``YYYY-MM-DD``, UTC), by hour and part."""
-    start = Hour.from_key(date.replace("-", "") + "_00").start
-    return find_archives(connection, start, start + timedelta(days=1), camera_id=camera_id)
-
-
 def find_archives(
     connection: duckdb.DuckDBPyConnection,
     start: datetime,
@@ -131,6 +131,7 @@ def find_archives(
     *,
     camera_id: str | None = None,
     batch_id: str | None = None,
+    columns: Sequence[str] = ("*",),
 ) -> pl.DataFrame:
     """Rows of ``archives`` whose hour touches ``[start, end)``, by hour, camera and part.
 
@@ -140,6 +141,7 @@ def find_archives(
         end: aware moment, excluded.
         camera_id: only of this camera.
         batch_id: only with frames of this production batch.
+        columns: only these; all without.
     """
     conditions = ["hour >= ?", "hour < ?"]
     given: list[Any] = [Hour.of(start).start, end]
@@ -149,28 +151,75 @@ def find_archives(
     if batch_id is not None:
         conditions.append("list_contains(batch_ids, ?)")
         given.append(batch_id)
-    sql = f"SELECT * FROM archives WHERE {' AND '.join(conditions)} ORDER BY hour, camera_id, part"
+    sql = f"SELECT {', '.join(columns)} FROM archives WHERE {' AND '.join(conditions)} ORDER BY hour, camera_id, part"
     return ask(connection, sql, given)
-
-
-def with_class(
-    connection: duckdb.DuckDBPyConnection, class_name: str, min_confidence: float, start: datetime, end: datetime
-) -> pl.DataFrame:
-    """Archives of hours in ``[start, end)`` that hold a detection of a class with at least that confidence.
-
-    Returns:
-        ``camera_id, hour, archive_key, class, count, max_confidence``; ``count`` is of all its detections.
-    """
-    sql = """
-        SELECT camera_id, hour, archive_key, class, count, max_confidence FROM archive_classes
-        WHERE class = ? AND max_confidence >= ? AND hour >= ? AND hour < ? ORDER BY hour, camera_id, part
-    """
-    return ask(connection, sql, [class_name, min_confidence, start, end])
 
 
 def gaps(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     """Camera-hours with detections and no archive: ``camera_id, hour``."""
     return ask(connection, "SELECT * FROM gaps")
+
+
+def check_camera(connection: duckdb.DuckDBPyConnection, camera_id: str) -> None:
+    """Refuse a camera that the catalog does not know: no hours and no gaps of it would be a false answer.
+
+    Raises:
+        BadInputError: not a camera id, or not a camera that has hours; the line names some that have.
+    """
+    cameras = ask(connection, "SELECT DISTINCT camera_id FROM hours ORDER BY camera_id")["camera_id"].to_list()
+    if check_id(camera_id) not in cameras:
+        suggestions = get_close_matches(camera_id, cameras, _SUGGESTIONS) or cameras
+        named = ", ".join(suggestions[:_SUGGESTIONS]) + (" and more" if len(suggestions) > _SUGGESTIONS else "")
+        raise BadInputError(f"the catalog knows no camera {camera_id}; it knows {named or 'none yet'}")
+
+
+def find_hours(
+    connection: duckdb.DuckDBPyConnection,
+    class_name: str,
+    min_confidence: float,
+    start: datetime,
+    end: datetime,
+    camera_id: str | None = None,
+) -> pl.DataFrame:
+    """Camera-hours that touch ``[start, end)`` and hold a detection of a class with at least that confidence.
+
+    Returns:
+        ``camera_id, hour, count, max_confidence, archives`` by hour and camera; ``count`` is of all detections of the
+        class in the hour, ``archives`` how many archives (parts) hold them.
+    """
+    camera, given = ("AND camera_id = ?", [check_id(camera_id)]) if camera_id is not None else ("", [])
+    sql = f"""
+        SELECT camera_id, hour, sum(count)::BIGINT AS count, max(max_confidence) AS max_confidence,
+            count(*) AS archives
+        FROM archive_classes WHERE class = ? AND hour >= ? AND hour < ? {camera}
+        GROUP BY camera_id, hour HAVING max(max_confidence) >= ? ORDER BY hour, camera_id
+    """
+    return ask(connection, sql, [class_name, Hour.of(start).start, end, *given, min_confidence])
+
+
+def gap_ranges(connection: duckdb.DuckDBPyConnection, camera_id: str | None = None) -> pl.DataFrame:
+    """What is missing, hours in a row as one range.
+
+    Returns:
+        ``camera_id, kind, start, end, hours``. ``kind`` is ``not archived`` (there are detections and no archive) or
+        ``no data`` (neither, between the first and the last hour of the camera).
+    """
+    camera, given = ("WHERE camera_id = ?", [check_id(camera_id)]) if camera_id is not None else ("", [])
+    sql = f"""
+        WITH missing AS (
+            SELECT camera_id, hour, row_number() OVER (PARTITION BY camera_id ORDER BY hour) AS n FROM gaps {camera}
+        ), steps AS (
+            SELECT camera_id, hour, lead(hour) OVER (PARTITION BY camera_id ORDER BY hour) AS next FROM hours {camera}
+        )
+        SELECT camera_id, 'not archived' AS kind, min(hour) AS start, max(hour) + INTERVAL 1 HOUR AS end,
+            count(*) AS hours
+        FROM missing GROUP BY camera_id, hour - n * INTERVAL 1 HOUR
+        UNION ALL
+        SELECT camera_id, 'no data', hour + INTERVAL 1 HOUR, next, date_diff('hour', hour, next) - 1
+        FROM steps WHERE next > hour + INTERVAL 1 HOUR
+        ORDER BY start, camera_id
+    """
+    return ask(connection, sql, given * 2)
 
 
 @dataclass(frozen=True)
@@ -182,8 +231,8 @@ class Stats:
             (``standard, infrequent, cold``). ``bytes_per_day`` is of the seven days before, or of as many as there are.
         ages: ``age, tier, archives, frames, bytes`` by age of the hour: ``0-7 d``, ``8-90 d``, ``91 d and older``, the
             bounds of the storage tiers. It is the age that is known here, not where a store has really put an object.
-        index_bytes: of the indexes, as far as receipts tell; they never change tiers.
-        problems: receipts that are there and not believed.
+        index_bytes: of the indexes, as far as receipts record it; they never change tiers.
+        problems: receipts that are there and untrusted.
     """
 
     cameras: pl.DataFrame
@@ -225,7 +274,7 @@ def stats(connection: duckdb.DuckDBPyConnection, now: datetime) -> Stats:
 def _attach(connection: duckdb.DuckDBPyConnection, path: Path, store: ObjectStore) -> None:
     try:
         attach(connection, path, "catalog_file", read_only=True)
-        version = one(connection, "SELECT schema_version FROM catalog_file.stored.meta")
+        version = scalar(connection, "SELECT schema_version FROM catalog_file.stored.meta")
     except duckdb.Error:
         version = None
     if version != SCHEMA_VERSION:
@@ -257,7 +306,7 @@ def _local_file(store: ObjectStore, root: Path | None, cache: Path | None, scrat
         if path.is_file() and path.stat().st_size == pointer.size:
             return path
         fetched = scratch / "fetched.duckdb"
-        sweep()
+        remove_abandoned()
         # A folder's file that is not there was pruned between reading the pointer and looking: read it again.
         if root is None and fetch_catalog(store, pointer, fetched):
             return keep_in_cache(cache, pointer, fetched) if cache is not None else fetched

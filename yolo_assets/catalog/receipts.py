@@ -1,57 +1,118 @@
-"""Receipts out of an archive root, in bulk: listed, fetched, verified. A bad one is reported, never believed.
+"""Receipts out of an archive, in bulk: listed, fetched, verified, and turned into rows of a catalog.
 
-Belongs here: doing many at once in bounded memory. Does not belong here: what makes one receipt believable
-(``archive.reading.read``) and tables (``rows``, ``build``).
+Belongs here: doing many at once in bounded memory, and the columns of a receipt with their types. Does not belong here:
+what makes a receipt trusted (``archive``), and writing catalog files (``update``).
 
-A receipt that should be there and is not is listed too, as one that cannot be believed: a part before one that has a
-receipt, and what a delete marker hides where the store keeps versions.
+A receipt that should be there and is not is listed too, as an untrusted one: a part before one that has a receipt, and
+what a delete marker hides where the store keeps versions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import groupby, islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from yolo_assets.archive.reading.parts import missing_parts, no_receipt
-from yolo_assets.archive.reading.read import load_receipt
+import pyarrow as pa
+
+from yolo_assets.archive.archive import Archive
+from yolo_assets.archive.missing import missing_parts, no_receipt
 from yolo_assets.archive.write_once.protect import hidden_archives
-from yolo_assets.catalog.rows import FoundReceipt, unstorable
+from yolo_assets.contracts.base import canonical_json
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import ArchiveName, receipts_prefix
-from yolo_assets.contracts.signing import TrustedKeys
-from yolo_assets.storage.base import ObjectInfo, ObjectNotFoundError, ObjectStore, StoreUnavailableError
+from yolo_assets.contracts.receipt import Receipt
+from yolo_assets.contracts.times import Hour
+from yolo_assets.storage.base import ObjectInfo, ObjectNotFoundError, StoreUnavailableError
 
 T = TypeVar("T")
 
 READERS = 8
-"""Reads in flight, unless told otherwise; a receipt is two kilobytes, so over a network its delay is what counts."""
+"""Reads in flight by default; a receipt is two kilobytes, so over a network the delay is what counts."""
 MISSING, HIDDEN = "missing", "hidden:"
 """In place of an etag: no receipt is there; a delete marker hides it, whose version id follows."""
 BATCH = 2_000
 """Receipts that are in memory at one time."""
 
+_MOMENT = pa.timestamp("us", "UTC")
+_TEXTS = pa.list_(pa.string())
+_COUNTS = (
+    *("file_count", "frame_count", "total_size", "archive_size"),
+    *("index_size", "index_footer_size", "bad_records"),
+)
+_KEY: list[tuple[str, pa.DataType]] = [("camera_id", pa.string()), ("hour", _MOMENT), ("part", pa.int32())]
+_COPIED: list[tuple[str, pa.DataType]] = [
+    ("version_id", pa.string()),
+    *((name, _MOMENT) for name in ("start_time", "end_time")),
+    *((name, pa.int64()) for name in _COUNTS),
+    ("upload_status", pa.string()),
+    ("verified_at", _MOMENT),
+    ("verified_how", pa.string()),
+    ("retention_until", _MOMENT),
+    ("retention_mode", pa.string()),
+    ("writer_version", pa.string()),
+    ("schema_version", pa.int32()),
+]
+_LISTS = ("model_versions", "device_ids", "batch_ids")
+_HASHES = {"md5_checksum": 32, "sha256": 64, "crc32": 8, "index_sha256": 64, "index_footer_sha256": 64}
+_HEXADECIMAL = re.compile(r"[0-9a-f]*")
+
+ARCHIVES = pa.schema(
+    [
+        *_KEY,
+        ("receipt_etag", pa.string()),
+        ("signed_by", pa.string()),
+        *_COPIED,
+        *((name, pa.binary()) for name in _HASHES),
+        *((name, _TEXTS) for name in _LISTS),
+        ("classes", pa.string()),
+        ("etag", pa.string()),
+    ]
+)
+"""The columns of ``stored.archives``, by name; in another order."""
+CLASSES = pa.schema([*_KEY, ("class", pa.string()), ("count", pa.int64()), ("max_confidence", pa.float64())])
+"""The columns of ``stored.classes``."""
+
 
 @dataclass(frozen=True)
-class Problem:
-    """An object among the receipts that is no receipt to be believed."""
+class VerifiedReceipt:
+    """A receipt whose signature by a trusted key was verified, with its key and etag in the archive."""
+
+    key: str
+    etag: str
+    receipt: Receipt
+
+    @property
+    def signed_by(self) -> str:
+        """Id of the key that signed it."""
+        assert self.receipt.signature is not None  # it was verified
+        return self.receipt.signature.key_id
+
+
+@dataclass(frozen=True)
+class UntrustedReceipt:
+    """An object among the receipts that is no trusted receipt, and why."""
 
     key: str
     etag: str
     problem: str
 
 
-def list_receipts(archive: ObjectStore, dates: Collection[str] | None = None) -> Iterator[ObjectInfo]:
+def list_receipts(archive: Archive, dates: Collection[str] | None = None) -> Iterator[ObjectInfo]:
     """Every object among the receipts of these dates (``YYYY-MM-DD``), or of all time; and what should be among them.
 
     One request per thousand receipts: 200 cameras make 4,800 a day; as many again where the store keeps versions.
     """
     for date in [None] if dates is None else sorted(set(dates)):
         hidden = {marker.key: replace(marker, etag=f"{HIDDEN}{marker.version_id}") for marker in _hidden(archive, date)}
-        # By hour: parts of an hour lie in one folder, and a listing of all time does not fit into memory.
-        for _, infos in groupby(archive.list(receipts_prefix(date=date)), key=lambda info: info.key.rpartition("/")[0]):
+        # By hour: the parts of an hour lie in one folder, and a listing of all time does not fit into memory.
+        for _, infos in groupby(
+            archive.store.list(receipts_prefix(date=date)), key=lambda info: info.key.rpartition("/")[0]
+        ):
             hour = {info.key: info for info in infos}
             yield from hour.values()
             for name in missing_parts(_names(hour)):
@@ -61,35 +122,35 @@ def list_receipts(archive: ObjectStore, dates: Collection[str] | None = None) ->
 
 
 def fetch_receipts(
-    archive: ObjectStore, wanted: Iterable[tuple[str, str]], trusted: TrustedKeys, readers: int = READERS
-) -> Iterator[list[FoundReceipt | Problem]]:
-    """Fetch and verify receipts, several at a time, in the order of ``wanted``; a batch is in memory at once.
+    archive: Archive, listed: Iterable[tuple[str, str]], readers: int = READERS
+) -> Iterator[list[VerifiedReceipt | UntrustedReceipt]]:
+    """Fetch and verify receipts, several at a time, in the order of ``listed``; one batch is in memory at a time.
 
-    One that is gone meanwhile is left out; the next run will not list it.
+    One that has been deleted meanwhile is left out; the next run will not list it.
 
     Args:
-        archive: archive root.
-        wanted: key and etag, as listed.
-        trusted: keys of the archivers.
+        archive: where they lie.
+        listed: keys and etags.
         readers: reads in flight.
 
     Raises:
         StoreUnavailableError: the store failed, which says nothing about a receipt.
     """
 
-    def fetch(listed: tuple[str, str]) -> FoundReceipt | Problem | None:
-        key, etag = listed
+    def fetch(entry: tuple[str, str]) -> VerifiedReceipt | UntrustedReceipt | None:
+        key, etag = entry
         try:
             name = ArchiveName.parse(key)
             if name.receipt_key != key:
                 raise BadInputError(f"{key} is not where the receipt of {name.stem} belongs; it was moved or copied")
             if etag == MISSING:
-                return Problem(key, etag, no_receipt(name))
+                return UntrustedReceipt(key, etag, no_receipt(name))
             if etag.startswith(HIDDEN):
                 marker = etag.removeprefix(HIDDEN)
-                return Problem(key, etag, f"{key} was deleted: delete marker {marker} hides it; remove the marker")
-            # Where something was written over a receipt, the original is read, as all readers do.
-            receipt = load_receipt(archive, name, trusted)
+                return UntrustedReceipt(
+                    key, etag, f"{key} was deleted: delete marker {marker} hides it; remove the marker"
+                )
+            receipt = archive.receipt(name)
             if problem := unstorable(receipt):
                 raise BadInputError(f"{key} is not a valid Receipt: {problem}")
         except ObjectNotFoundError:
@@ -97,18 +158,17 @@ def fetch_receipts(
         except StoreUnavailableError:
             raise
         except UserError as error:
-            return Problem(key, etag, str(error))
-        assert receipt.signature is not None  # it was just verified
-        return FoundReceipt(key, etag, receipt, receipt.signature.key_id)
+            return UntrustedReceipt(key, etag, str(error))
+        return VerifiedReceipt(key, etag, receipt)
 
     with ThreadPoolExecutor(readers, thread_name_prefix="receipts") as pool:
-        for batch in batches(wanted, BATCH):
-            yield [found for found in pool.map(fetch, batch) if found is not None]
+        for batch in batches(listed, BATCH):
+            yield [result for result in pool.map(fetch, batch) if result is not None]
 
 
-def _hidden(archive: ObjectStore, date: str | None) -> Iterator[ObjectInfo]:
+def _hidden(archive: Archive, date: str | None) -> Iterator[ObjectInfo]:
     try:
-        for _, marker in hidden_archives(archive, date=date):
+        for _, marker in hidden_archives(archive.store, date=date):
             yield marker
     except StoreUnavailableError as error:
         if error.transient:
@@ -131,3 +191,60 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     rest = iter(items)
     while batch := list(islice(rest, size)):
         yield batch
+
+
+def unstorable(receipt: Receipt) -> str | None:
+    """Which value of a receipt does not fit its column, though it may be signed; None when all is well."""
+    for name, length in _HASHES.items():
+        value = getattr(receipt, name)
+        if value is not None and not (len(value) == length and _HEXADECIMAL.fullmatch(value)):
+            return f"{name} is not {length} hexadecimal digits"
+    for name in (*_COUNTS, "part"):
+        limit = 2**31 if name == "part" else 2**63
+        if (getattr(receipt, name) or 0) >= limit:
+            return f"{name} is too large"
+    if any(summary.count >= 2**63 for summary in receipt.classes.values()):
+        return "a count of classes is too large"
+    return None
+
+
+def archive_rows(verified: Sequence[VerifiedReceipt]) -> pa.Table:
+    """Rows of ``stored.archives``."""
+    receipts = [entry.receipt for entry in verified]
+    columns: dict[str, list[Any]] = {name: [getattr(receipt, name) for receipt in receipts] for name, _ in _COPIED}
+    columns |= {name: [_bytes(getattr(receipt, name)) for receipt in receipts] for name in _HASHES}
+    columns |= {name: [list(getattr(receipt, name)) for receipt in receipts] for name in _LISTS}
+    columns |= {
+        "camera_id": [receipt.camera_id for receipt in receipts],
+        "hour": [_start(receipt) for receipt in receipts],
+        "part": [receipt.part for receipt in receipts],
+        "receipt_etag": [entry.etag for entry in verified],
+        "signed_by": [entry.signed_by for entry in verified],
+        "classes": [
+            canonical_json({name: summary.model_dump() for name, summary in receipt.classes.items()}).decode()
+            for receipt in receipts
+        ],
+        "etag": [None if receipt.etag == receipt.md5_checksum else receipt.etag for receipt in receipts],
+    }
+    return pa.table({name: columns[name] for name in ARCHIVES.names}, schema=ARCHIVES)
+
+
+def class_rows(verified: Sequence[VerifiedReceipt]) -> pa.Table:
+    """Rows of ``stored.classes``."""
+    rows = [
+        (receipt.camera_id, _start(receipt), receipt.part, name, summary.count, summary.max_confidence)
+        for receipt in (entry.receipt for entry in verified)
+        for name, summary in receipt.classes.items()
+    ]
+    columns = list(zip(*rows, strict=True)) if rows else [[] for _ in CLASSES]
+    return pa.table(
+        [pa.array(column, field.type) for column, field in zip(columns, CLASSES, strict=True)], schema=CLASSES
+    )
+
+
+def _start(receipt: Receipt) -> datetime:
+    return Hour.from_key(receipt.hour).start
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else bytes.fromhex(text)

@@ -1,15 +1,13 @@
 """Tables and views of a catalog file, and its pointer. All times are ``TIMESTAMPTZ`` in UTC; all sizes are bytes.
 
-What is stored is compact (``stored``): hashes as bytes, no key that follows from camera, hour and part. What is asked
-are views over it, which any DuckDB client can read, in any time zone.
+The stored tables (``stored``) are compact: hashes as bytes, no key that follows from camera, hour and part. Queries go
+to views over them, which any DuckDB client can read, in any time zone.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import duckdb
 from pydantic import Field
 
 from yolo_assets.contracts.base import Record, Time
@@ -40,9 +38,9 @@ CREATE TABLE stored.meta (schema_version INTEGER NOT NULL, unsorted BIGINT NOT N
 CREATE TABLE hours_seen (camera_id VARCHAR NOT NULL, hour TIMESTAMPTZ NOT NULL);
 CREATE TABLE problems (receipt_key VARCHAR NOT NULL, receipt_etag VARCHAR NOT NULL, problem VARCHAR NOT NULL);
 """
-"""``stored.archives``: one row per receipt that is believed; ``etag`` only where it is not the MD5.
+"""``stored.archives``: one row per verified receipt; ``etag`` only where it is not the MD5.
 ``stored.classes``: its classes, one row each. ``stored.meta.unsorted``: rows added since the file was last written in
-order. ``hours_seen``: camera-hours with detection tables. ``problems``: receipts that are there and not believed."""
+order. ``hours_seen``: camera-hours with detection tables. ``problems``: receipts that are there and untrusted."""
 
 ORDERS = {
     "stored.archives": "hour, camera_id, part",
@@ -91,16 +89,6 @@ CREATE VIEW gaps AS
 """``archives``: a receipt's fields, ``classes`` as JSON text. ``archive_classes``: one row per archive and class.
 ``hours``: every camera-hour that is archived or has tables. ``gaps``: those with tables and no archive."""
 
-_MEMORY = "512MB"
-"""What DuckDB may use before it goes on in a file: a box has other things to do."""
-
-_OFFLINE: dict[str, str | bool | int | float | list[str]] = {
-    "autoinstall_known_extensions": False,
-    "autoload_known_extensions": False,
-    "memory_limit": _MEMORY,
-    "python_enable_replacements": False,  # SQL shall not read variables of ours
-}
-
 
 class CatalogPointer(Record):
     """``catalog/current.json``: which catalog file is the newest, and what its bytes must be."""
@@ -113,27 +101,3 @@ class CatalogPointer(Record):
     archives: int = Field(ge=0)
     problems: int = Field(ge=0)
     created_at: Time
-
-
-def connect(scratch: Path) -> duckdb.DuckDBPyConnection:
-    """A database in memory that downloads nothing and speaks UTC; what does not fit goes to ``scratch``."""
-    connection = duckdb.connect(":memory:", config={**_OFFLINE, "temp_directory": str(scratch / "spilled")})
-    connection.execute("SET TimeZone = 'UTC'")
-    return connection
-
-
-def attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str, *, read_only: bool) -> None:
-    """Attach a catalog file under ``name``."""
-    connection.execute(f"ATTACH {quoted(str(path))} AS {name}{' (READ_ONLY)' if read_only else ''}")
-
-
-def one(connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | None = None) -> Any:
-    """The first value of the first row of a query that always has one."""
-    row = connection.execute(sql, parameters).fetchone()
-    assert row is not None
-    return row[0]
-
-
-def quoted(text: str) -> str:
-    """A SQL string literal."""
-    return "'" + text.replace("'", "''") + "'"

@@ -1,7 +1,7 @@
 """Published catalog files and the pointer to the newest: reading it, moving it, pruning what is old.
 
 Belongs here: everything that touches ``catalog/`` in the store, and copies of it on this machine. Does not belong
-here: what is in a file (``build``).
+here: what is in a file (``update``).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from yolo_assets.contracts.times import utc_now
 from yolo_assets.storage.base import CasConflictError, ObjectInfo, ObjectNotFoundError, ObjectStore, UploadedPart
 
 KEPT_VERSIONS = 8
-"""Catalogs kept for readers that are still on them."""
+"""Catalogs kept for readers that still have them open."""
 
 _CATALOGS = "catalog/"
 _PART = 16 << 20
@@ -35,7 +35,7 @@ def read_pointer(store: ObjectStore) -> tuple[CatalogPointer, str] | None:
     """The pointer and its etag, or None when nothing was published yet.
 
     Raises:
-        IntegrityError: it is damaged; the catalog is to be made anew.
+        IntegrityError: it is damaged; the catalog must be rebuilt.
     """
     pointer, etag = pointer_state(store)
     if etag is not None and pointer is None:
@@ -69,7 +69,7 @@ def fetch_catalog(store: ObjectStore, pointer: CatalogPointer, path: Path, cache
         store: store root.
         pointer: which.
         path: where to.
-        cache: folder where it may lie already; what is wrong there is fetched from the store.
+        cache: folder where it may be already; a wrong copy there is replaced from the store.
     """
     if cache is not None:
         with suppress(OSError):
@@ -110,7 +110,7 @@ def upload_catalog(store: ObjectStore, path: Path, counts: tuple[int, int], curr
         current: etag of the pointer, read before the catalog was built; None when there was none.
 
     Raises:
-        CasConflictError: somebody else moved the pointer; our file is gone again.
+        CasConflictError: another publisher moved the pointer; our file is deleted again.
     """
     digest = hashlib.sha256()
     for chunk in _file_chunks(path):
@@ -130,9 +130,9 @@ def upload_catalog(store: ObjectStore, path: Path, counts: tuple[int, int], curr
     try:
         store.compare_and_swap(CATALOG_POINTER, pointer.to_json(), current)
     except CasConflictError:
-        # A lost answer that was asked again looks like a lost race: never delete what the pointer names.
+        # A swap whose answer was lost looks like a lost race: never delete what the pointer names.
         if pointer_state(store)[0] != pointer:
-            store.delete(pointer.key)  # known to nobody
+            store.delete(pointer.key)
             raise
     _prune(store, written)
     return pointer
@@ -155,9 +155,8 @@ def _send(store: ObjectStore, key: str, path: Path) -> ObjectInfo:
             parts = list(pool.map(send, range(1, -(-size // _PART) + 1)))
         return store.complete_upload(key, upload_id, parts)
     except BaseException:
-        with suppress(
-            Exception
-        ):  # what stopped us is the news; a killed publisher's upload expires by the store's rule
+        # The first error is the one to report; an upload of a killed publisher expires by the store's rule.
+        with suppress(Exception):
             store.abort_upload(key, upload_id)
         raise
 

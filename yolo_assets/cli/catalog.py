@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 _SHOWN = 20
-"""Receipts that are not believed and named; a forgotten key makes it all of them."""
+"""Untrusted receipts that are named; a forgotten key makes it all of them."""
 
 TrustedOption = Annotated[
     list[Path] | None,
@@ -53,12 +53,13 @@ def rebuild(
 ) -> None:
     """Read every receipt of the archive, verify it, and publish a new catalog.
 
-    Receipts that are missing or not believed are left out and named: exit 1, after the catalog was published. Safe
-    beside running publishers and readers.
+    Receipts that are missing or untrusted are left out and named: exit 1, after the catalog was published. Safe
+    while publishers and readers are running.
 
     Example: yolo-assets catalog rebuild --archive file:///mnt/nas/archive
     """
-    from yolo_assets.catalog.rebuild import rebuild as rebuild_catalog
+    from yolo_assets.archive.archive import Archive
+    from yolo_assets.catalog.publish import publish
     from yolo_assets.contracts.errors import SignatureError, UserError
     from yolo_assets.contracts.signing import TrustedKeys
     from yolo_assets.storage.open import open_store
@@ -69,29 +70,28 @@ def rebuild(
         raise SignatureError(
             f"no key to check receipts with in {where.keys}; give the archiver's public key by --trusted-key"
         )
-    trusted = TrustedKeys.load(keys)
     with ExitStack() as bars:
-        made = rebuild_catalog(
+        made = publish(
             open_store(where.store_url),
-            open_archive(where),
-            trusted=trusted,
+            Archive(open_archive(where), TrustedKeys.load(keys)),
+            from_receipts=True,
             cache=_cache(where),
             readers=readers,
             report=_bar(bars),
         )
     for problem in made.problems[1:_SHOWN]:  # the first is the error at the end
-        note(f"not believed: {problem.problem}")
+        note(f"untrusted: {problem.problem}")
     if made.pointer.problems > _SHOWN:
         more = "yolo-assets catalog query 'SELECT * FROM problems'"
-        note(f"not believed: {made.pointer.problems - _SHOWN} more; all of them: {more}")
+        note(f"untrusted: {made.pointer.problems - _SHOWN} more; all of them: {more}")
     if as_json:
         problems = [{"receipt_key": p.key, "problem": p.problem} for p in made.problems]
         emit_json({"version": made.version, "archives": made.archives, "problems": problems})
     else:
-        out().print(f"catalog {made.version}: {made.archives} archives, {made.pointer.problems} receipts not believed")
+        out().print(f"catalog {made.version}: {made.archives} archives, {made.pointer.problems} untrusted receipts")
     if made.problems:
         raise UserError(
-            f"{made.pointer.problems} receipts are missing or not believed and left out, the first: "
+            f"{made.pointer.problems} receipts are missing or untrusted and left out, the first: "
             f"{made.problems[0].problem}"
         )
 
@@ -144,8 +144,7 @@ def find(
 
     Example: yolo-assets catalog find --class crack --min-confidence 0.8 --from 2026-03-01T00:00:00Z --to 2026-04-01T00:00:00Z
     """  # noqa: E501 - an example is one line
-    from yolo_assets.catalog.hours import check_camera, find_hours
-    from yolo_assets.catalog.read import open_catalog
+    from yolo_assets.catalog.read import check_camera, find_hours, open_catalog
     from yolo_assets.storage.open import open_store
 
     where = settings(store=store)
@@ -169,8 +168,7 @@ def gaps(
 
     Example: yolo-assets catalog gaps --camera lineA_cam01
     """
-    from yolo_assets.catalog.hours import check_camera, gap_ranges
-    from yolo_assets.catalog.read import open_catalog
+    from yolo_assets.catalog.read import check_camera, gap_ranges, open_catalog
     from yolo_assets.storage.open import open_store
 
     where = settings(store=store)
@@ -225,7 +223,7 @@ def stats(
     if not cameras.is_empty():
         note(f"{total} {table.currency} a month, of which indexes {indexes}; prices: {table.label}")
     if found.problems:
-        note(f"{found.problems} receipts are not believed: yolo-assets catalog query 'SELECT * FROM problems'")
+        note(f"{found.problems} receipts are untrusted: yolo-assets catalog query 'SELECT * FROM problems'")
 
 
 def _cache(where: Settings) -> Path:

@@ -14,6 +14,33 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
 app.add_typer(edge_audit.app, name="audit")
 
 
+UNITS = ("yolo-assets-edge.service", "yolo-assets-archive.service", "archive.env.example")
+
+
+@app.command()
+def init(
+    out: Annotated[Path, typer.Option("--out", help="File to write; it must not exist.", metavar="FILE")],
+    units: Annotated[
+        Path | None, typer.Option("--units", help="Folder that gets the service units, too.", metavar="DIR")
+    ] = None,
+) -> None:
+    """Write a configuration to start from, with every option explained, and, if asked for, the systemd units.
+
+    Example: yolo-assets edge init --out edge.yaml
+    """
+    from yolo_assets.shipped import shipped_file
+
+    wanted = {out: "edge.example.yaml"} | ({units / name: name for name in UNITS} if units is not None else {})
+    for path in wanted:
+        if path.exists():
+            raise UserError(f"{path} exists already; name another file, or move it away")
+    for path, name in wanted.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(shipped_file(name).read_bytes())
+        common.out().print(f"wrote {path}", markup=False)
+    common.note(f"edit it: device_id, store, trusted_keys, cameras; then: yolo-assets edge run --config {out}")
+
+
 @app.command()
 def run(
     config: Annotated[Path, typer.Option("--config", "-c", help="Configuration of the agent, YAML.", metavar="FILE")],
@@ -29,7 +56,7 @@ def run(
     are promoted; copy its .pub to the box. Rollback, pin and reload need a bearer token: put a long random one, as
     from openssl rand -hex 32, into token_file.
 
-    Example: yolo-assets edge run --config deploy/edge/edge.example.yaml
+    Example: yolo-assets edge run --config edge.yaml
     """
     import logging
 

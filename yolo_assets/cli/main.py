@@ -15,13 +15,13 @@ import typer.exceptions
 from typer.core import TyperGroup
 
 from yolo_assets import __version__
-from yolo_assets.contracts.errors import UsageError, UserError
+from yolo_assets.contracts.errors import UsageError, UserError, missing_package
 from yolo_assets.contracts.text import plain
 
 GROUPS = {
     "archive": "Cold archive: run, ls, show, verify, cat.",
     "catalog": "Archive catalog: rebuild, query, find, gaps, stats.",
-    "edge": "Edge agent: run, status, audit.",
+    "edge": "Edge agent: init, run, status, audit.",
     "evidence": "Evidence packs for auditors: make, verify.",
     "models": "Models and releases: list, show, verify, promote, rollback, history, export, keygen.",
     "storage": "Stores: doctor, init, policy.",
@@ -97,9 +97,9 @@ class LazyGroup(TyperGroup):
 app = typer.Typer(
     cls=LazyGroup,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="YOLO on the factory floor: cold archive, training, release and hot reload. Every command has --help.",
     epilog="Example: yolo-assets archive run --help",
 )
@@ -139,7 +139,7 @@ def main() -> None:
         extra = _extra_for(error.name or "")
         if extra is None:
             raise
-        sys.exit(_failed(f"{error.name} is not installed; run: pip install 'yolo-assets[{extra}]'", 1))
+        sys.exit(_failed(missing_package(error.name or "", extra), 1))
     if code == INTERRUPTED:  # Typer itself turns Ctrl-C inside a command into this code, and says nothing
         _failed("interrupted; run the same command again to go on", INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)

@@ -26,3 +26,14 @@ class SignatureError(UserError):
 
 class IntegrityError(UserError):
     """Bytes differ from what was promised for them: a hash, a size, a count."""
+
+
+def missing_package(name: str, extra: str) -> str:
+    """The message for a package that is not installed: which extra brings it, and how to install that.
+
+    Never by the project's name alone: on the public index that name is free, and anyone may take it.
+    """
+    return (
+        f"{name} is not installed; it belongs to the extra '{extra}'; from the folder that make dist made, run: "
+        f"pip install --no-index --no-deps --find-links wheels -r wheels/requirements-{extra}.txt"
+    )

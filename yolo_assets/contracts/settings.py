@@ -1,114 +1,166 @@
-"""Where things are: the environment variables of the system, read in one place.
+"""The settings of an installation: the ``YOLO_ASSETS_*`` environment variables, read and validated in one place.
 
-S3 credentials and endpoints come from the standard AWS variables and are read by the storage package alone.
+Belongs here: each setting with its variable, its type, its default and the sentence that docs/operations.md shows for
+it. Does not belong here: S3 credentials and endpoints, which come from the standard AWS variables and are read by
+``storage`` alone; the edge agent's configuration file (``edge.config``).
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from yolo_assets.contracts.archiver_figures import FIGURES
 from yolo_assets.contracts.errors import UsageError
 
+PREFIX = "YOLO_ASSETS_"
 _MOST = 1e6
-"""Of any setting: a century in hours."""
+"""Upper limit of any number here: a century in hours."""
 
 
-def _number(env: Mapping[str, str], name: str, default: float) -> float:
-    text = env.get(name) or ""
-    try:
-        number = float(text) if text else default
-    except ValueError:
-        raise UsageError(f"{name}={text!r} is not a number") from None
-    if not 0 <= number <= _MOST:  # neither "nan", nor more than calendars hold
-        raise UsageError(f"{name}={text!r} is no sensible number; give one from 0 to {_MOST:g}")
-    return number
+def _variable(name: str) -> AliasChoices:
+    """The environment variable of a field whose own name is longer; the field's name stays valid in Python."""
+    field, _, variable = name.partition("=")
+    return AliasChoices(PREFIX + variable, field)
 
 
-def _days(env: Mapping[str, str], name: str) -> int:
-    days = _number(env, name, 0)
-    if not 0 <= days <= 36_500 or days != int(days):
-        raise UsageError(f"{name}={env[name]!r} is not a number of days; write a whole number like 180")
-    return int(days)
+def _names(value: Any) -> Any:
+    """``a, b,`` as a tuple of names."""
+    return tuple(name for raw in value.split(",") if (name := raw.strip())) if isinstance(value, str) else value
 
 
-def _mode(env: Mapping[str, str], name: str) -> Literal["compliance", "governance"]:
-    text = (env.get(name) or "compliance").lower()
-    if text == "compliance" or text == "governance":
-        return text
-    raise UsageError(f"{name}={env[name]!r} is not known; use compliance or governance")
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
 
 
-def _path(env: Mapping[str, str], name: str) -> Path | None:
-    return Path(env[name]).absolute() if env.get(name) else None
+_Folder = Annotated[Path, AfterValidator(Path.absolute)]
+_Number = Annotated[float, Field(ge=0, le=_MOST, allow_inf_nan=False)]
 
 
-class Settings(BaseModel):
-    """Resolved locations; command-line options override single fields with ``model_copy``.
+class Settings(BaseSettings):
+    """Resolved settings; command-line options override single fields with ``model_copy``.
 
-    Attributes:
-        home: everything that has no place of its own.
-        spool: where agents leave hours.
-        archive_url: archive root.
-        store_url: store root.
-        model_name: the model that training makes and agents load.
-        hot_hours: a local file stays at least this long after its hour ended, archived or not.
-        grace_seconds: quiet time after which an hour without a seal is closed.
-        class_names: what people label, in order; later datasets keep the order of earlier ones.
-        training_recipe: file with the training options; None for the defaults.
-        gate_policy: file with the limits of the promotion gate; None for the defaults.
-        retention_days: archives are write-once for so long after their upload; 0 asks for nothing.
-        retention_mode: ``compliance``: nobody can shorten it; ``governance``: whoever has the bypass right can.
-        bandwidth: limit of all uploads of this host, as ``archive.bandwidth.rates`` reads it; empty: none.
-        disk_full_hours: the limit is lifted when the spool's disk would be full in fewer hours.
-        runtime: folder through which the uploads of this host share the limit; None: see ``archive.bandwidth.limiter``.
+    Built by hand, as in tests or from Dagster's configuration, it holds what it was given and defaults. Only
+    ``from_env`` reads the environment.
     """
 
-    model_config = ConfigDict(frozen=True, protected_namespaces=())
+    model_config = SettingsConfigDict(
+        frozen=True, env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", populate_by_name=True
+    )
 
-    home: Path
-    spool: Path
-    archive_url: str
-    store_url: str
-    model_name: str = "line"
-    hot_hours: float = 0.0
-    grace_seconds: float = 300.0
-    class_names: tuple[str, ...] = ()
-    training_recipe: Path | None = None
-    gate_policy: Path | None = None
-    retention_days: int = 0
-    retention_mode: Literal["compliance", "governance"] = "compliance"
-    bandwidth: str = ""
-    disk_full_hours: float = 6.0
-    runtime: Path | None = None
+    home: _Folder = Field(
+        default=Path("var"),
+        description="everything that has no place of its own; `DAGSTER_HOME` is its folder `dagster`",
+    )
+    spool: _Folder = Field(default=Path("<home>/spool"), description="where agents write their hours")
+    archive_url: str = Field(
+        default="<home>/archive",
+        validation_alias=_variable("archive_url=ARCHIVE"),
+        description="archive root: archives, indexes, receipts; write-once where the store supports it",
+    )
+    store_url: str = Field(
+        default="<home>/store",
+        validation_alias=_variable("store_url=STORE"),
+        description="store root: tables, catalog, labels, datasets, models, channels; an unversioned bucket",
+    )
+    model_name: str = Field(
+        default="line",
+        validation_alias=_variable("model_name=MODEL"),
+        description="the model that is trained and released",
+    )
+    class_names: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = Field(
+        default=(),
+        validation_alias=_variable("class_names=CLASSES"),
+        description="classes that people label, in order, separated by commas; later datasets keep this order",
+    )
+    training_recipe: _Folder | None = Field(
+        default=None,
+        validation_alias=_variable("training_recipe=RECIPE"),
+        description="file with training options (TOML, YAML, JSON): `starter` and `fine_tune`",
+    )
+    gate_policy: _Folder | None = Field(
+        default=None,
+        validation_alias=_variable("gate_policy=GATE"),
+        description="file with the limits of the promotion gate (TOML, YAML, JSON)",
+    )
+    hot_hours: _Number = Field(
+        default=0.0, description="hours that a local file stays at least after its hour ended, archived or not"
+    )
+    grace_seconds: _Number = Field(
+        default=300.0, description="seconds without a new file after which an hour without a seal is closed"
+    )
+    retention_days: Annotated[int, Field(ge=0, le=36_500)] = Field(
+        default=0, description="days for which archives are write-once after their upload; 0: no retention"
+    )
+    retention_mode: Annotated[Literal["compliance", "governance"], BeforeValidator(_lower)] = Field(
+        default="compliance",
+        description="`compliance`: it cannot be shortened; `governance`: it can, with the bypass permission",
+    )
+    bandwidth: str = Field(
+        default="",
+        validation_alias=_variable("bandwidth=BWLIMIT"),
+        description="limit of all uploads of this host, like `20MB/s` or `22:00-06:00 unlimited, else 20MB/s`",
+    )
+    disk_full_hours: _Number = Field(
+        default=6.0, description="the limit is lifted when the spool's disk would be full in fewer hours"
+    )
+    runtime: _Folder | None = Field(
+        default=None,
+        description="folder through which the uploads of this host share the limit; by default `/run/yolo-assets` "
+        "where that is writable, else one in the user's temporary folder",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _folders_in_the_home(cls, values: Any) -> Any:
+        """Fill in the locations that depend on the home."""
+        home = Path(values.get("home") or "var").absolute()
+        given = {name: value for name, value in values.items() if name != "home"}
+        for field, variable, default in (
+            ("spool", f"{PREFIX}SPOOL", home / "spool"),
+            ("archive_url", f"{PREFIX}ARCHIVE", (home / "archive").as_uri()),
+            ("store_url", f"{PREFIX}STORE", (home / "store").as_uri()),
+        ):
+            if field not in given and variable not in given:
+                given[field] = default
+        return {"home": home, **given}
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The arguments alone: an environment must not change settings that were built by hand."""
+        return (init_settings,)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """From ``YOLO_ASSETS_*``; everything defaults to folders in ``YOLO_ASSETS_HOME``, itself ``var``."""
-        env = os.environ if environ is None else environ
-        home = Path(env.get("YOLO_ASSETS_HOME") or "var").absolute()
-        return cls(
-            home=home,
-            spool=Path(env.get("YOLO_ASSETS_SPOOL") or home / "spool").absolute(),
-            archive_url=env.get("YOLO_ASSETS_ARCHIVE") or (home / "archive").as_uri(),
-            store_url=env.get("YOLO_ASSETS_STORE") or (home / "store").as_uri(),
-            model_name=env.get("YOLO_ASSETS_MODEL") or "line",
-            hot_hours=_number(env, "YOLO_ASSETS_HOT_HOURS", 0),
-            grace_seconds=_number(env, "YOLO_ASSETS_GRACE_SECONDS", 300),
-            class_names=tuple(name for raw in env.get("YOLO_ASSETS_CLASSES", "").split(",") if (name := raw.strip())),
-            training_recipe=_path(env, "YOLO_ASSETS_RECIPE"),
-            gate_policy=_path(env, "YOLO_ASSETS_GATE"),
-            retention_days=_days(env, "YOLO_ASSETS_RETENTION_DAYS"),
-            retention_mode=_mode(env, "YOLO_ASSETS_RETENTION_MODE"),
-            bandwidth=env.get("YOLO_ASSETS_BWLIMIT") or "",
-            disk_full_hours=_number(env, "YOLO_ASSETS_DISK_FULL_HOURS", 6),
-            runtime=_path(env, "YOLO_ASSETS_RUNTIME"),
-        )
+        """From ``YOLO_ASSETS_*``, by default of this process.
+
+        Raises:
+            UsageError: a variable has a value that is not valid; the message names the variable.
+        """
+        source = EnvSettingsSource(cls)
+        if environ is not None:
+            source.env_vars = {name.lower(): value for name, value in environ.items() if value}
+        try:
+            return cls(**source())
+        except ValidationError as error:
+            raise UsageError("; ".join(_explained(detail) for detail in error.errors())) from None
 
     @property
     def keys(self) -> Path:
@@ -117,12 +169,12 @@ class Settings(BaseModel):
 
     @property
     def archiver_figures(self) -> Path:
-        """What the archiver counted, see ``contracts.archiver_figures``."""
+        """Counters of the archiver, see ``contracts.archiver_figures``."""
         return self.home / FIGURES
 
     @property
     def known_stores(self) -> Path:
-        """Which folder store this machine met under which path, see ``storage.known``."""
+        """Identities of the folder stores that this machine has opened, by path: see ``storage``'s mount guard."""
         return self.home / "known-stores"
 
     @property
@@ -131,9 +183,9 @@ class Settings(BaseModel):
         return self.keys / "archiver"
 
     def archiver_public_keys(self) -> list[Path]:
-        """Keys whose receipts count here: this machine's own, and every ``.pub`` in ``<home>/keys/archivers``.
+        """Keys that receipts may be signed with: this machine's own, and every ``.pub`` in ``<home>/keys/archivers``.
 
-        A centre puts the public keys of its remote boxes there.
+        A centre puts the public keys of its remote devices there.
         """
         own = self.archiver_key.with_name(self.archiver_key.name + ".pub")
         return [*([own] if own.exists() else []), *sorted((self.keys / "archivers").glob("*.pub"))]
@@ -142,3 +194,36 @@ class Settings(BaseModel):
     def promotion_key(self) -> Path:
         """Private key that signs manifests and channel pointers; training never opens it."""
         return self.keys / "promotion"
+
+
+def variables() -> dict[str, tuple[str, str]]:
+    """Every variable with its default, as a person writes it, and its description. The source of the settings table."""
+    table: dict[str, tuple[str, str]] = {}
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default in (None, ()) else str(field.default).removesuffix(".0")
+        table[_variable_of(name)] = (default, field.description or "")
+    return table
+
+
+def _variable_of(name: str) -> str:
+    alias = Settings.model_fields[name].validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else PREFIX + name.upper()
+
+
+def _explained(detail: Any) -> str:
+    """One validation error as a sentence that names the variable and says what to write."""
+    place = str(detail["loc"][0]) if detail["loc"] else ""
+    name = _variable_of(place) if place in Settings.model_fields else place
+    advice = {
+        "float_parsing": "is not a number",
+        "finite_number": f"is out of range; give a number from 0 to {_MOST:g}",
+        "literal_error": "is not known; use compliance or governance",
+        "int_parsing": "is not a number of days; write a whole number like 180",
+        "int_from_float": "is not a number of days; write a whole number like 180",
+    }
+    if detail["type"] in ("greater_than_equal", "less_than_equal"):
+        days = name.endswith("_DAYS")
+        what = "is not a number of days; write a whole number like 180" if days else advice["finite_number"]
+    else:
+        what = advice.get(detail["type"], f"is not valid: {detail['msg']}")
+    return f"{name}={detail['input']!r} {what}"

@@ -44,15 +44,16 @@ from yolo_assets.edge.pipeline.worker import FrameProcessor, Worker
 from yolo_assets.edge.rollout.control import ModelControl
 from yolo_assets.edge.rollout.following import follow_beside, follow_channel
 from yolo_assets.edge.rollout.live import LiveTap
-from yolo_assets.edge.rollout.loading import LoadedModel, Loader
+from yolo_assets.edge.rollout.loading import Loader
 from yolo_assets.edge.rollout.model_cache import ModelCache
 from yolo_assets.edge.rollout.restart import restore
-from yolo_assets.edge.rollout.slots import Beside, SlotManager
 from yolo_assets.edge.rollout.staging import Stager
 from yolo_assets.edge.rollout.staging_parts import StagingParts
 from yolo_assets.edge.rollout.state import StateFile
 from yolo_assets.edge.rollout.swaps import SwapLog
 from yolo_assets.edge.rollout.triggers import ChannelWatch
+from yolo_assets.edge.serving.loaded_model import LoadedModel
+from yolo_assets.edge.serving.slots import SecondaryRole, SlotManager
 from yolo_assets.edge.supervision import Pulse
 from yolo_assets.edge.telemetry.heartbeat import HeartbeatSender
 from yolo_assets.edge.telemetry.machine import Machine
@@ -133,7 +134,7 @@ class Agent:
         )
         self.stager = Stager(self._staging)
         self.watch = self._follow(config.channel, trusted, store, follow_channel)
-        beside: dict[Beside, Canary | Light | None] = {"canary": config.canary, "light": config.light}
+        beside: dict[SecondaryRole, Canary | Light | None] = {"canary": config.canary, "light": config.light}
         self._watches = [self.watch] + [
             self._follow(section.channel, trusted, store, partial(follow_beside, role))
             for role, section in beside.items()
@@ -156,7 +157,7 @@ class Agent:
             self._metrics.register(BalanceFigures(self.balancer))
         self._queue = FrameQueue(config.camera_ids, config.queue_size)
         self.cameras = [CameraThread(s, self._queue, self.ledger, self.control.model_ready) for s in sources]
-        processor = FrameProcessor(config, self._queue, slots, self.ledger, sampler, truth)
+        self.processor = processor = FrameProcessor(config, self._queue, slots, self.ledger, sampler, truth)
         processor.on_stage.append(self._metrics.stage)
         processor.on_result += [self.board.report, self.swaps.on_result, self._live.observe, self.outputs.on_result]
         processor.on_error.append(self._live.failed)

@@ -22,8 +22,8 @@ from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.pipeline.capture import CameraThread
 from yolo_assets.edge.pipeline.ledger import Ledger
 from yolo_assets.edge.pipeline.sampling import Sampler, stage_name
-from yolo_assets.edge.rollout.loading import LoadedModel
-from yolo_assets.edge.rollout.slots import HungLease, SlotManager
+from yolo_assets.edge.serving.loaded_model import LoadedModel
+from yolo_assets.edge.serving.slots import HungLease, SlotManager
 from yolo_assets.edge.threads import join
 from yolo_assets.spool.pressure import Level, Stage, next_stage, reason
 

@@ -26,8 +26,8 @@ from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.config.outputs import Infer
-from yolo_assets.edge.rollout.loading import LoadedModel
-from yolo_assets.edge.rollout.slots import SlotManager
+from yolo_assets.edge.serving.loaded_model import LoadedModel
+from yolo_assets.edge.serving.slots import SlotManager
 from yolo_assets.vision.quality import picture_quality
 
 _LOOK = 0.005
@@ -111,7 +111,7 @@ class ImageService:
             begin = time.perf_counter()
             try:
                 boxes = slot.model.predictor.predict(image)
-                detections = boxes.to_detections(slot.model.manifest.class_names, moment)
+                detections = boxes.to_records(slot.model.manifest.class_names, moment)
             except Exception as error:
                 raise ModelFailedError(f"{slot.label} failed on this picture: {error}") from error
             seconds = time.perf_counter() - begin

@@ -19,7 +19,7 @@ from yolo_assets.contracts.times import hours_between
 from yolo_assets.learning.batch import Guess, guesses_from_table
 from yolo_assets.learning.sampling import Candidate, candidates_from_tables
 from yolo_assets.storage import ObjectStore
-from yolo_assets.tables.drift import Window, drift_report
+from yolo_assets.tables.drift import Period, drift_report
 from yolo_assets.tables.scan import read_detections, read_frames
 
 REFERENCE = timedelta(days=7)
@@ -45,8 +45,8 @@ def gather(store: ObjectStore, archive: ObjectStore, trusted: TrustedKeys, start
         end: aware.
     """
     frames, detections = read_frames(store, start, end), read_detections(store, start, end)
-    before = Window(read_frames(store, start - REFERENCE, start), read_detections(store, start - REFERENCE, start))
-    drift = drift_scores(drift_report(before, Window(frames, detections)))
+    before = Period(read_frames(store, start - REFERENCE, start), read_detections(store, start - REFERENCE, start))
+    drift = drift_scores(drift_report(before, Period(frames, detections)))
     tabled = {one.image_path: one for one in candidates_from_tables(frames, detections, drift=drift)}
     found: list[Candidate] = []
     for hour in hours_between(start, end):

@@ -25,6 +25,9 @@ WINDOW_SECONDS = 10.0
 NEAR_BITS = 8
 """Of 256: noise of the sensor and of JPEG changes fewer bits, a part that moved by a tenth of the frame more."""
 
+_COMPARED_AT_ONCE = 1 << 20
+"""Pairs of hashes in memory at one time, 32 bytes each."""
+
 _SIDE = 16
 _DEAD_ZONE = 0.03
 """Part of the picture's own contrast that a step must exceed to set a bit: flat areas would be bits of pure noise."""
@@ -136,48 +139,53 @@ def _components(frames: Sequence[Frame], window_seconds: float, near_bits: int, 
 
     Frozen frames as bridges would tie unrelated new frames together, and once wrong, wrong for ever.
     """
+    from scipy.sparse import coo_array  # takes a third of a second to import, which only a new dataset needs
+    from scipy.sparse.csgraph import connected_components
+
     groups: list[list[Frame]] = []
     by_camera: dict[str, list[Frame]] = defaultdict(list)
     for frame in frames:
         by_camera[frame.camera].append(frame)
     for camera in sorted(by_camera):
-        members = by_camera[camera]
-        new = [i for i, frame in enumerate(members) if frame.key not in frozen]
+        new = [frame for frame in by_camera[camera] if frame.key not in frozen]
+        old = [frame for frame in by_camera[camera] if frame.key in frozen]
         if not new:
             continue
-        old = [i for i, frame in enumerate(members) if frame.key in frozen]
-        near = _near(members, new, window_seconds, near_bits)
-        parent = {i: i for i in new}
-
-        def find(i: int, parent: dict[int, int] = parent) -> int:
-            while parent[i] != i:
-                parent[i] = parent[parent[i]]
-                i = parent[i]
-            return i
-
-        for row, i in enumerate(new):
-            for j in np.flatnonzero(near[row]):
-                if int(j) in parent:
-                    a, b = sorted((find(i), find(int(j))))
-                    parent[b] = a
+        rows, columns = _near_pairs(new, new + old, window_seconds, near_bits)
+        among_new = columns < len(new)
+        edges = (np.ones(int(among_new.sum()), bool), (rows[among_new], columns[among_new]))
+        _, labels = connected_components(coo_array(edges, shape=(len(new), len(new))), directed=False)
         sets: dict[int, list[Frame]] = defaultdict(list)
-        touched: dict[int, set[int]] = defaultdict(set)
-        for row, i in enumerate(new):
-            sets[find(i)].append(members[i])
-            touched[find(i)].update(j for j in old if near[row, j])
-        groups += [[*found, *(members[j] for j in sorted(touched[root]))] for root, found in sorted(sets.items())]
+        for frame, label in zip(new, labels.tolist(), strict=True):
+            sets[label].append(frame)
+        touched = np.unique(np.stack([labels[rows[~among_new]], columns[~among_new]], axis=1), axis=0)
+        for label, column in touched.tolist():
+            sets[label].append(old[column - len(new)])
+        groups += sets.values()
     return groups
 
 
-def _near(members: Sequence[Frame], new: Sequence[int], window_seconds: float, near_bits: int) -> NDArray[np.bool_]:
-    """``[len(new), len(members)]``: which frames are near-duplicates of each new frame of one camera."""
-    hashes = np.array([np.frombuffer(bytes.fromhex(f.dhash), np.uint8) for f in members])
+def _near_pairs(
+    new: Sequence[Frame], members: Sequence[Frame], window_seconds: float, near_bits: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Near-duplicates of the new frames of one camera.
+
+    Memory grows with the number of pairs found, not with the number compared: a block of rows is compared at a time.
+
+    Returns:
+        Positions in ``new`` and in ``members`` of each pair, ``[n]`` and ``[n]``.
+    """
+    hashes = np.array([np.frombuffer(bytes.fromhex(f.dhash), np.uint64) for f in members])
     windows = np.array([_window(f, window_seconds) for f in members])
-    near = np.empty((len(new), len(members)), bool)
-    for row, i in enumerate(new):
-        bits = np.bitwise_count(hashes ^ hashes[i]).sum(axis=1, dtype=np.int64)
-        near[row] = (bits <= near_bits) | ((windows == windows[i]) & (windows[i] >= 0))
-    return near
+    block = max(1, _COMPARED_AT_ONCE // len(members))
+    pairs: list[NDArray[np.int64]] = []
+    for first in range(0, len(new), block):
+        some = slice(first, min(first + block, len(new)))
+        bits = np.bitwise_count(hashes[some, None] ^ hashes[None]).sum(axis=2, dtype=np.int32)
+        same_window = (windows[some, None] == windows[None]) & (windows[some, None] >= 0)
+        pairs.append(np.argwhere((bits <= near_bits) | same_window) + np.array([first, 0]))
+    rows, columns = np.concatenate(pairs).T
+    return rows, columns
 
 
 def _window(frame: Frame, seconds: float) -> int:

@@ -12,9 +12,10 @@ from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.signing import Signer
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.local.agent import Agent, SimulatedLine, free_port
-from yolo_assets.local.instance import PROJECT, prepare_dagster_home
+from yolo_assets.local.instance import prepare_dagster_home
 from yolo_assets.local.memory import alone, remembered_line
 from yolo_assets.local.processes import Child, wait_for_http
+from yolo_assets.shipped import shipped_file
 from yolo_assets.simulator.line import CLASS_NAMES
 
 UI_PORT = 3000
@@ -46,7 +47,7 @@ def serve(settings: Settings, *, cameras: int, fps: float, say: Callable[[str], 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     port = free_port(UI_PORT)
-    command = [sys.executable, "-m", "dagster", "dev", "-w", str(PROJECT / "workspace.yaml")]
+    command = [sys.executable, "-m", "dagster", "dev", "-w", str(shipped_file("workspace.yaml"))]
     command += ["-h", "127.0.0.1", "-p", str(port)]
     with (
         alone(settings.home),

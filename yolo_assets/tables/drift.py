@@ -16,11 +16,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from yolo_assets.tables.statistics import class_mix_p_value, jensen_shannon, ks_distance, ks_threshold, rate_z
-
 
 @dataclass(frozen=True)
-class Window:
+class Period:
     """Tables of one stretch of time: ``schema.Frames`` and ``schema.Detections``."""
 
     frames: pl.DataFrame
@@ -70,7 +68,7 @@ SCHEMA = pl.Schema(
 
 
 def drift_report(
-    reference: Window, current: Window, *, sick: Collection[str] = (), policy: DriftPolicy | None = None
+    reference: Period, current: Period, *, sick: Collection[str] = (), policy: DriftPolicy | None = None
 ) -> pl.DataFrame:
     """Compare each camera and model version of ``current`` with itself in ``reference``.
 
@@ -100,12 +98,12 @@ def drift_report(
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 
-def _of(window: Window, camera_id: str, model_version: str) -> Window:
+def _of(window: Period, camera_id: str, model_version: str) -> Period:
     same = (pl.col("camera_id") == camera_id) & (pl.col("model_version") == model_version)
-    return Window(window.frames.filter(same), window.detections.filter(same))
+    return Period(window.frames.filter(same), window.detections.filter(same))
 
 
-def _compare(before: Window, now: Window, sick: bool, policy: DriftPolicy) -> dict[str, Any]:
+def _compare(before: Period, now: Period, sick: bool, policy: DriftPolicy) -> dict[str, Any]:
     figures = _figures(before, now, policy)
     if figures["rate_before"] is None:
         fewest = min(before.frames.height, now.frames.height)
@@ -125,7 +123,7 @@ def _compare(before: Window, now: Window, sick: bool, policy: DriftPolicy) -> di
     return {**figures, "verdict": "sick camera" if sick else "drifted", "reason": "; ".join(reasons)}
 
 
-def _figures(before: Window, now: Window, policy: DriftPolicy) -> dict[str, Any]:
+def _figures(before: Period, now: Period, policy: DriftPolicy) -> dict[str, Any]:
     enough_frames = min(before.frames.height, now.frames.height) >= policy.min_frames
     enough_detections = min(before.detections.height, now.detections.height) >= policy.min_detections
     figures: dict[str, Any] = dict.fromkeys(SCHEMA.names()[4:])
@@ -148,7 +146,7 @@ def _figures(before: Window, now: Window, policy: DriftPolicy) -> dict[str, Any]
     return figures
 
 
-def _rate_drift(before: Window, now: Window, figures: dict[str, Any], policy: DriftPolicy) -> str | None:
+def _rate_drift(before: Period, now: Period, figures: dict[str, Any], policy: DriftPolicy) -> str | None:
     old, new = figures["rate_before"], figures["rate_now"]
     low, high = min(old, new), max(old, new)
     large = high > policy.rate_ratio * low
@@ -157,7 +155,7 @@ def _rate_drift(before: Window, now: Window, figures: dict[str, Any], policy: Dr
     return None
 
 
-def _class_drift(before: Window, now: Window, figures: dict[str, Any], policy: DriftPolicy) -> str | None:
+def _class_drift(before: Period, now: Period, figures: dict[str, Any], policy: DriftPolicy) -> str | None:
     distance = figures["class_distance"]
     if distance is None or distance <= policy.class_distance:
         return None
@@ -166,7 +164,7 @@ def _class_drift(before: Window, now: Window, figures: dict[str, Any], policy: D
     return f"the mix of classes moved by {distance:.2f} (Jensen-Shannon, limit {policy.class_distance})"
 
 
-def _confidence_drift(before: Window, now: Window, figures: dict[str, Any], policy: DriftPolicy) -> str | None:
+def _confidence_drift(before: Period, now: Period, figures: dict[str, Any], policy: DriftPolicy) -> str | None:
     distance = figures["confidence_distance"]
     chance = ks_threshold(before.detections.height, now.detections.height, policy.significance)
     if distance is None or distance <= max(policy.confidence_distance, chance):
@@ -174,15 +172,15 @@ def _confidence_drift(before: Window, now: Window, figures: dict[str, Any], poli
     return f"median confidence {figures['confidence_before']:.2f} became {figures['confidence_now']:.2f}"
 
 
-def _counts(window: Window) -> np.ndarray:
+def _counts(window: Period) -> np.ndarray:
     return window.frames["n_detections"].to_numpy().astype(np.float64)
 
 
-def _confidences(window: Window) -> np.ndarray:
+def _confidences(window: Period) -> np.ndarray:
     return window.detections["confidence"].to_numpy()
 
 
-def _class_counts(before: Window, now: Window) -> tuple[np.ndarray, np.ndarray]:
+def _class_counts(before: Period, now: Period) -> tuple[np.ndarray, np.ndarray]:
     """Counts by class on both sides, the same classes in the same order."""
     old, new = (dict(w.detections.group_by("class").len().iter_rows()) for w in (before, now))
     names = sorted({*old, *new})
@@ -192,3 +190,82 @@ def _class_counts(before: Window, now: Window) -> tuple[np.ndarray, np.ndarray]:
 def _z(significance: float) -> float:
     """A bound on the two-sided normal quantile: ``P(|Z| > z) <= 2 exp(-z^2 / 2)``, never too lenient."""
     return math.sqrt(2 * math.log(2 / significance))
+
+
+def jensen_shannon(first: np.ndarray, second: np.ndarray) -> float:
+    """Jensen-Shannon distance of two histograms: square root of the divergence in bits, 0 (same) to 1 (disjoint).
+
+    Args:
+        first: counts ``[k]``, sum above 0.
+        second: counts ``[k]`` of the same bins.
+    """
+    return float(_jensen_shannon(first[None], second[None])[0])
+
+
+def _jensen_shannon(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """``jensen_shannon`` of the rows of ``[n, k]``, as ``[n]``."""
+    from scipy.spatial import distance  # takes a quarter of a second to import, which only a drift report needs
+
+    jensenshannon: Any = distance.jensenshannon  # the stubs know no axis
+    with np.errstate(invalid="ignore"):  # the divergence of equal histograms may be rounded to less than 0
+        return np.clip(np.nan_to_num(jensenshannon(first, second, base=2, axis=1)), 0.0, 1.0)
+
+
+def class_mix_p_value(first: np.ndarray, second: np.ndarray, resolution: float) -> float:
+    """Share of random splits of the pooled counts that differ at least as much: a permutation test.
+
+    The splits are drawn as counts, not by shuffling every detection as ``scipy.stats.permutation_test`` would: the same
+    test at a cost that does not grow with the number of detections.
+
+    Args:
+        first: counts ``[k]``.
+        second: counts ``[k]``.
+        resolution: smallest share that must be told from zero; sets the number of splits.
+    """
+    pooled, size = first + second, int(first.sum())
+    # Seeded: the same tables must always give the same report.
+    splits = np.random.default_rng(0).multivariate_hypergeometric(pooled, size, size=math.ceil(1 / resolution))
+    splits = np.vstack([first, splits])
+    observed, *others = _jensen_shannon(splits, pooled - splits)
+    return (sum(distance >= observed for distance in others) + 1) / len(splits)
+
+
+def ks_distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Kolmogorov-Smirnov distance: the largest gap between two empirical distributions, 0 to 1.
+
+    Args:
+        first: values ``[n]``, n > 0.
+        second: values ``[m]``, m > 0.
+    """
+    from scipy.stats import ks_2samp
+
+    with np.errstate(divide="ignore"):  # its p-value, which is not asked for
+        result: Any = ks_2samp(first, second, method="asymp")
+    return float(result.statistic)
+
+
+def ks_threshold(first: int, second: int, significance: float) -> float:
+    """The distance that chance exceeds with probability ``significance`` (asymptotic), for samples of these sizes."""
+    if min(first, second) == 0:
+        return math.inf
+    return math.sqrt(-math.log(significance / 2) / 2) * math.sqrt((first + second) / (first * second))
+
+
+def rate_z(first: np.ndarray, second: np.ndarray) -> float:
+    """Absolute difference of two means in standard errors (Welch).
+
+    Args:
+        first: values ``[n]``, n > 1.
+        second: values ``[m]``, m > 1.
+
+    Returns:
+        Infinity when the means differ and neither side varies; 0 when they are equal.
+    """
+    from scipy.stats import ttest_ind_from_stats
+
+    if first.mean() == second.mean():
+        return 0.0
+    figures = [figure for side in (first, second) for figure in (side.mean(), side.std(ddof=1), len(side))]
+    with np.errstate(divide="ignore", invalid="ignore"):  # neither side varies
+        result: Any = ttest_ind_from_stats(*figures, equal_var=False)
+    return abs(float(result.statistic))

@@ -43,7 +43,7 @@ class HealthPolicy:
 
 
 @dataclass(frozen=True)
-class Finding:
+class CameraFault:
     """One thing wrong with one camera, in a sentence that says what to look at."""
 
     camera_id: str
@@ -63,7 +63,7 @@ class CameraHealth:
     """
 
     table: pl.DataFrame
-    findings: tuple[Finding, ...]
+    findings: tuple[CameraFault, ...]
 
     @property
     def sick_cameras(self) -> frozenset[str]:
@@ -130,7 +130,7 @@ _SCHEMA = pl.Schema(
 
 def _judge(
     camera_id: str, frames: pl.DataFrame, seals: list[Seal], end: datetime, policy: HealthPolicy
-) -> tuple[dict[str, Any], list[Finding]]:
+) -> tuple[dict[str, Any], list[CameraFault]]:
     frames = frames.sort("captured_at", "image_path")
     cut = end - policy.recent
     before, recent = frames.filter(pl.col("captured_at") < cut), frames.filter(pl.col("captured_at") >= cut)
@@ -148,7 +148,7 @@ def _judge(
         "captured": sum(seal.captured for seal in seals) if seals else None,
         "dropped": sum(sum(seal.dropped.values()) for seal in seals) if seals else None,
     }
-    findings = [Finding(camera_id, kind, sentence) for kind, sentence in _wrong(row, end, policy)]
+    findings = [CameraFault(camera_id, kind, sentence) for kind, sentence in _wrong(row, end, policy)]
     kinds = [finding.kind for finding in findings]
     row["findings"] = [finding.sentence for finding in findings]
     row["status"] = "silent" if "silent" in kinds else "sick" if kinds else "ok"

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.model import GoldenDetection, GoldenFrame, ModelManifest
-from yolo_assets.vision.boxes import Boxes
+from yolo_assets.vision.detections import Detections
+from yolo_assets.vision.matching import class_overlaps, match
 
 MIN_IOU = 0.9
 CONFIDENCE_TOLERANCE = 0.05
@@ -21,7 +22,7 @@ class Predictor(Protocol):
 
     manifest: ModelManifest
 
-    def predict(self, bgr: NDArray[np.uint8]) -> Boxes:
+    def predict(self, bgr: NDArray[np.uint8]) -> Detections:
         """Boxes of a frame at the manifest's operating point."""
         ...
 
@@ -41,17 +42,17 @@ def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
 
 
 def golden_detections(model: Predictor, bgr: NDArray[np.uint8]) -> tuple[GoldenDetection, ...]:
-    """What a model finds in a frame, in the form a manifest keeps. For whoever builds a bundle.
+    """What a model finds in a frame, in the form a manifest keeps: for building a bundle.
 
     Boxes without area (found in the padding, clipped to the edge) are left out: they cannot be compared.
     """
     found = model.predict(bgr)
+    found = found[found.has_area]
     return tuple(
         GoldenDetection(bbox=tuple(box), class_id=class_id, confidence=confidence)
         for box, class_id, confidence in zip(
             found.xyxy.tolist(), found.class_id.tolist(), found.confidence.tolist(), strict=True
         )
-        if _has_area(box)
     )
 
 
@@ -76,12 +77,14 @@ def golden_problems(frame: GoldenFrame, data: bytes, model: Predictor) -> list[s
     return [f"golden frame {frame.file}: {problem}" for problem in problems]
 
 
-def box_problems(wanted: Sequence[GoldenDetection], found: Boxes, names: Sequence[str], threshold: float) -> list[str]:
-    """Where what was found in a frame is not what was wanted, by the rule of `golden_problems`.
+def box_problems(
+    expected: Sequence[GoldenDetection], found: Detections, names: Sequence[str], threshold: float
+) -> list[str]:
+    """Where the detections of a frame differ from the expected ones, by the rule of `golden_problems`.
 
     Args:
-        wanted: with class ids that have a name.
-        found: boxes at the operating threshold.
+        expected: with class ids that have a name.
+        found: at the operating threshold.
         names: of the classes, ordered.
         threshold: that operating threshold.
 
@@ -89,37 +92,24 @@ def box_problems(wanted: Sequence[GoldenDetection], found: Boxes, names: Sequenc
         Problems, one line each.
     """
     optional = threshold + CONFIDENCE_TOLERANCE
-    free = {i for i in range(len(found)) if _has_area(found.xyxy[i])}
+    free = found.has_area
+    overlaps = class_overlaps(Detections.of([d.bbox for d in expected], [d.class_id for d in expected]), found)
     problems: list[str] = []
-    for expected in wanted:
-        what = f"{names[expected.class_id]} at {[round(side) for side in expected.bbox]}"
-        same = [i for i in free if found.class_id[i] == expected.class_id]
-        overlap = {i: iou(found.xyxy[i], np.asarray(expected.bbox, np.float32)) for i in same}
-        best = max(overlap, key=overlap.__getitem__, default=None)
-        if best is None or overlap[best] < MIN_IOU:
-            if expected.confidence > optional:
-                nearest = f", nearest overlaps {overlap[best]:.2f}" if best is not None else ""
-                problems.append(f"{what} was not found{nearest}")
+    for detection, row, column in zip(expected, overlaps, match(overlaps, MIN_IOU), strict=True):
+        place = f"{names[detection.class_id]} at {[round(side) for side in detection.bbox]}"
+        if column < 0:
+            if detection.confidence > optional:
+                others = row[free & (found.class_id == detection.class_id)]
+                nearest = f", nearest overlaps {others.max():.2f}" if others.size else ""
+                problems.append(f"{place} was not found{nearest}")
             continue
-        free.remove(best)
-        if abs(float(found.confidence[best]) - expected.confidence) > CONFIDENCE_TOLERANCE:
-            problems.append(f"{what} has confidence {found.confidence[best]:.2f}, expected {expected.confidence:.2f}")
+        free[column] = False
+        confidence = float(found.confidence[column])
+        if abs(confidence - detection.confidence) > CONFIDENCE_TOLERANCE:
+            problems.append(f"{place} has confidence {confidence:.2f}, expected {detection.confidence:.2f}")
     problems += [
         f"unexpected {names[found.class_id[i]]} at {found.xyxy[i].round().tolist()}"
-        for i in sorted(free)
+        for i in np.flatnonzero(free)
         if found.confidence[i] > optional
     ]
     return problems
-
-
-def _has_area(box: Sequence[float] | NDArray[np.float32]) -> bool:
-    return bool(box[2] > box[0] and box[3] > box[1])
-
-
-def iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Intersection over union of two boxes ``[4]`` xyxy; 0 when both have no area."""
-    width = max(min(a[2], b[2]) - max(a[0], b[0]), 0.0)
-    height = max(min(a[3], b[3]) - max(a[1], b[1]), 0.0)
-    shared = float(width * height)
-    total = float((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])) - shared
-    return shared / total if total > 0 else 0.0

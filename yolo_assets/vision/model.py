@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.model import ONNX, ModelManifest
-from yolo_assets.vision.boxes import Boxes
 from yolo_assets.vision.decode import decode
+from yolo_assets.vision.detections import Detections
 from yolo_assets.vision.engine import Engine, EngineName, EngineSpec, Setup
 from yolo_assets.vision.golden import golden_problems
 from yolo_assets.vision.letterbox import Geometry, Letterbox
@@ -78,7 +78,9 @@ class Model:
         """The engine in use, with device and precision."""
         return str(self._engine.spec)
 
-    def predict(self, bgr: NDArray[np.uint8], *, confidence: float | None = None, iou: float | None = None) -> Boxes:
+    def predict(
+        self, bgr: NDArray[np.uint8], *, confidence: float | None = None, iou: float | None = None
+    ) -> Detections:
         """Find objects in a frame.
 
         Args:
@@ -97,7 +99,7 @@ class Model:
 
     def predict_many(
         self, frames: Sequence[NDArray[np.uint8]], *, confidence: float | None = None, iou: float | None = None
-    ) -> list[Boxes]:
+    ) -> list[Detections]:
         """Find objects in several frames, as many at once as the model's batch allows. Arguments as `predict`.
 
         Returns:
@@ -119,7 +121,7 @@ class Model:
                     iou=thresholds.iou if iou is None else iou,
                     max_detections=thresholds.max_detections,
                 )
-                found.append(Boxes(place.to_frame(boxes.xyxy), boxes.class_id, boxes.confidence))
+                found.append(Detections(place.to_frame(boxes.xyxy), boxes.class_id, boxes.confidence))
         return found
 
     def _run(self, frames: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.float32], list[Geometry]]:

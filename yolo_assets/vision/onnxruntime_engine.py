@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_assets.contracts.errors import UserError
+from yolo_assets.contracts.errors import UserError, missing_package
 from yolo_assets.vision.engine import Device, EngineSpec, Setup, check_batch
 from yolo_assets.vision.machine import fingerprint
 from yolo_assets.vision.onnx_file import read_onnx
@@ -36,7 +36,7 @@ def _import_onnxruntime() -> Any:
         import onnxruntime
     except ImportError:
         raise UserError(
-            "the engine onnxruntime is not installed; run: pip install 'yolo-assets[edge-onnxruntime]' or take openvino"
+            f"the engine {missing_package('onnxruntime', 'edge-onnxruntime')}; or choose the engine openvino"
         ) from None
     onnxruntime.disable_telemetry_events()  # what builds for Windows send has this switch
     return onnxruntime

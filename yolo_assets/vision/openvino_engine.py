@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_assets.contracts.errors import UserError
+from yolo_assets.contracts.errors import UserError, missing_package
 from yolo_assets.vision.engine import EngineSpec, Setup, check_batch
 
 
@@ -25,7 +25,7 @@ def _import_openvino() -> Any:
         import openvino
     except ImportError:
         raise UserError(
-            "the engine openvino is not installed; run: pip install 'yolo-assets[edge-openvino]', or take onnxruntime"
+            f"the engine {missing_package('openvino', 'edge-openvino')}; or choose the engine onnxruntime"
         ) from None
     return openvino
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.reading.bulk import archives_between, archives_there, read_receipts
 from yolo_assets.archive.reading.parts import missing_parts, with_missing
 from yolo_assets.archive.reading.read import find_receipts
@@ -23,7 +24,6 @@ from yolo_assets.archive.verifying.census import take_census
 from yolo_assets.archive.verifying.verify import verify_archives
 from yolo_assets.catalog.publish import publish
 from yolo_assets.catalog.read import ask, open_catalog
-from yolo_assets.catalog.rebuild import rebuild
 from yolo_assets.contracts.errors import IntegrityError
 from yolo_assets.contracts.names import ArchiveName, frame_name
 from yolo_assets.contracts.signing import Signer, TrustedKeys
@@ -108,7 +108,7 @@ def test_a_part_under_a_delete_marker_is_found_and_the_marker_told(
     files = fill(archive, signer, fill_hour, tmp_path)
     # Written over: every reader takes the original, and so does the catalog.
     archive.put(SECOND.receipt_key, b"{}")
-    made = rebuild(store, archive, trusted=trusted)
+    made = publish(store, Archive(archive, trusted), from_receipts=True)
     assert (made.archives, made.problems) == (2, ())
     bucket.client.delete_object(Bucket=bucket.name, Key=f"root/{FIRST.receipt_key}")
 
@@ -120,8 +120,8 @@ def test_a_part_under_a_delete_marker_is_found_and_the_marker_told(
     census = take_census(archive, camera_id="cam1")
     first, _ = census.told(verify_archives(archive, census.names, trusted))
     assert not first.ok and any("delete marker" in line for line in first.problems)
-    of_the_day = publish(store, archive, trusted=trusted, dates=[HOUR.date])
-    for made in (of_the_day, rebuild(store, archive, trusted=trusted)):
+    of_the_day = publish(store, Archive(archive, trusted), dates=[HOUR.date])
+    for made in (of_the_day, publish(store, Archive(archive, trusted), from_receipts=True)):
         (problem,) = made.problems
         assert problem.key == FIRST.receipt_key and "delete marker" in problem.problem
     with open_catalog(store) as connection:
@@ -132,7 +132,7 @@ def test_a_part_under_a_delete_marker_is_found_and_the_marker_told(
     assert restore(archive, trusted, "cam1", HOUR.start, HOUR.end, tmp_path / "again").ok
     assert contents(tmp_path / "again" / "cam1" / HOUR.key) == files
     assert one_frame(archive, "cam1", trusted, at=HOUR.start + timedelta(minutes=10)).name == newest.name
-    assert len(rebuild(store, archive, trusted=trusted).problems) == 2
+    assert len(publish(store, Archive(archive, trusted), from_receipts=True).problems) == 2
 
 
 def test_what_has_no_receipt_for_a_day_is_found_by_every_audit(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from yolo_assets.archive.archive import Archive
 from yolo_assets.catalog.publish import publish
 from yolo_assets.catalog.read import ask, open_catalog
 from yolo_assets.contracts.names import ArchiveName
@@ -35,7 +36,7 @@ class World:
         return put_receipt(self.archive, self.signer, ArchiveName(camera, FIRST.next(hours), part), **changes)
 
     def publish(self, **options):
-        return publish(self.store, self.archive, trusted=options.pop("trusted", self.trusted), **options)
+        return publish(self.store, Archive(self.archive, options.pop("trusted", self.trusted)), **options)
 
     def content(self) -> dict[str, list]:
         with open_catalog(self.store) as connection:
@@ -53,7 +54,7 @@ def publish_own(folder: str, number: int, start) -> None:
     world = World(Path(folder))
     start.wait(30)
     for hours in range(2):
-        # Each looks at its own dates alone, so that only the merge can bring the others' rows along.
+        # Each compares its own dates alone, so that only the merge can bring the others' rows along.
         hour = FIRST.next(24 * number + hours)
         put_receipt(world.archive, world.signer, ArchiveName(f"cam{number}", hour))
         world.publish(dates=[hour.date])

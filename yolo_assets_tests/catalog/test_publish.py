@@ -17,10 +17,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from yolo_assets.catalog import build, look, receipts, scratch, turns, versions
+from yolo_assets.catalog import database, receipts, update, versions
+from yolo_assets.catalog import publish as publishing
+from yolo_assets.catalog.publish import publish_lock
 from yolo_assets.catalog.read import ask, open_catalog
-from yolo_assets.catalog.rebuild import rebuild
-from yolo_assets.catalog.turns import turn
 from yolo_assets.catalog.versions import KEPT_VERSIONS, read_pointer
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.names import ArchiveName
@@ -92,7 +92,7 @@ def test_merged_and_rebuilt_catalogs_are_equal(steps, tmp_path_factory):
     merged = world.content()
     expected = {i.key for i in world.archive.list("receipts/") if "forged" not in i.key}
     assert {row[0] for row in merged["archives"]} == expected
-    rebuild(world.store, world.archive, trusted=world.trusted)
+    world.publish(from_receipts=True)
     assert world.content() == merged
 
 
@@ -127,10 +127,10 @@ def test_no_dates_look_at_nothing_and_a_wrong_one_is_refused(world):
 
 
 def test_many_additions_are_put_in_order_and_nothing_else_changes(world, monkeypatch):
-    monkeypatch.setattr(build, "MOST_UNSORTED", 3)
+    monkeypatch.setattr(update, "MOST_UNSORTED", 3)
     ordered = []
-    order = build._order
-    monkeypatch.setattr(build, "_order", lambda *given: (ordered.append(1), order(*given))[1])
+    order = update._order
+    monkeypatch.setattr(update, "_order", lambda *given: (ordered.append(1), order(*given))[1])
     keys = set()
     for hours in (40, 3, 41, 2, 30, 1):
         keys |= {world.add("cam01", hours), world.add("cam02", hours, part=2)}
@@ -139,7 +139,7 @@ def test_many_additions_are_put_in_order_and_nothing_else_changes(world, monkeyp
         assert world.keys() == keys
     assert ordered
     merged = world.content()
-    rebuild(world.store, world.archive, trusted=world.trusted)
+    world.publish(from_receipts=True)
     assert world.content() == merged
 
 
@@ -174,7 +174,7 @@ def test_a_cached_catalog_is_not_fetched_and_a_wrong_one_is(world, tmp_path, mon
 def test_a_lost_race_reads_no_receipt_twice(world, monkeypatch):
     for hours in range(3):
         world.add(hours=hours)
-    monkeypatch.setattr(turns, "WAIT", 0.05)  # the rival is this process, which has the turn
+    monkeypatch.setattr(publishing, "LOCK_WAIT", 0.05)  # the rival is this process, which has the turn
     fetched = []
     get, swap = world.archive.get, world.store.compare_and_swap
     monkeypatch.setattr(world.archive, "get", lambda key, **o: (fetched.append(key), get(key, **o))[1])
@@ -193,7 +193,7 @@ def test_a_lost_race_reads_no_receipt_twice(world, monkeypatch):
 
 
 def test_progress_counts_to_the_end(world, monkeypatch):
-    for module in (receipts, look):
+    for module in (receipts, update):
         monkeypatch.setattr(module, "BATCH", 2)
     for hours in range(5):
         world.add(hours=hours)
@@ -213,7 +213,7 @@ def test_a_signed_receipt_with_impossible_values_is_a_problem(world, wrong):
 
 _KILLED = """
 import os, signal
-from yolo_assets.catalog.scratch import scratch_folder
+from yolo_assets.catalog.database import scratch_folder
 
 with scratch_folder() as folder:
     (folder / "big").write_bytes(bytes(9))
@@ -223,14 +223,14 @@ with scratch_folder() as folder:
 
 def test_what_a_killed_publisher_left_is_removed_and_a_living_one_s_is_not(world, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(scratch, "_YOUNG", 0)
+    monkeypatch.setattr(database, "_YOUNG", 0)
     killed = subprocess.run(
         [sys.executable, "-c", _KILLED],
         env={**os.environ, "TMPDIR": str(tmp_path)}, check=False, timeout=60, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert killed.returncode == -signal.SIGKILL
     (left,) = tmp_path.glob("yolo-catalog-*/big")
-    with scratch.scratch_folder() as mine:
+    with database.scratch_folder() as mine:
         world.publish()
         assert mine.is_dir()
         assert not left.parent.exists()
@@ -239,11 +239,11 @@ def test_what_a_killed_publisher_left_is_removed_and_a_living_one_s_is_not(world
 def test_publishers_of_a_machine_take_turns_and_none_waits_for_ever(world, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     world.add()
-    with turn(world.store) as mine:
+    with publish_lock(world.store) as mine:
         assert mine
-        with turn(world.store, wait=0.05) as theirs:
+        with publish_lock(world.store, wait=0.05) as theirs:
             assert not theirs
-        monkeypatch.setattr(turns, "WAIT", 0.05)
+        monkeypatch.setattr(publishing, "LOCK_WAIT", 0.05)
         assert world.publish().added == 1  # the swap is what keeps it right
 
 
@@ -324,7 +324,7 @@ def test_a_damaged_or_missing_catalog_is_built_anew(world):
 def test_a_damaged_pointer_is_told_by_questions_and_swapped_by_a_rebuild(world, data):
     keys = {world.add(hours=hours) for hours in range(2)}
     world.publish()
-    for make in (lambda: rebuild(world.store, world.archive, trusted=world.trusted), world.publish):
+    for make in (lambda: world.publish(from_receipts=True), world.publish):
         world.store.put("catalog/current.json", data)
         with pytest.raises(IntegrityError, match="yolo-assets catalog rebuild"):
             world.keys()
@@ -334,7 +334,7 @@ def test_a_damaged_pointer_is_told_by_questions_and_swapped_by_a_rebuild(world, 
 
 def test_a_part_without_the_one_before_it_is_a_problem_until_that_comes(world):
     second = world.add("cam01", 0, part=2)
-    for make in (world.publish, world.publish, lambda: rebuild(world.store, world.archive, trusted=world.trusted)):
+    for make in (world.publish, world.publish, lambda: world.publish(from_receipts=True)):
         (problem,) = make().problems
         assert problem.key == ArchiveName("cam01", FIRST).receipt_key and "was lost or hidden" in problem.problem
         assert world.keys() == {second}
@@ -446,7 +446,7 @@ def _killed_at_random(world, seed, rounds):
     assert world.keys() == {info.key for info in world.archive.list("receipts/")}
     assert world.publish().changed is False
     merged = world.content()
-    rebuild(world.store, world.archive, trusted=world.trusted)
+    world.publish(from_receipts=True)
     assert world.content() == merged
 
 

@@ -12,19 +12,18 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from yolo_assets.catalog import tables
+from yolo_assets.catalog import parquet_views
 from yolo_assets.catalog.costs import load_prices
-from yolo_assets.catalog.hours import find_hours, gap_ranges
 from yolo_assets.catalog.read import (
     NoCatalogError,
     ask,
     find_archives,
+    find_hours,
+    gap_ranges,
     gaps,
-    lookup,
     open_catalog,
     query,
     stats,
-    with_class,
 )
 from yolo_assets.cli.catalog import app
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UsageError
@@ -51,12 +50,16 @@ def test_camera_and_day(world):
         world.add(camera, hours)
     world.publish()
     with open_catalog(world.store) as connection:
-        found = lookup(connection, "cam01", FIRST.next(24).date)
+        start, end = FIRST.next(24).start, FIRST.next(48).start
+        found = find_archives(connection, start, end, camera_id="cam01")
         assert found["receipt_key"].to_list() == keys
+        assert find_archives(connection, start, end, camera_id="cam01", columns=["receipt_key", "part"]).rows() == [
+            (key, 1) for key in keys
+        ]
         with pytest.raises(BadInputError, match="no hour that exists"):
-            lookup(connection, "cam01", "2026-02-30")
+            Hour.from_key("20260230_00")
         with pytest.raises(BadInputError, match="is not a camera id"):
-            lookup(connection, "cam 01", "2026-02-03")
+            find_archives(connection, start, end, camera_id="cam 01")
 
 
 def test_all_cracks_over_a_confidence_in_a_time(world):
@@ -67,7 +70,7 @@ def test_all_cracks_over_a_confidence_in_a_time(world):
     world.add("cam02", 4, **classes(crack=0.95))  # after
     world.publish()
     with open_catalog(world.store) as connection:
-        found = with_class(connection, "crack", 0.8, FIRST.next(1).start, FIRST.next(4).start)
+        found = find_hours(connection, "crack", 0.8, FIRST.next(1).start, FIRST.next(4).start)
     assert found.select("camera_id", "hour", "max_confidence").rows() == [
         ("cam01", FIRST.next(1).start, 0.8),
         ("cam02", FIRST.next(3).start, 0.9),
@@ -341,11 +344,11 @@ def test_detections_can_be_asked_in_a_bucket(make_bucket, tmp_path, monkeypatch)
     world.publish()
     sql = "SELECT count(*) AS n FROM detections WHERE class = 'crack'"
     with monkeypatch.context() as without:
-        without.setattr(tables, "httpfs_file", lambda: None)
+        without.setattr(parquet_views, "httpfs_file", lambda: None)
         with pytest.raises(BadInputError, match="install duckdb-extension-httpfs=="):
             query(world.store, sql)
         assert query(world.store, "SELECT count(*) AS n FROM archives")["n"].to_list() == [1]
-    if tables.httpfs_file() is None:
+    if parquet_views.httpfs_file() is None:
         pytest.skip("duckdb-extension-httpfs is not installed")
     assert query(world.store, sql)["n"].to_list() == [0]
     rows = pl.DataFrame({"camera_id": ["a", "b"], "class": ["crack", "dent"], "confidence": [0.9, 0.5]})

@@ -189,7 +189,7 @@ def test_an_agent_that_cannot_start_says_why(tmp_path: Path) -> None:
         refused(cli("edge", "run", "--config", str(config), home=tmp_path), word)
     (tmp_path / "broken.yaml").write_text("cameras: [")
     refused(cli("edge", "run", "--config", str(tmp_path / "broken.yaml"), home=tmp_path), "not YAML")
-    refused(cli("edge", "run", "--config", str(tmp_path / "none.yaml"), home=tmp_path), "edge.example.yaml")
+    refused(cli("edge", "run", "--config", str(tmp_path / "none.yaml"), home=tmp_path), "edge init --out edge.yaml")
 
 
 def test_an_unreadable_video_is_one_line(tmp_path: Path) -> None:

@@ -16,15 +16,16 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from yolo_assets.contracts.frames import FrameId
+from yolo_assets.contracts.model import ReleasedModel
 from yolo_assets.edge.agent import Agent
 from yolo_assets.edge.config.agent import Engine
 from yolo_assets.edge.pipeline.accounting import Accounting
 from yolo_assets.edge.pipeline.queue import FrameQueue
 from yolo_assets.edge.pipeline.results import ResultBoard
 from yolo_assets.edge.rollout import loading
-from yolo_assets.edge.rollout.loading import LoadedModel, Loader
-from yolo_assets.edge.rollout.state import ModelRef
+from yolo_assets.edge.rollout.loading import Loader
 from yolo_assets.edge.rollout.swaps import Attempt
+from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.types import Frame
 from yolo_assets.models.bundle import VerifiedBundle
 from yolo_assets.models.registry import write_bundle
@@ -42,7 +43,7 @@ def verified(version: str = "1", free_batch: bool = False) -> VerifiedBundle:
 
 
 def load(loader: Loader, model: VerifiedBundle) -> LoadedModel:
-    ref = ModelRef(name="line", version=model.manifest.version, manifest_sha256=SHA)
+    ref = ReleasedModel(name="line", version=model.manifest.version, manifest_sha256=SHA)
     loaded = loader.load(model, ref, Attempt("start", ResultBoard(["cam1"]), Accounting(["cam1"])))
     assert len(loaded.predictor.predict(blob_frame(0)[0])) >= 3
     loaded.close()
@@ -192,7 +193,7 @@ def test_an_agent_outlives_the_process_of_its_model(tmp_path: Path) -> None:
     try:
         agent.start()
         until(lambda: agent.ledger.books.counts()["cam1"].processed > 3)
-        children = [c for c in psutil.Process().children() if "inference.process.child" in " ".join(c.cmdline())]
+        children = [c for c in psutil.Process().children() if "vision.process.child" in " ".join(c.cmdline())]
         assert len(children) == 1
         os.kill(children[0].pid, signal.SIGKILL)
         before = agent.ledger.books.counts()["cam1"].processed
@@ -200,4 +201,4 @@ def test_an_agent_outlives_the_process_of_its_model(tmp_path: Path) -> None:
         assert agent.ledger.books.counts()["cam1"].dropped.get("inference_error") == 1
     finally:
         assert agent.stop()
-    assert not [c for c in psutil.Process().children() if "inference.process.child" in " ".join(c.cmdline())]
+    assert not [c for c in psutil.Process().children() if "vision.process.child" in " ".join(c.cmdline())]

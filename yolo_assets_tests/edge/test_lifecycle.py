@@ -22,8 +22,8 @@ from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.model import ONNX
 from yolo_assets.contracts.names import model_key
 from yolo_assets.edge.rollout.control import NothingToRollBackError
-from yolo_assets.edge.rollout.loading import LoadedModel
 from yolo_assets.edge.rollout.notice import Notice
+from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.vision.model import Model
 from yolo_assets_tests.edge.plant import MODEL, Plant, until
 from yolo_assets_tests.edge.rollout.box import BLOBS, LiveBox, camera

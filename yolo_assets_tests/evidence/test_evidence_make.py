@@ -15,6 +15,7 @@ import numpy as np
 import orjson
 import pytest
 
+from yolo_assets.archive.archive import Archive
 from yolo_assets.catalog.publish import publish
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import ArchiveName
@@ -113,7 +114,7 @@ def test_the_drawn_copy_has_the_box_where_the_record_says_and_the_original_has_n
 
 def test_the_same_question_gives_the_same_bytes(plant: Plant) -> None:
     plant.hour()
-    publish(plant.store, plant.archive, trusted=plant.trusted)
+    publish(plant.store, Archive(plant.archive, plant.trusted))
     for name in ("one", "two"):
         plant.make(plant.folder / name, store=True)
     one, two = files_of(plant.folder / "one"), files_of(plant.folder / "two")
@@ -235,7 +236,7 @@ def test_a_batch_is_found_over_cameras_with_and_without_a_catalog(plant: Plant) 
     plant.hour("cam3", 2, batch="B2")
     asked = {"camera_id": None, "batch": "B1"}
     plant.make(plant.folder / "without", **asked)
-    publish(plant.store, plant.archive, trusted=plant.trusted)
+    publish(plant.store, Archive(plant.archive, plant.trusted))
     plant.hour("cam4", 2)  # archived after the catalog was made: the catalog does not know it
     reads: list[str] = []
     with_catalog = make_pack(
@@ -397,7 +398,7 @@ def test_a_catalog_that_contradicts_a_receipt_stops_it(plant: Plant) -> None:
     document = orjson.loads(plant.archive.get(name.receipt_key))
     forged.get = lambda key, **_: orjson.dumps(other.sign_document({**document, "sha256": "0" * 64}))
     forged.get_with_info = lambda key: (forged.get(key), plant.archive.get_with_info(key)[1])
-    publish(plant.store, forged, trusted=TrustedKeys.of(other))
+    publish(plant.store, Archive(forged, TrustedKeys.of(other)))
     with pytest.raises(UserError, match="contradicts the signed receipt"):
         plant.make(plant.folder / "pack", store=True)
     assert not (plant.folder / "pack").exists()

@@ -9,6 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from yolo_assets.learning import split
 from yolo_assets.learning.split import NEAR_BITS, SHARES, WINDOW_SECONDS, Frame, assign, dhash
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -90,8 +91,8 @@ def test_shares_are_met_when_groups_are_small():
         for i in range(200)
     ]
     found = [a.split for a in assign(images, near_bits=-1).assigned.values()]
-    for split, share in SHARES.items():
-        assert abs(found.count(split) / 200 - share) <= 0.01
+    for name, share in SHARES.items():
+        assert abs(found.count(name) / 200 - share) <= 0.01
 
 
 def test_a_bridge_between_two_splits_goes_nowhere():
@@ -101,6 +102,17 @@ def test_a_bridge_between_two_splits_goes_nowhere():
     bridge = Frame("c", "cam1", START + timedelta(seconds=3), bits(16))  # the time of a, the picture of b
     result = assign([*ends, bridge], before)
     assert result.excluded == {"c": "near-duplicate of frames in test and train"}
+
+
+def test_pairs_are_compared_in_blocks_of_bounded_size(monkeypatch):
+    images = [
+        Frame(f"{i:04d}", "cam1", START + timedelta(seconds=4 * i), f"{i * 0x9E3779B97F4A7C15F39C % 2**256:064x}")
+        for i in range(100)
+    ]
+    whole = assign(images, near_bits=-1)
+    monkeypatch.setattr(split, "_COMPARED_AT_ONCE", 150)
+    assert assign(images, near_bits=-1) == whole
+    assert len({assignment.group for assignment in whole.assigned.values()}) == 40
 
 
 def test_the_hash_withstands_noise_and_sees_movement():

@@ -12,7 +12,7 @@ import orjson
 import polars as pl
 import pytest
 
-import yolo_assets.tables.hour as module
+import yolo_assets.tables.build as module
 from yolo_assets.archive.archiving.hour import archive_hour
 from yolo_assets.archive.archiving.reclaim import reclaim_hour
 from yolo_assets.contracts.errors import SignatureError
@@ -20,7 +20,7 @@ from yolo_assets.contracts.names import ArchiveName, detections_key, frames_key,
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.storage import open_store
-from yolo_assets.tables.hour import NoRecordsError, build_hour
+from yolo_assets.tables.build import NoRecordsError, build_hour
 from yolo_assets.tables.scan import read_detections, read_frames, read_quarantine
 from yolo_assets_tests.tables.detection_records import CAMERA, NOON, detection_json, frame_json
 

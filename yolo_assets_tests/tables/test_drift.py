@@ -8,8 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolo_assets.tables.drift import SCHEMA, Window, drift_report
-from yolo_assets.tables.statistics import class_mix_p_value, jensen_shannon, ks_distance, ks_threshold, rate_z
+from yolo_assets.tables.drift import (
+    SCHEMA,
+    Period,
+    class_mix_p_value,
+    drift_report,
+    jensen_shannon,
+    ks_distance,
+    ks_threshold,
+    rate_z,
+)
 
 
 def window(seed=0, frames=400, rate=2.0, mix=(0.7, 0.2, 0.1), confidence=(8, 2), camera="cam", model="line/v1"):
@@ -17,7 +25,7 @@ def window(seed=0, frames=400, rate=2.0, mix=(0.7, 0.2, 0.1), confidence=(8, 2),
     rng = np.random.default_rng(seed)
     counts = rng.poisson(rate, frames)
     total = int(counts.sum())
-    return Window(
+    return Period(
         pl.DataFrame({"camera_id": [camera] * frames, "model_version": [model] * frames, "n_detections": counts}),
         pl.DataFrame(
             {
@@ -32,7 +40,7 @@ def window(seed=0, frames=400, rate=2.0, mix=(0.7, 0.2, 0.1), confidence=(8, 2),
 
 
 def both(*windows):
-    return Window(pl.concat([w.frames for w in windows]), pl.concat([w.detections for w in windows]))
+    return Period(pl.concat([w.frames for w in windows]), pl.concat([w.detections for w in windows]))
 
 
 def verdicts(report):
@@ -102,6 +110,35 @@ counts = st.lists(st.integers(0, 1000), min_size=3, max_size=3).filter(sum).map(
 values = st.lists(st.floats(0, 1), min_size=1, max_size=40).map(np.array)
 
 
+def entropy_formula(first, second):
+    """The Jensen-Shannon divergence in bits, written out."""
+    p, q = first / first.sum(), second / second.sum()
+    middle = (p + q) / 2
+    parts = [part[part > 0] * np.log2(part[part > 0] / middle[part > 0]) for part in (p, q)]
+    return 0.5 * sum(float(terms.sum()) for terms in parts)
+
+
+@given(counts, counts)
+def test_jensen_shannon_follows_its_formula(first, second):
+    assert jensen_shannon(first, second) ** 2 == pytest.approx(entropy_formula(first, second), abs=1e-12)
+
+
+@given(counts, counts)
+@settings(max_examples=20, deadline=None)
+def test_class_mix_p_value_counts_splits_at_least_as_far(first, second):
+    def distance(a, b):
+        return min(max(entropy_formula(a, b), 0.0), 1.0) ** 0.5
+
+    pooled = first + second
+    splits = np.random.default_rng(0).multivariate_hypergeometric(pooled, int(first.sum()), size=100)
+    observed, slack = distance(first, second), 1e-9
+    # Splits exactly as far as the observed one differ from it by rounding alone, which may go either way.
+    far = [distance(split, pooled - split) - observed for split in splits]
+    fewest, most = sum(d >= slack for d in far), sum(d >= -slack for d in far)
+    same = sum((split == first).all() for split in splits)
+    assert (max(fewest, same) + 1) / 101 - 1e-9 <= class_mix_p_value(first, second, 0.01) <= (most + 1) / 101 + 1e-9
+
+
 @given(counts, counts)
 def test_jensen_shannon_is_a_distance(first, second):
     distance = jensen_shannon(first, second)
@@ -134,6 +171,15 @@ def test_class_mix_p_value_of_one_population_is_rarely_small(seed):
     draws = [(rng.multinomial(100, [0.6, 0.4]), rng.multinomial(60, [0.6, 0.4])) for _ in range(10)]
     small = sum(class_mix_p_value(a, b, 0.01) < 0.01 for a, b in draws)
     assert small <= 3
+
+
+@given(st.lists(st.integers(0, 9), min_size=2, max_size=40), st.lists(st.integers(0, 9), min_size=2, max_size=40))
+def test_rate_z_is_the_difference_in_standard_errors(first, second):
+    first, second = np.array(first, float), np.array(second, float)
+    error = np.sqrt(first.var(ddof=1) / len(first) + second.var(ddof=1) / len(second))
+    difference = abs(first.mean() - second.mean())
+    expected = 0.0 if difference == 0 else difference / error if error > 0 else float("inf")
+    assert rate_z(first, second) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 def test_rate_z_of_constant_sides():

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.spool.records import BadRecord
+from yolo_assets.tables.build import build_tables
 from yolo_assets.tables.schema import Detections, Frames, Quarantine, failures, polars_schema
-from yolo_assets.tables.tables import build_tables
 from yolo_assets_tests.tables.detection_records import CAMERA, NOON, any_records, detection_json, record
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolo_assets.contracts.detection import Detection
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.vision.boxes import Boxes
 from yolo_assets.vision.decode import decode
 from yolo_assets.vision.letterbox import PADDING, Geometry, Letterbox
 from yolo_assets.vision.quality import picture_quality
@@ -145,35 +143,7 @@ def test_another_output_shape_is_spelt_out() -> None:
 def test_nothing_above_the_threshold_is_no_box() -> None:
     found = decode(np.zeros((1, 6, 50), np.float32), "raw", classes=2, confidence=0.5, iou=0.5, max_detections=10)
     assert len(found) == 0
-    assert found.to_detections(["a", "b"], datetime(2026, 1, 2, tzinfo=UTC)) == []
-
-
-def test_boxes_state_what_was_expected_and_what_came() -> None:
-    good = np.zeros((2, 4), np.float32), np.zeros(2, np.int32), np.zeros(2, np.float32)
-    Boxes(*good)
-    with pytest.raises(BadInputError, match=r"xyxy must be float32 \[2, 4\], got float64 \[2, 4\]"):
-        Boxes(good[0].astype(np.float64), good[1], good[2])  # pyright: ignore[reportArgumentType]
-    with pytest.raises(BadInputError, match=r"class_id must be int32 \[2\], got int32 \[3\]"):
-        Boxes(good[0], np.zeros(3, np.int32), good[2])
-    with pytest.raises(BadInputError, match="0 to 1, got -4 to 7"):
-        Boxes(good[0], good[1], np.array([-4, 7], np.float32))
-
-
-def test_detections_are_the_contracts() -> None:
-    boxes = Boxes(
-        np.array([[1.234567, 2, 3, 4.5]], np.float32), np.array([1], np.int32), np.array([0.98765432], np.float32)
-    )
-    moment = datetime(2026, 1, 2, 4, 4, 5, 678000, tzinfo=timezone(timedelta(hours=1)))
-    (found,) = boxes.to_detections(["crack", "spatter"], moment)
-    assert found == {
-        "bbox": [1.23, 2.0, 3.0, 4.5],
-        "class": "spatter",
-        "confidence": 0.9877,
-        "timestamp": "2026-01-02T03:04:05.678Z",
-    }
-    assert Detection.model_validate(found).class_name == "spatter"
-    with pytest.raises(BadInputError, match="do not fit 1 class names"):
-        boxes.to_detections(["crack"], moment)
+    assert found.to_records(["a", "b"], datetime(2026, 1, 2, tzinfo=UTC)) == []
 
 
 def test_quality_falls_with_blur_and_follows_brightness() -> None:

@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from yolo_assets.vision.boxes import Boxes
 from yolo_assets.vision.decode import decode
+from yolo_assets.vision.detections import Detections
 from yolo_assets.vision.engine import EngineName, EngineSpec
-from yolo_assets.vision.golden import iou
 from yolo_assets.vision.letterbox import Letterbox
+from yolo_assets.vision.matching import class_aware_nms, class_overlaps, iou_matrix
 from yolo_assets.vision.model import Model
-from yolo_assets.vision.nms import class_aware_nms
 from yolo_assets.vision.opening import open_engine
 from yolo_assets_tests.vision.conftest import Reference
 from yolo_assets_tests.vision.ultralytics_reference import CONFIDENCE, IOU, MAX_DETECTIONS, NAMES
@@ -90,19 +89,20 @@ def test_suppression_keeps_what_torchvision_keeps(reference: Reference) -> None:
     assert suppressed > 1000
 
 
-def _difference(found: Boxes, wanted: NDArray[np.float32]) -> str | None:
+def _difference(found: Detections, wanted: NDArray[np.float32]) -> str | None:
     """Why the two are not one-to-one the same objects; None when they are."""
     if len(found) != len(wanted):
         return f"{len(found)} boxes, Ultralytics {len(wanted)}"
     free = set(range(len(found)))
-    for row in wanted:
+    overlaps = iou_matrix(wanted[:, :4].astype(np.float64), found.xyxy.astype(np.float64))
+    for number, row in enumerate(wanted):
         fits = [
             i
             for i in free
             if found.class_id[i] == int(row[5])
             and abs(found.confidence[i] - row[4]) <= 0.01
             # boxes that lie in the padding are clipped to a line at the edge, without area and so without IoU
-            and (iou(found.xyxy[i], row[:4]) >= 0.98 or np.abs(found.xyxy[i] - row[:4]).max() <= 0.02)
+            and (overlaps[number, i] >= 0.98 or np.abs(found.xyxy[i] - row[:4]).max() <= 0.02)
         ]
         if not fits:
             return f"no box for Ultralytics' {row.tolist()}"
@@ -110,7 +110,7 @@ def _difference(found: Boxes, wanted: NDArray[np.float32]) -> str | None:
     return None
 
 
-def _candidates(output: NDArray[np.float32], layout: str) -> Boxes:
+def _candidates(output: NDArray[np.float32], layout: str) -> Detections:
     """Everything above a slightly lower threshold, before suppression."""
     return decode(
         output,
@@ -122,17 +122,18 @@ def _candidates(output: NDArray[np.float32], layout: str) -> Boxes:
     )
 
 
-def _holds_a_tie(boxes: Boxes, layout: str) -> bool:
+def _holds_a_tie(boxes: Detections, layout: str) -> bool:
     """A score at the threshold, an overlap at the threshold, or an overlapping pair whose order is a coin's toss."""
     if (np.abs(boxes.confidence - CONFIDENCE) <= SCORE_TIE).any():
         return True
     if layout == "end2end":
         return False
+    overlaps = class_overlaps(boxes, boxes)
     for a in range(len(boxes)):
         for b in range(a + 1, len(boxes)):
             if boxes.class_id[a] != boxes.class_id[b]:
                 continue
-            overlap = iou(boxes.xyxy[a], boxes.xyxy[b])
+            overlap = overlaps[a, b]
             if abs(overlap - IOU) <= IOU_TIE:
                 return True
             if overlap > IOU and abs(boxes.confidence[a] - boxes.confidence[b]) <= SCORE_TIE:

@@ -52,6 +52,7 @@ def archive_catalog(
     context: dg.AssetExecutionContext, config: CatalogConfig, locations: Locations
 ) -> dg.MaterializeResult:
     """Merge new receipts into a copy of the newest catalog and move the pointer."""
+    from yolo_assets.archive.archive import Archive
     from yolo_assets.catalog.publish import publish
     from yolo_assets.catalog.read import gaps, open_catalog, stats
 
@@ -61,7 +62,7 @@ def archive_catalog(
     context.log.info(f"looking at {look.text}")
     started = time.monotonic()
     cache = locations.settings.home / "cache" / "catalog"  # a bucket's newest catalog is not fetched for every version
-    published = publish(store, locations.archive(), trusted=trusted, dates=look.dates, cache=cache)
+    published = publish(store, Archive(locations.archive(), trusted), dates=look.dates, cache=cache)
     seconds = time.monotonic() - started
     with open_catalog(store, cache=cache) as connection:
         found, missing = stats(connection, utc_now()), gaps(connection)

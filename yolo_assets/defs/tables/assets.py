@@ -48,7 +48,7 @@ def detection_tables(
     context: dg.AssetExecutionContext, locations: Locations
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Validate the records of every camera of the hour and write its tables."""
-    from yolo_assets.tables.hour import build_hour
+    from yolo_assets.tables.build import build_hour
 
     archive, store, trusted = locations.archive(), locations.store(), locations.trusted_archivers()
     spool, work = locations.settings.spool, []

@@ -72,7 +72,7 @@ def camera_health(context: dg.AssetExecutionContext, locations: Locations) -> dg
 )
 def drift_report(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Compare the hour with the day before it, camera by camera."""
-    from yolo_assets.tables.drift import Window
+    from yolo_assets.tables.drift import Period
     from yolo_assets.tables.drift import drift_report as compare
     from yolo_assets.tables.health import camera_health as judge
     from yolo_assets.tables.scan import read_detections, read_frames
@@ -84,8 +84,8 @@ def drift_report(context: dg.AssetExecutionContext, locations: Locations) -> dg.
         is_now = frames["captured_at"] >= hour.start
         found_now = detections["captured_at"] >= hour.start
         report = compare(
-            Window(frames.filter(~is_now), detections.filter(~found_now)),
-            Window(frames.filter(is_now), detections.filter(found_now)),
+            Period(frames.filter(~is_now), detections.filter(~found_now)),
+            Period(frames.filter(is_now), detections.filter(found_now)),
             sick=judge(frames, start=before, end=end).sick_cameras,
         )
         rows += [{"hour": hour.key, **row} for row in report.iter_rows(named=True)]

@@ -83,7 +83,7 @@ class Balancer:
         slots = self._control.slots
         return {
             "version": slots.light.label if slots.light else None,
-            "cameras": sorted(slots.eased),
+            "cameras": sorted(slots.light_cameras),
             "demand": round(self.demand, 3),
         }
 
@@ -111,7 +111,7 @@ class Balancer:
             self._effort.seconds(light.label) if light is not None else None,
             self._workers,
         )
-        self.demand = demand(load, sorted(slots.eased))
+        self.demand = demand(load, sorted(slots.light_cameras))
         if light is None or light is heavy:
             self._balance.reset()
             self._began = None
@@ -128,8 +128,8 @@ class Balancer:
         before = self._balance.eased
         self._balance.look(load, now)
         after = self._balance.eased
-        if set(after) != slots.eased:
-            slots.ease(light, after)
+        if set(after) != slots.light_cameras:
+            slots.assign_light(light, after)
         if after != before:
             log.info(
                 "%s has %s now: the frames would take %.0f %% of the workers' time",

@@ -329,7 +329,7 @@ def load_config(path: Path, **overrides: Any) -> AgentConfig:
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506 - it is a SafeLoader
     except FileNotFoundError:
-        raise BadInputError(f"no configuration at {path}; start from deploy/edge/edge.example.yaml") from None
+        raise BadInputError(f"no configuration at {path}; write one: yolo-assets edge init --out edge.yaml") from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadInputError(f"cannot read the configuration {path}: {error}") from None
     except yaml.YAMLError as error:

@@ -15,7 +15,7 @@ from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.http.problems import Problem
 from yolo_assets.edge.http.schemas import errors
 from yolo_assets.edge.image_service import BusyError, ImageService, ModelFailedError, NoImageError, TooManyPixelsError
-from yolo_assets.edge.rollout.slots import NoModelError
+from yolo_assets.edge.serving.slots import NoModelError
 
 PATH = "/v1/infer"
 _RECEIVE_SECONDS = 10.0

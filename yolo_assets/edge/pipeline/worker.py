@@ -21,8 +21,8 @@ from yolo_assets.edge.pipeline.ledger import Ledger
 from yolo_assets.edge.pipeline.queue import FrameQueue
 from yolo_assets.edge.pipeline.sampling import Sampler
 from yolo_assets.edge.pipeline.truth import TruthWriter
-from yolo_assets.edge.rollout.loading import LoadedModel
-from yolo_assets.edge.rollout.slots import NoModelError, SlotManager
+from yolo_assets.edge.serving.loaded_model import LoadedModel
+from yolo_assets.edge.serving.slots import NoModelError, SlotManager
 from yolo_assets.edge.threads import join
 from yolo_assets.edge.types import Frame, Picture, Result
 from yolo_assets.vision.quality import picture_quality
@@ -107,10 +107,10 @@ class FrameProcessor:
     def _with_others(self, frame: Frame) -> list[Frame]:
         """The frame and what waits beside it for the same slot, as many as its model likes. Never waits for more."""
         slots = self._slots
-        slot = slots.route(frame.camera_id)
+        slot = slots.slot_for(frame.camera_id)
         if slot is None or slot.model.batch == 1:
             return [frame]
-        return [frame, *self._queue.take(slot.model.batch - 1, lambda camera: slots.route(camera) is slot)]
+        return [frame, *self._queue.take(slot.model.batch - 1, lambda camera: slots.slot_for(camera) is slot)]
 
     def _process(self, frames: list[Frame]) -> None:
         label = ""
@@ -119,7 +119,7 @@ class FrameProcessor:
             with self._slots.acquire(frames[0].camera_id) as slot:
                 label = slot.label
                 # A switch since they were taken may have given some of them to another slot.
-                fits = [True, *(self._slots.route(frame.camera_id) is slot for frame in frames[1:])]
+                fits = [True, *(self._slots.slot_for(frame.camera_id) is slot for frame in frames[1:])]
                 apart = list(compress(frames, (not fit for fit in fits)))
                 frames = list(compress(frames, fits))
                 begin = time.perf_counter()
@@ -129,7 +129,7 @@ class FrameProcessor:
                     found = slot.model.predictor.predict_many([frame.image for frame in frames])
                 seconds = time.perf_counter() - begin
                 names = slot.model.manifest.class_names
-                detections = [b.to_detections(names, f.captured_at) for b, f in zip(found, frames, strict=True)]
+                detections = [b.to_records(names, f.captured_at) for b, f in zip(found, frames, strict=True)]
         except NoModelError:
             for frame in frames:
                 self._ledger.drop(frame, "no_model")

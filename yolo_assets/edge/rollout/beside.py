@@ -10,23 +10,24 @@ from __future__ import annotations
 import logging
 
 from yolo_assets.contracts.fleet import SwapEvent
+from yolo_assets.contracts.model import ReleasedModel
 from yolo_assets.edge.rollout.control import ModelControl, outdated
-from yolo_assets.edge.rollout.loading import LoadedModel
 from yolo_assets.edge.rollout.notice import SupersededError
-from yolo_assets.edge.rollout.slot import Slot
-from yolo_assets.edge.rollout.slots import Beside
-from yolo_assets.edge.rollout.state import Candidate, ModelRef
+from yolo_assets.edge.rollout.state import Candidate
 from yolo_assets.edge.rollout.swaps import Attempt
+from yolo_assets.edge.serving.loaded_model import LoadedModel
+from yolo_assets.edge.serving.slot import Slot
+from yolo_assets.edge.serving.slots import SecondaryRole
 
 log = logging.getLogger(__name__)
-_NAMES: dict[Beside, str] = {"canary": "the canary", "light": "the light model"}
+_NAMES: dict[SecondaryRole, str] = {"canary": "the canary", "light": "the light model"}
 
 
 def start(
     control: ModelControl,
-    role: Beside,
+    role: SecondaryRole,
     slot: Slot[LoadedModel],
-    ref: ModelRef,
+    ref: ReleasedModel,
     cameras: tuple[str, ...],
     attempt: Attempt,
     reason: str,
@@ -68,7 +69,7 @@ def start(
             }
         )
         attempt.mark_switch(0.0)
-        control.slots.start_beside(role, slot, cameras)
+        control.slots.start_secondary(role, slot, cameras)
         return control.swaps.end(
             attempt,
             source=current.label,
@@ -79,7 +80,7 @@ def start(
         )
 
 
-def end(control: ModelControl, role: Beside, reason: str, *, failed: Slot[LoadedModel] | None = None) -> bool:
+def end(control: ModelControl, role: SecondaryRole, reason: str, *, failed: Slot[LoadedModel] | None = None) -> bool:
     """Every camera runs the box's own model again.
 
     Args:
@@ -93,12 +94,12 @@ def end(control: ModelControl, role: Beside, reason: str, *, failed: Slot[Loaded
     """
     attempt = control.swaps.begin("watch")
     with control.lock:
-        slot, current, known = control.slots.beside(role), control.slots.current, control.state.beside(role)
+        slot, current, known = control.slots.secondary(role), control.slots.current, control.state.beside(role)
         if slot is None or current is None or (failed is not None and failed is not slot):
             control.swaps.cancel(attempt)
             return False
         attempt.mark_switch(0.0)
-        control.slots.end_beside(role)
+        control.slots.end_secondary(role)
         control.forget_beside(role, known if failed is not None else None, reason)
         control.swaps.end(
             attempt,
@@ -106,34 +107,34 @@ def end(control: ModelControl, role: Beside, reason: str, *, failed: Slot[Loaded
             target=current.label,
             result="committed" if failed is None else "reverted",
             reason=f"{_NAMES[role]} ended: {reason}",
-            release=current.model.ref.release,
+            release=current.model.identity.release,
         )
         level = logging.INFO if failed is None else logging.WARNING
         log.log(level, "%s %s ended: %s", _NAMES[role], slot.label, reason)
         return True
 
 
-def follow(control: ModelControl, role: Beside, pointer: ModelRef) -> None:
+def follow(control: ModelControl, role: SecondaryRole, pointer: ReleasedModel) -> None:
     """Take over what a pointer of the role's channel says where nothing must be loaded.
 
     That is a new number of the model that runs beside, or the version that the whole box runs: then there is none.
     """
     with control.lock:
         current, known = control.slots.current, control.state.beside(role)
-        if current is not None and current.model.ref.manifest_sha256 == pointer.manifest_sha256:
-            end(control, role, f"its channel names {pointer.label}, which the whole box runs")
+        if current is not None and current.model.identity.manifest_sha256 == pointer.manifest_sha256:
+            end(control, role, f"its channel names {pointer.model_version}, which the whole box runs")
         elif known is not None:
             control.change(**{role: known.model_copy(update={"release": pointer.release})})
         control.change(**{f"{role}_release": pointer.release, f"{role}_manifest_sha256": pointer.manifest_sha256})
 
 
-def prove(control: ModelControl, role: Beside, slot: Slot[LoadedModel]) -> None:
+def prove(control: ModelControl, role: SecondaryRole, slot: Slot[LoadedModel]) -> None:
     """It ran for a whole watch window: earlier deaths of the agent are not held against it."""
     with control.lock:
         known = control.state.beside(role)
-        if known is not None and slot is control.slots.beside(role):
+        if known is not None and slot is control.slots.secondary(role):
             control.change(**{role: known.model_copy(update={"attempts": 0})})
 
 
-def _where(role: Beside, cameras: tuple[str, ...]) -> str:
+def _where(role: SecondaryRole, cameras: tuple[str, ...]) -> str:
     return f"canary on {', '.join(cameras)}" if role == "canary" else "light model, for cameras that would be too much"

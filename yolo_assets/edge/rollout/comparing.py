@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolo_assets.contracts.model import ExpectedChange
-from yolo_assets.vision.boxes import Boxes
+from yolo_assets.vision.detections import Detections
 
 SAME_IOU = 0.5
 """Boxes of one class that overlap so far are the same object."""
@@ -33,7 +33,7 @@ class Seen:
     xyxy: NDArray[np.float32]
 
     @classmethod
-    def of_boxes(cls, boxes: Boxes, class_names: Sequence[str]) -> Seen:
+    def of_boxes(cls, boxes: Detections, class_names: Sequence[str]) -> Seen:
         """From a prediction."""
         names = tuple(class_names[int(number)] for number in boxes.class_id)
         return cls(names, boxes.xyxy)

@@ -13,16 +13,17 @@ from dataclasses import dataclass
 
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.fleet import SwapEvent
+from yolo_assets.contracts.model import ReleasedModel
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.rollout.loading import LoadedModel
 from yolo_assets.edge.rollout.notice import SupersededError
-from yolo_assets.edge.rollout.slot import Slot
-from yolo_assets.edge.rollout.slots import Beside, SlotManager
-from yolo_assets.edge.rollout.state import Candidate, EdgeState, ModelRef, Pin, StateFile
+from yolo_assets.edge.rollout.state import Candidate, EdgeState, Pin, StateFile
 from yolo_assets.edge.rollout.swaps import Attempt, SwapLog, Trigger
+from yolo_assets.edge.serving.loaded_model import LoadedModel
+from yolo_assets.edge.serving.slot import Slot
+from yolo_assets.edge.serving.slots import SecondaryRole, SlotManager
 
 log = logging.getLogger(__name__)
-_BESIDE: tuple[Beside, ...] = ("canary", "light")
+_BESIDE: tuple[SecondaryRole, ...] = ("canary", "light")
 
 
 class NothingToRollBackError(UserError):
@@ -43,7 +44,7 @@ class Rollback:
     pinned: Pin
 
 
-def outdated(ref: ModelRef, last_release: int, last_manifest_sha256: str | None) -> bool:
+def outdated(ref: ReleasedModel, last_release: int, last_manifest_sha256: str | None) -> bool:
     """Whether a release is older than the last one that was accepted, or another one under its number."""
     if ref.release is None:
         return False
@@ -86,32 +87,32 @@ class ModelControl:
         """A release of the box's channel was seen: who asks for a version by hand now knows of it."""
         self._seen_release = max(self._seen_release, release)
 
-    def quarantine(self, ref: ModelRef, reason: str) -> None:
+    def quarantine(self, ref: ReleasedModel, reason: str) -> None:
         """Never try this release again."""
         self._state.update(lambda state: state.with_quarantined(ref, reason).model_copy(update={"candidate": None}))
 
-    def forget_beside(self, role: Beside, failed: ModelRef | None, reason: str) -> None:
+    def forget_beside(self, role: SecondaryRole, failed: ReleasedModel | None, reason: str) -> None:
         """Its cameras have the box's model again; one that ``failed`` is quarantined in the same step."""
         self._state.update(
             lambda state: (state.with_quarantined(failed, reason) if failed else state).model_copy(update={role: None}),
             happened=True,
         )
 
-    def forgive(self, ref: ModelRef) -> None:
+    def forgive(self, ref: ReleasedModel) -> None:
         """Hold nothing against a model any more: a person asked for it by name."""
         self._state.update(lambda state: state.without_quarantined(ref.manifest_sha256))
 
     def warm_slot(self, manifest_sha256: str) -> Slot[LoadedModel] | None:
         """The slot that holds just this model already: then nothing needs to be loaded."""
         for slot in (self.slots.current, self.slots.previous, self.slots.canary, self.slots.light):
-            if slot is not None and slot.model.ref.manifest_sha256 == manifest_sha256:
+            if slot is not None and slot.model.identity.manifest_sha256 == manifest_sha256:
                 return slot
         return None
 
     def commit(
         self,
         slot: Slot[LoadedModel],
-        ref: ModelRef,
+        ref: ReleasedModel,
         attempt: Attempt,
         reason: str,
         *,
@@ -143,7 +144,7 @@ class ModelControl:
             if pinned_by is not None:
                 left = max(before.last_release, self._seen_release)
                 pin = Pin(version=ref.version, left_release=left, by=pinned_by, at=utc_now())
-            same = old is not None and old.model.ref.manifest_sha256 == ref.manifest_sha256  # asked for by name
+            same = old is not None and old.model.identity.manifest_sha256 == ref.manifest_sha256  # asked for by name
             keep_old = before.trial is None and not same
             behind = self.ref_of(old) if keep_old else before.previous
             if behind is not None and behind.manifest_sha256 == ref.manifest_sha256:
@@ -161,7 +162,7 @@ class ModelControl:
             if ref.release is not None:
                 fields |= {"last_release": ref.release, "last_manifest_sha256": ref.manifest_sha256}
             for role in _BESIDE:
-                if slot is self.slots.beside(role):
+                if slot is self.slots.secondary(role):
                     fields[role] = None
             self.change(**fields)
             attempt.mark_switch(self.slots.switch(slot, keep_old=keep_old))
@@ -169,7 +170,7 @@ class ModelControl:
             return self.swaps.end(
                 attempt,
                 source=old.label if old else None,
-                target=ref.label,
+                target=ref.model_version,
                 result="switched" if trial else "committed",
                 reason=reason,
                 release=ref.release,
@@ -204,7 +205,7 @@ class ModelControl:
             if trial is None or slot is not self.slots.current or target is None:
                 return False
             attempt.mark_switch(self.slots.switch(target, keep_old=False))
-            gone = {"current": target.model.ref, "previous": None, "trial": None}
+            gone = {"current": target.model.identity, "previous": None, "trial": None}
             if self.state.pinned is not None and self.state.pinned.version == trial.version:
                 gone["pinned"] = None  # whoever asked for it by hand asked for something that does not work
             try:
@@ -218,12 +219,12 @@ class ModelControl:
                     target=target.label,
                     result="reverted",
                     reason=reason,
-                    release=target.model.ref.release,
+                    release=target.model.identity.release,
                 )
             log.warning("reverted from %s to %s: %s", slot.label, target.label, reason)
             return True
 
-    def resume(self, slot: Slot[LoadedModel], ref: ModelRef, attempt: Attempt) -> None:
+    def resume(self, slot: Slot[LoadedModel], ref: ReleasedModel, attempt: Attempt) -> None:
         """Serve a model of before the restart; the state changes only when it is not the one that served last."""
         with self.lock:
             attempt.mark_switch(self.slots.switch(slot))
@@ -231,7 +232,7 @@ class ModelControl:
             self.swaps.end(
                 attempt,
                 source=None,
-                target=ref.label,
+                target=ref.model_version,
                 result="committed",
                 reason="start from the cache",
                 release=ref.release,
@@ -239,18 +240,18 @@ class ModelControl:
             if ref != self.state.current:
                 self.change(current=ref, previous=None, trial=None)
 
-    def ref_of(self, slot: Slot[LoadedModel] | None) -> ModelRef | None:
+    def ref_of(self, slot: Slot[LoadedModel] | None) -> ReleasedModel | None:
         """What a slot holds, under its newest release number (``adopt`` may have raised it since it was loaded)."""
         if slot is None:
             return None
-        known, loaded = self.state.current, slot.model.ref
+        known, loaded = self.state.current, slot.model.identity
         return known if known is not None and known.manifest_sha256 == loaded.manifest_sha256 else loaded
 
-    def adopt(self, ref: ModelRef) -> None:
+    def adopt(self, ref: ReleasedModel) -> None:
         """Take over the number of a newer release of the version that serves; a pin that it outdates is lifted."""
         with self.lock:
             slot, state = self.slots.current, self.state
-            if slot is None or slot.model.ref.manifest_sha256 != ref.manifest_sha256:
+            if slot is None or slot.model.identity.manifest_sha256 != ref.manifest_sha256:
                 return  # the decision was made before a rollback or a revert
             if ref.release is None or ref.release < state.last_release:
                 return
@@ -267,7 +268,7 @@ class ModelControl:
             )
             if state.pinned is not None:
                 why = f"release {ref.release} names it; was pinned by {state.pinned.by}"
-                self.swaps.note("unpin", "the release channel", ref.label, "unpinned", why)
+                self.swaps.note("unpin", "the release channel", ref.model_version, "unpinned", why)
 
     def roll_back(self, by: str) -> Rollback:
         """Make the previous model serve at once on every camera, and pin it. A canary ends.
@@ -287,7 +288,7 @@ class ModelControl:
                 self.swaps.cancel(attempt)
                 raise NothingToRollBackError("there is no previous model to roll back to; promote another version")
             left = self.state.left
-            if left is not None and left.manifest_sha256 == target.model.ref.manifest_sha256:
+            if left is not None and left.manifest_sha256 == target.model.identity.manifest_sha256:
                 self.swaps.cancel(attempt)
                 raise AlreadyRolledBackError(
                     f"{source.label} serves since the rollback from {target.label}, and no older model is kept; to go "
@@ -295,11 +296,11 @@ class ModelControl:
                 )
             attempt.mark_switch(self.slots.switch(target))
             seconds = attempt.seconds
-            self.slots.end_beside("canary")
-            pin = Pin(version=target.model.ref.version, left_release=self.state.last_release, by=by, at=utc_now())
+            self.slots.end_secondary("canary")
+            pin = Pin(version=target.model.identity.version, left_release=self.state.last_release, by=by, at=utc_now())
             try:
                 left = self.ref_of(source)
-                done = {"current": target.model.ref, "previous": left, "left": left, "pinned": pin}
+                done = {"current": target.model.identity, "previous": left, "left": left, "pinned": pin}
                 done |= {"trial": None, "canary": None}
                 self._state.update(lambda state: state.model_copy(update=done), happened=True)
             finally:
@@ -309,12 +310,12 @@ class ModelControl:
                     target=target.label,
                     result="rolled_back",
                     reason=f"by {by}; pinned until a release after {pin.left_release}",
-                    release=target.model.ref.release,
+                    release=target.model.identity.release,
                 )
             log.warning("rolled back from %s to %s by %s", source.label, target.label, by)
             return Rollback(source.label, target.label, seconds, pin)
 
-    def _check_not_overtaken(self, slot: Slot[LoadedModel], ref: ModelRef, attempt: Attempt) -> None:
+    def _check_not_overtaken(self, slot: Slot[LoadedModel], ref: ReleasedModel, attempt: Attempt) -> None:
         """Under the lock: refuse what was right when it began and is not any more."""
         state, pin = self.state, self.state.pinned
         if slot.retiring:

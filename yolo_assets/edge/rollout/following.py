@@ -5,21 +5,20 @@ Belongs here: acting on a verdict. Does not belong here: the verdict itself (``v
 
 from __future__ import annotations
 
-from yolo_assets.contracts.model import ChannelPointer
+from yolo_assets.contracts.model import ChannelPointer, ReleasedModel
 from yolo_assets.edge.rollout import beside
 from yolo_assets.edge.rollout.control import ModelControl
 from yolo_assets.edge.rollout.notice import Notice, Role
-from yolo_assets.edge.rollout.slots import Beside
 from yolo_assets.edge.rollout.staging import Stager
-from yolo_assets.edge.rollout.state import ModelRef
 from yolo_assets.edge.rollout.verdict import judge
+from yolo_assets.edge.serving.slots import SecondaryRole
 
 
 def follow_channel(control: ModelControl, stager: Stager, pointer: ChannelPointer) -> None:
     """The pointer of the box's own channel."""
     serving = control.serving
     control.saw(pointer.release)
-    verdict = judge(control.state, serving.ref if serving else None, pointer)
+    verdict = judge(control.state, serving.identity if serving else None, pointer)
     if verdict.action == "stage":
         stager.want(_notice(pointer, verdict.reason, "box"))
     elif verdict.action == "adopt":
@@ -28,17 +27,17 @@ def follow_channel(control: ModelControl, stager: Stager, pointer: ChannelPointe
         control.refuse("channel", pointer.model_version, verdict.reason, pointer.release)
 
 
-def follow_beside(role: Beside, control: ModelControl, stager: Stager, pointer: ChannelPointer) -> None:
+def follow_beside(role: SecondaryRole, control: ModelControl, stager: Stager, pointer: ChannelPointer) -> None:
     """The pointer of a channel beside the box's own. Without a model for the whole box there is nothing beside it."""
-    serving, slot = control.serving, control.slots.beside(role)
+    serving, slot = control.serving, control.slots.secondary(role)
     if serving is None:
         return
-    verdict = judge(control.state.as_channel_of(role), slot.model.ref if slot else None, pointer)
+    verdict = judge(control.state.as_channel_of(role), slot.model.identity if slot else None, pointer)
     if verdict.action == "refuse":
         if control.tell_once(f"{role}: {verdict.reason}"):
             control.refuse("channel", pointer.model_version, f"{role}: {verdict.reason}", pointer.release)
     elif verdict.action == "adopt" or (
-        verdict.action == "stage" and serving.ref.manifest_sha256 == pointer.manifest_sha256
+        verdict.action == "stage" and serving.identity.manifest_sha256 == pointer.manifest_sha256
     ):
         beside.follow(control, role, _ref(pointer))
     elif verdict.action == "stage":
@@ -57,8 +56,8 @@ def _notice(pointer: ChannelPointer, reason: str, role: Role) -> Notice:
     )
 
 
-def _ref(pointer: ChannelPointer) -> ModelRef:
-    return ModelRef(
+def _ref(pointer: ChannelPointer) -> ReleasedModel:
+    return ReleasedModel(
         name=pointer.name,
         version=pointer.version,
         manifest_sha256=pointer.manifest_sha256,

@@ -7,20 +7,17 @@ where the bytes came from (``model_cache``) and what happens to the model afterw
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 from yolo_assets.contracts.errors import UserError
-from yolo_assets.contracts.model import ONNX, ModelManifest
+from yolo_assets.contracts.model import ONNX, ModelManifest, ReleasedModel
 from yolo_assets.edge.config.agent import Engine
 from yolo_assets.edge.rollout.engine_memory import EngineMemory
-from yolo_assets.edge.rollout.state import ModelRef
 from yolo_assets.edge.rollout.swaps import Attempt
+from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.types import Picture
 from yolo_assets.models.bundle import VerifiedBundle
-from yolo_assets.vision.boxes import Boxes
 from yolo_assets.vision.contract import differences
 from yolo_assets.vision.engine import EngineSpec, Setup
 from yolo_assets.vision.golden import decode_image
@@ -38,37 +35,6 @@ class RefusedError(UserError):
 
 class UnfitError(UserError):
     """The candidate does not work on this device."""
-
-
-class Predictor(Protocol):
-    """What the agent needs of a model."""
-
-    def predict(self, bgr: Picture) -> Boxes:
-        """Boxes of one frame; safe to call from several threads."""
-        ...
-
-    def predict_many(self, frames: Sequence[Picture]) -> list[Boxes]:
-        """Boxes of several frames, in order."""
-        ...
-
-    def close(self) -> None:
-        """Free it."""
-        ...
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model in memory with what the agent must know about it; ``batch``: frames that it likes to take at once."""
-
-    predictor: Predictor
-    manifest: ModelManifest
-    ref: ModelRef
-    engine: str
-    batch: int = 1
-
-    def close(self) -> None:
-        """Free the engine's memory."""
-        self.predictor.close()
 
 
 def check_contract(serving: ModelManifest | None, candidate: ModelManifest, *, light: bool = False) -> None:
@@ -109,7 +75,7 @@ class Loader:
         self.choice: Choice | None = None
         """With the table it was made from; None when the configuration leaves nothing to choose."""
 
-    def load(self, bundle: VerifiedBundle, ref: ModelRef, attempt: Attempt) -> LoadedModel:
+    def load(self, bundle: VerifiedBundle, ref: ReleasedModel, attempt: Attempt) -> LoadedModel:
         """Load, warm and check against the golden frames; nothing stays in memory when a step fails.
 
         A model whose golden frames fail in a shorter precision is tried in float32 before it is given up.
@@ -124,11 +90,11 @@ class Loader:
         except UnfitError as error:
             if spec.precision == "f32" or self._wanted.precision != "auto":
                 raise
-            log.warning("%s is run in f32 here: %s", ref.label, error)
+            log.warning("%s is run in f32 here: %s", ref.model_version, error)
             return self._load(bundle, ref, attempt, replace(spec, precision="f32"), batch)
 
     def _load(
-        self, bundle: VerifiedBundle, ref: ModelRef, attempt: Attempt, spec: EngineSpec, batch: int
+        self, bundle: VerifiedBundle, ref: ReleasedModel, attempt: Attempt, spec: EngineSpec, batch: int
     ) -> LoadedModel:
         manifest = bundle.manifest
         with attempt.step("load"):

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from yolo_assets.contracts.model import ExpectedChange
+from yolo_assets.contracts.model import ExpectedChange, ReleasedModel
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.rollout.loading import RefusedError
-from yolo_assets.edge.rollout.state import ModelRef
 from yolo_assets.edge.rollout.swaps import Trigger
 
 Role = Literal["box", "canary", "light"]
@@ -51,11 +50,11 @@ class Notice:
         """Two notices with one key want the same."""
         return (self.version, self.manifest_sha256, self.release, self.role)
 
-    def ref(self, name: str) -> ModelRef | None:
+    def ref(self, name: str) -> ReleasedModel | None:
         """The model as the device knows it; None until the manifest of a version named by a person was read."""
         if self.manifest_sha256 is None:
             return None
-        return ModelRef(
+        return ReleasedModel(
             name=name,
             version=self.version,
             manifest_sha256=self.manifest_sha256,

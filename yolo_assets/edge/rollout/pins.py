@@ -22,7 +22,7 @@ def pin(control: ModelControl, by: str) -> Pin:
         slot = control.slots.current
         if slot is None:
             raise NothingToPinError("no model serves yet, so there is nothing to pin; promote a version first")
-        version, left = slot.model.ref.version, control.state.last_release
+        version, left = slot.model.identity.version, control.state.last_release
         made = Pin(version=version, left_release=left, by=by, at=utc_now(), hold=True)
         control.change(pinned=made)
         control.swaps.note("pin", by, slot.label, "pinned", "stays until it is unpinned")

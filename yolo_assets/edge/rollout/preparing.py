@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from yolo_assets.contracts.model import ReleasedModel
 from yolo_assets.edge.rollout.background import at_low_priority
-from yolo_assets.edge.rollout.loading import LoadedModel, check_contract
+from yolo_assets.edge.rollout.loading import check_contract
 from yolo_assets.edge.rollout.notice import Notice, Role
 from yolo_assets.edge.rollout.room import check_disk, check_memory
 from yolo_assets.edge.rollout.shadow import run_shadow
-from yolo_assets.edge.rollout.slot import Slot
 from yolo_assets.edge.rollout.staging_parts import StagingParts
-from yolo_assets.edge.rollout.state import ModelRef
 from yolo_assets.edge.rollout.swaps import Attempt
+from yolo_assets.edge.serving.loaded_model import LoadedModel
+from yolo_assets.edge.serving.slot import Slot
 from yolo_assets.models.bundle import VerifiedBundle
 
 
@@ -34,7 +35,7 @@ def fetch(parts: StagingParts, notice: Notice, attempt: Attempt) -> VerifiedBund
 def prepare(
     parts: StagingParts,
     bundle: VerifiedBundle,
-    ref: ModelRef,
+    ref: ReleasedModel,
     attempt: Attempt,
     still_wanted: Callable[[], None],
     report: Callable[[dict[str, Any]], None],
@@ -68,13 +69,13 @@ def prepare(
         loaded = parts.loader.load(bundle, ref, attempt)
     try:
         if serving is None:  # a line without any model takes what is ready, and the newer one after it
-            return Slot(loaded, loaded.ref.label), ""
+            return Slot(loaded, loaded.identity.model_version), ""
         still_wanted()
         words = ""
         if parts.config.shadow is not None and role != "light":
             with attempt.step("shadow"), at_low_priority(makes_threads=True):
                 words = run_shadow(parts.config.shadow, parts.live, serving, loaded, still_wanted, report)
-        return Slot(loaded, loaded.ref.label), words
+        return Slot(loaded, loaded.identity.model_version), words
     except BaseException:
         loaded.close()
         raise

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 
+from yolo_assets.contracts.model import ReleasedModel
 from yolo_assets.edge.rollout import beside
 from yolo_assets.edge.rollout.background import at_low_priority
-from yolo_assets.edge.rollout.loading import LoadedModel
-from yolo_assets.edge.rollout.slot import Slot
-from yolo_assets.edge.rollout.slots import Beside
 from yolo_assets.edge.rollout.staging_parts import StagingParts, in_words
-from yolo_assets.edge.rollout.state import ModelRef
 from yolo_assets.edge.rollout.swaps import Attempt
+from yolo_assets.edge.serving.loaded_model import LoadedModel
+from yolo_assets.edge.serving.slot import Slot
+from yolo_assets.edge.serving.slots import SecondaryRole
 
 log = logging.getLogger(__name__)
 
@@ -45,26 +45,26 @@ def restore(parts: StagingParts) -> None:
 def warm_previous(parts: StagingParts) -> None:
     """Load the previous model too, so that a rollback is at hand again."""
     ref, current = parts.control.state.previous, parts.control.slots.current
-    if ref is None or current is None or ref.manifest_sha256 == current.model.ref.manifest_sha256:
+    if ref is None or current is None or ref.manifest_sha256 == current.model.identity.manifest_sha256:
         return
     attempt = parts.swaps.begin("start")
     try:
         with at_low_priority(makes_threads=True):
             parts.control.slots.keep_as_previous(_load_cached(parts, ref, attempt))
     except Exception as error:  # a runtime may raise anything
-        log.warning("previous model %s cannot be kept ready: %s", ref.label, in_words(error))
+        log.warning("previous model %s cannot be kept ready: %s", ref.model_version, in_words(error))
     finally:
         parts.swaps.cancel(attempt)
 
 
-def _load_cached(parts: StagingParts, ref: ModelRef, attempt: Attempt) -> Slot[LoadedModel]:
+def _load_cached(parts: StagingParts, ref: ReleasedModel, attempt: Attempt) -> Slot[LoadedModel]:
     with attempt.step("read"):
         bundle = parts.cache.load(ref.name, ref.version, ref.manifest_sha256)
     loaded = parts.loader.load(bundle, ref, attempt)
-    return Slot(loaded, loaded.ref.label)
+    return Slot(loaded, loaded.identity.model_version)
 
 
-def warm_beside(parts: StagingParts, role: Beside) -> None:
+def warm_beside(parts: StagingParts, role: SecondaryRole) -> None:
     """Bring back what ran beside the box's model before the restart, unless it keeps killing the agent."""
     control, known = parts.control, parts.control.state.beside(role)
     if known is None or control.slots.current is None:
@@ -76,12 +76,12 @@ def warm_beside(parts: StagingParts, role: Beside) -> None:
         reason = f"the agent died {known.attempts} times while this release served beside the box's model"
         control.quarantine(known, reason)
         control.change(**{role: None})
-        control.refuse("start", known.label, reason, known.release)
+        control.refuse("start", known.model_version, reason, known.release)
         return
     cameras = parts.canary_cameras if role == "canary" else ()
     control.change(**{role: known.model_copy(update={"attempts": known.attempts + 1})})  # durable before the load
     attempt = parts.swaps.begin("start")
-    ref, loaded = ModelRef(**known.model_dump(exclude={"attempts"})), None
+    ref, loaded = ReleasedModel(**known.model_dump(exclude={"attempts"})), None
     try:
         slot = control.warm_slot(ref.manifest_sha256)
         if slot is None:
@@ -102,7 +102,7 @@ def _judge_interrupted(parts: StagingParts) -> None:
         return
     reason = f"the agent died {candidate.attempts} times while this release was being prepared"
     parts.control.quarantine(candidate, reason)
-    parts.control.refuse("start", candidate.label, reason, candidate.release)
+    parts.control.refuse("start", candidate.model_version, reason, candidate.release)
 
 
 def _judge_trial(parts: StagingParts) -> None:
@@ -118,10 +118,10 @@ def _judge_trial(parts: StagingParts) -> None:
     parts.control.change(current=previous, previous=None, trial=None)
     parts.swaps.end(
         parts.swaps.begin("start"),
-        source=trial.label,
-        target=previous.label,
+        source=trial.model_version,
+        target=previous.model_version,
         result="reverted",
         reason=reason,
         release=previous.release,
     )
-    log.warning("reverted from %s to %s: %s", trial.label, previous.label, reason)
+    log.warning("reverted from %s to %s: %s", trial.model_version, previous.model_version, reason)

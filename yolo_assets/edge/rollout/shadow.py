@@ -14,8 +14,9 @@ from typing import Any
 from yolo_assets.edge.config.rollout import Shadow
 from yolo_assets.edge.rollout.comparing import Comparison, Seen
 from yolo_assets.edge.rollout.live import LiveTap
-from yolo_assets.edge.rollout.loading import LoadedModel, UnfitError
-from yolo_assets.edge.rollout.slot import Slot
+from yolo_assets.edge.rollout.loading import UnfitError
+from yolo_assets.edge.serving.loaded_model import LoadedModel
+from yolo_assets.edge.serving.slot import Slot
 from yolo_assets.edge.types import Picture
 
 

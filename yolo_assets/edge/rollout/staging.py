@@ -19,20 +19,22 @@ from datetime import datetime
 from typing import Any
 
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
+from yolo_assets.contracts.model import ReleasedModel
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.config.freeze import FreezeTable
 from yolo_assets.edge.rollout import beside
-from yolo_assets.edge.rollout.loading import LoadedModel, RefusedError, UnfitError
+from yolo_assets.edge.rollout.loading import RefusedError, UnfitError
 from yolo_assets.edge.rollout.notice import FrozenError, Notice, Role, SupersededError
 from yolo_assets.edge.rollout.preparing import fetch, prepare
 from yolo_assets.edge.rollout.restart import warm_beside, warm_previous
 from yolo_assets.edge.rollout.retry import Retries
 from yolo_assets.edge.rollout.room import NoRoomError, no_room_left
-from yolo_assets.edge.rollout.slot import Slot
 from yolo_assets.edge.rollout.staging_parts import StagingParts, in_words
-from yolo_assets.edge.rollout.state import Candidate, ModelRef
+from yolo_assets.edge.rollout.state import Candidate
 from yolo_assets.edge.rollout.swaps import Attempt, Outcome
 from yolo_assets.edge.rollout.watching import Watcher
+from yolo_assets.edge.serving.loaded_model import LoadedModel
+from yolo_assets.edge.serving.slot import Slot
 from yolo_assets.edge.threads import join
 from yolo_assets.models.bundle import VerifiedBundle
 from yolo_assets.spool.files import SpoolFullError
@@ -185,12 +187,12 @@ class Stager:
             else:
                 self._give_up(notice, attempt, ref, "failed", in_words(error))
 
-    def _prepare_and_switch(self, bundle: VerifiedBundle, ref: ModelRef, attempt: Attempt, notice: Notice) -> None:
+    def _prepare_and_switch(self, bundle: VerifiedBundle, ref: ReleasedModel, attempt: Attempt, notice: Notice) -> None:
         def still_wanted() -> None:
             self._check_still_wanted(notice)
 
         def report(figures: dict[str, Any]) -> None:
-            self.shadow = {"model": ref.label, **figures}
+            self.shadow = {"model": ref.model_version, **figures}
 
         slot, words = prepare(self.parts, bundle, ref, attempt, still_wanted, report, notice.role)
         try:
@@ -202,7 +204,9 @@ class Stager:
                 slot.retire()
             raise
 
-    def _switch(self, slot: Slot[LoadedModel], ref: ModelRef, attempt: Attempt, notice: Notice, reason: str) -> None:
+    def _switch(
+        self, slot: Slot[LoadedModel], ref: ReleasedModel, attempt: Attempt, notice: Notice, reason: str
+    ) -> None:
         control, watch = self.parts.control, self.parts.config.watch
         if notice.role != "box":
             cameras = self.parts.canary_cameras if notice.role == "canary" else ()
@@ -211,7 +215,7 @@ class Stager:
             pinned_by = notice.pinned_by
             event = control.commit(slot, ref, attempt, reason, pinned_by=pinned_by, watch=watch.seconds > 0)
         self._retries.done(notice)
-        log.info("%s serves after %.2f s: %s", ref.label, event.seconds, reason)
+        log.info("%s serves after %.2f s: %s", ref.model_version, event.seconds, reason)
         try:  # it serves: nothing that follows may count against it
             if notice.role == "box":
                 self.watcher.on_trial()
@@ -219,7 +223,7 @@ class Stager:
             self.parts.cache.prune(control.state.needed)
             self.parts.live.forget_all_but(loaded.label for _, loaded in control.slots.loaded())
         except Exception:
-            log.exception("after the switch to %s, which stays", ref.label)
+            log.exception("after the switch to %s, which stays", ref.model_version)
 
     def _asked_by_hand(self, role: Role) -> bool:
         wished = self._wanted.get(role)
@@ -227,7 +231,7 @@ class Stager:
             wished = self._working
         return wished is not None and wished.pinned_by is not None
 
-    def _note_candidate(self, ref: ModelRef) -> None:
+    def _note_candidate(self, ref: ReleasedModel) -> None:
         before = self.parts.control.state.candidate
         attempts = 1
         if before is not None and (before.manifest_sha256, before.release) == (ref.manifest_sha256, ref.release):
@@ -242,7 +246,7 @@ class Stager:
         if newer is not None and newer.key != notice.key:
             raise SupersededError(f"{newer.version} was asked for meanwhile")
 
-    def _fail_for_now(self, notice: Notice, attempt: Attempt, ref: ModelRef | None, reason: str) -> None:
+    def _fail_for_now(self, notice: Notice, attempt: Attempt, ref: ReleasedModel | None, reason: str) -> None:
         """Nothing is wrong with the model: try again, each time after a longer wait, and log it once."""
         self.parts.control.change(candidate=None)
         if self._retries.failed(notice, reason):
@@ -250,7 +254,9 @@ class Stager:
         else:
             self.parts.swaps.cancel(attempt)
 
-    def _give_up(self, notice: Notice, attempt: Attempt, ref: ModelRef | None, result: Outcome, reason: str) -> None:
+    def _give_up(
+        self, notice: Notice, attempt: Attempt, ref: ReleasedModel | None, result: Outcome, reason: str
+    ) -> None:
         self._retries.done(notice)
         if ref is not None and notice.trigger == "channel":
             self.parts.control.quarantine(ref, reason)
@@ -258,11 +264,13 @@ class Stager:
             self.parts.control.change(candidate=None)
         self.parts.end(attempt, ref or self._unknown(notice), result, reason)
 
-    def _ref_of(self, bundle: VerifiedBundle) -> ModelRef:
-        return ModelRef(name=self.parts.name, version=bundle.manifest.version, manifest_sha256=bundle.manifest_sha256)
+    def _ref_of(self, bundle: VerifiedBundle) -> ReleasedModel:
+        return ReleasedModel(
+            name=self.parts.name, version=bundle.manifest.version, manifest_sha256=bundle.manifest_sha256
+        )
 
-    def _unknown(self, notice: Notice) -> ModelRef:
-        return ModelRef(
+    def _unknown(self, notice: Notice) -> ReleasedModel:
+        return ReleasedModel(
             name=self.parts.name,
             version=notice.version,
             manifest_sha256=notice.manifest_sha256 or "0" * 64,

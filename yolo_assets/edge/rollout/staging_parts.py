@@ -6,14 +6,14 @@ import logging
 from dataclasses import dataclass
 
 from yolo_assets.contracts.errors import UserError
+from yolo_assets.contracts.model import ReleasedModel
 from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.rollout.control import ModelControl
 from yolo_assets.edge.rollout.live import LiveTap
 from yolo_assets.edge.rollout.loading import Loader
 from yolo_assets.edge.rollout.model_cache import ModelCache
-from yolo_assets.edge.rollout.slots import Beside
-from yolo_assets.edge.rollout.state import ModelRef
 from yolo_assets.edge.rollout.swaps import Attempt, Outcome, SwapLog
+from yolo_assets.edge.serving.slots import SecondaryRole
 from yolo_assets.storage.base import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -41,22 +41,22 @@ class StagingParts:
         """Empty when none are configured."""
         return self.config.canary.cameras if self.config.canary else ()
 
-    def has(self, role: Beside) -> bool:
+    def has(self, role: SecondaryRole) -> bool:
         """Whether the configuration wants a model in this role."""
         return (self.config.canary if role == "canary" else self.config.light) is not None
 
-    def end(self, attempt: Attempt, ref: ModelRef, result: Outcome, reason: str) -> None:
+    def end(self, attempt: Attempt, ref: ReleasedModel, result: Outcome, reason: str) -> None:
         """Record how an attempt ended that did not change the model."""
         current = self.control.slots.current
         self.swaps.end(
             attempt,
             source=current.label if current else None,
-            target=ref.label,
+            target=ref.model_version,
             result=result,
             reason=reason,
             release=ref.release,
         )
-        log.warning("%s: %s %s", ref.label, result, reason)
+        log.warning("%s: %s %s", ref.model_version, result, reason)
 
 
 def in_words(error: BaseException) -> str:

@@ -16,31 +16,16 @@ from pydantic import ConfigDict, Field
 
 from yolo_assets.contracts.base import Record, Time
 from yolo_assets.contracts.errors import BadInputError, UserError
-from yolo_assets.contracts.model import ExpectedChange
+from yolo_assets.contracts.model import ReleasedModel
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.rollout.slots import Beside
+from yolo_assets.edge.serving.slots import SecondaryRole
 from yolo_assets.spool.files import write_atomic
 
 log = logging.getLogger(__name__)
 KEPT_QUARANTINE = 64
 
 
-class ModelRef(Record):
-    """One signed model as the box knows it."""
-
-    name: str
-    version: str
-    manifest_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    release: int | None = Field(default=None, description="the release that brought it; None when asked for by hand")
-    expected: ExpectedChange | None = Field(default=None, description="what that release is expected to change")
-
-    @property
-    def label(self) -> str:
-        """``<name>/<version>``."""
-        return f"{self.name}/{self.version}"
-
-
-class Candidate(ModelRef):
+class Candidate(ReleasedModel):
     """A model on its way in, or on trial. ``attempts`` counts its starts that no end was recorded for."""
 
     attempts: int = Field(default=1, ge=0)
@@ -76,13 +61,15 @@ class EdgeState(Record):
     model_config = ConfigDict(protected_namespaces=())
 
     schema_version: Literal[1] = 1
-    current: ModelRef | None = None
-    previous: ModelRef | None = None
+    current: ReleasedModel | None = None
+    previous: ReleasedModel | None = None
     candidate: Candidate | None = Field(default=None, description="is being prepared")
     trial: Candidate | None = Field(default=None, description="serves as current, but was not committed yet")
     canary: Candidate | None = Field(default=None, description="serves the canary's cameras")
     light: Candidate | None = Field(default=None, description="serves cameras while the box has too much to do")
-    left: ModelRef | None = Field(default=None, description="what the last rollback left; no rollback leads back to it")
+    left: ReleasedModel | None = Field(
+        default=None, description="what the last rollback left; no rollback leads back to it"
+    )
     last_release: int = Field(default=0, ge=0, description="the highest release accepted; smaller ones are replays")
     last_manifest_sha256: str | None = Field(default=None, description="what that release pointed at")
     canary_release: int = Field(default=0, ge=0, description="as last_release, of the canary's channel")
@@ -99,7 +86,7 @@ class EdgeState(Record):
                 return entry
         return None
 
-    def with_quarantined(self, ref: ModelRef, reason: str) -> EdgeState:
+    def with_quarantined(self, ref: ReleasedModel, reason: str) -> EdgeState:
         """This state with one more release that is never tried again."""
         entry = Quarantined(
             version=ref.version,
@@ -121,19 +108,19 @@ class EdgeState(Record):
         refs = (self.current, self.previous, self.trial, self.candidate, self.canary, self.light)
         return {(ref.name, ref.version) for ref in refs if ref is not None}
 
-    def beside(self, role: Beside) -> Candidate | None:
+    def beside(self, role: SecondaryRole) -> Candidate | None:
         """What serves beside the box's own model."""
         return self.canary if role == "canary" else self.light
 
-    def release_of(self, role: Beside) -> int:
+    def release_of(self, role: SecondaryRole) -> int:
         """The highest release of the role's channel that was accepted."""
         return self.canary_release if role == "canary" else self.light_release
 
-    def manifest_of(self, role: Beside) -> str | None:
+    def manifest_of(self, role: SecondaryRole) -> str | None:
         """What that release pointed at."""
         return self.canary_manifest_sha256 if role == "canary" else self.light_manifest_sha256
 
-    def as_channel_of(self, role: Beside) -> EdgeState:
+    def as_channel_of(self, role: SecondaryRole) -> EdgeState:
         """This state as the role's channel sees it: its own numbers, and any pin keeps everything as it is."""
         pin = self.pinned.model_copy(update={"hold": True}) if self.pinned else None
         numbers = {"last_release": self.release_of(role), "last_manifest_sha256": self.manifest_of(role)}

@@ -15,10 +15,10 @@ from yolo_assets.contracts.model import ExpectedChange
 from yolo_assets.edge.config.rollout import WatchWindow
 from yolo_assets.edge.rollout.comparing import Comparison, Seen, percentile
 from yolo_assets.edge.rollout.live import Failure, Tap
-from yolo_assets.edge.rollout.loading import LoadedModel
 from yolo_assets.edge.rollout.room import out_of_memory
 from yolo_assets.edge.rollout.shadow import timed
-from yolo_assets.edge.rollout.slot import Slot
+from yolo_assets.edge.serving.loaded_model import LoadedModel
+from yolo_assets.edge.serving.slot import Slot
 from yolo_assets.edge.types import Result
 
 _SLACK_MS = 5.0  # a p99 that grows by less is noise

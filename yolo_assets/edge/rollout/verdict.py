@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from yolo_assets.contracts.model import ChannelPointer
-from yolo_assets.edge.rollout.state import EdgeState, ModelRef
+from yolo_assets.contracts.model import ChannelPointer, ReleasedModel
+from yolo_assets.edge.rollout.state import EdgeState
 
 Action = Literal["stage", "adopt", "ignore", "refuse"]
 """``stage``: fetch and try it. ``adopt``: it serves already, only its number is new. ``refuse``: it must not."""
@@ -20,7 +20,7 @@ class Verdict:
     reason: str
 
 
-def judge(state: EdgeState, serving: ModelRef | None, pointer: ChannelPointer) -> Verdict:
+def judge(state: EdgeState, serving: ReleasedModel | None, pointer: ChannelPointer) -> Verdict:
     """Decide about a verified pointer.
 
     Args:

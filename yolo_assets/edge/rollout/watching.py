@@ -12,16 +12,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from yolo_assets.contracts.model import ReleasedModel
 from yolo_assets.edge.config.rollout import WatchWindow
 from yolo_assets.edge.rollout import beside
 from yolo_assets.edge.rollout.background import lower_for_good
 from yolo_assets.edge.rollout.control import ModelControl
 from yolo_assets.edge.rollout.live import LiveTap
-from yolo_assets.edge.rollout.loading import LoadedModel
-from yolo_assets.edge.rollout.slot import Slot
-from yolo_assets.edge.rollout.state import ModelRef
 from yolo_assets.edge.rollout.swaps import SwapLog
 from yolo_assets.edge.rollout.trial import Pace, Trial
+from yolo_assets.edge.serving.loaded_model import LoadedModel
+from yolo_assets.edge.serving.slot import Slot
 from yolo_assets.edge.threads import join
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class Watcher:
         subject: Slot[LoadedModel],
         reference: Slot[LoadedModel],
         cameras: frozenset[str] | None,
-        known: ModelRef | None,
+        known: ReleasedModel | None,
     ) -> None:
         expected = known.expected if known is not None else None
         if expected is not None and expected.against != reference.label:

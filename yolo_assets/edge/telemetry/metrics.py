@@ -20,9 +20,9 @@ from yolo_assets.edge.audit.log import AuditLog
 from yolo_assets.edge.housekeeping import DiskState
 from yolo_assets.edge.pipeline.accounting import Accounting
 from yolo_assets.edge.pipeline.results import ResultBoard
-from yolo_assets.edge.rollout.loading import LoadedModel
-from yolo_assets.edge.rollout.slots import SlotManager
 from yolo_assets.edge.rollout.swaps import Swap
+from yolo_assets.edge.serving.loaded_model import LoadedModel
+from yolo_assets.edge.serving.slots import SlotManager
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _STAGES = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 2.5)

@@ -94,7 +94,7 @@ def model(parts: StatusParts) -> dict[str, Any]:
     document: dict[str, Any] = {
         "name": parts.config.model,
         "channel": parts.config.channel,
-        "version": serving.ref.label if serving else None,
+        "version": serving.identity.model_version if serving else None,
         "release": state.current.release if serving and state.current else None,
         "engine": serving.engine if serving else None,
         "engine_choice": parts.loader.choice.model_dump(mode="json") if parts.loader.choice else None,
@@ -170,7 +170,7 @@ def heartbeat(parts: StatusParts) -> Heartbeat:
         started_at=parts.started_at,
         agent_version=__version__,
         engine=serving.engine if serving else parts.config.engine.kind,
-        model_version=serving.ref.label if serving else None,
+        model_version=serving.identity.model_version if serving else None,
         previous_version=previous.label if previous else None,
         release=state.current.release if serving and state.current else None,
         channel=parts.config.channel,

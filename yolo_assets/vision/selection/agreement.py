@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.model import GoldenDetection
-from yolo_assets.vision.boxes import Boxes
+from yolo_assets.vision.detections import Detections
 from yolo_assets.vision.golden import box_problems, golden_detections
 from yolo_assets.vision.model import Model
 
@@ -57,7 +57,7 @@ class Expected:
 
 def _best_scores(model: Model, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The best confidence of each class, 0 where nothing is even faint."""
-    found: Boxes = model.predict(frame, confidence=_FAINT)
+    found: Detections = model.predict(frame, confidence=_FAINT)
     best = np.zeros(len(model.manifest.class_names), np.float32)
     np.maximum.at(best, found.class_id, found.confidence)
     return best

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 from collections.abc import Iterator
@@ -28,8 +27,8 @@ from yolo_assets.edge.pipeline.capture import CameraThread
 from yolo_assets.edge.pipeline.ledger import Ledger
 from yolo_assets.edge.pipeline.queue import FrameQueue
 from yolo_assets.edge.pipeline.sampling import Sampler
-from yolo_assets.edge.rollout.loading import LoadedModel
-from yolo_assets.edge.rollout.slots import SlotManager
+from yolo_assets.edge.serving.loaded_model import LoadedModel
+from yolo_assets.edge.serving.slots import SlotManager
 from yolo_assets.edge.types import Capture
 from yolo_assets.spool.files import SpoolFullError
 from yolo_assets.spool.hours import SpoolHour
@@ -197,9 +196,7 @@ def test_what_fails_after_an_inference_costs_no_worker(plant: Plant, monkeypatch
         until(lambda: agent.ledger.books.counts()["cam1"].processed > 3)  # their records are kept without a picture
         with monkeypatch.context() as patched:
             patched.setattr(agent.board, "report", no_jpeg)
-            parts = agent._workers[0]._parts
-            broken = dataclasses.replace(parts, on_result=(no_jpeg,))
-            patched.setattr(agent._workers[0], "_parts", broken)
+            patched.setattr(agent.processor, "on_result", [no_jpeg])
             before = agent.ledger.books.counts()["cam1"].processed
             until(lambda: agent.ledger.books.counts()["cam1"].processed > before + 3)
         assert agent.ledger.books.counts()["cam1"].in_flight <= 10

@@ -40,7 +40,7 @@ class AnyBox:
     @property
     def serving(self) -> str | None:
         serving = self.agent.control.serving
-        return serving.ref.version if serving else None
+        return serving.identity.version if serving else None
 
     def events(self) -> list[tuple[str, str]]:
         return [(event.target, event.result) for event in self.agent.swaps.events()]

@@ -49,7 +49,7 @@ def test_no_frame_is_lost_doubled_or_misattributed(plant: Plant) -> None:
                 unpin(agent.control)
             version = names[number % len(names)]
             plant.promote(version)
-            until(lambda version=version: agent.control.serving and agent.control.serving.ref.version == version)
+            until(lambda version=version: agent.control.serving and agent.control.serving.identity.version == version)
             until(lambda: agent.swaps.swaps()[-1].first_result_at)  # each one sees frames
         until(lambda: all(swap.lost is not None for swap in agent.swaps.swaps() if swap.switch_seconds is not None))
     finally:

@@ -16,7 +16,7 @@ from yolo_assets.edge.rollout import beside
 from yolo_assets.edge.rollout import state as state_module
 from yolo_assets.edge.rollout.notice import Notice, SupersededError
 from yolo_assets.edge.rollout.pins import pin
-from yolo_assets.edge.rollout.slots import NoModelError
+from yolo_assets.edge.serving.slots import NoModelError
 from yolo_assets.spool.files import SpoolFullError
 from yolo_assets_tests.edge.plant import Plant, until
 from yolo_assets_tests.edge.rollout.box import Box, LiveBox, camera
@@ -216,12 +216,12 @@ def test_a_decision_of_before_a_rollback_changes_nothing(plant: Plant, boot: Cal
     assert stale is not None
     control.roll_back("Ana")
     before = box.state
-    control.adopt(stale.model.ref.model_copy(update={"release": 9}))
+    control.adopt(stale.model.identity.model_copy(update={"release": 9}))
     assert box.state == before
     held = pin(control, "Ana")
     present = control.slots.current
     assert present is not None
-    control.adopt(present.model.ref.model_copy(update={"release": 9}))
+    control.adopt(present.model.identity.model_copy(update={"release": 9}))
     assert box.state.pinned == held, "a pin that holds is not lifted by a number"
 
 
@@ -247,7 +247,7 @@ def hang_when_loaded(box: LiveBox, version: str, release: threading.Event) -> No
     real = control.commit
 
     def commit(slot: Any, *arguments: Any, **options: Any) -> Any:
-        if slot.model.ref.version == version:
+        if slot.model.identity.version == version:
             predictor = slot.model.predictor
 
             class Hanging:

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.model import ChannelPointer
+from yolo_assets.contracts.model import ChannelPointer, ReleasedModel
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.rollout.state import EdgeState, ModelRef, Pin, StateFile
+from yolo_assets.edge.rollout.state import EdgeState, Pin, StateFile
 from yolo_assets.edge.rollout.verdict import judge
 
 
@@ -19,8 +19,8 @@ def sha(version: str) -> str:
     return version.rjust(64, "0")
 
 
-def ref(version: str, release: int | None = None) -> ModelRef:
-    return ModelRef(name="line", version=version, manifest_sha256=sha(version), release=release)
+def ref(version: str, release: int | None = None) -> ReleasedModel:
+    return ReleasedModel(name="line", version=version, manifest_sha256=sha(version), release=release)
 
 
 def pointer(version: str, release: int) -> ChannelPointer:
@@ -61,7 +61,7 @@ SERVES_2 = state(current=ref("2", 5), last_release=5, last_manifest_sha256=sha("
         (SERVES_2.with_quarantined(ref("3", 6), "NaN"), ref("2"), pointer("3", 7), "stage"),  # somebody decided again
     ],
 )
-def test_verdicts(known: EdgeState, serving: ModelRef | None, seen: ChannelPointer, action: str) -> None:
+def test_verdicts(known: EdgeState, serving: ReleasedModel | None, seen: ChannelPointer, action: str) -> None:
     assert judge(known, serving, seen).action == action
 
 

@@ -16,10 +16,10 @@ import pytest
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.model import ExpectedChange
 from yolo_assets.edge.rollout.control import AlreadyRolledBackError
-from yolo_assets.edge.rollout.loading import LoadedModel
 from yolo_assets.edge.rollout.notice import Notice
 from yolo_assets.edge.rollout.pins import unpin
-from yolo_assets.vision.boxes import Boxes
+from yolo_assets.edge.serving.loaded_model import LoadedModel
+from yolo_assets.vision.detections import Detections
 from yolo_assets_tests.edge.plant import Plant, until
 from yolo_assets_tests.edge.rollout.box import LiveBox, camera
 
@@ -126,12 +126,12 @@ class Failing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def predict(self, bgr: np.ndarray) -> Boxes:
+    def predict(self, bgr: np.ndarray) -> Detections:
         if bgr.shape[:2] == (480, 640):
             raise self._error()
         return self._inner.predict(bgr)
 
-    def predict_many(self, frames: Sequence[np.ndarray]) -> list[Boxes]:
+    def predict_many(self, frames: Sequence[np.ndarray]) -> list[Detections]:
         return [self.predict(frame) for frame in frames]
 
     def close(self) -> None:
@@ -145,7 +145,7 @@ def break_when_loaded(box: LiveBox, version: str, error: Callable[[], Exception]
 
     def loading(*arguments: Any) -> LoadedModel:
         loaded = load(*arguments)
-        if loaded.ref.version != version:
+        if loaded.identity.version != version:
             return loaded
         return dataclasses.replace(loaded, predictor=Failing(loaded.predictor, error))
 

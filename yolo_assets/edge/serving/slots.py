@@ -1,26 +1,29 @@
-"""Model slots and who gets which: how a model changes under load without a lock that inference waits for.
+"""The slots in use and the slot of each camera: a model changes under load without a lock that inference waits for.
 
 A worker takes a *lease* for each inference. A switch is one reference assignment: leases taken before it finish on the
 old model, leases taken after it get the new one.
 
-``current`` and ``previous`` stay loaded, so that a rollback costs nothing. A canary and a light model serve some
-cameras beside them. Any other slot retires. Does not belong here: the counting of leases (``slot``).
+``current`` and ``previous`` of the primary model stay loaded, so that a rollback costs nothing. The secondary models,
+canary and light, serve some cameras instead of it. Any other slot retires. Does not belong here: the counting of leases
+(``slot``), any decision about models (``edge.rollout``).
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Literal
+from typing import Generic, Literal
 
 from yolo_assets.contracts.errors import UserError
-from yolo_assets.edge.rollout.slot import HungLease, M, Slot
+from yolo_assets.edge.serving.slot import HungLease, M, Slot
 
-Beside = Literal["canary", "light"]
-"""Roles beside the box's own model."""
+SecondaryRole = Literal["canary", "light"]
+"""Roles of the models that serve some of the cameras beside the primary model."""
+
+Role = Literal["primary", "canary", "light"]
 
 
 class NoModelError(UserError):
@@ -29,28 +32,24 @@ class NoModelError(UserError):
 
 @dataclass(frozen=True)
 class _Route(Generic[M]):
-    """Who gets which slot. Replaced as a whole, by one assignment: nobody ever sees half of a change."""
+    """The slot of each camera. Replaced as a whole, by one assignment, so that no reader sees half of a change."""
 
     current: Slot[M] | None = None
     previous: Slot[M] | None = None
     canary: Slot[M] | None = None
     light: Slot[M] | None = None
-    tried: frozenset[str] = frozenset()
-    """Cameras of the canary."""
-    eased: frozenset[str] = frozenset()
-    """Cameras that the light model has now, where they are not the canary's."""
+    canary_cameras: frozenset[str] = frozenset()
+    light_cameras: frozenset[str] = frozenset()
+    """Cameras that the light model serves now, except those of the canary."""
 
     def slots(self) -> list[Slot[M]]:
         """Every slot in use, each once."""
-        found = [slot for slot in (self.current, self.previous, self.canary, self.light) if slot is not None]
-        return list(dict.fromkeys(found))
-
-
-_CAMERAS: dict[Beside, str] = {"canary": "tried", "light": "eased"}
+        slots = [slot for slot in (self.current, self.previous, self.canary, self.light) if slot is not None]
+        return list(dict.fromkeys(slots))
 
 
 class SlotManager(Generic[M]):
-    """The slots in use, and those that are on their way out."""
+    """The slots in use, and those that are retiring."""
 
     def __init__(self) -> None:
         self._route: _Route[M] = _Route()
@@ -74,24 +73,24 @@ class SlotManager(Generic[M]):
 
     @property
     def light(self) -> Slot[M] | None:
-        """The slot that takes cameras over under load."""
+        """The slot that takes over cameras under load."""
         return self._route.light
 
     @property
-    def eased(self) -> frozenset[str]:
-        """The cameras that the light slot has now."""
-        return self._route.eased
+    def light_cameras(self) -> frozenset[str]:
+        """The cameras that the light slot serves now."""
+        return self._route.light_cameras
 
-    def beside(self, role: Beside) -> Slot[M] | None:
-        """The slot of a role."""
+    def secondary(self, role: SecondaryRole) -> Slot[M] | None:
+        """The slot of a secondary role."""
         return self.canary if role == "canary" else self.light
 
-    def route(self, camera: str | None = None) -> Slot[M] | None:
+    def slot_for(self, camera: str | None = None) -> Slot[M] | None:
         """The slot that a lease for this camera would get now: frames of one slot can be inferred together."""
         route = self._route
-        if camera in route.tried:
+        if camera in route.canary_cameras:
             return route.canary
-        return route.light if camera in route.eased else route.current
+        return route.light if camera in route.light_cameras else route.current
 
     @contextmanager
     def acquire(self, camera: str | None = None) -> Iterator[Slot[M]]:
@@ -101,13 +100,13 @@ class SlotManager(Generic[M]):
             NoModelError: nothing is loaded.
         """
         while True:
-            slot = self.route(camera)
+            slot = self.slot_for(camera)
             if slot is None:
                 raise NoModelError("no model is loaded yet")
             lease = slot.enter()
             if lease is not None:
                 break
-            if self.route(camera) is slot:  # freed while it serves: a defect, but not one to turn in circles over
+            if self.slot_for(camera) is slot:  # freed while it serves: a defect, but no reason to loop for ever
                 raise NoModelError(f"{slot.label} was freed while it served")
         try:
             yield slot
@@ -115,14 +114,14 @@ class SlotManager(Generic[M]):
             slot.leave(lease)
 
     def switch(self, new: Slot[M], *, keep_old: bool = True) -> float:
-        """Make ``new`` current, keep the one before as previous, retire what is then in nobody's use.
+        """Make ``new`` current, keep the one before as previous, retire what is unused then.
 
-        ``new`` may be the previous slot: then the two change places and nothing retires. It may be one beside: then all
-        cameras have it, and its role beside is over.
+        ``new`` may be the previous slot: then the two change places and nothing retires. It may be a secondary slot:
+        then it serves all cameras, and its secondary role is over.
 
         Args:
             new: loaded and proven.
-            keep_old: False when the current slot never earned the place behind ``new``; previous stays as it is.
+            keep_old: False when the current slot was never committed; previous stays as it is.
 
         Returns:
             Seconds during which the switch was in progress.
@@ -137,12 +136,12 @@ class SlotManager(Generic[M]):
             route = self._route
             if new is route.current:
                 return 0.0
-            behind = route.current if keep_old else route.previous
-            changed = replace(route, current=new, previous=behind if behind is not new else None)
+            previous = route.current if keep_old else route.previous
+            changed = replace(route, current=new, previous=previous if previous is not new else None)
             if new is route.canary:
-                changed = replace(changed, canary=None, tried=frozenset())
+                changed = replace(changed, canary=None, canary_cameras=frozenset())
             if new is route.light:
-                changed = replace(changed, light=None, eased=frozenset())
+                changed = replace(changed, light=None, light_cameras=frozenset())
             self._route = changed  # the switch: one reference assignment
             seconds = time.perf_counter() - begin
             unused = self._set_aside(route)
@@ -151,29 +150,29 @@ class SlotManager(Generic[M]):
         self._sweep()
         return seconds
 
-    def start_beside(self, role: Beside, slot: Slot[M], cameras: Iterable[str]) -> None:
-        """Let these cameras have ``slot``; what was in the role before it ends.
+    def start_secondary(self, role: SecondaryRole, slot: Slot[M], cameras: Iterable[str]) -> None:
+        """Let ``slot`` serve these cameras; what had the role before is retired.
 
         Raises:
             ValueError: ``slot`` is retiring.
         """
         if slot.retiring:
             raise ValueError(f"slot {slot.label} is retiring and cannot serve")
-        self._change(**{role: slot, _CAMERAS[role]: frozenset(cameras)})
+        self._set_secondary(role, slot, frozenset(cameras))
 
-    def end_beside(self, role: Beside) -> None:
-        """Its cameras have the current slot again."""
-        self._change(**{role: None, _CAMERAS[role]: frozenset()})
+    def end_secondary(self, role: SecondaryRole) -> None:
+        """The current slot serves its cameras again."""
+        self._set_secondary(role, None, frozenset())
 
-    def ease(self, light: Slot[M], cameras: Iterable[str]) -> None:
-        """Let just these cameras have the light slot; does nothing when ``light`` is not in that role any more."""
+    def assign_light(self, light: Slot[M], cameras: Iterable[str]) -> None:
+        """Let the light slot serve just these cameras; does nothing when ``light`` has that role no more."""
         with self._switching:
             if self._route.light is light:
-                self._route = replace(self._route, eased=frozenset(cameras))
+                self._route = replace(self._route, light_cameras=frozenset(cameras))
 
     def keep_as_previous(self, slot: Slot[M]) -> None:
-        """Put a freshly loaded slot behind the current one: after a restart, so that a rollback is warm again."""
-        self._change(previous=slot)
+        """Make a freshly loaded slot the previous one: after a restart, so that a rollback is warm again."""
+        self._replace(lambda route: replace(route, previous=slot))
 
     def hung(self, seconds: float) -> list[HungLease]:
         """Leases on any slot that are older than ``seconds``."""
@@ -211,16 +210,22 @@ class SlotManager(Generic[M]):
         freed = [slot.wait_freed(max(0.0, end - time.monotonic())) for slot in slots]
         return all(freed)
 
-    def _change(self, **fields: Any) -> None:
+    def _set_secondary(self, role: SecondaryRole, slot: Slot[M] | None, cameras: frozenset[str]) -> None:
+        if role == "canary":
+            self._replace(lambda route: replace(route, canary=slot, canary_cameras=cameras))
+        else:
+            self._replace(lambda route: replace(route, light=slot, light_cameras=cameras))
+
+    def _replace(self, change: Callable[[_Route[M]], _Route[M]]) -> None:
         with self._switching:
             route = self._route
-            self._route = replace(route, **fields)
+            self._route = change(route)
             unused = self._set_aside(route)
         for slot in unused:
             slot.retire()
 
     def _set_aside(self, before: _Route[M]) -> list[Slot[M]]:
-        """Under the lock: what the route before used and the present one does not."""
+        """Under the lock: the slots that ``before`` used and the present route does not."""
         used = self._route.slots()
         unused = [slot for slot in before.slots() if slot not in used]
         self._retiring += unused

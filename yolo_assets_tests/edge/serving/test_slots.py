@@ -11,8 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from yolo_assets.edge.rollout.slot import Slot
-from yolo_assets.edge.rollout.slots import Beside, NoModelError, SlotManager
+from yolo_assets.edge.serving.slot import Slot
+from yolo_assets.edge.serving.slots import NoModelError, SecondaryRole, SlotManager
 
 
 class FakeModel:
@@ -183,18 +183,18 @@ def test_a_canary_has_its_cameras_and_leaves_nothing_behind() -> None:
     manager: SlotManager[FakeModel] = SlotManager()
     manager.switch(a)
     manager.switch(b)
-    manager.start_beside("canary", c, ["cam2"])
+    manager.start_secondary("canary", c, ["cam2"])
     with manager.acquire("cam1") as one, manager.acquire("cam2") as two, manager.acquire() as any_camera:
         assert (one, two, any_camera) == (b, c, b)
-        manager.start_beside("canary", d, ["cam1"])  # another canary: the one before goes when its lease is back
-        assert manager.route("cam1") is d and manager.route("cam2") is b
+        manager.start_secondary("canary", d, ["cam1"])  # another canary: the one before goes when its lease is back
+        assert manager.slot_for("cam1") is d and manager.slot_for("cam2") is b
         assert c.retiring and not c.freed
     assert c.freed
     manager.switch(d)  # the whole box gets the canary's model: one slot, one role
     assert [(role, slot) for role, slot in manager.loaded()] == [("current", d), ("previous", b)] and a.freed
-    manager.start_beside("canary", b, ["cam1"])  # the warm previous model as canary is not freed when it ends
-    manager.end_beside("canary")
-    assert manager.route("cam1") is d and not b.retiring
+    manager.start_secondary("canary", b, ["cam1"])  # the warm previous model as canary is not freed when it ends
+    manager.end_secondary("canary")
+    assert manager.slot_for("cam1") is d and not b.retiring
 
 
 def test_what_was_not_committed_is_not_kept() -> None:
@@ -212,7 +212,7 @@ def test_what_was_not_committed_is_not_kept() -> None:
         assert not held
 
 
-roles: st.SearchStrategy[Beside] = st.sampled_from(["canary", "light"])
+roles: st.SearchStrategy[SecondaryRole] = st.sampled_from(["canary", "light"])
 
 
 class SlotMachine(RuleBasedStateMachine):
@@ -232,37 +232,37 @@ class SlotMachine(RuleBasedStateMachine):
         self.manager.switch(self.slots[-1], keep_old=keep_old)
 
     @rule(role=roles)
-    def start_beside(self, role: Beside) -> None:
+    def start_beside(self, role: SecondaryRole) -> None:
         self.slots.append(slot(len(self.slots)))
-        self.manager.start_beside(role, self.slots[-1], ["cam2"])
+        self.manager.start_secondary(role, self.slots[-1], ["cam2"])
 
     @rule(role=roles)
-    def end_beside(self, role: Beside) -> None:
-        self.manager.end_beside(role)
+    def end_beside(self, role: SecondaryRole) -> None:
+        self.manager.end_secondary(role)
 
     @rule(role=roles)
-    def promote(self, role: Beside) -> None:
-        if (beside := self.manager.beside(role)) is not None:
+    def promote(self, role: SecondaryRole) -> None:
+        if (beside := self.manager.secondary(role)) is not None:
             self.manager.switch(beside)
-            assert self.manager.beside(role) is None and self.manager.current is beside
+            assert self.manager.secondary(role) is None and self.manager.current is beside
 
     @rule(role=roles)
-    def try_the_previous(self, role: Beside) -> None:
+    def try_the_previous(self, role: SecondaryRole) -> None:
         if self.manager.previous is not None:
-            self.manager.start_beside(role, self.manager.previous, ["cam2"])
+            self.manager.start_secondary(role, self.manager.previous, ["cam2"])
 
     @rule()
     def the_canary_is_the_light_one_too(self) -> None:
         if self.manager.canary is not None:
-            self.manager.start_beside("light", self.manager.canary, ["cam1"])
+            self.manager.start_secondary("light", self.manager.canary, ["cam1"])
 
     @rule(cameras=st.sets(st.sampled_from(["cam1", "cam2"])))
     def ease(self, cameras: set[str]) -> None:
         if self.manager.light is not None:
-            self.manager.ease(self.manager.light, cameras)
-            assert self.manager.eased == cameras
+            self.manager.assign_light(self.manager.light, cameras)
+            assert self.manager.light_cameras == cameras
         if self.manager.current is not None:
-            self.manager.ease(slot(-1), ["cam1", "cam2"])  # of one that was the light one once: nothing happens
+            self.manager.assign_light(slot(-1), ["cam1", "cam2"])  # of one that was the light one once: nothing happens
 
     @rule()
     def roll_back(self) -> None:
@@ -271,7 +271,7 @@ class SlotMachine(RuleBasedStateMachine):
 
     @rule(target=held, camera=st.sampled_from(["cam1", "cam2"]))
     def lease(self, camera: str) -> tuple[Slot[FakeModel], int] | None:
-        current = self.manager.route(camera)
+        current = self.manager.slot_for(camera)
         if current is None:
             return None
         number = current.enter()

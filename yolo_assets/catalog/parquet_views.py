@@ -1,7 +1,7 @@
-"""``detections`` and ``frames`` beside the catalog: views over the Parquet tables of the store, made when one asks.
+"""``detections`` and ``frames`` as views over the Parquet tables of the store, created for each connection.
 
 Belongs here: from a store root to views, in a folder or in a bucket. Does not belong here: what is in a published
-catalog file; these views are in none, so that it opens on a machine that sees no store.
+catalog file; these views are in none, so that it opens on a machine without access to the store.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Literal, get_args
 import duckdb
 import polars as pl
 
-from yolo_assets.catalog.schema import quoted
+from yolo_assets.catalog.database import quoted
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.storage.base import ObjectStore
 from yolo_assets.storage.folder import FolderStore
@@ -26,8 +26,8 @@ from yolo_assets.storage.open import parse_s3_url
 from yolo_assets.tables.scan import list_hours
 from yolo_assets.tables.schema import Detections, Frames, polars_schema
 
-Name = Literal["detections", "frames"]
-NAMES: tuple[Name, ...] = get_args(Name)
+TableName = Literal["detections", "frames"]
+TABLE_NAMES: tuple[TableName, ...] = get_args(TableName)
 
 _MODELS = {"detections": Detections, "frames": Frames}
 _TYPES = {
@@ -41,30 +41,30 @@ _PATTERN = "date=*/hour=*/*.parquet"
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which tables a question reads.
+class ParquetTables:
+    """The tables of a store that a query reads.
 
     Attributes:
-        names: of them; the others are only listed.
+        store: store root.
+        link: the folder of a folder store, under a name without special characters; None for a bucket.
+        names: which of them; the others are only listed.
         start: only hours that touch ``[start, end)``, found by one listing a day; all without, found by a pattern.
         end: see ``start``; both or none.
     """
 
-    names: Collection[Name] = ()
+    store: ObjectStore
+    link: Path | None
+    names: Collection[TableName] = ()
     start: datetime | None = None
     end: datetime | None = None
 
 
-def create_views(
-    connection: duckdb.DuckDBPyConnection, store: ObjectStore, link: Path | None, wanted: Wanted
-) -> list[str]:
+def create_views(connection: duckdb.DuckDBPyConnection, tables: ParquetTables) -> list[str]:
     """Create the views.
 
     Args:
         connection: to create them in.
-        store: store root.
-        link: the folder of a folder store, under a name without special characters; None for a bucket.
-        wanted: which of them can be read.
+        tables: what they read.
 
     Returns:
         What DuckDB must be allowed to read for them.
@@ -72,17 +72,17 @@ def create_views(
     Raises:
         BadInputError: a file there is no table, or DuckDB cannot reach a bucket here.
     """
-    # They shall be listed and described; who gets round being seen to read one is told, not given nothing.
-    unasked = [name for name in NAMES if name not in wanted.names]
-    refusals = {name: f"error({quoted(f'write {name} by its name in the question')})" for name in unasked}
-    connection.execute(";".join(f"CREATE VIEW {name} AS {_nothing(name, where)}" for name, where in refusals.items()))
-    if not wanted.names:
+    # They can be listed and described; a query that reads one without naming it is refused instead of finding nothing.
+    unnamed = [name for name in TABLE_NAMES if name not in tables.names]
+    refusals = {name: f"error({quoted(f'write {name} by its name in the question')})" for name in unnamed}
+    connection.execute(";".join(f"CREATE VIEW {name} AS {_empty(name, where)}" for name, where in refusals.items()))
+    if not tables.names:
         return []
-    root = str(link) if link is not None else _bucket(connection, store)
-    for name in wanted.names:
-        files = list(_files(store, root, name, wanted))
+    root = str(tables.link) if tables.link is not None else _bucket(connection, tables.store)
+    for name in tables.names:
+        files = list(_files(tables, root, name))
         if not files:
-            connection.execute(f"CREATE VIEW {name} AS {_nothing(name)}")
+            connection.execute(f"CREATE VIEW {name} AS {_empty(name)}")
             continue
         listed = ", ".join(quoted(file) for file in files)
         try:
@@ -92,22 +92,22 @@ def create_views(
         except duckdb.Error as error:
             reason = str(error).splitlines()[0].replace(f"{root}/", "")
             raise BadInputError(f"the {name} cannot be read: {reason}; build that hour again") from None
-    return [f"{root}/{name}/" for name in wanted.names]
+    return [f"{root}/{name}/" for name in tables.names]
 
 
 @cache
-def _nothing(name: Name, where: str = "false") -> str:
+def _empty(name: TableName, where: str = "false") -> str:
     """A SELECT with the columns of a table and no rows."""
     columns = polars_schema(_MODELS[name]).items()
     nulls = (f'NULL::{_TYPES[kind.base_type()]} AS "{column}"' for column, kind in columns)
     return f"SELECT {', '.join(nulls)} WHERE {where}"
 
 
-def _files(store: ObjectStore, root: str, name: Name, wanted: Wanted) -> Iterator[str]:
-    if wanted.start is not None and wanted.end is not None:
-        for _, _, key in list_hours(store, name, wanted.start, wanted.end):
+def _files(tables: ParquetTables, root: str, name: TableName) -> Iterator[str]:
+    if tables.start is not None and tables.end is not None:
+        for _, _, key in list_hours(tables.store, name, tables.start, tables.end):
             yield f"{root}/{key}"
-    elif any(info.key.endswith(".parquet") for info in store.list(f"{name}/")):
+    elif any(info.key.endswith(".parquet") for info in tables.store.list(f"{name}/")):
         yield f"{root}/{name}/{_PATTERN}"
 
 
@@ -119,11 +119,11 @@ def _bucket(connection: duckdb.DuckDBPyConnection, store: ObjectStore) -> str:
     if extension is None:
         raise BadInputError(
             "detections and frames of a bucket are read with DuckDB's httpfs, which is not installed; "
-            f"install duckdb-extension-httpfs=={duckdb.__version__}, or ask archives and archive_classes"
+            f"install duckdb-extension-httpfs=={duckdb.__version__}, or query archives and archive_classes"
         )
     bucket, prefix = parse_s3_url(store.url)
     if any(letter in prefix for letter in "*?["):
-        raise BadInputError(f"tables under {store.url} cannot be asked: its prefix holds one of * ? [")
+        raise BadInputError(f"tables under {store.url} cannot be queried: its prefix holds one of * ? [")
     connection.execute(f"LOAD {quoted(str(extension))}")
     connection.execute(_secret())
     if bundle := os.environ.get("AWS_CA_BUNDLE"):
@@ -132,7 +132,7 @@ def _bucket(connection: duckdb.DuckDBPyConnection, store: ObjectStore) -> str:
 
 
 def httpfs_file() -> Path | None:
-    """DuckDB's own signed extension for buckets, as its package brings it; None when it is not installed."""
+    """DuckDB's own signed extension for buckets, from its package; None when it is not installed."""
     spec = find_spec("duckdb_extension_httpfs")
     if spec is None or spec.origin is None:
         return None
@@ -150,14 +150,14 @@ def _secret() -> str:
 
     client = make_client()
     endpoint = urlsplit(client.meta.endpoint_url)
-    found = Session().get_credentials()
+    credentials = Session().get_credentials()
     fields = {
         "REGION": client.meta.region_name,
         "ENDPOINT": endpoint.netloc + endpoint.path.rstrip("/"),
         "URL_STYLE": "path" if client.meta.config.s3.get("addressing_style") == "path" else "vhost",
     }
-    if found is not None:
-        frozen = found.get_frozen_credentials()
+    if credentials is not None:
+        frozen = credentials.get_frozen_credentials()
         fields |= {"KEY_ID": frozen.access_key, "SECRET": frozen.secret_key, "SESSION_TOKEN": frozen.token}
-    given = [f"{name} {quoted(value)}" for name, value in fields.items() if value]
-    return f"CREATE SECRET store (TYPE s3, {', '.join(given)}, USE_SSL {endpoint.scheme == 'https'})"
+    options = [f"{name} {quoted(value)}" for name, value in fields.items() if value]
+    return f"CREATE SECRET store (TYPE s3, {', '.join(options)}, USE_SSL {endpoint.scheme == 'https'})"

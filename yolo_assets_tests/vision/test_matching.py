@@ -1,4 +1,4 @@
-"""NMS against the slow definition of it. Against torchvision: in the parity tests, which have torch at hand."""
+"""IoU, matching and NMS against their slow definitions. Against torchvision: in the parity tests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from yolo_assets.vision.nms import MAX_CANDIDATES, class_aware_nms, nms
+from yolo_assets.vision.detections import Detections
+from yolo_assets.vision.matching import MAX_CANDIDATES, class_aware_nms, class_overlaps, iou_matrix, match, nms
 
 # Few distinct values on purpose: ties of score, equal boxes, boxes without area and overlaps at the threshold abound.
 _side = st.sampled_from([0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 10.0, 10.5])
@@ -86,3 +87,51 @@ def test_equal_input_gives_equal_output(seed: int) -> None:
     scores = random.choice([0.2, 0.5, 0.8], 60).astype(np.float32)
     first = nms(boxes, scores, 0.4)
     assert all((nms(boxes.copy(), scores.copy(), 0.4) == first).all() for _ in range(3))
+
+
+@given(_candidates, _candidates)
+def test_iou_is_the_slow_one_bit_by_bit_in_float32(first: list, second: list) -> None:
+    a, b = _split(first)[0], _split(second)[0]
+    found = iou_matrix(a, b)
+    assert found.dtype == np.float32
+    assert found.shape == (len(a), len(b))
+    assert found.tolist() == [[np.float32(_slow_iou(x, y)) for y in b] for x in a]
+
+
+@given(_candidates, _candidates)
+def test_overlaps_are_symmetric_within_a_class_and_0_between_classes(first: list, second: list) -> None:
+    a, b = _detections(first), _detections(second)
+    overlaps = class_overlaps(a, b)
+    assert overlaps.dtype == np.float64
+    assert ((overlaps >= 0) & (overlaps <= 1)).all()
+    assert (overlaps == class_overlaps(b, a).T).all()
+    assert not overlaps[a.class_id[:, None] != b.class_id].any()
+
+
+@given(_candidates, _candidates, st.sampled_from([0.25, 1 / 3, 0.5, 0.7, 1.0]))
+def test_rows_match_like_the_slow_loop_in_their_order(first: list, second: list, iou: float) -> None:
+    overlaps = class_overlaps(_detections(first), _detections(second))
+    free, wanted = set(range(overlaps.shape[1])), []
+    for row in overlaps:
+        best = min(free, key=lambda column: (-row[column], column), default=None)
+        if best is None or row[best] < iou:
+            best = -1
+        free.discard(best)
+        wanted.append(best)
+    assert match(overlaps, iou).tolist() == wanted
+
+
+@given(_candidates, _candidates, st.sampled_from([0.25, 1 / 3, 0.5, 0.7, 1.0]))
+def test_best_pairs_match_like_the_slow_loop(first: list, second: list, iou: float) -> None:
+    overlaps = class_overlaps(_detections(first), _detections(second))
+    wanted = [-1] * len(overlaps)
+    pairs = [(-value, row, column) for (row, column), value in np.ndenumerate(overlaps) if value >= iou]
+    for _, row, column in sorted(pairs):
+        if wanted[row] < 0 and column not in wanted:
+            wanted[row] = column
+    assert match(overlaps, iou, first="pairs").tolist() == wanted
+
+
+def _detections(candidates: list) -> Detections:
+    boxes, scores, classes = _split(candidates)
+    return Detections(boxes, classes, scores)

@@ -1,9 +1,17 @@
-"""Non-maximum suppression, the same boxes as Ultralytics with torchvision, in NumPy."""
+"""How far boxes overlap, which of two sets show the same object, and non-maximum suppression: one IoU for all three.
+
+Belongs here: arithmetic on boxes. Does not belong here: what follows from a match (average precision, golden frames,
+the comparison of two models).
+"""
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import numpy as np
 from numpy.typing import NDArray
+
+from yolo_assets.vision.detections import Detections
 
 MAX_CANDIDATES = 30_000
 """More candidates than this are cut to the most confident before suppression."""
@@ -13,6 +21,61 @@ CLASS_OFFSET = 7680
 
 _BLOCK = 128
 """Boxes decided at a time: fewer cost more calls, more cost memory beyond the processor's cache."""
+
+
+def iou_matrix(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+    """Intersection over union of every box of one set with every box of another.
+
+    Computed in the type of the arguments: in float32 the result is torchvision's on a CPU, bit by bit. Fastest when
+    each coordinate is contiguous, as in the transpose of ``[4, n]``.
+
+    Args:
+        a: float ``[n, 4]``, xyxy.
+        b: float ``[m, 4]``, xyxy, of the same type.
+
+    Returns:
+        ``[n, m]``, 0 to 1; 0 for two boxes without area.
+    """
+    x1, y1, x2, y2 = a.T[:, :, None]
+    u1, v1, u2, v2 = b.T[:, None]
+    width = np.minimum(x2, u2) - np.maximum(x1, u1)
+    height = np.minimum(y2, v2) - np.maximum(y1, v1)
+    shared = np.maximum(width, 0, out=width) * np.maximum(height, 0, out=height)
+    union = (x2 - x1) * (y2 - y1) + (u2 - u1) * (v2 - v1) - shared
+    return np.divide(shared, np.maximum(union, np.finfo(union.dtype).tiny, out=union), out=shared)
+
+
+def class_overlaps(a: Detections, b: Detections) -> NDArray[np.float64]:
+    """IoU ``[n, m]`` of the detections of two sets, in float64; 0 where their classes differ."""
+    overlaps = iou_matrix(a.xyxy.astype(np.float64), b.xyxy.astype(np.float64))
+    overlaps[a.class_id[:, None] != b.class_id] = 0.0
+    return overlaps
+
+
+def match(overlaps: NDArray[np.float64], iou: float, *, first: Literal["rows", "pairs"] = "rows") -> NDArray[np.intp]:
+    """Pair each row with at most one column, greedily; both are used once.
+
+    Args:
+        overlaps: ``[n, m]``, from `class_overlaps`; not changed.
+        iou: pairs overlap at least so far; above 0.
+        first: ``rows``: each row in turn takes the free column it overlaps most, as COCO matches predictions in falling
+            confidence; ``pairs``: the pair that overlaps most is taken first.
+
+    Returns:
+        The column of each row ``[n]``; -1 where it has none.
+    """
+    columns = np.full(len(overlaps), -1, np.intp)
+    if not overlaps.size:
+        return columns
+    free = np.where(overlaps >= iou, overlaps, 0.0)
+    for row in np.flatnonzero(free.any(axis=1)):
+        if first == "pairs":
+            row = int(free.argmax()) // free.shape[1]
+        column = int(free[row].argmax())
+        if free[row, column] > 0:
+            columns[row] = column
+            free[row] = free[:, column] = 0.0
+    return columns
 
 
 def nms(
@@ -34,6 +97,8 @@ def nms(
     """
     order = np.argsort(-confidence, kind="stable")
     sides = np.ascontiguousarray(xyxy[order].T)
+    # torchvision compares in double; a plain float would be rounded to float32 here.
+    most = np.float64(iou)
     rest = np.arange(len(order))
     kept: list[NDArray[np.intp]] = []
     count = 0
@@ -41,29 +106,14 @@ def nms(
     # fates inside a block are decided one by one: on bits of plain integers, without a call into NumPy for each box.
     while rest.size and (limit is None or count < limit):
         block, rest = rest[:_BLOCK], rest[_BLOCK:]
-        chosen = block[_greedy(_overlapping(sides, block, block, iou))]
+        chosen = block[_greedy(iou_matrix(sides[:, block].T, sides[:, block].T) > most)]
         if limit is not None:
             chosen = chosen[: limit - count]
         kept.append(chosen)
         count += len(chosen)
         if rest.size:
-            rest = rest[~_overlapping(sides, chosen, rest, iou).any(axis=0)]
+            rest = rest[~(iou_matrix(sides[:, chosen].T, sides[:, rest].T) > most).any(axis=0)]
     return order[np.concatenate(kept)] if kept else order[:0]
-
-
-def _overlapping(
-    sides: NDArray[np.float32], rows: NDArray[np.intp], columns: NDArray[np.intp], iou: float
-) -> NDArray[np.bool_]:
-    """Which boxes ``[len(rows), len(columns)]`` overlap by more than ``iou``."""
-    x1, y1, x2, y2 = sides[:, rows, None]
-    u1, v1, u2, v2 = sides[:, None, columns]
-    width = np.minimum(x2, u2) - np.maximum(x1, u1)
-    height = np.minimum(y2, v2) - np.maximum(y1, v1)
-    overlap = np.maximum(width, 0, out=width) * np.maximum(height, 0, out=height)
-    with np.errstate(invalid="ignore", divide="ignore"):  # two boxes without area: 0/0 suppresses nothing
-        ratio = overlap / ((x2 - x1) * (y2 - y1) + (u2 - u1) * (v2 - v1) - overlap)
-    # torchvision compares in double; a plain float would be rounded to float32 here.
-    return ratio > np.float64(iou)
 
 
 def _greedy(overlapping: NDArray[np.bool_]) -> list[int]:

@@ -1,8 +1,8 @@
-"""One loaded model with its count of leases: freed by whoever returns the last one, never after a sleep.
+"""One loaded model with its count of leases: freed when the last one is returned, never after a sleep.
 
-The lease counts itself in first and looks at the slot's state after, so a slot cannot be freed between the two; a loser
-steps back and tries the slot that is current by then. A lease that is not returned in time is reported, and its slot's
-memory is not freed, because the inference may still be using it.
+A lease counts itself in first and checks the slot's state after, so a slot cannot be freed between the two; a caller
+that came too late tries the slot that is current by then. A lease that is not returned in time is reported, and its
+slot's memory is not freed, because the inference may still be using it.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Slot(Generic[M]):
         with self._lock:
             lease = next(self._ids)
             self._leases[lease] = (threading.current_thread().name, time.monotonic())
-        if self._retiring:  # looked at only after counting in: retire() sees either the lease or us stepping back
+        if self._retiring:  # checked only after counting in: retire() sees the lease, or we see retire()
             self.leave(lease)
             return None
         return lease
@@ -83,13 +83,13 @@ class Slot(Generic[M]):
         """Return a lease; the last one of a retiring slot frees the model."""
         with self._lock:
             del self._leases[lease]
-            free = self._claim_freeing()
+            free = self._must_free()
         if free:
             self._free()
 
     @contextmanager
     def held(self) -> Iterator[bool]:
-        """A lease on just this slot, for whoever compares models; False when it is retiring and must not be used."""
+        """A lease on just this slot, for comparing models; False when it is retiring and must not be used."""
         lease = self.enter()
         try:
             yield lease is not None
@@ -101,7 +101,7 @@ class Slot(Generic[M]):
         """Take no new leases; free the model now or when the last lease returns. Calling it again does nothing."""
         with self._lock:
             self._retiring = True
-            free = self._claim_freeing()
+            free = self._must_free()
         if free:
             self._free()
 
@@ -116,8 +116,8 @@ class Slot(Generic[M]):
             held = list(self._leases.values())
         return [HungLease(self.label, holder, now - since) for holder, since in held if now - since > seconds]
 
-    def _claim_freeing(self) -> bool:
-        """Under the lock: whether the caller is the one that must free. True at most once."""
+    def _must_free(self) -> bool:
+        """Under the lock: whether the caller must free the model. True at most once."""
         if not self._retiring or self._leases or self._freed:
             return False
         self._freed = True

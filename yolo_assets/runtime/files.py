@@ -1,0 +1,192 @@
+"""Files that survive a crash, and locks that end with their holder.
+
+Belongs here: single steps that are right after a crash at any point. They raise ``OSError``: what a full disk or a
+missing folder means to a person, the caller knows. Does not belong here: what the files hold.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import itertools
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from yolo_assets.contracts.errors import UserError
+
+TEMPORARY = ".tmp-"
+"""Files whose names begin so are unfinished; no reader takes them."""
+
+_counter = itertools.count()
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
+
+
+class FolderBusyError(UserError):
+    """Another process holds the lock of a folder."""
+
+
+def is_full(error: OSError) -> bool:
+    """Whether an error says that no space is left, on the disk or in the quota."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def write_all(descriptor: int, data: bytes | memoryview, offset: int | None = None) -> None:
+    """Write every byte; the system may take fewer at once, for example just before the disk is full.
+
+    Args:
+        descriptor: an open file.
+        data: the bytes.
+        offset: where in the file; None: at its position, which moves on.
+    """
+    view = memoryview(data)
+    while view:
+        if offset is None:
+            view = view[os.write(descriptor, view) :]
+        else:
+            written = os.pwrite(descriptor, view, offset)
+            view, offset = view[written:], offset + written
+
+
+def fsync_file(path: Path) -> None:
+    """Make the bytes of a file durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_folder(path: Path, *, required: bool = True) -> None:
+    """Make the names in a folder durable: a file whose name is lost is lost.
+
+    Args:
+        path: the folder.
+        required: False trusts file systems that cannot do it (SMB, FUSE) to keep names by themselves.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if required or error.errno not in _CANNOT_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def write_atomic(path: Path, data: bytes, *, exclusive: bool = False, durable: bool = True) -> None:
+    """Write a file whole or not at all: temporary file, fsync, rename, fsync of the folder.
+
+    Args:
+        path: the file; its folder exists.
+        data: all its bytes.
+        exclusive: fail when the name is taken instead of replacing it.
+        durable: False leaves both fsyncs to the caller; the file is still never seen half written.
+
+    Raises:
+        FileExistsError: ``exclusive`` and the name is taken.
+        OSError: it cannot be written; nothing is left behind.
+    """
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{next(_counter)}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+        try:
+            write_all(descriptor, data)
+            if durable:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if exclusive:
+            os.link(temporary, path)  # unlike rename, refuses a name that is taken
+            temporary.unlink()
+        else:
+            temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    if durable:
+        fsync_folder(path.parent)
+
+
+def lock(descriptor: int, *, shared: bool = False, wait_s: float | None = 0.0) -> bool:
+    """Lock an open file or folder for this process. The kernel frees it when the descriptor closes, also by a kill.
+
+    Args:
+        descriptor: open; every descriptor of its own has a lock of its own, also within one process.
+        shared: holders of shared locks coexist.
+        wait_s: how long to wait for another holder; None: for ever.
+
+    Returns:
+        Whether it is locked now.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    if wait_s is None:
+        fcntl.flock(descriptor, kind)
+        return True
+    deadline, pause = time.monotonic() + wait_s, _SHORTEST_PAUSE
+    while True:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+        else:
+            return True
+
+
+def unlock(descriptor: int) -> None:
+    """Free a lock before its descriptor closes."""
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def lock_folder(path: Path, message: str, *, shared: bool = False) -> int:
+    """Lock a folder itself, without a lock file in it and without waiting.
+
+    Args:
+        path: an existing folder.
+        message: what to report when another process holds it.
+        shared: holders of shared locks coexist.
+
+    Returns:
+        A descriptor; closing it frees the lock.
+
+    Raises:
+        FolderBusyError: held by another.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if not lock(descriptor, shared=shared):
+            raise FolderBusyError(message)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+@contextmanager
+def locked_file(path: Path, message: str) -> Iterator[None]:
+    """Hold a lock file for the time of the block. It is made when missing and never removed: removing one is a race.
+
+    Args:
+        path: of the lock file; its folder is made.
+        message: what to report when another process holds it.
+
+    Raises:
+        FolderBusyError: held by another.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        if not lock(descriptor):
+            raise FolderBusyError(message)
+        yield
+    finally:
+        os.close(descriptor)
