@@ -1,7 +1,7 @@
 """What stores offer that keep versions and can make one unalterable: retention, legal hold, the versions themselves.
 
 Belongs here: the interface and what its words mean. The requests are ``s3_lock``; what an archive asks for is
-``archive.write_once.protect``. A folder keeps no versions and locks nothing: for it there is no ``ObjectLock``.
+``archive.retention``. A folder keeps no versions and locks nothing: for it there is no ``ObjectLock``.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from yolo_assets.defs.metadata import megabytes_per_second, table
 from yolo_assets.defs.partitions import by_day, hourly
 
 if TYPE_CHECKING:
-    from yolo_assets.archive.archiving.hour import ArchiveOutcome
+    from yolo_assets.archive.archiving import ArchiveOutcome
 
 ARCHIVED = "every_camera_archived"
 RECLAIMED = "every_camera_reclaimed"
@@ -49,14 +49,15 @@ def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> 
     What boxes outside archived of the hour is listed too, so that the newest materialization always shows the whole
     hour and the receipts sensor finds nothing to add.
     """
-    from yolo_assets.archive.archiving.hour import archive_hour
+    from yolo_assets.archive.archive import Archive
+    from yolo_assets.archive.archiving import archive_hour
 
     traffic = locations.traffic(context.log.warning)
-    archive, signer, trusted = locations.archive(traffic), locations.archiver(), locations.trusted_archivers()
+    archive, signer = Archive(locations.archive(traffic), locations.trusted_archivers()), locations.archiver()
     hours, options = hours_of(context), locations.archive_options()
     spooled = closed_spool_hours(locations.settings.spool, hours, locations.grace_seconds)
     oldest = min((hour.hour.end for hour in spooled if hour.uncovered_members()), default=None)
-    work = [(hour.name, partial(archive_hour, hour, archive, signer, options, trusted=trusted)) for hour in spooled]
+    work = [(hour.name, partial(archive_hour, hour, archive, signer, options)) for hour in spooled]
     with traffic:
         outcomes = for_each(context, [(who, partial(traffic.archiving, one)) for who, one in work])
         traffic.measure(locations.settings.spool, locations.grace_seconds)
@@ -94,19 +95,19 @@ def _describe(
     context: dg.AssetExecutionContext, locations: Locations, hours: Sequence[Hour], outcomes: "Outcomes[ArchiveOutcome]"
 ) -> dict[Hour, str]:
     """Give each hour its tables, and return which parts it has; no version for an hour that cannot be looked at."""
-    from yolo_assets.archive.reading.receipt_hours import list_hour, read_hours
-    from yolo_assets.archive.retry import retry
+    from yolo_assets.archive.archive import Archive
+    from yolo_assets.archive.listing import list_hour, read_hours
     from yolo_assets.storage import StoreUnavailableError
 
-    archive, trusted, names = locations.archive(), locations.trusted_archivers(), locations.archiver_names()
+    archive, names = Archive(locations.archive(), locations.trusted_archivers()), locations.archiver_names()
     versions: dict[Hour, str] = {}
     try:
-        for found in read_hours(archive, [retry(list_hour, archive, hour) for hour in hours], trusted):
+        for found in read_hours(archive, [list_hour(archive, hour) for hour in hours]):
             mine = [outcome for outcome in outcomes.done.values() if outcome.hour == found.hour.key]
             metadata = hour_metadata(found, names, mine)
             context.add_asset_metadata(metadata, partition_key=found.hour.partition_key)
             versions[found.hour] = found.version
-            for one in found.refused:
+            for one in found.untrusted:
                 context.log.warning(f"not believed: {one.key}: {one.reason}")
     except StoreUnavailableError as error:
         # What was archived is archived: the check tells, and the receipts sensor reports the hour once it can be read.
@@ -137,13 +138,13 @@ def _describe(
 )
 def reclaimed_spool(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Delete what is safely archived, file by file from the index."""
-    from yolo_assets.archive.archiving.reclaim import reclaim_hour
+    from yolo_assets.archive.archive import Archive
+    from yolo_assets.archive.reclaim import reclaim_hour
 
-    archive, trusted, now = locations.archive(), locations.trusted_archivers(), utc_now()
+    archive, now = Archive(locations.archive(), locations.trusted_archivers()), utc_now()
     spooled = closed_spool_hours(locations.settings.spool, hours_of(context), locations.grace_seconds)
     work = [
-        (hour.name, partial(reclaim_hour, hour, archive, trusted, hot_hours=locations.hot_hours, now=now))
-        for hour in spooled
+        (hour.name, partial(reclaim_hour, hour, archive, hot_hours=locations.hot_hours, now=now)) for hour in spooled
     ]
     with locations.traffic(context.log.warning) as traffic:
         outcomes = for_each(context, [(who, partial(traffic.reclaiming, one)) for who, one in work])

@@ -17,8 +17,8 @@ from yolo_assets.defs.intake.reporting import ClosedHour, HourNews
 from yolo_assets.defs.metadata import megabytes_per_second, table
 
 if TYPE_CHECKING:
-    from yolo_assets.archive.archiving.hour import ArchiveOutcome
-    from yolo_assets.archive.reading.receipt_hours import HourReceipts
+    from yolo_assets.archive.archiving import ArchiveOutcome
+    from yolo_assets.archive.listing import HourReceipts
 
 _ARCHIVES = {
     "camera-hour": str,
@@ -59,7 +59,7 @@ def hour_metadata(
         "bytes_in": sum(one.total_size for one in found.receipts),
         "archive_bytes": sum(one.archive_size for one in found.receipts),
         "not_believed": dg.MetadataValue.md(
-            "\n".join(f"- {one.key}: {one.reason}" for one in found.refused[:50]) or "none"
+            "\n".join(f"- {one.key}: {one.reason}" for one in found.untrusted[:50]) or "none"
         ),
     }
 

@@ -25,7 +25,7 @@ from yolo_assets.defs.locations import Locations
 from yolo_assets.defs.partitions import FIRST_HOUR, hourly
 
 if TYPE_CHECKING:
-    from yolo_assets.archive.reading.receipt_hours import HourReceipts, ListedHour, Refused
+    from yolo_assets.archive.listing import HourReceipts, ListedHour, RefusedReceipt
 
 HOURS_A_TICK = 24
 """A centre that is started on a full archive learns of it a day of hours a tick."""
@@ -54,10 +54,11 @@ _CHUNK = 500
 )
 def receipts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> dg.SensorResult:
     """One look at the receipts a tick; what is news is decided in ``news``."""
-    from yolo_assets.archive.reading.receipt_hours import list_day, list_hour, read_hours, sweep
+    from yolo_assets.archive.archive import Archive
+    from yolo_assets.archive.listing import list_day, list_hour, read_hours, sweep
 
-    now, archive, trusted = utc_now(), locations.archive(), locations.trusted_archivers()
-    cursor = Cursor.load(context.cursor).trusting(trusted.keys)
+    now, archive = utc_now(), Archive(locations.archive(), locations.trusted_archivers())
+    cursor = Cursor.load(context.cursor).trusting(archive.trusted.keys)
     days = [(now - timedelta(days=back)).date().isoformat() for back in reversed(range(RECENT_DAYS))]
     recent = _partitions(context, [hour for day in days for hour in list_day(archive, day)], now)
     grace = timedelta(seconds=locations.grace_seconds)
@@ -74,7 +75,7 @@ def receipts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -
 
     found: list[HourReceipts] = []
     started = time.monotonic()
-    for hour in read_hours(archive, ready, trusted):
+    for hour in read_hours(archive, ready):
         found.append(hour)
         if time.monotonic() - started > READ_SECONDS:
             break
@@ -84,8 +85,8 @@ def receipts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -
         context.log.info(f"{len(left)} more hours wait for the next tick")
     fresh = [hour for hour in found if hour.receipts and hour.version != known.get(hour.hour)]
     here = _in_spool(locations, [hour.hour for hour in fresh], now)
-    refused = {hour.hour: listed[hour.hour] for hour in found if hour.refused}
-    requests = _show_refused(context, [one for hour in found for one in hour.refused], refused)
+    refused = {hour.hour: listed[hour.hour] for hour in found if hour.untrusted}
+    requests = _show_refused(context, [one for hour in found for one in hour.untrusted], refused)
     told = f"reported {len(fresh)} hours" if fresh else "no receipt is new"
     return dg.SensorResult(
         asset_events=_reports(fresh, locations.archiver_names(), here),
@@ -174,7 +175,7 @@ def _reports(
 
 
 def _show_refused(
-    context: dg.SensorEvaluationContext, refused: Sequence["Refused"], hours: dict[Hour, str]
+    context: dg.SensorEvaluationContext, refused: Sequence["RefusedReceipt"], hours: dict[Hour, str]
 ) -> list[dg.RunRequest]:
     """Warn, and ask the catalog for the days in question: its check ``every_receipt_believed`` names each of them."""
     for one in refused[:50]:

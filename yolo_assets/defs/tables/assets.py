@@ -98,12 +98,11 @@ def detection_tables(
 
 def _cameras(hour: Hour, locations: Locations) -> dict[str, list[ArchiveName]]:
     """Cameras with anything of this hour in the spool or in the archive, and the parts that are in the archive."""
-    from yolo_assets.archive.reading.read import list_archives
-    from yolo_assets.archive.retry import retry
+    from yolo_assets.archive.archive import Archive
 
     closed = closed_spool_hours(locations.settings.spool, [hour], locations.grace_seconds)
     cameras: dict[str, list[ArchiveName]] = {found.camera_id: [] for found in closed}
-    archive = locations.archive()
-    for name in retry(lambda: list(list_archives(archive, hour=hour))):
+    archive = Archive(locations.archive(), locations.trusted_archivers())
+    for name in archive.names(hour=hour):
         cameras.setdefault(name.camera_id, []).append(name)
     return dict(sorted(cameras.items()))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.names import LABELS_INBOX, annotation_key
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.signing import Signer, TrustedKeys
@@ -53,8 +54,7 @@ class Loop:
     screen: Screen
     graph: Graph
     store: ObjectStore
-    archive: ObjectStore
-    trusted: TrustedKeys
+    archive: Archive
     promoters: TrustedKeys
     figures: Figures = field(default_factory=Figures)
     ledger: FrameLedger = field(default_factory=FrameLedger)
@@ -81,8 +81,7 @@ class Loop:
             screen=screen,
             graph=Graph(on_run=lambda line: screen.say(f"Dagster run: {line}")),
             store=open_store(settings.store_url),
-            archive=open_store(settings.archive_url),
-            trusted=TrustedKeys.of(archiver),
+            archive=Archive(open_store(settings.archive_url), TrustedKeys.of(archiver)),
             promoters=TrustedKeys.of(promoter),
         )
 
