@@ -74,7 +74,7 @@ class AuditHistory:
         """Count a record; in any order."""
         times_by_name = self.unsigned if record.signature is None else self.signed
         wrong = {name: lines[0] for name, lines in record.problems.items() if lines}
-        wrong |= {name: f"it could not be looked at: {why}" for name, why in record.unchecked.items()}
+        wrong |= {name: f"it could not be verified: {why}" for name, why in record.unchecked.items()}
         at = record.finished_at
         for name in names_in(record, "head"):
             times = times_by_name.setdefault(name, AuditTimes())
