@@ -32,7 +32,7 @@ from throughput_parts.contestant import OURS, THEIRS
 from throughput_parts.models import CLASSES, quiet, scenes
 
 from yolo_assets.training.metrics import FrameBoxes, average_precision, match, mean_ap
-from yolo_assets.vision.machine import cpu_flags, cpu_model, usable_cpus, versions
+from yolo_assets.vision.hardware import cpu_flags, cpu_model, usable_cpus, versions
 from yolo_assets_tests.vision.reference_frames import drawn, photographs
 
 PARTS = Path(__file__).parent / "throughput_parts"

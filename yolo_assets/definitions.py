@@ -13,8 +13,8 @@ from yolo_assets.defs.archive.sensors import receipts_sensor
 from yolo_assets.defs.automation import automation
 from yolo_assets.defs.intake.sensors import spool_sensor
 from yolo_assets.defs.learning.sensors import labels_sensor
-from yolo_assets.defs.locations import Locations
 from yolo_assets.defs.release.sensors import fleet_sensor, train_daily
+from yolo_assets.defs.resources import Locations
 
 
 @dg.definitions

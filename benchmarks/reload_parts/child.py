@@ -179,7 +179,7 @@ class Contender:
         moment = time.monotonic()
         self.rhythm.pause()
         time.sleep(0.2)
-        self._until(lambda: not self.agent.ledger.books.in_flight())
+        self._until(lambda: not self.agent.recorder.journal.in_flight())
         return moment
 
     def answered(self) -> int:
@@ -204,7 +204,7 @@ class Contender:
     def finish(self) -> Report:
         """Stop the agent and prove every answer."""
         clean = self.agent.stop()
-        counts = self.agent.ledger.books.counts().values()
+        counts = self.agent.recorder.journal.counts().values()
         dropped: dict[str, int] = {}
         for count in counts:
             for reason, number in count.dropped.items():

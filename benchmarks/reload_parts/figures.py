@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reload_parts.child import Answer, Change, Report
-from yolo_assets.vision.machine import cpu_flags, cpu_model, usable_cpus
+from yolo_assets.vision.hardware import cpu_flags, cpu_model, usable_cpus
 
 SETTLING = 1.0
 """Seconds at the beginning of a round that count for nothing: the first frames find cold caches."""

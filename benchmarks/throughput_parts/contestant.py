@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from yolo_assets.contracts.model import ONNX, FileEntry, ModelManifest, Thresholds
 from yolo_assets.vision.detections import Detections
-from yolo_assets.vision.engine import EngineSpec, Setup
+from yolo_assets.vision.engines.interface import EngineSetup, EngineSpec
 from yolo_assets.vision.model import Model
 from yolo_assets.vision.onnx_file import read_onnx
 
@@ -67,7 +67,9 @@ class Ours:
             }
         )
         setup = (
-            Setup(threads=1, parallel=self._cores, mode="throughput") if self._beside else Setup(threads=self._cores)
+            EngineSetup(threads=1, parallel=self._cores, mode="throughput")
+            if self._beside
+            else EngineSetup(threads=self._cores)
         )
         self._model = Model.load(manifest, {ONNX: data}, engine=self._spec, setup=setup)
 

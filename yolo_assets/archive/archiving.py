@@ -37,7 +37,8 @@ from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import Signer
 from yolo_assets.contracts.spool import ArchivePlan
-from yolo_assets.spool.files import lock_folder, native_name
+from yolo_assets.runtime.files import lock_folder
+from yolo_assets.spool.files import native_name
 from yolo_assets.spool.hours import SpoolHour, SpoolMember, SpoolProblem, is_note
 from yolo_assets.spool.records import read_records
 from yolo_assets.storage.base import StoreUnavailableError, UploadGoneError

@@ -21,7 +21,6 @@ from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.storage.base import ObjectInfo, ObjectNotFoundError, ObjectStore
-from yolo_assets.storage.lock import object_lock
 
 
 def parse_receipt(data: bytes, name: ArchiveName, trusted: TrustedKeys) -> Receipt:
@@ -62,7 +61,7 @@ def oldest_version(
         proves: whether these bytes are the original.
         size: leaves out versions of another size.
     """
-    lock = object_lock(store)
+    lock = store.object_lock
     if lock is None:
         return None
     for version in reversed(retry(lock.versions, key)):

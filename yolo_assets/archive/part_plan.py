@@ -19,7 +19,8 @@ from yolo_assets.contracts.names import PARTS, PLAN, ArchiveName, uploaded_name
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.spool import ArchivePlan, PlanMember
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.spool.files import SpoolFullError, fsync_folder, native_name, portable_name, write_atomic
+from yolo_assets.runtime.files import fsync_folder
+from yolo_assets.spool.files import SpoolFullError, native_name, portable_name, write_atomic
 from yolo_assets.spool.hours import COVERED, SpoolHour, SpoolMember
 
 PART_SIZE = 8 << 20

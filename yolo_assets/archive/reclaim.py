@@ -25,7 +25,8 @@ from yolo_assets.archive.part_plan import forget_covered, holds
 from yolo_assets.archive.retry import retry
 from yolo_assets.archive.upload import stored_sha256
 from yolo_assets.contracts.names import SEALED
-from yolo_assets.spool.files import FolderBusyError, fsync_folder, portable_name
+from yolo_assets.runtime.files import FolderBusyError, fsync_folder
+from yolo_assets.spool.files import portable_name
 from yolo_assets.spool.hours import SpoolHour, SpoolProblem, is_note, is_unfinished
 
 MARKER_DAYS = 7

@@ -17,8 +17,8 @@ from yolo_assets.contracts.errors import BadInputError, IntegrityError, UserErro
 from yolo_assets.contracts.names import ArchiveName, receipts_prefix
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.times import Hour, format_time, utc_now
-from yolo_assets.storage.base import ObjectInfo, ObjectNotFoundError, ObjectStore, StoreUnavailableError
-from yolo_assets.storage.lock import NoObjectLockError, ObjectLock, Retention, object_lock
+from yolo_assets.storage.base import ObjectInfo, ObjectLock, ObjectNotFoundError, ObjectStore, StoreUnavailableError
+from yolo_assets.storage.lock import NoObjectLockError, Retention
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def hidden_archives(archive: Archive, *, date: str | None = None) -> Iterator[tu
 
     Reads the names of all versions of all receipts, or of those of one day. A store without versions hides nothing.
     """
-    lock = object_lock(archive.store)
+    lock = archive.store.object_lock
     if lock is not None:
         yield from _names(lock, receipts_prefix(date=date))
 
@@ -127,7 +127,7 @@ def protection_problems(part: ArchivedPart) -> list[str]:
         StoreUnavailableError: the store cannot be asked, so nothing can be said.
     """
     receipt, store = part.receipt, part.store
-    lock = object_lock(store)
+    lock = store.object_lock
     if receipt.version_id is None and receipt.retention_until is None:
         return []
     if lock is None:
@@ -151,7 +151,7 @@ def protection_problems(part: ArchivedPart) -> list[str]:
 
 
 def _lock_of(store: ObjectStore) -> ObjectLock:
-    lock = object_lock(store)
+    lock = store.object_lock
     if lock is None:
         raise UserError(
             f"{store.url} keeps no versions and locks nothing; write-once archives need a bucket with object lock "

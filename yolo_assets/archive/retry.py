@@ -10,6 +10,7 @@ import stamina
 import stamina.instrumentation
 
 from yolo_assets.storage.base import StoreUnavailableError
+from yolo_assets.storage.retrying import PROCESS_COUNTS
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,7 +33,7 @@ stamina.instrumentation.set_on_retry_hooks((_count,))
 
 def retries() -> int:
     """How many tries after a first one this process has made."""
-    return _done
+    return _done + PROCESS_COUNTS.retries
 
 
 def retry(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -22,7 +22,7 @@ from yolo_assets.archive.retry import retry
 from yolo_assets.contracts.errors import IntegrityError, UserError
 from yolo_assets.contracts.names import PARTS
 from yolo_assets.contracts.spool import ArchivePlan
-from yolo_assets.spool.files import is_full
+from yolo_assets.runtime.files import is_full
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.storage.base import AlreadyExistsError, ObjectInfo, ObjectStore, UploadedPart, UploadGoneError
 

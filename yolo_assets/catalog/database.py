@@ -9,7 +9,6 @@ behind is removed by the next one.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import stat
@@ -21,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+
+from yolo_assets.runtime.files import lock
 
 _MEMORY = "512MB"
 """What DuckDB may use before it continues in a file: other programs run on this machine too."""
@@ -69,7 +70,7 @@ def scratch_folder() -> Iterator[Path]:
         folder = Path(name)
         fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_SH)
+            lock(fd, shared=True, wait_s=None)
             yield folder
         finally:
             os.close(fd)
@@ -88,8 +89,8 @@ def remove_abandoned() -> None:
                 shutil.rmtree(folder, ignore_errors=True)
                 continue
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
+                if lock(fd):
+                    shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(fd)
         except OSError:

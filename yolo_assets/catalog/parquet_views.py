@@ -21,8 +21,7 @@ import polars as pl
 from yolo_assets.catalog.database import quoted
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.storage.base import ObjectStore
-from yolo_assets.storage.folder import FolderStore
-from yolo_assets.storage.open import parse_s3_url
+from yolo_assets.storage.open import folder_of, parse_s3_url
 from yolo_assets.tables.scan import list_hours
 from yolo_assets.tables.schema import Detections, Frames, polars_schema
 
@@ -113,7 +112,7 @@ def _files(tables: ParquetTables, root: str, name: TableName) -> Iterator[str]:
 
 def _bucket(connection: duckdb.DuckDBPyConnection, store: ObjectStore) -> str:
     """Teach a connection to read the bucket of a store, with the credentials of the store."""
-    if isinstance(store, FolderStore):
+    if folder_of(store.url) is not None:
         raise ValueError("a folder is read through a link")
     extension = httpfs_file()
     if extension is None:

@@ -8,7 +8,6 @@ a kill at any moment the pointer names a complete file; a file that no pointer n
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import random
@@ -29,11 +28,11 @@ from yolo_assets.catalog.update import AppliedChange, Report, StoreDifferences, 
 from yolo_assets.catalog.versions import fetch_catalog, keep_in_cache, pointer_state, upload_catalog
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.times import check_date
+from yolo_assets.runtime.files import lock
 from yolo_assets.storage.base import CasConflictError, ObjectStore
 
 LOCK_WAIT = 120.0
 """Seconds to wait for another publisher of this machine before working at the same time as it."""
-_LOCK_PAUSE = 0.02
 _ATTEMPTS = 60
 
 
@@ -185,21 +184,11 @@ def publish_lock(store: ObjectStore, wait: float | None = None) -> Iterator[bool
         yield False
         return
     try:
-        yield _lock(fd, time.monotonic() + (LOCK_WAIT if wait is None else wait))
+        try:
+            locked = lock(fd, wait_s=LOCK_WAIT if wait is None else wait)
+        except OSError:
+            locked = False
+        yield locked
     finally:
         with suppress(OSError):
             os.close(fd)
-
-
-def _lock(fd: int, deadline: float) -> bool:
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(_LOCK_PAUSE)
-        except OSError:
-            return False
-        else:
-            return True

@@ -26,8 +26,7 @@ from yolo_assets.contracts.errors import BadInputError, IntegrityError, UserErro
 from yolo_assets.contracts.names import check_id
 from yolo_assets.contracts.times import Hour
 from yolo_assets.storage.base import ObjectStore
-from yolo_assets.storage.folder import FolderStore
-from yolo_assets.storage.open import parse_file_url
+from yolo_assets.storage.open import folder_of
 
 _TRIES = 5
 _SUGGESTIONS = 8
@@ -288,10 +287,11 @@ def _at(moment: datetime) -> str:
 
 def _folder_of(store: ObjectStore, scratch: Path) -> Path | None:
     """The folder of a folder store, through a link whose name holds nothing that DuckDB reads as a pattern."""
-    if not isinstance(store, FolderStore):
+    folder = folder_of(store.url)
+    if folder is None:
         return None
     link = scratch / "store"
-    link.symlink_to(parse_file_url(store.url), target_is_directory=True)
+    link.symlink_to(folder, target_is_directory=True)
     return link
 
 

@@ -65,12 +65,12 @@ def open_archive(found: Settings) -> ObjectStore:
     Raises:
         UserError: there is no such folder, or it is no store.
     """
-    from yolo_assets.storage.known import open_known_store
-    from yolo_assets.storage.open import parse_file_url
+    from yolo_assets.storage.open import folder_of, open_store
 
-    if found.archive_url.startswith("file://") and not (folder := parse_file_url(found.archive_url)).is_dir():
+    folder = folder_of(found.archive_url)
+    if folder is not None and not folder.is_dir():
         raise UserError(f"there is no archive at {folder}; correct --archive, mount it, or archive something first")
-    return open_known_store(found.archive_url, found.known_stores, look=True)
+    return open_store(found.archive_url, memory=found.known_stores, remember=False)
 
 
 def need(*modules: str) -> None:

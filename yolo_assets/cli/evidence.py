@@ -35,11 +35,12 @@ def make(
     batch: Annotated[str | None, typer.Option(help="Production batch, of one or of all cameras.", metavar="B")] = None,
     class_name: Annotated[str | None, typer.Option("--class", help="Only frames with this class.", metavar="K")] = None,
     min_confidence: Annotated[
-        float | None, typer.Option(help="Only frames with a detection at least this sure.", min=0, max=1, metavar="X")
+        float | None,
+        typer.Option(help="Only frames with a detection so confident or more.", min=0, max=1, metavar="X"),
     ] = None,
-    reason: Annotated[str, typer.Option(help="Why the question is asked; it stands in the report.")] = "",
+    reason: Annotated[str, typer.Option(help="Why the question is asked; printed in the report.")] = "",
     by: Annotated[str | None, typer.Option("--by", help="Who asks; by default the login name.", metavar="NAME")] = None,
-    max_frames: Annotated[int, typer.Option(help="Make no pack when more frames fit.", min=1, metavar="N")] = 1000,
+    max_frames: Annotated[int, typer.Option(help="Make no pack when more frames match.", min=1, metavar="N")] = 1000,
     archive: ArchiveOption = None,
     store: StoreOption = None,
     key: KeyOption = None,
@@ -52,6 +53,7 @@ def make(
     Example: yolo-assets evidence make --camera lineA_cam01 --from 2026-03-01T09:00Z --to 2026-03-01T10:00Z
     --class crack --min-confidence 0.8 --reason "Audit 2026-17" --by "A. Berg" --out evidence-2026-17
     """
+    from yolo_assets.archive.archive import Archive
     from yolo_assets.contracts.signing import Signer
     from yolo_assets.contracts.times import parse_time
     from yolo_assets.evidence.manifest import Query
@@ -64,35 +66,35 @@ def make(
         raise UsageError("name what to look for: --camera C, --batch B or both")
     need("cv2", "polars", "duckdb", "supervision", "fpdf", "jinja2")
     from yolo_assets.evidence.make import Request, make_pack
-    from yolo_assets.evidence.words import many
+    from yolo_assets.evidence.wording import many
 
-    found = settings(archive=archive, store=store)
-    trusted = trusted_keys(found, key)
-    signer = Signer.load(found.archiver_key)
-    opened = open_archive(found)
-    # A store that is not there yet is no reason to refuse evidence, nor to make an empty one by looking.
-    is_folder = found.store_url.startswith("file://")
-    second = None if is_folder and not parse_file_url(found.store_url).is_dir() else open_store(found.store_url)
+    where = settings(archive=archive, store=store)
+    trusted = trusted_keys(where, key)
+    signer = Signer.load(where.archiver_key)
+    opened = Archive(open_archive(where), trusted)
+    # A store that does not exist yet is no reason to refuse evidence, and must not be created by reading it.
+    is_folder = where.store_url.startswith("file://")
+    store_root = None if is_folder and not parse_file_url(where.store_url).is_dir() else open_store(where.store_url)
     query = Query(
         camera_id=camera, batch=batch, start=first, end=after, class_name=class_name, min_confidence=min_confidence
     )
     request = Request(query, by or getpass.getuser(), reason, max_frames)
     with progress("collecting") as advance:
-        pack = make_pack(opened, second, trusted, signer, request, folder, report=advance)
+        pack = make_pack(opened, store_root, signer, request, folder, report=advance)
     if as_json:
         emit_json({**pack.model_dump(mode="json", exclude={"files"}), "complete": pack.complete, "out": str(folder)})
     else:
         counts = pack.counts
-        held = (many(counts.frames, "frame"), many(counts.records, "record"), many(counts.detections, "detection"))
+        totals = (many(counts.frames, "frame"), many(counts.records, "record"), many(counts.detections, "detection"))
         out().print(
-            f"{', '.join(held)} from {many(counts.archives, 'archive')} in {folder}, signed by key {pack.signed_by}",
+            f"{', '.join(totals)} from {many(counts.archives, 'archive')} in {folder}, signed by key {pack.signed_by}",
             markup=False,
         )
     if not pack.complete:
-        lost = [hour for hour in pack.hours if hour.state == "unavailable"]
+        unavailable = [hour for hour in pack.hours if hour.state == "unavailable"]
         raise UserError(
-            f"the pack in {folder} is incomplete and says so: {many(len(lost), 'camera-hour')} could not be read, the "
-            f"first: {lost[0].reason}"
+            f"the pack in {folder} is incomplete and says so: {many(len(unavailable), 'camera-hour')} could not be "
+            f"read, the first: {unavailable[0].reason}"
         )
 
 
@@ -125,6 +127,6 @@ def verify(
         for check in done.checks:
             out().print(f"{check.name:<10} {check.verdict:<12} {check.detail}", markup=False)
     if first is not None:
-        raise UserError(f"{folder} is not to be trusted as it is: {first.name}: {first.detail}")
+        raise UserError(f"{folder} must not be trusted: {first.name}: {first.detail}")
     if not as_json:
         out().print("the pack is what was signed, and its frames and records are what was archived", markup=False)

@@ -1,4 +1,4 @@
-"""Which camera-hours an hourly run is about, and how a failing camera is kept from failing the others."""
+"""The camera-hours of an hourly run; one that fails does not fail the others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def hours_of(context: dg.AssetExecutionContext) -> list[Hour]:
 
 @dataclass
 class Outcomes(Generic[T]):
-    """What became of each camera-hour of a run.
+    """The result or the error of each camera-hour of a run.
 
     Attributes:
         done: results by camera-hour.
@@ -37,10 +37,10 @@ class Outcomes(Generic[T]):
     done: dict[str, T] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
-    def check(self, name: str) -> dg.AssetCheckResult:
+    def check(self, spec: dg.AssetCheckSpec) -> dg.AssetCheckResult:
         """Passed when no camera failed; the reasons as metadata otherwise."""
         return dg.AssetCheckResult(
-            check_name=name,
+            check_name=spec.name,
             passed=not self.failed,
             severity=dg.AssetCheckSeverity.ERROR,
             description="every camera succeeded" if not self.failed else f"{len(self.failed)} camera-hours failed",
@@ -60,12 +60,12 @@ def for_each(
         dagster.RetryRequested: something failed and there are tries left.
     """
     outcomes: Outcomes[T] = Outcomes()
-    for who, work in items:
+    for name, work in items:
         try:
-            outcomes.done[who] = work()
+            outcomes.done[name] = work()
         except (UserError, OSError) as error:
-            outcomes.failed[who] = str(error)
-            context.log.error(f"{who}: {error}")
+            outcomes.failed[name] = str(error)
+            context.log.error(f"{name}: {error}")
     if outcomes.failed and context.retry_number < retries:
         raise dg.RetryRequested(max_retries=retries, seconds_to_wait=RETRY_SECONDS)
     return outcomes
@@ -76,6 +76,6 @@ def closed_spool_hours(spool: Path, hours: Sequence[Hour], grace_seconds: float)
     from yolo_assets.contracts.times import utc_now
     from yolo_assets.spool.hours import list_hours
 
-    wanted, now = set(hours), utc_now()
-    found = [hour for hour in list_hours(spool) if hour.hour in wanted and hour.is_closed(now, grace_seconds)]
-    return sorted(found, key=lambda hour: (hour.hour, hour.camera_id))
+    selected, now = set(hours), utc_now()
+    closed = [hour for hour in list_hours(spool) if hour.hour in selected and hour.is_closed(now, grace_seconds)]
+    return sorted(closed, key=lambda hour: (hour.hour, hour.camera_id))

@@ -31,12 +31,11 @@ from yolo_assets.edge.http.app import build_app
 from yolo_assets.edge.http.parts import ApiParts
 from yolo_assets.edge.http.server import ApiServer
 from yolo_assets.edge.image_service import ImageService
-from yolo_assets.edge.late_store import open_late, store_folder
 from yolo_assets.edge.outputs.figures import OutputFigures
 from yolo_assets.edge.outputs.hub import Outputs
 from yolo_assets.edge.pipeline.capture import CameraThread
-from yolo_assets.edge.pipeline.ledger import Ledger
 from yolo_assets.edge.pipeline.queue import FrameQueue
+from yolo_assets.edge.pipeline.recorder import FrameRecorder
 from yolo_assets.edge.pipeline.results import ResultBoard
 from yolo_assets.edge.pipeline.sampling import Sampler
 from yolo_assets.edge.pipeline.truth import TruthWriter
@@ -59,8 +58,10 @@ from yolo_assets.edge.telemetry.heartbeat import HeartbeatSender
 from yolo_assets.edge.telemetry.machine import Machine
 from yolo_assets.edge.telemetry.metrics import EdgeMetrics, Sources
 from yolo_assets.edge.telemetry.status import StatusParts, heartbeat, model, not_ready, status
-from yolo_assets.spool.files import lock_folder
+from yolo_assets.runtime.files import lock_folder
 from yolo_assets.storage.base import ObjectStore
+from yolo_assets.storage.open import folder_of, open_store
+from yolo_assets.storage.retrying import QUICK
 
 log = logging.getLogger(__name__)
 
@@ -86,15 +87,15 @@ class Agent:
         self.outputs = Outputs(config.outputs, config.alarms, config.camera_ids, config.device_id, config.state_dir)
         self.clock = BoxClock(config.state_dir / "clock.json", config.clock)
         sources = open_sources(config, self.clock)
-        store = open_late(config.store)
+        store = open_store(config.store, create=False, lazy=True, retries=QUICK)
         self.done = threading.Event()
         self._state_lock = _lock_state(config.state_dir)
         self._server = ApiServer(config.listen)
-        self.ledger = Ledger(
+        self.recorder = FrameRecorder(
             config.spool,
             config.camera_ids,
             config.device_id,
-            tally=config.state_dir / "frames.tally",
+            journal=config.state_dir / "frames.tally",
             fsync=config.disk.fsync,
         )
         sampler = Sampler(config.sampling, config.disk.fewer)
@@ -104,11 +105,11 @@ class Agent:
         slots: SlotManager[LoadedModel] = SlotManager()
         self.audit = open_audit(config)
         self._audit_shipper = AuditShipper(self.audit, store)
-        self.swaps = SwapLog(self.audit, self.board, self.ledger.books, lost_after=config.lease_seconds)
+        self.swaps = SwapLog(self.audit, self.board, self.recorder.journal, lost_after=config.lease_seconds)
         self._housekeeper: Housekeeper
         self._metrics = EdgeMetrics(
             Sources(
-                self.ledger.books,
+                self.recorder.journal,
                 self.board,
                 slots,
                 lambda: self._housekeeper.disk,
@@ -147,7 +148,7 @@ class Agent:
             tried = config.canary.cameras if config.canary is not None else ()
             self.balancer = Balancer(
                 self.control,
-                self.ledger.books,
+                self.recorder.journal,
                 effort,
                 config.light,
                 config.camera_ids,
@@ -156,8 +157,8 @@ class Agent:
             )
             self._metrics.register(BalanceFigures(self.balancer))
         self._queue = FrameQueue(config.camera_ids, config.queue_size)
-        self.cameras = [CameraThread(s, self._queue, self.ledger, self.control.model_ready) for s in sources]
-        self.processor = processor = FrameProcessor(config, self._queue, slots, self.ledger, sampler, truth)
+        self.cameras = [CameraThread(s, self._queue, self.recorder, self.control.model_ready) for s in sources]
+        self.processor = processor = FrameProcessor(config, self._queue, slots, self.recorder, sampler, truth)
         processor.on_stage.append(self._metrics.stage)
         processor.on_result += [self.board.report, self.swaps.on_result, self._live.observe, self.outputs.on_result]
         processor.on_error.append(self._live.failed)
@@ -167,13 +168,13 @@ class Agent:
             processor.on_batch.append(effort.add)
         self._workers = [Worker(processor, number) for number in range(config.engine.workers)]
         self._housekeeper = Housekeeper(
-            self.cameras, self.ledger, slots, config, sampler, self.clock, (self.control.settle,)
+            self.cameras, self.recorder, slots, config, sampler, self.clock, (self.control.settle,)
         )
         self._heartbeat = HeartbeatSender(store, config.heartbeat_seconds, lambda: heartbeat(self._status_parts))
         self._status_parts = StatusParts(
             config=config,
             cameras=self.cameras,
-            ledger=self.ledger,
+            recorder=self.recorder,
             board=self.board,
             control=self.control,
             swaps=self.swaps,
@@ -225,7 +226,7 @@ class Agent:
         """Serve the page, bring back the last good model, then let frames in."""
         self._server.start(self._app)
         for camera in self.cameras:
-            recovered = self.ledger.recover(camera.camera_id, camera.source.now())
+            recovered = self.recorder.recover(camera.camera_id, camera.source.now())
             if recovered:
                 log.info("sealed %d hours of %s that an earlier run left open", recovered, camera.camera_id)
         restore(self._staging)
@@ -249,7 +250,7 @@ class Agent:
 
     def pulse(self) -> Pulse:
         """How the line is, for the supervisor."""
-        counts = self.ledger.books.counts().values()
+        counts = self.recorder.journal.counts().values()
         ages = [figures.last_result_age_s for figures in self.board.figures().values()]
         return Pulse(
             captured=sum(count.offered for count in counts),
@@ -260,7 +261,7 @@ class Agent:
 
     def finished(self) -> bool:
         """Whether every source has ended and every frame has its outcome."""
-        return all(camera.state == "finished" for camera in self.cameras) and not self.ledger.books.in_flight()
+        return all(camera.state == "finished" for camera in self.cameras) and not self.recorder.journal.in_flight()
 
     def stop(self, drain_seconds: float = 20.0) -> bool:
         """Stop capturing, finish the frames that wait, seal what is over, let go of everything.
@@ -279,7 +280,7 @@ class Agent:
         self._queue.close()
         ended += [worker.join(drain_seconds) for worker in self._workers]
         for frame in self._queue.take_all():
-            self.ledger.drop(frame, "stopped")
+            self.recorder.drop(frame, "stopped")
         self.stager.stop()
         self._housekeeper.stop()
         self._audit_shipper.stop()
@@ -288,7 +289,7 @@ class Agent:
         self._images.close()
         self._server.stop()
         ended.append(self.control.slots.close(timeout=5.0))
-        self.ledger.close()
+        self.recorder.close()
         if self._state_lock >= 0:
             os.close(self._state_lock)
             self._state_lock = -1
@@ -307,7 +308,7 @@ class Agent:
             channel,
             trusted,
             poll_seconds=self.config.poll_seconds,
-            folder=store_folder(self.config.store),
+            folder=folder_of(self.config.store),
             on_pointer=lambda pointer: follow(self.control, self.stager, pointer),
             on_refused=self._on_bad_pointer,
         )

@@ -20,7 +20,7 @@ from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.box_clock import BoxClock
 from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.pipeline.capture import CameraThread
-from yolo_assets.edge.pipeline.ledger import Ledger
+from yolo_assets.edge.pipeline.recorder import FrameRecorder
 from yolo_assets.edge.pipeline.sampling import Sampler, stage_name
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slots import HungLease, SlotManager
@@ -78,7 +78,7 @@ class Housekeeper:
     def __init__(
         self,
         cameras: list[CameraThread],
-        ledger: Ledger,
+        recorder: FrameRecorder,
         slots: SlotManager[LoadedModel],
         config: AgentConfig,
         sampler: Sampler,
@@ -86,7 +86,7 @@ class Housekeeper:
         also: tuple[Callable[[], None], ...] = (),
     ) -> None:
         self._cameras = cameras
-        self._ledger = ledger
+        self._recorder = recorder
         self._slots = slots
         self._spool = config.spool
         self._lease_seconds = config.lease_seconds
@@ -119,10 +119,10 @@ class Housekeeper:
         self._stop.set()
         for thread in self._threads:
             join(thread, 10.0)
-        self._ledger.note_late()
+        self._recorder.write_pending_drops()
         self._seal()
         if self._interval:
-            self._ledger.sync()
+            self._recorder.sync()
         self._clock.save()
 
     @property
@@ -139,14 +139,14 @@ class Housekeeper:
     @property
     def spool_bytes(self) -> int:
         """Bytes of the spool: at the last count, and what was written since."""
-        return self._counted + max(0, self._ledger.bytes_written - self._written)
+        return self._counted + max(0, self._recorder.bytes_written - self._written)
 
     def _run(self) -> None:
         next_count = next_save = 0.0
         while not self._stop.is_set():
             try:
                 self._look_at_disk()
-                self._ledger.note_late()
+                self._recorder.write_pending_drops()
                 self._seal()
                 self._look_for_hung()
                 for chore in self._also:
@@ -166,12 +166,12 @@ class Housekeeper:
     def _sync(self, every: float) -> None:
         while not self._stop.wait(every):
             try:
-                self._ledger.sync()
+                self._recorder.sync()
             except Exception:
                 log.exception("making the spool durable failed; it is tried again")
 
     def _count(self) -> None:
-        written = self._ledger.bytes_written
+        written = self._recorder.bytes_written
         self._counted, self._written = folder_bytes(self._spool, self._stop), written
 
     def _look_at_disk(self) -> None:
@@ -197,9 +197,9 @@ class Housekeeper:
     def _seal(self) -> None:
         for camera in self._cameras:
             if camera.state == "finished":
-                self.sealed += len(self._ledger.seal_all(camera.camera_id))
+                self.sealed += len(self._recorder.seal_all(camera.camera_id))
             else:
-                self.sealed += len(self._ledger.seal_over(camera.camera_id, camera.mark))
+                self.sealed += len(self._recorder.seal_over(camera.camera_id, camera.mark))
 
     def _look_for_hung(self) -> None:
         found = self._slots.hung(self._lease_seconds)

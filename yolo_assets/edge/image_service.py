@@ -28,7 +28,7 @@ from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.config.outputs import Infer
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slots import SlotManager
-from yolo_assets.vision.quality import picture_quality
+from yolo_assets.vision.pictures import picture_quality
 
 _LOOK = 0.005
 _PNG = b"\x89PNG\r\n\x1a\n"

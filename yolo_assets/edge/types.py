@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.frames import FrameId
 
 Picture = NDArray[np.uint8]
@@ -100,25 +101,29 @@ class Result:
 
     Attributes:
         frame: the frame, with its picture as captured.
-        model_version: ``<name>/<version>`` of the model that saw it.
-        detections: what the model found.
-        inference_ms: the model alone, with its pre- and post-processing.
-        finished: ``time.monotonic()`` when its record was in the spool.
+        detections: what the model found, as the record carries it.
+        record: as written, or as it would have been where the disk refused it.
+        recorded: whether the spool holds the record.
+        finished: ``time.monotonic()`` when the record was in the spool.
         at: wall clock of the same moment, aware, UTC.
-        record: the record's other fields, as written.
-        image_path: relative to the spool; None when the disk refused the record.
-        image_saved: whether the picture is stored there.
     """
 
     frame: Frame
-    model_version: str
     detections: RecordDetections
-    inference_ms: float
+    record: DetectionRecord = field(repr=False)
+    recorded: bool
     finished: float
     at: datetime
-    record: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    image_path: str | None = None
-    image_saved: bool = False
+
+    @property
+    def model_version(self) -> str:
+        """``<name>/<version>`` of the model that saw it."""
+        return self.record.model_version
+
+    @property
+    def inference_ms(self) -> float:
+        """The model alone, with its pre- and post-processing."""
+        return self.record.inference_ms or 0.0
 
     @property
     def camera_id(self) -> str:

@@ -1,25 +1,114 @@
-"""Fetches one camera-hour into a pack: record files, the frames that fit, index and receipts; every hash checked.
+"""Finds the camera-hours that a question touches, and fetches each into a pack; every hash is checked.
 
-An hour is taken whole or reported as unavailable, with nothing of it left but its receipts: half an hour would be an
-answer that nobody can check.
+By the receipts in the archive: the catalog may spare reading a receipt that it knows, and it cannot hide one, because
+what it does not know is read. An hour is taken whole or reported as unavailable, with nothing of it kept but its
+receipts: half an hour would be an answer that no one can check.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from yolo_assets.archive.reading.lookup import read_index
-from yolo_assets.archive.reading.read import read_members
+from yolo_assets.archive.archive import Archive
+from yolo_assets.archive.listing import archives_there
 from yolo_assets.contracts.errors import UserError
-from yolo_assets.evidence.find import CameraHour
-from yolo_assets.evidence.findings import Derived, Finding, HourPart, derive, wanted
-from yolo_assets.evidence.manifest import HourState, Query, index_path, receipt_path
-from yolo_assets.spool.files import write_all
-from yolo_assets.storage.base import ObjectStore, StoreUnavailableError
+from yolo_assets.contracts.names import ArchiveName
+from yolo_assets.contracts.times import Hour, hours_between
+from yolo_assets.evidence.findings import Derived, Finding, HourPart, derive, selection
+from yolo_assets.evidence.manifest import Gap, HourState, Query, index_path, receipt_path
+from yolo_assets.evidence.signing import ProvenReceipt, prove
+from yolo_assets.runtime.files import write_all
+from yolo_assets.storage.base import StoreUnavailableError
+
+_READERS = 8
+
+KnownBatches = Mapping[str, bool]
+"""Receipt key → whether that receipt names the batch, for the receipts that the catalog knows."""
+
+
+@dataclass(frozen=True)
+class CameraHour:
+    """One camera-hour with its receipts; ``problem`` when one of them cannot be read or is untrusted."""
+
+    camera_id: str
+    hour: Hour
+    receipts: tuple[ProvenReceipt, ...]
+    names: tuple[ArchiveName, ...]
+    problem: str | None = None
+
+
+def camera_hours(
+    archive: Archive,
+    query: Query,
+    known: KnownBatches | None = None,
+    report: Callable[[], object] = lambda: None,
+) -> list[CameraHour]:
+    """Every archived camera-hour that may answer the question, by hour and camera.
+
+    Args:
+        archive: where they lie.
+        query: names a camera, a batch or both.
+        known: what the catalog says of the batch; only receipts that it does not know are read to learn it.
+        report: called for each receipt read.
+
+    Raises:
+        StoreUnavailableError: the store does not answer.
+    """
+    names = archives_there(archive, query.start, query.end, camera_id=query.camera_id)
+    loaded: dict[ArchiveName, ProvenReceipt | str] = {}
+
+    def load(names: Iterable[ArchiveName]) -> None:
+        missing = [name for name in names if name not in loaded]
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="receipts") as pool:
+            for name, found in zip(missing, pool.map(lambda name: _load(archive, name), missing), strict=True):
+                loaded[name] = found
+                report()
+
+    if query.camera_id is None:
+        # A receipt that does not name the batch by the catalog is not read; one that the catalog does not know is.
+        load(name for name in names if (known or {}).get(name.receipt_key, True))
+        hours = {
+            (name.hour, name.camera_id)
+            for name, found in loaded.items()
+            if isinstance(found, str) or query.batch in found.receipt.batch_ids
+        }
+        names = [name for name in names if (name.hour, name.camera_id) in hours]
+    load(names)
+    grouped: dict[tuple[Hour, str], list[ArchiveName]] = {}
+    for name in names:
+        grouped.setdefault((name.hour, name.camera_id), []).append(name)
+    return [
+        CameraHour(
+            camera,
+            hour,
+            tuple(found for name in parts if isinstance(found := loaded[name], ProvenReceipt)),
+            tuple(parts),
+            next((str(found) for name in parts if isinstance(found := loaded[name], str)), None),
+        )
+        for (hour, camera), parts in grouped.items()
+    ]
+
+
+def gaps(query: Query, camera_hours: Sequence[CameraHour]) -> list[Gap]:
+    """Times of the range without any archive of the camera; none are known when no camera was named."""
+    if query.camera_id is None:
+        return []
+    archived = {item.hour for item in camera_hours}
+    missing: list[Gap] = []
+    for hour in hours_between(query.start, query.end):
+        if hour in archived:
+            continue
+        start, end = max(hour.start, query.start), min(hour.end, query.end)
+        if missing and missing[-1].end == start:
+            start = missing.pop().start
+        missing.append(Gap(start=start, end=end))
+    return missing
+
 
 OnFrame = Callable[[Finding, bytes], None]
 
@@ -37,42 +126,42 @@ class Collected:
 
 
 def collect_hour(
-    archive: ObjectStore, query: Query, found: CameraHour, folder: Path, room: int, on_frame: OnFrame
+    archive: Archive, query: Query, camera_hour: CameraHour, folder: Path, remaining: int, on_frame: OnFrame
 ) -> Collected:
     """Take what fits out of one camera-hour.
 
     Args:
-        archive: the archive root.
+        archive: where it lies.
         query: what was asked.
-        found: the camera-hour.
+        camera_hour: the camera-hour.
         folder: the pack being made.
-        room: frames that may still come.
+        remaining: frames that the pack may still take.
         on_frame: called with each frame's finding and bytes, after they were written.
 
     Raises:
-        TooManyFramesError: more than ``room`` frames fit.
+        TooManyFramesError: more than ``remaining`` frames fit.
         StoreUnavailableError: the store does not answer; trying later may help.
     """
     base = HourState(
-        camera_id=found.camera_id,
-        hour=found.hour.key,
-        archives=tuple(name.stem for name in found.names),
+        camera_id=camera_hour.camera_id,
+        hour=camera_hour.hour.key,
+        archives=tuple(name.stem for name in camera_hour.names),
         state="searched",
     )
-    for proven in found.receipts:
+    for proven in camera_hour.receipts:
         write(folder / receipt_path(proven.name.stem), [proven.data])
-    if found.problem is not None:
-        return Collected(base.model_copy(update={"state": "unavailable", "reason": found.problem}))
-    if not wanted(query).may_hold([proven.receipt for proven in found.receipts]):
+    if camera_hour.problem is not None:
+        return Collected(base.model_copy(update={"state": "unavailable", "reason": camera_hour.problem}))
+    if not selection(query).may_hold([proven.receipt for proven in camera_hour.receipts]):
         return Collected(base.model_copy(update={"state": "excluded"}))
     try:
-        derived, left_out = _fetch(archive, query, found, folder, room, on_frame)
+        derived, left_out = _fetch(archive, query, camera_hour, folder, remaining, on_frame)
     except TooManyFramesError:
         raise
     except UserError as error:
         if isinstance(error, StoreUnavailableError) and error.transient:
             raise
-        _forget(folder, found)
+        _remove(folder, camera_hour)
         return Collected(base.model_copy(update={"state": "unavailable", "reason": str(error)}))
     return Collected(
         base.model_copy(update={"findings": len(derived.findings), "left_out": left_out}), derived.findings
@@ -80,18 +169,19 @@ def collect_hour(
 
 
 def _fetch(
-    archive: ObjectStore, query: Query, found: CameraHour, folder: Path, room: int, on_frame: OnFrame
+    archive: Archive, query: Query, camera_hour: CameraHour, folder: Path, remaining: int, on_frame: OnFrame
 ) -> tuple[Derived, int]:
     parts: list[HourPart] = []
-    for proven in found.receipts:
-        data, rows = read_index(archive, proven.receipt)
+    for proven in camera_hour.receipts:
+        archived = archive.part(proven.receipt)
+        data, rows = archived.read_index()
         part = HourPart(proven, rows)
         parts.append(part)
         write(folder / index_path(part.stem), [data])
-        for row, pieces in read_members(archive, proven.receipt, part.record_rows()):
+        for row, pieces in archived.read_many(part.record_rows()):
             write(folder / part.records_path(row), pieces)
     derived = derive(query, parts, opener(folder))
-    if sum(len(rows) for rows in derived.frames.values()) > room:
+    if sum(len(rows) for rows in derived.frames.values()) > remaining:
         raise TooManyFramesError("more frames fit than --max-frames allows")
     left_out = 0
     for part in parts:
@@ -100,7 +190,7 @@ def _fetch(
             left_out += 1
     by_path = {finding.frame.path: finding for finding in derived.findings if finding.frame is not None}
     for part in parts:
-        for row, pieces in read_members(archive, part.proven.receipt, derived.frames.get(part.stem, [])):
+        for row, pieces in archive.part(part.proven.receipt).read_many(derived.frames.get(part.stem, [])):
             data = b"".join(pieces)
             path = part.frame_path(row)
             write(folder / path, [data])
@@ -131,9 +221,9 @@ def write(path: Path, pieces: Iterable[bytes]) -> None:
         os.close(descriptor)
 
 
-def _forget(folder: Path, found: CameraHour) -> None:
-    """Take back what was written of an hour, but for its receipts."""
-    for name in found.names:
+def _remove(folder: Path, camera_hour: CameraHour) -> None:
+    """Remove what was written of an hour, except its receipts."""
+    for name in camera_hour.names:
         (folder / index_path(name.stem)).unlink(missing_ok=True)
         for kind in ("frames", "annotated", "records"):
             inside = folder / kind / name.stem
@@ -141,3 +231,15 @@ def _forget(folder: Path, found: CameraHour) -> None:
                 for path in inside.iterdir():
                     path.unlink()
                 inside.rmdir()
+
+
+def _load(archive: Archive, name: ArchiveName) -> ProvenReceipt | str:
+    """The receipt, or why it cannot be read or is untrusted."""
+    try:
+        return prove(archive.read_receipt(name)[0], name, archive.trusted)
+    except StoreUnavailableError as error:
+        if error.transient:
+            raise
+        return str(error)
+    except UserError as error:
+        return str(error)

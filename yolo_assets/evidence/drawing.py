@@ -21,7 +21,7 @@ from yolo_assets.contracts.detection import Detection
 from yolo_assets.contracts.text import plain
 
 LARGEST = 100_000_000
-"""Pixels of a picture beyond which it is not opened: a few bytes can claim to be a picture of gigabytes."""
+"""Pixels of a picture beyond which it is not decoded: a few bytes can claim to be a picture of gigabytes."""
 
 _QUALITY = 92
 _SMALL_QUALITY = 80
@@ -33,24 +33,24 @@ Picture = NDArray[np.uint8]
 
 
 def font_file(name: str = "DejaVuSans.ttf") -> Path:
-    """A font with more than Latin letters, out of the data files of matplotlib, which ``supervision`` needs."""
+    """A font with more than Latin letters, from the data files of matplotlib."""
     spec = importlib.util.find_spec("matplotlib")
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError("No module named 'matplotlib'", name="supervision")
     return Path(spec.submodule_search_locations[0]) / "mpl-data" / "fonts" / "ttf" / name
 
 
-def opened(data: bytes) -> Picture | None:
-    """The picture in a frame's bytes; None when they are none, or one that is too large to be opened."""
+def decoded(data: bytes) -> Picture | None:
+    """The picture in a frame's bytes; None when they are no picture, or one that is too large to be decoded."""
     try:
         # Not Image.open: it opens whatever there is a plug-in for, and other libraries of this process replace it.
         with JpegImageFile(io.BytesIO(data)) as head:
             if head.width * head.height > LARGEST:
                 return None
-        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except (Image.DecompressionBombError, OSError, SyntaxError, ValueError, cv2.error):
         return None
-    return None if found is None else np.asarray(found, np.uint8)
+    return None if image is None else np.asarray(image, np.uint8)
 
 
 def draw(picture: Picture, detections: Sequence[Detection], classes: Sequence[str]) -> Picture:
@@ -66,12 +66,12 @@ def draw(picture: Picture, detections: Sequence[Detection], classes: Sequence[st
         return copy
     height, width = picture.shape[:2]
     limits = np.array([width - 1, height - 1, width - 1, height - 1], np.float64)
-    boxes = np.clip(np.array([found.bbox for found in detections], np.float64), 0, limits)
-    found = sv.Detections(xyxy=boxes, class_id=np.array([_colour(item.class_name, classes) for item in detections]))
+    boxes = np.clip(np.array([item.bbox for item in detections], np.float64), 0, limits)
+    drawn = sv.Detections(xyxy=boxes, class_id=np.array([_colour(item.class_name, classes) for item in detections]))
     colours = sv.ColorPalette.from_hex(list(_PALETTE))
     short = min(height, width)
     labels = [f"{plain(item.class_name)[:60]} {item.confidence:.2f}" for item in detections]
-    sv.BoxAnnotator(colours, thickness=max(2, round(short / 300))).annotate(copy, found)
+    sv.BoxAnnotator(colours, thickness=max(2, round(short / 300))).annotate(copy, drawn)
     letters = sv.RichLabelAnnotator(
         colours,
         font_path=str(font_file()),
@@ -79,7 +79,7 @@ def draw(picture: Picture, detections: Sequence[Detection], classes: Sequence[st
         text_padding=max(2, round(short / 200)),
         smart_position=True,
     )
-    return np.asarray(letters.annotate(copy, found, labels), np.uint8)
+    return np.asarray(letters.annotate(copy, drawn, labels), np.uint8)
 
 
 def jpeg(picture: Picture, quality: int = _QUALITY) -> bytes:

@@ -3,7 +3,7 @@
 Done when a pack is made and again when it is verified: both must give the same lines, byte for byte.
 
 A record applies to the frame whose name it ends in. A readable ``<frame>.json`` takes the place of NDJSON lines about
-that frame, one in a later part the place of an earlier one (as ``archive.read.hour_records`` does). A frame fits when
+that frame, one in a later part the place of an earlier one (as ``Archive.hour_records`` does). A frame fits when
 one of its records fits; then all its records are shown.
 """
 
@@ -23,7 +23,7 @@ from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.names import is_frame, is_record_file, parse_frame_name
 from yolo_assets.contracts.times import Hour
 from yolo_assets.evidence.manifest import Query, frame_path, pack_names, records_path
-from yolo_assets.evidence.proof import Proven
+from yolo_assets.evidence.signing import ProvenReceipt
 from yolo_assets.spool.files import native_name
 from yolo_assets.spool.records import LONGEST_RECORD, frame_stem, parse_record
 
@@ -66,7 +66,7 @@ class Finding(Record):
 class HourPart:
     """One archive of a camera-hour with its index."""
 
-    proven: Proven
+    proven: ProvenReceipt
     rows: Sequence[IndexRow]
     files: dict[str, str] = field(init=False)
 
@@ -106,8 +106,8 @@ class Derived:
     needed: set[str]
 
 
-def wanted(query: Query) -> FrameFilter:
-    """The question as the archive decides it, on receipts and on records."""
+def selection(query: Query) -> FrameFilter:
+    """The question in the form in which the archive evaluates it, on receipts and on records."""
     return FrameFilter(query.start, query.end, query.camera_id, query.batch, query.class_name, query.min_confidence)
 
 
@@ -120,7 +120,7 @@ def derive(query: Query, parts: Sequence[HourPart], opened: Callable[[str], IO[b
         opened: gives the bytes of a record file by its path in the pack; None when it is not there.
     """
     hour = Hour.from_key(parts[0].proven.receipt.hour)
-    asked = wanted(query)
+    asked = selection(query)
     single, singles = _per_frame(parts, opened)
     needed = {part.records_path(row) for part in parts for row in part.record_rows() if _is_lines(row)}
     by_stem: dict[str, list[FoundRecord]] = {}
@@ -165,11 +165,11 @@ def derive(query: Query, parts: Sequence[HourPart], opened: Callable[[str], IO[b
 
 
 def _moment(names: list[str], records: list[FoundRecord]) -> datetime | None:
-    """When a frame was taken: by its name, else as its record tells."""
-    told = [parse_frame_name(name) for name in names]
-    told += [parse_frame_name(found.record.image_path.rpartition("/")[2]) for found in records]
-    told += [found.record.captured_at for found in records]
-    return next((moment for moment in told if moment is not None), None)
+    """When a frame was taken: by its name, else by its record."""
+    moments = [parse_frame_name(name) for name in names]
+    moments += [parse_frame_name(found.record.image_path.rpartition("/")[2]) for found in records]
+    moments += [found.record.captured_at for found in records]
+    return next((moment for moment in moments if moment is not None), None)
 
 
 def _frames(parts: Sequence[HourPart]) -> dict[str, list[tuple[HourPart, IndexRow]]]:
@@ -192,7 +192,7 @@ def _is_lines(row: IndexRow) -> bool:
 def _per_frame(
     parts: Sequence[HourPart], opened: Callable[[str], IO[bytes] | None]
 ) -> tuple[list[FoundRecord], dict[str, set[str]]]:
-    """Records of per-frame files by name, and for each frame name the files that speak for it."""
+    """Records of per-frame files by name, and for each frame name the files that hold its record."""
     newest: dict[str, str] = {}
     for part in parts:
         newest.update({row.name: part.records_path(row) for row in part.record_rows() if not _is_lines(row)})
@@ -251,7 +251,7 @@ def _numbered(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
 
 
 def _parsed(raw: bytes, source: str, line: int | None) -> FoundRecord | None:
-    """None for what is no record: its bytes are in the record file, and the receipt counts it."""
+    """None when it is no record: its bytes are in the record file, and the receipt counts it."""
     record = parse_record(raw, source) if len(raw) <= LONGEST_RECORD else None
     if not isinstance(record, DetectionRecord):
         return None

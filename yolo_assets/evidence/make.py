@@ -1,45 +1,62 @@
 """Makes an evidence pack: one question, one archive, one folder.
 
-The folder is built beside its place under a temporary name and gets its own name once everything in it is written and
-signed: a crash leaves nothing that looks like a pack. The same question to the same archive gives the same files, but
-for the moment at which it was asked.
+The folder is built next to its destination under a temporary name and gets its own name once everything in it is
+written and signed: a crash leaves nothing that looks like a pack. The same question to the same archive gives the same
+files, except for the moment at which it was asked.
+
+Manifests of models and rows of the catalog come from the store root, which is not write-once. Neither is needed for the
+proof; both are checked as far as possible.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import polars as pl
 from cryptography.hazmat.primitives import serialization
 
 from yolo_assets import __version__
-from yolo_assets.contracts.errors import BadInputError, UserError
+from yolo_assets.archive.archive import Archive
+from yolo_assets.catalog.read import NoCatalogError, ask, find_archives, open_catalog
+from yolo_assets.contracts.errors import BadInputError, IntegrityError, UserError
+from yolo_assets.contracts.model import MANIFEST as MODEL_MANIFEST
+from yolo_assets.contracts.names import model_key, parse_model_version, signature_key
+from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.evidence import manifest as names
-from yolo_assets.evidence.collect import TooManyFramesError, collect_hour, write
-from yolo_assets.evidence.context import catalog_files, known_batches, model_files
-from yolo_assets.evidence.drawing import draw, jpeg, opened
-from yolo_assets.evidence.find import CameraHour, camera_hours, gaps
-from yolo_assets.evidence.findings import Finding, wanted
-from yolo_assets.evidence.html import html
-from yolo_assets.evidence.manifest import Counts, HourState, PackFile, PackManifest, Query
+from yolo_assets.evidence.collect import (
+    CameraHour,
+    KnownBatches,
+    TooManyFramesError,
+    camera_hours,
+    collect_hour,
+    gaps,
+    write,
+)
+from yolo_assets.evidence.drawing import decoded, draw, jpeg
+from yolo_assets.evidence.findings import Finding, selection
+from yolo_assets.evidence.manifest import HourState, ModelState, PackCounts, PackFile, PackManifest, Query
 from yolo_assets.evidence.pdf import pdf
-from yolo_assets.evidence.proof import Proven
-from yolo_assets.evidence.report import Report
-from yolo_assets.evidence.seal import seal
-from yolo_assets.evidence.words import howto_text, question
-from yolo_assets.spool.files import fsync_folder
-from yolo_assets.storage.base import ObjectStore
+from yolo_assets.evidence.report import Report, html
+from yolo_assets.evidence.signing import ProvenReceipt, seal
+from yolo_assets.evidence.wording import howto_text, question
+from yolo_assets.models.registry import read_stored_manifest
+from yolo_assets.runtime.files import fsync_folder
+from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore, StoreUnavailableError
 
 _LONGEST_TEXT = 2000
 _CHUNK = 1 << 20
+_CHECKED = ("sha256", "md5_checksum", "archive_size", "index_sha256")
+"""Columns of the catalog that are compared with the receipt."""
 
 
 class NothingFoundError(UserError):
@@ -48,7 +65,7 @@ class NothingFoundError(UserError):
 
 @dataclass(frozen=True)
 class Request:
-    """Who asks what and why.
+    """What is asked, by whom and why.
 
     Attributes:
         query: what is asked.
@@ -74,9 +91,8 @@ class _Totals:
 
 
 def make_pack(
-    archive: ObjectStore,
+    archive: Archive,
     store: ObjectStore | None,
-    trusted: TrustedKeys,
     signer: Signer,
     request: Request,
     out: Path,
@@ -87,9 +103,8 @@ def make_pack(
     """Answer a question with a signed folder.
 
     Args:
-        archive: the archive root.
+        archive: what is asked; trusts the keys that may have signed the receipts.
         store: the store root, for the catalog and the models' manifests; None where there is none.
-        trusted: keys that may have signed the receipts.
         signer: signs the pack; the archiver's key of this machine.
         request: who asks what.
         out: a folder that is not there, or empty.
@@ -104,8 +119,8 @@ def make_pack(
     """
     _check(request, out)
     query = request.query
-    known, found_by = known_batches(store, query) if query.camera_id is None else (None, "the receipts of the archive")
-    hours = camera_hours(archive, query, trusted, known, report)
+    known, found_by = _known_batches(store, query) if query.camera_id is None else (None, "the receipts of the archive")
+    hours = camera_hours(archive, query, known, report)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial.{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
@@ -116,8 +131,8 @@ def make_pack(
             raise NothingFoundError(_why_nothing(request, states))
         held = _held(hours, states)
         shown = {name: proven for name, proven in held.items() if name in _named(states)}
-        model_states, files = model_files(store, models)
-        catalog, rows = catalog_files(store, [proven.receipt for proven in held.values()])
+        model_states, files = _model_files(store, models)
+        catalog, rows = _catalog_files(store, [proven.receipt for proven in held.values()])
         pack = PackManifest(
             query=query,
             reason=request.reason,
@@ -128,13 +143,13 @@ def make_pack(
             found_by=found_by,
             signed_by=signer.key_id,
             receipts_signed_by=tuple(sorted({proven.signed_by for hour in hours for proven in hour.receipts})),
-            counts=Counts(archives=len(shown), **dataclasses.asdict(totals)),
+            counts=PackCounts(archives=len(shown), **dataclasses.asdict(totals)),
             hours=tuple(states),
             gaps=tuple(gaps(query, hours)),
             models=tuple(model_states),
             catalog=catalog,
         )
-        for path, data in (files | rows | _keys(signer, trusted, pack)).items():
+        for path, data in (files | rows | _keys(signer, archive.trusted, pack)).items():
             write(partial / names.check_path(path), [data])
         view = Report(pack, partial, shown)
         write(partial / names.HOWTO, [howto_text(pack).encode()])
@@ -149,7 +164,7 @@ def _check(request: Request, out: Path) -> None:
     query = request.query
     if query.camera_id is None and query.batch is None:
         raise BadInputError("name a camera or a production batch")
-    wanted(query)  # refuses an empty range and what is no camera id
+    selection(query)  # refuses an empty range and what is no camera id
     if max(len(request.reason), len(request.asked_by)) > _LONGEST_TEXT:
         raise BadInputError(f"reason and name are at most {_LONGEST_TEXT} characters long")
     if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
@@ -157,21 +172,21 @@ def _check(request: Request, out: Path) -> None:
 
 
 def _collect(
-    archive: ObjectStore, request: Request, hours: Sequence[CameraHour], folder: Path, report: Callable[[], object]
+    archive: Archive, request: Request, hours: Sequence[CameraHour], folder: Path, report: Callable[[], object]
 ) -> tuple[list[HourState], _Totals, set[str]]:
     """Every hour into the folder, ``findings.ndjson`` with it."""
     states: list[HourState] = []
-    totals = _Totals(fitting=0 if request.query.judges_detections else None)
+    totals = _Totals(fitting=0 if request.query.asks_for_detections else None)
     classes = sorted({name for hour in hours for proven in hour.receipts for name in proven.receipt.classes})
     models: set[str] = set()
 
     def on_frame(finding: Finding, data: bytes) -> None:
         assert finding.frame is not None
-        picture = opened(data)
+        picture = decoded(data)
         if picture is None:
             totals.not_drawable += 1
         else:
-            drawn = draw(picture, [found for one in finding.records for found in one.record.detections], classes)
+            drawn = draw(picture, [item for entry in finding.records for item in entry.record.detections], classes)
             name = Path(finding.frame.path).name
             write(folder / names.annotated_path(finding.frame.archive, name), [jpeg(drawn)])
         report()
@@ -179,9 +194,9 @@ def _collect(
     with (folder / names.FINDINGS).open("xb") as lines:
         for hour in hours:
             before = totals.not_drawable
-            room = request.max_frames - totals.frames
+            remaining = request.max_frames - totals.frames
             try:
-                done = collect_hour(archive, request.query, hour, folder, room, on_frame)
+                done = collect_hour(archive, request.query, hour, folder, remaining, on_frame)
             except TooManyFramesError:
                 raise TooManyFramesError(
                     f"more than {request.max_frames} frames fit, the limit is passed in hour {hour.hour} of "
@@ -195,25 +210,25 @@ def _collect(
                 totals.frames += finding.frame is not None
                 totals.without_picture += finding.frame is None
                 totals.records += len(finding.records)
-                for one in finding.records:
-                    models.add(one.record.model_version)
-                    totals.detections += len(one.record.detections)
+                for entry in finding.records:
+                    models.add(entry.record.model_version)
+                    totals.detections += len(entry.record.detections)
                     if totals.fitting is not None:
-                        totals.fitting += sum(map(request.query.meets, one.record.detections))
+                        totals.fitting += sum(map(request.query.meets, entry.record.detections))
     return states, totals, models
 
 
 def _why_nothing(request: Request, states: Sequence[HourState]) -> str:
-    lost = [state for state in states if state.state == "unavailable"]
+    unavailable = [state for state in states if state.state == "unavailable"]
     text = f"nothing that is archived answers: {question(request.query)}"
-    if lost:
-        return f"{text} {len(lost)} camera-hours could not be read, the first: {lost[0].reason}"
+    if unavailable:
+        return f"{text} {len(unavailable)} camera-hours could not be read, the first: {unavailable[0].reason}"
     if not states:
         return f"{text} No archive lies in that range; yolo-assets archive ls shows what there is"
-    return f"{text} {len(states)} camera-hours were looked at; widen the question"
+    return f"{text} {len(states)} camera-hours were searched; widen the question"
 
 
-def _held(hours: Sequence[CameraHour], states: Sequence[HourState]) -> dict[str, Proven]:
+def _held(hours: Sequence[CameraHour], states: Sequence[HourState]) -> dict[str, ProvenReceipt]:
     """Receipts of the archives that were searched, by name."""
     return {
         proven.name.stem: proven
@@ -261,3 +276,93 @@ def _listed(folder: Path) -> list[PackFile]:
             where = names.check_path(path.relative_to(folder).as_posix())
             found.append(PackFile(path=where, size=path.stat().st_size, sha256=digest.hexdigest()))
     return found
+
+
+def _known_batches(store: ObjectStore | None, query: Query) -> tuple[KnownBatches | None, str]:
+    """Whether each receipt that the catalog knows in the range names the batch; and how the report describes that."""
+    if store is None:
+        return None, "the receipts of the archive"
+    try:
+        with open_catalog(store) as connection:
+            rows = find_archives(connection, query.start, query.end, columns=("receipt_key", "batch_ids"))
+    except NoCatalogError:
+        return None, "the receipts of the archive"
+    known = {key: query.batch in batches for key, batches in rows.iter_rows()}
+    return known, "the catalog, and the receipts of the archives that it does not know"
+
+
+def _model_files(store: ObjectStore | None, versions: Iterable[str]) -> tuple[list[ModelState], dict[str, bytes]]:
+    """The manifests of these models with their signatures, as files of the pack."""
+    states: list[ModelState] = []
+    files: dict[str, bytes] = {}
+    for version in sorted(set(versions)):
+        try:
+            files |= _one_model(store, version)
+            signed = names.model_path(version, signature_key(MODEL_MANIFEST)) in files
+            note = "manifest and signature" if signed else "manifest; it was never signed"
+            states.append(ModelState(model_version=version, included=True, note=note))
+        except StoreUnavailableError:
+            raise
+        except UserError as error:
+            states.append(ModelState(model_version=version, included=False, note=str(error)))
+    return states, files
+
+
+def _one_model(store: ObjectStore | None, version: str) -> dict[str, bytes]:
+    try:
+        name, number = parse_model_version(version)
+    except BadInputError:
+        raise BadInputError("a name of another system; there is no manifest for it here") from None
+    if store is None:
+        raise BadInputError("there is no store to look it up in")
+    try:
+        manifest = read_stored_manifest(store, name, number, None).data
+    except ObjectNotFoundError:
+        raise BadInputError("not in the store") from None
+    files = {names.model_path(version, MODEL_MANIFEST): manifest}
+    try:
+        files[names.model_path(version, signature_key(MODEL_MANIFEST))] = store.get(
+            model_key(name, number, signature_key(MODEL_MANIFEST))
+        )
+    except ObjectNotFoundError:
+        pass
+    return files
+
+
+def _catalog_files(store: ObjectStore | None, receipts: Sequence[Receipt]) -> tuple[str, dict[str, bytes]]:
+    """The catalog's rows of these archives, as CSV and Parquet, each compared with its signed receipt.
+
+    Raises:
+        IntegrityError: a row contradicts its receipt.
+    """
+    if store is None:
+        return "there is no store, so there are no rows of a catalog; the receipts say the same", {}
+    by_key = {receipt.archive_key: receipt for receipt in receipts}
+    sql = "SELECT * FROM archives WHERE archive_key IN (SELECT unnest(?::VARCHAR[])) ORDER BY archive_key"
+    try:
+        with open_catalog(store) as connection:
+            rows = ask(connection, sql, [sorted(by_key)])
+    except NoCatalogError:
+        return "there is no catalog in the store; the receipts say the same", {}
+    for row in rows.iter_rows(named=True):
+        receipt = by_key[row["archive_key"]]
+        if any(row[field] != getattr(receipt, field) for field in _CHECKED):
+            raise IntegrityError(
+                f"the catalog contradicts the signed receipt of {receipt.archive_key}; "
+                "make it anew with: yolo-assets catalog rebuild"
+            )
+    summary = f"{len(rows)} of {len(by_key)} archives are in the catalog; each row agrees with its receipt"
+    if not len(rows):
+        return summary, {}
+    parquet = io.BytesIO()
+    rows.write_parquet(parquet)
+    return summary, {names.CATALOG_CSV: _csv(rows), names.CATALOG_PARQUET: parquet.getvalue()}
+
+
+def _csv(rows: pl.DataFrame) -> bytes:
+    """As CSV that a spreadsheet may open: lists joined by spaces, and no cell that it would run as a formula."""
+    lists = [name for name, kind in rows.schema.items() if isinstance(kind, pl.List)]
+    flat = rows.with_columns(pl.col(name).list.eval(pl.element().cast(pl.String)).list.join(" ") for name in lists)
+    texts = [name for name, kind in flat.schema.items() if kind == pl.String]
+    harmless = flat.with_columns(pl.col(name).str.replace(r"^([=+\-@\t\r])", "'$1") for name in texts)
+    return harmless.write_csv().encode()

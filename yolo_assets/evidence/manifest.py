@@ -1,4 +1,4 @@
-"""What an evidence pack says about itself: ``manifest.json``, and the names of everything beside it.
+"""The layout of an evidence pack: ``manifest.json``, and the names of all its other files.
 
 manifest.json   manifest.sig    what was asked, what is here, the hash of every file; signed
 report.html     report.pdf      for people
@@ -10,7 +10,7 @@ records/<archive>/…             whole record files as they were archived
 receipts/  indexes/             one signed receipt and one member index an archive
 models/<name>/<version>/…       manifests of the models, with their signatures
 catalog/archives.csv, .parquet  the catalog's rows of these archives
-keys/<key id>.pub               public halves of the keys that signed; nobody has to believe them
+keys/<key id>.pub               public halves of the keys that signed; not to be trusted by themselves
 """
 
 from __future__ import annotations
@@ -54,16 +54,16 @@ class Query(Record):
     min_confidence: float | None = Field(default=None, ge=0, le=1)
 
     @property
-    def judges_detections(self) -> bool:
+    def asks_for_detections(self) -> bool:
         """Whether a class or a confidence is asked for."""
         return self.class_name is not None or self.min_confidence is not None
 
-    def meets(self, found: Detection) -> bool:
+    def meets(self, detection: Detection) -> bool:
         """Whether one detection is of the class and confidence asked for; False when none is asked for."""
         return (
-            self.judges_detections
-            and self.class_name in (None, found.class_name)
-            and found.confidence >= (self.min_confidence or 0)
+            self.asks_for_detections
+            and self.class_name in (None, detection.class_name)
+            and detection.confidence >= (self.min_confidence or 0)
         )
 
 
@@ -74,7 +74,7 @@ class HourState(Record):
     hour: str = Field(pattern=r"^\d{8}_\d{2}$")
     archives: tuple[str, ...] = Field(description="names of its parts, without ending")
     state: Literal["searched", "excluded", "unavailable"] = Field(
-        description="excluded: its signed receipts tell that nothing in it fits; unavailable: it could not be read"
+        description="excluded: its signed receipts show that nothing in it fits; unavailable: it could not be read"
     )
     reason: str | None = Field(default=None, description="why it is unavailable")
     findings: int = Field(default=0, ge=0)
@@ -98,7 +98,7 @@ class ModelState(Record):
     note: str
 
 
-class Counts(Record):
+class PackCounts(Record):
     """Totals of the pack."""
 
     frames: int = Field(ge=0)
@@ -132,7 +132,7 @@ class PackManifest(Record):
     found_by: str = Field(description="how the archives were found")
     signed_by: str = Field(description="key id; the public key is in keys/")
     receipts_signed_by: tuple[str, ...] = ()
-    counts: Counts
+    counts: PackCounts
     hours: tuple[HourState, ...]
     gaps: tuple[Gap, ...] = ()
     models: tuple[ModelState, ...] = ()

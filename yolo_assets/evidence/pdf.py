@@ -1,4 +1,4 @@
-"""``report.pdf``: the same content as the page, on numbered A4 sheets, dated by the manifest and by nothing else."""
+"""``report.pdf``: the same content as ``report.html``, on numbered A4 pages, dated by the manifest alone."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from fpdf.fonts import FontFace, TTFFont
 from PIL import Image
 
 from yolo_assets.evidence.drawing import font_file
-from yolo_assets.evidence.report import PICTURES, Entry, Report
-from yolo_assets.evidence.words import CUSTODY, DOES_NOT_PROVE, PROVES, how_to_verify, when
+from yolo_assets.evidence.report import PICTURES, FindingText, Report
+from yolo_assets.evidence.wording import CUSTODY, DOES_NOT_PROVE, PROVES, how_to_verify, when
 
 _INK, _SOFT, _LINE, _MARK, _TINT = (29, 33, 38), (89, 99, 110), (213, 218, 224), (138, 42, 31), (245, 246, 248)
 _TALLEST = 66.0
@@ -56,7 +56,7 @@ class _Document(FPDF):
             self.add_font("text", style, font_file(name))
         self.add_font("mono", "", font_file("DejaVuSansMono.ttf"))
         fonts = {name: font for name, font in self.fonts.items() if isinstance(font, TTFFont)}
-        self._known = {name: set(font.cmap) for name, font in fonts.items()}
+        self._characters = {name: set(font.cmap) for name, font in fonts.items()}
         self.set_margins(18, 18)
         self.c_margin = 0  # text, tables and pictures share one left edge
         self.set_auto_page_break(True, 20)
@@ -75,17 +75,17 @@ class _Document(FPDF):
 
     def shown(self, text: str, family: str = "text") -> str:
         r"""Text with every character that the font does not have written out, like ``\u4e2d``."""
-        known = self._known[family]
-        return "".join(c if ord(c) in known else c.encode("unicode_escape").decode("ascii") for c in text)
+        characters = self._characters[family]
+        return "".join(c if ord(c) in characters else c.encode("unicode_escape").decode("ascii") for c in text)
 
-    def room(self, millimetres: float) -> None:
-        """Go on on the next page unless there is so much room on this one."""
+    def reserve(self, millimetres: float) -> None:
+        """Start the next page unless this one has so much space left."""
         if self.will_page_break(millimetres):
             self.add_page()
 
     def heading(self, text: str) -> None:
         """A section."""
-        self.room(30)
+        self.reserve(30)
         self.ln(6)
         self.use("text", 13, style="B")
         self.multi_cell(0, 7, self.shown(text), new_x=XPos.LMARGIN, new_y=YPos.NEXT)
@@ -98,7 +98,7 @@ class _Document(FPDF):
     ) -> None:
         """Running text; ``lead`` stands above it in bold."""
         if lead:
-            self.room(14)
+            self.reserve(14)
             self.use("text", points, style="B")
             self.multi_cell(0, 5, self.shown(lead), new_x=XPos.LMARGIN, new_y=YPos.NEXT)
         self.use("text", points, colour, style)
@@ -121,7 +121,7 @@ class _Document(FPDF):
             dry_run=True,
             output=MethodReturnValue.HEIGHT,
         )
-        self.room(min(height, 100) if isinstance(height, float) else 5)
+        self.reserve(min(height, 100) if isinstance(height, float) else 5)
         top = self.y
         self.use("text", 8.5, _SOFT)
         self.cell(_LABEL, 4.6, self.shown(label))
@@ -221,13 +221,13 @@ def _findings(page: _Document, report: Report) -> None:
         page.grid(("No.", "Taken", "Camera", "Classes", "Original and its SHA-256"), rest, (1, 3, 2, 2, 7))
 
 
-def _finding(page: _Document, entry: Entry) -> None:
+def _finding(page: _Document, entry: FindingText) -> None:
     width = height = 0.0
     if entry.picture is not None:
         with Image.open(io.BytesIO(entry.picture)) as head:
             scale = min(page.epw / head.width, _TALLEST / head.height, 25.4 / 96)
             width, height = head.width * scale, head.height * scale
-    page.room(height + 46 + 6 * min(len(entry.rows), 8))
+    page.reserve(height + 46 + 6 * min(len(entry.rows), 8))
     page.ln(2)
     page.use("text", 10, style="B")
     page.multi_cell(
@@ -251,8 +251,10 @@ def _finding(page: _Document, entry: Entry) -> None:
     page.fact("Model version", entry.models)
     page.fact("Archive", entry.archive)
     if entry.original:
-        known = entry.original.endswith(f"/{entry.member}")
-        page.fact("Original", f"{entry.original}, {entry.size}" + ("" if known else f", archived as {entry.member}"))
+        same_name = entry.original.endswith(f"/{entry.member}")
+        page.fact(
+            "Original", f"{entry.original}, {entry.size}" + ("" if same_name else f", archived as {entry.member}")
+        )
         page.fact("SHA-256", entry.sha256, mono=True)
         page.fact("Receipt", f"signed by key {entry.receipt_key}, archive verified {entry.verified}")
     page.ln(3)
@@ -261,7 +263,7 @@ def _finding(page: _Document, entry: Entry) -> None:
 def _archives(page: _Document, report: Report) -> None:
     page.heading("Archives")
     for row in report.archives():
-        page.room(32)
+        page.reserve(32)
         page.use("text", 9, style="B")
         page.multi_cell(0, 5, page.shown(row.name), new_x=XPos.LMARGIN, new_y=YPos.NEXT)
         page.fact("Content", f"{row.frames} frames, {row.size}")

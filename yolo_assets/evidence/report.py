@@ -1,20 +1,35 @@
-"""What the report shows, prepared once for the HTML page and the PDF: everything a stranger wrote is made plain here.
+"""The report: its content, prepared once for both forms, and ``report.html``. All text from outside is made plain here.
 
-Belongs here: which facts, in which words. Does not belong here: layout.
+Belongs here: which facts, in which words, and the HTML page. Does not belong here: the PDF (``pdf``).
 """
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import jinja2
+
 from yolo_assets.contracts.text import plain
-from yolo_assets.evidence.drawing import opened, small
+from yolo_assets.evidence.drawing import decoded, small
 from yolo_assets.evidence.findings import Finding
 from yolo_assets.evidence.manifest import FINDINGS, PackManifest, annotated_path
-from yolo_assets.evidence.proof import Proven
-from yolo_assets.evidence.words import answer, many, not_found, question, searched, size, when
+from yolo_assets.evidence.signing import ProvenReceipt
+from yolo_assets.evidence.wording import (
+    CUSTODY,
+    DOES_NOT_PROVE,
+    PROVES,
+    answer,
+    how_to_verify,
+    many,
+    not_found,
+    question,
+    searched,
+    size,
+    when,
+)
 
 PICTURES = 300
 """Findings that are shown with their picture. The rest is listed: a page of ten thousand pictures opens nowhere."""
@@ -26,7 +41,7 @@ _WIDEST = 640
 
 
 @dataclass(frozen=True)
-class Row:
+class DetectionText:
     """One detection as text."""
 
     class_name: str
@@ -37,7 +52,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Entry:
+class FindingText:
     """One finding as text; ``picture`` is a small JPEG of the drawn copy."""
 
     number: int
@@ -53,7 +68,7 @@ class Entry:
     sha256: str
     receipt_key: str
     verified: str
-    rows: tuple[Row, ...]
+    rows: tuple[DetectionText, ...]
     more: str
     notes: tuple[str, ...]
     classes: str
@@ -61,7 +76,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class ArchiveRow:
+class ArchiveText:
     """One archive as text."""
 
     name: str
@@ -80,7 +95,7 @@ class Report:
 
     pack: PackManifest
     folder: Path
-    receipts: Mapping[str, Proven]
+    receipts: Mapping[str, ProvenReceipt]
 
     def cover(self) -> list[tuple[str, str]]:
         """The facts of the first page."""
@@ -106,10 +121,10 @@ class Report:
         """Models and what the pack has of them."""
         return [(plain(model.model_version), plain(model.note)) for model in self.pack.models]
 
-    def archives(self) -> list[ArchiveRow]:
+    def archives(self) -> list[ArchiveText]:
         """The archives that hold something, by name."""
         return [
-            ArchiveRow(
+            ArchiveText(
                 name=stem,
                 frames=f"{proven.receipt.frame_count:,}",
                 size=size(proven.receipt.archive_size),
@@ -122,46 +137,46 @@ class Report:
             for stem, proven in sorted(self.receipts.items())
         ]
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[FindingText]:
         """The findings, pictures for the first ``PICTURES`` of them."""
         with (self.folder / FINDINGS).open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 yield self._entry(number, Finding.from_json(line, FINDINGS))
 
-    def _entry(self, number: int, found: Finding) -> Entry:
-        frame = found.frame
+    def _entry(self, number: int, finding: Finding) -> FindingText:
+        frame = finding.frame
         proven = self.receipts.get(frame.archive) if frame is not None else None
         drawn = annotated_path(frame.archive, Path(frame.path).name) if frame is not None else ""
         shown = self.folder / drawn if drawn else None
         exists = shown is not None and shown.is_file()
-        picture = opened(shown.read_bytes()) if exists and shown is not None and number <= PICTURES else None
+        picture = decoded(shown.read_bytes()) if exists and shown is not None and number <= PICTURES else None
         rows = [
-            Row(
+            DetectionText(
                 class_name=plain(item.class_name),
                 confidence=f"{item.confidence:.3f}",
                 box=", ".join(f"{value:.1f}" for value in item.bbox),
-                model=plain(one.record.model_version),
+                model=plain(entry.record.model_version),
                 fits=self.pack.query.meets(item),
             )
-            for one in found.records
-            for item in one.record.detections
+            for entry in finding.records
+            for item in entry.record.detections
         ]
         notes: list[str] = []
-        if not found.records:
+        if not finding.records:
             notes.append("No record was archived for this frame.")
         if frame is None:
             notes.append("The picture was not kept; the record alone was archived.")
         elif not exists:
             notes.append("The archived bytes are no picture that can be read; there is no drawn copy.")
-        if len(found.records) > 1:
-            notes.append(f"{many(len(found.records), 'record')} name this frame; all are shown.")
-        return Entry(
+        if len(finding.records) > 1:
+            notes.append(f"{many(len(finding.records), 'record')} name this frame; all are shown.")
+        return FindingText(
             number=number,
-            taken=when(found.captured_at, found.hour),
-            camera=plain(found.camera_id),
-            batch=_distinct(one.record.batch_id for one in found.records),
-            models=_distinct(one.record.model_version for one in found.records),
-            archive=frame.archive if frame else _archives_of(found),
+            taken=when(finding.captured_at, finding.hour),
+            camera=plain(finding.camera_id),
+            batch=_distinct(entry.record.batch_id for entry in finding.records),
+            models=_distinct(entry.record.model_version for entry in finding.records),
+            archive=frame.archive if frame else _archives_of(finding),
             member=plain(frame.member) if frame else "",
             original=frame.path if frame else "",
             drawn=drawn if exists else "",
@@ -181,6 +196,29 @@ def _distinct(values: Iterable[str | None]) -> str:
     return ", ".join(plain(value) for value in dict.fromkeys(values) if value) or "–"
 
 
-def _archives_of(found: Finding) -> str:
-    stems = dict.fromkeys(one.source.split("/")[1] for one in found.records)
+def _archives_of(finding: Finding) -> str:
+    stems = dict.fromkeys(record.source.split("/")[1] for record in finding.records)
     return ", ".join(stems)
+
+
+def html(report: Report) -> Iterator[bytes]:
+    """``report.html``, in pieces: one file, no script, nothing loaded from anywhere; rendered in bounded memory."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,  # names and reasons come from outside
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["data_uri"] = lambda data: "data:image/jpeg;base64," + base64.b64encode(data).decode()
+    pieces = environment.get_template("report.html.j2").generate(
+        report=report,
+        pack=report.pack,
+        made=when(report.pack.made_at),
+        custody=CUSTODY,
+        proves=PROVES,
+        does_not_prove=DOES_NOT_PROVE,
+        steps=how_to_verify(report.pack),
+        pictures=PICTURES,
+    )
+    return (piece.encode() for piece in pieces)

@@ -1,26 +1,27 @@
-"""Frames of the cold archive by their image path: found through receipts and indexes, read by one range read each."""
+"""Frames of the cold archive by their image path: found through receipts and indexes, read by one range read each.
+
+Does not belong here: choosing frames (``sampling``), and receipts themselves (``archive``).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.packing.pack import IndexRow
-from yolo_assets.archive.reading.lookup import load_index
-from yolo_assets.archive.reading.read import find_receipts, load_receipt, read_member, read_members
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.receipt import Receipt
-from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import Hour
 from yolo_assets.learning.records import ArchiveRef
 from yolo_assets.spool.files import portable_name
-from yolo_assets.storage import ObjectNotFoundError, ObjectStore
+from yolo_assets.storage import ObjectNotFoundError
 
 
 @dataclass(frozen=True)
-class Located:
-    """A frame in the archive.
+class ArchivedFrame:
+    """Where a frame lies in the archive.
 
     Attributes:
         source: archive and member.
@@ -32,16 +33,15 @@ class Located:
 
 
 class ArchivedFrames:
-    """Receipts and indexes are fetched once each and kept: frames of a batch share hours."""
+    """Finds and reads frames. Receipts and indexes are fetched once each and kept: frames of a batch share hours."""
 
-    def __init__(self, archive: ObjectStore, trusted: TrustedKeys) -> None:
+    def __init__(self, archive: Archive) -> None:
         self._archive = archive
-        self._trusted = trusted
         self._hours: dict[tuple[str, str], list[Receipt]] = {}
         self._indexes: dict[str, dict[str, IndexRow]] = {}
         self._receipts: dict[str, Receipt] = {}
 
-    def locate(self, image_path: str) -> Located | None:
+    def locate(self, image_path: str) -> ArchivedFrame | None:
         """Where a frame lies; None when no archive holds it.
 
         Args:
@@ -49,7 +49,7 @@ class ArchivedFrames:
 
         Raises:
             BadInputError: not such a path.
-            SignatureError, IntegrityError: a receipt or an index is not what it should be.
+            SignatureError, IntegrityError: a receipt is untrusted, or an index is not the one it names.
         """
         parts = image_path.split("/")
         if len(parts) != 3:
@@ -58,17 +58,17 @@ class ArchivedFrames:
             )
         camera, hour, frame = parts
         if (camera, hour) not in self._hours:
-            found = find_receipts(self._archive, camera, Hour.from_key(hour), self._trusted)
-            self._hours[camera, hour] = found
-            self._receipts.update({receipt.archive_key: receipt for receipt in found})
+            receipts = self._archive.receipts(camera, Hour.from_key(hour))
+            self._hours[camera, hour] = receipts
+            self._receipts.update({receipt.archive_key: receipt for receipt in receipts})
         member = portable_name(frame)
         for receipt in self._hours[camera, hour]:
             row = self._index(receipt).get(member)
             if row is not None:
-                return Located(ArchiveRef(archive_key=receipt.archive_key, member=member), row.sha256.hex())
+                return ArchivedFrame(ArchiveRef(archive_key=receipt.archive_key, member=member), row.sha256.hex())
         return None
 
-    def read(self, frame: Located) -> bytes:
+    def read(self, frame: ArchivedFrame) -> bytes:
         """The bytes of one frame, by one range read.
 
         Raises:
@@ -76,27 +76,27 @@ class ArchivedFrames:
             IntegrityError: other bytes than were archived.
         """
         receipt, row = self._row(frame)
-        return read_member(self._archive, receipt, row)
+        return self._archive.part(receipt).read(row)
 
-    def read_many(self, frames: Iterable[Located]) -> Iterator[tuple[Located, bytes]]:
+    def read_many(self, frames: Iterable[ArchivedFrame]) -> Iterator[tuple[ArchivedFrame, bytes]]:
         """Many frames, archive by archive, neighbours by one range read. The order is the archives' own.
 
         Raises:
             ObjectNotFoundError, IntegrityError: as ``read``.
         """
-        wanted: dict[str, dict[str, Located]] = {}
+        by_archive: dict[str, dict[str, ArchivedFrame]] = {}
         for frame in frames:
             self._row(frame)
-            wanted.setdefault(frame.source.archive_key, {})[frame.source.member] = frame
-        for key in sorted(wanted):
+            by_archive.setdefault(frame.source.archive_key, {})[frame.source.member] = frame
+        for key in sorted(by_archive):
             receipt, rows = self._receipts[key], self._index(self._receipts[key])
-            for row, pieces in read_members(self._archive, receipt, [rows[member] for member in wanted[key]]):
-                yield wanted[key][row.name], b"".join(pieces)
+            for row, pieces in self._archive.part(receipt).read_many(rows[member] for member in by_archive[key]):
+                yield by_archive[key][row.name], b"".join(pieces)
 
-    def _row(self, frame: Located) -> tuple[Receipt, IndexRow]:
+    def _row(self, frame: ArchivedFrame) -> tuple[Receipt, IndexRow]:
         key = frame.source.archive_key
         if key not in self._receipts:
-            self._receipts[key] = load_receipt(self._archive, ArchiveName.parse(key), self._trusted)
+            self._receipts[key] = self._archive.receipt(ArchiveName.parse(key))
         receipt = self._receipts[key]
         row = self._index(receipt).get(frame.source.member)
         if row is None:
@@ -107,5 +107,5 @@ class ArchivedFrames:
 
     def _index(self, receipt: Receipt) -> dict[str, IndexRow]:
         if receipt.archive_key not in self._indexes:
-            self._indexes[receipt.archive_key] = {row.name: row for row in load_index(self._archive, receipt)}
+            self._indexes[receipt.archive_key] = {row.name: row for row in self._archive.part(receipt).index()}
         return self._indexes[receipt.archive_key]

@@ -1,7 +1,10 @@
-"""An annotation batch: the frames people are asked to label, copied out of the archive with the model's first guesses.
+"""An annotation batch: the frames people are asked to label, gathered and copied out of the archive with pre-labels.
 
-Everything a labelling tool needs lies under ``annotation/<batch>/``. The id is made of the content, so a run that
-crashed is finished by the next, and asking for the same frames again is the same batch. The manifest is written last.
+Everything a labelling tool needs lies under ``annotation/<batch>/``. The id is a hash of the content, so a run that
+crashed is finished by the next, and a request for the same frames is the same batch. The manifest is written last.
+
+Frames that no model has processed (a line that has none yet) have no row in the tables; they are found by the indexes
+of the archive. Does not belong here: choosing among the candidates (``sampling``).
 """
 
 from __future__ import annotations
@@ -9,30 +12,35 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+import polars as pl
 from pydantic import ValidationError
 
+from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.base import canonical_json
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.names import annotation_key, parse_frame_name
-from yolo_assets.contracts.signing import TrustedKeys
-from yolo_assets.learning.archived import ArchivedFrames, Located
+from yolo_assets.contracts.names import annotation_key, is_frame, parse_frame_name
+from yolo_assets.contracts.times import hours_between
+from yolo_assets.learning.archived import ArchivedFrame, ArchivedFrames
 from yolo_assets.learning.formats import coco, label_studio
 from yolo_assets.learning.formats.base import RawBox, RawImage
 from yolo_assets.learning.records import BatchItem, BatchManifest, Prediction, Sampled
+from yolo_assets.learning.sampling import CandidateFrame, candidates_from_tables
 from yolo_assets.storage import AlreadyExistsError, ObjectStore
+from yolo_assets.tables.drift import Period, drift_report
+from yolo_assets.tables.scan import read_detections, read_frames
 
-if TYPE_CHECKING:
-    import polars as pl
+REFERENCE = timedelta(days=7)
+"""What a camera is compared with, before the time that is sampled."""
 
 
 @dataclass(frozen=True)
-class Guess:
-    """What a model on the line reported for a frame.
+class PreLabels:
+    """What a model on the line reported for a frame: shown to people as a first guess.
 
     Attributes:
         predictions: its boxes.
@@ -43,8 +51,8 @@ class Guess:
     model_version: str | None
 
 
-def guesses_from_table(detections: pl.DataFrame) -> dict[str, Guess]:
-    """Guesses by image path, from the detections table.
+def prelabels_from_table(detections: pl.DataFrame) -> dict[str, PreLabels]:
+    """Pre-labels by image path, from the detections table.
 
     Args:
         detections: columns ``image_path``, ``class``, ``confidence``, ``x1``, ``y1``, ``x2``, ``y2``,
@@ -53,37 +61,84 @@ def guesses_from_table(detections: pl.DataFrame) -> dict[str, Guess]:
     Returns:
         Only detections whose class name can be a label; a foreign producer's others cannot be corrected in a tool.
     """
-    found: dict[str, list[Prediction]] = {}
+    predictions: dict[str, list[Prediction]] = {}
     models: dict[str, str] = {}
     columns = ("image_path", "class", "confidence", "x1", "y1", "x2", "y2", "model_version")
     for path, name, confidence, *box, model in detections.select(columns).iter_rows():
         models[path] = model
         try:
-            guess = Prediction.model_validate({"bbox": tuple(box), "class": name, "confidence": confidence})
+            prediction = Prediction.model_validate({"bbox": tuple(box), "class": name, "confidence": confidence})
         except ValidationError:
             continue
-        found.setdefault(path, []).append(guess)
-    return {path: Guess(tuple(found.get(path, ())), model) for path, model in models.items()}
+        predictions.setdefault(path, []).append(prediction)
+    return {path: PreLabels(tuple(predictions.get(path, ())), model) for path, model in models.items()}
+
+
+@dataclass(frozen=True)
+class FramePool:
+    """Frames to choose from, and the model's boxes by image path."""
+
+    candidates: list[CandidateFrame]
+    prelabels: dict[str, PreLabels]
+
+
+def gather_candidates(store: ObjectStore, archive: Archive, start: datetime, end: datetime) -> FramePool:
+    """Every archived frame captured in ``[start, end)``.
+
+    Args:
+        store: the store root, for the tables.
+        archive: receipts and indexes are read, no frame.
+        start: aware.
+        end: aware.
+    """
+    frames, detections = read_frames(store, start, end), read_detections(store, start, end)
+    before = Period(read_frames(store, start - REFERENCE, start), read_detections(store, start - REFERENCE, start))
+    drift = drift_scores(drift_report(before, Period(frames, detections)))
+    reported = {c.image_path: c for c in candidates_from_tables(frames, detections, drift=drift)}
+    candidates: list[CandidateFrame] = []
+    for hour in hours_between(start, end):
+        for name in archive.names(hour=hour):
+            receipt = archive.receipt(name)
+            for member in archive.part(receipt).index():
+                path = f"{receipt.camera_id}/{receipt.hour}/{member.name}"
+                moment = parse_frame_name(member.name)
+                if not is_frame(member.name) or moment is None or not start <= moment < end:
+                    continue
+                candidates.append(reported.get(path) or CandidateFrame(path, receipt.camera_id, moment))
+    return FramePool(candidates, prelabels_from_table(detections))
+
+
+def drift_scores(report: pl.DataFrame) -> dict[str, float]:
+    """How far the output of each drifted camera has moved, 0 to 1; cameras that did not drift are left out.
+
+    Args:
+        report: from ``tables.drift.drift_report``.
+    """
+    scores: dict[str, float] = {}
+    for row in report.filter(pl.col("verdict") == "drifted").iter_rows(named=True):
+        low, high = sorted((row["rate_before"] or 0.0, row["rate_now"] or 0.0))
+        rate = 1 - low / high if high else 0.0
+        moved = max(rate, row["class_distance"] or 0.0, row["confidence_distance"] or 0.0)
+        scores[row["camera_id"]] = max(moved, scores.get(row["camera_id"], 0.0))
+    return scores
 
 
 def write_batch(
     store: ObjectStore,
-    archive: ObjectStore,
-    trusted: TrustedKeys,
+    archive: Archive,
     sampled: Sequence[Sampled],
     *,
     class_names: Sequence[str],
-    guesses: Mapping[str, Guess] | None = None,
+    prelabels: Mapping[str, PreLabels] | None = None,
 ) -> BatchManifest:
     """Copy frames out of the archive and write the batch.
 
     Args:
         store: the store root.
-        archive: the archive root; range reads, neighbours together.
-        trusted: keys whose receipts count.
+        archive: holds the frames; range reads, neighbours together.
         sampled: from ``sampling.sample``.
-        class_names: classes that people may choose, in order; classes of guesses are added.
-        guesses: the model's boxes by image path.
+        class_names: classes that people may choose, in order; classes of pre-labels are added.
+        prelabels: the model's boxes by image path.
 
     Returns:
         The manifest, as it lies in the store.
@@ -93,23 +148,23 @@ def write_batch(
     """
     if not sampled:
         raise BadInputError("no frame was sampled, so there is no batch; archive more hours or raise the budget")
-    frames = ArchivedFrames(archive, trusted)
+    frames = ArchivedFrames(archive)
     pictures: dict[str, bytes] = {}
     items: list[BatchItem] = []
-    located: dict[str, Located] = {}
-    wanted = sorted(sampled, key=lambda s: s.image_path)
-    for chosen in wanted:
-        found = frames.locate(chosen.image_path)
-        if found is None:
+    located: dict[str, ArchivedFrame] = {}
+    ordered = sorted(sampled, key=lambda s: s.image_path)
+    for chosen in ordered:
+        frame = frames.locate(chosen.image_path)
+        if frame is None:
             raise BadInputError(
                 f"{chosen.image_path} is in no archive yet; archive its hour, then make the batch again"
             )
-        located[chosen.image_path] = found
-    data_of = {(found.source, found.sha256): data for found, data in frames.read_many(located.values())}
-    for chosen in wanted:
-        found = located[chosen.image_path]
-        data = data_of[found.source, found.sha256]
-        item = _item(chosen, found, data, (guesses or {}).get(chosen.image_path, Guess((), None)))
+        located[chosen.image_path] = frame
+    data_of = {(frame.source, frame.sha256): data for frame, data in frames.read_many(located.values())}
+    for chosen in ordered:
+        frame = located[chosen.image_path]
+        data = data_of[frame.source, frame.sha256]
+        item = _item(chosen, frame, data, (prelabels or {}).get(chosen.image_path, PreLabels((), None)))
         pictures[item.file] = data
         items.append(item)
     names = list(dict.fromkeys([*class_names, *sorted({p.class_name for item in items for p in item.predictions})]))
@@ -121,7 +176,7 @@ def write_batch(
     return manifest
 
 
-def _item(chosen: Sampled, found: Located, data: bytes, guess: Guess) -> BatchItem:
+def _item(chosen: Sampled, frame: ArchivedFrame, data: bytes, prelabels: PreLabels) -> BatchItem:
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if picture is None:
         raise BadInputError(f"{chosen.image_path} is no picture that can be decoded; leave it out of the sample")
@@ -131,17 +186,17 @@ def _item(chosen: Sampled, found: Located, data: bytes, guess: Guess) -> BatchIt
     # Tools flatten folders and rename nothing else: camera and hash keep a base name unique over all batches.
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "_" for c in path.stem)[:80]
     return BatchItem(
-        file=f"{camera}_{safe}_{found.sha256[:12]}.jpg",
+        file=f"{camera}_{safe}_{frame.sha256[:12]}.jpg",
         image_path=chosen.image_path,
         camera_id=camera,
         captured_at=parse_frame_name(path.name),
         reason=chosen.reason,
-        source=found.source,
-        sha256=found.sha256,
+        source=frame.source,
+        sha256=frame.sha256,
         width=width,
         height=height,
-        predictions=guess.predictions,
-        model_version=guess.model_version,
+        predictions=prelabels.predictions,
+        model_version=prelabels.model_version,
     )
 
 

@@ -2,7 +2,7 @@
 
 The manifest at ``datasets/<sha256>/manifest.json`` never changes; ``datasets/current.json`` names the newest. Images
 lie once for all versions at ``datasets/images/<sha256>.jpg``, because an archive may by then be in a cold tier. The
-folder that a trainer reads is made by ``materialise``, elsewhere.
+folder that a trainer reads is made by ``training_folder``.
 """
 
 from __future__ import annotations
@@ -14,26 +14,34 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.base import Record
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.names import DATASET_POINTER, dataset_image_key, dataset_key
-from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.learning import labels as labels_module
-from yolo_assets.learning.archived import ArchivedFrames, Located
-from yolo_assets.learning.hardness import hard_reasons
+from yolo_assets.learning.archived import ArchivedFrame, ArchivedFrames
 from yolo_assets.learning.records import (
     AcceptedLabels,
     DatasetItem,
     DatasetManifest,
     HardReason,
+    LabelBox,
     LabelledImage,
     Split,
 )
-from yolo_assets.learning.split import SHARES, WINDOW_SECONDS, Assignment, Frame, SplitResult, assign, dhash
+from yolo_assets.learning.split import SHARES, WINDOW_SECONDS, Assignment, HashedImage, SplitResult, assign, dhash
 from yolo_assets.storage import AlreadyExistsError, ObjectNotFoundError, ObjectStore
 
 MANY_IN_ONE_GROUP = 0.3
+"""Share of the images in one group of near-duplicates above which a warning is given."""
+
+SMALL_SIDE = 0.045
+"""A box is small when its shorter side is less than this part of the frame's longer side."""
+
+LOW_CONTRAST = 10.0
+"""A box is of low contrast when the difference of its mean grey to its surroundings, and its spread, are below this."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +94,7 @@ def latest_dataset(store: ObjectStore) -> Dataset | None:
 
 def build_dataset(
     store: ObjectStore,
-    archive: ObjectStore,
-    trusted: TrustedKeys,
+    archive: Archive,
     labels: Sequence[AcceptedLabels] | None = None,
     previous: Dataset | None = None,
     *,
@@ -99,11 +106,10 @@ def build_dataset(
 
     Args:
         store: the store root.
-        archive: the archive root, for images that no batch holds any more.
-        trusted: keys whose receipts count.
+        archive: for images that no batch holds any more.
         labels: imported files, oldest first; None takes all of the store.
         previous: the version before, whose splits and class order are kept; None takes the newest of the store.
-        class_names: wanted order of classes that the version before does not know.
+        class_names: preferred order of classes that the version before does not have.
         shares: parts of the splits for frames that are new.
         window_seconds: see ``split.assign``.
 
@@ -120,17 +126,17 @@ def build_dataset(
     images = _latest_by_hash(labels)
     if not images:
         raise BadInputError("there are no accepted labels; put an export into labels/inbox/ and import it")
-    images_of = _ImageSource(store, archive, trusted)
-    known = {item.sha256: item for item in previous.manifest.items} if previous else {}
-    looked = {image.sha256: _look(image, known.get(image.sha256), images_of) for image in images}
+    images_of = _ImageSource(store, archive)
+    before = {item.sha256: item for item in previous.manifest.items} if previous else {}
+    facts = {image.sha256: _examine(image, before.get(image.sha256), images_of) for image in images}
     splits = assign(
-        [Frame(i.sha256, i.camera_id or "", i.captured_at, looked[i.sha256].dhash) for i in images],
-        {sha: Assignment(item.split, item.group) for sha, item in known.items()},
+        [HashedImage(i.sha256, i.camera_id or "", i.captured_at, facts[i.sha256].dhash) for i in images],
+        {sha: Assignment(item.split, item.group) for sha, item in before.items()},
         shares=shares,
         window_seconds=window_seconds,
     )
     names = _class_order(previous.manifest.class_names if previous else (), class_names, images)
-    manifest = _manifest(images, looked, splits, names, labels, previous)
+    manifest = _manifest(images, facts, splits, names, labels, previous)
     if not manifest.counts.get("train"):
         raise BadInputError("no labelled image is left for training; label more frames, from other moments")
     if previous is not None and _content(manifest) == _content(previous.manifest):
@@ -148,7 +154,7 @@ def build_dataset(
 
 
 @dataclass(frozen=True)
-class _Looked:
+class _ImageFacts:
     dhash: str
     hard: tuple[HardReason, ...]
 
@@ -156,9 +162,9 @@ class _Looked:
 class _ImageSource:
     """Bytes of labelled images, kept once by hash as they are first read."""
 
-    def __init__(self, store: ObjectStore, archive: ObjectStore, trusted: TrustedKeys) -> None:
+    def __init__(self, store: ObjectStore, archive: Archive) -> None:
         self._store = store
-        self._archived = ArchivedFrames(archive, trusted)
+        self._archived = ArchivedFrames(archive)
 
     def read(self, image: LabelledImage) -> bytes:
         key = dataset_image_key(image.sha256)
@@ -184,19 +190,43 @@ class _ImageSource:
                 pass  # batches may be cleared away once they are labelled
         if image.source is None:
             raise BadInputError(f"the image {image.image_path} is gone; put its labels into the inbox again")
-        return self._archived.read(Located(image.source, image.sha256))
+        return self._archived.read(ArchivedFrame(image.source, image.sha256))
 
 
-def _look(image: LabelledImage, before: DatasetItem | None, source: _ImageSource) -> _Looked:
+def _examine(image: LabelledImage, before: DatasetItem | None, source: _ImageSource) -> _ImageFacts:
     """Hash and hardness of an image; an image that did not change since the version before is not read again."""
     if before is not None and before.boxes == image.boxes:
-        return _Looked(before.dhash, before.hard)
+        return _ImageFacts(before.dhash, before.hard)
     data = source.read(image)
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if picture is None or picture.shape[:2] != (image.height, image.width):
         raise IntegrityError(f"{image.image_path} is no picture of {image.width}x{image.height}; remove its labels")
     bgr = np.asarray(picture, np.uint8)
-    return _Looked(dhash(bgr), hard_reasons(bgr, image.boxes))
+    return _ImageFacts(dhash(bgr), hard_reasons(bgr, image.boxes))
+
+
+def hard_reasons(bgr: NDArray[np.uint8], boxes: Iterable[LabelBox]) -> tuple[HardReason, ...]:
+    """Why a frame is a hard case, on which a candidate must not get worse; empty when it is none.
+
+    Args:
+        bgr: uint8 ``[H, W, 3]``.
+        boxes: its labels, pixels.
+    """
+    grey = cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY).astype(np.float32)
+    height, width = grey.shape
+    reasons: set[HardReason] = set()
+    for box in boxes:
+        x1, y1, x2, y2 = box.bbox
+        if min(x2 - x1, y2 - y1) < SMALL_SIDE * max(width, height):
+            reasons.add("small")
+        left, top, right, bottom = int(x1), int(y1), int(np.ceil(x2)), int(np.ceil(y2))
+        margin = max(4, min(right - left, bottom - top) // 2)
+        inside = grey[top:bottom, left:right]
+        outer = grey[max(top - margin, 0) : bottom + margin, max(left - margin, 0) : right + margin]
+        ring = (outer.sum() - inside.sum()) / max(outer.size - inside.size, 1)
+        if outer.size > inside.size and abs(float(inside.mean() - ring)) < LOW_CONTRAST > float(inside.std()):
+            reasons.add("low_contrast")
+    return tuple(sorted(reasons))
 
 
 def _latest_by_hash(labels: Sequence[AcceptedLabels]) -> list[LabelledImage]:
@@ -208,9 +238,9 @@ def _latest_by_hash(labels: Sequence[AcceptedLabels]) -> list[LabelledImage]:
     return [latest[sha] for sha in sorted(latest)]
 
 
-def _class_order(before: Sequence[str], wanted: Sequence[str], images: Iterable[LabelledImage]) -> tuple[str, ...]:
+def _class_order(before: Sequence[str], preferred: Sequence[str], images: Iterable[LabelledImage]) -> tuple[str, ...]:
     used = {box.class_name for image in images for box in image.boxes}
-    order = list(dict.fromkeys([*before, *wanted, *sorted(used)]))
+    order = list(dict.fromkeys([*before, *preferred, *sorted(used)]))
     if not order:
         raise BadInputError("every labelled image is a background; label at least one object")
     return tuple(order)
@@ -218,7 +248,7 @@ def _class_order(before: Sequence[str], wanted: Sequence[str], images: Iterable[
 
 def _manifest(
     images: Sequence[LabelledImage],
-    looked: Mapping[str, _Looked],
+    facts: Mapping[str, _ImageFacts],
     splits: SplitResult,
     names: tuple[str, ...],
     labels: Sequence[AcceptedLabels],
@@ -236,8 +266,8 @@ def _manifest(
             camera_id=image.camera_id,
             captured_at=image.captured_at,
             source=image.source,
-            dhash=looked[image.sha256].dhash,
-            hard=looked[image.sha256].hard,
+            dhash=facts[image.sha256].dhash,
+            hard=facts[image.sha256].hard,
         )
         for image in images
         if image.sha256 in splits.assigned
@@ -285,5 +315,5 @@ def _warnings(
 
 
 def _content(manifest: DatasetManifest) -> bytes:
-    """What training sees; history aside."""
+    """What training reads, without the history."""
     return manifest.model_copy(update={"parent": None, "labels": ()}).to_json()

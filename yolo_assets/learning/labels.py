@@ -1,8 +1,8 @@
-"""Labels dropped into ``labels/inbox/``: recognised, judged row by row, kept as ``labels/accepted/<sha256>.json``.
+"""Labels put into ``labels/inbox/``: recognised, validated row by row, stored as ``labels/accepted/<sha256>.json``.
 
-Nothing is dropped in silence. An image with one bad row is not accepted with the row left out, because an object
+Nothing is dropped silently. An image with one bad row is not accepted with the row left out, because an object
 without its box teaches a model to overlook it: the whole image waits in ``rejected`` for a corrected file. The inbox
-file stays where it is; its hash says that it was read. A later file corrects an earlier one, image by image.
+file stays where it is; its hash tells that it was imported. A later file corrects an earlier one, image by image.
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ from pathlib import PurePosixPath
 
 import cv2
 import numpy as np
+import orjson
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import LABELS_ACCEPTED, LABELS_INBOX, annotation_key, check_id, dataset_image_key
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.learning.formats.base import Parsed, RawBox, RawImage
-from yolo_assets.learning.formats.parsing import parse
+from yolo_assets.learning.formats import coco, label_studio, yolo
+from yolo_assets.learning.formats.base import LabelFile, RawBox, RawImage
 from yolo_assets.learning.records import AcceptedLabels, BatchItem, BatchManifest, LabelBox, LabelledImage, Rejected
 from yolo_assets.storage import AlreadyExistsError, ObjectStore
 
 TOLERANCE = 1.5
-"""Pixels by which a box may leave the image and is clipped; tools round, people do not draw outside."""
+"""Pixels by which a box may reach outside the image and is clipped: tools round coordinates."""
 
 MIN_SIDE = 1.0
-"""Pixels below which the side of a box is a slip of the mouse."""
+"""Pixels below which the side of a box is a slip of the hand."""
 
 _UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-")
 """Label Studio puts eight digits before the name of an uploaded file."""
@@ -36,7 +37,7 @@ _UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-")
 
 @dataclass
 class FileReport:
-    """What became of one inbox file.
+    """The result of importing one inbox file.
 
     Attributes:
         file: its key.
@@ -44,9 +45,9 @@ class FileReport:
         images: images accepted.
         boxes: boxes accepted.
         backgrounds: accepted images without a box.
-        unreviewed: images in it that nobody labelled yet.
-        problems: one line for everything that was not accepted.
-        seen: the file was imported before; nothing was done.
+        unreviewed: images in it that no one labelled yet.
+        problems: one line for each thing that was not accepted.
+        imported_before: the file was imported before; nothing was done.
     """
 
     file: str
@@ -56,19 +57,19 @@ class FileReport:
     backgrounds: int = 0
     unreviewed: int = 0
     problems: list[str] = field(default_factory=list)
-    seen: bool = False
+    imported_before: bool = False
 
 
 @dataclass
 class ImportReport:
-    """What an import did, file by file."""
+    """The result of an import, file by file."""
 
     files: list[FileReport] = field(default_factory=list)
 
     @property
     def new(self) -> list[FileReport]:
-        """Files that were not seen before."""
-        return [report for report in self.files if not report.seen]
+        """Files that were not imported before."""
+        return [report for report in self.files if not report.imported_before]
 
     @property
     def images(self) -> int:
@@ -81,7 +82,7 @@ class ImportReport:
         return [f"{PurePosixPath(r.file).name}: {problem}" for r in self.new for problem in r.problems]
 
 
-class KnownImages:
+class BatchImages:
     """Images that a label may be about: those of the batches that were handed out."""
 
     def __init__(self, batches: Collection[BatchManifest]) -> None:
@@ -126,12 +127,12 @@ def batches(store: ObjectStore) -> list[BatchManifest]:
 
 def accepted(store: ObjectStore) -> list[AcceptedLabels]:
     """Every imported file, oldest first: where two label an image, the later one counts."""
-    found = [
+    imported = [
         AcceptedLabels.from_json(store.get(info.key), info.key)
         for info in store.list(LABELS_ACCEPTED)
         if info.key.endswith(".json")
     ]
-    return sorted(found, key=lambda labels: (labels.imported_at, labels.source_sha256))
+    return sorted(imported, key=lambda labels: (labels.imported_at, labels.source_sha256))
 
 
 def import_inbox(store: ObjectStore, class_names: Collection[str] | None = None) -> ImportReport:
@@ -145,7 +146,7 @@ def import_inbox(store: ObjectStore, class_names: Collection[str] | None = None)
         One report a file. A file that cannot be read is reported and tried again next time: it may still be growing.
     """
     report = ImportReport()
-    known: KnownImages | None = None
+    images: BatchImages | None = None
     for info in store.list(LABELS_INBOX):
         name = info.key.removeprefix(LABELS_INBOX)
         if PurePosixPath(name).name.startswith("."):
@@ -154,47 +155,74 @@ def import_inbox(store: ObjectStore, class_names: Collection[str] | None = None)
         digest = hashlib.sha256(data).hexdigest()
         key = f"{LABELS_ACCEPTED}{digest}.json"
         if store.head(key) is not None:
-            report.files.append(FileReport(info.key, key, seen=True))
+            report.files.append(FileReport(info.key, key, imported_before=True))
             continue
-        known = known or KnownImages(batches(store))
+        images = images or BatchImages(batches(store))
         try:
             parsed = parse(name, data)
         except BadInputError as error:
             report.files.append(FileReport(info.key, problems=[str(error)]))
             continue
-        labels = judge(parsed, known, class_names, source_file=name, source_sha256=digest, pictures=store)
+        labels = validate(parsed, images, class_names, source_file=name, source_sha256=digest, pictures=store)
         try:
             store.put_if_absent(key, labels.to_json())
         except AlreadyExistsError:
-            pass  # another importer read the same bytes first; its record says the same
+            pass  # another importer read the same bytes first; its record is the same
         report.files.append(_file_report(info.key, key, labels))
     return report
 
 
-def judge(
-    parsed: Parsed,
-    known: KnownImages,
+def parse(name: str, data: bytes) -> LabelFile:
+    """Recognise a label file by its content and parse it.
+
+    Args:
+        name: for messages.
+        data: the file.
+
+    Raises:
+        BadInputError: none of the three formats, or broken.
+    """
+    if data[:4] == b"PK\x03\x04":
+        return yolo.read(name, data)
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise BadInputError(
+            f"{name} is neither JSON nor a zip ({error}); export COCO JSON, Label Studio JSON or a YOLO zip"
+        ) from None
+    if isinstance(document, list):
+        return label_studio.read(name, document)
+    if isinstance(document, dict) and isinstance(document.get("images"), list):
+        return coco.read(name, document)
+    raise BadInputError(
+        f"{name} is JSON of no known kind; export it as COCO JSON or as Label Studio JSON (not JSON-MIN)"
+    )
+
+
+def validate(
+    parsed: LabelFile,
+    batch_images: BatchImages,
     class_names: Collection[str] | None,
     *,
     source_file: str,
     source_sha256: str,
     pictures: ObjectStore | None = None,
 ) -> AcceptedLabels:
-    """Decide over every image of a parsed file.
+    """Accept or reject every image of a parsed file.
 
     Args:
-        parsed: from ``formats.parsing.parse``.
-        known: images that labels may be about.
+        parsed: from ``parse``.
+        batch_images: images that labels may be about.
         class_names: classes that are allowed; None allows any well-formed name.
         source_file: name of the inbox file.
         source_sha256: its hash.
-        pictures: where images that came with the labels are kept, once by hash.
+        pictures: where images that came with the labels are stored, once by hash.
     """
     images: dict[str, LabelledImage] = {}
     rejected = [Rejected(image=name, reason=problem) for name, problem in parsed.orphans]
     for raw in parsed.images:
         problems = list(raw.problems)
-        target = _target(raw, known, problems)
+        target = _target(raw, batch_images, problems)
         boxes = tuple(_boxes(raw, target, class_names, problems)) if target else ()
         if target and target.image_path in images:
             problems.append("the file labels this image twice; leave one of the two")
@@ -202,7 +230,7 @@ def judge(
             rejected += [Rejected(image=raw.name, reason=problem) for problem in problems]
             continue
         if raw.data is not None and target.source is None and pictures is not None:
-            _keep(pictures, target.sha256, raw.data)
+            _store_image(pictures, target.sha256, raw.data)
         images[target.image_path] = target.model_copy(update={"boxes": boxes, "annotator": raw.annotator})
     return AcceptedLabels(
         source_file=source_file,
@@ -215,9 +243,9 @@ def judge(
     )
 
 
-def _target(raw: RawImage, known: KnownImages, problems: list[str]) -> LabelledImage | None:
+def _target(raw: RawImage, batch_images: BatchImages, problems: list[str]) -> LabelledImage | None:
     """The image that the labels are about, without its boxes; None adds the reason to ``problems``."""
-    item = known.find(raw)
+    item = batch_images.find(raw)
     if item is not None:
         if (raw.width or item.width, raw.height or item.height) != (item.width, item.height):
             problems.append(
@@ -242,9 +270,9 @@ def _boxes(
     raw: RawImage, target: LabelledImage, class_names: Collection[str] | None, problems: list[str]
 ) -> Iterator[LabelBox]:
     for number, box in enumerate(raw.boxes, 1):
-        wrong = _class_problem(box, class_names)
-        if wrong:
-            problems.append(f"box {number}: {wrong}")
+        class_problem = _class_problem(box, class_names)
+        if class_problem:
+            problems.append(f"box {number}: {class_problem}")
             continue
         scale = (target.width, target.height) if box.unit == "fraction" else (1, 1)
         x1, y1, x2, y2 = (v * scale[i % 2] for i, v in enumerate(box.xyxy))
@@ -278,7 +306,7 @@ def _class_problem(box: RawBox, class_names: Collection[str] | None) -> str | No
     return None
 
 
-def _keep(store: ObjectStore, digest: str, data: bytes) -> None:
+def _store_image(store: ObjectStore, digest: str, data: bytes) -> None:
     try:
         store.put_if_absent(dataset_image_key(digest), data)
     except AlreadyExistsError:

@@ -1,4 +1,4 @@
-"""What this stage writes to the store: batches, accepted labels, datasets. Records only, no I/O.
+"""What learning writes to the store: batches, accepted labels, datasets. Records only, no I/O.
 
 Every record is free of clocks and machine names except ``imported_at``, so that the same inputs give the same bytes.
 """
@@ -18,7 +18,7 @@ Reason = Literal["uncertain", "drifting", "rare", "diverse", "random"]
 """Why a frame was chosen for annotation."""
 
 Split = Literal["train", "val", "test"]
-"""``test`` is held out for good: it judges models and never trains one."""
+"""``test`` is held out for ever: it evaluates models and never trains one."""
 
 HardReason = Literal["small", "low_contrast"]
 """Why a frame counts as a hard case."""
@@ -32,7 +32,7 @@ class Sampled(Record):
 
 
 class ArchiveRef(Record):
-    """Where a frame lies in the cold archive. Its SHA-256 stands beside it, in the record that refers."""
+    """Where a frame lies in the cold archive. Its SHA-256 is in the record that refers to it."""
 
     archive_key: str
     member: str
@@ -117,7 +117,7 @@ class AcceptedLabels(Record):
     imported_at: Time
     images: tuple[LabelledImage, ...]
     rejected: tuple[Rejected, ...] = ()
-    unreviewed: int = Field(default=0, ge=0, description="images in the file that nobody labelled yet")
+    unreviewed: int = Field(default=0, ge=0, description="images in the file that no one labelled yet")
 
 
 class DatasetItem(Record):

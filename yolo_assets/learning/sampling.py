@@ -42,7 +42,7 @@ SPACING_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Candidate:
+class CandidateFrame:
     """A frame that may be labelled.
 
     Attributes:
@@ -62,7 +62,7 @@ class Candidate:
 
 def candidates_from_tables(
     frames: pl.DataFrame, detections: pl.DataFrame, *, drift: Mapping[str, float] | None = None
-) -> list[Candidate]:
+) -> list[CandidateFrame]:
     """Candidates from the frames and detections tables; only frames whose image was kept.
 
     Args:
@@ -73,34 +73,34 @@ def candidates_from_tables(
     Raises:
         BadInputError: a column is missing.
     """
-    for frame, table, wanted in (
+    for frame, table, needed in (
         (frames, "frames", ("image_path", "camera_id", "captured_at")),
         (detections, "detections", ("image_path", "class", "confidence")),
     ):
-        missing = [column for column in wanted if column not in frame.columns]
+        missing = [column for column in needed if column not in frame.columns]
         if missing:
             raise BadInputError(f"the {table} table has no column {', '.join(missing)}; it has {frame.columns}")
-    found: dict[str, list[tuple[str, float]]] = {}
+    reported: dict[str, list[tuple[str, float]]] = {}
     for path, name, confidence in detections.select("image_path", "class", "confidence").iter_rows():
-        found.setdefault(path, []).append((name, confidence))
-    kept = frames
+        reported.setdefault(path, []).append((name, confidence))
+    saved = frames
     if "image_saved" in frames.columns:
-        kept = frames.filter(frames["image_saved"].fill_null(True))
+        saved = frames.filter(frames["image_saved"].fill_null(True))
     scores = drift or {}
     return [
-        Candidate(path, camera, moment, tuple(sorted(found.get(path, ()))), scores.get(camera, 0.0))
-        for path, camera, moment in kept.select("image_path", "camera_id", "captured_at").iter_rows()
+        CandidateFrame(path, camera, moment, tuple(sorted(reported.get(path, ()))), scores.get(camera, 0.0))
+        for path, camera, moment in saved.select("image_path", "camera_id", "captured_at").iter_rows()
     ]
 
 
-def uncertainty(candidate: Candidate) -> float:
+def uncertainty(candidate: CandidateFrame) -> float:
     """0 when no detection is in the unsure range, else up to 1, highest in the middle of the range."""
     low, high = UNSURE
     middle, half = (low + high) / 2, (high - low) / 2
     return max((1 - abs(c - middle) / half for _, c in candidate.detections if low <= c <= high), default=0.0)
 
 
-def rare_classes(candidates: Iterable[Candidate]) -> dict[str, int]:
+def rare_classes(candidates: Iterable[CandidateFrame]) -> dict[str, int]:
     """The rare classes among these frames, with their number of detections."""
     counts = Counter(name for candidate in candidates for name, _ in candidate.detections)
     if len(counts) < 2:
@@ -110,7 +110,7 @@ def rare_classes(candidates: Iterable[Candidate]) -> dict[str, int]:
 
 
 def sample(
-    candidates: Sequence[Candidate],
+    candidates: Sequence[CandidateFrame],
     budget: int,
     *,
     seed: int = 0,
@@ -145,7 +145,7 @@ def sample(
     )
     choice = _Choice()
     quotas = _quotas(shares, min(budget, len(pool)))
-    orders: dict[Reason, Iterator[Candidate]] = {
+    orders: dict[Reason, Iterator[CandidateFrame]] = {
         "drifting": iter(sorted((c for c in pool if c.drift > 0), key=lambda c: (-c.drift, _tie(c, seed)))),
         "uncertain": iter(
             sorted((c for c in pool if uncertainty(c) > 0), key=lambda c: (-round(uncertainty(c), 6), _tie(c, seed)))
@@ -154,32 +154,32 @@ def sample(
     }
     for reason, order in orders.items():
         choice.take(order, reason, quotas[reason], SPACING_SECONDS)
-    by_luck = sorted(pool, key=lambda c: _tie(c, seed))
-    choice.take_diverse(by_luck, quotas["diverse"])
-    left = min(budget, len(pool)) - len(choice.chosen)
-    choice.take(iter(by_luck), "random", left, SPACING_SECONDS)
-    # A budget that spacing left open is still spent: people are booked for it.
-    choice.take(iter(by_luck), "random", min(budget, len(pool)) - len(choice.chosen), 0.0)
+    shuffled = sorted(pool, key=lambda c: _tie(c, seed))
+    choice.take_diverse(shuffled, quotas["diverse"])
+    remaining = min(budget, len(pool)) - len(choice.chosen)
+    choice.take(iter(shuffled), "random", remaining, SPACING_SECONDS)
+    # A budget that spacing left unspent is spent all the same: people have time set aside for it.
+    choice.take(iter(shuffled), "random", min(budget, len(pool)) - len(choice.chosen), 0.0)
     return [Sampled(image_path=path, reason=reason) for path, reason in sorted(choice.chosen.items())]
 
 
 class _Choice:
-    """What is chosen so far, and where each camera has chosen moments."""
+    """The frames chosen so far, and the moments of each camera among them."""
 
     def __init__(self) -> None:
         self.chosen: dict[str, Reason] = {}
         self._moments: dict[str, list[float]] = {}
 
-    def distance(self, candidate: Candidate) -> float:
+    def distance(self, candidate: CandidateFrame) -> float:
         """Seconds to the nearest chosen frame of the same camera; infinite when there is none."""
         moment = candidate.captured_at.timestamp()
         return min((abs(moment - other) for other in self._moments.get(candidate.camera_id, ())), default=float("inf"))
 
-    def add(self, candidate: Candidate, reason: Reason) -> None:
+    def add(self, candidate: CandidateFrame, reason: Reason) -> None:
         self.chosen[candidate.image_path] = reason
         self._moments.setdefault(candidate.camera_id, []).append(candidate.captured_at.timestamp())
 
-    def take(self, order: Iterator[Candidate], reason: Reason, count: int, spacing: float) -> None:
+    def take(self, order: Iterator[CandidateFrame], reason: Reason, count: int, spacing: float) -> None:
         for candidate in order:
             if count <= 0:
                 return
@@ -187,15 +187,15 @@ class _Choice:
                 self.add(candidate, reason)
                 count -= 1
 
-    def take_diverse(self, pool: Sequence[Candidate], count: int) -> None:
+    def take_diverse(self, pool: Sequence[CandidateFrame], count: int) -> None:
         """Farthest first: the camera with the fewest chosen frames, its frame farthest in time from those."""
         # Distances only shrink as frames are added, and only for the camera that got one: keep and lower them.
         distances = {c.image_path: self.distance(c) for c in pool if c.image_path not in self.chosen}
-        by_camera: dict[str, list[Candidate]] = {}
+        by_camera: dict[str, list[CandidateFrame]] = {}
         for candidate in pool:
             by_camera.setdefault(candidate.camera_id, []).append(candidate)
         while count > 0:
-            best: tuple[int, float, Candidate] | None = None
+            best: tuple[int, float, CandidateFrame] | None = None
             for camera, members in by_camera.items():
                 open_ = [c for c in members if distances.get(c.image_path, -1.0) >= APART_SECONDS]
                 if not open_:
@@ -228,7 +228,7 @@ def _quotas(shares: Mapping[Reason, float], budget: int) -> dict[Reason, int]:
     return whole
 
 
-def _rare_order(pool: Sequence[Candidate], seed: int) -> Iterator[Candidate]:
+def _rare_order(pool: Sequence[CandidateFrame], seed: int) -> Iterator[CandidateFrame]:
     """Frames with a rare class, the rare classes in turn, so that one of them does not eat the share of all."""
     rare = rare_classes(pool)
     queues = [
@@ -244,6 +244,6 @@ def _rare_order(pool: Sequence[Candidate], seed: int) -> Iterator[Candidate]:
                 yield candidate
 
 
-def _tie(candidate: Candidate, seed: int) -> bytes:
+def _tie(candidate: CandidateFrame, seed: int) -> bytes:
     """A random but repeatable rank that does not depend on what else is in the pool."""
     return hashlib.blake2b(f"{seed}\0{candidate.image_path}".encode(), digest_size=8).digest()

@@ -2,8 +2,8 @@
 
 Two frames of a camera are near-duplicates when they fall into the same short window of time (the same part passes)
 or when their perceptual hashes all but agree (an empty belt looks the same all week). Such frames form a group, and a
-group lies in one split. A frame that once had a split keeps it in every later version: a model is never judged on a
-frame that an ancestor of it was trained on. A new frame that is near to frames of *different* splits goes into none.
+group lies in one split. A frame that once had a split keeps it in every later version: a model is never evaluated on
+a frame that an ancestor of it was trained on. A new frame that is near to frames of *different* splits goes into none.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _DEAD_ZONE = 0.03
 
 
 @dataclass(frozen=True)
-class Frame:
-    """What the split needs to know of an image.
+class HashedImage:
+    """What the split needs of an image.
 
     Attributes:
         key: identity, the SHA-256 of the image.
@@ -88,7 +88,7 @@ def dhash(bgr: NDArray[np.uint8]) -> str:
 
 
 def assign(
-    frames: Sequence[Frame],
+    frames: Sequence[HashedImage],
     frozen: Mapping[str, Assignment] | None = None,
     *,
     shares: Mapping[Split, float] = SHARES,
@@ -134,7 +134,9 @@ def assign(
     return SplitResult(assigned, excluded)
 
 
-def _components(frames: Sequence[Frame], window_seconds: float, near_bits: int, frozen: set[str]) -> list[list[Frame]]:
+def _components(
+    frames: Sequence[HashedImage], window_seconds: float, near_bits: int, frozen: set[str]
+) -> list[list[HashedImage]]:
     """Connected sets of near-duplicates; frozen frames join a set but do not connect two sets of new frames.
 
     Frozen frames as bridges would tie unrelated new frames together, and once wrong, wrong for ever.
@@ -142,8 +144,8 @@ def _components(frames: Sequence[Frame], window_seconds: float, near_bits: int, 
     from scipy.sparse import coo_array  # takes a third of a second to import, which only a new dataset needs
     from scipy.sparse.csgraph import connected_components
 
-    groups: list[list[Frame]] = []
-    by_camera: dict[str, list[Frame]] = defaultdict(list)
+    groups: list[list[HashedImage]] = []
+    by_camera: dict[str, list[HashedImage]] = defaultdict(list)
     for frame in frames:
         by_camera[frame.camera].append(frame)
     for camera in sorted(by_camera):
@@ -155,7 +157,7 @@ def _components(frames: Sequence[Frame], window_seconds: float, near_bits: int, 
         among_new = columns < len(new)
         edges = (np.ones(int(among_new.sum()), bool), (rows[among_new], columns[among_new]))
         _, labels = connected_components(coo_array(edges, shape=(len(new), len(new))), directed=False)
-        sets: dict[int, list[Frame]] = defaultdict(list)
+        sets: dict[int, list[HashedImage]] = defaultdict(list)
         for frame, label in zip(new, labels.tolist(), strict=True):
             sets[label].append(frame)
         touched = np.unique(np.stack([labels[rows[~among_new]], columns[~among_new]], axis=1), axis=0)
@@ -166,7 +168,7 @@ def _components(frames: Sequence[Frame], window_seconds: float, near_bits: int, 
 
 
 def _near_pairs(
-    new: Sequence[Frame], members: Sequence[Frame], window_seconds: float, near_bits: int
+    new: Sequence[HashedImage], members: Sequence[HashedImage], window_seconds: float, near_bits: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Near-duplicates of the new frames of one camera.
 
@@ -188,11 +190,11 @@ def _near_pairs(
     return rows, columns
 
 
-def _window(frame: Frame, seconds: float) -> int:
+def _window(frame: HashedImage, seconds: float) -> int:
     return -1 if frame.captured_at is None else int(frame.captured_at.timestamp() // seconds)
 
 
-def _group_name(members: Sequence[Frame], window_seconds: float) -> str:
+def _group_name(members: Sequence[HashedImage], window_seconds: float) -> str:
     """The earliest window of the group, or its smallest key where no time is known."""
     first = min(members, key=lambda f: (_window(f, window_seconds) < 0, _window(f, window_seconds), f.key))
     window = _window(first, window_seconds)

@@ -23,11 +23,11 @@ from yolo_assets.contracts.names import frame_name
 from yolo_assets.contracts.times import Hour
 from yolo_assets.simulator.line import Line
 from yolo_assets.simulator.truth import FrameTruth, true_boxes, truth_file, write_hour
-from yolo_assets.spool.accounting import used_stems
 from yolo_assets.spool.hours import SpoolHour
+from yolo_assets.spool.traces import used_stems
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.vision.model import Model
-from yolo_assets.vision.quality import picture_quality
+from yolo_assets.vision.pictures import picture_quality
 
 NO_MODEL = "no_model"
 """Reason in the seal for frames that nothing looked at."""
@@ -163,7 +163,7 @@ def _frame(job: Job, writer: SpoolWriter, camera: str, moment: datetime, sequenc
         batch_id=scene.batch_id,
         quality=Quality(blur=round(blur, 2), brightness=round(brightness, 2)),
     )
-    writer.write(moment, record.model_dump(mode="json", by_alias=True, exclude_none=True), jpeg)
+    writer.write(moment, record, jpeg)
 
 
 def _write_truth(job: Job, camera: str, hour: Hour, moments: Sequence[datetime]) -> None:

@@ -22,7 +22,8 @@ from yolo_assets.contracts.names import PARTS, PLAN, SEALED, UPLOADED, check_id,
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.spool import ArchivePlan, Seal
 from yolo_assets.contracts.times import Hour
-from yolo_assets.spool.files import TEMPORARY, portable_name
+from yolo_assets.runtime.files import TEMPORARY
+from yolo_assets.spool.files import portable_name
 from yolo_assets.spool.records import BadRecord, RecordFile, read_records
 
 COVERED = ".members"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, runtime_checkable
+from types import GeneratorType
+from typing import Protocol, Self, runtime_checkable
 
 from yolo_assets.contracts.errors import UserError
+from yolo_assets.storage.cold import RestoreState, Retrieval, standard_wait
+from yolo_assets.storage.lock import Retention
 
 
 class ObjectNotFoundError(UserError):
@@ -19,15 +22,15 @@ class AlreadyExistsError(UserError):
 
 
 class CasConflictError(UserError):
-    """A compare-and-swap lost: somebody moved the object since it was read."""
+    """A compare-and-swap lost: another writer replaced the object since it was read."""
 
 
 class StoreUnavailableError(UserError):
     """The store cannot be reached, or refuses us: network, credentials, bucket, folder, disk full.
 
     Attributes:
-        transient: whether trying again can help without anybody doing something: a cut line, a busy server. Who
-            retries, retries only these.
+        transient: whether trying again can help without anyone's intervention: a cut connection, a busy server. Only
+            these are retried.
     """
 
     def __init__(self, message: str, *, transient: bool = True) -> None:
@@ -37,6 +40,52 @@ class StoreUnavailableError(UserError):
 
 class UploadGoneError(UserError):
     """A multipart upload that was to be resumed is unknown to the store: expired, aborted or completed."""
+
+
+class ObjectChangedError(StoreUnavailableError):
+    """The object was replaced while it was being read: the rest belongs to other bytes. Reading it anew helps."""
+
+
+class ColdObjectError(StoreUnavailableError):
+    """The object lies in a cold tier and cannot be read at once. Trying again soon does not help.
+
+    Attributes:
+        tier: the storage class or access tier, None when the store does not say.
+    """
+
+    def __init__(self, name: str, tier: str | None) -> None:
+        where = f"the cold tier {tier}" if tier else "a cold tier"
+        wait = standard_wait(tier)
+        takes = f"; standard retrieval takes {wait}" if wait else ""
+        super().__init__(
+            f"{name} is in {where} that cannot be read at once; yolo-assets restore asks the store for it{takes}",
+            transient=False,
+        )
+        self.tier = tier
+
+
+Pace = Callable[[int], None]
+"""Waits until so many bytes may be sent."""
+
+
+@dataclass(frozen=True)
+class PacedBytes:
+    """Bytes that are to be sent no faster than ``pace`` allows: the store asks it before each piece goes out."""
+
+    data: memoryview
+    pace: Pace
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+
+Payload = bytes | memoryview | PacedBytes
+"""What is written to a store. A view is not copied and must stay unchanged until the call returns."""
+
+
+def unpaced(data: Payload) -> bytes | memoryview:
+    """The bytes of a payload, without their pace."""
+    return data.data if isinstance(data, PacedBytes) else data
 
 
 @dataclass(frozen=True)
@@ -85,6 +134,64 @@ class UploadedPart:
     checksum_crc32: str | None = None
 
 
+class ObjectStream(Iterator[bytes]):
+    """The chunks of one object, and which object they belong to."""
+
+    def __init__(self, info: ObjectInfo, chunks: Iterator[bytes]) -> None:
+        self.info = info
+        self._chunks = chunks
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        return next(self._chunks)
+
+    def close(self) -> None:
+        """Give up the rest, with the file or connection behind it."""
+        if isinstance(self._chunks, GeneratorType | ObjectStream):
+            self._chunks.close()
+
+
+@runtime_checkable
+class ObjectLock(Protocol):
+    """What a store with versions and locks offers besides ``ObjectStore``: see ``ObjectStore.object_lock``.
+
+    A version id may be None: then the newest version is meant. Every method may raise ``StoreUnavailableError``, those
+    of retention and hold also ``NoObjectLockError`` (the bucket has no lock) and ``ObjectNotFoundError``.
+    """
+
+    def get_retention(self, key: str, version_id: str | None) -> Retention | None:
+        """The retention of one version, None when it has none."""
+        ...
+
+    def set_retention(self, key: str, version_id: str | None, retention: Retention) -> None:
+        """Ask for a retention. The store refuses to shorten one, with ``StoreUnavailableError``, not transient."""
+        ...
+
+    def get_legal_hold(self, key: str, version_id: str | None) -> bool:
+        """Whether one version is held."""
+        ...
+
+    def set_legal_hold(self, key: str, version_id: str | None, on: bool) -> None:
+        """Hold one version without an end, or release it; its retention stays as it is."""
+        ...
+
+    def versions(self, key: str) -> list[ObjectInfo]:
+        """Every version and delete marker of one key, newest first; empty when there never was one.
+
+        Each has a version id, ``null`` for what was written before the bucket kept versions.
+        """
+        ...
+
+    def hidden(self, prefix: str) -> Iterator[ObjectInfo]:
+        """The delete markers that hide a key with ``prefix`` from readers and listings, in key order.
+
+        Reads the name of every version.
+        """
+        ...
+
+
 @runtime_checkable
 class ObjectStore(Protocol):
     """Bytes under keys. Keys are relative, ``/``-separated, never start with ``/`` and hold no ``..`` or empty part.
@@ -92,13 +199,21 @@ class ObjectStore(Protocol):
     The full rule is ``storage.keys``; a key that breaks it raises ``BadInputError`` in every method. Objects that
     others stored under such a key are not listed.
 
-    Every method may raise ``StoreUnavailableError``. Implementations are safe to use from several threads. Retrying is
-    the caller's: one layer retries, not three.
+    Every method may raise ``StoreUnavailableError``. Implementations are safe to use from several threads. A store from
+    ``open_store`` retries by itself, see ``storage.retrying``: callers never do.
     """
 
     @property
     def url(self) -> str:
         """The root as a person wrote it, for messages."""
+        ...
+
+    @property
+    def object_lock(self) -> ObjectLock | None:
+        """The store's versions and locks; None for a kind of store that has none, such as a folder.
+
+        Whether the bucket was made with object lock shows with the first request: ``NoObjectLockError``.
+        """
         ...
 
     def get(self, key: str, *, version_id: str | None = None) -> bytes:
@@ -113,8 +228,28 @@ class ObjectStore(Protocol):
         """``length`` bytes from ``start`` in one request; fewer at the end. Raises ``ObjectNotFoundError``."""
         ...
 
-    def stream(self, key: str, *, version_id: str | None = None, chunk_size: int = 1 << 20) -> Iterator[bytes]:
-        """The object in chunks, bounded memory. Raises ``ObjectNotFoundError``."""
+    def stream(
+        self,
+        key: str,
+        *,
+        version_id: str | None = None,
+        chunk_size: int = 1 << 20,
+        start: int = 0,
+        etag: str | None = None,
+    ) -> ObjectStream:
+        """The object in chunks, bounded memory.
+
+        Args:
+            key: which object.
+            version_id: which version of it; None: the newest.
+            chunk_size: the most bytes of a chunk.
+            start: the first byte.
+            etag: refuse any other object than the one with this etag.
+
+        Raises:
+            ObjectNotFoundError: no such object; by this call, not by the first chunk.
+            ObjectChangedError: it has another etag.
+        """
         ...
 
     def head(self, key: str, *, version_id: str | None = None) -> ObjectInfo | None:
@@ -125,21 +260,21 @@ class ObjectStore(Protocol):
         """Objects whose key starts with ``prefix``, in key order. Unfinished uploads are never listed."""
         ...
 
-    def put(self, key: str, data: bytes) -> ObjectInfo:
+    def put(self, key: str, data: Payload) -> ObjectInfo:
         """Write, replacing what was there. Readers see the old or the new bytes, never a mix."""
         ...
 
-    def put_if_absent(self, key: str, data: bytes | memoryview, *, md5: str | None = None) -> ObjectInfo:
+    def put_if_absent(self, key: str, data: Payload, *, md5: str | None = None) -> ObjectInfo:
         """Write unless the key is taken. Raises ``AlreadyExistsError``.
 
         Args:
             key: where.
-            data: the bytes; a view is not copied and must stay as it is until this returns.
+            data: the bytes.
             md5: of the bytes, hexadecimal, when the caller has it: computing it again takes as long as sending.
         """
         ...
 
-    def compare_and_swap(self, key: str, data: bytes, etag: str | None) -> ObjectInfo:
+    def compare_and_swap(self, key: str, data: Payload, etag: str | None) -> ObjectInfo:
         """Replace the object whose etag is ``etag``; None means it must not exist. Raises ``CasConflictError``."""
         ...
 
@@ -152,7 +287,7 @@ class ObjectStore(Protocol):
         ...
 
     def upload_part(
-        self, key: str, upload_id: str, number: int, data: bytes | memoryview, *, md5: str | None = None
+        self, key: str, upload_id: str, number: int, data: Payload, *, md5: str | None = None
     ) -> UploadedPart:
         """Send part ``number`` (from 1; all but the last at least 5 MiB). Raises ``UploadGoneError``.
 
@@ -186,4 +321,33 @@ class ObjectStore(Protocol):
 
     def abort_upload(self, key: str, upload_id: str) -> None:
         """Forget an upload; an unknown one is no error."""
+        ...
+
+    def restore_state(self, key: str, version_id: str | None) -> RestoreState:
+        """Whether an object can be read now, by one request. A store without cold tiers says ``available``.
+
+        Raises:
+            ObjectNotFoundError: no such object or version.
+        """
+        ...
+
+    def request_restore(
+        self, key: str, version_id: str | None, *, days: int, retrieval: Retrieval = "standard"
+    ) -> RestoreState:
+        """Ask for an object in a cold tier; does nothing for one that can be read or is on its way.
+
+        Args:
+            key: which object.
+            version_id: which version of it; None: the newest.
+            days: the readable copy stays so long; for one that is restored already, counted again from now.
+            retrieval: how fast, and how dear.
+
+        Returns:
+            The state after the request.
+
+        Raises:
+            UsageError: ``days`` is under 1, or no such retrieval.
+            BadInputError: the tier it lies in has no such retrieval.
+            ObjectNotFoundError: no such object or version.
+        """
         ...

@@ -1,17 +1,15 @@
-"""A request body over memory that somebody else owns: sent as it is, without a copy.
+"""A request body over memory that the caller owns: sent as it is, without a copy, no faster than its pace allows.
 
 boto3 takes bytes or a file; a part of an upload is neither but a view of a buffer that is used again. Belongs here:
-the file around it. Does not belong here: how fast it may be sent, which the caller's ``Pace`` decides.
+the file around it. Does not belong here: how fast it may be sent, which the payload's ``Pace`` decides.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from typing import Any
 
-Pace = Callable[[int], None]
-"""Waits until so many bytes may go."""
+from yolo_assets.storage.base import Pace
 
 
 class Body(io.RawIOBase):

@@ -1,6 +1,6 @@
 """Objects in tiers that must be asked before they can be read: what state one is in, and when to come back.
 
-Belongs here: the states, the times and the words. The requests are ``s3_cold``. A folder has no such tier: everything
+Belongs here: the states, the times and the words. The requests are ``s3_cold``. A folder has no cold tier: everything
 in it is available.
 
 The times are those of the AWS user guide, "Understanding archive retrieval options"
@@ -13,11 +13,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Literal, get_args
 
 from yolo_assets.contracts.errors import BadInputError, UsageError
 from yolo_assets.contracts.times import format_time
-from yolo_assets.storage.base import ObjectStore, StoreUnavailableError
 
 Retrieval = Literal["expedited", "standard", "bulk"]
 """How fast, and how dear, an object is fetched from a cold tier."""
@@ -30,24 +29,6 @@ _TIMES: dict[str, dict[Retrieval, str]] = {
     "ARCHIVE_ACCESS": _FLEXIBLE,  # the two cold tiers within INTELLIGENT_TIERING
     "DEEP_ARCHIVE_ACCESS": _DEEP,
 }
-
-
-class ColdObjectError(StoreUnavailableError):
-    """The object lies in a cold tier and cannot be read at once. Trying again soon does not help.
-
-    Attributes:
-        tier: the storage class or access tier, None when the store does not say.
-    """
-
-    def __init__(self, what: str, tier: str | None) -> None:
-        named = f"the cold tier {tier}" if tier else "a cold tier"
-        wait = _TIMES.get(tier or "", {}).get("standard")
-        takes = f"; standard retrieval takes {wait}" if wait else ""
-        super().__init__(
-            f"{what} is in {named} that cannot be read at once; yolo-assets restore asks the store for it{takes}",
-            transient=False,
-        )
-        self.tier = tier
 
 
 @dataclass(frozen=True)
@@ -83,59 +64,21 @@ class RestoreState:
         return f"is in {self.tier or 'a cold tier'} and was not asked for{takes}"
 
 
-@runtime_checkable
-class ColdTiers(Protocol):
-    """What a store with cold tiers offers besides ``ObjectStore``."""
-
-    def restore_state(self, key: str, version_id: str | None) -> RestoreState:
-        """See ``restore_state``."""
-        ...
-
-    def request_restore(self, key: str, version_id: str | None, *, days: int, retrieval: Retrieval) -> RestoreState:
-        """See ``request_restore``."""
-        ...
-
-
-def restore_state(store: ObjectStore, key: str, version_id: str | None) -> RestoreState:
-    """Whether an object can be read now, by one HEAD.
-
-    Raises:
-        ObjectNotFoundError: no such object or version.
-        StoreUnavailableError: the store cannot be asked.
-    """
-    if isinstance(store, ColdTiers):
-        return store.restore_state(key, version_id)
-    return RestoreState("available")
-
-
-def request_restore(
-    store: ObjectStore, key: str, version_id: str | None, *, days: int, tier: Retrieval = "standard"
-) -> RestoreState:
-    """Ask for an object in a cold tier; does nothing for one that can be read or is on its way.
-
-    Args:
-        store: where it is.
-        key: of the object.
-        version_id: None: the newest.
-        days: the readable copy stays so long; for one that is restored already, counted again from now.
-        tier: how fast, and how dear.
-
-    Returns:
-        The state after the request.
+def check_request(days: int, retrieval: str) -> None:
+    """Refuse a request that no store could fulfil.
 
     Raises:
         UsageError: ``days`` is under 1, or no such retrieval.
-        BadInputError: the tier it lies in is never left that fast.
-        ObjectNotFoundError: no such object or version.
-        StoreUnavailableError: the store cannot be asked, or does not offer this.
     """
     if days < 1:
         raise UsageError(f"a copy for {days} days cannot be asked for; ask for at least one day")
-    if tier not in get_args(Retrieval):
-        raise UsageError(f"there is no retrieval {tier!r}; use {', '.join(get_args(Retrieval))}")
-    if isinstance(store, ColdTiers):
-        return store.request_restore(key, version_id, days=days, retrieval=tier)
-    return RestoreState("available")
+    if retrieval not in get_args(Retrieval):
+        raise UsageError(f"there is no retrieval {retrieval!r}; use {', '.join(get_args(Retrieval))}")
+
+
+def standard_wait(tier: str | None) -> str | None:
+    """How long a standard retrieval from a tier takes; None when that is not known."""
+    return _TIMES.get(tier or "", {}).get("standard")
 
 
 def come_back(tier: str | None, retrieval: Retrieval) -> str:

@@ -23,13 +23,18 @@ from typing import BinaryIO
 from yolo_assets.storage.base import (
     AlreadyExistsError,
     CasConflictError,
+    ObjectChangedError,
     ObjectInfo,
     ObjectNotFoundError,
+    ObjectStream,
+    PacedBytes,
+    Payload,
     StoreUnavailableError,
     UploadedPart,
+    unpaced,
 )
-from yolo_assets.storage.body import Pace
 from yolo_assets.storage.checks import check_range
+from yolo_assets.storage.cold import RestoreState, Retrieval, check_request
 from yolo_assets.storage.folder_errors import explained, folder_gone
 from yolo_assets.storage.folder_files import locked, make_folders, place, prune, stamp_after, sweep, temporary
 from yolo_assets.storage.folder_listing import ABSENT, etag_of, info_of, stat_or_none, walk
@@ -40,13 +45,12 @@ from yolo_assets.storage.keys import RESERVED, check_key, check_prefix
 class FolderStore:
     """An ``ObjectStore`` in a folder. It keeps no versions; parts of an upload may be of any size but all alike."""
 
-    def __init__(self, root: Path, url: str | None = None, pace: Pace | None = None) -> None:
+    def __init__(self, root: Path, url: str | None = None) -> None:
         """Open the folder, creating it when its parent exists.
 
         Args:
             root: absolute.
             url: the root as a person wrote it.
-            pace: waits until so many bytes may be written: a folder may be a NAS at the end of a line.
 
         Raises:
             StoreUnavailableError: the parent is missing, or ``root`` is no folder.
@@ -56,7 +60,6 @@ class FolderStore:
         self._own = root / RESERVED
         self._tmp = self._own / "tmp"
         self._locks = self._own / "locks"
-        self._pace = pace
         self._uploads = Uploads(self._own / "uploads", self._tmp)
         self._marked = False
         self._open_root()
@@ -98,6 +101,11 @@ class FolderStore:
         """The root as a person wrote it."""
         return self._url
 
+    @property
+    def object_lock(self) -> None:
+        """None: a folder keeps no versions and locks nothing."""
+        return None
+
     def _path(self, key: str) -> Path:
         return self._root / check_key(key)
 
@@ -137,10 +145,24 @@ class FolderStore:
             file.seek(start)
             return file.read(length)
 
-    def stream(self, key: str, *, version_id: str | None = None, chunk_size: int = 1 << 20) -> Iterator[bytes]:
-        """The object in chunks; a missing one is reported by this call, not by the first chunk."""
+    def stream(
+        self,
+        key: str,
+        *,
+        version_id: str | None = None,
+        chunk_size: int = 1 << 20,
+        start: int = 0,
+        etag: str | None = None,
+    ) -> ObjectStream:
+        """The object in chunks: of one open file, which is only ever replaced as a whole."""
+        check_range(start, chunk_size)
         with explained(self._root):
             file = self._open(key, version_id)
+            info = info_of(key, os.fstat(file.fileno()))
+            if etag not in (None, info.etag):
+                file.close()
+                raise ObjectChangedError(f"{key} in {self._url} was replaced while it was read; read it again")
+            file.seek(start)
 
         def chunks() -> Iterator[bytes]:
             with file:
@@ -151,7 +173,7 @@ class FolderStore:
                         return
                     yield chunk
 
-        return chunks()
+        return ObjectStream(info, chunks())
 
     def head(self, key: str, *, version_id: str | None = None) -> ObjectInfo | None:
         """Information, or None when there is no such object (or no such version: a folder has none)."""
@@ -171,19 +193,19 @@ class FolderStore:
             self._check_there()
             yield from walk(self._root, "", prefix, start_after or "")
 
-    def put(self, key: str, data: bytes) -> ObjectInfo:
+    def put(self, key: str, data: Payload) -> ObjectInfo:
         """Write, replacing what was there."""
         path = self._path(key)
         with self._writing(), temporary(self._tmp, data) as source, self._locked(key):
             return self._replace(key, source, path, stat_or_none(path))
 
-    def put_if_absent(self, key: str, data: bytes | memoryview, *, md5: str | None = None) -> ObjectInfo:
+    def put_if_absent(self, key: str, data: Payload, *, md5: str | None = None) -> ObjectInfo:
         """Write unless the key is taken."""
         path = self._path(key)
         with self._writing():
             if path.is_file():
                 raise self._taken(key)
-            with temporary(self._tmp, data, self._pace) as source, self._locked(key):
+            with temporary(self._tmp, data) as source, self._locked(key):
                 info = info_of(key, source.stat())
                 try:
                     place(source, path, self._root, exclusive=True)
@@ -191,7 +213,7 @@ class FolderStore:
                     raise self._taken(key) from None
                 return info
 
-    def compare_and_swap(self, key: str, data: bytes, etag: str | None) -> ObjectInfo:
+    def compare_and_swap(self, key: str, data: Payload, etag: str | None) -> ObjectInfo:
         """Replace the object whose etag is ``etag``; None means it must not exist."""
         if etag is None:
             try:
@@ -229,14 +251,14 @@ class FolderStore:
             return self._uploads.create(key)
 
     def upload_part(
-        self, key: str, upload_id: str, number: int, data: bytes | memoryview, *, md5: str | None = None
+        self, key: str, upload_id: str, number: int, data: Payload, *, md5: str | None = None
     ) -> UploadedPart:
         """Write part ``number`` to its place in the file that becomes the object."""
         check_key(key)
-        if self._pace is not None:
-            self._pace(len(data))  # as a whole, before the upload is locked: other parts wait for that lock
+        if isinstance(data, PacedBytes):
+            data.pace(len(data))  # as a whole, before the upload is locked: other parts wait for that lock
         with self._writing():
-            return self._uploads.write(key, upload_id, number, data, md5)
+            return self._uploads.write(key, upload_id, number, unpaced(data), md5)
 
     def list_parts(self, key: str, upload_id: str) -> list[UploadedPart]:
         """The parts that are durably written, by number."""
@@ -267,6 +289,17 @@ class FolderStore:
         check_key(key)
         with self._writing():
             self._uploads.abort(key, upload_id)
+
+    def restore_state(self, key: str, version_id: str | None) -> RestoreState:
+        """Everything in a folder is available."""
+        return RestoreState("available")
+
+    def request_restore(
+        self, key: str, version_id: str | None, *, days: int, retrieval: Retrieval = "standard"
+    ) -> RestoreState:
+        """Nothing to ask for: everything in a folder is available."""
+        check_request(days, retrieval)
+        return RestoreState("available")
 
     def _taken(self, key: str) -> AlreadyExistsError:
         return AlreadyExistsError(f"{key} already exists in {self._url} and is left as it is")

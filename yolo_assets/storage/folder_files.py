@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from yolo_assets.storage.body import Pace
+from yolo_assets.storage.base import Pace, PacedBytes, Payload
 
 LOCK_TIMEOUT = 30.0
 """Seconds to wait for another process. Locks are held for milliseconds; longer means it is stopped or hung."""
@@ -119,21 +119,21 @@ def write_at_pace(fd: int, data: bytes | memoryview, pace: Pace) -> None:
 
 
 @contextmanager
-def temporary(folder: Path, data: bytes | memoryview, pace: Pace | None = None) -> Iterator[Path]:
+def temporary(folder: Path, data: Payload) -> Iterator[Path]:
     """A durable file with ``data`` for the time of the block, stamped with the present.
 
-    Locked all that time, so that ``sweep`` can tell a living writer's file from a killed one's; nobody waits for that
-    lock, so that writing it at a ``pace`` keeps nobody up.
+    Locked all that time, so that ``sweep`` can tell a living writer's file from a killed one's; no one waits for that
+    lock, so paced bytes may take their time.
     """
     path = folder / uuid.uuid4().hex
     # The mode is left to the umask: an archive must be readable by others than its writer.
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         lock(fd)
-        if pace is None:
-            write_all(fd, data, 0)
+        if isinstance(data, PacedBytes):
+            write_at_pace(fd, data.data, data.pace)
         else:
-            write_at_pace(fd, data, pace)
+            write_all(fd, data, 0)
         set_time(fd, time.time_ns())
         os.fsync(fd)
         yield path

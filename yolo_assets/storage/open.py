@@ -1,4 +1,4 @@
-"""From a store's URL to the store. The only place that knows which kinds there are."""
+"""From a store's URL to the store: which kinds there are, and which decorators go around them."""
 
 from __future__ import annotations
 
@@ -7,42 +7,91 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 from yolo_assets.contracts.errors import UsageError
-from yolo_assets.storage.base import ObjectStore
-from yolo_assets.storage.body import Pace
+from yolo_assets.storage.base import ObjectStore, Pace, StoreUnavailableError
 from yolo_assets.storage.folder import FolderStore
 from yolo_assets.storage.keys import check_key
+from yolo_assets.storage.lazy import LazyStore
+from yolo_assets.storage.mount_guard import MountGuard
+from yolo_assets.storage.retrying import RetryBounds, RetryingStore
+from yolo_assets.storage.throttled import ThrottledStore
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 
 
-def open_store(url: str, *, pace: Pace | None = None) -> ObjectStore:
-    """Open the store that a URL names.
+def open_store(
+    url: str,
+    *,
+    create: bool = True,
+    lazy: bool = False,
+    memory: Path | None = None,
+    remember: bool = True,
+    pace: Pace | None = None,
+    retries: RetryBounds | None = None,
+) -> ObjectStore:
+    """Open the store that a URL names. It retries by itself, see ``storage.retrying``.
 
-    A folder is created when its parent exists. S3 is not contacted here: a machine without network can open its store
-    and learns about the network from the first call.
+    S3 is not contacted here: a machine without network can open its store and learns about the network from the first
+    call.
 
     Args:
         url: ``file:///absolute/path`` (special characters percent-encoded) or ``s3://bucket/prefix``. Credentials,
             region and endpoint of S3 come from the standard AWS environment variables and files alone.
+        create: make a folder when its parent exists; else one that is not there cannot be opened.
+        lazy: look at a folder when it is first needed, because looking at a dead share may take for ever.
+        memory: folder in which this machine remembers which folder store it met under a path, and by which an unmounted
+            disk is noticed, see ``storage.mount_guard``; default: nothing is remembered.
+        remember: whether a store that was not met before is remembered there.
         pace: waits until so many bytes may be written; default: no limit.
+        retries: how long to try again; default: ``RetryBounds()``.
 
     Raises:
         UsageError: not such a URL.
+        StoreUnavailableError: the folder cannot be opened or created, or is another store than the one remembered.
+    """
+    folder = folder_of(url)
+
+    def opened() -> ObjectStore:
+        if folder is not None and not create and not folder.is_dir():
+            raise StoreUnavailableError(f"the store's folder {folder} is not there; mount it, or make it on the centre")
+        if folder is None or memory is None:
+            return open_backend(url)
+        return MountGuard(folder, memory, lambda: open_backend(url), remember=remember)
+
+    store = LazyStore(url, opened) if lazy and folder is not None else opened()
+    if pace is not None:
+        store = ThrottledStore(store, pace)
+    return RetryingStore(store, retries)
+
+
+def open_backend(url: str) -> ObjectStore:
+    """The store itself, without any decorator: each request is made once. For everything else: ``open_store``.
+
+    Raises:
+        UsageError: not the URL of a store.
         StoreUnavailableError: the folder cannot be opened or created.
     """
     scheme, separator, rest = url.partition("://")
     if separator and scheme == "file":
-        return FolderStore(parse_file_url(url), url, pace)
+        return FolderStore(parse_file_url(url), url)
     if separator and scheme == "s3":
         bucket, prefix = parse_s3_url(url)
-        # boto3 takes a third of a second to import: whoever works on folders does not pay for it.
+        # boto3 takes a third of a second to import: a process that works on folders does not pay for it.
         from yolo_assets.storage.s3 import S3Store
         from yolo_assets.storage.s3_client import make_client
 
-        return S3Store(bucket, prefix, make_client(), url.rstrip("/"), pace)
+        return S3Store(bucket, prefix, make_client(), url.rstrip("/"))
     hint = "" if separator else f"; for a folder write {Path(rest or url).absolute().as_uri()}"
     shown = f"{scheme}://…" if separator else repr(url)
     raise UsageError(f"{shown} is not a store; use file:///absolute/path or s3://bucket/prefix{hint}")
+
+
+def folder_of(url: str) -> Path | None:
+    """The folder behind a ``file://`` store; None for any other store.
+
+    Raises:
+        UsageError: it begins with ``file://`` and names no absolute path.
+    """
+    return parse_file_url(url) if url.startswith("file://") else None
 
 
 def parse_file_url(url: str) -> Path:

@@ -2,7 +2,7 @@
 
 Belongs here: reading, listing and writing whole objects. Multipart is ``s3_uploads``, retention, legal hold and
 versions ``s3_lock``, cold tiers ``s3_cold``. The client is made in ``s3_client``, errors become words in ``s3_errors``.
-Does not belong here: retries, which are the caller's.
+Does not belong here: retries, which are ``storage.retrying``.
 
 What relatives do differently, measured on Ceph 16.2:
 
@@ -26,7 +26,17 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from yolo_assets.storage.base import CasConflictError, ObjectInfo, ObjectNotFoundError, StoreUnavailableError
+from yolo_assets.storage.base import (
+    CasConflictError,
+    ObjectChangedError,
+    ObjectInfo,
+    ObjectLock,
+    ObjectNotFoundError,
+    ObjectStream,
+    Payload,
+    StoreUnavailableError,
+    unpaced,
+)
 from yolo_assets.storage.checks import check_range
 from yolo_assets.storage.keys import check_prefix, key_problem
 from yolo_assets.storage.s3_answers import bare_etag, body_of, content_md5, date_of, info_of, status_of, version_of
@@ -45,6 +55,11 @@ class S3Store(S3Uploads, S3Lock, S3Cold):
 
     boto3 clients may be shared by threads, so may this.
     """
+
+    @property
+    def object_lock(self) -> ObjectLock:
+        """The versions and locks of the bucket."""
+        return self
 
     def _open(self, key: str, version_id: str | None, **more: str) -> Any:
         """The answer to a GET, body unread."""
@@ -88,14 +103,35 @@ class S3Store(S3Uploads, S3Lock, S3Cold):
             with closing(answer["Body"]) as body:
                 if status_of(answer) == 206:
                     return body.read()[:length]
-        raise StoreUnavailableError(
-            f"{self._endpoint} ignores byte ranges; use a store that honours them", transient=False
-        )
+        raise self._without_ranges()
 
-    def stream(self, key: str, *, version_id: str | None = None, chunk_size: int = 1 << 20) -> Iterator[bytes]:
+    def stream(
+        self,
+        key: str,
+        *,
+        version_id: str | None = None,
+        chunk_size: int = 1 << 20,
+        start: int = 0,
+        etag: str | None = None,
+    ) -> ObjectStream:
         """The object in chunks; a missing one is reported by this call, not by the first chunk."""
+        check_range(start, chunk_size)
         with self._explained(key):
-            body = self._open(key, version_id)["Body"]
+            from_start = {"Range": f"bytes={start}-"} if start else {}
+            try:
+                answer = self._open(key, version_id, **from_start)
+            except ClientError as error:
+                if http_status(error) == 416:  # it is shorter than that
+                    raise self._changed(key) from None
+                raise
+            info = info_of(key, answer)
+        body = answer["Body"]
+        if etag not in (None, info.etag):
+            body.close()
+            raise self._changed(key)
+        if start and status_of(answer) != 206:
+            body.close()
+            raise self._without_ranges()
 
         def chunks() -> Iterator[bytes]:
             with closing(body):
@@ -106,7 +142,15 @@ class S3Store(S3Uploads, S3Lock, S3Cold):
                         return
                     yield chunk
 
-        return chunks()
+        return ObjectStream(info, chunks())
+
+    def _changed(self, key: str) -> ObjectChangedError:
+        return ObjectChangedError(f"{key} in {self._url} was replaced while it was read; read it again")
+
+    def _without_ranges(self) -> StoreUnavailableError:
+        return StoreUnavailableError(
+            f"{self._endpoint} ignores byte ranges; use a store that honours them", transient=False
+        )
 
     def list(self, prefix: str, *, start_after: str | None = None) -> Iterator[ObjectInfo]:
         """Objects whose key starts with ``prefix``, in UTF-8 order, a thousand a request."""
@@ -128,9 +172,9 @@ class S3Store(S3Uploads, S3Lock, S3Cold):
         key = entry["Key"][len(self._prefix) :]
         return ObjectInfo(key, entry["Size"], bare_etag(entry["ETag"]), moment, storage_class=tier)
 
-    def _put(self, key: str, data: bytes | memoryview, md5: str | None = None, **conditions: str) -> ObjectInfo:
-        crc = {"ChecksumCRC32": header_of(data)} if self._checksums else {}
-        sent = {"Body": body_of(data, self._pace), "ContentMD5": content_md5(data, md5)}
+    def _put(self, key: str, data: Payload, md5: str | None = None, **conditions: str) -> ObjectInfo:
+        crc = {"ChecksumCRC32": header_of(unpaced(data))} if self._checksums else {}
+        sent = {"Body": body_of(data), "ContentMD5": content_md5(unpaced(data), md5)}
         answer = self._client.put_object(**self._at(key), **sent, **crc, **conditions)
         return ObjectInfo(
             key,
@@ -141,13 +185,13 @@ class S3Store(S3Uploads, S3Lock, S3Cold):
             checksum_crc32=text_of(answer.get("ChecksumCRC32")),  # of one put, a checksum is always of all of it
         )
 
-    def put(self, key: str, data: bytes) -> ObjectInfo:
+    def put(self, key: str, data: Payload) -> ObjectInfo:
         """Write, replacing what was there."""
         with self._explained(key):
             return self._put(key, data)
 
     def _put_if(
-        self, key: str, data: bytes | memoryview, expected: str | None, md5: str | None = None, **condition: str
+        self, key: str, data: Payload, expected: str | None, md5: str | None = None, **condition: str
     ) -> ObjectInfo | None:
         """Write under a condition; None when it does not hold. ``expected`` is the etag it asks for."""
         with self._explained(key):
@@ -161,19 +205,19 @@ class S3Store(S3Uploads, S3Lock, S3Cold):
                 # Another write was under way. Only somebody else's bytes prove that ours are not there and will not be.
                 found = self.head(key)
                 etag = None if found is None else found.etag
-                if etag in (expected, hashlib.md5(data, usedforsecurity=False).hexdigest()):
+                if etag in (expected, hashlib.md5(unpaced(data), usedforsecurity=False).hexdigest()):
                     raise StoreUnavailableError(
                         f"{key} in {self._url} is being written by another; run again"
                     ) from error
                 return None
 
-    def put_if_absent(self, key: str, data: bytes | memoryview, *, md5: str | None = None) -> ObjectInfo:
+    def put_if_absent(self, key: str, data: Payload, *, md5: str | None = None) -> ObjectInfo:
         """Write unless the key is taken. The HEAD first is for stores that ignore the condition."""
         if self.head(key) is None and (info := self._put_if(key, data, None, md5, IfNoneMatch="*")):
             return info
         raise self._taken(key)
 
-    def compare_and_swap(self, key: str, data: bytes, etag: str | None) -> ObjectInfo:
+    def compare_and_swap(self, key: str, data: Payload, etag: str | None) -> ObjectInfo:
         """Replace the object whose etag is ``etag``; None means it must not exist."""
         if etag is None:
             info = None if self.head(key) else self._put_if(key, data, None, IfNoneMatch="*")

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from yolo_assets.storage.base import ObjectInfo
-from yolo_assets.storage.body import Body, Pace
+from yolo_assets.storage.base import ObjectInfo, PacedBytes, Payload
+from yolo_assets.storage.body import Body
 from yolo_assets.storage.s3_checksums import full_object_crc
 
 
@@ -20,9 +20,11 @@ def content_md5(data: bytes | memoryview, md5: str | None = None) -> str:
     return base64.b64encode(digest).decode()
 
 
-def body_of(data: bytes | memoryview, pace: Pace | None) -> bytes | Body:
-    """What boto3 takes as a body, handed out at a pace."""
-    return Body(memoryview(data), pace) if isinstance(data, memoryview) or pace is not None else data
+def body_of(data: Payload) -> bytes | Body:
+    """What boto3 takes as a body, handed out at the payload's pace."""
+    if isinstance(data, PacedBytes):
+        return Body(data.data, data.pace)
+    return Body(data) if isinstance(data, memoryview) else data
 
 
 def bare_etag(etag: str) -> str:
@@ -47,10 +49,11 @@ def date_of(answer: Mapping[str, Any]) -> datetime:
 
 
 def info_of(key: str, answer: Mapping[str, Any]) -> ObjectInfo:
-    """What the answer to a GET of the whole object, or to a HEAD, says about it."""
+    """What the answer to a GET or to a HEAD says about the object."""
+    total = answer.get("ContentRange", "").rpartition("/")[2]  # of a GET of a range
     return ObjectInfo(
         key,
-        answer["ContentLength"],
+        int(total) if total else answer["ContentLength"],
         bare_etag(answer["ETag"]),
         answer["LastModified"].astimezone(UTC),
         version_of(answer),

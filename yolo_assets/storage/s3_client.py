@@ -32,7 +32,7 @@ def _host(endpoint: str) -> str:
 def client_config(endpoint: str | None) -> Config:
     """How to talk to an endpoint; None is AWS.
 
-    One attempt: whoever calls the store retries, and retries on top of retries hide a dead line for minutes.
+    One attempt: ``storage.retrying`` retries, and retries on top of retries hide a dead connection for minutes.
     Content-MD5 goes with every write. The newer ``x-amz-checksum-*`` go only to AWS, because several of its relatives
     refuse them; for one that takes them (newer MinIO and Ceph), set the standard variables
     ``AWS_REQUEST_CHECKSUM_CALCULATION=when_supported`` and, to check what is read as well,

@@ -10,7 +10,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from yolo_assets.storage.base import ObjectNotFoundError
-from yolo_assets.storage.cold import RestoreState, Retrieval, check_retrieval
+from yolo_assets.storage.cold import RestoreState, Retrieval, check_request, check_retrieval
 from yolo_assets.storage.s3_answers import status_of
 from yolo_assets.storage.s3_errors import error_code
 from yolo_assets.storage.s3_location import S3Location
@@ -20,7 +20,7 @@ _EXPIRY = re.compile(r'expiry-date="([^"]*)"')
 
 
 class S3Cold(S3Location):
-    """The ``ColdTiers`` part of a store in S3."""
+    """The cold tiers of a store in S3."""
 
     def restore_state(self, key: str, version_id: str | None) -> RestoreState:
         """Whether an object can be read now, by one HEAD."""
@@ -30,8 +30,11 @@ class S3Cold(S3Location):
             raise ObjectNotFoundError(f"there is no object {what} in {self._url}")
         return _state_of(answer)
 
-    def request_restore(self, key: str, version_id: str | None, *, days: int, retrieval: Retrieval) -> RestoreState:
+    def request_restore(
+        self, key: str, version_id: str | None, *, days: int, retrieval: Retrieval = "standard"
+    ) -> RestoreState:
         """Ask for an object in a cold tier; does nothing for one that can be read or is on its way."""
+        check_request(days, retrieval)
         state = self.restore_state(key, version_id)
         if state.status in ("available", "requested"):
             return state

@@ -6,8 +6,7 @@ from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 
 from yolo_assets.contracts.errors import BadInputError, UserError
-from yolo_assets.storage.base import StoreUnavailableError
-from yolo_assets.storage.cold import ColdObjectError
+from yolo_assets.storage.base import ColdObjectError, StoreUnavailableError
 
 _BUSY = {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling", "ThrottlingException"}
 _DAMAGED = {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "IncompleteBody"}

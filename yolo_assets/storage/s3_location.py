@@ -10,7 +10,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from yolo_assets.storage.base import ObjectInfo, StoreUnavailableError
-from yolo_assets.storage.body import Pace
 from yolo_assets.storage.keys import check_key
 from yolo_assets.storage.s3_answers import info_of
 from yolo_assets.storage.s3_errors import http_status, refused, unreachable
@@ -19,7 +18,7 @@ from yolo_assets.storage.s3_errors import http_status, refused, unreachable
 class S3Location:
     """A prefix in a bucket, and the client that reaches it."""
 
-    def __init__(self, bucket: str, prefix: str, client: Any, url: str, pace: Pace | None = None) -> None:
+    def __init__(self, bucket: str, prefix: str, client: Any, url: str) -> None:
         """Wrap a client; nothing is asked of the server.
 
         Args:
@@ -28,13 +27,11 @@ class S3Location:
             client: a boto3 S3 client, best made with ``s3_client.client_config``: with retries of its own a dead
                 line is noticed late, with its own checksums some relatives of S3 refuse every write.
             url: the root as a person wrote it.
-            pace: waits until so many bytes may be sent; only with a client of ``make_client``.
         """
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         self._client = client
         self._url = url
-        self._pace = pace
         self._endpoint: str = client.meta.endpoint_url
         # Relatives of S3 that do not know x-amz-checksum refuse or ignore it: see s3_client.client_config.
         self._checksums: bool = client.meta.config.request_checksum_calculation == "when_supported"

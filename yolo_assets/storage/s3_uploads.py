@@ -11,11 +11,12 @@ from botocore.exceptions import ClientError
 from yolo_assets.storage.base import (
     AlreadyExistsError,
     ObjectInfo,
+    Payload,
     StoreUnavailableError,
     UploadedPart,
     UploadGoneError,
+    unpaced,
 )
-from yolo_assets.storage.body import Pace
 from yolo_assets.storage.checks import check_part_number, check_parts
 from yolo_assets.storage.s3_answers import bare_etag, body_of, content_md5
 from yolo_assets.storage.s3_checksums import (
@@ -38,9 +39,9 @@ _WRONG_WHOLE = {"BadDigest", "XAmzContentChecksumMismatch"}
 class S3Uploads(S3Location):
     """The multipart part of a store in S3."""
 
-    def __init__(self, bucket: str, prefix: str, client: Any, url: str, pace: Pace | None = None) -> None:
+    def __init__(self, bucket: str, prefix: str, client: Any, url: str) -> None:
         """See ``S3Location``."""
-        super().__init__(bucket, prefix, client, url, pace)
+        super().__init__(bucket, prefix, client, url)
         self._upload_checksums: dict[str, UploadChecksum] = {}
 
     def create_upload(self, key: str) -> str:
@@ -60,13 +61,13 @@ class S3Uploads(S3Location):
         return self._upload_checksums.get(upload_id, "none")
 
     def upload_part(
-        self, key: str, upload_id: str, number: int, data: bytes | memoryview, *, md5: str | None = None
+        self, key: str, upload_id: str, number: int, data: Payload, *, md5: str | None = None
     ) -> UploadedPart:
         """Send part ``number``; all but the last at least 5 MiB."""
         check_part_number(key, number)
         # AWS refuses a part whose checksum the upload was not created for.
-        crc = {"ChecksumCRC32": header_of(data)} if self._checksum_of(key, upload_id) != "none" else {}
-        sent = {"Body": body_of(data, self._pace), "ContentMD5": content_md5(data, md5), **crc}
+        crc = {"ChecksumCRC32": header_of(unpaced(data))} if self._checksum_of(key, upload_id) != "none" else {}
+        sent = {"Body": body_of(data), "ContentMD5": content_md5(unpaced(data), md5), **crc}
         with self._explained(key), self._upload_gone(key, upload_id):
             answer = self._client.upload_part(**self._at(key), UploadId=upload_id, PartNumber=number, **sent)
             return _part(number, len(data), answer)

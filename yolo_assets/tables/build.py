@@ -23,8 +23,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from yolo_assets.archive.reading.read import hour_records, list_archives
-from yolo_assets.archive.retry import retry
+from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.base import canonical_json
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError
@@ -38,7 +37,6 @@ from yolo_assets.contracts.names import (
     quarantine_key,
     uploaded_name,
 )
-from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.spool import ArchivePlan
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.files import native_name, portable_name
@@ -61,13 +59,13 @@ class NoRecordsError(BadInputError):
 
 @dataclass(frozen=True)
 class HourReport:
-    """What building an hour came to.
+    """The result of building the tables of an hour.
 
     Attributes:
         frames: rows.
         detections: rows.
         quarantined: rows; look at them in ``quarantine``.
-        repeated: records that were there twice and counted once.
+        repeated: records that were found twice and counted once.
         source: where the records were read.
         keys: objects written.
         sha256: over the written tables; equal when a re-run found nothing new.
@@ -88,9 +86,8 @@ def build_hour(
     camera_id: str,
     hour: Hour,
     spool: Path,
-    archive: ObjectStore,
+    archive: Archive,
     store: ObjectStore,
-    trusted: TrustedKeys,
     *,
     archived: Collection[ArchiveName] | None = None,
 ) -> HourReport:
@@ -103,23 +100,22 @@ def build_hour(
         camera_id: the camera.
         hour: the hour; better closed, but late records are welcome: build it again.
         spool: spool folder; need not exist.
-        archive: archive root; read only.
+        archive: only read.
         store: store root.
-        trusted: public keys of the archivers.
         archived: the parts of this camera-hour, when the caller has listed them a moment ago.
 
     Raises:
         NoRecordsError: neither the spool nor the archive holds a file of that hour.
-        SignatureError, IntegrityError: what the archive holds is not to be believed; nothing is written.
+        SignatureError, IntegrityError: what the archive holds is untrusted; nothing is written.
     """
     local = SpoolHour.of(spool, camera_id, hour)
     if archived is None or not (archived or local.members()):  # it may have been archived since it was listed
-        archived = retry(lambda: list(list_archives(archive, camera_id=camera_id, hour=hour)))
+        archived = list(archive.names(camera_id=camera_id, hour=hour))
     if not archived and not local.members():
         raise NoRecordsError(
             f"no file of {camera_id} in hour {hour}: neither in the spool {spool} nor in {archive.url}; check both"
         )
-    tables, source = _read(local, archive, trusted, archived)
+    tables, source = _read(local, archive, archived)
     parts = {
         quarantine_key(hour, camera_id): tables.quarantine,
         detections_key(hour, camera_id): tables.detections,
@@ -134,7 +130,7 @@ def build_hour(
         store.put(key, data)
         written.append(key)
     if tables.quarantine.is_empty():
-        store.delete(quarantine_key(hour, camera_id))  # what an earlier build found bad is good now
+        store.delete(quarantine_key(hour, camera_id))  # records that an earlier build rejected are valid now
     return HourReport(
         camera_id=camera_id,
         hour=hour,
@@ -148,9 +144,7 @@ def build_hour(
     )
 
 
-def _read(
-    local: SpoolHour, archive: ObjectStore, trusted: TrustedKeys, archived: Collection[ArchiveName]
-) -> tuple[HourTables, Source]:
+def _read(local: SpoolHour, archive: Archive, archived: Collection[ArchiveName]) -> tuple[HourTables, Source]:
     """The tables, and where their records were.
 
     The archiver may reclaim a file while it is being read. Then it is in the archive, and reading again finds it there.
@@ -158,7 +152,7 @@ def _read(
     for attempt in range(_TRIES):
         before = {file.name for file in local.record_files()}
         here = not attempt and _all_here(local, archived)
-        records = local.records() if here else hour_records(archive, local.camera_id, local.hour, trusted, local)
+        records = local.records() if here else archive.hour_records(local.camera_id, local.hour, local)
         tables = build_tables(local.camera_id, local.hour, records)
         if before <= {file.name for file in local.record_files()}:
             return tables, "spool" if here else "spool and archive" if before else "archive"
@@ -166,13 +160,13 @@ def _read(
 
 
 def _all_here(local: SpoolHour, archived: Collection[ArchiveName]) -> bool:
-    """Whether the archive has no record that the spool has not.
+    """Whether the spool has every record that the archive has.
 
-    So it is when nothing is archived, or every part was made from record files that lie here as they were. Told by the
+    True when nothing is archived, or every part was made from record files that lie here unchanged. It follows from the
     markers and finished plans that the archiver leaves in the hour before it deletes anything: a part that only they
-    know means that ``archived`` is out of date, and files may be gone already.
+    name means that ``archived`` is out of date, and files may be gone already.
     """
-    there = {(portable_name(member.name), member.size, member.mtime_ns) for member in local.members()}
+    present = {(portable_name(member.name), member.size, member.mtime_ns) for member in local.members()}
     try:
         receipts = {ArchiveName.parse(receipt.archive_key): receipt for receipt in local.receipts()}
         if receipts.keys() != set(archived):
@@ -183,7 +177,7 @@ def _all_here(local: SpoolHour, archived: Collection[ArchiveName]) -> bool:
             files = {(m.name, m.size, m.mtime_ns) for m in plan.members if is_record_file(native_name(m.name))}
             # A plan made again after a part of the files was deleted names only the rest.
             whole = plan.archive_key == name.archive_key and len(plan.members) == receipt.file_count
-            if not (whole and files <= there):
+            if not (whole and files <= present):
                 return False
     except (OSError, BadInputError):
         return False
@@ -204,7 +198,7 @@ class HourTables:
         frames: ``schema.Frames``, by capture time.
         detections: ``schema.Detections``, by capture time and position in the record.
         quarantine: ``schema.Quarantine``.
-        repeated: input records that say word for word what another one said.
+        repeated: input records that repeat another one word for word.
     """
 
     frames: pl.DataFrame
@@ -216,8 +210,8 @@ class HourTables:
 def build_tables(camera_id: str, hour: Hour, records: Iterable[DetectionRecord | BadRecord]) -> HourTables:
     """Tables of one camera-hour.
 
-    Where two records differ about one image the first one wins and the other is quarantined, so give the source that
-    is to be believed first.
+    Where two records differ about one image the first one wins and the other is quarantined, so give the most
+    trusted source first.
 
     Args:
         camera_id: camera of the folder that the records were found in.
@@ -256,11 +250,11 @@ class _Builder:
     def add(self, record: DetectionRecord) -> None:
         try:
             path = _image_path(record, self.camera_id, self.hour)
-            known = self.records.get(path)
-            if known == record:
+            earlier = self.records.get(path)
+            if earlier == record:
                 self.repeated += 1
                 return
-            if known is not None:
+            if earlier is not None:
                 raise BadInputError("another record of the same image says something else")
             frame = self._frame(record, path)
             detections = [self._detection(frame, index, record) for index in range(len(record.detections))]
@@ -276,8 +270,8 @@ class _Builder:
         for row, reason in bad_frames:
             path = row["image_path"]
             self._reject_record(reason, f"record of {path}", _raw(self.records[path]), path)
-        kept = set(frames["image_path"])
-        detections, bad_detections = self._split(Detections, [d for d in self.detections if d["image_path"] in kept])
+        valid = set(frames["image_path"])
+        detections, bad_detections = self._split(Detections, [d for d in self.detections if d["image_path"] in valid])
         for row, reason in bad_detections:
             path, index = row["image_path"], row["index"]
             raw = _raw(self.records[path].detections[index])
@@ -391,13 +385,13 @@ def _captured_at(record: DetectionRecord, path: str) -> datetime:
 
 
 def _milliseconds(moment: datetime) -> int:
-    """Milliseconds since 1970, cut as the contracts cut them."""
+    """Milliseconds since 1970, truncated as the contracts do."""
     return (moment - _EPOCH) // _MILLISECOND
 
 
-def _int64(value: int | None, what: str) -> int | None:
+def _int64(value: int | None, name: str) -> int | None:
     if value is not None and value >= _INT64:
-        raise BadInputError(f"{what} {value} does not fit 64 bits")
+        raise BadInputError(f"{name} {value} does not fit 64 bits")
     return value
 
 
@@ -407,9 +401,9 @@ def _finite(value: float | None) -> float | None:
 
 
 def _extra(extra: dict[str, Any] | None, quality: dict[str, Any] | None) -> str | None:
-    """Unknown keys as JSON, kept for whoever knows them; those of ``quality`` under that name."""
-    kept = {**(extra or {}), **({"quality": quality} if quality else {})}
-    return _json(kept) if kept else None
+    """Unknown keys as JSON, for readers that know them; those of ``quality`` under that name."""
+    unknown = {**(extra or {}), **({"quality": quality} if quality else {})}
+    return _json(unknown) if unknown else None
 
 
 def _raw(record: DetectionRecord | Any) -> str:

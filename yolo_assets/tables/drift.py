@@ -1,9 +1,9 @@
 """Drift of what the model reports, per camera and model version: rate, class mix, confidence. Pure.
 
 Two windows of tables are compared, the same camera and the same model version on both sides: a new model reports
-differently by design, and that is the gate's business. A difference is called drift only when it is large enough to
+differently by design, which the release gate evaluates. A difference is called drift only when it is large enough to
 matter and larger than chance. Neighbouring frames resemble each other, so chance alone is a weak guard; the size of
-the difference decides. A camera that health calls sick is reported as that: a dirty lens needs a cloth, no new model.
+the difference decides. A camera that health calls sick is reported so: a dirty lens needs cleaning, no new model.
 """
 
 from __future__ import annotations
@@ -74,13 +74,13 @@ def drift_report(
 
     Args:
         reference: what is normal.
-        current: what is asked about.
-        sick: cameras whose picture is not to be trusted: ``CameraHealth.sick_cameras``.
+        current: what is compared with it.
+        sick: cameras whose picture cannot be trusted: ``CameraHealth.sick_cameras``.
         policy: thresholds; the defaults without.
 
     Returns:
         One row per camera and model version of ``current``, columns ``SCHEMA``. ``verdict`` is ``stable``, ``drifted``,
-        ``sick camera`` (it would have been called drifted; see to the camera) or ``unknown`` (too few frames on
+        ``sick camera`` (it would have been called drifted; check the camera) or ``unknown`` (too few frames on
         one side). ``rate_*`` is detections per frame, ``confidence_*`` the median. Null without enough data.
     """
     policy = policy or DriftPolicy()

@@ -1,6 +1,6 @@
-"""Camera health from the tables: is the picture still the picture this camera used to give. Pure.
+"""Camera health from the tables: does the camera still give the picture it used to give. Pure.
 
-A camera is compared with itself: its own median in the earlier part of the window. What the figures cannot say (a
+A camera is compared with itself: its own median in the earlier part of the window. What the figures cannot show (a
 lens that was dirty from the first frame on) is not claimed.
 """
 
@@ -16,7 +16,7 @@ import polars as pl
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.spool import Seal
 
-FindingKind = Literal["silent", "blurred", "brightness", "frozen", "dropping"]
+FaultKind = Literal["silent", "blurred", "brightness", "frozen", "dropping"]
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class HealthPolicy:
 
 @dataclass(frozen=True)
 class CameraFault:
-    """One thing wrong with one camera, in a sentence that says what to look at."""
+    """One thing wrong with one camera, in a sentence that says what to check."""
 
     camera_id: str
-    kind: FindingKind
+    kind: FaultKind
     sentence: str
 
 
@@ -80,14 +80,14 @@ def camera_health(
     seals: Iterable[Seal] = (),
     policy: HealthPolicy | None = None,
 ) -> CameraHealth:
-    """Judge every camera seen or expected in ``[start, end)``.
+    """Evaluate every camera seen or expected in ``[start, end)``.
 
     Args:
         frames: ``schema.Frames``; rows outside the window are ignored.
         start: aware moment.
         end: aware moment, excluded.
         expected: cameras that ought to have frames.
-        seals: of the hours in the window; they know what was dropped.
+        seals: of the hours in the window; they count what was dropped.
         policy: thresholds; the defaults without.
     """
     if not start < end:
@@ -101,9 +101,9 @@ def camera_health(
     rows, findings = [], []
     for camera_id in sorted({*by_camera, *expected, *drops}):
         part = by_camera.get(camera_id, inside.clear())
-        row, found = _judge(camera_id, part, drops.get(camera_id, []), end, policy)
+        row, faults = _evaluate(camera_id, part, drops.get(camera_id, []), end, policy)
         rows.append(row)
-        findings += found
+        findings += faults
     return CameraHealth(pl.DataFrame(rows, schema=_SCHEMA, orient="row"), tuple(findings))
 
 
@@ -128,7 +128,7 @@ _SCHEMA = pl.Schema(
 )
 
 
-def _judge(
+def _evaluate(
     camera_id: str, frames: pl.DataFrame, seals: list[Seal], end: datetime, policy: HealthPolicy
 ) -> tuple[dict[str, Any], list[CameraFault]]:
     frames = frames.sort("captured_at", "image_path")
@@ -148,36 +148,38 @@ def _judge(
         "captured": sum(seal.captured for seal in seals) if seals else None,
         "dropped": sum(sum(seal.dropped.values()) for seal in seals) if seals else None,
     }
-    findings = [CameraFault(camera_id, kind, sentence) for kind, sentence in _wrong(row, end, policy)]
+    findings = [CameraFault(camera_id, kind, sentence) for kind, sentence in _faults(row, end, policy)]
     kinds = [finding.kind for finding in findings]
     row["findings"] = [finding.sentence for finding in findings]
     row["status"] = "silent" if "silent" in kinds else "sick" if kinds else "ok"
     return row, findings
 
 
-def _wrong(row: dict[str, Any], end: datetime, policy: HealthPolicy) -> list[tuple[FindingKind, str]]:
+def _faults(row: dict[str, Any], end: datetime, policy: HealthPolicy) -> list[tuple[FaultKind, str]]:
     camera, end_of_frames = row["camera_id"], row["last_at"]
-    found: list[tuple[FindingKind, str]] = []
+    faults: list[tuple[FaultKind, str]] = []
     if end_of_frames is None:
-        found.append(("silent", f"{camera} gave no frame at all; check its power, cable and stream address"))
+        faults.append(("silent", f"{camera} gave no frame at all; check its power, cable and stream address"))
     elif end - end_of_frames > policy.silent_after:
         minutes = (end - end_of_frames).total_seconds() / 60
-        found.append(("silent", f"{camera} is silent for {minutes:.0f} min; check its power, cable and stream"))
+        faults.append(("silent", f"{camera} is silent for {minutes:.0f} min; check its power, cable and stream"))
     now, before = row["blur"], row["blur_before"]
     if now is not None and before is not None and now < policy.blur_ratio * before:
-        found.append(("blurred", f"{camera} is blurred: sharpness fell from {before:.1f} to {now:.1f}; clean the lens"))
+        faults.append(
+            ("blurred", f"{camera} is blurred: sharpness fell from {before:.1f} to {now:.1f}; clean the lens")
+        )
     now, before = row["brightness"], row["brightness_before"]
     if now is not None and before is not None and abs(now - before) > policy.brightness_shift:
         word = "darker" if now < before else "brighter"
         sentence = f"{camera} is {word}: grey level {before:.0f} became {now:.0f}; check lamp and exposure"
-        found.append(("brightness", sentence))
+        faults.append(("brightness", sentence))
     same, captured = row["longest_frozen"], row["captured"]
     if same >= policy.frozen_frames:
-        found.append(("frozen", f"{camera} sent the same picture {same} times in a row; restart the camera"))
+        faults.append(("frozen", f"{camera} sent the same picture {same} times in a row; restart the camera"))
     if captured and row["dropped"] / captured > policy.dropped_share:
         share = 100 * row["dropped"] / captured
-        found.append(("dropping", f"{camera} dropped {share:.0f} % of its frames; see the reasons in .sealed"))
-    return found
+        faults.append(("dropping", f"{camera} dropped {share:.0f} % of its frames; see the reasons in .sealed"))
+    return faults
 
 
 def _median(frames: pl.DataFrame, column: str, least: int) -> float | None:
@@ -198,9 +200,9 @@ def _longest_gap(frames: pl.DataFrame) -> float | None:
 
 def _longest_frozen(frames: pl.DataFrame) -> int:
     """Longest run of frames whose blur and brightness are both known and exactly equal."""
-    known = frames.filter(pl.col("blur").is_not_null() & pl.col("brightness").is_not_null())
-    if known.is_empty():
+    with_figures = frames.filter(pl.col("blur").is_not_null() & pl.col("brightness").is_not_null())
+    if with_figures.is_empty():
         return 0
-    runs = known.select(pl.struct("blur", "brightness").rle_id().alias("run")).group_by("run").len()
+    runs = with_figures.select(pl.struct("blur", "brightness").rle_id().alias("run")).group_by("run").len()
     longest = runs["len"].max()
     return longest if isinstance(longest, int) else 0

@@ -69,12 +69,12 @@ def list_hours(
     store: ObjectStore, table: Table, start: datetime, end: datetime, camera_ids: Collection[str] | None = None
 ) -> Iterator[tuple[Hour, str, str]]:
     """``(hour, camera_id, key)`` of the tables of hours that touch ``[start, end)``: one listing per day."""
-    wanted = None if camera_ids is None else {check_id(camera_id) for camera_id in camera_ids}
+    cameras = None if camera_ids is None else {check_id(camera_id) for camera_id in camera_ids}
     first, day = Hour.of(start), Hour.of(start).start.date()
     while day <= end.astimezone(first.start.tzinfo).date():
         for info in store.list(f"{table}/date={day.isoformat()}/"):
             match parse_table_key(info.key):
-                case (hour, camera_id) if first <= hour and hour.start < end and camera_id in (wanted or {camera_id}):
+                case (hour, camera_id) if first <= hour and hour.start < end and camera_id in (cameras or {camera_id}):
                     yield hour, camera_id, info.key
         day += timedelta(days=1)
 
@@ -102,8 +102,8 @@ def _read(
         raise BadInputError(f"no column {sorted(unknown)[0]!r} in {table}; there are: {', '.join(schema.names())}")
     keys = [key for _, _, key in list_hours(store, table, start, end, camera_ids)]
     with ThreadPoolExecutor(_READERS) as pool:
-        found = list(pool.map(lambda key: _fetch(store, key), keys))
-    rows = pl.concat([schema.to_frame(), *(part for part in found if part is not None)])
+        tables = list(pool.map(lambda key: _fetch(store, key), keys))
+    rows = pl.concat([schema.to_frame(), *(part for part in tables if part is not None)])
     if table == "quarantine":
         return rows.sort("hour", "camera_id", maintain_order=True)
     order = ["camera_id", "captured_at", "image_path", *(["index"] if table == "detections" else [])]
@@ -113,6 +113,6 @@ def _read(
 def _fetch(store: ObjectStore, key: str) -> pl.DataFrame | None:
     try:
         data = store.get(key)
-    except ObjectNotFoundError:  # a stale quarantine table may go between listing and reading
+    except ObjectNotFoundError:  # a stale quarantine table may be deleted between listing and reading
         return None
     return pl.read_parquet(io.BytesIO(data))

@@ -20,8 +20,8 @@ from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.evaluation import ClassResult, Comparison, Evaluation
 from yolo_assets.contracts.model import ONNX, ExpectedChange, Interval
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.learning.folder import image_path, read_folder
 from yolo_assets.learning.records import DatasetItem
+from yolo_assets.learning.training_folder import image_path, read_folder
 from yolo_assets.models.bundle import VerifiedBundle
 from yolo_assets.models.registry import load_bundle_folder
 from yolo_assets.training import plots
@@ -38,8 +38,8 @@ from yolo_assets.training.metrics import (
     operating_point,
 )
 from yolo_assets.training.spec import EvaluateSpec
-from yolo_assets.vision.golden import decode_image
 from yolo_assets.vision.model import Model
+from yolo_assets.vision.pictures import decode_image
 
 CONFIDENCE = 0.001
 """For AP: the curve needs the unsure predictions too. The operating point is looked at apart."""

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.model import MANIFEST, ONNX, WEIGHTS, FileEntry, GoldenFrame, ModelManifest
-from yolo_assets.learning.folder import image_path, read_folder
 from yolo_assets.learning.records import DatasetManifest
+from yolo_assets.learning.training_folder import image_path, read_folder
 from yolo_assets.training.child import load_ultralytics, quiet_environment
 from yolo_assets.training.jobs import ExportJob
-from yolo_assets.vision.golden import decode_image, golden_detections
+from yolo_assets.vision.golden import golden_detections
 from yolo_assets.vision.model import Model
 from yolo_assets.vision.onnx_file import read_onnx
+from yolo_assets.vision.pictures import decode_image
 
 OPSET = 17
 """Read by every OpenVINO and ONNX Runtime that is still in use."""

@@ -21,7 +21,7 @@ class TrainJob(Record):
     """``train``: paths are of this machine."""
 
     spec: TrainSpec
-    data: str = Field(description="dataset folder made by learning.folder")
+    data: str = Field(description="dataset folder made by learning.training_folder")
     work: str = Field(description="folder of this training; what is in it is resumed from")
     weights: str | None = Field(default=None, description="parent weights; None starts from random")
 

@@ -22,7 +22,7 @@ from yolo_assets.contracts.names import parse_model_version, training_key
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.learning.dataset import Dataset, read_dataset
-from yolo_assets.learning.folder import materialise
+from yolo_assets.learning.training_folder import materialise
 from yolo_assets.models.registry import (
     export_bundle,
     load_bundle_folder,

@@ -21,7 +21,7 @@ from typing import Any
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.model import WEIGHTS
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.learning.folder import DATA_YAML, read_folder
+from yolo_assets.learning.training_folder import DATA_YAML, read_folder
 from yolo_assets.training.child import load_ultralytics, quiet_environment, write_atomic
 from yolo_assets.training.jobs import BEST, CHECKPOINT, PROGRESS, RESULT, Event, TrainJob, TrainResult
 from yolo_assets.training.spec import TrainSpec

@@ -1,6 +1,7 @@
 """Does a model file keep what its manifest says, and does a candidate keep what the current model promised?
 
-Words for people: each problem is one line with what was expected and what was found. Nothing is loaded here.
+Belongs here: comparing declarations; each problem is one line with what was expected and what was found. Does not
+belong here: loading anything, and whether the model is any good.
 """
 
 from __future__ import annotations
@@ -12,21 +13,21 @@ from yolo_assets.vision.onnx_file import OnnxFile, Shape
 
 
 def differences(current: ModelManifest, candidate: ModelManifest, *, answers_only: bool = False) -> list[str]:
-    """What stands against replacing one model by the other without a restart; empty when nothing does.
+    """Why one model cannot replace the other without a restart, one line each; empty when it can.
 
     Thresholds, metrics and golden frames may differ: they travel with the model. Class names in their order, task,
-    input shape, output layout and stride are what everything downstream was built on. ``answers_only``: what is made of
-    a frame must be the same, not how.
+    input shape, output layout and stride are what everything downstream was built on. ``answers_only``: only
+    the task and the class names must be the same.
     """
     problems = class_differences(current.class_names, candidate.class_names)
-    for what, old, new in (
+    for name, old, new in (
         ("task", current.task, candidate.task),
         ("input shape", list(current.input_shape), list(candidate.input_shape)),
         ("output layout", current.output_layout, candidate.output_layout),
         ("stride", current.stride, candidate.stride),
     ):
-        if old != new and not (answers_only and what != "task"):
-            problems.append(f"{what}: now {old}, candidate {new}")
+        if old != new and not (answers_only and name != "task"):
+            problems.append(f"{name}: now {old}, candidate {new}")
     return problems
 
 
@@ -70,7 +71,7 @@ def file_problems(manifest: ModelManifest, file: OnnxFile) -> list[str]:
     (found_input,) = file.inputs.values()
     # A free batch dimension is more than was promised: several frames may then go in at once.
     if found_input != manifest.input_shape and found_input != (None, *manifest.input_shape[1:]):
-        problems.append(f"input shape: manifest {list(manifest.input_shape)}, file {_words(found_input)}")
+        problems.append(f"input shape: manifest {list(manifest.input_shape)}, file {_shape_text(found_input)}")
     (found_output,) = file.outputs.values()
     classes = len(manifest.class_names)
     raw = manifest.output_layout == "raw"
@@ -82,7 +83,7 @@ def file_problems(manifest: ModelManifest, file: OnnxFile) -> list[str]:
         wanted = f"[1, {size}, anchors]" if raw else "[1, boxes, 6]"
         problems.append(
             f"output shape: {manifest.output_layout} layout with {classes} classes is {wanted}, "
-            f"file {_words(found_output)}"
+            f"file {_shape_text(found_output)}"
         )
     if len(set(manifest.class_names)) != classes:
         problems.append(f"class names repeat in the manifest: {list(manifest.class_names)}")
@@ -100,5 +101,5 @@ def file_problems(manifest: ModelManifest, file: OnnxFile) -> list[str]:
     return problems
 
 
-def _words(shape: Shape) -> str:
+def _shape_text(shape: Shape) -> str:
     return "[" + ", ".join("not fixed" if size is None else str(size) for size in shape) + "]"

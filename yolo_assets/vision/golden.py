@@ -12,12 +12,13 @@ from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.model import GoldenDetection, GoldenFrame, ModelManifest
 from yolo_assets.vision.detections import Detections
 from yolo_assets.vision.matching import class_overlaps, match
+from yolo_assets.vision.pictures import decode_image
 
 MIN_IOU = 0.9
 CONFIDENCE_TOLERANCE = 0.05
 
 
-class Predictor(Protocol):
+class Detector(Protocol):
     """What finds boxes: a `Model`."""
 
     manifest: ModelManifest
@@ -27,21 +28,7 @@ class Predictor(Protocol):
         ...
 
 
-def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
-    """A picture file as BGR uint8 ``[h, w, 3]``.
-
-    Raises:
-        BadInputError: not a picture.
-    """
-    import cv2
-
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if picture is None:
-        raise BadInputError(f"{name} is not a picture that can be read; use JPEG or PNG")
-    return np.asarray(picture, np.uint8)
-
-
-def golden_detections(model: Predictor, bgr: NDArray[np.uint8]) -> tuple[GoldenDetection, ...]:
+def golden_detections(model: Detector, bgr: NDArray[np.uint8]) -> tuple[GoldenDetection, ...]:
     """What a model finds in a frame, in the form a manifest keeps: for building a bundle.
 
     Boxes without area (found in the padding, clipped to the edge) are left out: they cannot be compared.
@@ -56,7 +43,7 @@ def golden_detections(model: Predictor, bgr: NDArray[np.uint8]) -> tuple[GoldenD
     )
 
 
-def golden_problems(frame: GoldenFrame, data: bytes, model: Predictor) -> list[str]:
+def golden_problems(frame: GoldenFrame, data: bytes, model: Detector) -> list[str]:
     """Compare one golden frame; each expected box is paired with the found box that overlaps it most.
 
     A box whose confidence lies within the tolerance of the operating threshold may be there or not: engines differ in

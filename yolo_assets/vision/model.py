@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.model import ONNX, ModelManifest
-from yolo_assets.vision.decode import decode
 from yolo_assets.vision.detections import Detections
-from yolo_assets.vision.engine import Engine, EngineName, EngineSpec, Setup
+from yolo_assets.vision.engines.interface import EngineName, EngineSetup, EngineSpec, InferenceEngine
+from yolo_assets.vision.engines.opening import open_engine
 from yolo_assets.vision.golden import golden_problems
-from yolo_assets.vision.letterbox import Geometry, Letterbox
-from yolo_assets.vision.opening import open_engine
+from yolo_assets.vision.processing import Geometry, Letterbox, decode
 
 
 class Model:
@@ -29,7 +28,7 @@ class Model:
     raise ``UserError``.
     """
 
-    def __init__(self, manifest: ModelManifest, engine: Engine, *, batch: int = 1) -> None:
+    def __init__(self, manifest: ModelManifest, engine: InferenceEngine, *, batch: int = 1) -> None:
         """Take an open engine over; it is closed with the model.
 
         Args:
@@ -51,7 +50,7 @@ class Model:
         engine: EngineName | EngineSpec = "openvino",
         threads: int = 1,
         parallel: int = 1,
-        setup: Setup | None = None,
+        setup: EngineSetup | None = None,
     ) -> Model:
         """Load the ONNX of a bundle from its bytes.
 
@@ -70,7 +69,7 @@ class Model:
         """
         onnx = verified_file(manifest, files, ONNX)
         spec = engine if isinstance(engine, EngineSpec) else EngineSpec(engine)
-        setup = setup or Setup(threads=threads, parallel=parallel)
+        setup = setup or EngineSetup(threads=threads, parallel=parallel)
         return cls(manifest, open_engine(onnx, manifest, spec, setup), batch=setup.batch)
 
     @property
@@ -185,7 +184,7 @@ class Model:
 class _Input:
     """One input buffer with a letterbox for each of its frames."""
 
-    def __init__(self, engine: Engine, batch: int, shape: tuple[int, ...]) -> None:
+    def __init__(self, engine: InferenceEngine, batch: int, shape: tuple[int, ...]) -> None:
         self.array = engine.new_input((batch, *shape[1:]))
         self.letterboxes = [Letterbox(*shape[2:], buffer=self.array[row : row + 1]) for row in range(batch)]
 

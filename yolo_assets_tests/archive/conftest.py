@@ -20,6 +20,7 @@ from yolo_assets.storage import open_store
 from yolo_assets_tests.support.archive_case import ArchiveCase
 from yolo_assets_tests.support.archiver import Archiver
 from yolo_assets_tests.support.fault_proxy import FaultProxy
+from yolo_assets_tests.support.records import frame_record
 
 if TYPE_CHECKING:
     from yolo_assets_tests.conftest import S3Bucket
@@ -66,7 +67,7 @@ def fill_hour(tmp_path: Path) -> FillHour:
                 }
                 record = {"detections": [found], "model_version": "line/1", "device_id": "box1"}
                 record["batch_id"] = "B1" if index < 6 else "B2"
-                writer.write(at, record, chance.randbytes(size))
+                writer.write(at, frame_record(record), chance.randbytes(size))
             writer.drop(START, "queue_full")
             if seal:
                 writer.seal(HOUR)

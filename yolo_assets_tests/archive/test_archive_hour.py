@@ -21,12 +21,14 @@ from yolo_assets.contracts.errors import IntegrityError, SignatureError, UserErr
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour, utc_now
-from yolo_assets.spool.files import FolderBusyError, native_name
+from yolo_assets.runtime.files import FolderBusyError
+from yolo_assets.spool.files import native_name
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import ObjectStore, StoreUnavailableError, open_store
 from yolo_assets.storage.base import UploadedPart
 from yolo_assets_tests.support.one_round import run_archiver
+from yolo_assets_tests.support.records import frame_record
 
 Contents = Callable[[Path], dict[str, bytes]]
 FillHour = Callable[..., SpoolHour]
@@ -100,7 +102,7 @@ def test_late_frames_become_part_2_and_part_1_stays_as_it_was(
     whole = archive.store.get(first.archive_key)
     with SpoolWriter(tmp_path / "spool", "cam1", "box1") as writer:
         record = {"detections": [], "model_version": "m", "device_id": "d"}
-        path = writer.write(HOUR.start + timedelta(minutes=9), record, b"late")
+        path = writer.write(HOUR.start + timedelta(minutes=9), frame_record(record), b"late").image_path
     late = contents(hour.path)
     assert {member.name for member in hour.uncovered_members()} == set(late)
     (result,) = run_archiver(tmp_path / "spool", archive, signer, grace_seconds=0)

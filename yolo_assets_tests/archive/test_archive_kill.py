@@ -30,6 +30,7 @@ from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import open_store
 from yolo_assets_tests.support.one_round import run_archiver
+from yolo_assets_tests.support.records import frame_record
 
 Contents = Callable[[Path], dict[str, bytes]]
 FillHour = Callable[..., SpoolHour]
@@ -151,7 +152,9 @@ def test_killed_at_random_moments_with_late_frames(seed: int, case: Case) -> Non
         if kill == 1:
             with SpoolWriter(case.root / "spool", "cam1", "box1") as writer:
                 record = {"detections": [], "model_version": "line/1", "device_id": "box1"}
-                path = writer.write(HOUR.start + timedelta(minutes=50), record, chance.randbytes(5000))
+                path = writer.write(
+                    HOUR.start + timedelta(minutes=50), frame_record(record), chance.randbytes(5000)
+                ).image_path
             late = path.rsplit("/", 1)[-1]
             names = {late, late.replace(".jpg", ".late.ndjson")}
             case.must |= {name: (case.hour.path / name).read_bytes() for name in names}

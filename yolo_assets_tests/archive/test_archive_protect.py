@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import orjson
 import pytest
@@ -28,8 +28,9 @@ from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.storage import ObjectNotFoundError, ObjectStore, open_store
-from yolo_assets.storage.lock import ObjectLock, Retention, RetentionMode, object_lock
-from yolo_assets.storage.s3 import S3Store
+from yolo_assets.storage.base import ObjectLock
+from yolo_assets.storage.forwarding import ForwardingStore
+from yolo_assets.storage.lock import Retention, RetentionMode
 
 FillHour = Callable[..., SpoolHour]
 BARE = ArchiveOptions()
@@ -50,7 +51,7 @@ class Cold:
     """A locked bucket with one archive in it, whose receipt promises a retention that it has."""
 
     bucket: Any
-    store: S3Store
+    store: ObjectStore
     lock: ObjectLock
     name: ArchiveName
     receipt: Receipt
@@ -69,8 +70,8 @@ def cold(s3_locked_bucket: Any, fill_hour: FillHour, signer: Signer, archive: Ar
     plain = archive_hour(fill_hour(), archive, signer, BARE).receipt
     assert plain is not None
     store = open_store(s3_locked_bucket.url)
-    lock = object_lock(store)
-    assert isinstance(store, S3Store) and lock is not None
+    lock = store.object_lock
+    assert lock is not None
     name = ArchiveName.parse(plain.archive_key)
     info = store.put_if_absent(name.archive_key, archive.store.get(name.archive_key))
     confirmed = protect(store, name.archive_key, info.version_id, later(600, "governance"))
@@ -86,7 +87,7 @@ def cold(s3_locked_bucket: Any, fill_hour: FillHour, signer: Signer, archive: Ar
 @pytest.mark.s3
 def test_a_retention_that_create_lost_is_set_and_proven(s3_locked_bucket: Any) -> None:
     store, client = open_store(s3_locked_bucket.url), s3_locked_bucket.client
-    lock = object_lock(store)
+    lock = store.object_lock
     assert lock is not None
     asked = later(100)
     upload_id = client.create_multipart_upload(
@@ -124,24 +125,18 @@ def test_what_cannot_be_protected_is_told_in_one_line(
     fails_in_one_line(UserError, "RETENTION_MODE=governance", lambda: protect(locked, "k", None, later(200)))
 
 
-class Forgetful:
+class Forgetful(ForwardingStore):
     """A store that takes a retention and does not keep it; no real one is at hand that lies so."""
 
-    def __init__(self, store: ObjectStore) -> None:
-        self._store = store
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    def set_retention(self, *_: object) -> None:
-        pass
+    def _around(self, operation: str, key: str, request: Callable[[], Any]) -> Any:
+        return None if operation == "set_retention" else request()
 
 
 @pytest.mark.s3
 def test_a_store_that_does_not_keep_a_retention_is_found_out(s3_locked_bucket: Any) -> None:
     store = open_store(s3_locked_bucket.url)
     store.put("k", b"1")
-    liar = cast(ObjectStore, Forgetful(store))
+    liar = Forgetful(store)
     fails_in_one_line(UserError, "does not keep what it promises", lambda: protect(liar, "k", None, later(9)))
 
 
@@ -269,7 +264,7 @@ def test_hold_and_release_by_command(
 ) -> None:
     """A hold covers every part of the hour, in the versions that were archived, whatever lies over them."""
     store = open_store(s3_locked_bucket.url)
-    lock = object_lock(store)
+    lock = store.object_lock
     assert lock is not None
     for first in (0, 20):
         archive_hour(fill_hour(seal=False, first=first), Archive(store, TrustedKeys.of(signer)), signer, BARE)

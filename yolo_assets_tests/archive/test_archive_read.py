@@ -26,6 +26,7 @@ from yolo_assets.spool.records import read_records
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import ObjectNotFoundError, ObjectStore
 from yolo_assets_tests.support.one_round import run_archiver
+from yolo_assets_tests.support.records import frame_record
 
 Contents = Callable[[Path], dict[str, bytes]]
 FillHour = Callable[..., SpoolHour]
@@ -276,7 +277,7 @@ def test_late_frames_are_found_by_every_reader(
     found = {"bbox": [0, 0, 1, 1], "class": "late", "confidence": 1, "timestamp": "2026-01-02T03:40:00Z"}
     with SpoolWriter(tmp_path / "spool", "cam1", "box1") as writer:
         record = {"detections": [found], "model_version": "m", "device_id": "d"}
-        writer.write(HOUR.start + timedelta(minutes=40), record, b"late")
+        writer.write(HOUR.start + timedelta(minutes=40), frame_record(record), b"late")
     run_archiver(tmp_path / "spool", archive, signer, grace_seconds=0)
     assert archive.cat("cam1", frame="20260102_034000_000.jpg")[1] == b"late"
     assert archive.cat("cam1", at=HOUR.start + timedelta(minutes=59))[1] == b"late"

@@ -18,7 +18,6 @@ from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.storage import ObjectStore, open_store
-from yolo_assets.storage.lock import object_lock
 from yolo_assets_tests.support.one_round import run_archiver
 
 HOUR = Hour.from_key("20260102_03")
@@ -41,7 +40,7 @@ def test_archive_index_and_receipt_are_write_once_and_the_receipt_says_so(
     assert receipt.version_id is not None and receipt.retention_until is not None
     assert before + timedelta(days=2) <= receipt.retention_until <= utc_now() + timedelta(days=2, seconds=2)
     assert receipt.retention_mode == "governance"
-    lock = object_lock(archive.store)
+    lock = archive.store.object_lock
     assert lock is not None
     for key in (NAME.archive_key, NAME.index_key, NAME.receipt_key):
         found = lock.get_retention(key, None)

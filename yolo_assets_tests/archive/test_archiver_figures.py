@@ -27,7 +27,8 @@ from yolo_assets.contracts.archiver_figures import (
     read_figures,
 )
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UsageError
-from yolo_assets.spool.files import FolderBusyError, SpoolFullError
+from yolo_assets.runtime.files import FolderBusyError
+from yolo_assets.spool.files import SpoolFullError
 from yolo_assets.storage import StoreUnavailableError
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -22,6 +22,7 @@ from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import ObjectStore, StoreUnavailableError, open_store
 from yolo_assets_tests.support.one_round import run_archiver
+from yolo_assets_tests.support.records import frame_record
 
 HOUR = Hour.from_key("20260102_03")
 NOW = HOUR.start + timedelta(days=10)
@@ -39,7 +40,9 @@ def fill(tmp_path: Path, signer: Signer) -> Fill:
         for number in range(CAMERAS):
             with SpoolWriter(spool, f"cam{number}", "box1") as writer:
                 writer.write(
-                    HOUR.start, {"detections": [], "model_version": "m", "device_id": "d"}, b"x" * 500 * number
+                    HOUR.start,
+                    frame_record({"detections": [], "model_version": "m", "device_id": "d"}),
+                    b"x" * 500 * number,
                 )
                 writer.seal(HOUR)
         assert {result.status for result in run_archiver(spool, archive, signer)} == {"archived"}

@@ -30,6 +30,7 @@ from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import open_store
 from yolo_assets_tests.support.one_round import run_archiver
+from yolo_assets_tests.support.records import frame_record
 
 Contents = Callable[[Path], dict[str, bytes]]
 FillHour = Callable[..., SpoolHour]
@@ -42,7 +43,7 @@ def write(spool: Path, camera: str, at: datetime, batch: str, class_name: str, c
     found = {"bbox": [0, 0, 1, 1], "class": class_name, "confidence": confidence, "timestamp": at.isoformat()}
     record = {"detections": [found], "model_version": "m", "device_id": "d", "batch_id": batch}
     with SpoolWriter(spool, camera, "box1") as writer:
-        writer.write(at, record, f"{camera} {at}".encode())
+        writer.write(at, frame_record(record), f"{camera} {at}".encode())
         writer.seal(Hour.of(at))
 
 

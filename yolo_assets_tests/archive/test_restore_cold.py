@@ -25,7 +25,6 @@ from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.storage import open_store
-from yolo_assets.storage.cold import restore_state
 
 HOUR = Hour.from_key("20260102_03")
 NAME = ArchiveName("cam1", HOUR)
@@ -52,7 +51,7 @@ def cold(
 
 def wait_until_readable(archive: Archive) -> None:
     receipt, patience = archive.receipt(NAME), time.monotonic() + 20
-    while not restore_state(archive.store, receipt.archive_key, receipt.version_id).readable:
+    while not archive.store.restore_state(receipt.archive_key, receipt.version_id).readable:
         assert time.monotonic() < patience
         time.sleep(0.2)
 
@@ -117,4 +116,4 @@ def test_a_cold_archive_is_verified_as_far_as_it_can_be_and_not_asked_for(
     done = audit(archive, signer, Fraction(1), "full")
     assert (done.ok, done.full, done.cold, done.coverage.full, done.coverage.head) == (True, 0, 1, 0, 1)
     receipt = archive.receipt(NAME)
-    assert restore_state(archive.store, receipt.archive_key, receipt.version_id).status == "cold"
+    assert archive.store.restore_state(receipt.archive_key, receipt.version_id).status == "cold"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from yolo_assets.defs.driver import Graph
+from yolo_assets.local.driver import Graph
 from yolo_assets.local.instance import prepare_dagster_home
 
 

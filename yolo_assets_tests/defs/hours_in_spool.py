@@ -7,6 +7,7 @@ import numpy as np
 
 from yolo_assets.contracts.times import Hour, format_time
 from yolo_assets.spool.writer import SpoolWriter
+from yolo_assets_tests.support.records import frame_record
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 20 + b"\xff\xd9"
 
@@ -28,11 +29,11 @@ def write_hour(spool: Path, camera: str, hour: Hour, frames: int = 3) -> None:
         for number in range(frames):
             moment = hour.start + timedelta(minutes=number)
             noise = np.random.default_rng(number).bytes(500)
-            writer.write(moment, record(moment), JPEG + noise)
+            writer.write(moment, frame_record(record(moment)), JPEG + noise)
         writer.seal(hour)
 
 
 def write_late(spool: Path, camera: str, hour: Hour, minute: int = 50) -> None:
     moment = hour.start + timedelta(minutes=minute)
     with SpoolWriter(spool, camera, "box01") as writer:
-        writer.write(moment, record(moment), JPEG)
+        writer.write(moment, frame_record(record(moment)), JPEG)

@@ -9,7 +9,7 @@ import pytest
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.times import Hour
-from yolo_assets.defs.driver import Graph
+from yolo_assets.local.driver import Graph
 from yolo_assets_tests.defs.hours_in_spool import write_hour
 
 NIGHT = Hour(datetime(2026, 3, 1, 2, tzinfo=UTC))

@@ -10,7 +10,7 @@ import pytest
 from yolo_assets.catalog.read import query
 from yolo_assets.contracts.names import ArchiveName, frame_name, spool_hour
 from yolo_assets.contracts.times import Hour
-from yolo_assets.defs.driver import Graph
+from yolo_assets.local.driver import Graph
 from yolo_assets.spool.hours import list_hours
 from yolo_assets.storage import open_store
 from yolo_assets.tables.scan import read_detections, read_quarantine

@@ -15,14 +15,14 @@ from yolo_assets.contracts.times import Hour
 from yolo_assets.edge.box_clock import BoxClock
 from yolo_assets.edge.cameras.open import ConfiguredSource
 from yolo_assets.edge.pipeline.capture import CameraThread
-from yolo_assets.edge.pipeline.ledger import Ledger
 from yolo_assets.edge.pipeline.queue import FrameQueue
+from yolo_assets.edge.pipeline.recorder import FrameRecorder
 from yolo_assets.edge.types import Capture
 from yolo_assets.spool.hours import list_hours
 from yolo_assets_tests.edge.test_box_clock import NOON, World
+from yolo_assets_tests.support.records import record_of
 
 PIXELS = np.zeros((4, 4, 3), np.uint8)
-RECORD = {"detections": [], "model_version": "line/1", "device_id": "box1"}
 
 
 class Camera:
@@ -54,20 +54,23 @@ class Camera:
 def play(root: Path, world: World, script: dict[int, tuple[str, bool]], frames: int) -> dict[str, list[bool]]:
     """Hours that came out, with ``time_trusted`` of each frame; the seals must account for every frame."""
     clock = world.start()
-    ledger, queue = Ledger(root / "spool", ["cam1"], "box1", tally=root / "tally"), FrameQueue(["cam1"], 1000)
+    recorder, queue = (
+        FrameRecorder(root / "spool", ["cam1"], "box1", journal=root / "tally"),
+        FrameQueue(["cam1"], 1000),
+    )
     ready = threading.Event()
     ready.set()
     source = Camera(world, clock, script, frames)
-    thread = CameraThread(ConfiguredSource(source, "every", "usb", clock=clock), queue, ledger, ready)
+    thread = CameraThread(ConfiguredSource(source, "every", "usb", clock=clock), queue, recorder, ready)
     thread.start()
     assert thread.join(20) and thread.state == "finished"
     for number in range(frames):
         frame = queue.get(0)
         assert frame is not None and frame.sequence == number
-        ledger.write(frame, RECORD, None)
-    ledger.seal_all("cam1")
-    assert ledger.books.counts()["cam1"].processed == frames
-    ledger.close()
+        recorder.write(frame, record_of(frame), None)
+    recorder.seal_all("cam1")
+    assert recorder.journal.counts()["cam1"].processed == frames
+    recorder.close()
     hours: dict[str, list[bool]] = {}
     for hour in list_hours(root / "spool"):
         seal = hour.seal()
@@ -106,18 +109,18 @@ def test_the_mark_goes_back_with_the_clock_so_that_no_open_hour_is_sealed(tmp_pa
     world = World(tmp_path)
     world.off = timedelta(hours=3)  # wrong from the start, and nothing could know
     clock = world.start()
-    ledger, queue = Ledger(tmp_path / "spool", ["cam1"], "box1"), FrameQueue(["cam1"], 10)
+    recorder, queue = FrameRecorder(tmp_path / "spool", ["cam1"], "box1"), FrameQueue(["cam1"], 10)
     ready = threading.Event()
     ready.set()
     source = Camera(world, clock, {2: ("", True)}, 4)
-    thread = CameraThread(ConfiguredSource(source, "every", "usb", clock=clock), queue, ledger, ready)
+    thread = CameraThread(ConfiguredSource(source, "every", "usb", clock=clock), queue, recorder, ready)
     thread.start()
     assert thread.join(20)
     for _ in range(4):
         frame = queue.get(0)
         assert frame is not None
-        ledger.write(frame, RECORD, None)
+        recorder.write(frame, record_of(frame), None)
     assert thread.mark == world.true
-    assert ledger.seal_over("cam1", thread.mark) == []  # 12 goes on; 15 is not over by the true time
-    assert ledger.books.hours("cam1") == [Hour.of(NOON), Hour.of(NOON + timedelta(hours=3))]
-    ledger.close()
+    assert recorder.seal_over("cam1", thread.mark) == []  # 12 goes on; 15 is not over by the true time
+    assert recorder.journal.hours("cam1") == [Hour.of(NOON), Hour.of(NOON + timedelta(hours=3))]
+    recorder.close()

@@ -19,7 +19,6 @@ from yolo_assets.contracts.frames import FrameId
 from yolo_assets.contracts.model import ReleasedModel
 from yolo_assets.edge.agent import Agent
 from yolo_assets.edge.config.agent import Engine
-from yolo_assets.edge.pipeline.accounting import Accounting
 from yolo_assets.edge.pipeline.queue import FrameQueue
 from yolo_assets.edge.pipeline.results import ResultBoard
 from yolo_assets.edge.rollout import loading
@@ -29,8 +28,9 @@ from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.types import Frame
 from yolo_assets.models.bundle import VerifiedBundle
 from yolo_assets.models.registry import write_bundle
+from yolo_assets.spool.frame_journal import FrameJournal
 from yolo_assets.vision.golden import golden_problems
-from yolo_assets.vision.selection.choose import Choice
+from yolo_assets.vision.selection import EngineSelection
 from yolo_assets_tests.edge.plant import MODEL, Plant, until
 from yolo_assets_tests.support.tiny_model import blob_frame, tiny_bundle_files
 
@@ -44,7 +44,7 @@ def verified(version: str = "1", free_batch: bool = False) -> VerifiedBundle:
 
 def load(loader: Loader, model: VerifiedBundle) -> LoadedModel:
     ref = ReleasedModel(name="line", version=model.manifest.version, manifest_sha256=SHA)
-    loaded = loader.load(model, ref, Attempt("start", ResultBoard(["cam1"]), Accounting(["cam1"])))
+    loaded = loader.load(model, ref, Attempt("start", ResultBoard(["cam1"]), FrameJournal(["cam1"])))
     assert len(loaded.predictor.predict(blob_frame(0)[0])) >= 3
     loaded.close()
     return loaded
@@ -55,12 +55,12 @@ def test_a_model_is_measured_once_on_a_device_and_later_models_not_while_the_lin
 ) -> None:
     measured: list[str] = []
 
-    def count(onnx, manifest, *rest) -> Choice:
+    def count(onnx, manifest, *rest) -> EngineSelection:
         measured.append(manifest.version)
         return original(onnx, manifest, *rest)
 
-    original = loading.choose
-    monkeypatch.setattr(loading, "choose", count)
+    original = loading.select_engine
+    monkeypatch.setattr(loading, "select_engine", count)
     settings = Engine(precision="f32", device="cpu")
     first = Loader(settings, tmp_path)
     engine = load(first, verified("1")).engine
@@ -154,8 +154,8 @@ def test_cameras_share_a_batch_and_a_bad_frame_fails_alone(tmp_path: Path, monke
         {"kind": "folder", "camera_id": f"cam{number}", "path": str(plant.photos("photos")), "fps": 5}
         for number in (1, 2, 3)
     ]
-    choose, predict_many = loading.choose, loading.Model.predict_many
-    monkeypatch.setattr(loading, "choose", lambda *args: choose(*args).model_copy(update={"batch": 3}))
+    choose, predict_many = loading.select_engine, loading.Model.predict_many
+    monkeypatch.setattr(loading, "select_engine", lambda *args: choose(*args).model_copy(update={"batch": 3}))
     sizes: list[int] = []
 
     def watched(self, frames, **rest):
@@ -178,7 +178,7 @@ def test_cameras_share_a_batch_and_a_bad_frame_fails_alone(tmp_path: Path, monke
     finally:
         agent.stop()
     assert max(sizes) == 3, "no two cameras ever shared an inference"
-    for camera, count in agent.ledger.books.counts().items():
+    for camera, count in agent.recorder.journal.counts().items():
         assert (camera, count.processed, dict(count.dropped)) == (camera, 6, {})
     assert all(record["detections"] for record in plant.records())
 
@@ -192,13 +192,13 @@ def test_an_agent_outlives_the_process_of_its_model(tmp_path: Path) -> None:
     agent = Agent(plant.config([camera], engine=pinned))
     try:
         agent.start()
-        until(lambda: agent.ledger.books.counts()["cam1"].processed > 3)
-        children = [c for c in psutil.Process().children() if "vision.process.child" in " ".join(c.cmdline())]
+        until(lambda: agent.recorder.journal.counts()["cam1"].processed > 3)
+        children = [c for c in psutil.Process().children() if "engines.subprocess_child" in " ".join(c.cmdline())]
         assert len(children) == 1
         os.kill(children[0].pid, signal.SIGKILL)
-        before = agent.ledger.books.counts()["cam1"].processed
-        until(lambda: agent.ledger.books.counts()["cam1"].processed > before + 5)
-        assert agent.ledger.books.counts()["cam1"].dropped.get("inference_error") == 1
+        before = agent.recorder.journal.counts()["cam1"].processed
+        until(lambda: agent.recorder.journal.counts()["cam1"].processed > before + 5)
+        assert agent.recorder.journal.counts()["cam1"].dropped.get("inference_error") == 1
     finally:
         assert agent.stop()
-    assert not [c for c in psutil.Process().children() if "vision.process.child" in " ".join(c.cmdline())]
+    assert not [c for c in psutil.Process().children() if "engines.subprocess_child" in " ".join(c.cmdline())]

@@ -47,13 +47,13 @@ def live_line(plant: Plant, versions: dict[str, Variant], **options: Any) -> Ite
 
 
 def processed(box: LiveBox) -> int:
-    return sum(count.processed for count in box.agent.ledger.books.counts().values())
+    return sum(count.processed for count in box.agent.recorder.journal.counts().values())
 
 
 def check_records(plant: Plant, box: LiveBox) -> None:
     """Each frame has one end, each processed one a record, each record the boxes of the model that it names."""
     records, dropped = plant.records(), Counter[str]()
-    for count in box.agent.ledger.books.counts().values():
+    for count in box.agent.recorder.journal.counts().values():
         assert count.balanced and count.in_flight == 0
         dropped.update(count.dropped)
     # Live cameras do not wait: on a busy machine the queue refuses frames at its door. Nothing else may be dropped.
@@ -186,13 +186,13 @@ def test_a_stop_finishes_the_inferences_that_run(plant: Plant) -> None:
         plant.register("v5", "slow", most=5)
         plant.promote("v5")
         until(lambda: box.agent.stager.working is not None)  # and while a candidate is on its way in
-        books = box.agent.ledger.books
-        open_frames, before = books.in_flight(), processed(box)
+        journal = box.agent.recorder.journal
+        open_frames, before = journal.in_flight(), processed(box)
         assert open_frames
         begin = time.monotonic()
         assert box.agent.stop()
         assert time.monotonic() - begin < 20
-        assert not books.still_open(open_frames) and processed(box) >= before + int(WORKERS["workers"])
+        assert not journal.still_open(open_frames) and processed(box) >= before + int(WORKERS["workers"])
         assert box.agent.control.slots.loaded() == [] and box.agent.stager.working is None
     # The candidate may have come to serve before the last frame was finished: each record is proven either way.
     assert f"{MODEL}/v4" in {record["model_version"] for record in plant.records()}

@@ -21,10 +21,11 @@ from yolo_assets.contracts.times import Hour
 from yolo_assets.evidence import manifest as names
 from yolo_assets.evidence.make import Request, make_pack
 from yolo_assets.evidence.manifest import PackManifest, Query
-from yolo_assets.evidence.seal import seal
+from yolo_assets.evidence.signing import seal
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import ObjectStore, open_store
+from yolo_assets_tests.support.records import frame_record
 
 START = datetime(2026, 1, 2, 3, 0, 0, tzinfo=UTC)
 NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
@@ -74,7 +75,7 @@ class Plant:
                     "device_id": "box1",
                     "batch_id": batch,
                 }
-                writer.write(at, told | record, picture(index))
+                writer.write(at, frame_record(told | record), picture(index))
             writer.seal(Hour.of(start))
         return self.take(camera, Hour.of(start))
 
@@ -89,16 +90,15 @@ class Plant:
     def take(self, camera: str, hour: Hour) -> SpoolHour:
         """Archive, and leave nothing in the spool."""
         found = SpoolHour.of(self.spool, camera, hour)
-        archive_hour(found, Archive(self.archive, TrustedKeys.of(self.signer)), self.signer)
+        archive_hour(found, Archive(self.archive, self.trusted), self.signer)
         shutil.rmtree(found.path)
         return found
 
     def make(self, out: Path, *, store: bool = False, max_frames: int = 1000, **asked: Any) -> PackManifest:
         """Make a pack, signed by the office."""
         return make_pack(
-            self.archive,
+            Archive(self.archive, self.trusted),
             self.store if store else None,
-            self.trusted,
             self.office,
             Request(query(**asked), "A. Berg", "Audit 17", max_frames),
             out,

@@ -22,14 +22,13 @@ from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.evidence import manifest as names
 from yolo_assets.evidence.collect import TooManyFramesError
-from yolo_assets.evidence.drawing import opened
+from yolo_assets.evidence.drawing import decoded
 from yolo_assets.evidence.make import NothingFoundError, Request, make_pack
 from yolo_assets.evidence.verify import verify_pack
 from yolo_assets.models.channels import promote
 from yolo_assets.models.registry import write_bundle
 from yolo_assets.storage import ObjectStore, open_store
-from yolo_assets.storage.base import StoreUnavailableError
-from yolo_assets.storage.cold import ColdObjectError
+from yolo_assets.storage.base import ColdObjectError, StoreUnavailableError
 from yolo_assets_tests.evidence.evidence_world import (
     BOX,
     HEIGHT,
@@ -99,7 +98,7 @@ def test_openssl_and_sha256sum_say_the_same_as_verify(sound: tuple[Plant, Path],
 def test_the_drawn_copy_has_the_box_where_the_record_says_and_the_original_has_none(sound: tuple[Plant, Path]) -> None:
     _, folder = sound
     name = f"{STEM}/20260102_030000_000.jpg"
-    first, second = (opened((folder / kind / name).read_bytes()) for kind in ("frames", "annotated"))
+    first, second = (decoded((folder / kind / name).read_bytes()) for kind in ("frames", "annotated"))
     assert first is not None and second is not None
     original, drawn = first.astype(int), second.astype(int)
     assert drawn.shape == original.shape == (HEIGHT, WIDTH, 3)
@@ -240,9 +239,8 @@ def test_a_batch_is_found_over_cameras_with_and_without_a_catalog(plant: Plant) 
     plant.hour("cam4", 2)  # archived after the catalog was made: the catalog does not know it
     reads: list[str] = []
     with_catalog = make_pack(
-        cast(ObjectStore, Counting(plant.archive, reads)),
+        Archive(cast(ObjectStore, Counting(plant.archive, reads)), plant.trusted),
         plant.store,
-        plant.trusted,
         plant.office,
         Request(query(**asked), "A. Berg"),
         plant.folder / "with",
@@ -322,11 +320,11 @@ def test_an_hour_that_cannot_be_had_is_named_and_the_rest_is_evidence(
 ) -> None:
     plant.hour(frames=2)
     plant.hour(frames=2, start=START + timedelta(hours=1))
-    archive = spoil(plant)
+    archive = Archive(spoil(plant), plant.trusted)
 
     def make(**asked: Any) -> Any:
         request = Request(query(end=HOUR.next(2).end, **asked), "A. Berg")
-        return make_pack(archive, None, plant.trusted, plant.office, request, plant.folder / "pack", now=NOW)
+        return make_pack(archive, None, plant.office, request, plant.folder / "pack", now=NOW)
 
     made = make()
     assert not made.complete and [hour.state for hour in made.hours] == ["searched", "unavailable"]
@@ -384,9 +382,9 @@ def test_a_store_that_does_not_answer_is_no_incomplete_pack(sound: tuple[Plant, 
             raise StoreUnavailableError("the network is down")
 
     plant, _ = sound
-    down = cast(ObjectStore, Down(plant.archive, []))
+    down = Archive(cast(ObjectStore, Down(plant.archive, [])), plant.trusted)
     with pytest.raises(StoreUnavailableError, match="network"):
-        make_pack(down, None, plant.trusted, plant.office, Request(query(), "x"), tmp_path / "p", now=NOW)
+        make_pack(down, None, plant.office, Request(query(), "x"), tmp_path / "p", now=NOW)
     assert list(tmp_path.iterdir()) == []
 
 

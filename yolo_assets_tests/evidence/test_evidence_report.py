@@ -14,7 +14,7 @@ from pypdf import PdfReader
 
 from yolo_assets.contracts.text import plain
 from yolo_assets.evidence import report
-from yolo_assets.evidence.drawing import LARGEST, draw, opened
+from yolo_assets.evidence.drawing import LARGEST, decoded, draw
 from yolo_assets_tests.evidence.evidence_world import (
     HEIGHT,
     START,
@@ -114,7 +114,7 @@ def test_nothing_that_a_stranger_wrote_gets_into_the_markup(plant: Plant) -> Non
 def test_ten_thousand_frames_do_not_make_a_page_of_ten_thousand_pictures(
     plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("report", "html", "pdf"):
+    for module in ("report", "pdf"):
         monkeypatch.setattr(f"yolo_assets.evidence.{module}.PICTURES", 2)
     plant.hour(frames=5)
     plant.make(plant.folder / "pack")
@@ -135,18 +135,18 @@ def test_many_detections_are_cut_short_in_the_report_alone(plant: Plant) -> None
     assert "and 7 more detections, in findings.ndjson" in (plant.folder / "pack" / "report.html").read_text()
 
 
-def test_a_picture_that_claims_to_be_gigantic_is_not_opened() -> None:
+def test_a_picture_that_claims_to_be_gigantic_is_not_decoded() -> None:
     data = bytearray(picture(1))
     head = data.find(b"\xff\xc0")
     data[head + 5 : head + 9] = (65_000).to_bytes(2, "big") * 2
-    assert LARGEST < 65_000**2 and opened(bytes(data)) is None
-    assert opened(b"") is None and opened(b"\x89PNG\r\n\x1a\n") is None and opened(picture(1)) is not None
+    assert LARGEST < 65_000**2 and decoded(bytes(data)) is None
+    assert decoded(b"") is None and decoded(b"\x89PNG\r\n\x1a\n") is None and decoded(picture(1)) is not None
 
 
 def test_drawing_changes_a_copy_and_takes_boxes_from_anywhere() -> None:
     from yolo_assets.contracts.detection import Detection
 
-    original = opened(picture(1))
+    original = decoded(picture(1))
     assert original is not None
     kept = original.copy()
     boxes = [(-9e9, -9e9, 9e9, 9e9), (500, 500, 600, 600), (5, 5, 5, 5), (0, 0, 0.4, 0.4)]

@@ -17,7 +17,7 @@ from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
 from yolo_assets.evidence import manifest as names
-from yolo_assets.evidence.seal import CONTEXT, seal
+from yolo_assets.evidence.signing import CONTEXT, seal
 from yolo_assets.evidence.verify import Verification, verify_pack
 from yolo_assets_tests.evidence.evidence_world import (
     START,

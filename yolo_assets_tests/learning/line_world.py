@@ -22,6 +22,7 @@ from yolo_assets.simulator.line import CLASS_NAMES, Line, LineConfig, TruthBox
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import ObjectStore, open_store
+from yolo_assets_tests.support.records import frame_record
 
 START = datetime(2026, 3, 1, 10, 0, 0, tzinfo=UTC)
 
@@ -56,7 +57,7 @@ class World:
                 scene = line.draw(camera, at)
                 jpeg = cv2.imencode(".jpg", scene.image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
                 record = {"detections": [], "model_version": "none/0", "device_id": "simulated"}
-                writer.write(at, record, jpeg)
+                writer.write(at, frame_record(record), jpeg)
                 path = f"{camera}/{Hour.of(at).key}/{frame_name(at)}"
                 paths.append(path)
                 self.truth[path], self.images[path] = scene.truth, jpeg
@@ -65,16 +66,14 @@ class World:
                 writer.seal(hour)
         for hour in sorted(hours):
             archive_hour(
-                SpoolHour.of(self.folder / "spool", camera, hour),
-                Archive(self.archive, TrustedKeys.of(self.signer)),
-                self.signer,
+                SpoolHour.of(self.folder / "spool", camera, hour), Archive(self.archive, self.trusted), self.signer
             )
         return paths
 
     def batch(self, paths: list[str]) -> BatchManifest:
         """An annotation batch of these frames."""
         sampled = [Sampled(image_path=path, reason="random") for path in paths]
-        return write_batch(self.store, self.archive, self.trusted, sampled, class_names=CLASS_NAMES)
+        return write_batch(self.store, Archive(self.archive, self.trusted), sampled, class_names=CLASS_NAMES)
 
     def answers(self, batch: BatchManifest) -> list[RawImage]:
         """What an annotator who knows the truth says."""

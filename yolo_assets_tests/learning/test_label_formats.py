@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.learning.formats import coco, label_studio, yolo
 from yolo_assets.learning.formats.base import RawBox, RawImage
-from yolo_assets.learning.formats.parsing import parse
-from yolo_assets.learning.labels import KnownImages, judge
+from yolo_assets.learning.labels import BatchImages, parse, validate
 from yolo_assets.learning.records import AcceptedLabels, ArchiveRef, BatchItem, BatchManifest
 
 CLASSES = ("crack", "porosity", "spatter")
@@ -39,7 +38,7 @@ def item(number: int, width: int = WIDTH, height: int = HEIGHT) -> BatchItem:
 
 
 ITEMS = tuple(item(number) for number in range(4))
-KNOWN = KnownImages([BatchManifest(batch="batch-1", class_names=CLASSES, items=ITEMS)])
+KNOWN = BatchImages([BatchManifest(batch="batch-1", class_names=CLASSES, items=ITEMS)])
 
 
 @st.composite
@@ -62,7 +61,7 @@ def write(form: str, images: list[RawImage]) -> bytes:
 
 
 def accept(data: bytes, classes=CLASSES) -> AcceptedLabels:
-    return judge(parse("export", data), KNOWN, classes, source_file="export", source_sha256="0" * 64)
+    return validate(parse("export", data), KNOWN, classes, source_file="export", source_sha256="0" * 64)
 
 
 def raw(number: int, boxes: list[RawBox], **more) -> RawImage:

@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 import yaml
 
+from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.names import LABELS_INBOX, annotation_key, dataset_image_key, dataset_key
-from yolo_assets.learning.dataset import build_dataset, latest_dataset, read_dataset
-from yolo_assets.learning.folder import image_path, materialise
+from yolo_assets.learning.dataset import build_dataset, hard_reasons, latest_dataset, read_dataset
 from yolo_assets.learning.formats import coco, label_studio
-from yolo_assets.learning.formats.parsing import parse
-from yolo_assets.learning.hardness import hard_reasons
-from yolo_assets.learning.labels import accepted, batches, import_inbox
+from yolo_assets.learning.labels import accepted, batches, import_inbox, parse
 from yolo_assets.learning.records import BatchManifest, LabelBox, Sampled
+from yolo_assets.learning.training_folder import image_path, materialise
 from yolo_assets.simulator.line import CLASS_NAMES
 from yolo_assets_tests.learning.line_world import World
 
@@ -74,7 +73,7 @@ def test_import_is_idempotent_and_later_files_correct_earlier_ones(world):
     answers[0].boxes = []
     world.store.put(f"{LABELS_INBOX}b.json", label_studio.write(answers[:1]))
     assert import_inbox(world.store).images == 1
-    dataset = build_dataset(world.store, world.archive, world.trusted)
+    dataset = build_dataset(world.store, Archive(world.archive, world.trusted))
     boxes = {item.image_path: item.boxes for item in dataset.manifest.items}
     assert boxes[answers[0].image_path] == ()
     assert [labels.format for labels in accepted(world.store)] == ["coco", "label_studio"]
@@ -92,8 +91,8 @@ def test_a_file_that_cannot_be_read_is_reported_and_stops_no_other(world):
 def test_dataset_versions(world):
     paths = world.archive_frames(40)
     world.label(paths[:30])
-    first = build_dataset(world.store, world.archive, world.trusted)
-    assert build_dataset(world.store, world.archive, world.trusted) == first == latest_dataset(world.store)
+    first = build_dataset(world.store, Archive(world.archive, world.trusted))
+    assert build_dataset(world.store, Archive(world.archive, world.trusted)) == first == latest_dataset(world.store)
     assert len(first.manifest.items) == 30
     assert set(first.manifest.class_names) <= set(CLASS_NAMES)
     assert all(first.items(split) for split in ("train", "val", "test"))
@@ -101,7 +100,7 @@ def test_dataset_versions(world):
         assert hashlib.sha256(world.store.get(dataset_image_key(item.sha256))).hexdigest() == item.sha256
 
     world.label(paths[25:], "more.json")
-    second = build_dataset(world.store, world.archive, world.trusted)
+    second = build_dataset(world.store, Archive(world.archive, world.trusted))
     assert second.manifest.parent == first.sha256 != second.sha256
     splits = {item.sha256: item.split for item in second.manifest.items}
     assert all(splits[item.sha256] == item.split for item in first.manifest.items)
@@ -114,7 +113,7 @@ def test_the_same_inputs_give_the_same_version_in_another_store(tmp_path):
     for name in ("one", "two"):
         world = World.make(tmp_path / name)
         world.label(world.archive_frames(12))
-        versions.append(build_dataset(world.store, world.archive, world.trusted).sha256)
+        versions.append(build_dataset(world.store, Archive(world.archive, world.trusted)).sha256)
     assert versions[0] == versions[1]
 
 
@@ -122,12 +121,12 @@ def test_images_come_from_the_archive_when_the_batch_is_gone(world):
     world.label(world.archive_frames(8))
     for info in list(world.store.list("annotation/")):
         world.store.delete(info.key)
-    assert len(build_dataset(world.store, world.archive, world.trusted).manifest.items) == 8
+    assert len(build_dataset(world.store, Archive(world.archive, world.trusted)).manifest.items) == 8
 
 
 def test_changed_manifests_and_images_are_refused(world, tmp_path):
     world.label(world.archive_frames(12))
-    dataset = build_dataset(world.store, world.archive, world.trusted)
+    dataset = build_dataset(world.store, Archive(world.archive, world.trusted))
     key = dataset_image_key(dataset.manifest.items[0].sha256)
     good = world.store.get(key)
     world.store.put(key, good[:-20])
@@ -141,7 +140,7 @@ def test_changed_manifests_and_images_are_refused(world, tmp_path):
 
 def test_the_folder_is_what_a_yolo_trainer_reads(world, tmp_path):
     world.label(world.archive_frames(16))
-    dataset = build_dataset(world.store, world.archive, world.trusted)
+    dataset = build_dataset(world.store, Archive(world.archive, world.trusted))
     folder = materialise(world.store, dataset, tmp_path / "data")
     assert materialise(world.store, dataset, folder) == folder
     described = yaml.safe_load((folder / "data.yaml").read_text())
@@ -162,7 +161,7 @@ def test_the_folder_is_what_a_yolo_trainer_reads(world, tmp_path):
 
 def test_a_bad_row_in_a_manifest_never_reaches_a_trainer(world, tmp_path):
     world.label(world.archive_frames(10))
-    dataset = build_dataset(world.store, world.archive, world.trusted)
+    dataset = build_dataset(world.store, Archive(world.archive, world.trusted))
     bad = LabelBox.model_validate({"bbox": (0, 0, 9999, 10), "class": dataset.manifest.class_names[0]})
     items = (dataset.manifest.items[0].model_copy(update={"boxes": (bad,)}), *dataset.manifest.items[1:])
     broken = type(dataset)(dataset.sha256, dataset.manifest.model_copy(update={"items": items}))
@@ -172,13 +171,13 @@ def test_a_bad_row_in_a_manifest_never_reaches_a_trainer(world, tmp_path):
 
 def test_no_labels_and_only_backgrounds_say_what_to_do(world):
     with pytest.raises(BadInputError, match="no accepted labels"):
-        build_dataset(world.store, world.archive, world.trusted)
+        build_dataset(world.store, Archive(world.archive, world.trusted))
     paths = world.archive_frames(3)
     for path in paths:
         world.truth[path] = ()
     world.label(paths)
     with pytest.raises(BadInputError, match="label at least one object"):
-        build_dataset(world.store, world.archive, world.trusted)
+        build_dataset(world.store, Archive(world.archive, world.trusted))
 
 
 def test_hard_cases_are_small_or_faint():
@@ -194,17 +193,19 @@ def test_hard_cases_are_small_or_faint():
     assert hard_reasons(picture, [box(40, 40, 50, 91)]) == ("small",)
 
 
-def test_a_batch_shows_the_guesses_of_the_model(world):
+def test_a_batch_shows_the_prelabels_of_the_model(world):
     import polars as pl
 
-    from yolo_assets.learning.batch import guesses_from_table, write_batch
+    from yolo_assets.learning.batch import prelabels_from_table, write_batch
 
     (path,) = world.archive_frames(1)
     columns = {"image_path": path, "confidence": 0.4, "x1": 5.0, "y1": 6.0, "x2": 50.0, "y2": 60.0}
     rows = [columns | {"class": name, "model_version": "line/1"} for name in ("crack", "not a slug!")]
-    guesses = guesses_from_table(pl.DataFrame(rows))
+    prelabels = prelabels_from_table(pl.DataFrame(rows))
     sampled = [Sampled(image_path=path, reason="uncertain")]
-    batch = write_batch(world.store, world.archive, world.trusted, sampled, class_names=CLASS_NAMES, guesses=guesses)
+    batch = write_batch(
+        world.store, Archive(world.archive, world.trusted), sampled, class_names=CLASS_NAMES, prelabels=prelabels
+    )
     assert [p.class_name for p in batch.items[0].predictions] == ["crack"]
     assert batch.items[0].model_version == "line/1"
     (image,) = parse("coco", world.store.get(annotation_key(batch.batch, "coco.json"))).images

@@ -14,7 +14,7 @@ from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.learning.sampling import (
     APART_SECONDS,
     REASONS,
-    Candidate,
+    CandidateFrame,
     candidates_from_tables,
     rare_classes,
     sample,
@@ -24,7 +24,7 @@ from yolo_assets.learning.sampling import (
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
 candidates = st.builds(
-    lambda camera, second, found, drift: Candidate(
+    lambda camera, second, found, drift: CandidateFrame(
         f"{camera}/{second}.jpg", camera, START + timedelta(seconds=second), tuple(found), drift
     ),
     st.sampled_from(["cam1", "cam2", "cam3"]),
@@ -72,7 +72,7 @@ def test_order_of_candidates_does_not_matter(pool, budget, random):
 
 def test_every_reason_gets_its_share_when_there_is_enough():
     pool = [
-        Candidate(
+        CandidateFrame(
             f"cam{i % 4}/{i}.jpg",
             f"cam{i % 4}",
             START + timedelta(seconds=70 * i),
@@ -88,19 +88,21 @@ def test_every_reason_gets_its_share_when_there_is_enough():
 
 
 def test_another_seed_draws_other_random_frames():
-    pool = [Candidate(f"c/{i}.jpg", "c", START + timedelta(seconds=70 * i)) for i in range(200)]
+    pool = [CandidateFrame(f"c/{i}.jpg", "c", START + timedelta(seconds=70 * i)) for i in range(200)]
     drawn = [{s.image_path for s in sample(pool, 20, seed=seed, shares={"random": 1})} for seed in (1, 2)]
     assert drawn[0] != drawn[1]
 
 
 def test_uncertain_frames_are_the_most_uncertain():
-    pool = [Candidate(f"c/{i:02d}.jpg", "c", START + timedelta(minutes=i), (("a", i / 20),)) for i in range(20)]
+    pool = [CandidateFrame(f"c/{i:02d}.jpg", "c", START + timedelta(minutes=i), (("a", i / 20),)) for i in range(20)]
     chosen = {s.image_path for s in sample(pool, 2, shares={"uncertain": 1})}
     assert chosen == {"c/08.jpg", "c/09.jpg"}  # 0.4 and 0.45: nearest to the middle of 0.15 to 0.7
 
 
 def test_neighbours_in_time_are_not_both_chosen_while_others_are_left():
-    pool = [Candidate(f"c/{i:03d}.jpg", "c", START + timedelta(seconds=i * 0.5), (("a", 0.4),)) for i in range(100)]
+    pool = [
+        CandidateFrame(f"c/{i:03d}.jpg", "c", START + timedelta(seconds=i * 0.5), (("a", 0.4),)) for i in range(100)
+    ]
     chosen = sorted(int(s.image_path[2:5]) for s in sample(pool, 10))
     assert min(b - a for a, b in pairwise(chosen)) >= 4
 
@@ -125,7 +127,7 @@ def test_candidates_come_from_the_tables_without_frames_that_were_not_kept():
     )
     detections = pl.DataFrame({"image_path": ["c/1.jpg"], "class": ["a"], "confidence": [0.5]})
     assert candidates_from_tables(frames, detections, drift={"c": 0.7}) == [
-        Candidate("c/1.jpg", "c", START, (("a", 0.5),), 0.7)
+        CandidateFrame("c/1.jpg", "c", START, (("a", 0.5),), 0.7)
     ]
     with pytest.raises(BadInputError, match="detections table has no column confidence"):
         candidates_from_tables(frames, detections.drop("confidence"))

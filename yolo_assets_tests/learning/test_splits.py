@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yolo_assets.learning import split
-from yolo_assets.learning.split import NEAR_BITS, SHARES, WINDOW_SECONDS, Frame, assign, dhash
+from yolo_assets.learning.split import NEAR_BITS, SHARES, WINDOW_SECONDS, HashedImage, assign, dhash
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -25,7 +25,7 @@ def bits(pattern: int) -> str:
 
 
 frames = st.builds(
-    lambda number, camera, second, pattern: Frame(
+    lambda number, camera, second, pattern: HashedImage(
         f"{number:06d}", camera, None if second is None else START + timedelta(seconds=second), bits(pattern)
     ),
     st.integers(0, 999_999),
@@ -36,7 +36,7 @@ frames = st.builds(
 sets = st.lists(frames, min_size=1, max_size=40, unique_by=lambda f: f.key)
 
 
-def near(a: Frame, b: Frame) -> bool:
+def near(a: HashedImage, b: HashedImage) -> bool:
     if a.camera != b.camera:
         return False
     if (int(a.dhash, 16) ^ int(b.dhash, 16)).bit_count() <= NEAR_BITS:
@@ -87,7 +87,7 @@ def test_order_does_not_matter(images, random):
 
 def test_shares_are_met_when_groups_are_small():
     images = [
-        Frame(f"{i:04d}", "cam1", START + timedelta(minutes=i), f"{i * 0x9E3779B97F4A7C15F39C % 2**256:064x}")
+        HashedImage(f"{i:04d}", "cam1", START + timedelta(minutes=i), f"{i * 0x9E3779B97F4A7C15F39C % 2**256:064x}")
         for i in range(200)
     ]
     found = [a.split for a in assign(images, near_bits=-1).assigned.values()]
@@ -96,17 +96,17 @@ def test_shares_are_met_when_groups_are_small():
 
 
 def test_a_bridge_between_two_splits_goes_nowhere():
-    ends = [Frame("a", "cam1", START, bits(0)), Frame("b", "cam1", START + timedelta(hours=1), bits(16))]
+    ends = [HashedImage("a", "cam1", START, bits(0)), HashedImage("b", "cam1", START + timedelta(hours=1), bits(16))]
     before = assign(ends, shares={"train": 1, "val": 0, "test": 1}).assigned
     assert {a.split for a in before.values()} == {"train", "test"}
-    bridge = Frame("c", "cam1", START + timedelta(seconds=3), bits(16))  # the time of a, the picture of b
+    bridge = HashedImage("c", "cam1", START + timedelta(seconds=3), bits(16))  # the time of a, the picture of b
     result = assign([*ends, bridge], before)
     assert result.excluded == {"c": "near-duplicate of frames in test and train"}
 
 
 def test_pairs_are_compared_in_blocks_of_bounded_size(monkeypatch):
     images = [
-        Frame(f"{i:04d}", "cam1", START + timedelta(seconds=4 * i), f"{i * 0x9E3779B97F4A7C15F39C % 2**256:064x}")
+        HashedImage(f"{i:04d}", "cam1", START + timedelta(seconds=4 * i), f"{i * 0x9E3779B97F4A7C15F39C % 2**256:064x}")
         for i in range(100)
     ]
     whole = assign(images, near_bits=-1)

@@ -105,7 +105,7 @@ def test_ctrl_c_while_a_sensor_looks_is_ctrl_c(tmp_path: Path, monkeypatch: pyte
     """Dagster raises an error of its own then, which the command line would not know."""
     import dagster as dg
 
-    from yolo_assets.defs.driver import Graph
+    from yolo_assets.local.driver import Graph
 
     @dg.sensor(target="*")
     def interrupted() -> None:

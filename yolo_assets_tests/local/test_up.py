@@ -18,6 +18,7 @@ from yolo_assets.catalog.versions import read_pointer
 from yolo_assets.contracts.times import Hour, format_time
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import open_store
+from yolo_assets_tests.support.records import frame_record
 
 NIGHT = Hour(datetime(2026, 3, 1, 2, tzinfo=UTC))
 ASSETS = "{ assetNodes { assetKey { path } } }"
@@ -28,7 +29,7 @@ def write_hour(spool: Path, camera: str) -> None:
         for minute in range(3):
             moment = NIGHT.start + timedelta(minutes=minute)
             record = {"detections": [], "model_version": "line/v1", "device_id": "box01", "at": format_time(moment)}
-            writer.write(moment, record, b"\xff\xd8" + bytes(2000) + b"\xff\xd9")
+            writer.write(moment, frame_record(record), b"\xff\xd8" + bytes(2000) + b"\xff\xd9")
         writer.seal(NIGHT)
 
 

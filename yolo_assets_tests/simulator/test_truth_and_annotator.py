@@ -9,7 +9,7 @@ import pytest
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import frame_name
 from yolo_assets.contracts.times import Hour
-from yolo_assets.learning.formats.parsing import parse
+from yolo_assets.learning.labels import parse
 from yolo_assets.simulator.labeller import ANNOTATOR, label_batch
 from yolo_assets.simulator.line import CLASS_NAMES, Line, LineConfig
 from yolo_assets.simulator.truth import FrameTruth, check_truth_dir, true_boxes, truth_file, truth_for, write_hour

@@ -12,10 +12,11 @@ import pytest
 
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.writer import Fsync, SpoolWriter
+from yolo_assets_tests.support.records import frame_record
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 HOUR = Hour.of(START)
-RECORD = {"detections": [], "model_version": "line/1", "device_id": "box1"}
+RECORD = frame_record({"detections": [], "model_version": "line/1", "device_id": "box1"})
 
 
 class Syncs:
@@ -86,7 +87,7 @@ def test_nobody_who_writes_waits_for_a_slow_disk(tmp_path: Path, syncs: Syncs) -
 
 def test_an_hour_that_was_reclaimed_meanwhile_is_no_error(tmp_path: Path, syncs: Syncs) -> None:
     with SpoolWriter(tmp_path, "cam1", "box1", fsync="interval") as writer:
-        path = writer.write(START, RECORD, b"x")
+        path = writer.write(START, RECORD, b"x").image_path
         (tmp_path / path).unlink()
         writer.sync()
 

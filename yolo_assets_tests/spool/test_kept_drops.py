@@ -8,6 +8,7 @@ import orjson
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
+from yolo_assets_tests.support.records import frame_record
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 HOUR = Hour.of(AT)
@@ -18,7 +19,7 @@ def test_an_image_without_a_model_is_counted_once_with_its_reason(tmp_path: Path
         writer.drop(AT, "no_model", b"jpeg")
         writer.drop(AT, "no_model", b"other")  # the same millisecond: another name
         writer.drop(AT, "queue_full")
-        writer.write(AT, {"detections": [], "model_version": "weld/1", "device_id": "box"}, b"third")
+        writer.write(AT, frame_record({"detections": [], "model_version": "weld/1", "device_id": "box"}), b"third")
         seal = writer.seal(HOUR)
     hour = SpoolHour.of(tmp_path, "cam01", HOUR)
     assert [member.name for member in hour.frames()] == [

@@ -11,14 +11,15 @@ import pytest
 
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.times import Hour
-from yolo_assets.spool.accounting import INTERRUPTED, UNREADABLE
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.records import BadRecord
+from yolo_assets.spool.traces import INTERRUPTED, UNREADABLE
 from yolo_assets.spool.writer import SpoolWriter
+from yolo_assets_tests.support.records import frame_record
 
 START = datetime(2026, 1, 2, 3, 0, 0, tzinfo=UTC)
 HOUR = Hour.of(START)
-RECORD = {"detections": [], "model_version": "line/1", "device_id": "box1"}
+RECORD = frame_record({"detections": [], "model_version": "line/1", "device_id": "box1"})
 IMAGE = bytes(range(256)) * 20
 
 

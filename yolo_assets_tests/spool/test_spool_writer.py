@@ -12,6 +12,7 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -19,15 +20,21 @@ import pytest
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.times import Hour, utc_now
-from yolo_assets.spool.accounting import INTERRUPTED
-from yolo_assets.spool.files import FolderBusyError, SpoolFullError, lock_folder
+from yolo_assets.runtime.files import FolderBusyError, lock_folder
+from yolo_assets.spool.files import SpoolFullError
 from yolo_assets.spool.hours import SpoolHour, list_hours
 from yolo_assets.spool.records import BadRecord
+from yolo_assets.spool.traces import INTERRUPTED
 from yolo_assets.spool.writer import SpoolWriter
+from yolo_assets_tests.support.records import frame_record
 
 START = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 HOUR = Hour.of(START)
-RECORD = {"detections": [], "model_version": "line/1", "device_id": "box1"}
+RECORD = frame_record({"detections": [], "model_version": "line/1", "device_id": "box1"})
+
+
+def _with(**fields: Any) -> DetectionRecord:
+    return RECORD.model_copy(update=fields)
 
 
 def hour_of(spool: Path) -> SpoolHour:
@@ -36,7 +43,7 @@ def hour_of(spool: Path) -> SpoolHour:
 
 def test_a_frame_reads_back_as_it_was_written(tmp_path: Path) -> None:
     with SpoolWriter(tmp_path, "cam1", "box1") as writer:
-        path = writer.write(START, {**RECORD, "sequence": 7}, b"\xff\xd8picture")
+        path = writer.write(START, _with(sequence=7), b"\xff\xd8picture").image_path
     assert path == "cam1/20260102_03/20260102_030405_678.jpg"
     assert (tmp_path / path).read_bytes() == b"\xff\xd8picture"
     (record,) = hour_of(tmp_path).records()
@@ -49,9 +56,9 @@ def test_a_frame_reads_back_as_it_was_written(tmp_path: Path) -> None:
 
 def test_frames_of_one_millisecond_get_names_of_their_own_also_after_a_restart(tmp_path: Path) -> None:
     with SpoolWriter(tmp_path, "cam1", "box1") as writer:
-        first = [writer.write(START, RECORD, image) for image in (None, b"b", None)]
+        first = [writer.write(START, RECORD, image).image_path for image in (None, b"b", None)]
     with SpoolWriter(tmp_path, "cam1", "box1") as writer:
-        second = [writer.write(START, RECORD, image) for image in (b"d", None)]
+        second = [writer.write(START, RECORD, image).image_path for image in (b"d", None)]
     names = [path.rsplit("/", 1)[-1] for path in first + second]
     assert names == [f"20260102_030405_678{end}.jpg" for end in ("", "_1", "_2", "_3", "_4")]
 
@@ -60,7 +67,7 @@ def test_the_seal_accounts_for_every_frame(tmp_path: Path) -> None:
     with SpoolWriter(tmp_path, "cam1", "box1") as writer:
         for index in range(10):
             image = b"x" * 100 if index % 2 else None
-            writer.write(START + timedelta(seconds=index), {**RECORD, "model_version": f"line/{index % 2}"}, image)
+            writer.write(START + timedelta(seconds=index), _with(model_version=f"line/{index % 2}"), image)
         writer.drop(START, "queue_full")
         writer.drop(START, "queue_full")
         writer.drop(START, "camera_stalled")
@@ -95,7 +102,7 @@ def test_a_late_frame_adds_files_and_touches_none(tmp_path: Path) -> None:
         writer.seal(HOUR)
         before = {m: (tmp_path / "cam1/20260102_03" / m.name).read_bytes() for m in hour_of(tmp_path).members()}
         os.utime(tmp_path / "cam1/20260102_03/.sealed", ns=(1, 1))  # the seal is older than what comes now
-        late = writer.write(START, RECORD, b"late")
+        late = writer.write(START, RECORD, b"late").image_path
         writer.drop(START, "late_drop")
         writer.drop(START, "late_drop")
     after = hour_of(tmp_path)
@@ -179,16 +186,18 @@ KILLED = """
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.spool.writer import SpoolWriter
 start = datetime(2026, 1, 2, 3, 0, 0, tzinfo=UTC)
-record = {"detections": [], "model_version": "line/1", "device_id": "box1"}
+record = {"image_path": "x", "detections": [], "model_version": "line/1", "device_id": "box1"}
+image = b"x" * 5000
 writer = SpoolWriter(Path(sys.argv[1]), "cam1", "box1")
 for index in range(int(sys.argv[2]), 10**9):
     at = start + timedelta(milliseconds=index)
     if index % 10 == 9:
         writer.drop(at, "queue_full")
     else:
-        writer.write(at, {**record, "sequence": index}, b"x" * 5000 if index % 2 else None)
+        writer.write(at, DetectionRecord.model_validate({**record, "sequence": index}), image if index % 2 else None)
     sys.stdout.write(f"{index}\\n")
     sys.stdout.flush()
 """
@@ -240,12 +249,12 @@ def test_a_full_disk_loses_only_the_frame_it_refuses(tmp_path: Path, monkeypatch
     with SpoolWriter(tmp_path, "cam1", "box1") as writer:
         for index in range(100):
             try:
-                kept.append(writer.write(START + timedelta(seconds=index), RECORD, b"x" * 900))
+                kept.append(writer.write(START + timedelta(seconds=index), RECORD, b"x" * 900).image_path)
             except SpoolFullError as error:
                 assert "no room" in str(error)
         assert 0 < len(kept) < 100
         room[0] = 10_000  # somebody made room
-        kept.append(writer.write(START + timedelta(seconds=200), RECORD, b"y" * 900))
+        kept.append(writer.write(START + timedelta(seconds=200), RECORD, b"y" * 900).image_path)
         seal = writer.seal(HOUR)
     records = list(hour_of(tmp_path).records())
     assert [r.image_path for r in records if isinstance(r, DetectionRecord)] == kept

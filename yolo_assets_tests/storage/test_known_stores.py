@@ -4,48 +4,47 @@ from pathlib import Path
 
 import pytest
 
-from yolo_assets.storage import StoreUnavailableError
-from yolo_assets.storage.known import open_known_store
+from yolo_assets.storage import StoreUnavailableError, open_store
 
 
 def test_an_unmounted_disk_is_told_and_the_same_one_is_known_again(tmp_path: Path) -> None:
     root, away, memory = tmp_path / "nas" / "archive", tmp_path / "away", tmp_path / "home" / "known"
     root.parent.mkdir()
     memory.parent.mkdir()
-    open_known_store(root.as_uri(), memory).put("a", b"1")
+    open_store(root.as_uri(), memory=memory).put("a", b"1")
     root.rename(away)
     with pytest.raises(StoreUnavailableError, match="is not there, and this machine has stored there before"):
-        open_known_store(root.as_uri(), memory)
+        open_store(root.as_uri(), memory=memory)
     root.mkdir()
     with pytest.raises(
         StoreUnavailableError, match="is no store, and this machine has stored there before; mount the disk"
     ):
-        open_known_store(root.as_uri(), memory)
+        open_store(root.as_uri(), memory=memory)
     assert list(root.iterdir()) == []
     root.rmdir()
     away.rename(root)
-    assert open_known_store(root.as_uri(), memory).get("a") == b"1"
+    assert open_store(root.as_uri(), memory=memory).get("a") == b"1"
 
 
 def test_another_store_under_the_same_path_is_told_until_the_memory_is_removed(tmp_path: Path) -> None:
     root, memory = tmp_path / "archive", tmp_path / "known"
-    open_known_store(root.as_uri(), memory)
+    open_store(root.as_uri(), memory=memory)
     root.rename(tmp_path / "old")
-    open_known_store(root.as_uri(), tmp_path / "of another machine")
+    open_store(root.as_uri(), memory=tmp_path / "of another machine")
     with pytest.raises(StoreUnavailableError, match="is another store") as told:
-        open_known_store(root.as_uri(), memory)
+        open_store(root.as_uri(), memory=memory)
     (kept,) = memory.iterdir()
     assert f"remove {kept}" in str(told.value)
     kept.unlink()
-    open_known_store(root.as_uri(), memory)
+    open_store(root.as_uri(), memory=memory)
 
 
 def test_two_machines_know_one_store(tmp_path: Path) -> None:
     for machine in ("one", "two", "one"):
-        open_known_store((tmp_path / "archive").as_uri(), tmp_path / machine)
+        open_store((tmp_path / "archive").as_uri(), memory=tmp_path / machine)
     assert len({next((tmp_path / machine).iterdir()).read_text() for machine in ("one", "two")}) == 1
 
 
 def test_a_home_that_cannot_be_written_remembers_nothing(tmp_path: Path) -> None:
     (tmp_path / "known").write_text("a file in the way")
-    open_known_store((tmp_path / "archive").as_uri(), tmp_path / "known").put("a", b"1")
+    open_store((tmp_path / "archive").as_uri(), memory=tmp_path / "known").put("a", b"1")

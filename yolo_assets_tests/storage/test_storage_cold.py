@@ -15,15 +15,8 @@ from botocore.stub import Stubber
 
 from yolo_assets.contracts.errors import BadInputError, UsageError
 from yolo_assets.storage import ObjectNotFoundError, StoreUnavailableError, open_store
-from yolo_assets.storage.cold import (
-    ColdObjectError,
-    RestoreState,
-    Retrieval,
-    check_retrieval,
-    come_back,
-    request_restore,
-    restore_state,
-)
+from yolo_assets.storage.base import ColdObjectError
+from yolo_assets.storage.cold import RestoreState, Retrieval, check_retrieval, come_back
 from yolo_assets.storage.s3 import S3Store
 from yolo_assets.storage.s3_client import make_client
 
@@ -47,23 +40,23 @@ def test_from_cold_to_readable(checked_bucket: Any) -> None:
         with pytest.raises(ColdObjectError, match=r"GLACIER.*3 to 5 hours") as caught:
             read()
         assert caught.value.tier == "GLACIER" and not caught.value.transient and "\n" not in str(caught.value)
-    assert restore_state(store, "k", None) == RestoreState("cold", "GLACIER")
+    assert store.restore_state("k", None) == RestoreState("cold", "GLACIER")
 
-    asked = request_restore(store, "k", None, days=2)
+    asked = store.request_restore("k", None, days=2)
     assert asked == RestoreState("requested", "GLACIER") and not asked.readable
-    assert restore_state(store, "k", None) == asked
+    assert store.restore_state("k", None) == asked
     # Asked again while it is under way, also when another asker came between our look and our request.
-    assert request_restore(store, "k", None, days=2) == asked
-    version_only = request_restore(store, "k", version, days=2)  # ministack's HEAD of a version does not tell
+    assert store.request_restore("k", None, days=2) == asked
+    version_only = store.request_restore("k", version, days=2)  # ministack's HEAD of a version does not tell
     assert version_only == asked
 
     deadline = time.monotonic() + 20
-    while not (state := restore_state(store, "k", None)).readable and time.monotonic() < deadline:
+    while not (state := store.restore_state("k", None)).readable and time.monotonic() < deadline:
         time.sleep(0.2)
     assert state.status == "restored" and state.until is not None
     assert timedelta(days=1) < state.until - datetime.now(UTC) <= timedelta(days=3)
     assert store.get("k") == b"abc"
-    longer = request_restore(store, "k", None, days=9)
+    longer = store.request_restore("k", None, days=9)
     assert longer.status == "restored" and longer.until is not None and longer.until > state.until
 
 
@@ -72,42 +65,42 @@ def test_tiers_with_instant_access_need_no_request(checked_bucket: Any, storage_
     store = open_store(checked_bucket.url)
     put_cold(checked_bucket, "k", storage_class)
     assert store.get("k") == b"abc"
-    assert request_restore(store, "k", None, days=1) == RestoreState("available", restore_state(store, "k", None).tier)
+    assert store.request_restore("k", None, days=1) == RestoreState("available", store.restore_state("k", None).tier)
 
 
 def test_deep_archive_is_never_left_fast(checked_bucket: Any) -> None:
     store = open_store(checked_bucket.url)
     put_cold(checked_bucket, "k", "DEEP_ARCHIVE")
     with pytest.raises(BadInputError, match=r"use standard \(up to 12 hours\), bulk \(up to 48 hours\)"):
-        request_restore(store, "k", None, days=1, tier="expedited")
-    assert restore_state(store, "k", None).status == "cold"
-    assert request_restore(store, "k", None, days=1, tier="bulk").status == "requested"
+        store.request_restore("k", None, days=1, retrieval="expedited")
+    assert store.restore_state("k", None).status == "cold"
+    assert store.request_restore("k", None, days=1, retrieval="bulk").status == "requested"
 
 
 def test_asking_wrongly(checked_bucket: Any) -> None:
     store = open_store(checked_bucket.url)
     with pytest.raises(ObjectNotFoundError):
-        restore_state(store, "nothing", None)
+        store.restore_state("nothing", None)
     with pytest.raises(ObjectNotFoundError):
-        request_restore(store, "nothing", None, days=1)
+        store.request_restore("nothing", None, days=1)
     with pytest.raises(UsageError, match="at least one day"):
-        request_restore(store, "nothing", None, days=0)
+        store.request_restore("nothing", None, days=0)
     with pytest.raises(UsageError, match="expedited, standard, bulk"):
-        request_restore(store, "nothing", None, days=1, tier="quick")  # pyright: ignore[reportArgumentType]
+        store.request_restore("nothing", None, days=1, retrieval="quick")  # pyright: ignore[reportArgumentType]
 
 
 def test_a_folder_is_never_cold(tmp_path: Path) -> None:
     store = open_store((tmp_path / "store").as_uri())
     store.put("k", b"1")
-    assert restore_state(store, "k", None).readable
-    assert request_restore(store, "k", None, days=1) == RestoreState("available")
+    assert store.restore_state("k", None).readable
+    assert store.request_restore("k", None, days=1) == RestoreState("available")
 
 
 @pytest.mark.s3
 def test_a_store_without_cold_tiers(s3_bucket: Any) -> None:
     store = open_store(s3_bucket.url)
     store.put("k", b"1")
-    assert request_restore(store, "k", None, days=1).readable
+    assert store.request_restore("k", None, days=1).readable
 
 
 def test_within_intelligent_tiering_no_days_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +113,7 @@ def test_within_intelligent_tiering_no_days_are_asked_for(monkeypatch: pytest.Mo
     with Stubber(client) as stub:
         stub.add_response("head_object", head)
         stub.add_response("restore_object", {"ResponseMetadata": {"HTTPStatusCode": 202}}, wanted)
-        assert request_restore(store, "k", None, days=5) == RestoreState("requested", "DEEP_ARCHIVE_ACCESS")
+        assert store.request_restore("k", None, days=5) == RestoreState("requested", "DEEP_ARCHIVE_ACCESS")
         stub.add_client_error("get_object", "InvalidObjectState", modeled_fields={"AccessTier": "ARCHIVE_ACCESS"})
         with pytest.raises(ColdObjectError, match="ARCHIVE_ACCESS"):
             store.get("k")
@@ -128,7 +121,7 @@ def test_within_intelligent_tiering_no_days_are_asked_for(monkeypatch: pytest.Mo
         stub.add_response("head_object", {"StorageClass": "GLACIER"})
         stub.add_client_error("restore_object", "GlacierExpeditedRetrievalNotAvailable", http_status_code=503)
         with pytest.raises(StoreUnavailableError) as caught:
-            request_restore(store, "k", None, days=5, tier="expedited")
+            store.request_restore("k", None, days=5, retrieval="expedited")
         assert caught.value.transient
 
 

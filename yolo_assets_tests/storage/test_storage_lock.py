@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.storage import ObjectNotFoundError, StoreUnavailableError, open_store
-from yolo_assets.storage.lock import NoObjectLockError, ObjectLock, Retention, object_lock
+from yolo_assets.storage.base import ObjectLock, ObjectStore
+from yolo_assets.storage.lock import NoObjectLockError, Retention
 from yolo_assets.storage.s3 import S3Store
 from yolo_assets.storage.s3_client import make_client
 
@@ -37,10 +38,10 @@ def bucket(request: pytest.FixtureRequest) -> Any:
     return request.getfixturevalue("checked_bucket")
 
 
-def locked(bucket: Any) -> tuple[S3Store, ObjectLock]:
+def locked(bucket: Any) -> tuple[ObjectStore, ObjectLock]:
     store = open_store(bucket.url)
-    lock = object_lock(store)
-    assert isinstance(store, S3Store) and lock is not None
+    lock = store.object_lock
+    assert lock is not None
     return store, lock
 
 
@@ -53,7 +54,7 @@ def test_the_join_covers_both_and_no_more_than_one_of_them_asks(a: Retention, b:
 
 
 def test_a_folder_has_no_lock(tmp_path: Path) -> None:
-    assert object_lock(open_store((tmp_path / "store").as_uri())) is None
+    assert open_store((tmp_path / "store").as_uri()).object_lock is None
 
 
 def test_a_retention_without_a_zone_is_refused() -> None:
@@ -120,7 +121,7 @@ def test_a_bucket_without_lock_says_so(where: str, request: pytest.FixtureReques
         url = f"s3://{checked.name}-plain/root"
     store = open_store(url)
     store.put("k", b"1")
-    lock = object_lock(store)
+    lock = store.object_lock
     assert lock is not None
     retention = Retention(in_seconds(100), "governance")
     for action in (
@@ -156,7 +157,7 @@ def test_versions_of_a_bucket_that_keeps_none(checked_bucket: Any) -> None:
     name = f"{checked_bucket.name}-plain"
     checked_bucket.client.create_bucket(Bucket=name)
     store = open_store(f"s3://{name}/root")
-    lock = object_lock(store)
+    lock = store.object_lock
     store.put("k", b"1")
     assert lock is not None
     (only,) = lock.versions("k")

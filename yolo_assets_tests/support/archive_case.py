@@ -26,6 +26,7 @@ from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import ObjectStore, open_store
 from yolo_assets_tests.support.archiver import Archiver, Ran
+from yolo_assets_tests.support.records import frame_record
 
 HOUR = Hour.from_key("20260102_03")
 CAMERA = "cam1"
@@ -63,7 +64,9 @@ class ArchiveCase:
         with SpoolWriter(self.spool, CAMERA, "box1") as writer:
             for number in range(frames):
                 record = {"detections": [], "model_version": "line/1", "device_id": "box1"}
-                writer.write(HOUR.start + first + timedelta(seconds=number), record, chance.randbytes(size))
+                writer.write(
+                    HOUR.start + first + timedelta(seconds=number), frame_record(record), chance.randbytes(size)
+                )
             if not late:
                 writer.seal(HOUR)
         for member in self.hour.members():

@@ -1,4 +1,4 @@
-"""One round of the archiver over a spool, without the counters and the schedule of ``archive.service.rounds``."""
+"""One round of the archiver over a spool, without the counters and the schedule of ``archive.service.loop``."""
 
 from __future__ import annotations
 

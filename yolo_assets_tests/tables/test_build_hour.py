@@ -49,12 +49,10 @@ class Plant:
                 (self.path / r["image_path"].rsplit("/", 1)[-1]).write_bytes(JPEG)
 
     def build(self, trusted=None):
-        return build_hour(CAMERA, NOON, self.spool, self.archive, self.store, trusted or self.trusted)
+        return build_hour(CAMERA, NOON, self.spool, Archive(self.archive, trusted or self.trusted), self.store)
 
     def archive_now(self) -> None:
-        archive_hour(
-            SpoolHour.of(self.spool, CAMERA, NOON), Archive(self.archive, TrustedKeys.of(self.signer)), self.signer
-        )
+        archive_hour(SpoolHour.of(self.spool, CAMERA, NOON), Archive(self.archive, self.trusted), self.signer)
 
     def reclaim(self) -> int:
         hour = SpoolHour.of(self.spool, CAMERA, NOON)
@@ -151,7 +149,7 @@ def test_an_hour_that_lies_here_whole_costs_one_listing_of_the_archive(plant):
             return plant.archive.list(prefix)
 
     counted: Any = Counted()
-    build = partial(build_hour, CAMERA, NOON, plant.spool, counted, plant.store, plant.trusted)
+    build = partial(build_hour, CAMERA, NOON, plant.spool, Archive(counted, plant.trusted), plant.store)
     assert build().frames == 5 and len(asked) == 1
     assert build(archived=[ArchiveName(CAMERA, NOON)]).source == "spool" and len(asked) == 1
 
@@ -159,7 +157,8 @@ def test_an_hour_that_lies_here_whole_costs_one_listing_of_the_archive(plant):
 def test_a_listing_that_is_out_of_date_loses_no_record(plant):
     """The run listed the archive, then another process archived the hour and deleted some or all of it."""
     plant.write("records.ndjson", *GOOD)
-    build = partial(build_hour, CAMERA, NOON, plant.spool, plant.archive, plant.store, plant.trusted, archived=[])
+    archive = Archive(plant.archive, plant.trusted)
+    build = partial(build_hour, CAMERA, NOON, plant.spool, archive, plant.store, archived=[])
     plant.archive_now()
     (plant.path / "records.ndjson").unlink()
     assert (plant.path / f"{GOOD[0]['image_path'].rsplit('/', 1)[-1]}").exists()

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.learning.dataset import Dataset, build_dataset
 from yolo_assets.training import checkpoints
@@ -42,7 +43,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("trained")
     world = World.make(folder)
     world.label(world.archive_frames(40))
-    dataset = build_dataset(world.store, world.archive, world.trusted)
+    dataset = build_dataset(world.store, Archive(world.archive, world.trusted))
 
     def kill_after_one(event: Event) -> None:
         if event.event == "epoch":

@@ -17,7 +17,7 @@ from yolo_assets.contracts.evaluation import Comparison
 from yolo_assets.contracts.model import ONNX, WEIGHTS
 from yolo_assets.contracts.names import dataset_key, model_key, parse_model_version, training_key
 from yolo_assets.learning.dataset import Dataset
-from yolo_assets.learning.folder import materialise
+from yolo_assets.learning.training_folder import materialise
 from yolo_assets.models.registry import read_bundle, read_manifest, verify_bundle, write_bundle
 from yolo_assets.training import run as run_module
 from yolo_assets.training.jobs import CHECKPOINT, RESULT, Event, TrainJob

@@ -16,10 +16,10 @@ from yolo_assets.contracts.errors import BadInputError, IntegrityError, UserErro
 from yolo_assets.contracts.model import ONNX, FileEntry, ModelManifest
 from yolo_assets.vision.contract import class_differences, differences
 from yolo_assets.vision.detections import Detections
-from yolo_assets.vision.engine import EngineName, EngineSpec, Setup
+from yolo_assets.vision.engines.interface import EngineName, EngineSetup, EngineSpec
+from yolo_assets.vision.engines.opening import open_engine
 from yolo_assets.vision.matching import class_overlaps
 from yolo_assets.vision.model import Model
-from yolo_assets.vision.opening import open_engine
 from yolo_assets_tests.support.tiny_model import CLASS_NAMES, Variant, blob_frame, tiny_bundle_files
 
 Bundle = tuple[ModelManifest, dict[str, bytes]]
@@ -242,9 +242,9 @@ def test_engines_refuse_in_words(tiny_bundle: Bundle, monkeypatch: pytest.Monkey
     with pytest.raises(BadInputError, match="no engine 'tensorflow'"):
         open_engine(files[ONNX], manifest, EngineSpec("tensorflow"))  # pyright: ignore[reportArgumentType]
     with pytest.raises(BadInputError, match="at least 1 and the timeout positive, got 0, 1, 1"):
-        Setup(threads=0)
+        EngineSetup(threads=0)
     with pytest.raises(BadInputError, match="weld/1 takes one frame at a time, not 4"):
-        open_engine(files[ONNX], manifest, EngineSpec("openvino"), Setup(batch=4))
+        open_engine(files[ONNX], manifest, EngineSpec("openvino"), EngineSetup(batch=4))
     with pytest.raises(UserError, match="openvino runs on the cpu here, not on cuda"):
         open_engine(files[ONNX], manifest, EngineSpec("openvino", "cuda"))
     with pytest.raises(UserError, match="onnxruntime does not compute in bf16 on cpu; there it has f32"):

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from yolo_assets.contracts.errors import BadInputError, UserError
-from yolo_assets.vision.engine import EngineName, EngineSpec
+from yolo_assets.vision.engines.interface import EngineName, EngineSpec
+from yolo_assets.vision.engines.opening import open_engine
 from yolo_assets.vision.onnx_file import TENSOR_PATHS, read_onnx
-from yolo_assets.vision.opening import open_engine
 from yolo_assets_tests.support.tiny_model import CLASS_NAMES, tiny_bundle_files, tiny_onnx
 
 

@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from yolo_assets.vision.decode import decode
 from yolo_assets.vision.detections import Detections
-from yolo_assets.vision.engine import EngineName, EngineSpec
-from yolo_assets.vision.letterbox import Letterbox
+from yolo_assets.vision.engines.interface import EngineName, EngineSpec
+from yolo_assets.vision.engines.opening import open_engine
 from yolo_assets.vision.matching import class_aware_nms, class_overlaps, iou_matrix
 from yolo_assets.vision.model import Model
-from yolo_assets.vision.opening import open_engine
+from yolo_assets.vision.processing import Letterbox, decode
 from yolo_assets_tests.vision.conftest import Reference
 from yolo_assets_tests.vision.ultralytics_reference import CONFIDENCE, IOU, MAX_DETECTIONS, NAMES
 

@@ -23,8 +23,7 @@ from yolo_assets.contracts.names import ArchiveName, is_frame
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.times import Hour, format_time
 from yolo_assets.spool.files import native_name
-from yolo_assets.storage.base import ObjectInfo, ObjectNotFoundError, StoreUnavailableError
-from yolo_assets.storage.cold import ColdObjectError
+from yolo_assets.storage.base import ColdObjectError, ObjectInfo, ObjectNotFoundError, StoreUnavailableError
 
 _DIFFERENCES = (ObjectNotFoundError, SignatureError, IntegrityError, BadInputError)
 _WORKERS: dict[VerifyHow, int] = {"head": 8, "full": 3}

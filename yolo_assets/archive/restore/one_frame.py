@@ -17,8 +17,7 @@ from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import is_frame, parse_frame_name
 from yolo_assets.contracts.times import Hour, format_time
 from yolo_assets.spool.files import portable_name
-from yolo_assets.storage.base import ObjectNotFoundError
-from yolo_assets.storage.cold import ColdObjectError
+from yolo_assets.storage.base import ColdObjectError, ObjectNotFoundError
 
 BACK = timedelta(days=1)
 """How far back the newest frame before a time is looked for. Older than that it answers another question."""

@@ -21,7 +21,8 @@ from pathlib import Path
 
 from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.contracts.errors import BadInputError, UserError
-from yolo_assets.spool.files import TEMPORARY, native_name, portable_name, write_all
+from yolo_assets.runtime.files import TEMPORARY, write_all
+from yolo_assets.spool.files import native_name, portable_name
 
 _NAME_REFUSED = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
 """What a disk says to a name that it cannot hold."""

@@ -17,15 +17,14 @@ from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.archive.part import ArchivedPart
 from yolo_assets.archive.restore.filter import FrameFilter, RangeContents
 from yolo_assets.archive.restore.placing import OutFolder, Places
-from yolo_assets.archive.retry import retry
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.files import native_name
 from yolo_assets.spool.records import frame_stem
-from yolo_assets.storage.base import StoreUnavailableError
-from yolo_assets.storage.cold import ColdObjectError, Retrieval, come_back, request_restore, restore_state
+from yolo_assets.storage.base import ColdObjectError, StoreUnavailableError
+from yolo_assets.storage.cold import Retrieval, come_back
 
 _HOURS_AT_A_TIME = 6
 
@@ -315,10 +314,10 @@ def request_thaw(part: ArchivedPart, thaw: Thaw | None) -> ColdArchive | None:
         StoreUnavailableError: the store does not answer, or may not be asked for this.
     """
     key, version = part.receipt.archive_key, part.receipt.version_id
-    state = retry(restore_state, part.store, key, version)
+    state = part.store.restore_state(key, version)
     if state.readable:
         return None
     if state.status == "requested" or thaw is None:
         return ColdArchive(key, False, str(state))
-    state = retry(request_restore, part.store, key, version, days=thaw.days, tier=thaw.tier)
+    state = part.store.request_restore(key, version, days=thaw.days, retrieval=thaw.tier)
     return None if state.readable else ColdArchive(key, True, come_back(state.tier, thaw.tier))

@@ -32,8 +32,7 @@ from yolo_assets.archive.restore.plan import (
 )
 from yolo_assets.contracts.errors import IntegrityError, UserError
 from yolo_assets.spool.files import portable_name
-from yolo_assets.storage.base import ObjectNotFoundError, StoreUnavailableError
-from yolo_assets.storage.cold import ColdObjectError
+from yolo_assets.storage.base import ColdObjectError, ObjectNotFoundError, StoreUnavailableError
 
 _HOURS_AT_A_TIME = 3
 _SPARE = 64 << 20

@@ -16,7 +16,7 @@ from yolo_assets.archive.service.metrics import failure_class
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.signing import Signer
 from yolo_assets.contracts.times import Hour
-from yolo_assets.spool.files import FolderBusyError
+from yolo_assets.runtime.files import FolderBusyError
 from yolo_assets.spool.hours import AHEAD_SECONDS, SpoolHour, SpoolProblem, changed_ahead, scan
 
 _SET_CLOCK = "set the clock of the device that wrote it"

@@ -25,7 +25,8 @@ from yolo_assets.archive.retry import retries
 from yolo_assets.contracts.archiver_figures import ArchiverFigures, families, read_figures
 from yolo_assets.contracts.errors import IntegrityError, SignatureError, UsageError
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.spool.files import FolderBusyError, SpoolFullError, write_atomic
+from yolo_assets.runtime.files import FolderBusyError
+from yolo_assets.spool.files import SpoolFullError, write_atomic
 from yolo_assets.storage.base import StoreUnavailableError
 from yolo_assets.storage.folder_files import lock
 

@@ -158,12 +158,12 @@ def _open(located: Settings, traffic: Traffic, *, forever: bool) -> ObjectStore:
     """The archive root. A service waits for the NAS that is mounted after it was started."""
     from yolo_assets.archive.service.loop import FIRST_PAUSE, LONGEST_AWAY, pause
     from yolo_assets.storage.base import StoreUnavailableError
-    from yolo_assets.storage.known import open_known_store
+    from yolo_assets.storage.open import open_store
 
     tries = 0
     while True:
         try:
-            return open_known_store(located.archive_url, located.known_stores, pace=traffic.pace)
+            return open_store(located.archive_url, memory=located.known_stores, pace=traffic.pace)
         except StoreUnavailableError as error:
             if not forever:
                 raise

@@ -1,4 +1,4 @@
-"""``archive_catalog``: the index of all receipts, brought up to date with the days that were touched."""
+"""``archive_catalog``: the index of all receipts, updated with the days that changed."""
 
 import time
 from collections.abc import Mapping
@@ -11,40 +11,36 @@ from pydantic import Field
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.times import format_time, parse_time, utc_now
+from yolo_assets.defs.archive.checks import EVERY_RECEIPT_VERIFIED, NO_GAPS, every_receipt_verified, no_gaps
 from yolo_assets.defs.automation import on_change
-from yolo_assets.defs.locations import Locations
 from yolo_assets.defs.metadata import table
+from yolo_assets.defs.resources import Locations
 
-BELIEVED = "every_receipt_believed"
-NO_GAPS = "no_gaps"
 FULL_PASS = timedelta(days=7)
-"""So often everything is looked at: what was changed behind the graph's back, by hand or by another centre."""
+"""How often all receipts are read: something may have changed outside the graph, by hand or by another centre."""
 _MOST_DATES = 400
 _INPUTS = (dg.AssetKey("hourly_archives"), dg.AssetKey("detections"))
 CATALOG = dg.AssetKey("archive_catalog")
 
 
 class CatalogConfig(dg.Config):
-    """What to look at besides the days that were touched since the last version."""
+    """What to read besides the days that changed since the last version."""
 
     dates: list[str] = Field(default_factory=list, description="these days too, YYYY-MM-DD")
-    everything: bool = Field(default=False, description="all receipts: one request a thousand of them")
+    everything: bool = Field(default=False, description="all receipts: one request for each thousand of them")
 
 
 @dg.asset(
     deps=["hourly_archives"],
     automation_condition=on_change(),
-    check_specs=[
-        dg.AssetCheckSpec(BELIEVED, asset="archive_catalog", description="Every receipt is signed and whole."),
-        dg.AssetCheckSpec(NO_GAPS, asset="archive_catalog", description="Every hour with detections is archived."),
-    ],
+    check_specs=[EVERY_RECEIPT_VERIFIED, NO_GAPS],
     pool="archive_catalog",
     group_name="archive",
     kinds={"duckdb"},
     owners=["team:platform"],
     code_version="1",
     description=(
-        "DuckDB index of all receipts, published as an immutable file with a pointer. It can be lost: "
+        "DuckDB index of all receipts, published as an immutable file with a pointer. Losing it loses nothing: "
         "`yolo-assets catalog rebuild` makes it again from the receipts."
     ),
 )
@@ -58,14 +54,14 @@ def archive_catalog(
 
     store, trusted, now = locations.store(), locations.trusted_archivers(), utc_now()
     keys = " ".join(sorted(trusted.keys))
-    look = _what_to_look_at(context.instance, config, keys, now)
-    context.log.info(f"looking at {look.text}")
+    scope = _scope(context.instance, config, keys, now)
+    context.log.info(f"reading {scope.text}")
     started = time.monotonic()
     cache = locations.settings.home / "cache" / "catalog"  # a bucket's newest catalog is not fetched for every version
-    published = publish(store, Archive(locations.archive(), trusted), dates=look.dates, cache=cache)
+    published = publish(store, Archive(locations.archive(), trusted), dates=scope.dates, cache=cache)
     seconds = time.monotonic() - started
     with open_catalog(store, cache=cache) as connection:
-        found, missing = stats(connection, utc_now()), gaps(connection)
+        totals, missing = stats(connection, utc_now()), gaps(connection)
     return dg.MaterializeResult(
         metadata={
             "version": published.pointer.version,
@@ -74,12 +70,12 @@ def archive_catalog(
             "removed": published.removed,
             "bytes": published.pointer.size,
             "merge_s": round(seconds, 3),
-            "looked_at": look.text,
-            "full_pass_at": format_time(now if look.dates is None else look.full_pass),
+            "inspected": scope.text,
+            "full_pass_at": format_time(now if scope.dates is None else scope.full_pass),
             "trusted_keys": keys,
-            "seen_through": look.through,
+            "seen_through": scope.through,
             "cameras": table(
-                list(found.cameras.iter_rows(named=True)),
+                list(totals.cameras.iter_rows(named=True)),
                 {
                     "camera_id": str,
                     "archives": int,
@@ -91,32 +87,18 @@ def archive_catalog(
             ),
         },
         data_version=dg.DataVersion(published.pointer.sha256),
-        check_results=[
-            dg.AssetCheckResult(
-                check_name=BELIEVED,
-                passed=not published.pointer.problems,
-                description=f"{published.pointer.problems} receipts are not believed",
-                metadata={problem.key: problem.problem for problem in published.problems[:50]},
-            ),
-            dg.AssetCheckResult(
-                check_name=NO_GAPS,
-                passed=missing.is_empty(),
-                severity=dg.AssetCheckSeverity.WARN,
-                description=f"{missing.height} camera-hours have detections and no archive",
-                metadata={"gaps": table(list(missing.iter_rows(named=True)), {"camera_id": str, "hour": str})},
-            ),
-        ],
+        check_results=[every_receipt_verified(published), no_gaps(missing)],
     )
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What this version looks at.
+class _Scope:
+    """Which receipts this version reads.
 
     Attributes:
-        dates: these days; None for everything.
+        dates: those of these days; None for all.
         text: the same, and why, for people.
-        full_pass: when everything was looked at last.
+        full_pass: when all receipts were read last.
         through: the newest event of the inputs that this version knows of.
     """
 
@@ -126,10 +108,10 @@ class _Look:
     through: int
 
 
-def _what_to_look_at(instance: dg.DagsterInstance, config: CatalogConfig, keys: str, now: datetime) -> _Look:
-    """The days of every hour that was archived or tabled since the newest version; now and then everything.
+def _scope(instance: dg.DagsterInstance, config: CatalogConfig, keys: str, now: datetime) -> _Scope:
+    """The days of every hour that was archived or tabled since the newest version; sometimes all receipts.
 
-    The memory is the metadata of that version, so it cannot be ahead of what was really published.
+    The position is kept in the metadata of that version, so it cannot be ahead of what was really published.
     """
     newest = [instance.fetch_materializations(key, limit=1).records for key in _INPUTS]
     through = max((records[0].storage_id for records in newest if records), default=0)
@@ -137,20 +119,20 @@ def _what_to_look_at(instance: dg.DagsterInstance, config: CatalogConfig, keys: 
     known = last.asset_materialization.metadata if last is not None and last.asset_materialization is not None else {}
     seen, full_pass = _seen(known)
     if config.everything or seen is None or full_pass is None:
-        return _Look(None, "all receipts: " + ("asked for" if config.everything else "the first time"), now, through)
+        return _Scope(None, "all receipts: " + ("requested" if config.everything else "the first time"), now, through)
     if getattr(known.get("trusted_keys"), "value", None) != keys:
-        return _Look(None, "all receipts: other keys are trusted now", now, through)
+        return _Scope(None, "all receipts: other keys are trusted now", now, through)
     if now - full_pass > FULL_PASS:
-        return _Look(None, f"all receipts: not done since {format_time(full_pass)}", now, through)
-    touched = {hour for key in _INPUTS for hour in instance.get_materialized_partitions(key, after_cursor=seen)}
-    dates = sorted({hour[:10] for hour in touched} | set(config.dates))
+        return _Scope(None, f"all receipts: not done since {format_time(full_pass)}", now, through)
+    changed = {hour for key in _INPUTS for hour in instance.get_materialized_partitions(key, after_cursor=seen)}
+    dates = sorted({hour[:10] for hour in changed} | set(config.dates))
     if len(dates) > _MOST_DATES:
-        return _Look(None, f"all receipts: {len(dates)} days were touched", now, through)
-    return _Look(dates, f"{len(dates)} days: {', '.join(dates[:31])}", full_pass, through)
+        return _Scope(None, f"all receipts: {len(dates)} days changed", now, through)
+    return _Scope(dates, f"{len(dates)} days: {', '.join(dates[:31])}", full_pass, through)
 
 
 def _seen(known: Mapping[str, Any]) -> tuple[int | None, datetime | None]:
-    """What the newest version's metadata remembers; forgiving, for one that an older release wrote."""
+    """Position and last full pass from the newest version's metadata; tolerates what an older release wrote."""
     through, full_pass = (getattr(known.get(name), "value", None) for name in ("seen_through", "full_pass_at"))
     try:
         moment = parse_time(full_pass) if isinstance(full_pass, str) else None

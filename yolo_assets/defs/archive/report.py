@@ -1,6 +1,6 @@
 """The archives of an hour as people read them in the UI.
 
-The same tables for what a run here archived and for what boxes elsewhere did. Pure; nothing here asks a store.
+The same tables for what a run here archived and for what remote archivers did. Pure; nothing here reads a store.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import dagster as dg
 
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.times import format_time
-from yolo_assets.defs.archive.news import data_version
-from yolo_assets.defs.intake.reporting import ClosedHour, HourNews
+from yolo_assets.defs.archive.listing_diff import data_version
+from yolo_assets.defs.intake.spool_diff import ChangedHour, ClosedHour
 from yolo_assets.defs.metadata import megabytes_per_second, table
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _ARCHIVES = {
     "camera-hour": str,
     "result": str,
-    "box": str,
+    "archiver": str,
     "devices": str,
     "frames": int,
     "bytes in": int,
@@ -36,66 +36,67 @@ _ARCHIVES = {
     "key": str,
     "sha256": str,
 }
-_BOXES = {"box": str, "signing key": str, "cameras": int, "archives": int, "frames": int, "archive bytes": int}
+_ARCHIVERS = {"archiver": str, "signing key": str, "cameras": int, "archives": int, "frames": int, "archive bytes": int}
 _CAMERAS = {"camera": str, "where": str, "frames": int, "bytes": int}
 
 
 def hour_metadata(
-    found: HourReceipts, names: Mapping[str, str], outcomes: Sequence[ArchiveOutcome] = ()
+    hour: HourReceipts, names: Mapping[str, str], outcomes: Sequence[ArchiveOutcome] = ()
 ) -> dict[str, Any]:
     """Metadata of one hour of ``hourly_archives``.
 
     Args:
-        found: every receipt of the hour.
-        names: what the boxes are called, by the id of their key.
+        hour: every receipt of it.
+        names: of the archivers, by the id of their key.
         outcomes: of the run, for the archives that it made or confirmed.
     """
+    receipts = hour.receipts
     ours = {outcome.receipt.archive_key: outcome for outcome in outcomes if outcome.receipt is not None}
     return {
-        "archives": table([_row(one, names, ours.get(one.archive_key)) for one in found.receipts], _ARCHIVES),
-        "boxes": table(_boxes(found.receipts, names), _BOXES),
-        "cameras": len({one.camera_id for one in found.receipts}),
-        "frames": sum(one.frame_count for one in found.receipts),
-        "bytes_in": sum(one.total_size for one in found.receipts),
-        "archive_bytes": sum(one.archive_size for one in found.receipts),
-        "not_believed": dg.MetadataValue.md(
-            "\n".join(f"- {one.key}: {one.reason}" for one in found.untrusted[:50]) or "none"
+        "archives": table([_row(receipt, names, ours.get(receipt.archive_key)) for receipt in receipts], _ARCHIVES),
+        "archivers": table(_archivers(receipts, names), _ARCHIVERS),
+        "cameras": len({receipt.camera_id for receipt in receipts}),
+        "frames": sum(receipt.frame_count for receipt in receipts),
+        "bytes_in": sum(receipt.total_size for receipt in receipts),
+        "archive_bytes": sum(receipt.archive_size for receipt in receipts),
+        "untrusted": dg.MetadataValue.md(
+            "\n".join(f"- {refused.key}: {refused.reason}" for refused in hour.untrusted[:50]) or "none"
         ),
     }
 
 
-def archives_report(found: HourReceipts, names: Mapping[str, str]) -> dg.AssetMaterialization:
+def archives_report(hour: HourReceipts, names: Mapping[str, str]) -> dg.AssetMaterialization:
     """``hourly_archives`` of an hour that was archived elsewhere."""
     return dg.AssetMaterialization(
         asset_key="hourly_archives",
-        partition=found.hour.partition_key,
-        description="Archived by a box outside; seen through its receipts.",
-        metadata=hour_metadata(found, names),
-        tags={"dagster/data_version": data_version({found.hour: found.version})},
+        partition=hour.hour.partition_key,
+        description="Archived by a remote archiver; known through its receipts.",
+        metadata=hour_metadata(hour, names),
+        tags={"dagster/data_version": data_version({hour.hour: hour.version})},
     )
 
 
 def frames_report(
-    found: HourReceipts, names: Mapping[str, str], spooled: Sequence[ClosedHour]
+    hour: HourReceipts, names: Mapping[str, str], spooled: Sequence[ClosedHour]
 ) -> dg.AssetMaterialization:
-    """``raw_frames`` of an hour of which boxes archived something, with what the spool here holds of it."""
+    """``raw_frames`` of an hour that remote archivers archived, with what the spool here holds of it."""
     archived: dict[tuple[str, str], list[int]] = {}
-    for one in found.receipts:
-        sums = archived.setdefault((one.camera_id, f"archived by {_box(one, names)}"), [0, 0])
-        sums[0] += one.frame_count
-        sums[1] += one.total_size
+    for receipt in hour.receipts:
+        sums = archived.setdefault((receipt.camera_id, f"archived by {_archiver(receipt, names)}"), [0, 0])
+        sums[0] += receipt.frame_count
+        sums[1] += receipt.total_size
     rows = [(camera, where, frames, size) for (camera, where), (frames, size) in archived.items()]
     rows += [(item.camera_id, "spool", item.frames, item.size) for item in spooled]
-    version = HourNews(found.hour, tuple(spooled)).data_version if spooled else ""
+    version = ChangedHour(hour.hour, tuple(spooled)).data_version if spooled else ""
     return dg.AssetMaterialization(
         asset_key="raw_frames",
-        partition=found.hour.partition_key,
+        partition=hour.hour.partition_key,
         metadata={
             "cameras": table([dict(zip(_CAMERAS, row, strict=True)) for row in sorted(rows)], _CAMERAS),
             "dagster/row_count": sum(row[2] for row in rows),
             "bytes": sum(row[3] for row in rows),
         },
-        tags={"dagster/data_version": f"{found.version}{version}"},
+        tags={"dagster/data_version": f"{hour.version}{version}"},
     )
 
 
@@ -103,7 +104,7 @@ def _row(receipt: Receipt, names: Mapping[str, str], outcome: ArchiveOutcome | N
     row: dict[str, Any] = {
         "camera-hour": receipt.name,
         "result": "archived elsewhere or before",
-        "box": _box(receipt, names),
+        "archiver": _archiver(receipt, names),
         "devices": ", ".join(receipt.device_ids),
         "frames": receipt.frame_count,
         "bytes in": receipt.total_size,
@@ -124,18 +125,18 @@ def _row(receipt: Receipt, names: Mapping[str, str], outcome: ArchiveOutcome | N
     return row
 
 
-def _boxes(receipts: Sequence[Receipt], names: Mapping[str, str]) -> list[dict[str, Any]]:
+def _archivers(receipts: Sequence[Receipt], names: Mapping[str, str]) -> list[dict[str, Any]]:
     by_key: dict[str, list[Receipt]] = {}
     for receipt in receipts:
         by_key.setdefault(_key_id(receipt), []).append(receipt)
     return [
         {
-            "box": _box(made[0], names),
+            "archiver": _archiver(made[0], names),
             "signing key": key_id,
-            "cameras": len({one.camera_id for one in made}),
+            "cameras": len({receipt.camera_id for receipt in made}),
             "archives": len(made),
-            "frames": sum(one.frame_count for one in made),
-            "archive bytes": sum(one.archive_size for one in made),
+            "frames": sum(receipt.frame_count for receipt in made),
+            "archive bytes": sum(receipt.archive_size for receipt in made),
         }
         for key_id, made in sorted(by_key.items())
     ]
@@ -145,5 +146,5 @@ def _key_id(receipt: Receipt) -> str:
     return receipt.signature.key_id if receipt.signature is not None else ""
 
 
-def _box(receipt: Receipt, names: Mapping[str, str]) -> str:
+def _archiver(receipt: Receipt, names: Mapping[str, str]) -> str:
     return names.get(_key_id(receipt), _key_id(receipt))

@@ -1,9 +1,9 @@
-"""The receipts sensor: hours that a box archived by itself are reported, not run.
+"""The receipts sensor: hours that remote archivers archived are reported, not run.
 
     receipts/ ──► recent days, every tick ─┐
-              └─► older ones, a piece a tick ─┴─► not what hourly_archives knows? ──► read, verify ──► report
+              └─► older ones, a part a tick ─┴─► not what hourly_archives knows? ──► read, verify ──► report
 
-What was reported or run is told by the data version of ``hourly_archives`` alone; the cursor only saves looks.
+The data version of ``hourly_archives`` alone shows what was reported or run; the cursor only saves listings.
 """
 
 import hashlib
@@ -16,27 +16,27 @@ import dagster as dg
 from dagster import DagsterEventType
 
 from yolo_assets.contracts.times import Hour, utc_now
-from yolo_assets.defs.archive.news import Cursor, find_news, known_version, position_after
+from yolo_assets.defs.archive.listing_diff import ReceiptsCursor, find_changes, known_version, position_after
 from yolo_assets.defs.archive.report import archives_report, frames_report
 from yolo_assets.defs.hours import closed_spool_hours
-from yolo_assets.defs.intake.reporting import ClosedHour
 from yolo_assets.defs.intake.sensors import describe
-from yolo_assets.defs.locations import Locations
+from yolo_assets.defs.intake.spool_diff import ClosedHour
 from yolo_assets.defs.partitions import FIRST_HOUR, hourly
+from yolo_assets.defs.resources import Locations
 
 if TYPE_CHECKING:
     from yolo_assets.archive.listing import HourReceipts, ListedHour, RefusedReceipt
 
 HOURS_A_TICK = 24
-"""A centre that is started on a full archive learns of it a day of hours a tick."""
+"""A centre that is started on a full archive reports a day of hours a tick."""
 RECENT_DAYS = 2
 SWEEP_SECONDS = 2.0
 READ_SECONDS = 15.0
 SWEEP_REST = timedelta(minutes=15)
-"""What a box adds to an hour of long ago is seen after this, at the latest; less with a short grace period."""
+"""A part added to an old hour is seen after this at the latest; sooner with a short grace period."""
 SETTLE = timedelta(seconds=60)
 MOST_QUEUED = 24
-"""With so many runs waiting nothing old is looked for: what came today goes first."""
+"""While so many runs are queued, older receipts are not scanned: today's come first."""
 
 ARCHIVES = dg.AssetKey("hourly_archives")
 _WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
@@ -48,55 +48,55 @@ _CHUNK = 500
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Looks at the receipts in the archive root: reports hours that a box archived by itself to raw_frames and "
-        "hourly_archives. What trusted keys did not sign is warned of and shown by the check of archive_catalog."
+        "Lists the receipts in the archive root: reports hours that remote archivers archived to raw_frames and "
+        "hourly_archives. Untrusted receipts are logged as warnings and shown by the check of archive_catalog."
     ),
 )
 def receipts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> dg.SensorResult:
-    """One look at the receipts a tick; what is news is decided in ``news``."""
+    """List the receipts once a tick; ``listing_diff`` decides what to report."""
     from yolo_assets.archive.archive import Archive
     from yolo_assets.archive.listing import list_day, list_hour, read_hours, sweep
 
     now, archive = utc_now(), Archive(locations.archive(), locations.trusted_archivers())
-    cursor = Cursor.load(context.cursor).trusting(archive.trusted.keys)
+    cursor = ReceiptsCursor.load(context.cursor).trusting(archive.trusted.keys)
     days = [(now - timedelta(days=back)).date().isoformat() for back in reversed(range(RECENT_DAYS))]
     recent = _partitions(context, [hour for day in days for hour in list_day(archive, day)], now)
-    grace = timedelta(seconds=locations.grace_seconds)
+    grace = timedelta(seconds=locations.settings.grace_seconds)
     swept = None
     if not cursor.resting(now, min(SWEEP_REST, 3 * grace)) and _few_queued(context.instance):
         before = Hour.from_key(f"{days[0].replace('-', '')}_00")
         swept = sweep(archive, cursor.position, before, SWEEP_SECONDS)
     older = _partitions(context, swept.hours if swept else (), now)
     known = _known(context.instance, [item.hour for item in (*recent, *older)])
-    news, cursor = find_news(recent, older, known, cursor, now, min(SETTLE, grace))
-    # Listed once more: a run that ended between the listing and the question what is known must not be undone.
-    ready = [list_hour(archive, item.hour) for item in _not_running(context.instance, news[:HOURS_A_TICK])]
+    changed, cursor = find_changes(recent, older, known, cursor, now, min(SETTLE, grace))
+    # Listed again: a run that ended after the listing and before its version was read must not be undone.
+    ready = [list_hour(archive, item.hour) for item in _not_running(context.instance, changed[:HOURS_A_TICK])]
     ready = [item for item in ready if item.version != known.get(item.hour)]
 
-    found: list[HourReceipts] = []
+    read: list[HourReceipts] = []
     started = time.monotonic()
     for hour in read_hours(archive, ready):
-        found.append(hour)
+        read.append(hour)
         if time.monotonic() - started > READ_SECONDS:
             break
     listed = {item.hour: item.version for item in ready}
-    left = {item.hour for item in (*news[HOURS_A_TICK:], *ready[len(found) :])}
-    if left:
-        context.log.info(f"{len(left)} more hours wait for the next tick")
-    fresh = [hour for hour in found if hour.receipts and hour.version != known.get(hour.hour)]
+    remaining = {item.hour for item in (*changed[HOURS_A_TICK:], *ready[len(read) :])}
+    if remaining:
+        context.log.info(f"{len(remaining)} more hours wait for the next tick")
+    fresh = [hour for hour in read if hour.receipts and hour.version != known.get(hour.hour)]
     here = _in_spool(locations, [hour.hour for hour in fresh], now)
-    refused = {hour.hour: listed[hour.hour] for hour in found if hour.untrusted}
-    requests = _show_refused(context, [one for hour in found for one in hour.untrusted], refused)
-    told = f"reported {len(fresh)} hours" if fresh else "no receipt is new"
+    refused = {hour.hour: listed[hour.hour] for hour in read if hour.untrusted}
+    requests = _show_refused(context, [receipt for hour in read for receipt in hour.untrusted], refused)
+    outcome = f"reported {len(fresh)} hours" if fresh else "no receipt is new"
     return dg.SensorResult(
         asset_events=_reports(fresh, locations.archiver_names(), here),
         run_requests=requests,
-        # Dagster calls every tick skipped that starts no run by itself; then it should say what it did.
-        skip_reason=None if requests else f"{told}; {len(recent)} recent and {len(older)} older hours were looked at",
+        # Dagster calls every tick skipped that requests no run; the reason then says what the tick did.
+        skip_reason=None if requests else f"{outcome}; {len(recent)} recent and {len(older)} older hours were listed",
         cursor=cursor.noting(
             asked=[hour.hour for hour in fresh],
             refused=refused,
-            position=position_after(swept.hours, swept.position, left) if swept else None,
+            position=position_after(swept.hours, swept.position, remaining) if swept else None,
             now=now,
         ).model_dump_json(),
     )
@@ -120,17 +120,17 @@ def _partitions(
 
 
 def _known(instance: dg.DagsterInstance, hours: Sequence[Hour]) -> dict[Hour, str]:
-    """Which parts the newest materialization of each hour was made of; one question for many hours."""
+    """The version in the newest materialization of each hour; one query for many hours."""
     known: dict[Hour, str] = {}
     for start in range(0, len(hours), _CHUNK):
-        asked = hours[start : start + _CHUNK]
+        chunk = hours[start : start + _CHUNK]
         tags = instance.event_log_storage.get_latest_tags_by_partition(
             ARCHIVES,
             DagsterEventType.ASSET_MATERIALIZATION,
             ["dagster/data_version"],
-            asset_partitions=[hour.partition_key for hour in asked],
+            asset_partitions=[hour.partition_key for hour in chunk],
         )
-        for hour in asked:
+        for hour in chunk:
             version = known_version(tags.get(hour.partition_key, {}).get("dagster/data_version"), hour)
             if version is not None:
                 known[hour] = version
@@ -138,7 +138,7 @@ def _known(instance: dg.DagsterInstance, hours: Sequence[Hour]) -> dict[Hour, st
 
 
 def _not_running(instance: dg.DagsterInstance, hours: Sequence["ListedHour"]) -> list["ListedHour"]:
-    """Hours that no run is working on: a run lists all receipts at its end, also those of other boxes."""
+    """Hours that no run is working on: a run lists all receipts at its end, those of remote archivers too."""
     if not hours:
         return []
     keys = [item.hour.partition_key for item in hours]
@@ -147,11 +147,11 @@ def _not_running(instance: dg.DagsterInstance, hours: Sequence["ListedHour"]) ->
 
 
 def _in_spool(locations: Locations, hours: Sequence[Hour], now: datetime) -> dict[Hour, list[ClosedHour]]:
-    """What lies closed in the spool here of these hours."""
+    """The closed camera-hours of these hours in the spool here."""
     here: dict[Hour, list[ClosedHour]] = {}
     if hours:
-        for hour in closed_spool_hours(locations.settings.spool, hours, locations.grace_seconds):
-            described = describe(hour, now, locations.grace_seconds)
+        for hour in closed_spool_hours(locations.settings.spool, hours, locations.settings.grace_seconds):
+            described = describe(hour, now, locations.settings.grace_seconds)
             if described is not None:
                 here.setdefault(hour.hour, []).append(described)
     return here
@@ -160,10 +160,10 @@ def _in_spool(locations: Locations, hours: Sequence[Hour], now: datetime) -> dic
 def _reports(
     hours: Sequence["HourReceipts"], names: dict[str, str], here: dict[Hour, list[ClosedHour]]
 ) -> list[dg.AssetMaterialization]:
-    """``raw_frames`` first: should the conditions look between the two, they ask for a run that finds nothing to do.
+    """``raw_frames`` first: conditions evaluated between the two would request a run that finds nothing to do.
 
-    An hour of which something waits in the spool here is not called archived: only its frames are reported. That asks
-    for a run of ``hourly_archives``, which archives what is here and shows what the others did.
+    An hour with files waiting in the spool here is not reported as archived: only its frames are reported. That
+    requests a run of ``hourly_archives``, which archives the files here and lists what remote archivers did.
     """
     events: list[dg.AssetMaterialization] = []
     for hour in hours:
@@ -177,9 +177,9 @@ def _reports(
 def _show_refused(
     context: dg.SensorEvaluationContext, refused: Sequence["RefusedReceipt"], hours: dict[Hour, str]
 ) -> list[dg.RunRequest]:
-    """Warn, and ask the catalog for the days in question: its check ``every_receipt_believed`` names each of them."""
-    for one in refused[:50]:
-        context.log.warning(f"not believed: {one.key}: {one.reason}")
+    """Warn, and request the catalog for their days: its check ``every_receipt_verified`` names each of them."""
+    for receipt in refused[:50]:
+        context.log.warning(f"untrusted: {receipt.key}: {receipt.reason}")
     if not refused:
         return []
     text = "\n".join(sorted(f"{hour.key} {version}" for hour, version in hours.items()))
@@ -188,6 +188,6 @@ def _show_refused(
             run_key=f"refused-{hashlib.sha256(text.encode()).hexdigest()[:16]}",
             asset_selection=[dg.AssetKey("archive_catalog")],
             run_config={"ops": {"archive_catalog": {"config": {"dates": sorted({hour.date for hour in hours})}}}},
-            tags={"yolo_assets/why": "receipts that are not believed"},
+            tags={"yolo_assets/why": "untrusted receipts"},
         )
     ]

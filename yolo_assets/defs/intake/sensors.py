@@ -1,4 +1,4 @@
-"""The spool sensor: reports closed hours as ``raw_frames``, and asks again for hours that stay unarchived."""
+"""The spool sensor: reports closed hours as ``raw_frames``, and requests again what stays unarchived."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -6,9 +6,16 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from yolo_assets.contracts.times import Hour, utc_now
-from yolo_assets.defs.intake.reporting import RETRY_AFTER, ClosedHour, Cursor, Findings, HourNews, find_news
-from yolo_assets.defs.locations import Locations
+from yolo_assets.defs.intake.spool_diff import (
+    RETRY_AFTER,
+    ChangedHour,
+    ClosedHour,
+    SpoolCursor,
+    SpoolDiff,
+    find_changes,
+)
 from yolo_assets.defs.partitions import FIRST_HOUR
+from yolo_assets.defs.resources import Locations
 
 if TYPE_CHECKING:
     from yolo_assets.spool.hours import SpoolHour
@@ -21,33 +28,35 @@ HOURS_A_TICK = 24
     target=dg.AssetSelection.assets("hourly_archives"),
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Looks at the spool: reports closed hours to raw_frames, asks again for hours that stay unarchived.",
+    description="Scans the spool: reports closed hours to raw_frames, requests again hours that stay unarchived.",
 )
 def spool_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> dg.SensorResult:
-    """One look at the spool a tick; what to report is decided in ``reporting``."""
+    """Scan the spool once a tick; ``spool_diff`` decides what to report."""
     from yolo_assets.spool.hours import scan
 
     now = utc_now()
-    found = scan(locations.settings.spool)
-    for problem in found.problems:
+    spool = scan(locations.settings.spool)
+    for problem in spool.problems:
         context.log.warning(f"{problem.path}: {problem.reason}")
     first = Hour.from_partition_key(FIRST_HOUR)
-    early = [hour for hour in found.hours if hour.hour < first]
+    early = [hour for hour in spool.hours if hour.hour < first]
     if early:
         context.log.warning(
             f"{len(early)} camera-hours before {FIRST_HOUR} are no partition; set YOLO_ASSETS_FIRST_HOUR earlier"
         )
     closed = [
         described
-        for hour in found.hours
-        if hour.hour >= first and hour.hour.end <= now and (described := describe(hour, now, locations.grace_seconds))
+        for hour in spool.hours
+        if hour.hour >= first
+        and hour.hour.end <= now
+        and (described := describe(hour, now, locations.settings.grace_seconds))
     ]
-    findings = find_news(closed, Cursor.load(context.cursor), now, HOURS_A_TICK)
-    if findings.waiting:
-        context.log.info(f"{findings.waiting} more hours wait for the next tick")
+    diff = find_changes(closed, SpoolCursor.load(context.cursor), now, HOURS_A_TICK)
+    if diff.waiting:
+        context.log.info(f"{diff.waiting} more hours wait for the next tick")
     slot = int(now.timestamp() // RETRY_AFTER.total_seconds())
     return dg.SensorResult(
-        asset_events=[materialization(news) for news in findings.news],
+        asset_events=[materialization(hour) for hour in diff.changed],
         run_requests=[
             dg.RunRequest(
                 run_key=f"overdue-{hour.key}-{slot}",
@@ -55,22 +64,22 @@ def spool_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> d
                 asset_selection=[dg.AssetKey("hourly_archives")],
                 tags={"yolo_assets/why": "still not archived"},
             )
-            for hour in findings.overdue
+            for hour in diff.overdue
         ],
-        cursor=findings.cursor.model_dump_json(),
-        skip_reason=None if findings.overdue else _done(findings),
+        cursor=diff.cursor.model_dump_json(),
+        skip_reason=None if diff.overdue else _done(diff),
     )
 
 
-def _done(findings: Findings) -> str:
-    """Dagster calls every tick skipped that starts no run by itself; then it should say what it did."""
-    if not findings.news:
+def _done(diff: SpoolDiff) -> str:
+    """Dagster calls every tick skipped that requests no run; the reason then says what the tick did."""
+    if not diff.changed:
         return "no closed hour is new"
-    return f"reported {len(findings.news)} hours to raw_frames; what depends on them follows"
+    return f"reported {len(diff.changed)} hours to raw_frames; what depends on them follows"
 
 
 def describe(hour: "SpoolHour", now: datetime, grace_seconds: float) -> ClosedHour | None:
-    """What the sensor needs to know of an hour; None when it is still open or holds no file."""
+    """What the sensor compares of an hour; None when it is still open or holds no file."""
     import hashlib
 
     members = hour.members()
@@ -88,16 +97,16 @@ def describe(hour: "SpoolHour", now: datetime, grace_seconds: float) -> ClosedHo
     )
 
 
-def materialization(news: HourNews) -> dg.AssetMaterialization:
+def materialization(changed: ChangedHour) -> dg.AssetMaterialization:
     """The report of one hour, with its cameras as a table."""
     return dg.AssetMaterialization(
         asset_key="raw_frames",
-        partition=news.hour.partition_key,
+        partition=changed.hour.partition_key,
         metadata={
             "cameras": dg.MetadataValue.table(
                 [
                     dg.TableRecord({"camera": item.camera_id, "frames": item.frames, "bytes": item.size})
-                    for item in news.cameras
+                    for item in changed.cameras
                 ],
                 schema=dg.TableSchema(
                     [
@@ -107,8 +116,8 @@ def materialization(news: HourNews) -> dg.AssetMaterialization:
                     ]
                 ),
             ),
-            "dagster/row_count": sum(item.frames for item in news.cameras),
-            "bytes": sum(item.size for item in news.cameras),
+            "dagster/row_count": sum(item.frames for item in changed.cameras),
+            "bytes": sum(item.size for item in changed.cameras),
         },
-        tags={"dagster/data_version": news.data_version},
+        tags={"dagster/data_version": changed.data_version},
     )

@@ -8,15 +8,18 @@ from pydantic import Field
 
 from yolo_assets.contracts.times import parse_time, utc_now
 from yolo_assets.defs.automation import daily, on_change
-from yolo_assets.defs.locations import Locations
+from yolo_assets.defs.learning.checks import (
+    EVERY_CLASS_IN_EVERY_SPLIT,
+    NO_LEAK_BETWEEN_SPLITS,
+    every_class_in_every_split,
+    no_leak_between_splits,
+)
 from yolo_assets.defs.metadata import table
-
-NO_LEAK = "no_leak_between_splits"
-ENOUGH = "every_class_in_every_split"
+from yolo_assets.defs.resources import Locations
 
 
 class SamplingConfig(dg.Config):
-    """What to choose from, and how much of it people are asked for."""
+    """From which frames the batch is chosen, and how many."""
 
     budget: int = Field(default=200, gt=0, description="frames that people are asked to label")
     since: str | None = Field(default=None, description="ISO time; default: the last seven days")
@@ -33,29 +36,29 @@ class SamplingConfig(dg.Config):
     code_version="1",
     description=(
         "Frames chosen from the archive under a budget (uncertain, drifting, rare, diverse, random; reasons are kept) "
-        "with the model's guesses, ready for Label Studio or any COCO tool."
+        "with the model's predictions, ready for Label Studio or any COCO tool."
     ),
 )
 def annotation_batch(
     context: dg.AssetExecutionContext, config: SamplingConfig, locations: Locations
 ) -> dg.MaterializeResult:
-    """Sample the archive and write the batch. With nothing new to label there is no new batch."""
-    from yolo_assets.learning.batch import write_batch
-    from yolo_assets.learning.candidates import gather
+    """Sample the archive and write the batch. Without anything new to label there is no new batch."""
+    from yolo_assets.archive.archive import Archive
+    from yolo_assets.learning.batch import gather_candidates, write_batch
     from yolo_assets.learning.labels import batches
     from yolo_assets.learning.sampling import sample
 
-    store, archive, trusted = locations.store(), locations.archive(), locations.trusted_archivers()
+    store, archive = locations.store(), Archive(locations.archive(), locations.trusted_archivers())
     until = parse_time(config.until) if config.until else utc_now()
     since = parse_time(config.since) if config.since else until - timedelta(days=7)
-    pool = gather(store, archive, trusted, since, until)
-    asked = {item.image_path for batch in batches(store) for item in batch.items}
-    chosen = sample(pool.candidates, config.budget, seed=config.seed, labelled=asked)
+    pool = gather_candidates(store, archive, since, until)
+    requested = {item.image_path for batch in batches(store) for item in batch.items}
+    chosen = sample(pool.candidates, config.budget, seed=config.seed, labelled=requested)
     if not chosen:
         return dg.MaterializeResult(
-            metadata={"frames": 0, "candidates": len(pool.candidates), "already_asked": len(asked)}
+            metadata={"frames": 0, "candidates": len(pool.candidates), "already_asked": len(requested)}
         )
-    batch = write_batch(store, archive, trusted, chosen, class_names=locations.class_names, guesses=pool.guesses)
+    batch = write_batch(store, archive, chosen, class_names=locations.settings.class_names, prelabels=pool.prelabels)
     reasons = Counter(item.reason for item in batch.items)
     return dg.MaterializeResult(
         metadata={
@@ -66,7 +69,7 @@ def annotation_batch(
                 [{"reason": reason, "frames": count} for reason, count in reasons.most_common()],
                 {"reason": str, "frames": int},
             ),
-            "where": f"{locations.store_url}/annotation/{batch.batch}/",
+            "where": f"{locations.settings.store_url}/annotation/{batch.batch}/",
             "next": "label the frames, then put the tool's export into labels/inbox/ of the store",
         },
         data_version=dg.DataVersion(batch.batch),
@@ -81,7 +84,7 @@ labels = dg.AssetSpec(
     owners=["team:data"],
     description=(
         "What people labelled: exports in COCO, Label Studio or YOLO form, put into labels/inbox/ of the store; the "
-        "labels sensor validates them, keeps what is right and reports what is not."
+        "labels sensor validates them, accepts what is valid and reports what is not."
     ),
 )
 
@@ -89,19 +92,7 @@ labels = dg.AssetSpec(
 @dg.asset(
     deps=["labels"],
     automation_condition=on_change(),
-    check_specs=[
-        dg.AssetCheckSpec(
-            NO_LEAK,
-            asset="training_dataset",
-            blocking=True,
-            description="No group of near-duplicates spans two splits; no frame left the split it was given.",
-        ),
-        dg.AssetCheckSpec(
-            ENOUGH,
-            asset="training_dataset",
-            description="Every class has boxes to train on, to choose by and to be judged by.",
-        ),
-    ],
+    check_specs=[NO_LEAK_BETWEEN_SPLITS, EVERY_CLASS_IN_EVERY_SPLIT],
     group_name="learning",
     kinds={"yolo"},
     owners=["team:data"],
@@ -110,51 +101,29 @@ labels = dg.AssetSpec(
 )
 def training_dataset(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Build the version that follows from all accepted labels; unchanged labels give the same version."""
+    from yolo_assets.archive.archive import Archive
     from yolo_assets.learning.dataset import build_dataset, latest_dataset
 
     store = locations.store()
     before = latest_dataset(store)
-    dataset = build_dataset(
-        store, locations.archive(), locations.trusted_archivers(), class_names=locations.class_names
-    )
+    archive = Archive(locations.archive(), locations.trusted_archivers())
+    dataset = build_dataset(store, archive, class_names=locations.settings.class_names)
     manifest = dataset.manifest
-    groups: dict[str, set[str]] = {}
-    for item in manifest.items:
-        groups.setdefault(item.group, set()).add(item.split)
-    leaking = sorted(group for group, splits in groups.items() if len(splits) > 1)
-    earlier = {item.sha256: item.split for item in before.manifest.items} if before else {}
-    moved = sorted(i.image_path for i in manifest.items if earlier.get(i.sha256, i.split) != i.split)
-    missing = [
-        f"{split} has no {name}"
-        for split in ("train", "val", "test")
-        for name in manifest.class_names
-        if not manifest.counts.get(f"{split}.{name}")
-    ]
     return dg.MaterializeResult(
         metadata={
             "dataset": dataset.sha256,
             "parent": manifest.parent or "none",
             "dagster/row_count": len(manifest.items),
             "counts": table(
-                [{"what": what, "count": count} for what, count in sorted(manifest.counts.items())],
-                {"what": str, "count": int},
+                [{"counted": name, "count": count} for name, count in sorted(manifest.counts.items())],
+                {"counted": str, "count": int},
             ),
             "excluded": len(manifest.excluded),
             "warnings": dg.MetadataValue.md("\n".join(f"- {warning}" for warning in manifest.warnings) or "none"),
         },
         data_version=dg.DataVersion(dataset.sha256),
         check_results=[
-            dg.AssetCheckResult(
-                check_name=NO_LEAK,
-                passed=not leaking and not moved,
-                description=f"{len(leaking)} groups in two splits, {len(moved)} frames moved",
-                metadata={"groups": leaking[:20], "moved": moved[:20]},
-            ),
-            dg.AssetCheckResult(
-                check_name=ENOUGH,
-                passed=not missing,
-                severity=dg.AssetCheckSeverity.WARN,
-                description="; ".join(missing) or "every class is in every split",
-            ),
+            no_leak_between_splits(manifest, before.manifest if before else None),
+            every_class_in_every_split(manifest),
         ],
     )

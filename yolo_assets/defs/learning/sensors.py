@@ -5,8 +5,8 @@ import hashlib
 import dagster as dg
 
 from yolo_assets.contracts.names import LABELS_INBOX
-from yolo_assets.defs.locations import Locations
 from yolo_assets.defs.metadata import table
+from yolo_assets.defs.resources import Locations
 
 
 @dg.sensor(
@@ -24,7 +24,7 @@ def labels_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> 
     listing = hashlib.sha256("\n".join(files).encode()).hexdigest()
     if listing == context.cursor:
         return dg.SkipReason("the inbox did not change")
-    report = import_inbox(store, locations.class_names or None)
+    report = import_inbox(store, locations.settings.class_names or None)
     for problem in report.problems:
         context.log.warning(problem)
     if not report.new:

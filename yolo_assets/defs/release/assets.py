@@ -1,4 +1,4 @@
-"""``trained_weights`` and ``promoted_model``: a candidate, and whether it may go to the line."""
+"""``trained_weights`` and ``promoted_model``: a candidate, and whether it is released."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from yolo_assets.defs.automation import on_good_change
-from yolo_assets.defs.locations import Locations
 from yolo_assets.defs.metadata import picture, table
+from yolo_assets.defs.release.checks import EXPORTED_FILE_EVALUATED, GATE_PASSED, exported_file_evaluated, gate_passed
+from yolo_assets.defs.resources import Locations
 
 if TYPE_CHECKING:
     from yolo_assets.contracts.evaluation import Comparison
     from yolo_assets.training.jobs import Event
 
 CHANNEL = "stable"
-EVALUATED = "exported_file_evaluated"
-RELEASED = "gate_passed"
 
 
 def champion_of(locations: Locations) -> str | None:
@@ -25,21 +24,14 @@ def champion_of(locations: Locations) -> str | None:
     from yolo_assets.models.channels import read_pointer
 
     trusted = TrustedKeys.of(locations.promoter())
-    found = read_pointer(locations.store(), locations.model_name, CHANNEL, trusted)
+    found = read_pointer(locations.store(), locations.settings.model_name, CHANNEL, trusted)
     return found[0].model_version if found else None
 
 
 @dg.asset(
     deps=["training_dataset"],
     automation_condition=on_good_change(),
-    check_specs=[
-        dg.AssetCheckSpec(
-            EVALUATED,
-            asset="trained_weights",
-            blocking=True,
-            description="The exported file was run on the test split and found every class it was judged on.",
-        )
-    ],
+    check_specs=[EXPORTED_FILE_EVALUATED],
     pool="training",
     group_name="release",
     kinds={"pytorch", "yolo", "onnx"},
@@ -52,7 +44,7 @@ def champion_of(locations: Locations) -> str | None:
     ),
 )
 def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
-    """Train a candidate from the champion's weights (or from random ones) and judge the exported file."""
+    """Train a candidate from the champion's weights (or from random ones) and evaluate the exported file."""
     from yolo_assets.contracts.errors import BadInputError
     from yolo_assets.learning.dataset import latest_dataset
     from yolo_assets.training.recipe import Recipe
@@ -64,7 +56,7 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
         raise BadInputError("there is no dataset yet; materialize training_dataset first")
     champion = champion_of(locations)
     recipe = Recipe.load(settings.training_recipe) if settings.training_recipe else Recipe()
-    spec = recipe.spec(locations.model_name, *_parent(locations, champion, dataset.sha256))
+    spec = recipe.spec(locations.settings.model_name, *_parent(locations, champion, dataset.sha256))
     work = settings.home / "training"
 
     def on_progress(event: "Event") -> None:
@@ -72,9 +64,7 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
 
     result = train_candidate(store, dataset, spec, work, on_progress=on_progress)
     other = None if champion == result.model_version else champion
-    judged = evaluate_candidate(store, dataset, result.model_version, other, work)
-    found = judged.comparison.candidate
-    missing = sorted(name for name, one in found.classes.items() if one.recall == 0)
+    evaluated = evaluate_candidate(store, dataset, result.model_version, other, work)
     return dg.MaterializeResult(
         metadata={
             "model": result.model_version,
@@ -87,25 +77,17 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
             "cpu_s": result.training.cpu_seconds,
             "peak_rss_mb": result.training.peak_rss_bytes / 1e6,
             "device": result.training.device,
-            **evaluation_metadata(judged.comparison, judged.plots),
+            **evaluation_metadata(evaluated.comparison, evaluated.plots),
         },
         data_version=dg.DataVersion(result.fingerprint),
-        check_results=[
-            dg.AssetCheckResult(
-                check_name=EVALUATED,
-                passed=bool(found.classes) and len(missing) < len(found.classes),
-                description=f"never found: {', '.join(missing)}" if missing else "every class is found",
-            )
-        ],
+        check_results=[exported_file_evaluated(evaluated.comparison.candidate)],
     )
 
 
 @dg.asset(
     deps=["trained_weights"],
     automation_condition=on_good_change(),
-    check_specs=[
-        dg.AssetCheckSpec(RELEASED, asset="promoted_model", description="The gate's verdict on the newest candidate.")
-    ],
+    check_specs=[GATE_PASSED],
     pool="release",
     group_name="release",
     kinds={"onnx"},
@@ -117,7 +99,7 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
     ),
 )
 def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
-    """Put the candidate through the gate; everything it rests on is verified again here."""
+    """Put the candidate through the gate; everything the decision rests on is verified again here."""
     from yolo_assets.contracts.errors import BadInputError
     from yolo_assets.learning.dataset import latest_dataset
     from yolo_assets.models.candidate import release_candidate
@@ -132,11 +114,11 @@ def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> d
     champion = champion_of(locations)
     policy = GatePolicy.load(settings.gate_policy) if settings.gate_policy else GatePolicy()
     compared = None if champion == candidate else champion
-    judged = evaluate_candidate(store, dataset, candidate, compared, settings.home / "training")
+    evaluated = evaluate_candidate(store, dataset, candidate, compared, settings.home / "training")
     if champion == candidate:
-        return _served_already(candidate, judged.comparison)
+        return _served_already(candidate, evaluated.comparison)
     outcome = release_candidate(
-        store, locations.promoter(), judged.comparison, policy, channel=CHANNEL, by="dagster:promoted_model"
+        store, locations.promoter(), evaluated.comparison, policy, channel=CHANNEL, by="dagster:promoted_model"
     )
     report = outcome.report
     return dg.MaterializeResult(
@@ -146,19 +128,19 @@ def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> d
             "verdict": report.summary,
             "gate": dg.MetadataValue.md(report.to_markdown()),
             "release": outcome.pointer.release if outcome.pointer else "unchanged",
-            **evaluation_metadata(judged.comparison, judged.plots),
+            **evaluation_metadata(evaluated.comparison, evaluated.plots),
         },
         data_version=dg.DataVersion(outcome.pointer.model_version if outcome.pointer else champion or "none"),
-        check_results=[dg.AssetCheckResult(check_name=RELEASED, passed=report.passed, description=report.summary)],
+        check_results=[gate_passed(report.passed, report.summary)],
     )
 
 
 def _parent(locations: Locations, champion: str | None, dataset_sha256: str) -> tuple[str | None, int | None]:
-    """Whose weights to start from, and the champion's input side, which its successor must keep for the agents.
+    """Which weights to start from, and the champion's input size, which its successor must keep for the agents.
 
-    The champion's weights, or those of its own parent when it already learned from this dataset: training on from a
-    model with the data it was made of would give another model every night; asking for the champion's own inputs
-    again gives its result back.
+    The champion's weights, or those of its own parent when it was trained on this dataset already: fine-tuning a
+    model on the data it was made from would give another model every night, while the champion's own inputs give its
+    result back.
     """
     from yolo_assets.contracts.names import parse_model_version
     from yolo_assets.models.registry import read_manifest
@@ -166,8 +148,8 @@ def _parent(locations: Locations, champion: str | None, dataset_sha256: str) -> 
     if champion is None:
         return None, None
     manifest = read_manifest(locations.store(), *parse_model_version(champion))
-    learned = manifest.dataset_sha256 == dataset_sha256
-    return manifest.parent_version if learned else champion, manifest.input_shape[2]
+    trained_on_it = manifest.dataset_sha256 == dataset_sha256
+    return manifest.parent_version if trained_on_it else champion, manifest.input_shape[2]
 
 
 def _served_already(candidate: str, comparison: "Comparison") -> dg.MaterializeResult:
@@ -178,7 +160,7 @@ def _served_already(candidate: str, comparison: "Comparison") -> dg.MaterializeR
             **evaluation_metadata(comparison, {}),
         },
         data_version=dg.DataVersion(candidate),
-        check_results=[dg.AssetCheckResult(check_name=RELEASED, passed=True, description="served already")],
+        check_results=[gate_passed(True, "served already")],
     )
 
 
@@ -193,27 +175,27 @@ def _newest_candidate(context: dg.AssetExecutionContext) -> str | None:
 
 def evaluation_metadata(comparison: "Comparison", plots: Mapping[str, Path]) -> dict[str, Any]:
     """Figures of a comparison and its plots, as the UI shows them."""
-    found, champion = comparison.candidate, comparison.champion
+    candidate, champion = comparison.candidate, comparison.champion
     rows = [
         {
             "class": name,
-            "truth": one.truth,
-            "ap50": one.ap50,
-            "recall": one.recall,
-            "precision": one.precision,
+            "truth": figures.truth,
+            "ap50": figures.ap50,
+            "recall": figures.recall,
+            "precision": figures.precision,
             "champion_ap50": champion.classes[name].ap50 if champion and name in champion.classes else None,
         }
-        for name, one in sorted(found.classes.items())
+        for name, figures in sorted(candidate.classes.items())
     ]
     gain = comparison.map50_gain
     return {
-        "map50": found.map50.value,
-        "map50_low": found.map50.low,
-        "map50_high": found.map50.high,
-        "map50_95": found.map50_95.value,
+        "map50": candidate.map50.value,
+        "map50_low": candidate.map50.low,
+        "map50_high": candidate.map50.high,
+        "map50_95": candidate.map50_95.value,
         "gain": f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" if gain else "no champion",
-        "test_frames": found.frames,
-        "latency_ms_p95": found.latency_ms_p95,
+        "test_frames": candidate.frames,
+        "latency_ms_p95": candidate.latency_ms_p95,
         "classes": table(
             rows,
             {"class": str, "truth": int, "ap50": float, "recall": float, "precision": float, "champion_ap50": float},

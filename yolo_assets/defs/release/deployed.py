@@ -7,27 +7,22 @@ from pydantic import Field
 
 from yolo_assets.contracts.times import format_time, utc_now
 from yolo_assets.defs.automation import on_change
-from yolo_assets.defs.locations import Locations
 from yolo_assets.defs.metadata import table
 from yolo_assets.defs.release.assets import CHANNEL
-
-ADOPTED = "every_live_device_current"
+from yolo_assets.defs.release.checks import EVERY_LIVE_DEVICE_CURRENT, every_live_device_current
+from yolo_assets.defs.resources import Locations
 
 
 class DeploymentConfig(dg.Config):
-    """How long a release may take to reach everybody."""
+    """How long a release may take to reach every device."""
 
-    wait_seconds: float = Field(default=60.0, ge=0, description="wait so long for live devices to take the release")
+    wait_seconds: float = Field(default=60.0, ge=0, description="how long to wait for live devices to take the release")
 
 
 @dg.asset(
     deps=["promoted_model"],
     automation_condition=on_change(),
-    check_specs=[
-        dg.AssetCheckSpec(
-            ADOPTED, asset="deployed_model", description="Every device that is alive runs the channel's version."
-        )
-    ],
+    check_specs=[EVERY_LIVE_DEVICE_CURRENT],
     group_name="release",
     kinds={"onnx"},
     owners=["team:edge"],
@@ -37,17 +32,17 @@ class DeploymentConfig(dg.Config):
 def deployed_model(
     context: dg.AssetExecutionContext, config: DeploymentConfig, locations: Locations
 ) -> dg.MaterializeResult:
-    """Look until every live device has the release or the time is over; who is behind is reported, not waited for."""
+    """Poll until every live device has the release or the time is over; devices that are behind are reported."""
     from yolo_assets.contracts.signing import TrustedKeys
     from yolo_assets.models.channels import read_pointer
     from yolo_assets.models.fleet import judge_fleet, read_fleet
 
     store = locations.store()
-    found = read_pointer(store, locations.model_name, CHANNEL, TrustedKeys.of(locations.promoter()))
+    found = read_pointer(store, locations.settings.model_name, CHANNEL, TrustedKeys.of(locations.promoter()))
     if found is None:
         return dg.MaterializeResult(
             metadata={"release": "none yet"},
-            check_results=[dg.AssetCheckResult(check_name=ADOPTED, passed=True, description="nothing is released")],
+            check_results=[every_live_device_current([])],
         )
     pointer, deadline = found[0], time.monotonic() + config.wait_seconds
     while True:
@@ -56,7 +51,6 @@ def deployed_model(
         if not fleet.waiting() or time.monotonic() >= deadline:
             break
         time.sleep(0.5)
-    behind = fleet.waiting()
     return dg.MaterializeResult(
         metadata={
             "model": pointer.model_version,
@@ -71,21 +65,14 @@ def deployed_model(
                         "model": device.heartbeat.model_version,
                         "release": device.heartbeat.release,
                         "fps": device.heartbeat.fps,
-                        "heard_s_ago": device.age.total_seconds(),
+                        "heartbeat_s_ago": device.age.total_seconds(),
                     }
                     for device in fleet.devices
                 ],
-                {"device": str, "state": str, "model": str, "release": int, "fps": float, "heard_s_ago": float},
+                {"device": str, "state": str, "model": str, "release": int, "fps": float, "heartbeat_s_ago": float},
             ),
             "unreadable_heartbeats": len(fleet.problems),
         },
         data_version=dg.DataVersion(f"{pointer.release}:{pointer.version}"),
-        check_results=[
-            dg.AssetCheckResult(
-                check_name=ADOPTED,
-                passed=not behind,
-                severity=dg.AssetCheckSeverity.WARN,
-                description=f"not yet: {', '.join(behind)}" if behind else "every live device runs it",
-            )
-        ],
+        check_results=[every_live_device_current(fleet.waiting())],
     )

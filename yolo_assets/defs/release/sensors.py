@@ -1,20 +1,20 @@
-"""The fleet sensor: when a device changes its model, ``deployed_model`` is looked at again. And the daily training."""
+"""The fleet sensor: when a device changes its model, ``deployed_model`` runs again. And the daily training."""
 
 import hashlib
 
 import dagster as dg
 
-from yolo_assets.defs.locations import Locations
+from yolo_assets.defs.resources import Locations
 
 
 @dg.sensor(
     target=dg.AssetSelection.assets("deployed_model"),
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Looks at the heartbeats; asks for deployed_model when a device runs another model than before.",
+    description="Reads the heartbeats; requests deployed_model when a device runs another model than before.",
 )
 def fleet_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> dg.SensorResult | dg.SkipReason:
-    """One look at the heartbeats a tick; the first look only remembers."""
+    """Read the heartbeats once a tick; a tick without any heartbeat requests nothing."""
     from yolo_assets.models.fleet import read_fleet
 
     beats, problems = read_fleet(locations.store())
@@ -40,6 +40,6 @@ train_daily = dg.ScheduleDefinition(
     default_status=dg.DefaultScheduleStatus.STOPPED,
     description=(
         "Trains every night on all accepted labels; unchanged inputs reuse the earlier result. "
-        "Stopped at first: new labels start a training by themselves."
+        "Stopped by default: new labels start a training by themselves."
     ),
 )

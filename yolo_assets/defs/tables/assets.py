@@ -1,7 +1,8 @@
-"""``detections`` and ``frames``: Parquet per camera and hour, validated; what does not fit is in quarantine."""
+"""``detections`` and ``frames``: Parquet per camera and hour, validated; what does not fit goes into quarantine."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -9,12 +10,21 @@ from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.times import Hour
 from yolo_assets.defs.automation import on_hour
 from yolo_assets.defs.hours import closed_spool_hours, for_each, hours_of
-from yolo_assets.defs.locations import Locations
 from yolo_assets.defs.metadata import table
 from yolo_assets.defs.partitions import by_day, hourly
+from yolo_assets.defs.resources import Locations
+from yolo_assets.defs.tables.checks import (
+    DETECTIONS,
+    EVERY_CAMERA_TABLED,
+    NO_ROW_IN_QUARANTINE,
+    no_row_in_quarantine,
+)
 
-TABLED = "every_camera_tabled"
-NO_QUARANTINE = "no_row_in_quarantine"
+if TYPE_CHECKING:
+    import polars as pl
+
+    from yolo_assets.storage import ObjectStore
+
 _COMMON = {"group_name": "tables", "kinds": {"parquet", "polars"}, "owners": ["team:data"], "code_version": "1"}
 
 
@@ -35,12 +45,7 @@ _COMMON = {"group_name": "tables", "kinds": {"parquet", "polars"}, "owners": ["t
             **_COMMON,
         ),
     ],
-    check_specs=[
-        dg.AssetCheckSpec(TABLED, asset="detections", description="Every camera of the hour has its tables."),
-        dg.AssetCheckSpec(
-            NO_QUARANTINE, asset="detections", description="Every record followed its contract; the reasons otherwise."
-        ),
-    ],
+    check_specs=[EVERY_CAMERA_TABLED, NO_ROW_IN_QUARANTINE],
     partitions_def=hourly,
     backfill_policy=by_day,
 )
@@ -48,13 +53,14 @@ def detection_tables(
     context: dg.AssetExecutionContext, locations: Locations
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Validate the records of every camera of the hour and write its tables."""
+    from yolo_assets.archive.archive import Archive
     from yolo_assets.tables.build import build_hour
 
-    archive, store, trusted = locations.archive(), locations.store(), locations.trusted_archivers()
+    archive, store = Archive(locations.archive(), locations.trusted_archivers()), locations.store()
     spool, work = locations.settings.spool, []
     for hour in hours_of(context):
         for camera, parts in _cameras(hour, locations).items():
-            build = partial(build_hour, camera, hour, spool=spool, archive=archive, store=store, trusted=trusted)
+            build = partial(build_hour, camera, hour, spool=spool, archive=archive, store=store)
             work.append((f"{camera} {hour}", partial(build, archived=parts)))
     outcomes = for_each(context, work)
     done = outcomes.done
@@ -62,17 +68,17 @@ def detection_tables(
     summary = table(
         [
             {
-                "camera-hour": who,
+                "camera-hour": name,
                 "source": report.source,
                 "frames": report.frames,
                 "detections": report.detections,
                 "quarantined": report.quarantined,
             }
-            for who, report in sorted(done.items())
+            for name, report in sorted(done.items())
         ],
         columns,
     )
-    quarantined = {who: report.quarantined for who, report in sorted(done.items()) if report.quarantined}
+    quarantined = {name: report.quarantined for name, report in sorted(done.items()) if report.quarantined}
     yield dg.MaterializeResult(
         asset_key="frames",
         metadata={"cameras": summary, "dagster/row_count": sum(report.frames for report in done.values())},
@@ -85,22 +91,22 @@ def detection_tables(
             "quarantined": sum(quarantined.values()),
         },
     )
-    check = outcomes.check(TABLED)
-    yield check._replace(asset_key=dg.AssetKey("detections"))
-    yield dg.AssetCheckResult(
-        asset_key="detections",
-        check_name=NO_QUARANTINE,
-        passed=not quarantined,
-        severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join(f"{who}: {count} rows" for who, count in quarantined.items()) or "no row",
-    )
+    yield outcomes.check(EVERY_CAMERA_TABLED)._replace(asset_key=DETECTIONS)
+    yield no_row_in_quarantine(quarantined, _rejected(store, hours_of(context)) if quarantined else None)
+
+
+def _rejected(store: "ObjectStore", hours: Sequence[Hour]) -> "pl.DataFrame":
+    """The quarantined rows of these hours."""
+    from yolo_assets.tables.scan import read_quarantine
+
+    return read_quarantine(store, min(hours).start, max(hours).end)
 
 
 def _cameras(hour: Hour, locations: Locations) -> dict[str, list[ArchiveName]]:
     """Cameras with anything of this hour in the spool or in the archive, and the parts that are in the archive."""
     from yolo_assets.archive.archive import Archive
 
-    closed = closed_spool_hours(locations.settings.spool, [hour], locations.grace_seconds)
+    closed = closed_spool_hours(locations.settings.spool, [hour], locations.settings.grace_seconds)
     cameras: dict[str, list[ArchiveName]] = {found.camera_id: [] for found in closed}
     archive = Archive(locations.archive(), locations.trusted_archivers())
     for name in archive.names(hour=hour):

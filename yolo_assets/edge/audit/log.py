@@ -24,7 +24,7 @@ from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.audit.chain import Link, digest, signed_line
 from yolo_assets.edge.audit.files import HEAD, KEY, check_tail, log_file, read_head, segments, write_head
-from yolo_assets.spool.files import fsync_folder, write_all
+from yolo_assets.runtime.files import fsync_folder, write_all
 
 log = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ from typing import Any
 from yolo_assets.edge.balancing.balance import Balance, Load, demand
 from yolo_assets.edge.balancing.effort import Effort, Rates
 from yolo_assets.edge.config.rollout import Light
-from yolo_assets.edge.pipeline.accounting import Accounting
 from yolo_assets.edge.rollout import beside
 from yolo_assets.edge.rollout.control import ModelControl
 from yolo_assets.edge.threads import join
 from yolo_assets.edge.types import Frame, Result
+from yolo_assets.spool.frame_journal import FrameJournal
 
 log = logging.getLogger(__name__)
 _EVERY = 0.5
@@ -39,7 +39,7 @@ class Balancer:
     def __init__(
         self,
         control: ModelControl,
-        books: Accounting,
+        books: FrameJournal,
         effort: Effort,
         rules: Light,
         cameras: Sequence[str],

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
 
-from yolo_assets.edge.pipeline.accounting import Counts
+from yolo_assets.spool.frame_journal import FrameCounts
 
 _FRAMES = 200
 _WINDOW_S = 5.0
@@ -44,7 +44,7 @@ class Rates:
     def __init__(self) -> None:
         self._looks: deque[tuple[float, dict[str, int]]] = deque()
 
-    def look(self, counts: Mapping[str, Counts], now: float) -> dict[str, float]:
+    def look(self, counts: Mapping[str, FrameCounts], now: float) -> dict[str, float]:
         """The rates.
 
         Args:

@@ -28,8 +28,8 @@ from yolo_assets.edge.config.cameras import Camera, Section, SimulatedCameras, i
 from yolo_assets.edge.config.outputs import FILES, AlarmRule, Infer, Output
 from yolo_assets.edge.config.rollout import Canary, Freeze, Light, Room, Shadow, WatchWindow
 from yolo_assets.edge.config.spool import ClockRules, Disk, Sampling
-from yolo_assets.vision.engine import Mode, Setup
-from yolo_assets.vision.selection.wanted import DeviceChoice, EngineChoice, PrecisionChoice, Wanted
+from yolo_assets.vision.engines.interface import EngineSetup, Mode
+from yolo_assets.vision.selection import DeviceChoice, EngineChoice, EngineOptions, PrecisionChoice
 
 TOKEN_VARIABLE = "YOLO_ASSETS_TOKEN"  # noqa: S105 - the name of a variable, not a secret
 
@@ -99,13 +99,13 @@ class Engine(Section):
             )
         return self
 
-    def wanted(self) -> Wanted:
+    def wanted(self) -> EngineOptions:
         """What measurement may choose from."""
-        return Wanted(self.kind, self.device, self.precision, self.mode, self.batch, self.batch_latency_ms)
+        return EngineOptions(self.kind, self.device, self.precision, self.mode, self.batch, self.batch_latency_ms)
 
-    def setup(self, cache: Path) -> Setup:
+    def setup(self, cache: Path) -> EngineSetup:
         """What an engine may use; ``cache`` is the folder for engines that are built on the device."""
-        return Setup(
+        return EngineSetup(
             threads=self.threads,
             parallel=self.workers,
             mode=self.mode,

@@ -25,7 +25,7 @@ _WAIT = 5.0
 
 
 class Viewers:
-    """Counts who looks. Used on the event loop only."""
+    """FrameCounts who looks. Used on the event loop only."""
 
     def __init__(self, most: int) -> None:
         self._most = most

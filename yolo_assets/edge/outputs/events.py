@@ -7,20 +7,21 @@ once. Belongs here: the documents. Does not belong here: when there is an alarm 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from yolo_assets.contracts.base import Record, Time
-from yolo_assets.contracts.detection import Detection, Quality
+from yolo_assets.contracts.detection import Detection, DetectionRecord, Quality
 from yolo_assets.contracts.times import format_time
 
 Kind = Literal["result", "alarm"]
 RESULT = "yolo_assets.result.v1"
 RAISED = "yolo_assets.alarm.raised.v1"
 CLEARED = "yolo_assets.alarm.cleared.v1"
+_OF_RECORD = ("width", "height", "inference_ms", "batch_id", "quality")
 
 
 class ResultData(Record):
@@ -98,7 +99,8 @@ class Seen:
 
     Attributes:
         captured: ``time.monotonic()`` at capture, seconds.
-        record: the other fields of the record, as written.
+        record: the frame's record; None for rules, which need none.
+        recorded: whether the spool holds the record.
     """
 
     camera_id: str
@@ -107,9 +109,8 @@ class Seen:
     captured: float
     model_version: str
     detections: tuple[Mapping[str, Any], ...]
-    record: Mapping[str, Any] = field(default_factory=dict)
-    image_path: str | None = None
-    image_saved: bool = False
+    record: DetectionRecord | None = None
+    recorded: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,8 @@ def result_event(device_id: str, seen: Seen, now: float) -> Event:
         seen: the frame.
         now: ``time.monotonic()``.
     """
-    extra = {key: seen.record.get(key) for key in ("width", "height", "inference_ms", "batch_id", "quality")}
+    record = seen.record
+    extra = {} if record is None else {key: getattr(record, key) for key in _OF_RECORD}
     event = ResultEvent(
         id=f"{_stamp(seen.captured_at)}-{seen.sequence}",
         source=source_of(device_id, seen.camera_id),
@@ -156,8 +158,8 @@ def result_event(device_id: str, seen: Seen, now: float) -> Event:
                 "captured_at": seen.captured_at,
                 "model_version": seen.model_version,
                 "detections": seen.detections,
-                "image_path": seen.image_path,
-                "image_saved": seen.image_saved,
+                "image_path": record.image_path if record is not None and seen.recorded else None,
+                "image_saved": record is not None and seen.recorded and bool(record.image_saved),
                 **extra,
             }
         ),

@@ -84,8 +84,7 @@ class Outputs:
             model_version=result.model_version,
             detections=result.detections,
             record=result.record,
-            image_path=result.image_path,
-            image_saved=result.image_saved,
+            recorded=result.recorded,
         )
         with self._count:
             if len(self._intake) == _INTAKE:

@@ -17,8 +17,8 @@ import numpy as np
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.frames import FrameId
 from yolo_assets.edge.cameras.open import ConfiguredSource
-from yolo_assets.edge.pipeline.ledger import Ledger
 from yolo_assets.edge.pipeline.queue import Displaced, FrameQueue
+from yolo_assets.edge.pipeline.recorder import FrameRecorder
 from yolo_assets.edge.threads import join
 from yolo_assets.edge.types import Capture, DropReason, Frame
 
@@ -42,12 +42,12 @@ class CameraThread:
     Args:
         configured: the source.
         queue: where frames wait for workers.
-        ledger: the books.
+        recorder: the books.
         has_model: whether a model serves; live sources drop their frames until then, others wait.
     """
 
     def __init__(
-        self, configured: ConfiguredSource, queue: FrameQueue, ledger: Ledger, has_model: threading.Event
+        self, configured: ConfiguredSource, queue: FrameQueue, recorder: FrameRecorder, has_model: threading.Event
     ) -> None:
         self.source = configured.source
         self.kind = configured.kind
@@ -58,9 +58,9 @@ class CameraThread:
         self.mark: datetime = datetime.fromtimestamp(0, UTC)
         """Every frame before this moment has been entered into the books."""
         self._queue = queue
-        self._ledger = ledger
+        self._recorder = recorder
         self._has_model = has_model
-        self._sequence = ledger.next_sequence(self.camera_id)
+        self._sequence = recorder.next_sequence(self.camera_id)
         self._clock = configured.clock
         self._state: CameraState = "connecting"
         self._backoff = configured.backoff
@@ -163,18 +163,18 @@ class CameraThread:
             monotonic_s=moment.monotonic_s if moment else 0.0,
         )
         self._sequence += 1
-        self._ledger.enter(frame)
+        self._recorder.enter(frame)
         reason: DropReason | None = None
         if image is None:
             reason = capture.lost or "unreadable"
         elif not self._has_model.is_set():
             reason = "no_model"
         if reason is not None:
-            self._ledger.drop(frame, reason)
+            self._recorder.drop(frame, reason)
         else:
             displaced = self._put(frame)
             if displaced is not None:
-                self._ledger.drop(displaced.frame, displaced.reason)
+                self._recorder.drop(displaced.frame, displaced.reason)
         self.mark = frame.captured_at  # a clock that was set back takes the mark along: its hours are open again
 
     def _wait_for_model(self) -> None:

@@ -1,7 +1,7 @@
 """Which pictures are kept: rules of the configuration, and the stage of the disk on top.
 
 Belongs here: the decision for one frame, and the count of pictures that the disk's stage cost. Does not belong here:
-what the stage is (``housekeeping``) and writing (``ledger``).
+what the stage is (``housekeeping``) and writing (``recorder``).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def stage_name(stage: Stage) -> str:
 
 
 class Sampler:
-    """Thread-safe. Counts each camera by itself, so that a busy one does not starve a quiet one.
+    """Thread-safe. FrameCounts each camera by itself, so that a busy one does not starve a quiet one.
 
     Args:
         sampling: the rules.

@@ -10,7 +10,7 @@ from yolo_assets.contracts.times import Hour
 from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.config.cameras import SimulatedCameras
 from yolo_assets.edge.types import Frame
-from yolo_assets.spool.files import write_all
+from yolo_assets.runtime.files import write_all
 
 
 class TruthWriter:

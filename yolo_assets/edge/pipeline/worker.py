@@ -9,23 +9,25 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import compress
 from typing import Any
 
 import cv2
+from pydantic import ValidationError
 
+from yolo_assets.contracts.detection import Quality
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.config.agent import AgentConfig
-from yolo_assets.edge.pipeline.ledger import Ledger
 from yolo_assets.edge.pipeline.queue import FrameQueue
+from yolo_assets.edge.pipeline.recorder import FrameRecorder, new_record
 from yolo_assets.edge.pipeline.sampling import Sampler
 from yolo_assets.edge.pipeline.truth import TruthWriter
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slots import NoModelError, SlotManager
 from yolo_assets.edge.threads import join
 from yolo_assets.edge.types import Frame, Picture, Result
-from yolo_assets.vision.quality import picture_quality
+from yolo_assets.vision.pictures import picture_quality
 
 log = logging.getLogger(__name__)
 _REPORT_EVERY = 10.0
@@ -60,7 +62,7 @@ class FrameProcessor:
         config: device, batch and picture quality.
         queue: where frames wait.
         slots: where leases on models come from.
-        ledger: the agent's way to the spool.
+        recorder: the agent's way to the spool.
         sampler: decides which pictures are kept.
         truth: keeps what a simulation knows.
     """
@@ -70,13 +72,13 @@ class FrameProcessor:
         config: AgentConfig,
         queue: FrameQueue,
         slots: SlotManager[LoadedModel],
-        ledger: Ledger,
+        recorder: FrameRecorder,
         sampler: Sampler,
         truth: TruthWriter,
     ) -> None:
         self._device_id, self._batch_id = config.device_id, config.batch_id
         self._jpeg_quality = config.sampling.jpeg_quality
-        self._queue, self._slots, self._ledger = queue, slots, ledger
+        self._queue, self._slots, self._recorder = queue, slots, recorder
         self._sampler, self._truth = sampler, truth
         self._reported = -_REPORT_EVERY
         self.on_result: list[Callable[[Result], None]] = []
@@ -132,7 +134,7 @@ class FrameProcessor:
                 detections = [b.to_records(names, f.captured_at) for b, f in zip(found, frames, strict=True)]
         except NoModelError:
             for frame in frames:
-                self._ledger.drop(frame, "no_model")
+                self._recorder.drop(frame, "no_model")
         except Exception as error:  # one bad frame or one failing call must not end the line
             if len(frames) == 1:
                 self._fail(frames[0], label, error)
@@ -154,14 +156,14 @@ class FrameProcessor:
         """Close what has no outcome because something failed that never should."""
         for frame in frames:
             self._complain(frame, error)
-            if self._ledger.books.still_open([(frame.camera_id, frame.sequence)]):
-                self._ledger.drop(frame, "spool_error")
+            if self._recorder.journal.still_open([(frame.camera_id, frame.sequence)]):
+                self._recorder.drop(frame, "spool_error")
 
     def _fail(self, frame: Frame, label: str, error: Exception) -> None:
         self._complain(frame, error)
         for listener in self.on_error:
             listener(frame, label, error)
-        self._ledger.drop(frame, "inference_error")
+        self._recorder.drop(frame, "inference_error")
 
     def _finish(self, frame: Frame, label: str, detections: list[dict[str, Any]], seconds: float) -> None:
         """Keep, record and tell. ``seconds``: of the whole inference, also where it had several frames."""
@@ -174,44 +176,36 @@ class FrameProcessor:
             except (ValueError, cv2.error) as error:  # the record is kept without the picture
                 self._complain(frame, error)
             self._report_stage(label, "encode", time.perf_counter() - begin)
-        record = self._record(frame, label, detections, seconds * 1000)
+        try:
+            blur, brightness = picture_quality(frame.image)
+            record = new_record(
+                frame,
+                detections,
+                model_version=label,
+                device_id=self._device_id,
+                inference_ms=seconds * 1000,
+                quality=Quality(blur=round(blur, 3), brightness=round(brightness, 3)),
+                batch_id=self._batch_id,
+            )
+        except ValidationError as error:  # the model gave what no record may hold, such as NaN
+            self._fail(frame, label, error)
+            return
         begin = time.perf_counter()
-        path, saved = self._ledger.write(frame, record, jpeg)
+        written = self._recorder.write(frame, record, jpeg)
         self._report_stage(label, "write", time.perf_counter() - begin)
-        if path is not None and saved:
-            self._truth.write(frame, path)
-        # Also when the disk refused: the line is still seen, and the page must not freeze because a disk is full.
+        if written is not None and written.image_saved:
+            self._truth.write(frame, written.image_path)
+        # Also when the disk refused: the camera is still seen, and the page must not freeze because a disk is full.
         result = Result(
             frame=frame,
-            model_version=label,
             detections=tuple(detections),
-            inference_ms=round(seconds * 1000, 3),
+            record=written or record,
+            recorded=written is not None,
             finished=time.monotonic(),
             at=utc_now(),
-            record=record,
-            image_path=path,
-            image_saved=saved,
         )
         for listener in self.on_result:
             listener(result)
-
-    def _record(
-        self, frame: Frame, label: str, detections: list[dict[str, Any]], inference_ms: float
-    ) -> Mapping[str, Any]:
-        """The fields of ``contracts.detection.DetectionRecord`` that ledger and spool writer do not set."""
-        height, width = frame.image.shape[:2]
-        blur, brightness = picture_quality(frame.image)
-        return {
-            "detections": detections,
-            "model_version": label,
-            "device_id": self._device_id,
-            "schema_version": 1,
-            "width": width,
-            "height": height,
-            "inference_ms": round(inference_ms, 3),
-            "batch_id": self._batch_id or frame.batch_id,
-            "quality": {"blur": round(blur, 3), "brightness": round(brightness, 3)},
-        }
 
     def _report_stage(self, label: str, stage: str, seconds: float) -> None:
         for listener in self.on_stage:

@@ -12,10 +12,9 @@ from pydantic import Field
 from yolo_assets.contracts.base import Record, canonical_json
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.spool.files import SpoolFullError, write_atomic
-from yolo_assets.vision.engine import Setup
-from yolo_assets.vision.machine import fingerprint
-from yolo_assets.vision.selection.choose import Choice
-from yolo_assets.vision.selection.wanted import Wanted
+from yolo_assets.vision.engines.interface import EngineSetup
+from yolo_assets.vision.hardware import fingerprint
+from yolo_assets.vision.selection import EngineOptions, EngineSelection
 
 log = logging.getLogger(__name__)
 
@@ -23,13 +22,13 @@ _KEEP = 32
 
 
 class _Kept(Record):
-    choices: dict[str, Choice] = Field(default_factory=dict)
+    choices: dict[str, EngineSelection] = Field(default_factory=dict)
 
 
 class EngineMemory:
     """Choices by model, device, library versions and everything asked for. One process writes."""
 
-    def __init__(self, file: Path, wanted: Wanted, setup: Setup) -> None:
+    def __init__(self, file: Path, wanted: EngineOptions, setup: EngineSetup) -> None:
         """Read nothing yet.
 
         Args:
@@ -40,12 +39,12 @@ class EngineMemory:
         self._file = file
         self._asked = {"wanted": asdict(wanted), "setup": {**asdict(setup), "cache": None}}
 
-    def recall(self, model_sha256: str) -> Choice | None:
+    def recall(self, model_sha256: str) -> EngineSelection | None:
         """What was chosen for just this before; None when nothing was, or the file cannot be read."""
         found = self._read().get(self._key(model_sha256))
         return found.model_copy(update={"remembered": True}) if found is not None else None
 
-    def keep(self, model_sha256: str, choice: Choice) -> None:
+    def keep(self, model_sha256: str, choice: EngineSelection) -> None:
         """Remember; the oldest are forgotten. A folder that cannot be written is said, and is no error."""
         choices = {**self._read(), self._key(model_sha256): choice}
         self._write(dict(sorted(choices.items(), key=lambda item: item[1].measured_at)[-_KEEP:]))
@@ -59,7 +58,7 @@ class EngineMemory:
         facts = {"model": model_sha256, "machine": fingerprint(), **self._asked}
         return hashlib.sha256(canonical_json(facts)).hexdigest()
 
-    def _read(self) -> dict[str, Choice]:
+    def _read(self) -> dict[str, EngineSelection]:
         try:
             return _Kept.from_json(self._file.read_bytes(), str(self._file)).choices
         except FileNotFoundError:
@@ -68,7 +67,7 @@ class EngineMemory:
             log.warning("engines are measured again: %s", error)
             return {}
 
-    def _write(self, choices: dict[str, Choice]) -> None:
+    def _write(self, choices: dict[str, EngineSelection]) -> None:
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(self._file, _Kept(choices=choices).to_json())

@@ -19,12 +19,12 @@ from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.types import Picture
 from yolo_assets.models.bundle import VerifiedBundle
 from yolo_assets.vision.contract import differences
-from yolo_assets.vision.engine import EngineSpec, Setup
-from yolo_assets.vision.golden import decode_image
+from yolo_assets.vision.engines.interface import EngineSetup, EngineSpec
+from yolo_assets.vision.engines.opening import open_engine
 from yolo_assets.vision.model import Model, verified_file
 from yolo_assets.vision.onnx_file import read_onnx
-from yolo_assets.vision.opening import open_engine
-from yolo_assets.vision.selection.choose import Choice, choose
+from yolo_assets.vision.pictures import decode_image
+from yolo_assets.vision.selection import EngineSelection, select_engine
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Loader:
         self._wanted = engine.wanted()
         self._setup = engine.setup(folder / "tensorrt")
         self._memory = EngineMemory(folder / "choices.json", self._wanted, self._setup)
-        self.choice: Choice | None = None
+        self.choice: EngineSelection | None = None
         """With the table it was made from; None when the configuration leaves nothing to choose."""
 
     def load(self, bundle: VerifiedBundle, ref: ReleasedModel, attempt: Attempt) -> LoadedModel:
@@ -131,14 +131,14 @@ class Loader:
             return self.choice.chosen.spec, self.choice.batch if free else 1
         if choice is None:
             with attempt.step("measure"):
-                choice = choose(onnx, bundle.manifest, self._wanted, self._setup, _golden_pictures(bundle))
+                choice = select_engine(onnx, bundle.manifest, self._wanted, self._setup, _golden_pictures(bundle))
             self._memory.keep(sha256, choice)
             log.info("engines measured with %s:\n%s", choice.model_version, choice.table())
         self.choice = self.choice or choice
         return choice.chosen.spec, choice.batch if free else 1
 
 
-def _opens(onnx: bytes, manifest: ModelManifest, choice: Choice, setup: Setup) -> bool:
+def _opens(onnx: bytes, manifest: ModelManifest, choice: EngineSelection, setup: EngineSetup) -> bool:
     """Whether what was chosen before can still be opened: a driver may be gone since."""
     try:
         open_engine(onnx, manifest, choice.chosen.spec, replace(setup, batch=choice.batch)).close()

@@ -20,9 +20,9 @@ from yolo_assets.contracts.base import Record, Time
 from yolo_assets.contracts.fleet import SwapEvent
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.audit.log import AuditLog, Entry
-from yolo_assets.edge.pipeline.accounting import Accounting, FrameKey
 from yolo_assets.edge.pipeline.results import ResultBoard
 from yolo_assets.edge.types import Result
+from yolo_assets.spool.frame_journal import FrameJournal
 
 KEPT = 100
 Trigger = Literal["start", "channel", "push", "rollback", "watch"]
@@ -62,7 +62,7 @@ class Attempt:
         self,
         trigger: Trigger,
         board: ResultBoard,
-        accounting: Accounting,
+        accounting: FrameJournal,
         by: str | None = None,
         asked_at: datetime | None = None,
     ) -> None:
@@ -75,7 +75,7 @@ class Attempt:
         self._accounting = accounting
         self._dropped = _dropped(accounting)
         self.gaps = board.watch()
-        self.open_frames: frozenset[FrameKey] = frozenset()
+        self.open_frames: frozenset[tuple[str, int]] = frozenset()
         self.switched: float | None = None
         self.switch_seconds: float | None = None
 
@@ -115,7 +115,7 @@ class SwapLog:
         lost_after: seconds after which a frame of the switch without an outcome counts as lost.
     """
 
-    def __init__(self, audit: AuditLog, board: ResultBoard, accounting: Accounting, lost_after: float) -> None:
+    def __init__(self, audit: AuditLog, board: ResultBoard, accounting: FrameJournal, lost_after: float) -> None:
         self._audit = audit
         self._board = board
         self._accounting = accounting
@@ -234,7 +234,7 @@ class SwapLog:
         )
 
 
-def _dropped(accounting: Accounting) -> dict[str, int]:
+def _dropped(accounting: FrameJournal) -> dict[str, int]:
     total: dict[str, int] = {}
     for counts in accounting.counts().values():
         for reason, n in counts.dropped.items():

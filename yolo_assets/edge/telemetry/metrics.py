@@ -1,6 +1,6 @@
 """Prometheus metrics, in a registry of their own.
 
-Counts are read from the books when somebody asks, so that what is scraped and what is sealed can never differ.
+FrameCounts are read from the books when somebody asks, so that what is scraped and what is sealed can never differ.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from yolo_assets.contracts.archiver_figures import ArchiverFigures, families
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.audit.log import AuditLog
 from yolo_assets.edge.housekeeping import DiskState
-from yolo_assets.edge.pipeline.accounting import Accounting
 from yolo_assets.edge.pipeline.results import ResultBoard
 from yolo_assets.edge.rollout.swaps import Swap
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slots import SlotManager
+from yolo_assets.spool.frame_journal import FrameJournal
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _STAGES = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 2.5)
@@ -33,7 +33,7 @@ _SWAP_STEPS = (0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 class Sources:
     """What is read at scrape time; ``archiver``: what the archiver of this box left, None where there is none."""
 
-    books: Accounting
+    books: FrameJournal
     board: ResultBoard
     slots: SlotManager[LoadedModel]
     disk: Callable[[], DiskState]

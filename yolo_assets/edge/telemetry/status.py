@@ -17,9 +17,8 @@ from yolo_assets.edge.box_clock import BoxClock
 from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.housekeeping import Housekeeper
 from yolo_assets.edge.outputs.hub import Outputs
-from yolo_assets.edge.pipeline.accounting import Counts
 from yolo_assets.edge.pipeline.capture import CameraThread
-from yolo_assets.edge.pipeline.ledger import Ledger
+from yolo_assets.edge.pipeline.recorder import FrameRecorder
 from yolo_assets.edge.pipeline.results import CameraFigures, ResultBoard
 from yolo_assets.edge.rollout.control import ModelControl
 from yolo_assets.edge.rollout.loading import Loader
@@ -29,6 +28,7 @@ from yolo_assets.edge.rollout.triggers import ChannelWatch
 from yolo_assets.edge.telemetry.heartbeat import HeartbeatSender
 from yolo_assets.edge.telemetry.machine import Machine
 from yolo_assets.edge.telemetry.model_states import model_states
+from yolo_assets.spool.frame_journal import FrameCounts
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class StatusParts:
 
     config: AgentConfig
     cameras: list[CameraThread]
-    ledger: Ledger
+    recorder: FrameRecorder
     board: ResultBoard
     control: ModelControl
     swaps: SwapLog
@@ -58,7 +58,7 @@ class StatusParts:
 def status(parts: StatusParts) -> dict[str, Any]:
     """``GET /v1/status``."""
     figures = parts.board.figures()
-    counts = parts.ledger.books.counts()
+    counts = parts.recorder.journal.counts()
     reasons = not_ready(parts)
     return {
         "device_id": parts.config.device_id,
@@ -162,7 +162,7 @@ def not_ready(parts: StatusParts) -> list[str]:
 
 def heartbeat(parts: StatusParts) -> Heartbeat:
     """What goes to ``fleet/<device_id>.json``."""
-    figures, counts = parts.board.figures(), parts.ledger.books.counts()
+    figures, counts = parts.board.figures(), parts.recorder.journal.counts()
     state, serving, previous = parts.control.state, parts.control.serving, parts.control.slots.previous
     return Heartbeat(
         device_id=parts.config.device_id,
@@ -193,7 +193,7 @@ def heartbeat(parts: StatusParts) -> Heartbeat:
     )
 
 
-def _camera(camera: CameraThread, counts: Counts, figures: CameraFigures) -> dict[str, Any]:
+def _camera(camera: CameraThread, counts: FrameCounts, figures: CameraFigures) -> dict[str, Any]:
     return {
         "kind": camera.kind,
         "simulated": camera.kind == "simulated",
@@ -212,7 +212,7 @@ def _camera(camera: CameraThread, counts: Counts, figures: CameraFigures) -> dic
     }
 
 
-def _counts(counts: Counts) -> dict[str, Any]:
+def _counts(counts: FrameCounts) -> dict[str, Any]:
     return {
         "captured": counts.captured,
         "processed": counts.processed,
@@ -222,12 +222,12 @@ def _counts(counts: Counts) -> dict[str, Any]:
     }
 
 
-def _totals(counts: dict[str, Counts]) -> dict[str, Any]:
+def _totals(counts: dict[str, FrameCounts]) -> dict[str, Any]:
     dropped: dict[str, int] = {}
     for count in counts.values():
         for reason, number in count.dropped.items():
             dropped[reason] = dropped.get(reason, 0) + number
-    total = Counts(
+    total = FrameCounts(
         captured=sum(count.captured for count in counts.values()),
         processed=sum(count.processed for count in counts.values()),
         dropped=dropped,
@@ -272,11 +272,11 @@ def _spool(parts: StatusParts) -> dict[str, Any]:
         "stage_since": format_time(disk.since),
         "reason": disk.reason,
         "images_withheld": disk.withheld,
-        "trouble": parts.ledger.trouble or disk.alarm,
+        "trouble": parts.recorder.trouble or disk.alarm,
         "sealed_hours": parts.housekeeper.sealed,
         "lifetime": {
             camera: {"captured": row.captured, "processed": row.processed, "dropped": row.dropped}
-            for camera, row in parts.ledger.lifetime().items()
+            for camera, row in parts.recorder.lifetime().items()
         },
     }
 

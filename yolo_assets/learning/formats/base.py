@@ -1,4 +1,4 @@
-"""What a parsed label file is, before anything in it has been judged."""
+"""What a parsed label file is, before anything in it has been validated."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ class RawImage:
 
 
 @dataclass
-class Parsed:
+class LabelFile:
     """One label file.
 
     Attributes:
         format: which of the three it is.
         images: reviewed images.
-        unreviewed: images in the file that nobody labelled yet.
+        unreviewed: images in the file that no one labelled yet.
         orphans: rows that belong to no image of the file, as ``(name, problem)``.
     """
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from yolo_assets.contracts.base import canonical_json
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.learning.formats.base import Parsed, RawBox, RawImage
+from yolo_assets.learning.formats.base import LabelFile, RawBox, RawImage
 
 
-def read(name: str, document: dict[str, Any]) -> Parsed:
+def read(name: str, document: dict[str, Any]) -> LabelFile:
     """Parse a COCO document.
 
     Raises:
@@ -38,7 +38,7 @@ def read(name: str, document: dict[str, Any]) -> Parsed:
             height=_whole(entry.get("height")),
             annotator=entry["annotator"] if isinstance(entry.get("annotator"), str) else None,
         )
-    parsed = Parsed("coco", list(images.values()))
+    parsed = LabelFile("coco", list(images.values()))
     for row in document["annotations"]:
         row = row if isinstance(row, dict) else {}
         image = images.get(row.get("image_id"))

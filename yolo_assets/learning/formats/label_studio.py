@@ -14,19 +14,19 @@ from xml.sax.saxutils import quoteattr
 
 from yolo_assets.contracts.base import canonical_json
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.learning.formats.base import Parsed, RawBox, RawImage
+from yolo_assets.learning.formats.base import LabelFile, RawBox, RawImage
 
 FROM_NAME = "label"
 TO_NAME = "image"
 
 
-def read(name: str, document: list[Any]) -> Parsed:
+def read(name: str, document: list[Any]) -> LabelFile:
     """Parse an export.
 
     Raises:
         BadInputError: a task has no ``data.image``.
     """
-    parsed = Parsed("label_studio", [])
+    parsed = LabelFile("label_studio", [])
     for task in document:
         data = task.get("data") if isinstance(task, dict) else None
         if not isinstance(data, dict) or not isinstance(data.get("image"), str):
@@ -35,7 +35,7 @@ def read(name: str, document: list[Any]) -> Parsed:
         if not done:
             parsed.unreviewed += 1
             continue
-        # Several people may have labelled a task: the last word counts, as in the tool's own view.
+        # Several people may have labelled a task: the latest counts, as in the tool's own view.
         last = max(done, key=lambda a: str(a.get("updated_at") or a.get("created_at") or ""))
         path = data.get("image_path")
         image = RawImage(
@@ -78,8 +78,8 @@ def write(images: Sequence[RawImage], *, as_predictions: bool = False, model_ver
 
     Args:
         images: with width, height and boxes in pixels.
-        as_predictions: boxes are a model's guesses that a person corrects, not labels.
-        model_version: who guessed.
+        as_predictions: boxes are a model's predictions that a person corrects, not labels.
+        model_version: of the model that predicted them.
     """
     tasks: list[dict[str, Any]] = []
     for number, image in enumerate(images, 1):
@@ -88,8 +88,8 @@ def write(images: Sequence[RawImage], *, as_predictions: bool = False, model_ver
         task: dict[str, Any] = {"id": number, "data": data}
         if as_predictions:
             scores = [box.confidence for box in image.boxes if box.confidence is not None]
-            guess: dict[str, Any] = {"result": result, "model_version": model_version or "none"}
-            task["predictions"] = [guess | ({"score": min(scores)} if scores else {})] if result else []
+            prediction: dict[str, Any] = {"result": result, "model_version": model_version or "none"}
+            task["predictions"] = [prediction | ({"score": min(scores)} if scores else {})] if result else []
         else:
             by = {"completed_by": {"email": image.annotator}} if image.annotator else {}
             task["annotations"] = [{"result": result, "was_cancelled": False} | by]
@@ -138,7 +138,7 @@ def _file_name(image: str) -> str:
 
 
 def _annotator(annotation: dict[str, Any]) -> str | None:
-    who = annotation.get("completed_by")
-    if isinstance(who, dict):
-        who = who.get("email") or who.get("id")
-    return None if who is None else str(who)
+    annotator = annotation.get("completed_by")
+    if isinstance(annotator, dict):
+        annotator = annotator.get("email") or annotator.get("id")
+    return None if annotator is None else str(annotator)

@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 import yaml
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.learning.formats.base import Parsed, RawBox, RawImage
+from yolo_assets.learning.formats.base import LabelFile, RawBox, RawImage
 
 IMAGE_ENDINGS = (".jpg", ".jpeg")
 MAX_BYTES = 4 << 30
@@ -23,7 +23,7 @@ _NAME_FILES = ("classes.txt", "obj.names", "labels.txt")
 _NOT_LABELS = {*_NAME_FILES, "train.txt", "val.txt", "test.txt", "notes.txt", "readme.txt", "readme.dataset.txt"}
 
 
-def read(name: str, data: bytes) -> Parsed:
+def read(name: str, data: bytes) -> LabelFile:
     """Parse a zip.
 
     Raises:
@@ -39,7 +39,7 @@ def read(name: str, data: bytes) -> Parsed:
         raise BadInputError(f"{name} is not a readable zip: {error}") from None
     classes = _class_names(name, files)
     pictures = {PurePosixPath(path).stem: path for path in files if path.lower().endswith(IMAGE_ENDINGS)}
-    parsed = Parsed("yolo", [])
+    parsed = LabelFile("yolo", [])
     for path in sorted(files):
         place = PurePosixPath(path)
         if place.suffix.lower() != ".txt" or place.name.lower() in _NOT_LABELS:

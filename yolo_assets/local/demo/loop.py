@@ -12,11 +12,11 @@ from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.names import LABELS_INBOX, annotation_key
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.signing import Signer, TrustedKeys
-from yolo_assets.defs.driver import Graph
 from yolo_assets.local.demo.figures import Figures
 from yolo_assets.local.demo.ledger import FrameLedger
 from yolo_assets.local.demo.plan import Plan
 from yolo_assets.local.demo.screen import Screen
+from yolo_assets.local.driver import Graph
 from yolo_assets.local.instance import prepare_dagster_home
 from yolo_assets.simulator.labeller import label_batch
 from yolo_assets.simulator.look import CLASS_NAMES

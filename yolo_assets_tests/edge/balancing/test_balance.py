@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from yolo_assets.edge.balancing.balance import Balance, Load, demand
 from yolo_assets.edge.balancing.effort import Effort, Rates
 from yolo_assets.edge.config.rollout import Light
-from yolo_assets.edge.pipeline.accounting import Counts
+from yolo_assets.spool.frame_journal import FrameCounts
 
 CAMERAS = ("cam1", "cam2", "cam3", "cam4")
 rates = st.fixed_dictionaries({camera: st.floats(0, 30) for camera in CAMERAS})
@@ -89,8 +89,8 @@ def test_what_a_frame_costs_and_how_many_come() -> None:
     effort.forget_all_but(["line/2"])
     assert effort.seconds("line/1") is None
 
-    def counts(captured: int, **dropped: int) -> dict[str, Counts]:
-        return {"cam1": Counts(captured, 0, dropped, 0)}
+    def counts(captured: int, **dropped: int) -> dict[str, FrameCounts]:
+        return {"cam1": FrameCounts(captured, 0, dropped, 0)}
 
     assert offered.look(counts(0), 0.0) == {"cam1": 0.0}
     assert offered.look(counts(10, stale=4), 1.0) == {"cam1": 10.0}, "what was dropped for want of time is offered too"

@@ -80,7 +80,7 @@ def test_cameras_go_to_the_light_model_under_load_and_come_back(plant: Plant) ->
         assert "the light model ended: it failed on 5 frames in a row" in event.reason
         until(lambda: answers(box)["cam2"] == "line/1")
         assert box.state.light is None and [entry.version for entry in box.state.quarantine] == ["2"]
-        assert box.agent.ledger.books.counts()["cam2"].balanced
+        assert box.agent.recorder.journal.counts()["cam2"].balanced
     records = {r["model_version"] for r in plant.records() if r["camera_id"] == "cam1"}
     assert records == {"line/1"}
 

@@ -22,10 +22,10 @@ from yolo_assets.edge.cameras.backoff import Backoff
 from yolo_assets.edge.cameras.live import live_source, stall_seconds
 from yolo_assets.edge.cameras.open import ConfiguredSource
 from yolo_assets.edge.config.cameras import StreamCamera
-from yolo_assets.edge.pipeline.accounting import Counts
 from yolo_assets.edge.pipeline.capture import CameraThread
-from yolo_assets.edge.pipeline.ledger import Ledger
 from yolo_assets.edge.pipeline.queue import FrameQueue
+from yolo_assets.edge.pipeline.recorder import FrameRecorder
+from yolo_assets.spool.frame_journal import FrameCounts
 from yolo_assets_tests.edge.plant import until
 from yolo_assets_tests.support.streams import (
     GuardedServer,
@@ -46,7 +46,7 @@ class Box:
     """Cameras with their threads, a queue, the books, and somebody who takes the frames."""
 
     def __init__(self, root: Path, cameras: dict[str, dict[str, Any]]) -> None:
-        self.ledger = Ledger(root / "spool", list(cameras), "box1")
+        self.recorder = FrameRecorder(root / "spool", list(cameras), "box1")
         self.queue = FrameQueue(list(cameras), 8)
         self.clock = BoxClock(root / "clock.json")
         ready = threading.Event()
@@ -56,7 +56,7 @@ class Box:
             camera = StreamCamera.model_validate({"kind": "stream", "camera_id": name} | options)
             source, backoff = live_source(camera, self.clock), Backoff(last_s=camera.reconnect_max_s)
             configured = ConfiguredSource(source, camera.policy, "stream", backoff, stall_seconds(camera), self.clock)
-            self.threads[name] = CameraThread(configured, self.queue, self.ledger, ready)
+            self.threads[name] = CameraThread(configured, self.queue, self.recorder, ready)
         self.latest: dict[str, Any] = {}
         self.times: dict[str, list[float]] = {name: [] for name in cameras}
         self._taker = threading.Thread(target=self._take, daemon=True)
@@ -68,14 +68,14 @@ class Box:
         while True:
             frame = self.queue.get(0.2)
             if frame is not None:
-                self.ledger.books.processed(frame.camera_id, frame.sequence)
+                self.recorder.journal.processed(frame.id)
                 self.latest[frame.camera_id] = frame
                 self.times[frame.camera_id].append(time.monotonic())
             elif self.queue.closed:
                 return
 
-    def counts(self, name: str) -> Counts:
-        return self.ledger.books.counts()[name]
+    def counts(self, name: str) -> FrameCounts:
+        return self.recorder.journal.counts()[name]
 
     def child(self, name: str) -> int | None:
         return self.threads[name].source.facts()["process"]
@@ -101,7 +101,7 @@ class Box:
         for name in self.threads:
             counts = self.counts(name)
             assert counts.balanced and counts.in_flight == 0, counts
-        self.ledger.close()
+        self.recorder.close()
 
 
 def alive(pid: int) -> bool:

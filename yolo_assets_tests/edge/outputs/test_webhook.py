@@ -24,6 +24,7 @@ from yolo_assets.edge.outputs.webhook import retry_after, signature, signing_key
 from yolo_assets.edge.types import Frame, Result
 from yolo_assets_tests.edge.outputs.receivers import CAMERAS, Answer, Hole, Receiver, certificate, free_port
 from yolo_assets_tests.edge.plant import until
+from yolo_assets_tests.support.records import frame_record
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 PICTURE = np.zeros((8, 8, 3), np.uint8)
@@ -33,17 +34,22 @@ Make = Callable[..., Outputs]
 
 def result(number: int, found: bool = True, at: float = 0.0) -> Result:
     box = {"bbox": [1.0, 2.0, 3.0, 4.0], "class": "crack", "confidence": 0.9, "timestamp": AT}
-    return Result(
-        Frame(FrameId("cam1", number, AT), PICTURE, 1000.0 + at),
-        model_version="line/1",
-        detections=(box,) if found else (),
-        inference_ms=1.5,
-        finished=1000.0 + at,
-        at=AT,
-        record={"width": 8, "height": 8, "inference_ms": 1.5, "batch_id": "B7", "quality": {"blur": 1.0}},
-        image_path="cam1/20260102_03/x.jpg",
-        image_saved=True,
+    record = frame_record(
+        {
+            "image_path": "cam1/20260102_03/x.jpg",
+            "image_saved": True,
+            "detections": [box] if found else [],
+            "model_version": "line/1",
+            "device_id": "box1",
+            "width": 8,
+            "height": 8,
+            "inference_ms": 1.5,
+            "batch_id": "B7",
+            "quality": {"blur": 1.0},
+        }
     )
+    frame = Frame(FrameId("cam1", number, AT), PICTURE, 1000.0 + at)
+    return Result(frame, tuple(record.model_dump(by_alias=True)["detections"]), record, True, 1000.0 + at, AT)
 
 
 @pytest.fixture

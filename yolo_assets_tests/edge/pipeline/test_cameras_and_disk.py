@@ -24,8 +24,8 @@ from yolo_assets.edge.config.spool import Sampling
 from yolo_assets.edge.housekeeping import Housekeeper, folder_bytes
 from yolo_assets.edge.pipeline import worker
 from yolo_assets.edge.pipeline.capture import CameraThread
-from yolo_assets.edge.pipeline.ledger import Ledger
 from yolo_assets.edge.pipeline.queue import FrameQueue
+from yolo_assets.edge.pipeline.recorder import FrameRecorder
 from yolo_assets.edge.pipeline.sampling import Sampler
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slots import SlotManager
@@ -35,6 +35,7 @@ from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.vision.model import Model
 from yolo_assets_tests.edge.plant import Plant, until
+from yolo_assets_tests.support.records import frame_record
 
 START = datetime(2026, 1, 2, 3, 59, 58, tzinfo=UTC)
 PIXELS = np.zeros((4, 4, 3), np.uint8)
@@ -67,26 +68,28 @@ class ScriptedSource:
             raise SourceError("the cable was pulled")
 
 
-def camera_thread(source: ScriptedSource, ledger: Ledger, queue: FrameQueue, policy: str = "every") -> CameraThread:
+def camera_thread(
+    source: ScriptedSource, recorder: FrameRecorder, queue: FrameQueue, policy: str = "every"
+) -> CameraThread:
     ready = threading.Event()
     ready.set()
     configured = ConfiguredSource(source, policy, "stream", Backoff(first_s=0.01))  # type: ignore[arg-type]
-    return CameraThread(configured, queue, ledger, ready)
+    return CameraThread(configured, queue, recorder, ready)
 
 
 def test_a_camera_that_breaks_comes_back_and_its_frames_go_on_counting(tmp_path: Path) -> None:
-    ledger, queue = Ledger(tmp_path, ["cam1", "cam2"], "box1"), FrameQueue(["cam1", "cam2"], 100)
-    broken = camera_thread(ScriptedSource("cam1", [2, 0, 0, 1, 3]), ledger, queue)
-    healthy = camera_thread(ScriptedSource("cam2", [5]), ledger, queue)
+    recorder, queue = FrameRecorder(tmp_path, ["cam1", "cam2"], "box1"), FrameQueue(["cam1", "cam2"], 100)
+    broken = camera_thread(ScriptedSource("cam1", [2, 0, 0, 1, 3]), recorder, queue)
+    healthy = camera_thread(ScriptedSource("cam2", [5]), recorder, queue)
     for thread in (broken, healthy):
         thread.start()
         assert thread.join(10)
     assert (broken.state, broken.restarts, healthy.state) == ("finished", 4, "finished")
     frames = [queue.get(0) for _ in range(11)]
     assert sorted(f.sequence for f in frames if f and f.camera_id == "cam1") == list(range(6))
-    counts = ledger.books.counts()
+    counts = recorder.journal.counts()
     assert counts["cam1"].captured == 6 and counts["cam2"].captured == 5
-    ledger.close()
+    recorder.close()
 
 
 def agent_config(root: Path) -> AgentConfig:
@@ -97,36 +100,36 @@ def agent_config(root: Path) -> AgentConfig:
 
 
 def test_an_hour_is_sealed_when_it_is_over_and_its_last_frame_has_an_outcome(tmp_path: Path) -> None:
-    ledger, queue = Ledger(tmp_path, ["cam1"], "box1"), FrameQueue(["cam1"], 100)
+    recorder, queue = FrameRecorder(tmp_path, ["cam1"], "box1"), FrameQueue(["cam1"], 100)
     source = ScriptedSource("cam1", [3, 1])  # 03:59:58, :59, 04:00:00 and, after a cut, 04:00:01
-    thread = camera_thread(source, ledger, queue)
+    thread = camera_thread(source, recorder, queue)
     slots: SlotManager[LoadedModel] = SlotManager()
     clock = BoxClock(tmp_path / "clock.json")
-    keeper = Housekeeper([thread], ledger, slots, agent_config(tmp_path), Sampler(Sampling()), clock)
+    keeper = Housekeeper([thread], recorder, slots, agent_config(tmp_path), Sampler(Sampling()), clock)
     first = SpoolHour.of(tmp_path, "cam1", Hour.of(START))
     keeper._seal()
     thread.start()
     assert thread.join(10)
     thread._state = "reconnecting"  # as if it were away: only the hour that is over may be sealed
     frames = [queue.get(0) for _ in range(4)]
-    record = {"detections": [], "model_version": "line/1", "device_id": "box1"}
+    record = frame_record({"detections": [], "model_version": "line/1", "device_id": "box1"})
     assert frames[0] and frames[1] and frames[2] and frames[3]
-    ledger.write(frames[0], record, b"\xff\xd8\xff\xd9")
+    recorder.write(frames[0], record, b"\xff\xd8\xff\xd9")
     keeper._seal()
     assert first.seal() is None  # one frame of it is still with a worker
-    ledger.drop(frames[1], "inference_error")
+    recorder.drop(frames[1], "inference_error")
     keeper._seal()
     seal = first.seal()
     assert seal is not None and (seal.captured, seal.processed, seal.dropped) == (2, 1, {"inference_error": 1})
-    ledger.write(frames[2], record, None)
-    ledger.write(frames[3], record, None)
+    recorder.write(frames[2], record, None)
+    recorder.write(frames[3], record, None)
     keeper._seal()
     second = SpoolHour.of(tmp_path, "cam1", Hour.of(START).next())
     assert second.seal() is None
     thread._state = "finished"
     keeper._seal()
     assert second.seal() is not None and keeper.sealed == 2
-    ledger.close()
+    recorder.close()
 
 
 def running(plant: Plant, **options: Any) -> Agent:
@@ -143,7 +146,7 @@ def test_a_full_disk_drops_records_loudly_and_inference_goes_on(
 ) -> None:
     agent = running(plant)
     try:
-        until(lambda: agent.ledger.books.counts()["cam1"].processed > 3)
+        until(lambda: agent.recorder.journal.counts()["cam1"].processed > 3)
 
         def full(*_: object) -> None:
             raise SpoolFullError("no room on the disk")
@@ -151,16 +154,16 @@ def test_a_full_disk_drops_records_loudly_and_inference_goes_on(
         with monkeypatch.context() as patch:
             patch.setattr(SpoolWriter, "write", full)
             before = until(lambda: agent.board.latest("cam1"))
-            until(lambda: agent.ledger.books.counts()["cam1"].dropped.get("disk_full", 0) > 5)
+            until(lambda: agent.recorder.journal.counts()["cam1"].dropped.get("disk_full", 0) > 5)
             latest = agent.board.latest("cam1")
             assert latest is not None and latest.sequence > before.sequence
-            assert agent.ledger.trouble == "no room on the disk"
-        processed = agent.ledger.books.counts()["cam1"].processed
-        until(lambda: agent.ledger.books.counts()["cam1"].processed > processed + 3)
-        assert agent.ledger.trouble is None
+            assert agent.recorder.trouble == "no room on the disk"
+        processed = agent.recorder.journal.counts()["cam1"].processed
+        until(lambda: agent.recorder.journal.counts()["cam1"].processed > processed + 3)
+        assert agent.recorder.trouble is None
     finally:
         assert agent.stop()
-    assert agent.ledger.books.counts()["cam1"].balanced
+    assert agent.recorder.journal.counts()["cam1"].balanced
     told = [record for record in caplog.records if "the spool refuses" in record.message]
     assert len(told) == 1
 
@@ -168,7 +171,7 @@ def test_a_full_disk_drops_records_loudly_and_inference_goes_on(
 def test_an_inference_that_raises_costs_one_frame(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = running(plant)
     try:
-        until(lambda: agent.ledger.books.counts()["cam1"].processed > 3)
+        until(lambda: agent.recorder.journal.counts()["cam1"].processed > 3)
         predict, fails = Model.predict, [3]
 
         def sometimes(self: Model, bgr: Any, **options: Any) -> Any:
@@ -178,12 +181,12 @@ def test_an_inference_that_raises_costs_one_frame(plant: Plant, monkeypatch: pyt
             return predict(self, bgr, **options)
 
         monkeypatch.setattr(Model, "predict", sometimes)
-        until(lambda: agent.ledger.books.counts()["cam1"].dropped.get("inference_error", 0) == 3)
-        processed = agent.ledger.books.counts()["cam1"].processed
-        until(lambda: agent.ledger.books.counts()["cam1"].processed > processed)
+        until(lambda: agent.recorder.journal.counts()["cam1"].dropped.get("inference_error", 0) == 3)
+        processed = agent.recorder.journal.counts()["cam1"].processed
+        until(lambda: agent.recorder.journal.counts()["cam1"].processed > processed)
     finally:
         assert agent.stop()
-    assert agent.ledger.books.counts()["cam1"].balanced
+    assert agent.recorder.journal.counts()["cam1"].balanced
 
 
 def test_what_fails_after_an_inference_costs_no_worker(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,17 +196,17 @@ def test_what_fails_after_an_inference_costs_no_worker(plant: Plant, monkeypatch
     monkeypatch.setattr(worker, "encode_jpeg", no_jpeg)
     agent = running(plant)
     try:
-        until(lambda: agent.ledger.books.counts()["cam1"].processed > 3)  # their records are kept without a picture
+        until(lambda: agent.recorder.journal.counts()["cam1"].processed > 3)  # their records are kept without a picture
         with monkeypatch.context() as patched:
             patched.setattr(agent.board, "report", no_jpeg)
             patched.setattr(agent.processor, "on_result", [no_jpeg])
-            before = agent.ledger.books.counts()["cam1"].processed
-            until(lambda: agent.ledger.books.counts()["cam1"].processed > before + 3)
-        assert agent.ledger.books.counts()["cam1"].in_flight <= 10
+            before = agent.recorder.journal.counts()["cam1"].processed
+            until(lambda: agent.recorder.journal.counts()["cam1"].processed > before + 3)
+        assert agent.recorder.journal.counts()["cam1"].in_flight <= 10
         assert agent.stop()
     finally:
         agent.stop()
-    counts = agent.ledger.books.counts()["cam1"]
+    counts = agent.recorder.journal.counts()["cam1"]
     assert counts.balanced and counts.in_flight == 0
     assert not list(plant.spool.glob("*/*/*.jpg"))
 
@@ -212,13 +215,13 @@ def test_a_store_that_hangs_is_felt_by_nobody(plant: Plant, monkeypatch: pytest.
     agent = running(plant)
     let_go = threading.Event()
     try:
-        until(lambda: agent.ledger.books.counts()["cam1"].processed > 3)
+        until(lambda: agent.recorder.journal.counts()["cam1"].processed > 3)
         kind = type(plant.store)
         for method in ("put", "head"):
             monkeypatch.setattr(kind, method, lambda *_, **__: let_go.wait(30))
         time.sleep(0.6)  # longer than a heartbeat and a poll
-        processed = agent.ledger.books.counts()["cam1"].processed
-        until(lambda: agent.ledger.books.counts()["cam1"].processed > processed + 10)
+        processed = agent.recorder.journal.counts()["cam1"].processed
+        until(lambda: agent.recorder.journal.counts()["cam1"].processed > processed + 10)
         begin = time.monotonic()
         assert agent.stop()
         assert time.monotonic() - begin < 15

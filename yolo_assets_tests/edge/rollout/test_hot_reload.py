@@ -69,7 +69,7 @@ def test_no_frame_is_lost_doubled_or_misattributed(plant: Plant) -> None:
         assert len(record["detections"]) == expected, f"{record['image_path']} was seen by another model"
 
     drops = Counter[str]()
-    counts = agent.ledger.books.counts()
+    counts = agent.recorder.journal.counts()
     for camera, count in counts.items():
         sequences = [record["sequence"] for record in records if record["camera_id"] == camera]
         assert len(set(sequences)) == len(sequences) == count.processed > SWAPS

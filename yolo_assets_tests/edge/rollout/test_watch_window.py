@@ -172,8 +172,8 @@ def test_a_model_that_fails_on_live_frames_is_taken_back(
         plant.promote("2")
         event = box.wait_event("reverted")
         assert words in event.reason
-        before = box.agent.ledger.books.counts()["cam1"].processed
-        until(lambda: box.agent.ledger.books.counts()["cam1"].processed > before + 5)
+        before = box.agent.recorder.journal.counts()["cam1"].processed
+        until(lambda: box.agent.recorder.journal.counts()["cam1"].processed > before + 5)
         assert box.serving == "1"
 
 

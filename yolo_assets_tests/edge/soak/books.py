@@ -12,7 +12,7 @@ from pathlib import Path
 
 import orjson
 
-from yolo_assets.spool.accounting import INTERRUPTED
+from yolo_assets.spool.traces import INTERRUPTED
 
 
 @dataclass

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from yolo_assets.spool.tally import Tally
+from yolo_assets.spool.frame_journal import FrameJournal
 from yolo_assets_tests.edge.plant import Plant
 from yolo_assets_tests.edge.soak.books import explain, read_books
 from yolo_assets_tests.edge.soak.world import SIMULATED, SoakWorld
@@ -84,20 +84,20 @@ def play(world: SoakWorld, seconds: float) -> None:
 
 
 def check_books(world: SoakWorld) -> None:
-    """captured = processed + dropped by reason, in the tally and in what lies in spool and archive, images included."""
+    """captured = processed + dropped by reason, in frame journal, spool and archive, images included."""
     books = read_books(world.plant.spool, world.archive)
     cameras = [*SIMULATED, "photos", "video"]
-    tally = Tally(world.plant.root / "state" / "frames.tally", cameras)
+    journal = FrameJournal(cameras, world.plant.root / "state" / "frames.tally")
     told = "; ".join(world.story)
     for camera in cameras:
-        row, book = tally.row(camera), books[camera]
+        row, book = journal.totals(camera), books[camera]
         what = f"YOLO_ASSETS_SEED={SEED}, {camera}: {row}, {explain(book)}: {told}"
         assert row.open == 0 and row.processed > 0, what
         assert len(set(book.sequences)) == len(book.sequences) == row.processed, what
         assert max(book.sequences) < row.captured == book.captured, what
         assert not book.saved - book.images, what
         assert not book.broken, what
-    tally.close()
+    journal.close()
 
 
 def memory_growth(world: SoakWorld) -> float:

@@ -10,9 +10,10 @@ import pytest
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets_tests.edge.soak.books import CameraBooks, read_books
+from yolo_assets_tests.support.records import frame_record
 
 START = datetime(2026, 1, 2, 3, 0, 0, tzinfo=UTC)
-RECORD = {"detections": [], "model_version": "line/1", "device_id": "box1"}
+RECORD = frame_record({"detections": [], "model_version": "line/1", "device_id": "box1"})
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def spool(tmp_path: Path) -> Path:
     with SpoolWriter(tmp_path / "spool", "cam1", "box1") as writer:
         for number in range(4):
             at = START + timedelta(seconds=number)
-            writer.write(at, {**RECORD, "sequence": number}, b"\xff\xd8\xff\xd9")
+            writer.write(at, RECORD.model_copy(update={"sequence": number}), b"\xff\xd8\xff\xd9")
         writer.drop(START, "stale", count=3)
         writer.seal(Hour.of(START))
     return tmp_path / "spool"

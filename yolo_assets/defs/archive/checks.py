@@ -1,0 +1,94 @@
+"""Checks of the archive stage: their specs, and how each is decided from what the asset found.
+
+Belongs here: names, descriptions, passed or failed. Does not belong here: reading stores; an asset hands over what it
+has read already.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from yolo_assets.defs.metadata import table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from yolo_assets.archive.audit.audit import AuditReport
+    from yolo_assets.catalog.publish import CatalogVersion
+
+EVERY_CAMERA_ARCHIVED = dg.AssetCheckSpec(
+    "every_camera_archived",
+    asset="hourly_archives",
+    description="Every closed camera-hour of the spool is packed, uploaded, verified and has its receipt.",
+)
+EVERY_CAMERA_RECLAIMED = dg.AssetCheckSpec(
+    "every_camera_reclaimed",
+    asset="reclaimed_spool",
+    description="Before local files were deleted, spool, index and receipt agreed on every one of them.",
+)
+EVERY_RECEIPT_VERIFIED = dg.AssetCheckSpec(
+    "every_receipt_verified",
+    asset="archive_catalog",
+    description="Every receipt is complete, and its signature was verified with a trusted key.",
+)
+NO_GAPS = dg.AssetCheckSpec(
+    "no_gaps", asset="archive_catalog", description="Every camera-hour that has detections is archived."
+)
+ARCHIVES_VERIFIED = dg.AssetCheckSpec(
+    "archives_verified",
+    asset="archive_audit",
+    blocking=True,
+    description="Every archive that was due was examined and is what its receipt promises; says how much was covered.",
+)
+
+
+def every_receipt_verified(published: CatalogVersion) -> dg.AssetCheckResult:
+    """Failed when the published catalog had to leave receipts out; the reasons as metadata."""
+    return dg.AssetCheckResult(
+        check_name=EVERY_RECEIPT_VERIFIED.name,
+        passed=not published.pointer.problems,
+        description=f"{published.pointer.problems} receipts are untrusted",
+        metadata={problem.key: problem.problem for problem in published.problems[:50]},
+    )
+
+
+def no_gaps(missing: pl.DataFrame) -> dg.AssetCheckResult:
+    """A warning when camera-hours have detections and no archive.
+
+    Args:
+        missing: columns ``camera_id`` and ``hour``.
+    """
+    return dg.AssetCheckResult(
+        check_name=NO_GAPS.name,
+        passed=missing.is_empty(),
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{missing.height} camera-hours have detections and no archive",
+        metadata={"gaps": table(list(missing.iter_rows(named=True)), {"camera_id": str, "hour": str})},
+    )
+
+
+def archives_verified(report: AuditReport, differing: list[dict[str, str]]) -> dg.AssetCheckResult:
+    """Failed when an archive differs, could not be examined, or the audit ended early.
+
+    Args:
+        report: of the audit.
+        differing: ``archive`` and ``difference`` of each archive that is not as promised.
+    """
+    covered = next(iter(report.coverage.lines()))
+    reasons = [f"{len(report.problems)} archives differ"] if report.problems else []
+    reasons += [f"{len(report.unchecked)} could not be examined"] if report.unchecked else []
+    reasons += [f"it ended early: {report.stopped}"] if report.stopped else []
+    return dg.AssetCheckResult(
+        check_name=ARCHIVES_VERIFIED.name,
+        passed=report.ok,
+        description=f"{'; '.join(reasons)}. {covered}" if reasons else covered,
+        metadata={
+            "archives": report.coverage.archives,
+            "covered_full": report.coverage.full,
+            "covered": report.coverage.head,
+            "within_days": report.coverage.days,
+            "differences": table(differing[:100], {"archive": str, "difference": str}),
+        },
+    )

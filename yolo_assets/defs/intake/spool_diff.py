@@ -1,0 +1,137 @@
+"""Which hours of the spool changed since they were reported: pure, so that the sensor is only glue.
+
+An hour changed when a camera's closed hour holds files that no receipt covers and that were not reported as they are
+now. Reclaiming an hour is therefore no change, and neither is archiving one camera before another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from yolo_assets.contracts.times import Hour
+
+RETRY_AFTER = timedelta(minutes=10)
+"""An hour that was reported and is still not archived after this is requested again, once in this time."""
+
+
+@dataclass(frozen=True)
+class ClosedHour:
+    """One camera's closed hour.
+
+    Attributes:
+        fingerprint: of all files present.
+        uncovered: of the files that no local receipt covers; empty when all are covered.
+        frames: frames present.
+        size: bytes present.
+    """
+
+    camera_id: str
+    hour: Hour
+    fingerprint: str
+    uncovered: str
+    frames: int
+    size: int
+
+
+class ReportedHour(BaseModel):
+    """What was reported of one hour."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    cameras: dict[str, str] = Field(default_factory=dict)
+    reported_at: datetime
+
+
+class SpoolCursor(BaseModel):
+    """The sensor's cursor. Losing it costs a repeated report, never an hour."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    hours: dict[str, ReportedHour] = Field(default_factory=dict)
+
+    @classmethod
+    def load(cls, text: str | None) -> SpoolCursor:
+        """Forgiving: an unreadable cursor is an empty one."""
+        if not text:
+            return cls()
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError:
+            return cls()
+
+
+@dataclass(frozen=True)
+class ChangedHour:
+    """An hour to report."""
+
+    hour: Hour
+    cameras: tuple[ClosedHour, ...]
+
+    @property
+    def data_version(self) -> str:
+        """Hash of the closed set: cameras and the fingerprints of their files."""
+        text = "\n".join(f"{camera.camera_id} {camera.fingerprint}" for camera in self.cameras)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class SpoolDiff:
+    """What one tick found in the spool.
+
+    Attributes:
+        changed: hours to report as materialized.
+        overdue: hours reported long ago whose files are still not archived.
+        cursor: for the next tick, once both are acted on.
+        waiting: changed hours that were left for the next tick.
+    """
+
+    changed: tuple[ChangedHour, ...]
+    overdue: tuple[Hour, ...]
+    cursor: SpoolCursor
+    waiting: int
+
+
+def find_changes(closed: Iterable[ClosedHour], cursor: SpoolCursor, now: datetime, limit: int) -> SpoolDiff:
+    """Compare the closed hours of the spool with what was reported.
+
+    Args:
+        closed: every closed camera-hour that still holds files.
+        cursor: what earlier ticks reported.
+        now: aware.
+        limit: hours reported at most in one tick, oldest first, so that a first start does not flood the queue.
+    """
+    by_hour: dict[Hour, list[ClosedHour]] = defaultdict(list)
+    for item in closed:
+        by_hour[item.hour].append(item)
+
+    changed: list[ChangedHour] = []
+    overdue: list[Hour] = []
+    memory: dict[str, ReportedHour] = {}
+    waiting = 0
+    for hour in sorted(by_hour):
+        cameras = tuple(sorted(by_hour[hour], key=lambda item: item.camera_id))
+        known = cursor.hours.get(hour.key)
+        # Twelve digits keep the cursor small; they only have to differ from what the same camera had before.
+        pending = {item.camera_id: item.uncovered[:12] for item in cameras if item.uncovered}
+        differs = known is None or any(known.cameras.get(camera) != print_ for camera, print_ in pending.items())
+        if differs:
+            if len(changed) == limit:
+                waiting += 1
+                if known is not None:
+                    memory[hour.key] = known
+                continue
+            changed.append(ChangedHour(hour, cameras))
+            earlier = {} if known is None else known.cameras
+            memory[hour.key] = ReportedHour(cameras={**earlier, **pending}, reported_at=now)
+        elif known is not None:
+            if pending and now - known.reported_at >= RETRY_AFTER:
+                overdue.append(hour)
+                known = ReportedHour(cameras=known.cameras, reported_at=now)
+            memory[hour.key] = known
+    return SpoolDiff(tuple(changed), tuple(overdue), SpoolCursor(hours=memory), waiting)

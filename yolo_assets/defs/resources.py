@@ -1,0 +1,95 @@
+"""The one resource of the graph: the settings of this installation, and the stores and keys they name, opened.
+
+I/O goes through here and not through I/O managers: what an asset writes is a contract of its own (keys, commit points),
+not a pickle of its return value. S3 clients are ``storage``'s own: dagster-aws' ``S3Resource`` offers no way to set one
+attempt, checksums and addressing, without which many S3-compatible servers refuse writes and a dead connection is
+noticed late.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import Field
+
+from yolo_assets.contracts.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from yolo_assets.archive.options import ArchiveOptions
+    from yolo_assets.archive.service.traffic import Traffic
+    from yolo_assets.contracts.signing import Signer, TrustedKeys
+    from yolo_assets.storage import ObjectStore
+
+
+class Locations(dg.ConfigurableResource):
+    """Stores and keys of this installation; see ``contracts.settings`` for the environment variables."""
+
+    values: dict[str, Any] = Field(description="the settings, as contracts.settings resolved them")
+
+    @classmethod
+    def from_env(cls) -> Locations:
+        """From ``YOLO_ASSETS_*``."""
+        return cls(values=Settings.from_env().model_dump(mode="json", exclude_none=True))
+
+    @cached_property
+    def settings(self) -> Settings:
+        """As the rest of the project knows them."""
+        return Settings.model_validate(self.values)
+
+    def archive(self, traffic: Traffic | None = None) -> ObjectStore:
+        """The archive root, open; writes keep the bandwidth limit of ``traffic`` and are counted there."""
+        return self._open(self.settings.archive_url, traffic.pace if traffic is not None else None)
+
+    def _open(self, url: str, pace: Callable[[int], None] | None = None) -> ObjectStore:
+        from yolo_assets.storage import open_store
+
+        return open_store(url, memory=self.settings.known_stores, pace=pace)
+
+    def traffic(self, log: Callable[[str], None]) -> Traffic:
+        """The operator's bandwidth limit and this machine's upload counters. Changes of the limit go to ``log``."""
+        from yolo_assets.archive.service.traffic import Traffic
+
+        return Traffic(self.settings, log)
+
+    def store(self) -> ObjectStore:
+        """The store root, open."""
+        return self._open(self.settings.store_url)
+
+    def archiver(self) -> Signer:
+        """Signs receipts; the key pair is made at first use."""
+        from yolo_assets.contracts.signing import Signer
+
+        return Signer.load_or_create(self.settings.archiver_key)
+
+    def promoter(self) -> Signer:
+        """Signs releases; only promotion uses it."""
+        from yolo_assets.contracts.signing import Signer
+
+        return Signer.load_or_create(self.settings.promotion_key)
+
+    def trusted_archivers(self) -> TrustedKeys:
+        """Keys whose receipts are trusted: this machine's, and those of remote devices that archive by themselves."""
+        from yolo_assets.contracts.signing import TrustedKeys
+
+        self.archiver()  # its pair is made at first use
+        return TrustedKeys.load(self.settings.archiver_public_keys())
+
+    def archive_options(self) -> ArchiveOptions:
+        """How hours are archived here."""
+        from yolo_assets.archive.options import ArchiveOptions
+
+        return ArchiveOptions.of(self.settings)
+
+    def archiver_names(self) -> dict[str, str]:
+        """A name for each archiver by the id of its key: the name of the file that holds its public key."""
+        from yolo_assets.contracts.signing import TrustedKeys
+
+        own = self.archiver().key_id
+        names = {
+            key: path.stem for path in self.settings.archiver_public_keys() for key in TrustedKeys.load([path]).keys
+        }
+        return {**names, own: "this machine"}

@@ -1,0 +1,142 @@
+"""The folder a YOLO trainer reads, made from a dataset version: copies of images, one ``.txt`` each, ``data.yaml``.
+
+Copies, not links: ultralytics rewrites a JPEG that it finds cut short. Every row is checked before: for a bad row it
+would drop the whole image and only warn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+from typing import get_args
+
+import cv2
+import numpy as np
+import yaml
+
+from yolo_assets.contracts.errors import BadInputError, IntegrityError
+from yolo_assets.contracts.names import dataset_image_key
+from yolo_assets.learning.dataset import Dataset
+from yolo_assets.learning.formats import yolo
+from yolo_assets.learning.formats.base import RawBox, RawImage
+from yolo_assets.learning.records import DatasetItem, DatasetManifest, Split
+from yolo_assets.storage import ObjectStore
+
+DATA_YAML = "data.yaml"
+MANIFEST = "manifest.json"
+_WRITTEN = "splits.txt"
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+def materialise(
+    store: ObjectStore, dataset: Dataset, out: Path, *, splits: Collection[Split] = ("train", "val", "test")
+) -> Path:
+    """Write a dataset version as a folder, which appears complete or not at all.
+
+    Args:
+        store: holds the images.
+        dataset: the version.
+        out: the folder; when it is there it is taken to be this version, checked by its manifest.
+        splits: which splits to write.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        BadInputError: ``out`` is something else, or a row of the manifest cannot be trained on; nothing is written.
+        IntegrityError: an image is not what the manifest says.
+    """
+    data = dataset.manifest.to_json()
+    written = " ".join(sorted(splits)).encode()
+    if out.exists():
+        if not _holds(out / MANIFEST, data) or not _holds(out / _WRITTEN, written):
+            raise BadInputError(
+                f"{out} exists and is not {written.decode()} of dataset {dataset.sha256[:12]}; name another folder"
+            )
+        return out
+    problems = [problem for item in dataset.manifest.items for problem in _problems(item, dataset.manifest)]
+    if problems:
+        raise BadInputError(
+            f"dataset {dataset.sha256[:12]} cannot be trained on: {problems[0]} ({len(problems)} in all)"
+        )
+    partial = out.with_name(f".{out.name}.partial.{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        for split in SPLITS:
+            (partial / "images" / split).mkdir(parents=True)
+            (partial / "labels" / split).mkdir(parents=True)
+        for item in dataset.manifest.items:
+            if item.split in splits:
+                _write_item(store, item, dataset.manifest, partial)
+        (partial / DATA_YAML).write_text(
+            yaml.safe_dump(
+                {
+                    "train": "images/train",
+                    "val": "images/val",
+                    "test": "images/test",
+                    "names": dict(enumerate(dataset.manifest.class_names)),
+                },
+                sort_keys=False,
+            )
+        )
+        (partial / _WRITTEN).write_bytes(written)
+        (partial / MANIFEST).write_bytes(data)
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return out
+
+
+def read_folder(folder: Path) -> DatasetManifest:
+    """The manifest in a folder that ``materialise`` made.
+
+    Raises:
+        BadInputError: not such a folder.
+    """
+    try:
+        return DatasetManifest.from_json((folder / MANIFEST).read_bytes(), str(folder / MANIFEST))
+    except OSError as error:
+        raise BadInputError(f"{folder} is no dataset folder: {error.strerror}; make it with materialise") from None
+
+
+def image_path(folder: Path, item: DatasetItem) -> Path:
+    """Where ``materialise`` puts an image."""
+    return folder / "images" / item.split / f"{item.sha256}.jpg"
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content
+
+
+def _problems(item: DatasetItem, manifest: DatasetManifest) -> list[str]:
+    problems: list[str] = []
+    for box in item.boxes:
+        x1, y1, x2, y2 = box.bbox
+        if box.class_name not in manifest.class_names:
+            problems.append(f"{item.image_path}: class {box.class_name} is not among the classes of the dataset")
+        if not (0 <= x1 < x2 <= item.width and 0 <= y1 < y2 <= item.height):
+            problems.append(f"{item.image_path}: box {list(box.bbox)} has no area inside {item.width}x{item.height}")
+    return problems
+
+
+def _write_item(store: ObjectStore, item: DatasetItem, manifest: DatasetManifest, root: Path) -> None:
+    data = store.get(dataset_image_key(item.sha256))
+    if hashlib.sha256(data).hexdigest() != item.sha256:
+        raise IntegrityError(f"{dataset_image_key(item.sha256)} was changed; delete it and build the dataset again")
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if picture is None or picture.shape[:2] != (item.height, item.width):
+        raise IntegrityError(f"{item.image_path} is no picture of {item.width}x{item.height}; label it again")
+    image_path(root, item).write_bytes(data)
+    raw = RawImage(
+        name=f"{item.sha256}.jpg",
+        width=item.width,
+        height=item.height,
+        boxes=[RawBox(box.bbox, box.class_name) for box in item.boxes],
+    )
+    label = root / "labels" / item.split / f"{item.sha256}.txt"
+    # A box drawn twice: ultralytics would drop the second with a warning; here it is dropped on purpose.
+    lines = dict.fromkeys(yolo.lines(raw, manifest.class_names).splitlines())
+    label.write_text("".join(f"{line}\n" for line in lines))
