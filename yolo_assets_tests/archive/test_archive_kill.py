@@ -42,12 +42,13 @@ import os, signal, sys
 from pathlib import Path
 root, kill_at = Path(sys.argv[1]), int(sys.argv[2])
 from yolo_assets_tests.support import one_round as run
-from yolo_assets.contracts.signing import Signer
+from yolo_assets.archive.archive import Archive
+from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.storage import open_store
 from yolo_assets.archive.options import ArchiveOptions
 IN_PARTS = ArchiveOptions(part_size=5 << 20, whole=0)
 signer = Signer.load_or_create(root / "keys" / "archiver")
-store = open_store((root / "archive").as_uri())
+archive = Archive(open_store((root / "archive").as_uri()), TrustedKeys.of(signer))
 seen = 0
 def watch(event, args):
     global seen
@@ -57,7 +58,7 @@ def watch(event, args):
             os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(watch)
 print("ready", flush=True)
-results = run.run_archiver(root / "spool", store, signer, options=IN_PARTS, grace_seconds=0)
+results = run.run_archiver(root / "spool", archive, signer, options=IN_PARTS, grace_seconds=0)
 print("calls", seen, [(r.status, r.reason) for r in results], flush=True)
 """
 
