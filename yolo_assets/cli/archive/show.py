@@ -232,7 +232,8 @@ def cat(
         write_atomic(output, image.data)
         note(f"{image.name}: {len(image.data)} bytes to {output}")
     if moment is not None and image.hour != Hour.of(moment):
-        note(f"nothing is archived of the hour {Hour.of(moment)} up to then; the newest before it is {image.name}")
+        asked = Hour.of(moment)
+        note(f"nothing is archived of the hour {asked} up to then; this is the newest before it: {image.name}")
     if image.passed_over:
         hours = ", ".join(hour.key for hour in image.passed_over)
         note(
