@@ -22,18 +22,15 @@ from reload_parts.feed import CAMERAS, OpenLoopCamera, Rhythm
 from reload_parts.models import NAME, STEP, Seen, line_camera
 from reload_parts.naive import KinderNaiveManager, NaiveManager
 from yolo_assets.contracts.model import ReleasedModel
-from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.edge import agent as agent_module
 from yolo_assets.edge.agent import Agent
 from yolo_assets.edge.cameras.open import ConfiguredSource
 from yolo_assets.edge.config.agent import load_config
 from yolo_assets.edge.pipeline.results import ResultBoard
-from yolo_assets.edge.rollout.pins import unpin
-from yolo_assets.edge.rollout.swaps import Swap
+from yolo_assets.edge.rollout.history import Swap
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slot import Slot
 from yolo_assets.edge.types import Result
-from yolo_assets.models.registry import read_bundle
 from yolo_assets.vision.model import Model
 
 Kind = Literal["agent", "naive", "naive_kinder"]
@@ -163,8 +160,8 @@ class Contender:
         begin = time.perf_counter()
         done = self.agent.control.roll_back("the benchmark")
         whole = time.perf_counter() - begin
-        unpin(self.agent.control, "the benchmark")
-        self.agent.watch.look_now()
+        self.agent.control.unpin("the benchmark")
+        self.agent.watch.poll_now()
         self._until(lambda: self.serving() == source and len(self._ended) >= 2)
         self._ended.clear()
         return done.seconds, whole
@@ -237,8 +234,8 @@ class Contender:
         return Answer(camera, sequence, self._cameras[camera].due[sequence], finished, claimed, proven)
 
     def _load_cold(self, version: str) -> Slot[LoadedModel]:
-        parts = self.agent.stager.parts
-        bundle = read_bundle(parts.store, NAME, version, TrustedKeys.load(self.agent.config.trusted_keys))
+        parts = self.agent.stager.preparer
+        bundle = parts.cache.registry.read_bundle(NAME, version)
         ref = ReleasedModel(name=NAME, version=version, manifest_sha256=bundle.manifest_sha256)
         attempt = self.agent.swaps.begin("push")
         with (

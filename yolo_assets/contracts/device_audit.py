@@ -1,8 +1,8 @@
 """The audit log of one device: every change of its model, one signed line each, chained by hash.
 
 A line is the canonical JSON of an ``AuditLine``. It holds the SHA-256 of the line before it, so a line cannot be
-changed, taken out, put in or moved without a trace; it is signed by the key of the device, so the chain cannot be
-computed anew by who has no such key. The end of the chain is anchored by an ``AuditHead``: beside the log, in the
+changed, removed, inserted or moved without a trace; it is signed by the key of the device, so the chain cannot be
+computed anew without that key. The end of the chain is anchored by an ``AuditHead``: beside the log, in the
 heartbeat, and in the copies that go to the store, so that lines cut off at the end are missed. Belongs here: the
 records. Writing and checking is ``edge.audit``.
 """
@@ -22,26 +22,31 @@ GENESIS = "0" * 64
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class AuditLine(Record):
-    """One line: when, who, from what, to what, with what result, and why."""
+class AuditEntry(Record):
+    """What happened: when, at whose request, from what, to what, with what result, and why."""
 
     model_config = ConfigDict(protected_namespaces=())
 
-    schema_version: Literal[1] = 1
-    device_id: str
-    log_id: str = Field(description="a device begins a new log when the old one is lost or damaged")
-    sequence: int = Field(ge=1, description="1, 2, 3 … without a gap")
-    previous: Sha256 = Field(description="SHA-256 of the line before, its line end left out; zeros in the first")
     at: Time
     kind: str = Field(description="begin, recovered, model, pin, unpin …")
-    who: str = Field(description="who or what asked for it")
+    who: str = Field(description="the operator or the part of the agent that requested it")
     source: str | None = Field(default=None, description="<name>/<version> before")
-    target: str | None = Field(default=None, description="<name>/<version> wanted")
+    target: str | None = Field(default=None, description="<name>/<version> requested")
     result: str
     reason: str
     seconds: float | None = Field(default=None, ge=0)
     release: int | None = None
     public_key: str | None = Field(default=None, description="PEM, in the first line: the key that signs this log")
+
+
+class AuditLine(AuditEntry):
+    """One line of a log: an entry with its place in the chain."""
+
+    schema_version: Literal[1] = 1
+    device_id: str
+    log_id: str = Field(description="a device begins a new log when the old one is lost or damaged")
+    sequence: int = Field(ge=1, description="1, 2, 3 … without a gap")
+    previous: Sha256 = Field(description="SHA-256 of the line before, its line end not included; zeros in the first")
     signature: Signature | None = None
 
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from yolo_assets.contracts.archiver_figures import read_figures
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.model import ChannelPointer
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.audit.opening import open_audit
@@ -25,14 +23,12 @@ from yolo_assets.edge.balancing.figures import BalanceFigures
 from yolo_assets.edge.box_clock import BoxClock
 from yolo_assets.edge.cameras.open import open_sources
 from yolo_assets.edge.config.agent import AgentConfig
-from yolo_assets.edge.config.rollout import Canary, Light
 from yolo_assets.edge.housekeeping import Housekeeper
 from yolo_assets.edge.http.app import build_app
 from yolo_assets.edge.http.parts import ApiParts
 from yolo_assets.edge.http.server import ApiServer
 from yolo_assets.edge.image_service import ImageService
-from yolo_assets.edge.outputs.figures import OutputFigures
-from yolo_assets.edge.outputs.hub import Outputs
+from yolo_assets.edge.outputs.hub import OutputMetrics, Outputs
 from yolo_assets.edge.pipeline.capture import CameraThread
 from yolo_assets.edge.pipeline.queue import FrameQueue
 from yolo_assets.edge.pipeline.recorder import FrameRecorder
@@ -40,26 +36,27 @@ from yolo_assets.edge.pipeline.results import ResultBoard
 from yolo_assets.edge.pipeline.sampling import Sampler
 from yolo_assets.edge.pipeline.truth import TruthWriter
 from yolo_assets.edge.pipeline.worker import FrameProcessor, Worker
-from yolo_assets.edge.rollout.control import ModelControl
-from yolo_assets.edge.rollout.following import follow_beside, follow_channel
-from yolo_assets.edge.rollout.live import LiveTap
+from yolo_assets.edge.rollout.cache import ModelCache
+from yolo_assets.edge.rollout.channel_poller import ChannelPoller
+from yolo_assets.edge.rollout.controller import SECONDARY_ROLES, ModelControl
+from yolo_assets.edge.rollout.decision import follow
+from yolo_assets.edge.rollout.history import SwapLog
 from yolo_assets.edge.rollout.loading import Loader
-from yolo_assets.edge.rollout.model_cache import ModelCache
+from yolo_assets.edge.rollout.prepare import Preparer
 from yolo_assets.edge.rollout.restart import restore
 from yolo_assets.edge.rollout.staging import Stager
-from yolo_assets.edge.rollout.staging_parts import StagingParts
 from yolo_assets.edge.rollout.state import StateFile
-from yolo_assets.edge.rollout.swaps import SwapLog
-from yolo_assets.edge.rollout.triggers import ChannelWatch
+from yolo_assets.edge.rollout.tap import LiveTap
 from yolo_assets.edge.serving.loaded_model import LoadedModel
-from yolo_assets.edge.serving.slots import SecondaryRole, SlotManager
+from yolo_assets.edge.serving.slots import Role, SlotManager
 from yolo_assets.edge.supervision import Pulse
 from yolo_assets.edge.telemetry.heartbeat import HeartbeatSender
 from yolo_assets.edge.telemetry.machine import Machine
 from yolo_assets.edge.telemetry.metrics import EdgeMetrics, Sources
 from yolo_assets.edge.telemetry.status import StatusParts, heartbeat, model, not_ready, status
+from yolo_assets.models.channels import Channel
+from yolo_assets.models.registry import Registry
 from yolo_assets.runtime.files import lock_folder
-from yolo_assets.storage.base import ObjectStore
 from yolo_assets.storage.open import folder_of, open_store
 from yolo_assets.storage.retrying import QUICK
 
@@ -88,6 +85,7 @@ class Agent:
         self.clock = BoxClock(config.state_dir / "clock.json", config.clock)
         sources = open_sources(config, self.clock)
         store = open_store(config.store, create=False, lazy=True, retries=QUICK)
+        registry = Registry(store, trusted)
         self.done = threading.Event()
         self._state_lock = _lock_state(config.state_dir)
         self._server = ApiServer(config.listen)
@@ -120,26 +118,18 @@ class Agent:
             )
         )
         self.swaps.on_end = self._metrics.swap
-        self._metrics.register(OutputFigures(self.outputs))
+        self._metrics.register(OutputMetrics(self.outputs))
         self.control = ModelControl(slots, StateFile(config.state_dir / "state.json"), self.swaps)
         self._live = LiveTap()
         loader = Loader(config.engine, config.state_dir / "engines")
-        self._staging = StagingParts(
-            config=config,
-            store=store,
-            cache=ModelCache(config.state_dir / "models", trusted),
-            loader=loader,
-            control=self.control,
-            swaps=self.swaps,
-            live=self._live,
-        )
-        self.stager = Stager(self._staging)
-        self.watch = self._follow(config.channel, trusted, store, follow_channel)
-        beside: dict[SecondaryRole, Canary | Light | None] = {"canary": config.canary, "light": config.light}
+        cache = ModelCache(config.state_dir / "models", registry)
+        self._preparer = Preparer(config, cache, loader, self.control, self._live)
+        self.stager = Stager(config, self._preparer, self.control)
+        self.watch = self._follow("primary", registry.channel(config.model, config.channel))
         self._watches = [self.watch] + [
-            self._follow(section.channel, trusted, store, partial(follow_beside, role))
-            for role, section in beside.items()
-            if section is not None
+            self._follow(role, registry.channel(config.model, section.channel))
+            for role in SECONDARY_ROLES
+            if (section := config.secondary(role)) is not None
         ]
         effort: Effort | None = None
         self.balancer: Balancer | None = None
@@ -168,7 +158,7 @@ class Agent:
             processor.on_batch.append(effort.add)
         self._workers = [Worker(processor, number) for number in range(config.engine.workers)]
         self._housekeeper = Housekeeper(
-            self.cameras, self.recorder, slots, config, sampler, self.clock, (self.control.settle,)
+            self.cameras, self.recorder, slots, config, sampler, self.clock, (self.control.persist_pending,)
         )
         self._heartbeat = HeartbeatSender(store, config.heartbeat_seconds, lambda: heartbeat(self._status_parts))
         self._status_parts = StatusParts(
@@ -201,8 +191,8 @@ class Agent:
                 board=self.board,
                 control=self.control,
                 audit=self.audit,
-                want=self.stager.want,
-                look_now=self.watch.look_now,
+                want=self.stager.request,
+                look_now=self.watch.poll_now,
                 metrics=self._metrics,
                 images=self._images,
                 camera_ids=tuple(config.camera_ids),
@@ -229,7 +219,7 @@ class Agent:
             recovered = self.recorder.recover(camera.camera_id, camera.source.now())
             if recovered:
                 log.info("sealed %d hours of %s that an earlier run left open", recovered, camera.camera_id)
-        restore(self._staging)
+        restore(self.control, self._preparer)
         self.stager.start()
         for watch in self._watches:
             watch.start()
@@ -295,21 +285,12 @@ class Agent:
             self._state_lock = -1
         return all(ended)
 
-    def _follow(
-        self,
-        channel: str,
-        trusted: TrustedKeys,
-        store: ObjectStore,
-        follow: Callable[[ModelControl, Stager, ChannelPointer], None],
-    ) -> ChannelWatch:
-        return ChannelWatch(
-            store,
-            self.config.model,
+    def _follow(self, role: Role, channel: Channel) -> ChannelPoller:
+        return ChannelPoller(
             channel,
-            trusted,
             poll_seconds=self.config.poll_seconds,
             folder=folder_of(self.config.store),
-            on_pointer=lambda pointer: follow(self.control, self.stager, pointer),
+            on_pointer=partial(follow, self.control, self.stager.request, role),
             on_refused=self._on_bad_pointer,
         )
 

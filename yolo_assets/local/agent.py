@@ -15,7 +15,7 @@ import yaml
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.times import format_time
-from yolo_assets.local.processes import Child, get_json, wait_for_http
+from yolo_assets.local.processes import LocalService, get_json, wait_for_http
 
 DEVICE = "box01"
 WATCH_SECONDS = 20
@@ -112,7 +112,7 @@ class Agent:
         self.url = f"http://127.0.0.1:{self.port}"
         config = write_config(settings, line, self.port)
         command = [sys.executable, "-m", "yolo_assets.cli.main", "edge", "run", "--config", str(config)]
-        self.process = Child("the edge agent", command, settings.home / "logs" / "edge.log")
+        self.process = LocalService("the edge agent", command, settings.home / "logs" / "edge.log")
         try:
             wait_for_http(self.process, f"{self.url}/healthz", start_seconds)
         except BaseException:

@@ -6,7 +6,6 @@ empty belongs to somebody, and the demo never touches it.
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from yolo_assets.contracts.base import Time
 from yolo_assets.contracts.errors import UsageError, UserError
 from yolo_assets.local.agent import SimulatedLine
+from yolo_assets.runtime.files import locked_file
 from yolo_assets.spool.files import write_atomic
 
 FILE = "demo.json"
@@ -96,13 +96,6 @@ def alone(home: Path) -> Iterator[None]:
     Raises:
         UserError: another process works in this home.
     """
-    home.parent.mkdir(parents=True, exist_ok=True)
     lock = home.with_name(f".{home.name}.lock")
-    with lock.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another demo or make up works in {home}; stop it first, or set YOLO_ASSETS_HOME"
-            ) from None
+    with locked_file(lock, f"another demo or make up works in {home}; stop it first, or set YOLO_ASSETS_HOME"):
         yield

@@ -14,9 +14,9 @@ from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.local.agent import Agent, SimulatedLine, free_port
 from yolo_assets.local.instance import prepare_dagster_home
 from yolo_assets.local.memory import alone, remembered_line
-from yolo_assets.local.processes import Child, wait_for_http
+from yolo_assets.local.processes import LocalService, wait_for_http
 from yolo_assets.shipped import shipped_file
-from yolo_assets.simulator.line import CLASS_NAMES
+from yolo_assets.simulator.appearance import CLASS_NAMES
 
 UI_PORT = 3000
 CATCH_UP = 60.0
@@ -51,7 +51,7 @@ def serve(settings: Settings, *, cameras: int, fps: float, say: Callable[[str], 
     command += ["-h", "127.0.0.1", "-p", str(port)]
     with (
         alone(settings.home),
-        Child("Dagster", command, settings.home / "logs" / "dagster.log", stop_seconds=30) as dagster,
+        LocalService("Dagster", command, settings.home / "logs" / "dagster.log", stop_seconds=30) as dagster,
         Agent(settings, _line(settings, cameras, fps)) as agent,
     ):
         say(f"live page   {agent.url}/   (cameras are SIMULATED; token in {settings.home / 'edge' / 'token'})")

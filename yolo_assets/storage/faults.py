@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from yolo_assets.storage.base import ObjectInfo, ObjectStore, ObjectStream, StoreUnavailableError
-from yolo_assets.storage.forwarding import ForwardingStore
+from yolo_assets.storage.decorators import ForwardingStore
 
 T = TypeVar("T")
 

@@ -22,9 +22,10 @@ from pathlib import Path
 import orjson
 
 from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.runtime.files import write_all
 from yolo_assets.storage.base import UploadedPart, UploadGoneError
-from yolo_assets.storage.checks import check_part_number, check_parts
-from yolo_assets.storage.folder_files import discard, lock, set_time, sync_folder, temporary, write_all
+from yolo_assets.storage.folder_files import discard, lock, set_time, sync_folder, temporary
+from yolo_assets.storage.keys import check_part_number, check_parts
 
 KEPT_SECONDS = 7 * 86400.0
 """An upload untouched for so long is forgotten: the age at which S3 buckets are commonly set to abort them."""
@@ -156,7 +157,7 @@ class Uploads:
             else:
                 _write_durably(upload.data, data, (number - 1) * size)
             upload.write({"part": number, "size": part.size, "md5": part.etag, "early": size is None})
-            _settle(upload)
+            _move_early_parts(upload)
         return part
 
     def parts(self, key: str, upload_id: str) -> list[UploadedPart]:
@@ -177,7 +178,7 @@ class Uploads:
             for part in parts:
                 if upload.parts.get(part.number) != part:
                     raise UploadGoneError(f"part {part.number} of {key} is not in the folder as listed; start it again")
-            _settle(upload)
+            _move_early_parts(upload)
             with upload.data.open("r+b") as file:
                 file.truncate(sum(part.size for part in parts))
                 set_time(file.fileno(), time.time_ns())
@@ -191,7 +192,7 @@ class Uploads:
             self.discard(upload_id)
 
     def discard(self, upload_id: str) -> None:
-        """Remove what is left of an upload."""
+        """Remove what remains of an upload."""
         discard(self._folder / upload_id, self._trash)
 
     def abort(self, key: str, upload_id: str) -> None:
@@ -203,7 +204,7 @@ class Uploads:
             return
 
     def sweep(self) -> None:
-        """Remove uploads that nobody touched for ``KEPT_SECONDS``, and those that were killed while they began."""
+        """Remove uploads that no one touched for ``KEPT_SECONDS``, and those that were killed while they began."""
         for folder in list(self._folder.iterdir()):
             try:
                 newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
@@ -222,7 +223,7 @@ def _write_durably(path: Path, data: bytes | memoryview, offset: int) -> None:
         os.close(fd)
 
 
-def _settle(upload: _Upload) -> None:
+def _move_early_parts(upload: _Upload) -> None:
     """Move parts that came before part 1 to their places, once these are known; a crash half-way repeats the move."""
     if upload.part_size is None:
         return

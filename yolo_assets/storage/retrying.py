@@ -43,7 +43,7 @@ from yolo_assets.storage.base import (
     UploadedPart,
     unpaced,
 )
-from yolo_assets.storage.forwarding import ForwardingStore
+from yolo_assets.storage.decorators import ForwardingStore
 
 T = TypeVar("T")
 

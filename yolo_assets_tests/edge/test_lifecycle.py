@@ -21,8 +21,8 @@ import pytest
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.model import ONNX
 from yolo_assets.contracts.names import model_key
-from yolo_assets.edge.rollout.control import NothingToRollBackError
-from yolo_assets.edge.rollout.notice import Notice
+from yolo_assets.edge.rollout.controller import NothingToRollBackError
+from yolo_assets.edge.rollout.request import UpdateRequest
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.vision.model import Model
 from yolo_assets_tests.edge.plant import MODEL, Plant, until
@@ -99,13 +99,13 @@ def test_failing_reloads_are_not_felt(plant: Plant) -> None:
         path = plant.store_folder / model_key(MODEL, "v2", ONNX)
         path.chmod(0o644)
         path.write_bytes(path.read_bytes()[:-100])
-        wish = Notice("v2", pointer.manifest_sha256, pointer.release, "channel", "the channel")
-        assert box.agent.stager.want(wish)
+        update = UpdateRequest.by_pointer(pointer, "primary", "the channel")
+        assert box.agent.stager.request(update)
         until(lambda: len(box.events()) == len(broken) + 2)
         assert box.events()[-1] == (f"{MODEL}/v2", "refused") and box.serving == "v4"
         pointer = plant.promote("v8")  # a failure is not held against the next one
-        wish = Notice("v8", pointer.manifest_sha256, pointer.release, "channel", "the channel")
-        assert box.agent.stager.want(wish)
+        update = UpdateRequest.by_pointer(pointer, "primary", "the channel")
+        assert box.agent.stager.request(update)
         until(lambda: box.serving == "v8" and box.agent.stager.idle())
         assert [slot.label for _, slot in box.agent.control.slots.loaded()] == [f"{MODEL}/v8", f"{MODEL}/v4"]
     assert {record["model_version"] for record in plant.records()} <= {f"{MODEL}/v4", f"{MODEL}/v8"}
@@ -152,7 +152,7 @@ def test_a_storm_of_loads_and_rollbacks_frees_all_but_two(plant: Plant, monkeypa
         def wishes() -> None:
             for number in itertools.count():
                 version = ("v8", "v4", "v5")[number % 3]
-                box.agent.stager.want(Notice(version, None, None, "push", "storm", pinned_by="storm"))
+                box.agent.stager.request(UpdateRequest(version, None, "push", "storm", requested_by="storm"))
                 if not go_on():
                     return
 
@@ -224,7 +224,7 @@ def test_a_stop_leaves_an_inference_that_hangs_its_memory(plant: Plant) -> None:
     plant.register("v4", most=4)
     plant.promote("v4")
     box = LiveBox(plant, [camera(plant, fps=20)])
-    loader = box.agent.stager.parts.loader
+    loader = box.agent.stager.preparer.loader
     real, hanging = loader.load, []
 
     def load(*arguments: Any, **options: Any) -> LoadedModel:

@@ -14,11 +14,9 @@ import secrets
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 
-from yolo_assets.contracts.device_audit import GENESIS, AuditHead, AuditLine
+from yolo_assets.contracts.device_audit import GENESIS, AuditEntry, AuditHead, AuditLine
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import utc_now
@@ -30,22 +28,7 @@ log = logging.getLogger(__name__)
 
 KEPT = 200
 _MOST_WAITING = 1000
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What a caller says; the rest of a line is the log's."""
-
-    kind: str
-    who: str
-    result: str
-    reason: str
-    source: str | None = None
-    target: str | None = None
-    seconds: float | None = None
-    release: int | None = None
-    public_key: str | None = None
-    at: datetime = field(default_factory=utc_now)
+_AT_START = "the agent at its start"
 
 
 class AuditLog:
@@ -68,7 +51,7 @@ class AuditLog:
         self._device_id = device_id
         self._lines_per_file, self._keep_files = lines_per_file, keep_files
         self._lock = threading.Lock()
-        self._waiting: deque[Entry] = deque(maxlen=_MOST_WAITING)
+        self._waiting: deque[AuditEntry] = deque(maxlen=_MOST_WAITING)
         self._recent: deque[AuditLine] = deque(maxlen=KEPT)
         self._trouble = ""
         folder.mkdir(parents=True, exist_ok=True)
@@ -86,7 +69,7 @@ class AuditLog:
         """Why lines wait in memory, or what was wrong with the log at the start; empty when all is well."""
         return self._trouble
 
-    def append(self, entry: Entry) -> None:
+    def append(self, entry: AuditEntry) -> None:
         """Write one line, durably. On a full disk it waits in memory, in order, and is tried again with the next.
 
         What has happened is not undone because it cannot be written down: this never raises.
@@ -160,7 +143,7 @@ class AuditLog:
         if tail.torn:
             os.truncate(tail.path, tail.size)
             reason = f"{tail.torn} bytes of a line were cut off that was being written when the agent was ended"
-            self.append(Entry("recovered", "the agent at its start", "recovered", reason))
+            self.append(AuditEntry(at=utc_now(), kind="recovered", who=_AT_START, result="recovered", reason=reason))
 
     def _begin(self, reason: str, before: str | None) -> None:
         self._log_id = f"{utc_now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
@@ -170,7 +153,16 @@ class AuditLog:
         fsync_folder(self._folder)
         self._write_head()  # first, so that a log without a head is never ours
         public_key = self._signer.public_pem().decode()
-        self.append(Entry("begin", "the agent at its start", "begun", reason, source=before, public_key=public_key))
+        begin = AuditEntry(
+            at=utc_now(),
+            kind="begin",
+            who=_AT_START,
+            result="begun",
+            reason=reason,
+            source=before,
+            public_key=public_key,
+        )
+        self.append(begin)
 
     def _flush(self) -> None:
         try:
@@ -185,7 +177,7 @@ class AuditLog:
             self._trouble = ""
         self._write_head()
 
-    def _write(self, entry: Entry) -> None:
+    def _write(self, entry: AuditEntry) -> None:
         if self._lines >= self._lines_per_file:
             self._file, self._lines = log_file(self._file.parent, self._last.sequence + 1), 0
         line = AuditLine(
@@ -193,16 +185,7 @@ class AuditLog:
             log_id=self._log_id,
             sequence=self._last.sequence + 1,
             previous=self._last.sha256,
-            at=entry.at,
-            kind=entry.kind,
-            who=entry.who,
-            source=entry.source,
-            target=entry.target,
-            result=entry.result,
-            reason=entry.reason,
-            seconds=entry.seconds,
-            release=entry.release,
-            public_key=entry.public_key,
+            **dict(entry),
         )
         raw = signed_line(line, self._signer)
         _append_durably(self._file, raw + b"\n", new=not self._lines)

@@ -11,8 +11,7 @@ from typing import Any
 from yolo_assets.edge.balancing.balance import Balance, Load, demand
 from yolo_assets.edge.balancing.effort import Effort, Rates
 from yolo_assets.edge.config.rollout import Light
-from yolo_assets.edge.rollout import beside
-from yolo_assets.edge.rollout.control import ModelControl
+from yolo_assets.edge.rollout.controller import ModelControl
 from yolo_assets.edge.threads import join
 from yolo_assets.edge.types import Frame, Result
 from yolo_assets.spool.frame_journal import FrameJournal
@@ -118,13 +117,13 @@ class Balancer:
             return
         if self._failures >= _FAILURES:
             self._failures = 0
-            beside.end(self._control, "light", f"it failed on {_FAILURES} frames in a row", failed=light)
+            self._control.end_secondary("light", f"it failed on {_FAILURES} frames in a row", failed=light)
             return
         if self._began is None or self._began[0] is not light:
             self._began = (light, now)
         elif now - self._began[1] >= _PROVEN_S:
             self._began = (light, float("inf"))  # told once
-            beside.prove(self._control, "light", light)
+            self._control.prove_secondary("light", light)
         before = self._balance.eased
         self._balance.look(load, now)
         after = self._balance.eased

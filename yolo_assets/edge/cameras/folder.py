@@ -14,7 +14,7 @@ import numpy as np
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.cameras.pace import Pace
+from yolo_assets.edge.cameras.source import Ticker
 from yolo_assets.edge.config.cameras import FolderCamera
 from yolo_assets.edge.types import Capture, Picture
 
@@ -29,7 +29,6 @@ class FolderSource:
         self.live = config.pace == "realtime"
         self._config = config
         self._clock = config.start or now()
-        self._loops = 0
 
     def check(self) -> None:
         """Refuse a folder that is missing or holds no picture.
@@ -53,11 +52,11 @@ class FolderSource:
 
     def captures(self, stop: Event) -> Iterator[Capture]:
         """Every picture once, or round and round with ``loop``."""
-        pace = Pace(self._config.fps)
+        ticker = Ticker(self._config.fps)
         step = timedelta(seconds=1 / self._config.fps)
         while True:
             for path in self._pictures():
-                if stop.is_set() or (self.live and not pace.wait(stop)):
+                if stop.is_set() or (self.live and not ticker.wait(stop)):
                     return
                 moment = self._clock
                 self._clock = moment + step

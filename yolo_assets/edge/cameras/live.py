@@ -1,13 +1,22 @@
-"""From configured network and USB cameras to sources that a child process reads."""
+"""Network and USB cameras: their addresses, the secrets in these, and the sources that a child process reads.
+
+Belongs here: where credentials come from, and how they stay out of every text. Does not belong here: the child process
+(``remote``, ``process``).
+"""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.box_clock import BoxClock
-from yolo_assets.edge.cameras.credentials import Address
 from yolo_assets.edge.cameras.process.wire import StreamOrder, UsbOrder
 from yolo_assets.edge.cameras.remote import Reading, RemoteSource
 from yolo_assets.edge.config.cameras import StreamCamera, UsbCamera
 
+_HIDDEN = "***"
 _PATIENCE = {"latest": 1.0, "every": 10.0}
 """Seconds that packets may wait for the decoder. A camera of which every frame counts may fall behind for longer."""
 
@@ -26,7 +35,7 @@ def stall_seconds(camera: StreamCamera | UsbCamera) -> float:
 
 def _stream(camera: StreamCamera) -> Reading:
     url = camera.url.get_secret_value()
-    address = Address(camera.camera_id, url, camera.credentials_env, camera.credentials_file)
+    address = StreamAddress(camera.camera_id, url, camera.credentials_env, camera.credentials_file)
     options = {"fflags": "nobuffer", "analyzeduration": "500000"}
     if url.startswith("rtsp"):
         options["rtsp_transport"] = camera.transport
@@ -54,3 +63,73 @@ def _usb(camera: UsbCamera) -> Reading:
         "fourcc": camera.fourcc,
     }
     return Reading(lambda: order, str(camera.device), lambda text: text, camera.timeout_s)
+
+
+class StreamAddress:
+    """Where a stream is, with what is needed to get in. Only ``shown`` may be displayed.
+
+    Args:
+        camera_id: for messages.
+        url: as configured; may hold ``user:password@``.
+        variable: name of an environment variable that holds ``user:password``.
+        file: file whose only line is ``user:password``.
+    """
+
+    def __init__(self, camera_id: str, url: str, variable: str | None, file: Path | None) -> None:
+        self._camera_id = camera_id
+        self._url = url
+        self._variable = variable
+        self._file = file
+
+    @property
+    def shown(self) -> str:
+        """Scheme, host and port. Many cameras take the password in the path or the query, so neither is shown."""
+        parts = urlsplit(self._url)
+        place = parts.netloc.rpartition("@")[2]
+        return f"{parts.scheme}://{place}"
+
+    def full(self) -> str:
+        """The address to open. Read anew each time: a changed password is used from the next try.
+
+        Raises:
+            BadInputError: the credentials cannot be read.
+        """
+        pair = self._pair()
+        if pair is None:
+            return self._url
+        user, _, password = pair.partition(":")
+        parts = urlsplit(self._url)
+        place = parts.netloc.rpartition("@")[2]
+        return urlunsplit(parts._replace(netloc=f"{quote(user, safe='')}:{quote(password, safe='')}@{place}"))
+
+    def clean(self, text: str) -> str:
+        """The text without the address and without anything of it that may be secret."""
+        try:
+            full = self.full()
+        except BadInputError:
+            full = self._url
+        parts = urlsplit(full)
+        secrets = {full, self._url, parts.netloc.rpartition("@")[0], parts.query}
+        for name in (parts.username, parts.password):
+            secrets |= {name, unquote(name)} if name else set()
+        secrets |= {parts.path, parts.path.lstrip("/")} if len(parts.path) > 3 else set()
+        for secret in sorted((s for s in secrets if s), key=len, reverse=True):
+            text = text.replace(secret, _HIDDEN)
+        return text
+
+    def _pair(self) -> str | None:
+        if self._variable is not None:
+            pair = os.environ.get(self._variable, "")
+            where = f"the environment variable {self._variable}"
+        elif self._file is not None:
+            where = f"the file {self._file}"
+            try:
+                pair = self._file.read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                words = error.strerror if isinstance(error, OSError) else "not UTF-8"
+                raise BadInputError(f"camera {self._camera_id}: cannot read {where}: {words}") from None
+        else:
+            return None
+        if ":" not in pair or "\n" in pair:
+            raise BadInputError(f"camera {self._camera_id}: {where} must hold user:password in one line")
+        return pair

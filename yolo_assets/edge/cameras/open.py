@@ -2,31 +2,72 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from yolo_assets.edge.box_clock import BoxClock
-from yolo_assets.edge.cameras.backoff import Backoff
-from yolo_assets.edge.cameras.base import Source
 from yolo_assets.edge.cameras.live import live_source, stall_seconds
+from yolo_assets.edge.cameras.source import Source
 from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.config.cameras import FolderCamera, Policy, SimulatedCameras, VideoCamera
+from yolo_assets.runtime.backoff import Backoff
+
+
+@dataclass
+class ReconnectWaits:
+    """How long to wait before a camera is tried again: doubles from try to try, with jitter.
+
+    Cameras behind one switch do not all come at once, and only a camera that stayed for ``healthy_s`` begins from the
+    start again: one that gives a picture and fails, again and again, is not hammered.
+
+    Attributes:
+        first_s: the first wait, more or less.
+        last_s: no wait is longer.
+        healthy_s: how long pictures must flow.
+        draw: gives a number from 0 to 1.
+    """
+
+    first_s: float = 0.5
+    last_s: float = 30.0
+    healthy_s: float = 10.0
+    draw: Callable[[], float] = field(default=random.random, repr=False)
+
+    def __post_init__(self) -> None:
+        # From a half to one and a half of a wait: two thirds of the longest are left to chance.
+        self._backoff = Backoff(1.5 * self.first_s, 1.5 * max(self.first_s, self.last_s), 2 / 3, self.draw)
+
+    def after(self, lived_s: float) -> float:
+        """Seconds to wait after a failure.
+
+        Args:
+            lived_s: how long pictures had flowed before it; 0 when none came.
+        """
+        if lived_s >= self.healthy_s:
+            self._backoff.succeeded()
+        return min(self.last_s, self._backoff.failed())
+
+    def longest(self) -> float:
+        """The wait where nothing but another configuration can help."""
+        self._backoff.failures += 1
+        return self.last_s
 
 
 @dataclass(frozen=True)
 class ConfiguredSource:
-    """A source with what the capture thread must know about it.
+    """A source with what the capture thread needs to know.
 
     Attributes:
-        backoff: how long to wait before it is tried again.
-        clock: the clock of the box, where captures carry its time; None where the source has a time of its own.
+        waits: how long to wait before it is tried again.
+        clock: the device's clock, where captures carry its time; None where the source has a time of its own.
         stall_s: silence of a live camera that is called a stall; None for sources that have their own pace.
     """
 
     source: Source
     policy: Policy
     kind: Literal["simulated", "video", "folder", "stream", "usb"]
-    backoff: Backoff = field(default_factory=Backoff)
+    waits: ReconnectWaits = field(default_factory=ReconnectWaits)
     stall_s: float | None = None
     clock: BoxClock | None = None
 
@@ -37,9 +78,9 @@ def open_sources(config: AgentConfig, clock: BoxClock) -> list[ConfiguredSource]
     Raises:
         BadInputError: a source can never work as configured.
     """
-    found: list[ConfiguredSource] = []
+    configured: list[ConfiguredSource] = []
     for camera in config.cameras:
-        # Imported here: a box without simulated cameras loads no simulator, one without video no decoder.
+        # Imported here: a device without simulated cameras loads no simulator, one without video no decoder.
         if isinstance(camera, SimulatedCameras):
             from yolo_assets.edge.cameras.simulated import simulated_sources
 
@@ -55,11 +96,11 @@ def open_sources(config: AgentConfig, clock: BoxClock) -> list[ConfiguredSource]
         else:
             source = live_source(camera, clock)
             source.check()
-            backoff = Backoff(last_s=camera.reconnect_max_s)
-            found.append(ConfiguredSource(source, camera.policy, camera.kind, backoff, stall_seconds(camera), clock))
+            waits = ReconnectWaits(last_s=camera.reconnect_max_s)
+            configured.append(ConfiguredSource(source, camera.policy, camera.kind, waits, stall_seconds(camera), clock))
             continue
         for source in sources:
             source.check()
         ours = clock if isinstance(camera, SimulatedCameras) and camera.clock is None else None
-        found += [ConfiguredSource(source, camera.policy, camera.kind, clock=ours) for source in sources]
-    return found
+        configured += [ConfiguredSource(source, camera.policy, camera.kind, clock=ours) for source in sources]
+    return configured

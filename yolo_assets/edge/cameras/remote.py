@@ -1,23 +1,143 @@
-"""A camera that a child process reads: what the agent makes of its notes, and when it ends it."""
+"""A camera that a child process reads: the child's start and end, what its messages mean, and when it is killed."""
 
 from __future__ import annotations
 
+import os
+import socket
+import struct
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from subprocess import DEVNULL
 from threading import Event
 from typing import Any
 
-from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.edge.box_clock import BoxClock
-from yolo_assets.edge.cameras.base import SourceError
-from yolo_assets.edge.cameras.process.running import ChildError, RunningChild
-from yolo_assets.edge.cameras.process.wire import Order, WireError, lost_counts
+from yolo_assets.edge.cameras.process.memory import SLOTS, Bytes, ParentMemory
+from yolo_assets.edge.cameras.process.wire import (
+    MOST_BYTES,
+    MOST_PIXELS,
+    MOST_SIDE,
+    Order,
+    WireError,
+    lost_counts,
+    number,
+    pack,
+    unpack,
+)
+from yolo_assets.edge.cameras.source import SourceError
 from yolo_assets.edge.types import Capture
+from yolo_assets.runtime.processes import ChildProcess, ChildStartError, environment_of
 
-_LOOK = 0.2
+_POLL = 0.2
 _DISORDER = timedelta(seconds=1)
+_PROGRAM = "yolo_assets.edge.cameras.process.main"
+_INHERITED = ("PATH", "HOME", "TMPDIR", "TZ", "LANG", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "SSL_CERT_FILE", "SSL_CERT_DIR")
+"""A process that decodes a stranger's bytes must not have the keys of the store."""
+_CLOSE_SECONDS = 1.0
+
+
+class ChildError(UserError):
+    """A child could not be started, or ended without a message."""
+
+
+class CameraProcess:
+    """One child process. Used by one thread, which must live as long as the child: the kernel ties them together."""
+
+    def __init__(self, order: Order) -> None:
+        """Start it and tell it what to read.
+
+        Raises:
+            ChildError: no process can be started, or the order is too long.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            ours.send(pack(order))
+            self._process = ChildProcess(
+                "a process for the camera",
+                [sys.executable, "-m", _PROGRAM, str(theirs.fileno()), str(os.getpid())],
+                environment=environment_of(_INHERITED, ("LC_", "PYTHON")),
+                pass_fds=(theirs.fileno(),),
+                output=DEVNULL,
+                errors=DEVNULL,
+            )
+        except (WireError, ChildStartError) as error:
+            ours.close()
+            words = f"cannot start a process for the camera: {error}" if isinstance(error, WireError) else str(error)
+            raise ChildError(words) from None
+        finally:
+            theirs.close()
+        self._channel = ours
+        self._memory: ParentMemory | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    def receive(self, seconds: float) -> dict[str, Any] | None:
+        """The next message; None when there is none within the time.
+
+        Raises:
+            WireError: the child sent what it must not.
+            ChildError: it is gone.
+        """
+        self._channel.settimeout(seconds)
+        try:
+            data, ancillary, flags, _ = self._channel.recvmsg(MOST_BYTES, socket.CMSG_SPACE(struct.calcsize("i")))
+        except TimeoutError:
+            return None
+        except OSError:
+            data, ancillary, flags = b"", [], 0
+        files = _files(ancillary)
+        try:
+            if not data:
+                ending = self._process.how_it_ended(_CLOSE_SECONDS) or "its connection to the agent"
+                raise ChildError(f"the camera's process ended {ending}")
+            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+                raise WireError("a message that is too long")
+            message = unpack(data)
+            if message.get("note") == "memory":
+                slot_bytes = number(message, "slot_bytes", 1, MOST_PIXELS * 3 + (1 << 16))
+                if len(files) != 1:
+                    raise WireError("memory without memory")
+                self._memory = ParentMemory(files.pop(), slot_bytes)
+            return message
+        finally:
+            for file in files:
+                os.close(file)
+
+    def picture(self, message: dict[str, Any]) -> Bytes:
+        """The picture that a message tells of, ``[h, w, 3]`` uint8 BGR.
+
+        Raises:
+            WireError: there is no such picture.
+        """
+        if self._memory is None:
+            raise WireError("a picture before any memory")
+        height, width = number(message, "height", 1, MOST_SIDE), number(message, "width", 1, MOST_SIDE)
+        return self._memory.lend(number(message, "slot", 0, SLOTS - 1), height, width)
+
+    def end(self, *, at_once: bool) -> None:
+        """End it and wait until it is gone. Calling it twice is no error.
+
+        Args:
+            at_once: kill it; else it may close its connection to the camera first, for a second at most.
+        """
+        self._channel.close()
+        self._process.end(0.0 if at_once else _CLOSE_SECONDS, ask=None)
+
+
+def _files(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    descriptors: list[int] = []
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            count = len(data) // struct.calcsize("i")
+            descriptors += struct.unpack(f"{count}i", data[: count * struct.calcsize("i")])
+    return descriptors
 
 
 @dataclass(frozen=True)
@@ -26,7 +146,7 @@ class Reading:
 
     Attributes:
         order: what the child needs; made anew for each child, since passwords change.
-        shown: the camera's address as people may see it.
+        shown: the camera's address as it may be displayed.
         clean: takes secrets out of a text that may hold them.
         timeout_s: a child that gives no picture for so long is killed.
     """
@@ -47,7 +167,7 @@ class RemoteSource:
         self._reading = reading
         self._clock = clock
         self._facts: dict[str, Any] = {}
-        self._child: RunningChild | None = None
+        self._child: CameraProcess | None = None
 
     def check(self) -> None:
         """Whether the order can be made. A camera itself may be off when the agent starts.
@@ -73,15 +193,15 @@ class RemoteSource:
             SourceError: whatever happened to it.
             BadInputError: another configuration is needed, credentials for example.
         """
-        child = self._child = RunningChild(self._reading.order())
+        child = self._child = CameraProcess(self._reading.order())
         self._facts, at_once = {}, False
         latest = self._clock.now()
         try:
-            for capture in self._notes(child, stop):
+            for capture in self._messages(child, stop):
                 if capture.image is None:  # lost somewhere before the picture that comes next
                     yield replace(capture, captured_at=latest)
                     continue
-                # What arrived first is not always told first. Only a clock that was set back goes back.
+                # What arrived first is not always reported first. Only a clock that was set back goes back.
                 behind = latest - capture.captured_at
                 latest = latest if timedelta(0) < behind < _DISORDER else capture.captured_at
                 yield replace(capture, captured_at=latest)
@@ -96,37 +216,37 @@ class RemoteSource:
             self._child = None
             child.end(at_once=at_once)
 
-    def _notes(self, child: RunningChild, stop: Event) -> Iterator[Capture]:
+    def _messages(self, child: CameraProcess, stop: Event) -> Iterator[Capture]:
         alive = time.monotonic()
         while not stop.is_set():
-            note = child.receive(_LOOK)
-            if note is not None:
-                for reason, count in lost_counts(note).items():
+            message = child.receive(_POLL)
+            if message is not None:
+                for reason, count in lost_counts(message).items():
                     yield from (Capture(self._clock.now(), None, lost=reason) for _ in range(count))
-                if note.get("note") == "picture":
-                    image = child.picture(note)
+                if message.get("note") == "picture":
+                    image = child.picture(message)
                     alive = time.monotonic()
-                    yield Capture(self._clock.at(_arrived(note)), image)
+                    yield Capture(self._clock.at(_arrived(message)), image)
                     continue
-                if note.get("note") == "alive":
+                if message.get("note") == "alive":
                     alive = time.monotonic()
-                elif note.get("note") == "opened":
-                    self._facts = {key: note.get(key) for key in ("codec", "width", "height")}
-                elif note.get("note") == "end":
-                    self._ended(note)
+                elif message.get("note") == "opened":
+                    self._facts = {key: message.get(key) for key in ("codec", "width", "height")}
+                elif message.get("note") == "end":
+                    self._ended(message)
             if time.monotonic() - alive > self._reading.timeout_s:
                 doing = "no picture came" if self._facts else "it did not answer"
                 raise SourceError(f"{doing} for {self._reading.timeout_s:g} s; its process was ended")
 
-    def _ended(self, note: dict[str, Any]) -> None:
-        words = self._reading.clean(str(note.get("words", "")))
-        if note.get("hopeless") is True:
+    def _ended(self, message: dict[str, Any]) -> None:
+        words = self._reading.clean(str(message.get("words", "")))
+        if message.get("hopeless") is True:
             raise BadInputError(words)
         raise SourceError(words)
 
 
-def _arrived(note: dict[str, Any]) -> float:
-    value = note.get("arrived")
+def _arrived(message: dict[str, Any]) -> float:
+    value = message.get("arrived")
     if not isinstance(value, float) or not 0 <= value < 1e10:
         raise WireError("a picture without a time")
     return value

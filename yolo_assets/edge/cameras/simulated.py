@@ -9,11 +9,11 @@ from typing import Any
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.cameras.pace import Pace
+from yolo_assets.edge.cameras.source import Ticker
 from yolo_assets.edge.config.cameras import SimulatedCameras
 from yolo_assets.edge.types import Capture
-from yolo_assets.simulator.clock import SimClock
-from yolo_assets.simulator.line import Change, Line, LineConfig
+from yolo_assets.simulator.sim_clock import SimClock
+from yolo_assets.simulator.weld_line import Change, LineConfig, WeldLine
 
 _CAMERAS = 99
 
@@ -23,18 +23,20 @@ class SimulatedSource:
 
     live = True
 
-    def __init__(self, camera_id: str, line: Line, now: Callable[[], datetime], fps: float, frames: int | None) -> None:
+    def __init__(
+        self, camera_id: str, line: WeldLine, now: Callable[[], datetime], fps: float, frames: int | None
+    ) -> None:
         self.camera_id = camera_id
         self._line = line
         self._now = now
         self._fps = fps
-        self._left = frames
+        self._remaining = frames
 
     def check(self) -> None:
         """Nothing to look at: the line can draw every moment."""
 
     def now(self) -> datetime:
-        """Simulated time, or the clock of the box."""
+        """Simulated time, or the device's clock."""
         return self._now()
 
     def facts(self) -> dict[str, Any]:
@@ -43,15 +45,15 @@ class SimulatedSource:
 
     def captures(self, stop: Event) -> Iterator[Capture]:
         """Draw a frame at every tick."""
-        pace = Pace(self._fps)
-        while self._left is None or self._left > 0:
-            if not pace.wait(stop):
+        ticker = Ticker(self._fps)
+        while self._remaining is None or self._remaining > 0:
+            if not ticker.wait(stop):
                 return
             moment = self.now()
             moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
             scene = self._line.draw(self.camera_id, moment)
-            if self._left is not None:
-                self._left -= 1
+            if self._remaining is not None:
+                self._remaining -= 1
             yield Capture(moment, scene.image, scene.batch_id, scene.truth)
 
 
@@ -61,20 +63,20 @@ def simulated_sources(config: SimulatedCameras, now: Callable[[], datetime] = ut
     Raises:
         BadInputError: the line or its clock cannot be so, or the line has no such camera.
     """
-    known = LineConfig(cameras=_CAMERAS).camera_ids
+    names = LineConfig(cameras=_CAMERAS).camera_ids
     for camera in config.camera_ids:
-        if camera not in known:
-            raise BadInputError(f"the simulated line has no camera {camera}; it has {known[0]} to {known[-1]}")
-    wanted = config.changes
+        if camera not in names:
+            raise BadInputError(f"the simulated line has no camera {camera}; it has {names[0]} to {names[-1]}")
+    planned = config.changes
     changes: list[Change] = []
-    if wanted.line_change_at is not None:
-        changes.append(Change("line_change", wanted.line_change_at))
-    if wanted.dirty_lens_at is not None:
-        changes.append(Change("dirty_lens", wanted.dirty_lens_at, wanted.dirty_camera))
-    line = Line(
+    if planned.line_change_at is not None:
+        changes.append(Change("line_change", planned.line_change_at))
+    if planned.dirty_lens_at is not None:
+        changes.append(Change("dirty_lens", planned.dirty_lens_at, planned.dirty_camera))
+    line = WeldLine(
         LineConfig(
             seed=config.seed,
-            cameras=max(known.index(camera) for camera in config.camera_ids) + 1,
+            cameras=max(names.index(camera) for camera in config.camera_ids) + 1,
             width=config.width,
             height=config.height,
             changes=tuple(changes),

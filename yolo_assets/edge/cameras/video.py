@@ -14,8 +14,7 @@ import numpy as np
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.cameras.base import SourceError
-from yolo_assets.edge.cameras.pace import Pace
+from yolo_assets.edge.cameras.source import SourceError, Ticker
 from yolo_assets.edge.config.cameras import VideoCamera
 from yolo_assets.edge.types import Capture, Picture
 
@@ -69,7 +68,7 @@ class VideoSource:
 
     def _once(self, start: datetime, stop: Event) -> Iterator[Capture]:
         gap = 1 / self._config.fps if self._config.fps else 0.0
-        pace: Pace | None = None
+        ticker: Ticker | None = None
         due = 0.0
         try:
             container = av.open(str(self._config.path))
@@ -92,8 +91,8 @@ class VideoSource:
                     continue
                 due = max(due + gap, offset) if gap else 0.0
                 if self.live:
-                    pace = pace or Pace(min(rate, self._config.fps or rate))
-                    if not pace.wait(stop):
+                    ticker = ticker or Ticker(min(rate, self._config.fps or rate))
+                    if not ticker.wait(stop):
                         return
                 self._clock = max(self._clock, _milliseconds(start, offset))
                 yield Capture(self._clock, image)

@@ -10,7 +10,7 @@ import ipaddress
 import os
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -205,6 +205,10 @@ class AgentConfig(Section):
         for camera in self.cameras:
             ids.extend(camera.camera_ids if isinstance(camera, SimulatedCameras) else [camera.camera_id])
         return ids
+
+    def secondary(self, role: Literal["canary", "light"]) -> Canary | Light | None:
+        """The section of a secondary model; None where none is configured."""
+        return self.canary if role == "canary" else self.light
 
     @property
     def state_dir(self) -> Path:

@@ -17,7 +17,7 @@ from yolo_assets.edge.http.gate import Gate, known_hosts
 from yolo_assets.edge.http.live import Viewers
 from yolo_assets.edge.http.parts import ApiParts
 from yolo_assets.edge.http.problems import Problem
-from yolo_assets.edge.rollout.control import ModelControl
+from yolo_assets.edge.rollout.controller import ModelControl
 
 PAGE = Path(__file__).parent / "page"
 _PAGE_FILES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}

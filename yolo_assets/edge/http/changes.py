@@ -10,9 +10,7 @@ from fastapi import APIRouter, Body, Request
 from yolo_assets.edge.http.auth import who
 from yolo_assets.edge.http.parts import ApiParts
 from yolo_assets.edge.http.schemas import PinDone, ReloadAccepted, ReloadRequest, RollbackDone, UnpinDone, errors
-from yolo_assets.edge.rollout.notice import Notice
-from yolo_assets.edge.rollout.pins import pin as pin_model
-from yolo_assets.edge.rollout.pins import unpin as unpin_model
+from yolo_assets.edge.rollout.request import UpdateRequest
 
 _REFUSED = errors(HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT)
 
@@ -31,12 +29,12 @@ def routes(parts: ApiParts, writer: list[Any]) -> APIRouter:
     @router.post("/v1/pin", summary="Stay on the version that serves", responses=_REFUSED)
     def pin(request: Request) -> PinDone:
         """Nothing that is released changes the model until it is unpinned. A rollback by hand is still possible."""
-        return PinDone(pinned=pin_model(parts.control, who(request)))
+        return PinDone(pinned=parts.control.pin(who(request)))
 
     @router.post("/v1/unpin", summary="Follow the channel again", responses=_REFUSED)
     def unpin(request: Request) -> UnpinDone:
         """Ends a pin, also the one that a rollback set. What the channel names now is loaded within seconds."""
-        lifted = unpin_model(parts.control, who(request))
+        lifted = parts.control.unpin(who(request))
         parts.look_now()
         return UnpinDone(unpinned=lifted.version if lifted else None)
 
@@ -52,11 +50,8 @@ def routes(parts: ApiParts, writer: list[Any]) -> APIRouter:
         if version is None:
             parts.look_now()
             return ReloadAccepted(wanted=None)
-        by = who(request)
-        notice = Notice(
-            version=version, manifest_sha256=None, release=None, trigger="push", reason=f"by {by}", pinned_by=by
-        )
-        return ReloadAccepted(wanted=version, accepted=parts.want(notice))
+        update = UpdateRequest.by_operator(version, who(request))
+        return ReloadAccepted(wanted=version, accepted=parts.want(update))
 
     @router.post("/v1/gaps/reset", summary="Measure the longest silences anew", responses=errors(HTTPStatus.FORBIDDEN))
     def reset_gaps() -> dict[str, bool]:

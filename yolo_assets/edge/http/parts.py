@@ -10,8 +10,8 @@ from yolo_assets.edge.audit.log import AuditLog
 from yolo_assets.edge.config.agent import Listen
 from yolo_assets.edge.image_service import ImageService
 from yolo_assets.edge.pipeline.results import ResultBoard
-from yolo_assets.edge.rollout.control import ModelControl
-from yolo_assets.edge.rollout.notice import Notice
+from yolo_assets.edge.rollout.controller import ModelControl
+from yolo_assets.edge.rollout.request import UpdateRequest
 from yolo_assets.edge.telemetry.metrics import EdgeMetrics
 
 
@@ -25,7 +25,7 @@ class ApiParts:
     board: ResultBoard
     control: ModelControl
     audit: AuditLog
-    want: Callable[[Notice], bool]
+    want: Callable[[UpdateRequest], bool]
     look_now: Callable[[], None]
     metrics: EdgeMetrics
     images: ImageService

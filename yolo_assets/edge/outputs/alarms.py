@@ -1,25 +1,38 @@
-"""Alarm rules: a pure state machine for each rule and camera; frames in, changes out.
+"""Alarm rules, and which alarms are active, in memory and on disk.
+
+Each rule and camera has a pure state machine; frames in, changes out. An agent that starts again neither forgets nor
+repeats an alarm.
 
 ::
 
-    quiet ──holds──► pending ──for hold_s and hold_frames──► standing ──gone for clear_s──► quiet
-                        └──one frame without it──► quiet           └──seen again: the clearing begins anew
+    quiet ──holds──► pending ──for hold_s and hold_frames──► active ────gone for clear_s──► quiet
+                        └──one frame without it──► quiet           └──seen again: clearing starts over
 
-A camera that is silent tells nothing: no alarm is raised on a gap and none is cleared by it.
+A camera that is silent proves nothing: no alarm is raised on a gap and none is cleared by it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
+from yolo_assets.contracts.base import Record
+from yolo_assets.contracts.errors import UserError
 from yolo_assets.edge.config.outputs import AlarmRule
-from yolo_assets.edge.outputs.events import AlarmData, Seen, alarm_id
+from yolo_assets.edge.outputs.events import AlarmData, FrameSummary, alarm_id
+from yolo_assets.spool.files import write_atomic
+
+log = logging.getLogger(__name__)
 
 SILENCE = 10.0
-"""Seconds between two frames of a camera after which nobody knows what happened between them, if they come faster."""
+"""Seconds between two frames of a camera after which it is unknown what happened between them, if they come faster."""
 _MISSED = 3
 """So many times the last interval, of a camera that takes a picture rarely."""
 
@@ -36,7 +49,7 @@ class Pending:
 
 
 @dataclass(frozen=True)
-class Standing:
+class Active:
     """A raised alarm. ``gone_since``: capture time, monotonic, of the first frame without the condition."""
 
     raised: AlarmData
@@ -44,7 +57,7 @@ class Standing:
     last: float = 0.0
 
 
-State = Pending | Standing | None
+AlarmState = Pending | Active | None
 
 
 def counted(rule: AlarmRule, detections: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
@@ -66,27 +79,27 @@ def silence_of(last_interval: float) -> float:
 
 
 def step(
-    rule: AlarmRule, device_id: str, state: State, seen: Seen, silence: float = SILENCE
-) -> tuple[State, AlarmData | None]:
-    """The state after one frame, and what there is to tell.
+    rule: AlarmRule, device_id: str, state: AlarmState, summary: FrameSummary, silence: float = SILENCE
+) -> tuple[AlarmState, AlarmData | None]:
+    """The state after one frame, and the change to report.
 
     Args:
         rule: which alarm.
-        device_id: this box.
+        device_id: this device.
         state: before the frame.
-        seen: a frame of the camera that the state belongs to; ``captured`` never goes back by more than the disorder
+        summary: a frame of the camera that the state belongs to; ``captured`` never goes back by more than the disorder
             of several workers.
         silence: seconds without a frame of the camera after which nothing is known of the time between.
     """
-    boxes = counted(rule, seen.detections)
+    boxes = counted(rule, summary.detections)
     holds = len(boxes) >= rule.min_count
-    if isinstance(state, Standing):
-        return _standing(rule, state, seen, boxes, holds, silence)
+    if isinstance(state, Active):
+        return _step_active(rule, state, summary, boxes, holds, silence)
     if not holds:
         return None, None
-    now = seen.captured
+    now = summary.captured
     if state is None or now - state.last > silence:
-        state = Pending(now, seen.captured_at, seen.sequence, 1, now)
+        state = Pending(now, summary.captured_at, summary.sequence, 1, now)
     else:
         state = Pending(state.since, state.first_at, state.first_sequence, state.frames + 1, max(state.last, now))
     if state.last - state.since < rule.hold_s or state.frames < rule.hold_frames:
@@ -98,35 +111,119 @@ def step(
             "severity": rule.severity,
             "state": "raised",
             "device_id": device_id,
-            "camera_id": seen.camera_id,
-            "model_version": seen.model_version,
+            "camera_id": summary.camera_id,
+            "model_version": summary.model_version,
             "since": state.first_at,
-            "raised_at": seen.captured_at,
-            "sequence": seen.sequence,
+            "raised_at": summary.captured_at,
+            "sequence": summary.sequence,
             "count": len(boxes),
             "detections": boxes,
         }
     )
-    return Standing(data, last=state.last), data
+    return Active(data, last=state.last), data
 
 
-def _standing(
-    rule: AlarmRule, state: Standing, seen: Seen, boxes: tuple[Mapping[str, Any], ...], holds: bool, silence: float
-) -> tuple[State, AlarmData | None]:
-    now = max(seen.captured, state.last)
+def _step_active(
+    rule: AlarmRule,
+    state: Active,
+    summary: FrameSummary,
+    boxes: tuple[Mapping[str, Any], ...],
+    holds: bool,
+    silence: float,
+) -> tuple[AlarmState, AlarmData | None]:
+    now = max(summary.captured, state.last)
     if holds:
-        return Standing(state.raised, None, now), None
+        return Active(state.raised, None, now), None
     gone = state.gone_since
     if gone is None or now - state.last > silence:
         gone = now
     if now - gone < rule.clear_s:
-        return Standing(state.raised, gone, now), None
+        return Active(state.raised, gone, now), None
     fields = state.raised.model_dump(by_alias=True) | {
         "state": "cleared",
-        "model_version": seen.model_version,
-        "cleared_at": seen.captured_at,
-        "sequence": seen.sequence,
+        "model_version": summary.model_version,
+        "cleared_at": summary.captured_at,
+        "sequence": summary.sequence,
         "count": len(boxes),
         "detections": boxes,
     }
     return None, AlarmData.model_validate(fields)
+
+
+class ActiveAlarmsFile(Record):
+    """The file ``alarms.json``."""
+
+    standing: tuple[AlarmData, ...] = Field(description="raised and not cleared")
+
+
+class ActiveAlarms:
+    """Applies the rules. Used by one thread; the figures may be read from any."""
+
+    def __init__(self, rules: Sequence[AlarmRule], cameras: Sequence[str], device_id: str, path: Path) -> None:
+        """Read what was active when the agent stopped; alarms of rules and cameras that are gone are forgotten.
+
+        Args:
+            rules: the configured ones.
+            cameras: of this device.
+            device_id: this device.
+            path: the file, which need not exist.
+        """
+        self._rules = tuple(rules)
+        self._device_id = device_id
+        self._path = path
+        self._intervals: dict[str, tuple[float, float]] = {}
+        self._states: dict[tuple[str, str], AlarmState] = {}
+        self.raised: Counter[tuple[str, str]] = Counter()
+        """Alarms raised since the start, by rule and camera."""
+        watched = {(rule.name, camera) for rule in self._rules for camera in rule.cameras or cameras}
+        for data in _read(path).standing:
+            if (data.rule, data.camera_id) in watched:
+                self._states[data.rule, data.camera_id] = Active(data)
+
+    @property
+    def active(self) -> list[AlarmData]:
+        """Raised and not cleared, oldest first."""
+        raised = [state.raised for state in list(self._states.values()) if isinstance(state, Active)]
+        return sorted(raised, key=lambda data: data.raised_at)
+
+    def observe(self, summary: FrameSummary) -> list[AlarmData]:
+        """Apply every rule to a frame; what was raised or cleared by it."""
+        changes: list[AlarmData] = []
+        silence = self._silence(summary)
+        for rule in self._rules:
+            if rule.cameras and summary.camera_id not in rule.cameras:
+                continue
+            key = (rule.name, summary.camera_id)
+            self._states[key], change = step(rule, self._device_id, self._states.get(key), summary, silence)
+            if change is not None:
+                changes.append(change)
+                if change.state == "raised":
+                    self.raised[key] += 1
+        if changes:
+            self._write()
+        return changes
+
+    def _silence(self, summary: FrameSummary) -> float:
+        """Of the camera before this frame, whose interval is remembered for the next."""
+        last, interval = self._intervals.get(summary.camera_id, (summary.captured, 0.0))
+        if summary.captured > last:
+            self._intervals[summary.camera_id] = (summary.captured, summary.captured - last)
+        else:
+            self._intervals[summary.camera_id] = (last, interval)
+        return silence_of(interval)
+
+    def _write(self) -> None:
+        try:
+            write_atomic(self._path, ActiveAlarmsFile(standing=tuple(self.active)).to_json())
+        except (UserError, OSError) as error:  # the alarm goes out all the same
+            log.error("cannot write %s: %s; after a restart an alarm may be raised twice", self._path, error)
+
+
+def _read(path: Path) -> ActiveAlarmsFile:
+    try:
+        return ActiveAlarmsFile.from_json(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        pass
+    except (UserError, OSError) as error:
+        log.error("%s; no alarm is active", error)
+    return ActiveAlarmsFile(standing=())

@@ -1,4 +1,4 @@
-"""What leaves the box: CloudEvents 1.0, structured mode, with a schema that receivers can check against.
+"""What leaves the device: CloudEvents 1.0, structured mode, with a schema that receivers can check against.
 
 An event has the same ``id`` however often it is sent: a receiver that keeps the ids of the last minutes sees each event
 once. Belongs here: the documents. Does not belong here: when there is an alarm (``alarms``), how events travel.
@@ -94,7 +94,7 @@ def event_schema() -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Seen:
+class FrameSummary:
     """A result without its picture: what rules and events need, and nothing that holds memory.
 
     Attributes:
@@ -114,7 +114,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Event:
+class OutgoingEvent:
     """A finished event in an outbox.
 
     Attributes:
@@ -135,39 +135,39 @@ def source_of(device_id: str, camera_id: str) -> str:
     return f"/devices/{device_id}/cameras/{camera_id}"
 
 
-def result_event(device_id: str, seen: Seen, now: float) -> Event:
+def result_event(device_id: str, summary: FrameSummary, now: float) -> OutgoingEvent:
     """The event of one frame.
 
     Args:
-        device_id: this box.
-        seen: the frame.
+        device_id: this device.
+        summary: the frame.
         now: ``time.monotonic()``.
     """
-    record = seen.record
+    record = summary.record
     extra = {} if record is None else {key: getattr(record, key) for key in _OF_RECORD}
     event = ResultEvent(
-        id=f"{_stamp(seen.captured_at)}-{seen.sequence}",
-        source=source_of(device_id, seen.camera_id),
-        subject=seen.camera_id,
-        time=seen.captured_at,
+        id=f"{_stamp(summary.captured_at)}-{summary.sequence}",
+        source=source_of(device_id, summary.camera_id),
+        subject=summary.camera_id,
+        time=summary.captured_at,
         data=ResultData.model_validate(
             {
                 "device_id": device_id,
-                "camera_id": seen.camera_id,
-                "sequence": seen.sequence,
-                "captured_at": seen.captured_at,
-                "model_version": seen.model_version,
-                "detections": seen.detections,
-                "image_path": record.image_path if record is not None and seen.recorded else None,
-                "image_saved": record is not None and seen.recorded and bool(record.image_saved),
+                "camera_id": summary.camera_id,
+                "sequence": summary.sequence,
+                "captured_at": summary.captured_at,
+                "model_version": summary.model_version,
+                "detections": summary.detections,
+                "image_path": record.image_path if record is not None and summary.recorded else None,
+                "image_saved": record is not None and summary.recorded and bool(record.image_saved),
                 **extra,
             }
         ),
     )
-    return Event(event.id, "result", seen.camera_id, event.to_json(), now)
+    return OutgoingEvent(event.id, "result", summary.camera_id, event.to_json(), now)
 
 
-def alarm_event(data: AlarmData, now: float) -> Event:
+def alarm_event(data: AlarmData, now: float) -> OutgoingEvent:
     """The event of one change of an alarm.
 
     Args:
@@ -182,7 +182,7 @@ def alarm_event(data: AlarmData, now: float) -> Event:
         type=RAISED if data.state == "raised" else CLEARED,
         data=data,
     )
-    return Event(event.id, "alarm", data.camera_id, event.to_json(), now, data.rule)
+    return OutgoingEvent(event.id, "alarm", data.camera_id, event.to_json(), now, data.rule)
 
 
 def alarm_id(rule: str, since: datetime, sequence: int) -> str:

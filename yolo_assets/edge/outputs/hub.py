@@ -1,7 +1,7 @@
 """From a worker's result to every output, without the worker waiting for anything.
 
 A worker appends to a bounded intake, which takes microseconds whatever the receivers do. One thread applies the alarm
-rules, makes the events and fills the outboxes; each output has a thread of its own, so a dead receiver holds up nobody.
+rules, makes the events and fills the outboxes; each output has a thread of its own, so no receiver delays another.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
 from yolo_assets.edge.config.outputs import AlarmRule, MqttOutput, WebhookOutput
-from yolo_assets.edge.outputs.alarm_book import AlarmBook
-from yolo_assets.edge.outputs.events import Event, Seen, alarm_event, result_event
+from yolo_assets.edge.outputs.alarms import ActiveAlarms
+from yolo_assets.edge.outputs.events import FrameSummary, OutgoingEvent, alarm_event, result_event
 from yolo_assets.edge.outputs.mqtt import Mqtt
-from yolo_assets.edge.outputs.outbox import Outbox
+from yolo_assets.edge.outputs.outbox import EventOutbox
 from yolo_assets.edge.outputs.sender import Delivery, Sender
 from yolo_assets.edge.outputs.webhook import Webhook
 from yolo_assets.edge.threads import join
@@ -30,11 +33,11 @@ _INTAKE = 4096
 
 
 @dataclass(frozen=True)
-class OutputParts:
+class RunningOutput:
     """One output while the agent runs."""
 
     settings: WebhookOutput | MqttOutput
-    outbox: Outbox
+    outbox: EventOutbox
     delivery: Delivery
     sender: Sender
 
@@ -56,10 +59,10 @@ class Outputs:
             BadInputError: a secret or certificate cannot be used.
         """
         self._device_id = device_id
-        self.parts = tuple(_open(settings, device_id) for settings in outputs)
-        self.alarms = AlarmBook(rules, cameras, device_id, state_dir / "alarms.json")
+        self.running = tuple(_open(settings, device_id) for settings in outputs)
+        self.alarms = ActiveAlarms(rules, cameras, device_id, state_dir / "alarms.json")
         self._active = bool(outputs or rules)
-        self._intake: deque[Seen] = deque(maxlen=_INTAKE)
+        self._intake: deque[FrameSummary] = deque(maxlen=_INTAKE)
         self._filled = threading.Event()
         self._stop = threading.Event()
         self._count = threading.Lock()
@@ -73,10 +76,10 @@ class Outputs:
         return self._missed
 
     def on_result(self, result: Result) -> None:
-        """Take a worker's result; the picture is left behind."""
+        """Take a worker's result; the picture is not kept."""
         if not self._active:
             return
-        seen = Seen(
+        summary = FrameSummary(
             camera_id=result.camera_id,
             sequence=result.sequence,
             captured_at=result.captured_at,
@@ -89,60 +92,60 @@ class Outputs:
         with self._count:
             if len(self._intake) == _INTAKE:
                 self._missed += 1
-            self._intake.append(seen)
+            self._intake.append(summary)
         self._filled.set()
 
     def start(self) -> None:
-        """Begin; alarms that stood when the agent stopped are told again, under the ids that they had."""
+        """Begin; alarms that were active when the agent stopped are sent again, under the ids that they had."""
         if not self._active:
             return
         now = time.monotonic()
-        for data in self.alarms.standing:
+        for data in self.alarms.active:
             self._put(alarm_event(data, now))
-        for part in self.parts:
-            part.sender.start()
+        for output in self.running:
+            output.sender.start()
         self._thread.start()
 
     def stop(self, seconds: float = 2.0) -> None:
-        """Send what waits for at most so many seconds, and end. A receiver that hangs is left behind."""
+        """Send what waits for at most so many seconds, and end. A receiver that hangs is not waited for."""
         self._stop.set()
         self._filled.set()
         join(self._thread, seconds)
-        for part in self.parts:
-            part.sender.finish(seconds)
-        for part in self.parts:
-            part.sender.join()
+        for output in self.running:
+            output.sender.finish(seconds)
+        for output in self.running:
+            output.sender.join()
 
     def status(self) -> dict[str, Any]:
         """For ``/v1/status``; holds no secret."""
         return {
-            "alarms": [data.model_dump(mode="json", by_alias=True) for data in self.alarms.standing],
+            "alarms": [data.model_dump(mode="json", by_alias=True) for data in self.alarms.active],
             "missed": self._missed,
-            "outputs": [_status(part) for part in self.parts],
+            "outputs": [_status(output) for output in self.running],
         }
 
     def _run(self) -> None:
         while True:
             self._filled.wait()
             self._filled.clear()
-            for seen in self._take():
+            for summary in self._take():
                 try:
-                    self._handle(seen)
+                    self._handle(summary)
                 except Exception:
-                    log.exception("the outputs could not handle a result of %s; they go on", seen.camera_id)
+                    log.exception("the outputs could not handle a result of %s; they continue", summary.camera_id)
             if self._stop.is_set() and not self._intake:
                 return
 
-    def _take(self) -> Iterator[Seen]:
+    def _take(self) -> Iterator[FrameSummary]:
         while True:
             try:
                 yield self._intake.popleft()
             except IndexError:
                 return
 
-    def _handle(self, seen: Seen) -> None:
+    def _handle(self, summary: FrameSummary) -> None:
         now = time.monotonic()
-        for data in self.alarms.observe(seen):
+        for data in self.alarms.observe(summary):
             log.log(
                 logging.WARNING if data.state == "raised" else logging.INFO,
                 "alarm %s %s on %s",
@@ -151,26 +154,26 @@ class Outputs:
                 data.camera_id,
             )
             self._put(alarm_event(data, now))
-        wanted = [part for part in self.parts if self._wants(part.settings, seen)]
-        if wanted:
-            event = result_event(self._device_id, seen, now)
-            for part in wanted:
-                part.outbox.put(event)
+        selected = [output for output in self.running if self._wants(output.settings, summary)]
+        if selected:
+            event = result_event(self._device_id, summary, now)
+            for output in selected:
+                output.outbox.put(event)
 
-    def _put(self, event: Event) -> None:
-        for part in self.parts:
-            if part.settings.alarms and _watches(part.settings, event.camera_id):
-                part.outbox.put(event)
+    def _put(self, event: OutgoingEvent) -> None:
+        for output in self.running:
+            if output.settings.alarms and _watches(output.settings, event.camera_id):
+                output.outbox.put(event)
 
-    def _wants(self, settings: WebhookOutput | MqttOutput, seen: Seen) -> bool:
-        if settings.results == "none" or not _watches(settings, seen.camera_id):
+    def _wants(self, settings: WebhookOutput | MqttOutput, summary: FrameSummary) -> bool:
+        if settings.results == "none" or not _watches(settings, summary.camera_id):
             return False
-        if settings.results == "detections" and not seen.detections:
+        if settings.results == "detections" and not summary.detections:
             return False
-        key = (settings.name, seen.camera_id)
-        if seen.captured - self._last_sent.get(key, float("-inf")) < settings.min_interval_s:
+        key = (settings.name, summary.camera_id)
+        if summary.captured - self._last_sent.get(key, float("-inf")) < settings.min_interval_s:
             return False
-        self._last_sent[key] = seen.captured
+        self._last_sent[key] = summary.captured
         return True
 
 
@@ -178,31 +181,82 @@ def _watches(settings: WebhookOutput | MqttOutput, camera_id: str) -> bool:
     return not settings.cameras or camera_id in settings.cameras
 
 
-def _open(settings: WebhookOutput | MqttOutput, device_id: str) -> OutputParts:
-    outbox = Outbox(settings.queue_size, settings.expire_s)
+def _open(settings: WebhookOutput | MqttOutput, device_id: str) -> RunningOutput:
+    outbox = EventOutbox(settings.queue_size, settings.expire_s)
     if isinstance(settings, MqttOutput):
         delivery: Delivery = Mqtt(settings, device_id)
     else:
         delivery = Webhook(settings)
-    return OutputParts(settings, outbox, delivery, Sender(settings.name, outbox, delivery))
+    return RunningOutput(settings, outbox, delivery, Sender(settings.name, outbox, delivery))
 
 
-def _status(part: OutputParts) -> Mapping[str, Any]:
-    counts = part.outbox.counts()
+def _status(output: RunningOutput) -> Mapping[str, Any]:
+    counts = output.outbox.counts()
     dropped: dict[str, int] = {}
     for (_, outcome), number in counts.outcomes.items():
         if outcome != "delivered":
             dropped[outcome] = dropped.get(outcome, 0) + number
     return {
-        "name": part.settings.name,
-        "kind": part.settings.kind,
-        "receiver": part.delivery.shown,
+        "name": output.settings.name,
+        "kind": output.settings.kind,
+        "receiver": output.delivery.shown,
         "accepted": sum(counts.accepted.values()),
         "delivered": sum(n for (_, outcome), n in counts.outcomes.items() if outcome == "delivered"),
         "dropped": dropped,
         "waiting": sum(counts.waiting.values()),
         "sending": sum(counts.sending.values()),
         "oldest_s": counts.oldest_s,
-        "failures": dict(part.sender.failures),
-        "error": part.sender.error or part.delivery.trouble,
+        "failures": dict(output.sender.failures),
+        "error": output.sender.error or output.delivery.trouble,
     }
+
+
+class OutputMetrics(Collector):
+    """Collects from the outboxes, so that what is scraped and what is in the status never differ."""
+
+    def __init__(self, outputs: Outputs) -> None:
+        self._outputs = outputs
+
+    def collect(self) -> Iterator[Metric]:
+        """All series; ``outcome`` is delivered, or dropped with its reason."""
+        events = CounterMetricFamily(
+            "yolo_edge_output_events", "Events of an output by kind and outcome.", labels=("output", "kind", "outcome")
+        )
+        waiting = GaugeMetricFamily(
+            "yolo_edge_output_waiting", "Events that are not delivered yet.", labels=("output", "kind")
+        )
+        oldest = GaugeMetricFamily(
+            "yolo_edge_output_oldest_seconds", "Age of the event that has waited longest.", labels=("output",)
+        )
+        failures = CounterMetricFamily(
+            "yolo_edge_output_failures", "Failed tries to deliver, by reason.", labels=("output", "reason")
+        )
+        healthy = GaugeMetricFamily(
+            "yolo_edge_output_up", "1: the last try succeeded and the connection stands.", labels=("output",)
+        )
+        for output in self._outputs.running:
+            name, counts = output.settings.name, output.outbox.counts()
+            for kind in counts.accepted:
+                outcomes = {outcome: n for (of, outcome), n in counts.outcomes.items() if of == kind}
+                for outcome in ("delivered", "queue_full", "expired", "refused", "stopped"):
+                    shown = outcome if outcome == "delivered" else f"dropped_{outcome}"
+                    events.add_metric((name, kind, shown), outcomes.get(outcome, 0))
+                waiting.add_metric((name, kind), counts.waiting[kind] + counts.sending[kind])
+            oldest.add_metric((name,), counts.oldest_s)
+            for reason, number in sorted(dict(output.sender.failures).items()):
+                failures.add_metric((name, reason), number)
+            healthy.add_metric((name,), output.sender.error is None and output.delivery.trouble is None)
+        yield from (events, waiting, oldest, failures, healthy)
+        yield CounterMetricFamily(
+            "yolo_edge_output_missed", "Results that no rule and no output saw.", value=self._outputs.missed
+        )
+        standing = GaugeMetricFamily(
+            "yolo_edge_alarm_standing", "1 for each alarm that is raised and not cleared.", labels=("rule", "camera")
+        )
+        for data in self._outputs.alarms.active:
+            standing.add_metric((data.rule, data.camera_id), 1)
+        yield standing
+        raised = CounterMetricFamily("yolo_edge_alarms", "Alarms raised since the start.", labels=("rule", "camera"))
+        for key, number in list(self._outputs.alarms.raised.items()):
+            raised.add_metric(key, number)
+        yield raised

@@ -1,4 +1,4 @@
-"""Events by MQTT: quality of service 1, alarms retained, and a retained word on whether this box is there.
+"""Events by MQTT: quality of service 1, alarms retained, and a retained message that says whether this device is there.
 
 The library's own thread connects, pings and comes back; events count as delivered once the broker has confirmed them.
 A broker that goes away in between gets them again after its return: the ``id`` tells a receiver what it has seen.
@@ -17,15 +17,14 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from yolo_assets.edge.config.outputs import MqttOutput
-from yolo_assets.edge.outputs.events import Event
-from yolo_assets.edge.outputs.secrets import read_secret
+from yolo_assets.edge.outputs.credentials import client_context, read_secret
+from yolo_assets.edge.outputs.events import OutgoingEvent
 from yolo_assets.edge.outputs.sender import DeliveryError
-from yolo_assets.edge.outputs.tls import client_context
 
 _ON_ITS_WAY = 20
 _CONNECT_SECONDS = 5.0
 _LOOK = 0.1
-_GOODBYE = 2.0
+_CLOSE_SECONDS = 2.0
 
 
 class Mqtt:
@@ -55,7 +54,7 @@ class Mqtt:
         )
         client.connect_timeout = _CONNECT_SECONDS
         client.max_inflight_messages_set(_ON_ITS_WAY)
-        # Each box comes back after pauses of its own, so that they do not all come at once.
+        # Each device comes back after waits of its own, so that they do not all come at once.
         client.reconnect_delay_set(1, random.randint(15, 45))
         client.will_set(self._availability, b"offline", qos=1, retain=True)
         if settings.username is not None:
@@ -91,7 +90,7 @@ class Mqtt:
         self._started = True
         self._client.loop_start()
 
-    def deliver(self, events: Sequence[Event], stop: threading.Event) -> None:
+    def deliver(self, events: Sequence[OutgoingEvent], stop: threading.Event) -> None:
         """Publish and wait until the broker has confirmed them all.
 
         Once published they are the library's, which sends them again after a broken connection: there is no second
@@ -118,13 +117,13 @@ class Mqtt:
                 info.wait_for_publish(_LOOK)
 
     def close(self) -> None:
-        """Say that this box goes, and go; takes two seconds at most."""
+        """Announce the disconnect and close the connection; takes two seconds at most."""
         if not self._started:
             return
         # The library's thread may stand in a connection that does not come about, and must not hold up the stop.
-        end = threading.Thread(target=self._end, name="mqtt-goodbye", daemon=True)
+        end = threading.Thread(target=self._end, name="mqtt-close", daemon=True)
         end.start()
-        end.join(_GOODBYE)
+        end.join(_CLOSE_SECONDS)
 
     def _end(self) -> None:
         if self._client.is_connected():
@@ -132,7 +131,7 @@ class Mqtt:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def _topic(self, event: Event) -> str:
+    def _topic(self, event: OutgoingEvent) -> str:
         filled = self._settings.topic.format(
             device_id=self._device_id, camera_id=event.camera_id, kind=event.kind, rule=event.rule or ""
         )

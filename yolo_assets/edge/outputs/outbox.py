@@ -1,4 +1,4 @@
-"""The bounded store of events that wait for one receiver. Results give way to alarms, the oldest first.
+"""The bounded store of events that wait for one receiver. Results are displaced by alarms, the oldest first.
 
 Every event that came in is delivered, dropped for a counted reason, waiting, or on its way: ``counts`` adds up.
 """
@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from yolo_assets.edge.outputs.events import Event, Kind
+from yolo_assets.edge.outputs.events import Kind, OutgoingEvent
 
-DropReason = Literal["queue_full", "expired", "refused", "stopped"]
+EventDropReason = Literal["queue_full", "expired", "refused", "stopped"]
 
 
 @dataclass(frozen=True)
-class OutboxCounts:
+class EventCounts:
     """``outcomes`` by ``(kind, delivered or a drop reason)``; ``oldest_s``: age of what has waited longest."""
 
     accepted: dict[Kind, int]
@@ -28,7 +28,7 @@ class OutboxCounts:
     oldest_s: float
 
 
-class Outbox:
+class EventOutbox:
     """Thread-safe.
 
     Args:
@@ -41,55 +41,58 @@ class Outbox:
         self._size = size
         self._expire_s = expire_s
         self._clock = clock
-        self._lines: dict[Kind, deque[Event]] = {"alarm": deque(), "result": deque()}  # in the order of serving
-        self._sending: dict[str, Event] = {}
+        self._queues: dict[Kind, deque[OutgoingEvent]] = {
+            "alarm": deque(),
+            "result": deque(),
+        }  # served in this order
+        self._sending: dict[str, OutgoingEvent] = {}
         self._accepted: Counter[Kind] = Counter()
         self._outcomes: Counter[tuple[Kind, str]] = Counter()
         self._closed = False
         self._changed = threading.Condition()
 
-    def put(self, event: Event) -> None:
+    def put(self, event: OutgoingEvent) -> None:
         """Take an event; never waits."""
         with self._changed:
             self._accepted[event.kind] += 1
             if self._closed:
                 self._outcomes[event.kind, "stopped"] += 1
                 return
-            self._lines[event.kind].append(event)
+            self._queues[event.kind].append(event)
             self._trim()
             self._changed.notify()
 
-    def take(self, most: int, timeout: float) -> list[Event]:
+    def take(self, most: int, timeout: float) -> list[OutgoingEvent]:
         """Up to ``most`` events to send now, alarms first; empty when none came within ``timeout`` seconds or closed.
 
         Each must come back by ``delivered``, ``drop`` or ``give_back``.
         """
         with self._changed:
             self._expire()
-            if not any(self._lines.values()) and not self._closed:
+            if not any(self._queues.values()) and not self._closed:
                 self._changed.wait(timeout)
                 self._expire()
-            found: list[Event] = []
-            for line in self._lines.values():
+            found: list[OutgoingEvent] = []
+            for line in self._queues.values():
                 while line and len(found) < most:
                     found.append(line.popleft())
             self._sending.update((event.id + event.camera_id, event) for event in found)
             return found
 
-    def delivered(self, events: Sequence[Event]) -> None:
+    def delivered(self, events: Sequence[OutgoingEvent]) -> None:
         """They arrived."""
         self._end(events, "delivered")
 
-    def drop(self, events: Sequence[Event], reason: DropReason) -> None:
+    def drop(self, events: Sequence[OutgoingEvent], reason: EventDropReason) -> None:
         """They will not be sent."""
         self._end(events, reason)
 
-    def give_back(self, events: Sequence[Event]) -> None:
-        """They did not arrive and stand first in line again."""
+    def give_back(self, events: Sequence[OutgoingEvent]) -> None:
+        """They did not arrive and are first in the queue again."""
         with self._changed:
             for event in reversed(events):
                 if self._sending.pop(event.id + event.camera_id, None) is not None:  # else close() has counted it
-                    self._lines[event.kind].appendleft(event)
+                    self._queues[event.kind].appendleft(event)
             self._trim()
 
     def wake(self) -> None:
@@ -101,40 +104,40 @@ class Outbox:
         """Take no more events; what waits or is on its way counts as ``stopped``."""
         with self._changed:
             self._closed = True
-            left = [event for line in self._lines.values() for event in line] + list(self._sending.values())
+            left = [event for line in self._queues.values() for event in line] + list(self._sending.values())
             for event in left:
                 self._outcomes[event.kind, "stopped"] += 1
-            for line in self._lines.values():
+            for line in self._queues.values():
                 line.clear()
             self._sending.clear()
             self._changed.notify_all()
 
-    def counts(self) -> OutboxCounts:
-        """How it stands."""
+    def counts(self) -> EventCounts:
+        """The counts now."""
         with self._changed:
-            left = [event for line in self._lines.values() for event in line]
+            left = [event for line in self._queues.values() for event in line]
             sending = Counter(event.kind for event in self._sending.values())
             oldest = min((event.created for event in (*left, *self._sending.values())), default=None)
-            return OutboxCounts(
-                accepted={kind: self._accepted[kind] for kind in self._lines},
+            return EventCounts(
+                accepted={kind: self._accepted[kind] for kind in self._queues},
                 outcomes=dict(self._outcomes),
-                waiting={kind: len(line) for kind, line in self._lines.items()},
-                sending={kind: sending[kind] for kind in self._lines},
+                waiting={kind: len(line) for kind, line in self._queues.items()},
+                sending={kind: sending[kind] for kind in self._queues},
                 oldest_s=round(self._clock() - oldest, 3) if oldest is not None else 0.0,
             )
 
-    def _end(self, events: Sequence[Event], outcome: str) -> None:
+    def _end(self, events: Sequence[OutgoingEvent], outcome: str) -> None:
         with self._changed:
             for event in events:
                 if self._sending.pop(event.id + event.camera_id, None) is not None:  # else close() has counted it
                     self._outcomes[event.kind, outcome] += 1
 
     def _trim(self) -> None:
-        while sum(map(len, self._lines.values())) > self._size:
-            line = self._lines["result"] or self._lines["alarm"]
+        while sum(map(len, self._queues.values())) > self._size:
+            line = self._queues["result"] or self._queues["alarm"]
             self._outcomes[line.popleft().kind, "queue_full"] += 1
 
     def _expire(self) -> None:
-        line, end = self._lines["result"], self._clock() - self._expire_s
+        line, end = self._queues["result"], self._clock() - self._expire_s
         while line and line[0].created < end:
             self._outcomes[line.popleft().kind, "expired"] += 1

@@ -14,15 +14,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
-from yolo_assets.edge.outputs.events import Event
-from yolo_assets.edge.outputs.outbox import Outbox
+from yolo_assets.edge.outputs.events import OutgoingEvent
+from yolo_assets.edge.outputs.outbox import EventOutbox
 from yolo_assets.edge.threads import join
+from yolo_assets.runtime.backoff import Backoff
 
 log = logging.getLogger(__name__)
 _FIRST_WAIT, _LAST_WAIT = 0.5, 30.0
 _LONGEST_ASKED = 300.0
 _MOST_ERRORS = 20
-_TELL_EVERY = 60.0
+_REPORT_EVERY = 60.0
 
 Blame = Literal["away", "error", "refused"]
 
@@ -32,9 +33,9 @@ class DeliveryError(Exception):
 
     Args:
         reason: a short word for the metrics, such as ``timeout``.
-        message: one line for people, without a secret.
-        blame: ``away``: nobody took them, ask again for ever; ``error``: the receiver failed on them, ask again some
-            times; ``refused``: the receiver will never take them.
+        message: one line for the operator, without a secret.
+        blame: ``away``: the receiver is unreachable, retry for ever; ``error``: it failed on them, retry a limited
+            number of times; ``refused``: the receiver will never take them.
         retry_after: seconds that the receiver asks for.
     """
 
@@ -67,7 +68,7 @@ class Delivery(Protocol):
         """Called once, by the thread that will deliver."""
         ...
 
-    def deliver(self, events: Sequence[Event], stop: threading.Event) -> None:
+    def deliver(self, events: Sequence[OutgoingEvent], stop: threading.Event) -> None:
         """Return once all have arrived.
 
         Raises:
@@ -76,38 +77,37 @@ class Delivery(Protocol):
         ...
 
     def close(self) -> None:
-        """Say goodbye and let go of the connection."""
+        """Close the connection."""
         ...
 
 
 def pause(failures: int, retry_after: float | None, draw: Callable[[], float] = random.random) -> float:
     """Seconds to wait after so many failures in a row: doubling up to half a minute.
 
-    At random between half of that and all of it, so that the boxes of a plant do not come back all at once.
+    At random between half of that and all of it, so that the devices of a plant do not come back all at once.
 
     Args:
         failures: 1 or more.
         retry_after: what the receiver asked for; kept, up to five minutes.
         draw: a number from 0 to 1.
     """
-    longest = min(_LAST_WAIT, _FIRST_WAIT * 2.0 ** min(failures - 1, 16))
-    wait = longest * (0.5 + 0.5 * draw())
+    wait = Backoff(_FIRST_WAIT, _LAST_WAIT, 0.5, draw).seconds(failures)
     return max(wait, min(retry_after, _LONGEST_ASKED)) if retry_after is not None else wait
 
 
 class Sender:
     """The thread of one output."""
 
-    def __init__(self, name: str, outbox: Outbox, delivery: Delivery) -> None:
+    def __init__(self, name: str, outbox: EventOutbox, delivery: Delivery) -> None:
         self._name = name
         self._outbox = outbox
         self._delivery = delivery
         self._stop = threading.Event()
         self._drain_until: float | None = None
-        self._singly = 0
+        self._one_by_one = 0
         self._errors: Counter[str] = Counter()
         self._in_a_row = 0
-        self._told = -_TELL_EVERY
+        self._reported = -_REPORT_EVERY
         self.failures: Counter[str] = Counter()
         """Failed tries by reason."""
         self.error: str | None = None
@@ -139,7 +139,7 @@ class Sender:
         try:
             self._delivery.open()
             while not self._stop.is_set():
-                events = self._outbox.take(1 if self._singly else self._delivery.most, timeout=1.0)
+                events = self._outbox.take(1 if self._one_by_one else self._delivery.most, timeout=1.0)
                 if events:
                     self._send(events)
                 elif self._drain_until is not None:
@@ -150,7 +150,7 @@ class Sender:
             self._outbox.close()
             self._delivery.close()
 
-    def _send(self, events: list[Event]) -> None:
+    def _send(self, events: list[OutgoingEvent]) -> None:
         try:
             self._delivery.deliver(events, self._stop)
         except DeliveryError as error:
@@ -162,34 +162,34 @@ class Sender:
         if self.error is not None:
             log.info("output %s delivers again", self._name)
         self.error, self._in_a_row = None, 0
-        self._singly = max(0, self._singly - len(events))
+        self._one_by_one = max(0, self._one_by_one - len(events))
         for event in events:
             self._errors.pop(event.id, None)
         self._outbox.delivered(events)
 
-    def _failed(self, events: list[Event], error: DeliveryError) -> None:
+    def _failed(self, events: list[OutgoingEvent], error: DeliveryError) -> None:
         self.failures[error.reason] += 1
         self.error = str(error)
         self._in_a_row += 1
-        if time.monotonic() - self._told >= _TELL_EVERY:
-            self._told = time.monotonic()
+        if time.monotonic() - self._reported >= _REPORT_EVERY:
+            self._reported = time.monotonic()
             log.warning("output %s: %s", self._name, error)
         if error.blame == "error":
-            if not self._singly:  # of no others: what expired or made room meanwhile is never heard of again
+            if not self._one_by_one:  # of no others: what expired or was displaced meanwhile never returns
                 self._errors = Counter({event.id: self._errors[event.id] for event in events})
             self._errors.update(event.id for event in events)
         hopeless = [e for e in events if error.blame == "refused" or self._errors[e.id] >= _MOST_ERRORS]
-        if hopeless and len(events) > 1:  # one of them spoils the others: find out which
-            self._singly = len(events)
+        if hopeless and len(events) > 1:  # one of them makes the others fail: find out which
+            self._one_by_one = len(events)
             self._outbox.give_back(events)
             return
         if hopeless:
             self._errors.pop(events[0].id, None)
-            self._singly = max(0, self._singly - 1)
+            self._one_by_one = max(0, self._one_by_one - 1)
             self._outbox.drop(events, "refused")
             return
         self._outbox.give_back(events)
         wait = pause(self._in_a_row, error.retry_after)
-        if self._drain_until is not None:  # no time for politeness: once more, then it is over
+        if self._drain_until is not None:  # one more try, then it is over
             wait = min(wait, max(0.0, self._drain_until - time.monotonic()) / 2)
         self._stop.wait(wait)

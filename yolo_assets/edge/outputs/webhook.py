@@ -23,10 +23,9 @@ from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, SSL
 from yolo_assets import __version__
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.config.outputs import WebhookOutput
-from yolo_assets.edge.outputs.events import Event
-from yolo_assets.edge.outputs.secrets import read_secret
+from yolo_assets.edge.outputs.credentials import client_context, read_secret
+from yolo_assets.edge.outputs.events import OutgoingEvent
 from yolo_assets.edge.outputs.sender import Blame, DeliveryError
-from yolo_assets.edge.outputs.tls import client_context
 
 _ONE, _MANY = "application/cloudevents+json", "application/cloudevents-batch+json"
 _MOST_ANSWER = 1 << 16
@@ -101,11 +100,11 @@ class Webhook:
     def open(self) -> None:
         """The first request connects."""
 
-    def deliver(self, events: Sequence[Event], stop: threading.Event) -> None:
+    def deliver(self, events: Sequence[OutgoingEvent], stop: threading.Event) -> None:
         """Send them in one request.
 
         Raises:
-            DeliveryError: nobody answers in time, or the answer is not 2xx.
+            DeliveryError: no answer in time, or the answer is not 2xx.
         """
         if self._batch == 1:
             (event,) = events
@@ -124,7 +123,7 @@ class Webhook:
             try:
                 status, after = answer.status, retry_after(answer.headers.get("Retry-After"), time.time())
                 if len(answer.read(_MOST_ANSWER + 1)) > _MOST_ANSWER:
-                    answer.close()  # not ours to read to its end; the next request takes a new connection
+                    answer.close()  # too long to read to its end; the next request takes a new connection
             finally:
                 answer.release_conn()
         except (HTTPError, OSError) as error:

@@ -63,7 +63,7 @@ class CameraThread:
         self._sequence = recorder.next_sequence(self.camera_id)
         self._clock = configured.clock
         self._state: CameraState = "connecting"
-        self._backoff = configured.backoff
+        self._waits = configured.waits
         self._stall_s = configured.stall_s
         self._first_picture = self._last_picture = self._gone_at = 0.0
         self._back_after: float | None = None
@@ -147,7 +147,7 @@ class CameraThread:
         self.restarts += 1
         self.mark = self.source.now()  # nothing is on its way: hours may close while the camera is away
         lived = self._last_picture - self._first_picture if self._first_picture else 0.0
-        self._stop.wait(self._backoff.longest() if hopeless else self._backoff.after(lived))
+        self._stop.wait(self._waits.longest() if hopeless else self._waits.after(lived))
 
     def _take(self, capture: Capture) -> None:
         image = capture.image

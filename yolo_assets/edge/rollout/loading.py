@@ -1,40 +1,39 @@
 """From verified bytes to a model that has proved on this device that it works.
 
-Belongs here: the steps between a fetched bundle and a slot: compare, load, warm, golden frames. Does not belong here:
-where the bytes came from (``model_cache``) and what happens to the model afterwards (``control``).
+Belongs here: the checks of a bundle on this device (contract, load, warm-up, golden frames), and on which engine it
+runs. Does not belong here: where the bytes came from (``cache``), what happens to the model then (``controller``).
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from yolo_assets.contracts.errors import UserError
+from pydantic import Field
+
+from yolo_assets.contracts.base import Record, canonical_json
+from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.model import ONNX, ModelManifest, ReleasedModel
 from yolo_assets.edge.config.agent import Engine
-from yolo_assets.edge.rollout.engine_memory import EngineMemory
-from yolo_assets.edge.rollout.swaps import Attempt
+from yolo_assets.edge.rollout.history import Attempt
+from yolo_assets.edge.rollout.request import RefusedError, UnfitError
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.types import Picture
 from yolo_assets.models.bundle import VerifiedBundle
+from yolo_assets.spool.files import SpoolFullError, write_atomic
 from yolo_assets.vision.contract import differences
 from yolo_assets.vision.engines.interface import EngineSetup, EngineSpec
 from yolo_assets.vision.engines.opening import open_engine
+from yolo_assets.vision.hardware import fingerprint
 from yolo_assets.vision.model import Model, verified_file
 from yolo_assets.vision.onnx_file import read_onnx
 from yolo_assets.vision.pictures import decode_image
-from yolo_assets.vision.selection import EngineSelection, select_engine
+from yolo_assets.vision.selection import EngineOptions, EngineSelection, select_engine
 
 log = logging.getLogger(__name__)
-
-
-class RefusedError(UserError):
-    """The candidate is sound but must not replace the model that serves."""
-
-
-class UnfitError(UserError):
-    """The candidate does not work on this device."""
+_CHOICES_KEPT = 32
 
 
 def check_contract(serving: ModelManifest | None, candidate: ModelManifest, *, light: bool = False) -> None:
@@ -43,23 +42,23 @@ def check_contract(serving: ModelManifest | None, candidate: ModelManifest, *, l
     Args:
         serving: None when none serves: then anything fits.
         candidate: what is to serve.
-        light: beside the serving model, for what it gives alone: only classes and task must be the same.
+        light: it serves beside the serving model: only classes and task must be the same.
 
     Raises:
         RefusedError: with every difference in words.
     """
     if serving is None:
         return
-    found = differences(serving, candidate, answers_only=light)
-    if found:
-        raise RefusedError(f"{candidate.model_version} does not fit {serving.model_version}: {'; '.join(found)}")
+    differing = differences(serving, candidate, answers_only=light)
+    if differing:
+        raise RefusedError(f"{candidate.model_version} does not fit {serving.model_version}: {'; '.join(differing)}")
 
 
 class Loader:
     """Loads models on the engine that was configured, or measured to be the best for the first model of this run.
 
-    A model that arrives later is not measured while the line works: it takes what is remembered for it, else what the
-    model before it got, and is measured at the next start.
+    A model that arrives later is not measured while frames are inferred: it takes what is remembered for it, else what
+    the model before it got, and is measured at the next start.
     """
 
     def __init__(self, engine: Engine, folder: Path) -> None:
@@ -71,11 +70,11 @@ class Loader:
         """
         self._wanted = engine.wanted()
         self._setup = engine.setup(folder / "tensorrt")
-        self._memory = EngineMemory(folder / "choices.json", self._wanted, self._setup)
+        self._choices = RememberedEngines(folder / "choices.json", self._wanted, self._setup)
         self.choice: EngineSelection | None = None
         """With the table it was made from; None when the configuration leaves nothing to choose."""
 
-    def load(self, bundle: VerifiedBundle, ref: ReleasedModel, attempt: Attempt) -> LoadedModel:
+    def load(self, bundle: VerifiedBundle, identity: ReleasedModel, attempt: Attempt) -> LoadedModel:
         """Load, warm and check against the golden frames; nothing stays in memory when a step fails.
 
         A model whose golden frames fail in a shorter precision is tried in float32 before it is given up.
@@ -86,15 +85,15 @@ class Loader:
         """
         spec, batch = self._decide(bundle, attempt)
         try:
-            return self._load(bundle, ref, attempt, spec, batch)
+            return self._load(bundle, identity, attempt, spec, batch)
         except UnfitError as error:
             if spec.precision == "f32" or self._wanted.precision != "auto":
                 raise
-            log.warning("%s is run in f32 here: %s", ref.model_version, error)
-            return self._load(bundle, ref, attempt, replace(spec, precision="f32"), batch)
+            log.warning("%s is run in f32 here: %s", identity.model_version, error)
+            return self._load(bundle, identity, attempt, replace(spec, precision="f32"), batch)
 
     def _load(
-        self, bundle: VerifiedBundle, ref: ReleasedModel, attempt: Attempt, spec: EngineSpec, batch: int
+        self, bundle: VerifiedBundle, identity: ReleasedModel, attempt: Attempt, spec: EngineSpec, batch: int
     ) -> LoadedModel:
         manifest = bundle.manifest
         with attempt.step("load"):
@@ -113,7 +112,7 @@ class Loader:
         except BaseException:
             model.close()
             raise
-        return LoadedModel(model, manifest, ref, model.engine_name, batch)
+        return LoadedModel(model, manifest, identity, model.engine_name, batch)
 
     def _decide(self, bundle: VerifiedBundle, attempt: Attempt) -> tuple[EngineSpec, int]:
         """How to run this model, and how many frames at once."""
@@ -123,23 +122,23 @@ class Loader:
         if len(specs) == 1 and not (free and self._wanted.batch > 1):
             return specs[0], 1
         sha256 = bundle.manifest.files[ONNX].sha256
-        choice = self._memory.recall(sha256)
+        choice = self._choices.recall(sha256)
         if choice is not None and not _opens(onnx, bundle.manifest, choice, self._setup):
-            self._memory.forget(sha256)
+            self._choices.forget(sha256)
             choice = None
         if choice is None and self.choice is not None:
             return self.choice.chosen.spec, self.choice.batch if free else 1
         if choice is None:
             with attempt.step("measure"):
                 choice = select_engine(onnx, bundle.manifest, self._wanted, self._setup, _golden_pictures(bundle))
-            self._memory.keep(sha256, choice)
+            self._choices.keep(sha256, choice)
             log.info("engines measured with %s:\n%s", choice.model_version, choice.table())
         self.choice = self.choice or choice
         return choice.chosen.spec, choice.batch if free else 1
 
 
 def _opens(onnx: bytes, manifest: ModelManifest, choice: EngineSelection, setup: EngineSetup) -> bool:
-    """Whether what was chosen before can still be opened: a driver may be gone since."""
+    """Whether the engine that was chosen before can still be opened: a driver may be gone since."""
     try:
         open_engine(onnx, manifest, choice.chosen.spec, replace(setup, batch=choice.batch)).close()
     except UserError as error:
@@ -151,3 +150,60 @@ def _opens(onnx: bytes, manifest: ModelManifest, choice: EngineSelection, setup:
 def _golden_pictures(bundle: VerifiedBundle) -> list[Picture]:
     frames = bundle.manifest.golden_frames
     return [decode_image(verified_file(bundle.manifest, bundle.files, frame.file), frame.file) for frame in frames]
+
+
+class _ChoicesFile(Record):
+    choices: dict[str, EngineSelection] = Field(default_factory=dict)
+
+
+class RememberedEngines:
+    """Which engine was measured to be the best, kept so that a restart serves at once; its loss costs one measurement.
+
+    By model, device, library versions and everything that was configured. One process writes.
+    """
+
+    def __init__(self, file: Path, wanted: EngineOptions, setup: EngineSetup) -> None:
+        """Read nothing yet.
+
+        Args:
+            file: where they are kept.
+            wanted: what the configuration allows; another one needs another measurement.
+            setup: what engines may use; another one needs another measurement, too.
+        """
+        self._file = file
+        self._configured = {"wanted": asdict(wanted), "setup": {**asdict(setup), "cache": None}}
+
+    def recall(self, model_sha256: str) -> EngineSelection | None:
+        """What was chosen for just this before; None when nothing was, or the file cannot be read."""
+        choice = self._read().get(self._key(model_sha256))
+        return choice.model_copy(update={"remembered": True}) if choice is not None else None
+
+    def keep(self, model_sha256: str, choice: EngineSelection) -> None:
+        """Remember; the oldest are forgotten. A folder that cannot be written is logged, and is no error."""
+        choices = {**self._read(), self._key(model_sha256): choice}
+        self._write(dict(sorted(choices.items(), key=lambda item: item[1].measured_at)[-_CHOICES_KEPT:]))
+
+    def forget(self, model_sha256: str) -> None:
+        """It does not work any more."""
+        forgotten = self._key(model_sha256)
+        self._write({key: choice for key, choice in self._read().items() if key != forgotten})
+
+    def _key(self, model_sha256: str) -> str:
+        facts = {"model": model_sha256, "machine": fingerprint(), **self._configured}
+        return hashlib.sha256(canonical_json(facts)).hexdigest()
+
+    def _read(self) -> dict[str, EngineSelection]:
+        try:
+            return _ChoicesFile.from_json(self._file.read_bytes(), str(self._file)).choices
+        except FileNotFoundError:
+            return {}
+        except (OSError, BadInputError) as error:
+            log.warning("engines are measured again: %s", error)
+            return {}
+
+    def _write(self, choices: dict[str, EngineSelection]) -> None:
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(self._file, _ChoicesFile(choices=choices).to_json())
+        except (OSError, SpoolFullError) as error:
+            log.warning("what was measured cannot be kept in %s: %s", self._file, error)

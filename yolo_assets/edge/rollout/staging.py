@@ -1,67 +1,89 @@
-"""Brings a wanted model in, apart from the workers: one at a time, the newest wins, a broken one is never tried twice.
+"""Brings a requested model in, apart from the workers: one at a time, the newest wins, a broken one is tried once.
 
 ::
 
-    notice ─► fetch (verified) ─► compare ─► load ─► warm ─► golden ─► shadow ─► switch ─► watch
-                 │                    │        │       │        │         │
-                 └── store away,      └── anything else: refused or failed, in quarantine
-                     no room: again later
+    request ─► fetch (verified) ─► compare ─► load ─► warm ─► golden ─► shadow ─► switch ─► watch
+                  │                    │        │       │        │         │
+                  └── store away,      └── anything else: refused or failed, in quarantine
+                      no headroom: again later
 
-Whatever happens here, the serving model goes on serving. Does not belong here: the steps (``preparing``), the switch
-itself (``control``), what follows it (``watching``).
+Whatever happens here, the serving model continues to serve. Does not belong here: the steps (``prepare``), the switch
+itself (``controller``), what follows it (``watch``).
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
 from yolo_assets.contracts.model import ReleasedModel
 from yolo_assets.contracts.times import utc_now
+from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.config.freeze import FreezeTable
-from yolo_assets.edge.rollout import beside
-from yolo_assets.edge.rollout.loading import RefusedError, UnfitError
-from yolo_assets.edge.rollout.notice import FrozenError, Notice, Role, SupersededError
-from yolo_assets.edge.rollout.preparing import fetch, prepare
-from yolo_assets.edge.rollout.restart import warm_beside, warm_previous
-from yolo_assets.edge.rollout.retry import Retries
-from yolo_assets.edge.rollout.room import NoRoomError, no_room_left
-from yolo_assets.edge.rollout.staging_parts import StagingParts, in_words
-from yolo_assets.edge.rollout.state import Candidate
-from yolo_assets.edge.rollout.swaps import Attempt, Outcome
-from yolo_assets.edge.rollout.watching import Watcher
+from yolo_assets.edge.rollout.controller import ModelControl
+from yolo_assets.edge.rollout.headroom import NoHeadroomError, lacked_resources
+from yolo_assets.edge.rollout.history import Attempt, Outcome
+from yolo_assets.edge.rollout.prepare import Preparer, in_words
+from yolo_assets.edge.rollout.request import FrozenError, RefusedError, SupersededError, UnfitError, UpdateRequest
+from yolo_assets.edge.rollout.restart import warm_previous, warm_secondary
+from yolo_assets.edge.rollout.state import PreparedModel
+from yolo_assets.edge.rollout.watch import Watcher
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slot import Slot
+from yolo_assets.edge.serving.slots import Role
 from yolo_assets.edge.threads import join
 from yolo_assets.models.bundle import VerifiedBundle
+from yolo_assets.runtime.backoff import Backoff
 from yolo_assets.spool.files import SpoolFullError
 from yolo_assets.storage.base import ObjectNotFoundError, StoreUnavailableError
 
 log = logging.getLogger(__name__)
-_LOOK_EVERY = 1.0  # at the clock, while something waits for a freeze window to end
+_CHECK_CLOCK_S = 1.0  # while a request waits for a freeze window to end
+_FIRST_RETRY_S, _LONGEST_RETRY_S = 2.0, 120.0
+_ORDER: tuple[Role, ...] = ("primary", "canary", "light")
+
+
+@dataclass
+class _Postponed:
+    """A request that failed through no fault of its model, and when it may be tried again."""
+
+    request: UpdateRequest
+    reason: str
+    backoff: Backoff
+    not_before: float
 
 
 class Stager:
-    """The staging thread, and the watches over what it brought in."""
+    """The staging thread, and the watches over what it brought in.
 
-    def __init__(self, parts: StagingParts) -> None:
-        self.parts = parts
-        self.watcher = Watcher(parts.control, parts.swaps, parts.live, parts.config.watch, parts.config.lease_seconds)
-        self._freeze = FreezeTable(parts.config.freeze.windows, parts.config.freeze.timezone)
+    Args:
+        config: freeze windows, watch window, cameras of the canary.
+        preparer: gets candidates ready.
+        control: slots and state.
+    """
+
+    def __init__(self, config: AgentConfig, preparer: Preparer, control: ModelControl) -> None:
+        self._config = config
+        self.preparer = preparer
+        self._control = control
+        self.watcher = Watcher(control, preparer.tap, config.watch, config.lease_seconds)
+        self._freeze = FreezeTable(config.freeze.windows, config.freeze.timezone)
         self._changed = threading.Condition()
-        self._wanted: dict[Role, Notice] = {}
-        self._working: Notice | None = None
+        self._requests: dict[Role, UpdateRequest] = {}
+        self._working: UpdateRequest | None = None
+        self._postponed: dict[Role, _Postponed] = {}
         self._stopping = False
-        self._retries = Retries()
         self.shadow: dict[str, Any] | None = None
         """Figures of the latest shadow run."""
         self._thread = threading.Thread(target=self._run, name="stager", daemon=True)
 
     @property
-    def working(self) -> Notice | None:
+    def working(self) -> UpdateRequest | None:
         """What is being prepared now."""
         return self._working
 
@@ -71,28 +93,28 @@ class Stager:
         return self._freeze.until(utc_now())
 
     @property
-    def waiting(self) -> Notice | None:
+    def waiting(self) -> UpdateRequest | None:
         """What waits for its turn or for the end of a freeze window."""
-        return next(iter(self._wanted.copy().values()), None)
+        return next(iter(self._requests.copy().values()), None)
 
-    def want(self, notice: Notice) -> bool:
-        """Ask for a model; replaces an older wish of its kind that has not begun.
+    def request(self, request: UpdateRequest) -> bool:
+        """Ask for a model; replaces an older request for its role that has not begun.
 
         Returns:
             False when just this is being prepared already, or waits for its next try; or when a poll would displace
-            what a person asked for by name: the channel is asked again anyway once that has ended.
+            what an operator asked for by name: the channel is read again anyway once that has ended.
         """
         with self._changed:
-            if self._working is not None and self._working.key == notice.key:
+            if self._working is not None and self._working.same_as(request):
                 return False
-            if notice.trigger == "channel" and (self._retries.waits(notice) or self._asked_by_hand(notice.role)):
+            if request.trigger == "channel" and (self._is_postponed(request) or self._operator_asked(request.role)):
                 return False
-            self._wanted[notice.role] = notice
+            self._requests[request.role] = request
             self._changed.notify_all()
             return True
 
     def start(self) -> None:
-        """Make the previous model ready again, then wait for notices."""
+        """Make the previous model ready again, then wait for requests."""
         self._thread.start()
 
     def ask_to_stop(self) -> None:
@@ -106,173 +128,192 @@ class Stager:
         self.ask_to_stop()
         self.watcher.stop()
         join(self._thread, timeout)
-        self.watcher.forgive()
-        candidate = self.parts.control.state.candidate
-        if self._working is not None and candidate is not None:  # still loading: a clean stop is not held against it
-            fewer = candidate.model_copy(update={"attempts": max(0, candidate.attempts - 1)})
-            self.parts.control.change(candidate=fewer)
+        self.watcher.uncount_start()
+        prepared = self._control.state.prepared
+        if self._working is not None and prepared is not None:  # still loading: a clean stop does not count against it
+            self._control.set_prepared(_counted(prepared, max(0, prepared.attempts - 1)))
 
     def idle(self) -> bool:
         """Nothing is being prepared and nothing waits."""
         with self._changed:
-            return self._working is None and not self._wanted
+            return self._working is None and not self._requests
+
+    @property
+    def _canary_cameras(self) -> tuple[str, ...]:
+        return self._config.canary.cameras if self._config.canary else ()
 
     def _run(self) -> None:
-        warm_previous(self.parts)
-        self.watcher.on_trial()
+        warm_previous(self._control, self.preparer)
+        self.watcher.watch_trial()
         if not self._stopping:
-            warm_beside(self.parts, "canary")
-            warm_beside(self.parts, "light")
-            self.watcher.on_canary(self.parts.canary_cameras)
-        while (notice := self._next()) is not None:
+            warm_secondary(self._control, self.preparer, self._config, "canary")
+            warm_secondary(self._control, self.preparer, self._config, "light")
+            self.watcher.watch_canary(self._canary_cameras)
+        while (request := self._next()) is not None:
             try:
-                self._stage(notice)
+                self._stage(request)
             except Exception:
-                log.exception("staging %s ended unexpectedly", notice.version)
+                log.exception("staging %s ended unexpectedly", request.version)
             finally:
                 with self._changed:
                     self._working = None
                     self._changed.notify_all()
 
-    def _next(self) -> Notice | None:
-        """Wait for the next notice that may be worked on; None at the end. The whole box goes first."""
+    def _next(self) -> UpdateRequest | None:
+        """Wait for the next request that may be worked on; None at the end. The primary model goes first."""
         with self._changed:
             while not self._stopping:
-                if self._wanted and not self._frozen():
-                    self._working = self._wanted.pop(min(self._wanted))  # box, canary, light
+                if self._requests and not self._frozen():
+                    self._working = self._requests.pop(min(self._requests, key=_ORDER.index))
                     return self._working
-                self._changed.wait(_LOOK_EVERY if self._wanted else None)
+                self._changed.wait(_CHECK_CLOCK_S if self._requests else None)
             return None
 
     def _frozen(self) -> bool:
         """A line without any model takes one at any time."""
-        return self.parts.control.serving is not None and self.frozen_until is not None
+        return self._control.serving is not None and self.frozen_until is not None
 
-    def _stage(self, notice: Notice) -> None:
-        attempt = self.parts.swaps.begin(notice.trigger, notice.pinned_by, asked_at=notice.at)
-        ref = notice.ref(self.parts.name)
+    def _stage(self, request: UpdateRequest) -> None:
+        control, model = self._control, request.model
+        attempt = control.swaps.begin(request.trigger, request.requested_by, requested_at=request.at)
         try:
-            if ref is not None and (warm := self.parts.control.warm_slot(ref.manifest_sha256)) is not None:
-                if warm is self.parts.control.slots.current and notice.role == "box":
-                    self.parts.control.adopt(ref)
-                    self.parts.swaps.cancel(attempt)
+            if model is not None and (warm := control.warm_slot(model.manifest_sha256)) is not None:
+                if warm is control.slots.current and request.role == "primary":
+                    control.adopt("primary", model)
+                    control.swaps.cancel(attempt)
                 else:
-                    self._switch(warm, ref, attempt, notice, notice.reason)
+                    self._switch(warm, model, attempt, request, request.reason)
                 return
-            if ref is not None:
-                self._note_candidate(ref)
-            bundle = fetch(self.parts, notice, attempt)
-            self._check_still_wanted(notice)
-            ref = ref or self._ref_of(bundle)
-            if notice.pinned_by is not None:
-                self.parts.control.forgive(ref)
-            self._prepare_and_switch(bundle, ref, attempt, notice)
-        except (StoreUnavailableError, SpoolFullError, NoRoomError) as error:
-            self._fail_for_now(notice, attempt, ref, str(error))
+            if model is not None:
+                self._count_attempt(model)
+            bundle = self.preparer.fetch(request, attempt)
+            self._check_requested(request)
+            model = model or ReleasedModel(
+                name=self._config.model, version=bundle.manifest.version, manifest_sha256=bundle.manifest_sha256
+            )
+            if request.requested_by is not None:
+                control.lift_quarantine(model)
+            self._prepare_and_switch(bundle, model, attempt, request)
+        except (StoreUnavailableError, SpoolFullError, NoHeadroomError) as error:
+            self._postpone(request, attempt, str(error))
         except FrozenError:
-            self.parts.control.change(candidate=None)
-            self.parts.swaps.cancel(attempt)
+            control.set_prepared(None)
+            control.swaps.cancel(attempt)
             with self._changed:
-                self._wanted.setdefault(notice.role, notice)
+                self._requests.setdefault(request.role, request)
         except SupersededError as error:
-            self.parts.control.change(candidate=None)
-            self.parts.end(attempt, ref or self._unknown(notice), "refused", str(error))
+            control.set_prepared(None)
+            self._end(request, attempt, "refused", str(error))
         except UnfitError as error:
-            self._give_up(notice, attempt, ref, "failed", str(error))
+            self._give_up(request, attempt, model, "failed", str(error))
         except (RefusedError, SignatureError, IntegrityError, BadInputError, ObjectNotFoundError) as error:
-            self._give_up(notice, attempt, ref, "refused", str(error))
+            self._give_up(request, attempt, model, "refused", str(error))
         except Exception as error:  # a runtime may raise anything while it loads or runs a model
-            if no_room_left(error):
-                self._fail_for_now(notice, attempt, ref, in_words(error))
+            if lacked_resources(error):
+                self._postpone(request, attempt, in_words(error))
             else:
-                self._give_up(notice, attempt, ref, "failed", in_words(error))
+                self._give_up(request, attempt, model, "failed", in_words(error))
 
-    def _prepare_and_switch(self, bundle: VerifiedBundle, ref: ReleasedModel, attempt: Attempt, notice: Notice) -> None:
-        def still_wanted() -> None:
-            self._check_still_wanted(notice)
-
+    def _prepare_and_switch(
+        self, bundle: VerifiedBundle, model: ReleasedModel, attempt: Attempt, request: UpdateRequest
+    ) -> None:
         def report(figures: dict[str, Any]) -> None:
-            self.shadow = {"model": ref.model_version, **figures}
+            self.shadow = {"model": model.model_version, **figures}
 
-        slot, words = prepare(self.parts, bundle, ref, attempt, still_wanted, report, notice.role)
+        ready = self.preparer.prepare(
+            bundle, model, attempt, lambda: self._check_requested(request), report, request.role
+        )
         try:
             if self._frozen():
                 raise FrozenError(f"the model is frozen until {self.frozen_until}")
-            self._switch(slot, ref, attempt, notice, f"{notice.reason}; {words}" if words else notice.reason)
+            reason = f"{request.reason}; {ready.shadow}" if ready.shadow else request.reason
+            self._switch(ready.slot, model, attempt, request, reason)
         except BaseException:
-            if slot not in [used for _, used in self.parts.control.slots.loaded()]:
-                slot.retire()
+            if ready.slot not in [used for _, used in self._control.slots.loaded()]:
+                ready.slot.retire()
             raise
 
     def _switch(
-        self, slot: Slot[LoadedModel], ref: ReleasedModel, attempt: Attempt, notice: Notice, reason: str
+        self, slot: Slot[LoadedModel], model: ReleasedModel, attempt: Attempt, request: UpdateRequest, reason: str
     ) -> None:
-        control, watch = self.parts.control, self.parts.config.watch
-        if notice.role != "box":
-            cameras = self.parts.canary_cameras if notice.role == "canary" else ()
-            event = beside.start(control, notice.role, slot, ref, cameras, attempt, reason)
+        control, role = self._control, request.role
+        if role == "primary":
+            watched = self._config.watch.seconds > 0
+            event = control.commit(slot, model, attempt, reason, pinned_by=request.requested_by, watch=watched)
         else:
-            pinned_by = notice.pinned_by
-            event = control.commit(slot, ref, attempt, reason, pinned_by=pinned_by, watch=watch.seconds > 0)
-        self._retries.done(notice)
-        log.info("%s serves after %.2f s: %s", ref.model_version, event.seconds, reason)
+            cameras = self._canary_cameras if role == "canary" else ()
+            event = control.start_secondary(role, slot, model, cameras, attempt, reason)
+        self._postponed.pop(role, None)
+        log.info("%s serves after %.2f s: %s", model.model_version, event.seconds, reason)
         try:  # it serves: nothing that follows may count against it
-            if notice.role == "box":
-                self.watcher.on_trial()
-            self.watcher.on_canary(self.parts.canary_cameras)  # a canary is compared with what serves now
-            self.parts.cache.prune(control.state.needed)
-            self.parts.live.forget_all_but(loaded.label for _, loaded in control.slots.loaded())
+            if role == "primary":
+                self.watcher.watch_trial()
+            self.watcher.watch_canary(self._canary_cameras)  # a canary is compared with what serves now
+            self.preparer.cache.prune(control.state.cached)
+            self.preparer.tap.forget_all_but(loaded.label for _, loaded in control.slots.loaded())
         except Exception:
-            log.exception("after the switch to %s, which stays", ref.model_version)
+            log.exception("after the switch to %s, which stays", model.model_version)
 
-    def _asked_by_hand(self, role: Role) -> bool:
-        wished = self._wanted.get(role)
-        if wished is None and self._working is not None and self._working.role == role:
-            wished = self._working
-        return wished is not None and wished.pinned_by is not None
+    def _operator_asked(self, role: Role) -> bool:
+        request = self._requests.get(role)
+        if request is None and self._working is not None and self._working.role == role:
+            request = self._working
+        return request is not None and request.requested_by is not None
 
-    def _note_candidate(self, ref: ReleasedModel) -> None:
-        before = self.parts.control.state.candidate
-        attempts = 1
-        if before is not None and (before.manifest_sha256, before.release) == (ref.manifest_sha256, ref.release):
+    def _count_attempt(self, model: ReleasedModel) -> None:
+        before, attempts = self._control.state.prepared, 1
+        if before is not None and (before.manifest_sha256, before.release) == (model.manifest_sha256, model.release):
             attempts = before.attempts + 1
-        self.parts.control.change(candidate=Candidate(**ref.model_dump(), attempts=attempts))
+        self._control.set_prepared(_counted(model, attempts))
 
-    def _check_still_wanted(self, notice: Notice) -> None:
+    def _check_requested(self, request: UpdateRequest) -> None:
         with self._changed:
             if self._stopping:
                 raise SupersededError("the agent is stopping")
-            newer = self._wanted.get(notice.role)
-        if newer is not None and newer.key != notice.key:
+            newer = self._requests.get(request.role)
+        if newer is not None and not newer.same_as(request):
             raise SupersededError(f"{newer.version} was asked for meanwhile")
 
-    def _fail_for_now(self, notice: Notice, attempt: Attempt, ref: ReleasedModel | None, reason: str) -> None:
+    def _is_postponed(self, request: UpdateRequest) -> bool:
+        """Whether it is too early to try this one again."""
+        postponed = self._postponed.get(request.role)
+        return postponed is not None and postponed.request.same_as(request) and time.monotonic() < postponed.not_before
+
+    def _postpone(self, request: UpdateRequest, attempt: Attempt, reason: str) -> None:
         """Nothing is wrong with the model: try again, each time after a longer wait, and log it once."""
-        self.parts.control.change(candidate=None)
-        if self._retries.failed(notice, reason):
-            self.parts.end(attempt, ref or self._unknown(notice), "failed", f"{reason}; it is tried again")
+        self._control.set_prepared(None)
+        before = self._postponed.get(request.role)
+        if before is not None and not before.request.same_as(request):
+            before = None
+        backoff = before.backoff if before else Backoff(_FIRST_RETRY_S, _LONGEST_RETRY_S)
+        not_before = time.monotonic() + backoff.failed()
+        self._postponed[request.role] = _Postponed(request, reason, backoff, not_before)
+        if before is None or before.reason != reason:
+            self._end(request, attempt, "failed", f"{reason}; it is tried again")
         else:
-            self.parts.swaps.cancel(attempt)
+            self._control.swaps.cancel(attempt)
 
     def _give_up(
-        self, notice: Notice, attempt: Attempt, ref: ReleasedModel | None, result: Outcome, reason: str
+        self, request: UpdateRequest, attempt: Attempt, model: ReleasedModel | None, result: Outcome, reason: str
     ) -> None:
-        self._retries.done(notice)
-        if ref is not None and notice.trigger == "channel":
-            self.parts.control.quarantine(ref, reason)
+        self._postponed.pop(request.role, None)
+        if model is not None and request.trigger == "channel":
+            self._control.quarantine(model, reason)
         else:
-            self.parts.control.change(candidate=None)
-        self.parts.end(attempt, ref or self._unknown(notice), result, reason)
+            self._control.set_prepared(None)
+        self._end(request, attempt, result, reason)
 
-    def _ref_of(self, bundle: VerifiedBundle) -> ReleasedModel:
-        return ReleasedModel(
-            name=self.parts.name, version=bundle.manifest.version, manifest_sha256=bundle.manifest_sha256
-        )
+    def _end(self, request: UpdateRequest, attempt: Attempt, result: Outcome, reason: str) -> None:
+        release = request.model.release if request.model else None
+        self._control.end_unchanged(attempt, f"{self._config.model}/{request.version}", result, reason, release)
 
-    def _unknown(self, notice: Notice) -> ReleasedModel:
-        return ReleasedModel(
-            name=self.parts.name,
-            version=notice.version,
-            manifest_sha256=notice.manifest_sha256 or "0" * 64,
-            release=notice.release,
-        )
+
+def _counted(model: ReleasedModel, attempts: int) -> PreparedModel:
+    return PreparedModel(
+        name=model.name,
+        version=model.version,
+        manifest_sha256=model.manifest_sha256,
+        release=model.release,
+        expected=model.expected,
+        attempts=attempts,
+    )

@@ -19,7 +19,7 @@ from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.audit.log import AuditLog
 from yolo_assets.edge.housekeeping import DiskState
 from yolo_assets.edge.pipeline.results import ResultBoard
-from yolo_assets.edge.rollout.swaps import Swap
+from yolo_assets.edge.rollout.history import Swap
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slots import SlotManager
 from yolo_assets.spool.frame_journal import FrameJournal

@@ -20,11 +20,11 @@ from yolo_assets.edge.outputs.hub import Outputs
 from yolo_assets.edge.pipeline.capture import CameraThread
 from yolo_assets.edge.pipeline.recorder import FrameRecorder
 from yolo_assets.edge.pipeline.results import CameraFigures, ResultBoard
-from yolo_assets.edge.rollout.control import ModelControl
+from yolo_assets.edge.rollout.channel_poller import ChannelPoller
+from yolo_assets.edge.rollout.controller import ModelControl
+from yolo_assets.edge.rollout.history import SwapLog, as_json
 from yolo_assets.edge.rollout.loading import Loader
 from yolo_assets.edge.rollout.staging import Stager
-from yolo_assets.edge.rollout.swaps import SwapLog, as_json
-from yolo_assets.edge.rollout.triggers import ChannelWatch
 from yolo_assets.edge.telemetry.heartbeat import HeartbeatSender
 from yolo_assets.edge.telemetry.machine import Machine
 from yolo_assets.edge.telemetry.model_states import model_states
@@ -43,7 +43,7 @@ class StatusParts:
     swaps: SwapLog
     stager: Stager
     loader: Loader
-    watch: ChannelWatch
+    watch: ChannelPoller
     balancer: Balancer | None
     housekeeper: Housekeeper
     clock: BoxClock
@@ -95,7 +95,7 @@ def model(parts: StatusParts) -> dict[str, Any]:
         "name": parts.config.model,
         "channel": parts.config.channel,
         "version": serving.identity.model_version if serving else None,
-        "release": state.current.release if serving and state.current else None,
+        "release": state.primary.model.release if serving and state.primary.model else None,
         "engine": serving.engine if serving else None,
         "engine_choice": parts.loader.choice.model_dump(mode="json") if parts.loader.choice else None,
         "threads": parts.config.engine.threads,
@@ -105,8 +105,8 @@ def model(parts: StatusParts) -> dict[str, Any]:
         "previous": previous.label if previous else None,
         "pinned": state.pinned.model_dump(mode="json") if state.pinned else None,
         "preparing": f"{parts.config.model}/{working.version}" if working else None,
-        "last_release": state.last_release,
-        "trial": parts.stager.watcher.figures("trial"),
+        "last_release": state.primary.release,
+        "trial": parts.stager.watcher.figures("primary"),
         "canary": _canary(parts),
         "light": parts.balancer.figures() if parts.balancer else None,
         "shadow": parts.stager.shadow,
@@ -172,7 +172,7 @@ def heartbeat(parts: StatusParts) -> Heartbeat:
         engine=serving.engine if serving else parts.config.engine.kind,
         model_version=serving.identity.model_version if serving else None,
         previous_version=previous.label if previous else None,
-        release=state.current.release if serving and state.current else None,
+        release=state.primary.model.release if serving and state.primary.model else None,
         channel=parts.config.channel,
         pinned=state.pinned.version if state.pinned else None,
         cameras={

@@ -17,7 +17,7 @@ from yolo_assets.contracts.errors import UserError
 from yolo_assets.storage.admin.lifecycle import OWN, Lifecycle, compile_lifecycle
 from yolo_assets.storage.admin.policy import SID, Place, bucket_policy
 from yolo_assets.storage.admin.profiles import StoreProfile, profile_of
-from yolo_assets.storage.s3_errors import error_code, http_status, refused, unreachable
+from yolo_assets.storage.s3_bucket import error_code, http_status, refused, unreachable
 
 Change = Literal["+", "~", "=", "!"]
 """Made, changed, already so, or impossible."""

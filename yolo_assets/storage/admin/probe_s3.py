@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from yolo_assets.storage.admin import s3_keeping, s3_transfer
 from yolo_assets.storage.admin.findings import Examined, Role
 from yolo_assets.storage.admin.s3_asking import Asking
-from yolo_assets.storage.s3_errors import error_code, refused, unreachable
+from yolo_assets.storage.s3_bucket import error_code, refused, unreachable
 
 _FIRST = ("put, head, get, list", "resumable multipart upload")
 

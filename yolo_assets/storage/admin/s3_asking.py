@@ -12,8 +12,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from yolo_assets.storage.admin.findings import Examined, Facts, Finding, Role, Verdict
-from yolo_assets.storage.s3_answers import content_md5, version_of
-from yolo_assets.storage.s3_errors import error_code, http_status
+from yolo_assets.storage.s3_bucket import content_md5, error_code, http_status, version_of
 
 
 class Asking:

@@ -11,8 +11,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from yolo_assets.storage.admin.s3_asking import Asking
-from yolo_assets.storage.s3_answers import version_of
-from yolo_assets.storage.s3_errors import error_code, http_status
+from yolo_assets.storage.s3_bucket import error_code, http_status, version_of
 
 _HELD = timedelta(seconds=30)
 """How long the one object under retention stays: long enough to try to delete it."""

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 
 from yolo_assets.storage.admin.profiles import profile_of
 from yolo_assets.storage.admin.s3_asking import Asking
-from yolo_assets.storage.s3_answers import bare_etag, content_md5, version_of
+from yolo_assets.storage.s3_bucket import bare_etag, content_md5, version_of
 from yolo_assets.storage.s3_client import is_aws
 
 _SKEW = timedelta(minutes=5)

@@ -7,16 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from yolo_assets.contracts.device_audit import AuditEntry
 from yolo_assets.contracts.signing import Signer
-from yolo_assets.edge.audit.log import AuditLog, Entry
+from yolo_assets.contracts.times import utc_now
+from yolo_assets.edge.audit.log import AuditLog
 
 DEVICE = "box1"
 MakeLog = Callable[..., AuditLog]
 
 
-def change(number: int) -> Entry:
+def change(number: int) -> AuditEntry:
     """The line of the ``number``-th model change."""
-    return Entry(
+    return AuditEntry(
+        at=utc_now(),
         kind="model",
         who="the release channel",
         result="committed",

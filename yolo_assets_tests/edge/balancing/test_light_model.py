@@ -32,7 +32,7 @@ class Slowed:
 
 def slow(box: LiveBox, cost: dict[str, float]) -> None:
     """Every model that is loaded from now on takes what ``cost`` says of its version."""
-    loader = box.agent.stager.parts.loader
+    loader = box.agent.stager.preparer.loader
     real = loader.load
 
     def load(bundle: Any, ref: Any, attempt: Any) -> Any:
@@ -72,14 +72,14 @@ def test_cameras_go_to_the_light_model_under_load_and_come_back(plant: Plant) ->
         assert answers(box)["cam1"] == "line/1", "only whom the operator named"
         cost["1"] = 0.0
         until(lambda: answers(box)["cam2"] == "line/1")
-        assert box.agent.control.state.light is not None
+        assert box.agent.control.state.light.model is not None
         cost["1"] = 0.06
         until(lambda: answers(box)["cam2"] == "line/2")
         cost["broken"] = 2.0
         event = box.wait_event("reverted")
         assert "the light model ended: it failed on 5 frames in a row" in event.reason
         until(lambda: answers(box)["cam2"] == "line/1")
-        assert box.state.light is None and [entry.version for entry in box.state.quarantine] == ["2"]
+        assert box.state.light.model is None and [entry.version for entry in box.state.quarantine] == ["2"]
         assert box.agent.recorder.journal.counts()["cam2"].balanced
     records = {r["model_version"] for r in plant.records() if r["camera_id"] == "cam1"}
     assert records == {"line/1"}
@@ -99,7 +99,7 @@ def test_a_light_model_comes_back_after_a_restart_and_ends_when_its_channel_name
             lambda: any("start from the cache" in e.reason and e.target == "line/2" for e in box.agent.swaps.events())
         )
         plant.promote("2")  # the box's own now: one slot, one role
-        until(lambda: box.serving == "2" and box.state.light is None)
+        until(lambda: box.serving == "2" and box.state.light.model is None)
         assert box.agent.control.slots.light is None
         plant.promote("1", channel="light")
         until(lambda: box.agent.control.slots.light is not None)

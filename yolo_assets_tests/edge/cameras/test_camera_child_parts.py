@@ -22,17 +22,15 @@ from pydantic import ValidationError
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.box_clock import BoxClock
-from yolo_assets.edge.cameras.backoff import Backoff
-from yolo_assets.edge.cameras.base import SourceError
-from yolo_assets.edge.cameras.credentials import Address
-from yolo_assets.edge.cameras.live import live_source
-from yolo_assets.edge.cameras.process import running
-from yolo_assets.edge.cameras.process.line import PacketLine, Waiting
+from yolo_assets.edge.cameras import remote
+from yolo_assets.edge.cameras.live import StreamAddress, live_source
+from yolo_assets.edge.cameras.open import ReconnectWaits
+from yolo_assets.edge.cameras.process.channel import AgentChannel, Thinning
 from yolo_assets.edge.cameras.process.memory import SLOTS, SPARE, ChildMemory, ParentMemory
-from yolo_assets.edge.cameras.process.outbox import Outbox
-from yolo_assets.edge.cameras.process.thinning import Thinning
+from yolo_assets.edge.cameras.process.stream import Packet, PacketQueue
 from yolo_assets.edge.cameras.process.usb import grab_pictures
 from yolo_assets.edge.cameras.process.wire import WireError, lost_counts, number, unpack
+from yolo_assets.edge.cameras.source import SourceError
 from yolo_assets.edge.config.cameras import StreamCamera, UsbCamera
 from yolo_assets_tests.support.streams import make_video
 
@@ -45,10 +43,10 @@ from yolo_assets_tests.support.streams import make_video
 def test_the_line_stays_young_and_never_gives_a_packet_whose_forerunner_is_gone(
     packets: list[tuple[bool, float, bool]], patience: float
 ) -> None:
-    line, now, out, waiting, lost, keys = PacketLine(patience), 0.0, [], 0, 0, False
+    line, now, out, waiting, lost, keys = PacketQueue(patience), 0.0, [], 0, 0, False
     for place, (key, gap, take) in enumerate(packets):
         now += gap
-        line.put(Waiting(place, now, key, 10))
+        line.put(Packet(place, now, key, 10))
         keys = keys or key
         lost += line.take_lost()
         waiting = place + 1 - len(out) - lost
@@ -57,7 +55,7 @@ def test_the_line_stays_young_and_never_gives_a_packet_whose_forerunner_is_gone(
             item = line.get()
             assert now - item.arrived <= patience
             out.append((item.packet, item.key))
-    line.put(Waiting(None, now, False, 0))
+    line.put(Packet(None, now, False, 0))
     while (item := line.get()).packet is not None:
         out.append((item.packet, item.key))
     lost += line.take_lost()
@@ -67,16 +65,16 @@ def test_the_line_stays_young_and_never_gives_a_packet_whose_forerunner_is_gone(
 
 
 def test_the_line_bounds_bytes_too() -> None:
-    line = PacketLine(1000)
+    line = PacketQueue(1000)
     for place in range(200):
-        line.put(Waiting(place, 0.0, place % 10 == 0, 1 << 20))
+        line.put(Packet(place, 0.0, place % 10 == 0, 1 << 20))
     assert line.take_lost() >= 200 - 64 - 10
     assert line.get().key
 
 
 @given(lives=st.lists(st.floats(0, 100), max_size=40), seed=st.integers(0, 1000))
 def test_waits_double_up_to_a_bound_and_begin_anew_only_after_health(lives: list[float], seed: int) -> None:
-    backoff = Backoff(first_s=0.5, last_s=30, healthy_s=10, draw=random.Random(seed))
+    backoff = ReconnectWaits(first_s=0.5, last_s=30, healthy_s=10, draw=random.Random(seed).random)
     run = 0
     for lived in lives:
         run = 0 if lived >= 10 else run
@@ -87,7 +85,7 @@ def test_waits_double_up_to_a_bound_and_begin_anew_only_after_health(lives: list
 
 
 def test_waits_of_cameras_that_fell_together_differ() -> None:
-    assert len({Backoff().after(0) for _ in range(10)}) == 10
+    assert len({ReconnectWaits().after(0) for _ in range(10)}) == 10
 
 
 @given(rate=st.floats(5, 60), wanted=st.floats(1, 60))
@@ -141,10 +139,10 @@ def test_memory_that_lies_is_refused_and_memory_cannot_be_taken_away() -> None:
         os.ftruncate(child.fd, 0)
     with pytest.raises(WireError, match="another size"):
         ParentMemory(os.dup(child.fd), child.slot_bytes * 2)
-    with pytest.raises(WireError, match="out of turn"):
+    with pytest.raises(WireError, match="out of order"):
         parent.lend(0, 1000, 1000)
     held = parent.lend(0, 10, 10)
-    with pytest.raises(WireError, match="out of turn"):
+    with pytest.raises(WireError, match="out of order"):
         parent.lend(0, 10, 10)
     assert held.shape == (10, 10, 3)
     with open("/dev/null") as file, pytest.raises(WireError):
@@ -179,7 +177,7 @@ _BAD_CHILDREN = {
     "silence": ("import time; time.sleep(60)", "it did not answer"),
     "exit": ("sys.exit(3)", "with exit status 3"),
     "crash": ("import os; os.abort()", "by SIGABRT"),
-    "closed": ("c.close(); import time; time.sleep(60)", "its talk with the agent"),
+    "closed": ("c.close(); import time; time.sleep(60)", "its connection to the agent"),
 }
 
 
@@ -192,7 +190,7 @@ def test_a_child_that_misbehaves_is_ended_and_said_so(
     (tmp_path / "bad_camera_child.py").write_text(
         f"import sys, socket\nc = socket.socket(fileno=int(sys.argv[1]))\nc.recv(9999)\n{code}\n"
     )
-    monkeypatch.setattr(running, "_PROGRAM", "bad_camera_child")
+    monkeypatch.setattr(remote, "_PROGRAM", "bad_camera_child")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     camera = StreamCamera.model_validate(
         {"kind": "stream", "camera_id": "cam1", "url": "tcp://127.0.0.1:9", "timeout_s": 1.5}
@@ -211,7 +209,7 @@ def test_frames_that_were_lost_are_captures_with_a_reason(tmp_path: Path, monkey
     (tmp_path / "lossy_child.py").write_text(
         f"import sys, socket\nc = socket.socket(fileno=int(sys.argv[1]))\nc.recv(9999)\n{code}\n"
     )
-    monkeypatch.setattr(running, "_PROGRAM", "lossy_child")
+    monkeypatch.setattr(remote, "_PROGRAM", "lossy_child")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     camera = StreamCamera.model_validate({"kind": "stream", "camera_id": "cam1", "url": "tcp://127.0.0.1:9"})
     reasons = []
@@ -227,7 +225,7 @@ class Notes:
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.outbox, self._ours, self._theirs = Outbox(theirs), ours, theirs
+        self.outbox, self._ours, self._theirs = AgentChannel(theirs), ours, theirs
         self.memory: ParentMemory | None = None
 
     def pictures(self) -> list[np.ndarray]:
@@ -306,7 +304,7 @@ def test_any_password_gets_into_the_address_and_out_of_every_text(user: str, pas
     from urllib.parse import unquote, urlsplit
 
     os.environ["CAMERA_TEST_LOGIN"] = f"{user}:{password}"
-    address = Address("cam1", "rtsp://old:login@10.0.0.7:554/h264?x=1", "CAMERA_TEST_LOGIN", None)
+    address = StreamAddress("cam1", "rtsp://old:login@10.0.0.7:554/h264?x=1", "CAMERA_TEST_LOGIN", None)
     parts = urlsplit(address.full())
     assert unquote(parts.username or "") == user and unquote(parts.password or "") == password
     assert (parts.hostname, parts.port, parts.path) == ("10.0.0.7", 554, "/h264")
@@ -325,7 +323,7 @@ def test_credentials_that_cannot_be_read_are_one_line(tmp_path: Path) -> None:
     ):
         prepare()
         with pytest.raises(BadInputError, match=words) as caught:
-            Address("cam1", "rtsp://a", None, file).full()
+            StreamAddress("cam1", "rtsp://a", None, file).full()
         assert "only-a-password" not in str(caught.value)
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.edge.cameras.base import SourceError
 from yolo_assets.edge.cameras.folder import FolderSource
 from yolo_assets.edge.cameras.simulated import simulated_sources
+from yolo_assets.edge.cameras.source import SourceError
 from yolo_assets.edge.cameras.video import VideoSource
 from yolo_assets.edge.config.cameras import FolderCamera, SimulatedCameras, VideoCamera
 from yolo_assets_tests.support.tiny_model import blob_frame
@@ -135,7 +135,7 @@ def test_a_folder_without_pictures_is_one_line(tmp_path: Path) -> None:
 
 
 def test_simulated_cameras_show_what_the_line_draws_at_their_clock() -> None:
-    from yolo_assets.simulator.line import Line, LineConfig
+    from yolo_assets.simulator.weld_line import LineConfig, WeldLine
 
     config = SimulatedCameras.model_validate(
         {
@@ -151,7 +151,7 @@ def test_simulated_cameras_show_what_the_line_draws_at_their_clock() -> None:
     captures = list(source.captures(Event()))
     assert len(captures) == 3
     for capture in captures:
-        scene = Line(LineConfig(seed=3, cameras=2)).draw("lineA_cam02", capture.captured_at)
+        scene = WeldLine(LineConfig(seed=3, cameras=2)).draw("lineA_cam02", capture.captured_at)
         assert capture.image is not None and np.array_equal(scene.image, capture.image) and scene.truth == capture.truth
         assert scene.batch_id == capture.batch_id
 

@@ -18,9 +18,8 @@ import pytest
 
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.box_clock import BoxClock
-from yolo_assets.edge.cameras.backoff import Backoff
 from yolo_assets.edge.cameras.live import live_source, stall_seconds
-from yolo_assets.edge.cameras.open import ConfiguredSource
+from yolo_assets.edge.cameras.open import ConfiguredSource, ReconnectWaits
 from yolo_assets.edge.config.cameras import StreamCamera
 from yolo_assets.edge.pipeline.capture import CameraThread
 from yolo_assets.edge.pipeline.queue import FrameQueue
@@ -54,7 +53,7 @@ class Box:
         self.threads: dict[str, CameraThread] = {}
         for name, options in cameras.items():
             camera = StreamCamera.model_validate({"kind": "stream", "camera_id": name} | options)
-            source, backoff = live_source(camera, self.clock), Backoff(last_s=camera.reconnect_max_s)
+            source, backoff = live_source(camera, self.clock), ReconnectWaits(last_s=camera.reconnect_max_s)
             configured = ConfiguredSource(source, camera.policy, "stream", backoff, stall_seconds(camera), self.clock)
             self.threads[name] = CameraThread(configured, self.queue, self.recorder, ready)
         self.latest: dict[str, Any] = {}

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yolo_assets.edge.config.outputs import AlarmRule
-from yolo_assets.edge.outputs.alarm_book import AlarmBook
-from yolo_assets.edge.outputs.alarms import SILENCE, State, counted, silence_of, step
-from yolo_assets.edge.outputs.events import AlarmData, Seen, alarm_event
+from yolo_assets.edge.outputs.alarms import SILENCE, ActiveAlarms, AlarmState, counted, silence_of, step
+from yolo_assets.edge.outputs.events import AlarmData, FrameSummary, alarm_event
 
 CAMERAS = ("cam1", "cam2")
 START = datetime(2026, 1, 2, 3, 0, tzinfo=UTC)
@@ -22,12 +21,12 @@ def box(name: str = "crack", confidence: float = 0.9) -> dict[str, Any]:
     return {"bbox": [1.0, 2.0, 3.0, 4.0], "class": name, "confidence": confidence, "timestamp": START}
 
 
-def seen(number: int, at: float, *boxes: dict[str, Any], camera: str = "cam1") -> Seen:
-    return Seen(camera, number, START + timedelta(seconds=at), 1000.0 + at, "line/1", boxes)
+def seen(number: int, at: float, *boxes: dict[str, Any], camera: str = "cam1") -> FrameSummary:
+    return FrameSummary(camera, number, START + timedelta(seconds=at), 1000.0 + at, "line/1", boxes)
 
 
-def run(rule: AlarmRule, frames: list[Seen]) -> list[AlarmData]:
-    state: State = None
+def run(rule: AlarmRule, frames: list[FrameSummary]) -> list[AlarmData]:
+    state: AlarmState = None
     told: list[AlarmData] = []
     last, interval = None, 0.0
     for frame in frames:
@@ -115,7 +114,7 @@ def test_silence_neither_raises_nor_clears() -> None:
 
 
 def test_a_camera_that_takes_a_picture_rarely_is_not_silent(tmp_path: Path) -> None:
-    book = AlarmBook([AlarmRule(name="r", hold_frames=2)], CAMERAS, "box1", tmp_path / "alarms.json")
+    book = ActiveAlarms([AlarmRule(name="r", hold_frames=2)], CAMERAS, "box1", tmp_path / "alarms.json")
     told = [book.observe(seen(n, 15 * n, *([box()] if n in (3, 4, 5) else []))) for n in range(9)]
     assert [(n, c.state) for n, changes in enumerate(told) for c in changes] == [(4, "raised"), (7, "cleared")]
 
@@ -123,18 +122,18 @@ def test_a_camera_that_takes_a_picture_rarely_is_not_silent(tmp_path: Path) -> N
 def test_cameras_are_watched_by_themselves_and_a_restart_neither_forgets_nor_repeats(tmp_path: Path) -> None:
     rules = [AlarmRule(name="any", clear_s=1), AlarmRule(name="second", cameras=("cam2",), clear_s=1)]
     path = tmp_path / "alarms.json"
-    book = AlarmBook(rules, CAMERAS, "box1", path)
+    book = ActiveAlarms(rules, CAMERAS, "box1", path)
     first = book.observe(seen(0, 0, box()))
     assert [(c.rule, c.camera_id) for c in first] == [("any", "cam1")]
     assert {c.rule for c in book.observe(seen(0, 1, box(), camera="cam2"))} == {"any", "second"}
     assert book.raised == {("any", "cam1"): 1, ("any", "cam2"): 1, ("second", "cam2"): 1}
-    again = AlarmBook(rules, CAMERAS, "box1", path)
-    assert {(c.rule, c.camera_id) for c in again.standing} == {("any", "cam1"), ("any", "cam2"), ("second", "cam2")}
+    again = ActiveAlarms(rules, CAMERAS, "box1", path)
+    assert {(c.rule, c.camera_id) for c in again.active} == {("any", "cam1"), ("any", "cam2"), ("second", "cam2")}
     assert again.observe(seen(0, 2, box())) == []  # it still stands
     assert again.observe(seen(1, 3)) == []
     (cleared,) = again.observe(seen(2, 4.5))
     assert cleared.state == "cleared" and cleared.alarm_id == first[0].alarm_id
-    assert AlarmBook(rules[:1], ["cam1"], "box1", path).standing == []  # so is the camera
-    assert [c.rule for c in AlarmBook(rules[:1], CAMERAS, "box1", path).standing] == ["any"]  # the other rule is gone
+    assert ActiveAlarms(rules[:1], ["cam1"], "box1", path).active == []  # so is the camera
+    assert [c.rule for c in ActiveAlarms(rules[:1], CAMERAS, "box1", path).active] == ["any"]  # the other rule is gone
     path.write_text("torn {")
-    assert AlarmBook(rules, CAMERAS, "box1", path).standing == []
+    assert ActiveAlarms(rules, CAMERAS, "box1", path).active == []

@@ -11,24 +11,24 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from yolo_assets.edge.outputs.events import Event, Kind
-from yolo_assets.edge.outputs.outbox import Outbox
+from yolo_assets.edge.outputs.events import Kind, OutgoingEvent
+from yolo_assets.edge.outputs.outbox import EventOutbox
 from yolo_assets.edge.outputs.sender import DeliveryError, Sender, pause
 
 SIZE, EXPIRE = 6, 10.0
 
 
-def event(number: int, kind: Kind, now: float = 0.0) -> Event:
-    return Event(str(number), kind, "cam1", b"{}", now)
+def event(number: int, kind: Kind, now: float = 0.0) -> OutgoingEvent:
+    return OutgoingEvent(str(number), kind, "cam1", b"{}", now)
 
 
 class OutboxMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.box = Outbox(SIZE, EXPIRE, lambda: self.now)
+        self.box = EventOutbox(SIZE, EXPIRE, lambda: self.now)
         self.number = 0
-        self.out: list[list[Event]] = []
+        self.out: list[list[OutgoingEvent]] = []
         self.seen: list[int] = []
         self.closed = False
 
@@ -90,7 +90,7 @@ TestOutbox.settings = settings(max_examples=60, stateful_step_count=40, deadline
 
 
 def test_the_oldest_results_go_first_and_alarms_stay() -> None:
-    box = Outbox(3, 60, lambda: 0.0)
+    box = EventOutbox(3, 60, lambda: 0.0)
     for number, kind in enumerate(("alarm", "result", "result", "result", "alarm")):
         box.put(event(number, kind))  # type: ignore[arg-type]
     assert [e.id for e in box.take(9, 0)] == ["0", "4", "3"]
@@ -112,7 +112,7 @@ class Failing:
 
     def open(self) -> None: ...
 
-    def deliver(self, events: Sequence[Event], stop: threading.Event) -> None:
+    def deliver(self, events: Sequence[OutgoingEvent], stop: threading.Event) -> None:
         raise DeliveryError("http_500", "it failed", "error")
 
     def close(self) -> None: ...
@@ -120,7 +120,7 @@ class Failing:
 
 def test_errors_are_remembered_of_events_in_hand_only(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    box = Outbox(SIZE, EXPIRE, lambda: now)
+    box = EventOutbox(SIZE, EXPIRE, lambda: now)
     sender = Sender("o", box, Failing())
     monkeypatch.setattr(sender._stop, "wait", lambda _: None)
     for number in range(1000):

@@ -15,6 +15,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import standardwebhooks
+from hypothesis import given
+from hypothesis import strategies as st
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.frames import FrameId
@@ -281,3 +284,10 @@ def test_the_signature_of_the_standard() -> None:
     assert signature(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, body) == (
         "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
     )
+
+
+@given(body=st.text(max_size=200), key=st.binary(min_size=16, max_size=64), moment=st.integers(1, 2**32))
+def test_the_signature_is_what_the_reference_library_verifies(body: str, key: bytes, moment: int) -> None:
+    receiver = standardwebhooks.Webhook("whsec_" + base64.b64encode(key).decode())
+    sent_at = datetime.fromtimestamp(moment, UTC)
+    assert receiver.sign("id-7", sent_at, body) == signature(key, "id-7", moment, body.encode())

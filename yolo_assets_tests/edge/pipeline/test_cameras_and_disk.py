@@ -16,9 +16,8 @@ import pytest
 from yolo_assets.contracts.times import Hour
 from yolo_assets.edge.agent import Agent
 from yolo_assets.edge.box_clock import BoxClock
-from yolo_assets.edge.cameras.backoff import Backoff
-from yolo_assets.edge.cameras.base import SourceError
-from yolo_assets.edge.cameras.open import ConfiguredSource
+from yolo_assets.edge.cameras.open import ConfiguredSource, ReconnectWaits
+from yolo_assets.edge.cameras.source import SourceError
 from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.config.spool import Sampling
 from yolo_assets.edge.housekeeping import Housekeeper, folder_bytes
@@ -73,7 +72,7 @@ def camera_thread(
 ) -> CameraThread:
     ready = threading.Event()
     ready.set()
-    configured = ConfiguredSource(source, policy, "stream", Backoff(first_s=0.01))  # type: ignore[arg-type]
+    configured = ConfiguredSource(source, policy, "stream", ReconnectWaits(first_s=0.01))  # type: ignore[arg-type]
     return CameraThread(configured, queue, recorder, ready)
 
 

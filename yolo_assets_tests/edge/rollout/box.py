@@ -90,4 +90,4 @@ class LiveBox(AnyBox):
     def serve(self, version: str, ready: Callable[[], object] = lambda: True) -> None:
         """Wait until this version serves and enough of its frames were seen to compare with."""
         until(lambda: self.serving == version and self.agent.stager.idle() and ready())
-        until(lambda: len(self.agent.stager.parts.live.milliseconds(f"line/{version}")) >= 30)
+        until(lambda: len(self.agent.stager.preparer.tap.milliseconds(f"line/{version}")) >= 30)

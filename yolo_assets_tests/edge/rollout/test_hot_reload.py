@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 
 from yolo_assets.edge.agent import Agent
-from yolo_assets.edge.rollout.pins import unpin
 from yolo_assets_tests.edge.plant import MODEL, Plant, until
 
 VERSIONS = {f"v{most}": most for most in (4, 5, 6, 7)}
@@ -46,7 +45,7 @@ def test_no_frame_is_lost_doubled_or_misattributed(plant: Plant) -> None:
         for number in range(1, SWAPS + 1):
             if number % 5 == 0:
                 agent.control.roll_back("test")
-                unpin(agent.control)
+                agent.control.unpin()
             version = names[number % len(names)]
             plant.promote(version)
             until(lambda version=version: agent.control.serving and agent.control.serving.identity.version == version)

@@ -12,10 +12,8 @@ from typing import Any
 import pytest
 
 from yolo_assets.edge.agent import Agent
-from yolo_assets.edge.rollout import beside
 from yolo_assets.edge.rollout import state as state_module
-from yolo_assets.edge.rollout.notice import Notice, SupersededError
-from yolo_assets.edge.rollout.pins import pin
+from yolo_assets.edge.rollout.request import SupersededError, UpdateRequest
 from yolo_assets.edge.serving.slots import NoModelError
 from yolo_assets.spool.files import SpoolFullError
 from yolo_assets_tests.edge.plant import Plant, until
@@ -25,7 +23,7 @@ from yolo_assets_tests.edge.rollout.box import Box, LiveBox, camera
 @contextmanager
 def held_while_fetching(agent: Agent) -> Iterator[threading.Event]:
     """The next candidate stays in preparation until the block ends."""
-    cache = agent.stager.parts.cache
+    cache = agent.stager.preparer.cache
     entered, go_on, real = threading.Event(), threading.Event(), cache.fetch
 
     def fetch(*arguments: Any) -> Any:
@@ -55,8 +53,8 @@ def serving(plant: Plant, boot: Callable[[], Box], *versions: str) -> Box:
     return box
 
 
-def by_hand(version: str) -> Notice:
-    return Notice(version, None, None, "push", "by Ana", pinned_by="Ana")
+def by_hand(version: str) -> UpdateRequest:
+    return UpdateRequest.by_operator(version, "Ana")
 
 
 def test_a_release_that_was_withdrawn_while_it_was_prepared_never_serves(plant: Plant, boot: Callable[[], Box]) -> None:
@@ -69,9 +67,9 @@ def test_a_release_that_was_withdrawn_while_it_was_prepared_never_serves(plant: 
         plant.promote("2")
         assert entered.wait(10)
         plant.promote("1")  # release 3 takes release 2 back
-        until(lambda: box.state.last_release == 3)
+        until(lambda: box.state.primary.release == 3)
     until(box.agent.stager.idle)
-    assert box.serving == "1" and box.state.last_release == 3
+    assert box.serving == "1" and box.state.primary.release == 3
     assert box.events() == [("line/1", "committed"), ("line/2", "refused")]
     assert "release 3 was accepted meanwhile" in box.agent.swaps.events()[-1].reason
 
@@ -87,24 +85,25 @@ def test_a_canary_that_was_withdrawn_while_it_was_prepared_never_starts(plant: P
             plant.promote("2", channel="canary")
             assert entered.wait(10)
             plant.promote("1", channel="canary")
-            until(lambda: box.state.canary_release == 2)
+            until(lambda: box.state.canary.release == 2)
         until(box.agent.stager.idle)
-        assert box.agent.control.slots.canary is None and box.state.canary is None
+        assert box.agent.control.slots.canary is None and box.state.canary.model is None
         plant.promote("2", channel="canary")  # and the channel is not stuck
         until(lambda: box.agent.control.slots.canary is not None)
         slot = box.agent.control.slots.canary
         assert slot is not None
-        old = box.state.canary
+        old = box.state.canary.model
         assert old is not None
         with pytest.raises(SupersededError, match="taken back"):
-            beside.end(box.agent.control, "canary", "for the test")
+            box.agent.control.end_secondary("canary", "for the test")
             ref = old.model_copy(update={"release": 3})
-            beside.start(box.agent.control, "canary", slot, ref, ("cam2",), box.agent.swaps.begin("channel"), "again")
+            attempt = box.agent.swaps.begin("channel")
+            box.agent.control.start_secondary("canary", slot, ref, ("cam2",), attempt, "again")
 
 
 def test_asking_for_the_version_that_serves_keeps_the_way_back(plant: Plant, boot: Callable[[], Box]) -> None:
     box = serving(plant, boot, "1", "2")
-    box.agent.stager.want(by_hand("2"))
+    box.agent.stager.request(by_hand("2"))
     until(lambda: box.state.pinned is not None and box.agent.stager.idle())
     slots = box.agent.control.slots
     assert slots.previous is not None and slots.previous.label == "line/1"
@@ -121,7 +120,7 @@ def test_what_fails_after_the_switch_does_not_count_against_the_model(
     plant.promote("1")
     box = boot()
     box.wait_serving("1")
-    cache = box.agent.stager.parts.cache
+    cache = box.agent.stager.preparer.cache
     monkeypatch.setattr(cache, "prune", lambda keep: (_ for _ in ()).throw(OSError(5, "the disk rots")))
     plant.promote("2")
     box.wait_serving("2")
@@ -162,8 +161,12 @@ def test_a_rollback_counts_though_the_disk_is_full_and_is_written_later(
     with monkeypatch.context() as patched:
         patched.setattr(state_module, "write_atomic", full)
         assert box.agent.control.roll_back("Ana").target == "line/1"
-        assert box.state.pinned is not None and box.state.current is not None and box.state.current.version == "1"
-        box.agent.watch.look_now()
+        assert (
+            box.state.pinned is not None
+            and box.state.primary.model is not None
+            and box.state.primary.model.version == "1"
+        )
+        box.agent.watch.poll_now()
         time.sleep(0.6)
         assert box.serving == "1", "the channel does not undo what the disk could not take"
         assert written.read_bytes() == before
@@ -183,13 +186,13 @@ def test_a_wish_by_hand_is_not_displaced_by_a_poll_and_outlives_a_release_that_w
     box = boot()
     box.wait_serving("1")
     with held_while_fetching(box.agent) as entered:
-        box.agent.stager.want(by_hand("3"))
+        box.agent.stager.request(by_hand("3"))
         assert entered.wait(10)
         plant.promote("2")
         until(lambda: box.agent.control._seen_release == 4)
     box.wait_serving("3")
     for _ in range(3):
-        box.agent.watch._look()
+        box.agent.watch.poll()
     until(box.agent.stager.idle)
     assert box.serving == "3", "the release that was known when the version was asked for does not lift its pin"
     assert ("line/3", "committed") in box.events() and box.events()[-1][0] == "line/3"
@@ -200,7 +203,7 @@ def test_a_rollback_or_a_pin_wins_over_what_was_asked_for_before(plant: Plant, b
     plant.promote("3")
     box = serving(plant, boot, "1", "2")
     with held_while_fetching(box.agent) as entered:
-        box.agent.stager.want(by_hand("3"))
+        box.agent.stager.request(by_hand("3"))
         assert entered.wait(10)
         time.sleep(0.01)
         box.agent.control.roll_back("Ben")
@@ -216,12 +219,12 @@ def test_a_decision_of_before_a_rollback_changes_nothing(plant: Plant, boot: Cal
     assert stale is not None
     control.roll_back("Ana")
     before = box.state
-    control.adopt(stale.model.identity.model_copy(update={"release": 9}))
+    control.adopt("primary", stale.model.identity.model_copy(update={"release": 9}))
     assert box.state == before
-    held = pin(control, "Ana")
+    held = control.pin("Ana")
     present = control.slots.current
     assert present is not None
-    control.adopt(present.model.identity.model_copy(update={"release": 9}))
+    control.adopt("primary", present.model.identity.model_copy(update={"release": 9}))
     assert box.state.pinned == held, "a pin that holds is not lifted by a number"
 
 

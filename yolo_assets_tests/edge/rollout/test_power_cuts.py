@@ -56,8 +56,8 @@ def test_a_candidate_that_dies_twice_in_staging_is_put_away(plant: Plant, agents
         agent.wait_for(lambda status: (status["model"]["shadow"] or {"frames": 0})["frames"] > 0)
         agent.stop(signal.SIGKILL)
         left = state(plant)
-        assert left.candidate is not None and left.candidate.attempts == deaths and left.current is not None
-        assert left.current.version == "1"
+        assert left.prepared is not None and left.prepared.attempts == deaths and left.primary.model is not None
+        assert left.primary.model.version == "1"
         agent = start(plant, agents, config)
     status = agent.wait_for(serves("1", "quarantine"))
     assert status["model"]["quarantine"][0]["version"] == "2" and status["model"]["preparing"] is None
@@ -76,23 +76,23 @@ def test_a_model_that_dies_twice_on_trial_is_taken_back_without_a_network(
     agent.wait_for(serves("1"))
     plant.promote("2")
     agent.wait_for(serves("2", "trial"))
-    assert agent.stop() == 0  # a clean stop is nobody's fault, and the trial begins again
-    assert state(plant).trial is not None and state(plant).trial.attempts == 0  # type: ignore[union-attr]
+    assert agent.stop() == 0  # a clean stop does not count, and the trial begins again
+    assert state(plant).primary.on_trial and state(plant).primary.attempts == 0
     away = plant.store_folder.rename(plant.root / "away")
     for deaths in (1, 2):
         agent = start(plant, agents, config)
         agent.wait_for(serves("2", "trial"))
         agent.stop(signal.SIGKILL)
-        left = state(plant).trial
-        assert left is not None and left.attempts == deaths
+        primary = state(plant).primary
+        assert primary.on_trial and primary.attempts == deaths
     agent = start(plant, agents, config)
     status = agent.wait_for(serves("1", "quarantine"))
     assert "died 2 times while this release was on trial" in status["model"]["quarantine"][0]["reason"]
     assert ("line/1", "reverted") in [(event["target"], event["result"]) for event in status["swaps"]]
     away.rename(plant.store_folder)
     agent.wait_for(lambda status: serves("1")(status) and status["store"]["error"] is None)
-    left = state(plant)
-    assert left.current is not None and left.current.version == "1" and left.last_release == 2
+    primary = state(plant).primary
+    assert primary.model is not None and primary.model.version == "1" and primary.release == 2
 
 
 @pytest.mark.soak

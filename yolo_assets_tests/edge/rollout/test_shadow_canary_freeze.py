@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from yolo_assets.edge.rollout import background, room
+from yolo_assets.edge.rollout import background, headroom
 from yolo_assets_tests.edge.plant import Plant, until
 from yolo_assets_tests.edge.rollout.box import LiveBox, camera
 
@@ -56,11 +56,11 @@ def test_a_canary_runs_on_its_cameras_only_and_is_compared(plant: Plant) -> None
         shown = box.agent.stager.watcher.figures("canary")
         assert shown is not None and (shown["model"], shown["against"]) == ("line/2", "line/1")
         assert shown["compared"]["agreement"] == 1.0
-        until(lambda: box.state.canary is not None and box.state.canary.attempts == 0)  # it proved itself
+        until(lambda: box.state.canary.model is not None and box.state.canary.attempts == 0)  # it proved itself
         warm = box.agent.control.slots.canary
         plant.promote("2")  # the whole box gets it: nothing is loaded, and the canary is over
         until(lambda: answers(box) == {"cam1": "line/2", "cam2": "line/2"})
-        assert box.agent.control.slots.current is warm and box.state.canary is None
+        assert box.agent.control.slots.current is warm and box.state.canary.model is None
         plant.promote("3", channel="canary")
         until(lambda: answers(box) == {"cam1": "line/2", "cam2": "line/3"})
         plant.promote("2", channel="canary")  # naming the box's own model ends it
@@ -83,7 +83,10 @@ def test_a_canary_that_does_not_do_is_taken_back_and_stays_away_after_a_restart(
         box.serve("1")
         pointer = plant.promote("2", channel="canary")
         event = box.wait_event("reverted")
-        assert event.source == "line/2" and "the canary ended: detections per frame left their band" in event.reason
+        assert (
+            event.source == "line/2"
+            and "the canary ended: detections per frame are outside their limits" in event.reason
+        )
         assert box.state.quarantined(pointer.manifest_sha256, pointer.release)
         until(lambda: answers(box) == {"cam1": "line/1", "cam2": "line/1"})
     with LiveBox(plant, cameras, **options) as box:
@@ -107,7 +110,7 @@ def test_a_canary_comes_back_after_a_restart(plant: Plant) -> None:
         until(lambda: answers(box) == {"cam1": "line/1", "cam2": "line/2"})
     with LiveBox(plant, cameras) as box:  # without a canary in the configuration it is over
         until(lambda: answers(box) == {"cam1": "line/1", "cam2": "line/1"})
-        until(lambda: box.state.canary is None)
+        until(lambda: box.state.canary.model is None)
 
 
 def window_around_now() -> str:
@@ -147,18 +150,18 @@ def test_a_candidate_waits_for_room_and_is_not_held_responsible(plant: Plant, mo
     for version in "12":
         plant.register(version)
     plant.promote("1")
-    monkeypatch.setattr("yolo_assets.edge.rollout.retry._FIRST", 0.2)
+    monkeypatch.setattr("yolo_assets.edge.rollout.staging._FIRST_RETRY_S", 0.2)
     with LiveBox(plant) as box:
         box.serve("1")
-        real = room.available_memory
-        monkeypatch.setattr(room, "available_memory", lambda: 100 << 20)
+        real = headroom.available_memory
+        monkeypatch.setattr(headroom, "available_memory", lambda: 100 << 20)
         plant.promote("2")
         event = box.wait_event("failed")
         assert (
             "256 MiB must stay free, but only 100 MiB are available" in event.reason and "tried again" in event.reason
         )
-        assert box.serving == "1" and not box.state.quarantine and box.state.candidate is None
-        monkeypatch.setattr(room, "available_memory", real)
+        assert box.serving == "1" and not box.state.quarantine and box.state.prepared is None
+        monkeypatch.setattr(headroom, "available_memory", real)
         box.serve("2")
 
 

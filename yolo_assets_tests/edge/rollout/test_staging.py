@@ -5,7 +5,6 @@ Real agent, real store, real signatures, real ONNX files; the camera is one phot
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,13 +16,12 @@ from yolo_assets.contracts.model import MANIFEST, ONNX
 from yolo_assets.contracts.names import channel_key, model_key, signature_key
 from yolo_assets.contracts.signing import Signer
 from yolo_assets.edge.agent import Agent
-from yolo_assets.edge.rollout.control import NothingToRollBackError
-from yolo_assets.edge.rollout.following import follow_channel
-from yolo_assets.edge.rollout.notice import Notice
-from yolo_assets.edge.rollout.pins import unpin
+from yolo_assets.edge.rollout.controller import NothingToRollBackError
+from yolo_assets.edge.rollout.decision import follow
+from yolo_assets.edge.rollout.request import UpdateRequest
 from yolo_assets.edge.rollout.staging import Stager
-from yolo_assets.edge.rollout.state import Candidate
-from yolo_assets.models.registry import write_bundle
+from yolo_assets.edge.rollout.state import PreparedModel
+from yolo_assets.models.registry import Registry
 from yolo_assets.storage.base import StoreUnavailableError
 from yolo_assets_tests.edge.plant import MODEL, Plant, until
 from yolo_assets_tests.edge.rollout.box import Box
@@ -44,7 +42,7 @@ def test_releases_are_followed_and_the_old_one_stays_ready(plant: Plant, boot: C
     assert box.events() == [("line/1", "committed"), ("line/2", "committed"), ("line/3", "committed")]
     slots = box.agent.control.slots
     assert [(role, slot.label) for role, slot in slots.loaded()] == [("current", "line/3"), ("previous", "line/2")]
-    assert box.state.last_release == 3 and box.state.candidate is None
+    assert box.state.primary.release == 3 and box.state.prepared is None
     blobs = list((box.agent.config.state_dir / "models" / "blobs").iterdir())
     assert len(blobs) == 4  # two models and the two golden frames that they share: what went out is gone
 
@@ -75,13 +73,13 @@ def test_broken_releases_leave_the_old_model_and_are_never_tried_again(plant: Pl
         assert words.lower() in event.reason.lower(), event.reason
         assert box.serving == "1" and box.predicts()
         assert box.state.quarantined(pointer.manifest_sha256, pointer.release)
-        assert box.state.candidate is None
+        assert box.state.prepared is None
     events = len(box.agent.swaps.events())
-    box.agent.watch.look_now()
+    box.agent.watch.poll_now()
     until(lambda: box.agent.stager.idle())
     box = boot()  # nor after a restart
     box.wait_serving("1")
-    until(lambda: box.agent.watch._seen is not None)
+    until(lambda: box.agent.watch._pointer is not None)
     until(lambda: box.agent.stager.idle())
     assert [event.result for event in box.agent.swaps.events()][events:] == ["committed"]
     assert [slot.label for _, slot in box.agent.control.slots.loaded()] == ["line/1"]
@@ -90,7 +88,7 @@ def test_broken_releases_leave_the_old_model_and_are_never_tried_again(plant: Pl
 def test_another_class_list_is_refused_in_words(plant: Plant, boot: Callable[[], Box]) -> None:
     plant.register("1")
     names = (CLASS_NAMES[1], CLASS_NAMES[0], *CLASS_NAMES[2:])
-    write_bundle(plant.store, *tiny_bundle_files(name=MODEL, version="2", class_names=names))
+    Registry(plant.store).write_bundle(*tiny_bundle_files(name=MODEL, version="2", class_names=names))
     plant.promote("1")
     box = boot()
     box.wait_serving("1")
@@ -152,7 +150,7 @@ def test_a_bundle_that_was_damaged_after_its_release_is_refused(
     box.agent.watch.stop()  # so that the damage is done before the agent looks
     pointer = plant.promote("2")
     damage(plant)
-    follow_channel(box.agent.control, box.agent.stager, pointer)
+    follow(box.agent.control, box.agent.stager.request, "primary", pointer)
     box.wait_events(2)
     event = box.agent.swaps.events()[-1]
     assert event.result == "refused" and words in event.reason
@@ -171,9 +169,9 @@ def test_a_pointer_signed_by_a_stranger_or_not_at_all_is_refused_once(plant: Pla
     event = box.agent.swaps.events()[-1]
     assert event.result == "refused" and "not trusted" in event.reason
     for _ in range(3):
-        box.agent.watch._look()
+        box.agent.watch.poll()
     assert len(box.agent.swaps.events()) == 2 and box.serving == "1"
-    assert box.state.last_release == 1
+    assert box.state.primary.release == 1
 
 
 def test_an_old_pointer_that_is_put_back_is_refused_also_after_a_restart(plant: Plant, boot: Callable[[], Box]) -> None:
@@ -208,15 +206,15 @@ def test_rollback_pins_until_a_newer_release(plant: Plant, boot: Callable[[], Bo
     done = box.agent.control.roll_back("Bo")
     assert (done.source, done.target) == ("line/2", "line/1") and done.seconds < 1
     assert box.serving == "1" and box.predicts()
-    box.agent.watch._look()
+    box.agent.watch.poll()
     until(lambda: box.agent.stager.idle())
     assert box.serving == "1"  # the channel still names 2
     box = boot()
-    until(lambda: box.agent.watch._seen is not None and box.agent.stager.idle())
+    until(lambda: box.agent.watch._pointer is not None and box.agent.stager.idle())
     assert box.serving == "1" and box.state.pinned is not None
     until(lambda: box.agent.control.slots.previous is not None)  # warm again after the restart
-    assert unpin(box.agent.control) is not None
-    box.agent.watch.look_now()
+    assert box.agent.control.unpin() is not None
+    box.agent.watch.poll_now()
     box.wait_serving("2")
     box.agent.control.roll_back("Bo")
     plant.promote("3")
@@ -238,7 +236,7 @@ def test_a_channel_rolled_back_switches_to_the_warm_model_without_loading(
     plant.promote("1")
     box.wait_serving("1")
     assert box.agent.control.slots.current is first
-    assert box.agent.swaps.swaps()[-1].steps == {} and box.state.last_release == 3
+    assert box.agent.swaps.swaps()[-1].steps == {} and box.state.primary.release == 3
 
 
 def test_a_restart_needs_no_store_and_checks_every_hash_again(plant: Plant, boot: Callable[[], Box]) -> None:
@@ -263,7 +261,7 @@ def test_a_restart_needs_no_store_and_checks_every_hash_again(plant: Plant, boot
     assert failed.target == "line/2" and "start from the cache" in failed.reason
     plant.store_folder.unlink()
     away.rename(plant.store_folder)
-    box.agent.watch.look_now()
+    box.agent.watch.poll_now()
     box.wait_serving("2")  # the store is back: the damaged copy is replaced
 
 
@@ -272,8 +270,8 @@ def test_a_store_that_goes_away_is_not_held_against_the_release(
 ) -> None:
     plant.register("1")
     box = boot()
-    parts, fails = box.agent.stager.parts, [2]
-    store = parts.store
+    objects, fails = box.agent.stager.preparer.cache.registry.objects, [2]
+    store = objects.store
 
     class CutStore:
         def __getattr__(self, name: str) -> object:
@@ -285,8 +283,8 @@ def test_a_store_that_goes_away_is_not_held_against_the_release(
                 raise StoreUnavailableError("the line is cut")
             return store.stream(key)
 
-    box.agent.stager.parts = dataclasses.replace(parts, store=CutStore())  # type: ignore[arg-type]
-    monkeypatch.setattr("yolo_assets.edge.rollout.retry._FIRST", 0.05)
+    objects.store = CutStore()  # type: ignore[assignment]
+    monkeypatch.setattr("yolo_assets.edge.rollout.staging._FIRST_RETRY_S", 0.05)
     plant.promote("1")
     box.wait_serving("1")
     assert box.events() == [("line/1", "failed"), ("line/1", "committed")]  # two tries, told once
@@ -301,14 +299,14 @@ def test_the_newest_wish_wins(plant: Plant, boot: Callable[[], Box]) -> None:
     box.wait_serving("1")
     entered, go_on = threading.Event(), threading.Event()
     stager: Stager = box.agent.stager
-    fetch = stager.parts.cache.fetch
+    fetch = stager.preparer.cache.fetch
 
     def slow(*arguments: object) -> object:
         entered.set()
         go_on.wait(10)
         return fetch(*arguments)  # type: ignore[arg-type]
 
-    stager.parts.cache.fetch = slow  # type: ignore[method-assign,assignment]
+    stager.preparer.cache.fetch = slow  # type: ignore[method-assign,assignment]
     plant.promote("2")
     assert entered.wait(10)
     plant.promote("3")
@@ -326,17 +324,17 @@ def test_a_version_asked_for_by_hand_must_be_signed_and_is_pinned(plant: Plant, 
     plant.promote("1")
     box = boot()
     box.wait_serving("1")
-    wish = Notice("2", None, None, "push", "by Ana", pinned_by="Ana")
-    box.agent.stager.want(wish)
+    wish = UpdateRequest.by_operator("2", "Ana")
+    box.agent.stager.request(wish)
     box.wait_events(2)
     assert "not signed" in box.agent.swaps.events()[-1].reason and box.serving == "1"
     plant.promote("2")
     box.wait_serving("2")
-    box.agent.stager.want(Notice("1", None, None, "push", "by Ana", pinned_by="Ana"))
+    box.agent.stager.request(UpdateRequest.by_operator("1", "Ana"))
     box.wait_serving("1")
-    box.agent.watch._look()
+    box.agent.watch.poll()
     until(lambda: box.agent.stager.idle())
-    assert box.serving == "1" and box.state.pinned is not None and box.state.last_release == 2
+    assert box.serving == "1" and box.state.pinned is not None and box.state.primary.release == 2
 
 
 def test_a_candidate_that_kills_the_agent_twice_is_put_away(plant: Plant, boot: Callable[[], Box]) -> None:
@@ -347,12 +345,12 @@ def test_a_candidate_that_kills_the_agent_twice_is_put_away(plant: Plant, boot: 
     box.wait_serving("1")
     box.agent.watch.stop()
     pointer = plant.promote("2")
-    candidate = Candidate(
+    prepared = PreparedModel(
         name=MODEL, version="2", manifest_sha256=pointer.manifest_sha256, release=pointer.release, attempts=2
     )
-    box.agent.control.change(candidate=candidate)  # what two deaths during its staging leave behind
+    box.agent.control.set_prepared(prepared)  # what two deaths during its staging leave behind
     box = boot()
-    until(lambda: box.agent.watch._seen is not None and box.agent.stager.idle())
+    until(lambda: box.agent.watch._pointer is not None and box.agent.stager.idle())
     assert box.serving == "1" and box.state.quarantined(pointer.manifest_sha256, pointer.release)
     assert any("died 2 times" in event.reason for event in box.agent.swaps.events())
 

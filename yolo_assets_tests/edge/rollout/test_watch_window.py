@@ -15,9 +15,8 @@ import pytest
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.model import ExpectedChange
-from yolo_assets.edge.rollout.control import AlreadyRolledBackError
-from yolo_assets.edge.rollout.notice import Notice
-from yolo_assets.edge.rollout.pins import unpin
+from yolo_assets.edge.rollout.controller import AlreadyRolledBackError
+from yolo_assets.edge.rollout.request import UpdateRequest
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.vision.detections import Detections
 from yolo_assets_tests.edge.plant import Plant, until
@@ -34,10 +33,11 @@ def test_a_good_model_is_committed_after_its_window(plant: Plant) -> None:
         box.serve("1")
         plant.promote("2")
         switched = box.wait_event("switched")
-        assert box.state.trial is not None and box.state.trial.version == "2"
+        trial = box.state.primary
+        assert trial.on_trial and trial.model is not None and trial.model.version == "2"
         until(lambda: box.events()[-1] == ("line/2", "committed"))
         event = box.agent.swaps.events()[-1]
-        assert switched.target == "line/2" and box.state.trial is None
+        assert switched.target == "line/2" and not box.state.primary.on_trial
         assert "agreement 100.0% with line/1" in event.reason and "0 errors" in event.reason
         assert event.seconds >= 0 and box.serving == "2" and not box.state.quarantine
 
@@ -51,13 +51,13 @@ def test_a_model_that_finds_too_little_is_taken_back(plant: Plant) -> None:
         pointer = plant.promote("2")
         event = box.wait_event("reverted")
         assert (event.source, event.target) == ("line/2", "line/1")
-        assert "detections per frame left their band: 4.00 against" in event.reason
+        assert "detections per frame are outside their limits: 4.00 against" in event.reason
         assert "allowed are 30%" in event.reason
-        assert box.serving == "1" and box.state.trial is None and box.state.previous is None
+        assert box.serving == "1" and not box.state.primary.on_trial and box.state.primary.previous is None
         held = box.state.quarantined(pointer.manifest_sha256, pointer.release)
         assert held is not None and held.reason == event.reason
         until(lambda: [slot.label for _, slot in box.agent.control.slots.loaded()] == ["line/1"])  # memory is back
-        box.agent.watch.look_now()
+        box.agent.watch.poll_now()
         until(lambda: box.agent.stager.idle())
         assert box.serving == "1"
         plant.promote("1")
@@ -94,7 +94,7 @@ def test_a_slow_model_is_taken_back(plant: Plant) -> None:
         box.serve("1")
         plant.promote("2")
         event = box.wait_event("reverted", 60)
-        assert "latency left its band: p99" in event.reason and "on the same 10 frames" in event.reason
+        assert "latency is outside its limits: p99" in event.reason and "on the same 10 frames" in event.reason
 
 
 def test_a_scene_that_changes_is_not_held_against_a_model(plant: Plant) -> None:
@@ -112,7 +112,7 @@ def test_a_scene_that_changes_is_not_held_against_a_model(plant: Plant) -> None:
         for picture in (plant.root / "changing").iterdir():
             cv2.imwrite(str(picture), np.full((480, 640, 3), 40, np.uint8))
         until(lambda: (found := box.agent.board.latest("cam1")) is not None and not found.detections)
-        until(lambda: box.state.trial is None)
+        until(lambda: not box.state.primary.on_trial)
         until(lambda: box.events()[-1] == ("line/2", "committed"))
 
 
@@ -140,7 +140,7 @@ class Failing:
 
 def break_when_loaded(box: LiveBox, version: str, error: Callable[[], Exception]) -> None:
     """From now on this version fails on live frames, after its golden frames came out right."""
-    loader = box.agent.stager.parts.loader
+    loader = box.agent.stager.preparer.loader
     load = loader.load
 
     def loading(*arguments: Any) -> LoadedModel:
@@ -155,7 +155,10 @@ def break_when_loaded(box: LiveBox, version: str, error: Callable[[], Exception]
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (lambda: BadInputError("the model gave values that are not finite"), "errors left their band: 100.0% of"),
+        (
+            lambda: BadInputError("the model gave values that are not finite"),
+            "errors are outside their limits: 100.0% of",
+        ),
         (lambda: RuntimeError("Failed to allocate memory for requested buffer"), "out of memory on a frame of cam1"),
         pytest.param(MemoryError, "out of memory", marks=pytest.mark.soak),
     ],
@@ -188,7 +191,7 @@ def test_frames_that_neither_model_manages_are_not_held_against_the_new_one(plan
         assert old is not None
         object.__setattr__(old.model, "predictor", Failing(old.model.predictor, lambda: BadInputError("torn")))
         plant.promote("2")
-        until(lambda: box.state.trial is None and box.serving == "2")
+        until(lambda: not box.state.primary.on_trial and box.serving == "2")
         until(lambda: box.events()[-1] == ("line/2", "committed"))
 
 
@@ -204,10 +207,11 @@ def test_what_was_not_committed_never_becomes_the_previous_model(plant: Plant) -
         box.serve("3")
         slots = box.agent.control.slots
         until(lambda: [(r, s.label) for r, s in slots.loaded()] == [("current", "line/3"), ("previous", "line/1")])
-        assert box.state.trial is not None and box.state.trial.version == "3"
+        trial = box.state.primary
+        assert trial.on_trial and trial.model is not None and trial.model.version == "3"
         done = box.agent.control.roll_back("Bo")
         assert (done.source, done.target) == ("line/3", "line/1") and done.seconds < 0.05
-        assert box.state.trial is None and not box.state.quarantine
+        assert not box.state.primary.on_trial and not box.state.quarantine
 
 
 def test_a_second_rollback_does_not_go_forward_again(plant: Plant) -> None:
@@ -222,10 +226,10 @@ def test_a_second_rollback_does_not_go_forward_again(plant: Plant) -> None:
         with pytest.raises(AlreadyRolledBackError, match=r"since the rollback from line/2.*unpin.*reload"):
             box.agent.control.roll_back("Bo")
         assert box.serving == "1"
-        box.agent.stager.want(Notice("2", None, None, "push", "by Bo", pinned_by="Bo"))
+        box.agent.stager.request(UpdateRequest.by_operator("2", "Bo"))
         box.serve("2")
         box.agent.control.roll_back("Bo")  # after going forward a rollback is possible again
         assert box.serving == "1"
-        assert unpin(box.agent.control) is not None
-        box.agent.watch.look_now()
+        assert box.agent.control.unpin() is not None
+        box.agent.watch.poll_now()
         box.serve("2")

@@ -1,7 +1,7 @@
 """Pictures in shared memory without a name: a page of slot states, then the slots.
 
-The child makes it, writes a picture into a slot that is free, marks it taken and sends a note; the parent marks it
-free again when nobody looks at the picture any more. Each state byte is set to 1 by the child only and to 0 by the
+The child makes it, writes a picture into a slot that is free, marks it taken and sends a message; the parent marks
+it free again when nothing uses the picture any more. Each state byte is set to 1 by the child only and to 0 by the
 parent only, so neither needs a lock. The kernel lets the memory go with the last process that holds it, however that
 process ends; and the parent seals it against shrinking, so that no child can take it away under a reader.
 """
@@ -61,7 +61,7 @@ class ChildMemory:
         return self._all[begin : begin + height * width * 3].reshape(height, width, 3)
 
     def close(self) -> None:
-        """Let the descriptor go; what is mapped stays until nobody uses it."""
+        """Let the descriptor go; what is mapped stays until nothing uses it."""
         os.close(self.fd)
 
 
@@ -96,14 +96,14 @@ class ParentMemory:
         """The picture in a slot, ``[h, w, 3]`` uint8.
 
         Usually the slot itself: it is free again once the array and every view of it are gone. When few slots are
-        left a copy, and the slot is free at once: who keeps pictures for long does not stop the camera.
+        left a copy, and the slot is free at once: a caller that keeps pictures for long does not stop the camera.
 
         Raises:
             WireError: the slot is lent already, or too small for such a picture.
         """
         size = height * width * 3
         if slot in self._lent or size > self.slot_bytes:
-            raise WireError(f"slot {slot} out of turn")
+            raise WireError(f"slot {slot} out of order")
         begin = _PAGE + slot * self.slot_bytes
         # Over a memoryview, not a slice of an array: numpy then keeps this very array alive for every view of it.
         lent = np.frombuffer(memoryview(self._map)[begin : begin + size], np.uint8)

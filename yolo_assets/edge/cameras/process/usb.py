@@ -1,4 +1,4 @@
-"""Reading a USB (V4L2) camera by OpenCV, in the child: a driver that hangs in a read hangs nobody else."""
+"""Reading a USB (V4L2) camera by OpenCV, in the child: a driver that hangs in a read hangs nothing else."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from yolo_assets.edge.cameras.process.outbox import Outbox, since_start
-from yolo_assets.edge.cameras.process.thinning import Thinning
+from yolo_assets.edge.cameras.process.channel import AgentChannel, Thinning, since_start
 from yolo_assets.edge.cameras.process.wire import UsbOrder
 
 
-class Device(Protocol):
+class Grabber(Protocol):
     """What is used of ``cv2.VideoCapture``."""
 
     def grab(self) -> bool:
@@ -25,13 +24,13 @@ class Device(Protocol):
         ...
 
 
-def read_usb(order: UsbOrder, outbox: Outbox, closing: threading.Event) -> None:
+def read_usb(order: UsbOrder, channel: AgentChannel, closing: threading.Event) -> None:
     """Open the device as ordered and hand over its pictures; says why at the end."""
     cv2.setNumThreads(1)
     device = cv2.VideoCapture(order["device"], cv2.CAP_V4L2)
     if not device.isOpened():
         words = f"cannot open the camera {order['device']}; is it plugged in, and may this user read it (group video)?"
-        outbox.last_words(words, hopeless=False)
+        channel.end(words, hopeless=False)
         return
     device.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest picture, not one that waited
     if order["fourcc"]:
@@ -42,23 +41,23 @@ def read_usb(order: UsbOrder, outbox: Outbox, closing: threading.Event) -> None:
     if order["fps"]:
         device.set(cv2.CAP_PROP_FPS, order["fps"])
     size = [int(device.get(which)) for which in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)]
-    outbox.opened(codec=order["fourcc"] or "usb", width=size[0], height=size[1])
-    grab_pictures(device, Thinning(order["fps"]), outbox, closing)
+    channel.opened(codec=order["fourcc"] or "usb", width=size[0], height=size[1])
+    grab_pictures(device, Thinning(order["fps"]), channel, closing)
     device.release()
     if not closing.is_set():
-        outbox.last_words("the camera gives no more pictures; was it unplugged?", hopeless=False)
+        channel.end("the camera gives no more pictures; was it unplugged?", hopeless=False)
 
 
-def grab_pictures(device: Device, thinning: Thinning, outbox: Outbox, closing: threading.Event) -> None:
-    """Hand over pictures until the device gives none or the agent lets go."""
+def grab_pictures(device: Grabber, thinning: Thinning, channel: AgentChannel, closing: threading.Event) -> None:
+    """Hand over pictures until the device gives none or the agent closes the socket."""
     while not closing.is_set() and device.grab():
         arrived = since_start()
         if not thinning.wanted(arrived):
-            outbox.alive()
+            channel.alive()
             continue
         good, picture = device.retrieve()
         if not good or picture is None or picture.ndim != 3 or picture.dtype != np.uint8:
-            outbox.lost("unreadable")
+            channel.lost("unreadable")
             continue
         height, width = picture.shape[:2]
-        outbox.picture(arrived, height, width, lambda into, picture=picture: np.copyto(into, picture, casting="no"))
+        channel.picture(arrived, height, width, lambda into, picture=picture: np.copyto(into, picture, casting="no"))

@@ -1,6 +1,6 @@
-"""The notes between a camera's child and the agent: what may be in them, and nothing that trusts the other side.
+"""The messages between a camera's child and the agent: what may be in them; neither side trusts the other.
 
-One note is one datagram of JSON. The parent sends exactly one, the order; all others come from the child.
+One message is one datagram of JSON. The parent sends exactly one, the order; all others come from the child.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypedDict
 
 MOST_BYTES = 8192
-"""Of one note."""
+"""Of one message."""
 MOST_SIDE = 16384
 MOST_PIXELS = 64_000_000
 """Of one picture: what is larger is no camera, and would let a stranger's stream fill the memory."""
 
-Lost = Literal["unreadable", "overrun"]
-LOST: tuple[Lost, ...] = ("unreadable", "overrun")
+Loss = Literal["unreadable", "overrun"]
+LOST: tuple[Loss, ...] = ("unreadable", "overrun")
 
 
 class WireError(Exception):
@@ -47,52 +47,52 @@ class UsbOrder(TypedDict):
 Order = StreamOrder | UsbOrder
 
 
-def pack(note: Mapping[str, Any]) -> bytes:
-    """One note as a datagram.
+def pack(message: Mapping[str, Any]) -> bytes:
+    """One message as a datagram.
 
     Raises:
         WireError: it is too long; only an order, with its options and address, can be.
     """
-    data = json.dumps(note, separators=(",", ":")).encode()
+    data = json.dumps(message, separators=(",", ":")).encode()
     if len(data) > MOST_BYTES:
-        raise WireError(f"{len(data)} bytes in one note")
+        raise WireError(f"{len(data)} bytes in one message")
     return data
 
 
 def unpack(data: bytes) -> dict[str, Any]:
-    """A datagram as a note.
+    """A datagram as a message.
 
     Raises:
         WireError: no JSON object.
     """
     try:
-        note = json.loads(data)
+        message = json.loads(data)
     except (ValueError, RecursionError):
-        raise WireError("a note that is no JSON") from None
-    if not isinstance(note, dict):
-        raise WireError("a note that is no object")
-    return note
+        raise WireError("a message that is no JSON") from None
+    if not isinstance(message, dict):
+        raise WireError("a message that is no object")
+    return message
 
 
-def number(note: Mapping[str, Any], key: str, least: int, most: int) -> int:
-    """A whole number of a note within its bounds.
+def number(message: Mapping[str, Any], key: str, least: int, most: int) -> int:
+    """A whole number of a message within its bounds.
 
     Raises:
         WireError: missing, of another type, or out of bounds.
     """
-    value = note.get(key)
+    value = message.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise WireError(f"{key} is {value!r:.40}")
     return value
 
 
-def lost_counts(note: Mapping[str, Any]) -> dict[Lost, int]:
-    """What a note says about frames that gave no picture.
+def lost_counts(message: Mapping[str, Any]) -> dict[Loss, int]:
+    """What a message says about frames that gave no picture.
 
     Raises:
         WireError: unknown reasons or impossible numbers.
     """
-    found = note.get("lost", {})
-    if not isinstance(found, dict) or not found.keys() <= set(LOST):
+    lost = message.get("lost", {})
+    if not isinstance(lost, dict) or not lost.keys() <= set(LOST):
         raise WireError("unknown losses")
-    return {reason: number(found, reason, 1, 1_000_000) for reason in LOST if reason in found}
+    return {reason: number(lost, reason, 1, 1_000_000) for reason in LOST if reason in lost}
