@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from yolo_assets.defs.automation import on_good_change
+from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.metadata import picture, table
 from yolo_assets.defs.release.checks import EXPORTED_FILE_EVALUATED, GATE_PASSED, exported_file_evaluated, gate_passed
 from yolo_assets.defs.resources import Locations
@@ -38,7 +39,9 @@ def champion_of(locations: Locations) -> str | None:
         "Prepare, train, export, evaluate: each in a process of its own, resumed after eviction. The same dataset, "
         "recipe and parent give the earlier result back."
     ),
+    retry_policy=RETRY_POLICY,
 )
+@by_kind
 def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Train a candidate from the champion's weights (or from random ones) and evaluate the exported file."""
     from yolo_assets.contracts.errors import BadInputError
@@ -93,7 +96,9 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
         "The newest candidate against the champion: confidence interval, per-class floors, hard cases, latency. "
         "Passed, it is signed and the stable channel moves; refused, the report says why in plain words."
     ),
+    retry_policy=RETRY_POLICY,
 )
+@by_kind
 def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Put the candidate through the gate; everything the decision rests on is verified again here."""
     from yolo_assets.contracts.errors import BadInputError
