@@ -39,6 +39,8 @@ _ATTEMPTS = 60
 class CatalogBusyError(UserError):
     """Other publishers won every race."""
 
+    may_pass = True
+
 
 @dataclass(frozen=True)
 class CatalogVersion:

@@ -25,6 +25,8 @@ REPORT = "gate.json"
 class ChampionMovedError(UserError):
     """The channel no longer serves the champion that the candidate was compared with."""
 
+    may_pass = True
+
 
 class GateRefusedError(UserError):
     """The gate refused a version that an operator asks to promote by hand."""

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from yolo_assets.defs.automation import on_good_change
+from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.metadata import picture, table
 from yolo_assets.defs.release.checks import EXPORTED_FILE_EVALUATED, GATE_PASSED, exported_file_evaluated, gate_passed
 from yolo_assets.defs.resources import Locations
 
 if TYPE_CHECKING:
     from yolo_assets.contracts.evaluation import PairedEvaluation
-    from yolo_assets.training.jobs import Event
+    from yolo_assets.training.jobs import TrainingEvent
 
 CHANNEL = "stable"
 
@@ -38,13 +39,15 @@ def champion_of(locations: Locations) -> str | None:
         "Prepare, train, export, evaluate: each in a process of its own, resumed after eviction. The same dataset, "
         "recipe and parent give the earlier result back."
     ),
+    retry_policy=RETRY_POLICY,
 )
+@by_kind
 def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Train a candidate from the champion's weights (or from random ones) and evaluate the exported file."""
     from yolo_assets.contracts.errors import BadInputError
     from yolo_assets.learning.dataset import latest_dataset
-    from yolo_assets.training.recipe import Recipe
-    from yolo_assets.training.run import evaluate_candidate, train_candidate
+    from yolo_assets.training.candidates import evaluate_candidate, train_candidate
+    from yolo_assets.training.spec import Recipe
 
     registry, settings = locations.registry(), locations.settings
     dataset = latest_dataset(registry.store)
@@ -55,7 +58,7 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
     spec = recipe.spec(locations.settings.model_name, *_parent(locations, champion, dataset.sha256))
     work = settings.home / "training"
 
-    def on_progress(event: "Event") -> None:
+    def on_progress(event: "TrainingEvent") -> None:
         context.log.info(f"{event.event} {event.epoch}/{event.epochs} {event.seconds:.0f} s {_figures(event.losses)}")
 
     result = train_candidate(registry, dataset, spec, work, on_progress=on_progress)
@@ -93,7 +96,9 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
         "The newest candidate against the champion: confidence interval, per-class floors, hard cases, latency. "
         "Passed, it is signed and the stable channel moves; refused, the report says why in plain words."
     ),
+    retry_policy=RETRY_POLICY,
 )
+@by_kind
 def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Put the candidate through the gate; everything the decision rests on is verified again here."""
     from yolo_assets.contracts.errors import BadInputError
@@ -101,7 +106,7 @@ def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> d
     from yolo_assets.models.gate_policy import GatePolicy
     from yolo_assets.models.gated_release import release_candidate
     from yolo_assets.models.promotion import Promoter
-    from yolo_assets.training.run import evaluate_candidate
+    from yolo_assets.training.candidates import evaluate_candidate
 
     registry, settings = locations.registry(), locations.settings
     candidate = _newest_candidate(context)

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from yolo_assets.contracts.times import format_time, utc_now
 from yolo_assets.defs.automation import on_change
+from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.metadata import table
 from yolo_assets.defs.release.assets import CHANNEL
 from yolo_assets.defs.release.checks import EVERY_LIVE_DEVICE_CURRENT, every_live_device_current
@@ -28,7 +29,9 @@ class DeploymentConfig(dg.Config):
     owners=["team:edge"],
     code_version="1",
     description="The model on the line: each device's heartbeat against the stable channel.",
+    retry_policy=RETRY_POLICY,
 )
+@by_kind
 def deployed_model(
     context: dg.AssetExecutionContext, config: DeploymentConfig, locations: Locations
 ) -> dg.MaterializeResult:

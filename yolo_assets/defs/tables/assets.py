@@ -9,6 +9,7 @@ import dagster as dg
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.times import Hour
 from yolo_assets.defs.automation import on_hour
+from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.hours import closed_spool_hours, for_each, hours_of
 from yolo_assets.defs.metadata import table
 from yolo_assets.defs.partitions import by_day, hourly
@@ -49,7 +50,9 @@ _COMMON = {"group_name": "tables", "kinds": {"parquet", "polars"}, "owners": ["t
     check_specs=[EVERY_CAMERA_TABLED, NO_ROW_IN_QUARANTINE],
     partitions_def=hourly,
     backfill_policy=by_day,
+    retry_policy=RETRY_POLICY,
 )
+@by_kind
 def detection_tables(
     context: dg.AssetExecutionContext, locations: Locations
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:

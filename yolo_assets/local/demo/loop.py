@@ -18,8 +18,8 @@ from yolo_assets.local.demo.screen import Screen
 from yolo_assets.local.driver import Graph
 from yolo_assets.local.instance import prepare_dagster_home
 from yolo_assets.models.registry import Registry
+from yolo_assets.simulator.appearance import CLASS_NAMES
 from yolo_assets.simulator.labeller import label_batch
-from yolo_assets.simulator.look import CLASS_NAMES
 from yolo_assets.storage import ObjectStore, open_store
 
 GRACE_SECONDS = 12

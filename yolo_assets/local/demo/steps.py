@@ -18,7 +18,7 @@ from yolo_assets.local.agent import DEVICE, WATCH_SECONDS, Agent, SimulatedLine
 from yolo_assets.local.demo.judge import compare_after
 from yolo_assets.local.demo.loop import GRACE_SECONDS, Loop
 from yolo_assets.local.demo.watch import training_shown
-from yolo_assets.simulator.hours import simulate
+from yolo_assets.simulator.simulation import simulate
 from yolo_assets.spool.hours import list_hours
 
 CHANNEL = "stable"

@@ -13,15 +13,15 @@ from yolo_assets.contracts.times import Hour, format_time, utc_now
 class SimClock:
     """Simulated time. Safe to use from several threads.
 
-    It counts from ``start`` at ``speed`` simulated seconds a second; where it would pass the wall it is the wall, and
-    so goes on at wall speed. It never runs backwards, also when the wall's clock is set back.
+    It counts from ``start`` at ``speed`` simulated seconds a second; where it would pass the wall clock it follows
+    that, at its speed. It never runs backwards, also when the wall's clock is set back.
     """
 
     def __init__(self, start: datetime, speed: float = 1.0, *, wall: Callable[[], datetime] = utc_now) -> None:
         """Set the clock; it begins to run now.
 
         Args:
-            start: a whole past hour, aware. Hours are what is sealed and archived: half a first one would look broken.
+            start: a whole past hour, aware. Hours are what is sealed and archived: half a first one would seem damaged.
             speed: simulated seconds per second, more than 0.
             wall: the present.
 

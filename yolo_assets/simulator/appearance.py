@@ -1,8 +1,16 @@
-"""How the line looks: its light, its metal, and what defects look like under them. A change of the line swaps it."""
+"""What the line and its camera look like: light, metal, defects under them, and the random numbers behind it all.
+
+Belongs here: the two states that a change of the line swaps, and streams of random numbers that depend on what is drawn
+alone, never on what was drawn before. Does not belong here: drawing (``rendering``).
+"""
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
 
 CLASS_NAMES: tuple[str, ...] = ("crack", "porosity", "spatter", "undercut", "burn_through")
 """Ordered: position is the class id."""
@@ -11,7 +19,7 @@ Bgr = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Look:
+class Appearance:
     """One state of the line.
 
     Attributes:
@@ -39,8 +47,8 @@ class Look:
     branches: int
 
 
-LOOKS: tuple[Look, ...] = (
-    Look(
+APPEARANCES: tuple[Appearance, ...] = (
+    Appearance(
         tint=(0.90, 0.98, 1.05),
         brightness=1.0,
         side_light=0.10,
@@ -53,7 +61,7 @@ LOOKS: tuple[Look, ...] = (
         branches=0,
     ),
     # New lamps, colder and from the side, on plates from another mill: a crack that was a dark line now shines.
-    Look(
+    Appearance(
         tint=(1.18, 1.0, 0.80),
         brightness=0.72,
         side_light=0.75,
@@ -66,4 +74,21 @@ LOOKS: tuple[Look, ...] = (
         branches=3,
     ),
 )
-"""The look before a change of the line, and the one after it; the next change leads back."""
+"""Before a change of the line, and after it; the next change leads back."""
+
+
+class Subject(IntEnum):
+    """What the numbers are for. Two subjects never share a stream."""
+
+    VIEW = 1
+    PLATE = 2
+    DEFECTS = 3
+    PAINT = 4
+    BATCH = 5
+    FRAME = 6
+    LENS = 7
+
+
+def generator(seed: int, camera_id: str, subject: Subject, number: int = 0) -> np.random.Generator:
+    """The stream of one subject. ``number`` is which one: a plate, a batch, a millisecond."""
+    return np.random.default_rng([seed, zlib.crc32(camera_id.encode()), int(subject), number % 2**64])

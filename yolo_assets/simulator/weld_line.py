@@ -19,12 +19,9 @@ from numpy.typing import NDArray
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import check_id
 from yolo_assets.contracts.times import format_time, parse_time
-from yolo_assets.simulator import optics, paint
+from yolo_assets.simulator import rendering
+from yolo_assets.simulator.appearance import APPEARANCES, Subject, generator
 from yolo_assets.simulator.defects import Bead, Defect, plan_defects
-from yolo_assets.simulator.look import CLASS_NAMES, LOOKS
-from yolo_assets.simulator.seeds import Subject, generator
-
-__all__ = ["CLASS_NAMES", "Change", "Line", "LineConfig", "Scene", "TruthBox"]
 
 _EPOCH = parse_time("1970-01-01T00:00:00Z")
 _SEEN = 0.4
@@ -38,7 +35,7 @@ class Change:
     """Something that happens to the line.
 
     Attributes:
-        kind: ``line_change`` gives new light, metal and looks of defects (a second one leads back to the first look);
+        kind: ``line_change`` gives new light, metal and looks of defects (a second one leads back to the first state);
             ``dirty_lens`` blurs and smears the picture.
         at: from this moment on, aware.
         camera: only this one; None means every camera.
@@ -121,25 +118,18 @@ class Scene:
     batch_id: str
 
 
-@dataclass(frozen=True)
-class _Plate:
-    start: float
-    bead: Bead
-    defects: tuple[Defect, ...]
-
-
-class Line:
+class WeldLine:
     """Cameras over a weld line. Safe to use from several threads."""
 
     def __init__(self, config: LineConfig | None = None) -> None:
         self.config = config or LineConfig()
         self._views = {
-            camera: optics.make_view(self.config.seed, camera, self.config.width, self.config.height)
+            camera: rendering.make_view(self.config.seed, camera, self.config.width, self.config.height)
             for camera in self.config.camera_ids
         }
         self._painted = lru_cache(_KEPT_PLATES)(self._paint)
         self._lights = lru_cache(None)(self._light)
-        self._dirt = lru_cache(None)(lambda camera: optics.make_dirt(self.config.seed, camera, self._views[camera]))
+        self._dirt = lru_cache(None)(lambda camera: rendering.make_dirt(self.config.seed, camera, self._views[camera]))
 
     @property
     def cameras(self) -> list[str]:
@@ -158,14 +148,14 @@ class Line:
         Raises:
             BadInputError: no such camera, or a moment without a zone.
         """
-        view, look, ms = self._view(camera_id), self._look(camera_id, moment), _milliseconds(moment)
+        view, state, ms = self._view(camera_id), self._state(camera_id, moment), _milliseconds(moment)
         position = view.speed * ms / 1000
         reach = view.reach
         first = int(np.floor(position)) - reach
-        canvas = np.empty((paint.PLATE_HEIGHT, 2 * reach + 2, 3), np.uint8)
+        canvas = np.empty((rendering.PLATE_HEIGHT, 2 * reach + 2, 3), np.uint8)
         for plate, low, high in _plates(first, first + canvas.shape[1]):
-            begin = plate * paint.PLATE_LENGTH
-            canvas[:, low - first : high - first] = self._painted(camera_id, plate, look, defects)[
+            begin = plate * rendering.PLATE_LENGTH
+            canvas[:, low - first : high - first] = self._painted(camera_id, plate, state, defects)[
                 :, low - begin : high - begin
             ]
         if view.exposure > 1:
@@ -173,22 +163,22 @@ class Line:
         origin = view.to_frame(np.array([[first - position, 0.0]]))[0]
         pose = np.column_stack([view.turn, origin])
         frame = cv2.warpAffine(canvas, pose, (view.width, view.height), borderMode=cv2.BORDER_REFLECT)
-        image = self._expose(camera_id, np.asarray(frame, np.uint8), look, ms, moment)
+        image = self._expose(camera_id, np.asarray(frame, np.uint8), state, ms, moment)
         return Scene(image, self.truth(camera_id, moment) if defects else (), self.batch_id(moment))
 
     def truth(self, camera_id: str, moment: datetime) -> tuple[TruthBox, ...]:
         """What the frame at a moment holds, without drawing it.
 
-        A defect that the edge cuts counts when enough of it can be seen to be told; a sliver is left out, as a person
-        would leave it.
+        A defect that the edge cuts counts when enough of it is visible to be recognised; a sliver is left out, as a
+        person would leave it.
         """
-        view, look, ms = self._view(camera_id), self._look(camera_id, moment), _milliseconds(moment)
+        view, state, ms = self._view(camera_id), self._state(camera_id, moment), _milliseconds(moment)
         position = view.speed * ms / 1000
         first = int(np.floor(position)) - view.reach
         found = []
         for plate, _, _ in _plates(first, first + 2 * view.reach + 2):
-            offset = plate * paint.PLATE_LENGTH - position
-            for defect in self._plan(camera_id, plate, look)[1]:
+            offset = plate * rendering.PLATE_LENGTH - position
+            for defect in self._plan(camera_id, plate, state)[1]:
                 box = _box_in_frame(defect, offset, view)
                 if box is not None:
                     found.append(TruthBox(defect.class_name, box, defect.hard))
@@ -202,7 +192,7 @@ class Line:
     def _batch(self, ms: int) -> int:
         return ms // (60_000 * self.config.batch_minutes)
 
-    def _view(self, camera_id: str) -> optics.View:
+    def _view(self, camera_id: str) -> rendering.View:
         view = self._views.get(camera_id)
         if view is None:
             raise BadInputError(f"no camera {camera_id!r} on this line; it has {', '.join(self._views)}")
@@ -214,38 +204,40 @@ class Line:
             for change in self.config.changes
         )
 
-    def _look(self, camera_id: str, moment: datetime) -> int:
+    def _state(self, camera_id: str, moment: datetime) -> int:
         format_time(moment)  # refuses a moment without a zone
-        return self._happened("line_change", camera_id, moment) % len(LOOKS)
+        return self._happened("line_change", camera_id, moment) % len(APPEARANCES)
 
-    def _plan(self, camera_id: str, plate: int, look: int) -> tuple[Bead, tuple[Defect, ...]]:
-        bead = paint.plan_bead(self.config.seed, camera_id, plate, LOOKS[look])
-        defects = plan_defects(self.config.seed, camera_id, plate, LOOKS[look], bead, paint.PLATE_LENGTH)
+    def _plan(self, camera_id: str, plate: int, state: int) -> tuple[Bead, tuple[Defect, ...]]:
+        bead = rendering.plan_bead(self.config.seed, camera_id, plate, APPEARANCES[state])
+        defects = plan_defects(self.config.seed, camera_id, plate, APPEARANCES[state], bead, rendering.PLATE_LENGTH)
         return bead, defects
 
-    def _paint(self, camera_id: str, plate: int, look: int, with_defects: bool) -> NDArray[np.uint8]:
-        bead, defects = self._plan(camera_id, plate, look)
+    def _paint(self, camera_id: str, plate: int, state: int, with_defects: bool) -> NDArray[np.uint8]:
+        bead, defects = self._plan(camera_id, plate, state)
         metal = self._views[camera_id].metal
-        return paint.paint_plate(
-            self.config.seed, camera_id, plate, LOOKS[look], metal, bead, defects if with_defects else ()
+        return rendering.paint_plate(
+            self.config.seed, camera_id, plate, APPEARANCES[state], metal, bead, defects if with_defects else ()
         )
 
-    def _light(self, camera_id: str, look: int) -> NDArray[np.float32]:
-        return optics.light_map(self._views[camera_id], LOOKS[look])
+    def _light(self, camera_id: str, state: int) -> NDArray[np.float32]:
+        return rendering.light_map(self._views[camera_id], APPEARANCES[state])
 
     def _expose(
-        self, camera_id: str, frame: NDArray[np.uint8], look: int, ms: int, moment: datetime
+        self, camera_id: str, frame: NDArray[np.uint8], state: int, ms: int, moment: datetime
     ) -> NDArray[np.uint8]:
         view, seed = self._views[camera_id], self.config.seed
         rng = generator(seed, camera_id, Subject.FRAME, ms)
         # Sheets of one batch come from one coil: all cameras see its tone.
         coil = generator(seed, "", Subject.BATCH, self._batch(ms)).uniform(0.95, 1.05, 3)
-        gain = optics.light_at(view, ms / 1000) * rng.uniform(0.98, 1.02) * coil
-        image = frame * (self._lights(camera_id, look) * gain.astype(np.float32))
+        gain = rendering.light_at(view, ms / 1000) * rng.uniform(0.98, 1.02) * coil
+        image = frame * (self._lights(camera_id, state) * gain.astype(np.float32))
         if self._happened("dirty_lens", camera_id, moment):
             dirt = self._dirt(camera_id)
             image = cv2.GaussianBlur(image, (0, 0), dirt.blur) * dirt.veil + dirt.glow
-        noise = rng.standard_normal(frame.shape[:2], dtype=np.float32) * np.float32(view.noise * LOOKS[look].noise)
+        noise = rng.standard_normal(frame.shape[:2], dtype=np.float32) * np.float32(
+            view.noise * APPEARANCES[state].noise
+        )
         image += noise[..., None]
         return np.clip(image, 0, 255).astype(np.uint8)
 
@@ -256,12 +248,12 @@ def _milliseconds(moment: datetime) -> int:
 
 def _plates(low: int, high: int) -> Iterator[tuple[int, int, int]]:
     """Plates between two places on the line: number, and the part of ``[low, high)`` that it fills."""
-    for plate in range(low // paint.PLATE_LENGTH, (high - 1) // paint.PLATE_LENGTH + 1):
-        begin = plate * paint.PLATE_LENGTH
-        yield plate, max(low, begin), min(high, begin + paint.PLATE_LENGTH)
+    for plate in range(low // rendering.PLATE_LENGTH, (high - 1) // rendering.PLATE_LENGTH + 1):
+        begin = plate * rendering.PLATE_LENGTH
+        yield plate, max(low, begin), min(high, begin + rendering.PLATE_LENGTH)
 
 
-def _box_in_frame(defect: Defect, offset: float, view: optics.View) -> tuple[float, float, float, float] | None:
+def _box_in_frame(defect: Defect, offset: float, view: rendering.View) -> tuple[float, float, float, float] | None:
     points = np.concatenate(defect.strokes)
     places = view.to_frame(points[:, :2] + np.array([offset, 0.0]))
     radii = points[:, 2:] * view.scale
