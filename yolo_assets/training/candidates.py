@@ -1,15 +1,16 @@
-"""What others call: train a candidate, evaluate it. Loads neither torch nor ultralytics; the children do.
+"""Train a candidate and evaluate it: the entry points of this package. Torch and ultralytics load in children only.
 
-training/<fingerprint>/job.json        what was asked, and the version id that it gets; written first
-training/<fingerprint>/checkpoint.pt   and best.pt, while it runs: another machine goes on from them
+training/<fingerprint>/job.json        the request, and the version id that it gets; written first
+training/<fingerprint>/checkpoint.pt   and best.pt, while it runs: another machine resumes from them
 training/<fingerprint>/weights.pt      and train.json, progress.ndjson, once trained
 models/<name>/<version>/…              the bundle
-training/<fingerprint>/result.json     written last: asked again, this is the answer
+training/<fingerprint>/result.json     written last: the same request again returns it
 """
 
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,9 +25,9 @@ from yolo_assets.learning.dataset import Dataset, read_dataset
 from yolo_assets.learning.training_folder import materialise
 from yolo_assets.models.bundle import load_bundle_folder
 from yolo_assets.models.registry import Registry
+from yolo_assets.runtime.files import write_atomic
 from yolo_assets.storage import AlreadyExistsError, ObjectNotFoundError, ObjectStore
-from yolo_assets.training.checkpoints import CheckpointUploads, fetch_checkpoint
-from yolo_assets.training.child import write_atomic
+from yolo_assets.training.job_process import OnEvent, run_child
 from yolo_assets.training.jobs import (
     BEST,
     BUNDLE,
@@ -35,15 +36,17 @@ from yolo_assets.training.jobs import (
     PROGRESS,
     RESULT,
     EvaluateJob,
-    Event,
     ExportJob,
     StoredJob,
+    TrainingEvent,
     TrainingResult,
     TrainJob,
     TrainResult,
 )
-from yolo_assets.training.process import OnEvent, run_child
 from yolo_assets.training.spec import EvaluateSpec, TrainSpec, fingerprint, library_versions
+
+UPLOAD_SECONDS = 30.0
+"""Between uploads of a checkpoint: what an eviction may cost."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def train_candidate(
 ) -> TrainingResult:
     """Train, export and register a candidate, or return the result that the same inputs gave before.
 
-    Killed at any moment and called again, on this machine or another, it goes on from the last checkpoint.
+    Killed at any moment and called again, on this machine or another, it resumes from the last checkpoint.
 
     Args:
         registry: where the parent lies and the candidate goes.
@@ -79,8 +82,8 @@ def train_candidate(
         spec: what to train.
         work_dir: local folder; a sub-folder by fingerprint is made in it.
         on_progress: called for each event of the training.
-        nice: how much the children yield to other work.
-        timeout_seconds: for the training; None waits.
+        nice: how much the children yield to other processes.
+        timeout_seconds: for the training; None: no limit.
 
     Raises:
         UserError: bad dataset or parent, or the child failed; the message says which.
@@ -129,7 +132,7 @@ def evaluate_candidate(
     nice: int = 5,
     timeout_seconds: float | None = None,
 ) -> EvaluationResult:
-    """Judge a registered candidate, and the champion, on the test split of a dataset version.
+    """Evaluate a registered candidate, and the champion, on the test split of a dataset version.
 
     Args:
         registry: where both models lie.
@@ -139,7 +142,7 @@ def evaluate_candidate(
         work_dir: local folder.
         spec: engine, threads, resamples.
         nice: how much the child yields; 0 for latencies that are to be compared with a device's.
-        timeout_seconds: None waits.
+        timeout_seconds: None: no limit.
 
     Raises:
         UserError: no such model, an empty test split, or the child failed.
@@ -170,7 +173,7 @@ def evaluate_candidate(
     plots = {path.stem: path for path in sorted(out.glob("*.png"))}
     trained = registry.read_manifest(name, version, signed=False).manifest.training_fingerprint
     if trained is not None:
-        # Kept beside the training, for whoever asks later why a candidate was or was not promoted.
+        # Kept with the training: the evidence for why a candidate was or was not promoted.
         prefix = f"evaluation/{comparison.candidate.test_sha256[:16]}"
         store.put(training_key(trained, f"{prefix}/{COMPARISON}"), body)
         for stem, path in plots.items():
@@ -183,14 +186,14 @@ def _fresh(registry: Registry, dataset: Dataset, champion: str | None) -> tuple[
     if champion is None:
         return ()
     name, version = parse_model_version(champion)
-    seen = registry.read_manifest(name, version, signed=False).manifest.dataset_sha256
-    if seen is None:
+    champion_dataset = registry.read_manifest(name, version, signed=False).manifest.dataset_sha256
+    if champion_dataset is None:
         return ()
     try:
-        known = {item.sha256 for item in read_dataset(registry.store, seen).manifest.items}
+        trained_on = {item.sha256 for item in read_dataset(registry.store, champion_dataset).manifest.items}
     except (ObjectNotFoundError, IntegrityError):
         return ()
-    return tuple(item.sha256 for item in dataset.items("test") if item.sha256 not in known)
+    return tuple(item.sha256 for item in dataset.items("test") if item.sha256 not in trained_on)
 
 
 def _parent_weights(registry: Registry, parent: str | None) -> bytes | None:
@@ -227,7 +230,7 @@ def _stored_job(
         store.put_if_absent(name, job.to_json())
     except AlreadyExistsError:
         stored = StoredJob.from_json(store.get(name), name)
-        # Where it runs is today's choice, not the first attempt's.
+        # Where it runs is this call's choice, not the first attempt's.
         here = {"device": spec.device, "threads": spec.threads}
         return stored.model_copy(update={"spec": stored.spec.model_copy(update=here)})
     return job
@@ -256,10 +259,10 @@ def _train(
     parent_file = folder / "parent.pt"
     if parent is not None:
         write_atomic(parent_file, parent)
-    fetch_checkpoint(store, key, folder)
-    uploads = CheckpointUploads(store, key, folder)
+    _fetch_checkpoint(store, key, folder)
+    uploads = _CheckpointUploads(store, key, folder)
 
-    def on_event(event: Event) -> None:
+    def on_event(event: TrainingEvent) -> None:
         if event.event == "epoch":
             uploads.maybe()
         if on_progress is not None:
@@ -275,6 +278,35 @@ def _train(
     store.put(training_key(key, WEIGHTS), (folder / WEIGHTS).read_bytes())
     store.put(stored, body)
     return result
+
+
+class _CheckpointUploads:
+    """Copies checkpoints of the local folder to the store, so that an evicted training resumes elsewhere."""
+
+    def __init__(self, store: ObjectStore, key: str, folder: Path) -> None:
+        self._store, self._key, self._folder = store, key, folder
+        self._last = time.monotonic()
+
+    def maybe(self) -> None:
+        """Upload when it is time. The best first: a checkpoint without it would lose the best epoch."""
+        if time.monotonic() - self._last < UPLOAD_SECONDS:
+            return
+        for file in (BEST, CHECKPOINT, PROGRESS):
+            path = self._folder / file
+            if path.is_file():
+                self._store.put(training_key(self._key, file), path.read_bytes())
+        self._last = time.monotonic()
+
+
+def _fetch_checkpoint(store: ObjectStore, key: str, folder: Path) -> None:
+    """Bring the last uploaded checkpoint into ``folder``, unless it holds one, or a finished training, of its own."""
+    if (folder / CHECKPOINT).is_file() or (folder / RESULT).is_file():
+        return
+    for file in (PROGRESS, BEST, CHECKPOINT):
+        try:
+            write_atomic(folder / file, store.get(training_key(key, file)))
+        except ObjectNotFoundError:
+            continue
 
 
 def _export(key: str, job: StoredJob, folder: Path, data: Path, training: TrainResult, nice: int) -> ModelManifest:

@@ -1,7 +1,7 @@
-"""Ships the log: whatever is new goes to the store within seconds, as an object that is never written again.
+"""Ships the log: new lines go to the store within seconds, as objects that are never written again.
 
-What is in the store cannot be changed by who has only the box. A store that is away or hangs is felt by nobody: the
-lines wait on the box, and go when it is back.
+What is in the store cannot be changed with access to the device alone. A store that is away or hangs delays nothing
+else: the lines wait on the device, and are sent when it is back.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.names import device_audit_key
 from yolo_assets.edge.audit.log import AuditLog
 from yolo_assets.edge.threads import join
+from yolo_assets.runtime.backoff import Backoff
 from yolo_assets.storage.base import AlreadyExistsError, ObjectStore
 
 log = logging.getLogger(__name__)
-_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 300.0
-_LOOK_EVERY = 30.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 300.0
+_CHECK_EVERY_S = 30.0
 
 
 class AuditShipper:
@@ -50,9 +51,9 @@ class AuditShipper:
         join(self._thread, 3.0)
 
     def _run(self) -> None:
-        pause = _FIRST_PAUSE
+        backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         while True:
-            self._wake.wait(_LOOK_EVERY)
+            self._wake.wait(_CHECK_EVERY_S)
             self._wake.clear()
             self._audit.retry()
             try:
@@ -61,14 +62,15 @@ class AuditShipper:
                 if self.error is None:
                     log.warning("the audit log cannot be shipped: %s", error)
                 self.error = str(error)
+                pause = backoff.failed()
                 if not self._stop:
                     self._wake.wait(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
                 self._wake.set()
             except Exception:
-                log.exception("shipping the audit log failed; it goes on")
+                log.exception("shipping the audit log failed; it continues")
             else:
-                self.error, pause = None, _FIRST_PAUSE
+                self.error = None
+                backoff.succeeded()
             if self._stop:
                 return
 
@@ -83,8 +85,8 @@ class AuditShipper:
             OSError: the log cannot be read.
         """
         sent = 0
-        while (found := self._audit.unshipped()) is not None:
-            first, last, data = found
+        while (lines := self._audit.unshipped()) is not None:
+            first, last, data = lines
             head = self._audit.head
             key = device_audit_key(head.device_id, head.log_id, first, last)
             try:

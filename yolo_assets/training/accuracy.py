@@ -1,8 +1,8 @@
-"""Average precision, recall and their uncertainty, from boxes. Pure numpy: no model, no picture, no torch.
+"""Average precision, recall and their uncertainty, from detections. Pure numpy: no model, no picture, no torch.
 
 Precision and recall follow COCO's matching (most confident first, one truth once) and 101-point interpolation in
-ultralytics' form (a perfect model has 0.995). The
-uncertainty is a bootstrap over groups of near-duplicate frames: ten frames of one part are one piece of evidence.
+ultralytics' form (a perfect model has 0.995). The uncertainty is a bootstrap over groups of near-duplicate frames: ten
+frames of one part are one piece of evidence.
 """
 
 from __future__ import annotations
@@ -13,28 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from yolo_assets.vision.detections import Detections
+from yolo_assets.vision.matching import class_overlaps, iou_matrix, match
+
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 _RECALL_GRID = np.linspace(0, 1, 101)
 _BLOCK = 4_000_000
 """Cells of the largest intermediate array: bounds memory on large test sets."""
 
 MIN_GROUPS = 10
-"""With fewer groups than this single frames are drawn: a handful of groups has no distribution to speak of."""
-
-
-@dataclass(frozen=True)
-class FrameBoxes:
-    """Boxes of one frame.
-
-    Attributes:
-        xyxy: float ``[n, 4]``, pixels.
-        class_id: int ``[n]``.
-        confidence: float ``[n]``; ones for truth.
-    """
-
-    xyxy: NDArray[np.floating]
-    class_id: NDArray[np.integer]
-    confidence: NDArray[np.floating]
+"""With fewer groups than this, single frames are drawn: a handful of groups has no useful distribution."""
 
 
 @dataclass(frozen=True)
@@ -56,54 +44,54 @@ class Matches:
     truth: NDArray[np.int64]
 
 
-def iou_matrix(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Intersection over union of ``[n, 4]`` and ``[m, 4]`` xyxy boxes: ``[n, m]``."""
-    a, b = np.asarray(a, float), np.asarray(b, float)
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(2)
-    area_a, area_b = (a[:, 2:] - a[:, :2]).prod(1), (b[:, 2:] - b[:, :2]).prod(1)
-    return shared / np.maximum(area_a[:, None] + area_b[None] - shared, 1e-12)
-
-
-def match_frame(found: FrameBoxes, truth: FrameBoxes) -> NDArray[np.bool_]:
-    """Which predictions are right: ``[n, 10]``, rows in the order of ``found``.
+def correct_at_thresholds(predictions: Detections, truth: Detections) -> NDArray[np.bool_]:
+    """Which predictions are right: ``[n, 10]``, rows in the order of ``predictions``, by IoU threshold.
 
     A truth box goes to the most confident prediction of its class that overlaps it enough; a prediction takes the free
     truth box that it overlaps most.
     """
-    correct = np.zeros((len(found.confidence), len(IOU_THRESHOLDS)), bool)
-    if not len(found.confidence) or not len(truth.class_id):
-        return correct
-    overlap = iou_matrix(found.xyxy, truth.xyxy)
-    overlap[found.class_id[:, None] != truth.class_id[None]] = 0
-    order = [i for i in np.argsort(-found.confidence, kind="stable") if overlap[i].max() >= IOU_THRESHOLDS[0]]
+    correct = np.zeros((len(predictions), len(IOU_THRESHOLDS)), bool)
+    order = np.argsort(-predictions.confidence, kind="stable")
+    overlaps = class_overlaps(predictions, truth)[order]
     for column, threshold in enumerate(IOU_THRESHOLDS):
-        free = np.ones(len(truth.class_id), bool)
-        for i in order:
-            candidates = np.where(free, overlap[i], 0)
-            best = int(candidates.argmax())
-            if candidates[best] >= threshold:
-                free[best] = False
-                correct[i, column] = True
+        correct[order, column] = match(overlaps, float(threshold)) >= 0
     return correct
 
 
-def match(found: Sequence[FrameBoxes], truth: Sequence[FrameBoxes], classes: int) -> Matches:
+def match_frames(predictions: Sequence[Detections], truth: Sequence[Detections], classes: int) -> Matches:
     """Match the predictions of a test set, frame by frame.
 
     Args:
-        found: predictions by frame.
+        predictions: by frame.
         truth: truth by frame, in the same order.
         classes: number of classes.
     """
-    correct = [match_frame(f, t) for f, t in zip(found, truth, strict=True)]
-    confidence = np.concatenate([np.asarray(f.confidence, float) for f in found] or [np.empty(0)])
-    class_id = np.concatenate([np.asarray(f.class_id, np.int64) for f in found] or [np.empty(0, np.int64)])
-    frame = np.repeat(np.arange(len(found)), [len(f.confidence) for f in found])
+    correct = [correct_at_thresholds(frame, labels) for frame, labels in zip(predictions, truth, strict=True)]
+    confidence = np.concatenate([frame.confidence.astype(np.float64) for frame in predictions] or [np.empty(0)])
+    class_id = np.concatenate([frame.class_id.astype(np.int64) for frame in predictions] or [np.empty(0, np.int64)])
+    frame_index = np.repeat(np.arange(len(predictions)), [len(frame) for frame in predictions])
     order = np.argsort(-confidence, kind="stable")
-    counts = np.stack([np.bincount(np.asarray(t.class_id, np.int64), minlength=classes) for t in truth])
-    return Matches(confidence[order], class_id[order], frame[order], np.concatenate(correct)[order], counts)
+    counts = np.stack([np.bincount(labels.class_id, minlength=classes) for labels in truth])
+    return Matches(confidence[order], class_id[order], frame_index[order], np.concatenate(correct)[order], counts)
+
+
+def confusion_counts(
+    predictions: Sequence[Detections], truth: Sequence[Detections], classes: int, confidence: float
+) -> NDArray[np.int64]:
+    """Which class was reported as which, at IoU 0.5: ``[classes + 1, classes + 1]``, rows truth, columns reported.
+
+    The last row counts reports of nothing, the last column missed objects.
+    """
+    counts = np.zeros((classes + 1, classes + 1), np.int64)
+    for frame, labels in zip(predictions, truth, strict=True):
+        reported = frame[frame.confidence >= confidence]
+        overlaps = iou_matrix(reported.xyxy.astype(np.float64), labels.xyxy.astype(np.float64))
+        objects = match(overlaps, 0.5, first="pairs")
+        actual = np.append(labels.class_id, classes)[objects]  # -1, without an object, takes the last
+        np.add.at(counts, (actual, reported.class_id), 1)
+        missed = np.setdiff1d(np.arange(len(labels)), objects)
+        counts[:classes, classes] += np.bincount(labels.class_id[missed], minlength=classes)
+    return counts
 
 
 def average_precision(
@@ -112,12 +100,12 @@ def average_precision(
     """AP by class and IoU threshold, for one or many weightings of the frames.
 
     Args:
-        matches: from ``match``.
+        matches: from ``match_frames``.
         weights: ``[r, frames]``, how often each frame counts; None counts each once.
         thresholds: how many of the IoU thresholds, from the lowest.
 
     Returns:
-        ``[r, classes, thresholds]``; NaN where a class has no truth, which proves nothing either way.
+        ``[r, classes, thresholds]``; NaN where a class has no truth.
     """
     frames, classes = matches.truth.shape
     counted = np.ones((1, frames)) if weights is None else np.asarray(weights, np.float64)
@@ -148,7 +136,7 @@ def _ap_of_class(
     reported = np.cumsum(weight, axis=1)
     for t in range(correct.shape[1]):
         hits = np.cumsum(weight * correct[:, t], axis=1)
-        # Where nothing that counts was reported yet nothing was wrong either: as if the rows were not there.
+        # Before the first report that counts, precision is 1: as if the rows before it were not there.
         exact = np.where(reported > 0, hits / np.maximum(reported, 1e-12), 1.0)
         precision = np.maximum.accumulate(exact[:, ::-1], axis=1)[:, ::-1]
         for r in np.flatnonzero(truth > 0):
@@ -162,8 +150,8 @@ def _ap_of_class(
 def mean_ap(ap: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean AP ``[r]`` of ``[r, classes, thresholds]`` over classes that have truth; 0 where none has."""
     per_class = ap.mean(axis=2)
-    known = ~np.isnan(per_class)
-    return np.where(known, per_class, 0).sum(1) / np.maximum(known.sum(1), 1)
+    defined = ~np.isnan(per_class)
+    return np.where(defined, per_class, 0).sum(1) / np.maximum(defined.sum(1), 1)
 
 
 def operating_point(
@@ -172,16 +160,16 @@ def operating_point(
     """Hits, reports and truth by class ``[classes]`` at a confidence and IoU 0.5.
 
     Args:
-        matches: from ``match``.
-        confidence: what the edge reports from.
+        matches: from ``match_frames``.
+        confidence: the threshold from which the edge reports.
         frames: ``[frames]``, which to count; None counts all.
     """
     classes = matches.truth.shape[1]
-    kept = np.ones(len(matches.truth), bool) if frames is None else frames
-    shown = (matches.confidence >= confidence) & kept[matches.frame]
-    reports = np.bincount(matches.class_id[shown], minlength=classes)
-    hits = np.bincount(matches.class_id[shown & matches.correct[:, 0]], minlength=classes)
-    return hits, reports, matches.truth[kept].sum(0)
+    counted = np.ones(len(matches.truth), bool) if frames is None else frames
+    reported = (matches.confidence >= confidence) & counted[matches.frame]
+    reports = np.bincount(matches.class_id[reported], minlength=classes)
+    hits = np.bincount(matches.class_id[reported & matches.correct[:, 0]], minlength=classes)
+    return hits, reports, matches.truth[counted].sum(0)
 
 
 def bootstrap_weights(groups: Sequence[str], resamples: int, seed: int) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Sets up the bucket of an archive root: what is wanted against what is there, shown first, set and read back.
+"""Sets up the bucket of an archive root: what is asked for compared with what is there, shown first, set and read back.
 
 Nothing is loosened: rules and statements of others stay, a default retention is never touched, versioning is never
 switched off. Running it again changes nothing.
@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.storage.admin.lifecycle import OWN, Lifecycle, compile_lifecycle
-from yolo_assets.storage.admin.policy import SID, Place, bucket_policy
+from yolo_assets.storage.admin.policy import SID, BucketPlace, bucket_policy
 from yolo_assets.storage.admin.profiles import StoreProfile, profile_of
 from yolo_assets.storage.s3_bucket import error_code, http_status, refused, unreachable
 
@@ -24,12 +24,12 @@ Change = Literal["+", "~", "=", "!"]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SetupRequest:
     """What the operator wants of the bucket.
 
     Attributes:
         retention_days: archives are to be write-once for so long; 0: not at all.
-        archiver: ARN of whoever archives; None: the bucket's policy is left alone.
+        archiver: ARN of the user or role that archives; None: the bucket's policy is left alone.
         classes: storage classes of the tiers as this store calls them.
         create: make the bucket when it is missing.
     """
@@ -41,7 +41,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Step:
+class SetupStep:
     """One setting.
 
     Attributes:
@@ -56,32 +56,32 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SetupPlan:
     """What is to be done, or was.
 
     Attributes:
         profile: kind of the store.
         steps: in order.
-        notes: what the store does otherwise than the tiers say, and why.
+        notes: what the store does otherwise than the tiers ask for, and why.
     """
 
     profile: str
-    steps: tuple[Step, ...]
+    steps: tuple[SetupStep, ...]
     notes: tuple[str, ...]
 
 
 class BucketSetup:
     """The set-up of one bucket. Ask ``plan``, then ``apply``."""
 
-    def __init__(self, client: Any, place: Place, wanted: Wanted, url: str) -> None:
+    def __init__(self, client: Any, place: BucketPlace, request: SetupRequest, url: str) -> None:
         """Nothing is asked yet; ``client`` is of ``s3_client.make_client``."""
         self._client = client
         self._place = place
-        self._wanted = wanted
+        self._request = request
         self._url = url
         self._profile: StoreProfile = profile_of(client.meta.endpoint_url)
 
-    def plan(self) -> Plan:
+    def plan(self) -> SetupPlan:
         """What would be done.
 
         Raises:
@@ -89,7 +89,7 @@ class BucketSetup:
         """
         return self._run(set_it=False)
 
-    def apply(self) -> Plan:
+    def apply(self) -> SetupPlan:
         """Do it, and prove it: every setting is read back.
 
         Raises:
@@ -102,7 +102,7 @@ class BucketSetup:
             raise UserError(f"{self._url} took the settings but does not show {', '.join(open_still)}; look at it")
         return done
 
-    def _run(self, *, set_it: bool) -> Plan:
+    def _run(self, *, set_it: bool) -> SetupPlan:
         try:
             there = self._bucket_there()
             rules = self._lifecycle()
@@ -117,7 +117,7 @@ class BucketSetup:
             ) from None
         except BotoCoreError as error:
             raise unreachable(error, endpoint=self._client.meta.endpoint_url) from None
-        return Plan(self._profile.name, tuple(steps), rules.changes)
+        return SetupPlan(self._profile.name, tuple(steps), rules.changes)
 
     def _bucket_there(self) -> bool:
         try:
@@ -125,7 +125,7 @@ class BucketSetup:
         except ClientError as error:
             if http_status(error) != 404:
                 raise
-            if not self._wanted.create:
+            if not self._request.create:
                 raise UserError(
                     f"bucket {self._place.bucket} does not exist; make it with --create, or correct --archive"
                 ) from None
@@ -133,12 +133,12 @@ class BucketSetup:
         self._profile = profile_of(self._client.meta.endpoint_url, answer["ResponseMetadata"]["HTTPHeaders"])
         return True
 
-    def _steps(self, there: bool, rules: Lifecycle, set_it: bool) -> Iterator[Step]:
-        bucket, locked = {"Bucket": self._place.bucket}, self._wanted.retention_days > 0
+    def _steps(self, there: bool, rules: Lifecycle, set_it: bool) -> Iterator[SetupStep]:
+        bucket, locked = {"Bucket": self._place.bucket}, self._request.retention_days > 0
         if there:
-            yield Step("bucket", "=", self._place.bucket)
+            yield SetupStep("bucket", "=", self._place.bucket)
         else:
-            yield Step("bucket", "+", f"{self._place.bucket}{', with object lock' if locked else ''}")
+            yield SetupStep("bucket", "+", f"{self._place.bucket}{', with object lock' if locked else ''}")
             if set_it:
                 self._create(locked)
         made = there or set_it
@@ -149,8 +149,8 @@ class BucketSetup:
             yield from self._encryption(bucket, made, set_it)
         if self._profile.lifecycle:
             yield from self._rules(bucket, rules, made, set_it)
-        if self._wanted.archiver is not None:
-            yield from self._policy(bucket, self._wanted.archiver, made, set_it)
+        if self._request.archiver is not None:
+            yield from self._policy(bucket, self._request.archiver, made, set_it)
 
     def _create(self, locked: bool) -> None:
         region = self._client.meta.region_name
@@ -159,73 +159,75 @@ class BucketSetup:
             more["CreateBucketConfiguration"] = {"LocationConstraint": region}
         self._client.create_bucket(Bucket=self._place.bucket, **more)
 
-    def _versioning(self, bucket: dict[str, str], made: bool, set_it: bool) -> Iterator[Step]:
+    def _versioning(self, bucket: dict[str, str], made: bool, set_it: bool) -> Iterator[SetupStep]:
         on = made and self._client.get_bucket_versioning(**bucket).get("Status") == "Enabled"
-        yield Step("versioning", "=" if on else "+", "on: an overwrite leaves the original readable")
+        yield SetupStep("versioning", "=" if on else "+", "on: an overwrite leaves the original readable")
         if not on and set_it:
             self._client.put_bucket_versioning(**bucket, VersioningConfiguration={"Status": "Enabled"})
 
-    def _lock(self, bucket: dict[str, str], made: bool) -> Step:
-        days = self._wanted.retention_days
+    def _lock(self, bucket: dict[str, str], made: bool) -> SetupStep:
+        days = self._request.retention_days
         if not made:
-            return Step("object lock", "+", f"on, for a retention of {days} days")
+            return SetupStep("object lock", "+", f"on, for a retention of {days} days")
         found = self._ask(lambda: self._client.get_object_lock_configuration(**bucket), {})
         if found.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled":
-            return Step("object lock", "=", f"on, for a retention of {days} days")
-        return Step(
+            return SetupStep("object lock", "=", f"on, for a retention of {days} days")
+        return SetupStep(
             "object lock",
             "!",
             f"off, and a bucket gets it only when it is made: make another for a retention of {days} days (--create)",
         )
 
-    def _encryption(self, bucket: dict[str, str], made: bool, set_it: bool) -> Iterator[Step]:
+    def _encryption(self, bucket: dict[str, str], made: bool, set_it: bool) -> Iterator[SetupStep]:
         found = self._ask(lambda: self._client.get_bucket_encryption(**bucket), {}) if made else {}
         rules = found.get("ServerSideEncryptionConfiguration", {}).get("Rules", [])
         if rules:
             kind = rules[0].get("ApplyServerSideEncryptionByDefault", {}).get("SSEAlgorithm", "as it is")
-            yield Step("encryption", "=", kind)
+            yield SetupStep("encryption", "=", kind)
             return
-        yield Step("encryption", "+", "AES256")
+        yield SetupStep("encryption", "+", "AES256")
         if set_it:
             rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
             self._client.put_bucket_encryption(**bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
 
     def _lifecycle(self) -> Lifecycle:
-        days, classes = self._wanted.retention_days, self._wanted.classes
+        days, classes = self._request.retention_days, self._request.classes
         return compile_lifecycle(self._profile, self._place.prefix, days, classes=classes)
 
-    def _rules(self, bucket: dict[str, str], wanted: Lifecycle, made: bool, set_it: bool) -> Iterator[Step]:
+    def _rules(self, bucket: dict[str, str], lifecycle: Lifecycle, made: bool, set_it: bool) -> Iterator[SetupStep]:
         found = self._ask(lambda: self._client.get_bucket_lifecycle_configuration(**bucket), {}) if made else {}
         before = [_plain(rule) for rule in found.get("Rules", [])]
         foreign = [rule for rule in before if not rule.get("ID", "").startswith(OWN)]
         ours = {rule["ID"]: rule for rule in before if rule not in foreign}
-        now = {rule["ID"]: _plain(rule) for rule in wanted.rules}
+        now = {rule["ID"]: _plain(rule) for rule in lifecycle.rules}
         for name, rule in now.items():
             change: Change = "=" if ours.get(name) == rule else "~" if name in ours else "+"
-            yield Step(f"lifecycle {name}", change, _said(rule))
+            yield SetupStep(f"lifecycle {name}", change, _described(rule))
         for name in ours.keys() - now.keys():
-            yield Step(f"lifecycle {name}", "~", "goes: it is not wanted any more")
+            yield SetupStep(f"lifecycle {name}", "~", "is removed: it is no longer asked for")
         for rule in foreign:
-            yield Step(f"lifecycle {rule.get('ID', 'without a name')}", "=", "somebody else's: stays as it is")
+            yield SetupStep(f"lifecycle {rule.get('ID', 'without a name')}", "=", "not ours: stays as it is")
         if set_it and ours != now:
             rules = [*foreign, *now.values()]
             self._client.put_bucket_lifecycle_configuration(**bucket, LifecycleConfiguration={"Rules": rules})
 
-    def _policy(self, bucket: dict[str, str], archiver: str, made: bool, set_it: bool) -> Iterator[Step]:
+    def _policy(self, bucket: dict[str, str], archiver: str, made: bool, set_it: bool) -> Iterator[SetupStep]:
         if self._profile.policy == "none":
-            yield Step("policy", "!", f"a {self._profile.name} store takes none through this door; see deploy/storage")
+            yield SetupStep(
+                "policy", "!", f"a {self._profile.name} store takes none through the S3 API; see deploy/storage"
+            )
             return
-        wanted = bucket_policy(self._profile, self._place, archiver)
+        policy = bucket_policy(self._profile, self._place, archiver)
         found = self._ask(lambda: self._client.get_bucket_policy(**bucket), None) if made else None
         before = json.loads(found["Policy"]) if found else {"Statement": []}
-        foreign = [one for one in before["Statement"] if not one.get("Sid", "").startswith(SID)]
-        ours = [one for one in before["Statement"] if one not in foreign]
-        same = [_statement(one) for one in ours] == [_statement(one) for one in wanted["Statement"]]
-        said = f"{archiver} archives, and deletes nothing" + (f"; {len(foreign)} others stay" if foreign else "")
-        yield Step("policy", "=" if same else "~" if ours else "+", said)
+        foreign = [statement for statement in before["Statement"] if not statement.get("Sid", "").startswith(SID)]
+        ours = [statement for statement in before["Statement"] if statement not in foreign]
+        same = [_statement(entry) for entry in ours] == [_statement(entry) for entry in policy["Statement"]]
+        detail = f"{archiver} archives, and deletes nothing" + (f"; {len(foreign)} others stay" if foreign else "")
+        yield SetupStep("policy", "=" if same else "~" if ours else "+", detail)
         if set_it and not same:
-            policy = {**wanted, "Statement": [*foreign, *wanted["Statement"]]}
-            self._client.put_bucket_policy(**bucket, Policy=json.dumps(policy))
+            merged = {**policy, "Statement": [*foreign, *policy["Statement"]]}
+            self._client.put_bucket_policy(**bucket, Policy=json.dumps(merged))
 
     def _ask(self, call: Callable[[], Any], nothing: Any) -> Any:
         """The answer, or ``nothing`` when there is no such setting."""
@@ -249,7 +251,7 @@ def _plain(rule: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _said(rule: Mapping[str, Any]) -> str:
+def _described(rule: Mapping[str, Any]) -> str:
     parts = [f"{entry['StorageClass']} from day {entry['Days']}" for entry in rule.get("Transitions", ())]
     if "Days" in rule.get("Expiration", {}):
         parts.append(f"expires on day {rule['Expiration']['Days']}")
@@ -260,13 +262,13 @@ def _said(rule: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _statement(one: Mapping[str, Any]) -> dict[str, Any]:
+def _statement(statement: Mapping[str, Any]) -> dict[str, Any]:
     """A statement in one form: stores write single entries with and without a list."""
-    found = dict(one)
+    found = dict(statement)
     for key in ("Action", "Resource"):
         value = found.get(key, [])
         found[key] = sorted([value] if isinstance(value, str) else value)
-    who = found.get("Principal")
-    if isinstance(who, Mapping):
-        found["Principal"] = {k: sorted([v] if isinstance(v, str) else v) for k, v in who.items()}
+    principal = found.get("Principal")
+    if isinstance(principal, Mapping):
+        found["Principal"] = {k: sorted([v] if isinstance(v, str) else v) for k, v in principal.items()}
     return found

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.training.recipe import Recipe
+from yolo_assets.training.spec import Recipe
 
 
 def test_a_plant_says_only_what_differs(tmp_path: Path) -> None:
