@@ -14,8 +14,8 @@ import pytest
 
 import yolo_assets.tables.build as module
 from yolo_assets.archive.archive import Archive
-from yolo_assets.archive.archiving.hour import archive_hour
-from yolo_assets.archive.archiving.reclaim import reclaim_hour
+from yolo_assets.archive.archiving import archive_hour
+from yolo_assets.archive.reclaim import reclaim_hour
 from yolo_assets.contracts.errors import SignatureError
 from yolo_assets.contracts.names import ArchiveName, detections_key, frames_key, quarantine_key, spool_hour
 from yolo_assets.contracts.signing import Signer, TrustedKeys
@@ -53,12 +53,12 @@ class Plant:
         return build_hour(CAMERA, NOON, self.spool, Archive(self.archive, trusted or self.trusted), self.store)
 
     def archive_now(self) -> None:
-        archive_hour(SpoolHour.of(self.spool, CAMERA, NOON), self.archive, self.signer)
+        archive_hour(SpoolHour.of(self.spool, CAMERA, NOON), Archive(self.archive, self.trusted), self.signer)
 
     def reclaim(self) -> int:
         hour = SpoolHour.of(self.spool, CAMERA, NOON)
         now = NOON.end + timedelta(days=1)
-        return reclaim_hour(hour, self.archive, self.trusted, hot_hours=0, now=now).files
+        return reclaim_hour(hour, Archive(self.archive, self.trusted), hot_hours=0, now=now).files
 
     def table(self, key: str) -> pl.DataFrame:
         return pl.read_parquet(io.BytesIO(self.store.get(key)))

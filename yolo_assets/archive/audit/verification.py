@@ -1,7 +1,7 @@
 """Verifies archives that are in the store: receipt, index, archive, each against the one before it.
 
-Belongs here: looking and telling every difference. Nothing is repaired and nothing is deleted. Which archives are due
-is ``audit``'s.
+Every difference is reported; nothing is repaired and nothing is deleted. Does not belong here: which archives are due
+(``audit``).
 """
 
 from __future__ import annotations
@@ -11,27 +11,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from yolo_assets.archive.archiving.options import VerifyHow
+from yolo_assets.archive.archive import Archive, in_order
+from yolo_assets.archive.options import VerifyHow
 from yolo_assets.archive.packing.format import content
 from yolo_assets.archive.packing.pack import IndexRow
-from yolo_assets.archive.reading.bulk import in_order
-from yolo_assets.archive.reading.lookup import load_index
-from yolo_assets.archive.reading.read import load_receipt
+from yolo_assets.archive.part import ArchivedPart
+from yolo_assets.archive.retention import protection_problems
 from yolo_assets.archive.retry import retry
-from yolo_assets.archive.write_once.protect import protection_problems
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
 from yolo_assets.contracts.names import ArchiveName, is_frame
 from yolo_assets.contracts.receipt import Receipt
-from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import Hour, format_time
 from yolo_assets.spool.files import native_name
-from yolo_assets.storage.base import (
-    ColdObjectError,
-    ObjectInfo,
-    ObjectNotFoundError,
-    ObjectStore,
-    StoreUnavailableError,
-)
+from yolo_assets.storage.base import ColdObjectError, ObjectInfo, ObjectNotFoundError, StoreUnavailableError
 
 _DIFFERENCES = (ObjectNotFoundError, SignatureError, IntegrityError, BadInputError)
 _WORKERS: dict[VerifyHow, int] = {"head": 8, "full": 3}
@@ -49,11 +41,11 @@ class VerifyReport:
         how: ``head``: receipt, index, size and ETag; ``full``: also every byte of the archive and of each member. What
             was really done: an archive in a cold tier is not read.
         problems: what differs, one line each; empty means good, if ``unchecked`` is None.
-        unchecked: why the archive could not be looked at to the end; one line, None when it was.
+        unchecked: why the archive could not be verified to the end; one line, None when it was.
         members: files the index names.
-        cold: a full look was asked for, and the archive is in a tier that cannot be read at once.
-        unprotected: why it could not be looked at whether the archive is write-once and lies under nothing else; one
-            line, None when that was looked at. Credentials that may read may lack that right.
+        cold: verification in full was asked for, and the archive is in a tier that cannot be read at once.
+        unprotected: why it could not be checked that the archive is write-once and that nothing was written over it;
+            one line, None when that was checked. Credentials that may read may lack that right.
         bytes_read: bytes of the archive that were read.
         kept_until: end of the retention that its receipt promises; None when it promises none.
     """
@@ -70,21 +62,19 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Whether all was looked at that was asked for, and nothing differs."""
+        """Whether all was verified that was asked for, and nothing differs."""
         return not self.problems and self.unchecked is None
 
 
-def verify_archive(
-    archive: ObjectStore, name: ArchiveName, trusted: TrustedKeys, how: VerifyHow = "head"
-) -> VerifyReport:
-    """Check one archive; what differs, and what cannot be looked at, is reported and not raised.
+def verify_archive(archive: Archive, name: ArchiveName, how: VerifyHow = "head") -> VerifyReport:
+    """Check one archive; what differs, and what cannot be verified, is reported and not raised.
 
     Raises:
         StoreUnavailableError: the store stopped answering, so nothing can be said.
     """
     report = VerifyReport(name.stem, "head")
     try:
-        _verify(archive, name, trusted, how, report)
+        _verify(archive, name, how, report)
     except _DIFFERENCES as error:
         report.problems.append(str(error))
     except StoreUnavailableError as error:
@@ -94,11 +84,9 @@ def verify_archive(
     return report
 
 
-def verify_archives(
-    archive: ObjectStore, names: Iterable[ArchiveName], trusted: TrustedKeys, how: VerifyHow = "head"
-) -> Iterator[VerifyReport]:
+def verify_archives(archive: Archive, names: Iterable[ArchiveName], how: VerifyHow = "head") -> Iterator[VerifyReport]:
     """``verify_archive`` of many, a few at a time, in the order of ``names``."""
-    return in_order(names, lambda name: verify_archive(archive, name, trusted, how), _WORKERS[how])
+    return in_order(names, lambda name: verify_archive(archive, name, how), _WORKERS[how])
 
 
 def hidden_line(name: ArchiveName, marker: ObjectInfo) -> str:
@@ -109,18 +97,17 @@ def hidden_line(name: ArchiveName, marker: ObjectInfo) -> str:
     )
 
 
-def _verify(
-    archive: ObjectStore, name: ArchiveName, trusted: TrustedKeys, how: VerifyHow, report: VerifyReport
-) -> None:
+def _verify(archive: Archive, name: ArchiveName, how: VerifyHow, report: VerifyReport) -> None:
     try:
-        receipt = load_receipt(archive, name, trusted)
+        receipt = archive.receipt(name)
     except ObjectNotFoundError:
         report.problems.append(_without_receipt(archive, name))
         return
     report.kept_until = receipt.retention_until
-    rows = _rows(archive, receipt, report)
-    _protection(archive, receipt, report)
-    info = retry(archive.head, receipt.archive_key, version_id=receipt.version_id)
+    part = archive.part(receipt)
+    rows = _rows(part, report)
+    _protection(part, report)
+    info = retry(archive.store.head, receipt.archive_key, version_id=receipt.version_id)
     if info is None:
         report.problems.append(f"{receipt.archive_key} is not in the store")
         return
@@ -129,7 +116,7 @@ def _verify(
         return
     if how == "full":
         try:
-            report.problems.extend(retry(_content_problems, archive, receipt, rows, report))
+            report.problems.extend(retry(_content_problems, part, rows, report))
         except ColdObjectError:
             report.cold = True
         else:
@@ -140,46 +127,48 @@ def _verify(
         )
 
 
-def _without_receipt(archive: ObjectStore, name: ArchiveName) -> str:
+def _without_receipt(archive: Archive, name: ArchiveName) -> str:
     """What is left of an archive whose receipt is nowhere, and what can be done about it."""
-    left = [key for key in (name.archive_key, name.index_key) if retry(archive.head, key) is not None]
-    if not left:
+    stored = [key for key in (name.archive_key, name.index_key) if retry(archive.store.head, key) is not None]
+    if not stored:
         return f"{name.receipt_key} is not in the store, nor the archive, nor its index; nothing of {name.stem} is left"
     return (
-        f"{name.receipt_key} is not in the store, and {' and '.join(left)} {'are' if len(left) > 1 else 'is'}: the "
+        f"{name.receipt_key} is not in the store, and {' and '.join(stored)} {'are' if len(stored) > 1 else 'is'}: the "
         "receipt was lost, or the archive was never finished; put the receipt back from a backup or from .uploaded in "
         "the spool's hour, or archive the hour again while the spool has its files"
     )
 
 
-def _protection(archive: ObjectStore, receipt: Receipt, report: VerifyReport) -> None:
+def _protection(part: ArchivedPart, report: VerifyReport) -> None:
     try:
-        report.problems.extend(protection_problems(archive, receipt))
+        report.problems.extend(protection_problems(part))
     except StoreUnavailableError as error:
         if error.transient:
             raise
         report.unprotected = str(error)
 
 
-def _rows(archive: ObjectStore, receipt: Receipt, report: VerifyReport) -> list[IndexRow]:
+def _rows(part: ArchivedPart, report: VerifyReport) -> list[IndexRow]:
     """The index; one that is damaged is a problem, and the archive is still compared with its receipt."""
+    receipt = part.receipt
     try:
-        rows = load_index(archive, receipt)
+        rows = part.index()
         frames = sum(is_frame(native_name(row.name)) for row in rows)
     except _DIFFERENCES as error:
         report.problems.append(str(error))
         return []
     report.members = len(rows)
-    found = (len(rows), frames, sum(row.size for row in rows))
-    said = (receipt.file_count, receipt.frame_count, receipt.total_size)
-    if found != said:
-        report.problems.append(f"{receipt.index_key} has (files, frames, bytes) = {found}, the receipt says {said}")
+    counted = (len(rows), frames, sum(row.size for row in rows))
+    signed = (receipt.file_count, receipt.frame_count, receipt.total_size)
+    if counted != signed:
+        report.problems.append(f"{receipt.index_key} has (files, frames, bytes) = {counted}, the receipt says {signed}")
     return rows
 
 
-def _content_problems(archive: ObjectStore, receipt: Receipt, rows: list[IndexRow], report: VerifyReport) -> list[str]:
+def _content_problems(part: ArchivedPart, rows: list[IndexRow], report: VerifyReport) -> list[str]:
     """Every byte, read once: the hashes of the whole, and each member where the index says, with the hash it says."""
-    stream = _Stream(archive.stream(receipt.archive_key, version_id=receipt.version_id))
+    receipt = part.receipt
+    stream = _HashedStream(part.store.stream(receipt.archive_key, version_id=receipt.version_id))
     damaged = []
     for row in sorted(rows, key=lambda row: row.offset):
         problem = _member_problem(stream, receipt, row)
@@ -203,7 +192,7 @@ def _content_problems(archive: ObjectStore, receipt: Receipt, rows: list[IndexRo
     return problems + damaged
 
 
-def _member_problem(stream: _Stream, receipt: Receipt, row: IndexRow) -> str | None:
+def _member_problem(stream: _HashedStream, receipt: Receipt, row: IndexRow) -> str | None:
     """What is wrong with one member; the archive may be whole and its index lie."""
     if row.offset < stream.position:
         return f"{row.name}: the index puts it inside another member"
@@ -222,7 +211,7 @@ def _member_problem(stream: _Stream, receipt: Receipt, row: IndexRow) -> str | N
     return problem
 
 
-class _Stream:
+class _HashedStream:
     """An object read once from begin to end: hashes all of it, and hands out stretches on the way."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:

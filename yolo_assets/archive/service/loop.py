@@ -1,10 +1,10 @@
-"""The archiver that never ends, for boxes without Dagster: a round every so often, and what failed again later.
+"""The archiver that runs for ever, for devices without Dagster: rounds, and growing pauses after failures.
 
 An hour that failed is tried again after a pause that doubles up to a quarter of an hour; hours that failed less often
 go first, so that none holds up the others. When three in a row cannot reach the store, the round ends: the store is
-away, and one try after each of the growing pauses is enough to see it come back. Then all of them go at once.
+away, and one try after each of the growing pauses is enough to see it come back. Then all of them are due at once.
 
-Belongs here: when which hour is due. Does not belong here: archiving (``run``), signals and output (the command line).
+Belongs here: when which hour is due. Does not belong here: archiving (``archiver``), signals and output (``cli``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from yolo_assets.archive.service.run import Archiver, HourResult, closed_hours
+from yolo_assets.archive.service.archiver import Archiver, HourResult, closed_hours
 from yolo_assets.archive.service.traffic import Traffic
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.times import Hour, utc_now
@@ -56,7 +56,7 @@ class Schedule:
     first: float = FIRST_PAUSE
     jitter: Callable[[], float] = lambda: random.uniform(0.8, 1.2)
     _later: dict[SpoolHour, _Later] = field(default_factory=dict)
-    _settled: dict[SpoolHour, tuple[str, datetime]] = field(default_factory=dict)
+    _quiet: dict[SpoolHour, tuple[str, datetime]] = field(default_factory=dict)
     _unreached: int = 0
     _away: int = 0
 
@@ -71,12 +71,12 @@ class Schedule:
         """
         there = set(hours)
         self._later = {hour: later for hour, later in self._later.items() if hour in there}
-        self._settled = {hour: state for hour, state in self._settled.items() if hour in there}
+        self._quiet = {hour: state for hour, state in self._quiet.items() if hour in there}
         self._unreached = 0
         ready = [
             hour
             for hour in hours
-            if (hour not in self._later or self._later[hour].until <= at) and not self._is_settled(hour, now)
+            if (hour not in self._later or self._later[hour].until <= at) and not self._is_quiet(hour, now)
         ]
         return sorted(ready, key=lambda hour: (self._tries(hour), hour in waiting, hour.hour, hour.camera_id))
 
@@ -92,16 +92,16 @@ class Schedule:
             return seconds
         self._later.pop(hour, None)
         self._unreached = 0
-        if result.status != "busy" and self._away:  # the store is back: whoever waited for it goes now
+        if result.status != "busy" and self._away:  # the store is back: what waited for it is due now
             self._away = 0
             for later in self._later.values():
                 if later.unreachable:
                     later.until = at
         return None
 
-    def settle(self, hour: SpoolHour, fingerprint: str, until: datetime) -> None:
-        """An archived hour needs no look until then, unless a file of it changes."""
-        self._settled[hour] = (fingerprint, until)
+    def postpone(self, hour: SpoolHour, fingerprint: str, until: datetime) -> None:
+        """An archived hour need not be visited until then, unless a file of it changes."""
+        self._quiet[hour] = (fingerprint, until)
 
     @property
     def away(self) -> bool:
@@ -118,8 +118,8 @@ class Schedule:
     def _tries(self, hour: SpoolHour) -> int:
         return self._later[hour].tries if hour in self._later else 0
 
-    def _is_settled(self, hour: SpoolHour, now: datetime) -> bool:
-        state = self._settled.get(hour)
+    def _is_quiet(self, hour: SpoolHour, now: datetime) -> bool:
+        state = self._quiet.get(hour)
         return state is not None and now < state[1] and _fingerprint(hour) == state[0]
 
 
@@ -132,7 +132,7 @@ def _fingerprint(hour: SpoolHour) -> str:
 
 
 @dataclass
-class Rounds:
+class ArchiverLoop:
     """An archiver at work on a spool.
 
     Attributes:
@@ -141,7 +141,7 @@ class Rounds:
         traffic: counts, and says when to stop.
         report: called after each hour, with the seconds until it is tried again; None: it is not, or not by us.
         begin: called when a round begins, with what in the spool is no hour.
-        say: told when a round could not be made; the next one is.
+        say: called with a line when a round could not be made; the next one is.
         every: seconds between rounds; None: there is one round.
         camera: only this one.
         hour: only this one.
@@ -163,38 +163,38 @@ class Rounds:
         """Archive every closed hour, once or again and again; returns the results of the one round.
 
         Raises:
-            Stopped: ``traffic.stop`` was asked; what was under way is gone on with by the next run.
+            Stopped: ``traffic.stop`` was asked; the next run resumes what was under way.
         """
         if self.every is None:
             return self._round(Schedule())
         schedule = Schedule(first=min(self.every, FIRST_PAUSE))
-        told = ""
+        reported = ""
         while True:
             try:
                 self._round(schedule)
-                told = ""
-            except (UserError, OSError) as error:  # the spool's disk is away: as good a reason to go on as the store's
-                if str(error) != told:
-                    told = str(error)
-                    self.say(f"the spool cannot be worked through: {told}; tried again every {self.every:g} s")
+                reported = ""
+            except (UserError, OSError) as error:  # the spool's disk is away: no more a reason to end than the store's
+                if str(error) != reported:
+                    reported = str(error)
+                    self.say(f"the spool cannot be worked through: {reported}; tried again every {self.every:g} s")
             self.traffic.stop.wait(schedule.rest(self.every, time.monotonic()))
 
     def _round(self, schedule: Schedule) -> list[HourResult]:
         now = utc_now()
         stuck = self.archiver.retire(self.spool, self.camera, now)
-        found = closed_hours(self.spool, camera=self.camera, hour=self.hour, grace_seconds=self.grace_seconds, now=now)
-        self.traffic.waiting([*found.ready, *found.ahead], whole=self.camera is None and self.hour is None)
-        self.begin([*found.problems, *stuck])
+        due = closed_hours(self.spool, camera=self.camera, hour=self.hour, grace_seconds=self.grace_seconds, now=now)
+        self.traffic.waiting([*due.ready, *due.ahead], whole=self.camera is None and self.hour is None)
+        self.begin([*due.problems, *stuck])
         results: list[HourResult] = []
         waiting = set(self.traffic.backlog.bytes)
-        for one in schedule.due(found.ready, time.monotonic(), now, waiting):
+        for spool_hour in schedule.due(due.ready, time.monotonic(), now, waiting):
             self.traffic.stop.check()
-            before = _fingerprint(one)
-            result = self.archiver.work_on(one, utc_now())
-            self.traffic.ended(one, result)
-            again = schedule.ended(one, result, time.monotonic())
-            if result.outcome is not None and before and _fingerprint(one) == before:
-                schedule.settle(one, before, self._quiet_until(one, result))
+            before = _fingerprint(spool_hour)
+            result = self.archiver.work_on(spool_hour, utc_now())
+            self.traffic.ended(spool_hour, result)
+            again = schedule.ended(spool_hour, result, time.monotonic())
+            if result.outcome is not None and before and _fingerprint(spool_hour) == before:
+                schedule.postpone(spool_hour, before, self._quiet_until(spool_hour, result))
             results.append(result)
             self.report(result, None if self.every is None else again)
             if self.every is not None and schedule.away:
@@ -203,7 +203,7 @@ class Rounds:
         return results
 
     def _quiet_until(self, hour: SpoolHour, result: HourResult) -> datetime:
-        """Until when an archived hour that stays as it is needs no look."""
+        """Until when an archived hour that stays as it is need not be visited."""
         soon = utc_now() + timedelta(seconds=LONGEST_PAUSE)
         if (result.outcome is not None and result.outcome.left) or (result.reclaimed and result.reclaimed.problems):
             return soon

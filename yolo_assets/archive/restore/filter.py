@@ -1,4 +1,4 @@
-"""What somebody wants back: camera, time, production batch, class, confidence. Decided on receipts, records, names.
+"""Which frames are restored: by camera, time, production batch, class, confidence. Decided from receipts and records.
 
 Belongs here: pure decisions. Does not belong here: reading and writing.
 """
@@ -18,12 +18,12 @@ from yolo_assets.contracts.times import Hour, format_time
 from yolo_assets.spool.files import native_name
 from yolo_assets.spool.records import frame_stem
 
-_LISTED = 12
+_MOST_NAMES = 12
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which frames are wanted; every condition that is given must hold, for one detection record.
+class FrameFilter:
+    """Which frames are selected; every condition that is given must hold, for one detection record.
 
     Attributes:
         start: first moment.
@@ -66,15 +66,15 @@ class Wanted:
         if self.class_name is None and self.min_confidence is None:
             return True
         return any(
-            (self.class_name is None or found.class_name == self.class_name)
-            and found.confidence >= (self.min_confidence or 0)
-            for found in record.detections
+            (self.class_name is None or detection.class_name == self.class_name)
+            and detection.confidence >= (self.min_confidence or 0)
+            for detection in record.detections
         )
 
     def may_hold(self, receipts: Sequence[Receipt]) -> bool:
         """Whether the parts of an hour can hold a record that fits, by what their receipts sum up.
 
-        Records that could not be read are in no sum; what hid behind them is looked for in the records themselves.
+        Records that could not be read are in no sum, so that such an hour's records are searched themselves.
         """
         return any(receipt.bad_records or self._sum_fits(receipt) for receipt in receipts)
 
@@ -84,11 +84,11 @@ class Wanted:
         if self.class_name is None and self.min_confidence is None:
             return True
         return any(
-            name == (self.class_name or name) and found.max_confidence >= (self.min_confidence or 0)
-            for name, found in receipt.classes.items()
+            name == (self.class_name or name) and summary.max_confidence >= (self.min_confidence or 0)
+            for name, summary in receipt.classes.items()
         )
 
-    def at(self, name: str, hour: Hour) -> bool:
+    def covers(self, name: str, hour: Hour) -> bool:
         """Whether a frame is of the time range; one without a time in its name counts as of its whole hour."""
         moment = parse_frame_name(name)
         return moment is None or self.start <= moment < self.end or (moment not in hour and self.whole(hour))
@@ -100,9 +100,9 @@ class Wanted:
     def chosen(
         self, parts: Sequence[Sequence[IndexRow]], hour: Hour, matching: Collection[str] | None
     ) -> list[list[IndexRow]]:
-        """The wanted members of an hour, part by part.
+        """The selected members of an hour, part by part.
 
-        Record files come along only where a frame is wanted; the rest of an hour (its seal, files of others) only
+        Record files come along only where a frame is selected; the rest of an hour (its seal, files of others) only
         where no condition on records is given. An hour without frames comes whole.
 
         Args:
@@ -114,7 +114,7 @@ class Wanted:
             BadInputError: a name is not that of one file in a folder.
         """
         frames = [[row for row in rows if self._frame(native_name(row.name), hour, matching)] for rows in parts]
-        some = any(frames) or any(self.at(f"{stem}.jpg", hour) for stem in matching or ())
+        some = any(frames) or any(self.covers(f"{stem}.jpg", hour) for stem in matching or ())
         if matching is None:
             some = (
                 some or self.whole(hour) or not any(is_frame(native_name(row.name)) for rows in parts for row in rows)
@@ -122,18 +122,20 @@ class Wanted:
         if self.frames_only or not some:
             return frames
         along = [[row for row in rows if self._along(native_name(row.name), matching)] for rows in parts]
-        return [sorted([*one, *other], key=lambda row: row.offset) for one, other in zip(frames, along, strict=True)]
+        return [
+            sorted([*first, *other], key=lambda row: row.offset) for first, other in zip(frames, along, strict=True)
+        ]
 
     def _frame(self, name: str, hour: Hour, matching: Collection[str] | None) -> bool:
-        return is_frame(name) and self.at(name, hour) and (matching is None or frame_stem(name) in matching)
+        return is_frame(name) and self.covers(name, hour) and (matching is None or frame_stem(name) in matching)
 
     def _along(self, name: str, matching: Collection[str] | None) -> bool:
         return not is_frame(name) and (matching is None or is_record_file(name))
 
 
 @dataclass
-class Offered:
-    """What the receipts of a range name: for people who asked for something else."""
+class RangeContents:
+    """What the receipts of a time range name, reported when no frame meets the conditions."""
 
     archives: int = 0
     cameras: set[str] = field(default_factory=set)
@@ -145,27 +147,28 @@ class Offered:
         self.archives += 1
         self.cameras.add(receipt.camera_id)
         self.batches.update(receipt.batch_ids)
-        for name, found in receipt.classes.items():
-            self.classes[name] = max(self.classes.get(name, 0.0), found.max_confidence)
+        for name, summary in receipt.classes.items():
+            self.classes[name] = max(self.classes.get(name, 0.0), summary.max_confidence)
 
-    def instead_of(self, wanted: Wanted) -> str:
+    def instead_of(self, selection: FrameFilter) -> str:
         """One line for conditions that no frame meets: what there is."""
-        asked = [f"batch {wanted.batch}"] if wanted.batch is not None else []
-        asked += [f"class {wanted.class_name}"] if wanted.class_name is not None else []
-        asked += [f"confidence from {wanted.min_confidence:g}"] if wanted.min_confidence is not None else []
+        asked = [f"batch {selection.batch}"] if selection.batch is not None else []
+        asked += [f"class {selection.class_name}"] if selection.class_name is not None else []
+        asked += [f"confidence from {selection.min_confidence:g}"] if selection.min_confidence is not None else []
         there = []
-        if wanted.class_name is not None or wanted.min_confidence is not None:
-            known = [f"{name} up to {best:.2f}" for name, best in sorted(self.classes.items())]
-            there.append(f"classes {_some(known)}" if known else "no detection at all")
-        if wanted.batch is not None:
+        if selection.class_name is not None or selection.min_confidence is not None:
+            classes = [f"{name} up to {best:.2f}" for name, best in sorted(self.classes.items())]
+            there.append(f"classes {_some(classes)}" if classes else "no detection at all")
+        if selection.batch is not None:
             there.append(f"batches {_some(sorted(self.batches))}" if self.batches else "no batch")
-        what = f"no frame with {' and '.join(asked)}" if asked else "no frame"
-        told = f"; their receipts name {' and '.join(there)}" if there else ""
+        nothing = f"no frame with {' and '.join(asked)}" if asked else "no frame"
+        named = f"; their receipts name {' and '.join(there)}" if there else ""
         return (
-            f"{what} between {format_time(wanted.start)} and {format_time(wanted.end)} in {self.archives} archives "
-            f"of {_some(sorted(self.cameras))}{told}"
+            f"{nothing} between {format_time(selection.start)} and {format_time(selection.end)} in {self.archives} "
+            f"archives of {_some(sorted(self.cameras))}{named}"
         )
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more

@@ -7,15 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from yolo_assets.archive.reading.bulk import listed_archives
-from yolo_assets.archive.reading.parts import missing_parts
+from yolo_assets.archive.archive import Archive
+from yolo_assets.archive.audit.verification import VerifyReport, hidden_line
+from yolo_assets.archive.listing import listed_archives
+from yolo_assets.archive.missing import missing_parts
+from yolo_assets.archive.retention import hidden_archives
 from yolo_assets.archive.retry import retry
-from yolo_assets.archive.verifying.verify import VerifyReport, hidden_line
-from yolo_assets.archive.write_once.protect import hidden_archives
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import ARCHIVES, INDEXES, ArchiveName
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.storage.base import ObjectInfo, ObjectStore
+from yolo_assets.storage.base import ObjectInfo
 
 UNFINISHED = timedelta(days=1)
 """So long an archive may lie without a receipt: it is on its way, or its archiver comes back. Then it is a problem."""
@@ -23,7 +24,7 @@ UNFINISHED = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Census:
-    """The archives there should be, also one that was deleted and can be brought back; and what lies beside them.
+    """The archives there should be, also one that was deleted and can be brought back; and unfinished ones.
 
     Attributes:
         sizes: bytes of each archive by its stem; 0 where the archive is gone.
@@ -47,10 +48,10 @@ class Census:
     @property
     def names(self) -> list[ArchiveName]:
         """The archives by hour, camera and part."""
-        found = map(ArchiveName.parse, self.sizes)
-        return sorted(found, key=lambda name: (name.hour, name.camera_id, name.part))
+        names = map(ArchiveName.parse, self.sizes)
+        return sorted(names, key=lambda name: (name.hour, name.camera_id, name.part))
 
-    def told(self, reports: Iterable[VerifyReport]) -> Iterator[VerifyReport]:
+    def completed(self, reports: Iterable[VerifyReport]) -> Iterator[VerifyReport]:
         """These reports, each with what only the listings show: a marker hides a receipt that is still readable."""
         for report in reports:
             if report.name in self.gone and not report.problems:
@@ -58,13 +59,13 @@ class Census:
             yield report
 
 
-def take_census(archive: ObjectStore, *, camera_id: str | None = None, now: datetime | None = None) -> Census:
+def take_census(archive: Archive, *, camera_id: str | None = None, now: datetime | None = None) -> Census:
     """List receipts, archives and indexes.
 
     Receipts first: they are written last, so what a listed receipt names was there before the other listings begin.
 
     Args:
-        archive: the archive root.
+        archive: the archive.
         camera_id: only of this one.
         now: the present; for tests.
 
@@ -75,8 +76,8 @@ def take_census(archive: ObjectStore, *, camera_id: str | None = None, now: date
     hidden = retry(lambda: list(hidden_archives(archive)))
     prefix = ARCHIVES if camera_id is None else f"{ARCHIVES}camera={camera_id}/"
     with ThreadPoolExecutor(2, thread_name_prefix="census") as pool:
-        archives_listed = pool.submit(retry, lambda: _listed(archive.list(prefix), camera_id))
-        indexes_listed = pool.submit(retry, lambda: _listed(archive.list(INDEXES), camera_id))
+        archives_listed = pool.submit(retry, lambda: _listed(archive.store.list(prefix), camera_id))
+        indexes_listed = pool.submit(retry, lambda: _listed(archive.store.list(INDEXES), camera_id))
         archives, indexes = archives_listed.result(), indexes_listed.result()
     sizes: dict[str, int] = {}
     gone: dict[str, str] = {}

@@ -17,20 +17,17 @@ import os
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from yolo_assets.archive.archiving.hour import hour_lock
-from yolo_assets.archive.archiving.plan import forget_covered, holds
-from yolo_assets.archive.archiving.upload import stored_sha256
+from yolo_assets.archive.archive import Archive
+from yolo_assets.archive.archiving import hour_lock
 from yolo_assets.archive.packing.pack import IndexRow
-from yolo_assets.archive.reading.lookup import load_index
-from yolo_assets.archive.reading.read import find_receipts
+from yolo_assets.archive.part import ArchivedPart
+from yolo_assets.archive.part_plan import forget_covered, holds
 from yolo_assets.archive.retry import retry
+from yolo_assets.archive.upload import stored_sha256
 from yolo_assets.contracts.names import SEALED
-from yolo_assets.contracts.receipt import Receipt
-from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.runtime.files import FolderBusyError, fsync_folder
 from yolo_assets.spool.files import portable_name
 from yolo_assets.spool.hours import SpoolHour, SpoolProblem, is_note, is_unfinished
-from yolo_assets.storage.base import ObjectStore
 
 MARKER_DAYS = 7
 _STALE_SECONDS = 3600
@@ -59,15 +56,12 @@ class ReclaimReport:
     reason: str | None = None
 
 
-def reclaim_hour(
-    hour: SpoolHour, archive: ObjectStore, trusted: TrustedKeys, *, hot_hours: float, now: datetime
-) -> ReclaimReport:
+def reclaim_hour(hour: SpoolHour, archive: Archive, *, hot_hours: float, now: datetime) -> ReclaimReport:
     """Delete the files of one hour that are safely archived.
 
     Args:
         hour: a spool hour; one without a folder has nothing to reclaim.
-        archive: the archive root.
-        trusted: keys that may have signed the receipts.
+        archive: the archive.
         hot_hours: how long after the hour's end its files stay here.
         now: the present.
 
@@ -88,16 +82,17 @@ def reclaim_hour(
         files = freed = 0
         problems: list[SpoolProblem] = []
         differing: set[str] = set()
-        for receipt in find_receipts(archive, hour.camera_id, hour.hour, trusted):
-            problem = _not_stored(archive, receipt)
+        for part in archive.parts(hour.camera_id, hour.hour):
+            problem = _not_stored(part)
             if problem is not None:
                 problems.append(SpoolProblem(hour.path, problem))
                 continue
-            done = _delete_covered(hour, load_index(archive, receipt))
+            done = _delete_covered(hour, part.index())
             files, freed = files + done[0], freed + done[1]
             differing |= done[2]
-            # What is left of this part's names is not what it holds: judged by content again, it becomes a late part.
-            forget_covered(hour, receipt.part)
+            # What remains under this part's names is not what it holds: compared by content again, it becomes a late
+            # part.
+            forget_covered(hour, part.receipt.part)
         problems += [
             SpoolProblem(hour.path / name, "not what was archived under this name; it becomes another part")
             for name in sorted(differing & {member.name for member in hour.members()})
@@ -106,15 +101,16 @@ def reclaim_hour(
         return ReclaimReport(hour.camera_id, hour.hour.key, files, freed, len(hour.members()), tuple(problems))
 
 
-def _not_stored(archive: ObjectStore, receipt: Receipt) -> str | None:
-    info = retry(archive.head, receipt.archive_key, version_id=receipt.version_id)
+def _not_stored(part: ArchivedPart) -> str | None:
+    receipt = part.receipt
+    info = retry(part.store.head, receipt.archive_key, version_id=receipt.version_id)
     if info is None:
         return f"{receipt.archive_key} is not in the store although it has a receipt; nothing deleted"
     if info.size == receipt.archive_size and info.etag == receipt.etag:
         return None
     # Moving a store to other disks changes a folder's ETags, but not the bytes.
     same_size = info.size == receipt.archive_size
-    if not same_size or stored_sha256(archive, receipt.archive_key, receipt.version_id) != receipt.sha256:
+    if not same_size or stored_sha256(part.store, receipt.archive_key, receipt.version_id) != receipt.sha256:
         return f"{receipt.archive_key} is not the object its receipt was written for; nothing deleted"
     return None
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
-from yolo_assets.archive.archiving.plan import PART_SIZE, WHOLE
-from yolo_assets.archive.packing.buffers import PartBuffers
+from yolo_assets.archive.packing.pack import PartBuffers
+from yolo_assets.archive.part_plan import PART_SIZE, WHOLE
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.storage.base import Retention, RetentionMode

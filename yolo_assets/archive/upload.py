@@ -8,6 +8,7 @@ sent again.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -15,11 +16,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from yolo_assets.archive.archiving.journal import Journal
 from yolo_assets.archive.packing.pack import PackedPart, Packing
+from yolo_assets.archive.part_plan import save_plan
 from yolo_assets.archive.retry import retry
 from yolo_assets.contracts.errors import IntegrityError, UserError
+from yolo_assets.contracts.names import PARTS
 from yolo_assets.contracts.spool import ArchivePlan
+from yolo_assets.runtime.files import is_full
+from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.storage.base import AlreadyExistsError, ObjectInfo, ObjectStore, UploadedPart, UploadGoneError
 
 _MD5_ETAG = re.compile(r"[0-9a-f]{32}(-\d+)?")
@@ -29,6 +33,49 @@ CONCURRENCY = 3
 
 class KeyTakenError(UserError):
     """Another archive lies under the key: this one needs the next part number."""
+
+
+@dataclass(frozen=True)
+class UploadJournal:
+    """What an upload leaves on disk while it is under way, so that another process can resume it.
+
+    The plan (``.archiving.json``) is durable before the first byte travels. The parts that arrived
+    (``.archiving.parts``) are only a help: a store whose part ETags are no MD5 (encrypted with KMS, Aliyun) cannot tell
+    by itself what it holds. A line that was lost costs sending that part again. Safe to write from several threads.
+    """
+
+    hour: SpoolHour
+
+    def planned(self, plan: ArchivePlan) -> bool:
+        """Write the plan, durable when this returns; False: the disk has no room for it, see ``save_plan``."""
+        return save_plan(self.hour, plan)
+
+    def arrived(self, upload_id: str, number: int, md5: str, etag: str) -> None:
+        """Note that the store took a part, and what it called it."""
+        line = f"{number} {md5} {etag} {upload_id}\n".encode()
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        try:
+            descriptor = os.open(self.hour.path / PARTS, flags, 0o644)
+            try:
+                os.write(descriptor, line)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            if not is_full(error):
+                raise
+
+    def parts(self, upload_id: str) -> dict[int, tuple[str, str]]:
+        """MD5 and ETag of the parts that were noted for an upload, by number."""
+        try:
+            lines = (self.hour.path / PARTS).read_text("utf-8", "replace").splitlines()
+        except FileNotFoundError:
+            return {}
+        fields = (line.split(" ", 3) for line in lines)
+        return {
+            int(field[0]): (field[1], field[2])
+            for field in fields
+            if len(field) == 4 and field[3] == upload_id and field[0].isdecimal()
+        }
 
 
 @dataclass(frozen=True)
@@ -46,11 +93,11 @@ class Uploaded:
     resumed: int
 
 
-def upload(archive: ObjectStore, plan: ArchivePlan, packing: Packing, journal: Journal) -> Uploaded:
+def upload(store: ObjectStore, plan: ArchivePlan, packing: Packing, journal: UploadJournal) -> Uploaded:
     """Pack and send in one pass.
 
     Args:
-        archive: the archive root.
+        store: the archive root.
         plan: already on disk, unless that is full.
         packing: fresh; consumed by this.
         journal: of the hour.
@@ -61,35 +108,35 @@ def upload(archive: ObjectStore, plan: ArchivePlan, packing: Packing, journal: J
         MemberChangedError: see ``Packing.parts``.
         StoreUnavailableError: the plan stays; a later run goes on.
     """
-    there = retry(archive.head, plan.archive_key)
+    there = retry(store.head, plan.archive_key)
     if there is not None:  # a Complete of ours that succeeded unseen, or another archive
         for part in packing.parts():
             part.release()
-        return _adopt(archive, there, packing)
+        return _adopt(store, there, packing)
     held: dict[int, UploadedPart] = {}
     if plan.upload_id is not None:
         try:
-            held = {part.number: part for part in retry(archive.list_parts, plan.archive_key, plan.upload_id)}
+            held = {part.number: part for part in retry(store.list_parts, plan.archive_key, plan.upload_id)}
         except UploadGoneError:
             plan = _without_upload(plan, journal)
     try:
-        with _aborting(archive, plan.archive_key) as unremembered:
-            return _send(archive, plan, packing, held, journal, unremembered)
+        with _aborting(store, plan.archive_key) as unremembered:
+            return _send(store, plan, packing, held, journal, unremembered)
     except UploadGoneError:
         _without_upload(plan, journal)
         raise
     except AlreadyExistsError:
-        there = retry(archive.head, plan.archive_key)
+        there = retry(store.head, plan.archive_key)
         if there is None:
             raise
-        return _adopt(archive, there, packing)
+        return _adopt(store, there, packing)
 
 
-def verify_stored(archive: ObjectStore, key: str, packing: Packing, uploaded: Uploaded, *, full: bool) -> ObjectInfo:
+def verify_stored(store: ObjectStore, key: str, packing: Packing, uploaded: Uploaded, *, full: bool) -> ObjectInfo:
     """Check what the store holds against what was packed.
 
     Args:
-        archive: the archive root.
+        store: the archive root.
         key: of the archive.
         packing: finished.
         uploaded: what the store answered to the upload.
@@ -98,7 +145,7 @@ def verify_stored(archive: ObjectStore, key: str, packing: Packing, uploaded: Up
     Raises:
         IntegrityError: the store holds something else.
     """
-    info = retry(archive.head, key)
+    info = retry(store.head, key)
     if info is None:
         raise IntegrityError(f"the store lost {key} right after the upload; nothing was deleted here, run again")
     if info.size != packing.size:
@@ -110,13 +157,13 @@ def verify_stored(archive: ObjectStore, key: str, packing: Packing, uploaded: Up
     # An ETag in the form of an MD5 must be the right one; an opaque one proves that nobody wrote after us.
     opaque = not _MD5_ETAG.fullmatch(info.etag)
     proven = info.etag in _expected_etags(packing) or (opaque and info.etag == uploaded.info.etag)
-    if (full or not proven) and not _same_bytes(archive, info, packing):
+    if (full or not proven) and not _same_bytes(store, info, packing):
         raise IntegrityError(f"the store gives back other bytes of {key} than were sent; nothing was deleted here")
     return info
 
 
 @contextmanager
-def _aborting(archive: ObjectStore, key: str) -> Iterator[list[str]]:
+def _aborting(store: ObjectStore, key: str) -> Iterator[list[str]]:
     """Collects uploads that no plan on disk remembers. When they fail nobody can go on with them: they are aborted."""
     unremembered: list[str] = []
     try:
@@ -124,16 +171,16 @@ def _aborting(archive: ObjectStore, key: str) -> Iterator[list[str]]:
     except BaseException:
         for upload_id in unremembered:
             with suppress(UserError, OSError):  # the store is away; its rule for old uploads takes them
-                archive.abort_upload(key, upload_id)
+                store.abort_upload(key, upload_id)
         raise
 
 
 def _send(
-    archive: ObjectStore,
+    store: ObjectStore,
     plan: ArchivePlan,
     packing: Packing,
     held: dict[int, UploadedPart],
-    journal: Journal,
+    journal: UploadJournal,
     unremembered: list[str],
 ) -> Uploaded:
     upload_id = plan.upload_id
@@ -145,11 +192,11 @@ def _send(
         try:
             for part in packing.parts():
                 if part.last and part.number == 1 and upload_id is None:
-                    info = retry(archive.put_if_absent, plan.archive_key, part.data, md5=part.md5)
+                    info = retry(store.put_if_absent, plan.archive_key, part.data, md5=part.md5)
                     part.release()
                     return Uploaded(info, 1, 0)
                 if upload_id is None:
-                    upload_id = retry(archive.create_upload, plan.archive_key)
+                    upload_id = retry(store.create_upload, plan.archive_key)
                     if not journal.planned(plan.model_copy(update={"upload_id": upload_id})):
                         unremembered.append(upload_id)
                 if _is_held(held.get(part.number), part, noted):
@@ -158,7 +205,7 @@ def _send(
                     continue
                 if len(going) >= CONCURRENCY:
                     done.append(going.popleft().result())
-                going.append(pool.submit(_send_part, archive, plan.archive_key, upload_id, part, journal))
+                going.append(pool.submit(_send_part, store, plan.archive_key, upload_id, part, journal))
                 sent += 1
             done.extend(future.result() for future in going)
         except BaseException:
@@ -168,12 +215,12 @@ def _send(
     if upload_id is None:
         raise AssertionError("an archive has at least its end blocks")
     done.sort(key=lambda part: part.number)
-    info = retry(archive.complete_upload, plan.archive_key, upload_id, done, int(packing.crc32, 16))
+    info = retry(store.complete_upload, plan.archive_key, upload_id, done, int(packing.crc32, 16))
     return Uploaded(info, sent, len(done) - sent)
 
 
-def _send_part(archive: ObjectStore, key: str, upload_id: str, part: PackedPart, journal: Journal) -> UploadedPart:
-    sent = retry(archive.upload_part, key, upload_id, part.number, part.data, md5=part.md5)
+def _send_part(store: ObjectStore, key: str, upload_id: str, part: PackedPart, journal: UploadJournal) -> UploadedPart:
+    sent = retry(store.upload_part, key, upload_id, part.number, part.data, md5=part.md5)
     journal.arrived(upload_id, sent.number, part.md5, sent.etag)
     part.release()
     return sent
@@ -186,10 +233,8 @@ def _is_held(held: UploadedPart | None, part: PackedPart, noted: Mapping[int, tu
     return held.etag == part.md5 or noted.get(part.number) == (part.md5, held.etag)
 
 
-def _adopt(archive: ObjectStore, there: ObjectInfo, packing: Packing) -> Uploaded:
-    same = there.size == packing.size and (
-        there.etag in _expected_etags(packing) or _same_bytes(archive, there, packing)
-    )
+def _adopt(store: ObjectStore, there: ObjectInfo, packing: Packing) -> Uploaded:
+    same = there.size == packing.size and (there.etag in _expected_etags(packing) or _same_bytes(store, there, packing))
     if not same:
         raise KeyTakenError(f"{there.key} holds another archive and is never overwritten")
     return Uploaded(there, 0, len(packing.part_md5))
@@ -202,23 +247,23 @@ def _expected_etags(packing: Packing) -> tuple[str, ...]:
     return (packing.md5, multipart)
 
 
-def stored_sha256(archive: ObjectStore, key: str, version_id: str | None) -> str:
+def stored_sha256(store: ObjectStore, key: str, version_id: str | None) -> str:
     """SHA-256 of an object, every byte read back."""
 
     def read() -> str:
         digest = hashlib.sha256()
-        for chunk in archive.stream(key, version_id=version_id):
+        for chunk in store.stream(key, version_id=version_id):
             digest.update(chunk)
         return digest.hexdigest()
 
     return retry(read)
 
 
-def _same_bytes(archive: ObjectStore, info: ObjectInfo, packing: Packing) -> bool:
-    return stored_sha256(archive, info.key, info.version_id) == packing.sha256
+def _same_bytes(store: ObjectStore, info: ObjectInfo, packing: Packing) -> bool:
+    return stored_sha256(store, info.key, info.version_id) == packing.sha256
 
 
-def _without_upload(plan: ArchivePlan, journal: Journal) -> ArchivePlan:
+def _without_upload(plan: ArchivePlan, journal: UploadJournal) -> ArchivePlan:
     fresh = plan.model_copy(update={"upload_id": None})
     journal.planned(fresh)
     return fresh

@@ -1,7 +1,8 @@
-"""Archives one spool hour, from whatever state a crash left it in.
+"""Archives one spool hour, from whatever state a crash left it in: plan, pack and upload, verify, commit.
 
-The steps, each safe to do again: lock the hour, learn from the store which parts exist, mark what they cover, plan the
-rest, pack and upload, verify, index, receipt, marker. Nothing here deletes a frame.
+The steps, each safe to repeat: lock the hour, learn from the store which parts exist, mark what they cover, plan the
+rest, pack and upload, verify, index, receipt, marker. Nothing here deletes a frame. Does not belong here: which hours
+are due (``service``), and deleting local files (``reclaim``).
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from yolo_assets.archive.archiving.commit import commit, ensure_protected
-from yolo_assets.archive.archiving.journal import Journal
-from yolo_assets.archive.archiving.options import ArchiveOptions
-from yolo_assets.archive.archiving.plan import (
+from yolo_assets.archive.archive import Archive
+from yolo_assets.archive.commit import RecordSummary, commit, ensure_protected
+from yolo_assets.archive.options import ArchiveOptions
+from yolo_assets.archive.packing.pack import MemberChangedError, Packing
+from yolo_assets.archive.part_plan import (
     adopt,
     covered_by,
     discard_plan,
@@ -28,22 +30,18 @@ from yolo_assets.archive.archiving.plan import (
     save_plan,
     still_holds,
 )
-from yolo_assets.archive.archiving.summary import Summary
-from yolo_assets.archive.archiving.upload import KeyTakenError, upload, verify_stored
-from yolo_assets.archive.packing.pack import MemberChangedError, Packing
-from yolo_assets.archive.reading.lookup import load_index
-from yolo_assets.archive.reading.read import find_receipts
 from yolo_assets.archive.retry import retries, retry
+from yolo_assets.archive.upload import KeyTakenError, UploadJournal, upload, verify_stored
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.receipt import Receipt
-from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.contracts.signing import Signer
 from yolo_assets.contracts.spool import ArchivePlan
 from yolo_assets.runtime.files import lock_folder
 from yolo_assets.spool.files import native_name
 from yolo_assets.spool.hours import SpoolHour, SpoolMember, SpoolProblem, is_note
 from yolo_assets.spool.records import read_records
-from yolo_assets.storage.base import ObjectStore, StoreUnavailableError, UploadGoneError
+from yolo_assets.storage.base import StoreUnavailableError, UploadGoneError
 
 Status = Literal["archived", "adopted", "nothing"]
 _ATTEMPTS = 8
@@ -56,14 +54,14 @@ class ArchiveOutcome:
     Attributes:
         camera_id: the camera.
         hour: ``YYYYMMDD_HH``.
-        status: ``archived``: a new part; ``adopted``: the store held all of it, written by somebody else or before a
+        status: ``archived``: a new part; ``adopted``: the store held all of it, written by another archiver or before a
             crash; ``nothing``: nothing was left to archive.
         receipt: of the newest part, if there is one.
         bytes: of the files that were archived.
         seconds: how long it took.
         sent_parts: upload parts that travelled.
         resumed_parts: upload parts that were in the store already.
-        left: what was left in the spool, and why.
+        left: what remains in the spool, and why.
         retries: requests that were made again, by all threads of this process meanwhile.
     """
 
@@ -94,21 +92,15 @@ def hour_lock(hour: SpoolHour) -> Iterator[None]:
 
 
 def archive_hour(
-    hour: SpoolHour,
-    archive: ObjectStore,
-    signer: Signer,
-    options: ArchiveOptions | None = None,
-    *,
-    trusted: TrustedKeys | None = None,
+    hour: SpoolHour, archive: Archive, signer: Signer, options: ArchiveOptions | None = None
 ) -> ArchiveOutcome:
     """Archive what no part of the hour holds yet. The caller decides that the hour is closed.
 
     Args:
         hour: a spool hour.
-        archive: the archive root.
+        archive: where to; receipts signed by the keys it trusts count as archived.
         signer: the archiver's key.
         options: how; default: the defaults.
-        trusted: keys whose receipts count as archived; default: the signer's own.
 
     Raises:
         UserError: it could not be finished; nothing is lost, the hour is taken up again by the next call.
@@ -117,25 +109,15 @@ def archive_hour(
     if not hour.path.is_dir():
         return ArchiveOutcome(hour.camera_id, hour.hour.key, "nothing", None, 0, 0.0, 0, 0, ())
     with hour_lock(hour):
-        return _HourWork(hour, archive, signer, options or ArchiveOptions(), trusted or TrustedKeys.of(signer)).run(
-            begun
-        )
+        return _HourArchiving(hour, archive, signer, options or ArchiveOptions()).run(begun)
 
 
-class _HourWork:
-    def __init__(
-        self,
-        hour: SpoolHour,
-        archive: ObjectStore,
-        signer: Signer,
-        options: ArchiveOptions,
-        trusted: TrustedKeys,
-    ) -> None:
+class _HourArchiving:
+    def __init__(self, hour: SpoolHour, archive: Archive, signer: Signer, options: ArchiveOptions) -> None:
         self.hour = hour
         self.archive = archive
         self.signer = signer
         self.options = options
-        self.trusted = trusted
         self.left: dict[str, str] = {}
         self.covered: set[SpoolMember] = set()  # by a part; kept here because a full disk may not take a marker
         self.full = False
@@ -143,7 +125,7 @@ class _HourWork:
     def run(self, begun: float) -> ArchiveOutcome:
         retried = retries()
         self._check_names()
-        receipts = find_receipts(self.archive, self.hour.camera_id, self.hour.hour, self.trusted)
+        receipts = self.archive.receipts(self.hour.camera_id, self.hour.hour)
         adopted = sum([self._learn(receipt) for receipt in receipts])
         next_part = max((receipt.part for receipt in receipts), default=0) + 1
         new: Receipt | None = None
@@ -155,10 +137,10 @@ class _HourWork:
                 break
             packing = self._packing(plan)
             try:
-                uploaded = upload(self.archive, plan, packing, Journal(self.hour))
+                uploaded = upload(self.archive.store, plan, packing, UploadJournal(self.hour))
             except MemberChangedError as error:
-                # The file changes under our eyes: it stays for the next part, and whatever was sent is forgotten.
-                self.left[native_name(error.name)] = error.what
+                # The file changes while it is read: it stays for the next part, and what was sent is forgotten.
+                self.left[native_name(error.name)] = error.reason
                 self._give_up(load_plan(self.hour) or plan)
                 continue
             except KeyTakenError:
@@ -167,9 +149,12 @@ class _HourWork:
                 continue
             except UploadGoneError:
                 continue
-            info = verify_stored(self.archive, plan.archive_key, packing, uploaded, full=self.options.verify == "full")
+            info = verify_stored(
+                self.archive.store, plan.archive_key, packing, uploaded, full=self.options.verify == "full"
+            )
             name = ArchiveName.parse(plan.archive_key)
-            new = commit(self.archive, self.signer, name, packing, info, self._summary(plan), self.options)
+            summary = self._summary(plan)
+            new = commit(self.archive.store, self.signer, name, packing, info, summary, self.options)
             self.full |= not mark_uploaded(self.hour, new, plan)
             self.covered |= members_of(plan)
             discard_plan(self.hour)
@@ -184,7 +169,7 @@ class _HourWork:
             )
         latest = new or (receipts[-1] if receipts else None)
         status: Status = "archived" if new else "adopted" if adopted else "nothing"
-        left = [SpoolProblem(self.hour.path / name, what) for name, what in self.left.items()]
+        left = [SpoolProblem(self.hour.path / name, reason) for name, reason in self.left.items()]
         if self.full:
             left.append(
                 SpoolProblem(self.hour.path, "the disk is full: nothing could be noted here of what is archived")
@@ -213,12 +198,12 @@ class _HourWork:
 
     def _learn(self, receipt: Receipt) -> int:
         """Note which files a part covers; returns how many of them had to be compared with the store."""
-        known = covered_by(self.hour, receipt)
-        if known is not None:
-            self.covered |= known
+        covered = covered_by(self.hour, receipt)
+        if covered is not None:
+            self.covered |= covered
             return 0
-        ensure_protected(self.archive, receipt, self.trusted, self.options)
-        same, marked = adopt(self.hour, receipt, load_index(self.archive, receipt))
+        ensure_protected(self.archive, receipt, self.options)
+        same, marked = adopt(self.hour, receipt, self.archive.part(receipt).index())
         self.covered |= same
         self.full |= not marked
         return len(same)
@@ -254,13 +239,13 @@ class _HourWork:
     def _give_up(self, plan: ArchivePlan) -> None:
         """Forget a plan that cannot be carried out, and the upload it had begun."""
         if plan.upload_id is not None:
-            retry(self.archive.abort_upload, plan.archive_key, plan.upload_id)
+            retry(self.archive.store.abort_upload, plan.archive_key, plan.upload_id)
         discard_plan(self.hour)
 
     def _packing(self, plan: ArchivePlan) -> Packing:
         members, buffers = plan.members, self.options.buffers
         return Packing(self.hour.path, plan.camera_id, self.hour.hour, members, plan.part_size, buffers)
 
-    def _summary(self, plan: ArchivePlan) -> Summary:
+    def _summary(self, plan: ArchivePlan) -> RecordSummary:
         planned = {native_name(member.name) for member in plan.members}
-        return Summary.of(read_records(f for f in self.hour.record_files() if f.name in planned))
+        return RecordSummary.of(read_records(f for f in self.hour.record_files() if f.name in planned))

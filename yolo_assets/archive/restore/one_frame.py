@@ -1,6 +1,6 @@
-"""One frame of one camera for a person: found by name or by time, and when it is not there, what is.
+"""One frame of one camera for a person: found by name or by time, and when it is not there, a line that says what is.
 
-Belongs here: where to look, and what to say. The quick way is ``read.cat``.
+Does not belong here: finding it among the parts of one hour (``Archive.cat``).
 """
 
 from __future__ import annotations
@@ -8,26 +8,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from yolo_assets.archive.reading.lookup import find_member, newest_frame
-from yolo_assets.archive.reading.read import cat, find_receipts, read_member
-from yolo_assets.archive.restoring.hour import ask
-from yolo_assets.archive.restoring.near import archived_hours, no_camera, no_frame, no_hour
-from yolo_assets.archive.restoring.plan import Thaw
+from yolo_assets.archive.archive import Archive
+from yolo_assets.archive.listing import archived_hours
+from yolo_assets.archive.part import ArchivedPart
+from yolo_assets.archive.restore.hints import no_camera, no_frame, no_hour
+from yolo_assets.archive.restore.plan import Thaw, request_thaw
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import is_frame, parse_frame_name
-from yolo_assets.contracts.receipt import Receipt
-from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import Hour, format_time
 from yolo_assets.spool.files import portable_name
-from yolo_assets.storage.base import ColdObjectError, ObjectNotFoundError, ObjectStore
+from yolo_assets.storage.base import ColdObjectError, ObjectNotFoundError
 
 BACK = timedelta(days=1)
 """How far back the newest frame before a time is looked for. Older than that it answers another question."""
 
 
 @dataclass(frozen=True)
-class Frame:
-    """One frame.
+class ArchivedFrame:
+    """One frame out of the archive.
 
     Attributes:
         name: its file name.
@@ -48,21 +46,19 @@ class ColdFrameError(UserError):
 
 
 def one_frame(
-    archive: ObjectStore,
+    archive: Archive,
     camera_id: str,
-    trusted: TrustedKeys,
     *,
     frame: str | None = None,
     at: datetime | None = None,
     hour: Hour | None = None,
     thaw: Thaw | None = None,
-) -> Frame:
+) -> ArchivedFrame:
     """One frame, by name or by time.
 
     Args:
-        archive: the archive root.
+        archive: the archive.
         camera_id: the camera.
-        trusted: keys that may have signed receipts.
         frame: file name. Its hour follows from it, unless it carries no time.
         at: the newest frame captured at or before this moment, at most ``BACK`` earlier.
         hour: of a frame whose name carries no time.
@@ -89,68 +85,62 @@ def one_frame(
     assert where is not None  # one of the two is given
     try:
         if frame is not None and hour is not None:
-            return _named(archive, camera_id, trusted, frame, hour)
+            return _named(archive, camera_id, frame, hour)
         try:
-            return Frame(*cat(archive, camera_id, trusted, frame=frame, at=at), where)
+            return ArchivedFrame(*archive.cat(camera_id, frame=frame, at=at), where)
         except ObjectNotFoundError:
             if frame is not None:
-                raise ObjectNotFoundError(no_frame(archive, camera_id, where, frame, trusted)) from None
-        return _earlier(archive, camera_id, trusted, at or where.end)
+                raise ObjectNotFoundError(no_frame(archive, camera_id, where, frame)) from None
+        return _earlier(archive, camera_id, at or where.end)
     except ColdObjectError as error:
-        raise _asked(archive, camera_id, trusted, frame, at, error, where, thaw or Thaw()) from None
+        raise _thaw_requested(archive.parts(camera_id, where), frame, at, error, thaw or Thaw()) from None
 
 
-def _named(archive: ObjectStore, camera_id: str, trusted: TrustedKeys, frame: str, hour: Hour) -> Frame:
-    for receipt in find_receipts(archive, camera_id, hour, trusted):
-        row = find_member(archive, receipt, portable_name(frame))
+def _named(archive: Archive, camera_id: str, frame: str, hour: Hour) -> ArchivedFrame:
+    for part in archive.parts(camera_id, hour):
+        row = part.find(portable_name(frame))
         if row is not None:
-            return Frame(frame, read_member(archive, receipt, row), hour)
-    raise ObjectNotFoundError(no_frame(archive, camera_id, hour, frame, trusted))
+            return ArchivedFrame(frame, part.read(row), hour)
+    raise ObjectNotFoundError(no_frame(archive, camera_id, hour, frame))
 
 
-def _earlier(archive: ObjectStore, camera_id: str, trusted: TrustedKeys, moment: datetime) -> Frame:
+def _earlier(archive: Archive, camera_id: str, moment: datetime) -> ArchivedFrame:
     """The newest frame of the hours before that of ``moment``."""
     here = Hour.of(moment)
     there = archived_hours(archive, camera_id)
     if not there:
         raise ObjectNotFoundError(no_camera(archive, camera_id))
     # An archive of the hour itself that only has later frames is no reason to doubt; one without a receipt is.
-    passed = [here] if here in there and not find_receipts(archive, camera_id, here, trusted) else []
-    for hour in reversed([one for one in there if one < here and one.end > moment - BACK]):
+    passed = [here] if here in there and not archive.receipts(camera_id, here) else []
+    for hour in reversed([hour for hour in there if hour < here and hour.end > moment - BACK]):
         try:
-            name, data = cat(archive, camera_id, trusted, at=hour.end - timedelta(milliseconds=1))
+            name, data = archive.cat(camera_id, at=hour.end - timedelta(milliseconds=1))
         except ObjectNotFoundError:
             passed.append(hour)
             continue
-        return Frame(name, data, hour, tuple(passed))
+        return ArchivedFrame(name, data, hour, tuple(passed))
     nothing = f"camera {camera_id} has no frame archived within {BACK.days * 24} hours before {format_time(moment)}"
     raise ObjectNotFoundError(
         f"{nothing}; {no_hour(archive, camera_id, here) if here not in there else 'ask for a later time'}"
     )
 
 
-def _asked(
-    archive: ObjectStore,
-    camera_id: str,
-    trusted: TrustedKeys,
-    frame: str | None,
-    at: datetime | None,
-    error: ColdObjectError,
-    hour: Hour,
-    thaw: Thaw,
+def _thaw_requested(
+    parts: list[ArchivedPart], frame: str | None, at: datetime | None, error: ColdObjectError, thaw: Thaw
 ) -> UserError:
     """Ask for the part that holds the frame; the line that says when to come back."""
-    for receipt in find_receipts(archive, camera_id, hour, trusted):
-        if _holds(archive, receipt, frame, at):
-            waiting = ask(archive, receipt, thaw)
-            if waiting is None:
-                return ColdFrameError(f"{receipt.archive_key} can be read now; run again")
-            state = f"was asked for; come back {waiting.when}" if waiting.asked else waiting.when
-            return ColdFrameError(f"{receipt.archive_key} {state} and run the same command again")
+    for part in parts:
+        if _holds(part, frame, at):
+            cold = request_thaw(part, thaw)
+            key = part.receipt.archive_key
+            if cold is None:
+                return ColdFrameError(f"{key} can be read now; run again")
+            state = f"was asked for; come back {cold.when}" if cold.asked else cold.when
+            return ColdFrameError(f"{key} {state} and run the same command again")
     return error
 
 
-def _holds(archive: ObjectStore, receipt: Receipt, frame: str | None, at: datetime | None) -> bool:
+def _holds(part: ArchivedPart, frame: str | None, at: datetime | None) -> bool:
     if frame is not None:
-        return find_member(archive, receipt, portable_name(frame)) is not None
-    return at is not None and newest_frame(archive, receipt, at) is not None
+        return part.find(portable_name(frame)) is not None
+    return at is not None and part.newest_frame(at) is not None

@@ -7,19 +7,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from yolo_assets.archive.archiving.hour import ArchiveOutcome, archive_hour
-from yolo_assets.archive.archiving.options import ArchiveOptions
-from yolo_assets.archive.archiving.plan import load_plan
-from yolo_assets.archive.archiving.reclaim import ReclaimReport, reclaim_hour, retire_hour
+from yolo_assets.archive.archive import Archive
+from yolo_assets.archive.archiving import ArchiveOutcome, archive_hour
+from yolo_assets.archive.options import ArchiveOptions
+from yolo_assets.archive.part_plan import load_plan
+from yolo_assets.archive.reclaim import ReclaimReport, reclaim_hour, retire_hour
 from yolo_assets.archive.service.metrics import failure_class
 from yolo_assets.contracts.errors import UserError
-from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.contracts.signing import Signer
 from yolo_assets.contracts.times import Hour
 from yolo_assets.runtime.files import FolderBusyError
 from yolo_assets.spool.hours import AHEAD_SECONDS, SpoolHour, SpoolProblem, changed_ahead, scan
-from yolo_assets.storage.base import ObjectStore
 
-_SET_CLOCK = "set the clock of whoever wrote it"
+_SET_CLOCK = "set the clock of the device that wrote it"
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,14 @@ class Archiver:
     """Where hours go, and how: what is the same for every hour.
 
     Attributes:
-        archive: the archive root.
+        archive: where to; receipts signed by the keys it trusts count.
         signer: the archiver's key.
-        trusted: keys whose receipts count.
         options: how to archive.
         hot_hours: how long after its end an hour stays here as well; None: archive only, delete nothing.
     """
 
-    archive: ObjectStore
+    archive: Archive
     signer: Signer
-    trusted: TrustedKeys
     options: ArchiveOptions = field(default_factory=ArchiveOptions)
     hot_hours: float | None = 0
 
@@ -68,10 +66,10 @@ class Archiver:
         camera, key = hour.camera_id, hour.hour.key
         outcome = None
         try:
-            outcome = archive_hour(hour, self.archive, self.signer, self.options, trusted=self.trusted)
+            outcome = archive_hour(hour, self.archive, self.signer, self.options)
             reclaimed = None
             if self.hot_hours is not None:
-                reclaimed = reclaim_hour(hour, self.archive, self.trusted, hot_hours=self.hot_hours, now=now)
+                reclaimed = reclaim_hour(hour, self.archive, hot_hours=self.hot_hours, now=now)
             return HourResult(camera, key, outcome.status, outcome, reclaimed)
         except FolderBusyError as error:
             return HourResult(camera, key, "busy", outcome, reason=str(error))
@@ -81,21 +79,21 @@ class Archiver:
     def retire(self, spool: Path, camera: str | None, now: datetime) -> list[SpoolProblem]:
         """Remove folders of hours that were archived long ago; returns what could not be removed."""
         problems = []
-        for one in scan(spool, camera).hours if self.hot_hours is not None else ():
+        for hour in scan(spool, camera).hours if self.hot_hours is not None else ():
             try:
-                retire_hour(one, now)
+                retire_hour(hour, now)
             except OSError as error:
-                problems.append(SpoolProblem(one.path, f"cannot be removed: {error.strerror}"))
+                problems.append(SpoolProblem(hour.path, f"cannot be removed: {error.strerror}"))
         return problems
 
 
 @dataclass(frozen=True)
-class Waiting:
+class DueHours:
     """What a round finds in a spool.
 
     Attributes:
         ready: the hours to work on, oldest first: those that hold files and are closed, or that an interrupted archiver
-            had begun; and those that cannot be looked at, because whoever works on one says why.
+            had begun; and those that cannot be looked at, because working on one reports why.
         ahead: hours of the future: none of them closes before it is over, which may be never.
         problems: what is no hour, and clocks that are wrong.
     """
@@ -107,32 +105,32 @@ class Waiting:
 
 def _reason(error: Exception) -> str:
     """One line."""
-    told = str(error)
+    text = str(error)
     if isinstance(error, OSError) and error.filename:
-        told = f"{error.filename}: {error.strerror}"
-    return " ".join(told.split())
+        text = f"{error.filename}: {error.strerror}"
+    return " ".join(text.split())
 
 
 def closed_hours(
     spool: Path, *, camera: str | None = None, hour: Hour | None = None, grace_seconds: float = 300, now: datetime
-) -> Waiting:
+) -> DueHours:
     """What waits in a spool; an hour that cannot be looked at never hides the others."""
-    found = scan(spool, camera)
-    ready, ahead, problems = [], [], list(found.problems)
-    for one in found.hours:
-        if hour is not None and one.hour != hour:
+    scanned = scan(spool, camera)
+    ready, ahead, problems = [], [], list(scanned.problems)
+    for spool_hour in scanned.hours:
+        if hour is not None and spool_hour.hour != hour:
             continue
         try:
-            members = one.members()
-            if members and (one.is_closed(now, grace_seconds, members) or load_plan(one) is not None):
-                ready.append(one)
-            elif members and (one.hour.start - now).total_seconds() > AHEAD_SECONDS:
-                ahead.append(one)
-                problems.append(SpoolProblem(one.path, f"an hour of the future; {_SET_CLOCK}"))
+            members = spool_hour.members()
+            if members and (spool_hour.is_closed(now, grace_seconds, members) or load_plan(spool_hour) is not None):
+                ready.append(spool_hour)
+            elif members and (spool_hour.hour.start - now).total_seconds() > AHEAD_SECONDS:
+                ahead.append(spool_hour)
+                problems.append(SpoolProblem(spool_hour.path, f"an hour of the future; {_SET_CLOCK}"))
             if changed_ahead(members, now):
                 problems.append(
-                    SpoolProblem(one.path, f"times in the future; the hour closes without them, {_SET_CLOCK}")
+                    SpoolProblem(spool_hour.path, f"times in the future; the hour closes without them, {_SET_CLOCK}")
                 )
         except (UserError, OSError):
-            ready.append(one)
-    return Waiting(sorted(ready, key=lambda one: (one.hour, one.camera_id)), ahead, problems)
+            ready.append(spool_hour)
+    return DueHours(sorted(ready, key=lambda spool_hour: (spool_hour.hour, spool_hour.camera_id)), ahead, problems)

@@ -1,11 +1,12 @@
-"""``yolo-assets archive ls``, ``show``, ``cat``: what the archive holds."""
+"""``yolo-assets archive ls``, ``show``, ``cat``: what the archive holds; ``hold``: a legal hold on it."""
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,13 +16,19 @@ from yolo_assets.cli.archive.options import (
     KeyOption,
     TierOption,
     given,
+    open_to_read,
     thaw_of,
-    trusted_keys,
 )
-from yolo_assets.cli.common import ArchiveOption, JsonOption, emit_json, note, open_archive, out, progress, settings
+from yolo_assets.cli.common import ArchiveOption, JsonOption, emit_json, note, out, progress, settings
 from yolo_assets.contracts.errors import UsageError, UserError
 
-_LISTED = {
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from yolo_assets.archive.archive import Archive
+    from yolo_assets.contracts.names import ArchiveName
+
+_LS_FIELDS = {
     "archive_key",
     "camera_id",
     "hour",
@@ -45,9 +52,9 @@ def ls(
 ) -> None:
     """List archives: files, frames, bytes and when they were verified.
 
-    Exit 1 when a receipt is missing or not believed, and for a camera that has no archive.
+    Exit 1 when a receipt is missing or untrusted, and for a camera that has no archive.
     """
-    from yolo_assets.archive.reading.bulk import archives_between, read_receipts
+    from yolo_assets.archive.listing import archives_between
     from yolo_assets.contracts.times import format_time, parse_time
 
     first, after = given(parse_time, start, "--from"), given(parse_time, end, "--to")
@@ -57,24 +64,22 @@ def ls(
         first, after = _day(date)
     if first is not None and after is not None and after <= first:
         raise UsageError("--to must be later than --from")
-    found = settings(archive=archive)
-    trusted = trusted_keys(found, key)
-    store = open_archive(found)
+    opened = open_to_read(settings(archive=archive), key)
     with progress("listing"):
-        names = list(archives_between(store, first, after, camera_id=camera))
+        names = list(archives_between(opened, first, after, camera_id=camera))
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
     with progress("reading receipts", total=len(names)) as advance:
-        for one in read_receipts(store, names, trusted):
+        for result in opened.read_receipts(names):
             advance()
-            name, receipt = one.name, one.receipt
+            name, receipt = result.name, result.receipt
             if receipt is None:
-                problems.append(f"{name.stem}: {one.problem}")
+                problems.append(f"{name.stem}: {result.problem}")
                 row = {"archive_key": name.archive_key, "camera_id": name.camera_id, "hour": name.hour.key}
-                row |= {"part": name.part, "problem": one.problem}
-                line = f"{name.stem}  NOT BELIEVED: {one.problem}"
+                row |= {"part": name.part, "problem": result.problem}
+                line = f"{name.stem}  UNTRUSTED: {result.problem}"
             else:
-                row = receipt.model_dump(mode="json", include=_LISTED)
+                row = receipt.model_dump(mode="json", include=_LS_FIELDS)
                 line = (
                     f"{name.stem}  {receipt.file_count} files  {receipt.frame_count} frames  "
                     f"{receipt.archive_size} bytes  {format_time(receipt.verified_at)}"
@@ -86,12 +91,12 @@ def ls(
     if as_json:
         emit_json(rows)
     if not names:
-        _say_empty(store, camera, first, after)
+        _report_empty(opened, camera, first, after)
     if problems:
-        raise UserError(f"{len(problems)} of {len(names)} receipts are not believed, the first: {problems[0]}")
+        raise UserError(f"{len(problems)} of {len(names)} receipts are missing or untrusted, the first: {problems[0]}")
 
 
-def _day(date: str) -> tuple[Any, Any]:
+def _day(date: str) -> tuple[datetime, datetime | None]:
     from datetime import UTC, datetime, timedelta
 
     from yolo_assets.contracts.names import check_date
@@ -100,33 +105,36 @@ def _day(date: str) -> tuple[Any, Any]:
     return start, None if date == "9999-12-31" else start + timedelta(days=1)
 
 
-def _say_empty(store: Any, camera: str | None, first: Any, after: Any) -> None:
+def _report_empty(archive: Archive, camera: str | None, first: datetime | None, after: datetime | None) -> None:
     """Nothing is listed: say what there is. A camera that is not known, or receipts that are gone, are an error."""
-    from yolo_assets.archive.restoring.near import archived_hours, no_camera, no_receipts, some_cameras
+    from yolo_assets.archive.listing import archived_hours
+    from yolo_assets.archive.restore.hints import no_camera, no_receipts, some_cameras
 
     limited = first is not None or after is not None
-    lost = [] if camera is None else _without_receipt(store, camera, first, after)
+    lost = [] if camera is None else _without_receipt(archive, camera, first, after)
     if lost:
         raise UserError(no_receipts(lost, f"camera {camera} has no receipt"))
-    hours = archived_hours(store, camera) if camera is not None else []
+    hours = archived_hours(archive, camera) if camera is not None else []
     if hours:
         note(f"nothing is archived of camera {camera} in that time; its hours are from {hours[0]} to {hours[-1]}")
     elif limited and camera is None:
-        note(f"nothing is archived in that time; {no_camera(store)}")
+        note(f"nothing is archived in that time; {no_camera(archive)}")
     elif camera is not None:
-        raise UserError(no_camera(store, camera))
-    elif cameras := some_cameras(store):
+        raise UserError(no_camera(archive, camera))
+    elif cameras := some_cameras(archive):
         raise UserError(f"no archive has a receipt, and there are archives of {cameras}; yolo-assets archive verify")
     else:
-        note(no_camera(store))
+        note(no_camera(archive))
 
 
-def _without_receipt(store: Any, camera: str, first: Any, after: Any) -> list[Any]:
-    from yolo_assets.archive.restoring.near import stored_archives
+def _without_receipt(
+    archive: Archive, camera: str, first: datetime | None, after: datetime | None
+) -> list[ArchiveName]:
+    from yolo_assets.archive.listing import stored_archives
 
     return [
         name
-        for name in stored_archives(store, camera)
+        for name in stored_archives(archive, camera)
         if (first is None or name.hour.end > first) and (after is None or name.hour.start < after)
     ]
 
@@ -138,31 +146,27 @@ def show(
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the receipt of one archive, signature checked."""
-    from yolo_assets.archive.reading.lookup import load_index
-    from yolo_assets.archive.reading.read import find_receipts, load_receipt
-    from yolo_assets.archive.restoring.near import no_hour
+    """Show the receipt of one archive, signature verified."""
+    from yolo_assets.archive.restore.hints import no_hour
     from yolo_assets.contracts.names import ArchiveName
     from yolo_assets.contracts.text import plain
     from yolo_assets.storage.base import ObjectNotFoundError
 
-    found = settings(archive=archive)
-    trusted = trusted_keys(found, key)
-    wanted = ArchiveName.parse(name)
-    store = open_archive(found)
+    asked = ArchiveName.parse(name)
+    opened = open_to_read(settings(archive=archive), key)
     try:
-        receipt = load_receipt(store, wanted, trusted)
+        receipt = opened.receipt(asked)
     except ObjectNotFoundError as error:
-        receipts = find_receipts(store, wanted.camera_id, wanted.hour, trusted)
+        receipts = opened.receipts(asked.camera_id, asked.hour)
         if receipts:
             parts = ", ".join(str(receipt.part) for receipt in receipts)
             raise ObjectNotFoundError(
-                f"there is no {wanted.stem}: hour {wanted.hour} of {wanted.camera_id} has part {parts}"
+                f"there is no {asked.stem}: hour {asked.hour} of {asked.camera_id} has part {parts}"
             ) from error
-        part = f"there is no {wanted.stem}: " if wanted.part > 1 else ""
-        raise ObjectNotFoundError(f"{part}{no_hour(store, wanted.camera_id, wanted.hour)}") from error
+        part = f"there is no {asked.stem}: " if asked.part > 1 else ""
+        raise ObjectNotFoundError(f"{part}{no_hour(opened, asked.camera_id, asked.hour)}") from error
     document = receipt.model_dump(mode="json")
-    rows = load_index(store, receipt) if members else []
+    rows = opened.part(receipt).index() if members else []
     if as_json:
         listed = [{"name": r.name, "offset": r.offset, "size": r.size, "sha256": r.sha256.hex()} for r in rows]
         emit_json({**document, "members": listed} if members else document)
@@ -203,7 +207,7 @@ def cat(
     key: KeyOption = None,
 ) -> None:
     """One frame's bytes, by one range read of the archive, hash checked. From a cold tier it is asked for: exit 1."""
-    from yolo_assets.archive.restoring.one_frame import one_frame
+    from yolo_assets.archive.restore.one_frame import one_frame
     from yolo_assets.contracts.names import check_id
     from yolo_assets.contracts.times import Hour, parse_time
     from yolo_assets.spool.files import write_atomic
@@ -219,20 +223,50 @@ def cat(
         raise UsageError("a frame is not for a terminal; write it to a file by -o FILE")
     if output is not None and not output.parent.is_dir():
         raise UsageError(f"there is no folder {output.parent}")
-    found = settings(archive=archive)
-    trusted = trusted_keys(found, key)
-    one = one_frame(open_archive(found), camera, trusted, frame=frame, at=moment, hour=only, thaw=thaw)
+    opened = open_to_read(settings(archive=archive), key)
+    image = one_frame(opened, camera, frame=frame, at=moment, hour=only, thaw=thaw)
     if output is None:
-        sys.stdout.buffer.write(one.data)
+        sys.stdout.buffer.write(image.data)
         sys.stdout.buffer.flush()
     else:
-        write_atomic(output, one.data)
-        note(f"{one.name}: {len(one.data)} bytes to {output}")
-    if moment is not None and one.hour != Hour.of(moment):
-        note(f"nothing is archived of the hour {Hour.of(moment)} up to then; this is the newest before it: {one.name}")
-    if one.passed_over:
-        hours = ", ".join(hour.key for hour in one.passed_over)
+        write_atomic(output, image.data)
+        note(f"{image.name}: {len(image.data)} bytes to {output}")
+    if moment is not None and image.hour != Hour.of(moment):
+        asked = Hour.of(moment)
+        note(f"nothing is archived of the hour {asked} up to then; this is the newest before it: {image.name}")
+    if image.passed_over:
+        hours = ", ".join(hour.key for hour in image.passed_over)
         note(
             f"a newer frame may be in {hours}: an archive without a receipt lies there; yolo-assets archive verify "
             f"--camera {camera}"
         )
+
+
+def hold(
+    names: Annotated[list[str], typer.Argument(help="Names or keys of archives.", metavar="KEY")],
+    release: Annotated[bool, typer.Option("--release", help="End the hold; the retention stays.")] = False,
+    archive: ArchiveOption = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold archives: nothing of that camera and hour can be deleted until released, even after its retention.
+
+    Archive, index and receipt of every part of the hour are held, in the versions that were archived.
+    """
+    from yolo_assets.archive.retention import hold as hold_hour
+    from yolo_assets.contracts.names import ArchiveName
+
+    opened = open_to_read(settings(archive=archive), key)
+    hours = {(name.camera_id, name.hour): name for name in map(ArchiveName.parse, names)}  # parts of one hour: once
+    rows: list[dict[str, Any]] = []
+    with progress("releasing" if release else "holding", total=len(hours)) as advance:
+        for name in hours.values():
+            held = hold_hour(opened, name, not release)
+            advance()
+            rows.extend(dataclasses.asdict(entry) for entry in held)
+            if not as_json:
+                for entry in held:
+                    state = "held" if entry.on else "released"
+                    out().print(f"{state}  {entry.key}  version {entry.version_id}", markup=False)
+    if as_json:
+        emit_json(rows)
