@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export YOLO_ASSETS_HOME ?= $(CURDIR)/var
 
-.PHONY: help install demo test soak up lint dist clean
+.PHONY: help install demo test soak up lint docs dist clean
 help:
 	@echo "make install   .venv with everything pinned"
 	@echo "make demo      the whole loop on this machine: frames, archive, catalog, training, promotion, hot reload"
@@ -14,6 +14,7 @@ help:
 	@echo "make soak      random kills, faults, endurance"
 	@echo "make up        Dagster UI, daemon and one edge agent with its live page"
 	@echo "make lint      ruff and pyright"
+	@echo "make docs      the documentation site, into dist/site"
 	@echo "make dist      the wheel and a folder of pinned wheels for machines without a network (EXTRAS=\"edge archive\")"
 
 install: $(STAMP)
@@ -43,6 +44,9 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+docs: $(STAMP)
+	$(BIN)/mkdocs build --strict --quiet
 
 EXTRAS ?= base s3 archive edge platform
 dist: $(STAMP)

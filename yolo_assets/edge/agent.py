@@ -18,11 +18,9 @@ from fastapi import Depends, FastAPI
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.signing import TrustedKeys
-from yolo_assets.edge.audit.opening import open_audit
-from yolo_assets.edge.audit.ship import AuditShipper
-from yolo_assets.edge.balancing.balancer import Balancer
-from yolo_assets.edge.balancing.effort import Effort
-from yolo_assets.edge.balancing.figures import BalanceFigures
+from yolo_assets.edge.audit.log import AuditLog
+from yolo_assets.edge.audit.shipping import AuditShipper
+from yolo_assets.edge.balancing.balancer import Balancer, BalancerMetrics
 from yolo_assets.edge.cameras.open import open_sources
 from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.config.agent import AgentConfig
@@ -53,6 +51,7 @@ from yolo_assets.edge.telemetry.status import (
     archiver_status,
     audit_status,
 )
+from yolo_assets.models.registry import Registry
 from yolo_assets.runtime.files import lock_folder
 from yolo_assets.storage.open import open_store
 from yolo_assets.storage.retrying import QUICK
@@ -95,16 +94,20 @@ class Agent:
             fsync=config.disk.fsync,
         )
         self.board = ResultBoard(config.camera_ids)
-        self.audit = open_audit(config)
+        self.audit = AuditLog(
+            config.state_dir / "audit",
+            config.device_id,
+            lines_per_file=config.audit.lines_per_file,
+            keep_files=config.audit.keep_files,
+        )
         self._audit_shipper = AuditShipper(self.audit, store)
         self.swaps = SwapLog(self.audit, self.board, self.recorder.journal, lost_after=config.lease_seconds)
-        self.updates = ModelUpdates(config, store, trusted, self.swaps)
+        self.updates = ModelUpdates(config, Registry(store, trusted), self.swaps)
         self.control, self.stager, slots = self.updates.control, self.updates.stager, self.updates.slots
         self.pipeline = FramePipeline(config, configured, self.recorder, slots, self.control.model_ready)
         self.cameras = self.pipeline.cameras
         self._maintenance = Maintenance(self.cameras, self.recorder, slots, config, self.pipeline.sampler, self.clock)
-        effort = Effort()
-        self.balancer = Balancer.of(config, self.control, self.recorder.journal, effort)
+        self.balancer = Balancer.of(config, self.control, self.recorder.journal)
         self._images = ImageService(slots, self.pipeline.queue, config)
         self.readiness = Readiness(config.ready_seconds, self.cameras, self.board, self.control)
         heartbeat = HeartbeatReport(
@@ -114,7 +117,7 @@ class Agent:
         models = ModelReport(config, self.control, self.stager, self.updates.loader, self._maintenance, self.balancer)
         metrics, status = self._metrics(), self._status(models)
         self.app = self._application(token, status, models, metrics)
-        self._add_listeners(metrics, effort)
+        self._add_listeners(metrics)
 
     def _metrics(self) -> EdgeMetrics:
         metrics = EdgeMetrics(self.updates.slots)
@@ -126,7 +129,7 @@ class Agent:
         metrics.register(OutputMetrics(self.outputs))
         metrics.register(self._images.requests)
         if self.balancer is not None:
-            metrics.register(BalanceFigures(self.balancer))
+            metrics.register(BalancerMetrics(self.balancer))
         return metrics
 
     def _status(self, models: ModelReport) -> StatusReport:
@@ -159,7 +162,7 @@ class Agent:
         app.include_router(infer.routes(self._images, reader))
         return app
 
-    def _add_listeners(self, metrics: EdgeMetrics, effort: Effort) -> None:
+    def _add_listeners(self, metrics: EdgeMetrics) -> None:
         self.swaps.on_end = metrics.swap
         self._maintenance.chores.append(self.control.persist_pending)
         processor, tap = self.pipeline.processor, self.updates.tap
@@ -169,7 +172,7 @@ class Agent:
         if self.balancer is not None:
             processor.on_result.append(self.balancer.on_result)
             processor.on_error.append(self.balancer.on_error)
-            processor.on_batch.append(effort.add)
+            processor.on_batch.append(self.balancer.on_batch)
 
     @property
     def url(self) -> str:

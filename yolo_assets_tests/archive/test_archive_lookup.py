@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -175,3 +179,31 @@ def test_strange_bytes_are_no_index(data: bytes) -> None:
     ):
         with pytest.raises(IntegrityError, match="not a member index"):
             call()
+
+
+@given(names=st.sets(st.text(min_size=1, max_size=40), max_size=40).map(sorted))
+def test_other_parquet_readers_find_the_same_rows(names: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    rows = [row(number, name) for number, name in enumerate(names)]
+    data = index_bytes(rows)
+    table = pq.read_table(io.BytesIO(data))
+    assert [IndexRow(**line) for line in table.to_pylist()] == rows == parse_index(data, "index")
+    path = tmp_path_factory.mktemp("index") / "index.parquet"
+    path.write_bytes(data)
+    with duckdb.connect() as connection:
+        lines = connection.read_parquet(str(path)).project('name, "offset", length, size, sha256').fetchall()
+    assert [IndexRow(*line) for line in lines] == rows
+
+
+@given(place=st.floats(0, 1), value=st.integers(0, 255), cut=st.integers(0, 40))
+def test_a_damaged_index_is_refused_and_never_ends_in_a_traceback(place: float, value: int, cut: int) -> None:
+    data = bytearray(index_bytes(frames(20)))
+    data[min(int(place * len(data)), len(data) - 1)] = value
+    with contextlib.suppress(IntegrityError):
+        parse_index(bytes(data[: len(data) - cut]), "index")
+
+
+def test_an_index_that_another_program_wrote_in_its_own_way_is_refused() -> None:
+    sink = io.BytesIO()
+    pq.write_table(pq.read_table(io.BytesIO(index_bytes(frames(20)))), sink, compression="snappy")
+    with pytest.raises(IntegrityError, match="is not a member index: a column is compressed by codec"):
+        parse_index(sink.getvalue(), "index")

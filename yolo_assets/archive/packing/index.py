@@ -2,35 +2,36 @@
 
 The footer names the byte range, the SHA-256 and the first and last name of every row group; the receipt names the
 footer's size and SHA-256. So one member is found, and proven, by reading the footer and one row group. Belongs here:
-writing and parsing. Does not belong here: where the bytes come from (``reading.lookup`` reads them from a store).
+writing and parsing. Does not belong here: where the bytes come from.
+
+pyarrow (165 MB) writes indexes and is needed only for that. They are read here without it, so that evidence is
+verified on the base installation: an index of ours has five required columns, plain values and zstd pages, and no more
+of Parquet is understood. That other Parquet readers find the same rows is what the tests ask pyarrow and DuckDB.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
+from backports import zstd
 
 from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.contracts.errors import IntegrityError
 
 ROW_GROUP = 1024
-_SCHEMA = pa.schema(
-    [
-        pa.field("name", pa.string(), nullable=False),
-        pa.field("offset", pa.int64(), nullable=False),
-        pa.field("length", pa.int64(), nullable=False),
-        pa.field("size", pa.int64(), nullable=False),
-        pa.field("sha256", pa.binary(32), nullable=False),
-    ]
-)
-_GROUPS = b"yolo_assets.row_groups"
+_COLUMNS = ("name", "offset", "length", "size", "sha256")
+_GROUPS = "yolo_assets.row_groups"
 _TAIL = 8  # length of the metadata in four bytes, then "PAR1"
+_INT64, _BYTE_ARRAY, _FIXED = 2, 6, 7  # Parquet's physical types
+_UNCOMPRESSED, _ZSTD = 0, 6  # its codecs
+_LARGEST_PAGE = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,20 @@ class RowGroup:
 
 def index_bytes(rows: Sequence[IndexRow]) -> bytes:
     """The index as Parquet: row groups of at most 1,024 rows, zstd, hashes as 32 bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = (pa.string(), pa.int64(), pa.int64(), pa.int64(), pa.binary(32))
+    schema = pa.schema([pa.field(name, kind, nullable=False) for name, kind in zip(_COLUMNS, types, strict=True)])
     sink = io.BytesIO()
     groups = []
-    with pq.ParquetWriter(sink, _SCHEMA, compression="zstd", use_dictionary=False) as writer:
+    with pq.ParquetWriter(sink, schema, compression="zstd", use_dictionary=False) as writer:
         for begin in range(0, len(rows), ROW_GROUP):
             some = rows[begin : begin + ROW_GROUP]
+            columns = [[getattr(row, name) for row in some] for name in _COLUMNS]
+            arrays = [pa.array(column, kind) for column, kind in zip(columns, types, strict=True)]
             start = sink.tell()
-            writer.write_table(_table(some), row_group_size=ROW_GROUP)
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=ROW_GROUP)
             data = sink.getbuffer()[start:]
             names = [row.name for row in some]
             groups.append([start, len(data), hashlib.sha256(data).hexdigest(), min(names), max(names)])
@@ -88,7 +96,13 @@ def parse_index(data: bytes, source: str) -> list[IndexRow]:
         IntegrityError: not such an index.
     """
     with _Explained(source):
-        return _rows(_open(data).read(use_threads=False))
+        if data[:4] != b"PAR1":
+            raise ValueError("it does not begin like Parquet")
+        metadata = _metadata(data[-footer_size(data, source) :])
+        rows = [row for group in _row_groups(metadata) for row in _rows(group, data, 0)]
+        if len(rows) != metadata[3]:
+            raise ValueError(f"{len(rows)} rows where its footer promises {metadata[3]}")
+        return rows
 
 
 def parse_footer(footer: bytes, size: int, source: str) -> list[RowGroup] | None:
@@ -98,10 +112,12 @@ def parse_footer(footer: bytes, size: int, source: str) -> list[RowGroup] | None
         IntegrityError: not such a footer.
     """
     with _Explained(source):
-        metadata = _open(_sparse(size, {size - len(footer): footer})).metadata.metadata or {}
-        if _GROUPS not in metadata:
-            return None
-        return [RowGroup(*group) for group in orjson.loads(metadata[_GROUPS])]
+        if footer_size(footer, source) != len(footer) or len(footer) > size:
+            raise ValueError("its footer is not as long as it says")
+        for pair in _metadata(footer).get(5, ()):
+            if pair[1] == _GROUPS.encode():
+                return [RowGroup(*group) for group in orjson.loads(pair[2])]
+        return None
 
 
 def parse_group(footer: bytes, size: int, number: int, start: int, data: bytes, source: str) -> list[IndexRow]:
@@ -119,42 +135,144 @@ def parse_group(footer: bytes, size: int, number: int, start: int, data: bytes, 
         IntegrityError: not such a row group.
     """
     with _Explained(source):
-        file = _open(_sparse(size, {start: data, size - len(footer): footer}))
-        return _rows(file.read_row_group(number, use_threads=False))
+        if start + len(data) > size:
+            raise ValueError("a row group beyond its end")
+        return _rows(_row_groups(_metadata(footer))[number], data, start)
 
 
-def _table(rows: Sequence[IndexRow]) -> pa.Table:
+def _metadata(footer: bytes) -> dict[int, Any]:
+    """Parquet's ``FileMetaData`` by field number; its columns checked."""
+    metadata = _Thrift(footer, 0).struct()
+    # SchemaElement: 1 type, 3 repetition (0: required), 4 name. The first one is the root.
+    schema = [(element[4].decode(), element.get(1), element.get(3)) for element in metadata[2][1:]]
+    types = (_BYTE_ARRAY, _INT64, _INT64, _INT64, _FIXED)
+    if schema != [(name, kind, 0) for name, kind in zip(_COLUMNS, types, strict=True)] or metadata[2][5][2] != 32:
+        raise ValueError(f"its columns are {[name for name, _, _ in schema]}")
+    return metadata
+
+
+def _row_groups(metadata: dict[int, Any]) -> list[tuple[int, list[dict[int, Any]]]]:
+    """Number of rows and ``ColumnMetaData`` of the columns of each row group."""
+    return [(group[3], [chunk[3] for chunk in group[1]]) for group in metadata[4]]
+
+
+def _rows(group: tuple[int, list[dict[int, Any]]], data: bytes, start: int) -> list[IndexRow]:
+    """The rows of a row group out of bytes that begin at ``start`` of the file."""
+    count, chunks = group
     columns = [
-        [row.name for row in rows],
-        [row.offset for row in rows],
-        [row.length for row in rows],
-        [row.size for row in rows],
-        [row.sha256 for row in rows],
+        _column(chunk, data, start, count, kind)
+        for chunk, kind in zip(chunks, ("text", "int", "int", "int", "hash"), strict=True)
     ]
-    return pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(columns, _SCHEMA, strict=True)], schema=_SCHEMA)
-
-
-def _open(data: bytes | bytearray) -> pq.ParquetFile:
-    # No threads and no Python file: Arrow's pool, still at work when the process ends, aborts it now and then.
-    return pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
-
-
-def _rows(table: pa.Table) -> list[IndexRow]:
-    table = table.select(_SCHEMA.names).cast(_SCHEMA)
-    columns = (table.column(field.name).to_pylist() for field in _SCHEMA)
     return [IndexRow(*row) for row in zip(*columns, strict=True)]
 
 
-def _sparse(size: int, known: dict[int, bytes]) -> bytearray:
-    """A file of which only some bytes are known; Parquet reads no others."""
-    data = bytearray(size)
-    for start, piece in known.items():
-        data[start : start + len(piece)] = piece
-    return data
+def _column(chunk: dict[int, Any], data: bytes, start: int, count: int, kind: str) -> list[Any]:
+    """The values of one column chunk: data pages of plain values, uncompressed or zstd."""
+    if chunk[4] not in (_UNCOMPRESSED, _ZSTD):
+        raise ValueError(f"a column is compressed by codec {chunk[4]}, not by zstd")
+    values: list[Any] = []
+    at = chunk[9] - start
+    while len(values) < count:
+        header = _Thrift(data, at)
+        page = header.struct()  # PageHeader: 1 type, 2 and 3 sizes, 5 DataPageHeader (1 values, 2 encoding)
+        at = header.at + page[3]
+        body = data[header.at : at]
+        if page[1] != 0 or page[5][2] != 0 or len(body) != page[3] or not 0 <= page[2] <= _LARGEST_PAGE:
+            raise ValueError("a page that is not one of plain values")
+        if chunk[4] == _ZSTD:
+            body = zstd.decompress(body)
+        if len(body) != page[2]:
+            raise ValueError("a page that is not as long as it says")
+        values += _plain(body, page[5][1], kind)
+    return values
+
+
+def _plain(body: bytes, count: int, kind: str) -> list[Any]:
+    """``count`` values in Parquet's plain encoding."""
+    if kind == "int":
+        return list(struct.unpack(f"<{count}q", body))
+    if kind == "hash":
+        if len(body) != 32 * count:
+            raise ValueError("hashes that are not 32 bytes long")
+        return [body[place : place + 32] for place in range(0, len(body), 32)]
+    starts = [0]
+    for _ in range(count):
+        (length,) = struct.unpack_from("<i", body, starts[-1])
+        starts.append(starts[-1] + 4 + length)
+        if length < 0 or starts[-1] > len(body):
+            raise ValueError("a name beyond the end of its page")
+    if starts[-1] != len(body):
+        raise ValueError("bytes behind the last name of a page")
+    return [body[begin + 4 : end].decode() for begin, end in pairwise(starts)]
+
+
+class _Thrift:
+    """Reads Thrift's compact protocol, in which Parquet writes its metadata: structs become dicts by field number."""
+
+    def __init__(self, data: bytes, at: int) -> None:
+        if at < 0:
+            raise ValueError("a place before the beginning")
+        self._data = data
+        self.at = at
+
+    def struct(self) -> dict[int, Any]:
+        """The fields of a struct, by number."""
+        fields: dict[int, Any] = {}
+        number = 0
+        while kind := self._byte():
+            delta = kind >> 4
+            number = number + delta if delta else self._signed()
+            fields[number] = self._value(kind & 15)
+        return fields
+
+    def _value(self, kind: int) -> Any:
+        if kind in (1, 2):  # a boolean field holds its value in its type
+            return kind == 1
+        if kind == 3:
+            return self._byte()
+        if kind in (4, 5, 6):
+            return self._signed()
+        if kind == 7:
+            return struct.unpack("<d", self._take(8))[0]
+        if kind == 8:
+            return self._take(self._unsigned())
+        if kind in (9, 10):
+            head = self._byte()
+            count = head >> 4 if head >> 4 < 15 else self._unsigned()
+            return [self._element(head & 15) for _ in range(count)]
+        if kind == 12:
+            return self.struct()
+        raise ValueError(f"metadata of type {kind}")
+
+    def _element(self, kind: int) -> Any:
+        return self._byte() == 1 if kind in (1, 2) else self._value(kind)
+
+    def _byte(self) -> int:
+        return self._take(1)[0]
+
+    def _take(self, count: int) -> bytes:
+        piece = self._data[self.at : self.at + count]
+        if len(piece) != count:
+            raise ValueError("it ends in the middle")
+        self.at += count
+        return piece
+
+    def _unsigned(self) -> int:
+        value = shift = 0
+        while (byte := self._byte()) & 0x80:
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if shift > 63:
+                raise ValueError("a number without an end")
+        return value | byte << shift
+
+    def _signed(self) -> int:
+        value = self._unsigned()
+        return value >> 1 ^ -(value & 1)
 
 
 class _Explained:
-    """Turns whatever reading strange bytes raises into one error."""
+    """Turns whatever reading foreign bytes raises into one error."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -163,5 +281,7 @@ class _Explained:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, pa.ArrowException | OSError | KeyError | ValueError | TypeError):
+        if isinstance(error, zstd.ZstdError | LookupError | ValueError | TypeError | AttributeError | struct.error):
             raise IntegrityError(f"{self._source} is not a member index: {error}") from None
+        if isinstance(error, RecursionError | MemoryError):
+            raise IntegrityError(f"{self._source} is not a member index: its metadata is damaged") from None

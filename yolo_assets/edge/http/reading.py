@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from yolo_assets.contracts.device_audit import AuditLine
-from yolo_assets.edge.audit.log import KEPT, AuditLog
+from yolo_assets.edge.audit.log import RECENT_LINES, AuditLog
 from yolo_assets.edge.http.access import TokenGuard, is_local
 from yolo_assets.edge.http.problems import problem_response
 from yolo_assets.edge.http.schemas import Alive, Ready, errors
@@ -75,7 +75,7 @@ def routes(
         responses=errors(HTTPStatus.UNPROCESSABLE_ENTITY),
     )
     def read_audit(
-        limit: Annotated[int, Query(ge=1, le=KEPT, description="at most so many")] = KEPT,
+        limit: Annotated[int, Query(ge=1, le=RECENT_LINES, description="at most so many")] = RECENT_LINES,
         kind: Annotated[str | None, Query(description="only lines of this kind", examples=["model"])] = None,
     ) -> list[AuditLine]:
         """Oldest first: every change of the model and of its pin: when, who, from what, to what, with what result.

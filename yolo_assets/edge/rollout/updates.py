@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.rollout.cache import ModelCache
 from yolo_assets.edge.rollout.channel_poller import ChannelPoller
@@ -23,7 +22,8 @@ from yolo_assets.edge.rollout.state import Role, StateFile
 from yolo_assets.edge.rollout.tap import LiveTap
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slots import SlotManager
-from yolo_assets.storage.base import ObjectStore
+from yolo_assets.models.channels import Channel
+from yolo_assets.models.registry import Registry
 from yolo_assets.storage.open import folder_of
 
 
@@ -32,24 +32,23 @@ class ModelUpdates:
 
     Args:
         config: of the agent.
-        store: holds channels and bundles.
-        trusted: keys whose releases are loaded.
+        registry: holds channels and bundles, with the keys whose releases are loaded.
         swaps: where each attempt is recorded.
     """
 
-    def __init__(self, config: AgentConfig, store: ObjectStore, trusted: TrustedKeys, swaps: SwapLog) -> None:
+    def __init__(self, config: AgentConfig, registry: Registry, swaps: SwapLog) -> None:
         self._config = config
         self.slots: SlotManager[LoadedModel] = SlotManager()
         self.control = ModelControl(self.slots, StateFile(config.state_dir / "state.json"), swaps)
         self.tap = LiveTap()
         self.loader = Loader(config.engine, config.state_dir / "engines")
-        cache = ModelCache(config.state_dir / "models", trusted)
-        self._preparer = Preparer(config, store, cache, self.loader, self.control, self.tap)
+        cache = ModelCache(config.state_dir / "models", registry)
+        self._preparer = Preparer(config, cache, self.loader, self.control, self.tap)
         self.stager = Stager(config, self._preparer, self.control)
-        self.poller = self._poller("primary", config.channel, trusted, store)
+        self.poller = self._poller("primary", registry.channel(config.model, config.channel))
         """Of the device's own channel; those of the secondary models are private."""
         self._pollers = [self.poller] + [
-            self._poller(role, section.channel, trusted, store)
+            self._poller(role, registry.channel(config.model, section.channel))
             for role in SECONDARY_ROLES
             if (section := config.secondary(role)) is not None
         ]
@@ -67,12 +66,9 @@ class ModelUpdates:
         for poller in self._pollers:
             poller.stop()
 
-    def _poller(self, role: Role, channel: str, trusted: TrustedKeys, store: ObjectStore) -> ChannelPoller:
+    def _poller(self, role: Role, channel: Channel) -> ChannelPoller:
         return ChannelPoller(
-            store,
-            self._config.model,
             channel,
-            trusted,
             poll_seconds=self._config.poll_seconds,
             folder=folder_of(self._config.store),
             on_pointer=partial(follow, self.control, self.stager.request, role),
