@@ -26,7 +26,7 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
-from yolo_assets.archive.archiving.plan import PART_SIZE
+from yolo_assets.archive.part_plan import PART_SIZE
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.writer import SpoolWriter

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from yolo_assets.archive.service.metrics import Tally
+from yolo_assets.archive.service.metrics import ArchiverCounters
 from yolo_assets.contracts.archiver_figures import FIGURES, PREFIX
 from yolo_assets.edge.agent import Agent
 from yolo_assets_tests.edge.plant import Plant
@@ -27,7 +27,7 @@ def test_the_archiver_of_the_box_is_on_the_agents_page(plant: Plant, named: bool
             return {sample.name: sample.value for family in families for sample in family.samples}
 
         assert not any(name.startswith(PREFIX) for name in samples()), "no archiver, no figures"
-        tally = Tally(home / FIGURES)
+        tally = ArchiverCounters(home / FIGURES)
         tally.add("archives", 7, "cam1")
         tally.stands(waiting=2)
         tally.flush()
