@@ -42,7 +42,7 @@ NO_MODEL = "no_model"
 
 
 @dataclass
-class CameraCounts:
+class SimulatedCounts:
     """What was done for one camera."""
 
     sealed: int = 0
@@ -235,7 +235,7 @@ def _load(bundle: Path | None) -> Model | None:
     return model
 
 
-def _run(job: SimulationJob) -> list[CameraCounts]:
+def _run(job: SimulationJob) -> list[SimulatedCounts]:
     """Cameras side by side, each with its hours in order."""
     cameras = job.line.cameras
     with ThreadPoolExecutor(min(len(cameras), os.cpu_count() or 1)) as pool:
@@ -249,7 +249,7 @@ def _run(job: SimulationJob) -> list[CameraCounts]:
             raise
 
 
-def run_camera(job: SimulationJob, camera: str, phase: float) -> CameraCounts:
+def run_camera(job: SimulationJob, camera: str, phase: float) -> SimulatedCounts:
     """Write, complete or pass over every hour of one camera.
 
     Args:
@@ -262,7 +262,7 @@ def run_camera(job: SimulationJob, camera: str, phase: float) -> CameraCounts:
         FolderBusyError: another process writes this camera.
         SpoolFullError: no room.
     """
-    counts, sequence = CameraCounts(), 0
+    counts, sequence = SimulatedCounts(), 0
     with SpoolWriter(job.out, camera, job.device_id) as writer:
         for hour in job.hours:
             moments = list(frame_moments(hour, job.fps, phase))
@@ -290,7 +290,7 @@ def run_camera(job: SimulationJob, camera: str, phase: float) -> CameraCounts:
 
 
 def _frame(
-    job: SimulationJob, writer: SpoolWriter, camera: str, moment: datetime, sequence: int, counts: CameraCounts
+    job: SimulationJob, writer: SpoolWriter, camera: str, moment: datetime, sequence: int, counts: SimulatedCounts
 ) -> None:
     scene = job.line.draw(camera, moment)
     jpeg = _encode(scene.image, job.jpeg_quality)
