@@ -3,8 +3,8 @@
     python docs/strings.py [--module-docstrings] [--words WORD ...]
 
 One line for each string: file, line, kind, text. Kinds: module docstrings, messages of errors, log messages, help of
-commands, options and metrics, descriptions of Dagster objects, texts of the live page. ``--words`` prints only lines with
-one of the words, as in ``--words believed witness``.
+commands, options and metrics, descriptions of Dagster objects, texts of the live page. ``--words`` prints only lines
+with one of the words, as in ``--words believed witness``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def strings(path: Path) -> Iterator[tuple[int, str, str]]:
 
 def page_strings(path: Path) -> Iterator[tuple[int, str, str]]:
     """Quoted texts with a space in the live page's scripts, and texts of its HTML."""
-    pattern = r"[\"'`]([^\"'`\n]*[a-z] [a-z][^\"'`\n]*)[\"'`]" if path.suffix == ".js" else r">([^<>\n]*[a-z][^<>\n]*)<"
+    quoted, between_tags = r"[\"'`]([^\"'`\n]*[a-z] [a-z][^\"'`\n]*)[\"'`]", r">([^<>\n]*[a-z][^<>\n]*)<"
+    pattern = quoted if path.suffix == ".js" else between_tags
     for number, line in enumerate(path.read_text().splitlines(), 1):
         if not line.lstrip().startswith("//"):
             yield from ((number, "page", text) for text in re.findall(pattern, line))
