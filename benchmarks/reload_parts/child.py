@@ -22,7 +22,6 @@ from reload_parts.feed import CAMERAS, OpenLoopCamera, Rhythm
 from reload_parts.models import NAME, STEP, Seen, line_camera
 from reload_parts.naive import KinderNaiveManager, NaiveManager
 from yolo_assets.contracts.model import ReleasedModel
-from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.edge import agent as agent_module
 from yolo_assets.edge.agent import Agent
 from yolo_assets.edge.cameras.open import ConfiguredSource
@@ -32,7 +31,6 @@ from yolo_assets.edge.rollout.history import Swap
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slot import Slot
 from yolo_assets.edge.types import Result
-from yolo_assets.models.registry import read_bundle
 from yolo_assets.vision.model import Model
 
 Kind = Literal["agent", "naive", "naive_kinder"]
@@ -237,7 +235,7 @@ class Contender:
 
     def _load_cold(self, version: str) -> Slot[LoadedModel]:
         parts = self.agent.stager.preparer
-        bundle = read_bundle(parts.store, NAME, version, TrustedKeys.load(self.agent.config.trusted_keys))
+        bundle = parts.cache.registry.read_bundle(NAME, version)
         ref = ReleasedModel(name=NAME, version=version, manifest_sha256=bundle.manifest_sha256)
         attempt = self.agent.swaps.begin("push")
         with (

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from yolo_assets.contracts.model import ONNX, FileEntry, GoldenFrame, ModelManifest, Thresholds
-from yolo_assets.simulator.line import Line, LineConfig
+from yolo_assets.simulator.weld_line import LineConfig, WeldLine
 from yolo_assets.training.child import load_ultralytics, quiet_environment
 from yolo_assets.vision.golden import golden_detections
 from yolo_assets.vision.model import Model
@@ -178,7 +178,7 @@ def decoded(jpeg: bytes) -> NDArray[np.uint8]:
 
 def pictures(camera: int, count: int) -> list[bytes]:
     """JPEGs of one camera: the simulated factory line (noise, vignette, motion), dark, six bright marks on it."""
-    line = Line(LineConfig(seed=7, cameras=4, width=640, height=512))
+    line = WeldLine(LineConfig(seed=7, cameras=4, width=640, height=512))
     chance = np.random.default_rng(camera)
     made: list[bytes] = []
     for number in range(count):

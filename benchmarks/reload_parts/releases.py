@@ -18,9 +18,9 @@ from reload_parts import models
 from reload_parts.models import NAME, Fault, Seen
 from yolo_assets.contracts.model import ONNX
 from yolo_assets.contracts.names import channel_key, model_key, signature_key
-from yolo_assets.contracts.signing import SignatureSet, Signer
-from yolo_assets.models.channels import promote
-from yolo_assets.models.registry import write_bundle
+from yolo_assets.contracts.signing import SignatureSet, Signer, TrustedKeys
+from yolo_assets.models.promotion import Promoter, ReleaseRequest
+from yolo_assets.models.registry import Registry
 from yolo_assets.storage import open_store
 
 VERSIONS = 4
@@ -67,7 +67,7 @@ class Publisher:
         for number in range(VERSIONS):
             manifest, files = models.bundle(base, f"v{number}", number, shown[0])
             self.answers[f"{NAME}/v{number}"] = models.answers(manifest, files, shown)
-            write_bundle(open_store(self._published.as_uri()), manifest, files)
+            Registry(open_store(self._published.as_uri())).write_bundle(manifest, files)
 
     def good(self, version: str) -> Release:
         """Release a good version."""
@@ -92,7 +92,7 @@ class Publisher:
         self._made += 1
         name = f"bad{self._made}"
         manifest, files = models.bundle(self._base, name, 0, self._golden, _BROKEN.get(fault, "none"))
-        write_bundle(open_store(self._published.as_uri()), manifest, files)
+        Registry(open_store(self._published.as_uri())).write_bundle(manifest, files)
         release = self._promote(name, self._signer)
         if fault in _DAMAGE:
             path = self._published / model_key(NAME, name, ONNX)
@@ -121,16 +121,10 @@ class Publisher:
     def _promote(self, version: str, signer: Signer) -> Release:
         store = open_store(self._published.as_uri())
         strange = signer is not self._signer
-        promote(
-            store,
-            signer,
-            name=NAME,
-            version=version,
-            channel="stable",
-            by="the benchmark",
-            reason="measure",
-            replace_untrusted=strange,
+        request = ReleaseRequest(
+            NAME, version, "stable", by="the benchmark", reason="measure", replace_untrusted=strange
         )
+        Promoter(Registry(store, TrustedKeys.of(signer)), signer).promote(request)
         return Release(version, store.get(POINTER), store.get(signature_key(POINTER)))
 
 

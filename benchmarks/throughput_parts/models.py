@@ -16,15 +16,15 @@ from typing import Any
 import cv2
 import numpy as np
 
-from yolo_assets.simulator.line import Line, LineConfig, Scene
-from yolo_assets.simulator.look import CLASS_NAMES as CLASSES
+from yolo_assets.simulator.appearance import CLASS_NAMES as CLASSES
+from yolo_assets.simulator.weld_line import LineConfig, Scene, WeldLine
 
 TRAIN_SIZE = 160
 
 
 def scenes(count: int, first: int) -> list[Scene]:
     """Frames of the simulated line; those of another ``first`` are of other plates."""
-    line = Line(LineConfig(seed=4, cameras=3))
+    line = WeldLine(LineConfig(seed=4, cameras=3))
     start = datetime(2026, 1, 2, tzinfo=UTC)
     return [
         line.draw(line.cameras[number % 3], start + timedelta(seconds=7 * (first + number))) for number in range(count)

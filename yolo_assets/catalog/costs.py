@@ -1,7 +1,7 @@
 """What the archive costs a month, by a table of prices that the operator writes.
 
 Belongs here: prices, and multiplying. Does not belong here: how much there is (``read.stats``). Tiers follow from the
-age of an hour (0-7, 8-90, 91 days and more), or from what the store lists when it is asked.
+age of an hour (0-7, 8-90, 91 days and more), or from the store's own listing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class TierPrice(Record):
 
 
 class Prices(Record):
-    """A price table; ``label`` says whose prices, where and when."""
+    """A price table; ``label`` names whose prices, where and when."""
 
     label: str = Field(min_length=1)
     currency: str = Field(min_length=1)

@@ -3,8 +3,8 @@
 Belongs here: how a catalog file is opened and where temporary files lie. Does not belong here: what is in a catalog
 file (``schema``), where published files lie (``versions``).
 
-A catalog of a large plant has hundreds of megabytes, and a ``kill -9`` runs no clean-up: what a killed process left
-behind is removed by the next one.
+A catalog of a large plant has hundreds of megabytes, and a ``kill -9`` runs no clean-up: what remains of a killed
+process is removed by the next one.
 """
 
 from __future__ import annotations

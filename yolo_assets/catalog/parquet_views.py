@@ -23,12 +23,12 @@ from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.storage.base import ObjectStore
 from yolo_assets.storage.open import folder_of, parse_s3_url
 from yolo_assets.tables.scan import list_hours
-from yolo_assets.tables.schema import Detections, Frames, polars_schema
+from yolo_assets.tables.schema import DetectionsTable, FramesTable, polars_schema
 
 TableName = Literal["detections", "frames"]
 TABLE_NAMES: tuple[TableName, ...] = get_args(TableName)
 
-_MODELS = {"detections": Detections, "frames": Frames}
+_MODELS = {"detections": DetectionsTable, "frames": FramesTable}
 _TYPES = {
     pl.String: "VARCHAR",
     pl.Int64: "BIGINT",

@@ -1,4 +1,4 @@
-"""Publish a catalog: change a copy of the newest one to what the receipts say now, move the pointer to it.
+"""Publish a catalog: update a copy of the newest one from the receipts, move the pointer to it.
 
 Safe under any number of publishers: the pointer moves by compare-and-swap, and a publisher that loses the race starts
 again from what the winner published. Publishers of one machine also share a lock, which saves work and proves nothing:
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import random
 import tempfile
 import time
 from collections.abc import Collection, Iterator
@@ -22,12 +21,13 @@ import duckdb
 
 from yolo_assets.archive.archive import Archive
 from yolo_assets.catalog.database import remove_abandoned, scratch_folder
-from yolo_assets.catalog.receipts import READERS, UntrustedReceipt
+from yolo_assets.catalog.receipts import READERS, ReceiptProblem
 from yolo_assets.catalog.schema import CatalogPointer
 from yolo_assets.catalog.update import AppliedChange, Report, StoreDifferences, apply, create, prepare
 from yolo_assets.catalog.versions import fetch_catalog, keep_in_cache, pointer_state, upload_catalog
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.times import check_date
+from yolo_assets.runtime.backoff import Backoff
 from yolo_assets.runtime.files import lock
 from yolo_assets.storage.base import CasConflictError, ObjectStore
 
@@ -37,7 +37,9 @@ _ATTEMPTS = 60
 
 
 class CatalogBusyError(UserError):
-    """Other publishers kept winning."""
+    """Other publishers won every race."""
+
+    may_pass = True
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class CatalogVersion:
     changed: bool
     added: int
     removed: int
-    problems: tuple[UntrustedReceipt, ...]
+    problems: tuple[ReceiptProblem, ...]
 
     @property
     def version(self) -> str:
@@ -123,7 +125,7 @@ def _publish(
     report: Report,
 ) -> CatalogVersion:
     with scratch_folder() as folder, closing(StoreDifferences(folder)) as differences:
-        path = folder / "catalog.duckdb"
+        path, backoff = folder / "catalog.duckdb", Backoff(first_s=0.02, longest_s=1.0, jitter=1.0)
         for attempt in range(_ATTEMPTS):
             with ExitStack() as locks:
                 if attempt:  # another publisher was faster: from now on one after another
@@ -151,7 +153,7 @@ def _publish(
                 try:
                     pointer = upload_catalog(store, path, (change.archives, change.problems), etag)
                 except CasConflictError:
-                    time.sleep(random.uniform(0, min(0.02 * 2**attempt, 1.0)))
+                    time.sleep(backoff.failed())
                     continue
             return _published(pointer, change, path, cache)
     raise CatalogBusyError(f"other publishers moved the catalog {_ATTEMPTS} times meanwhile; run it again")

@@ -56,8 +56,8 @@ def open_catalog(
         store: store root.
         cache: folder where the file is kept between calls; a temporary one without. A folder store needs none: its
             file is opened where it lies.
-        tables: ``detections`` and ``frames`` as wanted: views over their Parquet files. Finding the files takes time in
-            a large store, so they can be read only when asked for.
+        tables: which of ``detections`` and ``frames`` can be read: views over their Parquet files. To find the
+            files takes time in a large store.
         start: of ``tables`` only the hours that touch ``[start, end)``; all without.
         end: see ``start``; give both or none.
 
@@ -107,7 +107,7 @@ def query(
 
 
 def ask(connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | None = None) -> pl.DataFrame:
-    """As ``query``, on an open catalog; ``?`` in ``sql`` stands for the parameters."""
+    """As ``query``, on an open catalog; each ``?`` in ``sql`` is replaced by a parameter."""
     try:
         statements = duckdb.extract_statements(sql)
         if len(statements) != 1 or statements[0].type not in _READ_ONLY:
@@ -277,8 +277,8 @@ def _attach(connection: duckdb.DuckDBPyConnection, path: Path, store: ObjectStor
     except duckdb.Error:
         version = None
     if version != SCHEMA_VERSION:
-        what = "damaged, or from another release" if version is None else f"of version {version}, not {SCHEMA_VERSION}"
-        raise IntegrityError(f"the catalog in {store.url} is {what}; make it anew with: yolo-assets catalog rebuild")
+        state = "damaged, or from another release" if version is None else f"of version {version}, not {SCHEMA_VERSION}"
+        raise IntegrityError(f"the catalog in {store.url} is {state}; make it anew with: yolo-assets catalog rebuild")
 
 
 def _at(moment: datetime) -> str:

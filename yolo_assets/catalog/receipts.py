@@ -3,8 +3,8 @@
 Belongs here: doing many at once in bounded memory, and the columns of a receipt with their types. Does not belong here:
 what makes a receipt trusted (``archive``), and writing catalog files (``update``).
 
-A receipt that should be there and is not is listed too, as an untrusted one: a part before one that has a receipt, and
-what a delete marker hides where the store keeps versions.
+A receipt that should exist and does not is listed too, as an untrusted one: of a part below one that has a receipt, or
+hidden by a delete marker where the store keeps versions.
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ ARCHIVES = pa.schema(
         ("etag", pa.string()),
     ]
 )
-"""The columns of ``stored.archives``, by name; in another order."""
+"""The columns of the table ``archives`` in the schema ``stored``, by name; in another order."""
 CLASSES = pa.schema([*_KEY, ("class", pa.string()), ("count", pa.int64()), ("max_confidence", pa.float64())])
-"""The columns of ``stored.classes``."""
+"""The columns of the table ``classes`` in the schema ``stored``."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class VerifiedReceipt:
 
 
 @dataclass(frozen=True)
-class UntrustedReceipt:
+class ReceiptProblem:
     """An object among the receipts that is no trusted receipt, and why."""
 
     key: str
@@ -103,7 +103,7 @@ class UntrustedReceipt:
 
 
 def list_receipts(archive: Archive, dates: Collection[str] | None = None) -> Iterator[ObjectInfo]:
-    """Every object among the receipts of these dates (``YYYY-MM-DD``), or of all time; and what should be among them.
+    """Every object among the receipts of these dates (``YYYY-MM-DD``), or of all time; and those that are missing.
 
     One request per thousand receipts: 200 cameras make 4,800 a day; as many again where the store keeps versions.
     """
@@ -123,7 +123,7 @@ def list_receipts(archive: Archive, dates: Collection[str] | None = None) -> Ite
 
 def fetch_receipts(
     archive: Archive, listed: Iterable[tuple[str, str]], readers: int = READERS
-) -> Iterator[list[VerifiedReceipt | UntrustedReceipt]]:
+) -> Iterator[list[VerifiedReceipt | ReceiptProblem]]:
     """Fetch and verify receipts, several at a time, in the order of ``listed``; one batch is in memory at a time.
 
     One that has been deleted meanwhile is left out; the next run will not list it.
@@ -134,20 +134,20 @@ def fetch_receipts(
         readers: reads in flight.
 
     Raises:
-        StoreUnavailableError: the store failed, which says nothing about a receipt.
+        StoreUnavailableError: the store failed, which proves nothing about a receipt.
     """
 
-    def fetch(entry: tuple[str, str]) -> VerifiedReceipt | UntrustedReceipt | None:
+    def fetch(entry: tuple[str, str]) -> VerifiedReceipt | ReceiptProblem | None:
         key, etag = entry
         try:
             name = ArchiveName.parse(key)
             if name.receipt_key != key:
                 raise BadInputError(f"{key} is not where the receipt of {name.stem} belongs; it was moved or copied")
             if etag == MISSING:
-                return UntrustedReceipt(key, etag, no_receipt(name))
+                return ReceiptProblem(key, etag, no_receipt(name))
             if etag.startswith(HIDDEN):
                 marker = etag.removeprefix(HIDDEN)
-                return UntrustedReceipt(
+                return ReceiptProblem(
                     key, etag, f"{key} was deleted: delete marker {marker} hides it; remove the marker"
                 )
             receipt = archive.receipt(name)
@@ -158,7 +158,7 @@ def fetch_receipts(
         except StoreUnavailableError:
             raise
         except UserError as error:
-            return UntrustedReceipt(key, etag, str(error))
+            return ReceiptProblem(key, etag, str(error))
         return VerifiedReceipt(key, etag, receipt)
 
     with ThreadPoolExecutor(readers, thread_name_prefix="receipts") as pool:
@@ -209,7 +209,7 @@ def unstorable(receipt: Receipt) -> str | None:
 
 
 def archive_rows(verified: Sequence[VerifiedReceipt]) -> pa.Table:
-    """Rows of ``stored.archives``."""
+    """Rows with the columns ``ARCHIVES``."""
     receipts = [entry.receipt for entry in verified]
     columns: dict[str, list[Any]] = {name: [getattr(receipt, name) for receipt in receipts] for name, _ in _COPIED}
     columns |= {name: [_bytes(getattr(receipt, name)) for receipt in receipts] for name in _HASHES}
@@ -230,7 +230,7 @@ def archive_rows(verified: Sequence[VerifiedReceipt]) -> pa.Table:
 
 
 def class_rows(verified: Sequence[VerifiedReceipt]) -> pa.Table:
-    """Rows of ``stored.classes``."""
+    """Rows with the columns ``CLASSES``."""
     rows = [
         (receipt.camera_id, _start(receipt), receipt.part, name, summary.count, summary.max_confidence)
         for receipt in (entry.receipt for entry in verified)

@@ -1,11 +1,11 @@
-"""Bring a copy of the newest catalog file up to date: find what differs from the stores, read that, write the changes.
+"""Bring a copy of the newest catalog file up to date: compare it with the stores, read what is new, write it.
 
 Belongs here: the content of one local DuckDB file. Does not belong here: publishing it (``publish``) and questions
 (``read``). A published file is never edited, only a private copy of it, which a crash may ruin. New rows are added at
 the end; when these have become many, the file is written in order again, which takes seconds.
 
 The differences are held in a database that overflows into a file, so that a million receipts need little memory. What
-was read once is kept when a race for the pointer is lost: the next attempt costs listings only.
+was read is kept when a race for the pointer is lost: the next attempt costs listings only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from yolo_assets.catalog.receipts import (
     ARCHIVES,
     BATCH,
     CLASSES,
-    UntrustedReceipt,
+    ReceiptProblem,
     VerifiedReceipt,
     archive_rows,
     batches,
@@ -41,7 +41,7 @@ Report = Callable[[int, int], object]
 """Called with the receipts read so far and how many there are to read."""
 
 MOST_UNSORTED = 100_000
-"""So many rows may stand behind the ordered ones, and in a larger catalog a quarter of all."""
+"""So many rows may follow the ordered ones, and in a larger catalog a quarter of all."""
 REPORTED = 1_000
 """Untrusted receipts that are handed to the caller; the catalog has them all."""
 
@@ -61,7 +61,7 @@ class StoreDifferences:
     """What in the stores differs from a catalog.
 
     Tables of its database, each of the dates in question: ``listed`` and ``table_hours`` (what the stores list),
-    ``cataloged`` (what the catalog says), ``to_read`` (receipts that the catalog does not hold as they are now),
+    ``cataloged`` (rows of the catalog), ``to_read`` (receipts that the catalog does not hold as they are now),
     ``dropped`` (rows of the catalog that are no longer true), ``read_archives``, ``read_classes``, ``read_problems``
     (receipts that were read).
     """
@@ -133,9 +133,9 @@ class StoreDifferences:
         """Close the database."""
         self.connection.close()
 
-    def _store(self, batch: list[VerifiedReceipt | UntrustedReceipt]) -> None:
+    def _store(self, batch: list[VerifiedReceipt | ReceiptProblem]) -> None:
         verified = [entry for entry in batch if isinstance(entry, VerifiedReceipt)]
-        untrusted = [entry for entry in batch if isinstance(entry, UntrustedReceipt)]
+        untrusted = [entry for entry in batch if isinstance(entry, ReceiptProblem)]
         archives = archive_rows(verified).add_column(0, "receipt_key", _column(entry.key for entry in verified))
         self._insert("read_archives", archives)
         per_class = [entry for entry in verified for _ in entry.receipt.classes]
@@ -175,7 +175,7 @@ class AppliedChange:
     removed: int
     archives: int
     problems: int
-    reported: tuple[UntrustedReceipt, ...]
+    reported: tuple[ReceiptProblem, ...]
 
 
 def create(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
@@ -222,7 +222,7 @@ def apply(differences: StoreDifferences, path: Path) -> AppliedChange:
     archives = scalar(connection, "SELECT count(*) FROM fresh.stored.archives")
     problems = scalar(connection, "SELECT count(*) FROM fresh.problems")
     first = f"SELECT {_PROBLEM} FROM fresh.problems ORDER BY receipt_key LIMIT {REPORTED}"
-    reported = tuple(UntrustedReceipt(*row) for row in connection.execute(first).fetchall())
+    reported = tuple(ReceiptProblem(*row) for row in connection.execute(first).fetchall())
     connection.execute("DETACH fresh")  # checkpoints: everything is in the one file, without a log
     return AppliedChange(changed, added, removed, archives, problems, reported)
 
@@ -233,7 +233,7 @@ def _find_changes(differences: StoreDifferences) -> None:
     run(f"CREATE OR REPLACE TABLE hours_new AS FROM table_hours EXCEPT ({hours})")
     bad = f"SELECT {_PROBLEM} FROM read_problems SEMI JOIN to_read USING (receipt_key, receipt_etag)"
     before = f"SELECT {_PROBLEM} FROM fresh.problems"
-    if differences.dates is not None:  # a problem's key may be anything, so its folder tells the date
+    if differences.dates is not None:  # a problem's key may be anything, so its folder gives the date
         days = ", ".join(map(quoted, differences.dates)) or "NULL"
         before += f" WHERE split_part(split_part(receipt_key, 'date=', 2), '/', 1) IN ({days})"
     run(f"CREATE OR REPLACE TABLE problems_gone AS {before} EXCEPT ({bad})")

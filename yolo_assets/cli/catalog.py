@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import sys
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from yolo_assets.cli.catalog_view import rows, show, show_table
 from yolo_assets.cli.common import (
     ArchiveOption,
     JsonOption,
@@ -20,10 +23,12 @@ from yolo_assets.cli.common import (
     progress,
     settings,
 )
+from yolo_assets.contracts.times import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
+
+    import polars as pl
 
     from yolo_assets.contracts.settings import Settings
 
@@ -114,7 +119,7 @@ def query(
 
     Example: yolo-assets catalog query "SELECT archive_key FROM archive_classes WHERE class = 'crack'"
     """
-    from yolo_assets.catalog.read import query as answer
+    from yolo_assets.catalog.read import query as ask_catalog
     from yolo_assets.contracts.errors import UsageError
     from yolo_assets.storage.open import open_store
 
@@ -123,8 +128,8 @@ def query(
     if (since is None) != (until is None):
         raise UsageError("give --from and --to together")
     start, end = _range(since, until) if since is not None and until is not None else (None, None)
-    found = answer(open_store(where.store_url), sql, cache=_cache(where), start=start, end=end)
-    show(found, "no rows", as_json=as_json, as_csv=as_csv)
+    answer = ask_catalog(open_store(where.store_url), sql, cache=_cache(where), start=start, end=end)
+    _show(answer, "no rows", as_json=as_json, as_csv=as_csv)
 
 
 @app.command()
@@ -153,8 +158,8 @@ def find(
     with open_catalog(open_store(where.store_url), cache=_cache(where)) as connection:
         if camera is not None:
             check_camera(connection, camera)
-        found = find_hours(connection, class_name, min_confidence, start, end, camera)
-    show(found, "no hours", as_json=as_json, as_csv=as_csv)
+        answer = find_hours(connection, class_name, min_confidence, start, end, camera)
+    _show(answer, "no hours", as_json=as_json, as_csv=as_csv)
 
 
 @app.command()
@@ -164,7 +169,7 @@ def gaps(
     """What is missing, as of the newest catalog, hours in a row as one line.
 
     "not archived": there are detections and no archive. "no data": neither, between a camera's first and last hour; it
-    was off, or its box has not been heard of.
+    was off, or nothing was heard of its edge device.
 
     Example: yolo-assets catalog gaps --camera lineA_cam01
     """
@@ -176,7 +181,7 @@ def gaps(
     with open_catalog(open_store(where.store_url), cache=_cache(where)) as connection:
         if camera is not None:
             check_camera(connection, camera)
-        show(gap_ranges(connection, camera), "no gaps", as_json=as_json, as_csv=as_csv)
+        _show(gap_ranges(connection, camera), "no gaps", as_json=as_json, as_csv=as_csv)
 
 
 @app.command()
@@ -206,24 +211,24 @@ def stats(
 
     where, table = settings(archive=archive, store=store), load_prices(prices)
     with open_catalog(open_store(where.store_url), cache=_cache(where)) as connection:
-        found = count(connection, utc_now())
-    cameras, tiers = with_costs(found.cameras, table), with_costs(found.ages, table)
+        totals = count(connection, utc_now())
+    cameras, tiers = with_costs(totals.cameras, table), with_costs(totals.ages, table)
     classes = with_costs(listed_classes(open_archive(where), table), table) if listed else None
-    indexes = round(table.monthly(found.index_bytes, "standard"), 2)
+    indexes = round(table.monthly(totals.index_bytes, "standard"), 2)
     total = round(sum(tiers["cost_per_month"]) + indexes, 2)
     if as_json:
-        told = {"label": table.label, "currency": table.currency, "indexes": indexes, "total": total}
-        answer = {"cameras": rows(cameras), "tiers": rows(tiers), "cost_per_month": told, "problems": found.problems}
-        emit_json({**answer, "listed": rows(classes)} if classes is not None else answer)
+        cost = {"label": table.label, "currency": table.currency, "indexes": indexes, "total": total}
+        answer = {"cameras": _rows(cameras), "tiers": _rows(tiers), "cost_per_month": cost, "problems": totals.problems}
+        emit_json({**answer, "listed": _rows(classes)} if classes is not None else answer)
         return
-    show_table(cameras, "no archives")
-    show_table(tiers, "")
+    _show_table(cameras, "no archives")
+    _show_table(tiers, "")
     if classes is not None:
-        show_table(classes, "the archive root lists no archives")
+        _show_table(classes, "the archive root lists no archives")
     if not cameras.is_empty():
         note(f"{total} {table.currency} a month, of which indexes {indexes}; prices: {table.label}")
-    if found.problems:
-        note(f"{found.problems} receipts are untrusted: yolo-assets catalog query 'SELECT * FROM problems'")
+    if totals.problems:
+        note(f"{totals.problems} receipts are untrusted: yolo-assets catalog query 'SELECT * FROM problems'")
 
 
 def _cache(where: Settings) -> Path:
@@ -265,3 +270,52 @@ def _bar(bars: ExitStack) -> Callable[[int, int], None]:
             shown = done
 
     return report
+
+
+def _show(answer: pl.DataFrame, nothing: str, *, as_json: bool = False, as_csv: bool = False) -> None:
+    """An answer in the form that was asked for."""
+    if as_json:
+        emit_json(_rows(answer))
+    elif as_csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(answer.columns)
+        writer.writerows([_cell(value) for value in row.values()] for row in _rows(answer))
+    else:
+        _show_table(answer, nothing)
+
+
+def _rows(answer: pl.DataFrame) -> list[dict[str, Any]]:
+    """Rows for JSON, times as the contracts write them."""
+
+    def plain(value: Any) -> Any:
+        return format_time(value) if isinstance(value, datetime) and value.tzinfo else value
+
+    return [{name: plain(value) for name, value in row.items()} for row in answer.iter_rows(named=True)]
+
+
+def _cell(value: Any) -> str:
+    """A value in one cell; a list is JSON, so that it can be read back."""
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return "" if value is None else str(value)
+
+
+def _show_table(answer: pl.DataFrame, nothing: str) -> None:
+    """A table on a terminal, tab-separated lines with a heading in a pipe."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if answer.is_empty():
+        if nothing:
+            note(nothing)
+        return
+    console = out()
+    cells = [[_cell(value) for value in row.values()] for row in _rows(answer)]
+    if not console.is_terminal:
+        for line in [answer.columns, *cells]:
+            typer.echo("\t".join(line))
+        return
+    table = Table(*answer.columns)
+    for line in cells:
+        table.add_row(*map(Text, line))  # data, never markup
+    console.print(table)

@@ -11,13 +11,13 @@ import typer
 from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings
 from yolo_assets.cli.models_view import (
     channels_of,
-    for_looking,
     metric,
-    opened_store,
+    open_promoter,
+    open_registry,
+    readable_registry,
     show_pointer,
     show_table,
     signature_state,
-    trusted_keys,
 )
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
@@ -45,17 +45,16 @@ def list_(
     Example: yolo-assets models list line
     """
     from yolo_assets.contracts.times import format_time
-    from yolo_assets.models.registry import list_models
 
-    opened, trusted = for_looking(settings(store=store), trusted_key)
-    entries = list_models(opened, name)
-    serving = {model: channels_of(opened, model, trusted) for model in {entry.name for entry in entries}}
+    registry = readable_registry(settings(store=store), trusted_key)
+    entries = registry.list_bundles(name)
+    serving = {model: channels_of(registry, model) for model in {entry.name for entry in entries}}
     rows = [
         {
             "name": entry.name,
             "version": entry.version,
             "written_at": format_time(entry.written_at),
-            "signature": signature_state(opened, entry.name, entry.version, trusted),
+            "signature": signature_state(registry, entry.name, entry.version),
             "channels": [c["channel"] for c in serving[entry.name] if c.get("version") == entry.version],
         }
         for entry in entries
@@ -65,7 +64,7 @@ def list_(
     if as_json:
         emit_json(rows)
     elif not rows:
-        note(f"no models in {opened.url}")
+        note(f"no models in {registry.store.url}")
     else:
         show_table(["version", "written", "signature", "channels"], [
             [f"{row['name']}/{row['version']}", row["written_at"], row["signature"], ", ".join(row["channels"])]
@@ -83,22 +82,21 @@ def show(
     """
     from yolo_assets.contracts.errors import BadInputError, SignatureError
     from yolo_assets.contracts.names import parse_model_version
-    from yolo_assets.models.candidate import read_report
-    from yolo_assets.models.registry import read_stored_manifest
+    from yolo_assets.models.gated_release import read_gate_report
 
     name, version = parse_model_version(model)
-    opened, trusted = for_looking(settings(store=store), trusted_key)
-    stored = read_stored_manifest(opened, name, version, None)
+    registry = readable_registry(settings(store=store), trusted_key)
+    stored = registry.read_manifest(name, version, signed=False)
     manifest = stored.manifest
     report, gate = None, "signatures are not checked"
-    if trusted is not None:
+    if registry.trusted.keys:
         try:
-            report = read_report(opened, manifest, trusted)
+            report = read_gate_report(registry, manifest)
             gate = report.summary if report else "no report"
         except (BadInputError, SignatureError) as error:
             gate = f"the report cannot be trusted: {error}"
-    signature = signature_state(opened, name, version, trusted)
-    channels = [c for c in channels_of(opened, name, trusted) if c.get("version") == version]
+    signature = signature_state(registry, name, version)
+    channels = [c for c in channels_of(registry, name) if c.get("version") == version]
     if as_json:
         emit_json(
             {
@@ -140,10 +138,9 @@ def verify(
     Example: yolo-assets models verify line/20260102-1a2b3c4d
     """
     from yolo_assets.contracts.names import parse_model_version
-    from yolo_assets.models.registry import verify_bundle
 
-    where = settings(store=store)
-    stored = verify_bundle(opened_store(where), *parse_model_version(model), trusted_keys(where, trusted_key))
+    registry = open_registry(settings(store=store), trusted_key)
+    stored = registry.verify_bundle(*parse_model_version(model))
     if as_json:
         emit_json({"model": model, "verified": True, "files": len(stored.manifest.files), "sha256": stored.sha256})
     else:
@@ -170,25 +167,21 @@ def promote(
     Example: yolo-assets models promote line/20260102-1a2b3c4d --channel canary --reason "trial on line A"
     """
     from yolo_assets.contracts.names import parse_model_version
-    from yolo_assets.contracts.signing import Signer
-    from yolo_assets.models.candidate import promote_by_hand
+    from yolo_assets.models.gated_release import promote_by_hand
+    from yolo_assets.models.promotion import ReleaseRequest
 
-    where = settings(store=store)
     name, version = parse_model_version(model)
-    pointer, status = promote_by_hand(
-        opened_store(where),
-        Signer.load(where.promotion_key),
+    request = ReleaseRequest(
         name=name,
         version=version,
         channel=channel,
         by=by or getpass.getuser(),
         reason=reason,
-        force=force,
-        trusted=trusted_keys(where, trusted_key),
         replace_untrusted=replace_untrusted,
     )
-    note(f"gate: {status}")
-    show_pointer(pointer, as_json)
+    released = promote_by_hand(open_promoter(settings(store=store), trusted_key), request, force=force)
+    note(f"gate: {released.gate}")
+    show_pointer(released.pointer, as_json)
 
 
 @app.command()
@@ -206,21 +199,16 @@ def rollback(
 
     Example: yolo-assets models rollback line --channel stable --reason "misses cracks on wet parts"
     """
-    from yolo_assets.contracts.signing import Signer
-    from yolo_assets.models import channels
+    from yolo_assets.models.promotion import RollbackRequest
 
-    where = settings(store=store)
-    pointer = channels.rollback(
-        opened_store(where),
-        Signer.load(where.promotion_key),
+    request = RollbackRequest(
         name=name,
         channel=channel,
         by=by or getpass.getuser(),
         reason=reason,
         to_version=to.removeprefix(f"{name}/") if to else None,
-        trusted=trusted_keys(where, trusted_key),
     )
-    show_pointer(pointer, as_json)
+    show_pointer(open_promoter(settings(store=store), trusted_key).roll_back(request), as_json)
 
 
 @app.command()
@@ -235,10 +223,7 @@ def history(
 
     Example: yolo-assets models history line --channel stable
     """
-    from yolo_assets.models import channels
-
-    where = settings(store=store)
-    past = channels.history(opened_store(where), name, channel, trusted_keys(where, trusted_key))
+    past = open_registry(settings(store=store), trusted_key).channel(name, channel).history()
     for key, why in past.rejected.items():
         note(f"warning: not counted: {key}: {why}")
     rows = [{**r.entry.pointer.model_dump(mode="json"), "kind": r.entry.kind, "state": r.state} for r in past.releases]
@@ -263,9 +248,11 @@ def export(
     Example: yolo-assets models export line/20260102-1a2b3c4d --out line-model
     """
     from yolo_assets.contracts.names import parse_model_version
-    from yolo_assets.models.registry import export_bundle
+    from yolo_assets.models.registry import Registry
+    from yolo_assets.storage.open import open_store
 
-    export_bundle(opened_store(settings(store=store)), *parse_model_version(model), out_folder)
+    registry = Registry(open_store(settings(store=store).store_url))
+    registry.export_bundle(*parse_model_version(model), out_folder, signed=False)
     if as_json:
         emit_json({"model": model, "folder": str(out_folder)})
     else:
@@ -278,7 +265,7 @@ def keygen(as_json: JsonOption = False) -> None:
 
     Example: yolo-assets models keygen
     """
-    from yolo_assets.models.keys import create_key_pairs
+    from yolo_assets.contracts.signing import create_key_pairs
 
     where = settings()
     pairs = create_key_pairs([where.archiver_key, where.promotion_key])

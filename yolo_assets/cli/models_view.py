@@ -1,4 +1,4 @@
-"""What the ``models`` commands share: which store and keys they look with, and how they show what they found."""
+"""What the ``models`` commands share: the registry they read, the promoter, and how they show what they found."""
 
 from __future__ import annotations
 
@@ -11,18 +11,53 @@ if TYPE_CHECKING:
     from yolo_assets.contracts.model import ChannelPointer
     from yolo_assets.contracts.settings import Settings
     from yolo_assets.contracts.signing import TrustedKeys
-    from yolo_assets.storage.base import ObjectStore
+    from yolo_assets.models.promotion import Promoter
+    from yolo_assets.models.registry import Registry
 
 
-def opened_store(where: Settings) -> ObjectStore:
-    """The store of the settings."""
+def open_registry(where: Settings, further: list[Path] | None) -> Registry:
+    """The registry of the settings, with its keys.
+
+    Raises:
+        SignatureError: there is no public key to verify with.
+    """
+    from yolo_assets.models.registry import Registry
     from yolo_assets.storage.open import open_store
 
-    return open_store(where.store_url)
+    return Registry(open_store(where.store_url), _promotion_keys(where, further))
 
 
-def trusted_keys(where: Settings, further: list[Path] | None) -> TrustedKeys:
-    """The promotion key, never the archiver's: who may sign receipts may not release models."""
+def readable_registry(where: Settings, further: list[Path] | None) -> Registry:
+    """As ``open_registry``, for commands that only read: without a key too, with a note on what is not shown then."""
+    from yolo_assets.contracts.errors import SignatureError
+    from yolo_assets.models.registry import Registry
+    from yolo_assets.storage.open import open_store
+
+    opened = open_store(where.store_url)
+    try:
+        return Registry(opened, _promotion_keys(where, further))
+    except SignatureError as error:
+        if further:
+            raise
+        note(f"signatures are not checked and channels not shown: {error}")
+        return Registry(opened)
+
+
+def open_promoter(where: Settings, further: list[Path] | None) -> Promoter:
+    """The registry with the promotion key.
+
+    Raises:
+        SignatureError: a key is missing.
+    """
+    from yolo_assets.contracts.signing import Signer
+    from yolo_assets.models.promotion import Promoter
+
+    signer = Signer.load(where.promotion_key)
+    return Promoter(open_registry(where, further), signer)
+
+
+def _promotion_keys(where: Settings, further: list[Path] | None) -> TrustedKeys:
+    """The promotion key, never the archiver's: a key that may sign receipts may not release models."""
     from yolo_assets.contracts.errors import SignatureError
     from yolo_assets.contracts.signing import TrustedKeys
 
@@ -33,53 +68,37 @@ def trusted_keys(where: Settings, further: list[Path] | None) -> TrustedKeys:
     return TrustedKeys.load(paths)
 
 
-def for_looking(where: Settings, further: list[Path] | None) -> tuple[ObjectStore, TrustedKeys | None]:
-    """For looking only: without a key it works too, and says what is missing."""
-    from yolo_assets.contracts.errors import SignatureError
-
-    opened = opened_store(where)
-    try:
-        return opened, trusted_keys(where, further)
-    except SignatureError as error:
-        if further:
-            raise
-        note(f"signatures are not checked and channels not shown: {error}")
-        return opened, None
-
-
-def signature_state(store: ObjectStore, name: str, version: str, trusted: TrustedKeys | None) -> str:
-    """``none``, ``good``, ``not checked`` or ``bad: why``."""
+def signature_state(registry: Registry, name: str, version: str) -> str:
+    """``none``, ``good``, ``not checked`` or ``bad: <reason>``."""
     from yolo_assets.contracts.errors import UserError
     from yolo_assets.contracts.model import MANIFEST
     from yolo_assets.contracts.names import model_key, signature_key
-    from yolo_assets.models.registry import read_stored_manifest
 
-    if store.head(model_key(name, version, signature_key(MANIFEST))) is None:
+    if registry.store.head(model_key(name, version, signature_key(MANIFEST))) is None:
         return "none"
-    if trusted is None:
+    if not registry.trusted.keys:
         return "not checked"
     try:
-        read_stored_manifest(store, name, version, trusted)
+        registry.read_manifest(name, version)
     except UserError as error:
         return f"bad: {error}"
     return "good"
 
 
-def channels_of(store: ObjectStore, name: str, trusted: TrustedKeys | None) -> list[dict[str, Any]]:
+def channels_of(registry: Registry, name: str) -> list[dict[str, Any]]:
     """The pointers of a model as JSON objects; one that cannot be verified holds ``channel`` and ``error``."""
     from yolo_assets.contracts.errors import BadInputError, SignatureError
-    from yolo_assets.models.channels import list_channels, read_pointer
 
-    found: list[dict[str, Any]] = []
-    for channel in list_channels(store, name) if trusted is not None else []:
+    rows: list[dict[str, Any]] = []
+    for channel in registry.channel_names(name) if registry.trusted.keys else []:
         try:
-            pointer = read_pointer(store, name, channel, trusted) if trusted else None
+            pointer = registry.channel(name, channel).pointer()
         except (BadInputError, SignatureError) as error:
-            found.append({"channel": channel, "error": str(error)})
+            rows.append({"channel": channel, "error": str(error)})
             continue
         if pointer is not None:
-            found.append(pointer[0].model_dump(mode="json"))
-    return found
+            rows.append(pointer.model_dump(mode="json"))
+    return rows
 
 
 def metric(value: Any) -> str:

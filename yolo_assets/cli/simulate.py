@@ -14,7 +14,7 @@ from yolo_assets.contracts.errors import UsageError
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from yolo_assets.simulator.line import Change
+    from yolo_assets.simulator.weld_line import Change
 
 Kind = Literal["line_change", "dirty_lens"]
 
@@ -58,8 +58,8 @@ def simulate(
     Example: yolo-assets simulate --out var/spool --cameras 3 --hours 2 --fps 0.05 --seed 7 --truth var/truth
     """
     from yolo_assets.contracts.times import Hour
-    from yolo_assets.simulator import hours as simulated
-    from yolo_assets.simulator.line import LineConfig
+    from yolo_assets.simulator import simulation as simulated
+    from yolo_assets.simulator.weld_line import LineConfig
 
     lens_of = dirty_camera or LineConfig(seed=max(seed, 0), cameras=cameras).camera_ids[0]
     if dirty_camera is not None and not dirty_lens_at:
@@ -94,7 +94,7 @@ def simulate(
 
 
 def _change(kind: Kind, text: str, camera: str | None) -> Change:
-    from yolo_assets.simulator.line import Change
+    from yolo_assets.simulator.weld_line import Change
 
     return Change(kind, _moment(text), camera)
 

@@ -4,9 +4,18 @@ The command line prints ``error: <message>`` and exits 1; Dagster shows the mess
 Bugs are not wrapped in these: they keep their traceback.
 """
 
+from typing import ClassVar
+
 
 class UserError(Exception):
-    """Something a person can put right; the message is one line and says how."""
+    """Something a person can put right; the message is one line and says how.
+
+    Attributes:
+        may_pass: the same work may succeed later although none of its inputs changed: a store that was away, a lock
+            that another process held. Dagster's assets are retried after these and no others.
+    """
+
+    may_pass: ClassVar[bool] = False
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))

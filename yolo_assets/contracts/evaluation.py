@@ -43,7 +43,7 @@ class Evaluation(Record):
     evaluated_at: Time
 
 
-class Comparison(Record):
+class PairedEvaluation(Record):
     """Candidate and champion on the same frames in one process; the difference by paired bootstrap over frames."""
 
     schema_version: int = 1

@@ -1,7 +1,8 @@
-"""Named automation conditions. Each docstring tells what would go wrong without it.
+"""Named automation conditions. Each docstring says what would go wrong without it.
 
-Sensors look at the outside world; these run inside the graph. Plain ``eager()`` is not used: it sees only the latest
-hour, so a camera that was cut off overnight would never be archived.
+Sensors watch what is outside the graph; conditions react inside it. Plain ``eager()`` is not used: it covers only the
+latest hour, so a camera that was offline overnight would never be archived. A request counts as handled here even when
+its run fails; ``recovery`` requests that work again.
 """
 
 from __future__ import annotations
@@ -20,8 +21,7 @@ def on_hour() -> dg.AutomationCondition:
 
     Any hour, not only the latest: late hours are the rule after a network fault. An hour whose inputs were reported
     before this condition was first evaluated counts too (``newly_true`` of missing-but-ready), else what arrived while
-    the daemon was down would wait for ever. A failed run is not requested again by itself: run retries and the spool
-    sensor do that, bounded.
+    the daemon was down would wait for ever.
     """
     ready = (_Condition.missing() & ~_Condition.any_deps_missing()).newly_true()
     return (
@@ -37,7 +37,7 @@ def on_change() -> dg.AutomationCondition:
 
     It does not wait for missing hours (there are always some) nor for inputs in progress (during a backfill there are
     always some): ``eager()`` would never fire. Inputs that were there before this condition was first evaluated count
-    too: a new centre learns of a full archive before its automation has ever looked.
+    too: a new centre may report a full archive before its conditions were ever evaluated.
     """
     never_made = (_Condition.missing() & _Condition.any_deps_match(~_Condition.missing())).newly_true()
     return ((never_made | _Condition.any_deps_updated()).since(_handled()) & ~_Condition.in_progress()).with_label(
@@ -48,8 +48,8 @@ def on_change() -> dg.AutomationCondition:
 def on_good_change() -> dg.AutomationCondition:
     """``on_change``, and only when the blocking checks of the inputs passed.
 
-    ``blocking=True`` gates only its own run; the next tick would request what is downstream of a failed check. What
-    promotes a model verifies again inside its function.
+    ``blocking=True`` gates only its own run; the next tick would request what is downstream of a failed check. The
+    asset that promotes a model verifies again inside its function.
     """
     return (
         _Condition.any_deps_updated().since(_handled())

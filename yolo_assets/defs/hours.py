@@ -11,13 +11,12 @@ import dagster as dg
 
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.times import Hour
+from yolo_assets.defs.failures import RETRY_POLICY, may_pass, note_incomplete, to_failure
 
 if TYPE_CHECKING:
     from yolo_assets.spool.hours import SpoolHour
 
 T = TypeVar("T")
-RETRIES = 2
-RETRY_SECONDS = 5.0
 
 
 def hours_of(context: dg.AssetExecutionContext) -> list[Hour]:
@@ -48,26 +47,35 @@ class Outcomes(Generic[T]):
         )
 
 
-def for_each(
-    context: dg.AssetExecutionContext, items: Sequence[tuple[str, Callable[[], T]]], *, retries: int = RETRIES
-) -> Outcomes[T]:
+def for_each(context: dg.AssetExecutionContext, items: Sequence[tuple[str, Callable[[], T]]]) -> Outcomes[T]:
     """Do every item; one that fails does not stop the others.
 
-    While tries are left a failure asks for a retry of the step (what is done already is found done then); after the
-    last one it is reported, for the check to fail and the next sensor tick to ask again.
+    While the asset's policy has tries left, a failure that may pass fails the step, which is then retried; finished
+    items only confirm what they did. After the last try, and for failures that will not pass, the failed items are
+    returned, for the check to name them; the run is marked when a later run may complete it.
+
+    Args:
+        context: of the step.
+        items: name and work.
 
     Raises:
-        dagster.RetryRequested: something failed and there are tries left.
+        dagster.Failure: something failed that may pass soon, and there are tries left.
     """
     outcomes: Outcomes[T] = Outcomes()
+    passing: list[Exception] = []
     for name, work in items:
         try:
             outcomes.done[name] = work()
         except (UserError, OSError) as error:
             outcomes.failed[name] = str(error)
             context.log.error(f"{name}: {error}")
-    if outcomes.failed and context.retry_number < retries:
-        raise dg.RetryRequested(max_retries=retries, seconds_to_wait=RETRY_SECONDS)
+            if may_pass(error):
+                passing.append(error)
+    soon = [failure for failure in map(to_failure, passing) if failure.allow_retries]
+    if soon and context.retry_number < RETRY_POLICY.max_retries:
+        raise soon[0] from passing[0]
+    if passing:
+        note_incomplete(context)
     return outcomes
 
 

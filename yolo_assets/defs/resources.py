@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from yolo_assets.archive.archiving.options import ArchiveOptions
     from yolo_assets.archive.service.traffic import Traffic
     from yolo_assets.contracts.signing import Signer, TrustedKeys
+    from yolo_assets.models.registry import Registry
     from yolo_assets.storage import ObjectStore
 
 
@@ -70,6 +71,13 @@ class Locations(dg.ConfigurableResource):
         from yolo_assets.contracts.signing import Signer
 
         return Signer.load_or_create(self.settings.promotion_key)
+
+    def registry(self) -> Registry:
+        """The models of the store root; what the promotion key signed counts."""
+        from yolo_assets.contracts.signing import TrustedKeys
+        from yolo_assets.models.registry import Registry
+
+        return Registry(self.store(), TrustedKeys.of(self.promoter()))
 
     def trusted_archivers(self) -> TrustedKeys:
         """Keys whose receipts are trusted: this machine's, and those of remote devices that archive by themselves."""

@@ -15,11 +15,9 @@ from yolo_assets.contracts.archiver_figures import read_figures
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.audit.opening import open_audit
-from yolo_assets.edge.audit.ship import AuditShipper
-from yolo_assets.edge.balancing.balancer import Balancer
-from yolo_assets.edge.balancing.effort import Effort
-from yolo_assets.edge.balancing.figures import BalanceFigures
+from yolo_assets.edge.audit.log import AuditLog
+from yolo_assets.edge.audit.shipping import AuditShipper
+from yolo_assets.edge.balancing.balancer import Balancer, BalancerMetrics
 from yolo_assets.edge.box_clock import BoxClock
 from yolo_assets.edge.cameras.open import open_sources
 from yolo_assets.edge.config.agent import AgentConfig
@@ -54,8 +52,9 @@ from yolo_assets.edge.telemetry.heartbeat import HeartbeatSender
 from yolo_assets.edge.telemetry.machine import Machine
 from yolo_assets.edge.telemetry.metrics import EdgeMetrics, Sources
 from yolo_assets.edge.telemetry.status import StatusParts, heartbeat, model, not_ready, status
+from yolo_assets.models.channels import Channel
+from yolo_assets.models.registry import Registry
 from yolo_assets.runtime.files import lock_folder
-from yolo_assets.storage.base import ObjectStore
 from yolo_assets.storage.open import folder_of, open_store
 from yolo_assets.storage.retrying import QUICK
 
@@ -84,6 +83,7 @@ class Agent:
         self.clock = BoxClock(config.state_dir / "clock.json", config.clock)
         sources = open_sources(config, self.clock)
         store = open_store(config.store, create=False, lazy=True, retries=QUICK)
+        registry = Registry(store, trusted)
         self.done = threading.Event()
         self._state_lock = _lock_state(config.state_dir)
         self._server = ApiServer(config.listen)
@@ -99,7 +99,12 @@ class Agent:
 
         self.board = ResultBoard(config.camera_ids)
         slots: SlotManager[LoadedModel] = SlotManager()
-        self.audit = open_audit(config)
+        self.audit = AuditLog(
+            config.state_dir / "audit",
+            config.device_id,
+            lines_per_file=config.audit.lines_per_file,
+            keep_files=config.audit.keep_files,
+        )
         self._audit_shipper = AuditShipper(self.audit, store)
         self.swaps = SwapLog(self.audit, self.board, self.recorder.journal, lost_after=config.lease_seconds)
         self._housekeeper: Housekeeper
@@ -120,40 +125,37 @@ class Agent:
         self.control = ModelControl(slots, StateFile(config.state_dir / "state.json"), self.swaps)
         self._live = LiveTap()
         loader = Loader(config.engine, config.state_dir / "engines")
-        cache = ModelCache(config.state_dir / "models", trusted)
-        self._preparer = Preparer(config, store, cache, loader, self.control, self._live)
+        cache = ModelCache(config.state_dir / "models", registry)
+        self._preparer = Preparer(config, cache, loader, self.control, self._live)
         self.stager = Stager(config, self._preparer, self.control)
-        self.watch = self._follow("primary", config.channel, trusted, store)
+        self.watch = self._follow("primary", registry.channel(config.model, config.channel))
         self._watches = [self.watch] + [
-            self._follow(role, section.channel, trusted, store)
+            self._follow(role, registry.channel(config.model, section.channel))
             for role in SECONDARY_ROLES
             if (section := config.secondary(role)) is not None
         ]
-        effort: Effort | None = None
         self.balancer: Balancer | None = None
         if config.light is not None:
-            effort = Effort()
             tried = config.canary.cameras if config.canary is not None else ()
             self.balancer = Balancer(
                 self.control,
                 self.recorder.journal,
-                effort,
                 config.light,
                 config.camera_ids,
                 tried,
                 config.engine.workers,
             )
-            self._metrics.register(BalanceFigures(self.balancer))
+            self._metrics.register(BalancerMetrics(self.balancer))
         self._queue = FrameQueue(config.camera_ids, config.queue_size)
         self.cameras = [CameraThread(s, self._queue, self.recorder, self.control.model_ready) for s in sources]
         self.processor = processor = FrameProcessor(config, self._queue, slots, self.recorder, sampler, truth)
         processor.on_stage.append(self._metrics.stage)
         processor.on_result += [self.board.report, self.swaps.on_result, self._live.observe, self.outputs.on_result]
         processor.on_error.append(self._live.failed)
-        if self.balancer is not None and effort is not None:
+        if self.balancer is not None:
             processor.on_result.append(self.balancer.on_result)
             processor.on_error.append(self.balancer.on_error)
-            processor.on_batch.append(effort.add)
+            processor.on_batch.append(self.balancer.on_batch)
         self._workers = [Worker(processor, number) for number in range(config.engine.workers)]
         self._housekeeper = Housekeeper(
             self.cameras, self.recorder, slots, config, sampler, self.clock, (self.control.persist_pending,)
@@ -283,12 +285,9 @@ class Agent:
             self._state_lock = -1
         return all(ended)
 
-    def _follow(self, role: Role, channel: str, trusted: TrustedKeys, store: ObjectStore) -> ChannelPoller:
+    def _follow(self, role: Role, channel: Channel) -> ChannelPoller:
         return ChannelPoller(
-            store,
-            self.config.model,
             channel,
-            trusted,
             poll_seconds=self.config.poll_seconds,
             folder=folder_of(self.config.store),
             on_pointer=partial(follow, self.control, self.stager.request, role),

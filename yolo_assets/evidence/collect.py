@@ -1,7 +1,7 @@
 """Finds the camera-hours that a question touches, and fetches each into a pack; every hash is checked.
 
-By the receipts in the archive: the catalog may spare reading a receipt that it knows, and it cannot hide one, because
-what it does not know is read. An hour is taken whole or reported as unavailable, with nothing of it kept but its
+By the receipts in the archive: the catalog may spare reading a receipt that is in it, and it cannot hide one, because
+what is not in it is read. An hour is taken whole or reported as unavailable, with nothing of it kept but its
 receipts: half an hour would be an answer that no one can check.
 """
 
@@ -27,8 +27,8 @@ from yolo_assets.storage.base import StoreUnavailableError
 
 _READERS = 8
 
-KnownBatches = Mapping[str, bool]
-"""Receipt key → whether that receipt names the batch, for the receipts that the catalog knows."""
+CatalogedBatches = Mapping[str, bool]
+"""Receipt key → whether that receipt names the batch, for the receipts that are in the catalog."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class CameraHour:
 def camera_hours(
     archive: Archive,
     query: Query,
-    known: KnownBatches | None = None,
+    cataloged: CatalogedBatches | None = None,
     report: Callable[[], object] = lambda: None,
 ) -> list[CameraHour]:
     """Every archived camera-hour that may answer the question, by hour and camera.
@@ -53,7 +53,7 @@ def camera_hours(
     Args:
         archive: where they lie.
         query: names a camera, a batch or both.
-        known: what the catalog says of the batch; only receipts that it does not know are read to learn it.
+        cataloged: what the catalog has of the batch; only receipts that are not in it are read to learn it.
         report: called for each receipt read.
 
     Raises:
@@ -65,17 +65,17 @@ def camera_hours(
     def load(names: Iterable[ArchiveName]) -> None:
         missing = [name for name in names if name not in loaded]
         with ThreadPoolExecutor(_READERS, thread_name_prefix="receipts") as pool:
-            for name, found in zip(missing, pool.map(lambda name: _load(archive, name), missing), strict=True):
-                loaded[name] = found
+            for name, receipt in zip(missing, pool.map(lambda name: _load(archive, name), missing), strict=True):
+                loaded[name] = receipt
                 report()
 
     if query.camera_id is None:
-        # A receipt that does not name the batch by the catalog is not read; one that the catalog does not know is.
-        load(name for name in names if (known or {}).get(name.receipt_key, True))
+        # A receipt that does not name the batch by the catalog is not read; one that is not in the catalog is.
+        load(name for name in names if (cataloged or {}).get(name.receipt_key, True))
         hours = {
             (name.hour, name.camera_id)
-            for name, found in loaded.items()
-            if isinstance(found, str) or query.batch in found.receipt.batch_ids
+            for name, receipt in loaded.items()
+            if isinstance(receipt, str) or query.batch in receipt.receipt.batch_ids
         }
         names = [name for name in names if (name.hour, name.camera_id) in hours]
     load(names)
@@ -86,9 +86,9 @@ def camera_hours(
         CameraHour(
             camera,
             hour,
-            tuple(found for name in parts if isinstance(found := loaded[name], ProvenReceipt)),
+            tuple(receipt for name in parts if isinstance(receipt := loaded[name], ProvenReceipt)),
             tuple(parts),
-            next((str(found) for name in parts if isinstance(found := loaded[name], str)), None),
+            next((problem for name in parts if isinstance(problem := loaded[name], str)), None),
         )
         for (hour, camera), parts in grouped.items()
     ]
@@ -132,7 +132,7 @@ def collect_hour(
 
     Args:
         archive: where it lies.
-        query: what was asked.
+        query: the question.
         camera_hour: the camera-hour.
         folder: the pack being made.
         remaining: frames that the pack may still take.

@@ -115,36 +115,36 @@ def derive(query: Query, parts: Sequence[HourPart], opened: Callable[[str], IO[b
     """The findings of one camera-hour.
 
     Args:
-        query: what was asked.
+        query: the question.
         parts: every archive of the hour, by part number.
         opened: gives the bytes of a record file by its path in the pack; None when it is not there.
     """
     hour = Hour.from_key(parts[0].proven.receipt.hour)
-    asked = selection(query)
+    conditions = selection(query)
     single, singles = _per_frame(parts, opened)
     needed = {part.records_path(row) for part in parts for row in part.record_rows() if _is_lines(row)}
     by_stem: dict[str, list[FoundRecord]] = {}
-    for found in single:
-        by_stem.setdefault(frame_stem(found.record.image_path), []).append(found)
-    for found in _lines(parts, opened):
-        stem = frame_stem(found.record.image_path)
+    for record in single:
+        by_stem.setdefault(frame_stem(record.record.image_path), []).append(record)
+    for record in _lines(parts, opened):
+        stem = frame_stem(record.record.image_path)
         if stem in singles:
             needed |= singles[stem]  # without it the line would count
         else:
-            by_stem.setdefault(stem, []).append(found)
+            by_stem.setdefault(stem, []).append(record)
 
     frames = _frames(parts)
     findings: list[Finding] = []
     taken: dict[str, list[IndexRow]] = {}
     for stem in sorted({*by_stem, *frames}):
         records = by_stem.get(stem, [])
-        if not asked.everything and not any(asked.fits(found.record) for found in records):
+        if not conditions.everything and not any(conditions.fits(record.record) for record in records):
             continue
         pictures = frames.get(stem, [])
         moment = _moment([row.name for _, row in pictures], records)
         if not (query.start <= moment < query.end if moment else hour.start < query.end and hour.end > query.start):
             continue
-        needed |= {found.source for found in records}
+        needed |= {record.source for record in records}
         for part, row in pictures or [(None, None)]:
             frame = None
             if part is not None and row is not None:
@@ -160,15 +160,15 @@ def derive(query: Query, parts: Sequence[HourPart], opened: Callable[[str], IO[b
             findings.append(
                 Finding(camera_id=camera, hour=hour.key, captured_at=moment, frame=frame, records=tuple(records))
             )
-    findings.sort(key=lambda found: (found.captured_at or hour.start, found.frame.path if found.frame else ""))
+    findings.sort(key=lambda finding: (finding.captured_at or hour.start, finding.frame.path if finding.frame else ""))
     return Derived(findings, taken, needed)
 
 
 def _moment(names: list[str], records: list[FoundRecord]) -> datetime | None:
     """When a frame was taken: by its name, else by its record."""
     moments = [parse_frame_name(name) for name in names]
-    moments += [parse_frame_name(found.record.image_path.rpartition("/")[2]) for found in records]
-    moments += [found.record.captured_at for found in records]
+    moments += [parse_frame_name(record.record.image_path.rpartition("/")[2]) for record in records]
+    moments += [record.record.captured_at for record in records]
     return next((moment for moment in moments if moment is not None), None)
 
 
@@ -196,7 +196,7 @@ def _per_frame(
     newest: dict[str, str] = {}
     for part in parts:
         newest.update({row.name: part.records_path(row) for row in part.record_rows() if not _is_lines(row)})
-    found: list[FoundRecord] = []
+    records: list[FoundRecord] = []
     stems: dict[str, set[str]] = {}
     for name, path in sorted(newest.items()):
         stream = opened(path)
@@ -206,10 +206,10 @@ def _per_frame(
             raw = stream.read(LONGEST_RECORD + 1)
         record = _parsed(raw, path, None)
         if record is not None:
-            found.append(record)
+            records.append(record)
             for stem in (frame_stem(native_name(name)), frame_stem(record.record.image_path)):
                 stems.setdefault(stem, set()).add(path)
-    return found, stems
+    return records, stems
 
 
 def _lines(parts: Sequence[HourPart], opened: Callable[[str], IO[bytes] | None]) -> Iterator[FoundRecord]:
@@ -233,9 +233,9 @@ def _lines(parts: Sequence[HourPart], opened: Callable[[str], IO[bytes] | None])
                 if raw in seen:
                     continue
                 seen.add(raw)
-                found = _parsed(raw, path, number)
-                if found is not None:
-                    yield found
+                record = _parsed(raw, path, number)
+                if record is not None:
+                    yield record
 
 
 def _numbered(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:

@@ -35,7 +35,7 @@ from yolo_assets.contracts.times import utc_now
 from yolo_assets.evidence import manifest as names
 from yolo_assets.evidence.collect import (
     CameraHour,
-    KnownBatches,
+    CatalogedBatches,
     TooManyFramesError,
     camera_hours,
     collect_hour,
@@ -49,7 +49,7 @@ from yolo_assets.evidence.pdf import pdf
 from yolo_assets.evidence.report import Report, html
 from yolo_assets.evidence.signing import ProvenReceipt, seal
 from yolo_assets.evidence.wording import howto_text, question
-from yolo_assets.models.registry import read_stored_manifest
+from yolo_assets.models.registry import Registry
 from yolo_assets.runtime.files import fsync_folder
 from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore, StoreUnavailableError
 
@@ -68,7 +68,7 @@ class Request:
     """What is asked, by whom and why.
 
     Attributes:
-        query: what is asked.
+        query: the question.
         asked_by: a person.
         reason: why, in the person's words.
         max_frames: with more frames than that no pack is made.
@@ -103,24 +103,24 @@ def make_pack(
     """Answer a question with a signed folder.
 
     Args:
-        archive: what is asked; trusts the keys that may have signed the receipts.
+        archive: holds the answer; trusts the keys that may have signed the receipts.
         store: the store root, for the catalog and the models' manifests; None where there is none.
         signer: signs the pack; the archiver's key of this machine.
-        request: who asks what.
+        request: the question, by whom and why.
         out: a folder that is not there, or empty.
-        now: what the pack is dated; the present unless a test says otherwise.
+        now: the date of the pack; the present by default.
         report: called for each receipt and each frame.
 
     Raises:
         BadInputError: ``out`` holds something, or the question is none.
-        NothingFoundError: nothing fits; the message says why when something could not be read.
+        NothingFoundError: nothing fits; the message names the reason when something could not be read.
         TooManyFramesError: more than ``max_frames`` frames fit.
         StoreUnavailableError: a store does not answer.
     """
     _check(request, out)
     query = request.query
-    known, found_by = _known_batches(store, query) if query.camera_id is None else (None, "the receipts of the archive")
-    hours = camera_hours(archive, query, known, report)
+    cataloged, found_by = _cataloged_batches(store, query)
+    hours = camera_hours(archive, query, cataloged, report)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial.{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
@@ -246,8 +246,10 @@ def _named(states: Sequence[HourState]) -> set[str]:
 def _keys(signer: Signer, trusted: TrustedKeys, pack: PackManifest) -> dict[str, bytes]:
     """The public keys that are needed, as PEM."""
     pem, spki = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    found = {names.key_path(key_id): trusted.keys[key_id].public_bytes(pem, spki) for key_id in pack.receipts_signed_by}
-    return found | {names.key_path(signer.key_id): signer.public_pem()}
+    public = {
+        names.key_path(key_id): trusted.keys[key_id].public_bytes(pem, spki) for key_id in pack.receipts_signed_by
+    }
+    return public | {names.key_path(signer.key_id): signer.public_pem()}
 
 
 def _finish(partial: Path, out: Path, pack: PackManifest, signer: Signer) -> PackManifest:
@@ -266,7 +268,7 @@ def _finish(partial: Path, out: Path, pack: PackManifest, signer: Signer) -> Pac
 
 
 def _listed(folder: Path) -> list[PackFile]:
-    found: list[PackFile] = []
+    files: list[PackFile] = []
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             digest = hashlib.sha256()
@@ -274,21 +276,21 @@ def _listed(folder: Path) -> list[PackFile]:
                 while chunk := file.read(_CHUNK):
                     digest.update(chunk)
             where = names.check_path(path.relative_to(folder).as_posix())
-            found.append(PackFile(path=where, size=path.stat().st_size, sha256=digest.hexdigest()))
-    return found
+            files.append(PackFile(path=where, size=path.stat().st_size, sha256=digest.hexdigest()))
+    return files
 
 
-def _known_batches(store: ObjectStore | None, query: Query) -> tuple[KnownBatches | None, str]:
-    """Whether each receipt that the catalog knows in the range names the batch; and how the report describes that."""
-    if store is None:
+def _cataloged_batches(store: ObjectStore | None, query: Query) -> tuple[CatalogedBatches | None, str]:
+    """Whether each receipt of the range in the catalog names the batch; and how the report describes that."""
+    if store is None or query.camera_id is not None:
         return None, "the receipts of the archive"
     try:
         with open_catalog(store) as connection:
             rows = find_archives(connection, query.start, query.end, columns=("receipt_key", "batch_ids"))
     except NoCatalogError:
         return None, "the receipts of the archive"
-    known = {key: query.batch in batches for key, batches in rows.iter_rows()}
-    return known, "the catalog, and the receipts of the archives that it does not know"
+    cataloged = {key: query.batch in batches for key, batches in rows.iter_rows()}
+    return cataloged, "the catalog, and the receipts of the archives that it does not know"
 
 
 def _model_files(store: ObjectStore | None, versions: Iterable[str]) -> tuple[list[ModelState], dict[str, bytes]]:
@@ -316,7 +318,7 @@ def _one_model(store: ObjectStore | None, version: str) -> dict[str, bytes]:
     if store is None:
         raise BadInputError("there is no store to look it up in")
     try:
-        manifest = read_stored_manifest(store, name, number, None).data
+        manifest = Registry(store).read_manifest(name, number, signed=False).data
     except ObjectNotFoundError:
         raise BadInputError("not in the store") from None
     files = {names.model_path(version, MODEL_MANIFEST): manifest}

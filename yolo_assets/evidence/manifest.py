@@ -1,6 +1,6 @@
 """The layout of an evidence pack: ``manifest.json``, and the names of all its other files.
 
-manifest.json   manifest.sig    what was asked, what is here, the hash of every file; signed
+manifest.json   manifest.sig    the question, the content, the hash of every file; signed
 report.html     report.pdf      for people
 VERIFY.txt      SHA256SUMS      how to check the pack, also without our program
 findings.ndjson                 one line a finding: frame, hash, place, and its records word for word
@@ -44,7 +44,7 @@ _PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)
 
 
 class Query(Record):
-    """What was asked. Every condition that is given must hold; class and confidence by one and the same detection."""
+    """The question. Every condition that is given must hold; class and confidence by one and the same detection."""
 
     camera_id: str | None = None
     batch: str | None = None

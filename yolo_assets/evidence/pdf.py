@@ -22,7 +22,7 @@ _LABEL = 36.0
 
 def pdf(report: Report) -> bytes:
     """The document."""
-    page = _Document(f"Evidence pack, {when(report.pack.made_at)}, signed by key {report.pack.signed_by}")
+    page = _ReportPdf(f"Evidence pack, {when(report.pack.made_at)}, signed by key {report.pack.signed_by}")
     page.set_creation_date(report.pack.made_at)
     page.set_title("Evidence pack")
     page.set_creator(f"yolo-assets {report.pack.tool_version}")
@@ -46,7 +46,7 @@ def pdf(report: Report) -> bytes:
     return bytes(page.output())
 
 
-class _Document(FPDF):
+class _ReportPdf(FPDF):
     """Fonts, margins, footer, and the few shapes of paragraph that the report has."""
 
     def __init__(self, foot: str) -> None:
@@ -96,7 +96,7 @@ class _Document(FPDF):
     def paragraph(
         self, text: str, lead: str = "", points: float = 9, colour: tuple[int, int, int] = _INK, style: str = ""
     ) -> None:
-        """Running text; ``lead`` stands above it in bold."""
+        """Running text; ``lead`` is printed above it in bold."""
         if lead:
             self.reserve(14)
             self.use("text", points, style="B")
@@ -108,7 +108,7 @@ class _Document(FPDF):
         self.ln(1.5)
 
     def fact(self, label: str, text: str, *, mono: bool = False, style: str = "") -> None:
-        """A label and its text beside it."""
+        """A label with its text to the right."""
         family = "mono" if mono else "text"
         shown = self.shown(text, family)
         self.use(family, 7.5 if mono else 8.5, style=style)
@@ -179,7 +179,7 @@ class _Document(FPDF):
         return WrapMode.CHAR if max((len(word) for word in text.split()), default=0) > 60 else WrapMode.WORD
 
 
-def _cover(page: _Document, report: Report) -> None:
+def _cover(page: _ReportPdf, report: Report) -> None:
     page.use("text", 20, style="B")
     page.multi_cell(0, 10, "Evidence pack", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
     page.paragraph(
@@ -202,7 +202,7 @@ def _cover(page: _Document, report: Report) -> None:
             page.points([f"and {len(missing) - 50} more, in manifest.json."])
 
 
-def _findings(page: _Document, report: Report) -> None:
+def _findings(page: _ReportPdf, report: Report) -> None:
     page.heading("Findings")
     bold = "" if report.pack.counts.fitting is None else " Detections that meet the question are set in bold."
     page.paragraph(
@@ -221,7 +221,7 @@ def _findings(page: _Document, report: Report) -> None:
         page.grid(("No.", "Taken", "Camera", "Classes", "Original and its SHA-256"), rest, (1, 3, 2, 2, 7))
 
 
-def _finding(page: _Document, entry: FindingText) -> None:
+def _finding(page: _ReportPdf, entry: FindingText) -> None:
     width = height = 0.0
     if entry.picture is not None:
         with Image.open(io.BytesIO(entry.picture)) as head:
@@ -260,7 +260,7 @@ def _finding(page: _Document, entry: FindingText) -> None:
     page.ln(3)
 
 
-def _archives(page: _Document, report: Report) -> None:
+def _archives(page: _ReportPdf, report: Report) -> None:
     page.heading("Archives")
     for row in report.archives():
         page.reserve(32)

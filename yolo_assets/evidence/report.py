@@ -91,7 +91,7 @@ class ArchiveText:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything but the findings, which are many and come one by one."""
+    """The content of a report. The findings, which are many, are read one at a time."""
 
     pack: PackManifest
     folder: Path

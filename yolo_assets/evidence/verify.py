@@ -1,8 +1,8 @@
 """Checks an evidence pack: offline, with nothing but the folder and the public keys that the checker trusts.
 
 Needs neither a store nor a network nor any package beyond the base installation. A pack comes from outside: files are
-opened without following links, nothing larger than the manifest says is read, and nothing is parsed before its hash is
-covered by a signature of a trusted key, except the manifest and the receipts, which are JSON of bounded size.
+opened without following links, nothing larger than the manifest states is read, and nothing is parsed before its hash
+is covered by a signature of a trusted key, except the manifest and the receipts, which are JSON of bounded size.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def verify_pack(folder: Path, trusted: TrustedKeys | None) -> Verification:
     pack = _Pack(folder, trusted or TrustedKeys({}))
     passed = {"keys"} if trusted is not None else set()
     done: list[Check] = []
-    for step in _STEPS:
+    for step in _CHECKS:
         missing = next((name for name in step.needs if name not in passed), None)
         if missing is not None:
             reason = "no trusted key was given" if missing == "keys" else f"it builds on {missing}"
@@ -116,7 +116,7 @@ def _signed_by(pack: _Pack, *, given: bool) -> str:
 
 @dataclass
 class _Pack:
-    """A pack under check: what was read of it so far, and what of that is proven."""
+    """A pack that is being verified: its files, and the receipts and indexes that are proven so far."""
 
     folder: Path
     trusted: TrustedKeys
@@ -242,9 +242,9 @@ def _check_file(pack: _Pack, file: PackFile) -> None:
     if stream is None:
         raise IntegrityError(f"{file.path} is missing")
     with stream:
-        found = os.fstat(stream.fileno()).st_size
-        if found != file.size:
-            raise IntegrityError(f"{file.path} has {found} bytes instead of {file.size}; it was changed")
+        size = os.fstat(stream.fileno()).st_size
+        if size != file.size:
+            raise IntegrityError(f"{file.path} has {size} bytes instead of {file.size}; it was changed")
         if _sha256(stream) != file.sha256:
             raise IntegrityError(f"{file.path} has another SHA-256; it was changed")
 
@@ -306,7 +306,7 @@ def _check_findings(pack: _Pack) -> str:
     stream = pack.open(names.FINDINGS)
     if stream is None:
         raise IntegrityError(f"{names.FINDINGS} is missing")
-    found = fitting = 0
+    findings = fitting = 0
     with stream:
         for hour in stated.hours:
             receipts = [_receipt(pack, stem).receipt for stem in hour.archives if hour.state == "excluded"]
@@ -322,7 +322,7 @@ def _check_findings(pack: _Pack) -> str:
                     raise IntegrityError(
                         f"{names.FINDINGS} is not what the archived records of {hour.camera_id} {hour.hour} give"
                     )
-                found += 1
+                findings += 1
                 fitting += sum(
                     stated.query.meets(item) for entry in finding.records for item in entry.record.detections
                 )
@@ -335,12 +335,12 @@ def _check_findings(pack: _Pack) -> str:
     if expected:
         raise IntegrityError(f"{min(expected)} does not answer the question; it was added")
     counted = stated.counts.frames + stated.counts.without_picture
-    if found != counted or fitting != (stated.counts.fitting or 0):
-        raise IntegrityError(f"{names.MANIFEST} counts {counted} findings, the archived records give {found}")
+    if findings != counted or fitting != (stated.counts.fitting or 0):
+        raise IntegrityError(f"{names.MANIFEST} counts {counted} findings, the archived records give {findings}")
     searched = sum(hour.state == "searched" for hour in stated.hours)
     left_out = sum(hour.left_out for hour in stated.hours)
     note = f"; {left_out} per-frame record files of other frames are not in the pack" if left_out else ""
-    return f"{many(found, 'finding')}, as the records of {many(searched, 'camera-hour')} give them{note}"
+    return f"{many(findings, 'finding')}, as the records of {many(searched, 'camera-hour')} give them{note}"
 
 
 def _check_record_files(pack: _Pack, hour: HourState, parts: list[HourPart]) -> None:
@@ -419,21 +419,21 @@ def _part(pack: _Pack, stem: str) -> HourPart:
 
 
 @dataclass(frozen=True)
-class _Step:
+class _PlannedCheck:
     name: str
     run: Callable[[_Pack], str]
     needs: tuple[str, ...] = ()
 
 
-_STEPS = (
-    _Step("layout", _check_layout),
-    _Step("manifest", _check_manifest, ("layout",)),
-    _Step("signature", _check_signature, ("manifest",)),
-    _Step("files", _check_files, ("manifest",)),
-    _Step("receipts", _check_receipts, ("manifest", "keys")),
-    _Step("indexes", _check_indexes, ("receipts",)),
-    _Step("members", _check_members, ("indexes",)),
-    _Step("findings", _check_findings, ("files", "members")),
-    _Step("models", _check_models, ("files", "keys")),
-    _Step("catalog", _check_catalog, ("files", "receipts")),
+_CHECKS = (
+    _PlannedCheck("layout", _check_layout),
+    _PlannedCheck("manifest", _check_manifest, ("layout",)),
+    _PlannedCheck("signature", _check_signature, ("manifest",)),
+    _PlannedCheck("files", _check_files, ("manifest",)),
+    _PlannedCheck("receipts", _check_receipts, ("manifest", "keys")),
+    _PlannedCheck("indexes", _check_indexes, ("receipts",)),
+    _PlannedCheck("members", _check_members, ("indexes",)),
+    _PlannedCheck("findings", _check_findings, ("files", "members")),
+    _PlannedCheck("models", _check_models, ("files", "keys")),
+    _PlannedCheck("catalog", _check_catalog, ("files", "receipts")),
 )

@@ -54,7 +54,7 @@ class ArchivedFrames:
         parts = image_path.split("/")
         if len(parts) != 3:
             raise BadInputError(
-                f"{image_path!r} is no image path; it looks like cam01/20260102_03/20260102_030405_678.jpg"
+                f"{image_path!r} is not an image path; one is like cam01/20260102_03/20260102_030405_678.jpg"
             )
         camera, hour, frame = parts
         if (camera, hour) not in self._hours:

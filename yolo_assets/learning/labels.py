@@ -2,7 +2,7 @@
 
 Nothing is dropped silently. An image with one bad row is not accepted with the row left out, because an object
 without its box teaches a model to overlook it: the whole image waits in ``rejected`` for a corrected file. The inbox
-file stays where it is; its hash tells that it was imported. A later file corrects an earlier one, image by image.
+file stays where it is; its hash shows that it was imported. A later file corrects an earlier one, image by image.
 """
 
 from __future__ import annotations

@@ -229,7 +229,7 @@ def _quotas(shares: Mapping[Reason, float], budget: int) -> dict[Reason, int]:
 
 
 def _rare_order(pool: Sequence[CandidateFrame], seed: int) -> Iterator[CandidateFrame]:
-    """Frames with a rare class, the rare classes in turn, so that one of them does not eat the share of all."""
+    """Frames with a rare class, the rare classes in turn, so that one of them does not take the share of all."""
     rare = rare_classes(pool)
     queues = [
         iter(sorted((c for c in pool if any(n == name for n, _ in c.detections)), key=lambda c: _tie(c, seed)))

@@ -100,7 +100,7 @@ def assign(
     Args:
         frames: all frames of the version, old and new, in any order; keys are unique.
         frozen: assignments of the version before; kept as they are.
-        shares: wanted parts; new groups go, in the order of a hash of their name, where most frames are missing.
+        shares: intended parts; new groups go, in the order of a hash of their name, where most frames are missing.
         window_seconds: length of the fixed windows of time in which frames of a camera belong together.
         near_bits: hashes that differ in at most so many bits are of near-duplicates.
     """

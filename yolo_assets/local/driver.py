@@ -1,8 +1,7 @@
-"""The asset graph driven from one process: the same sensors and conditions the daemon evaluates, ticked at once.
+"""The asset graph driven from one process: the same sensors and conditions as the daemon's, evaluated at once.
 
-The demo uses it so that nobody waits for tick intervals and for a process per run. Everything lands in the real
-instance (``DAGSTER_HOME``) and ``make up`` shows it. The daemon itself, with its own processes, is what ``make up``
-runs and what the tests of the code location drive.
+The demo uses it to save the tick intervals and a process for each run. Everything is stored in the real instance
+(``DAGSTER_HOME``) and ``make up`` shows it. ``make up`` itself runs the daemon, with its own processes.
 """
 
 from __future__ import annotations
@@ -34,18 +33,18 @@ class Graph:
         Args:
             on_run: called with one line for each run that is about to start.
         """
-        warnings.filterwarnings("ignore", module="dagster")
-        import dagster as dg
+        with _no_dagster_warnings():
+            import dagster as dg
 
-        from yolo_assets.definitions import defs
+            from yolo_assets.definitions import defs
 
-        self._dg = dg
-        self._defs = defs()
-        self._on_run = on_run
-        self._conditions: Any = None
-        self._cursors: dict[str, str | None] = {}
-        self.instance = dg.DagsterInstance.get()
-        self._job = self._defs.resolve_implicit_global_asset_job_def()
+            self._dg = dg
+            self._defs = defs()
+            self._on_run = on_run
+            self._conditions: Any = None
+            self._cursors: dict[str, str | None] = {}
+            self.instance = dg.DagsterInstance.get()
+            self._job = self._defs.resolve_implicit_global_asset_job_def()
 
     def __enter__(self) -> Graph:
         return self
@@ -54,8 +53,8 @@ class Graph:
         self.instance.dispose()
 
     def look(self) -> int:
-        """One tick of every sensor: reports what the outside world did. Returns how many events were reported."""
-        with _ctrl_c():
+        """One tick of every sensor: their reports are stored. Returns how many events were reported."""
+        with _no_dagster_warnings(), _ctrl_c():
             return self._look()
 
     def _look(self) -> int:
@@ -66,6 +65,7 @@ class Graph:
             with self._dg.build_sensor_context(
                 instance=self.instance,
                 cursor=self._cursors.get(sensor.name),
+                repository_def=self._defs.get_repository_def(),
                 resources=dict(self._defs.resources or {}),
             ) as context:
                 data = sensor.evaluate_tick(context)
@@ -88,17 +88,17 @@ class Graph:
         for _ in range(50):  # the graph is a few assets deep: more rounds than this mean a loop
             with warnings.catch_warnings(), _ctrl_c_waits():
                 warnings.simplefilter("ignore")
-                found = self._dg.evaluate_automation_conditions(self._defs, self.instance, cursor=self._conditions)
-            self._conditions = found.cursor
-            wanted: dict[str | None, list[dg.AssetKey]] = defaultdict(list)
+                evaluated = self._dg.evaluate_automation_conditions(self._defs, self.instance, cursor=self._conditions)
+            self._conditions = evaluated.cursor
+            requested: dict[str | None, list[dg.AssetKey]] = defaultdict(list)
             for spec in self._defs.resolve_all_asset_specs():
-                for partition in found.get_requested_partitions(spec.key):
-                    wanted[partition].append(spec.key)
-            if not wanted:
+                for partition in evaluated.get_requested_partitions(spec.key):
+                    requested[partition].append(spec.key)
+            if not requested:
                 return done
-            for partition in sorted(wanted, key=lambda key: (key is None, key)):
-                self.run([key.to_user_string() for key in wanted[partition]], partition)
-                done += [f"{key.to_user_string()}[{partition or ''}]" for key in wanted[partition]]
+            for partition in sorted(requested, key=lambda key: (key is None, key)):
+                self.run([key.to_user_string() for key in requested[partition]], partition)
+                done += [f"{key.to_user_string()}[{partition or ''}]" for key in requested[partition]]
         raise UserError("the automation conditions request runs without end; see the Automation page of the UI")
 
     def run(
@@ -114,7 +114,7 @@ class Graph:
             KeyboardInterrupt: Ctrl-C came during the run, which Dagster takes for a failure of it.
         """
         self._on_run(", ".join(assets) + (f"  {partition}" if partition else ""))
-        with _ctrl_c():
+        with _no_dagster_warnings(), _ctrl_c():
             result = self._job.execute_in_process(
                 instance=self.instance,
                 partition_key=partition,
@@ -125,11 +125,11 @@ class Graph:
             )
         if not result.success:
             raise UserError(f"{', '.join(assets)} failed: {_cause(result)} (run {result.run_id})")
-        found: dict[str, dict[str, Any]] = {}
+        made: dict[str, dict[str, Any]] = {}
         for event in result.get_asset_materialization_events():
             materialization = event.step_materialization_data.materialization
-            found[materialization.asset_key.to_user_string()] = _plain(materialization)
-        return found
+            made[materialization.asset_key.to_user_string()] = _plain(materialization)
+        return made
 
     def history(self, asset: str) -> list[dict[str, Any]]:
         """Metadata of every materialization of an asset in this instance, oldest first."""
@@ -146,23 +146,30 @@ def _plain(materialization: dg.AssetMaterialization) -> dict[str, Any]:
 
 
 @contextmanager
+def _no_dagster_warnings() -> Iterator[None]:
+    """Dagster's warnings about features in preview are not for those who watch the demo."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="dagster")
+        yield
+
+
+@contextmanager
 def _ctrl_c() -> Iterator[None]:
     """Ctrl-C in the block is KeyboardInterrupt at its end, if not before.
 
-    Dagster raises an error of its own for it while it runs what we gave it, and between steps it only takes note, which
-    it forgets when the run ends. Others make an error of theirs of it (pydantic, while it serializes): an error in a
-    block in which Ctrl-C came is Ctrl-C. The interpreter writes every signal to the wake-up descriptor, whatever the
-    handler.
+    While a step runs Dagster raises an error of its own; between steps it only sets a flag, which is lost when the run
+    ends. Libraries turn it into errors of theirs (pydantic, while it serializes): any error in a block in which Ctrl-C
+    was pressed is Ctrl-C. The interpreter writes every signal to the wake-up descriptor, whatever the handler.
     """
     import dagster as dg
 
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread hears signals
+        yield  # only the main thread receives signals
         return
-    heard, told = os.pipe()
-    os.set_blocking(heard, False)
-    os.set_blocking(told, False)
-    before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    os.set_blocking(write_end, False)
+    before = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     failed: Exception | None = None
     try:
         yield
@@ -172,7 +179,7 @@ def _ctrl_c() -> Iterator[None]:
         failed = error
     finally:
         signal.set_wakeup_fd(before)
-        with os.fdopen(heard, "rb") as pipe, os.fdopen(told, "wb"):
+        with os.fdopen(read_end, "rb") as pipe, os.fdopen(write_end, "wb"):
             numbers = pipe.read() or b""
     if signal.SIGINT in numbers:
         raise KeyboardInterrupt from None
@@ -184,11 +191,11 @@ def _ctrl_c() -> Iterator[None]:
 def _ctrl_c_waits() -> Iterator[None]:
     """Ctrl-C takes effect at the end of the block, which is short.
 
-    Dagster evaluates conditions in an event loop. Its tasks, cancelled in the middle, leave futures that others still
-    answer: a page of InvalidStateError for one Ctrl-C. With a handler in place the loop does not install its own.
+    Dagster evaluates conditions in an event loop. Tasks that are cancelled half-way leave futures which other tasks
+    still resolve: a page of InvalidStateError for one Ctrl-C. With a handler in place the loop installs none.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread hears signals
+        yield  # only the main thread receives signals
         return
     pressed: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
@@ -216,4 +223,4 @@ def _cause(result: dg.ExecuteInProcessResult) -> str:
     for error in _errors(result):
         if error.cause is None:
             return " ".join(error.message.split())
-    return "no step says why; see the run in the UI"
+    return "no step reported a cause; see the run in the UI"

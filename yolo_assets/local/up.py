@@ -16,7 +16,7 @@ from yolo_assets.local.instance import prepare_dagster_home
 from yolo_assets.local.memory import alone, remembered_line
 from yolo_assets.local.processes import LocalService, wait_for_http
 from yolo_assets.shipped import shipped_file
-from yolo_assets.simulator.line import CLASS_NAMES
+from yolo_assets.simulator.appearance import CLASS_NAMES
 
 UI_PORT = 3000
 CATCH_UP = 60.0

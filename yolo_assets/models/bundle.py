@@ -1,26 +1,41 @@
-"""What a bundle must look like, and reading its bytes against its manifest. Where the bytes lie is the caller's.
+"""What a bundle must look like, and reading its bytes against its manifest, from a folder or wherever they lie.
 
-Does not belong here: stores, signatures, channels. Weights are bytes like any other and are never unpickled.
+Does not belong here: stores and channels. Weights are bytes like any other and are never unpickled.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
-from yolo_assets.contracts.errors import BadInputError, IntegrityError
-from yolo_assets.contracts.model import MANIFEST, ONNX, FileEntry, ModelManifest
+from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
+from yolo_assets.contracts.model import MANIFEST, ONNX, FileEntry, ModelIdentity, ModelManifest
 from yolo_assets.contracts.names import check_id, check_sha256, check_version, signature_key
+from yolo_assets.contracts.signing import SignatureSet, TrustedKeys
 
 # Each part begins with a letter, digit or '_': neither '..' nor a hidden file nor an absolute path can be written.
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*){0,3}")
+_CHUNK = 1 << 20
 _RESERVED = frozenset({MANIFEST, signature_key(MANIFEST)})
 
 OpenFile = Callable[[str], Iterable[bytes]]
 """Opens a file of a bundle by its name and gives its bytes in chunks."""
+
+
+@dataclass(frozen=True)
+class StoredManifest:
+    """A manifest with the exact bytes that are hashed and signed."""
+
+    manifest: ModelManifest
+    data: bytes
+
+    @property
+    def sha256(self) -> str:
+        """What a channel pointer names."""
+        return sha256_of(self.data)
 
 
 @dataclass(frozen=True)
@@ -36,6 +51,13 @@ class VerifiedBundle:
     manifest: ModelManifest
     manifest_sha256: str
     files: Mapping[str, bytes]
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which model this is."""
+        return ModelIdentity(
+            name=self.manifest.name, version=self.manifest.version, manifest_sha256=self.manifest_sha256
+        )
 
 
 def check_file_name(name: str) -> str:
@@ -59,25 +81,25 @@ def check_manifest(manifest: ModelManifest) -> ModelManifest:
     """
     check_id(manifest.name, "model name")
     check_version(manifest.version)
-    who = manifest.model_version
+    model = manifest.model_version
     for file in manifest.files:
         check_file_name(file)
         for parent in PurePosixPath(file).parents:
             if str(parent) in manifest.files:
-                raise BadInputError(f"{who}: {parent} is both a file and the folder of {file}")
+                raise BadInputError(f"{model}: {parent} is both a file and the folder of {file}")
     if manifest.training_fingerprint is not None:
         check_sha256(manifest.training_fingerprint)
     if ONNX not in manifest.files:
-        raise BadInputError(f"{who} holds no {ONNX}; export the model before it is registered")
+        raise BadInputError(f"{model} holds no {ONNX}; export the model before it is registered")
     if len(set(manifest.class_names)) != len(manifest.class_names):
-        raise BadInputError(f"{who} names a class twice: {', '.join(manifest.class_names)}")
+        raise BadInputError(f"{model} names a class twice: {', '.join(manifest.class_names)}")
     for frame in manifest.golden_frames:
         if frame.file not in manifest.files:
-            raise BadInputError(f"{who}: golden frame {frame.file} is not among the files of the bundle")
-        for found in frame.detections:
-            if found.class_id >= len(manifest.class_names):
+            raise BadInputError(f"{model}: golden frame {frame.file} is not among the files of the bundle")
+        for detection in frame.detections:
+            if detection.class_id >= len(manifest.class_names):
                 raise BadInputError(
-                    f"{who}: golden frame {frame.file} names class {found.class_id}, which does not exist"
+                    f"{model}: golden frame {frame.file} names class {detection.class_id}, which does not exist"
                 )
     return manifest
 
@@ -101,13 +123,20 @@ def sha256_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def check_bytes(chunks: Iterable[bytes], entry: FileEntry, what: str) -> None:
+def file_chunks(path: Path) -> Iterator[bytes]:
+    """The bytes of a file, a MiB at a time."""
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+
+def check_bytes(chunks: Iterable[bytes], entry: FileEntry, label: str) -> None:
     """Hash chunks in bounded memory against a manifest entry.
 
     Raises:
         IntegrityError: another size or another hash.
     """
-    for _ in _checked(chunks, entry, what):
+    for _ in _checked(chunks, entry, label):
         pass
 
 
@@ -132,18 +161,53 @@ def read_files(manifest: ModelManifest, only: Collection[str] | None, open_file:
     return files
 
 
-def _checked(chunks: Iterable[bytes], entry: FileEntry, what: str) -> Iterable[bytes]:
+def load_bundle_folder(
+    path: Path, trusted: TrustedKeys | None = None, *, only: Collection[str] | None = None
+) -> VerifiedBundle:
+    """A bundle that lies in a folder, as ``Registry.export_bundle`` writes it.
+
+    Args:
+        path: the folder.
+        trusted: keys whose signature is demanded; None accepts a bundle that was never promoted.
+        only: as in ``read_files``.
+
+    Raises:
+        BadInputError: not a bundle, or a manifest that is not sound.
+        SignatureError: not signed by a trusted key.
+        IntegrityError: bytes differ from what the manifest promises.
+    """
+    try:
+        data = (path / MANIFEST).read_bytes()
+        if trusted is not None:
+            _verify_in_folder(path, data, trusted)
+        manifest = parse_manifest(data, str(path / MANIFEST))
+        files = read_files(manifest, only, lambda name: file_chunks(path / name))
+        return VerifiedBundle(manifest, sha256_of(data), files)
+    except OSError as error:
+        raise BadInputError(f"{path} is not a model bundle: {error.filename or path}: {error.strerror}") from None
+
+
+def _verify_in_folder(path: Path, data: bytes, trusted: TrustedKeys) -> None:
+    signatures = path / signature_key(MANIFEST)
+    if not signatures.exists():
+        raise SignatureError(f"{path / MANIFEST} is not signed; export a promoted version")
+    trusted.verify_detached(
+        data, SignatureSet.from_json(signatures.read_bytes(), str(signatures)), str(path / MANIFEST)
+    )
+
+
+def _checked(chunks: Iterable[bytes], entry: FileEntry, label: str) -> Iterable[bytes]:
     digest = hashlib.sha256()
     size = 0
     for chunk in chunks:
         size += len(chunk)
         if size > entry.size:
-            raise IntegrityError(f"{what} is longer than the {entry.size} bytes its manifest promises; it was changed")
+            raise IntegrityError(f"{label} is longer than the {entry.size} bytes its manifest promises; it was changed")
         digest.update(chunk)
         yield chunk
     if size != entry.size:
         raise IntegrityError(
-            f"{what} has {size} bytes and its manifest promises {entry.size}; it is cut or was changed"
+            f"{label} has {size} bytes and its manifest promises {entry.size}; it is cut or was changed"
         )
     if digest.hexdigest() != entry.sha256:
-        raise IntegrityError(f"{what} has another SHA-256 than its manifest promises; it was changed")
+        raise IntegrityError(f"{label} has another SHA-256 than its manifest promises; it was changed")

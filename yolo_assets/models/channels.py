@@ -1,32 +1,99 @@
-"""Release channels: signed pointers that move by compare-and-swap, forward only in number.
+"""Release channels, read: the signed pointer of a channel, and its append-only history.
 
-The order in ``_move``, and what a crash after each step leaves:
-
-    verify bundle → sign manifest → record release → add signature → move pointer → see that the signature is there
-                    (harmless)      (number burnt)   (unused)        (done)
-
-Until the pointer moves the old one serves and verifies; run it again and it ends right. The loser of a race gets
-``CasConflictError``. Does not belong here: whether a version is good enough (``gate``, ``candidate``).
+A history holds one signed object for each release number, written before the pointer moves. Writing it reserves the
+number: the key is created or it is taken, so no two promotions ever sign pointers with the same number, and the number
+of an interrupted one is never used again. Does not belong here: moving a channel (``promotion``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
+from pydantic import Field
+
+from yolo_assets.contracts.base import Record
 from yolo_assets.contracts.errors import BadInputError, SignatureError
-from yolo_assets.contracts.model import MANIFEST, ChannelPointer, ExpectedChange
-from yolo_assets.contracts.names import channel_key, model_key
-from yolo_assets.contracts.signing import Signer, TrustedKeys
-from yolo_assets.contracts.times import utc_now
-from yolo_assets.models.history import History, HistoryEntry, Kind, claim, newest_release, read_history, version_before
-from yolo_assets.models.registry import verify_bundle
-from yolo_assets.models.signatures import sign_object, verify_object
-from yolo_assets.storage.base import CasConflictError, ObjectNotFoundError, ObjectStore
+from yolo_assets.contracts.model import ChannelPointer
+from yolo_assets.contracts.names import channel_history_key, channel_key
+from yolo_assets.models.signed_objects import SignedObjects
+from yolo_assets.storage.base import ObjectNotFoundError
+
+MoveKind = Literal["promote", "rollback"]
+
+ReleaseState = Literal["serving", "served", "unconfirmed"]
+"""``unconfirmed``: signed, but not on the chain that leads to the pointer. The promotion was interrupted or lost a
+race, or an older pointer was put back."""
+
+
+class HistoryEntry(Record):
+    """One release of a channel; its pointer nests, so that this signature never passes for one of a pointer."""
+
+    schema_version: Literal[1] = 1
+    kind: MoveKind
+    pointer: ChannelPointer
+    replaces: int | None = Field(default=None, description="release that the channel served; None for the first")
 
 
 @dataclass(frozen=True)
-class _Current:
-    """What lies under the channel's key; ``pointer`` is None when there is nothing, or nothing to be trusted."""
+class PastRelease:
+    """A history entry and what became of it."""
+
+    entry: HistoryEntry
+    state: ReleaseState
+
+
+@dataclass(frozen=True)
+class ChannelHistory:
+    """The releases of a channel.
+
+    Attributes:
+        releases: by number, oldest first.
+        rejected: objects that are not a sound history entry, with the reason. Never empty by accident: something other
+            than a promotion wrote them.
+    """
+
+    releases: tuple[PastRelease, ...]
+    rejected: dict[str, str]
+
+    def version_before(self) -> HistoryEntry | None:
+        """The release to go back to from the one that is serving, or None.
+
+        A promotion puts a version on top, a rollback takes off what is above the version it went back to: rolling back
+        twice goes back two versions rather than to the bad one just replaced.
+        """
+        stack: list[HistoryEntry] = []
+        for release in self.releases:
+            if release.state == "unconfirmed":
+                continue
+            entry = release.entry
+            versions = [below.pointer.version for below in stack]
+            if entry.kind == "rollback" and entry.pointer.version in versions:
+                del stack[len(versions) - versions[::-1].index(entry.pointer.version) :]
+            else:
+                stack.append(entry)
+        return next((entry for entry in reversed(stack) if entry.pointer.version != stack[-1].pointer.version), None)
+
+    def newest_of(self, version: str) -> HistoryEntry | None:
+        """The newest release that served a version, or None."""
+        served = [
+            release.entry
+            for release in self.releases
+            if release.state != "unconfirmed" and release.entry.pointer.version == version
+        ]
+        return served[-1] if served else None
+
+
+@dataclass(frozen=True)
+class StoredPointer:
+    """What lies under a channel's key.
+
+    Attributes:
+        pointer: verified; None when there is nothing, or nothing to be trusted.
+        etag: None when there is nothing.
+        data: the bytes, trusted or not; None when there are none.
+    """
 
     pointer: ChannelPointer | None = None
     etag: str | None = None
@@ -34,245 +101,109 @@ class _Current:
 
     @property
     def release(self) -> int:
+        """The release number, 0 without a pointer."""
         return self.pointer.release if self.pointer else 0
 
 
-def read_pointer(
-    store: ObjectStore, name: str, channel: str, trusted: TrustedKeys
-) -> tuple[ChannelPointer, str] | None:
-    """The verified pointer and its etag, or None when the channel does not exist.
+class Channel:
+    """One release channel of one model, as ``Registry.channel`` gives it. Reads only.
 
-    A good signature does not make a pointer new: whoever acts on it must refuse a release number below the last one
-    accepted, or an attacker could put an old pointer back.
-
-    Raises:
-        SignatureError: not signed by a trusted key.
-        BadInputError: not a pointer, or the pointer of another channel.
+    A good signature does not make a pointer new: a caller that acts on one must refuse a release number below the last
+    one accepted, or an attacker could put an old pointer back.
     """
-    current = _read(store, name, channel, trusted)
-    return None if current.pointer is None or current.etag is None else (current.pointer, current.etag)
+
+    def __init__(self, objects: SignedObjects, name: str, channel: str) -> None:
+        """Raises BadInputError on a name that cannot be a model's or a channel's."""
+        self.name = name
+        self.channel = channel
+        self.key = channel_key(name, channel)
+        self._objects = objects
+
+    def etag(self) -> str | None:
+        """Of the pointer, trusted or not; None when the channel does not exist."""
+        info = self._objects.store.head(self.key)
+        return info.etag if info is not None else None
+
+    def pointer(self) -> ChannelPointer | None:
+        """The verified pointer, or None when the channel does not exist. Errors as in ``stored``."""
+        return self.stored().pointer
+
+    def stored(self, *, accept_untrusted: bool = False) -> StoredPointer:
+        """The verified pointer with its etag and bytes.
+
+        Args:
+            accept_untrusted: give a pointer that cannot be verified as bytes only, instead of raising.
+
+        Raises:
+            SignatureError: not signed by a trusted key.
+            BadInputError: not a pointer, or the pointer of another channel.
+        """
+        try:
+            data, info = self._objects.store.get_with_info(self.key)
+        except ObjectNotFoundError:
+            return StoredPointer()
+        try:
+            # Read after the pointer: signatures are added first, so the set holds one for whatever pointer was read.
+            self._objects.verify(self.key, data)
+            pointer = ChannelPointer.from_json(data, self.key)
+            if (pointer.name, pointer.channel) != (self.name, self.channel):
+                raise BadInputError(f"{self.key} points for {pointer.name}/{pointer.channel}; it was copied there")
+        except (BadInputError, SignatureError):
+            if not accept_untrusted:
+                raise
+            return StoredPointer(None, info.etag, data)
+        return StoredPointer(pointer, info.etag, data)
+
+    def history(self) -> ChannelHistory:
+        """Every recorded release, oldest first.
+
+        Raises:
+            SignatureError, BadInputError: the pointer cannot be verified.
+        """
+        pointer = self.pointer()
+        return self.history_before(pointer.release if pointer else None)
+
+    def history_before(self, serving: int | None) -> ChannelHistory:
+        """Every recorded release, with its state derived from the release number of the verified pointer."""
+        entries: dict[int, HistoryEntry] = {}
+        rejected: dict[str, str] = {}
+        for info in self._objects.store.list(channel_history_key(self.name, self.channel)):
+            try:
+                entry = self._entry(info.key)
+                entries[entry.pointer.release] = entry
+            except (BadInputError, SignatureError) as error:
+                rejected[info.key] = str(error)
+        chain = set(_chain(entries, serving))
+
+        def state(release: int) -> ReleaseState:
+            return "serving" if release == serving else "served" if release in chain else "unconfirmed"
+
+        return ChannelHistory(tuple(PastRelease(entries[n], state(n)) for n in sorted(entries)), rejected)
+
+    def newest_release(self) -> int:
+        """The highest release number that a trusted key ever signed, 0 for none.
+
+        Numbers continue after it even when an older pointer was put back or the pointer was removed. Entries without a
+        trusted signature do not count: they cannot use numbers up.
+        """
+        keys = (info.key for info in self._objects.store.list(channel_history_key(self.name, self.channel)))
+        for key in sorted(keys, reverse=True):
+            try:
+                return self._entry(key).pointer.release
+            except (BadInputError, SignatureError):
+                continue
+        return 0
+
+    def _entry(self, key: str) -> HistoryEntry:
+        entry = HistoryEntry.from_json(self._objects.document(key, "history entry"), key)
+        # The key is not signed: a good entry of another channel or number must not count in this place.
+        if channel_history_key(entry.pointer.name, entry.pointer.channel, entry.pointer.release) != key:
+            raise BadInputError(f"{key} holds release {entry.pointer.release} of another place; it was copied there")
+        return entry
 
 
-def promote(
-    store: ObjectStore,
-    signer: Signer,
-    *,
-    name: str,
-    version: str,
-    channel: str,
-    by: str,
-    reason: str,
-    expected_release: int | None = None,
-    trusted: TrustedKeys | None = None,
-    manifest_sha256: str | None = None,
-    replace_untrusted: bool = False,
-    expected: ExpectedChange | None = None,
-) -> ChannelPointer:
-    """Make a channel serve a version. A version that it serves already is verified and left as it is.
-
-    Args:
-        store: the store root.
-        signer: holds the promotion key.
-        name: of the model.
-        version: a committed bundle of it; every file is verified first.
-        channel: ``stable``, ``canary`` …; made when it does not exist.
-        by: who moves it.
-        reason: why, for the people who read the history.
-        expected_release: refuse unless the channel stands here; 0 for a channel that does not exist.
-        trusted: keys that the present pointer may be signed with; by default the signer's own.
-        manifest_sha256: the manifest that was judged, when one was.
-        replace_untrusted: move on from a pointer that cannot be verified (changed, or signed by a lost key) instead
-            of refusing. Numbers still continue after the highest one that the history vouches for.
-        expected: what the gate measured that changes in the results; agents allow for it.
-
-    Returns:
-        The pointer that the channel now has.
-
-    Raises:
-        ObjectNotFoundError: no such bundle.
-        IntegrityError: the bundle is damaged or not the one that was judged.
-        SignatureError: the present pointer cannot be verified.
-        CasConflictError: somebody else moved the channel; nothing was changed.
-        BadInputError: a bad name, or no ``by`` or ``reason``.
-    """
-    trusted = trusted or TrustedKeys.of(signer)
-    current = _read(store, name, channel, trusted, forgive=replace_untrusted)
-    if current.pointer is not None and current.pointer.version == version:
-        verify_bundle(store, name, version, trusted, manifest_sha256=current.pointer.manifest_sha256)
-        return current.pointer
-    return _move(
-        store,
-        signer,
-        current,
-        kind="promote",
-        name=name,
-        version=version,
-        channel=channel,
-        by=by,
-        reason=reason,
-        expected_release=expected_release,
-        trusted=trusted,
-        manifest_sha256=manifest_sha256,
-        expected=expected,
-    )
-
-
-def rollback(
-    store: ObjectStore,
-    signer: Signer,
-    *,
-    name: str,
-    channel: str,
-    by: str,
-    reason: str,
-    to_version: str | None = None,
-    expected_release: int | None = None,
-    trusted: TrustedKeys | None = None,
-) -> ChannelPointer:
-    """Make a channel serve an earlier version again, as a new release of it.
-
-    Args:
-        store: the store root.
-        signer: holds the promotion key.
-        name: of the model.
-        channel: an existing channel.
-        by: who moves it.
-        reason: why.
-        to_version: one that the channel served; by default the one before the present one. Each roll-back without it
-            goes one further back, so a caller that retries should give it or ``expected_release``.
-        expected_release: refuse unless the channel stands here.
-        trusted: as in ``promote``.
-
-    Raises:
-        BadInputError: the channel does not exist, or never served such a version.
-        ObjectNotFoundError, IntegrityError, SignatureError, CasConflictError: as in ``promote``.
-    """
-    trusted = trusted or TrustedKeys.of(signer)
-    current = _read(store, name, channel, trusted)
-    if current.pointer is None:
-        raise BadInputError(f"{name} has no channel {channel}; promote a version to it first")
-    if current.pointer.version == to_version:
-        return current.pointer
-    past = read_history(store, name, channel, trusted, current.release)
-    target = version_before(past) if to_version is None else _served(past, to_version)
-    if target is None:
-        wish = f"served {to_version}" if to_version else f"served anything before {current.pointer.version}"
-        raise BadInputError(f"channel {name}/{channel} never {wish}; see: yolo-assets models history {name}")
-    return _move(
-        store,
-        signer,
-        current,
-        kind="rollback",
-        name=name,
-        version=target.pointer.version,
-        channel=channel,
-        by=by,
-        reason=reason,
-        expected_release=expected_release,
-        trusted=trusted,
-        # What was released then, not what lies under that name now.
-        manifest_sha256=target.pointer.manifest_sha256,
-        expected=None,
-    )
-
-
-def history(store: ObjectStore, name: str, channel: str, trusted: TrustedKeys) -> History:
-    """Every release of a channel, oldest first.
-
-    Raises:
-        SignatureError, BadInputError: the pointer cannot be verified.
-    """
-    pointer = _read(store, name, channel, trusted).pointer
-    return read_history(store, name, channel, trusted, pointer.release if pointer else None)
-
-
-def list_channels(store: ObjectStore, name: str) -> list[str]:
-    """Channels that a model has a pointer for, trusted or not, by name."""
-    prefix = channel_key(name, "_").removesuffix("_.json")
-    names = (info.key.removeprefix(prefix) for info in store.list(prefix))
-    return [file.removesuffix(".json") for file in names if file.endswith(".json") and "/" not in file]
-
-
-def _move(
-    store: ObjectStore,
-    signer: Signer,
-    current: _Current,
-    *,
-    kind: Kind,
-    name: str,
-    version: str,
-    channel: str,
-    by: str,
-    reason: str,
-    expected_release: int | None,
-    trusted: TrustedKeys,
-    manifest_sha256: str | None,
-    expected: ExpectedChange | None,
-) -> ChannelPointer:
-    if not by.strip() or not reason.strip():
-        raise BadInputError("say who moves the channel and why; the history keeps both")
-    key = channel_key(name, channel)
-    if expected_release is not None and current.release != expected_release:
-        raise CasConflictError(
-            f"channel {name}/{channel} is at release {current.release} and not at {expected_release}: "
-            "somebody moved it since; look at it and decide again"
-        )
-    stored = verify_bundle(store, name, version, None, manifest_sha256=manifest_sha256)
-    sign_object(store, model_key(name, version, MANIFEST), stored.data, signer)
-    newest = newest_release(store, name, channel, trusted)
-
-    def entry_of(release: int) -> HistoryEntry:
-        pointer = ChannelPointer(
-            name=name,
-            channel=channel,
-            version=version,
-            manifest_sha256=stored.sha256,
-            release=release,
-            previous_version=current.pointer.version if current.pointer else None,
-            moved_at=utc_now(),
-            moved_by=by.strip(),
-            reason=reason.strip(),
-            expected=expected,
-        )
-        return HistoryEntry(kind=kind, pointer=pointer, replaces=current.release or newest or None)
-
-    pointer = claim(store, signer, name, channel, max(current.release, newest) + 1, entry_of).pointer
-    data = pointer.to_json()
-    sign_object(store, key, data, signer, keep=current.data)
-    try:
-        store.compare_and_swap(key, data, current.etag)
-    except CasConflictError:
-        # A store that retries, or answers too late, may refuse a swap that it has made.
-        if _read(store, name, channel, trusted, forgive=True).data == data:
-            return pointer
-        raise CasConflictError(
-            f"channel {name}/{channel} was moved by somebody else while {version} was being released; it was not "
-            f"released. Look at the channel and decide again; see: yolo-assets models history {name}"
-        ) from None
-    # Many racing losers may have pushed our signature out of the set between the two steps above.
-    sign_object(store, key, data, signer)
-    return pointer
-
-
-def _served(past: History, version: str) -> HistoryEntry | None:
-    served = [r.entry for r in past.releases if r.state != "unconfirmed" and r.entry.pointer.version == version]
-    return served[-1] if served else None
-
-
-def _read(store: ObjectStore, name: str, channel: str, trusted: TrustedKeys, *, forgive: bool = False) -> _Current:
-    key = channel_key(name, channel)
-    try:
-        data, info = store.get_with_info(key)
-    except ObjectNotFoundError:
-        return _Current()
-    try:
-        # Read after the pointer: signatures are added first, so the set holds one for whatever pointer was read.
-        verify_object(store, key, data, trusted)
-        pointer = ChannelPointer.from_json(data, key)
-        if (pointer.name, pointer.channel) != (name, channel):
-            raise BadInputError(f"{key} points for {pointer.name}/{pointer.channel}; it was copied there")
-    except (BadInputError, SignatureError):
-        if not forgive:
-            raise
-        return _Current(None, info.etag, data)
-    return _Current(pointer, info.etag, data)
+def _chain(entries: dict[int, HistoryEntry], serving: int | None) -> Iterator[int]:
+    while serving is not None and serving in entries:
+        yield serving
+        before = entries[serving].replaces
+        serving = before if before is not None and before < serving else None

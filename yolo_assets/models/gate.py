@@ -6,20 +6,21 @@ Getting better in any figure never turns a pass into a refusal; the tests hold i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.evaluation import ClassResult, Comparison, Evaluation
-from yolo_assets.models.comparable import comparable
-from yolo_assets.models.policy import GatePolicy
-from yolo_assets.models.report import GateReport, RuleResult
+from yolo_assets.contracts.evaluation import ClassResult, Evaluation, PairedEvaluation
+from yolo_assets.contracts.model import Interval
+from yolo_assets.models.gate_policy import GatePolicy
+from yolo_assets.models.gate_report import GateReport, RuleResult
 
 _TINY = 1e-9
 """Forgives what binary fractions add: 0.95 is not below 1 - 0.05."""
 
 
 def decide(
-    comparison: Comparison,
+    comparison: PairedEvaluation,
     policy: GatePolicy,
     *,
     class_names: Sequence[str],
@@ -46,7 +47,7 @@ def decide(
         raise BadInputError(
             f"the gate policy sets a floor for {', '.join(unknown)}, and the model knows only {', '.join(class_names)}"
         )
-    rules = list(comparable(comparison, class_names, champion_class_names))
+    rules = list(_comparable(comparison, class_names, champion_class_names))
     if all(rule.passed for rule in rules):
         rules += [
             *_test_set(comparison.candidate, policy, class_names),
@@ -65,6 +66,95 @@ def decide(
         rules=tuple(rules),
         expected=comparison.change,
     )
+
+
+# Can the figures be trusted and compared at all? --------------------------------------------------------------------
+
+
+def _comparable(
+    comparison: PairedEvaluation, class_names: Sequence[str], champion_class_names: Sequence[str] | None
+) -> Iterator[RuleResult]:
+    """The rules that come first: sound figures, the same test for both, the same classes.
+
+    Args:
+        comparison: candidate and perhaps champion.
+        class_names: the candidate's, ordered by class id.
+        champion_class_names: the champion's, when there is one.
+    """
+    evaluations = [one for one in (comparison.candidate, comparison.champion) if one is not None]
+    faults = [fault for evaluation in evaluations for fault in _faults(evaluation, class_names)]
+    if (comparison.champion is None) != (comparison.map50_gain is None):
+        faults.append("a champion and the gain over it must be given together")
+    if comparison.map50_gain is not None:
+        faults += _interval_faults("the gain in mAP50", comparison.map50_gain, -1)
+    yield RuleResult.of(
+        "figures", not faults, f"The figures cannot be right: {'; '.join(faults)}.", "The figures are sound."
+    )
+    champion = comparison.champion
+    if champion is None:
+        return
+    differences = list(_differences(comparison.candidate, champion))
+    yield RuleResult.of(
+        "same_test",
+        not differences,
+        f"Candidate and champion were not measured alike: {'; '.join(differences)}. Evaluate both together again.",
+        "Candidate and champion were measured on the same frames in the same way.",
+    )
+    yield RuleResult.of(
+        "class_list",
+        tuple(class_names) == tuple(champion_class_names or ()),
+        f"The class list differs from the champion's: {class_difference(class_names, champion_class_names or ())}. "
+        "Agents would refuse the swap; release it under another model name.",
+        "The class list is the champion's.",
+    )
+
+
+def _faults(evaluation: Evaluation, class_names: Sequence[str]) -> Iterator[str]:
+    who = evaluation.model_version
+    yield from _interval_faults(f"mAP50 of {who}", evaluation.map50, 0)
+    yield from _interval_faults(f"mAP50-95 of {who}", evaluation.map50_95, 0)
+    for what, latency in (("median", evaluation.latency_ms_p50), ("95th percentile", evaluation.latency_ms_p95)):
+        if not math.isfinite(latency):
+            yield f"the {what} latency of {who} is {latency}"
+    strange = sorted(set(evaluation.classes) - set(class_names))
+    if strange:
+        yield f"{who} was judged on classes that the candidate does not have: {', '.join(strange)}"
+    if not evaluation.classes:
+        yield f"the test set of {who} holds no ground truth at all"
+
+
+def _interval_faults(what: str, interval: Interval, lowest: float) -> Iterator[str]:
+    figures = (interval.low, interval.value, interval.high)
+    if not all(math.isfinite(figure) for figure in figures):
+        yield f"{what} is not a number"
+    elif not lowest - _TINY <= interval.low <= interval.value + _TINY <= interval.high + 2 * _TINY <= 1 + 3 * _TINY:
+        yield f"{what} is {interval.value:.4g} with the impossible interval [{interval.low:.4g}, {interval.high:.4g}]"
+
+
+def _differences(candidate: Evaluation, champion: Evaluation) -> Iterator[str]:
+    if candidate.test_sha256 != champion.test_sha256:
+        yield f"test set {candidate.test_sha256[:12]} and {champion.test_sha256[:12]}"
+    if candidate.frames != champion.frames:
+        yield f"{candidate.frames} and {champion.frames} frames"
+    truth = [{name: found.truth for name, found in one.classes.items()} for one in (candidate, champion)]
+    if truth[0] != truth[1]:
+        odd = sorted(name for name in truth[0].keys() | truth[1].keys() if truth[0].get(name) != truth[1].get(name))
+        yield f"another ground truth of {', '.join(odd)}"
+    if (candidate.hard_recall is None) != (champion.hard_recall is None):
+        yield "hard frames for only one of them"
+    if (candidate.engine, candidate.threads) != (champion.engine, champion.threads):
+        engines = [f"{one.engine} with {one.threads} threads" for one in (candidate, champion)]
+        yield f"{engines[0]} and {engines[1]}"
+
+
+def class_difference(ours: Sequence[str], theirs: Sequence[str]) -> str:
+    """In words: what is missing, what was added, or that the order is another."""
+    parts = []
+    if missing := [name for name in theirs if name not in ours]:
+        parts.append(f"missing {', '.join(missing)}")
+    if added := [name for name in ours if name not in theirs]:
+        parts.append(f"added {', '.join(added)}")
+    return "; ".join(parts) or f"another order, [{', '.join(ours)}] for [{', '.join(theirs)}]"
 
 
 # Is the model good enough? -----------------------------------------------------------------------------------------
@@ -99,7 +189,7 @@ def _test_set(candidate: Evaluation, policy: GatePolicy, class_names: Sequence[s
         )
 
 
-def _accuracy(comparison: Comparison, policy: GatePolicy) -> Iterator[RuleResult]:
+def _accuracy(comparison: PairedEvaluation, policy: GatePolicy) -> Iterator[RuleResult]:
     map50 = comparison.candidate.map50
     shown = f"it reaches mAP50 {map50.value:.3f}, at least {map50.low:.3f} with {map50.level:.0%} confidence"
     yield _floor("map50", map50.low, policy.min_map50, shown)
@@ -136,7 +226,7 @@ def _accuracy(comparison: Comparison, policy: GatePolicy) -> Iterator[RuleResult
     )
 
 
-def _classes(comparison: Comparison, policy: GatePolicy, class_names: Sequence[str]) -> Iterator[RuleResult]:
+def _classes(comparison: PairedEvaluation, policy: GatePolicy, class_names: Sequence[str]) -> Iterator[RuleResult]:
     for name in class_names:
         found = comparison.candidate.classes.get(name)
         if found is None:
@@ -174,7 +264,7 @@ def _class_drop(name: str, ours: ClassResult, theirs: ClassResult, policy: GateP
     )
 
 
-def _hard_cases(comparison: Comparison, policy: GatePolicy) -> Iterator[RuleResult]:
+def _hard_cases(comparison: PairedEvaluation, policy: GatePolicy) -> Iterator[RuleResult]:
     ours = comparison.candidate.hard_recall
     if ours is None:
         asked = policy.min_hard_recall > 0
@@ -190,7 +280,7 @@ def _hard_cases(comparison: Comparison, policy: GatePolicy) -> Iterator[RuleResu
         yield _floor("hard_cases_drop", ours, limit, shown)
 
 
-def _latency(comparison: Comparison, policy: GatePolicy) -> Iterator[RuleResult]:
+def _latency(comparison: PairedEvaluation, policy: GatePolicy) -> Iterator[RuleResult]:
     ours = comparison.candidate.latency_ms_p95
     where = f"{comparison.candidate.engine} with {comparison.candidate.threads} threads"
     if policy.max_latency_ms is not None:

@@ -28,6 +28,8 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
 class FolderBusyError(UserError):
     """Another process holds the lock of a folder."""
 
+    may_pass = True
+
 
 def is_full(error: OSError) -> bool:
     """Whether an error says that no space is left, on the disk or in the quota."""

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_assets.simulator.look import CLASS_NAMES, Look
-from yolo_assets.simulator.seeds import Subject, generator
+from yolo_assets.simulator.appearance import CLASS_NAMES, Appearance, Subject, generator
 
 FLAWLESS = 0.5
 """Share of plates without any defect; with it close to half of the frames show none."""
@@ -55,14 +54,16 @@ class Defect:
     strokes: tuple[Stroke, ...]
 
 
-def plan_defects(seed: int, camera_id: str, plate: int, look: Look, bead: Bead, length: float) -> tuple[Defect, ...]:
+def plan_defects(
+    seed: int, camera_id: str, plate: int, appearance: Appearance, bead: Bead, length: float
+) -> tuple[Defect, ...]:
     """The defects of one plate, left to right, never on top of each other.
 
     Args:
         seed: of the line.
         camera_id: the station that sees the plate.
         plate: its number.
-        look: decides the shape of cracks.
+        appearance: decides the shape of cracks.
         bead: the weld they sit on.
         length: of the plate, pixels.
     """
@@ -79,7 +80,7 @@ def plan_defects(seed: int, camera_id: str, plate: int, look: Look, bead: Bead, 
         small = hard and bool(rng.random() < 0.5)
         strength = rng.uniform(0.5, 0.65) if hard and not small else rng.uniform(0.8, 1.1)
         size = 0.62 if small else rng.uniform(0.9, 1.15)
-        strokes = _SHAPES[class_name](rng, x, bead, size, slot, look)
+        strokes = _SHAPES[class_name](rng, x, bead, size, slot, appearance)
         found.append(Defect(class_name, hard, float(strength), strokes))
     return tuple(found)
 
@@ -97,7 +98,7 @@ def _walk(rng: np.random.Generator, x: float, y: float, heading: float, steps: i
 def _cluster(
     rng: np.random.Generator, x: float, y: float, wide: float, high: float, radius: tuple[float, float]
 ) -> tuple[Stroke, ...]:
-    """Drops or pores in an ellipse, more of them towards its rim: a cluster with an outline that can be told."""
+    """Drops or pores in an ellipse, more of them towards its rim: a cluster with an outline that can be recognised."""
     count = int(rng.integers(7, 12))
     angle = np.linspace(0, 2 * np.pi, count, endpoint=False) + rng.uniform(-0.5, 0.5, count)
     distance = np.sqrt(rng.uniform(0.15, 1, count))
@@ -108,14 +109,16 @@ def _cluster(
     return tuple(point[None] for point in points)
 
 
-def _crack(rng: np.random.Generator, x: float, bead: Bead, size: float, slot: float, look: Look) -> tuple[Stroke, ...]:
+def _crack(
+    rng: np.random.Generator, x: float, bead: Bead, size: float, slot: float, appearance: Appearance
+) -> tuple[Stroke, ...]:
     across = rng.random() < 0.35
     heading = rng.uniform(1.1, 2.0) if across else rng.uniform(-0.45, 0.45)
     steps = round((rng.uniform(8, 12) if across else rng.uniform(9, 13)) * size)
     y = float(bead.centre(x)) + rng.uniform(-0.4, 0.4) * bead.half_width
     main = _walk(rng, x, y, heading, steps, 5.2)
     strokes = [main]
-    for _ in range(look.branches):
+    for _ in range(appearance.branches):
         at = main[int(rng.integers(2, len(main) - 1))]
         side = heading + rng.choice([-1, 1]) * rng.uniform(0.6, 1.1)
         arm = _walk(rng, 0, 0, side, max(3, int(steps * 0.4)), 4.8)
@@ -126,13 +129,13 @@ def _crack(rng: np.random.Generator, x: float, bead: Bead, size: float, slot: fl
 
 
 def _porosity(
-    rng: np.random.Generator, x: float, bead: Bead, size: float, slot: float, look: Look
+    rng: np.random.Generator, x: float, bead: Bead, size: float, slot: float, appearance: Appearance
 ) -> tuple[Stroke, ...]:
     return _cluster(rng, x, float(bead.centre(x)), size * rng.uniform(20, 28), size * rng.uniform(13, 16), (2.4, 4.6))
 
 
 def _spatter(
-    rng: np.random.Generator, x: float, bead: Bead, size: float, slot: float, look: Look
+    rng: np.random.Generator, x: float, bead: Bead, size: float, slot: float, appearance: Appearance
 ) -> tuple[Stroke, ...]:
     side = 1 if rng.random() < 0.5 else -1
     y = float(bead.centre(x)) + side * (bead.half_width + rng.uniform(36, 62))
@@ -140,7 +143,7 @@ def _spatter(
 
 
 def _undercut(
-    rng: np.random.Generator, x: float, bead: Bead, size: float, slot: float, look: Look
+    rng: np.random.Generator, x: float, bead: Bead, size: float, slot: float, appearance: Appearance
 ) -> tuple[Stroke, ...]:
     half = size * rng.uniform(22, min(34.0, slot / 2))
     side = 1 if rng.random() < 0.5 else -1
@@ -153,7 +156,7 @@ def _undercut(
 
 
 def _burn_through(
-    rng: np.random.Generator, x: float, bead: Bead, size: float, slot: float, look: Look
+    rng: np.random.Generator, x: float, bead: Bead, size: float, slot: float, appearance: Appearance
 ) -> tuple[Stroke, ...]:
     radius = size * rng.uniform(11, 17)
     angle = np.linspace(0, 2 * np.pi, 9, endpoint=False)

@@ -1,7 +1,7 @@
 """An annotator that never errs: answers an annotation batch from the truth, as the COCO file a person would export.
 
 The file takes the same way as any other: into ``labels/inbox/``, through the same import and its checks. It names its
-annotator, so that nobody takes simulated labels for human ones.
+annotator, so that simulated labels are never taken for human ones.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.simulator.look import CLASS_NAMES
+from yolo_assets.simulator.appearance import CLASS_NAMES
 from yolo_assets.simulator.truth import truth_for
 
 ANNOTATOR = "simulated-annotator"

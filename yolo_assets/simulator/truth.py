@@ -16,7 +16,7 @@ from yolo_assets.contracts.detection import Box
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import check_id
 from yolo_assets.contracts.times import Hour
-from yolo_assets.simulator.line import TruthBox
+from yolo_assets.simulator.weld_line import TruthBox
 from yolo_assets.spool.files import write_atomic
 
 

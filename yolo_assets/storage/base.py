@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import GeneratorType
-from typing import Protocol, Self, runtime_checkable
+from typing import Literal, Protocol, Self, runtime_checkable
 
-from yolo_assets.contracts.errors import UserError
+from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.storage.cold import RestoreState, Retrieval, standard_wait
-from yolo_assets.storage.lock import Retention
 
 
 class ObjectNotFoundError(UserError):
@@ -24,6 +23,8 @@ class AlreadyExistsError(UserError):
 class CasConflictError(UserError):
     """A compare-and-swap lost: another writer replaced the object since it was read."""
 
+    may_pass = True
+
 
 class StoreUnavailableError(UserError):
     """The store cannot be reached, or refuses us: network, credentials, bucket, folder, disk full.
@@ -33,6 +34,8 @@ class StoreUnavailableError(UserError):
             these are retried.
     """
 
+    may_pass = True
+
     def __init__(self, message: str, *, transient: bool = True) -> None:
         super().__init__(message)
         self.transient = transient
@@ -40,6 +43,12 @@ class StoreUnavailableError(UserError):
 
 class UploadGoneError(UserError):
     """A multipart upload that was to be resumed is unknown to the store: expired, aborted or completed."""
+
+    may_pass = True
+
+
+class NoObjectLockError(UserError):
+    """The bucket, or the store as a whole, has no object lock: nothing in it can be made unalterable."""
 
 
 class ObjectChangedError(StoreUnavailableError):
@@ -50,7 +59,7 @@ class ColdObjectError(StoreUnavailableError):
     """The object lies in a cold tier and cannot be read at once. Trying again soon does not help.
 
     Attributes:
-        tier: the storage class or access tier, None when the store does not say.
+        tier: the storage class or access tier, None when the store does not report it.
     """
 
     def __init__(self, name: str, tier: str | None) -> None:
@@ -90,7 +99,7 @@ def unpaced(data: Payload) -> bytes | memoryview:
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """What a store says about an object.
+    """What a store reports about an object.
 
     Attributes:
         key: relative to the store's root.
@@ -100,8 +109,8 @@ class ObjectInfo:
             asks "is it still what I read?": bytes that went away and came back are what was read.
         modified_at: the store's clock.
         version_id: where the store keeps versions.
-        storage_class: the store's name for the tier it lies in, where the store says.
-        checksum_crc32: CRC-32 of the whole object, eight hexadecimal digits, where the store keeps one and says so:
+        storage_class: the store's name for the tier it lies in, where the store reports it.
+        checksum_crc32: CRC-32 of the whole object, eight hexadecimal digits, where the store keeps and reports one:
             never in a listing, and after a write only by some stores; a HEAD tells.
         deleted: a delete marker, which only ``ObjectLock.versions`` and ``hidden`` return: no bytes, but it hides the
             versions under it.
@@ -151,6 +160,36 @@ class ObjectStream(Iterator[bytes]):
         """Give up the rest, with the file or connection behind it."""
         if isinstance(self._chunks, GeneratorType | ObjectStream):
             self._chunks.close()
+
+
+RetentionMode = Literal["compliance", "governance"]
+
+
+@dataclass(frozen=True)
+class Retention:
+    """Until when a version can be neither deleted nor changed.
+
+    Attributes:
+        until: aware. Stores keep whole seconds; what is asked of them is rounded up.
+        mode: ``compliance``: no one can shorten it, not even the owner of the account; ``governance``: those who have
+            the right to bypass it can.
+    """
+
+    until: datetime
+    mode: RetentionMode
+
+    def __post_init__(self) -> None:
+        if self.until.tzinfo is None:
+            raise BadInputError(f"the retention until {self.until.isoformat()} has no zone; give UTC")
+
+    def covers(self, other: Retention) -> bool:
+        """Whether this one lasts at least as long as ``other`` and is at least as strict."""
+        return self.until >= other.until and (self.mode == "compliance" or other.mode == "governance")
+
+    def joined(self, other: Retention) -> Retention:
+        """The weakest retention that covers both."""
+        strict = "compliance" in (self.mode, other.mode)
+        return Retention(max(self.until, other.until), "compliance" if strict else "governance")
 
 
 @runtime_checkable
@@ -324,7 +363,7 @@ class ObjectStore(Protocol):
         ...
 
     def restore_state(self, key: str, version_id: str | None) -> RestoreState:
-        """Whether an object can be read now, by one request. A store without cold tiers says ``available``.
+        """Whether an object can be read now, by one request. Always ``available`` in a store without cold tiers.
 
         Raises:
             ObjectNotFoundError: no such object or version.

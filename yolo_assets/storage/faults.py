@@ -1,6 +1,6 @@
 """A store that fails on purpose: part of the test kit, never opened by the product.
 
-Rules say which requests fail and how; the store behind, a real one, does everything else:
+Rules decide which requests fail and how; the store behind, a real one, does everything else:
 
     faulty = FaultyStore(store, fail("put_if_absent", nth=2, effect="after"), each_once())
     retrying = RetryingStore(faulty)
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from yolo_assets.storage.base import ObjectInfo, ObjectStore, ObjectStream, StoreUnavailableError
-from yolo_assets.storage.forwarding import ForwardingStore
+from yolo_assets.storage.decorators import ForwardingStore
 
 T = TypeVar("T")
 
@@ -173,7 +173,7 @@ class Outage:
 
 
 class FaultyStore(ForwardingStore):
-    """An ``ObjectStore`` that fails as its rules say, and counts.
+    """An ``ObjectStore`` that fails as its rules demand, and counts.
 
     Attributes:
         calls: every request in order, failed ones included.

@@ -13,13 +13,16 @@ listing. Files that people put there by hand are objects like any other.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.storage.base import (
     AlreadyExistsError,
     CasConflictError,
@@ -33,13 +36,15 @@ from yolo_assets.storage.base import (
     UploadedPart,
     unpaced,
 )
-from yolo_assets.storage.checks import check_range
 from yolo_assets.storage.cold import RestoreState, Retrieval, check_request
-from yolo_assets.storage.folder_errors import explained, folder_gone
 from yolo_assets.storage.folder_files import locked, make_folders, place, prune, stamp_after, sweep, temporary
-from yolo_assets.storage.folder_listing import ABSENT, etag_of, info_of, stat_or_none, walk
 from yolo_assets.storage.folder_uploads import Uploads
-from yolo_assets.storage.keys import RESERVED, check_key, check_prefix
+from yolo_assets.storage.keys import RESERVED, check_key, check_prefix, check_range, key_problem
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+"""What the file system raises when there is no object under a key."""
 
 
 class FolderStore:
@@ -81,7 +86,7 @@ class FolderStore:
             sweep(self._tmp)
             self._uploads.sweep()
         except OSError:
-            return  # read-only for us: reading works, the first write says what is wrong
+            return  # read-only for us: reading works, the first write reports what is wrong
 
     def _prepare(self) -> None:
         """Make what writing needs, once; a root that vanishes later is not made again but reported."""
@@ -115,7 +120,7 @@ class FolderStore:
     def _check_there(self) -> None:
         """An unmounted NAS leaves an empty folder behind: that must not read as an empty store."""
         if not (self._own if self._marked else self._root).is_dir():
-            raise folder_gone(self._root)
+            raise _folder_gone(self._root)
 
     def _open(self, key: str, version_id: str | None) -> BinaryIO:
         path = self._path(key)
@@ -133,10 +138,10 @@ class FolderStore:
             return file.read()
 
     def get_with_info(self, key: str) -> tuple[bytes, ObjectInfo]:
-        """Bytes and their etag: of one open file, which nobody changes, only replaces."""
+        """Bytes and their etag: of one open file, which is never changed, only replaced."""
         with explained(self._root), self._open(key, None) as file:
             data = file.read()
-            return data, info_of(key, os.fstat(file.fileno()))
+            return data, _info_of(key, os.fstat(file.fileno()))
 
     def get_range(self, key: str, start: int, length: int, *, version_id: str | None = None) -> bytes:
         """``length`` bytes from ``start``; fewer at the end."""
@@ -158,7 +163,7 @@ class FolderStore:
         check_range(start, chunk_size)
         with explained(self._root):
             file = self._open(key, version_id)
-            info = info_of(key, os.fstat(file.fileno()))
+            info = _info_of(key, os.fstat(file.fileno()))
             if etag not in (None, info.etag):
                 file.close()
                 raise ObjectChangedError(f"{key} in {self._url} was replaced while it was read; read it again")
@@ -184,20 +189,20 @@ class FolderStore:
             except ABSENT:
                 self._check_there()
                 return None
-        return None if version_id is not None or path.is_dir() else info_of(key, status)
+        return None if version_id is not None or path.is_dir() else _info_of(key, status)
 
     def list(self, prefix: str, *, start_after: str | None = None) -> Iterator[ObjectInfo]:
         """Objects whose key starts with ``prefix``, by code point of the key, which is S3's order too."""
         check_prefix(prefix)
         with explained(self._root):
             self._check_there()
-            yield from walk(self._root, "", prefix, start_after or "")
+            yield from _walk(self._root, "", prefix, start_after or "")
 
     def put(self, key: str, data: Payload) -> ObjectInfo:
         """Write, replacing what was there."""
         path = self._path(key)
         with self._writing(), temporary(self._tmp, data) as source, self._locked(key):
-            return self._replace(key, source, path, stat_or_none(path))
+            return self._replace(key, source, path, _stat_or_none(path))
 
     def put_if_absent(self, key: str, data: Payload, *, md5: str | None = None) -> ObjectInfo:
         """Write unless the key is taken."""
@@ -206,7 +211,7 @@ class FolderStore:
             if path.is_file():
                 raise self._taken(key)
             with temporary(self._tmp, data) as source, self._locked(key):
-                info = info_of(key, source.stat())
+                info = _info_of(key, source.stat())
                 try:
                     place(source, path, self._root, exclusive=True)
                 except FileExistsError:
@@ -222,15 +227,15 @@ class FolderStore:
                 raise self._moved(key) from None
         path = self._path(key)
         with self._writing(), temporary(self._tmp, data) as source, self._locked(key):
-            status = stat_or_none(path)
-            if status is None or etag_of(status) != etag:
+            status = _stat_or_none(path)
+            if status is None or _etag_of(status) != etag:
                 raise self._moved(key)
             return self._replace(key, source, path, status)
 
     def _replace(self, key: str, source: Path, path: Path, previous: os.stat_result | None) -> ObjectInfo:
         if previous is not None:
             stamp_after(source, previous)
-        info = info_of(key, source.stat())
+        info = _info_of(key, source.stat())
         place(source, path, self._root, exclusive=False)
         return info
 
@@ -276,7 +281,7 @@ class FolderStore:
                 self._uploads.forget_if_completed(upload_id, path)
                 raise self._taken(key)
             with self._uploads.finished(key, upload_id, parts) as source, self._locked(key):
-                info = info_of(key, source.stat())
+                info = _info_of(key, source.stat())
                 try:
                     place(source, path, self._root, exclusive=True)
                 except FileExistsError:
@@ -306,3 +311,89 @@ class FolderStore:
 
     def _moved(self, key: str) -> CasConflictError:
         return CasConflictError(f"{key} in {self._url} was changed by another writer; read it again")
+
+
+def _store_error(error: OSError, root: Path) -> UserError:
+    """The one line for an ``OSError`` that happened in the store at ``root``."""
+    place = error.filename if isinstance(error.filename, str) else str(root)
+    if error.errno in _FULL:
+        limit = "the file-size limit is reached" if error.errno == errno.EFBIG else "the disk or quota is full"
+        return StoreUnavailableError(f"cannot write to {root}: {limit}; free space or raise it, then run again")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        user = f"user id {os.geteuid()}"
+        return StoreUnavailableError(f"no permission for {place}; give {user} access to {root}", transient=False)
+    if error.errno == errno.EROFS:
+        return StoreUnavailableError(f"{root} is mounted read-only; mount it writable to store there", transient=False)
+    if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY):
+        return BadInputError(
+            f"{place} is in the way: in a folder an object cannot also be the beginning of another one's key; "
+            "use another key or remove it"
+        )
+    if error.errno == errno.EXDEV:
+        return StoreUnavailableError(
+            f"{place} lies on another file system than {root}, where nothing can be moved into place at once; "
+            "use one file system for the whole store",
+            transient=False,
+        )
+    if error.errno in _NO_LOCKS:
+        return StoreUnavailableError(
+            f"{root} does not support file locks; mount it with locking or use S3", transient=False
+        )
+    if error.errno == errno.ENOENT:
+        return _folder_gone(root)
+    reason = error.strerror or str(error)
+    return StoreUnavailableError(f"{root} does not work: {reason}; check the disk or the network mount, then run again")
+
+
+def _folder_gone(root: Path) -> StoreUnavailableError:
+    """The store's folder was there when it was opened and is not now."""
+    return StoreUnavailableError(f"the store's folder {root} is gone; mount or restore it, then run again")
+
+
+@contextmanager
+def explained(root: Path) -> Iterator[None]:
+    """Turn any ``OSError`` inside into one line that tells what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise _store_error(error, root) from error
+
+
+def _etag_of(status: os.stat_result) -> str:
+    """Modification time and size: what every write changes, see ``folder_files.stamp_after``."""
+    return f"{status.st_mtime_ns:x}-{status.st_size:x}"
+
+
+def _info_of(key: str, status: os.stat_result) -> ObjectInfo:
+    """A file's status as information about the object."""
+    moment = datetime.fromtimestamp(status.st_mtime_ns // 1_000_000 / 1000, UTC)
+    return ObjectInfo(key=key, size=status.st_size, etag=_etag_of(status), modified_at=moment)
+
+
+def _stat_or_none(path: Path) -> os.stat_result | None:
+    """The status of a file, None when there is none."""
+    try:
+        return path.stat()
+    except ABSENT:
+        return None
+
+
+def _walk(root: Path, folder: str, prefix: str, after: str) -> Iterator[ObjectInfo]:
+    """Objects under ``folder`` (``""`` or ending in ``/``); skips what cannot match without looking into it."""
+    try:
+        with os.scandir(root / folder) as entries:
+            # A folder sorts as its objects do, with the slash: "a-b" comes before "a/b".
+            names = sorted(f"{folder}{entry.name}{'/' if entry.is_dir() else ''}" for entry in entries)
+    except ABSENT:
+        return  # pruned meanwhile
+    for name in names:
+        if name.endswith("/"):
+            matches = name.startswith(prefix) or prefix.startswith(name)
+            passed = name < after and not after.startswith(name)
+            if matches and not passed and key_problem(name + "x") is None:
+                yield from _walk(root, name, prefix, after)
+        elif name.startswith(prefix) and name > after and key_problem(name) is None:
+            try:
+                yield _info_of(name, (root / name).stat())
+            except ABSENT:
+                continue  # deleted meanwhile

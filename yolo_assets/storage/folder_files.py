@@ -1,7 +1,7 @@
 """The file-system moves under the folder store: durable temporary files, locks, placing a file at once.
 
 Belongs here: single steps on files that are right after a crash at any point. Does not belong here: keys and errors
-for people (``folder``, ``folder_errors``); these functions raise ``OSError``.
+for people (``folder``); these functions raise ``OSError``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from yolo_assets.runtime import files
 from yolo_assets.storage.base import Pace, PacedBytes, Payload
 
 LOCK_TIMEOUT = 30.0
@@ -32,20 +33,13 @@ _STEPS = (1, 100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000)
 
 
 def lock(fd: int) -> None:
-    """Take an exclusive ``flock``; the kernel gives it back when the file closes, also after ``kill -9``.
+    """Take an exclusive lock on an open file; the kernel frees it when the file closes, also after ``kill -9``.
 
     Raises:
         OSError: ETIMEDOUT when another holds it all the time; others when the file system has no locks.
     """
-    deadline, pause = time.monotonic() + LOCK_TIMEOUT, 0.001
-    while True:
-        try:
-            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                raise OSError(errno.ETIMEDOUT, f"another process held a lock for {LOCK_TIMEOUT:g} s") from None
-            time.sleep(pause)
-            pause = min(pause * 2, 0.05)
+    if not files.lock(fd, wait_s=LOCK_TIMEOUT):
+        raise OSError(errno.ETIMEDOUT, f"another process held a lock for {LOCK_TIMEOUT:g} s")
 
 
 @contextmanager
@@ -64,14 +58,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def sync_folder(folder: Path) -> None:
     """Make names in a folder durable; file systems that cannot (SMB, FUSE) are trusted to do it themselves."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
-            raise
-    finally:
-        os.close(fd)
+    files.fsync_folder(folder, required=False)
 
 
 def make_folders(folder: Path, root: Path) -> None:
@@ -86,14 +73,6 @@ def make_folders(folder: Path, root: Path) -> None:
             raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(folder)) from None
     else:
         sync_folder(folder.parent)
-
-
-def write_all(fd: int, data: bytes | memoryview, offset: int) -> None:
-    """Write all of ``data`` at ``offset``."""
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(fd, view, offset)
-        view, offset = view[written:], offset + written
 
 
 def set_time(file: int | Path, nanoseconds: int) -> None:
@@ -113,7 +92,7 @@ def write_at_pace(fd: int, data: bytes | memoryview, pace: Pace) -> None:
         asked = time.monotonic()
         pace(len(piece))
         waited = time.monotonic() - asked > _WAITED
-        write_all(fd, piece, start)
+        files.write_all(fd, piece, start)
         if waited:
             os.fdatasync(fd)
 
@@ -133,7 +112,7 @@ def temporary(folder: Path, data: Payload) -> Iterator[Path]:
         if isinstance(data, PacedBytes):
             write_at_pace(fd, data.data, data.pace)
         else:
-            write_all(fd, data, 0)
+            files.write_all(fd, data, 0)
         set_time(fd, time.time_ns())
         os.fsync(fd)
         yield path

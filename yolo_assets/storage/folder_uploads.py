@@ -3,7 +3,7 @@
 ``uploads/<id>/journal`` has one JSON line per fact: the key, then each part written or withdrawn. ``uploads/<id>/data``
 is the object-to-be; part n lies at (n - 1) x the size of part 1, so completing is a link, not a copy. A part that
 arrives before part 1 has no place yet and waits in ``early-<n>``. A part is journalled after its bytes are synced, so
-what the journal says survives ``kill -9`` and power loss; a line cut short by either is no line.
+what the journal records survives ``kill -9`` and power loss; a line cut short by either is no line.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from pathlib import Path
 import orjson
 
 from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.runtime.files import write_all
 from yolo_assets.storage.base import UploadedPart, UploadGoneError
-from yolo_assets.storage.checks import check_part_number, check_parts
-from yolo_assets.storage.folder_files import discard, lock, set_time, sync_folder, temporary, write_all
+from yolo_assets.storage.folder_files import discard, lock, set_time, sync_folder, temporary
+from yolo_assets.storage.keys import check_part_number, check_parts
 
 KEPT_SECONDS = 7 * 86400.0
 """An upload untouched for so long is forgotten: the age at which S3 buckets are commonly set to abort them."""
@@ -34,7 +35,7 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 @dataclass
 class _Upload:
-    """What a journal says. ``part_size`` is that of the first part 1 ever written: places depend on it for good."""
+    """What a journal records. ``part_size`` is that of the first part 1 ever written: places depend on it for good."""
 
     folder: Path
     journal: int
@@ -54,7 +55,7 @@ class _Upload:
         size = os.fstat(self.journal).st_size
         text = os.pread(self.journal, size, 0)
         whole = text.rfind(b"\n") + 1
-        if whole != size:  # the last line was cut short by a kill: what it was to say did not happen
+        if whole != size:  # the last line was cut short by a kill: what it was to record did not happen
             os.ftruncate(self.journal, whole)
         for line in text[:whole].splitlines():
             self._apply(orjson.loads(line))
@@ -156,7 +157,7 @@ class Uploads:
             else:
                 _write_durably(upload.data, data, (number - 1) * size)
             upload.write({"part": number, "size": part.size, "md5": part.etag, "early": size is None})
-            _settle(upload)
+            _move_early_parts(upload)
         return part
 
     def parts(self, key: str, upload_id: str) -> list[UploadedPart]:
@@ -177,7 +178,7 @@ class Uploads:
             for part in parts:
                 if upload.parts.get(part.number) != part:
                     raise UploadGoneError(f"part {part.number} of {key} is not in the folder as listed; start it again")
-            _settle(upload)
+            _move_early_parts(upload)
             with upload.data.open("r+b") as file:
                 file.truncate(sum(part.size for part in parts))
                 set_time(file.fileno(), time.time_ns())
@@ -191,7 +192,7 @@ class Uploads:
             self.discard(upload_id)
 
     def discard(self, upload_id: str) -> None:
-        """Remove what is left of an upload."""
+        """Remove what remains of an upload."""
         discard(self._folder / upload_id, self._trash)
 
     def abort(self, key: str, upload_id: str) -> None:
@@ -203,7 +204,7 @@ class Uploads:
             return
 
     def sweep(self) -> None:
-        """Remove uploads that nobody touched for ``KEPT_SECONDS``, and those that were killed while they began."""
+        """Remove uploads that no one touched for ``KEPT_SECONDS``, and those that were killed while they began."""
         for folder in list(self._folder.iterdir()):
             try:
                 newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
@@ -222,7 +223,7 @@ def _write_durably(path: Path, data: bytes | memoryview, offset: int) -> None:
         os.close(fd)
 
 
-def _settle(upload: _Upload) -> None:
+def _move_early_parts(upload: _Upload) -> None:
     """Move parts that came before part 1 to their places, once these are known; a crash half-way repeats the move."""
     if upload.part_size is None:
         return

@@ -1,13 +1,15 @@
-"""Which keys are legal, decided once for every store, so that what works on a folder works on S3 and back.
+"""Which keys, ranges and parts are legal, decided once for every store: what works on a folder works on S3 and back.
 
-Belongs here: the rule. Does not belong here: what a key means, which is ``contracts.names``.
+Belongs here: the rules. Does not belong here: what a key means, which is ``contracts.names``.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.storage.base import UploadedPart
 
 RESERVED = ".yolo_store"
 """First part of the folder store's own files: locks, unfinished writes and uploads. No key begins with it."""
@@ -22,7 +24,7 @@ _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
 def key_problem(key: str) -> str | None:
-    """What is wrong with a key, in words, or None when it is legal."""
+    """What is wrong with a key, for a message, or None when it is legal."""
     if not key:
         return "it is empty"
     if _FORBIDDEN.search(key):
@@ -50,7 +52,7 @@ def check_key(key: str) -> str:
     """Return ``key`` when it is legal: relative, ``/``-separated, without empty, ``.`` or ``..`` parts.
 
     Raises:
-        BadInputError: it is not; the message says why.
+        BadInputError: it is not; the message gives the reason.
     """
     problem = key_problem(key)
     if problem:
@@ -69,3 +71,32 @@ def check_prefix(prefix: str) -> str:
     if problem:
         raise BadInputError(f"{prefix!r} cannot be the beginning of an object key: {problem}")
     return prefix
+
+
+def check_range(start: int, length: int) -> None:
+    """Refuse a negative range: a bug of the caller that slicing would hide."""
+    if start < 0 or length < 0:
+        raise ValueError(f"a range starts at 0 or later and is not negative, got start={start} length={length}")
+
+
+def check_part_number(key: str, number: int) -> None:
+    """Refuse a part number outside S3's 1 to 10,000.
+
+    Raises:
+        BadInputError: it is outside.
+    """
+    if not 1 <= number <= 10_000:
+        raise BadInputError(f"part {number} of {key} is impossible; parts are numbered from 1 to 10000")
+
+
+def check_parts(key: str, parts: Sequence[UploadedPart]) -> None:
+    """Refuse a list of parts that no store should join.
+
+    Raises:
+        BadInputError: empty, not 1 to n in order, or uneven sizes before the last.
+    """
+    if not parts or [part.number for part in parts] != list(range(1, len(parts) + 1)):
+        raise BadInputError(f"the parts of {key} are not 1 to n without a gap; upload what is missing first")
+    sizes = {part.size for part in parts[:-1]}
+    if len(sizes) > 1 or (sizes and parts[-1].size > min(sizes)):
+        raise BadInputError(f"the parts of {key} are of uneven size; all but the last must be alike")

@@ -8,12 +8,10 @@ from urllib.parse import unquote_to_bytes
 
 from yolo_assets.contracts.errors import UsageError
 from yolo_assets.storage.base import ObjectStore, Pace, StoreUnavailableError
+from yolo_assets.storage.decorators import LazyStore, MountGuard, ThrottledStore
 from yolo_assets.storage.folder import FolderStore
 from yolo_assets.storage.keys import check_key
-from yolo_assets.storage.lazy import LazyStore
-from yolo_assets.storage.mount_guard import MountGuard
 from yolo_assets.storage.retrying import RetryBounds, RetryingStore
-from yolo_assets.storage.throttled import ThrottledStore
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 
@@ -39,7 +37,7 @@ def open_store(
         create: make a folder when its parent exists; else one that is not there cannot be opened.
         lazy: look at a folder when it is first needed, because looking at a dead share may take for ever.
         memory: folder in which this machine remembers which folder store it met under a path, and by which an unmounted
-            disk is noticed, see ``storage.mount_guard``; default: nothing is remembered.
+            disk is noticed, see ``MountGuard``; default: nothing is remembered.
         remember: whether a store that was not met before is remembered there.
         pace: waits until so many bytes may be written; default: no limit.
         retries: how long to try again; default: ``RetryBounds()``.

@@ -7,9 +7,9 @@ What is not idempotent:
 
 * A ``put_if_absent``, ``compare_and_swap`` or ``complete_upload`` whose answer was lost may have taken effect. When a
   later try of the same call is then refused, what is stored decides: the very bytes of this call are taken for its own
-  write and the call succeeds; other bytes are another's. Two writers that race with equal bytes may therefore both
-  succeed: who needs to know who won writes something unique. A swap of ours that another writer has replaced since
-  is reported as lost.
+  write and the call succeeds; other bytes are another writer's. Two writers that race with equal bytes may therefore
+  both succeed: a caller that needs to know which one won writes something unique. A swap of its own that another
+  writer has replaced since is reported as lost.
 * ``put`` and ``delete`` may take effect twice; the last one counts, as for any two writers.
 * ``create_upload`` may leave an upload that no one knows the id of. It is invisible; a bucket's lifecycle rule
   (``storage init`` makes one) or the folder, after seven days, removes it.
@@ -43,7 +43,7 @@ from yolo_assets.storage.base import (
     UploadedPart,
     unpaced,
 )
-from yolo_assets.storage.forwarding import ForwardingStore
+from yolo_assets.storage.decorators import ForwardingStore
 
 T = TypeVar("T")
 
@@ -157,7 +157,7 @@ class RetryingStore(ForwardingStore):
         return self._tried(operation, lambda _: request())
 
     def _tried(self, operation: str, request: Callable[[bool], T]) -> T:
-        """Make a request until it works; it is told whether an earlier try of the call failed."""
+        """Make a request until it works; its argument is whether an earlier try of the call failed."""
         patience: _Patience | None = None
         while True:
             self._counts.add(operation, attempts=1)
@@ -282,7 +282,7 @@ class RetryingStore(ForwardingStore):
         return self._tried("complete_upload", request)
 
     def _own_upload(self, key: str, parts: Sequence[UploadedPart], crc32: int | None) -> ObjectInfo | None:
-        """What the store holds under a key when it is these parts, else None, also when that cannot be told."""
+        """What the store holds under a key when it is these parts, else None, also when that cannot be decided."""
         info = self._inner.head(key)
         if info is None or info.size != sum(part.size for part in parts):
             return None

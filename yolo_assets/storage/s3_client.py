@@ -1,20 +1,30 @@
-"""The boto3 client that the S3 store talks through, made from the standard AWS variables and files alone."""
+"""The boto3 client that the S3 store talks through, made from the standard AWS variables and files alone.
+
+Belongs here: everything about the connection: settings, what is sent as a body, answers that are cut short. Does not
+belong here: what is asked.
+
+Python's HTTP client takes the end of a connection for the end of the headers. An answer cut there is a good one with
+fewer headers and no body: a listing that finds nothing, an object that is empty, an etag of three digits. TLS does not
+help: a connection may end there as well. ``WholeAnswer`` treats such an answer as lost.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import os
+from http.client import HTTPResponse, RemoteDisconnected
 from typing import Any
 from urllib.parse import urlsplit
 
 from boto3.session import Session
+from botocore.awsrequest import AWSHTTPConnection, AWSHTTPSConnection
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
 from yolo_assets.contracts.errors import UsageError
-from yolo_assets.storage.body import begin_sending
-from yolo_assets.storage.s3_http import notice_cut_headers
+from yolo_assets.storage.base import Pace
 
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
@@ -68,9 +78,9 @@ def _asked(name: str, usual: str) -> str:
 
 
 def choose_checksum(model: Any, params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
-    """Before a request goes out: no checksum that nobody asked for, and Content-MD5 where one is required.
+    """Before a request goes out: no checksum that was not asked for, and Content-MD5 where one is required.
 
-    A write of ours says which checksums it carries. botocore would add a CRC-32 to one with Content-MD5 alone, and AWS
+    A write of ours names the checksums it carries. botocore would add a CRC-32 to one with Content-MD5 alone, and AWS
     refuses a part with a checksum when its upload was begun without. For the small documents that botocore writes
     itself (retention, holds, rules) it sends a CRC-32 alone, which older MinIO refuses as no checksum at all.
     """
@@ -109,3 +119,105 @@ def _client(session: Any, endpoint: str | None) -> Any:
     client.meta.events.register("before-call.s3", choose_checksum)
     client.meta.events.register("before-send.s3", begin_sending)
     return client
+
+
+class Body(io.RawIOBase):
+    """A request body over memory that the caller owns: sent as it is, without a copy, no faster than its pace allows.
+
+    boto3 takes bytes or a file; a part of an upload is neither but a view of a buffer that is used again. This is the
+    readable, seekable file around it. Signing, sending and sending again each begin with a seek.
+    """
+
+    def __init__(self, data: memoryview, pace: Pace | None = None) -> None:
+        """Read from ``data``, which must stay as it is until the request has ended.
+
+        ``pace`` is asked before bytes are handed out, once ``begin_sending`` was called: signing reads them too.
+        """
+        self._data = data
+        self._pace = pace
+        self._sending = False
+        self._place = 0
+
+    def begin_sending(self) -> None:
+        """From here on what is read goes over the line."""
+        self._sending = True
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Copy the next bytes; 0 at the end."""
+        count = min(len(buffer), len(self._data) - self._place)
+        if self._pace is not None and self._sending:
+            self._pace(count)
+        buffer[:count] = self._data[self._place : self._place + count]
+        self._place += count
+        return count
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move, never beyond either end."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: len(self._data)}[whence]
+        self._place = min(max(0, base + offset), len(self._data))
+        return self._place
+
+    def tell(self) -> int:
+        """Where the next byte comes from."""
+        return self._place
+
+
+def begin_sending(request: Any, **_: Any) -> None:
+    """boto3's ``before-send``: the request is signed and goes out now."""
+    if isinstance(request.body, Body):
+        request.body.begin_sending()
+
+
+class WholeAnswer(HTTPResponse):
+    """An answer whose headers end with an empty line."""
+
+    def begin(self) -> None:
+        """Read status and headers.
+
+        Raises:
+            RemoteDisconnected: the line ended first.
+        """
+        if self.headers is not None:
+            return
+        file: Any = self.fp
+        lines = _Lines(file)
+        self.fp = lines  # type: ignore[assignment]
+        try:
+            super().begin()
+        finally:
+            if self.fp is lines:
+                self.fp = file
+        if lines.last not in (b"\r\n", b"\n"):
+            raise RemoteDisconnected("the answer was cut within its headers")
+
+
+class _Lines:
+    """A file read by lines, and the last of them."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.last = b""
+
+    def readline(self, limit: int = -1) -> bytes:
+        self.last = self._file.readline(limit)
+        return self.last
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def notice_cut_headers() -> None:
+    """Let every client of botocore in this process notice it; to do so again changes nothing."""
+    AWSHTTPConnection.response_class = WholeAnswer
+    AWSHTTPSConnection.response_class = WholeAnswer

@@ -9,7 +9,6 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from yolo_assets.storage.base import (
-    AlreadyExistsError,
     ObjectInfo,
     Payload,
     StoreUnavailableError,
@@ -17,18 +16,21 @@ from yolo_assets.storage.base import (
     UploadGoneError,
     unpaced,
 )
-from yolo_assets.storage.checks import check_part_number, check_parts
-from yolo_assets.storage.s3_answers import bare_etag, body_of, content_md5
-from yolo_assets.storage.s3_checksums import (
+from yolo_assets.storage.keys import check_part_number, check_parts
+from yolo_assets.storage.s3_bucket import (
+    S3Bucket,
     UploadChecksum,
+    bare_etag,
+    body_of,
+    content_md5,
     crc_header,
+    error_code,
     header_from,
     header_of,
+    http_status,
     text_of,
     upload_checksum,
 )
-from yolo_assets.storage.s3_errors import error_code, http_status
-from yolo_assets.storage.s3_location import S3Location
 
 # Ceph answers NoSuchKey to ListParts of an upload it does not know; InvalidPart: it lost a part or holds other bytes.
 # BadDigest comes to Complete when the parts, each right, do not make the object that was meant.
@@ -36,31 +38,30 @@ _UPLOAD_GONE = {"NoSuchUpload", "NoSuchKey", "InvalidPart"}
 _WRONG_WHOLE = {"BadDigest", "XAmzContentChecksumMismatch"}
 
 
-class S3Uploads(S3Location):
-    """The multipart part of a store in S3."""
+class S3Uploads:
+    """The unfinished uploads of a bucket; methods as in ``ObjectStore``."""
 
-    def __init__(self, bucket: str, prefix: str, client: Any, url: str) -> None:
-        """See ``S3Location``."""
-        super().__init__(bucket, prefix, client, url)
+    def __init__(self, bucket: S3Bucket) -> None:
+        self._bucket = bucket
         self._upload_checksums: dict[str, UploadChecksum] = {}
 
-    def create_upload(self, key: str) -> str:
+    def create(self, key: str) -> str:
         """Begin a multipart upload, with a CRC-32 of the whole object where the store keeps one."""
-        crc = {"ChecksumAlgorithm": "CRC32", "ChecksumType": "FULL_OBJECT"} if self._checksums else {}
-        with self._explained(key):
-            answer = self._client.create_multipart_upload(**self._at(key), **crc)
+        crc = {"ChecksumAlgorithm": "CRC32", "ChecksumType": "FULL_OBJECT"} if self._bucket.checksums else {}
+        with self._bucket.explained(key):
+            answer = self._bucket.client.create_multipart_upload(**self._bucket.at(key), **crc)
         self._upload_checksums[answer["UploadId"]] = upload_checksum(answer)
         return answer["UploadId"]
 
     def _checksum_of(self, key: str, upload_id: str) -> UploadChecksum:
         """What the upload keeps. One begun by another process, perhaps without checksums, is asked for once."""
-        if not self._checksums:
+        if not self._bucket.checksums:
             return "none"
         if upload_id not in self._upload_checksums:
             self.list_parts(key, upload_id)
         return self._upload_checksums.get(upload_id, "none")
 
-    def upload_part(
+    def send_part(
         self, key: str, upload_id: str, number: int, data: Payload, *, md5: str | None = None
     ) -> UploadedPart:
         """Send part ``number``; all but the last at least 5 MiB."""
@@ -68,61 +69,63 @@ class S3Uploads(S3Location):
         # AWS refuses a part whose checksum the upload was not created for.
         crc = {"ChecksumCRC32": header_of(unpaced(data))} if self._checksum_of(key, upload_id) != "none" else {}
         sent = {"Body": body_of(data), "ContentMD5": content_md5(unpaced(data), md5), **crc}
-        with self._explained(key), self._upload_gone(key, upload_id):
-            answer = self._client.upload_part(**self._at(key), UploadId=upload_id, PartNumber=number, **sent)
+        with self._bucket.explained(key), self._upload_gone(key, upload_id):
+            answer = self._bucket.client.upload_part(
+                **self._bucket.at(key), UploadId=upload_id, PartNumber=number, **sent
+            )
             return _part(number, len(data), answer)
 
     def list_parts(self, key: str, upload_id: str) -> list[UploadedPart]:
         """The parts the store holds, by number."""
         parts: list[UploadedPart] = []
         kept: UploadChecksum = "none"
-        with self._explained(key), self._upload_gone(key, upload_id):
-            for page in self._client.get_paginator("list_parts").paginate(**self._at(key), UploadId=upload_id):
+        with self._bucket.explained(key), self._upload_gone(key, upload_id):
+            for page in self._bucket.client.get_paginator("list_parts").paginate(
+                **self._bucket.at(key), UploadId=upload_id
+            ):
                 parts += [_part(part["PartNumber"], part["Size"], part) for part in page.get("Parts", ())]
                 kept = upload_checksum(page) if kept == "none" else kept
         self._upload_checksums[upload_id] = kept
         return sorted(parts, key=lambda part: part.number)
 
-    def complete_upload(
-        self, key: str, upload_id: str, parts: Sequence[UploadedPart], crc32: int | None = None
-    ) -> ObjectInfo:
+    def complete(self, key: str, upload_id: str, parts: Sequence[UploadedPart], crc32: int | None = None) -> ObjectInfo:
         """Join the parts under ``key`` unless the key is taken."""
-        if self.head(key) is not None:
-            raise self._taken(key)
+        if self._bucket.head(key) is not None:
+            raise self._bucket.taken(key)
         check_parts(key, parts)
         whole = {}
         if crc32 is not None and self._checksum_of(key, upload_id) == "full":
             whole = {"ChecksumCRC32": crc_header(crc32), "ChecksumType": "FULL_OBJECT"}
-        with self._explained(key):
+        with self._bucket.explained(key):
             try:
                 # botocore turns a 200 with an error in its body into the ClientError it should have been.
-                self._client.complete_multipart_upload(
-                    **self._at(key),
+                self._bucket.client.complete_multipart_upload(
+                    **self._bucket.at(key),
                     UploadId=upload_id,
                     MultipartUpload={"Parts": [_listed(part) for part in parts]},
                     IfNoneMatch="*",
                     **whole,
                 )
             except ClientError as error:
-                if http_status(error) == 412 or self.head(key) is not None:
-                    raise self._taken(key) from None
+                if http_status(error) == 412 or self._bucket.head(key) is not None:
+                    raise self._bucket.taken(key) from None
                 if http_status(error) == 409 or error_code(error) in _UPLOAD_GONE | _WRONG_WHOLE:
                     raise self._gone(key, upload_id) from None  # 409: AWS wants the whole upload again
                 if http_status(error) == 500:
-                    self.list_parts(key, upload_id)  # says whether the upload is unknown
+                    self.list_parts(key, upload_id)  # raises when the upload is unknown
                 raise
         self._upload_checksums.pop(upload_id, None)
-        info = self.head(key)
+        info = self._bucket.head(key)
         if info is None:
-            raise StoreUnavailableError(f"{self._endpoint} joined {key} but does not show it yet; run again")
+            raise StoreUnavailableError(f"{self._bucket.endpoint} joined {key} but does not show it yet; run again")
         return info
 
-    def abort_upload(self, key: str, upload_id: str) -> None:
+    def abort(self, key: str, upload_id: str) -> None:
         """Forget an upload; an unknown one is no error."""
         self._upload_checksums.pop(upload_id, None)
-        with self._explained(key):
+        with self._bucket.explained(key):
             try:
-                self._client.abort_multipart_upload(**self._at(key), UploadId=upload_id)
+                self._bucket.client.abort_multipart_upload(**self._bucket.at(key), UploadId=upload_id)
             except ClientError as error:
                 if error_code(error) not in _UPLOAD_GONE:
                     raise
@@ -139,11 +142,8 @@ class S3Uploads(S3Location):
     def _gone(self, key: str, upload_id: str) -> UploadGoneError:
         self._upload_checksums.pop(upload_id, None)
         return UploadGoneError(
-            f"the upload {upload_id} of {key} is unknown to {self._url} or incomplete; start it again"
+            f"the upload {upload_id} of {key} is unknown to {self._bucket.url} or incomplete; start it again"
         )
-
-    def _taken(self, key: str) -> AlreadyExistsError:
-        return AlreadyExistsError(f"{key} already exists in {self._url} and is left as it is")
 
 
 def _part(number: int, size: int, answer: Any) -> UploadedPart:

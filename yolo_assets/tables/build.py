@@ -42,7 +42,7 @@ from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.files import native_name, portable_name
 from yolo_assets.spool.hours import COVERED, BadRecord, SpoolHour
 from yolo_assets.storage.base import ObjectStore
-from yolo_assets.tables.schema import Detections, Frames, Model, Quarantine, failures, polars_schema
+from yolo_assets.tables.schema import DetectionsTable, FramesTable, QuarantineTable, TableModel, failures, polars_schema
 
 Source = Literal["spool", "archive", "spool and archive"]
 TableRow = dict[str, Any]
@@ -64,7 +64,7 @@ class HourReport:
     Attributes:
         frames: rows.
         detections: rows.
-        quarantined: rows; look at them in ``quarantine``.
+        quarantined: rows; they are in ``quarantine``.
         repeated: records that were found twice and counted once.
         source: where the records were read.
         keys: objects written.
@@ -91,7 +91,7 @@ def build_hour(
     *,
     archived: Collection[ArchiveName] | None = None,
 ) -> HourReport:
-    """Tables of a camera-hour from everything that is known of it: all archived parts and what lies in the spool.
+    """Tables of a camera-hour from everything that there is of it: all archived parts and what lies in the spool.
 
     Cost at the archive: one listing, or none with ``archived``; what is archived and still in the spool is not read
     there.
@@ -195,9 +195,9 @@ class HourTables:
     """The tables of one camera-hour, each valid by its model in ``schema``.
 
     Attributes:
-        frames: ``schema.Frames``, by capture time.
-        detections: ``schema.Detections``, by capture time and position in the record.
-        quarantine: ``schema.Quarantine``.
+        frames: ``schema.FramesTable``, by capture time.
+        detections: ``schema.DetectionsTable``, by capture time and position in the record.
+        quarantine: ``schema.QuarantineTable``.
         repeated: input records that repeat another one word for word.
     """
 
@@ -266,12 +266,13 @@ class _Builder:
         self.detections.extend(detections)
 
     def tables(self) -> HourTables:
-        frames, bad_frames = self._split(Frames, self.frames)
+        frames, bad_frames = self._split(FramesTable, self.frames)
         for row, reason in bad_frames:
             path = row["image_path"]
             self._reject_record(reason, f"record of {path}", _raw(self.records[path]), path)
         valid = set(frames["image_path"])
-        detections, bad_detections = self._split(Detections, [d for d in self.detections if d["image_path"] in valid])
+        of_frames = [row for row in self.detections if row["image_path"] in valid]
+        detections, bad_detections = self._split(DetectionsTable, of_frames)
         for row, reason in bad_detections:
             path, index = row["image_path"], row["index"]
             raw = _raw(self.records[path].detections[index])
@@ -281,20 +282,20 @@ class _Builder:
             frames.drop("n_detections")
             .join(counts, on="image_path", how="left")
             .with_columns(pl.col("n_detections").fill_null(0))
-            .select(polars_schema(Frames).names())
+            .select(polars_schema(FramesTable).names())
             .sort("captured_at", "image_path")
         )
-        quarantine = pl.DataFrame(self.quarantine, schema=polars_schema(Quarantine), orient="row")
+        quarantine = pl.DataFrame(self.quarantine, schema=polars_schema(QuarantineTable), orient="row")
         return HourTables(
-            frames=Frames.validate(frames),
-            detections=Detections.validate(detections.sort("captured_at", "image_path", "index")),
-            quarantine=Quarantine.validate(
+            frames=FramesTable.validate(frames),
+            detections=DetectionsTable.validate(detections.sort("captured_at", "image_path", "index")),
+            quarantine=QuarantineTable.validate(
                 quarantine.sort("kind", "image_path", "index", "source", "reason", "raw", nulls_last=True)
             ),
             repeated=self.repeated,
         )
 
-    def _split(self, model: Model, rows: list[TableRow]) -> tuple[pl.DataFrame, list[tuple[TableRow, str]]]:
+    def _split(self, model: TableModel, rows: list[TableRow]) -> tuple[pl.DataFrame, list[tuple[TableRow, str]]]:
         """The valid rows as a table, and the others with their reasons."""
         table = pl.DataFrame(rows, schema=polars_schema(model), orient="row")
         bad = failures(model, table)
@@ -342,7 +343,7 @@ class _Builder:
         }
 
     def _reject_record(self, reason: str, source: str, raw: str, path: str | None) -> None:
-        """Quarantine a record; one that is found again, in the archive after the spool, is a repetition."""
+        """Quarantine a record; the same one in the archive and in the spool is a repetition."""
         if (source, raw) in self.rejected:
             self.repeated += 1
             return

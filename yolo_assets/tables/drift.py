@@ -19,7 +19,7 @@ import polars as pl
 
 @dataclass(frozen=True)
 class Period:
-    """Tables of one stretch of time: ``schema.Frames`` and ``schema.Detections``."""
+    """Tables of one stretch of time: ``schema.FramesTable`` and ``schema.DetectionsTable``."""
 
     frames: pl.DataFrame
     detections: pl.DataFrame
@@ -220,7 +220,7 @@ def class_mix_p_value(first: np.ndarray, second: np.ndarray, resolution: float) 
     Args:
         first: counts ``[k]``.
         second: counts ``[k]``.
-        resolution: smallest share that must be told from zero; sets the number of splits.
+        resolution: smallest share that must be distinguished from zero; sets the number of splits.
     """
     pooled, size = first + second, int(first.sum())
     # Seeded: the same tables must always give the same report.

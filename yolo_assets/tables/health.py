@@ -44,7 +44,7 @@ class HealthPolicy:
 
 @dataclass(frozen=True)
 class CameraFault:
-    """One thing wrong with one camera, in a sentence that says what to check."""
+    """One thing wrong with one camera, in a sentence that names what to check."""
 
     camera_id: str
     kind: FaultKind
@@ -67,7 +67,7 @@ class CameraHealth:
 
     @property
     def sick_cameras(self) -> frozenset[str]:
-        """Cameras whose picture is not to be trusted: drift seen there asks for maintenance, not for training."""
+        """Cameras whose picture cannot be trusted: drift there asks for maintenance, not for training."""
         return frozenset(f.camera_id for f in self.findings if f.kind in ("blurred", "brightness", "frozen"))
 
 
@@ -83,7 +83,7 @@ def camera_health(
     """Evaluate every camera seen or expected in ``[start, end)``.
 
     Args:
-        frames: ``schema.Frames``; rows outside the window are ignored.
+        frames: ``schema.FramesTable``; rows outside the window are ignored.
         start: aware moment.
         end: aware moment, excluded.
         expected: cameras that ought to have frames.

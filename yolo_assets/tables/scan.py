@@ -15,11 +15,11 @@ from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import check_id
 from yolo_assets.contracts.times import Hour
 from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore
-from yolo_assets.tables.schema import Detections, Frames, Model, Quarantine, polars_schema
+from yolo_assets.tables.schema import DetectionsTable, FramesTable, QuarantineTable, TableModel, polars_schema
 
 Table = Literal["detections", "frames", "quarantine"]
 
-_MODELS: dict[Table, Model] = {"detections": Detections, "frames": Frames, "quarantine": Quarantine}
+_MODELS: dict[Table, TableModel] = {"detections": DetectionsTable, "frames": FramesTable, "quarantine": QuarantineTable}
 _KEY = re.compile(r"[a-z]+/date=(?P<date>\d{4}-\d\d-\d\d)/hour=(?P<hour>\d\d)/(?P<camera>[A-Za-z0-9_-]{1,64})\.parquet")
 _READERS = 8
 """Reads in flight: small files from an object store wait for the network, not for the processor."""
@@ -39,7 +39,7 @@ def read_detections(
         start: aware moment.
         end: aware moment, excluded.
         camera_ids: only these; all without.
-        columns: only these of ``schema.Detections``; all without.
+        columns: only these of ``schema.DetectionsTable``; all without.
 
     Returns:
         By camera, capture time and position; no rows, but the columns, when there is nothing.

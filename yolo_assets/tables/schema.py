@@ -1,7 +1,7 @@
 """The columns of the tables and the rules a row must keep, as pandera models: the one place for both.
 
 The same models quarantine single rows while a table is built and prove the finished table. A rule's ``error`` is the
-reason that a person reads in quarantine, so it says what is wrong with the row.
+reason that a person reads in quarantine, so it names what is wrong with the row.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _HOUR_KEY = "%Y%m%d_%H"
 Moment = Annotated[pl.Datetime, "ms", "UTC"]
 
 
-class Frames(pa.DataFrameModel):
+class FramesTable(pa.DataFrameModel):
     """One row per processed frame, whether its image was kept or not."""
 
     camera_id: str = pa.Field(str_matches=r"^[A-Za-z0-9_-]{1,64}$")
@@ -60,7 +60,7 @@ class Frames(pa.DataFrameModel):
         return data.lazyframe.select(pl.col("image_path").str.starts_with(folder))
 
 
-class Detections(pa.DataFrameModel):
+class DetectionsTable(pa.DataFrameModel):
     """One row per detection; ``width`` and ``height`` are the frame's, so that a row proves its own box."""
 
     camera_id: str = pa.Field(str_matches=r"^[A-Za-z0-9_-]{1,64}$")
@@ -97,13 +97,13 @@ class Detections(pa.DataFrameModel):
     @pa.dataframe_check(error="bbox reaches outside the frame")
     def box_in_frame(cls, data: pa.PolarsData) -> pl.LazyFrame:
         """Inside ``[0, width] x [0, height]`` with ``TOLERANCE_PX``; the far side only where the size is known."""
-        near = pl.min_horizontal("x1", "y1") >= -TOLERANCE_PX
+        left_top = pl.min_horizontal("x1", "y1") >= -TOLERANCE_PX
         right = (pl.col("x2") <= pl.col("width") + TOLERANCE_PX).fill_null(True)
         bottom = (pl.col("y2") <= pl.col("height") + TOLERANCE_PX).fill_null(True)
-        return data.lazyframe.select(near & right & bottom)
+        return data.lazyframe.select(left_top & right & bottom)
 
 
-class Quarantine(pa.DataFrameModel):
+class QuarantineTable(pa.DataFrameModel):
     """One row per thing that did not become a row of the tables: a whole record or a single detection."""
 
     camera_id: str
@@ -122,10 +122,10 @@ class Quarantine(pa.DataFrameModel):
         ordered = True
 
 
-Model = type[Frames] | type[Detections] | type[Quarantine]
+TableModel = type[FramesTable] | type[DetectionsTable] | type[QuarantineTable]
 
 
-def polars_schema(model: Model) -> pl.Schema:
+def polars_schema(model: TableModel) -> pl.Schema:
     """Names and types of a table, in order."""
     return pl.Schema({name: _dtype(column) for name, column in model.to_schema().columns.items()})
 
@@ -134,7 +134,7 @@ def _dtype(column: Any) -> pl.DataType:
     return column.dtype.type
 
 
-def failures(model: Model, table: pl.DataFrame) -> dict[int, str]:
+def failures(model: TableModel, table: pl.DataFrame) -> dict[int, str]:
     """Rows of ``table`` that break a rule of ``model``.
 
     Args:
@@ -153,11 +153,11 @@ def failures(model: Model, table: pl.DataFrame) -> dict[int, str]:
         cases = error.failure_cases
         if cases["index"].null_count():
             raise
-        found: dict[int, list[str]] = {}
+        by_row: dict[int, list[str]] = {}
         for case in cases.sort("index", "column", "check").iter_rows(named=True):
             place = "" if case["schema_context"] == "DataFrameSchema" else f"{case['column']}: "
-            reasons = found.setdefault(int(case["index"]), [])
+            reasons = by_row.setdefault(int(case["index"]), [])
             if (reason := f"{place}{case['check']}") not in reasons:
                 reasons.append(reason)
-        return {row: "; ".join(reasons) for row, reasons in found.items()}
+        return {row: "; ".join(reasons) for row, reasons in by_row.items()}
     return {}

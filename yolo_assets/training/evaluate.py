@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 
 from yolo_assets.contracts.base import canonical_json
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.evaluation import ClassResult, Comparison, Evaluation
+from yolo_assets.contracts.evaluation import ClassResult, Evaluation, PairedEvaluation
 from yolo_assets.contracts.model import ONNX, ExpectedChange, Interval
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.learning.records import DatasetItem
 from yolo_assets.learning.training_folder import image_path, read_folder
-from yolo_assets.models.bundle import VerifiedBundle
-from yolo_assets.models.registry import load_bundle_folder
+from yolo_assets.models.bundle import VerifiedBundle, load_bundle_folder
 from yolo_assets.training import plots
 from yolo_assets.training.child import write_atomic
 from yolo_assets.training.jobs import COMPARISON, EvaluateJob
@@ -65,7 +64,7 @@ class Judged:
     confidence: float
 
 
-def evaluate(job: EvaluateJob) -> Comparison:
+def evaluate(job: EvaluateJob) -> PairedEvaluation:
     """Judge bundles and write ``comparison.json`` and the plots.
 
     Raises:
@@ -101,7 +100,7 @@ def evaluate(job: EvaluateJob) -> Comparison:
     return comparison
 
 
-def compare(judged: Sequence[Judged], level: float, counted: NDArray[np.bool_]) -> Comparison:
+def compare(judged: Sequence[Judged], level: float, counted: NDArray[np.bool_]) -> PairedEvaluation:
     """The record of one model, or of candidate and champion with the paired difference.
 
     Args:
@@ -111,12 +110,12 @@ def compare(judged: Sequence[Judged], level: float, counted: NDArray[np.bool_]) 
     """
     candidate = judged[0]
     if len(judged) == 1:
-        return Comparison(candidate=candidate.evaluation)
+        return PairedEvaluation(candidate=candidate.evaluation)
     champion = judged[1]
     # Paired: both were weighted by the same draws of frames, so what is easy for both cancels out.
     low, high = interval(candidate.map50_samples - champion.map50_samples, level)
     value = candidate.evaluation.map50.value - champion.evaluation.map50.value
-    return Comparison(
+    return PairedEvaluation(
         candidate=candidate.evaluation,
         champion=champion.evaluation,
         map50_gain=Interval(value=value, low=low, high=high, level=level),

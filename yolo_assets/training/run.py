@@ -16,21 +16,14 @@ from datetime import datetime
 from pathlib import Path
 
 from yolo_assets.contracts.errors import IntegrityError
-from yolo_assets.contracts.evaluation import Comparison
+from yolo_assets.contracts.evaluation import PairedEvaluation
 from yolo_assets.contracts.model import MANIFEST, WEIGHTS, ModelManifest
 from yolo_assets.contracts.names import parse_model_version, training_key
-from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.learning.dataset import Dataset, read_dataset
 from yolo_assets.learning.training_folder import materialise
-from yolo_assets.models.registry import (
-    export_bundle,
-    load_bundle_folder,
-    read_bundle,
-    read_manifest,
-    read_stored_manifest,
-    write_bundle,
-)
+from yolo_assets.models.bundle import load_bundle_folder
+from yolo_assets.models.registry import Registry
 from yolo_assets.storage import AlreadyExistsError, ObjectNotFoundError, ObjectStore
 from yolo_assets.training.checkpoints import CheckpointUploads, fetch_checkpoint
 from yolo_assets.training.child import write_atomic
@@ -62,17 +55,16 @@ class EvaluationResult:
         plots: name to PNG file in the work folder.
     """
 
-    comparison: Comparison
+    comparison: PairedEvaluation
     plots: Mapping[str, Path]
 
 
 def train_candidate(
-    store: ObjectStore,
+    registry: Registry,
     dataset: Dataset,
     spec: TrainSpec,
     work_dir: Path,
     *,
-    trusted: TrustedKeys | None = None,
     on_progress: OnEvent | None = None,
     nice: int = 5,
     timeout_seconds: float | None = None,
@@ -82,11 +74,10 @@ def train_candidate(
     Killed at any moment and called again, on this machine or another, it goes on from the last checkpoint.
 
     Args:
-        store: the store root.
+        registry: where the parent lies and the candidate goes.
         dataset: the version to train on.
         spec: what to train.
         work_dir: local folder; a sub-folder by fingerprint is made in it.
-        trusted: keys that must have signed the parent; None takes a parent that was never promoted.
         on_progress: called for each event of the training.
         nice: how much the children yield to other work.
         timeout_seconds: for the training; None waits.
@@ -94,11 +85,12 @@ def train_candidate(
     Raises:
         UserError: bad dataset or parent, or the child failed; the message says which.
     """
-    parent = _parent_weights(store, spec.parent, trusted)
+    store = registry.store
+    parent = _parent_weights(registry, spec.parent)
     parent_sha = hashlib.sha256(parent).hexdigest() if parent is not None else None
     libraries = library_versions()
     key = fingerprint(spec, dataset.sha256, parent_sha, versions=libraries)
-    done = _stored_result(store, key)
+    done = _stored_result(registry, key)
     if done is not None:
         return done
     job = _stored_job(store, key, spec, dataset, parent_sha, libraries)
@@ -108,7 +100,7 @@ def train_candidate(
     training = _train(store, key, job.spec, folder, data, parent, on_progress, nice, timeout_seconds)
     manifest = _export(key, job, folder, data, training, nice)
     files = {name: folder / BUNDLE / name for name in manifest.files}
-    write_bundle(store, manifest, files)
+    registry.write_bundle(manifest, files)
     result = TrainingResult(
         name=spec.name,
         version=job.version,
@@ -120,50 +112,49 @@ def train_candidate(
     try:
         store.put_if_absent(training_key(key, RESULT), result.to_json())
     except AlreadyExistsError:
-        return _stored_result(store, key) or result
+        return _stored_result(registry, key) or result
     for file in (CHECKPOINT, BEST):
         store.delete(training_key(key, file))
     return result
 
 
 def evaluate_candidate(
-    store: ObjectStore,
+    registry: Registry,
     dataset: Dataset,
     candidate: str,
     champion: str | None,
     work_dir: Path,
     *,
     spec: EvaluateSpec | None = None,
-    trusted: TrustedKeys | None = None,
     nice: int = 5,
     timeout_seconds: float | None = None,
 ) -> EvaluationResult:
     """Judge a registered candidate, and the champion, on the test split of a dataset version.
 
     Args:
-        store: the store root.
-        dataset: its test split judges.
+        registry: where both models lie.
+        dataset: its test split is what they are evaluated on.
         candidate: ``<name>/<version>``.
         champion: ``<name>/<version>`` that serves now; None when nothing does.
         work_dir: local folder.
         spec: engine, threads, resamples.
-        trusted: keys that must have signed the champion.
         nice: how much the child yields; 0 for latencies that are to be compared with a device's.
         timeout_seconds: None waits.
 
     Raises:
         UserError: no such model, an empty test split, or the child failed.
     """
+    store = registry.store
     spec = spec or EvaluateSpec()
     name, version = parse_model_version(candidate)
     stamp = hashlib.sha256(f"{dataset.sha256} {candidate} {champion}".encode()).hexdigest()[:16]
     folder = work_dir.absolute() / f"evaluate-{stamp}"
     folder.mkdir(parents=True, exist_ok=True)
     data = materialise(store, dataset, folder / "data", splits=("test",))
-    candidate_folder = _fetch(store, name, version, folder / "candidate", None)
+    candidate_folder = _fetch(registry, candidate, folder / "candidate")
     champion_folder = None
     if champion is not None:
-        champion_folder = _fetch(store, *parse_model_version(champion), folder / "champion", trusted)
+        champion_folder = _fetch(registry, champion, folder / "champion")
     out = folder / "out"
     job = EvaluateJob(
         spec=spec,
@@ -171,13 +162,13 @@ def evaluate_candidate(
         candidate=str(candidate_folder),
         champion=str(champion_folder) if champion_folder else None,
         out=str(out),
-        fresh=_fresh(store, dataset, champion, trusted),
+        fresh=_fresh(registry, dataset, champion),
     )
     run_child("evaluate", job, folder, nice=nice, timeout_seconds=timeout_seconds)
     body = (out / COMPARISON).read_bytes()
-    comparison = Comparison.from_json(body, str(out / COMPARISON))
+    comparison = PairedEvaluation.from_json(body, str(out / COMPARISON))
     plots = {path.stem: path for path in sorted(out.glob("*.png"))}
-    trained = read_manifest(store, name, version).training_fingerprint
+    trained = registry.read_manifest(name, version, signed=False).manifest.training_fingerprint
     if trained is not None:
         # Kept beside the training, for whoever asks later why a candidate was or was not promoted.
         prefix = f"evaluation/{comparison.candidate.test_sha256[:16]}"
@@ -187,32 +178,32 @@ def evaluate_candidate(
     return EvaluationResult(comparison, plots)
 
 
-def _fresh(store: ObjectStore, dataset: Dataset, champion: str | None, trusted: TrustedKeys | None) -> tuple[str, ...]:
+def _fresh(registry: Registry, dataset: Dataset, champion: str | None) -> tuple[str, ...]:
     """Test frames that the champion's dataset did not have; none where that cannot be known any more."""
     if champion is None:
         return ()
     name, version = parse_model_version(champion)
-    seen = read_stored_manifest(store, name, version, trusted).manifest.dataset_sha256
+    seen = registry.read_manifest(name, version, signed=False).manifest.dataset_sha256
     if seen is None:
         return ()
     try:
-        known = {item.sha256 for item in read_dataset(store, seen).manifest.items}
+        known = {item.sha256 for item in read_dataset(registry.store, seen).manifest.items}
     except (ObjectNotFoundError, IntegrityError):
         return ()
     return tuple(item.sha256 for item in dataset.items("test") if item.sha256 not in known)
 
 
-def _parent_weights(store: ObjectStore, parent: str | None, trusted: TrustedKeys | None) -> bytes | None:
+def _parent_weights(registry: Registry, parent: str | None) -> bytes | None:
     if parent is None:
         return None
-    return read_bundle(store, *parse_model_version(parent), trusted, only=[WEIGHTS]).files[WEIGHTS]
+    return registry.read_bundle(*parse_model_version(parent), signed=False, only=[WEIGHTS]).files[WEIGHTS]
 
 
-def _stored_result(store: ObjectStore, key: str) -> TrainingResult | None:
+def _stored_result(registry: Registry, key: str) -> TrainingResult | None:
     name = training_key(key, RESULT)
     try:
-        result = TrainingResult.from_json(store.get(name), name)
-        read_manifest(store, result.name, result.version)
+        result = TrainingResult.from_json(registry.store.get(name), name)
+        registry.read_manifest(result.name, result.version, signed=False)
     except ObjectNotFoundError:
         return None
     return result.model_copy(update={"reused": True})
@@ -302,7 +293,7 @@ def _export(key: str, job: StoredJob, folder: Path, data: Path, training: TrainR
     return load_bundle_folder(folder / BUNDLE).manifest
 
 
-def _fetch(store: ObjectStore, name: str, version: str, out: Path, trusted: TrustedKeys | None) -> Path:
+def _fetch(registry: Registry, model: str, out: Path) -> Path:
     if not (out / MANIFEST).is_file():
-        export_bundle(store, name, version, out, trusted)
+        registry.export_bundle(*parse_model_version(model), out, signed=False)
     return out

@@ -27,9 +27,8 @@ from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.storage import ObjectNotFoundError, ObjectStore, open_store
-from yolo_assets.storage.base import ObjectLock
-from yolo_assets.storage.forwarding import ForwardingStore
-from yolo_assets.storage.lock import Retention, RetentionMode
+from yolo_assets.storage.base import ObjectLock, Retention, RetentionMode
+from yolo_assets.storage.decorators import ForwardingStore
 
 FillHour = Callable[..., SpoolHour]
 BARE = ArchiveOptions()

@@ -21,9 +21,9 @@ from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.storage import StoreUnavailableError, open_store
+from yolo_assets.storage.admin.bucket_setup import BucketSetup, SetupRequest
 from yolo_assets.storage.admin.doctor import examine
-from yolo_assets.storage.admin.init import BucketSetup, Wanted
-from yolo_assets.storage.admin.policy import Place
+from yolo_assets.storage.admin.policy import BucketPlace
 from yolo_assets.storage.s3_client import make_client
 from yolo_assets_tests.support.one_round import run_archiver
 
@@ -37,8 +37,8 @@ OPTIONS = ArchiveOptions(part_size=5 << 20, whole=0, retention_days=2, retention
 @pytest.fixture
 def bucket(s3_locked_bucket: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A locked bucket after ``storage init --apply``; the environment is the archiver's."""
-    wanted = Wanted(retention_days=2, archiver=ARCHIVER)
-    setup = BucketSetup(make_client(), Place(s3_locked_bucket.name, "root"), wanted, s3_locked_bucket.url)
+    wanted = SetupRequest(retention_days=2, archiver=ARCHIVER)
+    setup = BucketSetup(make_client(), BucketPlace(s3_locked_bucket.name, "root"), wanted, s3_locked_bucket.url)
     setup.apply()
     for name, value in s3_locked_bucket.server.other_env.items():
         monkeypatch.setenv(name, value)
@@ -123,11 +123,11 @@ def test_the_doctor_finds_an_archiver_that_may_not_delete(bucket: Any) -> None:
 def test_init_shows_a_plan_does_it_and_then_has_nothing_to_do(make_bucket: Callable[..., Any]) -> None:
     helper = make_bucket()
     name = f"{helper.name}-new"
-    wanted = Wanted(183, ARCHIVER, {"infrequent": "STANDARD"}, create=True)
+    wanted = SetupRequest(183, ARCHIVER, {"infrequent": "STANDARD"}, create=True)
 
     def setup(**changes: Any) -> BucketSetup:
         given = {**wanted.__dict__, **changes}
-        return BucketSetup(make_client(), Place(name, "root"), Wanted(**given), f"s3://{name}/root")
+        return BucketSetup(make_client(), BucketPlace(name, "root"), SetupRequest(**given), f"s3://{name}/root")
 
     with pytest.raises(UserError, match="does not exist; make it with --create"):
         setup(create=False).plan()
@@ -145,7 +145,7 @@ def test_init_shows_a_plan_does_it_and_then_has_nothing_to_do(make_bucket: Calla
             Bucket=name, LifecycleConfiguration={"Rules": [rules[0], foreign]}
         )
         changed = setup().apply()
-        assert "somebody else's: stays as it is" in [step.detail for step in changed.steps]
+        assert "not ours: stays as it is" in [step.detail for step in changed.steps]
         left = helper.client.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]
         assert "theirs" in [rule["ID"] for rule in left] and len(left) == len(rules) + 1
     finally:
@@ -154,6 +154,6 @@ def test_init_shows_a_plan_does_it_and_then_has_nothing_to_do(make_bucket: Calla
 
 def test_a_bucket_without_lock_cannot_get_it(make_bucket: Callable[..., Any]) -> None:
     bucket = make_bucket()
-    setup = BucketSetup(make_client(), Place(bucket.name, "root"), Wanted(183), bucket.url)
+    setup = BucketSetup(make_client(), BucketPlace(bucket.name, "root"), SetupRequest(183), bucket.url)
     (impossible,) = [step for step in setup.plan().steps if step.change == "!"]
     assert impossible.what == "object lock" and "make another" in impossible.detail

@@ -14,7 +14,7 @@ from yolo_assets.contracts.receipt import ClassSummary, Receipt
 from yolo_assets.contracts.signing import Signer, _key_id
 from yolo_assets.contracts.times import Hour
 from yolo_assets.storage import ObjectStore
-from yolo_assets.tables.schema import Detections, polars_schema
+from yolo_assets.tables.schema import DetectionsTable, polars_schema
 
 FIRST = Hour.from_key("20260301_00")
 
@@ -65,5 +65,5 @@ def put_receipt(archive: ObjectStore, signer: Signer, name: ArchiveName, **chang
 def put_table(store: ObjectStore, camera_id: str, hour: Hour) -> None:
     """An empty table: for the catalog only its name counts."""
     buffer = io.BytesIO()
-    polars_schema(Detections).to_frame().write_parquet(buffer)
+    polars_schema(DetectionsTable).to_frame().write_parquet(buffer)
     store.put(detections_key(hour, camera_id), buffer.getvalue())

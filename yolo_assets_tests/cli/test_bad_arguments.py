@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from yolo_assets.contracts.signing import Signer, TrustedKeys
-from yolo_assets.models.channels import promote, read_pointer
-from yolo_assets.models.registry import write_bundle
+from yolo_assets.models.promotion import Promoter, ReleaseRequest
+from yolo_assets.models.registry import Registry
 from yolo_assets.storage import open_store
 from yolo_assets_tests.cli.command_line import cli, contents, refused
 from yolo_assets_tests.cli.conftest import Call
@@ -100,9 +100,10 @@ def test_a_class_list_that_differs_is_not_promoted_by_accident(tmp_path: Path, c
     store = open_store((tmp_path / "store").as_uri())
     assert call("models", "keygen", home=tmp_path, cwd=tmp_path).returncode == 0
     signer = Signer.load(tmp_path / "keys" / "promotion")
+    registry = Registry(store, TrustedKeys.of(signer))
     for version, names in (("1", CLASS_NAMES), ("2", CLASS_NAMES[::-1]), ("3", CLASS_NAMES[:2])):
-        write_bundle(store, *tiny_bundle_files(name="line", version=version, class_names=names))
-    promote(store, signer, name="line", version="1", channel="stable", by="test", reason="first")
+        registry.write_bundle(*tiny_bundle_files(name="line", version=version, class_names=names))
+    Promoter(registry, signer).promote(ReleaseRequest("line", "1", "stable", by="test", reason="first"))
     before = contents(tmp_path)
     by_hand = ("--reason", "trial", "--by", "anna")
     done = call("models", "promote", "line/2", *by_hand, home=tmp_path, cwd=tmp_path)
@@ -113,18 +114,19 @@ def test_a_class_list_that_differs_is_not_promoted_by_accident(tmp_path: Path, c
     assert done.returncode == 0, done.stderr  # a channel that serves nothing yet
     done = call("models", "promote", "line/2", *by_hand, "--force", home=tmp_path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    pointer = read_pointer(store, "line", "stable", TrustedKeys.of(signer))
-    assert pointer is not None and pointer[0].reason == "trial (by hand, gate overridden)"
+    pointer = registry.channel("line", "stable").pointer()
+    assert pointer is not None and pointer.reason == "trial (by hand, gate overridden)"
 
 
 @pytest.mark.parametrize("damage", ["changed model", "no model", "half a manifest", "no signature"])
 def test_a_registered_bundle_that_was_damaged_is_named(damage: str, tmp_path: Path, call: Call) -> None:
     store = open_store((tmp_path / "store").as_uri())
     assert call("models", "keygen", home=tmp_path, cwd=tmp_path).returncode == 0
-    write_bundle(store, *tiny_bundle_files(name="line", version="1"))
+    signer = Signer.load(tmp_path / "keys" / "promotion")
+    registry = Registry(store, TrustedKeys.of(signer))
+    registry.write_bundle(*tiny_bundle_files(name="line", version="1"))
     if damage != "no signature":
-        signer = Signer.load(tmp_path / "keys" / "promotion")
-        promote(store, signer, name="line", version="1", channel="stable", by="test", reason="first")
+        Promoter(registry, signer).promote(ReleaseRequest("line", "1", "stable", by="test", reason="first"))
     model = next((tmp_path / "store").rglob("model.onnx"))
     manifest = model.with_name("manifest.json")
     for path in (model, manifest):

@@ -13,9 +13,9 @@ import pytest
 import typer
 
 from yolo_assets.cli.main import app
-from yolo_assets.contracts.signing import Signer
-from yolo_assets.models.channels import promote
-from yolo_assets.models.registry import write_bundle
+from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.models.promotion import Promoter, ReleaseRequest
+from yolo_assets.models.registry import Registry
 from yolo_assets.storage import open_store
 from yolo_assets_tests.cli.conftest import Call
 from yolo_assets_tests.support.tiny_model import tiny_bundle_files
@@ -130,9 +130,10 @@ def test_json_is_one_document_on_standard_output(call: Call, tmp_path: Path) -> 
         if path == ("models", "keygen"):  # what training leaves behind
             store = open_store((tmp_path / "store").as_uri())
             for version in "12":
-                write_bundle(store, *tiny_bundle_files(name="line", version=version))
+                Registry(store).write_bundle(*tiny_bundle_files(name="line", version=version))
             signer = Signer.load(tmp_path / "keys" / "promotion")
-            promote(store, signer, name="line", version="1", channel="stable", by="test", reason="first")
+            promoter = Promoter(Registry(store, TrustedKeys.of(signer)), signer)
+            promoter.promote(ReleaseRequest("line", "1", "stable", by="test", reason="first"))
     assert [row["status"] for row in answers["archive", "run"]] == ["archived"]
     assert answers["archive", "ls"][0]["frame_count"] == answers["restore",]["files"] == 1
     assert [member["name"] for member in answers["archive", "show"]["members"]] == ["20260102_030001_000.jpg"]

@@ -8,6 +8,12 @@ from yolo_assets.local.driver import Graph
 from yolo_assets.local.instance import prepare_dagster_home
 
 
+@pytest.fixture(autouse=True)
+def no_pauses_between_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step is retried at once instead of after seconds."""
+    monkeypatch.setattr("dagster._core.definitions.policy.calculate_delay", lambda **_: 0)
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An installation of its own: folders, keys, and a Dagster instance on disk."""

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import dagster as dg
 import orjson
-import pytest
 
 from yolo_assets.catalog.read import query
 from yolo_assets.contracts.names import ArchiveName, frame_name, spool_hour
@@ -58,10 +57,7 @@ def test_late_frames_of_an_archived_hour_become_part_two(home: Path, graph: Grap
     assert read_detections(store, NIGHT.start, NIGHT.end).height == 4
 
 
-def test_one_failing_camera_does_not_stop_the_others_and_is_done_later(
-    home: Path, graph: Graph, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("yolo_assets.defs.hours.RETRY_SECONDS", 0.0)
+def test_one_failing_camera_does_not_stop_the_others_and_is_done_later(home: Path, graph: Graph) -> None:
     for camera in ("cam01", "cam02"):
         write_hour(home / "spool", camera, NIGHT)
     blocked = home / "archive" / "archives" / "camera=cam01"

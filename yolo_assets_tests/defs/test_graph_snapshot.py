@@ -24,7 +24,7 @@ GRAPH = {
 }
 HOURLY = {"raw_frames", "frames", "detections", "hourly_archives", "reclaimed_spool", "camera_health", "drift_report"}
 EXTERNAL = {"raw_frames", "labels"}
-SENSORS = ("spool_sensor", "receipts_sensor", "labels_sensor", "fleet_sensor", "automation")
+SENSORS = ("spool_sensor", "receipts_sensor", "labels_sensor", "fleet_sensor", "recovery_sensor", "automation")
 CONDITIONS = {
     "on_hour": HOURLY - EXTERNAL,
     "on_change": {"archive_catalog", "training_dataset", "deployed_model"},

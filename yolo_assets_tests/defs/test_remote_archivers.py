@@ -185,7 +185,6 @@ def test_our_own_archives_are_not_reported_and_mixed_hours_show_everybody(home: 
 def test_receipts_of_a_stranger_are_shown_and_never_reported(
     home: Path, graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("yolo_assets.defs.hours.RETRY_SECONDS", 0.0)
     box, stranger = Box(home, "box07"), Box(home, "box66", known=False)
     write_hour(stranger.spool, "odd", LAST)
     stranger.archives()

@@ -19,10 +19,10 @@ import cv2
 import yaml
 
 from yolo_assets.contracts.model import ChannelPointer, ModelManifest
-from yolo_assets.contracts.signing import Signer
+from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.edge.config.agent import AgentConfig, load_config
-from yolo_assets.models.channels import promote
-from yolo_assets.models.registry import write_bundle
+from yolo_assets.models.promotion import Promoter, ReleaseRequest
+from yolo_assets.models.registry import Registry
 from yolo_assets.spool.hours import list_hours
 from yolo_assets.storage import open_store
 from yolo_assets_tests.support.tiny_model import Variant, blob_frame, tiny_bundle_files
@@ -54,21 +54,15 @@ class Plant:
     def register(self, version: str, variant: Variant = "good", most: int = 300) -> ModelManifest:
         """Write a bundle, unsigned, as training does."""
         manifest, files = bundle(version, variant, most)
-        write_bundle(self.store, manifest, files)
+        Registry(self.store).write_bundle(manifest, files)
         return manifest
 
     def promote(
         self, version: str, signer: Signer | None = None, channel: str = "stable", **options: Any
     ) -> ChannelPointer:
-        return promote(
-            self.store,
-            signer or self.signer,
-            name=MODEL,
-            version=version,
-            channel=channel,
-            by="test",
-            reason=f"serve {version}",
-            **options,
+        signer = signer or self.signer
+        return Promoter(Registry(self.store, TrustedKeys.of(signer)), signer).promote(
+            ReleaseRequest(MODEL, version, channel, by="test", reason=f"serve {version}", **options)
         )
 
     def photos(self, name: str, count: int = 6, blobs: int = 4, width: int = 320, height: int = 240) -> Path:

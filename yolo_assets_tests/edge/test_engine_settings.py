@@ -27,7 +27,7 @@ from yolo_assets.edge.rollout.loading import Loader
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.types import Frame
 from yolo_assets.models.bundle import VerifiedBundle
-from yolo_assets.models.registry import write_bundle
+from yolo_assets.models.registry import Registry
 from yolo_assets.spool.frame_journal import FrameJournal
 from yolo_assets.vision.golden import golden_problems
 from yolo_assets.vision.selection import EngineSelection
@@ -148,7 +148,7 @@ def test_taking_several_is_fair_and_loses_nothing(put: list[str], takes: list[tu
 def test_cameras_share_a_batch_and_a_bad_frame_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On one small machine batches may not pay, so a size of 3 is forced; what happens then is real."""
     plant = Plant(tmp_path)
-    write_bundle(plant.store, *tiny_bundle_files(name=MODEL, free_batch=True))
+    Registry(plant.store).write_bundle(*tiny_bundle_files(name=MODEL, free_batch=True))
     plant.promote("1")
     cameras = [
         {"kind": "folder", "camera_id": f"cam{number}", "path": str(plant.photos("photos")), "fps": 5}

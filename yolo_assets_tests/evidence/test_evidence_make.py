@@ -25,8 +25,8 @@ from yolo_assets.evidence.collect import TooManyFramesError
 from yolo_assets.evidence.drawing import decoded
 from yolo_assets.evidence.make import NothingFoundError, Request, make_pack
 from yolo_assets.evidence.verify import verify_pack
-from yolo_assets.models.channels import promote
-from yolo_assets.models.registry import write_bundle
+from yolo_assets.models.promotion import Promoter, ReleaseRequest
+from yolo_assets.models.registry import Registry
 from yolo_assets.storage import ObjectStore, open_store
 from yolo_assets.storage.base import ColdObjectError, StoreUnavailableError
 from yolo_assets_tests.evidence.evidence_world import (
@@ -404,8 +404,9 @@ def test_a_catalog_that_contradicts_a_receipt_stops_it(plant: Plant) -> None:
 
 def test_models_come_along_and_their_signature_is_checked_with_their_key(plant: Plant) -> None:
     promoter = Signer.load_or_create(plant.folder / "keys" / "promotion")
-    write_bundle(plant.store, *tiny_bundle_files(name="line", version="1"))
-    promote(plant.store, promoter, name="line", version="1", channel="stable", by="test", reason="first")
+    registry = Registry(plant.store, TrustedKeys.of(promoter))
+    registry.write_bundle(*tiny_bundle_files(name="line", version="1"))
+    Promoter(registry, promoter).promote(ReleaseRequest("line", "1", "stable", by="test", reason="first"))
     plant.hour(frames=1)
     made = plant.make(plant.folder / "pack", store=True)
     assert [(model.model_version, model.included) for model in made.models] == [("line/1", True)]

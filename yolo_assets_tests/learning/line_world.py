@@ -18,7 +18,8 @@ from yolo_assets.learning.formats import coco
 from yolo_assets.learning.formats.base import RawBox, RawImage
 from yolo_assets.learning.labels import ImportReport, import_inbox
 from yolo_assets.learning.records import BatchManifest, Sampled
-from yolo_assets.simulator.line import CLASS_NAMES, Line, LineConfig, TruthBox
+from yolo_assets.simulator.appearance import CLASS_NAMES
+from yolo_assets.simulator.weld_line import LineConfig, TruthBox, WeldLine
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import ObjectStore, open_store
@@ -48,7 +49,7 @@ class World:
 
     def archive_frames(self, count: int, *, step: float = 20.0, start: datetime = START, camera: str = "lineA_cam01"):
         """Draw frames, write them as the agent does, archive their hours. Returns the image paths."""
-        line = Line(LineConfig(seed=3, cameras=2, width=self.size[0], height=self.size[1]))
+        line = WeldLine(LineConfig(seed=3, cameras=2, width=self.size[0], height=self.size[1]))
         paths: list[str] = []
         hours: set[Hour] = set()
         with SpoolWriter(self.folder / "spool", camera, "simulated") as writer:

@@ -17,7 +17,7 @@ from yolo_assets.learning.formats import coco, label_studio
 from yolo_assets.learning.labels import accepted, batches, import_inbox, parse
 from yolo_assets.learning.records import BatchManifest, LabelBox, Sampled
 from yolo_assets.learning.training_folder import image_path, materialise
-from yolo_assets.simulator.line import CLASS_NAMES
+from yolo_assets.simulator.appearance import CLASS_NAMES
 from yolo_assets_tests.learning.line_world import World
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from yolo_assets.contracts.evaluation import ClassResult, Comparison, Evaluation
+from yolo_assets.contracts.evaluation import ClassResult, Evaluation, PairedEvaluation
 from yolo_assets.contracts.model import Interval
 from yolo_assets_tests.models.release_support import NOON
 
@@ -38,9 +38,11 @@ def evaluation(version: str = "2", **changes: Any) -> Evaluation:
     return Evaluation(**(fields | changes))
 
 
-def comparison(gain: Interval | None = None, champion: dict[str, Any] | None = None, **candidate: Any) -> Comparison:
+def comparison(
+    gain: Interval | None = None, champion: dict[str, Any] | None = None, **candidate: Any
+) -> PairedEvaluation:
     """A candidate against a champion that differs from it only where it is said."""
-    return Comparison(
+    return PairedEvaluation(
         candidate=evaluation("2", **candidate),
         champion=evaluation("1", **(champion or {})),
         map50_gain=gain or Interval(value=0.02, low=0.005, high=0.035),

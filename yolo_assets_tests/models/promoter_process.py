@@ -10,18 +10,20 @@ import sys
 from itertools import cycle, islice
 from pathlib import Path
 
-from yolo_assets.contracts.signing import Signer
-from yolo_assets.models.channels import promote
+from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.models.promotion import Promoter, ReleaseRequest
+from yolo_assets.models.registry import Registry
 from yolo_assets.storage import CasConflictError, open_store
 
 if __name__ == "__main__":
     url, key, count, *versions = sys.argv[1:]
-    store, signer = open_store(url), Signer.load(Path(key))
+    signer = Signer.load(Path(key))
+    promoter = Promoter(Registry(open_store(url), TrustedKeys.of(signer)), signer)
     print("ready", flush=True)
     sys.stdin.readline()
     for version in islice(cycle(versions), int(count)):
         try:
-            moved = promote(store, signer, name="line", version=version, channel="stable", by="racer", reason="race")
+            moved = promoter.promote(ReleaseRequest("line", version, "stable", by="racer", reason="race"))
             print("won", moved.release, moved.version, flush=True)
         except CasConflictError:
             print("lost", flush=True)

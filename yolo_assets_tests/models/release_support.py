@@ -16,7 +16,7 @@ from yolo_assets.contracts.model import (
     ModelManifest,
 )
 from yolo_assets.contracts.names import channel_key, model_key, signature_key
-from yolo_assets.models.registry import write_bundle
+from yolo_assets.models.registry import Registry
 from yolo_assets.storage import ObjectStore, StoreUnavailableError
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -56,7 +56,7 @@ def entry(data: bytes) -> FileEntry:
 
 def write(store: ObjectStore, *versions: str, name: str = "line") -> None:
     for version in versions:
-        write_bundle(store, *byte_bundle(version, name))
+        Registry(store).write_bundle(*byte_bundle(version, name))
 
 
 def put_back(store: ObjectStore, saved: dict[str, bytes]) -> None:

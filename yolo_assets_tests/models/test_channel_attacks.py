@@ -11,7 +11,7 @@ import pytest
 from yolo_assets.contracts.errors import BadInputError, SignatureError
 from yolo_assets.contracts.names import channel_history_key
 from yolo_assets.contracts.signing import Signer, TrustedKeys
-from yolo_assets.models import channels
+from yolo_assets.models.registry import Registry
 from yolo_assets.storage import ObjectStore
 from yolo_assets_tests.models.release_support import (
     POINTER,
@@ -62,7 +62,7 @@ def test_a_pointer_of_another_channel_is_refused(folder: ObjectStore, signer: Si
     for key in POINTER_FILES:
         folder.put(key, folder.get(key.replace("stable", "canary")))
     with pytest.raises(BadInputError, match="points for line/canary"):
-        channels.read_pointer(folder, "line", "stable", trusted)
+        Registry(folder, trusted).channel("line", "stable").pointer()
 
 
 def test_history_that_nobody_trusted_signed_is_shown_and_does_not_count(
@@ -80,7 +80,7 @@ def test_history_that_nobody_trusted_signed_is_shown_and_does_not_count(
     }
     put_back(folder, junk)
     assert promote(folder, signer, "2").release == 4  # 2 and 3 are taken, 500 is none
-    past = channels.history(folder, "line", "stable", trusted)
+    past = Registry(folder, trusted).channel("line", "stable").history()
     assert set(past.rejected) == set(junk)
     assert [r.entry.pointer.release for r in past.releases] == [1, 4]
 
@@ -94,7 +94,10 @@ def test_a_key_is_changed_by_trusting_both_for_a_while(folder: ObjectStore, sign
     both = TrustedKeys.of(signer, fresh)
     assert promote(folder, fresh, "2", trusted=both).release == 2
     assert serving(folder, TrustedKeys.of(fresh)).version == "2"
-    assert [r.state for r in channels.history(folder, "line", "stable", both).releases] == ["served", "serving"]
+    assert [r.state for r in Registry(folder, both).channel("line", "stable").history().releases] == [
+        "served",
+        "serving",
+    ]
     # Back to a version that only the old key had signed: it is signed again.
     assert rollback(folder, fresh, trusted=both).version == "1"
     assert serving(folder, TrustedKeys.of(fresh)).version == "1"

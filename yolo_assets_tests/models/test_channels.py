@@ -11,8 +11,8 @@ from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.model import ONNX, ChannelPointer
 from yolo_assets.contracts.names import channel_history_key, channel_key, model_key, signature_key
 from yolo_assets.contracts.signing import KEPT_SIGNATURES, SignatureSet, Signer, TrustedKeys
-from yolo_assets.models import channels
-from yolo_assets.models.registry import read_bundle
+from yolo_assets.models.promotion import Promoter, ReleaseRequest, RollbackRequest
+from yolo_assets.models.registry import Registry
 from yolo_assets.storage import CasConflictError, ObjectNotFoundError, ObjectStore, StoreUnavailableError, open_store
 from yolo_assets_tests.models.release_support import (
     POINTER,
@@ -24,34 +24,45 @@ from yolo_assets_tests.models.release_support import (
 )
 
 
-def promote(store: ObjectStore, signer: Signer, version: str, channel: str = "stable", **more: Any) -> ChannelPointer:
-    return channels.promote(
-        store, signer, name="line", version=version, channel=channel, by="anna", reason=f"try {version}", **more
-    )
+def promoter(store: ObjectStore, signer: Signer, trusted: TrustedKeys | None = None) -> Promoter:
+    return Promoter(Registry(store, trusted or TrustedKeys.of(signer)), signer)
 
 
-def rollback(store: ObjectStore, signer: Signer, **more: Any) -> ChannelPointer:
-    return channels.rollback(store, signer, name="line", channel="stable", by="ben", reason="worse", **more)
+def promote(
+    store: ObjectStore,
+    signer: Signer,
+    version: str,
+    channel: str = "stable",
+    trusted: TrustedKeys | None = None,
+    **more: Any,
+) -> ChannelPointer:
+    request = ReleaseRequest("line", version, channel, by="anna", reason=f"try {version}", **more)
+    return promoter(store, signer, trusted).promote(request)
+
+
+def rollback(store: ObjectStore, signer: Signer, trusted: TrustedKeys | None = None, **more: Any) -> ChannelPointer:
+    request = RollbackRequest("line", "stable", by="ben", reason="worse", **more)
+    return promoter(store, signer, trusted).roll_back(request)
 
 
 def serving(store: ObjectStore, trusted: TrustedKeys, channel: str = "stable") -> ChannelPointer:
     """What an agent does: pointer verified, then the bundle that it names, verified down to the bytes."""
-    found = channels.read_pointer(store, "line", channel, trusted)
-    assert found is not None
-    pointer = found[0]
-    read_bundle(store, "line", pointer.version, trusted, manifest_sha256=pointer.manifest_sha256)
+    registry = Registry(store, trusted)
+    pointer = registry.channel("line", channel).pointer()
+    assert pointer is not None
+    registry.read_bundle("line", pointer.version, manifest_sha256=pointer.manifest_sha256)
     return pointer
 
 
 def states(store: ObjectStore, trusted: TrustedKeys) -> list[tuple[int, str, str]]:
-    past = channels.history(store, "line", "stable", trusted)
+    past = Registry(store, trusted).channel("line", "stable").history()
     assert past.rejected == {}
     return [(r.entry.pointer.release, r.entry.pointer.version, r.state) for r in past.releases]
 
 
 def test_a_channel_serves_what_was_promoted_last(store: ObjectStore, signer: Signer, trusted: TrustedKeys):
     write(store, "1", "2")
-    assert channels.read_pointer(store, "line", "stable", trusted) is None
+    assert Registry(store, trusted).channel("line", "stable").pointer() is None
     first = promote(store, signer, "1")
     assert serving(store, trusted) == first
     second = promote(store, signer, "2")
@@ -60,7 +71,7 @@ def test_a_channel_serves_what_was_promoted_last(store: ObjectStore, signer: Sig
     assert (second.release, second.previous_version, second.moved_by, second.reason) == (2, "1", "anna", "try 2")
     assert serving(store, trusted, "canary").release == 1
     assert states(store, trusted) == [(1, "1", "served"), (2, "2", "serving")]
-    assert channels.list_channels(store, "line") == ["canary", "stable"]
+    assert Registry(store).channel_names("line") == ["canary", "stable"]
 
 
 def test_promoting_what_is_served_changes_nothing(folder: ObjectStore, signer: Signer):
@@ -99,7 +110,7 @@ def test_a_bundle_without_manifest_is_not_promoted(folder: ObjectStore, signer: 
 def test_somebody_must_say_who_and_why(folder: ObjectStore, signer: Signer):
     write(folder, "1")
     with pytest.raises(BadInputError, match="who moves the channel and why"):
-        channels.promote(folder, signer, name="line", version="1", channel="stable", by="anna", reason=" ")
+        promoter(folder, signer).promote(ReleaseRequest("line", "1", "stable", by="anna", reason=" "))
     with pytest.raises(BadInputError, match="not a channel"):
         promote(folder, signer, "1", "../stable")
 

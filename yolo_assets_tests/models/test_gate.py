@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.evaluation import ClassResult, Comparison
+from yolo_assets.contracts.evaluation import ClassResult, PairedEvaluation
 from yolo_assets.contracts.model import Interval
 from yolo_assets.models.gate import decide
-from yolo_assets.models.policy import GatePolicy
-from yolo_assets.models.report import GateReport
+from yolo_assets.models.gate_policy import GatePolicy
+from yolo_assets.models.gate_report import GateReport
 from yolo_assets_tests.models.figures import around, comparison, evaluation, found
 from yolo_assets_tests.models.release_support import CLASSES
 
 
-def judge(compared: Comparison, champion_classes: tuple[str, ...] = CLASSES, **policy: Any) -> GateReport:
+def judge(compared: PairedEvaluation, champion_classes: tuple[str, ...] = CLASSES, **policy: Any) -> GateReport:
     return decide(compared, GatePolicy(**policy), class_names=CLASSES, champion_class_names=champion_classes)
 
 
@@ -39,11 +39,11 @@ def test_a_better_candidate_passes_and_every_rule_speaks():
 
 
 def test_a_first_model_is_held_to_the_floors_alone():
-    report = judge(Comparison(candidate=evaluation()))
+    report = judge(PairedEvaluation(candidate=evaluation()))
     assert refused_by(report) == []
     assert [rule.rule for rule in report.rules if not rule.judged] == ["gain"]
     assert "with no champion to beat" in report.summary
-    assert refused_by(judge(Comparison(candidate=evaluation(map50=around(0.51))))) == ["map50"]
+    assert refused_by(judge(PairedEvaluation(candidate=evaluation(map50=around(0.51))))) == ["map50"]
 
 
 @pytest.mark.parametrize(
@@ -165,11 +165,11 @@ def test_what_was_not_measured_alike_is_not_compared(champion: Any, words: str):
         (comparison(latency_ms_p95=math.inf), "95th percentile latency of line/2 is inf"),
         (comparison(classes={}, champion={"classes": {}}), "no ground truth at all"),
         (comparison(classes={"rust": found()}, champion={"classes": {"rust": found()}}), "does not have: rust"),
-        (Comparison(candidate=evaluation(), map50_gain=around(0.1)), "given together"),
-        (Comparison(candidate=evaluation(), champion=evaluation("1")), "given together"),
+        (PairedEvaluation(candidate=evaluation(), map50_gain=around(0.1)), "given together"),
+        (PairedEvaluation(candidate=evaluation(), champion=evaluation("1")), "given together"),
     ],
 )
-def test_figures_that_cannot_be_right_are_refused(compared: Comparison, words: str):
+def test_figures_that_cannot_be_right_are_refused(compared: PairedEvaluation, words: str):
     report = judge(compared)
     assert refused_by(report) == ["figures"]
     assert words in report.summary

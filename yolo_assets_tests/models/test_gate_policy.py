@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.models.policy import GatePolicy
+from yolo_assets.models.gate_policy import GatePolicy
 
 
 @pytest.mark.parametrize(

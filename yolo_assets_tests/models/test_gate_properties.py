@@ -7,11 +7,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolo_assets.contracts.evaluation import ClassResult, Comparison, Evaluation
+from yolo_assets.contracts.evaluation import ClassResult, Evaluation, PairedEvaluation
 from yolo_assets.contracts.model import Interval
 from yolo_assets.models.gate import decide
-from yolo_assets.models.policy import GatePolicy
-from yolo_assets.models.report import GateReport
+from yolo_assets.models.gate_policy import GatePolicy
+from yolo_assets.models.gate_report import GateReport
 from yolo_assets_tests.models.figures import evaluation
 from yolo_assets_tests.models.release_support import CLASSES
 
@@ -34,7 +34,7 @@ def class_results(truths: dict[str, int]) -> st.SearchStrategy[dict[str, ClassRe
 
 
 @st.composite
-def comparisons(draw: st.DrawFn) -> Comparison:
+def comparisons(draw: st.DrawFn) -> PairedEvaluation:
     """Any comparison that was measured alike; figures near the limits, so that about half would pass."""
     present = draw(st.lists(st.sampled_from(CLASSES), unique=True, min_size=1))
     truths = {name: draw(st.integers(1, 60)) for name in present}
@@ -54,8 +54,8 @@ def comparisons(draw: st.DrawFn) -> Comparison:
         )
 
     if draw(st.booleans()):
-        return Comparison(candidate=one("2"))
-    return Comparison(candidate=one("2"), champion=one("1"), map50_gain=draw(intervals(-1)))
+        return PairedEvaluation(candidate=one("2"))
+    return PairedEvaluation(candidate=one("2"), champion=one("1"), map50_gain=draw(intervals(-1)))
 
 
 policies = st.builds(
@@ -77,7 +77,7 @@ policies = st.builds(
 )
 
 
-def improved(compared: Comparison, by: float, what: str) -> Comparison:
+def improved(compared: PairedEvaluation, by: float, what: str) -> PairedEvaluation:
     """The same comparison with one figure of the candidate better by a share of what is left to gain."""
     ours = compared.candidate
 
@@ -113,7 +113,7 @@ FIGURES = ["map50", "low", "recall", "ap50", "precision", "hard", "latency", "ga
 @settings(max_examples=400, deadline=None)
 @given(comparisons(), policies, share, st.sampled_from(FIGURES))
 def test_a_better_figure_never_fails_a_rule_that_was_met(
-    compared: Comparison, policy: GatePolicy, by: float, what: str
+    compared: PairedEvaluation, policy: GatePolicy, by: float, what: str
 ):
     # Rule by rule, which is stronger than the verdict and does not need an example that passes as a whole.
     before = decide(compared, policy, class_names=CLASSES, champion_class_names=CLASSES)
@@ -125,8 +125,8 @@ def test_a_better_figure_never_fails_a_rule_that_was_met(
 
 @settings(max_examples=200, deadline=None)
 @given(comparisons(), policies)
-def test_a_model_is_never_worse_than_itself(compared: Comparison, policy: GatePolicy):
-    alike = Comparison(
+def test_a_model_is_never_worse_than_itself(compared: PairedEvaluation, policy: GatePolicy):
+    alike = PairedEvaluation(
         candidate=compared.candidate,
         champion=compared.candidate.model_copy(update={"model_version": "line/1"}),
         map50_gain=Interval(value=0, low=0, high=0),
@@ -140,7 +140,7 @@ def test_a_model_is_never_worse_than_itself(compared: Comparison, policy: GatePo
 
 @settings(max_examples=100, deadline=None)
 @given(comparisons(), policies)
-def test_a_report_survives_its_json(compared: Comparison, policy: GatePolicy):
+def test_a_report_survives_its_json(compared: PairedEvaluation, policy: GatePolicy):
     report = decide(compared, policy, class_names=CLASSES, champion_class_names=CLASSES)
     again = GateReport.from_json(report.to_json())
     assert again == report

@@ -15,13 +15,12 @@ from yolo_assets.cli.main import main
 from yolo_assets.contracts.model import ONNX
 from yolo_assets.contracts.names import model_key
 from yolo_assets.contracts.signing import Signer
-from yolo_assets.models.candidate import release_candidate
-from yolo_assets.models.policy import GatePolicy
-from yolo_assets.models.registry import read_manifest
+from yolo_assets.models.gate_policy import GatePolicy
+from yolo_assets.models.gated_release import release_candidate
 from yolo_assets.storage import ObjectStore, open_store
 from yolo_assets_tests.models.figures import around, evaluation
 from yolo_assets_tests.models.release_support import POINTER, byte_bundle, write
-from yolo_assets_tests.models.test_candidate import compared, register
+from yolo_assets_tests.models.test_gated_release import compared, manifest_of, promoter, register
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -129,7 +128,7 @@ def test_a_refused_version_needs_force(models: Run, home: Path, home_store: Obje
     register(home_store, "1")
     signer = Signer.load(home / "keys" / "promotion")
     weak = compared(home_store, "1", None, map50=around(0.4))
-    release_candidate(home_store, signer, weak, GatePolicy(), channel="stable", by="pipeline")
+    release_candidate(promoter(home_store, signer), weak, GatePolicy(), channel="stable", by="pipeline")
     code, _, err = models("promote", "line/1", "--reason", "needed tonight")
     assert code == 1
     assert "line/1 is refused" in err
@@ -145,8 +144,7 @@ def test_the_archivers_key_may_not_release(models: Run, home: Path, home_store: 
     write(home_store, "1")
     archiver = Signer.load(home / "keys" / "archiver")
     release_candidate(
-        home_store,
-        archiver,
+        promoter(home_store, archiver),
         compared(home_store, "1", None),
         GatePolicy(),
         channel="stable",
@@ -187,5 +185,5 @@ def test_looking_works_without_keys(models: Run, home_store: ObjectStore):
     code, out, err = models("list")
     assert (code, "line/1" in out) == (0, True)
     assert "signatures are not checked" in err
-    assert read_manifest(home_store, "line", "1").version == "1"
+    assert manifest_of(home_store, "1").version == "1"
     assert evaluation("1").model_version in out

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from yolo_assets.contracts.signing import Signer, TrustedKeys
-from yolo_assets.models.channels import history, promote, read_pointer
-from yolo_assets.models.registry import read_bundle
+from yolo_assets.models.promotion import Promoter, ReleaseRequest
+from yolo_assets.models.registry import Registry
 from yolo_assets.storage import ObjectStore, open_store
 from yolo_assets_tests.models import promoter_process
 from yolo_assets_tests.models.release_support import write
@@ -61,9 +61,9 @@ def go(*processes: subprocess.Popen[str]) -> None:
 class Agent(threading.Thread):
     """Polls as an edge agent does and keeps everything it saw."""
 
-    def __init__(self, store: ObjectStore, trusted: TrustedKeys) -> None:
+    def __init__(self, registry: Registry) -> None:
         super().__init__(daemon=True)
-        self.store, self.trusted = store, trusted
+        self.registry = registry
         self.releases: list[int] = []
         self.failure: BaseException | None = None
         self.done = threading.Event()
@@ -71,12 +71,10 @@ class Agent(threading.Thread):
     def run(self) -> None:
         try:
             while not self.done.is_set():
-                found = read_pointer(self.store, "line", "stable", self.trusted)
-                if found is None:
+                pointer = self.registry.channel("line", "stable").pointer()
+                if pointer is None:
                     raise AssertionError("the channel is gone")
-                pointer = found[0]
-                sha256 = pointer.manifest_sha256
-                read_bundle(self.store, "line", pointer.version, self.trusted, manifest_sha256=sha256)
+                self.registry.read_bundle("line", pointer.version, manifest_sha256=pointer.manifest_sha256)
                 self.releases.append(pointer.release)
         except BaseException as error:
             self.failure = error
@@ -95,9 +93,10 @@ def test_promoters_killed_at_any_moment_never_leave_an_agent_without_a_pointer(
     # The folder kind only: what is killed is our process, and a fresh interpreter a round is cost enough.
     url = (tmp_path / "killed").as_uri()
     store = open_store(url)
+    registry = Registry(store, trusted)
     write(store, "1", "2")
-    promote(store, signer, name="line", version="1", channel="stable", by="test", reason="start")
-    agent = Agent(store, trusted)
+    Promoter(registry, signer).promote(ReleaseRequest("line", "1", "stable", by="test", reason="start"))
+    agent = Agent(registry)
     agent.start()
     key = str(tmp_path / "keys" / "promotion")
     chance = random.Random(7)
@@ -114,8 +113,8 @@ def test_promoters_killed_at_any_moment_never_leave_an_agent_without_a_pointer(
     releases = agent.finish()
     assert releases == sorted(releases)
     assert len(set(releases)) > 6
-    last = promote(store, signer, name="line", version="2", channel="stable", by="test", reason="end")
-    past = history(store, "line", "stable", trusted)
+    last = Promoter(registry, signer).promote(ReleaseRequest("line", "2", "stable", by="test", reason="end"))
+    past = registry.channel("line", "stable").history()
     assert past.rejected == {}
     chain = [r.entry.pointer for r in past.releases if r.state != "unconfirmed"]
     assert chain[-1] == last
@@ -127,9 +126,10 @@ def test_racing_promoters_share_no_number_and_none_is_lost_silently(
     store: ObjectStore, start: Start, signer: Signer, trusted: TrustedKeys
 ):
     versions = ["1", "2", "3", "4"]
+    registry = Registry(store, trusted)
     write(store, "0", *versions)
-    promote(store, signer, name="line", version="0", channel="stable", by="test", reason="start")
-    agent = Agent(store, trusted)
+    Promoter(registry, signer).promote(ReleaseRequest("line", "0", "stable", by="test", reason="start"))
+    agent = Agent(registry)
     agent.start()
     processes = [start(12, version) for version in versions]
     go(*processes)
@@ -143,7 +143,7 @@ def test_racing_promoters_share_no_number_and_none_is_lost_silently(
     # only ever for one version.
     won = {tuple(line.split()[1:]) for lines in answers for line in lines if line.startswith("won")}
     assert len({release for release, _ in won}) == len(won)
-    past = history(store, "line", "stable", trusted)
+    past = registry.channel("line", "stable").history()
     chain = [r.entry.pointer for r in past.releases if r.state != "unconfirmed"]
     assert {(str(p.release), p.version) for p in chain[1:]} == won  # who was told "won" served, and nobody else
     assert chain[-1].release == max(int(release) for release, _ in won)

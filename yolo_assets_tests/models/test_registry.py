@@ -13,34 +13,25 @@ from yolo_assets.contracts.errors import BadInputError, IntegrityError, Signatur
 from yolo_assets.contracts.model import MANIFEST, ONNX, WEIGHTS, FileEntry
 from yolo_assets.contracts.names import model_key
 from yolo_assets.contracts.signing import Signer, TrustedKeys
-from yolo_assets.models.bundle import check_file_name
-from yolo_assets.models.registry import (
-    export_bundle,
-    list_models,
-    load_bundle_folder,
-    read_bundle,
-    read_manifest,
-    verify_bundle,
-    write_bundle,
-)
-from yolo_assets.models.signatures import sign_object
+from yolo_assets.models.bundle import check_file_name, load_bundle_folder
+from yolo_assets.models.registry import Registry
 from yolo_assets.storage import ObjectNotFoundError, ObjectStore, StoreUnavailableError
 from yolo_assets_tests.models.release_support import FailingStore, byte_bundle, entry, replace_manifest, write
 
 
 def sign(store: ObjectStore, signer: Signer, version: str) -> None:
     key = model_key("line", version, MANIFEST)
-    sign_object(store, key, store.get(key), signer)
+    Registry(store).objects.sign(key, store.get(key), signer)
 
 
 def test_a_bundle_comes_back_as_it_was_written(store: ObjectStore, signer: Signer, trusted: TrustedKeys):
     manifest, files = byte_bundle("1")
-    write_bundle(store, manifest, files)
+    Registry(store).write_bundle(manifest, files)
     sign(store, signer, "1")
-    bundle = read_bundle(store, "line", "1", trusted)
-    assert bundle.manifest == manifest == read_manifest(store, "line", "1")
+    bundle = Registry(store, trusted).read_bundle("line", "1")
+    assert bundle.manifest == manifest == Registry(store).read_manifest("line", "1", signed=False).manifest
     assert bundle.files == {name: data for name, data in files.items() if name != WEIGHTS}
-    everything = read_bundle(store, "line", "1", trusted, only=files, manifest_sha256=bundle.manifest_sha256)
+    everything = Registry(store, trusted).read_bundle("line", "1", only=files, manifest_sha256=bundle.manifest_sha256)
     assert everything.files == files
 
 
@@ -48,16 +39,16 @@ def test_files_may_be_given_as_paths(folder: ObjectStore, tmp_path: Path):
     manifest, files = byte_bundle("1")
     path = tmp_path / "exported.onnx"
     with pytest.raises(BadInputError, match=r"cannot read .*exported\.onnx"):
-        write_bundle(folder, manifest, {**files, ONNX: path})
+        Registry(folder).write_bundle(manifest, {**files, ONNX: path})
     path.write_bytes(files[ONNX])
-    write_bundle(folder, manifest, {**files, ONNX: path})
-    assert read_bundle(folder, "line", "1", None).files[ONNX] == files[ONNX]
+    Registry(folder).write_bundle(manifest, {**files, ONNX: path})
+    assert Registry(folder).read_bundle("line", "1", signed=False).files[ONNX] == files[ONNX]
 
 
 def test_reading_to_run_never_touches_the_weights(folder: ObjectStore):
     write(folder, "1")
     watched: Any = FailingStore(folder)
-    read_bundle(watched, "line", "1", None)
+    Registry(watched).read_bundle("line", "1", signed=False)
     assert watched.reads
     assert not [key for key in watched.reads if key.endswith(WEIGHTS)]
 
@@ -72,13 +63,13 @@ def test_a_write_that_breaks_anywhere_leaves_no_bundle_and_is_finished_by_the_ne
         plain = open_store((tmp_path / f"store{fail_at}").as_uri())
         failing: Any = FailingStore(plain, fail_at, after=after)
         try:
-            write_bundle(failing, manifest, files)
+            Registry(failing).write_bundle(manifest, files)
         except StoreUnavailableError:
             broken += 1
             committed = after and fail_at == len(files) + 1
-            assert bool(list_models(plain)) is committed
-        write_bundle(plain, manifest, files)
-        assert read_bundle(plain, "line", "1", None, only=files).files == files
+            assert bool(Registry(plain).list_bundles()) is committed
+        Registry(plain).write_bundle(manifest, files)
+        assert Registry(plain).read_bundle("line", "1", signed=False, only=files).files == files
     assert broken == len(files) + 1  # every write was tried: each file and the manifest
 
 
@@ -88,15 +79,15 @@ def test_other_content_under_a_version_is_refused_and_changes_nothing(store: Obj
     changed = files | {ONNX: b"another model"}
     other = manifest.model_copy(update={"files": manifest.files | {ONNX: entry(changed[ONNX])}})
     with pytest.raises(IntegrityError, match=r"another manifest.*use a new version"):
-        write_bundle(store, other, changed)
-    assert read_bundle(store, "line", "1", None, only=files).files == files
+        Registry(store).write_bundle(other, changed)
+    assert Registry(store).read_bundle("line", "1", signed=False, only=files).files == files
 
 
 def test_a_stray_file_of_a_broken_write_with_other_content_is_named(folder: ObjectStore):
     folder.put(model_key("line", "1", ONNX), b"of a training run that died")
     with pytest.raises(IntegrityError, match=r"models/line/1/model\.onnx is stored with other content"):
         write(folder, "1")
-    assert list_models(folder) == []
+    assert Registry(folder).list_bundles() == []
 
 
 @pytest.mark.parametrize(
@@ -113,17 +104,17 @@ def test_a_stray_file_of_a_broken_write_with_other_content_is_named(folder: Obje
 def test_a_manifest_that_is_not_sound_is_refused(folder: ObjectStore, change: dict[str, Any], words: str):
     manifest, files = byte_bundle("1")
     with pytest.raises(BadInputError, match=words):
-        write_bundle(folder, manifest.model_copy(update=change), change.get("files", files))
+        Registry(folder).write_bundle(manifest.model_copy(update=change), change.get("files", files))
     assert list(folder.list("")) == []
 
 
 def test_files_must_be_those_of_the_manifest(folder: ObjectStore):
     manifest, files = byte_bundle("1")
     with pytest.raises(BadInputError, match=r"missing: \['golden/000\.jpg'\], not named: \['notes\.txt'\]"):
-        write_bundle(folder, manifest, {ONNX: files[ONNX], WEIGHTS: files[WEIGHTS], "notes.txt": b""})
+        Registry(folder).write_bundle(manifest, {ONNX: files[ONNX], WEIGHTS: files[WEIGHTS], "notes.txt": b""})
     with pytest.raises(IntegrityError, match=r"line/1/model\.onnx"):
-        write_bundle(folder, manifest, files | {ONNX: files[ONNX] + b"."})
-    assert list_models(folder) == []
+        Registry(folder).write_bundle(manifest, files | {ONNX: files[ONNX] + b"."})
+    assert Registry(folder).list_bundles() == []
 
 
 @pytest.mark.parametrize(
@@ -152,7 +143,7 @@ def test_a_file_that_is_also_a_folder_is_refused(folder: ObjectStore):
     both = files | {"golden": b"x"}
     manifest = manifest.model_copy(update={"files": manifest.files | {"golden": entry(b"x")}})
     with pytest.raises(BadInputError, match="both a file and the folder"):
-        write_bundle(folder, manifest, both)
+        Registry(folder).write_bundle(manifest, both)
 
 
 @pytest.mark.parametrize("change", [lambda d: d[:-1], lambda d: d + b"x", lambda d: b"X" + d[1:], lambda d: b""])
@@ -161,9 +152,9 @@ def test_a_changed_file_is_never_handed_out(store: ObjectStore, file: str, chang
     write(store, "1")
     key = model_key("line", "1", file)
     store.put(key, change(store.get(key)))
-    for read in (read_bundle, verify_bundle):
+    for read in (Registry(store).read_bundle, Registry(store).verify_bundle):
         with pytest.raises(IntegrityError, match=file):
-            read(store, "line", "1", None)
+            read("line", "1", signed=False)
 
 
 def test_a_huge_file_in_place_of_the_model_is_not_read_to_its_end(folder: ObjectStore):
@@ -179,36 +170,36 @@ def test_a_huge_file_in_place_of_the_model_is_not_read_to_its_end(folder: Object
     watched: Any = FailingStore(folder)
     watched.stream = lambda key: endless()
     with pytest.raises(IntegrityError, match="longer"):
-        read_bundle(watched, "line", "1", None, only=[ONNX])
+        Registry(watched).read_bundle("line", "1", signed=False, only=[ONNX])
     assert taken <= 2000
 
 
 def test_changed_weights_are_found_by_verify(folder: ObjectStore):
     write(folder, "1")
     folder.put(model_key("line", "1", WEIGHTS), b"x")
-    read_bundle(folder, "line", "1", None)
+    Registry(folder).read_bundle("line", "1", signed=False)
     with pytest.raises(IntegrityError, match=WEIGHTS):
-        verify_bundle(folder, "line", "1", None)
+        Registry(folder).verify_bundle("line", "1", signed=False)
 
 
 def test_what_nobody_signed_is_refused(store: ObjectStore, signer: Signer, trusted: TrustedKeys, tmp_path: Path):
     write(store, "1")
     with pytest.raises(SignatureError, match="not signed"):
-        read_bundle(store, "line", "1", trusted)
+        Registry(store, trusted).read_bundle("line", "1")
     sign(store, Signer.load_or_create(tmp_path / "stranger"), "1")
     with pytest.raises(SignatureError, match="not trusted"):
-        read_bundle(store, "line", "1", trusted)
+        Registry(store, trusted).read_bundle("line", "1")
     sign(store, signer, "1")
-    assert read_bundle(store, "line", "1", trusted).manifest.version == "1"
+    assert Registry(store, trusted).read_bundle("line", "1").manifest.version == "1"
 
 
 def test_a_signed_manifest_that_is_changed_is_refused(folder: ObjectStore, signer: Signer, trusted: TrustedKeys):
     write(folder, "1")
     sign(folder, signer, "1")
-    manifest = read_manifest(folder, "line", "1")
+    manifest = Registry(folder).read_manifest("line", "1", signed=False).manifest
     replace_manifest(folder, "1", manifest.model_copy(update={"class_names": ("pore", "crack", "spatter")}))
     with pytest.raises(SignatureError, match="changed or never released"):
-        read_bundle(folder, "line", "1", trusted)
+        Registry(folder, trusted).read_bundle("line", "1")
 
 
 def test_a_signed_bundle_in_the_place_of_another_is_refused(folder: ObjectStore, signer: Signer, trusted: TrustedKeys):
@@ -217,7 +208,7 @@ def test_a_signed_bundle_in_the_place_of_another_is_refused(folder: ObjectStore,
     for info in list(folder.list("models/line/1/")):
         folder.put(info.key.replace("line/1", "line/2"), folder.get(info.key))
     with pytest.raises(BadInputError, match="manifest of line/1"):
-        read_bundle(folder, "line", "2", trusted)
+        Registry(folder, trusted).read_bundle("line", "2")
 
 
 @pytest.mark.parametrize("junk", [b"", b"{", b"[]", b'{"signatures": 3}', b'{"signatures": [{"value": "x"}]}'])
@@ -227,26 +218,26 @@ def test_a_junk_signature_is_a_signature_error_and_signing_again_heals_it(
     write(folder, "1")
     folder.put("models/line/1/manifest.json.sig", junk)
     with pytest.raises(SignatureError):
-        read_bundle(folder, "line", "1", trusted)
+        Registry(folder, trusted).read_bundle("line", "1")
     sign(folder, signer, "1")
-    read_bundle(folder, "line", "1", trusted)
+    Registry(folder, trusted).read_bundle("line", "1")
 
 
 def test_the_pointer_binds_one_manifest(folder: ObjectStore):
     write(folder, "1")
     with pytest.raises(IntegrityError, match="not the manifest that was released"):
-        read_bundle(folder, "line", "1", None, manifest_sha256="0" * 64)
+        Registry(folder).read_bundle("line", "1", signed=False, manifest_sha256="0" * 64)
 
 
 def test_missing_things_are_named(folder: ObjectStore):
     with pytest.raises(ObjectNotFoundError, match=r"no model line/7.*models list"):
-        read_manifest(folder, "line", "7")
+        Registry(folder).read_manifest("line", "7", signed=False)
     write(folder, "1")
     with pytest.raises(BadInputError, match="line/1 holds no file 'other'"):
-        read_bundle(folder, "line", "1", None, only=["other"])
+        Registry(folder).read_bundle("line", "1", signed=False, only=["other"])
     folder.delete(model_key("line", "1", ONNX))
     with pytest.raises(ObjectNotFoundError, match=ONNX):
-        read_bundle(folder, "line", "1", None)
+        Registry(folder).read_bundle("line", "1", signed=False)
 
 
 def test_listing_shows_committed_bundles_only(store: ObjectStore):
@@ -254,8 +245,12 @@ def test_listing_shows_committed_bundles_only(store: ObjectStore):
     write(store, "1", name="other")
     store.put(model_key("line", "unfinished", ONNX), b"x")
     store.put(model_key("line", "1", "metrics/manifest.json"), b"{}")
-    assert [(one.name, one.version) for one in list_models(store)] == [("line", "2"), ("line", "1"), ("other", "1")]
-    assert [one.version for one in list_models(store, "other")] == ["1"]
+    assert [(one.name, one.version) for one in Registry(store).list_bundles()] == [
+        ("line", "2"),
+        ("line", "1"),
+        ("other", "1"),
+    ]
+    assert [one.version for one in Registry(store).list_bundles("other")] == ["1"]
 
 
 def test_an_exported_bundle_is_whole_signed_and_loads(
@@ -263,15 +258,15 @@ def test_an_exported_bundle_is_whole_signed_and_loads(
 ):
     write(store, "1")
     _, files = byte_bundle("1")
-    export_bundle(store, "line", "1", tmp_path / "unsigned")
+    Registry(store).export_bundle("line", "1", tmp_path / "unsigned", signed=False)
     with pytest.raises(SignatureError, match="not signed"):
         load_bundle_folder(tmp_path / "unsigned", trusted)
     sign(store, signer, "1")
     out = tmp_path / "deep" / "out"
-    export_bundle(store, "line", "1", out, trusted)
+    Registry(store, trusted).export_bundle("line", "1", out)
     assert load_bundle_folder(out, trusted, only=files).files == files
     with pytest.raises(BadInputError, match="exists already"):
-        export_bundle(store, "line", "1", out)
+        Registry(store).export_bundle("line", "1", out, signed=False)
     (out / ONNX).write_bytes(b"x")
     with pytest.raises(IntegrityError, match=ONNX):
         load_bundle_folder(out)
@@ -281,7 +276,7 @@ def test_a_broken_export_leaves_nothing(folder: ObjectStore, tmp_path: Path):
     write(folder, "1")
     folder.put(model_key("line", "1", WEIGHTS), b"x")
     with pytest.raises(IntegrityError):
-        export_bundle(folder, "line", "1", tmp_path / "out" / "line")
+        Registry(folder).export_bundle("line", "1", tmp_path / "out" / "line", signed=False)
     assert list((tmp_path / "out").iterdir()) == []
 
 

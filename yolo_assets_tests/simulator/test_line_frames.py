@@ -13,19 +13,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.simulator.line import CLASS_NAMES, Change, Line, LineConfig
-from yolo_assets.simulator.optics import make_view
+from yolo_assets.simulator.appearance import CLASS_NAMES
+from yolo_assets.simulator.rendering import make_view
+from yolo_assets.simulator.weld_line import Change, LineConfig, WeldLine
 
 START = datetime(2026, 1, 2, 3, tzinfo=UTC)
 CHANGE_AT = START + timedelta(hours=1)
-LINE = Line(LineConfig(seed=7, changes=(Change("line_change", CHANGE_AT),)))
-QUIET = Line(LineConfig(seed=7))
+LINE = WeldLine(LineConfig(seed=7, changes=(Change("line_change", CHANGE_AT),)))
+QUIET = WeldLine(LineConfig(seed=7))
 
 moments = st.integers(0, 7200_000).map(lambda ms: START + timedelta(milliseconds=ms))
 cameras = st.sampled_from(LINE.cameras)
 
 
-def digest(line: Line, camera: str, moment: datetime) -> str:
+def digest(line: WeldLine, camera: str, moment: datetime) -> str:
     scene = line.draw(camera, moment)
     return hashlib.sha256(scene.image.tobytes() + repr((scene.truth, scene.batch_id)).encode()).hexdigest()
 
@@ -35,8 +36,8 @@ def test_another_process_draws_the_same_bytes_in_another_order() -> None:
     program = f"""
 import hashlib
 from datetime import datetime
-from yolo_assets.simulator.line import *
-line = Line(LineConfig(seed=7, changes=(Change("line_change", datetime.fromisoformat("{CHANGE_AT.isoformat()}")),)))
+from yolo_assets.simulator.weld_line import *
+line = WeldLine(LineConfig(seed=7, changes=(Change("line_change", datetime.fromisoformat("{CHANGE_AT.isoformat()}")),)))
 for camera, text in {[(camera, moment.isoformat()) for camera, moment in reversed(places)]!r}:
     scene = line.draw(camera, datetime.fromisoformat(text))
     print(hashlib.sha256(scene.image.tobytes() + repr((scene.truth, scene.batch_id)).encode()).hexdigest())
@@ -49,10 +50,10 @@ for camera, text in {[(camera, moment.isoformat()) for camera, moment in reverse
 @given(cameras, moments)
 def test_a_frame_depends_on_seed_camera_and_millisecond_alone(camera: str, moment: datetime) -> None:
     scene = LINE.draw(camera, moment + timedelta(microseconds=700))
-    fresh = Line(LINE.config).draw(camera, moment)
+    fresh = WeldLine(LINE.config).draw(camera, moment)
     assert scene.image.shape == (256, 320, 3) and scene.image.dtype == np.uint8
     assert np.array_equal(scene.image, fresh.image) and scene.truth == fresh.truth == LINE.truth(camera, moment)
-    other = Line(LineConfig(seed=8, changes=LINE.config.changes)).draw(camera, moment)
+    other = WeldLine(LineConfig(seed=8, changes=LINE.config.changes)).draw(camera, moment)
     assert not np.array_equal(scene.image, other.image)
 
 
@@ -62,7 +63,7 @@ def test_boxes_lie_in_the_frame_and_are_large_enough_to_see(
     camera: str, moment: datetime, size: tuple[int, int]
 ) -> None:
     width, height = size
-    for box in Line(LineConfig(seed=7, width=width, height=height)).truth(camera, moment):
+    for box in WeldLine(LineConfig(seed=7, width=width, height=height)).truth(camera, moment):
         x1, y1, x2, y2 = box.bbox
         assert 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height
         assert min(x2 - x1, y2 - y1) >= 5 and box.class_name in CLASS_NAMES
@@ -157,14 +158,14 @@ def test_a_change_of_the_line_is_sharp_in_time_and_plain_to_see() -> None:
 
 def test_a_second_change_leads_back() -> None:
     later = CHANGE_AT + timedelta(minutes=10)
-    twice = Line(LineConfig(seed=7, changes=(Change("line_change", CHANGE_AT), Change("line_change", later))))
+    twice = WeldLine(LineConfig(seed=7, changes=(Change("line_change", CHANGE_AT), Change("line_change", later))))
     assert np.array_equal(twice.draw("lineA_cam01", later).image, QUIET.draw("lineA_cam01", later).image)
 
 
 def test_a_dirty_lens_blurs_one_camera_only() -> None:
-    dirty = Line(LineConfig(seed=7, changes=(Change("dirty_lens", CHANGE_AT, "lineA_cam02"),)))
+    dirty = WeldLine(LineConfig(seed=7, changes=(Change("dirty_lens", CHANGE_AT, "lineA_cam02"),)))
 
-    def sharpness(line: Line, camera: str) -> float:
+    def sharpness(line: WeldLine, camera: str) -> float:
         grey = cv2.medianBlur(cv2.cvtColor(line.draw(camera, CHANGE_AT).image, cv2.COLOR_BGR2GRAY), 3)
         return float(cv2.Laplacian(grey, cv2.CV_64F).var())
 
@@ -177,7 +178,7 @@ def test_batches_change_on_the_clock() -> None:
     assert QUIET.batch_id(START) == "B20260102-0300"
     assert QUIET.batch_id(START + timedelta(minutes=19, seconds=59.999)) == "B20260102-0300"
     assert QUIET.batch_id(START + timedelta(minutes=20)) == "B20260102-0320"
-    assert Line(LineConfig(batch_minutes=480)).batch_id(START) == "B20260102-0000"
+    assert WeldLine(LineConfig(batch_minutes=480)).batch_id(START) == "B20260102-0000"
 
 
 @pytest.mark.parametrize(
@@ -193,7 +194,7 @@ def test_batches_change_on_the_clock() -> None:
 )
 def test_a_line_that_cannot_be_is_refused_with_advice(arguments: dict, says: str) -> None:
     with pytest.raises(BadInputError, match=says):
-        Line(LineConfig(**arguments))
+        WeldLine(LineConfig(**arguments))
 
 
 def test_unknown_cameras_and_zoneless_moments_are_refused() -> None:

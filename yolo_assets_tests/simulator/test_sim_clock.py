@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.simulator.clock import SimClock
+from yolo_assets.simulator.sim_clock import SimClock
 
 WALL = datetime(2026, 1, 2, 10, 30, tzinfo=UTC)
 

@@ -20,10 +20,9 @@ from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import parse_frame_name
 from yolo_assets.contracts.signing import Signer
 from yolo_assets.contracts.times import Hour, utc_now
-from yolo_assets.simulator.camera_hours import NO_MODEL, frame_moments
-from yolo_assets.simulator.hours import count_frames, simulate
-from yolo_assets.simulator.line import Change, Line, LineConfig
+from yolo_assets.simulator.simulation import NO_MODEL, count_frames, frame_moments, simulate
 from yolo_assets.simulator.truth import read_hour, truth_file
+from yolo_assets.simulator.weld_line import Change, LineConfig, WeldLine
 from yolo_assets.spool.hours import SpoolHour, list_hours
 from yolo_assets.storage import open_store
 from yolo_assets.vision.model import Model
@@ -84,7 +83,7 @@ def test_without_a_model_images_are_kept_and_each_is_accounted_for(tmp_path: Pat
 def test_frames_and_truth_are_those_of_the_line(tmp_path: Path) -> None:
     change = Change("line_change", START.start + timedelta(minutes=30))
     simulate(tmp_path / "s", cameras=1, fps=FPS, seed=7, start=START, truth=tmp_path / "t", changes=[change])
-    line = Line(LineConfig(seed=7, cameras=1, changes=(change,)))
+    line = WeldLine(LineConfig(seed=7, cameras=1, changes=(change,)))
     [hour] = list_hours(tmp_path / "s")
     told = {frame.image_path: frame for frame in read_hour(truth_file(tmp_path / "t", "lineA_cam01", START))}
     assert len(told) == len(hour.frames()) == 18
@@ -103,7 +102,7 @@ def test_frames_and_truth_are_those_of_the_line(tmp_path: Path) -> None:
 def test_with_a_model_every_frame_has_the_record_of_a_real_inference(tmp_path: Path, bundle: Path) -> None:
     report = simulate(tmp_path, cameras=2, fps=FPS, seed=7, start=START, model=bundle)
     assert report.model_version == "weld/1" and report.detections > 0
-    line, found = Line(LineConfig(seed=7, cameras=2)), 0
+    line, found = WeldLine(LineConfig(seed=7, cameras=2)), 0
     manifest, files = tiny_bundle_files()
     model = Model.load(manifest, files)
     for hour in list_hours(tmp_path):
@@ -150,7 +149,7 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     program = f"""
 from pathlib import Path
 from yolo_assets.contracts.times import Hour
-from yolo_assets.simulator.hours import simulate
+from yolo_assets.simulator.simulation import simulate
 simulate(Path({str(tmp_path / "s")!r}), truth=Path({str(tmp_path / "t")!r}), {arguments})
 """
     child = subprocess.Popen([sys.executable, "-c", program])

@@ -10,13 +10,14 @@ from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import frame_name
 from yolo_assets.contracts.times import Hour
 from yolo_assets.learning.labels import parse
+from yolo_assets.simulator.appearance import CLASS_NAMES
 from yolo_assets.simulator.labeller import ANNOTATOR, label_batch
-from yolo_assets.simulator.line import CLASS_NAMES, Line, LineConfig
 from yolo_assets.simulator.truth import FrameTruth, check_truth_dir, true_boxes, truth_file, truth_for, write_hour
+from yolo_assets.simulator.weld_line import LineConfig, WeldLine
 
 HOUR = Hour(datetime(2026, 1, 2, 3, tzinfo=UTC))
 CAMERA = "lineA_cam01"
-LINE = Line(LineConfig(seed=7))
+LINE = WeldLine(LineConfig(seed=7))
 
 
 def frame(index: int) -> FrameTruth:

@@ -24,6 +24,7 @@ from yolo_assets.storage import (
     UploadGoneError,
 )
 from yolo_assets.storage.base import ObjectChangedError, Payload
+from yolo_assets.storage.decorators import ForwardingStore, ThrottledStore
 from yolo_assets.storage.faults import (
     READS,
     WRITES,
@@ -38,10 +39,8 @@ from yolo_assets.storage.faults import (
     refused,
 )
 from yolo_assets.storage.folder import FolderStore
-from yolo_assets.storage.forwarding import ForwardingStore
 from yolo_assets.storage.open import open_backend
 from yolo_assets.storage.retrying import RetryBounds, RetryCounts, RetryFigures, RetryingStore
-from yolo_assets.storage.throttled import ThrottledStore
 
 MIB = 1 << 20
 FOLDERS = (f"folder-{number}" for number in itertools.count())

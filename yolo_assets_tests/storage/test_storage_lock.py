@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.storage import ObjectNotFoundError, StoreUnavailableError, open_store
-from yolo_assets.storage.base import ObjectLock, ObjectStore
-from yolo_assets.storage.lock import NoObjectLockError, Retention
+from yolo_assets.storage.base import NoObjectLockError, ObjectLock, ObjectStore, Retention
 from yolo_assets.storage.s3 import S3Store
 from yolo_assets.storage.s3_client import make_client
 
@@ -178,8 +177,8 @@ def test_a_lock_request_carries_content_md5_and_nothing_else_outside_aws(
 
     client.meta.events.register("before-send.s3.PutObjectLegalHold", note)
     client.meta.events.register("before-send.s3.PutObjectRetention", note)
-    store.set_legal_hold("k", None, True)
-    store.set_retention("k", None, Retention(in_seconds(100), "governance"))
+    store.object_lock.set_legal_hold("k", None, True)
+    store.object_lock.set_retention("k", None, Retention(in_seconds(100), "governance"))
     assert len(asked) == 2
     for names in asked:
         assert "content-md5" in names
@@ -207,5 +206,5 @@ def test_hidden_keys_are_looked_for_on_every_page(
         store.put(f"k{number}", b"2")
     store.delete("k1")
     store.delete("k4")
-    assert [info.key for info in store.hidden("k")] == ["k1", "k4"]
-    assert [info.deleted for info in store.versions("k1")] == [True, False, False]
+    assert [info.key for info in store.object_lock.hidden("k")] == ["k1", "k4"]
+    assert [info.deleted for info in store.object_lock.versions("k1")] == [True, False, False]

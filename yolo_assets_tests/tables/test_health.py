@@ -12,7 +12,7 @@ from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.spool import Seal
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.tables.health import camera_health
-from yolo_assets.tables.schema import Frames, polars_schema
+from yolo_assets.tables.schema import FramesTable, polars_schema
 
 START = Hour.from_key("20260102_06")
 END = START.next(4)
@@ -41,7 +41,7 @@ def frames(camera="cam", seed=0):
         "blur": rng.normal(200, 20, COUNT),
         "brightness": rng.normal(120, 5, COUNT),
     }
-    schema = polars_schema(Frames)
+    schema = polars_schema(FramesTable)
     table = pl.DataFrame(rows).cast({"captured_at": schema["captured_at"]})
     return table.with_columns(pl.lit(None, dtype=schema[n]).alias(n) for n in schema.names() if n not in rows)
 

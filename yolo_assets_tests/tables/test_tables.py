@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.spool.records import BadRecord
 from yolo_assets.tables.build import build_tables
-from yolo_assets.tables.schema import Detections, Frames, Quarantine, failures, polars_schema
+from yolo_assets.tables.schema import DetectionsTable, FramesTable, QuarantineTable, failures, polars_schema
 from yolo_assets_tests.tables.detection_records import CAMERA, NOON, any_records, detection_json, record
 
 
@@ -46,9 +46,9 @@ def test_every_record_ends_in_exactly_one_place(records):
 def test_tables_keep_their_rules_and_quarantine_has_reasons(records):
     tables = build(*records)
     for model, table in (
-        (Frames, tables.frames),
-        (Detections, tables.detections),
-        (Quarantine, tables.quarantine),
+        (FramesTable, tables.frames),
+        (DetectionsTable, tables.detections),
+        (QuarantineTable, tables.quarantine),
     ):
         model.validate(table)
         assert table.schema == polars_schema(model)
@@ -176,10 +176,10 @@ def test_unknown_keys_are_kept():
 
 def test_an_hour_without_records_gives_empty_tables():
     tables = build()
-    assert tables.frames.schema == polars_schema(Frames)
+    assert tables.frames.schema == polars_schema(FramesTable)
     assert tables.frames.is_empty() and tables.detections.is_empty() and tables.quarantine.is_empty()
 
 
 def test_a_table_with_other_columns_is_a_bug_not_a_bad_row():
     with pytest.raises(Exception, match="x1"):
-        failures(Detections, build(record(1)).detections.with_columns(pl.col("x1").cast(pl.String)))
+        failures(DetectionsTable, build(record(1)).detections.with_columns(pl.col("x1").cast(pl.String)))

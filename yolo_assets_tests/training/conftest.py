@@ -13,6 +13,7 @@ import pytest
 from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.learning.dataset import Dataset, build_dataset
+from yolo_assets.models.registry import Registry
 from yolo_assets.training import checkpoints
 from yolo_assets.training.jobs import Event
 from yolo_assets.training.run import TrainingResult, train_candidate
@@ -53,9 +54,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError) as killed:
         patch.setattr(checkpoints, "UPLOAD_SECONDS", 0.0)
-        train_candidate(world.store, dataset, SPEC, folder / "first", on_progress=kill_after_one, nice=0)
+        train_candidate(Registry(world.store), dataset, SPEC, folder / "first", on_progress=kill_after_one, nice=0)
     events: list[Event] = []
     result = train_candidate(
-        world.store, dataset, SPEC, folder / "second", on_progress=events.append, nice=0, timeout_seconds=120
+        Registry(world.store), dataset, SPEC, folder / "second", on_progress=events.append, nice=0, timeout_seconds=120
     )
     return Trained(world, dataset, SPEC, folder / "second", str(killed.value), events, result)

@@ -13,12 +13,12 @@ import psutil
 import pytest
 
 from yolo_assets.contracts.errors import BadInputError, UserError
-from yolo_assets.contracts.evaluation import Comparison
+from yolo_assets.contracts.evaluation import PairedEvaluation
 from yolo_assets.contracts.model import ONNX, WEIGHTS
 from yolo_assets.contracts.names import dataset_key, model_key, parse_model_version, training_key
 from yolo_assets.learning.dataset import Dataset
 from yolo_assets.learning.training_folder import materialise
-from yolo_assets.models.registry import read_bundle, read_manifest, verify_bundle, write_bundle
+from yolo_assets.models.registry import Registry
 from yolo_assets.training import run as run_module
 from yolo_assets.training.jobs import CHECKPOINT, RESULT, Event, TrainJob
 from yolo_assets.training.process import run_child
@@ -49,13 +49,13 @@ def test_a_killed_training_goes_on_from_the_store_on_another_machine(trained: Tr
 def test_the_bundle_is_whole_and_does_on_the_edge_what_it_did_here(trained: Trained):
     name, version = trained.result.name, trained.result.version
     assert version.endswith(trained.result.fingerprint[:8])
-    manifest = verify_bundle(trained.world.store, name, version, None).manifest
+    manifest = Registry(trained.world.store).verify_bundle(name, version, signed=False).manifest
     assert manifest.class_names == trained.dataset.manifest.class_names
     assert manifest.input_shape == (1, 3, 64, 64)
     assert manifest.output_layout == "raw"
     assert (manifest.stride, manifest.dataset_sha256) == (32, trained.dataset.sha256)
     assert manifest.training_fingerprint == trained.result.fingerprint
-    files = read_bundle(trained.world.store, name, version, None).files
+    files = Registry(trained.world.store).read_bundle(name, version, signed=False).files
     for engine in ("openvino", "onnxruntime"):
         model = Model.load(manifest, files, engine=engine)
         assert model.check_golden(files) == []
@@ -65,7 +65,9 @@ def test_the_bundle_is_whole_and_does_on_the_edge_what_it_did_here(trained: Trai
 
 
 def test_shipped_weights_are_without_optimizer_and_name_no_folder_of_this_machine(trained: Trained):
-    files = read_bundle(trained.world.store, trained.result.name, trained.result.version, None, only=[WEIGHTS, ONNX])
+    files = Registry(trained.world.store).read_bundle(
+        trained.result.name, trained.result.version, signed=False, only=[WEIGHTS, ONNX]
+    )
     assert len(files.files[WEIGHTS]) < 8_000_000  # 5.4 MB at 16 bits; an optimizer would add 10
     assert str(trained.work).encode() not in files.files[ONNX]
 
@@ -76,12 +78,12 @@ def test_the_same_inputs_are_answered_from_the_store(trained: Trained, monkeypat
 
     monkeypatch.setattr(run_module, "run_child", never)
     elsewhere = trained.spec.model_copy(update={"threads": 1})
-    again = train_candidate(trained.world.store, trained.dataset, elsewhere, tmp_path)
+    again = train_candidate(Registry(trained.world.store), trained.dataset, elsewhere, tmp_path)
     assert again.reused
     assert again.model_copy(update={"reused": False}) == trained.result
     with pytest.raises(AssertionError, match="a child was started"):
         other = trained.spec.model_copy(update={"seed": 1})
-        train_candidate(trained.world.store, trained.dataset, other, tmp_path)
+        train_candidate(Registry(trained.world.store), trained.dataset, other, tmp_path)
 
 
 def test_lost_between_training_and_registration_another_machine_finishes(trained: Trained, tmp_path):
@@ -91,7 +93,7 @@ def test_lost_between_training_and_registration_another_machine_finishes(trained
     store.delete(manifest_key)
     store.delete(training_key(key, RESULT))
     # The files of the bundle lie in the store already: the new export must give the very same bytes, or be refused.
-    again = train_candidate(store, trained.dataset, trained.spec, tmp_path, nice=0)
+    again = train_candidate(Registry(store), trained.dataset, trained.spec, tmp_path, nice=0)
     assert not again.reused
     assert again.version == trained.result.version
     assert store.get(manifest_key) == manifest
@@ -100,7 +102,9 @@ def test_lost_between_training_and_registration_another_machine_finishes(trained
 def test_evaluation_of_a_model_against_itself_gains_nothing(trained: Trained, tmp_path):
     version = trained.result.model_version
     spec = EvaluateSpec(resamples=50)
-    evaluated = evaluate_candidate(trained.world.store, trained.dataset, version, version, tmp_path, spec=spec, nice=0)
+    evaluated = evaluate_candidate(
+        Registry(trained.world.store), trained.dataset, version, version, tmp_path, spec=spec, nice=0
+    )
     comparison = evaluated.comparison
     assert comparison.map50_gain is not None
     assert (comparison.map50_gain.value, comparison.map50_gain.low, comparison.map50_gain.high) == (0, 0, 0)
@@ -126,7 +130,7 @@ def test_evaluation_of_a_model_against_itself_gains_nothing(trained: Trained, tm
     key = training_key(
         trained.result.fingerprint, f"evaluation/{comparison.candidate.test_sha256[:16]}/comparison.json"
     )
-    assert Comparison.from_json(trained.world.store.get(key)) == comparison
+    assert PairedEvaluation.from_json(trained.world.store.get(key)) == comparison
 
 
 def test_what_changes_in_the_reports_is_counted_on_frames_that_the_champion_never_had(trained: Trained, tmp_path):
@@ -137,21 +141,22 @@ def test_what_changes_in_the_reports_is_counted_on_frames_that_the_champion_neve
     body = earlier.to_json()
     sha256 = hashlib.sha256(body).hexdigest()
     store.put(dataset_key(sha256, "manifest.json"), body)
-    manifest = read_manifest(store, *parse_model_version(version))
-    files = read_bundle(store, *parse_model_version(version), None, only=list(manifest.files)).files
+    registry = Registry(store)
+    manifest = registry.read_manifest(*parse_model_version(version), signed=False).manifest
+    files = registry.read_bundle(*parse_model_version(version), signed=False, only=list(manifest.files)).files
     champion = manifest.model_copy(update={"version": "earlier", "dataset_sha256": sha256})
-    write_bundle(store, champion, files)
+    registry.write_bundle(champion, files)
     spec = EvaluateSpec(resamples=50)
     change = evaluate_candidate(
-        store, trained.dataset, version, "line/earlier", tmp_path, spec=spec, nice=0
+        Registry(store), trained.dataset, version, "line/earlier", tmp_path, spec=spec, nice=0
     ).comparison.change
     assert change is not None and (change.against, change.frames) == ("line/earlier", 5)
 
 
 def test_fine_tuning_starts_from_the_parents_weights(trained: Trained, tmp_path):
     spec = fine_tune("line", trained.result.model_version, epochs=1, imgsz=64, batch=8)
-    result = train_candidate(trained.world.store, trained.dataset, spec, tmp_path, nice=0)
-    manifest = verify_bundle(trained.world.store, "line", result.version, None).manifest
+    result = train_candidate(Registry(trained.world.store), trained.dataset, spec, tmp_path, nice=0)
+    manifest = Registry(trained.world.store).verify_bundle("line", result.version, signed=False).manifest
     assert manifest.parent_version == trained.result.model_version == result.parent
     assert result.fingerprint != trained.result.fingerprint
 
@@ -184,13 +189,13 @@ def test_a_dataset_without_validation_images_ends_in_one_line(trained: Trained, 
     manifest = trained.dataset.manifest.model_copy(update={"items": items, "counts": counts})
     dataset = Dataset(hashlib.sha256(manifest.to_json()).hexdigest(), manifest)
     with pytest.raises(UserError, match=r"train: .* has no image in the val split; label frames from more moments"):
-        train_candidate(trained.world.store, dataset, trained.spec, tmp_path, nice=0)
+        train_candidate(Registry(trained.world.store), dataset, trained.spec, tmp_path, nice=0)
 
 
 def test_a_missing_parent_and_a_bad_spec_are_named(trained: Trained, tmp_path):
     spec = trained.spec.model_copy(update={"parent": "line/20200101-nothere"})
     with pytest.raises(UserError, match="no model line/20200101-nothere"):
-        train_candidate(trained.world.store, trained.dataset, spec, tmp_path)
+        train_candidate(Registry(trained.world.store), trained.dataset, spec, tmp_path)
     with pytest.raises(BadInputError, match="100 is not a multiple of 32"):
         type(SPEC).from_json(b'{"name": "line", "imgsz": 100}', "spec.json")
 
@@ -202,7 +207,7 @@ def test_interrupting_the_caller_ends_the_child(trained: Trained, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_candidate(trained.world.store, trained.dataset, spec, tmp_path, on_progress=interrupt, nice=0)
+        train_candidate(Registry(trained.world.store), trained.dataset, spec, tmp_path, on_progress=interrupt, nice=0)
     assert not [c for c in psutil.Process().children() if "yolo_assets.training" in " ".join(c.cmdline())]
 
 

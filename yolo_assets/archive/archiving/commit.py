@@ -26,8 +26,7 @@ from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.spool.files import native_name
-from yolo_assets.storage.base import AlreadyExistsError, ObjectInfo, ObjectStore
-from yolo_assets.storage.lock import Retention
+from yolo_assets.storage.base import AlreadyExistsError, ObjectInfo, ObjectStore, Retention
 
 
 def commit(

@@ -10,7 +10,7 @@ from yolo_assets.archive.archiving.plan import PART_SIZE, WHOLE
 from yolo_assets.archive.packing.buffers import PartBuffers
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.storage.lock import Retention, RetentionMode
+from yolo_assets.storage.base import Retention, RetentionMode
 
 VerifyHow = Literal["head", "full"]
 
@@ -24,7 +24,7 @@ class ArchiveOptions:
         part_size: bytes of an upload part, from 5 MiB.
         whole: an hour up to this size is one put; one that was interrupted goes in parts after all. 0: never.
         retention_days: archive, index and receipt are write-once for so long; 0 asks for nothing.
-        retention_mode: see ``storage.lock``.
+        retention_mode: see ``storage.base``.
         buffers: memory for upload parts, shared by all hours of a round.
     """
 

@@ -1,6 +1,6 @@
 """Makes archives unalterable, and tells when one is not: retention, legal hold, what was written over the original.
 
-Belongs here: what is asked of the store's object lock, and proof that it was done. The requests are ``storage.lock``.
+Belongs here: what is asked of the store's object lock, and proof that it was done. The requests are ``storage.base``.
 Nothing here shortens a retention, deletes a version or writes an object.
 """
 
@@ -17,8 +17,15 @@ from yolo_assets.contracts.names import ArchiveName, receipts_prefix
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import Hour, format_time, utc_now
-from yolo_assets.storage.base import ObjectInfo, ObjectLock, ObjectNotFoundError, ObjectStore, StoreUnavailableError
-from yolo_assets.storage.lock import NoObjectLockError, Retention
+from yolo_assets.storage.base import (
+    NoObjectLockError,
+    ObjectInfo,
+    ObjectLock,
+    ObjectNotFoundError,
+    ObjectStore,
+    Retention,
+    StoreUnavailableError,
+)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from yolo_assets.defs.archive.checks import EVERY_CAMERA_ARCHIVED, EVERY_CAMERA_
 from yolo_assets.defs.archive.listing_diff import data_version
 from yolo_assets.defs.archive.report import hour_metadata
 from yolo_assets.defs.automation import on_hour
+from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.hours import Outcomes, closed_spool_hours, for_each, hours_of
 from yolo_assets.defs.metadata import megabytes_per_second, table
 from yolo_assets.defs.partitions import by_day, hourly
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
         "One tar.gz per camera and hour in the archive root, written once and verified; the signed receipt is the "
         "commit point. Late frames of an archived hour become part 2."
     ),
+    retry_policy=RETRY_POLICY,
 )
+@by_kind
 def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Archive every closed camera-hour of the partition; what is archived already is only confirmed.
 
@@ -119,7 +122,9 @@ def _describe(
         "Disk space freed again: a local file is deleted when a verified receipt holds its name, size and SHA-256 and "
         "the hot retention time has passed. Everything else stays."
     ),
+    retry_policy=RETRY_POLICY,
 )
+@by_kind
 def reclaimed_spool(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Delete what is safely archived, file by file from the index."""
     from yolo_assets.archive.archiving.reclaim import reclaim_hour

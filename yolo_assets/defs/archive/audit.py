@@ -6,6 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from yolo_assets.defs.archive.checks import ARCHIVES_VERIFIED, archives_verified
+from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.metadata import megabytes_per_second, table
 from yolo_assets.defs.resources import Locations
 
@@ -29,7 +30,9 @@ class AuditConfig(dg.Config):
         "A rotating audit: a share of the archives against their receipts, recorded and signed under audit/. Any "
         "difference fails the run."
     ),
+    retry_policy=RETRY_POLICY,
 )
+@by_kind
 def archive_audit(context: dg.AssetExecutionContext, config: AuditConfig, locations: Locations) -> dg.MaterializeResult:
     """Verify what is due; after a kill the next audit continues with the rest."""
     from yolo_assets.archive.verifying.audit import audit

@@ -13,6 +13,7 @@ from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.times import format_time, parse_time, utc_now
 from yolo_assets.defs.archive.checks import EVERY_RECEIPT_VERIFIED, NO_GAPS, every_receipt_verified, no_gaps
 from yolo_assets.defs.automation import on_change
+from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.metadata import table
 from yolo_assets.defs.resources import Locations
 
@@ -43,7 +44,9 @@ class CatalogConfig(dg.Config):
         "DuckDB index of all receipts, published as an immutable file with a pointer. Losing it loses nothing: "
         "`yolo-assets catalog rebuild` makes it again from the receipts."
     ),
+    retry_policy=RETRY_POLICY,
 )
+@by_kind
 def archive_catalog(
     context: dg.AssetExecutionContext, config: CatalogConfig, locations: Locations
 ) -> dg.MaterializeResult:

@@ -15,6 +15,8 @@ from yolo_assets.defs.intake.spool_diff import (
     find_changes,
 )
 from yolo_assets.defs.partitions import FIRST_HOUR
+from yolo_assets.defs.recovery.runs import targets_in_progress
+from yolo_assets.defs.recovery.unfinished import Target
 from yolo_assets.defs.resources import Locations
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ def spool_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> d
     diff = find_changes(closed, SpoolCursor.load(context.cursor), now, HOURS_A_TICK)
     if diff.waiting:
         context.log.info(f"{diff.waiting} more hours wait for the next tick")
+    running = targets_in_progress(context.instance) if diff.overdue else set()
+    overdue = [hour for hour in diff.overdue if Target("hourly_archives", hour.partition_key) not in running]
     slot = int(now.timestamp() // RETRY_AFTER.total_seconds())
     return dg.SensorResult(
         asset_events=[materialization(hour) for hour in diff.changed],
@@ -64,10 +68,10 @@ def spool_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> d
                 asset_selection=[dg.AssetKey("hourly_archives")],
                 tags={"yolo_assets/why": "still not archived"},
             )
-            for hour in diff.overdue
+            for hour in overdue
         ],
         cursor=diff.cursor.model_dump_json(),
-        skip_reason=None if diff.overdue else _done(diff),
+        skip_reason=None if overdue else _done(diff),
     )
 
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from yolo_assets.contracts.times import parse_time, utc_now
 from yolo_assets.defs.automation import daily, on_change
+from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.learning.checks import (
     EVERY_CLASS_IN_EVERY_SPLIT,
     NO_LEAK_BETWEEN_SPLITS,
@@ -38,7 +39,9 @@ class SamplingConfig(dg.Config):
         "Frames chosen from the archive under a budget (uncertain, drifting, rare, diverse, random; reasons are kept) "
         "with the model's predictions, ready for Label Studio or any COCO tool."
     ),
+    retry_policy=RETRY_POLICY,
 )
+@by_kind
 def annotation_batch(
     context: dg.AssetExecutionContext, config: SamplingConfig, locations: Locations
 ) -> dg.MaterializeResult:
@@ -98,7 +101,9 @@ labels = dg.AssetSpec(
     owners=["team:data"],
     code_version="1",
     description="A content-addressed dataset version with frozen splits; the test split never trains.",
+    retry_policy=RETRY_POLICY,
 )
+@by_kind
 def training_dataset(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Build the version that follows from all accepted labels; unchanged labels give the same version."""
     from yolo_assets.archive.archive import Archive

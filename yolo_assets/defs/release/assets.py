@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from yolo_assets.defs.automation import on_good_change
+from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.metadata import picture, table
 from yolo_assets.defs.release.checks import EXPORTED_FILE_EVALUATED, GATE_PASSED, exported_file_evaluated, gate_passed
 from yolo_assets.defs.resources import Locations
 
 if TYPE_CHECKING:
-    from yolo_assets.contracts.evaluation import Comparison
+    from yolo_assets.contracts.evaluation import PairedEvaluation
     from yolo_assets.training.jobs import Event
 
 CHANNEL = "stable"
@@ -20,12 +21,8 @@ CHANNEL = "stable"
 
 def champion_of(locations: Locations) -> str | None:
     """``<name>/<version>`` that the stable channel serves, its signature checked; None before the first release."""
-    from yolo_assets.contracts.signing import TrustedKeys
-    from yolo_assets.models.channels import read_pointer
-
-    trusted = TrustedKeys.of(locations.promoter())
-    found = read_pointer(locations.store(), locations.settings.model_name, CHANNEL, trusted)
-    return found[0].model_version if found else None
+    pointer = locations.registry().channel(locations.settings.model_name, CHANNEL).pointer()
+    return pointer.model_version if pointer else None
 
 
 @dg.asset(
@@ -42,7 +39,9 @@ def champion_of(locations: Locations) -> str | None:
         "Prepare, train, export, evaluate: each in a process of its own, resumed after eviction. The same dataset, "
         "recipe and parent give the earlier result back."
     ),
+    retry_policy=RETRY_POLICY,
 )
+@by_kind
 def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Train a candidate from the champion's weights (or from random ones) and evaluate the exported file."""
     from yolo_assets.contracts.errors import BadInputError
@@ -50,8 +49,8 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
     from yolo_assets.training.recipe import Recipe
     from yolo_assets.training.run import evaluate_candidate, train_candidate
 
-    store, settings = locations.store(), locations.settings
-    dataset = latest_dataset(store)
+    registry, settings = locations.registry(), locations.settings
+    dataset = latest_dataset(registry.store)
     if dataset is None:
         raise BadInputError("there is no dataset yet; materialize training_dataset first")
     champion = champion_of(locations)
@@ -62,9 +61,9 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
     def on_progress(event: "Event") -> None:
         context.log.info(f"{event.event} {event.epoch}/{event.epochs} {event.seconds:.0f} s {_figures(event.losses)}")
 
-    result = train_candidate(store, dataset, spec, work, on_progress=on_progress)
+    result = train_candidate(registry, dataset, spec, work, on_progress=on_progress)
     other = None if champion == result.model_version else champion
-    evaluated = evaluate_candidate(store, dataset, result.model_version, other, work)
+    evaluated = evaluate_candidate(registry, dataset, result.model_version, other, work)
     return dg.MaterializeResult(
         metadata={
             "model": result.model_version,
@@ -97,29 +96,31 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
         "The newest candidate against the champion: confidence interval, per-class floors, hard cases, latency. "
         "Passed, it is signed and the stable channel moves; refused, the report says why in plain words."
     ),
+    retry_policy=RETRY_POLICY,
 )
+@by_kind
 def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Put the candidate through the gate; everything the decision rests on is verified again here."""
     from yolo_assets.contracts.errors import BadInputError
     from yolo_assets.learning.dataset import latest_dataset
-    from yolo_assets.models.candidate import release_candidate
-    from yolo_assets.models.policy import GatePolicy
+    from yolo_assets.models.gate_policy import GatePolicy
+    from yolo_assets.models.gated_release import release_candidate
+    from yolo_assets.models.promotion import Promoter
     from yolo_assets.training.run import evaluate_candidate
 
-    store, settings = locations.store(), locations.settings
+    registry, settings = locations.registry(), locations.settings
     candidate = _newest_candidate(context)
-    dataset = latest_dataset(store)
+    dataset = latest_dataset(registry.store)
     if candidate is None or dataset is None:
         raise BadInputError("there is no candidate yet; materialize trained_weights first")
     champion = champion_of(locations)
     policy = GatePolicy.load(settings.gate_policy) if settings.gate_policy else GatePolicy()
     compared = None if champion == candidate else champion
-    evaluated = evaluate_candidate(store, dataset, candidate, compared, settings.home / "training")
+    evaluated = evaluate_candidate(registry, dataset, candidate, compared, settings.home / "training")
     if champion == candidate:
         return _served_already(candidate, evaluated.comparison)
-    outcome = release_candidate(
-        store, locations.promoter(), evaluated.comparison, policy, channel=CHANNEL, by="dagster:promoted_model"
-    )
+    promoter = Promoter(registry, locations.promoter())
+    outcome = release_candidate(promoter, evaluated.comparison, policy, channel=CHANNEL, by="dagster:promoted_model")
     report = outcome.report
     return dg.MaterializeResult(
         metadata={
@@ -143,16 +144,15 @@ def _parent(locations: Locations, champion: str | None, dataset_sha256: str) -> 
     result back.
     """
     from yolo_assets.contracts.names import parse_model_version
-    from yolo_assets.models.registry import read_manifest
 
     if champion is None:
         return None, None
-    manifest = read_manifest(locations.store(), *parse_model_version(champion))
+    manifest = locations.registry().read_manifest(*parse_model_version(champion), signed=False).manifest
     trained_on_it = manifest.dataset_sha256 == dataset_sha256
     return manifest.parent_version if trained_on_it else champion, manifest.input_shape[2]
 
 
-def _served_already(candidate: str, comparison: "Comparison") -> dg.MaterializeResult:
+def _served_already(candidate: str, comparison: "PairedEvaluation") -> dg.MaterializeResult:
     return dg.MaterializeResult(
         metadata={
             "model": candidate,
@@ -173,7 +173,7 @@ def _newest_candidate(context: dg.AssetExecutionContext) -> str | None:
     return str(model.value) if model is not None else None
 
 
-def evaluation_metadata(comparison: "Comparison", plots: Mapping[str, Path]) -> dict[str, Any]:
+def evaluation_metadata(comparison: "PairedEvaluation", plots: Mapping[str, Path]) -> dict[str, Any]:
     """Figures of a comparison and its plots, as the UI shows them."""
     candidate, champion = comparison.candidate, comparison.champion
     rows = [

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from yolo_assets.contracts.times import format_time, utc_now
 from yolo_assets.defs.automation import on_change
+from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.metadata import table
 from yolo_assets.defs.release.assets import CHANNEL
 from yolo_assets.defs.release.checks import EVERY_LIVE_DEVICE_CURRENT, every_live_device_current
@@ -28,26 +29,25 @@ class DeploymentConfig(dg.Config):
     owners=["team:edge"],
     code_version="1",
     description="The model on the line: each device's heartbeat against the stable channel.",
+    retry_policy=RETRY_POLICY,
 )
+@by_kind
 def deployed_model(
     context: dg.AssetExecutionContext, config: DeploymentConfig, locations: Locations
 ) -> dg.MaterializeResult:
     """Poll until every live device has the release or the time is over; devices that are behind are reported."""
-    from yolo_assets.contracts.signing import TrustedKeys
-    from yolo_assets.models.channels import read_pointer
-    from yolo_assets.models.fleet import judge_fleet, read_fleet
+    from yolo_assets.models.fleet_status import fleet_status, read_heartbeats
 
-    store = locations.store()
-    found = read_pointer(store, locations.settings.model_name, CHANNEL, TrustedKeys.of(locations.promoter()))
-    if found is None:
+    registry = locations.registry()
+    pointer = registry.channel(locations.settings.model_name, CHANNEL).pointer()
+    if pointer is None:
         return dg.MaterializeResult(
             metadata={"release": "none yet"},
             check_results=[every_live_device_current([])],
         )
-    pointer, deadline = found[0], time.monotonic() + config.wait_seconds
+    deadline = time.monotonic() + config.wait_seconds
     while True:
-        beats, problems = read_fleet(store)
-        fleet = judge_fleet(beats, pointer, utc_now(), problems)
+        fleet = fleet_status(read_heartbeats(registry.store), pointer, utc_now())
         if not fleet.waiting() or time.monotonic() >= deadline:
             break
         time.sleep(0.5)
@@ -71,7 +71,7 @@ def deployed_model(
                 ],
                 {"device": str, "state": str, "model": str, "release": int, "fps": float, "heartbeat_s_ago": float},
             ),
-            "unreadable_heartbeats": len(fleet.problems),
+            "unreadable_heartbeats": len(fleet.unreadable),
         },
         data_version=dg.DataVersion(f"{pointer.release}:{pointer.version}"),
         check_results=[every_live_device_current(fleet.waiting())],

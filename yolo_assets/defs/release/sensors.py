@@ -15,16 +15,18 @@ from yolo_assets.defs.resources import Locations
 )
 def fleet_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> dg.SensorResult | dg.SkipReason:
     """Read the heartbeats once a tick; a tick without any heartbeat requests nothing."""
-    from yolo_assets.models.fleet import read_fleet
+    from yolo_assets.models.fleet_status import read_heartbeats
 
-    beats, problems = read_fleet(locations.store())
-    for problem in problems:
+    fleet = read_heartbeats(locations.store())
+    for problem in fleet.unreadable:
         context.log.warning(problem)
-    running = "\n".join(sorted(f"{beat.device_id} {beat.model_version} {beat.release} {beat.pinned}" for beat in beats))
+    running = "\n".join(
+        sorted(f"{beat.device_id} {beat.model_version} {beat.release} {beat.pinned}" for beat in fleet.heartbeats)
+    )
     seen = hashlib.sha256(running.encode()).hexdigest()
     if seen == context.cursor:
         return dg.SkipReason("every device runs what it ran before")
-    if not beats:
+    if not fleet.heartbeats:
         return dg.SensorResult(cursor=seen, skip_reason="no device has reported yet")
     return dg.SensorResult(
         run_requests=[dg.RunRequest(run_key=f"fleet-{seen}", asset_selection=[dg.AssetKey("deployed_model")])],

@@ -9,6 +9,7 @@ import dagster as dg
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.times import Hour
 from yolo_assets.defs.automation import on_hour
+from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.hours import closed_spool_hours, for_each, hours_of
 from yolo_assets.defs.metadata import table
 from yolo_assets.defs.partitions import by_day, hourly
@@ -23,6 +24,7 @@ from yolo_assets.defs.tables.checks import (
 if TYPE_CHECKING:
     import polars as pl
 
+    from yolo_assets.archive.archive import Archive
     from yolo_assets.storage import ObjectStore
 
 _COMMON = {"group_name": "tables", "kinds": {"parquet", "polars"}, "owners": ["team:data"], "code_version": "1"}
@@ -48,7 +50,9 @@ _COMMON = {"group_name": "tables", "kinds": {"parquet", "polars"}, "owners": ["t
     check_specs=[EVERY_CAMERA_TABLED, NO_ROW_IN_QUARANTINE],
     partitions_def=hourly,
     backfill_policy=by_day,
+    retry_policy=RETRY_POLICY,
 )
+@by_kind
 def detection_tables(
     context: dg.AssetExecutionContext, locations: Locations
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
@@ -59,7 +63,7 @@ def detection_tables(
     archive, store = Archive(locations.archive(), locations.trusted_archivers()), locations.store()
     spool, work = locations.settings.spool, []
     for hour in hours_of(context):
-        for camera, parts in _cameras(hour, locations).items():
+        for camera, parts in _cameras(hour, locations, archive).items():
             build = partial(build_hour, camera, hour, spool=spool, archive=archive, store=store)
             work.append((f"{camera} {hour}", partial(build, archived=parts)))
     outcomes = for_each(context, work)
@@ -102,14 +106,10 @@ def _rejected(store: "ObjectStore", hours: Sequence[Hour]) -> "pl.DataFrame":
     return read_quarantine(store, min(hours).start, max(hours).end)
 
 
-def _cameras(hour: Hour, locations: Locations) -> dict[str, list[ArchiveName]]:
+def _cameras(hour: Hour, locations: Locations, archive: "Archive") -> dict[str, list[ArchiveName]]:
     """Cameras with anything of this hour in the spool or in the archive, and the parts that are in the archive."""
-    from yolo_assets.archive.reading.read import list_archives
-    from yolo_assets.archive.retry import retry
-
     closed = closed_spool_hours(locations.settings.spool, [hour], locations.settings.grace_seconds)
-    cameras: dict[str, list[ArchiveName]] = {found.camera_id: [] for found in closed}
-    archive = locations.archive()
-    for name in retry(lambda: list(list_archives(archive, hour=hour))):
+    cameras: dict[str, list[ArchiveName]] = {spool_hour.camera_id: [] for spool_hour in closed}
+    for name in archive.names(hour=hour):
         cameras.setdefault(name.camera_id, []).append(name)
     return dict(sorted(cameras.items()))

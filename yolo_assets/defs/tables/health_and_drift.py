@@ -5,6 +5,7 @@ from datetime import timedelta
 import dagster as dg
 
 from yolo_assets.defs.automation import on_hour
+from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.hours import hours_of
 from yolo_assets.defs.metadata import table
 from yolo_assets.defs.partitions import by_day, hourly
@@ -23,7 +24,9 @@ DAY = timedelta(days=1)
     owners=["team:maintenance"],
     code_version="1",
     description="Blur, brightness, frozen and missing frames, silent cameras: the hour against the day before it.",
+    retry_policy=RETRY_POLICY,
 )
+@by_kind
 def camera_health(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Evaluate every camera of the hour."""
     from yolo_assets.tables.health import camera_health as evaluate
@@ -69,7 +72,9 @@ def camera_health(context: dg.AssetExecutionContext, locations: Locations) -> dg
         "Detection rate, class mix and confidence of each camera and model version against the day before. "
         "A sick camera needs maintenance, not training."
     ),
+    retry_policy=RETRY_POLICY,
 )
+@by_kind
 def drift_report(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Compare the hour with the day before it, camera by camera."""
     from yolo_assets.tables.drift import Period

@@ -12,8 +12,8 @@ from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.cameras.source import Ticker
 from yolo_assets.edge.config.cameras import SimulatedCameras
 from yolo_assets.edge.types import Capture
-from yolo_assets.simulator.clock import SimClock
-from yolo_assets.simulator.line import Change, Line, LineConfig
+from yolo_assets.simulator.sim_clock import SimClock
+from yolo_assets.simulator.weld_line import Change, LineConfig, WeldLine
 
 _CAMERAS = 99
 
@@ -23,7 +23,9 @@ class SimulatedSource:
 
     live = True
 
-    def __init__(self, camera_id: str, line: Line, now: Callable[[], datetime], fps: float, frames: int | None) -> None:
+    def __init__(
+        self, camera_id: str, line: WeldLine, now: Callable[[], datetime], fps: float, frames: int | None
+    ) -> None:
         self.camera_id = camera_id
         self._line = line
         self._now = now
@@ -71,7 +73,7 @@ def simulated_sources(config: SimulatedCameras, now: Callable[[], datetime] = ut
         changes.append(Change("line_change", planned.line_change_at))
     if planned.dirty_lens_at is not None:
         changes.append(Change("dirty_lens", planned.dirty_lens_at, planned.dirty_camera))
-    line = Line(
+    line = WeldLine(
         LineConfig(
             seed=config.seed,
             cameras=max(names.index(camera) for camera in config.camera_ids) + 1,

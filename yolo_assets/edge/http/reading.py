@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from yolo_assets.contracts.device_audit import AuditLine
-from yolo_assets.edge.audit.log import KEPT
+from yolo_assets.edge.audit.log import RECENT_LINES
 from yolo_assets.edge.http.auth import Guard, is_local
 from yolo_assets.edge.http.parts import ApiParts
 from yolo_assets.edge.http.problems import problem_response
@@ -72,7 +72,7 @@ def routes(parts: ApiParts, reader: list[Any]) -> APIRouter:
         responses=errors(HTTPStatus.UNPROCESSABLE_ENTITY),
     )
     def read_audit(
-        limit: Annotated[int, Query(ge=1, le=KEPT, description="at most so many")] = KEPT,
+        limit: Annotated[int, Query(ge=1, le=RECENT_LINES, description="at most so many")] = RECENT_LINES,
         kind: Annotated[str | None, Query(description="only lines of this kind", examples=["model"])] = None,
     ) -> list[AuditLine]:
         """Oldest first: every change of the model and of its pin: when, who, from what, to what, with what result.

@@ -18,11 +18,10 @@ from pathlib import Path
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
 from yolo_assets.contracts.model import MANIFEST, ModelManifest
 from yolo_assets.contracts.names import check_id, check_sha256, check_version, model_key, signature_key
-from yolo_assets.contracts.signing import SignatureSet, TrustedKeys
+from yolo_assets.contracts.signing import SignatureSet
 from yolo_assets.models.bundle import VerifiedBundle, parse_manifest, read_files, runtime_files, sha256_of
-from yolo_assets.models.registry import read_stored_manifest
+from yolo_assets.models.registry import Registry
 from yolo_assets.spool.files import write_atomic
-from yolo_assets.storage.base import ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -32,17 +31,16 @@ class NotCachedError(IntegrityError):
 
 
 class ModelCache:
-    """One folder; used by the staging thread only, one model at a time."""
+    """One folder, filled from a registry; used by the staging thread only, one model at a time."""
 
-    def __init__(self, folder: Path, trusted: TrustedKeys) -> None:
+    def __init__(self, folder: Path, registry: Registry) -> None:
         self._blobs = folder / "blobs"
         self._manifests = folder / "manifests"
-        self._trusted = trusted
+        self.registry = registry
         self._blobs.mkdir(parents=True, exist_ok=True)
 
     def fetch(
         self,
-        store: ObjectStore,
         name: str,
         version: str,
         manifest_sha256: str | None,
@@ -51,7 +49,6 @@ class ModelCache:
         """The bundle as released, taking from the store only what the cache lacks. It is cached whole afterwards.
 
         Args:
-            store: the store root.
             name: model name.
             version: version id.
             manifest_sha256: from the channel pointer; None when an operator named the version.
@@ -65,11 +62,11 @@ class ModelCache:
             StoreUnavailableError: the store cannot be reached and the cache lacks something.
             SpoolFullError: no room for the cache.
         """
-        stored = read_stored_manifest(store, name, version, self._trusted, manifest_sha256=manifest_sha256)
-        signatures = store.get(signature_key(model_key(name, version, MANIFEST)))
+        stored = self.registry.read_manifest(name, version, manifest_sha256=manifest_sha256)
+        signatures = self.registry.store.get(signature_key(model_key(name, version, MANIFEST)))
         needed = [stored.manifest.files[file] for file in runtime_files(stored.manifest)]
         check_headroom(sum(entry.size for entry in needed if not self._blob(entry.sha256).exists()))
-        files = read_files(stored.manifest, None, lambda file: self._blob_or_store(store, stored.manifest, file))
+        files = read_files(stored.manifest, None, lambda file: self._blob_or_store(stored.manifest, file))
         for file, data in files.items():
             self._keep(stored.manifest.files[file].sha256, data)
         path = self._manifest(name, version)
@@ -90,7 +87,7 @@ class ModelCache:
             signatures = path.with_name(signature_key(path.name)).read_bytes()
             if sha256_of(data) != manifest_sha256:
                 raise IntegrityError(f"{path} is not the manifest that was released")
-            self._trusted.verify_detached(data, SignatureSet.from_json(signatures, str(path)), str(path))
+            self.registry.trusted.verify_detached(data, SignatureSet.from_json(signatures, str(path)), str(path))
             manifest = parse_manifest(data, str(path))
             files = read_files(manifest, None, lambda file: [self._blob(manifest.files[file].sha256).read_bytes()])
         except FileNotFoundError as error:
@@ -120,7 +117,7 @@ class ModelCache:
             if blob.name not in kept_blobs:
                 blob.unlink(missing_ok=True)
 
-    def _blob_or_store(self, store: ObjectStore, manifest: ModelManifest, file: str) -> Iterator[bytes]:
+    def _blob_or_store(self, manifest: ModelManifest, file: str) -> Iterator[bytes]:
         sha256 = manifest.files[file].sha256
         try:
             data = self._blob(sha256).read_bytes()
@@ -129,7 +126,7 @@ class ModelCache:
         if data is not None and sha256_of(data) == sha256:
             yield data
             return
-        yield from store.stream(model_key(manifest.name, manifest.version, file))
+        yield from self.registry.store.stream(model_key(manifest.name, manifest.version, file))
 
     def _keep(self, sha256: str, data: bytes) -> None:
         path = self._blob(sha256)

@@ -13,11 +13,8 @@ from pathlib import Path
 
 from yolo_assets.contracts.errors import BadInputError, SignatureError, UserError
 from yolo_assets.contracts.model import ChannelPointer
-from yolo_assets.contracts.names import channel_key
-from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.edge.threads import join
-from yolo_assets.models.channels import read_pointer
-from yolo_assets.storage.base import ObjectStore
+from yolo_assets.models.channels import Channel, StoredPointer
 
 log = logging.getLogger(__name__)
 
@@ -32,27 +29,21 @@ class ChannelPoller:
 
     def __init__(
         self,
-        store: ObjectStore,
-        name: str,
-        channel: str,
-        trusted: TrustedKeys,
+        channel: Channel,
         *,
         poll_seconds: float,
         folder: Path | None,
         on_pointer: Callable[[ChannelPointer], None],
         on_refused: Callable[[str], None],
     ) -> None:
-        self._store = store
-        self._name = name
         self._channel = channel
-        self._trusted = trusted
         self._poll_seconds = poll_seconds
         self._folder = folder
         self._on_pointer = on_pointer
         self._on_refused = on_refused
         self._wake = threading.Event()
         self._stop = threading.Event()
-        self._pointer: tuple[str, ChannelPointer] | None = None
+        self._pointer: StoredPointer | None = None
         self._refused: str | None = None
         self.store_error: str | None = None
         """Why the store did not answer last time; None when it did."""
@@ -109,24 +100,22 @@ class ChannelPoller:
 
     def _read(self) -> ChannelPointer | None:
         """The verified pointer; fetched and verified again only when its etag changed."""
-        info = self._store.head(channel_key(self._name, self._channel))
-        if info is None:
+        etag = self._channel.etag()
+        if etag is None:
             return None
-        if self._pointer is not None and self._pointer[0] == info.etag:
-            return self._pointer[1]
-        read = read_pointer(self._store, self._name, self._channel, self._trusted)
-        if read is None:
-            return None
-        pointer, etag = read
-        self._pointer = (etag, pointer)
-        return pointer
+        if self._pointer is None or self._pointer.etag != etag:
+            stored = self._channel.stored()
+            if stored.pointer is None:
+                return None
+            self._pointer = stored
+        return self._pointer.pointer
 
     def _watch(self) -> None:
         """Poll as soon as the folder changes. Network file systems report no changes: there the period must do."""
         import watchfiles
 
         assert self._folder is not None
-        pointer = self._folder / channel_key(self._name, self._channel)
+        pointer = self._folder / self._channel.key
         while not self._stop.is_set():
             if not pointer.parent.is_dir():
                 self._stop.wait(min(1.0, self._poll_seconds))

@@ -22,7 +22,6 @@ from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slot import Slot
 from yolo_assets.edge.serving.slots import Role
 from yolo_assets.models.bundle import VerifiedBundle
-from yolo_assets.storage.base import ObjectStore
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,7 @@ class Preparer:
 
     Args:
         config: headroom, shadow run, the model's name.
-        store: the store root.
-        cache: on the device's own disk.
+        cache: on the device's own disk, filled from the registry.
         loader: with the configured engine.
         control: the serving model, which a candidate must fit.
         tap: live frames for the shadow run.
@@ -48,14 +46,12 @@ class Preparer:
     def __init__(
         self,
         config: AgentConfig,
-        store: ObjectStore,
         cache: ModelCache,
         loader: Loader,
         control: ModelControl,
         tap: LiveTap,
     ) -> None:
         self._config = config
-        self.store = store
         self.cache = cache
         self.loader = loader
         self._control = control
@@ -73,7 +69,7 @@ class Preparer:
 
         sha256 = request.model.manifest_sha256 if request.model else None
         with attempt.step("fetch"), at_low_priority():
-            return self.cache.fetch(self.store, self._config.model, request.version, sha256, check)
+            return self.cache.fetch(self._config.model, request.version, sha256, check)
 
     def prepare(
         self,

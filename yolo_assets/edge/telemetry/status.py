@@ -11,7 +11,7 @@ from yolo_assets.contracts.archiver_figures import read_figures
 from yolo_assets.contracts.fleet import CameraCounts, Heartbeat
 from yolo_assets.contracts.times import format_time, utc_now
 from yolo_assets.edge.audit.log import AuditLog
-from yolo_assets.edge.audit.ship import AuditShipper
+from yolo_assets.edge.audit.shipping import AuditShipper
 from yolo_assets.edge.balancing.balancer import Balancer
 from yolo_assets.edge.box_clock import BoxClock
 from yolo_assets.edge.config.agent import AgentConfig

@@ -32,10 +32,10 @@ class RawImage:
     Attributes:
         name: file name or path as written.
         image_path: our own path, where the tool carried it along.
-        width: pixels; None when the file does not say.
-        height: pixels; None when the file does not say.
+        width: pixels; None when the file does not tell it.
+        height: pixels; None when the file does not tell it.
         boxes: in file order.
-        annotator: who labelled it, where the file says.
+        annotator: who labelled it, where the file names them.
         problems: rows of the file that could not be read.
         data: the image itself, where the file carries it.
     """

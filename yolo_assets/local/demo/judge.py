@@ -10,23 +10,23 @@ from datetime import datetime
 from pathlib import Path
 
 from yolo_assets.contracts.errors import UserError
-from yolo_assets.contracts.evaluation import Comparison
+from yolo_assets.contracts.evaluation import PairedEvaluation
 from yolo_assets.learning.dataset import Dataset, latest_dataset
-from yolo_assets.storage import ObjectStore
+from yolo_assets.models.registry import Registry
 from yolo_assets.training.run import evaluate_candidate
 
 
-def compare_after(store: ObjectStore, new: str, old: str, moment: datetime, work: Path) -> Comparison:
+def compare_after(registry: Registry, new: str, old: str, moment: datetime, work: Path) -> PairedEvaluation:
     """Evaluate the exported files of both models on the test frames captured from ``moment`` on.
 
     Args:
-        store: the store root.
+        registry: where both models lie.
         new: ``<name>/<version>``.
         old: ``<name>/<version>``.
         moment: the change of the line.
         work: local folder.
     """
-    dataset = latest_dataset(store)
+    dataset = latest_dataset(registry.store)
     if dataset is None:
         raise UserError("there is no dataset to judge on; the demo's labels did not arrive")
     items = tuple(
@@ -36,4 +36,4 @@ def compare_after(store: ObjectStore, new: str, old: str, moment: datetime, work
     )
     part = dataset.manifest.model_copy(update={"items": items})
     only_changed = Dataset(hashlib.sha256(part.to_json()).hexdigest(), part)
-    return evaluate_candidate(store, only_changed, new, old, work).comparison
+    return evaluate_candidate(registry, only_changed, new, old, work).comparison

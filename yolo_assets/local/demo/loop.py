@@ -17,8 +17,9 @@ from yolo_assets.local.demo.plan import Plan
 from yolo_assets.local.demo.screen import Screen
 from yolo_assets.local.driver import Graph
 from yolo_assets.local.instance import prepare_dagster_home
+from yolo_assets.models.registry import Registry
+from yolo_assets.simulator.appearance import CLASS_NAMES
 from yolo_assets.simulator.labeller import label_batch
-from yolo_assets.simulator.look import CLASS_NAMES
 from yolo_assets.storage import ObjectStore, open_store
 
 GRACE_SECONDS = 12
@@ -52,10 +53,9 @@ class Loop:
     plan: Plan
     screen: Screen
     graph: Graph
-    store: ObjectStore
+    registry: Registry
     archive: ObjectStore
     trusted: TrustedKeys
-    promoters: TrustedKeys
     figures: Figures = field(default_factory=Figures)
     ledger: FrameLedger = field(default_factory=FrameLedger)
 
@@ -80,10 +80,9 @@ class Loop:
             plan=plan,
             screen=screen,
             graph=Graph(on_run=lambda line: screen.say(f"Dagster run: {line}")),
-            store=open_store(settings.store_url),
+            registry=Registry(open_store(settings.store_url), TrustedKeys.of(promoter)),
             archive=open_store(settings.archive_url),
             trusted=TrustedKeys.of(archiver),
-            promoters=TrustedKeys.of(promoter),
         )
 
     def carry(self) -> list[str]:
@@ -101,9 +100,9 @@ class Loop:
         config = {"ops": {"annotation_batch": {"config": {"budget": budget, "since": since, "until": until}}}}
         made = self.graph.run(["annotation_batch"], config=config)["annotation_batch"]
         batch = str(made["batch"])
-        manifest = orjson.loads(self.store.get(annotation_key(batch, "manifest.json")))
+        manifest = orjson.loads(self.registry.store.get(annotation_key(batch, "manifest.json")))
         labels = label_batch(manifest, self.settings.home / "truth")
-        self.store.put(f"{LABELS_INBOX}{batch}.coco.json", orjson.dumps(labels))
+        self.registry.store.put(f"{LABELS_INBOX}{batch}.coco.json", orjson.dumps(labels))
         boxes = len(labels["annotations"])
         self.screen.say(
             f"{len(manifest['items'])} frames labelled with {boxes} boxes by a SIMULATED annotator "

@@ -18,8 +18,7 @@ from yolo_assets.local.agent import DEVICE, WATCH_SECONDS, Agent, SimulatedLine
 from yolo_assets.local.demo.judge import compare_after
 from yolo_assets.local.demo.loop import GRACE_SECONDS, Loop
 from yolo_assets.local.demo.watch import training_shown
-from yolo_assets.models.channels import read_pointer
-from yolo_assets.simulator.hours import simulate
+from yolo_assets.simulator.simulation import simulate
 from yolo_assets.spool.hours import list_hours
 
 CHANNEL = "stable"
@@ -128,9 +127,9 @@ def watch_switch(loop: Loop, agent: Agent, version: str) -> None:
             raise UserError(f"the agent did not take {version} within a minute; see {agent.process.log}")
         time.sleep(0.2)
     swap = found[-1]
-    pointer = read_pointer(loop.store, loop.settings.model_name, CHANNEL, loop.promoters)
+    pointer = loop.registry.channel(loop.settings.model_name, CHANNEL).pointer()
     assert pointer is not None
-    moved, first = pointer[0].moved_at, parse_time(swap["first_result_at"])
+    moved, first = pointer.moved_at, parse_time(swap["first_result_at"])
     loop.figures.promotion_to_first_result = (first - moved).total_seconds()
     loop.figures.lost_in_switch = swap["lost"]
     loop.figures.longest_gap = max(swap["longest_gap_seconds"].values(), default=None)
@@ -156,7 +155,7 @@ def watch_window(loop: Loop, agent: Agent, version: str) -> None:
 
 def judge_both(loop: Loop, version: str, starter: str) -> None:
     """Both exported files on the changed line alone."""
-    comparison = compare_after(loop.store, version, starter, loop.plan.change_at, loop.settings.home / "training")
+    comparison = compare_after(loop.registry, version, starter, loop.plan.change_at, loop.settings.home / "training")
     assert comparison.champion is not None
     figures = loop.figures
     figures.changed_frames = comparison.candidate.frames
@@ -173,7 +172,7 @@ def stop_line(loop: Loop, agent: Agent) -> None:
     with agent:
         pass
     # The last heartbeat is sent when every frame has its outcome.
-    beat = Heartbeat.from_json(loop.store.get(fleet_key(DEVICE)), fleet_key(DEVICE))
+    beat = Heartbeat.from_json(loop.registry.store.get(fleet_key(DEVICE)), fleet_key(DEVICE))
     figures, cameras = loop.figures, beat.cameras.values()
     figures.captured = sum(camera.captured for camera in cameras)
     figures.processed = sum(camera.processed for camera in cameras)
@@ -204,7 +203,9 @@ def get_everything_back(loop: Loop) -> None:
     seconds = sum(run["seconds"] for run in packed)
     figures.archive_mb_per_s = sum(run["bytes_archived"] for run in packed) / 1e6 / seconds if seconds else None
     figures.reclaimed_bytes = sum(run["bytes"] for run in loop.graph.history("reclaimed_spool"))
-    rows = query(loop.store, "SELECT count(*) AS archives, sum(frame_count)::BIGINT AS frames FROM archives").row(0)
+    rows = query(
+        loop.registry.store, "SELECT count(*) AS archives, sum(frame_count)::BIGINT AS frames FROM archives"
+    ).row(0)
     loop.screen.say(f"the catalog knows {rows[0]} archives with {rows[1]} frames; all of them restored and compared")
 
 
@@ -214,11 +215,11 @@ def _swaps(agent: Agent, trigger: str) -> list[dict[str, Any]]:
 
 
 def _released(loop: Loop) -> str:
-    found = read_pointer(loop.store, loop.settings.model_name, CHANNEL, loop.promoters)
-    if found is None:
+    pointer = loop.registry.channel(loop.settings.model_name, CHANNEL).pointer()
+    if pointer is None:
         verdict = loop.graph.latest("promoted_model").get("verdict", "it was not judged")
         raise UserError(f"no model was released: {verdict}")
-    return found[0].model_version
+    return pointer.model_version
 
 
 def _interval(metadata: dict[str, Any]) -> Interval:

@@ -135,7 +135,7 @@ def test_a_folder_without_pictures_is_one_line(tmp_path: Path) -> None:
 
 
 def test_simulated_cameras_show_what_the_line_draws_at_their_clock() -> None:
-    from yolo_assets.simulator.line import Line, LineConfig
+    from yolo_assets.simulator.weld_line import LineConfig, WeldLine
 
     config = SimulatedCameras.model_validate(
         {
@@ -151,7 +151,7 @@ def test_simulated_cameras_show_what_the_line_draws_at_their_clock() -> None:
     captures = list(source.captures(Event()))
     assert len(captures) == 3
     for capture in captures:
-        scene = Line(LineConfig(seed=3, cameras=2)).draw("lineA_cam02", capture.captured_at)
+        scene = WeldLine(LineConfig(seed=3, cameras=2)).draw("lineA_cam02", capture.captured_at)
         assert capture.image is not None and np.array_equal(scene.image, capture.image) and scene.truth == capture.truth
         assert scene.batch_id == capture.batch_id
 

@@ -19,8 +19,9 @@ import cv2
 import numpy as np
 from playwright.sync_api import Browser, sync_playwright
 
-from yolo_assets.contracts.signing import Signer
-from yolo_assets.models.channels import promote
+from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.models.promotion import Promoter, ReleaseRequest
+from yolo_assets.models.registry import Registry
 from yolo_assets.storage import open_store
 from yolo_assets_tests.edge.plant import TOKEN, AgentProcess, Plant, until
 
@@ -46,11 +47,12 @@ def main() -> None:
         shutil.copytree(given.home / "store" / "datasets", plant.store_folder / "datasets", dirs_exist_ok=True)
         store = open_store(plant.store_folder.as_uri())
         signer = Signer.load(given.home / "keys" / "promotion")
+        promoter = Promoter(Registry(store, TrustedKeys.of(signer)), signer)
         shutil.copy(given.home / "keys" / "promotion.pub", root / "keys")
         versions = sorted(path.name for path in (plant.store_folder / "models" / MODEL).iterdir())[-2:]
 
         def release(version: str, reason: str) -> None:
-            promote(store, signer, name=MODEL, version=version, channel="stable", by="gate", reason=reason)
+            promoter.promote(ReleaseRequest(MODEL, version, "stable", by="gate", reason=reason))
 
         release(versions[0], "first model of the line")
         cameras = {

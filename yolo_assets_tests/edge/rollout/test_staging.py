@@ -21,7 +21,7 @@ from yolo_assets.edge.rollout.decision import follow
 from yolo_assets.edge.rollout.request import UpdateRequest
 from yolo_assets.edge.rollout.staging import Stager
 from yolo_assets.edge.rollout.state import PreparedModel
-from yolo_assets.models.registry import write_bundle
+from yolo_assets.models.registry import Registry
 from yolo_assets.storage.base import StoreUnavailableError
 from yolo_assets_tests.edge.plant import MODEL, Plant, until
 from yolo_assets_tests.edge.rollout.box import Box
@@ -88,7 +88,7 @@ def test_broken_releases_leave_the_old_model_and_are_never_tried_again(plant: Pl
 def test_another_class_list_is_refused_in_words(plant: Plant, boot: Callable[[], Box]) -> None:
     plant.register("1")
     names = (CLASS_NAMES[1], CLASS_NAMES[0], *CLASS_NAMES[2:])
-    write_bundle(plant.store, *tiny_bundle_files(name=MODEL, version="2", class_names=names))
+    Registry(plant.store).write_bundle(*tiny_bundle_files(name=MODEL, version="2", class_names=names))
     plant.promote("1")
     box = boot()
     box.wait_serving("1")
@@ -270,8 +270,8 @@ def test_a_store_that_goes_away_is_not_held_against_the_release(
 ) -> None:
     plant.register("1")
     box = boot()
-    preparer, fails = box.agent.stager.preparer, [2]
-    store = preparer.store
+    objects, fails = box.agent.stager.preparer.cache.registry.objects, [2]
+    store = objects.store
 
     class CutStore:
         def __getattr__(self, name: str) -> object:
@@ -283,7 +283,7 @@ def test_a_store_that_goes_away_is_not_held_against_the_release(
                 raise StoreUnavailableError("the line is cut")
             return store.stream(key)
 
-    preparer.store = CutStore()  # type: ignore[assignment]
+    objects.store = CutStore()  # type: ignore[assignment]
     monkeypatch.setattr("yolo_assets.edge.rollout.staging._FIRST_RETRY_S", 0.05)
     plant.promote("1")
     box.wait_serving("1")

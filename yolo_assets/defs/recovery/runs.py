@@ -1,0 +1,137 @@
+"""Runs as the instance stores them, read into ``FinishedRun``: which targets a run had, and what became of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from dagster import DagsterEventType, DagsterRun, EventLogRecord
+
+from yolo_assets.defs.failures import INCOMPLETE_TAG, REQUESTED_AGAIN
+from yolo_assets.defs.partitions import hourly
+from yolo_assets.defs.recovery.unfinished import FinishedRun, Target
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+
+FAILURES_TAG = "yolo_assets/failures_before"
+"""Tag of a run that the sensor requested: how many failures in a row came before it."""
+WILL_RETRY_TAG = "dagster/will_retry"
+"""Dagster's own tag of a failed run whose process died: the daemon starts it again by itself."""
+
+UNFINISHED_STATUSES = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.MANAGED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+_ENDS = (DagsterEventType.RUN_SUCCESS, DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED)
+_AT_ONCE = 200
+_FORGOTTEN_AFTER = timedelta(days=7)
+_PARTITION, _RANGE_START, _RANGE_END = (
+    "dagster/partition",
+    "dagster/asset_partition_range_start",
+    "dagster/asset_partition_range_end",
+)
+
+
+def ended_runs(instance: dg.DagsterInstance, through: int | None, now: datetime) -> tuple[list[EventLogRecord], int]:
+    """Ends of runs after a position in the event log, oldest first, a bounded number.
+
+    Args:
+        instance: whose runs.
+        through: the position; None: the ends of the last days.
+        now: aware.
+
+    Returns:
+        One record a run, and the position up to which the log was read.
+    """
+    records: list[EventLogRecord] = []
+    complete: list[int] = []
+    since = None if through is not None else (now - _FORGOTTEN_AFTER).timestamp()
+    for kind in _ENDS:
+        asked = dg.RunStatusChangeRecordsFilter(kind, after_storage_id=through, after_timestamp=since)
+        found = instance.fetch_run_status_changes(asked, limit=_AT_ONCE, ascending=True)
+        records += found.records
+        if found.has_more:
+            complete.append(found.records[-1].storage_id)
+    # Of a kind that has more only a part was read: the others are read no further than that.
+    limit = min(complete, default=None)
+    read = sorted((r for r in records if limit is None or r.storage_id <= limit), key=lambda r: r.storage_id)
+    return read, read[-1].storage_id if read else through or 0
+
+
+def finished_run(instance: dg.DagsterInstance, graph: AssetGraph, run: DagsterRun, ended: float) -> FinishedRun:
+    """What became of the targets of a run that ended.
+
+    A target that did not run because a step before it failed shares the fate of that step.
+    """
+    tag = run.tags.get(FAILURES_TAG, "")
+    failures = int(tag) if tag.isdigit() else None
+    targets = run_targets(instance, run)
+    unfinished: set[Target] = set()
+    if run.status is dg.DagsterRunStatus.SUCCESS:
+        incomplete = {tag.removeprefix(INCOMPLETE_TAG) for tag in run.tags if tag.startswith(INCOMPLETE_TAG)}
+        unfinished = {target for target in targets if target.asset in incomplete}
+    elif run.status is dg.DagsterRunStatus.FAILURE:
+        made, for_good = _made(instance, run), _failed_for_good(instance, graph, run)
+        unfinished = {target for target in targets - made if not _depends_on(graph, target.asset, for_good)}
+    moment = datetime.fromtimestamp(ended, UTC)
+    return FinishedRun(run.run_id, moment, failures, frozenset(targets - unfinished), frozenset(unfinished))
+
+
+def targets_in_progress(instance: dg.DagsterInstance) -> set[Target]:
+    """Targets of every run that is queued or runs."""
+    runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_STATUSES))
+    return {target for run in runs for target in run_targets(instance, run)}
+
+
+def run_targets(instance: dg.DagsterInstance, run: DagsterRun) -> set[Target]:
+    """Every asset of a run, in each of the run's partitions."""
+    if run.asset_selection is not None:
+        assets = {key.to_user_string() for key in run.asset_selection}
+    else:  # of a job whose assets the run does not name
+        planned = instance.all_logs(run.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
+        keys = (entry.get_dagster_event().asset_key for entry in planned)
+        assets = {key.to_user_string() for key in keys if key is not None}
+    return {Target(asset, partition) for asset in assets for partition in _partitions(run)}
+
+
+def _partitions(run: DagsterRun) -> Sequence[str]:
+    start, end = run.tags.get(_RANGE_START), run.tags.get(_RANGE_END)
+    if start is not None and end is not None:
+        return hourly.get_partition_keys_in_range(dg.PartitionKeyRange(start, end))
+    return [run.tags.get(_PARTITION, "")]
+
+
+def _made(instance: dg.DagsterInstance, run: DagsterRun) -> set[Target]:
+    events = instance.all_logs(run.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION)
+    made = [entry.get_dagster_event().step_materialization_data.materialization for entry in events]
+    return {Target(item.asset_key.to_user_string(), item.partition or "") for item in made}
+
+
+def _failed_for_good(instance: dg.DagsterInstance, graph: AssetGraph, run: DagsterRun) -> set[str]:
+    """Assets whose step failed for a cause that will not pass."""
+    failed: set[str] = set()
+    for entry in instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_FAILURE):
+        event = entry.get_dagster_event()
+        data = event.step_failure_data
+        again = data.user_failure_data.metadata.get(REQUESTED_AGAIN) if data.user_failure_data is not None else None
+        interrupted = data.error_source is not None and data.error_source.value == "INTERRUPT"  # the machine went down
+        if not interrupted and (again is None or not again.value):
+            failed |= {key.to_user_string() for key in _assets_of(graph, event.node_name)}
+    return failed
+
+
+def _assets_of(graph: AssetGraph, op: str) -> Iterable[dg.AssetKey]:
+    return next((made.keys for made in graph.assets_defs if made.is_executable and made.node_def.name == op), ())
+
+
+def _depends_on(graph: AssetGraph, asset: str, others: set[str]) -> bool:
+    """Whether an asset is one of the others, or downstream of one."""
+    keys = {dg.AssetKey.from_user_string(asset), *graph.get_ancestor_asset_keys(dg.AssetKey.from_user_string(asset))}
+    return any(key.to_user_string() in others for key in keys)

@@ -1,0 +1,175 @@
+"""Which work is unfinished and when it is due again: pure, so that the sensor is only glue.
+
+    run failed, cause may pass ──► unfinished ── pause ──► due ──► requested again ──► succeeded: forgotten
+                                       ▲                                          └──► failed: a longer pause
+                                       └── until MOST_FAILURES in a row: then given up, and said so
+
+A failure that will not pass, a cancelled run and a success each end it, whoever started the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+FIRST_PAUSE = timedelta(minutes=1)
+LONGEST_PAUSE = timedelta(hours=2)
+MOST_FAILURES = 32
+"""In a row; with these pauses about two days: a store that is away for a weekend is waited for."""
+_KEPT = 2000
+"""Pieces of work in the cursor, the newest; an hour of one asset is one."""
+
+
+@dataclass(frozen=True, order=True)
+class Target:
+    """What one step of a run makes.
+
+    Attributes:
+        asset: its key as Dagster shows it.
+        partition: the partition key; empty without partitions.
+    """
+
+    asset: str
+    partition: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.asset}[{self.partition}]" if self.partition else self.asset
+
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        """Reads ``str(target)``."""
+        asset, _, partition = text.partition("[")
+        return cls(asset, partition.removesuffix("]"))
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a run that ended did to its targets.
+
+    Attributes:
+        run_id: of the run.
+        ended: when.
+        earlier_failures: how many failures in a row came before it, by its own tag; None when it has none, because an
+            input changed or a person started it.
+        done: targets that are finished, or that nothing automatic starts again: failed for good, or cancelled.
+        unfinished: targets that failed for a cause that may pass.
+    """
+
+    run_id: str
+    ended: datetime
+    earlier_failures: int | None = None
+    done: frozenset[Target] = frozenset()
+    unfinished: frozenset[Target] = frozenset()
+
+
+class Unfinished(BaseModel):
+    """A target whose newest run failed for a cause that may pass.
+
+    Attributes:
+        run: the id of that run.
+        ended: when it ended.
+        failures: in a row, this one included.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    run: str
+    ended: datetime
+    failures: int = Field(ge=1)
+
+    @property
+    def given_up(self) -> bool:
+        """Whether nothing requests it again by itself."""
+        return self.failures >= MOST_FAILURES
+
+    @property
+    def due(self) -> datetime:
+        """When it is requested again."""
+        return self.ended + pause_after(self.failures)
+
+
+class RecoveryCursor(BaseModel):
+    """The sensor's cursor. Losing it costs a scan over the runs of the last days, never work.
+
+    Attributes:
+        through: position in the event log up to which the ends of runs were read; None at first.
+        targets: unfinished work, by ``str(target)``.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    through: int | None = None
+    targets: dict[str, Unfinished] = Field(default_factory=dict)
+
+    @classmethod
+    def load(cls, text: str | None) -> RecoveryCursor:
+        """Forgiving: an unreadable cursor is an empty one."""
+        try:
+            return cls.model_validate_json(text) if text else cls()
+        except ValidationError:
+            return cls()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the ends of runs changed.
+
+    Attributes:
+        cursor: with the changes.
+        given_up: targets that failed once too often, in these runs.
+    """
+
+    cursor: RecoveryCursor
+    given_up: Mapping[Target, Unfinished] = field(default_factory=dict)
+
+
+def pause_after(failures: int) -> timedelta:
+    """Time between a failure and the next attempt: doubles with each failure in a row, up to ``LONGEST_PAUSE``."""
+    doublings = min(failures - 1, 30)  # more would be longer than any calendar
+    return min(FIRST_PAUSE * 2**doublings, LONGEST_PAUSE)
+
+
+def after_runs(cursor: RecoveryCursor, runs: Iterable[FinishedRun], through: int | None) -> Progress:
+    """The cursor after some runs ended.
+
+    Args:
+        cursor: before.
+        runs: in the order in which they ended.
+        through: position in the event log up to which they were read.
+    """
+    targets = dict(cursor.targets)
+    given_up: dict[Target, Unfinished] = {}
+    for run in runs:
+        for target in run.done:
+            targets.pop(str(target), None)
+            given_up.pop(target, None)
+        for target in sorted(run.unfinished):
+            before = targets.pop(str(target), None)
+            failures = _failures_before(before, run) + 1
+            targets[str(target)] = Unfinished(run=run.run_id, ended=run.ended, failures=failures)
+            if failures == MOST_FAILURES:
+                given_up[target] = targets[str(target)]
+    kept = dict(sorted(targets.items(), key=lambda item: item[1].ended)[-_KEPT:])
+    return Progress(RecoveryCursor(through=through, targets=kept), given_up)
+
+
+def _failures_before(before: Unfinished | None, run: FinishedRun) -> int:
+    """Failures in a row before this run. A run that we did not request starts anew after giving up."""
+    if run.earlier_failures is None:
+        return before.failures if before is not None and not before.given_up else 0
+    return max(run.earlier_failures, before.failures if before is not None else 0)
+
+
+def due_targets(cursor: RecoveryCursor, now: datetime) -> list[tuple[Target, Unfinished]]:
+    """What is to be requested again now, longest due first."""
+    due = [(Target.parse(name), work) for name, work in cursor.targets.items() if not work.given_up and work.due <= now]
+    return sorted(due, key=lambda item: (item[1].due, item[0]))
+
+
+def without(cursor: RecoveryCursor, targets: Iterable[Target]) -> RecoveryCursor:
+    """The cursor without targets that something else finished."""
+    finished = {str(target) for target in targets}
+    return cursor.model_copy(update={"targets": {k: v for k, v in cursor.targets.items() if k not in finished}})

@@ -1,0 +1,211 @@
+"""From figures to a release: decide, keep the gate's report, and promote exactly what was evaluated.
+
+The checks of an orchestrator gate its own runs only, so everything that the decision rests on is verified again here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from yolo_assets.contracts.base import canonical_json
+from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
+from yolo_assets.contracts.evaluation import Evaluation, PairedEvaluation
+from yolo_assets.contracts.model import ONNX, ChannelPointer, ModelManifest
+from yolo_assets.contracts.names import parse_model_version, training_key
+from yolo_assets.models.gate import class_difference, decide
+from yolo_assets.models.gate_policy import GatePolicy
+from yolo_assets.models.gate_report import GateReport
+from yolo_assets.models.promotion import Promoter, ReleaseRequest
+from yolo_assets.models.registry import Registry
+from yolo_assets.storage.base import ObjectNotFoundError
+
+REPORT = "gate.json"
+
+
+class ChampionMovedError(UserError):
+    """The channel no longer serves the champion that the candidate was compared with."""
+
+    may_pass = True
+
+
+class GateRefusedError(UserError):
+    """The gate refused a version that an operator asks to promote by hand."""
+
+
+@dataclass(frozen=True)
+class GatedRelease:
+    """The result of putting a candidate through the gate.
+
+    Attributes:
+        report: the gate's decision.
+        pointer: of the channel afterwards; None when the gate refused, and the channel is as it was.
+    """
+
+    report: GateReport
+    pointer: ChannelPointer | None
+
+
+@dataclass(frozen=True)
+class ManualRelease:
+    """The result of a promotion by hand.
+
+    Attributes:
+        pointer: of the channel afterwards.
+        gate: the gate's decision on this version, in words.
+    """
+
+    pointer: ChannelPointer
+    gate: str
+
+
+def release_candidate(
+    promoter: Promoter,
+    comparison: PairedEvaluation,
+    policy: GatePolicy,
+    *,
+    channel: str,
+    by: str,
+    reason: str | None = None,
+) -> GatedRelease:
+    """Put a candidate through the gate and promote it when it passes. Again after a crash gives the same end.
+
+    The report is kept, signed, as ``training/<fingerprint>/gate.json`` when the manifest names a training run.
+
+    Args:
+        promoter: registry and promotion key.
+        comparison: measured with the files that lie in the registry.
+        policy: the limits.
+        channel: to promote to.
+        by: who releases.
+        reason: for the history; by default the gate's summary.
+
+    Raises:
+        IntegrityError: the registered file is not the one that was evaluated.
+        ChampionMovedError: the channel serves another version than the evaluated champion; evaluate again.
+        ObjectNotFoundError, SignatureError, CasConflictError, BadInputError: as in ``Promoter.promote``.
+    """
+    registry = promoter.registry
+    name, version = parse_model_version(comparison.candidate.model_version)
+    stored = registry.read_manifest(name, version, signed=False)
+    _require_same_file(comparison.candidate, stored.manifest)
+    serving = registry.channel(name, channel).pointer()
+    already_served = serving is not None and serving.version == version
+    if serving is not None and not already_served:
+        _require_same_champion(comparison.champion, serving)
+    elif serving is None and comparison.champion is not None:
+        raise ChampionMovedError(
+            f"channel {name}/{channel} does not exist, yet {version} was compared with "
+            f"{comparison.champion.model_version}; evaluate it without a champion"
+        )
+    champion_classes = None
+    if comparison.champion is not None:
+        champion = registry.read_manifest(*parse_model_version(comparison.champion.model_version))
+        _require_same_file(comparison.champion, champion.manifest)
+        champion_classes = champion.manifest.class_names
+    report = decide(comparison, policy, class_names=stored.manifest.class_names, champion_class_names=champion_classes)
+    if stored.manifest.training_fingerprint is not None:
+        document = promoter.signer.sign_document(report.model_dump(mode="json"))
+        registry.store.put(training_key(stored.manifest.training_fingerprint, REPORT), canonical_json(document))
+    if not report.passed:
+        return GatedRelease(report, None)
+    request = ReleaseRequest(
+        name=name,
+        version=version,
+        channel=channel,
+        by=by,
+        reason=reason or report.summary,
+        expected_release=serving.release if serving else 0,
+        manifest_sha256=stored.sha256,
+        expected=report.expected,
+    )
+    return GatedRelease(report, promoter.promote(request))
+
+
+def read_gate_report(registry: Registry, manifest: ModelManifest) -> GateReport | None:
+    """The stored report on a version, or None when it never went through the gate.
+
+    Raises:
+        SignatureError: not signed by a trusted key.
+        BadInputError: not a report, or one about another file.
+    """
+    if manifest.training_fingerprint is None:
+        return None
+    key = training_key(manifest.training_fingerprint, REPORT)
+    try:
+        report = GateReport.from_json(registry.objects.document(key, "gate report"), key)
+    except ObjectNotFoundError:
+        return None
+    if (report.candidate, report.onnx_sha256) != (manifest.model_version, manifest.files[ONNX].sha256):
+        raise BadInputError(f"{key} is about {report.candidate} and not about this {manifest.model_version}")
+    return report
+
+
+def promote_by_hand(promoter: Promoter, request: ReleaseRequest, *, force: bool = False) -> ManualRelease:
+    """Promote because an operator asks for it. The history records the gate's decision on it.
+
+    Args:
+        promoter: registry and promotion key; the gate's report must be signed by a trusted key of the registry too.
+        request: what to promote, without ``manifest_sha256`` and ``expected``: both are read here.
+        force: promote although the gate refused, or although its report cannot be trusted.
+
+    Raises:
+        GateRefusedError: the gate refused this version, or it never evaluated it and its class list is not that of the
+            version served now, and ``force`` is not set.
+        ObjectNotFoundError, IntegrityError, SignatureError, CasConflictError: as in ``Promoter.promote``.
+    """
+    registry = promoter.registry
+    stored = registry.read_manifest(request.name, request.version, signed=False)
+    try:
+        report = read_gate_report(registry, stored.manifest)
+    except (BadInputError, SignatureError) as error:
+        report = None
+        status, refused = f"the gate report cannot be trusted: {error}", True
+    else:
+        status = report.summary if report else f"{stored.manifest.model_version} never went through the gate"
+        refused = report is not None and not report.passed
+        if report is None and (difference := _class_change(registry, stored.manifest, request.channel)):
+            status, refused = f"{status}, and {difference}.", True
+    if refused and not force:
+        raise GateRefusedError(f"{status} Promote it all the same with --force and a --reason that stands up later.")
+    gate = "gate overridden" if refused else "gate passed" if report else "no gate report"
+    reason = request.reason.strip()
+    pointer = promoter.promote(
+        replace(
+            request,
+            reason=f"{reason} (by hand, {gate})" if reason else "",
+            manifest_sha256=stored.sha256,
+            expected=report.expected if report and report.passed else None,
+        )
+    )
+    return ManualRelease(pointer, status)
+
+
+def _class_change(registry: Registry, manifest: ModelManifest, channel: str) -> str | None:
+    """How the class list differs from what the channel serves; None when it does not, or nothing readable serves."""
+    try:
+        serving = registry.channel(manifest.name, channel).pointer()
+        if serving is None:
+            return None
+        served = registry.read_manifest(manifest.name, serving.version, signed=False).manifest
+    except UserError:
+        return None  # ``promote`` reports what is wrong with the pointer, and whether that matters
+    if served.class_names == manifest.class_names:
+        return None
+    difference = class_difference(manifest.class_names, served.class_names)
+    return f"its class list differs from {served.model_version}: {difference}; agents would refuse the swap"
+
+
+def _require_same_file(evaluation: Evaluation, manifest: ModelManifest) -> None:
+    if manifest.files[ONNX].sha256 != evaluation.onnx_sha256:
+        raise IntegrityError(
+            f"{manifest.model_version} was evaluated with another {ONNX} than the registered one; evaluate it again"
+        )
+
+
+def _require_same_champion(champion: Evaluation | None, serving: ChannelPointer) -> None:
+    compared = champion.model_version if champion else "no champion"
+    if compared != serving.model_version:
+        raise ChampionMovedError(
+            f"the channel serves {serving.model_version} (release {serving.release}) and the candidate was compared "
+            f"with {compared}; evaluate it against {serving.model_version}"
+        )

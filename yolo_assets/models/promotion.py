@@ -1,0 +1,200 @@
+"""Moving release channels: compare-and-swap of signed pointers, forward only in number.
+
+The order in ``_move``, and what a crash after each step leaves:
+
+    verify bundle → sign manifest → record release → add signature → move pointer → check that the signature is there
+                    (harmless)      (number lost)    (unused)        (done)
+
+Until the pointer moves the old one serves and verifies; the same request again completes it. The loser of a race gets
+``CasConflictError``. Does not belong here: whether a version is good enough (``gate``, ``gated_release``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from yolo_assets.contracts.base import canonical_json
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.model import MANIFEST, ChannelPointer, ExpectedChange
+from yolo_assets.contracts.names import channel_history_key, model_key
+from yolo_assets.contracts.signing import Signer
+from yolo_assets.contracts.times import utc_now
+from yolo_assets.models.channels import Channel, HistoryEntry, MoveKind, StoredPointer
+from yolo_assets.models.registry import Registry
+from yolo_assets.storage.base import AlreadyExistsError, CasConflictError
+
+
+@dataclass(frozen=True)
+class ReleaseRequest:
+    """Which version a channel is to serve, who asks for it, and why.
+
+    Attributes:
+        name: of the model.
+        version: a committed bundle of it; every file is verified first.
+        channel: ``stable``, ``canary`` …; made when it does not exist.
+        by: who moves it.
+        reason: why, for the readers of the history.
+        expected_release: refuse unless the channel is at this release; 0 for a channel that does not exist.
+        manifest_sha256: the manifest that was evaluated, when one was.
+        expected: what the gate measured that changes in the results; agents allow for it.
+        replace_untrusted: replace a pointer whose signature cannot be verified, instead of refusing. Numbers still
+            continue after the highest one that the history proves.
+    """
+
+    name: str
+    version: str
+    channel: str
+    by: str
+    reason: str
+    expected_release: int | None = None
+    manifest_sha256: str | None = None
+    expected: ExpectedChange | None = None
+    replace_untrusted: bool = False
+
+
+@dataclass(frozen=True)
+class RollbackRequest:
+    """Which channel is to serve an earlier version again, who asks for it, and why.
+
+    Attributes:
+        name: of the model.
+        channel: an existing channel.
+        by: who moves it.
+        reason: why.
+        to_version: one that the channel served; by default the one before the present one. Each rollback without it
+            goes one further back, so a caller that retries should give it or ``expected_release``.
+        expected_release: refuse unless the channel is at this release.
+    """
+
+    name: str
+    channel: str
+    by: str
+    reason: str
+    to_version: str | None = None
+    expected_release: int | None = None
+
+
+class Promoter:
+    """Holds the promotion key. Only what moves channels has one; agents and training never do.
+
+    Args:
+        registry: its trusted keys are those that the present pointer may be signed with.
+        signer: the promotion key.
+    """
+
+    def __init__(self, registry: Registry, signer: Signer) -> None:
+        self.registry = registry
+        self.signer = signer
+
+    def promote(self, request: ReleaseRequest) -> ChannelPointer:
+        """Make a channel serve a version. A version that it serves already is verified, and nothing changes.
+
+        Returns:
+            The pointer that the channel now has.
+
+        Raises:
+            ObjectNotFoundError: no such bundle.
+            IntegrityError: the bundle is damaged or not the one that was evaluated.
+            SignatureError: the present pointer cannot be verified.
+            CasConflictError: another process moved the channel; nothing was changed.
+            BadInputError: a bad name, or no ``by`` or ``reason``.
+        """
+        channel = self.registry.channel(request.name, request.channel)
+        current = channel.stored(accept_untrusted=request.replace_untrusted)
+        if current.pointer is not None and current.pointer.version == request.version:
+            sha256 = current.pointer.manifest_sha256
+            self.registry.verify_bundle(request.name, request.version, manifest_sha256=sha256)
+            return current.pointer
+        return self._move("promote", channel, current, request)
+
+    def roll_back(self, request: RollbackRequest) -> ChannelPointer:
+        """Make a channel serve an earlier version again, as a new release of it.
+
+        Raises:
+            BadInputError: the channel does not exist, or never served such a version.
+            ObjectNotFoundError, IntegrityError, SignatureError, CasConflictError: as in ``promote``.
+        """
+        name, to_version = request.name, request.to_version
+        channel = self.registry.channel(name, request.channel)
+        current = channel.stored()
+        if current.pointer is None:
+            raise BadInputError(f"{name} has no channel {request.channel}; promote a version to it first")
+        if current.pointer.version == to_version:
+            return current.pointer
+        history = channel.history_before(current.release)
+        target = history.version_before() if to_version is None else history.newest_of(to_version)
+        if target is None:
+            missing = f"served {to_version}" if to_version else f"served anything before {current.pointer.version}"
+            raise BadInputError(
+                f"channel {name}/{request.channel} never {missing}; see: yolo-assets models history {name}"
+            )
+        release = ReleaseRequest(
+            name=name,
+            version=target.pointer.version,
+            channel=request.channel,
+            by=request.by,
+            reason=request.reason,
+            expected_release=request.expected_release,
+            # What was released then, not what lies under that name now.
+            manifest_sha256=target.pointer.manifest_sha256,
+        )
+        return self._move("rollback", channel, current, release)
+
+    def _move(
+        self, kind: MoveKind, channel: Channel, current: StoredPointer, request: ReleaseRequest
+    ) -> ChannelPointer:
+        if not request.by.strip() or not request.reason.strip():
+            raise BadInputError("say who moves the channel and why; the history keeps both")
+        label = f"channel {channel.name}/{channel.channel}"
+        if request.expected_release is not None and current.release != request.expected_release:
+            raise CasConflictError(
+                f"{label} is at release {current.release} and not at {request.expected_release}: "
+                "it was moved in between; look at it and decide again"
+            )
+        objects = self.registry.objects
+        stored = self.registry.verify_bundle(
+            request.name, request.version, signed=False, manifest_sha256=request.manifest_sha256
+        )
+        objects.sign(model_key(request.name, request.version, MANIFEST), stored.data, self.signer)
+        newest = channel.newest_release()
+        draft = ChannelPointer(
+            name=request.name,
+            channel=request.channel,
+            version=request.version,
+            manifest_sha256=stored.sha256,
+            release=max(current.release, newest) + 1,
+            previous_version=current.pointer.version if current.pointer else None,
+            moved_at=utc_now(),
+            moved_by=request.by.strip(),
+            reason=request.reason.strip(),
+            expected=request.expected,
+        )
+        pointer = self._reserve(HistoryEntry(kind=kind, pointer=draft, replaces=current.release or newest or None))
+        data = pointer.to_json()
+        objects.sign(channel.key, data, self.signer, keep=current.data)
+        try:
+            objects.store.compare_and_swap(channel.key, data, current.etag)
+        except CasConflictError:
+            # A store that retries, or answers too late, may refuse a swap that it has made.
+            if channel.stored(accept_untrusted=True).data == data:
+                return pointer
+            raise CasConflictError(
+                f"{label} was moved by another process while {request.version} was being released; it was not "
+                f"released. Look at the channel and decide again; see: yolo-assets models history {request.name}"
+            ) from None
+        # Many racing losers may have pushed our signature out of the set between the two steps above.
+        objects.sign(channel.key, data, self.signer)
+        return pointer
+
+    def _reserve(self, entry: HistoryEntry) -> ChannelPointer:
+        """Record a release under the first free number from its own on, which from then on is its own."""
+        pointer = entry.pointer
+        while True:
+            document = self.signer.sign_document(entry.model_dump(mode="json"))
+            key = channel_history_key(pointer.name, pointer.channel, pointer.release)
+            try:
+                self.registry.store.put_if_absent(key, canonical_json(document))
+                return pointer
+            except AlreadyExistsError:
+                pointer = pointer.model_copy(update={"release": pointer.release + 1, "moved_at": utc_now()})
+                entry = entry.model_copy(update={"pointer": pointer})

@@ -1,0 +1,1 @@
+"""Setting up and examining stores for the operator: ``yolo-assets storage``. Nothing here runs while frames travel."""

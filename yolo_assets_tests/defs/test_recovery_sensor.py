@@ -1,0 +1,289 @@
+"""Failed work is requested again: real ticks, runs and events of an ephemeral instance; the assets only fail or not."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.defs.automation import on_change, on_good_change, on_hour
+from yolo_assets.defs.failures import RETRY_POLICY, by_kind, note_incomplete
+from yolo_assets.defs.partitions import hourly
+from yolo_assets.defs.recovery.runs import FAILURES_TAG
+from yolo_assets.defs.recovery.sensors import recovery_sensor
+from yolo_assets.defs.recovery.unfinished import MOST_FAILURES, pause_after
+from yolo_assets.storage import StoreUnavailableError
+from yolo_assets_tests.support.automation_daemon import AutomationDaemon
+
+NIGHT = "2026-03-01-02:00"
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+errors: dict[str, Exception] = {}
+starts: list[str] = []
+
+
+def work(name: str) -> None:
+    starts.append(name)
+    if name in errors:
+        raise errors[name]
+
+
+labels = dg.AssetSpec("labels")
+raw = dg.AssetSpec("raw", partitions_def=hourly)
+
+
+@dg.asset(
+    deps=["labels"],
+    automation_condition=on_change(),
+    retry_policy=RETRY_POLICY,
+    check_specs=[dg.AssetCheckSpec("good", asset="dataset", blocking=True)],
+)
+@by_kind
+def dataset() -> dg.MaterializeResult:
+    work("dataset")
+    return dg.MaterializeResult(check_results=[dg.AssetCheckResult(check_name="good", passed="bad" not in errors)])
+
+
+class TrainingConfig(dg.Config):
+    epochs: int = 1
+
+
+@dg.asset(deps=["dataset"], automation_condition=on_good_change(), retry_policy=RETRY_POLICY)
+@by_kind
+def weights(config: TrainingConfig) -> dg.MaterializeResult:
+    work("weights")
+    return dg.MaterializeResult(metadata={"epochs": config.epochs})
+
+
+@dg.asset(deps=["raw"], partitions_def=hourly, automation_condition=on_hour(), retry_policy=RETRY_POLICY)
+@by_kind
+def tables(context: dg.AssetExecutionContext) -> None:
+    if "half" in errors:
+        note_incomplete(context)
+    work("tables")
+
+
+DEFS = dg.Definitions(assets=[labels, raw, dataset, weights, tables], sensors=[recovery_sensor])
+AWAY = StoreUnavailableError("the store answered 503")
+
+
+@pytest.fixture
+def daemon() -> Iterator[AutomationDaemon]:
+    errors.clear()
+    starts.clear()
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield AutomationDaemon(DEFS, instance, START)
+
+
+def report(daemon: AutomationDaemon, asset: str = "labels", partition: str | None = None) -> None:
+    daemon.instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=partition))
+
+
+def runs(daemon: AutomationDaemon, asset: str = "dataset") -> list[tuple[float, bool]]:
+    """Minutes after the start at which the asset ran, and whether it succeeded."""
+    return [((ran.at - START) / MINUTE, ran.success) for ran in daemon.runs if asset in ran.assets]
+
+
+def test_a_failed_dataset_is_built_without_a_new_label_file(daemon: AutomationDaemon) -> None:
+    errors["dataset"] = AWAY
+    report(daemon)
+    daemon.tick()
+    assert starts == ["dataset"] * (1 + RETRY_POLICY.max_retries), "the step is retried in its run first"
+    errors.clear()
+    daemon.settle()
+    assert runs(daemon) == runs(daemon, "weights") == [(0, False), (1, True)]
+    assert daemon.settle() == [], "and nothing is done twice"
+
+
+def test_pauses_grow_and_end(daemon: AutomationDaemon) -> None:
+    errors["dataset"] = AWAY
+    report(daemon)
+    daemon.tick()
+    for _ in range(90):
+        daemon.advance(MINUTE)
+    assert [minute for minute, _ in runs(daemon)] == [0, 1, 3, 7, 15, 31, 63]
+    while len(runs(daemon)) < MOST_FAILURES:
+        assert daemon.advance(timedelta(hours=2))
+    for _ in range(10):
+        assert daemon.advance(timedelta(days=1)) == []
+    observed = daemon.instance.fetch_observations(dg.AssetKey("dataset"), limit=9).records
+    (seen,) = [record.asset_observation for record in observed]
+    assert seen is not None and seen.metadata["failed_runs"].value == MOST_FAILURES
+    errors.clear()
+    assert daemon.run("dataset"), "a person may run it"
+    assert "given up" not in str(daemon._cursors) and daemon.settle() and daemon.settle() == []
+
+
+def test_a_data_error_waits_for_a_changed_input(daemon: AutomationDaemon) -> None:
+    errors["dataset"] = BadInputError("labels/inbox/a.json: line 3 has no box")
+    report(daemon)
+    daemon.tick()
+    assert starts == ["dataset"], "not even the step is retried"
+    for _ in range(30):
+        assert daemon.advance(timedelta(minutes=10)) == []
+    errors.clear()
+    report(daemon)
+    daemon.advance(MINUTE)
+    assert [success for _, success in runs(daemon)] == [False, True]
+
+
+def test_a_defect_is_not_retried_either(daemon: AutomationDaemon) -> None:
+    errors["dataset"] = ZeroDivisionError("division by zero")
+    report(daemon)
+    daemon.tick()
+    assert starts == ["dataset"] and daemon.advance(timedelta(hours=1)) == []
+
+
+def test_a_success_by_hand_ends_the_requests(daemon: AutomationDaemon) -> None:
+    errors["weights"] = AWAY
+    report(daemon)
+    daemon.tick()
+    assert runs(daemon, "weights") == [(0, False)]
+    errors.clear()
+    daemon.run("weights")
+    assert daemon.settle() == []
+
+
+def test_a_materialization_reported_by_hand_ends_them_too(daemon: AutomationDaemon) -> None:
+    errors["weights"] = AWAY
+    report(daemon)
+    daemon.tick()
+    daemon.now += MINUTE / 2
+    with daemon._time():
+        report(daemon, "weights")
+    errors.clear()
+    assert daemon.settle() == []
+
+
+def test_the_failed_run_gives_its_configuration(daemon: AutomationDaemon) -> None:
+    errors["weights"] = AWAY
+    with daemon._time():
+        daemon._execute(("weights",), None, {"ops": {"weights": {"config": {"epochs": 7}}}}, {})
+    errors.clear()
+    daemon.settle()
+    event = daemon.instance.get_latest_materialization_event(dg.AssetKey("weights"))
+    assert event is not None and event.asset_materialization is not None
+    assert event.asset_materialization.metadata["epochs"].value == 7
+
+
+def test_what_a_failed_step_kept_from_running_is_requested_with_it(daemon: AutomationDaemon) -> None:
+    errors["dataset"] = AWAY
+    daemon.run("dataset", "weights")
+    errors.clear()
+    daemon.settle()
+    assert [ran.assets for ran in daemon.runs] == [("dataset", "weights")] * 2
+
+
+def test_only_what_is_left_of_a_run_is_requested(daemon: AutomationDaemon) -> None:
+    errors["weights"] = AWAY
+    daemon.run("dataset", "weights")
+    errors.clear()
+    daemon.settle()
+    assert [ran.assets for ran in daemon.runs] == [("dataset", "weights"), ("weights",)]
+
+
+def test_one_hour_is_requested_again_and_not_its_neighbours(daemon: AutomationDaemon) -> None:
+    errors["tables"] = AWAY
+    report(daemon, "raw", NIGHT)
+    daemon.tick()
+    errors.clear()
+    report(daemon, "raw", "2026-03-01-03:00")
+    daemon.settle()
+    hours = [(ran.partition, ran.success) for ran in daemon.runs]
+    assert hours[0] == (NIGHT, False)
+    assert sorted(hours[1:], key=str) == [(NIGHT, True), ("2026-03-01-03:00", True)]
+
+
+def test_an_hour_of_which_a_camera_failed_is_completed(daemon: AutomationDaemon) -> None:
+    """The run succeeds, so that the other cameras' tables are used; what is missing is made later."""
+    errors["half"] = AWAY
+    report(daemon, "raw", NIGHT)
+    daemon.tick()
+    del errors["half"]
+    daemon.settle()
+    assert [(ran.partition, ran.success) for ran in daemon.runs] == [(NIGHT, True)] * 2
+
+
+def test_a_range_of_hours_is_requested_hour_by_hour(daemon: AutomationDaemon) -> None:
+    errors["tables"] = AWAY
+    hours = [NIGHT, "2026-03-01-03:00", "2026-03-01-04:00"]
+    tags = {"dagster/asset_partition_range_start": hours[0], "dagster/asset_partition_range_end": hours[-1]}
+    assert not daemon.run("tables", tags=tags)
+    errors.clear()
+    daemon.settle()
+    assert sorted(ran.partition or "" for ran in daemon.runs[1:]) == hours
+
+
+def test_what_runs_already_is_not_requested(daemon: AutomationDaemon) -> None:
+    errors["dataset"] = AWAY
+    report(daemon)
+    daemon.tick()
+    with daemon._time():
+        queued = daemon.instance.create_run_for_job(
+            DEFS.resolve_implicit_global_asset_job_def(),
+            asset_selection=frozenset({dg.AssetKey("dataset")}),
+            status=dg.DagsterRunStatus.STARTED,
+        )
+    assert daemon.advance(timedelta(minutes=5)) == []
+    daemon.instance.report_run_canceled(queued)
+    assert daemon.advance(timedelta(minutes=5)) == [], "an operator who cancels it means it"
+
+
+def test_a_run_that_dagster_itself_retries_is_left_to_it(daemon: AutomationDaemon) -> None:
+    errors["dataset"] = AWAY
+    daemon.run("dataset", tags={"dagster/will_retry": "true"})
+    errors.clear()
+    assert daemon.advance(timedelta(minutes=5)) == []
+    assert daemon.advance(timedelta(minutes=30)), "unless it did not"
+
+
+def test_nothing_is_trained_behind_a_failed_blocking_check(daemon: AutomationDaemon) -> None:
+    report(daemon)
+    errors["weights"] = AWAY
+    daemon.tick()
+    errors.clear()
+    errors["bad"] = AWAY
+    report(daemon)
+    daemon.now += MINUTE / 2
+    with daemon._time():
+        daemon._evaluate_conditions()
+    assert runs(daemon)[-1] == (0.5, False)
+    assert [ran.assets for ran in daemon.advance(timedelta(minutes=5))] == []
+    errors.clear()
+    assert daemon.run("dataset") and daemon.settle()
+    assert runs(daemon, "weights")[-1][1]
+
+
+@pytest.mark.parametrize("cursor", [None, "{", '{"through": 1, "targets": {"gone_asset[x]": {"run": "a"}}}'])
+def test_a_lost_cursor_loses_nothing(daemon: AutomationDaemon, cursor: str | None) -> None:
+    errors["dataset"] = AWAY
+    report(daemon)
+    daemon.tick()
+    daemon.advance(MINUTE)
+    assert [minute for minute, _ in runs(daemon)] == [0, 1]
+    daemon._cursors["recovery_sensor"] = cursor
+    daemon.advance(MINUTE)
+    assert len(runs(daemon)) == 2, "the failures in a row are known by the run's own tag"
+    assert daemon.runs[-1].tags[FAILURES_TAG] == "1"
+    errors.clear()
+    daemon.settle()
+    assert [minute for minute, _ in runs(daemon)] == [0, 1, 3]
+
+
+def test_a_run_key_is_used_once(daemon: AutomationDaemon) -> None:
+    """The sensor died after its requests were launched and before its cursor was stored."""
+    errors["dataset"] = AWAY
+    report(daemon)
+    daemon.tick()
+    before = daemon._cursors["recovery_sensor"]
+    daemon.advance(MINUTE)
+    daemon._cursors["recovery_sensor"] = before
+    daemon.tick()
+    assert len(runs(daemon)) == 2
+
+
+def test_the_pause_is_bounded() -> None:
+    pauses = [pause_after(failures) for failures in range(1, 1000)]
+    assert pauses == sorted(pauses) and pauses[-1] == timedelta(hours=2)
+    assert sum(pauses[: MOST_FAILURES - 1], timedelta()) > timedelta(days=2)

@@ -1,0 +1,225 @@
+"""Only what was judged is promoted, and only against the champion that is still serving."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
+from yolo_assets.contracts.evaluation import PairedEvaluation
+from yolo_assets.contracts.model import ONNX, ExpectedChange, Interval, ModelManifest
+from yolo_assets.contracts.names import training_key
+from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.models.gate_policy import GatePolicy
+from yolo_assets.models.gated_release import (
+    ChampionMovedError,
+    GatedRelease,
+    GateRefusedError,
+    ManualRelease,
+    promote_by_hand,
+    read_gate_report,
+    release_candidate,
+)
+from yolo_assets.models.promotion import Promoter, ReleaseRequest
+from yolo_assets.models.registry import Registry
+from yolo_assets.storage import ObjectStore, StoreUnavailableError
+from yolo_assets_tests.models.figures import around, evaluation
+from yolo_assets_tests.models.release_support import FailingStore, byte_bundle, entry, replace_manifest
+
+
+def fingerprint(version: str) -> str:
+    return version * 64
+
+
+def register(store: ObjectStore, *versions: str, **changes: Any) -> None:
+    for version in versions:
+        Registry(store).write_bundle(*byte_bundle(version, training_fingerprint=fingerprint(version), **changes))
+
+
+CHANGE = ExpectedChange(against="line/1", frames=90, old_right=9, old_wrong=8, new_right=80, new_wrong=7)
+
+
+def compared(store: ObjectStore, candidate: str, champion: str | None, **figures: Any) -> PairedEvaluation:
+    def of(version: str, **more: Any):
+        return evaluation(version, onnx_sha256=manifest_of(store, version).files[ONNX].sha256, **more)
+
+    return PairedEvaluation(
+        candidate=of(candidate, **figures),
+        champion=of(champion) if champion else None,
+        map50_gain=Interval(value=0.02, low=0.01, high=0.03) if champion else None,
+        change=CHANGE.model_copy(update={"against": f"line/{champion}"}) if champion else None,
+    )
+
+
+def promoter(store: ObjectStore, signer: Signer) -> Promoter:
+    return Promoter(Registry(store, TrustedKeys.of(signer)), signer)
+
+
+def manifest_of(store: ObjectStore, version: str) -> ModelManifest:
+    return Registry(store).read_manifest("line", version, signed=False).manifest
+
+
+def release(store: ObjectStore, signer: Signer, comparison: PairedEvaluation, **more: Any) -> GatedRelease:
+    return release_candidate(promoter(store, signer), comparison, GatePolicy(), channel="stable", by="pipeline", **more)
+
+
+def by_hand(store: ObjectStore, signer: Signer, version: str, *, force: bool = False) -> ManualRelease:
+    request = ReleaseRequest("line", version, "stable", by="anna", reason="trial")
+    return promote_by_hand(promoter(store, signer), request, force=force)
+
+
+def test_the_first_and_the_better_are_released_with_their_verdict(
+    store: ObjectStore, signer: Signer, trusted: TrustedKeys
+):
+    register(store, "1", "2")
+    first = release(store, signer, compared(store, "1", None))
+    second = release(store, signer, compared(store, "2", "1"))
+    assert first.pointer is not None
+    assert second.pointer is not None
+    assert (first.pointer.release, second.pointer.release) == (1, 2)
+    assert second.pointer.reason == second.report.summary
+    pointer = Registry(store, trusted).channel("line", "stable").pointer()
+    assert pointer is not None
+    assert pointer == second.pointer
+    assert first.pointer.expected is None and second.pointer.expected == CHANGE
+    assert read_gate_report(Registry(store, trusted), manifest_of(store, "2")) == second.report
+
+
+def test_a_refused_candidate_leaves_the_channel_and_keeps_its_verdict(
+    folder: ObjectStore, signer: Signer, trusted: TrustedKeys
+):
+    register(folder, "1", "2")
+    release(folder, signer, compared(folder, "1", None))
+    outcome = release(folder, signer, compared(folder, "2", "1", map50=around(0.4)))
+    assert outcome.pointer is None
+    assert not outcome.report.passed
+    pointer = Registry(folder, trusted).channel("line", "stable").pointer()
+    assert pointer is not None
+    assert pointer.version == "1"
+    assert read_gate_report(Registry(folder, trusted), manifest_of(folder, "2")) == outcome.report
+
+
+@pytest.mark.parametrize("who", ["1", "2"])
+def test_another_file_than_the_evaluated_one_is_not_released(folder: ObjectStore, signer: Signer, who: str):
+    register(folder, "1", "2")
+    release(folder, signer, compared(folder, "1", None))
+    what = compared(folder, "2", "1")
+    side = "champion" if who == "1" else "candidate"
+    changed = getattr(what, side).model_copy(update={"onnx_sha256": "0" * 64})
+    with pytest.raises(IntegrityError, match=f"line/{who} was evaluated with another model.onnx"):
+        release(folder, signer, what.model_copy(update={side: changed}))
+
+
+def test_a_champion_that_moved_is_refused(folder: ObjectStore, signer: Signer):
+    register(folder, "1", "2", "3")
+    stale = compared(folder, "3", "1")
+    with pytest.raises(ChampionMovedError, match="does not exist, yet 3 was compared with line/1"):
+        release(folder, signer, stale)
+    release(folder, signer, compared(folder, "1", None))
+    release(folder, signer, compared(folder, "2", "1"))
+    with pytest.raises(ChampionMovedError, match=r"serves line/2 \(release 2\) and .* compared with line/1"):
+        release(folder, signer, stale)
+    with pytest.raises(ChampionMovedError, match="compared with no champion"):
+        release(folder, signer, compared(folder, "3", None))
+
+
+def test_another_class_list_is_refused_from_the_registered_manifests(folder: ObjectStore, signer: Signer):
+    register(folder, "1")
+    register(folder, "2", class_names=("pore", "crack", "spatter"))
+    release(folder, signer, compared(folder, "1", None))
+    outcome = release(folder, signer, compared(folder, "2", "1"))
+    assert [rule.rule for rule in outcome.report.refusals] == ["class_list"]
+
+
+def test_a_manifest_that_changes_after_it_was_judged_is_not_promoted(folder: ObjectStore, signer: Signer):
+    register(folder, "1")
+    what = compared(folder, "1", None)
+    manifest = manifest_of(folder, "1")
+
+    class Swapping(FailingStore):
+        """Swaps the manifest as soon as the verdict is stored."""
+
+        def __getattr__(self, name: str) -> Any:
+            method = super().__getattr__(name)
+            if name != "put":
+                return method
+
+            def put(key: str, data: bytes) -> Any:
+                info = method(key, data)
+                replace_manifest(self.store, "1", manifest.model_copy(update={"class_names": ("x", "y", "z")}))
+                return info
+
+            return put
+
+    swapping: Any = Swapping(folder)
+    with pytest.raises(IntegrityError, match="not the manifest that was released"):
+        release(swapping, signer, what)
+
+
+def test_a_crash_anywhere_converges(folder: ObjectStore, signer: Signer, tmp_path: Any):
+    from yolo_assets.storage import open_store
+
+    crashes = 0
+    for fail_at in range(1, 7):
+        store = open_store((tmp_path / f"s{fail_at}").as_uri())
+        register(store, "1", "2")
+        release(store, signer, compared(store, "1", None))
+        what = compared(store, "2", "1")
+        failing: Any = FailingStore(store, fail_at, after=fail_at % 2 == 0)
+        try:
+            release(failing, signer, what)
+        except StoreUnavailableError:
+            crashes += 1
+        again = release(store, signer, what)
+        assert again.pointer is not None
+        assert again.pointer.version == "2"
+        assert release(store, signer, what).pointer == again.pointer
+    assert crashes == 5  # report, manifest signature, history, pointer signature, pointer
+
+
+# By hand -------------------------------------------------------------------------------------------------------------
+
+
+def test_by_hand_says_what_the_gate_said(folder: ObjectStore, signer: Signer):
+    register(folder, "1", "2", "3")
+    manual = by_hand(folder, signer, "1")
+    assert "line/1 never went through the gate" in manual.gate
+    assert manual.pointer.reason == "trial (by hand, no gate report)"
+    release(folder, signer, compared(folder, "2", "1"))
+    by_hand(folder, signer, "1")
+    manual = by_hand(folder, signer, "2")
+    assert "passes the gate" in manual.gate
+    assert manual.pointer.reason == "trial (by hand, gate passed)"
+    assert manual.pointer.expected is not None and manual.pointer.expected.against == "line/1"
+    release(folder, signer, compared(folder, "3", "2", map50=around(0.4)))
+    with pytest.raises(GateRefusedError, match=r"line/3 is refused .*--force"):
+        by_hand(folder, signer, "3")
+    manual = by_hand(folder, signer, "3", force=True)
+    assert "is refused" in manual.gate
+    assert manual.pointer.reason == "trial (by hand, gate overridden)"
+    assert manual.pointer.expected is None, "what made the gate refuse is what the box must not overlook"
+
+
+def test_a_verdict_that_was_changed_counts_as_a_refusal(folder: ObjectStore, signer: Signer, trusted: TrustedKeys):
+    register(folder, "1")
+    release(folder, signer, compared(folder, "1", None, map50=around(0.4)))
+    key = training_key(fingerprint("1"), "gate.json")
+    folder.put(key, orjson.dumps(orjson.loads(folder.get(key)) | {"passed": True}))
+    with pytest.raises(SignatureError, match="changed"):
+        read_gate_report(Registry(folder, trusted), manifest_of(folder, "1"))
+    with pytest.raises(GateRefusedError, match="cannot be trusted"):
+        by_hand(folder, signer, "1")
+
+
+def test_a_verdict_on_another_version_does_not_count(folder: ObjectStore, signer: Signer, trusted: TrustedKeys):
+    register(folder, "1")
+    release(folder, signer, compared(folder, "1", None))
+    manifest, files = byte_bundle("2", training_fingerprint=fingerprint("1"))
+    Registry(folder).write_bundle(manifest, files)
+    with pytest.raises(BadInputError, match="is about line/1"):
+        read_gate_report(Registry(folder, trusted), manifest)
+    other = manifest.model_copy(update={"version": "1", "files": manifest.files | {ONNX: entry(b"x")}})
+    with pytest.raises(BadInputError, match="not about this line/1"):
+        read_gate_report(Registry(folder, trusted), other)
