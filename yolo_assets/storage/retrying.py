@@ -29,8 +29,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from isal import isal_zlib
-from tenacity import RetryCallState, wait_exponential_jitter
 
+from yolo_assets.runtime.backoff import Backoff
 from yolo_assets.storage.base import (
     AlreadyExistsError,
     CasConflictError,
@@ -54,25 +54,25 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 class RetryBounds:
     """How long a store tries.
 
-    The defaults ride out a hiccup of about three seconds (a restarted gateway, a load balancer that moves, a burst of
-    ``SlowDown``): the pauses are 0.2, 0.4, 0.8 and 1.6 s, each with up to 0.3 s of jitter so that many machines do not
-    come back together. A person at a terminal learns after four seconds that a store is away, and longer absences are
-    for the callers' own rounds: the archiver's queue, the edge's polling, Dagster's run retries.
+    The defaults ride out a hiccup of two to five seconds (a restarted gateway, a load balancer that moves, a burst of
+    ``SlowDown``): the pauses are at most 0.4, 0.8, 1.6 and 2 s, each shortened by up to a half at random so that many
+    machines do not come back together. A person at a terminal learns in that time that a store is away, and longer
+    absences are for the callers' own rounds: the archiver's queue, the edge's polling, Dagster's run retries.
 
     Attributes:
         tries: how often a request is made before its error is raised.
         deadline: seconds after a call's first failure in which another try may begin. The first try's own time does
             not count: a part of an upload on a slow line takes minutes and deserves a second try.
-        first_pause: seconds before the second try; doubled each time.
+        first_pause: the most seconds before the second try; doubled each time.
         longest_pause: seconds.
-        jitter: the most seconds added at random to a pause.
+        jitter: share of each pause that is left to chance, 0 to 1.
     """
 
     tries: int = 5
     deadline: float = 30.0
-    first_pause: float = 0.2
+    first_pause: float = 0.4
     longest_pause: float = 2.0
-    jitter: float = 0.3
+    jitter: float = 0.5
 
 
 QUICK = RetryBounds(tries=3, deadline=5.0)
@@ -311,10 +311,7 @@ class _Patience:
         self._operation = operation
         self._sleep = sleep
         self._begun = time.monotonic()
-        self._pause = wait_exponential_jitter(
-            multiplier=bounds.first_pause, max=bounds.longest_pause, jitter=bounds.jitter
-        )
-        self._state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # pyright: ignore[reportArgumentType]
+        self._backoff = Backoff(bounds.first_pause, bounds.longest_pause, bounds.jitter)
 
     def wait(self, error: StoreUnavailableError) -> None:
         """Pause before the next try.
@@ -324,11 +321,10 @@ class _Patience:
         """
         if not error.transient or isinstance(error, ObjectChangedError):
             raise error
-        pause = self._pause(self._state)
+        pause = self._backoff.failed()
         late = time.monotonic() + pause > self._begun + self._bounds.deadline
-        if late or self._state.attempt_number >= self._bounds.tries:
+        if late or self._backoff.failures >= self._bounds.tries:
             self._counts.add(self._operation, given_up=1)
             raise error
-        self._state.attempt_number += 1
         self._counts.add(self._operation, retries=1)
         self._sleep(pause)
