@@ -1,7 +1,7 @@
 """From weights to the bundle that ships: ONNX of one fixed shape, golden frames, manifest. Child process.
 
 The golden frames' boxes come from the exported file, run by the edge's own engine: what an agent will check is what
-was measured here, not what torch would have said.
+was measured here, not what torch would report.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.model import MANIFEST, ONNX, WEIGHTS, FileEntry, GoldenFrame, ModelManifest
 from yolo_assets.learning.records import DatasetManifest
 from yolo_assets.learning.training_folder import image_path, read_folder
-from yolo_assets.training.child import load_ultralytics, quiet_environment
+from yolo_assets.training.environment import load_ultralytics, quiet_environment
 from yolo_assets.training.jobs import ExportJob
 from yolo_assets.vision.golden import golden_detections
 from yolo_assets.vision.model import Model

@@ -19,10 +19,10 @@ from yolo_assets.contracts.names import dataset_key, model_key, parse_model_vers
 from yolo_assets.learning.dataset import Dataset
 from yolo_assets.learning.training_folder import materialise
 from yolo_assets.models.registry import Registry
-from yolo_assets.training import run as run_module
-from yolo_assets.training.jobs import CHECKPOINT, RESULT, Event, TrainJob
-from yolo_assets.training.process import run_child
-from yolo_assets.training.run import evaluate_candidate, train_candidate
+from yolo_assets.training import candidates
+from yolo_assets.training.candidates import evaluate_candidate, train_candidate
+from yolo_assets.training.job_process import run_child
+from yolo_assets.training.jobs import CHECKPOINT, RESULT, TrainingEvent, TrainJob
 from yolo_assets.training.spec import EvaluateSpec, fine_tune
 from yolo_assets.vision.model import Model
 from yolo_assets_tests.training.conftest import SPEC, Trained
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.timeout(240)
 
 def test_a_killed_training_goes_on_from_the_store_on_another_machine(trained: Trained):
     assert "killed by signal 9" in trained.killed
-    assert "run it again to go on" in trained.killed
+    assert "run it again to resume" in trained.killed
     assert [event.event for event in trained.events] == ["resumed", "epoch", "epoch", "finished"]
     assert [event.epoch for event in trained.events if event.event == "epoch"] == [2, 3]
     assert trained.result.training.resumed_from == 1
@@ -76,7 +76,7 @@ def test_the_same_inputs_are_answered_from_the_store(trained: Trained, monkeypat
     def never(*_args, **_kwargs):
         raise AssertionError("a child was started")
 
-    monkeypatch.setattr(run_module, "run_child", never)
+    monkeypatch.setattr(candidates, "run_child", never)
     elsewhere = trained.spec.model_copy(update={"threads": 1})
     again = train_candidate(Registry(trained.world.store), trained.dataset, elsewhere, tmp_path)
     assert again.reused
@@ -203,7 +203,7 @@ def test_a_missing_parent_and_a_bad_spec_are_named(trained: Trained, tmp_path):
 def test_interrupting_the_caller_ends_the_child(trained: Trained, tmp_path):
     spec = trained.spec.model_copy(update={"seed": 99, "epochs": 500})
 
-    def interrupt(_event: Event) -> None:
+    def interrupt(_event: TrainingEvent) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -213,7 +213,7 @@ def test_interrupting_the_caller_ends_the_child(trained: Trained, tmp_path):
 
 def test_the_caller_loads_neither_torch_nor_ultralytics():
     code = (
-        "import sys, yolo_assets.training.run, yolo_assets.training.process, yolo_assets.learning.dataset\n"
+        "import sys, yolo_assets.training.candidates, yolo_assets.learning.dataset\n"
         "print(sorted({'torch', 'ultralytics', 'dagster', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
