@@ -164,7 +164,7 @@ def serve() -> None:
 
     import yolo_assets.archive.options
     import yolo_assets.cli.archive
-    import yolo_assets.storage.retrying as retrying
+    from yolo_assets.archive.service import loop
 
     boto3.session.Session("warm", "warm", region_name="us-east-1").client("s3")
     real = yolo_assets.archive.options.ArchiveOptions
@@ -179,9 +179,8 @@ def serve() -> None:
             sizes = functools.partial(_sized, real.of, order["whole"])
             real.of = sizes  # type: ignore[method-assign]
             if not order["patient"]:
-                retrying.RetryBounds = functools.partial(  # type: ignore[misc, assignment]
-                    retrying.RetryBounds, first_pause=0, longest_pause=0, jitter=0
-                )
+                bounds = dataclasses.replace(loop.STORE_RETRIES, first_pause=0.001, longest_pause=0.001, jitter=0)
+                loop.STORE_RETRIES = bounds
             _child(order)
         print(last, flush=True)
         # Left as a zombie until the next order: whoever kills it late must not hit another process.

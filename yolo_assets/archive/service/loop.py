@@ -22,6 +22,7 @@ from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.runtime.backoff import Backoff
 from yolo_assets.spool.hours import SpoolHour, SpoolProblem
+from yolo_assets.storage.retrying import RetryBounds
 
 FIRST_PAUSE = 10.0
 LONGEST_PAUSE = 900.0
@@ -30,6 +31,8 @@ LONGEST_AWAY = 300.0
 """Seconds between tries to reach a store that is away."""
 AWAY = 3
 """Hours in a row that cannot reach the store before it counts as away."""
+STORE_RETRIES = RetryBounds(tries=3)
+"""Of a request: three quick tries, then the hour stays queued and the next one is due."""
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
