@@ -1,6 +1,8 @@
 """The import rules of the layout, read from the source: a rule that only people know is broken within a month."""
 
 import ast
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,24 @@ LAYERS = {
     "learning": {"contracts", "runtime", "storage", "vision", "spool", "archive", "tables", "catalog"},
     "training": {"contracts", "runtime", "storage", "vision", "learning", "models"},
     "edge": {"contracts", "runtime", "storage", "vision", "spool", "models", "simulator"},
+}
+# The same for the rooms of the edge agent, from the ground floor up.
+EDGE_LAYERS = {
+    "types": set(),
+    "config": set(),
+    "serving": set(),
+    "audit": set(),
+    "supervision": set(),
+    "clock": {"config"},
+    "cameras": {"types", "config", "clock"},
+    "outputs": {"types", "config"},
+    "pipeline": {"types", "config", "serving", "cameras"},
+    "image_service": {"config", "serving", "pipeline"},
+    "maintenance": {"config", "serving", "clock", "pipeline"},
+    "rollout": {"types", "config", "serving", "audit", "pipeline"},
+    "balancing": {"types", "config", "serving", "pipeline", "rollout"},
+    "telemetry": {"config", "serving", "audit", "clock", "pipeline", "maintenance", "rollout", "balancing"},
+    "http": {"types", "config", "serving", "audit", "pipeline", "image_service", "rollout", "telemetry"},
 }
 TOP = {"shipped", "cli", "defs", "local", "definitions"}
 HOMES = {
@@ -77,3 +97,47 @@ def test_every_package_says_what_belongs_there() -> None:
         assert doc.strip(), f"{init.relative_to(ROOT)} has no docstring"
     for path in modules():
         assert ast.get_docstring(ast.parse(path.read_text())), f"{path.relative_to(ROOT)} has no docstring"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "edge").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_room_of_the_agent_imports_only_what_its_layer_may(path: Path) -> None:
+    room = path.relative_to(ROOT / "edge").parts[0].removesuffix(".py")
+    if room in ("agent", "__init__"):  # the agent composes them all, and no room imports it
+        return
+    ours = {name.split(".")[2] for name in imported(path) if name.startswith("yolo_assets.edge.")} - {room}
+    assert ours <= EDGE_LAYERS[room], f"{room} may not import {sorted(ours - EDGE_LAYERS[room])}"
+
+
+@cache
+def folder_imports() -> dict[str, dict[str, set[str]]]:
+    """By package: which of its folders and modules import which others of it; ``""`` is the top."""
+    names = {}
+    for path in modules():
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    graph: dict[str, dict[str, set[str]]] = {}
+    for name, path in names.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("yolo_assets."):
+                continue
+            module = (node.module or "").removeprefix("yolo_assets.")
+            for alias in node.names:
+                full = f"{module}.{alias.name}"
+                target = full if full in names else module
+                here, there = name.split("."), target.split(".")
+                same = next((i for i, (a, b) in enumerate(zip(here, there, strict=False)) if a != b), None)
+                if same is not None:  # else one lies inside the other
+                    package = graph.setdefault(".".join(here[:same]), {})
+                    package.setdefault(here[same], set()).add(there[same])
+    return graph
+
+
+@pytest.mark.parametrize(
+    ("package", "imports"), folder_imports().items(), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_no_cycle_between_folders_at_any_depth(package: str, imports: dict[str, set[str]]) -> None:
+    """Modules beside folders count as folders of their own."""
+    try:
+        list(TopologicalSorter(imports).static_order())
+    except CycleError as error:
+        pytest.fail(f"yolo_assets.{package}: " + " imports ".join(reversed(error.args[1])))
