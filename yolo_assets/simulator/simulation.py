@@ -1,4 +1,4 @@
-"""Whole spool hours of the simulated line, closed and fast, as an agent beside those cameras would have written them.
+"""Whole spool hours of the simulated line, closed and fast, as an agent at those cameras would have written them.
 
 Frames are deterministic, so a run that was interrupted continues when it is run again with the same arguments: frames
 that are there are kept, sealed and archived hours passed over; hours of another simulation are refused. With a bundle
@@ -229,8 +229,8 @@ def _past_hours(start: Hour | None, hours: int) -> tuple[Hour, ...]:
 def _load(bundle: Path | None) -> Model | None:
     if bundle is None:
         return None
-    found = load_bundle_folder(bundle, only={ONNX})
-    model = Model.load(found.manifest, found.files, threads=1, parallel=os.cpu_count() or 1)
+    loaded = load_bundle_folder(bundle, only={ONNX})
+    model = Model.load(loaded.manifest, loaded.files, threads=1, parallel=os.cpu_count() or 1)
     model.warm_up()
     return model
 

@@ -6,7 +6,7 @@ Real agent, real store, real signatures, real ONNX files; the camera is one phot
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -22,7 +22,7 @@ from yolo_assets.edge.rollout.request import UpdateRequest
 from yolo_assets.edge.rollout.staging import Stager
 from yolo_assets.edge.rollout.state import PreparedModel
 from yolo_assets.models.registry import Registry
-from yolo_assets.storage.base import StoreUnavailableError
+from yolo_assets.storage.faults import FaultyStore, fail
 from yolo_assets_tests.edge.plant import MODEL, Plant, until
 from yolo_assets_tests.edge.rollout.box import Box
 from yolo_assets_tests.support.tiny_model import CLASS_NAMES, tiny_bundle_files
@@ -270,20 +270,8 @@ def test_a_store_that_goes_away_is_not_held_against_the_release(
 ) -> None:
     plant.register("1")
     box = boot()
-    objects, fails = box.agent.stager.preparer.cache.registry.objects, [2]
-    store = objects.store
-
-    class CutStore:
-        def __getattr__(self, name: str) -> object:
-            return getattr(store, name)
-
-        def stream(self, key: str) -> Iterator[bytes]:
-            if fails[0]:
-                fails[0] -= 1
-                raise StoreUnavailableError("the line is cut")
-            return store.stream(key)
-
-    objects.store = CutStore()  # type: ignore[assignment]
+    objects = box.agent.stager.preparer.cache.registry.objects
+    objects.store = FaultyStore(objects.store, fail("stream", times=2))
     monkeypatch.setattr("yolo_assets.edge.rollout.staging._FIRST_RETRY_S", 0.05)
     plant.promote("1")
     box.wait_serving("1")
