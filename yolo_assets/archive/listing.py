@@ -191,7 +191,7 @@ class ListedHour:
 
 
 @dataclass(frozen=True)
-class UntrustedReceipt:
+class RefusedReceipt:
     """A receipt that failed its verification, or is missing."""
 
     key: str
@@ -209,7 +209,7 @@ class HourReceipts:
 
     hour: Hour
     receipts: tuple[Receipt, ...]
-    untrusted: tuple[UntrustedReceipt, ...]
+    untrusted: tuple[RefusedReceipt, ...]
 
     @property
     def version(self) -> str:
@@ -276,7 +276,7 @@ def read_hours(archive: Archive, listed: Sequence[ListedHour]) -> Iterator[HourR
         StoreUnavailableError: the store failed, which says nothing about a receipt.
     """
 
-    def read(stem: str) -> Receipt | UntrustedReceipt | None:
+    def read(stem: str) -> Receipt | RefusedReceipt | None:
         key = f"{receipts_prefix(hour.hour)}{stem}{_ENDING}"
         try:
             name = ArchiveName.parse(stem)
@@ -288,15 +288,15 @@ def read_hours(archive: Archive, listed: Sequence[ListedHour]) -> Iterator[HourR
         except StoreUnavailableError:
             raise
         except UserError as error:
-            return UntrustedReceipt(key, str(error))
+            return RefusedReceipt(key, str(error))
 
     with ThreadPoolExecutor(READERS, thread_name_prefix="receipts") as pool:
         for hour in listed:
             results = list(pool.map(read, hour.stems))
             receipts = [result for result in results if isinstance(result, Receipt)]
-            untrusted = [result for result in results if isinstance(result, UntrustedReceipt)]
+            untrusted = [result for result in results if isinstance(result, RefusedReceipt)]
             missing = missing_parts(_names(hour))
-            untrusted += [UntrustedReceipt(name.receipt_key, no_receipt(name)) for name in missing]
+            untrusted += [RefusedReceipt(name.receipt_key, no_receipt(name)) for name in missing]
             receipts.sort(key=lambda receipt: (receipt.camera_id, receipt.part))
             yield HourReceipts(hour.hour, tuple(receipts), tuple(untrusted))
 

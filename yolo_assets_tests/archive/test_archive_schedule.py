@@ -8,8 +8,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_assets.archive.service.rounds import AWAY, LONGEST_AWAY, Schedule, pause
-from yolo_assets.archive.service.run import HourResult
+from yolo_assets.archive.service.archiver import HourResult
+from yolo_assets.archive.service.loop import AWAY, LONGEST_AWAY, Schedule, pause
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.hours import SpoolHour
 
@@ -100,7 +100,7 @@ def test_an_archived_hour_that_only_stays_is_left_in_peace_until_a_file_comes(tm
     hour = SpoolHour.of(tmp_path, "cam1", HOURS[0])
     hour.path.mkdir(parents=True)
     (hour.path / "a.jpg").write_bytes(b"a")
-    schedule.settle(hour, hour.fingerprint(), NOW + timedelta(hours=1))
+    schedule.postpone(hour, hour.fingerprint(), NOW + timedelta(hours=1))
     assert schedule.due([hour], 0, NOW) == []
     assert schedule.due([hour], 0, NOW + timedelta(hours=1)) == [hour]
     (hour.path / "late.jpg").write_bytes(b"b")

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from yolo_assets.archive.archiving.options import ArchiveOptions
-from yolo_assets.archive.reading.read import find_receipts
-from yolo_assets.archive.verifying.verify import verify_archive
-from yolo_assets.archive.write_once.protect import protection_problems
+from yolo_assets.archive.archive import Archive
+from yolo_assets.archive.audit.verification import verify_archive
+from yolo_assets.archive.options import ArchiveOptions
+from yolo_assets.archive.retention import protection_problems
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.signing import Signer, TrustedKeys
@@ -54,8 +54,8 @@ def test_it_archives_resumes_and_verifies_and_deletes_no_version(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fill_hour(frames=12, size=1 << 20)
-    archive = open_store(bucket.url)
-    real = archive.upload_part
+    archive = Archive(open_store(bucket.url), trusted)
+    real = archive.store.upload_part
 
     def cut(key: str, upload_id: str, number: int, *more: Any, **named: Any) -> Any:
         if number == 3:
@@ -63,15 +63,15 @@ def test_it_archives_resumes_and_verifies_and_deletes_no_version(
         return real(key, upload_id, number, *more, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(archive, "upload_part", cut)
+        patch.setattr(archive.store, "upload_part", cut)
         (failed,) = run_archiver(tmp_path / "spool", archive, signer, options=OPTIONS, grace_seconds=0)
         assert (failed.status, failed.reason) == ("failed", "the line is cut")
     (done,) = run_archiver(tmp_path / "spool", archive, signer, options=OPTIONS, grace_seconds=0)
     assert (done.status, done.reason) == ("archived", None)
     assert done.outcome is not None and done.outcome.resumed_parts >= 1
-    report = verify_archive(archive, NAME, trusted, "full")
+    report = verify_archive(archive, NAME, "full")
     assert (report.problems, report.unchecked, report.unprotected) == ([], None, None)
-    (receipt,) = find_receipts(archive, "cam1", HOUR, trusted)
+    (receipt,) = archive.receipts("cam1", HOUR)
     assert receipt.retention_until is not None
 
     # As the archiver: nothing can be deleted, hidden or shortened.
@@ -92,19 +92,19 @@ def test_it_archives_resumes_and_verifies_and_deletes_no_version(
         with pytest.raises(ClientError, match="AccessDenied"):
             client.put_object_retention(**where, VersionId=version, Retention=shorter)
     with pytest.raises(UserError, match="may not do DeleteObject"):
-        archive.delete(NAME.receipt_key)
+        archive.store.delete(NAME.receipt_key)
     with pytest.raises(ClientError, match="AccessDenied"):
         client.delete_bucket_policy(Bucket=bucket.name)
     with pytest.raises(ClientError, match="AccessDenied"):
         client.put_bucket_versioning(Bucket=bucket.name, VersioningConfiguration={"Status": "Suspended"})
 
     # An overwrite, by the archiver or by the administrator, leaves the original.
-    original = archive.get(NAME.archive_key, version_id=receipt.version_id)
-    archive.put(NAME.archive_key, b"by the archiver")
+    original = archive.store.get(NAME.archive_key, version_id=receipt.version_id)
+    archive.store.put(NAME.archive_key, b"by the archiver")
     bucket.client.put_object(Bucket=bucket.name, Key=f"root/{NAME.archive_key}", Body=b"by the administrator")
-    assert archive.get(NAME.archive_key, version_id=receipt.version_id) == original
-    assert len([one for one in protection_problems(archive, receipt) if "was overwritten" in one]) == 2
-    report = verify_archive(archive, NAME, trusted, "full")
+    assert archive.store.get(NAME.archive_key, version_id=receipt.version_id) == original
+    assert len([one for one in protection_problems(archive.part(receipt)) if "was overwritten" in one]) == 2
+    report = verify_archive(archive, NAME, "full")
     assert len([one for one in report.problems if "was overwritten" in one]) == 2
 
 

@@ -37,7 +37,7 @@ def client(plant: Plant) -> Iterator[MakeClient]:
     def make(host: str = "127.0.0.1", url: str = "http://127.0.0.1:8080", **options: object) -> TestClient:
         camera = {"kind": "folder", "camera_id": "cam1", "path": str(plant.photos("photos", 1))}
         agents.append(Agent(plant.config([camera], **options)))
-        return TestClient(agents[-1]._app, url, client=(host, 50000), raise_server_exceptions=False)
+        return TestClient(agents[-1].app, url, client=(host, 50000), raise_server_exceptions=False)
 
     yield make
     for agent in agents:

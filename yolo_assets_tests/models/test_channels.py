@@ -14,11 +14,13 @@ from yolo_assets.contracts.signing import KEPT_SIGNATURES, SignatureSet, Signer,
 from yolo_assets.models.promotion import Promoter, ReleaseRequest, RollbackRequest
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage import CasConflictError, ObjectNotFoundError, ObjectStore, StoreUnavailableError, open_store
+from yolo_assets.storage.faults import FaultyStore, StoreCall, fail
 from yolo_assets_tests.models.release_support import (
     POINTER,
-    FailingStore,
+    WRITING,
     byte_bundle,
     entry,
+    failing_write,
     replace_manifest,
     write,
 )
@@ -77,9 +79,9 @@ def test_a_channel_serves_what_was_promoted_last(store: ObjectStore, signer: Sig
 def test_promoting_what_is_served_changes_nothing(folder: ObjectStore, signer: Signer):
     write(folder, "1")
     first = promote(folder, signer, "1")
-    watched: Any = FailingStore(folder)
+    watched = FaultyStore(folder)
     assert promote(watched, signer, "1", expected_release=0) == first
-    assert watched.writes == []
+    assert watched.keys(*WRITING) == []
 
 
 def test_what_is_served_but_damaged_is_reported_even_then(folder: ObjectStore, signer: Signer):
@@ -193,13 +195,13 @@ def test_a_crash_at_any_write_leaves_a_pointer_that_verifies_and_converges(
         promote(folder, signer, "1")
         before = promote(folder, signer, "2")
         wanted = {"version": "3"} if move is promote else {"to_version": "1"}
-        failing: Any = FailingStore(folder, fail_at, after=after)
+        failing = failing_write(folder, fail_at, after=after)
         try:
             move(failing, signer, **wanted)
         except StoreUnavailableError:
-            crashed_at.append(failing.writes[-1])
+            crashed_at.append(failing.keys(*WRITING)[-1])
             assert serving(folder, trusted).version in ("2", "3", "1")
-            if channel_key("line", "stable") not in failing.writes:
+            if channel_key("line", "stable") not in failing.keys(*WRITING):
                 assert serving(folder, trusted) == before
         end = move(folder, signer, **wanted)
         assert serving(folder, trusted) == end
@@ -219,10 +221,10 @@ def test_dying_promotions_never_push_out_the_serving_signature(
     for _ in range(KEPT_SIGNATURES + 4):
         # its writes: manifest signature (the first time), history, pointer signature, pointer
         first_time = folder.head(model_key("line", "2", "manifest.json.sig")) is None
-        failing: Any = FailingStore(folder, 4 if first_time else 3)
+        failing = failing_write(folder, 4 if first_time else 3)
         with pytest.raises(StoreUnavailableError):
             promote(failing, signer, "2")
-        assert failing.writes[-1] == POINTER
+        assert failing.keys(*WRITING)[-1] == POINTER
         assert serving(folder, trusted).version == "1"
     assert len(SignatureSet.from_json(folder.get(signature_key(POINTER))).signatures) == KEPT_SIGNATURES
     assert promote(folder, signer, "2").release == KEPT_SIGNATURES + 6
@@ -231,19 +233,8 @@ def test_dying_promotions_never_push_out_the_serving_signature(
 def test_a_swap_whose_answer_was_lost_still_counts(folder: ObjectStore, signer: Signer, trusted: TrustedKeys):
     write(folder, "1")
 
-    class Deaf(FailingStore):
-        def __getattr__(self, name: str) -> Any:
-            method = super().__getattr__(name)
-            if name != "compare_and_swap":
-                return method
+    def lost(_: StoreCall) -> CasConflictError:
+        return CasConflictError("a retry below found its own first try")
 
-            def swap(key: str, data: bytes, etag: str | None) -> Any:
-                info = method(key, data, etag)
-                if key == POINTER:
-                    raise CasConflictError("a retry below found its own first try")
-                return info
-
-            return swap
-
-    deaf: Any = Deaf(folder)
+    deaf = FaultyStore(folder, fail("compare_and_swap", key=POINTER, times=None, effect="after", error=lost))
     assert promote(deaf, signer, "1") == serving(folder, trusted)

@@ -24,9 +24,11 @@ from yolo_assets.models.gated_release import (
 )
 from yolo_assets.models.promotion import Promoter, ReleaseRequest
 from yolo_assets.models.registry import Registry
-from yolo_assets.storage import ObjectStore, StoreUnavailableError
+from yolo_assets.storage import ObjectInfo, ObjectStore, StoreUnavailableError
+from yolo_assets.storage.base import Payload
+from yolo_assets.storage.decorators import ForwardingStore
 from yolo_assets_tests.models.figures import around, evaluation
-from yolo_assets_tests.models.release_support import FailingStore, byte_bundle, entry, replace_manifest
+from yolo_assets_tests.models.release_support import byte_bundle, entry, failing_write, replace_manifest
 
 
 def fingerprint(version: str) -> str:
@@ -136,24 +138,16 @@ def test_a_manifest_changed_after_its_evaluation_is_not_promoted(folder: ObjectS
     what = compared(folder, "1", None)
     manifest = manifest_of(folder, "1")
 
-    class Swapping(FailingStore):
+    class Swapping(ForwardingStore):
         """Swaps the manifest as soon as the report is stored."""
 
-        def __getattr__(self, name: str) -> Any:
-            method = super().__getattr__(name)
-            if name != "put":
-                return method
+        def put(self, key: str, data: Payload) -> ObjectInfo:
+            info = super().put(key, data)
+            replace_manifest(folder, "1", manifest.model_copy(update={"class_names": ("x", "y", "z")}))
+            return info
 
-            def put(key: str, data: bytes) -> Any:
-                info = method(key, data)
-                replace_manifest(self.store, "1", manifest.model_copy(update={"class_names": ("x", "y", "z")}))
-                return info
-
-            return put
-
-    swapping: Any = Swapping(folder)
     with pytest.raises(IntegrityError, match="not the manifest that was released"):
-        release(swapping, signer, what)
+        release(Swapping(folder), signer, what)
 
 
 def test_a_crash_anywhere_converges(folder: ObjectStore, signer: Signer, tmp_path: Any):
@@ -165,7 +159,7 @@ def test_a_crash_anywhere_converges(folder: ObjectStore, signer: Signer, tmp_pat
         register(store, "1", "2")
         release(store, signer, compared(store, "1", None))
         what = compared(store, "2", "1")
-        failing: Any = FailingStore(store, fail_at, after=fail_at % 2 == 0)
+        failing = failing_write(store, fail_at, after=fail_at % 2 == 0)
         try:
             release(failing, signer, what)
         except StoreUnavailableError:
