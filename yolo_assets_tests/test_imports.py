@@ -1,6 +1,9 @@
 """The import rules of the layout, read from the source: a rule that only people know is broken within a month."""
 
 import ast
+from collections import defaultdict
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -51,6 +54,26 @@ def imported(path: Path) -> set[str]:
     return names
 
 
+@cache
+def imported_modules(path: Path) -> frozenset[tuple[str, ...]]:
+    """Modules and packages of this project that a file imports, as parts of their dotted names below it."""
+    found: set[tuple[str, ...]] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == ROOT.name:
+            folder = tuple((node.module or "").split(".")[1:])
+            for alias in node.names:  # from a package either a module of it, or what its __init__ defines
+                member = ROOT.joinpath(*folder, alias.name)
+                found.add((*folder, alias.name) if member.is_dir() or member.with_suffix(".py").exists() else folder)
+        elif isinstance(node, ast.Import):
+            names = (alias.name.split(".") for alias in node.names)
+            found |= {tuple(parts[1:]) for parts in names if parts[0] == ROOT.name}
+    return frozenset(found)
+
+
+def packages() -> list[tuple[str, ...]]:
+    return sorted(init.parent.relative_to(ROOT).parts for init in ROOT.rglob("__init__.py"))
+
+
 def package_of(path: Path) -> str:
     first = path.relative_to(ROOT).parts[0]
     return first.removesuffix(".py")
@@ -69,6 +92,23 @@ def test_a_module_imports_only_what_its_layer_may(path: Path) -> None:
         if any(name.split(".")[0] == library for name in imported(path)):
             assert package in homes, f"{library} belongs only in {sorted(homes)}"
             assert package != "local" or path.name == "driver.py", f"in local/ only driver.py imports {library}"
+
+
+@pytest.mark.parametrize("package", packages(), ids=lambda parts: ".".join(("yolo_assets", *parts)))
+def test_folders_and_modules_of_a_package_import_each_other_in_no_circle(package: tuple[str, ...]) -> None:
+    """Between the children of each package, folders and modules beside them: so none is a circle at any depth."""
+    depth = len(package)
+    arrows: defaultdict[str, set[str]] = defaultdict(set)
+    for path in ROOT.joinpath(*package).rglob("*.py"):
+        child = path.relative_to(ROOT).with_suffix("").parts[depth]
+        if child == "__init__":
+            continue
+        targets = (parts[depth] for parts in imported_modules(path) if parts[:depth] == package and parts[depth:])
+        arrows[child] |= set(targets) - {child}
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        raise AssertionError(f"import each other in a circle: {' -> '.join(reversed(error.args[1]))}") from None
 
 
 def test_every_package_says_what_belongs_there() -> None:
