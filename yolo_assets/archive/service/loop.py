@@ -20,6 +20,7 @@ from yolo_assets.archive.service.archiver import Archiver, HourResult, closed_ho
 from yolo_assets.archive.service.traffic import Traffic
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.times import Hour, utc_now
+from yolo_assets.runtime.backoff import Backoff
 from yolo_assets.spool.hours import SpoolHour, SpoolProblem
 
 FIRST_PAUSE = 10.0
@@ -34,7 +35,7 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 
 def pause(tries: int, first: float, longest: float) -> float:
     """Seconds until the next try after so many that failed, without the jitter."""
-    return min(longest, first * 2 ** min(tries - 1, 40))
+    return Backoff(first, longest).seconds(tries)
 
 
 @dataclass
