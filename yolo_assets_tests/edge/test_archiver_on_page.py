@@ -20,7 +20,7 @@ def test_the_archiver_of_the_box_is_on_the_agents_page(plant: Plant, named: bool
     camera = {"kind": "folder", "camera_id": "cam1", "path": str(plant.photos("photos", 1))}
     agent = Agent(plant.config([camera], **({"archiver_home": str(home)} if named else {})))
     try:
-        client = TestClient(agent._app, "http://127.0.0.1", client=("127.0.0.1", 50000))
+        client = TestClient(agent.app, "http://127.0.0.1", client=("127.0.0.1", 50000))
 
         def samples() -> dict[str, float]:
             families = text_string_to_metric_families(client.get("/metrics").text)

@@ -174,7 +174,7 @@ def test_cameras_share_a_batch_and_a_bad_frame_fails_alone(tmp_path: Path, monke
     try:
         until(lambda: agent.control.serving is not None)
         monkeypatch.setattr(loading.Model, "predict_many", watched)
-        until(agent.finished)
+        until(agent.pipeline.finished)
     finally:
         agent.stop()
     assert max(sizes) == 3, "no two cameras ever shared an inference"

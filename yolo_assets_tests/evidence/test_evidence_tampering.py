@@ -73,7 +73,7 @@ def test_any_changed_byte_is_found_and_restored_is_sound_again(
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_recomputed_hashes_fail_the_signature_and_a_strange_key_is_untrusted(
+def test_recomputed_hashes_fail_the_signature_of_a_trusted_key(
     pack: Path, keys: TrustedKeys, thief: Signer, data: st.DataObject
 ) -> None:
     files = files_of(pack)

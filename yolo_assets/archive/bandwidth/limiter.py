@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import struct
 import tempfile
@@ -24,6 +23,7 @@ from pathlib import Path
 from yolo_assets.archive.bandwidth.disk import DiskWatch, must_lift
 from yolo_assets.archive.bandwidth.rates import UNLIMITED, Timetable, format_rate
 from yolo_assets.contracts.settings import Settings
+from yolo_assets.runtime.files import lock, unlock
 
 _SLICE = 0.05
 """Seconds of sending that are taken at once: short, so that uploads share the line and a new rate counts soon."""
@@ -68,7 +68,7 @@ class SharedLine:
                 begin = max(now, self._alone)
                 self._alone = begin + seconds
                 return begin - now
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            lock(self._file, wait_s=None)
             try:
                 raw = os.pread(self._file, 8, 0)
                 begin = struct.unpack("d", raw)[0] if len(raw) == 8 else now
@@ -76,7 +76,7 @@ class SharedLine:
                     begin = now
                 os.pwrite(self._file, struct.pack("d", begin + seconds), 0)
             finally:
-                fcntl.flock(self._file, fcntl.LOCK_UN)
+                unlock(self._file)
             return begin - now
 
     def close(self) -> None:

@@ -16,10 +16,11 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from yolo_assets.edge.balancing.balance import FrameCosts, FrameRates, InferenceLoad, LightBalance, demand
+from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.config.rollout import Light
 from yolo_assets.edge.rollout.controller import ModelControl
-from yolo_assets.edge.threads import join
 from yolo_assets.edge.types import Frame, Result
+from yolo_assets.runtime.threads import join
 from yolo_assets.spool.frame_journal import FrameJournal
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,14 @@ class Balancer:
         """As last computed, with the cameras as they are now."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="balancer", daemon=True)
+
+    @classmethod
+    def of(cls, config: AgentConfig, control: ModelControl, journal: FrameJournal) -> Balancer | None:
+        """The balancer of an agent; None where no light model is configured."""
+        if config.light is None:
+            return None
+        tried = config.canary.cameras if config.canary is not None else ()
+        return cls(control, journal, config.light, config.camera_ids, tried, config.engine.workers)
 
     def start(self) -> None:
         """Begin."""

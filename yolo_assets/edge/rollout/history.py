@@ -200,6 +200,10 @@ class SwapLog:
         with self._lock:
             self._measuring = [pair for p in self._measuring if (pair := self._measure(p, result))]
 
+    def status(self) -> list[dict[str, Any]]:
+        """The section ``swaps`` of ``GET /v1/status``."""
+        return [as_json(swap) for swap in self.swaps()]
+
     def events(self) -> list[SwapEvent]:
         """The recent events, oldest first, those of earlier runs included."""
         with self._lock:

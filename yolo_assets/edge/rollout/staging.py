@@ -32,13 +32,13 @@ from yolo_assets.edge.rollout.prepare import Preparer, in_words
 from yolo_assets.edge.rollout.request import FrozenError, RefusedError, SupersededError, UnfitError, UpdateRequest
 from yolo_assets.edge.rollout.restart import warm_previous, warm_secondary
 from yolo_assets.edge.rollout.state import PreparedModel
-from yolo_assets.edge.rollout.watch import Watcher
+from yolo_assets.edge.rollout.watch import WatchedRole, Watcher
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slot import Slot
 from yolo_assets.edge.serving.slots import Role
-from yolo_assets.edge.threads import join
 from yolo_assets.models.bundle import VerifiedBundle
 from yolo_assets.runtime.backoff import Backoff
+from yolo_assets.runtime.threads import join
 from yolo_assets.spool.files import SpoolFullError
 from yolo_assets.storage.base import ObjectNotFoundError, StoreUnavailableError
 
@@ -132,6 +132,10 @@ class Stager:
         prepared = self._control.state.prepared
         if self._working is not None and prepared is not None:  # still loading: a clean stop does not count against it
             self._control.set_prepared(_counted(prepared, max(0, prepared.attempts - 1)))
+
+    def watch_figures(self, role: WatchedRole) -> dict[str, Any] | None:
+        """Of the watch over a role's model, for the status; None when there is none now."""
+        return self.watcher.figures(role)
 
     def idle(self) -> bool:
         """Nothing is being prepared and nothing waits."""

@@ -7,13 +7,13 @@ was found and what follows from it ``findings``.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from yolo_assets.runtime.files import lock
 from yolo_assets.storage.admin.findings import Examined, Facts, Role, StoreFinding, Verdict, unsafe
 from yolo_assets.storage.open import open_store, parse_file_url, parse_s3_url
 
@@ -158,13 +158,9 @@ def _locks(scratch: Path) -> bool:
     """Whether a lock taken through one opening is seen through another."""
     with (scratch / "lock").open("w") as one, (scratch / "lock").open("w") as other:
         try:
-            fcntl.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+            return lock(one.fileno()) and not lock(other.fileno())
         except OSError:
             return False
-    return False
 
 
 def _takes_long_names(scratch: Path) -> bool:

@@ -1,7 +1,7 @@
-"""What runs beside the line: sealing hours, watching the disk, reporting hung inferences, making writes durable.
+"""What runs apart from the workers: sealing hours, watching the disk, reporting hung inferences, making writes durable.
 
 None of it is waited for by a worker. Making writes durable has a thread of its own, because a disk may take long.
-Nothing here deletes: when the disk fills, fewer pictures are written until the archiver has made room.
+Nothing here deletes: when the disk fills, fewer pictures are written until the archiver has freed space.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.box_clock import BoxClock
+from yolo_assets.contracts.times import format_time, utc_now
+from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.pipeline.capture import CameraThread
 from yolo_assets.edge.pipeline.recorder import FrameRecorder
 from yolo_assets.edge.pipeline.sampling import Sampler, stage_name
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slots import HungLease, SlotManager
-from yolo_assets.edge.threads import join
+from yolo_assets.runtime.threads import join
 from yolo_assets.spool.pressure import Level, Stage, next_stage, reason
 
 log = logging.getLogger(__name__)
@@ -32,8 +33,8 @@ _TICK = 0.2
 _DISK_EVERY = 10.0
 _SHARE_OF_TIME = 0.02
 _SAVE_EVERY = 10.0
-_TELL_EVERY = 300.0
-_WORDS = {
+_REPORT_EVERY = 300.0
+_CONSEQUENCES = {
     Stage.NORMAL: "all pictures are kept as configured again",
     Stage.FEWER: "fewer pictures without a detection are kept",
     Stage.RECORDS: "of frames without a detection only the record is kept",
@@ -43,14 +44,14 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class DiskState:
-    """How the spool's disk stands.
+    """How full the spool's disk is, and what that costs.
 
     Attributes:
         spool_bytes: of the spool, at the last count and what was written since.
-        used: share of the disk in use, 0 to 1; None when it cannot be looked at.
+        used: share of the disk in use, 0 to 1; None when it cannot be measured.
         stage: what is given up.
         since: when the stage began.
-        reason: why, for people; empty in the normal stage.
+        reason: why, for operators; empty in the normal stage.
         withheld: pictures that the stages cost since the start, by stage.
     """
 
@@ -69,11 +70,11 @@ class DiskState:
     @property
     def alarm(self) -> str | None:
         """A line for the page when detections lose their pictures."""
-        return f"{self.reason}: {_WORDS[self.stage]}" if self.stage is Stage.NO_IMAGES else None
+        return f"{self.reason}: {_CONSEQUENCES[self.stage]}" if self.stage is Stage.NO_IMAGES else None
 
 
-class Housekeeper:
-    """Looks after the spool a few times a second."""
+class Maintenance:
+    """Seals hours, checks the disk and saves the clock, a few times a second."""
 
     def __init__(
         self,
@@ -82,8 +83,7 @@ class Housekeeper:
         slots: SlotManager[LoadedModel],
         config: AgentConfig,
         sampler: Sampler,
-        clock: BoxClock,
-        also: tuple[Callable[[], None], ...] = (),
+        clock: DeviceClock,
     ) -> None:
         self._cameras = cameras
         self._recorder = recorder
@@ -93,24 +93,25 @@ class Housekeeper:
         self._limits = config.disk.limits()
         self._sampler = sampler
         self._clock = clock
-        self._also = also
+        self.chores: list[Callable[[], None]] = []
+        """Called at each round; each must return soon."""
         self._stop = threading.Event()
         self._counted = 0
         self._written = 0
         self._since = utc_now()
         self._reason = ""
-        self._told = 0.0
+        self._reported = 0.0
         self.hung: list[HungLease] = []
         self.sealed = 0
-        self._threads = [threading.Thread(target=self._run, name="housekeeper", daemon=True)]
+        self._threads = [threading.Thread(target=self._run, name="maintenance", daemon=True)]
         self._interval = config.disk.fsync == "interval"
         if self._interval:
             every = config.disk.fsync_seconds
             self._threads.append(threading.Thread(target=self._sync, args=(every,), name="fsync", daemon=True))
 
     def start(self) -> None:
-        """Begin; the free room is looked at before this returns. The spool is counted apart: that may take minutes."""
-        self._look_at_disk()
+        """Begin; the free space is measured before this returns. The spool is counted apart: that may take minutes."""
+        self._check_disk()
         for thread in self._threads:
             thread.start()
 
@@ -127,7 +128,7 @@ class Housekeeper:
 
     @property
     def disk(self) -> DiskState:
-        """How the spool's disk stands now."""
+        """How full the spool's disk is now."""
         try:
             usage = shutil.disk_usage(self._spool)
             used = round(usage.used / usage.total, 4) if usage.total else None
@@ -141,15 +142,34 @@ class Housekeeper:
         """Bytes of the spool: at the last count, and what was written since."""
         return self._counted + max(0, self._recorder.bytes_written - self._written)
 
+    def status(self) -> dict[str, Any]:
+        """The section ``spool`` of ``GET /v1/status``."""
+        disk = self.disk
+        return {
+            "path": str(self._spool),
+            "bytes": disk.spool_bytes,
+            "disk_used": disk.used,
+            "stage": disk.stage_name,
+            "stage_since": format_time(disk.since),
+            "reason": disk.reason,
+            "images_withheld": disk.withheld,
+            "trouble": self._recorder.trouble or disk.alarm,
+            "sealed_hours": self.sealed,
+            "lifetime": {
+                camera: {"captured": totals.captured, "processed": totals.processed, "dropped": totals.dropped}
+                for camera, totals in self._recorder.lifetime().items()
+            },
+        }
+
     def _run(self) -> None:
         next_count = next_save = 0.0
         while not self._stop.is_set():
             try:
-                self._look_at_disk()
+                self._check_disk()
                 self._recorder.write_pending_drops()
                 self._seal()
-                self._look_for_hung()
-                for chore in self._also:
+                self._check_leases()
+                for chore in self.chores:
                     chore()
                 now = time.monotonic()
                 if now >= next_count:
@@ -160,7 +180,7 @@ class Housekeeper:
                     self._clock.save()
                     next_save = now + _SAVE_EVERY
             except Exception:
-                log.exception("housekeeping failed; it goes on")
+                log.exception("maintenance failed; it continues")
             self._stop.wait(_TICK)
 
     def _sync(self, every: float) -> None:
@@ -174,25 +194,25 @@ class Housekeeper:
         written = self._recorder.bytes_written
         self._counted, self._written = folder_bytes(self._spool, self._stop), written
 
-    def _look_at_disk(self) -> None:
+    def _check_disk(self) -> None:
         try:
             status = os.statvfs(self._spool)
         except OSError as error:
-            log.debug("the spool's disk cannot be looked at: %s", error)
+            log.debug("the spool's disk cannot be measured: %s", error)
             return
         level = Level(self.spool_bytes, status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize)
         before, after = self._sampler.stage, next_stage(self._sampler.stage, level, self._limits)
         if after is not before:
-            if after < before:  # before more is written again, look whether it is really so
+            if after < before:  # count again before more is written
                 self._count()
                 after = next_stage(before, Level(self.spool_bytes, level.free, level.total), self._limits)
             self._sampler.stage, self._since = after, utc_now()
         self._reason = reason(after, level, self._limits)
-        loud = after is Stage.NO_IMAGES and time.monotonic() - self._told >= _TELL_EVERY
+        loud = after is Stage.NO_IMAGES and time.monotonic() - self._reported >= _REPORT_EVERY
         if after is not before or loud:
-            self._told = time.monotonic()
-            say = log.error if after is Stage.NO_IMAGES else log.warning
-            say("disk: %s%s", f"{self._reason}: " if self._reason else "", _WORDS[after])
+            self._reported = time.monotonic()
+            report = log.error if after is Stage.NO_IMAGES else log.warning
+            report("disk: %s%s", f"{self._reason}: " if self._reason else "", _CONSEQUENCES[after])
 
     def _seal(self) -> None:
         for camera in self._cameras:
@@ -201,17 +221,17 @@ class Housekeeper:
             else:
                 self.sealed += len(self._recorder.seal_over(camera.camera_id, camera.mark))
 
-    def _look_for_hung(self) -> None:
-        found = self._slots.hung(self._lease_seconds)
-        for lease in found:
-            if lease.holder not in {known.holder for known in self.hung}:
+    def _check_leases(self) -> None:
+        hung = self._slots.hung(self._lease_seconds)
+        for lease in hung:
+            if lease.holder not in {reported.holder for reported in self.hung}:
                 log.error(
                     "%s has been inferring on %s for %.0f s; the model's memory is kept until it returns",
                     lease.holder,
                     lease.label,
                     lease.seconds,
                 )
-        self.hung = found
+        self.hung = hung
 
 
 def folder_bytes(folder: Path, stop: threading.Event | None = None) -> int:
