@@ -36,9 +36,9 @@ from yolo_assets.edge.rollout.watch import WatchedRole, Watcher
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slot import Slot
 from yolo_assets.edge.serving.slots import Role
-from yolo_assets.edge.threads import join
 from yolo_assets.models.bundle import VerifiedBundle
 from yolo_assets.runtime.backoff import Backoff
+from yolo_assets.runtime.threads import join
 from yolo_assets.spool.files import SpoolFullError
 from yolo_assets.storage.base import ObjectNotFoundError, StoreUnavailableError
 

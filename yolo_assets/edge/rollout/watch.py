@@ -21,7 +21,7 @@ from yolo_assets.edge.rollout.thread_priority import lower_for_good
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slot import Slot
 from yolo_assets.edge.serving.slots import Role
-from yolo_assets.edge.threads import join
+from yolo_assets.runtime.threads import join
 
 log = logging.getLogger(__name__)
 WatchedRole = Literal["primary", "canary"]
