@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 from throughput_parts.contestant import OURS, THEIRS
 from throughput_parts.models import CLASSES, quiet, scenes
 
-from yolo_assets.training.metrics import FrameBoxes, average_precision, match, mean_ap
+from yolo_assets.training.accuracy import average_precision, match_frames, mean_ap
+from yolo_assets.vision.detections import Detections
 from yolo_assets.vision.hardware import cpu_flags, cpu_model, usable_cpus, versions
 from yolo_assets_tests.vision.reference_frames import drawn, photographs
 
@@ -128,11 +129,7 @@ def quality(contestants: list[Contestant], folder: Path) -> None:
     pictures = scenes(LABELLED, 5000)
     np.savez(folder / "labelled.npz", **{f"{i:04}": scene.image for i, scene in enumerate(pictures)})  # pyright: ignore[reportArgumentType]
     truth = [
-        FrameBoxes(
-            np.array([box.bbox for box in scene.truth], float).reshape(-1, 4),
-            np.array([CLASSES.index(box.class_name) for box in scene.truth], np.int64),
-            np.ones(len(scene.truth)),
-        )
+        Detections.of([box.bbox for box in scene.truth], [CLASSES.index(box.class_name) for box in scene.truth])
         for scene in pictures
     ]
     objects = sum(len(scene.truth) for scene in pictures)
@@ -147,8 +144,8 @@ def quality(contestants: list[Contestant], folder: Path) -> None:
         one.ask(save=str(file))
         with np.load(file) as archive:
             rows = [archive[key] for key in sorted(archive.files)]
-        boxes = [FrameBoxes(row[:, :4], row[:, 5].astype(np.int64), row[:, 4]) for row in rows]
-        ap = average_precision(match(boxes, truth, len(CLASSES)))
+        boxes = [Detections.of(row[:, :4], row[:, 5], row[:, 4]) for row in rows]
+        ap = average_precision(match_frames(boxes, truth, len(CLASSES)))
         map50, map50_95 = float(mean_ap(ap[:, :, :1])[0]) * 100, float(mean_ap(ap)[0]) * 100
         peer = peer or (map50, map50_95)
         print(f"{one.name:34}{map50:8.2f}{map50_95:10.2f}{map50 - peer[0]:+9.2f}{map50_95 - peer[1]:+9.2f}")

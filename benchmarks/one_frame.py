@@ -20,6 +20,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import open_store
@@ -34,13 +35,13 @@ OVERHEAD = 128 << 10
 def make_spool(spool: Path, members: int, size: int) -> dict[str, bytes]:
     """An hour of frames of random bytes, as the agent leaves it; some of them, by name."""
     chance = random.Random(1)
-    record = {"detections": [], "model_version": "line/1", "device_id": "box1"}
+    record = DetectionRecord(image_path="-", detections=(), model_version="line/1", device_id="box1")
     step = timedelta(hours=1) / members
     kept = {}
     with SpoolWriter(spool, "cam1", "box1") as writer:
         for number in range(members):
             data = chance.randbytes(size)
-            path = writer.write(HOUR.start + number * step, record, data)
+            path = writer.write(HOUR.start + number * step, record, data).image_path
             if number % (members // 5) == members // 7 or number in (0, members - 1):
                 kept[path.rsplit("/", 1)[-1]] = data
         writer.seal(HOUR)

@@ -28,9 +28,8 @@ import cv2
 import numpy as np
 from isal import isal_zlib
 
-from yolo_assets.archive.archiving.plan import part_size_for
-from yolo_assets.archive.packing.buffers import PartBuffers
-from yolo_assets.archive.packing.pack import Packing
+from yolo_assets.archive.packing.pack import Packing, PartBuffers
+from yolo_assets.archive.part_plan import part_size_for
 from yolo_assets.contracts.spool import PlanMember
 from yolo_assets.contracts.times import Hour
 

@@ -26,7 +26,8 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
-from yolo_assets.archive.archiving.plan import PART_SIZE
+from yolo_assets.archive.part_plan import PART_SIZE
+from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import open_store
@@ -51,7 +52,7 @@ client.upload_file(file, name, "peer.tar", Config=TransferConfig(multipart_thres
 def make_spool(spool: Path, size: int) -> None:
     """An hour of frames of random bytes, sealed."""
     chance = random.Random(1)
-    record = {"detections": [], "model_version": "line/1", "device_id": "box1"}
+    record = DetectionRecord(image_path="-", detections=(), model_version="line/1", device_id="box1")
     with SpoolWriter(spool, "cam1", "box1") as writer:
         for number in range(math.ceil(size / FRAME)):
             writer.write(HOUR.start + timedelta(seconds=number * 3), record, chance.randbytes(FRAME))

@@ -161,7 +161,7 @@ class Contender:
         done = self.agent.control.roll_back("the benchmark")
         whole = time.perf_counter() - begin
         self.agent.control.unpin("the benchmark")
-        self.agent.watch.poll_now()
+        self.agent.updates.poller.poll_now()
         self._until(lambda: self.serving() == source and len(self._ended) >= 2)
         self._ended.clear()
         return done.seconds, whole

@@ -22,7 +22,7 @@ from onnx import helper, numpy_helper
 
 from yolo_assets.contracts.model import ONNX, FileEntry, GoldenFrame, ModelManifest, Thresholds
 from yolo_assets.simulator.weld_line import LineConfig, WeldLine
-from yolo_assets.training.child import load_ultralytics, quiet_environment
+from yolo_assets.training.environment import load_ultralytics, quiet_environment
 from yolo_assets.vision.golden import golden_detections
 from yolo_assets.vision.model import Model
 from yolo_assets_tests.support.tiny_model import CLASS_NAMES, tiny_onnx

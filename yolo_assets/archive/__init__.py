@@ -7,8 +7,9 @@ Data flow of one hour::
 
     receipt ─► index ─► one range read of the archive ─► one frame
 
-``packing`` makes the bytes, ``archiving`` brings an hour in, ``service`` works through a spool, ``bandwidth`` slows
-it down, ``write_once`` keeps the original, ``reading`` reads with proof, ``restoring`` gets frames out, ``verifying``
-audits, and ``retry`` is the one layer that tries again. Does not belong here: the catalog over the receipts
-(``catalog``) and detection tables (``detections``).
+``Archive`` (``archive``) is the store with the keys it trusts: receipts, indexes and members are read through it, and
+nothing unverified comes out. ``listing`` names what there is, ``packing`` makes the bytes, ``archiving`` brings an hour
+in, ``reclaim`` deletes locally, ``retention`` keeps the original, ``restore`` gets frames out, ``audit`` verifies,
+``service`` works through a spool, ``bandwidth`` slows it down. Does not belong here: the catalog over the receipts
+(``catalog``) and detection tables (``tables``).
 """

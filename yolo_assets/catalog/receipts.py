@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.missing import missing_parts, no_receipt
-from yolo_assets.archive.write_once.protect import hidden_archives
+from yolo_assets.archive.retention import hidden_archives
 from yolo_assets.contracts.base import canonical_json
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import ArchiveName, receipts_prefix
@@ -168,7 +168,7 @@ def fetch_receipts(
 
 def _hidden(archive: Archive, date: str | None) -> Iterator[ObjectInfo]:
     try:
-        for _, marker in hidden_archives(archive.store, date=date):
+        for _, marker in hidden_archives(archive, date=date):
             yield marker
     except StoreUnavailableError as error:
         if error.transient:

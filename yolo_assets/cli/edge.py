@@ -73,8 +73,7 @@ def run(
         level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(message)s"
     )
     logging.getLogger("yolo_assets").setLevel(logging.DEBUG if verbose else logging.INFO)
-    from yolo_assets.edge.agent import Agent
-    from yolo_assets.edge.running import run_agent
+    from yolo_assets.edge.agent import Agent, run_agent
 
     agent = Agent(settings)
 

@@ -1,4 +1,4 @@
-"""``yolo-assets edge audit``: checks the audit log of an edge box."""
+"""``yolo-assets edge audit``: verifies the audit log of an edge device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from yolo_assets.cli import common
 from yolo_assets.contracts.errors import IntegrityError, UsageError
 
 if TYPE_CHECKING:
-    from yolo_assets.edge.audit.findings import LogReport
+    from yolo_assets.edge.audit.verify import LogReport
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,22 +25,22 @@ app = typer.Typer(
 
 @app.callback()
 def _group() -> None:
-    """Keeps ``verify`` a word of its own."""
+    """Keeps ``verify`` a subcommand."""
 
 
 @app.command()
 def verify(
     state: Annotated[
-        Path | None, typer.Option("--state", help="State folder of the agent, to check the log on the box.")
+        Path | None, typer.Option("--state", help="State folder of the agent, to verify the log on the device.")
     ] = None,
     store: common.StoreOption = None,
-    device: Annotated[str | None, typer.Option("--device", help="Device whose copy in the store is checked.")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="Device whose copy in the store is verified.")] = None,
     key: Annotated[
         list[Path] | None,
         typer.Option(
             "--key",
-            help="Public key of the device, state/audit/device.key.pub, kept elsewhere. Left out: the key that the log "
-            "itself names, which shows every change but a log that was written anew as a whole.",
+            help="Public key of the device, state/audit/device.key.pub, kept elsewhere. Without it: the key that the "
+            "log itself names, which shows every change except a log that was rewritten as a whole.",
             metavar="PUB",
         ),
     ] = None,
@@ -48,15 +48,13 @@ def verify(
 ) -> None:
     """Find every changed, removed, inserted or moved line of a device's audit log; exit 1 if there is one.
 
-    With --state and --device together, the log on the box is also held against its copy in the store.
+    With --state and --device together, the log on the device is also compared with its copy in the store.
 
     Example: yolo-assets edge audit verify --store s3://plant-store/yolo --device lineA_box1
     """
     from yolo_assets.contracts.names import check_id
     from yolo_assets.contracts.signing import TrustedKeys
-    from yolo_assets.edge.audit.findings import compare
-    from yolo_assets.edge.audit.verify_box import verify_box
-    from yolo_assets.edge.audit.verify_store import verify_store
+    from yolo_assets.edge.audit.verify import DeviceCopies, compare, verify_device
     from yolo_assets.storage.open import open_store, parse_file_url
 
     if store is not None and device is None:
@@ -64,23 +62,24 @@ def verify(
     if state is None and device is None:
         raise UsageError("name what to check: --state DIR, --store URL with --device ID, or both")
     keys = TrustedKeys.load(key) if key else None
-    box: list[LogReport] = []
+    local: list[LogReport] = []
     stored: list[LogReport] = []
     differences: list[str] = []
     if state is not None:
-        box = verify_box(state / "audit", keys)
+        local = verify_device(state / "audit", keys)
     if device is not None:
         check_id(device, "device id")
         url = common.settings(store=store).store_url
         if url.startswith("file://") and not parse_file_url(url).is_dir():
             raise UsageError(f"there is no store at {parse_file_url(url)}; correct --store, or mount it")
-        stored = verify_store(open_store(url), device, keys)
+        stored = DeviceCopies.read(open_store(url), device).verify(keys)
     if state is not None and device is not None:
-        differences = compare(box, stored)
-    reports = [*box, *stored]
-    findings = [f"{one.place}: log {one.log_id}: {text}" for one in reports for text in one.findings] + differences
+        differences = compare(local, stored)
+    reports = [*local, *stored]
+    findings = [f"{report.place}: log {report.log_id}: {text}" for report in reports for text in report.findings]
+    findings += differences
     if as_json:
-        common.emit_json({"ok": not findings, "findings": findings, "logs": [_document(one) for one in reports]})
+        common.emit_json({"ok": not findings, "findings": findings, "logs": [_document(report) for report in reports]})
     else:
         _show(reports, differences)
     if findings:
@@ -95,10 +94,10 @@ def _document(report: LogReport) -> dict[str, Any]:
 def _show(reports: list[LogReport], differences: list[str]) -> None:
     out = common.out()
     for report in reports:
-        verdict = "DIFFERS" if report.findings else "good"
+        result = "DIFFERS" if report.findings else "good"
         span = f"lines {report.first} to {report.last}" if report.lines else "no lines"
         out.print(
-            f"{report.place:<6} {report.device_id} log {report.log_id}: {span}, {verdict}", markup=False, soft_wrap=True
+            f"{report.place:<6} {report.device_id} log {report.log_id}: {span}, {result}", markup=False, soft_wrap=True
         )
         for text in report.findings:
             out.print(f"       wrong: {text}", markup=False, soft_wrap=True)

@@ -36,7 +36,7 @@ def make(
     class_name: Annotated[str | None, typer.Option("--class", help="Only frames with this class.", metavar="K")] = None,
     min_confidence: Annotated[
         float | None,
-        typer.Option(help="Only frames with a detection so confident or more.", min=0, max=1, metavar="X"),
+        typer.Option(help="Lowest confidence of a detection that counts.", min=0, max=1, metavar="X"),
     ] = None,
     reason: Annotated[str, typer.Option(help="Why the question is asked; printed in the report.")] = "",
     by: Annotated[str | None, typer.Option("--by", help="Who asks; by default the login name.", metavar="NAME")] = None,

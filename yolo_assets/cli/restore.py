@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from yolo_assets.cli.archive.options import DaysOption, KeyOption, TierOption, given, thaw_of, trusted_keys
-from yolo_assets.cli.common import ArchiveOption, JsonOption, emit_json, note, open_archive, out, progress, settings
+from yolo_assets.cli.archive.options import DaysOption, KeyOption, TierOption, given, open_to_read, thaw_of
+from yolo_assets.cli.common import ArchiveOption, JsonOption, emit_json, note, out, progress, settings
 from yolo_assets.contracts.errors import UsageError, UserError
 
 if TYPE_CHECKING:
-    from yolo_assets.archive.restoring.plan import RestorePlan, RestoreReport
-    from yolo_assets.storage.base import ObjectStore
+    from yolo_assets.archive.archive import Archive
+    from yolo_assets.archive.restore.plan import RestorePlan, RestoreReport
 
 
 def restore(
@@ -43,8 +43,9 @@ def restore(
     Example: yolo-assets restore --camera lineA_cam01 --from 2026-03-01T09:00Z --to 2026-03-01T10:00Z --class crack
     --min-confidence 0.8 --out found
     """
-    from yolo_assets.archive.restoring.restore import carry_out, check_room, plan_restore
-    from yolo_assets.archive.restoring.wanted import Wanted
+    from yolo_assets.archive.restore.filter import FrameFilter
+    from yolo_assets.archive.restore.plan import plan_restore
+    from yolo_assets.archive.restore.writing import carry_out, check_room
     from yolo_assets.contracts.times import parse_time
 
     first, after = given(parse_time, start, "--from"), given(parse_time, end, "--to")
@@ -53,72 +54,70 @@ def restore(
     if min_confidence is not None and not 0 <= min_confidence <= 1:
         raise UsageError(f"--min-confidence {min_confidence:g} is no confidence; use 0 to 1")
     thaw = thaw_of(tier, days)
-    wanted = Wanted(first, after, camera, batch, class_name, min_confidence, frames_only)
-    found = settings(archive=archive)
-    trusted = trusted_keys(found, key)
-    store = open_archive(found)
-    with progress("looking"):
-        plan = plan_restore(store, trusted, wanted, folder, thaw=None if dry_run else thaw)
+    selection = FrameFilter(first, after, camera, batch, class_name, min_confidence, frames_only)
+    opened = open_to_read(settings(archive=archive), key)
+    with progress("planning"):
+        plan = plan_restore(opened, selection, folder, thaw=None if dry_run else thaw)
     if not plan.hours and not plan.problems:
-        _told_nothing(store, plan, as_json)
+        _report_nothing(opened, plan, as_json)
     if dry_run:
-        _told_plan(store, plan, folder, as_json)
+        _report_plan(opened, plan, folder, as_json)
         return
     check_room(plan, folder)
     with progress("restoring", total=plan.bytes, in_bytes=True) as advance:
-        done = carry_out(store, plan, folder, thaw=thaw, report=lambda _, size: advance(size))
-    _told_done(done, folder, as_json)
+        done = carry_out(opened, plan, folder, thaw=thaw, report=lambda _, size: advance(size))
+    _report_done(done, folder, as_json)
 
 
-def _told_nothing(store: ObjectStore, plan: RestorePlan, as_json: bool) -> None:
+def _report_nothing(archive: Archive, plan: RestorePlan, as_json: bool) -> None:
     """Nothing fits: say what there is instead."""
     from datetime import timedelta
 
-    from yolo_assets.archive.restoring.near import no_camera, no_hour
+    from yolo_assets.archive.restore.hints import no_camera, no_hour
     from yolo_assets.contracts.times import Hour, format_time
 
-    wanted = plan.wanted
+    selection = plan.selection
     if as_json:
         emit_json({"archives": 0, "files": 0, "bytes": 0, "skipped": 0, "problems": [], "waiting": []})
-    if plan.offered.archives:
-        raise UserError(f"{plan.offered.instead_of(wanted)}; nothing was written")
-    if wanted.camera is not None:
-        last = Hour.of(wanted.end - timedelta(microseconds=1))
-        raise UserError(no_hour(store, wanted.camera, Hour.of(wanted.start), last))
-    whole = f"no archive between {format_time(wanted.start)} and {format_time(wanted.end)}"
-    raise UserError(f"{whole}; {no_camera(store, None)}")
+    if plan.contents.archives:
+        raise UserError(f"{plan.contents.instead_of(selection)}; nothing was written")
+    if selection.camera is not None:
+        last = Hour.of(selection.end - timedelta(microseconds=1))
+        raise UserError(no_hour(archive, selection.camera, Hour.of(selection.start), last))
+    whole = f"no archive between {format_time(selection.start)} and {format_time(selection.end)}"
+    raise UserError(f"{whole}; {no_camera(archive, None)}")
 
 
-def _told_plan(store: ObjectStore, plan: RestorePlan, folder: Path, as_json: bool) -> None:
-    from yolo_assets.archive.restoring.placing import OutFolder
-    from yolo_assets.archive.restoring.restore import cold_archives
+def _report_plan(archive: Archive, plan: RestorePlan, folder: Path, as_json: bool) -> None:
+    from yolo_assets.archive.restore.placing import OutFolder
+    from yolo_assets.archive.restore.plan import cold_archives
 
-    cold = cold_archives(store, plan)
+    cold = cold_archives(archive, plan)
     figures = {
         "archives": plan.archives,
         "hours": len(plan.hours),
-        "cameras": len({one.camera for one in plan.hours}),
+        "cameras": len({hour.camera for hour in plan.hours}),
         "files": plan.files,
         "bytes": plan.bytes,
         "missing_bytes": plan.missing,
         "free_bytes": OutFolder(folder).free(),
     }
     if as_json:
-        emit_json({**figures, "waiting": [dataclasses.asdict(one) for one in cold], "problems": plan.problems})
+        emit_json({**figures, "waiting": [dataclasses.asdict(waiting) for waiting in cold], "problems": plan.problems})
     else:
         out().print(
             "{files} files, {bytes} bytes in {archives} archives of {cameras} cameras and {hours} camera-hours; "
             "{missing_bytes} bytes are not there yet, {free_bytes} bytes are free".format_map(figures),
             markup=False,
         )
-        for one in cold:
-            out().print(f"{one.archive_key} {one.when}", markup=False)
+        for waiting in cold:
+            out().print(f"{waiting.archive_key} {waiting.when}", markup=False)
         if plan.waiting:
             out().print("what cold archives hold of it is not counted: their records must be read first", markup=False)
     _failed(plan.problems)
 
 
-def _told_done(done: RestoreReport, folder: Path, as_json: bool) -> None:
+def _report_done(done: RestoreReport, folder: Path, as_json: bool) -> None:
     if as_json:
         emit_json(dataclasses.asdict(done))
     else:
@@ -127,12 +126,12 @@ def _told_done(done: RestoreReport, folder: Path, as_json: bool) -> None:
             + (f"; {done.skipped} were there already" if done.skipped else ""),
             markup=False,
         )
-        for one in done.waiting:
-            state = f"was asked for; come back {one.when}" if one.asked else one.when
-            out().print(f"{one.archive_key} {state}", markup=False)
+        for cold in done.waiting:
+            state = f"was asked for; come back {cold.when}" if cold.asked else cold.when
+            out().print(f"{cold.archive_key} {state}", markup=False)
     _failed(done.problems)
     if done.waiting:
-        asked = sum(one.asked for one in done.waiting)
+        asked = sum(cold.asked for cold in done.waiting)
         raise UserError(
             f"{len(done.waiting)} archives lie in a cold tier, {asked} of them asked for now; come back "
             f"{done.waiting[0].when if done.waiting[0].asked else 'later'} and run the same command again"

@@ -19,7 +19,7 @@ from yolo_assets.contracts.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from yolo_assets.archive.archiving.options import ArchiveOptions
+    from yolo_assets.archive.options import ArchiveOptions
     from yolo_assets.archive.service.traffic import Traffic
     from yolo_assets.contracts.signing import Signer, TrustedKeys
     from yolo_assets.models.registry import Registry
@@ -88,7 +88,7 @@ class Locations(dg.ConfigurableResource):
 
     def archive_options(self) -> ArchiveOptions:
         """How hours are archived here."""
-        from yolo_assets.archive.archiving.options import ArchiveOptions
+        from yolo_assets.archive.options import ArchiveOptions
 
         return ArchiveOptions.of(self.settings)
 

@@ -12,7 +12,6 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
@@ -25,12 +24,13 @@ from prometheus_client import Counter
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.config.outputs import Infer
+from yolo_assets.edge.config.agent import AgentConfig
+from yolo_assets.edge.pipeline.queue import FrameQueue
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slots import SlotManager
 from yolo_assets.vision.pictures import picture_quality
 
-_LOOK = 0.005
+_POLL = 0.005
 _PNG = b"\x89PNG\r\n\x1a\n"
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # start of frame; the three are tables and a reserve
 _ALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length
@@ -53,30 +53,25 @@ class ImageService:
 
     Args:
         slots: where leases come from.
-        frames_waiting: frames of cameras that wait for a worker now.
-        settings: limits.
-        device_id: this box.
-        batch_id: production batch of the configuration.
+        queue: where frames of cameras wait for a worker.
+        config: limits, device and batch.
     """
 
     def __init__(
         self,
         slots: SlotManager[LoadedModel],
-        frames_waiting: Callable[[], int],
-        settings: Infer,
-        device_id: str,
-        batch_id: str | None,
+        queue: FrameQueue,
+        config: AgentConfig,
     ) -> None:
-        self.settings = settings
+        self.settings = settings = config.infer
         self._slots = slots
-        self._frames_waiting = frames_waiting
-        self._device_id = device_id
-        self._batch_id = batch_id
+        self._queue = queue
+        self._device_id, self._batch_id = config.device_id, config.batch_id
         self._places = threading.Semaphore(settings.concurrency)
-        self.pool = ThreadPoolExecutor(settings.concurrency, "infer", initializer=_step_back)
-        """Where ``judge`` is to run."""
+        self.pool = ThreadPoolExecutor(settings.concurrency, "infer", initializer=_yield_to_workers)
+        """Where ``infer`` is to run."""
         self.requests = Counter(
-            "yolo_edge_infer_requests", "Pictures sent to be judged, by outcome.", ("outcome",), registry=None
+            "yolo_edge_infer_requests", "Pictures sent for inference, by outcome.", ("outcome",), registry=None
         )
         for outcome in OUTCOMES:
             self.requests.labels(outcome)
@@ -89,7 +84,7 @@ class ImageService:
         """Give a place back."""
         self._places.release()
 
-    def judge(self, data: bytes) -> DetectionRecord:
+    def infer(self, data: bytes) -> DetectionRecord:
         """The record of a picture.
 
         Args:
@@ -140,13 +135,13 @@ class ImageService:
 
     def _wait_for_cameras(self) -> None:
         end = time.monotonic() + self.settings.wait_s
-        while self._frames_waiting():
+        while len(self._queue):
             if time.monotonic() >= end:
-                raise BusyError("the cameras need this box's whole time just now; ask again later")
-            time.sleep(_LOOK)
+                raise BusyError("the cameras need this device's whole time now; ask again later")
+            time.sleep(_POLL)
 
 
-def _step_back() -> None:
+def _yield_to_workers() -> None:
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)  # on Linux this is the thread's own
 
 
@@ -218,7 +213,7 @@ def decode_image(data: bytes, most_pixels: int) -> NDArray[np.uint8]:
 
 def _whole_jpeg(data: bytes) -> bytes:
     """The file, when it has its end and no more passes over its pixels than a camera or a browser makes."""
-    # OpenCV fills what is missing with grey, and the model would judge a picture that nobody took.
+    # OpenCV fills what is missing with grey, and the model would see a picture that no camera took.
     if b"\xff\xd9" not in data[-1024:]:
         raise BadInputError("the JPEG is cut off; send the whole file")
     if data.count(b"\xff\xda") > _MOST_SCANS:

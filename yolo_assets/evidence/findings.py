@@ -17,7 +17,7 @@ from typing import IO, Any
 from pydantic import Field, field_serializer
 
 from yolo_assets.archive.packing.pack import IndexRow
-from yolo_assets.archive.restoring.wanted import Wanted
+from yolo_assets.archive.restore.filter import FrameFilter
 from yolo_assets.contracts.base import Record, Time
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.names import is_frame, is_record_file, parse_frame_name
@@ -106,9 +106,9 @@ class Derived:
     needed: set[str]
 
 
-def selection(query: Query) -> Wanted:
+def selection(query: Query) -> FrameFilter:
     """The question in the form in which the archive evaluates it, on receipts and on records."""
-    return Wanted(query.start, query.end, query.camera_id, query.batch, query.class_name, query.min_confidence)
+    return FrameFilter(query.start, query.end, query.camera_id, query.batch, query.class_name, query.min_confidence)
 
 
 def derive(query: Query, parts: Sequence[HourPart], opened: Callable[[str], IO[bytes] | None]) -> Derived:

@@ -20,7 +20,7 @@ from yolo_assets.storage import ObjectNotFoundError
 
 
 @dataclass(frozen=True)
-class ArchivedFrame:
+class FrameLocation:
     """Where a frame lies in the archive.
 
     Attributes:
@@ -41,7 +41,7 @@ class ArchivedFrames:
         self._indexes: dict[str, dict[str, IndexRow]] = {}
         self._receipts: dict[str, Receipt] = {}
 
-    def locate(self, image_path: str) -> ArchivedFrame | None:
+    def locate(self, image_path: str) -> FrameLocation | None:
         """Where a frame lies; None when no archive holds it.
 
         Args:
@@ -65,10 +65,10 @@ class ArchivedFrames:
         for receipt in self._hours[camera, hour]:
             row = self._index(receipt).get(member)
             if row is not None:
-                return ArchivedFrame(ArchiveRef(archive_key=receipt.archive_key, member=member), row.sha256.hex())
+                return FrameLocation(ArchiveRef(archive_key=receipt.archive_key, member=member), row.sha256.hex())
         return None
 
-    def read(self, frame: ArchivedFrame) -> bytes:
+    def read(self, frame: FrameLocation) -> bytes:
         """The bytes of one frame, by one range read.
 
         Raises:
@@ -78,13 +78,13 @@ class ArchivedFrames:
         receipt, row = self._row(frame)
         return self._archive.part(receipt).read(row)
 
-    def read_many(self, frames: Iterable[ArchivedFrame]) -> Iterator[tuple[ArchivedFrame, bytes]]:
+    def read_many(self, frames: Iterable[FrameLocation]) -> Iterator[tuple[FrameLocation, bytes]]:
         """Many frames, archive by archive, neighbours by one range read. The order is the archives' own.
 
         Raises:
             ObjectNotFoundError, IntegrityError: as ``read``.
         """
-        by_archive: dict[str, dict[str, ArchivedFrame]] = {}
+        by_archive: dict[str, dict[str, FrameLocation]] = {}
         for frame in frames:
             self._row(frame)
             by_archive.setdefault(frame.source.archive_key, {})[frame.source.member] = frame
@@ -93,7 +93,7 @@ class ArchivedFrames:
             for row, pieces in self._archive.part(receipt).read_many(rows[member] for member in by_archive[key]):
                 yield by_archive[key][row.name], b"".join(pieces)
 
-    def _row(self, frame: ArchivedFrame) -> tuple[Receipt, IndexRow]:
+    def _row(self, frame: FrameLocation) -> tuple[Receipt, IndexRow]:
         key = frame.source.archive_key
         if key not in self._receipts:
             self._receipts[key] = self._archive.receipt(ArchiveName.parse(key))

@@ -25,7 +25,7 @@ from yolo_assets.contracts.base import canonical_json
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import annotation_key, is_frame, parse_frame_name
 from yolo_assets.contracts.times import hours_between
-from yolo_assets.learning.archived import ArchivedFrame, ArchivedFrames
+from yolo_assets.learning.archived import ArchivedFrames, FrameLocation
 from yolo_assets.learning.formats import coco, label_studio
 from yolo_assets.learning.formats.base import RawBox, RawImage
 from yolo_assets.learning.records import BatchItem, BatchManifest, Prediction, Sampled
@@ -151,7 +151,7 @@ def write_batch(
     frames = ArchivedFrames(archive)
     pictures: dict[str, bytes] = {}
     items: list[BatchItem] = []
-    located: dict[str, ArchivedFrame] = {}
+    located: dict[str, FrameLocation] = {}
     ordered = sorted(sampled, key=lambda s: s.image_path)
     for chosen in ordered:
         frame = frames.locate(chosen.image_path)
@@ -176,7 +176,7 @@ def write_batch(
     return manifest
 
 
-def _item(chosen: Sampled, frame: ArchivedFrame, data: bytes, prelabels: PreLabels) -> BatchItem:
+def _item(chosen: Sampled, frame: FrameLocation, data: bytes, prelabels: PreLabels) -> BatchItem:
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if picture is None:
         raise BadInputError(f"{chosen.image_path} is no picture that can be decoded; leave it out of the sample")

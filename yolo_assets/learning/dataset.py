@@ -21,7 +21,7 @@ from yolo_assets.contracts.base import Record
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.names import DATASET_POINTER, dataset_image_key, dataset_key
 from yolo_assets.learning import labels as labels_module
-from yolo_assets.learning.archived import ArchivedFrame, ArchivedFrames
+from yolo_assets.learning.archived import ArchivedFrames, FrameLocation
 from yolo_assets.learning.records import (
     AcceptedLabels,
     DatasetItem,
@@ -190,7 +190,7 @@ class _ImageSource:
                 pass  # batches may be cleared away once they are labelled
         if image.source is None:
             raise BadInputError(f"the image {image.image_path} is gone; put its labels into the inbox again")
-        return self._archived.read(ArchivedFrame(image.source, image.sha256))
+        return self._archived.read(FrameLocation(image.source, image.sha256))
 
 
 def _examine(image: LabelledImage, before: DatasetItem | None, source: _ImageSource) -> _ImageFacts:

@@ -17,6 +17,9 @@ from yolo_assets.contracts.names import check_id
 Reason = Literal["uncertain", "drifting", "rare", "diverse", "random"]
 """Why a frame was chosen for annotation."""
 
+LabelFormat = Literal["coco", "label_studio", "yolo"]
+"""The formats in which labels come in."""
+
 Split = Literal["train", "val", "test"]
 """``test`` is held out for ever: it evaluates models and never trains one."""
 
@@ -113,7 +116,7 @@ class AcceptedLabels(Record):
     schema_version: Literal[1] = 1
     source_file: str
     source_sha256: str
-    format: Literal["coco", "label_studio", "yolo"]
+    format: LabelFormat
     imported_at: Time
     images: tuple[LabelledImage, ...]
     rejected: tuple[Rejected, ...] = ()

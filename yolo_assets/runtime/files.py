@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from yolo_assets.contracts.errors import UserError
+from yolo_assets.runtime.backoff import Backoff
 
 TEMPORARY = ".tmp-"
 """Files whose names begin so are unfinished; no reader takes them."""
@@ -131,15 +132,14 @@ def lock(descriptor: int, *, shared: bool = False, wait_s: float | None = 0.0) -
     if wait_s is None:
         fcntl.flock(descriptor, kind)
         return True
-    deadline, pause = time.monotonic() + wait_s, _SHORTEST_PAUSE
+    deadline, backoff = time.monotonic() + wait_s, Backoff(_SHORTEST_PAUSE, _LONGEST_PAUSE)
     while True:
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 return False
-            time.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            time.sleep(backoff.failed())
         else:
             return True
 

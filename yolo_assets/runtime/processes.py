@@ -1,6 +1,6 @@
-"""A child process from its start to its end: what it inherits, how it is ended, how it ended, what it said last.
+"""A child process from its start to its end: what it inherits, how it is ended, how it ended, what it printed last.
 
-Belongs here: one process and the signals around it. Does not belong here: what parent and child say to each other
+Belongs here: one process and the signals around it. Does not belong here: how parent and child communicate
 (sockets, shared memory, lines on standard output), and when a child is started again.
 """
 

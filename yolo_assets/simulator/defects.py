@@ -72,7 +72,7 @@ def plan_defects(
         return ()
     count = int(rng.choice([1, 2, 3, 4], p=[0.25, 0.35, 0.25, 0.15]))
     slot = (length - 2 * _MARGIN) / _SLOTS
-    found = []
+    defects = []
     for place in sorted(rng.permutation(_SLOTS)[:count].tolist()):
         class_name = CLASS_NAMES[int(rng.integers(len(CLASS_NAMES)))]
         x = _MARGIN + (place + rng.uniform(0.4, 0.6)) * slot
@@ -81,8 +81,8 @@ def plan_defects(
         strength = rng.uniform(0.5, 0.65) if hard and not small else rng.uniform(0.8, 1.1)
         size = 0.62 if small else rng.uniform(0.9, 1.15)
         strokes = _SHAPES[class_name](rng, x, bead, size, slot, appearance)
-        found.append(Defect(class_name, hard, float(strength), strokes))
-    return tuple(found)
+        defects.append(Defect(class_name, hard, float(strength), strokes))
+    return tuple(defects)
 
 
 def _walk(rng: np.random.Generator, x: float, y: float, heading: float, steps: int, step: float) -> Stroke:

@@ -1,6 +1,6 @@
 """An annotator that never errs: answers an annotation batch from the truth, as the COCO file a person would export.
 
-The file takes the same way as any other: into ``labels/inbox/``, through the same import and its checks. It names its
+The file goes where any other goes: into ``labels/inbox/``, through the same import and its checks. It names its
 annotator, so that simulated labels are never taken for human ones.
 """
 
@@ -37,11 +37,11 @@ def label_batch(
     whole = isinstance(items, list) and all(isinstance(i, dict) and {"file", "image_path"} <= i.keys() for i in items)
     if not whole or not items:
         raise BadInputError("this is not the manifest of an annotation batch: it needs items with file and image_path")
-    known = truth_for(truth, [item["image_path"] for item in items])
+    frames = truth_for(truth, [item["image_path"] for item in items])
     ids = {name: number for number, name in enumerate(class_names, 1)}
     images, annotations = [], []
     for image_id, item in enumerate(items, 1):
-        frame = known[item["image_path"]]
+        frame = frames[item["image_path"]]
         images.append(
             {
                 "id": image_id,

@@ -1,4 +1,4 @@
-"""Whole spool hours of the simulated line, closed and fast, as an agent beside those cameras would have written them.
+"""Whole spool hours of the simulated line, closed and fast, as an agent at those cameras would have written them.
 
 Frames are deterministic, so a run that was interrupted continues when it is run again with the same arguments: frames
 that are there are kept, sealed and archived hours passed over; hours of another simulation are refused. With a bundle
@@ -42,7 +42,7 @@ NO_MODEL = "no_model"
 
 
 @dataclass
-class CameraCounts:
+class SimulatedCounts:
     """What was done for one camera."""
 
     sealed: int = 0
@@ -229,13 +229,13 @@ def _past_hours(start: Hour | None, hours: int) -> tuple[Hour, ...]:
 def _load(bundle: Path | None) -> Model | None:
     if bundle is None:
         return None
-    found = load_bundle_folder(bundle, only={ONNX})
-    model = Model.load(found.manifest, found.files, threads=1, parallel=os.cpu_count() or 1)
+    loaded = load_bundle_folder(bundle, only={ONNX})
+    model = Model.load(loaded.manifest, loaded.files, threads=1, parallel=os.cpu_count() or 1)
     model.warm_up()
     return model
 
 
-def _run(job: SimulationJob) -> list[CameraCounts]:
+def _run(job: SimulationJob) -> list[SimulatedCounts]:
     """Cameras side by side, each with its hours in order."""
     cameras = job.line.cameras
     with ThreadPoolExecutor(min(len(cameras), os.cpu_count() or 1)) as pool:
@@ -249,7 +249,7 @@ def _run(job: SimulationJob) -> list[CameraCounts]:
             raise
 
 
-def run_camera(job: SimulationJob, camera: str, phase: float) -> CameraCounts:
+def run_camera(job: SimulationJob, camera: str, phase: float) -> SimulatedCounts:
     """Write, complete or pass over every hour of one camera.
 
     Args:
@@ -262,7 +262,7 @@ def run_camera(job: SimulationJob, camera: str, phase: float) -> CameraCounts:
         FolderBusyError: another process writes this camera.
         SpoolFullError: no room.
     """
-    counts, sequence = CameraCounts(), 0
+    counts, sequence = SimulatedCounts(), 0
     with SpoolWriter(job.out, camera, job.device_id) as writer:
         for hour in job.hours:
             moments = list(frame_moments(hour, job.fps, phase))
@@ -290,7 +290,7 @@ def run_camera(job: SimulationJob, camera: str, phase: float) -> CameraCounts:
 
 
 def _frame(
-    job: SimulationJob, writer: SpoolWriter, camera: str, moment: datetime, sequence: int, counts: CameraCounts
+    job: SimulationJob, writer: SpoolWriter, camera: str, moment: datetime, sequence: int, counts: SimulatedCounts
 ) -> None:
     scene = job.line.draw(camera, moment)
     jpeg = _encode(scene.image, job.jpeg_quality)

@@ -54,7 +54,7 @@ def check_truth_dir(truth: Path, spool: Path) -> None:
     if inside == outside or outside in inside.parents:
         raise BadInputError(f"the truth folder {truth} lies inside the spool {spool}; choose one outside it")
     if inside in outside.parents:
-        raise BadInputError(f"the truth folder {truth} holds the spool {spool}; choose one beside it")
+        raise BadInputError(f"the truth folder {truth} holds the spool {spool}; choose one next to it")
 
 
 def truth_file(truth: Path, camera_id: str, hour: Hour) -> Path:
@@ -83,15 +83,15 @@ def truth_for(truth: Path, image_paths: Iterable[str]) -> dict[str, FrameTruth]:
     Raises:
         BadInputError: a frame has no truth, or a truth file cannot be read.
     """
-    wanted = list(image_paths)
-    known: dict[str, FrameTruth] = {}
-    for file in sorted({_file_of(truth, path) for path in wanted}):
-        known.update((frame.image_path, frame) for frame in read_hour(file))
-    missing = [path for path in wanted if path not in known]
+    paths = list(image_paths)
+    frames: dict[str, FrameTruth] = {}
+    for file in sorted({_file_of(truth, path) for path in paths}):
+        frames.update((frame.image_path, frame) for frame in read_hour(file))
+    missing = [path for path in paths if path not in frames]
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise BadInputError(f"{truth} has no truth for {missing[0]}{more}; it was not simulated with this truth folder")
-    return {path: known[path] for path in wanted}
+    return {path: frames[path] for path in paths}
 
 
 def read_hour(file: Path) -> list[FrameTruth]:

@@ -175,14 +175,14 @@ class WeldLine:
         view, state, ms = self._view(camera_id), self._state(camera_id, moment), _milliseconds(moment)
         position = view.speed * ms / 1000
         first = int(np.floor(position)) - view.reach
-        found = []
+        boxes = []
         for plate, _, _ in _plates(first, first + 2 * view.reach + 2):
             offset = plate * rendering.PLATE_LENGTH - position
             for defect in self._plan(camera_id, plate, state)[1]:
                 box = _box_in_frame(defect, offset, view)
                 if box is not None:
-                    found.append(TruthBox(defect.class_name, box, defect.hard))
-        return tuple(found)
+                    boxes.append(TruthBox(defect.class_name, box, defect.hard))
+        return tuple(boxes)
 
     def batch_id(self, moment: datetime) -> str:
         """The production batch of a moment: ``B20260102-0340`` began at 03:40."""

@@ -1,7 +1,7 @@
 """Object stores behind one small interface: S3 and its relatives, and a plain folder or NAS.
 
-Belongs here: bytes under keys, conditional writes, multipart, errors turned into words. Does not belong here: what the
-keys mean (``contracts.names``) and what is stored under them (the stage packages).
+Belongs here: bytes under keys, conditional writes, multipart, retries, errors as messages a person can act on. Does not
+belong here: what the keys mean (``contracts.names``) and what is stored under them (the stage packages).
 """
 
 from yolo_assets.storage.base import (

@@ -59,7 +59,7 @@ class ColdObjectError(StoreUnavailableError):
     """The object lies in a cold tier and cannot be read at once. Trying again soon does not help.
 
     Attributes:
-        tier: the storage class or access tier, None when the store does not say.
+        tier: the storage class or access tier, None when the store does not report it.
     """
 
     def __init__(self, name: str, tier: str | None) -> None:
@@ -99,7 +99,7 @@ def unpaced(data: Payload) -> bytes | memoryview:
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """What a store says about an object.
+    """What a store reports about an object.
 
     Attributes:
         key: relative to the store's root.
@@ -109,8 +109,8 @@ class ObjectInfo:
             asks "is it still what I read?": bytes that went away and came back are what was read.
         modified_at: the store's clock.
         version_id: where the store keeps versions.
-        storage_class: the store's name for the tier it lies in, where the store says.
-        checksum_crc32: CRC-32 of the whole object, eight hexadecimal digits, where the store keeps one and says so:
+        storage_class: the store's name for the tier it lies in, where the store reports it.
+        checksum_crc32: CRC-32 of the whole object, eight hexadecimal digits, where the store keeps and reports one:
             never in a listing, and after a write only by some stores; a HEAD tells.
         deleted: a delete marker, which only ``ObjectLock.versions`` and ``hidden`` return: no bytes, but it hides the
             versions under it.
@@ -363,7 +363,7 @@ class ObjectStore(Protocol):
         ...
 
     def restore_state(self, key: str, version_id: str | None) -> RestoreState:
-        """Whether an object can be read now, by one request. A store without cold tiers says ``available``.
+        """Whether an object can be read now, by one request. Always ``available`` in a store without cold tiers.
 
         Raises:
             ObjectNotFoundError: no such object or version.

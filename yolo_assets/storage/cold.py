@@ -1,7 +1,7 @@
 """Objects in tiers that must be asked before they can be read: what state one is in, and when to come back.
 
-Belongs here: the states, the times and the words. The requests are ``s3_cold``. A folder has no cold tier: everything
-in it is available.
+Belongs here: the states, the times and their description. The requests are in ``s3``. A folder has no cold tier:
+everything in it is available.
 
 The times are those of the AWS user guide, "Understanding archive retrieval options"
 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/restoring-objects-retrieval-options.html): typical, not promised.
@@ -36,7 +36,7 @@ class RestoreState:
     """Whether one object can be read now.
 
     Attributes:
-        status: ``available``: it is in no cold tier; ``cold``: it is, and nobody asked for it; ``requested``: it is on
+        status: ``available``: it is in no cold tier; ``cold``: it is, and was not requested; ``requested``: it is on
             its way; ``restored``: a copy can be read until ``until``.
         tier: the storage class or access tier it lies in, None when the store names none.
         until: when the readable copy goes again.

@@ -1,6 +1,6 @@
 """A store that fails on purpose: part of the test kit, never opened by the product.
 
-Rules say which requests fail and how; the store behind, a real one, does everything else:
+Rules decide which requests fail and how; the store behind, a real one, does everything else:
 
     faulty = FaultyStore(store, fail("put_if_absent", nth=2, effect="after"), each_once())
     retrying = RetryingStore(faulty)
@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Literal, TypeVar
 
 from yolo_assets.storage.base import ObjectInfo, ObjectStore, ObjectStream, StoreUnavailableError
@@ -91,7 +92,7 @@ def fail(
     *operations: str,
     nth: int = 1,
     times: int | None = 1,
-    key: str = "",
+    key: str = "*",
     effect: Effect = "before",
     error: MakeError = unavailable,
     cut_after: int | None = None,
@@ -102,7 +103,7 @@ def fail(
         operations: names of methods; none: any.
         nth: the first to fail of those that match, from 1.
         times: how many; None: all from then on.
-        key: matches keys that hold it.
+        key: pattern of the keys that match, as of a shell, for example ``"*.tar.gz"``.
         effect: see ``StoreFault``.
         error: makes what is raised.
         cut_after: see ``StoreFault``.
@@ -111,7 +112,7 @@ def fail(
 
     def rule(call: StoreCall) -> StoreFault | None:
         nonlocal met
-        if (operations and call.operation not in operations) or key not in call.key:
+        if (operations and call.operation not in operations) or not fnmatchcase(call.key, key):
             return None
         met += 1
         due = met >= nth and (times is None or met < nth + times)
@@ -173,7 +174,7 @@ class Outage:
 
 
 class FaultyStore(ForwardingStore):
-    """An ``ObjectStore`` that fails as its rules say, and counts.
+    """An ``ObjectStore`` that fails as its rules demand, and counts.
 
     Attributes:
         calls: every request in order, failed ones included.

@@ -44,7 +44,7 @@ from yolo_assets.storage.keys import RESERVED, check_key, check_prefix, check_ra
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
-"""What the file system says when there is no object under a key."""
+"""What the file system raises when there is no object under a key."""
 
 
 class FolderStore:
@@ -86,7 +86,7 @@ class FolderStore:
             sweep(self._tmp)
             self._uploads.sweep()
         except OSError:
-            return  # read-only for us: reading works, the first write says what is wrong
+            return  # read-only for us: reading works, the first write reports what is wrong
 
     def _prepare(self) -> None:
         """Make what writing needs, once; a root that vanishes later is not made again but reported."""
@@ -138,7 +138,7 @@ class FolderStore:
             return file.read()
 
     def get_with_info(self, key: str) -> tuple[bytes, ObjectInfo]:
-        """Bytes and their etag: of one open file, which nobody changes, only replaces."""
+        """Bytes and their etag: of one open file, which is never changed, only replaced."""
         with explained(self._root), self._open(key, None) as file:
             data = file.read()
             return data, _info_of(key, os.fstat(file.fileno()))
@@ -352,7 +352,7 @@ def _folder_gone(root: Path) -> StoreUnavailableError:
 
 @contextmanager
 def explained(root: Path) -> Iterator[None]:
-    """Turn any ``OSError`` inside into the one line that says what to do."""
+    """Turn any ``OSError`` inside into one line that tells what to do."""
     try:
         yield
     except OSError as error:
@@ -365,7 +365,7 @@ def _etag_of(status: os.stat_result) -> str:
 
 
 def _info_of(key: str, status: os.stat_result) -> ObjectInfo:
-    """What a file's status says about the object."""
+    """A file's status as information about the object."""
     moment = datetime.fromtimestamp(status.st_mtime_ns // 1_000_000 / 1000, UTC)
     return ObjectInfo(key=key, size=status.st_size, etag=_etag_of(status), modified_at=moment)
 

@@ -7,7 +7,6 @@ for people (``folder``); these functions raise ``OSError``.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 import time
@@ -206,8 +205,8 @@ def sweep(folder: Path) -> None:
             elif time.time() - path.stat().st_mtime > _YOUNG:
                 fd = os.open(path, os.O_RDWR)
                 try:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    path.unlink()
+                    if files.lock(fd):
+                        path.unlink()
                 finally:
                     os.close(fd)
         except OSError:

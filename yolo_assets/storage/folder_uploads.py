@@ -3,7 +3,7 @@
 ``uploads/<id>/journal`` has one JSON line per fact: the key, then each part written or withdrawn. ``uploads/<id>/data``
 is the object-to-be; part n lies at (n - 1) x the size of part 1, so completing is a link, not a copy. A part that
 arrives before part 1 has no place yet and waits in ``early-<n>``. A part is journalled after its bytes are synced, so
-what the journal says survives ``kill -9`` and power loss; a line cut short by either is no line.
+what the journal records survives ``kill -9`` and power loss; a line cut short by either is no line.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 @dataclass
 class _Upload:
-    """What a journal says. ``part_size`` is that of the first part 1 ever written: places depend on it for good."""
+    """What a journal records. ``part_size`` is that of the first part 1 ever written: places depend on it for good."""
 
     folder: Path
     journal: int
@@ -55,7 +55,7 @@ class _Upload:
         size = os.fstat(self.journal).st_size
         text = os.pread(self.journal, size, 0)
         whole = text.rfind(b"\n") + 1
-        if whole != size:  # the last line was cut short by a kill: what it was to say did not happen
+        if whole != size:  # the last line was cut short by a kill: what it was to record did not happen
             os.ftruncate(self.journal, whole)
         for line in text[:whole].splitlines():
             self._apply(orjson.loads(line))

@@ -24,7 +24,7 @@ _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
 def key_problem(key: str) -> str | None:
-    """What is wrong with a key, in words, or None when it is legal."""
+    """What is wrong with a key, for a message, or None when it is legal."""
     if not key:
         return "it is empty"
     if _FORBIDDEN.search(key):
@@ -52,7 +52,7 @@ def check_key(key: str) -> str:
     """Return ``key`` when it is legal: relative, ``/``-separated, without empty, ``.`` or ``..`` parts.
 
     Raises:
-        BadInputError: it is not; the message says why.
+        BadInputError: it is not; the message gives the reason.
     """
     problem = key_problem(key)
     if problem:

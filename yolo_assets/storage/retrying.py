@@ -7,9 +7,9 @@ What is not idempotent:
 
 * A ``put_if_absent``, ``compare_and_swap`` or ``complete_upload`` whose answer was lost may have taken effect. When a
   later try of the same call is then refused, what is stored decides: the very bytes of this call are taken for its own
-  write and the call succeeds; other bytes are another's. Two writers that race with equal bytes may therefore both
-  succeed: who needs to know who won writes something unique. A swap of ours that another writer has replaced since
-  is reported as lost.
+  write and the call succeeds; other bytes are another writer's. Two writers that race with equal bytes may therefore
+  both succeed: a caller that needs to know which one won writes something unique. A swap of its own that another
+  writer has replaced since is reported as lost.
 * ``put`` and ``delete`` may take effect twice; the last one counts, as for any two writers.
 * ``create_upload`` may leave an upload that no one knows the id of. It is invisible; a bucket's lifecycle rule
   (``storage init`` makes one) or the folder, after seven days, removes it.
@@ -29,8 +29,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from isal import isal_zlib
-from tenacity import RetryCallState, wait_exponential_jitter
 
+from yolo_assets.runtime.backoff import Backoff
 from yolo_assets.storage.base import (
     AlreadyExistsError,
     CasConflictError,
@@ -54,25 +54,25 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 class RetryBounds:
     """How long a store tries.
 
-    The defaults ride out a hiccup of about three seconds (a restarted gateway, a load balancer that moves, a burst of
-    ``SlowDown``): the pauses are 0.2, 0.4, 0.8 and 1.6 s, each with up to 0.3 s of jitter so that many machines do not
-    come back together. A person at a terminal learns after four seconds that a store is away, and longer absences are
-    for the callers' own rounds: the archiver's queue, the edge's polling, Dagster's run retries.
+    The defaults ride out a hiccup of two to five seconds (a restarted gateway, a load balancer that moves, a burst of
+    ``SlowDown``): the pauses are at most 0.4, 0.8, 1.6 and 2 s, each shortened by up to a half at random so that many
+    machines do not come back together. A person at a terminal learns in that time that a store is away, and longer
+    absences are for the callers' own rounds: the archiver's queue, the edge's polling, Dagster's run retries.
 
     Attributes:
         tries: how often a request is made before its error is raised.
         deadline: seconds after a call's first failure in which another try may begin. The first try's own time does
             not count: a part of an upload on a slow line takes minutes and deserves a second try.
-        first_pause: seconds before the second try; doubled each time.
+        first_pause: the most seconds before the second try; doubled each time.
         longest_pause: seconds.
-        jitter: the most seconds added at random to a pause.
+        jitter: share of each pause that is left to chance, 0 to 1.
     """
 
     tries: int = 5
     deadline: float = 30.0
-    first_pause: float = 0.2
+    first_pause: float = 0.4
     longest_pause: float = 2.0
-    jitter: float = 0.3
+    jitter: float = 0.5
 
 
 QUICK = RetryBounds(tries=3, deadline=5.0)
@@ -157,7 +157,7 @@ class RetryingStore(ForwardingStore):
         return self._tried(operation, lambda _: request())
 
     def _tried(self, operation: str, request: Callable[[bool], T]) -> T:
-        """Make a request until it works; it is told whether an earlier try of the call failed."""
+        """Make a request until it works; its argument is whether an earlier try of the call failed."""
         patience: _Patience | None = None
         while True:
             self._counts.add(operation, attempts=1)
@@ -282,7 +282,7 @@ class RetryingStore(ForwardingStore):
         return self._tried("complete_upload", request)
 
     def _own_upload(self, key: str, parts: Sequence[UploadedPart], crc32: int | None) -> ObjectInfo | None:
-        """What the store holds under a key when it is these parts, else None, also when that cannot be told."""
+        """What the store holds under a key when it is these parts, else None, also when that cannot be decided."""
         info = self._inner.head(key)
         if info is None or info.size != sum(part.size for part in parts):
             return None
@@ -311,10 +311,7 @@ class _Patience:
         self._operation = operation
         self._sleep = sleep
         self._begun = time.monotonic()
-        self._pause = wait_exponential_jitter(
-            multiplier=bounds.first_pause, max=bounds.longest_pause, jitter=bounds.jitter
-        )
-        self._state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # pyright: ignore[reportArgumentType]
+        self._backoff = Backoff(bounds.first_pause, bounds.longest_pause, bounds.jitter)
 
     def wait(self, error: StoreUnavailableError) -> None:
         """Pause before the next try.
@@ -324,11 +321,10 @@ class _Patience:
         """
         if not error.transient or isinstance(error, ObjectChangedError):
             raise error
-        pause = self._pause(self._state)
+        pause = self._backoff.failed()
         late = time.monotonic() + pause > self._begun + self._bounds.deadline
-        if late or self._state.attempt_number >= self._bounds.tries:
+        if late or self._backoff.failures >= self._bounds.tries:
             self._counts.add(self._operation, given_up=1)
             raise error
-        self._state.attempt_number += 1
         self._counts.add(self._operation, retries=1)
         self._sleep(pause)

@@ -11,7 +11,7 @@ What relatives do differently, measured on Ceph 16.2:
   may believe they won, all versions stay readable by their ids, and a compare-and-swap never succeeds. Pointers belong
   in a plain bucket.
 * ``If-Match`` wants the etag without quotes; AWS takes it with them.
-* The loser of a race for a conditional write may get a 500 that says ``UnknownError``, and Complete of an unknown
+* The loser of a race for a conditional write may get a 500 with the code ``UnknownError``, and Complete of an unknown
   upload a 500 as well: what is stored then tells which it was.
 * Complete ignores ``If-None-Match`` and may return no etag; a HEAD before and after makes up for both.
 """
@@ -326,7 +326,7 @@ class S3Store:
 
 
 def _state_of(answer: Any) -> RestoreState:
-    """What a HEAD says about reading the object."""
+    """What the answer to a HEAD means for reading the object."""
     storage_class = answer.get("StorageClass")
     tier = answer.get("ArchiveStatus") or storage_class
     restore = answer.get("Restore") or ""

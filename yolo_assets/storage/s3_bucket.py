@@ -1,8 +1,8 @@
-"""A prefix of an S3 bucket as all requests see it: where keys lie, answers in our terms, errors in words.
+"""A prefix of an S3 bucket as all requests see it: where keys lie, answers in our terms, errors as messages.
 
 Belongs here: what reading, uploads and locks share. CRC-32 travels as S3 carries it: a store takes these checksums when
 the client's ``request_checksum_calculation`` is ``when_supported``, which ``s3_client`` decides. What a store makes of
-an upload's checksums it says in the answer to Create and to ListParts; nothing is assumed: Ceph 16.2 ignores them,
+an upload's checksums is in its answer to Create and to ListParts; nothing is assumed: Ceph 16.2 ignores them,
 ministack 1.5 has no full-object CRC of a multipart object.
 """
 
@@ -82,7 +82,7 @@ class S3Bucket:
 
     @contextmanager
     def explained(self, key: str) -> Iterator[None]:
-        """Turn what boto3 raises, and no method expected, into the one line that says what to do."""
+        """Turn what boto3 raises, and no method expected, into one line that tells what to do."""
         try:
             yield
         except boto.ClientError as error:
@@ -109,7 +109,7 @@ class S3Bucket:
             except boto.ClientError as error:
                 status = http_status(error)
                 if status in (400, 403) or (status == 404 and not self._bucket_seen):
-                    # The answer to a HEAD has no body. One that has says whether key, bucket or credentials are wrong.
+                    # The answer to a HEAD has no body. One that has tells whether key, bucket or credentials are wrong.
                     self._raise_cause(status)
                 if status == 404 or (version_id is not None and status in (400, 405)):
                     return None
@@ -248,7 +248,7 @@ def date_of(answer: Mapping[str, Any]) -> datetime:
 
 
 def info_of(key: str, answer: Mapping[str, Any]) -> ObjectInfo:
-    """What the answer to a GET or to a HEAD says about the object."""
+    """The answer to a GET or to a HEAD as information about the object."""
     total = answer.get("ContentRange", "").rpartition("/")[2]  # of a GET of a range
     return ObjectInfo(
         key,
@@ -296,7 +296,7 @@ def full_object_crc(answer: Mapping[str, Any]) -> str | None:
 
 
 def upload_checksum(answer: Mapping[str, Any]) -> UploadChecksum:
-    """What the answer to Create or to ListParts says about the upload's checksums."""
+    """What the upload's checksums are, by the answer to Create or to ListParts."""
     if answer.get("ChecksumAlgorithm") == "CRC32":
         return "full" if answer.get("ChecksumType") == "FULL_OBJECT" else "composite"
     # ministack's list names no algorithm, but each part's value.

@@ -78,9 +78,9 @@ def _asked(name: str, usual: str) -> str:
 
 
 def choose_checksum(model: Any, params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
-    """Before a request goes out: no checksum that nobody asked for, and Content-MD5 where one is required.
+    """Before a request goes out: no checksum that was not asked for, and Content-MD5 where one is required.
 
-    A write of ours says which checksums it carries. botocore would add a CRC-32 to one with Content-MD5 alone, and AWS
+    A write of ours names the checksums it carries. botocore would add a CRC-32 to one with Content-MD5 alone, and AWS
     refuses a part with a checksum when its upload was begun without. For the small documents that botocore writes
     itself (retention, holds, rules) it sends a CRC-32 alone, which older MinIO refuses as no checksum at all.
     """

@@ -1,6 +1,6 @@
-"""Retention, legal hold and versions of S3: single requests. What is made of them is ``archive.write_once.protect``.
+"""Retention, legal hold and versions of S3: single requests. What is made of them is ``archive.retention``.
 
-How stores say "nothing is set", measured: AWS and ministack ``NoSuchObjectLockConfiguration``, Ceph 16.2
+How stores report that nothing is set, measured: AWS and ministack ``NoSuchObjectLockConfiguration``, Ceph 16.2
 ``ObjectLockConfigurationNotFoundError``. A bucket without object lock is ``InvalidRequest`` for all three.
 """
 

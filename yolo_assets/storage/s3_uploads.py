@@ -112,7 +112,7 @@ class S3Uploads:
                 if http_status(error) == 409 or error_code(error) in _UPLOAD_GONE | _WRONG_WHOLE:
                     raise self._gone(key, upload_id) from None  # 409: AWS wants the whole upload again
                 if http_status(error) == 500:
-                    self.list_parts(key, upload_id)  # says whether the upload is unknown
+                    self.list_parts(key, upload_id)  # raises when the upload is unknown
                 raise
         self._upload_checksums.pop(upload_id, None)
         info = self._bucket.head(key)

@@ -1,37 +1,36 @@
 """``python -m yolo_assets.training train|export|evaluate JOB.json``: the child process.
 
-Progress lines go to standard output, everything else to standard error. Exit 0, or 1 with a last line ``error: …`` for
-what a person can put right; anything else is a bug with its traceback.
+Progress events go to standard output, one JSON object a line, everything else to standard error. Exit 0, or 1 with a
+last line ``error: …`` for what an operator can put right; anything else is a bug with its traceback.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from pathlib import Path
 
 from yolo_assets.contracts.errors import BadInputError, UserError
-from yolo_assets.training import child
+from yolo_assets.runtime.files import locked_file
+from yolo_assets.runtime.processes import die_with_parent
+from yolo_assets.training.environment import quiet_environment
 from yolo_assets.training.jobs import EvaluateJob, ExportJob, TrainJob
-
-USAGE = "usage: python -m yolo_assets.training train|export|evaluate JOB.json [--nice N]"
 
 
 def main(arguments: list[str]) -> int:
     """Run one job."""
-    nice = 0
-    if len(arguments) == 4 and arguments[2] == "--nice" and arguments[3].isdigit():
-        nice = int(arguments[3])
-        arguments = arguments[:2]
-    if len(arguments) != 2 or arguments[0] not in {"train", "export", "evaluate"}:
-        print(USAGE, file=sys.stderr)
-        return 2
-    command, path = arguments
-    events = child.events_on_stdout()
-    child.die_with_parent()
-    os.nice(nice)
+    parser = argparse.ArgumentParser(prog="python -m yolo_assets.training")
+    parser.add_argument("command", choices=("train", "export", "evaluate"))
+    parser.add_argument("job", type=Path, help="JSON file")
+    parser.add_argument("--nice", type=int, default=0, help="how much to yield to other processes")
+    parser.add_argument("--parent", type=int, default=os.getppid(), help="process id; this process ends with it")
+    options = parser.parse_args(arguments)
+    events = _events_on_stdout()
+    die_with_parent(options.parent)
+    os.nice(options.nice)
     try:
-        _run(command, Path(path), events)
+        _run(options.command, options.job, events)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 1
@@ -47,20 +46,38 @@ def _run(command: str, path: Path, events: int) -> None:
         from yolo_assets.training.trainer import train
 
         job = TrainJob.from_json(data, str(path))
-        with child.sole_owner(Path(job.work)):
+        folder = Path(job.work)
+        with locked_file(folder / ".lock", _busy(folder)):
             train(job, events)
     elif command == "export":
         from yolo_assets.training.export import export
 
         job = ExportJob.from_json(data, str(path))
-        with child.sole_owner(Path(job.out).parent):
+        folder = Path(job.out).parent
+        with locked_file(folder / ".lock", _busy(folder)):
             export(job)
     else:
         job = EvaluateJob.from_json(data, str(path))
-        child.quiet_environment(Path(job.out) / "config", job.spec.threads)
+        quiet_environment(Path(job.out) / "config", job.spec.threads)
         from yolo_assets.training.evaluate import evaluate
 
         evaluate(job)
+
+
+def _busy(folder: Path) -> str:
+    return f"another process works in {folder}; wait for it, or stop it"
+
+
+def _events_on_stdout() -> int:
+    """Keep standard output for events alone: everything that libraries print goes to standard error.
+
+    Returns:
+        A file descriptor that leads to the real standard output.
+    """
+    sys.stdout.flush()
+    events = os.dup(1)
+    os.dup2(2, 1)
+    return events
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """From weights to the bundle that ships: ONNX of one fixed shape, golden frames, manifest. Child process.
 
 The golden frames' boxes come from the exported file, run by the edge's own engine: what an agent will check is what
-was measured here, not what torch would have said.
+was measured here, not what torch would report.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.model import MANIFEST, ONNX, WEIGHTS, FileEntry, GoldenFrame, ModelManifest
 from yolo_assets.learning.records import DatasetManifest
 from yolo_assets.learning.training_folder import image_path, read_folder
-from yolo_assets.training.child import load_ultralytics, quiet_environment
+from yolo_assets.training.environment import load_ultralytics, quiet_environment
 from yolo_assets.training.jobs import ExportJob
 from yolo_assets.vision.golden import golden_detections
 from yolo_assets.vision.model import Model
@@ -74,9 +74,9 @@ def onnx_of(weights: Path, imgsz: int) -> bytes:
     )
     model = onnx.load(str(exported), load_external_data=False)
     Path(exported).unlink()
-    kept = [entry for entry in model.metadata_props if entry.key not in _MACHINE_KEYS]
+    lasting = [entry for entry in model.metadata_props if entry.key not in _MACHINE_KEYS]
     del model.metadata_props[:]
-    model.metadata_props.extend(kept)
+    model.metadata_props.extend(lasting)
     return model.SerializeToString(deterministic=True)
 
 
@@ -119,8 +119,8 @@ def _with_golden(manifest: ModelManifest, folder: Path, data: Path, dataset: Dat
         for number, item in enumerate(chosen):
             name = f"golden/{number:03d}.jpg"
             shutil.copyfile(image_path(data, item), folder / name)
-            found = golden_detections(model, decode_image((folder / name).read_bytes(), name))
-            frames.append(GoldenFrame(file=name, detections=found))
+            detections = golden_detections(model, decode_image((folder / name).read_bytes(), name))
+            frames.append(GoldenFrame(file=name, detections=detections))
             entries[name] = _entry(folder / name)
     finally:
         model.close()

@@ -1,4 +1,4 @@
-"""What crosses between the parent and its child process, and what a training leaves in the store. Records only."""
+"""Jobs and events between the caller and its child process, and the records of a training in the store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TrainJob(Record):
     """``train``: paths are of this machine."""
 
     spec: TrainSpec
-    data: str = Field(description="dataset folder made by learning.training_folder")
+    data: str = Field(description="dataset folder made by ``learning.training_folder``")
     work: str = Field(description="folder of this training; what is in it is resumed from")
     weights: str | None = Field(default=None, description="parent weights; None starts from random")
 
@@ -66,7 +66,7 @@ class EvaluateJob(Record):
     fresh: tuple[str, ...] = Field(default=(), description="SHA-256 of test frames that are new to the champion")
 
 
-class Event(Record):
+class TrainingEvent(Record):
     """One line of ``progress.ndjson``."""
 
     at: Time
@@ -95,7 +95,7 @@ class StoredJob(Record):
 
 
 class TrainingResult(Record):
-    """``training/<fingerprint>/result.json``: a candidate, trained, exported and registered, not yet judged."""
+    """``training/<fingerprint>/result.json``: a candidate, trained, exported and registered, not yet evaluated."""
 
     name: str
     version: str

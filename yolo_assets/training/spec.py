@@ -1,15 +1,22 @@
-"""What to train, and the fingerprint under which the result is found again."""
+"""What to train and how to evaluate, the plant's recipe for both, and the fingerprint of a training.
+
+Records and pure functions. Does not belong here: doing it (``trainer``, ``evaluate``).
+"""
 
 from __future__ import annotations
 
 import hashlib
 from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 
-from yolo_assets.contracts.base import Record, canonical_json
+from yolo_assets.contracts.base import Record, canonical_json, one_line
+from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.model import Thresholds
 from yolo_assets.contracts.names import check_id, check_sha256, parse_model_version
+from yolo_assets.contracts.options import read_options
 
 CODE = 1
 """Raised when this package changes in a way that gives other weights from the same inputs."""
@@ -91,8 +98,47 @@ def fine_tune(name: str, parent: str, **changes: object) -> TrainSpec:
     return TrainSpec.model_validate({"name": name, "parent": parent, **recipe, **changes})
 
 
+class Recipe(Record):
+    """How this plant trains: the options of ``TrainSpec`` that differ from the defaults, read from one file."""
+
+    starter: dict[str, Any] = Field(default_factory=dict, description="from random weights, while nothing is released")
+    fine_tune: dict[str, Any] = Field(default_factory=dict, description="from the weights of the released model")
+
+    @classmethod
+    def load(cls, path: Path) -> Recipe:
+        """Read a TOML, YAML or JSON file.
+
+        Raises:
+            BadInputError: no such file, not in its format, or not a recipe.
+        """
+        try:
+            return cls.model_validate(read_options(path, "training recipe"))
+        except ValidationError as error:
+            raise BadInputError(f"{path} is not a training recipe: {one_line(error)}") from None
+
+    def spec(self, name: str, parent: str | None, imgsz: int | None = None) -> TrainSpec:
+        """The training of ``name``, from random weights or from a parent ``<name>/<version>``.
+
+        Args:
+            name: of the model.
+            parent: the model whose weights training starts from; None for random ones.
+            imgsz: input size of the serving model. The successor keeps it unless the recipe sets another:
+                agents refuse a model with another input shape.
+
+        Raises:
+            BadInputError: an option does not exist or does not fit.
+        """
+        input_size = {} if imgsz is None else {"imgsz": imgsz}
+        try:
+            if parent is None:
+                return starter(name, **{**input_size, **self.starter})
+            return fine_tune(name, parent, **{**input_size, **self.fine_tune})
+        except ValidationError as error:
+            raise BadInputError(f"the training recipe does not fit: {one_line(error)}") from None
+
+
 class EvaluateSpec(Record):
-    """How exported files are judged."""
+    """How exported files are evaluated."""
 
     engine: str = Field(default="openvino", pattern=r"^(openvino|onnxruntime)$")
     threads: int = Field(default=1, ge=1, le=256)
@@ -102,7 +148,7 @@ class EvaluateSpec(Record):
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of what decides over the weights; read from metadata, nothing is imported."""
+    """Versions of the libraries that determine the weights; read from metadata, nothing is imported."""
     return {name: version(name).partition("+")[0] for name in _LIBRARIES}
 
 

@@ -1,4 +1,4 @@
-"""The training itself, in the child process: a fresh start, a fine-tune, or the resumption of a broken attempt.
+"""The training itself, in the child process: a fresh start, a fine-tune, or the resumption of an interrupted attempt.
 
 work/run/…            what ultralytics writes, not atomically
 work/best.pt          copies made atomically after each epoch, the best first;
@@ -22,16 +22,17 @@ from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.model import WEIGHTS
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.learning.training_folder import DATA_YAML, read_folder
-from yolo_assets.training.child import load_ultralytics, quiet_environment, write_atomic
-from yolo_assets.training.jobs import BEST, CHECKPOINT, PROGRESS, RESULT, Event, TrainJob, TrainResult
+from yolo_assets.runtime.files import write_atomic
+from yolo_assets.training.environment import load_ultralytics, quiet_environment
+from yolo_assets.training.jobs import BEST, CHECKPOINT, PROGRESS, RESULT, TrainingEvent, TrainJob, TrainResult
 from yolo_assets.training.spec import TrainSpec
 
 
 def train(job: TrainJob, events: int) -> TrainResult:
-    """Train, or go on where an earlier attempt stopped, or return what is done already.
+    """Train, or resume where an earlier attempt stopped, or return the result of a finished training.
 
     Args:
-        job: what and where.
+        job: the training and its folder.
         events: file descriptor for progress lines.
 
     Raises:
@@ -46,7 +47,7 @@ def train(job: TrainJob, events: int) -> TrainResult:
     import torch
 
     torch.set_num_threads(job.spec.threads)
-    attempt = _Attempt(job, work, events)
+    attempt = _TrainingAttempt(job, work, events)
     checkpoint = attempt.checkpoint()
     done = int(checkpoint["epoch"]) + 1 if checkpoint else 0
     started = time.monotonic()
@@ -64,7 +65,7 @@ def train(job: TrainJob, events: int) -> TrainResult:
         device=attempt.device,
         metrics={key: float(value) for key, value in best.items() if isinstance(value, int | float)},
     )
-    attempt.tell("finished", epoch=result.epochs)
+    attempt.report("finished", epoch=result.epochs)
     write_atomic(work / RESULT, result.to_json())
     return result
 
@@ -76,13 +77,13 @@ def _check_data(folder: Path) -> None:
             raise BadInputError(f"{folder} has no image in the {split} split; label frames from more moments")
 
 
-def _strip(work: Path, attempt: _Attempt) -> dict[str, Any]:
+def _strip(work: Path, attempt: _TrainingAttempt) -> dict[str, Any]:
     """Make ``weights.pt`` from the best epoch and return that epoch's metrics."""
     from ultralytics.utils.torch_utils import strip_optimizer
 
     best = work / BEST
     if not best.is_file():
-        raise UserError(f"training left no checkpoint in {work}; its log says why")
+        raise UserError(f"training left no checkpoint in {work}; see its log")
     stripped = work / f".{WEIGHTS}.tmp.pt"
     shutil.copyfile(best, stripped)
     saved = strip_optimizer(stripped)
@@ -91,7 +92,7 @@ def _strip(work: Path, attempt: _Attempt) -> dict[str, Any]:
     return {str(key).removesuffix("(B)"): value for key, value in metrics.items()}
 
 
-class _Attempt:
+class _TrainingAttempt:
     """One run of the trainer: its callbacks, its clock, its progress lines."""
 
     def __init__(self, job: TrainJob, work: Path, events: int) -> None:
@@ -108,7 +109,7 @@ class _Attempt:
         self._process.cpu_percent()
 
     def checkpoint(self) -> dict[str, Any] | None:
-        """The last checkpoint, when training can go on from it.
+        """The last checkpoint, when training can resume from it.
 
         A finished one must never be resumed: ultralytics would silently start anew on a data set of its own.
         """
@@ -118,10 +119,10 @@ class _Attempt:
         try:
             saved = load_checkpoint(path)
         except UserError as error:
-            self.tell("note", message=f"cannot resume, starting again: {error}")
+            self.report("note", message=f"cannot resume, starting again: {error}")
             return None
         if not isinstance(saved.get("epoch"), int) or saved["epoch"] < 0 or saved.get("optimizer") is None:
-            self.tell("note", message="the checkpoint is not of an unfinished training, starting again")
+            self.report("note", message="the checkpoint is not of an unfinished training, starting again")
             return None
         if not (self.work / BEST).is_file():
             shutil.copyfile(path, self.work / BEST)
@@ -145,7 +146,7 @@ class _Attempt:
         model.add_callback("on_train_epoch_start", self._on_epoch_start)
         model.add_callback("on_train_epoch_end", self._on_epoch_end)
         model.add_callback("on_model_save", self._on_model_save)
-        self.tell("resumed" if resume else "started", epoch=done)
+        self.report("resumed" if resume else "started", epoch=done)
         arguments = _arguments(self.spec, self.device) | {
             "data": str(Path(self.job.data).absolute() / DATA_YAML),
             "save_dir": str(run.absolute()),
@@ -155,9 +156,9 @@ class _Attempt:
             arguments["resume"] = True
         model.train(**arguments)
 
-    def tell(self, event: str, **fields: Any) -> None:
+    def report(self, event: str, **fields: Any) -> None:
         """Append an event to the file and send it to the parent."""
-        line = Event.model_validate(
+        line = TrainingEvent.model_validate(
             {
                 "at": utc_now(),
                 "event": event,
@@ -206,7 +207,7 @@ class _Attempt:
         validated = trainer.args.val or trainer.stop
         losses = {str(key): float(value) for key, value in (trainer.tloss or {}).items()}
         metrics = {str(k).removesuffix("(B)"): float(v) for k, v in trainer.metrics.items()} if validated else {}
-        self.tell(
+        self.report(
             "epoch",
             epoch=self.epoch,
             losses=losses,
@@ -246,21 +247,21 @@ def _arguments(spec: TrainSpec, device: str) -> dict[str, Any]:
     }
 
 
-def _device(wanted: str) -> str:
+def _device(requested: str) -> str:
     import torch
 
-    if wanted == "auto":
+    if requested == "auto":
         return "0" if torch.cuda.is_available() else "cpu"
-    if wanted != "cpu" and not torch.cuda.is_available():
-        raise UserError(f"device {wanted} was asked for and there is no GPU here; use --device cpu or auto")
-    return wanted
+    if requested != "cpu" and not torch.cuda.is_available():
+        raise UserError(f"device {requested} was requested and there is no GPU here; use --device cpu or auto")
+    return requested
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint, its pickle restricted to classes of models.
 
     Raises:
-        BadInputError: it is not one, or wants to run code.
+        BadInputError: it is not one, or its pickle would run code.
     """
     from ultralytics.nn.tasks import torch_safe_load
 

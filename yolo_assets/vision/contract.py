@@ -80,24 +80,24 @@ def file_problems(manifest: ModelManifest, file: OnnxFile) -> list[str]:
     batched = found_output[:1] == (1,) or (free and found_output[:1] == (None,))
     # Where the batch is free the number of anchors is often a formula; the first output shows it.
     if len(found_output) != 3 or not batched or found_output[axis] != size or (not free and None in found_output):
-        wanted = f"[1, {size}, anchors]" if raw else "[1, boxes, 6]"
+        expected = f"[1, {size}, anchors]" if raw else "[1, boxes, 6]"
         problems.append(
-            f"output shape: {manifest.output_layout} layout with {classes} classes is {wanted}, "
+            f"output shape: {manifest.output_layout} layout with {classes} classes is {expected}, "
             f"file {_shape_text(found_output)}"
         )
     if len(set(manifest.class_names)) != classes:
         problems.append(f"class names repeat in the manifest: {list(manifest.class_names)}")
     if "names" in file.metadata and file.class_names != manifest.class_names:
-        found = "names that cannot be read" if file.class_names is None else list(file.class_names)
-        problems.append(f"class names: manifest {list(manifest.class_names)}, file {found}")
-    for key, expected in (
+        names = "names that cannot be read" if file.class_names is None else list(file.class_names)
+        problems.append(f"class names: manifest {list(manifest.class_names)}, file {names}")
+    for key, promised in (
         ("task", manifest.task),
         ("stride", str(manifest.stride)),
         ("end2end", str(manifest.output_layout == "end2end")),
     ):
-        found = file.metadata.get(key)
-        if found is not None and found != expected:
-            problems.append(f"{key}: manifest {expected}, file {found}")
+        declared = file.metadata.get(key)
+        if declared is not None and declared != promised:
+            problems.append(f"{key}: manifest {promised}, file {declared}")
     return problems
 
 

@@ -1,4 +1,7 @@
-"""Golden frames: does the model find on this device what it found where it was built?"""
+"""Golden frames: does the model find on this device what it found where it was built?
+
+Belongs here: comparing one frame, and making the expectation. Does not belong here: what follows from a problem.
+"""
 
 from __future__ import annotations
 

@@ -45,13 +45,13 @@ def graphics_cards() -> tuple[str, ...]:
 
 def versions() -> dict[str, str]:
     """Installed versions of everything that takes part in an inference."""
-    found = {}
+    installed = {}
     for name in _LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 @cache

@@ -42,7 +42,8 @@ def iou_matrix(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
     height = np.minimum(y2, v2) - np.maximum(y1, v1)
     shared = np.maximum(width, 0, out=width) * np.maximum(height, 0, out=height)
     union = (x2 - x1) * (y2 - y1) + (u2 - u1) * (v2 - v1) - shared
-    return np.divide(shared, np.maximum(union, np.finfo(union.dtype).tiny, out=union), out=shared)
+    # Without area the union is 0; the smallest number in its place makes the result 0.
+    return shared / np.maximum(union, np.finfo(union.dtype).tiny, out=union)
 
 
 def class_overlaps(a: Detections, b: Detections) -> NDArray[np.float64]:

@@ -1,4 +1,8 @@
-"""`Model`: a verified bundle, loaded; frames in, boxes out. Does not fetch, swap or count."""
+"""`Model`: a verified bundle, loaded; frames in, detections out.
+
+Belongs here: one model version and its buffers. Does not belong here: fetching a bundle, swapping versions, counting
+frames.
+"""
 
 from __future__ import annotations
 
@@ -107,12 +111,13 @@ class Model:
         Raises:
             BadInputError, UserError: as `predict`; one bad frame fails the call.
         """
-        thresholds, found = self.manifest.thresholds, []
+        thresholds = self.manifest.thresholds
+        results: list[Detections] = []
         for first in range(0, len(frames), self.batch):
             group = frames[first : first + self.batch]
             output, places = self._run(group)
             for row, place in enumerate(places):
-                boxes = decode(
+                detections = decode(
                     output[row : row + 1],
                     self.manifest.output_layout,
                     classes=len(self.manifest.class_names),
@@ -120,8 +125,8 @@ class Model:
                     iou=thresholds.iou if iou is None else iou,
                     max_detections=thresholds.max_detections,
                 )
-                found.append(Detections(place.to_frame(boxes.xyxy), boxes.class_id, boxes.confidence))
-        return found
+                results.append(Detections(place.to_frame(detections.xyxy), detections.class_id, detections.confidence))
+        return results
 
     def _run(self, frames: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.float32], list[Geometry]]:
         try:

@@ -1,6 +1,6 @@
 """What an ONNX file says about itself, read from its bytes without loading it and without the ``onnx`` package.
 
-An engine that is handed a file may follow its *external data*: paths inside the file that name other files, which has
+An engine that loads a file may follow its *external data*: paths inside the file that name other files, which has
 been used to read outside the model's folder. We look first, and refuse such a file before any engine sees it. The
 reader walks only the messages that can hold a tensor, and skips everything else by its length.
 """
@@ -123,13 +123,13 @@ def _shape(value_info: memoryview) -> Shape:
     return tuple(shape)
 
 
-def _children(message: memoryview, wanted: int) -> Iterator[memoryview]:
-    return (part for number, part in _parts(message) if number == wanted)
+def _children(message: memoryview, field: int) -> Iterator[memoryview]:
+    return (part for number, part in _parts(message) if number == field)
 
 
-def _text(message: memoryview, wanted: int) -> str:
-    found = [bytes(part).decode("utf-8", "replace") for part in _children(message, wanted)]
-    return found[-1] if found else ""
+def _text(message: memoryview, field: int) -> str:
+    texts = [bytes(part).decode("utf-8", "replace") for part in _children(message, field)]
+    return texts[-1] if texts else ""
 
 
 def _parts(message: memoryview) -> Iterator[tuple[int, memoryview]]:

@@ -141,10 +141,12 @@ def decode(
     Raises:
         BadInputError: another shape, or values that are not finite: the model is broken and must not be used.
     """
-    wanted = f"[1, {4 + classes}, anchors]" if layout == "raw" else "[1, boxes, 6]"
+    expected = f"[1, {4 + classes}, anchors]" if layout == "raw" else "[1, boxes, 6]"
     axis, size = (1, 4 + classes) if layout == "raw" else (2, 6)
     if output.ndim != 3 or output.shape[0] != 1 or output.shape[axis] != size:
-        raise BadInputError(f"a {layout} model of {classes} classes gives {wanted}, this one gave {list(output.shape)}")
+        raise BadInputError(
+            f"a {layout} model of {classes} classes gives {expected}, this one gave {list(output.shape)}"
+        )
     if not np.isfinite(output).all():
         bad = np.count_nonzero(~np.isfinite(output))
         raise BadInputError(

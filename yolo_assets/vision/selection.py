@@ -71,7 +71,7 @@ class EngineOptions:
 
     def specs(self) -> list[EngineSpec]:
         """The ways this leaves, whether they work on this machine or not; float32 first."""
-        found = [
+        specs = [
             EngineSpec(engine, device, precision)
             for (engine, device), precisions in _WAYS.items()
             for precision in precisions
@@ -79,7 +79,7 @@ class EngineOptions:
             and self.device in ("auto", device)
             and self.precision in ("auto", precision)
         ]
-        return sorted(found, key=lambda spec: get_args(Precision).index(spec.precision))
+        return sorted(specs, key=lambda spec: get_args(Precision).index(spec.precision))
 
 
 class EngineMeasurement(Record):
@@ -301,9 +301,9 @@ class ReferenceResults:
 
 def _best_scores(model: Model, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The best confidence of each class, 0 where nothing is even faint."""
-    found = model.predict(frame, confidence=_FAINT)
+    detections = model.predict(frame, confidence=_FAINT)
     best = np.zeros(len(model.manifest.class_names), np.float32)
-    np.maximum.at(best, found.class_id, found.confidence)
+    np.maximum.at(best, detections.class_id, detections.confidence)
     return best
 
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
-from yolo_assets.storage import ObjectStore, open_store
+from yolo_assets.storage import open_store
 from yolo_assets_tests.support.archive_case import ArchiveCase
 from yolo_assets_tests.support.archiver import Archiver
 from yolo_assets_tests.support.fault_proxy import FaultProxy
@@ -31,9 +32,9 @@ FillHour = Callable[..., SpoolHour]
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> ObjectStore:
-    """An empty archive root."""
-    return open_store((tmp_path / "archive").as_uri())
+def archive(tmp_path: Path, trusted: TrustedKeys) -> Archive:
+    """An empty archive in a folder, that trusts the archiver's key."""
+    return Archive(open_store((tmp_path / "archive").as_uri()), trusted)
 
 
 @pytest.fixture

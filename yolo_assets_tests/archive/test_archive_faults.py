@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from yolo_assets.archive.reading.read import cat
+from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.names import is_frame
 from yolo_assets.storage import ObjectStore, StoreUnavailableError, open_store
@@ -181,14 +181,14 @@ def test_a_changed_bit_never_reaches_a_reader(proxied: ArchiveCase, proxy: Fault
     env = proxied.env()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL_S3", env["AWS_ENDPOINT_URL_S3"])
-        archive = open_store(proxied.url)
+        archive = Archive(open_store(proxied.url), proxied.trusted)
     chance = random.Random(3)
     refused = Counter[str]()
     for _ in range(60):
         name, data = chance.choice(sorted(frames.items()))
         proxy.begin(Rule("GetObject", Fault("flip_response", chance.random()), skip=chance.randrange(3)))
         try:
-            assert cat(archive, CAMERA, proxied.trusted, frame=name) == (name, data)
+            assert archive.cat(CAMERA, frame=name) == (name, data)
         except UserError:
             refused[proxy.faults()[0].request.key.split("/")[1]] += 1
         assert len(proxy.faults()) == 1

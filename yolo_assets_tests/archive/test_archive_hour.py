@@ -12,12 +12,11 @@ from typing import Any, cast
 
 import pytest
 
-from yolo_assets.archive.archiving.hour import archive_hour, hour_lock
-from yolo_assets.archive.archiving.journal import Journal
-from yolo_assets.archive.archiving.options import ArchiveOptions
-from yolo_assets.archive.archiving.plan import load_plan
-from yolo_assets.archive.reading.lookup import load_index
-from yolo_assets.archive.reading.read import find_receipts, read_member
+from yolo_assets.archive.archive import Archive
+from yolo_assets.archive.archiving import archive_hour, hour_lock
+from yolo_assets.archive.options import ArchiveOptions
+from yolo_assets.archive.part_plan import load_plan
+from yolo_assets.archive.upload import UploadJournal
 from yolo_assets.contracts.errors import IntegrityError, SignatureError, UserError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.signing import Signer, TrustedKeys
@@ -28,6 +27,7 @@ from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import ObjectStore, StoreUnavailableError, open_store
 from yolo_assets.storage.base import UploadedPart
+from yolo_assets.storage.retrying import RetryBounds, RetryingStore
 from yolo_assets_tests.support.one_round import run_archiver
 from yolo_assets_tests.support.records import frame_record
 
@@ -58,28 +58,29 @@ class Fault:
         return call
 
 
-def faulty(store: ObjectStore, **instead: Callable[..., Any]) -> tuple[ObjectStore, Fault]:
-    fault = Fault(store, **instead)
-    return cast(ObjectStore, fault), fault
+def faulty(archive: Archive, **instead: Callable[..., Any]) -> tuple[Archive, Fault]:
+    fault = Fault(archive.store, **instead)
+    store = RetryingStore(cast(ObjectStore, fault), RetryBounds(tries=3))
+    return Archive(store, archive.trusted), fault
 
 
-def archived(archive: ObjectStore, trusted: TrustedKeys, camera: str = "cam1", hour: Hour = HOUR) -> dict[str, bytes]:
+def archived(archive: Archive, camera: str = "cam1", hour: Hour = HOUR) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
-    for receipt in find_receipts(archive, camera, hour, trusted):
-        for row in load_index(archive, receipt):
-            found[native_name(row.name)] = read_member(archive, receipt, row)
+    for receipt in archive.receipts(camera, hour):
+        for row in archive.part(receipt).index():
+            found[native_name(row.name)] = archive.part(receipt).read(row)
     return found
 
 
 def test_an_hour_becomes_one_archive_with_a_receipt_that_tells_of_it(
-    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents
+    fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys, contents: Contents
 ) -> None:
     hour = fill_hour()
     before = contents(hour.path)
     outcome = archive_hour(hour, archive, signer, ArchiveOptions(verify="full"))
     assert outcome.status == "archived"
-    assert archived(archive, trusted) == before == contents(hour.path)
-    (receipt,) = find_receipts(archive, "cam1", HOUR, trusted)
+    assert archived(archive) == before == contents(hour.path)
+    (receipt,) = archive.receipts("cam1", HOUR)
     assert receipt == outcome.receipt
     assert (receipt.file_count, receipt.frame_count, receipt.part) == (len(before), 12, 1)
     assert receipt.total_size == sum(map(len, before.values()))
@@ -94,13 +95,13 @@ def test_an_hour_becomes_one_archive_with_a_receipt_that_tells_of_it(
 
 
 def test_late_frames_become_part_2_and_part_1_stays_as_it_was(
-    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents, tmp_path: Path
+    fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys, contents: Contents, tmp_path: Path
 ) -> None:
     hour = fill_hour()
     before = contents(hour.path)
     first = ArchiveName("cam1", HOUR)
     run_archiver(tmp_path / "spool", archive, signer)
-    whole = archive.get(first.archive_key)
+    whole = archive.store.get(first.archive_key)
     with SpoolWriter(tmp_path / "spool", "cam1", "box1") as writer:
         record = {"detections": [], "model_version": "m", "device_id": "d"}
         path = writer.write(HOUR.start + timedelta(minutes=9), frame_record(record), b"late").image_path
@@ -108,23 +109,23 @@ def test_late_frames_become_part_2_and_part_1_stays_as_it_was(
     assert {member.name for member in hour.uncovered_members()} == set(late)
     (result,) = run_archiver(tmp_path / "spool", archive, signer, grace_seconds=0)
     assert result.status == "archived"
-    assert [r.part for r in find_receipts(archive, "cam1", HOUR, trusted)] == [1, 2]
-    assert archive.get(first.archive_key) == whole
-    assert archived(archive, trusted) == before | late
+    assert [r.part for r in archive.receipts("cam1", HOUR)] == [1, 2]
+    assert archive.store.get(first.archive_key) == whole
+    assert archived(archive) == before | late
     assert Path(path).name in late
     assert contents(hour.path) == {}
     assert [r.part for r in hour.receipts()] == [1, 2]
 
 
 def test_a_resumed_upload_sends_only_what_is_missing(
-    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents
+    fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys, contents: Contents
 ) -> None:
     hour = fill_hour(frames=30, size=MIB)
 
     def dies(key: str, upload_id: str, number: int, data: Any, **more: Any) -> Any:
         if number > 3:
             raise StoreUnavailableError("the line is cut", transient=False)
-        return archive.upload_part(key, upload_id, number, data, **more)
+        return archive.store.upload_part(key, upload_id, number, data, **more)
 
     broken, _ = faulty(archive, upload_part=dies)
     with pytest.raises(StoreUnavailableError, match="the line is cut"):
@@ -132,39 +133,39 @@ def test_a_resumed_upload_sends_only_what_is_missing(
     plan = load_plan(hour)
     assert plan is not None
     assert plan.upload_id is not None
-    assert find_receipts(archive, "cam1", HOUR, trusted) == []
+    assert archive.receipts("cam1", HOUR) == []
     (hour.path / "arrived_meanwhile.jpg").write_bytes(b"is the next part")
     counted, fault = faulty(archive)
     outcome = archive_hour(hour, counted, signer)
     assert (outcome.resumed_parts, outcome.sent_parts) == (3, 4 + 1)
     assert fault.calls["upload_part"] == 4
     assert outcome.receipt is not None and outcome.receipt.part == 2
-    assert [one.file_count for one in find_receipts(archive, "cam1", HOUR, trusted)] == [33, 1]
+    assert [one.file_count for one in archive.receipts("cam1", HOUR)] == [33, 1]
     assert hour.uncovered_members() == []
-    assert archived(archive, trusted) == contents(hour.path)
+    assert archived(archive) == contents(hour.path)
 
 
 def test_a_part_that_differs_in_the_store_is_sent_again(
-    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents
+    fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys, contents: Contents
 ) -> None:
     hour = fill_hour(frames=12, size=MIB)
 
     def garbles(key: str, upload_id: str, number: int, data: Any, **more: Any) -> Any:
         if number == 2:
-            archive.upload_part(key, upload_id, number, bytes(len(data)))
+            archive.store.upload_part(key, upload_id, number, bytes(len(data)))
             raise StoreUnavailableError("the line is cut", transient=False)
-        return archive.upload_part(key, upload_id, number, data, **more)
+        return archive.store.upload_part(key, upload_id, number, data, **more)
 
     broken, _ = faulty(archive, upload_part=garbles)
     with pytest.raises(StoreUnavailableError):
         archive_hour(hour, broken, signer, IN_PARTS)
     outcome = archive_hour(hour, archive, signer, ArchiveOptions(verify="full"))
     assert outcome.sent_parts >= 1
-    assert archived(archive, trusted) == contents(hour.path)
+    assert archived(archive) == contents(hour.path)
 
 
 def test_an_upload_that_is_gone_starts_again(
-    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents
+    fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys, contents: Contents
 ) -> None:
     hour = fill_hour(frames=12, size=MIB)
 
@@ -176,15 +177,15 @@ def test_an_upload_that_is_gone_starts_again(
         archive_hour(hour, broken, signer, IN_PARTS)
     plan = load_plan(hour)
     assert plan is not None
-    archive.abort_upload(plan.archive_key, str(plan.upload_id))
+    archive.store.abort_upload(plan.archive_key, str(plan.upload_id))
     outcome = archive_hour(hour, archive, signer)
     assert (outcome.resumed_parts, outcome.sent_parts) == (0, 3)
-    assert archived(archive, trusted) == contents(hour.path)
+    assert archived(archive) == contents(hour.path)
 
 
 @pytest.mark.parametrize("size", [3000, MIB])
 def test_a_complete_whose_answer_was_lost_is_recognised(
-    size: int, fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents
+    size: int, fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys, contents: Contents
 ) -> None:
     hour = fill_hour(size=size)
 
@@ -196,7 +197,7 @@ def test_a_complete_whose_answer_was_lost_is_recognised(
         return call
 
     broken, _ = faulty(
-        archive, complete_upload=lost(archive.complete_upload), put_if_absent=lost(archive.put_if_absent)
+        archive, complete_upload=lost(archive.store.complete_upload), put_if_absent=lost(archive.store.put_if_absent)
     )
     with pytest.raises(StoreUnavailableError):
         archive_hour(hour, broken, signer, IN_PARTS)
@@ -204,11 +205,11 @@ def test_a_complete_whose_answer_was_lost_is_recognised(
     outcome = archive_hour(hour, counted, signer)
     assert (outcome.status, outcome.sent_parts) == ("archived", 0)
     assert "upload_part" not in fault.calls
-    assert archived(archive, trusted) == contents(hour.path)
+    assert archived(archive) == contents(hour.path)
 
 
 def test_a_short_outage_is_ridden_out_and_a_long_one_leaves_the_hour_queued(
-    fill_hour: FillHour, archive: ObjectStore, signer: Signer, tmp_path: Path, contents: Contents
+    fill_hour: FillHour, archive: Archive, signer: Signer, tmp_path: Path, contents: Contents
 ) -> None:
     hour = fill_hour()
     left = [2]
@@ -217,7 +218,7 @@ def test_a_short_outage_is_ridden_out_and_a_long_one_leaves_the_hour_queued(
         if left[0]:
             left[0] -= 1
             raise StoreUnavailableError("busy")
-        return archive.put_if_absent(key, data, **more)
+        return archive.store.put_if_absent(key, data, **more)
 
     flaky, _ = faulty(archive, put_if_absent=stumbles)
     before = contents(hour.path)
@@ -233,20 +234,20 @@ def test_a_short_outage_is_ridden_out_and_a_long_one_leaves_the_hour_queued(
 
 
 def test_another_archive_under_the_key_is_never_overwritten(
-    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents
+    fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys, contents: Contents
 ) -> None:
     hour = fill_hour()
     name = ArchiveName("cam1", HOUR)
-    archive.put(name.archive_key, b"somebody else's")
+    archive.store.put(name.archive_key, b"somebody else's")
     outcome = archive_hour(hour, archive, signer)
     assert outcome.receipt is not None
     assert outcome.receipt.part == 2
-    assert archive.get(name.archive_key) == b"somebody else's"
-    assert archived(archive, trusted) == contents(hour.path)
+    assert archive.store.get(name.archive_key) == b"somebody else's"
+    assert archived(archive) == contents(hour.path)
 
 
 def test_an_hour_archived_from_another_box_is_adopted_by_content(
-    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents, tmp_path: Path
+    fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys, contents: Contents, tmp_path: Path
 ) -> None:
     hour = fill_hour()
     shutil.copytree(tmp_path / "spool", tmp_path / "copy")  # other times, same bytes
@@ -255,20 +256,20 @@ def test_an_hour_archived_from_another_box_is_adopted_by_content(
     (other.path / "20260102_030000_000.jpg").write_bytes(b"not what was archived")
     other_signer = Signer.load_or_create(tmp_path / "keys2" / "archiver")
     with pytest.raises(SignatureError):
-        archive_hour(other, archive, other_signer)
+        archive_hour(other, Archive(archive.store, TrustedKeys.of(other_signer)), other_signer)
     both = TrustedKeys.of(signer, other_signer)
-    outcome = archive_hour(other, archive, other_signer, trusted=both)
+    outcome = archive_hour(other, Archive(archive.store, both), other_signer)
     assert (outcome.status, outcome.receipt.part if outcome.receipt else None) == ("archived", 2)
-    second = find_receipts(archive, "cam1", HOUR, both)[1]
-    assert [row.name for row in load_index(archive, second)] == ["20260102_030000_000.jpg"]
+    second = Archive(archive.store, both).receipts("cam1", HOUR)[1]
+    assert [row.name for row in archive.part(second).index()] == ["20260102_030000_000.jpg"]
     third = SpoolHour.of(tmp_path / "third", "cam1", HOUR)
     shutil.copytree(hour.path, third.path, ignore=shutil.ignore_patterns(".uploaded*"))
-    assert archive_hour(third, archive, signer, trusted=both).status == "adopted"
-    assert len(find_receipts(archive, "cam1", HOUR, both)) == 2
+    assert archive_hour(third, Archive(archive.store, both), signer).status == "adopted"
+    assert len(Archive(archive.store, both).receipts("cam1", HOUR)) == 2
 
 
 def test_a_store_whose_part_etags_are_no_md5_is_resumed_by_the_journal(
-    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents
+    fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys, contents: Contents
 ) -> None:
     hour = fill_hour(frames=30, size=MIB)
 
@@ -278,37 +279,37 @@ def test_a_store_whose_part_etags_are_no_md5_is_resumed_by_the_journal(
     def upload_part(key: str, upload_id: str, number: int, data: Any, **more: Any) -> UploadedPart:
         if number == 4:
             raise StoreUnavailableError("cut", transient=False)
-        return opaque(archive.upload_part(key, upload_id, number, data, **more))
+        return opaque(archive.store.upload_part(key, upload_id, number, data, **more))
 
     def list_parts(key: str, upload_id: str) -> list[UploadedPart]:
-        return [opaque(part) for part in archive.list_parts(key, upload_id)]
+        return [opaque(part) for part in archive.store.list_parts(key, upload_id)]
 
     def complete_upload(key: str, upload_id: str, parts: Any, *_: Any) -> Any:
-        return archive.complete_upload(key, upload_id, archive.list_parts(key, upload_id))
+        return archive.store.complete_upload(key, upload_id, archive.store.list_parts(key, upload_id))
 
     broken, _ = faulty(archive, upload_part=upload_part, list_parts=list_parts)
     with pytest.raises(StoreUnavailableError):
         archive_hour(hour, broken, signer, IN_PARTS)
     plan = load_plan(hour)
     assert plan is not None and plan.upload_id is not None
-    noted = Journal(hour).parts(plan.upload_id)
+    noted = UploadJournal(hour).parts(plan.upload_id)
     assert set(noted) >= {1, 2, 3} and 4 not in noted
     # A line that was cut by a crash is no line.
     (hour.path / ".archiving.parts").open("ab").write(b"6 0123")
     again, counted = faulty(
         archive,
-        upload_part=lambda *args, **more: opaque(archive.upload_part(*args, **more)),
+        upload_part=lambda *args, **more: opaque(archive.store.upload_part(*args, **more)),
         list_parts=list_parts,
         complete_upload=complete_upload,
     )
     outcome = archive_hour(hour, again, signer, IN_PARTS)
     assert (outcome.resumed_parts, outcome.sent_parts) == (len(noted), counted.calls["upload_part"])
-    assert archived(archive, trusted) == contents(hour.path)
+    assert archived(archive) == contents(hour.path)
     assert not (hour.path / ".archiving.parts").exists()
 
 
 def test_an_hour_whose_single_put_broke_goes_in_parts(
-    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents
+    fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys, contents: Contents
 ) -> None:
     hour = fill_hour(frames=12, size=MIB)
     options = ArchiveOptions(part_size=5 * MIB)
@@ -322,16 +323,16 @@ def test_an_hour_whose_single_put_broke_goes_in_parts(
     store, counted = faulty(archive)
     outcome = archive_hour(hour, store, signer, options)
     assert (outcome.sent_parts, counted.calls["upload_part"]) == (3, 3)
-    assert archived(archive, trusted) == contents(hour.path)
+    assert archived(archive) == contents(hour.path)
 
 
 def test_a_single_put_that_arrived_unseen_is_adopted(
-    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents
+    fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys, contents: Contents
 ) -> None:
     hour = fill_hour(frames=12, size=MIB)
 
     def unseen(key: str, data: Any, **more: Any) -> Any:
-        archive.put_if_absent(key, data)
+        archive.store.put_if_absent(key, data)
         raise StoreUnavailableError("the answer was lost", transient=False)
 
     broken, _ = faulty(archive, put_if_absent=unseen)
@@ -341,21 +342,21 @@ def test_a_single_put_that_arrived_unseen_is_adopted(
     outcome = archive_hour(hour, store, signer)
     assert (outcome.status, outcome.sent_parts) == ("archived", 0)
     assert "upload_part" not in counted.calls
-    assert archived(archive, trusted) == contents(hour.path)
+    assert archived(archive) == contents(hour.path)
 
 
 def test_markers_of_one_store_do_not_count_in_another(
-    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents, tmp_path: Path
+    fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys, contents: Contents, tmp_path: Path
 ) -> None:
     hour = fill_hour()
     archive_hour(hour, archive, signer)
-    other = open_store((tmp_path / "other").as_uri())
+    other = Archive(open_store((tmp_path / "other").as_uri()), trusted)
     assert archive_hour(hour, other, signer).status == "archived"
-    assert archived(other, trusted) == contents(hour.path)
+    assert archived(other) == contents(hour.path)
 
 
 def test_a_file_that_keeps_changing_stays_and_the_rest_goes(
-    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents
+    fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys, contents: Contents
 ) -> None:
     hour = fill_hour(frames=12, size=MIB)
     busy = hour.path / "zz_growing.bin"
@@ -364,20 +365,20 @@ def test_a_file_that_keeps_changing_stays_and_the_rest_goes(
     def create_upload(*args: Any, **more: Any) -> Any:
         with busy.open("ab") as file:
             file.write(b"1")
-        return archive.create_upload(*args, **more)
+        return archive.store.create_upload(*args, **more)
 
     store, _ = faulty(archive, create_upload=create_upload)
     outcome = archive_hour(hour, store, signer, IN_PARTS)
     assert outcome.status == "archived"
     assert [(p.path.name, "changed" in p.reason) for p in outcome.left] == [("zz_growing.bin", True)]
-    assert archived(archive, trusted) == {n: d for n, d in contents(hour.path).items() if n != busy.name}
+    assert archived(archive) == {n: d for n, d in contents(hour.path).items() if n != busy.name}
     assert [member.name for member in hour.uncovered_members()] == [busy.name]
     assert archive_hour(hour, archive, signer).receipt.part == 2  # type: ignore[union-attr]
-    assert archived(archive, trusted) == contents(hour.path)
+    assert archived(archive) == contents(hour.path)
 
 
 def test_links_and_folders_are_left_and_reported(
-    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, tmp_path: Path
+    fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys, tmp_path: Path
 ) -> None:
     hour = fill_hour()
     (tmp_path / "secret").write_text("not for the archive")
@@ -386,13 +387,13 @@ def test_links_and_folders_are_left_and_reported(
     (result,) = run_archiver(tmp_path / "spool", archive, signer)
     assert result.outcome is not None
     assert {problem.path.name for problem in result.outcome.left} == {"link.jpg", "folder"}
-    assert "link.jpg" not in archived(archive, trusted)
+    assert "link.jpg" not in archived(archive)
     assert (hour.path / "link.jpg").is_symlink()
     assert (tmp_path / "secret").read_text() == "not for the archive"
 
 
 def test_a_foreign_hour_with_odd_names_is_archived_like_our_own(
-    archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents, tmp_path: Path
+    archive: Archive, signer: Signer, trusted: TrustedKeys, contents: Contents, tmp_path: Path
 ) -> None:
     hour = SpoolHour.of(tmp_path / "spool", "line-7", HOUR)
     hour.path.mkdir(parents=True)
@@ -410,15 +411,15 @@ def test_a_foreign_hour_with_odd_names_is_archived_like_our_own(
     assert run_archiver(tmp_path / "spool", archive, signer, now=now) == []  # written just now: not quiet yet
     (result,) = run_archiver(tmp_path / "spool", archive, signer, grace_seconds=0)
     assert result.status == "archived"
-    found = archived(archive, trusted, "line-7")
+    found = archived(archive, "line-7")
     assert {os.fsencode(name): data for name, data in found.items()} == files
-    (receipt,) = find_receipts(archive, "line-7", HOUR, trusted)
+    (receipt,) = archive.receipts("line-7", HOUR)
     assert (receipt.model_versions, receipt.device_ids, receipt.bad_records) == (("v8",), ("plc",), 1)
     assert contents(hour.path) == {}
 
 
 def test_one_failing_hour_does_not_stop_the_others(
-    fill_hour: FillHour, archive: ObjectStore, signer: Signer, tmp_path: Path
+    fill_hour: FillHour, archive: Archive, signer: Signer, tmp_path: Path
 ) -> None:
     hour = fill_hour()
     for camera in ("cam0", "cam2"):
@@ -427,7 +428,7 @@ def test_one_failing_hour_does_not_stop_the_others(
     def fails(key: str, data: Any, **more: Any) -> Any:
         if "cam1" in key:
             raise StoreUnavailableError("no", transient=False)
-        return archive.put_if_absent(key, data, **more)
+        return archive.store.put_if_absent(key, data, **more)
 
     store, _ = faulty(archive, put_if_absent=fails)
     results = run_archiver(tmp_path / "spool", store, signer, grace_seconds=0)
@@ -439,7 +440,7 @@ def test_one_failing_hour_does_not_stop_the_others(
 
 
 def test_an_hour_held_by_another_is_left_alone(
-    fill_hour: FillHour, archive: ObjectStore, signer: Signer, tmp_path: Path
+    fill_hour: FillHour, archive: Archive, signer: Signer, tmp_path: Path
 ) -> None:
     hour = fill_hour()
     with hour_lock(hour):
@@ -451,29 +452,29 @@ def test_an_hour_held_by_another_is_left_alone(
 
 @pytest.mark.parametrize("how", ["head", "full"])
 def test_a_store_that_garbles_is_caught_before_the_receipt(
-    how: Any, fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents
+    how: Any, fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys, contents: Contents
 ) -> None:
     hour = fill_hour()
     before = contents(hour.path)
 
     def garbles(key: str, data: Any, **more: Any) -> Any:
         if key.endswith(".tar.gz"):
-            return archive.put_if_absent(key, data[:-1] if how == "head" else bytes(data[:-1]) + b"!")
-        return archive.put_if_absent(key, data, **more)
+            return archive.store.put_if_absent(key, data[:-1] if how == "head" else bytes(data[:-1]) + b"!")
+        return archive.store.put_if_absent(key, data, **more)
 
     store, _ = faulty(archive, put_if_absent=garbles)
     with pytest.raises(IntegrityError):
         archive_hour(hour, store, signer, ArchiveOptions(verify=how))
-    assert find_receipts(archive, "cam1", HOUR, trusted) == []
+    assert archive.receipts("cam1", HOUR) == []
     assert contents(hour.path) == before
     outcome = archive_hour(hour, archive, signer, ArchiveOptions(verify=how))  # the damaged object stays where it is
     assert outcome.receipt is not None
     assert outcome.receipt.part == 2
-    assert archived(archive, trusted) == before
+    assert archived(archive) == before
 
 
 def test_a_full_disk_under_spool_and_store_is_one_line_and_loses_nothing(
-    fill_hour: FillHour, archive: ObjectStore, signer: Signer, monkeypatch: pytest.MonkeyPatch, contents: Contents
+    fill_hour: FillHour, archive: Archive, signer: Signer, monkeypatch: pytest.MonkeyPatch, contents: Contents
 ) -> None:
     hour = fill_hour()
     before = contents(hour.path)
@@ -491,7 +492,7 @@ def test_a_full_disk_under_spool_and_store_is_one_line_and_loses_nothing(
 
 
 def test_a_plan_that_no_longer_fits_is_made_anew(
-    fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, contents: Contents
+    fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys, contents: Contents
 ) -> None:
     hour = fill_hour(frames=12, size=MIB)
 
@@ -503,7 +504,7 @@ def test_a_plan_that_no_longer_fits_is_made_anew(
         archive_hour(hour, broken, signer, IN_PARTS)
     (hour.path / "20260102_030001_000.jpg").write_bytes(b"rewritten by somebody")
     assert archive_hour(hour, archive, signer, IN_PARTS).status == "archived"
-    assert archived(archive, trusted) == contents(hour.path)
+    assert archived(archive) == contents(hour.path)
 
 
 def test_on_every_store_an_hour_is_resumed_and_read_back(
@@ -511,23 +512,24 @@ def test_on_every_store_an_hour_is_resumed_and_read_back(
 ) -> None:
     hour = fill_hour(frames=12, size=MIB)
     before = contents(hour.path)
+    archive = Archive(store, trusted)
 
     def dies(key: str, upload_id: str, number: int, data: Any, **more: Any) -> Any:
         if number == 3:
             raise StoreUnavailableError("the line is cut", transient=False)
         return store.upload_part(key, upload_id, number, data)
 
-    broken, _ = faulty(store, upload_part=dies)
+    broken, _ = faulty(archive, upload_part=dies)
     with pytest.raises(StoreUnavailableError):
         archive_hour(hour, broken, signer, IN_PARTS)
-    counted, fault = faulty(store)
+    counted, fault = faulty(archive)
     (result,) = run_archiver(tmp_path / "spool", counted, signer, options=ArchiveOptions(verify="full"))
     assert result.outcome is not None
     assert (result.outcome.resumed_parts, fault.calls["upload_part"]) == (2, 1)
-    assert archived(store, trusted) == before
+    assert archived(archive) == before
     assert contents(hour.path) == {}
     moved = replace(hour, path=tmp_path / "again" / "cam1" / HOUR.key)
     moved.path.mkdir(parents=True)
     for name, data in before.items():
         (moved.path / name).write_bytes(data)
-    assert archive_hour(moved, store, signer).status == "adopted"
+    assert archive_hour(moved, archive, signer).status == "adopted"

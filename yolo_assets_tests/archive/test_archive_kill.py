@@ -20,9 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from yolo_assets.archive.reading.lookup import load_index
-from yolo_assets.archive.reading.read import find_receipts, read_member
-from yolo_assets.archive.verifying.verify import verify_archive
+from yolo_assets.archive.archive import Archive
+from yolo_assets.archive.audit.verification import verify_archive
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
@@ -43,12 +42,13 @@ import os, signal, sys
 from pathlib import Path
 root, kill_at = Path(sys.argv[1]), int(sys.argv[2])
 from yolo_assets_tests.support import one_round as run
-from yolo_assets.contracts.signing import Signer
+from yolo_assets.archive.archive import Archive
+from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.storage import open_store
-from yolo_assets.archive.archiving.options import ArchiveOptions
+from yolo_assets.archive.options import ArchiveOptions
 IN_PARTS = ArchiveOptions(part_size=5 << 20, whole=0)
 signer = Signer.load_or_create(root / "keys" / "archiver")
-store = open_store((root / "archive").as_uri())
+archive = Archive(open_store((root / "archive").as_uri()), TrustedKeys.of(signer))
 seen = 0
 def watch(event, args):
     global seen
@@ -58,7 +58,7 @@ def watch(event, args):
             os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(watch)
 print("ready", flush=True)
-results = run.run_archiver(root / "spool", store, signer, options=IN_PARTS, grace_seconds=0)
+results = run.run_archiver(root / "spool", archive, signer, options=IN_PARTS, grace_seconds=0)
 print("calls", seen, [(r.status, r.reason) for r in results], flush=True)
 """
 
@@ -90,11 +90,11 @@ class Case:
         return rest
 
     def archived(self) -> dict[str, bytes]:
-        archive = open_store((self.root / "archive").as_uri())
+        archive = Archive(open_store((self.root / "archive").as_uri()), self.trusted)
         found: dict[str, bytes] = {}
-        for receipt in find_receipts(archive, "cam1", HOUR, self.trusted):
-            for row in load_index(archive, receipt):
-                found[native_name(row.name)] = read_member(archive, receipt, row)
+        for receipt in archive.receipts("cam1", HOUR):
+            for row in archive.part(receipt).index():
+                found[native_name(row.name)] = archive.part(receipt).read(row)
         return found
 
     def check(self, what: str) -> None:
@@ -105,17 +105,17 @@ class Case:
 
     def finish(self, what: str) -> None:
         """One clean run ends the work: everything archived once, nothing left locally, everything verifies."""
-        archive = open_store((self.root / "archive").as_uri())
+        archive = Archive(open_store((self.root / "archive").as_uri()), self.trusted)
         signer = Signer.load_or_create(self.root / "keys" / "archiver")
         results = run_archiver(self.root / "spool", archive, signer, grace_seconds=0)
         assert all(result.status != "failed" for result in results), (what, results)
         assert self.archived() == self.must, what
         assert self.contents(self.hour.path) == {}, what
-        receipts = find_receipts(archive, "cam1", HOUR, self.trusted)
+        receipts = archive.receipts("cam1", HOUR)
         assert sum(receipt.file_count for receipt in receipts) == len(self.must), f"{what}: archived twice"
         for receipt in receipts:
             name = ArchiveName.parse(receipt.archive_key)
-            assert verify_archive(archive, name, self.trusted, "full").problems == [], what
+            assert verify_archive(archive, name, "full").problems == [], what
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from yolo_assets.archive.packing.index import footer_size, index_bytes, parse_footer, parse_group, parse_index
 from yolo_assets.archive.packing.pack import IndexRow
-from yolo_assets.archive.reading.lookup import SMALL, find_member, load_index, newest_frame
+from yolo_assets.archive.part import SMALL_INDEX, ArchivedPart
 from yolo_assets.contracts.errors import IntegrityError
 from yolo_assets.contracts.names import parse_frame_name
 from yolo_assets.contracts.receipt import Receipt
@@ -70,6 +70,8 @@ def receipt_for(data: bytes, **changes: object) -> Receipt:
 class Counting:
     """A store that counts what is read of it."""
 
+    object_lock = None
+
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
         self.requests = self.bytes = 0
@@ -98,10 +100,10 @@ def test_one_of_twenty_thousand_members_needs_two_reads(root: Any) -> None:
     receipt = receipt_for(data)
     for wanted in (0, 1, 1023, 1024, 12_345, 20_000, 20_001):
         root.requests = root.bytes = 0
-        assert find_member(root, receipt, rows[wanted].name) == rows[wanted]
+        assert ArchivedPart(root, receipt).find(rows[wanted].name) == rows[wanted]
         assert root.requests == 2
         assert root.bytes < 100_000 < len(data)
-    assert find_member(root, receipt, "20260102_030000_001.jpg") is None
+    assert ArchivedPart(root, receipt).find("20260102_030000_001.jpg") is None
 
 
 def test_the_newest_frame_at_a_time(root: Any) -> None:
@@ -109,12 +111,12 @@ def test_the_newest_frame_at_a_time(root: Any) -> None:
     data = index_bytes(rows)
     root.store.put("index/a.index.parquet", data)
     for milliseconds in (0, 1, 999, 1000, 1_500_400, 2_999_000, 3_599_999):
-        found = newest_frame(root, receipt_for(data), HOUR.start + timedelta(milliseconds=milliseconds))
+        found = ArchivedPart(root, receipt_for(data)).newest_frame(HOUR.start + timedelta(milliseconds=milliseconds))
         assert found is not None
         second = min(milliseconds // 1000, 2999)
         assert found == (HOUR.start + timedelta(seconds=second), rows[1 + second])
     before = HOUR.start - timedelta(milliseconds=1)
-    assert newest_frame(root, receipt_for(data), before) is None
+    assert ArchivedPart(root, receipt_for(data)).newest_frame(before) is None
 
 
 @given(names=st.sets(st.text(min_size=1, max_size=30), min_size=1, max_size=60).map(sorted), group=st.integers(1, 9))
@@ -140,9 +142,9 @@ def test_every_name_is_found_in_its_row_group(names: list[str], group: int) -> N
 def test_a_small_index_is_read_at_once(root: Any) -> None:
     rows = frames(500)
     data = index_bytes(rows)
-    assert len(data) <= SMALL
+    assert len(data) <= SMALL_INDEX
     root.store.put("index/a.index.parquet", data)
-    assert find_member(root, receipt_for(data), rows[77].name) == rows[77]
+    assert ArchivedPart(root, receipt_for(data)).find(rows[77].name) == rows[77]
     assert root.requests == 1
 
 
@@ -154,9 +156,9 @@ def test_a_changed_index_is_refused(where: str, root: Any) -> None:
     changed[-20 if where == "footer" else 50] ^= 1
     root.store.put("index/a.index.parquet", bytes(changed))
     with pytest.raises(IntegrityError, match="changed or damaged"):
-        find_member(root, receipt, ".sealed")
+        ArchivedPart(root, receipt).find(".sealed")
     with pytest.raises(IntegrityError, match="changed or damaged"):
-        load_index(root, receipt)
+        ArchivedPart(root, receipt).index()
 
 
 def test_receipts_from_before_the_footer_was_named_are_read_in_full(root: Any) -> None:
@@ -164,10 +166,10 @@ def test_receipts_from_before_the_footer_was_named_are_read_in_full(root: Any) -
     data = index_bytes(rows)
     root.store.put("index/a.index.parquet", data)
     old = receipt_for(data, index_size=None, index_footer_size=None, index_footer_sha256=None)
-    assert find_member(root, old, rows[3].name) == rows[3]
+    assert ArchivedPart(root, old).find(rows[3].name) == rows[3]
     taken = parse_frame_name(rows[3].name)
     assert taken is not None
-    assert newest_frame(root, old, taken) == (taken, rows[3])
+    assert ArchivedPart(root, old).newest_frame(taken) == (taken, rows[3])
 
 
 @given(data=st.binary(max_size=300))

@@ -18,10 +18,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from yolo_assets.archive.packing.buffers import KEEP, PartBuffers
 from yolo_assets.archive.packing.format import content, tar_header
 from yolo_assets.archive.packing.index import ROW_GROUP, index_bytes, parse_index
-from yolo_assets.archive.packing.pack import IndexRow, MemberChangedError, Packing
+from yolo_assets.archive.packing.pack import KEEP_BUFFERS, IndexRow, MemberChangedError, Packing, PartBuffers
 from yolo_assets.contracts.errors import IntegrityError
 from yolo_assets.contracts.spool import PlanMember
 from yolo_assets.contracts.times import Hour
@@ -230,7 +229,7 @@ def test_unused_memory_is_bounded_and_lent_once(sizes: list[int], keep: set[int]
             lent.append(buffer)
         else:
             buffers.give(buffer)
-        assert sum(map(len, buffers._free)) <= KEEP
+        assert sum(map(len, buffers._free)) <= KEEP_BUFFERS
 
 
 @given(data=st.binary(max_size=2000), position=st.integers(0, 10**6), cut=st.booleans())

@@ -15,11 +15,12 @@ import orjson
 import pytest
 from botocore.exceptions import ClientError
 
-from yolo_assets.archive.archiving.hour import archive_hour
-from yolo_assets.archive.archiving.options import ArchiveOptions
-from yolo_assets.archive.reading.read import find_receipts
-from yolo_assets.archive.write_once.protect import hidden_archives, hold, protect, protection_problems
-from yolo_assets.archive.write_once.versions import original_index, original_receipt, parse_receipt
+from yolo_assets.archive.archive import Archive
+from yolo_assets.archive.archiving import archive_hour
+from yolo_assets.archive.options import ArchiveOptions
+from yolo_assets.archive.originals import parse_receipt
+from yolo_assets.archive.part import ArchivedPart
+from yolo_assets.archive.retention import hidden_archives, hold, protect, protection_problems
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.receipt import Receipt
@@ -63,7 +64,7 @@ class Cold:
 
 
 @pytest.fixture
-def cold(s3_locked_bucket: Any, fill_hour: FillHour, signer: Signer, archive: ObjectStore) -> Cold:
+def cold(s3_locked_bucket: Any, fill_hour: FillHour, signer: Signer, archive: Archive) -> Cold:
     """Archived into a folder first, then put into the bucket with its protection and a receipt that says so."""
     plain = archive_hour(fill_hour(), archive, signer, BARE).receipt
     assert plain is not None
@@ -71,9 +72,9 @@ def cold(s3_locked_bucket: Any, fill_hour: FillHour, signer: Signer, archive: Ob
     lock = store.object_lock
     assert lock is not None
     name = ArchiveName.parse(plain.archive_key)
-    info = store.put_if_absent(name.archive_key, archive.get(name.archive_key))
+    info = store.put_if_absent(name.archive_key, archive.store.get(name.archive_key))
     confirmed = protect(store, name.archive_key, info.version_id, later(600, "governance"))
-    protect(store, name.index_key, store.put(name.index_key, archive.get(name.index_key)).version_id, confirmed)
+    protect(store, name.index_key, store.put(name.index_key, archive.store.get(name.index_key)).version_id, confirmed)
     promised = {"version_id": info.version_id, "etag": info.etag, "retention_mode": confirmed.mode}
     unsigned = plain.model_copy(update=promised | {"retention_until": confirmed.until, "signature": None})
     signed = orjson.dumps(signer.sign_document(orjson.loads(unsigned.to_json())))
@@ -108,12 +109,12 @@ def test_a_retention_that_create_lost_is_set_and_proven(s3_locked_bucket: Any) -
 
 @pytest.mark.s3
 def test_what_cannot_be_protected_is_told_in_one_line(
-    make_bucket: Callable[..., Any], archive: ObjectStore, s3_locked_bucket: Any
+    make_bucket: Callable[..., Any], archive: Archive, s3_locked_bucket: Any
 ) -> None:
     plain, locked = open_store(make_bucket(versioned=True).url), open_store(s3_locked_bucket.url)
-    for store in (plain, archive, locked):
+    for store in (plain, archive.store, locked):
         store.put("k", b"1")
-    for store in (plain, archive):
+    for store in (plain, archive.store):
         fails_in_one_line(
             UserError, "YOLO_ASSETS_RETENTION_DAYS=0", lambda store=store: protect(store, "k", None, later(9))
         )
@@ -140,13 +141,13 @@ def test_a_store_that_does_not_keep_a_retention_is_found_out(s3_locked_bucket: A
 
 @pytest.mark.s3
 def test_an_archive_as_it_was_left_has_no_problems(cold: Cold, trusted: TrustedKeys) -> None:
-    assert protection_problems(cold.store, cold.receipt) == []
-    found = original_receipt(cold.store, cold.name, trusted)
+    assert protection_problems(ArchivedPart(cold.store, cold.receipt)) == []
+    found = Archive(cold.store, trusted).original_receipt(cold.name)
     assert found is not None and found[0] == cold.receipt
-    assert list(hidden_archives(cold.store)) == []
+    assert list(hidden_archives(Archive(cold.store, trusted))) == []
     # The same bytes once more, because an answer was lost, are no overwrite.
     cold.store.put(cold.name.receipt_key, cold.receipt.to_json())
-    assert protection_problems(cold.store, cold.receipt) == []
+    assert protection_problems(ArchivedPart(cold.store, cold.receipt)) == []
 
 
 @pytest.mark.s3
@@ -158,7 +159,7 @@ def test_an_overwrite_is_reported_and_the_original_found(cold: Cold, trusted: Tr
     over = {key: cold.store.put(key, data) for key, data in zip(cold.keys, (b"junk", b"junk", forged), strict=True)}
     cold.store.delete(cold.name.archive_key)
 
-    problems = protection_problems(cold.store, cold.receipt)
+    problems = protection_problems(ArchivedPart(cold.store, cold.receipt))
     assert len(problems) == 4
     for key in cold.keys:
         assert any(
@@ -170,9 +171,9 @@ def test_an_overwrite_is_reported_and_the_original_found(cold: Cold, trusted: Tr
 
     with pytest.raises(SignatureError):
         find_receipts_strictly(cold, trusted)
-    found = original_receipt(cold.store, cold.name, trusted)
+    found = Archive(cold.store, trusted).original_receipt(cold.name)
     assert found is not None and (found[0], found[1].version_id) == (cold.receipt, pinned[cold.name.receipt_key])
-    index = original_index(cold.store, cold.receipt)
+    index = ArchivedPart(cold.store, cold.receipt).original_index()
     assert index is not None and index[0] == originals[cold.name.index_key]
     assert index[1].version_id == pinned[cold.name.index_key]
     archived = cold.store.get(cold.name.archive_key, version_id=cold.receipt.version_id)
@@ -191,27 +192,27 @@ def test_a_receipt_signed_anew_does_not_take_the_place_of_the_original(
     forged = Receipt.from_json(orjson.dumps(signer.sign_document(orjson.loads(other.to_json()))))
     cold.store.put(cold.name.receipt_key, forged.to_json())
     assert find_receipts_strictly(cold, trusted) == forged, "its signature is good"
-    found = original_receipt(cold.store, cold.name, trusted)
+    found = Archive(cold.store, trusted).original_receipt(cold.name)
     assert found is not None and found[0] == cold.receipt
-    (line,) = [line for line in protection_problems(cold.store, forged) if "has no retention" not in line]
+    (line,) = [line for line in protection_problems(ArchivedPart(cold.store, forged)) if "has no retention" not in line]
     assert "lies over an older version" in line
 
 
 @pytest.mark.s3
 def test_a_hidden_archive_is_found(cold: Cold, trusted: TrustedKeys) -> None:
     cold.store.delete(cold.name.receipt_key)
-    assert find_receipts(cold.store, cold.name.camera_id, cold.name.hour, trusted) == []
+    assert Archive(cold.store, trusted).receipts(cold.name.camera_id, cold.name.hour) == []
     for date in (None, cold.name.hour.date):
-        assert [name for name, _ in hidden_archives(cold.store, date=date)] == [cold.name]
-    assert list(hidden_archives(cold.store, date="2026-01-03")) == []
-    found = original_receipt(cold.store, cold.name, trusted)
+        assert [name for name, _ in hidden_archives(Archive(cold.store, trusted), date=date)] == [cold.name]
+    assert list(hidden_archives(Archive(cold.store, trusted), date="2026-01-03")) == []
+    found = Archive(cold.store, trusted).original_receipt(cold.name)
     assert found is not None and found[0] == cold.receipt
-    (line,) = protection_problems(cold.store, cold.receipt)
+    (line,) = protection_problems(ArchivedPart(cold.store, cold.receipt))
     assert f"{cold.name.receipt_key} was deleted" in line and "is still readable" in line
 
 
 @pytest.mark.s3
-def test_what_is_less_than_promised_is_reported(cold: Cold, archive: ObjectStore) -> None:
+def test_what_is_less_than_promised_is_reported(cold: Cold, archive: Archive) -> None:
     assert cold.receipt.retention_until is not None
     until = cold.receipt.retention_until + timedelta(days=1)
     longer = cold.receipt.model_copy(update={"retention_until": until})
@@ -219,14 +220,16 @@ def test_what_is_less_than_promised_is_reported(cold: Cold, archive: ObjectStore
     for promised in (longer, stricter):
         data = promised.to_json()
         cold.store.put(cold.name.receipt_key, data)
-        problems = [line for line in protection_problems(cold.store, promised) if "older version" not in line]
+        problems = [
+            line for line in protection_problems(ArchivedPart(cold.store, promised)) if "older version" not in line
+        ]
         # Archive and index are under less; the receipt just written is under nothing.
         assert ["is under governance retention" in line for line in problems] == [True, True, False]
         assert "has no retention" in problems[2]
-    (line,) = protection_problems(archive, cold.receipt)
+    (line,) = protection_problems(archive.part(cold.receipt))
     assert "keeps no versions" in line
     assert (
-        protection_problems(archive, cold.receipt.model_copy(update={"version_id": None, "retention_until": None}))
+        protection_problems(archive.part(cold.receipt.model_copy(update={"version_id": None, "retention_until": None})))
         == []
     )
 
@@ -237,21 +240,21 @@ def test_an_original_that_is_gone_is_reported(
 ) -> None:
     bucket = make_bucket(versioned=True)
     store = open_store(bucket.url)
-    receipt = archive_hour(fill_hour(), store, signer, BARE).receipt
+    receipt = archive_hour(fill_hour(), Archive(store, TrustedKeys.of(signer)), signer, BARE).receipt
     assert receipt is not None and receipt.version_id is not None
     name = ArchiveName.parse(receipt.archive_key)
-    assert protection_problems(store, receipt) == []
+    assert protection_problems(ArchivedPart(store, receipt)) == []
     for key in (name.archive_key, name.index_key):
         store.put(key, b"junk")
     versions = bucket.client.list_object_versions(Bucket=bucket.name)["Versions"]
     for version in [v for v in versions if not v["IsLatest"]]:
         bucket.client.delete_object(Bucket=bucket.name, Key=version["Key"], VersionId=version["VersionId"])
-    problems = protection_problems(store, receipt)
+    problems = protection_problems(ArchivedPart(store, receipt))
     assert any(f"{name.archive_key}: the original is not in the store any more; 1 other" in line for line in problems)
-    assert original_index(store, receipt) is None
+    assert ArchivedPart(store, receipt).original_index() is None
     promising = receipt.model_copy(update={"retention_until": receipt.verified_at, "retention_mode": "compliance"})
-    assert any("no object lock" in line for line in protection_problems(store, promising))
-    fails_in_one_line(IntegrityError, "receipt was written for", lambda: hold(store, name, trusted, True))
+    assert any("no object lock" in line for line in protection_problems(ArchivedPart(store, promising)))
+    fails_in_one_line(IntegrityError, "receipt was written for", lambda: hold(Archive(store, trusted), name, True))
 
 
 @pytest.mark.s3
@@ -263,7 +266,7 @@ def test_hold_and_release_by_command(
     lock = store.object_lock
     assert lock is not None
     for first in (0, 20):
-        archive_hour(fill_hour(seal=False, first=first), store, signer, BARE)
+        archive_hour(fill_hour(seal=False, first=first), Archive(store, TrustedKeys.of(signer)), signer, BARE)
     hour = Hour.from_key("20260102_03")
     parts = [ArchiveName("cam1", hour), ArchiveName("cam1", hour, 2)]
     keys = [key for name in parts for key in (name.archive_key, name.index_key, name.receipt_key)]
@@ -293,13 +296,15 @@ def test_hold_and_release_by_command(
     assert released.returncode == 0 and released.stdout.count("released  ") == 6
     assert not any(lock.get_legal_hold(held, pinned[held]) for held in keys)
     missing = ArchiveName("cam9", hour)
-    fails_in_one_line(ObjectNotFoundError, missing.stem, lambda: hold(store, missing, TrustedKeys.of(signer), True))
+    fails_in_one_line(
+        ObjectNotFoundError, missing.stem, lambda: hold(Archive(store, TrustedKeys.of(signer)), missing, True)
+    )
 
 
-def test_a_folder_cannot_hold(archive: ObjectStore, fill_hour: FillHour, signer: Signer, trusted: TrustedKeys) -> None:
+def test_a_folder_cannot_hold(archive: Archive, fill_hour: FillHour, signer: Signer, trusted: TrustedKeys) -> None:
     receipt = archive_hour(fill_hour(), archive, signer, BARE).receipt
-    assert receipt is not None and protection_problems(archive, receipt) == []
+    assert receipt is not None and protection_problems(archive.part(receipt)) == []
     name = ArchiveName.parse(receipt.archive_key)
-    fails_in_one_line(UserError, "object lock", lambda: hold(archive, name, trusted, True))
+    fails_in_one_line(UserError, "object lock", lambda: hold(archive, name, True))
     assert list(hidden_archives(archive)) == []
-    assert original_receipt(archive, name, trusted) is None
+    assert archive.original_receipt(name) is None

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from yolo_assets.archive.archiving.hour import archive_hour
-from yolo_assets.archive.archiving.reclaim import MARKER_DAYS, reclaim_hour
+from yolo_assets.archive.archive import Archive
+from yolo_assets.archive.archiving import archive_hour
+from yolo_assets.archive.reclaim import MARKER_DAYS, reclaim_hour
 from yolo_assets.contracts.errors import IntegrityError, SignatureError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.spool.hours import SpoolHour
-from yolo_assets.storage import ObjectStore
 from yolo_assets_tests.support.one_round import run_archiver
 
 Contents = Callable[[Path], dict[str, bytes]]
@@ -26,7 +26,7 @@ NAME = ArchiveName("cam1", HOUR)
 
 
 @pytest.fixture
-def hour(fill_hour: FillHour, archive: ObjectStore, signer: Signer) -> SpoolHour:
+def hour(fill_hour: FillHour, archive: Archive, signer: Signer) -> SpoolHour:
     """Archived, and all its files still here."""
     found = fill_hour()
     archive_hour(found, archive, signer)
@@ -34,24 +34,24 @@ def hour(fill_hour: FillHour, archive: ObjectStore, signer: Signer) -> SpoolHour
 
 
 def test_archived_files_go_and_the_marker_stays(
-    hour: SpoolHour, archive: ObjectStore, trusted: TrustedKeys, contents: Contents
+    hour: SpoolHour, archive: Archive, trusted: TrustedKeys, contents: Contents
 ) -> None:
     before = contents(hour.path)
-    report = reclaim_hour(hour, archive, trusted, hot_hours=0, now=utc_now())
+    report = reclaim_hour(hour, archive, hot_hours=0, now=utc_now())
     assert (report.files, report.bytes, report.kept) == (len(before), sum(map(len, before.values())), 0)
     assert os.listdir(hour.path) == [".uploaded"]
-    assert reclaim_hour(hour, archive, trusted, hot_hours=0, now=utc_now()).files == 0
+    assert reclaim_hour(hour, archive, hot_hours=0, now=utc_now()).files == 0
 
 
-def test_hot_hours_keep_files_here(hour: SpoolHour, archive: ObjectStore, trusted: TrustedKeys) -> None:
+def test_hot_hours_keep_files_here(hour: SpoolHour, archive: Archive, trusted: TrustedKeys) -> None:
     soon = HOUR.end + timedelta(hours=48) - timedelta(milliseconds=1)
-    report = reclaim_hour(hour, archive, trusted, hot_hours=48, now=soon)
+    report = reclaim_hour(hour, archive, hot_hours=48, now=soon)
     assert (report.files, report.kept) == (0, 15)
-    assert reclaim_hour(hour, archive, trusted, hot_hours=48, now=HOUR.end + timedelta(hours=48)).files == 15
+    assert reclaim_hour(hour, archive, hot_hours=48, now=HOUR.end + timedelta(hours=48)).files == 15
 
 
 def test_what_differs_or_came_later_stays(
-    hour: SpoolHour, archive: ObjectStore, trusted: TrustedKeys, contents: Contents
+    hour: SpoolHour, archive: Archive, trusted: TrustedKeys, contents: Contents
 ) -> None:
     changed = hour.path / "20260102_030003_000.jpg"
     status = changed.stat()
@@ -60,7 +60,7 @@ def test_what_differs_or_came_later_stays(
     changed.write_bytes(data)
     os.utime(changed, ns=(status.st_atime_ns, status.st_mtime_ns))  # same size, same time, other bytes
     (hour.path / "late.jpg").write_bytes(b"late")
-    reclaim_hour(hour, archive, trusted, hot_hours=0, now=utc_now())
+    reclaim_hour(hour, archive, hot_hours=0, now=utc_now())
     assert contents(hour.path) == {changed.name: bytes(data), "late.jpg": b"late"}
 
 
@@ -68,22 +68,24 @@ def test_what_differs_or_came_later_stays(
     "damage", ["archive gone", "archive replaced", "archive cut", "index changed", "receipt changed"]
 )
 def test_nothing_goes_when_the_store_is_not_as_it_was(
-    damage: str, hour: SpoolHour, archive: ObjectStore, trusted: TrustedKeys, contents: Contents
+    damage: str, hour: SpoolHour, archive: Archive, trusted: TrustedKeys, contents: Contents
 ) -> None:
     before = contents(hour.path)
-    data = archive.get(NAME.archive_key)
+    data = archive.store.get(NAME.archive_key)
     if damage == "archive gone":
-        archive.delete(NAME.archive_key)
+        archive.store.delete(NAME.archive_key)
     elif damage == "archive replaced":
-        archive.put(NAME.archive_key, bytes(len(data)))
+        archive.store.put(NAME.archive_key, bytes(len(data)))
     elif damage == "archive cut":
-        archive.put(NAME.archive_key, data[:-1])
+        archive.store.put(NAME.archive_key, data[:-1])
     elif damage == "index changed":
-        archive.put(NAME.index_key, archive.get(NAME.index_key) + b" ")
+        archive.store.put(NAME.index_key, archive.store.get(NAME.index_key) + b" ")
     else:
-        archive.put(NAME.receipt_key, archive.get(NAME.receipt_key).replace(b'"file_count":15', b'"file_count":16'))
+        archive.store.put(
+            NAME.receipt_key, archive.store.get(NAME.receipt_key).replace(b'"file_count":15', b'"file_count":16')
+        )
     try:
-        report = reclaim_hour(hour, archive, trusted, hot_hours=0, now=utc_now())
+        report = reclaim_hour(hour, archive, hot_hours=0, now=utc_now())
         assert report.files == 0
         assert len(report.problems) == 1
     except (IntegrityError, SignatureError):
@@ -92,22 +94,22 @@ def test_nothing_goes_when_the_store_is_not_as_it_was(
 
 
 def test_a_store_moved_to_other_disks_is_compared_by_content(
-    hour: SpoolHour, archive: ObjectStore, trusted: TrustedKeys
+    hour: SpoolHour, archive: Archive, trusted: TrustedKeys
 ) -> None:
-    archive.put(NAME.archive_key, archive.get(NAME.archive_key))  # same bytes, another ETag
-    assert reclaim_hour(hour, archive, trusted, hot_hours=0, now=utc_now()).kept == 0
+    archive.store.put(NAME.archive_key, archive.store.get(NAME.archive_key))  # same bytes, another ETag
+    assert reclaim_hour(hour, archive, hot_hours=0, now=utc_now()).kept == 0
 
 
-def test_another_key_deletes_nothing(hour: SpoolHour, archive: ObjectStore, contents: Contents, tmp_path: Path) -> None:
+def test_another_key_deletes_nothing(hour: SpoolHour, archive: Archive, contents: Contents, tmp_path: Path) -> None:
     before = contents(hour.path)
     stranger = TrustedKeys.of(Signer.load_or_create(tmp_path / "stranger"))
     with pytest.raises(SignatureError):
-        reclaim_hour(hour, archive, stranger, hot_hours=0, now=utc_now())
+        reclaim_hour(hour, Archive(archive.store, stranger), hot_hours=0, now=utc_now())
     assert contents(hour.path) == before
 
 
 def test_an_empty_hour_goes_after_a_week_and_not_before(
-    hour: SpoolHour, archive: ObjectStore, signer: Signer, tmp_path: Path
+    hour: SpoolHour, archive: Archive, signer: Signer, tmp_path: Path
 ) -> None:
     now = utc_now()
     run_archiver(tmp_path / "spool", archive, signer, now=now)
@@ -119,11 +121,11 @@ def test_an_empty_hour_goes_after_a_week_and_not_before(
 
 
 def test_unfinished_files_of_a_crashed_writer_are_swept(
-    hour: SpoolHour, archive: ObjectStore, trusted: TrustedKeys
+    hour: SpoolHour, archive: Archive, trusted: TrustedKeys
 ) -> None:
     (hour.path / ".tmp-1-1").write_bytes(b"half a frame")
     now = utc_now()
-    reclaim_hour(hour, archive, trusted, hot_hours=0, now=now)
+    reclaim_hour(hour, archive, hot_hours=0, now=now)
     assert (hour.path / ".tmp-1-1").exists()
-    reclaim_hour(hour, archive, trusted, hot_hours=0, now=now + timedelta(hours=2))
+    reclaim_hour(hour, archive, hot_hours=0, now=now + timedelta(hours=2))
     assert not (hour.path / ".tmp-1-1").exists()

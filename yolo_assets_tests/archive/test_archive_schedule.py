@@ -8,9 +8,10 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_assets.archive.service.rounds import AWAY, LONGEST_AWAY, Schedule, pause
-from yolo_assets.archive.service.run import HourResult
+from yolo_assets.archive.service.archiver import HourResult
+from yolo_assets.archive.service.loop import AWAY, LONGEST_AWAY, Schedule
 from yolo_assets.contracts.times import Hour
+from yolo_assets.runtime.backoff import Backoff
 from yolo_assets.spool.hours import SpoolHour
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -29,8 +30,12 @@ def result(hour: SpoolHour, failure: str | None = None) -> HourResult:
 
 @given(tries=st.integers(1, 10_000), first=st.floats(0.01, 600), longest=st.floats(600, 3600))
 def test_pauses_double_up_to_a_bound(tries: int, first: float, longest: float) -> None:
-    assert first <= pause(tries, first, longest) <= longest
-    assert pause(tries, first, longest) <= pause(tries + 1, first, longest) <= 2 * pause(tries, first, longest)
+    assert first <= Backoff(first, longest).seconds(tries) <= longest
+    assert (
+        Backoff(first, longest).seconds(tries)
+        <= Backoff(first, longest).seconds(tries + 1)
+        <= 2 * Backoff(first, longest).seconds(tries)
+    )
 
 
 class World:
@@ -100,7 +105,7 @@ def test_an_archived_hour_that_only_stays_is_left_in_peace_until_a_file_comes(tm
     hour = SpoolHour.of(tmp_path, "cam1", HOURS[0])
     hour.path.mkdir(parents=True)
     (hour.path / "a.jpg").write_bytes(b"a")
-    schedule.settle(hour, hour.fingerprint(), NOW + timedelta(hours=1))
+    schedule.postpone(hour, hour.fingerprint(), NOW + timedelta(hours=1))
     assert schedule.due([hour], 0, NOW) == []
     assert schedule.due([hour], 0, NOW + timedelta(hours=1)) == [hour]
     (hour.path / "late.jpg").write_bytes(b"b")

@@ -18,8 +18,8 @@ import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from yolo_assets.archive.reading.lookup import load_index
-from yolo_assets.archive.reading.read import find_receipts, read_member
+from yolo_assets.archive.archive import Archive
+from yolo_assets.archive.part import ArchivedPart
 from yolo_assets.contracts.archiver_figures import PREFIX, read_figures
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
@@ -95,9 +95,9 @@ class Box:
         store = open_store(url)
         trusted = TrustedKeys.of(Signer.load_or_create(self.home / "keys" / "archiver"))
         return {
-            native_name(row.name): read_member(store, receipt, row)
-            for receipt in find_receipts(store, "cam1", Hour.from_key("20260102_03"), trusted)
-            for row in load_index(store, receipt)
+            native_name(row.name): ArchivedPart(store, receipt).read(row)
+            for receipt in Archive(store, trusted).receipts("cam1", Hour.from_key("20260102_03"))
+            for row in ArchivedPart(store, receipt).index()
         }
 
 

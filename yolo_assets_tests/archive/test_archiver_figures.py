@@ -15,8 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from yolo_assets.archive.service.exposition import Exposition
-from yolo_assets.archive.service.metrics import Tally, failure_class
+from yolo_assets.archive.service.metrics import ArchiverCounters, Exposition, failure_class
 from yolo_assets.contracts.archiver_figures import (
     COUNTERS,
     FAILURES,
@@ -50,7 +49,7 @@ def test_what_was_flushed_stays_through_every_kill_and_nothing_shrinks(
     steps: list[tuple[str, str, str, int]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     file = tmp_path_factory.mktemp("figures") / "metrics" / "archiver.json"
-    tally = Tally(file)
+    tally = ArchiverCounters(file)
     kept: defaultdict[tuple[str, str], float] = defaultdict(float)
     pending: defaultdict[tuple[str, str], float] = defaultdict(float)
     for what, name, label, amount in steps:
@@ -63,7 +62,7 @@ def test_what_was_flushed_stays_through_every_kill_and_nothing_shrinks(
             for place, more in pending.items():
                 kept[place] += more
         else:
-            tally = Tally(file)
+            tally = ArchiverCounters(file)
         pending.clear()
         found = (read_figures(file) or ArchiverFigures()).counters
         assert {(n, k): v for n, values in found.items() for k, v in values.items()} == {
@@ -74,8 +73,8 @@ def test_what_was_flushed_stays_through_every_kill_and_nothing_shrinks(
 COUNT = """
 import sys
 from pathlib import Path
-from yolo_assets.archive.service.metrics import Tally
-tally = Tally(Path(sys.argv[1]))
+from yolo_assets.archive.service.metrics import ArchiverCounters
+tally = ArchiverCounters(Path(sys.argv[1]))
 for _ in range(40):
     tally.add("sent_bytes", 3)
     tally.add("archives", 1, "cam1")
@@ -96,7 +95,7 @@ def test_a_file_that_cannot_be_written_is_told_once_and_nothing_is_forgotten(tmp
     said: list[str] = []
     (tmp_path / "metrics").write_bytes(b"in the way")
     file = tmp_path / "metrics" / "archiver.json"
-    tally = Tally(file, said.append)
+    tally = ArchiverCounters(file, said.append)
     for _ in range(3):
         tally.add("retries", 2)
         tally.flush()
@@ -113,7 +112,7 @@ def test_a_damaged_file_begins_anew_and_says_so(tmp_path: Path) -> None:
     file = tmp_path / "archiver.json"
     for damage in (b"{", b"[]", b'{"counters": {"archives": {"cam1": -1}}}', b'{"counters": {"archives": {"c": NaN}}}'):
         file.write_bytes(damage)
-        tally = Tally(file, said.append)
+        tally = ArchiverCounters(file, said.append)
         tally.add("archives", 1, "cam1")
         tally.flush()
         figures = read_figures(file)
@@ -142,7 +141,7 @@ def test_cameras_beyond_a_bound_are_counted_together() -> None:
     ],
 )
 def test_every_failure_has_a_class(error: Exception, reason: str, tmp_path: Path) -> None:
-    tally = Tally(tmp_path / "archiver.json")
+    tally = ArchiverCounters(tmp_path / "archiver.json")
     tally.failed(error)
     tally.failed(FolderBusyError("another works on it"))
     assert failure_class(error) == reason and reason in FAILURES

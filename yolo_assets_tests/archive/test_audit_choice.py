@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_assets.archive.verifying.choice import Candidate, choose, parse_share
-from yolo_assets.archive.verifying.records import History, count
+from yolo_assets.archive.audit.audit import AuditCandidate, choose, parse_share
+from yolo_assets.archive.audit.coverage import AuditHistory, count
 from yolo_assets.contracts.audit import AuditRecord
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import audit_key, parse_audit_key
@@ -23,17 +23,17 @@ SHARES = st.integers(1, 12).flatmap(lambda n: st.integers(1, n).map(lambda k: Fr
 WEIGHTS = st.lists(st.integers(1, 1000), min_size=1, max_size=60)
 
 
-def archives(weights: list[int], first: int = 0) -> dict[str, Candidate]:
+def archives(weights: list[int], first: int = 0) -> dict[str, AuditCandidate]:
     names = [f"yolo_cam{index}_20260101_{index % 24:02d}" for index in range(first, first + len(weights))]
     looked = [START - timedelta(hours=1 + 7 * (index % 5)) for index in range(len(weights))]
-    return {name: Candidate(name, weight, at) for name, weight, at in zip(names, weights, looked, strict=True)}
+    return {name: AuditCandidate(name, weight, at) for name, weight, at in zip(names, weights, looked, strict=True)}
 
 
-def look(there: dict[str, Candidate], share: Fraction, now: datetime) -> list[str]:
+def look(there: dict[str, AuditCandidate], share: Fraction, now: datetime) -> list[str]:
     """One call: choose, and note that what was chosen was looked at."""
     chosen = [one.name for one in choose(list(there.values()), share)]
     for name in chosen:
-        there[name] = Candidate(name, there[name].weight, now)
+        there[name] = AuditCandidate(name, there[name].weight, now)
     return chosen
 
 
@@ -69,7 +69,7 @@ def test_archives_that_come_meanwhile_do_not_push_the_others_back(
         seen |= set(look(there, share, now))
         for index, weight in enumerate(arrivals[day] if day < len(arrivals) else []):
             name = f"yolo_new{day}_20260301_{index:02d}"
-            there[name] = Candidate(name, weight, now)
+            there[name] = AuditCandidate(name, weight, now)
     assert at_first <= seen
 
 
@@ -87,7 +87,7 @@ def test_damaged_ones_are_looked_at_beside_the_share(weights: list[int], share: 
     there = archives(weights)
     bad = data.draw(st.sets(st.sampled_from(sorted(there))))
     total = sum(weights)
-    marked = [Candidate(one.name, one.weight, one.looked, one.name in bad) for one in there.values()]
+    marked = [AuditCandidate(one.name, one.weight, one.verified_at, one.name in bad) for one in there.values()]
     chosen = [one.name for one in choose(marked, share)]
     weight = {name: there[name].weight for name in there}
     assert bad <= set(chosen) or sum(weight[name] for name in bad & set(chosen)) >= share * total
@@ -129,7 +129,7 @@ def record(day: float, *, signed: bool = True, **found: Any) -> AuditRecord:
 
 
 def test_coverage_counts_what_was_recorded_and_nothing_else() -> None:
-    history = History()
+    history = AuditHistory()
     history.add(record(-40, full=(A, B, C)))
     history.add(record(-3, full=(A,), head=(B,)))
     history.add(record(-2, full=(C, D), signed=False))
@@ -142,17 +142,17 @@ def test_coverage_counts_what_was_recorded_and_nothing_else() -> None:
         2,
         2,
     )
-    assert (found.oldest, found.oldest_never) == (D, True)  # an audit that nobody signed is no look
+    assert (found.oldest, found.oldest_never) == (D, True)  # an unsigned audit does not count
     first, second, third = found.lines()
     assert first.startswith("1 of 4 archives (10 of 100 bytes) verified in full within the last 30 days")
-    assert D in second and "never" in second and third.startswith("2 more by audits that nobody signed")
+    assert D in second and "never" in second and third.startswith("2 more by unsigned audits")
     history.add(record(-1, full=(D,)))
     found = count(SIZES, history, 30, START)
     assert (found.oldest, found.oldest_since) == (B, START - timedelta(days=40))
 
 
 def test_what_was_wrong_stays_wrong_until_a_look_finds_it_good() -> None:
-    history = History()
+    history = AuditHistory()
     history.add(record(-1, problems={A: ("damaged",)}, unchecked={B: "refused"}))
     history.add(record(-9, full=(A, B)))  # read in any order
     found = count(SIZES, history, 30, START, {C: "gone"})
@@ -163,17 +163,19 @@ def test_what_was_wrong_stays_wrong_until_a_look_finds_it_good() -> None:
 
 
 def test_a_cold_archive_was_looked_at_as_deep_as_could_be_but_not_in_full() -> None:
-    history = History()
+    history = AuditHistory()
     history.add(record(-1, cold=(A,), head=(B,)))
     at = START - timedelta(days=1)
-    assert history.last_look(A, "full", unsigned_counts=False) == at
+    assert history.last_verified(A, "full", unsigned_counts=False) == at
     assert (
-        history.last_look(B, "full", unsigned_counts=False) < at == history.last_look(B, "head", unsigned_counts=False)
+        history.last_verified(B, "full", unsigned_counts=False)
+        < at
+        == history.last_verified(B, "head", unsigned_counts=False)
     )
     assert count(SIZES, history, 30, START).full == 0
     history.add(record(0, signed=False, full=(C,)))
     assert (
-        history.last_look(C, "full", unsigned_counts=True)
+        history.last_verified(C, "full", unsigned_counts=True)
         == START
-        > history.last_look(C, "full", unsigned_counts=False)
+        > history.last_verified(C, "full", unsigned_counts=False)
     )

@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_assets.archive.archiving.options import ArchiveOptions
-from yolo_assets.archive.bandwidth.disk import DiskWatch, Outlook, Sample, hours_until_full, must_lift
-from yolo_assets.archive.bandwidth.limiter import Limiter, Line
-from yolo_assets.archive.bandwidth.rates import UNLIMITED, Timetable, Window, format_rate, parse_rate
+from yolo_assets.archive.archive import Archive
+from yolo_assets.archive.bandwidth.disk import DiskOutlook, DiskSample, DiskWatch, hours_until_full, must_lift
+from yolo_assets.archive.bandwidth.limiter import Limiter, SharedLine
+from yolo_assets.archive.bandwidth.rates import UNLIMITED, RateWindow, Timetable, format_rate, parse_rate
+from yolo_assets.archive.options import ArchiveOptions
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.signing import Signer, TrustedKeys
@@ -81,7 +82,7 @@ def test_a_rate_is_written_so_that_it_is_read_back(rate: float) -> None:
 
 @given(
     windows=st.lists(
-        st.builds(Window, minutes, minutes, rates.filter(lambda r: r == UNLIMITED or r == int(r))).filter(
+        st.builds(RateWindow, minutes, minutes, rates.filter(lambda r: r == UNLIMITED or r == int(r))).filter(
             lambda window: window.start != window.end or window.start == 0
         )
     ),
@@ -90,7 +91,7 @@ def test_a_rate_is_written_so_that_it_is_read_back(rate: float) -> None:
     moment=st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC)),
 )
 def test_a_timetable_is_written_so_that_it_is_read_back(
-    windows: list[Window], otherwise: float, zone: str | None, moment: datetime
+    windows: list[RateWindow], otherwise: float, zone: str | None, moment: datetime
 ) -> None:
     table = Timetable(tuple(windows), otherwise, zone)
     again = Timetable.parse(str(table))
@@ -117,7 +118,7 @@ def test_windows_run_over_midnight_and_follow_the_clock_on_the_wall() -> None:
 
 
 def limiter(text: str, folder: Path, **more: object) -> Limiter:
-    return Limiter(Timetable.parse(text), line=Line(folder), **more)  # pyright: ignore[reportArgumentType]
+    return Limiter(Timetable.parse(text), line=SharedLine(folder), **more)  # pyright: ignore[reportArgumentType]
 
 
 def test_threads_share_the_rate(tmp_path: Path) -> None:
@@ -135,9 +136,9 @@ def test_threads_share_the_rate(tmp_path: Path) -> None:
 SENDER = """
 import sys
 from pathlib import Path
-from yolo_assets.archive.bandwidth.limiter import Limiter, Line
+from yolo_assets.archive.bandwidth.limiter import Limiter, SharedLine
 from yolo_assets.archive.bandwidth.rates import Timetable
-limiter = Limiter(Timetable.parse("2MB/s"), line=Line(Path(sys.argv[1])))
+limiter = Limiter(Timetable.parse("2MB/s"), line=SharedLine(Path(sys.argv[1])))
 print("ready", flush=True)
 sys.stdin.readline()
 limiter.take(int(sys.argv[2]))
@@ -183,7 +184,7 @@ def test_a_new_rate_counts_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_folder_that_cannot_be_shared_is_told_and_the_limit_is_kept_alone(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     said: list[str] = []
-    line = Line(tmp_path / "file" / "below", said.append)
+    line = SharedLine(tmp_path / "file" / "below", said.append)
     assert len(said) == 1 and "this process alone" in said[0]
     one = Limiter(Timetable.parse("2MB/s"), line=line)
     begun = time.monotonic()
@@ -200,14 +201,21 @@ def test_archives_go_into_a_store_at_the_rate(
     for options in (ArchiveOptions(), ArchiveOptions(part_size=5 << 20, whole=0)):
         fill_hour(frames=12, size=1 << 20)
         begun = time.monotonic()
-        (result,) = run_archiver(tmp_path / "spool", store, signer, options=options, keep_local=True, grace_seconds=0)
+        (result,) = run_archiver(
+            tmp_path / "spool",
+            Archive(store, TrustedKeys.of(signer)),
+            signer,
+            options=options,
+            keep_local=True,
+            grace_seconds=0,
+        )
         if result.status == "archived":
             assert 1.1 < time.monotonic() - begun < 6, "12.6 MB at 10 MB/s, every byte once"
 
 
-def samples(slope: float, start: int, minutes_long: int) -> list[Sample]:
+def samples(slope: float, start: int, minutes_long: int) -> list[DiskSample]:
     """Free space that changes by ``slope`` bytes a second."""
-    return [Sample(60.0 * n, int(start + slope * 60 * n)) for n in range(minutes_long + 1)]
+    return [DiskSample(60.0 * n, int(start + slope * 60 * n)) for n in range(minutes_long + 1)]
 
 
 @given(slope=st.floats(-1e8, -1e3), hours=st.floats(0.1, 1000), span=st.integers(10, 240))
@@ -227,21 +235,21 @@ def test_too_little_is_known_is_said_so() -> None:
 
 @given(hours=st.one_of(st.none(), st.floats(0, 100)), threshold=st.floats(0.1, 50))
 def test_a_lifted_limit_stays_lifted_until_there_is_twice_the_time(hours: float | None, threshold: float) -> None:
-    outlook = Outlook(hours, scarce=False)
+    outlook = DiskOutlook(hours, scarce=False)
     if must_lift(outlook, threshold, lifted=False):
         assert must_lift(outlook, threshold, lifted=True)
     if must_lift(outlook, threshold, lifted=True):
         assert hours is not None and hours < 2 * threshold
-    assert must_lift(Outlook(hours, scarce=True), threshold, lifted=False)
+    assert must_lift(DiskOutlook(hours, scarce=True), threshold, lifted=False)
 
 
 class FullSoon(DiskWatch):
     """The real watch with another outlook: a test cannot fill a disk for hours."""
 
-    outlook = Outlook(2.0, scarce=False)
+    outlook = DiskOutlook(2.0, scarce=False)
 
-    def look(self, now: float) -> Outlook:
-        super().look(now)
+    def sample(self, now: float) -> DiskOutlook:
+        super().sample(now)
         return self.outlook
 
 
@@ -254,8 +262,8 @@ def test_a_disk_that_fills_lifts_the_limit_and_says_so(tmp_path: Path) -> None:
     assert time.monotonic() - begun < 2
     assert (one.lifted, one.full_in) == (True, 2.0)
     assert said == ["the spool's disk is full in 2.0 hours: the limit is lifted until there is room again"]
-    watch.outlook = Outlook(20.0, scarce=False)
-    one._looked = -1e9
+    watch.outlook = DiskOutlook(20.0, scarce=False)
+    one._checked_at = -1e9
     assert one.rate() == 1000
     assert said[1] == "there is room on the spool's disk: the limit of 1kB/s is back"
 
@@ -264,10 +272,10 @@ def test_samples_are_kept_between_runs_and_damage_to_them_does_no_harm(tmp_path:
     file = tmp_path / "metrics" / "disk.json"
     now = time.time()
     for minute in range(20):
-        DiskWatch(tmp_path, file).look(now + 60 * minute)
+        DiskWatch(tmp_path, file).sample(now + 60 * minute)
     assert len(DiskWatch(tmp_path, file)._read()) == 20
     file.write_bytes(b'[["x"')
-    assert DiskWatch(tmp_path, file).look(now).hours is None
+    assert DiskWatch(tmp_path, file).sample(now).hours is None
     assert len(DiskWatch(tmp_path, file)._read()) == 1
 
 

@@ -7,18 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from yolo_assets.archive.archiving import plan as plans
-from yolo_assets.archive.archiving.options import ArchiveOptions
-from yolo_assets.archive.archiving.reclaim import MARKER_DAYS
-from yolo_assets.archive.reading.lookup import load_index
-from yolo_assets.archive.reading.read import find_receipts
-from yolo_assets.archive.service import run as service
-from yolo_assets.archive.service.run import closed_hours
+from yolo_assets.archive import part_plan as plans
+from yolo_assets.archive.archive import Archive
+from yolo_assets.archive.options import ArchiveOptions
+from yolo_assets.archive.reclaim import MARKER_DAYS
+from yolo_assets.archive.service import archiver as service
+from yolo_assets.archive.service.archiver import closed_hours
 from yolo_assets.contracts.names import PLAN, SEALED
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.spool.hours import SpoolHour
-from yolo_assets.storage import ObjectStore, StoreUnavailableError
+from yolo_assets.storage import StoreUnavailableError
 from yolo_assets_tests.support.one_round import run_archiver
 from yolo_assets_tests.support.small_disk import small_disk
 
@@ -26,15 +25,13 @@ FillHour = Callable[..., SpoolHour]
 HOUR = Hour.from_key("20260102_03")
 
 
-def names(archive: ObjectStore, trusted: TrustedKeys, camera: str = "cam1", hour: Hour = HOUR) -> list[list[str]]:
+def names(archive: Archive, trusted: TrustedKeys, camera: str = "cam1", hour: Hour = HOUR) -> list[list[str]]:
     """Names of the members of each part."""
-    return [
-        [row.name for row in load_index(archive, receipt)] for receipt in find_receipts(archive, camera, hour, trusted)
-    ]
+    return [[row.name for row in archive.part(receipt).index()] for receipt in archive.receipts(camera, hour)]
 
 
 def test_files_with_names_like_our_own_are_archived_like_any_other(
-    tmp_path: Path, fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys
+    tmp_path: Path, fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys
 ) -> None:
     hour = fill_hour(2)
     odd = {".uploaded-frame.jpg", ".tmp-frame.jpg", ".uploadedx", ".uploaded.p2x", ".tmp-1", ".archiving.json.bak"}
@@ -48,7 +45,7 @@ def test_files_with_names_like_our_own_are_archived_like_any_other(
 
 
 def test_a_strange_file_beside_old_markers_is_never_retired(
-    tmp_path: Path, fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys
+    tmp_path: Path, fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys
 ) -> None:
     hour = fill_hour(2)
     run_archiver(tmp_path / "spool", archive, signer, grace_seconds=0)
@@ -60,7 +57,7 @@ def test_a_strange_file_beside_old_markers_is_never_retired(
 
 @pytest.mark.parametrize("name", [".tmp-dir", ".tmp-1-2"])
 def test_a_folder_with_a_name_like_our_own_harms_nothing(
-    name: str, tmp_path: Path, fill_hour: FillHour, archive: ObjectStore, signer: Signer
+    name: str, tmp_path: Path, fill_hour: FillHour, archive: Archive, signer: Signer
 ) -> None:
     hour = fill_hour(2)
     (hour.path / name).mkdir()
@@ -71,7 +68,7 @@ def test_a_folder_with_a_name_like_our_own_harms_nothing(
 
 
 def test_a_camera_that_cannot_be_looked_at_fails_alone(
-    tmp_path: Path, fill_hour: FillHour, archive: ObjectStore, signer: Signer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, fill_hour: FillHour, archive: Archive, signer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = fill_hour(2)
     bad = SpoolHour.of(tmp_path / "spool", "cam0", HOUR)
@@ -93,7 +90,7 @@ def test_a_camera_that_cannot_be_looked_at_fails_alone(
 
 
 def test_a_folder_that_cannot_be_retired_stops_nobody(
-    tmp_path: Path, fill_hour: FillHour, archive: ObjectStore, signer: Signer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, fill_hour: FillHour, archive: Archive, signer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill_hour(2)
 
@@ -125,7 +122,7 @@ def test_an_hour_that_has_not_begun_is_told(tmp_path: Path) -> None:
 
 
 def test_a_file_changed_behind_its_time_becomes_another_part_and_is_told(
-    tmp_path: Path, fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys
+    tmp_path: Path, fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys
 ) -> None:
     hour = fill_hour(2)
     run_archiver(tmp_path / "spool", archive, signer, keep_local=True, grace_seconds=0)
@@ -144,7 +141,7 @@ def test_a_file_changed_behind_its_time_becomes_another_part_and_is_told(
 
 @pytest.mark.parametrize("damage", [b"{bad", b"", b"\0" * 64])
 def test_a_damaged_list_of_what_is_archived_is_made_again(
-    damage: bytes, tmp_path: Path, fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys
+    damage: bytes, tmp_path: Path, fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys
 ) -> None:
     hour = fill_hour(2)
     run_archiver(tmp_path / "spool", archive, signer, keep_local=True, grace_seconds=0)
@@ -156,7 +153,7 @@ def test_a_damaged_list_of_what_is_archived_is_made_again(
 
 
 def test_a_folder_in_the_plans_place_is_told(
-    tmp_path: Path, fill_hour: FillHour, archive: ObjectStore, signer: Signer
+    tmp_path: Path, fill_hour: FillHour, archive: Archive, signer: Signer
 ) -> None:
     hour = fill_hour(2)
     (hour.path / PLAN).mkdir()
@@ -165,7 +162,7 @@ def test_a_folder_in_the_plans_place_is_told(
 
 
 def test_adopting_an_earlier_part_keeps_the_plan_of_a_later_one(
-    tmp_path: Path, fill_hour: FillHour, archive: ObjectStore, signer: Signer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, fill_hour: FillHour, archive: Archive, signer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hour = fill_hour(2)
     run_archiver(tmp_path / "spool", archive, signer, keep_local=True, grace_seconds=0)
@@ -190,7 +187,7 @@ def test_adopting_an_earlier_part_keeps_the_plan_of_a_later_one(
 
 @pytest.mark.parametrize("whole", [112 << 20, 0])
 def test_a_disk_without_a_byte_of_room_is_emptied(
-    whole: int, tmp_path: Path, fill_hour: FillHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys
+    whole: int, tmp_path: Path, fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys
 ) -> None:
     spool = tmp_path / "spool"
     with small_disk(spool, "16m") as refused:

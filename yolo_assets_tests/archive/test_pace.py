@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from yolo_assets.archive.bandwidth.disk import DiskWatch
-from yolo_assets.archive.bandwidth.limiter import Limiter, Line
+from yolo_assets.archive.bandwidth.limiter import Limiter, SharedLine
 from yolo_assets.archive.bandwidth.rates import Timetable
-from yolo_assets.archive.service.stop import Stop, Stopped
-from yolo_assets.cli.archive.stopping import HungError, run_stoppable
+from yolo_assets.archive.service.traffic import Stop, Stopped
+from yolo_assets.cli.archive.run import HungError, run_stoppable
 from yolo_assets.spool.files import SpoolFullError
 from yolo_assets.storage import open_store
 
@@ -23,7 +23,7 @@ MB = 1_000_000
 
 
 def test_a_single_put_goes_in_small_pieces_at_the_rate(store_url: str, tmp_path: Path) -> None:
-    limiter = Limiter(Timetable.parse("4MB/s"), line=Line(tmp_path / "line"))
+    limiter = Limiter(Timetable.parse("4MB/s"), line=SharedLine(tmp_path / "line"))
     pieces: list[tuple[float, int]] = []
 
     def pace(count: int) -> None:
@@ -44,7 +44,7 @@ def test_a_single_put_goes_in_small_pieces_at_the_rate(store_url: str, tmp_path:
 
 def test_giving_up_ends_a_put_at_once_and_leaves_nothing(store_url: str, tmp_path: Path) -> None:
     stop = Stop()
-    limiter = Limiter(Timetable.parse("100kB/s"), line=Line(tmp_path / "line"), sleep=stop.wait)
+    limiter = Limiter(Timetable.parse("100kB/s"), line=SharedLine(tmp_path / "line"), sleep=stop.wait)
     store = open_store(store_url, pace=limiter.take)
     timer = threading.Timer(0.5, stop.ask)
     timer.start()
@@ -57,7 +57,7 @@ def test_giving_up_ends_a_put_at_once_and_leaves_nothing(store_url: str, tmp_pat
 
 def test_a_damaged_line_keeps_nobody_waiting(tmp_path: Path) -> None:
     for wrong in (struct.pack("d", time.monotonic() + 1e9), struct.pack("d", float("nan")), b"abc", b"x" * 100):
-        line = Line(tmp_path)
+        line = SharedLine(tmp_path)
         (file,) = tmp_path.iterdir()
         file.write_bytes(wrong)
         assert line.take(0.05) == 0
@@ -68,7 +68,7 @@ def test_a_damaged_line_keeps_nobody_waiting(tmp_path: Path) -> None:
 def test_others_may_share_a_folder_that_was_made_for_it(tmp_path: Path) -> None:
     mask = os.umask(0o077)
     try:
-        Line(tmp_path).close()
+        SharedLine(tmp_path).close()
     finally:
         os.umask(mask)
     (file,) = tmp_path.iterdir()
@@ -92,7 +92,7 @@ def test_a_full_disk_is_still_measured(tmp_path: Path, monkeypatch: pytest.Monke
             return next(free)
 
     monkeypatch.setattr("yolo_assets.archive.bandwidth.disk.os.statvfs", lambda _: Shrinking())
-    outlooks = [watch.look(60.0 * minute) for minute in range(1, 30)]
+    outlooks = [watch.sample(60.0 * minute) for minute in range(1, 30)]
     assert outlooks[5].hours is None and outlooks[-1].hours is not None
 
 

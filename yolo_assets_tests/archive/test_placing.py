@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yolo_assets.archive.packing.pack import IndexRow
-from yolo_assets.archive.restoring.hour import place_all
-from yolo_assets.archive.restoring.placing import OutFolder, PlaceError, Places
+from yolo_assets.archive.restore.placing import OutFolder, PlaceError, Places
+from yolo_assets.archive.restore.plan import place_all
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, UserError
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.spool.files import portable_name

@@ -12,22 +12,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_assets.archive.archiving.hour import archive_hour
+from yolo_assets.archive.archive import Archive
+from yolo_assets.archive.archiving import archive_hour
+from yolo_assets.archive.audit.verification import verify_archives
+from yolo_assets.archive.listing import archived_hours, archives_between
 from yolo_assets.archive.packing.pack import IndexRow
-from yolo_assets.archive.reading.bulk import archives_between, read_receipts
-from yolo_assets.archive.reading.read import load_receipt
-from yolo_assets.archive.restoring.near import archived_hours, no_camera, no_frame, no_hour
-from yolo_assets.archive.restoring.placing import OutFolder
-from yolo_assets.archive.restoring.restore import carry_out, check_room, plan_restore, restore
-from yolo_assets.archive.restoring.wanted import Wanted
-from yolo_assets.archive.verifying.verify import verify_archives
+from yolo_assets.archive.restore.filter import FrameFilter
+from yolo_assets.archive.restore.hints import no_camera, no_frame, no_hour
+from yolo_assets.archive.restore.placing import OutFolder
+from yolo_assets.archive.restore.plan import plan_restore
+from yolo_assets.archive.restore.writing import carry_out, check_room, restore
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import ArchiveName, frame_name
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
-from yolo_assets.storage import ObjectStore, open_store
+from yolo_assets.storage import open_store
 from yolo_assets_tests.support.one_round import run_archiver
 from yolo_assets_tests.support.records import frame_record
 
@@ -47,9 +48,9 @@ def write(spool: Path, camera: str, at: datetime, batch: str, class_name: str, c
 
 
 @pytest.fixture
-def plant(tmp_path: Path, signer: Signer, store_url: str) -> ObjectStore:
+def plant(tmp_path: Path, signer: Signer, trusted: TrustedKeys, store_url: str) -> Archive:
     """Three cameras, one of whose ids begins like another's, in four hours over two days; a folder and S3."""
-    spool, archive = tmp_path / "spool", open_store(store_url)
+    spool, archive = tmp_path / "spool", Archive(open_store(store_url), trusted)
     for number, camera in enumerate(("cam", "cam_1", "cam_2026")):
         for hours in (0, 1, 20, 21):
             at = HOUR.start + timedelta(hours=hours, minutes=10 + number)
@@ -63,8 +64,8 @@ def restored(out: Path) -> set[tuple[str, str]]:
     return {(path.parts[-3], path.parts[-2]) for path in out.rglob("*.jpg")}
 
 
-def test_listing_and_restoring_by_camera_time_and_batch(plant: ObjectStore, signer: Signer, tmp_path: Path) -> None:
-    trusted, end = TrustedKeys.of(signer), HOUR.start + 2 * DAY
+def test_listing_and_restoring_by_camera_time_and_batch(plant: Archive, signer: Signer, tmp_path: Path) -> None:
+    end = HOUR.start + 2 * DAY
     everything = list(archives_between(plant))
     assert everything == sorted(everything, key=lambda one: (one.hour, one.camera_id)) and len(everything) == 12
     long_ago, far_on = HOUR.start - 9000 * DAY, HOUR.start + 9000 * DAY
@@ -81,29 +82,28 @@ def test_listing_and_restoring_by_camera_time_and_batch(plant: ObjectStore, sign
         assert list(archives_between(plant, HOUR.start, HOUR.end, camera_id=camera)) == own[:1]
         assert archived_hours(plant, camera) == [one.hour for one in own]
 
-    done = restore(plant, trusted, None, HOUR.start, end, tmp_path / "b", batch="B1", frames_only=True)
+    done = restore(plant, None, HOUR.start, end, tmp_path / "b", batch="B1", frames_only=True)
     hours = {HOUR.next(1).key, HOUR.next(21).key}
     assert restored(tmp_path / "b") == {(camera, key) for camera in ("cam", "cam_1", "cam_2026") for key in hours}
     assert (done.files, done.archives) == (6, 6)
-    restore(plant, trusted, "cam_1", HOUR.start, end, tmp_path / "c", class_name="crack", min_confidence=0.6)
+    restore(plant, "cam_1", HOUR.start, end, tmp_path / "c", class_name="crack", min_confidence=0.6)
     assert {camera for camera, _ in restored(tmp_path / "c")} == {"cam_1"}
-    assert not restore(plant, trusted, "cam_1", HOUR.start, end, tmp_path / "d", min_confidence=0.7).files
+    assert not restore(plant, "cam_1", HOUR.start, end, tmp_path / "d", min_confidence=0.7).files
     assert not (tmp_path / "d").exists()
 
 
-def test_what_is_near_is_told(plant: ObjectStore, signer: Signer) -> None:
-    trusted = TrustedKeys.of(signer)
+def test_what_is_near_is_told(plant: Archive, signer: Signer) -> None:
     assert no_camera(plant, "cam9").endswith("there are archives of cam, cam_1, cam_2026")
     assert "the nearest are 20260102_04 before and 20260102_23 after" in no_hour(plant, "cam", HOUR.next(5))
     assert "the nearest are 20260103_00 before" in no_hour(plant, "cam", HOUR.next(22), HOUR.next(30))
     wrong = frame_name(HOUR.start)
     assert "among the 1 frames of hour 20260102_03; near are 20260102_031000_000.jpg" in no_frame(
-        plant, "cam", HOUR, wrong, trusted
+        plant, "cam", HOUR, wrong
     )
 
 
 @pytest.fixture
-def hour(fill_hour: FillHour, archive: ObjectStore, signer: Signer) -> SpoolHour:
+def hour(fill_hour: FillHour, archive: Archive, signer: Signer) -> SpoolHour:
     """Archived, its files still in the spool to compare with."""
     found = fill_hour()
     archive_hour(found, archive, signer)
@@ -111,7 +111,7 @@ def hour(fill_hour: FillHour, archive: ObjectStore, signer: Signer) -> SpoolHour
 
 
 def test_record_files_come_only_with_hours_that_match(
-    hour: SpoolHour, archive: ObjectStore, trusted: TrustedKeys, tmp_path: Path
+    hour: SpoolHour, archive: Archive, trusted: TrustedKeys, tmp_path: Path
 ) -> None:
     start = HOUR.start + timedelta(seconds=4)
     nothing: dict[str, dict[str, Any]] = {
@@ -120,27 +120,25 @@ def test_record_files_come_only_with_hours_that_match(
         "class": {"class_name": "scratch"},
     }
     for what, wanted in nothing.items():
-        plan = plan_restore(archive, trusted, Wanted(HOUR.start, HOUR.end, "cam1", **wanted), tmp_path / "o")
+        plan = plan_restore(archive, FrameFilter(HOUR.start, HOUR.end, "cam1", **wanted), tmp_path / "o")
         assert not plan.hours and not plan.problems, what
-        told = plan.offered.instead_of(plan.wanted)
+        told = plan.contents.instead_of(plan.selection)
         assert ("B1, B2" if what == "batch" else "crack up to 0.90, dent up to 0.80") in told
     # cracks are in seconds 0, 3, 6, 9: the hour matches and this stretch of it does not
-    assert not restore(
-        archive, trusted, "cam1", start, start + timedelta(seconds=2), tmp_path / "o", class_name="crack"
-    ).files
-    assert not restore(archive, trusted, "cam1", HOUR.start + timedelta(minutes=9), HOUR.end, tmp_path / "o").files
+    assert not restore(archive, "cam1", start, start + timedelta(seconds=2), tmp_path / "o", class_name="crack").files
+    assert not restore(archive, "cam1", HOUR.start + timedelta(minutes=9), HOUR.end, tmp_path / "o").files
     assert not (tmp_path / "o").exists()
-    some = restore(archive, trusted, "cam1", start, start + timedelta(seconds=2), tmp_path / "o")
+    some = restore(archive, "cam1", start, start + timedelta(seconds=2), tmp_path / "o")
     assert {path.suffix for path in (tmp_path / "o").rglob("*") if path.is_file()} == {".jpg", ".ndjson", ".log", ""}
     assert some.files == 2 + 3  # two frames, their records, drops, the seal
 
 
 def test_a_plan_says_what_comes_and_what_is_there(
-    hour: SpoolHour, archive: ObjectStore, trusted: TrustedKeys, tmp_path: Path, contents: Contents
+    hour: SpoolHour, archive: Archive, trusted: TrustedKeys, tmp_path: Path, contents: Contents
 ) -> None:
-    out, wanted = tmp_path / "out", Wanted(HOUR.start, HOUR.end, "cam1")
+    out, wanted = tmp_path / "out", FrameFilter(HOUR.start, HOUR.end, "cam1")
     files = contents(hour.path)
-    plan = plan_restore(archive, trusted, wanted, out)
+    plan = plan_restore(archive, wanted, out)
     assert (plan.archives, plan.files, plan.bytes) == (1, len(files), sum(map(len, files.values())))
     assert plan.missing == plan.bytes and not out.exists()
     seen: list[tuple[str, int]] = []
@@ -148,61 +146,61 @@ def test_a_plan_says_what_comes_and_what_is_there(
     assert sorted(seen) == sorted((f"cam1/{HOUR}/{name}", len(data)) for name, data in files.items())
     gone = next(path for path in out.rglob("*.jpg"))
     gone.write_bytes(b"half")
-    again = plan_restore(archive, trusted, wanted, out)
+    again = plan_restore(archive, wanted, out)
     assert (again.bytes, again.missing) == (plan.bytes, len(files[gone.name]))
 
 
 def test_too_little_room_is_told_before_a_byte_is_written(
-    hour: SpoolHour, archive: ObjectStore, trusted: TrustedKeys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hour: SpoolHour, archive: Archive, trusted: TrustedKeys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = plan_restore(archive, trusted, Wanted(HOUR.start, HOUR.end, "cam1"), tmp_path / "out")
+    plan = plan_restore(archive, FrameFilter(HOUR.start, HOUR.end, "cam1"), tmp_path / "out")
     check_room(plan, tmp_path / "out")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, plan.bytes - 1))  # pyright: ignore
     with pytest.raises(UserError, match=rf"takes {plan.bytes} bytes .* has {plan.bytes - 1} free"):
-        restore(archive, trusted, "cam1", HOUR.start, HOUR.end, tmp_path / "out")
+        restore(archive, "cam1", HOUR.start, HOUR.end, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_damaged_part_costs_nothing_else(
-    hour: SpoolHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, tmp_path: Path, contents: Contents
+    hour: SpoolHour, archive: Archive, signer: Signer, trusted: TrustedKeys, tmp_path: Path, contents: Contents
 ) -> None:
     before = contents(hour.path)
     late = hour.path / frame_name(HOUR.start + timedelta(minutes=30))
     late.write_bytes(b"late")
     run_archiver(tmp_path / "spool", archive, signer, grace_seconds=0)
     second = ArchiveName("cam1", HOUR, 2)
-    kept = {key: archive.get(key) for key in (NAME.receipt_key, NAME.index_key, NAME.archive_key)}
+    kept = {key: archive.store.get(key) for key in (NAME.receipt_key, NAME.index_key, NAME.archive_key)}
     for key in kept:
         out = tmp_path / key.partition("/")[0]
-        archive.put(key, b"{}")
-        done = restore(archive, trusted, "cam1", HOUR.start, HOUR.end, out)
+        archive.store.put(key, b"{}")
+        done = restore(archive, "cam1", HOUR.start, HOUR.end, out)
         assert not done.ok and any(NAME.stem in line for line in done.problems)
         assert contents(out / "cam1" / HOUR.key) == {late.name: b"late"}
-        reports = list(verify_archives(archive, [NAME, second], trusted, "full"))
+        reports = list(verify_archives(archive, [NAME, second], "full"))
         assert [report.ok for report in reports] == [False, True]
-        assert [found.problem is None for found in read_receipts(archive, [NAME, second], trusted)] == [
+        assert [found.problem is None for found in archive.read_receipts([NAME, second])] == [
             key != NAME.receipt_key,
             True,
         ]
-        archive.put(key, kept[key])
-        assert restore(archive, trusted, "cam1", HOUR.start, HOUR.end, out).ok
+        archive.store.put(key, kept[key])
+        assert restore(archive, "cam1", HOUR.start, HOUR.end, out).ok
         assert contents(out / "cam1" / HOUR.key) == before | {late.name: b"late"}
 
 
 def test_an_index_that_is_damaged_leaves_the_archive_to_be_compared_with_its_receipt(
-    hour: SpoolHour, archive: ObjectStore, trusted: TrustedKeys
+    hour: SpoolHour, archive: Archive, trusted: TrustedKeys
 ) -> None:
-    archive.put(NAME.index_key, b"no index")
-    (report,) = verify_archives(archive, [NAME], trusted, "full")
+    archive.store.put(NAME.index_key, b"no index")
+    (report,) = verify_archives(archive, [NAME], "full")
     assert len(report.problems) == 1 and NAME.index_key in report.problems[0]
-    assert report.bytes_read == load_receipt(archive, NAME, trusted).archive_size
-    archive.put(NAME.archive_key, bytes(report.bytes_read))
-    (report,) = verify_archives(archive, [NAME], trusted, "full")
+    assert report.bytes_read == archive.receipt(NAME).archive_size
+    archive.store.put(NAME.archive_key, bytes(report.bytes_read))
+    (report,) = verify_archives(archive, [NAME], "full")
     assert len(report.problems) == 3  # the index, SHA-256 and MD5
 
 
 def test_files_of_an_hour_do_not_change_places_with_what_is_wanted(
-    hour: SpoolHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, tmp_path: Path
+    hour: SpoolHour, archive: Archive, signer: Signer, trusted: TrustedKeys, tmp_path: Path
 ) -> None:
     name = "20260102_030001_000.jpg"
     first = (hour.path / name).read_bytes()
@@ -211,19 +209,19 @@ def test_files_of_an_hour_do_not_change_places_with_what_is_wanted(
     folder = tmp_path / "out" / "cam1" / HOUR.key
     choices: list[dict[str, Any]] = [{"min_confidence": 0.1}, {}, {"frames_only": True}]
     for wanted in choices:
-        restore(archive, trusted, "cam1", HOUR.start, HOUR.end, tmp_path / "out", **wanted)
+        restore(archive, "cam1", HOUR.start, HOUR.end, tmp_path / "out", **wanted)
         assert ((folder / name).read_bytes(), (folder / "part2" / name).read_bytes()) == (first, b"second")
 
 
 def test_names_that_differ_in_case_are_all_restored_on_a_disk_that_folds_them(
-    hour: SpoolHour, archive: ObjectStore, signer: Signer, trusted: TrustedKeys, tmp_path: Path,
+    hour: SpoolHour, archive: Archive, signer: Signer, trusted: TrustedKeys, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     for name in ("x.jpg", "X.jpg"):
         (hour.path / name).write_bytes(name.encode())
     run_archiver(tmp_path / "spool", archive, signer, grace_seconds=0)
     monkeypatch.setattr(OutFolder, "folds_case", lambda _: True)
-    assert restore(archive, trusted, "cam1", HOUR.start, HOUR.end, tmp_path / "out").ok
+    assert restore(archive, "cam1", HOUR.start, HOUR.end, tmp_path / "out").ok
     folder = tmp_path / "out" / "cam1" / HOUR.key
     assert {(folder / path).read_bytes() for path in ("X.jpg", "part2/x.jpg")} == {b"X.jpg", b"x.jpg"}
 
@@ -233,7 +231,7 @@ MOMENTS = st.integers(-7200, 7200).map(lambda seconds: HOUR.start + timedelta(se
 
 @given(st.lists(MOMENTS, max_size=20, unique=True), MOMENTS, st.integers(1, 7200), st.booleans())
 def test_the_choice_is_of_the_range(frames: list[datetime], start: datetime, seconds: int, frames_only: bool) -> None:
-    wanted = Wanted(start, start + timedelta(seconds=seconds), "cam1", frames_only=frames_only)
+    wanted = FrameFilter(start, start + timedelta(seconds=seconds), "cam1", frames_only=frames_only)
     for hour in {Hour.of(at) for at in frames}:
         own = {frame_name(at): at for at in frames if at in hour}
         rows = [IndexRow(name, number, 1, 1, b"") for number, name in enumerate([*own, "records.ndjson"])]
@@ -248,4 +246,4 @@ def test_the_choice_is_of_the_range(frames: list[datetime], start: datetime, sec
 def test_a_wish_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     given: dict[str, Any] = {"start": HOUR.start, "end": HOUR.end, "camera": "cam1"} | wrong
     with pytest.raises(BadInputError):
-        Wanted(**given)
+        FrameFilter(**given)

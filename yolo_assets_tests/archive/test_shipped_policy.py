@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from yolo_assets.archive.archiving.options import ArchiveOptions
-from yolo_assets.archive.reading.read import find_receipts
-from yolo_assets.archive.verifying.verify import verify_archive
-from yolo_assets.archive.write_once.protect import protection_problems
+from yolo_assets.archive.archive import Archive
+from yolo_assets.archive.audit.verification import verify_archive
+from yolo_assets.archive.options import ArchiveOptions
+from yolo_assets.archive.retention import protection_problems
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.storage import StoreUnavailableError, open_store
+from yolo_assets.storage.admin.bucket_setup import BucketSetup, SetupRequest
 from yolo_assets.storage.admin.doctor import examine
-from yolo_assets.storage.admin.init import BucketSetup, Wanted
-from yolo_assets.storage.admin.policy import Place
+from yolo_assets.storage.admin.policy import BucketPlace
 from yolo_assets.storage.s3_client import make_client
 from yolo_assets_tests.support.one_round import run_archiver
 
@@ -37,8 +37,8 @@ OPTIONS = ArchiveOptions(part_size=5 << 20, whole=0, retention_days=2, retention
 @pytest.fixture
 def bucket(s3_locked_bucket: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A locked bucket after ``storage init --apply``; the environment is the archiver's."""
-    wanted = Wanted(retention_days=2, archiver=ARCHIVER)
-    setup = BucketSetup(make_client(), Place(s3_locked_bucket.name, "root"), wanted, s3_locked_bucket.url)
+    wanted = SetupRequest(retention_days=2, archiver=ARCHIVER)
+    setup = BucketSetup(make_client(), BucketPlace(s3_locked_bucket.name, "root"), wanted, s3_locked_bucket.url)
     setup.apply()
     for name, value in s3_locked_bucket.server.other_env.items():
         monkeypatch.setenv(name, value)
@@ -54,8 +54,8 @@ def test_it_archives_resumes_and_verifies_and_deletes_no_version(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fill_hour(frames=12, size=1 << 20)
-    archive = open_store(bucket.url)
-    real = archive.upload_part
+    archive = Archive(open_store(bucket.url), trusted)
+    real = archive.store.upload_part
 
     def cut(key: str, upload_id: str, number: int, *more: Any, **named: Any) -> Any:
         if number == 3:
@@ -63,15 +63,15 @@ def test_it_archives_resumes_and_verifies_and_deletes_no_version(
         return real(key, upload_id, number, *more, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(archive, "upload_part", cut)
+        patch.setattr(archive.store, "upload_part", cut)
         (failed,) = run_archiver(tmp_path / "spool", archive, signer, options=OPTIONS, grace_seconds=0)
         assert (failed.status, failed.reason) == ("failed", "the line is cut")
     (done,) = run_archiver(tmp_path / "spool", archive, signer, options=OPTIONS, grace_seconds=0)
     assert (done.status, done.reason) == ("archived", None)
     assert done.outcome is not None and done.outcome.resumed_parts >= 1
-    report = verify_archive(archive, NAME, trusted, "full")
+    report = verify_archive(archive, NAME, "full")
     assert (report.problems, report.unchecked, report.unprotected) == ([], None, None)
-    (receipt,) = find_receipts(archive, "cam1", HOUR, trusted)
+    (receipt,) = archive.receipts("cam1", HOUR)
     assert receipt.retention_until is not None
 
     # As the archiver: nothing can be deleted, hidden or shortened.
@@ -92,19 +92,19 @@ def test_it_archives_resumes_and_verifies_and_deletes_no_version(
         with pytest.raises(ClientError, match="AccessDenied"):
             client.put_object_retention(**where, VersionId=version, Retention=shorter)
     with pytest.raises(UserError, match="may not do DeleteObject"):
-        archive.delete(NAME.receipt_key)
+        archive.store.delete(NAME.receipt_key)
     with pytest.raises(ClientError, match="AccessDenied"):
         client.delete_bucket_policy(Bucket=bucket.name)
     with pytest.raises(ClientError, match="AccessDenied"):
         client.put_bucket_versioning(Bucket=bucket.name, VersioningConfiguration={"Status": "Suspended"})
 
     # An overwrite, by the archiver or by the administrator, leaves the original.
-    original = archive.get(NAME.archive_key, version_id=receipt.version_id)
-    archive.put(NAME.archive_key, b"by the archiver")
+    original = archive.store.get(NAME.archive_key, version_id=receipt.version_id)
+    archive.store.put(NAME.archive_key, b"by the archiver")
     bucket.client.put_object(Bucket=bucket.name, Key=f"root/{NAME.archive_key}", Body=b"by the administrator")
-    assert archive.get(NAME.archive_key, version_id=receipt.version_id) == original
-    assert len([one for one in protection_problems(archive, receipt) if "was overwritten" in one]) == 2
-    report = verify_archive(archive, NAME, trusted, "full")
+    assert archive.store.get(NAME.archive_key, version_id=receipt.version_id) == original
+    assert len([one for one in protection_problems(archive.part(receipt)) if "was overwritten" in one]) == 2
+    report = verify_archive(archive, NAME, "full")
     assert len([one for one in report.problems if "was overwritten" in one]) == 2
 
 
@@ -123,11 +123,11 @@ def test_the_doctor_finds_an_archiver_that_may_not_delete(bucket: Any) -> None:
 def test_init_shows_a_plan_does_it_and_then_has_nothing_to_do(make_bucket: Callable[..., Any]) -> None:
     helper = make_bucket()
     name = f"{helper.name}-new"
-    wanted = Wanted(183, ARCHIVER, {"infrequent": "STANDARD"}, create=True)
+    wanted = SetupRequest(183, ARCHIVER, {"infrequent": "STANDARD"}, create=True)
 
     def setup(**changes: Any) -> BucketSetup:
         given = {**wanted.__dict__, **changes}
-        return BucketSetup(make_client(), Place(name, "root"), Wanted(**given), f"s3://{name}/root")
+        return BucketSetup(make_client(), BucketPlace(name, "root"), SetupRequest(**given), f"s3://{name}/root")
 
     with pytest.raises(UserError, match="does not exist; make it with --create"):
         setup(create=False).plan()
@@ -145,7 +145,7 @@ def test_init_shows_a_plan_does_it_and_then_has_nothing_to_do(make_bucket: Calla
             Bucket=name, LifecycleConfiguration={"Rules": [rules[0], foreign]}
         )
         changed = setup().apply()
-        assert "somebody else's: stays as it is" in [step.detail for step in changed.steps]
+        assert "not ours: stays as it is" in [step.detail for step in changed.steps]
         left = helper.client.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]
         assert "theirs" in [rule["ID"] for rule in left] and len(left) == len(rules) + 1
     finally:
@@ -154,6 +154,6 @@ def test_init_shows_a_plan_does_it_and_then_has_nothing_to_do(make_bucket: Calla
 
 def test_a_bucket_without_lock_cannot_get_it(make_bucket: Callable[..., Any]) -> None:
     bucket = make_bucket()
-    setup = BucketSetup(make_client(), Place(bucket.name, "root"), Wanted(183), bucket.url)
+    setup = BucketSetup(make_client(), BucketPlace(bucket.name, "root"), SetupRequest(183), bucket.url)
     (impossible,) = [step for step in setup.plan().steps if step.change == "!"]
     assert impossible.what == "object lock" and "make another" in impossible.detail

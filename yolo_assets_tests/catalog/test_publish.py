@@ -1,4 +1,4 @@
-"""The catalog says what the receipts say: merged or rebuilt, under racing publishers, killed, tampered with."""
+"""The catalog holds what the receipts hold: merged, rebuilt, under racing publishers, after kills and tampering."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.receipt import ClassSummary
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.storage import StoreUnavailableError
+from yolo_assets.storage.faults import FaultyStore, fail, refused
 from yolo_assets_tests.catalog.catalog_world import World, publish_own
 from yolo_assets_tests.catalog.receipt_factory import FIRST, new_signer, put_receipt, put_table, receipt, signed
 
@@ -43,9 +44,9 @@ def test_every_field_of_a_receipt_is_in_the_catalog(world):
     with open_catalog(world.store) as connection:
         row = ask(connection, "SELECT * FROM archives").row(0, named=True)
         classes = ask(connection, "SELECT class, count, max_confidence FROM archive_classes").rows()
-    told = receipt(ArchiveName("lineA_cam01", FIRST.next(3), 2), version_id="v7", batch_ids=("B1", "B2"),
+    document = receipt(ArchiveName("lineA_cam01", FIRST.next(3), 2), version_id="v7", batch_ids=("B1", "B2"),
                    bad_records=4, retention_until=FIRST.next(5000).start).model_dump(mode="python")  # fmt: skip
-    for name, value in told.items():
+    for name, value in document.items():
         if name in ("signature", "classes"):
             continue
         expected = FIRST.next(3).start if name == "hour" else list(value) if isinstance(value, tuple) else value
@@ -106,19 +107,17 @@ def test_nothing_new_writes_nothing(world):
     assert world.publish(from_receipts=True).version != first.version
 
 
-def test_only_unknown_receipts_are_fetched(world, monkeypatch):
+def test_only_unknown_receipts_are_fetched(world):
     for hours in range(5):
         world.add(hours=hours)
     world.publish()
     world.add(hours=5)
-    fetched = []
-    get = world.archive.get
-    monkeypatch.setattr(world.archive, "get", lambda key, **o: (fetched.append(key), get(key, **o))[1], raising=False)
+    world.archive = FaultyStore(world.archive)
     world.publish()
-    assert fetched == [ArchiveName("cam01", FIRST.next(5)).receipt_key]
+    assert world.archive.keys("get") == [ArchiveName("cam01", FIRST.next(5)).receipt_key]
 
 
-def test_no_dates_look_at_nothing_and_a_wrong_one_is_refused(world):
+def test_no_dates_compare_nothing_and_a_wrong_one_is_refused(world):
     world.publish()
     world.add()
     assert world.publish(dates=[]).changed is False
@@ -143,7 +142,7 @@ def test_many_additions_are_put_in_order_and_nothing_else_changes(world, monkeyp
     assert world.content() == merged
 
 
-def test_a_large_catalog_travels_in_parts(world, monkeypatch):
+def test_a_large_catalog_is_uploaded_in_parts(world, monkeypatch):
     monkeypatch.setattr(versions, "_PART", 5 << 16)
     keys = {world.add(hours=hours) for hours in range(3)}
     pointer = world.publish().pointer
@@ -154,40 +153,36 @@ def test_a_large_catalog_travels_in_parts(world, monkeypatch):
     assert world.publish().changed is False
 
 
-def test_a_cached_catalog_is_not_fetched_and_a_wrong_one_is(world, tmp_path, monkeypatch):
-    cache, fetched = tmp_path / "cache", []
-    stream = world.store.stream
-    monkeypatch.setattr(world.store, "stream", lambda key: (fetched.append(key), stream(key))[1])
+def test_a_cached_catalog_is_not_fetched_and_a_wrong_one_is(world, tmp_path):
+    cache = tmp_path / "cache"
+    world.store = FaultyStore(world.store)
     keys = {world.add(hours=0)}
     world.publish(cache=cache)
     keys.add(world.add(hours=1))
     first = world.publish(cache=cache).pointer
-    assert not fetched
+    assert not world.store.keys("stream")
     (file,) = cache.iterdir()
     file.write_bytes(b"something else")
     keys.add(world.add(hours=2))
     world.publish(cache=cache)
-    assert fetched == [first.key]
+    assert world.store.keys("stream") == [first.key]
     assert world.keys() == keys
 
 
 def test_a_lost_race_reads_no_receipt_twice(world, monkeypatch):
     for hours in range(3):
         world.add(hours=hours)
-    monkeypatch.setattr(publishing, "LOCK_WAIT", 0.05)  # the rival is this process, which has the turn
-    fetched = []
-    get, swap = world.archive.get, world.store.compare_and_swap
-    monkeypatch.setattr(world.archive, "get", lambda key, **o: (fetched.append(key), get(key, **o))[1])
+    monkeypatch.setattr(publishing, "LOCK_WAIT", 0.05)  # the rival is this process, which holds the lock
     rival = World(world.folder)
 
-    def lose(*given):
-        monkeypatch.setattr(world.store, "compare_and_swap", swap)
-        world.add(hours=5)
-        rival.publish(dates=[FIRST.date])
-        return swap(*given)
+    def lose(call):
+        if call.operation == "compare_and_swap" and call.number == 1:
+            world.add(hours=5)
+            rival.publish(dates=[FIRST.date])
 
-    monkeypatch.setattr(world.store, "compare_and_swap", lose)
+    world.store, world.archive = FaultyStore(world.store, lose), FaultyStore(world.archive)
     world.publish()
+    fetched = world.archive.keys("get")
     assert sorted(fetched) == sorted(set(fetched)) and len(fetched) == 3
     assert len(world.keys()) == 4
 
@@ -197,9 +192,9 @@ def test_progress_counts_to_the_end(world, monkeypatch):
         monkeypatch.setattr(module, "BATCH", 2)
     for hours in range(5):
         world.add(hours=hours)
-    told = []
-    world.publish(report=lambda done, total: told.append((done, total)))
-    assert told == [(0, 5), (2, 5), (4, 5), (5, 5)]
+    reported = []
+    world.publish(report=lambda done, total: reported.append((done, total)))
+    assert reported == [(0, 5), (2, 5), (4, 5), (5, 5)]
 
 
 @pytest.mark.parametrize("wrong", [{"sha256": "short"}, {"md5_checksum": "A" * 32}, {"archive_size": 2**63},
@@ -221,7 +216,7 @@ with scratch_folder() as folder:
 """
 
 
-def test_what_a_killed_publisher_left_is_removed_and_a_living_one_s_is_not(world, tmp_path, monkeypatch):
+def test_scratch_of_a_killed_publisher_is_removed_a_living_one_s_not(world, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(database, "_YOUNG", 0)
     killed = subprocess.run(
@@ -236,7 +231,7 @@ def test_what_a_killed_publisher_left_is_removed_and_a_living_one_s_is_not(world
         assert not left.parent.exists()
 
 
-def test_publishers_of_a_machine_take_turns_and_none_waits_for_ever(world, tmp_path, monkeypatch):
+def test_the_publish_lock_is_exclusive_and_waits_a_bounded_time(world, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     world.add()
     with publish_lock(world.store) as mine:
@@ -277,10 +272,10 @@ def test_a_damaged_receipt_is_reported_and_left_out(world, damage, words):
     assert words in version.problems[0].problem
     assert world.keys() == {good}
     assert [row[0] for row in world.content()["problems"]] == [bad]
-    assert world.publish().changed is False  # looked at again, still bad, nothing new
+    assert world.publish().changed is False  # read again, still damaged, nothing new
 
 
-def test_a_good_receipt_under_another_name_is_not_believed(world):
+def test_a_good_receipt_under_another_name_is_untrusted(world):
     key = world.add(hours=0)
     copied = ArchiveName("cam01", FIRST.next(1)).receipt_key
     world.archive.put(copied, world.archive.get(key))
@@ -290,7 +285,7 @@ def test_a_good_receipt_under_another_name_is_not_believed(world):
     assert world.keys() == {key}
 
 
-def test_a_changed_receipt_is_judged_again(world):
+def test_a_changed_receipt_is_verified_again(world):
     key = world.add()
     world.publish()
     world.archive.put(key, world.archive.get(key).replace(b'"part":1', b'"part":2'))
@@ -298,7 +293,7 @@ def test_a_changed_receipt_is_judged_again(world):
     assert (version.removed, len(version.problems), world.keys()) == (1, 1, set())
 
 
-def test_a_key_that_is_no_longer_trusted_takes_its_rows_along(world):
+def test_rows_of_a_key_that_is_no_longer_trusted_are_removed(world):
     mine, other = world.add(hours=0), new_signer()
     theirs = put_receipt(world.archive, other, ArchiveName("cam02", FIRST))
     world.publish(trusted=TrustedKeys.of(world.signer, other))
@@ -321,7 +316,7 @@ def test_a_damaged_or_missing_catalog_is_built_anew(world):
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"\xff garbage"])
-def test_a_damaged_pointer_is_told_by_questions_and_swapped_by_a_rebuild(world, data):
+def test_a_damaged_pointer_stops_queries_and_a_rebuild_replaces_it(world, data):
     keys = {world.add(hours=hours) for hours in range(2)}
     world.publish()
     for make in (lambda: world.publish(from_receipts=True), world.publish):
@@ -343,13 +338,9 @@ def test_a_part_without_the_one_before_it_is_a_problem_until_that_comes(world):
     assert (found.archives, found.problems, found.pointer.problems) == (2, (), 0)
 
 
-def test_a_failing_store_is_no_problem_of_a_receipt(world, monkeypatch):
+def test_a_failing_store_makes_no_receipt_untrusted(world):
     world.add()
-
-    def fail(key, **_):
-        raise StoreUnavailableError("gone", transient=False)
-
-    monkeypatch.setattr(world.archive, "get", fail, raising=False)
+    world.archive = FaultyStore(world.archive, fail("get", times=None, error=refused))
     with pytest.raises(StoreUnavailableError):
         world.publish()
     assert read_pointer(world.store) is None
@@ -387,21 +378,18 @@ def test_eight_publishers_at_once_lose_nothing(world):
 _CHILD = """
 import os, signal, sys
 from pathlib import Path
+from yolo_assets.storage.faults import FaultyStore
 from yolo_assets_tests.catalog.catalog_world import World
 
 world, begin, writes = World(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
 
-def counted(write):
-    def call(*arguments):
-        global writes
-        writes -= 1
-        if writes < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return write(*arguments)
-    return call
+def killed(call):
+    global writes
+    writes -= call.operation in ("put", "put_if_absent", "compare_and_swap", "delete")
+    if writes < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
 
-for name in ("put", "put_if_absent", "compare_and_swap", "delete"):
-    setattr(world.store, name, counted(getattr(world.store, name)))
+world.store = FaultyStore(world.store, killed)
 print("ready", flush=True)
 for hours in range(begin, begin + 1000):
     world.add(hours=hours)

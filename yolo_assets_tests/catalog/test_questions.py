@@ -296,7 +296,7 @@ def test_a_reader_keeps_its_catalog_while_others_publish(world):
             assert ask(second, "SELECT count(*) AS n FROM archives")["n"].to_list() == [12]
 
 
-def test_no_catalog_and_a_damaged_one_say_what_to_do(world):
+def test_no_catalog_and_a_damaged_one_are_errors_with_advice(world):
     with pytest.raises(NoCatalogError, match="catalog rebuild"):
         query(world.store, "SELECT 1")
     world.add()
@@ -382,8 +382,8 @@ def test_cli_rebuild_and_questions(world, cli):
     world.archive.put("receipts/x", b"")
     made = cli("rebuild", "--json")
     assert made.exit_code == 1 and "the first: 'receipts/x' is not an archive" in str(made.exception)
-    told = json.loads(made.stdout)
-    assert told["archives"] == 1 and told["problems"][0]["receipt_key"] == "receipts/x"
+    answer = json.loads(made.stdout)
+    assert answer["archives"] == 1 and answer["problems"][0]["receipt_key"] == "receipts/x"
     world.archive.delete("receipts/x")
     assert cli("rebuild").exit_code == 0
 
@@ -434,10 +434,10 @@ def test_cli_costs(world, cli, tmp_path):
     world.publish()
     prices = tmp_path / "prices.toml"
     prices.write_text(PRICES)
-    told = json.loads(cli("stats", "--prices", str(prices), "--json").stdout)
-    assert [(row["camera_id"], row["cost_per_month"]) for row in told["cameras"]] == [("cam01", 0.5), ("cam02", 1024)]
-    assert {row["tier"]: row["cost_per_month"] for row in told["tiers"]} == {"standard": 1024, "cold": 0.5}
-    assert told["cost_per_month"] == {"label": "our contract", "currency": "EUR", "indexes": 1.0, "total": 1025.5}
+    answer = json.loads(cli("stats", "--prices", str(prices), "--json").stdout)
+    assert [(row["camera_id"], row["cost_per_month"]) for row in answer["cameras"]] == [("cam01", 0.5), ("cam02", 1024)]
+    assert {row["tier"]: row["cost_per_month"] for row in answer["tiers"]} == {"standard": 1024, "cold": 0.5}
+    assert answer["cost_per_month"] == {"label": "our contract", "currency": "EUR", "indexes": 1.0, "total": 1025.5}
     assert "example: AWS S3 list prices" in cli("stats").stderr
 
     world.archive.put(ArchiveName("cam01", FIRST).archive_key, b"x" * 1000)

@@ -49,8 +49,8 @@ def damaged(plant: Path, tmp_path: Path) -> Path:
 
 def test_a_bad_receipt_never_stops_the_others(damaged: Path, call: Call) -> None:
     done = call("archive", "ls", home=damaged, cwd=damaged)
-    refused(done, "1 of 3 receipts are not believed", NAME)
-    assert "NOT BELIEVED" in done.stdout and len(done.stdout.splitlines()) == 3
+    refused(done, "1 of 3 receipts are missing or untrusted", NAME)
+    assert "UNTRUSTED" in done.stdout and len(done.stdout.splitlines()) == 3
     done = call("archive", "ls", "--json", home=damaged, cwd=damaged)
     assert [row.get("problem") is None for row in json.loads(done.stdout)] == [False, True, True]
     done = call("archive", "verify", "--verify", "full", home=damaged, cwd=damaged)
@@ -212,7 +212,7 @@ def test_a_timer_audits_its_part_each_day_and_coverage_counts(plant: Path, tmp_p
     archive.unlink()
     refused(cli("archive", "verify", "--sample", "1/3", home=home), "1 of 3 archives are not what was archived", NAME)
     told = cli("archive", "verify", "--coverage", home=home)
-    assert told.returncode == 0 and f"wrong when last looked at: {NAME}" in told.stdout
+    assert told.returncode == 0 and f"wrong when last verified: {NAME}" in told.stdout
     keys = tmp_path / "keys"
     shutil.move(home / "keys", keys)
     done = cli("archive", "verify", "--sample", "1/3", "--key", keys / "archiver.pub", home=home)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_assets.archive.reading.receipt_hours import ListedHour
+from yolo_assets.archive.listing import ListedHour
 from yolo_assets.contracts.times import Hour
 from yolo_assets.defs.archive.listing_diff import (
     LONGEST_WAIT,

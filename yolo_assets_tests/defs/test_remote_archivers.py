@@ -10,8 +10,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from yolo_assets.archive.archive import Archive
 from yolo_assets.catalog.read import query
-from yolo_assets.contracts.signing import Signer
+from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.defs.archive.sensors import receipts_sensor
 from yolo_assets.defs.resources import Locations
@@ -45,7 +46,9 @@ class Box:
 
     def archives(self) -> None:
         """What ``archive run`` does."""
-        results = run_archiver(self.spool, open_store(self.archive_url), self.signer, grace_seconds=0)
+        results = run_archiver(
+            self.spool, Archive(open_store(self.archive_url), TrustedKeys.of(self.signer)), self.signer, grace_seconds=0
+        )
         assert results and all(result.status == "archived" for result in results)
 
 

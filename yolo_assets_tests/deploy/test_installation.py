@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -172,6 +175,7 @@ def test_all_is_platform_edge_and_train_and_k8s_is_its_own(wheel: Path, tmp_path
     everything = installed(wheel, "all", tmp_path)
     everything.lacks("triton", "dagster_k8s", "kubernetes")
     everything.python("import dagster, duckdb, torch, ultralytics, openvino, onnxruntime, dagster_aws")
+    up_and_down(everything)
     pods = tmp_path / "pods"
     pods.mkdir()
     installed(wheel, "k8s", pods).python("import dagster_k8s")
@@ -197,6 +201,42 @@ python3 -m venv venv
     checked("unshare", "-rn", "bash", "-c", script.replace("python3 ", f"{sys.executable} "), cwd=home, env=env)
     assert sum(1 for _ in (tmp_path / "plant" / "spool").glob("cam1/*/.sealed")) >= 1
     shutil.rmtree(home)
+
+
+def up_and_down(everything: Installation) -> None:
+    """``yolo-assets up`` in an empty folder: the live page and the Dagster UI answer, and SIGTERM ends both."""
+    env = clean_env(everything.folder / "home")
+    env.pop("PYTHONPATH", None)
+    command = [str(everything.venv / "bin" / "yolo-assets"), "up"]
+    pages: dict[str, str] = {}
+    with subprocess.Popen(command, cwd=everything.folder, env=env, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            for line in process.stderr:
+                if found := re.match(r"(live page|Dagster UI) +(http://127\.0\.0\.1:\d+/)", line):
+                    pages[found[1]] = found[2]
+                if line.startswith("Ctrl-C"):
+                    break
+            for page in pages.values():
+                with urllib.request.urlopen(page, timeout=60) as answer:
+                    assert answer.status == 200
+        finally:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(90) == 0
+    assert pages.keys() == {"live page", "Dagster UI"}
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_the_demo_runs_from_the_wheel_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
+    everything = installed(wheel, "all", tmp_path)
+    command = [str(everything.venv / "bin" / "yolo-assets"), "demo"]
+    env = clean_env(everything.folder / "home")
+    env.pop("PYTHONPATH", None)
+    done = subprocess.run(command, cwd=everything.folder, env=env, capture_output=True, text=True, timeout=3000)
+    print(done.stdout)
+    assert done.returncode == 0, done.stderr[-2000:] + done.stdout[-2000:]
+    assert re.search(r"frames lost in the switch +0\b", done.stdout)
 
 
 def agent_config(root: Path, engine: str) -> Path:

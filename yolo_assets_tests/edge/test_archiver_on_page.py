@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from yolo_assets.archive.service.metrics import Tally
+from yolo_assets.archive.service.metrics import ArchiverCounters
 from yolo_assets.contracts.archiver_figures import FIGURES, PREFIX
 from yolo_assets.edge.agent import Agent
 from yolo_assets_tests.edge.plant import Plant
@@ -20,14 +20,14 @@ def test_the_archiver_of_the_box_is_on_the_agents_page(plant: Plant, named: bool
     camera = {"kind": "folder", "camera_id": "cam1", "path": str(plant.photos("photos", 1))}
     agent = Agent(plant.config([camera], **({"archiver_home": str(home)} if named else {})))
     try:
-        client = TestClient(agent._app, "http://127.0.0.1", client=("127.0.0.1", 50000))
+        client = TestClient(agent.app, "http://127.0.0.1", client=("127.0.0.1", 50000))
 
         def samples() -> dict[str, float]:
             families = text_string_to_metric_families(client.get("/metrics").text)
             return {sample.name: sample.value for family in families for sample in family.samples}
 
         assert not any(name.startswith(PREFIX) for name in samples()), "no archiver, no figures"
-        tally = Tally(home / FIGURES)
+        tally = ArchiverCounters(home / FIGURES)
         tally.add("archives", 7, "cam1")
         tally.stands(waiting=2)
         tally.flush()

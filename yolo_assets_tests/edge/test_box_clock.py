@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolo_assets.edge.box_clock import NOT_BEFORE, BoxClock
+from yolo_assets.edge.clock import NOT_BEFORE, DeviceClock
 from yolo_assets.edge.config.spool import ClockRules
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -28,13 +28,13 @@ class World:
     boot_id: str = "boot-1"
     since_boot: float = 50.0
     synchronised: bool = False
-    clocks: list[BoxClock] = field(default_factory=list)
+    clocks: list[DeviceClock] = field(default_factory=list)
 
     def wall(self) -> datetime:
         return self.true + self.off
 
-    def start(self) -> BoxClock:
-        return BoxClock(
+    def start(self) -> DeviceClock:
+        return DeviceClock(
             self.folder / "clock.json",
             RULES,
             wall=self.wall,

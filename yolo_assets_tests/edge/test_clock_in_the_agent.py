@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from yolo_assets.contracts.times import Hour
-from yolo_assets.edge.box_clock import BoxClock
 from yolo_assets.edge.cameras.open import ConfiguredSource
+from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.pipeline.capture import CameraThread
 from yolo_assets.edge.pipeline.queue import FrameQueue
 from yolo_assets.edge.pipeline.recorder import FrameRecorder
@@ -31,7 +31,7 @@ class Camera:
     live = True
     camera_id = "cam1"
 
-    def __init__(self, world: World, clock: BoxClock, script: dict[int, tuple[str, bool]], frames: int) -> None:
+    def __init__(self, world: World, clock: DeviceClock, script: dict[int, tuple[str, bool]], frames: int) -> None:
         self._world, self._clock, self._script, self._frames = world, clock, script, frames
 
     def check(self) -> None: ...

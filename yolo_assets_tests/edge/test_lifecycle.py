@@ -94,7 +94,7 @@ def test_failing_reloads_are_not_felt(plant: Plant) -> None:
             before = processed(box)
             until(lambda before=before: processed(box) > before + 4)
             assert box.serving == "v4"
-        box.agent.watch.stop()  # the file is cut after its release, before the agent looks
+        box.agent.updates.poller.stop()  # the file is cut after its release, before the agent looks
         pointer = plant.promote("v2")
         path = plant.store_folder / model_key(MODEL, "v2", ONNX)
         path.chmod(0o644)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from yolo_assets.edge.telemetry.machine import Machine, parse_gpus
-from yolo_assets.edge.telemetry.model_states import model_states
+from yolo_assets.edge.telemetry.machine import Machine, read_gpus
+from yolo_assets.edge.telemetry.model_report import model_states
 
 QUIET: dict[str, Any] = {
     "name": "line",
@@ -75,8 +76,38 @@ def test_the_load_of_the_box_is_what_this_process_just_spent(monkeypatch: pytest
     assert second.box is not None and second.box >= second.agent * 0.6
 
 
-def test_graphics_cards_as_their_tool_prints_them() -> None:
-    one, two = parse_gpus("NVIDIA H200, 37, 1024, 143771\nNVIDIA T400, 4GB, [N/A], 12, 2048\nnonsense\n")
+class CardError(Exception):
+    """What the driver says of a figure that a card does not have."""
+
+
+class Driver:
+    """Two cards as NVIDIA's library gives them; the second does not tell how busy it is."""
+
+    NVMLError = CardError
+    names = (b"NVIDIA H200", "NVIDIA T400, 4GB")
+
+    def nvmlDeviceGetCount(self) -> int:
+        return 2
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
+        return index
+
+    def nvmlDeviceGetName(self, card: int) -> str | bytes:
+        return self.names[card]
+
+    def nvmlDeviceGetUtilizationRates(self, card: int) -> Any:
+        if card:
+            raise CardError
+        return SimpleNamespace(gpu=37)
+
+    def nvmlDeviceGetMemoryInfo(self, card: int) -> Any:
+        return SimpleNamespace(used=(1024 << 20, 12 << 20)[card], total=(143771 << 20, 2048 << 20)[card])
+
+
+def test_graphics_cards_as_their_driver_reports_them() -> None:
+    one, two = read_gpus(Driver())
     assert (one.name, one.used, one.memory, one.memory_total) == ("NVIDIA H200", 0.37, 1 << 30, 143771 << 20)
     assert (two.name, two.used, two.memory) == ("NVIDIA T400, 4GB", None, 12 << 20)
-    assert parse_gpus("") == ()
+    without = Driver()
+    without.nvmlDeviceGetCount = lambda: 0  # type: ignore[method-assign]
+    assert read_gpus(without) == ()

@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 
 from yolo_assets.archive.archive import Archive
-from yolo_assets.archive.archiving.hour import archive_hour
+from yolo_assets.archive.archiving import archive_hour
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
 from yolo_assets.evidence import manifest as names
@@ -90,7 +90,7 @@ class Plant:
     def take(self, camera: str, hour: Hour) -> SpoolHour:
         """Archive, and leave nothing in the spool."""
         found = SpoolHour.of(self.spool, camera, hour)
-        archive_hour(found, self.archive, self.signer)
+        archive_hour(found, Archive(self.archive, self.trusted), self.signer)
         shutil.rmtree(found.path)
         return found
 

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import orjson
@@ -29,6 +29,7 @@ from yolo_assets.models.promotion import Promoter, ReleaseRequest
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage import ObjectStore, open_store
 from yolo_assets.storage.base import ColdObjectError, StoreUnavailableError
+from yolo_assets.storage.faults import FaultyStore, StoreCall, StoreFault, fail
 from yolo_assets_tests.evidence.evidence_world import (
     BOX,
     HEIGHT,
@@ -78,7 +79,7 @@ def test_a_pack_holds_the_archived_bytes_the_proof_and_the_report(sound: tuple[P
     assert set(files) >= {"report.html", "report.pdf", "VERIFY.txt", "SHA256SUMS", f"keys/{plant.office.key_id}.pub"}
 
 
-def test_openssl_and_sha256sum_say_the_same_as_verify(sound: tuple[Plant, Path], tmp_path: Path) -> None:
+def test_openssl_and_sha256sum_agree_with_verify(sound: tuple[Plant, Path], tmp_path: Path) -> None:
     plant, folder = sound
     (tmp_path / f"{plant.office.key_id}.pub").write_bytes(plant.office.public_pem())
     text = (folder / "VERIFY.txt").read_text()
@@ -95,7 +96,7 @@ def test_openssl_and_sha256sum_say_the_same_as_verify(sound: tuple[Plant, Path],
     assert printed.split()[0] == sums
 
 
-def test_the_drawn_copy_has_the_box_where_the_record_says_and_the_original_has_none(sound: tuple[Plant, Path]) -> None:
+def test_the_drawn_copy_has_the_box_of_the_record_the_original_none(sound: tuple[Plant, Path]) -> None:
     _, folder = sound
     name = f"{STEM}/20260102_030000_000.jpg"
     first, second = (decoded((folder / kind / name).read_bytes()) for kind in ("frames", "annotated"))
@@ -165,7 +166,7 @@ def test_a_folder_that_holds_something_is_not_touched(sound: tuple[Plant, Path],
     assert_sound(sound[0], tmp_path / "empty")
 
 
-def test_a_crash_while_it_is_made_leaves_nothing_that_looks_like_a_pack(
+def test_a_crash_leaves_nothing_that_looks_like_a_pack(
     sound: tuple[Plant, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("yolo_assets.evidence.make.seal", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
@@ -184,7 +185,7 @@ def test_late_frames_in_part_2_are_found_with_their_own_receipt(plant: Plant) ->
     assert_sound(plant, plant.folder / "pack")
 
 
-def test_a_per_frame_file_wins_over_lines_and_others_are_not_carried_along(plant: Plant) -> None:
+def test_a_per_frame_file_wins_over_lines_and_others_are_left_out(plant: Plant) -> None:
     first, second, third = (f"20260102_03000{number}_000" for number in range(3))
     lines = [record_line(f"{stem}.jpg", detection("crack")) for stem in (first, second)]
     files = {f"{stem}.jpg": picture(number) for number, stem in enumerate((first, second, third))}
@@ -211,14 +212,14 @@ def test_odd_names_no_times_no_sizes_and_bytes_that_are_no_picture(plant: Plant)
     assert_sound(plant, plant.folder / "pack")
 
 
-def test_a_frame_without_any_record_belongs_to_a_question_about_time_alone(plant: Plant) -> None:
+def test_a_frame_without_a_record_answers_a_question_about_time_alone(plant: Plant) -> None:
     plant.foreign({"20260102_030001_000.jpg": picture(1)})
     made = plant.make(plant.folder / "pack")
     assert (made.counts.frames, made.counts.records) == (1, 0)
     assert_sound(plant, plant.folder / "pack")
 
 
-def test_a_record_whose_picture_was_not_kept_is_told(plant: Plant) -> None:
+def test_a_record_whose_picture_was_not_kept_is_reported(plant: Plant) -> None:
     gone = "20260102_030007_000.jpg"
     plant.foreign(
         {"20260102_030001_000.jpg": picture(1), "r.ndjson": record_line(gone, detection(), image_saved=False)}
@@ -236,10 +237,10 @@ def test_a_batch_is_found_over_cameras_with_and_without_a_catalog(plant: Plant) 
     asked = {"camera_id": None, "batch": "B1"}
     plant.make(plant.folder / "without", **asked)
     publish(plant.store, Archive(plant.archive, plant.trusted))
-    plant.hour("cam4", 2)  # archived after the catalog was made: the catalog does not know it
-    reads: list[str] = []
+    plant.hour("cam4", 2)  # archived after the catalog was made: it is not in it
+    counted = FaultyStore(plant.archive)
     with_catalog = make_pack(
-        Archive(cast(ObjectStore, Counting(plant.archive, reads)), plant.trusted),
+        Archive(counted, plant.trusted),
         plant.store,
         plant.office,
         Request(query(**asked), "A. Berg"),
@@ -248,38 +249,21 @@ def test_a_batch_is_found_over_cameras_with_and_without_a_catalog(plant: Plant) 
     )
     assert {line["camera_id"] for line in findings(plant.folder / "without")} == {"cam1", "cam2"}
     assert {line["camera_id"] for line in findings(plant.folder / "with")} == {"cam1", "cam2", "cam4"}
-    assert not any("cam3" in key for key in reads)
+    assert not any("cam3" in key for key in counted.keys("get", "get_range"))
     assert with_catalog.catalog.startswith("2 of 3 archives are in the catalog")
     rows = list(csv.DictReader(io.StringIO((plant.folder / "with" / names.CATALOG_CSV).read_text())))
     assert [row["camera_id"] for row in rows] == ["cam1", "cam2"]
     assert_sound(plant, plant.folder / "with")
 
 
-class Counting:
-    """Notes what is read."""
-
-    def __init__(self, store: ObjectStore, reads: list[str]) -> None:
-        self._store, self._reads = store, reads
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    def get(self, key: str, **kwargs: Any) -> bytes:
-        self._reads.append(key)
-        return self._store.get(key, **kwargs)
-
-    def get_range(self, key: str, start: int, length: int, **kwargs: Any) -> bytes:
-        self._reads.append(key)
-        return self._store.get_range(key, start, length, **kwargs)
-
-
-class Cold(Counting):
+def cold_archive(plant: Plant) -> ObjectStore:
     """One archive lies in a cold tier: its bytes cannot be read, receipts and index can."""
 
-    def get_range(self, key: str, start: int, length: int, **kwargs: Any) -> bytes:
-        if "camera=cam1" in key and "_04" in key:
-            raise ColdObjectError(key, "GLACIER")
-        return super().get_range(key, start, length, **kwargs)
+    def cold(call: StoreCall) -> StoreFault | None:
+        in_cold_tier = call.operation == "get_range" and "camera=cam1" in call.key and "_04" in call.key
+        return StoreFault(ColdObjectError(call.key, "GLACIER")) if in_cold_tier else None
+
+    return FaultyStore(plant.archive, cold)
 
 
 def lost_archive(plant: Plant) -> ObjectStore:
@@ -308,14 +292,14 @@ def strange_receipt(plant: Plant) -> ObjectStore:
 @pytest.mark.parametrize(
     ("spoil", "word"),
     [
-        (lambda plant: cast(ObjectStore, Cold(plant.archive, [])), "cold tier"),
+        (cold_archive, "cold tier"),
         (lost_archive, "yolo_cam1_20260102_04.tar.gz"),
         (damaged_archive, "damaged"),
         (strange_receipt, "receipt"),
     ],
     ids=["cold", "missing", "damaged", "receipt"],
 )
-def test_an_hour_that_cannot_be_had_is_named_and_the_rest_is_evidence(
+def test_an_unavailable_hour_is_named_and_the_rest_is_evidence(
     plant: Plant, spoil: Callable[[Plant], ObjectStore], word: str
 ) -> None:
     plant.hour(frames=2)
@@ -361,9 +345,7 @@ def test_a_part_whose_receipt_is_lost_makes_the_pack_incomplete(plant: Plant) ->
 
 
 @pytest.mark.s3
-def test_a_receipt_under_a_delete_marker_is_evidence_all_the_same(
-    make_bucket: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_a_receipt_under_a_delete_marker_is_still_evidence(make_bucket: Callable[..., Any], tmp_path: Path) -> None:
     bucket = make_bucket(versioned=True)
     plant = Plant(tmp_path, bucket.url)
     in_two_parts(plant)
@@ -376,14 +358,10 @@ def test_a_receipt_under_a_delete_marker_is_evidence_all_the_same(
     assert_sound(plant, plant.folder / "pack")
 
 
-def test_a_store_that_does_not_answer_is_no_incomplete_pack(sound: tuple[Plant, Path], tmp_path: Path) -> None:
-    class Down(Counting):
-        def get_range(self, key: str, start: int, length: int, **kwargs: Any) -> bytes:
-            raise StoreUnavailableError("the network is down")
-
+def test_a_store_that_does_not_answer_is_an_error(sound: tuple[Plant, Path], tmp_path: Path) -> None:
     plant, _ = sound
-    down = Archive(cast(ObjectStore, Down(plant.archive, [])), plant.trusted)
-    with pytest.raises(StoreUnavailableError, match="network"):
+    down = Archive(FaultyStore(plant.archive, fail("get_range", times=None)), plant.trusted)
+    with pytest.raises(StoreUnavailableError, match="does not answer"):
         make_pack(down, None, plant.office, Request(query(), "x"), tmp_path / "p", now=NOW)
     assert list(tmp_path.iterdir()) == []
 
@@ -391,18 +369,17 @@ def test_a_store_that_does_not_answer_is_no_incomplete_pack(sound: tuple[Plant, 
 def test_a_catalog_that_contradicts_a_receipt_stops_it(plant: Plant) -> None:
     plant.hour(frames=1)
     other = Signer.load_or_create(plant.folder / "keys" / "other")
-    forged: Any = Counting(plant.archive, [])
+    forged = open_store((plant.folder / "forged").as_uri())
     name = ArchiveName("cam1", HOUR)
     document = orjson.loads(plant.archive.get(name.receipt_key))
-    forged.get = lambda key, **_: orjson.dumps(other.sign_document({**document, "sha256": "0" * 64}))
-    forged.get_with_info = lambda key: (forged.get(key), plant.archive.get_with_info(key)[1])
+    forged.put(name.receipt_key, orjson.dumps(other.sign_document({**document, "sha256": "0" * 64})))
     publish(plant.store, Archive(forged, TrustedKeys.of(other)))
     with pytest.raises(UserError, match="contradicts the signed receipt"):
         plant.make(plant.folder / "pack", store=True)
     assert not (plant.folder / "pack").exists()
 
 
-def test_models_come_along_and_their_signature_is_checked_with_their_key(plant: Plant) -> None:
+def test_model_manifests_are_included_and_their_signature_checked(plant: Plant) -> None:
     promoter = Signer.load_or_create(plant.folder / "keys" / "promotion")
     registry = Registry(plant.store, TrustedKeys.of(promoter))
     registry.write_bundle(*tiny_bundle_files(name="line", version="1"))
@@ -421,7 +398,7 @@ def test_evidence_out_of_a_real_object_store(make_bucket: Callable[..., Any], tm
     plant = Plant(tmp_path, bucket.url)
     plant.hour(frames=3)
     name = ArchiveName("cam1", HOUR)
-    for key in (name.receipt_key, name.index_key, name.archive_key):  # somebody writes over the originals
+    for key in (name.receipt_key, name.index_key, name.archive_key):  # the originals are overwritten
         bucket.client.put_object(Bucket=bucket.name, Key=f"root/{key}", Body=b"{}")
     plant.make(tmp_path / "pack", class_name="crack")
     assert shown(tmp_path / "pack") == ["20260102_030000_000.jpg"]

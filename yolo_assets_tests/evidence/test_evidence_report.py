@@ -74,7 +74,7 @@ def test_the_page_stands_alone_and_shows_every_frame(sound: tuple[Plant, Path]) 
         assert text in " ".join(page.text.split())
 
 
-def test_the_pdf_says_the_same_on_numbered_pages(sound: tuple[Plant, Path]) -> None:
+def test_the_pdf_has_the_same_content_on_numbered_pages(sound: tuple[Plant, Path]) -> None:
     plant, folder = sound
     pages = pdf_text(folder)
     whole = " ".join(" ".join(pages).split())
@@ -97,7 +97,7 @@ def test_the_pdf_says_the_same_on_numbered_pages(sound: tuple[Plant, Path]) -> N
 HOSTILE = "<script>alert(1)</script>\u202egnp.\x1b[31m &amp; 裂纹 'x' \"y\" {{7*7}}"
 
 
-def test_nothing_that_a_stranger_wrote_gets_into_the_markup(plant: Plant) -> None:
+def test_no_text_from_outside_gets_into_the_markup(plant: Plant) -> None:
     name = "20260102_030001_000.jpg"
     line = record_line(name, detection(HOSTILE), batch_id=HOSTILE, model_version=HOSTILE, device_id=HOSTILE)
     plant.foreign({name: picture(1), "r.ndjson": line})
@@ -111,9 +111,7 @@ def test_nothing_that_a_stranger_wrote_gets_into_the_markup(plant: Plant) -> Non
     assert plain("a\u202eb\x00") == "a\\u202eb\\x00"
 
 
-def test_ten_thousand_frames_do_not_make_a_page_of_ten_thousand_pictures(
-    plant: Plant, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_page_shows_a_bounded_number_of_pictures(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("report", "pdf"):
         monkeypatch.setattr(f"yolo_assets.evidence.{module}.PICTURES", 2)
     plant.hour(frames=5)

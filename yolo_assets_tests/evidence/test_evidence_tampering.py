@@ -73,7 +73,7 @@ def test_any_changed_byte_is_found_and_restored_is_sound_again(
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_with_every_hash_recomputed_the_signature_finds_it_and_a_stranger_s_signature_is_not_trusted(
+def test_recomputed_hashes_fail_the_signature_of_a_trusted_key(
     pack: Path, keys: TrustedKeys, thief: Signer, data: st.DataObject
 ) -> None:
     files = files_of(pack)
@@ -228,7 +228,7 @@ def counts(pack: Path, **changes: int) -> dict[str, Any]:
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
-def test_who_can_sign_packs_still_cannot_change_what_was_archived(
+def test_a_signer_of_packs_cannot_change_what_was_archived(
     deed: Deed, check: str, pack: Path, keys: TrustedKeys, sound: tuple[Plant, Path], tmp_path: Path
 ) -> None:
     plant = sound[0]
@@ -259,7 +259,7 @@ def test_a_signature_of_another_length_is_none(pack: Path, keys: TrustedKeys, si
     assert found(pack, keys) == "signature"
 
 
-def test_without_a_key_the_pack_s_own_is_shown_and_not_believed(pack: Path, sound: tuple[Plant, Path]) -> None:
+def test_without_a_key_the_pack_s_own_is_shown_and_not_trusted(pack: Path, sound: tuple[Plant, Path]) -> None:
     done = verify_pack(pack, None)
     verdicts = {check.name: check.verdict for check in done.checks}
     assert verdicts["signature"] == "differs" and verdicts["receipts"] == "not checked"
@@ -343,7 +343,7 @@ def test_a_model_version_never_leads_out_of_the_pack(
     assert found(pack, keys) == "models"
 
 
-def test_a_file_that_is_larger_than_the_manifest_says_is_not_read(
+def test_a_file_larger_than_the_manifest_states_is_not_read(
     pack: Path, keys: TrustedKeys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (pack / FRAME).open("r+b") as file:
@@ -359,14 +359,14 @@ def test_a_file_that_is_larger_than_the_manifest_says_is_not_read(
 @example(b"{}")
 @example(b'{"files":[]}')
 @example(b"[" * 5000)
-def test_any_manifest_at_all_is_a_verdict_and_no_crash(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+def test_any_manifest_gives_a_result_and_no_crash(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     folder = tmp_path_factory.mktemp("hostile")
     rewrite(folder / names.MANIFEST, data)
     done = verify_pack(folder, TrustedKeys({}))
     assert isinstance(done, Verification) and done.first_difference is not None
 
 
-def test_a_verdict_on_a_folder_that_is_none_says_so(tmp_path: Path, keys: TrustedKeys) -> None:
+def test_a_folder_that_does_not_exist_is_an_error(tmp_path: Path, keys: TrustedKeys) -> None:
     with pytest.raises(BadInputError, match="there is no folder"):
         verify_pack(tmp_path / "nothing", keys)
     assert found(tmp_path, keys) == "manifest"

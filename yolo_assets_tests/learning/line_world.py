@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 
 from yolo_assets.archive.archive import Archive
-from yolo_assets.archive.archiving.hour import archive_hour
+from yolo_assets.archive.archiving import archive_hour
 from yolo_assets.contracts.names import LABELS_INBOX, frame_name
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
@@ -66,7 +66,9 @@ class World:
             for hour in sorted(hours):
                 writer.seal(hour)
         for hour in sorted(hours):
-            archive_hour(SpoolHour.of(self.folder / "spool", camera, hour), self.archive, self.signer)
+            archive_hour(
+                SpoolHour.of(self.folder / "spool", camera, hour), Archive(self.archive, self.trusted), self.signer
+            )
         return paths
 
     def batch(self, paths: list[str]) -> BatchManifest:

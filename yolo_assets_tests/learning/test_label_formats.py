@@ -172,7 +172,7 @@ def test_a_yolo_zip_with_its_own_images_needs_no_batch():
         (b"PK\x03\x04broken", "not a readable zip"),
     ],
 )
-def test_files_of_no_format_are_refused_with_the_way_out(data, words):
+def test_files_of_no_format_are_refused_with_advice(data, words):
     with pytest.raises(BadInputError, match=words):
         parse("upload.bin", data)
 

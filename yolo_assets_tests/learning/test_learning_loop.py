@@ -169,7 +169,7 @@ def test_a_bad_row_in_a_manifest_never_reaches_a_trainer(world, tmp_path):
         materialise(world.store, broken, tmp_path / "data")
 
 
-def test_no_labels_and_only_backgrounds_say_what_to_do(world):
+def test_no_labels_and_only_backgrounds_are_errors_with_advice(world):
     with pytest.raises(BadInputError, match="no accepted labels"):
         build_dataset(world.store, Archive(world.archive, world.trusted))
     paths = world.archive_frames(3)

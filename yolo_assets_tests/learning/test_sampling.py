@@ -110,7 +110,7 @@ def test_neighbours_in_time_are_not_both_chosen_while_others_are_left():
 @pytest.mark.parametrize(
     ("budget", "shares"), [(-1, {"random": 1}), (5, {"luck": 1}), (5, {"random": 0}), (5, {"random": -1})]
 )
-def test_bad_arguments_are_refused_with_what_to_do(budget, shares):
+def test_bad_arguments_are_refused_with_advice(budget, shares):
     with pytest.raises(BadInputError, match="give"):
         sample([], budget, shares=shares)
 

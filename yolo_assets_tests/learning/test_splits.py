@@ -63,7 +63,7 @@ def test_near_duplicates_share_a_split_and_a_group(images):
 
 @settings(max_examples=150, deadline=None)
 @given(sets, st.data())
-def test_a_later_version_moves_nothing_and_lets_no_new_near_duplicate_across(images, data):
+def test_a_later_version_moves_nothing_and_separates_no_near_duplicates(images, data):
     old = data.draw(st.lists(st.sampled_from(images), unique_by=lambda f: f.key))
     before = assign(old).assigned
     after = assign(images, before)

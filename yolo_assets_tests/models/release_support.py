@@ -17,7 +17,8 @@ from yolo_assets.contracts.model import (
 )
 from yolo_assets.contracts.names import channel_key, model_key, signature_key
 from yolo_assets.models.registry import Registry
-from yolo_assets.storage import ObjectStore, StoreUnavailableError
+from yolo_assets.storage import ObjectStore
+from yolo_assets.storage.faults import FaultyStore, fail
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 CLASSES = ("crack", "pore", "spatter")
@@ -60,7 +61,7 @@ def write(store: ObjectStore, *versions: str, name: str = "line") -> None:
 
 
 def put_back(store: ObjectStore, saved: dict[str, bytes]) -> None:
-    """What somebody with write access to the store, and no key, can do."""
+    """What an attacker with write access to the store, and no key, can do."""
     for key, data in saved.items():
         store.put(key, data)
 
@@ -76,34 +77,10 @@ def replace_manifest(store: ObjectStore, version: str, manifest: ModelManifest) 
 POINTER_FILES = (POINTER, signature_key(POINTER))
 
 
-class FailingStore:
-    """A store whose ``fail_at``-th write raises: before it takes effect, or after, as when an answer is lost.
+READING = ("get", "get_with_info", "stream", "get_range")
+WRITING = ("put", "put_if_absent", "compare_and_swap", "delete")
 
-    Typed ``Any`` where it is used: it forwards everything else.
-    """
 
-    def __init__(self, store: ObjectStore, fail_at: int | None = None, *, after: bool = False) -> None:
-        self.store = store
-        self.fail_at = fail_at
-        self.after = after
-        self.writes: list[str] = []
-        self.reads: list[str] = []
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self.store, name)
-        if name in ("get", "get_with_info", "stream", "get_range"):
-            return lambda key, *args, **kwargs: self.reads.append(key) or method(key, *args, **kwargs)
-        if name not in ("put", "put_if_absent", "compare_and_swap", "delete"):
-            return method
-
-        def write(key: str, *args: Any, **kwargs: Any) -> Any:
-            self.writes.append(key)
-            failing = len(self.writes) == self.fail_at
-            if failing and not self.after:
-                raise StoreUnavailableError("injected before the write")
-            result = method(key, *args, **kwargs)
-            if failing:
-                raise StoreUnavailableError("injected after the write")
-            return result
-
-        return write
+def failing_write(store: ObjectStore, fail_at: int, *, after: bool = False) -> FaultyStore:
+    """A store whose ``fail_at``-th write raises: before it takes effect, or after, as when an answer is lost."""
+    return FaultyStore(store, fail(*WRITING, nth=fail_at, effect="after" if after else "before"))

@@ -14,11 +14,13 @@ from yolo_assets.contracts.signing import KEPT_SIGNATURES, SignatureSet, Signer,
 from yolo_assets.models.promotion import Promoter, ReleaseRequest, RollbackRequest
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage import CasConflictError, ObjectNotFoundError, ObjectStore, StoreUnavailableError, open_store
+from yolo_assets.storage.faults import FaultyStore, StoreCall, fail
 from yolo_assets_tests.models.release_support import (
     POINTER,
-    FailingStore,
+    WRITING,
     byte_bundle,
     entry,
+    failing_write,
     replace_manifest,
     write,
 )
@@ -77,9 +79,9 @@ def test_a_channel_serves_what_was_promoted_last(store: ObjectStore, signer: Sig
 def test_promoting_what_is_served_changes_nothing(folder: ObjectStore, signer: Signer):
     write(folder, "1")
     first = promote(folder, signer, "1")
-    watched: Any = FailingStore(folder)
+    watched = FaultyStore(folder)
     assert promote(watched, signer, "1", expected_release=0) == first
-    assert watched.writes == []
+    assert watched.keys(*WRITING) == []
 
 
 def test_what_is_served_but_damaged_is_reported_even_then(folder: ObjectStore, signer: Signer):
@@ -107,7 +109,7 @@ def test_a_bundle_without_manifest_is_not_promoted(folder: ObjectStore, signer: 
         promote(folder, signer, "1")
 
 
-def test_somebody_must_say_who_and_why(folder: ObjectStore, signer: Signer):
+def test_a_move_needs_a_name_and_a_reason(folder: ObjectStore, signer: Signer):
     write(folder, "1")
     with pytest.raises(BadInputError, match="who moves the channel and why"):
         promoter(folder, signer).promote(ReleaseRequest("line", "1", "stable", by="anna", reason=" "))
@@ -140,7 +142,7 @@ def test_rolling_back_goes_one_further_each_time(store: ObjectStore, signer: Sig
     assert serving(store, trusted) == back
 
 
-def test_rolling_back_a_promotion_of_an_old_version_undoes_that_promotion(folder: ObjectStore, signer: Signer):
+def test_rolling_back_undoes_the_promotion_of_an_old_version(folder: ObjectStore, signer: Signer):
     write(folder, "1", "2")
     for version in "121":
         promote(folder, signer, version)
@@ -165,9 +167,7 @@ def test_rolling_back_without_a_channel(folder: ObjectStore, signer: Signer):
         rollback(folder, signer)
 
 
-def test_rolling_back_brings_what_was_released_then_not_what_was_put_there_since(
-    folder: ObjectStore, signer: Signer, trusted: TrustedKeys
-):
+def test_a_rollback_releases_the_bytes_of_then(folder: ObjectStore, signer: Signer, trusted: TrustedKeys):
     write(folder, "1", "2")
     promote(folder, signer, "1")
     promote(folder, signer, "2")
@@ -195,13 +195,13 @@ def test_a_crash_at_any_write_leaves_a_pointer_that_verifies_and_converges(
         promote(folder, signer, "1")
         before = promote(folder, signer, "2")
         wanted = {"version": "3"} if move is promote else {"to_version": "1"}
-        failing: Any = FailingStore(folder, fail_at, after=after)
+        failing = failing_write(folder, fail_at, after=after)
         try:
             move(failing, signer, **wanted)
         except StoreUnavailableError:
-            crashed_at.append(failing.writes[-1])
+            crashed_at.append(failing.keys(*WRITING)[-1])
             assert serving(folder, trusted).version in ("2", "3", "1")
-            if channel_key("line", "stable") not in failing.writes:
+            if channel_key("line", "stable") not in failing.keys(*WRITING):
                 assert serving(folder, trusted) == before
         end = move(folder, signer, **wanted)
         assert serving(folder, trusted) == end
@@ -213,7 +213,7 @@ def test_a_crash_at_any_write_leaves_a_pointer_that_verifies_and_converges(
     assert crashed_at == [*signs_manifest, channel_history_key("line", "stable", 3), signature_key(POINTER), POINTER]
 
 
-def test_promotions_that_keep_dying_never_push_out_the_signature_that_serves(
+def test_dying_promotions_never_push_out_the_serving_signature(
     folder: ObjectStore, signer: Signer, trusted: TrustedKeys
 ):
     write(folder, "1", "2")
@@ -221,10 +221,10 @@ def test_promotions_that_keep_dying_never_push_out_the_signature_that_serves(
     for _ in range(KEPT_SIGNATURES + 4):
         # its writes: manifest signature (the first time), history, pointer signature, pointer
         first_time = folder.head(model_key("line", "2", "manifest.json.sig")) is None
-        failing: Any = FailingStore(folder, 4 if first_time else 3)
+        failing = failing_write(folder, 4 if first_time else 3)
         with pytest.raises(StoreUnavailableError):
             promote(failing, signer, "2")
-        assert failing.writes[-1] == POINTER
+        assert failing.keys(*WRITING)[-1] == POINTER
         assert serving(folder, trusted).version == "1"
     assert len(SignatureSet.from_json(folder.get(signature_key(POINTER))).signatures) == KEPT_SIGNATURES
     assert promote(folder, signer, "2").release == KEPT_SIGNATURES + 6
@@ -233,19 +233,8 @@ def test_promotions_that_keep_dying_never_push_out_the_signature_that_serves(
 def test_a_swap_whose_answer_was_lost_still_counts(folder: ObjectStore, signer: Signer, trusted: TrustedKeys):
     write(folder, "1")
 
-    class Deaf(FailingStore):
-        def __getattr__(self, name: str) -> Any:
-            method = super().__getattr__(name)
-            if name != "compare_and_swap":
-                return method
+    def lost(_: StoreCall) -> CasConflictError:
+        return CasConflictError("a retry below found its own first try")
 
-            def swap(key: str, data: bytes, etag: str | None) -> Any:
-                info = method(key, data, etag)
-                if key == POINTER:
-                    raise CasConflictError("a retry below found its own first try")
-                return info
-
-            return swap
-
-    deaf: Any = Deaf(folder)
+    deaf = FaultyStore(folder, fail("compare_and_swap", key=POINTER, times=None, effect="after", error=lost))
     assert promote(deaf, signer, "1") == serving(folder, trusted)

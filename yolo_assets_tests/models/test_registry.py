@@ -16,7 +16,10 @@ from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.models.bundle import check_file_name, load_bundle_folder
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage import ObjectNotFoundError, ObjectStore, StoreUnavailableError
-from yolo_assets_tests.models.release_support import FailingStore, byte_bundle, entry, replace_manifest, write
+from yolo_assets.storage.base import ObjectStream
+from yolo_assets.storage.decorators import ForwardingStore
+from yolo_assets.storage.faults import FaultyStore
+from yolo_assets_tests.models.release_support import READING, byte_bundle, entry, failing_write, replace_manifest, write
 
 
 def sign(store: ObjectStore, signer: Signer, version: str) -> None:
@@ -47,21 +50,21 @@ def test_files_may_be_given_as_paths(folder: ObjectStore, tmp_path: Path):
 
 def test_reading_to_run_never_touches_the_weights(folder: ObjectStore):
     write(folder, "1")
-    watched: Any = FailingStore(folder)
+    watched = FaultyStore(folder)
     Registry(watched).read_bundle("line", "1", signed=False)
-    assert watched.reads
-    assert not [key for key in watched.reads if key.endswith(WEIGHTS)]
+    assert watched.keys(*READING)
+    assert not [key for key in watched.keys(*READING) if key.endswith(WEIGHTS)]
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_write_that_breaks_anywhere_leaves_no_bundle_and_is_finished_by_the_next(tmp_path: Path, after: bool):
+def test_a_write_that_breaks_anywhere_is_completed_by_the_next(tmp_path: Path, after: bool):
     from yolo_assets.storage import open_store
 
     manifest, files = byte_bundle("1")
     broken = 0
     for fail_at in range(1, 6):
         plain = open_store((tmp_path / f"store{fail_at}").as_uri())
-        failing: Any = FailingStore(plain, fail_at, after=after)
+        failing = failing_write(plain, fail_at, after=after)
         try:
             Registry(failing).write_bundle(manifest, files)
         except StoreUnavailableError:
@@ -167,10 +170,12 @@ def test_a_huge_file_in_place_of_the_model_is_not_read_to_its_end(folder: Object
             taken += 1000
             yield bytes(1000)
 
-    watched: Any = FailingStore(folder)
-    watched.stream = lambda key: endless()
+    class Endless(ForwardingStore):
+        def stream(self, key: str, **options: Any) -> ObjectStream:
+            return ObjectStream(super().stream(key, **options).info, endless())
+
     with pytest.raises(IntegrityError, match="longer"):
-        Registry(watched).read_bundle("line", "1", signed=False, only=[ONNX])
+        Registry(Endless(folder)).read_bundle("line", "1", signed=False, only=[ONNX])
     assert taken <= 2000
 
 
@@ -182,7 +187,7 @@ def test_changed_weights_are_found_by_verify(folder: ObjectStore):
         Registry(folder).verify_bundle("line", "1", signed=False)
 
 
-def test_what_nobody_signed_is_refused(store: ObjectStore, signer: Signer, trusted: TrustedKeys, tmp_path: Path):
+def test_an_unsigned_bundle_is_refused(store: ObjectStore, signer: Signer, trusted: TrustedKeys, tmp_path: Path):
     write(store, "1")
     with pytest.raises(SignatureError, match="not signed"):
         Registry(store, trusted).read_bundle("line", "1")

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import parse_frame_name
-from yolo_assets.contracts.signing import Signer
+from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.simulator.simulation import NO_MODEL, count_frames, frame_moments, simulate
 from yolo_assets.simulator.truth import read_hour, truth_file
@@ -137,7 +138,7 @@ def test_running_again_changes_nothing(tmp_path: Path) -> None:
 def test_an_hour_that_was_archived_is_not_made_again(tmp_path: Path) -> None:
     simulate(tmp_path / "s", cameras=1, fps=FPS, seed=7, start=START)
     archive, signer = open_store((tmp_path / "archive").as_uri()), Signer.load_or_create(tmp_path / "archiver")
-    (result,) = run_archiver(tmp_path / "s", archive, signer, grace_seconds=0)
+    (result,) = run_archiver(tmp_path / "s", Archive(archive, TrustedKeys.of(signer)), signer, grace_seconds=0)
     assert result.status == "archived" and not list(tmp_path.glob("s/*/*/*.jpg"))
     report = simulate(tmp_path / "s", cameras=1, fps=FPS, seed=7, start=START)
     assert (report.sealed, report.skipped, report.frames) == (0, 1, 0)

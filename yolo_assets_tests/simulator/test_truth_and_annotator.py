@@ -71,8 +71,8 @@ def test_truth_inside_the_spool_is_refused(tmp_path: Path, inside: str) -> None:
         check_truth_dir(spool / inside, spool)
 
 
-def test_truth_around_the_spool_is_refused_and_beside_it_is_fine(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match="beside"):
+def test_truth_around_the_spool_is_refused_and_next_to_it_is_fine(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="choose one next to it"):
         check_truth_dir(tmp_path, tmp_path / "spool")
     check_truth_dir(tmp_path / "truth", tmp_path / "spool")
     (tmp_path / "spool").mkdir()

@@ -10,9 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yolo_assets.storage.admin.lifecycle import MARGIN_DAYS, Lifecycle, Tiers, compile_lifecycle, problems
-from yolo_assets.storage.admin.policy import ARCHIVER, AUDITOR, FORBIDDEN, Place, bucket_policy, role_policy
+from yolo_assets.storage.admin.policy import (
+    ARCHIVER,
+    AUDITOR,
+    FORBIDDEN,
+    BucketPlace,
+    bucket_policy,
+    policy_files,
+    role_policy,
+)
 from yolo_assets.storage.admin.profiles import AWS, CEPH, FOLDER, MINIO, OSS, PROFILES
-from yolo_assets.storage.admin.shipped import files
 
 ROOT = Path(__file__).parents[2]
 days = st.integers(1, 4000)
@@ -113,16 +120,16 @@ def test_rules_that_aws_refuses_are_recognised(rule: dict, words: str) -> None:
     assert any(words in found for found in problems([whole], AWS))
 
 
-def test_the_archiver_may_not_delete_and_the_bucket_says_so_too() -> None:
+def test_the_archiver_may_not_delete_and_the_bucket_refuses_too() -> None:
     for role in (ARCHIVER, AUDITOR):
         for actions in role.values():
             assert not [
                 action for action in actions if "Delete" in action or "Bypass" in action or action.endswith("*")
             ]
-    policy = role_policy("archiver", Place("b", "p"), kms_key="arn:aws:kms:::key/1")
+    policy = role_policy("archiver", BucketPlace("b", "p"), kms_key="arn:aws:kms:::key/1")
     assert all(statement["Effect"] == "Allow" for statement in policy["Statement"])
     for profile in (AWS, CEPH, MINIO):
-        statements = bucket_policy(profile, Place("b", "p"), "arn:aws:iam:::user/x")["Statement"]
+        statements = bucket_policy(profile, BucketPlace("b", "p"), "arn:aws:iam:::user/x")["Statement"]
         denied = {action for one in statements if one["Effect"] == "Deny" for action in one["Action"]}
         assert denied >= {*FORBIDDEN["bucket"], *FORBIDDEN["objects"]}
         assert ("Condition" in json.dumps(statements)) == (profile is not CEPH)
@@ -131,4 +138,4 @@ def test_the_archiver_may_not_delete_and_the_bucket_says_so_too() -> None:
 def test_the_shipped_files_are_what_the_sources_say() -> None:
     shipped = ROOT / "deploy" / "storage"
     there = {str(path.relative_to(shipped)): path.read_text() for path in shipped.rglob("*") if path.is_file()}
-    assert there == files(), "run: yolo-assets storage policy --out deploy/storage"
+    assert there == policy_files(), "run: yolo-assets storage policy --out deploy/storage"

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from yolo_assets.archive.reading.lookup import load_index
-from yolo_assets.archive.reading.read import find_receipts, read_member
-from yolo_assets.archive.verifying.verify import verify_archive
+from yolo_assets.archive.archive import Archive
+from yolo_assets.archive.audit.verification import verify_archive
+from yolo_assets.archive.part import ArchivedPart
 from yolo_assets.contracts.names import PLAN, ArchiveName
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import Signer, TrustedKeys
@@ -84,15 +84,15 @@ class ArchiveCase:
 
     def receipts(self) -> list[Receipt]:
         """Of every part."""
-        return find_receipts(self.store(), CAMERA, HOUR, self.trusted)
+        return Archive(self.store(), self.trusted).receipts(CAMERA, HOUR)
 
     def archived(self) -> dict[str, bytes]:
         """Every file of every part, hashes verified."""
         store = self.store()
         return {
-            native_name(row.name): read_member(store, receipt, row)
-            for receipt in find_receipts(store, CAMERA, HOUR, self.trusted)
-            for row in load_index(store, receipt)
+            native_name(row.name): ArchivedPart(store, receipt).read(row)
+            for receipt in Archive(store, self.trusted).receipts(CAMERA, HOUR)
+            for row in ArchivedPart(store, receipt).index()
         }
 
     def plan(self) -> ArchivePlan | None:
@@ -127,5 +127,5 @@ class ArchiveCase:
         store = self.store()
         for receipt in receipts:
             name = ArchiveName.parse(receipt.archive_key)
-            assert verify_archive(store, name, self.trusted, "full").problems == [], what
+            assert verify_archive(Archive(store, self.trusted), name, "full").problems == [], what
         return ran

@@ -1,4 +1,4 @@
-"""One round of the archiver over a spool, without the counters and the schedule of ``archive.service.rounds``."""
+"""One round of the archiver over a spool, without the counters and the schedule of ``archive.service.loop``."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from yolo_assets.archive.archiving.options import ArchiveOptions
-from yolo_assets.archive.service.run import Archiver, HourResult, closed_hours
-from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.archive.archive import Archive
+from yolo_assets.archive.options import ArchiveOptions
+from yolo_assets.archive.service.archiver import Archiver, HourResult, closed_hours
+from yolo_assets.contracts.signing import Signer
 from yolo_assets.contracts.times import Hour, utc_now
-from yolo_assets.storage.base import ObjectStore
 
 
 def run_archiver(
     spool: Path,
-    archive: ObjectStore,
+    archive: Archive,
     signer: Signer,
     *,
     camera: str | None = None,
@@ -24,7 +24,6 @@ def run_archiver(
     options: ArchiveOptions | None = None,
     keep_local: bool = False,
     hot_hours: float = 0,
-    trusted: TrustedKeys | None = None,
     now: datetime | None = None,
     report: Callable[[HourResult], None] = lambda _: None,
 ) -> list[HourResult]:
@@ -32,7 +31,7 @@ def run_archiver(
 
     Args:
         spool: the spool folder.
-        archive: the archive root.
+        archive: the archive; receipts signed by the keys it trusts count.
         signer: the archiver's key.
         camera: only this one.
         hour: only this one.
@@ -40,7 +39,6 @@ def run_archiver(
         options: how to archive; default: the defaults.
         keep_local: archive only, delete nothing.
         hot_hours: how long after its end an hour stays here as well.
-        trusted: keys whose receipts count; default: the signer's own.
         now: the present; for tests.
         report: called after each hour.
 
@@ -48,13 +46,12 @@ def run_archiver(
         One result per hour, oldest first.
     """
     moment = now or utc_now()
-    keys, how = trusted or TrustedKeys.of(signer), options or ArchiveOptions()
-    archiver = Archiver(archive, signer, keys, how, None if keep_local else hot_hours)
+    archiver = Archiver(archive, signer, options or ArchiveOptions(), None if keep_local else hot_hours)
     archiver.retire(spool, camera, moment)
-    found = closed_hours(spool, camera=camera, hour=hour, grace_seconds=grace_seconds, now=moment)
+    due = closed_hours(spool, camera=camera, hour=hour, grace_seconds=grace_seconds, now=moment)
     results = []
-    for one in found.ready:
-        result = archiver.work_on(one, moment)
+    for ready in due.ready:
+        result = archiver.work_on(ready, moment)
         report(result)
         results.append(result)
     return results

@@ -14,13 +14,14 @@ import pytest
 
 import yolo_assets.tables.build as module
 from yolo_assets.archive.archive import Archive
-from yolo_assets.archive.archiving.hour import archive_hour
-from yolo_assets.archive.archiving.reclaim import reclaim_hour
+from yolo_assets.archive.archiving import archive_hour
+from yolo_assets.archive.reclaim import reclaim_hour
 from yolo_assets.contracts.errors import SignatureError
 from yolo_assets.contracts.names import ArchiveName, detections_key, frames_key, quarantine_key, spool_hour
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.storage import open_store
+from yolo_assets.storage.faults import FaultyStore, fail
 from yolo_assets.tables.build import NoRecordsError, build_hour
 from yolo_assets.tables.scan import read_detections, read_frames, read_quarantine
 from yolo_assets_tests.tables.detection_records import CAMERA, NOON, detection_json, frame_json
@@ -52,12 +53,12 @@ class Plant:
         return build_hour(CAMERA, NOON, self.spool, Archive(self.archive, trusted or self.trusted), self.store)
 
     def archive_now(self) -> None:
-        archive_hour(SpoolHour.of(self.spool, CAMERA, NOON), self.archive, self.signer)
+        archive_hour(SpoolHour.of(self.spool, CAMERA, NOON), Archive(self.archive, self.trusted), self.signer)
 
     def reclaim(self) -> int:
         hour = SpoolHour.of(self.spool, CAMERA, NOON)
         now = NOON.end + timedelta(days=1)
-        return reclaim_hour(hour, self.archive, self.trusted, hot_hours=0, now=now).files
+        return reclaim_hour(hour, Archive(self.archive, self.trusted), hot_hours=0, now=now).files
 
     def table(self, key: str) -> pl.DataFrame:
         return pl.read_parquet(io.BytesIO(self.store.get(key)))
@@ -134,7 +135,7 @@ def test_a_file_reclaimed_while_it_is_read_is_found_in_the_archive(plant, monkey
     assert (report.frames, report.quarantined, report.source) == (5 + late, 0, source)
 
 
-def test_an_hour_that_lies_here_whole_costs_one_listing_of_the_archive(plant):
+def test_an_hour_whole_in_the_spool_costs_one_listing_of_the_archive(plant):
     plant.write("records.ndjson", *GOOD)
     plant.archive_now()
     asked = []
@@ -167,29 +168,22 @@ def test_a_listing_that_is_out_of_date_loses_no_record(plant):
     assert build().frames == 5
 
 
-def test_killed_between_two_tables_a_rerun_completes_them(plant, monkeypatch):
+def test_killed_between_two_tables_a_rerun_completes_them(plant):
     plant.write("records.ndjson", *GOOD, b"{")
     whole = plant.build()
     for key in whole.keys:
         plant.store.delete(key)
     for survivors in range(3):
-        put, calls = plant.store.put, []
-
-        def die(key, data, put=put, calls=calls, survivors=survivors):
-            if len(calls) == survivors:
-                raise KeyboardInterrupt
-            calls.append(key)
-            return put(key, data)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(plant.store, "put", die, raising=False)
-            with pytest.raises(KeyboardInterrupt):
-                plant.build()
+        store = plant.store
+        plant.store = FaultyStore(store, fail("put", nth=survivors + 1, error=lambda _: KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            plant.build()
+        plant.store = store
         assert plant.store.head(frames_key(NOON, CAMERA)) is None
     assert plant.build() == whole
 
 
-def test_nothing_anywhere_is_said(plant):
+def test_an_hour_without_files_anywhere_is_an_error(plant):
     with pytest.raises(NoRecordsError, match="neither in the spool"):
         plant.build()
 

@@ -83,7 +83,7 @@ def test_a_new_model_is_not_compared_with_the_old_one():
 
 
 @pytest.mark.parametrize("frames", [0, 1, 49])
-def test_too_little_data_is_said_and_not_judged(frames):
+def test_too_little_data_is_reported_as_unknown(frames):
     report = drift_report(window(1, frames=frames), window(2))
     assert report["verdict"].to_list() == ["unknown"]
     assert f"{frames} frames on one side, 50 needed" in report["reason"][0]

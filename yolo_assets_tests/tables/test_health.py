@@ -46,7 +46,7 @@ def frames(camera="cam", seed=0):
     return table.with_columns(pl.lit(None, dtype=schema[n]).alias(n) for n in schema.names() if n not in rows)
 
 
-def judge(table, **options):
+def evaluate(table, **options):
     return camera_health(table, start=START.start, end=END.start, **options)
 
 
@@ -55,8 +55,8 @@ def kinds(health):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_good_camera_is_left_in_peace(seed):
-    health = judge(frames(seed=seed), expected=["cam"])
+def test_a_good_camera_has_no_findings(seed):
+    health = evaluate(frames(seed=seed), expected=["cam"])
     assert health.findings == ()
     row = health.table.row(0, named=True)
     assert row["status"] == "ok" and row["frames"] == COUNT and row["longest_gap_s"] == 36
@@ -72,25 +72,25 @@ def test_a_good_camera_is_left_in_peace(seed):
     ],
 )
 def test_a_picture_that_changed_is_found_on_that_camera_alone(change, kind):
-    health = judge(pl.concat([frames("good", 1), frames("bad", 2).with_columns(change)]))
+    health = evaluate(pl.concat([frames("good", 1), frames("bad", 2).with_columns(change)]))
     assert kinds(health) == {("bad", kind)}
     assert health.sick_cameras == {"bad"}
     assert dict(health.table.select("camera_id", "status").iter_rows()) == {"bad": "sick", "good": "ok"}
 
 
 def test_a_frozen_picture_is_found():
-    health = judge(stuck(100, 120))
+    health = evaluate(stuck(100, 120))
     assert kinds(health) == {("cam", "frozen")}
     assert health.table["longest_frozen"].to_list() == [21]
 
 
 def test_nine_equal_pictures_are_not_frozen_yet():
-    assert judge(stuck(100, 108)).findings == ()
+    assert evaluate(stuck(100, 108)).findings == ()
 
 
 def test_silent_cameras_are_found_whether_they_stopped_or_never_began():
     stopped = frames("stopped").filter(pl.col("captured_at") < START.next(2).start)
-    health = judge(pl.concat([frames("good", 1), stopped]), expected=["good", "never", "stopped"])
+    health = evaluate(pl.concat([frames("good", 1), stopped]), expected=["good", "never", "stopped"])
     assert kinds(health) == {("never", "silent"), ("stopped", "silent")}
     assert health.sick_cameras == frozenset()  # no picture, nothing to mistrust
     assert dict(health.table.select("camera_id", "status").iter_rows())["never"] == "silent"
@@ -104,14 +104,14 @@ def test_dropped_frames_come_from_the_seals():
         )  # fmt: skip
 
     table = pl.concat([frames("a", 1), frames("b", 2)])
-    health = judge(table, seals=[seal("a", 5), seal("b", 5), seal("b", 6)])
+    health = evaluate(table, seals=[seal("a", 5), seal("b", 5), seal("b", 6)])
     assert kinds(health) == {("b", "dropping")}
     assert health.table["dropped"].to_list() == [5, 11]
 
 
 def test_without_figures_nothing_is_claimed():
     table = frames().with_columns(pl.lit(None, dtype=pl.Float64).alias(c) for c in ("blur", "brightness"))
-    health = judge(table)
+    health = evaluate(table)
     assert health.findings == ()
     assert health.table.select("blur", "blur_before", "brightness").row(0) == (None, None, None)
 

@@ -148,12 +148,12 @@ def test_bad_box_is_quarantined_alone(box, good):
         assert json.loads(bad["raw"])["bbox"] == box
 
 
-def test_far_side_is_not_judged_without_a_size():
+def test_far_side_is_not_checked_without_a_size():
     tables = build(record(1, width=None, height=None, detections=[detection_json(bbox=[0, 0, 9000, 9000])]))
     assert tables.detections.height == 1
 
 
-def test_same_record_twice_is_a_repetition_and_a_contradiction_is_quarantined():
+def test_a_repetition_is_counted_and_a_contradiction_is_quarantined():
     tables = build(record(1), record(1), record(1, model_version="line/v2"))
     assert tables.repeated == 1
     assert tables.frames["model_version"].to_list() == ["line/v1"]

@@ -14,9 +14,9 @@ from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.learning.dataset import Dataset, build_dataset
 from yolo_assets.models.registry import Registry
-from yolo_assets.training import checkpoints
-from yolo_assets.training.jobs import Event
-from yolo_assets.training.run import TrainingResult, train_candidate
+from yolo_assets.training import candidates
+from yolo_assets.training.candidates import TrainingResult, train_candidate
+from yolo_assets.training.jobs import TrainingEvent
 from yolo_assets.training.spec import Augmentation, TrainSpec
 from yolo_assets_tests.learning.line_world import World
 
@@ -27,14 +27,14 @@ SPEC = TrainSpec(
 
 @dataclass
 class Trained:
-    """A training that was killed once and gone on with."""
+    """A training that was killed once and resumed."""
 
     world: World
     dataset: Dataset
     spec: TrainSpec
     work: Path
     killed: str
-    events: list[Event]
+    events: list[TrainingEvent]
     result: TrainingResult
 
 
@@ -46,16 +46,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     world.label(world.archive_frames(40))
     dataset = build_dataset(world.store, Archive(world.archive, world.trusted))
 
-    def kill_after_one(event: Event) -> None:
+    def kill_after_one(event: TrainingEvent) -> None:
         if event.event == "epoch":
             for child in psutil.Process().children():
                 if "yolo_assets.training" in " ".join(child.cmdline()):
                     os.kill(child.pid, signal.SIGKILL)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError) as killed:
-        patch.setattr(checkpoints, "UPLOAD_SECONDS", 0.0)
+        patch.setattr(candidates, "UPLOAD_SECONDS", 0.0)
         train_candidate(Registry(world.store), dataset, SPEC, folder / "first", on_progress=kill_after_one, nice=0)
-    events: list[Event] = []
+    events: list[TrainingEvent] = []
     result = train_candidate(
         Registry(world.store), dataset, SPEC, folder / "second", on_progress=events.append, nice=0, timeout_seconds=120
     )

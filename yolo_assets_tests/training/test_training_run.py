@@ -1,4 +1,4 @@
-"""A real training in its own process: killed, gone on with, exported, registered, evaluated, found again."""
+"""A real training in its own process: killed, resumed, exported, registered, evaluated, reused."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from yolo_assets.contracts.names import dataset_key, model_key, parse_model_vers
 from yolo_assets.learning.dataset import Dataset
 from yolo_assets.learning.training_folder import materialise
 from yolo_assets.models.registry import Registry
-from yolo_assets.training import run as run_module
-from yolo_assets.training.jobs import CHECKPOINT, RESULT, Event, TrainJob
-from yolo_assets.training.process import run_child
-from yolo_assets.training.run import evaluate_candidate, train_candidate
+from yolo_assets.training import candidates
+from yolo_assets.training.candidates import evaluate_candidate, train_candidate
+from yolo_assets.training.job_process import run_child
+from yolo_assets.training.jobs import CHECKPOINT, RESULT, TrainingEvent, TrainJob
 from yolo_assets.training.spec import EvaluateSpec, fine_tune
 from yolo_assets.vision.model import Model
 from yolo_assets_tests.training.conftest import SPEC, Trained
@@ -30,9 +30,9 @@ from yolo_assets_tests.training.conftest import SPEC, Trained
 pytestmark = pytest.mark.timeout(240)
 
 
-def test_a_killed_training_goes_on_from_the_store_on_another_machine(trained: Trained):
+def test_a_killed_training_resumes_from_the_store_elsewhere(trained: Trained):
     assert "killed by signal 9" in trained.killed
-    assert "run it again to go on" in trained.killed
+    assert "run it again to resume" in trained.killed
     assert [event.event for event in trained.events] == ["resumed", "epoch", "epoch", "finished"]
     assert [event.epoch for event in trained.events if event.event == "epoch"] == [2, 3]
     assert trained.result.training.resumed_from == 1
@@ -64,7 +64,7 @@ def test_the_bundle_is_whole_and_does_on_the_edge_what_it_did_here(trained: Trai
     assert golden <= {item.sha256 for item in trained.dataset.items("val")}
 
 
-def test_shipped_weights_are_without_optimizer_and_name_no_folder_of_this_machine(trained: Trained):
+def test_shipped_weights_hold_no_optimizer_and_no_local_path(trained: Trained):
     files = Registry(trained.world.store).read_bundle(
         trained.result.name, trained.result.version, signed=False, only=[WEIGHTS, ONNX]
     )
@@ -76,7 +76,7 @@ def test_the_same_inputs_are_answered_from_the_store(trained: Trained, monkeypat
     def never(*_args, **_kwargs):
         raise AssertionError("a child was started")
 
-    monkeypatch.setattr(run_module, "run_child", never)
+    monkeypatch.setattr(candidates, "run_child", never)
     elsewhere = trained.spec.model_copy(update={"threads": 1})
     again = train_candidate(Registry(trained.world.store), trained.dataset, elsewhere, tmp_path)
     assert again.reused
@@ -133,7 +133,7 @@ def test_evaluation_of_a_model_against_itself_gains_nothing(trained: Trained, tm
     assert PairedEvaluation.from_json(trained.world.store.get(key)) == comparison
 
 
-def test_what_changes_in_the_reports_is_counted_on_frames_that_the_champion_never_had(trained: Trained, tmp_path):
+def test_changes_are_counted_on_frames_new_to_the_champion(trained: Trained, tmp_path):
     version, store = trained.result.model_version, trained.world.store
     items = trained.dataset.manifest.items
     late = [item for item in items if item.split == "test"][-5:]
@@ -179,7 +179,7 @@ def test_weights_that_carry_code_are_refused_and_the_code_does_not_run(trained: 
     with pytest.raises(UserError, match="is no safe YOLO checkpoint"):
         run_child("train", job, tmp_path / "work", nice=0, timeout_seconds=60)
     assert not marker.exists()
-    with pytest.raises(pickle.UnpicklingError):  # the payload is a real one: torch says so too
+    with pytest.raises(pickle.UnpicklingError):  # the payload is a real one: torch refuses it too
         torch.load(weights, weights_only=True)
 
 
@@ -203,7 +203,7 @@ def test_a_missing_parent_and_a_bad_spec_are_named(trained: Trained, tmp_path):
 def test_interrupting_the_caller_ends_the_child(trained: Trained, tmp_path):
     spec = trained.spec.model_copy(update={"seed": 99, "epochs": 500})
 
-    def interrupt(_event: Event) -> None:
+    def interrupt(_event: TrainingEvent) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -213,7 +213,7 @@ def test_interrupting_the_caller_ends_the_child(trained: Trained, tmp_path):
 
 def test_the_caller_loads_neither_torch_nor_ultralytics():
     code = (
-        "import sys, yolo_assets.training.run, yolo_assets.training.process, yolo_assets.learning.dataset\n"
+        "import sys, yolo_assets.training.candidates, yolo_assets.learning.dataset\n"
         "print(sorted({'torch', 'ultralytics', 'dagster', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

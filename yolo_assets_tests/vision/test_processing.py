@@ -97,7 +97,7 @@ def _head(rows: list[list[float]]) -> np.ndarray:
     return np.array(rows, np.float32).T[None]
 
 
-def test_raw_takes_the_best_class_of_each_box_and_suppresses_within_classes() -> None:
+def test_raw_takes_each_boxs_best_class_and_suppresses_within_classes() -> None:
     output = _head(
         [
             [50, 50, 20, 10, 0.2, 0.9],  # class 1

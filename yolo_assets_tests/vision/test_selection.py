@@ -51,7 +51,7 @@ def test_every_way_is_in_the_table_and_the_chosen_one_was_the_fastest(tiny_bundl
     assert EngineSelection.from_json(choice.to_json()) == choice
 
 
-def test_without_an_engine_the_other_serves_and_without_any_the_reasons_are_told(
+def test_without_an_engine_the_other_serves_without_any_all_reasons_are_given(
     tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest, files = tiny_bundle
@@ -103,7 +103,7 @@ def row(
 
 
 @given(st.lists(st.tuples(st.floats(0.1, 1e4), st.booleans()), min_size=1, max_size=6))
-def test_the_best_is_never_one_with_a_problem_and_never_far_from_the_fastest(ways: list[tuple[float, bool]]) -> None:
+def test_the_best_has_no_problem_and_is_never_far_from_the_fastest(ways: list[tuple[float, bool]]) -> None:
     rows = [row(ms=ms, problem=None if good else "differs") for ms, good in ways]
     for mode in ("latency", "throughput"):
         best = selection._best(rows, EngineOptions(mode=mode))
@@ -135,7 +135,7 @@ def test_a_batch_must_pay_and_keep_the_limit(speeds, limit: float, best: int) ->
     assert selection._best_batch(rows, EngineOptions(batch=8, batch_latency_ms=limit)) == best
 
 
-def test_batches_are_measured_for_files_that_take_them_and_give_the_same_boxes() -> None:
+def test_batches_are_measured_where_a_file_takes_them_and_change_no_box() -> None:
     manifest, files = tiny_bundle_files(free_batch=True)
     choice = select_engine(
         files[ONNX], manifest, EngineOptions(engine="openvino", precision="f32", batch=6), EngineSetup(), FRAMES

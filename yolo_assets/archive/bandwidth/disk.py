@@ -1,12 +1,13 @@
 """When the spool's disk will be full, from how its free space changed; and whether that lifts the bandwidth limit.
 
 A limit protects the line, but a full disk loses frames. Belongs here: measuring and deciding. Does not belong here:
-what is done about it. Figures are those of the disk, whatever fills it.
+what is done about it (``limiter``). Figures are those of the disk, whatever fills it.
 """
 
 from __future__ import annotations
 
 import os
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ _SCARCE = 0.03
 
 
 @dataclass(frozen=True)
-class Sample:
+class DiskSample:
     """Free bytes of the disk at a moment (seconds since 1970)."""
 
     at: float
@@ -33,19 +34,19 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Outlook:
+class DiskOutlook:
     """What is to be expected of the disk.
 
     Attributes:
         hours: until it is full at the rate measured; None when it does not fill, or too little is known.
-        scarce: so little is free that nobody waits for a measurement.
+        scarce: so little is free that no measurement is awaited.
     """
 
     hours: float | None
     scarce: bool
 
 
-def hours_until_full(samples: Sequence[Sample]) -> float | None:
+def hours_until_full(samples: Sequence[DiskSample]) -> float | None:
     """Hours until no byte is free, by the line of least squares through the samples.
 
     Returns:
@@ -53,14 +54,11 @@ def hours_until_full(samples: Sequence[Sample]) -> float | None:
     """
     if len(samples) < 2 or samples[-1].at - samples[0].at < SPAN:
         return None
-    mean_at = sum(s.at for s in samples) / len(samples)
-    mean_free = sum(s.free for s in samples) / len(samples)
-    spread = sum((s.at - mean_at) ** 2 for s in samples)
-    slope = sum((s.at - mean_at) * (s.free - mean_free) for s in samples) / spread
+    slope = statistics.linear_regression([s.at for s in samples], [s.free for s in samples]).slope
     return None if slope >= 0 else max(0.0, samples[-1].free / -slope / 3600)
 
 
-def must_lift(outlook: Outlook, threshold: float, lifted: bool) -> bool:
+def must_lift(outlook: DiskOutlook, threshold: float, lifted: bool) -> bool:
     """Whether the limit is to be lifted; once it is, it stays so until there is twice the time again."""
     if outlook.scarce:
         return True
@@ -74,30 +72,30 @@ class DiskWatch:
         """Watch the disk of ``spool``; ``file`` keeps the samples between runs."""
         self._spool = spool
         self._file = file
-        self._unwritten: list[Sample] = []
+        self._unwritten: list[DiskSample] = []
 
     @classmethod
     def of(cls, settings: Settings) -> DiskWatch:
         """The disk of the operator's spool."""
         return cls(settings.spool, settings.home / "metrics" / "disk.json")
 
-    def look(self, now: float) -> Outlook:
+    def sample(self, now: float) -> DiskOutlook:
         """Take a sample, one a minute at most, and say what is to be expected.
 
         Raises:
-            OSError: the disk cannot be looked at.
+            OSError: the disk cannot be asked.
         """
         status = os.statvfs(self._spool)
         free = status.f_bavail * status.f_frsize
-        known = {*self._read(), *self._unwritten}
-        samples = sorted((s for s in known if now - WINDOW <= s.at <= now), key=lambda sample: sample.at)
+        recorded = {*self._read(), *self._unwritten}
+        samples = sorted((s for s in recorded if now - WINDOW <= s.at <= now), key=lambda sample: sample.at)
         if not samples or now - samples[-1].at >= _STEP:
-            samples.append(Sample(now, free))
+            samples.append(DiskSample(now, free))
             self._write(samples)
         whole = status.f_blocks * status.f_frsize
-        return Outlook(hours_until_full([*samples, Sample(now, free)]), free < _SCARCE * whole)
+        return DiskOutlook(hours_until_full([*samples, DiskSample(now, free)]), free < _SCARCE * whole)
 
-    def _write(self, samples: list[Sample]) -> None:
+    def _write(self, samples: list[DiskSample]) -> None:
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(self._file, orjson.dumps([[s.at, s.free] for s in samples]), durable=False)
@@ -105,8 +103,8 @@ class DiskWatch:
         except (OSError, SpoolFullError):  # perhaps just this disk is full: then it matters most to know how fast
             self._unwritten = samples
 
-    def _read(self) -> list[Sample]:
+    def _read(self) -> list[DiskSample]:
         try:
-            return [Sample(float(at), int(free)) for at, free in orjson.loads(self._file.read_bytes())]
+            return [DiskSample(float(at), int(free)) for at, free in orjson.loads(self._file.read_bytes())]
         except (OSError, ValueError, TypeError):
             return []  # not there yet, or damaged: the outlook begins anew

@@ -1,17 +1,16 @@
 """Keeps uploads to a rate: one limit for all uploads on this host, whatever processes they run in.
 
-The processes share a file that says when the line is free again. Whoever sends takes the next slice of time under a
-lock, writes down when it ends, lets go of the lock and waits. A process that is killed leaves at most a slice behind.
+The processes share a file that says when the line is free again. A sender takes the next slice of time under a lock,
+writes down when it ends, releases the lock and waits. A process that is killed leaves at most a slice behind.
 The file lies in ``YOLO_ASSETS_RUNTIME``, else in ``/run/yolo-assets`` where an administrator made that folder (our
 systemd unit does) and this user may write there; else each user has a limit of their own.
-Belongs here: waiting. What the rate is tells ``rates``, whether the disk allows waiting ``disk``.
+Does not belong here: what the rate is (``rates``), and whether the disk allows waiting (``disk``).
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import struct
 import tempfile
@@ -24,27 +23,28 @@ from pathlib import Path
 from yolo_assets.archive.bandwidth.disk import DiskWatch, must_lift
 from yolo_assets.archive.bandwidth.rates import UNLIMITED, Timetable, format_rate
 from yolo_assets.contracts.settings import Settings
+from yolo_assets.runtime.files import lock, unlock
 
 _SLICE = 0.05
 """Seconds of sending that are taken at once: short, so that uploads share the line and a new rate counts soon."""
 _LEAST, _MOST = 1 << 10, 1 << 20
-_LOOK = 5.0
-"""Seconds between looks at the disk."""
+_DISK_SECONDS = 5.0
+"""Seconds between checks of the disk."""
 _ALONE = "the limit counts for this process alone: {error}"
 _QUEUE = 1000
-"""Slices that can be waiting at once. A moment further off was never written by us: nobody waits for it."""
+"""Slices that can be waiting at once. A moment further off was never written by us and is not waited for."""
 _OURS = Path("/run/yolo-assets")
 _MEMORY = Path("/dev/shm")  # noqa: S108 - the same for all processes, unlike TMPDIR and a service's own /tmp
 
 
-class Line:
+class SharedLine:
     """The moment at which the line is free again, shared by processes through a file.
 
     The clock is the host's monotonic one, the same in all processes; after a boot the file counts as new.
     """
 
     def __init__(self, folder: Path | None = None, say: Callable[[str], None] = lambda _: None) -> None:
-        """Share through ``folder``; default: see above. One that cannot be used is told once."""
+        """Share through ``folder``; default: see above. One that cannot be used is reported once."""
         self._alone = 0.0
         self._lock = threading.Lock()
         self._file: int | None = None
@@ -68,7 +68,7 @@ class Line:
                 begin = max(now, self._alone)
                 self._alone = begin + seconds
                 return begin - now
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            lock(self._file, wait_s=None)
             try:
                 raw = os.pread(self._file, 8, 0)
                 begin = struct.unpack("d", raw)[0] if len(raw) == 8 else now
@@ -76,11 +76,11 @@ class Line:
                     begin = now
                 os.pwrite(self._file, struct.pack("d", begin + seconds), 0)
             finally:
-                fcntl.flock(self._file, fcntl.LOCK_UN)
+                unlock(self._file)
             return begin - now
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         with self._lock:
             if self._file is not None:
                 os.close(self._file)
@@ -93,7 +93,7 @@ class Limiter:
     Attributes:
         table: the rates.
         waited: seconds that uploads of this process waited, all together.
-        full_in: hours until the spool's disk is full, as last measured; None: it does not fill, or nobody knows.
+        full_in: hours until the spool's disk is full, as last measured; None: it does not fill, or that is unknown.
         lifted: whether the limit is lifted because of that.
     """
 
@@ -104,10 +104,10 @@ class Limiter:
         disk: DiskWatch | None = None,
         full_hours: float = 6,
         say: Callable[[str], None] = lambda _: None,
-        line: Line | None = None,
+        line: SharedLine | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Limit by ``table``; lifted when ``disk`` would be full in ``full_hours``, which ``say`` tells.
+        """Limit by ``table``; lifted when ``disk`` would be full in ``full_hours``, which ``say`` reports.
 
         ``sleep`` may raise to give up what is being sent.
         """
@@ -118,10 +118,10 @@ class Limiter:
         self._disk = disk
         self._full_hours = full_hours
         self._say = say
-        self._line = line or Line(say=say)
+        self._line = line or SharedLine(say=say)
         self._sleep = sleep
         self._lock = threading.Lock()
-        self._looked = -_LOOK
+        self._checked_at = -_DISK_SECONDS
 
     @classmethod
     def of(
@@ -135,12 +135,12 @@ class Limiter:
         table = Timetable.parse(settings.bandwidth)
         if not table.limits:
             return None
-        disk, line = DiskWatch.of(settings), Line(settings.runtime, say)
+        disk, line = DiskWatch.of(settings), SharedLine(settings.runtime, say)
         return cls(table, disk=disk, full_hours=settings.disk_full_hours, say=say, line=line, sleep=sleep)
 
     def rate(self) -> float:
         """Bytes a second just now; infinite without a limit, or while it is lifted."""
-        self._look()
+        self._check_disk()
         return UNLIMITED if self.lifted else self.table.rate_at(datetime.now(UTC))
 
     def take(self, count: int) -> None:
@@ -157,18 +157,18 @@ class Limiter:
                     self.waited += wait
             count -= some
 
-    def _look(self) -> None:
-        """Look at the disk now and then, and say when that changes something."""
+    def _check_disk(self) -> None:
+        """Check the disk now and then, and say when that changes something."""
         if self._disk is None:
             return
         with self._lock:
-            if time.monotonic() - self._looked < _LOOK:
+            if time.monotonic() - self._checked_at < _DISK_SECONDS:
                 return
-            self._looked = time.monotonic()
+            self._checked_at = time.monotonic()
             try:
-                outlook = self._disk.look(time.time())
+                outlook = self._disk.sample(time.time())
             except OSError:
-                return  # the spool's disk is away; whoever reads it says so
+                return  # the spool's disk is away; reading the spool reports it
             self.full_in = outlook.hours
             before, self.lifted = self.lifted, must_lift(outlook, self._full_hours, self.lifted)
             if self.lifted and not before:

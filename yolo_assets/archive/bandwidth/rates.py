@@ -15,17 +15,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from pydantic import ByteSize, TypeAdapter
+
 from yolo_assets.contracts.errors import BadInputError
 
-_RATE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<prefix>[kKMG]i?)?(?P<unit>B|b|bit)?(?P<per>/s|ps)?", re.ASCII)
+_RATE = re.compile(
+    r"(?P<number>\d+(?:\.\d+)?)\s*(?P<prefix>[kKMG]i?|[mg](?=bit))?(?P<unit>B|b|bit)?(?P<per>/s|ps)?", re.ASCII
+)
 _WINDOW = re.compile(r"(?P<start>\d{1,2}:\d{2})\s*-\s*(?P<end>\d{1,2}:\d{2})\s+(?P<rate>.+)", re.ASCII)
-_FACTOR = {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "ki": 2**10, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+_BYTES = TypeAdapter(ByteSize)
 _DAY = 24 * 60
 UNLIMITED = math.inf
 
 
 @dataclass(frozen=True)
-class Window:
+class RateWindow:
     """A rate for a time of day.
 
     Attributes:
@@ -54,7 +58,7 @@ class Timetable:
         zone: name of the clock's time zone; None: the host's.
     """
 
-    windows: tuple[Window, ...]
+    windows: tuple[RateWindow, ...]
     otherwise: float
     zone: str | None = None
 
@@ -69,13 +73,13 @@ class Timetable:
         if rest.startswith("tz="):
             zone, _, rest = rest.removeprefix("tz=").partition(" ")
             _check_zone(zone)
-        windows: list[Window] = []
+        windows: list[RateWindow] = []
         otherwise: float | None = None
         for entry in (part.strip() for part in rest.split(",")):
             if match := _WINDOW.fullmatch(entry):
                 if otherwise is not None:
                     raise BadInputError(f"{text!r}: 'else' comes last")
-                window = Window(_minute(match["start"]), _minute(match["end"]), parse_rate(match["rate"]))
+                window = RateWindow(_minute(match["start"]), _minute(match["end"]), parse_rate(match["rate"]))
                 if window.start == window.end and (match["start"], match["end"]) != ("00:00", "24:00"):
                     raise BadInputError(f"{entry!r} begins when it ends; for the whole day give the rate alone")
                 windows.append(window)
@@ -115,7 +119,8 @@ class Timetable:
 def parse_rate(text: str) -> float:
     """Bytes a second: ``20MB/s``, ``500k``, ``1.5MiB/s``, ``8Mbit/s``, ``unlimited``.
 
-    ``B`` and nothing are bytes, ``bit`` and ``b`` are bits; k, M, G are thousands, ki, Mi, Gi are 1024.
+    ``B`` and nothing are bytes, ``bit`` and ``b`` are bits; k, M, G are thousands, ki, Mi, Gi are 1024: units are those
+    of pydantic's ``ByteSize``, except that a small ``b`` is a bit and fractions of a byte count.
 
     Raises:
         BadInputError: no such rate, or none above zero.
@@ -125,7 +130,7 @@ def parse_rate(text: str) -> float:
     match = _RATE.fullmatch(text)
     if not match:
         raise BadInputError(f"{text!r} is not a rate; write it like 20MB/s, 500k, 8Mbit/s or unlimited")
-    rate = float(match["number"]) * _FACTOR[match["prefix"] or ""] / (8 if match["unit"] in ("b", "bit") else 1)
+    rate = float(match["number"]) * _unit(match["prefix"] or "") / (8 if match["unit"] in ("b", "bit") else 1)
     if rate < 1:
         raise BadInputError(f"{text!r} lets nothing through; give at least one byte a second, or pause the archiver")
     return rate
@@ -136,11 +141,16 @@ def format_rate(rate: float) -> str:
     if rate == UNLIMITED:
         return "unlimited"
     for prefix in ("G", "M", "k"):
-        shown = f"{rate / _FACTOR[prefix]:.3f}".rstrip("0").rstrip(".")
-        if rate >= _FACTOR[prefix] and float(shown) * _FACTOR[prefix] == rate:
+        unit = _unit(prefix)
+        shown = f"{rate / unit:.3f}".rstrip("0").rstrip(".")
+        if rate >= unit and float(shown) * unit == rate:
             return f"{shown}{prefix}B/s"
     number = int(rate) if rate == int(rate) else f"{rate:.17f}".rstrip("0")
     return f"{number}B/s"
+
+
+def _unit(prefix: str) -> int:
+    return _BYTES.validate_python(f"1{prefix}B")
 
 
 def _minute(clock: str) -> int:

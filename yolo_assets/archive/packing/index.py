@@ -2,7 +2,7 @@
 
 The footer names the byte range, the SHA-256 and the first and last name of every row group; the receipt names the
 footer's size and SHA-256. So one member is found, and proven, by reading the footer and one row group. Belongs here:
-writing and parsing. Does not belong here: where the bytes come from.
+writing and parsing. Does not belong here: where the bytes come from (``part`` reads them from a store).
 
 pyarrow (165 MB) writes indexes and is needed only for that. They are read here without it, so that evidence is
 verified on the base installation: an index of ours has five required columns, plain values and zstd pages, and no more

@@ -1,21 +1,24 @@
 """Packs the members of a plan in one pass: each file is read once and feeds every hash and the upload parts.
 
 Memory is bounded by the upload parts on their way, whatever the hour holds; nothing is staged on disk. The hashes that
-cover the whole run in threads of their own, beside reading and member hashes.
+cover the whole run in threads of their own, in parallel to reading and member hashes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import mmap
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from yolo_assets.archive.packing.buffers import PartBuffers
+from isal.isal_zlib import crc32
+
 from yolo_assets.archive.packing.format import BLOCK, Framer, end_member, is_stored, open_unchanged, padding, tar_header
-from yolo_assets.archive.packing.hashes import Hashes
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.spool import PlanMember
 from yolo_assets.contracts.times import Hour
@@ -23,15 +26,18 @@ from yolo_assets.spool.files import native_name
 
 _READ = 1 << 20
 _SLAB = 1 << 20
+KEEP_BUFFERS = 144 << 20
+"""Bytes of unused memory that are kept at most: one hour of the size that goes in one put, or all parts on the way."""
+_LEAST_BUFFER = 1 << 20
 
 
 class MemberChangedError(UserError):
     """A planned file is gone, no regular file any more, or not what it was when the plan was made."""
 
-    def __init__(self, name: str, what: str) -> None:
-        super().__init__(f"{name} {what}")
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name} {reason}")
         self.name = name
-        self.what = what
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,51 @@ class IndexRow:
     length: int
     size: int
     sha256: bytes
+
+
+class PartBuffers:
+    """Memory for upload parts, used again from part to part and from hour to hour. Safe to share between threads.
+
+    Fresh memory costs a page fault every 4 KiB, which together take longer than hashing it.
+
+    One that is never given back is freed with its last reference, as any memory.
+    """
+
+    def __init__(self) -> None:
+        """With no memory yet."""
+        self._lock = threading.Lock()
+        self._free: list[mmap.mmap] = []
+
+    def take(self, size: int) -> mmap.mmap:
+        """Memory for ``size`` bytes or more; what is in it is left over from before."""
+        room = max(_LEAST_BUFFER, 1 << (size - 1).bit_length())
+        with self._lock:
+            for place, buffer in enumerate(self._free):
+                if len(buffer) == room:
+                    return self._free.pop(place)
+            self._shrink(KEEP_BUFFERS - room)
+        return _fresh(room)
+
+    def give(self, buffer: mmap.mmap) -> None:
+        """Take memory back. It must not be read any more."""
+        with self._lock:
+            self._free.append(buffer)
+            self._shrink(KEEP_BUFFERS)
+
+    def _shrink(self, most: int) -> None:
+        while self._free and sum(map(len, self._free)) > most:
+            # A view that is still around keeps the memory; it goes with the view then.
+            with contextlib.suppress(BufferError):
+                self._free[0].close()
+            del self._free[0]
+
+
+def _fresh(size: int) -> mmap.mmap:
+    buffer = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # a kernel without huge pages
+            buffer.madvise(mmap.MADV_HUGEPAGE)
+    return buffer
 
 
 @dataclass(frozen=True)
@@ -224,3 +275,62 @@ class _Filled:
     data: mmap.mmap
     used: int
     md5: Callable[[], str]
+
+
+class Hashes:
+    """SHA-256, MD5 and CRC-32 of the whole, and the MD5 of each part, each fed in order by a thread of its own.
+
+    hashlib releases the interpreter lock, so they run in parallel. The first part's MD5 is the whole one so
+    far and costs nothing: most hours are one part. The CRC, thirty times as fast, rides with SHA-256.
+    """
+
+    def __init__(self) -> None:
+        """Begin."""
+        self._sha256 = hashlib.sha256()
+        self._crc = 0
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._part = hashlib.md5(usedforsecurity=False)
+        self._lanes = [ThreadPoolExecutor(1, thread_name_prefix="hash") for _ in range(3)]
+
+    def update(self, data: memoryview, *, first: bool) -> None:
+        """Hash the next bytes, some time soon: they must stay as they are until ``end_part``'s function returned."""
+        sha_lane, md5_lane, part_lane = self._lanes
+        sha_lane.submit(self._update_sha, data)
+        md5_lane.submit(self._md5.update, data)
+        if not first:
+            part_lane.submit(self._update_part, data)
+
+    def end_part(self, *, first: bool) -> Callable[[], str]:
+        """A function that waits until all lanes are done with the part and gives its MD5."""
+        sha_lane, md5_lane, part_lane = self._lanes
+        sha_done: Future[bool] = sha_lane.submit(bool)
+        md5_done = md5_lane.submit(self._md5.hexdigest)
+        part_done = None if first else part_lane.submit(self._next_part)
+
+        def collect() -> str:
+            sha_done.result()
+            whole = md5_done.result()
+            return whole if part_done is None else part_done.result()
+
+        return collect
+
+    def digests(self) -> tuple[str, str, str]:
+        """SHA-256, MD5 and CRC-32 (eight digits) of everything, in hexadecimal; after the last part was collected."""
+        return self._sha256.hexdigest(), self._md5.hexdigest(), f"{self._crc:08x}"
+
+    def close(self) -> None:
+        """End the threads."""
+        for lane in self._lanes:
+            lane.shutdown(wait=True, cancel_futures=True)
+
+    def _update_sha(self, data: memoryview) -> None:
+        self._sha256.update(data)
+        self._crc = crc32(data, self._crc)
+
+    def _update_part(self, data: memoryview) -> None:
+        # Which hash is meant is decided here, in the lane: at submission it may be a part behind.
+        self._part.update(data)
+
+    def _next_part(self) -> str:
+        done, self._part = self._part.hexdigest(), hashlib.md5(usedforsecurity=False)
+        return done

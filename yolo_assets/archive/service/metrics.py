@@ -1,31 +1,40 @@
-"""Counts what the archiver does, in a file that outlives the process: runs end, counters must not.
+"""Counts what the archiver does, in a file that outlives the process, and shows the figures to Prometheus.
 
 Several processes (a service, Dagster's runs, a person) count into one file, each what it added, under a lock. Counting
-never stops the archiving: a file that cannot be written is told once, and what was counted waits in memory. Belongs
-here: counting. Does not belong here: names for Prometheus (``contracts.archiver_figures``), measuring the backlog.
+never stops the archiving: a file that cannot be written is reported once, and what was counted waits in memory. Does
+not belong here: names for Prometheus (``contracts.archiver_figures``), measuring the backlog (``traffic``).
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from yolo_assets.archive.retry import retries
-from yolo_assets.contracts.archiver_figures import ArchiverFigures, read_figures
-from yolo_assets.contracts.errors import IntegrityError, SignatureError
+from prometheus_client import CollectorRegistry, make_wsgi_app, write_to_textfile
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from yolo_assets.contracts.archiver_figures import ArchiverFigures, families, read_figures
+from yolo_assets.contracts.errors import IntegrityError, SignatureError, UsageError
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.runtime.files import FolderBusyError
 from yolo_assets.spool.files import SpoolFullError, write_atomic
 from yolo_assets.storage.base import StoreUnavailableError
 from yolo_assets.storage.folder_files import lock
+from yolo_assets.storage.retrying import PROCESS_COUNTS
 
 if TYPE_CHECKING:
-    from yolo_assets.archive.archiving.hour import ArchiveOutcome
-    from yolo_assets.archive.archiving.reclaim import ReclaimReport
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+    from yolo_assets.archive.archiving import ArchiveOutcome
+    from yolo_assets.archive.reclaim import ReclaimReport
 
 
 def failure_class(error: Exception) -> str:
@@ -43,19 +52,19 @@ def failure_class(error: Exception) -> str:
     return "other"
 
 
-class Tally:
+class ArchiverCounters:
     """Counts of this process on their way into the file. Safe to share between threads."""
 
     def __init__(self, file: Path, say: Callable[[str], None] = lambda _: None) -> None:
-        """Count into ``file``, made when missing; ``say`` is told once when that does not work."""
+        """Count into ``file``, made when missing; ``say`` is called once with a line when that does not work."""
         self._file = file
         self._say = say
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._added: defaultdict[tuple[str, str], float] = defaultdict(float)
         self._stands: dict[str, Any] = {}
-        self._retries = retries()
-        self._told = False
+        self._retries = PROCESS_COUNTS.retries
+        self._reported = False
 
     def add(self, name: str, amount: float = 1, label: str = "") -> None:
         """Count; names and labels as in ``contracts.archiver_figures``."""
@@ -116,8 +125,8 @@ class Tally:
                     for place, amount in added.items():
                         self._added[place] += amount
                     self._stands = stands | self._stands
-                if not self._told:
-                    self._told = True
+                if not self._reported:
+                    self._reported = True
                     reason = error.strerror if isinstance(error, OSError) else str(error)
                     self._say(f"the archiver's figures cannot be kept in {self._file}: {reason}")
 
@@ -127,21 +136,113 @@ class Tally:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             lock(descriptor)
-            found = read_figures(self._file)
-            if found is None and self._file.exists():
+            figures = read_figures(self._file)
+            if figures is None and self._file.exists():
                 self._say(f"{self._file} cannot be read: the archiver's counters begin at 0 again")
-            write_atomic(self._file, _sum(found, added, stands).to_json())
+            write_atomic(self._file, _sum(figures, added, stands).to_json())
         finally:
             os.close(descriptor)
 
     def _count_retries(self) -> None:
         with self._lock:
-            tries = retries()
+            tries = PROCESS_COUNTS.retries
             if tries != self._retries:
                 self._added["retries", ""] += tries - self._retries
                 self._retries = tries
 
 
-def _sum(found: ArchiverFigures | None, added: dict[tuple[str, str], float], stands: dict[str, Any]) -> ArchiverFigures:
-    known = found or ArchiverFigures()
-    return known.model_copy(update={"counters": known.plus(added), **stands})
+def _sum(
+    figures: ArchiverFigures | None, added: dict[tuple[str, str], float], stands: dict[str, Any]
+) -> ArchiverFigures:
+    current = figures or ArchiverFigures()
+    return current.model_copy(update={"counters": current.plus(added), **stands})
+
+
+class FiguresCollector(Collector):
+    """Figures as they are when they are scraped; nothing while there are none."""
+
+    def __init__(self, read: Callable[[], ArchiverFigures | None]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        """The families of ``contracts.archiver_figures``."""
+        figures = self._read()
+        if figures is not None:
+            yield from families(figures, utc_now())
+
+
+class _MetricsServer(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int) -> None:
+        addresses = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        self.address_family, _, _, _, address = addresses[0]
+        super().__init__((str(address[0]), port), _QuietHandler)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Log nothing: a scraper that hangs up is none of the archiver's events."""
+
+
+class _QuietHandler(WSGIRequestHandler):
+    timeout = 10.0  # seconds that a silent client may keep a thread
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Log nothing: standard error is for events of the archiver."""
+
+
+class Exposition:
+    """The archiver's figures for Prometheus: pages over HTTP while it runs, a file for node_exporter."""
+
+    def __init__(
+        self, read: Callable[[], ArchiverFigures | None], *, stopping: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Show what ``read`` returns; ``/healthz`` is 503 when ``stopping``."""
+        self._registry = CollectorRegistry()
+        self._registry.register(FiguresCollector(read))
+        self._metrics = make_wsgi_app(self._registry)
+        self._stopping = stopping
+
+    def serve(self, host: str, port: int) -> str:
+        """Answer ``/metrics`` and ``/healthz`` on a port, 0 for a free one, from threads that end with the process.
+
+        ``/healthz`` says that the process is alive. It does not ask the store: a store that is away is a matter for an
+        alert, and a restart would not bring it back.
+
+        Returns:
+            The URL of the metrics.
+
+        Raises:
+            UsageError: the address cannot be used.
+        """
+        try:
+            server = _MetricsServer(host, port)
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UsageError(
+                f"cannot serve metrics on {host} port {port}: {reason}; give another --metrics-port, 0 for a free one"
+            ) from None
+        server.set_app(self._answer)
+        threading.Thread(target=server.serve_forever, name="archiver-metrics", daemon=True).start()
+        shown = f"[{host}]" if ":" in host else host
+        return f"http://{shown}:{server.server_port}/metrics"
+
+    def write(self, file: Path) -> None:
+        """Write the file at once or not at all.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        write_to_textfile(str(file), self._registry)
+
+    def _answer(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        if path == "/metrics":
+            return self._metrics(environ, start)
+        if path != "/healthz":
+            status, text = "404 Not Found", "here are /metrics and /healthz\n"
+        elif self._stopping():
+            status, text = "503 Service Unavailable", "stopping\n"
+        else:
+            status, text = "200 OK", "alive\n"
+        start(status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text)))])
+        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else text.encode()]

@@ -1,7 +1,6 @@
-"""What accompanies the work of an archiver: the bandwidth limit, the counters, how things stand. One object a process.
+"""What accompanies the work of an archiver: the bandwidth limit, the counters, the backlog, the request to stop.
 
-Belongs here: bringing ``metrics``, ``backlog`` and ``archive.bandwidth`` together, for the command line and Dagster
-alike. Does not belong here: archiving.
+One object a process, for the command line and Dagster alike. Does not belong here: archiving (``archiver``).
 """
 
 from __future__ import annotations
@@ -9,19 +8,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from yolo_assets.archive.archiving.hour import ArchiveOutcome
-from yolo_assets.archive.archiving.reclaim import ReclaimReport
+from yolo_assets.archive.archiving import ArchiveOutcome
 from yolo_assets.archive.bandwidth.disk import DiskWatch
 from yolo_assets.archive.bandwidth.limiter import Limiter
 from yolo_assets.archive.bandwidth.rates import UNLIMITED
-from yolo_assets.archive.service.backlog import Backlog
-from yolo_assets.archive.service.metrics import Tally
-from yolo_assets.archive.service.run import HourResult, closed_hours
-from yolo_assets.archive.service.stop import Stop
+from yolo_assets.archive.reclaim import ReclaimReport
+from yolo_assets.archive.service.archiver import HourResult, closed_hours
+from yolo_assets.archive.service.metrics import ArchiverCounters
 from yolo_assets.contracts.archiver_figures import ArchiverFigures
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.settings import Settings
@@ -34,15 +32,103 @@ _IDLE = 60.0
 """Seconds between writes of the figures while bytes travel, and while nothing happens."""
 
 
+class Stopped(BaseException):
+    """The work was asked to stop. No ``Exception``: no handler of failures may take it for one and try again."""
+
+
+class Stop:
+    """A request to stop, from a signal's handler or another thread; work that waits or sends notices it in a moment.
+
+    Stopping is never an error: what is under way is given up where it stands, and the next run resumes there.
+    """
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def ask(self) -> None:
+        """Ask the work to stop."""
+        self._event.set()
+
+    @property
+    def asked(self) -> bool:
+        """Whether it was."""
+        return self._event.is_set()
+
+    def check(self) -> None:
+        """Go on, or not.
+
+        Raises:
+            Stopped: it was asked to stop.
+        """
+        if self._event.is_set():
+            raise Stopped
+
+    def wait(self, seconds: float) -> None:
+        """Sleep.
+
+        Raises:
+            Stopped: it was asked to stop, now or meanwhile.
+        """
+        if self._event.wait(max(0.0, seconds)):
+            raise Stopped
+
+
+@dataclass
+class Backlog:
+    """How much waits in the spool for the archive: camera-hours with files that no part holds, closed or of the future.
+
+    What an hour holds is remembered until one of its files changes: the lists of archived files are long.
+
+    Attributes:
+        bytes: of the files that wait, by hour.
+    """
+
+    bytes: dict[SpoolHour, int] = field(default_factory=dict)
+    _measured: dict[SpoolHour, tuple[str, int | None]] = field(default_factory=dict)
+
+    def measure(self, hours: Iterable[SpoolHour]) -> None:
+        """Measure anew; ``hours`` are all that may wait."""
+        measured = {hour: self._measure(hour) for hour in hours}
+        self._measured = measured
+        self.bytes = {hour: size for hour, (_, size) in measured.items() if size is not None}
+
+    def ended(self, hour: SpoolHour) -> None:
+        """An hour was archived; what it holds now is measured next time."""
+        self.bytes.pop(hour, None)
+        self._measured.pop(hour, None)
+
+    @property
+    def total(self) -> int:
+        """Bytes that wait."""
+        return sum(self.bytes.values())
+
+    @property
+    def since(self) -> datetime | None:
+        """When the oldest hour that waits ended."""
+        return min((hour.hour.end for hour in self.bytes), default=None)
+
+    def _measure(self, hour: SpoolHour) -> tuple[str, int | None]:
+        """The fingerprint of an hour, and the bytes that wait in it; None: no file does."""
+        try:
+            fingerprint = hour.fingerprint()
+            before = self._measured.get(hour)
+            if before is not None and before[0] == fingerprint:
+                return before
+            waiting = hour.uncovered_members()
+        except OSError:
+            return "", 0  # it waits, and how much is unknown; working on it reports why
+        return fingerprint, sum(member.size for member in waiting) if waiting else None
+
+
 class Traffic:
     """Limits and counts what one process sends. Use as a context: figures are written now and then, and at the end.
 
     Attributes:
         stop: gives up what is being sent.
         backlog: what waits.
-        tally: the counters.
+        counters: of this process.
         limiter: keeps uploads to the operator's rate; None without one.
-        on_kept: called after the figures were written; a failure of the disk is told once.
+        on_kept: called after the figures were written; a failure of the disk is reported once.
     """
 
     def __init__(
@@ -57,7 +143,7 @@ class Traffic:
 
         Args:
             settings: bandwidth, spool, home.
-            say: told when the limit is lifted, or figures cannot be kept.
+            say: called with a line when the limit is lifted, or figures cannot be kept.
             stop: gives up what is being sent.
             on_sent: called with every few bytes that go, from any thread.
 
@@ -66,13 +152,13 @@ class Traffic:
         """
         self.stop = stop or Stop()
         self.backlog = Backlog()
-        self.tally = Tally(settings.archiver_figures, say)
+        self.counters = ArchiverCounters(settings.archiver_figures, say)
         self.on_kept: Callable[[], None] = lambda: None
         self.limiter = Limiter.of(settings, say, self.stop.wait)
         self._disk = DiskWatch.of(settings)
         self._on_sent = on_sent
         self._say = say
-        self._told = False
+        self._reported = False
         self._throttled = 0.0
         self._whole = False
         self._disk_full: float | None = None
@@ -99,54 +185,54 @@ class Traffic:
         self.stop.check()
         if self.limiter is not None:
             self.limiter.take(count)
-        self.tally.add("sent_bytes", count)
+        self.counters.add("sent_bytes", count)
         self._on_sent(count)
 
     def waiting(self, hours: Iterable[SpoolHour], *, whole: bool) -> None:
         """Measure what waits in these hours; ``whole``: they are all of the spool, and the figure is kept."""
-        self.backlog.look(hours)
+        self.backlog.measure(hours)
         self._whole = whole
         self._note_backlog()
 
     def measure(self, spool: Path, grace_seconds: float) -> None:
-        """What waits in the whole spool, for those who do not make rounds of it."""
-        found = closed_hours(spool, grace_seconds=grace_seconds, now=utc_now())
-        self.waiting([*found.ready, *found.ahead], whole=True)
+        """What waits in the whole spool, for callers that make no rounds of it."""
+        due = closed_hours(spool, grace_seconds=grace_seconds, now=utc_now())
+        self.waiting([*due.ready, *due.ahead], whole=True)
         self.round_over()
 
     def archiving(self, work: Callable[[], ArchiveOutcome]) -> ArchiveOutcome:
         """Archive an hour, and count what comes of it."""
         outcome = self._counting_failure(work)
-        self.tally.archived(outcome)
+        self.counters.archived(outcome)
         return outcome
 
     def reclaiming(self, work: Callable[[], ReclaimReport]) -> ReclaimReport:
         """Delete files of an hour, and count them."""
         report = self._counting_failure(work)
-        self.tally.reclaimed(report)
+        self.counters.reclaimed(report)
         return report
 
     def ended(self, hour: SpoolHour, result: HourResult) -> None:
         """Count what became of an hour."""
         if result.outcome is not None:
-            self.tally.archived(result.outcome)
+            self.counters.archived(result.outcome)
             self.backlog.ended(hour)
             self._note_backlog()
         if result.reclaimed is not None:
-            self.tally.reclaimed(result.reclaimed)
+            self.counters.reclaimed(result.reclaimed)
         if result.failure is not None:
-            self.tally.add("failures", 1, result.failure)
+            self.counters.add("failures", 1, result.failure)
         self.keep()
 
     def round_over(self) -> None:
         """The spool was worked through."""
-        self.tally.stands(last_round_at=utc_now())
+        self.counters.stands(last_round_at=utc_now())
         self.keep()
 
     def figures(self) -> ArchiverFigures:
         """Everything that all runs counted, and how things stand now."""
         self._update()
-        return self.tally.figures()
+        return self.counters.figures()
 
     def standing(self) -> dict[str, Any]:
         """The limit for people and machines.
@@ -167,48 +253,48 @@ class Traffic:
     def keep(self) -> None:
         """Write the figures now."""
         self._update()
-        self.tally.flush()
+        self.counters.flush()
         try:
             self.on_kept()
         except OSError as error:
-            if not self._told:
-                self._told = True
+            if not self._reported:
+                self._reported = True
                 self._say(f"the figures cannot be shown: {error}")
 
     def _counting_failure(self, work: Callable[[], T]) -> T:
         try:
             return work()
         except (UserError, OSError) as error:
-            self.tally.failed(error)
+            self.counters.failed(error)
             raise
 
     def _note_backlog(self) -> None:
         if not self._whole:
             return
         backlog = self.backlog
-        self.tally.stands(waiting=len(backlog.bytes), backlog_bytes=backlog.total, waiting_since=backlog.since)
+        self.counters.stands(waiting=len(backlog.bytes), backlog_bytes=backlog.total, waiting_since=backlog.since)
 
     def _update(self) -> None:
         with self._updating:
             if self.limiter is None:
                 rate, lifted = UNLIMITED, False
                 try:
-                    self._disk_full = self._disk.look(time.time()).hours
+                    self._disk_full = self._disk.sample(time.time()).hours
                 except OSError:
-                    self._disk_full = None  # the spool's disk is away; whoever reads the spool says so
+                    self._disk_full = None  # the spool's disk is away; reading the spool reports it
             else:
                 rate, lifted = self.limiter.rate(), self.limiter.lifted
                 self._disk_full = self.limiter.full_in
                 waited = self.limiter.waited
-                self.tally.add("throttled_seconds", waited - self._throttled)
+                self.counters.add("throttled_seconds", waited - self._throttled)
                 self._throttled = waited
             full_at = None if self._disk_full is None else _from_now(self._disk_full)
-            self.tally.stands(limit=None if rate == UNLIMITED else rate, limit_lifted=lifted, disk_full_at=full_at)
+            self.counters.stands(limit=None if rate == UNLIMITED else rate, limit_lifted=lifted, disk_full_at=full_at)
 
     def _tick(self) -> None:
         kept = time.monotonic()
         while not self._over.wait(_TICK):
-            if self.tally.counted or time.monotonic() - kept > _IDLE:
+            if self.counters.counted or time.monotonic() - kept > _IDLE:
                 self.keep()
                 kept = time.monotonic()
 

@@ -5,9 +5,8 @@ For hosts with and without Dagster.
 
 import typer
 
-from yolo_assets.cli.archive.hold import hold
-from yolo_assets.cli.archive.look import cat, ls, show
 from yolo_assets.cli.archive.run import run
+from yolo_assets.cli.archive.show import cat, hold, ls, show
 from yolo_assets.cli.archive.verify import verify
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)

@@ -1,17 +1,20 @@
-"""Options that several archive commands share, and how their values are read."""
+"""Options that several archive commands share, how their values are read, and the archive opened to read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from yolo_assets.cli.common import open_archive
 from yolo_assets.contracts.errors import BadInputError, UsageError
 
 if TYPE_CHECKING:
-    from yolo_assets.archive.restoring.plan import Thaw
+    from yolo_assets.archive.archive import Archive
+    from yolo_assets.archive.options import VerifyHow
+    from yolo_assets.archive.restore.plan import Thaw
     from yolo_assets.contracts.settings import Settings
     from yolo_assets.contracts.signing import TrustedKeys
 
@@ -35,7 +38,7 @@ DaysOption = Annotated[
 
 def thaw_of(tier: str, days: int) -> Thaw:
     """How to ask for archives in a cold tier."""
-    from yolo_assets.archive.restoring.plan import Thaw
+    from yolo_assets.archive.restore.plan import Thaw
 
     if tier == "expedited" or tier == "standard" or tier == "bulk":
         return Thaw(tier, days)
@@ -52,18 +55,33 @@ def given(parse: Callable[[str], T], text: str | None, option: str) -> T | None:
         raise UsageError(f"{option}: {error}") from None
 
 
-def trusted_keys(found: Settings, keys: list[Path] | None) -> TrustedKeys:
+def trusted_keys(settings: Settings, keys: list[Path] | None) -> TrustedKeys:
     """The keys given, else this machine's own and those of other archivers that ``<home>/keys/archivers`` holds."""
     from yolo_assets.contracts.signing import TrustedKeys
 
-    chosen = keys or found.archiver_public_keys()
+    chosen = keys or settings.archiver_public_keys()
     if not chosen:
-        raise UsageError(f"no key to check receipts with in {found.keys}; give the archiver's public key by --key PUB")
+        raise UsageError(
+            f"no key to check receipts with in {settings.keys}; give the archiver's public key by --key PUB"
+        )
     return TrustedKeys.load(chosen)
 
 
-def verify_how(text: str) -> Any:
+def open_to_read(settings: Settings, keys: list[Path] | None) -> Archive:
+    """The archive with the keys that may have signed its receipts.
+
+    Raises:
+        UsageError: there is no key.
+        UserError: there is no such archive.
+    """
+    from yolo_assets.archive.archive import Archive
+
+    trusted = trusted_keys(settings, keys)
+    return Archive(open_archive(settings), trusted)
+
+
+def verify_how(text: str) -> VerifyHow:
     """``head`` or ``full``."""
-    if text not in ("head", "full"):
-        raise UsageError(f"--verify {text} is not known; use head or full")
-    return text
+    if text == "head" or text == "full":
+        return text
+    raise UsageError(f"--verify {text} is not known; use head or full")

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from yolo_assets.cli.archive.options import CameraOption, KeyOption, given, trusted_keys, verify_how
-from yolo_assets.cli.common import ArchiveOption, JsonOption, emit_json, note, open_archive, out, progress, settings
+from yolo_assets.cli.archive.options import CameraOption, KeyOption, given, open_to_read, verify_how
+from yolo_assets.cli.common import ArchiveOption, JsonOption, emit_json, note, out, progress, settings
 from yolo_assets.contracts.errors import UsageError, UserError
 
 if TYPE_CHECKING:
     from fractions import Fraction
 
-    from yolo_assets.archive.verifying.records import Coverage
-    from yolo_assets.archive.verifying.verify import VerifyReport
+    from yolo_assets.archive.archive import Archive
+    from yolo_assets.archive.audit.coverage import Coverage
+    from yolo_assets.archive.audit.verification import VerifyReport
+    from yolo_assets.archive.options import VerifyHow
     from yolo_assets.contracts.settings import Settings
-    from yolo_assets.contracts.signing import TrustedKeys
-    from yolo_assets.storage.base import ObjectStore
 
 
 def verify(
@@ -32,48 +32,45 @@ def verify(
         str | None, typer.Option(help="Audit only the part that is due, like 1/30, and record it.", metavar="SHARE")
     ] = None,
     coverage: Annotated[
-        bool, typer.Option("--coverage", help="Verify nothing: say what audits looked at so far.")
+        bool, typer.Option("--coverage", help="Verify nothing: say what audits verified so far.")
     ] = False,
     days: Annotated[int, typer.Option(help="With --coverage: within so many days.", min=1, max=36_500)] = 30,
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check receipt, index and archive against each other; exit 1 on any difference."""
-    from yolo_assets.archive.verifying.choice import parse_share
+    from yolo_assets.archive.audit.audit import parse_share
 
     if sum((bool(names), camera is not None, sample is not None, coverage)) > 1:
-        raise UsageError("names, --camera, --sample and --coverage each say what to look at; give one of them")
+        raise UsageError("names, --camera, --sample and --coverage each say what to verify; give one of them")
     checked = verify_how(how)
     share = given(parse_share, sample, "--sample")
-    found = settings(archive=archive)
-    trusted = trusted_keys(found, key)
-    store = open_archive(found)
+    located = settings(archive=archive)
+    opened = open_to_read(located, key)
     if coverage:
-        _coverage(store, trusted, days, as_json)
+        _coverage(opened, days, as_json)
     elif share is not None:
-        _audit(found, store, trusted, share, checked, as_json)
+        _audit(located, opened, share, checked, as_json)
     else:
-        _verify(store, trusted, names, camera, checked, as_json)
+        _verify(opened, names, camera, checked, as_json)
 
 
-def _verify(
-    store: ObjectStore, trusted: TrustedKeys, names: list[str] | None, camera: str | None, how: Any, as_json: bool
-) -> None:
-    from yolo_assets.archive.restoring.near import no_camera
-    from yolo_assets.archive.verifying.census import Census, take_census
-    from yolo_assets.archive.verifying.verify import verify_archives
+def _verify(archive: Archive, names: list[str] | None, camera: str | None, how: VerifyHow, as_json: bool) -> None:
+    from yolo_assets.archive.audit.census import Census, take_census
+    from yolo_assets.archive.audit.verification import verify_archives
+    from yolo_assets.archive.restore.hints import no_camera
     from yolo_assets.contracts.names import ArchiveName
 
     if names:
-        census, wanted = Census({}, {}, 0), [ArchiveName.parse(name) for name in names]
+        census, chosen = Census({}, {}, 0), [ArchiveName.parse(name) for name in names]
     else:
-        census = take_census(store, camera_id=camera)
-        wanted = census.names
+        census = take_census(archive, camera_id=camera)
+        chosen = census.names
     bad: list[VerifyReport] = []
     unprotected: list[str] = []
     reports: list[dict[str, Any]] = []
-    with progress("verifying", total=len(wanted)) as advance:
-        for report in census.told(verify_archives(store, wanted, trusted, how)):
+    with progress("verifying", total=len(chosen)) as advance:
+        for report in census.completed(verify_archives(archive, chosen, how)):
             advance()
             unprotected += [report.unprotected] if report.unprotected else []
             if not report.ok:
@@ -86,22 +83,22 @@ def _verify(
         emit_json(reports)
     if census.unfinished:
         note(_unfinished(census.unfinished))
-    if not wanted:  # nothing was verified: that must not look well to a timer
-        raise UserError(f"there is no archive to verify: {no_camera(store, camera)}")
+    if not chosen:  # nothing was verified: that must not look well to a timer
+        raise UserError(f"there is no archive to verify: {no_camera(archive, camera)}")
     if unprotected:
-        note(f"whether {len(unprotected)} archives are write-once was not looked at: {unprotected[0]}")
+        note(f"whether {len(unprotected)} archives are write-once was not checked: {unprotected[0]}")
     if bad:
         problems = {report.name: report.problems for report in bad if report.problems}
-        raise _failed(problems, {one.name: one.unchecked for one in bad if one.unchecked}, len(wanted))
+        raise _failed(problems, {report.name: report.unchecked for report in bad if report.unchecked}, len(chosen))
 
 
-def _audit(found: Settings, store: ObjectStore, trusted: TrustedKeys, share: Fraction, how: Any, as_json: bool) -> None:
+def _audit(settings: Settings, archive: Archive, share: Fraction, how: VerifyHow, as_json: bool) -> None:
     from contextlib import ExitStack
 
-    from yolo_assets.archive.verifying.audit import audit
+    from yolo_assets.archive.audit.audit import audit
     from yolo_assets.contracts.signing import Signer
 
-    signer = Signer.load(found.archiver_key) if found.archiver_key.exists() else None
+    signer = Signer.load(settings.archiver_key) if settings.archiver_key.exists() else None
     with ExitStack() as bars:
         advance: Any = None
 
@@ -109,12 +106,12 @@ def _audit(found: Settings, store: ObjectStore, trusted: TrustedKeys, share: Fra
             nonlocal advance
             advance = bars.enter_context(progress("auditing", total=total))
 
-        def report(one: VerifyReport) -> None:
+        def report(result: VerifyReport) -> None:
             advance()
-            if not as_json and not one.ok:
-                _print(one)
+            if not as_json and not result.ok:
+                _print(result)
 
-        done = audit(store, trusted, signer, share, how, begin=begin, report=report)
+        done = audit(archive, signer, share, how, begin=begin, report=report)
     if as_json:
         emit_json({**dataclasses.asdict(done), "ok": done.ok})
     else:
@@ -124,7 +121,7 @@ def _audit(found: Settings, store: ObjectStore, trusted: TrustedKeys, share: Fra
         _print_coverage(done.coverage)
     if signer is None:
         note(
-            f"nobody signed this audit, so it does not count as coverage: there is no key at {found.archiver_key}; "
+            f"this audit is not signed, so it does not count as coverage: there is no key at {settings.archiver_key}; "
             "make one with yolo-assets models keygen, or audit where the archiver runs"
         )
     if done.unfinished:
@@ -135,26 +132,26 @@ def _audit(found: Settings, store: ObjectStore, trusted: TrustedKeys, share: Fra
         raise _failed(done.problems, done.unchecked, done.coverage.archives)
 
 
-def _coverage(store: ObjectStore, trusted: TrustedKeys, days: float, as_json: bool) -> None:
-    from yolo_assets.archive.verifying.audit import coverage
+def _coverage(archive: Archive, days: float, as_json: bool) -> None:
+    from yolo_assets.archive.audit.audit import coverage
 
-    found = coverage(store, trusted, days)
+    covered = coverage(archive, days)
     if as_json:
-        emit_json(dataclasses.asdict(found))
+        emit_json(dataclasses.asdict(covered))
     else:
-        _print_coverage(found)
+        _print_coverage(covered)
 
 
 def _print(report: VerifyReport) -> None:
-    state = "DIFFERS" if report.problems else "NOT LOOKED AT" if report.unchecked else "ok"
+    state = "DIFFERS" if report.problems else "NOT VERIFIED" if report.unchecked else "ok"
     cold = "  in a cold tier, not read" if report.cold else ""
     out().print(f"{report.name}  {state}  {report.members} files{cold}", markup=False)
     for line in [*report.problems, *([report.unchecked] if report.unchecked else [])]:
         out().print(f"  {line}", markup=False)
 
 
-def _print_coverage(found: Coverage) -> None:
-    for line in found.lines():
+def _print_coverage(coverage: Coverage) -> None:
+    for line in coverage.lines():
         out().print(line, markup=False)
 
 
@@ -165,9 +162,9 @@ def _unfinished(count: int) -> str:
 def _failed(problems: Any, unchecked: Any, total: int) -> UserError:
     if not problems:
         name, why = next(iter(unchecked.items()))
-        return UserError(f"{len(unchecked)} of {total} archives could not be looked at, the first: {name}: {why}")
+        return UserError(f"{len(unchecked)} of {total} archives could not be verified, the first: {name}: {why}")
     name, lines = next(iter(problems.items()))
-    more = f" and {len(unchecked)} could not be looked at" if unchecked else ""
+    more = f" and {len(unchecked)} could not be verified" if unchecked else ""
     return UserError(
         f"{len(problems)} of {total} archives are not what was archived{more}, the first: {name}: {lines[0]}; "
         "keep what is there, and what is still in the spool, and look at the store"

@@ -35,14 +35,16 @@ def doctor(
             table = Table(title=f"{root.role} root {root.url}: {root.profile}", title_justify="left", expand=False)
             for heading in ("question", "answer", "verdict", "what to do"):
                 table.add_column(heading, overflow="fold")
-            for one in root.findings:
-                colour = COLOURS[one.verdict]
-                table.add_row(one.question, one.answer, f"[{colour}]{one.verdict}[/{colour}]", one.advice)
+            for finding in root.findings:
+                colour = COLOURS[finding.verdict]
+                table.add_row(
+                    finding.question, finding.answer, f"[{colour}]{finding.verdict}[/{colour}]", finding.advice
+                )
             out().print(table)
             for key in root.left:
                 note(f"left behind, without the right to delete: {key}")
-        for one in examination.unsafe:
-            note(f"unsafe: {one.question}, but {one.answer}; {one.advice}")
+        for finding in examination.unsafe:
+            note(f"unsafe: {finding.question}, but {finding.answer}; {finding.advice}")
     if examination.unsafe:
         first = examination.unsafe[0]
         raise UserError(f"{first.question}, but {first.answer}; {first.advice}")

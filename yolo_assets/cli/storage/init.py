@@ -20,7 +20,8 @@ def init(
     ] = None,
     create: Annotated[bool, typer.Option("--create", help="Make the bucket when it is missing.")] = False,
     archiver: Annotated[
-        str | None, typer.Option(help="Who archives: the bucket's policy lets it delete nothing.", metavar="ARN")
+        str | None,
+        typer.Option(help="User or role that archives: the bucket's policy lets it delete nothing.", metavar="ARN"),
     ] = None,
     classes: Annotated[
         list[str] | None,
@@ -29,8 +30,8 @@ def init(
     as_json: JsonOption = False,
 ) -> None:
     """Set up the bucket of the archive root: versions, lock, encryption, lifecycle, policy. Loosens nothing."""
-    from yolo_assets.storage.admin.init import BucketSetup, Wanted
-    from yolo_assets.storage.admin.policy import Place
+    from yolo_assets.storage.admin.bucket_setup import BucketSetup, SetupRequest
+    from yolo_assets.storage.admin.policy import BucketPlace
     from yolo_assets.storage.open import open_store, parse_s3_url
     from yolo_assets.storage.s3_client import make_client
 
@@ -51,8 +52,8 @@ def init(
             emit_json({"profile": "folder", "steps": [], "notes": []})
         return
     bucket, prefix = parse_s3_url(found.archive_url)
-    wanted = Wanted(days, archiver, _classes(classes or []), create)
-    setup = BucketSetup(make_client(), Place(bucket, prefix), wanted, found.archive_url)
+    request = SetupRequest(days, archiver, _classes(classes or []), create)
+    setup = BucketSetup(make_client(), BucketPlace(bucket, prefix), request, found.archive_url)
     plan = setup.apply() if apply else setup.plan()
     if as_json:
         emit_json(dataclasses.asdict(plan))

@@ -18,7 +18,7 @@ from yolo_assets.defs.partitions import by_day, hourly
 from yolo_assets.defs.resources import Locations
 
 if TYPE_CHECKING:
-    from yolo_assets.archive.archiving.hour import ArchiveOutcome
+    from yolo_assets.archive.archiving import ArchiveOutcome
 
 
 @dg.asset(
@@ -44,14 +44,15 @@ def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> 
     What remote archivers archived of the hour is listed too, so that the newest materialization always shows the whole
     hour and the receipts sensor finds nothing to add.
     """
-    from yolo_assets.archive.archiving.hour import archive_hour
+    from yolo_assets.archive.archive import Archive
+    from yolo_assets.archive.archiving import archive_hour
 
     traffic = locations.traffic(context.log.warning)
-    archive, signer, trusted = locations.archive(traffic), locations.archiver(), locations.trusted_archivers()
+    archive, signer = Archive(locations.archive(traffic), locations.trusted_archivers()), locations.archiver()
     hours, options = hours_of(context), locations.archive_options()
     spooled = closed_spool_hours(locations.settings.spool, hours, locations.settings.grace_seconds)
     oldest = min((hour.hour.end for hour in spooled if hour.uncovered_members()), default=None)
-    work = [(hour.name, partial(archive_hour, hour, archive, signer, options, trusted=trusted)) for hour in spooled]
+    work = [(hour.name, partial(archive_hour, hour, archive, signer, options)) for hour in spooled]
     with traffic:
         outcomes = for_each(context, [(name, partial(traffic.archiving, job)) for name, job in work])
         traffic.measure(locations.settings.spool, locations.settings.grace_seconds)
@@ -89,18 +90,18 @@ def _describe(
     context: dg.AssetExecutionContext, locations: Locations, hours: Sequence[Hour], outcomes: "Outcomes[ArchiveOutcome]"
 ) -> dict[Hour, str]:
     """Add each hour's metadata and return its parts as a version; an hour that cannot be read has none."""
-    from yolo_assets.archive.reading.receipt_hours import list_hour, read_hours
-    from yolo_assets.archive.retry import retry
+    from yolo_assets.archive.archive import Archive
+    from yolo_assets.archive.listing import list_hour, read_hours
     from yolo_assets.storage import StoreUnavailableError
 
-    archive, trusted, names = locations.archive(), locations.trusted_archivers(), locations.archiver_names()
+    archive, names = Archive(locations.archive(), locations.trusted_archivers()), locations.archiver_names()
     versions: dict[Hour, str] = {}
     try:
-        for read in read_hours(archive, [retry(list_hour, archive, hour) for hour in hours], trusted):
+        for read in read_hours(archive, [list_hour(archive, hour) for hour in hours]):
             mine = [outcome for outcome in outcomes.done.values() if outcome.hour == read.hour.key]
             context.add_asset_metadata(hour_metadata(read, names, mine), partition_key=read.hour.partition_key)
             versions[read.hour] = read.version
-            for refused in read.refused:
+            for refused in read.untrusted:
                 context.log.warning(f"untrusted: {refused.key}: {refused.reason}")
     except StoreUnavailableError as error:
         # What was archived is archived: the check fails, and the receipts sensor reports the hour once it can be read.
@@ -127,12 +128,13 @@ def _describe(
 @by_kind
 def reclaimed_spool(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Delete what is safely archived, file by file from the index."""
-    from yolo_assets.archive.archiving.reclaim import reclaim_hour
+    from yolo_assets.archive.archive import Archive
+    from yolo_assets.archive.reclaim import reclaim_hour
 
-    archive, trusted, now = locations.archive(), locations.trusted_archivers(), utc_now()
+    archive, now = Archive(locations.archive(), locations.trusted_archivers()), utc_now()
     spooled = closed_spool_hours(locations.settings.spool, hours_of(context), locations.settings.grace_seconds)
     work = [
-        (hour.name, partial(reclaim_hour, hour, archive, trusted, hot_hours=locations.settings.hot_hours, now=now))
+        (hour.name, partial(reclaim_hour, hour, archive, hot_hours=locations.settings.hot_hours, now=now))
         for hour in spooled
     ]
     with locations.traffic(context.log.warning) as traffic:

@@ -35,16 +35,15 @@ class AuditConfig(dg.Config):
 @by_kind
 def archive_audit(context: dg.AssetExecutionContext, config: AuditConfig, locations: Locations) -> dg.MaterializeResult:
     """Verify what is due; after a kill the next audit continues with the rest."""
-    from yolo_assets.archive.verifying.audit import audit
-    from yolo_assets.archive.verifying.choice import parse_share
+    from yolo_assets.archive.archive import Archive
+    from yolo_assets.archive.audit.audit import audit, parse_share
     from yolo_assets.contracts.errors import UsageError
 
     if config.how != "head" and config.how != "full":
         raise UsageError(f"how={config.how!r} is not known; use head or full")
     started = time.monotonic()
     report = audit(
-        locations.archive(),
-        locations.trusted_archivers(),
+        Archive(locations.archive(), locations.trusted_archivers()),
         locations.archiver(),
         parse_share(config.share),
         config.how,

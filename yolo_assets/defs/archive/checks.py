@@ -15,7 +15,7 @@ from yolo_assets.defs.metadata import table
 if TYPE_CHECKING:
     import polars as pl
 
-    from yolo_assets.archive.verifying.audit import AuditReport
+    from yolo_assets.archive.audit.audit import AuditReport
     from yolo_assets.catalog.publish import CatalogVersion
 
 EVERY_CAMERA_ARCHIVED = dg.AssetCheckSpec(

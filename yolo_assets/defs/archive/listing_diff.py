@@ -18,7 +18,7 @@ from yolo_assets.contracts.names import receipts_prefix
 from yolo_assets.contracts.times import Hour
 
 if TYPE_CHECKING:
-    from yolo_assets.archive.reading.receipt_hours import ListedHour
+    from yolo_assets.archive.listing import ListedHour
 
 RETRY_AFTER = timedelta(minutes=10)
 """An hour that was reported and still differs is reported again, once in this time."""

@@ -17,8 +17,8 @@ from yolo_assets.defs.intake.spool_diff import ChangedHour, ClosedHour
 from yolo_assets.defs.metadata import megabytes_per_second, table
 
 if TYPE_CHECKING:
-    from yolo_assets.archive.archiving.hour import ArchiveOutcome
-    from yolo_assets.archive.reading.receipt_hours import HourReceipts
+    from yolo_assets.archive.archiving import ArchiveOutcome
+    from yolo_assets.archive.listing import HourReceipts
 
 _ARCHIVES = {
     "camera-hour": str,
@@ -60,7 +60,7 @@ def hour_metadata(
         "bytes_in": sum(receipt.total_size for receipt in receipts),
         "archive_bytes": sum(receipt.archive_size for receipt in receipts),
         "untrusted": dg.MetadataValue.md(
-            "\n".join(f"- {refused.key}: {refused.reason}" for refused in hour.refused[:50]) or "none"
+            "\n".join(f"- {refused.key}: {refused.reason}" for refused in hour.untrusted[:50]) or "none"
         ),
     }
 

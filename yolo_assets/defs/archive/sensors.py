@@ -25,7 +25,7 @@ from yolo_assets.defs.partitions import FIRST_HOUR, hourly
 from yolo_assets.defs.resources import Locations
 
 if TYPE_CHECKING:
-    from yolo_assets.archive.reading.receipt_hours import HourReceipts, ListedHour, Refused
+    from yolo_assets.archive.listing import HourReceipts, ListedHour, RefusedReceipt
 
 HOURS_A_TICK = 24
 """A centre that is started on a full archive reports a day of hours a tick."""
@@ -54,10 +54,11 @@ _CHUNK = 500
 )
 def receipts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> dg.SensorResult:
     """List the receipts once a tick; ``listing_diff`` decides what to report."""
-    from yolo_assets.archive.reading.receipt_hours import list_day, list_hour, read_hours, sweep
+    from yolo_assets.archive.archive import Archive
+    from yolo_assets.archive.listing import list_day, list_hour, read_hours, sweep
 
-    now, archive, trusted = utc_now(), locations.archive(), locations.trusted_archivers()
-    cursor = ReceiptsCursor.load(context.cursor).trusting(trusted.keys)
+    now, archive = utc_now(), Archive(locations.archive(), locations.trusted_archivers())
+    cursor = ReceiptsCursor.load(context.cursor).trusting(archive.trusted.keys)
     days = [(now - timedelta(days=back)).date().isoformat() for back in reversed(range(RECENT_DAYS))]
     recent = _partitions(context, [hour for day in days for hour in list_day(archive, day)], now)
     grace = timedelta(seconds=locations.settings.grace_seconds)
@@ -74,7 +75,7 @@ def receipts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -
 
     read: list[HourReceipts] = []
     started = time.monotonic()
-    for hour in read_hours(archive, ready, trusted):
+    for hour in read_hours(archive, ready):
         read.append(hour)
         if time.monotonic() - started > READ_SECONDS:
             break
@@ -84,8 +85,8 @@ def receipts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -
         context.log.info(f"{len(remaining)} more hours wait for the next tick")
     fresh = [hour for hour in read if hour.receipts and hour.version != known.get(hour.hour)]
     here = _in_spool(locations, [hour.hour for hour in fresh], now)
-    refused = {hour.hour: listed[hour.hour] for hour in read if hour.refused}
-    requests = _show_refused(context, [receipt for hour in read for receipt in hour.refused], refused)
+    refused = {hour.hour: listed[hour.hour] for hour in read if hour.untrusted}
+    requests = _show_refused(context, [receipt for hour in read for receipt in hour.untrusted], refused)
     outcome = f"reported {len(fresh)} hours" if fresh else "no receipt is new"
     return dg.SensorResult(
         asset_events=_reports(fresh, locations.archiver_names(), here),
@@ -174,7 +175,7 @@ def _reports(
 
 
 def _show_refused(
-    context: dg.SensorEvaluationContext, refused: Sequence["Refused"], hours: dict[Hour, str]
+    context: dg.SensorEvaluationContext, refused: Sequence["RefusedReceipt"], hours: dict[Hour, str]
 ) -> list[dg.RunRequest]:
     """Warn, and request the catalog for their days: its check ``every_receipt_verified`` names each of them."""
     for receipt in refused[:50]:

@@ -14,7 +14,7 @@ from yolo_assets.defs.resources import Locations
 
 if TYPE_CHECKING:
     from yolo_assets.contracts.evaluation import PairedEvaluation
-    from yolo_assets.training.jobs import Event
+    from yolo_assets.training.jobs import TrainingEvent
 
 CHANNEL = "stable"
 
@@ -46,8 +46,8 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
     """Train a candidate from the champion's weights (or from random ones) and evaluate the exported file."""
     from yolo_assets.contracts.errors import BadInputError
     from yolo_assets.learning.dataset import latest_dataset
-    from yolo_assets.training.recipe import Recipe
-    from yolo_assets.training.run import evaluate_candidate, train_candidate
+    from yolo_assets.training.candidates import evaluate_candidate, train_candidate
+    from yolo_assets.training.spec import Recipe
 
     registry, settings = locations.registry(), locations.settings
     dataset = latest_dataset(registry.store)
@@ -58,7 +58,7 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
     spec = recipe.spec(locations.settings.model_name, *_parent(locations, champion, dataset.sha256))
     work = settings.home / "training"
 
-    def on_progress(event: "Event") -> None:
+    def on_progress(event: "TrainingEvent") -> None:
         context.log.info(f"{event.event} {event.epoch}/{event.epochs} {event.seconds:.0f} s {_figures(event.losses)}")
 
     result = train_candidate(registry, dataset, spec, work, on_progress=on_progress)
@@ -106,7 +106,7 @@ def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> d
     from yolo_assets.models.gate_policy import GatePolicy
     from yolo_assets.models.gated_release import release_candidate
     from yolo_assets.models.promotion import Promoter
-    from yolo_assets.training.run import evaluate_candidate
+    from yolo_assets.training.candidates import evaluate_candidate
 
     registry, settings = locations.registry(), locations.settings
     candidate = _newest_candidate(context)

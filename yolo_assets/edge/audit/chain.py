@@ -1,4 +1,4 @@
-"""The chain itself: how a line is made, and how a run of lines is checked. No files, no store."""
+"""The chain itself: how a line is made, and how a run of lines is verified. No files, no store."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ def digest(line: bytes) -> str:
 
 
 def signed_line(line: AuditLine, signer: Signer) -> bytes:
-    """The bytes that stand in the log, without a line end: canonical JSON, signed."""
+    """The bytes of a line in the log, without a line end: canonical JSON, signed."""
     return canonical_json(signer.sign_document(line.model_dump(mode="json", exclude_none=True)))
 
 
 @dataclass(frozen=True)
-class Link:
-    """A line that was read: where it stands in the chain. ``sequence`` 0 with ``GENESIS`` is before the first."""
+class ChainLink:
+    """A line that was read, by its place in the chain. ``sequence`` 0 with ``GENESIS`` is before the first."""
 
     sequence: int
     sha256: str
 
 
-BEFORE_FIRST = Link(0, GENESIS)
+BEFORE_FIRST = ChainLink(0, GENESIS)
 
 
 @dataclass
-class Walked:
+class ChainCheck:
     """What a run of lines showed.
 
     Attributes:
@@ -45,48 +45,53 @@ class Walked:
         first: number of the first; None when there was none.
         last: the last; None when there was none, or it could not be read.
         digests: SHA-256 by line number.
-        findings: what is wrong, a line each; empty: nothing is.
+        findings: what is wrong, one sentence each; empty: nothing is.
     """
 
     lines: int = 0
     first: int | None = None
-    last: Link | None = None
+    last: ChainLink | None = None
     digests: dict[int, str] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
 
 
-def walk(
-    lines: Iterable[bytes], keys: TrustedKeys | None, *, device_id: str, log_id: str, after: Link | None = BEFORE_FIRST
-) -> Walked:
-    """Check a run of lines: form, signature, numbers, hashes.
+def check_chain(
+    lines: Iterable[bytes],
+    keys: TrustedKeys | None,
+    *,
+    device_id: str,
+    log_id: str,
+    after: ChainLink | None = BEFORE_FIRST,
+) -> ChainCheck:
+    """Verify a run of lines: form, signature, numbers, hashes.
 
     Args:
-        lines: in the order in which they stand, without line ends.
-        keys: who may have signed; None leaves signatures unchecked.
+        lines: in their order, without line ends.
+        keys: whose signatures to trust; None leaves signatures unverified.
         device_id: whose log it is.
         log_id: which log.
-        after: what the first line must follow; None: it may follow anything, the older lines are not here.
+        after: what the first line must follow; None: anything, the older lines are not here.
     """
-    done = Walked()
+    check = ChainCheck()
     before, sound = after, True
     for raw in lines:
-        done.lines += 1
+        check.lines += 1
         document = _parse(raw)
         if document is None:
-            expected = f"where line {before.sequence + 1} should be" if before else f"line {done.lines} of those read"
-            done.findings.append(f"{expected}: no audit line; it was changed or damaged")
-            before, sound = (Link(before.sequence + 1, digest(raw)) if before else None), False
+            expected = f"where line {before.sequence + 1} should be" if before else f"line {check.lines} of those read"
+            check.findings.append(f"{expected}: no audit line; it was changed or damaged")
+            before, sound = (ChainLink(before.sequence + 1, digest(raw)) if before else None), False
             continue
         number = document["sequence"]
-        done.first = number if done.first is None else done.first
+        check.first = number if check.first is None else check.first
         wrong = list(_own_faults(raw, document, keys, device_id, log_id))
-        done.findings += [f"line {number} {fault}" for fault in wrong]
+        check.findings += [f"line {number} {fault}" for fault in wrong]
         if before is not None:
-            done.findings += _order_faults(before, number, document["previous"], sound=sound and not wrong)
-        before, sound = Link(number, digest(raw)), not wrong
-        done.digests.setdefault(number, before.sha256)
-    done.last = before if done.lines else None
-    return done
+            check.findings += _order_faults(before, number, document["previous"], sound=sound and not wrong)
+        before, sound = ChainLink(number, digest(raw)), not wrong
+        check.digests.setdefault(number, before.sha256)
+    check.last = before if check.lines else None
+    return check
 
 
 def _parse(raw: bytes) -> dict[str, Any] | None:
@@ -116,13 +121,13 @@ def _own_faults(
             yield f"was changed: {error}"
 
 
-def _order_faults(before: Link, number: int, previous: str, *, sound: bool) -> Iterator[str]:
+def _order_faults(before: ChainLink, number: int, previous: str, *, sound: bool) -> Iterator[str]:
     """What is wrong between a line and the one before it; ``sound``: neither has a fault of its own."""
     expected = before.sequence + 1
     if number > expected:
         missing = f"line {expected} is" if number == expected + 1 else f"lines {expected} to {number - 1} are"
         yield f"{missing} missing before line {number}"
     elif number < expected:
-        yield f"line {number} stands behind line {before.sequence}: lines were moved or put in"
+        yield f"line {number} comes after line {before.sequence}: lines were moved or inserted"
     elif previous != before.sha256 and sound:
-        yield f"line {number} does not follow from line {before.sequence}: that one was put in another's place"
+        yield f"line {number} does not follow from line {before.sequence}: that one replaced another"

@@ -12,7 +12,7 @@ import orjson
 from yolo_assets.contracts.device_audit import AuditHead, AuditLine
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.signing import Signer, TrustedKeys
-from yolo_assets.edge.audit.chain import BEFORE_FIRST, Link, walk
+from yolo_assets.edge.audit.chain import BEFORE_FIRST, ChainLink, check_chain
 from yolo_assets.spool.files import write_atomic
 
 HEAD = "head.json"
@@ -33,8 +33,8 @@ def logs(folder: Path) -> list[str]:
 
 def segments(folder: Path) -> list[tuple[int, Path]]:
     """The files of a log with the number of their first line, in order."""
-    found = ((_FILE.fullmatch(path.name), path) for path in folder.iterdir())
-    return sorted((int(match[1]), path) for match, path in found if match)
+    matches = ((_FILE.fullmatch(path.name), path) for path in folder.iterdir())
+    return sorted((int(match[1]), path) for match, path in matches if match)
 
 
 def read_lines(folder: Path) -> Iterator[tuple[bytes, bool]]:
@@ -73,7 +73,7 @@ def write_head(path: Path, head: AuditHead) -> None:
 
 
 @dataclass(frozen=True)
-class Tail:
+class LogTail:
     """The end of a log, found sound.
 
     Attributes:
@@ -89,22 +89,22 @@ class Tail:
     size: int
     lines: int
     torn: int
-    last: Link
+    last: ChainLink
     recent: list[AuditLine]
 
 
-def check_tail(folder: Path, head: AuditHead, signer: Signer) -> Tail:
-    """Whether a log ends as its head says, or further on. Reads the last two files: a start must not take minutes.
+def check_tail(folder: Path, head: AuditHead, signer: Signer) -> LogTail:
+    """Whether a log ends as its head records, or later. Reads the last two files: a start must not take minutes.
 
     Raises:
-        IntegrityError: it does not; the message says in what.
+        IntegrityError: it does not; the message names the difference.
         OSError: it cannot be read.
     """
     files = segments(folder / head.log_id)
     if not files:
         if head.sequence:
             raise IntegrityError(f"the log {head.log_id} is gone; its last line was {head.sequence}")
-        return Tail(log_file(folder / head.log_id, 1), 0, 0, 0, BEFORE_FIRST, [])
+        return LogTail(log_file(folder / head.log_id, 1), 0, 0, 0, BEFORE_FIRST, [])
     begin = files[-2:]
     lines: list[bytes] = []
     whole: list[bytes] = []
@@ -116,16 +116,16 @@ def check_tail(folder: Path, head: AuditHead, signer: Signer) -> Tail:
             raise IntegrityError(f"{path.name} ends in the middle of a line")
     first = begin[0][0]
     after = BEFORE_FIRST if first == 1 else None
-    done = walk(lines, TrustedKeys.of(signer), device_id=head.device_id, log_id=head.log_id, after=after)
-    if done.findings:
-        raise IntegrityError(done.findings[0])
-    last = done.last or (BEFORE_FIRST if first == 1 else None)
+    check = check_chain(lines, TrustedKeys.of(signer), device_id=head.device_id, log_id=head.log_id, after=after)
+    if check.findings:
+        raise IntegrityError(check.findings[0])
+    last = check.last or (BEFORE_FIRST if first == 1 else None)
     if last is None or last.sequence < head.sequence:
         have = last.sequence if last else "nothing"
         raise IntegrityError(f"its last line should be {head.sequence} and is {have}")
-    if head.sequence and done.digests.get(head.sequence, head.sha256) != head.sha256:
+    if head.sequence and check.digests.get(head.sequence, head.sha256) != head.sha256:
         raise IntegrityError(f"line {head.sequence} is not the one that the head names")
-    return Tail(
+    return LogTail(
         path=files[-1][1],
         size=sum(len(line) + 1 for line in whole),
         lines=len(whole),

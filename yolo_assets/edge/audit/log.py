@@ -1,9 +1,9 @@
-"""The log on the box: appends durable lines, survives power cuts and full disks, and never edits what it wrote.
+"""The log on the device: appends durable lines, survives power cuts and full disks, and never edits what it wrote.
 
 ``<state>/audit/<log_id>/<first line>.ndjson`` in files of so many lines, ``head.json`` with the signed end of the
 chain, ``device.key`` that signs. A line is durable before the head names it: after a crash the log may be one line
-ahead of the head, never behind it. Whatever else is found at the start was done by somebody else, or by a broken
-disk: nothing is repaired, a new log begins and says why. Inference never waits for the audit log.
+ahead of the head, never behind it. Whatever else is found at the start was done by another program, or by a broken
+disk: nothing is repaired, a new log begins and records why. Inference never waits for the audit log.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from yolo_assets.contracts.device_audit import GENESIS, AuditEntry, AuditHead, A
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.audit.chain import Link, digest, signed_line
+from yolo_assets.edge.audit.chain import ChainLink, digest, signed_line
 from yolo_assets.edge.audit.files import HEAD, KEY, check_tail, log_file, read_head, segments, write_head
 from yolo_assets.runtime.files import fsync_folder, write_all
 
 log = logging.getLogger(__name__)
 
-KEPT = 200
+RECENT_LINES = 200
 _MOST_WAITING = 1000
 _AT_START = "the agent at its start"
 
@@ -41,7 +41,7 @@ class AuditLog:
         keep_files: older files that the store holds in full are removed; files that it does not hold never are.
 
     Raises:
-        OSError: the folder cannot be used at all.
+        BadInputError: the folder cannot be used at all.
     """
 
     def __init__(self, folder: Path, device_id: str, *, lines_per_file: int = 1000, keep_files: int = 100) -> None:
@@ -52,11 +52,14 @@ class AuditLog:
         self._lines_per_file, self._keep_files = lines_per_file, keep_files
         self._lock = threading.Lock()
         self._waiting: deque[AuditEntry] = deque(maxlen=_MOST_WAITING)
-        self._recent: deque[AuditLine] = deque(maxlen=KEPT)
+        self._recent: deque[AuditLine] = deque(maxlen=RECENT_LINES)
         self._trouble = ""
-        folder.mkdir(parents=True, exist_ok=True)
-        self._signer, new_key = _signer(folder)
-        self._open(new_key)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._signer, new_key = _signer(folder)
+            self._open(new_key)
+        except OSError as error:
+            raise BadInputError(f"state: cannot keep the audit log in {folder}: {error.strerror}") from None
 
     @property
     def head(self) -> AuditHead:
@@ -113,16 +116,18 @@ class AuditLog:
         return begin, end, b"\n".join(chosen) + b"\n"
 
     def mark_shipped(self, last: int) -> None:
-        """The store holds every line up to ``last``: remember it, and let go of old files."""
+        """The store holds every line up to ``last``: remember it, and remove old files."""
         with self._lock:
             self._shipped = max(self._shipped, last)
             files = segments(self._folder / self._log_id)
             spare = files[: max(0, len(files) - self._keep_files)]
-            gone = [path for (_, path), (after, _) in zip(spare, files[1:], strict=False) if after - 1 <= self._shipped]
-            if gone:
-                self._first = files[len(gone)][0]
+            shipped = [
+                path for (_, path), (next_, _) in zip(spare, files[1:], strict=False) if next_ - 1 <= self._shipped
+            ]
+            if shipped:
+                self._first = files[len(shipped)][0]
             self._write_head()
-            for path in gone:  # after the head says so: never a log that begins later than its head
+            for path in shipped:  # after the head records it: never a log that begins later than its head
                 path.unlink(missing_ok=True)
 
     def _open(self, new_key: str) -> None:
@@ -135,7 +140,7 @@ class AuditLog:
         except (UserError, OSError) as error:
             log.error("the audit log in %s is damaged: %s; a new one begins", self._folder, error)
             self._trouble = f"the audit log was damaged: {error}; a new one began"
-            self._begin(f"the log before it was damaged: {error}{new_key}", _claimed(self._folder))
+            self._begin(f"the log before it was damaged: {error}{new_key}", _end_by_head(self._folder))
             return
         self._log_id, self._last, self._shipped = head.log_id, tail.last, head.shipped
         self._first, self._file, self._lines = head.first_sequence, tail.path, tail.lines
@@ -147,7 +152,7 @@ class AuditLog:
 
     def _begin(self, reason: str, before: str | None) -> None:
         self._log_id = f"{utc_now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
-        self._last, self._shipped, self._first, self._lines = Link(0, GENESIS), 0, 1, 0
+        self._last, self._shipped, self._first, self._lines = ChainLink(0, GENESIS), 0, 1, 0
         (self._folder / self._log_id).mkdir()
         self._file = log_file(self._folder / self._log_id, 1)
         fsync_folder(self._folder)
@@ -190,7 +195,7 @@ class AuditLog:
         raw = signed_line(line, self._signer)
         _append_durably(self._file, raw + b"\n", new=not self._lines)
         self._lines += 1
-        self._last = Link(line.sequence, digest(raw))
+        self._last = ChainLink(line.sequence, digest(raw))
         self._recent.append(line)
 
     def _signed_head(self) -> AuditHead:
@@ -231,12 +236,12 @@ def _append_durably(path: Path, data: bytes, *, new: bool) -> None:
 
 
 def _signer(folder: Path) -> tuple[Signer, str]:
-    """The key of the device, and a remark when it had to be made anew. A box must start, whatever became of a key."""
+    """The key of the device, and a remark when it had to be made anew: a device must start, whatever became of it."""
     path = folder / KEY
     try:
-        known = path.exists()
+        existed = path.exists()
         signer = Signer.load_or_create(path)
-        if not known:
+        if not existed:
             fsync_folder(folder)
         return signer, ""
     except SignatureError as error:
@@ -247,11 +252,11 @@ def _signer(folder: Path) -> tuple[Signer, str]:
         return Signer.load_or_create(path), f"; a new key was made: {error}"
 
 
-def _claimed(folder: Path) -> str | None:
-    """What the damaged log's head says, believed or not: ``<log_id> line <n> <sha256>``, or only a folder's name."""
+def _end_by_head(folder: Path) -> str | None:
+    """The end that a damaged log's head names, unverified: ``<log_id> line <n> <sha256>``, or only a folder's name."""
     try:
         head = AuditHead.from_json((folder / HEAD).read_bytes())
         return f"{head.log_id} line {head.sequence} {head.sha256}"
     except (OSError, BadInputError, IntegrityError):
-        known = sorted(path.name for path in folder.iterdir() if path.is_dir())
-        return known[-1] if known else None
+        names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+        return names[-1] if names else None

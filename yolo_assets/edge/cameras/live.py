@@ -11,9 +11,9 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.edge.box_clock import BoxClock
 from yolo_assets.edge.cameras.process.wire import StreamOrder, UsbOrder
 from yolo_assets.edge.cameras.remote import Reading, RemoteSource
+from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.config.cameras import StreamCamera, UsbCamera
 
 _HIDDEN = "***"
@@ -21,7 +21,7 @@ _PATIENCE = {"latest": 1.0, "every": 10.0}
 """Seconds that packets may wait for the decoder. A camera of which every frame counts may fall behind for longer."""
 
 
-def live_source(camera: StreamCamera | UsbCamera, clock: BoxClock) -> RemoteSource:
+def live_source(camera: StreamCamera | UsbCamera, clock: DeviceClock) -> RemoteSource:
     """The source of one camera; opens nothing."""
     reading = _usb(camera) if isinstance(camera, UsbCamera) else _stream(camera)
     return RemoteSource(camera.camera_id, reading, clock)

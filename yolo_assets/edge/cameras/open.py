@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from yolo_assets.edge.box_clock import BoxClock
 from yolo_assets.edge.cameras.live import live_source, stall_seconds
 from yolo_assets.edge.cameras.source import Source
+from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.config.cameras import FolderCamera, Policy, SimulatedCameras, VideoCamera
 from yolo_assets.runtime.backoff import Backoff
@@ -69,10 +69,10 @@ class ConfiguredSource:
     kind: Literal["simulated", "video", "folder", "stream", "usb"]
     waits: ReconnectWaits = field(default_factory=ReconnectWaits)
     stall_s: float | None = None
-    clock: BoxClock | None = None
+    clock: DeviceClock | None = None
 
 
-def open_sources(config: AgentConfig, clock: BoxClock) -> list[ConfiguredSource]:
+def open_sources(config: AgentConfig, clock: DeviceClock) -> list[ConfiguredSource]:
     """One source for each camera, checked as far as that is possible without waiting.
 
     Raises:

@@ -15,7 +15,6 @@ from threading import Event
 from typing import Any
 
 from yolo_assets.contracts.errors import BadInputError, UserError
-from yolo_assets.edge.box_clock import BoxClock
 from yolo_assets.edge.cameras.process.memory import SLOTS, Bytes, ParentMemory
 from yolo_assets.edge.cameras.process.wire import (
     MOST_BYTES,
@@ -29,6 +28,7 @@ from yolo_assets.edge.cameras.process.wire import (
     unpack,
 )
 from yolo_assets.edge.cameras.source import SourceError
+from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.types import Capture
 from yolo_assets.runtime.processes import ChildProcess, ChildStartError, environment_of
 
@@ -162,7 +162,7 @@ class RemoteSource:
 
     live = True
 
-    def __init__(self, camera_id: str, reading: Reading, clock: BoxClock) -> None:
+    def __init__(self, camera_id: str, reading: Reading, clock: DeviceClock) -> None:
         self.camera_id = camera_id
         self._reading = reading
         self._clock = clock

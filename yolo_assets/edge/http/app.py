@@ -1,23 +1,19 @@
-"""Composes the API: gate, errors, routes, the page. Reading is GET; what changes something is POST with the token."""
+"""The application: request gate, errors, the page. Reading is GET; what changes something is POST with the token."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from fastapi.responses import FileResponse
 
 from yolo_assets import __version__
-from yolo_assets.edge.http import cameras, changes, infer, problems, reading
-from yolo_assets.edge.http.auth import Guard
-from yolo_assets.edge.http.drawing import Pictures
-from yolo_assets.edge.http.gate import Gate, known_hosts
-from yolo_assets.edge.http.live import Viewers
-from yolo_assets.edge.http.parts import ApiParts
-from yolo_assets.edge.http.problems import Problem
-from yolo_assets.edge.rollout.controller import ModelControl
+from yolo_assets.edge.config.agent import Listen
+from yolo_assets.edge.http import problems
+from yolo_assets.edge.http.access import RequestGate, known_hosts
+from yolo_assets.edge.http.problems import ApiProblem
 
 PAGE = Path(__file__).parent / "page"
 _PAGE_FILES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -36,8 +32,13 @@ _ABOUT = (
 )
 
 
-def build_app(parts: ApiParts) -> FastAPI:
-    """The application; it holds no state but the encoded pictures and the number of viewers."""
+def new_app(listen: Listen, larger: Mapping[str, int]) -> FastAPI:
+    """The application with its page and no other route; routers are included by the caller.
+
+    Args:
+        listen: names under which the agent may be asked, and the limit of a body.
+        larger: other limits, by path.
+    """
     # The interactive documentation of FastAPI loads from a CDN; the description itself is at /openapi.json.
     app = FastAPI(
         title="yolo_assets edge agent",
@@ -47,19 +48,8 @@ def build_app(parts: ApiParts) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    guard = Guard(parts.token)
-    reader, writer = [Depends(guard.may_read)], [Depends(guard.may_change)]
     problems.install(app)
-    larger = {infer.PATH: parts.images.settings.max_bytes}
-    app.add_middleware(Gate, hosts=known_hosts(parts.listen), most=parts.listen.max_body_bytes, larger=larger)
-    pictures = Pictures(lambda: _classes(parts.control))
-    viewers = Viewers(parts.listen.viewers)
-    parts.metrics.count_viewers(lambda: viewers.now)
-    app.include_router(reading.health_routes(parts, guard))
-    app.include_router(reading.routes(parts, reader))
-    app.include_router(cameras.routes(parts, pictures, viewers, reader))
-    app.include_router(changes.routes(parts, writer))
-    app.include_router(infer.routes(parts.images, reader))
+    app.add_middleware(RequestGate, hosts=known_hosts(listen), most=listen.max_body_bytes, larger=larger)
 
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
@@ -69,12 +59,7 @@ def build_app(parts: ApiParts) -> FastAPI:
     async def page_file(name: str) -> FileResponse:
         kind = _PAGE_FILES.get(Path(name).suffix)
         if kind is None or name != Path(name).name or not (PAGE / name).is_file():
-            raise Problem(HTTPStatus.NOT_FOUND, f"the page has no file {name}")
+            raise ApiProblem(HTTPStatus.NOT_FOUND, f"the page has no file {name}")
         return FileResponse(PAGE / name, media_type=kind)
 
     return app
-
-
-def _classes(control: ModelControl) -> Sequence[str]:
-    serving = control.serving
-    return serving.manifest.class_names if serving else ()

@@ -1,4 +1,4 @@
-"""Pictures for people: the newest frame of a camera, with or without its boxes, encoded once for all who look."""
+"""Pictures for viewers: the newest frame of a camera, with or without its boxes, encoded once for all viewers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import cv2
 
 from yolo_assets.contracts.times import format_time
 from yolo_assets.edge.pipeline.worker import encode_jpeg
+from yolo_assets.edge.rollout.controller import ModelControl
 from yolo_assets.edge.types import Picture, Result
 
 T = TypeVar("T")
@@ -33,11 +34,11 @@ def draw_boxes(result: Result, classes: Sequence[str]) -> Picture:
     height, width = image.shape[:2]
     thick = max(1, round(min(height, width) / 240))
     size = max(0.4, min(height, width) / 900)
-    for found in result.detections:
-        x1, y1, x2, y2 = (round(value) for value in found["bbox"])
-        colour = _bgr(colour_of(found["class"], classes))
+    for detection in result.detections:
+        x1, y1, x2, y2 = (round(value) for value in detection["bbox"])
+        colour = _bgr(colour_of(detection["class"], classes))
         cv2.rectangle(image, (x1, y1), (x2, y2), colour, thick, cv2.LINE_AA)
-        text = f"{found['class']} {found['confidence']:.2f}"
+        text = f"{detection['class']} {detection['confidence']:.2f}"
         (text_width, text_height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
         left = max(0, min(x1, width - text_width - 6))
         top = y1 - text_height - base - 4 if y1 > text_height + base + 4 else min(y2, height - text_height - base - 4)
@@ -51,15 +52,15 @@ def draw_boxes(result: Result, classes: Sequence[str]) -> Picture:
 class Pictures:
     """Encoded pictures by camera; several viewers of one frame cost one encoding.
 
-    One thread encodes for all of them, and yields to every other: people who look cost the line at most the time that
-    nobody else wants.
+    One thread encodes for all of them, and yields to every other: viewers cost the cameras at most the time that
+    nothing else needs.
     """
 
-    def __init__(self, classes: Callable[[], Sequence[str]]) -> None:
-        self._classes = classes
+    def __init__(self, control: ModelControl) -> None:
+        self._control = control
         self._thread = ThreadPoolExecutor(1, "pictures", _yield_to_others)
         self._lock = threading.Lock()
-        self._kept: dict[tuple[str, bool], tuple[int, bytes]] = {}
+        self._cached: dict[tuple[str, bool], tuple[int, bytes]] = {}
 
     async def jpeg(self, result: Result, *, boxes: bool) -> bytes:
         """The frame as JPEG."""
@@ -73,18 +74,22 @@ class Pictures:
         """End the thread; what waits is given up."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
+    def _classes(self) -> Sequence[str]:
+        serving = self._control.serving
+        return serving.manifest.class_names if serving else ()
+
     async def _later(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _jpeg(self, result: Result, *, boxes: bool) -> bytes:
         key = (result.camera_id, boxes)
         with self._lock:
-            kept = self._kept.get(key)
-        if kept is not None and kept[0] == result.sequence:
-            return kept[1]
+            cached = self._cached.get(key)
+        if cached is not None and cached[0] == result.sequence:
+            return cached[1]
         data = encode_jpeg(draw_boxes(result, self._classes()) if boxes else result.image, _QUALITY)
         with self._lock:
-            self._kept[key] = (result.sequence, data)
+            self._cached[key] = (result.sequence, data)
         return data
 
     def _document(self, result: Result) -> dict[str, Any]:
@@ -98,7 +103,9 @@ class Pictures:
             "inference_ms": result.inference_ms,
             "width": width,
             "height": height,
-            "detections": [{**found, "colour": colour_of(found["class"], classes)} for found in result.detections],
+            "detections": [
+                {**detection, "colour": colour_of(detection["class"], classes)} for detection in result.detections
+            ],
             "image": "data:image/jpeg;base64," + base64.b64encode(self._jpeg(result, boxes=False)).decode(),
         }
 

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.edge.http.problems import Problem
+from yolo_assets.edge.http.problems import ApiProblem
 from yolo_assets.edge.http.schemas import errors
 from yolo_assets.edge.image_service import BusyError, ImageService, ModelFailedError, NoImageError, TooManyPixelsError
 from yolo_assets.edge.serving.slots import NoModelError
@@ -55,7 +55,7 @@ def routes(service: ImageService, reader: list[Any]) -> APIRouter:
         try:
             data = await _body(request, service)
             loop = asyncio.get_running_loop()
-            record = await loop.run_in_executor(service.pool, service.judge, data)
+            record = await loop.run_in_executor(service.pool, service.infer, data)
         except NoImageError as error:
             raise _counted(service, "bad_image", HTTPStatus.UNSUPPORTED_MEDIA_TYPE, str(error)) from None
         except TooManyPixelsError as error:
@@ -91,6 +91,6 @@ async def _body(request: Request, service: ImageService) -> bytes:
 
 def _counted(
     service: ImageService, outcome: str, status: HTTPStatus, detail: str, headers: dict[str, str] | None = None
-) -> Problem:
+) -> ApiProblem:
     service.requests.labels(outcome).inc()
-    return Problem(status, detail, headers)
+    return ApiProblem(status, detail, headers)

@@ -1,4 +1,4 @@
-"""Errors of the API as problem documents (RFC 9457), each with one sentence that says what to do."""
+"""Errors of the API as problem documents (RFC 9457), each with one sentence that says what to do; common headers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,24 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from yolo_assets.contracts.errors import UserError
-from yolo_assets.edge.http.headers import HEADERS
 
 log = logging.getLogger(__name__)
 
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+"""Of every answer: what a browser may do with it. The page loads nothing from elsewhere."""
 
-class Problem(Exception):
+
+class ApiProblem(Exception):
     """Raised by a route; becomes the answer."""
 
     def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None, **more: Any) -> None:
@@ -37,8 +49,8 @@ def problem_response(status: int, detail: str, headers: dict[str, str] | None = 
 def install(app: FastAPI) -> None:
     """Answer every error as a problem document."""
 
-    @app.exception_handler(Problem)
-    async def _problem(_: Request, error: Problem) -> JSONResponse:
+    @app.exception_handler(ApiProblem)
+    async def _problem(_: Request, error: ApiProblem) -> JSONResponse:
         return problem_response(error.status, error.detail, error.headers, **error.more)
 
     @app.exception_handler(UserError)

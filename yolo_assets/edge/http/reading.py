@@ -9,18 +9,19 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from yolo_assets.contracts.device_audit import AuditLine
-from yolo_assets.edge.audit.log import KEPT
-from yolo_assets.edge.http.auth import Guard, is_local
-from yolo_assets.edge.http.parts import ApiParts
+from yolo_assets.edge.audit.log import RECENT_LINES, AuditLog
+from yolo_assets.edge.http.access import TokenGuard, is_local
 from yolo_assets.edge.http.problems import problem_response
 from yolo_assets.edge.http.schemas import Alive, Ready, errors
-from yolo_assets.edge.telemetry import metrics
+from yolo_assets.edge.telemetry.metrics import CONTENT_TYPE, EdgeMetrics
+from yolo_assets.edge.telemetry.model_report import ModelReport
+from yolo_assets.edge.telemetry.status import Readiness, StatusReport
 
 _ANY = {"content": {"application/json": {"schema": {"type": "object"}}}}
 
 
-def health_routes(parts: ApiParts, guard: Guard) -> APIRouter:
-    """Open to everybody: whoever restarts or watches the agent has no token. Reasons are for those who may read."""
+def health_routes(readiness: Readiness, guard: TokenGuard) -> APIRouter:
+    """Open to all: what restarts or monitors the agent has no token. Reasons are for those who may read."""
     router = APIRouter(tags=["health"])
 
     @router.get("/healthz", summary="The process is alive")
@@ -36,34 +37,36 @@ def health_routes(parts: ApiParts, guard: Guard) -> APIRouter:
     )
     def readyz(request: Request) -> Response:
         """Within ``ready_seconds`` of the configuration. Without a model, or with a silent camera: 503 and why."""
-        reasons = parts.not_ready()
+        reasons = readiness.reasons()
         if not reasons:
             return JSONResponse({"status": "ready"})
         if not (is_local(request) or guard.knows(request)):
-            return problem_response(HTTPStatus.SERVICE_UNAVAILABLE, "not ready; send the token to be told why")
+            return problem_response(HTTPStatus.SERVICE_UNAVAILABLE, "not ready; send the token to see why")
         return problem_response(HTTPStatus.SERVICE_UNAVAILABLE, "; ".join(reasons), reasons=reasons)
 
     return router
 
 
-def routes(parts: ApiParts, reader: list[Any]) -> APIRouter:
+def routes(
+    status: StatusReport, models: ModelReport, metrics: EdgeMetrics, audit: AuditLog, reader: list[Any]
+) -> APIRouter:
     """The routes for reading."""
     router = APIRouter(tags=["state"], dependencies=reader, responses=errors())
 
     @router.get("/metrics", tags=["health"], summary="Prometheus metrics", response_class=Response)
     def read_metrics() -> Response:
         """In the text format of Prometheus."""
-        return Response(parts.metrics.render(), headers={"Content-Type": metrics.CONTENT_TYPE})
+        return Response(metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
     @router.get("/v1/status", summary="Cameras, frames, model, swaps, spool", responses={200: _ANY})
     def read_status() -> dict[str, Any]:
         """All that the page shows, in one document. New fields may come; none changes its meaning."""
-        return parts.status()
+        return status.document()
 
     @router.get("/v1/models", summary="The models in memory, pin and quarantine", responses={200: _ANY})
     def read_models() -> dict[str, Any]:
         """What serves, what is warm, what is being prepared, what failed here and is not tried again."""
-        return parts.models()
+        return models.document()
 
     @router.get(
         "/v1/audit",
@@ -72,13 +75,13 @@ def routes(parts: ApiParts, reader: list[Any]) -> APIRouter:
         responses=errors(HTTPStatus.UNPROCESSABLE_ENTITY),
     )
     def read_audit(
-        limit: Annotated[int, Query(ge=1, le=KEPT, description="at most so many")] = KEPT,
+        limit: Annotated[int, Query(ge=1, le=RECENT_LINES, description="at most so many")] = RECENT_LINES,
         kind: Annotated[str | None, Query(description="only lines of this kind", examples=["model"])] = None,
     ) -> list[AuditLine]:
         """Oldest first: every change of the model and of its pin: when, who, from what, to what, with what result.
 
         Lines as they stand in the signed, hash-chained log; ``yolo-assets edge audit verify`` checks it.
         """
-        return [line for line in parts.audit.recent() if kind in (None, line.kind)][-limit:]
+        return [line for line in audit.recent() if kind in (None, line.kind)][-limit:]
 
     return router

@@ -1,23 +1,22 @@
-"""How busy the box is: processor and memory of the agent with its child processes, and the graphics cards.
+"""How busy the device is: processor and memory of the agent with its child processes, and the graphics cards.
 
-Measured when somebody asks, at most every two seconds: figures over a shorter time say nothing, and looking costs time
-that the line needs.
+Measured on request, at most every two seconds: figures over a shorter time say nothing, and measuring costs time that
+the cameras need.
 """
 
 from __future__ import annotations
 
 import logging
-import shutil
-import subprocess
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import psutil
 
 log = logging.getLogger(__name__)
 _EVERY = 2.0
-_GPU_QUERY = ("--query-gpu=name,utilization.gpu,memory.used,memory.total", "--format=csv,noheader,nounits")
 
 
 @dataclass(frozen=True)
@@ -31,16 +30,16 @@ class Gpu:
 
 
 @dataclass(frozen=True)
-class Load:
-    """One look.
+class MachineLoad:
+    """One measurement.
 
     Attributes:
-        cpus: processors of the box.
-        agent: share of all of them that the agent used since the last look, 0 to 1; None at the first look.
-        box: the same of everything that runs on the box.
+        cpus: processors of the device.
+        agent: share of all of them that the agent used since the last measurement, 0 to 1; None at the first.
+        box: the same of everything that runs on the device.
         memory: bytes of the agent and its children, shared pages counted for each.
-        memory_used: share of the box's memory in use, 0 to 1.
-        gpus: graphics cards, as their own tool shows them.
+        memory_used: share of the device's memory in use, 0 to 1.
+        gpus: graphics cards, as their driver reports them.
     """
 
     cpus: int
@@ -57,20 +56,24 @@ class Machine:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process = psutil.Process()
-        self._tool = shutil.which("nvidia-smi")
+        self._nvml = _open_nvml()
         self._at = 0.0
         self._before: tuple[float, dict[int, float], float, float] | None = None
-        self._load: Load | None = None
+        self._load: MachineLoad | None = None
 
-    def load(self) -> Load:
-        """The newest look."""
+    def load(self) -> MachineLoad:
+        """The newest measurement."""
         with self._lock:
             if self._load is None or time.monotonic() - self._at >= _EVERY:
-                self._load = self._look()
+                self._load = self._measure()
                 self._at = time.monotonic()
             return self._load
 
-    def _look(self) -> Load:
+    def status(self) -> dict[str, Any]:
+        """The section ``machine`` of ``GET /v1/status``."""
+        return asdict(self.load())
+
+    def _measure(self) -> MachineLoad:
         cpus = psutil.cpu_count() or 1
         times = psutil.cpu_times()
         idle = times.idle + getattr(times, "iowait", 0.0)
@@ -85,7 +88,7 @@ class Machine:
             agent = _share(used, (now - then) * cpus)
             box = _share((whole - whole_then) - (idle - idle_then), whole - whole_then)
         self._before = now, spent, idle, whole
-        return Load(cpus, agent, box, memory, round(psutil.virtual_memory().percent / 100, 3), self._gpus())
+        return MachineLoad(cpus, agent, box, memory, round(psutil.virtual_memory().percent / 100, 3), self._gpus())
 
     def _family(self) -> tuple[dict[int, float], int]:
         spent: dict[int, float] = {}
@@ -97,38 +100,63 @@ class Machine:
                     spent[process.pid] = times.user + times.system
                     memory += process.memory_info().rss
             except psutil.Error:
-                continue  # it ended while we looked
+                continue  # it ended meanwhile
         return spent, memory
 
     def _gpus(self) -> tuple[Gpu, ...]:
-        if self._tool is None:
+        if self._nvml is None:
             return ()
         try:
-            done = subprocess.run([self._tool, *_GPU_QUERY], capture_output=True, text=True, timeout=2, check=True)
-        except (OSError, subprocess.SubprocessError) as error:
-            log.warning("%s does not answer and is not asked again: %s", self._tool, error)
-            self._tool = None
+            return read_gpus(self._nvml)
+        except self._nvml.NVMLError as error:
+            log.warning("the graphics driver does not answer and is not asked again: %s", error)
+            self._nvml = None
             return ()
-        return parse_gpus(done.stdout)
 
 
-def parse_gpus(text: str) -> tuple[Gpu, ...]:
-    """What ``nvidia-smi`` printed: one card a line, per cent and MiB; ``[N/A]`` where a card does not say."""
+def _open_nvml() -> Any:
+    """NVIDIA's management library; None where the machine has none."""
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    return pynvml
 
-    def number(field: str) -> int | None:
-        return int(field) if field.isdigit() else None
 
-    def size(field: str) -> int | None:
-        mib = number(field)
-        return None if mib is None else mib << 20
+def read_gpus(nvml: Any) -> tuple[Gpu, ...]:
+    """Every graphics card.
+
+    Args:
+        nvml: the module ``pynvml``, initialised.
+
+    Raises:
+        NVMLError: the driver does not answer.
+    """
+
+    def figure(read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except nvml.NVMLError:
+            return None  # not every card has every figure
 
     gpus: list[Gpu] = []
-    for line in text.splitlines():
-        fields = [field.strip() for field in line.rsplit(",", 3)]
-        if len(fields) == 4:
-            name, used, memory, total = fields
-            share = number(used)
-            gpus.append(Gpu(name, None if share is None else share / 100, size(memory), size(total)))
+    for index in range(nvml.nvmlDeviceGetCount()):
+        card = nvml.nvmlDeviceGetHandleByIndex(index)
+        name = nvml.nvmlDeviceGetName(card)
+        rates = figure(lambda card=card: nvml.nvmlDeviceGetUtilizationRates(card))
+        memory = figure(lambda card=card: nvml.nvmlDeviceGetMemoryInfo(card))
+        gpus.append(
+            Gpu(
+                name.decode(errors="replace") if isinstance(name, bytes) else name,
+                None if rates is None else rates.gpu / 100,
+                None if memory is None else memory.used,
+                None if memory is None else memory.total,
+            )
+        )
     return tuple(gpus)
 
 

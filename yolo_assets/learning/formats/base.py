@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-Format = Literal["coco", "label_studio", "yolo"]
+from yolo_assets.learning.records import LabelFormat
 
 
 @dataclass
@@ -61,7 +61,7 @@ class LabelFile:
         orphans: rows that belong to no image of the file, as ``(name, problem)``.
     """
 
-    format: Format
+    format: LabelFormat
     images: list[RawImage]
     unreviewed: int = 0
     orphans: list[tuple[str, str]] = field(default_factory=list)

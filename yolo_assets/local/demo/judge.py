@@ -13,7 +13,7 @@ from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.evaluation import PairedEvaluation
 from yolo_assets.learning.dataset import Dataset, latest_dataset
 from yolo_assets.models.registry import Registry
-from yolo_assets.training.run import evaluate_candidate
+from yolo_assets.training.candidates import evaluate_candidate
 
 
 def compare_after(registry: Registry, new: str, old: str, moment: datetime, work: Path) -> PairedEvaluation:

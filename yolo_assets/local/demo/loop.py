@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.names import LABELS_INBOX, annotation_key
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.signing import Signer, TrustedKeys
@@ -20,7 +21,7 @@ from yolo_assets.local.instance import prepare_dagster_home
 from yolo_assets.models.registry import Registry
 from yolo_assets.simulator.appearance import CLASS_NAMES
 from yolo_assets.simulator.labeller import label_batch
-from yolo_assets.storage import ObjectStore, open_store
+from yolo_assets.storage import open_store
 
 GRACE_SECONDS = 12
 """The agent writes to its open hour all the time; an hour that is quiet for so long is closed."""
@@ -54,8 +55,7 @@ class Loop:
     screen: Screen
     graph: Graph
     registry: Registry
-    archive: ObjectStore
-    trusted: TrustedKeys
+    archive: Archive
     figures: Figures = field(default_factory=Figures)
     ledger: FrameLedger = field(default_factory=FrameLedger)
 
@@ -81,8 +81,7 @@ class Loop:
             screen=screen,
             graph=Graph(on_run=lambda line: screen.say(f"Dagster run: {line}")),
             registry=Registry(open_store(settings.store_url), TrustedKeys.of(promoter)),
-            archive=open_store(settings.archive_url),
-            trusted=TrustedKeys.of(archiver),
+            archive=Archive(open_store(settings.archive_url), TrustedKeys.of(archiver)),
         )
 
     def carry(self) -> list[str]:

@@ -6,8 +6,7 @@ import time
 from collections import Counter
 from typing import Any
 
-from yolo_assets.archive.reading.read import list_archives, load_receipt
-from yolo_assets.archive.restoring.restore import restore
+from yolo_assets.archive.restore.writing import restore
 from yolo_assets.catalog.read import query
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.fleet import Heartbeat
@@ -191,13 +190,13 @@ def stop_line(loop: Loop, agent: Agent) -> None:
 def get_everything_back(loop: Loop) -> None:
     """Restore every frame of every camera out of the archive and hold it against what the camera left."""
     figures, out = loop.figures, loop.settings.home / "restored"
-    receipts = [load_receipt(loop.archive, name, loop.trusted) for name in list_archives(loop.archive)]
+    receipts = [loop.archive.receipt(name) for name in loop.archive.names()]
     figures.archives, figures.archived = len(receipts), sum(receipt.frame_count for receipt in receipts)
     figures.bytes_in = sum(receipt.total_size for receipt in receipts)
     figures.archive_bytes = sum(receipt.archive_size for receipt in receipts)
     start, end = min(r.start_time for r in receipts), max(r.end_time for r in receipts)
     for camera in sorted({receipt.camera_id for receipt in receipts}):
-        restore(loop.archive, loop.trusted, camera, start, end, out, frames_only=True)
+        restore(loop.archive, camera, start, end, out, frames_only=True)
     figures.restored, figures.restored_identical = loop.ledger.identical(out)
     packed = [run for run in loop.graph.history("hourly_archives") if "bytes_archived" in run]
     seconds = sum(run["seconds"] for run in packed)
@@ -217,8 +216,8 @@ def _swaps(agent: Agent, trigger: str) -> list[dict[str, Any]]:
 def _released(loop: Loop) -> str:
     pointer = loop.registry.channel(loop.settings.model_name, CHANNEL).pointer()
     if pointer is None:
-        verdict = loop.graph.latest("promoted_model").get("verdict", "it was not judged")
-        raise UserError(f"no model was released: {verdict}")
+        decision = loop.graph.latest("promoted_model").get("verdict", "it was not evaluated")
+        raise UserError(f"no model was released: {decision}")
     return pointer.model_version
 
 

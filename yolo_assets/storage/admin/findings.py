@@ -1,6 +1,6 @@
 """What looking at a store found, and which of it together is unsafe. Pure: nothing is asked here.
 
-A store is judged by what it did when it was tried, not by its name.
+A store is evaluated by what it did when it was tried, not by its name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Role = Literal["archive", "store"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class StoreFinding:
     """One question to a store.
 
     Attributes:
@@ -75,12 +75,12 @@ class Examined:
     role: Role
     url: str
     profile: str
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[StoreFinding] = field(default_factory=list)
     facts: Facts = field(default_factory=Facts)
     left: list[str] = field(default_factory=list)
 
 
-def unsafe(archive: Facts, store: Facts | None, retention_days: int) -> Iterator[Finding]:
+def unsafe(archive: Facts, store: Facts | None, retention_days: int) -> Iterator[StoreFinding]:
     """The combinations in which frames, proofs or pointers would be lost.
 
     Args:
@@ -90,35 +90,35 @@ def unsafe(archive: Facts, store: Facts | None, retention_days: int) -> Iterator
     """
     asked = f"retention of {retention_days} days"
     if retention_days and archive.lock is False:
-        yield Finding(
+        yield StoreFinding(
             f"{asked} is asked for",
             "the archive root has no object lock",
             "unsafe",
             "make a bucket with object lock (storage init --create), or set YOLO_ASSETS_RETENTION_DAYS=0",
         )
     if retention_days and archive.lock and archive.retention_proven is False:
-        yield Finding(
+        yield StoreFinding(
             f"{asked} is asked for",
             "a retention that was set is not shown again",
             "unsafe",
             "give the right PutObjectRetention and GetObjectRetention, or use a store that keeps it",
         )
     if archive.lock and archive.held_against_delete is False:
-        yield Finding(
+        yield StoreFinding(
             "object lock is on",
             "a version under retention was deleted all the same",
             "unsafe",
             "nothing here is write-once: take away the right to bypass it, or use another store",
         )
     if archive.conditional_put is False and archive.versions is False:
-        yield Finding(
+        yield StoreFinding(
             "archives are never overwritten",
             "a put-if-absent overwrote an object, and there are no versions to find it in",
             "unsafe",
             "switch on versioning for the bucket of the archive root",
         )
     if archive.digest_checked is False:
-        yield Finding(
+        yield StoreFinding(
             "bytes damaged on the way are refused",
             "they were stored",
             "unsafe",
@@ -129,14 +129,14 @@ def unsafe(archive: Facts, store: Facts | None, retention_days: int) -> Iterator
     if store.swap is False:
         same = archive.bucket is not None and archive.bucket == store.bucket
         where = "the store root lies in the archive root's bucket, where" if same else "on the store root"
-        yield Finding(
+        yield StoreFinding(
             "pointers move by compare-and-swap",
             f"{where} it does not work",
             "unsafe",
             "give the store root a plain bucket of its own: no versioning, no object lock",
         )
     if store.lock:
-        yield Finding(
+        yield StoreFinding(
             "the store root is written again and again",
             "its bucket has object lock",
             "unsafe",

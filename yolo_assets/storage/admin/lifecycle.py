@@ -41,7 +41,7 @@ class Lifecycle:
 
     Attributes:
         rules: as boto3 wants them.
-        changes: what is not as the tiers say, or is good to know; a sentence each.
+        changes: what differs from the tiers, or is good to know; a sentence each.
     """
 
     rules: tuple[dict[str, Any], ...]
@@ -65,13 +65,13 @@ def compile_lifecycle(
         tiers: default: those of A10.
         classes: storage class of ``infrequent`` and ``cold`` as the operator names them.
     """
-    wanted, changes = tiers or Tiers(), []
+    tiers, changes = tiers or Tiers(), []
     if not profile.lifecycle:
         way = "by its own API or console" if profile.name == "oss" else "by the storage below it"
-        return Lifecycle((), (f"a {profile.name} store takes no lifecycle rules through this door; set them {way}",))
+        return Lifecycle((), (f"a {profile.name} store takes no lifecycle rules through the S3 API; set them {way}",))
     root = f"{prefix}/" if prefix else ""
     expires = retention_days + MARGIN_DAYS if retention_days else None
-    transitions = list(_transitions(profile, wanted, dict(classes or {}), expires, changes))
+    transitions = list(_transitions(profile, tiers, dict(classes or {}), expires, changes))
     rules: list[dict[str, Any]] = []
     if transitions:
         where: dict[str, Any] = {"Prefix": f"{root}archives/"}
@@ -96,7 +96,7 @@ def compile_lifecycle(
             for kind in ("archives", "index", "receipts")
         ]
         rules.append(_rule("delete-markers", {"Prefix": root}, Expiration={"ExpiredObjectDeleteMarker": True}))
-    abort = {"DaysAfterInitiation": wanted.abort_after}
+    abort = {"DaysAfterInitiation": tiers.abort_after}
     rules.append(_rule("abandoned-uploads", {"Prefix": root}, AbortIncompleteMultipartUpload=abort))
     return Lifecycle(tuple(rules), tuple(changes))
 
@@ -189,7 +189,7 @@ def _aws_problems(name: str, transitions: Sequence[Mapping[str, Any]]) -> Iterat
 
 
 def _colder(before: str, after: str) -> bool:
-    """Whether AWS moves objects from one class on to the other; classes it does not name are not judged."""
+    """Whether AWS moves objects from one class on to the other; classes it does not name pass."""
     if before not in _COLDNESS or after not in _COLDNESS:
         return before != after
     return _COLDNESS.index(before) < _COLDNESS.index(after)

@@ -7,11 +7,14 @@ does not know (``s3:if-none-match``) denies everything: its policy has none.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
-from yolo_assets.storage.admin.profiles import StoreProfile
+from yolo_assets.storage.admin.lifecycle import compile_lifecycle
+from yolo_assets.storage.admin.profiles import PROFILES, ProfileName, StoreProfile
 
 On = Literal["bucket", "objects"]
 SID = "YoloAssets"
@@ -68,7 +71,7 @@ OPERATOR: dict[On, tuple[str, ...]] = {
         "s3:PutObjectLegalHold",
     ),
 }
-# What nobody who archives may do, whatever another policy allows.
+# What the archiver may never do, whatever another policy allows.
 FORBIDDEN: dict[On, tuple[str, ...]] = {
     "bucket": ("s3:DeleteBucket", "s3:PutBucketPolicy", "s3:PutBucketVersioning", "s3:PutLifecycleConfiguration"),
     "objects": ("s3:DeleteObject", "s3:DeleteObjectVersion", "s3:BypassGovernanceRetention"),
@@ -78,7 +81,7 @@ KMS = ("kms:GenerateDataKey", "kms:Decrypt")
 
 
 @dataclass(frozen=True)
-class Place:
+class BucketPlace:
     """Where the archive root lies.
 
     Attributes:
@@ -97,8 +100,8 @@ class Place:
         return f"{whole}/{self.prefix}/*" if self.prefix else f"{whole}/*"
 
 
-def role_policy(role: str, place: Place, *, kms_key: str | None = None) -> dict[str, Any]:
-    """What to attach to whoever archives, audits or operates, where users have policies of their own (AWS, MinIO)."""
+def role_policy(role: str, place: BucketPlace, *, kms_key: str | None = None) -> dict[str, Any]:
+    """What to attach to the archiver, auditor or operator, where users have policies of their own (AWS, MinIO)."""
     statements = [
         _statement(f"{SID}{role.title()}{on.title()}", "Allow", actions, [place.arn(on)])
         for on, actions in ROLES[role].items()
@@ -108,24 +111,24 @@ def role_policy(role: str, place: Place, *, kms_key: str | None = None) -> dict[
     return _policy(statements)
 
 
-def bucket_policy(profile: StoreProfile, place: Place, archiver: str) -> dict[str, Any]:
+def bucket_policy(profile: StoreProfile, place: BucketPlace, archiver: str) -> dict[str, Any]:
     """The policy of the bucket.
 
     Args:
         profile: of the store.
         place: of the archive root.
-        archiver: ARN of whoever archives: ``arn:aws:iam::123456789012:role/archiver``, on Ceph
+        archiver: ARN of the user or role that archives: ``arn:aws:iam::123456789012:role/archiver``, on Ceph
             ``arn:aws:iam:::user/archiver``.
     """
-    who = {"AWS": [archiver]}
+    principal = {"AWS": [archiver]}
     statements = []
-    if profile.policy == "basic":  # users have no policies of their own: what is allowed stands here too
+    if profile.policy == "basic":  # users have no policies of their own: what is allowed is here too
         statements += [
-            _statement(f"{SID}Archiver{on.title()}", "Allow", actions, [place.arn(on)], who)
+            _statement(f"{SID}Archiver{on.title()}", "Allow", actions, [place.arn(on)], principal)
             for on, actions in ARCHIVER.items()
         ]
     statements += [
-        _statement(f"{SID}NoDeletion{on.title()}", "Deny", actions, [place.arn(on)], who)
+        _statement(f"{SID}NoDeletion{on.title()}", "Deny", actions, [place.arn(on)], principal)
         for on, actions in FORBIDDEN.items()
     ]
     if profile.policy == "full":
@@ -143,3 +146,65 @@ def _statement(sid: str, effect: str, actions: Sequence[str], resources: list[st
 
 def _policy(statements: list[dict[str, Any]]) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": statements}
+
+
+_ARNS: dict[ProfileName, str] = {
+    "aws": "arn:aws:iam::ACCOUNT:role/ARCHIVER",
+    "minio": "arn:aws:iam:::user/ARCHIVER",
+    "ceph": "arn:aws:iam:::user/ARCHIVER",
+}
+_CLASSES: dict[ProfileName, dict[str, str]] = {
+    "aws": {},
+    "minio": {"infrequent": "INFREQUENT_TIER", "cold": "COLD_TIER"},
+    "ceph": {"infrequent": "INFREQUENT_CLASS", "cold": "COLD_CLASS"},
+}
+RETENTION_DAYS = 183
+"""Six months."""
+
+README = """# Policies and lifecycle rules of the archive root
+
+Written by `yolo-assets storage policy --out deploy/storage`; change the sources, not these files.
+`yolo-assets storage init --dry-run` shows what it would set for your bucket, `--apply` sets it and reads it back.
+Fill in what is in capitals: `BUCKET`, `PREFIX`, `ACCOUNT`, `ARCHIVER`, the storage classes of your store.
+
+| file | for |
+|---|---|
+| `archiver.json` | the user or role that archives: writes, reads, verifies, sets retention; deletes nothing |
+| `auditor.json` | reading, verifying, evidence, bringing objects back from cold tiers |
+| `operator.json` | `storage init` and legal holds |
+| `bucket-policy.json` | the bucket: the archiver never deletes or loosens, whatever else is allowed |
+| `lifecycle.json` | tiers, expiry after a retention of {days} days, abandoned uploads |
+
+Ceph knows users only in bucket policies, so its bucket policy also allows what the archiver needs. The store root is a
+plain bucket of its own, without versions and lock; the platform's user may read, write and delete there.
+
+Aliyun OSS has neither object lock nor these policies behind its S3 API: set a WORM policy, RAM policies (PutObject,
+GetObject, ListObjects, ListParts, AbortMultipartUpload; no DeleteObject) and lifecycle rules in its own console;
+`storage doctor` tells what then holds.
+"""
+
+
+def policy_files() -> dict[str, str]:
+    """Every file, by its path below ``deploy/storage``."""
+    made = {"README.md": README.format(days=RETENTION_DAYS)}
+    for name, archiver in _ARNS.items():
+        profile, place = PROFILES[name], BucketPlace()
+        documents = {"bucket-policy": bucket_policy(profile, place, archiver)}
+        if profile.policy == "full":
+            documents |= {role: role_policy(role, place) for role in ROLES}
+        rules = compile_lifecycle(profile, place.prefix, RETENTION_DAYS, classes=_CLASSES[name]).rules
+        documents["lifecycle"] = {"Rules": list(rules)}
+        for kind, document in documents.items():
+            made[f"{name}/{kind}.json"] = json.dumps(document, indent=2) + "\n"
+    return made
+
+
+def write_policies(folder: Path) -> list[Path]:
+    """Write every file below a folder; returns their paths."""
+    written = []
+    for name, text in sorted(policy_files().items()):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        written.append(path)
+    return written

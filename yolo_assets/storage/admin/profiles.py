@@ -1,7 +1,7 @@
 """The kinds of store that are known, and what each is known to support.
 
-What a store enforces is tried (``probe_s3``); a profile says what may be asked of it at all: which storage classes its
-lifecycle knows, from which day, and what it has no words for. Sources: the vendors' documentation; Ceph 16.2 and
+What a store enforces is tried (``bucket_examination``); a profile tells what may be asked of it at all: which storage
+classes its lifecycle knows, from which day, and what its API lacks. Sources: the vendors' documentation; Ceph 16.2 and
 ministack 1.5 by trying.
 """
 
@@ -66,7 +66,9 @@ MINIO = StoreProfile("minio")
 OSS = StoreProfile("oss", object_lock=False, encryption=False, policy="none", lifecycle=False)
 GENERIC = StoreProfile("generic", encryption=False, policy="basic")
 FOLDER = StoreProfile("folder", object_lock=False, encryption=False, policy="none", lifecycle=False)
-PROFILES: dict[ProfileName, StoreProfile] = {one.name: one for one in (AWS, CEPH, MINIO, OSS, GENERIC, FOLDER)}
+PROFILES: dict[ProfileName, StoreProfile] = {
+    profile.name: profile for profile in (AWS, CEPH, MINIO, OSS, GENERIC, FOLDER)
+}
 
 
 def profile_of(endpoint: str | None, headers: Mapping[str, str] | None = None) -> StoreProfile:

@@ -1,4 +1,7 @@
-"""The interface that every engine offers, which ways there are to run a model file, and what an engine may use."""
+"""The interface that every engine offers, which ways there are to run a model file, and what an engine may use.
+
+Belongs here: what callers of any engine need. Does not belong here: any one engine.
+"""
 
 from __future__ import annotations
 

@@ -65,10 +65,10 @@ class OnnxRuntimeEngine:
         onnxruntime = _import_onnxruntime()
         self.spec = spec
         self._shape, self._most = tuple(shape), setup.batch
-        wanted = _PROVIDERS[spec.device]
+        provider = _PROVIDERS[spec.device]
         available = onnxruntime.get_available_providers()
-        if wanted not in available:
-            raise UserError(f"onnxruntime has no {wanted} here; available: {', '.join(available)}")
+        if provider not in available:
+            raise UserError(f"onnxruntime has no {provider} here; available: {', '.join(available)}")
         if spec.device != "cpu" and hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()  # finds CUDA and cuDNN that were installed as Python packages
         options = onnxruntime.SessionOptions()
@@ -82,9 +82,9 @@ class OnnxRuntimeEngine:
             self._session: Any = onnxruntime.InferenceSession(onnx, options, providers=provider_list(spec, setup, onnx))
         except Exception as error:  # its exceptions share no base class but this
             raise UserError(f"onnxruntime cannot load the model: {error}") from None
-        if self._session.get_providers()[0] != wanted:
+        if self._session.get_providers()[0] != provider:
             # ONNX Runtime falls back silently; a device bought for its GPU would be slow.
-            raise UserError(f"onnxruntime could not start {wanted}; check its driver and libraries")
+            raise UserError(f"onnxruntime could not start {provider}; check its driver and libraries")
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name
 

@@ -1,4 +1,4 @@
-"""The log on the box: power cuts at every byte, full disks, restarts, rotation, lost keys and heads."""
+"""The log on the device: power cuts at every byte, full disks, restarts, rotation, lost keys and heads."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from yolo_assets.contracts.device_audit import GENESIS, AuditLine
+from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.audit.chain import digest
 from yolo_assets.edge.audit.files import logs, read_lines, segments
 from yolo_assets.edge.audit.log import AuditLog
-from yolo_assets.edge.audit.verify_box import verify_box
+from yolo_assets.edge.audit.verify import verify_device
 from yolo_assets_tests.edge.audit.conftest import DEVICE, write
 
 
@@ -26,7 +27,7 @@ def only_file(folder: Path) -> Path:
 
 
 def faults(folder: Path) -> list[str]:
-    return [text for report in verify_box(folder) for text in report.findings]
+    return [text for report in verify_device(folder) for text in report.findings]
 
 
 def test_each_line_holds_the_hash_of_the_line_before_and_who_did_what(tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ def test_damage_never_keeps_the_agent_from_starting_and_is_always_found(tmp_path
     again = write(AuditLog(tmp_path, DEVICE), 4)
     assert again.trouble and again.recent()[-1].target == "line/4" and again.head.sequence == 2
     if what.startswith("head"):  # the old log lies there whole; the new one says why it began
-        assert any("was damaged" in note for report in verify_box(tmp_path) for note in report.notes)
+        assert any("was damaged" in note for report in verify_device(tmp_path) for note in report.notes)
     else:
         assert faults(tmp_path)
 
@@ -172,7 +173,7 @@ def test_many_threads_write_one_chain(tmp_path: Path) -> None:
     assert sorted(line.target or "" for line in log.recent()[1:]) == sorted(f"line/{n}" for n in range(32))
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "audit").write_text("a file")
-    with pytest.raises(OSError, match="audit"):
+    with pytest.raises(BadInputError, match=r"cannot keep the audit log in .*audit"):
         AuditLog(tmp_path / "audit", DEVICE)

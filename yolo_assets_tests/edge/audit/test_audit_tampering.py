@@ -1,4 +1,4 @@
-"""Whatever is done to a log, the check finds it: on the box, in the store, with and without the device's key."""
+"""Whatever is done to a log, the check finds it: on the device, in the store, with and without the device's key."""
 
 from __future__ import annotations
 
@@ -21,11 +21,9 @@ from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.audit.chain import digest
 from yolo_assets.edge.audit.files import segments
-from yolo_assets.edge.audit.findings import LogReport, compare
 from yolo_assets.edge.audit.log import AuditLog
-from yolo_assets.edge.audit.ship import AuditShipper
-from yolo_assets.edge.audit.verify_box import verify_box
-from yolo_assets.edge.audit.verify_store import verify_store
+from yolo_assets.edge.audit.shipping import AuditShipper
+from yolo_assets.edge.audit.verify import DeviceCopies, LogReport, compare, verify_device
 from yolo_assets.storage import ObjectStore, open_store
 from yolo_assets_tests.edge.audit.conftest import DEVICE, write
 
@@ -43,7 +41,7 @@ def original(tmp_path_factory: pytest.TempPathFactory, device_key: Path) -> Path
     folder.mkdir()
     shutil.copy(device_key, folder)
     write(AuditLog(folder, DEVICE, lines_per_file=3), *range(1, LINES))
-    assert findings(verify_box(folder)) == []
+    assert findings(verify_device(folder)) == []
     return folder
 
 
@@ -136,12 +134,12 @@ def test_no_change_of_the_log_goes_unseen(
     before = list(lines)
     deed(lines, random.Random(seed))
     rewrite(folder, lines)
-    found = findings(verify_box(folder))
+    found = findings(verify_device(folder))
     assert bool(found) == (lines != before), (deed, found)
 
 
 def test_a_box_taken_over_with_its_key_is_found_by_the_copy_in_the_store(tmp_path: Path, original: Path) -> None:
-    """Whoever is root on the box writes a new history that is sound in itself; the store tells the old one."""
+    """Root on the device writes a new history that is sound in itself; the store holds the old one."""
     folder, store = tmp_path / "audit", open_store((tmp_path / "store").as_uri())
     shutil.copytree(original, folder)
     log = AuditLog(folder, DEVICE, lines_per_file=3)
@@ -157,10 +155,10 @@ def test_a_box_taken_over_with_its_key_is_found_by_the_copy_in_the_store(tmp_pat
     rewrite(folder, lines)
     head = orjson.loads((folder / "head.json").read_bytes()) | {"sha256": digest(lines[-1])}
     (folder / "head.json").write_bytes(canonical_json(signer.sign_document(head)))
-    box, stored = verify_box(folder), verify_store(store, DEVICE)
+    box, stored = verify_device(folder), DeviceCopies.read(store, DEVICE).verify()
     assert findings(box) == findings(stored) == []
     (difference,) = compare(box, stored)
-    assert "line 5 on the box is not line 5 in the store" in difference
+    assert "line 5 on the device is not line 5 in the store" in difference
 
 
 @pytest.fixture
@@ -174,7 +172,7 @@ def shipped(tmp_path: Path, device_key: Path) -> tuple[AuditLog, ObjectStore]:
         write(log, *numbers)
         shipper.ship()
     beat(log, store)
-    assert findings(verify_store(store, DEVICE)) == []
+    assert findings(DeviceCopies.read(store, DEVICE).verify()) == []
     return log, store
 
 
@@ -203,7 +201,7 @@ def test_lines_go_to_the_store_once_and_in_order(shipped: tuple[AuditLog, Object
         "0000000004-0000000004.ndjson",
         "0000000005-0000000007.ndjson",
     ]
-    (report,) = verify_store(store, DEVICE)
+    (report,) = DeviceCopies.read(store, DEVICE).verify()
     assert (report.lines, report.last, report.sha256) == (7, 7, log.head.sha256)
     assert AuditShipper(log, store).ship() == 0
 
@@ -223,7 +221,7 @@ def test_no_change_of_the_copy_goes_unseen(shipped: tuple[AuditLog, ObjectStore]
     else:
         store.put(fleet_key(DEVICE), store.get(fleet_key(DEVICE)).replace(b'"shipped":7', b'"shipped":4'))
         store.delete(last)
-    assert findings(verify_store(store, DEVICE))
+    assert findings(DeviceCopies.read(store, DEVICE).verify())
 
 
 def test_the_key_kept_elsewhere_finds_a_history_written_anew(tmp_path: Path, device_key: Path) -> None:
@@ -231,13 +229,13 @@ def test_the_key_kept_elsewhere_finds_a_history_written_anew(tmp_path: Path, dev
     forged = write(AuditLog(tmp_path / "forged", DEVICE), 1, 2)
     AuditShipper(forged, store).ship()
     beat(forged, store)
-    assert findings(verify_store(store, DEVICE)) == []
-    found = findings(verify_store(store, DEVICE, TrustedKeys.of(Signer.load(device_key))))
+    assert findings(DeviceCopies.read(store, DEVICE).verify()) == []
+    found = findings(DeviceCopies.read(store, DEVICE).verify(TrustedKeys.of(Signer.load(device_key))))
     assert found and "not trusted" in found[0]
 
 
 def test_a_crash_between_the_object_and_its_note_is_no_difference(tmp_path: Path, device_key: Path) -> None:
-    """The same lines may be in the store twice, under two keys; told differently there they are found."""
+    """The same lines may be in the store twice, under two keys; different there, they are found."""
     (tmp_path / "audit").mkdir()
     shutil.copy(device_key, tmp_path / "audit")
     log, store = AuditLog(tmp_path / "audit", DEVICE), open_store((tmp_path / "store").as_uri())
@@ -252,10 +250,10 @@ def test_a_crash_between_the_object_and_its_note_is_no_difference(tmp_path: Path
     write(log, 2)
     AuditShipper(log, store).ship()
     assert len(objects(store)) == 2
-    (report,) = verify_store(store, DEVICE)
+    (report,) = DeviceCopies.read(store, DEVICE).verify()
     assert (report.findings, report.lines) == ([], 3)
     store.put(objects(store)[0], found[2].replace(b"release 1", b"release 7"))
-    assert findings(verify_store(store, DEVICE))
+    assert findings(DeviceCopies.read(store, DEVICE).verify())
 
 
 def test_what_somebody_put_in_our_place_is_told_and_not_overwritten(tmp_path: Path) -> None:
@@ -276,13 +274,13 @@ def test_a_wiped_box_begins_a_second_log_and_both_are_checked(
     again = write(AuditLog(tmp_path / "new", DEVICE), 1)
     AuditShipper(again, store).ship()
     beat(again, store)
-    reports = verify_store(store, DEVICE)
+    reports = DeviceCopies.read(store, DEVICE).verify()
     assert len(reports) == 2 and findings(reports) == []
     assert any("knowing nothing of log" in note for report in reports for note in report.notes)
 
 
 def test_nothing_to_check_is_told(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="there is no audit log in"):
-        verify_box(tmp_path)
+        verify_device(tmp_path)
     with pytest.raises(BadInputError, match="holds no audit log of box9"):
-        verify_store(open_store((tmp_path / "store").as_uri()), "box9")
+        DeviceCopies.read(open_store((tmp_path / "store").as_uri()), "box9")

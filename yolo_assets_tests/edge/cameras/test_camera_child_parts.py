@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.edge.box_clock import BoxClock
 from yolo_assets.edge.cameras import remote
 from yolo_assets.edge.cameras.live import StreamAddress, live_source
 from yolo_assets.edge.cameras.open import ReconnectWaits
@@ -31,6 +30,7 @@ from yolo_assets.edge.cameras.process.stream import Packet, PacketQueue
 from yolo_assets.edge.cameras.process.usb import grab_pictures
 from yolo_assets.edge.cameras.process.wire import WireError, lost_counts, number, unpack
 from yolo_assets.edge.cameras.source import SourceError
+from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.config.cameras import StreamCamera, UsbCamera
 from yolo_assets_tests.support.streams import make_video
 
@@ -195,7 +195,7 @@ def test_a_child_that_misbehaves_is_ended_and_said_so(
     camera = StreamCamera.model_validate(
         {"kind": "stream", "camera_id": "cam1", "url": "tcp://127.0.0.1:9", "timeout_s": 1.5}
     )
-    source = live_source(camera, BoxClock(tmp_path / "clock.json"))
+    source = live_source(camera, DeviceClock(tmp_path / "clock.json"))
     begin = time.monotonic()
     with pytest.raises(SourceError, match=words):
         list(source.captures(threading.Event()))
@@ -214,7 +214,7 @@ def test_frames_that_were_lost_are_captures_with_a_reason(tmp_path: Path, monkey
     camera = StreamCamera.model_validate({"kind": "stream", "camera_id": "cam1", "url": "tcp://127.0.0.1:9"})
     reasons = []
     with pytest.raises(SourceError, match="exit status 0"):
-        for capture in live_source(camera, BoxClock(tmp_path / "clock.json")).captures(threading.Event()):
+        for capture in live_source(camera, DeviceClock(tmp_path / "clock.json")).captures(threading.Event()):
             assert capture.image is None
             reasons.append(capture.lost)
     assert sorted(reasons) == ["overrun"] * 3 + ["unreadable"] * 2  # type: ignore[type-var]
@@ -290,7 +290,7 @@ def test_a_picture_too_large_for_any_camera_is_refused() -> None:
 @pytest.mark.timeout(60)
 def test_a_usb_camera_that_is_not_there_says_what_to_look_at(tmp_path: Path) -> None:
     camera = UsbCamera.model_validate({"kind": "usb", "camera_id": "cam1", "device": "/dev/video250"})
-    source = live_source(camera, BoxClock(tmp_path / "clock.json"))
+    source = live_source(camera, DeviceClock(tmp_path / "clock.json"))
     source.check()
     with pytest.raises(SourceError, match=r"cannot open the camera /dev/video250; is it plugged in"):
         list(source.captures(threading.Event()))

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.box_clock import BoxClock
 from yolo_assets.edge.cameras.live import live_source, stall_seconds
 from yolo_assets.edge.cameras.open import ConfiguredSource, ReconnectWaits
+from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.config.cameras import StreamCamera
 from yolo_assets.edge.pipeline.capture import CameraThread
 from yolo_assets.edge.pipeline.queue import FrameQueue
@@ -47,7 +47,7 @@ class Box:
     def __init__(self, root: Path, cameras: dict[str, dict[str, Any]]) -> None:
         self.recorder = FrameRecorder(root / "spool", list(cameras), "box1")
         self.queue = FrameQueue(list(cameras), 8)
-        self.clock = BoxClock(root / "clock.json")
+        self.clock = DeviceClock(root / "clock.json")
         ready = threading.Event()
         ready.set()
         self.threads: dict[str, CameraThread] = {}
@@ -240,11 +240,11 @@ def test_rtsp_gives_pictures_and_is_left_politely(video: Path, tmp_path: Path, b
 _HOLDER = """
 import sys, threading
 from pathlib import Path
-from yolo_assets.edge.box_clock import BoxClock
+from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.config.cameras import StreamCamera
 from yolo_assets.edge.cameras.live import live_source
 camera = StreamCamera.model_validate({"kind": "stream", "camera_id": "cam1", "url": sys.argv[1]})
-source = live_source(camera, BoxClock(Path(sys.argv[2])))
+source = live_source(camera, DeviceClock(Path(sys.argv[2])))
 for capture in source.captures(threading.Event()):
     print(source.facts()["process"], flush=True)
 """

@@ -15,12 +15,12 @@ import pytest
 
 from yolo_assets.contracts.times import Hour
 from yolo_assets.edge.agent import Agent
-from yolo_assets.edge.box_clock import BoxClock
 from yolo_assets.edge.cameras.open import ConfiguredSource, ReconnectWaits
 from yolo_assets.edge.cameras.source import SourceError
+from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.config.spool import Sampling
-from yolo_assets.edge.housekeeping import Housekeeper, folder_bytes
+from yolo_assets.edge.maintenance import Maintenance, folder_bytes
 from yolo_assets.edge.pipeline import worker
 from yolo_assets.edge.pipeline.capture import CameraThread
 from yolo_assets.edge.pipeline.queue import FrameQueue
@@ -103,8 +103,8 @@ def test_an_hour_is_sealed_when_it_is_over_and_its_last_frame_has_an_outcome(tmp
     source = ScriptedSource("cam1", [3, 1])  # 03:59:58, :59, 04:00:00 and, after a cut, 04:00:01
     thread = camera_thread(source, recorder, queue)
     slots: SlotManager[LoadedModel] = SlotManager()
-    clock = BoxClock(tmp_path / "clock.json")
-    keeper = Housekeeper([thread], recorder, slots, agent_config(tmp_path), Sampler(Sampling()), clock)
+    clock = DeviceClock(tmp_path / "clock.json")
+    keeper = Maintenance([thread], recorder, slots, agent_config(tmp_path), Sampler(Sampling()), clock)
     first = SpoolHour.of(tmp_path, "cam1", Hour.of(START))
     keeper._seal()
     thread.start()
@@ -198,7 +198,7 @@ def test_what_fails_after_an_inference_costs_no_worker(plant: Plant, monkeypatch
         until(lambda: agent.recorder.journal.counts()["cam1"].processed > 3)  # their records are kept without a picture
         with monkeypatch.context() as patched:
             patched.setattr(agent.board, "report", no_jpeg)
-            patched.setattr(agent.processor, "on_result", [no_jpeg])
+            patched.setattr(agent.pipeline.processor, "on_result", [no_jpeg])
             before = agent.recorder.journal.counts()["cam1"].processed
             until(lambda: agent.recorder.journal.counts()["cam1"].processed > before + 3)
         assert agent.recorder.journal.counts()["cam1"].in_flight <= 10

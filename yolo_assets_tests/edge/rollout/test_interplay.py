@@ -166,7 +166,7 @@ def test_a_rollback_counts_though_the_disk_is_full_and_is_written_later(
             and box.state.primary.model is not None
             and box.state.primary.model.version == "1"
         )
-        box.agent.watch.poll_now()
+        box.agent.updates.poller.poll_now()
         time.sleep(0.6)
         assert box.serving == "1", "the channel does not undo what the disk could not take"
         assert written.read_bytes() == before
@@ -192,7 +192,7 @@ def test_a_wish_by_hand_is_not_displaced_by_a_poll_and_outlives_a_release_that_w
         until(lambda: box.agent.control._seen_release == 4)
     box.wait_serving("3")
     for _ in range(3):
-        box.agent.watch.poll()
+        box.agent.updates.poller.poll()
     until(box.agent.stager.idle)
     assert box.serving == "3", "the release that was known when the version was asked for does not lift its pin"
     assert ("line/3", "committed") in box.events() and box.events()[-1][0] == "line/3"

@@ -6,7 +6,7 @@ Real agent, real store, real signatures, real ONNX files; the camera is one phot
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -22,7 +22,7 @@ from yolo_assets.edge.rollout.request import UpdateRequest
 from yolo_assets.edge.rollout.staging import Stager
 from yolo_assets.edge.rollout.state import PreparedModel
 from yolo_assets.models.registry import Registry
-from yolo_assets.storage.base import StoreUnavailableError
+from yolo_assets.storage.faults import FaultyStore, fail
 from yolo_assets_tests.edge.plant import MODEL, Plant, until
 from yolo_assets_tests.edge.rollout.box import Box
 from yolo_assets_tests.support.tiny_model import CLASS_NAMES, tiny_bundle_files
@@ -75,11 +75,11 @@ def test_broken_releases_leave_the_old_model_and_are_never_tried_again(plant: Pl
         assert box.state.quarantined(pointer.manifest_sha256, pointer.release)
         assert box.state.prepared is None
     events = len(box.agent.swaps.events())
-    box.agent.watch.poll_now()
+    box.agent.updates.poller.poll_now()
     until(lambda: box.agent.stager.idle())
     box = boot()  # nor after a restart
     box.wait_serving("1")
-    until(lambda: box.agent.watch._pointer is not None)
+    until(lambda: box.agent.updates.poller._pointer is not None)
     until(lambda: box.agent.stager.idle())
     assert [event.result for event in box.agent.swaps.events()][events:] == ["committed"]
     assert [slot.label for _, slot in box.agent.control.slots.loaded()] == ["line/1"]
@@ -147,7 +147,7 @@ def test_a_bundle_that_was_damaged_after_its_release_is_refused(
     plant.promote("1")
     box = boot()
     box.wait_serving("1")
-    box.agent.watch.stop()  # so that the damage is done before the agent looks
+    box.agent.updates.poller.stop()  # so that the damage is done before the agent looks
     pointer = plant.promote("2")
     damage(plant)
     follow(box.agent.control, box.agent.stager.request, "primary", pointer)
@@ -169,7 +169,7 @@ def test_a_pointer_signed_by_a_stranger_or_not_at_all_is_refused_once(plant: Pla
     event = box.agent.swaps.events()[-1]
     assert event.result == "refused" and "not trusted" in event.reason
     for _ in range(3):
-        box.agent.watch.poll()
+        box.agent.updates.poller.poll()
     assert len(box.agent.swaps.events()) == 2 and box.serving == "1"
     assert box.state.primary.release == 1
 
@@ -206,15 +206,15 @@ def test_rollback_pins_until_a_newer_release(plant: Plant, boot: Callable[[], Bo
     done = box.agent.control.roll_back("Bo")
     assert (done.source, done.target) == ("line/2", "line/1") and done.seconds < 1
     assert box.serving == "1" and box.predicts()
-    box.agent.watch.poll()
+    box.agent.updates.poller.poll()
     until(lambda: box.agent.stager.idle())
     assert box.serving == "1"  # the channel still names 2
     box = boot()
-    until(lambda: box.agent.watch._pointer is not None and box.agent.stager.idle())
+    until(lambda: box.agent.updates.poller._pointer is not None and box.agent.stager.idle())
     assert box.serving == "1" and box.state.pinned is not None
     until(lambda: box.agent.control.slots.previous is not None)  # warm again after the restart
     assert box.agent.control.unpin() is not None
-    box.agent.watch.poll_now()
+    box.agent.updates.poller.poll_now()
     box.wait_serving("2")
     box.agent.control.roll_back("Bo")
     plant.promote("3")
@@ -261,7 +261,7 @@ def test_a_restart_needs_no_store_and_checks_every_hash_again(plant: Plant, boot
     assert failed.target == "line/2" and "start from the cache" in failed.reason
     plant.store_folder.unlink()
     away.rename(plant.store_folder)
-    box.agent.watch.poll_now()
+    box.agent.updates.poller.poll_now()
     box.wait_serving("2")  # the store is back: the damaged copy is replaced
 
 
@@ -270,20 +270,8 @@ def test_a_store_that_goes_away_is_not_held_against_the_release(
 ) -> None:
     plant.register("1")
     box = boot()
-    objects, fails = box.agent.stager.preparer.cache.registry.objects, [2]
-    store = objects.store
-
-    class CutStore:
-        def __getattr__(self, name: str) -> object:
-            return getattr(store, name)
-
-        def stream(self, key: str) -> Iterator[bytes]:
-            if fails[0]:
-                fails[0] -= 1
-                raise StoreUnavailableError("the line is cut")
-            return store.stream(key)
-
-    objects.store = CutStore()  # type: ignore[assignment]
+    objects = box.agent.stager.preparer.cache.registry.objects
+    objects.store = FaultyStore(objects.store, fail("stream", times=2))
     monkeypatch.setattr("yolo_assets.edge.rollout.staging._FIRST_RETRY_S", 0.05)
     plant.promote("1")
     box.wait_serving("1")
@@ -332,7 +320,7 @@ def test_a_version_asked_for_by_hand_must_be_signed_and_is_pinned(plant: Plant, 
     box.wait_serving("2")
     box.agent.stager.request(UpdateRequest.by_operator("1", "Ana"))
     box.wait_serving("1")
-    box.agent.watch.poll()
+    box.agent.updates.poller.poll()
     until(lambda: box.agent.stager.idle())
     assert box.serving == "1" and box.state.pinned is not None and box.state.primary.release == 2
 
@@ -343,14 +331,14 @@ def test_a_candidate_that_kills_the_agent_twice_is_put_away(plant: Plant, boot: 
     plant.promote("1")
     box = boot()
     box.wait_serving("1")
-    box.agent.watch.stop()
+    box.agent.updates.poller.stop()
     pointer = plant.promote("2")
     prepared = PreparedModel(
         name=MODEL, version="2", manifest_sha256=pointer.manifest_sha256, release=pointer.release, attempts=2
     )
     box.agent.control.set_prepared(prepared)  # what two deaths during its staging leave behind
     box = boot()
-    until(lambda: box.agent.watch._pointer is not None and box.agent.stager.idle())
+    until(lambda: box.agent.updates.poller._pointer is not None and box.agent.stager.idle())
     assert box.serving == "1" and box.state.quarantined(pointer.manifest_sha256, pointer.release)
     assert any("died 2 times" in event.reason for event in box.agent.swaps.events())
 

@@ -57,7 +57,7 @@ def test_a_model_that_finds_too_little_is_taken_back(plant: Plant) -> None:
         held = box.state.quarantined(pointer.manifest_sha256, pointer.release)
         assert held is not None and held.reason == event.reason
         until(lambda: [slot.label for _, slot in box.agent.control.slots.loaded()] == ["line/1"])  # memory is back
-        box.agent.watch.poll_now()
+        box.agent.updates.poller.poll_now()
         until(lambda: box.agent.stager.idle())
         assert box.serving == "1"
         plant.promote("1")
@@ -231,5 +231,5 @@ def test_a_second_rollback_does_not_go_forward_again(plant: Plant) -> None:
         box.agent.control.roll_back("Bo")  # after going forward a rollback is possible again
         assert box.serving == "1"
         assert box.agent.control.unpin() is not None
-        box.agent.watch.poll_now()
+        box.agent.updates.poller.poll_now()
         box.serve("2")

@@ -1,0 +1,168 @@
+"""Commits an archive that is in the store and verified: index first, then the signed receipt.
+
+Until the receipt is there the archive does not exist for any reader, and nothing is deleted locally. Where retention is
+asked for, the store must confirm it for each of the three objects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from yolo_assets import __version__
+from yolo_assets.archive.archive import Archive
+from yolo_assets.archive.options import ArchiveOptions
+from yolo_assets.archive.packing.index import footer_size, index_bytes, parse_index
+from yolo_assets.archive.packing.pack import IndexRow, Packing
+from yolo_assets.archive.retention import protect
+from yolo_assets.contracts.detection import DetectionRecord
+from yolo_assets.contracts.errors import IntegrityError
+from yolo_assets.contracts.names import ArchiveName, is_frame
+from yolo_assets.contracts.receipt import ClassSummary, Receipt
+from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.contracts.times import utc_now
+from yolo_assets.spool.files import native_name
+from yolo_assets.spool.records import BadRecord
+from yolo_assets.storage.base import AlreadyExistsError, ObjectInfo, ObjectStore, Retention
+
+
+@dataclass
+class RecordSummary:
+    """What a receipt says about the records of an archive, so that the catalog answers without opening it."""
+
+    model_versions: set[str] = field(default_factory=set)
+    device_ids: set[str] = field(default_factory=set)
+    batch_ids: set[str] = field(default_factory=set)
+    counts: dict[str, int] = field(default_factory=dict)
+    highest: dict[str, float] = field(default_factory=dict)
+    bad_records: int = 0
+
+    @classmethod
+    def of(cls, records: Iterable[DetectionRecord | BadRecord]) -> RecordSummary:
+        """Read the stream to its end."""
+        summary = cls()
+        for record in records:
+            if isinstance(record, BadRecord):
+                summary.bad_records += 1
+                continue
+            summary.model_versions.add(record.model_version)
+            summary.device_ids.add(record.device_id)
+            if record.batch_id is not None:
+                summary.batch_ids.add(record.batch_id)
+            for found in record.detections:
+                name = found.class_name
+                summary.counts[name] = summary.counts.get(name, 0) + 1
+                summary.highest[name] = max(summary.highest.get(name, 0.0), found.confidence)
+        return summary
+
+    def classes(self) -> dict[str, ClassSummary]:
+        """Per class: how many, and the highest confidence."""
+        return {
+            name: ClassSummary(count=count, max_confidence=self.highest[name])
+            for name, count in sorted(self.counts.items())
+        }
+
+
+def commit(
+    store: ObjectStore,
+    signer: Signer,
+    name: ArchiveName,
+    packing: Packing,
+    info: ObjectInfo,
+    summary: RecordSummary,
+    options: ArchiveOptions,
+) -> Receipt:
+    """Write index and receipt, and return the receipt as it lies in the store.
+
+    Raises:
+        IntegrityError: another index or receipt lies under the name.
+        UserError: the store does not keep the retention that was asked for.
+    """
+    archive = Archive(store, TrustedKeys.of(signer))  # whatever others signed is not what was written here
+    retention = options.retention()
+    confirmed = None if retention is None else protect(store, name.archive_key, info.version_id, retention)
+    index, index_version = _put_index(store, name, packing.rows)
+    if confirmed is not None:  # which may be longer than what is asked for, by a default of the bucket
+        protect(store, name.index_key, index_version, confirmed)
+    footer = index[-footer_size(index, name.index_key) :]
+    receipt = Receipt(
+        archive_key=name.archive_key,
+        version_id=info.version_id,
+        camera_id=name.camera_id,
+        hour=name.hour.key,
+        part=name.part,
+        start_time=name.hour.start,
+        end_time=name.hour.end,
+        file_count=len(packing.rows),
+        frame_count=sum(is_frame(native_name(row.name)) for row in packing.rows),
+        total_size=packing.total,
+        archive_size=packing.size,
+        md5_checksum=packing.md5,
+        sha256=packing.sha256,
+        crc32=packing.crc32,
+        index_key=name.index_key,
+        index_sha256=hashlib.sha256(index).hexdigest(),
+        index_size=len(index),
+        index_footer_size=len(footer),
+        index_footer_sha256=hashlib.sha256(footer).hexdigest(),
+        model_versions=tuple(sorted(summary.model_versions)),
+        device_ids=tuple(sorted(summary.device_ids)),
+        batch_ids=tuple(sorted(summary.batch_ids)),
+        classes=summary.classes(),
+        bad_records=summary.bad_records,
+        verified_at=utc_now(),
+        verified_how=options.verify,
+        etag=info.etag,
+        retention_until=None if confirmed is None else confirmed.until,
+        retention_mode=None if confirmed is None else confirmed.mode,
+        writer_version=__version__,
+    )
+    # The body is signed as a reader will parse it: the round trip drops what JSON cannot hold.
+    document = signer.sign_document(orjson.loads(receipt.to_json()))
+    data = Receipt.model_validate_json(orjson.dumps(document)).to_json()
+    try:
+        written = store.put_if_absent(name.receipt_key, data)
+        if confirmed is not None:
+            protect(store, name.receipt_key, written.version_id, confirmed)
+    except AlreadyExistsError:
+        stored = archive.receipt(name)
+        if stored.sha256 != receipt.sha256:
+            raise IntegrityError(
+                f"{name.receipt_key} is taken by another archive; run again for the next part"
+            ) from None
+        ensure_protected(archive, stored, options)
+        return stored
+    return archive.receipt(name)
+
+
+def _put_index(store: ObjectStore, name: ArchiveName, rows: Sequence[IndexRow]) -> tuple[bytes, str | None]:
+    """Write the index; return it as it lies in the store, and its version."""
+    data = index_bytes(rows)
+    try:
+        return data, store.put_if_absent(name.index_key, data).version_id
+    except AlreadyExistsError:
+        # A run that crashed before its receipt; another version of the Parquet writer may say the same in other bytes.
+        data, info = store.get_with_info(name.index_key)
+        if parse_index(data, name.index_key) != list(rows):
+            raise IntegrityError(f"{name.index_key} is taken by the index of another archive") from None
+        return data, info.version_id
+
+
+def ensure_protected(archive: Archive, receipt: Receipt, options: ArchiveOptions) -> None:
+    """What ``commit`` asks of the store, again, for an archive of a run that ended right after its receipt.
+
+    Raises:
+        UserError: see ``protect``.
+    """
+    if receipt.retention_until is None or receipt.retention_mode is None or options.retention() is None:
+        return  # it was written without, or it is not asked for now
+    promised = Retention(receipt.retention_until, receipt.retention_mode)
+    if promised.until <= utc_now():
+        return
+    part = archive.part(receipt)
+    for original in (part.original_index(), archive.original_receipt(part.name)):
+        if original is not None:
+            protect(archive.store, original[1].key, original[1].version_id, promised)

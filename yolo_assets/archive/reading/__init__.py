@@ -1,1 +1,0 @@
-"""Reads the archive with proof: receipts, indexes, members. Does not belong here: what is done with the files."""

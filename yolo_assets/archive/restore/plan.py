@@ -1,0 +1,323 @@
+"""What a restore is going to do: the records between planning, writing and reporting, and the planning itself.
+
+Every hour of the range is looked at by receipts, indexes and, where conditions on records are given, record files;
+nothing is written. Does not belong here: writing (``writing``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+
+from yolo_assets.archive.archive import Archive, ReceiptResult, in_order
+from yolo_assets.archive.listing import archives_there
+from yolo_assets.archive.packing.pack import IndexRow
+from yolo_assets.archive.part import ArchivedPart
+from yolo_assets.archive.restore.filter import FrameFilter, RangeContents
+from yolo_assets.archive.restore.placing import OutFolder, Places
+from yolo_assets.contracts.detection import DetectionRecord
+from yolo_assets.contracts.errors import BadInputError, UserError
+from yolo_assets.contracts.receipt import Receipt
+from yolo_assets.contracts.times import Hour
+from yolo_assets.spool.files import native_name
+from yolo_assets.spool.records import frame_stem
+from yolo_assets.storage.base import ColdObjectError, StoreUnavailableError
+from yolo_assets.storage.cold import Retrieval, come_back
+
+_HOURS_AT_A_TIME = 6
+
+
+@dataclass(frozen=True)
+class Thaw:
+    """How to ask for archives in a cold tier.
+
+    Attributes:
+        tier: how fast, and how dear.
+        days: how long the readable copy stays.
+    """
+
+    tier: Retrieval = "standard"
+    days: int = 7
+
+
+@dataclass(frozen=True)
+class ColdArchive:
+    """An archive in a cold tier.
+
+    Attributes:
+        archive_key: its key.
+        asked: this run asked for it; False: it is on its way already, or it was only inspected.
+        when: when to come back, for people.
+    """
+
+    archive_key: str
+    asked: bool
+    when: str
+
+
+@dataclass(frozen=True)
+class HourPlan:
+    """What is selected of one camera-hour.
+
+    Attributes:
+        camera: camera id.
+        hour: the hour.
+        receipts: of its parts, by part.
+        matching: stems of the frames whose record fits; None without conditions.
+        archives: parts that hold something selected.
+        files: selected.
+        bytes: of them.
+        there: bytes of those that seem to be there already: a file of that name and size.
+        waiting: parts that must be read to know more, and are cold. The hour is not in the figures then.
+        problems: what of it is untrusted or cannot be placed, a line each.
+    """
+
+    camera: str
+    hour: Hour
+    receipts: tuple[Receipt, ...]
+    matching: frozenset[str] | None = None
+    archives: int = 0
+    files: int = 0
+    bytes: int = 0
+    there: int = 0
+    waiting: tuple[ColdArchive, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass
+class RestorePlan:
+    """What a restore is going to do.
+
+    Attributes:
+        selection: what was asked for.
+        hours: the camera-hours that hold something selected, or may.
+        contents: what the receipts of the range name.
+        problems: untrusted receipts, and what the hours report, a line each.
+    """
+
+    selection: FrameFilter
+    hours: list[HourPlan] = field(default_factory=list)
+    contents: RangeContents = field(default_factory=RangeContents)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def archives(self) -> int:
+        """Parts that hold something selected."""
+        return sum(hour.archives for hour in self.hours)
+
+    @property
+    def files(self) -> int:
+        """Files selected."""
+        return sum(hour.files for hour in self.hours)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes selected."""
+        return sum(hour.bytes for hour in self.hours)
+
+    @property
+    def missing(self) -> int:
+        """Bytes that are not there yet, by name and size."""
+        return sum(hour.bytes - hour.there for hour in self.hours)
+
+    @property
+    def waiting(self) -> list[ColdArchive]:
+        """Archives that cannot be read at once."""
+        return [cold for hour in self.hours for cold in hour.waiting]
+
+
+@dataclass
+class RestoreReport:
+    """What a restore did.
+
+    Attributes:
+        archives: parts that hold something selected.
+        files: written.
+        bytes: written.
+        skipped: files that were there already, with the right hash.
+        problems: what is damaged or cannot be placed, a line each; everything else was restored.
+        waiting: archives in a cold tier; run again when they can be read.
+    """
+
+    archives: int = 0
+    files: int = 0
+    bytes: int = 0
+    skipped: int = 0
+    problems: list[str] = field(default_factory=list)
+    waiting: list[ColdArchive] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything that was selected is there now."""
+        return not self.problems and not self.waiting
+
+
+def plan_restore(archive: Archive, selection: FrameFilter, out: Path, *, thaw: Thaw | None = None) -> RestorePlan:
+    """Find out what a restore would do. Nothing is written.
+
+    Args:
+        archive: the archive.
+        selection: which frames.
+        out: folder it would go to; need not be there.
+        thaw: how to ask for archives whose records must be read first and that are cold; None: do not ask.
+
+    Raises:
+        BadInputError: a symbolic link in ``out`` leads out of it.
+        StoreUnavailableError: the store does not answer.
+    """
+    plan = RestorePlan(selection)
+    names = archives_there(archive, selection.start, selection.end, camera_id=selection.camera)
+
+    def hours() -> Iterator[tuple[Receipt, ...]]:
+        results = archive.read_receipts(names)
+        for _, parts in groupby(results, key=lambda result: (result.name.hour, result.name.camera_id)):
+            receipts = tuple(_verified(parts, plan))
+            if receipts and selection.may_hold(receipts):
+                yield receipts
+
+    planner = HourPlanner(archive, selection, OutFolder(out), thaw)
+    for hour in in_order(hours(), planner.plan, _HOURS_AT_A_TIME):
+        plan.problems += hour.problems
+        if hour.files or hour.waiting:
+            plan.hours.append(hour)
+    return plan
+
+
+def cold_archives(archive: Archive, plan: RestorePlan) -> list[ColdArchive]:
+    """The archives of a plan that cannot be read at once; nothing is asked for.
+
+    Raises:
+        StoreUnavailableError: the store does not answer.
+    """
+    receipts = (receipt for hour in plan.hours for receipt in hour.receipts)
+    states = in_order(receipts, lambda receipt: request_thaw(archive.part(receipt), None))
+    return [cold for cold in states if cold is not None]
+
+
+@dataclass(frozen=True)
+class HourPlanner:
+    """Finds out what of an hour is selected. Used by several threads."""
+
+    archive: Archive
+    selection: FrameFilter
+    out: OutFolder
+    thaw: Thaw | None
+
+    def plan(self, receipts: tuple[Receipt, ...]) -> HourPlan:
+        """Plan one hour.
+
+        Args:
+            receipts: of its parts, by part.
+
+        Raises:
+            BadInputError: a symbolic link in the folder leads out of it, or no such retrieval from that tier.
+            StoreUnavailableError: the store does not answer.
+        """
+        hour = Hour.from_key(receipts[0].hour)
+        plan = HourPlan(receipts[0].camera_id, hour, receipts)
+        if not self.selection.everything:
+            try:
+                plan = replace(plan, matching=self._matching(plan))
+            except ColdObjectError:
+                states = (request_thaw(self.archive.part(receipt), self.thaw) for receipt in receipts)
+                return replace(plan, waiting=tuple(cold for cold in states if cold is not None))
+            except UserError as error:
+                return replace(plan, problems=(f"{plan.camera} {hour} cannot be searched: {object_problem(error)}",))
+            if not plan.matching:
+                return plan
+        indexes, problems = load_indexes([self.archive.part(receipt) for receipt in receipts])
+        chosen = self.selection.chosen(indexes, hour, plan.matching)
+        there = 0
+        if self.out.path.exists():
+            placed = place_all(Places(), receipts, indexes)
+            folders = (plan.camera, hour.key)
+            there = sum(
+                row.size
+                for places, rows in zip(placed, chosen, strict=True)
+                for row in rows
+                if self.out.holds((*folders, *places[row]), row, size_only=True)
+            )
+        return replace(
+            plan,
+            archives=sum(map(bool, chosen)),
+            files=sum(map(len, chosen)),
+            bytes=sum(row.size for rows in chosen for row in rows),
+            there=there,
+            problems=tuple(problems),
+        )
+
+    def _matching(self, plan: HourPlan) -> frozenset[str]:
+        records = self.archive.hour_records(plan.camera, plan.hour)
+        return frozenset(
+            frame_stem(record.image_path)
+            for record in records
+            if isinstance(record, DetectionRecord) and self.selection.fits(record)
+        )
+
+
+def _verified(results: Iterator[ReceiptResult], plan: RestorePlan) -> Iterator[Receipt]:
+    for result in results:
+        if result.receipt is None:
+            plan.problems.append(f"{result.name.stem}: {result.problem}")
+            continue
+        plan.contents.add(result.receipt)
+        yield result.receipt
+
+
+def load_indexes(parts: Sequence[ArchivedPart]) -> tuple[list[list[IndexRow]], list[str]]:
+    """The index of each part, without the rows whose name is no file's name; and what is wrong, a line each."""
+    indexes: list[list[IndexRow]] = []
+    problems: list[str] = []
+    for part in parts:
+        rows: list[IndexRow] = []
+        try:
+            for row in part.index():
+                try:
+                    native_name(row.name)
+                    rows.append(row)
+                except BadInputError as error:
+                    problems.append(f"{part.receipt.index_key}: {error}")
+        except UserError as error:
+            problems.append(object_problem(error))
+        indexes.append(rows)
+    return indexes, problems
+
+
+def place_all(
+    places: Places, receipts: Sequence[Receipt], indexes: Sequence[Sequence[IndexRow]]
+) -> list[dict[IndexRow, tuple[str, ...]]]:
+    """The place of every member of an hour, part by part, selected or not: places do not depend on the selection."""
+    places.reserve(native_name(row.name) for rows in indexes for row in rows)
+    return [
+        {row: places.of(row, receipt.part) for row in rows} for receipt, rows in zip(receipts, indexes, strict=True)
+    ]
+
+
+def object_problem(error: UserError) -> str:
+    """The line of an error that concerns one object; one that concerns the store is raised again."""
+    if isinstance(error, StoreUnavailableError) and error.transient:
+        raise error
+    return str(error)
+
+
+def request_thaw(part: ArchivedPart, thaw: Thaw | None) -> ColdArchive | None:
+    """Ask for an archive in a cold tier, once; None when it can be read.
+
+    Args:
+        part: the archive.
+        thaw: how to ask; None: only inspect.
+
+    Raises:
+        BadInputError: no retrieval from that tier is that fast.
+        StoreUnavailableError: the store does not answer, or may not be asked for this.
+    """
+    key, version = part.receipt.archive_key, part.receipt.version_id
+    state = part.store.restore_state(key, version)
+    if state.readable:
+        return None
+    if state.status == "requested" or thaw is None:
+        return ColdArchive(key, False, str(state))
+    state = part.store.request_restore(key, version, days=thaw.days, retrieval=thaw.tier)
+    return None if state.readable else ColdArchive(key, True, come_back(state.tier, thaw.tier))

@@ -1,0 +1,264 @@
+"""Moves a packed part into the store: only what is missing travels, and never over something that is there.
+
+Small archives go as one conditional put, others as a resumable multipart upload whose id is in the plan, on disk,
+before the first part is sent. After a crash the same bytes are packed again; parts that the store holds already are not
+sent again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from yolo_assets.archive.packing.pack import PackedPart, Packing
+from yolo_assets.archive.part_plan import save_plan
+from yolo_assets.contracts.errors import IntegrityError, UserError
+from yolo_assets.contracts.names import PARTS
+from yolo_assets.contracts.spool import ArchivePlan
+from yolo_assets.runtime.files import is_full
+from yolo_assets.spool.hours import SpoolHour
+from yolo_assets.storage.base import AlreadyExistsError, ObjectInfo, ObjectStore, UploadedPart, UploadGoneError
+
+_MD5_ETAG = re.compile(r"[0-9a-f]{32}(-\d+)?")
+CONCURRENCY = 3
+"""Upload parts on the way at once."""
+
+
+class KeyTakenError(UserError):
+    """Another archive lies under the key: this one needs the next part number."""
+
+
+@dataclass(frozen=True)
+class UploadJournal:
+    """What an upload leaves on disk while it is under way, so that another process can resume it.
+
+    The plan (``.archiving.json``) is durable before the first byte travels. The parts that arrived
+    (``.archiving.parts``) are only a help: a store whose part ETags are no MD5 (encrypted with KMS, Aliyun) cannot tell
+    by itself what it holds. A line that was lost costs sending that part again. Safe to write from several threads.
+    """
+
+    hour: SpoolHour
+
+    def planned(self, plan: ArchivePlan) -> bool:
+        """Write the plan, durable when this returns; False: the disk has no room for it, see ``save_plan``."""
+        return save_plan(self.hour, plan)
+
+    def arrived(self, upload_id: str, number: int, md5: str, etag: str) -> None:
+        """Note that the store took a part, and what it called it."""
+        line = f"{number} {md5} {etag} {upload_id}\n".encode()
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        try:
+            descriptor = os.open(self.hour.path / PARTS, flags, 0o644)
+            try:
+                os.write(descriptor, line)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            if not is_full(error):
+                raise
+
+    def parts(self, upload_id: str) -> dict[int, tuple[str, str]]:
+        """MD5 and ETag of the parts that were noted for an upload, by number."""
+        try:
+            lines = (self.hour.path / PARTS).read_text("utf-8", "replace").splitlines()
+        except FileNotFoundError:
+            return {}
+        fields = (line.split(" ", 3) for line in lines)
+        return {
+            int(field[0]): (field[1], field[2])
+            for field in fields
+            if len(field) == 4 and field[3] == upload_id and field[0].isdecimal()
+        }
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """What an upload did.
+
+    Attributes:
+        info: the object as the store answered when it was written, or as it was found.
+        sent: upload parts that travelled.
+        resumed: upload parts that the store held already.
+    """
+
+    info: ObjectInfo
+    sent: int
+    resumed: int
+
+
+def upload(store: ObjectStore, plan: ArchivePlan, packing: Packing, journal: UploadJournal) -> Uploaded:
+    """Pack and send in one pass.
+
+    Args:
+        store: the archive root.
+        plan: already on disk, unless that is full.
+        packing: fresh; consumed by this.
+        journal: of the hour.
+
+    Raises:
+        KeyTakenError: other bytes lie under the key.
+        UploadGoneError: the multipart upload is gone; the plan was rewritten without it, start over.
+        MemberChangedError: see ``Packing.parts``.
+        StoreUnavailableError: the plan stays; a later run goes on.
+    """
+    there = store.head(plan.archive_key)
+    if there is not None:  # a Complete of ours that succeeded unseen, or another archive
+        for part in packing.parts():
+            part.release()
+        return _adopt(store, there, packing)
+    held: dict[int, UploadedPart] = {}
+    if plan.upload_id is not None:
+        try:
+            held = {part.number: part for part in store.list_parts(plan.archive_key, plan.upload_id)}
+        except UploadGoneError:
+            plan = _without_upload(plan, journal)
+    try:
+        with _aborting(store, plan.archive_key) as unremembered:
+            return _send(store, plan, packing, held, journal, unremembered)
+    except UploadGoneError:
+        _without_upload(plan, journal)
+        raise
+    except AlreadyExistsError:
+        there = store.head(plan.archive_key)
+        if there is None:
+            raise
+        return _adopt(store, there, packing)
+
+
+def verify_stored(store: ObjectStore, key: str, packing: Packing, uploaded: Uploaded, *, full: bool) -> ObjectInfo:
+    """Check what the store holds against what was packed.
+
+    Args:
+        store: the archive root.
+        key: of the archive.
+        packing: finished.
+        uploaded: what the store answered to the upload.
+        full: read every byte back; else size and ETag, and the bytes only where the ETag proves nothing.
+
+    Raises:
+        IntegrityError: the store holds something else.
+    """
+    info = store.head(key)
+    if info is None:
+        raise IntegrityError(f"the store lost {key} right after the upload; nothing was deleted here, run again")
+    if info.size != packing.size:
+        raise IntegrityError(f"the store holds {info.size} bytes of {key}, {packing.size} were sent; run again")
+    if info.checksum_crc32 not in (None, packing.crc32):
+        raise IntegrityError(
+            f"the store says CRC-32 {info.checksum_crc32} of {key}, {packing.crc32} was sent; nothing was deleted here"
+        )
+    # An ETag in the form of an MD5 must be the right one; an opaque one proves that nobody wrote after us.
+    opaque = not _MD5_ETAG.fullmatch(info.etag)
+    proven = info.etag in _expected_etags(packing) or (opaque and info.etag == uploaded.info.etag)
+    if (full or not proven) and not _same_bytes(store, info, packing):
+        raise IntegrityError(f"the store gives back other bytes of {key} than were sent; nothing was deleted here")
+    return info
+
+
+@contextmanager
+def _aborting(store: ObjectStore, key: str) -> Iterator[list[str]]:
+    """Collects uploads that no plan on disk remembers. When they fail nobody can go on with them: they are aborted."""
+    unremembered: list[str] = []
+    try:
+        yield unremembered
+    except BaseException:
+        for upload_id in unremembered:
+            with suppress(UserError, OSError):  # the store is away; its rule for old uploads takes them
+                store.abort_upload(key, upload_id)
+        raise
+
+
+def _send(
+    store: ObjectStore,
+    plan: ArchivePlan,
+    packing: Packing,
+    held: dict[int, UploadedPart],
+    journal: UploadJournal,
+    unremembered: list[str],
+) -> Uploaded:
+    upload_id = plan.upload_id
+    noted = {} if upload_id is None else journal.parts(upload_id)
+    done: list[UploadedPart] = []
+    going: deque[Future[UploadedPart]] = deque()
+    sent = 0
+    with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="upload") as pool:
+        try:
+            for part in packing.parts():
+                if part.last and part.number == 1 and upload_id is None:
+                    info = store.put_if_absent(plan.archive_key, part.data, md5=part.md5)
+                    part.release()
+                    return Uploaded(info, 1, 0)
+                if upload_id is None:
+                    upload_id = store.create_upload(plan.archive_key)
+                    if not journal.planned(plan.model_copy(update={"upload_id": upload_id})):
+                        unremembered.append(upload_id)
+                if _is_held(held.get(part.number), part, noted):
+                    done.append(held[part.number])
+                    part.release()
+                    continue
+                if len(going) >= CONCURRENCY:
+                    done.append(going.popleft().result())
+                going.append(pool.submit(_send_part, store, plan.archive_key, upload_id, part, journal))
+                sent += 1
+            done.extend(future.result() for future in going)
+        except BaseException:
+            for future in going:
+                future.cancel()
+            raise
+    if upload_id is None:
+        raise AssertionError("an archive has at least its end blocks")
+    done.sort(key=lambda part: part.number)
+    info = store.complete_upload(plan.archive_key, upload_id, done, int(packing.crc32, 16))
+    return Uploaded(info, sent, len(done) - sent)
+
+
+def _send_part(store: ObjectStore, key: str, upload_id: str, part: PackedPart, journal: UploadJournal) -> UploadedPart:
+    sent = store.upload_part(key, upload_id, part.number, part.data, md5=part.md5)
+    journal.arrived(upload_id, sent.number, part.md5, sent.etag)
+    part.release()
+    return sent
+
+
+def _is_held(held: UploadedPart | None, part: PackedPart, noted: Mapping[int, tuple[str, str]]) -> bool:
+    """Whether the store has these bytes: its ETag is their MD5, or the one it gave when it took just these bytes."""
+    if held is None or held.size != len(part.data):
+        return False
+    return held.etag == part.md5 or noted.get(part.number) == (part.md5, held.etag)
+
+
+def _adopt(store: ObjectStore, there: ObjectInfo, packing: Packing) -> Uploaded:
+    same = there.size == packing.size and (there.etag in _expected_etags(packing) or _same_bytes(store, there, packing))
+    if not same:
+        raise KeyTakenError(f"{there.key} holds another archive and is never overwritten")
+    return Uploaded(there, 0, len(packing.part_md5))
+
+
+def _expected_etags(packing: Packing) -> tuple[str, ...]:
+    """ETags that plain S3 gives these bytes. No other store's ETag can look so by chance."""
+    joined = hashlib.md5(b"".join(bytes.fromhex(md5) for md5 in packing.part_md5), usedforsecurity=False).hexdigest()
+    multipart = f"{joined}-{len(packing.part_md5)}"
+    return (packing.md5, multipart)
+
+
+def stored_sha256(store: ObjectStore, key: str, version_id: str | None) -> str:
+    """SHA-256 of an object, every byte read back."""
+    digest = hashlib.sha256()
+    for chunk in store.stream(key, version_id=version_id):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _same_bytes(store: ObjectStore, info: ObjectInfo, packing: Packing) -> bool:
+    return stored_sha256(store, info.key, info.version_id) == packing.sha256
+
+
+def _without_upload(plan: ArchivePlan, journal: UploadJournal) -> ArchivePlan:
+    fresh = plan.model_copy(update={"upload_id": None})
+    journal.planned(fresh)
+    return fresh

@@ -1,1 +1,0 @@
-"""Keeps the original: retention, legal hold, and finding it again under whatever was written over it."""

@@ -1,0 +1,79 @@
+"""Everything that changes the model, put together: started and stopped as one.
+
+Belongs here: the order in which the parts of a rollout are made, begin and end. Does not belong here: what one of them
+decides or does.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from yolo_assets.edge.config.agent import AgentConfig
+from yolo_assets.edge.rollout.cache import ModelCache
+from yolo_assets.edge.rollout.channel_poller import ChannelPoller
+from yolo_assets.edge.rollout.controller import SECONDARY_ROLES, ModelControl
+from yolo_assets.edge.rollout.decision import follow
+from yolo_assets.edge.rollout.history import SwapLog
+from yolo_assets.edge.rollout.loading import Loader
+from yolo_assets.edge.rollout.prepare import Preparer
+from yolo_assets.edge.rollout.restart import restore
+from yolo_assets.edge.rollout.staging import Stager
+from yolo_assets.edge.rollout.state import Role, StateFile
+from yolo_assets.edge.rollout.tap import LiveTap
+from yolo_assets.edge.serving.loaded_model import LoadedModel
+from yolo_assets.edge.serving.slots import SlotManager
+from yolo_assets.models.channels import Channel
+from yolo_assets.models.registry import Registry
+from yolo_assets.storage.open import folder_of
+
+
+class ModelUpdates:
+    """From the pointer of a channel to a model that serves.
+
+    Args:
+        config: of the agent.
+        registry: holds channels and bundles, with the keys whose releases are loaded.
+        swaps: where each attempt is recorded.
+    """
+
+    def __init__(self, config: AgentConfig, registry: Registry, swaps: SwapLog) -> None:
+        self._config = config
+        self.slots: SlotManager[LoadedModel] = SlotManager()
+        self.control = ModelControl(self.slots, StateFile(config.state_dir / "state.json"), swaps)
+        self.tap = LiveTap()
+        self.loader = Loader(config.engine, config.state_dir / "engines")
+        cache = ModelCache(config.state_dir / "models", registry)
+        self._preparer = Preparer(config, cache, self.loader, self.control, self.tap)
+        self.stager = Stager(config, self._preparer, self.control)
+        self.poller = self._poller("primary", registry.channel(config.model, config.channel))
+        """Of the device's own channel; those of the secondary models are private."""
+        self._pollers = [self.poller] + [
+            self._poller(role, registry.channel(config.model, section.channel))
+            for role in SECONDARY_ROLES
+            if (section := config.secondary(role)) is not None
+        ]
+
+    def start(self) -> None:
+        """Bring back the last good model, then follow the channels."""
+        restore(self.control, self._preparer)
+        self.stager.start()
+        for poller in self._pollers:
+            poller.start()
+
+    def ask_to_stop(self) -> None:
+        """Change no model any more; what is being prepared is given up."""
+        self.stager.ask_to_stop()
+        for poller in self._pollers:
+            poller.stop()
+
+    def _poller(self, role: Role, channel: Channel) -> ChannelPoller:
+        return ChannelPoller(
+            channel,
+            poll_seconds=self._config.poll_seconds,
+            folder=folder_of(self._config.store),
+            on_pointer=partial(follow, self.control, self.stager.request, role),
+            on_refused=self._on_bad_pointer,
+        )
+
+    def _on_bad_pointer(self, reason: str) -> None:
+        self.control.refuse("channel", f"{self._config.model}/?", reason, None)

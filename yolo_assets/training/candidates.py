@@ -1,0 +1,331 @@
+"""Train a candidate and evaluate it: the entry points of this package. Torch and ultralytics load in children only.
+
+training/<fingerprint>/job.json        the request, and the version id that it gets; written first
+training/<fingerprint>/checkpoint.pt   and best.pt, while it runs: another machine resumes from them
+training/<fingerprint>/weights.pt      and train.json, progress.ndjson, once trained
+models/<name>/<version>/…              the bundle
+training/<fingerprint>/result.json     written last: the same request again returns it
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from yolo_assets.contracts.errors import IntegrityError
+from yolo_assets.contracts.evaluation import PairedEvaluation
+from yolo_assets.contracts.model import MANIFEST, WEIGHTS, ModelManifest
+from yolo_assets.contracts.names import parse_model_version, training_key
+from yolo_assets.contracts.times import utc_now
+from yolo_assets.learning.dataset import Dataset, read_dataset
+from yolo_assets.learning.training_folder import materialise
+from yolo_assets.models.bundle import load_bundle_folder
+from yolo_assets.models.registry import Registry
+from yolo_assets.runtime.files import write_atomic
+from yolo_assets.storage import AlreadyExistsError, ObjectNotFoundError, ObjectStore
+from yolo_assets.training.job_process import OnEvent, run_child
+from yolo_assets.training.jobs import (
+    BEST,
+    BUNDLE,
+    CHECKPOINT,
+    COMPARISON,
+    PROGRESS,
+    RESULT,
+    EvaluateJob,
+    ExportJob,
+    StoredJob,
+    TrainingEvent,
+    TrainingResult,
+    TrainJob,
+    TrainResult,
+)
+from yolo_assets.training.spec import EvaluateSpec, TrainSpec, fingerprint, library_versions
+
+UPLOAD_SECONDS = 30.0
+"""Between uploads of a checkpoint: what an eviction may cost."""
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """A comparison and its plots.
+
+    Attributes:
+        comparison: what the gate reads.
+        plots: name to PNG file in the work folder.
+    """
+
+    comparison: PairedEvaluation
+    plots: Mapping[str, Path]
+
+
+def train_candidate(
+    registry: Registry,
+    dataset: Dataset,
+    spec: TrainSpec,
+    work_dir: Path,
+    *,
+    on_progress: OnEvent | None = None,
+    nice: int = 5,
+    timeout_seconds: float | None = None,
+) -> TrainingResult:
+    """Train, export and register a candidate, or return the result that the same inputs gave before.
+
+    Killed at any moment and called again, on this machine or another, it resumes from the last checkpoint.
+
+    Args:
+        registry: where the parent lies and the candidate goes.
+        dataset: the version to train on.
+        spec: what to train.
+        work_dir: local folder; a sub-folder by fingerprint is made in it.
+        on_progress: called for each event of the training.
+        nice: how much the children yield to other processes.
+        timeout_seconds: for the training; None: no limit.
+
+    Raises:
+        UserError: bad dataset or parent, or the child failed; the message says which.
+    """
+    store = registry.store
+    parent = _parent_weights(registry, spec.parent)
+    parent_sha = hashlib.sha256(parent).hexdigest() if parent is not None else None
+    libraries = library_versions()
+    key = fingerprint(spec, dataset.sha256, parent_sha, versions=libraries)
+    done = _stored_result(registry, key)
+    if done is not None:
+        return done
+    job = _stored_job(store, key, spec, dataset, parent_sha, libraries)
+    folder = work_dir.absolute() / key[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    data = materialise(store, dataset, folder / "data")
+    training = _train(store, key, job.spec, folder, data, parent, on_progress, nice, timeout_seconds)
+    manifest = _export(key, job, folder, data, training, nice)
+    files = {name: folder / BUNDLE / name for name in manifest.files}
+    registry.write_bundle(manifest, files)
+    result = TrainingResult(
+        name=spec.name,
+        version=job.version,
+        fingerprint=key,
+        dataset_sha256=dataset.sha256,
+        parent=spec.parent,
+        training=training,
+    )
+    try:
+        store.put_if_absent(training_key(key, RESULT), result.to_json())
+    except AlreadyExistsError:
+        return _stored_result(registry, key) or result
+    for file in (CHECKPOINT, BEST):
+        store.delete(training_key(key, file))
+    return result
+
+
+def evaluate_candidate(
+    registry: Registry,
+    dataset: Dataset,
+    candidate: str,
+    champion: str | None,
+    work_dir: Path,
+    *,
+    spec: EvaluateSpec | None = None,
+    nice: int = 5,
+    timeout_seconds: float | None = None,
+) -> EvaluationResult:
+    """Evaluate a registered candidate, and the champion, on the test split of a dataset version.
+
+    Args:
+        registry: where both models lie.
+        dataset: its test split is what they are evaluated on.
+        candidate: ``<name>/<version>``.
+        champion: ``<name>/<version>`` that serves now; None when nothing does.
+        work_dir: local folder.
+        spec: engine, threads, resamples.
+        nice: how much the child yields; 0 for latencies that are to be compared with a device's.
+        timeout_seconds: None: no limit.
+
+    Raises:
+        UserError: no such model, an empty test split, or the child failed.
+    """
+    store = registry.store
+    spec = spec or EvaluateSpec()
+    name, version = parse_model_version(candidate)
+    stamp = hashlib.sha256(f"{dataset.sha256} {candidate} {champion}".encode()).hexdigest()[:16]
+    folder = work_dir.absolute() / f"evaluate-{stamp}"
+    folder.mkdir(parents=True, exist_ok=True)
+    data = materialise(store, dataset, folder / "data", splits=("test",))
+    candidate_folder = _fetch(registry, candidate, folder / "candidate")
+    champion_folder = None
+    if champion is not None:
+        champion_folder = _fetch(registry, champion, folder / "champion")
+    out = folder / "out"
+    job = EvaluateJob(
+        spec=spec,
+        data=str(data),
+        candidate=str(candidate_folder),
+        champion=str(champion_folder) if champion_folder else None,
+        out=str(out),
+        fresh=_fresh(registry, dataset, champion),
+    )
+    run_child("evaluate", job, folder, nice=nice, timeout_seconds=timeout_seconds)
+    body = (out / COMPARISON).read_bytes()
+    comparison = PairedEvaluation.from_json(body, str(out / COMPARISON))
+    plots = {path.stem: path for path in sorted(out.glob("*.png"))}
+    trained = registry.read_manifest(name, version, signed=False).manifest.training_fingerprint
+    if trained is not None:
+        # Kept with the training: the evidence for why a candidate was or was not promoted.
+        prefix = f"evaluation/{comparison.candidate.test_sha256[:16]}"
+        store.put(training_key(trained, f"{prefix}/{COMPARISON}"), body)
+        for stem, path in plots.items():
+            store.put(training_key(trained, f"{prefix}/{stem}.png"), path.read_bytes())
+    return EvaluationResult(comparison, plots)
+
+
+def _fresh(registry: Registry, dataset: Dataset, champion: str | None) -> tuple[str, ...]:
+    """Test frames that the champion's dataset did not have; none where that cannot be known any more."""
+    if champion is None:
+        return ()
+    name, version = parse_model_version(champion)
+    champion_dataset = registry.read_manifest(name, version, signed=False).manifest.dataset_sha256
+    if champion_dataset is None:
+        return ()
+    try:
+        trained_on = {item.sha256 for item in read_dataset(registry.store, champion_dataset).manifest.items}
+    except (ObjectNotFoundError, IntegrityError):
+        return ()
+    return tuple(item.sha256 for item in dataset.items("test") if item.sha256 not in trained_on)
+
+
+def _parent_weights(registry: Registry, parent: str | None) -> bytes | None:
+    if parent is None:
+        return None
+    return registry.read_bundle(*parse_model_version(parent), signed=False, only=[WEIGHTS]).files[WEIGHTS]
+
+
+def _stored_result(registry: Registry, key: str) -> TrainingResult | None:
+    name = training_key(key, RESULT)
+    try:
+        result = TrainingResult.from_json(registry.store.get(name), name)
+        registry.read_manifest(result.name, result.version, signed=False)
+    except ObjectNotFoundError:
+        return None
+    return result.model_copy(update={"reused": True})
+
+
+def _stored_job(
+    store: ObjectStore, key: str, spec: TrainSpec, dataset: Dataset, parent_sha: str | None, libraries: dict[str, str]
+) -> StoredJob:
+    """The job as first written: a resumed training keeps its version id and its date."""
+    now: datetime = utc_now()
+    job = StoredJob(
+        spec=spec,
+        dataset_sha256=dataset.sha256,
+        parent_weights_sha256=parent_sha,
+        libraries=libraries,
+        version=f"{now:%Y%m%d}-{key[:8]}",
+        started_at=now,
+    )
+    name = training_key(key, "job.json")
+    try:
+        store.put_if_absent(name, job.to_json())
+    except AlreadyExistsError:
+        stored = StoredJob.from_json(store.get(name), name)
+        # Where it runs is this call's choice, not the first attempt's.
+        here = {"device": spec.device, "threads": spec.threads}
+        return stored.model_copy(update={"spec": stored.spec.model_copy(update=here)})
+    return job
+
+
+def _train(
+    store: ObjectStore,
+    key: str,
+    spec: TrainSpec,
+    folder: Path,
+    data: Path,
+    parent: bytes | None,
+    on_progress: OnEvent | None,
+    nice: int,
+    timeout_seconds: float | None,
+) -> TrainResult:
+    """``weights.pt`` and the result in ``folder``, by training or from the store when another machine trained."""
+    stored = training_key(key, "train.json")
+    if store.head(stored) is not None:
+        result = TrainResult.from_json(store.get(stored), stored)
+        weights = store.get(training_key(key, WEIGHTS))
+        if hashlib.sha256(weights).hexdigest() != result.weights_sha256:
+            raise IntegrityError(f"{training_key(key, WEIGHTS)} was changed; delete {stored} to train again")
+        write_atomic(folder / WEIGHTS, weights)
+        return result
+    parent_file = folder / "parent.pt"
+    if parent is not None:
+        write_atomic(parent_file, parent)
+    _fetch_checkpoint(store, key, folder)
+    uploads = _CheckpointUploads(store, key, folder)
+
+    def on_event(event: TrainingEvent) -> None:
+        if event.event == "epoch":
+            uploads.maybe()
+        if on_progress is not None:
+            on_progress(event)
+
+    job = TrainJob(
+        spec=spec, data=str(data), work=str(folder), weights=str(parent_file) if parent is not None else None
+    )
+    run_child("train", job, folder, on_event=on_event, nice=nice, timeout_seconds=timeout_seconds)
+    body = (folder / RESULT).read_bytes()
+    result = TrainResult.from_json(body, str(folder / RESULT))
+    store.put(training_key(key, PROGRESS), (folder / PROGRESS).read_bytes())
+    store.put(training_key(key, WEIGHTS), (folder / WEIGHTS).read_bytes())
+    store.put(stored, body)
+    return result
+
+
+class _CheckpointUploads:
+    """Copies checkpoints of the local folder to the store, so that an evicted training resumes elsewhere."""
+
+    def __init__(self, store: ObjectStore, key: str, folder: Path) -> None:
+        self._store, self._key, self._folder = store, key, folder
+        self._last = time.monotonic()
+
+    def maybe(self) -> None:
+        """Upload when it is time. The best first: a checkpoint without it would lose the best epoch."""
+        if time.monotonic() - self._last < UPLOAD_SECONDS:
+            return
+        for file in (BEST, CHECKPOINT, PROGRESS):
+            path = self._folder / file
+            if path.is_file():
+                self._store.put(training_key(self._key, file), path.read_bytes())
+        self._last = time.monotonic()
+
+
+def _fetch_checkpoint(store: ObjectStore, key: str, folder: Path) -> None:
+    """Bring the last uploaded checkpoint into ``folder``, unless it holds one, or a finished training, of its own."""
+    if (folder / CHECKPOINT).is_file() or (folder / RESULT).is_file():
+        return
+    for file in (PROGRESS, BEST, CHECKPOINT):
+        try:
+            write_atomic(folder / file, store.get(training_key(key, file)))
+        except ObjectNotFoundError:
+            continue
+
+
+def _export(key: str, job: StoredJob, folder: Path, data: Path, training: TrainResult, nice: int) -> ModelManifest:
+    export = ExportJob(
+        spec=job.spec,
+        data=str(data),
+        weights=str(folder / WEIGHTS),
+        out=str(folder / BUNDLE),
+        version=job.version,
+        dataset_sha256=job.dataset_sha256,
+        fingerprint=key,
+        created_at=job.started_at,
+        metrics=training.metrics,
+    )
+    run_child("export", export, folder, nice=nice)
+    return load_bundle_folder(folder / BUNDLE).manifest
+
+
+def _fetch(registry: Registry, model: str, out: Path) -> Path:
+    if not (out / MANIFEST).is_file():
+        registry.export_bundle(*parse_model_version(model), out, signed=False)
+    return out
