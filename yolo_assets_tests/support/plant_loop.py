@@ -18,7 +18,7 @@ import dagster as dg
 import orjson
 
 from yolo_assets.archive.archive import Archive
-from yolo_assets.archive.restoring.restore import restore
+from yolo_assets.archive.restore.writing import restore
 from yolo_assets.contracts.names import LABELS_INBOX, annotation_key
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour, format_time
@@ -93,7 +93,7 @@ class PlantLoop:
         if receipts:
             start, end = min(r.start_time for r in receipts), max(r.end_time for r in receipts)
             for camera in sorted({receipt.camera_id for receipt in receipts}):
-                restore(archive.store, archive.trusted, camera, start, end, out, frames_only=True)
+                restore(archive, camera, start, end, out, frames_only=True)
         found, same = self.frames.identical(out)
         if (found, same) != (len(self.frames.seen), len(self.frames.seen)):
             problems.append(f"{found} frames came back, {same} as recorded, of {len(self.frames.seen)}")

@@ -19,8 +19,8 @@ from yolo_assets.training.jobs import (
     PROGRESS,
     RESULT,
     EvaluateJob,
-    Event,
     ExportJob,
+    TrainingEvent,
     TrainJob,
     TrainResult,
 )
@@ -39,7 +39,7 @@ def _child(command: str, job: Any, folder: Path, *, on_event: Any = None, **_: o
         case TrainJob():
             weights = f"weights of {job.spec.name}".encode()
             (folder / WEIGHTS).write_bytes(weights)
-            event = Event(at=EVALUATED_AT, event="epoch", epoch=1, epochs=1, seconds=0.1)
+            event = TrainingEvent(at=EVALUATED_AT, event="epoch", epoch=1, epochs=1, seconds=0.1)
             (folder / PROGRESS).write_bytes(event.to_json() + b"\n")
             result = TrainResult(
                 weights_sha256=hashlib.sha256(weights).hexdigest(),
