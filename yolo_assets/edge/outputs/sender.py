@@ -16,8 +16,8 @@ from typing import Literal, Protocol
 
 from yolo_assets.edge.outputs.events import OutgoingEvent
 from yolo_assets.edge.outputs.outbox import EventOutbox
-from yolo_assets.edge.threads import join
 from yolo_assets.runtime.backoff import Backoff
+from yolo_assets.runtime.threads import join
 
 log = logging.getLogger(__name__)
 _FIRST_WAIT, _LAST_WAIT = 0.5, 30.0

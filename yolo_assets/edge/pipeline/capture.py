@@ -19,8 +19,8 @@ from yolo_assets.contracts.frames import FrameId
 from yolo_assets.edge.cameras.open import ConfiguredSource
 from yolo_assets.edge.pipeline.queue import Displaced, FrameQueue
 from yolo_assets.edge.pipeline.recorder import FrameRecorder
-from yolo_assets.edge.threads import join
 from yolo_assets.edge.types import Capture, DropReason, Frame
+from yolo_assets.runtime.threads import join
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.fleet import Heartbeat
 from yolo_assets.contracts.names import fleet_key
-from yolo_assets.edge.threads import join
+from yolo_assets.runtime.threads import join
 from yolo_assets.storage.base import ObjectStore
 
 log = logging.getLogger(__name__)
