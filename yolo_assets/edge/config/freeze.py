@@ -72,7 +72,7 @@ def zone(name: str) -> ZoneInfo:
 
 
 class FreezeTable:
-    """All windows of a box."""
+    """All windows of a device."""
 
     def __init__(self, windows: Iterable[str], timezone: str) -> None:
         self._windows = [parse_window(text) for text in windows]
