@@ -26,7 +26,7 @@ from yolo_assets.contracts.base import one_line
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.config.cameras import Camera, Section, SimulatedCameras, id_field
 from yolo_assets.edge.config.outputs import FILES, AlarmRule, Infer, Output
-from yolo_assets.edge.config.rollout import Canary, Freeze, Light, Room, Shadow, WatchWindow
+from yolo_assets.edge.config.rollout import Canary, Freeze, Headroom, Light, Shadow, WatchWindow
 from yolo_assets.edge.config.spool import ClockRules, Disk, Sampling
 from yolo_assets.vision.engines.interface import EngineSetup, Mode
 from yolo_assets.vision.selection import DeviceChoice, EngineChoice, EngineOptions, PrecisionChoice
@@ -149,7 +149,7 @@ class AgentConfig(Section):
     freeze: Freeze = Freeze()
     canary: Canary | None = None
     light: Light | None = Field(default=None, description="a lighter model that takes cameras over under load")
-    room: Room = Room()
+    room: Headroom = Headroom()
     audit: AuditFiles = AuditFiles()
     outputs: tuple[Output, ...] = Field(default=(), description="receivers of results and alarms")
     alarms: tuple[AlarmRule, ...] = Field(default=(), description="when something is an alarm")
