@@ -1,6 +1,9 @@
 """The import rules of the layout, read from the source: a rule that only people know is broken within a month."""
 
 import ast
+from collections import defaultdict
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,24 @@ LAYERS = {
     "learning": {"contracts", "runtime", "storage", "vision", "spool", "archive", "tables", "catalog"},
     "training": {"contracts", "runtime", "storage", "vision", "learning", "models"},
     "edge": {"contracts", "runtime", "storage", "vision", "spool", "models", "simulator"},
+}
+# The same for the rooms of the edge agent, from the ground floor up.
+EDGE_LAYERS = {
+    "types": set(),
+    "config": set(),
+    "serving": set(),
+    "audit": set(),
+    "supervision": set(),
+    "clock": {"config"},
+    "cameras": {"types", "config", "clock"},
+    "outputs": {"types", "config"},
+    "pipeline": {"types", "config", "serving", "cameras"},
+    "image_service": {"config", "serving", "pipeline"},
+    "maintenance": {"config", "serving", "clock", "pipeline"},
+    "rollout": {"types", "config", "serving", "audit", "pipeline"},
+    "balancing": {"types", "config", "serving", "pipeline", "rollout"},
+    "telemetry": {"config", "serving", "audit", "clock", "pipeline", "maintenance", "rollout", "balancing"},
+    "http": {"types", "config", "serving", "audit", "pipeline", "image_service", "rollout", "telemetry"},
 }
 TOP = {"shipped", "cli", "defs", "local", "definitions"}
 HOMES = {
@@ -51,6 +72,26 @@ def imported(path: Path) -> set[str]:
     return names
 
 
+@cache
+def imported_modules(path: Path) -> frozenset[tuple[str, ...]]:
+    """Modules and packages of this project that a file imports, as parts of their dotted names below it."""
+    found: set[tuple[str, ...]] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == ROOT.name:
+            folder = tuple((node.module or "").split(".")[1:])
+            for alias in node.names:  # from a package either a module of it, or what its __init__ defines
+                member = ROOT.joinpath(*folder, alias.name)
+                found.add((*folder, alias.name) if member.is_dir() or member.with_suffix(".py").exists() else folder)
+        elif isinstance(node, ast.Import):
+            names = (alias.name.split(".") for alias in node.names)
+            found |= {tuple(parts[1:]) for parts in names if parts[0] == ROOT.name}
+    return frozenset(found)
+
+
+def packages() -> list[tuple[str, ...]]:
+    return sorted(init.parent.relative_to(ROOT).parts for init in ROOT.rglob("__init__.py"))
+
+
 def package_of(path: Path) -> str:
     first = path.relative_to(ROOT).parts[0]
     return first.removesuffix(".py")
@@ -71,9 +112,35 @@ def test_a_module_imports_only_what_its_layer_may(path: Path) -> None:
             assert package != "local" or path.name == "driver.py", f"in local/ only driver.py imports {library}"
 
 
+@pytest.mark.parametrize("package", packages(), ids=lambda parts: ".".join(("yolo_assets", *parts)))
+def test_folders_and_modules_of_a_package_import_each_other_in_no_circle(package: tuple[str, ...]) -> None:
+    """Between the children of each package, folders and modules beside them: so none is a circle at any depth."""
+    depth = len(package)
+    arrows: defaultdict[str, set[str]] = defaultdict(set)
+    for path in ROOT.joinpath(*package).rglob("*.py"):
+        child = path.relative_to(ROOT).with_suffix("").parts[depth]
+        if child == "__init__":
+            continue
+        targets = (parts[depth] for parts in imported_modules(path) if parts[:depth] == package and parts[depth:])
+        arrows[child] |= set(targets) - {child}
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        raise AssertionError(f"import each other in a circle: {' -> '.join(reversed(error.args[1]))}") from None
+
+
 def test_every_package_says_what_belongs_there() -> None:
     for init in ROOT.rglob("__init__.py"):
         doc = ast.get_docstring(ast.parse(init.read_text())) or ""
         assert doc.strip(), f"{init.relative_to(ROOT)} has no docstring"
     for path in modules():
         assert ast.get_docstring(ast.parse(path.read_text())), f"{path.relative_to(ROOT)} has no docstring"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "edge").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_room_of_the_agent_imports_only_what_its_layer_may(path: Path) -> None:
+    room = path.relative_to(ROOT / "edge").parts[0].removesuffix(".py")
+    if room in ("agent", "__init__"):  # the agent composes them all, and no room imports it
+        return
+    ours = {name.split(".")[2] for name in imported(path) if name.startswith("yolo_assets.edge.")} - {room}
+    assert ours <= EDGE_LAYERS[room], f"{room} may not import {sorted(ours - EDGE_LAYERS[room])}"

@@ -1,4 +1,4 @@
-"""``yolo-assets models``: look at bundles, verify them, and move release channels by hand."""
+"""``yolo-assets models``: list and verify bundles, and move release channels by hand."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def list_(
 def show(
     model: ModelArgument, store: StoreOption = None, trusted_key: TrustedOption = None, as_json: JsonOption = False
 ) -> None:
-    """One version: its manifest, its signature, what the gate said, the channels that serve it.
+    """One version: its manifest, its signature, the gate's decision, the channels that serve it.
 
     Example: yolo-assets models show line/20260102-1a2b3c4d
     """
@@ -162,7 +162,7 @@ def promote(
     trusted_key: TrustedOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a channel serve a version, by hand. Needs the promotion key; says what the gate said.
+    """Make a channel serve a version, by hand. Needs the promotion key; shows the gate's decision.
 
     Example: yolo-assets models promote line/20260102-1a2b3c4d --channel canary --reason "trial on line A"
     """
@@ -273,5 +273,5 @@ def keygen(as_json: JsonOption = False) -> None:
         emit_json([{"path": str(p.path), "key_id": p.key_id, "created": p.created} for p in pairs])
         return
     for pair in pairs:
-        out().print(f"{pair.path} (key {pair.key_id}) {'made' if pair.created else 'was there and is kept'}")
+        out().print(f"{pair.path} (key {pair.key_id}) {'made' if pair.created else 'exists already and is kept'}")
     note(f"give {where.promotion_key}.pub to every agent as a trusted key; keep the private keys where they are")

@@ -1,4 +1,4 @@
-"""What the ``models`` commands share: the registry they read, the promoter, and how they show what they found."""
+"""Shared by the ``models`` commands: opening the registry and the promoter, and printing what they return."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What an audit of the archive leaves behind: which archives it looked at, how, and what it found.
+"""The records of an audit of the archive: which archives it checked, how, and with what result.
 
-Append-only: an audit claims what it is going to look at, then writes one record or several. Coverage is counted from
-these records, never from the calendar.
+Append-only: an audit reserves the archives it is going to check, then writes one record or several. Coverage is
+counted from these records, never from the calendar.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from yolo_assets.contracts.signing import Signature
 
 
 class AuditClaim(Record):
-    """``audit/date=…/verify-<id>.claim.json``: what an audit is looking at, so that another machine takes the rest."""
+    """``audit/date=…/verify-<id>.claim.json``: what an audit is checking, so that another machine takes the rest."""
 
     schema_version: Literal[1] = 1
     audit_id: str
@@ -42,7 +42,7 @@ class AuditRecord(Record):
     head: tuple[str, ...] = Field(default=(), description="receipt, index, size and ETag, all as they should be")
     cold: tuple[str, ...] = Field(default=(), description="as head: in a tier that cannot be read, though it was asked")
     problems: dict[str, tuple[str, ...]] = Field(default_factory=dict, description="what differs, by name")
-    unchecked: dict[str, str] = Field(default_factory=dict, description="why it could not be looked at, by name")
+    unchecked: dict[str, str] = Field(default_factory=dict, description="why it could not be checked, by name")
     kept_until: dict[str, Time] = Field(
         default_factory=dict,
         description="until when an archive that is gone altogether is a problem, by name: the end of its retention",

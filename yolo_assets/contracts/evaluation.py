@@ -1,4 +1,4 @@
-"""What evaluating exported files against a test set gives: training writes it, the gate reads it.
+"""The figures of exported models on a test set: training writes them, the gate reads them.
 
 Every figure is of the ONNX file that ships, run with the edge's own pre- and post-processing.
 """
@@ -12,7 +12,7 @@ from yolo_assets.contracts.model import ExpectedChange, Interval
 
 
 class ClassResult(Record):
-    """One class on the test set. Classes without ground truth are not listed: they prove nothing."""
+    """One class on the test set. Classes without ground truth are not listed."""
 
     truth: int = Field(ge=1, description="ground-truth boxes")
     ap50: float = Field(ge=0, le=1)
@@ -36,7 +36,7 @@ class Evaluation(Record):
     hard_recall: float | None = Field(
         default=None, ge=0, le=1, description="recall on the frames marked hard (small, low contrast); None without any"
     )
-    latency_ms_p50: float = Field(ge=0, description="over the frames; of each frame the shortest of three turns")
+    latency_ms_p50: float = Field(ge=0, description="over the frames; of each frame the shortest of three runs")
     latency_ms_p95: float = Field(ge=0)
     engine: str
     threads: int = Field(ge=1)

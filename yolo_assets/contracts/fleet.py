@@ -1,4 +1,4 @@
-"""The heartbeat of a device: what it runs and how it is, written by the agent, read by the centre."""
+"""The heartbeat of a device: its model and its condition, written by the agent, read by the centre."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from yolo_assets.contracts.base import Record, Time
 from yolo_assets.contracts.device_audit import AuditHead
 
 
-class CameraCounts(Record):
+class CameraHeartbeat(Record):
     """Frame accounting of one camera since the agent started: captured = processed + dropped + in_flight."""
 
     captured: int = Field(ge=0)
@@ -25,12 +25,12 @@ class SwapEvent(Record):
 
     at: Time
     source: str | None = Field(description="<name>/<version> before; None at the first load")
-    target: str = Field(description="<name>/<version> wanted")
+    target: str = Field(description="<name>/<version> requested")
     result: Literal["committed", "switched", "refused", "failed", "rolled_back", "reverted"] = Field(
         description="switched: serves and is watched, committed or reverted follows"
     )
     reason: str
-    seconds: float = Field(ge=0, description="from notice to commit or refusal")
+    seconds: float = Field(ge=0, description="from request to commit or refusal")
     release: int | None = None
 
 
@@ -50,7 +50,7 @@ class Heartbeat(Record):
     release: int | None = None
     channel: str | None = None
     pinned: str | None = None
-    cameras: dict[str, CameraCounts] = Field(default_factory=dict)
+    cameras: dict[str, CameraHeartbeat] = Field(default_factory=dict)
     fps: float = Field(default=0, ge=0)
     spool_bytes: int = Field(default=0, ge=0)
     spool_used: float | None = Field(default=None, ge=0, le=1, description="share of the spool's disk in use")

@@ -53,7 +53,7 @@ class GoldenDetection(Record):
 
 
 class GoldenFrame(Record):
-    """A frame in the bundle with what the model must find in it on every device."""
+    """A frame in the bundle, and the detections that the model must give for it on every device."""
 
     file: str
     detections: tuple[GoldenDetection, ...]
@@ -69,7 +69,7 @@ class ModelManifest(Record):
     version: str
     files: dict[str, FileEntry]
     class_names: tuple[str, ...] = Field(min_length=1, description="ordered: position is the class id")
-    display_names: dict[str, str] = Field(default_factory=dict, description="class name to what people read")
+    display_names: dict[str, str] = Field(default_factory=dict, description="display name by class name")
     task: Literal["detect"] = "detect"
     input_shape: tuple[int, int, int, int] = Field(description="N, C, H, W")
     output_layout: OutputLayout
@@ -89,16 +89,16 @@ class ModelManifest(Record):
 
 
 class ExpectedChange(Record):
-    """Where a release is right and its champion was not, as it was measured: no surprise where it comes to serve.
+    """The measured difference between a release and its champion: agents do not count it against the release.
 
     Boxes are counted at each model's operating threshold, on the test frames that were labelled since the champion's
-    dataset: where the line has changed, these show it, and the older ones would hide it. Without such frames, on all.
+    dataset: where the line has changed, these show it, and older ones would hide it. Without such frames, on all.
     """
 
     against: str = Field(description="<name>/<version> of the champion")
     frames: int = Field(ge=1, description="that were counted")
-    old_right: int = Field(ge=0, description="boxes of the champion that meet an object of their class")
-    old_wrong: int = Field(ge=0, description="boxes of the champion that meet none")
+    old_right: int = Field(ge=0, description="boxes of the champion that match an object of their class")
+    old_wrong: int = Field(ge=0, description="boxes of the champion that match none")
     new_right: int = Field(ge=0, description="of this version")
     new_wrong: int = Field(ge=0, description="of this version")
 

@@ -3,7 +3,7 @@
 Two forms. *Embedded*: a document carries ``signature`` over its canonical JSON without that field (receipts: one
 object is the commit point). *Detached*: ``<key>.sig`` holds a ``SignatureSet``, signatures by the SHA-256 of the bytes
 they cover. A set rather than one signature, because a channel pointer and its ``.sig`` are two objects: the new
-signature is added before the pointer moves, so at every moment the pointer that is there can be verified.
+signature is added before the pointer moves, so the pointer can be verified at every moment.
 
 Private keys are PKCS#8 PEM files of mode 0600; public keys PEM files ending ``.pub``.
 """
@@ -39,7 +39,7 @@ class Signature(Record):
 
 
 class DetachedSignature(Signature):
-    """A signature beside the bytes it covers, found by their hash."""
+    """A signature stored apart from the bytes it covers, identified by their hash."""
 
     sha256: str
 
@@ -50,9 +50,9 @@ class SignatureSet(Record):
     signatures: tuple[DetachedSignature, ...] = ()
 
     def with_signature(self, added: DetachedSignature) -> SignatureSet:
-        """This set with one more, older ones of the same bytes and key replaced, at most ``KEPT_SIGNATURES`` kept."""
-        kept = [s for s in self.signatures if (s.sha256, s.key_id) != (added.sha256, added.key_id)]
-        return SignatureSet(signatures=tuple([*kept, added][-KEPT_SIGNATURES:]))
+        """This set with one more, replacing those of the same bytes and key, cut to the newest ``KEPT_SIGNATURES``."""
+        others = [s for s in self.signatures if (s.sha256, s.key_id) != (added.sha256, added.key_id)]
+        return SignatureSet(signatures=tuple([*others, added][-KEPT_SIGNATURES:]))
 
 
 def _key_id(public: Ed25519PublicKey) -> str:
@@ -148,7 +148,7 @@ class KeyPair:
     Attributes:
         path: of the private key, mode 0600.
         key_id: as signatures name it.
-        created: False when the pair was there and was left as it is.
+        created: False when the pair existed already.
     """
 
     path: Path
@@ -157,7 +157,7 @@ class KeyPair:
 
 
 def create_key_pairs(paths: Sequence[Path]) -> list[KeyPair]:
-    """Make the pairs that are missing; a key that is there is never replaced.
+    """Make the pairs that are missing; an existing key is never replaced.
 
     Raises:
         BadInputError: nothing is missing, or a public key is there without its private one: a new private key would
@@ -168,7 +168,7 @@ def create_key_pairs(paths: Sequence[Path]) -> list[KeyPair]:
         public = path.with_name(path.name + ".pub")
         if public.exists() and not path.exists():
             raise BadInputError(
-                f"{public} is there without its private key {path}: that key is kept elsewhere or lost; "
+                f"{public} is there without its private key {path}: that key lies elsewhere or is lost; "
                 "move the .pub file away to start with a new pair"
             )
     missing = {path for path in paths if not path.exists()}
@@ -213,7 +213,7 @@ class TrustedKeys:
             raise SignatureError("no trusted key was given; name the .pub file of the signing key in trusted_keys")
         return cls(keys)
 
-    def verify(self, data: bytes, signature: Signature, what: str) -> None:
+    def verify(self, data: bytes, signature: Signature, label: str) -> None:
         """Check one signature over bytes.
 
         Raises:
@@ -221,13 +221,13 @@ class TrustedKeys:
         """
         key = self.keys.get(signature.key_id)
         if key is None:
-            raise SignatureError(f"{what} is signed by key {signature.key_id}, which is not trusted here")
+            raise SignatureError(f"{label} is signed by key {signature.key_id}, which is not trusted here")
         try:
             key.verify(base64.b64decode(signature.value, validate=True), data)
         except (InvalidSignature, ValueError):
-            raise SignatureError(f"the signature of {what} does not fit its content; it was changed") from None
+            raise SignatureError(f"the signature of {label} does not fit its content; it was changed") from None
 
-    def verify_detached(self, data: bytes, signatures: SignatureSet, what: str) -> None:
+    def verify_detached(self, data: bytes, signatures: SignatureSet, label: str) -> None:
         """Check that a set holds a good signature of these bytes by a trusted key.
 
         Raises:
@@ -236,11 +236,11 @@ class TrustedKeys:
         digest = hashlib.sha256(data).hexdigest()
         fitting = [s for s in signatures.signatures if s.sha256 == digest]
         if not fitting:
-            raise SignatureError(f"{what} has no signature for its content; it was changed or never released")
+            raise SignatureError(f"{label} has no signature for its content; it was changed or never released")
         trusted = [s for s in fitting if s.key_id in self.keys]
-        self.verify(data, (trusted or fitting)[-1], what)
+        self.verify(data, (trusted or fitting)[-1], label)
 
-    def verify_document(self, document: dict[str, Any], what: str) -> None:
+    def verify_document(self, document: dict[str, Any], label: str) -> None:
         """Check the embedded ``signature`` of a JSON document.
 
         Raises:
@@ -248,10 +248,10 @@ class TrustedKeys:
         """
         raw = document.get("signature")
         if not isinstance(raw, dict):
-            raise SignatureError(f"{what} is not signed")
+            raise SignatureError(f"{label} is not signed")
         body = {key: value for key, value in document.items() if key != "signature"}
         try:
             signature = Signature.model_validate(raw)
         except ValidationError:
-            raise SignatureError(f"the signature of {what} is not a signature; it was changed") from None
-        self.verify(canonical_json(body), signature, what)
+            raise SignatureError(f"the signature of {label} is not a signature; it was changed") from None
+        self.verify(canonical_json(body), signature, label)

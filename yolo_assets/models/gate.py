@@ -1,6 +1,6 @@
-"""The promotion gate: a pure decision from measured figures and a policy to a verdict with a sentence for every rule.
+"""The promotion gate: a pure function from measured figures and a policy to a report with a sentence for every rule.
 
-Does not belong here: measuring (``training``), stores and channels (``candidate``, which calls this and then promotes).
+Does not belong here: measuring (``training``), stores and channels (``gated_release``, which calls this).
 Getting better in any figure never turns a pass into a refusal; the tests hold it to that.
 """
 
@@ -16,7 +16,7 @@ from yolo_assets.models.gate_policy import GatePolicy
 from yolo_assets.models.gate_report import GateReport, RuleResult
 
 _TINY = 1e-9
-"""Forgives what binary fractions add: 0.95 is not below 1 - 0.05."""
+"""Tolerance for the rounding of binary fractions: 0.95 is not below 1 - 0.05."""
 
 
 def decide(
@@ -26,7 +26,7 @@ def decide(
     class_names: Sequence[str],
     champion_class_names: Sequence[str] | None = None,
 ) -> GateReport:
-    """Judge a candidate.
+    """Decide whether a candidate may replace the champion.
 
     When the figures themselves cannot be trusted or compared, only that is reported: everything else would be noise.
 
@@ -81,7 +81,7 @@ def _comparable(
         class_names: the candidate's, ordered by class id.
         champion_class_names: the champion's, when there is one.
     """
-    evaluations = [one for one in (comparison.candidate, comparison.champion) if one is not None]
+    evaluations = [entry for entry in (comparison.candidate, comparison.champion) if entry is not None]
     faults = [fault for evaluation in evaluations for fault in _faults(evaluation, class_names)]
     if (comparison.champion is None) != (comparison.map50_gain is None):
         faults.append("a champion and the gain over it must be given together")
@@ -110,25 +110,25 @@ def _comparable(
 
 
 def _faults(evaluation: Evaluation, class_names: Sequence[str]) -> Iterator[str]:
-    who = evaluation.model_version
-    yield from _interval_faults(f"mAP50 of {who}", evaluation.map50, 0)
-    yield from _interval_faults(f"mAP50-95 of {who}", evaluation.map50_95, 0)
-    for what, latency in (("median", evaluation.latency_ms_p50), ("95th percentile", evaluation.latency_ms_p95)):
+    model = evaluation.model_version
+    yield from _interval_faults(f"mAP50 of {model}", evaluation.map50, 0)
+    yield from _interval_faults(f"mAP50-95 of {model}", evaluation.map50_95, 0)
+    for quantile, latency in (("median", evaluation.latency_ms_p50), ("95th percentile", evaluation.latency_ms_p95)):
         if not math.isfinite(latency):
-            yield f"the {what} latency of {who} is {latency}"
-    strange = sorted(set(evaluation.classes) - set(class_names))
-    if strange:
-        yield f"{who} was judged on classes that the candidate does not have: {', '.join(strange)}"
+            yield f"the {quantile} latency of {model} is {latency}"
+    unknown = sorted(set(evaluation.classes) - set(class_names))
+    if unknown:
+        yield f"{model} was evaluated on classes that the candidate does not have: {', '.join(unknown)}"
     if not evaluation.classes:
-        yield f"the test set of {who} holds no ground truth at all"
+        yield f"the test set of {model} holds no ground truth at all"
 
 
-def _interval_faults(what: str, interval: Interval, lowest: float) -> Iterator[str]:
-    figures = (interval.low, interval.value, interval.high)
-    if not all(math.isfinite(figure) for figure in figures):
-        yield f"{what} is not a number"
+def _interval_faults(figure: str, interval: Interval, lowest: float) -> Iterator[str]:
+    ends = (interval.low, interval.value, interval.high)
+    if not all(math.isfinite(end) for end in ends):
+        yield f"{figure} is not a number"
     elif not lowest - _TINY <= interval.low <= interval.value + _TINY <= interval.high + 2 * _TINY <= 1 + 3 * _TINY:
-        yield f"{what} is {interval.value:.4g} with the impossible interval [{interval.low:.4g}, {interval.high:.4g}]"
+        yield f"{figure} is {interval.value:.4g} with the impossible interval [{interval.low:.4g}, {interval.high:.4g}]"
 
 
 def _differences(candidate: Evaluation, champion: Evaluation) -> Iterator[str]:
@@ -136,14 +136,14 @@ def _differences(candidate: Evaluation, champion: Evaluation) -> Iterator[str]:
         yield f"test set {candidate.test_sha256[:12]} and {champion.test_sha256[:12]}"
     if candidate.frames != champion.frames:
         yield f"{candidate.frames} and {champion.frames} frames"
-    truth = [{name: found.truth for name, found in one.classes.items()} for one in (candidate, champion)]
+    truth = [{name: result.truth for name, result in side.classes.items()} for side in (candidate, champion)]
     if truth[0] != truth[1]:
-        odd = sorted(name for name in truth[0].keys() | truth[1].keys() if truth[0].get(name) != truth[1].get(name))
-        yield f"another ground truth of {', '.join(odd)}"
+        changed = sorted(name for name in truth[0].keys() | truth[1].keys() if truth[0].get(name) != truth[1].get(name))
+        yield f"another ground truth of {', '.join(changed)}"
     if (candidate.hard_recall is None) != (champion.hard_recall is None):
-        yield "hard frames for only one of them"
+        yield "hard frames for only one model"
     if (candidate.engine, candidate.threads) != (champion.engine, champion.threads):
-        engines = [f"{one.engine} with {one.threads} threads" for one in (candidate, champion)]
+        engines = [f"{side.engine} with {side.threads} threads" for side in (candidate, champion)]
         yield f"{engines[0]} and {engines[1]}"
 
 
@@ -169,14 +169,15 @@ def _test_set(candidate: Evaluation, policy: GatePolicy, class_names: Sequence[s
         value=candidate.frames,
         limit=policy.min_frames,
     )
-    thin = {name: one.truth for name, one in candidate.classes.items() if one.truth < policy.min_boxes_per_class}
-    counts = ", ".join(f"{name} ({truth})" for name, truth in sorted(thin.items()))
+    truth = {name: result.truth for name, result in candidate.classes.items()}
+    thin = {name: count for name, count in truth.items() if count < policy.min_boxes_per_class}
+    counts = ", ".join(f"{name} ({count})" for name, count in sorted(thin.items()))
     yield RuleResult.of(
         "test_boxes",
         not thin,
         f"The test set holds fewer than {policy.min_boxes_per_class} boxes of {counts}; label more frames with them.",
         f"Every class in the test set has at least {policy.min_boxes_per_class} boxes.",
-        value=min(one.truth for one in candidate.classes.values()),
+        value=min(truth.values()),
         limit=policy.min_boxes_per_class,
     )
     if policy.require_all_classes:
@@ -219,7 +220,7 @@ def _accuracy(comparison: PairedEvaluation, policy: GatePolicy) -> Iterator[Rule
     yield RuleResult.of(
         "gain_interval",
         gain.low > -policy.margin,
-        f"It may be worse by more than {policy.margin:g}: {shown}. A larger test set tells more.",
+        f"It may be worse by more than {policy.margin:g}: {shown}. A larger test set narrows it down.",
         f"It is not worse by more than {policy.margin:g}: {shown}.",
         value=gain.low,
         limit=-policy.margin,
@@ -228,18 +229,18 @@ def _accuracy(comparison: PairedEvaluation, policy: GatePolicy) -> Iterator[Rule
 
 def _classes(comparison: PairedEvaluation, policy: GatePolicy, class_names: Sequence[str]) -> Iterator[RuleResult]:
     for name in class_names:
-        found = comparison.candidate.classes.get(name)
-        if found is None:
-            asked = name in policy.min_recall_by_class
-            sentence = f"Class {name} does not occur in the test set, so it is not judged"
-            sentence += "; the policy sets a floor for it, so label frames with it." if asked else "."
-            yield RuleResult(rule=f"recall/{name}", passed=not asked, judged=asked, sentence=sentence)
+        result = comparison.candidate.classes.get(name)
+        if result is None:
+            required = name in policy.min_recall_by_class
+            sentence = f"Class {name} does not occur in the test set, so it is not evaluated"
+            sentence += "; the policy sets a floor for it, so label frames with it." if required else "."
+            yield RuleResult(rule=f"recall/{name}", passed=not required, judged=required, sentence=sentence)
             continue
         floor = policy.min_recall_by_class.get(name, policy.min_recall)
-        shown = f"recall of {name} is {found.recall:.3f} on {found.truth} boxes"
-        yield _floor(f"recall/{name}", found.recall, floor, shown)
+        shown = f"recall of {name} is {result.recall:.3f} on {result.truth} boxes"
+        yield _floor(f"recall/{name}", result.recall, floor, shown)
         if comparison.champion is not None:
-            yield _class_drop(name, found, comparison.champion.classes[name], policy)
+            yield _class_drop(name, result, comparison.champion.classes[name], policy)
 
 
 def _class_drop(name: str, ours: ClassResult, theirs: ClassResult, policy: GatePolicy) -> RuleResult:
@@ -250,8 +251,8 @@ def _class_drop(name: str, ours: ClassResult, theirs: ClassResult, policy: GateP
         "precision": (theirs.precision, ours.precision),
     }
     fallen = [
-        f"{what} from {before:.3f} to {now:.3f}"
-        for what, (before, now) in pairs.items()
+        f"{figure} from {before:.3f} to {now:.3f}"
+        for figure, (before, now) in pairs.items()
         if before - now > allowed + _TINY
     ]
     return RuleResult.of(
@@ -267,10 +268,10 @@ def _class_drop(name: str, ours: ClassResult, theirs: ClassResult, policy: GateP
 def _hard_cases(comparison: PairedEvaluation, policy: GatePolicy) -> Iterator[RuleResult]:
     ours = comparison.candidate.hard_recall
     if ours is None:
-        asked = policy.min_hard_recall > 0
-        sentence = "The test set marks no hard frames, so they are not judged"
-        sentence += "; the policy sets a floor for them, so mark some." if asked else "."
-        yield RuleResult(rule="hard_cases", passed=not asked, judged=asked, sentence=sentence)
+        required = policy.min_hard_recall > 0
+        sentence = "The test set marks no hard frames, so they are not evaluated"
+        sentence += "; the policy sets a floor for them, so mark some." if required else "."
+        yield RuleResult(rule="hard_cases", passed=not required, judged=required, sentence=sentence)
         return
     yield _floor("hard_cases", ours, policy.min_hard_recall, f"recall on hard frames is {ours:.3f}")
     theirs = comparison.champion.hard_recall if comparison.champion else None
@@ -296,12 +297,12 @@ def _latency(comparison: PairedEvaluation, policy: GatePolicy) -> Iterator[RuleR
 
 
 def _floor(rule: str, value: float, limit: float, shown: str) -> RuleResult:
-    said = shown[0].upper() + shown[1:]
-    refused, met = f"{said}; at least {limit:.3f} is needed.", f"{said}."
+    sentence = shown[0].upper() + shown[1:]
+    refused, met = f"{sentence}; at least {limit:.3f} is needed.", f"{sentence}."
     return RuleResult.of(rule, value >= limit - _TINY, refused, met, value=value, limit=limit)
 
 
 def _ceiling(rule: str, value: float, limit: float, shown: str) -> RuleResult:
-    said = shown[0].upper() + shown[1:]
-    refused, met = f"{said}; at most {limit:.1f} ms are allowed.", f"{said}."
+    sentence = shown[0].upper() + shown[1:]
+    refused, met = f"{sentence}; at most {limit:.1f} ms are allowed.", f"{sentence}."
     return RuleResult.of(rule, value <= limit + _TINY, refused, met, value=value, limit=limit)

@@ -1,4 +1,4 @@
-"""What a candidate must show to be released: the numbers of the gate, with defaults, and reading them from a file."""
+"""The limits that a candidate must meet to be released, with defaults, and reading them from a file."""
 
 from __future__ import annotations
 

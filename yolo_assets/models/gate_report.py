@@ -1,4 +1,4 @@
-"""What the gate said, in words for people and as a record that is kept beside the training run."""
+"""The gate's decision, as text and as a record that is stored with the training run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from yolo_assets.models.gate_policy import GatePolicy
 class RuleResult(Record):
     """One rule of the gate, applied.
 
-    ``judged`` is False where there was nothing to judge by; such a rule passes and its sentence says what was missing.
+    ``judged`` is False where the figures it needs are missing; such a rule passes and its sentence names them.
     """
 
     rule: str
@@ -28,12 +28,12 @@ class RuleResult(Record):
     def of(
         cls, rule: str, passed: bool, refused: str, met: str, *, value: float | None = None, limit: float | None = None
     ) -> RuleResult:
-        """A judged rule, with the sentence that goes with its result."""
+        """An evaluated rule, with the sentence that goes with its result."""
         return cls(rule=rule, passed=passed, sentence=met if passed else refused, value=value, limit=limit)
 
 
 class GateReport(Record):
-    """The verdict on one candidate, bound to the bytes that were judged."""
+    """The decision on one candidate, bound to the bytes that were evaluated."""
 
     schema_version: Literal[1] = 1
     candidate: str = Field(description="<name>/<version>")
@@ -55,8 +55,8 @@ class GateReport(Record):
         """One sentence: passed, or refused and why."""
         against = f"against {self.champion}" if self.champion else "with no champion to beat"
         if self.passed:
-            unjudged = sum(not rule.judged for rule in self.rules)
-            rest = f" ({unjudged} had nothing to judge by)" if unjudged else ""
+            skipped = sum(not rule.judged for rule in self.rules)
+            rest = f" ({skipped} could not be evaluated)" if skipped else ""
             return f"{self.candidate} passes the gate {against}: all {len(self.rules)} rules are met{rest}."
         why = "; ".join(rule.sentence.rstrip(".") for rule in self.refusals)
         return f"{self.candidate} is refused {against}: {why}."
@@ -68,11 +68,11 @@ class GateReport(Record):
             "",
             self.summary,
             "",
-            "| | rule | what was found | value | limit |",
+            "| | rule | finding | value | limit |",
             "|---|---|---|---:|---:|",
         ]
         for rule in sorted(self.rules, key=lambda rule: rule.passed):
-            mark = "refused" if not rule.passed else "met" if rule.judged else "not judged"
+            mark = "refused" if not rule.passed else "met" if rule.judged else "not evaluated"
             sentence = rule.sentence.replace("|", "\\|")
             lines.append(f"| {mark} | {rule.rule} | {sentence} | {_figure(rule.value)} | {_figure(rule.limit)} |")
         return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""From figures to a release: decide, keep the gate's report, and promote exactly what was evaluated.
+"""From figures to a release: decide, keep the gate's report, and promote exactly the evaluated files.
 
 The checks of an orchestrator gate its own runs only, so everything that the decision rests on is verified again here.
 """

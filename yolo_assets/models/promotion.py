@@ -26,7 +26,7 @@ from yolo_assets.storage.base import AlreadyExistsError, CasConflictError
 
 @dataclass(frozen=True)
 class ReleaseRequest:
-    """Which version a channel is to serve, who asks for it, and why.
+    """Which version a channel is to serve, on whose request, and why.
 
     Attributes:
         name: of the model.
@@ -54,7 +54,7 @@ class ReleaseRequest:
 
 @dataclass(frozen=True)
 class RollbackRequest:
-    """Which channel is to serve an earlier version again, who asks for it, and why.
+    """Which channel is to serve an earlier version again, on whose request, and why.
 
     Attributes:
         name: of the model.
@@ -75,7 +75,7 @@ class RollbackRequest:
 
 
 class Promoter:
-    """Holds the promotion key. Only what moves channels has one; agents and training never do.
+    """A registry with the promotion key. Only code that moves channels has one; agents and training never do.
 
     Args:
         registry: its trusted keys are those that the present pointer may be signed with.
@@ -149,7 +149,7 @@ class Promoter:
         if request.expected_release is not None and current.release != request.expected_release:
             raise CasConflictError(
                 f"{label} is at release {current.release} and not at {request.expected_release}: "
-                "it was moved in between; look at it and decide again"
+                "it was moved in between; inspect it and decide again"
             )
         objects = self.registry.objects
         stored = self.registry.verify_bundle(
@@ -180,7 +180,7 @@ class Promoter:
                 return pointer
             raise CasConflictError(
                 f"{label} was moved by another process while {request.version} was being released; it was not "
-                f"released. Look at the channel and decide again; see: yolo-assets models history {request.name}"
+                f"released. Inspect the channel and decide again; see: yolo-assets models history {request.name}"
             ) from None
         # Many racing losers may have pushed our signature out of the set between the two steps above.
         objects.sign(channel.key, data, self.signer)

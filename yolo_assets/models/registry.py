@@ -1,4 +1,4 @@
-"""Model bundles on a store: written once by training, verified by everyone who reads them.
+"""Model bundles on a store: written once by training, verified by every reader.
 
 The manifest is written last and is the commit point: a bundle without one does not exist. Does not belong here: moving
 a channel (``promotion``), what a bundle must look like (``bundle``).

@@ -74,9 +74,9 @@ def onnx_of(weights: Path, imgsz: int) -> bytes:
     )
     model = onnx.load(str(exported), load_external_data=False)
     Path(exported).unlink()
-    kept = [entry for entry in model.metadata_props if entry.key not in _MACHINE_KEYS]
+    lasting = [entry for entry in model.metadata_props if entry.key not in _MACHINE_KEYS]
     del model.metadata_props[:]
-    model.metadata_props.extend(kept)
+    model.metadata_props.extend(lasting)
     return model.SerializeToString(deterministic=True)
 
 
@@ -119,8 +119,8 @@ def _with_golden(manifest: ModelManifest, folder: Path, data: Path, dataset: Dat
         for number, item in enumerate(chosen):
             name = f"golden/{number:03d}.jpg"
             shutil.copyfile(image_path(data, item), folder / name)
-            found = golden_detections(model, decode_image((folder / name).read_bytes(), name))
-            frames.append(GoldenFrame(file=name, detections=found))
+            detections = golden_detections(model, decode_image((folder / name).read_bytes(), name))
+            frames.append(GoldenFrame(file=name, detections=detections))
             entries[name] = _entry(folder / name)
     finally:
         model.close()

@@ -27,6 +27,7 @@ from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import ObjectStore, StoreUnavailableError, open_store
 from yolo_assets.storage.base import UploadedPart
+from yolo_assets.storage.retrying import RetryBounds, RetryingStore
 from yolo_assets_tests.support.one_round import run_archiver
 from yolo_assets_tests.support.records import frame_record
 
@@ -59,7 +60,8 @@ class Fault:
 
 def faulty(archive: Archive, **instead: Callable[..., Any]) -> tuple[Archive, Fault]:
     fault = Fault(archive.store, **instead)
-    return Archive(cast(ObjectStore, fault), archive.trusted), fault
+    store = RetryingStore(cast(ObjectStore, fault), RetryBounds(tries=3))
+    return Archive(store, archive.trusted), fault
 
 
 def archived(archive: Archive, camera: str = "cam1", hour: Hour = HOUR) -> dict[str, bytes]:

@@ -70,6 +70,8 @@ def receipt_for(data: bytes, **changes: object) -> Receipt:
 class Counting:
     """A store that counts what is read of it."""
 
+    object_lock = None
+
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
         self.requests = self.bytes = 0

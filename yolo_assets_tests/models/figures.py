@@ -41,7 +41,7 @@ def evaluation(version: str = "2", **changes: Any) -> Evaluation:
 def comparison(
     gain: Interval | None = None, champion: dict[str, Any] | None = None, **candidate: Any
 ) -> PairedEvaluation:
-    """A candidate against a champion that differs from it only where it is said."""
+    """A candidate against a champion that differs from it only in the given figures."""
     return PairedEvaluation(
         candidate=evaluation("2", **candidate),
         champion=evaluation("1", **(champion or {})),

@@ -61,7 +61,7 @@ def write(store: ObjectStore, *versions: str, name: str = "line") -> None:
 
 
 def put_back(store: ObjectStore, saved: dict[str, bytes]) -> None:
-    """What somebody with write access to the store, and no key, can do."""
+    """What an attacker with write access to the store, and no key, can do."""
     for key, data in saved.items():
         store.put(key, data)
 

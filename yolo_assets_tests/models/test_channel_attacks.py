@@ -1,4 +1,4 @@
-"""Somebody who can write to the store and has no key can do no more than be noticed."""
+"""An attacker who can write to the store, and has no key, changes nothing unnoticed."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ from yolo_assets_tests.models.release_support import (
 from yolo_assets_tests.models.test_channels import promote, rollback, serving
 
 
-def test_an_old_pointer_put_back_shows_by_its_number_and_never_makes_numbers_repeat(
-    folder: ObjectStore, signer: Signer, trusted: TrustedKeys
-):
+def test_an_old_pointer_put_back_never_makes_numbers_repeat(folder: ObjectStore, signer: Signer, trusted: TrustedKeys):
     write(folder, "1", "2", "3")
     promote(folder, signer, "1")
     old = save(folder, *POINTER_FILES)
@@ -65,9 +63,7 @@ def test_a_pointer_of_another_channel_is_refused(folder: ObjectStore, signer: Si
         Registry(folder, trusted).channel("line", "stable").pointer()
 
 
-def test_history_that_nobody_trusted_signed_is_shown_and_does_not_count(
-    folder: ObjectStore, signer: Signer, trusted: TrustedKeys
-):
+def test_untrusted_history_is_shown_and_does_not_count(folder: ObjectStore, signer: Signer, trusted: TrustedKeys):
     write(folder, "1", "2")
     promote(folder, signer, "1")
     good = folder.get(channel_history_key("line", "stable", 1))

@@ -109,7 +109,7 @@ def test_a_bundle_without_manifest_is_not_promoted(folder: ObjectStore, signer: 
         promote(folder, signer, "1")
 
 
-def test_somebody_must_say_who_and_why(folder: ObjectStore, signer: Signer):
+def test_a_move_needs_a_name_and_a_reason(folder: ObjectStore, signer: Signer):
     write(folder, "1")
     with pytest.raises(BadInputError, match="who moves the channel and why"):
         promoter(folder, signer).promote(ReleaseRequest("line", "1", "stable", by="anna", reason=" "))
@@ -142,7 +142,7 @@ def test_rolling_back_goes_one_further_each_time(store: ObjectStore, signer: Sig
     assert serving(store, trusted) == back
 
 
-def test_rolling_back_a_promotion_of_an_old_version_undoes_that_promotion(folder: ObjectStore, signer: Signer):
+def test_rolling_back_undoes_the_promotion_of_an_old_version(folder: ObjectStore, signer: Signer):
     write(folder, "1", "2")
     for version in "121":
         promote(folder, signer, version)
@@ -167,9 +167,7 @@ def test_rolling_back_without_a_channel(folder: ObjectStore, signer: Signer):
         rollback(folder, signer)
 
 
-def test_rolling_back_brings_what_was_released_then_not_what_was_put_there_since(
-    folder: ObjectStore, signer: Signer, trusted: TrustedKeys
-):
+def test_a_rollback_releases_the_bytes_of_then(folder: ObjectStore, signer: Signer, trusted: TrustedKeys):
     write(folder, "1", "2")
     promote(folder, signer, "1")
     promote(folder, signer, "2")
@@ -215,7 +213,7 @@ def test_a_crash_at_any_write_leaves_a_pointer_that_verifies_and_converges(
     assert crashed_at == [*signs_manifest, channel_history_key("line", "stable", 3), signature_key(POINTER), POINTER]
 
 
-def test_promotions_that_keep_dying_never_push_out_the_signature_that_serves(
+def test_dying_promotions_never_push_out_the_serving_signature(
     folder: ObjectStore, signer: Signer, trusted: TrustedKeys
 ):
     write(folder, "1", "2")

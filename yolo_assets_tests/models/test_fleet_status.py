@@ -37,7 +37,7 @@ def test_each_device_is_held_against_the_channel(heartbeat: Heartbeat, state: st
     assert fleet.waiting() == (["box01"] if state in ("behind", "no_model") else [])
 
 
-def test_other_channels_are_not_judged() -> None:
+def test_devices_on_other_channels_are_skipped() -> None:
     assert fleet_status(FleetHeartbeats((beat("line/v1", channel="canary"),)), POINTER, NOW).devices == ()
 
 

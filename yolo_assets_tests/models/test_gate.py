@@ -17,7 +17,7 @@ from yolo_assets_tests.models.figures import around, comparison, evaluation, fou
 from yolo_assets_tests.models.release_support import CLASSES
 
 
-def judge(compared: PairedEvaluation, champion_classes: tuple[str, ...] = CLASSES, **policy: Any) -> GateReport:
+def report_on(compared: PairedEvaluation, champion_classes: tuple[str, ...] = CLASSES, **policy: Any) -> GateReport:
     return decide(compared, GatePolicy(**policy), class_names=CLASSES, champion_class_names=champion_classes)
 
 
@@ -31,7 +31,7 @@ def with_class(name: str, **figures: Any) -> dict[str, ClassResult]:
 
 
 def test_a_better_candidate_passes_and_every_rule_speaks():
-    report = judge(comparison())
+    report = report_on(comparison())
     assert refused_by(report) == []
     assert report.summary == "line/2 passes the gate against line/1: all 17 rules are met."
     assert all(rule.sentence[0].isupper() and rule.sentence.endswith(".") for rule in report.rules)
@@ -39,11 +39,11 @@ def test_a_better_candidate_passes_and_every_rule_speaks():
 
 
 def test_a_first_model_is_held_to_the_floors_alone():
-    report = judge(PairedEvaluation(candidate=evaluation()))
+    report = report_on(PairedEvaluation(candidate=evaluation()))
     assert refused_by(report) == []
     assert [rule.rule for rule in report.rules if not rule.judged] == ["gain"]
     assert "with no champion to beat" in report.summary
-    assert refused_by(judge(PairedEvaluation(candidate=evaluation(map50=around(0.51))))) == ["map50"]
+    assert refused_by(report_on(PairedEvaluation(candidate=evaluation(map50=around(0.51))))) == ["map50"]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_first_model_is_held_to_the_floors_alone():
     ],
 )  # fmt: skip
 def test_one_figure_too_low_refuses_by_one_rule_and_says_why(change: Any, policy: Any, rule: str, words: str):
-    report = judge(comparison(**change), **policy)
+    report = report_on(comparison(**change), **policy)
     assert refused_by(report) == [rule]
     assert words in report.refusals[0].sentence
     assert words in report.summary
@@ -73,7 +73,7 @@ def test_one_figure_too_low_refuses_by_one_rule_and_says_why(change: Any, policy
 
 
 def test_a_rule_carries_the_figure_that_decided():
-    report = judge(comparison(classes=with_class("pore", recall=0.95, ap50=0.87), latency_ms_p95=26.0))
+    report = report_on(comparison(classes=with_class("pore", recall=0.95, ap50=0.87), latency_ms_p95=26.0))
     figures = {rule.rule: (rule.value, rule.limit) for rule in report.rules}
     assert figures["drop/pore"] == pytest.approx((0.03, 0.05))
     assert figures["recall/pore"] == (0.95, 0.5)
@@ -83,41 +83,41 @@ def test_a_rule_carries_the_figure_that_decided():
 
 def test_recall_below_the_common_floor():
     low = with_class("crack", recall=0.4)
-    report = judge(comparison(classes=low, champion={"classes": low}))
+    report = report_on(comparison(classes=low, champion={"classes": low}))
     assert refused_by(report) == ["recall/crack"]
     assert "Recall of crack is 0.400 on 100 boxes; at least 0.500 is needed." in report.summary + "."
 
 
 def test_classes_of_few_boxes():
     few = with_class("pore", truth=4)
-    report = judge(comparison(classes=few, champion={"classes": few}))
+    report = report_on(comparison(classes=few, champion={"classes": few}))
     assert refused_by(report) == ["test_boxes"]
     assert "fewer than 5 boxes of pore (4); label more" in report.summary
     # One box of eight is forgiven though it is more than 5 %; two are not.
     eight = {"classes": with_class("pore", truth=8, recall=1.0)}
-    assert refused_by(judge(comparison(classes=with_class("pore", truth=8, recall=7 / 8), champion=eight))) == []
-    assert refused_by(judge(comparison(classes=with_class("pore", truth=8, recall=6 / 8), champion=eight))) == [
+    assert refused_by(report_on(comparison(classes=with_class("pore", truth=8, recall=7 / 8), champion=eight))) == []
+    assert refused_by(report_on(comparison(classes=with_class("pore", truth=8, recall=6 / 8), champion=eight))) == [
         "drop/pore"
     ]
 
 
-def test_a_class_that_does_not_occur_is_not_judged_unless_the_policy_asks():
+def test_a_missing_class_is_skipped_unless_the_policy_requires_it():
     classes = {"crack": found(), "spatter": found()}
     compared = comparison(classes=classes, champion={"classes": classes})
-    report = judge(compared)
+    report = report_on(compared)
     assert refused_by(report) == []
-    unjudged = [rule for rule in report.rules if not rule.judged]
-    assert [rule.sentence for rule in unjudged] == ["Class pore does not occur in the test set, so it is not judged."]
-    assert "(1 had nothing to judge by)" in report.summary
-    assert "| not judged | recall/pore |" in report.to_markdown()
-    assert refused_by(judge(compared, require_all_classes=True)) == ["test_classes"]
-    assert refused_by(judge(compared, min_recall_by_class={"pore": 0.2})) == ["recall/pore"]
+    skipped = [rule for rule in report.rules if not rule.judged]
+    assert [rule.sentence for rule in skipped] == ["Class pore does not occur in the test set, so it is not evaluated."]
+    assert "(1 could not be evaluated)" in report.summary
+    assert "| not evaluated | recall/pore |" in report.to_markdown()
+    assert refused_by(report_on(compared, require_all_classes=True)) == ["test_classes"]
+    assert refused_by(report_on(compared, min_recall_by_class={"pore": 0.2})) == ["recall/pore"]
 
 
 def test_no_hard_frames():
     compared = comparison(hard_recall=None, champion={"hard_recall": None})
-    assert refused_by(judge(compared)) == []
-    assert refused_by(judge(compared, min_hard_recall=0.1)) == ["hard_cases"]
+    assert refused_by(report_on(compared)) == []
+    assert refused_by(report_on(compared, min_hard_recall=0.1)) == ["hard_cases"]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_no_hard_frames():
     ],
 )
 def test_another_class_list_is_refused_with_the_difference(classes: tuple[str, ...], words: str):
-    report = judge(comparison(), champion_classes=classes)
+    report = report_on(comparison(), champion_classes=classes)
     assert "class_list" in refused_by(report)
     assert words in report.summary
 
@@ -147,7 +147,7 @@ def test_another_class_list_is_refused_with_the_difference(classes: tuple[str, .
     ],
 )
 def test_what_was_not_measured_alike_is_not_compared(champion: Any, words: str):
-    report = judge(comparison(champion=champion))
+    report = report_on(comparison(champion=champion))
     assert refused_by(report) == ["same_test"]
     assert words in report.summary
     assert {rule.rule for rule in report.rules} == {"figures", "same_test", "class_list"}
@@ -170,7 +170,7 @@ def test_what_was_not_measured_alike_is_not_compared(champion: Any, words: str):
     ],
 )
 def test_figures_that_cannot_be_right_are_refused(compared: PairedEvaluation, words: str):
-    report = judge(compared)
+    report = report_on(compared)
     assert refused_by(report) == ["figures"]
     assert words in report.summary
 
@@ -179,4 +179,4 @@ def test_what_the_caller_must_say():
     with pytest.raises(ValueError, match="champion_class_names is required"):
         decide(comparison(), GatePolicy(), class_names=CLASSES)
     with pytest.raises(BadInputError, match="a floor for craks, and the model knows only crack, pore, spatter"):
-        judge(comparison(), min_recall_by_class={"craks": 0.9})
+        report_on(comparison(), min_recall_by_class={"craks": 0.9})

@@ -115,7 +115,7 @@ FIGURES = ["map50", "low", "recall", "ap50", "precision", "hard", "latency", "ga
 def test_a_better_figure_never_fails_a_rule_that_was_met(
     compared: PairedEvaluation, policy: GatePolicy, by: float, what: str
 ):
-    # Rule by rule, which is stronger than the verdict and does not need an example that passes as a whole.
+    # Rule by rule, which is stronger than the decision and does not need an example that passes as a whole.
     before = decide(compared, policy, class_names=CLASSES, champion_class_names=CLASSES)
     after = decide(improved(compared, by, what), policy, class_names=CLASSES, champion_class_names=CLASSES)
     was_met = {rule.rule for rule in before.rules if rule.passed}

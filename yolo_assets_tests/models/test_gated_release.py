@@ -1,4 +1,4 @@
-"""Only what was judged is promoted, and only against the champion that is still serving."""
+"""Only evaluated files are promoted, and only against the champion that is still serving."""
 
 from __future__ import annotations
 
@@ -72,9 +72,7 @@ def by_hand(store: ObjectStore, signer: Signer, version: str, *, force: bool = F
     return promote_by_hand(promoter(store, signer), request, force=force)
 
 
-def test_the_first_and_the_better_are_released_with_their_verdict(
-    store: ObjectStore, signer: Signer, trusted: TrustedKeys
-):
+def test_the_first_and_the_better_are_released_with_a_report(store: ObjectStore, signer: Signer, trusted: TrustedKeys):
     register(store, "1", "2")
     first = release(store, signer, compared(store, "1", None))
     second = release(store, signer, compared(store, "2", "1"))
@@ -89,7 +87,7 @@ def test_the_first_and_the_better_are_released_with_their_verdict(
     assert read_gate_report(Registry(store, trusted), manifest_of(store, "2")) == second.report
 
 
-def test_a_refused_candidate_leaves_the_channel_and_keeps_its_verdict(
+def test_a_refused_candidate_leaves_the_channel_and_has_a_report(
     folder: ObjectStore, signer: Signer, trusted: TrustedKeys
 ):
     register(folder, "1", "2")
@@ -135,13 +133,13 @@ def test_another_class_list_is_refused_from_the_registered_manifests(folder: Obj
     assert [rule.rule for rule in outcome.report.refusals] == ["class_list"]
 
 
-def test_a_manifest_that_changes_after_it_was_judged_is_not_promoted(folder: ObjectStore, signer: Signer):
+def test_a_manifest_changed_after_its_evaluation_is_not_promoted(folder: ObjectStore, signer: Signer):
     register(folder, "1")
     what = compared(folder, "1", None)
     manifest = manifest_of(folder, "1")
 
     class Swapping(ForwardingStore):
-        """Swaps the manifest as soon as the verdict is stored."""
+        """Swaps the manifest as soon as the report is stored."""
 
         def put(self, key: str, data: Payload) -> ObjectInfo:
             info = super().put(key, data)
@@ -176,7 +174,7 @@ def test_a_crash_anywhere_converges(folder: ObjectStore, signer: Signer, tmp_pat
 # By hand -------------------------------------------------------------------------------------------------------------
 
 
-def test_by_hand_says_what_the_gate_said(folder: ObjectStore, signer: Signer):
+def test_a_promotion_by_hand_shows_the_gates_decision(folder: ObjectStore, signer: Signer):
     register(folder, "1", "2", "3")
     manual = by_hand(folder, signer, "1")
     assert "line/1 never went through the gate" in manual.gate
@@ -196,7 +194,7 @@ def test_by_hand_says_what_the_gate_said(folder: ObjectStore, signer: Signer):
     assert manual.pointer.expected is None, "what made the gate refuse is what the box must not overlook"
 
 
-def test_a_verdict_that_was_changed_counts_as_a_refusal(folder: ObjectStore, signer: Signer, trusted: TrustedKeys):
+def test_a_changed_report_counts_as_a_refusal(folder: ObjectStore, signer: Signer, trusted: TrustedKeys):
     register(folder, "1")
     release(folder, signer, compared(folder, "1", None, map50=around(0.4)))
     key = training_key(fingerprint("1"), "gate.json")
@@ -207,7 +205,7 @@ def test_a_verdict_that_was_changed_counts_as_a_refusal(folder: ObjectStore, sig
         by_hand(folder, signer, "1")
 
 
-def test_a_verdict_on_another_version_does_not_count(folder: ObjectStore, signer: Signer, trusted: TrustedKeys):
+def test_a_report_on_another_version_does_not_count(folder: ObjectStore, signer: Signer, trusted: TrustedKeys):
     register(folder, "1")
     release(folder, signer, compared(folder, "1", None))
     manifest, files = byte_bundle("2", training_fingerprint=fingerprint("1"))

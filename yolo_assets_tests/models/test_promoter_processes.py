@@ -87,9 +87,7 @@ class Agent(threading.Thread):
         return self.releases
 
 
-def test_promoters_killed_at_any_moment_never_leave_an_agent_without_a_pointer(
-    tmp_path: Path, signer: Signer, trusted: TrustedKeys
-):
+def test_killed_promoters_never_leave_an_agent_without_a_pointer(tmp_path: Path, signer: Signer, trusted: TrustedKeys):
     # The folder kind only: what is killed is our process, and a fresh interpreter a round is cost enough.
     url = (tmp_path / "killed").as_uri()
     store = open_store(url)
@@ -145,7 +143,7 @@ def test_racing_promoters_share_no_number_and_none_is_lost_silently(
     assert len({release for release, _ in won}) == len(won)
     past = registry.channel("line", "stable").history()
     chain = [r.entry.pointer for r in past.releases if r.state != "unconfirmed"]
-    assert {(str(p.release), p.version) for p in chain[1:]} == won  # who was told "won" served, and nobody else
+    assert {(str(p.release), p.version) for p in chain[1:]} == won  # every "won" served, and nothing else
     assert chain[-1].release == max(int(release) for release, _ in won)
     assert [p.previous_version for p in chain] == [None, *(p.version for p in chain[:-1])]
     unconfirmed = sum(r.state == "unconfirmed" for r in past.releases)

@@ -57,7 +57,7 @@ def test_reading_to_run_never_touches_the_weights(folder: ObjectStore):
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_write_that_breaks_anywhere_leaves_no_bundle_and_is_finished_by_the_next(tmp_path: Path, after: bool):
+def test_a_write_that_breaks_anywhere_is_completed_by_the_next(tmp_path: Path, after: bool):
     from yolo_assets.storage import open_store
 
     manifest, files = byte_bundle("1")
@@ -187,7 +187,7 @@ def test_changed_weights_are_found_by_verify(folder: ObjectStore):
         Registry(folder).verify_bundle("line", "1", signed=False)
 
 
-def test_what_nobody_signed_is_refused(store: ObjectStore, signer: Signer, trusted: TrustedKeys, tmp_path: Path):
+def test_an_unsigned_bundle_is_refused(store: ObjectStore, signer: Signer, trusted: TrustedKeys, tmp_path: Path):
     write(store, "1")
     with pytest.raises(SignatureError, match="not signed"):
         Registry(store, trusted).read_bundle("line", "1")

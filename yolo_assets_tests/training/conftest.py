@@ -27,7 +27,7 @@ SPEC = TrainSpec(
 
 @dataclass
 class Trained:
-    """A training that was killed once and gone on with."""
+    """A training that was killed once and resumed."""
 
     world: World
     dataset: Dataset

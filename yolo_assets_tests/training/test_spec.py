@@ -6,7 +6,7 @@ from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.training.spec import Recipe
 
 
-def test_a_plant_says_only_what_differs(tmp_path: Path) -> None:
+def test_a_recipe_holds_only_what_differs(tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text("[starter]\nepochs = 7\n[fine_tune]\nepochs = 3\n")
     recipe = Recipe.load(path)
@@ -15,7 +15,7 @@ def test_a_plant_says_only_what_differs(tmp_path: Path) -> None:
     assert (next_one.epochs, next_one.parent) == (3, "line/v1")
 
 
-def test_a_successor_keeps_the_input_of_the_model_on_the_line_unless_told_otherwise() -> None:
+def test_a_successor_keeps_the_input_size_by_default() -> None:
     assert Recipe().spec("line", "line/v1", 320).imgsz == 320
     assert Recipe(fine_tune={"imgsz": 640}).spec("line", "line/v1", 320).imgsz == 640
 

@@ -1,4 +1,4 @@
-"""A real training in its own process: killed, gone on with, exported, registered, evaluated, found again."""
+"""A real training in its own process: killed, resumed, exported, registered, evaluated, reused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from yolo_assets_tests.training.conftest import SPEC, Trained
 pytestmark = pytest.mark.timeout(240)
 
 
-def test_a_killed_training_goes_on_from_the_store_on_another_machine(trained: Trained):
+def test_a_killed_training_resumes_from_the_store_elsewhere(trained: Trained):
     assert "killed by signal 9" in trained.killed
     assert "run it again to resume" in trained.killed
     assert [event.event for event in trained.events] == ["resumed", "epoch", "epoch", "finished"]
@@ -64,7 +64,7 @@ def test_the_bundle_is_whole_and_does_on_the_edge_what_it_did_here(trained: Trai
     assert golden <= {item.sha256 for item in trained.dataset.items("val")}
 
 
-def test_shipped_weights_are_without_optimizer_and_name_no_folder_of_this_machine(trained: Trained):
+def test_shipped_weights_hold_no_optimizer_and_no_local_path(trained: Trained):
     files = Registry(trained.world.store).read_bundle(
         trained.result.name, trained.result.version, signed=False, only=[WEIGHTS, ONNX]
     )
@@ -133,7 +133,7 @@ def test_evaluation_of_a_model_against_itself_gains_nothing(trained: Trained, tm
     assert PairedEvaluation.from_json(trained.world.store.get(key)) == comparison
 
 
-def test_what_changes_in_the_reports_is_counted_on_frames_that_the_champion_never_had(trained: Trained, tmp_path):
+def test_changes_are_counted_on_frames_new_to_the_champion(trained: Trained, tmp_path):
     version, store = trained.result.model_version, trained.world.store
     items = trained.dataset.manifest.items
     late = [item for item in items if item.split == "test"][-5:]
@@ -179,7 +179,7 @@ def test_weights_that_carry_code_are_refused_and_the_code_does_not_run(trained: 
     with pytest.raises(UserError, match="is no safe YOLO checkpoint"):
         run_child("train", job, tmp_path / "work", nice=0, timeout_seconds=60)
     assert not marker.exists()
-    with pytest.raises(pickle.UnpicklingError):  # the payload is a real one: torch says so too
+    with pytest.raises(pickle.UnpicklingError):  # the payload is a real one: torch refuses it too
         torch.load(weights, weights_only=True)
 
 

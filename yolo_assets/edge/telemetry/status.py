@@ -11,7 +11,7 @@ from typing import Any
 
 from yolo_assets import __version__
 from yolo_assets.contracts.archiver_figures import read_figures
-from yolo_assets.contracts.fleet import CameraCounts, Heartbeat
+from yolo_assets.contracts.fleet import CameraHeartbeat, Heartbeat
 from yolo_assets.contracts.times import format_time, utc_now
 from yolo_assets.edge.audit.log import AuditLog
 from yolo_assets.edge.audit.shipping import AuditShipper
@@ -130,7 +130,7 @@ class HeartbeatReport:
             channel=self._config.channel,
             pinned=state.pinned.version if state.pinned else None,
             cameras={
-                camera: CameraCounts(
+                camera: CameraHeartbeat(
                     captured=count.captured,
                     processed=count.processed,
                     dropped=dict(count.dropped),

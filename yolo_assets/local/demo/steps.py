@@ -216,8 +216,8 @@ def _swaps(agent: Agent, trigger: str) -> list[dict[str, Any]]:
 def _released(loop: Loop) -> str:
     pointer = loop.registry.channel(loop.settings.model_name, CHANNEL).pointer()
     if pointer is None:
-        verdict = loop.graph.latest("promoted_model").get("verdict", "it was not judged")
-        raise UserError(f"no model was released: {verdict}")
+        decision = loop.graph.latest("promoted_model").get("verdict", "it was not evaluated")
+        raise UserError(f"no model was released: {decision}")
     return pointer.model_version
 
 
