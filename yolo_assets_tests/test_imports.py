@@ -27,6 +27,24 @@ LAYERS = {
     "training": {"contracts", "runtime", "storage", "vision", "learning", "models"},
     "edge": {"contracts", "runtime", "storage", "vision", "spool", "models", "simulator"},
 }
+# The same for the rooms of the edge agent, from the ground floor up.
+EDGE_LAYERS = {
+    "types": set(),
+    "config": set(),
+    "serving": set(),
+    "audit": set(),
+    "supervision": set(),
+    "clock": {"config"},
+    "cameras": {"types", "config", "clock"},
+    "outputs": {"types", "config"},
+    "pipeline": {"types", "config", "serving", "cameras"},
+    "image_service": {"config", "serving", "pipeline"},
+    "maintenance": {"config", "serving", "clock", "pipeline"},
+    "rollout": {"types", "config", "serving", "audit", "pipeline"},
+    "balancing": {"types", "config", "serving", "pipeline", "rollout"},
+    "telemetry": {"config", "serving", "audit", "clock", "pipeline", "maintenance", "rollout", "balancing"},
+    "http": {"types", "config", "serving", "audit", "pipeline", "image_service", "rollout", "telemetry"},
+}
 TOP = {"shipped", "cli", "defs", "local", "definitions"}
 HOMES = {
     "dagster": {"defs", "definitions", "local"},  # in local the driver of the demo alone: see below
@@ -117,3 +135,12 @@ def test_every_package_says_what_belongs_there() -> None:
         assert doc.strip(), f"{init.relative_to(ROOT)} has no docstring"
     for path in modules():
         assert ast.get_docstring(ast.parse(path.read_text())), f"{path.relative_to(ROOT)} has no docstring"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "edge").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_room_of_the_agent_imports_only_what_its_layer_may(path: Path) -> None:
+    room = path.relative_to(ROOT / "edge").parts[0].removesuffix(".py")
+    if room in ("agent", "__init__"):  # the agent composes them all, and no room imports it
+        return
+    ours = {name.split(".")[2] for name in imported(path) if name.startswith("yolo_assets.edge.")} - {room}
+    assert ours <= EDGE_LAYERS[room], f"{room} may not import {sorted(ours - EDGE_LAYERS[room])}"

@@ -17,7 +17,6 @@ from typing import IO, TypeVar
 from yolo_assets.archive.missing import missing_parts, no_receipt, with_missing
 from yolo_assets.archive.originals import oldest_version, parse_receipt
 from yolo_assets.archive.part import ArchivedPart
-from yolo_assets.archive.retry import retry
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
 from yolo_assets.contracts.names import ArchiveName, check_id, parse_frame_name, receipts_prefix
@@ -109,7 +108,7 @@ class Archive:
             ObjectNotFoundError, SignatureError, IntegrityError: see ``receipt``.
         """
         try:
-            data = retry(self.store.get, name.receipt_key)
+            data = self.store.get(name.receipt_key)
             return data, parse_receipt(data, name, self.trusted)
         except (ObjectNotFoundError, SignatureError, IntegrityError, BadInputError) as error:
             # Where the store keeps versions, whatever was written over the original, or hides it, does not harm it.
@@ -122,7 +121,7 @@ class Archive:
                     raise ObjectNotFoundError(no_receipt(name)) from None
                 raise
             receipt, version = original
-            return retry(self.store.get, name.receipt_key, version_id=version.version_id), receipt
+            return self.store.get(name.receipt_key, version_id=version.version_id), receipt
 
     def original_receipt(self, name: ArchiveName) -> tuple[Receipt, ObjectInfo] | None:
         """The receipt as it was first written, and the version it lies in; None when no version proves itself.
@@ -150,7 +149,7 @@ class Archive:
         Raises:
             SignatureError, IntegrityError: see ``receipt``.
         """
-        names = retry(lambda: sorted(self.names(camera_id=check_id(camera_id), hour=hour)))
+        names = sorted(self.names(camera_id=check_id(camera_id), hour=hour))
         receipts: list[Receipt] = []
         for name in with_missing(names):
             try:

@@ -30,7 +30,6 @@ from yolo_assets.archive.part_plan import (
     save_plan,
     still_holds,
 )
-from yolo_assets.archive.retry import retries, retry
 from yolo_assets.archive.upload import KeyTakenError, UploadJournal, upload, verify_stored
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import ArchiveName
@@ -42,6 +41,7 @@ from yolo_assets.spool.files import native_name
 from yolo_assets.spool.hours import SpoolHour, SpoolMember, SpoolProblem, is_note
 from yolo_assets.spool.records import read_records
 from yolo_assets.storage.base import StoreUnavailableError, UploadGoneError
+from yolo_assets.storage.retrying import PROCESS_COUNTS
 
 Status = Literal["archived", "adopted", "nothing"]
 _ATTEMPTS = 8
@@ -123,7 +123,7 @@ class _HourArchiving:
         self.full = False
 
     def run(self, begun: float) -> ArchiveOutcome:
-        retried = retries()
+        retried = PROCESS_COUNTS.retries
         self._check_names()
         receipts = self.archive.receipts(self.hour.camera_id, self.hour.hour)
         adopted = sum([self._learn(receipt) for receipt in receipts])
@@ -184,7 +184,7 @@ class _HourArchiving:
             sent,
             resumed,
             (*self.hour.oddities(), *left),
-            retries() - retried,
+            PROCESS_COUNTS.retries - retried,
         )
 
     def _check_names(self) -> None:
@@ -239,7 +239,7 @@ class _HourArchiving:
     def _give_up(self, plan: ArchivePlan) -> None:
         """Forget a plan that cannot be carried out, and the upload it had begun."""
         if plan.upload_id is not None:
-            retry(self.archive.store.abort_upload, plan.archive_key, plan.upload_id)
+            self.archive.store.abort_upload(plan.archive_key, plan.upload_id)
         discard_plan(self.hour)
 
     def _packing(self, plan: ArchivePlan) -> Packing:

@@ -18,7 +18,6 @@ from yolo_assets.archive.options import ArchiveOptions
 from yolo_assets.archive.packing.index import footer_size, index_bytes, parse_index
 from yolo_assets.archive.packing.pack import IndexRow, Packing
 from yolo_assets.archive.retention import protect
-from yolo_assets.archive.retry import retry
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import IntegrityError
 from yolo_assets.contracts.names import ArchiveName, is_frame
@@ -125,7 +124,7 @@ def commit(
     document = signer.sign_document(orjson.loads(receipt.to_json()))
     data = Receipt.model_validate_json(orjson.dumps(document)).to_json()
     try:
-        written = retry(store.put_if_absent, name.receipt_key, data)
+        written = store.put_if_absent(name.receipt_key, data)
         if confirmed is not None:
             protect(store, name.receipt_key, written.version_id, confirmed)
     except AlreadyExistsError:
@@ -143,10 +142,10 @@ def _put_index(store: ObjectStore, name: ArchiveName, rows: Sequence[IndexRow]) 
     """Write the index; return it as it lies in the store, and its version."""
     data = index_bytes(rows)
     try:
-        return data, retry(store.put_if_absent, name.index_key, data).version_id
+        return data, store.put_if_absent(name.index_key, data).version_id
     except AlreadyExistsError:
         # A run that crashed before its receipt; another version of the Parquet writer may say the same in other bytes.
-        data, info = retry(store.get_with_info, name.index_key)
+        data, info = store.get_with_info(name.index_key)
         if parse_index(data, name.index_key) != list(rows):
             raise IntegrityError(f"{name.index_key} is taken by the index of another archive") from None
         return data, info.version_id

@@ -17,7 +17,6 @@ from itertools import groupby
 
 from yolo_assets.archive.archive import READERS, Archive, in_order
 from yolo_assets.archive.missing import missing_parts, no_receipt, with_missing
-from yolo_assets.archive.retry import retry
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import ARCHIVES, INDEXES, RECEIPTS, ArchiveName, check_id, receipts_prefix
 from yolo_assets.contracts.receipt import Receipt
@@ -69,7 +68,7 @@ def archives_there(
     receipts. It costs one more request per thousand archives of the camera, or of all, in the range.
     """
     names = list(archives_between(archive, start, end, camera_id=camera_id))
-    others = retry(lambda: set(_stored(archive, start, end, camera_id))).difference(names)
+    others = set(_stored(archive, start, end, camera_id)).difference(names)
     return with_missing([*names, *others])
 
 
@@ -96,12 +95,8 @@ def _listings(
     archive: Archive, start: datetime | None, end: datetime | None, camera_id: str | None
 ) -> Iterator[list[ArchiveName]]:
     if start is not None and end is not None and camera_id is not None and end - start <= _FEW_HOURS:
-        return in_order(
-            hours_between(start, end), lambda hour: retry(lambda: list(archive.names(camera_id=camera_id, hour=hour)))
-        )
-    return in_order(
-        _days(archive, start, end), lambda day: retry(lambda: list(archive.names(camera_id=camera_id, date=day)))
-    )
+        return in_order(hours_between(start, end), lambda hour: list(archive.names(camera_id=camera_id, hour=hour)))
+    return in_order(_days(archive, start, end), lambda day: list(archive.names(camera_id=camera_id, date=day)))
 
 
 def _days(archive: Archive, start: datetime | None, end: datetime | None) -> Iterator[str]:
@@ -134,7 +129,7 @@ def folders(archive: Archive, prefix: str, after: str = "") -> Iterator[str]:
     position = prefix + after
     while True:
         start = position
-        info = retry(lambda start=start: next(iter(archive.store.list(prefix, start_after=start)), None))
+        info = next(iter(archive.store.list(prefix, start_after=start)), None)
         if info is None:
             return
         folder, slash, _ = info.key.removeprefix(prefix).partition("/")
@@ -152,12 +147,12 @@ def stored_archives(archive: Archive, camera_id: str) -> list[ArchiveName]:
     """
     prefix = f"{ARCHIVES}camera={check_id(camera_id)}/"
     names: set[ArchiveName] = set()
-    for key in retry(lambda: [info.key for info in archive.store.list(prefix)]):
+    for info in archive.store.list(prefix):
         try:
-            name = ArchiveName.parse(key)
+            name = ArchiveName.parse(info.key)
         except BadInputError:
             continue
-        if name.archive_key == key:
+        if name.archive_key == info.key:
             names.add(name)
     return sorted(names)
 

@@ -15,7 +15,6 @@ import orjson
 
 from yolo_assets.archive.packing.index import parse_index
 from yolo_assets.archive.packing.pack import IndexRow
-from yolo_assets.archive.retry import retry
 from yolo_assets.contracts.errors import IntegrityError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.receipt import Receipt
@@ -64,11 +63,11 @@ def oldest_version(
     lock = store.object_lock
     if lock is None:
         return None
-    for version in reversed(retry(lock.versions, key)):
+    for version in reversed(lock.versions(key)):
         if version.deleted or (size is not None and version.size != size):
             continue
         try:
-            data = retry(store.get, key, version_id=version.version_id)
+            data = store.get(key, version_id=version.version_id)
         except ObjectNotFoundError:  # its lifecycle ended since the listing
             continue
         if proves(data):

@@ -17,7 +17,6 @@ from yolo_assets.archive.originals import check_index, oldest_version
 from yolo_assets.archive.packing.format import content
 from yolo_assets.archive.packing.index import RowGroup, parse_footer, parse_group
 from yolo_assets.archive.packing.pack import IndexRow
-from yolo_assets.archive.retry import retry
 from yolo_assets.contracts.errors import IntegrityError
 from yolo_assets.contracts.names import ArchiveName, is_record_file, parse_frame_name
 from yolo_assets.contracts.receipt import Receipt
@@ -64,7 +63,7 @@ class ArchivedPart:
             IntegrityError: see ``index``.
         """
         try:
-            data = retry(self.store.get, self.receipt.index_key)
+            data = self.store.get(self.receipt.index_key)
             return data, check_index(data, self.receipt)
         except (ObjectNotFoundError, IntegrityError):
             try:
@@ -157,21 +156,21 @@ class ArchivedPart:
         if size is None or tail is None or footer_sha256 is None or size <= SMALL_INDEX:
             yield self.index()
             return
-        footer = retry(self.store.get_range, key, size - tail, tail)
+        footer = self.store.get_range(key, size - tail, tail)
         groups = parse_footer(footer, size, key) if _fits(footer, footer_sha256) else None
         if groups is None:  # of an older writer, or overwritten: what reads all of it finds the original
             yield self.index()
             return
         numbered = [(number, group) for number, group in enumerate(groups) if selects(group)]
         for number, group in sorted(numbered, key=lambda pair: pair[1].last, reverse=newest_first):
-            data = retry(self.store.get_range, key, group.start, group.length)
+            data = self.store.get_range(key, group.start, group.length)
             if not _fits(data, group.sha256):
                 yield self.index()
                 return
             yield parse_group(footer, size, number, group.start, data, key)
 
     def _range(self, start: int, length: int) -> bytes:
-        return retry(self.store.get_range, self.receipt.archive_key, start, length, version_id=self.receipt.version_id)
+        return self.store.get_range(self.receipt.archive_key, start, length, version_id=self.receipt.version_id)
 
     def _read_window(self, window: Sequence[IndexRow]) -> Iterator[tuple[IndexRow, Iterator[bytes]]]:
         start = window[0].offset

@@ -22,7 +22,6 @@ from yolo_assets.archive.archiving import hour_lock
 from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.archive.part import ArchivedPart
 from yolo_assets.archive.part_plan import forget_covered, holds
-from yolo_assets.archive.retry import retry
 from yolo_assets.archive.upload import stored_sha256
 from yolo_assets.contracts.names import SEALED
 from yolo_assets.runtime.files import FolderBusyError, fsync_folder
@@ -103,7 +102,7 @@ def reclaim_hour(hour: SpoolHour, archive: Archive, *, hot_hours: float, now: da
 
 def _not_stored(part: ArchivedPart) -> str | None:
     receipt = part.receipt
-    info = retry(part.store.head, receipt.archive_key, version_id=receipt.version_id)
+    info = part.store.head(receipt.archive_key, version_id=receipt.version_id)
     if info is None:
         return f"{receipt.archive_key} is not in the store although it has a receipt; nothing deleted"
     if info.size == receipt.archive_size and info.etag == receipt.etag:

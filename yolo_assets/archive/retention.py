@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.originals import oldest_version
 from yolo_assets.archive.part import ArchivedPart
-from yolo_assets.archive.retry import retry
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, UserError
 from yolo_assets.contracts.names import ArchiveName, receipts_prefix
 from yolo_assets.contracts.receipt import Receipt
@@ -66,11 +65,11 @@ def protect(store: ObjectStore, key: str, version_id: str | None, retention: Ret
     if version_id is None:
         version_id = _newest(store, key)
     try:
-        current = retry(lock.get_retention, key, version_id)
+        current = lock.get_retention(key, version_id)
         if current is None or not current.covers(retention):
             needed = retention if current is None else retention.joined(current)
             _set(lock, key, version_id, needed, current)
-            current = retry(lock.get_retention, key, version_id)
+            current = lock.get_retention(key, version_id)
     except NoObjectLockError as error:
         raise UserError(f"{key} cannot be made write-once: {error}; or set YOLO_ASSETS_RETENTION_DAYS=0") from None
     if current is None or not current.covers(retention):
@@ -99,16 +98,16 @@ def hold(archive: Archive, name: ArchiveName, on: bool) -> list[HeldObject]:
         StoreUnavailableError: the store cannot be asked; what was done stays done, run again.
     """
     lock = _lock_of(archive.store)
-    listed = retry(lambda: list(archive.names(camera_id=name.camera_id, hour=name.hour)))
-    hidden = retry(lambda: list(_hidden(lock, name.camera_id, name.hour)))
+    listed = list(archive.names(camera_id=name.camera_id, hour=name.hour))
+    hidden = list(_hidden(lock, name.camera_id, name.hour))
     names = {*listed, *(hidden_name for hidden_name, _ in hidden)}
     if name not in names:
         raise ObjectNotFoundError(f"there is no archive {name.stem} in {archive.url}")
     originals = [version for part in sorted(names) for version in _originals(archive, lock, part)]
     held = [HeldObject(key, version_id, on) for key, version_id in originals]
     for entry in held:
-        retry(lock.set_legal_hold, entry.key, entry.version_id, on)
-        if retry(lock.get_legal_hold, entry.key, entry.version_id) is not on:
+        lock.set_legal_hold(entry.key, entry.version_id, on)
+        if lock.get_legal_hold(entry.key, entry.version_id) is not on:
             raise UserError(f"{archive.url} did not {'keep' if on else 'release'} the hold of {entry.key}; run again")
     return held
 
@@ -144,7 +143,7 @@ def protection_problems(part: ArchivedPart) -> list[str]:
         ]
     problems: list[str] = []
     for key in (receipt.archive_key, receipt.index_key, part.name.receipt_key):
-        versions = retry(lock.versions, key)
+        versions = lock.versions(key)
         pinned = _pinned(part, key, versions)
         if pinned is None:
             remaining = f"{len(versions)} other versions lie there" if versions else "nothing is left of it"
@@ -168,7 +167,7 @@ def _lock_of(store: ObjectStore) -> ObjectLock:
 
 
 def _newest(store: ObjectStore, key: str) -> str | None:
-    info = retry(store.head, key)
+    info = store.head(key)
     if info is None:
         raise ObjectNotFoundError(f"there is no object {key} in {store.url}")
     return info.version_id
@@ -176,7 +175,7 @@ def _newest(store: ObjectStore, key: str) -> str | None:
 
 def _set(lock: ObjectLock, key: str, version_id: str | None, needed: Retention, current: Retention | None) -> None:
     try:
-        retry(lock.set_retention, key, version_id, needed)
+        lock.set_retention(key, version_id, needed)
     except StoreUnavailableError as error:
         if error.transient or current is None or current.mode == needed.mode:
             raise
@@ -217,7 +216,7 @@ def _originals(archive: Archive, lock: ObjectLock, name: ArchiveName) -> Iterato
     index = part.original_index()
     if index is None:
         raise IntegrityError(f"no version of {name.index_key} is the one its receipt was written for")
-    pinned = _pinned(part, name.archive_key, retry(lock.versions, name.archive_key))
+    pinned = _pinned(part, name.archive_key, lock.versions(name.archive_key))
     if pinned is None:
         raise IntegrityError(f"{name.archive_key} is not in the store in the version that its receipt names")
     for info in (pinned, index[1], version):
@@ -257,7 +256,7 @@ def _overlaid(store: ObjectStore, key: str, versions: list[ObjectInfo], pinned: 
     ]
     if not others:
         return
-    readable = retry(store.head, key, version_id=pinned.version_id) is not None
+    readable = store.head(key, version_id=pinned.version_id) is not None
     original = f"the original, version {pinned.version_id}, {'is still readable' if readable else 'cannot be read'}"
     for over, version in others:
         when = f"{version.version_id} of {format_time(version.modified_at)}"
@@ -271,7 +270,7 @@ def _overlaid(store: ObjectStore, key: str, versions: list[ObjectInfo], pinned: 
 
 def _unprotected(lock: ObjectLock, key: str, pinned: ObjectInfo, promised: Retention) -> Iterator[str]:
     try:
-        current = retry(lock.get_retention, key, pinned.version_id)
+        current = lock.get_retention(key, pinned.version_id)
     except NoObjectLockError as error:
         yield f"{key} should be under {_words(promised)}: {error}"
         return

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 from yolo_assets.archive.packing.pack import PackedPart, Packing
 from yolo_assets.archive.part_plan import save_plan
-from yolo_assets.archive.retry import retry
 from yolo_assets.contracts.errors import IntegrityError, UserError
 from yolo_assets.contracts.names import PARTS
 from yolo_assets.contracts.spool import ArchivePlan
@@ -108,7 +107,7 @@ def upload(store: ObjectStore, plan: ArchivePlan, packing: Packing, journal: Upl
         MemberChangedError: see ``Packing.parts``.
         StoreUnavailableError: the plan stays; a later run goes on.
     """
-    there = retry(store.head, plan.archive_key)
+    there = store.head(plan.archive_key)
     if there is not None:  # a Complete of ours that succeeded unseen, or another archive
         for part in packing.parts():
             part.release()
@@ -116,7 +115,7 @@ def upload(store: ObjectStore, plan: ArchivePlan, packing: Packing, journal: Upl
     held: dict[int, UploadedPart] = {}
     if plan.upload_id is not None:
         try:
-            held = {part.number: part for part in retry(store.list_parts, plan.archive_key, plan.upload_id)}
+            held = {part.number: part for part in store.list_parts(plan.archive_key, plan.upload_id)}
         except UploadGoneError:
             plan = _without_upload(plan, journal)
     try:
@@ -126,7 +125,7 @@ def upload(store: ObjectStore, plan: ArchivePlan, packing: Packing, journal: Upl
         _without_upload(plan, journal)
         raise
     except AlreadyExistsError:
-        there = retry(store.head, plan.archive_key)
+        there = store.head(plan.archive_key)
         if there is None:
             raise
         return _adopt(store, there, packing)
@@ -145,7 +144,7 @@ def verify_stored(store: ObjectStore, key: str, packing: Packing, uploaded: Uplo
     Raises:
         IntegrityError: the store holds something else.
     """
-    info = retry(store.head, key)
+    info = store.head(key)
     if info is None:
         raise IntegrityError(f"the store lost {key} right after the upload; nothing was deleted here, run again")
     if info.size != packing.size:
@@ -192,11 +191,11 @@ def _send(
         try:
             for part in packing.parts():
                 if part.last and part.number == 1 and upload_id is None:
-                    info = retry(store.put_if_absent, plan.archive_key, part.data, md5=part.md5)
+                    info = store.put_if_absent(plan.archive_key, part.data, md5=part.md5)
                     part.release()
                     return Uploaded(info, 1, 0)
                 if upload_id is None:
-                    upload_id = retry(store.create_upload, plan.archive_key)
+                    upload_id = store.create_upload(plan.archive_key)
                     if not journal.planned(plan.model_copy(update={"upload_id": upload_id})):
                         unremembered.append(upload_id)
                 if _is_held(held.get(part.number), part, noted):
@@ -215,12 +214,12 @@ def _send(
     if upload_id is None:
         raise AssertionError("an archive has at least its end blocks")
     done.sort(key=lambda part: part.number)
-    info = retry(store.complete_upload, plan.archive_key, upload_id, done, int(packing.crc32, 16))
+    info = store.complete_upload(plan.archive_key, upload_id, done, int(packing.crc32, 16))
     return Uploaded(info, sent, len(done) - sent)
 
 
 def _send_part(store: ObjectStore, key: str, upload_id: str, part: PackedPart, journal: UploadJournal) -> UploadedPart:
-    sent = retry(store.upload_part, key, upload_id, part.number, part.data, md5=part.md5)
+    sent = store.upload_part(key, upload_id, part.number, part.data, md5=part.md5)
     journal.arrived(upload_id, sent.number, part.md5, sent.etag)
     part.release()
     return sent
@@ -249,14 +248,10 @@ def _expected_etags(packing: Packing) -> tuple[str, ...]:
 
 def stored_sha256(store: ObjectStore, key: str, version_id: str | None) -> str:
     """SHA-256 of an object, every byte read back."""
-
-    def read() -> str:
-        digest = hashlib.sha256()
-        for chunk in store.stream(key, version_id=version_id):
-            digest.update(chunk)
-        return digest.hexdigest()
-
-    return retry(read)
+    digest = hashlib.sha256()
+    for chunk in store.stream(key, version_id=version_id):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _same_bytes(store: ObjectStore, info: ObjectInfo, packing: Packing) -> bool:

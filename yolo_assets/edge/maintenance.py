@@ -25,7 +25,7 @@ from yolo_assets.edge.pipeline.recorder import FrameRecorder
 from yolo_assets.edge.pipeline.sampling import Sampler, stage_name
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slots import HungLease, SlotManager
-from yolo_assets.edge.threads import join
+from yolo_assets.runtime.threads import join
 from yolo_assets.spool.pressure import Level, Stage, next_stage, reason
 
 log = logging.getLogger(__name__)

@@ -310,11 +310,20 @@ class MountGuard(ForwardingStore):
         self._file = self._file_of_identity()
 
     def _around(self, operation: str, key: str, request: Callable[[], T]) -> T:
-        # The disk may be unmounted, or another one mounted, while the store is open. The same file is the same store.
+        self._check_again()
+        return request()
+
+    def _listing(
+        self, operation: str, prefix: str, start_after: str | None, begin: Callable[[str | None], Iterator[ObjectInfo]]
+    ) -> Iterator[ObjectInfo]:
+        self._check_again()
+        yield from begin(start_after)
+
+    def _check_again(self) -> None:
+        """The disk may be unmounted, or another one mounted, while the store is open."""
         if self._identity is not None and self._file_of_identity() != self._file:
             self._check()
             self._file = self._file_of_identity()
-        return request()
 
     def _file_of_identity(self) -> tuple[int, int] | None:
         try:

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yolo_assets.archive.service.archiver import HourResult
-from yolo_assets.archive.service.loop import AWAY, LONGEST_AWAY, Schedule, pause
+from yolo_assets.archive.service.loop import AWAY, LONGEST_AWAY, Schedule
 from yolo_assets.contracts.times import Hour
+from yolo_assets.runtime.backoff import Backoff
 from yolo_assets.spool.hours import SpoolHour
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -29,8 +30,12 @@ def result(hour: SpoolHour, failure: str | None = None) -> HourResult:
 
 @given(tries=st.integers(1, 10_000), first=st.floats(0.01, 600), longest=st.floats(600, 3600))
 def test_pauses_double_up_to_a_bound(tries: int, first: float, longest: float) -> None:
-    assert first <= pause(tries, first, longest) <= longest
-    assert pause(tries, first, longest) <= pause(tries + 1, first, longest) <= 2 * pause(tries, first, longest)
+    assert first <= Backoff(first, longest).seconds(tries) <= longest
+    assert (
+        Backoff(first, longest).seconds(tries)
+        <= Backoff(first, longest).seconds(tries + 1)
+        <= 2 * Backoff(first, longest).seconds(tries)
+    )
 
 
 class World:

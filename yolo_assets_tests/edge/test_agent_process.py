@@ -16,8 +16,8 @@ from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.fleet import Heartbeat
 from yolo_assets.contracts.names import fleet_key
 from yolo_assets.contracts.times import Hour
-from yolo_assets_tests.edge.cameras.test_sources import write_video
 from yolo_assets_tests.edge.plant import MODEL, TOKEN, AgentProcess, Plant, until
+from yolo_assets_tests.support.videos import write_video
 
 
 def photos(plant: Plant, **options: Any) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import json
 import socket
 import ssl
@@ -12,8 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import uvicorn
 from fastapi import FastAPI
 from starlette.testclient import TestClient
+from uvicorn.server import ServerState
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.agent import Agent
@@ -271,3 +275,23 @@ def test_a_certificate_that_does_not_fit_is_one_line(client: MakeClient, certifi
         ApiServer(Listen(port=0, tls_cert=cert, tls_key=cert))
     with pytest.raises(BadInputError, match="No such file"):
         ApiServer(Listen(port=0, tls_cert=cert, tls_key=key.with_name("nothing.pem")))
+
+
+def test_uvicorn_still_has_what_the_bounded_protocol_overrides() -> None:
+    """The server subclasses a private class of uvicorn: an upgrade that changes it must fail here, not in a plant."""
+    protocol = server_module._BoundedProtocol
+    (base,) = protocol.__bases__
+    assert (base.__module__, base.__name__) == ("uvicorn.protocols.http.h11_impl", "H11Protocol")
+    assert list(inspect.signature(base.connection_made).parameters) == ["self", "transport"]
+    state = ServerState()
+    config = uvicorn.Config(lambda *_: None, http=protocol, limit_concurrency=3)
+    config.load()
+    loop = asyncio.new_event_loop()
+    try:
+        made = protocol(config=config, server_state=state, app_state={}, _loop=loop)
+        transport = asyncio.Transport({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
+        made.connection_made(transport)
+        assert made.connections == {made} == state.connections, "what bounds the number of connections"
+        assert made.cycle is None and made.transport is transport and made.loop is loop, "what ends silent ones"
+    finally:
+        loop.close()

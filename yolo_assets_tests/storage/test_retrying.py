@@ -207,7 +207,7 @@ def test_another_archive_under_the_key_of_an_upload_is_no_success(backend: Objec
         store.upload_part("k", upload, 1, b"mine!!")
 
 
-def test_a_completed_upload_without_its_checksum_is_known_by_its_etag_or_not_at_all(backend: ObjectStore) -> None:
+def test_a_completed_upload_is_recognised_by_its_etag_or_not_at_all(backend: ObjectStore) -> None:
     store = retrying(backend, fail("complete_upload", effect="after"))
     upload = store.create_upload("k")
     part = store.upload_part("k", upload, 1, b"mine!!")
@@ -237,7 +237,7 @@ def test_a_stream_that_never_gets_on_is_given_up(backend: ObjectStore) -> None:
     assert store._counts.by_operation()["stream"] == RetryFigures(5, 4, 1)
 
 
-def test_a_stream_that_goes_on_has_all_its_tries_again(backend: ObjectStore) -> None:
+def test_a_stream_that_continues_has_all_its_tries_again(backend: ObjectStore) -> None:
     backend.put("k", bytes(range(100)))
     store = retrying(backend, fail("stream", times=None, cut_after=10))
     assert b"".join(store.stream("k", chunk_size=10)) == bytes(range(100))

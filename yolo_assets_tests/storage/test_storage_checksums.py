@@ -88,7 +88,7 @@ def test_a_flipped_bit_is_refused_by_either_checksum(checked_bucket: Any, operat
     assert store.head("k") is None and store.list_parts("k", upload_id) == []
 
 
-def test_a_checked_upload_goes_on_in_another_process(checked_bucket: Any) -> None:
+def test_a_checked_upload_continues_in_another_process(checked_bucket: Any) -> None:
     upload_id = open_store(checked_bucket.url).create_upload("k")
     sent = open_store(checked_bucket.url).upload_part("k", upload_id, 2, LAST)
     resumed = open_store(checked_bucket.url)
@@ -217,7 +217,7 @@ def test_on_aws_an_upload_carries_a_crc_of_the_whole(aws: Aws) -> None:
     assert info.checksum_crc32 == part.checksum_crc32 == crc(LAST)
 
 
-def test_on_aws_an_old_upload_is_gone_on_with_as_it_was_begun(aws: Aws) -> None:
+def test_on_aws_an_old_upload_continues_as_it_was_begun(aws: Aws) -> None:
     aws.listing = ""
     part = aws.store.upload_part("k", "begun before", 1, LAST)
     headers = aws.last("UploadPart")[0]
@@ -234,7 +234,7 @@ def test_on_aws_parts_that_make_another_object_are_sent_again(aws: Aws) -> None:
         aws.store.complete_upload("k", upload_id, [part], 1)
 
 
-def test_who_gets_checksums(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_which_endpoints_get_checksums(monkeypatch: pytest.MonkeyPatch) -> None:
     aws, other = None, "http://127.0.0.1:9"
     for value, expected in (
         ("", ["when_supported", "when_required"]),

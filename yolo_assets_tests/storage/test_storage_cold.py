@@ -125,7 +125,7 @@ def test_within_intelligent_tiering_no_days_are_asked_for(monkeypatch: pytest.Mo
         assert caught.value.transient
 
 
-def test_every_state_is_told_with_what_to_expect() -> None:
+def test_every_state_is_described_with_what_to_expect() -> None:
     until = datetime(2026, 11, 21, tzinfo=UTC)
     assert str(RestoreState("restored", "GLACIER", until)) == "can be read until 2026-11-21T00:00:00.000Z"
     assert "expedited 1 to 5 minutes, standard 3 to 5 hours" in str(RestoreState("cold", "GLACIER"))

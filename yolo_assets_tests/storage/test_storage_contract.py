@@ -47,7 +47,7 @@ def test_is_an_object_store(store: ObjectStore, store_url: str) -> None:
     assert store.url == store_url
 
 
-def test_bytes_come_back_with_what_is_said_about_them(store: ObjectStore) -> None:
+def test_bytes_come_back_with_their_information(store: ObjectStore) -> None:
     before = datetime.now(UTC) - timedelta(seconds=2)
     written = store.put("a/b", b"hello")
     assert store.get("a/b") == b"hello"

@@ -86,7 +86,7 @@ def test_a_checked_bucket_refuses_wrong_checksums(checked_bucket: Any) -> None:
     assert (seen["wrong x-amz-checksum-crc32"], seen["wrong Content-MD5"]) == ("ok", "ok")
 
 
-def test_a_folder_is_examined_and_left_as_it_was(tmp_path: Path) -> None:
+def test_a_folder_is_examined_and_unchanged(tmp_path: Path) -> None:
     found = examine((tmp_path / "archive").as_uri(), (tmp_path / "store").as_uri(), 0)
     assert found.unsafe == ()
     for root in found.roots:
@@ -132,10 +132,12 @@ def test_unsafe_combinations(archive: Facts, store: Facts | None, days: int) -> 
         ("https://s3.plant.example", {"x-amz-request-id": "179A61F0AEBD3B3C"}, "generic"),
     ],
 )
-def test_profiles_are_told_by_address_and_answer(endpoint: str | None, headers: dict[str, str], name: str) -> None:
+def test_profiles_are_recognised_by_address_and_answer(
+    endpoint: str | None, headers: dict[str, str], name: str
+) -> None:
     assert profile_of(endpoint, headers).name == name
 
 
-def test_the_gateway_that_runs_here_is_told_to_be_ceph(s3_bucket: S3Bucket) -> None:
+def test_the_gateway_that_runs_here_is_recognised_as_ceph(s3_bucket: S3Bucket) -> None:
     headers = s3_bucket.client.head_bucket(Bucket=s3_bucket.name)["ResponseMetadata"]["HTTPHeaders"]
     assert profile_of(s3_bucket.client.meta.endpoint_url, headers).name == "ceph"

@@ -120,7 +120,7 @@ def test_rules_that_aws_refuses_are_recognised(rule: dict, words: str) -> None:
     assert any(words in found for found in problems([whole], AWS))
 
 
-def test_the_archiver_may_not_delete_and_the_bucket_says_so_too() -> None:
+def test_the_archiver_may_not_delete_and_the_bucket_refuses_too() -> None:
     for role in (ARCHIVER, AUDITOR):
         for actions in role.values():
             assert not [

@@ -111,7 +111,7 @@ def test_what_is_not_there_cannot_be_locked(bucket: Any) -> None:
 
 
 @pytest.mark.parametrize("where", [pytest.param("ceph", marks=pytest.mark.s3), "ministack"])
-def test_a_bucket_without_lock_says_so(where: str, request: pytest.FixtureRequest) -> None:
+def test_a_bucket_without_lock_is_reported(where: str, request: pytest.FixtureRequest) -> None:
     if where == "ceph":
         url = request.getfixturevalue("make_bucket")(versioned=True).url
     else:
@@ -133,7 +133,7 @@ def test_a_bucket_without_lock_says_so(where: str, request: pytest.FixtureReques
             action()
 
 
-def test_versions_are_told_newest_first_with_their_markers(bucket: Any) -> None:
+def test_versions_are_listed_newest_first_with_their_markers(bucket: Any) -> None:
     store, lock = locked(bucket)
     for data in (b"1", b"22"):
         store.put("k", data)

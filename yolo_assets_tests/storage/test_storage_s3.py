@@ -176,7 +176,7 @@ def aws_env(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> pytest.MonkeyPatc
     return monkeypatch
 
 
-def test_an_endpoint_where_nobody_listens(aws_env: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_where_nothing_listens(aws_env: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: refuses every connection
         aws_env.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{taken.getsockname()[1]}")
@@ -344,7 +344,7 @@ def test_a_conditional_write_of_unsure_outcome(net: Answers, status: int, code: 
         (400, "SomethingNew", "SomethingNew, words", False),
     ],
 )
-def test_refusals_in_words(net: Answers, status: int, code: str, says: str, transient: bool) -> None:
+def test_messages_of_refusals(net: Answers, status: int, code: str, says: str, transient: bool) -> None:
     net.answers = {"GetObject": (status, error(code)), "PutObject": (status, error(code))}
     assert says in fails(lambda: net.store.get("k"), transient=transient)
     assert says in fails(lambda: net.store.put("k", b""), transient=transient)

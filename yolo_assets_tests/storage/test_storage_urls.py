@@ -44,7 +44,7 @@ def test_other_urls_are_refused_in_one_line(url: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_plain_path_is_told_its_url() -> None:
+def test_a_plain_path_is_answered_with_its_url() -> None:
     with pytest.raises(UsageError, match="file:///srv/my%20store"):
         open_store("/srv/my store")
 

@@ -12,7 +12,6 @@ from yolo_assets.archive.audit.verification import VerifyReport, hidden_line
 from yolo_assets.archive.listing import listed_archives
 from yolo_assets.archive.missing import missing_parts
 from yolo_assets.archive.retention import hidden_archives
-from yolo_assets.archive.retry import retry
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import ARCHIVES, INDEXES, ArchiveName
 from yolo_assets.contracts.times import utc_now
@@ -73,11 +72,11 @@ def take_census(archive: Archive, *, camera_id: str | None = None, now: datetime
         BadInputError: not a camera id.
     """
     names = list(listed_archives(archive, camera_id=camera_id))
-    hidden = retry(lambda: list(hidden_archives(archive)))
+    hidden = list(hidden_archives(archive))
     prefix = ARCHIVES if camera_id is None else f"{ARCHIVES}camera={camera_id}/"
     with ThreadPoolExecutor(2, thread_name_prefix="census") as pool:
-        archives_listed = pool.submit(retry, lambda: _listed(archive.store.list(prefix), camera_id))
-        indexes_listed = pool.submit(retry, lambda: _listed(archive.store.list(INDEXES), camera_id))
+        archives_listed = pool.submit(lambda: _listed(archive.store.list(prefix), camera_id))
+        indexes_listed = pool.submit(lambda: _listed(archive.store.list(INDEXES), camera_id))
         archives, indexes = archives_listed.result(), indexes_listed.result()
     sizes: dict[str, int] = {}
     gone: dict[str, str] = {}

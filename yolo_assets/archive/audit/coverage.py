@@ -17,7 +17,6 @@ import orjson
 
 from yolo_assets.archive.archive import Archive, in_order
 from yolo_assets.archive.options import VerifyHow
-from yolo_assets.archive.retry import retry
 from yolo_assets.contracts.audit import AuditClaim, AuditRecord
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.names import AUDIT, ArchiveName, audit_key, parse_audit_key
@@ -235,7 +234,7 @@ def read_history(
     history = AuditHistory()
     unseen = {name: ArchiveName.parse(name).hour.date for name in names}
     ended: set[str] = set()
-    listed = retry(lambda: [info.key for info in archive.store.list(AUDIT)])
+    listed = [info.key for info in archive.store.list(AUDIT)]
     keys = sorted((key for key in listed if parse_audit_key(key)), reverse=True)
     for day, keys_of_day in groupby(keys, key=lambda key: key.split("/")[1].removeprefix("date=")):
         # An archive cannot have been audited on a day before its hour.
@@ -261,7 +260,7 @@ def put_document(store: ObjectStore, document: D, signer: Signer | None) -> D:
         # The body is signed as a reader will parse it, as receipts are.
         body = signer.sign_document(orjson.loads(document.to_json()))
         document = type(document).from_json(orjson.dumps(body))
-    retry(store.put_if_absent, _key(document), document.to_json())
+    store.put_if_absent(_key(document), document.to_json())
     return document
 
 
@@ -273,7 +272,7 @@ def _load(archive: Archive, key: str) -> AuditClaim | AuditRecord | str:
     """A claim or a record, its signature checked if it has one; or why it is untrusted."""
     parsed = parse_audit_key(key)
     try:
-        data = retry(archive.store.get, key)
+        data = archive.store.get(key)
         claim = parsed is not None and parsed[1] is None
         document = AuditClaim.from_json(data, key) if claim else AuditRecord.from_json(data, key)
         if document.signature is not None:

@@ -17,7 +17,6 @@ from yolo_assets.archive.packing.format import content
 from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.archive.part import ArchivedPart
 from yolo_assets.archive.retention import protection_problems
-from yolo_assets.archive.retry import retry
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
 from yolo_assets.contracts.names import ArchiveName, is_frame
 from yolo_assets.contracts.receipt import Receipt
@@ -107,7 +106,7 @@ def _verify(archive: Archive, name: ArchiveName, how: VerifyHow, report: VerifyR
     part = archive.part(receipt)
     rows = _rows(part, report)
     _protection(part, report)
-    info = retry(archive.store.head, receipt.archive_key, version_id=receipt.version_id)
+    info = archive.store.head(receipt.archive_key, version_id=receipt.version_id)
     if info is None:
         report.problems.append(f"{receipt.archive_key} is not in the store")
         return
@@ -116,7 +115,7 @@ def _verify(archive: Archive, name: ArchiveName, how: VerifyHow, report: VerifyR
         return
     if how == "full":
         try:
-            report.problems.extend(retry(_content_problems, part, rows, report))
+            report.problems.extend(_content_problems(part, rows, report))
         except ColdObjectError:
             report.cold = True
         else:
@@ -129,7 +128,7 @@ def _verify(archive: Archive, name: ArchiveName, how: VerifyHow, report: VerifyR
 
 def _without_receipt(archive: Archive, name: ArchiveName) -> str:
     """What is left of an archive whose receipt is nowhere, and what can be done about it."""
-    stored = [key for key in (name.archive_key, name.index_key) if retry(archive.store.head, key) is not None]
+    stored = [key for key in (name.archive_key, name.index_key) if archive.store.head(key) is not None]
     if not stored:
         return f"{name.receipt_key} is not in the store, nor the archive, nor its index; nothing of {name.stem} is left"
     return (

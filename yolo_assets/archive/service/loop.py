@@ -22,6 +22,7 @@ from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.runtime.backoff import Backoff
 from yolo_assets.spool.hours import SpoolHour, SpoolProblem
+from yolo_assets.storage.retrying import RetryBounds
 
 FIRST_PAUSE = 10.0
 LONGEST_PAUSE = 900.0
@@ -30,12 +31,9 @@ LONGEST_AWAY = 300.0
 """Seconds between tries to reach a store that is away."""
 AWAY = 3
 """Hours in a row that cannot reach the store before it counts as away."""
+STORE_RETRIES = RetryBounds(tries=3)
+"""Of a request: three quick tries, then the hour stays queued and the next one is due."""
 _NEVER = datetime.max.replace(tzinfo=UTC)
-
-
-def pause(tries: int, first: float, longest: float) -> float:
-    """Seconds until the next try after so many that failed, without the jitter."""
-    return Backoff(first, longest).seconds(tries)
 
 
 @dataclass
@@ -87,7 +85,7 @@ class Schedule:
             unreachable = result.failure == "store_unreachable"
             self._unreached = self._unreached + 1 if unreachable else 0
             tries = self._tries(hour) + 1
-            seconds = pause(tries, self.first, LONGEST_PAUSE) * self.jitter()
+            seconds = Backoff(self.first, LONGEST_PAUSE).seconds(tries) * self.jitter()
             self._later[hour] = _Later(tries, at + seconds, unreachable)
             self._away += self._unreached == AWAY
             return seconds
@@ -112,7 +110,7 @@ class Schedule:
     def rest(self, every: float, at: float) -> float:
         """Seconds until the next round."""
         if self.away:
-            return pause(self._away, self.first, LONGEST_AWAY) * self.jitter()
+            return Backoff(self.first, LONGEST_AWAY).seconds(self._away) * self.jitter()
         soonest = min((later.until - at for later in self._later.values()), default=every)
         return max(min(every, self.first), min(every, soonest))
 

@@ -21,7 +21,6 @@ from prometheus_client import CollectorRegistry, make_wsgi_app, write_to_textfil
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from yolo_assets.archive.retry import retries
 from yolo_assets.contracts.archiver_figures import ArchiverFigures, families, read_figures
 from yolo_assets.contracts.errors import IntegrityError, SignatureError, UsageError
 from yolo_assets.contracts.times import utc_now
@@ -29,6 +28,7 @@ from yolo_assets.runtime.files import FolderBusyError
 from yolo_assets.spool.files import SpoolFullError, write_atomic
 from yolo_assets.storage.base import StoreUnavailableError
 from yolo_assets.storage.folder_files import lock
+from yolo_assets.storage.retrying import PROCESS_COUNTS
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -63,7 +63,7 @@ class ArchiverCounters:
         self._flushing = threading.Lock()
         self._added: defaultdict[tuple[str, str], float] = defaultdict(float)
         self._stands: dict[str, Any] = {}
-        self._retries = retries()
+        self._retries = PROCESS_COUNTS.retries
         self._reported = False
 
     def add(self, name: str, amount: float = 1, label: str = "") -> None:
@@ -145,7 +145,7 @@ class ArchiverCounters:
 
     def _count_retries(self) -> None:
         with self._lock:
-            tries = retries()
+            tries = PROCESS_COUNTS.retries
             if tries != self._retries:
                 self._added["retries", ""] += tries - self._retries
                 self._retries = tries

@@ -156,19 +156,21 @@ def _limited(located: Settings, bwlimit: str | None) -> Settings:
 
 def _open(located: Settings, traffic: Traffic, *, forever: bool) -> ObjectStore:
     """The archive root. A service waits for the NAS that is mounted after it was started."""
-    from yolo_assets.archive.service.loop import FIRST_PAUSE, LONGEST_AWAY, pause
+    from yolo_assets.archive.service.loop import FIRST_PAUSE, LONGEST_AWAY, STORE_RETRIES
+    from yolo_assets.runtime.backoff import Backoff
     from yolo_assets.storage.base import StoreUnavailableError
     from yolo_assets.storage.open import open_store
 
-    tries = 0
+    backoff = Backoff(FIRST_PAUSE, LONGEST_AWAY)
     while True:
         try:
-            return open_store(located.archive_url, memory=located.known_stores, pace=traffic.pace)
+            return open_store(
+                located.archive_url, memory=located.known_stores, pace=traffic.pace, retries=STORE_RETRIES
+            )
         except StoreUnavailableError as error:
             if not forever:
                 raise
-            tries += 1
-            seconds = pause(tries, FIRST_PAUSE, LONGEST_AWAY)
+            seconds = backoff.failed()
             note(f"{error}; tried again in {seconds:.0f} s")
             traffic.stop.wait(seconds)
 

@@ -12,8 +12,8 @@ import threading
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.names import device_audit_key
 from yolo_assets.edge.audit.log import AuditLog
-from yolo_assets.edge.threads import join
 from yolo_assets.runtime.backoff import Backoff
+from yolo_assets.runtime.threads import join
 from yolo_assets.storage.base import AlreadyExistsError, ObjectStore
 
 log = logging.getLogger(__name__)

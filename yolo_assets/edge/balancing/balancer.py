@@ -19,8 +19,8 @@ from yolo_assets.edge.balancing.balance import FrameCosts, FrameRates, Inference
 from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.config.rollout import Light
 from yolo_assets.edge.rollout.controller import ModelControl
-from yolo_assets.edge.threads import join
 from yolo_assets.edge.types import Frame, Result
+from yolo_assets.runtime.threads import join
 from yolo_assets.spool.frame_journal import FrameJournal
 
 log = logging.getLogger(__name__)

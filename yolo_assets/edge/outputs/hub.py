@@ -25,8 +25,8 @@ from yolo_assets.edge.outputs.mqtt import Mqtt
 from yolo_assets.edge.outputs.outbox import EventOutbox
 from yolo_assets.edge.outputs.sender import Delivery, Sender
 from yolo_assets.edge.outputs.webhook import Webhook
-from yolo_assets.edge.threads import join
 from yolo_assets.edge.types import Result
+from yolo_assets.runtime.threads import join
 
 log = logging.getLogger(__name__)
 _INTAKE = 4096

@@ -16,8 +16,8 @@ from typing import Literal, Protocol
 
 from yolo_assets.edge.outputs.events import OutgoingEvent
 from yolo_assets.edge.outputs.outbox import EventOutbox
-from yolo_assets.edge.threads import join
 from yolo_assets.runtime.backoff import Backoff
+from yolo_assets.runtime.threads import join
 
 log = logging.getLogger(__name__)
 _FIRST_WAIT, _LAST_WAIT = 0.5, 30.0
@@ -156,7 +156,7 @@ class Sender:
         except DeliveryError as error:
             self._failed(events, error)
             return
-        except Exception as error:  # a library may raise anything; the output goes on
+        except Exception as error:  # a library may raise anything; the output continues
             self._failed(events, DeliveryError("error", f"{type(error).__name__}: {error}", "error"))
             return
         if self.error is not None:

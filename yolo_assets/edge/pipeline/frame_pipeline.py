@@ -14,8 +14,7 @@ from yolo_assets.edge.pipeline.capture import CameraThread
 from yolo_assets.edge.pipeline.queue import FrameQueue
 from yolo_assets.edge.pipeline.recorder import FrameRecorder
 from yolo_assets.edge.pipeline.sampling import Sampler
-from yolo_assets.edge.pipeline.truth import TruthWriter
-from yolo_assets.edge.pipeline.worker import FrameProcessor, Worker
+from yolo_assets.edge.pipeline.worker import FrameProcessor, TruthWriter, Worker
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slots import SlotManager
 

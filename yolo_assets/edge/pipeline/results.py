@@ -1,8 +1,8 @@
 """What the cameras show right now: the latest result of each, rates, latencies, and the longest silence.
 
-Belongs here: figures in memory, measured on monotonic clocks. Does not belong here: frame counts (``accounting``) and
-anything that is written to disk. Workers report here after every frame, so each report costs microseconds; pictures
-are kept by reference and encoded only when somebody looks.
+Belongs here: figures in memory, measured on monotonic clocks. Does not belong here: frame counts
+(``spool.frame_journal``) and anything that is written to disk. Workers report here after every frame, so each report
+costs microseconds; pictures are kept by reference and encoded only when a viewer asks.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class GapWatch:
 
 @dataclass(frozen=True)
 class CameraFigures:
-    """What the page and the status say about one camera's speed."""
+    """What the page and the status show of one camera's speed."""
 
     fps: float = 0.0
     latency_ms_p50: float | None = None
@@ -75,7 +75,7 @@ class ResultBoard:
     def __init__(self, cameras: Iterable[str]) -> None:
         ids = list(cameras)
         self._cameras = {camera: _Camera() for camera in ids}
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._since_reset = GapWatch(ids)
         self._reset_at = utc_now()
         self._watches: list[GapWatch] = [self._since_reset]
@@ -83,7 +83,7 @@ class ResultBoard:
 
     def report(self, result: Result) -> None:
         """Take one result. Out-of-order results of several workers do not move the live picture back."""
-        with self._changed:
+        with self._lock:
             camera = self._cameras[result.camera_id]
             gap = result.finished - camera.times[-1] if camera.times else 0.0
             overall = result.finished - self._last_any if self._last_any is not None else 0.0
@@ -97,46 +97,34 @@ class ResultBoard:
             camera.inferences.append(result.inference_ms)
             if camera.latest is None or result.sequence > camera.latest.sequence:
                 camera.latest = result
-            self._changed.notify_all()
 
     def latest(self, camera: str) -> Result | None:
         """The newest result of a camera."""
         return self._cameras[camera].latest
 
-    def wait_newer(self, camera: str, after: int, timeout: float) -> Result | None:
-        """The newest result with a sequence number above ``after``; None when none comes within ``timeout`` seconds."""
-
-        def newer() -> Result | None:
-            found = self._cameras[camera].latest
-            return found if found is not None and found.sequence > after else None
-
-        with self._changed:
-            self._changed.wait_for(newer, timeout)
-            return newer()
-
     def figures(self) -> dict[str, CameraFigures]:
         """Rates, latencies and silences of every camera."""
         now = time.monotonic()
-        with self._changed:
+        with self._lock:
             return {name: self._figures(name, camera, now) for name, camera in self._cameras.items()}
 
     def watch(self) -> GapWatch:
         """Start watching silences; end it with ``unwatch``."""
         watch = GapWatch(self._cameras)
-        with self._changed:
+        with self._lock:
             self._watches.append(watch)
         return watch
 
     def unwatch(self, watch: GapWatch) -> None:
         """Stop feeding a watch; its figures stay as they are."""
-        with self._changed:
+        with self._lock:
             if watch in self._watches:
                 self._watches.remove(watch)
 
     def longest_gap(self) -> dict[str, Any]:
         """The longest silences since the last reset, the present one included once it is longer."""
         now = time.monotonic()
-        with self._changed:
+        with self._lock:
             gaps = {
                 name: max(gap, self._age(self._cameras[name], now) or 0.0)
                 for name, gap in self._since_reset.cameras.items()
@@ -150,7 +138,7 @@ class ResultBoard:
 
     def reset(self) -> None:
         """Begin counting the longest silences anew."""
-        with self._changed:
+        with self._lock:
             self._watches.remove(self._since_reset)
             self._since_reset = GapWatch(self._cameras)
             self._reset_at = utc_now()

@@ -7,26 +7,29 @@ than the one that saw the frame, whatever is switched meanwhile.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
 from itertools import compress
+from pathlib import Path
 from typing import Any
 
 import cv2
 from pydantic import ValidationError
 
 from yolo_assets.contracts.detection import Quality
-from yolo_assets.contracts.times import utc_now
+from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.edge.config.agent import AgentConfig
+from yolo_assets.edge.config.cameras import SimulatedCameras
 from yolo_assets.edge.pipeline.queue import FrameQueue
 from yolo_assets.edge.pipeline.recorder import FrameRecorder, new_record
 from yolo_assets.edge.pipeline.sampling import Sampler
-from yolo_assets.edge.pipeline.truth import TruthWriter
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slots import NoModelError, SlotManager
-from yolo_assets.edge.threads import join
 from yolo_assets.edge.types import Frame, Picture, Result
+from yolo_assets.runtime.files import write_all
+from yolo_assets.runtime.threads import join
 from yolo_assets.vision.pictures import picture_quality
 
 log = logging.getLogger(__name__)
@@ -91,7 +94,7 @@ class FrameProcessor:
         """Called with model version, seconds and number of frames, from inference to record."""
 
     def next_batch(self, timeout: float) -> bool:
-        """Process the next frame, with those that fit beside it; wait for one for at most ``timeout`` seconds.
+        """Process the next frame, with those that fit into its batch; wait for one for at most ``timeout`` seconds.
 
         Returns:
             False when the queue is closed and empty: no frame will come any more.
@@ -107,7 +110,7 @@ class FrameProcessor:
         return True
 
     def _with_others(self, frame: Frame) -> list[Frame]:
-        """The frame and what waits beside it for the same slot, as many as its model likes. Never waits for more."""
+        """The frame and what else waits for the same slot, as many as its model likes. Never waits for more."""
         slots = self._slots
         slot = slots.slot_for(frame.camera_id)
         if slot is None or slot.model.batch == 1:
@@ -223,3 +226,48 @@ def encode_jpeg(image: Picture, quality: int) -> bytes:
     if not good:
         raise ValueError(f"a picture of shape {image.shape} cannot be encoded as JPEG")
     return data.tobytes()
+
+
+class TruthWriter:
+    """What a simulation knows about its kept frames, written outside the spool: a line for each.
+
+    Real cameras have no truth.
+
+    Raises:
+        BadInputError: a truth folder and the spool lie one inside the other.
+    """
+
+    def __init__(self, config: AgentConfig) -> None:
+        self._folders: dict[str, Path] = {}
+        self._lock = threading.Lock()
+        for camera in config.cameras:
+            if isinstance(camera, SimulatedCameras) and camera.truth is not None:
+                from yolo_assets.simulator.truth import check_truth_dir
+
+                check_truth_dir(camera.truth, config.spool)
+                self._folders |= dict.fromkeys(camera.camera_ids, camera.truth)
+
+    def write(self, frame: Frame, image_path: str) -> None:
+        """Append the truth of a frame whose image was kept."""
+        folder = self._folders.get(frame.camera_id)
+        if folder is None or frame.truth is None:
+            return
+        from yolo_assets.simulator.truth import FrameTruth, true_boxes, truth_file
+
+        height, width = frame.image.shape[:2]
+        line = FrameTruth(
+            image_path=image_path,
+            camera_id=frame.camera_id,
+            captured_at=frame.captured_at,
+            width=width,
+            height=height,
+            boxes=true_boxes(frame.truth),
+        ).to_json()
+        path = truth_file(folder, frame.camera_id, Hour.of(frame.captured_at))
+        with self._lock:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            try:
+                write_all(descriptor, line + b"\n")
+            finally:
+                os.close(descriptor)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from yolo_assets.contracts.errors import BadInputError, SignatureError, UserError
 from yolo_assets.contracts.model import ChannelPointer
-from yolo_assets.edge.threads import join
 from yolo_assets.models.channels import Channel, StoredPointer
+from yolo_assets.runtime.threads import join
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
 
-import av
 import cv2
 import numpy as np
 import pytest
@@ -20,20 +19,9 @@ from yolo_assets.edge.cameras.source import SourceError
 from yolo_assets.edge.cameras.video import VideoSource
 from yolo_assets.edge.config.cameras import FolderCamera, SimulatedCameras, VideoCamera
 from yolo_assets_tests.support.tiny_model import blob_frame
+from yolo_assets_tests.support.videos import write_video
 
 START = datetime(2026, 1, 2, 3, 59, 59, tzinfo=UTC)
-
-
-def write_video(path: Path, frames: int = 20, rate: int = 10) -> Path:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate, options={"bf": "2", "preset": "ultrafast", "g": "5"})
-        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
-        for number in range(frames):
-            for packet in stream.encode(av.VideoFrame.from_ndarray(blob_frame(number)[0], format="bgr24")):
-                container.mux(packet)
-        for packet in stream.encode():
-            container.mux(packet)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from yolo_assets.contracts.times import Hour
-from yolo_assets_tests.edge.cameras.test_sources import write_video
 from yolo_assets_tests.edge.plant import AgentProcess, Plant
+from yolo_assets_tests.support.videos import write_video
 
 SIMULATED = ("lineA_cam01", "lineA_cam02")
 SPEED = 600

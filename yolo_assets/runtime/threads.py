@@ -1,4 +1,4 @@
-"""Joining threads that may never have been started: an agent must be able to stop from any state."""
+"""Joining threads that may never have been started: a program must be able to stop from any state."""
 
 from __future__ import annotations
 
