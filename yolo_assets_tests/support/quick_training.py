@@ -31,7 +31,7 @@ EVALUATED_AT = datetime(2026, 3, 1, tzinfo=UTC)
 
 def train_quickly(patch: pytest.MonkeyPatch) -> None:
     """From now on a training takes no time."""
-    patch.setattr("yolo_assets.training.run.run_child", _child)
+    patch.setattr("yolo_assets.training.candidates.run_child", _child)
 
 
 def _child(command: str, job: Any, folder: Path, *, on_event: Any = None, **_: object) -> None:
