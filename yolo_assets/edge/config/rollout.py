@@ -70,12 +70,12 @@ class Light(Section):
     @model_validator(mode="after")
     def _apart(self) -> Light:
         if self.below >= self.above:
-            raise ValueError("below must be less than above, or cameras would move to and fro")
+            raise ValueError("below must be less than above, or cameras would move back and forth")
         return self
 
 
 class Headroom(Section):
-    """What must stay free beside a candidate; without it the candidate waits."""
+    """What must stay free while a candidate is loaded; without it the candidate waits."""
 
     disk_mib: int = Field(default=256, ge=0, description="on the disk of the model cache")
     memory_mib: int = Field(default=256, ge=0)
