@@ -174,7 +174,7 @@ def test_adopting_an_earlier_part_keeps_the_plan_of_a_later_one(
         raise StoreUnavailableError("away", transient=False)
 
     with monkeypatch.context() as patch:
-        patch.setattr(archive, "complete_upload", away)
+        patch.setattr(archive.store, "complete_upload", away)
         (broken,) = run_archiver(tmp_path / "spool", archive, signer, options=options, grace_seconds=0)
     assert broken.status == "failed"
     begun = plans.load_plan(hour)
