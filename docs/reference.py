@@ -181,7 +181,7 @@ def _is_argument(parameter: Any) -> bool:
 
 
 def _cell(text: str | None) -> str:
-    return " ".join((text or "").split()).replace("|", "\\|")
+    return " ".join((text or "").split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 def _type(field: FieldInfo) -> str:

@@ -35,7 +35,7 @@ class NaiveManager(SlotManager[LoadedModel]):
         """The one model."""
         return self._serving
 
-    def route(self, camera: str | None = None) -> Slot[LoadedModel] | None:
+    def slot_for(self, camera: str | None = None) -> Slot[LoadedModel] | None:
         """The one model."""
         return self._serving
 

@@ -1,4 +1,4 @@
-"""``yolo-assets edge``: run the agent, ask one how it is, check its audit log."""
+"""``yolo-assets edge``: run the agent, show its status, check its audit log."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def run(
     """Run the edge agent until it is stopped with Ctrl-C or SIGTERM.
 
     The agent loads only releases signed by a key in trusted_keys. yolo-assets models keygen makes a pair where models
-    are promoted; copy its .pub to the box. Rollback, pin and reload need a bearer token: put a long random one, as
+    are promoted; copy its .pub to the device. Rollback, pin and reload need a bearer token: put a long random one, as
     from openssl rand -hex 32, into token_file.
 
     Example: yolo-assets edge run --config edge.yaml
@@ -77,7 +77,7 @@ def run(
 
     agent = Agent(settings)
 
-    def tell() -> None:
+    def report_started() -> None:
         if as_json:
             common.emit_json({"url": agent.url, "device_id": settings.device_id, "cameras": settings.camera_ids})
             return
@@ -85,7 +85,7 @@ def run(
         if not agent.has_token:
             common.note("no token is set: rollback and reload are off; set token_file to allow them")
 
-    if not run_agent(agent, tell):
+    if not run_agent(agent, report_started):
         raise UserError("stopped, but a camera or an inference hung and was left behind")
 
 
@@ -94,7 +94,7 @@ def status(
     url: Annotated[str, typer.Option("--url", help="Address of the agent's page.")] = "http://127.0.0.1:8080/",
     as_json: common.JsonOption = False,
 ) -> None:
-    """Show how a running agent is.
+    """Show the status of a running agent.
 
     Example: yolo-assets edge status --url http://127.0.0.1:8080/
     """
@@ -114,7 +114,7 @@ def status(
         markup=False,
     )
     names = {name: name + (" (simulated)" if camera["simulated"] else "") for name, camera in cameras.items()}
-    # A name cut short is a camera that cannot be told from its neighbour: the other columns give way.
+    # A name cut short is a camera that cannot be told from its neighbour: the other columns yield.
     first = Column("camera", no_wrap=True, min_width=max(map(len, names.values()), default=0))
     table = Table(first, "state", "fps", "p99 ms", "captured", "processed", "dropped", "in flight")
     for name, camera in cameras.items():
@@ -138,7 +138,7 @@ def _get(url: str) -> bytes:
     """The body of a GET.
 
     Raises:
-        UserError: nobody answers, or the answer is an error.
+        UserError: no agent answers, or the answer is an error.
     """
     import http.client
     import os

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import getpass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings
-from yolo_assets.cli.models_view import (
-    channels_of,
-    metric,
-    open_promoter,
-    open_registry,
-    readable_registry,
-    show_pointer,
-    show_table,
-    signature_state,
-)
+
+if TYPE_CHECKING:
+    from yolo_assets.contracts.model import ChannelPointer
+    from yolo_assets.contracts.settings import Settings
+    from yolo_assets.contracts.signing import TrustedKeys
+    from yolo_assets.models.promotion import Promoter
+    from yolo_assets.models.registry import Registry
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -46,15 +43,15 @@ def list_(
     """
     from yolo_assets.contracts.times import format_time
 
-    registry = readable_registry(settings(store=store), trusted_key)
+    registry = _readable_registry(settings(store=store), trusted_key)
     entries = registry.list_bundles(name)
-    serving = {model: channels_of(registry, model) for model in {entry.name for entry in entries}}
+    serving = {model: _channels_of(registry, model) for model in {entry.name for entry in entries}}
     rows = [
         {
             "name": entry.name,
             "version": entry.version,
             "written_at": format_time(entry.written_at),
-            "signature": signature_state(registry, entry.name, entry.version),
+            "signature": _signature_state(registry, entry.name, entry.version),
             "channels": [c["channel"] for c in serving[entry.name] if c.get("version") == entry.version],
         }
         for entry in entries
@@ -66,7 +63,7 @@ def list_(
     elif not rows:
         note(f"no models in {registry.store.url}")
     else:
-        show_table(["version", "written", "signature", "channels"], [
+        _show_table(["version", "written", "signature", "channels"], [
             [f"{row['name']}/{row['version']}", row["written_at"], row["signature"], ", ".join(row["channels"])]
             for row in rows
         ])  # fmt: skip
@@ -85,7 +82,7 @@ def show(
     from yolo_assets.models.gated_release import read_gate_report
 
     name, version = parse_model_version(model)
-    registry = readable_registry(settings(store=store), trusted_key)
+    registry = _readable_registry(settings(store=store), trusted_key)
     stored = registry.read_manifest(name, version, signed=False)
     manifest = stored.manifest
     report, gate = None, "signatures are not checked"
@@ -95,8 +92,8 @@ def show(
             gate = report.summary if report else "no report"
         except (BadInputError, SignatureError) as error:
             gate = f"the report cannot be trusted: {error}"
-    signature = signature_state(registry, name, version)
-    channels = [c for c in channels_of(registry, name) if c.get("version") == version]
+    signature = _signature_state(registry, name, version)
+    channels = [c for c in _channels_of(registry, name) if c.get("version") == version]
     if as_json:
         emit_json(
             {
@@ -124,9 +121,9 @@ def show(
         "parent": manifest.parent_version or "none",
         "dataset": manifest.dataset_sha256 or "unknown",
         "training run": manifest.training_fingerprint or "unknown",
-        **{key: metric(value) for key, value in sorted(manifest.metrics.items())},
+        **{key: _metric(value) for key, value in sorted(manifest.metrics.items())},
     }
-    show_table(["", model], [[key, value] for key, value in facts.items()])
+    _show_table(["", model], [[key, value] for key, value in facts.items()])
 
 
 @app.command()
@@ -139,7 +136,7 @@ def verify(
     """
     from yolo_assets.contracts.names import parse_model_version
 
-    registry = open_registry(settings(store=store), trusted_key)
+    registry = _open_registry(settings(store=store), trusted_key)
     stored = registry.verify_bundle(*parse_model_version(model))
     if as_json:
         emit_json({"model": model, "verified": True, "files": len(stored.manifest.files), "sha256": stored.sha256})
@@ -179,9 +176,9 @@ def promote(
         reason=reason,
         replace_untrusted=replace_untrusted,
     )
-    released = promote_by_hand(open_promoter(settings(store=store), trusted_key), request, force=force)
+    released = promote_by_hand(_open_promoter(settings(store=store), trusted_key), request, force=force)
     note(f"gate: {released.gate}")
-    show_pointer(released.pointer, as_json)
+    _show_pointer(released.pointer, as_json)
 
 
 @app.command()
@@ -208,7 +205,7 @@ def rollback(
         reason=reason,
         to_version=to.removeprefix(f"{name}/") if to else None,
     )
-    show_pointer(open_promoter(settings(store=store), trusted_key).roll_back(request), as_json)
+    _show_pointer(_open_promoter(settings(store=store), trusted_key).roll_back(request), as_json)
 
 
 @app.command()
@@ -223,9 +220,9 @@ def history(
 
     Example: yolo-assets models history line --channel stable
     """
-    past = open_registry(settings(store=store), trusted_key).channel(name, channel).history()
-    for key, why in past.rejected.items():
-        note(f"warning: not counted: {key}: {why}")
+    past = _open_registry(settings(store=store), trusted_key).channel(name, channel).history()
+    for key, reason in past.rejected.items():
+        note(f"warning: not counted: {key}: {reason}")
     rows = [{**r.entry.pointer.model_dump(mode="json"), "kind": r.entry.kind, "state": r.state} for r in past.releases]
     if as_json:
         emit_json(rows)
@@ -233,7 +230,7 @@ def history(
         note(f"{name} has no channel {channel} yet")
     else:
         keys = ["release", "kind", "version", "state", "moved_at", "moved_by", "reason"]
-        show_table([key.replace("_", " ") for key in keys], [[str(row[key]) for key in keys] for row in rows])
+        _show_table([key.replace("_", " ") for key in keys], [[str(row[key]) for key in keys] for row in rows])
 
 
 @app.command()
@@ -267,11 +264,126 @@ def keygen(as_json: JsonOption = False) -> None:
     """
     from yolo_assets.contracts.signing import create_key_pairs
 
-    where = settings()
-    pairs = create_key_pairs([where.archiver_key, where.promotion_key])
+    configured = settings()
+    pairs = create_key_pairs([configured.archiver_key, configured.promotion_key])
     if as_json:
         emit_json([{"path": str(p.path), "key_id": p.key_id, "created": p.created} for p in pairs])
         return
     for pair in pairs:
         out().print(f"{pair.path} (key {pair.key_id}) {'made' if pair.created else 'exists already and is kept'}")
-    note(f"give {where.promotion_key}.pub to every agent as a trusted key; keep the private keys where they are")
+    note(f"give {configured.promotion_key}.pub to every agent as a trusted key; keep the private keys where they are")
+
+
+def _open_registry(configured: Settings, further: list[Path] | None) -> Registry:
+    """The registry of the settings, with its keys.
+
+    Raises:
+        SignatureError: there is no public key to verify with.
+    """
+    from yolo_assets.models.registry import Registry
+    from yolo_assets.storage.open import open_store
+
+    return Registry(open_store(configured.store_url), _promotion_keys(configured, further))
+
+
+def _readable_registry(configured: Settings, further: list[Path] | None) -> Registry:
+    """As ``_open_registry``, for commands that only read: without a key too, with a note on what is not shown then."""
+    from yolo_assets.contracts.errors import SignatureError
+    from yolo_assets.models.registry import Registry
+    from yolo_assets.storage.open import open_store
+
+    opened = open_store(configured.store_url)
+    try:
+        return Registry(opened, _promotion_keys(configured, further))
+    except SignatureError as error:
+        if further:
+            raise
+        note(f"signatures are not checked and channels not shown: {error}")
+        return Registry(opened)
+
+
+def _open_promoter(configured: Settings, further: list[Path] | None) -> Promoter:
+    """The registry with the promotion key.
+
+    Raises:
+        SignatureError: a key is missing.
+    """
+    from yolo_assets.contracts.signing import Signer
+    from yolo_assets.models.promotion import Promoter
+
+    signer = Signer.load(configured.promotion_key)
+    return Promoter(_open_registry(configured, further), signer)
+
+
+def _promotion_keys(configured: Settings, further: list[Path] | None) -> TrustedKeys:
+    """The promotion key, never the archiver's: a key that may sign receipts may not release models."""
+    from yolo_assets.contracts.errors import SignatureError
+    from yolo_assets.contracts.signing import TrustedKeys
+
+    own = configured.promotion_key.with_name(configured.promotion_key.name + ".pub")
+    paths = [*([own] if own.exists() else []), *(further or [])]
+    if not paths:
+        raise SignatureError(f"no public key at {own}; name one with --trusted-key, or run: yolo-assets models keygen")
+    return TrustedKeys.load(paths)
+
+
+def _signature_state(registry: Registry, name: str, version: str) -> str:
+    """``none``, ``good``, ``not checked`` or ``bad: <reason>``."""
+    from yolo_assets.contracts.errors import UserError
+    from yolo_assets.contracts.model import MANIFEST
+    from yolo_assets.contracts.names import model_key, signature_key
+
+    if registry.store.head(model_key(name, version, signature_key(MANIFEST))) is None:
+        return "none"
+    if not registry.trusted.keys:
+        return "not checked"
+    try:
+        registry.read_manifest(name, version)
+    except UserError as error:
+        return f"bad: {error}"
+    return "good"
+
+
+def _channels_of(registry: Registry, name: str) -> list[dict[str, Any]]:
+    """The pointers of a model as JSON objects; one that cannot be verified holds ``channel`` and ``error``."""
+    from yolo_assets.contracts.errors import BadInputError, SignatureError
+
+    rows: list[dict[str, Any]] = []
+    for channel in registry.channel_names(name) if registry.trusted.keys else []:
+        try:
+            pointer = registry.channel(name, channel).pointer()
+        except (BadInputError, SignatureError) as error:
+            rows.append({"channel": channel, "error": str(error)})
+            continue
+        if pointer is not None:
+            rows.append(pointer.model_dump(mode="json"))
+    return rows
+
+
+def _metric(value: Any) -> str:
+    """A metric of a manifest, with its interval when it has one."""
+    return f"{value:.4g}" if isinstance(value, float) else f"{value.value:.4g} [{value.low:.4g}, {value.high:.4g}]"
+
+
+def _show_pointer(pointer: ChannelPointer, as_json: bool) -> None:
+    """What a channel serves after it was moved."""
+    if as_json:
+        emit_json(pointer.model_dump(mode="json"))
+    else:
+        out().print(f"{pointer.name}/{pointer.channel} serves {pointer.version}, release {pointer.release}")
+
+
+def _show_table(columns: list[str], rows: list[list[str]]) -> None:
+    """Columns on standard output; one line a row when that is not a terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")  # a cut hash or reason is of no use
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = out()
+    if not console.is_terminal:
+        console.width = max(80, 4 + sum(max(len(row[i]) for row in [columns, *rows]) + 2 for i in range(len(columns))))
+    console.print(table)

@@ -1,14 +1,15 @@
-"""The agent on the industrial PC: it sees, decides, writes to disk, and changes its model without missing a frame.
+"""The agent on the industrial PC: captures, detects, writes to disk, and changes its model without missing a frame.
 
 Data flow::
 
-    camera ─► source thread ─► FrameQueue ─► worker (lease on the model slot) ─► spool, page, metrics
-                                                      ▲
-    channel pointer ─► trigger ─► stager: fetch ─► verify ─► diff ─► load ─► warm ─► golden ─► switch
+    camera ─► camera thread ─► FrameQueue ─► worker (lease on a model slot) ─► spool, page, metrics, outputs
+                                                  ▲
+    channel pointer ─► poller ─► stager: fetch ─► verify ─► diff ─► load ─► warm ─► golden ─► switch
 
-``agent`` puts the parts together: ``sources`` give pictures, ``frames`` is their way to the disk, ``reload`` changes
-the model, ``adaptive`` lends cameras a lighter one, ``outputs`` tells machines, ``monitoring`` and ``audit`` tell
-people, ``api`` and ``page`` are where they read it, ``config`` is what they may set. Does not belong here: what a model
-is and how it runs (``inference``), how a spool hour is written (``spool``), how a release is signed (``release``).
-Imports neither Dagster nor torch, and works without a network once it has served a model.
+From the ground floor up: ``types`` and ``config`` are what all rooms share; ``clock`` tells the time; ``cameras`` give
+pictures; ``serving`` lends models; ``outputs`` sends events; ``audit`` keeps the signed log; ``pipeline`` is a frame's
+way to the disk; ``maintenance`` seals hours and watches the disk; ``rollout`` changes the model; ``balancing`` lends
+cameras a lighter one; ``telemetry`` reports; ``http`` is where reports are read. ``agent`` puts them together. Does not
+belong here: what a model is and how it runs (``vision``), how a spool hour is written (``spool``), how a release is
+signed (``models``). Imports neither Dagster nor torch, and works without a network once it has served a model.
 """

@@ -41,7 +41,7 @@ OUTCOMES = ("answered", "busy", "bad_image", "no_model", "failed")
 
 
 class BusyError(UserError):
-    """The cameras need the processor, or other pictures are in hand."""
+    """The cameras need the processor, or other pictures are being processed."""
 
 
 class ModelFailedError(UserError):

@@ -1,9 +1,9 @@
-"""What systemd is told: ready, how it goes, stopping, and a sign of life only while results advance.
+"""What is reported to systemd: ready, status, stopping, and a keep-alive only while results advance.
 
 A restart helps when this process is stuck, and does not help when a camera is dead, no model is released or a disk is
-full. So the sign of life is withheld in one case only: frames come in, a model serves, and no frame of any camera has
-had a result for ``ready_seconds``. A box whose cameras are all dead captures nothing, is told so in ``systemctl
-status`` and in ``/readyz``, and is not restarted. The main thread gives the sign, so one that hangs gives none.
+full. So the keep-alive is withheld in one case only: frames come in, a model serves, and no frame of any camera has
+had a result for ``ready_seconds``. A device whose cameras are all dead captures nothing; ``systemctl status`` and
+``/readyz`` say so, and it is not restarted. The main thread sends it, so one that hangs sends none.
 
 Does not belong here: what ready means (``status``).
 """
@@ -18,13 +18,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 log = logging.getLogger(__name__)
-_TELL_EVERY = 5.0
+_REPORT_EVERY = 5.0
 _MOST_WORDS = 500
 
 
 @dataclass(frozen=True)
 class Pulse:
-    """The line at one moment.
+    """What the frames do at one moment.
 
     Attributes:
         captured: frames of all cameras since the start that could reach a worker.
@@ -40,7 +40,7 @@ class Pulse:
 
 
 class Progress:
-    """Decides whether the line goes on; pure but for what it remembers.
+    """Decides whether results advance; pure but for what it remembers.
 
     Args:
         limit: seconds without a result, while there is work, after which it does not.
@@ -51,11 +51,11 @@ class Progress:
         self._captured = 0
         self._work_since: float | None = None
 
-    def goes_on(self, pulse: Pulse, now: float) -> bool:
-        """Whether to give a sign of life.
+    def advances(self, pulse: Pulse, now: float) -> bool:
+        """Whether to send a keep-alive.
 
         Args:
-            pulse: the line now.
+            pulse: what they do now.
             now: monotonic seconds.
         """
         work = pulse.serves and (pulse.captured > self._captured or pulse.in_flight > 0)
@@ -69,10 +69,10 @@ class Progress:
 
 
 class Supervisor:
-    """Talks to systemd, or to nobody where it did not start this process.
+    """Notifies systemd, where systemd started this process.
 
     Args:
-        pulse: how the line is.
+        pulse: what the frames do.
         reasons: why the agent is not ready; empty when it is.
         limit: see ``Progress``.
         environment: with ``NOTIFY_SOCKET``, ``WATCHDOG_USEC`` and ``WATCHDOG_PID`` as systemd sets them.
@@ -98,7 +98,7 @@ class Supervisor:
         self._stuck = False
 
     def ready(self) -> None:
-        """The API answers and the cameras run. Whether they show anything is not for systemd to put right."""
+        """The API answers and the cameras run. Whether they show anything is not for systemd to mend."""
         self._send("READY=1")
 
     def tick(self) -> None:
@@ -107,12 +107,12 @@ class Supervisor:
             return
         now = self._clock()
         if now >= self._next_words:
-            self._next_words = now + _TELL_EVERY
-            self._tell("; ".join(self._reasons()) or "every live camera has results")
+            self._next_words = now + _REPORT_EVERY
+            self._report("; ".join(self._reasons()) or "every live camera has results")
         if self._every is None or now < self._next_ping:
             return
         self._next_ping = now + self._every
-        if self._progress.goes_on(self._pulse(), now):
+        if self._progress.advances(self._pulse(), now):
             self._stuck = False
             self._send("WATCHDOG=1")
         elif not self._stuck:
@@ -123,7 +123,7 @@ class Supervisor:
         """A stop has begun: what waits is finished, what is over is sealed."""
         self._send("STOPPING=1")
 
-    def _tell(self, words: str) -> None:
+    def _report(self, words: str) -> None:
         if words != self._words:
             self._words = words
             self._send("STATUS=" + " ".join(words.split())[:_MOST_WORDS])
@@ -137,11 +137,11 @@ class Supervisor:
                 connection.setblocking(False)  # a supervisor that does not read must not hold up the agent
                 connection.sendto(line.encode(), address)
         except OSError as error:
-            log.debug("cannot tell systemd %r: %s", line, error)
+            log.debug("cannot notify systemd %r: %s", line, error)
 
 
 def _ping_seconds(environment: Mapping[str, str]) -> float | None:
-    """Seconds between signs of life: a quarter of what systemd waits; None where it wants none from this process."""
+    """Seconds between keep-alives: a quarter of what systemd waits; None where it wants none from this process."""
     try:
         micros, process = int(environment.get("WATCHDOG_USEC", "0")), int(environment.get("WATCHDOG_PID", "0"))
     except ValueError:

@@ -6,7 +6,6 @@ signed, and by whom (``registry``, ``channels``, ``promotion``).
 
 from __future__ import annotations
 
-import random
 import time
 
 import orjson
@@ -16,9 +15,11 @@ from yolo_assets.contracts.errors import BadInputError, SignatureError
 from yolo_assets.contracts.names import signature_key
 from yolo_assets.contracts.signing import SignatureSet, Signer, TrustedKeys
 from yolo_assets.models.bundle import sha256_of
+from yolo_assets.runtime.backoff import Backoff
 from yolo_assets.storage.base import CasConflictError, ObjectNotFoundError, ObjectStore
 
 _ATTEMPTS = 100
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.2
 
 
 class SignedObjects:
@@ -61,7 +62,8 @@ class SignedObjects:
         """
         added = signer.sign_detached(data)
         kept_sha256 = sha256_of(keep) if keep is not None else None
-        for attempt in range(_ATTEMPTS):
+        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE, jitter=1.0)
+        for _ in range(_ATTEMPTS):
             present, etag = self._signatures(key)
             if added in present.signatures:
                 return
@@ -73,7 +75,7 @@ class SignedObjects:
                 self.store.compare_and_swap(signature_key(key), changed.with_signature(added).to_json(), etag)
                 return
             except CasConflictError:
-                time.sleep(random.uniform(0, min(0.2, 0.005 * (attempt + 1))))
+                time.sleep(backoff.failed())
         raise CasConflictError(f"{signature_key(key)} keeps being changed by other processes; try again")
 
     def document(self, key: str, kind: str) -> bytes:

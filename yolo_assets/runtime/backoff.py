@@ -6,7 +6,6 @@ Belongs here: the growth of the waits and their jitter. Does not belong here: wh
 from __future__ import annotations
 
 import random
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -61,7 +60,3 @@ class Backoff:
     def succeeded(self) -> None:
         """Begin with the first wait again."""
         self.failures = 0
-
-    def pause(self, stop: threading.Event) -> bool:
-        """Count one more failure and wait, unless asked to stop; returns whether that was asked."""
-        return stop.wait(self.failed())

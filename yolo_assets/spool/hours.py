@@ -1,6 +1,6 @@
 """Spool hours as they lie on disk: which there are, whether they are closed, what is in them.
 
-Belongs here: looking. Nothing here changes a file. A spool may come from our agent or from a foreign producer that
+Belongs here: reading. Nothing here changes a file. A spool may come from our agent or from a foreign producer that
 knows no markers. Does not belong here: writing (``writer``) and archiving (``archive``).
 """
 
@@ -85,7 +85,7 @@ class SpoolHour:
 
     @property
     def name(self) -> str:
-        """``<camera> <hour>``, for people."""
+        """``<camera> <hour>``, for display."""
         return f"{self.camera_id} {self.hour}"
 
     def members(self) -> list[SpoolMember]:
@@ -185,7 +185,7 @@ class SpoolHour:
         return sorted(found, key=lambda receipt: receipt.part)
 
     def uncovered_members(self) -> list[SpoolMember]:
-        """Members that no finished part of this spool holds, judged by name, size and time.
+        """Members that no finished part of this spool holds, compared by name, size and time.
 
         An hour that was archived from elsewhere knows no parts and has all its members here; the archiver then
         compares content with the store.
@@ -230,7 +230,7 @@ def scan(spool: Path, camera_id: str | None = None) -> SpoolScan:
 
     Args:
         spool: the spool folder.
-        camera_id: look at this camera only.
+        camera_id: this camera only.
 
     Raises:
         BadInputError: the spool is not a folder, or the camera id is none.

@@ -1,7 +1,7 @@
 """How full the spool's disk may be, and what gives first: pure decisions, nothing is measured or written here.
 
-Belongs here: marks, stages, and when a stage begins and ends. Does not belong here: looking at a disk and acting on a
-stage (the agent's ``housekeeping`` and ``sampling``), and deleting, which only the archiver does.
+Belongs here: marks, stages, and when a stage begins and ends. Does not belong here: measuring a disk and acting on a
+stage (the agent's ``maintenance`` and ``sampling``), and deleting, which only the archiver does.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import re
 from dataclasses import dataclass
 from enum import IntEnum
 
+from pydantic import ByteSize, TypeAdapter
+
 from yolo_assets.contracts.errors import BadInputError
 
-_MARK = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(%|B|KB|MB|GB|TB)\s*", re.IGNORECASE)
-_UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_SHARE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
+_DECIMAL = re.compile(r"[\d. ]+[kmgt]?b\s*", re.IGNORECASE)  # GiB is refused: 30 of them would not be 30 GB
+_SIZE: TypeAdapter[ByteSize] = TypeAdapter(ByteSize)
 _FREE_AGAIN = 1.25
 _RESERVE_SHARE_MOST = 1e9
 
@@ -45,7 +48,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Level:
-    """One look at the disk, in bytes: what the spool holds, what is free for this user, how large the disk is."""
+    """The disk at one moment, in bytes: what the spool holds, what is free for this user, how large the disk is."""
 
     spool: int
     free: int
@@ -61,8 +64,8 @@ class Limits:
         high: bytes of the spool at which ``FEWER`` begins.
         records: bytes of the spool at which ``RECORDS`` begins.
         images: bytes of the spool at which ``NO_IMAGES`` begins.
-        reserve: free bytes of the disk, whoever fills it: below three times as much ``FEWER`` begins, below twice
-            ``RECORDS``, below it ``NO_IMAGES``. As a share it is at most 1 GB: a large disk needs no more to go on.
+        reserve: free bytes of the disk, whatever fills it: below three times as much ``FEWER`` begins, below twice
+            ``RECORDS``, below it ``NO_IMAGES``. As a share it is at most 1 GB: a large disk needs no more.
     """
 
     low: Mark
@@ -73,26 +76,28 @@ class Limits:
 
 
 def parse_mark(text: str | int) -> Mark:
-    """A mark as people write it: ``30%``, ``20GB``, or bytes as a number.
+    """A mark as configured: ``30%``, ``20GB``, or bytes as a number.
 
     Raises:
         BadInputError: anything else, or more than 100 per cent.
     """
     if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
         return Mark(size=text)
-    found = _MARK.fullmatch(text) if isinstance(text, str) else None
-    if found is None:
-        raise BadInputError(f"{text!r} is no amount of disk; write it like 30% or 20GB")
-    number, unit = float(found[1]), found[2].lower()
-    if unit != "%":
-        return Mark(size=number * _UNITS[unit])
-    if number > 100:
+    share = _SHARE.fullmatch(text) if isinstance(text, str) else None
+    if share is None:
+        try:
+            if not isinstance(text, str) or not _DECIMAL.fullmatch(text):
+                raise ValueError("no decimal unit")
+            return Mark(size=_SIZE.validate_python(text))
+        except ValueError:
+            raise BadInputError(f"{text!r} is no amount of disk; write it like 30% or 20GB") from None
+    if float(share[1]) > 100:
         raise BadInputError(f"{text!r} is more than the whole disk; give at most 100%")
-    return Mark(share=number / 100)
+    return Mark(share=float(share[1]) / 100)
 
 
 def next_stage(stage: Stage, level: Level, limits: Limits) -> Stage:
-    """The stage after a look.
+    """The stage after a measurement.
 
     A stage begins at its mark at once, also when stages are skipped. It ends only when the spool has shrunk below the
     mark by the ratio of ``low`` to ``high``, and a quarter more is free than what began it; so a level that trembles
@@ -107,7 +112,7 @@ def next_stage(stage: Stage, level: Level, limits: Limits) -> Stage:
 
 
 def reason(stage: Stage, level: Level, limits: Limits) -> str:
-    """Why a stage holds, for people."""
+    """Why a stage holds, for operators."""
     if not stage:
         return ""
     free, spool, total = (f"{value / 1e9:.1f} GB" for value in (level.free, level.spool, level.total))

@@ -69,7 +69,7 @@ class Traces:
         models: model version of every good record.
         records: numbers of the frames that have one.
         notes: reason by number, of the frames that the drops name. Of many in one note that is the first.
-        unclaimed: what crashes left, image, torn record or both, each of one frame; nothing tells which. A drop that
+        unclaimed: what crashes left, image, torn record or both, each of one frame; nothing says which. A drop that
             claims the names given here says that it is that frame.
         torn_drops: lines of the drops that are none, not claimed; each is one frame as well.
     """

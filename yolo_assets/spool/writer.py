@@ -1,6 +1,6 @@
-"""Writes the hours of one camera so that a crash at any moment loses at most the frame in hand, and counts it.
+"""Writes the hours of one camera so that a crash at any moment loses at most the current frame, and counts it.
 
-Files of an hour, beside the images:
+Files of an hour, next to the images:
 
 - ``records.ndjson``: one line per processed frame, in one ``write`` each. A line that a power cut tore is ended with a
   newline when the hour is opened again: it stays, reads as a bad record, and no good line is touched.
@@ -8,7 +8,7 @@ Files of an hour, beside the images:
   (``count``: one line for so many of them, with the first's number). It is what keeps the accounting right after a
   crash, and is archived with the hour.
 - ``.sealed``: written last, from what is on disk and not from memory. An image without a record, or a torn line, is
-  a frame that a crash caught in hand: it is noted as dropped, reason ``interrupted``, before the seal counts.
+  a frame that a crash caught unfinished: it is noted as dropped, reason ``interrupted``, before the seal counts.
 
 A frame that comes after the seal, or after the archiver took the hour, is *late*: image and a one-line
 ``<frame>.late.ndjson`` (a drop: ``<time>.<number>.late-drop.log``) are added, each whole and under a new name. No file
@@ -123,7 +123,7 @@ class SpoolWriter:
             jpeg: the image, where it is kept all the same, for example because there is no model yet.
             count: how many, of the same hour.
             sequence: the frame's number, of many frames the first's.
-            claims: what a crash left of them, as ``accounting.read_traces`` names it.
+            claims: what a crash left of them, as ``traces.read_traces`` names it.
 
         Raises:
             SpoolFullError: no room.
@@ -153,7 +153,7 @@ class SpoolWriter:
             opened.close()
 
     def sync(self) -> None:
-        """Make all that is written so far durable, with ``fsync="interval"``; nobody who writes waits for it.
+        """Make all that is written so far durable, with ``fsync="interval"``; no writer waits for it.
 
         Raises:
             OSError: the disk fails; the same files are tried again next time.
@@ -164,7 +164,7 @@ class SpoolWriter:
             hour.sync()
 
     def close(self) -> None:
-        """Flush and let go of everything; the current hour stays unsealed, for the next writer to go on with."""
+        """Flush and close everything; the current hour stays unsealed, and the next writer continues it."""
         with self._guard:
             closing, self._hours = list(self._hours.values()), {}
             lock, self._lock = self._lock, -1
@@ -308,7 +308,7 @@ class OpenHour:
     def sync(self) -> None:
         """Make what is written so far durable: images first, so that no durable record names one that is not.
 
-        The guard is held only to see what there is; a disk that takes long keeps nobody from writing.
+        The guard is held only to see what there is; a slow disk keeps no one from writing.
         """
         with self.guard:
             names, self._unsynced = self._unsynced, []
@@ -346,7 +346,7 @@ class OpenHour:
                 os.close(descriptor)
             self._files.clear()
             self._unlock()
-            self._late = True  # a thread that still holds this object must not write to files let go of
+            self._late = True  # a thread that still holds this object must not write to closed files
 
     def _unlock(self) -> None:
         if self._lock >= 0:

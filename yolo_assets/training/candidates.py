@@ -45,6 +45,8 @@ from yolo_assets.training.jobs import (
 )
 from yolo_assets.training.spec import EvaluateSpec, TrainSpec, fingerprint, library_versions
 
+_TRAINED = "train.json"
+
 UPLOAD_SECONDS = 30.0
 """Between uploads of a checkpoint: what an eviction may cost."""
 
@@ -100,7 +102,8 @@ def train_candidate(
     folder = work_dir.absolute() / key[:16]
     folder.mkdir(parents=True, exist_ok=True)
     data = materialise(store, dataset, folder / "data")
-    training = _train(store, key, job.spec, folder, data, parent, on_progress, nice, timeout_seconds)
+    run = _RunFiles(store, key, folder)
+    training = _train(run, job.spec, data, parent, on_progress=on_progress, nice=nice, timeout_seconds=timeout_seconds)
     manifest = _export(key, job, folder, data, training, nice)
     files = {name: folder / BUNDLE / name for name in manifest.files}
     registry.write_bundle(manifest, files)
@@ -236,77 +239,84 @@ def _stored_job(
     return job
 
 
+class _RunFiles:
+    """The files of one training run: in the local folder, and in the store, where another machine finds them."""
+
+    def __init__(self, store: ObjectStore, key: str, folder: Path) -> None:
+        self._store, self._key, self.folder = store, key, folder
+        self._uploaded = time.monotonic()
+
+    def fetch_trained(self) -> TrainResult | None:
+        """The result and ``weights.pt`` of a training that another machine finished; None when none has."""
+        stored, weights_key = training_key(self._key, _TRAINED), training_key(self._key, WEIGHTS)
+        if self._store.head(stored) is None:
+            return None
+        result = TrainResult.from_json(self._store.get(stored), stored)
+        weights = self._store.get(weights_key)
+        if hashlib.sha256(weights).hexdigest() != result.weights_sha256:
+            raise IntegrityError(f"{weights_key} was changed; delete {stored} to train again")
+        write_atomic(self.folder / WEIGHTS, weights)
+        return result
+
+    def upload_trained(self) -> TrainResult:
+        """Store what the child has left in the folder; the result last."""
+        body = (self.folder / RESULT).read_bytes()
+        result = TrainResult.from_json(body, str(self.folder / RESULT))
+        for file in (PROGRESS, WEIGHTS):
+            self._store.put(training_key(self._key, file), (self.folder / file).read_bytes())
+        self._store.put(training_key(self._key, _TRAINED), body)
+        return result
+
+    def fetch_checkpoint(self) -> None:
+        """Bring the last uploaded checkpoint, unless the folder holds one, or a finished training, of its own."""
+        if (self.folder / CHECKPOINT).is_file() or (self.folder / RESULT).is_file():
+            return
+        for file in (PROGRESS, BEST, CHECKPOINT):
+            try:
+                write_atomic(self.folder / file, self._store.get(training_key(self._key, file)))
+            except ObjectNotFoundError:
+                continue
+
+    def upload_checkpoint_if_due(self) -> None:
+        """Every ``UPLOAD_SECONDS``. The best first: a checkpoint without it would lose the best epoch."""
+        if time.monotonic() - self._uploaded < UPLOAD_SECONDS:
+            return
+        for file in (BEST, CHECKPOINT, PROGRESS):
+            path = self.folder / file
+            if path.is_file():
+                self._store.put(training_key(self._key, file), path.read_bytes())
+        self._uploaded = time.monotonic()
+
+
 def _train(
-    store: ObjectStore,
-    key: str,
+    run: _RunFiles,
     spec: TrainSpec,
-    folder: Path,
     data: Path,
     parent: bytes | None,
+    *,
     on_progress: OnEvent | None,
     nice: int,
     timeout_seconds: float | None,
 ) -> TrainResult:
-    """``weights.pt`` and the result in ``folder``, by training or from the store when another machine trained."""
-    stored = training_key(key, "train.json")
-    if store.head(stored) is not None:
-        result = TrainResult.from_json(store.get(stored), stored)
-        weights = store.get(training_key(key, WEIGHTS))
-        if hashlib.sha256(weights).hexdigest() != result.weights_sha256:
-            raise IntegrityError(f"{training_key(key, WEIGHTS)} was changed; delete {stored} to train again")
-        write_atomic(folder / WEIGHTS, weights)
-        return result
-    parent_file = folder / "parent.pt"
+    """``weights.pt`` and the result in the run's folder, by training or from the store when another machine trained."""
+    trained = run.fetch_trained()
+    if trained is not None:
+        return trained
+    parent_file = run.folder / "parent.pt"
     if parent is not None:
         write_atomic(parent_file, parent)
-    _fetch_checkpoint(store, key, folder)
-    uploads = _CheckpointUploads(store, key, folder)
+    run.fetch_checkpoint()
 
     def on_event(event: TrainingEvent) -> None:
         if event.event == "epoch":
-            uploads.maybe()
+            run.upload_checkpoint_if_due()
         if on_progress is not None:
             on_progress(event)
 
-    job = TrainJob(
-        spec=spec, data=str(data), work=str(folder), weights=str(parent_file) if parent is not None else None
-    )
-    run_child("train", job, folder, on_event=on_event, nice=nice, timeout_seconds=timeout_seconds)
-    body = (folder / RESULT).read_bytes()
-    result = TrainResult.from_json(body, str(folder / RESULT))
-    store.put(training_key(key, PROGRESS), (folder / PROGRESS).read_bytes())
-    store.put(training_key(key, WEIGHTS), (folder / WEIGHTS).read_bytes())
-    store.put(stored, body)
-    return result
-
-
-class _CheckpointUploads:
-    """Copies checkpoints of the local folder to the store, so that an evicted training resumes elsewhere."""
-
-    def __init__(self, store: ObjectStore, key: str, folder: Path) -> None:
-        self._store, self._key, self._folder = store, key, folder
-        self._last = time.monotonic()
-
-    def maybe(self) -> None:
-        """Upload when it is time. The best first: a checkpoint without it would lose the best epoch."""
-        if time.monotonic() - self._last < UPLOAD_SECONDS:
-            return
-        for file in (BEST, CHECKPOINT, PROGRESS):
-            path = self._folder / file
-            if path.is_file():
-                self._store.put(training_key(self._key, file), path.read_bytes())
-        self._last = time.monotonic()
-
-
-def _fetch_checkpoint(store: ObjectStore, key: str, folder: Path) -> None:
-    """Bring the last uploaded checkpoint into ``folder``, unless it holds one, or a finished training, of its own."""
-    if (folder / CHECKPOINT).is_file() or (folder / RESULT).is_file():
-        return
-    for file in (PROGRESS, BEST, CHECKPOINT):
-        try:
-            write_atomic(folder / file, store.get(training_key(key, file)))
-        except ObjectNotFoundError:
-            continue
+    weights = str(parent_file) if parent is not None else None
+    job = TrainJob(spec=spec, data=str(data), work=str(run.folder), weights=weights)
+    run_child("train", job, run.folder, on_event=on_event, nice=nice, timeout_seconds=timeout_seconds)
+    return run.upload_trained()
 
 
 def _export(key: str, job: StoredJob, folder: Path, data: Path, training: TrainResult, nice: int) -> ModelManifest:

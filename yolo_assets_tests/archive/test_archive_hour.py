@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -26,7 +26,9 @@ from yolo_assets.spool.files import native_name
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import ObjectStore, StoreUnavailableError, open_store
-from yolo_assets.storage.base import UploadedPart
+from yolo_assets.storage.base import ObjectInfo, Payload, UploadedPart, unpaced
+from yolo_assets.storage.decorators import ForwardingStore
+from yolo_assets.storage.faults import FaultRule, FaultyStore, StoreCall, fail
 from yolo_assets.storage.retrying import RetryBounds, RetryingStore
 from yolo_assets_tests.support.one_round import run_archiver
 from yolo_assets_tests.support.records import frame_record
@@ -38,30 +40,18 @@ MIB = 1 << 20
 IN_PARTS = ArchiveOptions(part_size=5 * MIB, whole=0)
 
 
-class Fault:
-    """A store that does what the one behind it does, but for the methods given; counts calls."""
-
-    def __init__(self, store: ObjectStore, **instead: Callable[..., Any]) -> None:
-        self._store = store
-        self._instead = instead
-        self.calls: dict[str, int] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        plain = getattr(self._store, name)
-        if not callable(plain):
-            return plain
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            self.calls[name] = self.calls.get(name, 0) + 1
-            return self._instead.get(name, plain)(*args, **kwargs)
-
-        return call
+def through(archive: Archive, store: ObjectStore) -> Archive:
+    """The archive as seen through a decorated store, with retries around it."""
+    return Archive(RetryingStore(store, RetryBounds(tries=3)), archive.trusted)
 
 
-def faulty(archive: Archive, **instead: Callable[..., Any]) -> tuple[Archive, Fault]:
-    fault = Fault(archive.store, **instead)
-    store = RetryingStore(cast(ObjectStore, fault), RetryBounds(tries=3))
-    return Archive(store, archive.trusted), fault
+def faulty(archive: Archive, *rules: FaultRule) -> tuple[Archive, FaultyStore]:
+    store = FaultyStore(archive.store, *rules)
+    return through(archive, store), store
+
+
+def cut(_: StoreCall) -> StoreUnavailableError:
+    return StoreUnavailableError("the line is cut", transient=False)
 
 
 def archived(archive: Archive, camera: str = "cam1", hour: Hour = HOUR) -> dict[str, bytes]:
@@ -122,12 +112,7 @@ def test_a_resumed_upload_sends_only_what_is_missing(
 ) -> None:
     hour = fill_hour(frames=30, size=MIB)
 
-    def dies(key: str, upload_id: str, number: int, data: Any, **more: Any) -> Any:
-        if number > 3:
-            raise StoreUnavailableError("the line is cut", transient=False)
-        return archive.store.upload_part(key, upload_id, number, data, **more)
-
-    broken, _ = faulty(archive, upload_part=dies)
+    broken, _ = faulty(archive, fail("upload_part", nth=4, times=None, error=cut))
     with pytest.raises(StoreUnavailableError, match="the line is cut"):
         archive_hour(hour, broken, signer, IN_PARTS)
     plan = load_plan(hour)
@@ -138,7 +123,7 @@ def test_a_resumed_upload_sends_only_what_is_missing(
     counted, fault = faulty(archive)
     outcome = archive_hour(hour, counted, signer)
     assert (outcome.resumed_parts, outcome.sent_parts) == (3, 4 + 1)
-    assert fault.calls["upload_part"] == 4
+    assert fault.counts()["upload_part"] == 4
     assert outcome.receipt is not None and outcome.receipt.part == 2
     assert [one.file_count for one in archive.receipts("cam1", HOUR)] == [33, 1]
     assert hour.uncovered_members() == []
@@ -150,13 +135,14 @@ def test_a_part_that_differs_in_the_store_is_sent_again(
 ) -> None:
     hour = fill_hour(frames=12, size=MIB)
 
-    def garbles(key: str, upload_id: str, number: int, data: Any, **more: Any) -> Any:
-        if number == 2:
-            archive.store.upload_part(key, upload_id, number, bytes(len(data)))
+    class Garbling(ForwardingStore):
+        def upload_part(self, key: str, upload_id: str, number: int, data: Payload, **more: Any) -> UploadedPart:
+            if number != 2:
+                return super().upload_part(key, upload_id, number, data, **more)
+            super().upload_part(key, upload_id, number, bytes(len(data)))
             raise StoreUnavailableError("the line is cut", transient=False)
-        return archive.store.upload_part(key, upload_id, number, data, **more)
 
-    broken, _ = faulty(archive, upload_part=garbles)
+    broken = through(archive, Garbling(archive.store))
     with pytest.raises(StoreUnavailableError):
         archive_hour(hour, broken, signer, IN_PARTS)
     outcome = archive_hour(hour, archive, signer, ArchiveOptions(verify="full"))
@@ -169,10 +155,7 @@ def test_an_upload_that_is_gone_starts_again(
 ) -> None:
     hour = fill_hour(frames=12, size=MIB)
 
-    def dies(*_: Any) -> Any:
-        raise StoreUnavailableError("the line is cut", transient=False)
-
-    broken, _ = faulty(archive, complete_upload=dies)
+    broken, _ = faulty(archive, fail("complete_upload", times=None, error=cut))
     with pytest.raises(StoreUnavailableError):
         archive_hour(hour, broken, signer, IN_PARTS)
     plan = load_plan(hour)
@@ -189,22 +172,13 @@ def test_a_complete_whose_answer_was_lost_is_recognised(
 ) -> None:
     hour = fill_hour(size=size)
 
-    def lost(method: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **more: Any) -> Any:
-            method(*args, **more)
-            raise StoreUnavailableError("no answer", transient=False)
-
-        return call
-
-    broken, _ = faulty(
-        archive, complete_upload=lost(archive.store.complete_upload), put_if_absent=lost(archive.store.put_if_absent)
-    )
+    broken, _ = faulty(archive, fail("complete_upload", "put_if_absent", times=None, effect="after", error=cut))
     with pytest.raises(StoreUnavailableError):
         archive_hour(hour, broken, signer, IN_PARTS)
     counted, fault = faulty(archive)
     outcome = archive_hour(hour, counted, signer)
     assert (outcome.status, outcome.sent_parts) == ("archived", 0)
-    assert "upload_part" not in fault.calls
+    assert "upload_part" not in fault.counts()
     assert archived(archive) == contents(hour.path)
 
 
@@ -212,21 +186,17 @@ def test_a_short_outage_is_ridden_out_and_a_long_one_leaves_the_hour_queued(
     fill_hour: FillHour, archive: Archive, signer: Signer, tmp_path: Path, contents: Contents
 ) -> None:
     hour = fill_hour()
-    left = [2]
 
-    def stumbles(key: str, data: Any, **more: Any) -> Any:
-        if left[0]:
-            left[0] -= 1
-            raise StoreUnavailableError("busy")
-        return archive.store.put_if_absent(key, data, **more)
+    def busy(_: StoreCall) -> StoreUnavailableError:
+        return StoreUnavailableError("busy")
 
-    flaky, _ = faulty(archive, put_if_absent=stumbles)
+    flaky, faults = faulty(archive, fail("put_if_absent", times=None, error=busy))
     before = contents(hour.path)
-    left[0] = 10**6
     (failed,) = run_archiver(tmp_path / "spool", flaky, signer)
     assert (failed.status, failed.reason) == ("failed", "busy")
     assert contents(hour.path) == before
-    left[0] = 2
+    faults.heal()
+    faults.add(fail("put_if_absent", times=2, error=busy))
     (done,) = run_archiver(tmp_path / "spool", flaky, signer)
     assert done.status == "archived"
     assert done.outcome is not None and done.outcome.retries == 2
@@ -276,18 +246,24 @@ def test_a_store_whose_part_etags_are_no_md5_is_resumed_by_the_journal(
     def opaque(part: UploadedPart) -> UploadedPart:
         return replace(part, etag=f"kms-{part.etag[:8]}")
 
-    def upload_part(key: str, upload_id: str, number: int, data: Any, **more: Any) -> UploadedPart:
-        if number == 4:
-            raise StoreUnavailableError("cut", transient=False)
-        return opaque(archive.store.upload_part(key, upload_id, number, data, **more))
+    class Opaque(ForwardingStore):
+        cut_at: int | None = 4
 
-    def list_parts(key: str, upload_id: str) -> list[UploadedPart]:
-        return [opaque(part) for part in archive.store.list_parts(key, upload_id)]
+        def upload_part(self, key: str, upload_id: str, number: int, data: Payload, **more: Any) -> UploadedPart:
+            if number == self.cut_at:
+                raise StoreUnavailableError("cut", transient=False)
+            return opaque(super().upload_part(key, upload_id, number, data, **more))
 
-    def complete_upload(key: str, upload_id: str, parts: Any, *_: Any) -> Any:
-        return archive.store.complete_upload(key, upload_id, archive.store.list_parts(key, upload_id))
+        def list_parts(self, key: str, upload_id: str) -> list[UploadedPart]:
+            return [opaque(part) for part in super().list_parts(key, upload_id)]
 
-    broken, _ = faulty(archive, upload_part=upload_part, list_parts=list_parts)
+        def complete_upload(
+            self, key: str, upload_id: str, parts: Sequence[UploadedPart], crc32: int | None = None
+        ) -> ObjectInfo:
+            return super().complete_upload(key, upload_id, super().list_parts(key, upload_id))
+
+    store = Opaque(archive.store)
+    broken = through(archive, store)
     with pytest.raises(StoreUnavailableError):
         archive_hour(hour, broken, signer, IN_PARTS)
     plan = load_plan(hour)
@@ -296,14 +272,11 @@ def test_a_store_whose_part_etags_are_no_md5_is_resumed_by_the_journal(
     assert set(noted) >= {1, 2, 3} and 4 not in noted
     # A line that was cut by a crash is no line.
     (hour.path / ".archiving.parts").open("ab").write(b"6 0123")
-    again, counted = faulty(
-        archive,
-        upload_part=lambda *args, **more: opaque(archive.store.upload_part(*args, **more)),
-        list_parts=list_parts,
-        complete_upload=complete_upload,
-    )
+    store.cut_at = None
+    counted = FaultyStore(store)
+    again = through(archive, counted)
     outcome = archive_hour(hour, again, signer, IN_PARTS)
-    assert (outcome.resumed_parts, outcome.sent_parts) == (len(noted), counted.calls["upload_part"])
+    assert (outcome.resumed_parts, outcome.sent_parts) == (len(noted), counted.counts()["upload_part"])
     assert archived(archive) == contents(hour.path)
     assert not (hour.path / ".archiving.parts").exists()
 
@@ -314,15 +287,12 @@ def test_an_hour_whose_single_put_broke_goes_in_parts(
     hour = fill_hour(frames=12, size=MIB)
     options = ArchiveOptions(part_size=5 * MIB)
 
-    def cut(*_: Any, **more: Any) -> Any:
-        raise StoreUnavailableError("cut", transient=False)
-
-    broken, _ = faulty(archive, put_if_absent=cut)
+    broken, _ = faulty(archive, fail("put_if_absent", times=None, error=cut))
     with pytest.raises(StoreUnavailableError):
         archive_hour(hour, broken, signer, options)
     store, counted = faulty(archive)
     outcome = archive_hour(hour, store, signer, options)
-    assert (outcome.sent_parts, counted.calls["upload_part"]) == (3, 3)
+    assert (outcome.sent_parts, counted.counts()["upload_part"]) == (3, 3)
     assert archived(archive) == contents(hour.path)
 
 
@@ -331,17 +301,13 @@ def test_a_single_put_that_arrived_unseen_is_adopted(
 ) -> None:
     hour = fill_hour(frames=12, size=MIB)
 
-    def unseen(key: str, data: Any, **more: Any) -> Any:
-        archive.store.put_if_absent(key, data)
-        raise StoreUnavailableError("the answer was lost", transient=False)
-
-    broken, _ = faulty(archive, put_if_absent=unseen)
+    broken, _ = faulty(archive, fail("put_if_absent", times=None, effect="after", error=cut))
     with pytest.raises(StoreUnavailableError):
         archive_hour(hour, broken, signer)
     store, counted = faulty(archive)
     outcome = archive_hour(hour, store, signer)
     assert (outcome.status, outcome.sent_parts) == ("archived", 0)
-    assert "upload_part" not in counted.calls
+    assert "upload_part" not in counted.counts()
     assert archived(archive) == contents(hour.path)
 
 
@@ -362,12 +328,13 @@ def test_a_file_that_keeps_changing_stays_and_the_rest_goes(
     busy = hour.path / "zz_growing.bin"
     busy.write_bytes(b"0")
 
-    def create_upload(*args: Any, **more: Any) -> Any:
-        with busy.open("ab") as file:
-            file.write(b"1")
-        return archive.store.create_upload(*args, **more)
+    class Growing(ForwardingStore):
+        def create_upload(self, key: str) -> str:
+            with busy.open("ab") as file:
+                file.write(b"1")
+            return super().create_upload(key)
 
-    store, _ = faulty(archive, create_upload=create_upload)
+    store = through(archive, Growing(archive.store))
     outcome = archive_hour(hour, store, signer, IN_PARTS)
     assert outcome.status == "archived"
     assert [(p.path.name, "changed" in p.reason) for p in outcome.left] == [("zz_growing.bin", True)]
@@ -425,12 +392,7 @@ def test_one_failing_hour_does_not_stop_the_others(
     for camera in ("cam0", "cam2"):
         shutil.copytree(hour.path, tmp_path / "spool" / camera / HOUR.key)
 
-    def fails(key: str, data: Any, **more: Any) -> Any:
-        if "cam1" in key:
-            raise StoreUnavailableError("no", transient=False)
-        return archive.store.put_if_absent(key, data, **more)
-
-    store, _ = faulty(archive, put_if_absent=fails)
+    store, _ = faulty(archive, fail("put_if_absent", key="*cam1*", times=None, error=cut))
     results = run_archiver(tmp_path / "spool", store, signer, grace_seconds=0)
     assert [(r.camera_id, r.status) for r in results] == [
         ("cam0", "archived"),
@@ -457,12 +419,14 @@ def test_a_store_that_garbles_is_caught_before_the_receipt(
     hour = fill_hour()
     before = contents(hour.path)
 
-    def garbles(key: str, data: Any, **more: Any) -> Any:
-        if key.endswith(".tar.gz"):
-            return archive.store.put_if_absent(key, data[:-1] if how == "head" else bytes(data[:-1]) + b"!")
-        return archive.store.put_if_absent(key, data, **more)
+    class Garbling(ForwardingStore):
+        def put_if_absent(self, key: str, data: Payload, *, md5: str | None = None) -> ObjectInfo:
+            if key.endswith(".tar.gz"):
+                view = memoryview(unpaced(data))
+                return super().put_if_absent(key, view[:-1] if how == "head" else bytes(view[:-1]) + b"!")
+            return super().put_if_absent(key, data, md5=md5)
 
-    store, _ = faulty(archive, put_if_absent=garbles)
+    store = through(archive, Garbling(archive.store))
     with pytest.raises(IntegrityError):
         archive_hour(hour, store, signer, ArchiveOptions(verify=how))
     assert archive.receipts("cam1", HOUR) == []
@@ -496,10 +460,7 @@ def test_a_plan_that_no_longer_fits_is_made_anew(
 ) -> None:
     hour = fill_hour(frames=12, size=MIB)
 
-    def dies(*_: Any) -> Any:
-        raise StoreUnavailableError("the line is cut", transient=False)
-
-    broken, _ = faulty(archive, complete_upload=dies)
+    broken, _ = faulty(archive, fail("complete_upload", times=None, error=cut))
     with pytest.raises(StoreUnavailableError):
         archive_hour(hour, broken, signer, IN_PARTS)
     (hour.path / "20260102_030001_000.jpg").write_bytes(b"rewritten by somebody")
@@ -514,18 +475,13 @@ def test_on_every_store_an_hour_is_resumed_and_read_back(
     before = contents(hour.path)
     archive = Archive(store, trusted)
 
-    def dies(key: str, upload_id: str, number: int, data: Any, **more: Any) -> Any:
-        if number == 3:
-            raise StoreUnavailableError("the line is cut", transient=False)
-        return store.upload_part(key, upload_id, number, data)
-
-    broken, _ = faulty(archive, upload_part=dies)
+    broken, _ = faulty(archive, fail("upload_part", nth=3, times=None, error=cut))
     with pytest.raises(StoreUnavailableError):
         archive_hour(hour, broken, signer, IN_PARTS)
     counted, fault = faulty(archive)
     (result,) = run_archiver(tmp_path / "spool", counted, signer, options=ArchiveOptions(verify="full"))
     assert result.outcome is not None
-    assert (result.outcome.resumed_parts, fault.calls["upload_part"]) == (2, 1)
+    assert (result.outcome.resumed_parts, fault.counts()["upload_part"]) == (2, 1)
     assert archived(archive) == before
     assert contents(hour.path) == {}
     moved = replace(hour, path=tmp_path / "again" / "cam1" / HOUR.key)

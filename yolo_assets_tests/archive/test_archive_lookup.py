@@ -24,6 +24,7 @@ from yolo_assets.contracts.names import parse_frame_name
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.times import Hour
 from yolo_assets.storage import ObjectStore, open_store
+from yolo_assets.storage.decorators import ForwardingStore
 
 HOUR = Hour.from_key("20260102_03")
 
@@ -67,25 +68,19 @@ def receipt_for(data: bytes, **changes: object) -> Receipt:
     return Receipt.model_validate(values | changes)
 
 
-class Counting:
+class Counting(ForwardingStore):
     """A store that counts what is read of it."""
 
-    object_lock = None
-
     def __init__(self, store: ObjectStore) -> None:
+        super().__init__(store)
         self.store = store
         self.requests = self.bytes = 0
 
-    def __getattr__(self, name: str) -> Callable[..., object]:
-        method = getattr(self.store, name)
-
-        def counted(*args: object, **kwargs: object) -> object:
-            answer = method(*args, **kwargs)
-            self.requests += 1
-            self.bytes += len(answer)
-            return answer
-
-        return counted
+    def _around(self, operation: str, key: str, request: Callable[[], Any]) -> Any:
+        answer = request()
+        self.requests += 1
+        self.bytes += len(answer)
+        return answer
 
 
 @pytest.fixture

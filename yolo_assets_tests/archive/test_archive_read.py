@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import orjson
 import pytest
@@ -25,6 +25,8 @@ from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.records import read_records
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import ObjectNotFoundError, ObjectStore
+from yolo_assets.storage.base import ObjectStream
+from yolo_assets.storage.decorators import ForwardingStore
 from yolo_assets_tests.support.one_round import run_archiver
 from yolo_assets_tests.support.records import frame_record
 
@@ -42,27 +44,24 @@ def hour(fill_hour: FillHour, archive: Archive, signer: Signer) -> SpoolHour:
     return found
 
 
-class Counting:
+class Counting(ForwardingStore):
     """Counts what is read of the archive itself."""
 
     def __init__(self, store: ObjectStore) -> None:
-        self.store = store
+        super().__init__(store)
         self.ranges: list[tuple[str, int]] = []
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.store, name)
-
-    def get_range(self, key: str, start: int, length: int, **kwargs: Any) -> bytes:
+    def get_range(self, key: str, start: int, length: int, **options: Any) -> bytes:
         self.ranges.append((key, length))
-        return self.store.get_range(key, start, length, **kwargs)
+        return super().get_range(key, start, length, **options)
 
-    def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
+    def stream(self, *_: Any, **__: Any) -> ObjectStream:
         raise AssertionError("the whole archive was read")
 
 
 def test_one_frame_is_one_range_read(hour: SpoolHour, archive: Archive, trusted: TrustedKeys) -> None:
     counting = Counting(archive.store)
-    name, data = Archive(cast(ObjectStore, counting), trusted).cat("cam1", frame="20260102_030005_000.jpg")
+    name, data = Archive(counting, trusted).cat("cam1", frame="20260102_030005_000.jpg")
     assert data == (hour.path / name).read_bytes()
     assert [key for key, _ in counting.ranges] == [NAME.archive_key]
     assert counting.ranges[0][1] < len(data) + 1024

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import orjson
 import pytest
@@ -20,7 +20,8 @@ from yolo_assets.contracts.names import AUDIT, ArchiveName
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.writer import SpoolWriter
-from yolo_assets.storage import ObjectStore, StoreUnavailableError, open_store
+from yolo_assets.storage import StoreUnavailableError, open_store
+from yolo_assets.storage.faults import FaultyStore, fail
 from yolo_assets_tests.support.one_round import run_archiver
 from yolo_assets_tests.support.records import frame_record
 
@@ -148,27 +149,18 @@ def test_damage_is_found_within_a_round_and_told_by_every_call_until_it_is_mende
     assert mended.ok and not mended.coverage.wrong
 
 
-class Failing:
-    """A store that stops answering for one archive."""
-
-    def __init__(self, store: ObjectStore, key: str, error: BaseException) -> None:
-        self.store, self.key, self.error = store, key, error
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.store, name)
-
-    def stream(self, key: str, **more: Any) -> Iterator[bytes]:
-        if key == self.key:
-            raise self.error
-        return self.store.stream(key, **more)
+def failing(archive: Archive, key: str, error: BaseException) -> Archive:
+    """An archive whose store stops answering for one object."""
+    return Archive(
+        FaultyStore(archive.store, fail("stream", key=key, times=None, error=lambda _: error)), archive.trusted
+    )
 
 
 def test_an_object_that_is_refused_for_good_does_not_stop_the_others(
     names: list[ArchiveName], archive: Archive, signer: Signer, trusted: TrustedKeys
 ) -> None:
     refused = StoreUnavailableError("it belongs to somebody else", transient=False)
-    store = cast(ObjectStore, Failing(archive.store, names[2].archive_key, refused))
-    done = audit(Archive(store, trusted), signer, Fraction(1), "full", NOW)
+    done = audit(failing(archive, names[2].archive_key, refused), signer, Fraction(1), "full", NOW)
     assert (done.full, done.unchecked, done.ok) == (CAMERAS - 1, {names[2].stem: str(refused)}, False)
     assert "could not be verified" in done.coverage.wrong[names[2].stem]
 
@@ -181,13 +173,13 @@ def test_an_audit_that_is_cut_short_keeps_what_it_saw_and_the_next_goes_on(
     monkeypatch.setattr("yolo_assets.archive.audit.verification._WORKERS", {"head": 1, "full": 1})
     order: list[str] = []
     audit(archive, signer, Fraction(1), "full", NOW, report=lambda one: order.append(one.name))
-    store = cast(ObjectStore, Failing(archive.store, ArchiveName.parse(order[3]).archive_key, error))
+    cut = failing(archive, ArchiveName.parse(order[3]).archive_key, error)
     later = NOW + timedelta(days=1)
     if isinstance(error, KeyboardInterrupt):
         with pytest.raises(KeyboardInterrupt):
-            audit(Archive(store, trusted), signer, Fraction(1), "full", later)
+            audit(cut, signer, Fraction(1), "full", later)
     else:
-        done = audit(Archive(store, trusted), signer, Fraction(1), "full", later)
+        done = audit(cut, signer, Fraction(1), "full", later)
         assert (done.full, done.stopped, done.ok) == (3, "the line is cut", False)
     seen: list[str] = []
     again = audit(archive, signer, Fraction(4, 7), "full", later, report=lambda one: seen.append(one.name))

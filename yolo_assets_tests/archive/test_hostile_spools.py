@@ -17,7 +17,7 @@ from yolo_assets.contracts.names import PLAN, SEALED
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.spool.hours import SpoolHour
-from yolo_assets.storage import StoreUnavailableError
+from yolo_assets.storage.faults import FaultyStore, fail, refused
 from yolo_assets_tests.support.one_round import run_archiver
 from yolo_assets_tests.support.small_disk import small_disk
 
@@ -162,7 +162,7 @@ def test_a_folder_in_the_plans_place_is_told(
 
 
 def test_adopting_an_earlier_part_keeps_the_plan_of_a_later_one(
-    tmp_path: Path, fill_hour: FillHour, archive: Archive, signer: Signer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, fill_hour: FillHour, archive: Archive, signer: Signer
 ) -> None:
     hour = fill_hour(2)
     run_archiver(tmp_path / "spool", archive, signer, keep_local=True, grace_seconds=0)
@@ -170,12 +170,8 @@ def test_adopting_an_earlier_part_keeps_the_plan_of_a_later_one(
     (hour.path / "later.jpg").write_bytes(os.urandom(6 << 20))
     options = ArchiveOptions(part_size=5 << 20, whole=0)
 
-    def away(*_: object, **__: object) -> object:
-        raise StoreUnavailableError("away", transient=False)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(archive.store, "complete_upload", away)
-        (broken,) = run_archiver(tmp_path / "spool", archive, signer, options=options, grace_seconds=0)
+    cut = Archive(FaultyStore(archive.store, fail("complete_upload", error=refused)), archive.trusted)
+    (broken,) = run_archiver(tmp_path / "spool", cut, signer, options=options, grace_seconds=0)
     assert broken.status == "failed"
     begun = plans.load_plan(hour)
     assert begun is not None and begun.upload_id is not None

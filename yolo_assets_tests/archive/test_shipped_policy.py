@@ -24,6 +24,7 @@ from yolo_assets.storage import StoreUnavailableError, open_store
 from yolo_assets.storage.admin.bucket_setup import BucketSetup, SetupRequest
 from yolo_assets.storage.admin.doctor import examine
 from yolo_assets.storage.admin.policy import BucketPlace
+from yolo_assets.storage.faults import FaultyStore, fail
 from yolo_assets.storage.s3_client import make_client
 from yolo_assets_tests.support.one_round import run_archiver
 
@@ -55,17 +56,10 @@ def test_it_archives_resumes_and_verifies_and_deletes_no_version(
 ) -> None:
     fill_hour(frames=12, size=1 << 20)
     archive = Archive(open_store(bucket.url), trusted)
-    real = archive.store.upload_part
-
-    def cut(key: str, upload_id: str, number: int, *more: Any, **named: Any) -> Any:
-        if number == 3:
-            raise StoreUnavailableError("the line is cut", transient=False)
-        return real(key, upload_id, number, *more, **named)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(archive.store, "upload_part", cut)
-        (failed,) = run_archiver(tmp_path / "spool", archive, signer, options=OPTIONS, grace_seconds=0)
-        assert (failed.status, failed.reason) == ("failed", "the line is cut")
+    cut = StoreUnavailableError("the line is cut", transient=False)
+    faulty = Archive(FaultyStore(archive.store, fail("upload_part", nth=3, error=lambda _: cut)), trusted)
+    (failed,) = run_archiver(tmp_path / "spool", faulty, signer, options=OPTIONS, grace_seconds=0)
+    assert (failed.status, failed.reason) == ("failed", "the line is cut")
     (done,) = run_archiver(tmp_path / "spool", archive, signer, options=OPTIONS, grace_seconds=0)
     assert (done.status, done.reason) == ("archived", None)
     assert done.outcome is not None and done.outcome.resumed_parts >= 1

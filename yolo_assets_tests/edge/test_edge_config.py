@@ -100,7 +100,7 @@ def test_files_that_are_no_configuration(tmp_path: Path, content: bytes) -> None
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match=r"edge\.example\.yaml"):
+    with pytest.raises(BadInputError, match=r"nothing\.yaml; write one: yolo-assets edge init --out edge\.yaml"):
         load_config(tmp_path / "nothing.yaml")
 
 

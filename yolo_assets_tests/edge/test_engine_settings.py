@@ -22,7 +22,7 @@ from yolo_assets.edge.config.agent import Engine
 from yolo_assets.edge.pipeline.queue import FrameQueue
 from yolo_assets.edge.pipeline.results import ResultBoard
 from yolo_assets.edge.rollout import loading
-from yolo_assets.edge.rollout.history import Attempt
+from yolo_assets.edge.rollout.history import SwapAttempt
 from yolo_assets.edge.rollout.loading import Loader
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.types import Frame
@@ -44,7 +44,7 @@ def verified(version: str = "1", free_batch: bool = False) -> VerifiedBundle:
 
 def load(loader: Loader, model: VerifiedBundle) -> LoadedModel:
     ref = ReleasedModel(name="line", version=model.manifest.version, manifest_sha256=SHA)
-    loaded = loader.load(model, ref, Attempt("start", ResultBoard(["cam1"]), FrameJournal(["cam1"])))
+    loaded = loader.load(model, ref, SwapAttempt("start", ResultBoard(["cam1"]), FrameJournal(["cam1"])))
     assert len(loaded.predictor.predict(blob_frame(0)[0])) >= 3
     loaded.close()
     return loaded

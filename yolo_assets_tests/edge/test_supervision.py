@@ -54,7 +54,7 @@ def test_life_is_denied_only_when_there_is_work_and_no_result(steps: list[tuple[
         captured += frames
         result_at = now if result and serves else result_at
         age = now - result_at if result_at is not None else None
-        alive = progress.goes_on(Pulse(captured, 0, serves, age), now)
+        alive = progress.advances(Pulse(captured, 0, serves, age), now)
         if not serves or not frames or (age is not None and age <= LIMIT):
             since = None
         elif since is None:
@@ -65,17 +65,17 @@ def test_life_is_denied_only_when_there_is_work_and_no_result(steps: list[tuple[
 def test_dead_cameras_a_missing_model_and_hung_frames() -> None:
     dead, hung, bare = Progress(LIMIT), Progress(LIMIT), Progress(LIMIT)
     for second in range(0, 1000, 5):
-        assert dead.goes_on(Pulse(100, 0, True, 1.0 * second), second)
-        assert bare.goes_on(Pulse(second, 0, False, None), second)
-        assert hung.goes_on(Pulse(7, 3, True, None), second) == (second <= LIMIT)
+        assert dead.advances(Pulse(100, 0, True, 1.0 * second), second)
+        assert bare.advances(Pulse(second, 0, False, None), second)
+        assert hung.advances(Pulse(7, 3, True, None), second) == (second <= LIMIT)
     for phase in range(15):  # the last picture came just before a sign of life was due, or long before
         last = Progress(LIMIT)
         ends = 30 + phase
         assert all(
-            last.goes_on(Pulse(min(at, ends) * 10, 0, True, float(max(0, at - ends))), at) for at in range(0, 900, 15)
+            last.advances(Pulse(min(at, ends) * 10, 0, True, float(max(0, at - ends))), at) for at in range(0, 900, 15)
         )
     never = Progress(LIMIT)
-    assert all(never.goes_on(Pulse(0, 0, True, None), second) for second in range(100))
+    assert all(never.advances(Pulse(0, 0, True, None), second) for second in range(100))
 
 
 @pytest.mark.parametrize("abstract", [False, True])

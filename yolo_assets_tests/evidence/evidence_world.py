@@ -69,18 +69,18 @@ class Plant:
             for index in range(frames):
                 at = start + timedelta(seconds=index)
                 found = detection("crack" if index % 3 == 0 else "dent", 0.5 + index / 20)
-                told: dict[str, Any] = {
+                fields: dict[str, Any] = {
                     "detections": [found],
                     "model_version": "line/1",
                     "device_id": "box1",
                     "batch_id": batch,
                 }
-                writer.write(at, frame_record(told | record), picture(index))
+                writer.write(at, frame_record(fields | record), picture(index))
             writer.seal(Hour.of(start))
         return self.take(camera, Hour.of(start))
 
     def foreign(self, files: dict[str, bytes], camera: str = "cam1", hour: Hour = HOUR) -> SpoolHour:
-        """Write and archive an hour as somebody else's program left it."""
+        """Write and archive an hour as a foreign producer leaves it."""
         folder = self.spool / camera / hour.key
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
@@ -107,7 +107,7 @@ class Plant:
 
 
 def query(**asked: Any) -> Query:
-    """The first camera's first hour, unless told otherwise."""
+    """The first camera's first hour, by default."""
     usual = {"camera_id": "cam1", "start": HOUR.start, "end": HOUR.end}
     return Query(**(usual | asked))
 
@@ -124,7 +124,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def forge(folder: Path, signer: Signer | None = None, **changes: Any) -> None:
-    """Make the manifest fit what lies in the folder, as somebody would who changed something; sign it when told to."""
+    """Make the manifest fit what lies in the folder, as after tampering; sign it when a signer is given."""
     said = orjson.loads((folder / names.MANIFEST).read_bytes())
     (folder / names.SUMS).unlink(missing_ok=True)
     for path in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):

@@ -1,4 +1,4 @@
-"""The report is for people who trust nobody: it stands alone, says what it shows, and nothing in it was let in."""
+"""The report stands alone, describes what it shows, and holds no markup from outside."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def rewrite(path: Path, data: bytes) -> None:
 
 @pytest.fixture
 def thief(tmp_path: Path) -> Signer:
-    """A key that nobody trusts."""
+    """An untrusted key."""
     return Signer.load_or_create(tmp_path / "thief")
 
 
@@ -107,7 +107,7 @@ def test_recomputed_hashes_fail_the_signature_of_a_trusted_key(
             rewrite(pack / name, content)
 
 
-# What follows is done by somebody who can sign packs, but not receipts: the frames' own proof must hold.
+# What follows is done with the key of packs, but not that of receipts: the proof of the frames must hold.
 
 Deed = Callable[[Path, "Plant"], dict[str, Any] | None]
 

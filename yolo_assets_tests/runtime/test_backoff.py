@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 
 import pytest
 from hypothesis import given
@@ -52,15 +51,6 @@ def test_success_begins_anew_and_a_seed_repeats_the_waits(outcomes: list[bool], 
 
 def test_two_that_failed_together_wait_for_different_times() -> None:
     assert len({Backoff(1, 30, 0.5).failed() for _ in range(10)}) == 10
-
-
-def test_a_pause_ends_at_once_when_asked_to_stop() -> None:
-    stop = threading.Event()
-    backoff = Backoff(0.01, 600)
-    assert not backoff.pause(stop)
-    stop.set()
-    assert backoff.seconds(50) == 600 and backoff.pause(stop)
-    assert backoff.failures == 2
 
 
 @pytest.mark.parametrize(("first", "longest", "jitter"), [(0, 1, 0), (2, 1, 0), (1, 2, 1.5), (1, 2, -0.1)])

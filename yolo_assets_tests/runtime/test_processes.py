@@ -52,7 +52,7 @@ def gone(pid: int, seconds: float = 20) -> bool:
         ("import os; os.abort()", "by SIGABRT", -6),
     ],
 )
-def test_how_it_ended_is_told_by_name(program: str, words: str, status: int) -> None:
+def test_how_it_ended_is_reported_by_name(program: str, words: str, status: int) -> None:
     process = child(program)
     assert process.how_it_ended(60) == words
     assert process.exit_status == status

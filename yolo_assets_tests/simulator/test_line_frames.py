@@ -113,7 +113,7 @@ def test_nothing_changes_where_there_is_no_defect() -> None:
     assert same > len(empty) / 2
 
 
-def test_rates_are_those_of_a_line_with_defects_and_not_of_a_scrap_yard() -> None:
+def test_rates_are_those_of_a_line_with_some_defects() -> None:
     found = [
         QUIET.truth(camera, START + timedelta(seconds=20 * index)) for camera in QUIET.cameras for index in range(500)
     ]

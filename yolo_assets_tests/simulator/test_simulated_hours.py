@@ -145,7 +145,7 @@ def test_an_hour_that_was_archived_is_not_made_again(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("s/*/*/*.jpg"))
 
 
-def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_a_killed_run_continues_where_it_stopped(tmp_path: Path) -> None:
     arguments = "cameras=2, fps=0.01, seed=7, start=Hour.from_key('20260102_03')"
     program = f"""
 from pathlib import Path
@@ -243,7 +243,7 @@ def test_progress_counts_to_every_frame(cameras: int, hours: int, fps: float) ->
     assert count_frames(cameras, hours, float("nan")) == 0
 
 
-def test_the_truth_folder_is_all_that_knows(tmp_path: Path) -> None:
+def test_only_the_truth_folder_holds_the_truth(tmp_path: Path) -> None:
     simulate(tmp_path / "s", cameras=1, fps=FPS, seed=7, start=START, truth=tmp_path / "t")
     for name, data in contents(tmp_path / "s").items():
         assert name.endswith(".jpg") or set(orjson.loads(data.splitlines()[0])) == {"captured_at", "reason", "image"}

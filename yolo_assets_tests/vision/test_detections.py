@@ -16,7 +16,7 @@ from yolo_assets.vision.detections import Detections
 NAMES = ["crack", "spatter", "pore"]
 
 
-def test_boxes_state_what_was_expected_and_what_came() -> None:
+def test_errors_state_the_expected_and_the_actual_shape() -> None:
     good = np.zeros((2, 4), np.float32), np.zeros(2, np.int32), np.zeros(2, np.float32)
     Detections(*good)
     with pytest.raises(BadInputError, match=r"xyxy must be float32 \[2, 4\], got float64 \[2, 4\]"):
@@ -27,7 +27,7 @@ def test_boxes_state_what_was_expected_and_what_came() -> None:
         Detections(good[0], good[1], np.array([-4, 7], np.float32))
 
 
-def test_detections_are_the_contracts() -> None:
+def test_records_follow_the_contract() -> None:
     boxes = Detections(
         np.array([[1.234567, 2, 3, 4.5]], np.float32), np.array([1], np.int32), np.array([0.98765432], np.float32)
     )

@@ -131,7 +131,7 @@ def test_no_child_outlives_its_engine(tiny_bundle: Bundle, order: str) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) < descriptors
 
 
-def test_a_file_that_cannot_be_loaded_is_told_as_here(tiny_bundle: Bundle) -> None:
+def test_a_file_that_cannot_be_loaded_gives_the_same_error_as_here(tiny_bundle: Bundle) -> None:
     manifest, files = tiny_bundle
     wrong = files[ONNX][: len(files[ONNX]) // 2]
     with pytest.raises(UserError, match="onnxruntime cannot load the model"):

@@ -137,7 +137,7 @@ def test_nan_is_an_error_never_an_empty_frame(engine: EngineName) -> None:
     assert all("not finite" in problem for problem in problems)
 
 
-def test_golden_frames_tell_a_blind_model_and_damaged_frames(tiny_bundle: Bundle) -> None:
+def test_golden_frames_reveal_a_blind_model_and_damaged_frames(tiny_bundle: Bundle) -> None:
     manifest, files = tiny_bundle_files(variant="blind")
     problems = Model.load(manifest, files).check_golden(files)
     assert len(problems) == sum(len(frame.detections) for frame in manifest.golden_frames)
@@ -158,7 +158,7 @@ def _with_first_box(manifest: ModelManifest, **change) -> ModelManifest:
     return manifest.model_copy(update={"golden_frames": frames})
 
 
-def test_golden_frames_tell_class_place_and_confidence(tiny_bundle: Bundle) -> None:
+def test_golden_frames_compare_class_place_and_confidence(tiny_bundle: Bundle) -> None:
     manifest, files = tiny_bundle
     first = manifest.golden_frames[0].detections[0]
     x1, y1, x2, y2 = first.bbox
@@ -186,7 +186,7 @@ def test_only_the_bytes_of_the_manifest_are_loaded(tiny_bundle: Bundle) -> None:
         Model.load(manifest.model_copy(update={"files": {}}), files)
 
 
-def test_every_contradiction_is_said_at_once(tiny_bundle: Bundle) -> None:
+def test_every_contradiction_is_reported_at_once(tiny_bundle: Bundle) -> None:
     manifest, files = tiny_bundle
     entry = FileEntry(sha256=hashlib.sha256(files[ONNX]).hexdigest(), size=len(files[ONNX]))
     lying = manifest.model_copy(
@@ -205,7 +205,7 @@ def test_every_contradiction_is_said_at_once(tiny_bundle: Bundle) -> None:
         assert said in str(error.value)
 
 
-def test_differences_between_models_are_words(tiny_bundle: Bundle) -> None:
+def test_differences_between_models_are_one_line_each(tiny_bundle: Bundle) -> None:
     current, _ = tiny_bundle
     assert differences(current, current.model_copy(update={"version": "2", "metrics": {"map50": 0.5}})) == []
     candidate = current.model_copy(
@@ -230,7 +230,7 @@ def test_differences_between_models_are_words(tiny_bundle: Bundle) -> None:
     ]
 
 
-def test_engines_refuse_in_words(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engines_refuse_with_one_line(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest, files = tiny_bundle
     for name in ENGINES:
         engine = open_engine(files[ONNX], manifest, EngineSpec(name))

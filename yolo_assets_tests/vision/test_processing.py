@@ -86,7 +86,7 @@ def test_channels_are_swapped_and_views_are_taken_as_they_look() -> None:
         (None, "NoneType"),
     ],
 )
-def test_what_is_no_frame_is_refused_in_words(frame, said: str) -> None:
+def test_what_is_no_frame_is_refused_with_one_line(frame, said: str) -> None:
     with pytest.raises(BadInputError, match=said):
         Letterbox(32, 32)(frame)
     with pytest.raises(BadInputError, match=said):
@@ -125,14 +125,14 @@ def test_end2end_is_filtered_only() -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("layout", ["raw", "end2end"])
-def test_one_value_that_is_not_finite_condemns_the_output(value: float, layout) -> None:
+def test_one_value_that_is_not_finite_fails_the_output(value: float, layout) -> None:
     output = np.zeros((1, 6, 6), np.float32)
     output[0, 2, 3] = value
     with pytest.raises(BadInputError, match="1 values that are not finite"):
         decode(output, layout, classes=2, confidence=0.5, iou=0.5, max_detections=10)
 
 
-def test_another_output_shape_is_spelt_out() -> None:
+def test_another_output_shape_is_named() -> None:
     with pytest.raises(
         BadInputError, match=r"raw model of 3 classes gives \[1, 7, anchors\], this one gave \[1, 6, 50\]"
     ):

@@ -76,7 +76,7 @@ def test_a_way_that_finds_other_things_is_not_taken_however_fast(tiny_bundle: Bu
     assert "not finite" in (expected.problem(broken) or "")
 
 
-def test_pictures_without_an_object_still_tell_a_model_that_differs(tiny_bundle: Bundle) -> None:
+def test_pictures_without_an_object_still_reveal_a_model_that_differs(tiny_bundle: Bundle) -> None:
     dark = [np.full((96, 128, 3), 40, np.uint8)]
     quiet = ReferenceResults(Model.load(*tiny_bundle_files(variant="blind")), [*dark, FRAMES[0]])
     assert quiet.boxes == 0
@@ -157,7 +157,7 @@ def _fixed() -> tuple[bytes, ModelManifest]:
     return files[ONNX], manifest
 
 
-def test_speed_counts_every_caller_and_tells_a_failure(tiny_bundle: Bundle) -> None:
+def test_speed_counts_every_caller_and_reports_a_failure(tiny_bundle: Bundle) -> None:
     model = Model.load(*tiny_bundle, parallel=2)
     speed = measure(model, FRAMES, callers=2)
     assert speed.per_second == pytest.approx(2000 / speed.latency_ms, rel=0.8)

@@ -31,7 +31,7 @@ print("heard", len(heard))
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
-def test_a_signal_after_a_model_was_freed_by_another_thread_is_heard(engine: str) -> None:
+def test_a_signal_is_received_after_another_thread_freed_a_model(engine: str) -> None:
     """OpenVINO's plugin lends the thread that loads it a stack for signals, and takes it back with the last model."""
     call = [sys.executable, "-c", FREED_BY_ANOTHER_THREAD, engine]
     done = subprocess.run(call, capture_output=True, text=True, timeout=120, check=False)

@@ -94,10 +94,10 @@ class LogTail:
 
 
 def check_tail(folder: Path, head: AuditHead, signer: Signer) -> LogTail:
-    """Whether a log ends as its head says, or further on. Reads the last two files: a start must not take minutes.
+    """Whether a log ends as its head records, or later. Reads the last two files: a start must not take minutes.
 
     Raises:
-        IntegrityError: it does not; the message says in what.
+        IntegrityError: it does not; the message names the difference.
         OSError: it cannot be read.
     """
     files = segments(folder / head.log_id)

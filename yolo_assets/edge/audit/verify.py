@@ -60,7 +60,7 @@ def verify_device(folder: Path, keys: TrustedKeys | None = None) -> list[LogRepo
 
     Args:
         folder: ``<state>/audit``.
-        keys: whose signatures to trust; None: the key that lies beside the log.
+        keys: whose signatures to trust; None: the key in the same folder.
 
     Raises:
         BadInputError: there is no audit log.

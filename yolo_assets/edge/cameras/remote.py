@@ -111,7 +111,7 @@ class CameraProcess:
                 os.close(file)
 
     def picture(self, message: dict[str, Any]) -> Bytes:
-        """The picture that a message tells of, ``[h, w, 3]`` uint8 BGR.
+        """The picture that a message announces, ``[h, w, 3]`` uint8 BGR.
 
         Raises:
             WireError: there is no such picture.

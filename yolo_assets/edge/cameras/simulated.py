@@ -33,7 +33,7 @@ class SimulatedSource:
         self._remaining = frames
 
     def check(self) -> None:
-        """Nothing to look at: the line can draw every moment."""
+        """Nothing to check: the line can draw every moment."""
 
     def now(self) -> datetime:
         """Simulated time, or the device's clock."""

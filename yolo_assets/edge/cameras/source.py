@@ -24,10 +24,10 @@ class Source(Protocol):
 
     camera_id: str
     live: bool
-    """True when time goes on whether the picture is taken or not: then the source never waits for the queue."""
+    """True when time passes whether the picture is taken or not: then the source never waits for the queue."""
 
     def check(self) -> None:
-        """Look at the source before the agent starts, where that is possible without waiting.
+        """Check the source before the agent starts, where that is possible without waiting.
 
         Raises:
             BadInputError: it can never work as configured.

@@ -58,13 +58,13 @@ class VideoSource:
         return {"path": str(self._config.path)}
 
     def captures(self, stop: Event) -> Iterator[Capture]:
-        """Decode from the beginning. A damaged packet is one unreadable capture; the rest goes on."""
+        """Decode from the beginning. A damaged packet is one unreadable capture; the rest continues."""
         start = self._start or utc_now()
         while True:
             yield from self._once(start, stop)
             if not self._config.loop or stop.is_set():
                 return
-            start = self._clock + timedelta(milliseconds=40)  # the next round goes on where this one ended
+            start = self._clock + timedelta(milliseconds=40)  # the next round continues where this one ended
 
     def _once(self, start: datetime, stop: Event) -> Iterator[Capture]:
         gap = 1 / self._config.fps if self._config.fps else 0.0

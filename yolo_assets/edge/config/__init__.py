@@ -1,5 +1,5 @@
-"""What ``edge.yaml`` may say, checked and explained in one line each.
+"""Every section of ``edge.yaml``, checked and explained in one line each.
 
-Belongs here: the file as a whole, cameras, spool, where to listen. Does not belong here: the settings of reload and
-outputs, which lie with those parts.
+Belongs here: options, their bounds and defaults. Does not belong here: behaviour; opening what the options name is done
+by the parts that use them.
 """

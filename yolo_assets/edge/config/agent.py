@@ -26,7 +26,7 @@ from yolo_assets.contracts.base import one_line
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.config.cameras import Camera, Section, SimulatedCameras, id_field
 from yolo_assets.edge.config.outputs import FILES, AlarmRule, Infer, Output
-from yolo_assets.edge.config.rollout import Canary, Freeze, Light, Room, Shadow, WatchWindow
+from yolo_assets.edge.config.rollout import Canary, Freeze, Headroom, Light, Shadow, WatchWindow
 from yolo_assets.edge.config.spool import ClockRules, Disk, Sampling
 from yolo_assets.vision.engines.interface import EngineSetup, Mode
 from yolo_assets.vision.selection import DeviceChoice, EngineChoice, EngineOptions, PrecisionChoice
@@ -65,7 +65,7 @@ class Listen(Section):
 
 
 class AuditFiles(Section):
-    """The audit log on the box. Lines that the store does not hold are never removed."""
+    """The audit log on the device. Lines that the store does not hold are never removed."""
 
     lines_per_file: int = Field(default=1000, ge=10, le=1_000_000, description="a new file begins after so many lines")
     keep_files: int = Field(default=100, ge=2, le=100_000, description="older files go once the store holds them")
@@ -89,7 +89,9 @@ class Engine(Section):
     )
     batch_latency_ms: float = Field(default=100.0, gt=0, le=60_000, description="a batch that takes longer is not used")
     process: bool = Field(default=False, description="each model in a process of its own")
-    process_timeout_s: float = Field(default=30.0, gt=0, le=3600, description="a process that hangs so long is ended")
+    process_timeout_s: float = Field(
+        default=30.0, gt=0, le=3600, description="a process that hangs for so long is ended"
+    )
 
     @model_validator(mode="after")
     def _possible(self) -> Engine:
@@ -128,10 +130,10 @@ class AgentConfig(Section):
     model: Annotated[str, id_field("model name")]
     channel: Annotated[str, id_field("channel")] = "stable"
     trusted_keys: tuple[Path, ...] = Field(min_length=1)
-    state: Path | None = Field(default=None, description="model cache and state; None: edge/<device> beside the spool")
+    state: Path | None = Field(default=None, description="model cache and state; None: edge/<device> next to the spool")
     archiver_home: Path | None = Field(
         default=None,
-        description="YOLO_ASSETS_HOME of this box's archiver, whose figures /metrics shows; None: the "
+        description="YOLO_ASSETS_HOME of this device's archiver, whose figures /metrics shows; None: the "
         "folder that holds the spool",
     )
     token: SecretStr | None = None
@@ -147,7 +149,7 @@ class AgentConfig(Section):
     freeze: Freeze = Freeze()
     canary: Canary | None = None
     light: Light | None = Field(default=None, description="a lighter model that takes cameras over under load")
-    room: Room = Room()
+    room: Headroom = Headroom()
     audit: AuditFiles = AuditFiles()
     outputs: tuple[Output, ...] = Field(default=(), description="receivers of results and alarms")
     alarms: tuple[AlarmRule, ...] = Field(default=(), description="when something is an alarm")
@@ -174,16 +176,16 @@ class AgentConfig(Section):
                     raise ValueError(f"{what}: the name {section.name} is used twice; every one needs its own")
                 for camera in section.cameras:
                     if camera not in seen:
-                        raise ValueError(f"{what}.{section.name}: this box has no camera {camera}")
+                        raise ValueError(f"{what}.{section.name}: this device has no camera {camera}")
         if self.token is not None and self.token_file is not None:
             raise ValueError("give token or token_file, not both")
-        taken = {self.channel: "the whole box"}
+        taken = {self.channel: "the whole device"}
         for what, section in (("canary", self.canary), ("light", self.light)):
             if section is None:
                 continue
             strangers = [camera for camera in section.cameras if camera not in seen]
             if strangers:
-                raise ValueError(f"{what}: this box has no camera {strangers[0]}; name cameras of the list")
+                raise ValueError(f"{what}: this device has no camera {strangers[0]}; name cameras of the list")
             if section.channel in taken:
                 raise ValueError(
                     f"{what}: {section.channel} is the channel of {taken[section.channel]}; give another one"
@@ -191,7 +193,7 @@ class AgentConfig(Section):
             taken[section.channel] = f"the {what}"
         strange = [camera for camera in self.sampling.cameras if camera not in seen]
         if strange:
-            raise ValueError(f"sampling: this box has no camera {strange[0]}; name cameras of the list")
+            raise ValueError(f"sampling: this device has no camera {strange[0]}; name cameras of the list")
         for camera in self.cameras:
             truth = camera.truth if isinstance(camera, SimulatedCameras) else None
             if truth is not None and truth.absolute().is_relative_to(self.spool.absolute()):
@@ -200,7 +202,7 @@ class AgentConfig(Section):
 
     @property
     def camera_ids(self) -> list[str]:
-        """Every camera of the box, in the order of the file."""
+        """Every camera of the device, in the order of the file."""
         ids: list[str] = []
         for camera in self.cameras:
             ids.extend(camera.camera_ids if isinstance(camera, SimulatedCameras) else [camera.camera_id])
@@ -217,7 +219,7 @@ class AgentConfig(Section):
 
     @property
     def archiver_figures(self) -> Path:
-        """What the archiver of this box counted; not there where none runs."""
+        """What the archiver of this device counted; absent where none runs."""
         return (self.archiver_home or self.spool.parent) / FIGURES
 
     def with_port(self, port: int) -> AgentConfig:

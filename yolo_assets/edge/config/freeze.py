@@ -1,4 +1,4 @@
-"""Freeze windows: when the model must not change. A pure time table; no clock, no I/O."""
+"""Freeze windows: when the model must not change. A pure timetable; no clock, no I/O."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _FORM = re.compile(r"(?:([a-z]{3})(?:-([a-z]{3}))? )?(\d\d):(\d\d)-(\d\d):(\d\d)
 
 
 @dataclass(frozen=True)
-class Window:
+class FreezeWindow:
     """On each of ``days`` (0 is Monday) from ``begin``, as long as it takes to reach ``end`` on the clock."""
 
     days: frozenset[int]
     begin: time
     end: time
 
-    def around(self, moment: datetime) -> datetime | None:
+    def end_around(self, moment: datetime) -> datetime | None:
         """The end of this window, when ``moment`` (aware) lies inside; a window past midnight belongs to its first day.
 
         Ends are wall-clock times of the zone: a window keeps its end on the day on which the clocks change.
@@ -39,22 +39,22 @@ class Window:
         return None
 
 
-def parse_window(text: str) -> Window:
+def parse_window(text: str) -> FreezeWindow:
     """``06:00-22:00``, ``mon-fri 06:00-22:00`` or ``sat 22:00-04:00``; 00:00-00:00 is the whole day.
 
     Raises:
         BadInputError: another form, no such day or time.
     """
-    found = _FORM.fullmatch(text.strip().lower())
+    match = _FORM.fullmatch(text.strip().lower())
     try:
-        if found is None:
+        if match is None:
             raise ValueError
-        first, last, *clock = found.groups()
+        first, last, *clock = match.groups()
         start = _DAYS.index(first) if first else 0
         stop = _DAYS.index(last) if last else (start if first else 6)
         days = frozenset((start + n) % 7 for n in range((stop - start) % 7 + 1))
         hours = [int(part) for part in clock]
-        return Window(days, time(hours[0], hours[1]), time(hours[2], hours[3]))
+        return FreezeWindow(days, time(hours[0], hours[1]), time(hours[2], hours[3]))
     except ValueError:
         raise BadInputError(f"{text!r} is no window; write it like 06:00-22:00 or mon-fri 06:00-22:00") from None
 
@@ -72,7 +72,7 @@ def zone(name: str) -> ZoneInfo:
 
 
 class FreezeTable:
-    """All windows of a box."""
+    """All windows of a device."""
 
     def __init__(self, windows: Iterable[str], timezone: str) -> None:
         self._windows = [parse_window(text) for text in windows]
@@ -82,7 +82,7 @@ class FreezeTable:
         """The moment (aware) at which the model may change again; None when it may now. Touching windows are one."""
         local, end = moment.astimezone(self._zone), None
         for _ in range(len(self._windows) * 7 + 1):  # a table that covers the whole week ends here, not never
-            ends = [found for window in self._windows if (found := window.around(end or local)) is not None]
+            ends = [closing for window in self._windows if (closing := window.end_around(end or local)) is not None]
             if not ends:
                 break
             end = max(ends)

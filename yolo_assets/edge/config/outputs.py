@@ -1,4 +1,4 @@
-"""The options ``outputs`` and ``alarms``: who is told, of what, and when something is an alarm."""
+"""The options ``outputs`` and ``alarms``: which receivers get which events, and when something is an alarm."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class AlarmRule(Section):
 
     name: Annotated[str, id_field("alarm name")]
     classes: tuple[str, ...] = Field(default=(), description="class names that count; none: every class")
-    cameras: tuple[CameraId, ...] = Field(default=(), description="none: every camera of the box")
+    cameras: tuple[CameraId, ...] = Field(default=(), description="none: every camera of the device")
     severity: Literal["info", "warning", "critical"] = "warning"
     min_confidence: float = Field(default=0.5, ge=0, le=1)
     min_count: int = Field(default=1, ge=1, description="boxes in one frame")
@@ -36,7 +36,7 @@ class _Output(Section):
     """What every output has."""
 
     name: Annotated[str, id_field("output name")]
-    cameras: tuple[CameraId, ...] = Field(default=(), description="none: every camera of the box")
+    cameras: tuple[CameraId, ...] = Field(default=(), description="none: every camera of the device")
     results: Literal["all", "detections", "none"] = Field(
         default="detections", description="detections: only frames in which something was found"
     )
@@ -45,7 +45,7 @@ class _Output(Section):
     queue_size: int = Field(default=1000, ge=1, le=100_000, description="events that may wait; the oldest results go")
     expire_s: float = Field(default=300.0, gt=0, le=86400, description="older results are not sent; alarms always are")
     ca_file: Path | None = Field(default=None, description="authority of the receiver, PEM; None: the system's")
-    client_cert: Path | None = Field(default=None, description="certificate that this box shows, PEM")
+    client_cert: Path | None = Field(default=None, description="certificate that this device shows, PEM")
     client_key: Path | None = Field(default=None, description="its private key, PEM")
 
     @model_validator(mode="after")
@@ -105,7 +105,7 @@ def _topic(value: str) -> str:
 
 
 class MqttOutput(_Output):
-    """MQTT 3.1.1, quality of service 1, with a retained word on whether this box is there."""
+    """MQTT 3.1.1, quality of service 1, with a retained message that says whether this device is online."""
 
     kind: Literal["mqtt"]
     host: str = Field(min_length=1)
@@ -119,7 +119,7 @@ class MqttOutput(_Output):
         description="kind is result or alarm; rule is the alarm's name, and falls away with its slash in results",
     )
     availability_topic: Annotated[str, AfterValidator(_topic)] = "yolo-assets/{device_id}/availability"
-    retain_alarms: bool = Field(default=True, description="whoever connects later sees how each alarm stands")
+    retain_alarms: bool = Field(default=True, description="a client that connects later sees the state of each alarm")
     keepalive_s: int = Field(default=30, ge=5, le=3600)
 
     @model_validator(mode="after")
@@ -138,12 +138,14 @@ class MqttOutput(_Output):
 
 
 class Infer(Section):
-    """``POST /v1/infer``: pictures that somebody sends are judged in what time the cameras leave over."""
+    """``POST /v1/infer``: inference on pictures that a client sends, in the time that the cameras leave."""
 
-    concurrency: int = Field(default=1, ge=1, le=64, description="pictures in hand at once; others are told to wait")
+    concurrency: int = Field(
+        default=1, ge=1, le=64, description="pictures processed at once; further clients are asked to wait"
+    )
     max_bytes: int = Field(default=16 << 20, ge=1024, le=1 << 30, description="of a file")
     max_pixels: int = Field(default=40_000_000, ge=4096, le=1 << 30, description="of a picture; 3 bytes of memory each")
-    wait_s: float = Field(default=1.0, ge=0, le=60, description="how long a picture waits for a moment without frames")
+    wait_s: float = Field(default=1.0, ge=0, le=60, description="how long a picture waits until no frame waits")
 
 
 Output = Annotated[WebhookOutput | MqttOutput, Field(discriminator="kind")]

@@ -1,4 +1,4 @@
-"""Options of the agent's configuration that decide how a model changes. No behaviour here."""
+"""Configuration of how a model changes: shadow run, watch window, freeze windows, secondary models, headroom."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class WatchWindow(Section):
     """After the switch the new model is compared with the old one, which stays warm; what fails is taken back."""
 
     seconds: float = Field(default=60.0, ge=0, le=86400, description="length of the window; 0: no window")
-    min_frames: int = Field(default=30, ge=1, le=100_000, description="nothing is judged on fewer frames")
+    min_frames: int = Field(default=30, ge=1, le=100_000, description="nothing is decided on fewer frames")
     share: float = Field(default=0.1, gt=0, le=1, description="of one processor core, spent on comparing")
     max_error_rate: float = Field(default=0.02, ge=0, le=1, description="frames on which only the new model fails")
     max_latency_ratio: float = Field(default=2.0, gt=1, le=100, description="p99 against the old model's")
@@ -38,7 +38,7 @@ class WatchWindow(Section):
 
 
 class Freeze(Section):
-    """Times of day at which the model does not change. A notice waits; rollback and automatic revert do not."""
+    """Times of day at which the model does not change. A release waits; rollback and automatic revert do not."""
 
     windows: tuple[Annotated[str, AfterValidator(lambda v: _checked(parse_window, v))], ...] = Field(
         default=(), description="like 06:00-22:00, or mon-fri 06:00-22:00; the end may lie on the next day"
@@ -49,35 +49,37 @@ class Freeze(Section):
 
 
 class Canary(Section):
-    """Cameras that try what another channel names, while the rest of the box keeps its model."""
+    """Cameras that try the model of another channel, while all others keep the primary model."""
 
     cameras: tuple[str, ...] = Field(min_length=1)
     channel: Annotated[str, id_field("channel")] = "canary"
 
 
 class Light(Section):
-    """A lighter released model takes cameras over while they would be too much for the box's own."""
+    """A lighter released model takes over cameras while they would overload the primary model."""
 
     channel: Annotated[str, id_field("channel")] = "light"
-    cameras: tuple[str, ...] = Field(default=(), description="who may be given it, the first first; none: every camera")
-    above: float = Field(default=0.9, gt=0, le=10, description="share of the workers' time that is too much")
-    hold_s: float = Field(default=5.0, ge=0, le=3600, description="for so long, before a camera is given over")
-    below: float = Field(default=0.7, gt=0, le=10, description="share with which one more has its own model again")
-    calm_s: float = Field(default=30.0, ge=0, le=86400, description="for so long, before it has")
+    cameras: tuple[str, ...] = Field(
+        default=(), description="that may be moved to it, in this order; none given: every camera"
+    )
+    above: float = Field(default=0.9, gt=0, le=10, description="share of the workers' time that is overload")
+    hold_s: float = Field(default=5.0, ge=0, le=3600, description="overload for so long, before a camera is moved")
+    below: float = Field(default=0.7, gt=0, le=10, description="share below which a camera may return")
+    calm_s: float = Field(default=30.0, ge=0, le=86400, description="low load for so long, before a camera returns")
 
     @model_validator(mode="after")
     def _apart(self) -> Light:
         if self.below >= self.above:
-            raise ValueError("below must be less than above, or cameras would go to and fro")
+            raise ValueError("below must be less than above, or cameras would move back and forth")
         return self
 
 
-class Room(Section):
-    """What must stay free beside a candidate; without it the candidate waits."""
+class Headroom(Section):
+    """What must stay free while a candidate is loaded; without it the candidate waits."""
 
     disk_mib: int = Field(default=256, ge=0, description="on the disk of the model cache")
     memory_mib: int = Field(default=256, ge=0)
-    gpu_mib: int = Field(default=0, ge=0, description="memory of the first GPU; 0: not looked at, no model runs there")
+    gpu_mib: int = Field(default=0, ge=0, description="memory of the first GPU; 0: not checked, no model runs there")
 
 
 def _checked(check: Callable[[str], object], value: str) -> str:

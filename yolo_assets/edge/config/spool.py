@@ -1,4 +1,4 @@
-"""Configuration of what is kept on the box and how safely: pictures, the disk's limits, fsync, the clock."""
+"""Configuration of what is kept on the device and how safely: pictures, the disk's limits, fsync, the clock."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Sampling(NormalFrames):
 
 
 class Disk(Section):
-    """What gives when the disk fills, and how safe what is written is. Amounts: ``30%`` of the disk, ``20GB``, bytes.
+    """What is given up when the disk fills, and how safe writes are. Amounts: ``30%`` of the disk, ``20GB``, bytes.
 
     Nothing here deletes: the archiver does, once a file is safe in the archive.
     """
@@ -44,13 +44,13 @@ class Disk(Section):
     no_images: str | int = Field(default="70%", description="a spool above it: no pictures at all, loudly")
     reserve: str | int = Field(
         default="5%",
-        description="free disk, whoever fills it: below 3 times as much fewer pictures, below twice records only, "
+        description="free disk, whatever fills it: below 3 times as much fewer pictures, below twice records only, "
         "below it no pictures at all; a share of a large disk counts as 1 GB",
     )
     fsync: Literal["frame", "interval", "hour"] = Field(
         default="interval",
-        description="what a power cut can take. frame: the frame in hand (slow); interval: fsync_seconds; hour: "
-        "what the system had not written by itself, some 30 s. A killed agent loses the frame in hand with each",
+        description="what a power cut can take. frame: the current frame (slow); interval: fsync_seconds; hour: "
+        "what the system had not written by itself, some 30 s. A killed agent loses the current frame with each",
     )
     fsync_seconds: float = Field(default=5.0, gt=0, le=3600, description="for fsync: interval")
 
@@ -85,15 +85,15 @@ def _rises(below: Mark, above: Mark, strictly: bool) -> bool:
 
 
 class ClockRules(Section):
-    """When this machine's clock is believed. A clock that the system says is synchronised is believed at once."""
+    """When this machine's clock is trusted. A clock that the system reports as synchronised is trusted at once."""
 
     settle_seconds: float = Field(
         default=300.0,
         ge=0,
-        description="a clock that jumped and is not synchronised is believed when it kept so long",
+        description="a clock that jumped and is not synchronised is trusted when it was steady for so long",
     )
     longest_off_days: float = Field(
         default=90.0,
         gt=0,
-        description="not synchronised and further than this ahead of the last known time: the clock is not believed",
+        description="not synchronised and further than this ahead of the last known time: the clock is not trusted",
     )

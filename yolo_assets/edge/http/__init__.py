@@ -1,5 +1,5 @@
 """The agent's local HTTP API and page.
 
-Belongs here: routes, authentication, problem documents, pictures for people. Does not belong here: any decision; every
-route reads the status or calls one method of ``control``, ``staging`` or ``results``.
+Belongs here: routes, authentication, problem documents, pictures for viewers. Does not belong here: any decision; every
+route reads a report or calls one method of the part that it is about.
 """

@@ -19,7 +19,7 @@ PAGE = Path(__file__).parent / "page"
 _PAGE_FILES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _TAGS = [
     {"name": "health", "description": "For supervisors and Prometheus."},
-    {"name": "state", "description": "What the agent does, for people and programs."},
+    {"name": "state", "description": "What the agent does, for operators and programs."},
     {"name": "cameras", "description": "Frames and boxes."},
     {
         "name": "model",

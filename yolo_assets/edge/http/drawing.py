@@ -19,7 +19,7 @@ from yolo_assets.edge.types import Picture, Result
 
 T = TypeVar("T")
 _QUALITY = 80
-# Distinct in hue and in lightness; readable on metal and for people who see few colours.
+# Distinct in hue and in lightness; readable on metal and for viewers who see few colours.
 PALETTE = ("#ff5d5d", "#2fc6ff", "#ffc53d", "#b98bff", "#4fdc8b", "#ff8fcf", "#ff9a3c", "#9fd2ff")
 
 

@@ -48,10 +48,11 @@ def routes(service: ImageService, reader: list[Any]) -> APIRouter:
     async def infer(request: Request) -> Response:
         """The body is the JPEG or PNG itself; boxes are in its pixels as they lie in the file.
 
-        Cameras come first: when they leave no time, or other pictures are in hand, the answer is 429 with Retry-After.
+        Cameras come first: when they leave no time, or other pictures are being processed, the answer is 429 with
+        Retry-After.
         """
         if not service.enter():
-            raise _counted(service, "busy", HTTPStatus.TOO_MANY_REQUESTS, "other pictures are in hand", _SOON)
+            raise _counted(service, "busy", HTTPStatus.TOO_MANY_REQUESTS, "other pictures are being processed", _SOON)
         try:
             data = await _body(request, service)
             loop = asyncio.get_running_loop()

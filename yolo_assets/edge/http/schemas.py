@@ -68,19 +68,19 @@ class RollbackDone(Document):
 
 
 class PinDone(Document):
-    """The box stays on this version."""
+    """The device stays on this version."""
 
     pinned: Pin
 
 
 class UnpinDone(Document):
-    """The box follows its channel again."""
+    """The device follows its channel again."""
 
     unpinned: str | None = Field(description="the version it was pinned to; null: it was not", examples=["1"])
 
 
 class ReloadAccepted(Document):
-    """Staging goes on in the background; its end stands in ``/v1/audit`` and in ``/v1/status``."""
+    """Staging continues in the background; its end is in ``/v1/audit`` and in ``/v1/status``."""
 
     wanted: str | None = Field(examples=["20260102-1a2b3c4d"])
     accepted: bool = Field(default=True, description="false: just this is being prepared already")
@@ -99,7 +99,7 @@ class Detection(BaseModel):
 
 
 class LatestFrame(Document):
-    """Frame and boxes in one document, so that nobody can mix two frames."""
+    """Frame and boxes in one document, so that no client can mix two frames."""
 
     camera_id: str
     sequence: int
@@ -116,7 +116,7 @@ _WHY = {
     HTTPStatus.UNAUTHORIZED: "No token, or a wrong one.",
     HTTPStatus.FORBIDDEN: "This agent has no token and cannot be changed; or the request comes from another site.",
     HTTPStatus.NOT_FOUND: "No such camera, or nothing to show of it yet.",
-    HTTPStatus.CONFLICT: "It cannot be done as things stand; the detail says what to do.",
+    HTTPStatus.CONFLICT: "It cannot be done in the present state; the detail says what to do.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than this route takes.",
     HTTPStatus.MISDIRECTED_REQUEST: "The Host header names no address of this agent.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "The request does not follow its description.",

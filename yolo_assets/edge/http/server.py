@@ -45,7 +45,7 @@ class _BoundedProtocol(H11Protocol):
 
 
 class ApiServer:
-    """Binds at once, so that a port in use is told before anything else starts."""
+    """Binds at once, so that a port in use is reported before anything else starts."""
 
     def __init__(self, listen: Listen) -> None:
         """Bind.
@@ -90,7 +90,7 @@ class ApiServer:
             server_header=False,
             limit_concurrency=_MOST_CONNECTIONS,
             h11_max_incomplete_event_size=_MOST_HEADERS,
-            # Whose peer a proxy names is who asks; only a proxy on this machine is believed.
+            # The peer that a proxy names is the client; only a proxy on this machine is trusted.
             proxy_headers=True,
             forwarded_allow_ips="127.0.0.1,::1",
             ssl_context_factory=(lambda _config, _default: tls) if tls is not None else None,

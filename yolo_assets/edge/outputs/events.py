@@ -31,7 +31,7 @@ class ResultData(Record):
 
     device_id: str
     camera_id: str
-    sequence: int = Field(ge=0, description="counts the frames of a camera; goes on after a restart")
+    sequence: int = Field(ge=0, description="counts the frames of a camera; continues after a restart")
     captured_at: Time
     model_version: str = Field(description="of the model that saw this frame, <name>/<version>")
     detections: tuple[Detection, ...] = Field(description="bbox: x1, y1, x2, y2 in pixels of the frame")

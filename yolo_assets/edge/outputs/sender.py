@@ -156,7 +156,7 @@ class Sender:
         except DeliveryError as error:
             self._failed(events, error)
             return
-        except Exception as error:  # a library may raise anything; the output goes on
+        except Exception as error:  # a library may raise anything; the output continues
             self._failed(events, DeliveryError("error", f"{type(error).__name__}: {error}", "error"))
             return
         if self.error is not None:

@@ -1,6 +1,6 @@
-"""One thread for each camera: numbers the captures, enters them into the books, queues them; comes back after errors.
+"""One thread for each camera: numbers the captures, counts and queues them; comes back after errors.
 
-Belongs here: what is the same for every source. Does not belong here: how pictures are got (``sources``).
+Belongs here: what is the same for every source. Does not belong here: how pictures are read (``cameras``).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CameraState = Literal[
     "live",  # frames come
     "stalled",  # frames came and have stopped, it is not given up yet
     "reconnecting",  # it failed, and is tried again and again
-    "failed",  # it cannot work as configured; tried again from time to time, for the cause may be outside this box
+    "failed",  # it cannot work as configured; tried again from time to time, for the cause may be outside this device
     "finished",  # the source has ended
     "stopped",  # the agent ends
 ]
@@ -42,7 +42,7 @@ class CameraThread:
     Args:
         configured: the source.
         queue: where frames wait for workers.
-        recorder: the books.
+        recorder: counts frames and writes drops.
         has_model: whether a model serves; live sources drop their frames until then, others wait.
     """
 
@@ -56,7 +56,7 @@ class CameraThread:
         self.restarts = 0
         """How often it was given up and had to be opened anew."""
         self.mark: datetime = datetime.fromtimestamp(0, UTC)
-        """Every frame before this moment has been entered into the books."""
+        """Every frame before this moment has been counted."""
         self._queue = queue
         self._recorder = recorder
         self._has_model = has_model
@@ -73,7 +73,7 @@ class CameraThread:
 
     @property
     def state(self) -> CameraState:
-        """How it stands. ``message`` says why, in words."""
+        """Its state now. ``message`` says why, in words."""
         if self._state == "live" and self._stall_s is not None and self.silent_s > self._stall_s:
             return "stalled"
         return self._state
@@ -84,7 +84,7 @@ class CameraThread:
         return time.monotonic() - self._last_picture if self._last_picture else 0.0
 
     def details(self) -> dict[str, Any]:
-        """What the status says about the source, beside its state; nothing secret."""
+        """What the status says about the source, apart from its state; nothing secret."""
         message = self.message
         if self.state == "stalled":
             message = f"no picture for {self.silent_s:.0f} s"
@@ -123,7 +123,7 @@ class CameraThread:
                 else:
                     self._state = "stopped" if self._stop.is_set() else "finished"
                     return
-            except Exception as error:  # whatever a decoder raises, this camera waits and the others go on
+            except Exception as error:  # whatever a decoder raises, this camera waits and the others continue
                 self._fail(error)
         self._state = "stopped"
 
@@ -178,7 +178,7 @@ class CameraThread:
         self.mark = frame.captured_at  # a clock that was set back takes the mark along: its hours are open again
 
     def _wait_for_model(self) -> None:
-        """A file does not run away: it is read once there is a model to look at it."""
+        """A file can wait: it is read once a model serves."""
         while not self._has_model.is_set() and not self._stop.is_set():
             self.message = "waiting for the first model"
             self._has_model.wait(0.2)

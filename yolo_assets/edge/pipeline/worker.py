@@ -94,7 +94,7 @@ class FrameProcessor:
         """Called with model version, seconds and number of frames, from inference to record."""
 
     def next_batch(self, timeout: float) -> bool:
-        """Process the next frame, with those that fit beside it; wait for one for at most ``timeout`` seconds.
+        """Process the next frame, with those that fit into its batch; wait for one for at most ``timeout`` seconds.
 
         Returns:
             False when the queue is closed and empty: no frame will come any more.
@@ -110,7 +110,7 @@ class FrameProcessor:
         return True
 
     def _with_others(self, frame: Frame) -> list[Frame]:
-        """The frame and what waits beside it for the same slot, as many as its model likes. Never waits for more."""
+        """The frame and what else waits for the same slot, as many as its model likes. Never waits for more."""
         slots = self._slots
         slot = slots.slot_for(frame.camera_id)
         if slot is None or slot.model.batch == 1:

@@ -60,7 +60,7 @@ class ModelCache:
             IntegrityError: bytes differ from what was promised for them.
             BadInputError: not a sound manifest.
             StoreUnavailableError: the store cannot be reached and the cache lacks something.
-            SpoolFullError: no room for the cache.
+            SpoolFullError: no space for the cache.
         """
         stored = self.registry.read_manifest(name, version, manifest_sha256=manifest_sha256)
         signatures = self.registry.store.get(signature_key(model_key(name, version, MANIFEST)))

@@ -18,16 +18,9 @@ from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.fleet import SwapEvent
 from yolo_assets.contracts.model import ExpectedChange, ModelIdentity, ReleasedModel
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.rollout.history import Attempt, Outcome, SwapLog, Trigger
+from yolo_assets.edge.rollout.history import Outcome, SwapAttempt, SwapLog, Trigger
 from yolo_assets.edge.rollout.request import SupersededError
-from yolo_assets.edge.rollout.state import (
-    EdgeState,
-    Pin,
-    PreparedModel,
-    PrimaryFields,
-    RoleFields,
-    StateFile,
-)
+from yolo_assets.edge.rollout.state import EdgeState, Pin, PreparedModel, PrimaryFields, RoleFields, StateFile
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slot import Slot
 from yolo_assets.edge.serving.slots import Role, SecondaryRole, SlotManager
@@ -121,7 +114,7 @@ class ModelControl:
         self,
         slot: Slot[LoadedModel],
         model: ReleasedModel,
-        attempt: Attempt,
+        attempt: SwapAttempt,
         reason: str,
         *,
         pinned_by: str | None,
@@ -179,7 +172,7 @@ class ModelControl:
             result: Outcome = "switched" if trial else "committed"
             return self._end(attempt, old, model.model_version, result, reason, model.release)
 
-    def confirm(self, slot: Slot[LoadedModel], attempt: Attempt, reason: str) -> bool:
+    def confirm(self, slot: Slot[LoadedModel], attempt: SwapAttempt, reason: str) -> bool:
         """The trial went well: the model is committed.
 
         Returns:
@@ -193,7 +186,7 @@ class ModelControl:
             self._end(attempt, None, slot.label, "committed", reason, primary.model.release)
             return True
 
-    def revert(self, slot: Slot[LoadedModel], attempt: Attempt, reason: str) -> bool:
+    def revert(self, slot: Slot[LoadedModel], attempt: SwapAttempt, reason: str) -> bool:
         """The model on trial failed: the previous one serves again at once, and this release is quarantined.
 
         The switch comes first and the disk after, as with a rollback. The failed model's memory is freed.
@@ -223,7 +216,7 @@ class ModelControl:
             log.warning("reverted from %s to %s: %s", slot.label, target.label, reason)
             return True
 
-    def resume(self, slot: Slot[LoadedModel], model: ReleasedModel, attempt: Attempt) -> None:
+    def resume(self, slot: Slot[LoadedModel], model: ReleasedModel, attempt: SwapAttempt) -> None:
         """Serve a model of before the restart; the state changes only when it is not the one that served last."""
         with self.lock:
             attempt.mark_switch(self.slots.switch(slot))
@@ -356,7 +349,7 @@ class ModelControl:
         slot: Slot[LoadedModel],
         model: ReleasedModel,
         cameras: tuple[str, ...],
-        attempt: Attempt,
+        attempt: SwapAttempt,
         reason: str,
         *,
         start: int | None = None,
@@ -443,7 +436,9 @@ class ModelControl:
             self._reported.add(reason)
             return new
 
-    def end_unchanged(self, attempt: Attempt, target: str, result: Outcome, reason: str, release: int | None) -> None:
+    def end_unchanged(
+        self, attempt: SwapAttempt, target: str, result: Outcome, reason: str, release: int | None
+    ) -> None:
         """Record how an attempt ended that changed no model."""
         self._end(attempt, self.slots.current, target, result, reason, release)
         log.warning("%s: %s %s", target, result, reason)
@@ -454,7 +449,7 @@ class ModelControl:
 
     def _end(
         self,
-        attempt: Attempt,
+        attempt: SwapAttempt,
         source: Slot[LoadedModel] | None,
         target: str,
         result: Outcome,
@@ -470,7 +465,7 @@ class ModelControl:
             release=release,
         )
 
-    def _check_not_superseded(self, slot: Slot[LoadedModel], model: ReleasedModel, attempt: Attempt) -> None:
+    def _check_not_superseded(self, slot: Slot[LoadedModel], model: ReleasedModel, attempt: SwapAttempt) -> None:
         """Under the lock: refuse what was right when it began and is not any more."""
         primary, pin = self.state.primary, self.state.pinned
         if slot.retiring:
@@ -486,13 +481,7 @@ class ModelControl:
 
 
 def _released(model: ModelIdentity, release: int | None, expected: ExpectedChange | None) -> ReleasedModel:
-    return ReleasedModel(
-        name=model.name,
-        version=model.version,
-        manifest_sha256=model.manifest_sha256,
-        release=release,
-        expected=expected,
-    )
+    return ReleasedModel(**dict(model.identity), release=release, expected=expected)
 
 
 def _scope(role: SecondaryRole, cameras: tuple[str, ...]) -> str:

@@ -136,7 +136,7 @@ class ModelComparison:
         small, large = sorted((self.old_boxes, self.new_boxes))
         small_2, large_2 = (old_2, new_2) if self.new_boxes > self.old_boxes else (new_2, old_2)
         if large / times < _BY_CHANCE:
-            return False  # so few in all that chance explains them, and the spread over the frames says nothing
+            return False  # so few in all that chance explains them, and the spread over the frames means nothing
         mean = (large / times - small) / self.frames
         spread = (large_2 / times**2 - 2 * both / times + small_2) / self.frames - mean * mean
         return mean > _SURE * math.sqrt(max(spread, 0.0) / max(self.frames - 1, 1))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.model import ONNX, ModelManifest
-from yolo_assets.edge.config.rollout import Room
+from yolo_assets.edge.config.rollout import Headroom
 
 MIB = 1 << 20
 _COMPILING = 3
@@ -25,21 +25,21 @@ class NoHeadroomError(UserError):
     """Too little disk or memory at present."""
 
 
-def check_disk(room: Room, folder: Path, needed: int) -> None:
+def check_disk(limits: Headroom, folder: Path, needed: int) -> None:
     """Refuse to fetch ``needed`` bytes when less than the reserve would stay free.
 
     Raises:
         NoHeadroomError: in words.
     """
     free = shutil.disk_usage(folder).free
-    if free < needed + room.disk_mib * MIB:
+    if free < needed + limits.disk_mib * MIB:
         raise NoHeadroomError(
-            f"the model takes {_mib(needed)} on the disk of {folder} and {room.disk_mib} MiB must stay free, but only "
-            f"{_mib(free)} are free; archive and reclaim hours, or lower room.disk_mib"
+            f"the model takes {_mib(needed)} on the disk of {folder} and {limits.disk_mib} MiB must stay free, "
+            f"but only {_mib(free)} are free; archive and reclaim hours, or lower room.disk_mib"
         )
 
 
-def check_memory(room: Room, manifest: ModelManifest) -> None:
+def check_memory(limits: Headroom, manifest: ModelManifest) -> None:
     """Refuse to load a model beside those that are loaded when memory would run short.
 
     Raises:
@@ -47,15 +47,15 @@ def check_memory(room: Room, manifest: ModelManifest) -> None:
     """
     needed = _COMPILING * manifest.files[ONNX].size
     free = available_memory()
-    if free is not None and free < needed + room.memory_mib * MIB:
+    if free is not None and free < needed + limits.memory_mib * MIB:
         raise NoHeadroomError(
-            f"loading {manifest.model_version} takes about {_mib(needed)} of memory and {room.memory_mib} MiB must "
+            f"loading {manifest.model_version} takes about {_mib(needed)} of memory and {limits.memory_mib} MiB must "
             f"stay free, but only {_mib(free)} are available; end other programs, or lower room.memory_mib"
         )
-    gpu = free_gpu_memory() if room.gpu_mib else None
-    if gpu is not None and gpu < needed + room.gpu_mib * MIB:
+    gpu = free_gpu_memory() if limits.gpu_mib else None
+    if gpu is not None and gpu < needed + limits.gpu_mib * MIB:
         raise NoHeadroomError(
-            f"loading {manifest.model_version} takes about {_mib(needed)} of the GPU's memory and {room.gpu_mib} MiB "
+            f"loading {manifest.model_version} takes about {_mib(needed)} of the GPU's memory and {limits.gpu_mib} MiB "
             f"must stay free, but only {_mib(gpu)} are; end other programs on the GPU, or lower room.gpu_mib"
         )
 

@@ -61,7 +61,7 @@ class Swap(Record):
     )
 
 
-class Attempt:
+class SwapAttempt:
     """A model change in progress. Made by ``SwapLog.begin``, ended exactly once by ``SwapLog.end``."""
 
     def __init__(
@@ -129,11 +129,11 @@ class SwapLog:
         self._lock = threading.Lock()
         self._events: deque[SwapEvent] = deque(_earlier(audit), maxlen=SWAPS_KEPT)
         self._swaps: deque[Swap] = deque(maxlen=SWAPS_KEPT)
-        self._measuring: list[tuple[Attempt, Swap]] = []
+        self._measuring: list[tuple[SwapAttempt, Swap]] = []
         self.on_end: Callable[[Swap], None] = lambda swap: None
         """Called once with every attempt as it ends."""
 
-    def begin(self, trigger: Trigger, by: str | None = None, requested_at: datetime | None = None) -> Attempt:
+    def begin(self, trigger: Trigger, by: str | None = None, requested_at: datetime | None = None) -> SwapAttempt:
         """Start measuring an attempt.
 
         Args:
@@ -141,11 +141,11 @@ class SwapLog:
             by: the caller who requested it, where that is known better than from the trigger.
             requested_at: when it was requested, where it has waited since; default: now.
         """
-        return Attempt(trigger, self._board, self._accounting, by, requested_at)
+        return SwapAttempt(trigger, self._board, self._accounting, by, requested_at)
 
     def end(
         self,
-        attempt: Attempt,
+        attempt: SwapAttempt,
         *,
         source: str | None,
         target: str,
@@ -189,7 +189,7 @@ class SwapLog:
         """Write what is no attempt, but decides about the model, into the audit log: a pin, the end of one."""
         self._audit.append(AuditEntry(at=utc_now(), kind=kind, who=by, target=target, result=result, reason=reason))
 
-    def cancel(self, attempt: Attempt) -> None:
+    def cancel(self, attempt: SwapAttempt) -> None:
         """Forget an attempt that changed nothing and is not worth an entry."""
         self._board.unwatch(attempt.gaps)
 
@@ -216,7 +216,7 @@ class SwapLog:
             unfinished = [self._measured(attempt, swap, final=False) for attempt, swap in self._measuring]
         return sorted(finished + unfinished, key=lambda swap: swap.ended_at)
 
-    def _measure(self, pair: tuple[Attempt, Swap], result: Result) -> tuple[Attempt, Swap] | None:
+    def _measure(self, pair: tuple[SwapAttempt, Swap], result: Result) -> tuple[SwapAttempt, Swap] | None:
         attempt, swap = pair
         assert attempt.switched is not None
         if swap.first_result_at is None and result.model_version == swap.event.target:
@@ -235,7 +235,7 @@ class SwapLog:
         self._board.unwatch(attempt.gaps)
         return None
 
-    def _measured(self, attempt: Attempt, swap: Swap, *, final: bool) -> Swap:
+    def _measured(self, attempt: SwapAttempt, swap: Swap, *, final: bool) -> Swap:
         still_open = self._accounting.still_open(attempt.open_frames)
         return swap.model_copy(
             update={

@@ -17,7 +17,7 @@ from yolo_assets.contracts.base import Record, canonical_json
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.model import ONNX, ModelManifest, ReleasedModel
 from yolo_assets.edge.config.agent import Engine
-from yolo_assets.edge.rollout.history import Attempt
+from yolo_assets.edge.rollout.history import SwapAttempt
 from yolo_assets.edge.rollout.request import RefusedError, UnfitError
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.types import Picture
@@ -74,7 +74,7 @@ class Loader:
         self.choice: EngineSelection | None = None
         """With the table it was made from; None when the configuration leaves nothing to choose."""
 
-    def load(self, bundle: VerifiedBundle, identity: ReleasedModel, attempt: Attempt) -> LoadedModel:
+    def load(self, bundle: VerifiedBundle, identity: ReleasedModel, attempt: SwapAttempt) -> LoadedModel:
         """Load, warm and check against the golden frames; nothing stays in memory when a step fails.
 
         A model whose golden frames fail in a shorter precision is tried in float32 before it is given up.
@@ -93,7 +93,7 @@ class Loader:
             return self._load(bundle, identity, attempt, replace(spec, precision="f32"), batch)
 
     def _load(
-        self, bundle: VerifiedBundle, identity: ReleasedModel, attempt: Attempt, spec: EngineSpec, batch: int
+        self, bundle: VerifiedBundle, identity: ReleasedModel, attempt: SwapAttempt, spec: EngineSpec, batch: int
     ) -> LoadedModel:
         manifest = bundle.manifest
         with attempt.step("load"):
@@ -114,7 +114,7 @@ class Loader:
             raise
         return LoadedModel(model, manifest, identity, model.engine_name, batch)
 
-    def _decide(self, bundle: VerifiedBundle, attempt: Attempt) -> tuple[EngineSpec, int]:
+    def _decide(self, bundle: VerifiedBundle, attempt: SwapAttempt) -> tuple[EngineSpec, int]:
         """How to run this model, and how many frames at once."""
         onnx = verified_file(bundle.manifest, bundle.files, ONNX)
         free = read_onnx(onnx).free_batch

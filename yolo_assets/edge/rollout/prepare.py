@@ -9,15 +9,15 @@ from typing import Any
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.model import ReleasedModel
 from yolo_assets.edge.config.agent import AgentConfig
-from yolo_assets.edge.rollout.background import at_low_priority
 from yolo_assets.edge.rollout.cache import ModelCache
 from yolo_assets.edge.rollout.controller import ModelControl
 from yolo_assets.edge.rollout.evaluation import run_shadow
 from yolo_assets.edge.rollout.headroom import check_disk, check_memory
-from yolo_assets.edge.rollout.history import Attempt
+from yolo_assets.edge.rollout.history import SwapAttempt
 from yolo_assets.edge.rollout.loading import Loader, check_contract
 from yolo_assets.edge.rollout.request import UpdateRequest
 from yolo_assets.edge.rollout.tap import LiveTap
+from yolo_assets.edge.rollout.thread_priority import at_low_priority
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slot import Slot
 from yolo_assets.edge.serving.slots import Role
@@ -33,7 +33,7 @@ class ReadyModel:
 
 
 class Preparer:
-    """Gets models ready beside the line, one at a time.
+    """Gets models ready apart from the workers, one at a time.
 
     Args:
         config: headroom, shadow run, the model's name.
@@ -57,7 +57,7 @@ class Preparer:
         self._control = control
         self.tap = tap
 
-    def fetch(self, request: UpdateRequest, attempt: Attempt) -> VerifiedBundle:
+    def fetch(self, request: UpdateRequest, attempt: SwapAttempt) -> VerifiedBundle:
         """The verified bundle, in the cache. See ``ModelCache.fetch`` for the errors.
 
         Raises:
@@ -75,7 +75,7 @@ class Preparer:
         self,
         bundle: VerifiedBundle,
         model: ReleasedModel,
-        attempt: Attempt,
+        attempt: SwapAttempt,
         check_requested: Callable[[], None],
         report: Callable[[dict[str, Any]], None],
         role: Role,
@@ -118,7 +118,7 @@ class Preparer:
             loaded.close()
             raise
 
-    def load_cached(self, model: ReleasedModel, attempt: Attempt) -> Slot[LoadedModel]:
+    def load_cached(self, model: ReleasedModel, attempt: SwapAttempt) -> Slot[LoadedModel]:
         """A model of before, from the cache alone.
 
         Raises:
@@ -131,6 +131,6 @@ class Preparer:
 
 
 def in_words(error: BaseException) -> str:
-    """One line; the type too where the text alone would not say what happened."""
+    """One line; with the type where the text alone would not explain it."""
     text = " ".join(str(error).split())
     return text if isinstance(error, UserError) and text else f"{type(error).__name__}: {text}"[:500]

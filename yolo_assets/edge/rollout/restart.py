@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 
 from yolo_assets.edge.config.agent import AgentConfig
-from yolo_assets.edge.rollout.background import at_low_priority
 from yolo_assets.edge.rollout.controller import ModelControl
 from yolo_assets.edge.rollout.prepare import Preparer, in_words
+from yolo_assets.edge.rollout.thread_priority import at_low_priority
 from yolo_assets.edge.serving.slots import SecondaryRole
 
 log = logging.getLogger(__name__)

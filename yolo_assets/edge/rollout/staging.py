@@ -27,7 +27,7 @@ from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.config.freeze import FreezeTable
 from yolo_assets.edge.rollout.controller import ModelControl
 from yolo_assets.edge.rollout.headroom import NoHeadroomError, lacked_resources
-from yolo_assets.edge.rollout.history import Attempt, Outcome
+from yolo_assets.edge.rollout.history import Outcome, SwapAttempt
 from yolo_assets.edge.rollout.prepare import Preparer, in_words
 from yolo_assets.edge.rollout.request import FrozenError, RefusedError, SupersededError, UnfitError, UpdateRequest
 from yolo_assets.edge.rollout.restart import warm_previous, warm_secondary
@@ -219,7 +219,7 @@ class Stager:
                 self._give_up(request, attempt, model, "failed", in_words(error))
 
     def _prepare_and_switch(
-        self, bundle: VerifiedBundle, model: ReleasedModel, attempt: Attempt, request: UpdateRequest
+        self, bundle: VerifiedBundle, model: ReleasedModel, attempt: SwapAttempt, request: UpdateRequest
     ) -> None:
         def report(figures: dict[str, Any]) -> None:
             self.shadow = {"model": model.model_version, **figures}
@@ -238,7 +238,7 @@ class Stager:
             raise
 
     def _switch(
-        self, slot: Slot[LoadedModel], model: ReleasedModel, attempt: Attempt, request: UpdateRequest, reason: str
+        self, slot: Slot[LoadedModel], model: ReleasedModel, attempt: SwapAttempt, request: UpdateRequest, reason: str
     ) -> None:
         control, role = self._control, request.role
         if role == "primary":
@@ -283,7 +283,7 @@ class Stager:
         postponed = self._postponed.get(request.role)
         return postponed is not None and postponed.request.same_as(request) and time.monotonic() < postponed.not_before
 
-    def _postpone(self, request: UpdateRequest, attempt: Attempt, reason: str) -> None:
+    def _postpone(self, request: UpdateRequest, attempt: SwapAttempt, reason: str) -> None:
         """Nothing is wrong with the model: try again, each time after a longer wait, and log it once."""
         self._control.set_prepared(None)
         before = self._postponed.get(request.role)
@@ -298,7 +298,7 @@ class Stager:
             self._control.swaps.cancel(attempt)
 
     def _give_up(
-        self, request: UpdateRequest, attempt: Attempt, model: ReleasedModel | None, result: Outcome, reason: str
+        self, request: UpdateRequest, attempt: SwapAttempt, model: ReleasedModel | None, result: Outcome, reason: str
     ) -> None:
         self._postponed.pop(request.role, None)
         if model is not None and request.trigger == "channel":
@@ -307,17 +307,10 @@ class Stager:
             self._control.set_prepared(None)
         self._end(request, attempt, result, reason)
 
-    def _end(self, request: UpdateRequest, attempt: Attempt, result: Outcome, reason: str) -> None:
+    def _end(self, request: UpdateRequest, attempt: SwapAttempt, result: Outcome, reason: str) -> None:
         release = request.model.release if request.model else None
         self._control.end_unchanged(attempt, f"{self._config.model}/{request.version}", result, reason, release)
 
 
 def _counted(model: ReleasedModel, attempts: int) -> PreparedModel:
-    return PreparedModel(
-        name=model.name,
-        version=model.version,
-        manifest_sha256=model.manifest_sha256,
-        release=model.release,
-        expected=model.expected,
-        attempts=attempts,
-    )
+    return PreparedModel(**dict(model.released), attempts=attempts)

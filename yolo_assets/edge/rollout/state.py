@@ -283,7 +283,7 @@ def read_state(data: bytes, source: str) -> EdgeState:
     try:
         document = orjson.loads(data)
     except orjson.JSONDecodeError:
-        document = None  # said in one way, below
+        document = None  # reported below
     if isinstance(document, dict) and document.get("schema_version") == 1:
         return _StateV1.from_json(data, source).upgraded()
     return EdgeState.from_json(data, source)

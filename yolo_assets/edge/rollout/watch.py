@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 from yolo_assets.contracts.model import ReleasedModel
 from yolo_assets.edge.config.rollout import WatchWindow
-from yolo_assets.edge.rollout.background import lower_for_good
 from yolo_assets.edge.rollout.controller import ModelControl
 from yolo_assets.edge.rollout.evaluation import CpuShare, Trial
 from yolo_assets.edge.rollout.tap import LiveTap
+from yolo_assets.edge.rollout.thread_priority import lower_for_good
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slot import Slot
 from yolo_assets.edge.serving.slots import Role

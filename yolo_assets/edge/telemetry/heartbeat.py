@@ -1,4 +1,4 @@
-"""Tells the store how the device is. Has a thread of its own, because a store may hang."""
+"""Writes the device's heartbeat to the store. Has a thread of its own, because a store may hang."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class HeartbeatSender:
-    """Tells the store how the device is. A store that is away or hangs is felt by nobody else."""
+    """Writes the device's heartbeat to the store. A store that is away or hangs delays nothing else."""
 
     def __init__(self, store: ObjectStore, seconds: float, make: Callable[[], Heartbeat]) -> None:
         self._store = store
@@ -52,6 +52,6 @@ class HeartbeatSender:
                 log.warning("no heartbeat could be sent: %s", error)
             self.error = str(error)
         except Exception:
-            log.exception("the heartbeat failed; it goes on")
+            log.exception("the heartbeat failed; it is tried again")
         else:
             self.error = None

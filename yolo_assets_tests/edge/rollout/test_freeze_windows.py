@@ -55,7 +55,7 @@ def test_times_are_those_of_the_plant_also_when_its_clocks_change() -> None:
 def test_a_window_ends_after_the_moment_and_within_a_day(clock: tuple[int, ...], moment: datetime) -> None:
     begin, end = f"{clock[0]:02}:{clock[1]:02}", f"{clock[2]:02}:{clock[3]:02}"
     window = parse_window(f"{begin}-{end}")
-    found = window.around(moment)
+    found = window.end_around(moment)
     minute = f"{moment:%H:%M}"
     inside = begin <= minute < end if begin < end else minute >= begin or minute < end
     assert (found is not None) == inside

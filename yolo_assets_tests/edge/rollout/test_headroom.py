@@ -1,4 +1,4 @@
-"""Room on disk and in memory, read from files as the kernel writes them."""
+"""Headroom on disk and in memory, read from files as the kernel writes them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from yolo_assets.edge.config.rollout import Room
+from yolo_assets.edge.config.rollout import Headroom
 from yolo_assets.edge.rollout import headroom
 from yolo_assets.edge.rollout.headroom import MIB, NoHeadroomError, available_memory, check_disk, check_memory
 from yolo_assets_tests.support.tiny_model import tiny_bundle_files
@@ -41,21 +41,21 @@ def test_the_tightest_limit_counts(machine: Path) -> None:
 def test_a_machine_that_tells_nothing_is_not_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert available_memory(tmp_path, tmp_path) is None
     monkeypatch.setattr(headroom, "available_memory", lambda: None)
-    check_memory(Room(memory_mib=10**9), tiny_bundle_files()[0])
+    check_memory(Headroom(memory_mib=10**9), tiny_bundle_files()[0])
 
 
 def test_too_little_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest, _ = tiny_bundle_files()
-    check_disk(Room(disk_mib=0), tmp_path, 1)
+    check_disk(Headroom(disk_mib=0), tmp_path, 1)
     with pytest.raises(
         NoHeadroomError, match=r"takes 1 MiB on the disk of .* and 1000000000 MiB must stay free, but only"
     ):
-        check_disk(Room(disk_mib=10**9), tmp_path, MIB)
+        check_disk(Headroom(disk_mib=10**9), tmp_path, MIB)
     with pytest.raises(NoHeadroomError, match=r"loading weld/1 takes about 0 MiB of memory .* lower room.memory_mib"):
-        check_memory(Room(memory_mib=10**9), manifest)
+        check_memory(Headroom(memory_mib=10**9), manifest)
     monkeypatch.setattr(headroom, "free_gpu_memory", lambda: 5 * MIB)
     with pytest.raises(NoHeadroomError, match=r"of the GPU's memory and 64 MiB must stay free, but only 5 MiB are"):
-        check_memory(Room(memory_mib=0, gpu_mib=64), manifest)
+        check_memory(Headroom(memory_mib=0, gpu_mib=64), manifest)
 
 
 def test_the_memory_of_a_real_gpu_is_read() -> None:

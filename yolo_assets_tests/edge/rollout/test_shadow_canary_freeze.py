@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from yolo_assets.edge.rollout import background, headroom
+from yolo_assets.edge.rollout import headroom, thread_priority
 from yolo_assets_tests.edge.plant import Plant, until
 from yolo_assets_tests.edge.rollout.box import LiveBox, camera
 
@@ -166,7 +166,7 @@ def test_a_candidate_waits_for_room_and_is_not_held_responsible(plant: Plant, mo
 
 
 def test_work_at_low_priority_gives_new_threads_their_own_priority_back() -> None:
-    if not background.may_raise():
+    if not thread_priority.may_raise():
         pytest.skip("raising a priority needs a right that this process lacks")
     normal = os.getpriority(os.PRIO_PROCESS, os.getpid())
     go, ids, seen = threading.Event(), [], []
@@ -177,7 +177,7 @@ def test_work_at_low_priority_gives_new_threads_their_own_priority_back() -> Non
 
     def work() -> None:
         me = threading.get_native_id()
-        with background.at_low_priority(makes_threads=True):
+        with thread_priority.at_low_priority(makes_threads=True):
             seen.append(os.getpriority(os.PRIO_PROCESS, me))
             thread = threading.Thread(target=engine)
             thread.start()

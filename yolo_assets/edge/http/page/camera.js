@@ -76,7 +76,7 @@ export class Camera {
     this.node.classList.toggle("found", counts.size > 0);
     set(this.time, day(frame.captured_at));
     this.time.dateTime = frame.captured_at;
-    this.judge();
+    this.assess();
   }
 
   draw() {
@@ -137,11 +137,11 @@ export class Camera {
     const parts = [speed, report.latency_ms_p50 === null ? null : `${report.latency_ms_p50.toFixed(0)} ms`];
     if (report.restarts) parts.push(`${report.restarts}× reconnected`);
     set(this.rates, parts.filter(Boolean).join(" · "));
-    this.judge();
+    this.assess();
   }
 
   /** Whether what is shown is live. Asked every second, also when nothing answers any more. */
-  judge() {
+  assess() {
     const [kind, word, veil] = this.state();
     this.word.className = `badge word ${kind}`;
     set(this.word, word);

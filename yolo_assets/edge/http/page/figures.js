@@ -60,7 +60,7 @@ function disk(spool) {
 }
 
 function archiver(it, store) {
-  let [kind, word, note] = ["", "none", "none has run on this box"];
+  let [kind, word, note] = ["", "none", "none has run on this device"];
   if (it) {
     const age = it.last_round_age_s;
     const waiting = it.waiting ? `${plural(it.waiting, "hour")} waiting · ${bytes(it.backlog_bytes)}` : "nothing waits";

@@ -72,7 +72,7 @@ function tick() {
     set($("clock"), `${clock(status.at)} UTC`);
     document.title = `${status.ready ? "" : "▲ not ready · "}${status.device_id} · ${status.model.version || "no model"}`;
   }
-  for (const camera of cameras.values()) camera.judge();
+  for (const camera of cameras.values()) camera.assess();
 }
 
 function lamp(kind, text) {
@@ -107,7 +107,7 @@ $("theme").addEventListener("click", () => {
   localStorage.setItem("theme", root.dataset.theme);
 });
 setInterval(tick, EVERY);
-document.addEventListener("visibilitychange", () => { page.answeredAt = performance.now(); }); // nobody asked meanwhile
+document.addEventListener("visibilitychange", () => { page.answeredAt = performance.now(); }); // no request was sent meanwhile
 for (;;) {
   if (!document.hidden) { await refresh(); tick(); }
   await sleep(EVERY);

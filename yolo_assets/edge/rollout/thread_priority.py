@@ -1,4 +1,4 @@
-"""Work beside the line at low priority, so that it takes the processor time that inference leaves over.
+"""Work at low priority, so that it takes only the processor time that inference does not need.
 
 On Linux a priority belongs to a thread, and a new thread inherits it. Engines make lasting threads while they load and
 warm up: those will run live frames later and must not stay slow. So ``at_low_priority`` gives every thread that was
@@ -23,7 +23,7 @@ def at_low_priority(*, makes_threads: bool = False) -> Iterator[None]:
     """Run the block in this thread at low priority.
 
     Args:
-        makes_threads: the block starts threads that outlive it and do the line's work.
+        makes_threads: the block starts threads that outlive it and infer live frames.
     """
     normal = os.getpriority(os.PRIO_PROCESS, os.getpid())
     me, before = threading.get_native_id(), _threads()
@@ -49,8 +49,8 @@ def lower_for_good() -> None:
 
 @cache
 def may_raise() -> bool:
-    """Whether this process may give a thread its normal priority back. Found out once, by trying."""
-    found: list[bool] = []
+    """Whether this process may give a thread its normal priority back. Determined once, by trying."""
+    allowed: list[bool] = []
 
     def attempt() -> None:
         me = threading.get_native_id()
@@ -59,14 +59,14 @@ def may_raise() -> bool:
             os.setpriority(os.PRIO_PROCESS, me, normal + 1)
             os.setpriority(os.PRIO_PROCESS, me, normal)
         except OSError:
-            found.append(False)
+            allowed.append(False)
         else:
-            found.append(True)
+            allowed.append(True)
 
     thread = threading.Thread(target=attempt, name="priority-check")
     thread.start()
     thread.join()
-    return found == [True]
+    return allowed == [True]
 
 
 def _threads() -> set[int]:
