@@ -65,6 +65,12 @@ def test_every_section_of_the_agents_configuration_is_explained(reference: Modul
         assert f"| `{option}` |" in page, option
 
 
+def test_every_option_of_the_agents_configuration_has_a_description(reference: ModuleType) -> None:
+    rows = [line for line in reference.configuration_page().splitlines() if line.startswith("| `")]
+    assert len(rows) > 150
+    assert [row for row in rows if not re.split(r"(?<!\\)\|", row)[-2].strip()] == []
+
+
 def test_the_description_of_the_http_api_is_current(tmp_path: Path) -> None:
     plant = Plant(tmp_path)
     camera = {"kind": "folder", "camera_id": "cam1", "path": str(plant.photos("photos", 1))}

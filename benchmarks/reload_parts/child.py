@@ -27,9 +27,11 @@ from yolo_assets.edge.agent import Agent
 from yolo_assets.edge.cameras.open import ConfiguredSource
 from yolo_assets.edge.config.agent import load_config
 from yolo_assets.edge.pipeline.results import ResultBoard
+from yolo_assets.edge.rollout import updates as updates_module
 from yolo_assets.edge.rollout.history import Swap
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slot import Slot
+from yolo_assets.edge.serving.slots import SlotManager
 from yolo_assets.edge.types import Result
 from yolo_assets.vision.model import Model
 
@@ -106,9 +108,8 @@ class Contender:
             "open_sources": lambda config, clock: [ConfiguredSource(c, "every", "simulated") for c in self._cameras],
             "ResultBoard": Tapped,
         }
-        if kind != "agent":
-            exchanged["SlotManager"] = NaiveManager if kind == "naive" else KinderNaiveManager
-        with patch.multiple(agent_module, **exchanged):
+        manager = {"agent": SlotManager, "naive": NaiveManager, "naive_kinder": KinderNaiveManager}[kind]
+        with patch.multiple(agent_module, **exchanged), patch.object(updates_module, "SlotManager", manager):
             self.agent = Agent(load_config(config))
         self._manager = self.agent.control.slots if kind != "agent" else None
         if isinstance(self._manager, NaiveManager):

@@ -14,6 +14,7 @@ from reload_parts.models import NAME
 from reload_parts.releases import Publisher, Release
 from reload_parts.session import Setting, write_config
 from yolo_assets.edge.config.agent import load_config
+from yolo_assets.edge.rollout.state import EdgeState, read_state
 from yolo_assets_tests.edge.plant import AgentProcess, until
 
 PATIENCE = 120.0
@@ -44,24 +45,30 @@ def kill_while_staging(
     publisher.place(first, folder / "store")
     path = write_config(folder, publisher.key, setting)
     config = load_config(path)
-    state = config.state_dir / "state.json"
+    path_of_state = config.state_dir / "state.json"
+
+    def state() -> EdgeState:
+        return read_state(path_of_state.read_bytes(), str(path_of_state))
+
     chance, kills = random.Random(4), []
     agent = AgentProcess(path)
     try:
         agent.wait_for(lambda status: _results(config.spool) > 4, PATIENCE)
         for before, release in zip([first, *releases], releases, strict=False):
             publisher.place(release, folder / "store")
-            until(lambda: orjson.loads(state.read_bytes())["candidate"] is not None, PATIENCE)
+            until(lambda: state().prepared is not None, PATIENCE)
             time.sleep(chance.uniform(0, 0.25))
             agent.stop(signal.SIGKILL)
-            staging = orjson.loads(state.read_bytes())["candidate"] is not None
+            staging = state().prepared is not None
             seen, begin = _results(config.spool), time.monotonic()
             agent = AgentProcess(path)
             agent.wait_for(lambda status, seen=seen: _results(config.spool) > seen, PATIENCE)
             first_result = time.monotonic() - begin
             answered = _newest(config.spool, seen)
             until(
-                lambda release=release: orjson.loads(state.read_bytes())["current"]["version"] == release.version,
+                lambda release=release: (
+                    (model := state().primary.model) is not None and model.version == release.version
+                ),
                 PATIENCE,
             )
             seen = _results(config.spool)

@@ -251,7 +251,7 @@ class Archive:
             return list(self._parts_one_by_one(camera_id, hour))
         missing = missing_parts(part.name for part in parts)
         if missing:
-            raise IntegrityError(f"the newest frame cannot be told, name one by --frame: {no_receipt(missing[0])}")
+            raise IntegrityError(f"the newest frame is uncertain, name one by --frame: {no_receipt(missing[0])}")
         return parts
 
     def _parts_one_by_one(self, camera_id: str, hour: Hour) -> Iterator[ArchivedPart]:

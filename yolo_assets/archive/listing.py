@@ -35,8 +35,8 @@ def archives_between(
 ) -> Iterator[ArchiveName]:
     """Names of the archives whose hour has a moment in ``[start, end)``, by hour, camera and part.
 
-    Those that have a receipt, and parts that must have one because a later part of their hour does: whoever reads them
-    finds the original, or learns that it is missing.
+    Those that have a receipt, and parts that must have one because a later part of their hour does: reading them
+    finds the original, or reports that it is missing.
 
     Args:
         archive: the archive.
@@ -73,7 +73,7 @@ def archives_there(
 
 
 def _stored(archive: Archive, start: datetime, end: datetime, camera_id: str | None) -> Iterator[ArchiveName]:
-    """Names by what lies beside the receipts: the archives of a camera, or the indexes of all."""
+    """Names by what else lies in the store than receipts: the archives of a camera, or the indexes of all."""
     prefix = INDEXES if camera_id is None else f"{ARCHIVES}camera={camera_id}/"
     last = Hour.of(end).date
     for info in archive.store.list(prefix, start_after=f"{prefix}date={Hour.of(start).date}"):

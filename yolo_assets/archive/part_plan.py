@@ -61,8 +61,8 @@ def save_plan(hour: SpoolHour, plan: ArchivePlan) -> bool:
     """Write ``.archiving.json``, durable when this returns.
 
     Returns:
-        False when the disk has no room for it. Archiving is what makes room, so that it goes on without: what is lost
-        is going on with the upload after a crash, and never a file.
+        False when the disk has no room for it. Archiving is what makes room, so it continues without: what is lost is
+        resuming the upload after a crash, and never a file.
     """
     return _written(hour.path / PLAN, plan.to_json())
 

@@ -119,7 +119,7 @@ def _delete_covered(hour: SpoolHour, rows: list[IndexRow]) -> tuple[int, int, se
     there = {portable_name(member.name): member for member in hour.members()}
     files = freed = 0
     differ: set[str] = set()
-    # The seal goes last: until then a look at the folder tells what the hour was.
+    # The seal goes last: until then the folder itself says what the hour was.
     for row in sorted(rows, key=lambda row: row.name == SEALED):
         member = there.get(row.name)
         if member is None:

@@ -49,7 +49,7 @@ def protect(store: ObjectStore, key: str, version_id: str | None, retention: Ret
         store: the archive root.
         key: of the object.
         version_id: as the store answered when it was written; None: the newest version.
-        retention: the least that is wanted. One that is there already and longer or stricter stays.
+        retention: the least that is asked for. One that is there already and longer or stricter stays.
 
     Returns:
         What the store confirms.

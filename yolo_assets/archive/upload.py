@@ -105,7 +105,7 @@ def upload(store: ObjectStore, plan: ArchivePlan, packing: Packing, journal: Upl
         KeyTakenError: other bytes lie under the key.
         UploadGoneError: the multipart upload is gone; the plan was rewritten without it, start over.
         MemberChangedError: see ``Packing.parts``.
-        StoreUnavailableError: the plan stays; a later run goes on.
+        StoreUnavailableError: the plan stays; a later run resumes it.
     """
     there = store.head(plan.archive_key)
     if there is not None:  # a Complete of ours that succeeded unseen, or another archive
@@ -153,7 +153,7 @@ def verify_stored(store: ObjectStore, key: str, packing: Packing, uploaded: Uplo
         raise IntegrityError(
             f"the store says CRC-32 {info.checksum_crc32} of {key}, {packing.crc32} was sent; nothing was deleted here"
         )
-    # An ETag in the form of an MD5 must be the right one; an opaque one proves that nobody wrote after us.
+    # An ETag in the form of an MD5 must be the right one; an opaque one proves that nothing was written after it.
     opaque = not _MD5_ETAG.fullmatch(info.etag)
     proven = info.etag in _expected_etags(packing) or (opaque and info.etag == uploaded.info.etag)
     if (full or not proven) and not _same_bytes(store, info, packing):
@@ -163,7 +163,7 @@ def verify_stored(store: ObjectStore, key: str, packing: Packing, uploaded: Uplo
 
 @contextmanager
 def _aborting(store: ObjectStore, key: str) -> Iterator[list[str]]:
-    """Collects uploads that no plan on disk remembers. When they fail nobody can go on with them: they are aborted."""
+    """Collects uploads that no plan on disk remembers. When they fail nothing can resume them: they are aborted."""
     unremembered: list[str] = []
     try:
         yield unremembered

@@ -35,7 +35,7 @@ def restore(
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write archived files to DIR/<camera>/<hour>/, hashes verified; run again to go on.
+    """Write archived files to DIR/<camera>/<hour>/, hashes verified; run again to continue.
 
     Exit 1 when nothing is found, when an archive is damaged or its receipt lost (the rest is restored), when another
     file has the name of one (it is left as it is), or when one lies in a cold tier (it is asked for; run again later).

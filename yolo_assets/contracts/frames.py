@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 from yolo_assets.contracts.times import Hour
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FrameId:
     """Which frame: no two captures of a device ever share one.
 
@@ -22,7 +23,7 @@ class FrameId:
     sequence: int
     captured_at: datetime
 
-    @property
+    @cached_property
     def hour(self) -> Hour:
         """The spool hour that the frame belongs to."""
         return Hour.of(self.captured_at)

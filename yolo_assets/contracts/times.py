@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property, lru_cache
 
 from yolo_assets.contracts.errors import BadInputError
 
@@ -30,7 +31,12 @@ def format_time(moment: datetime) -> str:
     """
     if moment.tzinfo is None:
         raise BadInputError(f"the time {moment.isoformat()} has no zone; give UTC, for example with a trailing Z")
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _utc_text(moment.astimezone(UTC))
+
+
+@lru_cache(maxsize=256)  # the detections of a frame all carry its time
+def _utc_text(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_time(text: str) -> datetime:
@@ -96,7 +102,7 @@ class Hour:
         """The first moment after the hour."""
         return self.start + HOUR
 
-    @property
+    @cached_property
     def key(self) -> str:
         """``20260102_03``."""
         return self.date.replace("-", "") + f"_{self.hh}"

@@ -19,9 +19,10 @@ from yolo_assets.contracts.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from yolo_assets.archive.archive import Archive
     from yolo_assets.archive.options import ArchiveOptions
     from yolo_assets.archive.service.traffic import Traffic
-    from yolo_assets.contracts.signing import Signer, TrustedKeys
+    from yolo_assets.contracts.signing import Signer
     from yolo_assets.models.registry import Registry
     from yolo_assets.storage import ObjectStore
 
@@ -41,9 +42,18 @@ class Locations(dg.ConfigurableResource):
         """As the rest of the project knows them."""
         return Settings.model_validate(self.values)
 
-    def archive(self, traffic: Traffic | None = None) -> ObjectStore:
-        """The archive root, open; writes keep the bandwidth limit of ``traffic`` and are counted there."""
-        return self._open(self.settings.archive_url, traffic.pace if traffic is not None else None)
+    def archive(self, traffic: Traffic | None = None) -> Archive:
+        """The archive root and the keys that may sign its receipts: this machine's, and those of remote archivers.
+
+        Args:
+            traffic: writes keep its bandwidth limit and are counted there.
+        """
+        from yolo_assets.archive.archive import Archive
+        from yolo_assets.contracts.signing import TrustedKeys
+
+        self.archiver()  # its pair is made at first use
+        store = self._open(self.settings.archive_url, traffic.pace if traffic is not None else None)
+        return Archive(store, TrustedKeys.load(self.settings.archiver_public_keys()))
 
     def _open(self, url: str, pace: Callable[[int], None] | None = None) -> ObjectStore:
         from yolo_assets.storage import open_store
@@ -78,13 +88,6 @@ class Locations(dg.ConfigurableResource):
         from yolo_assets.models.registry import Registry
 
         return Registry(self.store(), TrustedKeys.of(self.promoter()))
-
-    def trusted_archivers(self) -> TrustedKeys:
-        """Keys whose receipts are trusted: this machine's, and those of remote devices that archive by themselves."""
-        from yolo_assets.contracts.signing import TrustedKeys
-
-        self.archiver()  # its pair is made at first use
-        return TrustedKeys.load(self.settings.archiver_public_keys())
 
     def archive_options(self) -> ArchiveOptions:
         """How hours are archived here."""

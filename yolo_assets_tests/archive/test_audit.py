@@ -213,7 +213,7 @@ def test_what_a_killed_audit_had_claimed_comes_back(
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(audit_module, "verify_archives", killed)
-        patch.setattr(audit_module._AuditLog, "write", lambda *_, **__: None)
+        patch.setattr(audit_module._RecordWriter, "write", lambda *_, **__: None)
         audit(archive, signer, Fraction(1), "head", NOW)
 
     def due(now: datetime) -> int:

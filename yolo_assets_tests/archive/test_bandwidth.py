@@ -294,3 +294,20 @@ def test_the_clock_that_processes_share_is_the_hosts() -> None:
     assert before < found < time.monotonic()
     assert os.name == "posix"
     assert timedelta(seconds=found) > timedelta()
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("20MB", 20e6), ("1.5MiB", 1.5 * 2**20), ("500k", 500e3), ("3K", 3e3), ("2Ki", 2048), ("2ki", 2048),
+        ("5Gi", 5 * 2**30), ("100mbit", 12.5e6), ("8Mbit/s", 1e6), ("8Mb", 1e6), ("12bit", 1.5), ("20", 20),
+    ],
+)  # fmt: skip
+def test_units_are_those_of_bytesize_but_a_small_b_is_a_bit(text: str, rate: float) -> None:
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["20mb", "20kb/m", "1TB", "0.5", "-1MB", "MB"])
+def test_what_is_no_rate_is_refused(text: str) -> None:
+    with pytest.raises(BadInputError):
+        parse_rate(text)

@@ -68,6 +68,30 @@ class AutomationDaemon:
             self._evaluate_conditions()
         return self.runs[before:]
 
+    def tick_sensors(self) -> list[str]:
+        """One tick of every sensor; runs that they request are not started. Returns the errors of failed ticks."""
+        before = len(self.failed_ticks)
+        with self._time():
+            for sensor in self._plain_sensors():
+                self._evaluate(sensor)
+        return self.failed_ticks[before:]
+
+    def last_error(self) -> str:
+        """Why the newest run failed, innermost cause."""
+        run = self.instance.get_runs(limit=1)[0]
+        for entry in self.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+            error = entry.get_dagster_event().step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            return str(error)
+        return "no step failed"
+
+    def step_retries(self) -> int:
+        """How often a step of any run was retried."""
+        runs = self.instance.get_runs()
+        kind = dg.DagsterEventType.STEP_UP_FOR_RETRY
+        return sum(len(self.instance.all_logs(run.run_id, of_type=kind)) for run in runs)
+
     def advance(self, span: timedelta) -> list[Ran]:
         """Later by ``span``, then one tick."""
         self.now += span
@@ -85,10 +109,16 @@ class AutomationDaemon:
         """Whether the recovery sensor's cursor holds unfinished work, or the last tick of a sensor failed."""
         return '"run"' in (self._cursors.get("recovery_sensor") or "") or self._tick_failed
 
-    def run(self, *assets: str, partition: str | None = None, tags: dict[str, str] | None = None) -> bool:
+    def run(
+        self,
+        *assets: str,
+        partition: str | None = None,
+        tags: dict[str, str] | None = None,
+        config: dict[str, Any] | None = None,
+    ) -> bool:
         """A run that a person starts."""
         with self._time():
-            return self._execute(assets, partition, {}, tags or {})
+            return self._execute(assets, partition, config or {}, tags or {})
 
     _tick_failed: bool = False
 

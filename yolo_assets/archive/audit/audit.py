@@ -194,7 +194,7 @@ def audit(
     names = tuple(candidate.name for candidate in due)
     claim = AuditClaim(audit_id=audit_id, started_at=started, expires_at=expires, names=names)
     put_document(archive.store, claim, signer)
-    log = _AuditLog(archive.store, signer, audit_id, str(share), census, lost, now)
+    log = _RecordWriter(archive.store, signer, audit_id, str(share), census, lost, now)
     begin(len(due))
     stopped: str | None = None
     try:
@@ -263,7 +263,7 @@ def _report(
     )
 
 
-class _AuditLog:
+class _RecordWriter:
     """Results that an audit has not recorded yet, and the records it wrote."""
 
     def __init__(

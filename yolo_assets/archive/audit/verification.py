@@ -26,7 +26,7 @@ from yolo_assets.storage.base import ColdObjectError, ObjectInfo, ObjectNotFound
 
 _DIFFERENCES = (ObjectNotFoundError, SignatureError, IntegrityError, BadInputError)
 _WORKERS: dict[VerifyHow, int] = {"head": 8, "full": 3}
-"""Archives at a time: a head waits for the network, a full read for hashes, which run beside each other."""
+"""Archives at a time: a head waits for the network, a full read for hashes, which run in parallel."""
 _MOST_PROBLEMS = 20
 """Damaged members of one archive that are named; the rest is counted."""
 

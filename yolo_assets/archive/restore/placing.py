@@ -1,8 +1,8 @@
 """Where restored files go, and how they get there: below one folder, whatever the archive or the folder holds.
 
 Belongs here: names to places, and writing a file whole or not at all. Every step below the folder is taken by an open
-descriptor and never through a symbolic link, so nothing that lies there, or that somebody puts there meanwhile, leads
-out of it. Does not belong here: which files are wanted.
+descriptor and never through a symbolic link, so nothing that lies there, or that another process puts there meanwhile,
+leads out of it. Does not belong here: which files are selected.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Places:
     """Places of the files of one camera-hour, over all its parts, in the order in which they were archived.
 
     A name keeps its place whichever files are restored, so that a later restore of others never replaces one. Where two
-    parts hold different files of one name the later one goes to a folder ``part<N>`` beside it; so do, on a disk that
+    parts hold different files of one name the later one goes to a folder ``part<N>`` next to it; so do, on a disk that
     does not tell upper from lower case, names that differ only in that.
 
     Attributes:
@@ -175,7 +175,7 @@ class OutFolder:
         """Look before a byte travels whether a file can go there.
 
         Raises:
-            PlaceError: something has that name. It may be somebody's work, so it is never replaced.
+            PlaceError: something has that name. It may be a person's work, so it is never replaced.
             UserError: its folder cannot be opened.
         """
         *folders, name = parts

@@ -1,6 +1,6 @@
 """What a restore is going to do: the records between planning, writing and reporting, and the planning itself.
 
-Every hour of the range is looked at by receipts, indexes and, where conditions on records are given, record files;
+Every hour of the range is inspected by receipts, indexes and, where conditions on records are given, record files;
 nothing is written. Does not belong here: writing (``writing``).
 """
 

@@ -73,7 +73,7 @@ def carry_out(
         report: called, from several threads, with the relative path of each file that is there now, and its bytes.
 
     Raises:
-        UserError: the disk is full or refuses us; what was written is good, run again to go on.
+        UserError: the disk is full or refuses us; what was written is good, run again to continue.
         StoreUnavailableError: the store does not answer; the same.
     """
     done = RestoreReport(problems=list(plan.problems))

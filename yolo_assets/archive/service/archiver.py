@@ -93,7 +93,7 @@ class DueHours:
 
     Attributes:
         ready: the hours to work on, oldest first: those that hold files and are closed, or that an interrupted archiver
-            had begun; and those that cannot be looked at, because working on one reports why.
+            had begun; and those that cannot be read, because working on one reports why.
         ahead: hours of the future: none of them closes before it is over, which may be never.
         problems: what is no hour, and clocks that are wrong.
     """
@@ -114,7 +114,7 @@ def _reason(error: Exception) -> str:
 def closed_hours(
     spool: Path, *, camera: str | None = None, hour: Hour | None = None, grace_seconds: float = 300, now: datetime
 ) -> DueHours:
-    """What waits in a spool; an hour that cannot be looked at never hides the others."""
+    """What waits in a spool; an hour that cannot be read never hides the others."""
     scanned = scan(spool, camera)
     ready, ahead, problems = [], [], list(scanned.problems)
     for spool_hour in scanned.hours:

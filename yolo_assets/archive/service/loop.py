@@ -123,7 +123,7 @@ class Schedule:
 
 
 def _fingerprint(hour: SpoolHour) -> str:
-    """Of its files; empty when it cannot be looked at."""
+    """Of its files; empty when it cannot be read."""
     try:
         return hour.fingerprint()
     except OSError:

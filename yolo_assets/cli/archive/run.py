@@ -308,7 +308,7 @@ class HungError(Exception):
     """The work did not stop in time; only the end of the process ends it."""
 
 
-class _Result(Generic[T]):
+class _WorkResult(Generic[T]):
     value: T
     error: BaseException | None = None
 
@@ -323,7 +323,7 @@ def run_stoppable(work: Callable[[], T], stop: Stop, patience: float = PATIENCE)
         HungError: it was asked to, and did not.
         BaseException: whatever the work raised.
     """
-    result: _Result[T] = _Result()
+    result: _WorkResult[T] = _WorkResult()
 
     def target() -> None:
         try:

@@ -167,5 +167,5 @@ def _failed(problems: Any, unchecked: Any, total: int) -> UserError:
     more = f" and {len(unchecked)} could not be verified" if unchecked else ""
     return UserError(
         f"{len(problems)} of {total} archives are not what was archived{more}, the first: {name}: {lines[0]}; "
-        "keep what is there, and what is still in the spool, and look at the store"
+        "keep what is there, and what is still in the spool, and inspect the store"
     )

@@ -44,11 +44,10 @@ def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> 
     What remote archivers archived of the hour is listed too, so that the newest materialization always shows the whole
     hour and the receipts sensor finds nothing to add.
     """
-    from yolo_assets.archive.archive import Archive
     from yolo_assets.archive.archiving import archive_hour
 
     traffic = locations.traffic(context.log.warning)
-    archive, signer = Archive(locations.archive(traffic), locations.trusted_archivers()), locations.archiver()
+    archive, signer = locations.archive(traffic), locations.archiver()
     hours, options = hours_of(context), locations.archive_options()
     spooled = closed_spool_hours(locations.settings.spool, hours, locations.settings.grace_seconds)
     oldest = min((hour.hour.end for hour in spooled if hour.uncovered_members()), default=None)
@@ -90,11 +89,10 @@ def _describe(
     context: dg.AssetExecutionContext, locations: Locations, hours: Sequence[Hour], outcomes: "Outcomes[ArchiveOutcome]"
 ) -> dict[Hour, str]:
     """Add each hour's metadata and return its parts as a version; an hour that cannot be read has none."""
-    from yolo_assets.archive.archive import Archive
     from yolo_assets.archive.listing import list_hour, read_hours
     from yolo_assets.storage import StoreUnavailableError
 
-    archive, names = Archive(locations.archive(), locations.trusted_archivers()), locations.archiver_names()
+    archive, names = locations.archive(), locations.archiver_names()
     versions: dict[Hour, str] = {}
     try:
         for read in read_hours(archive, [list_hour(archive, hour) for hour in hours]):
@@ -128,10 +126,9 @@ def _describe(
 @by_kind
 def reclaimed_spool(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Delete what is safely archived, file by file from the index."""
-    from yolo_assets.archive.archive import Archive
     from yolo_assets.archive.reclaim import reclaim_hour
 
-    archive, now = Archive(locations.archive(), locations.trusted_archivers()), utc_now()
+    archive, now = locations.archive(), utc_now()
     spooled = closed_spool_hours(locations.settings.spool, hours_of(context), locations.settings.grace_seconds)
     work = [
         (hour.name, partial(reclaim_hour, hour, archive, hot_hours=locations.settings.hot_hours, now=now))

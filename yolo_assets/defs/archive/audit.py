@@ -35,7 +35,6 @@ class AuditConfig(dg.Config):
 @by_kind
 def archive_audit(context: dg.AssetExecutionContext, config: AuditConfig, locations: Locations) -> dg.MaterializeResult:
     """Verify what is due; after a kill the next audit continues with the rest."""
-    from yolo_assets.archive.archive import Archive
     from yolo_assets.archive.audit.audit import audit, parse_share
     from yolo_assets.contracts.errors import UsageError
 
@@ -43,7 +42,7 @@ def archive_audit(context: dg.AssetExecutionContext, config: AuditConfig, locati
         raise UsageError(f"how={config.how!r} is not known; use head or full")
     started = time.monotonic()
     report = audit(
-        Archive(locations.archive(), locations.trusted_archivers()),
+        locations.archive(),
         locations.archiver(),
         parse_share(config.share),
         config.how,

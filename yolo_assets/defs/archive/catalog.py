@@ -51,17 +51,16 @@ def archive_catalog(
     context: dg.AssetExecutionContext, config: CatalogConfig, locations: Locations
 ) -> dg.MaterializeResult:
     """Merge new receipts into a copy of the newest catalog and move the pointer."""
-    from yolo_assets.archive.archive import Archive
     from yolo_assets.catalog.publish import publish
     from yolo_assets.catalog.read import gaps, open_catalog, stats
 
-    store, trusted, now = locations.store(), locations.trusted_archivers(), utc_now()
-    keys = " ".join(sorted(trusted.keys))
+    store, archive, now = locations.store(), locations.archive(), utc_now()
+    keys = " ".join(sorted(archive.trusted.keys))
     scope = _scope(context.instance, config, keys, now)
     context.log.info(f"reading {scope.text}")
     started = time.monotonic()
     cache = locations.settings.home / "cache" / "catalog"  # a bucket's newest catalog is not fetched for every version
-    published = publish(store, Archive(locations.archive(), trusted), dates=scope.dates, cache=cache)
+    published = publish(store, archive, dates=scope.dates, cache=cache)
     seconds = time.monotonic() - started
     with open_catalog(store, cache=cache) as connection:
         totals, missing = stats(connection, utc_now()), gaps(connection)

@@ -54,10 +54,9 @@ _CHUNK = 500
 )
 def receipts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> dg.SensorResult:
     """List the receipts once a tick; ``listing_diff`` decides what to report."""
-    from yolo_assets.archive.archive import Archive
     from yolo_assets.archive.listing import list_day, list_hour, read_hours, sweep
 
-    now, archive = utc_now(), Archive(locations.archive(), locations.trusted_archivers())
+    now, archive = utc_now(), locations.archive()
     cursor = ReceiptsCursor.load(context.cursor).trusting(archive.trusted.keys)
     days = [(now - timedelta(days=back)).date().isoformat() for back in reversed(range(RECENT_DAYS))]
     recent = _partitions(context, [hour for day in days for hour in list_day(archive, day)], now)

@@ -46,12 +46,11 @@ def annotation_batch(
     context: dg.AssetExecutionContext, config: SamplingConfig, locations: Locations
 ) -> dg.MaterializeResult:
     """Sample the archive and write the batch. Without anything new to label there is no new batch."""
-    from yolo_assets.archive.archive import Archive
     from yolo_assets.learning.batch import gather_candidates, write_batch
     from yolo_assets.learning.labels import batches
     from yolo_assets.learning.sampling import sample
 
-    store, archive = locations.store(), Archive(locations.archive(), locations.trusted_archivers())
+    store, archive = locations.store(), locations.archive()
     until = parse_time(config.until) if config.until else utc_now()
     since = parse_time(config.since) if config.since else until - timedelta(days=7)
     pool = gather_candidates(store, archive, since, until)
@@ -106,13 +105,11 @@ labels = dg.AssetSpec(
 @by_kind
 def training_dataset(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Build the version that follows from all accepted labels; unchanged labels give the same version."""
-    from yolo_assets.archive.archive import Archive
     from yolo_assets.learning.dataset import build_dataset, latest_dataset
 
     store = locations.store()
     before = latest_dataset(store)
-    archive = Archive(locations.archive(), locations.trusted_archivers())
-    dataset = build_dataset(store, archive, class_names=locations.settings.class_names)
+    dataset = build_dataset(store, locations.archive(), class_names=locations.settings.class_names)
     manifest = dataset.manifest
     return dg.MaterializeResult(
         metadata={

@@ -57,10 +57,9 @@ def detection_tables(
     context: dg.AssetExecutionContext, locations: Locations
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Validate the records of every camera of the hour and write its tables."""
-    from yolo_assets.archive.archive import Archive
     from yolo_assets.tables.build import build_hour
 
-    archive, store = Archive(locations.archive(), locations.trusted_archivers()), locations.store()
+    archive, store = locations.archive(), locations.store()
     spool, work = locations.settings.spool, []
     for hour in hours_of(context):
         for camera, parts in _cameras(hour, locations, archive).items():

@@ -37,8 +37,10 @@ TOKEN_VARIABLE = "YOLO_ASSETS_TOKEN"  # noqa: S105 - the name of a variable, not
 class Listen(Section):
     """Where the API and the page are served. Port 0 takes a free one, which is printed."""
 
-    host: str = "127.0.0.1"
-    port: int = Field(default=8080, ge=0, le=65535)
+    host: str = Field(
+        default="127.0.0.1", description="address to listen on; beyond loopback reading needs the token, too"
+    )
+    port: int = Field(default=8080, ge=0, le=65535, description="0 takes a free port and prints it")
     tls_cert: Path | None = Field(default=None, description="certificate chain, PEM; with it the page is https")
     tls_key: Path | None = Field(default=None, description="its private key, PEM")
     hosts: tuple[str, ...] = Field(
@@ -117,50 +119,61 @@ class Engine(Section):
         )
 
 
-def _seconds(value: float) -> Any:
-    return Field(default=value, gt=0, le=86400)
+def _seconds(value: float, description: str) -> Any:
+    return Field(default=value, gt=0, le=86400, description=description)
 
 
 class AgentConfig(Section):
     """The whole file. Relative paths count from the file's own folder."""
 
-    device_id: Annotated[str, id_field("device id")]
-    spool: Path
+    device_id: Annotated[str, id_field("device id")] = Field(
+        description="name of this device in the fleet: letters, digits, _ and -"
+    )
+    spool: Path = Field(description="folder for frames and records: <camera>/<YYYYMMDD_HH>/")
     store: str = Field(min_length=1, description="file:///path or s3://bucket/prefix; a plain path is a folder")
-    model: Annotated[str, id_field("model name")]
-    channel: Annotated[str, id_field("channel")] = "stable"
-    trusted_keys: tuple[Path, ...] = Field(min_length=1)
+    model: Annotated[str, id_field("model name")] = Field(description="which model of the registry")
+    channel: Annotated[str, id_field("channel")] = Field(default="stable", description="which release channel of it")
+    trusted_keys: tuple[Path, ...] = Field(
+        min_length=1, description="public keys, one of which must have signed a release"
+    )
     state: Path | None = Field(default=None, description="model cache and state; None: edge/<device> next to the spool")
     archiver_home: Path | None = Field(
         default=None,
         description="YOLO_ASSETS_HOME of this device's archiver, whose figures /metrics shows; None: the "
         "folder that holds the spool",
     )
-    token: SecretStr | None = None
-    token_file: Path | None = None
-    listen: Listen = Listen()
-    engine: Engine = Engine()
-    cameras: Annotated[tuple[Camera, ...], BeforeValidator(lambda v: v if v is not None else ())] = Field(min_length=1)
-    sampling: Sampling = Sampling()
-    disk: Disk = Disk()
-    clock: ClockRules = ClockRules()
+    token: SecretStr | None = Field(
+        default=None, description="the bearer token itself; better in token_file, or in YOLO_ASSETS_TOKEN"
+    )
+    token_file: Path | None = Field(
+        default=None,
+        description="file with the bearer token that rollback, reload and pin need; without one they are off",
+    )
+    listen: Listen = Field(default=Listen(), description="where the API and the live page are served")
+    engine: Engine = Field(default=Engine(), description="how models run")
+    cameras: Annotated[tuple[Camera, ...], BeforeValidator(lambda v: v if v is not None else ())] = Field(
+        min_length=1, description="one section for each camera, by its kind"
+    )
+    sampling: Sampling = Field(default=Sampling(), description="which pictures are kept; every frame gets a record")
+    disk: Disk = Field(default=Disk(), description="what is given up while the disk fills, and when writes are safe")
+    clock: ClockRules = Field(default=ClockRules(), description="when a clock that is not synchronised is trusted")
     shadow: Shadow | None = Field(default=None, description="compare a candidate on live frames before it serves")
-    watch: WatchWindow = WatchWindow()
-    freeze: Freeze = Freeze()
-    canary: Canary | None = None
+    watch: WatchWindow = Field(default=WatchWindow(), description="compare new and old model after a switch")
+    freeze: Freeze = Field(default=Freeze(), description="times at which the model does not change")
+    canary: Canary | None = Field(default=None, description="cameras that follow another channel")
     light: Light | None = Field(default=None, description="a lighter model that takes cameras over under load")
-    room: Headroom = Headroom()
-    audit: AuditFiles = AuditFiles()
+    room: Headroom = Field(default=Headroom(), description="what must stay free while a candidate is loaded")
+    audit: AuditFiles = Field(default=AuditFiles(), description="the audit log of model changes on the device")
     outputs: tuple[Output, ...] = Field(default=(), description="receivers of results and alarms")
     alarms: tuple[AlarmRule, ...] = Field(default=(), description="when something is an alarm")
-    infer: Infer = Infer()
+    infer: Infer = Field(default=Infer(), description="limits of POST /v1/infer")
     queue_size: int = Field(default=8, ge=1, le=4096, description="frames that may wait, for each camera")
-    batch_id: str | None = None
-    poll_seconds: float = _seconds(2.0)
-    heartbeat_seconds: float = _seconds(5.0)
-    ready_seconds: float = _seconds(10.0)
-    lease_seconds: float = _seconds(30.0)
-    exit_when_done: bool = False
+    batch_id: str | None = Field(default=None, description="production batch, written into every record")
+    poll_seconds: float = _seconds(2.0, "how often the release channel is read; a folder store is watched as well")
+    heartbeat_seconds: float = _seconds(5.0, "how often the heartbeat is written to fleet/ of the store")
+    ready_seconds: float = _seconds(10.0, "/readyz fails when a live camera had no result for so many seconds")
+    lease_seconds: float = _seconds(30.0, "an inference that runs for more seconds is reported as hung")
+    exit_when_done: bool = Field(default=False, description="end when every file camera has ended")
 
     @model_validator(mode="after")
     def _consistent(self) -> AgentConfig:

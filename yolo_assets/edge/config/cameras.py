@@ -38,71 +38,87 @@ class Section(BaseModel):
 class Clock(Section):
     """Simulated time: where it starts and how much faster than real time it runs. It never passes wall time."""
 
-    start: AwareDatetime
-    speed: float = Field(default=1.0, gt=0)
+    start: AwareDatetime = Field(description="time of the first frame, with its zone, in the past")
+    speed: float = Field(default=1.0, gt=0, description="simulated seconds in one real second")
 
 
 class Changes(Section):
     """What happens on the simulated line: another look of everything, a lens that gets dirty."""
 
-    line_change_at: AwareDatetime | None = None
-    dirty_lens_at: AwareDatetime | None = None
+    line_change_at: AwareDatetime | None = Field(default=None, description="from this time everything looks different")
+    dirty_lens_at: AwareDatetime | None = Field(default=None, description="from this time the lens gets dirty")
     dirty_camera: str | None = Field(default=None, description="whose lens; None: all")
 
 
 class SimulatedCameras(Section):
     """Cameras of the simulated line, by the names that the line gives them; they share one clock."""
 
-    kind: Literal["simulated"]
+    kind: Literal["simulated"] = Field(description="cameras of the simulated line")
     camera_ids: tuple[CameraId, ...] = Field(min_length=1, description="lineA_cam01 to lineA_cam99")
-    seed: int = Field(default=0, ge=0)
-    width: int = Field(default=320, ge=64, le=4096)
-    height: int = Field(default=256, ge=64, le=4096)
+    seed: int = Field(default=0, ge=0, description="equal seeds give equal pictures")
+    width: int = Field(default=320, ge=64, le=4096, description="pixels")
+    height: int = Field(default=256, ge=64, le=4096, description="pixels")
     fps: float = Field(default=5.0, gt=0, le=1000, description="frames a second of real time, for each camera")
     frames: int | None = Field(default=None, gt=0, description="end after so many frames of each; None runs for ever")
     clock: Clock | None = Field(default=None, description="None: the wall clock")
-    changes: Changes = Changes()
+    changes: Changes = Field(default=Changes(), description="what happens on the line, and when")
     truth: Path | None = Field(default=None, description="folder, outside the spool, for the truth of kept frames")
-    policy: Policy = "latest"
+    policy: Policy = Field(
+        default="latest",
+        description="latest: a newer frame replaces one in the queue; every: the newest is dropped when it is full",
+    )
 
 
 class VideoCamera(Section):
     """A video file played as a camera."""
 
-    kind: Literal["video"]
-    camera_id: CameraId
-    path: Path
+    kind: Literal["video"] = Field(description="a video file")
+    camera_id: CameraId = Field(description="name of the camera: letters, digits, _ and -")
+    path: Path = Field(description="the video file")
     start: AwareDatetime | None = Field(default=None, description="time of its first frame; None: the file's own time")
-    pace: Literal["realtime", "as_fast"] = "as_fast"
+    pace: Literal["realtime", "as_fast"] = Field(
+        default="as_fast", description="as_fast: as fast as frames are processed; realtime: at their own rate"
+    )
     fps: float | None = Field(default=None, gt=0, description="keep at most so many frames a second of the video")
-    loop: bool = False
-    policy: Policy = "every"
+    loop: bool = Field(default=False, description="begin anew at the end")
+    policy: Policy = Field(
+        default="every",
+        description="latest: a newer frame replaces one in the queue; every: the newest is dropped when it is full",
+    )
 
 
 class FolderCamera(Section):
     """A folder of photographs played as a camera, in the order of their names."""
 
-    kind: Literal["folder"]
-    camera_id: CameraId
-    path: Path
+    kind: Literal["folder"] = Field(description="a folder of photographs")
+    camera_id: CameraId = Field(description="name of the camera: letters, digits, _ and -")
+    path: Path = Field(description="the folder")
     start: AwareDatetime | None = Field(default=None, description="time of the first picture; None: the present")
-    pace: Literal["realtime", "as_fast"] = "as_fast"
-    fps: float = Field(default=1.0, gt=0, le=1000)
-    loop: bool = False
-    policy: Policy = "every"
+    pace: Literal["realtime", "as_fast"] = Field(
+        default="as_fast", description="as_fast: as fast as frames are processed; realtime: at their own rate"
+    )
+    fps: float = Field(default=1.0, gt=0, le=1000, description="they count as so many frames a second")
+    loop: bool = Field(default=False, description="begin anew at the end")
+    policy: Policy = Field(
+        default="every",
+        description="latest: a newer frame replaces one in the queue; every: the newest is dropped when it is full",
+    )
 
 
 class LiveCamera(Section):
     """What is common to cameras that a child process reads and that are tried again for ever."""
 
-    camera_id: CameraId
+    camera_id: CameraId = Field(description="name of the camera: letters, digits, _ and -")
     timeout_s: float = Field(
         default=10.0, ge=0.5, le=3600, description="a camera that gives no picture for so long is opened anew"
     )
     reconnect_max_s: float = Field(
         default=30.0, gt=0, le=3600, description="longest wait between tries; the first is half a second"
     )
-    policy: Policy = "latest"
+    policy: Policy = Field(
+        default="latest",
+        description="latest: a newer frame replaces one in the queue; every: the newest is dropped when it is full",
+    )
 
 
 def _stream_url(value: SecretStr) -> SecretStr:
@@ -121,8 +137,10 @@ def _stream_url(value: SecretStr) -> SecretStr:
 class StreamCamera(LiveCamera):
     """A network stream that PyAV reads: RTSP, HTTP MJPEG, MPEG-TS."""
 
-    kind: Literal["stream"]
-    url: Annotated[SecretStr, AfterValidator(_stream_url)]
+    kind: Literal["stream"] = Field(description="a network stream")
+    url: Annotated[SecretStr, AfterValidator(_stream_url)] = Field(
+        description="rtsp, rtsps, http, https, tcp or udp address, without a password"
+    )
     credentials_env: str | None = Field(
         default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="variable that holds user:password"
     )
@@ -141,12 +159,12 @@ class StreamCamera(LiveCamera):
 class UsbCamera(LiveCamera):
     """A USB (V4L2) camera that OpenCV reads."""
 
-    kind: Literal["usb"]
+    kind: Literal["usb"] = Field(description="a USB camera (V4L2)")
     device: Annotated[int, Field(ge=0, le=255)] | Annotated[str, Field(pattern=r"^/dev/\S+$")] = Field(
         description="its number, or better a path that stays: /dev/v4l/by-id/..."
     )
-    width: int | None = Field(default=None, ge=16, le=16384)
-    height: int | None = Field(default=None, ge=16, le=16384)
+    width: int | None = Field(default=None, ge=16, le=16384, description="pixels to ask for; None: its default")
+    height: int | None = Field(default=None, ge=16, le=16384, description="pixels to ask for; None: its default")
     fps: float | None = Field(default=None, gt=0, le=1000, description="asked of the camera, and taken at most")
     fourcc: str | None = Field(default=None, pattern=r"^[A-Z0-9]{4}$", description="pixel format to ask for, as MJPG")
 

@@ -21,11 +21,11 @@ _Seconds = Annotated[float, Field(ge=0, le=86400)]
 class AlarmRule(Section):
     """When a class on a camera is an alarm. Each camera is watched by itself."""
 
-    name: Annotated[str, id_field("alarm name")]
+    name: Annotated[str, id_field("alarm name")] = Field(description="unique name, part of topics and events")
     classes: tuple[str, ...] = Field(default=(), description="class names that count; none: every class")
     cameras: tuple[CameraId, ...] = Field(default=(), description="none: every camera of the device")
-    severity: Literal["info", "warning", "critical"] = "warning"
-    min_confidence: float = Field(default=0.5, ge=0, le=1)
+    severity: Literal["info", "warning", "critical"] = Field(default="warning", description="passed on in the event")
+    min_confidence: float = Field(default=0.5, ge=0, le=1, description="boxes below it do not count")
     min_count: int = Field(default=1, ge=1, description="boxes in one frame")
     hold_s: _Seconds = Field(default=0.0, description="it must last so long before it is raised")
     hold_frames: int = Field(default=1, ge=1, description="and so many frames in a row")
@@ -35,12 +35,12 @@ class AlarmRule(Section):
 class _Output(Section):
     """What every output has."""
 
-    name: Annotated[str, id_field("output name")]
+    name: Annotated[str, id_field("output name")] = Field(description="unique name, in metrics and in the status")
     cameras: tuple[CameraId, ...] = Field(default=(), description="none: every camera of the device")
     results: Literal["all", "detections", "none"] = Field(
         default="detections", description="detections: only frames in which something was found"
     )
-    alarms: bool = True
+    alarms: bool = Field(default=True, description="whether alarms are sent")
     min_interval_s: _Seconds = Field(default=0.0, description="at most one result of a camera in so many seconds")
     queue_size: int = Field(default=1000, ge=1, le=100_000, description="events that may wait; the oldest results go")
     expire_s: float = Field(default=300.0, gt=0, le=86400, description="older results are not sent; alarms always are")
@@ -71,8 +71,10 @@ def _web_address(value: str) -> str:
 class WebhookOutput(_Output):
     """HTTP POST of CloudEvents, signed as Standard Webhooks describes."""
 
-    kind: Literal["webhook"]
-    url: Annotated[str, AfterValidator(_web_address)] = Field(repr=False)
+    kind: Literal["webhook"] = Field(description="HTTP POST of CloudEvents")
+    url: Annotated[str, AfterValidator(_web_address)] = Field(
+        repr=False, description="http or https address of the receiver, without credentials"
+    )
     secret_file: Path | None = Field(default=None, description="key of the signature; without one nothing is signed")
     secret_env: str | None = Field(default=None, description="variable with that key")
     token_file: Path | None = Field(default=None, description="sent as Authorization: Bearer")
@@ -107,20 +109,23 @@ def _topic(value: str) -> str:
 class MqttOutput(_Output):
     """MQTT 3.1.1, quality of service 1, with a retained message that says whether this device is online."""
 
-    kind: Literal["mqtt"]
-    host: str = Field(min_length=1)
+    kind: Literal["mqtt"] = Field(description="an MQTT broker")
+    host: str = Field(min_length=1, description="name or address of the broker")
     port: int | None = Field(default=None, ge=1, le=65535, description="None: 8883 with tls, 1883 without")
-    tls: bool = False
-    username: str | None = None
-    password_file: Path | None = None
+    tls: bool = Field(default=False, description="encrypt the connection and verify the broker")
+    username: str | None = Field(default=None, description="None: no login")
+    password_file: Path | None = Field(default=None, description="file with the password")
     password_env: str | None = Field(default=None, description="variable with the password")
     topic: Annotated[str, AfterValidator(_topic)] = Field(
         default="yolo-assets/{device_id}/{camera_id}/{kind}/{rule}",
         description="kind is result or alarm; rule is the alarm's name, and falls away with its slash in results",
     )
-    availability_topic: Annotated[str, AfterValidator(_topic)] = "yolo-assets/{device_id}/availability"
+    availability_topic: Annotated[str, AfterValidator(_topic)] = Field(
+        default="yolo-assets/{device_id}/availability",
+        description="retained: online, or offline when the device stops or is lost",
+    )
     retain_alarms: bool = Field(default=True, description="a client that connects later sees the state of each alarm")
-    keepalive_s: int = Field(default=30, ge=5, le=3600)
+    keepalive_s: int = Field(default=30, ge=5, le=3600, description="seconds between signs of life to the broker")
 
     @model_validator(mode="after")
     def _fits(self) -> MqttOutput:

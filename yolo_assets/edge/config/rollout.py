@@ -51,14 +51,14 @@ class Freeze(Section):
 class Canary(Section):
     """Cameras that try the model of another channel, while all others keep the primary model."""
 
-    cameras: tuple[str, ...] = Field(min_length=1)
-    channel: Annotated[str, id_field("channel")] = "canary"
+    cameras: tuple[str, ...] = Field(min_length=1, description="cameras that use it")
+    channel: Annotated[str, id_field("channel")] = Field(default="canary", description="the channel they follow")
 
 
 class Light(Section):
     """A lighter released model takes over cameras while they would overload the primary model."""
 
-    channel: Annotated[str, id_field("channel")] = "light"
+    channel: Annotated[str, id_field("channel")] = Field(default="light", description="channel of the lighter model")
     cameras: tuple[str, ...] = Field(
         default=(), description="that may be moved to it, in this order; none given: every camera"
     )
@@ -78,7 +78,7 @@ class Headroom(Section):
     """What must stay free while a candidate is loaded; without it the candidate waits."""
 
     disk_mib: int = Field(default=256, ge=0, description="on the disk of the model cache")
-    memory_mib: int = Field(default=256, ge=0)
+    memory_mib: int = Field(default=256, ge=0, description="of the machine's memory")
     gpu_mib: int = Field(default=0, ge=0, description="memory of the first GPU; 0: not checked, no model runs there")
 
 

@@ -25,7 +25,7 @@ class Sampling(NormalFrames):
     """Which pictures are kept. Every processed frame gets a record, kept or not."""
 
     detections_every: int = Field(default=1, ge=1, description="keep one of so many frames with a detection")
-    jpeg_quality: int = Field(default=90, ge=50, le=100)
+    jpeg_quality: int = Field(default=90, ge=50, le=100, description="quality of the JPEG files that are kept")
     cameras: dict[CameraId, NormalFrames] = Field(
         default_factory=dict, description="other rules for frames without detection, by camera"
     )

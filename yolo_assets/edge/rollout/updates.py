@@ -18,10 +18,10 @@ from yolo_assets.edge.rollout.loading import Loader
 from yolo_assets.edge.rollout.prepare import Preparer
 from yolo_assets.edge.rollout.restart import restore
 from yolo_assets.edge.rollout.staging import Stager
-from yolo_assets.edge.rollout.state import Role, StateFile
+from yolo_assets.edge.rollout.state import StateFile
 from yolo_assets.edge.rollout.tap import LiveTap
 from yolo_assets.edge.serving.loaded_model import LoadedModel
-from yolo_assets.edge.serving.slots import SlotManager
+from yolo_assets.edge.serving.slots import Role, SlotManager
 from yolo_assets.models.channels import Channel
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage.open import folder_of

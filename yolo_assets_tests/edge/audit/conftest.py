@@ -1,4 +1,4 @@
-"""A log on a disk, and what somebody may do to it."""
+"""A log on a disk, and lines to write into it."""
 
 from __future__ import annotations
 

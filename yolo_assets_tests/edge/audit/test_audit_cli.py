@@ -25,7 +25,7 @@ def verify(*arguments: str) -> tuple[int, str, str]:
 
 
 def test_life_of_an_audit_log(plant: Plant) -> None:
-    """Releases, a rollback, pins and a restart; then somebody edits the log, then the copy."""
+    """Releases, a rollback, pins and a restart; then the log is edited, then the copy."""
     for version in "12":
         plant.register(version)
     plant.promote("1")

@@ -78,7 +78,7 @@ def test_a_power_cut_at_any_byte_of_a_line_loses_at_most_that_line(tmp_path: Pat
 
 
 def test_a_line_that_the_head_names_and_that_is_cut_off_begins_a_new_log(tmp_path: Path) -> None:
-    """The agent must not tidy away what somebody cut: it goes on elsewhere and says why."""
+    """The agent must not repair a log that was cut: it continues in a new one and records why."""
     write(AuditLog(tmp_path, DEVICE), 1, 2)
     file = only_file(tmp_path)
     old = file.read_bytes()

@@ -104,7 +104,7 @@ def renumber(lines: list[bytes], chance: random.Random) -> None:
 
 
 def resign(lines: list[bytes], chance: random.Random) -> None:
-    """A line of somebody else's making, signed with a key of their own."""
+    """A line of an attacker, signed with another key."""
     at = chance.randrange(len(lines))
     document = orjson.loads(lines[at]) | {"target": "line/evil"}
     lines[at] = canonical_json(FOREIGN.sign_document(document))
@@ -256,7 +256,7 @@ def test_a_crash_between_the_object_and_its_note_is_no_difference(tmp_path: Path
     assert findings(DeviceCopies.read(store, DEVICE).verify())
 
 
-def test_what_somebody_put_in_our_place_is_told_and_not_overwritten(tmp_path: Path) -> None:
+def test_a_foreign_object_in_our_place_is_reported_not_overwritten(tmp_path: Path) -> None:
     log, store = write(AuditLog(tmp_path / "audit", DEVICE), 1), open_store((tmp_path / "store").as_uri())
     AuditShipper(log, store).ship()
     (key,) = objects(store)
@@ -279,7 +279,7 @@ def test_a_wiped_box_begins_a_second_log_and_both_are_checked(
     assert any("knowing nothing of log" in note for report in reports for note in report.notes)
 
 
-def test_nothing_to_check_is_told(tmp_path: Path) -> None:
+def test_nothing_to_verify_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="there is no audit log in"):
         verify_device(tmp_path)
     with pytest.raises(BadInputError, match="holds no audit log of box9"):

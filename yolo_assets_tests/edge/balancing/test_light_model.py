@@ -85,7 +85,7 @@ def test_cameras_go_to_the_light_model_under_load_and_come_back(plant: Plant) ->
     assert records == {"line/1"}
 
 
-def test_a_light_model_comes_back_after_a_restart_and_ends_when_its_channel_names_the_boxs_own(plant: Plant) -> None:
+def test_a_light_model_returns_after_a_restart_and_ends_as_primary(plant: Plant) -> None:
     for version in "12":
         plant.register(version)
     plant.promote("1")

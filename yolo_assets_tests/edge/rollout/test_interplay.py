@@ -1,4 +1,4 @@
-"""What people, the channel, the watch and the disk do at the same moment: nothing that was withdrawn comes to serve."""
+"""Operators, the channel, the watch and the disk at the same moment: nothing that was withdrawn comes to serve."""
 
 from __future__ import annotations
 
@@ -134,9 +134,7 @@ def test_what_fails_after_the_switch_does_not_count_against_the_model(
     assert box.predicts() and not box.state.quarantine
 
 
-def test_a_slot_that_was_freed_while_it_served_is_an_error_and_no_endless_search(
-    plant: Plant, boot: Callable[[], Box]
-) -> None:
+def test_a_slot_freed_while_it_serves_is_an_error(plant: Plant, boot: Callable[[], Box]) -> None:
     plant.register("1")
     plant.promote("1")
     box = boot()
@@ -176,9 +174,7 @@ def test_a_rollback_counts_though_the_disk_is_full_and_is_written_later(
     assert box.state.pinned is not None
 
 
-def test_a_wish_by_hand_is_not_displaced_by_a_poll_and_outlives_a_release_that_was_pending(
-    plant: Plant, boot: Callable[[], Box]
-) -> None:
+def test_a_version_asked_for_is_not_displaced_by_a_poll(plant: Plant, boot: Callable[[], Box]) -> None:
     for version in "123":
         plant.register(version)
     for version in "321":
@@ -267,7 +263,7 @@ def hang_when_loaded(box: LiveBox, version: str, release: threading.Event) -> No
     control.commit = commit  # type: ignore[method-assign]
 
 
-def test_a_canary_is_watched_on_after_the_boxs_own_trial_was_taken_back(plant: Plant) -> None:
+def test_a_canary_is_watched_after_the_primary_trial_was_reverted(plant: Plant) -> None:
     plant.register("1")
     plant.register("2", most=4)  # reports fewer boxes: its trial fails
     plant.register("3")
@@ -290,7 +286,7 @@ def test_a_canary_is_watched_on_after_the_boxs_own_trial_was_taken_back(plant: P
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root, or LimitNICE=+0, may raise a priority again")
-def test_a_process_that_was_started_beside_the_line_serves_at_the_lines_priority(plant: Plant) -> None:
+def test_an_engine_process_serves_at_normal_priority(plant: Plant) -> None:
     for version in "12":
         plant.register(version)
     plant.promote("1")

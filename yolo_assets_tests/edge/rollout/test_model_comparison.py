@@ -54,7 +54,7 @@ def test_another_class_or_another_place_is_no_match() -> None:
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=200))
-def test_equal_models_stay_in_every_band_whatever_the_scene_does(counts: list[int]) -> None:
+def test_equal_models_stay_within_limits_whatever_the_scene_does(counts: list[int]) -> None:
     comparison = ModelComparison(CLASSES)
     for count in counts:
         comparison.add(row(count), row(count))
@@ -63,7 +63,7 @@ def test_equal_models_stay_in_every_band_whatever_the_scene_does(counts: list[in
 
 
 @pytest.mark.parametrize(("old", "new"), [(4, 1), (1, 4), (4, 0), (0, 4)])
-def test_far_fewer_or_more_boxes_leave_the_band_but_not_on_too_few_frames(old: int, new: int) -> None:
+def test_far_fewer_or_more_boxes_exceed_limits_on_enough_frames(old: int, new: int) -> None:
     comparison = ModelComparison(CLASSES)
     for number in range(1, 11):
         assert comparison.outside_limits(**LIMITS) is None, number
@@ -80,7 +80,7 @@ def test_a_few_unlucky_frames_decide_nothing() -> None:
     assert comparison.new_boxes == 40 and comparison.outside_limits(**LIMITS) is None
 
 
-def test_a_mix_of_classes_that_moves_is_told_with_the_class() -> None:
+def test_a_shifted_mix_of_classes_is_reported_with_the_class() -> None:
     comparison = ModelComparison(CLASSES)
     for number in range(20):
         comparison.add(row(4), row(4, "spatter" if number % 2 else "crack"))
@@ -103,7 +103,7 @@ def compared(old: int, new: int, frames: int = 60) -> ModelComparison:
     return comparison
 
 
-def test_more_is_no_surprise_where_the_gate_found_that_the_old_model_misses_it() -> None:
+def test_more_boxes_are_expected_where_the_old_model_misses_them() -> None:
     blind, seeing = expecting((3, 40), (55, 4)), expecting((100, 5), (105, 5))
     for old, new in ((1, 9), (0, 4)):
         assert compared(old, new).outside_limits(**LIMITS) is not None
@@ -116,7 +116,7 @@ def test_more_is_no_surprise_where_the_gate_found_that_the_old_model_misses_it()
     assert compared(1, 30).outside_limits(**LIMITS, expected=half) is not None, "far more than that"
 
 
-def test_fewer_is_no_surprise_where_the_gate_found_that_the_old_model_invents_it() -> None:
+def test_fewer_boxes_are_expected_where_the_old_model_invents_them() -> None:
     inventing, missing = expecting((50, 90), (52, 6)), expecting((50, 5), (5, 5))
     assert compared(9, 2).outside_limits(**LIMITS) is not None
     assert compared(9, 2).outside_limits(**LIMITS, expected=inventing) is None
@@ -124,7 +124,7 @@ def test_fewer_is_no_surprise_where_the_gate_found_that_the_old_model_invents_it
     assert compared(9, 2).outside_limits(**LIMITS, expected=missing) is not None, "worse is never a reason"
 
 
-def test_the_classes_of_a_model_that_is_wrong_are_no_measure() -> None:
+def test_the_classes_of_a_wrong_model_are_not_compared() -> None:
     comparison = ModelComparison(CLASSES)
     for number in range(20):
         comparison.add(row(4), row(4, "spatter" if number % 2 else "crack"))
@@ -134,7 +134,7 @@ def test_the_classes_of_a_model_that_is_wrong_are_no_measure() -> None:
 
 
 @given(*[st.integers(0, 300)] * 4, st.integers(0, 6), st.integers(0, 6))
-def test_an_expectation_only_ever_widens_the_band(a: int, b: int, c: int, d: int, old: int, new: int) -> None:
+def test_an_expectation_only_widens_the_limits(a: int, b: int, c: int, d: int, old: int, new: int) -> None:
     comparison = compared(old, new, 30)
     if comparison.outside_limits(**LIMITS) is None:
         assert comparison.outside_limits(**LIMITS, expected=expecting((a, b), (c, d))) is None

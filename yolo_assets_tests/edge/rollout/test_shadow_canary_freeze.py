@@ -70,7 +70,7 @@ def test_a_canary_runs_on_its_cameras_only_and_is_compared(plant: Plant) -> None
         assert record["camera_id"] == "cam2" or record["model_version"] != "line/3"
 
 
-def test_a_canary_that_does_not_do_is_taken_back_and_stays_away_after_a_restart(plant: Plant) -> None:
+def test_a_failed_canary_is_reverted_and_stays_away_after_a_restart(plant: Plant) -> None:
     plant.register("1")
     plant.register("2", most=4)
     plant.promote("1")

@@ -275,11 +275,11 @@ def test_a_store_that_goes_away_is_not_held_against_the_release(
     monkeypatch.setattr("yolo_assets.edge.rollout.staging._FIRST_RETRY_S", 0.05)
     plant.promote("1")
     box.wait_serving("1")
-    assert box.events() == [("line/1", "failed"), ("line/1", "committed")]  # two tries, told once
+    assert box.events() == [("line/1", "failed"), ("line/1", "committed")]  # two tries, logged once
     assert not box.state.quarantine
 
 
-def test_the_newest_wish_wins(plant: Plant, boot: Callable[[], Box]) -> None:
+def test_the_newest_request_wins(plant: Plant, boot: Callable[[], Box]) -> None:
     for version in "1234":
         plant.register(version)
     plant.promote("1")
@@ -312,8 +312,8 @@ def test_a_version_asked_for_by_hand_must_be_signed_and_is_pinned(plant: Plant, 
     plant.promote("1")
     box = boot()
     box.wait_serving("1")
-    wish = UpdateRequest.by_operator("2", "Ana")
-    box.agent.stager.request(wish)
+    update = UpdateRequest.by_operator("2", "Ana")
+    box.agent.stager.request(update)
     box.wait_events(2)
     assert "not signed" in box.agent.swaps.events()[-1].reason and box.serving == "1"
     plant.promote("2")

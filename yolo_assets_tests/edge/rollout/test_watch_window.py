@@ -66,9 +66,7 @@ def test_a_model_that_finds_too_little_is_taken_back(plant: Plant) -> None:
 
 
 @pytest.mark.parametrize(("against", "committed"), [("line/1", True), ("line/0", False)])
-def test_what_the_gate_measured_against_this_very_model_is_no_reason_to_take_it_back(
-    plant: Plant, against: str, committed: bool
-) -> None:
+def test_what_the_gate_measured_is_no_reason_to_revert(plant: Plant, against: str, committed: bool) -> None:
     plant.register("1")
     plant.register("2", most=4)
     plant.promote("1")
@@ -180,7 +178,7 @@ def test_a_model_that_fails_on_live_frames_is_taken_back(
         assert box.serving == "1"
 
 
-def test_frames_that_neither_model_manages_are_not_held_against_the_new_one(plant: Plant) -> None:
+def test_frames_on_which_both_models_fail_do_not_count(plant: Plant) -> None:
     for version in "12":
         plant.register(version)
     plant.promote("1")

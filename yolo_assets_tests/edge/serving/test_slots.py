@@ -1,4 +1,4 @@
-"""Leases and switches: a model is never used after it was freed, and always freed when nobody uses it."""
+"""Leases and switches: a model is never used after it was freed, and always freed when it is unused."""
 
 from __future__ import annotations
 

@@ -1,0 +1,216 @@
+"""Every command over stores in which each operation fails once: all succeed, and nothing is done twice.
+
+The commands come from the command line itself: a new one without a case here fails ``test_every_command_has_a_case``.
+They run in this process, but for those that stay in the foreground until they are stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from yolo_assets.cli.main import app, main
+from yolo_assets.contracts.names import ArchiveName
+from yolo_assets.contracts.settings import Settings
+from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.contracts.times import format_time
+from yolo_assets.local.agent import DEVICE, SimulatedLine, free_port, write_config
+from yolo_assets.models.registry import Registry
+from yolo_assets.storage.base import ObjectStore
+from yolo_assets.storage.faults import Effect
+from yolo_assets.storage.open import open_backend
+from yolo_assets_tests.conftest import S3Bucket
+from yolo_assets_tests.faults.conftest import MakeLoop
+from yolo_assets_tests.faults.test_each_operation_fails_once import NIGHT, run_every_asset
+from yolo_assets_tests.support.faulty_stores import FaultLog, FaultOrder, faulty_environment, faulty_stores
+from yolo_assets_tests.support.plant_loop import PlantLoop
+from yolo_assets_tests.support.tiny_model import tiny_bundle_files
+
+IN_PROCESS = {
+    *("simulate", "archive run", "archive ls", "archive show", "archive verify", "archive cat", "restore"),
+    *("catalog rebuild", "catalog query", "catalog find", "catalog gaps", "catalog stats"),
+    *("models keygen", "models list", "models show", "models verify", "models promote", "models rollback"),
+    *("models history", "models export", "evidence make", "evidence verify"),
+    *("storage doctor", "storage policy", "edge init"),
+}
+FOREGROUND = ("edge run", "edge status", "edge audit verify")
+ON_S3 = ("archive hold", "storage init")
+WHOLE_SYSTEM = ("up", "demo")
+"""Without a case of their own: they start the parts that the other cases cover, and take minutes."""
+
+BOTH = pytest.mark.parametrize("effect", ["before", "after"])
+
+
+def commands() -> set[str]:
+    """Every command with its groups' names before it."""
+
+    def walk(command: Any, path: tuple[str, ...]) -> Iterator[str]:
+        if hasattr(command, "list_commands"):
+            for name in command.list_commands(None):
+                yield from walk(command.get_command(None, name), (*path, name))
+        else:
+            yield " ".join(path)
+
+    return set(walk(typer.main.get_command(app), ()))
+
+
+def test_every_command_has_a_case() -> None:
+    assert commands() == {*IN_PROCESS, *FOREGROUND, *ON_S3, *WHOLE_SYSTEM}
+
+
+@dataclass
+class Shell:
+    """Runs commands in this process; anything but exit 0 fails the test."""
+
+    patch: pytest.MonkeyPatch
+    capture: pytest.CaptureFixture[str]
+    ran: set[str]
+
+    def __call__(self, command: str, *options: object) -> str:
+        self.patch.setattr(sys, "argv", ["yolo-assets", *command.split(), *map(str, options)])
+        self.capture.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = self.capture.readouterr()
+        assert ended.value.code == 0, f"{command} {options}: {printed.err}"
+        self.ran.add(command)
+        return printed.out
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(monkeypatch, capfd, set())
+
+
+def release(loop: PlantLoop) -> Registry:
+    promoter = Signer.load_or_create(loop.home / "keys" / "promotion")
+    return Registry(open_backend((loop.home / "store").as_uri()), TrustedKeys.of(promoter))
+
+
+@BOTH
+@pytest.mark.timeout(600)
+def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Effect) -> None:
+    loop = make_loop(tmp_path / "home")
+    run_every_asset(loop)
+    registry, later = release(loop), NIGHT.next()
+    registry.write_bundle(*tiny_bundle_files("line", "2"))
+    (first,) = [f"line/{entry.version}" for entry in registry.list_bundles("line") if entry.version != "2"]
+    camera = sorted(loop.frames.seen)[0].split("/")[0]
+    name = ArchiveName(camera, NIGHT)
+    span = ("--from", format_time(NIGHT.start), "--to", format_time(later.end))
+    with faulty_stores(FaultOrder(each_once=effect)) as log:
+        shell(
+            "simulate", "--out", loop.home / "spool", "--hours", 1, "--cameras", 2, "--fps", 0.01, "--start", later.key
+        )
+        loop.frames.note(loop.home / "spool")
+        shell("archive run", "--grace", 0, "--json")
+        assert camera in shell("archive ls")
+        shell("archive show", name.stem, "--members")
+        shell("archive verify", name.stem, "--verify", "full")
+        shell("archive cat", "--camera", camera, "--at", format_time(NIGHT.end), "-o", tmp_path / "frame.jpg")
+        shell("restore", "--camera", camera, *span, "--out", tmp_path / "out")
+        assert json.loads(shell("catalog rebuild", "--json"))["archives"] == 4
+        assert "4" in shell("catalog query", "SELECT count(*) FROM archives")
+        shell("catalog find", "--class", "crack", *span)
+        shell("catalog gaps")
+        shell("catalog stats")
+        with pytest.MonkeyPatch.context() as elsewhere:
+            elsewhere.setenv("YOLO_ASSETS_HOME", str(tmp_path / "new"))
+            shell("models keygen")
+        assert "line/2" in shell("models list")
+        shell("models show", first)
+        shell("models promote", "line/2", "--reason", "a better one", "--by", "A. Berg", "--force")
+        shell("models verify", "line/2")
+        shell("models rollback", "line", "--reason", "it was not", "--by", "A. Berg")
+        shell("models history", "line")
+        shell("models export", first, "--out", tmp_path / "bundle")
+        pack = tmp_path / "pack"
+        shell("evidence make", "--camera", camera, *span, "--reason", "Audit 17", "--by", "A. Berg", "--out", pack)
+        shell("evidence verify", pack, "--key", loop.home / "keys" / "archiver.pub")
+        shell("storage doctor")
+        shell("storage policy", "--out", tmp_path / "policies")
+        shell("edge init", "--out", tmp_path / "edge.yaml")
+    assert shell.ran == IN_PROCESS
+    assert {"get", "list", "put_if_absent", "compare_and_swap"} <= {operation for operation, _ in log.faults()}
+    assert loop.everything_comes_back() == []
+    pointer = registry.channel("line", "stable").pointer()
+    assert pointer is not None and (pointer.model_version, pointer.release) == (first, 3), "each move is one release"
+
+
+@BOTH
+@pytest.mark.timeout(300)
+def test_an_agent(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Effect) -> None:
+    loop = make_loop(tmp_path / "home")
+    run_every_asset(loop)
+    settings, port = Settings.from_env(), free_port(0)
+    start = datetime(2026, 3, 2, tzinfo=UTC)
+    config = write_config(settings, SimulatedLine(("lineA_cam01",), 1, start, 1.0, 2.0, None), port)
+    order = FaultOrder(each_once=effect, log=str(tmp_path / "faults"))
+    environment = faulty_environment(tmp_path / "hook", order)
+    command = [sys.executable, "-m", "yolo_assets.cli.main", "edge", "run", "--config", str(config)]
+    with (tmp_path / "edge.log").open("wb") as output:
+        agent = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+    try:
+        url, model = f"http://127.0.0.1:{port}", release(loop).channel("line", "stable").pointer()
+        assert model is not None
+
+        def serves() -> bool:
+            status = json.loads(shell("edge status", "--url", url, "--json"))
+            return status["model"] is not None and status["model"]["version"] == model.model_version
+
+        wait(lambda: agent.poll() is None and answers(url) and serves(), tmp_path / "edge.log")
+    finally:
+        agent.send_signal(signal.SIGINT)
+        code = agent.wait(60)
+    assert code == 0, (tmp_path / "edge.log").read_text()[-2000:]
+    shell("edge audit verify", "--store", settings.store_url, "--device", DEVICE)
+    assert FaultLog(Path(order.log)).faults()
+
+
+def answers(url: str) -> bool:
+    import urllib.error
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(f"{url}/healthz", timeout=5) as answer:
+            return answer.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def wait(ready: Callable[[], bool], log: Path, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline, log.read_text()[-3000:]
+        time.sleep(0.3)
+
+
+@pytest.mark.s3
+@BOTH
+def test_commands_of_a_locked_bucket(
+    s3_locked_bucket: S3Bucket, make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Effect
+) -> None:
+    loop = make_loop(tmp_path / "home")
+    shell.patch.setenv("YOLO_ASSETS_ARCHIVE", s3_locked_bucket.url)
+    loop.record_hour(NIGHT)
+    with faulty_stores(FaultOrder(each_once=effect)):
+        shell("storage init", "--archive", s3_locked_bucket.url, "--dry-run")
+        shell("archive run", "--grace", 0)
+        name = ArchiveName(sorted(loop.frames.seen)[0].split("/")[0], NIGHT).stem
+        assert name in shell("archive ls")
+        shell("archive hold", name)
+        shell("archive hold", name, "--release")
+    assert {"storage init", "archive hold"} <= shell.ran
+    store: ObjectStore = open_backend(s3_locked_bucket.url)
+    assert len(list(store.list("receipts/"))) == loop.cameras
