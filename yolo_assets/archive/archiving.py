@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -78,7 +78,7 @@ class ArchiveOutcome:
 
 
 @contextmanager
-def hour_lock(hour: SpoolHour) -> Iterator[None]:
+def hour_lock(hour: SpoolHour) -> Generator[None]:
     """Hold an hour: no other archiver works on it, and no writer has it open.
 
     Raises:

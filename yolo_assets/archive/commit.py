@@ -33,11 +33,11 @@ from yolo_assets.storage.base import AlreadyExistsError, ObjectInfo, ObjectStore
 class RecordSummary:
     """What a receipt says about the records of an archive, so that the catalog answers without opening it."""
 
-    model_versions: set[str] = field(default_factory=set)
-    device_ids: set[str] = field(default_factory=set)
-    batch_ids: set[str] = field(default_factory=set)
-    counts: dict[str, int] = field(default_factory=dict)
-    highest: dict[str, float] = field(default_factory=dict)
+    model_versions: set[str] = field(default_factory=set[str])
+    device_ids: set[str] = field(default_factory=set[str])
+    batch_ids: set[str] = field(default_factory=set[str])
+    counts: dict[str, int] = field(default_factory=dict[str, int])
+    highest: dict[str, float] = field(default_factory=dict[str, float])
     bad_records: int = 0
 
     @classmethod

@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -162,7 +162,7 @@ def verify_stored(store: ObjectStore, key: str, packing: Packing, uploaded: Uplo
 
 
 @contextmanager
-def _aborting(store: ObjectStore, key: str) -> Iterator[list[str]]:
+def _aborting(store: ObjectStore, key: str) -> Generator[list[str]]:
     """Collects uploads that no plan on disk remembers. When they fail nothing can resume them: they are aborted."""
     unremembered: list[str] = []
     try:

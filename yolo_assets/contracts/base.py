@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeGuard
 
 import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, PlainSerializer, ValidationError
@@ -47,6 +47,11 @@ class Record(BaseModel):
             return cls.model_validate_json(data)
         except ValidationError as error:
             raise BadInputError(f"{source} is not a valid {cls.__name__}: {one_line(error)}") from None
+
+
+def is_json_object(document: object) -> TypeGuard[dict[str, Any]]:
+    """Whether a parsed JSON document is an object: then its keys are strings, its values whatever JSON has."""
+    return isinstance(document, dict)
 
 
 def canonical_json(value: Any) -> bytes:

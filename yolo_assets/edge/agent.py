@@ -245,7 +245,9 @@ def run_agent(agent: Agent, on_started: Callable[[], None] = lambda: None) -> bo
         Whether everything was drained; False when something hung and was left behind.
     """
     stop = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {
+        number: signal.signal(number, lambda _number, _frame: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)
+    }
     try:
         agent.start()
         on_started()

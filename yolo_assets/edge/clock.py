@@ -106,7 +106,7 @@ class DeviceClock:
         self._boot_id = boot() if boot_id is None else boot_id
         self._lock = threading.Lock()
         self._jump: tuple[timedelta, float] | None = None
-        self._slewing = False
+        self._slewing: bool = False
         self.jumps = 0
         """Jumps of the machine's clock that were followed or refused, since the start."""
         self._since = self._monotonic()

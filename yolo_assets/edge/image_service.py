@@ -223,7 +223,8 @@ def _whole_jpeg(data: bytes) -> bytes:
 
 def _plain_png(data: bytes) -> bytes:
     """The file with nothing in it but the picture: other chunks may unpack to much, or say a length that is a lie."""
-    kept, place, seen = [_PNG], len(_PNG), set()
+    kept, place = [_PNG], len(_PNG)
+    seen: set[bytes] = set()
     while place + 12 <= len(data):
         end = place + 12 + int.from_bytes(data[place : place + 4], "big")
         kind = data[place + 4 : place + 8]

@@ -149,7 +149,7 @@ def _differences(candidate: Evaluation, champion: Evaluation) -> Iterator[str]:
 
 def class_difference(ours: Sequence[str], theirs: Sequence[str]) -> str:
     """In words: what is missing, what was added, or that the order is another."""
-    parts = []
+    parts: list[str] = []
     if missing := [name for name in theirs if name not in ours]:
         parts.append(f"missing {', '.join(missing)}")
     if added := [name for name in ours if name not in theirs]:

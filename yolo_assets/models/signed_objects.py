@@ -10,7 +10,7 @@ import time
 
 import orjson
 
-from yolo_assets.contracts.base import canonical_json
+from yolo_assets.contracts.base import canonical_json, is_json_object
 from yolo_assets.contracts.errors import BadInputError, SignatureError
 from yolo_assets.contracts.names import signature_key
 from yolo_assets.contracts.signing import SignatureSet, Signer, TrustedKeys
@@ -94,7 +94,7 @@ class SignedObjects:
             document = orjson.loads(self.store.get(key))
         except orjson.JSONDecodeError:
             raise BadInputError(f"{key} is not JSON") from None
-        if not isinstance(document, dict):
+        if not is_json_object(document):
             raise BadInputError(f"{key} is not a {kind}")
         self.trusted.verify_document(document, key)
         del document["signature"]

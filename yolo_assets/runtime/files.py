@@ -11,7 +11,7 @@ import fcntl
 import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -174,7 +174,7 @@ def lock_folder(path: Path, message: str, *, shared: bool = False) -> int:
 
 
 @contextmanager
-def locked_file(path: Path, message: str) -> Iterator[None]:
+def locked_file(path: Path, message: str) -> Generator[None]:
     """Hold a lock file for the time of the block. It is made when missing and never removed: removing one is a race.
 
     Args:

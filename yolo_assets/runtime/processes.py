@@ -11,7 +11,7 @@ import ctypes
 import os
 import signal
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -138,7 +138,7 @@ def _stream(target: Path | int | None, files: contextlib.ExitStack) -> IO[bytes]
 
 
 @contextlib.contextmanager
-def _ended_after(pid: int) -> Iterator[None]:
+def _ended_after(pid: int) -> Generator[None]:
     """End what a process has started by now, once the block, in which it ends itself, is over."""
     import psutil  # of the edge and local extras
 

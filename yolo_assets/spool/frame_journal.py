@@ -27,6 +27,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -50,7 +51,7 @@ class FrameCounts:
 
     captured: int = 0
     processed: int = 0
-    dropped: Mapping[str, int] = field(default_factory=dict)
+    dropped: Mapping[str, int] = field(default_factory=dict[str, int])
     in_flight: int = 0
 
     @property
@@ -168,7 +169,7 @@ class UnsettledHour:
     """
 
     frames: SequenceSet = field(default_factory=SequenceSet)
-    drops: PendingDrops = field(default_factory=dict)
+    drops: PendingDrops = field(default_factory=PendingDrops)
 
 
 @dataclass
@@ -186,8 +187,8 @@ class CameraTotals:
     captured: int = 0
     next: int = 0
     processed: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)
-    hours: dict[str, UnsettledHour] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict[str, int])
+    hours: dict[str, UnsettledHour] = field(default_factory=dict[str, UnsettledHour])
 
     @property
     def open(self) -> int:
@@ -444,6 +445,10 @@ class FrameJournal:
 
     def _slot(self, camera: str) -> bytes:
         totals = self._totals[camera]
+        hours: dict[str, list[Any]] = {
+            key: [hour.frames.steps(), [[*of, drop.count, drop.claims] for of, drop in hour.drops.items()]]
+            for key, hour in totals.hours.items()
+        }
         document = {
             "camera": camera,
             "generation": self._generation,
@@ -451,13 +456,10 @@ class FrameJournal:
             "next": totals.next,
             "processed": totals.processed,
             "dropped": totals.dropped,
-            "hours": {
-                key: [hour.frames.steps(), [[*of, drop.count, drop.claims] for of, drop in hour.drops.items()]]
-                for key, hour in totals.hours.items()
-            },
+            "hours": hours,
         }
         while len(data := orjson.dumps(document)) > _ROOM:  # hundreds of hours on a full disk: the newest are kept
-            del document["hours"][min(document["hours"])]
+            del hours[min(hours)]
         return b"%08x %s\n" % (zlib.crc32(data), data)
 
     def _read(self, path: Path) -> dict[str, CameraTotals]:

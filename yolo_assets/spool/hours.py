@@ -93,7 +93,7 @@ class SpoolHour:
 
         Never symlinks, folders, devices, the archiver's own files or unfinished ones. No folder, no members.
         """
-        found = []
+        found: list[SpoolMember] = []
         for entry in self._entries():
             if is_note(entry.name) or is_unfinished(entry.name):
                 continue
@@ -261,7 +261,7 @@ def list_hours(spool: Path, camera_id: str | None = None) -> list[SpoolHour]:
 
 
 def _subfolders(path: Path, problems: list[SpoolProblem]) -> list[Path]:
-    found = []
+    found: list[Path] = []
     try:
         with os.scandir(path) as entries:
             for entry in sorted(entries, key=lambda entry: os.fsencode(entry.name)):

@@ -63,11 +63,11 @@ class AuditHistory:
             nothing is left of one; None: as long as it is asked about.
     """
 
-    signed: dict[str, AuditTimes] = field(default_factory=dict)
-    unsigned: dict[str, AuditTimes] = field(default_factory=dict)
-    claims: list[AuditClaim] = field(default_factory=list)
-    untrusted: list[str] = field(default_factory=list)
-    good: dict[str, datetime | None] = field(default_factory=dict)
+    signed: dict[str, AuditTimes] = field(default_factory=dict[str, AuditTimes])
+    unsigned: dict[str, AuditTimes] = field(default_factory=dict[str, AuditTimes])
+    claims: list[AuditClaim] = field(default_factory=list[AuditClaim])
+    untrusted: list[str] = field(default_factory=list[str])
+    good: dict[str, datetime | None] = field(default_factory=dict[str, datetime | None])
 
     def add(self, record: AuditRecord) -> None:
         """Count a record; in any order."""
@@ -186,7 +186,7 @@ def count(
     since = now - timedelta(days=days)
     full = full_size = head = unsigned = 0
     oldest: tuple[datetime, bool, str] | None = None
-    wrong = {}
+    wrong: dict[str, str] = {}
     for name, size in sizes.items():
         times = history.signed.get(name, _NEVER)
         if (problem := gone.get(name, times.problem)) is not None:

@@ -51,7 +51,7 @@ class VerifyReport:
 
     name: str
     how: VerifyHow
-    problems: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list[str])
     unchecked: str | None = None
     cold: bool = False
     unprotected: str | None = None
@@ -168,14 +168,14 @@ def _content_problems(part: ArchivedPart, rows: list[IndexRow], report: VerifyRe
     """Every byte, read once: the hashes of the whole, and each member where the index says, with the hash it says."""
     receipt = part.receipt
     stream = _HashedStream(part.store.stream(receipt.archive_key, version_id=receipt.version_id))
-    damaged = []
+    damaged: list[str] = []
     for row in sorted(rows, key=lambda row: row.offset):
         problem = _member_problem(stream, receipt, row)
         if problem is not None:
             damaged.append(problem)
     stream.skip_to(None)
     report.bytes_read = stream.position
-    problems = []
+    problems: list[str] = []
     if stream.sha256.hexdigest() != receipt.sha256:
         problems.append(
             f"{receipt.archive_key} is damaged: its SHA-256 is {stream.sha256.hexdigest()}, "

@@ -53,15 +53,21 @@ class RowGroup:
     last: str
 
 
+def _pyarrow() -> tuple[Any, Any]:
+    """Pyarrow and its Parquet module: imported by what writes an index, and without types of their own."""
+    import pyarrow  # pyright: ignore[reportMissingTypeStubs]
+    import pyarrow.parquet  # pyright: ignore[reportMissingTypeStubs]
+
+    return pyarrow, pyarrow.parquet
+
+
 def index_bytes(rows: Sequence[IndexRow]) -> bytes:
     """The index as Parquet: row groups of at most 1,024 rows, zstd, hashes as 32 bytes."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+    pa, pq = _pyarrow()
     types = (pa.string(), pa.int64(), pa.int64(), pa.int64(), pa.binary(32))
     schema = pa.schema([pa.field(name, kind, nullable=False) for name, kind in zip(_COLUMNS, types, strict=True)])
     sink = io.BytesIO()
-    groups = []
+    groups: list[tuple[int, int, str, str, str]] = []
     with pq.ParquetWriter(sink, schema, compression="zstd", use_dictionary=False) as writer:
         for begin in range(0, len(rows), ROW_GROUP):
             some = rows[begin : begin + ROW_GROUP]
@@ -71,7 +77,7 @@ def index_bytes(rows: Sequence[IndexRow]) -> bytes:
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=ROW_GROUP)
             data = sink.getbuffer()[start:]
             names = [row.name for row in some]
-            groups.append([start, len(data), hashlib.sha256(data).hexdigest(), min(names), max(names)])
+            groups.append((start, len(data), hashlib.sha256(data).hexdigest(), min(names), max(names)))
             del data  # a view forbids the sink to grow
         writer.add_key_value_metadata({_GROUPS: orjson.dumps(groups)})
     return sink.getvalue()

@@ -16,9 +16,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from isal.isal_zlib import crc32
-
-from yolo_assets.archive.packing.format import BLOCK, Framer, end_member, is_stored, open_unchanged, padding, tar_header
+from yolo_assets.archive.packing.format import (
+    BLOCK,
+    Framer,
+    crc32,
+    end_member,
+    is_stored,
+    open_unchanged,
+    padding,
+    tar_header,
+)
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.spool import PlanMember
 from yolo_assets.contracts.times import Hour
@@ -144,13 +151,13 @@ class Packing:
     members: Sequence[PlanMember]
     part_size: int
     buffers: PartBuffers = field(default_factory=PartBuffers)
-    rows: list[IndexRow] = field(default_factory=list)
+    rows: list[IndexRow] = field(default_factory=list[IndexRow])
     size: int = 0
     total: int = 0
     sha256: str = ""
     md5: str = ""
     crc32: str = ""
-    part_md5: list[str] = field(default_factory=list)
+    part_md5: list[str] = field(default_factory=list[str])
 
     def parts(self) -> Iterator[PackedPart]:
         """The archive, part by part, every part but the last ``part_size`` bytes long.

@@ -138,9 +138,9 @@ class RangeContents:
     """What the receipts of a time range name, reported when no frame meets the conditions."""
 
     archives: int = 0
-    cameras: set[str] = field(default_factory=set)
-    batches: set[str] = field(default_factory=set)
-    classes: dict[str, float] = field(default_factory=dict)
+    cameras: set[str] = field(default_factory=set[str])
+    batches: set[str] = field(default_factory=set[str])
+    classes: dict[str, float] = field(default_factory=dict[str, float])
 
     def add(self, receipt: Receipt) -> None:
         """Take in one receipt."""
@@ -155,7 +155,7 @@ class RangeContents:
         asked = [f"batch {selection.batch}"] if selection.batch is not None else []
         asked += [f"class {selection.class_name}"] if selection.class_name is not None else []
         asked += [f"confidence from {selection.min_confidence:g}"] if selection.min_confidence is not None else []
-        there = []
+        there: list[str] = []
         if selection.class_name is not None or selection.min_confidence is not None:
             classes = [f"{name} up to {best:.2f}" for name, best in sorted(self.classes.items())]
             there.append(f"classes {_some(classes)}" if classes else "no detection at all")

@@ -14,7 +14,7 @@ import os
 import shutil
 import stat
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,8 +46,8 @@ class Places:
     """
 
     folds_case: bool = False
-    _taken: dict[tuple[str, str], tuple[str, bytes]] = field(default_factory=dict)
-    _names: set[str] = field(default_factory=set)
+    _taken: dict[tuple[str, str], tuple[str, bytes]] = field(default_factory=dict[tuple[str, str], tuple[str, bytes]])
+    _names: set[str] = field(default_factory=set[str])
 
     def reserve(self, names: Iterable[str]) -> None:
         """Tell every name of the hour first: no folder takes one of them."""
@@ -119,7 +119,7 @@ class OutFolder:
                 _remove(name, folder)
 
     @contextmanager
-    def opened(self, *parts: str, make: bool = True) -> Iterator[int]:
+    def opened(self, *parts: str, make: bool = True) -> Generator[int]:
         """A descriptor of the folder, or of one below it.
 
         Raises:

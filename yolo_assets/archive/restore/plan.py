@@ -98,9 +98,9 @@ class RestorePlan:
     """
 
     selection: FrameFilter
-    hours: list[HourPlan] = field(default_factory=list)
+    hours: list[HourPlan] = field(default_factory=list[HourPlan])
     contents: RangeContents = field(default_factory=RangeContents)
-    problems: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list[str])
 
     @property
     def archives(self) -> int:
@@ -145,8 +145,8 @@ class RestoreReport:
     files: int = 0
     bytes: int = 0
     skipped: int = 0
-    problems: list[str] = field(default_factory=list)
-    waiting: list[ColdArchive] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list[str])
+    waiting: list[ColdArchive] = field(default_factory=list[ColdArchive])
 
     @property
     def ok(self) -> bool:

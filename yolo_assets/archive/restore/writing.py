@@ -61,7 +61,7 @@ def carry_out(
     out: Path,
     *,
     thaw: Thaw | None = None,
-    report: Callable[[str, int], None] = lambda *_: None,
+    report: Callable[[str, int], None] = lambda _name, _size: None,
 ) -> RestoreReport:
     """Write what a plan selected.
 
@@ -104,7 +104,7 @@ def restore(
     min_confidence: float | None = None,
     frames_only: bool = False,
     thaw: Thaw | None = None,
-    report: Callable[[str, int], None] = lambda *_: None,
+    report: Callable[[str, int], None] = lambda _name, _size: None,
 ) -> RestoreReport:
     """Restore what one camera, or all of them, saw in ``[start, end)``: plan, check for room, carry out.
 

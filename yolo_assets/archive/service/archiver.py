@@ -78,7 +78,7 @@ class Archiver:
 
     def retire(self, spool: Path, camera: str | None, now: datetime) -> list[SpoolProblem]:
         """Remove folders of hours that were archived long ago; returns what could not be removed."""
-        problems = []
+        problems: list[SpoolProblem] = []
         for hour in scan(spool, camera).hours if self.hot_hours is not None else ():
             try:
                 retire_hour(hour, now)
@@ -116,7 +116,9 @@ def closed_hours(
 ) -> DueHours:
     """What waits in a spool; an hour that cannot be read never hides the others."""
     scanned = scan(spool, camera)
-    ready, ahead, problems = [], [], list(scanned.problems)
+    ready: list[SpoolHour] = []
+    ahead: list[SpoolHour] = []
+    problems = list(scanned.problems)
     for spool_hour in scanned.hours:
         if hour is not None and spool_hour.hour != hour:
             continue

@@ -54,8 +54,8 @@ class Schedule:
 
     first: float = FIRST_PAUSE
     jitter: Callable[[], float] = lambda: random.uniform(0.8, 1.2)
-    _later: dict[SpoolHour, _Later] = field(default_factory=dict)
-    _quiet: dict[SpoolHour, tuple[str, datetime]] = field(default_factory=dict)
+    _later: dict[SpoolHour, _Later] = field(default_factory=dict[SpoolHour, _Later])
+    _quiet: dict[SpoolHour, tuple[str, datetime]] = field(default_factory=dict[SpoolHour, tuple[str, datetime]])
     _unreached: int = 0
     _away: int = 0
 

@@ -17,7 +17,11 @@ from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, make_wsgi_app, write_to_textfile
+from prometheus_client import (
+    CollectorRegistry,
+    make_wsgi_app,  # pyright: ignore[reportUnknownVariableType] - it returns a bare Callable
+    write_to_textfile,
+)
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
@@ -31,7 +35,7 @@ from yolo_assets.storage.folder_files import lock
 from yolo_assets.storage.retrying import PROCESS_COUNTS
 
 if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from yolo_assets.archive.archiving import ArchiveOutcome
     from yolo_assets.archive.reclaim import ReclaimReport
@@ -199,7 +203,7 @@ class Exposition:
         """Show what ``read`` returns; ``/healthz`` is 503 when ``stopping``."""
         self._registry = CollectorRegistry()
         self._registry.register(FiguresCollector(read))
-        self._metrics = make_wsgi_app(self._registry)
+        self._metrics: WSGIApplication = make_wsgi_app(self._registry)
         self._stopping = stopping
 
     def serve(self, host: str, port: int) -> str:

@@ -83,8 +83,8 @@ class Backlog:
         bytes: of the files that wait, by hour.
     """
 
-    bytes: dict[SpoolHour, int] = field(default_factory=dict)
-    _measured: dict[SpoolHour, tuple[str, int | None]] = field(default_factory=dict)
+    bytes: dict[SpoolHour, int] = field(default_factory=dict[SpoolHour, int])
+    _measured: dict[SpoolHour, tuple[str, int | None]] = field(default_factory=dict[SpoolHour, tuple[str, int | None]])
 
     def measure(self, hours: Iterable[SpoolHour]) -> None:
         """Measure anew; ``hours`` are all that may wait."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from yolo_assets.contracts.base import canonical_json
+from yolo_assets.contracts.base import canonical_json, is_json_object
 from yolo_assets.contracts.device_audit import GENESIS, AuditLine
 from yolo_assets.contracts.errors import SignatureError
 from yolo_assets.contracts.signing import Signer, TrustedKeys
@@ -51,8 +51,8 @@ class ChainCheck:
     lines: int = 0
     first: int | None = None
     last: ChainLink | None = None
-    digests: dict[int, str] = field(default_factory=dict)
-    findings: list[str] = field(default_factory=list)
+    digests: dict[int, str] = field(default_factory=dict[int, str])
+    findings: list[str] = field(default_factory=list[str])
 
 
 def check_chain(
@@ -100,7 +100,7 @@ def _parse(raw: bytes) -> dict[str, Any] | None:
         document = orjson.loads(raw)
     except orjson.JSONDecodeError:
         return None
-    if not isinstance(document, dict) or not isinstance(document.get("previous"), str):
+    if not is_json_object(document) or not isinstance(document.get("previous"), str):
         return None
     number = document.get("sequence")
     return document if type(number) is int and number > 0 else None

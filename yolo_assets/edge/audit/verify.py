@@ -15,6 +15,7 @@ import orjson
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from yolo_assets.contracts.base import is_json_object
 from yolo_assets.contracts.device_audit import AuditHead
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
 from yolo_assets.contracts.fleet import Heartbeat
@@ -50,9 +51,9 @@ class LogReport:
     first: int | None = None
     last: int | None = None
     sha256: str | None = None
-    findings: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    digests: dict[int, str] = field(default_factory=dict, repr=False)
+    findings: list[str] = field(default_factory=list[str])
+    notes: list[str] = field(default_factory=list[str])
+    digests: dict[int, str] = field(default_factory=dict[int, str], repr=False)
 
 
 def verify_device(folder: Path, keys: TrustedKeys | None = None) -> list[LogReport]:
@@ -105,7 +106,7 @@ class DeviceCopies:
     """
 
     device_id: str
-    segments: dict[str, list[_StoredSegment]] = field(default_factory=dict)
+    segments: dict[str, list[_StoredSegment]] = field(default_factory=dict[str, list[_StoredSegment]])
     head: AuditHead | None = None
     no_head: str = ""
 
@@ -316,14 +317,14 @@ def _document_of(line: bytes | None) -> dict[str, object] | None:
         document = orjson.loads(line) if line is not None else None
     except orjson.JSONDecodeError:
         return None
-    return document if isinstance(document, dict) else None
+    return document if is_json_object(document) else None
 
 
 def _key_of(begin: bytes | None) -> TrustedKeys | None:
     """The key that a log names as its own in its first line."""
     pem = (_document_of(begin) or {}).get("public_key")
     signature = (_document_of(begin) or {}).get("signature")
-    if not isinstance(pem, str) or not isinstance(signature, dict):
+    if not isinstance(pem, str) or not is_json_object(signature):
         return None
     try:
         key = serialization.load_pem_public_key(pem.encode())

@@ -144,7 +144,7 @@ class Balancer:
         before = self._balance.light_cameras
         self._balance.update(load, now)
         after = self._balance.light_cameras
-        if set(after) != slots.light_cameras:
+        if frozenset(after) != slots.light_cameras:
             slots.assign_light(light, after)
         if after != before:
             log.info(

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import yaml
 from pydantic import (
@@ -278,21 +279,21 @@ def _anchor(raw: dict[str, Any], base: Path) -> dict[str, Any]:
     def fix(value: Any) -> Any:
         return str(base / Path(value).expanduser()) if isinstance(value, str) and value else value
 
+    def fix_in(section: Any, paths: Collection[str]) -> Any:
+        if not isinstance(section, dict):
+            return section
+        options = cast("dict[Any, Any]", section)
+        return {key: fix(value) if key in paths else value for key, value in options.items()}
+
     found = {key: fix(value) if key in _PATHS else value for key, value in raw.items()}
     if isinstance(found.get("trusted_keys"), list):
         found["trusted_keys"] = [fix(value) for value in found["trusted_keys"]]
-    if isinstance(found.get("listen"), dict):
-        found["listen"] = {k: fix(v) if k in _LISTEN_PATHS else v for k, v in found["listen"].items()}
+    if "listen" in found:
+        found["listen"] = fix_in(found["listen"], _LISTEN_PATHS)
     if isinstance(found.get("cameras"), list):
-        found["cameras"] = [
-            {k: fix(v) if k in _CAMERA_PATHS else v for k, v in camera.items()} if isinstance(camera, dict) else camera
-            for camera in found["cameras"]
-        ]
+        found["cameras"] = [fix_in(camera, _CAMERA_PATHS) for camera in found["cameras"]]
     if isinstance(found.get("outputs"), list):
-        found["outputs"] = [
-            {k: fix(v) if k in FILES else v for k, v in output.items()} if isinstance(output, dict) else output
-            for output in found["outputs"]
-        ]
+        found["outputs"] = [fix_in(output, FILES) for output in found["outputs"]]
     if isinstance(found.get("store"), str) and found["store"] and "://" not in found["store"]:
         found["store"] = Path(fix(found["store"])).absolute().as_uri()
     return found
@@ -303,9 +304,11 @@ def _plain_times(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, dict):
-        return {key: _plain_times(item) for key, item in value.items()}
+        options = cast("dict[Any, Any]", value)
+        return {key: _plain_times(item) for key, item in options.items()}
     if isinstance(value, list):
-        return [_plain_times(item) for item in value]
+        items = cast("list[Any]", value)
+        return [_plain_times(item) for item in items]
     return value
 
 
@@ -316,7 +319,7 @@ class _StrictLoader(yaml.SafeLoader):
 def _mapping(loader: _StrictLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key, _ in node.value:
-        name = loader.construct_object(key, deep=True)
+        name = cast(Any, loader).construct_object(key, deep=True)
         if isinstance(name, str) and name in seen:
             raise yaml.MarkedYAMLError(problem=f"{name} is given twice", problem_mark=key.start_mark)
         if isinstance(name, str):

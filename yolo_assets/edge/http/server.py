@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from asyncio import BaseTransport
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from fastapi import FastAPI
@@ -40,7 +40,8 @@ class _BoundedProtocol(H11Protocol):
             self.loop.call_later(_FIRST_REQUEST_S, self._end_if_silent)
 
     def _end_if_silent(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
+        # uvicorn declares a cycle and begins with None: no request has come.
+        if cast(object, self.cycle) is None and not self.transport.is_closing():
             self.transport.abort()
 
 

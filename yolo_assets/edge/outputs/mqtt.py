@@ -60,7 +60,8 @@ class Mqtt:
         if settings.username is not None:
             client.username_pw_set(settings.username, password)
         if settings.tls:
-            client.tls_set_context(client_context(where, settings))
+            # paho imports ssl only where there is one, and so its parameter has no type.
+            client.tls_set_context(client_context(where, settings))  # pyright: ignore[reportUnknownMemberType]
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
@@ -103,7 +104,7 @@ class Mqtt:
         while not self._client.is_connected():
             if stop.wait(_LOOK) or time.monotonic() > end:
                 raise DeliveryError("connection", self.trouble or f"{self.shown} went away")
-        sent = []
+        sent: list[paho.MQTTMessageInfo] = []
         for event in events:
             retain = event.kind == "alarm" and self._settings.retain_alarms
             info = self._client.publish(self._topic(event), event.body, qos=1, retain=retain)

@@ -322,7 +322,7 @@ class FrameRecorder:
             raise full_error(self._spool)
 
     def _seal(self, camera: str, hours: list[Hour]) -> list[Hour]:
-        sealed = []
+        sealed: list[Hour] = []
         for hour in hours:
             if self.journal.hour(camera, hour).in_flight:
                 continue

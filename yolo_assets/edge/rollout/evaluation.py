@@ -58,8 +58,8 @@ class ModelComparison:
     new_boxes: int = 0
     agreeing: int = 0
     squares: tuple[int, int, int] = (0, 0, 0)
-    old_classes: Counter[int] = field(default_factory=Counter)
-    new_classes: Counter[int] = field(default_factory=Counter)
+    old_classes: Counter[int] = field(default_factory=Counter[int])
+    new_classes: Counter[int] = field(default_factory=Counter[int])
 
     def add(self, old: Detections, new: Detections) -> None:
         """Take one frame."""

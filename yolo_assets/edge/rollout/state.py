@@ -16,7 +16,7 @@ from typing import Any, Literal, TypedDict, TypeVar, Unpack, cast
 import orjson
 from pydantic import ConfigDict, Field, ValidationError
 
-from yolo_assets.contracts.base import Record, Time, one_line
+from yolo_assets.contracts.base import Record, Time, is_json_object, one_line
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.model import ReleasedModel
 from yolo_assets.contracts.times import utc_now
@@ -211,7 +211,8 @@ def _refuse_unknown_fields(record: Record) -> None:
     if unknown:
         raise BadInputError(f"the agent's state cannot be changed so: {type(record).__name__} has no {unknown[0]}")
     for value in vars(record).values():
-        for part in value if isinstance(value, tuple) else (value,):
+        parts = cast("tuple[Any, ...]", value) if isinstance(value, tuple) else (value,)
+        for part in parts:
             if isinstance(part, Record):
                 _refuse_unknown_fields(part)
 
@@ -284,7 +285,7 @@ def read_state(data: bytes, source: str) -> EdgeState:
         document = orjson.loads(data)
     except orjson.JSONDecodeError:
         document = None  # reported below
-    if isinstance(document, dict) and document.get("schema_version") == 1:
+    if is_json_object(document) and document.get("schema_version") == 1:
         return _StateV1.from_json(data, source).upgraded()
     return EdgeState.from_json(data, source)
 

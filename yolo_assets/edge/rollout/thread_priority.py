@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ NICE = 10
 
 
 @contextmanager
-def at_low_priority(*, makes_threads: bool = False) -> Iterator[None]:
+def at_low_priority(*, makes_threads: bool = False) -> Generator[None]:
     """Run the block in this thread at low priority.
 
     Args:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -88,7 +88,7 @@ class Slot(Generic[M]):
             self._free()
 
     @contextmanager
-    def held(self) -> Iterator[bool]:
+    def held(self) -> Generator[bool]:
         """A lease on just this slot, for comparing models; False when it is retiring and must not be used."""
         lease = self.enter()
         try:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Generic, Literal
@@ -93,7 +93,7 @@ class SlotManager(Generic[M]):
         return route.light if camera in route.light_cameras else route.current
 
     @contextmanager
-    def acquire(self, camera: str | None = None) -> Iterator[Slot[M]]:
+    def acquire(self, camera: str | None = None) -> Generator[Slot[M]]:
         """A lease on the slot of a camera, without one on the current slot; it stays loaded until the block ends.
 
         Raises:

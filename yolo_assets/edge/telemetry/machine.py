@@ -117,7 +117,7 @@ class Machine:
 def _open_nvml() -> Any:
     """NVIDIA's management library; None where the machine has none."""
     try:
-        import pynvml
+        import pynvml  # pyright: ignore[reportMissingTypeStubs]
     except ImportError:
         return None
     try:

@@ -42,7 +42,7 @@ class Readiness:
         if self._control.serving is None:
             return ["no model serves yet"]
         figures = self._board.figures()
-        reasons = []
+        reasons: list[str] = []
         for camera in self._cameras:
             age = figures[camera.camera_id].last_result_age_s
             if camera.state != "finished" and (age is None or age > self._seconds):

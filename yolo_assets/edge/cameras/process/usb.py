@@ -19,8 +19,8 @@ class Grabber(Protocol):
         """Wait for the next picture; False when the device is gone."""
         ...
 
-    def retrieve(self) -> tuple[bool, cv2.typing.MatLike]:
-        """Decode what was grabbed."""
+    def retrieve(self) -> tuple[bool, cv2.typing.MatLike | None]:
+        """Decode what was grabbed; no picture when it cannot be decoded, whatever OpenCV's own types say."""
         ...
 
 
@@ -35,9 +35,9 @@ def read_usb(order: UsbOrder, channel: AgentChannel, closing: threading.Event) -
     device.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest picture, not one that waited
     if order["fourcc"]:
         device.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*order["fourcc"]))
-    for key, value in (("width", cv2.CAP_PROP_FRAME_WIDTH), ("height", cv2.CAP_PROP_FRAME_HEIGHT)):
-        if order[key]:
-            device.set(value, order[key])
+    for which, length in ((cv2.CAP_PROP_FRAME_WIDTH, order["width"]), (cv2.CAP_PROP_FRAME_HEIGHT, order["height"])):
+        if length:
+            device.set(which, length)
     if order["fps"]:
         device.set(cv2.CAP_PROP_FPS, order["fps"])
     size = [int(device.get(which)) for which in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)]

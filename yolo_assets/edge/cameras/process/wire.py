@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict, cast
 
 MOST_BYTES = 8192
 """Of one message."""
@@ -66,12 +66,12 @@ def unpack(data: bytes) -> dict[str, Any]:
         WireError: no JSON object.
     """
     try:
-        message = json.loads(data)
+        document = json.loads(data)
     except (ValueError, RecursionError):
         raise WireError("a message that is no JSON") from None
-    if not isinstance(message, dict):
+    if not isinstance(document, dict):
         raise WireError("a message that is no object")
-    return message
+    return cast("dict[str, Any]", document)
 
 
 def number(message: Mapping[str, Any], key: str, least: int, most: int) -> int:
@@ -95,4 +95,5 @@ def lost_counts(message: Mapping[str, Any]) -> dict[Loss, int]:
     lost = message.get("lost", {})
     if not isinstance(lost, dict) or not lost.keys() <= set(LOST):
         raise WireError("unknown losses")
-    return {reason: number(lost, reason, 1, 1_000_000) for reason in LOST if reason in lost}
+    counts = cast("dict[str, Any]", lost)
+    return {reason: number(counts, reason, 1, 1_000_000) for reason in LOST if reason in counts}
