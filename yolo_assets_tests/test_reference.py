@@ -76,7 +76,7 @@ def test_the_description_of_the_http_api_is_current(tmp_path: Path) -> None:
     camera = {"kind": "folder", "camera_id": "cam1", "path": str(plant.photos("photos", 1))}
     agent = Agent(plant.config([camera]))
     try:
-        with TestClient(agent._app, "http://127.0.0.1:8080", client=("127.0.0.1", 50000)) as client:
+        with TestClient(agent.app, "http://127.0.0.1:8080", client=("127.0.0.1", 50000)) as client:
             document = client.get("/openapi.json").json()
     finally:
         agent.stop()
