@@ -11,10 +11,9 @@ from collections.abc import Callable
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.signing import Signer
 from yolo_assets.contracts.times import Hour, utc_now
-from yolo_assets.local.agent import Agent, SimulatedLine, free_port
-from yolo_assets.local.instance import prepare_dagster_home
-from yolo_assets.local.memory import alone, remembered_line
-from yolo_assets.local.processes import LocalService, wait_for_http
+from yolo_assets.local.dagster_home import prepare_dagster_home
+from yolo_assets.local.demo.home import alone, remembered_line
+from yolo_assets.local.services import AgentService, LocalService, SimulatedLine, free_port, wait_for_http
 from yolo_assets.shipped import shipped_file
 from yolo_assets.simulator.appearance import CLASS_NAMES
 
@@ -52,7 +51,7 @@ def serve(settings: Settings, *, cameras: int, fps: float, say: Callable[[str], 
     with (
         alone(settings.home),
         LocalService("Dagster", command, settings.home / "logs" / "dagster.log", stop_seconds=30) as dagster,
-        Agent(settings, _line(settings, cameras, fps)) as agent,
+        AgentService(settings, _line(settings, cameras, fps)) as agent,
     ):
         say(f"live page   {agent.url}/   (cameras are SIMULATED; token in {settings.home / 'edge' / 'token'})")
         wait_for_http(dagster, f"http://127.0.0.1:{port}/server_info", 120)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from yolo_assets.local.dagster_home import prepare_dagster_home
 from yolo_assets.local.driver import Graph
-from yolo_assets.local.instance import prepare_dagster_home
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from yolo_assets.local.instance import prepare_dagster_home
+from yolo_assets.local.dagster_home import prepare_dagster_home
 from yolo_assets.storage.retrying import RetryingStore
 from yolo_assets_tests.support.plant_loop import PlantLoop
 from yolo_assets_tests.support.quick_training import train_quickly

@@ -25,7 +25,7 @@ from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import format_time
-from yolo_assets.local.agent import DEVICE, SimulatedLine, free_port, write_config
+from yolo_assets.local.services import DEVICE, SimulatedLine, free_port, write_agent_config
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage.base import ObjectStore
 from yolo_assets.storage.faults import Effect
@@ -113,7 +113,7 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         shell(
             "simulate", "--out", loop.home / "spool", "--hours", 1, "--cameras", 2, "--fps", 0.01, "--start", later.key
         )
-        loop.frames.note(loop.home / "spool")
+        loop.frames.remember(loop.home / "spool")
         shell("archive run", "--grace", 0, "--json")
         assert camera in shell("archive ls")
         shell("archive show", name.stem, "--members")
@@ -155,7 +155,7 @@ def test_an_agent(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
     run_every_asset(loop)
     settings, port = Settings.from_env(), free_port(0)
     start = datetime(2026, 3, 2, tzinfo=UTC)
-    config = write_config(settings, SimulatedLine(("lineA_cam01",), 1, start, 1.0, 2.0, None), port)
+    config = write_agent_config(settings, SimulatedLine(("lineA_cam01",), 1, start, 1.0, 2.0, None), port)
     order = FaultOrder(each_once=effect, log=str(tmp_path / "faults"))
     environment = faulty_environment(tmp_path / "hook", order)
     command = [sys.executable, "-m", "yolo_assets.cli.main", "edge", "run", "--config", str(config)]

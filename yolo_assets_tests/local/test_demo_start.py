@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from yolo_assets.contracts.errors import UsageError, UserError
-from yolo_assets.local.memory import DemoMark, alone, read_mark, take_home, write_mark
+from yolo_assets.local.demo.home import DemoMark, alone, read_mark, take_home, write_mark
 
 SEED = 20261121
 
@@ -94,7 +94,7 @@ def test_killed_while_it_clears_the_home_is_still_its_own(tmp_path: Path, monkey
         path.rmdir()
 
     with monkeypatch.context() as patch:
-        patch.setattr("yolo_assets.local.memory.shutil.rmtree", power_cut)
+        patch.setattr("yolo_assets.local.demo.home.shutil.rmtree", power_cut)
         with pytest.raises(SystemExit):
             take_home(tmp_path)
     assert "interrupted at 'the hot reload'" in take_home(tmp_path)

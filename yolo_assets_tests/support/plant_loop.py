@@ -23,7 +23,7 @@ from yolo_assets.contracts.names import LABELS_INBOX, annotation_key
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour, format_time
 from yolo_assets.definitions import defs
-from yolo_assets.local.demo.ledger import FrameLedger
+from yolo_assets.local.demo.loop import SpooledFrames
 from yolo_assets.simulator.labeller import label_batch
 from yolo_assets.simulator.simulation import simulate
 from yolo_assets.storage import ObjectStore
@@ -46,7 +46,7 @@ class PlantLoop:
     home: Path
     instance: dg.DagsterInstance
     cameras: int = 2
-    frames: FrameLedger = field(default_factory=FrameLedger)
+    frames: SpooledFrames = field(default_factory=SpooledFrames)
     labelled: int = 0
 
     def __post_init__(self) -> None:
@@ -55,7 +55,7 @@ class PlantLoop:
     def record_hour(self, hour: Hour, *, fps: float = 0.01) -> None:
         """A closed hour of pictures in the spool, with their truth beside it."""
         simulate(self.home / "spool", cameras=self.cameras, hours=1, fps=fps, start=hour, truth=self.home / "truth")
-        self.frames.note(self.home / "spool")
+        self.frames.remember(self.home / "spool")
 
     def ask(self, hour: Hour) -> bool:
         """Request an annotation batch of an hour. Returns whether the run succeeded."""

@@ -1,26 +1,32 @@
-"""What the demo's steps share: places, the graph, the figures, and the small things done more than once."""
+"""What the demo's steps share: its numbers, the graph, the stores, the frames seen in the spool, the figures.
+
+The numbers are small on purpose, and simulated time runs faster than real time, so that hours close within minutes.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
 
 import orjson
 
 from yolo_assets.archive.archive import Archive
-from yolo_assets.contracts.names import LABELS_INBOX, annotation_key
+from yolo_assets.contracts.names import LABELS_INBOX, annotation_key, is_frame
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.contracts.times import Hour, utc_now
+from yolo_assets.local.dagster_home import prepare_dagster_home
 from yolo_assets.local.demo.figures import Figures
-from yolo_assets.local.demo.ledger import FrameLedger
-from yolo_assets.local.demo.plan import Plan
 from yolo_assets.local.demo.screen import Screen
 from yolo_assets.local.driver import Graph
-from yolo_assets.local.instance import prepare_dagster_home
 from yolo_assets.models.registry import Registry
 from yolo_assets.simulator.appearance import CLASS_NAMES
 from yolo_assets.simulator.labeller import label_batch
+from yolo_assets.spool.hours import list_hours
 from yolo_assets.storage import open_store
 
 GRACE_SECONDS = 12
@@ -46,21 +52,91 @@ looked at. And a champion that reports nothing on the changed line keeps its pre
 is wide; that the model is better overall must be sure."""
 
 
+@dataclass(frozen=True)
+class DemoPlan:
+    """All numbers of one run.
+
+    Attributes:
+        cameras: of the line.
+        seed: of the line; the same seed shows the same plates.
+        first: the hour that is recorded before there is a model.
+        starter_frames: of each camera in that hour.
+        fps: of each camera, frames a second of real time.
+        speed: simulated seconds per second.
+        starter_labels: frames labelled for the starter model.
+        changed_labels: frames labelled after the change.
+    """
+
+    first: Hour
+    cameras: int = 3
+    seed: int = 7
+    starter_frames: int = 200
+    fps: float = 6.0
+    speed: float = 120.0
+    starter_labels: int = 540
+    changed_labels: int = 300
+
+    @classmethod
+    def now(cls) -> DemoPlan:
+        """Starts twelve hours ago: enough simulated time for the slowest machine, and never in the future."""
+        return cls(first=Hour.of(utc_now()).next(-12))
+
+    @property
+    def agent_start(self) -> datetime:
+        """Simulated time at which the agent begins: the hour after the recorded one."""
+        return self.first.next().start
+
+    @property
+    def change_at(self) -> datetime:
+        """The line changes one hour later."""
+        return self.first.next(2).start
+
+    @property
+    def hour_seconds(self) -> float:
+        """Real seconds that a simulated hour takes."""
+        return timedelta(hours=1).total_seconds() / self.speed
+
+
+@dataclass
+class SpooledFrames:
+    """SHA-256 of each frame by its path in the spool."""
+
+    seen: dict[str, str] = field(default_factory=dict)
+
+    def remember(self, spool: Path) -> None:
+        """Hash the frames that are new in the spool. Call before anything may delete them."""
+        for hour in list_hours(spool):
+            for member in hour.frames():
+                key = f"{hour.camera_id}/{hour.hour}/{member.name}"
+                if key not in self.seen:
+                    self.seen[key] = hashlib.sha256((hour.path / member.name).read_bytes()).hexdigest()
+
+    def identical(self, restored: Path) -> tuple[int, int]:
+        """Frames found under a restored folder, and how many of them are byte for byte what the camera left."""
+        found = same = 0
+        for path in sorted(restored.rglob("*")):
+            if path.is_file() and is_frame(path.name):
+                found += 1
+                key = path.relative_to(restored).as_posix()
+                same += self.seen.get(key) == hashlib.sha256(path.read_bytes()).hexdigest()
+        return found, same
+
+
 @dataclass
 class Loop:
     """One run of the demo."""
 
     settings: Settings
-    plan: Plan
+    plan: DemoPlan
     screen: Screen
     graph: Graph
     registry: Registry
     archive: Archive
     figures: Figures = field(default_factory=Figures)
-    ledger: FrameLedger = field(default_factory=FrameLedger)
+    frames: SpooledFrames = field(default_factory=SpooledFrames)
 
     @classmethod
-    def open(cls, settings: Settings, plan: Plan, screen: Screen) -> Loop:
+    def open(cls, settings: Settings, plan: DemoPlan, screen: Screen) -> Loop:
         """Set the environment of the graph and open everything."""
         home = settings.home
         for name, value in (("recipe.json", RECIPE), ("gate.json", GATE)):
@@ -86,7 +162,7 @@ class Loop:
 
     def carry(self) -> list[str]:
         """Remember the frames of the spool, tick the sensors, and let the conditions carry what they found."""
-        self.ledger.note(self.settings.spool)
+        self.frames.remember(self.settings.spool)
         self.graph.look()
         return self.graph.carry()
 

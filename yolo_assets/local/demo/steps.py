@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import Counter
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from yolo_assets.archive.restore.writing import restore
 from yolo_assets.catalog.read import query
 from yolo_assets.contracts.errors import UserError
+from yolo_assets.contracts.evaluation import PairedEvaluation
 from yolo_assets.contracts.fleet import Heartbeat
 from yolo_assets.contracts.model import Interval
 from yolo_assets.contracts.names import fleet_key
 from yolo_assets.contracts.times import Hour, format_time, parse_time
-from yolo_assets.local.agent import DEVICE, WATCH_SECONDS, Agent, SimulatedLine
-from yolo_assets.local.demo.judge import compare_after
+from yolo_assets.learning.dataset import Dataset, latest_dataset
 from yolo_assets.local.demo.loop import GRACE_SECONDS, Loop
-from yolo_assets.local.demo.watch import training_shown
+from yolo_assets.local.demo.screen import training_shown
+from yolo_assets.local.services import DEVICE, WATCH_SECONDS, AgentService, SimulatedLine
+from yolo_assets.models.registry import Registry
 from yolo_assets.simulator.simulation import simulate
 from yolo_assets.spool.hours import list_hours
+from yolo_assets.training.candidates import evaluate_candidate
 
 CHANNEL = "stable"
 
@@ -58,7 +64,7 @@ def make_starter(loop: Loop) -> str:
     return version
 
 
-def start_line(loop: Loop) -> Agent:
+def start_line(loop: Loop) -> AgentService:
     """The edge agent over the simulated cameras; simulated time runs faster, and the line changes after an hour."""
     plan = loop.plan
     line = SimulatedLine(
@@ -70,12 +76,12 @@ def start_line(loop: Loop) -> Agent:
         change_at=plan.change_at,
         truth=loop.settings.home / "truth",
     )
-    agent = Agent(loop.settings, line)
+    agent = AgentService(loop.settings, line)
     loop.screen.say(f"live page {agent.url}/  (simulated time runs {plan.speed:.0f} times as fast)")
     return agent
 
 
-def wait_for_hour(loop: Loop, agent: Agent, hour: Hour, what: str) -> None:
+def wait_for_hour(loop: Loop, agent: AgentService, hour: Hour, what: str) -> None:
     """Wait until every camera has sealed an hour, then let the graph take it."""
     with loop.screen.bar(what, loop.plan.hour_seconds) as bar:
         deadline = time.monotonic() + 4 * loop.plan.hour_seconds + 60
@@ -99,7 +105,7 @@ def wait_for_hour(loop: Loop, agent: Agent, hour: Hour, what: str) -> None:
     loop.figures.longest_gap_before = status["longest_gap"]["overall_s"]
 
 
-def make_better(loop: Loop, agent: Agent, starter: str) -> str:
+def make_better(loop: Loop, agent: AgentService, starter: str) -> str:
     """Sample the changed line, label, train on, pass the gate, promote: while the agent goes on with the old model."""
     change = loop.plan.change_at
     loop.ask_and_label(loop.plan.changed_labels, format_time(change), format_time(Hour.of(change).end))
@@ -113,7 +119,7 @@ def make_better(loop: Loop, agent: Agent, starter: str) -> str:
     return version
 
 
-def watch_switch(loop: Loop, agent: Agent, version: str) -> None:
+def watch_switch(loop: Loop, agent: AgentService, version: str) -> None:
     """What the running agent did when the channel moved, from its own records."""
     deadline = time.monotonic() + 60
     while True:
@@ -138,7 +144,7 @@ def watch_switch(loop: Loop, agent: Agent, version: str) -> None:
     )
 
 
-def watch_window(loop: Loop, agent: Agent, version: str) -> None:
+def watch_window(loop: Loop, agent: AgentService, version: str) -> None:
     """Whether the agent keeps the new model: it compares it with the old one on live frames, and would take it back."""
     deadline = time.monotonic() + WATCH_SECONDS + 60
     while True:
@@ -152,7 +158,7 @@ def watch_window(loop: Loop, agent: Agent, version: str) -> None:
     loop.screen.say(f"watch window: {ended[-1]['result']}; {ended[-1]['reason']}")
 
 
-def judge_both(loop: Loop, version: str, starter: str) -> None:
+def evaluate_both(loop: Loop, version: str, starter: str) -> None:
     """Both exported files on the changed line alone."""
     comparison = compare_after(loop.registry, version, starter, loop.plan.change_at, loop.settings.home / "training")
     assert comparison.champion is not None
@@ -166,7 +172,30 @@ def judge_both(loop: Loop, version: str, starter: str) -> None:
     )
 
 
-def stop_line(loop: Loop, agent: Agent) -> None:
+def compare_after(registry: Registry, new: str, old: str, moment: datetime, work: Path) -> PairedEvaluation:
+    """Evaluate the exported files of both models on the test frames captured from ``moment`` on.
+
+    Args:
+        registry: where both models lie.
+        new: ``<name>/<version>``.
+        old: ``<name>/<version>``.
+        moment: the change of the line.
+        work: local folder.
+    """
+    dataset = latest_dataset(registry.store)
+    if dataset is None:
+        raise UserError("there is no dataset to evaluate on; the demo's labels did not arrive")
+    items = tuple(
+        item
+        for item in dataset.manifest.items
+        if item.split == "test" and item.captured_at is not None and item.captured_at >= moment
+    )
+    part = dataset.manifest.model_copy(update={"items": items})
+    only_changed = Dataset(hashlib.sha256(part.to_json()).hexdigest(), part)
+    return evaluate_candidate(registry, only_changed, new, old, work).comparison
+
+
+def stop_line(loop: Loop, agent: AgentService) -> None:
     """Stop the agent; its last counts are the run's, and what it left is archived once it is quiet."""
     with agent:
         pass
@@ -179,7 +208,7 @@ def stop_line(loop: Loop, agent: Agent) -> None:
     open_frames = sum(camera.in_flight for camera in cameras)
     if figures.captured != figures.processed + sum(figures.dropped.values()) + open_frames or open_frames:
         raise UserError(f"the agent's accounts do not add up: {beat.cameras}")
-    loop.ledger.note(loop.settings.spool)
+    loop.frames.remember(loop.settings.spool)
     time.sleep(GRACE_SECONDS + 0.5)  # an hour without a seal closes when it was quiet for so long
     loop.carry()
     loop.screen.say(
@@ -197,7 +226,7 @@ def get_everything_back(loop: Loop) -> None:
     start, end = min(r.start_time for r in receipts), max(r.end_time for r in receipts)
     for camera in sorted({receipt.camera_id for receipt in receipts}):
         restore(loop.archive, camera, start, end, out, frames_only=True)
-    figures.restored, figures.restored_identical = loop.ledger.identical(out)
+    figures.restored, figures.restored_identical = loop.frames.identical(out)
     packed = [run for run in loop.graph.history("hourly_archives") if "bytes_archived" in run]
     seconds = sum(run["seconds"] for run in packed)
     figures.archive_mb_per_s = sum(run["bytes_archived"] for run in packed) / 1e6 / seconds if seconds else None
@@ -208,7 +237,7 @@ def get_everything_back(loop: Loop) -> None:
     loop.screen.say(f"the catalog knows {rows[0]} archives with {rows[1]} frames; all of them restored and compared")
 
 
-def _swaps(agent: Agent, trigger: str) -> list[dict[str, Any]]:
+def _swaps(agent: AgentService, trigger: str) -> list[dict[str, Any]]:
     agent.process.check()
     return [swap for swap in agent.status()["swaps"] if swap["trigger"] == trigger]
 

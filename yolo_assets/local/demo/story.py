@@ -8,10 +8,9 @@ from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.local.demo import steps
 from yolo_assets.local.demo.figures import Figures
-from yolo_assets.local.demo.loop import Loop
-from yolo_assets.local.demo.plan import Plan
+from yolo_assets.local.demo.home import DemoMark, alone, take_home, write_mark
+from yolo_assets.local.demo.loop import DemoPlan, Loop
 from yolo_assets.local.demo.screen import Screen
-from yolo_assets.local.memory import DemoMark, alone, take_home, write_mark
 
 
 def run(settings: Settings, screen: Screen) -> Figures:
@@ -26,7 +25,7 @@ def run(settings: Settings, screen: Screen) -> Figures:
         screen.say(
             "the cameras, their line and the annotator are SIMULATED; files, inference, training, figures are real"
         )
-        plan = Plan.now()
+        plan = DemoPlan.now()
         loop = Loop.open(settings, plan, screen)
         with loop.graph:
             _tell(loop)
@@ -63,7 +62,7 @@ def _tell(loop: Loop) -> None:
         better = steps.make_better(loop, agent, starter)
         step("the hot reload")
         steps.watch_switch(loop, agent, better)
-        steps.judge_both(loop, better, starter)
+        steps.evaluate_both(loop, better, starter)
         steps.watch_window(loop, agent, better)
         step("the line stops; the rest is archived")
         steps.stop_line(loop, agent)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from yolo_assets.contracts.base import Time
 from yolo_assets.contracts.errors import UsageError, UserError
-from yolo_assets.local.agent import SimulatedLine
+from yolo_assets.local.services import SimulatedLine
 from yolo_assets.runtime.files import locked_file
 from yolo_assets.spool.files import write_atomic
 
