@@ -172,7 +172,7 @@ Replace what is in capitals: `BUCKET`, `PREFIX`, `ACCOUNT`, `ARCHIVER`, the stor
 | `archiver.json` | the user or role that archives: writes, reads, verifies, sets retention; deletes nothing |
 | `auditor.json` | reading, verifying, evidence, bringing objects back from cold tiers |
 | `operator.json` | `storage init` and legal holds |
-| `bucket-policy.json` | the bucket: the archiver never deletes and never weakens a protection, whatever else is allowed |
+| `bucket-policy.json` | the bucket: the archiver never deletes or weakens protection, whatever else is allowed |
 | `lifecycle.json` | tiers, expiry after a retention of {days} days, abandoned uploads |
 
 Ceph knows users only in bucket policies, so its bucket policy also allows what the archiver needs. The store root is a
