@@ -6,11 +6,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export YOLO_ASSETS_HOME ?= $(CURDIR)/var
 
-.PHONY: help install demo test soak up lint docs dist clean
+.PHONY: help install demo test check soak up lint docs dist clean
 help:
 	@echo "make install   .venv with everything pinned"
 	@echo "make demo      the whole loop on this machine: frames, archive, catalog, training, promotion, hot reload"
 	@echo "make test      every test but the long ones"
+	@echo "make check     the linters and the fast tests"
 	@echo "make soak      random kills, faults, endurance"
 	@echo "make up        Dagster UI, daemon and one edge agent with its live page"
 	@echo "make lint      ruff and pyright"
@@ -33,6 +34,11 @@ demo: $(STAMP)
 # Without restarts: after a worker that died, xdist 3.8 waits for ever, and does not say in which test it died.
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0
+
+# Layers, prose, records, names and formats: no server, no training, no agent.
+check: lint
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --max-worker-restart=0 \
+		$(addprefix yolo_assets_tests/,test_imports.py test_prose.py contracts runtime spool tables)
 
 soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak

@@ -9,7 +9,7 @@
 #
 #   pip install --no-index --no-deps --find-links wheels -r wheels/requirements-edge.txt
 #
-# Nothing installs by the name yolo-assets alone: on the public index that name is free, and anybody may take it.
+# Nothing installs by the name yolo-assets alone: on the public index that name is free, and anyone may take it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$1

@@ -24,6 +24,7 @@ from yolo_assets.contracts.spool import ArchivePlan
 from yolo_assets.runtime.files import is_full
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.storage.base import AlreadyExistsError, ObjectInfo, ObjectStore, UploadedPart, UploadGoneError
+from yolo_assets.storage.retrying import read_whole
 
 _MD5_ETAG = re.compile(r"[0-9a-f]{32}(-\d+)?")
 CONCURRENCY = 3
@@ -248,10 +249,14 @@ def _expected_etags(packing: Packing) -> tuple[str, ...]:
 
 def stored_sha256(store: ObjectStore, key: str, version_id: str | None) -> str:
     """SHA-256 of an object, every byte read back."""
-    digest = hashlib.sha256()
-    for chunk in store.stream(key, version_id=version_id):
-        digest.update(chunk)
-    return digest.hexdigest()
+
+    def read() -> str:
+        digest = hashlib.sha256()
+        for chunk in store.stream(key, version_id=version_id):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+    return read_whole(read)
 
 
 def _same_bytes(store: ObjectStore, info: ObjectInfo, packing: Packing) -> bool:

@@ -160,7 +160,7 @@ def _extra_for(module: str) -> str | None:
     root = module.partition(".")[0]
     extras = {
         "s3": {"boto3", "botocore"},
-        "archive": {"isal", "pyarrow"},
+        "archive": {"pyarrow"},
         "edge": {
             "cv2",
             "av",

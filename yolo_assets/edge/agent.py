@@ -54,7 +54,7 @@ from yolo_assets.edge.telemetry.status import (
 from yolo_assets.models.registry import Registry
 from yolo_assets.runtime.files import lock_folder
 from yolo_assets.storage.open import open_store
-from yolo_assets.storage.retrying import QUICK
+from yolo_assets.storage.retrying import PROCESS_COUNTS, QUICK
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +125,7 @@ class Agent:
         metrics.read(partial(sources.slot_metrics, self.updates.slots))
         metrics.read(partial(sources.disk_metrics, self._maintenance))
         metrics.read(partial(sources.health_metrics, self.clock, self.readiness, self.audit))
+        metrics.read(partial(sources.store_metrics, PROCESS_COUNTS))
         metrics.read(partial(sources.archiver_metrics, self.config.archiver_figures))
         metrics.register(OutputMetrics(self.outputs))
         metrics.register(self._images.requests)

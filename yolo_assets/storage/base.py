@@ -55,6 +55,10 @@ class ObjectChangedError(StoreUnavailableError):
     """The object was replaced while it was being read: the rest belongs to other bytes. Reading it anew helps."""
 
 
+class ObjectDamagedError(StoreUnavailableError):
+    """All of an object was read, and only its end showed that bytes were damaged on the way. Reading it anew helps."""
+
+
 class ColdObjectError(StoreUnavailableError):
     """The object lies in a cold tier and cannot be read at once. Trying again soon does not help.
 

@@ -15,7 +15,8 @@ What is not idempotent:
   (``storage init`` makes one) or the folder, after seven days, removes it.
 
 A stream that breaks off continues from where it was, with the same object: one that was replaced meanwhile is refused
-with ``ObjectChangedError``. A listing continues after the last key.
+with ``ObjectChangedError``, one that turns out damaged at its end with ``ObjectDamagedError``. Its reader has used the
+first bytes already; one that can begin anew calls ``read_whole``. A listing continues after the last key.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ from yolo_assets.storage.base import (
     AlreadyExistsError,
     CasConflictError,
     ObjectChangedError,
+    ObjectDamagedError,
     ObjectInfo,
+    ObjectNotFoundError,
     ObjectStore,
     ObjectStream,
     Payload,
@@ -213,8 +216,10 @@ class RetryingStore(ForwardingStore):
                         patience = None
                     return
                 except StoreUnavailableError as error:
-                    if place >= info.size:  # all of it was read, and is not what the store has: to be read anew
-                        raise
+                    if place >= info.size:
+                        if not error.transient:
+                            raise
+                        raise ObjectDamagedError(str(error)) from error
                     stream, patience = None, patience or self._patience("stream")
                     patience.wait(error)
 
@@ -257,7 +262,10 @@ class RetryingStore(ForwardingStore):
         if info.etag == (md5 or hashlib.md5(data, usedforsecurity=False).hexdigest()):
             return info
         rest = memoryview(data)
-        stored = self._inner.stream(key, etag=info.etag)
+        try:
+            stored = self._inner.stream(key, etag=info.etag)
+        except (ObjectChangedError, ObjectNotFoundError):  # another writer was here since
+            return None
         for chunk in stored:
             if rest[: len(chunk)] != chunk:
                 stored.close()
@@ -298,6 +306,23 @@ class RetryingStore(ForwardingStore):
         for chunk in self._inner.stream(key, etag=info.etag):
             found = isal_zlib.crc32(chunk, found)
         return info if found == crc32 else None
+
+
+def read_whole(read: Callable[[], T]) -> T:
+    """Read an object from its first byte to its last; twice more where only reading it anew helps.
+
+    Args:
+        read: reads all of it and forgets what an earlier call made of it.
+
+    Raises:
+        ObjectChangedError, ObjectDamagedError: the third time too.
+    """
+    for _ in range(2):
+        try:
+            return read()
+        except (ObjectChangedError, ObjectDamagedError):
+            continue
+    return read()
 
 
 class _Patience:

@@ -112,7 +112,7 @@ def _refuse_external(message: memoryview, kind: str, depth: int) -> None:
 
 
 def _shape(value_info: memoryview) -> Shape:
-    """``ValueInfoProto.type.tensor_type.shape``: ``dim_value`` where a dimension is fixed."""
+    """The shape in the type of a ``ValueInfoProto``: ``dim_value`` where a dimension is fixed."""
     shape: list[int | None] = []
     for kind in _children(value_info, 2):
         for tensor in _children(kind, 1):

@@ -102,6 +102,11 @@ def test_base_verifies_an_evidence_pack(wheel: Path, tmp_path: Path) -> None:
     key = tmp_path / "plant" / "keys" / "archiver.pub"
     report = json.loads(base.works("evidence", "verify", pack, "--key", key, "--json"))
     assert report["ok"] is True
+    archive = ("--archive", tmp_path / "plant" / "archive", "--key", key)
+    (listed,) = json.loads(base.works("archive", "ls", "--json", *archive))
+    name = listed["archive_key"].rpartition("/")[2]
+    assert "20260102_03000" in base.works("archive", "show", name, "--members", *archive)
+    base.works("restore", "--camera", "cam1", *TIMES, "--out", "back", *archive)
     frame = next(path for path in (pack / "frames").rglob("*.jpg"))
     frame.write_bytes(frame.read_bytes() + b"x")
     assert base.run("evidence", "verify", pack, "--key", key).returncode == 1

@@ -66,6 +66,7 @@ def test_the_promised_series_are_there(scraped: str) -> None:
         ("yolo_edge_audit_unshipped_lines", ()),
         ("yolo_edge_disk_used_ratio", ()),
         ("yolo_edge_build_info", ("version",)),
+        ("yolo_edge_store_requests_total", ("kind", "operation")),
         ("process_resident_memory_bytes", ()),
         ("process_cpu_seconds_total", ()),
     ):

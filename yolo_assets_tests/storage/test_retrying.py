@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import threading
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from isal import isal_zlib
 
+from yolo_assets.archive.upload import stored_sha256
 from yolo_assets.storage import (
     AlreadyExistsError,
     CasConflictError,
@@ -23,7 +25,7 @@ from yolo_assets.storage import (
     StoreUnavailableError,
     UploadGoneError,
 )
-from yolo_assets.storage.base import ObjectChangedError, Payload
+from yolo_assets.storage.base import ObjectChangedError, ObjectDamagedError, ObjectStream, Payload
 from yolo_assets.storage.decorators import ForwardingStore, ThrottledStore
 from yolo_assets.storage.faults import (
     READS,
@@ -40,7 +42,7 @@ from yolo_assets.storage.faults import (
 )
 from yolo_assets.storage.folder import FolderStore
 from yolo_assets.storage.open import open_backend
-from yolo_assets.storage.retrying import RetryBounds, RetryCounts, RetryFigures, RetryingStore
+from yolo_assets.storage.retrying import RetryBounds, RetryCounts, RetryFigures, RetryingStore, read_whole
 
 MIB = 1 << 20
 FOLDERS = (f"folder-{number}" for number in itertools.count())
@@ -261,6 +263,79 @@ def test_an_object_replaced_while_it_is_read_is_refused(backend: ObjectStore) ->
     backend.delete("k")
     with pytest.raises(ObjectNotFoundError):
         next(gone)
+
+
+class DamagedAtTheEnd(ForwardingStore):
+    """The checksum at the end of a stream does not fit, so many times."""
+
+    def __init__(self, inner: ObjectStore, times: int) -> None:
+        super().__init__(inner)
+        self.times = times
+
+    def stream(self, key: str, **options: Any) -> ObjectStream:
+        stream = self._inner.stream(key, **options)
+
+        def chunks() -> Any:
+            yield from stream
+            self.times -= 1
+            if self.times >= 0:
+                raise StoreUnavailableError("bytes were damaged on the way; run again")
+
+        return ObjectStream(stream.info, chunks())
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_an_object_damaged_on_the_way_is_read_anew_as_a_whole(tmp_path: Path, times: int) -> None:
+    backend = FolderStore(tmp_path / "store")
+    backend.put("k", b"a" * 2000)
+    store = retrying(DamagedAtTheEnd(backend, times))
+    if times < 3:
+        assert stored_sha256(store, "k", None) == hashlib.sha256(b"a" * 2000).hexdigest()
+    else:
+        with pytest.raises(ObjectDamagedError, match="damaged on the way"):
+            stored_sha256(store, "k", None)
+
+
+def test_an_object_replaced_while_it_is_read_is_read_anew_as_a_whole(backend: ObjectStore) -> None:
+    backend.put("k", b"a" * 2000)
+    store = retrying(backend, fail("stream", cut_after=1000))
+
+    def read() -> bytes:
+        stream = store.stream("k", chunk_size=1000)
+        first = next(stream)
+        if first[:1] == b"a":
+            backend.put("k", b"b" * 2000)
+        return first + b"".join(stream)
+
+    assert read_whole(read) == b"b" * 2000
+
+
+class ReplacedAfterHead(ForwardingStore):
+    """Another writer replaces the object, or deletes it, between a HEAD and the GET after it."""
+
+    def __init__(self, inner: ObjectStore, data: bytes | None) -> None:
+        super().__init__(inner)
+        self.data = data
+
+    def head(self, key: str, *, version_id: str | None = None) -> ObjectInfo | None:
+        info = self._inner.head(key, version_id=version_id)
+        if self.data is None:
+            self._inner.delete(key)
+        else:
+            self._inner.put(key, self.data)
+        return info
+
+
+@pytest.mark.parametrize("data", [None, b"other"])
+def test_a_write_replaced_while_it_is_recognised_is_lost(tmp_path: Path, data: bytes | None) -> None:
+    backend = FolderStore(tmp_path / "store")
+    etag = backend.put("k", b"first").etag
+    store = retrying(ReplacedAfterHead(backend, data), fail("compare_and_swap", effect="after"))
+    with pytest.raises(CasConflictError):
+        store.compare_and_swap("k", b"mine!", etag)
+    store = retrying(ReplacedAfterHead(backend, data), fail("put_if_absent", effect="after"))
+    with pytest.raises(AlreadyExistsError):
+        store.put_if_absent("l", b"mine!")
 
 
 @pytest.mark.s3

@@ -23,6 +23,7 @@ from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.times import Hour, format_time
 from yolo_assets.spool.files import native_name
 from yolo_assets.storage.base import ColdObjectError, ObjectInfo, ObjectNotFoundError, StoreUnavailableError
+from yolo_assets.storage.retrying import read_whole
 
 _DIFFERENCES = (ObjectNotFoundError, SignatureError, IntegrityError, BadInputError)
 _WORKERS: dict[VerifyHow, int] = {"head": 8, "full": 3}
@@ -115,7 +116,7 @@ def _verify(archive: Archive, name: ArchiveName, how: VerifyHow, report: VerifyR
         return
     if how == "full":
         try:
-            report.problems.extend(_content_problems(part, rows, report))
+            report.problems.extend(read_whole(lambda: _content_problems(part, rows, report)))
         except ColdObjectError:
             report.cold = True
         else:

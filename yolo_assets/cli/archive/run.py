@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 import typer
 
 from yolo_assets.cli.archive.options import CameraOption, KeyOption, given, verify_how
-from yolo_assets.cli.common import ArchiveOption, JsonOption, SpoolOption, emit_json, note, out, progress, settings
+from yolo_assets.cli.common import (
+    ArchiveOption,
+    JsonOption,
+    SpoolOption,
+    emit_json,
+    need,
+    note,
+    out,
+    progress,
+    settings,
+)
 from yolo_assets.contracts.errors import BadInputError, UsageError, UserError
 
 if TYPE_CHECKING:
@@ -64,6 +74,7 @@ def run(
 
     With --every an hour that failed is tried again after growing pauses; SIGTERM and Ctrl-C end it within seconds.
     """
+    need("pyarrow")  # it writes the indexes: better missed now than after an hour was sent
     from yolo_assets.archive.archive import Archive
     from yolo_assets.archive.options import ArchiveOptions
     from yolo_assets.archive.service.archiver import Archiver

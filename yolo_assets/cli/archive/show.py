@@ -152,8 +152,8 @@ def show(
     from yolo_assets.contracts.text import plain
     from yolo_assets.storage.base import ObjectNotFoundError
 
-    asked = ArchiveName.parse(name)
     opened = open_to_read(settings(archive=archive), key)
+    asked = ArchiveName.parse(name)
     try:
         receipt = opened.receipt(asked)
     except ObjectNotFoundError as error:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import insort
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from yolo_assets.edge.outputs.events import Kind, OutgoingEvent
 
 EventDropReason = Literal["queue_full", "expired", "refused", "stopped"]
+_Accepted = tuple[int, OutgoingEvent]
+"""The number of the event in the order of acceptance, and the event."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,11 @@ class EventOutbox:
         self._size = size
         self._expire_s = expire_s
         self._clock = clock
-        self._queues: dict[Kind, deque[OutgoingEvent]] = {
+        self._queues: dict[Kind, deque[_Accepted]] = {
             "alarm": deque(),
             "result": deque(),
         }  # served in this order
-        self._sending: dict[str, OutgoingEvent] = {}
+        self._sending: dict[str, _Accepted] = {}
         self._accepted: Counter[Kind] = Counter()
         self._outcomes: Counter[tuple[Kind, str]] = Counter()
         self._closed = False
@@ -58,7 +61,7 @@ class EventOutbox:
             if self._closed:
                 self._outcomes[event.kind, "stopped"] += 1
                 return
-            self._queues[event.kind].append(event)
+            self._queues[event.kind].append((self._accepted.total(), event))
             self._trim()
             self._changed.notify()
 
@@ -72,12 +75,12 @@ class EventOutbox:
             if not any(self._queues.values()) and not self._closed:
                 self._changed.wait(timeout)
                 self._expire()
-            found: list[OutgoingEvent] = []
-            for line in self._queues.values():
-                while line and len(found) < most:
-                    found.append(line.popleft())
-            self._sending.update((event.id + event.camera_id, event) for event in found)
-            return found
+            batch: list[_Accepted] = []
+            for queue in self._queues.values():
+                while queue and len(batch) < most:
+                    batch.append(queue.popleft())
+            self._sending.update((event.id + event.camera_id, (number, event)) for number, event in batch)
+            return [event for _, event in batch]
 
     def delivered(self, events: Sequence[OutgoingEvent]) -> None:
         """They arrived."""
@@ -88,11 +91,12 @@ class EventOutbox:
         self._end(events, reason)
 
     def give_back(self, events: Sequence[OutgoingEvent]) -> None:
-        """They did not arrive and are first in the queue again."""
+        """They did not arrive and wait again, in the order in which they were accepted."""
         with self._changed:
-            for event in reversed(events):
-                if self._sending.pop(event.id + event.camera_id, None) is not None:  # else close() has counted it
-                    self._queues[event.kind].appendleft(event)
+            for event in events:
+                sent = self._sending.pop(event.id + event.camera_id, None)
+                if sent is not None:  # else close() has counted it
+                    insort(self._queues[event.kind], sent, key=_number)
             self._trim()
 
     def wake(self) -> None:
@@ -104,24 +108,24 @@ class EventOutbox:
         """Take no more events; what waits or is on its way counts as ``stopped``."""
         with self._changed:
             self._closed = True
-            left = [event for line in self._queues.values() for event in line] + list(self._sending.values())
-            for event in left:
+            remaining = [*self._waiting(), *(event for _, event in self._sending.values())]
+            for event in remaining:
                 self._outcomes[event.kind, "stopped"] += 1
-            for line in self._queues.values():
-                line.clear()
+            for queue in self._queues.values():
+                queue.clear()
             self._sending.clear()
             self._changed.notify_all()
 
     def counts(self) -> EventCounts:
         """The counts now."""
         with self._changed:
-            left = [event for line in self._queues.values() for event in line]
-            sending = Counter(event.kind for event in self._sending.values())
-            oldest = min((event.created for event in (*left, *self._sending.values())), default=None)
+            sent = [event for _, event in self._sending.values()]
+            sending = Counter(event.kind for event in sent)
+            oldest = min((event.created for event in (*self._waiting(), *sent)), default=None)
             return EventCounts(
                 accepted={kind: self._accepted[kind] for kind in self._queues},
                 outcomes=dict(self._outcomes),
-                waiting={kind: len(line) for kind, line in self._queues.items()},
+                waiting={kind: len(queue) for kind, queue in self._queues.items()},
                 sending={kind: sending[kind] for kind in self._queues},
                 oldest_s=round(self._clock() - oldest, 3) if oldest is not None else 0.0,
             )
@@ -132,12 +136,19 @@ class EventOutbox:
                 if self._sending.pop(event.id + event.camera_id, None) is not None:  # else close() has counted it
                     self._outcomes[event.kind, outcome] += 1
 
+    def _waiting(self) -> Iterator[OutgoingEvent]:
+        return (event for queue in self._queues.values() for _, event in queue)
+
     def _trim(self) -> None:
         while sum(map(len, self._queues.values())) > self._size:
-            line = self._queues["result"] or self._queues["alarm"]
-            self._outcomes[line.popleft().kind, "queue_full"] += 1
+            _, event = (self._queues["result"] or self._queues["alarm"]).popleft()
+            self._outcomes[event.kind, "queue_full"] += 1
 
     def _expire(self) -> None:
-        line, end = self._queues["result"], self._clock() - self._expire_s
-        while line and line[0].created < end:
-            self._outcomes[line.popleft().kind, "expired"] += 1
+        queue, end = self._queues["result"], self._clock() - self._expire_s
+        while queue and queue[0][1].created < end:
+            self._outcomes[queue.popleft()[1].kind, "expired"] += 1
+
+
+def _number(accepted: _Accepted) -> int:
+    return accepted[0]

@@ -233,11 +233,11 @@ class _StateV1(Record):
     light: _ModelV1 | None = None
     left: ReleasedModel | None = None
     last_release: int = Field(default=0, ge=0)
-    last_manifest_sha256: str | None = None
+    last_manifest_sha256: str | None = Field(default=None, pattern=_SHA256)
     canary_release: int = Field(default=0, ge=0)
-    canary_manifest_sha256: str | None = None
+    canary_manifest_sha256: str | None = Field(default=None, pattern=_SHA256)
     light_release: int = Field(default=0, ge=0)
-    light_manifest_sha256: str | None = None
+    light_manifest_sha256: str | None = Field(default=None, pattern=_SHA256)
     pinned: Pin | None = None
     quarantine: tuple[Quarantined, ...] = ()
 

@@ -25,6 +25,7 @@ from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slots import SlotManager
 from yolo_assets.edge.telemetry.status import Readiness
 from yolo_assets.spool.frame_journal import FrameJournal
+from yolo_assets.storage.retrying import RetryCounts
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _STAGES = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 2.5)
@@ -168,6 +169,20 @@ def health_metrics(clock: DeviceClock, readiness: Readiness, audit: AuditLog) ->
     yield GaugeMetricFamily(
         "yolo_edge_audit_unshipped_lines", "Lines of it that the store does not hold.", head.sequence - head.shipped
     )
+
+
+def store_metrics(counts: RetryCounts) -> Iterator[Metric]:
+    """Requests to stores, by operation: how often they were made, made again, and given up."""
+    requests = CounterMetricFamily(
+        "yolo_edge_store_requests",
+        "Requests to stores by operation and kind: every try, tries made again, calls given up.",
+        labels=("operation", "kind"),
+    )
+    for operation, figures in sorted(counts.by_operation().items()):
+        requests.add_metric((operation, "try"), figures.attempts)
+        requests.add_metric((operation, "retry"), figures.retries)
+        requests.add_metric((operation, "given_up"), figures.given_up)
+    yield requests
 
 
 def archiver_metrics(path: Path) -> Iterator[Metric]:

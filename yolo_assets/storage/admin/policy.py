@@ -165,14 +165,14 @@ README = """# Policies and lifecycle rules of the archive root
 
 Written by `yolo-assets storage policy --out deploy/storage`; change the sources, not these files.
 `yolo-assets storage init --dry-run` shows what it would set for your bucket, `--apply` sets it and reads it back.
-Fill in what is in capitals: `BUCKET`, `PREFIX`, `ACCOUNT`, `ARCHIVER`, the storage classes of your store.
+Replace what is in capitals: `BUCKET`, `PREFIX`, `ACCOUNT`, `ARCHIVER`, the storage classes of your store.
 
 | file | for |
 |---|---|
 | `archiver.json` | the user or role that archives: writes, reads, verifies, sets retention; deletes nothing |
 | `auditor.json` | reading, verifying, evidence, bringing objects back from cold tiers |
 | `operator.json` | `storage init` and legal holds |
-| `bucket-policy.json` | the bucket: the archiver never deletes or loosens, whatever else is allowed |
+| `bucket-policy.json` | the bucket: the archiver never deletes or weakens protection, whatever else is allowed |
 | `lifecycle.json` | tiers, expiry after a retention of {days} days, abandoned uploads |
 
 Ceph knows users only in bucket policies, so its bucket policy also allows what the archiver needs. The store root is a
@@ -180,7 +180,7 @@ plain bucket of its own, without versions and lock; the platform's user may read
 
 Aliyun OSS has neither object lock nor these policies behind its S3 API: set a WORM policy, RAM policies (PutObject,
 GetObject, ListObjects, ListParts, AbortMultipartUpload; no DeleteObject) and lifecycle rules in its own console;
-`storage doctor` tells what then holds.
+`storage doctor` shows what is then enforced.
 """
 
 

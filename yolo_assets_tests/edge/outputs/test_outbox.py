@@ -89,6 +89,16 @@ TestOutbox = OutboxMachine.TestCase
 TestOutbox.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
+def test_batches_that_come_back_in_any_order_wait_in_the_order_of_acceptance() -> None:
+    box = EventOutbox(9, 60, lambda: 0.0)
+    for number in range(4):
+        box.put(event(number, "alarm"))
+    first, second = box.take(1, 0), box.take(2, 0)
+    box.give_back(first)
+    box.give_back(second)
+    assert [e.id for e in box.take(9, 0)] == ["0", "1", "2", "3"]
+
+
 def test_the_oldest_results_go_first_and_alarms_stay() -> None:
     box = EventOutbox(3, 60, lambda: 0.0)
     for number, kind in enumerate(("alarm", "result", "result", "result", "alarm")):

@@ -78,7 +78,17 @@ def test_a_file_of_the_version_before_is_written_in_the_new_form(tmp_path: Path)
     assert StateFile(path).value == read_v1("all.json").with_role("light", attempts=1)
 
 
-@pytest.mark.parametrize("broken", [b'{"schema_version":1,"last_release":-1}', b'{"schema_version":3}', b"[]", b""])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b'{"schema_version":1,"last_release":-1}',
+        b'{"schema_version":1,"last_manifest_sha256":"short"}',
+        b'{"schema_version":1,"canary_manifest_sha256":"short"}',
+        b'{"schema_version":3}',
+        b"[]",
+        b"",
+    ],
+)
 def test_an_unknown_form_is_refused_by_name(broken: bytes) -> None:
     with pytest.raises(BadInputError, match=r"state\.json"):
         read_state(broken, "state.json")

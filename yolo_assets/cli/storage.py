@@ -1,16 +1,61 @@
-"""``yolo-assets storage init``: a bucket set up for the archive, shown first, read back after."""
+"""``yolo-assets storage``: what the stores really enforce, a bucket set up for the archive, policies as files."""
 
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
-from yolo_assets.cli.common import ArchiveOption, JsonOption, emit_json, note, out, settings
+from yolo_assets.cli.common import ArchiveOption, JsonOption, StoreOption, emit_json, note, out, settings
 from yolo_assets.contracts.errors import UsageError, UserError
 
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+COLOURS = {"ok": "green", "note": "cyan", "warn": "yellow", "unsafe": "red"}
 
+
+@app.command(epilog="Example: yolo-assets storage doctor --archive s3://plant-archive/root --store s3://plant-store")
+def doctor(
+    archive: ArchiveOption = None,
+    store: StoreOption = None,
+    alone: Annotated[bool, typer.Option("--archive-only", help="Do not look at the store root.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Try what the stores really enforce; exit 1 when something would be lost.
+
+    Writes a few small objects under .doctor/ and removes them again where it may.
+    """
+    from yolo_assets.storage.admin.doctor import examine
+
+    found = settings(archive=archive, store=store)
+    examination = examine(found.archive_url, None if alone else found.store_url, found.retention_days)
+    if as_json:
+        emit_json(dataclasses.asdict(examination))
+    else:
+        for root in examination.roots:
+            table = Table(title=f"{root.role} root {root.url}: {root.profile}", title_justify="left", expand=False)
+            for heading in ("question", "answer", "verdict", "what to do"):
+                table.add_column(heading, overflow="fold")
+            for finding in root.findings:
+                colour = COLOURS[finding.verdict]
+                table.add_row(
+                    finding.question, finding.answer, f"[{colour}]{finding.verdict}[/{colour}]", finding.advice
+                )
+            out().print(table)
+            for key in root.left:
+                note(f"left behind, without the right to delete: {key}")
+        for finding in examination.unsafe:
+            note(f"unsafe: {finding.question}, but {finding.answer}; {finding.advice}")
+    if examination.unsafe:
+        first = examination.unsafe[0]
+        raise UserError(f"{first.question}, but {first.answer}; {first.advice}")
+
+
+@app.command(
+    epilog="Example: yolo-assets storage init --archive s3://plant-archive/root --retention-days 183 --create --dry-run"
+)
 def init(
     archive: ArchiveOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done.")] = False,
@@ -73,3 +118,14 @@ def _classes(given: list[str]) -> dict[str, str]:
         if tier not in ("infrequent", "cold") or not equals or not name:
             raise UsageError(f"--class {tier}{equals}{name}: write it like infrequent=STANDARD_IA or cold=GLACIER_IR")
     return {tier: name for tier, _, name in pairs}
+
+
+@app.command(epilog="Example: yolo-assets storage policy --out policies")
+def policy(
+    folder: Annotated[Path, typer.Option("--out", help="Folder to write into.", metavar="DIR")],
+) -> None:
+    """Write policies and lifecycle rules as files, for those who set up stores by other means."""
+    from yolo_assets.storage.admin.policy import write_policies
+
+    for path in write_policies(folder):
+        out().print(str(path), markup=False)
