@@ -64,7 +64,13 @@ def tables(context: dg.AssetExecutionContext) -> None:
     work("tables")
 
 
-DEFS = dg.Definitions(assets=[labels, raw, dataset, weights, tables], sensors=[recovery_sensor])
+@dg.asset(deps=["tables"], partitions_def=hourly, retry_policy=RETRY_POLICY)
+@by_kind
+def health() -> None:
+    work("health")
+
+
+DEFS = dg.Definitions(assets=[labels, raw, dataset, weights, tables, health], sensors=[recovery_sensor])
 AWAY = StoreUnavailableError("the store answered 503")
 
 
@@ -94,6 +100,14 @@ def test_a_failed_dataset_is_built_without_a_new_label_file(daemon: AutomationDa
     daemon.settle()
     assert runs(daemon) == runs(daemon, "weights") == [(0, False), (1, True)]
     assert daemon.settle() == [], "and nothing is done twice"
+
+
+def test_an_hour_made_without_a_camera_is_completed_although_a_later_step_failed(daemon: AutomationDaemon) -> None:
+    errors["half"] = errors["health"] = AWAY
+    assert not daemon.run("tables", "health", partition=NIGHT)
+    errors.clear()
+    daemon.settle()
+    assert runs(daemon, "tables") == runs(daemon, "health") == [(0, False), (1, True)]
 
 
 def test_pauses_grow_and_end(daemon: AutomationDaemon) -> None:

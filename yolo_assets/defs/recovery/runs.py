@@ -68,18 +68,19 @@ def ended_runs(instance: dg.DagsterInstance, through: int | None, now: datetime)
 def finished_run(instance: dg.DagsterInstance, graph: AssetGraph, run: DagsterRun, ended: float) -> FinishedRun:
     """What became of the targets of a run that ended.
 
-    A target that did not run because a step before it failed shares the fate of that step.
+    A target that did not run because a step before it failed shares the fate of that step. One that was made without
+    some of its cameras, for a cause that may pass, is unfinished however the rest of the run ended.
     """
     tag = run.tags.get(FAILURES_TAG, "")
     failures = int(tag) if tag.isdigit() else None
     targets = run_targets(instance, run)
     unfinished: set[Target] = set()
-    if run.status is dg.DagsterRunStatus.SUCCESS:
+    if run.status is not dg.DagsterRunStatus.CANCELED:
         incomplete = {tag.removeprefix(INCOMPLETE_TAG) for tag in run.tags if tag.startswith(INCOMPLETE_TAG)}
         unfinished = {target for target in targets if target.asset in incomplete}
-    elif run.status is dg.DagsterRunStatus.FAILURE:
+    if run.status is dg.DagsterRunStatus.FAILURE:
         made, for_good = _made(instance, run), _failed_for_good(instance, graph, run)
-        unfinished = {target for target in targets - made if not _depends_on(graph, target.asset, for_good)}
+        unfinished |= {target for target in targets - made if not _depends_on(graph, target.asset, for_good)}
     moment = datetime.fromtimestamp(ended, UTC)
     return FinishedRun(run.run_id, moment, failures, frozenset(targets - unfinished), frozenset(unfinished))
 
