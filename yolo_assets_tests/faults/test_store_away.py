@@ -104,6 +104,7 @@ def test_the_store_root_is_away_for_five_minutes(
         print(f"round {number}: away from request {goes} of {counted.requests}")
         loop, rule = once(make_loop, tmp_path / str(number), monkeypatch, goes)
         assert rule.faults > 0
-        assert loop.shape() == sound.shape(), f"lost or done twice; YOLO_ASSETS_SEED={SEED}, request {goes}"
+        same = loop.shape(catalog_versions=False) == sound.shape(catalog_versions=False)
+        assert same, f"lost or done twice; YOLO_ASSETS_SEED={SEED}, request {goes}"
         for asset in ("annotation_batch", "training_dataset", "trained_weights", "promoted_model"):
             assert loop.made(asset) == 1, f"{asset} was made {loop.made(asset)} times; YOLO_ASSETS_SEED={SEED}, {goes}"

@@ -19,6 +19,7 @@ import orjson
 
 from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.restore.writing import restore
+from yolo_assets.catalog.read import query
 from yolo_assets.contracts.names import LABELS_INBOX, annotation_key
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour, format_time
@@ -103,9 +104,22 @@ class PlantLoop:
         """How often an asset was materialized."""
         return len(self.instance.fetch_materializations(dg.AssetKey(asset), limit=99).records)
 
-    def shape(self) -> list[str]:
-        """Every key of both roots, hashes and times masked: two loops that did the same have the same list."""
-        return sorted(_masked(root, info.key) for root in ("archive", "store") for info in self._root(root).list(""))
+    def shape(self, *, catalog_versions: bool = True) -> list[str]:
+        """Every key of both roots, hashes and times masked, and the rows of the newest catalog.
+
+        Two loops that did the same have the same list.
+
+        Args:
+            catalog_versions: count its files; an outage makes one publication of those that fall due together.
+        """
+        keys = [(root, info.key) for root in ("archive", "store") for info in self._root(root).list("")]
+        counted = [_masked(root, key) for root, key in keys if catalog_versions or not key.endswith(".duckdb")]
+        return sorted(counted + self._catalogued())
+
+    def _catalogued(self) -> list[str]:
+        # Not which hours have tables: tables that came after an hour's publication are seen by the next hour's.
+        rows = query(self._root("store"), "SELECT archive_key, frame_count FROM archives").rows()
+        return [f"catalog: {key}, {frames} frames" for key, frames in rows]
 
     def _root(self, name: str) -> ObjectStore:
         return open_backend((self.home / name).as_uri())
