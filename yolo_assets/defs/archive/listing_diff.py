@@ -12,10 +12,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from yolo_assets.contracts.names import receipts_prefix
 from yolo_assets.contracts.times import Hour
+from yolo_assets.defs.cursors import SensorCursor
 
 if TYPE_CHECKING:
     from yolo_assets.archive.listing import ListedHour
@@ -46,7 +47,7 @@ class PendingHour(BaseModel):
     asked: datetime | None = None
 
 
-class ReceiptsCursor(BaseModel):
+class ReceiptsCursor(SensorCursor):
     """The sensor's cursor, small. Losing it costs an extra listing, never an hour.
 
     Attributes:
@@ -57,23 +58,11 @@ class ReceiptsCursor(BaseModel):
         refused: hours with untrusted receipts, and their version then: not read again until it changes.
     """
 
-    model_config = ConfigDict(extra="ignore")
-
     keys: str = ""
     position: str = ""
     swept: datetime | None = None
     waiting: dict[str, PendingHour] = Field(default_factory=dict)
     refused: dict[str, str] = Field(default_factory=dict)
-
-    @classmethod
-    def load(cls, text: str | None) -> ReceiptsCursor:
-        """Forgiving: an unreadable cursor is an empty one."""
-        if not text:
-            return cls()
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError:
-            return cls()
 
     def trusting(self, key_ids: Collection[str]) -> ReceiptsCursor:
         """This cursor for the keys that are trusted now: with other keys every receipt is verified again."""

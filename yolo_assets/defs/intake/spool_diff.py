@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from yolo_assets.contracts.times import Hour
+from yolo_assets.defs.cursors import SensorCursor
 
 RETRY_AFTER = timedelta(minutes=10)
 """An hour that was reported and is still not archived after this is requested again, once in this time."""
@@ -48,22 +49,10 @@ class ReportedHour(BaseModel):
     reported_at: datetime
 
 
-class SpoolCursor(BaseModel):
+class SpoolCursor(SensorCursor):
     """The sensor's cursor. Losing it costs a repeated report, never an hour."""
 
-    model_config = ConfigDict(extra="ignore")
-
     hours: dict[str, ReportedHour] = Field(default_factory=dict)
-
-    @classmethod
-    def load(cls, text: str | None) -> SpoolCursor:
-        """Forgiving: an unreadable cursor is an empty one."""
-        if not text:
-            return cls()
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError:
-            return cls()
 
 
 @dataclass(frozen=True)

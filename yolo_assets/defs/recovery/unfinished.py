@@ -13,7 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
+
+from yolo_assets.defs.cursors import SensorCursor
 
 FIRST_PAUSE = timedelta(minutes=1)
 LONGEST_PAUSE = timedelta(hours=2)
@@ -91,7 +93,7 @@ class Unfinished(BaseModel):
         return self.ended + pause_after(self.failures)
 
 
-class RecoveryCursor(BaseModel):
+class RecoveryCursor(SensorCursor):
     """The sensor's cursor. Losing it costs a scan over the runs of the last days, never work.
 
     Attributes:
@@ -99,18 +101,8 @@ class RecoveryCursor(BaseModel):
         targets: unfinished work, by ``str(target)``.
     """
 
-    model_config = ConfigDict(extra="ignore")
-
     through: int | None = None
     targets: dict[str, Unfinished] = Field(default_factory=dict)
-
-    @classmethod
-    def load(cls, text: str | None) -> RecoveryCursor:
-        """Forgiving: an unreadable cursor is an empty one."""
-        try:
-            return cls.model_validate_json(text) if text else cls()
-        except ValidationError:
-            return cls()
 
 
 @dataclass(frozen=True)
