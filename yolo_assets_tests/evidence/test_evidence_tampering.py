@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from yolo_assets.contracts.dsse import PayloadKind
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
@@ -77,7 +78,7 @@ def test_recomputed_hashes_fail_the_signature_of_a_trusted_key(
     pack: Path, keys: TrustedKeys, thief: Signer, data: st.DataObject
 ) -> None:
     files = files_of(pack)
-    free = sorted(set(files) - {names.MANIFEST, names.SIGNATURE, names.SUMS})
+    free = sorted(set(files) - {names.MANIFEST, names.ENVELOPE, names.SUMS})
     path = data.draw(st.sampled_from(free))
     change = data.draw(st.sampled_from(["flip", "cut", "append", "drop", "add", "rename"]))
     target = pack / path
@@ -246,16 +247,24 @@ def test_a_receipt_s_signature_never_passes_as_a_pack_s(
 ) -> None:
     signer = sound[0].office
     manifest = (pack / names.MANIFEST).read_bytes()
-    rewrite(pack / names.SIGNATURE, signer.private.sign(manifest))  # as a receipt or a model manifest is signed
-    assert found(pack, keys) == "signature"
-    rewrite(pack / names.SIGNATURE, seal(signer, manifest))
+    kinds: tuple[PayloadKind, ...] = ("receipt", "model-manifest")
+    for kind in kinds:
+        rewrite(pack / names.ENVELOPE, signer.seal(manifest, kind).to_json() + b"\n")
+        assert found(pack, keys) == "signature"
+    rewrite(pack / names.ENVELOPE, seal(signer, manifest))
     assert found(pack, keys) == ""
-    assert not CONTEXT.startswith(b"{") and CONTEXT.endswith(b"\n")
+    (pack / names.ENVELOPE).unlink()  # as a receipt or a model manifest of version 0.1 is signed
+    (pack / names.OLD_SIGNATURE).write_bytes(signer.private.sign(manifest))
+    assert found(pack, keys) == "signature"
+    assert not CONTEXT.startswith((b"{", b"DSSE")) and CONTEXT.endswith(b"\n")
 
 
 @pytest.mark.parametrize("size", [0, 63, 65, 128])
 def test_a_signature_of_another_length_is_none(pack: Path, keys: TrustedKeys, size: int) -> None:
-    rewrite(pack / names.SIGNATURE, bytes(size))
+    rewrite(pack / names.ENVELOPE, bytes(size))
+    assert found(pack, keys) == "signature"
+    (pack / names.ENVELOPE).unlink()
+    (pack / names.OLD_SIGNATURE).write_bytes(bytes(size))
     assert found(pack, keys) == "signature"
 
 
@@ -331,7 +340,7 @@ def test_a_path_that_leaves_the_pack_is_refused(
     manifest["files"][0]["path"] = path
     data = orjson.dumps(manifest)
     rewrite(pack / names.MANIFEST, data)
-    rewrite(pack / names.SIGNATURE, seal(sound[0].office, data))
+    rewrite(pack / names.ENVELOPE, seal(sound[0].office, data))
     assert found(pack, keys) == "manifest"
 
 
