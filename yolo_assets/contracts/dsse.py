@@ -29,6 +29,7 @@ PayloadKind = Literal[
     "channel-release",
     "gate-report",
     "evidence-pack",
+    "evidence-sums",
 ]
 """What is signed; ``application/vnd.yolo-assets.<kind>+json`` is its payload type."""
 

@@ -260,7 +260,7 @@ def _finish(partial: Path, out: Path, pack: PackManifest, signer: Signer) -> Pac
     pack = pack.model_copy(update={"files": tuple(_listed(partial))})
     data = pack.to_bytes()
     write(partial / names.MANIFEST, [data])
-    write(partial / names.ENVELOPE, [seal(signer, data)])
+    write(partial / names.SIGNATURE, [seal(signer, data)])
     os.sync()  # once, instead of an fsync for each of many thousand files
     partial.rename(out)  # an empty folder of that name is replaced; one that holds something is not
     fsync_folder(out.parent)

@@ -1,7 +1,6 @@
 """The layout of an evidence pack: ``manifest.json``, and the names of all its other files.
 
-manifest.json                   the question, the content, the hash of every file
-manifest.json.dsse              the same bytes in a signed envelope
+manifest.json   manifest.sig    the question, the content, the hash of every file; signed
 report.html     report.pdf      for people
 VERIFY.txt      SHA256SUMS      how to check the pack, also without our program
 findings.ndjson                 one line a finding: frame, hash, place, and its records word for word
@@ -30,9 +29,7 @@ from yolo_assets.contracts.detection import Detection
 from yolo_assets.contracts.errors import BadInputError
 
 MANIFEST = "manifest.json"
-ENVELOPE = "manifest.json.dsse"
-OLD_SIGNATURE = "manifest.sig"
-"""64 bytes, as version 0.1 signed a pack."""
+SIGNATURE = "manifest.sig"
 REPORT_HTML = "report.html"
 REPORT_PDF = "report.pdf"
 HOWTO = "VERIFY.txt"

@@ -29,7 +29,7 @@ from yolo_assets.contracts.text import plain
 from yolo_assets.evidence import manifest as names
 from yolo_assets.evidence.findings import HourPart, derive, selection
 from yolo_assets.evidence.manifest import HourState, PackFile, PackManifest
-from yolo_assets.evidence.signing import ProvenReceipt, prove, sealed_by, sealed_by_old
+from yolo_assets.evidence.signing import ProvenReceipt, prove, sealed_by
 from yolo_assets.evidence.wording import many
 from yolo_assets.spool.files import native_name
 
@@ -39,6 +39,7 @@ Kind = Literal["manifest", "index", "small"]
 _LARGEST: dict[Kind, int] = {"manifest": 64 << 20, "index": 256 << 20, "small": 16 << 20}
 """Bytes that are read into memory at most; ours are far smaller."""
 _CHUNK = 1 << 20
+_SIGNATURE_SIZE = 64
 _MOST_KEYS, _LARGEST_KEY = 100, 4096
 """Keys of a pack that are tried, and bytes of one, before their hashes are known to be signed."""
 
@@ -103,8 +104,9 @@ def _signed_by(pack: _Pack, *, given: bool) -> str:
     """Why the signature does not count: changed, or good by a key of the pack's own, which is not to be trusted."""
     advice = "get the plant's public key by another way than this pack, compare it, and give it by --key PUB"
     try:
+        data, signature = pack.read(names.MANIFEST, "manifest"), pack.read(names.SIGNATURE)
         own = [path for path in sorted((pack.folder / "keys").glob("*.pub")) if path.stat().st_size <= _LARGEST_KEY]
-        key = pack.sealed_by(TrustedKeys.load(own[:_MOST_KEYS]))
+        key = sealed_by(data, signature, TrustedKeys.load(own[:_MOST_KEYS]))
     except (UserError, ValueError):
         return "the signature fits neither a trusted key nor a key in the pack; the manifest or it was changed"
     if given:
@@ -150,21 +152,6 @@ class _Pack:
             os.close(descriptor)
             raise IntegrityError(f"{path} is not a file")
         return os.fdopen(descriptor, "rb")
-
-    @property
-    def seal(self) -> str:
-        """The file that signs the manifest; version 0.1 wrote another one."""
-        return names.ENVELOPE if (self.folder / names.ENVELOPE).exists() else names.OLD_SIGNATURE
-
-    def sealed_by(self, keys: TrustedKeys) -> str:
-        """The id of the key among these that signed the manifest.
-
-        Raises:
-            SignatureError: none of them did.
-            IntegrityError: the manifest or its signature is missing.
-        """
-        data, seal = self.read(names.MANIFEST, "manifest"), self.read(self.seal, "manifest")
-        return sealed_by(data, seal, keys) if self.seal == names.ENVELOPE else sealed_by_old(data, seal, keys)
 
     def read(self, path: str, kind: Kind = "small") -> bytes:
         """A whole file of bounded size.
@@ -219,7 +206,11 @@ def _check_manifest(pack: _Pack) -> str:
 
 def _check_signature(pack: _Pack) -> str:
     """The manifest is signed by a trusted key, as a pack."""
-    key = pack.sealed_by(pack.trusted)
+    data = pack.read(names.MANIFEST, "manifest")
+    signature = pack.read(names.SIGNATURE)
+    if len(signature) != _SIGNATURE_SIZE:
+        raise SignatureError(f"{names.SIGNATURE} is not a signature of {_SIGNATURE_SIZE} bytes")
+    key = sealed_by(data, signature, pack.trusted)
     if key != pack.stated.signed_by:
         raise SignatureError(f"{names.MANIFEST} names another key than the one that signed it")
     return f"by trusted key {key}"
@@ -237,7 +228,7 @@ def _check_files(pack: _Pack) -> str:
     for path, is_folder in _entries(pack.folder):
         if is_folder and path not in folders:
             raise IntegrityError(f"{path}/ is not part of the pack; it was added")
-        if not is_folder and path not in listed and path not in (names.MANIFEST, pack.seal):
+        if not is_folder and path not in listed and path not in (names.MANIFEST, names.SIGNATURE):
             raise IntegrityError(f"{path} is not listed in the manifest; it was added")
     for file in listed.values():
         _check_file(pack, file)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from datetime import datetime
 from textwrap import wrap
 
-from yolo_assets.contracts.dsse import payload_type
 from yolo_assets.contracts.text import plain
 from yolo_assets.contracts.times import format_time
-from yolo_assets.evidence.manifest import ENVELOPE, MANIFEST, SUMS, PackCounts, PackManifest, Query
+from yolo_assets.evidence.manifest import MANIFEST, SIGNATURE, SUMS, PackCounts, PackManifest, Query
+from yolo_assets.evidence.signing import CONTEXT
 
 
 def when(moment: datetime | None, hour: str = "") -> str:
@@ -140,8 +140,8 @@ DOES_NOT_PROVE = (
 
 def how_to_verify(pack: PackManifest) -> list[tuple[str, list[str]]]:
     """Steps, each with its commands."""
-    kind = payload_type("evidence-pack")
     keys = " ".join(f"--key {key}.pub" for key in dict.fromkeys((pack.signed_by, *pack.receipts_signed_by)))
+    context = CONTEXT.decode().replace("\n", "\\n")
     return [
         (
             "With yolo-assets, on any computer, without network. Give the public keys that you received from the plant "
@@ -151,11 +151,9 @@ def how_to_verify(pack: PackManifest) -> list[tuple[str, list[str]]]:
         (
             f"Without it: the signature of {MANIFEST}, with OpenSSL 3, in the folder of the pack.",
             [
-                f"cut -d'\"' -f4 {ENVELOPE} | base64 -d | cmp - {MANIFEST}",
-                f"cut -d'\"' -f18 {ENVELOPE} | base64 -d > /tmp/signature",
-                f"printf 'DSSEv1 {len(kind)} {kind} %d ' $(wc -c < {MANIFEST}) | cat - {MANIFEST} > /tmp/signed",
+                f"printf '{context}' | cat - {MANIFEST} > /tmp/signed",
                 f"openssl pkeyutl -verify -pubin -inkey {pack.signed_by}.pub -rawin -in /tmp/signed "
-                "-sigfile /tmp/signature",
+                f"-sigfile {SIGNATURE}",
             ],
         ),
         (
@@ -178,7 +176,8 @@ def howto_text(pack: PackManifest) -> str:
         *_wrapped(
             "Then from a frame to its signature: the SHA-256 of a file in frames/ or records/ is in the row of its "
             "name in indexes/ (Parquet); the SHA-256 of that index is in its receipt as index_sha256; and the "
-            "receipt is a signed envelope, checked as the one of the manifest."
+            "receipt's field signature is Ed25519 over the canonical JSON (sorted keys, no white space, UTF-8) of the "
+            "receipt without that field."
         ),
         "",
         "What the signatures prove",

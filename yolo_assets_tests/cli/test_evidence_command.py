@@ -81,7 +81,7 @@ def test_an_incomplete_pack_is_kept_and_no_success(home: Path, call: Call) -> No
     asked = ("evidence", "make", "--camera", "cam1", *TIMES[:2], "--to", "2026-01-02T05:00:00Z", "--json")
     done = call(*asked, "--out", home / "pack", home=home, cwd=home)
     refused(done, "is incomplete and says so: 1 camera-hour could not be read", "yolo_cam1_20260102_04")
-    assert not json.loads(done.stdout)["complete"] and (home / "pack" / "manifest.json.dsse").is_file()
+    assert not json.loads(done.stdout)["complete"] and (home / "pack" / "manifest.sig").is_file()
     checked = call("evidence", "verify", home / "pack", "--key", home / "keys" / "archiver.pub", home=home, cwd=home)
     assert checked.returncode == 0, checked
 

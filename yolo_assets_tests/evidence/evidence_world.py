@@ -130,7 +130,7 @@ def forge(folder: Path, signer: Signer | None = None, **changes: Any) -> None:
     for path in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
         if not any(path.iterdir()):
             path.rmdir()
-    listed = {path: data for path, data in files_of(folder).items() if path not in (names.MANIFEST, names.ENVELOPE)}
+    listed = {path: data for path, data in files_of(folder).items() if path not in (names.MANIFEST, names.SIGNATURE)}
     sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {path}\n" for path, data in sorted(listed.items()))
     (folder / names.SUMS).write_text(sums)
     listed[names.SUMS] = sums.encode()
@@ -141,4 +141,4 @@ def forge(folder: Path, signer: Signer | None = None, **changes: Any) -> None:
     manifest = PackManifest.model_validate({**said, **changes}).to_bytes()
     (folder / names.MANIFEST).write_bytes(manifest)
     if signer is not None:
-        (folder / names.ENVELOPE).write_bytes(seal(signer, manifest))
+        (folder / names.SIGNATURE).write_bytes(seal(signer, manifest))

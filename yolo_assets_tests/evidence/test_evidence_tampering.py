@@ -13,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from yolo_assets.contracts.dsse import PayloadKind
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
@@ -30,6 +29,7 @@ from yolo_assets_tests.evidence.evidence_world import (
     picture,
     record_line,
 )
+from yolo_assets_tests.support.signed import content, with_content
 
 FRAME = f"frames/{STEM}/20260102_030000_000.jpg"
 OTHER_FRAME = f"frames/{STEM}/20260102_030003_000.jpg"
@@ -78,7 +78,7 @@ def test_recomputed_hashes_fail_the_signature_of_a_trusted_key(
     pack: Path, keys: TrustedKeys, thief: Signer, data: st.DataObject
 ) -> None:
     files = files_of(pack)
-    free = sorted(set(files) - {names.MANIFEST, names.ENVELOPE, names.SUMS})
+    free = sorted(set(files) - {names.MANIFEST, names.SIGNATURE, names.SUMS})
     path = data.draw(st.sampled_from(free))
     change = data.draw(st.sampled_from(["flip", "cut", "append", "drop", "add", "rename"]))
     target = pack / path
@@ -140,7 +140,8 @@ def receipt_of_another_hour(pack: Path, plant: Plant) -> None:
 
 def edited_receipt(pack: Path, plant: Plant) -> None:
     path = pack / names.receipt_path(STEM)
-    rewrite(path, path.read_bytes().replace(b'"frame_count":6', b'"frame_count":5'))
+    data = path.read_bytes()
+    rewrite(path, with_content(data, content(data) | {"frame_count": 5}))
 
 
 def frame_and_its_rows_removed(pack: Path, plant: Plant) -> dict[str, Any]:
@@ -247,24 +248,16 @@ def test_a_receipt_s_signature_never_passes_as_a_pack_s(
 ) -> None:
     signer = sound[0].office
     manifest = (pack / names.MANIFEST).read_bytes()
-    kinds: tuple[PayloadKind, ...] = ("receipt", "model-manifest")
-    for kind in kinds:
-        rewrite(pack / names.ENVELOPE, signer.seal(manifest, kind).to_json() + b"\n")
-        assert found(pack, keys) == "signature"
-    rewrite(pack / names.ENVELOPE, seal(signer, manifest))
-    assert found(pack, keys) == ""
-    (pack / names.ENVELOPE).unlink()  # as a receipt or a model manifest of version 0.1 is signed
-    (pack / names.OLD_SIGNATURE).write_bytes(signer.private.sign(manifest))
+    rewrite(pack / names.SIGNATURE, signer.private.sign(manifest))  # as a receipt or a model manifest is signed
     assert found(pack, keys) == "signature"
-    assert not CONTEXT.startswith((b"{", b"DSSE")) and CONTEXT.endswith(b"\n")
+    rewrite(pack / names.SIGNATURE, seal(signer, manifest))
+    assert found(pack, keys) == ""
+    assert not CONTEXT.startswith(b"{") and CONTEXT.endswith(b"\n")
 
 
 @pytest.mark.parametrize("size", [0, 63, 65, 128])
 def test_a_signature_of_another_length_is_none(pack: Path, keys: TrustedKeys, size: int) -> None:
-    rewrite(pack / names.ENVELOPE, bytes(size))
-    assert found(pack, keys) == "signature"
-    (pack / names.ENVELOPE).unlink()
-    (pack / names.OLD_SIGNATURE).write_bytes(bytes(size))
+    rewrite(pack / names.SIGNATURE, bytes(size))
     assert found(pack, keys) == "signature"
 
 
@@ -340,7 +333,7 @@ def test_a_path_that_leaves_the_pack_is_refused(
     manifest["files"][0]["path"] = path
     data = orjson.dumps(manifest)
     rewrite(pack / names.MANIFEST, data)
-    rewrite(pack / names.ENVELOPE, seal(sound[0].office, data))
+    rewrite(pack / names.SIGNATURE, seal(sound[0].office, data))
     assert found(pack, keys) == "manifest"
 
 

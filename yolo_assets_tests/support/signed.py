@@ -22,6 +22,12 @@ def content(data: bytes) -> dict[str, Any]:
     return orjson.loads(unverified_content(data, "it").payload)
 
 
+def with_content(data: bytes, document: dict[str, Any]) -> bytes:
+    """Another content in the same envelope, under its old signature: what can be done without a key."""
+    payload = base64.b64encode(canonical_json(document)).decode()
+    return canonical_json(orjson.loads(data) | {"payload": payload})
+
+
 def signed_by_0_1(signer: Signer, document: dict[str, Any]) -> dict[str, Any]:
     """A document with its signature inside, as version 0.1 wrote it."""
     body = {key: value for key, value in document.items() if key != "signature"}
