@@ -19,7 +19,7 @@ def sealed(signer: Signer, document: dict[str, Any], kind: PayloadKind) -> bytes
 
 def content(data: bytes) -> dict[str, Any]:
     """What a signed object holds, whoever signed it."""
-    return orjson.loads(unverified_content(data, "it").payload)
+    return orjson.loads(unverified_content(data.rstrip(b"\n"), "it").payload)
 
 
 def with_content(data: bytes, document: dict[str, Any]) -> bytes:
