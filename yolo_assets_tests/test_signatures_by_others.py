@@ -28,12 +28,12 @@ from yolo_assets.contracts.names import channel_history_key, channel_key, envelo
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
 from yolo_assets.edge.audit.log import AuditLog
-from yolo_assets.models.promotion import Promoter, ReleaseRequest
+from yolo_assets.models.promotion import ReleaseRequest
 from yolo_assets.models.registry import Registry
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.storage import open_store
 from yolo_assets_tests.edge.audit.conftest import write as write_log
-from yolo_assets_tests.models.release_support import byte_bundle
+from yolo_assets_tests.models.release_support import byte_bundle, promoter_of
 
 DESIGN = Path(__file__).parents[1] / "docs" / "design.md"
 TOOLS = ("openssl", "cut", "base64", "cat", "wc", "tail", "sha256sum", "test", "printf")
@@ -84,7 +84,7 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, bytes]:
     manifest, files = byte_bundle("1", class_names=CLASSES)
     registry.write_bundle(manifest, files)
     request = ReleaseRequest("line", "1", "stable", by="安娜", reason="the first, confidence 1.0 🦆")
-    Promoter(registry, signer).promote(request)
+    promoter_of(registry, signer).promote(request)
 
     shutil.copy(folder / "keys" / "key", folder / "device.key")
     log = write_log(AuditLog(folder, "box1"), 1)

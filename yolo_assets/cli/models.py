@@ -53,7 +53,7 @@ def list_(
             "written_at": format_time(entry.written_at),
             "signature": _signature_state(registry, entry.name, entry.version),
             "gate": _gate_state(registry, entry.name, entry.version),
-            "channels": [_channel_words(c) for c in serving[entry.name] if c.get("version") == entry.version],
+            **_served_by(serving[entry.name], entry.version),
         }
         for entry in entries
     ]
@@ -64,10 +64,8 @@ def list_(
     elif not rows:
         note(f"no models in {registry.store.url}")
     else:
-        columns = ["version", "written", "signature", "gate", "channels"]
-        _show_table(columns, [
-            [f"{row['name']}/{row['version']}", *(row[key] for key in ("written_at", "signature", "gate")),
-             ", ".join(row["channels"])]
+        _show_table(["version", "written", "signature", "gate", "channels"], [
+            [f"{row['name']}/{row['version']}", row["written_at"], row["signature"], row["gate"], _served_words(row)]
             for row in rows
         ])  # fmt: skip
 
@@ -111,7 +109,7 @@ def show(
         "manifest SHA-256": stored.sha256,
         "signature": signature,
         "gate": f"{status.state}: {gate}" if status else gate,
-        "channels": ", ".join(f"{_channel_words(c)} (release {c['release']})" for c in channels) or "none",
+        "channels": ", ".join(map(_release_words, channels)) or "none",
         "classes": ", ".join(manifest.class_names),
         "input": "×".join(map(str, manifest.input_shape)),
         "output": manifest.output_layout,
@@ -389,15 +387,27 @@ def _pointer_row(pointer: ChannelPointer) -> dict[str, Any]:
     return {**pointer.model_dump(mode="json"), "forced": pointer.forced, "unjudged": pointer.unjudged}
 
 
+def _release_words(row: dict[str, Any]) -> str:
+    """A channel with its release, and why that needed more than the gate."""
+    return f"{row['channel']} (release {', '.join(filter(None, [str(row['release']), _flag_words(row)]))})"
+
+
+def _served_by(pointers: list[dict[str, Any]], version: str) -> dict[str, Any]:
+    """The channels that serve a version, and whether one of them needed more than the gate."""
+    serving = [pointer for pointer in pointers if pointer.get("version") == version]
+    flags = {flag: any(pointer[flag] for pointer in serving) for flag in ("forced", "unjudged")}
+    return {"channels": [pointer["channel"] for pointer in serving], **flags}
+
+
+def _served_words(row: dict[str, Any]) -> str:
+    """Channels for people, with why a release needed more than the gate."""
+    flags = _flag_words(row)
+    return ", ".join(row["channels"]) + (f" ({flags})" if flags else "")
+
+
 def _flag_words(row: dict[str, Any]) -> str:
     """Why a release needed more than the gate, for people; empty when it did not."""
     return ", ".join(word for word in ("forced", "unjudged") if row[word])
-
-
-def _channel_words(row: dict[str, Any]) -> str:
-    """A channel's name, with the flags of its release."""
-    flags = _flag_words(row)
-    return f"{row['channel']} ({flags})" if flags else str(row["channel"])
 
 
 def _metric(value: Any) -> str:

@@ -10,25 +10,44 @@ from importlib.util import find_spec
 from typing import get_args
 
 from yolo_assets.contracts.errors import BadInputError, UserError
+from yolo_assets.contracts.model import ONNX
 from yolo_assets.models.bundle import VerifiedBundle
+from yolo_assets.vision.contract import file_problems
+from yolo_assets.vision.onnx_file import read_onnx
 
 
 class ExportRefusedError(UserError):
     """The exported file is not what its manifest promises: no agent would take it."""
 
 
-def check_exported_file(bundle: VerifiedBundle) -> None:
+def check_exported_file(bundle: VerifiedBundle, run: bool = True) -> None:
     """Open a bundle's file and run its golden frames, on the first engine of the edge here that can.
 
     The engine runs in a process of its own, so that a file that crashes it is refused like any other.
 
     Args:
         bundle: with its ONNX file and golden frames.
+        run: False looks only at what the file declares, which needs no engine.
 
     Raises:
         ExportRefusedError: the file contradicts its manifest, does not load, or finds other boxes; one line.
         UserError: no engine is installed on this machine.
     """
+    model = bundle.manifest.model_version
+    try:
+        contradictions = file_problems(bundle.manifest, read_onnx(bundle.files[ONNX]))
+    except BadInputError as error:
+        raise ExportRefusedError(f"{model} is not released: {_line(error)}; export it again") from None
+    if contradictions:
+        raise ExportRefusedError(
+            f"{model} is not released: its file is not what its manifest says: {'; '.join(contradictions)}; "
+            "export it again"
+        )
+    if run:
+        _run(bundle)
+
+
+def _run(bundle: VerifiedBundle) -> None:
     # Only here: everything else that promotion does runs on a machine without an engine.
     from yolo_assets.vision.engines.interface import EngineName, EngineSetup
     from yolo_assets.vision.model import Model

@@ -61,10 +61,8 @@ def gate_status(registry: Registry, manifest: ModelManifest) -> GateStatus:
     problem = _problem_measured(registry, manifest)
     if problem is None:
         return GateStatus("not judged", f"{model} never went through the gate.")
-    return GateStatus(
-        "blocked",
-        f"{model} was blocked before the gate: check {CHECK_BEFORE_GATE} of trained_weights failed: {problem}.",
-    )
+    check = f"check {CHECK_BEFORE_GATE} of trained_weights failed"
+    return GateStatus("blocked", f"{model} was blocked before the gate: {check}: {problem}.")
 
 
 def read_gate_report(registry: Registry, manifest: ModelManifest) -> GateReport | None:

@@ -2,8 +2,8 @@
 
 The order in ``_move``, and what a crash after each step leaves:
 
-    verify bundle, open and run it → sign manifest → record release → add signature → move pointer → check that the signature is there
-                                     (harmless)      (number lost)    (unused)        (done)
+    verify bundle → run it → sign manifest → record release → add signatures → move pointer → check them
+                             (harmless)      (number lost)    (unused)         (done)
 
 Until the pointer moves the old one serves and verifies; the same request again completes it. The loser of a race gets
 ``CasConflictError``. Does not belong here: whether a version is good enough (``gate``, ``gated_release``).
@@ -80,8 +80,8 @@ class RollbackRequest:
     expected_release: int | None = None
 
 
-BundleCheck = Callable[[VerifiedBundle], None]
-"""Raises an error of the user's kind when a bundle may not be released."""
+BundleCheck = Callable[[VerifiedBundle, bool], None]
+"""Raises an error of the user's kind when a bundle may not be released; True: run it, too."""
 
 
 def check_reason(by: str, reason: str) -> None:
@@ -179,10 +179,8 @@ class Promoter:
         stored = self.registry.verify_bundle(
             request.name, request.version, signed=False, manifest_sha256=request.manifest_sha256
         )
-        if kind == "promote":  # a rollback leads to what was checked when it was promoted, and must not wait
-            self._check(
-                self.registry.read_bundle(request.name, request.version, signed=False, manifest_sha256=stored.sha256)
-            )
+        bundle = self.registry.read_bundle(request.name, request.version, signed=False, manifest_sha256=stored.sha256)
+        self._check(bundle, kind == "promote")  # a rollback leads to what was run when it was promoted, and is urgent
         objects.sign(model_key(request.name, request.version, MANIFEST), stored.data, "model-manifest", self.signer)
         newest = channel.newest_release()
         draft = ChannelPointer(
