@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
-from securesystemslib.signer import SSlibKey
+from securesystemslib.signer import SSlibKey  # pyright: ignore[reportPrivateImportUsage]
 
 from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.archiving import archive_hour
@@ -189,7 +189,7 @@ def test_securesystemslib_verifies_each_kind(signed: Mapping[str, bytes], what: 
 
 
 def test_what_securesystemslib_signs_is_read_by_us(tmp_path: Path) -> None:
-    from securesystemslib.signer import CryptoSigner
+    from securesystemslib.signer import CryptoSigner  # pyright: ignore[reportPrivateImportUsage]
 
     other = CryptoSigner.generate_ed25519()
     envelope = Envelope(b'{"a":1.0}', "application/vnd.yolo-assets.receipt+json", {})

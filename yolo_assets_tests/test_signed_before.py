@@ -22,7 +22,7 @@ from yolo_assets.edge.audit.shipping import AuditShipper
 from yolo_assets.edge.audit.verify import DeviceCopies, compare, verify_device
 from yolo_assets.edge.rollout.cache import ModelCache
 from yolo_assets.evidence.verify import verify_pack
-from yolo_assets.models.gated_release import read_gate_report
+from yolo_assets.models.gate_status import read_gate_report
 from yolo_assets.models.promotion import ReleaseRequest, RollbackRequest
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage import open_store
