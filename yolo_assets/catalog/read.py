@@ -18,8 +18,9 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from yolo_assets.catalog.answers import Answer, exact_answer, refusal, run_one
 from yolo_assets.catalog.database import attach, connect, quoted, remove_abandoned, scalar, scratch_folder
-from yolo_assets.catalog.parquet_views import TABLE_NAMES, ParquetTables, TableName, create_views
+from yolo_assets.catalog.parquet_views import TABLE_NAMES, ParquetTables, TableName, create_views, has_table
 from yolo_assets.catalog.schema import SCHEMA_VERSION
 from yolo_assets.catalog.versions import cached_path, fetch_catalog, keep_in_cache, read_pointer
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, UserError
@@ -30,7 +31,6 @@ from yolo_assets.storage.open import folder_of
 
 _TRIES = 5
 _SUGGESTIONS = 8
-_READ_ONLY = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
 
 class NoCatalogError(UserError):
@@ -101,22 +101,44 @@ def query(
         BadInputError: not one statement that reads, or DuckDB refuses it; its reason in one line.
         NoCatalogError: nothing was published yet.
     """
-    tables: list[TableName] = [name for name in TABLE_NAMES if re.search(rf"\b{name}\b", sql, re.IGNORECASE)]
-    with open_catalog(store, cache=cache, tables=tables, start=start, end=end) as connection:
+    with open_catalog(store, cache=cache, tables=tables_named(sql), start=start, end=end) as connection:
         return ask(connection, sql)
+
+
+def query_exactly(
+    store: ObjectStore,
+    sql: str,
+    *,
+    cache: Path | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> Answer:
+    """As ``query``, with every value as DuckDB has it, for people and other programs instead of a data frame.
+
+    Raises:
+        BadInputError: see ``query`` and ``answers.exact_answer``.
+        NoCatalogError: nothing was published yet.
+    """
+    with open_catalog(store, cache=cache, tables=tables_named(sql), start=start, end=end) as connection:
+        return exact_answer(connection, sql)
+
+
+def tables_named(sql: str) -> list[TableName]:
+    """Which of ``detections`` and ``frames`` a question names."""
+    return [name for name in TABLE_NAMES if re.search(rf"\b{name}\b", sql, re.IGNORECASE)]
+
+
+def tables_missing(store: ObjectStore, sql: str) -> list[TableName]:
+    """Those of ``tables_named`` of which the store holds nothing: answers about them say nothing of the plant."""
+    return [name for name in tables_named(sql) if not has_table(store, name)]
 
 
 def ask(connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | None = None) -> pl.DataFrame:
     """As ``query``, on an open catalog; each ``?`` in ``sql`` is replaced by a parameter."""
     try:
-        statements = duckdb.extract_statements(sql)
-        if len(statements) != 1 or statements[0].type not in _READ_ONLY:
-            raise BadInputError("give one SELECT (or DESCRIBE, SHOW TABLES, EXPLAIN); the catalog is only read")
-        return connection.execute(statements[0], parameters).pl()
+        return run_one(connection, sql, parameters).pl()
     except duckdb.Error as error:
-        # The first line is the reason; the rest is a picture of the statement.
-        reason = str(error).strip().splitlines()[0]
-        raise BadInputError(f"the query cannot be answered: {reason}") from None
+        raise refusal(error) from None
     except pl.exceptions.PolarsError:
         raise BadInputError(
             "the answer holds a type that cannot be shown, like an interval; cast that column to VARCHAR"
