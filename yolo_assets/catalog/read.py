@@ -181,14 +181,19 @@ def gaps(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     return ask(connection, "SELECT * FROM gaps")
 
 
-def check_camera(connection: duckdb.DuckDBPyConnection, camera_id: str) -> None:
-    """Refuse a camera that the catalog does not know: no hours and no gaps of it would be a false answer.
+def check_camera(connection: duckdb.DuckDBPyConnection, camera_id: str, expected: Sequence[str] = ()) -> None:
+    """Refuse a camera that nobody knows: no hours and no gaps of it would be a false answer.
+
+    Args:
+        connection: of ``open_catalog``.
+        camera_id: the camera.
+        expected: cameras that should be there, whether the catalog knows them or not.
 
     Raises:
-        BadInputError: not a camera id, or not a camera that has hours; the line names some that have.
+        BadInputError: not a camera id, or not a camera that has hours or is expected; the line names some that are.
     """
     cameras = ask(connection, "SELECT DISTINCT camera_id FROM hours ORDER BY camera_id")["camera_id"].to_list()
-    if check_id(camera_id) not in cameras:
+    if check_id(camera_id) not in {*cameras, *expected}:
         suggestions = get_close_matches(camera_id, cameras, _SUGGESTIONS) or cameras
         named = ", ".join(suggestions[:_SUGGESTIONS]) + (" and more" if len(suggestions) > _SUGGESTIONS else "")
         raise BadInputError(f"the catalog knows no camera {camera_id}; it knows {named or 'none yet'}")
@@ -218,14 +223,23 @@ def find_hours(
     return ask(connection, sql, [class_name, Hour.nearest(start).start, end, *given, min_confidence])
 
 
-def gap_ranges(connection: duckdb.DuckDBPyConnection, camera_id: str | None = None) -> pl.DataFrame:
+def gap_ranges(
+    connection: duckdb.DuckDBPyConnection, camera_id: str | None = None, expected: Sequence[str] = ()
+) -> pl.DataFrame:
     """What is missing, hours in a row as one range.
 
+    Args:
+        connection: of ``open_catalog``.
+        camera_id: only of this camera.
+        expected: cameras that should be there.
+
     Returns:
-        ``camera_id, kind, start, end, hours``. ``kind`` is ``not archived`` (there are detections and no archive) or
-        ``no data`` (neither, between the first and the last hour of the camera).
+        ``camera_id, kind, start, end, hours``. ``kind`` is ``not archived`` (there are detections and no archive),
+        ``no data`` (neither, between the first and the last hour of the camera) or ``never seen`` (an expected camera
+        that has no hour at all; without start, end and hours), these last.
     """
     camera, given = ("WHERE camera_id = ?", [check_id(camera_id)]) if camera_id is not None else ("", [])
+    wanted = sorted(set(expected) if camera_id is None else {camera_id}.intersection(expected))
     sql = f"""
         WITH missing AS (
             SELECT camera_id, hour, row_number() OVER (PARTITION BY camera_id ORDER BY hour) AS n FROM gaps {camera}
@@ -238,9 +252,12 @@ def gap_ranges(connection: duckdb.DuckDBPyConnection, camera_id: str | None = No
         UNION ALL
         SELECT camera_id, 'no data', hour + INTERVAL 1 HOUR, next, date_diff('hour', hour, next) - 1
         FROM steps WHERE next > hour + INTERVAL 1 HOUR
-        ORDER BY start, camera_id
+        UNION ALL
+        SELECT camera_id, 'never seen', NULL, NULL, NULL
+        FROM unnest(?::VARCHAR[]) AS expected(camera_id) ANTI JOIN hours USING (camera_id)
+        ORDER BY start NULLS LAST, camera_id
     """
-    return ask(connection, sql, given * 2)
+    return ask(connection, sql, [*given * 2, wanted])
 
 
 @dataclass(frozen=True)

@@ -172,20 +172,23 @@ def gaps(
     """What is missing, as of the newest catalog, hours in a row as one line.
 
     "not archived": there are detections and no archive. "no data": neither, between a camera's first and last hour; it
-    was off, or nothing was heard of its edge device.
+    was off, or nothing was heard of its edge device. "never seen": listed under cameras in plant.yaml, and there is no
+    hour of it.
 
     Example: yolo-assets catalog gaps --camera lineA_cam01
     """
     from yolo_assets.catalog.answers import Answer
     from yolo_assets.catalog.read import check_camera, gap_ranges, open_catalog
+    from yolo_assets.contracts.plant import load_plant
     from yolo_assets.storage.open import open_store
 
     where = settings(store=store)
     _only_one(as_json, as_csv)
+    expected = load_plant(where).camera_ids
     with open_catalog(open_store(where.store_url), cache=_cache(where)) as connection:
         if camera is not None:
-            check_camera(connection, camera)
-        _show(Answer.of(gap_ranges(connection, camera)), "no gaps", as_json=as_json, as_csv=as_csv)
+            check_camera(connection, camera, expected)
+        _show(Answer.of(gap_ranges(connection, camera, expected)), "no gaps", as_json=as_json, as_csv=as_csv)
 
 
 @app.command()
