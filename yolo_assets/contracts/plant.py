@@ -6,11 +6,11 @@ never seen is missed. Does not belong here: what one machine needs (``settings``
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
-from yolo_assets.contracts.base import Record, one_line
+from yolo_assets.contracts.base import Record, is_json_object, one_line
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import check_id
 from yolo_assets.contracts.settings import PLANT_FILE, Settings
@@ -25,14 +25,14 @@ def _camera_id(value: str) -> str:
         raise ValueError(str(error)) from None
 
 
-def _by_id(value: Any) -> Any:
+def _by_id(value: object) -> object:
     """A camera may be written as its id alone."""
-    if isinstance(value, dict | PlantCamera):
+    if isinstance(value, str):
+        return {"id": value}
+    if is_json_object(value) or isinstance(value, PlantCamera):
         return value
-    if not isinstance(value, str):
-        # YAML reads 007 as a number, and on as true.
-        raise ValueError(f"{value!r} is not a camera id; write it in quotes")
-    return {"id": value}
+    # YAML reads 007 as a number, and on as true.
+    raise ValueError(f"{value!r} is not a camera id; write it in quotes")
 
 
 class PlantCamera(Record):
@@ -41,10 +41,10 @@ class PlantCamera(Record):
     id: Annotated[str, AfterValidator(_camera_id)] = Field(description="camera id, as the spool's folder is named")
 
 
-def _listed(value: Any) -> Any:
-    if not isinstance(value, list | tuple):
-        raise ValueError("give a list of camera ids, like [lineA_cam01, lineA_cam02]")
-    return value
+def _listed(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return cast(object, value)
+    raise ValueError("give a list of camera ids, like [lineA_cam01, lineA_cam02]")
 
 
 def _different(cameras: tuple[PlantCamera, ...]) -> tuple[PlantCamera, ...]:
@@ -56,7 +56,7 @@ def _different(cameras: tuple[PlantCamera, ...]) -> tuple[PlantCamera, ...]:
 
 
 class Plant(Record):
-    """The content of ``plant.yaml``. A section or option that is not known is refused: a misspelt one must not be lost."""
+    """The content of ``plant.yaml``. What is not known is refused: a misspelt section must not be lost."""
 
     cameras: Annotated[
         tuple[Annotated[PlantCamera, BeforeValidator(_by_id)], ...],
