@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
@@ -18,13 +18,14 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from yolo_assets.archive.known import KnownHour
 from yolo_assets.catalog.answers import Answer, exact_answer, refusal, run_one
 from yolo_assets.catalog.database import attach, connect, quoted, remove_abandoned, scalar, scratch_folder
 from yolo_assets.catalog.parquet_views import TABLE_NAMES, ParquetTables, TableName, create_views, has_table
 from yolo_assets.catalog.schema import SCHEMA_VERSION
 from yolo_assets.catalog.versions import cached_path, fetch_catalog, keep_in_cache, read_pointer
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, UserError
-from yolo_assets.contracts.names import check_id
+from yolo_assets.contracts.names import ArchiveName, check_id
 from yolo_assets.contracts.times import Hour
 from yolo_assets.storage.base import ObjectStore
 from yolo_assets.storage.open import folder_of
@@ -174,6 +175,20 @@ def find_archives(
         given.append(batch_id)
     sql = f"SELECT {', '.join(columns)} FROM archives WHERE {' AND '.join(conditions)} ORDER BY hour, camera_id, part"
     return ask(connection, sql, given)
+
+
+def known_hours(connection: duckdb.DuckDBPyConnection) -> list[KnownHour]:
+    """Every camera-hour that has a receipt, verified or not, with the end of the retention of all its parts."""
+    verified = """
+        SELECT camera_id, hour, CASE WHEN count(retention_until) = count(*) THEN max(retention_until) END AS until
+        FROM archives GROUP BY camera_id, hour
+    """
+    known = [KnownHour(camera, Hour(hour), until) for camera, hour, until in ask(connection, verified).iter_rows()]
+    for key in ask(connection, "SELECT DISTINCT receipt_key FROM problems")["receipt_key"]:
+        with suppress(BadInputError):
+            name = ArchiveName.parse(key)
+            known.append(KnownHour(name.camera_id, name.hour))
+    return known
 
 
 def gaps(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:

@@ -55,15 +55,19 @@ def rebuild(
 ) -> None:
     """Read every receipt of the archive, verify it, and publish a new catalog.
 
-    Receipts that are missing or untrusted are left out and named: exit 1, after the catalog was published. Safe
-    while publishers and readers are running.
+    Receipts that are missing or untrusted are left out and named, and so are those that this machine knew and that
+    have vanished: exit 1, after the catalog was published. Safe while publishers and readers are running.
 
     Example: yolo-assets catalog rebuild --archive file:///mnt/nas/archive
     """
     from yolo_assets.archive.archive import Archive
+    from yolo_assets.archive.known import KnownArchives
     from yolo_assets.catalog.publish import publish
+    from yolo_assets.catalog.read import known_hours, open_catalog
     from yolo_assets.contracts.errors import SignatureError, UserError
+    from yolo_assets.contracts.names import ArchiveName
     from yolo_assets.contracts.signing import TrustedKeys
+    from yolo_assets.contracts.times import utc_now
     from yolo_assets.storage.open import open_store
 
     where = settings(archive=archive, store=store)
@@ -72,9 +76,10 @@ def rebuild(
         raise SignatureError(
             f"no key to check receipts with in {where.keys}; give the archiver's public key by --trusted-key"
         )
+    opened = open_store(where.store_url)
     with ExitStack() as bars:
         made = publish(
-            open_store(where.store_url),
+            opened,
             Archive(open_archive(where), TrustedKeys.load(keys)),
             from_receipts=True,
             cache=_cache(where),
@@ -91,6 +96,13 @@ def rebuild(
         emit_json({"version": made.version, "archives": made.archives, "problems": problems})
     else:
         out().print(f"catalog {made.version}: {made.archives} archives, {made.pointer.problems} untrusted receipts")
+    with open_catalog(opened, cache=_cache(where)) as connection:
+        there = known_hours(connection)
+    known = KnownArchives.of(where)
+    gone = known.vanished((ArchiveName(one.camera_id, one.hour) for one in there), utc_now())
+    known.note(there)
+    if gone:
+        raise UserError(known.alarm(gone))
     if made.problems:
         raise UserError(
             f"{made.pointer.problems} receipts are missing or untrusted and left out, the first: "

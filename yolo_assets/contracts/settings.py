@@ -185,6 +185,11 @@ class Settings(BaseSettings):
         return self.home / "known-stores"
 
     @property
+    def known_archives(self) -> Path:
+        """What this machine knows to be archived, by archive root: see ``archive.known``."""
+        return self.home / "known-archives"
+
+    @property
     def archiver_key(self) -> Path:
         """Private key that signs receipts."""
         return self.keys / "archiver"
