@@ -147,7 +147,7 @@ class KnownArchives:
         more = f" and {len(gone) - 1} more camera-hours" if len(gone) > 1 else ""
         return (
             f"RECEIPTS HAVE VANISHED from {self.url}: {gone[0].camera_id} {gone[0].hour}{more} had one that this "
-            "machine wrote or read, and their retention is not over; look for expiry rules and deletions, and bring back "
+            "machine wrote or read, and their retention is not over; look for expiry rules and deletions, bring back "
             f"what the store's versions or a copy still hold. If it was meant, delete {self.folder}"
         )
 
