@@ -7,6 +7,8 @@ it. Does not belong here: S3 credentials and endpoints, which come from the stan
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -178,6 +180,11 @@ class Settings(BaseSettings):
     def archiver_figures(self) -> Path:
         """Counters of the archiver, see ``contracts.archiver_figures``."""
         return self.home / FIGURES
+
+    def notes_of(self, spool: Path) -> Path:
+        """Where the archiver notes what it does in a spool that cannot be written; losing it costs comparing again."""
+        name = hashlib.sha256(os.fsencode(spool.resolve())).hexdigest()[:16]
+        return self.home / "spool-notes" / name
 
     @property
     def known_stores(self) -> Path:
