@@ -193,7 +193,7 @@ class ArchiverLoop:
         )
         self.traffic.waiting([*due.ready, *due.ahead], whole=self.camera is None and self.hour is None)
         problems = [*due.problems, *stuck]
-        self.traffic.left_alone(problems, due.ready)
+        self.traffic.skipped(problems, due.ready)
         self.begin(problems)
         results: list[HourResult] = []
         waiting = set(self.traffic.backlog.bytes)

@@ -54,7 +54,7 @@ def run(
         bool, typer.Option("--keep-local", help="Delete nothing in the spool, which may then be read-only.")
     ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit 1 also when something in the spool was left alone.")
+        bool, typer.Option("--strict", help="Exit 1 also when something in the spool was skipped.")
     ] = False,
     grace: Annotated[
         float | None, typer.Option(help="Quiet seconds that close an hour without a seal; 0 closes every past hour.")
@@ -97,7 +97,7 @@ def run(
     if every is not None and not 0 < every <= _LONGEST:
         raise UsageError(f"--every {every:g} is no pause between rounds; give seconds, up to {_LONGEST:g}")
     if strict and every is not None:
-        raise UsageError("--strict is for a run that ends; with --every watch the metric left_alone")
+        raise UsageError("--strict is for a run that ends; with --every watch the metric skipped")
     if metrics_port is not None and every is None:
         raise UsageError("--metrics-port needs --every; for a run that ends give --metrics-file FILE.prom")
     if not located.spool.is_dir():
@@ -173,7 +173,7 @@ def run(
     if strict and printer.left:
         first = printer.left[0]
         raise UserError(
-            f"{len(printer.left)} folders or files were left alone, the first: {first.path}: {first.reason}; put them "
+            f"{len(printer.left)} folders or files were skipped, the first: {first.path}: {first.reason}; put them "
             "right or move them away"
         )
 
@@ -283,7 +283,7 @@ class ResultPrinter:
             if problem not in self._problems:
                 self._problems.add(problem)
                 self.left.append(problem)
-                note(f"left alone: {problem.path}: {problem.reason}")
+                note(f"skipped: {problem.path}: {problem.reason}")
                 self._row(problem_row(problem))
 
     def result(self, result: HourResult, again: float | None) -> None:
@@ -326,7 +326,7 @@ class ResultPrinter:
         out().print(line, markup=False)
         remaining = result.outcome.left if result.outcome else ()
         for problem in (*remaining, *(result.reclaimed.problems if result.reclaimed else ())):
-            note(f"left alone: {problem.path}: {problem.reason}")
+            note(f"skipped: {problem.path}: {problem.reason}")
 
 
 def problem_row(problem: SpoolProblem) -> dict[str, Any]:
@@ -334,7 +334,7 @@ def problem_row(problem: SpoolProblem) -> dict[str, Any]:
     return {
         "camera_id": None,
         "hour": None,
-        "status": "left_alone",
+        "status": "skipped",
         "reason": problem.reason,
         "failure": None,
         "path": str(problem.path),
