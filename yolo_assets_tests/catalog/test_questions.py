@@ -431,9 +431,13 @@ def test_cli_finds_hours(world, cli):
     world.add("cam01", 1, **classes(crack=0.95))
     world.publish()
     march = ("--from", "2026-03-01T00:00:00Z", "--to", "2026-04-01T00:00:00Z")
-    (found,) = json.loads(cli("find", "--class", "crack", "--min-confidence", "0.8", *march, "--json").stdout)
-    assert found == {"camera_id": "cam01", "hour": "2026-03-01T01:00:00.000Z", "count": 2, "max_confidence": 0.95,
-                     "archives": 1}  # fmt: skip
+    hour = {"camera_id": "cam01", "hour": "2026-03-01T01:00:00.000Z", "max_confidence": 0.95, "archives": 1}
+    assert json.loads(cli("find", "--class", "crack", *march, "--json").stdout) == [hour | {"count": 2}]
+    narrow = cli("find", "--class", "crack", "--min-confidence", "0.8", *march, "--json")
+    assert json.loads(narrow.stdout) == [hour | {"count": None}], "the catalog does not know how many are over 0.8"
+    assert "1 hours have no count" in narrow.stderr
+    misspelt = cli("find", "--class", "crakc", *march)
+    assert misspelt.exit_code == 1 and "knows no class crakc; it knows crack" in str(misspelt.exception)
     assert "no hours" in cli("find", "--class", "crack", "--min-confidence", "0.96", *march).stderr
     for wrong in (("--from", "yesterday", *march[2:]), (*march[:2], "--to", "2026-03-01T00:00:00Z")):
         assert isinstance(cli("find", "--class", "crack", *wrong).exception, UsageError)
