@@ -1,6 +1,6 @@
 """Which parts a camera-hour must have, from names alone: parts count from 1, so a part implies all those before it.
 
-Belongs here: what is missing in a list of names, and the line that says so. A receipt can be lost on any store, and be
+Belongs here: what is missing in a list of names, and the message about it. A receipt can be lost on any store, and be
 hidden by a delete marker where versions are kept; a listing shows neither. Does not belong here: reading (``archive``).
 """
 

@@ -1,8 +1,8 @@
-"""What proves a receipt and an index, and the oldest stored version that does: the original.
+"""When a receipt or an index is proven, and finding the original: the oldest stored version that is.
 
 What was archived stays readable, whatever was written over it: where a store keeps versions, the original is the oldest
-version that proves itself. Later ones cannot take its place, not even with a good signature. Archives themselves are
-read by the version id in their receipt and need no search. Does not belong here: reporting what lies over an original
+version that verifies. Later ones cannot take its place, not even with a good signature. Archives themselves are read by
+the version id in their receipt and need no search. Does not belong here: reporting what was written over an original
 (``retention``).
 """
 

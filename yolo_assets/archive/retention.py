@@ -1,7 +1,7 @@
 """Makes archives immutable, and reports when one is not: retention, legal hold, what was written over the original.
 
-Belongs here: what is asked of the store's object lock, and proof that it was done. The requests are ``storage.base``.
-Nothing here shortens a retention, deletes a version or writes an object.
+Belongs here: what is required of the store's object lock, and proof that it was done. The requests are in
+``storage.base``. Nothing here shortens a retention, deletes a version or writes an object.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def protect(store: ObjectStore, key: str, version_id: str | None, retention: Ret
         StoreUnavailableError: the store cannot be asked.
     """
     if retention.until <= utc_now():
-        raise BadInputError(f"{key} cannot be made write-once until {format_time(retention.until)}: that is past")
+        raise BadInputError(f"{key} cannot be made write-once until {format_time(retention.until)}: that time is past")
     lock = _lock_of(store)
     if version_id is None:
         version_id = _newest(store, key)

@@ -1,6 +1,6 @@
-"""Moves a packed part into the store: only what is missing travels, and never over something that is there.
+"""Moves a packed part into the store: sends only what is missing, and never overwrites anything.
 
-Small archives go as one conditional put, others as a resumable multipart upload whose id is in the plan, on disk,
+Small archives are sent as one conditional put, others as a resumable multipart upload whose id is in the plan, on disk,
 before the first part is sent. After a crash the same bytes are packed again; parts that the store holds already are not
 sent again.
 """

@@ -1,6 +1,6 @@
-"""Questions to the catalog: read-only, many readers at once, no network but the store's, no extension downloads.
+"""Queries to the catalog: read-only, many readers at once, no network but the store's, no extension downloads.
 
-Belongs here: opening the newest catalog, and the questions that the product asks. Does not belong here: views over the
+Belongs here: opening the newest catalog, and the queries that the product makes. Does not belong here: views over the
 Parquet tables (``parquet_views``), prices (``costs``).
 """
 
@@ -278,7 +278,7 @@ def _attach(connection: duckdb.DuckDBPyConnection, path: Path, store: ObjectStor
         version = None
     if version != SCHEMA_VERSION:
         state = "damaged, or from another release" if version is None else f"of version {version}, not {SCHEMA_VERSION}"
-        raise IntegrityError(f"the catalog in {store.url} is {state}; make it anew with: yolo-assets catalog rebuild")
+        raise IntegrityError(f"the catalog in {store.url} is {state}; rebuild it with: yolo-assets catalog rebuild")
 
 
 def _at(moment: datetime) -> str:
@@ -310,4 +310,4 @@ def _local_file(store: ObjectStore, root: Path | None, cache: Path | None, scrat
         # A folder's file that is not there was pruned between reading the pointer and looking: read it again.
         if root is None and fetch_catalog(store, pointer, fetched):
             return keep_in_cache(cache, pointer, fetched) if cache is not None else fetched
-    raise IntegrityError(f"the catalog in {store.url} is damaged; make it anew with: yolo-assets catalog rebuild")
+    raise IntegrityError(f"the catalog in {store.url} is damaged; rebuild it with: yolo-assets catalog rebuild")

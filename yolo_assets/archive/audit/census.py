@@ -1,4 +1,5 @@
-"""Which archives there are, from listings alone: cheap enough for every audit, and it finds what is gone altogether."""
+"""Which archives there are, from listings alone: cheap enough for every audit, and it finds archives that have
+disappeared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""One frame of one camera for a person: found by name or by time, and when it is not there, a line that says what is.
+"""One frame of one camera for a person: found by name or by time; when there is none, a message that says what there
+is.
 
 Does not belong here: finding it among the parts of one hour (``Archive.cat``).
 """
@@ -70,7 +71,7 @@ def one_frame(
         ColdFrameError: come back later.
     """
     if (frame is None) == (at is None):
-        raise BadInputError("name one frame: either by its name or by a time")
+        raise BadInputError("give either the name of a frame or a time")
     moment = at if frame is None else parse_frame_name(frame)
     if hour is None and moment is None:
         if not is_frame(frame or ""):
@@ -79,7 +80,7 @@ def one_frame(
                 "get all files of the hour by yolo-assets restore"
             )
         raise BadInputError(
-            f"{frame!r} has no time in its name; name its hour by --hour YYYYMMDD_HH, or a frame by --at TIME"
+            f"{frame!r} has no time in its name; give its hour with --hour YYYYMMDD_HH, or find a frame with --at TIME"
         )
     where = hour if hour is not None or moment is None else Hour.of(moment)
     assert where is not None  # one of the two is given

@@ -1,4 +1,4 @@
-"""The archiver's round: every closed hour of a spool, a failing one never stops the others."""
+"""The archiver's round: archives every closed hour of a spool; one that fails never stops the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts what the archiver does, in a file that outlives the process, and shows the figures to Prometheus.
+"""Counts what the archiver does, in a file that outlives the process, and exposes the figures to Prometheus.
 
 Several processes (a service, Dagster's runs, a person) count into one file, each what it added, under a lock. Counting
 never stops the archiving: a file that cannot be written is reported once, and what was counted waits in memory. Does
