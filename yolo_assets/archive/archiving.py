@@ -192,7 +192,7 @@ class _HourArchiving:
         for odd in self.hour.oddities():
             if is_note(odd.path.name):
                 raise BadInputError(
-                    f"{odd.path} is no regular file, and the archiver keeps a file of its own under this name; "
+                    f"{odd.path} is not a regular file, and the archiver needs this name for a file of its own; "
                     "move it away"
                 )
 

@@ -108,7 +108,7 @@ def hold(archive: Archive, name: ArchiveName, on: bool) -> list[HeldObject]:
     for entry in held:
         lock.set_legal_hold(entry.key, entry.version_id, on)
         if lock.get_legal_hold(entry.key, entry.version_id) is not on:
-            raise UserError(f"{archive.url} did not {'keep' if on else 'release'} the hold of {entry.key}; run again")
+            raise UserError(f"{archive.url} did not {'set' if on else 'release'} the legal hold of {entry.key}; run again")
     return held
 
 
@@ -180,7 +180,7 @@ def _set(lock: ObjectLock, key: str, version_id: str | None, needed: Retention, 
         if error.transient or current is None or current.mode == needed.mode:
             raise
         raise UserError(
-            f"{key} is under {_words(current)} already, by the bucket's default, and the store does not make that "
+            f"{key} is already under {_words(current)}, the bucket's default, and the store does not change that to "
             f"{needed.mode} ({error}); change the default, or set YOLO_ASSETS_RETENTION_MODE={current.mode}"
         ) from None
 

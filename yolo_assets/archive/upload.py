@@ -152,13 +152,13 @@ def verify_stored(store: ObjectStore, key: str, packing: Packing, uploaded: Uplo
         raise IntegrityError(f"the store holds {info.size} bytes of {key}, {packing.size} were sent; run again")
     if info.checksum_crc32 not in (None, packing.crc32):
         raise IntegrityError(
-            f"the store says CRC-32 {info.checksum_crc32} of {key}, {packing.crc32} was sent; nothing was deleted here"
+            f"the store has CRC-32 {info.checksum_crc32} of {key}, {packing.crc32} was sent; nothing was deleted here"
         )
     # An ETag in the form of an MD5 must be the right one; an opaque one proves that nothing was written after it.
     opaque = not _MD5_ETAG.fullmatch(info.etag)
     proven = info.etag in _expected_etags(packing) or (opaque and info.etag == uploaded.info.etag)
     if (full or not proven) and not _same_bytes(store, info, packing):
-        raise IntegrityError(f"the store gives back other bytes of {key} than were sent; nothing was deleted here")
+        raise IntegrityError(f"the store returns other bytes of {key} than were sent; nothing was deleted here")
     return info
 
 

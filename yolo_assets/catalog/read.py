@@ -169,7 +169,7 @@ def check_camera(connection: duckdb.DuckDBPyConnection, camera_id: str) -> None:
     if check_id(camera_id) not in cameras:
         suggestions = get_close_matches(camera_id, cameras, _SUGGESTIONS) or cameras
         named = ", ".join(suggestions[:_SUGGESTIONS]) + (" and more" if len(suggestions) > _SUGGESTIONS else "")
-        raise BadInputError(f"the catalog knows no camera {camera_id}; it knows {named or 'none yet'}")
+        raise BadInputError(f"the catalog has no camera {camera_id}; it has {named or 'none yet'}")
 
 
 def find_hours(

@@ -55,7 +55,7 @@ def settings(*, archive: str | None = None, store: str | None = None, spool: Pat
 def as_url(location: str) -> str:
     """``file:///…`` for a plain path, anything with a scheme as it is."""
     if not location.strip():
-        raise UsageError("an empty location; give a folder or a URL (is a variable of the shell not set?)")
+        raise UsageError("the location is empty; give a folder or a URL (is a shell variable not set?)")
     return location if "://" in location else Path(location).absolute().as_uri()
 
 

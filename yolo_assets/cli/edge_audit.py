@@ -60,7 +60,7 @@ def verify(
     if store is not None and device is None:
         raise UsageError("--store needs --device, the device_id of the agent's configuration")
     if state is None and device is None:
-        raise UsageError("name what to check: --state DIR, --store URL with --device ID, or both")
+        raise UsageError("give what to check: --state DIR, --store URL with --device ID, or both")
     keys = TrustedKeys.load(key) if key else None
     local: list[LogReport] = []
     stored: list[LogReport] = []

@@ -59,7 +59,7 @@ ENVIRONMENT = frozenset(
 
 
 class LazyGroup(TyperGroup):
-    """Imports a command's module when it is asked for: ``--help`` and a transfer box never load the rest.
+    """Imports a command's module when it is used: ``--help`` and a machine that only archives never load the rest.
 
     Typed ``Any`` where Typer's own click is private.
     """

@@ -1,7 +1,8 @@
-"""What an archiver did so far and how it stands: a file that outlives every run, and its names for Prometheus.
+"""An archiver's counters and state: a file that outlives every run, and the names for Prometheus.
 
-The archiver writes ``<home>/metrics/archiver.json``; itself, the agent on the same box and node_exporter show it.
-Belongs here: the record and the names. Does not belong here: counting (``archive.service.metrics``) and serving.
+The archiver writes ``<home>/metrics/archiver.json``; the archiver itself, the agent on the same device and
+node_exporter expose it. Belongs here: the record and the names. Does not belong here: counting
+(``archive.service.metrics``) and serving.
 """
 
 from __future__ import annotations
@@ -53,12 +54,12 @@ COUNTERS = (
     Counter("archives", "Archives written, verified and committed.", "camera"),
     Counter("bytes", "Bytes of the files that went into archives.", "camera"),
     Counter("upload_parts", "Upload parts of finished archives.", "outcome", ("sent", "resumed")),
-    Counter("sent_bytes", "Bytes handed to the line or the store's disk, those sent again included."),
-    Counter("retries", "Requests that were made again."),
-    Counter("failures", "Tries to archive a camera-hour that failed.", "reason", FAILURES),
+    Counter("sent_bytes", "Bytes sent to the network or the store's disk, those sent again included."),
+    Counter("retries", "Requests to the store that were retried."),
+    Counter("failures", "Failed attempts to archive a camera-hour.", "reason", FAILURES),
     Counter("verifications", "Archives verified right after their upload.", "how", ("head", "full")),
     Counter("reclaimed_files", "Local files deleted because the archive holds them."),
-    Counter("reclaimed_bytes", "Bytes of those."),
+    Counter("reclaimed_bytes", "Bytes of the local files deleted because the archive holds them."),
     Counter("throttled_seconds", "Seconds that uploads waited for the bandwidth limit, all uploads together."),
 )
 

@@ -168,7 +168,7 @@ def create_key_pairs(paths: Sequence[Path]) -> list[KeyPair]:
         public = path.with_name(path.name + ".pub")
         if public.exists() and not path.exists():
             raise BadInputError(
-                f"{public} is there without its private key {path}: that key lies elsewhere or is lost; "
+                f"{public} is there without its private key {path}: that key is elsewhere or lost; "
                 "move the .pub file away to start with a new pair"
             )
     missing = {path for path in paths if not path.exists()}
@@ -253,5 +253,5 @@ class TrustedKeys:
         try:
             signature = Signature.model_validate(raw)
         except ValidationError:
-            raise SignatureError(f"the signature of {label} is not a signature; it was changed") from None
+            raise SignatureError(f"the signature of {label} is malformed; it was changed") from None
         self.verify(canonical_json(body), signature, label)

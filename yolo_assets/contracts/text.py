@@ -1,4 +1,4 @@
-"""Text for people that strangers may have chosen: names of files, classes, batches."""
+"""Text from outside (names of files, classes, batches), made safe to show to people."""
 
 
 def plain(text: str) -> str:

@@ -111,7 +111,7 @@ class SpoolHour:
         return [
             SpoolProblem(
                 self.path / entry.name,
-                f"{'a symbolic link' if entry.is_symlink() else 'not a regular file'}; left alone",
+                f"{'a symbolic link' if entry.is_symlink() else 'not a regular file'}; it is left as it is",
             )
             for entry in odd
         ]

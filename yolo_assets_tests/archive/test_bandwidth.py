@@ -261,11 +261,11 @@ def test_a_disk_that_fills_lifts_the_limit_and_says_so(tmp_path: Path) -> None:
     one.take(100 * MB)
     assert time.monotonic() - begun < 2
     assert (one.lifted, one.full_in) == (True, 2.0)
-    assert said == ["the spool's disk is full in 2.0 hours: the limit is lifted until there is room again"]
+    assert said == ["the spool's disk is full in 2.0 hours: the limit is lifted until there is space again"]
     watch.outlook = DiskOutlook(20.0, scarce=False)
     one._checked_at = -1e9
     assert one.rate() == 1000
-    assert said[1] == "there is room on the spool's disk: the limit of 1kB/s is back"
+    assert said[1] == "there is space on the spool's disk: the limit of 1kB/s is back"
 
 
 def test_samples_are_kept_between_runs_and_damage_to_them_does_no_harm(tmp_path: Path) -> None:

@@ -76,8 +76,8 @@ def one_frame(
     if hour is None and moment is None:
         if not is_frame(frame or ""):
             raise BadInputError(
-                f"{frame!r} is not the name of a frame, which ends in .jpg; name its hour by --hour YYYYMMDD_HH, or "
-                "get all files of the hour by yolo-assets restore"
+                f"{frame!r} is not the name of a frame, which ends in .jpg; give its hour with --hour YYYYMMDD_HH, or "
+                "get all files of the hour with: yolo-assets restore"
             )
         raise BadInputError(
             f"{frame!r} has no time in its name; give its hour with --hour YYYYMMDD_HH, or find a frame with --at TIME"
