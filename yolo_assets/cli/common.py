@@ -60,7 +60,7 @@ def as_url(location: str) -> str:
 
 
 def open_archive(found: Settings) -> ObjectStore:
-    """The archive root, to read from: a mistyped folder is told, where opening it to write would make it.
+    """The archive root, to read from: a mistyped folder is an error, where opening it to write would create it.
 
     Raises:
         UserError: there is no such folder, or it is no store.

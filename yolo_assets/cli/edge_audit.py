@@ -39,8 +39,8 @@ def verify(
         list[Path] | None,
         typer.Option(
             "--key",
-            help="Public key of the device, state/audit/device.key.pub, kept elsewhere. Without it: the key that the "
-            "log itself names, which shows every change except a log that was rewritten as a whole.",
+            help="Public key of the device, state/audit/device.key.pub, kept elsewhere. Without it the key in "
+            "the log itself is used, which reveals every change except a log that was rewritten as a whole.",
             metavar="PUB",
         ),
     ] = None,

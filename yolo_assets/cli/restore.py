@@ -38,7 +38,7 @@ def restore(
     """Write archived files to DIR/<camera>/<hour>/, hashes verified; run again to continue.
 
     Exit 1 when nothing is found, when an archive is damaged or its receipt lost (the rest is restored), when another
-    file has the name of one (it is left as it is), or when one lies in a cold tier (it is asked for; run again later).
+    file has the name of one (it is left as it is), or when one lies in a cold tier (it is requested; run again later).
 
     Example: yolo-assets restore --camera lineA_cam01 --from 2026-03-01T09:00Z --to 2026-03-01T10:00Z --class crack
     --min-confidence 0.8 --out found

@@ -100,7 +100,7 @@ def test_conditions_on_records_ask_too_but_only_where_the_receipt_allows_a_match
 def test_cat_asks_for_the_archive_and_nothing_else(cold: Callable[[str], Archive], trusted: TrustedKeys) -> None:
     archive = cold("GLACIER")
     at = HOUR.start + timedelta(seconds=5)
-    with pytest.raises(ColdFrameError, match="was asked for; come back in 1 to 5 minutes"):
+    with pytest.raises(ColdFrameError, match="was requested; come back in 1 to 5 minutes"):
         one_frame(archive, "cam1", at=at, thaw=Thaw("expedited", 1))
     wait_until_readable(archive)
     assert one_frame(archive, "cam1", at=at).name == FRAME

@@ -34,7 +34,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ((), 2, ""),
         (("archive", "run", "--grace", "nan"), 2, ("--grace nan", "0 closes")),
         (("archive", "run", "--grace", "-1"), 2, ("--grace -1",)),
-        (("archive", "run", "--hour", "20269902_03"), 2, ("names no hour that exists",)),
+        (("archive", "run", "--hour", "20269902_03"), 2, ("is not an hour that exists",)),
         (("archive", "ls", "--date", "yesterday"), 1, ("'yesterday' is not a day; write it like",)),
         (("archive", "ls", "--date", "2026-02-30"), 1, ("'2026-02-30' is not a day",)),
         (("archive", "ls", "--camera", "a/b"), 1, ("'a/b' is not a camera id",)),

@@ -136,7 +136,7 @@ def _thaw_requested(
             key = part.receipt.archive_key
             if cold is None:
                 return ColdFrameError(f"{key} can be read now; run again")
-            state = f"was asked for; come back {cold.when}" if cold.asked else cold.when
+            state = f"was requested; come back {cold.when}" if cold.asked else cold.when
             return ColdFrameError(f"{key} {state} and run the same command again")
     return error
 

@@ -206,7 +206,7 @@ def cat(
     days: DaysOption = 7,
     key: KeyOption = None,
 ) -> None:
-    """One frame's bytes, by one range read of the archive, hash checked. From a cold tier it is asked for: exit 1."""
+    """One frame's bytes, by one range read of the archive, hash checked. From a cold tier it is requested: exit 1."""
     from yolo_assets.archive.restore.one_frame import one_frame
     from yolo_assets.contracts.names import check_id
     from yolo_assets.contracts.times import Hour, parse_time

@@ -1,4 +1,4 @@
-"""The chain itself: how a line is made, and how a run of lines is verified. No files, no store."""
+"""The chain itself: how a line is made, and how a sequence of lines is verified. No files, no store."""
 
 from __future__ import annotations
 

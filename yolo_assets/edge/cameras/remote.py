@@ -103,7 +103,7 @@ class CameraProcess:
             if message.get("note") == "memory":
                 slot_bytes = number(message, "slot_bytes", 1, MOST_PIXELS * 3 + (1 << 16))
                 if len(files) != 1:
-                    raise WireError("memory without memory")
+                    raise WireError("a memory message without its descriptor")
                 self._memory = ParentMemory(files.pop(), slot_bytes)
             return message
         finally:

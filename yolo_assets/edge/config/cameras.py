@@ -80,7 +80,7 @@ class VideoCamera(Section):
         default="as_fast", description="as_fast: as fast as frames are processed; realtime: at their own rate"
     )
     fps: float | None = Field(default=None, gt=0, description="keep at most so many frames a second of the video")
-    loop: bool = Field(default=False, description="begin anew at the end")
+    loop: bool = Field(default=False, description="start again at the end")
     policy: Policy = Field(
         default="every",
         description="latest: a newer frame replaces one in the queue; every: the newest is dropped when it is full",
@@ -98,7 +98,7 @@ class FolderCamera(Section):
         default="as_fast", description="as_fast: as fast as frames are processed; realtime: at their own rate"
     )
     fps: float = Field(default=1.0, gt=0, le=1000, description="they count as so many frames a second")
-    loop: bool = Field(default=False, description="begin anew at the end")
+    loop: bool = Field(default=False, description="start again at the end")
     policy: Policy = Field(
         default="every",
         description="latest: a newer frame replaces one in the queue; every: the newest is dropped when it is full",
@@ -110,7 +110,7 @@ class LiveCamera(Section):
 
     camera_id: CameraId = Field(description="name of the camera: letters, digits, _ and -")
     timeout_s: float = Field(
-        default=10.0, ge=0.5, le=3600, description="a camera that gives no picture for so long is opened anew"
+        default=10.0, ge=0.5, le=3600, description="a camera that gives no picture for so long is opened again"
     )
     reconnect_max_s: float = Field(
         default=30.0, gt=0, le=3600, description="longest wait between tries; the first is half a second"
@@ -163,10 +163,10 @@ class UsbCamera(LiveCamera):
     device: Annotated[int, Field(ge=0, le=255)] | Annotated[str, Field(pattern=r"^/dev/\S+$")] = Field(
         description="its number, or better a path that stays: /dev/v4l/by-id/..."
     )
-    width: int | None = Field(default=None, ge=16, le=16384, description="pixels to ask for; None: its default")
-    height: int | None = Field(default=None, ge=16, le=16384, description="pixels to ask for; None: its default")
-    fps: float | None = Field(default=None, gt=0, le=1000, description="asked of the camera, and taken at most")
-    fourcc: str | None = Field(default=None, pattern=r"^[A-Z0-9]{4}$", description="pixel format to ask for, as MJPG")
+    width: int | None = Field(default=None, ge=16, le=16384, description="pixels to request; None: its default")
+    height: int | None = Field(default=None, ge=16, le=16384, description="pixels to request; None: its default")
+    fps: float | None = Field(default=None, gt=0, le=1000, description="frames a second, requested from the camera and taken at most")
+    fourcc: str | None = Field(default=None, pattern=r"^[A-Z0-9]{4}$", description="pixel format to request, like MJPG")
 
 
 Camera = Annotated[

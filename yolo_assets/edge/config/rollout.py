@@ -22,7 +22,7 @@ class Shadow(Section):
 
 
 class WatchWindow(Section):
-    """After the switch the new model is compared with the old one, which stays warm; what fails is taken back."""
+    """After the switch the new model is compared with the old one, which stays warm; what fails is reverted."""
 
     seconds: float = Field(default=60.0, ge=0, le=86400, description="length of the window; 0: no window")
     min_frames: int = Field(default=30, ge=1, le=100_000, description="nothing is decided on fewer frames")
@@ -60,7 +60,7 @@ class Light(Section):
 
     channel: Annotated[str, id_field("channel")] = Field(default="light", description="channel of the lighter model")
     cameras: tuple[str, ...] = Field(
-        default=(), description="that may be moved to it, in this order; none given: every camera"
+        default=(), description="cameras that may be moved to it, in this order; none: every camera"
     )
     above: float = Field(default=0.9, gt=0, le=10, description="share of the workers' time that is overload")
     hold_s: float = Field(default=5.0, ge=0, le=3600, description="overload for so long, before a camera is moved")

@@ -41,7 +41,7 @@ class Disk(Section):
     high: str | int = Field(default="30%", description="a spool above it: fewer pictures without detection")
     fewer: int = Field(default=10, ge=2, description="then one of so many of those that would be kept")
     records_only: str | int = Field(default="50%", description="a spool above it: no pictures without detection")
-    no_images: str | int = Field(default="70%", description="a spool above it: no pictures at all, loudly")
+    no_images: str | int = Field(default="70%", description="a spool above it: no pictures at all, reported as an error")
     reserve: str | int = Field(
         default="5%",
         description="free disk, whatever fills it: below 3 times as much fewer pictures, below twice records only, "
@@ -50,7 +50,7 @@ class Disk(Section):
     fsync: Literal["frame", "interval", "hour"] = Field(
         default="interval",
         description="what a power cut can take. frame: the current frame (slow); interval: fsync_seconds; hour: "
-        "what the system had not written by itself, some 30 s. A killed agent loses the current frame with each",
+        "what the system had not written by itself, some 30 s. With each, a killed agent loses the current frame",
     )
     fsync_seconds: float = Field(default=5.0, gt=0, le=3600, description="for fsync: interval")
 

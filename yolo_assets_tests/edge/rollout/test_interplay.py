@@ -94,7 +94,7 @@ def test_a_canary_that_was_withdrawn_while_it_was_prepared_never_starts(plant: P
         assert slot is not None
         old = box.state.canary.model
         assert old is not None
-        with pytest.raises(SupersededError, match="taken back"):
+        with pytest.raises(SupersededError, match="withdrawn"):
             box.agent.control.end_secondary("canary", "for the test")
             ref = old.model_copy(update={"release": 3})
             attempt = box.agent.swaps.begin("channel")

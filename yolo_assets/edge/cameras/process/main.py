@@ -1,4 +1,4 @@
-"""The child as a program: take the order, read one camera, end when the agent closes the socket or is gone."""
+"""The child as a program: receive the order, read one camera, end when the agent closes the socket or has ended."""
 
 from __future__ import annotations
 

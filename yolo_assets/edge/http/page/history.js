@@ -5,7 +5,7 @@ import { $, clock, day, element, plural, seconds, set } from "./words.js";
 
 const STEP_COLOURS = { read: "--s-read", fetch: "--s-fetch", compare: "--s-compare", load: "--s-load", warm: "--s-warm", golden: "--s-golden", shadow: "--s-shadow" };
 const RESULT = {
-  committed: ["✓", "serves"], switched: ["▲", "on trial"], rolled_back: ["↺", "rolled back"], reverted: ["↺", "taken back"], refused: ["✕", "refused"],
+  committed: ["✓", "serves"], switched: ["▲", "on trial"], rolled_back: ["↺", "rolled back"], reverted: ["↺", "reverted"], refused: ["✕", "refused"],
   failed: ["!", "failed"], pinned: ["■", "pinned"], unpinned: ["□", "unpinned"], recovered: ["!", "log recovered"],
 };
 const SHOWN = 40;
