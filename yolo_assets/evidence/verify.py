@@ -290,7 +290,7 @@ def _check_members(pack: _Pack) -> str:
             continue
         row = members.get(path)
         if row is None:
-            raise IntegrityError(f"{path} is no member of an archive whose receipt and index are here")
+            raise IntegrityError(f"{path} is not a member of an archive whose receipt and index are here")
         if (file.size, file.sha256) != (row.size, row.sha256.hex()):
             raise IntegrityError(f"{path} is not the file that was archived; its index has another SHA-256")
         count[kind] += 1

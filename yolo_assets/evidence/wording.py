@@ -71,12 +71,12 @@ def not_found(pack: PackManifest) -> list[str]:
     lines += [f"{when(gap.start)} until {when(gap.end)}: no archive of this camera." for gap in pack.gaps]
     if pack.counts.without_picture:
         lines.append(
-            f"{many(pack.counts.without_picture, 'finding')} without a picture: the edge kept the record alone. "
+            f"{many(pack.counts.without_picture, 'finding')} without a picture: the device kept only the record. "
             "findings.ndjson names them."
         )
     if pack.counts.not_drawable:
         lines.append(
-            f"{many(pack.counts.not_drawable, 'frame')} whose archived bytes are no readable picture: no drawn copy."
+            f"{many(pack.counts.not_drawable, 'frame')} whose archived bytes are not a readable picture: no drawn copy."
         )
     if left_out := sum(hour.left_out for hour in pack.hours):
         lines.append(f"{many(left_out, 'record file')} of other frames in these hours: not needed, not included.")

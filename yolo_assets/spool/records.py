@@ -1,7 +1,7 @@
 """Detection records out of the files of an hour, of any producer: ``<frame>.json``, ``*.ndjson``, or both.
 
-Belongs here: finding records in bytes, and saying precisely which bytes are none. Does not belong here: where the bytes
-come from (a spool folder or an archive give the same stream) and what to do with bad ones (``tables``).
+Belongs here: finding records in bytes, and saying precisely which bytes are not records. Does not belong here: where
+the bytes come from (a spool folder or an archive give the same stream) and what to do with bad ones (``tables``).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Belongs here: the interface over files. Single file moves are ``folder_files``, unfinished uploads ``folder_uploads``.
 
-Beside the objects lies ``.yolo_store/``: ``tmp/`` (writes under way), ``uploads/`` (multipart), ``locks/``. Everything
+Next to the objects is ``.yolo_store/``: ``tmp/`` (writes under way), ``uploads/`` (multipart), ``locks/``. Everything
 appears under its key by one rename or link of a synced file, so a reader or a crash meets the old bytes or the new.
 Writers of one key, in any process, take turns under one of 256 lock files; readers take none.
 

@@ -1,4 +1,5 @@
-"""Which keys, ranges and parts are legal, decided once for every store: what works on a folder works on S3 and back.
+"""Which keys, ranges and parts are legal, decided once for every store: what works on a folder works on S3 and vice
+versa.
 
 Belongs here: the rules. Does not belong here: what a key means, which is ``contracts.names``.
 """

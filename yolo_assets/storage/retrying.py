@@ -1,6 +1,6 @@
 """The one layer that retries: a store that tries again what may work in a moment.
 
-Retried is only ``StoreUnavailableError`` with ``transient``; what a retry cannot cure is raised at once. Tries are
+Only ``StoreUnavailableError`` with ``transient`` is retried; what a retry cannot cure is raised at once. Tries are
 bounded in number and in time, with exponential backoff and jitter, and counted for the metrics.
 
 What is not idempotent:

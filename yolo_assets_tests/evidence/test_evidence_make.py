@@ -151,7 +151,7 @@ def test_an_empty_answer_is_one_line_and_leaves_nothing(
 
 
 def test_more_frames_than_allowed_is_no_pack(sound: tuple[Plant, Path], tmp_path: Path) -> None:
-    with pytest.raises(TooManyFramesError, match="more than 5 frames fit"):
+    with pytest.raises(TooManyFramesError, match="more than 5 frames match"):
         sound[0].make(tmp_path / "pack", max_frames=5)
     assert list(tmp_path.iterdir()) == []
 

@@ -59,7 +59,7 @@ def no_receipts(lost: list[ArchiveName], start: str) -> str:
     """One line for archives that lie in the store and have no receipt that can be read: what to do."""
     more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
     return (
-        f"{start}, and {lost[0].archive_key}{more} lies in the store: the receipt was lost or hidden, or the archive "
+        f"{start}, and {lost[0].archive_key}{more} is in the store: the receipt was lost or hidden, or the archive "
         f"was never finished; yolo-assets archive verify {lost[0].stem} says more"
     )
 

@@ -43,7 +43,7 @@ RUN_TAG = "yolo_assets/requested_after"
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Requests again what failed runs left undone, when the cause may pass: a store that was away, a process that "
+        "Requests again what failed runs left undone, when the cause may pass: an unreachable store, a process that "
         "died. The pauses grow from a minute to two hours; after two days it gives up and reports it."
     ),
 )

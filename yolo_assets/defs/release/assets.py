@@ -37,7 +37,7 @@ def champion_of(locations: Locations) -> str | None:
     op_tags={"dagster/max_runtime": 6 * 3600},
     description=(
         "Prepare, train, export, evaluate: each in a process of its own, resumed after eviction. The same dataset, "
-        "recipe and parent give the earlier result back."
+        "recipe and parent return the earlier result."
     ),
     retry_policy=RETRY_POLICY,
 )

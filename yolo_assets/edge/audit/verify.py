@@ -77,7 +77,7 @@ def verify_device(folder: Path, keys: TrustedKeys | None = None) -> list[LogRepo
         trouble = f"the head of the log cannot be trusted: {error}"
     reports = [_device_log(folder, log_id, keys, head) for log_id in logs(folder)]
     if head is not None and head.log_id not in logs(folder):
-        reports.append(LogReport(head.device_id, head.log_id, "box", findings=["the log that the head names is gone"]))
+        reports.append(LogReport(head.device_id, head.log_id, "box", findings=["the log that the head names is missing"]))
     if trouble:
         (reports or [LogReport("?", "?", "box")])[-1].findings.insert(0, trouble)
     _check_succession(reports, {r.log_id: _first_line(folder / r.log_id) for r in reports})
@@ -137,8 +137,8 @@ class DeviceCopies:
             copies.no_head = f"the heartbeat cannot be read: {error}"
         if not copies.segments and copies.head is None:
             raise BadInputError(
-                f"{store.url} holds no audit log of {device_id}; name the device as its configuration does, or let it "
-                "run"
+                f"{store.url} holds no audit log of {device_id}; give the device_id of its configuration; it must "
+                "have run before"
             )
         return copies
 
@@ -209,7 +209,7 @@ class DeviceCopies:
         last = mine.last or 0
         if last < head.shipped:
             mine.findings.append(
-                f"lines {last + 1} to {head.shipped} were shipped and are gone, as the heartbeat shows"
+                f"lines {last + 1} to {head.shipped} were shipped and are missing, as the heartbeat shows"
             )
         elif last < head.sequence:
             mine.notes.append(f"lines {last + 1} to {head.sequence} are on the device and not shipped yet")
@@ -226,7 +226,7 @@ def compare(device: Iterable[LogReport], store: Iterable[LogReport]) -> list[str
         log = f"log {report.log_id}"
         if other is None:
             if report.lines:
-                differences.append(f"{log} is on the device and not in the store; it was not shipped yet, or is gone")
+                differences.append(f"{log} is on the device and not in the store; it was not shipped yet, or was deleted")
             continue
         differing = sorted(n for n, sha in report.digests.items() if other.digests.get(n, sha) != sha)
         if differing:
@@ -253,7 +253,7 @@ def _device_log(folder: Path, log_id: str, keys: TrustedKeys | None, head: Audit
         report.notes.append(f"lines before {files[0][0]} are in the store only")
     if current is not None:
         if check.first is not None and check.first > current.first_sequence:
-            report.findings.append(f"lines {current.first_sequence} to {check.first - 1} are gone from the beginning")
+            report.findings.append(f"lines {current.first_sequence} to {check.first - 1} are missing from the beginning")
         _check_end(report, current.sequence, current.sha256, "its head")
     return report
 

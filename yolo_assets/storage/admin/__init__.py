@@ -1,1 +1,2 @@
-"""Setting up and examining stores for the operator: ``yolo-assets storage``. Nothing here runs while frames travel."""
+"""Setting up and examining stores for the operator: ``yolo-assets storage``. Nothing here runs during archiving or
+inference."""

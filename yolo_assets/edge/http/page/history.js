@@ -48,7 +48,7 @@ function item(line, swap) {
 function facts(swap) {
   const made = element("div", "facts");
   const fact = (value, text) => made.append(element("span", "", element("b", "", value), ` ${text}`));
-  fact(seconds(swap.seconds), "in all");
+  fact(seconds(swap.seconds), "in total");
   if (swap.switch_seconds !== null) fact(seconds(swap.switch_seconds), "switch");
   if (swap.first_result_seconds !== null) fact(seconds(swap.first_result_seconds), "to its first result");
   if (swap.in_flight_at_switch !== null) fact(`${swap.in_flight_at_switch}`, "in flight");
