@@ -251,7 +251,9 @@ class Archive:
             return list(self._parts_one_by_one(camera_id, hour))
         missing = missing_parts(part.name for part in parts)
         if missing:
-            raise IntegrityError(f"which frame is the newest is uncertain; give one with --frame: {no_receipt(missing[0])}")
+            raise IntegrityError(
+                f"which frame is the newest is uncertain; give one with --frame: {no_receipt(missing[0])}"
+            )
         return parts
 
     def _parts_one_by_one(self, camera_id: str, hour: Hour) -> Iterator[ArchivedPart]:

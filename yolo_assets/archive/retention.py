@@ -108,7 +108,9 @@ def hold(archive: Archive, name: ArchiveName, on: bool) -> list[HeldObject]:
     for entry in held:
         lock.set_legal_hold(entry.key, entry.version_id, on)
         if lock.get_legal_hold(entry.key, entry.version_id) is not on:
-            raise UserError(f"{archive.url} did not {'set' if on else 'release'} the legal hold of {entry.key}; run again")
+            raise UserError(
+                f"{archive.url} did not {'set' if on else 'release'} the legal hold of {entry.key}; run again"
+            )
     return held
 
 

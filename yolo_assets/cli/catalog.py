@@ -108,13 +108,16 @@ def query(
     since: Annotated[
         str | None, typer.Option("--from", help="Read detections and frames only from this moment on.", metavar="TIME")
     ] = None,
-    until: Annotated[str | None, typer.Option("--to", help="Read detections and frames only before this moment.", metavar="TIME")] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", help="Read detections and frames only before this moment.", metavar="TIME")
+    ] = None,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
     """Query the newest catalog; nothing can be changed, and no other file can be read.
 
-    Tables: archives, archive_classes, hours, gaps, hours_seen, problems; and, over the Parquet tables of the store, detections and frames, for which --from and --to save reading all files.
+    Tables: archives, archive_classes, hours, gaps, hours_seen, problems. The store's Parquet tables are detections and
+    frames; with --from and --to only the files of that time are read.
 
     Example: yolo-assets catalog query "SELECT archive_key FROM archive_classes WHERE class = 'crack'"
     """

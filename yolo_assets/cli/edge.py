@@ -156,7 +156,9 @@ def _get(url: str) -> bytes:
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
             return answer.read()
     except urllib.error.HTTPError as error:
-        raise UserError(f"{url} answers {error.code} {error.reason}; if it needs a token, set {TOKEN_VARIABLE}") from None
+        raise UserError(
+            f"{url} answers {error.code} {error.reason}; if it needs a token, set {TOKEN_VARIABLE}"
+        ) from None
     except (http.client.HTTPException, ValueError) as error:
         raise UserError(f"{url!r} does not lead to an agent: {error}") from None
     except OSError as error:

@@ -186,7 +186,9 @@ def rollback(
     name: NameArgument,
     reason: ReasonOption,
     channel: ChannelOption = "stable",
-    to: Annotated[str | None, typer.Option("--to", metavar="VERSION", help="An earlier version of the channel.")] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="VERSION", help="An earlier version of the channel.")
+    ] = None,
     by: ByOption = None,
     store: StoreOption = None,
     trusted_key: TrustedOption = None,

@@ -26,7 +26,8 @@ def restore(
     batch: Annotated[str | None, typer.Option(help="Only frames of this production batch.", metavar="B")] = None,
     class_name: Annotated[str | None, typer.Option("--class", help="Only frames with this class.", metavar="K")] = None,
     min_confidence: Annotated[
-        float | None, typer.Option(help="Only frames with a detection of at least this confidence.", min=0, max=1, metavar="X")
+        float | None,
+        typer.Option(help="Only frames with a detection of at least this confidence.", min=0, max=1, metavar="X"),
     ] = None,
     frames_only: Annotated[bool, typer.Option("--frames-only", help="Restore no record files.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; show what would be restored.")] = False,

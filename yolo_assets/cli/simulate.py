@@ -47,7 +47,8 @@ def simulate(
         typer.Option("--dirty-lens-at", help="When a lens gets dirty.", metavar="TIME"),
     ] = None,
     dirty_camera: Annotated[
-        str | None, typer.Option("--dirty-camera", help="Which camera's lens; default: the first camera's.", metavar="CAMERA")
+        str | None,
+        typer.Option("--dirty-camera", help="Which camera's lens; default: the first camera's.", metavar="CAMERA"),
     ] = None,
     as_json: common.JsonOption = False,
 ) -> None:

@@ -40,7 +40,9 @@ class AuditRecord(Record):
     archives_size: int = Field(ge=0, description="their bytes")
     full: tuple[str, ...] = Field(default=(), description="every byte read, all as it should be")
     head: tuple[str, ...] = Field(default=(), description="receipt, index, size and ETag, all as they should be")
-    cold: tuple[str, ...] = Field(default=(), description="checked as head although full was requested: in a tier that cannot be read")
+    cold: tuple[str, ...] = Field(
+        default=(), description="checked as head although full was requested: in a tier that cannot be read"
+    )
     problems: dict[str, tuple[str, ...]] = Field(default_factory=dict, description="what differs, by name")
     unchecked: dict[str, str] = Field(default_factory=dict, description="why it could not be checked, by name")
     kept_until: dict[str, Time] = Field(

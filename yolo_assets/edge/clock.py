@@ -182,7 +182,11 @@ class DeviceClock:
         elif self._follow(off, wall, monotonic):
             self._slewing = -_SLEWED <= off < timedelta(0)
             self._jump, trusted = None, True
-            log.warning("this machine's clock jumped by %.1f s to %s; the jump is followed", off.total_seconds(), format_time(wall))
+            log.warning(
+                "this machine's clock jumped by %.1f s to %s; the jump is followed",
+                off.total_seconds(),
+                format_time(wall),
+            )
             if not self._slewing:
                 self._at = wall
         else:

@@ -168,7 +168,9 @@ def _check(request: Request, out: Path) -> None:
     if max(len(request.reason), len(request.asked_by)) > _LONGEST_TEXT:
         raise BadInputError(f"reason and name are at most {_LONGEST_TEXT} characters long")
     if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
-        raise BadInputError(f"{out} exists and is not an empty folder; choose another one, nothing is ever added to a pack")
+        raise BadInputError(
+            f"{out} exists and is not an empty folder; choose another one, nothing is ever added to a pack"
+        )
 
 
 def _collect(

@@ -101,7 +101,7 @@ class Registry:
         if set(files) != set(manifest.files):
             missing, extra = sorted(set(manifest.files) - set(files)), sorted(set(files) - set(manifest.files))
             raise BadInputError(
-                f"{model}: files and manifest differ; missing: {missing or 'none'}, not in the manifest: {extra or 'none'}"
+                f"{model}: files and manifest differ; missing: {missing or 'none'}, extra: {extra or 'none'}"
             )
         data = manifest.to_json()
         manifest_key = model_key(manifest.name, manifest.version, MANIFEST)

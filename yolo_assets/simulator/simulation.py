@@ -1,5 +1,4 @@
-"""Writes whole spool hours of the simulated line, closed, faster than real time, as an agent at those cameras would
-have.
+"""Writes whole, closed spool hours of the simulated line in a short time, as an agent at those cameras would have.
 
 Frames are deterministic, so a run that was interrupted continues when it is run again with the same arguments: frames
 that are there are kept, sealed and archived hours passed over; hours of another simulation are refused. With a bundle

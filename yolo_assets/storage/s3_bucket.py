@@ -197,7 +197,8 @@ def unreachable(error: boto.BotoCoreError | ResponseParserError, *, endpoint: st
         )
     if isinstance(error, boto.SSLError):
         return StoreUnavailableError(
-            f"no TLS with {endpoint}: {error}; for a private certificate authority set AWS_CA_BUNDLE to its certificate file",
+            f"no TLS with {endpoint}: {error}; for a private certificate authority "
+            "set AWS_CA_BUNDLE to its certificate file",
             transient=False,
         )
     if isinstance(error, boto.ParamValidationError):

@@ -56,7 +56,7 @@ def test_camera_and_day(world):
         assert find_archives(connection, start, end, camera_id="cam01", columns=["receipt_key", "part"]).rows() == [
             (key, 1) for key in keys
         ]
-        with pytest.raises(BadInputError, match="no hour that exists"):
+        with pytest.raises(BadInputError, match="not an hour that exists"):
             Hour.from_key("20260230_00")
         with pytest.raises(BadInputError, match="is not a camera id"):
             find_archives(connection, start, end, camera_id="cam 01")

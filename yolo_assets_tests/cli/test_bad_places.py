@@ -195,5 +195,5 @@ def test_an_unmounted_archive_takes_nothing_from_the_spool(plant: Path, tmp_path
 
 def test_an_empty_location_is_refused(plant: Path, tmp_path: Path) -> None:
     before = contents(plant)
-    refused(cli("archive", "run", "--archive", "", home=plant, cwd=tmp_path), "an empty location", code=2)
+    refused(cli("archive", "run", "--archive", "", home=plant, cwd=tmp_path), "the location is empty", code=2)
     assert contents(plant) == before and not list(tmp_path.glob("archives"))

@@ -135,7 +135,7 @@ def test_where_it_cannot_be_written_counting_goes_on_in_memory(
     (tmp_path / "file").write_text("no folder")
     journal = FrameJournal(["cam1"], tmp_path / "file" / "t")
     journal.captured(frame("cam1", 0, HOUR))
-    assert journal.totals("cam1").captured == 1 and "do not outlive" in caplog.text
+    assert journal.totals("cam1").captured == 1 and "will be lost when this run ends" in caplog.text
     journal.sync()
     journal.close()
 

@@ -176,7 +176,7 @@ def test_weights_that_carry_code_are_refused_and_the_code_does_not_run(trained: 
     torch.save({"model": _Payload(marker), "epoch": -1}, weights)
     data = materialise(trained.world.store, trained.dataset, tmp_path / "data")
     job = TrainJob(spec=SPEC, data=str(data), work=str(tmp_path / "work"), weights=str(weights))
-    with pytest.raises(UserError, match="is no safe YOLO checkpoint"):
+    with pytest.raises(UserError, match="is not a safe YOLO checkpoint"):
         run_child("train", job, tmp_path / "work", nice=0, timeout_seconds=60)
     assert not marker.exists()
     with pytest.raises(pickle.UnpicklingError):  # the payload is a real one: torch refuses it too

@@ -78,6 +78,6 @@ def no_frame(archive: Archive, camera_id: str, hour: Hour, frame: str) -> str:
     missing = missing_parts(part.name for part in parts)
     perhaps = f"; it may be in {missing[0].stem}, whose receipt is lost or hidden" if missing else ""
     return (
-        f"camera {camera_id} has no {frame} among the {len(names)} frames of hour {hour}; the closest are {listed(near)}"
-        f"{perhaps}"
+        f"camera {camera_id} has no {frame} among the {len(names)} frames of hour {hour}; "
+        f"the closest are {listed(near)}{perhaps}"
     )

@@ -1,5 +1,4 @@
-"""One frame of one camera for a person: found by name or by time; when there is none, a message that says what there
-is.
+"""One frame of one camera for a person, found by name or by time; if there is none, a message says what there is.
 
 Does not belong here: finding it among the parts of one hour (``Archive.cat``).
 """

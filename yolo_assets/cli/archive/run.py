@@ -52,7 +52,8 @@ def run(
     ] = None,
     keep_local: Annotated[bool, typer.Option("--keep-local", help="Delete nothing in the spool.")] = False,
     grace: Annotated[
-        float | None, typer.Option(help="Seconds without a new file that close an hour without a seal; 0 closes every past hour.")
+        float | None,
+        typer.Option(help="Seconds without a new file that close an hour without a seal; 0 closes every past hour."),
     ] = None,
     every: Annotated[
         float | None, typer.Option(help="Run for ever, one round every so many seconds.", metavar="SECONDS")
@@ -63,7 +64,9 @@ def run(
             help="With --every: serve /metrics for Prometheus, and /healthz; 0: a free port.", min=0, max=65535
         ),
     ] = None,
-    metrics_host: Annotated[str, typer.Option(help="Address on which metrics are served; there is no login.")] = "127.0.0.1",
+    metrics_host: Annotated[
+        str, typer.Option(help="Address on which metrics are served; there is no login.")
+    ] = "127.0.0.1",
     metrics_file: Annotated[
         Path | None, typer.Option(help="Write metrics for node_exporter's textfile collector.", metavar="FILE.prom")
     ] = None,

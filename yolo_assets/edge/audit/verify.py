@@ -77,7 +77,9 @@ def verify_device(folder: Path, keys: TrustedKeys | None = None) -> list[LogRepo
         trouble = f"the head of the log cannot be trusted: {error}"
     reports = [_device_log(folder, log_id, keys, head) for log_id in logs(folder)]
     if head is not None and head.log_id not in logs(folder):
-        reports.append(LogReport(head.device_id, head.log_id, "box", findings=["the log that the head names is missing"]))
+        reports.append(
+            LogReport(head.device_id, head.log_id, "box", findings=["the log that the head names is missing"])
+        )
     if trouble:
         (reports or [LogReport("?", "?", "box")])[-1].findings.insert(0, trouble)
     _check_succession(reports, {r.log_id: _first_line(folder / r.log_id) for r in reports})
@@ -226,7 +228,9 @@ def compare(device: Iterable[LogReport], store: Iterable[LogReport]) -> list[str
         log = f"log {report.log_id}"
         if other is None:
             if report.lines:
-                differences.append(f"{log} is on the device and not in the store; it was not shipped yet, or was deleted")
+                differences.append(
+                    f"{log} is on the device and not in the store; it was not shipped yet, or was deleted"
+                )
             continue
         differing = sorted(n for n, sha in report.digests.items() if other.digests.get(n, sha) != sha)
         if differing:
@@ -253,7 +257,9 @@ def _device_log(folder: Path, log_id: str, keys: TrustedKeys | None, head: Audit
         report.notes.append(f"lines before {files[0][0]} are in the store only")
     if current is not None:
         if check.first is not None and check.first > current.first_sequence:
-            report.findings.append(f"lines {current.first_sequence} to {check.first - 1} are missing from the beginning")
+            report.findings.append(
+                f"lines {current.first_sequence} to {check.first - 1} are missing from the beginning"
+            )
         _check_end(report, current.sequence, current.sha256, "its head")
     return report
 

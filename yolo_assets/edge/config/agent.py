@@ -45,7 +45,8 @@ class Listen(Section):
     tls_cert: Path | None = Field(default=None, description="certificate chain, PEM; with it the page is https")
     tls_key: Path | None = Field(default=None, description="its private key, PEM")
     hosts: tuple[str, ...] = Field(
-        default=(), description="host names that browsers may use for the page, besides this machine's name and IP addresses"
+        default=(),
+        description="host names that browsers may use for the page, besides this machine's name and IP addresses",
     )
     viewers: int = Field(default=8, ge=1, le=1000, description="how many may watch live streams at the same time")
     max_body_bytes: int = Field(default=65536, ge=1024, le=1 << 30, description="of a request")
@@ -71,7 +72,9 @@ class AuditFiles(Section):
     """The audit log on the device. Lines that the store does not hold are never removed."""
 
     lines_per_file: int = Field(default=1000, ge=10, le=1_000_000, description="a new file begins after so many lines")
-    keep_files: int = Field(default=100, ge=2, le=100_000, description="older files are deleted once the store holds them")
+    keep_files: int = Field(
+        default=100, ge=2, le=100_000, description="older files are deleted once the store holds them"
+    )
 
 
 class Engine(Section):
@@ -88,7 +91,10 @@ class Engine(Section):
     threads: int = Field(default=1, ge=1, le=256, description="processor threads of one inference")
     workers: int = Field(default=1, ge=1, le=64, description="frames inferred at the same time")
     batch: int = Field(
-        default=8, ge=1, le=64, description="frames of all cameras in one inference, if the model allows it and it is faster"
+        default=8,
+        ge=1,
+        le=64,
+        description="frames of all cameras in one inference, if the model allows it and it is faster",
     )
     batch_latency_ms: float = Field(default=100.0, gt=0, le=60_000, description="a batch that takes longer is not used")
     process: bool = Field(default=False, description="each model in a process of its own")

@@ -165,7 +165,9 @@ class UsbCamera(LiveCamera):
     )
     width: int | None = Field(default=None, ge=16, le=16384, description="pixels to request; None: its default")
     height: int | None = Field(default=None, ge=16, le=16384, description="pixels to request; None: its default")
-    fps: float | None = Field(default=None, gt=0, le=1000, description="frames a second, requested from the camera and taken at most")
+    fps: float | None = Field(
+        default=None, gt=0, le=1000, description="frames a second, requested from the camera and taken at most"
+    )
     fourcc: str | None = Field(default=None, pattern=r"^[A-Z0-9]{4}$", description="pixel format to request, like MJPG")
 
 

@@ -68,7 +68,9 @@ def zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (OSError, ValueError, LookupError):
-        raise BadInputError(f"{name!r} is not a time zone that is known here; use one like Europe/Berlin, or install tzdata") from None
+        raise BadInputError(
+            f"{name!r} is not a time zone that is known here; use one like Europe/Berlin, or install tzdata"
+        ) from None
 
 
 class FreezeTable:

@@ -42,7 +42,9 @@ class _Output(Section):
     )
     alarms: bool = Field(default=True, description="whether alarms are sent")
     min_interval_s: _Seconds = Field(default=0.0, description="at most one result of a camera in so many seconds")
-    queue_size: int = Field(default=1000, ge=1, le=100_000, description="events that may wait; then the oldest results are dropped")
+    queue_size: int = Field(
+        default=1000, ge=1, le=100_000, description="events that may wait; then the oldest results are dropped"
+    )
     expire_s: float = Field(default=300.0, gt=0, le=86400, description="older results are not sent; alarms always are")
     ca_file: Path | None = Field(default=None, description="authority of the receiver, PEM; None: the system's")
     client_cert: Path | None = Field(default=None, description="certificate that this device shows, PEM")
@@ -150,7 +152,9 @@ class Infer(Section):
     )
     max_bytes: int = Field(default=16 << 20, ge=1024, le=1 << 30, description="of a file")
     max_pixels: int = Field(default=40_000_000, ge=4096, le=1 << 30, description="of a picture; 3 bytes of memory each")
-    wait_s: float = Field(default=1.0, ge=0, le=60, description="how long a picture may wait for a moment when no frame waits")
+    wait_s: float = Field(
+        default=1.0, ge=0, le=60, description="how long a picture may wait for a moment when no frame waits"
+    )
 
 
 Output = Annotated[WebhookOutput | MqttOutput, Field(discriminator="kind")]

@@ -41,7 +41,9 @@ class Disk(Section):
     high: str | int = Field(default="30%", description="a spool above it: fewer pictures without detection")
     fewer: int = Field(default=10, ge=2, description="then one of so many of those that would be kept")
     records_only: str | int = Field(default="50%", description="a spool above it: no pictures without detection")
-    no_images: str | int = Field(default="70%", description="a spool above it: no pictures at all, reported as an error")
+    no_images: str | int = Field(
+        default="70%", description="a spool above it: no pictures at all, reported as an error"
+    )
     reserve: str | int = Field(
         default="5%",
         description="free disk, whatever fills it: below 3 times as much fewer pictures, below twice records only, "

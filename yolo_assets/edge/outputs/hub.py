@@ -248,7 +248,9 @@ class OutputMetrics(Collector):
             healthy.add_metric((name,), output.sender.error is None and output.delivery.trouble is None)
         yield from (events, waiting, oldest, failures, healthy)
         yield CounterMetricFamily(
-            "yolo_edge_output_missed", "Results that were dropped before any rule or output saw them.", value=self._outputs.missed
+            "yolo_edge_output_missed",
+            "Results that were dropped before any rule or output saw them.",
+            value=self._outputs.missed,
         )
         standing = GaugeMetricFamily(
             "yolo_edge_alarm_standing", "1 for each alarm that is raised and not cleared.", labels=("rule", "camera")

@@ -209,7 +209,9 @@ def _validated(state: EdgeState) -> EdgeState:
 def _refuse_unknown_fields(record: Record) -> None:
     unknown = sorted(vars(record).keys() - type(record).model_fields.keys())
     if unknown:
-        raise BadInputError(f"the agent's state cannot be changed like this: {type(record).__name__} has no {unknown[0]}")
+        raise BadInputError(
+            f"the agent's state cannot be changed like this: {type(record).__name__} has no {unknown[0]}"
+        )
     for value in vars(record).values():
         parts = cast("tuple[Any, ...]", value) if isinstance(value, tuple) else (value,)
         for part in parts:

@@ -100,7 +100,7 @@ def wait_for_hour(loop: Loop, agent: AgentService, hour: Hour, what: str) -> Non
     status = agent.status()
     totals = status["totals"]
     loop.screen.say(
-        f"hour {hour} is archived, catalogued and deleted from the disk; the agent has processed {totals['processed']} frames"
+        f"hour {hour} is archived, catalogued and deleted locally; the agent has processed {totals['processed']} frames"
     )
     loop.figures.longest_gap_before = status["longest_gap"]["overall_s"]
 

@@ -1,2 +1,1 @@
-"""Setting up and examining stores for the operator: ``yolo-assets storage``. Nothing here runs during archiving or
-inference."""
+"""Setting up and examining stores for the operator: ``yolo-assets storage``. Not used in archiving or inference."""

@@ -1,5 +1,4 @@
-"""Sets up the bucket of an archive root: compares what is requested with what is there, shows it first, sets it and
-reads it back.
+"""Sets up the bucket of an archive root: compares the request with what is there, shows it, sets it, reads it back.
 
 Nothing is loosened: rules and statements of others stay, a default retention is never touched, versioning is never
 switched off. Running it again changes nothing.
@@ -100,7 +99,9 @@ class BucketSetup:
         again = self._run(set_it=False)
         open_still = [step.what for step in again.steps if step.change in ("+", "~")]
         if open_still:
-            raise UserError(f"{self._url} accepted the settings but does not show {', '.join(open_still)}; check it there")
+            raise UserError(
+                f"{self._url} accepted the settings but does not show {', '.join(open_still)}; check it there"
+            )
         return done
 
     def _run(self, *, set_it: bool) -> SetupPlan:

@@ -143,7 +143,7 @@ def test_files_rotate_and_old_ones_go_only_once_they_are_shipped(tmp_path: Path)
     again = write(AuditLog(tmp_path, DEVICE, lines_per_file=5, keep_files=2), 22)
     assert again.head.sequence == 23 and faults(tmp_path) == [] and not again.trouble
     segments(tmp_path / name)[0][1].unlink()
-    assert any("gone from the beginning" in text for text in faults(tmp_path))
+    assert any("missing from the beginning" in text for text in faults(tmp_path))
 
 
 def test_unshipped_gives_each_line_once_across_files(tmp_path: Path) -> None:

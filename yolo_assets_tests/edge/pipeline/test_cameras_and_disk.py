@@ -148,7 +148,7 @@ def test_a_full_disk_drops_records_loudly_and_inference_goes_on(
         until(lambda: agent.recorder.journal.counts()["cam1"].processed > 3)
 
         def full(*_: object) -> None:
-            raise SpoolFullError("no room on the disk")
+            raise SpoolFullError("no space on the disk")
 
         with monkeypatch.context() as patch:
             patch.setattr(SpoolWriter, "write", full)
@@ -156,14 +156,14 @@ def test_a_full_disk_drops_records_loudly_and_inference_goes_on(
             until(lambda: agent.recorder.journal.counts()["cam1"].dropped.get("disk_full", 0) > 5)
             latest = agent.board.latest("cam1")
             assert latest is not None and latest.sequence > before.sequence
-            assert agent.recorder.trouble == "no room on the disk"
+            assert agent.recorder.trouble == "no space on the disk"
         processed = agent.recorder.journal.counts()["cam1"].processed
         until(lambda: agent.recorder.journal.counts()["cam1"].processed > processed + 3)
         assert agent.recorder.trouble is None
     finally:
         assert agent.stop()
     assert agent.recorder.journal.counts()["cam1"].balanced
-    told = [record for record in caplog.records if "the spool refuses" in record.message]
+    told = [record for record in caplog.records if "the spool takes no writes" in record.message]
     assert len(told) == 1
 
 
