@@ -97,7 +97,7 @@ def test_what_is_near_is_told(plant: Archive, signer: Signer) -> None:
     assert "the nearest are 20260102_04 before and 20260102_23 after" in no_hour(plant, "cam", HOUR.next(5))
     assert "the nearest are 20260103_00 before" in no_hour(plant, "cam", HOUR.next(22), HOUR.next(30))
     wrong = frame_name(HOUR.start)
-    assert "among the 1 frames of hour 20260102_03; near are 20260102_031000_000.jpg" in no_frame(
+    assert "among the 1 frames of hour 20260102_03; the closest are 20260102_031000_000.jpg" in no_frame(
         plant, "cam", HOUR, wrong
     )
 

@@ -396,7 +396,7 @@ def test_cli_rebuild_and_questions(world, cli):
     assert json.loads(cli("gaps", "--json", "--camera", "cam01").stdout) == [gap]
     for question in (("gaps",), ("find", "--class", "crack", "--from", "2026-03-01T00Z", "--to", "2026-03-02T00Z")):
         wrong = cli(*question, "--camera", "cam1")
-        assert wrong.exit_code == 1 and "knows no camera cam1; it knows cam01" in str(wrong.exception)
+        assert wrong.exit_code == 1 and "has no camera cam1; it has cam01" in str(wrong.exception)
     assert cli("query", "SELECT classes FROM archives", "--csv").stdout.startswith('classes\n"{""crack"":{""count"":3')
     lists = cli("query", "SELECT device_ids, batch_ids, part FROM archives", "--csv").stdout
     assert lists == 'device_ids,batch_ids,part\n"[""edge-1""]",[],1\n'

@@ -47,7 +47,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("archive", "ls", "--key", "file"), ("file is not a readable public key",)),
         (("archive", "cat", "--camera", "cam1", "--frame", FRAME, "-o", "bundle"), ("bundle: Is a directory",)),
         (("archive", "cat", "--camera", "cam1", "--frame", "20260102_030009_000.jpg"), ("20260102_030009_000.jpg",)),
-        (("restore", "--camera", "cam1", *TIMES, "--out", "file"), ("file is not a folder; name another one",)),
+        (("restore", "--camera", "cam1", *TIMES, "--out", "file"), ("file is not a folder; choose another one",)),
         (("simulate", "--out", "file"), ("file/lineA_cam01: Not a directory", "another path")),
         (("simulate", "--out", "new", "--model", "nowhere"), ("nowhere is not a model bundle",)),
         (("simulate", "--out", "new", "--model", "bundle"), ("bundle is not a model bundle",)),

@@ -193,7 +193,7 @@ def test_a_receipt_that_is_gone_is_told_by_every_command(plant: Path, tmp_path: 
     refused(call("archive", "ls", home=home, cwd=home), "none has a receipt", "cam1, cam2")
     # An archive without a receipt is on its way for a day, then it is a problem.
     done = call("archive", "verify", home=home, cwd=home)
-    assert done.returncode == 1 and "3 archives have no receipt for less than a day" in done.stderr
+    assert done.returncode == 1 and "3 archives without a receipt are less than a day old" in done.stderr
     for path in (home / "archive").rglob("yolo_*"):
         os.utime(path, (1, 1))
     refused(call("archive", "verify", home=home, cwd=home), "3 of 3 archives")

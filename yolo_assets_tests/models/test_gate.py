@@ -178,5 +178,5 @@ def test_figures_that_cannot_be_right_are_refused(compared: PairedEvaluation, wo
 def test_what_the_caller_must_say():
     with pytest.raises(ValueError, match="champion_class_names is required"):
         decide(comparison(), GatePolicy(), class_names=CLASSES)
-    with pytest.raises(BadInputError, match="a floor for craks, and the model knows only crack, pore, spatter"):
+    with pytest.raises(BadInputError, match="a floor for craks, and the model has only crack, pore, spatter"):
         report_on(comparison(), min_recall_by_class={"craks": 0.9})

@@ -82,7 +82,9 @@ class UnpinDone(Document):
 class ReloadAccepted(Document):
     """Staging continues in the background; its end is in ``/v1/audit`` and in ``/v1/status``."""
 
-    wanted: str | None = Field(examples=["20260102-1a2b3c4d"])
+    wanted: str | None = Field(
+        description="the requested version; null: the channel is read", examples=["20260102-1a2b3c4d"]
+    )
     accepted: bool = Field(default=True, description="false: this version is being prepared already")
     see: str = "/v1/audit"
 
