@@ -37,7 +37,7 @@ def with_missing(names: Iterable[ArchiveName]) -> list[ArchiveName]:
 def no_receipt(name: ArchiveName) -> str:
     """One line for an archive without a receipt that can be read."""
     return (
-        f"{name.receipt_key} is not there: it was lost or hidden, or the archive was never finished; "
+        f"{name.receipt_key} is missing: it was lost or hidden, or the archive was never finished; "
         f"yolo-assets archive verify {name.stem} says more"
     )
 

@@ -24,7 +24,7 @@ def init(
         Path | None, typer.Option("--units", help="Folder to write the systemd units to, as well.", metavar="DIR")
     ] = None,
 ) -> None:
-    """Write a configuration to start from, with every option explained, and, if asked for, the systemd units.
+    """Write a configuration to start from, with every option explained, and, if requested, the systemd units.
 
     Example: yolo-assets edge init --out edge.yaml
     """

@@ -2,7 +2,7 @@
 
 A line is the canonical JSON of an ``AuditLine``. It holds the SHA-256 of the line before it, so a line cannot be
 changed, removed, inserted or moved without a trace; it is signed by the key of the device, so the chain cannot be
-computed anew without that key. The end of the chain is anchored by an ``AuditHead``: next to the log, in the heartbeat,
+recomputed without that key. The end of the chain is anchored by an ``AuditHead``: next to the log, in the heartbeat,
 and in the copies in the store, so that lines cut off at the end are noticed. Belongs here: the records. Writing and
 checking is ``edge.audit``.
 """

@@ -77,7 +77,7 @@ def verify_pack(folder: Path, trusted: TrustedKeys | None) -> Verification:
         BadInputError: no such folder.
     """
     if not folder.is_dir():
-        raise BadInputError(f"there is no folder {folder}; name the folder of an evidence pack")
+        raise BadInputError(f"there is no folder {folder}; give the folder of an evidence pack")
     pack = _Pack(folder, trusted or TrustedKeys({}))
     passed = {"keys"} if trusted is not None else set()
     done: list[Check] = []

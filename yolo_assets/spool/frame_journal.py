@@ -2,7 +2,7 @@
 
 One object has two views of the same frames. *Since the start*, in memory: counts of each camera and of each hour that
 is not sealed, and which frames are in flight. *Across restarts*, in a small file: counts of each camera, and by number
-the frames whose outcome the files of the spool do not tell yet. The spool's own files say what became of a frame; only
+the frames whose outcome the files of the spool do not show yet. The spool's own files say what became of a frame; only
 this file knows of a frame that was captured and left no trace before the process was killed, or whose drop found no
 space on a full disk. It names these frames by number, because counts alone cannot tell which of them a file in the
 spool is about. Its space is allocated when it is opened, so a disk that fills later does not hurt it. If it is lost,

@@ -318,7 +318,7 @@ def _store_error(error: OSError, root: Path) -> UserError:
     place = error.filename if isinstance(error.filename, str) else str(root)
     if error.errno in _FULL:
         limit = "the file-size limit is reached" if error.errno == errno.EFBIG else "the disk or quota is full"
-        return StoreUnavailableError(f"cannot write to {root}: {limit}; free space or raise it, then run again")
+        return StoreUnavailableError(f"cannot write to {root}: {limit}; free space or raise the quota, then run again")
     if error.errno in (errno.EACCES, errno.EPERM):
         user = f"user id {os.geteuid()}"
         return StoreUnavailableError(f"no permission for {place}; give {user} access to {root}", transient=False)

@@ -56,7 +56,7 @@ def run(
         typer.Option(help="Seconds without a new file that close an hour without a seal; 0 closes every past hour."),
     ] = None,
     every: Annotated[
-        float | None, typer.Option(help="Run for ever, one round every so many seconds.", metavar="SECONDS")
+        float | None, typer.Option(help="Run for ever, one round every this many seconds.", metavar="SECONDS")
     ] = None,
     metrics_port: Annotated[
         int | None,

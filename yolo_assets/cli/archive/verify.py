@@ -34,7 +34,7 @@ def verify(
     coverage: Annotated[
         bool, typer.Option("--coverage", help="Verify nothing; show what audits have verified so far.")
     ] = False,
-    days: Annotated[int, typer.Option(help="With --coverage: within so many days.", min=1, max=36_500)] = 30,
+    days: Annotated[int, typer.Option(help="With --coverage: within this many days.", min=1, max=36_500)] = 30,
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -305,7 +305,7 @@ def _check_succession(reports: list[LogReport], begins: dict[str, bytes | None])
         if not isinstance(source, str):
             if number:
                 older = reports[number - 1].log_id
-                report.notes.append(f"the device began it knowing nothing of log {older}: its state folder was new")
+                report.notes.append(f"the device began it without knowing log {older}: its state folder was new")
             continue
         words = source.split()
         older = by_id.get(words[0])

@@ -49,7 +49,7 @@ class Listen(Section):
         description="host names that browsers may use for the page, besides this machine's name and IP addresses",
     )
     viewers: int = Field(default=8, ge=1, le=1000, description="how many may watch live streams at the same time")
-    max_body_bytes: int = Field(default=65536, ge=1024, le=1 << 30, description="of a request")
+    max_body_bytes: int = Field(default=65536, ge=1024, le=1 << 30, description="largest body of a request")
 
     @model_validator(mode="after")
     def _both(self) -> Listen:
@@ -71,7 +71,7 @@ class Listen(Section):
 class AuditFiles(Section):
     """The audit log on the device. Lines that the store does not hold are never removed."""
 
-    lines_per_file: int = Field(default=1000, ge=10, le=1_000_000, description="a new file begins after so many lines")
+    lines_per_file: int = Field(default=1000, ge=10, le=1_000_000, description="a new file begins after this many lines")
     keep_files: int = Field(
         default=100, ge=2, le=100_000, description="older files are deleted once the store holds them"
     )
@@ -99,7 +99,7 @@ class Engine(Section):
     batch_latency_ms: float = Field(default=100.0, gt=0, le=60_000, description="a batch that takes longer is not used")
     process: bool = Field(default=False, description="each model in a process of its own")
     process_timeout_s: float = Field(
-        default=30.0, gt=0, le=3600, description="a process that hangs for so long is ended"
+        default=30.0, gt=0, le=3600, description="a process that hangs for this long is ended"
     )
 
     @model_validator(mode="after")
@@ -178,7 +178,7 @@ class AgentConfig(Section):
     batch_id: str | None = Field(default=None, description="production batch, written into every record")
     poll_seconds: float = _seconds(2.0, "how often the release channel is read; a folder store is watched as well")
     heartbeat_seconds: float = _seconds(5.0, "how often the heartbeat is written to fleet/ of the store")
-    ready_seconds: float = _seconds(10.0, "/readyz fails when a live camera had no result for so many seconds")
+    ready_seconds: float = _seconds(10.0, "/readyz fails when a live camera had no result for this many seconds")
     lease_seconds: float = _seconds(30.0, "an inference that runs for more seconds is reported as hung")
     exit_when_done: bool = Field(default=False, description="end when every file camera has ended")
 

@@ -27,9 +27,9 @@ class AlarmRule(Section):
     severity: Literal["info", "warning", "critical"] = Field(default="warning", description="passed on in the event")
     min_confidence: float = Field(default=0.5, ge=0, le=1, description="boxes below it do not count")
     min_count: int = Field(default=1, ge=1, description="boxes in one frame")
-    hold_s: _Seconds = Field(default=0.0, description="it must last for so long before it is raised")
-    hold_frames: int = Field(default=1, ge=1, description="and so many frames in a row")
-    clear_s: _Seconds = Field(default=5.0, description="it is cleared when it has been absent for so long")
+    hold_s: _Seconds = Field(default=0.0, description="it must last for this long before it is raised")
+    hold_frames: int = Field(default=1, ge=1, description="and this many frames in a row")
+    clear_s: _Seconds = Field(default=5.0, description="it is cleared when it has been absent for this long")
 
 
 class _Output(Section):
@@ -41,7 +41,7 @@ class _Output(Section):
         default="detections", description="detections: only frames in which something was found"
     )
     alarms: bool = Field(default=True, description="whether alarms are sent")
-    min_interval_s: _Seconds = Field(default=0.0, description="at most one result of a camera in so many seconds")
+    min_interval_s: _Seconds = Field(default=0.0, description="at most one result of a camera in this many seconds")
     queue_size: int = Field(
         default=1000, ge=1, le=100_000, description="events that may wait; then the oldest results are dropped"
     )
@@ -150,8 +150,8 @@ class Infer(Section):
     concurrency: int = Field(
         default=1, ge=1, le=64, description="pictures processed at once; further clients are asked to wait"
     )
-    max_bytes: int = Field(default=16 << 20, ge=1024, le=1 << 30, description="of a file")
-    max_pixels: int = Field(default=40_000_000, ge=4096, le=1 << 30, description="of a picture; 3 bytes of memory each")
+    max_bytes: int = Field(default=16 << 20, ge=1024, le=1 << 30, description="largest file")
+    max_pixels: int = Field(default=40_000_000, ge=4096, le=1 << 30, description="largest picture, in pixels of 3 bytes each")
     wait_s: float = Field(
         default=1.0, ge=0, le=60, description="how long a picture may wait for a moment when no frame waits"
     )

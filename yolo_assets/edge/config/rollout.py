@@ -63,9 +63,9 @@ class Light(Section):
         default=(), description="cameras that may be moved to it, in this order; none: every camera"
     )
     above: float = Field(default=0.9, gt=0, le=10, description="share of the workers' time that is overload")
-    hold_s: float = Field(default=5.0, ge=0, le=3600, description="overload for so long, before a camera is moved")
+    hold_s: float = Field(default=5.0, ge=0, le=3600, description="overload for this long, before a camera is moved")
     below: float = Field(default=0.7, gt=0, le=10, description="share below which a camera may return")
-    calm_s: float = Field(default=30.0, ge=0, le=86400, description="low load for so long, before a camera returns")
+    calm_s: float = Field(default=30.0, ge=0, le=86400, description="low load for this long, before a camera returns")
 
     @model_validator(mode="after")
     def _apart(self) -> Light:

@@ -184,7 +184,7 @@ def _aws_problems(name: str, transitions: Sequence[Mapping[str, Any]]) -> Iterat
         if before is not None and before["StorageClass"] in _INFREQUENT and entry["Days"] < before["Days"] + 30:
             yield f"{name}: an object stays in {before['StorageClass']} for 30 days"
         if before is not None and not _colder(before["StorageClass"], entry["StorageClass"]):
-            yield f"{name}: nothing goes from {before['StorageClass']} to {entry['StorageClass']}"
+            yield f"{name}: nothing moves from {before['StorageClass']} to {entry['StorageClass']}"
         before = entry
 
 
