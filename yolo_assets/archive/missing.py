@@ -38,7 +38,7 @@ def no_receipt(name: ArchiveName) -> str:
     """One line for an archive without a receipt that can be read."""
     return (
         f"{name.receipt_key} is missing: it was lost or hidden, or the archive was never finished; "
-        f"yolo-assets archive verify {name.stem} says more"
+        f"see: yolo-assets archive verify {name.stem}"
     )
 
 

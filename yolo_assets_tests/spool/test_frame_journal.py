@@ -121,7 +121,7 @@ def test_a_file_that_is_garbage_begins_anew_and_says_so(
     (tmp_path / "t").write_bytes(garbage)
     with caplog.at_level(logging.WARNING):
         journal = FrameJournal(["cam1"], tmp_path / "t")
-    assert journal.totals("cam1") == CameraTotals() and "begin anew" in caplog.text
+    assert journal.totals("cam1") == CameraTotals() and "start again at 0" in caplog.text
     journal.captured(frame("cam1", 0, HOUR))
     journal.close()
     again = FrameJournal(["cam1"], tmp_path / "t")

@@ -60,7 +60,7 @@ def no_receipts(lost: list[ArchiveName], start: str) -> str:
     more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
     return (
         f"{start}, and {lost[0].archive_key}{more} is in the store: the receipt was lost or hidden, or the archive "
-        f"was never finished; yolo-assets archive verify {lost[0].stem} says more"
+        f"was never finished; see: yolo-assets archive verify {lost[0].stem}"
     )
 
 

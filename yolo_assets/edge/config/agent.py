@@ -71,7 +71,9 @@ class Listen(Section):
 class AuditFiles(Section):
     """The audit log on the device. Lines that the store does not hold are never removed."""
 
-    lines_per_file: int = Field(default=1000, ge=10, le=1_000_000, description="a new file begins after this many lines")
+    lines_per_file: int = Field(
+        default=1000, ge=10, le=1_000_000, description="a new file begins after this many lines"
+    )
     keep_files: int = Field(
         default=100, ge=2, le=100_000, description="older files are deleted once the store holds them"
     )
@@ -85,7 +87,7 @@ class Engine(Section):
     )
     device: DeviceChoice = Field(default="auto", description="cuda and tensorrt need onnxruntime-gpu")
     precision: PrecisionChoice = Field(
-        default="auto", description="auto: a shorter one is used only where it finds what f32 finds, and faster"
+        default="auto", description="auto: a lower one is used only where it finds what f32 finds, and faster"
     )
     mode: Mode = Field(default="latency", description="what counts: the time of one frame, or frames a second")
     threads: int = Field(default=1, ge=1, le=256, description="processor threads of one inference")
@@ -138,8 +140,8 @@ class AgentConfig(Section):
     )
     spool: Path = Field(description="folder for frames and records: <camera>/<YYYYMMDD_HH>/")
     store: str = Field(min_length=1, description="file:///path or s3://bucket/prefix; a plain path is a folder")
-    model: Annotated[str, id_field("model name")] = Field(description="which model of the registry")
-    channel: Annotated[str, id_field("channel")] = Field(default="stable", description="which release channel of it")
+    model: Annotated[str, id_field("model name")] = Field(description="name of the model in the registry")
+    channel: Annotated[str, id_field("channel")] = Field(default="stable", description="release channel of this model")
     trusted_keys: tuple[Path, ...] = Field(
         min_length=1, description="public keys, one of which must have signed a release"
     )

@@ -47,7 +47,7 @@ class Changes(Section):
 
     line_change_at: AwareDatetime | None = Field(default=None, description="from this time everything looks different")
     dirty_lens_at: AwareDatetime | None = Field(default=None, description="from this time the lens gets dirty")
-    dirty_camera: str | None = Field(default=None, description="whose lens; None: all")
+    dirty_camera: str | None = Field(default=None, description="camera whose lens gets dirty; None: all")
 
 
 class SimulatedCameras(Section):
@@ -97,7 +97,7 @@ class FolderCamera(Section):
     pace: Literal["realtime", "as_fast"] = Field(
         default="as_fast", description="as_fast: as fast as frames are processed; realtime: at their own rate"
     )
-    fps: float = Field(default=1.0, gt=0, le=1000, description="they count as this many frames a second")
+    fps: float = Field(default=1.0, gt=0, le=1000, description="the pictures count as this many frames a second")
     loop: bool = Field(default=False, description="start again at the end")
     policy: Policy = Field(
         default="every",
@@ -145,7 +145,7 @@ class StreamCamera(LiveCamera):
         default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="variable that holds user:password"
     )
     credentials_file: Path | None = Field(default=None, description="file with the line user:password")
-    transport: Literal["tcp", "udp"] = Field(default="tcp", description="of RTSP; tcp loses no packets")
+    transport: Literal["tcp", "udp"] = Field(default="tcp", description="transport of RTSP; tcp loses no packets")
     fps: float | None = Field(default=None, gt=0, le=1000, description="take at most this many frames a second")
     options: dict[str, str] = Field(default={}, description="more options for FFmpeg, by its names")
 

@@ -26,10 +26,14 @@ class AlarmRule(Section):
     cameras: tuple[CameraId, ...] = Field(default=(), description="none: every camera of the device")
     severity: Literal["info", "warning", "critical"] = Field(default="warning", description="passed on in the event")
     min_confidence: float = Field(default=0.5, ge=0, le=1, description="boxes below it do not count")
-    min_count: int = Field(default=1, ge=1, description="boxes in one frame")
-    hold_s: _Seconds = Field(default=0.0, description="it must last for this long before it is raised")
-    hold_frames: int = Field(default=1, ge=1, description="and this many frames in a row")
-    clear_s: _Seconds = Field(default=5.0, description="it is cleared when it has been absent for this long")
+    min_count: int = Field(default=1, ge=1, description="least number of boxes in one frame")
+    hold_s: _Seconds = Field(
+        default=0.0, description="the condition must last for this long before the alarm is raised"
+    )
+    hold_frames: int = Field(default=1, ge=1, description="and for this many frames in a row")
+    clear_s: _Seconds = Field(
+        default=5.0, description="the alarm is cleared when the condition has been absent for this long"
+    )
 
 
 class _Output(Section):
@@ -46,7 +50,9 @@ class _Output(Section):
         default=1000, ge=1, le=100_000, description="events that may wait; then the oldest results are dropped"
     )
     expire_s: float = Field(default=300.0, gt=0, le=86400, description="older results are not sent; alarms always are")
-    ca_file: Path | None = Field(default=None, description="authority of the receiver, PEM; None: the system's")
+    ca_file: Path | None = Field(
+        default=None, description="certificate authority of the receiver, PEM; None: the system's"
+    )
     client_cert: Path | None = Field(default=None, description="certificate that this device shows, PEM")
     client_key: Path | None = Field(default=None, description="its private key, PEM")
 
@@ -77,11 +83,15 @@ class WebhookOutput(_Output):
     url: Annotated[str, AfterValidator(_web_address)] = Field(
         repr=False, description="http or https address of the receiver, without credentials"
     )
-    secret_file: Path | None = Field(default=None, description="key of the signature; without one nothing is signed")
+    secret_file: Path | None = Field(
+        default=None, description="file with the key of the signature; without one nothing is signed"
+    )
     secret_env: str | None = Field(default=None, description="variable with that key")
-    token_file: Path | None = Field(default=None, description="sent as Authorization: Bearer")
+    token_file: Path | None = Field(
+        default=None, description="file with the token that is sent as Authorization: Bearer"
+    )
     token_env: str | None = Field(default=None, description="variable with that token")
-    timeout_s: float = Field(default=10.0, gt=0, le=300, description="for the connection, and for each read")
+    timeout_s: float = Field(default=10.0, gt=0, le=300, description="for the connection and for each read")
     batch: int = Field(default=1, ge=1, le=500, description="events in one request; above 1 the body is a JSON array")
 
     @model_validator(mode="after")
@@ -151,7 +161,9 @@ class Infer(Section):
         default=1, ge=1, le=64, description="pictures processed at once; further clients are asked to wait"
     )
     max_bytes: int = Field(default=16 << 20, ge=1024, le=1 << 30, description="largest file")
-    max_pixels: int = Field(default=40_000_000, ge=4096, le=1 << 30, description="largest picture, in pixels of 3 bytes each")
+    max_pixels: int = Field(
+        default=40_000_000, ge=4096, le=1 << 30, description="largest picture; 3 bytes of memory for each pixel"
+    )
     wait_s: float = Field(
         default=1.0, ge=0, le=60, description="how long a picture may wait for a moment when no frame waits"
     )

@@ -276,7 +276,7 @@ def test_a_wiped_box_begins_a_second_log_and_both_are_checked(
     beat(again, store)
     reports = DeviceCopies.read(store, DEVICE).verify()
     assert len(reports) == 2 and findings(reports) == []
-    assert any("knowing nothing of log" in note for report in reports for note in report.notes)
+    assert any("without knowing log" in note for report in reports for note in report.notes)
 
 
 def test_nothing_to_verify_is_an_error(tmp_path: Path) -> None:
