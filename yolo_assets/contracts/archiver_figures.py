@@ -130,8 +130,12 @@ def families(figures: ArchiverFigures, now: datetime) -> Iterator[Metric]:
         return 0.0 if moment is None else max(0.0, (now - moment).total_seconds())
 
     yield gauge("waiting_camera_hours", "Closed camera-hours with files that no archive holds.", figures.waiting)
-    yield gauge("backlog_bytes", "Bytes of those files.", figures.backlog_bytes)
-    yield gauge("backlog_age_seconds", "Time since the oldest of them ended; 0: none.", since(figures.waiting_since))
+    yield gauge("backlog_bytes", "Bytes of the files that no archive holds.", figures.backlog_bytes)
+    yield gauge(
+        "backlog_age_seconds",
+        "Time since the oldest hour with unarchived files ended; 0: none.",
+        since(figures.waiting_since),
+    )
     limit = -1.0 if figures.limit is None else figures.limit
     yield gauge("limit_bytes_per_second", "Bandwidth limit in force; -1: none.", limit)
     yield gauge("limit_lifted", "1: the limit is lifted because the spool's disk fills.", figures.limit_lifted)
@@ -139,8 +143,8 @@ def families(figures: ArchiverFigures, now: datetime) -> Iterator[Metric]:
         left = max(0.0, (figures.disk_full_at - now).total_seconds())
         yield gauge("disk_full_in_seconds", "Time until the spool's disk is full; absent: it does not fill.", left)
     for name, help_text, moment in (
-        ("last_success_timestamp_seconds", "When an hour was archived last.", figures.last_success_at),
-        ("last_round_timestamp_seconds", "When the spool was worked through last.", figures.last_round_at),
+        ("last_success_timestamp_seconds", "When an hour was last archived.", figures.last_success_at),
+        ("last_round_timestamp_seconds", "When the last round over the spool ended.", figures.last_round_at),
     ):
         if moment is not None:
             yield gauge(name, help_text, moment.timestamp())

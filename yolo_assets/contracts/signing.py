@@ -79,7 +79,7 @@ class Signer:
         except FileNotFoundError:
             raise SignatureError(f"no signing key at {path}; make one with: yolo-assets models keygen") from None
         except (OSError, ValueError, TypeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is damaged, or no key"
+            reason = error.strerror if isinstance(error, OSError) else "it is damaged, or not a key"
             raise SignatureError(
                 f"{path} is not a readable private key: {reason}; restore it from a backup, or move it away and make "
                 "one with: yolo-assets models keygen"
@@ -204,7 +204,9 @@ class TrustedKeys:
                 try:
                     key = serialization.load_pem_public_key(file.read_bytes())
                 except (OSError, ValueError) as error:
-                    reason = error.strerror if isinstance(error, OSError) else "it is damaged, or no public key in PEM"
+                    reason = (
+                        error.strerror if isinstance(error, OSError) else "it is damaged, or not a public key in PEM"
+                    )
                     raise SignatureError(f"{file} is not a readable public key: {reason}") from None
                 if not isinstance(key, Ed25519PublicKey):
                     raise SignatureError(f"{file} is not an Ed25519 public key")

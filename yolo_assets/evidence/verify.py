@@ -102,7 +102,7 @@ def verify_pack(folder: Path, trusted: TrustedKeys | None) -> Verification:
 
 def _signed_by(pack: _Pack, *, given: bool) -> str:
     """Why the signature does not count: changed, or good by a key of the pack's own, which is not to be trusted."""
-    advice = "get the plant's public key by another way than this pack, compare it, and give it by --key PUB"
+    advice = "get the plant's public key in a way other than this pack, compare it, and give it with --key PUB"
     try:
         data, signature = pack.read(names.MANIFEST, "manifest"), pack.read(names.SIGNATURE)
         own = [path for path in sorted((pack.folder / "keys").glob("*.pub")) if path.stat().st_size <= _LARGEST_KEY]

@@ -30,7 +30,7 @@ _SLICE = 0.05
 _LEAST, _MOST = 1 << 10, 1 << 20
 _DISK_SECONDS = 5.0
 """Seconds between checks of the disk."""
-_ALONE = "the limit counts for this process alone: {error}"
+_ALONE = "the limit applies to this process alone: {error}"
 _QUEUE = 1000
 """Slices that can be waiting at once. A moment further off was never written by us and is not waited for."""
 _OURS = Path("/run/yolo-assets")

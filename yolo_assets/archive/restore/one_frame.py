@@ -121,7 +121,7 @@ def _earlier(archive: Archive, camera_id: str, moment: datetime) -> ArchivedFram
         return ArchivedFrame(name, data, hour, tuple(passed))
     nothing = f"camera {camera_id} has no frame archived within {BACK.days * 24} hours before {format_time(moment)}"
     raise ObjectNotFoundError(
-        f"{nothing}; {no_hour(archive, camera_id, here) if here not in there else 'ask for a later time'}"
+        f"{nothing}; {no_hour(archive, camera_id, here) if here not in there else 'give a later time'}"
     )
 
 

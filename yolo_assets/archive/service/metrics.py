@@ -243,7 +243,7 @@ class Exposition:
         if path == "/metrics":
             return self._metrics(environ, start)
         if path != "/healthz":
-            status, text = "404 Not Found", "here are /metrics and /healthz\n"
+            status, text = "404 Not Found", "this server has /metrics and /healthz\n"
         elif self._stopping():
             status, text = "503 Service Unavailable", "stopping\n"
         else:

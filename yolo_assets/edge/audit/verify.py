@@ -134,7 +134,9 @@ class DeviceCopies:
             copies.head = beat.audit
             copies.no_head = "the heartbeat holds nothing about the audit log"
         except ObjectNotFoundError:
-            copies.no_head = "the device has no heartbeat in the store, so lines cut off at the end would not be missed"
+            copies.no_head = (
+                "the device has no heartbeat in the store, so lines cut off at the end would not be noticed"
+            )
         except BadInputError as error:
             copies.no_head = f"the heartbeat cannot be read: {error}"
         if not copies.segments and copies.head is None:
@@ -237,7 +239,7 @@ def compare(device: Iterable[LogReport], store: Iterable[LogReport]) -> list[str
             differences.append(f"{log}: line {differing[0]} on the device is not line {differing[0]} in the store")
         if other.last is not None and (report.last or 0) < other.last:
             differences.append(f"{log} ends with line {report.last} on the device and with {other.last} in the store")
-    differences += [f"log {log_id} is in the store and gone from the device" for log_id in stored]
+    differences += [f"log {log_id} is in the store and missing on the device" for log_id in stored]
     return differences
 
 

@@ -207,7 +207,9 @@ class RemoteSource:
                 yield replace(capture, captured_at=latest)
         except (WireError, ChildError) as error:
             at_once = True
-            words = f"the camera's process broke its contract: {error}" if isinstance(error, WireError) else str(error)
+            words = (
+                f"the camera's process sent an invalid message: {error}" if isinstance(error, WireError) else str(error)
+            )
             raise SourceError(self._reading.clean(words)) from None
         except SourceError:
             at_once = True

@@ -79,7 +79,7 @@ def routes(
         response_class=Response,
         responses={
             200: {
-                "description": "One JPEG a part, for as long as the viewer stays.",
+                "description": "One JPEG per part, for as long as the viewer stays.",
                 "content": {"multipart/x-mixed-replace": {}},
             },
             **_ERRORS,

@@ -58,7 +58,9 @@ def routes(
         update = UpdateRequest.by_operator(version, requester(request))
         return ReloadAccepted(wanted=version, accepted=stager.request(update))
 
-    @router.post("/v1/gaps/reset", summary="Measure the longest silences anew", responses=errors(HTTPStatus.FORBIDDEN))
+    @router.post(
+        "/v1/gaps/reset", summary="Reset the longest times without a result", responses=errors(HTTPStatus.FORBIDDEN)
+    )
     def reset_gaps() -> dict[str, bool]:
         """The longest time without a result is counted from now on."""
         board.reset()

@@ -97,5 +97,5 @@ def alone(home: Path) -> Iterator[None]:
         UserError: another process works in this home.
     """
     lock = home.with_name(f".{home.name}.lock")
-    with locked_file(lock, f"another demo or make up works in {home}; stop it first, or set YOLO_ASSETS_HOME"):
+    with locked_file(lock, f"another demo or make up is running in {home}; stop it first, or set YOLO_ASSETS_HOME"):
         yield

@@ -169,10 +169,10 @@ def test_numbers_out_of_bounds_are_refused(value: Any) -> None:
 
 
 _BAD_CHILDREN = {
-    "garbage": ("c.send(b'not json')", "broke its contract"),
-    "too long": ("c.send(b'x' * 50000)", "broke its contract"),
-    "no memory": ('c.send(b\'{"note":"picture","slot":0,"height":9,"width":9}\')', "broke its contract"),
-    "flood": ('while True: c.send(b\'{"note":"alive","lost":{"overrun":2000000}}\')', "broke its contract"),
+    "garbage": ("c.send(b'not json')", "sent an invalid message"),
+    "too long": ("c.send(b'x' * 50000)", "sent an invalid message"),
+    "no memory": ('c.send(b\'{"note":"picture","slot":0,"height":9,"width":9}\')', "sent an invalid message"),
+    "flood": ('while True: c.send(b\'{"note":"alive","lost":{"overrun":2000000}}\')', "sent an invalid message"),
     "noise": ('while True: c.send(b\'{"note":"x"}\')', "it did not answer"),
     "silence": ("import time; time.sleep(60)", "it did not answer"),
     "exit": ("sys.exit(3)", "with exit status 3"),
