@@ -163,7 +163,7 @@ def test_the_tries_are_quick_and_few(proxied: ArchiveCase, proxy: FaultProxy) ->
 
 
 @pytest.mark.parametrize("operation", ["UploadPart", "CompleteMultipartUpload"])
-def test_a_server_that_hangs_is_left_and_asked_again(proxied: ArchiveCase, proxy: FaultProxy, operation: str) -> None:
+def test_a_request_that_hangs_is_abandoned_and_retried(proxied: ArchiveCase, proxy: FaultProxy, operation: str) -> None:
     """What hung may arrive late all the same: a part twice, a Complete after the archive is there."""
     proxied.fill(6, 1 << 20)
     proxy.begin(Rule(operation, Fault("delay", seconds=1.5)))

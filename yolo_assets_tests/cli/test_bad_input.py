@@ -98,7 +98,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield disk
 
 
-def test_a_full_archive_disk_costs_no_frame_and_the_hour_goes_in_when_there_is_room(
+def test_a_full_archive_disk_costs_no_frame_and_the_hour_follows_later(
     small_disk: Path, spool: Path, tmp_path: Path
 ) -> None:
     (small_disk / "ballast").write_bytes(bytes(48 * 1024))

@@ -131,7 +131,7 @@ def test_a_frame_that_is_not_there_is_exit_1_every_time(plant: Path) -> None:
         refused(cli("archive", "cat", "--camera", "cam1", "--frame", "20260102_030009_000.jpg", home=plant))
 
 
-def test_nothing_found_is_told(plant: Path, tmp_path: Path) -> None:
+def test_nothing_found_is_reported(plant: Path, tmp_path: Path) -> None:
     done = cli("restore", "--camera", "cam2", *TIMES, "--out", tmp_path / "back", home=plant)
     refused(done, "nothing is archived of camera cam2; there are archives of cam1")
     assert not (tmp_path / "back").exists()

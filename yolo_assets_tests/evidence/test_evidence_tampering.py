@@ -267,7 +267,7 @@ def test_without_a_key_the_pack_s_own_is_shown_and_not_trusted(pack: Path, sound
     assert sound[0].office.key_id in done.first_difference.detail and "--key PUB" in done.first_difference.detail
 
 
-def test_the_office_s_key_alone_does_not_vouch_for_receipts(pack: Path, sound: tuple[Plant, Path]) -> None:
+def test_the_key_of_the_pack_alone_does_not_prove_receipts(pack: Path, sound: tuple[Plant, Path]) -> None:
     assert found(pack, TrustedKeys.of(sound[0].office)) == "receipts"
     assert found(pack, TrustedKeys.of(sound[0].signer)) == "signature"
 

@@ -30,7 +30,7 @@ def with_class(name: str, **figures: Any) -> dict[str, ClassResult]:
     return {one: found(**figures) if one == name else found() for one in CLASSES}
 
 
-def test_a_better_candidate_passes_and_every_rule_speaks():
+def test_a_better_candidate_passes_and_every_rule_has_a_sentence():
     report = report_on(comparison())
     assert refused_by(report) == []
     assert report.summary == "line/2 passes the gate against line/1: all 17 rules are met."

@@ -86,7 +86,7 @@ def test_the_same_inputs_are_answered_from_the_store(trained: Trained, monkeypat
         train_candidate(Registry(trained.world.store), trained.dataset, other, tmp_path)
 
 
-def test_lost_between_training_and_registration_another_machine_finishes(trained: Trained, tmp_path):
+def test_a_run_killed_before_registration_is_finished_elsewhere(trained: Trained, tmp_path):
     store, key = trained.world.store, trained.result.fingerprint
     manifest_key = model_key(trained.result.name, trained.result.version, "manifest.json")
     manifest = store.get(manifest_key)

@@ -48,7 +48,7 @@ def test_each_line_holds_the_hash_of_the_line_before_and_who_did_what(tmp_path: 
     assert (tmp_path / "device.key").stat().st_mode & 0o077 == 0
 
 
-def test_a_restart_goes_on_with_the_chain(tmp_path: Path) -> None:
+def test_a_restart_continues_the_chain(tmp_path: Path) -> None:
     write(AuditLog(tmp_path, DEVICE), 1)
     again = write(AuditLog(tmp_path, DEVICE), 2)
     assert [line.target for line in again.recent()] == [None, "line/1", "line/2"]
@@ -132,7 +132,7 @@ def test_a_full_disk_keeps_lines_in_memory_in_order_and_leaves_no_piece(tmp_path
     assert [line.target for line in log.recent()][-2:] == ["line/4", "line/5"] and faults(tmp_path) == []
 
 
-def test_files_rotate_and_old_ones_go_only_once_they_are_shipped(tmp_path: Path) -> None:
+def test_files_rotate_and_old_ones_are_deleted_only_once_shipped(tmp_path: Path) -> None:
     log = AuditLog(tmp_path, DEVICE, lines_per_file=5, keep_files=2)
     write(log, *range(1, 22))
     (name,) = logs(tmp_path)

@@ -62,7 +62,7 @@ def test_boxes_move_with_the_pictures(staged: Staged, open_page: OpenPage) -> No
     assert set(chips) <= {"crack", "porosity"} and chips
 
 
-def test_a_standing_alarm_is_said_in_words(staged: Staged, open_page: OpenPage) -> None:
+def test_an_active_alarm_is_shown_in_words(staged: Staged, open_page: OpenPage) -> None:
     page = open_page(staged[1].url)
     page.wait_for_selector("#standing li.critical:has-text('critical: crack seen on cam2 since')")
 
@@ -116,7 +116,7 @@ def test_a_swap_a_pin_and_a_rollback(staged: Staged, open_page: OpenPage) -> Non
     assert results.index("pinned") < results.index("unpinned") < results.index("rolled_back")
 
 
-def test_an_agent_that_is_gone_is_never_shown_as_live(staged: Staged, open_page: OpenPage) -> None:
+def test_an_unreachable_agent_is_never_shown_as_live(staged: Staged, open_page: OpenPage) -> None:
     """Stopped by the system: the connection stays, and nobody answers. Then it goes on."""
     agent = staged[1]
     page = open_page(agent.url)

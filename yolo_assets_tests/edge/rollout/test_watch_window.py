@@ -42,7 +42,7 @@ def test_a_good_model_is_committed_after_its_window(plant: Plant) -> None:
         assert event.seconds >= 0 and box.serving == "2" and not box.state.quarantine
 
 
-def test_a_model_that_finds_too_little_is_taken_back(plant: Plant) -> None:
+def test_a_model_that_finds_too_little_is_reverted(plant: Plant) -> None:
     plant.register("1")
     plant.register("2", most=4)
     plant.promote("1")
@@ -84,7 +84,7 @@ def test_what_the_gate_measured_is_no_reason_to_revert(plant: Plant, against: st
 
 
 @pytest.mark.soak
-def test_a_slow_model_is_taken_back(plant: Plant) -> None:
+def test_a_slow_model_is_reverted(plant: Plant) -> None:
     plant.register("1")
     plant.register("2", "slow")
     plant.promote("1")
@@ -95,7 +95,7 @@ def test_a_slow_model_is_taken_back(plant: Plant) -> None:
         assert "latency is outside its limits: p99" in event.reason and "on the same 10 frames" in event.reason
 
 
-def test_a_scene_that_changes_is_not_held_against_a_model(plant: Plant) -> None:
+def test_a_scene_that_changes_does_not_count_against_a_model(plant: Plant) -> None:
     """The belt runs empty within the window: a band around earlier figures would take the new model back."""
     import cv2
 
@@ -161,7 +161,7 @@ def break_when_loaded(box: LiveBox, version: str, error: Callable[[], Exception]
         pytest.param(MemoryError, "out of memory", marks=pytest.mark.soak),
     ],
 )
-def test_a_model_that_fails_on_live_frames_is_taken_back(
+def test_a_model_that_fails_on_live_frames_is_reverted(
     plant: Plant, error: Callable[[], Exception], words: str
 ) -> None:
     for version in "12":
