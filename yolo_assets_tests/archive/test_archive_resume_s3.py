@@ -1,6 +1,6 @@
-"""An interrupted upload to Ceph goes on: after a kill, on another host, and when somebody took it away meanwhile.
+"""An interrupted upload to Ceph continues: after a kill, on another host, and when it was aborted meanwhile.
 
-What travelled is counted by the proxy between them, not told by the archiver.
+What was sent is counted by the proxy between them, not reported by the archiver.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""When an hour is due again: growing pauses, nobody starves, a store that is away is asked seldom and noticed soon."""
+"""When an hour is due again: growing pauses, no hour starves, an unreachable store is tried rarely and its return
+noticed soon."""
 
 from __future__ import annotations
 

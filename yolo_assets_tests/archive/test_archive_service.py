@@ -1,4 +1,4 @@
-"""``archive run --every`` as a box runs it: through outages of the store, signals, kills; with limit and metrics."""
+"""``archive run --every`` as a device runs it: through outages of the store, signals, kills; with limit and metrics."""
 
 from __future__ import annotations
 

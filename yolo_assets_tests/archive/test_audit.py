@@ -1,4 +1,4 @@
-"""Rotating audits of a real archive root: what is due is looked at, recorded, and counted; every damage is told."""
+"""Rotating audits of a real archive root: what is due is verified, recorded, and counted; all damage is reported."""
 
 from __future__ import annotations
 

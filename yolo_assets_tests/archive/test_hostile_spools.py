@@ -1,4 +1,4 @@
-"""Spools as bad days leave them: strange names, damaged lists, closed folders, wrong clocks, a disk without room."""
+"""Spools as bad days leave them: strange names, damaged lists, closed folders, wrong clocks, a disk without space."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Bytes are metered while they travel, piece by piece, in every kind of store; waiting can be given up."""
+"""Bytes are metered while they are sent, piece by piece, in every kind of store; waiting can be given up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Getting files back: what is wanted and nothing else, damage named and the rest restored, gone on where it stopped."""
+"""Getting files back: what is selected and nothing else, damage reported and the rest restored, continued after a stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Archives in a cold tier: asked for once, told when to come back, restored when they can be read. On ministack."""
+"""Archives in a cold tier: requested once, with the time to come back, restored when they can be read. On ministack."""
 
 from __future__ import annotations
 

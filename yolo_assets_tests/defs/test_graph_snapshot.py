@@ -1,4 +1,4 @@
-"""The graph as DESIGN has it: a change of keys, dependencies, partitions or conditions shows up here."""
+"""The graph as ``docs/design.md`` has it: a change of keys, dependencies, partitions or conditions shows up here."""
 
 import dagster as dg
 import pytest

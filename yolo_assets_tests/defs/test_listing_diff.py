@@ -1,4 +1,4 @@
-"""Which archived hours are news: pure."""
+"""Which archived hours changed: pure."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -36,7 +36,7 @@ def test_a_known_hour_is_unchanged_and_a_later_part_is_a_change(archive: list[Li
 
 @given(archives, st.integers(0, 20))
 def test_an_hour_waits_until_it_is_quiet_but_not_for_ever(archive: list[ListedHour], changes: int) -> None:
-    """A box adds a camera every half minute; nothing is reported before it stops, or before the longest wait."""
+    """A device adds a camera every half minute; nothing is reported before it stops, or before the longest wait."""
     cursor, moment, news = ReceiptsCursor(), NOW, []
     for number in range(changes + 1):
         now_listed = [ListedHour(item.hour, (*item.stems, *map(str, range(number)))) for item in archive]

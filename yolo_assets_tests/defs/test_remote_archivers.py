@@ -1,4 +1,4 @@
-"""Boxes that archive by themselves: the centre sees them through their receipts, by ticks alone."""
+"""Devices that archive by themselves: the centre sees them through their receipts, by ticks alone."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The systemd unit of the archiver: systemd takes it, it is locked down, and its settings are ones that we read."""
+"""The systemd unit of the archiver: systemd accepts it, it is locked down, and its settings are ones that we read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The agent's ``/metrics`` shows what the archiver of the same box counted, where there is one."""
+"""The agent's ``/metrics`` shows what the archiver of the same device counted, where there is one."""
 
 from __future__ import annotations
 

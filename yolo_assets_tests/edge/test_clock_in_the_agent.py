@@ -19,7 +19,7 @@ from yolo_assets.edge.pipeline.queue import FrameQueue
 from yolo_assets.edge.pipeline.recorder import FrameRecorder
 from yolo_assets.edge.types import Capture
 from yolo_assets.spool.hours import list_hours
-from yolo_assets_tests.edge.test_box_clock import NOON, World
+from yolo_assets_tests.edge.test_device_clock import NOON, World
 from yolo_assets_tests.support.records import record_of
 
 PIXELS = np.zeros((4, 4, 3), np.uint8)

@@ -1,7 +1,7 @@
 """The life of models under live frames, row by row of what a model server must survive.
 
 Whole agents, real bundles, real ONNX files. Version ``v<n>`` reports at most ``n`` boxes and every picture holds eight
-blobs, so the number of boxes in a record proves which model looked at it, whatever the record says.
+blobs, so the number of boxes in a record proves which model processed it, whatever the record says.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The model's state in words; and how busy the box is."""
+"""The model's state in words; and how busy the device is."""
 
 from __future__ import annotations
 

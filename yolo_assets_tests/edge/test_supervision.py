@@ -1,4 +1,4 @@
-"""What systemd hears: ready, signs of life only while results advance, stopping; and the unit that asks for it."""
+"""What systemd is told: ready, keep-alive only while results advance, stopping; and the unit that expects it."""
 
 from __future__ import annotations
 

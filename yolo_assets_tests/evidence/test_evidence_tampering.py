@@ -1,4 +1,4 @@
-"""Whatever is done to a pack is found: by a stranger, by who recomputes every hash, and by who can sign packs."""
+"""Whatever is done to a pack is found: by a stranger, by one who recomputes every hash, by one who can sign packs."""
 
 from __future__ import annotations
 
@@ -373,7 +373,7 @@ def test_a_folder_that_does_not_exist_is_an_error(tmp_path: Path, keys: TrustedK
 
 
 def test_left_out_record_files_are_counted(sound: tuple[Plant, Path], tmp_path: Path) -> None:
-    """Who signs packs cannot keep back a per-frame record unnoticed: how many are absent is part of the proof."""
+    """A signer of packs cannot keep back a per-frame record unnoticed: how many are absent is part of the proof."""
     plant = Plant(tmp_path)
     stem = "20260102_030001_000"
     plant.foreign({f"{stem}.jpg": picture(1), f"{stem}.json": record_line(f"{stem}.jpg", detection())})

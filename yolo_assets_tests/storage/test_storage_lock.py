@@ -1,4 +1,5 @@
-"""Retention, legal hold and versions: on Ceph, which enforces them, and on ministack, which says the same otherwise."""
+"""Retention, legal hold and versions: on Ceph, which enforces them, and on ministack, which reports the same
+differently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The outbox under any order of calls: the books add up, and no alarm goes while a result could."""
+"""The outbox under any order of calls: the counts add up, and no alarm is dropped while a result could be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outputs as the agent runs them: configured in YAML, told to real receivers, felt by no inference."""
+"""Outputs as the agent runs them: configured in YAML, sent to real receivers, without slowing inference."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def test_a_swap_a_pin_and_a_rollback(staged: Staged, open_page: OpenPage) -> Non
 
 
 def test_an_unreachable_agent_is_never_shown_as_live(staged: Staged, open_page: OpenPage) -> None:
-    """Stopped by the system: the connection stays, and nobody answers. Then it goes on."""
+    """Stopped by the system: the connection stays, and nothing answers. Then it continues."""
     agent = staged[1]
     page = open_page(agent.url)
     live(page)
@@ -140,7 +140,7 @@ def test_an_unreachable_agent_is_never_shown_as_live(staged: Staged, open_page: 
 
 
 def test_a_camera_that_falls_silent_is_not_shown_as_live(plant: Plant, open_page: OpenPage) -> None:
-    """Its folder vanishes while the other goes on: the old picture is veiled, and words say so."""
+    """Its folder vanishes while the other continues: the old picture is veiled, and words say so."""
     plant.register("1")
     plant.promote("1")
     one, two = moving_blobs(plant.root / "one"), moving_blobs(plant.root / "two")

@@ -1,4 +1,4 @@
-"""The account of every frame across restarts, kills and a full disk: the tally, the spool and the seals agree."""
+"""Frame accounting across restarts, kills and a full disk: the journal, the spool and the seals agree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""After the switch: a good model is committed, a bad one is taken back by itself and never tried again.
+"""After the switch: a good model is committed, a bad one is reverted by itself and never tried again.
 
 Real agent, real models on live frames. The bad ones pass every check before the switch: their golden frames hold four
 blobs, the live frames eight.
@@ -96,7 +96,7 @@ def test_a_slow_model_is_reverted(plant: Plant) -> None:
 
 
 def test_a_scene_that_changes_does_not_count_against_a_model(plant: Plant) -> None:
-    """The belt runs empty within the window: a band around earlier figures would take the new model back."""
+    """The belt runs empty within the window: a band around earlier figures would revert the new model."""
     import cv2
 
     for version in "12":

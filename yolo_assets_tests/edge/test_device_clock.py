@@ -1,4 +1,4 @@
-"""The box's time under clocks that lie: no hour comes out that was not, and what is guessed says so."""
+"""The device's time under wrong clocks: no hour is made up, and an estimated time is marked as such."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The promise of the extra ``archive``: a transfer box archives, verifies and restores without the large packages."""
+"""The promise of the extra ``archive``: a machine archives, verifies and restores without the large packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The soak's own judge: it must see a lost frame, a lost image, a frame twice."""
+"""The soak's own check: it must find a lost frame, a lost image, a frame recorded twice."""
 
 from __future__ import annotations
 
