@@ -210,7 +210,7 @@ STORE_REQUESTS: dict[str, Callable[[ObjectStore, str], object]] = {
 def test_an_answer_cut_anywhere_is_never_taken_for_a_whole_one(
     s3_bucket: S3Bucket, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, operation: str
 ) -> None:
-    """Also within its headers, where Python's HTTP client takes the end of the connection for the end of the headers."""
+    """Also within its headers, where Python's HTTP client takes a closed connection for the end of the headers."""
     straight = open_store(s3_bucket.url)
     for name in ("a/1", "a/2"):
         straight.put(name, name.encode() * 30)

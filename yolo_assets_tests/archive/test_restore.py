@@ -1,4 +1,4 @@
-"""Getting files back: what is selected and nothing else, damage reported and the rest restored, continued after a stop."""
+"""Getting files back: only what is selected; damage is reported, the rest restored, and a stopped run continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gate lets through what is better or no worse, refuses the rest with reasons, and never punishes an improvement."""
+"""The gate lets through what is better or no worse, refuses the rest with reasons, never punishes an improvement."""
 
 from __future__ import annotations
 
