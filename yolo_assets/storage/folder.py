@@ -347,7 +347,7 @@ def _store_error(error: OSError, root: Path) -> UserError:
 
 def _folder_gone(root: Path) -> StoreUnavailableError:
     """The store's folder was there when it was opened and is not now."""
-    return StoreUnavailableError(f"the store's folder {root} is gone; mount or restore it, then run again")
+    return StoreUnavailableError(f"the store's folder {root} is missing; mount or restore it, then run again")
 
 
 @contextmanager

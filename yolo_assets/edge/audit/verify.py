@@ -312,7 +312,7 @@ def _check_succession(reports: list[LogReport], begins: dict[str, bytes | None])
         words = source.split()
         older = by_id.get(words[0])
         if older is None:
-            report.findings.append(f"it continues log {words[0]}, which is gone")
+            report.findings.append(f"it continues log {words[0]}, which is missing")
             continue
         report.notes.append(f"it continues log {words[0]}, which was damaged")
         if len(words) == 4 and words[2].isdigit():

@@ -274,13 +274,13 @@ def _overwrite(probe: _BucketProbe) -> None:
     first = version_of(probe.put("overwritten", b"original"))
     probe.put("overwritten", b"forged")
     if first is None:
-        probe.found("overwrite", "the original is gone: no versions", "warn")
+        probe.found("overwrite", "the original is lost: no versions", "warn")
         return
     where = {"Bucket": probe.bucket, "Key": probe.folder + "overwritten", "VersionId": first}
     good = probe.client.get_object(**where)["Body"].read() == b"original"
     probe.found(
         "overwrite",
-        "the original stays readable by its version id" if good else "the original is gone",
+        "the original stays readable by its version id" if good else "the original is lost",
         "ok" if good else "unsafe",
     )
 
