@@ -145,4 +145,4 @@ def _failed(problems: list[Any]) -> None:
     for line in problems[1:]:
         note(line)
     more = f" (and {len(problems) - 1} more, above)" if len(problems) > 1 else ""
-    raise UserError(f"not everything could be restored, only what is intact: {problems[0]}{more}")
+    raise UserError(f"not everything can be restored, all the rest is intact: {problems[0]}{more}")

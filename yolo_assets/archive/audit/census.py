@@ -1,4 +1,4 @@
-"""Which archives there are, from listings alone: cheap enough for every audit, and shows which have disappeared."""
+"""Which archives there are, from listings alone: cheap enough for every audit, and it shows which have disappeared."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def run(
     if not quiet >= 0:  # neither negative nor "nan"
         raise UsageError(f"--grace {quiet:g} is not a number of seconds; 0 closes every past hour")
     if every is not None and not 0 < every <= _LONGEST:
-        raise UsageError(f"--every {every:g} is not a pause between rounds; give seconds, up to {_LONGEST:g}")
+        raise UsageError(f"--every {every:g} is not a valid pause between rounds; give seconds, up to {_LONGEST:g}")
     if metrics_port is not None and every is None:
         raise UsageError("--metrics-port needs --every; for a run that ends give --metrics-file FILE.prom")
     if not located.spool.is_dir():

@@ -237,7 +237,7 @@ def cat(
     if image.passed_over:
         hours = ", ".join(hour.key for hour in image.passed_over)
         note(
-            f"a newer frame may be in {hours}: it has an archive without a receipt; yolo-assets archive verify "
+            f"a newer frame may be in {hours}: an archive there has no receipt; see: yolo-assets archive verify "
             f"--camera {camera}"
         )
 

@@ -166,7 +166,7 @@ class UsbCamera(LiveCamera):
     width: int | None = Field(default=None, ge=16, le=16384, description="pixels to request; None: its default")
     height: int | None = Field(default=None, ge=16, le=16384, description="pixels to request; None: its default")
     fps: float | None = Field(
-        default=None, gt=0, le=1000, description="frames a second, requested from the camera and taken at most"
+        default=None, gt=0, le=1000, description="frames a second to request from the camera, and to take at most"
     )
     fourcc: str | None = Field(default=None, pattern=r"^[A-Z0-9]{4}$", description="pixel format to request, like MJPG")
 

@@ -6,7 +6,7 @@
     <state>/models/manifests/<name>/<version>.json     exact manifest bytes, with .json.sig next to each
 
 Nothing here is trusted: every read verifies the signature of the manifest and the hash of every file again, because
-disks fail, and people can exchange them. Does not belong here: loading a model, deciding which.
+disks fail, and people can replace them. Does not belong here: loading a model, deciding which.
 """
 
 from __future__ import annotations
