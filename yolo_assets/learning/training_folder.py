@@ -99,7 +99,7 @@ def read_folder(folder: Path) -> DatasetManifest:
     try:
         return DatasetManifest.from_json((folder / MANIFEST).read_bytes(), str(folder / MANIFEST))
     except OSError as error:
-        raise BadInputError(f"{folder} is not a dataset folder: {error.strerror}; materialise the dataset first") from None
+        raise BadInputError(f"{folder} is not a dataset folder: {error.strerror}; make it again") from None
 
 
 def image_path(folder: Path, item: DatasetItem) -> Path:
