@@ -1,6 +1,6 @@
-"""Questions to the catalog: read-only, many readers at once, no network but the store's, no extension downloads.
+"""Queries to the catalog: read-only, many readers at once, no network but the store's, no extension downloads.
 
-Belongs here: opening the newest catalog, and the questions that the product asks. Does not belong here: views over the
+Belongs here: opening the newest catalog, and the queries that the product makes. Does not belong here: views over the
 Parquet tables (``parquet_views``), prices (``costs``).
 """
 
@@ -222,7 +222,7 @@ def check_camera(connection: duckdb.DuckDBPyConnection, camera_id: str, expected
     """
     cameras = ask(connection, "SELECT DISTINCT camera_id FROM hours ORDER BY camera_id")["camera_id"].to_list()
     if check_id(camera_id) not in {*cameras, *expected}:
-        raise BadInputError(f"the catalog knows no camera {camera_id}; {_suggested(camera_id, cameras)}")
+        raise BadInputError(f"the catalog has no camera {camera_id}; {_suggested(camera_id, cameras)}")
 
 
 def find_hours(
@@ -270,13 +270,13 @@ def check_class(connection: duckdb.DuckDBPyConnection, class_name: str) -> None:
     """
     classes = ask(connection, "SELECT DISTINCT class FROM archive_classes ORDER BY class")["class"].to_list()
     if class_name not in classes:
-        raise BadInputError(f"the catalog knows no class {class_name}; {_suggested(class_name, classes)}")
+        raise BadInputError(f"the catalog has no class {class_name}; {_suggested(class_name, classes)}")
 
 
 def _suggested(name: str, known: list[str]) -> str:
     suggestions = get_close_matches(name, known, _SUGGESTIONS) or known
     more = " and more" if len(suggestions) > _SUGGESTIONS else ""
-    return f"it knows {', '.join(suggestions[:_SUGGESTIONS]) or 'none yet'}{more}"
+    return f"it has {', '.join(suggestions[:_SUGGESTIONS]) or 'none yet'}{more}"
 
 
 def check_archive(connection: duckdb.DuckDBPyConnection, url: str) -> None:
@@ -387,7 +387,7 @@ def _attach(connection: duckdb.DuckDBPyConnection, path: Path, store: ObjectStor
         version = None
     if version != SCHEMA_VERSION:
         state = "damaged, or from another release" if version is None else f"of version {version}, not {SCHEMA_VERSION}"
-        raise IntegrityError(f"the catalog in {store.url} is {state}; make it anew with: yolo-assets catalog rebuild")
+        raise IntegrityError(f"the catalog in {store.url} is {state}; rebuild it with: yolo-assets catalog rebuild")
 
 
 def _at(moment: datetime) -> str:
@@ -419,4 +419,4 @@ def _local_file(store: ObjectStore, root: Path | None, cache: Path | None, scrat
         # A folder's file that is not there was pruned between reading the pointer and looking: read it again.
         if root is None and fetch_catalog(store, pointer, fetched):
             return keep_in_cache(cache, pointer, fetched) if cache is not None else fetched
-    raise IntegrityError(f"the catalog in {store.url} is damaged; make it anew with: yolo-assets catalog rebuild")
+    raise IntegrityError(f"the catalog in {store.url} is damaged; rebuild it with: yolo-assets catalog rebuild")

@@ -3,8 +3,8 @@
 Belongs here: doing many at once in bounded memory, and the columns of a receipt with their types. Does not belong here:
 what makes a receipt trusted (``archive``), and writing catalog files (``update``).
 
-A receipt that should exist and does not is listed too, as an untrusted one: of a part below one that has a receipt, or
-hidden by a delete marker where the store keeps versions.
+A receipt that should exist and does not is listed too, as an untrusted one: that of a part below one that has a
+receipt, or one hidden by a delete marker where the store keeps versions.
 """
 
 from __future__ import annotations

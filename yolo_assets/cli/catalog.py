@@ -1,4 +1,4 @@
-"""``yolo-assets catalog``: make the archive catalog anew and ask it questions."""
+"""``yolo-assets catalog``: rebuild and query the archive catalog."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def rebuild(
     archive: ArchiveOption = None,
     store: StoreOption = None,
     trusted_key: TrustedOption = None,
-    readers: Annotated[int, typer.Option(help="Receipts read at one time.", min=1, max=256)] = 8,
+    readers: Annotated[int, typer.Option(help="How many receipts are read at the same time.", min=1, max=256)] = 8,
     as_json: JsonOption = False,
 ) -> None:
     """Read every receipt of the archive, verify it, and publish a new catalog.
 
-    Receipts that are missing or untrusted are left out and named, and so are those that this machine knew and that
+    Receipts that are missing or untrusted are left out and listed, and so are those that this machine knew and that
     have vanished: exit 1, after the catalog was published. Safe while publishers and readers are running.
 
     Example: yolo-assets catalog rebuild --archive file:///mnt/nas/archive
@@ -76,7 +76,7 @@ def rebuild(
     keys = [*where.archiver_public_keys(), *(trusted_key or [])]
     if not keys:
         raise SignatureError(
-            f"no key to check receipts with in {where.keys}; give the archiver's public key by --trusted-key"
+            f"no key to check receipts with in {where.keys}; give the archiver's public key with --trusted-key"
         )
     opened = open_store(where.store_url)
     with ExitStack() as bars:
@@ -118,18 +118,20 @@ def query(
     archive: ArchiveOption = None,
     store: StoreOption = None,
     since: Annotated[
-        str | None, typer.Option("--from", help="Of detections and frames only hours from here on.", metavar="TIME")
+        str | None, typer.Option("--from", help="Read detections and frames only from this moment on.", metavar="TIME")
     ] = None,
-    until: Annotated[str | None, typer.Option("--to", help="And before this moment.", metavar="TIME")] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", help="Read detections and frames only before this moment.", metavar="TIME")
+    ] = None,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
-    """Ask the newest catalog; nothing can be changed, and no other file be read.
+    """Query the newest catalog; nothing can be changed, and no other file can be read.
 
     The catalog lies in the store; with --archive it must be of that archive root, as rebuild made it.
 
-    Tables: archives, archive_classes, hours, gaps, hours_seen, problems; over the Parquet tables of the store
-    detections and frames, for which --from and --to spare looking at all their files.
+    Tables: archives, archive_classes, hours, gaps, hours_seen, problems. The store's Parquet tables are detections and
+    frames; with --from and --to only the files of that time are read.
 
     Example: yolo-assets catalog query "SELECT archive_key FROM archive_classes WHERE class = 'crack'"
     """
@@ -210,7 +212,7 @@ def gaps(
     """What is missing, as of the newest catalog, hours in a row as one line.
 
     "not archived": there are detections and no archive. "no data": neither, between a camera's first and last hour; it
-    was off, or nothing was heard of its edge device. "never seen": listed under cameras in plant.yaml, and there is no
+    was off, or nothing arrived from its edge device. "never seen": listed under cameras in plant.yaml, and there is no
     hour of it.
 
     Example: yolo-assets catalog gaps --camera lineA_cam01
@@ -234,15 +236,15 @@ def stats(
     archive: ArchiveOption = None,
     store: StoreOption = None,
     prices: Annotated[
-        Path | None, typer.Option(help="Price table (TOML); without, example list prices.", metavar="FILE")
+        Path | None, typer.Option(help="Price table (TOML); without one, example list prices.", metavar="FILE")
     ] = None,
     listed: Annotated[
         bool,
-        typer.Option("--listed", help="Also list the archive root: where the store has really put the archives."),
+        typer.Option("--listed", help="Also list the archive root: which tier each archive is really in."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Archives, frames, bytes, growth and cost a month: by camera and by tier.
+    """Archives, frames, bytes, growth and cost per month: by camera and by tier.
 
     Tiers follow from the age of an hour: standard 0-7, infrequent 8-90, cold 91 days and more.
 

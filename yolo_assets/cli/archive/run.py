@@ -1,4 +1,4 @@
-"""``yolo-assets archive run``: every closed hour of a spool into the archive, once or for ever."""
+"""``yolo-assets archive run``: archives every closed hour of a spool, once or for ever."""
 
 from __future__ import annotations
 
@@ -52,10 +52,11 @@ def run(
     ] = None,
     keep_local: Annotated[bool, typer.Option("--keep-local", help="Delete nothing in the spool.")] = False,
     grace: Annotated[
-        float | None, typer.Option(help="Quiet seconds that close an hour without a seal; 0 closes every past hour.")
+        float | None,
+        typer.Option(help="Seconds without a new file that close an hour without a seal; 0 closes every past hour."),
     ] = None,
     every: Annotated[
-        float | None, typer.Option(help="Go on for ever, a round every so many seconds.", metavar="SECONDS")
+        float | None, typer.Option(help="Run for ever, one round every this many seconds.", metavar="SECONDS")
     ] = None,
     metrics_port: Annotated[
         int | None,
@@ -63,7 +64,9 @@ def run(
             help="With --every: serve /metrics for Prometheus, and /healthz; 0: a free port.", min=0, max=65535
         ),
     ] = None,
-    metrics_host: Annotated[str, typer.Option(help="Address of the metrics; no login.")] = "127.0.0.1",
+    metrics_host: Annotated[
+        str, typer.Option(help="Address on which metrics are served; there is no login.")
+    ] = "127.0.0.1",
     metrics_file: Annotated[
         Path | None, typer.Option(help="Write metrics for node_exporter's textfile collector.", metavar="FILE.prom")
     ] = None,
@@ -88,9 +91,9 @@ def run(
     only = given(Hour.from_key, hour, "--hour")
     quiet = located.grace_seconds if grace is None else grace
     if not quiet >= 0:  # neither negative nor "nan"
-        raise UsageError(f"--grace {quiet:g} is no number of seconds; 0 closes every past hour")
+        raise UsageError(f"--grace {quiet:g} is not a number of seconds; 0 closes every past hour")
     if every is not None and not 0 < every <= _LONGEST:
-        raise UsageError(f"--every {every:g} is no pause between rounds; give seconds, up to {_LONGEST:g}")
+        raise UsageError(f"--every {every:g} is not a valid pause between rounds; give seconds, up to {_LONGEST:g}")
     if metrics_port is not None and every is None:
         raise UsageError("--metrics-port needs --every; for a run that ends give --metrics-file FILE.prom")
     if not located.spool.is_dir():
@@ -148,8 +151,7 @@ def run(
     if failed:
         raise UserError(
             f"{len(failed)} of {len(results)} hours failed and stay in the spool, the first: {failed[0].camera_id} "
-            f"{failed[0].hour}: {failed[0].reason}; "
-            "run again when that is put right"
+            f"{failed[0].hour}: {failed[0].reason}; run again when that is corrected"
         )
 
 
@@ -255,7 +257,7 @@ class ResultPrinter:
         for problem in problems:
             if problem not in self._problems:
                 self._problems.add(problem)
-                note(f"left alone: {problem.path}: {problem.reason}")
+                note(f"skipped: {problem.path}: {problem.reason}")
 
     def result(self, result: HourResult, again: float | None) -> None:
         """One hour; ``again``: seconds until it is tried again."""
@@ -292,7 +294,7 @@ class ResultPrinter:
         out().print(line, markup=False)
         remaining = result.outcome.left if result.outcome else ()
         for problem in (*remaining, *(result.reclaimed.problems if result.reclaimed else ())):
-            note(f"left alone: {problem.path}: {problem.reason}")
+            note(f"skipped: {problem.path}: {problem.reason}")
 
 
 def result_row(result: HourResult) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def spool_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> d
     early = [hour for hour in spool.hours if hour.hour < first]
     if early:
         context.log.warning(
-            f"{len(early)} camera-hours before {FIRST_HOUR} are no partition; set YOLO_ASSETS_FIRST_HOUR earlier"
+            f"{len(early)} camera-hours before {FIRST_HOUR} have no partition; set YOLO_ASSETS_FIRST_HOUR earlier"
         )
     closed = [
         described
