@@ -2,8 +2,8 @@
 
 A picture gets a lease on the serving model like any frame, so its record names the model that saw it. It is started
 only when no camera's frame waits, and only a few are processed at once; further clients are asked to retry later.
-Nothing of it is written to disk. Pictures from strangers are measured by their header before a single pixel is
-unpacked: a file of a few kilobytes can unpack to gigabytes, so its size in pixels is read first, with bounded work.
+Nothing of it is written to disk. Pictures from outside are measured by their header before a single pixel is unpacked:
+a file of a few kilobytes can unpack to gigabytes, so its size in pixels is read first, with bounded work.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class ImageService:
         end = time.monotonic() + self.settings.wait_s
         while len(self._queue):
             if time.monotonic() >= end:
-                raise BusyError("the cameras need this device's whole time now; ask again later")
+                raise BusyError("the cameras need all of this device's time now; try again later")
             time.sleep(_POLL)
 
 

@@ -157,7 +157,7 @@ def write_batch(
         frame = frames.locate(chosen.image_path)
         if frame is None:
             raise BadInputError(
-                f"{chosen.image_path} is in no archive yet; archive its hour, then make the batch again"
+                f"{chosen.image_path} is not in any archive yet; archive its hour, then make the batch again"
             )
         located[chosen.image_path] = frame
     data_of = {(frame.source, frame.sha256): data for frame, data in frames.read_many(located.values())}
@@ -179,7 +179,7 @@ def write_batch(
 def _item(chosen: Sampled, frame: FrameLocation, data: bytes, prelabels: PreLabels) -> BatchItem:
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if picture is None:
-        raise BadInputError(f"{chosen.image_path} is no picture that can be decoded; leave it out of the sample")
+        raise BadInputError(f"{chosen.image_path} is not a picture that can be decoded; leave it out of the sample")
     height, width = picture.shape[:2]
     path = PurePosixPath(chosen.image_path)
     camera = path.parts[0]

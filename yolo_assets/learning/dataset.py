@@ -189,7 +189,7 @@ class _ImageSource:
             except ObjectNotFoundError:
                 pass  # batches may be cleared away once they are labelled
         if image.source is None:
-            raise BadInputError(f"the image {image.image_path} is gone; put its labels into the inbox again")
+            raise BadInputError(f"the image {image.image_path} is missing; put its labels into the inbox again")
         return self._archived.read(FrameLocation(image.source, image.sha256))
 
 
@@ -200,7 +200,7 @@ def _examine(image: LabelledImage, before: DatasetItem | None, source: _ImageSou
     data = source.read(image)
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if picture is None or picture.shape[:2] != (image.height, image.width):
-        raise IntegrityError(f"{image.image_path} is no picture of {image.width}x{image.height}; remove its labels")
+        raise IntegrityError(f"{image.image_path} is not a picture of {image.width}x{image.height}; remove its labels")
     bgr = np.asarray(picture, np.uint8)
     return _ImageFacts(dhash(bgr), hard_reasons(bgr, image.boxes))
 

@@ -195,7 +195,7 @@ def parse(name: str, data: bytes) -> LabelFile:
     if isinstance(document, dict) and isinstance(document.get("images"), list):
         return coco.read(name, document)
     raise BadInputError(
-        f"{name} is JSON of no known kind; export it as COCO JSON or as Label Studio JSON (not JSON-MIN)"
+        f"{name} is JSON of an unknown kind; export it as COCO JSON or as Label Studio JSON (not JSON-MIN)"
     )
 
 

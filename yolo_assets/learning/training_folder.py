@@ -99,7 +99,7 @@ def read_folder(folder: Path) -> DatasetManifest:
     try:
         return DatasetManifest.from_json((folder / MANIFEST).read_bytes(), str(folder / MANIFEST))
     except OSError as error:
-        raise BadInputError(f"{folder} is no dataset folder: {error.strerror}; make it with materialise") from None
+        raise BadInputError(f"{folder} is not a dataset folder: {error.strerror}; make it again") from None
 
 
 def image_path(folder: Path, item: DatasetItem) -> Path:
@@ -128,7 +128,7 @@ def _write_item(store: ObjectStore, item: DatasetItem, manifest: DatasetManifest
         raise IntegrityError(f"{dataset_image_key(item.sha256)} was changed; delete it and build the dataset again")
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if picture is None or picture.shape[:2] != (item.height, item.width):
-        raise IntegrityError(f"{item.image_path} is no picture of {item.width}x{item.height}; label it again")
+        raise IntegrityError(f"{item.image_path} is not a picture of {item.width}x{item.height}; label it again")
     image_path(root, item).write_bytes(data)
     raw = RawImage(
         name=f"{item.sha256}.jpg",

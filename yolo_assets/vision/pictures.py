@@ -1,4 +1,4 @@
-"""Pictures before any model sees them: reading a file, refusing what is no frame, and figures for camera health."""
+"""Pictures before any model sees them: reading a file, refusing what is not a frame, and figures for camera health."""
 
 from __future__ import annotations
 

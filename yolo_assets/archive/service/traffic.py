@@ -1,6 +1,6 @@
 """What accompanies the work of an archiver: the bandwidth limit, the counters, the backlog, the request to stop.
 
-One object a process, for the command line and Dagster alike. Does not belong here: archiving (``archiver``).
+One object per process, for the command line and Dagster alike. Does not belong here: archiving (``archiver``).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``yolo-assets archive run``: every closed hour of a spool into the archive, once or for ever."""
+"""``yolo-assets archive run``: archives every closed hour of a spool, once or for ever."""
 
 from __future__ import annotations
 
@@ -57,10 +57,11 @@ def run(
         bool, typer.Option("--strict", help="Exit 1 also when something in the spool was skipped.")
     ] = False,
     grace: Annotated[
-        float | None, typer.Option(help="Quiet seconds that close an hour without a seal; 0 closes every past hour.")
+        float | None,
+        typer.Option(help="Seconds without a new file that close an hour without a seal; 0 closes every past hour."),
     ] = None,
     every: Annotated[
-        float | None, typer.Option(help="Go on for ever, a round every so many seconds.", metavar="SECONDS")
+        float | None, typer.Option(help="Run for ever, one round every this many seconds.", metavar="SECONDS")
     ] = None,
     metrics_port: Annotated[
         int | None,
@@ -68,7 +69,9 @@ def run(
             help="With --every: serve /metrics for Prometheus, and /healthz; 0: a free port.", min=0, max=65535
         ),
     ] = None,
-    metrics_host: Annotated[str, typer.Option(help="Address of the metrics; no login.")] = "127.0.0.1",
+    metrics_host: Annotated[
+        str, typer.Option(help="Address on which metrics are served; there is no login.")
+    ] = "127.0.0.1",
     metrics_file: Annotated[
         Path | None, typer.Option(help="Write metrics for node_exporter's textfile collector.", metavar="FILE.prom")
     ] = None,
@@ -93,9 +96,9 @@ def run(
     only = given(Hour.from_key, hour, "--hour")
     quiet = located.grace_seconds if grace is None else grace
     if not quiet >= 0:  # neither negative nor "nan"
-        raise UsageError(f"--grace {quiet:g} is no number of seconds; 0 closes every past hour")
+        raise UsageError(f"--grace {quiet:g} is not a number of seconds; 0 closes every past hour")
     if every is not None and not 0 < every <= _LONGEST:
-        raise UsageError(f"--every {every:g} is no pause between rounds; give seconds, up to {_LONGEST:g}")
+        raise UsageError(f"--every {every:g} is not a valid pause between rounds; give seconds, up to {_LONGEST:g}")
     if strict and every is not None:
         raise UsageError("--strict is for a run that ends; with --every watch the metric skipped")
     if metrics_port is not None and every is None:
@@ -167,8 +170,7 @@ def run(
     if failed:
         raise UserError(
             f"{len(failed)} of {len(results)} hours failed and stay in the spool, the first: {failed[0].camera_id} "
-            f"{failed[0].hour}: {failed[0].reason}; "
-            "run again when that is put right"
+            f"{failed[0].hour}: {failed[0].reason}; run again when that is corrected"
         )
     if strict and printer.left:
         first = printer.left[0]

@@ -46,7 +46,7 @@ def routes(service: ImageService, reader: list[Any]) -> APIRouter:
         },
     )
     async def infer(request: Request) -> Response:
-        """The body is the JPEG or PNG itself; boxes are in its pixels as they lie in the file.
+        """The body is the JPEG or PNG itself; boxes are in its pixels as they are stored in the file.
 
         Cameras come first: when they leave no time, or other pictures are being processed, the answer is 429 with
         Retry-After.
@@ -87,7 +87,7 @@ async def _body(request: Request, service: ImageService) -> bytes:
         detail = f"the picture did not arrive within {_RECEIVE_SECONDS:.0f} seconds"
         raise _counted(service, "bad_image", HTTPStatus.REQUEST_TIMEOUT, detail, {"Connection": "close"}) from None
     except ClientDisconnect:
-        raise _counted(service, "bad_image", HTTPStatus.REQUEST_TIMEOUT, "the sender went away") from None
+        raise _counted(service, "bad_image", HTTPStatus.REQUEST_TIMEOUT, "the sender closed the connection") from None
 
 
 def _counted(

@@ -1,7 +1,7 @@
 """YOLO zip: ``labels/**.txt`` with ``class cx cy w h`` in fractions, class names in ``data.yaml`` or ``classes.txt``.
 
 An empty ``.txt`` is a background. An image in the zip without a ``.txt`` is unreviewed: an absent file proves nothing.
-Images may lie in the zip; then it is a data set of its own and need not stem from a batch of ours.
+Images may lie in the zip; then it is a data set of its own and need not come from one of our batches.
 """
 
 from __future__ import annotations
