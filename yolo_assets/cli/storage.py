@@ -11,6 +11,7 @@ from rich.table import Table
 
 from yolo_assets.cli.common import ArchiveOption, JsonOption, StoreOption, emit_json, note, out, settings
 from yolo_assets.contracts.errors import UsageError, UserError
+from yolo_assets.contracts.locations import location_folder
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 COLOURS = {"ok": "green", "note": "cyan", "warn": "yellow", "unsafe": "red"}
@@ -122,7 +123,7 @@ def _classes(given: list[str]) -> dict[str, str]:
 
 @app.command(epilog="Example: yolo-assets storage policy --out policies")
 def policy(
-    folder: Annotated[Path, typer.Option("--out", help="Folder to write into.", metavar="DIR")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder to write into.", metavar="DIR", parser=location_folder)],
 ) -> None:
     """Write policies and lifecycle rules as files, for those who set up stores by other means."""
     from yolo_assets.storage.admin.policy import write_policies

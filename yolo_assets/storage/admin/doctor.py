@@ -13,9 +13,10 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from yolo_assets.contracts.locations import parse_file_url
 from yolo_assets.runtime.files import lock
 from yolo_assets.storage.admin.findings import Examined, Facts, Role, StoreFinding, Verdict, unsafe
-from yolo_assets.storage.open import open_store, parse_file_url, parse_s3_url
+from yolo_assets.storage.open import open_store, parse_s3_url
 
 _NETWORK = ("nfs", "cifs", "smb", "fuse.sshfs", "9p", "ceph", "glusterfs")
 _GB = 1e9
