@@ -32,6 +32,8 @@ from yolo_assets.storage.s3_bucket import (
 )
 from yolo_assets.storage.s3_client import is_aws
 
+TRIALS = ".doctor"
+"""Folder below a root in which the small objects of an examination lie."""
 _FIRST = ("put, head, get, list", "resumable multipart upload")
 _HELD = timedelta(seconds=30)
 """How long the one object under retention stays: long enough to try to delete it."""
@@ -83,6 +85,75 @@ def examine_bucket(client: Any, bucket: str, prefix: str, role: Role, url: str) 
     return probe.examined
 
 
+def prove_retention(client: Any, bucket: str, prefix: str, url: str) -> str | None:
+    """Hold an object of its own and try to delete it.
+
+    Returns:
+        Why a retention does not hold there; None when it does.
+
+    Raises:
+        ClientError: the store refused the attempt.
+        BotoCoreError: it cannot be reached.
+    """
+    probe = _BucketProbe(client, bucket, prefix, "archive", url)
+    try:
+        _object_lock(probe)
+        _retention(probe)
+    finally:
+        probe.clean_up(bypass=True)
+    facts = probe.examined.facts
+    if facts.lock and facts.retention_proven and facts.held_against_delete:
+        return None
+    wrong = probe.examined.findings[-1]
+    return f"{wrong.question}: {wrong.answer}"
+
+
+def prove_swap(client: Any, bucket: str, prefix: str, url: str) -> str | None:
+    """Move a pointer of its own by compare-and-swap.
+
+    Returns:
+        What the store did instead; None when it works.
+
+    Raises:
+        ClientError: the store refused the attempt.
+        BotoCoreError: it cannot be reached.
+    """
+    probe = _BucketProbe(client, bucket, prefix, "store", url)
+    try:
+        _swap(probe)
+    finally:
+        probe.clean_up()
+    (found,) = probe.examined.findings
+    return None if probe.examined.facts.swap else found.answer
+
+
+def longest_retention(client: Any, bucket: str, root: str) -> int:
+    """Days from upload to the end of the retention that objects here carry, by a sample of the receipts.
+
+    A retention comes from a setting, which changes rarely: the first receipt of up to 100 days is looked at, the days
+    evenly spread over all that there are.
+
+    Args:
+        client: of ``s3_client.make_client``.
+        bucket: its name.
+        root: prefix of the root with the slash at its end; may be empty.
+
+    Raises:
+        ClientError: the store refused to tell.
+        BotoCoreError: it cannot be reached.
+    """
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{root}receipts/", Delimiter="/")
+    dates = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", ())]
+    step = max(1, -(-len(dates) // 100))
+    longest = timedelta()
+    for date in dates[::-step]:  # the newest among them
+        for entry in client.list_objects_v2(Bucket=bucket, Prefix=date, MaxKeys=1).get("Contents", ()):
+            head = client.head_object(Bucket=bucket, Key=entry["Key"])
+            if until := head.get("ObjectLockRetainUntilDate"):
+                longest = max(longest, until - head["LastModified"])
+    return -(-longest // timedelta(days=1))
+
+
 class _BucketProbe:
     """What the questions share.
 
@@ -107,7 +178,7 @@ class _BucketProbe:
         """
         self.client = client
         self.bucket = bucket
-        self.folder = f"{prefix}/.doctor/{uuid.uuid4().hex[:12]}/".lstrip("/")
+        self.folder = f"{prefix}/{TRIALS}/{uuid.uuid4().hex[:12]}/".lstrip("/")
         self.endpoint: str = client.meta.endpoint_url
         self.examined = Examined(role, url, "generic", facts=Facts(bucket=bucket))
         self.made: list[tuple[str, str | None]] = []
@@ -142,11 +213,18 @@ class _BucketProbe:
             return True
         return False
 
-    def clean_up(self) -> None:
-        """Remove what was made; what stays is in ``examined.left``."""
+    def clean_up(self, *, bypass: bool = False) -> None:
+        """Remove what was made; what stays is in ``examined.left``.
+
+        Args:
+            bypass: also what is under governance, where these credentials may.
+        """
         for key, version in self.made:
+            more: dict[str, Any] = {"VersionId": version} if version else {}
             try:
-                self.client.delete_object(Bucket=self.bucket, Key=key, **({"VersionId": version} if version else {}))
+                self.client.delete_object(
+                    Bucket=self.bucket, Key=key, **more, **({"BypassGovernanceRetention": True} if bypass else {})
+                )
             except (ClientError, BotoCoreError):
                 self.examined.left.append(key)
 

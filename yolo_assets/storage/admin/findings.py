@@ -5,6 +5,7 @@ A store is evaluated by what it did when it was tried, not by its name.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -78,6 +79,14 @@ class Examined:
     findings: list[StoreFinding] = field(default_factory=list)
     facts: Facts = field(default_factory=Facts)
     left: list[str] = field(default_factory=list)
+
+
+def command(role: Role, url: str, *, create: bool = False, retention_days: int | None = None) -> str:
+    """The command line that sets a root up."""
+    words = ["yolo-assets", "storage", "init", f"--{role}", shlex.quote(url)]
+    if retention_days is not None and role == "archive":
+        words += ["--retention-days", str(retention_days)]
+    return " ".join([*words, *(["--create"] if create else []), "--apply"])
 
 
 def unsafe(archive: Facts, store: Facts | None, retention_days: int) -> Iterator[StoreFinding]:
