@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from yolo_assets.cli.common import ArchiveOption, JsonOption, StoreOption, emit_json, note, out, settings
 from yolo_assets.contracts.errors import UsageError, UserError
 from yolo_assets.contracts.locations import location_folder
+
+if TYPE_CHECKING:
+    from yolo_assets.storage.admin.findings import Examined, StoreFinding
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 COLOURS = {"ok": "green", "note": "cyan", "warn": "yellow", "unsafe": "red"}
@@ -37,22 +42,38 @@ def doctor(
         emit_json(dataclasses.asdict(examination))
     else:
         for root in examination.roots:
-            table = Table(title=f"{root.role} root {root.url}: {root.profile}", title_justify="left", expand=False)
-            for heading in ("question", "answer", "verdict", "what to do"):
-                table.add_column(heading, overflow="fold")
-            for finding in root.findings:
-                colour = COLOURS[finding.verdict]
-                table.add_row(
-                    finding.question, finding.answer, f"[{colour}]{finding.verdict}[/{colour}]", finding.advice
-                )
-            out().print(table)
-            for key in root.left:
-                note(f"not removed, without the right to delete: {key}")
-        for finding in examination.unsafe:
-            note(f"unsafe: {finding.question}, but {finding.answer}; {finding.advice}")
-    if examination.unsafe:
-        first = examination.unsafe[0]
-        raise UserError(f"{first.question}, but {first.answer}; {first.advice}")
+            _show(root, [finding.advice for finding in examination.unsafe])
+    _raise_unsafe(examination.unsafe)
+
+
+def _show(root: Examined, told: list[str]) -> None:
+    """One root: what was tried as a table, and below it what to do; each sentence once, and none of the end's."""
+    out().print(f"{root.role} root {root.url}: {root.profile}", markup=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("question", max_width=34)
+    table.add_column("answer")
+    for finding in root.findings:
+        verdict = f"[{COLOURS[finding.verdict]}]{finding.verdict}[/]"
+        table.add_row(verdict, escape(finding.question), escape(finding.answer))
+    out().print(table)
+    for advice in dict.fromkeys(finding.advice for finding in root.findings if finding.advice):
+        about = [finding.question for finding in root.findings if finding.advice == advice]
+        if advice not in told:  # a command must not be broken into lines
+            out().print(f"{', '.join(about)}: {advice}", markup=False, soft_wrap=True)
+    for key in root.left:
+        note(f"not removed, without the right to delete: {key}")
+    out().print()
+
+
+def _raise_unsafe(findings: Sequence[StoreFinding]) -> None:
+    """Every unsafe finding in a line of its own, the last of them as the error."""
+    lines = [f"{found.question}, but {found.answer}" for found in findings]
+    lines = [f"{line}; {found.advice}" if found.advice else line for line, found in zip(lines, findings, strict=True)]
+    for line in lines[:-1]:
+        note(f"unsafe: {line}")
+    if lines:
+        raise UserError(lines[-1])
 
 
 @app.command(

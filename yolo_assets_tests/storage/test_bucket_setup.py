@@ -189,7 +189,7 @@ def test_a_store_that_stays_away_leaves_no_expiry_without_proof(client: Any, cas
         old = [] if before is None else before["rules"]
         for rule in [] if after is None else after["rules"]:
             if rule not in old and "Days" in rule.get("Expiration", {}):
-                assert after["lock"] is not None
+                assert after is not None and after["lock"] is not None
                 assert seen.index("PutObjectRetention") < seen.index("PutBucketLifecycleConfiguration")
 
 
@@ -209,7 +209,7 @@ def test_no_expiry_comes_to_a_bucket_that_cannot_be_locked(client: Any) -> None:
 def test_dangerous_rules_are_removed_and_other_peoples_stay(client: Any) -> None:
     name = dangerous(client)
     steps = setup_of(client, name, SetupRequest()).apply().steps
-    assert [step.detail for step in steps].count("is removed: it is no longer asked for") == 4
+    assert [step.detail for step in steps].count("is removed: it is no longer requested") == 4
     left = {rule["ID"] for rule in rules_of(client, name)}
     assert left == {"theirs", "yolo-assets-abandoned-uploads"}
 

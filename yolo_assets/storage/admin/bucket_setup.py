@@ -1,4 +1,4 @@
-"""Sets up the bucket of a root: what is asked for compared with what is there, shown first, set and read back.
+"""Sets up the bucket of a root: compares the request with what is there, shows it, sets it, reads it back.
 
 The whole plan is made and checked before the first change; one impossible step and nothing is changed. Nothing is
 loosened: rules and statements of others stay, a default retention is never touched, versioning is never switched off.
@@ -177,7 +177,7 @@ class BucketSetup:
         again = self._draft(BucketSettings(self._client, self._place.bucket).read())
         open_still = [step.what for step in again.steps if step.change != "="]
         if open_still:
-            raise UserError(f"{self._url} took the settings but does not show {', '.join(open_still)}")
+            raise UserError(f"{self._url} accepted the settings but does not show {', '.join(open_still)}")
 
     def _put_back(self, settings: BucketSettings, error: UserError) -> UserError:
         changed, stuck = settings.put_back()
@@ -321,7 +321,7 @@ class BucketSetup:
             change: Change = "=" if ours.get(name) == rule else "~" if name in ours else "+"
             draft.add(f"lifecycle {name}", change, _described(rule))
         for name in ours.keys() - now.keys():
-            draft.add(f"lifecycle {name}", "~", "is removed: it is no longer asked for")
+            draft.add(f"lifecycle {name}", "~", "is removed: it is no longer requested")
         for rule in foreign:
             draft.add(f"lifecycle {rule.get('ID', 'without a name')}", "=", "not ours: stays as it is")
         for deletion in deletions(foreign, self._root):
@@ -381,7 +381,7 @@ def _described(rule: Mapping[str, Any]) -> str:
     if "Days" in rule.get("Expiration", {}):
         parts.append(f"expires on day {rule['Expiration']['Days']}")
     if "ExpiredObjectDeleteMarker" in rule.get("Expiration", {}):
-        parts.append("delete markers with nothing behind them go")
+        parts.append("delete markers with no version behind them are removed")
     if "AbortIncompleteMultipartUpload" in rule:
         parts.append(f"removed after {rule['AbortIncompleteMultipartUpload']['DaysAfterInitiation']} days")
     return ", ".join(parts)

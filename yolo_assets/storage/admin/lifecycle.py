@@ -21,6 +21,8 @@ OWN = "yolo-assets-"
 """Our rules' ids begin so; rules of others are left alone."""
 MARGIN_DAYS = 7
 """Expiry comes so long after the retention: lifecycles count from midnight, retention from the upload."""
+ARCHIVED = ("archives", "index", "receipts")
+"""Folders of an archive root whose objects expire together."""
 _LONGEST = {"GLACIER_IR": 90, "GLACIER": 90, "DEEP_ARCHIVE": 180, "STANDARD_IA": 30, "ONEZONE_IA": 30}
 _INFREQUENT = ("STANDARD_IA", "ONEZONE_IA")
 _COLDNESS = ("STANDARD_IA", "ONEZONE_IA", "GLACIER_IR", "GLACIER", "DEEP_ARCHIVE")
@@ -93,7 +95,7 @@ def compile_lifecycle(
                 Expiration={"Days": expires},
                 NoncurrentVersionExpiration={"NoncurrentDays": 1},
             )
-            for kind in ("archives", "index", "receipts")
+            for kind in ARCHIVED
         ]
         rules.append(_rule("delete-markers", {"Prefix": root}, Expiration={"ExpiredObjectDeleteMarker": True}))
     rules.append(_abandoned_uploads(root, tiers))
@@ -131,6 +133,11 @@ class Deletion:
     versions: bool
     whole: bool
     prefix: str
+
+    def touches(self, root: str, kinds: Sequence[str]) -> bool:
+        """Whether it is about one of these folders below the root."""
+        folders = [f"{root}{kind}/" for kind in kinds]
+        return any(self.prefix.startswith(folder) or folder.startswith(self.prefix) for folder in folders)
 
     @property
     def when(self) -> str:
