@@ -122,7 +122,7 @@ def test_on_and_off_are_names(store):
 )
 def test_a_bad_zip_does_not_stop_the_file_after_it(store, inbox, bad):
     reports = bring(store, f"{inbox}/{bad}", f"{inbox}/b_good.json")
-    assert (reports["b_good.json"].images, reports["b_good.json"].boxes) == (2, 2)
+    assert (reports["b_good.json"].images, reports["b_good.json"].boxes) == (3, 3)
     assert reports["b_good.json"].problems == []
     (problem,) = reports[bad].problems
     assert "export it again" in problem.what
