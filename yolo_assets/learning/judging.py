@@ -263,6 +263,9 @@ def _boxes(
         if class_problem:
             problems.append(f"box {number}: {class_problem}")
             continue
+        if box.confidence is not None:
+            problems.append(f"box {number}: it has a score, so it is a model's guess; export what people labelled")
+            continue
         x1, y1, x2, y2 = _upright(box, target)
         shown = f"[{x1:.1f}, {y1:.1f}, {x2:.1f}, {y2:.1f}]"
         outside = max(-x1, -y1, x2 - target.width, y2 - target.height)

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import PurePosixPath
 
 from yolo_assets.contracts.errors import BadInputError, UserError
-from yolo_assets.contracts.names import annotation_key, check_id, is_frame, frame_time
+from yolo_assets.contracts.names import annotation_key, check_id, frame_time, is_frame
 from yolo_assets.contracts.times import Hour
 from yolo_assets.learning.archived import ArchivedFrames
 from yolo_assets.learning.formats.base import RawImage

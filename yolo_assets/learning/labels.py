@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 
 from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.base import canonical_json
-from yolo_assets.contracts.errors import UserError
+from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import LABELS_ACCEPTED, LABELS_INBOX
 from yolo_assets.contracts.times import format_time
 from yolo_assets.learning.archived import ArchivedFrames
