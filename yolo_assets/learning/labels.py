@@ -135,6 +135,20 @@ def accepted(store: ObjectStore) -> list[AcceptedLabels]:
     )
 
 
+def labels_version(labels: Collection[AcceptedLabels]) -> str:
+    """A hash that changes whenever labels come; empty without any.
+
+    Args:
+        labels: from ``accepted``.
+    """
+    parts = [
+        [one.source_sha256, [image.model_dump(mode="json", by_alias=True) for image in one.images]]
+        for one in labels
+        if one.images
+    ]
+    return hashlib.sha256(canonical_json(parts)).hexdigest() if parts else ""
+
+
 def _accepted_keys(store: ObjectStore) -> Iterator[str]:
     for info in store.list(LABELS_ACCEPTED):
         if _ACCEPTED.fullmatch(info.key.removeprefix(LABELS_ACCEPTED)):
@@ -287,9 +301,10 @@ class _Import:
         return report
 
     def _judged_by(self, options: bytes) -> str:
-        batches_known = self._images.batches if self._images is not None else ()
+        batches_known = list(self._images.batches) if self._images is not None else []
         classes = None if self._class_names is None else list(self._class_names)
-        content = canonical_json([READER, classes, list(batches_known), hashlib.sha256(options).hexdigest()])
+        with_archive = self._archive is not None
+        content = canonical_json([READER, classes, batches_known, hashlib.sha256(options).hexdigest(), with_archive])
         return hashlib.sha256(content).hexdigest()
 
     def _earlier(self, before: tuple[object, str] | None) -> dict[str, Earlier]:
