@@ -89,7 +89,8 @@ def reading_archive(found: Settings, given: str | None) -> Archive:
     from yolo_assets.storage.open import open_store
 
     store = open_archive(found) if given is not None else open_store(found.archive_url, memory=found.known_stores)
-    return Archive(store, TrustedKeys.load(found.archiver_public_keys()))
+    keys = found.archiver_public_keys()
+    return Archive(store, TrustedKeys.load(keys) if keys else TrustedKeys.of())  # without a key no receipt counts
 
 
 def need(*modules: str) -> None:
