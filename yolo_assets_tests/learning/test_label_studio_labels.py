@@ -155,4 +155,7 @@ def test_an_answer_older_than_the_labels_takes_no_box_from_them(inbox):
     assert (report.images, report.unreviewed) == (0, 1)
     new = task(0, region(), annotation={"updated_at": "2090-01-01T00:00:00Z"})
     report = inbox.bring([new], name="c")
-    assert (report.images, report.notes) == (1, ["takes 1 boxes from 1 images that were labelled before"])
+    assert (report.images, report.notes) == (
+        1,
+        ["replaces the labels of 1 images that were labelled before; 1 boxes go"],
+    )

@@ -125,6 +125,18 @@ def test_images_come_from_the_archive_when_the_batch_is_gone(world):
     assert len(build_dataset(world.store, Archive(world.archive, world.trusted)).manifest.items) == 8
 
 
+def test_an_image_that_was_spoilt_is_left_out_and_named(world):
+    world.label(world.archive_frames(12))
+    for info in list(world.store.list("annotation/")):
+        if info.key.endswith(".jpg"):
+            world.store.put(info.key, world.store.get(info.key)[:-20])
+            break
+    manifest = build_dataset(world.store, Archive(world.archive, world.trusted)).manifest
+    assert len(manifest.items) == 11
+    (path,) = manifest.excluded
+    assert any(warning.startswith(f"{path} is left out: ") for warning in manifest.warnings)
+
+
 def test_changed_manifests_and_images_are_refused(world, tmp_path):
     world.label(world.archive_frames(12))
     dataset = build_dataset(world.store, Archive(world.archive, world.trusted))
