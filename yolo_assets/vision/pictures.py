@@ -90,10 +90,12 @@ def _check_whole_jpeg(data: bytes, name: str) -> None:
         marker, place = data[found.start() + 1], found.end()
         if marker == 0xD9:
             return
-        scans += marker == 0xDA
+        if marker != 0xDA:  # tables between the scans may hold bytes that look like markers
+            place += int.from_bytes(data[place : place + 2], "big")
+            continue
+        scans += 1
         if scans > _MOST_SCANS:
             raise BadInputError(f"{name} has more than {_MOST_SCANS} scans; save it again, not progressive")
-        place += int.from_bytes(data[place : place + 2], "big")
     raise BadInputError(f"{name} is cut off; copy the whole file again")
 
 
