@@ -65,6 +65,20 @@ def check_id(value: str, what: str = "camera id") -> str:
     return value
 
 
+def check_class_name(value: str) -> str:
+    """Return ``value`` when it can name a class: up to 64 characters of any script, blanks inside it, as written.
+
+    Raises:
+        BadInputError: blank, blanks around it, too long, or characters that are not seen as themselves.
+    """
+    if not 0 < len(value) <= 64 or value != value.strip() or not value.isprintable():
+        raise BadInputError(
+            f"{value[:80]!r} is not a class name; use 1 to 64 letters of any script, digits and signs, and no blank at "
+            "its ends"
+        )
+    return value
+
+
 def check_version(value: str) -> str:
     """Return ``value`` when it is a model version: letters, digits, ``_``, ``-`` and single inner dots."""
     if len(value) > 128 or not _VERSION.fullmatch(value):

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.learning.formats import coco, label_studio, yolo
 from yolo_assets.learning.formats.base import RawBox, RawImage
-from yolo_assets.learning.labels import BatchImages, parse, validate
+from yolo_assets.learning.formats.recognise import parse
+from yolo_assets.learning.judging import BatchImages, validate
 from yolo_assets.learning.records import AcceptedLabels, ArchiveRef, BatchItem, BatchManifest
 
 CLASSES = ("crack", "porosity", "spatter")

@@ -14,7 +14,8 @@ from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.names import LABELS_INBOX, annotation_key, dataset_image_key, dataset_key
 from yolo_assets.learning.dataset import build_dataset, hard_reasons, latest_dataset, read_dataset
 from yolo_assets.learning.formats import coco, label_studio
-from yolo_assets.learning.labels import accepted, batches, import_inbox, parse
+from yolo_assets.learning.formats.recognise import parse
+from yolo_assets.learning.labels import accepted, batches, import_inbox
 from yolo_assets.learning.records import BatchManifest, LabelBox, Sampled
 from yolo_assets.learning.training_folder import image_path, materialise
 from yolo_assets.simulator.appearance import CLASS_NAMES
