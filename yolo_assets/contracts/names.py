@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.times import Hour, check_date, in_calendar
@@ -260,9 +260,12 @@ def dataset_key(sha256: str, file: str = "") -> str:
     return f"datasets/{check_sha256(sha256)}/{file}"
 
 
-def dataset_image_key(sha256: str) -> str:
-    """A labelled image, stored once for all dataset versions."""
-    return f"datasets/images/{check_sha256(sha256)}.jpg"
+def dataset_image_key(sha256: str, image_path: str) -> str:
+    """A labelled image, stored once for all dataset versions; its ending is that of its own path."""
+    ending = PurePosixPath(image_path).suffix.lower()
+    if ending == ".jpeg" or ending not in FRAME_ENDINGS:
+        ending = ".jpg"
+    return f"datasets/images/{check_sha256(sha256)}{ending}"
 
 
 def training_key(fingerprint: str, file: str = "") -> str:

@@ -17,10 +17,9 @@ from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.cameras.source import Ticker
 from yolo_assets.edge.config.cameras import FolderCamera
 from yolo_assets.edge.types import Capture, Picture
-from yolo_assets.vision.pictures import decode_image
+from yolo_assets.vision.pictures import check_file_size, decode_image
 
 log = logging.getLogger(__name__)
-_MOST_BYTES = 1 << 30
 
 
 class FolderSource:
@@ -88,8 +87,7 @@ class FolderSource:
     def _read(self, path: Path) -> Picture | None:
         """The picture, or None for a file that is none, which is named once."""
         try:
-            if path.stat().st_size > _MOST_BYTES:
-                raise BadInputError(f"{plain(path.name)} is larger than {_MOST_BYTES >> 30} GiB; make it smaller")
+            check_file_size(path.stat().st_size, path.name)
             picture = decode_image(path.read_bytes(), path.name)
         except BadInputError as error:
             self._name(path, str(error))
