@@ -9,29 +9,25 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.names import annotation_key, check_class_name, dataset_image_key
+from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
+from yolo_assets.contracts.names import check_class_name, dataset_image_key
 from yolo_assets.contracts.times import format_time, utc_now
 from yolo_assets.learning.formats.base import LabelFile, RawBox, RawImage
+from yolo_assets.learning.known_images import KnownImages
 from yolo_assets.learning.records import (
     AcceptedLabels,
-    BatchItem,
-    BatchManifest,
     ImportOptions,
     LabelBox,
     LabelledImage,
-    Prediction,
     Rejected,
 )
 from yolo_assets.storage import AlreadyExistsError, ObjectNotFoundError, ObjectStore
@@ -44,20 +40,11 @@ TOLERANCE = 1.5
 MIN_SIDE = 1.0
 """Pixels below which the side of a box is a slip of the hand."""
 
-CONFIDENT = 0.5
-"""Confidence from which a guess in our own batch speaks against "no object"."""
-
 SAME_SHAPE = 0.02
 """Part by which the shape of a copy may differ from its original's: sizes are rounded."""
 
 SAME_GREY = 6.0
 """Mean difference of grey, of 255, at 32x32 above which a copy shows something else than its original."""
-
-_UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-")
-"""Label Studio puts eight digits before the name of an uploaded file."""
-
-_ROBOFLOW = re.compile(r"(.+)_(?:jpe?g|png|webp|bmp|tiff?)\.rf\.[0-9A-Za-z]+", re.IGNORECASE)
-"""Roboflow turns the dot before the ending into ``_`` and adds a hash."""
 
 
 class Earlier(NamedTuple):
@@ -65,62 +52,6 @@ class Earlier(NamedTuple):
 
     image: LabelledImage
     imported_at: datetime
-
-
-class BatchImages:
-    """Images that a label may be about: those of the batches that were handed out."""
-
-    def __init__(self, batches: Collection[BatchManifest]) -> None:
-        self.batches = tuple(sorted(batch.batch for batch in batches))
-        self._by_path: dict[str, LabelledImage] = {}
-        self._by_file: dict[str, LabelledImage] = {}
-        self._guesses: dict[str, Prediction] = {}
-        for batch in batches:
-            for item in batch.items:
-                image = _unlabelled(item, annotation_key(batch.batch, f"images/{item.file}"))
-                self._by_path[item.image_path] = image
-                self._by_file[PurePosixPath(item.file).stem] = image
-                for guess in item.predictions:
-                    if guess.confidence > max(CONFIDENT, self._surest(item.image_path)):
-                        self._guesses[item.image_path] = guess
-
-    def find(self, image: RawImage) -> LabelledImage | None:
-        """The image without boxes: by our own path when the tool carried it along, else by its names."""
-        if image.image_path is not None and image.image_path in self._by_path:
-            return self._by_path[image.image_path]
-        for name in (image.name, *image.other_names):
-            place = PurePosixPath(name.replace("\\", "/"))
-            found = self._by_path.get("/".join(place.parts[-3:])) or self._by_stem(place.stem)
-            if found is not None:
-                return found
-        return None
-
-    def guess(self, image_path: str) -> Prediction | None:
-        """What our own model was surest of in an image, if it was confident."""
-        return self._guesses.get(image_path)
-
-    def _surest(self, image_path: str) -> float:
-        guess = self._guesses.get(image_path)
-        return 0.0 if guess is None else guess.confidence
-
-    def _by_stem(self, stem: str) -> LabelledImage | None:
-        stems = [stem, *(match[1] for match in [_ROBOFLOW.fullmatch(stem)] if match)]
-        stems += [_UPLOAD_PREFIX.sub("", one, count=1) for one in stems]
-        return next((self._by_file[one] for one in stems if one in self._by_file), None)
-
-
-def _unlabelled(item: BatchItem, copy_key: str) -> LabelledImage:
-    return LabelledImage(
-        image_path=item.image_path,
-        sha256=item.sha256,
-        width=item.width,
-        height=item.height,
-        boxes=(),
-        camera_id=item.camera_id,
-        captured_at=item.captured_at,
-        source=item.source,
-        copy_key=copy_key,
-    )
 
 
 @dataclass
@@ -135,7 +66,7 @@ class _Judged:
 
 def validate(
     parsed: LabelFile,
-    batch_images: BatchImages,
+    known: KnownImages,
     class_names: Collection[str] | None,
     *,
     source_file: str,
@@ -148,7 +79,7 @@ def validate(
 
     Args:
         parsed: from ``formats.recognise.parse``.
-        batch_images: images that labels may be about.
+        known: images that labels may be about.
         class_names: classes that are allowed; None allows any well-formed name.
         source_file: name of the inbox file.
         source_sha256: its hash.
@@ -158,12 +89,12 @@ def validate(
             whole.
     """
     options = options or ImportOptions()
-    judged = [_judge(raw, batch_images, class_names, pictures, options) for raw in parsed.images]
+    judged = [_judge(raw, known, class_names, pictures, options) for raw in parsed.images]
     _refuse_twins(judged)
     rejected = [Rejected(image=name, reason=problem) for name, problem in parsed.orphans]
     questions: list[Rejected] = []
     images: dict[str, LabelledImage] = {}
-    asked = _asked(parsed, judged, batch_images, options, earlier)
+    asked = _asked(parsed, judged, known, options, earlier)
     for number, one in enumerate(judged):
         path = one.target.image_path if one.target is not None else None
         rejected += [Rejected(image=one.raw.name, reason=problem, image_path=path) for problem in one.problems]
@@ -191,7 +122,7 @@ def validate(
 
 def _judge(
     raw: RawImage,
-    batch_images: BatchImages,
+    known: KnownImages,
     class_names: Collection[str] | None,
     pictures: ObjectStore | None,
     options: ImportOptions,
@@ -199,10 +130,10 @@ def _judge(
     """One image by itself. Whatever is odd about it is its own problem and nobody else's."""
     judged = _Judged(raw, problems=list(raw.problems))
     try:
-        judged.target = _target(raw, batch_images, pictures, judged.problems)
+        judged.target = _target(raw, known, pictures, judged.problems)
         if judged.target is not None:
             judged.boxes = tuple(_boxes(raw, judged.target, class_names, options.class_map, judged.problems))
-    except BadInputError as error:
+    except (BadInputError, IntegrityError, SignatureError, ObjectNotFoundError) as error:
         judged.problems.append(str(error))
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         judged.problems.append(f"cannot be read ({type(error).__name__}: {error}); export it again")
@@ -226,7 +157,7 @@ def _refuse_twins(judged: list[_Judged]) -> None:
 def _asked(
     parsed: LabelFile,
     judged: list[_Judged],
-    batch_images: BatchImages,
+    known: KnownImages,
     options: ImportOptions,
     earlier: Mapping[str, Earlier] | None,
 ) -> dict[int, str]:
@@ -246,7 +177,7 @@ def _asked(
             continue
         if options.covers(one.raw.name) or options.covers(target.image_path):
             continue
-        guess = batch_images.guess(target.image_path)
+        guess = known.guess(target.image_path)
         reason = None
         if not one.boxes and one.raw.unsure:
             reason = one.raw.unsure
@@ -267,10 +198,10 @@ def _asked(
 
 
 def _target(
-    raw: RawImage, batch_images: BatchImages, pictures: ObjectStore | None, problems: list[str]
+    raw: RawImage, known: KnownImages, pictures: ObjectStore | None, problems: list[str]
 ) -> LabelledImage | None:
     """The image that the labels are about, without its boxes; None adds the reason to ``problems``."""
-    item = batch_images.find(raw)
+    item = known.find(raw)
     if item is not None:
         _check_size(raw, item.width, item.height, problems)
         if raw.data is not None and hashlib.sha256(raw.data).hexdigest() != item.sha256:
@@ -333,6 +264,9 @@ def _boxes(
         class_problem = _class_problem(class_name, class_names)
         if class_problem:
             problems.append(f"box {number}: {class_problem}")
+            continue
+        if box.confidence is not None:
+            problems.append(f"box {number}: it has a score, so it is a model's guess; export what people labelled")
             continue
         x1, y1, x2, y2 = _upright(box, target)
         shown = f"[{x1:.1f}, {y1:.1f}, {x2:.1f}, {y2:.1f}]"

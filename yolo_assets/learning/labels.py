@@ -9,20 +9,26 @@ here: reading files (``formats``) and judging them (``judging``).
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import PurePosixPath
 
+from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.base import canonical_json
-from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import LABELS_ACCEPTED, LABELS_INBOX
 from yolo_assets.contracts.times import format_time
+from yolo_assets.learning.archived import ArchivedFrames
 from yolo_assets.learning.formats.recognise import parse
 from yolo_assets.learning.import_options import OPTIONS, read_options
-from yolo_assets.learning.judging import BatchImages, Earlier, validate
+from yolo_assets.learning.judging import Earlier, validate
+from yolo_assets.learning.known_images import KnownImages
 from yolo_assets.learning.records import AcceptedLabels, BatchManifest, ImportOptions, Rejected
 from yolo_assets.storage import ObjectStore, StoreUnavailableError
+
+_ACCEPTED = re.compile(r"[0-9a-f]{64}\.json")
 
 READER = 2
 """Counts up when files are read in another way: what was not accepted is then judged again."""
@@ -100,39 +106,86 @@ class ImportReport:
 
 
 def batches(store: ObjectStore) -> list[BatchManifest]:
-    """Every annotation batch of a store, by key."""
-    return [
-        BatchManifest.from_json(store.get(info.key), info.key)
-        for info in store.list("annotation/")
-        if info.key.count("/") == 2 and info.key.endswith("/manifest.json")
-    ]
+    """Every annotation batch of a store, by key; a manifest that cannot be read is left out, and an import tells it."""
+    return _read_batches(store)[0]
+
+
+def _read_batches(store: ObjectStore) -> tuple[list[BatchManifest], list[FileReport]]:
+    found: list[BatchManifest] = []
+    broken: list[FileReport] = []
+    for info in store.list("annotation/"):
+        if info.key.count("/") == 2 and info.key.endswith("/manifest.json"):
+            try:
+                found.append(BatchManifest.from_json(store.get(info.key), info.key))
+            except BadInputError as error:
+                what = f"{error}; copy it back, or make the batch again: its images are unknown until then"
+                broken.append(FileReport(info.key, problems=[Problem("", what)]))
+    return found, broken
 
 
 def accepted(store: ObjectStore) -> list[AcceptedLabels]:
-    """Every imported file, oldest first: where two label an image, the later one counts."""
-    imported = [
-        AcceptedLabels.from_json(store.get(info.key), info.key)
-        for info in store.list(LABELS_ACCEPTED)
-        if info.key.endswith(".json")
+    """Every imported file, oldest first: where two label an image, the later one counts.
+
+    Raises:
+        BadInputError: one cannot be read; without it labels would be lost.
+    """
+    return sorted(
+        (AcceptedLabels.from_json(store.get(key), key) for key in _accepted_keys(store)),
+        key=_order,
+    )
+
+
+def labels_version(labels: Collection[AcceptedLabels]) -> str:
+    """A hash that changes whenever labels come; empty without any.
+
+    Args:
+        labels: from ``accepted``.
+    """
+    parts = [
+        [one.source_sha256, [image.model_dump(mode="json", by_alias=True) for image in one.images]]
+        for one in labels
+        if one.images
     ]
-    return sorted(imported, key=_order)
+    return hashlib.sha256(canonical_json(parts)).hexdigest() if parts else ""
 
 
-def import_inbox(store: ObjectStore, class_names: Collection[str] | None = None) -> ImportReport:
+def _accepted_keys(store: ObjectStore) -> Iterator[str]:
+    for info in store.list(LABELS_ACCEPTED):
+        if _ACCEPTED.fullmatch(info.key.removeprefix(LABELS_ACCEPTED)):
+            yield info.key
+
+
+def import_inbox(
+    store: ObjectStore, class_names: Collection[str] | None = None, *, archive: Archive | None = None
+) -> ImportReport:
     """Import every file of the inbox that was not imported before, and judge again what may have changed.
 
     Args:
         store: the store root.
         class_names: classes that are allowed; None allows any well-formed name.
+        archive: labels may also be about its frames, by their path; it is asked only then.
 
     Returns:
         One report a file. A file that cannot be read is reported and tried again next time: it may still be growing.
     """
-    return _Import(store, class_names).run(name for name in _names(store) if not name.endswith(OPTIONS))
+    names = list(_names(store))
+    files = [name for name in names if not name.endswith(OPTIONS)]
+    report = _Import(store, class_names, archive).run(files)
+    for name in names:
+        if name.endswith(OPTIONS) and name.removesuffix(OPTIONS) not in files:
+            what = f"no file {name.removesuffix(OPTIONS)} lies beside these options; name them after their file"
+            report.files.append(FileReport(f"{LABELS_INBOX}{name}", problems=[Problem("", what)]))
+    return report
 
 
 def import_file(
-    store: ObjectStore, name: str, data: bytes, options: ImportOptions, class_names: Collection[str] | None = None
+    store: ObjectStore,
+    name: str,
+    data: bytes,
+    options: ImportOptions,
+    class_names: Collection[str] | None = None,
+    *,
+    archive: Archive | None = None,
 ) -> FileReport:
     """Put one file into the inbox and import it, with what a person says about it.
 
@@ -142,6 +195,7 @@ def import_file(
         data: the file.
         options: kept beside it, so that it is judged with them again.
         class_names: classes that are allowed; None allows any well-formed name.
+        archive: as for ``import_inbox``.
 
     Raises:
         BadInputError: it cannot be read at all; it is then not put into the inbox.
@@ -155,7 +209,7 @@ def import_file(
     if options != ImportOptions():
         store.put(f"{LABELS_INBOX}{name}{OPTIONS}", options.to_json())
     store.put(f"{LABELS_INBOX}{name}", data)
-    return _Import(store, class_names).run([name]).files[0]
+    return _Import(store, class_names, archive).run([name]).files[0]
 
 
 def _names(store: ObjectStore) -> Iterator[str]:
@@ -168,13 +222,23 @@ def _names(store: ObjectStore) -> Iterator[str]:
 class _Import:
     """One pass over files of the inbox, with what judging them needs."""
 
-    def __init__(self, store: ObjectStore, class_names: Collection[str] | None) -> None:
+    def __init__(self, store: ObjectStore, class_names: Collection[str] | None, archive: Archive | None) -> None:
         self._store = store
+        self._archive = archive
         self._class_names = class_names
-        self._images: BatchImages | None = None
-        self._accepted = {labels.source_sha256: labels for labels in accepted(store)}
+        self._images: KnownImages | None = None
+        self._accepted: dict[str, AcceptedLabels] = {}
+        self._broken: list[FileReport] = []
+        for key in _accepted_keys(store):
+            try:
+                labels = AcceptedLabels.from_json(store.get(key), key)
+            except BadInputError as error:  # the file it was made from is read again and replaces it
+                what = f"{error}; put the file {PurePosixPath(key).stem} (SHA-256) into the inbox again"
+                self._broken.append(FileReport(key, problems=[Problem("", what)]))
+            else:
+                self._accepted[labels.source_sha256] = labels
 
-    def run(self, names: Iterator[str] | list[str]) -> ImportReport:
+    def run(self, names: list[str]) -> ImportReport:
         """Import the files of these names, each by itself. A store that is away is no fault of a file: raised."""
         report = ImportReport()
         for name in names:
@@ -183,7 +247,7 @@ class _Import:
                 report.files.append(self._file(key, name))
             except StoreUnavailableError:
                 raise
-            except BadInputError as error:
+            except UserError as error:
                 report.files.append(FileReport(key, problems=[Problem("", str(error))]))
             # Whatever a stranger's file makes a parser do, its neighbours are read.
             except Exception as error:
@@ -192,6 +256,8 @@ class _Import:
         for one in report.files:
             if one.imported_before:
                 self._mend(one)
+        keys = {f"{LABELS_ACCEPTED}{digest}.json" for digest in self._accepted}
+        report.files += [one for one in self._broken if one.file not in keys]
         return report
 
     def _file(self, key: str, name: str) -> FileReport:
@@ -201,7 +267,11 @@ class _Import:
         before = self._accepted.get(digest)
         if before is not None and not (before.rejected or before.questions):
             return self._report(key, before, imported_before=True)
-        self._images = self._images or BatchImages(batches(self._store))
+        if self._images is None:
+            archived = ArchivedFrames(self._archive) if self._archive is not None else None
+            found, broken = _read_batches(self._store)
+            self._broken += broken
+            self._images = KnownImages(found, archived)
         judged_by = self._judged_by(options_data)
         if before is not None and before.judged_by == judged_by:
             return self._report(key, before, imported_before=True)
@@ -216,7 +286,9 @@ class _Import:
             pictures=self._store,
             options=options,
             earlier=earlier,
-        ).model_copy(update={"judged_by": judged_by})
+        )
+        unknown = any(one.image_path is None for one in labels.rejected)  # the archive may hold it by next time
+        labels = labels.model_copy(update={"judged_by": None if unknown and self._archive is not None else judged_by})
         labels = self._after_all_others(labels) if before is None else _added(before, labels)
         self._write(labels)
         changed = before is None or (before.images, before.rejected, before.questions) != (
@@ -229,9 +301,10 @@ class _Import:
         return report
 
     def _judged_by(self, options: bytes) -> str:
-        batches_known = self._images.batches if self._images is not None else ()
+        batches_known = list(self._images.batches) if self._images is not None else []
         classes = None if self._class_names is None else list(self._class_names)
-        content = canonical_json([READER, classes, list(batches_known), hashlib.sha256(options).hexdigest()])
+        with_archive = self._archive is not None
+        content = canonical_json([READER, classes, batches_known, hashlib.sha256(options).hexdigest(), with_archive])
         return hashlib.sha256(content).hexdigest()
 
     def _earlier(self, before: tuple[object, str] | None) -> dict[str, Earlier]:
@@ -271,21 +344,14 @@ class _Import:
 
     def _mend(self, report: FileReport) -> None:
         """Take out of an earlier file's problems what a later file has accepted since."""
-        labels = next(
-            (
-                one
-                for one in self._accepted.values()
-                if report.accepted_key and one.source_sha256 in report.accepted_key
-            ),
-            None,
-        )
+        digest = PurePosixPath(report.accepted_key or "").stem
+        labels = self._accepted.get(digest)
         if labels is None:
             return
-        later = {
-            image.image_path for one in self._accepted.values() if _order(one) > _order(labels) for image in one.images
-        }
-        open_ = [r for r in (*labels.rejected, *labels.questions) if r.image_path is None or r.image_path not in later]
-        report.problems = [Problem(r.image, r.reason) for r in open_]
+        later = [one for one in self._accepted.values() if _order(one) > _order(labels)]
+        mended = {image.image_path for one in later for image in one.images}
+        waiting = [r for r in (*labels.rejected, *labels.questions) if r.image_path not in mended]
+        report.problems = [Problem(r.image, r.reason) for r in waiting]
 
 
 def _order(labels: AcceptedLabels) -> tuple[object, str]:

@@ -204,7 +204,7 @@ def test_a_batch_shows_the_prelabels_of_the_model(world):
 
     (path,) = world.archive_frames(1)
     columns = {"image_path": path, "confidence": 0.4, "x1": 5.0, "y1": 6.0, "x2": 50.0, "y2": 60.0}
-    rows = [columns | {"class": name, "model_version": "line/1"} for name in ("crack", "not a slug!")]
+    rows = [columns | {"class": name, "model_version": "line/1"} for name in ("crack", "two\nlines")]
     prelabels = prelabels_from_table(pl.DataFrame(rows))
     sampled = [Sampled(image_path=path, reason="uncertain")]
     batch = write_batch(

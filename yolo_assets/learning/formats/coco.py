@@ -154,15 +154,14 @@ def _box(row: dict[str, Any], categories: Mapping[str, str | None]) -> RawBox:
                 raise BadInputError(
                     f"is no single object: it has {key} set; box each object of the region, or leave the image out"
                 )
-    if values.number(row.get("score")) is not None:
-        raise BadInputError("has a score, so it is a model's guess; export what people labelled")
     x, y, w, h = _bbox(row)
     turned = next((h[k] for h in (attributes, row) for k in ("rotation", "angle") if k in h), None)
     rotation = values.rotation(turned)
     if rotation is None:
         raise BadInputError(f"is turned by {shown(turned)}, which is no number of degrees")
     key = values.identifier(row.get("category_id"))
-    return RawBox((x, y, x + w, y + h), categories.get(key) if key is not None else None, rotation=rotation)
+    name = categories.get(key) if key is not None else None
+    return RawBox((x, y, x + w, y + h), name, confidence=values.number(row.get("score")), rotation=rotation)
 
 
 def _bbox(row: dict[str, Any]) -> list[float]:
