@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.times import Hour, check_date, in_calendar
@@ -121,6 +121,12 @@ def frame_time(name: str) -> datetime | None:
     except ValueError:
         return None
     return moment.replace(microsecond=1000 * int(match["milliseconds"] or 0)) if in_calendar(moment) else None
+
+
+def is_outside(name: str, hour: Hour) -> bool:
+    """Whether a frame's name holds a time that is not of the hour of its folder: a misplaced frame."""
+    moment = frame_time(name)
+    return moment is not None and moment not in hour
 
 
 def is_frame(name: str) -> bool:
@@ -260,9 +266,12 @@ def dataset_key(sha256: str, file: str = "") -> str:
     return f"datasets/{check_sha256(sha256)}/{file}"
 
 
-def dataset_image_key(sha256: str) -> str:
-    """A labelled image, stored once for all dataset versions."""
-    return f"datasets/images/{check_sha256(sha256)}.jpg"
+def dataset_image_key(sha256: str, image_path: str) -> str:
+    """A labelled image, stored once for all dataset versions; its ending is that of its own path."""
+    ending = PurePosixPath(image_path).suffix.lower()
+    if ending == ".jpeg" or ending not in FRAME_ENDINGS:
+        ending = ".jpg"
+    return f"datasets/images/{check_sha256(sha256)}{ending}"
 
 
 def training_key(fingerprint: str, file: str = "") -> str:

@@ -25,7 +25,8 @@ from yolo_assets.contracts.times import Hour
 from yolo_assets.evidence.manifest import Query, frame_path, pack_names, records_path
 from yolo_assets.evidence.signing import ProvenReceipt
 from yolo_assets.spool.files import native_name
-from yolo_assets.spool.records import LONGEST_RECORD, frame_stem, parse_record
+from yolo_assets.spool.frames import frame_stem
+from yolo_assets.spool.records import LONGEST_RECORD, parse_record
 
 
 class FoundRecord(Record):

@@ -31,6 +31,7 @@ from yolo_assets.learning.records import (
     Rejected,
 )
 from yolo_assets.storage import AlreadyExistsError, ObjectNotFoundError, ObjectStore
+from yolo_assets.vision.picture_head import read_head
 from yolo_assets.vision.pictures import decode_image
 
 TOLERANCE = 1.5
@@ -103,7 +104,7 @@ def validate(
             questions.append(Rejected(image=one.raw.name, reason=asked[number], image_path=path))
             continue
         if one.raw.data is not None and one.target.source is None and pictures is not None:
-            _store_image(pictures, one.target.sha256, one.raw.data)
+            _store_image(pictures, one.target, one.raw.data)
         images[one.target.image_path] = one.target.model_copy(
             update={"boxes": one.boxes, "annotator": one.raw.annotator or options.by}
         )
@@ -214,7 +215,8 @@ def _target(
     height, width = decode_image(raw.data, "the image in the zip").shape[:2]
     _check_size(raw, width, height, problems)
     digest = hashlib.sha256(raw.data).hexdigest()
-    return LabelledImage(image_path=f"imported/{digest}.jpg", sha256=digest, width=width, height=height, boxes=())
+    path = f"imported/{digest}{read_head(raw.data, 'the image in the zip').ending}"
+    return LabelledImage(image_path=path, sha256=digest, width=width, height=height, boxes=())
 
 
 def _check_copy(data: bytes, item: LabelledImage, store: ObjectStore | None, problems: list[str]) -> None:
@@ -316,8 +318,8 @@ def _class_problem(class_name: str | None, class_names: Collection[str] | None) 
     return None
 
 
-def _store_image(store: ObjectStore, digest: str, data: bytes) -> None:
+def _store_image(store: ObjectStore, image: LabelledImage, data: bytes) -> None:
     try:
-        store.put_if_absent(dataset_image_key(digest), data)
+        store.put_if_absent(dataset_image_key(image.sha256, image.image_path), data)
     except AlreadyExistsError:
         pass

@@ -98,7 +98,9 @@ def test_dataset_versions(world):
     assert set(first.manifest.class_names) <= set(CLASS_NAMES)
     assert all(first.items(split) for split in ("train", "val", "test"))
     for item in first.manifest.items:
-        assert hashlib.sha256(world.store.get(dataset_image_key(item.sha256))).hexdigest() == item.sha256
+        assert (
+            hashlib.sha256(world.store.get(dataset_image_key(item.sha256, item.image_path))).hexdigest() == item.sha256
+        )
 
     world.label(paths[25:], "more.json")
     second = build_dataset(world.store, Archive(world.archive, world.trusted))
@@ -140,7 +142,8 @@ def test_an_image_that_was_spoilt_is_left_out_and_named(world):
 def test_changed_manifests_and_images_are_refused(world, tmp_path):
     world.label(world.archive_frames(12))
     dataset = build_dataset(world.store, Archive(world.archive, world.trusted))
-    key = dataset_image_key(dataset.manifest.items[0].sha256)
+    item = dataset.manifest.items[0]
+    key = dataset_image_key(item.sha256, item.image_path)
     good = world.store.get(key)
     world.store.put(key, good[:-20])
     with pytest.raises(IntegrityError, match="was changed"):
