@@ -244,7 +244,7 @@ def test_a_label_with_a_byte_order_mark_is_read(inbox):
 def test_a_picture_that_was_changed_keeps_its_labels_from_the_batch(inbox):
     original = (FOREIGN / "spool/cam01/20241015_14/20241015_140000_000.jpg").read_bytes()
     inbox.store.put(f"annotation/batch-1/images/{FILES[0]}", original)
-    bgr = cv2.imdecode(np.frombuffer(original, np.uint8), cv2.IMREAD_COLOR)
+    bgr = np.asarray(cv2.imdecode(np.frombuffer(original, np.uint8), cv2.IMREAD_COLOR), np.uint8)
 
     def bring(changed: np.ndarray, name: str) -> str:
         data = cv2.imencode(".png", changed)[1].tobytes()
@@ -252,7 +252,7 @@ def test_a_picture_that_was_changed_keeps_its_labels_from_the_batch(inbox):
         return said(inbox.bring(zipped(files), name=name))
 
     assert "export without flipping" in bring(bgr[:, ::-1], "flipped.zip")
-    assert "export without resizing" in bring(cv2.resize(bgr, (640, 640)), "resized.zip")
+    assert "export without resizing" in bring(np.asarray(cv2.resize(bgr, (640, 640))), "resized.zip")
     assert "export without resizing" in bring(bgr[:60], "cut.zip")
     assert bring(bgr, "saved_again.zip") == ""
 

@@ -138,9 +138,9 @@ def _add_regions(image: RawImage, result: Sequence[Any], task_id: str) -> None:
         image.unsure = f"it holds no rectangle, but {', '.join(sorted(beside))}: whether it shows an object is open"
 
 
-def _names_apart(result: Sequence[Any]) -> dict[str, list[str]]:
+def _names_apart(result: Sequence[Any]) -> dict[str, list[Any]]:
     """Labels of ``<Rectangle>`` with ``<Labels>``: they stand in a row of their own under the region's id."""
-    names: dict[str, list[str]] = {}
+    names: dict[str, list[Any]] = {}
     rectangles = {
         values.identifier(row.get("id")) for row in result if is_json_object(row) and row.get("type") == "rectangle"
     }
