@@ -48,7 +48,7 @@ def parse_options(data: bytes, source: str) -> ImportOptions:
         options = ImportOptions.model_validate({} if document in (None, "") else document)
     except ValidationError as error:
         raise BadInputError(
-            f"{source} is no list of import options ({one_line(error)}); it may have by, class_map and reviewed"
+            f"{source} is not a list of import options ({one_line(error)}); it may have by, class_map and reviewed"
         ) from None
     return options.model_copy(update={"class_map": check_class_map(options.class_map, source)})
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
 from yolo_assets.contracts.names import check_class_name, dataset_image_key
+from yolo_assets.contracts.text import plain
 from yolo_assets.contracts.times import format_time, utc_now
 from yolo_assets.learning.formats.base import LabelFile, RawBox, RawImage
 from yolo_assets.learning.known_images import KnownImages
@@ -91,17 +92,17 @@ def validate(
     options = options or ImportOptions()
     judged = [_judge(raw, known, class_names, pictures, options) for raw in parsed.images]
     _refuse_twins(judged)
-    rejected = [Rejected(image=name, reason=problem) for name, problem in parsed.orphans]
+    rejected = [_told(name, problem) for name, problem in parsed.orphans]
     questions: list[Rejected] = []
     images: dict[str, LabelledImage] = {}
     asked = _asked(parsed, judged, known, options, earlier)
     for number, one in enumerate(judged):
         path = one.target.image_path if one.target is not None else None
-        rejected += [Rejected(image=one.raw.name, reason=problem, image_path=path) for problem in one.problems]
+        rejected += [_told(one.raw.name, problem, path) for problem in one.problems]
         if one.problems or one.target is None:
             continue
         if number in asked:
-            questions.append(Rejected(image=one.raw.name, reason=asked[number], image_path=path))
+            questions.append(_told(one.raw.name, asked[number], path))
             continue
         if one.raw.data is not None and one.target.source is None and pictures is not None:
             _store_image(pictures, one.target, one.raw.data)
@@ -118,6 +119,11 @@ def validate(
         questions=tuple(questions),
         unreviewed=parsed.unreviewed,
     )
+
+
+def _told(image: str, reason: str, image_path: str | None = None) -> Rejected:
+    """A problem as people read it: names in a file may hold anything, line breaks among it."""
+    return Rejected(image=plain(image), reason=plain(reason), image_path=image_path)
 
 
 def _judge(

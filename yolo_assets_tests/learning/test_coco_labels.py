@@ -83,7 +83,7 @@ def test_a_region_that_is_no_single_object_holds_back_its_image(inbox, flag, pla
     row = dict(BOX, **{key: {inner: flag} if inner else flag})
     report = inbox.bring(coco([BOX, row], [BOX]))
     assert list(inbox.boxes()) == ["1"]
-    assert "is no single object" in said(report)
+    assert "is not a single object" in said(report)
 
 
 @pytest.mark.parametrize("flag", [0, False, "0", None, 0.0, "false"])
@@ -104,7 +104,7 @@ def test_whole_turns_leave_a_box_as_it_is(inbox, turn):
 
 @pytest.mark.parametrize("turn", ["north", math.inf, [90], {"deg": 90}])
 def test_a_turn_that_is_no_number_is_named(inbox, turn):
-    assert "no number of degrees" in said(inbox.bring(coco([dict(BOX, attributes={"rotation": turn})])))
+    assert "not a number of degrees" in said(inbox.bring(coco([dict(BOX, attributes={"rotation": turn})])))
 
 
 @given(

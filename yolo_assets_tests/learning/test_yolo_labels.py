@@ -120,7 +120,7 @@ def test_what_tools_and_systems_add_is_no_problem(inbox, noise):
 def test_a_text_that_is_no_label_is_named_once(inbox):
     report = inbox.bring(zipped({"data.yaml": NAMES, f"labels/{STEMS[0]}.txt": ROW, "labels/how to.txt": "a\nb\nc"}))
     assert report.images == 1
-    assert "is no label file" in said(report)
+    assert "is not a label file" in said(report)
 
 
 @pytest.mark.parametrize(
@@ -214,8 +214,8 @@ def test_numbers_may_be_written_as_numpy_does(inbox, row):
         ("0 0,5 0,5 0,1 0,1", "is not 'class cx cy w h'"),
         ("0,.5,.5,.1,.1", "is not 'class cx cy w h'"),
         ("0 .5 .5 .1", "is not 'class cx cy w h'"),
-        ("0.5 .5 .5 .1 .1", "no whole number"),
-        ("-1 .5 .5 .1 .1", "no whole number"),
+        ("0.5 .5 .5 .1 .1", "not a whole number"),
+        ("-1 .5 .5 .1 .1", "not a whole number"),
         ("0 nan .5 .1 .1", "finite"),
         ("0 ０.５ .5 .1 .1", "finite"),
         ("2 .5 .5 .1 .1", "has class 2"),
@@ -275,3 +275,9 @@ def test_a_picture_that_is_none_names_itself(inbox):
 @pytest.mark.parametrize("data", [b"PK\x05\x06" + bytes(18), b"PK", b"PK\x03\x04" + bytes(100)])
 def test_zips_of_nothing_are_one_sentence(inbox, data):
     assert len(inbox.bring(data).problems) == 1
+
+
+def test_a_problem_is_one_line_whatever_the_names_hold(inbox):
+    report = inbox.bring(zipped({"data.yaml": NAMES, "labels/a\nb\u202ec.txt": "x\ty\n0 .5"}), name="x\u2028y.zip")
+    assert report.problems
+    assert all(str(problem).isprintable() for problem in report.problems)

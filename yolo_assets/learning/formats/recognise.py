@@ -55,7 +55,7 @@ def _parse(name: str, data: bytes) -> LabelFile:
     if is_json_object(document) and coco.is_coco(document):
         return coco.read(name, document)
     raise BadInputError(
-        f"{name} is JSON of no known kind; export it as COCO JSON or as Label Studio JSON (not JSON-MIN)"
+        f"{name} is JSON of an unknown kind; export it as COCO JSON or as Label Studio JSON (not JSON-MIN)"
     )
 
 
