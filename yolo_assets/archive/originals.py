@@ -1,17 +1,14 @@
-"""What proves a receipt and an index, and the oldest stored version that does: the original.
+"""What proves a receipt or an index, and which stored version is the original: the oldest one that verifies.
 
-What was archived stays readable, whatever was written over it: where a store keeps versions, the original is the oldest
-version that proves itself. Later ones cannot take its place, not even with a good signature. Archives themselves are
-read by the version id in their receipt and need no search. Does not belong here: reporting what lies over an original
-(``retention``).
+What was archived stays readable, whatever was written over it, where a store keeps versions. Later versions cannot take
+the place of the original, not even with a good signature. Archives themselves are read by the version id in their
+receipt and need no search. Does not belong here: reporting what was written over an original (``retention``).
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-
-import orjson
 
 from yolo_assets.archive.packing.index import parse_index
 from yolo_assets.archive.packing.pack import IndexRow
@@ -30,8 +27,7 @@ def parse_receipt(data: bytes, name: ArchiveName, trusted: TrustedKeys) -> Recei
         SignatureError: changed, or signed by a key that is not trusted.
         IntegrityError: it is the receipt of another archive.
     """
-    receipt = Receipt.from_json(data, name.receipt_key)
-    trusted.verify_document(orjson.loads(data), name.receipt_key)
+    receipt = trusted.open_document(data, "receipt", name.receipt_key).record(Receipt, name.receipt_key)
     named = (receipt.camera_id, receipt.hour, receipt.part, receipt.archive_key, receipt.index_key)
     if named != (name.camera_id, name.hour.key, name.part, name.archive_key, name.index_key):
         raise IntegrityError(f"{name.receipt_key} is the receipt of {receipt.name}; it was moved or copied")

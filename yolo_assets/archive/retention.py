@@ -1,7 +1,7 @@
 """Makes archives immutable, and reports when one is not: retention, legal hold, what was written over the original.
 
-Belongs here: what is asked of the store's object lock, and proof that it was done. The requests are ``storage.base``.
-Nothing here shortens a retention, deletes a version or writes an object.
+Belongs here: what is required of the store's object lock, and proof that it was done. The requests are in
+``storage.base``. Nothing here shortens a retention, deletes a version or writes an object.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.originals import oldest_version
 from yolo_assets.archive.part import ArchivedPart
-from yolo_assets.contracts.errors import BadInputError, IntegrityError, UserError
+from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
 from yolo_assets.contracts.names import ArchiveName, receipts_prefix
 from yolo_assets.contracts.receipt import Receipt
+from yolo_assets.contracts.signing import unverified_content
 from yolo_assets.contracts.times import Hour, format_time, utc_now
 from yolo_assets.storage.base import (
     NoObjectLockError,
@@ -60,7 +61,7 @@ def protect(store: ObjectStore, key: str, version_id: str | None, retention: Ret
         StoreUnavailableError: the store cannot be asked.
     """
     if retention.until <= utc_now():
-        raise BadInputError(f"{key} cannot be made write-once until {format_time(retention.until)}: that is past")
+        raise BadInputError(f"{key} cannot be made write-once until {format_time(retention.until)}: that time is past")
     lock = _lock_of(store)
     if version_id is None:
         version_id = _newest(store, key)
@@ -108,7 +109,9 @@ def hold(archive: Archive, name: ArchiveName, on: bool) -> list[HeldObject]:
     for entry in held:
         lock.set_legal_hold(entry.key, entry.version_id, on)
         if lock.get_legal_hold(entry.key, entry.version_id) is not on:
-            raise UserError(f"{archive.url} did not {'keep' if on else 'release'} the hold of {entry.key}; run again")
+            raise UserError(
+                f"{archive.url} did not {'set' if on else 'release'} the legal hold of {entry.key}; run again"
+            )
     return held
 
 
@@ -180,7 +183,7 @@ def _set(lock: ObjectLock, key: str, version_id: str | None, needed: Retention, 
         if error.transient or current is None or current.mode == needed.mode:
             raise
         raise UserError(
-            f"{key} is under {_words(current)} already, by the bucket's default, and the store does not make that "
+            f"{key} is already under {_words(current)}, the bucket's default, and the store does not change that to "
             f"{needed.mode} ({error}); change the default, or set YOLO_ASSETS_RETENTION_MODE={current.mode}"
         ) from None
 
@@ -241,8 +244,8 @@ def _pinned(part: ArchivedPart, key: str, versions: list[ObjectInfo]) -> ObjectI
 
 def _is_receipt(data: bytes, receipt: Receipt) -> bool:
     try:
-        return Receipt.from_json(data) == receipt
-    except BadInputError:
+        return unverified_content(data, receipt.name).record(Receipt, receipt.name) == receipt
+    except (BadInputError, SignatureError):
         return False
 
 

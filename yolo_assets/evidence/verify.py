@@ -23,8 +23,8 @@ from yolo_assets.archive.originals import check_index
 from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
 from yolo_assets.contracts.model import MANIFEST as MODEL_MANIFEST
-from yolo_assets.contracts.names import ArchiveName, is_frame, signature_key
-from yolo_assets.contracts.signing import SignatureSet, TrustedKeys
+from yolo_assets.contracts.names import ArchiveName, is_frame, signature_files
+from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.text import plain
 from yolo_assets.evidence import manifest as names
 from yolo_assets.evidence.findings import HourPart, derive, selection
@@ -77,7 +77,7 @@ def verify_pack(folder: Path, trusted: TrustedKeys | None) -> Verification:
         BadInputError: no such folder.
     """
     if not folder.is_dir():
-        raise BadInputError(f"there is no folder {folder}; name the folder of an evidence pack")
+        raise BadInputError(f"there is no folder {folder}; give the folder of an evidence pack")
     pack = _Pack(folder, trusted or TrustedKeys({}))
     passed = {"keys"} if trusted is not None else set()
     done: list[Check] = []
@@ -102,7 +102,7 @@ def verify_pack(folder: Path, trusted: TrustedKeys | None) -> Verification:
 
 def _signed_by(pack: _Pack, *, given: bool) -> str:
     """Why the signature does not count: changed, or good by a key of the pack's own, which is not to be trusted."""
-    advice = "get the plant's public key by another way than this pack, compare it, and give it by --key PUB"
+    advice = "get the plant's public key in a way other than this pack, compare it, and give it with --key PUB"
     try:
         data, signature = pack.read(names.MANIFEST, "manifest"), pack.read(names.SIGNATURE)
         own = [path for path in sorted((pack.folder / "keys").glob("*.pub")) if path.stat().st_size <= _LARGEST_KEY]
@@ -290,7 +290,7 @@ def _check_members(pack: _Pack) -> str:
             continue
         row = members.get(path)
         if row is None:
-            raise IntegrityError(f"{path} is no member of an archive whose receipt and index are here")
+            raise IntegrityError(f"{path} is not a member of an archive whose receipt and index are here")
         if (file.size, file.sha256) != (row.size, row.sha256.hex()):
             raise IntegrityError(f"{path} is not the file that was archived; its index has another SHA-256")
         count[kind] += 1
@@ -378,15 +378,11 @@ def _check_models(pack: _Pack) -> str:
         data = pack.read(path)
         if _version_in(data) != model.model_version:
             raise IntegrityError(f"{path} is the manifest of another model")
-        signature_path = signature_key(path)
-        if signature_path not in pack.listed:
+        envelopes, signatures = (pack.read(file) if file in pack.listed else None for file in signature_files(path))
+        if not pack.trusted.named_by(envelopes, signatures):
             skipped += 1
             continue
-        signatures = SignatureSet.from_json(pack.read(signature_path), signature_path)
-        if not any(signature.key_id in pack.trusted.keys for signature in signatures.signatures):
-            skipped += 1
-            continue
-        pack.trusted.verify_detached(data, signatures, path)
+        pack.trusted.verify_detached(data, "model-manifest", path, envelopes=envelopes, signatures=signatures)
         checked += 1
     text = f"{many(checked, 'manifest')} signed by a trusted key"
     return text + (f"; {skipped} not checked: unsigned, or the promotion key was not given by --key" if skipped else "")

@@ -206,7 +206,7 @@ class _ImageSource:
             if image.source is None or hashlib.sha256(copy).hexdigest() == image.sha256:
                 return copy
         if image.source is None:
-            raise BadInputError(f"the image {image.image_path} is gone; put its labels into the inbox again")
+            raise BadInputError(f"the image {image.image_path} is missing; put its labels into the inbox again")
         return self._archived.read(FrameLocation(image.source, image.sha256))
 
 
@@ -216,7 +216,7 @@ def _examine(image: LabelledImage, before: DatasetItem | None, source: _ImageSou
         return _ImageFacts(before.dhash, before.hard)
     bgr = decode_image(source.read(image), image.image_path)
     if bgr.shape[:2] != (image.height, image.width):
-        raise IntegrityError(f"{image.image_path} is no picture of {image.width}x{image.height}; remove its labels")
+        raise IntegrityError(f"{image.image_path} is not a picture of {image.width}x{image.height}; remove its labels")
     return _ImageFacts(dhash(bgr), hard_reasons(bgr, image.boxes))
 
 

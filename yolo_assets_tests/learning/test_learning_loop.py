@@ -121,7 +121,7 @@ def test_the_same_inputs_give_the_same_version_in_another_store(tmp_path):
     assert versions[0] == versions[1]
 
 
-def test_images_come_from_the_archive_when_the_batch_is_gone(world):
+def test_images_come_from_the_archive_when_the_batch_is_missing(world):
     world.label(world.archive_frames(8))
     for info in list(world.store.list("annotation/")):
         world.store.delete(info.key)

@@ -190,7 +190,7 @@ def test_hours_of_another_simulation_are_left_alone(tmp_path: Path, other: dict,
     assert contents(tmp_path) == before
 
 
-def test_a_sealed_hour_without_the_truth_that_is_asked_for_is_refused(tmp_path: Path) -> None:
+def test_a_sealed_hour_without_the_requested_truth_is_refused(tmp_path: Path) -> None:
     simulate(tmp_path / "s", cameras=1, fps=FPS, seed=7, start=START)
     with pytest.raises(BadInputError, match="has no truth in"):
         simulate(tmp_path / "s", cameras=1, fps=FPS, seed=7, start=START, truth=tmp_path / "t")

@@ -15,12 +15,12 @@ import orjson
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from yolo_assets.contracts.base import is_json_object
+from yolo_assets.contracts.base import canonical_json, is_json_object
 from yolo_assets.contracts.device_audit import AuditHead
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
 from yolo_assets.contracts.fleet import Heartbeat
 from yolo_assets.contracts.names import device_audit_key, device_audit_prefix, fleet_key, parse_device_audit_key
-from yolo_assets.contracts.signing import TrustedKeys
+from yolo_assets.contracts.signing import SignedContent, TrustedKeys, unverified_content
 from yolo_assets.edge.audit.chain import BEFORE_FIRST, ChainCheck, check_chain
 from yolo_assets.edge.audit.files import HEAD, KEY, logs, read_head, read_lines, segments
 from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore
@@ -77,7 +77,9 @@ def verify_device(folder: Path, keys: TrustedKeys | None = None) -> list[LogRepo
         trouble = f"the head of the log cannot be trusted: {error}"
     reports = [_device_log(folder, log_id, keys, head) for log_id in logs(folder)]
     if head is not None and head.log_id not in logs(folder):
-        reports.append(LogReport(head.device_id, head.log_id, "box", findings=["the log that the head names is gone"]))
+        reports.append(
+            LogReport(head.device_id, head.log_id, "box", findings=["the log that the head names is missing"])
+        )
     if trouble:
         (reports or [LogReport("?", "?", "box")])[-1].findings.insert(0, trouble)
     _check_succession(reports, {r.log_id: _first_line(folder / r.log_id) for r in reports})
@@ -101,13 +103,15 @@ class DeviceCopies:
     Attributes:
         device_id: the device.
         segments: of each log, in order.
-        head: the end of the log by the device's heartbeat; None when it has none.
+        head: the end of the log by the device's heartbeat, not verified yet; None when it has none.
+        signed_head: the same as the device signed it.
         no_head: why there is none.
     """
 
     device_id: str
     segments: dict[str, list[_StoredSegment]] = field(default_factory=dict[str, list[_StoredSegment]])
     head: AuditHead | None = None
+    signed_head: bytes = b""
     no_head: str = ""
 
     @classmethod
@@ -129,16 +133,23 @@ class DeviceCopies:
             copies.segments.setdefault(log_id, []).append(_StoredSegment(key, first, last, data))
         try:
             beat = Heartbeat.from_json(store.get(fleet_key(device_id)), fleet_key(device_id))
-            copies.head = beat.audit
             copies.no_head = "the heartbeat holds nothing about the audit log"
+            if beat.audit is not None:
+                copies.signed_head = canonical_json(
+                    beat.audit.model_dump(mode="json", by_alias=True, exclude_none=True)
+                )
+                label = "the head in the heartbeat"
+                copies.head = unverified_content(copies.signed_head, label).record(AuditHead, label)
         except ObjectNotFoundError:
-            copies.no_head = "the device has no heartbeat in the store, so lines cut off at the end would not be missed"
-        except BadInputError as error:
+            copies.no_head = (
+                "the device has no heartbeat in the store, so lines cut off at the end would not be noticed"
+            )
+        except (BadInputError, SignatureError) as error:
             copies.no_head = f"the heartbeat cannot be read: {error}"
         if not copies.segments and copies.head is None:
             raise BadInputError(
-                f"{store.url} holds no audit log of {device_id}; name the device as its configuration does, or let it "
-                "run"
+                f"{store.url} holds no audit log of {device_id}; give the device_id of its configuration; it must "
+                "have run before"
             )
         return copies
 
@@ -202,14 +213,14 @@ class DeviceCopies:
         trusted = keys or _key_of(begins.get(head.log_id))
         if trusted is not None:
             try:
-                trusted.verify_document(head.model_dump(mode="json", exclude_none=True), "the head in the heartbeat")
+                trusted.open_document(self.signed_head, "device-audit-head", "the head in the heartbeat")
             except SignatureError as error:
                 mine.findings.append(str(error))
                 return
         last = mine.last or 0
         if last < head.shipped:
             mine.findings.append(
-                f"lines {last + 1} to {head.shipped} were shipped and are gone, as the heartbeat shows"
+                f"lines {last + 1} to {head.shipped} were shipped and are missing, as the heartbeat shows"
             )
         elif last < head.sequence:
             mine.notes.append(f"lines {last + 1} to {head.sequence} are on the device and not shipped yet")
@@ -226,14 +237,16 @@ def compare(device: Iterable[LogReport], store: Iterable[LogReport]) -> list[str
         log = f"log {report.log_id}"
         if other is None:
             if report.lines:
-                differences.append(f"{log} is on the device and not in the store; it was not shipped yet, or is gone")
+                differences.append(
+                    f"{log} is on the device and not in the store; it was not shipped yet, or was deleted"
+                )
             continue
         differing = sorted(n for n, sha in report.digests.items() if other.digests.get(n, sha) != sha)
         if differing:
             differences.append(f"{log}: line {differing[0]} on the device is not line {differing[0]} in the store")
         if other.last is not None and (report.last or 0) < other.last:
             differences.append(f"{log} ends with line {report.last} on the device and with {other.last} in the store")
-    differences += [f"log {log_id} is in the store and gone from the device" for log_id in stored]
+    differences += [f"log {log_id} is in the store and missing on the device" for log_id in stored]
     return differences
 
 
@@ -253,7 +266,9 @@ def _device_log(folder: Path, log_id: str, keys: TrustedKeys | None, head: Audit
         report.notes.append(f"lines before {files[0][0]} are in the store only")
     if current is not None:
         if check.first is not None and check.first > current.first_sequence:
-            report.findings.append(f"lines {current.first_sequence} to {check.first - 1} are gone from the beginning")
+            report.findings.append(
+                f"lines {current.first_sequence} to {check.first - 1} are missing from the beginning"
+            )
         _check_end(report, current.sequence, current.sha256, "its head")
     return report
 
@@ -299,12 +314,12 @@ def _check_succession(reports: list[LogReport], begins: dict[str, bytes | None])
         if not isinstance(source, str):
             if number:
                 older = reports[number - 1].log_id
-                report.notes.append(f"the device began it knowing nothing of log {older}: its state folder was new")
+                report.notes.append(f"the device began it without knowing log {older}: its state folder was new")
             continue
         words = source.split()
         older = by_id.get(words[0])
         if older is None:
-            report.findings.append(f"it continues log {words[0]}, which is gone")
+            report.findings.append(f"it continues log {words[0]}, which is missing")
             continue
         report.notes.append(f"it continues log {words[0]}, which was damaged")
         if len(words) == 4 and words[2].isdigit():
@@ -312,25 +327,33 @@ def _check_succession(reports: list[LogReport], begins: dict[str, bytes | None])
 
 
 def _document_of(line: bytes | None) -> dict[str, object] | None:
-    """A line as JSON; None when there is none, or it is none."""
+    """What a line says, whoever signed it; None when there is none, or it is none."""
+    content = _content_of(line)
     try:
-        document = orjson.loads(line) if line is not None else None
+        document = orjson.loads(content.payload) if content is not None else None
     except orjson.JSONDecodeError:
         return None
     return document if is_json_object(document) else None
 
 
+def _content_of(line: bytes | None) -> SignedContent | None:
+    try:
+        return unverified_content(line, "a line") if line is not None else None
+    except (BadInputError, SignatureError):
+        return None
+
+
 def _key_of(begin: bytes | None) -> TrustedKeys | None:
     """The key that a log names as its own in its first line."""
+    content = _content_of(begin)
     pem = (_document_of(begin) or {}).get("public_key")
-    signature = (_document_of(begin) or {}).get("signature")
-    if not isinstance(pem, str) or not is_json_object(signature):
+    if not isinstance(pem, str) or content is None:
         return None
     try:
         key = serialization.load_pem_public_key(pem.encode())
     except ValueError:
         return None
-    return TrustedKeys({str(signature.get("key_id")): key}) if isinstance(key, Ed25519PublicKey) else None
+    return TrustedKeys({content.signature.key_id: key}) if isinstance(key, Ed25519PublicKey) else None
 
 
 def _first_line(folder: Path) -> bytes | None:

@@ -10,15 +10,17 @@ import pytest
 
 from yolo_assets.contracts.device_audit import GENESIS, AuditLine
 from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.signing import unverified_content
 from yolo_assets.edge.audit.chain import digest
 from yolo_assets.edge.audit.files import logs, read_lines, segments
 from yolo_assets.edge.audit.log import AuditLog
 from yolo_assets.edge.audit.verify import verify_device
 from yolo_assets_tests.edge.audit.conftest import DEVICE, write
+from yolo_assets_tests.support.signed import content, with_content
 
 
 def kinds(folder: Path) -> list[str]:
-    return [AuditLine.from_json(line).kind for name in logs(folder) for line, _ in read_lines(folder / name)]
+    return [content(line)["kind"] for name in logs(folder) for line, _ in read_lines(folder / name)]
 
 
 def only_file(folder: Path) -> Path:
@@ -33,7 +35,7 @@ def faults(folder: Path) -> list[str]:
 def test_each_line_holds_the_hash_of_the_line_before_and_who_did_what(tmp_path: Path) -> None:
     write(AuditLog(tmp_path, DEVICE), 1, 2)
     raw = [line for line, _ in read_lines(only_file(tmp_path).parent)]
-    lines = [AuditLine.from_json(line) for line in raw]
+    lines = [unverified_content(line, "it").record(AuditLine, "it") for line in raw]
     assert [line.sequence for line in lines] == [1, 2, 3]
     assert [line.previous for line in lines] == [GENESIS, digest(raw[0]), digest(raw[1])]
     begin, first, second = lines
@@ -48,7 +50,7 @@ def test_each_line_holds_the_hash_of_the_line_before_and_who_did_what(tmp_path: 
     assert (tmp_path / "device.key").stat().st_mode & 0o077 == 0
 
 
-def test_a_restart_goes_on_with_the_chain(tmp_path: Path) -> None:
+def test_a_restart_continues_the_chain(tmp_path: Path) -> None:
     write(AuditLog(tmp_path, DEVICE), 1)
     again = write(AuditLog(tmp_path, DEVICE), 2)
     assert [line.target for line in again.recent()] == [None, "line/1", "line/2"]
@@ -103,7 +105,9 @@ def test_damage_never_keeps_the_agent_from_starting_and_is_always_found(tmp_path
     elif what == "log gone":
         file.unlink()
     elif what == "middle changed":
-        file.write_bytes(file.read_bytes().replace(b"line/2", b"line/9", 1))
+        lines = file.read_bytes().splitlines()
+        lines[2] = with_content(lines[2], content(lines[2]) | {"target": "line/9"})
+        file.write_bytes(b"\n".join(lines) + b"\n")
     else:
         (tmp_path / "device.key").write_bytes(b"no key")
     again = write(AuditLog(tmp_path, DEVICE), 4)
@@ -132,7 +136,7 @@ def test_a_full_disk_keeps_lines_in_memory_in_order_and_leaves_no_piece(tmp_path
     assert [line.target for line in log.recent()][-2:] == ["line/4", "line/5"] and faults(tmp_path) == []
 
 
-def test_files_rotate_and_old_ones_go_only_once_they_are_shipped(tmp_path: Path) -> None:
+def test_files_rotate_and_old_ones_are_deleted_only_once_shipped(tmp_path: Path) -> None:
     log = AuditLog(tmp_path, DEVICE, lines_per_file=5, keep_files=2)
     write(log, *range(1, 22))
     (name,) = logs(tmp_path)
@@ -143,7 +147,7 @@ def test_files_rotate_and_old_ones_go_only_once_they_are_shipped(tmp_path: Path)
     again = write(AuditLog(tmp_path, DEVICE, lines_per_file=5, keep_files=2), 22)
     assert again.head.sequence == 23 and faults(tmp_path) == [] and not again.trouble
     segments(tmp_path / name)[0][1].unlink()
-    assert any("gone from the beginning" in text for text in faults(tmp_path))
+    assert any("missing from the beginning" in text for text in faults(tmp_path))
 
 
 def test_unshipped_gives_each_line_once_across_files(tmp_path: Path) -> None:
