@@ -91,10 +91,10 @@ class FolderSource:
         others = [path for path in files if not is_frame(path.name)]
         if len(others) > self._other_files:
             log.warning(
-                "camera %s: %d files in %s are left out, %s for example: their names do not end in %s",
+                "camera %s: files left out of %s: %d, %s first; names of pictures end in %s",
                 self.camera_id,
-                len(others),
                 self._config.path,
+                len(others),
                 plain(others[0].name),
                 _ENDINGS,
             )
