@@ -71,6 +71,7 @@ class ArchiverFigures(Record):
         waiting: closed camera-hours with files that no archive holds.
         backlog_bytes: of those files.
         waiting_since: end of the oldest such hour.
+        left_alone: folders and files of the spool that no archive takes.
         limit: bytes a second that uploads were held to; None: no limit.
         limit_lifted: a limit is set, and lifted because the disk fills.
         disk_full_at: when the spool's disk will be full; None: it does not fill, or too little is known.
@@ -84,6 +85,7 @@ class ArchiverFigures(Record):
     waiting: int = Field(default=0, ge=0)
     backlog_bytes: int = Field(default=0, ge=0)
     waiting_since: Time | None = None
+    left_alone: int = Field(default=0, ge=0)
     limit: Count | None = None
     limit_lifted: bool = False
     disk_full_at: Time | None = None
@@ -131,6 +133,11 @@ def families(figures: ArchiverFigures, now: datetime) -> Iterator[Metric]:
     yield gauge("waiting_camera_hours", "Closed camera-hours with files that no archive holds.", figures.waiting)
     yield gauge("backlog_bytes", "Bytes of those files.", figures.backlog_bytes)
     yield gauge("backlog_age_seconds", "Time since the oldest of them ended; 0: none.", since(figures.waiting_since))
+    yield gauge(
+        "left_alone",
+        "Folders and files of the spool that no archive takes; the log names them.",
+        figures.left_alone,
+    )
     limit = -1.0 if figures.limit is None else figures.limit
     yield gauge("limit_bytes_per_second", "Bandwidth limit in force; -1: none.", limit)
     yield gauge("limit_lifted", "1: the limit is lifted because the spool's disk fills.", figures.limit_lifted)
