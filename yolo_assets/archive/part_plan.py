@@ -1,6 +1,6 @@
-"""The plan of one part: which files, as they were, under which key. On disk before the first byte travels.
+"""The plan of one part: which files, as they were, under which key. On disk before the first byte is sent.
 
-Belongs here: the plan's life (``.archiving.json``, then ``.uploaded[.pN].members``) and what earlier parts cover.
+Belongs here: the plan's life cycle (``.archiving.json``, then ``.uploaded[.pN].members``) and what earlier parts cover.
 Does not belong here: moving bytes.
 """
 

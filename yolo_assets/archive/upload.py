@@ -1,6 +1,6 @@
-"""Moves a packed part into the store: only what is missing travels, and never over something that is there.
+"""Moves a packed part into the store: sends only what is missing, and never overwrites anything.
 
-Small archives go as one conditional put, others as a resumable multipart upload whose id is in the plan, on disk,
+Small archives are sent as one conditional put, others as a resumable multipart upload whose id is in the plan, on disk,
 before the first part is sent. After a crash the same bytes are packed again; parts that the store holds already are not
 sent again.
 """
@@ -152,13 +152,13 @@ def verify_stored(store: ObjectStore, key: str, packing: Packing, uploaded: Uplo
         raise IntegrityError(f"the store holds {info.size} bytes of {key}, {packing.size} were sent; run again")
     if info.checksum_crc32 not in (None, packing.crc32):
         raise IntegrityError(
-            f"the store says CRC-32 {info.checksum_crc32} of {key}, {packing.crc32} was sent; nothing was deleted here"
+            f"the store has CRC-32 {info.checksum_crc32} of {key}, {packing.crc32} was sent; nothing was deleted here"
         )
     # An ETag in the form of an MD5 must be the right one; an opaque one proves that nothing was written after it.
     opaque = not _MD5_ETAG.fullmatch(info.etag)
     proven = info.etag in _expected_etags(packing) or (opaque and info.etag == uploaded.info.etag)
     if (full or not proven) and not _same_bytes(store, info, packing):
-        raise IntegrityError(f"the store gives back other bytes of {key} than were sent; nothing was deleted here")
+        raise IntegrityError(f"the store returns other bytes of {key} than were sent; nothing was deleted here")
     return info
 
 

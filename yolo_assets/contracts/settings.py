@@ -64,7 +64,7 @@ class Settings(BaseSettings):
 
     home: _Folder = Field(
         default=Path("var"),
-        description="everything that has no place of its own; `DAGSTER_HOME` is its folder `dagster`",
+        description="everything that has no location of its own; `DAGSTER_HOME` is its folder `dagster`",
     )
     spool: _Folder = Field(default=Path("<home>/spool"), description="where agents write their hours")
     archive_url: str = Field(
@@ -102,7 +102,7 @@ class Settings(BaseSettings):
         description="file with the limits of the promotion gate (TOML, YAML, JSON)",
     )
     hot_hours: _Number = Field(
-        default=0.0, description="hours that a local file stays at least after its hour ended, archived or not"
+        default=0.0, description="hours for which a local file is kept, at least, after its hour ended, archived or not"
     )
     grace_seconds: _Number = Field(
         default=300.0, description="seconds without a new file after which an hour without a seal is closed"

@@ -3,8 +3,8 @@
 Done when a pack is made and again when it is verified: both must give the same lines, byte for byte.
 
 A record applies to the frame whose name it ends in. A readable ``<frame>.json`` takes the place of NDJSON lines about
-that frame, one in a later part the place of an earlier one (as ``Archive.hour_records`` does). A frame fits when
-one of its records fits; then all its records are shown.
+that frame, one in a later part the place of an earlier one (as ``Archive.hour_records`` does). A frame matches when one
+of its records matches; then all its records are shown.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whole spool hours of the simulated line, closed and fast, as an agent at those cameras would have written them.
+"""Writes whole, closed spool hours of the simulated line in a short time, as an agent at those cameras would have.
 
 Frames are deterministic, so a run that was interrupted continues when it is run again with the same arguments: frames
 that are there are kept, sealed and archived hours passed over; hours of another simulation are refused. With a bundle

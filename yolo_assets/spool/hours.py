@@ -1,4 +1,4 @@
-"""Spool hours as they lie on disk: which there are, whether they are closed, what is in them.
+"""Spool hours as they are on disk: which there are, whether they are closed, what is in them.
 
 Belongs here: reading. Nothing here changes a file. A spool may come from our agent or from a foreign producer that
 knows no markers. Does not belong here: writing (``writer``) and archiving (``archive``).
@@ -126,7 +126,7 @@ class SpoolHour:
         return [
             SpoolProblem(
                 self.path / entry.name,
-                f"{'a symbolic link' if entry.is_symlink() else 'not a regular file'}; left alone",
+                f"{'a symbolic link' if entry.is_symlink() else 'not a regular file'}; it is left as it is",
             )
             for entry in odd
         ]

@@ -2,7 +2,7 @@
 
 Belongs here: the interface over files. Single file moves are ``folder_files``, unfinished uploads ``folder_uploads``.
 
-Beside the objects lies ``.yolo_store/``: ``tmp/`` (writes under way), ``uploads/`` (multipart), ``locks/``. Everything
+Next to the objects is ``.yolo_store/``: ``tmp/`` (writes under way), ``uploads/`` (multipart), ``locks/``. Everything
 appears under its key by one rename or link of a synced file, so a reader or a crash meets the old bytes or the new.
 Writers of one key, in any process, take turns under one of 256 lock files; readers take none.
 
@@ -318,7 +318,7 @@ def _store_error(error: OSError, root: Path) -> UserError:
     place = error.filename if isinstance(error.filename, str) else str(root)
     if error.errno in _FULL:
         limit = "the file-size limit is reached" if error.errno == errno.EFBIG else "the disk or quota is full"
-        return StoreUnavailableError(f"cannot write to {root}: {limit}; free space or raise it, then run again")
+        return StoreUnavailableError(f"cannot write to {root}: {limit}; free space or raise the quota, then run again")
     if error.errno in (errno.EACCES, errno.EPERM):
         user = f"user id {os.geteuid()}"
         return StoreUnavailableError(f"no permission for {place}; give {user} access to {root}", transient=False)
@@ -347,7 +347,7 @@ def _store_error(error: OSError, root: Path) -> UserError:
 
 def _folder_gone(root: Path) -> StoreUnavailableError:
     """The store's folder was there when it was opened and is not now."""
-    return StoreUnavailableError(f"the store's folder {root} is gone; mount or restore it, then run again")
+    return StoreUnavailableError(f"the store's folder {root} is missing; mount or restore it, then run again")
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def untidy(spool: Path) -> set[Path]:
     return {spool / folder for folder in ["Line B", *folders[1:], "loose.jpg", "late/loose.jpg", "link"]}
 
 
-def test_what_is_left_alone_stands_in_json_metrics_and_exit_code(command: Command, tmp_path: Path) -> None:
+def test_what_is_skipped_stands_in_json_metrics_and_exit_code(command: Command, tmp_path: Path) -> None:
     spool = spool_case("hour_border", tmp_path)
     odd = untidy(spool)
     (spool / "late" / "20241015_14" / "extra").mkdir()  # within an hour that is archived
@@ -46,16 +46,16 @@ def test_what_is_left_alone_stands_in_json_metrics_and_exit_code(command: Comman
     done = command(*run)
     rows = json.loads(done.stdout)
     assert done.returncode == 0
-    alone = [row for row in rows if row["status"] == "left_alone"]
+    alone = [row for row in rows if row["status"] == "skipped"]
     assert {Path(row["path"]) for row in alone} == odd and all(row["reason"] for row in alone)
     hours = {row["hour"]: row for row in rows if row["status"] == "archived"}
     assert set(hours) == {"20241015_14", "20241015_15"}
     assert [Path(left["path"]).name for left in hours["20241015_14"]["left"]] == ["extra"]
-    assert f"yolo_assets_archive_left_alone {len(odd) + 1}.0" in page.read_text()
+    assert f"yolo_assets_archive_skipped {len(odd) + 1}.0" in page.read_text()
 
     strict = command(*run, "--strict")
     assert strict.returncode == 1 and json.loads(strict.stdout)
-    assert f"error: {len(odd) + 1} folders or files were left alone" in strict.stderr
+    assert f"error: {len(odd) + 1} folders or files were skipped" in strict.stderr
     refused(command("archive", "run", "--spool", spool, "--strict", "--every", "5"), "--strict", code=2)
 
 

@@ -203,7 +203,7 @@ def test_a_frame_of_another_kind_under_our_name_is_left_alone(tmp_path: Path) ->
     assert contents(tmp_path / "spool") == before
 
 
-def test_a_sealed_hour_without_the_truth_that_is_asked_for_is_refused(tmp_path: Path) -> None:
+def test_a_sealed_hour_without_the_requested_truth_is_refused(tmp_path: Path) -> None:
     simulate(tmp_path / "s", cameras=1, fps=FPS, seed=7, start=START)
     with pytest.raises(BadInputError, match="has no truth in"):
         simulate(tmp_path / "s", cameras=1, fps=FPS, seed=7, start=START, truth=tmp_path / "t")

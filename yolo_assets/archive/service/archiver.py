@@ -1,4 +1,4 @@
-"""The archiver's round: every closed hour of a spool, a failing one never stops the others."""
+"""The archiver's round: archives every closed hour of a spool; one that fails never stops the others."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def closed_hours(
                 problems += spool_hour.oddities()  # an hour without files is never worked on, which would name them
             elif (spool_hour.hour.start - now).total_seconds() > AHEAD_SECONDS:
                 ahead.append(spool_hour)
-                problems.append(SpoolProblem(spool_hour.path, f"an hour of the future; {_SET_CLOCK}"))
+                problems.append(SpoolProblem(spool_hour.path, f"an hour in the future; {_SET_CLOCK}"))
             if changed_ahead(members, now):
                 problems.append(
                     SpoolProblem(spool_hour.path, f"times in the future; the hour closes without them, {_SET_CLOCK}")

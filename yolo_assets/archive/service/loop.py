@@ -2,7 +2,7 @@
 
 An hour that failed is tried again after a pause that doubles up to a quarter of an hour; hours that failed less often
 go first, so that none holds up the others. When three in a row cannot reach the store, the round ends: the store is
-away, and one try after each of the growing pauses is enough to see it come back. Then all of them are due at once.
+unreachable, and one try after each of the growing pauses is enough to see it return. Then all of them are due at once.
 
 Belongs here: when which hour is due. Does not belong here: archiving (``archiver``), signals and output (``cli``).
 """
@@ -177,7 +177,7 @@ class ArchiverLoop:
             except (UserError, OSError) as error:  # the spool's disk is away: no more a reason to end than the store's
                 if str(error) != reported:
                     reported = str(error)
-                    self.say(f"the spool cannot be worked through: {reported}; tried again every {self.every:g} s")
+                    self.say(f"the spool cannot be archived: {reported}; tried again every {self.every:g} s")
             self.traffic.stop.wait(schedule.rest(self.every, time.monotonic()))
 
     def _round(self, schedule: Schedule) -> list[HourResult]:
@@ -193,7 +193,7 @@ class ArchiverLoop:
         )
         self.traffic.waiting([*due.ready, *due.ahead], whole=self.camera is None and self.hour is None)
         problems = [*due.problems, *stuck]
-        self.traffic.left_alone(problems, due.ready)
+        self.traffic.skipped(problems, due.ready)
         self.begin(problems)
         results: list[HourResult] = []
         waiting = set(self.traffic.backlog.bytes)

@@ -1,6 +1,6 @@
 """What accompanies the work of an archiver: the bandwidth limit, the counters, the backlog, the request to stop.
 
-One object a process, for the command line and Dagster alike. Does not belong here: archiving (``archiver``).
+One object per process, for the command line and Dagster alike. Does not belong here: archiving (``archiver``).
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ class Traffic:
         self._whole = whole
         self._note_backlog()
 
-    def left_alone(self, problems: Collection[SpoolProblem], hours: Collection[SpoolHour]) -> None:
+    def skipped(self, problems: Collection[SpoolProblem], hours: Collection[SpoolHour]) -> None:
         """Note what in a spool belongs to no archive, and which hours there are; their own is counted as they end."""
         there = set(hours)
         self._odd = len(problems)
@@ -209,7 +209,7 @@ class Traffic:
         """What waits in the whole spool, for callers that make no rounds of it."""
         due = closed_hours(spool, grace_seconds=grace_seconds, now=utc_now())
         self.waiting([*due.ready, *due.ahead], whole=True)
-        self.left_alone(due.problems, due.ready)
+        self.skipped(due.problems, due.ready)
         self.round_over()
 
     def archiving(self, work: Callable[[], ArchiveOutcome]) -> ArchiveOutcome:
@@ -290,7 +290,7 @@ class Traffic:
 
     def _note_left(self) -> None:
         if self._whole:
-            self.counters.stands(left_alone=self._odd + sum(self._left.values()))
+            self.counters.stands(skipped=self._odd + sum(self._left.values()))
 
     def _note_backlog(self) -> None:
         if not self._whole:

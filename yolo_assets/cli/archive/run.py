@@ -1,4 +1,4 @@
-"""``yolo-assets archive run``: every closed hour of a spool into the archive, once or for ever."""
+"""``yolo-assets archive run``: archives every closed hour of a spool, once or for ever."""
 
 from __future__ import annotations
 
@@ -54,13 +54,14 @@ def run(
         bool, typer.Option("--keep-local", help="Delete nothing in the spool, which may then be read-only.")
     ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit 1 also when something in the spool was left alone.")
+        bool, typer.Option("--strict", help="Exit 1 also when something in the spool was skipped.")
     ] = False,
     grace: Annotated[
-        float | None, typer.Option(help="Quiet seconds that close an hour without a seal; 0 closes every past hour.")
+        float | None,
+        typer.Option(help="Seconds without a new file that close an hour without a seal; 0 closes every past hour."),
     ] = None,
     every: Annotated[
-        float | None, typer.Option(help="Go on for ever, a round every so many seconds.", metavar="SECONDS")
+        float | None, typer.Option(help="Run for ever, one round every this many seconds.", metavar="SECONDS")
     ] = None,
     metrics_port: Annotated[
         int | None,
@@ -68,7 +69,9 @@ def run(
             help="With --every: serve /metrics for Prometheus, and /healthz; 0: a free port.", min=0, max=65535
         ),
     ] = None,
-    metrics_host: Annotated[str, typer.Option(help="Address of the metrics; no login.")] = "127.0.0.1",
+    metrics_host: Annotated[
+        str, typer.Option(help="Address on which metrics are served; there is no login.")
+    ] = "127.0.0.1",
     metrics_file: Annotated[
         Path | None, typer.Option(help="Write metrics for node_exporter's textfile collector.", metavar="FILE.prom")
     ] = None,
@@ -93,11 +96,11 @@ def run(
     only = given(Hour.from_key, hour, "--hour")
     quiet = located.grace_seconds if grace is None else grace
     if not quiet >= 0:  # neither negative nor "nan"
-        raise UsageError(f"--grace {quiet:g} is no number of seconds; 0 closes every past hour")
+        raise UsageError(f"--grace {quiet:g} is not a number of seconds; 0 closes every past hour")
     if every is not None and not 0 < every <= _LONGEST:
-        raise UsageError(f"--every {every:g} is no pause between rounds; give seconds, up to {_LONGEST:g}")
+        raise UsageError(f"--every {every:g} is not a valid pause between rounds; give seconds, up to {_LONGEST:g}")
     if strict and every is not None:
-        raise UsageError("--strict is for a run that ends; with --every watch the metric left_alone")
+        raise UsageError("--strict is for a run that ends; with --every watch the metric skipped")
     if metrics_port is not None and every is None:
         raise UsageError("--metrics-port needs --every; for a run that ends give --metrics-file FILE.prom")
     if not located.spool.is_dir():
@@ -167,13 +170,12 @@ def run(
     if failed:
         raise UserError(
             f"{len(failed)} of {len(results)} hours failed and stay in the spool, the first: {failed[0].camera_id} "
-            f"{failed[0].hour}: {failed[0].reason}; "
-            "run again when that is put right"
+            f"{failed[0].hour}: {failed[0].reason}; run again when that is corrected"
         )
     if strict and printer.left:
         first = printer.left[0]
         raise UserError(
-            f"{len(printer.left)} folders or files were left alone, the first: {first.path}: {first.reason}; put them "
+            f"{len(printer.left)} folders or files were skipped, the first: {first.path}: {first.reason}; put them "
             "right or move them away"
         )
 
@@ -283,7 +285,7 @@ class ResultPrinter:
             if problem not in self._problems:
                 self._problems.add(problem)
                 self.left.append(problem)
-                note(f"left alone: {problem.path}: {problem.reason}")
+                note(f"skipped: {problem.path}: {problem.reason}")
                 self._row(problem_row(problem))
 
     def result(self, result: HourResult, again: float | None) -> None:
@@ -326,7 +328,7 @@ class ResultPrinter:
         out().print(line, markup=False)
         remaining = result.outcome.left if result.outcome else ()
         for problem in (*remaining, *(result.reclaimed.problems if result.reclaimed else ())):
-            note(f"left alone: {problem.path}: {problem.reason}")
+            note(f"skipped: {problem.path}: {problem.reason}")
 
 
 def problem_row(problem: SpoolProblem) -> dict[str, Any]:
@@ -334,7 +336,7 @@ def problem_row(problem: SpoolProblem) -> dict[str, Any]:
     return {
         "camera_id": None,
         "hour": None,
-        "status": "left_alone",
+        "status": "skipped",
         "reason": problem.reason,
         "failure": None,
         "path": str(problem.path),

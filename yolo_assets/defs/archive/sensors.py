@@ -113,7 +113,7 @@ def _partitions(
     early = [item for item in hours if item.hour < first]
     if early:
         context.log.warning(
-            f"{len(early)} archived hours before {FIRST_HOUR} are no partition; set YOLO_ASSETS_FIRST_HOUR earlier"
+            f"{len(early)} archived hours before {FIRST_HOUR} have no partition; set YOLO_ASSETS_FIRST_HOUR earlier"
         )
     return [item for item in hours if first <= item.hour and item.hour.end <= now]
 

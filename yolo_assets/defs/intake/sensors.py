@@ -45,7 +45,7 @@ def spool_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> d
     early = [hour for hour in spool.hours if hour.hour < first]
     if early:
         context.log.warning(
-            f"{len(early)} camera-hours before {FIRST_HOUR} are no partition; set YOLO_ASSETS_FIRST_HOUR earlier"
+            f"{len(early)} camera-hours before {FIRST_HOUR} have no partition; set YOLO_ASSETS_FIRST_HOUR earlier"
         )
     over = [hour for hour in spool.hours if first <= hour.hour and hour.hour.end <= now]
     closed = describe_all(context, over, now, locations.settings.grace_seconds)

@@ -60,7 +60,7 @@ def test_fps_thins_a_video_and_the_files_own_time_is_the_default(video: Path) ->
     assert captures[1].captured_at - captures[0].captured_at == timedelta(milliseconds=200)
 
 
-def test_a_loop_goes_on_in_time(video: Path) -> None:
+def test_time_continues_over_the_end_of_a_loop(video: Path) -> None:
     stop = Event()
     moments = []
     for capture in video_camera(video, start=START, loop=True).captures(stop):

@@ -80,7 +80,7 @@ def test_bombs_are_refused_by_their_header(size: tuple[int, int]) -> None:
         *(b"\xff\xd8\xff" + b"\xe0\x00\x00" * 5, b"\xff\xd8\xff\xff\xff\xff", jpeg_of(640, 480)[: len(JPEG) // 2]),
     ],
 )
-def test_broken_pictures_are_told(data: bytes) -> None:
+def test_broken_pictures_are_reported(data: bytes) -> None:
     with pytest.raises(BadInputError):
         decode_image(data, "a", 1 << 20)
 
