@@ -15,7 +15,7 @@ from yolo_assets.defs.intake.spool_diff import (
     SpoolDiff,
     find_changes,
 )
-from yolo_assets.defs.partitions import FIRST_HOUR
+from yolo_assets.defs.partitions import FIRST_HOUR, early_hours
 from yolo_assets.defs.recovery.runs import targets_in_progress
 from yolo_assets.defs.recovery.unfinished import Target
 from yolo_assets.defs.resources import Locations
@@ -42,11 +42,8 @@ def spool_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> d
     for problem in spool.problems:
         context.log.warning(f"{problem.path}: {problem.reason}")
     first = Hour.from_partition_key(FIRST_HOUR)
-    early = [hour for hour in spool.hours if hour.hour < first]
-    if early:
-        context.log.warning(
-            f"{len(early)} camera-hours before {FIRST_HOUR} have no partition; set YOLO_ASSETS_FIRST_HOUR earlier"
-        )
+    if early := early_hours(locations.settings, [hour.hour for hour in spool.hours], "camera-hours of the spool"):
+        context.log.warning(early)
     over = [hour for hour in spool.hours if first <= hour.hour and hour.hour.end <= now]
     closed = describe_all(context, over, now, locations.settings.grace_seconds)
     diff = find_changes(closed, SpoolCursor.load(context.cursor), now, HOURS_A_TICK)

@@ -149,5 +149,5 @@ def write(images: Sequence[RawImage], class_names: Sequence[str]) -> bytes:
             stem = PurePosixPath(image.name).stem
             add(f"labels/{stem}.txt", lines(image, class_names))
             if image.data is not None:
-                add(f"images/{stem}.jpg", image.data)
+                add(f"images/{stem}{PurePosixPath(image.name).suffix or '.jpg'}", image.data)
     return buffer.getvalue()
