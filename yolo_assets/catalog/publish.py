@@ -147,7 +147,7 @@ def _publish(
                     locks.enter_context(publish_lock(store))
                     if pointer_state(store)[1] != etag:
                         continue
-                change = apply(differences, path)
+                change = apply(differences, path, archive.url)
                 if current is not None and based and not change.changed:
                     return CatalogVersion(current, False, 0, 0, change.reported)
                 try:

@@ -1,16 +1,21 @@
 """The receipt of one archive: the source of truth, of which the catalog is only an index.
 
-Signed inside the document (``signature``), so that one object is the commit point and proves itself.
+It lies in the store as a DSSE envelope: one object is the commit point and proves itself.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import ConfigDict, Field
 
 from yolo_assets.contracts.base import Record, Time
-from yolo_assets.contracts.signing import Signature
+from yolo_assets.contracts.signing import SignedRecord
+
+
+def _unknown(value: object) -> bool:
+    return value is None
 
 
 class ClassSummary(Record):
@@ -20,7 +25,22 @@ class ClassSummary(Record):
     max_confidence: float = Field(ge=0, le=1)
 
 
-class Receipt(Record):
+class OutsideHour(Record):
+    """Frames that were captured outside the hour of their folder, each counted once, and when.
+
+    By the time in their name, else by that in their record. Those without a kept picture count too.
+    """
+
+    count: int = Field(ge=0)
+    first: Time | None = None
+    last: Time | None = None
+
+    def touches(self, start: datetime, end: datetime) -> bool:
+        """Whether one of them may have been captured in ``[start, end)``."""
+        return self.first is not None and self.last is not None and self.first < end and self.last >= start
+
+
+class Receipt(SignedRecord):
     """One archive of one camera-hour, uploaded and verified."""
 
     model_config = ConfigDict(protected_namespaces=())
@@ -57,7 +77,16 @@ class Receipt(Record):
     retention_until: Time | None = Field(default=None, description="write-once until then, as the store confirmed")
     retention_mode: Literal["compliance", "governance"] | None = None
     writer_version: str
-    signature: Signature | None = None
+    # What earlier versions did not write is left out where it is not known: their receipts keep their bytes.
+    records_without_frame: int | None = Field(
+        default=None,
+        ge=0,
+        exclude_if=_unknown,
+        description="records of frames that neither this part nor an earlier one holds, although they were kept",
+    )
+    outside_hour: OutsideHour | None = Field(
+        default=None, exclude_if=_unknown, description="frames captured outside the hour: found by their own time"
+    )
 
     @property
     def name(self) -> str:

@@ -7,6 +7,8 @@ it. Does not belong here: S3 credentials and endpoints, which come from the stan
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,6 +28,8 @@ from yolo_assets.contracts.errors import UsageError
 from yolo_assets.contracts.locations import location_folder, location_url
 
 PREFIX = "YOLO_ASSETS_"
+PLANT_FILE = "plant.yaml"
+"""In the home."""
 _MOST = 1e6
 """Upper limit of any number here: a century in hours."""
 
@@ -90,6 +94,10 @@ class Settings(BaseSettings):
         validation_alias=_variable("store_url=STORE"),
         description="store root: tables, catalog, labels, datasets, models, channels; an unversioned bucket",
     )
+    plant: _Folder = Field(
+        default=Path("<home>") / PLANT_FILE,
+        description="file that describes the plant: the cameras that should be there; it need not exist",
+    )
     model_name: str = Field(
         default="line",
         validation_alias=_variable("model_name=MODEL"),
@@ -151,6 +159,7 @@ class Settings(BaseSettings):
             ("spool", f"{PREFIX}SPOOL", home / "spool"),
             ("archive_url", f"{PREFIX}ARCHIVE", (home / "archive").as_uri()),
             ("store_url", f"{PREFIX}STORE", (home / "store").as_uri()),
+            ("plant", f"{PREFIX}PLANT", home / PLANT_FILE),
         ):
             if field not in given and variable not in given:
                 given[field] = default
@@ -193,10 +202,20 @@ class Settings(BaseSettings):
         """Counters of the archiver, see ``contracts.archiver_figures``."""
         return self.home / FIGURES
 
+    def notes_of(self, spool: Path) -> Path:
+        """Where the archiver notes what it does in a spool that cannot be written; losing it costs comparing again."""
+        name = hashlib.sha256(os.fsencode(spool.resolve())).hexdigest()[:16]
+        return self.home / "spool-notes" / name
+
     @property
     def known_stores(self) -> Path:
         """Identities of the folder stores that this machine has opened, by path: see ``storage``'s mount guard."""
         return self.home / "known-stores"
+
+    @property
+    def known_archives(self) -> Path:
+        """What this machine knows to be archived, by archive root: see ``archive.known``."""
+        return self.home / "known-archives"
 
     @property
     def archiver_key(self) -> Path:

@@ -21,14 +21,16 @@ from yolo_assets.contracts.errors import BadInputError, IntegrityError, Signatur
 from yolo_assets.contracts.names import ArchiveName, is_frame
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
+from yolo_assets.spool.frames import FrameFolder
 from yolo_assets.spool.hours import SpoolHour
-from yolo_assets.spool.records import read_records
+from yolo_assets.spool.records import FrameRecord, read_records
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import ObjectNotFoundError, ObjectStore
 from yolo_assets.storage.base import ObjectStream
 from yolo_assets.storage.decorators import ForwardingStore
 from yolo_assets_tests.support.one_round import run_archiver
 from yolo_assets_tests.support.records import frame_record
+from yolo_assets_tests.support.signed import content, sealed
 
 Contents = Callable[[Path], dict[str, bytes]]
 FillHour = Callable[..., SpoolHour]
@@ -88,7 +90,9 @@ def test_the_archive_gives_the_records_and_frames_of_the_spool(
     archive_hour(hour, archive, signer)
     local = list(hour.records())
     part = archive.part(archive.receipt(NAME))
-    assert list(read_records(part.record_files())) == [r for r in local if hasattr(r, "image_path")]
+    contents_of_part = part.contents()
+    folder = FrameFolder.of("cam1", HOUR, contents_of_part.frames)
+    assert list(read_records(contents_of_part.records, folder)) == [r for r in local if isinstance(r, FrameRecord)]
     assert sorted(map(repr, archive.hour_records("cam1", HOUR))) == sorted(map(repr, local))
     assert list(archive.hour_records("cam1", HOUR, hour)) == local
     rows = [row for row in part.index() if is_frame(row.name)]
@@ -182,8 +186,8 @@ def test_restore_does_not_write_through_a_link(
 
 def sign_again(archive: Archive, signer: Signer, **changes: Any) -> None:
     """What somebody who holds the archiver's key could do to a receipt."""
-    document = orjson.loads(archive.store.get(NAME.receipt_key)) | changes
-    archive.store.put(NAME.receipt_key, orjson.dumps(signer.sign_document(document)))
+    document = content(archive.store.get(NAME.receipt_key)) | changes
+    archive.store.put(NAME.receipt_key, sealed(signer, document, "receipt"))
 
 
 @pytest.mark.parametrize("name", ["../../evil.jpg", "/tmp/evil.jpg", "..", "a/b.jpg", "\\x2e\\x2e\\x2fevil.jpg"])

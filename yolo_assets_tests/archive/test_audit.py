@@ -24,6 +24,7 @@ from yolo_assets.storage import StoreUnavailableError, open_store
 from yolo_assets.storage.faults import FaultyStore, fail
 from yolo_assets_tests.support.one_round import run_archiver
 from yolo_assets_tests.support.records import frame_record
+from yolo_assets_tests.support.signed import content, sealed, with_content
 
 HOUR = Hour.from_key("20260102_03")
 NOW = HOUR.start + timedelta(days=10)
@@ -84,8 +85,7 @@ def test_records_are_signed_and_never_written_again(
     assert {key: archive.store.get(key) for key in kept} == kept
     assert len(list(archive.store.list(AUDIT))) == 4  # a claim and a record each
     (key,) = first.records
-    document = orjson.loads(kept[key])
-    trusted.verify_document(document, key)
+    document = orjson.loads(trusted.open_document(kept[key], "archive-audit", key).payload)
     assert sorted(document["head"]) == [name.stem for name in names]
 
 
@@ -93,12 +93,13 @@ def test_a_changed_record_does_not_count_and_is_reported(
     names: list[ArchiveName], archive: Archive, signer: Signer, trusted: TrustedKeys, tmp_path: Path
 ) -> None:
     (key,) = audit(archive, signer, Fraction(1, 7), "full", NOW).records
-    document = orjson.loads(archive.store.get(key))
-    archive.store.put(key, orjson.dumps(document | {"full": [name.stem for name in names]}))
+    document = content(archive.store.get(key))
+    forged = document | {"full": [name.stem for name in names]}
+    archive.store.put(key, with_content(archive.store.get(key), forged))
     found = coverage(archive, 30, NOW)
     assert found.full == 0 and "was changed" in found.distrusted[0] and key in found.distrusted[0]
     stranger = Signer.load_or_create(tmp_path / "stranger")
-    archive.store.put(key, orjson.dumps(stranger.sign_document(document)))
+    archive.store.put(key, sealed(stranger, document, "archive-audit"))
     assert "not trusted" in coverage(archive, 30, NOW).distrusted[0]
 
 

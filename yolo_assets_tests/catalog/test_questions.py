@@ -126,6 +126,29 @@ def test_what_is_missing_in_ranges(world):
     ]
 
 
+def test_a_camera_that_should_be_there_and_was_never_seen_is_a_gap(world, cli):
+    world.add("cam01", 0)
+    put_table(world.store, "cam02", FIRST)
+    world.publish()
+    with open_catalog(world.store) as connection:
+        before = gap_ranges(connection)
+        found = gap_ranges(connection, expected=["cam02", "cam09", "cam01", "cam03"])
+        assert found.rows() == [
+            *before.rows(),
+            *[(name, "never seen", None, None, None) for name in ("cam03", "cam09")],
+        ]
+        assert gap_ranges(connection, "cam01", ["cam01", "cam03"]).is_empty()
+    never = {"camera_id": "cam03", "kind": "never seen", "start": None, "end": None, "hours": None}
+    assert cli("gaps", "--camera", "cam03").exit_code == 1, "nobody knows it"
+    (world.folder / "plant.yaml").write_text("cameras: [cam01, cam03]\n")
+    assert json.loads(cli("gaps", "--json", "--camera", "cam03").stdout) == [never]
+    assert json.loads(cli("gaps", "--json").stdout)[-1] == never
+    assert cli("gaps").stdout.endswith("\ncam03\tnever seen\t\t\t\n")
+    (world.folder / "plant.yaml").write_text("camera: [cam01]\n")
+    wrong = cli("gaps")
+    assert wrong.exit_code == 1 and "plant.yaml: camera" in str(wrong.exception)
+
+
 def test_any_client_reads_a_published_file_in_any_time_zone(world):
     key = world.add("cam01", 23, part=2)
     put_table(world.store, "cam01", FIRST)
@@ -408,9 +431,13 @@ def test_cli_finds_hours(world, cli):
     world.add("cam01", 1, **classes(crack=0.95))
     world.publish()
     march = ("--from", "2026-03-01T00:00:00Z", "--to", "2026-04-01T00:00:00Z")
-    (found,) = json.loads(cli("find", "--class", "crack", "--min-confidence", "0.8", *march, "--json").stdout)
-    assert found == {"camera_id": "cam01", "hour": "2026-03-01T01:00:00.000Z", "count": 2, "max_confidence": 0.95,
-                     "archives": 1}  # fmt: skip
+    hour = {"camera_id": "cam01", "hour": "2026-03-01T01:00:00.000Z", "max_confidence": 0.95, "archives": 1}
+    assert json.loads(cli("find", "--class", "crack", *march, "--json").stdout) == [hour | {"count": 2}]
+    narrow = cli("find", "--class", "crack", "--min-confidence", "0.8", *march, "--json")
+    assert json.loads(narrow.stdout) == [hour | {"count": None}], "the catalog does not know how many are over 0.8"
+    assert "1 hours have no count" in narrow.stderr
+    misspelt = cli("find", "--class", "crakc", *march)
+    assert misspelt.exit_code == 1 and "has no class crakc; it has crack" in str(misspelt.exception)
     assert "no hours" in cli("find", "--class", "crack", "--min-confidence", "0.96", *march).stderr
     for wrong in (("--from", "yesterday", *march[2:]), (*march[:2], "--to", "2026-03-01T00:00:00Z")):
         assert isinstance(cli("find", "--class", "crack", *wrong).exception, UsageError)

@@ -29,6 +29,7 @@ from yolo_assets_tests.evidence.evidence_world import (
     picture,
     record_line,
 )
+from yolo_assets_tests.support.signed import content, with_content
 
 FRAME = f"frames/{STEM}/20260102_030000_000.jpg"
 OTHER_FRAME = f"frames/{STEM}/20260102_030003_000.jpg"
@@ -139,7 +140,8 @@ def receipt_of_another_hour(pack: Path, plant: Plant) -> None:
 
 def edited_receipt(pack: Path, plant: Plant) -> None:
     path = pack / names.receipt_path(STEM)
-    rewrite(path, path.read_bytes().replace(b'"frame_count":6', b'"frame_count":5'))
+    data = path.read_bytes()
+    rewrite(path, with_content(data, content(data) | {"frame_count": 5}))
 
 
 def frame_and_its_rows_removed(pack: Path, plant: Plant) -> dict[str, Any]:

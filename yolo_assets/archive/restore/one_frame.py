@@ -14,9 +14,9 @@ from yolo_assets.archive.part import ArchivedPart
 from yolo_assets.archive.restore.hints import no_camera, no_frame, no_hour
 from yolo_assets.archive.restore.plan import Thaw, request_thaw
 from yolo_assets.contracts.errors import BadInputError, UserError
-from yolo_assets.contracts.names import is_frame, parse_frame_name
+from yolo_assets.contracts.names import frame_time, is_frame
 from yolo_assets.contracts.times import Hour, format_time
-from yolo_assets.spool.files import portable_name
+from yolo_assets.spool.files import native_name
 from yolo_assets.storage.base import ColdObjectError, ObjectNotFoundError
 
 BACK = timedelta(days=1)
@@ -71,12 +71,12 @@ def one_frame(
     """
     if (frame is None) == (at is None):
         raise BadInputError("give either the name of a frame or a time")
-    moment = at if frame is None else parse_frame_name(frame)
+    moment = at if frame is None else frame_time(frame)
     if hour is None and moment is None:
         if not is_frame(frame or ""):
             raise BadInputError(
-                f"{frame!r} is not the name of a frame, which ends in .jpg; give its hour with --hour YYYYMMDD_HH, or "
-                "get all files of the hour with: yolo-assets restore"
+                f"{frame!r} is not the name of a frame, which ends like .jpg; give its hour with --hour YYYYMMDD_HH, "
+                "or get all files of the hour with: yolo-assets restore"
             )
         raise BadInputError(
             f"{frame!r} has no time in its name; give its hour with --hour YYYYMMDD_HH, or find a frame with --at TIME"
@@ -93,14 +93,16 @@ def one_frame(
                 raise ObjectNotFoundError(no_frame(archive, camera_id, where, frame)) from None
         return _earlier(archive, camera_id, at or where.end)
     except ColdObjectError as error:
-        raise _thaw_requested(archive.parts(camera_id, where), frame, at, error, thaw or Thaw()) from None
+        near = archive.parts_near(camera_id, where, where.start, where.end)
+        parts = [*archive.parts(camera_id, where), *near]
+        raise _thaw_requested(parts, frame, at, error, thaw or Thaw()) from None
 
 
 def _named(archive: Archive, camera_id: str, frame: str, hour: Hour) -> ArchivedFrame:
     for part in archive.parts(camera_id, hour):
-        row = part.find(portable_name(frame))
+        row = part.find_frame(frame)
         if row is not None:
-            return ArchivedFrame(frame, part.read(row), hour)
+            return ArchivedFrame(native_name(row.name), part.read(row), hour)
     raise ObjectNotFoundError(no_frame(archive, camera_id, hour, frame))
 
 
@@ -142,5 +144,5 @@ def _thaw_requested(
 
 def _holds(part: ArchivedPart, frame: str | None, at: datetime | None) -> bool:
     if frame is not None:
-        return part.find(portable_name(frame)) is not None
+        return part.find_frame(frame) is not None
     return at is not None and part.newest_frame(at) is not None
