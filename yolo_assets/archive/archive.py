@@ -1,31 +1,31 @@
 """The archive: a store and the keys that may have signed its receipts. Everything that is read goes through it.
 
 ``Archive`` finds receipts and verifies them; ``ArchivedPart`` (``part``) gives the index, members and records of one.
-Does not belong here: names by ranges of time and sweeps over all hours (``listing``), and what is done with the files.
+Does not belong here: listing by time and sweeps over all hours (``listing``), and what is done with the files.
 """
 
 from __future__ import annotations
 
-import io
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
-from typing import IO, TypeVar
+from datetime import datetime, timedelta
+from itertools import chain
+from typing import TypeVar
 
 from yolo_assets.archive.missing import missing_parts, no_receipt, with_missing
 from yolo_assets.archive.originals import oldest_version, parse_receipt
 from yolo_assets.archive.part import ArchivedPart
-from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
-from yolo_assets.contracts.names import ArchiveName, check_id, parse_frame_name, receipts_prefix
+from yolo_assets.contracts.names import ArchiveName, check_id, frame_time, holds_lines, receipts_prefix
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import TrustedKeys
-from yolo_assets.contracts.times import Hour, format_time
-from yolo_assets.spool.files import native_name, portable_name
+from yolo_assets.contracts.times import Hour, format_time, hours_between, with_near_hours
+from yolo_assets.spool.files import native_name
+from yolo_assets.spool.frames import FrameFolder
 from yolo_assets.spool.hours import SpoolHour
-from yolo_assets.spool.records import BadRecord, RecordFile, read_records
+from yolo_assets.spool.records import BadRecord, FrameRecord, RecordFile, merged_lines, read_records
 from yolo_assets.storage.base import ObjectInfo, ObjectNotFoundError, ObjectStore, StoreUnavailableError
 
 T = TypeVar("T")
@@ -34,6 +34,7 @@ R = TypeVar("R")
 READERS = 8
 """Small reads in flight: a receipt is a few kilobytes, so the network's delay is all that counts."""
 _AHEAD = 4
+_INSTANT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -190,27 +191,32 @@ class Archive:
 
     def hour_records(
         self, camera_id: str, hour: Hour, local: SpoolHour | None = None
-    ) -> Iterator[DetectionRecord | BadRecord]:
+    ) -> Iterator[FrameRecord | BadRecord]:
         """The records of a whole camera-hour: every part, and what still lies in the spool; each line once.
 
         A later part or the spool may hold a record file again, under the same name: a foreign producer went on writing
         to it. Of an NDJSON file the new lines are added, a per-frame file takes the earlier one's place.
         """
-        sources = [part.record_files() for part in self.parts(camera_id, hour)]
+        contents = [part.contents() for part in self.parts(camera_id, hour)]
+        frames = {name for content in contents for name in content.frames}
+        sources = [content.records for content in contents]
         if local is not None:
+            frames |= local.folder().frames
             sources.append(local.record_files())
         files: dict[str, RecordFile] = {}
         for file in (file for source in sources for file in source):
             earlier = files.get(file.name)
-            files[file.name] = file if earlier is None else _merged(earlier, file)
-        return read_records(files.values())
+            if earlier is not None and holds_lines(file.name):
+                file = merged_lines(earlier, file)
+            files[file.name] = file
+        return read_records(files.values(), FrameFolder.of(camera_id, hour, frames))
 
     def cat(self, camera_id: str, *, frame: str | None = None, at: datetime | None = None) -> tuple[str, bytes]:
-        """One frame of one camera, by name or by time.
+        """One frame of one camera, by name or by time, also from the folder of the hour before or after.
 
         Args:
             camera_id: the camera.
-            frame: file name; its hour follows from it.
+            frame: file name, or ``portable_name`` of it; its hour follows from it.
             at: the newest frame of that hour captured at or before this moment is taken.
 
         Returns:
@@ -222,27 +228,47 @@ class Archive:
             IntegrityError: by time: a part of the hour has no receipt, so a newer frame may lie in it.
         """
         if (frame is None) == (at is None):
-            raise BadInputError("name one frame: either by its name or by a time")
-        moment = at if frame is None else parse_frame_name(frame)
+            raise BadInputError("give either the name of a frame or a time")
+        moment = at if frame is None else frame_time(frame)
         if moment is None:
-            raise BadInputError(f"{frame!r} has no time in its name, so its hour is unknown; name it by --at TIME")
+            raise BadInputError(f"{frame!r} has no time in its name, so its hour is unknown; find it with --at TIME")
         hour = Hour.of(moment)
         if frame is not None:
-            for part in self._parts_one_by_one(camera_id, hour):
-                row = part.find(portable_name(frame))
+            near = self.parts_near(camera_id, hour, moment, moment + _INSTANT)
+            for part in chain(self._parts_one_by_one(camera_id, hour), near):
+                row = part.find_frame(frame)
                 if row is not None:
-                    return frame, part.read(row)
+                    return native_name(row.name), part.read(row)
         else:
+            near = self.parts_near(camera_id, hour, hour.start, moment + _INSTANT)
             newest = [
                 (*frame_row, part)
-                for part in self._complete_parts(camera_id, hour)
-                if (frame_row := part.newest_frame(moment)) is not None
+                for part in chain(self._complete_parts(camera_id, hour), near)
+                if (frame_row := part.newest_frame(moment)) is not None and frame_row[0] >= hour.start
             ]
             if newest:
                 _, row, part = max(newest, key=lambda entry: (entry[0], entry[1].name))
                 return native_name(row.name), part.read(row)
         asked = frame or f"frame at or before {format_time(moment)}"
         raise ObjectNotFoundError(f"camera {camera_id} has no {asked} in the archives of hour {hour}")
+
+    def parts_near(self, camera_id: str, hour: Hour, start: datetime, end: datetime) -> Iterator[ArchivedPart]:
+        """The parts of the hour before and the hour after that hold a frame outside their hour, in ``[start, end)``.
+
+        Args:
+            camera_id: the camera.
+            hour: whose own parts are not among them.
+            start: first moment.
+            end: first moment after the range.
+
+        What of them is untrusted or damaged is passed over.
+        """
+        for near in hours_between(*with_near_hours(hour.start, hour.end)):
+            if near == hour:
+                continue
+            for result in self.read_receipts(self.names(camera_id=camera_id, hour=near)):
+                if result.receipt is not None and may_hold(self.part(result.receipt), start, end):
+                    yield self.part(result.receipt)
 
     def _complete_parts(self, camera_id: str, hour: Hour) -> list[ArchivedPart]:
         """Every part of a camera-hour, or an error."""
@@ -251,7 +277,9 @@ class Archive:
             return list(self._parts_one_by_one(camera_id, hour))
         missing = missing_parts(part.name for part in parts)
         if missing:
-            raise IntegrityError(f"the newest frame is uncertain, name one by --frame: {no_receipt(missing[0])}")
+            raise IntegrityError(
+                f"which frame is the newest is uncertain; give one with --frame: {no_receipt(missing[0])}"
+            )
         return parts
 
     def _parts_one_by_one(self, camera_id: str, hour: Hour) -> Iterator[ArchivedPart]:
@@ -263,6 +291,20 @@ class Archive:
         for part in self.parts(camera_id, hour):
             if part.receipt.part > 1:
                 yield part
+
+
+def may_hold(part: ArchivedPart, start: datetime, end: datetime) -> bool:
+    """``part.holds_outside``; a part that cannot be read holds nothing here, and is told when its own hour is asked.
+
+    Raises:
+        StoreUnavailableError: the store does not answer.
+    """
+    try:
+        return part.holds_outside(start, end)
+    except UserError as error:
+        if isinstance(error, StoreUnavailableError) and error.transient:
+            raise
+        return False
 
 
 def in_order(items: Iterable[T], work: Callable[[T], R], workers: int = READERS) -> Iterator[R]:
@@ -281,15 +323,3 @@ def in_order(items: Iterable[T], work: Callable[[T], R], workers: int = READERS)
             yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _merged(earlier: RecordFile, later: RecordFile) -> RecordFile:
-    if not later.name.lower().endswith(".ndjson"):
-        return later
-
-    def both() -> IO[bytes]:
-        with earlier.open() as first, later.open() as second:
-            lines = dict.fromkeys(line.rstrip(b"\r\n") for stream in (first, second) for line in stream)
-        return io.BytesIO(b"".join(line + b"\n" for line in lines))
-
-    return RecordFile(later.name, later.source, both)

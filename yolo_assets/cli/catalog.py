@@ -1,14 +1,14 @@
-"""``yolo-assets catalog``: make the archive catalog anew and ask it questions."""
+"""``yolo-assets catalog``: rebuild and query the archive catalog."""
 
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from contextlib import ExitStack
+from dataclasses import astuple
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,13 +23,12 @@ from yolo_assets.cli.common import (
     progress,
     settings,
 )
-from yolo_assets.contracts.times import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import polars as pl
-
+    from yolo_assets.archive.archive import Archive
+    from yolo_assets.catalog.answers import Answer
     from yolo_assets.contracts.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
@@ -53,31 +52,36 @@ def rebuild(
     archive: ArchiveOption = None,
     store: StoreOption = None,
     trusted_key: TrustedOption = None,
-    readers: Annotated[int, typer.Option(help="Receipts read at one time.", min=1, max=256)] = 8,
+    readers: Annotated[int, typer.Option(help="How many receipts are read at the same time.", min=1, max=256)] = 8,
     as_json: JsonOption = False,
 ) -> None:
     """Read every receipt of the archive, verify it, and publish a new catalog.
 
-    Receipts that are missing or untrusted are left out and named: exit 1, after the catalog was published. Safe
-    while publishers and readers are running.
+    Receipts that are missing or untrusted are left out and listed, and so are those that this machine knew and that
+    have vanished: exit 1, after the catalog was published. Safe while publishers and readers are running.
 
     Example: yolo-assets catalog rebuild --archive file:///mnt/nas/archive
     """
     from yolo_assets.archive.archive import Archive
+    from yolo_assets.archive.known import KnownArchives
     from yolo_assets.catalog.publish import publish
+    from yolo_assets.catalog.read import known_hours, open_catalog
     from yolo_assets.contracts.errors import SignatureError, UserError
+    from yolo_assets.contracts.names import ArchiveName
     from yolo_assets.contracts.signing import TrustedKeys
+    from yolo_assets.contracts.times import utc_now
     from yolo_assets.storage.open import open_store
 
     where = settings(archive=archive, store=store)
     keys = [*where.archiver_public_keys(), *(trusted_key or [])]
     if not keys:
         raise SignatureError(
-            f"no key to check receipts with in {where.keys}; give the archiver's public key by --trusted-key"
+            f"no key to check receipts with in {where.keys}; give the archiver's public key with --trusted-key"
         )
+    opened = open_store(where.store_url)
     with ExitStack() as bars:
         made = publish(
-            open_store(where.store_url),
+            opened,
             Archive(open_archive(where), TrustedKeys.load(keys)),
             from_receipts=True,
             cache=_cache(where),
@@ -94,6 +98,13 @@ def rebuild(
         emit_json({"version": made.version, "archives": made.archives, "problems": problems})
     else:
         out().print(f"catalog {made.version}: {made.archives} archives, {made.pointer.problems} untrusted receipts")
+    with open_catalog(opened, cache=_cache(where)) as connection:
+        there = known_hours(connection)
+    known = KnownArchives.of(where)
+    gone = known.vanished((ArchiveName(one.camera_id, one.hour) for one in there), utc_now())
+    known.note(there)
+    if gone:
+        raise UserError(known.alarm(gone))
     if made.problems:
         raise UserError(
             f"{made.pointer.problems} receipts are missing or untrusted and left out, the first: "
@@ -104,32 +115,43 @@ def rebuild(
 @app.command()
 def query(
     sql: SqlArgument,
+    archive: ArchiveOption = None,
     store: StoreOption = None,
     since: Annotated[
-        str | None, typer.Option("--from", help="Of detections and frames only hours from here on.", metavar="TIME")
+        str | None, typer.Option("--from", help="Read detections and frames only from this moment on.", metavar="TIME")
     ] = None,
-    until: Annotated[str | None, typer.Option("--to", help="And before this moment.", metavar="TIME")] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", help="Read detections and frames only before this moment.", metavar="TIME")
+    ] = None,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
-    """Ask the newest catalog; nothing can be changed, and no other file be read.
+    """Query the newest catalog; nothing can be changed, and no other file can be read.
 
-    Tables: archives, archive_classes, hours, gaps, hours_seen, problems; over the Parquet tables of the store
-    detections and frames, for which --from and --to spare looking at all their files.
+    The catalog lies in the store; with --archive it must be of that archive root, as rebuild made it.
+
+    Tables: archives, archive_classes, hours, gaps, hours_seen, problems. The store's Parquet tables are detections and
+    frames; with --from and --to only the files of that time are read.
 
     Example: yolo-assets catalog query "SELECT archive_key FROM archive_classes WHERE class = 'crack'"
     """
-    from yolo_assets.catalog.read import query as ask_catalog
+    from yolo_assets.catalog.read import query_exactly, tables_missing
     from yolo_assets.contracts.errors import UsageError
     from yolo_assets.storage.open import open_store
 
-    where = settings(store=store)
+    where = settings(archive=archive, store=store)
     _only_one(as_json, as_csv)
     if (since is None) != (until is None):
         raise UsageError("give --from and --to together")
     start, end = _range(since, until) if since is not None and until is not None else (None, None)
-    answer = ask_catalog(open_store(where.store_url), sql, cache=_cache(where), start=start, end=end)
+    opened = open_store(where.store_url)
+    url = open_archive(where).url if archive is not None else None
+    answer = query_exactly(opened, sql, cache=_cache(where), start=start, end=end, archive_url=url)
     _show(answer, "no rows", as_json=as_json, as_csv=as_csv)
+    for name in tables_missing(opened, sql):
+        note(f"there is no table of {name} in {opened.url} yet; yolo-assets tables build makes it, and so does Dagster")
+    if answer.in_base64:
+        note(f"bytes are shown in base64: {', '.join(answer.in_base64)}")
 
 
 @app.command()
@@ -138,28 +160,49 @@ def find(
     since: FromOption,
     until: ToOption,
     min_confidence: Annotated[
-        float, typer.Option(help="Only hours with a detection of at least this confidence.", min=0, max=1)
+        float, typer.Option(help="Only detections of at least this confidence.", min=0, max=1)
     ] = 0.0,
     camera: CameraOption = None,
+    archive: ArchiveOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
     """Camera-hours that hold a class, with its count and highest confidence; restore fetches their frames.
 
+    The count is of what was asked: the class, from the confidence on, captured in the range. Where the sums of the
+    catalog do not tell it, the archived records do; without them there is no count, and a line says so.
+
     Example: yolo-assets catalog find --class crack --min-confidence 0.8 --from 2026-03-01T00:00:00Z --to 2026-04-01T00:00:00Z
     """  # noqa: E501 - an example is one line
-    from yolo_assets.catalog.read import check_camera, find_hours, open_catalog
+    from yolo_assets.archive.restore.filter import FrameFilter
+    from yolo_assets.catalog.answers import Answer
+    from yolo_assets.catalog.counting import MOST_READ, FoundHour, count_asked
+    from yolo_assets.catalog.read import check_camera, check_class, find_hours, open_catalog
     from yolo_assets.storage.open import open_store
 
-    where = settings(store=store)
+    where = settings(archive=archive, store=store)
     _only_one(as_json, as_csv)
-    start, end = _range(since, until)
+    asked = FrameFilter(*_range(since, until), camera, class_name=class_name, min_confidence=min_confidence)
     with open_catalog(open_store(where.store_url), cache=_cache(where)) as connection:
         if camera is not None:
             check_camera(connection, camera)
-        answer = find_hours(connection, class_name, min_confidence, start, end, camera)
-    _show(answer, "no hours", as_json=as_json, as_csv=as_csv)
+        rows = find_hours(connection, class_name, min_confidence, asked.start, asked.end, camera).iter_rows()
+        found = [FoundHour(*row) for row in rows]
+        if not found:
+            check_class(connection, class_name)
+    with progress("counting") as advance:
+        counted = count_asked(found, asked, _readable_archive(where), advance)
+    counts = f"count of {class_name}" + (f" from {min_confidence:g} on" if min_confidence else "")
+    machine = as_json or as_csv
+    columns = ("camera_id", "hour", "count" if machine else counts, "max_confidence", "archives")
+    _show(Answer(columns, [astuple(one) for one in counted]), "no hours", as_json=as_json, as_csv=as_csv)
+    unknown = sum(one.count is None for one in counted)
+    if unknown:
+        note(
+            f"{unknown} hours have no count: the catalog sums whole hours, and their records were not read; give the "
+            f"archive by --archive and its key, or ask for less (at most {MOST_READ} hours are read)"
+        )
 
 
 @app.command()
@@ -169,19 +212,23 @@ def gaps(
     """What is missing, as of the newest catalog, hours in a row as one line.
 
     "not archived": there are detections and no archive. "no data": neither, between a camera's first and last hour; it
-    was off, or nothing was heard of its edge device.
+    was off, or nothing arrived from its edge device. "never seen": listed under cameras in plant.yaml, and there is no
+    hour of it.
 
     Example: yolo-assets catalog gaps --camera lineA_cam01
     """
+    from yolo_assets.catalog.answers import Answer
     from yolo_assets.catalog.read import check_camera, gap_ranges, open_catalog
+    from yolo_assets.contracts.plant import load_plant
     from yolo_assets.storage.open import open_store
 
     where = settings(store=store)
     _only_one(as_json, as_csv)
+    expected = load_plant(where).camera_ids
     with open_catalog(open_store(where.store_url), cache=_cache(where)) as connection:
         if camera is not None:
-            check_camera(connection, camera)
-        _show(gap_ranges(connection, camera), "no gaps", as_json=as_json, as_csv=as_csv)
+            check_camera(connection, camera, expected)
+        _show(Answer.of(gap_ranges(connection, camera, expected)), "no gaps", as_json=as_json, as_csv=as_csv)
 
 
 @app.command()
@@ -189,20 +236,21 @@ def stats(
     archive: ArchiveOption = None,
     store: StoreOption = None,
     prices: Annotated[
-        Path | None, typer.Option(help="Price table (TOML); without, example list prices.", metavar="FILE")
+        Path | None, typer.Option(help="Price table (TOML); without one, example list prices.", metavar="FILE")
     ] = None,
     listed: Annotated[
         bool,
-        typer.Option("--listed", help="Also list the archive root: where the store has really put the archives."),
+        typer.Option("--listed", help="Also list the archive root: which tier each archive is really in."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Archives, frames, bytes, growth and cost a month: by camera and by tier.
+    """Archives, frames, bytes, growth and cost per month: by camera and by tier.
 
     Tiers follow from the age of an hour: standard 0-7, infrequent 8-90, cold 91 days and more.
 
     Example: yolo-assets catalog stats --prices our-prices.toml --json
     """
+    from yolo_assets.catalog.answers import Answer
     from yolo_assets.catalog.costs import listed_classes, load_prices, with_costs
     from yolo_assets.catalog.read import open_catalog
     from yolo_assets.catalog.read import stats as count
@@ -218,13 +266,14 @@ def stats(
     total = round(sum(tiers["cost_per_month"]) + indexes, 2)
     if as_json:
         cost = {"label": table.label, "currency": table.currency, "indexes": indexes, "total": total}
-        answer = {"cameras": _rows(cameras), "tiers": _rows(tiers), "cost_per_month": cost, "problems": totals.problems}
-        emit_json({**answer, "listed": _rows(classes)} if classes is not None else answer)
+        rows = {"cameras": list(Answer.of(cameras).documents()), "tiers": list(Answer.of(tiers).documents())}
+        rows |= {"listed": list(Answer.of(classes).documents())} if classes is not None else {}
+        emit_json({**rows, "cost_per_month": cost, "problems": totals.problems})
         return
-    _show_table(cameras, "no archives")
-    _show_table(tiers, "")
+    _show_table(Answer.of(cameras), "no archives")
+    _show_table(Answer.of(tiers), "")
     if classes is not None:
-        _show_table(classes, "the archive root lists no archives")
+        _show_table(Answer.of(classes), "the archive root lists no archives")
     if not cameras.is_empty():
         note(f"{total} {table.currency} a month, of which indexes {indexes}; prices: {table.label}")
     if totals.problems:
@@ -234,6 +283,19 @@ def stats(
 def _cache(where: Settings) -> Path:
     """Where a catalog from S3 is kept between commands."""
     return where.home / "cache" / "catalog"
+
+
+def _readable_archive(where: Settings) -> Archive | None:
+    """The archive with the keys of this installation; None where one of the two is not at hand."""
+    from yolo_assets.archive.archive import Archive
+    from yolo_assets.contracts.errors import UserError
+    from yolo_assets.contracts.signing import TrustedKeys
+
+    keys = where.archiver_public_keys()
+    try:
+        return Archive(open_archive(where), TrustedKeys.load(keys)) if keys else None
+    except UserError:
+        return None
 
 
 def _only_one(as_json: bool, as_csv: bool) -> None:
@@ -272,50 +334,35 @@ def _bar(bars: ExitStack) -> Callable[[int, int], None]:
     return report
 
 
-def _show(answer: pl.DataFrame, nothing: str, *, as_json: bool = False, as_csv: bool = False) -> None:
+def _show(answer: Answer, nothing: str, *, as_json: bool = False, as_csv: bool = False) -> None:
     """An answer in the form that was asked for."""
     if as_json:
-        emit_json(_rows(answer))
+        emit_json(list(answer.documents()))
     elif as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(answer.columns)
-        writer.writerows([_cell(value) for value in row.values()] for row in _rows(answer))
+        writer.writerows(answer.cells())
     else:
         _show_table(answer, nothing)
 
 
-def _rows(answer: pl.DataFrame) -> list[dict[str, Any]]:
-    """Rows for JSON, times as the contracts write them."""
-
-    def plain(value: Any) -> Any:
-        return format_time(value) if isinstance(value, datetime) and value.tzinfo else value
-
-    return [{name: plain(value) for name, value in row.items()} for row in answer.iter_rows(named=True)]
-
-
-def _cell(value: Any) -> str:
-    """A value in one cell; a list is JSON, so that it can be read back."""
-    if isinstance(value, list | dict):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return "" if value is None else str(value)
-
-
-def _show_table(answer: pl.DataFrame, nothing: str) -> None:
+def _show_table(answer: Answer, nothing: str) -> None:
     """A table on a terminal, tab-separated lines with a heading in a pipe."""
     from rich.table import Table
     from rich.text import Text
 
-    if answer.is_empty():
+    from yolo_assets.catalog.answers import tab_separated
+
+    if not answer.rows:
         if nothing:
             note(nothing)
         return
     console = out()
-    cells = [[_cell(value) for value in row.values()] for row in _rows(answer)]
     if not console.is_terminal:
-        for line in [answer.columns, *cells]:
-            typer.echo("\t".join(line))
+        for line in [list(answer.columns), *answer.cells()]:
+            typer.echo(tab_separated(line))
         return
     table = Table(*answer.columns)
-    for line in cells:
+    for line in answer.cells():
         table.add_row(*map(Text, line))  # data, never markup
     console.print(table)

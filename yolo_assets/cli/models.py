@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings
+from yolo_assets.contracts.locations import location_folder
 
 if TYPE_CHECKING:
     from yolo_assets.contracts.model import ChannelPointer
@@ -26,7 +27,7 @@ ByOption = Annotated[str | None, typer.Option("--by", help="Who moves the channe
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the channel's history.")]
 TrustedOption = Annotated[
     list[Path] | None,
-    typer.Option("--trusted-key", help="Further public key to trust, for releases signed before a key was changed."),
+    typer.Option("--trusted-key", help="Further public key to trust, for releases signed before a key was replaced."),
 ]
 
 
@@ -147,14 +148,15 @@ def promote(
     channel: ChannelOption = "stable",
     by: ByOption = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Although the gate refused it, or its classes are not those served now.")
+        bool,
+        typer.Option("--force", help="Promote although the gate refused it, or its classes are not those served now."),
     ] = False,
     unjudged: Annotated[
-        bool, typer.Option("--unjudged", help="Although no gate judged it, or it was blocked before the gate.")
+        bool, typer.Option("--unjudged", help="Promote although no gate judged it, or it was blocked before the gate.")
     ] = False,
     replace_untrusted: Annotated[
         bool,
-        typer.Option("--replace-untrusted", help="Move on from a pointer whose signature cannot be verified."),
+        typer.Option("--replace-untrusted", help="Replace a pointer whose signature cannot be verified."),
     ] = False,
     store: StoreOption = None,
     trusted_key: TrustedOption = None,
@@ -192,7 +194,9 @@ def rollback(
     name: NameArgument,
     reason: ReasonOption,
     channel: ChannelOption = "stable",
-    to: Annotated[str | None, typer.Option("--to", metavar="VERSION", help="A version that it served.")] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="VERSION", help="An earlier version of the channel.")
+    ] = None,
     by: ByOption = None,
     store: StoreOption = None,
     trusted_key: TrustedOption = None,
@@ -245,7 +249,9 @@ def history(
 @app.command()
 def export(
     model: ModelArgument,
-    out_folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make; it must not exist.")],
+    out_folder: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder to make; it must not exist.", parser=location_folder)
+    ],
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -332,7 +338,7 @@ def _promotion_keys(configured: Settings, further: list[Path] | None) -> Trusted
     own = configured.promotion_key.with_name(configured.promotion_key.name + ".pub")
     paths = [*([own] if own.exists() else []), *(further or [])]
     if not paths:
-        raise SignatureError(f"no public key at {own}; name one with --trusted-key, or run: yolo-assets models keygen")
+        raise SignatureError(f"no public key at {own}; give one with --trusted-key, or run: yolo-assets models keygen")
     return TrustedKeys.load(paths)
 
 

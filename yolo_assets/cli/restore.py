@@ -11,6 +11,7 @@ import typer
 from yolo_assets.cli.archive.options import DaysOption, KeyOption, TierOption, given, open_to_read, thaw_of
 from yolo_assets.cli.common import ArchiveOption, JsonOption, emit_json, note, out, progress, settings
 from yolo_assets.contracts.errors import UsageError, UserError
+from yolo_assets.contracts.locations import location_folder
 
 if TYPE_CHECKING:
     from yolo_assets.archive.archive import Archive
@@ -20,16 +21,17 @@ if TYPE_CHECKING:
 def restore(
     start: Annotated[str, typer.Option("--from", help="First moment, UTC.", metavar="TIME")],
     end: Annotated[str, typer.Option("--to", help="First moment after the range, UTC.", metavar="TIME")],
-    folder: Annotated[Path, typer.Option("--out", help="Folder to write into.", metavar="DIR")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder to write into.", metavar="DIR", parser=location_folder)],
     camera: Annotated[str | None, typer.Option(help="Camera id; none: every camera.", metavar="C")] = None,
     archive: ArchiveOption = None,
     batch: Annotated[str | None, typer.Option(help="Only frames of this production batch.", metavar="B")] = None,
     class_name: Annotated[str | None, typer.Option("--class", help="Only frames with this class.", metavar="K")] = None,
     min_confidence: Annotated[
-        float | None, typer.Option(help="Only frames with a detection at least this sure.", min=0, max=1, metavar="X")
+        float | None,
+        typer.Option(help="Only frames with a detection of at least this confidence.", min=0, max=1, metavar="X"),
     ] = None,
-    frames_only: Annotated[bool, typer.Option("--frames-only", help="No record files.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing: say what there is to restore.")] = False,
+    frames_only: Annotated[bool, typer.Option("--frames-only", help="Restore no record files.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; show what would be restored.")] = False,
     tier: TierOption = "standard",
     days: DaysOption = 7,
     key: KeyOption = None,
@@ -37,27 +39,33 @@ def restore(
 ) -> None:
     """Write archived files to DIR/<camera>/<hour>/, hashes verified; run again to continue.
 
-    Exit 1 when nothing is found, when an archive is damaged or its receipt lost (the rest is restored), when another
-    file has the name of one (it is left as it is), or when one lies in a cold tier (it is asked for; run again later).
+    Exit 1 when nothing is found, when an archive is damaged or its receipt lost (the rest is restored), when receipts
+    that this machine knew have vanished, when another file has the name of one (it is left as it is), or when one lies
+    in a cold tier (it is requested; run again later).
 
     Example: yolo-assets restore --camera lineA_cam01 --from 2026-03-01T09:00Z --to 2026-03-01T10:00Z --class crack
     --min-confidence 0.8 --out found
     """
+    from yolo_assets.archive.known import KnownArchives
     from yolo_assets.archive.restore.filter import FrameFilter
     from yolo_assets.archive.restore.plan import plan_restore
     from yolo_assets.archive.restore.writing import carry_out, check_room
-    from yolo_assets.contracts.times import parse_time
+    from yolo_assets.contracts.times import parse_time, utc_now
 
     first, after = given(parse_time, start, "--from"), given(parse_time, end, "--to")
     if first is None or after is None or after <= first:
         raise UsageError("--to must be later than --from")
     if min_confidence is not None and not 0 <= min_confidence <= 1:
-        raise UsageError(f"--min-confidence {min_confidence:g} is no confidence; use 0 to 1")
+        raise UsageError(f"--min-confidence {min_confidence:g} is not a confidence; use 0 to 1")
     thaw = thaw_of(tier, days)
     selection = FrameFilter(first, after, camera, batch, class_name, min_confidence, frames_only)
-    opened = open_to_read(settings(archive=archive), key)
+    located = settings(archive=archive)
+    opened = open_to_read(located, key)
     with progress("planning"):
         plan = plan_restore(opened, selection, folder, thaw=None if dry_run else thaw)
+    known = KnownArchives.of(located)
+    gone = known.vanished(plan.listed, utc_now(), start=first, end=after, camera_id=camera)
+    plan.problems += [known.alarm(gone)] if gone else []
     if not plan.hours and not plan.problems:
         _report_nothing(opened, plan, as_json)
     if dry_run:
@@ -82,8 +90,8 @@ def _report_nothing(archive: Archive, plan: RestorePlan, as_json: bool) -> None:
     if plan.contents.archives:
         raise UserError(f"{plan.contents.instead_of(selection)}; nothing was written")
     if selection.camera is not None:
-        last = Hour.of(selection.end - timedelta(microseconds=1))
-        raise UserError(no_hour(archive, selection.camera, Hour.of(selection.start), last))
+        last = Hour.nearest(selection.end - timedelta(microseconds=1))
+        raise UserError(no_hour(archive, selection.camera, Hour.nearest(selection.start), last))
     whole = f"no archive between {format_time(selection.start)} and {format_time(selection.end)}"
     raise UserError(f"{whole}; {no_camera(archive, None)}")
 
@@ -113,7 +121,7 @@ def _report_plan(archive: Archive, plan: RestorePlan, folder: Path, as_json: boo
         for waiting in cold:
             out().print(f"{waiting.archive_key} {waiting.when}", markup=False)
         if plan.waiting:
-            out().print("what cold archives hold of it is not counted: their records must be read first", markup=False)
+            out().print("archives in a cold tier are not counted: their records must be read first", markup=False)
     _failed(plan.problems)
 
 
@@ -127,13 +135,13 @@ def _report_done(done: RestoreReport, folder: Path, as_json: bool) -> None:
             markup=False,
         )
         for cold in done.waiting:
-            state = f"was asked for; come back {cold.when}" if cold.asked else cold.when
+            state = f"was requested; come back {cold.when}" if cold.asked else cold.when
             out().print(f"{cold.archive_key} {state}", markup=False)
     _failed(done.problems)
     if done.waiting:
         asked = sum(cold.asked for cold in done.waiting)
         raise UserError(
-            f"{len(done.waiting)} archives lie in a cold tier, {asked} of them asked for now; come back "
+            f"{len(done.waiting)} archives are in a cold tier, {asked} of them requested now; come back "
             f"{done.waiting[0].when if done.waiting[0].asked else 'later'} and run the same command again"
         )
 
@@ -144,4 +152,4 @@ def _failed(problems: list[Any]) -> None:
     for line in problems[1:]:
         note(line)
     more = f" (and {len(problems) - 1} more, above)" if len(problems) > 1 else ""
-    raise UserError(f"not everything can be restored, what is good is there: {problems[0]}{more}")
+    raise UserError(f"not everything can be restored, all the rest is intact: {problems[0]}{more}")

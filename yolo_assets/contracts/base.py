@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Annotated, Any, Self, TypeGuard
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict, PlainSerializer, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, PlainSerializer, ValidationError
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.times import format_time
+from yolo_assets.contracts.times import format_time, to_utc
 
-Time = Annotated[AwareDatetime, PlainSerializer(format_time, return_type=str, when_used="json")]
-"""An aware moment, written as ISO 8601 UTC with milliseconds and ``Z``."""
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return to_utc(moment)
+    except BadInputError as error:
+        raise ValueError(str(error)) from None
+
+
+Time = Annotated[
+    AwareDatetime, AfterValidator(_in_utc), PlainSerializer(format_time, return_type=str, when_used="json")
+]
+"""A moment in UTC, whatever zone it was read in; written as ISO 8601 with milliseconds and ``Z``.
+
+One whose UTC is outside the years 1 to 9999 is refused when it is read, never later.
+"""
 
 
 def one_line(error: ValidationError) -> str:
@@ -20,7 +34,8 @@ def one_line(error: ValidationError) -> str:
     first, *rest = error.errors(include_url=False, include_input=False)
     place = ".".join(str(part) for part in first["loc"])
     more = f" (and {len(rest)} more)" if rest else ""
-    return f"{place}: {first['msg']}{more}" if place else f"{first['msg']}{more}"
+    what = f"{first['msg'].removeprefix('Value error, ')}{more}"
+    return f"{place}: {what}" if place else what
 
 
 class Record(BaseModel):

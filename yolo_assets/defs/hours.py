@@ -48,7 +48,7 @@ class Outcomes(Generic[T]):
 
 
 def for_each(context: dg.AssetExecutionContext, items: Sequence[tuple[str, Callable[[], T]]]) -> Outcomes[T]:
-    """Do every item; one that fails does not stop the others.
+    """Do every item; one that fails does not stop the others, also when it fails by a defect of the program.
 
     While the asset's policy has tries left, a failure that may pass fails the step, which is then retried; finished
     items only confirm what they did. After the last try, and for failures that will not pass, the failed items are
@@ -66,9 +66,13 @@ def for_each(context: dg.AssetExecutionContext, items: Sequence[tuple[str, Calla
     for name, work in items:
         try:
             outcomes.done[name] = work()
-        except (UserError, OSError) as error:
-            outcomes.failed[name] = str(error)
-            context.log.error(f"{name}: {error}")
+        except (dg.Failure, dg.RetryRequested, dg.DagsterExecutionInterruptedError):
+            raise
+        except Exception as error:
+            failure = to_failure(error)
+            outcomes.failed[name] = failure.description or type(error).__name__
+            defect = not isinstance(error, UserError | OSError)
+            context.log.error(f"{name}: {failure.description}", exc_info=error if defect else None)
             if may_pass(error):
                 passing.append(error)
     soon = [failure for failure in map(to_failure, passing) if failure.allow_retries]
@@ -80,10 +84,20 @@ def for_each(context: dg.AssetExecutionContext, items: Sequence[tuple[str, Calla
 
 
 def closed_spool_hours(spool: Path, hours: Sequence[Hour], grace_seconds: float) -> list[SpoolHour]:
-    """The closed camera-hours of these hours that are in the spool, by hour and camera."""
+    """The closed camera-hours of these hours that are in the spool, by hour and camera.
+
+    One that cannot be read is among them: working on it says why, and fails that camera alone.
+    """
     from yolo_assets.contracts.times import utc_now
     from yolo_assets.spool.hours import list_hours
 
     selected, now = set(hours), utc_now()
-    closed = [hour for hour in list_hours(spool) if hour.hour in selected and hour.is_closed(now, grace_seconds)]
+
+    def is_closed(hour: SpoolHour) -> bool:
+        try:
+            return hour.is_closed(now, grace_seconds)
+        except OSError:
+            return True
+
+    closed = [hour for hour in list_hours(spool) if hour.hour in selected and is_closed(hour)]
     return sorted(closed, key=lambda hour: (hour.hour, hour.camera_id))

@@ -3,8 +3,8 @@
 Done when a pack is made and again when it is verified: both must give the same lines, byte for byte.
 
 A record applies to the frame whose name it ends in. A readable ``<frame>.json`` takes the place of NDJSON lines about
-that frame, one in a later part the place of an earlier one (as ``Archive.hour_records`` does). A frame fits when
-one of its records fits; then all its records are shown.
+that frame, one in a later part the place of an earlier one (as ``Archive.hour_records`` does). A frame matches when one
+of its records matches; then all its records are shown.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.archive.restore.filter import FrameFilter
 from yolo_assets.contracts.base import Record, Time
 from yolo_assets.contracts.detection import DetectionRecord
-from yolo_assets.contracts.names import is_frame, is_record_file, parse_frame_name
+from yolo_assets.contracts.names import frame_time, is_frame, is_record_file
 from yolo_assets.contracts.times import Hour
 from yolo_assets.evidence.manifest import Query, frame_path, pack_names, records_path
 from yolo_assets.evidence.signing import ProvenReceipt
 from yolo_assets.spool.files import native_name
-from yolo_assets.spool.records import LONGEST_RECORD, frame_stem, parse_record
+from yolo_assets.spool.frames import frame_stem
+from yolo_assets.spool.records import LONGEST_RECORD, parse_record
 
 
 class FoundRecord(Record):
@@ -166,8 +167,8 @@ def derive(query: Query, parts: Sequence[HourPart], opened: Callable[[str], IO[b
 
 def _moment(names: list[str], records: list[FoundRecord]) -> datetime | None:
     """When a frame was taken: by its name, else by its record."""
-    moments = [parse_frame_name(name) for name in names]
-    moments += [parse_frame_name(record.record.image_path.rpartition("/")[2]) for record in records]
+    moments = [frame_time(name) for name in names]
+    moments += [frame_time(record.record.image_path.rpartition("/")[2]) for record in records]
     moments += [record.record.captured_at for record in records]
     return next((moment for moment in moments if moment is not None), None)
 

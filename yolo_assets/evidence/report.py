@@ -167,7 +167,7 @@ class Report:
         if frame is None:
             notes.append("The picture was not kept; the record alone was archived.")
         elif not exists:
-            notes.append("The archived bytes are no picture that can be read; there is no drawn copy.")
+            notes.append("The archived bytes are not a readable picture; there is no drawn copy.")
         if len(finding.records) > 1:
             notes.append(f"{many(len(finding.records), 'record')} name this frame; all are shown.")
         return FindingText(

@@ -77,7 +77,7 @@ def verify_pack(folder: Path, trusted: TrustedKeys | None) -> Verification:
         BadInputError: no such folder.
     """
     if not folder.is_dir():
-        raise BadInputError(f"there is no folder {folder}; name the folder of an evidence pack")
+        raise BadInputError(f"there is no folder {folder}; give the folder of an evidence pack")
     pack = _Pack(folder, trusted or TrustedKeys({}))
     passed = {"keys"} if trusted is not None else set()
     done: list[Check] = []
@@ -102,7 +102,7 @@ def verify_pack(folder: Path, trusted: TrustedKeys | None) -> Verification:
 
 def _signed_by(pack: _Pack, *, given: bool) -> str:
     """Why the signature does not count: changed, or good by a key of the pack's own, which is not to be trusted."""
-    advice = "get the plant's public key by another way than this pack, compare it, and give it by --key PUB"
+    advice = "get the plant's public key in a way other than this pack, compare it, and give it with --key PUB"
     try:
         data, signature = pack.read(names.MANIFEST, "manifest"), pack.read(names.SIGNATURE)
         own = [path for path in sorted((pack.folder / "keys").glob("*.pub")) if path.stat().st_size <= _LARGEST_KEY]
@@ -290,7 +290,7 @@ def _check_members(pack: _Pack) -> str:
             continue
         row = members.get(path)
         if row is None:
-            raise IntegrityError(f"{path} is no member of an archive whose receipt and index are here")
+            raise IntegrityError(f"{path} is not a member of an archive whose receipt and index are here")
         if (file.size, file.sha256) != (row.size, row.sha256.hex()):
             raise IntegrityError(f"{path} is not the file that was archived; its index has another SHA-256")
         count[kind] += 1

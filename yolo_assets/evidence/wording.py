@@ -71,12 +71,12 @@ def not_found(pack: PackManifest) -> list[str]:
     lines += [f"{when(gap.start)} until {when(gap.end)}: no archive of this camera." for gap in pack.gaps]
     if pack.counts.without_picture:
         lines.append(
-            f"{many(pack.counts.without_picture, 'finding')} without a picture: the edge kept the record alone. "
+            f"{many(pack.counts.without_picture, 'finding')} without a picture: the device kept only the record. "
             "findings.ndjson names them."
         )
     if pack.counts.not_drawable:
         lines.append(
-            f"{many(pack.counts.not_drawable, 'frame')} whose archived bytes are no readable picture: no drawn copy."
+            f"{many(pack.counts.not_drawable, 'frame')} whose archived bytes are not a readable picture: no drawn copy."
         )
     if left_out := sum(hour.left_out for hour in pack.hours):
         lines.append(f"{many(left_out, 'record file')} of other frames in these hours: not needed, not included.")
@@ -88,7 +88,7 @@ def searched(pack: PackManifest) -> str:
     states = [hour.state for hour in pack.hours]
     text = f"{many(len(states), 'archived camera-hour')} in question: {states.count('searched')} searched"
     if count := states.count("excluded"):
-        text += f", {count} excluded because their signed receipts show that nothing in them fits"
+        text += f", {count} excluded because their signed receipts show that nothing in them matches"
     if count := states.count("unavailable"):
         text += f", {count} not available"
     return text + f". Found by {plain(pack.found_by)}."
@@ -98,7 +98,7 @@ CUSTODY = (
     (
         "At the camera.",
         "The edge device wrote each picture as a file, and one line about it into a record file, for the hour in which "
-        "it was taken. Until the archiver took the hour, those files lay on the device's disk.",
+        "it was taken. Until the hour was archived, those files were on the device's disk.",
     ),
     (
         "Into the archive.",
@@ -124,7 +124,7 @@ PROVES = (
     "This pack is, byte for byte, what the holder of the pack's key put together at the time named on the cover.",
     "Each frame and each record is, byte for byte, what the holder of the archiver's key archived for that camera and "
     "hour.",
-    "In the hours searched, nothing that fits was left out: the check answers the question again from the archived "
+    "In the hours searched, nothing that matches was left out: the check answers the question again from the archived "
     "records and compares.",
 )
 
@@ -145,7 +145,7 @@ def how_to_verify(pack: PackManifest) -> list[tuple[str, list[str]]]:
     return [
         (
             "With yolo-assets, on any computer, without network. Give the public keys that you received from the plant "
-            "by another way than this pack; the copies in keys/ are there to be compared, not to be trusted.",
+            "in a way other than this pack; the copies in keys/ are there to be compared, not to be trusted.",
             [f"yolo-assets evidence verify DIR {keys}"],
         ),
         (

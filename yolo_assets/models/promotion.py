@@ -91,7 +91,7 @@ def check_reason(by: str, reason: str) -> None:
         BadInputError: no name, or no reason.
     """
     if not by.strip() or not reason.strip():
-        raise BadInputError("say who moves the channel and why; the history keeps both")
+        raise BadInputError("state who moves the channel and why; the history keeps both")
 
 
 class Promoter:

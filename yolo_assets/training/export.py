@@ -40,7 +40,7 @@ def export(job: ExportJob) -> ModelManifest:
     if (out / MANIFEST).is_file():
         return ModelManifest.from_json((out / MANIFEST).read_bytes(), str(out / MANIFEST))
     if out.exists():
-        raise UserError(f"{out} exists and is no bundle; name another folder")
+        raise UserError(f"{out} exists and is not a bundle; choose another folder")
     dataset = read_folder(Path(job.data))
     partial = out.with_name(f".{out.name}.partial.{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
@@ -117,8 +117,9 @@ def _with_golden(manifest: ModelManifest, folder: Path, data: Path, dataset: Dat
         frames: list[GoldenFrame] = []
         entries = dict(manifest.files)
         for number, item in enumerate(chosen):
-            name = f"golden/{number:03d}.jpg"
-            shutil.copyfile(image_path(data, item), folder / name)
+            image = image_path(data, item)
+            name = f"golden/{number:03d}{image.suffix}"
+            shutil.copyfile(image, folder / name)
             detections = golden_detections(model, decode_image((folder / name).read_bytes(), name))
             frames.append(GoldenFrame(file=name, detections=detections))
             entries[name] = _entry(folder / name)

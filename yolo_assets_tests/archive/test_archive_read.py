@@ -21,8 +21,9 @@ from yolo_assets.contracts.errors import BadInputError, IntegrityError, Signatur
 from yolo_assets.contracts.names import ArchiveName, is_frame
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
+from yolo_assets.spool.frames import FrameFolder
 from yolo_assets.spool.hours import SpoolHour
-from yolo_assets.spool.records import read_records
+from yolo_assets.spool.records import FrameRecord, read_records
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import ObjectNotFoundError, ObjectStore
 from yolo_assets.storage.base import ObjectStream
@@ -89,7 +90,9 @@ def test_the_archive_gives_the_records_and_frames_of_the_spool(
     archive_hour(hour, archive, signer)
     local = list(hour.records())
     part = archive.part(archive.receipt(NAME))
-    assert list(read_records(part.record_files())) == [r for r in local if hasattr(r, "image_path")]
+    contents_of_part = part.contents()
+    folder = FrameFolder.of("cam1", HOUR, contents_of_part.frames)
+    assert list(read_records(contents_of_part.records, folder)) == [r for r in local if isinstance(r, FrameRecord)]
     assert sorted(map(repr, archive.hour_records("cam1", HOUR))) == sorted(map(repr, local))
     assert list(archive.hour_records("cam1", HOUR, hour)) == local
     rows = [row for row in part.index() if is_frame(row.name)]
@@ -97,14 +100,14 @@ def test_the_archive_gives_the_records_and_frames_of_the_spool(
     assert frames == {name: data for name, data in contents(hour.path).items() if name.endswith(".jpg")}
 
 
-def test_listing_tells_cameras_and_days_apart(hour: SpoolHour, archive: Archive) -> None:
+def test_listing_separates_cameras_and_days(hour: SpoolHour, archive: Archive) -> None:
     archive.store.put("receipts/date=2026-01-02/hour=03/notes.txt", b"x")
     assert list(archive.names()) == [NAME]
     assert list(archive.names(camera_id="cam1", hour=HOUR)) == [NAME]
     assert list(archive.names(camera_id="cam")) == list(archive.names(date="2026-01-03")) == []
 
 
-def test_restore_gives_back_the_hour_and_goes_on_where_it_stopped(
+def test_restore_returns_the_hour_and_continues_where_it_stopped(
     hour: SpoolHour, archive: Archive, trusted: TrustedKeys, contents: Contents, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"

@@ -47,7 +47,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("archive", "ls", "--key", "file"), ("file is not a readable public key",)),
         (("archive", "cat", "--camera", "cam1", "--frame", FRAME, "-o", "bundle"), ("bundle: Is a directory",)),
         (("archive", "cat", "--camera", "cam1", "--frame", "20260102_030009_000.jpg"), ("20260102_030009_000.jpg",)),
-        (("restore", "--camera", "cam1", *TIMES, "--out", "file"), ("file is not a folder; name another one",)),
+        (("restore", "--camera", "cam1", *TIMES, "--out", "file"), ("file is not a folder; choose another one",)),
         (("simulate", "--out", "file"), ("file/lineA_cam01: Not a directory", "another path")),
         (("simulate", "--out", "new", "--model", "nowhere"), ("nowhere is not a model bundle",)),
         (("simulate", "--out", "new", "--model", "bundle"), ("bundle is not a model bundle",)),
@@ -131,7 +131,7 @@ def test_a_frame_that_is_not_there_is_exit_1_every_time(plant: Path) -> None:
         refused(cli("archive", "cat", "--camera", "cam1", "--frame", "20260102_030009_000.jpg", home=plant))
 
 
-def test_nothing_found_is_told(plant: Path, tmp_path: Path) -> None:
+def test_nothing_found_is_reported(plant: Path, tmp_path: Path) -> None:
     done = cli("restore", "--camera", "cam2", *TIMES, "--out", tmp_path / "back", home=plant)
     refused(done, "nothing is archived of camera cam2; there are archives of cam1")
     assert not (tmp_path / "back").exists()
@@ -193,7 +193,34 @@ def test_an_unmounted_archive_takes_nothing_from_the_spool(plant: Path, tmp_path
     assert not list((plant / "spool").rglob("*.jpg"))
 
 
+LOCATIONS = (
+    *("archive run --archive", "archive ls --archive", "archive run --spool", "archive run --metrics-file"),
+    *("archive cat --camera cam1 --frame x.jpg -o", "models list --store", "models export line/1 --out"),
+    *("catalog rebuild --store", "catalog rebuild --archive", "storage doctor --archive", "storage doctor --store"),
+    *("storage init --dry-run --archive", "storage policy --out", "edge init --out", "edge init --out e.yaml --units"),
+    *("edge run --config e.yaml --spool", "edge run --config e.yaml --store", "simulate --out"),
+    *("simulate --out s --truth", "edge audit verify --device d --store"),
+    f"restore {' '.join(TIMES)} --out",
+    f"evidence make --camera cam1 --reason r {' '.join(TIMES)} --out",
+)
+
+
+@pytest.mark.parametrize("options", LOCATIONS)
+def test_a_location_of_another_kind_is_refused_and_not_made(
+    options: str, plant: Path, tmp_path: Path, call: Call
+) -> None:
+    before = contents(plant)
+    for text, words in (
+        ("C:\\arch", "is a path of Windows; mount it"),
+        ("\\\\nas\\share", "is the name of a share; mount it"),
+        ("gs://bucket/x", "use file:///absolute/path or s3://bucket/prefix"),
+        ("", "the location is empty"),
+    ):
+        refused(call(*options.split(), text, home=plant, cwd=tmp_path), words, code=2)
+    assert contents(plant) == before and not list(tmp_path.iterdir())
+
+
 def test_an_empty_location_is_refused(plant: Path, tmp_path: Path) -> None:
     before = contents(plant)
-    refused(cli("archive", "run", "--archive", "", home=plant, cwd=tmp_path), "an empty location", code=2)
+    refused(cli("archive", "run", "--archive", "", home=plant, cwd=tmp_path), "the location is empty", code=2)
     assert contents(plant) == before and not list(tmp_path.glob("archives"))

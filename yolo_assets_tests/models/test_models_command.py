@@ -175,7 +175,7 @@ def test_an_unjudged_version_needs_unjudged_not_force(models: Run, home_store: O
         assert "never went through the gate" in err and "--unjudged" in err
     for reason in ("", "  "):
         code, out, err = models("promote", "line/1", "--reason", reason, "--unjudged")
-        assert (code, out, "say who moves the channel and why" in err) == (1, "", True)
+        assert (code, out, "state who moves the channel and why" in err) == (1, "", True)
     assert home_store.head(POINTER) is None and home_store.head(model_key("line", "1", "manifest.json.sig")) is None
 
 

@@ -16,15 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yolo_assets.archive.archive import Archive
-from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError, UserError
-from yolo_assets.contracts.names import parse_frame_name
+from yolo_assets.contracts.names import frame_time
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.simulator.simulation import NO_MODEL, count_frames, frame_moments, simulate
 from yolo_assets.simulator.truth import read_hour, truth_file
 from yolo_assets.simulator.weld_line import Change, LineConfig, WeldLine
 from yolo_assets.spool.hours import SpoolHour, list_hours
+from yolo_assets.spool.records import FrameRecord
 from yolo_assets.storage import open_store
 from yolo_assets.vision.model import Model
 from yolo_assets_tests.support.one_round import run_archiver
@@ -78,7 +78,7 @@ def test_without_a_model_images_are_kept_and_each_is_accounted_for(tmp_path: Pat
         assert (seal.frames, seal.captured, seal.processed, seal.records) == (18, 18, 0, 0)
         assert seal.dropped == {NO_MODEL: 18} and seal.device_id == "simulator"
         assert list(hour.records()) == []
-        assert all(Hour.of(parse_frame_name(member.name) or utc_now()) == hour.hour for member in hour.frames())
+        assert all(Hour.of(frame_time(member.name) or utc_now()) == hour.hour for member in hour.frames())
 
 
 def test_frames_and_truth_are_those_of_the_line(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_frames_and_truth_are_those_of_the_line(tmp_path: Path) -> None:
     assert len(told) == len(hour.frames()) == 18
     assert any(frame.boxes for frame in told.values())
     for member in hour.frames():
-        moment = parse_frame_name(member.name)
+        moment = frame_time(member.name)
         assert moment is not None
         scene = line.draw("lineA_cam01", moment)
         frame = told[f"lineA_cam01/20260102_03/{member.name}"]
@@ -110,8 +110,9 @@ def test_with_a_model_every_frame_has_the_record_of_a_real_inference(tmp_path: P
         seal, records = hour.seal(), list(hour.records())
         assert seal is not None and seal.model_versions == ("weld/1",)
         assert (seal.frames, seal.records, seal.processed, seal.captured, seal.dropped) == (18, 18, 18, 18, {})
-        for index, record in enumerate(records):
-            assert isinstance(record, DetectionRecord)
+        for index, read in enumerate(records):
+            assert isinstance(read, FrameRecord)
+            record = read.record
             assert record.captured_at is not None and record.quality is not None and record.inference_ms
             assert (tmp_path / record.image_path).is_file() and record.image_saved
             assert (record.width, record.height, record.sequence) == (320, 256, index)
@@ -189,7 +190,20 @@ def test_hours_of_another_simulation_are_left_alone(tmp_path: Path, other: dict,
     assert contents(tmp_path) == before
 
 
-def test_a_sealed_hour_without_the_truth_that_is_asked_for_is_refused(tmp_path: Path) -> None:
+def test_a_frame_of_another_kind_under_our_name_is_left_alone(tmp_path: Path) -> None:
+    arguments = {"cameras": 1, "hours": 1, "fps": FPS, "seed": 7, "start": START}
+    simulate(tmp_path / "spool", **arguments)
+    (hour,) = list_hours(tmp_path / "spool")
+    frame = min(hour.path.glob("*.jpg"))
+    (hour.path / ".sealed").unlink()
+    frame.rename(frame.with_suffix(".png"))
+    before = contents(tmp_path / "spool")
+    with pytest.raises(UserError, match="frames of another origin"):
+        simulate(tmp_path / "spool", **arguments)
+    assert contents(tmp_path / "spool") == before
+
+
+def test_a_sealed_hour_without_the_requested_truth_is_refused(tmp_path: Path) -> None:
     simulate(tmp_path / "s", cameras=1, fps=FPS, seed=7, start=START)
     with pytest.raises(BadInputError, match="has no truth in"):
         simulate(tmp_path / "s", cameras=1, fps=FPS, seed=7, start=START, truth=tmp_path / "t")

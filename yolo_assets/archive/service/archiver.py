@@ -1,7 +1,9 @@
-"""The archiver's round: every closed hour of a spool, a failing one never stops the others."""
+"""The archiver's round: archives every closed hour of a spool; one that fails never stops the others."""
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -73,8 +75,9 @@ class Archiver:
             return HourResult(camera, key, outcome.status, outcome, reclaimed)
         except FolderBusyError as error:
             return HourResult(camera, key, "busy", outcome, reason=str(error))
-        except (UserError, OSError) as error:
-            return HourResult(camera, key, "failed", outcome, reason=_reason(error), failure=failure_class(error))
+        except Exception as error:  # the one guard of an hour: whatever is wrong with it, the next one is archived
+            reason = _reason(error, hour)
+            return HourResult(camera, key, "failed", outcome, reason=reason, failure=failure_class(error))
 
     def retire(self, spool: Path, camera: str | None, now: datetime) -> list[SpoolProblem]:
         """Remove folders of hours that were archived long ago; returns what could not be removed."""
@@ -82,8 +85,9 @@ class Archiver:
         for hour in scan(spool, camera).hours if self.hot_hours is not None else ():
             try:
                 retire_hour(hour, now)
-            except OSError as error:
-                problems.append(SpoolProblem(hour.path, f"cannot be removed: {error.strerror}"))
+            except (UserError, OSError) as error:
+                reason = error.strerror if isinstance(error, OSError) else error
+                problems.append(SpoolProblem(hour.path, f"cannot be removed: {reason}"))
         return problems
 
 
@@ -103,19 +107,30 @@ class DueHours:
     problems: list[SpoolProblem]
 
 
-def _reason(error: Exception) -> str:
-    """One line."""
-    text = str(error)
-    if isinstance(error, OSError) and error.filename:
-        text = f"{error.filename}: {error.strerror}"
+def _reason(error: Exception, hour: SpoolHour) -> str:
+    """One line, which names a path or a key, also where the operating system named none."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError):
+        text = f"{error.filename or hour.path}: {error.strerror or error}"
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and not os.access(hour.path, os.W_OK):
+            text += "; to archive an hour that cannot be written, and delete nothing, use --keep-local"
+    else:
+        text = f"{hour.path}: {type(error).__name__}: {error}; this is a defect, please report it"
     return " ".join(text.split())
 
 
 def closed_hours(
-    spool: Path, *, camera: str | None = None, hour: Hour | None = None, grace_seconds: float = 300, now: datetime
+    spool: Path,
+    *,
+    camera: str | None = None,
+    hour: Hour | None = None,
+    grace_seconds: float = 300,
+    now: datetime,
+    elsewhere: Path | None = None,
 ) -> DueHours:
     """What waits in a spool; an hour that cannot be read never hides the others."""
-    scanned = scan(spool, camera)
+    scanned = scan(spool, camera, elsewhere)
     ready: list[SpoolHour] = []
     ahead: list[SpoolHour] = []
     problems = list(scanned.problems)
@@ -126,13 +141,15 @@ def closed_hours(
             members = spool_hour.members()
             if members and (spool_hour.is_closed(now, grace_seconds, members) or load_plan(spool_hour) is not None):
                 ready.append(spool_hour)
-            elif members and (spool_hour.hour.start - now).total_seconds() > AHEAD_SECONDS:
+            elif not members:
+                problems += spool_hour.oddities()  # an hour without files is never worked on, which would name them
+            elif (spool_hour.hour.start - now).total_seconds() > AHEAD_SECONDS:
                 ahead.append(spool_hour)
-                problems.append(SpoolProblem(spool_hour.path, f"an hour of the future; {_SET_CLOCK}"))
+                problems.append(SpoolProblem(spool_hour.path, f"an hour in the future; {_SET_CLOCK}"))
             if changed_ahead(members, now):
                 problems.append(
                     SpoolProblem(spool_hour.path, f"times in the future; the hour closes without them, {_SET_CLOCK}")
                 )
-        except (UserError, OSError):
+        except Exception:  # working on it says what is wrong
             ready.append(spool_hour)
     return DueHours(sorted(ready, key=lambda spool_hour: (spool_hour.hour, spool_hour.camera_id)), ahead, problems)

@@ -21,6 +21,7 @@ from yolo_assets.cli.archive.options import (
 )
 from yolo_assets.cli.common import ArchiveOption, JsonOption, emit_json, note, out, progress, settings
 from yolo_assets.contracts.errors import UsageError, UserError
+from yolo_assets.contracts.locations import location_folder
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -52,23 +53,27 @@ def ls(
 ) -> None:
     """List archives: files, frames, bytes and when they were verified.
 
-    Exit 1 when a receipt is missing or untrusted, and for a camera that has no archive.
+    Exit 1 when a receipt is missing or untrusted, when receipts that this machine knew have vanished, and for a camera
+    that has no archive.
     """
+    from yolo_assets.archive.known import KnownArchives, KnownHour
     from yolo_assets.archive.listing import archives_between
-    from yolo_assets.contracts.times import format_time, parse_time
+    from yolo_assets.contracts.times import format_time, parse_time, utc_now
 
     first, after = given(parse_time, start, "--from"), given(parse_time, end, "--to")
     if date is not None:
         if first or after:
-            raise UsageError("--date and --from or --to each say when; give one of them")
+            raise UsageError("give either --date, or --from and --to")
         first, after = _day(date)
     if first is not None and after is not None and after <= first:
         raise UsageError("--to must be later than --from")
-    opened = open_to_read(settings(archive=archive), key)
+    located = settings(archive=archive)
+    opened, known = open_to_read(located, key), KnownArchives.of(located)
     with progress("listing"):
         names = list(archives_between(opened, first, after, camera_id=camera))
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
+    seen: list[KnownHour] = []
     with progress("reading receipts", total=len(names)) as advance:
         for result in opened.read_receipts(names):
             advance()
@@ -79,6 +84,7 @@ def ls(
                 row |= {"part": name.part, "problem": result.problem}
                 line = f"{name.stem}  UNTRUSTED: {result.problem}"
             else:
+                seen.append(KnownHour.of(receipt))
                 row = receipt.model_dump(mode="json", include=_LS_FIELDS)
                 line = (
                     f"{name.stem}  {receipt.file_count} files  {receipt.frame_count} frames  "
@@ -90,6 +96,10 @@ def ls(
                 out().print(line, markup=False)
     if as_json:
         emit_json(rows)
+    gone = known.vanished(names, utc_now(), start=first, end=after, camera_id=camera)
+    known.note(seen)
+    if gone:
+        raise UserError(known.alarm(gone))
     if not names:
         _report_empty(opened, camera, first, after)
     if problems:
@@ -116,13 +126,13 @@ def _report_empty(archive: Archive, camera: str | None, first: datetime | None, 
         raise UserError(no_receipts(lost, f"camera {camera} has no receipt"))
     hours = archived_hours(archive, camera) if camera is not None else []
     if hours:
-        note(f"nothing is archived of camera {camera} in that time; its hours are from {hours[0]} to {hours[-1]}")
+        note(f"camera {camera} has no archive in that time; its hours are from {hours[0]} to {hours[-1]}")
     elif limited and camera is None:
         note(f"nothing is archived in that time; {no_camera(archive)}")
     elif camera is not None:
         raise UserError(no_camera(archive, camera))
     elif cameras := some_cameras(archive):
-        raise UserError(f"no archive has a receipt, and there are archives of {cameras}; yolo-assets archive verify")
+        raise UserError(f"there are archives of {cameras}, but none has a receipt; see: yolo-assets archive verify")
     else:
         note(no_camera(archive))
 
@@ -201,26 +211,28 @@ def cat(
     hour: Annotated[
         str | None, typer.Option(help="Hour of a frame whose name carries no time.", metavar="YYYYMMDD_HH")
     ] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write; default: stdout.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File to write; default: stdout.", parser=location_folder)
+    ] = None,
     tier: TierOption = "standard",
     days: DaysOption = 7,
     key: KeyOption = None,
 ) -> None:
-    """One frame's bytes, by one range read of the archive, hash checked. From a cold tier it is asked for: exit 1."""
+    """One frame's bytes, by one range read of the archive, hash checked. From a cold tier it is requested: exit 1."""
     from yolo_assets.archive.restore.one_frame import one_frame
     from yolo_assets.contracts.names import check_id
     from yolo_assets.contracts.times import Hour, parse_time
     from yolo_assets.spool.files import write_atomic
 
     if (frame is None) == (at is None):
-        raise UsageError("name one frame: either --frame NAME or --at TIME")
+        raise UsageError("give either --frame NAME or --at TIME")
     moment, only = given(parse_time, at, "--at"), given(Hour.from_key, hour, "--hour")
     if only is not None and frame is None:
-        raise UsageError("--hour goes with --frame; --at names its hour itself")
+        raise UsageError("--hour needs --frame; --at already says which hour")
     thaw = thaw_of(tier, days)
     check_id(camera)
     if output is None and sys.stdout.isatty():
-        raise UsageError("a frame is not for a terminal; write it to a file by -o FILE")
+        raise UsageError("a frame cannot be shown on a terminal; write it to a file with -o FILE")
     if output is not None and not output.parent.is_dir():
         raise UsageError(f"there is no folder {output.parent}")
     opened = open_to_read(settings(archive=archive), key)
@@ -233,11 +245,11 @@ def cat(
         note(f"{image.name}: {len(image.data)} bytes to {output}")
     if moment is not None and image.hour != Hour.of(moment):
         asked = Hour.of(moment)
-        note(f"nothing is archived of the hour {asked} up to then; this is the newest before it: {image.name}")
+        note(f"no frame of the hour {asked} up to that time is archived; this is the newest before it: {image.name}")
     if image.passed_over:
         hours = ", ".join(hour.key for hour in image.passed_over)
         note(
-            f"a newer frame may be in {hours}: an archive without a receipt lies there; yolo-assets archive verify "
+            f"a newer frame may be in {hours}: an archive there has no receipt; see: yolo-assets archive verify "
             f"--camera {camera}"
         )
 

@@ -6,14 +6,14 @@ that use them do.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
-import yaml
 from pydantic import (
     BeforeValidator,
     Field,
@@ -24,7 +24,9 @@ from pydantic import (
 
 from yolo_assets.contracts.archiver_figures import FIGURES
 from yolo_assets.contracts.base import one_line
-from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.errors import BadInputError, UsageError
+from yolo_assets.contracts.locations import location_folder, location_url
+from yolo_assets.contracts.strict_yaml import parse_yaml
 from yolo_assets.edge.config.cameras import Camera, Section, SimulatedCameras, id_field
 from yolo_assets.edge.config.outputs import FILES, AlarmRule, Infer, Output
 from yolo_assets.edge.config.rollout import Canary, Freeze, Headroom, Light, Shadow, WatchWindow
@@ -39,16 +41,17 @@ class Listen(Section):
     """Where the API and the page are served. Port 0 takes a free one, which is printed."""
 
     host: str = Field(
-        default="127.0.0.1", description="address to listen on; beyond loopback reading needs the token, too"
+        default="127.0.0.1", description="address to listen on; other than on loopback, reading needs the token, too"
     )
     port: int = Field(default=8080, ge=0, le=65535, description="0 takes a free port and prints it")
     tls_cert: Path | None = Field(default=None, description="certificate chain, PEM; with it the page is https")
     tls_key: Path | None = Field(default=None, description="its private key, PEM")
     hosts: tuple[str, ...] = Field(
-        default=(), description="names by which browsers may ask for the page, besides this machine's own and addresses"
+        default=(),
+        description="host names that browsers may use for the page, besides this machine's name and IP addresses",
     )
     viewers: int = Field(default=8, ge=1, le=1000, description="how many may watch live streams at the same time")
-    max_body_bytes: int = Field(default=65536, ge=1024, le=1 << 30, description="of a request")
+    max_body_bytes: int = Field(default=65536, ge=1024, le=1 << 30, description="largest body of a request")
 
     @model_validator(mode="after")
     def _both(self) -> Listen:
@@ -70,8 +73,12 @@ class Listen(Section):
 class AuditFiles(Section):
     """The audit log on the device. Lines that the store does not hold are never removed."""
 
-    lines_per_file: int = Field(default=1000, ge=10, le=1_000_000, description="a new file begins after so many lines")
-    keep_files: int = Field(default=100, ge=2, le=100_000, description="older files go once the store holds them")
+    lines_per_file: int = Field(
+        default=1000, ge=10, le=1_000_000, description="a new file begins after this many lines"
+    )
+    keep_files: int = Field(
+        default=100, ge=2, le=100_000, description="older files are deleted once the store holds them"
+    )
 
 
 class Engine(Section):
@@ -82,18 +89,21 @@ class Engine(Section):
     )
     device: DeviceChoice = Field(default="auto", description="cuda and tensorrt need onnxruntime-gpu")
     precision: PrecisionChoice = Field(
-        default="auto", description="auto: a shorter one is used only where it finds what f32 finds, and faster"
+        default="auto", description="auto: a lower one is used only where it finds what f32 finds, and faster"
     )
     mode: Mode = Field(default="latency", description="what counts: the time of one frame, or frames a second")
     threads: int = Field(default=1, ge=1, le=256, description="processor threads of one inference")
     workers: int = Field(default=1, ge=1, le=64, description="frames inferred at the same time")
     batch: int = Field(
-        default=8, ge=1, le=64, description="frames of all cameras in one inference, if the model allows and it pays"
+        default=8,
+        ge=1,
+        le=64,
+        description="frames of all cameras in one inference, if the model allows it and it is faster",
     )
     batch_latency_ms: float = Field(default=100.0, gt=0, le=60_000, description="a batch that takes longer is not used")
     process: bool = Field(default=False, description="each model in a process of its own")
     process_timeout_s: float = Field(
-        default=30.0, gt=0, le=3600, description="a process that hangs for so long is ended"
+        default=30.0, gt=0, le=3600, description="a process that hangs for this long is ended"
     )
 
     @model_validator(mode="after")
@@ -132,8 +142,8 @@ class AgentConfig(Section):
     )
     spool: Path = Field(description="folder for frames and records: <camera>/<YYYYMMDD_HH>/")
     store: str = Field(min_length=1, description="file:///path or s3://bucket/prefix; a plain path is a folder")
-    model: Annotated[str, id_field("model name")] = Field(description="which model of the registry")
-    channel: Annotated[str, id_field("channel")] = Field(default="stable", description="which release channel of it")
+    model: Annotated[str, id_field("model name")] = Field(description="name of the model in the registry")
+    channel: Annotated[str, id_field("channel")] = Field(default="stable", description="release channel of this model")
     trusted_keys: tuple[Path, ...] = Field(
         min_length=1, description="public keys, one of which must have signed a release"
     )
@@ -172,7 +182,7 @@ class AgentConfig(Section):
     batch_id: str | None = Field(default=None, description="production batch, written into every record")
     poll_seconds: float = _seconds(2.0, "how often the release channel is read; a folder store is watched as well")
     heartbeat_seconds: float = _seconds(5.0, "how often the heartbeat is written to fleet/ of the store")
-    ready_seconds: float = _seconds(10.0, "/readyz fails when a live camera had no result for so many seconds")
+    ready_seconds: float = _seconds(10.0, "/readyz fails when a live camera had no result for this many seconds")
     lease_seconds: float = _seconds(30.0, "an inference that runs for more seconds is reported as hung")
     exit_when_done: bool = Field(default=False, description="end when every file camera has ended")
 
@@ -199,7 +209,7 @@ class AgentConfig(Section):
                 continue
             strangers = [camera for camera in section.cameras if camera not in seen]
             if strangers:
-                raise ValueError(f"{what}: this device has no camera {strangers[0]}; name cameras of the list")
+                raise ValueError(f"{what}: this device has no camera {strangers[0]}; use the cameras of the list")
             if section.channel in taken:
                 raise ValueError(
                     f"{what}: {section.channel} is the channel of {taken[section.channel]}; give another one"
@@ -207,7 +217,7 @@ class AgentConfig(Section):
             taken[section.channel] = f"the {what}"
         strange = [camera for camera in self.sampling.cameras if camera not in seen]
         if strange:
-            raise ValueError(f"sampling: this device has no camera {strange[0]}; name cameras of the list")
+            raise ValueError(f"sampling: this device has no camera {strange[0]}; use the cameras of the list")
         for camera in self.cameras:
             truth = camera.truth if isinstance(camera, SimulatedCameras) else None
             if truth is not None and truth.absolute().is_relative_to(self.spool.absolute()):
@@ -268,6 +278,7 @@ class AgentConfig(Section):
         return value
 
 
+_Located = TypeVar("_Located")
 _PATHS = ("spool", "state", "archiver_home", "token_file")
 _CAMERA_PATHS = ("path", "truth", "credentials_file")
 _LISTEN_PATHS = ("tls_cert", "tls_key")
@@ -276,27 +287,44 @@ _LISTEN_PATHS = ("tls_cert", "tls_key")
 def _anchor(raw: dict[str, Any], base: Path) -> dict[str, Any]:
     """Relative paths made absolute from ``base``; anything that is not a string is left for validation to refuse."""
 
-    def fix(value: Any) -> Any:
-        return str(base / Path(value).expanduser()) if isinstance(value, str) and value else value
+    def fix(option: str, value: Any) -> Any:
+        if not isinstance(value, str) or (not value and option != "spool"):
+            return value
+        return str(base / _located(option, lambda: location_folder(_expanded(value))))
 
     def fix_in(section: Any, paths: Collection[str]) -> Any:
         if not isinstance(section, dict):
             return section
         options = cast("dict[Any, Any]", section)
-        return {key: fix(value) if key in paths else value for key, value in options.items()}
+        return {key: fix(key, value) if key in paths else value for key, value in options.items()}
 
-    found = {key: fix(value) if key in _PATHS else value for key, value in raw.items()}
+    found = {key: fix(key, value) if key in _PATHS else value for key, value in raw.items()}
     if isinstance(found.get("trusted_keys"), list):
-        found["trusted_keys"] = [fix(value) for value in found["trusted_keys"]]
+        found["trusted_keys"] = [fix("trusted_keys", value) for value in found["trusted_keys"]]
     if "listen" in found:
         found["listen"] = fix_in(found["listen"], _LISTEN_PATHS)
     if isinstance(found.get("cameras"), list):
         found["cameras"] = [fix_in(camera, _CAMERA_PATHS) for camera in found["cameras"]]
     if isinstance(found.get("outputs"), list):
         found["outputs"] = [fix_in(output, FILES) for output in found["outputs"]]
-    if isinstance(found.get("store"), str) and found["store"] and "://" not in found["store"]:
-        found["store"] = Path(fix(found["store"])).absolute().as_uri()
+    if isinstance(found.get("store"), str):
+        found["store"] = _located("store", lambda: location_url(_expanded(found["store"]), base))
     return found
+
+
+def _expanded(location: str) -> str:
+    """With the home for a leading ``~/``: no shell reads this file."""
+    with contextlib.suppress(RuntimeError):  # nobody has a home here: refused as it stands
+        return str(Path(location).expanduser()) if location.startswith("~/") else location
+    return location
+
+
+def _located(option: str, read: Callable[[], _Located]) -> _Located:
+    """A location, refused under the name of its option."""
+    try:
+        return read()
+    except UsageError as error:
+        raise BadInputError(f"{option}: {error}") from None
 
 
 def _plain_times(value: Any) -> Any:
@@ -312,32 +340,6 @@ def _plain_times(value: Any) -> Any:
     return value
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML that refuses an option given twice, where PyYAML silently takes the last."""
-
-
-def _mapping(loader: _StrictLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key, _ in node.value:
-        name = cast(Any, loader).construct_object(key, deep=True)
-        if isinstance(name, str) and name in seen:
-            raise yaml.MarkedYAMLError(problem=f"{name} is given twice", problem_mark=key.start_mark)
-        if isinstance(name, str):
-            seen.add(name)
-    loader.flatten_mapping(node)
-    return yaml.SafeLoader.construct_mapping(loader, node, deep)
-
-
-_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
-def _where(error: yaml.YAMLError) -> str:
-    """The error without the line that it quotes: a line may hold a password."""
-    mark = getattr(error, "problem_mark", None)
-    words = getattr(error, "problem", None) or "malformed"
-    return f"line {mark.line + 1}: {words}" if mark is not None else words
-
-
 def load_config(path: Path, **overrides: Any) -> AgentConfig:
     """Read and check a configuration.
 
@@ -349,16 +351,18 @@ def load_config(path: Path, **overrides: Any) -> AgentConfig:
         BadInputError: missing, not YAML, or wrong; the message names the file and the first wrong field.
     """
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506 - it is a SafeLoader
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise BadInputError(f"no configuration at {path}; write one: yolo-assets edge init --out edge.yaml") from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadInputError(f"cannot read the configuration {path}: {error}") from None
-    except yaml.YAMLError as error:
-        raise BadInputError(f"{path} is not YAML: {_where(error)}") from None
+    raw = parse_yaml(text, str(path))
     if not isinstance(raw, dict):
         raise BadInputError(f"{path} is not a configuration; expected options like device_id and cameras")
-    anchored = _anchor(_plain_times(raw), path.absolute().parent)
+    try:
+        anchored = _anchor(_plain_times(raw), path.absolute().parent)
+    except BadInputError as error:
+        raise BadInputError(f"{path}: {error}") from None
     anchored |= {key: value for key, value in overrides.items() if value is not None}
     try:
         return AgentConfig.model_validate(anchored)
