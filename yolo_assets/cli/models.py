@@ -149,7 +149,7 @@ def promote(
     by: ByOption = None,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Promote although the gate refused it, or its classes are not those served now."),
+        typer.Option("--force", help="Promote although the gate refused it, or its classes changed."),
     ] = False,
     unjudged: Annotated[
         bool, typer.Option("--unjudged", help="Promote although no gate judged it, or it was blocked before the gate.")
