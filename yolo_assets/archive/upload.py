@@ -55,7 +55,7 @@ class UploadJournal:
         line = f"{number} {md5} {etag} {upload_id}\n".encode()
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         try:
-            descriptor = os.open(self.hour.path / PARTS, flags, 0o644)
+            descriptor = os.open(self.hour.notes / PARTS, flags, 0o644)
             try:
                 os.write(descriptor, line)
             finally:
@@ -67,7 +67,7 @@ class UploadJournal:
     def parts(self, upload_id: str) -> dict[int, tuple[str, str]]:
         """MD5 and ETag of the parts that were noted for an upload, by number."""
         try:
-            lines = (self.hour.path / PARTS).read_text("utf-8", "replace").splitlines()
+            lines = (self.hour.notes / PARTS).read_text("utf-8", "replace").splitlines()
         except FileNotFoundError:
             return {}
         fields = (line.split(" ", 3) for line in lines)

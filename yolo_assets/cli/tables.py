@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from yolo_assets.archive.archive import Archive
     from yolo_assets.contracts.settings import Settings
+    from yolo_assets.storage.base import ObjectStore
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -55,7 +56,6 @@ def build(
     Example: yolo-assets tables build --hour 20260301_09
     """
     from yolo_assets.spool.hours import list_hours
-    from yolo_assets.storage.open import open_store
     from yolo_assets.tables.build import build_hour, cameras_of_hour
 
     chosen = given(Hour.from_key, hour, "--hour")
@@ -65,11 +65,12 @@ def build(
     cold = _archive(where, key, asked=archive is not None)
     cameras = cameras_of_hour(chosen, list_hours(where.spool, only), cold)
     if only is not None:
-        cameras = {only: cameras.get(only, [])}
+        cameras = {name: parts for name, parts in cameras.items() if name == only}
     if not cameras:
+        what = f"hour {chosen}" if only is None else f"{only} in hour {chosen}"
         there = "and there is no archive" if cold is None else f"nor in {cold.url}"
-        raise UserError(f"no file of hour {chosen}: neither in the spool {where.spool} {there}; check both")
-    tables = open_store(where.store_url)
+        raise UserError(f"no file of {what}: neither in the spool {where.spool} {there}; check both")
+    tables = _store(where, store)
     counts = {"frames": 0, "detections": 0, "quarantined": 0}
     failed: list[str] = []
     defect: Exception | None = None
@@ -116,14 +117,13 @@ def quarantine(
 
     Example: yolo-assets tables quarantine --hour 20260301_09 --camera lineA_cam01
     """
-    from yolo_assets.storage.open import open_store
     from yolo_assets.tables.scan import read_quarantine
 
     chosen = given(Hour.from_key, hour, "--hour")
     only = given(check_id, camera, "--camera")
     where = settings(store=store)
     start, end = (chosen.start, chosen.end) if chosen is not None else (FIRST_MOMENT, END_OF_HOURS)
-    refused = read_quarantine(open_store(where.store_url), start, end, None if only is None else [only])
+    refused = read_quarantine(_store(where, store), start, end, None if only is None else [only])
     rows = [_row(row) for row in refused.iter_rows(named=True)]
     if as_json:
         emit_json(rows)
@@ -149,6 +149,14 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
         "index": row["index"],
         "raw": row["raw"],
     }
+
+
+def _store(where: Settings, asked: str | None) -> ObjectStore:
+    from yolo_assets.storage.open import open_store
+
+    if asked is None:
+        where.home.mkdir(parents=True, exist_ok=True)  # the default store lies in it
+    return open_store(where.store_url)
 
 
 def _archive(where: Settings, keys: list[Path] | None, *, asked: bool) -> Archive | None:

@@ -72,6 +72,7 @@ class ArchiverFigures(Record):
         waiting: closed camera-hours with files that no archive holds.
         backlog_bytes: of those files.
         waiting_since: end of the oldest such hour.
+        skipped: folders and files of the spool that no archive takes.
         limit: bytes a second that uploads were held to; None: no limit.
         limit_lifted: a limit is set, and lifted because the disk fills.
         disk_full_at: when the spool's disk will be full; None: it does not fill, or too little is known.
@@ -85,6 +86,7 @@ class ArchiverFigures(Record):
     waiting: int = Field(default=0, ge=0)
     backlog_bytes: int = Field(default=0, ge=0)
     waiting_since: Time | None = None
+    skipped: int = Field(default=0, ge=0)
     limit: Count | None = None
     limit_lifted: bool = False
     disk_full_at: Time | None = None
@@ -136,6 +138,7 @@ def families(figures: ArchiverFigures, now: datetime) -> Iterator[Metric]:
         "Time since the oldest hour with unarchived files ended; 0: none.",
         since(figures.waiting_since),
     )
+    yield gauge("skipped", "Folders and files of the spool that no archive takes; the log names them.", figures.skipped)
     limit = -1.0 if figures.limit is None else figures.limit
     yield gauge("limit_bytes_per_second", "Bandwidth limit in force; -1: none.", limit)
     yield gauge("limit_lifted", "1: the limit is lifted because the spool's disk fills.", figures.limit_lifted)

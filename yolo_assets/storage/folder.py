@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from yolo_assets.contracts.errors import BadInputError, UserError
+from yolo_assets.runtime.files import NO_LOCKS
 from yolo_assets.storage.base import (
     AlreadyExistsError,
     CasConflictError,
@@ -42,7 +43,6 @@ from yolo_assets.storage.folder_uploads import Uploads
 from yolo_assets.storage.keys import RESERVED, check_key, check_prefix, check_range, key_problem
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 """What the file system raises when there is no object under a key."""
 
@@ -335,7 +335,7 @@ def _store_error(error: OSError, root: Path) -> UserError:
             "use one file system for the whole store",
             transient=False,
         )
-    if error.errno in _NO_LOCKS:
+    if error.errno in NO_LOCKS:
         return StoreUnavailableError(
             f"{root} does not support file locks; mount it with locking or use S3", transient=False
         )

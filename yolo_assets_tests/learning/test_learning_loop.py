@@ -13,8 +13,10 @@ from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.names import LABELS_INBOX, annotation_key, dataset_image_key, dataset_key
 from yolo_assets.learning.dataset import build_dataset, hard_reasons, latest_dataset, read_dataset
-from yolo_assets.learning.formats import coco, label_studio
-from yolo_assets.learning.labels import accepted, batches, import_inbox, parse
+from yolo_assets.learning.formats import coco, label_studio, yolo
+from yolo_assets.learning.formats.base import RawBox, RawImage
+from yolo_assets.learning.formats.recognise import parse
+from yolo_assets.learning.labels import accepted, batches, import_inbox
 from yolo_assets.learning.records import BatchManifest, LabelBox, Sampled
 from yolo_assets.learning.training_folder import image_path, materialise
 from yolo_assets.simulator.appearance import CLASS_NAMES
@@ -56,7 +58,7 @@ def test_the_same_frames_are_the_same_batch_also_after_a_crash(world):
 
 def test_a_frame_that_is_in_no_archive_is_named(world):
     world.archive_frames(1)
-    with pytest.raises(BadInputError, match=r"20260301_105959_000.jpg is in no archive yet"):
+    with pytest.raises(BadInputError, match=r"20260301_105959_000.jpg is not in any archive yet"):
         world.batch(["lineA_cam01/20260301_10/20260301_105959_000.jpg"])
     with pytest.raises(BadInputError, match="no frame was sampled"):
         world.batch([])
@@ -97,7 +99,9 @@ def test_dataset_versions(world):
     assert set(first.manifest.class_names) <= set(CLASS_NAMES)
     assert all(first.items(split) for split in ("train", "val", "test"))
     for item in first.manifest.items:
-        assert hashlib.sha256(world.store.get(dataset_image_key(item.sha256))).hexdigest() == item.sha256
+        assert (
+            hashlib.sha256(world.store.get(dataset_image_key(item.sha256, item.image_path))).hexdigest() == item.sha256
+        )
 
     world.label(paths[25:], "more.json")
     second = build_dataset(world.store, Archive(world.archive, world.trusted))
@@ -124,10 +128,25 @@ def test_images_come_from_the_archive_when_the_batch_is_missing(world):
     assert len(build_dataset(world.store, Archive(world.archive, world.trusted)).manifest.items) == 8
 
 
+def test_an_image_that_was_spoilt_is_left_out_and_named(world):
+    world.label(world.archive_frames(11))
+    picture = cv2.imencode(".jpg", np.full((60, 80, 3), 90, np.uint8))[1].tobytes()
+    own = RawImage("x.jpg", width=80, height=60, boxes=[RawBox((8, 6, 40, 30), "crack")], data=picture)
+    world.store.put(f"{LABELS_INBOX}own.zip", yolo.write([own], CLASS_NAMES))
+    assert import_inbox(world.store).images == 1
+    world.store.put(dataset_image_key(hashlib.sha256(picture).hexdigest(), "x.jpg"), picture[:-20])
+    manifest = build_dataset(world.store, Archive(world.archive, world.trusted)).manifest
+    assert len(manifest.items) == 11
+    (path,) = manifest.excluded
+    assert path.startswith("imported/")
+    assert any(warning.startswith(f"{path} is left out: ") for warning in manifest.warnings)
+
+
 def test_changed_manifests_and_images_are_refused(world, tmp_path):
     world.label(world.archive_frames(12))
     dataset = build_dataset(world.store, Archive(world.archive, world.trusted))
-    key = dataset_image_key(dataset.manifest.items[0].sha256)
+    item = dataset.manifest.items[0]
+    key = dataset_image_key(item.sha256, item.image_path)
     good = world.store.get(key)
     world.store.put(key, good[:-20])
     with pytest.raises(IntegrityError, match="was changed"):
@@ -200,7 +219,7 @@ def test_a_batch_shows_the_prelabels_of_the_model(world):
 
     (path,) = world.archive_frames(1)
     columns = {"image_path": path, "confidence": 0.4, "x1": 5.0, "y1": 6.0, "x2": 50.0, "y2": 60.0}
-    rows = [columns | {"class": name, "model_version": "line/1"} for name in ("crack", "not a slug!")]
+    rows = [columns | {"class": name, "model_version": "line/1"} for name in ("crack", "two\nlines")]
     prelabels = prelabels_from_table(pl.DataFrame(rows))
     sampled = [Sampled(image_path=path, reason="uncertain")]
     batch = write_batch(

@@ -145,6 +145,7 @@ class ArchiverLoop:
         camera: only this one.
         hour: only this one.
         grace_seconds: quiet time that closes an hour without a seal.
+        elsewhere: where the notes about hours lie that cannot be written; see ``SpoolHour.notes``.
     """
 
     archiver: Archiver
@@ -157,6 +158,7 @@ class ArchiverLoop:
     camera: str | None = None
     hour: Hour | None = None
     grace_seconds: float = 300
+    elsewhere: Path | None = None
 
     def run(self) -> list[HourResult]:
         """Archive every closed hour, once or again and again; returns the results of the one round.
@@ -181,9 +183,18 @@ class ArchiverLoop:
     def _round(self, schedule: Schedule) -> list[HourResult]:
         now = utc_now()
         stuck = self.archiver.retire(self.spool, self.camera, now)
-        due = closed_hours(self.spool, camera=self.camera, hour=self.hour, grace_seconds=self.grace_seconds, now=now)
+        due = closed_hours(
+            self.spool,
+            camera=self.camera,
+            hour=self.hour,
+            grace_seconds=self.grace_seconds,
+            now=now,
+            elsewhere=self.elsewhere,
+        )
         self.traffic.waiting([*due.ready, *due.ahead], whole=self.camera is None and self.hour is None)
-        self.begin([*due.problems, *stuck])
+        problems = [*due.problems, *stuck]
+        self.traffic.skipped(problems, due.ready)
+        self.begin(problems)
         results: list[HourResult] = []
         waiting = set(self.traffic.backlog.bytes)
         for spool_hour in schedule.due(due.ready, time.monotonic(), now, waiting):

@@ -19,7 +19,7 @@ from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.defs.archive.listing_diff import ReceiptsCursor, find_changes, known_version, position_after
 from yolo_assets.defs.archive.report import archives_report, frames_report
 from yolo_assets.defs.hours import closed_spool_hours
-from yolo_assets.defs.intake.sensors import describe
+from yolo_assets.defs.intake.sensors import describe_all
 from yolo_assets.defs.intake.spool_diff import ClosedHour
 from yolo_assets.defs.partitions import FIRST_HOUR, early_hours, hourly
 from yolo_assets.defs.resources import Locations
@@ -83,7 +83,7 @@ def receipts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -
     if remaining:
         context.log.info(f"{len(remaining)} more hours wait for the next tick")
     fresh = [hour for hour in read if hour.receipts and hour.version != known.get(hour.hour)]
-    here = _in_spool(locations, [hour.hour for hour in fresh], now)
+    here = _in_spool(context, locations, [hour.hour for hour in fresh], now)
     refused = {hour.hour: listed[hour.hour] for hour in read if hour.untrusted}
     requests = _show_refused(context, [receipt for hour in read for receipt in hour.untrusted], refused)
     outcome = f"reported {len(fresh)} hours" if fresh else "no receipt is new"
@@ -142,14 +142,16 @@ def _not_running(instance: dg.DagsterInstance, hours: Sequence["ListedHour"]) ->
     return [item for item in hours if getattr(states.get(item.hour.partition_key), "value", "") != "IN_PROGRESS"]
 
 
-def _in_spool(locations: Locations, hours: Sequence[Hour], now: datetime) -> dict[Hour, list[ClosedHour]]:
+def _in_spool(
+    context: dg.SensorEvaluationContext, locations: Locations, hours: Sequence[Hour], now: datetime
+) -> dict[Hour, list[ClosedHour]]:
     """The closed camera-hours of these hours in the spool here."""
     here: dict[Hour, list[ClosedHour]] = {}
     if hours:
-        for hour in closed_spool_hours(locations.settings.spool, hours, locations.settings.grace_seconds):
-            described = describe(hour, now, locations.settings.grace_seconds)
-            if described is not None:
-                here.setdefault(hour.hour, []).append(described)
+        grace = locations.settings.grace_seconds
+        closed = closed_spool_hours(locations.settings.spool, hours, grace)
+        for described in describe_all(context, closed, now, grace):
+            here.setdefault(described.hour, []).append(described)
     return here
 
 

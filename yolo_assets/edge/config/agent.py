@@ -6,12 +6,13 @@ that use them do.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import (
     BeforeValidator,
@@ -23,7 +24,8 @@ from pydantic import (
 
 from yolo_assets.contracts.archiver_figures import FIGURES
 from yolo_assets.contracts.base import one_line
-from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.errors import BadInputError, UsageError
+from yolo_assets.contracts.locations import location_folder, location_url
 from yolo_assets.contracts.strict_yaml import parse_yaml
 from yolo_assets.edge.config.cameras import Camera, Section, SimulatedCameras, id_field
 from yolo_assets.edge.config.outputs import FILES, AlarmRule, Infer, Output
@@ -276,6 +278,7 @@ class AgentConfig(Section):
         return value
 
 
+_Located = TypeVar("_Located")
 _PATHS = ("spool", "state", "archiver_home", "token_file")
 _CAMERA_PATHS = ("path", "truth", "credentials_file")
 _LISTEN_PATHS = ("tls_cert", "tls_key")
@@ -284,27 +287,44 @@ _LISTEN_PATHS = ("tls_cert", "tls_key")
 def _anchor(raw: dict[str, Any], base: Path) -> dict[str, Any]:
     """Relative paths made absolute from ``base``; anything that is not a string is left for validation to refuse."""
 
-    def fix(value: Any) -> Any:
-        return str(base / Path(value).expanduser()) if isinstance(value, str) and value else value
+    def fix(option: str, value: Any) -> Any:
+        if not isinstance(value, str) or (not value and option != "spool"):
+            return value
+        return str(base / _located(option, lambda: location_folder(_expanded(value))))
 
     def fix_in(section: Any, paths: Collection[str]) -> Any:
         if not isinstance(section, dict):
             return section
         options = cast("dict[Any, Any]", section)
-        return {key: fix(value) if key in paths else value for key, value in options.items()}
+        return {key: fix(key, value) if key in paths else value for key, value in options.items()}
 
-    found = {key: fix(value) if key in _PATHS else value for key, value in raw.items()}
+    found = {key: fix(key, value) if key in _PATHS else value for key, value in raw.items()}
     if isinstance(found.get("trusted_keys"), list):
-        found["trusted_keys"] = [fix(value) for value in found["trusted_keys"]]
+        found["trusted_keys"] = [fix("trusted_keys", value) for value in found["trusted_keys"]]
     if "listen" in found:
         found["listen"] = fix_in(found["listen"], _LISTEN_PATHS)
     if isinstance(found.get("cameras"), list):
         found["cameras"] = [fix_in(camera, _CAMERA_PATHS) for camera in found["cameras"]]
     if isinstance(found.get("outputs"), list):
         found["outputs"] = [fix_in(output, FILES) for output in found["outputs"]]
-    if isinstance(found.get("store"), str) and found["store"] and "://" not in found["store"]:
-        found["store"] = Path(fix(found["store"])).absolute().as_uri()
+    if isinstance(found.get("store"), str):
+        found["store"] = _located("store", lambda: location_url(_expanded(found["store"]), base))
     return found
+
+
+def _expanded(location: str) -> str:
+    """With the home for a leading ``~/``: no shell reads this file."""
+    with contextlib.suppress(RuntimeError):  # nobody has a home here: refused as it stands
+        return str(Path(location).expanduser()) if location.startswith("~/") else location
+    return location
+
+
+def _located(option: str, read: Callable[[], _Located]) -> _Located:
+    """A location, refused under the name of its option."""
+    try:
+        return read()
+    except UsageError as error:
+        raise BadInputError(f"{option}: {error}") from None
 
 
 def _plain_times(value: Any) -> Any:
@@ -339,7 +359,10 @@ def load_config(path: Path, **overrides: Any) -> AgentConfig:
     raw = parse_yaml(text, str(path))
     if not isinstance(raw, dict):
         raise BadInputError(f"{path} is not a configuration; expected options like device_id and cameras")
-    anchored = _anchor(_plain_times(raw), path.absolute().parent)
+    try:
+        anchored = _anchor(_plain_times(raw), path.absolute().parent)
+    except BadInputError as error:
+        raise BadInputError(f"{path}: {error}") from None
     anchored |= {key: value for key, value in overrides.items() if value is not None}
     try:
         return AgentConfig.model_validate(anchored)
