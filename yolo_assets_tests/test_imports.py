@@ -22,7 +22,7 @@ LAYERS = {
     "archive": {"contracts", "runtime", "storage", "spool"},
     "tables": {"contracts", "runtime", "storage", "spool", "archive"},
     "catalog": {"contracts", "runtime", "storage", "archive", "tables"},
-    "evidence": {"contracts", "runtime", "storage", "spool", "archive", "catalog", "models"},
+    "evidence": {"contracts", "runtime", "storage", "vision", "spool", "archive", "catalog", "models"},
     "learning": {"contracts", "runtime", "storage", "vision", "spool", "archive", "tables", "catalog"},
     "training": {"contracts", "runtime", "storage", "vision", "learning", "models"},
     "edge": {"contracts", "runtime", "storage", "vision", "spool", "models", "simulator"},

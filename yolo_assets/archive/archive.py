@@ -19,7 +19,7 @@ from yolo_assets.archive.originals import oldest_version, parse_receipt
 from yolo_assets.archive.part import ArchivedPart
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
-from yolo_assets.contracts.names import ArchiveName, check_id, parse_frame_name, receipts_prefix
+from yolo_assets.contracts.names import ArchiveName, check_id, frame_time, receipts_prefix
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import Hour, format_time
@@ -223,7 +223,7 @@ class Archive:
         """
         if (frame is None) == (at is None):
             raise BadInputError("name one frame: either by its name or by a time")
-        moment = at if frame is None else parse_frame_name(frame)
+        moment = at if frame is None else frame_time(frame)
         if moment is None:
             raise BadInputError(f"{frame!r} has no time in its name, so its hour is unknown; name it by --at TIME")
         hour = Hour.of(moment)

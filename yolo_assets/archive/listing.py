@@ -75,8 +75,8 @@ def archives_there(
 def _stored(archive: Archive, start: datetime, end: datetime, camera_id: str | None) -> Iterator[ArchiveName]:
     """Names by what else lies in the store than receipts: the archives of a camera, or the indexes of all."""
     prefix = INDEXES if camera_id is None else f"{ARCHIVES}camera={camera_id}/"
-    last = Hour.of(end).date
-    for info in archive.store.list(prefix, start_after=f"{prefix}date={Hour.of(start).date}"):
+    last = Hour.nearest(end).date
+    for info in archive.store.list(prefix, start_after=f"{prefix}date={Hour.nearest(start).date}"):
         if info.key.removeprefix(prefix).removeprefix("date=")[: len(last)] > last:
             return
         try:
@@ -101,13 +101,13 @@ def _listings(
 
 def _days(archive: Archive, start: datetime | None, end: datetime | None) -> Iterator[str]:
     """The days of the range that may have archives, in order."""
-    first = Hour.of(start).date if start is not None else ""
+    first = Hour.nearest(start).date if start is not None else ""
     if start is not None and end is not None and end - start <= timedelta(days=_MANY_DAYS):
         # A listing of a day without archives costs no more than asking whether there is such a day.
-        for ordinal in range(Hour.of(start).start.toordinal(), Hour.of(end).start.toordinal() + 1):
+        for ordinal in range(Hour.nearest(start).start.toordinal(), Hour.nearest(end).start.toordinal() + 1):
             yield date.fromordinal(ordinal).isoformat()
         return
-    last = Hour.of(end).date if end is not None else "9999-12-31"
+    last = Hour.nearest(end).date if end is not None else "9999-12-31"
     for folder in folders(archive, RECEIPTS, after=f"date={first}" if first else ""):
         day = folder.removeprefix("date=")
         try:

@@ -18,7 +18,7 @@ from yolo_assets.archive.packing.format import content
 from yolo_assets.archive.packing.index import RowGroup, parse_footer, parse_group
 from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.contracts.errors import IntegrityError
-from yolo_assets.contracts.names import ArchiveName, is_record_file, parse_frame_name
+from yolo_assets.contracts.names import ArchiveName, frame_time, is_record_file
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.files import native_name
@@ -107,7 +107,7 @@ class ArchivedPart:
         # Frame names begin with their time, and a name that lacks the "_n" of a taken one sorts before it.
         bound = f"{moment:%Y%m%d_%H%M%S}_{moment.microsecond // 1000:03d}~"
         for rows in self._groups(lambda group: group.first <= bound, newest_first=True):
-            taken = ((parse_frame_name(row.name), row) for row in rows)
+            taken = ((frame_time(row.name), row) for row in rows)
             earlier = [(time, row) for time, row in taken if time is not None and time <= moment]
             if earlier:
                 return max(earlier, key=lambda pair: (pair[0], pair[1].name))

@@ -143,7 +143,7 @@ def find_archives(
         columns: only these; all without.
     """
     conditions = ["hour >= ?", "hour < ?"]
-    given: list[Any] = [Hour.of(start).start, end]
+    given: list[Any] = [Hour.nearest(start).start, end]
     if camera_id is not None:
         conditions.append("camera_id = ?")
         given.append(check_id(camera_id))
@@ -193,7 +193,7 @@ def find_hours(
         FROM archive_classes WHERE class = ? AND hour >= ? AND hour < ? {camera}
         GROUP BY camera_id, hour HAVING max(max_confidence) >= ? ORDER BY hour, camera_id
     """
-    return ask(connection, sql, [class_name, Hour.of(start).start, end, *given, min_confidence])
+    return ask(connection, sql, [class_name, Hour.nearest(start).start, end, *given, min_confidence])
 
 
 def gap_ranges(connection: duckdb.DuckDBPyConnection, camera_id: str | None = None) -> pl.DataFrame:

@@ -82,8 +82,8 @@ def _report_nothing(archive: Archive, plan: RestorePlan, as_json: bool) -> None:
     if plan.contents.archives:
         raise UserError(f"{plan.contents.instead_of(selection)}; nothing was written")
     if selection.camera is not None:
-        last = Hour.of(selection.end - timedelta(microseconds=1))
-        raise UserError(no_hour(archive, selection.camera, Hour.of(selection.start), last))
+        last = Hour.nearest(selection.end - timedelta(microseconds=1))
+        raise UserError(no_hour(archive, selection.camera, Hour.nearest(selection.start), last))
     whole = f"no archive between {format_time(selection.start)} and {format_time(selection.end)}"
     raise UserError(f"{whole}; {no_camera(archive, None)}")
 

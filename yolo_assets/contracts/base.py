@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Annotated, Any, Self, TypeGuard
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict, PlainSerializer, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, PlainSerializer, ValidationError
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.times import format_time
+from yolo_assets.contracts.times import format_time, to_utc
 
-Time = Annotated[AwareDatetime, PlainSerializer(format_time, return_type=str, when_used="json")]
-"""An aware moment, written as ISO 8601 UTC with milliseconds and ``Z``."""
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return to_utc(moment)
+    except BadInputError as error:
+        raise ValueError(str(error)) from None
+
+
+Time = Annotated[
+    AwareDatetime, AfterValidator(_in_utc), PlainSerializer(format_time, return_type=str, when_used="json")
+]
+"""A moment in UTC, whatever zone it was read in; written as ISO 8601 with milliseconds and ``Z``.
+
+One whose UTC is outside the years 1 to 9999 is refused when it is read, never later.
+"""
 
 
 def one_line(error: ValidationError) -> str:

@@ -12,13 +12,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.times import Hour, check_date
+from yolo_assets.contracts.times import Hour, check_date, in_calendar
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Versions also hold dots; ".." and a leading dot stay impossible.
 _VERSION = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_FRAME = re.compile(r"(\d{8}_\d{6}_\d{3})(?:_(\d+))?\.jpe?g")
+FRAME_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""What a frame's file name ends in, in any case."""
+LINE_ENDINGS = (".ndjson", ".jsonl")
+"""What the name of a file ends in that holds a record in each line, in any case."""
+
+_FRAME = re.compile(
+    r"(?P<second>[0-9]{8}_[0-9]{6})(?:_(?P<milliseconds>[0-9]{3}))?(?:_[0-9]+)?"
+    rf"(?:{'|'.join(map(re.escape, FRAME_ENDINGS))})",
+    re.IGNORECASE,
+)
 _AUDIT = re.compile(r"audit/date=[\d-]{10}/verify-(?P<id>\d{8}T\d{6}Z-[0-9a-f]{8})\.(?P<what>claim|\d{3,})\.json")
 _DEVICE_AUDIT = re.compile(
     r"audit/devices/(?P<device>[A-Za-z0-9_-]{1,64})/(?P<log>\d{8}T\d{6}Z-[0-9a-f]{8})/(?P<first>\d{10})-(?P<last>\d{10})\.ndjson"
@@ -85,25 +94,34 @@ def frame_name(captured_at: datetime, again: int = 0) -> str:
     return f"{stem}_{again}.jpg" if again else f"{stem}.jpg"
 
 
-def parse_frame_name(name: str) -> datetime | None:
-    """Capture time of a frame's file name, or None when it is not named as ours are (a foreign frame may not be)."""
+def frame_time(name: str) -> datetime | None:
+    """Capture time of a frame by its file name ``YYYYMMDD_HHMMSS[_mmm][_n].<ending>``.
+
+    None when it is not named so (a foreign frame may not be), or names a moment that no hour of ours holds.
+    """
     match = _FRAME.fullmatch(name)
     if not match:
         return None
     try:
-        return datetime.strptime(match[1] + "000", "%Y%m%d_%H%M%S_%f").replace(tzinfo=UTC)
+        moment = datetime.strptime(match["second"], "%Y%m%d_%H%M%S").replace(tzinfo=UTC)
     except ValueError:
         return None
+    return moment.replace(microsecond=1000 * int(match["milliseconds"] or 0)) if in_calendar(moment) else None
 
 
 def is_frame(name: str) -> bool:
-    """Whether a spool file is a frame by its ending."""
-    return name.lower().endswith((".jpg", ".jpeg")) and not name.startswith(".")
+    """Whether a spool file is a frame by its ending: JPEG, PNG, WebP, BMP, TIFF."""
+    return name.lower().endswith(FRAME_ENDINGS) and not name.startswith(".")
 
 
 def is_record_file(name: str) -> bool:
-    """Whether a spool file holds detection records: ``<frame>.json`` or ``*.ndjson``."""
-    return name.lower().endswith((".json", ".ndjson")) and not name.startswith(".")
+    """Whether a spool file holds detection records: ``<frame>.json``, or a record a line (``holds_lines``)."""
+    return name.lower().endswith((".json", *LINE_ENDINGS)) and not name.startswith(".")
+
+
+def holds_lines(name: str) -> bool:
+    """Whether a record file holds a record in each line: ``*.ndjson``, ``*.jsonl``."""
+    return name.lower().endswith(LINE_ENDINGS)
 
 
 def uploaded_name(part: int) -> str:

@@ -14,7 +14,11 @@ from functools import cached_property, lru_cache
 from yolo_assets.contracts.errors import BadInputError
 
 HOUR = timedelta(hours=1)
-_HOUR_KEY = re.compile(r"\d{8}_\d{2}")
+FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
+"""Start of the first hour there is: no archive carries a negative time."""
+END_OF_HOURS = datetime(2100, 1, 1, tzinfo=UTC)
+"""End of the last hour there is."""
+_HOUR_KEY = re.compile(r"[0-9]{8}_[0-9]{2}")
 
 
 def utc_now() -> datetime:
@@ -23,15 +27,32 @@ def utc_now() -> datetime:
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
+def to_utc(moment: datetime) -> datetime:
+    """An aware moment in UTC.
+
+    Raises:
+        BadInputError: it has no zone, or its UTC lies outside the years 1 to 9999: ``0001-01-01T00:00+08:00``.
+    """
+    if moment.tzinfo is None:
+        raise BadInputError(f"the time {moment.isoformat()} has no zone; give UTC, for example with a trailing Z")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise BadInputError(f"the time {moment.isoformat()} lies outside the years 1 to 9999 in UTC") from None
+
+
+def in_calendar(moment: datetime) -> bool:
+    """Whether there is an hour that an aware moment falls in: from 1970-01-01 to the end of 2099."""
+    return FIRST_MOMENT <= moment < END_OF_HOURS
+
+
 def format_time(moment: datetime) -> str:
     """``2026-01-02T03:04:05.678Z`` for an aware moment.
 
     Raises:
         BadInputError: the moment has no time zone; guessing one would move frames between hours.
     """
-    if moment.tzinfo is None:
-        raise BadInputError(f"the time {moment.isoformat()} has no zone; give UTC, for example with a trailing Z")
-    return _utc_text(moment.astimezone(UTC))
+    return _utc_text(to_utc(moment))
 
 
 @lru_cache(maxsize=256)  # the detections of a frame all carry its time
@@ -43,7 +64,7 @@ def parse_time(text: str) -> datetime:
     """An aware UTC moment from ISO 8601 with a zone.
 
     Raises:
-        BadInputError: not ISO 8601, or without a zone.
+        BadInputError: not ISO 8601, without a zone, or outside the years 1 to 9999 in UTC.
     """
     try:
         moment = datetime.fromisoformat(text)
@@ -51,51 +72,64 @@ def parse_time(text: str) -> datetime:
         raise BadInputError(f"{text!r} is not a time; write it like 2026-01-02T03:04:05.678Z") from None
     if moment.tzinfo is None:
         raise BadInputError(f"the time {text!r} has no zone; add Z for UTC")
-    return moment.astimezone(UTC)
+    return to_utc(moment)
 
 
 @dataclass(frozen=True, order=True)
 class Hour:
-    """One UTC hour, ``[start, end)``. A frame belongs to the hour of its capture time."""
+    """One UTC hour, ``[start, end)``. A frame belongs to the hour of its capture time.
+
+    Raises:
+        BadInputError: no start of an hour, or outside the years 1970 to 2099: such an hour comes from a wrong clock or
+            means "no time", and neither an archive nor a partition can be made of it.
+    """
 
     start: datetime
 
     def __post_init__(self) -> None:
-        if self.start.tzinfo is None:
-            raise BadInputError(f"the hour {self.start.isoformat()} has no zone; give UTC")
-        start = self.start.astimezone(UTC)
+        start = to_utc(self.start)
         if (start.minute, start.second, start.microsecond) != (0, 0, 0):
             raise BadInputError(f"{start.isoformat()} is not the start of an hour")
+        if not in_calendar(start):
+            raise BadInputError(
+                f"the hour {start:%Y%m%d_%H} lies outside the years 1970 to 2099; "
+                "correct its producer's clock and name the folder by the hour of capture"
+            )
         object.__setattr__(self, "start", start)
 
     @classmethod
     def of(cls, moment: datetime) -> Hour:
         """The hour that an aware moment falls in."""
-        if moment.tzinfo is None:
-            raise BadInputError(f"the time {moment.isoformat()} has no zone; give UTC")
-        return cls(moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0))
+        return cls(to_utc(moment).replace(minute=0, second=0, microsecond=0))
+
+    @classmethod
+    def nearest(cls, moment: datetime) -> Hour:
+        """The hour that an aware moment falls in; the first or last one for a moment outside the years of hours."""
+        return cls.of(min(max(moment, FIRST_MOMENT), END_OF_HOURS - HOUR))
 
     @classmethod
     def from_key(cls, key: str) -> Hour:
         """The hour named ``YYYYMMDD_HH``, as spool folders and archives are.
 
         Raises:
-            BadInputError: not such a name, or no such hour.
+            BadInputError: not such a name, no such hour, or one outside the years 1970 to 2099.
         """
         if not _HOUR_KEY.fullmatch(key):
             raise BadInputError(f"{key!r} is not an hour; write it like 20260102_03")
         try:
-            return cls(datetime.strptime(key, "%Y%m%d_%H").replace(tzinfo=UTC))
+            start = datetime.strptime(key, "%Y%m%d_%H").replace(tzinfo=UTC)
         except ValueError:
             raise BadInputError(f"{key!r} names no hour that exists") from None
+        return cls(start)
 
     @classmethod
     def from_partition_key(cls, key: str) -> Hour:
         """The hour of a Dagster hourly partition key, ``2026-01-02-03:00``."""
         try:
-            return cls(datetime.strptime(key, "%Y-%m-%d-%H:%M").replace(tzinfo=UTC))
+            start = datetime.strptime(key, "%Y-%m-%d-%H:%M").replace(tzinfo=UTC)
         except ValueError:
             raise BadInputError(f"{key!r} is not an hourly partition; write it like 2026-01-02-03:00") from None
+        return cls(start)
 
     @property
     def end(self) -> datetime:
@@ -126,11 +160,11 @@ class Hour:
         """The hour ``count`` hours later (earlier when negative).
 
         Raises:
-            BadInputError: it lies outside the years 1 to 9999.
+            BadInputError: it lies outside the years 1970 to 2099.
         """
         try:
             return Hour(self.start + count * HOUR)
-        except OverflowError:
+        except (OverflowError, BadInputError):
             raise BadInputError(f"{abs(count)} hours from {self} lead out of the calendar; use fewer hours") from None
 
     def __contains__(self, moment: datetime) -> bool:
@@ -156,8 +190,9 @@ def check_date(text: str) -> str:
 
 
 def hours_between(start: datetime, end: datetime) -> Iterator[Hour]:
-    """Every hour that has a moment in ``[start, end)``, in order."""
-    hour = Hour.of(start)
-    while hour.start < end:
-        yield hour
-        hour = hour.next()
+    """Every hour that has a moment in ``[start, end)``, in order; none outside the years 1970 to 2099."""
+    moment = Hour.nearest(start).start
+    last = min(end, END_OF_HOURS)
+    while moment < last:
+        yield Hour(moment)
+        moment += HOUR

@@ -20,7 +20,7 @@ from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.archive.restore.filter import FrameFilter
 from yolo_assets.contracts.base import Record, Time
 from yolo_assets.contracts.detection import DetectionRecord
-from yolo_assets.contracts.names import is_frame, is_record_file, parse_frame_name
+from yolo_assets.contracts.names import frame_time, is_frame, is_record_file
 from yolo_assets.contracts.times import Hour
 from yolo_assets.evidence.manifest import Query, frame_path, pack_names, records_path
 from yolo_assets.evidence.signing import ProvenReceipt
@@ -166,8 +166,8 @@ def derive(query: Query, parts: Sequence[HourPart], opened: Callable[[str], IO[b
 
 def _moment(names: list[str], records: list[FoundRecord]) -> datetime | None:
     """When a frame was taken: by its name, else by its record."""
-    moments = [parse_frame_name(name) for name in names]
-    moments += [parse_frame_name(record.record.image_path.rpartition("/")[2]) for record in records]
+    moments = [frame_time(name) for name in names]
+    moments += [frame_time(record.record.image_path.rpartition("/")[2]) for record in records]
     moments += [record.record.captured_at for record in records]
     return next((moment for moment in moments if moment is not None), None)
 

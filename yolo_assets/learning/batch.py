@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.base import canonical_json
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.names import annotation_key, is_frame, parse_frame_name
+from yolo_assets.contracts.names import annotation_key, frame_time, is_frame
 from yolo_assets.contracts.times import hours_between
 from yolo_assets.learning.archived import ArchivedFrames, FrameLocation
 from yolo_assets.learning.formats import coco, label_studio
@@ -101,7 +101,7 @@ def gather_candidates(store: ObjectStore, archive: Archive, start: datetime, end
             receipt = archive.receipt(name)
             for member in archive.part(receipt).index():
                 path = f"{receipt.camera_id}/{receipt.hour}/{member.name}"
-                moment = parse_frame_name(member.name)
+                moment = frame_time(member.name)
                 if not is_frame(member.name) or moment is None or not start <= moment < end:
                     continue
                 candidates.append(reported.get(path) or CandidateFrame(path, receipt.camera_id, moment))
@@ -189,7 +189,7 @@ def _item(chosen: Sampled, frame: FrameLocation, data: bytes, prelabels: PreLabe
         file=f"{camera}_{safe}_{frame.sha256[:12]}.jpg",
         image_path=chosen.image_path,
         camera_id=camera,
-        captured_at=parse_frame_name(path.name),
+        captured_at=frame_time(path.name),
         reason=chosen.reason,
         source=frame.source,
         sha256=frame.sha256,

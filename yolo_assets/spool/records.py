@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from yolo_assets.contracts.base import one_line
 from yolo_assets.contracts.detection import DetectionRecord
-from yolo_assets.contracts.names import is_record_file
+from yolo_assets.contracts.names import FRAME_ENDINGS, is_record_file
 
 LONGEST_RECORD = 8 << 20
 """Bytes of a record beyond which it is not read into memory but reported as bad."""
@@ -86,7 +86,7 @@ def parse_record(raw: bytes, source: str) -> DetectionRecord | BadRecord:
 def frame_stem(path: str) -> str:
     """``frame`` of ``camera/hour/frame.jpg``, ``frame.json`` and ``frame.jpg.json``."""
     name = PurePosixPath(path).name
-    for ending in (".json", ".jpg", ".jpeg"):
+    for ending in (".json", *FRAME_ENDINGS):
         if name.lower().endswith(ending):
             name = name[: -len(ending)]
     return name

@@ -31,9 +31,9 @@ from yolo_assets.contracts.names import (
     ArchiveName,
     check_id,
     detections_key,
+    frame_time,
     frames_key,
     is_record_file,
-    parse_frame_name,
     quarantine_key,
     uploaded_name,
 )
@@ -377,7 +377,7 @@ def _captured_at(record: DetectionRecord, path: str) -> datetime:
     """From the record, else from the frame's name, else from the earliest detection."""
     if record.captured_at is not None:
         return record.captured_at
-    named = parse_frame_name(path.rsplit("/", 1)[-1])
+    named = frame_time(path.rsplit("/", 1)[-1])
     if named is not None:
         return named
     if record.detections:

@@ -70,8 +70,8 @@ def list_hours(
 ) -> Iterator[tuple[Hour, str, str]]:
     """``(hour, camera_id, key)`` of the tables of hours that touch ``[start, end)``: one listing per day."""
     cameras = None if camera_ids is None else {check_id(camera_id) for camera_id in camera_ids}
-    first, day = Hour.of(start), Hour.of(start).start.date()
-    while day <= end.astimezone(first.start.tzinfo).date():
+    first, day = Hour.nearest(start), Hour.nearest(start).start.date()
+    while day <= Hour.nearest(end).start.date():
         for info in store.list(f"{table}/date={day.isoformat()}/"):
             match parse_table_key(info.key):
                 case (hour, camera_id) if first <= hour and hour.start < end and camera_id in (cameras or {camera_id}):

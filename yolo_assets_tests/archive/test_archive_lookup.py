@@ -20,7 +20,7 @@ from yolo_assets.archive.packing.index import footer_size, index_bytes, parse_fo
 from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.archive.part import SMALL_INDEX, ArchivedPart
 from yolo_assets.contracts.errors import IntegrityError
-from yolo_assets.contracts.names import parse_frame_name
+from yolo_assets.contracts.names import frame_time
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.times import Hour
 from yolo_assets.storage import ObjectStore, open_store
@@ -162,7 +162,7 @@ def test_receipts_from_before_the_footer_was_named_are_read_in_full(root: Any) -
     root.store.put("index/a.index.parquet", data)
     old = receipt_for(data, index_size=None, index_footer_size=None, index_footer_sha256=None)
     assert ArchivedPart(root, old).find(rows[3].name) == rows[3]
-    taken = parse_frame_name(rows[3].name)
+    taken = frame_time(rows[3].name)
     assert taken is not None
     assert ArchivedPart(root, old).newest_frame(taken) == (taken, rows[3])
 

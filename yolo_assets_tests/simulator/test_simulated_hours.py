@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError, UserError
-from yolo_assets.contracts.names import parse_frame_name
+from yolo_assets.contracts.names import frame_time
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.simulator.simulation import NO_MODEL, count_frames, frame_moments, simulate
@@ -78,7 +78,7 @@ def test_without_a_model_images_are_kept_and_each_is_accounted_for(tmp_path: Pat
         assert (seal.frames, seal.captured, seal.processed, seal.records) == (18, 18, 0, 0)
         assert seal.dropped == {NO_MODEL: 18} and seal.device_id == "simulator"
         assert list(hour.records()) == []
-        assert all(Hour.of(parse_frame_name(member.name) or utc_now()) == hour.hour for member in hour.frames())
+        assert all(Hour.of(frame_time(member.name) or utc_now()) == hour.hour for member in hour.frames())
 
 
 def test_frames_and_truth_are_those_of_the_line(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_frames_and_truth_are_those_of_the_line(tmp_path: Path) -> None:
     assert len(told) == len(hour.frames()) == 18
     assert any(frame.boxes for frame in told.values())
     for member in hour.frames():
-        moment = parse_frame_name(member.name)
+        moment = frame_time(member.name)
         assert moment is not None
         scene = line.draw("lineA_cam01", moment)
         frame = told[f"lineA_cam01/20260102_03/{member.name}"]

@@ -12,7 +12,7 @@ from datetime import datetime
 from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.names import check_id, is_frame, is_record_file, parse_frame_name
+from yolo_assets.contracts.names import check_id, frame_time, is_frame, is_record_file
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.times import Hour, format_time
 from yolo_assets.spool.files import native_name
@@ -90,7 +90,7 @@ class FrameFilter:
 
     def covers(self, name: str, hour: Hour) -> bool:
         """Whether a frame is of the time range; one without a time in its name counts as of its whole hour."""
-        moment = parse_frame_name(name)
+        moment = frame_time(name)
         return moment is None or self.start <= moment < self.end or (moment not in hour and self.whole(hour))
 
     def whole(self, hour: Hour) -> bool:

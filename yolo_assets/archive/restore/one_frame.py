@@ -14,7 +14,7 @@ from yolo_assets.archive.part import ArchivedPart
 from yolo_assets.archive.restore.hints import no_camera, no_frame, no_hour
 from yolo_assets.archive.restore.plan import Thaw, request_thaw
 from yolo_assets.contracts.errors import BadInputError, UserError
-from yolo_assets.contracts.names import is_frame, parse_frame_name
+from yolo_assets.contracts.names import frame_time, is_frame
 from yolo_assets.contracts.times import Hour, format_time
 from yolo_assets.spool.files import portable_name
 from yolo_assets.storage.base import ColdObjectError, ObjectNotFoundError
@@ -71,7 +71,7 @@ def one_frame(
     """
     if (frame is None) == (at is None):
         raise BadInputError("name one frame: either by its name or by a time")
-    moment = at if frame is None else parse_frame_name(frame)
+    moment = at if frame is None else frame_time(frame)
     if hour is None and moment is None:
         if not is_frame(frame or ""):
             raise BadInputError(
