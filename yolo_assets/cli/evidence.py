@@ -105,7 +105,8 @@ def verify(
         list[Path] | None,
         typer.Option(
             "--key",
-            help="Public key that you trust: of the pack, of receipts, of model releases. May be given several times.",
+            help="Public key that you trust, got by another way than this pack: of the pack, of receipts, of model "
+            "releases. May be given several times.",
             metavar="PUB",
         ),
     ] = None,
@@ -115,10 +116,9 @@ def verify(
 
     Example: yolo-assets evidence verify evidence-2026-17 --key archiver.pub
     """
-    from yolo_assets.contracts.signing import TrustedKeys
-    from yolo_assets.evidence.verify import verify_pack
+    from yolo_assets.evidence.verify import load_keys, verify_pack
 
-    done = verify_pack(folder, TrustedKeys.load(key) if key else None)
+    done = verify_pack(folder, load_keys(folder, key) if key else None)
     first = done.first_difference
     if as_json:
         summary = None if done.manifest is None else done.manifest.model_dump(mode="json", exclude={"files", "hours"})
