@@ -6,26 +6,25 @@ Does not belong here: names by ranges of time and sweeps over all hours (``listi
 
 from __future__ import annotations
 
-import io
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import IO, TypeVar
+from typing import TypeVar
 
 from yolo_assets.archive.missing import missing_parts, no_receipt, with_missing
 from yolo_assets.archive.originals import oldest_version, parse_receipt
 from yolo_assets.archive.part import ArchivedPart
-from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
-from yolo_assets.contracts.names import ArchiveName, check_id, frame_time, receipts_prefix
+from yolo_assets.contracts.names import ArchiveName, check_id, frame_time, holds_lines, receipts_prefix
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import Hour, format_time
 from yolo_assets.spool.files import native_name, portable_name
+from yolo_assets.spool.frames import FrameFolder
 from yolo_assets.spool.hours import SpoolHour
-from yolo_assets.spool.records import BadRecord, RecordFile, read_records
+from yolo_assets.spool.records import BadRecord, FrameRecord, RecordFile, merged_lines, read_records
 from yolo_assets.storage.base import ObjectInfo, ObjectNotFoundError, ObjectStore, StoreUnavailableError
 
 T = TypeVar("T")
@@ -190,20 +189,25 @@ class Archive:
 
     def hour_records(
         self, camera_id: str, hour: Hour, local: SpoolHour | None = None
-    ) -> Iterator[DetectionRecord | BadRecord]:
+    ) -> Iterator[FrameRecord | BadRecord]:
         """The records of a whole camera-hour: every part, and what still lies in the spool; each line once.
 
         A later part or the spool may hold a record file again, under the same name: a foreign producer went on writing
         to it. Of an NDJSON file the new lines are added, a per-frame file takes the earlier one's place.
         """
-        sources = [part.record_files() for part in self.parts(camera_id, hour)]
+        contents = [part.contents() for part in self.parts(camera_id, hour)]
+        frames = {name for content in contents for name in content.frames}
+        sources = [content.records for content in contents]
         if local is not None:
+            frames |= local.folder().frames
             sources.append(local.record_files())
         files: dict[str, RecordFile] = {}
         for file in (file for source in sources for file in source):
             earlier = files.get(file.name)
-            files[file.name] = file if earlier is None else _merged(earlier, file)
-        return read_records(files.values())
+            if earlier is not None and holds_lines(file.name):
+                file = merged_lines(earlier, file)
+            files[file.name] = file
+        return read_records(files.values(), FrameFolder.of(camera_id, hour, frames))
 
     def cat(self, camera_id: str, *, frame: str | None = None, at: datetime | None = None) -> tuple[str, bytes]:
         """One frame of one camera, by name or by time.
@@ -281,15 +285,3 @@ def in_order(items: Iterable[T], work: Callable[[T], R], workers: int = READERS)
             yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _merged(earlier: RecordFile, later: RecordFile) -> RecordFile:
-    if not later.name.lower().endswith(".ndjson"):
-        return later
-
-    def both() -> IO[bytes]:
-        with earlier.open() as first, later.open() as second:
-            lines = dict.fromkeys(line.rstrip(b"\r\n") for stream in (first, second) for line in stream)
-        return io.BytesIO(b"".join(line + b"\n" for line in lines))
-
-    return RecordFile(later.name, later.source, both)

@@ -248,4 +248,5 @@ class _HourArchiving:
 
     def _summary(self, plan: ArchivePlan) -> RecordSummary:
         planned = {native_name(member.name) for member in plan.members}
-        return RecordSummary.of(read_records(f for f in self.hour.record_files() if f.name in planned))
+        files = (file for file in self.hour.record_files() if file.name in planned)
+        return RecordSummary.of(read_records(files, self.hour.folder()))

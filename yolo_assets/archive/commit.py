@@ -18,14 +18,13 @@ from yolo_assets.archive.options import ArchiveOptions
 from yolo_assets.archive.packing.index import footer_size, index_bytes, parse_index
 from yolo_assets.archive.packing.pack import IndexRow, Packing
 from yolo_assets.archive.retention import protect
-from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import IntegrityError
 from yolo_assets.contracts.names import ArchiveName, is_frame
 from yolo_assets.contracts.receipt import ClassSummary, Receipt
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.spool.files import native_name
-from yolo_assets.spool.records import BadRecord
+from yolo_assets.spool.records import BadRecord, FrameRecord
 from yolo_assets.storage.base import AlreadyExistsError, ObjectInfo, ObjectStore, Retention
 
 
@@ -41,21 +40,22 @@ class RecordSummary:
     bad_records: int = 0
 
     @classmethod
-    def of(cls, records: Iterable[DetectionRecord | BadRecord]) -> RecordSummary:
+    def of(cls, records: Iterable[FrameRecord | BadRecord]) -> RecordSummary:
         """Read the stream to its end."""
         summary = cls()
-        for record in records:
-            if isinstance(record, BadRecord):
+        for found in records:
+            if isinstance(found, BadRecord):
                 summary.bad_records += 1
                 continue
+            record = found.record
             summary.model_versions.add(record.model_version)
             summary.device_ids.add(record.device_id)
             if record.batch_id is not None:
                 summary.batch_ids.add(record.batch_id)
-            for found in record.detections:
-                name = found.class_name
+            for detection in record.detections:
+                name = detection.class_name
                 summary.counts[name] = summary.counts.get(name, 0) + 1
-                summary.highest[name] = max(summary.highest.get(name, 0.0), found.confidence)
+                summary.highest[name] = max(summary.highest.get(name, 0.0), detection.confidence)
         return summary
 
     def classes(self) -> dict[str, ClassSummary]:

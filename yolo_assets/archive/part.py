@@ -18,7 +18,7 @@ from yolo_assets.archive.packing.format import content
 from yolo_assets.archive.packing.index import RowGroup, parse_footer, parse_group
 from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.contracts.errors import IntegrityError
-from yolo_assets.contracts.names import ArchiveName, frame_time, is_record_file
+from yolo_assets.contracts.names import ArchiveName, frame_time, is_frame, is_record_file
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.files import native_name
@@ -29,6 +29,19 @@ SMALL_INDEX = 48 << 10
 """An index up to this size is read at once: one request instead of two. A thousand members have about so much."""
 _WINDOW = 8 << 20
 """Bytes of one range read when many members are read."""
+
+
+@dataclass(frozen=True)
+class PartContents:
+    """The members of a part that records are read with.
+
+    Attributes:
+        frames: file names of the pictures.
+        records: the record files; each is read when it is opened.
+    """
+
+    frames: list[str]
+    records: list[RecordFile]
 
 
 @dataclass(frozen=True)
@@ -140,14 +153,22 @@ class ArchivedPart:
         if window:
             yield from self._read_window(window)
 
-    def record_files(self) -> list[RecordFile]:
-        """The record files among the members; each is read when it is opened."""
+    def contents(self) -> PartContents:
+        """What the members are to a reader of records, by the index.
+
+        Raises:
+            IntegrityError: see ``index``.
+        """
         folder = f"{self.receipt.camera_id}/{self.receipt.hour}"
-        return [
-            RecordFile(native_name(row.name), f"{folder}/{row.name}", lambda row=row: io.BytesIO(self.read(row)))
-            for row in self.index()
-            if is_record_file(native_name(row.name))
-        ]
+        named = [(native_name(row.name), row) for row in self.index()]
+        return PartContents(
+            frames=[name for name, _ in named if is_frame(name)],
+            records=[
+                RecordFile(name, f"{folder}/{row.name}", lambda row=row: io.BytesIO(self.read(row)))
+                for name, row in named
+                if is_record_file(name)
+            ],
+        )
 
     def _groups(self, selects: Callable[[RowGroup], bool], *, newest_first: bool = False) -> Iterator[list[IndexRow]]:
         """The rows of the row groups that are selected, one group after the other."""

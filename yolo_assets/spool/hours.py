@@ -16,15 +16,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
-from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import PARTS, PLAN, SEALED, UPLOADED, check_id, is_frame, is_record_file, spool_hour
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.spool import ArchivePlan, Seal
 from yolo_assets.contracts.times import Hour
 from yolo_assets.runtime.files import TEMPORARY
-from yolo_assets.spool.files import portable_name
-from yolo_assets.spool.records import BadRecord, RecordFile, read_records
+from yolo_assets.spool.files import native_name, portable_name
+from yolo_assets.spool.frames import FrameFolder
+from yolo_assets.spool.records import BadRecord, FrameRecord, RecordFile, read_records
 
 COVERED = ".members"
 """``.uploaded.members``, ``.uploaded.p2.members``: the finished plan of a part: what it covers, known here."""
@@ -161,9 +161,15 @@ class SpoolHour:
             if is_record_file(member.name)
         ]
 
-    def records(self) -> Iterator[DetectionRecord | BadRecord]:
+    def records(self) -> Iterator[FrameRecord | BadRecord]:
         """Every record of the hour and everything that should have been one; see ``read_records`` for the order."""
-        return read_records(self.record_files())
+        return read_records(self.record_files(), self.folder())
+
+    def folder(self) -> FrameFolder:
+        """The pictures that records here may mean: those that lie here, and those that were archived and deleted."""
+        planned = (native_name(member.name) for plan in self._plans() for member in plan.members)
+        names = {*planned, *(member.name for member in self.members())}
+        return FrameFolder.of(self.camera_id, self.hour, (name for name in names if is_frame(name)))
 
     def fingerprint(self) -> str:
         """SHA-256 over names, sizes and times of the members: equal while the set is untouched. Reads no content."""
@@ -190,19 +196,21 @@ class SpoolHour:
         An hour that was archived from elsewhere knows no parts and has all its members here; the archiver then
         compares content with the store.
         """
-        covered: set[SpoolMember] = set()
-        for entry in self._entries():
-            if _LIST.fullmatch(entry.name):
-                try:
-                    plan = ArchivePlan.from_json((self.path / entry.name).read_bytes(), str(self.path / entry.name))
-                except (BadInputError, FileNotFoundError, IsADirectoryError):
-                    continue  # damaged, or just replaced: the archiver compares with the store and writes it anew
-                covered.update(SpoolMember(m.name, m.size, m.mtime_ns) for m in plan.members)
+        covered = {SpoolMember(m.name, m.size, m.mtime_ns) for plan in self._plans() for m in plan.members}
         return [
             member
             for member in self.members()
             if SpoolMember(portable_name(member.name), member.size, member.mtime_ns) not in covered
         ]
+
+    def _plans(self) -> Iterator[ArchivePlan]:
+        """The finished plans of the parts that were archived from here."""
+        for entry in self._entries():
+            if _LIST.fullmatch(entry.name):
+                try:
+                    yield ArchivePlan.from_json((self.path / entry.name).read_bytes(), str(self.path / entry.name))
+                except (BadInputError, FileNotFoundError, IsADirectoryError):
+                    continue  # damaged, or just replaced: the archiver compares with the store and writes it anew
 
     def _entries(self) -> list[os.DirEntry[str]]:
         try:

@@ -1,26 +1,40 @@
-"""Detection records out of the files of an hour, of any producer: ``<frame>.json``, ``*.ndjson``, or both.
+"""Detection records out of the files of an hour, of any producer: ``<frame>.json``, lines (NDJSON), arrays, or all.
 
 Belongs here: finding records in bytes, and saying precisely which bytes are none. Does not belong here: where the bytes
-come from (a spool folder or an archive give the same stream) and what to do with bad ones (``tables``).
+come from (a spool folder or an archive give the same stream), which picture a record means (``frames``) and what to do
+with bad ones (``tables``).
+
+Read: a JSON object, a JSON array of objects, a record a line; in UTF-8 or in the encoding that a byte-order mark
+announces. Refused, with the reason: everything else, such as the lists of Ultralytics' ``to_json``, which name neither
+model nor device nor time.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from dataclasses import dataclass, replace
 from typing import IO
 
 from pydantic import ValidationError
 
-from yolo_assets.contracts.base import one_line
+from yolo_assets.contracts.base import is_json_object, one_line
 from yolo_assets.contracts.detection import DetectionRecord
-from yolo_assets.contracts.names import FRAME_ENDINGS, is_record_file
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.names import holds_lines, is_record_file
+from yolo_assets.contracts.text import decode_text, encoding_of
+from yolo_assets.spool.frames import FrameFolder, frame_stem
+from yolo_assets.spool.json_array import BLANK, array_elements
 
 LONGEST_RECORD = 8 << 20
 """Bytes of a record beyond which it is not read into memory but reported as bad."""
 
 _KEPT_OF_LONG = 4096
+_PEEK = 256
+_ULTRALYTICS = (
+    "a list of boxes as Ultralytics' to_json writes it: it names no picture, model, device or time; write "
+    '{"image_path", "detections", "model_version", "device_id"}'
+)
 
 
 @dataclass(frozen=True)
@@ -29,13 +43,47 @@ class BadRecord:
 
     Attributes:
         reason: one line.
-        source: ``<camera>/<hour>/<file>``, with ``:<line>`` for NDJSON.
+        source: ``<camera>/<hour>/<file>``, with ``:<number>``, from 1, for a line or an element of an array.
         raw: the bytes; only their beginning when they are longer than ``LONGEST_RECORD``.
+        image_path: as a readable record that was refused has it.
     """
 
     reason: str
     source: str
     raw: bytes
+    image_path: str | None = None
+
+
+@dataclass(frozen=True)
+class ReadRecord:
+    """A readable record of one file.
+
+    Attributes:
+        record: what it says.
+        raw: its text, in UTF-8, without a byte-order mark.
+        source: as in ``BadRecord``.
+        number: of the line, or of the element of an array, from 1; None for a file with one record.
+    """
+
+    record: DetectionRecord
+    raw: bytes
+    source: str
+    number: int | None = None
+
+
+@dataclass(frozen=True)
+class FrameRecord:
+    """A record, and the picture that it means.
+
+    Attributes:
+        frame: file name of the picture, in the folder that the record lies in.
+        record: as it was written.
+        source: as in ``BadRecord``.
+    """
+
+    frame: str
+    record: DetectionRecord
+    source: str
 
 
 @dataclass(frozen=True)
@@ -45,7 +93,7 @@ class RecordFile:
     Attributes:
         name: file name inside the hour.
         source: what errors call it.
-        open: gives its bytes, from the start, each time it is called.
+        open: gives its bytes, from the start, each time it is called; seekable.
     """
 
     name: str
@@ -53,71 +101,155 @@ class RecordFile:
     open: Callable[[], IO[bytes]]
 
 
-def read_records(files: Iterable[RecordFile]) -> Iterator[DetectionRecord | BadRecord]:
+def read_records(files: Iterable[RecordFile], folder: FrameFolder) -> Iterator[FrameRecord | BadRecord]:
     """Every record of an hour, in a fixed order: per-frame files by name, then the lines of NDJSON files by name.
 
     Where a readable ``<frame>.json`` and a line name the same frame, the per-frame file wins and the line is passed
-    over. An unreadable per-frame file is reported and wins over nothing.
+    over. An unreadable per-frame file is reported and wins over nothing. A record of another camera is bad.
     """
     chosen = sorted((file for file in files if is_record_file(file.name)), key=lambda file: file.name)
     won: set[str] = set()
     for file in chosen:
-        if file.name.lower().endswith(".ndjson"):
+        if holds_lines(file.name):
             continue
-        found = _read_one(file)
-        if isinstance(found, DetectionRecord):
-            won.update((frame_stem(file.name), frame_stem(found.image_path)))
-        yield found
+        for found in read_file(file):
+            placed = _placed(found, folder)
+            if isinstance(placed, FrameRecord):
+                won.update((frame_stem(file.name), frame_stem(placed.frame)))
+            yield placed
     for file in chosen:
-        if file.name.lower().endswith(".ndjson"):
-            for found in _read_lines(file):
-                if isinstance(found, BadRecord) or frame_stem(found.image_path) not in won:
-                    yield found
+        if holds_lines(file.name):
+            for found in read_file(file):
+                placed = _placed(found, folder)
+                if isinstance(placed, BadRecord) or frame_stem(placed.frame) not in won:
+                    yield placed
+
+
+def read_file(file: RecordFile) -> Iterator[ReadRecord | BadRecord]:
+    """Every record of one file, and what in it is none."""
+    try:
+        with file.open() as stream:
+            yield from _read_lines(file, stream) if holds_lines(file.name) else _read_document(file, stream)
+    except OSError as error:
+        yield BadRecord(f"cannot be read: {error.strerror}", file.source, b"")
 
 
 def parse_record(raw: bytes, source: str) -> DetectionRecord | BadRecord:
-    """One record, or why it is none."""
+    """One record, or why it is none.
+
+    Args:
+        raw: the whole text of a record, with or without a byte-order mark.
+        source: as in ``BadRecord``.
+    """
+    text = raw
     try:
-        return DetectionRecord.model_validate_json(raw)
+        if encoding_of(raw[:4])[1]:
+            text = decode_text(raw, "it").encode()
+        return DetectionRecord.model_validate_json(text)
     except ValidationError as error:
-        return BadRecord(one_line(error), source, raw)
+        return BadRecord(_encoding_problem(text) or one_line(error), source, raw)
+    except BadInputError as error:
+        return BadRecord(str(error), source, raw)
 
 
-def frame_stem(path: str) -> str:
-    """``frame`` of ``camera/hour/frame.jpg``, ``frame.json`` and ``frame.jpg.json``."""
-    name = PurePosixPath(path).name
-    for ending in (".json", *FRAME_ENDINGS):
-        if name.lower().endswith(ending):
-            name = name[: -len(ending)]
-    return name
+def numbered_lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    r"""The lines of a record file that hold something, numbered from 1, in UTF-8 whatever its byte-order mark says.
+
+    A line longer than ``LONGEST_RECORD`` is cut there, and so longer than a record may be. Bytes that do not fit the
+    encoding that the mark announces are written out as ``\xNN``, which no JSON is.
+
+    Args:
+        stream: at its start; seekable.
+    """
+    encoding, length = encoding_of(stream.read(4))
+    stream.seek(length)
+    if encoding == "utf-8":
+        lines = iter(lambda: stream.readline(LONGEST_RECORD + 1), b"")
+    else:
+        text = io.TextIOWrapper(stream, encoding, errors="backslashreplace", newline="\n")
+        lines = (line.encode(errors="backslashreplace") for line in iter(lambda: text.readline(LONGEST_RECORD + 1), ""))
+    number, within = 0, False
+    for raw in lines:
+        number += not within
+        continued, within = within, not raw.endswith(b"\n")
+        line = raw if within and len(raw) > LONGEST_RECORD else raw.strip()
+        if line and not continued:
+            yield number, line
 
 
-def _read_one(file: RecordFile) -> DetectionRecord | BadRecord:
+def merged_lines(earlier: RecordFile, later: RecordFile) -> RecordFile:
+    """A file of lines that was archived and then written on: the lines of both, each once, in order."""
+
+    def both() -> IO[bytes]:
+        with earlier.open() as first, later.open() as second:
+            lines = dict.fromkeys(line for stream in (first, second) for _, line in numbered_lines(stream))
+        return io.BytesIO(b"".join(line + b"\n" for line in lines))
+
+    return RecordFile(later.name, later.source, both)
+
+
+def _placed(found: ReadRecord | BadRecord, folder: FrameFolder) -> FrameRecord | BadRecord:
+    if isinstance(found, BadRecord):
+        return found
     try:
-        with file.open() as stream:
-            raw = stream.read(LONGEST_RECORD + 1)
-    except OSError as error:
-        return BadRecord(f"cannot be read: {error.strerror}", file.source, b"")
-    if len(raw) > LONGEST_RECORD:
-        return BadRecord(f"longer than {LONGEST_RECORD} bytes", file.source, raw[:_KEPT_OF_LONG])
-    return parse_record(raw, file.source)
+        return FrameRecord(folder.frame_of(found.record), found.record, found.source)
+    except BadInputError as error:
+        return BadRecord(str(error), found.source, found.raw, found.record.image_path)
 
 
-def _read_lines(file: RecordFile) -> Iterator[DetectionRecord | BadRecord]:
+def _parsed(raw: bytes, source: str, number: int | None = None) -> ReadRecord | BadRecord:
+    record = parse_record(raw, source)
+    return record if isinstance(record, BadRecord) else ReadRecord(record, raw, source, number)
+
+
+def _encoding_problem(raw: bytes) -> str | None:
+    """Why bytes are no text; None when they are."""
     try:
-        stream = file.open()
-    except OSError as error:
-        yield BadRecord(f"cannot be read: {error.strerror}", file.source, b"")
+        decode_text(raw, "it")
+    except BadInputError as error:
+        return str(error)
+    return None
+
+
+def _read_document(file: RecordFile, stream: IO[bytes]) -> Iterator[ReadRecord | BadRecord]:
+    """The record of a JSON file, or those of an array."""
+    raw = stream.read(LONGEST_RECORD + 1)
+    encoding, length = encoding_of(raw[:4])
+    if raw[length : length + _PEEK].decode(encoding, errors="replace").lstrip(BLANK).startswith("["):
+        stream.seek(length)
+        yield from _read_array(file, io.TextIOWrapper(stream, encoding))
+    elif len(raw) > LONGEST_RECORD:
+        yield BadRecord(f"longer than {LONGEST_RECORD} bytes", file.source, raw[:_KEPT_OF_LONG])
+    else:
+        found = _parsed(raw, file.source)
+        marked = length > 0 and isinstance(found, ReadRecord)
+        yield replace(found, raw=decode_text(raw, "it").encode()) if marked else found
+
+
+def _read_array(file: RecordFile, text: IO[str]) -> Iterator[ReadRecord | BadRecord]:
+    number = 0
+    try:
+        for number, (element, value) in enumerate(array_elements(text, LONGEST_RECORD), start=1):
+            if is_json_object(value) and "image_path" not in value and "box" in value:
+                yield BadRecord(_ULTRALYTICS, file.source, element.encode())
+                return
+            yield _parsed(element.encode(), f"{file.source}:{number}", number)
+        if number == 0:
+            yield BadRecord("an empty list: it holds no record", file.source, b"[]")
+    except BadInputError as error:
+        yield BadRecord(f"{error}; what follows in the file is not read", f"{file.source}:{number + 1}", b"")
+
+
+def _read_lines(file: RecordFile, stream: IO[bytes]) -> Iterator[ReadRecord | BadRecord]:
+    start = stream.read(_KEPT_OF_LONG)
+    problem = _encoding_problem(start[:2])
+    if problem is not None and "UTF-16" in problem:
+        yield BadRecord(problem, file.source, start)  # its lines cannot be told
         return
-    with stream:
-        number = 0
-        while raw := stream.readline(LONGEST_RECORD + 1):
-            number += 1
-            source = f"{file.source}:{number}"
-            if len(raw) > LONGEST_RECORD and not raw.endswith(b"\n"):
-                yield BadRecord(f"longer than {LONGEST_RECORD} bytes", source, raw[:_KEPT_OF_LONG])
-                while (rest := stream.readline(LONGEST_RECORD)) and not rest.endswith(b"\n"):
-                    pass
-                continue
-            if line := raw.strip():
-                yield parse_record(line, source)
+    stream.seek(0)
+    for number, line in numbered_lines(stream):
+        source = f"{file.source}:{number}"
+        if len(line) > LONGEST_RECORD:
+            yield BadRecord(f"longer than {LONGEST_RECORD} bytes", source, line[:_KEPT_OF_LONG])
+        else:
+            yield _parsed(line, source, number)

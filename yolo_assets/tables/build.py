@@ -40,7 +40,8 @@ from yolo_assets.contracts.names import (
 from yolo_assets.contracts.spool import ArchivePlan
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.files import native_name, portable_name
-from yolo_assets.spool.hours import COVERED, BadRecord, SpoolHour
+from yolo_assets.spool.hours import COVERED, SpoolHour
+from yolo_assets.spool.records import BadRecord, FrameRecord
 from yolo_assets.storage.base import ObjectStore
 from yolo_assets.tables.schema import DetectionsTable, FramesTable, QuarantineTable, TableModel, failures, polars_schema
 
@@ -66,6 +67,7 @@ class HourReport:
         detections: rows.
         quarantined: rows; they are in ``quarantine``.
         repeated: records that were found twice and counted once.
+        misplaced: rows of ``frames`` that were captured outside the hour of their folder.
         source: where the records were read.
         keys: objects written.
         sha256: over the written tables; equal when a re-run found nothing new.
@@ -77,6 +79,7 @@ class HourReport:
     detections: int
     quarantined: int
     repeated: int
+    misplaced: int
     source: Source
     keys: tuple[str, ...]
     sha256: str
@@ -138,6 +141,7 @@ def build_hour(
         detections=tables.detections.height,
         quarantined=tables.quarantine.height,
         repeated=tables.repeated,
+        misplaced=tables.frames.filter(~pl.col("captured_at").is_between(hour.start, hour.end, closed="left")).height,
         source=source,
         keys=tuple(written),
         sha256=digest.hexdigest(),
@@ -207,7 +211,7 @@ class HourTables:
     repeated: int
 
 
-def build_tables(camera_id: str, hour: Hour, records: Iterable[DetectionRecord | BadRecord]) -> HourTables:
+def build_tables(camera_id: str, hour: Hour, records: Iterable[FrameRecord | BadRecord]) -> HourTables:
     """Tables of one camera-hour.
 
     Where two records differ about one image the first one wins and the other is quarantined, so give the most
@@ -237,7 +241,7 @@ class _Builder:
         self.camera_id = camera_id
         self.hour = hour
         self.hour_ms = _milliseconds(hour.start)
-        self.records: dict[str, DetectionRecord] = {}
+        self.records: dict[str, FrameRecord] = {}
         self.frames: list[TableRow] = []
         self.detections: list[TableRow] = []
         self.quarantine: list[TableRow] = []
@@ -245,38 +249,39 @@ class _Builder:
         self.repeated = 0
 
     def add_bad(self, bad: BadRecord) -> None:
-        self._reject_record(bad.reason, bad.source, _text(bad.raw), None)
+        self._reject_record(bad.reason, bad.source, _text(bad.raw), bad.image_path)
 
-    def add(self, record: DetectionRecord) -> None:
+    def add(self, found: FrameRecord) -> None:
+        record = found.record
+        path = f"{self.camera_id}/{self.hour.key}/{found.frame}"
         try:
-            path = _image_path(record, self.camera_id, self.hour)
             earlier = self.records.get(path)
-            if earlier == record:
+            if earlier is not None and earlier.record == record:
                 self.repeated += 1
                 return
             if earlier is not None:
                 raise BadInputError("another record of the same image says something else")
             frame = self._frame(record, path)
             detections = [self._detection(frame, index, record) for index in range(len(record.detections))]
-        except BadInputError as error:
-            self._reject_record(str(error), f"record of {record.image_path}", _raw(record), record.image_path)
+        except (BadInputError, ArithmeticError) as error:
+            self._reject_record(str(error), found.source, _raw(record), record.image_path)
             return
-        self.records[path] = record
+        self.records[path] = found
         self.frames.append(frame)
         self.detections.extend(detections)
 
     def tables(self) -> HourTables:
         frames, bad_frames = self._split(FramesTable, self.frames)
         for row, reason in bad_frames:
-            path = row["image_path"]
-            self._reject_record(reason, f"record of {path}", _raw(self.records[path]), path)
+            found = self.records[row["image_path"]]
+            self._reject_record(reason, found.source, _raw(found.record), found.record.image_path)
         valid = set(frames["image_path"])
         of_frames = [row for row in self.detections if row["image_path"] in valid]
         detections, bad_detections = self._split(DetectionsTable, of_frames)
         for row, reason in bad_detections:
             path, index = row["image_path"], row["index"]
-            raw = _raw(self.records[path].detections[index])
-            self._reject("detection", reason, f"record of {path}", raw, path, index)
+            found = self.records[path]
+            self._reject("detection", reason, found.source, _raw(found.record.detections[index]), path, index)
         counts = detections.group_by("image_path").len("n_detections").cast({"n_detections": pl.Int64})
         frames = (
             frames.drop("n_detections")
@@ -365,19 +370,11 @@ class _Builder:
         )
 
 
-def _image_path(record: DetectionRecord, camera_id: str, hour: Hour) -> str:
-    """``<camera>/<hour>/<frame>``; a bare file name is completed with the folder it was found in."""
-    if record.camera_id is not None and record.camera_id != camera_id:
-        raise BadInputError(f"the record names camera {record.camera_id!r} but lies in the folder of {camera_id!r}")
-    path = record.image_path
-    return f"{camera_id}/{hour.key}/{path}" if "/" not in path else path
-
-
 def _captured_at(record: DetectionRecord, path: str) -> datetime:
     """From the record, else from the frame's name, else from the earliest detection."""
     if record.captured_at is not None:
         return record.captured_at
-    named = frame_time(path.rsplit("/", 1)[-1])
+    named = frame_time(path.rpartition("/")[2])
     if named is not None:
         return named
     if record.detections:

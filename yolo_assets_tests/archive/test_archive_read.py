@@ -21,8 +21,9 @@ from yolo_assets.contracts.errors import BadInputError, IntegrityError, Signatur
 from yolo_assets.contracts.names import ArchiveName, is_frame
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
+from yolo_assets.spool.frames import FrameFolder
 from yolo_assets.spool.hours import SpoolHour
-from yolo_assets.spool.records import read_records
+from yolo_assets.spool.records import FrameRecord, read_records
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import ObjectNotFoundError, ObjectStore
 from yolo_assets.storage.base import ObjectStream
@@ -88,7 +89,9 @@ def test_the_archive_gives_the_records_and_frames_of_the_spool(
     archive_hour(hour, archive, signer)
     local = list(hour.records())
     part = archive.part(archive.receipt(NAME))
-    assert list(read_records(part.record_files())) == [r for r in local if hasattr(r, "image_path")]
+    contents_of_part = part.contents()
+    folder = FrameFolder.of("cam1", HOUR, contents_of_part.frames)
+    assert list(read_records(contents_of_part.records, folder)) == [r for r in local if isinstance(r, FrameRecord)]
     assert sorted(map(repr, archive.hour_records("cam1", HOUR))) == sorted(map(repr, local))
     assert list(archive.hour_records("cam1", HOUR, hour)) == local
     rows = [row for row in part.index() if is_frame(row.name)]

@@ -76,7 +76,7 @@ def play(root: Path, world: World, script: dict[int, tuple[str, bool]], frames: 
         seal = hour.seal()
         records = list(hour.records())
         assert seal is not None and seal.captured == seal.processed == len(records)
-        hours[hour.hour.key] = [(record.model_extra or {}).get("time_trusted", True) for record in records]  # type: ignore[union-attr]
+        hours[hour.hour.key] = [(found.record.model_extra or {}).get("time_trusted", True) for found in records]  # type: ignore[union-attr]
     return hours
 
 

@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yolo_assets.archive.archive import Archive
-from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import frame_time
 from yolo_assets.contracts.signing import Signer, TrustedKeys
@@ -25,6 +24,7 @@ from yolo_assets.simulator.simulation import NO_MODEL, count_frames, frame_momen
 from yolo_assets.simulator.truth import read_hour, truth_file
 from yolo_assets.simulator.weld_line import Change, LineConfig, WeldLine
 from yolo_assets.spool.hours import SpoolHour, list_hours
+from yolo_assets.spool.records import FrameRecord
 from yolo_assets.storage import open_store
 from yolo_assets.vision.model import Model
 from yolo_assets_tests.support.one_round import run_archiver
@@ -110,8 +110,9 @@ def test_with_a_model_every_frame_has_the_record_of_a_real_inference(tmp_path: P
         seal, records = hour.seal(), list(hour.records())
         assert seal is not None and seal.model_versions == ("weld/1",)
         assert (seal.frames, seal.records, seal.processed, seal.captured, seal.dropped) == (18, 18, 18, 18, {})
-        for index, record in enumerate(records):
-            assert isinstance(record, DetectionRecord)
+        for index, read in enumerate(records):
+            assert isinstance(read, FrameRecord)
+            record = read.record
             assert record.captured_at is not None and record.quality is not None and record.inference_ms
             assert (tmp_path / record.image_path).is_file() and record.image_saved
             assert (record.width, record.height, record.sequence) == (320, 256, index)

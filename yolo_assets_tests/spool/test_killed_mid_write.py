@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.hours import SpoolHour
-from yolo_assets.spool.records import BadRecord
+from yolo_assets.spool.records import BadRecord, FrameRecord
 from yolo_assets.spool.traces import INTERRUPTED, UNREADABLE
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets_tests.support.records import frame_record
@@ -58,7 +57,7 @@ def test_the_next_run_finds_every_frame_or_counts_it(tmp_path: Path, at: int, sh
         seal = writer.seal(HOUR)
     hour = SpoolHour.of(tmp_path, "cam1", HOUR)
     found = list(hour.records())
-    good = [record for record in found if isinstance(record, DetectionRecord)]
+    good = [read.record for read in found if isinstance(read, FrameRecord)]
     whole = min(3, (at - 1) // 2)
     assert [record.captured_at.second for record in good if record.captured_at] == [*range(whole), 30]
     assert all((tmp_path / record.image_path).read_bytes() == IMAGE for record in good)

@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.files import native_name, portable_name, write_atomic
 from yolo_assets.spool.hours import SpoolHour, list_hours, scan
-from yolo_assets.spool.records import LONGEST_RECORD, BadRecord
+from yolo_assets.spool.records import LONGEST_RECORD, BadRecord, FrameRecord
 
 HOUR = Hour.from_key("20260102_03")
 
@@ -84,8 +83,8 @@ def test_a_record_file_of_its_own_wins_over_a_line(hour: SpoolHour) -> None:
     lines = [record(name, "line") for name in "abcd"]
     (hour.path / "records.ndjson").write_bytes(b"\n".join([*lines[:2], b"", b"[1]", *lines[2:]]))
     found = list(hour.records())
-    good = {r.image_path[-5]: r.model_version for r in found if isinstance(r, DetectionRecord)}
-    assert good == {"a": "own", "b": "line", "c": "line", "d": "own"}
+    good = {r.frame: r.record.model_version for r in found if isinstance(r, FrameRecord)}
+    assert good == {"a.jpg": "own", "b.jpg": "line", "c.jpg": "line", "d.jpg": "own"}
     bad = {r.source: r.raw for r in found if isinstance(r, BadRecord)}
     assert bad == {f"cam1/{HOUR}/b.json": b"{not json", f"cam1/{HOUR}/records.ndjson:4": b"[1]"}
 
@@ -95,7 +94,7 @@ def test_an_endless_line_is_reported_and_the_next_one_read(hour: SpoolHour) -> N
     bad, good = hour.records()
     assert isinstance(bad, BadRecord)
     assert len(bad.raw) < 10_000
-    assert isinstance(good, DetectionRecord)
+    assert isinstance(good, FrameRecord)
 
 
 def test_records_are_never_read_through_a_link(hour: SpoolHour, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.runtime.files import FolderBusyError, lock_folder
 from yolo_assets.spool.files import SpoolFullError
 from yolo_assets.spool.hours import SpoolHour, list_hours
-from yolo_assets.spool.records import BadRecord
+from yolo_assets.spool.records import BadRecord, FrameRecord
 from yolo_assets.spool.traces import INTERRUPTED
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets_tests.support.records import frame_record
@@ -46,8 +46,9 @@ def test_a_frame_reads_back_as_it_was_written(tmp_path: Path) -> None:
         path = writer.write(START, _with(sequence=7), b"\xff\xd8picture").image_path
     assert path == "cam1/20260102_03/20260102_030405_678.jpg"
     assert (tmp_path / path).read_bytes() == b"\xff\xd8picture"
-    (record,) = hour_of(tmp_path).records()
-    assert isinstance(record, DetectionRecord)
+    (found,) = hour_of(tmp_path).records()
+    assert isinstance(found, FrameRecord)
+    record = found.record
     assert (record.image_path, record.image_saved, record.camera_id) == (path, True, "cam1")
     assert (record.sequence, record.captured_at) == (7, START)
     line = (tmp_path / "cam1/20260102_03/records.ndjson").read_bytes()
@@ -174,7 +175,7 @@ def test_a_torn_last_line_costs_one_frame_and_is_counted(tmp_path: Path, cut: in
     with SpoolWriter(tmp_path, "cam1", "box1") as writer:
         writer.write(START + timedelta(seconds=9), RECORD, b"y")
         seal = writer.seal(HOUR)
-    good = [record for record in hour_of(tmp_path).records() if isinstance(record, DetectionRecord)]
+    good = [read.record for read in hour_of(tmp_path).records() if isinstance(read, FrameRecord)]
     bad = [record for record in hour_of(tmp_path).records() if isinstance(record, BadRecord)]
     lost = 0 if cut == 1 else 1  # a line that lacks only its newline is whole
     assert (len(good), len(bad)) == (4 - lost, lost)
@@ -223,7 +224,7 @@ def test_killed_writers_lose_at_most_the_frame_in_hand(tmp_path: Path) -> None:
         done = int(lines[-1] if lines[-1].endswith("\n") else lines[-2]) + 2  # one may be written and not acknowledged
     with SpoolWriter(tmp_path, "cam1", "box1") as writer:
         seal = writer.seal(HOUR)
-    good = [record for record in hour_of(tmp_path).records() if isinstance(record, DetectionRecord)]
+    good = [read.record for read in hour_of(tmp_path).records() if isinstance(read, FrameRecord)]
     assert seal.processed == len(good)
     assert seal.captured == seal.processed + sum(seal.dropped.values())
     assert acknowledged <= seal.captured <= acknowledged + 4
@@ -257,7 +258,7 @@ def test_a_full_disk_loses_only_the_frame_it_refuses(tmp_path: Path, monkeypatch
         kept.append(writer.write(START + timedelta(seconds=200), RECORD, b"y" * 900).image_path)
         seal = writer.seal(HOUR)
     records = list(hour_of(tmp_path).records())
-    assert [r.image_path for r in records if isinstance(r, DetectionRecord)] == kept
+    assert [r.record.image_path for r in records if isinstance(r, FrameRecord)] == kept
     assert not any(isinstance(record, BadRecord) for record in records)
     assert {f"cam1/20260102_03/{m.name}" for m in hour_of(tmp_path).frames()} == set(kept)
     assert (seal.frames, seal.processed, seal.captured) == (len(kept), len(kept), len(kept))
@@ -283,7 +284,7 @@ def test_threads_may_write_at_the_turn_of_the_hour(tmp_path: Path) -> None:
     frames = [member for hour in list_hours(tmp_path) for member in hour.frames()]
     records = [record for hour in list_hours(tmp_path) for record in hour.records()]
     assert len(frames) == len(records) == 200
-    assert all(isinstance(record, DetectionRecord) for record in records)
+    assert all(isinstance(record, FrameRecord) for record in records)
 
 
 def test_every_frame_is_durable_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,13 @@ from datetime import timedelta
 
 from hypothesis import strategies as st
 
+from yolo_assets.contracts.base import canonical_json
 from yolo_assets.contracts.detection import DetectionRecord
+from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import frame_name
 from yolo_assets.contracts.times import HOUR, Hour, format_time
-from yolo_assets.spool.records import BadRecord
+from yolo_assets.spool.frames import FrameFolder
+from yolo_assets.spool.records import BadRecord, FrameRecord
 
 CAMERA = "lineA_cam01"
 NOON = Hour.from_key("20260102_12")
@@ -50,6 +53,22 @@ def detection_json(second: float = 1, /, **changes):
 
 def record(second: float = 1, /, **changes) -> DetectionRecord:
     return DetectionRecord.model_validate(frame_json(second, **changes))
+
+
+def found(*records: DetectionRecord | BadRecord) -> list[FrameRecord | BadRecord]:
+    """The records as the folder of their camera and hour gives them."""
+    folder = FrameFolder.of(CAMERA, NOON)
+    given = []
+    for item in records:
+        if isinstance(item, BadRecord):
+            given.append(item)
+            continue
+        try:
+            given.append(FrameRecord(folder.frame_of(item), item, item.image_path))
+        except BadInputError as error:
+            raw = canonical_json(item.model_dump(mode="json", by_alias=True, exclude_unset=True))
+            given.append(BadRecord(str(error), item.image_path, raw, item.image_path))
+    return given
 
 
 _second = st.one_of(

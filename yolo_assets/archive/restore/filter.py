@@ -16,7 +16,7 @@ from yolo_assets.contracts.names import check_id, frame_time, is_frame, is_recor
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.times import Hour, format_time
 from yolo_assets.spool.files import native_name
-from yolo_assets.spool.records import frame_stem
+from yolo_assets.spool.frames import frame_stem
 
 _MOST_NAMES = 12
 

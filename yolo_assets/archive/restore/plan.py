@@ -17,12 +17,12 @@ from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.archive.part import ArchivedPart
 from yolo_assets.archive.restore.filter import FrameFilter, RangeContents
 from yolo_assets.archive.restore.placing import OutFolder, Places
-from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.files import native_name
-from yolo_assets.spool.records import frame_stem
+from yolo_assets.spool.frames import frame_stem
+from yolo_assets.spool.records import FrameRecord
 from yolo_assets.storage.base import ColdObjectError, StoreUnavailableError
 from yolo_assets.storage.cold import Retrieval, come_back
 
@@ -251,9 +251,9 @@ class HourPlanner:
     def _matching(self, plan: HourPlan) -> frozenset[str]:
         records = self.archive.hour_records(plan.camera, plan.hour)
         return frozenset(
-            frame_stem(record.image_path)
-            for record in records
-            if isinstance(record, DetectionRecord) and self.selection.fits(record)
+            frame_stem(found.frame)
+            for found in records
+            if isinstance(found, FrameRecord) and self.selection.fits(found.record)
         )
 
 

@@ -22,6 +22,7 @@ from yolo_assets.edge.types import Frame
 from yolo_assets.spool.files import SpoolFullError
 from yolo_assets.spool.frame_journal import CameraTotals, FrameJournal
 from yolo_assets.spool.hours import SpoolHour
+from yolo_assets.spool.records import FrameRecord
 from yolo_assets.spool.traces import INTERRUPTED
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets_tests.edge.soak.books import CameraBooks, read_books
@@ -180,7 +181,7 @@ def test_kills_at_any_moment_never_lose_a_frame(tmp_path: Path) -> None:
         run(tmp_path, crash)
     seal = final_seal(tmp_path)
     hour = SpoolHour.of(tmp_path / "spool", "cam1", HOUR)
-    sequences = [record.sequence for record in hour.records() if isinstance(record, DetectionRecord)]
+    sequences = [found.record.sequence for found in hour.records() if isinstance(found, FrameRecord)]
     assert len(set(sequences)) == len(sequences) == seal.processed > 20
     assert seal.dropped.get(INTERRUPTED, 0) <= 16
 
@@ -403,8 +404,8 @@ def test_a_time_that_is_not_trusted_is_said_in_the_record(tmp_path: Path) -> Non
         recorder.enter(one)
         record_frame(recorder, one, None)
     good, guessed = SpoolHour.of(tmp_path / "spool", "cam1", HOUR).records()
-    assert "time_trusted" not in (good.model_extra or {})  # type: ignore[union-attr]
-    extra = guessed.model_extra or {}  # type: ignore[union-attr]
+    assert "time_trusted" not in (good.record.model_extra or {})  # type: ignore[union-attr]
+    extra = guessed.record.model_extra or {}  # type: ignore[union-attr]
     assert (extra["time_trusted"], extra["boot_id"], extra["monotonic_s"]) == (False, "b", 7.5)
     recorder.close()
 
@@ -449,8 +450,8 @@ def test_where_only_the_image_finds_no_room_the_record_is_kept(tmp_path: Path, s
     recorder.enter(frame(0))
     written = record_frame(recorder, frame(0), bytes(3 << 20))
     assert written is not None and written.image_saved is False
-    (record,) = SpoolHour.of(small_disk / "spool", "cam1", HOUR).records()
-    assert record.image_saved is False  # type: ignore[union-attr]
+    (found,) = SpoolHour.of(small_disk / "spool", "cam1", HOUR).records()
+    assert found.record.image_saved is False  # type: ignore[union-attr]
     assert not list((small_disk / "spool").rglob("*.jpg")) and not list((small_disk / "spool").rglob(".tmp-*"))
     assert recorder.journal.counts()["cam1"].processed == 1
     recorder.close()
