@@ -30,15 +30,15 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import orjson
 import polars as pl
 
 from yolo_assets.archive.archive import Archive
 from yolo_assets.catalog.publish import publish
 from yolo_assets.catalog.read import find_archives, find_hours, open_catalog, stats
+from yolo_assets.contracts.base import canonical_json
 from yolo_assets.contracts.names import ArchiveName, receipts_prefix
 from yolo_assets.contracts.receipt import Receipt
-from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.contracts.signing import Signer, TrustedKeys, unverified_content
 from yolo_assets.contracts.times import Hour, format_time
 from yolo_assets.storage.base import ObjectStore
 from yolo_assets.storage.open import open_store
@@ -96,7 +96,7 @@ def write_hours(root: Path, key: Path, hours: range) -> int:
         (root / receipts_prefix(hour)).mkdir(parents=True, exist_ok=True)
         for camera in CAMERAS:
             name = ArchiveName(camera, hour)
-            (root / name.receipt_key).write_bytes(orjson.dumps(signer.sign_document(document(name))))
+            (root / name.receipt_key).write_bytes(signer.seal(canonical_json(document(name)), "receipt").to_json())
     return len(hours) * len(CAMERAS)
 
 
@@ -133,17 +133,19 @@ def camera_and_day(connection: duckdb.DuckDBPyConnection, camera: str, date: str
     return find_archives(connection, start, start + timedelta(days=1), camera_id=camera)
 
 
+def _receipt(data: bytes) -> Receipt:
+    return unverified_content(data, "a receipt").record(Receipt, "a receipt")
+
+
 def naive_day(archive: ObjectStore, camera: str, date: str) -> list[Receipt]:
     """Camera and day without a catalog: list the day, read what is the camera's."""
     keys = [info.key for info in archive.list(receipts_prefix(date=date))]
-    return [Receipt.from_json(archive.get(key)) for key in keys if ArchiveName.parse(key).camera_id == camera]
+    return [_receipt(archive.get(key)) for key in keys if ArchiveName.parse(key).camera_id == camera]
 
 
 def naive_cracks(archive: ObjectStore, dates: list[str]) -> list[Receipt]:
     """Cracks over 0.8 without a catalog: list and parse every receipt of the days."""
-    receipts = (
-        Receipt.from_json(archive.get(info.key)) for d in dates for info in archive.list(receipts_prefix(date=d))
-    )
+    receipts = (_receipt(archive.get(info.key)) for d in dates for info in archive.list(receipts_prefix(date=d)))
     return [r for r in receipts if (found := r.classes.get("crack")) and found.max_confidence >= 0.8]
 
 

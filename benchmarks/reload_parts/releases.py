@@ -18,7 +18,8 @@ from reload_parts import models
 from reload_parts.models import NAME, Fault, Seen
 from yolo_assets.contracts.model import ONNX
 from yolo_assets.contracts.names import channel_key, model_key, signature_key
-from yolo_assets.contracts.signing import SignatureSet, Signer, TrustedKeys
+from yolo_assets.contracts.old_signatures import SignatureSet
+from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.models.promotion import Promoter, ReleaseRequest
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage import open_store

@@ -10,8 +10,6 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-import orjson
-
 from yolo_assets import __version__
 from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.options import ArchiveOptions
@@ -120,9 +118,7 @@ def commit(
         retention_mode=None if confirmed is None else confirmed.mode,
         writer_version=__version__,
     )
-    # The body is signed as a reader will parse it: the round trip drops what JSON cannot hold.
-    document = signer.sign_document(orjson.loads(receipt.to_json()))
-    data = Receipt.model_validate_json(orjson.dumps(document)).to_json()
+    data = signer.seal(receipt.payload(), "receipt").to_json()
     try:
         written = store.put_if_absent(name.receipt_key, data)
         if confirmed is not None:

@@ -11,8 +11,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-import orjson
-
 from yolo_assets.archive.packing.index import parse_index
 from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.contracts.errors import IntegrityError
@@ -30,8 +28,7 @@ def parse_receipt(data: bytes, name: ArchiveName, trusted: TrustedKeys) -> Recei
         SignatureError: changed, or signed by a key that is not trusted.
         IntegrityError: it is the receipt of another archive.
     """
-    receipt = Receipt.from_json(data, name.receipt_key)
-    trusted.verify_document(orjson.loads(data), name.receipt_key)
+    receipt = trusted.open_document(data, "receipt", name.receipt_key).record(Receipt, name.receipt_key)
     named = (receipt.camera_id, receipt.hour, receipt.part, receipt.archive_key, receipt.index_key)
     if named != (name.camera_id, name.hour.key, name.part, name.archive_key, name.index_key):
         raise IntegrityError(f"{name.receipt_key} is the receipt of {receipt.name}; it was moved or copied")

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.originals import oldest_version
 from yolo_assets.archive.part import ArchivedPart
-from yolo_assets.contracts.errors import BadInputError, IntegrityError, UserError
+from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
 from yolo_assets.contracts.names import ArchiveName, receipts_prefix
 from yolo_assets.contracts.receipt import Receipt
+from yolo_assets.contracts.signing import unverified_content
 from yolo_assets.contracts.times import Hour, format_time, utc_now
 from yolo_assets.storage.base import (
     NoObjectLockError,
@@ -241,8 +242,8 @@ def _pinned(part: ArchivedPart, key: str, versions: list[ObjectInfo]) -> ObjectI
 
 def _is_receipt(data: bytes, receipt: Receipt) -> bool:
     try:
-        return Receipt.from_json(data) == receipt
-    except BadInputError:
+        return unverified_content(data, receipt.name).record(Receipt, receipt.name) == receipt
+    except (BadInputError, SignatureError):
         return False
 
 

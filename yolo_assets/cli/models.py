@@ -331,9 +331,9 @@ def _signature_state(registry: Registry, name: str, version: str) -> str:
     """``none``, ``good``, ``not checked`` or ``bad: <reason>``."""
     from yolo_assets.contracts.errors import UserError
     from yolo_assets.contracts.model import MANIFEST
-    from yolo_assets.contracts.names import model_key, signature_key
+    from yolo_assets.contracts.names import model_key, signature_files
 
-    if registry.store.head(model_key(name, version, signature_key(MANIFEST))) is None:
+    if all(registry.store.head(model_key(name, version, file)) is None for file in signature_files(MANIFEST)):
         return "none"
     if not registry.trusted.keys:
         return "not checked"

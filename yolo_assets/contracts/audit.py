@@ -10,11 +10,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from yolo_assets.contracts.base import Record, Time
-from yolo_assets.contracts.signing import Signature
+from yolo_assets.contracts.base import Time
+from yolo_assets.contracts.signing import SignedRecord
 
 
-class AuditClaim(Record):
+class AuditClaim(SignedRecord):
     """``audit/date=…/verify-<id>.claim.json``: what an audit is checking, so that another machine takes the rest."""
 
     schema_version: Literal[1] = 1
@@ -22,10 +22,9 @@ class AuditClaim(Record):
     started_at: Time
     expires_at: Time = Field(description="an audit that has not ended by then was killed")
     names: tuple[str, ...] = Field(description="stems of archives")
-    signature: Signature | None = None
 
 
-class AuditRecord(Record):
+class AuditRecord(SignedRecord):
     """``audit/date=…/verify-<id>.<n>.json``: a stretch of one audit. ``<name>`` below is the stem of an archive."""
 
     schema_version: Literal[1] = 1
@@ -49,4 +48,3 @@ class AuditRecord(Record):
     )
     bytes_read: int = Field(ge=0)
     writer_version: str
-    signature: Signature | None = None

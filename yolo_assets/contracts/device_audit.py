@@ -1,8 +1,8 @@
 """The audit log of one device: every change of its model, one signed line each, chained by hash.
 
-A line is the canonical JSON of an ``AuditLine``. It holds the SHA-256 of the line before it, so a line cannot be
-changed, removed, inserted or moved without a trace; it is signed by the key of the device, so the chain cannot be
-computed anew without that key. The end of the chain is anchored by an ``AuditHead``: beside the log, in the
+A line is a DSSE envelope with the JSON of an ``AuditLine``. It holds the SHA-256 of the line before it, so a line
+cannot be changed, removed, inserted or moved without a trace; it is signed by the key of the device, so the chain
+cannot be computed anew without that key. The end of the chain is anchored by an ``AuditHead``: beside the log, in the
 heartbeat, and in the copies that go to the store, so that lines cut off at the end are missed. Belongs here: the
 records. Writing and checking is ``edge.audit``.
 """
@@ -13,8 +13,8 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from yolo_assets.contracts.base import Record, Time
-from yolo_assets.contracts.signing import Signature
+from yolo_assets.contracts.base import Record, Time, canonical_json
+from yolo_assets.contracts.signing import SignedRecord
 
 GENESIS = "0" * 64
 """What the first line of a log has in place of a hash."""
@@ -39,7 +39,7 @@ class AuditEntry(Record):
     public_key: str | None = Field(default=None, description="PEM, in the first line: the key that signs this log")
 
 
-class AuditLine(AuditEntry):
+class AuditLine(AuditEntry, SignedRecord):
     """One line of a log: an entry with its place in the chain."""
 
     schema_version: Literal[1] = 1
@@ -47,10 +47,13 @@ class AuditLine(AuditEntry):
     log_id: str = Field(description="a device begins a new log when the old one is lost or damaged")
     sequence: int = Field(ge=1, description="1, 2, 3 … without a gap")
     previous: Sha256 = Field(description="SHA-256 of the line before, its line end not included; zeros in the first")
-    signature: Signature | None = None
+
+    def payload(self) -> bytes:
+        """The bytes that are signed; what is not known is left out."""
+        return canonical_json(self.model_dump(mode="json", exclude={"signature"}, exclude_none=True))
 
 
-class AuditHead(Record):
+class AuditHead(SignedRecord):
     """Where a log begins and ends, as the device says. A line may be newer than the head, never the other way round."""
 
     schema_version: Literal[1] = 1
@@ -61,4 +64,7 @@ class AuditHead(Record):
     first_sequence: int = Field(default=1, ge=1, description="the oldest line the device still has")
     shipped: int = Field(default=0, ge=0, description="lines up to this one are in the store")
     at: Time
-    signature: Signature | None = None
+
+    def payload(self) -> bytes:
+        """The bytes that are signed; what is not known is left out."""
+        return canonical_json(self.model_dump(mode="json", exclude={"signature"}, exclude_none=True))

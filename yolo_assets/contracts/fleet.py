@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 
 from yolo_assets.contracts.base import Record, Time
 from yolo_assets.contracts.device_audit import AuditHead
+from yolo_assets.contracts.dsse import Envelope
 
 
 class CameraHeartbeat(Record):
@@ -55,4 +56,7 @@ class Heartbeat(Record):
     spool_bytes: int = Field(default=0, ge=0)
     spool_used: float | None = Field(default=None, ge=0, le=1, description="share of the spool's disk in use")
     swaps: tuple[SwapEvent, ...] = ()
-    audit: AuditHead | None = Field(default=None, description="end of the device's audit log, signed by the device")
+    audit: Envelope | AuditHead | None = Field(
+        default=None,
+        description="end of the device's audit log, signed by the device: an envelope, or as version 0.1 signed it",
+    )

@@ -294,8 +294,18 @@ def parse_device_audit_key(key: str) -> tuple[str, str, int, int] | None:
 
 
 def signature_key(key: str) -> str:
-    """The detached signatures beside a document."""
+    """The detached signatures beside a document, as version 0.1 reads and writes them."""
     return f"{key}.sig"
+
+
+def envelope_key(key: str) -> str:
+    """The DSSE envelopes beside a document."""
+    return f"{key}.dsse"
+
+
+def signature_files(name: str) -> tuple[str, str]:
+    """Everything that may lie beside a signed document, newest form first."""
+    return envelope_key(name), signature_key(name)
 
 
 def parse_model_version(text: str) -> tuple[str, str]:

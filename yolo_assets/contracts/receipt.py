@@ -1,6 +1,6 @@
 """The receipt of one archive: the source of truth, of which the catalog is only an index.
 
-Signed inside the document (``signature``), so that one object is the commit point and proves itself.
+It lies in the store as a DSSE envelope: one object is the commit point and proves itself.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from yolo_assets.contracts.base import Record, Time
-from yolo_assets.contracts.signing import Signature
+from yolo_assets.contracts.signing import SignedRecord
 
 
 class ClassSummary(Record):
@@ -20,7 +20,7 @@ class ClassSummary(Record):
     max_confidence: float = Field(ge=0, le=1)
 
 
-class Receipt(Record):
+class Receipt(SignedRecord):
     """One archive of one camera-hour, uploaded and verified."""
 
     model_config = ConfigDict(protected_namespaces=())
@@ -57,7 +57,6 @@ class Receipt(Record):
     retention_until: Time | None = Field(default=None, description="write-once until then, as the store confirmed")
     retention_mode: Literal["compliance", "governance"] | None = None
     writer_version: str
-    signature: Signature | None = None
 
     @property
     def name(self) -> str:

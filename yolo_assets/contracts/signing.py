@@ -1,11 +1,10 @@
-"""Ed25519 signatures over bytes and over JSON documents.
+"""Ed25519 keys: who may sign, who is trusted, and what is proven by that.
 
-Two forms. *Embedded*: a document carries ``signature`` over its canonical JSON without that field (receipts: one
-object is the commit point). *Detached*: ``<key>.sig`` holds a ``SignatureSet``, signatures by the SHA-256 of the bytes
-they cover. A set rather than one signature, because a channel pointer and its ``.sig`` are two objects: the new
-signature is added before the pointer moves, so the pointer can be verified at every moment.
+What is written now is a DSSE envelope (``dsse``): one object where it is a commit point, or ``<key>.dsse`` beside bytes
+that others read as they are. What earlier versions wrote (``old_signatures``) verifies as well.
 
-Private keys are PKCS#8 PEM files of mode 0600; public keys PEM files ending ``.pub``.
+Private keys are PKCS#8 PEM files of mode 0600; public keys PEM files ending ``.pub``. Trust comes from the files that
+an operator names, never from a key that lies beside what is verified.
 """
 
 from __future__ import annotations
@@ -16,43 +15,53 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TypeVar
 
+import orjson
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from yolo_assets.contracts.base import Record, canonical_json
+from yolo_assets.contracts.base import Record, canonical_json, is_json_object
+from yolo_assets.contracts.dsse import Envelope, EnvelopeSet, PayloadKind, decode_base64, payload_type, signed_bytes
 from yolo_assets.contracts.errors import BadInputError, SignatureError
+from yolo_assets.contracts.old_signatures import DetachedSignature, Signature, SignatureSet
 
-KEPT_SIGNATURES = 16
-"""Signatures a set keeps: enough for every pointer a slow reader may still hold."""
-
-
-class Signature(Record):
-    """One Ed25519 signature."""
-
-    algorithm: Literal["ed25519"] = "ed25519"
-    key_id: str
-    value: str
+S = TypeVar("S", bound="SignedRecord")
 
 
-class DetachedSignature(Signature):
-    """A signature stored apart from the bytes it covers, identified by their hash."""
+class SignedRecord(Record):
+    """A record that is stored signed as a whole."""
 
-    sha256: str
+    signature: Signature | None = Field(
+        default=None, description="who signed it, once that is verified; it is no part of what is signed"
+    )
+
+    def payload(self) -> bytes:
+        """The bytes that are signed: canonical JSON."""
+        return canonical_json(self.model_dump(mode="json", by_alias=True, exclude={"signature"}))
 
 
-class SignatureSet(Record):
-    """The content of a ``.sig`` object, newest last."""
+@dataclass(frozen=True)
+class SignedContent:
+    """Bytes that a trusted key signed.
 
-    signatures: tuple[DetachedSignature, ...] = ()
+    Attributes:
+        payload: what was signed: one JSON document.
+        signature: the signature that proves it.
+    """
 
-    def with_signature(self, added: DetachedSignature) -> SignatureSet:
-        """This set with one more, replacing those of the same bytes and key, cut to the newest ``KEPT_SIGNATURES``."""
-        others = [s for s in self.signatures if (s.sha256, s.key_id) != (added.sha256, added.key_id)]
-        return SignatureSet(signatures=tuple([*others, added][-KEPT_SIGNATURES:]))
+    payload: bytes
+    signature: Signature
+
+    def record(self, kind: type[S], label: str) -> S:
+        """The record in the payload, with its signature.
+
+        Raises:
+            BadInputError: it is no such record.
+        """
+        return kind.from_json(self.payload, label).model_copy(update={"signature": self.signature})
 
 
 def _key_id(public: Ed25519PublicKey) -> str:
@@ -124,21 +133,14 @@ class Signer:
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
 
-    def sign(self, data: bytes) -> Signature:
-        """Sign bytes as they are."""
-        return Signature(key_id=self.key_id, value=base64.b64encode(self.private.sign(data)).decode())
+    def seal(self, payload: bytes, kind: PayloadKind) -> Envelope:
+        """Sign bytes as they are, in an envelope that holds them."""
+        return Envelope.of(payload, kind, self.key_id, self.private.sign(signed_bytes(kind, payload)))
 
     def sign_detached(self, data: bytes) -> DetachedSignature:
-        """Sign bytes for a ``.sig`` object."""
-        signature = self.sign(data)
-        return DetachedSignature(
-            key_id=signature.key_id, value=signature.value, sha256=hashlib.sha256(data).hexdigest()
-        )
-
-    def sign_document(self, document: dict[str, Any]) -> dict[str, Any]:
-        """A copy of ``document`` with ``signature`` over the canonical JSON of the rest."""
-        body = {key: value for key, value in document.items() if key != "signature"}
-        return {**body, "signature": self.sign(canonical_json(body)).model_dump(mode="json")}
+        """Sign bytes for a ``.sig`` object, which agents of version 0.1 read."""
+        value = base64.b64encode(self.private.sign(data)).decode()
+        return DetachedSignature(key_id=self.key_id, value=value, sha256=hashlib.sha256(data).hexdigest())
 
 
 @dataclass(frozen=True)
@@ -157,12 +159,12 @@ class KeyPair:
 
 
 def create_key_pairs(paths: Sequence[Path]) -> list[KeyPair]:
-    """Make the pairs that are missing; an existing key is never replaced.
+    """Make the pairs that are missing; an existing key is never replaced. Again, it changes nothing.
 
     Raises:
-        BadInputError: nothing is missing, or a public key is there without its private one: a new private key would
-            not fit it, and what was signed so far would no longer verify.
-        SignatureError: a private key that is there cannot be read.
+        BadInputError: a pair is damaged: a public key without its private one (a new private key would not fit it, and
+            what was signed so far would no longer verify), or one that is not the half of that private key.
+        SignatureError: a key that is there cannot be read.
     """
     for path in paths:
         public = path.with_name(path.name + ".pub")
@@ -172,12 +174,15 @@ def create_key_pairs(paths: Sequence[Path]) -> list[KeyPair]:
                 "move the .pub file away to start with a new pair"
             )
     missing = {path for path in paths if not path.exists()}
-    if not missing:
-        raise BadInputError(
-            f"{' and '.join(str(path) for path in paths)} exist already and are not overwritten; move them away to "
-            "start with new pairs"
-        )
-    return [KeyPair(path, Signer.load_or_create(path).key_id, path in missing) for path in paths]
+    pairs = [KeyPair(path, Signer.load_or_create(path).key_id, path in missing) for path in paths]
+    for pair in pairs:
+        public = pair.path.with_name(pair.path.name + ".pub")
+        if pair.key_id not in TrustedKeys.load([public]).keys:
+            raise BadInputError(
+                f"{public} is not the public half of {pair.path}; move it away, and run this again to write the right "
+                "one"
+            )
+    return pairs
 
 
 @dataclass(frozen=True)
@@ -213,45 +218,149 @@ class TrustedKeys:
             raise SignatureError("no trusted key was given; name the .pub file of the signing key in trusted_keys")
         return cls(keys)
 
-    def verify(self, data: bytes, signature: Signature, label: str) -> None:
-        """Check one signature over bytes.
+    def named_by(self, envelopes: bytes | None, signatures: bytes | None) -> bool:
+        """Whether the content of a ``.dsse`` or a ``.sig`` names one of these keys at all."""
+        key_ids = {s.keyid for envelope in EnvelopeSet.parse(envelopes or b"").envelopes for s in envelope.signatures}
+        if signatures is not None:
+            key_ids |= {signature.key_id for signature in SignatureSet.from_json(signatures, ".sig").signatures}
+        return not key_ids.isdisjoint(self.keys)
+
+    def open(self, envelope: Envelope, kind: PayloadKind, label: str) -> SignedContent:
+        """The payload of an envelope that a trusted key signed.
 
         Raises:
-            SignatureError: unknown key, or the signature does not fit.
+            SignatureError: no trusted key did, or it holds another kind of payload.
         """
-        key = self.keys.get(signature.key_id)
-        if key is None:
-            raise SignatureError(f"{label} is signed by key {signature.key_id}, which is not trusted here")
+        payload = envelope.content(label)
+        if envelope.payload_type != payload_type(kind):
+            raise SignatureError(f"{label} is signed as {envelope.payload_type!r}, not as a {kind}; it was put there")
+        trusted = [signature for signature in envelope.signatures if signature.keyid in self.keys]
+        if not trusted:
+            raise SignatureError(f"{label} is signed by key {envelope.signatures[0].keyid}, which is not trusted here")
+        data = signed_bytes(kind, payload)
+        for signature in trusted:
+            if self._fits(signature.keyid, signature.sig, data, label):
+                return SignedContent(payload, Signature(key_id=signature.keyid, value=signature.sig))
+        raise SignatureError(f"the signature of {label} does not fit its content; it was changed")
+
+    def open_document(self, data: bytes, kind: PayloadKind, label: str) -> SignedContent:
+        """What a signed object holds: an envelope, or a JSON document with the signature inside, as version 0.1 wrote.
+
+        Raises:
+            SignatureError: not signed by a trusted key, or changed.
+            BadInputError: not a JSON object at all.
+        """
+        document = _json_object(data, label)
+        if "payloadType" in document:
+            return self.open(Envelope.parse(data, label), kind, label)
+        content = _old_content(document, label)
+        self._verify_old(content.payload, content.signature, label)
+        return content
+
+    def verify_detached(
+        self, data: bytes, kind: PayloadKind, label: str, *, envelopes: bytes | None, signatures: bytes | None
+    ) -> None:
+        """Check that a trusted key signed bytes that lie beside their signatures.
+
+        Args:
+            data: the bytes.
+            kind: what they are.
+            label: what errors call them.
+            envelopes: content of ``<key>.dsse``; None when there is none.
+            signatures: content of ``<key>.sig``, as version 0.1 wrote it; None when there is none.
+
+        Raises:
+            SignatureError: none did.
+        """
+        fitting = EnvelopeSet.parse(envelopes).of_payload(data) if envelopes is not None else []
+        problem: SignatureError | None = None
+        for envelope in reversed(fitting):
+            try:
+                self.open(envelope, kind, label)
+                return
+            except SignatureError as error:
+                problem = problem or error
+        if signatures is None:
+            raise problem or _no_signature(label)
         try:
-            key.verify(base64.b64decode(signature.value, validate=True), data)
-        except (InvalidSignature, ValueError):
-            raise SignatureError(f"the signature of {label} does not fit its content; it was changed") from None
+            self._verify_old_detached(data, signatures, label)
+        except SignatureError as error:
+            raise problem or error from None
 
-    def verify_detached(self, data: bytes, signatures: SignatureSet, label: str) -> None:
-        """Check that a set holds a good signature of these bytes by a trusted key.
-
-        Raises:
-            SignatureError: none does.
-        """
+    def _verify_old_detached(self, data: bytes, raw: bytes, label: str) -> None:
+        try:
+            signatures = SignatureSet.from_json(raw, f"{label}.sig")
+        except BadInputError as error:
+            raise SignatureError(str(error)) from None
         digest = hashlib.sha256(data).hexdigest()
         fitting = [s for s in signatures.signatures if s.sha256 == digest]
         if not fitting:
-            raise SignatureError(f"{label} has no signature for its content; it was changed or never released")
+            raise _no_signature(label)
         trusted = [s for s in fitting if s.key_id in self.keys]
-        self.verify(data, (trusted or fitting)[-1], label)
+        self._verify_old(data, (trusted or fitting)[-1], label)
 
-    def verify_document(self, document: dict[str, Any], label: str) -> None:
-        """Check the embedded ``signature`` of a JSON document.
+    def _verify_old(self, data: bytes, signature: Signature, label: str) -> None:
+        if signature.key_id not in self.keys:
+            raise SignatureError(f"{label} is signed by key {signature.key_id}, which is not trusted here")
+        if not self._fits(signature.key_id, signature.value, data, label):
+            raise SignatureError(f"the signature of {label} does not fit its content; it was changed")
 
-        Raises:
-            SignatureError: missing, untrusted, or not fitting.
-        """
-        raw = document.get("signature")
-        if not isinstance(raw, dict):
-            raise SignatureError(f"{label} is not signed")
-        body = {key: value for key, value in document.items() if key != "signature"}
+    def _fits(self, key_id: str, signature: str, data: bytes, label: str) -> bool:
         try:
-            signature = Signature.model_validate(raw)
-        except ValidationError:
-            raise SignatureError(f"the signature of {label} is not a signature; it was changed") from None
-        self.verify(canonical_json(body), signature, label)
+            self.keys[key_id].verify(decode_base64(signature, label), data)
+        except (InvalidSignature, SignatureError):
+            return False
+        return True
+
+
+def unverified_content(data: bytes, label: str) -> SignedContent:
+    """What a signed object holds and the signature it names, whoever made them: to find out whose it is.
+
+    Raises:
+        SignatureError: it is not signed at all.
+        BadInputError: not a JSON object.
+    """
+    document = _json_object(data, label)
+    if "payloadType" not in document:
+        return _old_content(document, label)
+    envelope = Envelope.parse(data, label)
+    first = envelope.signatures[0]
+    return SignedContent(envelope.content(label), Signature(key_id=first.keyid, value=first.sig))
+
+
+def is_signed(data: bytes, label: str) -> bool:
+    """Whether a stored object claims a signature at all, good or bad.
+
+    Raises:
+        BadInputError: not a JSON object.
+    """
+    document = _json_object(data, label)
+    return "payloadType" in document or document.get("signature") is not None
+
+
+def _old_content(document: dict[str, Any], label: str) -> SignedContent:
+    """A document of version 0.1: the signed bytes are the canonical JSON of all but its ``signature``."""
+    raw = document.get("signature")
+    if not isinstance(raw, dict):
+        raise SignatureError(f"{label} is not signed")
+    try:
+        signature = Signature.model_validate(raw)
+    except ValidationError:
+        raise SignatureError(f"the signature of {label} is not a signature; it was changed") from None
+    return SignedContent(
+        canonical_json({key: value for key, value in document.items() if key != "signature"}), signature
+    )
+
+
+def _no_signature(label: str) -> SignatureError:
+    return SignatureError(f"{label} has no signature for its content; it was changed or never released")
+
+
+def _json_object(data: bytes, label: str) -> dict[str, Any]:
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        raise BadInputError(f"{label} is not JSON") from None
+    if not is_json_object(document):
+        raise BadInputError(f"{label} is not a signed JSON document")
+    return document

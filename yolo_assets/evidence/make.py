@@ -28,7 +28,7 @@ from yolo_assets.archive.archive import Archive
 from yolo_assets.catalog.read import NoCatalogError, ask, find_archives, open_catalog
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, UserError
 from yolo_assets.contracts.model import MANIFEST as MODEL_MANIFEST
-from yolo_assets.contracts.names import model_key, parse_model_version, signature_key
+from yolo_assets.contracts.names import parse_model_version, signature_files
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour, utc_now
@@ -400,7 +400,7 @@ def _model_files(
     for version in sorted(set(versions)):
         try:
             files |= _one_model(store, version)
-            signed = names.model_path(version, signature_key(MODEL_MANIFEST)) in files
+            signed = any(names.model_path(version, file) in files for file in signature_files(MODEL_MANIFEST))
             note = wording.text("model_signed" if signed else "model_unsigned")
             states.append(ModelState(model_version=version, included=True, note=note))
         except StoreUnavailableError:
@@ -417,18 +417,13 @@ def _one_model(store: ObjectStore | None, version: str) -> dict[str, bytes]:
         raise BadInputError("a name of another system; there is no manifest for it here") from None
     if store is None:
         raise BadInputError("there is no store to look it up in")
+    registry = Registry(store)
     try:
-        manifest = Registry(store).read_manifest(name, number, signed=False).data
+        files = {MODEL_MANIFEST: registry.read_manifest(name, number, signed=False).data}
     except ObjectNotFoundError:
         raise BadInputError("not in the store") from None
-    files = {names.model_path(version, MODEL_MANIFEST): manifest}
-    try:
-        files[names.model_path(version, signature_key(MODEL_MANIFEST))] = store.get(
-            model_key(name, number, signature_key(MODEL_MANIFEST))
-        )
-    except ObjectNotFoundError:
-        pass
-    return files
+    files |= registry.manifest_signatures(name, number)
+    return {names.model_path(version, file): data for file, data in files.items()}
 
 
 def _catalog_files(

@@ -23,8 +23,8 @@ from yolo_assets.archive.originals import check_index
 from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
 from yolo_assets.contracts.model import MANIFEST as MODEL_MANIFEST
-from yolo_assets.contracts.names import ArchiveName, signature_key
-from yolo_assets.contracts.signing import SignatureSet, TrustedKeys
+from yolo_assets.contracts.names import ArchiveName, signature_files
+from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.text import plain
 from yolo_assets.evidence import manifest as names
 from yolo_assets.evidence.findings import FIRST_RULES, RULES, HourPart, Rules, derive, selection
@@ -453,15 +453,11 @@ def _check_models(pack: _Pack) -> str:
         data = pack.read(path)
         if _version_in(data) != model.model_version:
             raise IntegrityError(f"{path} is the manifest of another model")
-        signature_path = signature_key(path)
-        if signature_path not in pack.listed:
+        envelopes, signatures = (pack.read(file) if file in pack.listed else None for file in signature_files(path))
+        if not pack.trusted.named_by(envelopes, signatures):
             skipped += 1
             continue
-        signatures = SignatureSet.from_json(pack.read(signature_path), signature_path)
-        if not any(signature.key_id in pack.trusted.keys for signature in signatures.signatures):
-            skipped += 1
-            continue
-        pack.trusted.verify_detached(data, signatures, path)
+        pack.trusted.verify_detached(data, "model-manifest", path, envelopes=envelopes, signatures=signatures)
         checked += 1
     text = f"{many(checked, 'manifest')} signed by a trusted key"
     return text + (f"; {skipped} not checked: unsigned, or the promotion key was not given by --key" if skipped else "")

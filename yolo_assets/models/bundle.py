@@ -13,13 +13,13 @@ from pathlib import Path, PurePosixPath
 
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
 from yolo_assets.contracts.model import MANIFEST, ONNX, FileEntry, ModelIdentity, ModelManifest
-from yolo_assets.contracts.names import check_id, check_sha256, check_version, signature_key
-from yolo_assets.contracts.signing import SignatureSet, TrustedKeys
+from yolo_assets.contracts.names import check_id, check_sha256, check_version, signature_files
+from yolo_assets.contracts.signing import TrustedKeys
 
 # Each part begins with a letter, digit or '_': neither '..' nor a hidden file nor an absolute path can be written.
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*){0,3}")
 _CHUNK = 1 << 20
-_RESERVED = frozenset({MANIFEST, signature_key(MANIFEST)})
+_RESERVED = frozenset({MANIFEST, *signature_files(MANIFEST)})
 
 OpenFile = Callable[[str], Iterable[bytes]]
 """Opens a file of a bundle by its name and gives its bytes in chunks."""
@@ -179,7 +179,7 @@ def load_bundle_folder(
     try:
         data = (path / MANIFEST).read_bytes()
         if trusted is not None:
-            _verify_in_folder(path, data, trusted)
+            verify_beside(path / MANIFEST, data, trusted)
         manifest = parse_manifest(data, str(path / MANIFEST))
         files = read_files(manifest, only, lambda name: file_chunks(path / name))
         return VerifiedBundle(manifest, sha256_of(data), files)
@@ -187,13 +187,24 @@ def load_bundle_folder(
         raise BadInputError(f"{path} is not a model bundle: {error.filename or path}: {error.strerror}") from None
 
 
-def _verify_in_folder(path: Path, data: bytes, trusted: TrustedKeys) -> None:
-    signatures = path / signature_key(MANIFEST)
-    if not signatures.exists():
-        raise SignatureError(f"{path / MANIFEST} is not signed; export a promoted version")
-    trusted.verify_detached(
-        data, SignatureSet.from_json(signatures.read_bytes(), str(signatures)), str(path / MANIFEST)
+def verify_beside(path: Path, data: bytes, trusted: TrustedKeys) -> None:
+    """Check the signatures that lie in a folder beside a manifest: ``.dsse``, or ``.sig`` as version 0.1 wrote it.
+
+    Args:
+        path: of the manifest.
+        data: its bytes.
+        trusted: keys whose signature counts.
+
+    Raises:
+        SignatureError: there is none by a trusted key.
+        OSError: a file cannot be read.
+    """
+    envelopes, signatures = (
+        file.read_bytes() if (file := path.with_name(name)).exists() else None for name in signature_files(path.name)
     )
+    if envelopes is None and signatures is None:
+        raise SignatureError(f"{path} is not signed; export a promoted version")
+    trusted.verify_detached(data, "model-manifest", str(path), envelopes=envelopes, signatures=signatures)
 
 
 def _checked(chunks: Iterable[bytes], entry: FileEntry, label: str) -> Iterable[bytes]:

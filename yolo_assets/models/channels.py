@@ -28,7 +28,7 @@ race, or an older pointer was put back."""
 
 
 class HistoryEntry(Record):
-    """One release of a channel; its pointer nests, so that this signature never passes for one of a pointer."""
+    """One release of a channel; signed as a whole, its pointer in it."""
 
     schema_version: Literal[1] = 1
     kind: MoveKind
@@ -144,7 +144,7 @@ class Channel:
             return StoredPointer()
         try:
             # Read after the pointer: signatures are added first, so the set holds one for whatever pointer was read.
-            self._objects.verify(self.key, data)
+            self._objects.verify(self.key, data, "channel-pointer")
             pointer = ChannelPointer.from_json(data, self.key)
             if (pointer.name, pointer.channel) != (self.name, self.channel):
                 raise BadInputError(f"{self.key} points for {pointer.name}/{pointer.channel}; it was copied there")
@@ -195,7 +195,7 @@ class Channel:
         return 0
 
     def _entry(self, key: str) -> HistoryEntry:
-        entry = HistoryEntry.from_json(self._objects.document(key, "history entry"), key)
+        entry = HistoryEntry.from_json(self._objects.document(key, "channel-release"), key)
         # The key is not signed: a good entry of another channel or number must not count in this place.
         if channel_history_key(entry.pointer.name, entry.pointer.channel, entry.pointer.release) != key:
             raise BadInputError(f"{key} holds release {entry.pointer.release} of another place; it was copied there")

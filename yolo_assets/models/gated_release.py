@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from yolo_assets.contracts.base import canonical_json
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
 from yolo_assets.contracts.evaluation import Evaluation, PairedEvaluation
 from yolo_assets.contracts.model import ONNX, ChannelPointer, ModelManifest
@@ -104,8 +103,8 @@ def release_candidate(
         champion_classes = champion.manifest.class_names
     report = decide(comparison, policy, class_names=stored.manifest.class_names, champion_class_names=champion_classes)
     if stored.manifest.training_fingerprint is not None:
-        document = promoter.signer.sign_document(report.model_dump(mode="json"))
-        registry.store.put(training_key(stored.manifest.training_fingerprint, REPORT), canonical_json(document))
+        envelope = promoter.signer.seal(report.to_json(), "gate-report")
+        registry.store.put(training_key(stored.manifest.training_fingerprint, REPORT), envelope.to_json())
     if not report.passed:
         return GatedRelease(report, None)
     request = ReleaseRequest(
@@ -132,7 +131,7 @@ def read_gate_report(registry: Registry, manifest: ModelManifest) -> GateReport 
         return None
     key = training_key(manifest.training_fingerprint, REPORT)
     try:
-        report = GateReport.from_json(registry.objects.document(key, "gate report"), key)
+        report = GateReport.from_json(registry.objects.document(key, "gate-report"), key)
     except ObjectNotFoundError:
         return None
     if (report.candidate, report.onnx_sha256) != (manifest.model_version, manifest.files[ONNX].sha256):

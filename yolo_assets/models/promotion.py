@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from yolo_assets.contracts.base import canonical_json
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.model import MANIFEST, ChannelPointer, ExpectedChange
 from yolo_assets.contracts.names import channel_history_key, model_key
@@ -155,7 +154,7 @@ class Promoter:
         stored = self.registry.verify_bundle(
             request.name, request.version, signed=False, manifest_sha256=request.manifest_sha256
         )
-        objects.sign(model_key(request.name, request.version, MANIFEST), stored.data, self.signer)
+        objects.sign(model_key(request.name, request.version, MANIFEST), stored.data, "model-manifest", self.signer)
         newest = channel.newest_release()
         draft = ChannelPointer(
             name=request.name,
@@ -171,7 +170,7 @@ class Promoter:
         )
         pointer = self._reserve(HistoryEntry(kind=kind, pointer=draft, replaces=current.release or newest or None))
         data = pointer.to_json()
-        objects.sign(channel.key, data, self.signer, keep=current.data)
+        objects.sign(channel.key, data, "channel-pointer", self.signer, keep=current.data)
         try:
             objects.store.compare_and_swap(channel.key, data, current.etag)
         except CasConflictError:
@@ -183,17 +182,17 @@ class Promoter:
                 f"released. Inspect the channel and decide again; see: yolo-assets models history {request.name}"
             ) from None
         # Many racing losers may have pushed our signature out of the set between the two steps above.
-        objects.sign(channel.key, data, self.signer)
+        objects.sign(channel.key, data, "channel-pointer", self.signer)
         return pointer
 
     def _reserve(self, entry: HistoryEntry) -> ChannelPointer:
         """Record a release under the first free number from its own on, which from then on is its own."""
         pointer = entry.pointer
         while True:
-            document = self.signer.sign_document(entry.model_dump(mode="json"))
+            envelope = self.signer.seal(entry.to_json(), "channel-release")
             key = channel_history_key(pointer.name, pointer.channel, pointer.release)
             try:
-                self.registry.store.put_if_absent(key, canonical_json(document))
+                self.registry.store.put_if_absent(key, envelope.to_json())
                 return pointer
             except AlreadyExistsError:
                 pointer = pointer.model_copy(update={"release": pointer.release + 1, "moved_at": utc_now()})

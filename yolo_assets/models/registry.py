@@ -15,7 +15,7 @@ from pathlib import Path
 
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.model import MANIFEST, ModelManifest
-from yolo_assets.contracts.names import MODELS, channel_key, model_key, parse_model_version, signature_key
+from yolo_assets.contracts.names import MODELS, channel_key, model_key, parse_model_version, signature_files
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.models.bundle import (
     StoredManifest,
@@ -155,11 +155,21 @@ class Registry:
         if manifest_sha256 is not None and sha256_of(data) != manifest_sha256:
             raise IntegrityError(f"{key} is not the manifest that was released; it was changed")
         if signed:
-            self.objects.verify(key, data)
+            self.objects.verify(key, data, "model-manifest")
         manifest = parse_manifest(data, key)
         if (manifest.name, manifest.version) != (name, version):
             raise BadInputError(f"{key} is the manifest of {manifest.model_version}; it was put in the wrong place")
         return StoredManifest(manifest, data)
+
+    def manifest_signatures(self, name: str, version: str) -> dict[str, bytes]:
+        """The objects that lie beside a manifest to sign it, by file name; none when it was never promoted."""
+        found: dict[str, bytes] = {}
+        for file in signature_files(MANIFEST):
+            try:
+                found[file] = self.store.get(model_key(name, version, file))
+            except ObjectNotFoundError:
+                continue
+        return found
 
     def read_bundle(
         self,
@@ -234,11 +244,8 @@ class Registry:
                         opened.write(chunk)
                 check_bytes(file_chunks(target), stored.manifest.files[file], f"{name}/{version}/{file}")
             (partial / MANIFEST).write_bytes(stored.data)
-            try:
-                signatures = self.store.get(model_key(name, version, signature_key(MANIFEST)))
-                (partial / signature_key(MANIFEST)).write_bytes(signatures)
-            except ObjectNotFoundError:
-                pass  # never promoted
+            for file, data in self.manifest_signatures(name, version).items():
+                (partial / file).write_bytes(data)
             partial.rename(out)
         finally:
             shutil.rmtree(partial, ignore_errors=True)

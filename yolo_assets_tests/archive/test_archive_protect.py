@@ -77,9 +77,9 @@ def cold(s3_locked_bucket: Any, fill_hour: FillHour, signer: Signer, archive: Ar
     protect(store, name.index_key, store.put(name.index_key, archive.store.get(name.index_key)).version_id, confirmed)
     promised = {"version_id": info.version_id, "etag": info.etag, "retention_mode": confirmed.mode}
     unsigned = plain.model_copy(update=promised | {"retention_until": confirmed.until, "signature": None})
-    signed = orjson.dumps(signer.sign_document(orjson.loads(unsigned.to_json())))
-    receipt = Receipt.from_json(signed)
-    protect(store, name.receipt_key, store.put(name.receipt_key, receipt.to_json()).version_id, confirmed)
+    signed = signer.seal(unsigned.payload(), "receipt").to_json()
+    receipt = parse_receipt(signed, name, TrustedKeys.of(signer))
+    protect(store, name.receipt_key, store.put(name.receipt_key, signed).version_id, confirmed)
     return Cold(s3_locked_bucket, store, lock, name, receipt)
 
 
@@ -146,7 +146,7 @@ def test_an_archive_as_it_was_left_has_no_problems(cold: Cold, trusted: TrustedK
     assert found is not None and found[0] == cold.receipt
     assert list(hidden_archives(Archive(cold.store, trusted))) == []
     # The same bytes once more, because an answer was lost, are no overwrite.
-    cold.store.put(cold.name.receipt_key, cold.receipt.to_json())
+    cold.store.put(cold.name.receipt_key, cold.store.get(cold.name.receipt_key))
     assert protection_problems(ArchivedPart(cold.store, cold.receipt)) == []
 
 
@@ -155,7 +155,7 @@ def test_an_overwrite_is_reported_and_the_original_found(cold: Cold, trusted: Tr
     originals = {key: cold.store.get(key) for key in cold.keys}
     pinned = {key: cold.lock.versions(key)[0].version_id for key in cold.keys}
     stranger = Signer.load_or_create(tmp_path / "stranger")
-    forged = orjson.dumps(stranger.sign_document(orjson.loads(cold.receipt.to_json())))
+    forged = stranger.seal(cold.receipt.payload(), "receipt").to_json()
     over = {key: cold.store.put(key, data) for key, data in zip(cold.keys, (b"junk", b"junk", forged), strict=True)}
     cold.store.delete(cold.name.archive_key)
 
@@ -188,10 +188,10 @@ def find_receipts_strictly(cold: Cold, trusted: TrustedKeys) -> Receipt:
 def test_a_receipt_signed_anew_does_not_take_the_place_of_the_original(
     cold: Cold, signer: Signer, trusted: TrustedKeys
 ) -> None:
-    other = cold.receipt.model_copy(update={"frame_count": 1, "signature": None})
-    forged = Receipt.from_json(orjson.dumps(signer.sign_document(orjson.loads(other.to_json()))))
-    cold.store.put(cold.name.receipt_key, forged.to_json())
-    assert find_receipts_strictly(cold, trusted) == forged, "its signature is good"
+    other = cold.receipt.model_copy(update={"frame_count": 1})
+    cold.store.put(cold.name.receipt_key, signer.seal(other.payload(), "receipt").to_json())
+    forged = find_receipts_strictly(cold, trusted)
+    assert forged.payload() == other.payload(), "its signature is good"
     found = Archive(cold.store, trusted).original_receipt(cold.name)
     assert found is not None and found[0] == cold.receipt
     (line,) = [line for line in protection_problems(ArchivedPart(cold.store, forged)) if "has no retention" not in line]
@@ -212,13 +212,14 @@ def test_a_hidden_archive_is_found(cold: Cold, trusted: TrustedKeys) -> None:
 
 
 @pytest.mark.s3
-def test_what_is_less_than_promised_is_reported(cold: Cold, archive: Archive) -> None:
+def test_what_is_less_than_promised_is_reported(cold: Cold, archive: Archive, signer: Signer) -> None:
     assert cold.receipt.retention_until is not None
     until = cold.receipt.retention_until + timedelta(days=1)
     longer = cold.receipt.model_copy(update={"retention_until": until})
     stricter = cold.receipt.model_copy(update={"retention_mode": "compliance"})
-    for promised in (longer, stricter):
-        data = promised.to_json()
+    for changed in (longer, stricter):
+        data = signer.seal(changed.payload(), "receipt").to_json()
+        promised = parse_receipt(data, cold.name, TrustedKeys.of(signer))
         cold.store.put(cold.name.receipt_key, data)
         problems = [
             line for line in protection_problems(ArchivedPart(cold.store, promised)) if "older version" not in line

@@ -30,6 +30,7 @@ from yolo_assets.storage.base import ObjectStream
 from yolo_assets.storage.decorators import ForwardingStore
 from yolo_assets_tests.support.one_round import run_archiver
 from yolo_assets_tests.support.records import frame_record
+from yolo_assets_tests.support.signed import content, sealed
 
 Contents = Callable[[Path], dict[str, bytes]]
 FillHour = Callable[..., SpoolHour]
@@ -185,8 +186,8 @@ def test_restore_does_not_write_through_a_link(
 
 def sign_again(archive: Archive, signer: Signer, **changes: Any) -> None:
     """What somebody who holds the archiver's key could do to a receipt."""
-    document = orjson.loads(archive.store.get(NAME.receipt_key)) | changes
-    archive.store.put(NAME.receipt_key, orjson.dumps(signer.sign_document(document)))
+    document = content(archive.store.get(NAME.receipt_key)) | changes
+    archive.store.put(NAME.receipt_key, sealed(signer, document, "receipt"))
 
 
 @pytest.mark.parametrize("name", ["../../evil.jpg", "/tmp/evil.jpg", "..", "a/b.jpg", "\\x2e\\x2e\\x2fevil.jpg"])

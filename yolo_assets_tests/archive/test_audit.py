@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -16,6 +17,7 @@ from yolo_assets.archive.audit import audit as audit_module
 from yolo_assets.archive.audit.audit import audit, coverage
 from yolo_assets.archive.audit.census import take_census
 from yolo_assets.archive.listing import archives_between
+from yolo_assets.contracts.base import canonical_json
 from yolo_assets.contracts.names import AUDIT, ArchiveName
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
@@ -24,6 +26,7 @@ from yolo_assets.storage import StoreUnavailableError, open_store
 from yolo_assets.storage.faults import FaultyStore, fail
 from yolo_assets_tests.support.one_round import run_archiver
 from yolo_assets_tests.support.records import frame_record
+from yolo_assets_tests.support.signed import content, sealed
 
 HOUR = Hour.from_key("20260102_03")
 NOW = HOUR.start + timedelta(days=10)
@@ -84,8 +87,7 @@ def test_records_are_signed_and_never_written_again(
     assert {key: archive.store.get(key) for key in kept} == kept
     assert len(list(archive.store.list(AUDIT))) == 4  # a claim and a record each
     (key,) = first.records
-    document = orjson.loads(kept[key])
-    trusted.verify_document(document, key)
+    document = orjson.loads(trusted.open_document(kept[key], "archive-audit", key).payload)
     assert sorted(document["head"]) == [name.stem for name in names]
 
 
@@ -93,12 +95,14 @@ def test_a_changed_record_counts_for_nothing_and_is_told(
     names: list[ArchiveName], archive: Archive, signer: Signer, trusted: TrustedKeys, tmp_path: Path
 ) -> None:
     (key,) = audit(archive, signer, Fraction(1, 7), "full", NOW).records
-    document = orjson.loads(archive.store.get(key))
-    archive.store.put(key, orjson.dumps(document | {"full": [name.stem for name in names]}))
+    document = content(archive.store.get(key))
+    envelope = orjson.loads(archive.store.get(key))
+    forged = orjson.dumps(document | {"full": [name.stem for name in names]}, option=orjson.OPT_SORT_KEYS)
+    archive.store.put(key, canonical_json(envelope | {"payload": base64.b64encode(forged).decode()}))
     found = coverage(archive, 30, NOW)
     assert found.full == 0 and "was changed" in found.distrusted[0] and key in found.distrusted[0]
     stranger = Signer.load_or_create(tmp_path / "stranger")
-    archive.store.put(key, orjson.dumps(stranger.sign_document(document)))
+    archive.store.put(key, sealed(stranger, document, "archive-audit"))
     assert "not trusted" in coverage(archive, 30, NOW).distrusted[0]
 
 

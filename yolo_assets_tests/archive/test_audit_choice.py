@@ -16,7 +16,7 @@ from yolo_assets.archive.audit.coverage import AuditHistory, count
 from yolo_assets.contracts.audit import AuditRecord
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import audit_key, parse_audit_key
-from yolo_assets.contracts.signing import Signature
+from yolo_assets.contracts.old_signatures import Signature
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 SHARES = st.integers(1, 12).flatmap(lambda n: st.integers(1, n).map(lambda k: Fraction(k, n)))

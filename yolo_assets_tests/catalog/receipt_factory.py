@@ -6,7 +6,6 @@ import hashlib
 import io
 from datetime import timedelta
 
-import orjson
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from yolo_assets.contracts.names import ArchiveName, detections_key
@@ -54,7 +53,7 @@ def receipt(name: ArchiveName, **changes) -> Receipt:
 
 
 def signed(found: Receipt, signer: Signer) -> bytes:
-    return orjson.dumps(signer.sign_document(found.model_dump(mode="json", exclude={"signature"})))
+    return signer.seal(found.payload(), "receipt").to_json()
 
 
 def put_receipt(archive: ObjectStore, signer: Signer, name: ArchiveName, **changes) -> str:

@@ -45,6 +45,7 @@ from yolo_assets_tests.evidence.evidence_world import (
     query,
     record_line,
 )
+from yolo_assets_tests.support.signed import content, sealed
 from yolo_assets_tests.support.tiny_model import tiny_bundle_files
 
 
@@ -371,8 +372,8 @@ def test_a_catalog_that_contradicts_a_receipt_stops_it(plant: Plant) -> None:
     other = Signer.load_or_create(plant.folder / "keys" / "other")
     forged = open_store((plant.folder / "forged").as_uri())
     name = ArchiveName("cam1", HOUR)
-    document = orjson.loads(plant.archive.get(name.receipt_key))
-    forged.put(name.receipt_key, orjson.dumps(other.sign_document({**document, "sha256": "0" * 64})))
+    document = content(plant.archive.get(name.receipt_key))
+    forged.put(name.receipt_key, sealed(other, {**document, "sha256": "0" * 64}, "receipt"))
     publish(plant.store, Archive(forged, TrustedKeys.of(other)))
     with pytest.raises(UserError, match="contradicts the signed receipt"):
         plant.make(plant.folder / "pack", store=True)

@@ -15,7 +15,7 @@ from yolo_assets.contracts.model import (
     GoldenFrame,
     ModelManifest,
 )
-from yolo_assets.contracts.names import channel_key, model_key, signature_key
+from yolo_assets.contracts.names import channel_key, model_key, signature_files
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage import ObjectStore
 from yolo_assets.storage.faults import FaultyStore, fail
@@ -74,7 +74,7 @@ def replace_manifest(store: ObjectStore, version: str, manifest: ModelManifest) 
     store.put(model_key(manifest.name, version, MANIFEST), manifest.to_json())
 
 
-POINTER_FILES = (POINTER, signature_key(POINTER))
+POINTER_FILES = (POINTER, *signature_files(POINTER))
 
 
 READING = ("get", "get_with_info", "stream", "get_range")

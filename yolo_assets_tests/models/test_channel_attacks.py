@@ -71,8 +71,8 @@ def test_untrusted_history_is_shown_and_does_not_count(folder: ObjectStore, sign
         channel_history_key("line", "stable", 2): b"not json",
         channel_history_key("line", "stable", 3): b"[]",
         channel_history_key("line", "stable", 500): good,
-        channel_history_key("line", "stable", 501): orjson.dumps(orjson.loads(good) | {"kind": "rollback"}),
-        channel_history_key("line", "stable", 502): orjson.dumps(orjson.loads(good) | {"signature": {"value": 1}}),
+        channel_history_key("line", "stable", 501): orjson.dumps(orjson.loads(good) | {"payload": "e30="}),
+        channel_history_key("line", "stable", 502): orjson.dumps(orjson.loads(good) | {"signatures": [{"value": 1}]}),
     }
     put_back(folder, junk)
     assert promote(folder, signer, "2").release == 4  # 2 and 3 are taken, 500 is none

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from yolo_assets.contracts.dsse import KEPT_ENVELOPES, EnvelopeSet
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.model import ONNX, ChannelPointer
-from yolo_assets.contracts.names import channel_history_key, channel_key, model_key, signature_key
-from yolo_assets.contracts.signing import KEPT_SIGNATURES, SignatureSet, Signer, TrustedKeys
+from yolo_assets.contracts.names import channel_history_key, channel_key, envelope_key, model_key, signature_key
+from yolo_assets.contracts.old_signatures import KEPT_SIGNATURES, SignatureSet
+from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.models.promotion import Promoter, ReleaseRequest, RollbackRequest
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage import CasConflictError, ObjectNotFoundError, ObjectStore, StoreUnavailableError, open_store
@@ -209,8 +211,10 @@ def test_a_crash_at_any_write_leaves_a_pointer_that_verifies_and_converges(
         chain = [(n, version) for n, version, state in states(folder, trusted) if state != "unconfirmed"]
         assert chain == [(1, "1"), (2, "2"), (end.release, end.version)]
     # The step list of the docstring; a roll-back finds the manifest signed already.
-    signs_manifest = [f"models/line/{'3' if move is promote else '1'}/manifest.json.sig"] if move is promote else []
-    assert crashed_at == [*signs_manifest, channel_history_key("line", "stable", 3), signature_key(POINTER), POINTER]
+    manifest = f"models/line/{'3' if move is promote else '1'}/manifest.json"
+    signs_manifest = [envelope_key(manifest), signature_key(manifest)] if move is promote else []
+    signs_pointer = [envelope_key(POINTER), signature_key(POINTER)]
+    assert crashed_at == [*signs_manifest, channel_history_key("line", "stable", 3), *signs_pointer, POINTER]
 
 
 def test_dying_promotions_never_push_out_the_serving_signature(
@@ -219,14 +223,15 @@ def test_dying_promotions_never_push_out_the_serving_signature(
     write(folder, "1", "2")
     promote(folder, signer, "1")
     for _ in range(KEPT_SIGNATURES + 4):
-        # its writes: manifest signature (the first time), history, pointer signature, pointer
+        # its writes: two manifest signatures (the first time), history, two pointer signatures, pointer
         first_time = folder.head(model_key("line", "2", "manifest.json.sig")) is None
-        failing = failing_write(folder, 4 if first_time else 3)
+        failing = failing_write(folder, 6 if first_time else 4)
         with pytest.raises(StoreUnavailableError):
             promote(failing, signer, "2")
         assert failing.keys(*WRITING)[-1] == POINTER
         assert serving(folder, trusted).version == "1"
     assert len(SignatureSet.from_json(folder.get(signature_key(POINTER))).signatures) == KEPT_SIGNATURES
+    assert len(EnvelopeSet.parse(folder.get(envelope_key(POINTER))).envelopes) == KEPT_ENVELOPES
     assert promote(folder, signer, "2").release == KEPT_SIGNATURES + 6
 
 

@@ -24,7 +24,7 @@ from yolo_assets_tests.models.release_support import READING, byte_bundle, entry
 
 def sign(store: ObjectStore, signer: Signer, version: str) -> None:
     key = model_key("line", version, MANIFEST)
-    Registry(store).objects.sign(key, store.get(key), signer)
+    Registry(store).objects.sign(key, store.get(key), "model-manifest", signer)
 
 
 def test_a_bundle_comes_back_as_it_was_written(store: ObjectStore, signer: Signer, trusted: TrustedKeys):
@@ -122,7 +122,8 @@ def test_files_must_be_those_of_the_manifest(folder: ObjectStore):
 
 @pytest.mark.parametrize(
     "name",
-    ["../x", "/etc/passwd", "a/../b", "a//b", "a/", ".hidden", "a/.b", "a\\b", "", "manifest.json", "manifest.json.sig",
+    ["../x", "/etc/passwd", "a/../b", "a//b", "a/", ".hidden", "a/.b", "a\\b", "", "manifest.json",
+     "manifest.json.sig", "manifest.json.dsse",
      "a\n", "a\0b", "C:x", "a/b/c/d/e", "x" * 201],
 )  # fmt: skip
 def test_names_that_leave_the_bundle_are_refused(name: str):
@@ -221,7 +222,8 @@ def test_a_junk_signature_is_a_signature_error_and_signing_again_heals_it(
     folder: ObjectStore, signer: Signer, trusted: TrustedKeys, junk: bytes
 ):
     write(folder, "1")
-    folder.put("models/line/1/manifest.json.sig", junk)
+    for file in ("manifest.json.sig", "manifest.json.dsse"):
+        folder.put(f"models/line/1/{file}", junk)
     with pytest.raises(SignatureError):
         Registry(folder, trusted).read_bundle("line", "1")
     sign(folder, signer, "1")

@@ -13,14 +13,13 @@ from itertools import groupby
 from types import MappingProxyType
 from typing import TypeVar
 
-import orjson
-
 from yolo_assets.archive.archive import Archive, in_order
 from yolo_assets.archive.options import VerifyHow
 from yolo_assets.contracts.audit import AuditClaim, AuditRecord
+from yolo_assets.contracts.dsse import PayloadKind
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.names import AUDIT, ArchiveName, audit_key, parse_audit_key
-from yolo_assets.contracts.signing import Signer
+from yolo_assets.contracts.signing import Signer, TrustedKeys, is_signed
 from yolo_assets.contracts.times import format_time
 from yolo_assets.storage.base import ObjectStore, StoreUnavailableError
 
@@ -256,16 +255,27 @@ def read_history(
 
 def put_document(store: ObjectStore, document: D, signer: Signer | None) -> D:
     """Write a claim or a record, signed if there is a key, and return it as it was written."""
-    if signer is not None:
-        # The body is signed as a reader will parse it, as receipts are.
-        body = signer.sign_document(orjson.loads(document.to_json()))
-        document = type(document).from_json(orjson.dumps(body))
-    store.put_if_absent(_key(document), document.to_json())
-    return document
+    key = _key(document)
+    if signer is None:
+        store.put_if_absent(key, document.payload())
+        return document
+    data = signer.seal(document.payload(), _payload_kind(type(document))).to_json()
+    store.put_if_absent(key, data)
+    return _document(data, type(document), TrustedKeys.of(signer), key)
 
 
 def _key(document: AuditClaim | AuditRecord) -> str:
     return audit_key(document.audit_id, document.number if isinstance(document, AuditRecord) else None)
+
+
+def _payload_kind(kind: type[AuditClaim | AuditRecord]) -> PayloadKind:
+    return "archive-audit-claim" if kind is AuditClaim else "archive-audit"
+
+
+def _document(data: bytes, kind: type[D], trusted: TrustedKeys, key: str) -> D:
+    if not is_signed(data, key):
+        return kind.from_json(data, key)
+    return trusted.open_document(data, _payload_kind(kind), key).record(kind, key)
 
 
 def _load(archive: Archive, key: str) -> AuditClaim | AuditRecord | str:
@@ -274,9 +284,8 @@ def _load(archive: Archive, key: str) -> AuditClaim | AuditRecord | str:
     try:
         data = archive.store.get(key)
         claim = parsed is not None and parsed[1] is None
-        document = AuditClaim.from_json(data, key) if claim else AuditRecord.from_json(data, key)
-        if document.signature is not None:
-            archive.trusted.verify_document(orjson.loads(data), key)
+        trusted = archive.trusted
+        document = _document(data, AuditClaim, trusted, key) if claim else _document(data, AuditRecord, trusted, key)
     except UserError as error:
         if isinstance(error, StoreUnavailableError) and error.transient:
             raise

@@ -11,8 +11,8 @@ import orjson
 
 from yolo_assets.contracts.base import canonical_json, is_json_object
 from yolo_assets.contracts.device_audit import GENESIS, AuditLine
-from yolo_assets.contracts.errors import SignatureError
-from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.contracts.errors import BadInputError, SignatureError
+from yolo_assets.contracts.signing import Signer, TrustedKeys, unverified_content
 
 
 def digest(line: bytes) -> str:
@@ -21,8 +21,8 @@ def digest(line: bytes) -> str:
 
 
 def signed_line(line: AuditLine, signer: Signer) -> bytes:
-    """The bytes of a line in the log, without a line end: canonical JSON, signed."""
-    return canonical_json(signer.sign_document(line.model_dump(mode="json", exclude_none=True)))
+    """The bytes of a line in the log, without a line end: a DSSE envelope."""
+    return signer.seal(line.payload(), "device-audit-line").to_json()
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,10 @@ def check_chain(
 
 
 def _parse(raw: bytes) -> dict[str, Any] | None:
-    """The document, when it has what a chain needs."""
+    """What a line says, whoever signed it, when it has what a chain needs."""
     try:
-        document = orjson.loads(raw)
-    except orjson.JSONDecodeError:
+        document = orjson.loads(unverified_content(raw, "a line").payload)
+    except (BadInputError, SignatureError, orjson.JSONDecodeError):
         return None
     if not is_json_object(document) or not isinstance(document.get("previous"), str):
         return None
@@ -112,11 +112,11 @@ def _own_faults(
     """What is wrong with a line by itself."""
     if (document.get("device_id"), document.get("log_id")) != (device_id, log_id):
         yield f"belongs to another log ({document.get('device_id')}, {document.get('log_id')})"
-    if canonical_json(document) != raw:
+    if canonical_json(orjson.loads(raw)) != raw:
         yield "was changed: it is not written as the agent writes"
     if keys is not None:
         try:
-            keys.verify_document(document, "it")
+            keys.open_document(raw, "device-audit-line", "it")
         except SignatureError as error:
             yield f"was changed: {error}"
 

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
-
 from yolo_assets.contracts.device_audit import AuditHead, AuditLine
-from yolo_assets.contracts.errors import BadInputError, IntegrityError
-from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.contracts.dsse import Envelope
+from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
+from yolo_assets.contracts.signing import Signer, TrustedKeys, unverified_content
 from yolo_assets.edge.audit.chain import BEFORE_FIRST, ChainLink, check_chain
 from yolo_assets.spool.files import write_atomic
 
@@ -62,14 +61,12 @@ def read_head(folder: Path, keys: TrustedKeys) -> AuditHead | None:
         if logs(folder):
             raise IntegrityError(f"there are logs in {folder}, and {HEAD} is gone") from None
         return None
-    head = AuditHead.from_json(data, str(path))
-    keys.verify_document(orjson.loads(data), str(path))
-    return head
+    return keys.open_document(data, "device-audit-head", str(path)).record(AuditHead, str(path))
 
 
-def write_head(path: Path, head: AuditHead) -> None:
-    """Replace the head, durably."""
-    write_atomic(path, orjson.dumps(head.model_dump(mode="json", exclude_none=True), option=orjson.OPT_SORT_KEYS))
+def write_head(path: Path, head: Envelope) -> None:
+    """Replace the signed head, durably."""
+    write_atomic(path, head.to_json())
 
 
 @dataclass(frozen=True)
@@ -136,7 +133,8 @@ def check_tail(folder: Path, head: AuditHead, signer: Signer) -> LogTail:
 
 
 def _line(raw: bytes) -> AuditLine:
+    label = "a line of the audit log"
     try:
-        return AuditLine.from_json(raw, "a line of the audit log")
-    except BadInputError as error:
+        return unverified_content(raw, label).record(AuditLine, label)
+    except (BadInputError, SignatureError) as error:
         raise IntegrityError(str(error)) from None

@@ -17,8 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from yolo_assets.contracts.device_audit import GENESIS, AuditEntry, AuditHead, AuditLine
-from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
-from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.contracts.dsse import Envelope
+from yolo_assets.contracts.errors import BadInputError, SignatureError, UserError
+from yolo_assets.contracts.signing import Signer, TrustedKeys, unverified_content
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.audit.chain import ChainLink, digest, signed_line
 from yolo_assets.edge.audit.files import HEAD, KEY, check_tail, log_file, read_head, segments, write_head
@@ -63,9 +64,14 @@ class AuditLog:
 
     @property
     def head(self) -> AuditHead:
-        """Signed; the end of the chain, how much of it is shipped."""
+        """The end of the chain, and how much of it is shipped."""
         with self._lock:
-            return self._signed_head()
+            return self._head()
+
+    @property
+    def signed_head(self) -> Envelope:
+        """The same in an envelope, signed by the device."""
+        return self._signed(self.head)
 
     @property
     def trouble(self) -> str:
@@ -198,8 +204,8 @@ class AuditLog:
         self._last = ChainLink(line.sequence, digest(raw))
         self._recent.append(line)
 
-    def _signed_head(self) -> AuditHead:
-        head = AuditHead(
+    def _head(self) -> AuditHead:
+        return AuditHead(
             device_id=self._device_id,
             log_id=self._log_id,
             sequence=self._last.sequence,
@@ -208,12 +214,13 @@ class AuditLog:
             shipped=self._shipped,
             at=utc_now(),
         )
-        document = self._signer.sign_document(head.model_dump(mode="json", exclude_none=True))
-        return AuditHead.model_validate(document)
+
+    def _signed(self, head: AuditHead) -> Envelope:
+        return self._signer.seal(head.payload(), "device-audit-head")
 
     def _write_head(self) -> None:
         try:
-            write_head(self._folder / HEAD, self._signed_head())
+            write_head(self._folder / HEAD, self._signed(self._head()))
         except (UserError, OSError) as error:  # the log is ahead of its head then, which a start understands
             log.error("the head of the audit log cannot be written: %s", error)
 
@@ -255,8 +262,8 @@ def _signer(folder: Path) -> tuple[Signer, str]:
 def _end_by_head(folder: Path) -> str | None:
     """The end that a damaged log's head names, unverified: ``<log_id> line <n> <sha256>``, or only a folder's name."""
     try:
-        head = AuditHead.from_json((folder / HEAD).read_bytes())
+        head = unverified_content((folder / HEAD).read_bytes(), HEAD).record(AuditHead, HEAD)
         return f"{head.log_id} line {head.sequence} {head.sha256}"
-    except (OSError, BadInputError, IntegrityError):
+    except (OSError, BadInputError, SignatureError):
         names = sorted(path.name for path in folder.iterdir() if path.is_dir())
         return names[-1] if names else None

@@ -15,12 +15,12 @@ import orjson
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from yolo_assets.contracts.base import is_json_object
+from yolo_assets.contracts.base import canonical_json, is_json_object
 from yolo_assets.contracts.device_audit import AuditHead
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
 from yolo_assets.contracts.fleet import Heartbeat
 from yolo_assets.contracts.names import device_audit_key, device_audit_prefix, fleet_key, parse_device_audit_key
-from yolo_assets.contracts.signing import TrustedKeys
+from yolo_assets.contracts.signing import SignedContent, TrustedKeys, unverified_content
 from yolo_assets.edge.audit.chain import BEFORE_FIRST, ChainCheck, check_chain
 from yolo_assets.edge.audit.files import HEAD, KEY, logs, read_head, read_lines, segments
 from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore
@@ -101,13 +101,15 @@ class DeviceCopies:
     Attributes:
         device_id: the device.
         segments: of each log, in order.
-        head: the end of the log by the device's heartbeat; None when it has none.
+        head: the end of the log by the device's heartbeat, not verified yet; None when it has none.
+        signed_head: the same as the device signed it.
         no_head: why there is none.
     """
 
     device_id: str
     segments: dict[str, list[_StoredSegment]] = field(default_factory=dict[str, list[_StoredSegment]])
     head: AuditHead | None = None
+    signed_head: bytes = b""
     no_head: str = ""
 
     @classmethod
@@ -129,11 +131,16 @@ class DeviceCopies:
             copies.segments.setdefault(log_id, []).append(_StoredSegment(key, first, last, data))
         try:
             beat = Heartbeat.from_json(store.get(fleet_key(device_id)), fleet_key(device_id))
-            copies.head = beat.audit
             copies.no_head = "the heartbeat holds nothing about the audit log"
+            if beat.audit is not None:
+                copies.signed_head = canonical_json(
+                    beat.audit.model_dump(mode="json", by_alias=True, exclude_none=True)
+                )
+                label = "the head in the heartbeat"
+                copies.head = unverified_content(copies.signed_head, label).record(AuditHead, label)
         except ObjectNotFoundError:
             copies.no_head = "the device has no heartbeat in the store, so lines cut off at the end would not be missed"
-        except BadInputError as error:
+        except (BadInputError, SignatureError) as error:
             copies.no_head = f"the heartbeat cannot be read: {error}"
         if not copies.segments and copies.head is None:
             raise BadInputError(
@@ -202,7 +209,7 @@ class DeviceCopies:
         trusted = keys or _key_of(begins.get(head.log_id))
         if trusted is not None:
             try:
-                trusted.verify_document(head.model_dump(mode="json", exclude_none=True), "the head in the heartbeat")
+                trusted.open_document(self.signed_head, "device-audit-head", "the head in the heartbeat")
             except SignatureError as error:
                 mine.findings.append(str(error))
                 return
@@ -312,25 +319,33 @@ def _check_succession(reports: list[LogReport], begins: dict[str, bytes | None])
 
 
 def _document_of(line: bytes | None) -> dict[str, object] | None:
-    """A line as JSON; None when there is none, or it is none."""
+    """What a line says, whoever signed it; None when there is none, or it is none."""
+    content = _content_of(line)
     try:
-        document = orjson.loads(line) if line is not None else None
+        document = orjson.loads(content.payload) if content is not None else None
     except orjson.JSONDecodeError:
         return None
     return document if is_json_object(document) else None
 
 
+def _content_of(line: bytes | None) -> SignedContent | None:
+    try:
+        return unverified_content(line, "a line") if line is not None else None
+    except (BadInputError, SignatureError):
+        return None
+
+
 def _key_of(begin: bytes | None) -> TrustedKeys | None:
     """The key that a log names as its own in its first line."""
+    content = _content_of(begin)
     pem = (_document_of(begin) or {}).get("public_key")
-    signature = (_document_of(begin) or {}).get("signature")
-    if not isinstance(pem, str) or not is_json_object(signature):
+    if not isinstance(pem, str) or content is None:
         return None
     try:
         key = serialization.load_pem_public_key(pem.encode())
     except ValueError:
         return None
-    return TrustedKeys({str(signature.get("key_id")): key}) if isinstance(key, Ed25519PublicKey) else None
+    return TrustedKeys({content.signature.key_id: key}) if isinstance(key, Ed25519PublicKey) else None
 
 
 def _first_line(folder: Path) -> bytes | None:

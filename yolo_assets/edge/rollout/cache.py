@@ -3,7 +3,7 @@
 ::
 
     <state>/models/blobs/<sha256>                      files of bundles, each stored once
-    <state>/models/manifests/<name>/<version>.json     exact manifest bytes, with .json.sig beside each
+    <state>/models/manifests/<name>/<version>.json     exact manifest bytes, its signatures beside each
 
 Nothing here is trusted: every read verifies the signature of the manifest and the hash of every file again, because a
 disk may rot and people have screwdrivers. Does not belong here: loading a model, deciding which.
@@ -17,9 +17,15 @@ from pathlib import Path
 
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
 from yolo_assets.contracts.model import MANIFEST, ModelManifest
-from yolo_assets.contracts.names import check_id, check_sha256, check_version, model_key, signature_key
-from yolo_assets.contracts.signing import SignatureSet
-from yolo_assets.models.bundle import VerifiedBundle, parse_manifest, read_files, runtime_files, sha256_of
+from yolo_assets.contracts.names import check_id, check_sha256, check_version, model_key, signature_files
+from yolo_assets.models.bundle import (
+    VerifiedBundle,
+    parse_manifest,
+    read_files,
+    runtime_files,
+    sha256_of,
+    verify_beside,
+)
 from yolo_assets.models.registry import Registry
 from yolo_assets.spool.files import write_atomic
 
@@ -63,7 +69,7 @@ class ModelCache:
             SpoolFullError: no space for the cache.
         """
         stored = self.registry.read_manifest(name, version, manifest_sha256=manifest_sha256)
-        signatures = self.registry.store.get(signature_key(model_key(name, version, MANIFEST)))
+        signatures = self.registry.manifest_signatures(name, version)
         needed = [stored.manifest.files[file] for file in runtime_files(stored.manifest)]
         check_headroom(sum(entry.size for entry in needed if not self._blob(entry.sha256).exists()))
         files = read_files(stored.manifest, None, lambda file: self._blob_or_store(stored.manifest, file))
@@ -71,7 +77,8 @@ class ModelCache:
             self._keep(stored.manifest.files[file].sha256, data)
         path = self._manifest(name, version)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path.with_name(signature_key(path.name)), signatures)
+        for file, data in signatures.items():
+            write_atomic(path.with_name(file.replace(MANIFEST, path.name)), data)
         write_atomic(path, stored.data)  # last: a cached manifest means that everything it names is here
         return VerifiedBundle(stored.manifest, stored.sha256, files)
 
@@ -84,10 +91,9 @@ class ModelCache:
         path = self._manifest(name, version)
         try:
             data = path.read_bytes()
-            signatures = path.with_name(signature_key(path.name)).read_bytes()
             if sha256_of(data) != manifest_sha256:
                 raise IntegrityError(f"{path} is not the manifest that was released")
-            self.registry.trusted.verify_detached(data, SignatureSet.from_json(signatures, str(path)), str(path))
+            verify_beside(path, data, self.registry.trusted)
             manifest = parse_manifest(data, str(path))
             files = read_files(manifest, None, lambda file: [self._blob(manifest.files[file].sha256).read_bytes()])
         except FileNotFoundError as error:
@@ -105,7 +111,8 @@ class ModelCache:
         for path in self._manifests.glob("*/*.json"):
             if path not in kept_paths:
                 path.unlink(missing_ok=True)
-                path.with_name(signature_key(path.name)).unlink(missing_ok=True)
+                for file in signature_files(path.name):
+                    path.with_name(file).unlink(missing_ok=True)
                 continue
             try:
                 manifest = parse_manifest(path.read_bytes(), str(path))

@@ -143,7 +143,7 @@ class HeartbeatReport:
             spool_bytes=self._maintenance.spool_bytes,
             spool_used=self._maintenance.disk.used,
             swaps=tuple(self._control.swaps.events()[-20:]),
-            audit=self._audit.head,
+            audit=self._audit.signed_head,
         )
 
 

@@ -10,15 +10,17 @@ import pytest
 
 from yolo_assets.contracts.device_audit import GENESIS, AuditLine
 from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.signing import unverified_content
 from yolo_assets.edge.audit.chain import digest
 from yolo_assets.edge.audit.files import logs, read_lines, segments
 from yolo_assets.edge.audit.log import AuditLog
 from yolo_assets.edge.audit.verify import verify_device
 from yolo_assets_tests.edge.audit.conftest import DEVICE, write
+from yolo_assets_tests.support.signed import content
 
 
 def kinds(folder: Path) -> list[str]:
-    return [AuditLine.from_json(line).kind for name in logs(folder) for line, _ in read_lines(folder / name)]
+    return [content(line)["kind"] for name in logs(folder) for line, _ in read_lines(folder / name)]
 
 
 def only_file(folder: Path) -> Path:
@@ -33,7 +35,7 @@ def faults(folder: Path) -> list[str]:
 def test_each_line_holds_the_hash_of_the_line_before_and_who_did_what(tmp_path: Path) -> None:
     write(AuditLog(tmp_path, DEVICE), 1, 2)
     raw = [line for line, _ in read_lines(only_file(tmp_path).parent)]
-    lines = [AuditLine.from_json(line) for line in raw]
+    lines = [unverified_content(line, "it").record(AuditLine, "it") for line in raw]
     assert [line.sequence for line in lines] == [1, 2, 3]
     assert [line.previous for line in lines] == [GENESIS, digest(raw[0]), digest(raw[1])]
     begin, first, second = lines

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -26,6 +28,7 @@ from yolo_assets.edge.audit.shipping import AuditShipper
 from yolo_assets.edge.audit.verify import DeviceCopies, LogReport, compare, verify_device
 from yolo_assets.storage import ObjectStore, open_store
 from yolo_assets_tests.edge.audit.conftest import DEVICE, write
+from yolo_assets_tests.support.signed import content, sealed
 
 LINES = 9
 
@@ -59,6 +62,12 @@ def rewrite(folder: Path, lines: list[bytes]) -> None:
         (log / f"{begin + 1:010d}.ndjson").write_bytes(b"".join(line + b"\n" for line in lines[begin : begin + 3]))
 
 
+def other_payload(data: bytes, document: dict[str, Any]) -> bytes:
+    """Another content in the same envelope: what can be done without a key."""
+    payload = base64.b64encode(canonical_json(document)).decode()
+    return canonical_json(orjson.loads(data) | {"payload": payload})
+
+
 def flip(lines: list[bytes], chance: random.Random) -> None:
     at = chance.randrange(len(lines))
     line = bytearray(lines[at])
@@ -69,9 +78,9 @@ def flip(lines: list[bytes], chance: random.Random) -> None:
 
 def edit(lines: list[bytes], chance: random.Random) -> None:
     at = chance.randrange(len(lines))
-    document = orjson.loads(lines[at])
+    document = content(lines[at])
     document["reason"] += "!"
-    lines[at] = canonical_json(document)
+    lines[at] = other_payload(lines[at], document)
 
 
 def drop(lines: list[bytes], chance: random.Random) -> None:
@@ -96,9 +105,8 @@ def renumber(lines: list[bytes], chance: random.Random) -> None:
     at = chance.randrange(1, len(lines))
     del lines[at]
     for number in range(at, len(lines)):
-        document = orjson.loads(lines[number])
-        document |= {"sequence": number + 1, "previous": digest(lines[number - 1])}
-        lines[number] = canonical_json(document)
+        document = content(lines[number]) | {"sequence": number + 1, "previous": digest(lines[number - 1])}
+        lines[number] = other_payload(lines[number], document)
     if at == len(lines):
         del lines[-1]
 
@@ -106,8 +114,7 @@ def renumber(lines: list[bytes], chance: random.Random) -> None:
 def resign(lines: list[bytes], chance: random.Random) -> None:
     """A line of an attacker, signed with another key."""
     at = chance.randrange(len(lines))
-    document = orjson.loads(lines[at]) | {"target": "line/evil"}
-    lines[at] = canonical_json(FOREIGN.sign_document(document))
+    lines[at] = sealed(FOREIGN, content(lines[at]) | {"target": "line/evil"}, "device-audit-line")
 
 
 FOREIGN = Signer(Ed25519PrivateKey.generate(), "0123456789abcdef")
@@ -147,14 +154,14 @@ def test_a_box_taken_over_with_its_key_is_found_by_the_copy_in_the_store(tmp_pat
     signer = Signer.load(folder / "device.key")
     lines = lines_of(folder)
     for number in range(4, len(lines)):
-        document = orjson.loads(lines[number])
+        document = content(lines[number])
         document["previous"] = digest(lines[number - 1])
         if number == 4:
             document["target"] = "line/other"
-        lines[number] = canonical_json(signer.sign_document(document))
+        lines[number] = sealed(signer, document, "device-audit-line")
     rewrite(folder, lines)
-    head = orjson.loads((folder / "head.json").read_bytes()) | {"sha256": digest(lines[-1])}
-    (folder / "head.json").write_bytes(canonical_json(signer.sign_document(head)))
+    head = content((folder / "head.json").read_bytes()) | {"sha256": digest(lines[-1])}
+    (folder / "head.json").write_bytes(sealed(signer, head, "device-audit-head"))
     box, stored = verify_device(folder), DeviceCopies.read(store, DEVICE).verify()
     assert findings(box) == findings(stored) == []
     (difference,) = compare(box, stored)
@@ -185,7 +192,7 @@ def beat(log: AuditLog, store: ObjectStore) -> None:
         agent_version="1",
         engine="onnxruntime",
         model_version=None,
-        audit=log.head,
+        audit=log.signed_head,
     )
     store.put(fleet_key(DEVICE), sent.to_json())
 
@@ -213,13 +220,18 @@ def test_no_change_of_the_copy_goes_unseen(shipped: tuple[AuditLog, ObjectStore]
     if what in ("first", "middle", "last"):
         store.delete({"first": first, "middle": middle, "last": last}[what])
     elif what == "changed":
-        store.put(middle, store.get(middle).replace(b"release 3", b"release 4"))
+        *others, line = store.get(middle).splitlines(keepends=True)
+        changed = content(line) | {"reason": content(line)["reason"].replace("release 3", "release 4")}
+        store.put(middle, b"".join([*others, other_payload(line, changed) + b"\n"]))
     elif what == "cut":
         store.put(last, b"".join(store.get(last).splitlines(keepends=True)[:-1]))
     elif what == "added":
         store.put(last.replace("05-", "08-").replace("07.", "08."), store.get(middle))
     else:
-        store.put(fleet_key(DEVICE), store.get(fleet_key(DEVICE)).replace(b'"shipped":7', b'"shipped":4'))
+        beat_now = orjson.loads(store.get(fleet_key(DEVICE)))
+        head = canonical_json(beat_now["audit"])
+        beat_now["audit"] = orjson.loads(other_payload(head, content(head) | {"shipped": 4}))
+        store.put(fleet_key(DEVICE), orjson.dumps(beat_now))
         store.delete(last)
     assert findings(DeviceCopies.read(store, DEVICE).verify())
 
@@ -252,7 +264,9 @@ def test_a_crash_between_the_object_and_its_note_is_no_difference(tmp_path: Path
     assert len(objects(store)) == 2
     (report,) = DeviceCopies.read(store, DEVICE).verify()
     assert (report.findings, report.lines) == ([], 3)
-    store.put(objects(store)[0], found[2].replace(b"release 1", b"release 7"))
+    begin, line = found[2].splitlines()
+    changed = other_payload(line, content(line) | {"reason": "release 7"})
+    store.put(objects(store)[0], begin + b"\n" + changed + b"\n")
     assert findings(DeviceCopies.read(store, DEVICE).verify())
 
 

@@ -1,0 +1,1 @@
+{"signatures":[{"algorithm":"ed25519","key_id":"5c96c03eff069ca4","sha256":"f6ee47904dd0680e58551b2dd1b395cf4d5d163946c10da3f690a833a9151ee0","value":"zayOcddmlhcgG1F8DgThs19/TCGrNsKFkEVAib6DK1F7O99uRMQfIEXVdkA7LRNv5yQ8cAnTWYQGC/OCYIyxBg=="}]}

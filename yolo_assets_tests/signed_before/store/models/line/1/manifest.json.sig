@@ -1,0 +1,1 @@
+{"signatures":[{"algorithm":"ed25519","key_id":"5c96c03eff069ca4","sha256":"128c72328ed3d522b958dffc7a490ad53a8071beaf8e259a0c2b71e6997db9be","value":"9dB+tBkiA4WzfYrgt6BH6mNvMe1s0d82bBaNPLWIKgDx2hJwjhdCkHeDfF8BS/VFh7/kJaCcsGFGxVF2dcjuBA=="}]}
