@@ -399,7 +399,7 @@ def _model_files(
     files: dict[str, bytes] = {}
     for version in sorted(set(versions)):
         try:
-            files |= _one_model(store, version)
+            files |= _one_model(store, version, wording)
             signed = any(names.model_path(version, file) in files for file in signature_files(MODEL_MANIFEST))
             note = wording.text("model_signed" if signed else "model_unsigned")
             states.append(ModelState(model_version=version, included=True, note=note))
@@ -410,18 +410,18 @@ def _model_files(
     return states, files
 
 
-def _one_model(store: ObjectStore | None, version: str) -> dict[str, bytes]:
+def _one_model(store: ObjectStore | None, version: str, wording: Wording) -> dict[str, bytes]:
     try:
         name, number = parse_model_version(version)
     except BadInputError:
-        raise BadInputError("a name of another system; there is no manifest for it here") from None
+        raise BadInputError(wording.text("model_foreign")) from None
     if store is None:
-        raise BadInputError("there is no store to look it up in")
+        raise BadInputError(wording.text("model_no_store"))
     registry = Registry(store)
     try:
         files = {MODEL_MANIFEST: registry.read_manifest(name, number, signed=False).data}
     except ObjectNotFoundError:
-        raise BadInputError("not in the store") from None
+        raise BadInputError(wording.text("model_missing")) from None
     files |= registry.manifest_signatures(name, number)
     return {names.model_path(version, file): data for file, data in files.items()}
 

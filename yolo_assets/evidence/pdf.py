@@ -10,12 +10,13 @@ import io
 import unicodedata
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from xml.sax.saxutils import escape, quoteattr
 
 from fontTools.ttLib import TTLibError
 from fpdf import FPDF
 from fpdf.enums import DocumentCompliance, MethodReturnValue, WrapMode, XPos, YPos
 from fpdf.errors import FPDFException
-from fpdf.fonts import FontFace
+from fpdf.fonts import CoreFont, FontFace, TTFFont
 from PIL import Image
 
 from yolo_assets.contracts.errors import UserError
@@ -43,8 +44,8 @@ def pdf(report: Report, fonts: Fonts, manifest: bytes, signature: bytes) -> byte
     page = _ReportPdf(fonts, say.text("pdf_footer", when=say.when(pack.made_at), id=pack.signed_by))
     page.set_creation_date(pack.made_at)
     page.set_title(say.text("title"))
-    page.set_creator(f"yolo-assets {pack.tool_version}")
     page.set_lang(say.text("language"))
+    page.set_xmp_metadata(_about(report))
     for name, data, kind in (
         (names.MANIFEST, manifest, "application/json"),
         (names.SIGNATURE, signature, "application/octet-stream"),
@@ -80,6 +81,23 @@ def pdf(report: Report, fonts: Fonts, manifest: bytes, signature: bytes) -> byte
     return bytes(page.output())
 
 
+def _about(report: Report) -> str:
+    """What the document says about itself, XMP; fpdf2's own would be dated by the clock."""
+    at, title = report.pack.made_at.isoformat(timespec="seconds"), escape(report.wording.text("title"))
+    tool = quoteattr(f"yolo-assets {report.pack.tool_version}")
+    return f"""<x:xmpmeta xmlns:x="adobe:ns:meta/">
+  <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+    <rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"
+        xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:pdfaid="http://www.aiim.org/pdfa/ns/id/"
+        xmp:CreatorTool={tool} xmp:CreateDate="{at}" xmp:ModifyDate="{at}" xmp:MetadataDate="{at}">
+      <pdfaid:part>3</pdfaid:part>
+      <pdfaid:conformance>U</pdfaid:conformance>
+      <dc:title><rdf:Alt><rdf:li xml:lang="x-default">{title}</rdf:li></rdf:Alt></dc:title>
+    </rdf:Description>
+  </rdf:RDF>
+</x:xmpmeta>"""
+
+
 class _ReportPdf(FPDF):
     """Fonts, margins, footer, and the few shapes of paragraph that the report has."""
 
@@ -101,6 +119,8 @@ class _ReportPdf(FPDF):
             family = f"more{number}"
             for style, path in (("", face.path), ("B", face.bold)):
                 self._add_font(family, style, path, face.number, characters)
+                if face.colour:
+                    _keep_bitmaps(self.fonts[f"{family}{style}"], characters)
             families.append(family)
         self.set_fallback_fonts(families, exact_match=False)
 
@@ -112,6 +132,18 @@ class _ReportPdf(FPDF):
             raise UserError(
                 f"the font {path} cannot be put into a PDF ({error}); name another one by YOLO_ASSETS_FONTS"
             ) from None
+
+    def _set_font_for_page(
+        self, font: CoreFont | TTFFont, font_size_pt: float, wrap_in_text_object: bool = True
+    ) -> str:
+        """As fpdf2 does it, and for the page as well where a line begins in a fallback font.
+
+        fpdf2 2.8.9 then sets the font inside the line's own graphics state and takes it for the page's: what follows
+        would be printed with the letters of another font.
+        """
+        if not wrap_in_text_object and not self.current_font_is_set_on_page:
+            self._out(super()._set_font_for_page(font, font_size_pt))
+        return super()._set_font_for_page(font, font_size_pt, wrap_in_text_object)
 
     def footer(self) -> None:
         """What it is, and the number of the page."""
@@ -139,8 +171,8 @@ class _ReportPdf(FPDF):
             self.add_page()
 
     def heading(self, text: str) -> None:
-        """A section."""
-        self.reserve(30)
+        """A section; never at the foot of a page, with nothing below it."""
+        self.reserve(50)
         self.ln(6)
         self.use("text", 13, style="B")
         self.multi_cell(0, 7, self.shown(text), new_x=XPos.LMARGIN, new_y=YPos.NEXT)
@@ -234,6 +266,18 @@ class _ReportPdf(FPDF):
         """By characters where a word alone, or a text without blanks as Chinese is, is longer than a line."""
         longest = max((sum(1 + _is_wide(char) for char in word) for word in text.split()), default=0)
         return WrapMode.CHAR if longest > 60 else WrapMode.WORD
+
+
+def _keep_bitmaps(font: object, characters: Sequence[str]) -> None:
+    """Let each bitmap of a colour font be read twice: fpdf2 asks for its bytes again after fontTools dropped them."""
+    assert isinstance(font, TTFFont)
+    bitmaps, names_of = font.ttfont["CBDT"].strikeData[0], font.ttfont.getBestCmap()
+    for char in characters:
+        bitmap = bitmaps.get(names_of.get(ord(char)))
+        if bitmap is not None:
+            data = bitmap.data
+            bitmap.decompile()
+            bitmap.data = data
 
 
 def _is_wide(char: str) -> bool:

@@ -71,14 +71,14 @@ class Wording:
 
     def size(self, count: int) -> str:
         """``1,234 bytes``."""
-        return self.text("size", count=f"{count:,}")
+        return self.text("size", bytes=f"{count:,}")
 
     def name(self, text: str) -> str:
         """A name from outside, plain, and cut when it is longer than a page could show."""
         shown = plain(text)
         if len(shown) <= LONGEST_NAME:
             return shown
-        return self.text("shortened", start=shown[:_SHORTENED], n=f"{len(text):,}")
+        return self.text("shortened", count=len(text), start=shown[:_SHORTENED])
 
     def question(self, query: Query) -> str:
         """The question as a sentence."""
