@@ -244,7 +244,7 @@ class _HourArchiving:
 
     def _packing(self, plan: ArchivePlan) -> Packing:
         members, buffers = plan.members, self.options.buffers
-        return Packing(self.hour.path, plan.camera_id, self.hour.hour, members, plan.part_size, buffers)
+        return Packing(self.hour.path, plan.camera_id, self.hour.hour, members, plan.part_size, buffers, plan.codec)
 
     def _summary(self, plan: ArchivePlan) -> RecordSummary:
         planned = {native_name(member.name) for member in plan.members}

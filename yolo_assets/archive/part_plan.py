@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from yolo_assets import __version__
-from yolo_assets.archive.packing.format import CODEC, open_unchanged
+from yolo_assets.archive.packing.format import CODEC, CODECS, open_unchanged
 from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import PARTS, PLAN, ArchiveName, uploaded_name
@@ -78,9 +78,9 @@ def load_plan(hour: SpoolHour) -> ArchivePlan | None:
 
 
 def still_holds(hour: SpoolHour, plan: ArchivePlan) -> bool:
-    """Whether a plan can be carried on: made by this codec, and every file as it was."""
+    """Whether a plan can be carried on: of a codec that this version has, and every file as it was."""
     there = {portable_name(m.name): (m.size, m.mtime_ns) for m in hour.members()}
-    return plan.codec == CODEC and all(there.get(m.name) == (m.size, m.mtime_ns) for m in plan.members)
+    return plan.codec in CODECS and all(there.get(m.name) == (m.size, m.mtime_ns) for m in plan.members)
 
 
 def discard_plan(hour: SpoolHour) -> None:

@@ -106,8 +106,13 @@ def _files(tables: ParquetTables, root: str, name: TableName) -> Iterator[str]:
     if tables.start is not None and tables.end is not None:
         for _, _, key in list_hours(tables.store, name, tables.start, tables.end):
             yield f"{root}/{key}"
-    elif any(info.key.endswith(".parquet") for info in tables.store.list(f"{name}/")):
+    elif has_table(tables.store, name):
         yield f"{root}/{name}/{_PATTERN}"
+
+
+def has_table(store: ObjectStore, name: TableName) -> bool:
+    """Whether the store holds anything of a table."""
+    return any(info.key.endswith(".parquet") for info in store.list(f"{name}/"))
 
 
 def _bucket(connection: duckdb.DuckDBPyConnection, store: ObjectStore) -> str:

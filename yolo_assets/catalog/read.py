@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
@@ -18,19 +18,20 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from yolo_assets.archive.known import KnownHour
+from yolo_assets.catalog.answers import Answer, exact_answer, refusal, run_one
 from yolo_assets.catalog.database import attach, connect, quoted, remove_abandoned, scalar, scratch_folder
-from yolo_assets.catalog.parquet_views import TABLE_NAMES, ParquetTables, TableName, create_views
+from yolo_assets.catalog.parquet_views import TABLE_NAMES, ParquetTables, TableName, create_views, has_table
 from yolo_assets.catalog.schema import SCHEMA_VERSION
 from yolo_assets.catalog.versions import cached_path, fetch_catalog, keep_in_cache, read_pointer
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, UserError
-from yolo_assets.contracts.names import check_id
+from yolo_assets.contracts.names import ArchiveName, check_id
 from yolo_assets.contracts.times import Hour
 from yolo_assets.storage.base import ObjectStore
 from yolo_assets.storage.open import folder_of
 
 _TRIES = 5
 _SUGGESTIONS = 8
-_READ_ONLY = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
 
 class NoCatalogError(UserError):
@@ -101,22 +102,44 @@ def query(
         BadInputError: not one statement that reads, or DuckDB refuses it; its reason in one line.
         NoCatalogError: nothing was published yet.
     """
-    tables: list[TableName] = [name for name in TABLE_NAMES if re.search(rf"\b{name}\b", sql, re.IGNORECASE)]
-    with open_catalog(store, cache=cache, tables=tables, start=start, end=end) as connection:
+    with open_catalog(store, cache=cache, tables=tables_named(sql), start=start, end=end) as connection:
         return ask(connection, sql)
+
+
+def query_exactly(
+    store: ObjectStore,
+    sql: str,
+    *,
+    cache: Path | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> Answer:
+    """As ``query``, with every value as DuckDB has it, for people and other programs instead of a data frame.
+
+    Raises:
+        BadInputError: see ``query`` and ``answers.exact_answer``.
+        NoCatalogError: nothing was published yet.
+    """
+    with open_catalog(store, cache=cache, tables=tables_named(sql), start=start, end=end) as connection:
+        return exact_answer(connection, sql)
+
+
+def tables_named(sql: str) -> list[TableName]:
+    """Which of ``detections`` and ``frames`` a question names."""
+    return [name for name in TABLE_NAMES if re.search(rf"\b{name}\b", sql, re.IGNORECASE)]
+
+
+def tables_missing(store: ObjectStore, sql: str) -> list[TableName]:
+    """Those of ``tables_named`` of which the store holds nothing: answers about them say nothing of the plant."""
+    return [name for name in tables_named(sql) if not has_table(store, name)]
 
 
 def ask(connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | None = None) -> pl.DataFrame:
     """As ``query``, on an open catalog; each ``?`` in ``sql`` is replaced by a parameter."""
     try:
-        statements = duckdb.extract_statements(sql)
-        if len(statements) != 1 or statements[0].type not in _READ_ONLY:
-            raise BadInputError("give one SELECT (or DESCRIBE, SHOW TABLES, EXPLAIN); the catalog is only read")
-        return connection.execute(statements[0], parameters).pl()
+        return run_one(connection, sql, parameters).pl()
     except duckdb.Error as error:
-        # The first line is the reason; the rest is a picture of the statement.
-        reason = str(error).strip().splitlines()[0]
-        raise BadInputError(f"the query cannot be answered: {reason}") from None
+        raise refusal(error) from None
     except pl.exceptions.PolarsError:
         raise BadInputError(
             "the answer holds a type that cannot be shown, like an interval; cast that column to VARCHAR"
@@ -154,19 +177,38 @@ def find_archives(
     return ask(connection, sql, given)
 
 
+def known_hours(connection: duckdb.DuckDBPyConnection) -> list[KnownHour]:
+    """Every camera-hour that has a receipt, verified or not, with the end of the retention of all its parts."""
+    verified = """
+        SELECT camera_id, hour, CASE WHEN count(retention_until) = count(*) THEN max(retention_until) END AS until
+        FROM archives GROUP BY camera_id, hour
+    """
+    known = [KnownHour(camera, Hour(hour), until) for camera, hour, until in ask(connection, verified).iter_rows()]
+    for key in ask(connection, "SELECT DISTINCT receipt_key FROM problems")["receipt_key"]:
+        with suppress(BadInputError):
+            name = ArchiveName.parse(key)
+            known.append(KnownHour(name.camera_id, name.hour))
+    return known
+
+
 def gaps(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     """Camera-hours with detections and no archive: ``camera_id, hour``."""
     return ask(connection, "SELECT * FROM gaps")
 
 
-def check_camera(connection: duckdb.DuckDBPyConnection, camera_id: str) -> None:
-    """Refuse a camera that the catalog does not know: no hours and no gaps of it would be a false answer.
+def check_camera(connection: duckdb.DuckDBPyConnection, camera_id: str, expected: Sequence[str] = ()) -> None:
+    """Refuse a camera that nobody knows: no hours and no gaps of it would be a false answer.
+
+    Args:
+        connection: of ``open_catalog``.
+        camera_id: the camera.
+        expected: cameras that should be there, whether the catalog knows them or not.
 
     Raises:
-        BadInputError: not a camera id, or not a camera that has hours; the line names some that have.
+        BadInputError: not a camera id, or not a camera that has hours or is expected; the line names some that are.
     """
     cameras = ask(connection, "SELECT DISTINCT camera_id FROM hours ORDER BY camera_id")["camera_id"].to_list()
-    if check_id(camera_id) not in cameras:
+    if check_id(camera_id) not in {*cameras, *expected}:
         suggestions = get_close_matches(camera_id, cameras, _SUGGESTIONS) or cameras
         named = ", ".join(suggestions[:_SUGGESTIONS]) + (" and more" if len(suggestions) > _SUGGESTIONS else "")
         raise BadInputError(f"the catalog knows no camera {camera_id}; it knows {named or 'none yet'}")
@@ -196,14 +238,23 @@ def find_hours(
     return ask(connection, sql, [class_name, Hour.nearest(start).start, end, *given, min_confidence])
 
 
-def gap_ranges(connection: duckdb.DuckDBPyConnection, camera_id: str | None = None) -> pl.DataFrame:
+def gap_ranges(
+    connection: duckdb.DuckDBPyConnection, camera_id: str | None = None, expected: Sequence[str] = ()
+) -> pl.DataFrame:
     """What is missing, hours in a row as one range.
 
+    Args:
+        connection: of ``open_catalog``.
+        camera_id: only of this camera.
+        expected: cameras that should be there.
+
     Returns:
-        ``camera_id, kind, start, end, hours``. ``kind`` is ``not archived`` (there are detections and no archive) or
-        ``no data`` (neither, between the first and the last hour of the camera).
+        ``camera_id, kind, start, end, hours``. ``kind`` is ``not archived`` (there are detections and no archive),
+        ``no data`` (neither, between the first and the last hour of the camera) or ``never seen`` (an expected camera
+        that has no hour at all; without start, end and hours), these last.
     """
     camera, given = ("WHERE camera_id = ?", [check_id(camera_id)]) if camera_id is not None else ("", [])
+    wanted = sorted(set(expected) if camera_id is None else {camera_id}.intersection(expected))
     sql = f"""
         WITH missing AS (
             SELECT camera_id, hour, row_number() OVER (PARTITION BY camera_id ORDER BY hour) AS n FROM gaps {camera}
@@ -216,9 +267,12 @@ def gap_ranges(connection: duckdb.DuckDBPyConnection, camera_id: str | None = No
         UNION ALL
         SELECT camera_id, 'no data', hour + INTERVAL 1 HOUR, next, date_diff('hour', hour, next) - 1
         FROM steps WHERE next > hour + INTERVAL 1 HOUR
-        ORDER BY start, camera_id
+        UNION ALL
+        SELECT camera_id, 'never seen', NULL, NULL, NULL
+        FROM unnest(?::VARCHAR[]) AS expected(camera_id) ANTI JOIN hours USING (camera_id)
+        ORDER BY start NULLS LAST, camera_id
     """
-    return ask(connection, sql, given * 2)
+    return ask(connection, sql, [*given * 2, wanted])
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,13 +22,11 @@ from yolo_assets.cli.common import (
     progress,
     settings,
 )
-from yolo_assets.contracts.times import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import polars as pl
-
+    from yolo_assets.catalog.answers import Answer
     from yolo_assets.contracts.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
@@ -58,15 +55,19 @@ def rebuild(
 ) -> None:
     """Read every receipt of the archive, verify it, and publish a new catalog.
 
-    Receipts that are missing or untrusted are left out and named: exit 1, after the catalog was published. Safe
-    while publishers and readers are running.
+    Receipts that are missing or untrusted are left out and named, and so are those that this machine knew and that
+    have vanished: exit 1, after the catalog was published. Safe while publishers and readers are running.
 
     Example: yolo-assets catalog rebuild --archive file:///mnt/nas/archive
     """
     from yolo_assets.archive.archive import Archive
+    from yolo_assets.archive.known import KnownArchives
     from yolo_assets.catalog.publish import publish
+    from yolo_assets.catalog.read import known_hours, open_catalog
     from yolo_assets.contracts.errors import SignatureError, UserError
+    from yolo_assets.contracts.names import ArchiveName
     from yolo_assets.contracts.signing import TrustedKeys
+    from yolo_assets.contracts.times import utc_now
     from yolo_assets.storage.open import open_store
 
     where = settings(archive=archive, store=store)
@@ -75,9 +76,10 @@ def rebuild(
         raise SignatureError(
             f"no key to check receipts with in {where.keys}; give the archiver's public key by --trusted-key"
         )
+    opened = open_store(where.store_url)
     with ExitStack() as bars:
         made = publish(
-            open_store(where.store_url),
+            opened,
             Archive(open_archive(where), TrustedKeys.load(keys)),
             from_receipts=True,
             cache=_cache(where),
@@ -94,6 +96,13 @@ def rebuild(
         emit_json({"version": made.version, "archives": made.archives, "problems": problems})
     else:
         out().print(f"catalog {made.version}: {made.archives} archives, {made.pointer.problems} untrusted receipts")
+    with open_catalog(opened, cache=_cache(where)) as connection:
+        there = known_hours(connection)
+    known = KnownArchives.of(where)
+    gone = known.vanished((ArchiveName(one.camera_id, one.hour) for one in there), utc_now())
+    known.note(there)
+    if gone:
+        raise UserError(known.alarm(gone))
     if made.problems:
         raise UserError(
             f"{made.pointer.problems} receipts are missing or untrusted and left out, the first: "
@@ -119,7 +128,7 @@ def query(
 
     Example: yolo-assets catalog query "SELECT archive_key FROM archive_classes WHERE class = 'crack'"
     """
-    from yolo_assets.catalog.read import query as ask_catalog
+    from yolo_assets.catalog.read import query_exactly, tables_missing
     from yolo_assets.contracts.errors import UsageError
     from yolo_assets.storage.open import open_store
 
@@ -128,8 +137,13 @@ def query(
     if (since is None) != (until is None):
         raise UsageError("give --from and --to together")
     start, end = _range(since, until) if since is not None and until is not None else (None, None)
-    answer = ask_catalog(open_store(where.store_url), sql, cache=_cache(where), start=start, end=end)
+    opened = open_store(where.store_url)
+    answer = query_exactly(opened, sql, cache=_cache(where), start=start, end=end)
     _show(answer, "no rows", as_json=as_json, as_csv=as_csv)
+    for name in tables_missing(opened, sql):
+        note(f"there is no table of {name} in {opened.url} yet; yolo-assets tables build makes it, and so does Dagster")
+    if answer.in_base64:
+        note(f"bytes are shown in base64: {', '.join(answer.in_base64)}")
 
 
 @app.command()
@@ -149,6 +163,7 @@ def find(
 
     Example: yolo-assets catalog find --class crack --min-confidence 0.8 --from 2026-03-01T00:00:00Z --to 2026-04-01T00:00:00Z
     """  # noqa: E501 - an example is one line
+    from yolo_assets.catalog.answers import Answer
     from yolo_assets.catalog.read import check_camera, find_hours, open_catalog
     from yolo_assets.storage.open import open_store
 
@@ -159,7 +174,7 @@ def find(
         if camera is not None:
             check_camera(connection, camera)
         answer = find_hours(connection, class_name, min_confidence, start, end, camera)
-    _show(answer, "no hours", as_json=as_json, as_csv=as_csv)
+    _show(Answer.of(answer), "no hours", as_json=as_json, as_csv=as_csv)
 
 
 @app.command()
@@ -169,19 +184,23 @@ def gaps(
     """What is missing, as of the newest catalog, hours in a row as one line.
 
     "not archived": there are detections and no archive. "no data": neither, between a camera's first and last hour; it
-    was off, or nothing was heard of its edge device.
+    was off, or nothing was heard of its edge device. "never seen": listed under cameras in plant.yaml, and there is no
+    hour of it.
 
     Example: yolo-assets catalog gaps --camera lineA_cam01
     """
+    from yolo_assets.catalog.answers import Answer
     from yolo_assets.catalog.read import check_camera, gap_ranges, open_catalog
+    from yolo_assets.contracts.plant import load_plant
     from yolo_assets.storage.open import open_store
 
     where = settings(store=store)
     _only_one(as_json, as_csv)
+    expected = load_plant(where).camera_ids
     with open_catalog(open_store(where.store_url), cache=_cache(where)) as connection:
         if camera is not None:
-            check_camera(connection, camera)
-        _show(gap_ranges(connection, camera), "no gaps", as_json=as_json, as_csv=as_csv)
+            check_camera(connection, camera, expected)
+        _show(Answer.of(gap_ranges(connection, camera, expected)), "no gaps", as_json=as_json, as_csv=as_csv)
 
 
 @app.command()
@@ -203,6 +222,7 @@ def stats(
 
     Example: yolo-assets catalog stats --prices our-prices.toml --json
     """
+    from yolo_assets.catalog.answers import Answer
     from yolo_assets.catalog.costs import listed_classes, load_prices, with_costs
     from yolo_assets.catalog.read import open_catalog
     from yolo_assets.catalog.read import stats as count
@@ -218,13 +238,14 @@ def stats(
     total = round(sum(tiers["cost_per_month"]) + indexes, 2)
     if as_json:
         cost = {"label": table.label, "currency": table.currency, "indexes": indexes, "total": total}
-        answer = {"cameras": _rows(cameras), "tiers": _rows(tiers), "cost_per_month": cost, "problems": totals.problems}
-        emit_json({**answer, "listed": _rows(classes)} if classes is not None else answer)
+        rows = {"cameras": list(Answer.of(cameras).documents()), "tiers": list(Answer.of(tiers).documents())}
+        rows |= {"listed": list(Answer.of(classes).documents())} if classes is not None else {}
+        emit_json({**rows, "cost_per_month": cost, "problems": totals.problems})
         return
-    _show_table(cameras, "no archives")
-    _show_table(tiers, "")
+    _show_table(Answer.of(cameras), "no archives")
+    _show_table(Answer.of(tiers), "")
     if classes is not None:
-        _show_table(classes, "the archive root lists no archives")
+        _show_table(Answer.of(classes), "the archive root lists no archives")
     if not cameras.is_empty():
         note(f"{total} {table.currency} a month, of which indexes {indexes}; prices: {table.label}")
     if totals.problems:
@@ -272,50 +293,35 @@ def _bar(bars: ExitStack) -> Callable[[int, int], None]:
     return report
 
 
-def _show(answer: pl.DataFrame, nothing: str, *, as_json: bool = False, as_csv: bool = False) -> None:
+def _show(answer: Answer, nothing: str, *, as_json: bool = False, as_csv: bool = False) -> None:
     """An answer in the form that was asked for."""
     if as_json:
-        emit_json(_rows(answer))
+        emit_json(list(answer.documents()))
     elif as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(answer.columns)
-        writer.writerows([_cell(value) for value in row.values()] for row in _rows(answer))
+        writer.writerows(answer.cells())
     else:
         _show_table(answer, nothing)
 
 
-def _rows(answer: pl.DataFrame) -> list[dict[str, Any]]:
-    """Rows for JSON, times as the contracts write them."""
-
-    def plain(value: Any) -> Any:
-        return format_time(value) if isinstance(value, datetime) and value.tzinfo else value
-
-    return [{name: plain(value) for name, value in row.items()} for row in answer.iter_rows(named=True)]
-
-
-def _cell(value: Any) -> str:
-    """A value in one cell; a list is JSON, so that it can be read back."""
-    if isinstance(value, list | dict):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return "" if value is None else str(value)
-
-
-def _show_table(answer: pl.DataFrame, nothing: str) -> None:
+def _show_table(answer: Answer, nothing: str) -> None:
     """A table on a terminal, tab-separated lines with a heading in a pipe."""
     from rich.table import Table
     from rich.text import Text
 
-    if answer.is_empty():
+    from yolo_assets.catalog.answers import tab_separated
+
+    if not answer.rows:
         if nothing:
             note(nothing)
         return
     console = out()
-    cells = [[_cell(value) for value in row.values()] for row in _rows(answer)]
     if not console.is_terminal:
-        for line in [answer.columns, *cells]:
-            typer.echo("\t".join(line))
+        for line in [list(answer.columns), *answer.cells()]:
+            typer.echo(tab_separated(line))
         return
     table = Table(*answer.columns)
-    for line in cells:
+    for line in answer.cells():
         table.add_row(*map(Text, line))  # data, never markup
     console.print(table)

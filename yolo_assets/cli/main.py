@@ -25,6 +25,7 @@ GROUPS = {
     "evidence": "Evidence packs for auditors: make, verify.",
     "models": "Models and releases: list, show, verify, promote, rollback, history, export, keygen.",
     "storage": "Stores: doctor, init, policy.",
+    "tables": "Detection tables, without Dagster: build, quarantine.",
 }
 COMMANDS = {
     "demo": ("demo", "The whole loop on this machine, with real files, inference, training and hot reload."),

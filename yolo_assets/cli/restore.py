@@ -37,16 +37,18 @@ def restore(
 ) -> None:
     """Write archived files to DIR/<camera>/<hour>/, hashes verified; run again to continue.
 
-    Exit 1 when nothing is found, when an archive is damaged or its receipt lost (the rest is restored), when another
-    file has the name of one (it is left as it is), or when one lies in a cold tier (it is asked for; run again later).
+    Exit 1 when nothing is found, when an archive is damaged or its receipt lost (the rest is restored), when receipts
+    that this machine knew have vanished, when another file has the name of one (it is left as it is), or when one lies
+    in a cold tier (it is asked for; run again later).
 
     Example: yolo-assets restore --camera lineA_cam01 --from 2026-03-01T09:00Z --to 2026-03-01T10:00Z --class crack
     --min-confidence 0.8 --out found
     """
+    from yolo_assets.archive.known import KnownArchives
     from yolo_assets.archive.restore.filter import FrameFilter
     from yolo_assets.archive.restore.plan import plan_restore
     from yolo_assets.archive.restore.writing import carry_out, check_room
-    from yolo_assets.contracts.times import parse_time
+    from yolo_assets.contracts.times import parse_time, utc_now
 
     first, after = given(parse_time, start, "--from"), given(parse_time, end, "--to")
     if first is None or after is None or after <= first:
@@ -55,9 +57,13 @@ def restore(
         raise UsageError(f"--min-confidence {min_confidence:g} is no confidence; use 0 to 1")
     thaw = thaw_of(tier, days)
     selection = FrameFilter(first, after, camera, batch, class_name, min_confidence, frames_only)
-    opened = open_to_read(settings(archive=archive), key)
+    located = settings(archive=archive)
+    opened = open_to_read(located, key)
     with progress("planning"):
         plan = plan_restore(opened, selection, folder, thaw=None if dry_run else thaw)
+    known = KnownArchives.of(located)
+    gone = known.vanished(plan.listed, utc_now(), start=first, end=after, camera_id=camera)
+    plan.problems += [known.alarm(gone)] if gone else []
     if not plan.hours and not plan.problems:
         _report_nothing(opened, plan, as_json)
     if dry_run:

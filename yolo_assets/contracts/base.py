@@ -34,7 +34,8 @@ def one_line(error: ValidationError) -> str:
     first, *rest = error.errors(include_url=False, include_input=False)
     place = ".".join(str(part) for part in first["loc"])
     more = f" (and {len(rest)} more)" if rest else ""
-    return f"{place}: {first['msg']}{more}" if place else f"{first['msg']}{more}"
+    what = f"{first['msg'].removeprefix('Value error, ')}{more}"
+    return f"{place}: {what}" if place else what
 
 
 class Record(BaseModel):

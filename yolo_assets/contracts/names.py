@@ -109,6 +109,12 @@ def frame_time(name: str) -> datetime | None:
     return moment.replace(microsecond=1000 * int(match["milliseconds"] or 0)) if in_calendar(moment) else None
 
 
+def is_outside(name: str, hour: Hour) -> bool:
+    """Whether a frame's name holds a time that is not of the hour of its folder: a misplaced frame."""
+    moment = frame_time(name)
+    return moment is not None and moment not in hour
+
+
 def is_frame(name: str) -> bool:
     """Whether a spool file is a frame by its ending: JPEG, PNG, WebP, BMP, TIFF."""
     return name.lower().endswith(FRAME_ENDINGS) and not name.startswith(".")

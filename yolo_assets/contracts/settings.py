@@ -24,6 +24,8 @@ from yolo_assets.contracts.archiver_figures import FIGURES
 from yolo_assets.contracts.errors import UsageError
 
 PREFIX = "YOLO_ASSETS_"
+PLANT_FILE = "plant.yaml"
+"""In the home."""
 _MOST = 1e6
 """Upper limit of any number here: a century in hours."""
 
@@ -72,6 +74,10 @@ class Settings(BaseSettings):
         default="<home>/store",
         validation_alias=_variable("store_url=STORE"),
         description="store root: tables, catalog, labels, datasets, models, channels; an unversioned bucket",
+    )
+    plant: _Folder = Field(
+        default=Path("<home>") / PLANT_FILE,
+        description="file that describes the plant: the cameras that should be there; it need not exist",
     )
     model_name: str = Field(
         default="line",
@@ -130,6 +136,7 @@ class Settings(BaseSettings):
             ("spool", f"{PREFIX}SPOOL", home / "spool"),
             ("archive_url", f"{PREFIX}ARCHIVE", (home / "archive").as_uri()),
             ("store_url", f"{PREFIX}STORE", (home / "store").as_uri()),
+            ("plant", f"{PREFIX}PLANT", home / PLANT_FILE),
         ):
             if field not in given and variable not in given:
                 given[field] = default
@@ -176,6 +183,11 @@ class Settings(BaseSettings):
     def known_stores(self) -> Path:
         """Identities of the folder stores that this machine has opened, by path: see ``storage``'s mount guard."""
         return self.home / "known-stores"
+
+    @property
+    def known_archives(self) -> Path:
+        """What this machine knows to be archived, by archive root: see ``archive.known``."""
+        return self.home / "known-archives"
 
     @property
     def archiver_key(self) -> Path:

@@ -18,6 +18,11 @@ FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
 """Start of the first hour there is: no archive carries a negative time."""
 END_OF_HOURS = datetime(2100, 1, 1, tzinfo=UTC)
 """End of the last hour there is."""
+NEAR = HOUR
+"""How far outside the hour of its folder a frame may be captured: a producer turns its folder a little early or late.
+
+Such a frame stays in its folder's hour, and is found by its own time: a question about a time looks this far around.
+"""
 _HOUR_KEY = re.compile(r"[0-9]{8}_[0-9]{2}")
 
 
@@ -187,6 +192,11 @@ def check_date(text: str) -> str:
     if day != text:
         raise BadInputError(f"{text!r} is not a day; write it like 2026-01-02")
     return text
+
+
+def with_near_hours(start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    """The bounds in which the folders of frames captured in ``[start, end)`` lie: ``NEAR`` wider on both sides."""
+    return max(start, FIRST_MOMENT + NEAR) - NEAR, min(end, END_OF_HOURS - NEAR) + NEAR
 
 
 def hours_between(start: datetime, end: datetime) -> Iterator[Hour]:

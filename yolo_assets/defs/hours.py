@@ -48,7 +48,7 @@ class Outcomes(Generic[T]):
 
 
 def for_each(context: dg.AssetExecutionContext, items: Sequence[tuple[str, Callable[[], T]]]) -> Outcomes[T]:
-    """Do every item; one that fails does not stop the others.
+    """Do every item; one that fails does not stop the others, also when it fails by a defect of the program.
 
     While the asset's policy has tries left, a failure that may pass fails the step, which is then retried; finished
     items only confirm what they did. After the last try, and for failures that will not pass, the failed items are
@@ -66,9 +66,13 @@ def for_each(context: dg.AssetExecutionContext, items: Sequence[tuple[str, Calla
     for name, work in items:
         try:
             outcomes.done[name] = work()
-        except (UserError, OSError) as error:
-            outcomes.failed[name] = str(error)
-            context.log.error(f"{name}: {error}")
+        except (dg.Failure, dg.RetryRequested, dg.DagsterExecutionInterruptedError):
+            raise
+        except Exception as error:
+            failure = to_failure(error)
+            outcomes.failed[name] = failure.description or type(error).__name__
+            defect = not isinstance(error, UserError | OSError)
+            context.log.error(f"{name}: {failure.description}", exc_info=error if defect else None)
             if may_pass(error):
                 passing.append(error)
     soon = [failure for failure in map(to_failure, passing) if failure.allow_retries]

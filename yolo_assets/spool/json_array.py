@@ -32,6 +32,7 @@ def array_elements(text: IO[str], longest: int) -> Iterator[tuple[str, Any]]:
         raise BadInputError("it is no list")
     window.skip()
     if window.next() == "]":
+        window.end()
         return
     while True:
         window.next()
@@ -48,6 +49,7 @@ def array_elements(text: IO[str], longest: int) -> Iterator[tuple[str, Any]]:
         window.place = end
         after = window.next()
         if after == "]":
+            window.end()
             return
         if after != ",":
             raise BadInputError("',' is missing after an element, or the file is cut off")
@@ -75,6 +77,12 @@ class _Window:
     def skip(self) -> None:
         """Pass the character that ``next`` showed."""
         self.place += 1
+
+    def end(self) -> None:
+        """Pass the character that ``next`` showed, which must be the last one."""
+        self.skip()
+        if self.next():
+            raise BadInputError("the list ends before the file does")
 
     def more(self) -> bool:
         """Read on; False at the end."""

@@ -85,11 +85,25 @@ class HourReport:
     sha256: str
 
 
+def cameras_of_hour(hour: Hour, spooled: Iterable[SpoolHour], archive: Archive | None) -> dict[str, list[ArchiveName]]:
+    """Cameras with anything of an hour in the spool or in the archive, and the parts that are in the archive.
+
+    Args:
+        hour: the hour.
+        spooled: hours of the spool; those of other hours are passed over.
+        archive: only listed; None where there is none.
+    """
+    cameras: dict[str, list[ArchiveName]] = {found.camera_id: [] for found in spooled if found.hour == hour}
+    for name in archive.names(hour=hour) if archive is not None else ():
+        cameras.setdefault(name.camera_id, []).append(name)
+    return dict(sorted(cameras.items()))
+
+
 def build_hour(
     camera_id: str,
     hour: Hour,
     spool: Path,
-    archive: Archive,
+    archive: Archive | None,
     store: ObjectStore,
     *,
     archived: Collection[ArchiveName] | None = None,
@@ -103,7 +117,7 @@ def build_hour(
         camera_id: the camera.
         hour: the hour; better closed, but late records are welcome: build it again.
         spool: spool folder; need not exist.
-        archive: only read.
+        archive: only read; None where nothing was archived yet.
         store: store root.
         archived: the parts of this camera-hour, when the caller has listed them a moment ago.
 
@@ -113,11 +127,10 @@ def build_hour(
     """
     local = SpoolHour.of(spool, camera_id, hour)
     if archived is None or not (archived or local.members()):  # it may have been archived since it was listed
-        archived = list(archive.names(camera_id=camera_id, hour=hour))
+        archived = list(archive.names(camera_id=camera_id, hour=hour)) if archive is not None else ()
     if not archived and not local.members():
-        raise NoRecordsError(
-            f"no file of {camera_id} in hour {hour}: neither in the spool {spool} nor in {archive.url}; check both"
-        )
+        there = "and there is no archive" if archive is None else f"nor in {archive.url}"
+        raise NoRecordsError(f"no file of {camera_id} in hour {hour}: neither in the spool {spool} {there}; check both")
     tables, source = _read(local, archive, archived)
     parts = {
         quarantine_key(hour, camera_id): tables.quarantine,
@@ -148,15 +161,16 @@ def build_hour(
     )
 
 
-def _read(local: SpoolHour, archive: Archive, archived: Collection[ArchiveName]) -> tuple[HourTables, Source]:
+def _read(local: SpoolHour, archive: Archive | None, archived: Collection[ArchiveName]) -> tuple[HourTables, Source]:
     """The tables, and where their records were.
 
     The archiver may reclaim a file while it is being read. Then it is in the archive, and reading again finds it there.
     """
     for attempt in range(_TRIES):
         before = {file.name for file in local.record_files()}
-        here = not attempt and _all_here(local, archived)
-        records = local.records() if here else archive.hour_records(local.camera_id, local.hour, local)
+        here = archive is None or (not attempt and _all_here(local, archived))
+        cold = None if here else archive
+        records = local.records() if cold is None else cold.hour_records(local.camera_id, local.hour, local)
         tables = build_tables(local.camera_id, local.hour, records)
         if before <= {file.name for file in local.record_files()}:
             return tables, "spool" if here else "spool and archive" if before else "archive"

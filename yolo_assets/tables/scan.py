@@ -13,7 +13,7 @@ import polars as pl
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import check_id
-from yolo_assets.contracts.times import Hour
+from yolo_assets.contracts.times import Hour, with_near_hours
 from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore
 from yolo_assets.tables.schema import DetectionsTable, FramesTable, QuarantineTable, TableModel, polars_schema
 
@@ -21,6 +21,8 @@ Table = Literal["detections", "frames", "quarantine"]
 
 _MODELS: dict[Table, TableModel] = {"detections": DetectionsTable, "frames": FramesTable, "quarantine": QuarantineTable}
 _KEY = re.compile(r"[a-z]+/date=(?P<date>\d{4}-\d\d-\d\d)/hour=(?P<hour>\d\d)/(?P<camera>[A-Za-z0-9_-]{1,64})\.parquet")
+_MANY_DAYS = 366
+"""Beyond, all keys of a table are listed at once instead of those of each day."""
 _READERS = 8
 """Reads in flight: small files from an object store wait for the network, not for the processor."""
 
@@ -71,12 +73,13 @@ def list_hours(
     """``(hour, camera_id, key)`` of the tables of hours that touch ``[start, end)``: one listing per day."""
     cameras = None if camera_ids is None else {check_id(camera_id) for camera_id in camera_ids}
     first, day = Hour.nearest(start), Hour.nearest(start).start.date()
-    while day <= Hour.nearest(end).start.date():
-        for info in store.list(f"{table}/date={day.isoformat()}/"):
+    days = (Hour.nearest(end).start.date() - day).days + 1
+    dates = [f"date={(day + timedelta(days=number)).isoformat()}/" for number in range(days)]
+    for folder in dates if days <= _MANY_DAYS else [""]:
+        for info in store.list(f"{table}/{folder}"):
             match parse_table_key(info.key):
                 case (hour, camera_id) if first <= hour and hour.start < end and camera_id in (cameras or {camera_id}):
                     yield hour, camera_id, info.key
-        day += timedelta(days=1)
 
 
 def parse_table_key(key: str) -> tuple[Hour, str] | None:
@@ -100,7 +103,9 @@ def _read(
     names = list(columns) if columns is not None else schema.names()
     if unknown := set(names) - set(schema.names()):
         raise BadInputError(f"no column {sorted(unknown)[0]!r} in {table}; there are: {', '.join(schema.names())}")
-    keys = [key for _, _, key in list_hours(store, table, start, end, camera_ids)]
+    # A frame may lie in the folder, and so in the table, of the hour beside its own.
+    bounds = (start, end) if table == "quarantine" else with_near_hours(start, end)
+    keys = [key for _, _, key in list_hours(store, table, *bounds, camera_ids)]
     with ThreadPoolExecutor(_READERS) as pool:
         tables = list(pool.map(lambda key: _fetch(store, key), keys))
     rows = pl.concat([schema.to_frame(), *(part for part in tables if part is not None)])

@@ -12,13 +12,12 @@ import pandera.polars as pa
 import polars as pl
 from pandera.api.polars.model_config import BaseConfig
 
-from yolo_assets.contracts.times import END_OF_HOURS, FIRST_MOMENT
+from yolo_assets.contracts.times import END_OF_HOURS, FIRST_MOMENT, HOUR, NEAR
 
 TOLERANCE_PX = 1.0
 """How far a box may reach over the frame's edge: rounding of letterboxed coordinates, not an error."""
 
 _HOUR_KEY = "%Y%m%d_%H"
-_NEAR = pl.duration(hours=1)
 
 Moment = Annotated[pl.Datetime, "ms", "UTC"]
 
@@ -54,7 +53,7 @@ class FramesTable(pa.DataFrameModel):
     def captured_near_hour(cls, data: pa.PolarsData) -> pl.LazyFrame:
         """In the hour, or in the one before or after it: a producer turns its folder a little early or late."""
         after = pl.col("captured_at") - pl.col("hour")
-        return data.lazyframe.select((after >= -_NEAR) & (after < _NEAR + pl.duration(hours=1)))
+        return data.lazyframe.select((after >= -NEAR) & (after < HOUR + NEAR))
 
     @pa.dataframe_check(error="image_path is not in the folder of its camera and hour")
     def path_in_folder(cls, data: pa.PolarsData) -> pl.LazyFrame:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
 import io
+import lzma
 import mmap
 import os
+import struct
 import subprocess
 import tarfile
 import tempfile
@@ -15,10 +18,12 @@ import zlib
 from pathlib import Path
 
 import pytest
+from backports import zstd
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from yolo_assets.archive.packing.format import content, tar_header
+from yolo_assets.archive.packing.format import JPEG_CODEC, content, tar_header
 from yolo_assets.archive.packing.index import ROW_GROUP, index_bytes, parse_index
 from yolo_assets.archive.packing.pack import KEEP_BUFFERS, IndexRow, MemberChangedError, Packing, PartBuffers
 from yolo_assets.contracts.errors import IntegrityError
@@ -29,6 +34,7 @@ from yolo_assets.spool.files import native_name, portable_name
 HOUR = Hour.from_key("20260102_03")
 FOLDER = f"cam1/{HOUR}"
 MTIME = int(HOUR.start.timestamp())
+GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
 raw_names = st.one_of(
     st.binary(min_size=1, max_size=40),
@@ -130,6 +136,96 @@ def test_jpegs_are_stored_and_text_is_deflated(tmp_path: Path) -> None:
     jpeg, text = packing.rows
     assert jpeg.length > 100_000
     assert text.length < 1000
+
+
+def picture(kind: str, size: int = 64) -> bytes:
+    """A picture with noise in it, as PIL writes it."""
+    stream = io.BytesIO()
+    Image.frombytes("RGB", (size, size), os.urandom(3 * size * size)).save(stream, kind)
+    return stream.getvalue()
+
+
+COMPRESSED = {
+    "png": picture("PNG"),
+    "webp": picture("WEBP"),
+    "gif": picture("GIF"),
+    "jp2": picture("JPEG2000"),
+    "zip": b"PK\x03\x04" + bytes(5000),
+    "gz": gzip.compress(bytes(50_000)) + bytes(5000),
+    "bz2": bz2.compress(bytes(50_000)) + bytes(5000),
+    "xz": lzma.compress(bytes(50_000)) + bytes(5000),
+    "zst": zstd.compress(bytes(50_000)) + bytes(5000),
+    "mp4": b"\0\0\0\x20ftypisom" + bytes(5000),
+    "mkv": b"\x1a\x45\xdf\xa3" + bytes(5000),
+}
+PLAIN = {
+    "bmp": b"BM" + bytes(5000),
+    "tiff": b"II*\0" + bytes(5000),
+    "json": b'{"a": 1}' * 500,
+    "txt": b"PK, they said" * 500,
+    "wav": b"RIFF\0\0\0\0WAVE" + bytes(5000),
+    "bin": b"BZ" * 4000,
+}
+
+
+@pytest.mark.parametrize("ending", [*COMPRESSED, *PLAIN])
+def test_compressed_files_are_stored_by_how_they_begin(ending: str, tmp_path: Path) -> None:
+    data = {**COMPRESSED, **PLAIN}[ending]
+    for name in (f"a.{ending}", "no_ending", "b.JSON"):
+        (tmp_path / name).write_bytes(data)
+    _, packing = pack(tmp_path)
+    stored = [row.length > row.size for row in packing.rows]
+    assert stored == [ending in COMPRESSED] * 3
+
+
+def test_a_plan_of_the_version_before_is_packed_as_it_was(tmp_path: Path) -> None:
+    for ending, data in COMPRESSED.items():
+        (tmp_path / f"a.{ending}").write_bytes(data)
+    (tmp_path / "a.jpg").write_bytes(picture("JPEG"))
+    packing = Packing(tmp_path, "cam1", HOUR, planned(tmp_path), 1 << 20, codec=JPEG_CODEC)
+    data = b"".join(bytes(part.data) for part in packing.parts())
+    expected = b""
+    for name in sorted(os.listdir(tmp_path)):
+        body = (tmp_path / name).read_bytes()
+        entry = tar_header(FOLDER, name, len(body), MTIME) + body + bytes(-len(body) % 512)
+        expected += stored_member(entry) if name == "a.jpg" else deflated_member(entry)
+    assert data[: len(expected)] == expected
+
+
+def deflated_member(entry: bytes) -> bytes:
+    """A gzip member as versions without ``signatures`` wrote it, by zlib alone."""
+    deflate = zlib.compressobj(6, zlib.DEFLATED, -15, 8)
+    body = deflate.compress(entry) + deflate.flush()
+    return GZIP_HEADER + body + struct.pack("<II", zlib.crc32(entry), len(entry))
+
+
+def stored_member(entry: bytes) -> bytes:
+    """The same for a stored file whose header, content and padding came in three pieces."""
+    size = int(entry[124:135], 8)
+    pieces = [entry[:512], entry[512 : 512 + size], entry[512 + size :]]
+    body = b"".join(struct.pack("<BHH", 0, len(p), len(p) ^ 0xFFFF) + p for p in pieces if p)
+    return GZIP_HEADER + body + b"\x01\x00\x00\xff\xff" + struct.pack("<II", zlib.crc32(entry), len(entry))
+
+
+@pytest.mark.parametrize(
+    ("mtime", "listed"),
+    [
+        (-7020, 0),
+        (-(10**12), 0),
+        (0, 0),
+        (2**31, 2**31),
+        (8**11 - 1, 8**11 - 1),
+        (8**11, 8**11 - 1),
+        (10**15, 8**11 - 1),
+    ],
+)
+def test_no_header_holds_a_time_that_tar_reads_wrong(mtime: int, listed: int, tmp_path: Path) -> None:
+    data = tar_header(FOLDER, "a.jpg", 0, mtime) + bytes(1024)
+    (tmp_path / "a.tar").write_bytes(data)
+    with tarfile.open(tmp_path / "a.tar") as tar:
+        assert [entry.mtime for entry in tar] == [listed]
+    done = subprocess.run(["tar", "tvf", tmp_path / "a.tar"], capture_output=True, timeout=60, check=True)
+    assert done.stderr == b""
 
 
 def test_a_size_beyond_the_old_field_has_a_pax_header() -> None:

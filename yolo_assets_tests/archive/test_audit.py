@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -17,7 +16,6 @@ from yolo_assets.archive.audit import audit as audit_module
 from yolo_assets.archive.audit.audit import audit, coverage
 from yolo_assets.archive.audit.census import take_census
 from yolo_assets.archive.listing import archives_between
-from yolo_assets.contracts.base import canonical_json
 from yolo_assets.contracts.names import AUDIT, ArchiveName
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
@@ -26,7 +24,7 @@ from yolo_assets.storage import StoreUnavailableError, open_store
 from yolo_assets.storage.faults import FaultyStore, fail
 from yolo_assets_tests.support.one_round import run_archiver
 from yolo_assets_tests.support.records import frame_record
-from yolo_assets_tests.support.signed import content, sealed
+from yolo_assets_tests.support.signed import content, sealed, with_content
 
 HOUR = Hour.from_key("20260102_03")
 NOW = HOUR.start + timedelta(days=10)
@@ -96,9 +94,8 @@ def test_a_changed_record_counts_for_nothing_and_is_told(
 ) -> None:
     (key,) = audit(archive, signer, Fraction(1, 7), "full", NOW).records
     document = content(archive.store.get(key))
-    envelope = orjson.loads(archive.store.get(key))
-    forged = orjson.dumps(document | {"full": [name.stem for name in names]}, option=orjson.OPT_SORT_KEYS)
-    archive.store.put(key, canonical_json(envelope | {"payload": base64.b64encode(forged).decode()}))
+    forged = document | {"full": [name.stem for name in names]}
+    archive.store.put(key, with_content(archive.store.get(key), forged))
     found = coverage(archive, 30, NOW)
     assert found.full == 0 and "was changed" in found.distrusted[0] and key in found.distrusted[0]
     stranger = Signer.load_or_create(tmp_path / "stranger")

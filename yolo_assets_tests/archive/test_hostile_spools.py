@@ -1,9 +1,12 @@
 """Spools as bad days leave them: strange names, damaged lists, closed folders, wrong clocks, a disk without room."""
 
+import errno
 import os
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,6 +90,48 @@ def test_a_camera_that_cannot_be_looked_at_fails_alone(
     assert {result.camera_id: result.status for result in results} == {"cam0": "failed", "cam1": "archived"}
     assert results[0].reason is not None and f"{bad.path}: Permission denied" in results[0].reason
     assert not list(good.path.glob("*.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("error", "failure", "says"),
+    [
+        (OSError(errno.EINVAL, "Invalid argument"), "spool", "Invalid argument"),
+        (OSError(errno.ENOLCK, "No locks available"), "spool", "No locks available"),
+        (OverflowError("date value out of range"), "other", "OverflowError: date value out of range"),
+        (RecursionError("too deep"), "other", "RecursionError"),
+        (UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates not allowed"), "other", "UnicodeEncodeError"),
+        (ValueError("of\ntwo lines"), "other", "of two lines"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_whatever_is_wrong_with_one_camera_the_others_are_archived(
+    error: Exception,
+    failure: str,
+    says: str,
+    tmp_path: Path,
+    fill_hour: FillHour,
+    archive: Archive,
+    signer: Signer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill_hour(2)
+    spool = tmp_path / "spool"
+    shutil.copytree(spool / "cam1", spool / "cam0")
+    shutil.copytree(spool / "cam1", spool / "cam2")
+    archive_hour = service.archive_hour
+
+    def poisoned(hour: SpoolHour, *rest: Any) -> object:
+        if hour.camera_id == "cam1":
+            raise error
+        return archive_hour(hour, *rest)
+
+    monkeypatch.setattr(service, "archive_hour", poisoned)
+    results = run_archiver(spool, archive, signer, grace_seconds=0)
+    assert {r.camera_id: r.status for r in results} == {"cam0": "archived", "cam1": "failed", "cam2": "archived"}
+    failed = results[1]
+    assert failed.failure == failure
+    assert failed.reason is not None and len(failed.reason.splitlines()) == 1
+    assert str(spool / "cam1" / HOUR.key) in failed.reason and says in failed.reason
 
 
 def test_a_folder_that_cannot_be_retired_stops_nobody(

@@ -126,6 +126,29 @@ def test_what_is_missing_in_ranges(world):
     ]
 
 
+def test_a_camera_that_should_be_there_and_was_never_seen_is_a_gap(world, cli):
+    world.add("cam01", 0)
+    put_table(world.store, "cam02", FIRST)
+    world.publish()
+    with open_catalog(world.store) as connection:
+        before = gap_ranges(connection)
+        found = gap_ranges(connection, expected=["cam02", "cam09", "cam01", "cam03"])
+        assert found.rows() == [
+            *before.rows(),
+            *[(name, "never seen", None, None, None) for name in ("cam03", "cam09")],
+        ]
+        assert gap_ranges(connection, "cam01", ["cam01", "cam03"]).is_empty()
+    never = {"camera_id": "cam03", "kind": "never seen", "start": None, "end": None, "hours": None}
+    assert cli("gaps", "--camera", "cam03").exit_code == 1, "nobody knows it"
+    (world.folder / "plant.yaml").write_text("cameras: [cam01, cam03]\n")
+    assert json.loads(cli("gaps", "--json", "--camera", "cam03").stdout) == [never]
+    assert json.loads(cli("gaps", "--json").stdout)[-1] == never
+    assert cli("gaps").stdout.endswith("\ncam03\tnever seen\t\t\t\n")
+    (world.folder / "plant.yaml").write_text("camera: [cam01]\n")
+    wrong = cli("gaps")
+    assert wrong.exit_code == 1 and "plant.yaml: camera" in str(wrong.exception)
+
+
 def test_any_client_reads_a_published_file_in_any_time_zone(world):
     key = world.add("cam01", 23, part=2)
     put_table(world.store, "cam01", FIRST)

@@ -97,6 +97,8 @@ def test_a_camera_whose_store_recovers_is_done_by_a_retry_of_the_step() -> None:
         ([StoreUnavailableError("503")] * 9, 4, True),
         ([StoreUnavailableError("not mounted", transient=False)], 1, True),
         ([IntegrityError("sha256 differs")], 1, False),
+        ([ZeroDivisionError("a defect of the program")], 1, False),
+        ([OverflowError("date value out of range")], 1, False),
     ],
 )
 def test_a_camera_that_fails_does_not_fail_the_others(errors: list[Exception], tries: int, incomplete: bool) -> None:

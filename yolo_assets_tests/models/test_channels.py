@@ -191,7 +191,7 @@ def test_a_crash_at_any_write_leaves_a_pointer_that_verifies_and_converges(
     tmp_path: Path, signer: Signer, trusted: TrustedKeys, move: Any, after: bool
 ):
     crashed_at: list[str] = []
-    for fail_at in range(1, 6):
+    for fail_at in range(1, 9):
         folder = open_store((tmp_path / f"store{fail_at}").as_uri())
         write(folder, "1", "2", "3")
         promote(folder, signer, "1")

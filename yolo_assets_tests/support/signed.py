@@ -19,7 +19,13 @@ def sealed(signer: Signer, document: dict[str, Any], kind: PayloadKind) -> bytes
 
 def content(data: bytes) -> dict[str, Any]:
     """What a signed object holds, whoever signed it."""
-    return orjson.loads(unverified_content(data, "it").payload)
+    return orjson.loads(unverified_content(data.rstrip(b"\n"), "it").payload)
+
+
+def with_content(data: bytes, document: dict[str, Any]) -> bytes:
+    """Another content in the same envelope, under its old signature: what can be done without a key."""
+    payload = base64.b64encode(canonical_json(document)).decode()
+    return canonical_json(orjson.loads(data) | {"payload": payload})
 
 
 def signed_by_0_1(signer: Signer, document: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
+import pandera.polars as pa
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -180,6 +181,40 @@ def test_an_hour_without_records_gives_empty_tables():
     tables = build()
     assert tables.frames.schema == polars_schema(FramesTable)
     assert tables.frames.is_empty() and tables.detections.is_empty() and tables.quarantine.is_empty()
+
+
+class _Fragile(FramesTable):
+    """Its rule cannot be calculated for every row, as a time near the edge of the calendar once was."""
+
+    @pa.dataframe_check(error="width is over ten")
+    def over_ten(cls, data: pa.PolarsData) -> pl.LazyFrame:
+        def checked(width: int) -> bool:
+            if width == 13:
+                raise ValueError("year 0 is out of range")
+            return width > 10
+
+        return data.lazyframe.select(pl.col("width").map_elements(checked, return_dtype=pl.Boolean))
+
+
+def test_a_rule_that_fails_itself_refuses_only_the_row_it_fails_on():
+    rows = build(*[record(second, width=width) for second, width in enumerate((640, 13, 9, 640))]).frames
+    found = failures(_Fragile, rows)
+    assert set(found) == {1, 2}
+    assert "could not be checked" in found[1] and "year 0 is out of range" in found[1]
+    assert found[2] == "width is over ten"
+
+
+def test_a_time_that_means_no_time_refuses_that_detection_alone():
+    zero = detection_json(1, timestamp="0001-01-01T00:00:00Z")
+    tables = build(record(1, detections=[detection_json(1), zero, detection_json(1)]))
+    assert tables.detections["index"].to_list() == [0, 2]
+    assert "outside the years 1970 to 2099" in tables.quarantine["reason"][0]
+
+
+def test_a_frame_just_outside_the_hour_of_its_folder_stays():
+    moments = ["2026-01-02T13:00:00.100Z", "2026-01-02T11:59:59.900Z"]
+    tables = build(*[record(second, captured_at=moment) for second, moment in enumerate(moments)])
+    assert tables.frames.height == 2 and tables.quarantine.is_empty()
 
 
 def test_a_table_with_other_columns_is_a_bug_not_a_bad_row():

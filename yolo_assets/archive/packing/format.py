@@ -19,25 +19,40 @@ from typing import Any, cast
 
 from isal import isal_zlib
 
+from yolo_assets.archive.packing.signatures import is_compressed
 from yolo_assets.contracts.errors import IntegrityError
-from yolo_assets.contracts.names import is_frame
 
 # The stub of isal leaves the type of the data open.
 crc32: Callable[[bytes | memoryview, int], int] = cast(Any, isal_zlib).crc32
 """The same number as zlib's, ten times as fast."""
 
 LEVEL = 6
-CODEC = f"tar+gzip members; jpeg stored, else deflate {LEVEL} by zlib {zlib.ZLIB_RUNTIME_VERSION}"
+CODEC = f"tar+gzip members; compressed files stored, else deflate {LEVEL} by zlib {zlib.ZLIB_RUNTIME_VERSION}"
 """What made the bytes. Another zlib may give other bytes for the same members: a resume checks this first."""
+JPEG_CODEC = f"tar+gzip members; jpeg stored, else deflate {LEVEL} by zlib {zlib.ZLIB_RUNTIME_VERSION}"
+"""Of plans that an earlier version wrote. They are finished as they were begun: an upload may be half sent, or whole
+and only its receipt missing."""
+CODECS = (CODEC, JPEG_CODEC)
+"""What this version can pack by."""
 
 BLOCK = 512
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _STORED_MAX = 0xFFFF
+_LATEST = 0o77777777777
+"""The greatest time that a header can hold, in the year 2242."""
 
 
-def is_stored(name: str) -> bool:
-    """Whether a member is stored: JPEGs gain nothing from deflate."""
-    return is_frame(name)
+def is_stored(name: str, head: bytes, codec: str) -> bool:
+    """Whether a member is stored: what is compressed already gains nothing from deflate.
+
+    Args:
+        name: of the file. JPEGs are stored by their name, whatever they hold: so they were in every version.
+        head: its first ``signatures.LONGEST`` bytes.
+        codec: one of ``CODECS``.
+    """
+    if name.lower().endswith((".jpg", ".jpeg")) and not name.startswith("."):
+        return True
+    return codec != JPEG_CODEC and is_compressed(head)
 
 
 def tar_header(folder: str, name: str, size: int, mtime: int) -> bytes:
@@ -45,8 +60,10 @@ def tar_header(folder: str, name: str, size: int, mtime: int) -> bytes:
 
     A plain ustar header where it can say everything; before it a PAX header for names that are not ASCII or too long,
     and for sizes from 8 GiB. A name that is not UTF-8 has no place in PAX: it stands as raw bytes, with GNU's long
-    name entry when it is too long.
+    name entry when it is too long. A time that a header cannot hold becomes the nearest one that it can: none is
+    negative, which tars read as a time of another age.
     """
+    mtime = min(max(mtime, 0), _LATEST)
     raw = os.fsencode(name)
     pax: dict[str, bytes] = {}
     before = b""

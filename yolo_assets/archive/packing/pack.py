@@ -18,6 +18,7 @@ from pathlib import Path
 
 from yolo_assets.archive.packing.format import (
     BLOCK,
+    CODEC,
     Framer,
     crc32,
     end_member,
@@ -26,6 +27,7 @@ from yolo_assets.archive.packing.format import (
     padding,
     tar_header,
 )
+from yolo_assets.archive.packing.signatures import LONGEST
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.spool import PlanMember
 from yolo_assets.contracts.times import Hour
@@ -136,6 +138,7 @@ class Packing:
     """One pass over the members of a plan; iterate ``parts`` to the end, then read the rest.
 
     Attributes:
+        codec: how the members are packed, one of ``format.CODECS``.
         rows: the index, in archive order.
         size: bytes of the archive.
         total: bytes of the members.
@@ -151,6 +154,7 @@ class Packing:
     members: Sequence[PlanMember]
     part_size: int
     buffers: PartBuffers = field(default_factory=PartBuffers)
+    codec: str = CODEC
     rows: list[IndexRow] = field(default_factory=list[IndexRow])
     size: int = 0
     total: int = 0
@@ -221,13 +225,14 @@ class Packing:
         offset = 0
         for member in self.members:
             name = native_name(member.name)
-            framer = Framer(stored=is_stored(name))
+            chunks = self._read(name, member, scratch)
+            framer = Framer(stored=is_stored(name, bytes(next(chunks)), self.codec))
             digest = hashlib.sha256()
             length = 0
             for piece in framer.feed(tar_header(prefix, name, member.size, mtime)):
                 length += len(piece)
                 yield piece
-            for chunk in self._read(name, member, scratch):
+            for chunk in chunks:
                 digest.update(chunk)
                 for piece in framer.feed(chunk):
                     length += len(piece)
@@ -245,7 +250,7 @@ class Packing:
         yield end_member()
 
     def _read(self, name: str, member: PlanMember, scratch: memoryview) -> Iterator[memoryview]:
-        """The file's bytes, exactly ``member.size`` of them, from a file that did not change meanwhile.
+        """How the file begins, then its bytes, exactly ``member.size`` of them; it must not change meanwhile.
 
         Each piece lies in ``scratch`` and is gone with the next.
         """
@@ -256,6 +261,11 @@ class Packing:
         try:
             if (before.st_size, before.st_mtime_ns) != (member.size, member.mtime_ns):
                 raise MemberChangedError(member.name, "changed after the plan was made")
+            begin = min(member.size, LONGEST)
+            head = os.pread(descriptor, begin, 0)
+            if len(head) != begin:
+                raise MemberChangedError(member.name, "became shorter while it was read")
+            yield memoryview(head)
             left = member.size
             while left:
                 count = os.readv(descriptor, [scratch[: min(left, _READ)]])

@@ -18,6 +18,7 @@ from yolo_assets.archive.part import ArchivedPart
 from yolo_assets.archive.restore.filter import FrameFilter, RangeContents
 from yolo_assets.archive.restore.placing import OutFolder, Places
 from yolo_assets.contracts.errors import BadInputError, UserError
+from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.files import native_name
@@ -92,12 +93,14 @@ class RestorePlan:
 
     Attributes:
         selection: what was asked for.
+        listed: the archives of the range.
         hours: the camera-hours that hold something selected, or may.
         contents: what the receipts of the range name.
         problems: untrusted receipts, and what the hours report, a line each.
     """
 
     selection: FrameFilter
+    listed: Sequence[ArchiveName] = ()
     hours: list[HourPlan] = field(default_factory=list[HourPlan])
     contents: RangeContents = field(default_factory=RangeContents)
     problems: list[str] = field(default_factory=list[str])
@@ -167,8 +170,8 @@ def plan_restore(archive: Archive, selection: FrameFilter, out: Path, *, thaw: T
         BadInputError: a symbolic link in ``out`` leads out of it.
         StoreUnavailableError: the store does not answer.
     """
-    plan = RestorePlan(selection)
     names = archives_there(archive, selection.start, selection.end, camera_id=selection.camera)
+    plan = RestorePlan(selection, names)
 
     def hours() -> Iterator[tuple[Receipt, ...]]:
         results = archive.read_receipts(names)

@@ -73,8 +73,9 @@ class Archiver:
             return HourResult(camera, key, outcome.status, outcome, reclaimed)
         except FolderBusyError as error:
             return HourResult(camera, key, "busy", outcome, reason=str(error))
-        except (UserError, OSError) as error:
-            return HourResult(camera, key, "failed", outcome, reason=_reason(error), failure=failure_class(error))
+        except Exception as error:  # the one guard of an hour: whatever is wrong with it, the next one is archived
+            reason = _reason(error, hour)
+            return HourResult(camera, key, "failed", outcome, reason=reason, failure=failure_class(error))
 
     def retire(self, spool: Path, camera: str | None, now: datetime) -> list[SpoolProblem]:
         """Remove folders of hours that were archived long ago; returns what could not be removed."""
@@ -82,8 +83,9 @@ class Archiver:
         for hour in scan(spool, camera).hours if self.hot_hours is not None else ():
             try:
                 retire_hour(hour, now)
-            except OSError as error:
-                problems.append(SpoolProblem(hour.path, f"cannot be removed: {error.strerror}"))
+            except (UserError, OSError) as error:
+                reason = error.strerror if isinstance(error, OSError) else error
+                problems.append(SpoolProblem(hour.path, f"cannot be removed: {reason}"))
         return problems
 
 
@@ -103,11 +105,14 @@ class DueHours:
     problems: list[SpoolProblem]
 
 
-def _reason(error: Exception) -> str:
-    """One line."""
-    text = str(error)
-    if isinstance(error, OSError) and error.filename:
-        text = f"{error.filename}: {error.strerror}"
+def _reason(error: Exception, hour: SpoolHour) -> str:
+    """One line, which names a path or a key, also where the operating system named none."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError):
+        text = f"{error.filename or hour.path}: {error.strerror or error}"
+    else:
+        text = f"{hour.path}: {type(error).__name__}: {error}; this is a defect, please report it"
     return " ".join(text.split())
 
 
@@ -133,6 +138,6 @@ def closed_hours(
                 problems.append(
                     SpoolProblem(spool_hour.path, f"times in the future; the hour closes without them, {_SET_CLOCK}")
                 )
-        except (UserError, OSError):
+        except Exception:  # working on it says what is wrong
             ready.append(spool_hour)
     return DueHours(sorted(ready, key=lambda spool_hour: (spool_hour.hour, spool_hour.camera_id)), ahead, problems)

@@ -17,6 +17,7 @@ from yolo_assets.archive.archiving import ArchiveOutcome
 from yolo_assets.archive.bandwidth.disk import DiskWatch
 from yolo_assets.archive.bandwidth.limiter import Limiter
 from yolo_assets.archive.bandwidth.rates import UNLIMITED
+from yolo_assets.archive.known import KnownArchives, KnownHour
 from yolo_assets.archive.reclaim import ReclaimReport
 from yolo_assets.archive.service.archiver import HourResult, closed_hours
 from yolo_assets.archive.service.metrics import ArchiverCounters
@@ -155,6 +156,7 @@ class Traffic:
         self.counters = ArchiverCounters(settings.archiver_figures, say)
         self.on_kept: Callable[[], None] = lambda: None
         self.limiter = Limiter.of(settings, say, self.stop.wait)
+        self._known = KnownArchives.of(settings)
         self._disk = DiskWatch.of(settings)
         self._on_sent = on_sent
         self._say = say
@@ -203,7 +205,7 @@ class Traffic:
     def archiving(self, work: Callable[[], ArchiveOutcome]) -> ArchiveOutcome:
         """Archive an hour, and count what comes of it."""
         outcome = self._counting_failure(work)
-        self.counters.archived(outcome)
+        self._archived(outcome)
         return outcome
 
     def reclaiming(self, work: Callable[[], ReclaimReport]) -> ReclaimReport:
@@ -215,7 +217,7 @@ class Traffic:
     def ended(self, hour: SpoolHour, result: HourResult) -> None:
         """Count what became of an hour."""
         if result.outcome is not None:
-            self.counters.archived(result.outcome)
+            self._archived(result.outcome)
             self.backlog.ended(hour)
             self._note_backlog()
         if result.reclaimed is not None:
@@ -260,6 +262,12 @@ class Traffic:
             if not self._reported:
                 self._reported = True
                 self._say(f"the figures cannot be shown: {error}")
+
+    def _archived(self, outcome: ArchiveOutcome) -> None:
+        """Count an archived hour, and remember that there is one."""
+        self.counters.archived(outcome)
+        if outcome.receipt is not None:
+            self._known.note([KnownHour.of(outcome.receipt)])
 
     def _counting_failure(self, work: Callable[[], T]) -> T:
         try:

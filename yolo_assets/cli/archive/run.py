@@ -147,7 +147,8 @@ def run(
     failed = [result for result in results if result.status == "failed"]
     if failed:
         raise UserError(
-            f"{len(failed)} of {len(results)} hours failed and stay in the spool, the first: {failed[0].reason}; "
+            f"{len(failed)} of {len(results)} hours failed and stay in the spool, the first: {failed[0].camera_id} "
+            f"{failed[0].hour}: {failed[0].reason}; "
             "run again when that is put right"
         )
 

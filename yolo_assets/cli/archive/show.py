@@ -52,10 +52,12 @@ def ls(
 ) -> None:
     """List archives: files, frames, bytes and when they were verified.
 
-    Exit 1 when a receipt is missing or untrusted, and for a camera that has no archive.
+    Exit 1 when a receipt is missing or untrusted, when receipts that this machine knew have vanished, and for a camera
+    that has no archive.
     """
+    from yolo_assets.archive.known import KnownArchives, KnownHour
     from yolo_assets.archive.listing import archives_between
-    from yolo_assets.contracts.times import format_time, parse_time
+    from yolo_assets.contracts.times import format_time, parse_time, utc_now
 
     first, after = given(parse_time, start, "--from"), given(parse_time, end, "--to")
     if date is not None:
@@ -64,11 +66,13 @@ def ls(
         first, after = _day(date)
     if first is not None and after is not None and after <= first:
         raise UsageError("--to must be later than --from")
-    opened = open_to_read(settings(archive=archive), key)
+    located = settings(archive=archive)
+    opened, known = open_to_read(located, key), KnownArchives.of(located)
     with progress("listing"):
         names = list(archives_between(opened, first, after, camera_id=camera))
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
+    seen: list[KnownHour] = []
     with progress("reading receipts", total=len(names)) as advance:
         for result in opened.read_receipts(names):
             advance()
@@ -79,6 +83,7 @@ def ls(
                 row |= {"part": name.part, "problem": result.problem}
                 line = f"{name.stem}  UNTRUSTED: {result.problem}"
             else:
+                seen.append(KnownHour.of(receipt))
                 row = receipt.model_dump(mode="json", include=_LS_FIELDS)
                 line = (
                     f"{name.stem}  {receipt.file_count} files  {receipt.frame_count} frames  "
@@ -90,6 +95,10 @@ def ls(
                 out().print(line, markup=False)
     if as_json:
         emit_json(rows)
+    gone = known.vanished(names, utc_now(), start=first, end=after, camera_id=camera)
+    known.note(seen)
+    if gone:
+        raise UserError(known.alarm(gone))
     if not names:
         _report_empty(opened, camera, first, after)
     if problems:

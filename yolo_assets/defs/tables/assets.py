@@ -106,9 +106,8 @@ def _rejected(store: "ObjectStore", hours: Sequence[Hour]) -> "pl.DataFrame":
 
 
 def _cameras(hour: Hour, locations: Locations, archive: "Archive") -> dict[str, list[ArchiveName]]:
-    """Cameras with anything of this hour in the spool or in the archive, and the parts that are in the archive."""
+    """Cameras with a closed hour in the spool, or anything of it in the archive; and the parts in the archive."""
+    from yolo_assets.tables.build import cameras_of_hour
+
     closed = closed_spool_hours(locations.settings.spool, [hour], locations.settings.grace_seconds)
-    cameras: dict[str, list[ArchiveName]] = {spool_hour.camera_id: [] for spool_hour in closed}
-    for name in archive.names(hour=hour):
-        cameras.setdefault(name.camera_id, []).append(name)
-    return dict(sorted(cameras.items()))
+    return cameras_of_hour(hour, closed, archive)

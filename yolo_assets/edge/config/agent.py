@@ -13,7 +13,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-import yaml
 from pydantic import (
     BeforeValidator,
     Field,
@@ -25,6 +24,7 @@ from pydantic import (
 from yolo_assets.contracts.archiver_figures import FIGURES
 from yolo_assets.contracts.base import one_line
 from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.strict_yaml import parse_yaml
 from yolo_assets.edge.config.cameras import Camera, Section, SimulatedCameras, id_field
 from yolo_assets.edge.config.outputs import FILES, AlarmRule, Infer, Output
 from yolo_assets.edge.config.rollout import Canary, Freeze, Headroom, Light, Shadow, WatchWindow
@@ -312,32 +312,6 @@ def _plain_times(value: Any) -> Any:
     return value
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML that refuses an option given twice, where PyYAML silently takes the last."""
-
-
-def _mapping(loader: _StrictLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key, _ in node.value:
-        name = cast(Any, loader).construct_object(key, deep=True)
-        if isinstance(name, str) and name in seen:
-            raise yaml.MarkedYAMLError(problem=f"{name} is given twice", problem_mark=key.start_mark)
-        if isinstance(name, str):
-            seen.add(name)
-    loader.flatten_mapping(node)
-    return yaml.SafeLoader.construct_mapping(loader, node, deep)
-
-
-_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
-def _where(error: yaml.YAMLError) -> str:
-    """The error without the line that it quotes: a line may hold a password."""
-    mark = getattr(error, "problem_mark", None)
-    words = getattr(error, "problem", None) or "malformed"
-    return f"line {mark.line + 1}: {words}" if mark is not None else words
-
-
 def load_config(path: Path, **overrides: Any) -> AgentConfig:
     """Read and check a configuration.
 
@@ -349,13 +323,12 @@ def load_config(path: Path, **overrides: Any) -> AgentConfig:
         BadInputError: missing, not YAML, or wrong; the message names the file and the first wrong field.
     """
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506 - it is a SafeLoader
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise BadInputError(f"no configuration at {path}; write one: yolo-assets edge init --out edge.yaml") from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadInputError(f"cannot read the configuration {path}: {error}") from None
-    except yaml.YAMLError as error:
-        raise BadInputError(f"{path} is not YAML: {_where(error)}") from None
+    raw = parse_yaml(text, str(path))
     if not isinstance(raw, dict):
         raise BadInputError(f"{path} is not a configuration; expected options like device_id and cameras")
     anchored = _anchor(_plain_times(raw), path.absolute().parent)

@@ -14,6 +14,7 @@ from yolo_assets.cli.main import main
 from yolo_assets.contracts.fleet import Heartbeat
 from yolo_assets.contracts.names import device_audit_prefix, fleet_key
 from yolo_assets_tests.edge.plant import TOKEN, AgentProcess, Plant, until
+from yolo_assets_tests.support.signed import content, with_content
 
 LONG = "lineA_station07_camera_left_upper_corner"
 
@@ -51,8 +52,10 @@ def test_life_of_an_audit_log(plant: Plant) -> None:
     finally:
         assert agent.stop() == 0
     beat = until(lambda: plant.store.head(fleet_key("box1")) and plant.store.get(fleet_key("box1")))
-    head = Heartbeat.from_json(beat).audit
-    assert head is not None and head.sequence == head.shipped == 6
+    signed_head = Heartbeat.from_json(beat).audit
+    assert signed_head is not None
+    head = content(signed_head.to_json())
+    assert head["sequence"] == head["shipped"] == 6
 
     where = ("--state", str(state), "--store", plant.store_folder.as_uri(), "--device", "box1")
     assert verify(*where)[0] == 0
@@ -63,9 +66,9 @@ def test_life_of_an_audit_log(plant: Plant) -> None:
 
     (log,) = (state / "audit").glob("*/*.ndjson")
     lines = log.read_bytes().splitlines(keepends=True)
-    kinds = [json.loads(line)["kind"] for line in lines]
+    kinds = [content(line.rstrip())["kind"] for line in lines]
     assert kinds == ["begin", "model", "model", "pin", "unpin", "model"]
-    assert all(json.loads(line)["who"].startswith("token holder") for line in lines[3:])
+    assert all(content(line.rstrip())["who"].startswith("token holder") for line in lines[3:])
     log.write_bytes(b"".join(lines[:3] + lines[4:]))
     code, out, err = verify("--state", str(state))
     assert code == 1 and "line 4 is missing before line 5" in err and "DIFFERS" in out
@@ -74,7 +77,9 @@ def test_life_of_an_audit_log(plant: Plant) -> None:
     assert "cut off at the end" in verify("--state", str(state))[2]
 
     (copy, *_) = plant.store.list(device_audit_prefix("box1"))
-    plant.store.put(copy.key, plant.store.get(copy.key).replace(b"box1", b"box2", 1))
+    first, *rest = plant.store.get(copy.key).splitlines(keepends=True)
+    changed = with_content(first, content(first.rstrip()) | {"device_id": "box2"})
+    plant.store.put(copy.key, b"".join([changed + b"\n", *rest]))
     assert verify("--store", plant.store_folder.as_uri(), "--device", "box1")[0] == 1
 
 

@@ -16,7 +16,7 @@ from yolo_assets.edge.audit.files import logs, read_lines, segments
 from yolo_assets.edge.audit.log import AuditLog
 from yolo_assets.edge.audit.verify import verify_device
 from yolo_assets_tests.edge.audit.conftest import DEVICE, write
-from yolo_assets_tests.support.signed import content
+from yolo_assets_tests.support.signed import content, with_content
 
 
 def kinds(folder: Path) -> list[str]:
@@ -105,7 +105,9 @@ def test_damage_never_keeps_the_agent_from_starting_and_is_always_found(tmp_path
     elif what == "log gone":
         file.unlink()
     elif what == "middle changed":
-        file.write_bytes(file.read_bytes().replace(b"line/2", b"line/9", 1))
+        lines = file.read_bytes().splitlines()
+        lines[2] = with_content(lines[2], content(lines[2]) | {"target": "line/9"})
+        file.write_bytes(b"\n".join(lines) + b"\n")
     else:
         (tmp_path / "device.key").write_bytes(b"no key")
     again = write(AuditLog(tmp_path, DEVICE), 4)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
@@ -28,7 +26,7 @@ from yolo_assets.edge.audit.shipping import AuditShipper
 from yolo_assets.edge.audit.verify import DeviceCopies, LogReport, compare, verify_device
 from yolo_assets.storage import ObjectStore, open_store
 from yolo_assets_tests.edge.audit.conftest import DEVICE, write
-from yolo_assets_tests.support.signed import content, sealed
+from yolo_assets_tests.support.signed import content, sealed, with_content
 
 LINES = 9
 
@@ -62,12 +60,6 @@ def rewrite(folder: Path, lines: list[bytes]) -> None:
         (log / f"{begin + 1:010d}.ndjson").write_bytes(b"".join(line + b"\n" for line in lines[begin : begin + 3]))
 
 
-def other_payload(data: bytes, document: dict[str, Any]) -> bytes:
-    """Another content in the same envelope: what can be done without a key."""
-    payload = base64.b64encode(canonical_json(document)).decode()
-    return canonical_json(orjson.loads(data) | {"payload": payload})
-
-
 def flip(lines: list[bytes], chance: random.Random) -> None:
     at = chance.randrange(len(lines))
     line = bytearray(lines[at])
@@ -80,7 +72,7 @@ def edit(lines: list[bytes], chance: random.Random) -> None:
     at = chance.randrange(len(lines))
     document = content(lines[at])
     document["reason"] += "!"
-    lines[at] = other_payload(lines[at], document)
+    lines[at] = with_content(lines[at], document)
 
 
 def drop(lines: list[bytes], chance: random.Random) -> None:
@@ -106,7 +98,7 @@ def renumber(lines: list[bytes], chance: random.Random) -> None:
     del lines[at]
     for number in range(at, len(lines)):
         document = content(lines[number]) | {"sequence": number + 1, "previous": digest(lines[number - 1])}
-        lines[number] = other_payload(lines[number], document)
+        lines[number] = with_content(lines[number], document)
     if at == len(lines):
         del lines[-1]
 
@@ -222,7 +214,7 @@ def test_no_change_of_the_copy_goes_unseen(shipped: tuple[AuditLog, ObjectStore]
     elif what == "changed":
         *others, line = store.get(middle).splitlines(keepends=True)
         changed = content(line) | {"reason": content(line)["reason"].replace("release 3", "release 4")}
-        store.put(middle, b"".join([*others, other_payload(line, changed) + b"\n"]))
+        store.put(middle, b"".join([*others, with_content(line, changed) + b"\n"]))
     elif what == "cut":
         store.put(last, b"".join(store.get(last).splitlines(keepends=True)[:-1]))
     elif what == "added":
@@ -230,7 +222,7 @@ def test_no_change_of_the_copy_goes_unseen(shipped: tuple[AuditLog, ObjectStore]
     else:
         beat_now = orjson.loads(store.get(fleet_key(DEVICE)))
         head = canonical_json(beat_now["audit"])
-        beat_now["audit"] = orjson.loads(other_payload(head, content(head) | {"shipped": 4}))
+        beat_now["audit"] = orjson.loads(with_content(head, content(head) | {"shipped": 4}))
         store.put(fleet_key(DEVICE), orjson.dumps(beat_now))
         store.delete(last)
     assert findings(DeviceCopies.read(store, DEVICE).verify())
@@ -265,7 +257,7 @@ def test_a_crash_between_the_object_and_its_note_is_no_difference(tmp_path: Path
     (report,) = DeviceCopies.read(store, DEVICE).verify()
     assert (report.findings, report.lines) == ([], 3)
     begin, line = found[2].splitlines()
-    changed = other_payload(line, content(line) | {"reason": "release 7"})
+    changed = with_content(line, content(line) | {"reason": "release 7"})
     store.put(objects(store)[0], begin + b"\n" + changed + b"\n")
     assert findings(DeviceCopies.read(store, DEVICE).verify())
 

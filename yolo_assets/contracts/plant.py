@@ -1,0 +1,97 @@
+"""``plant.yaml``: what several parts must agree on and nobody can observe, described once. Absent, nothing changes.
+
+Each subject has a section of its own. The first is ``cameras``: the cameras that should be there, so that one that was
+never seen is missed. Does not belong here: what one machine needs (``settings``) or one agent (``edge.config``).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+
+from yolo_assets.contracts.base import Record, is_json_object, one_line
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.names import check_id
+from yolo_assets.contracts.settings import PLANT_FILE, Settings
+from yolo_assets.contracts.strict_yaml import parse_yaml
+from yolo_assets.contracts.text import decode_text
+
+
+def _camera_id(value: str) -> str:
+    try:
+        return check_id(value)
+    except BadInputError as error:
+        raise ValueError(str(error)) from None
+
+
+def _by_id(value: object) -> object:
+    """A camera may be written as its id alone."""
+    if isinstance(value, str):
+        return {"id": value}
+    if is_json_object(value) or isinstance(value, PlantCamera):
+        return value
+    # YAML reads 007 as a number, and on as true.
+    raise ValueError(f"{value!r} is not a camera id; write it in quotes")
+
+
+class PlantCamera(Record):
+    """One camera that should be there. Later sections of its own become options here."""
+
+    id: Annotated[str, AfterValidator(_camera_id)] = Field(description="camera id, as the spool's folder is named")
+
+
+def _listed(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return cast(object, value)
+    raise ValueError("give a list of camera ids, like [lineA_cam01, lineA_cam02]")
+
+
+def _different(cameras: tuple[PlantCamera, ...]) -> tuple[PlantCamera, ...]:
+    names = [camera.id for camera in cameras]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{twice} is listed twice")
+    return cameras
+
+
+class Plant(Record):
+    """The content of ``plant.yaml``. What is not known is refused: a misspelt section must not be lost."""
+
+    cameras: Annotated[
+        tuple[Annotated[PlantCamera, BeforeValidator(_by_id)], ...],
+        BeforeValidator(_listed),
+        AfterValidator(_different),
+    ] = Field(default=(), description="the cameras that should be there: ids, or mappings with `id`")
+
+    @property
+    def camera_ids(self) -> tuple[str, ...]:
+        """Ids of ``cameras``, as listed."""
+        return tuple(camera.id for camera in self.cameras)
+
+
+def load_plant(settings: Settings) -> Plant:
+    """The plant of an installation; one without sections where the home has no ``plant.yaml``.
+
+    Raises:
+        BadInputError: the file cannot be read, or is wrong: the line names the file and the option. Also when
+            ``YOLO_ASSETS_PLANT`` names a file that is not there.
+    """
+    path = settings.plant
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        if path == settings.home / PLANT_FILE:
+            return Plant()
+        raise BadInputError(f"there is no {path}, which YOLO_ASSETS_PLANT names; write it, or unset that") from None
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be read: {error.strerror}") from None
+    content = parse_yaml(decode_text(data, str(path)), str(path))
+    if content is None:  # empty, or nothing but comments
+        return Plant()
+    if not isinstance(content, dict):
+        raise BadInputError(f"{path} has no sections; write for example cameras: [lineA_cam01, lineA_cam02]")
+    try:
+        return Plant.model_validate(content)
+    except ValidationError as error:
+        raise BadInputError(f"{path}: {one_line(error)}") from None
