@@ -12,6 +12,7 @@ from yolo_assets.defs.archive.audit import audit_daily
 from yolo_assets.defs.archive.sensors import receipts_sensor
 from yolo_assets.defs.automation import automation
 from yolo_assets.defs.intake.sensors import spool_sensor
+from yolo_assets.defs.learning.checks import every_label_accepted
 from yolo_assets.defs.learning.sensors import labels_sensor
 from yolo_assets.defs.recovery.sensors import recovery_sensor
 from yolo_assets.defs.release.sensors import fleet_sensor, train_daily
@@ -23,6 +24,7 @@ def defs() -> dg.Definitions:
     """Everything that Dagster shows and runs."""
     return dg.Definitions(
         assets=dg.load_assets_from_package_module(stages, include_specs=True),
+        asset_checks=[every_label_accepted],
         sensors=[automation, fleet_sensor, labels_sensor, receipts_sensor, recovery_sensor, spool_sensor],
         schedules=[audit_daily, train_daily],
         resources={"locations": Locations.from_env()},

@@ -30,6 +30,7 @@ from yolo_assets.contracts.errors import UsageError, UserError
 from yolo_assets.contracts.settings import Settings
 
 if TYPE_CHECKING:
+    from yolo_assets.archive.archive import Archive
     from yolo_assets.storage.base import ObjectStore
 
 ArchiveOption = Annotated[
@@ -71,6 +72,25 @@ def open_archive(found: Settings) -> ObjectStore:
     if folder is not None and not folder.is_dir():
         raise UserError(f"there is no archive at {folder}; correct --archive, mount it, or archive something first")
     return open_store(found.archive_url, memory=found.known_stores, remember=False)
+
+
+def reading_archive(found: Settings, given: str | None) -> Archive:
+    """The archive for commands that read a frame of it now and then; without one yet, an empty one.
+
+    Args:
+        found: the locations.
+        given: the option ``--archive``: a folder that was named must be there.
+
+    Raises:
+        UserError: the folder that was named is not there.
+    """
+    from yolo_assets.archive.archive import Archive
+    from yolo_assets.contracts.signing import TrustedKeys
+    from yolo_assets.storage.open import open_store
+
+    store = open_archive(found) if given is not None else open_store(found.archive_url, memory=found.known_stores)
+    keys = found.archiver_public_keys()
+    return Archive(store, TrustedKeys.load(keys) if keys else TrustedKeys.of())  # without a key no receipt counts
 
 
 def need(*modules: str) -> None:

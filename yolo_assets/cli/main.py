@@ -21,8 +21,10 @@ from yolo_assets.contracts.text import plain
 GROUPS = {
     "archive": "Cold archive: run, ls, show, verify, cat.",
     "catalog": "Archive catalog: rebuild, query, find, gaps, stats.",
+    "datasets": "Dataset versions: build.",
     "edge": "Edge agent: init, run, status, audit.",
     "evidence": "Evidence packs for auditors: make, verify.",
+    "labels": "Label files: import.",
     "models": "Models and releases: list, show, verify, promote, rollback, history, export, keygen.",
     "storage": "Stores: doctor, init, policy.",
     "tables": "Detection tables, without Dagster: build, quarantine.",
@@ -176,7 +178,7 @@ def _extra_for(module: str) -> str | None:
         },
         "platform": {
             *("dagster", "duckdb", "polars", "pandera", "dagster_aws", "dagster_webserver"),
-            *("supervision", "fpdf", "jinja2"),
+            *("supervision", "fpdf", "jinja2", "ruamel"),
         },
         "train": {"torch", "ultralytics", "onnx", "torchvision"},
     }

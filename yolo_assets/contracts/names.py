@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.times import Hour, check_date, in_calendar
@@ -62,6 +62,20 @@ def check_id(value: str, what: str = "camera id") -> str:
     """
     if not _ID.fullmatch(value):
         raise BadInputError(f"{value!r} is not a {what}; use 1 to 64 letters, digits, '_' or '-', like lineA_cam01")
+    return value
+
+
+def check_class_name(value: str) -> str:
+    """Return ``value`` when it can name a class: up to 64 characters of any script, blanks inside it, as written.
+
+    Raises:
+        BadInputError: blank, blanks around it, too long, or characters that are not seen as themselves.
+    """
+    if not 0 < len(value) <= 64 or value != value.strip() or not value.isprintable():
+        raise BadInputError(
+            f"{value[:80]!r} is not a class name; use 1 to 64 letters of any script, digits and signs, and no blank at "
+            "its ends"
+        )
     return value
 
 
@@ -252,9 +266,12 @@ def dataset_key(sha256: str, file: str = "") -> str:
     return f"datasets/{check_sha256(sha256)}/{file}"
 
 
-def dataset_image_key(sha256: str) -> str:
-    """A labelled image, stored once for all dataset versions."""
-    return f"datasets/images/{check_sha256(sha256)}.jpg"
+def dataset_image_key(sha256: str, image_path: str) -> str:
+    """A labelled image, stored once for all dataset versions; its ending is that of its own path."""
+    ending = PurePosixPath(image_path).suffix.lower()
+    if ending == ".jpeg" or ending not in FRAME_ENDINGS:
+        ending = ".jpg"
+    return f"datasets/images/{check_sha256(sha256)}{ending}"
 
 
 def training_key(fingerprint: str, file: str = "") -> str:

@@ -2,8 +2,8 @@
 
 A picture gets a lease on the serving model like any frame, so its record names the model that saw it. It is started
 only when no camera's frame waits, and only a few are processed at once; further clients are asked to retry later.
-Nothing of it is written to disk. Pictures from strangers are measured by their header before a single pixel is
-unpacked: a file of a few kilobytes can unpack to gigabytes, so its size in pixels is read first, with bounded work.
+Nothing of it is written to disk. Does not belong here: unpacking pictures (``vision.pictures``), which measures what
+strangers send by its header before a single pixel is unpacked.
 """
 
 from __future__ import annotations
@@ -13,30 +13,21 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Literal
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
 from prometheus_client import Counter
 
 from yolo_assets.contracts.detection import DetectionRecord
-from yolo_assets.contracts.errors import BadInputError, UserError
+from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.pipeline.queue import FrameQueue
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slots import SlotManager
-from yolo_assets.vision.pictures import picture_quality
+from yolo_assets.vision.picture_head import read_head
+from yolo_assets.vision.pictures import decode_image, picture_quality
 
 _POLL = 0.005
-_PNG = b"\x89PNG\r\n\x1a\n"
-_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # start of frame; the three are tables and a reserve
-_ALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length
-_MOST_SIDE = 65_500
-_MOST_SCANS = 64
-_NEEDED = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+_NAME = "the picture"
 OUTCOMES = ("answered", "busy", "bad_image", "no_model", "failed")
 
 
@@ -88,10 +79,11 @@ class ImageService:
         """The record of a picture.
 
         Args:
-            data: a JPEG or PNG.
+            data: a JPEG, PNG, WebP, BMP or TIFF.
 
         Returns:
-            A ``DetectionRecord`` whose ``image_path`` is made of the picture's SHA-256; nothing lies there.
+            A ``DetectionRecord`` of the upright picture: size and boxes are those that a viewer shows. Its
+            ``image_path`` is made of the picture's SHA-256; nothing lies there.
 
         Raises:
             BadInputError: no such picture, or too large.
@@ -99,7 +91,7 @@ class ImageService:
             NoModelError: none is loaded.
             ModelFailedError: the inference failed.
         """
-        image = decode_image(data, self.settings.max_pixels)
+        image = decode_image(data, _NAME, self.settings.max_pixels)
         self._wait_for_cameras()
         moment = utc_now()
         with self._slots.acquire() as slot:
@@ -112,10 +104,10 @@ class ImageService:
             seconds = time.perf_counter() - begin
             label = slot.label
         blur, brightness = picture_quality(image)
-        kind = "png" if data[:1] == b"\x89" else "jpg"
+        ending = read_head(data, _NAME).ending
         return DetectionRecord.model_validate(
             {
-                "image_path": f"infer/{hashlib.sha256(data).hexdigest()}.{kind}",
+                "image_path": f"infer/{hashlib.sha256(data).hexdigest()}{ending}",
                 "detections": detections,
                 "model_version": label,
                 "device_id": self._device_id,
@@ -143,125 +135,3 @@ class ImageService:
 
 def _yield_to_workers() -> None:
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)  # on Linux this is the thread's own
-
-
-@dataclass(frozen=True)
-class ImageHead:
-    """What a file says about itself."""
-
-    kind: Literal["jpeg", "png"]
-    width: int
-    height: int
-
-
-class NoImageError(BadInputError):
-    """Neither a JPEG nor a PNG."""
-
-
-class TooManyPixelsError(BadInputError):
-    """The picture is larger than this agent unpacks."""
-
-
-def read_head(data: bytes) -> ImageHead:
-    """Kind and size in pixels, from the header.
-
-    Raises:
-        NoImageError: neither a JPEG nor a PNG.
-        BadInputError: its header is broken.
-    """
-    if data[:8] == _PNG:
-        if data[12:16] != b"IHDR" or len(data) < 33:
-            raise BadInputError("the PNG has no header; send the whole file")
-        return ImageHead("png", int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"))
-    if data[:3] == b"\xff\xd8\xff":
-        return _jpeg_head(data)
-    raise NoImageError("this is neither a JPEG nor a PNG; send the bytes of one as the body")
-
-
-def decode_image(data: bytes, most_pixels: int) -> NDArray[np.uint8]:
-    """Unpack a picture, the way it lies in the file: an orientation in its EXIF data turns nothing.
-
-    Args:
-        data: a whole JPEG or PNG.
-        most_pixels: width times height that are unpacked.
-
-    Returns:
-        BGR ``[h, w, 3]`` uint8.
-
-    Raises:
-        TooManyPixelsError: it has more pixels.
-        BadInputError: not such a file, cut off, or broken.
-    """
-    head = read_head(data)
-    if head.width < 1 or head.height < 1:
-        raise BadInputError(f"the {head.kind.upper()} says that it is {head.width} x {head.height} pixels")
-    if head.width * head.height > most_pixels or max(head.width, head.height) > _MOST_SIDE:
-        raise TooManyPixelsError(
-            f"the picture has {head.width} x {head.height} pixels and this agent takes {most_pixels}; make it smaller"
-        )
-    data = _plain_png(data) if head.kind == "png" else _whole_jpeg(data)
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:
-        image = None
-    if image is None:
-        raise BadInputError(f"the {head.kind.upper()} is broken and cannot be unpacked")
-    if image.shape != (head.height, head.width, 3) or image.dtype != np.uint8:
-        raise BadInputError(f"the {head.kind.upper()} is not what its header says; save it again")
-    return image  # type: ignore[return-value]
-
-
-def _whole_jpeg(data: bytes) -> bytes:
-    """The file, when it has its end and no more passes over its pixels than a camera or a browser makes."""
-    # OpenCV fills what is missing with grey, and the model would see a picture that no camera took.
-    if b"\xff\xd9" not in data[-1024:]:
-        raise BadInputError("the JPEG is cut off; send the whole file")
-    if data.count(b"\xff\xda") > _MOST_SCANS:
-        raise BadInputError(f"the JPEG has more than {_MOST_SCANS} scans; save it again, not progressive")
-    return data
-
-
-def _plain_png(data: bytes) -> bytes:
-    """The file with nothing in it but the picture: other chunks may unpack to much, or say a length that is a lie."""
-    kept, place = [_PNG], len(_PNG)
-    seen: set[bytes] = set()
-    while place + 12 <= len(data):
-        end = place + 12 + int.from_bytes(data[place : place + 4], "big")
-        kind = data[place + 4 : place + 8]
-        if end > len(data):
-            break
-        if kind in _NEEDED:
-            if kind in seen and kind != b"IDAT":
-                raise BadInputError("the PNG is broken and cannot be unpacked")
-            kept.append(data[place:end])
-            seen.add(kind)
-        if kind == b"IEND":
-            return b"".join(kept)
-        place = end
-    raise BadInputError("the PNG is cut off or broken; send the whole file")
-
-
-def _jpeg_head(data: bytes) -> ImageHead:
-    """Walk the segments to the start of the frame; each step is as long as the segment says."""
-    place = 2
-    while place + 4 <= len(data):
-        if data[place] != 0xFF:
-            break
-        marker = data[place + 1]
-        if marker == 0xFF:  # padding
-            place += 1
-        elif marker in _ALONE:
-            place += 2
-        elif marker in _FRAMES:
-            if place + 9 > len(data):
-                break
-            height, width = data[place + 5 : place + 7], data[place + 7 : place + 9]
-            return ImageHead("jpeg", int.from_bytes(width, "big"), int.from_bytes(height, "big"))
-        elif marker in (0xD9, 0xDA):  # the end, or the pixels, and no frame before
-            break
-        else:
-            length = int.from_bytes(data[place + 2 : place + 4], "big")
-            if length < 2:
-                break
-            place += 2 + length
-    raise BadInputError("the JPEG has no readable header; send the whole file")

@@ -20,7 +20,7 @@ from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.listing import archives_there
 from yolo_assets.contracts.errors import IntegrityError, UserError
 from yolo_assets.contracts.names import ArchiveName, frame_time
-from yolo_assets.contracts.times import END_OF_HOURS, FIRST_MOMENT, HOUR, Hour, hours_between
+from yolo_assets.contracts.times import Hour, hours_between, with_near_hours
 from yolo_assets.evidence.findings import Derived, Finding, HourPart, derive, selection
 from yolo_assets.evidence.manifest import (
     Gap,
@@ -75,9 +75,7 @@ def camera_hours(
     Raises:
         StoreUnavailableError: the store does not answer.
     """
-    first = query.start - HOUR if query.start > FIRST_MOMENT else query.start
-    last = query.end + HOUR if query.end < END_OF_HOURS else query.end
-    names = archives_there(archive, first, last, camera_id=query.camera_id)
+    names = archives_there(archive, *with_near_hours(query.start, query.end), camera_id=query.camera_id)
     loaded: dict[ArchiveName, ProvenReceipt | str] = {}
 
     def load(names: Iterable[ArchiveName]) -> None:

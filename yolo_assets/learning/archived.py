@@ -10,13 +10,17 @@ from dataclasses import dataclass
 
 from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.packing.pack import IndexRow
-from yolo_assets.contracts.errors import BadInputError, IntegrityError
+from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.times import Hour
 from yolo_assets.learning.records import ArchiveRef
 from yolo_assets.spool.files import portable_name
 from yolo_assets.storage import ObjectNotFoundError
+from yolo_assets.storage.base import ColdObjectError
+
+UNREADABLE = (BadInputError, ColdObjectError, IntegrityError, ObjectNotFoundError, SignatureError)
+"""What is wrong with one archive or one frame, while the store itself answers."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,11 @@ class ArchivedFrames:
             receipts = self._archive.receipts(camera, Hour.from_key(hour))
             self._hours[camera, hour] = receipts
             self._receipts.update({receipt.archive_key: receipt for receipt in receipts})
-        member = portable_name(frame)
         for receipt in self._hours[camera, hour]:
-            row = self._index(receipt).get(member)
+            index = self._index(receipt)
+            row = index.get(frame) or index.get(portable_name(frame))
             if row is not None:
-                return FrameLocation(ArchiveRef(archive_key=receipt.archive_key, member=member), row.sha256.hex())
+                return FrameLocation(ArchiveRef(archive_key=receipt.archive_key, member=row.name), row.sha256.hex())
         return None
 
     def read(self, frame: FrameLocation) -> bytes:
@@ -92,6 +96,27 @@ class ArchivedFrames:
             receipt, rows = self._receipts[key], self._index(self._receipts[key])
             for row, pieces in self._archive.part(receipt).read_many(rows[member] for member in by_archive[key]):
                 yield by_archive[key][row.name], b"".join(pieces)
+
+    def read_each(self, frames: Iterable[FrameLocation]) -> Iterator[tuple[FrameLocation, bytes | UserError]]:
+        """As ``read_many``, but a frame that cannot be read is an error in its place, and all others come."""
+        by_archive: dict[str, dict[str, FrameLocation]] = {}
+        for frame in frames:
+            by_archive.setdefault(frame.source.archive_key, {})[frame.source.member] = frame
+        for key in sorted(by_archive):
+            waiting = by_archive[key]
+            try:
+                for frame, data in self.read_many(list(waiting.values())):
+                    del waiting[frame.source.member]
+                    yield frame, data
+            except UNREADABLE:
+                for frame in waiting.values():
+                    yield frame, self._read_or_error(frame)
+
+    def _read_or_error(self, frame: FrameLocation) -> bytes | UserError:
+        try:
+            return self.read(frame)
+        except UNREADABLE as error:
+            return error
 
     def _row(self, frame: FrameLocation) -> tuple[Receipt, IndexRow]:
         key = frame.source.archive_key

@@ -2,6 +2,7 @@
 
 Everything a labelling tool needs lies under ``annotation/<batch>/``. The id is a hash of the content, so a run that
 crashed is finished by the next, and a request for the same frames is the same batch. The manifest is written last.
+A frame that is no picture, or cannot be read, is left out and told, and another takes its place.
 
 Frames that no model has processed (a line that has none yet) have no row in the tables; they are found by the indexes
 of the archive. Does not belong here: choosing among the candidates (``sampling``).
@@ -10,29 +11,33 @@ of the archive. Does not belong here: choosing among the candidates (``sampling`
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 
-import cv2
-import numpy as np
 import polars as pl
 from pydantic import ValidationError
 
 from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.base import canonical_json
-from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.names import annotation_key, frame_time, is_frame
-from yolo_assets.contracts.times import hours_between
-from yolo_assets.learning.archived import ArchivedFrames, FrameLocation
+from yolo_assets.contracts.errors import BadInputError, UserError
+from yolo_assets.contracts.names import annotation_key, dataset_image_key, frame_time, is_frame
+from yolo_assets.contracts.times import HOUR, hours_between
+from yolo_assets.learning.archived import UNREADABLE, ArchivedFrames, FrameLocation
 from yolo_assets.learning.formats import coco, label_studio
 from yolo_assets.learning.formats.base import RawBox, RawImage
-from yolo_assets.learning.records import BatchItem, BatchManifest, Prediction, Sampled
-from yolo_assets.learning.sampling import CandidateFrame, candidates_from_tables
+from yolo_assets.learning.picture_copy import picture_copy
+from yolo_assets.learning.records import ArchiveRef, BatchItem, BatchManifest, Prediction, Sampled
+from yolo_assets.learning.sampling import CandidateFrame, candidates_from_tables, sample
 from yolo_assets.storage import AlreadyExistsError, ObjectStore
 from yolo_assets.tables.drift import Period, drift_report
 from yolo_assets.tables.scan import read_detections, read_frames
+from yolo_assets.vision.orientation import fit_boxes
+from yolo_assets.vision.pictures import check_file_size
+
+_ROUNDS = 20
+"""How often the choice is made anew because a chosen frame is no picture; after that the batch is smaller."""
 
 REFERENCE = timedelta(days=7)
 """What a camera is compared with, before the time that is sampled."""
@@ -45,10 +50,14 @@ class PreLabels:
     Attributes:
         predictions: its boxes.
         model_version: ``<name>/<version>``.
+        width: of the picture that the boxes are given in, pixels; None when the record does not tell it.
+        height: likewise.
     """
 
     predictions: tuple[Prediction, ...]
     model_version: str | None
+    width: int | None = None
+    height: int | None = None
 
 
 def prelabels_from_table(detections: pl.DataFrame) -> dict[str, PreLabels]:
@@ -56,34 +65,44 @@ def prelabels_from_table(detections: pl.DataFrame) -> dict[str, PreLabels]:
 
     Args:
         detections: columns ``image_path``, ``class``, ``confidence``, ``x1``, ``y1``, ``x2``, ``y2``,
-            ``model_version``.
+            ``model_version`` and, if known, ``width``, ``height``.
 
     Returns:
         Only detections whose class name can be a label; a foreign producer's others cannot be corrected in a tool.
     """
     predictions: dict[str, list[Prediction]] = {}
-    models: dict[str, str] = {}
+    frames: dict[str, PreLabels] = {}
     columns = ("image_path", "class", "confidence", "x1", "y1", "x2", "y2", "model_version")
-    for path, name, confidence, *box, model in detections.select(columns).iter_rows():
-        models[path] = model
+    sizes = [pl.col(side) if side in detections.columns else pl.lit(None).alias(side) for side in ("width", "height")]
+    for path, name, confidence, *box, model, width, height in detections.select(*columns, *sizes).iter_rows():
+        frames[path] = PreLabels((), model, width, height)
         try:
             prediction = Prediction.model_validate({"bbox": tuple(box), "class": name, "confidence": confidence})
         except ValidationError:
             continue
         predictions.setdefault(path, []).append(prediction)
-    return {path: PreLabels(tuple(predictions.get(path, ())), model) for path, model in models.items()}
+    return {path: replace(known, predictions=tuple(predictions.get(path, ()))) for path, known in frames.items()}
 
 
 @dataclass(frozen=True)
 class FramePool:
-    """Frames to choose from, and the model's boxes by image path."""
+    """Frames to choose from, and the model's boxes by image path.
+
+    Attributes:
+        candidates: the frames.
+        prelabels: the model's boxes by image path.
+        left_out: why a frame, or all frames of an archive, are no candidates, by image path or archive key.
+    """
 
     candidates: list[CandidateFrame]
     prelabels: dict[str, PreLabels]
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 def gather_candidates(store: ObjectStore, archive: Archive, start: datetime, end: datetime) -> FramePool:
     """Every archived frame captured in ``[start, end)``.
+
+    The time is the record's, else that of the frame's name, else the start of its hour.
 
     Args:
         store: the store root, for the tables.
@@ -95,17 +114,30 @@ def gather_candidates(store: ObjectStore, archive: Archive, start: datetime, end
     before = Period(read_frames(store, start - REFERENCE, start), read_detections(store, start - REFERENCE, start))
     drift = drift_scores(drift_report(before, Period(frames, detections)))
     reported = {c.image_path: c for c in candidates_from_tables(frames, detections, drift=drift)}
-    candidates: list[CandidateFrame] = []
-    for hour in hours_between(start, end):
+    pool = FramePool([], prelabels_from_table(detections))
+    # A frame captured just outside the hour of its folder is found as well.
+    for hour in hours_between(start - HOUR, end + HOUR):
         for name in archive.names(hour=hour):
-            receipt = archive.receipt(name)
-            for member in archive.part(receipt).index():
-                path = f"{receipt.camera_id}/{receipt.hour}/{member.name}"
-                moment = frame_time(member.name)
-                if not is_frame(member.name) or moment is None or not start <= moment < end:
+            try:
+                rows = archive.part(archive.receipt(name)).index()
+            except UNREADABLE as error:
+                pool.left_out[name.archive_key] = str(error)
+                continue
+            for row in rows:
+                if not is_frame(row.name):
                     continue
-                candidates.append(reported.get(path) or CandidateFrame(path, receipt.camera_id, moment))
-    return FramePool(candidates, prelabels_from_table(detections))
+                path = f"{name.camera_id}/{hour.key}/{row.name}"
+                known = reported.get(path)
+                candidate = known or CandidateFrame(path, name.camera_id, frame_time(row.name) or hour.start)
+                if not start <= candidate.captured_at < end:
+                    continue
+                try:
+                    check_file_size(row.size, path)
+                except BadInputError as error:
+                    pool.left_out[path] = str(error)
+                    continue
+                pool.candidates.append(candidate)
+    return pool
 
 
 def drift_scores(report: pl.DataFrame) -> dict[str, float]:
@@ -123,6 +155,53 @@ def drift_scores(report: pl.DataFrame) -> dict[str, float]:
     return scores
 
 
+@dataclass(frozen=True)
+class MadeBatch:
+    """The result of asking for a batch.
+
+    Attributes:
+        manifest: the batch as it lies in the store; None when there was nothing to label.
+        left_out: why a frame that was chosen is not in it, by image path.
+        boxes_left_out: why the boxes of a frame's record are not in it, by image path.
+    """
+
+    manifest: BatchManifest | None
+    left_out: dict[str, str]
+    boxes_left_out: dict[str, str]
+
+
+def make_batch(
+    store: ObjectStore,
+    archive: Archive,
+    pool: FramePool,
+    budget: int,
+    *,
+    seed: int = 0,
+    labelled: Collection[str] = (),
+    class_names: Sequence[str],
+) -> MadeBatch:
+    """Choose frames and write the batch; for a chosen frame that is no picture the next candidate is taken.
+
+    Args:
+        store: the store root.
+        archive: holds the frames.
+        pool: the candidates and their pre-labels.
+        budget: most frames that people will label.
+        seed: see ``sampling.sample``.
+        labelled: image paths to leave out.
+        class_names: see ``write_batch``.
+    """
+    reader = _BatchReader(archive, pool.prelabels)
+    chosen: list[Sampled] = []
+    for _ in range(_ROUNDS):
+        chosen = sample(pool.candidates, budget, seed=seed, labelled={*labelled, *reader.left_out})
+        if not reader.read(chosen):
+            break
+    chosen = [one for one in chosen if one.image_path in reader.frames]
+    manifest = _write(store, reader, chosen, class_names) if chosen else None
+    return MadeBatch(manifest, reader.left_out, reader.boxes_left_out)
+
+
 def write_batch(
     store: ObjectStore,
     archive: Archive,
@@ -131,7 +210,7 @@ def write_batch(
     class_names: Sequence[str],
     prelabels: Mapping[str, PreLabels] | None = None,
 ) -> BatchManifest:
-    """Copy frames out of the archive and write the batch.
+    """Copy exactly these frames out of the archive and write the batch.
 
     Args:
         store: the store root.
@@ -148,64 +227,124 @@ def write_batch(
     """
     if not sampled:
         raise BadInputError("no frame was sampled, so there is no batch; archive more hours or raise the budget")
-    frames = ArchivedFrames(archive)
-    pictures: dict[str, bytes] = {}
-    items: list[BatchItem] = []
-    located: dict[str, FrameLocation] = {}
-    ordered = sorted(sampled, key=lambda s: s.image_path)
-    for chosen in ordered:
-        frame = frames.locate(chosen.image_path)
-        if frame is None:
-            raise BadInputError(
-                f"{chosen.image_path} is in no archive yet; archive its hour, then make the batch again"
+    reader = _BatchReader(archive, prelabels or {})
+    if reader.read(sampled):
+        raise BadInputError(next(iter(reader.left_out.values())))
+    return _write(store, reader, sampled, class_names)
+
+
+@dataclass(frozen=True)
+class _BatchFrame:
+    """A frame that can be labelled: where it lies, its copy's name and size, and the guesses, upright."""
+
+    location: FrameLocation
+    ending: str
+    width: int
+    height: int
+    prelabels: PreLabels
+
+    def item(self, chosen: Sampled) -> BatchItem:
+        path = PurePosixPath(chosen.image_path)
+        # Tools flatten folders and rename nothing else: camera and hash keep a base name unique over all batches.
+        safe = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "_" for c in path.stem)[:80]
+        return BatchItem(
+            file=f"{path.parts[0]}_{safe}_{self.location.sha256[:12]}{self.ending}",
+            image_path=chosen.image_path,
+            camera_id=path.parts[0],
+            captured_at=frame_time(path.name),
+            reason=chosen.reason,
+            source=self.location.source,
+            sha256=self.location.sha256,
+            width=self.width,
+            height=self.height,
+            predictions=self.prelabels.predictions,
+            model_version=self.prelabels.model_version,
+        )
+
+
+class _BatchReader:
+    """Reads chosen frames, each once, and keeps what a batch says of them; pictures are not kept: they may be big."""
+
+    def __init__(self, archive: Archive, prelabels: Mapping[str, PreLabels]) -> None:
+        self.archived = ArchivedFrames(archive)
+        self.frames: dict[str, _BatchFrame] = {}
+        self.left_out: dict[str, str] = {}
+        self.boxes_left_out: dict[str, str] = {}
+        self._prelabels = prelabels
+
+    def read(self, chosen: Sequence[Sampled]) -> bool:
+        """Read those that were not read before; whether any of them had to be left out."""
+        before = len(self.left_out)
+        paths: dict[tuple[ArchiveRef, str], list[str]] = {}
+        for path in sorted({one.image_path for one in chosen} - self.frames.keys() - self.left_out.keys()):
+            try:
+                location = self.archived.locate(path)
+            except UNREADABLE as error:
+                self.left_out[path] = str(error)
+                continue
+            if location is None:
+                self.left_out[path] = f"{path} is in no archive yet; archive its hour, then make the batch again"
+                continue
+            paths.setdefault((location.source, location.sha256), []).append(path)
+        locations = [FrameLocation(source, sha256) for source, sha256 in paths]
+        for location, data in self.archived.read_each(locations):
+            for path in paths[location.source, location.sha256]:
+                self._take(path, location, data)
+        return len(self.left_out) > before
+
+    def _take(self, path: str, location: FrameLocation, data: bytes | UserError) -> None:
+        try:
+            if isinstance(data, UserError):
+                raise data
+            copy = picture_copy(data, path)
+        except UNREADABLE as error:
+            self.left_out[path] = str(error)
+            return
+        known = self._prelabels.get(path, PreLabels((), None))
+        fit = fit_boxes((known.width, known.height), copy.head.stored_size, copy.head.orientation)
+        if fit is None:
+            self.boxes_left_out[path] = (
+                f"{path}: its record is of {known.width}x{known.height}, the picture of {copy.width}x{copy.height}; "
+                "its boxes are not shown"
             )
-        located[chosen.image_path] = frame
-    data_of = {(frame.source, frame.sha256): data for frame, data in frames.read_many(located.values())}
-    for chosen in ordered:
-        frame = located[chosen.image_path]
-        data = data_of[frame.source, frame.sha256]
-        item = _item(chosen, frame, data, (prelabels or {}).get(chosen.image_path, PreLabels((), None)))
-        pictures[item.file] = data
-        items.append(item)
+            known = replace(known, predictions=())
+        else:
+            turned = (one.model_copy(update={"bbox": fit.box(one.bbox)}) for one in known.predictions)
+            known = replace(known, predictions=tuple(turned))
+        self.frames[path] = _BatchFrame(location, copy.ending, copy.width, copy.height, known)
+
+
+def _write(
+    store: ObjectStore, reader: _BatchReader, chosen: Sequence[Sampled], class_names: Sequence[str]
+) -> BatchManifest:
+    ordered = sorted(chosen, key=lambda one: one.image_path)
+    items = [reader.frames[one.image_path].item(one) for one in ordered]
     names = list(dict.fromkeys([*class_names, *sorted({p.class_name for item in items for p in item.predictions})]))
     content = canonical_json([names, *(item.model_dump(mode="json", by_alias=True) for item in items)])
     batch = f"batch-{hashlib.sha256(content).hexdigest()[:16]}"
     manifest = BatchManifest(batch=batch, class_names=tuple(names), items=tuple(items))
     if store.head(annotation_key(batch, "manifest.json")) is None:
-        _write(store, manifest, pictures)
+        _write_pictures(store, reader, manifest)
+        _write_files(store, manifest)
     return manifest
 
 
-def _item(chosen: Sampled, frame: FrameLocation, data: bytes, prelabels: PreLabels) -> BatchItem:
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if picture is None:
-        raise BadInputError(f"{chosen.image_path} is no picture that can be decoded; leave it out of the sample")
-    height, width = picture.shape[:2]
-    path = PurePosixPath(chosen.image_path)
-    camera = path.parts[0]
-    # Tools flatten folders and rename nothing else: camera and hash keep a base name unique over all batches.
-    safe = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "_" for c in path.stem)[:80]
-    return BatchItem(
-        file=f"{camera}_{safe}_{frame.sha256[:12]}.jpg",
-        image_path=chosen.image_path,
-        camera_id=camera,
-        captured_at=frame_time(path.name),
-        reason=chosen.reason,
-        source=frame.source,
-        sha256=frame.sha256,
-        width=width,
-        height=height,
-        predictions=prelabels.predictions,
-        model_version=prelabels.model_version,
-    )
-
-
-def _write(store: ObjectStore, manifest: BatchManifest, pictures: Mapping[str, bytes]) -> None:
-    batch = manifest.batch
-    for file, data in sorted(pictures.items()):
-        key = annotation_key(batch, f"images/{file}")
+def _write_pictures(store: ObjectStore, reader: _BatchReader, manifest: BatchManifest) -> None:
+    items = {(item.source, item.sha256): item for item in manifest.items}
+    for location, data in reader.archived.read_many(FrameLocation(source, sha256) for source, sha256 in items):
+        item = items[location.source, location.sha256]
+        copy = picture_copy(data, item.image_path)
+        if copy.data != data:  # datasets are of the frame itself, and by then its archive may be in a cold tier
+            original = dataset_image_key(item.sha256, item.image_path)
+            if store.head(original) is None:
+                store.put(original, data)
+        key = annotation_key(manifest.batch, f"images/{item.file}")
         if store.head(key) is None:
-            store.put(key, data)
+            store.put(key, copy.data)
+
+
+def _write_files(store: ObjectStore, manifest: BatchManifest) -> None:
+    batch = manifest.batch
     models = sorted({item.model_version for item in manifest.items if item.model_version})
     local = "/data/local-files/?d="
     tasks = [_raw(item, f"{local}{annotation_key(batch, 'images/')}{item.file}") for item in manifest.items]
@@ -235,5 +374,6 @@ def _readme(manifest: BatchManifest) -> str:
         "   CVAT and others: load images/ and coco.json. Boxes there are a model's guesses: correct them all.\n"
         "2. Box every defect that you can see. No defect: submit the image empty, it counts as a background.\n"
         "3. Export as Label Studio JSON, COCO JSON or YOLO zip. Keep the file names of the images.\n"
+        "   Pictures that tools show in different ways (turned, TIFF, 16 bit) lie here as upright PNG copies.\n"
         "4. Put the export into labels/inbox/ of this store. What is wrong with it is reported, image by image.\n"
     )

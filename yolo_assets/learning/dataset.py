@@ -1,8 +1,8 @@
 """Dataset versions: labels and frozen splits under the SHA-256 of their manifest.
 
 The manifest at ``datasets/<sha256>/manifest.json`` never changes; ``datasets/current.json`` names the newest. Images
-lie once for all versions at ``datasets/images/<sha256>.jpg``, because an archive may by then be in a cold tier. The
-folder that a trainer reads is made by ``training_folder``.
+lie once for all versions at ``datasets/images/<sha256>.<ending>``: an archive may by then be in a cold tier. The folder
+that a trainer reads is made by ``training_folder``.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from yolo_assets.learning.records import (
 )
 from yolo_assets.learning.split import SHARES, WINDOW_SECONDS, Assignment, HashedImage, SplitResult, assign, dhash
 from yolo_assets.storage import AlreadyExistsError, ObjectNotFoundError, ObjectStore
+from yolo_assets.vision.pictures import decode_image
 
 MANY_IN_ONE_GROUP = 0.3
 """Share of the images in one group of near-duplicates above which a warning is given."""
@@ -167,7 +168,7 @@ class _ImageSource:
         self._archived = ArchivedFrames(archive)
 
     def read(self, image: LabelledImage) -> bytes:
-        key = dataset_image_key(image.sha256)
+        key = dataset_image_key(image.sha256, image.image_path)
         try:
             data = self._store.get(key)
         except ObjectNotFoundError:
@@ -182,12 +183,17 @@ class _ImageSource:
         return data
 
     def _first_read(self, image: LabelledImage) -> bytes:
-        """The batch's copy, which is warm, before the archive, which may not be."""
+        """The batch's copy, which is warm, before the archive, which may not be.
+
+        A copy with other bytes is an upright one: then the original was stored for datasets when the batch was made.
+        """
         if image.copy_key is not None:
             try:
-                return self._store.get(image.copy_key)
+                copy = self._store.get(image.copy_key)
             except ObjectNotFoundError:
-                pass  # batches may be cleared away once they are labelled
+                copy = b""  # batches may be cleared away once they are labelled
+            if image.source is None or hashlib.sha256(copy).hexdigest() == image.sha256:
+                return copy
         if image.source is None:
             raise BadInputError(f"the image {image.image_path} is gone; put its labels into the inbox again")
         return self._archived.read(FrameLocation(image.source, image.sha256))
@@ -195,13 +201,11 @@ class _ImageSource:
 
 def _examine(image: LabelledImage, before: DatasetItem | None, source: _ImageSource) -> _ImageFacts:
     """Hash and hardness of an image; an image that did not change since the version before is not read again."""
-    if before is not None and before.boxes == image.boxes:
+    if before is not None and (before.boxes, before.image_path) == (image.boxes, image.image_path):
         return _ImageFacts(before.dhash, before.hard)
-    data = source.read(image)
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if picture is None or picture.shape[:2] != (image.height, image.width):
+    bgr = decode_image(source.read(image), image.image_path)
+    if bgr.shape[:2] != (image.height, image.width):
         raise IntegrityError(f"{image.image_path} is no picture of {image.width}x{image.height}; remove its labels")
-    bgr = np.asarray(picture, np.uint8)
     return _ImageFacts(dhash(bgr), hard_reasons(bgr, image.boxes))
 
 

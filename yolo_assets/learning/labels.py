@@ -1,8 +1,9 @@
-"""Labels put into ``labels/inbox/``: recognised, validated row by row, stored as ``labels/accepted/<sha256>.json``.
+"""Labels put into ``labels/inbox/``: recognised, judged image by image, stored as ``labels/accepted/<sha256>.json``.
 
-Nothing is dropped silently. An image with one bad row is not accepted with the row left out, because an object
-without its box teaches a model to overlook it: the whole image waits in ``rejected`` for a corrected file. The inbox
-file stays where it is; its hash shows that it was imported. A later file corrects an earlier one, image by image.
+Nothing is dropped silently, and one file never stops another. The inbox file stays where it is; its hash shows that it
+was imported. A later file corrects an earlier one, image by image. A file with something that was not accepted is
+judged again when what its judgement depended on has changed: classes, batches, the options beside it. Does not belong
+here: reading files (``formats``) and judging them (``judging``).
 """
 
 from __future__ import annotations
@@ -11,28 +12,42 @@ import hashlib
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import PurePosixPath
 
-import cv2
-import numpy as np
-import orjson
+from yolo_assets.archive.archive import Archive
+from yolo_assets.contracts.base import canonical_json
+from yolo_assets.contracts.errors import BadInputError, UserError
+from yolo_assets.contracts.names import LABELS_ACCEPTED, LABELS_INBOX
+from yolo_assets.contracts.times import format_time
+from yolo_assets.learning.archived import ArchivedFrames
+from yolo_assets.learning.formats.recognise import parse
+from yolo_assets.learning.import_options import OPTIONS, read_options
+from yolo_assets.learning.judging import Earlier, validate
+from yolo_assets.learning.known_images import KnownImages
+from yolo_assets.learning.records import AcceptedLabels, BatchManifest, ImportOptions, Rejected
+from yolo_assets.storage import ObjectStore, StoreUnavailableError
 
-from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.names import LABELS_ACCEPTED, LABELS_INBOX, annotation_key, check_id, dataset_image_key
-from yolo_assets.contracts.times import utc_now
-from yolo_assets.learning.formats import coco, label_studio, yolo
-from yolo_assets.learning.formats.base import LabelFile, RawBox, RawImage
-from yolo_assets.learning.records import AcceptedLabels, BatchItem, BatchManifest, LabelBox, LabelledImage, Rejected
-from yolo_assets.storage import AlreadyExistsError, ObjectStore
+_ACCEPTED = re.compile(r"[0-9a-f]{64}\.json")
 
-TOLERANCE = 1.5
-"""Pixels by which a box may reach outside the image and is clipped: tools round coordinates."""
+READER = 2
+"""Counts up when files are read in another way: what was not accepted is then judged again."""
 
-MIN_SIDE = 1.0
-"""Pixels below which the side of a box is a slip of the hand."""
 
-_UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-")
-"""Label Studio puts eight digits before the name of an uploaded file."""
+@dataclass(frozen=True)
+class Problem:
+    """Something in a label file that was not accepted.
+
+    Attributes:
+        where: the image, task or row; empty for the file as a whole.
+        what: one sentence with what to do.
+    """
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}" if self.where else self.what
 
 
 @dataclass
@@ -45,8 +60,10 @@ class FileReport:
         images: images accepted.
         boxes: boxes accepted.
         backgrounds: accepted images without a box.
-        unreviewed: images in it that no one labelled yet.
-        problems: one line for each thing that was not accepted.
+        unreviewed: images in it that no one labelled yet, or that wait until somebody answers for them.
+        problems: what was not accepted, and what is asked. Of a file that was imported before: what no later file has
+            mended.
+        notes: what a person should know about what was accepted.
         imported_before: the file was imported before; nothing was done.
     """
 
@@ -56,7 +73,8 @@ class FileReport:
     boxes: int = 0
     backgrounds: int = 0
     unreviewed: int = 0
-    problems: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     imported_before: bool = False
 
 
@@ -68,7 +86,7 @@ class ImportReport:
 
     @property
     def new(self) -> list[FileReport]:
-        """Files that were not imported before."""
+        """Files that were not imported before, or were judged again."""
         return [report for report in self.files if not report.imported_before]
 
     @property
@@ -81,245 +99,289 @@ class ImportReport:
         """Every problem of a new file as ``file: image: what``."""
         return [f"{PurePosixPath(r.file).name}: {problem}" for r in self.new for problem in r.problems]
 
-
-class BatchImages:
-    """Images that a label may be about: those of the batches that were handed out."""
-
-    def __init__(self, batches: Collection[BatchManifest]) -> None:
-        self._by_path: dict[str, LabelledImage] = {}
-        self._by_file: dict[str, LabelledImage] = {}
-        for batch in batches:
-            for item in batch.items:
-                image = _unlabelled(item, annotation_key(batch.batch, f"images/{item.file}"))
-                self._by_path[item.image_path] = image
-                self._by_file[PurePosixPath(item.file).stem] = image
-
-    def find(self, image: RawImage) -> LabelledImage | None:
-        """The image without boxes: by our own path when the tool carried it along, else by file name."""
-        if image.image_path is not None and image.image_path in self._by_path:
-            return self._by_path[image.image_path]
-        stem = PurePosixPath(image.name.replace("\\", "/")).stem
-        return self._by_file.get(stem) or self._by_file.get(_UPLOAD_PREFIX.sub("", stem, count=1))
-
-
-def _unlabelled(item: BatchItem, copy_key: str) -> LabelledImage:
-    return LabelledImage(
-        image_path=item.image_path,
-        sha256=item.sha256,
-        width=item.width,
-        height=item.height,
-        boxes=(),
-        camera_id=item.camera_id,
-        captured_at=item.captured_at,
-        source=item.source,
-        copy_key=copy_key,
-    )
+    @property
+    def open_problems(self) -> list[str]:
+        """Every problem of every file of the inbox that no later file has mended."""
+        return [f"{PurePosixPath(r.file).name}: {problem}" for r in self.files for problem in r.problems]
 
 
 def batches(store: ObjectStore) -> list[BatchManifest]:
-    """Every annotation batch of a store, by key."""
-    return [
-        BatchManifest.from_json(store.get(info.key), info.key)
-        for info in store.list("annotation/")
-        if info.key.count("/") == 2 and info.key.endswith("/manifest.json")
-    ]
+    """Every annotation batch of a store, by key; a manifest that cannot be read is left out, and an import tells it."""
+    return _read_batches(store)[0]
+
+
+def _read_batches(store: ObjectStore) -> tuple[list[BatchManifest], list[FileReport]]:
+    found: list[BatchManifest] = []
+    broken: list[FileReport] = []
+    for info in store.list("annotation/"):
+        if info.key.count("/") == 2 and info.key.endswith("/manifest.json"):
+            try:
+                found.append(BatchManifest.from_json(store.get(info.key), info.key))
+            except BadInputError as error:
+                what = f"{error}; copy it back, or make the batch again: its images are unknown until then"
+                broken.append(FileReport(info.key, problems=[Problem("", what)]))
+    return found, broken
 
 
 def accepted(store: ObjectStore) -> list[AcceptedLabels]:
-    """Every imported file, oldest first: where two label an image, the later one counts."""
-    imported = [
-        AcceptedLabels.from_json(store.get(info.key), info.key)
-        for info in store.list(LABELS_ACCEPTED)
-        if info.key.endswith(".json")
+    """Every imported file, oldest first: where two label an image, the later one counts.
+
+    Raises:
+        BadInputError: one cannot be read; without it labels would be lost.
+    """
+    return sorted(
+        (AcceptedLabels.from_json(store.get(key), key) for key in _accepted_keys(store)),
+        key=_order,
+    )
+
+
+def labels_version(labels: Collection[AcceptedLabels]) -> str:
+    """A hash that changes whenever labels come; empty without any.
+
+    Args:
+        labels: from ``accepted``.
+    """
+    parts = [
+        [one.source_sha256, [image.model_dump(mode="json", by_alias=True) for image in one.images]]
+        for one in labels
+        if one.images
     ]
-    return sorted(imported, key=lambda labels: (labels.imported_at, labels.source_sha256))
+    return hashlib.sha256(canonical_json(parts)).hexdigest() if parts else ""
 
 
-def import_inbox(store: ObjectStore, class_names: Collection[str] | None = None) -> ImportReport:
-    """Import every file of the inbox that was not imported before.
+def _accepted_keys(store: ObjectStore) -> Iterator[str]:
+    for info in store.list(LABELS_ACCEPTED):
+        if _ACCEPTED.fullmatch(info.key.removeprefix(LABELS_ACCEPTED)):
+            yield info.key
+
+
+def import_inbox(
+    store: ObjectStore, class_names: Collection[str] | None = None, *, archive: Archive | None = None
+) -> ImportReport:
+    """Import every file of the inbox that was not imported before, and judge again what may have changed.
 
     Args:
         store: the store root.
         class_names: classes that are allowed; None allows any well-formed name.
+        archive: labels may also be about its frames, by their path; it is asked only then.
 
     Returns:
         One report a file. A file that cannot be read is reported and tried again next time: it may still be growing.
     """
-    report = ImportReport()
-    images: BatchImages | None = None
-    for info in store.list(LABELS_INBOX):
-        name = info.key.removeprefix(LABELS_INBOX)
-        if PurePosixPath(name).name.startswith("."):
-            continue
-        data = store.get(info.key)
-        digest = hashlib.sha256(data).hexdigest()
-        key = f"{LABELS_ACCEPTED}{digest}.json"
-        if store.head(key) is not None:
-            report.files.append(FileReport(info.key, key, imported_before=True))
-            continue
-        images = images or BatchImages(batches(store))
-        try:
-            parsed = parse(name, data)
-        except BadInputError as error:
-            report.files.append(FileReport(info.key, problems=[str(error)]))
-            continue
-        labels = validate(parsed, images, class_names, source_file=name, source_sha256=digest, pictures=store)
-        try:
-            store.put_if_absent(key, labels.to_json())
-        except AlreadyExistsError:
-            pass  # another importer read the same bytes first; its record is the same
-        report.files.append(_file_report(info.key, key, labels))
+    names = list(_names(store))
+    files = [name for name in names if not name.endswith(OPTIONS)]
+    report = _Import(store, class_names, archive).run(files)
+    for name in names:
+        if name.endswith(OPTIONS) and name.removesuffix(OPTIONS) not in files:
+            what = f"no file {name.removesuffix(OPTIONS)} lies beside these options; name them after their file"
+            report.files.append(FileReport(f"{LABELS_INBOX}{name}", problems=[Problem("", what)]))
     return report
 
 
-def parse(name: str, data: bytes) -> LabelFile:
-    """Recognise a label file by its content and parse it.
+def import_file(
+    store: ObjectStore,
+    name: str,
+    data: bytes,
+    options: ImportOptions,
+    class_names: Collection[str] | None = None,
+    *,
+    archive: Archive | None = None,
+) -> FileReport:
+    """Put one file into the inbox and import it, with what a person says about it.
 
     Args:
-        name: for messages.
+        store: the store root.
+        name: file name. When another file lies under it, the hash of this one is added.
         data: the file.
+        options: kept beside it, so that it is judged with them again.
+        class_names: classes that are allowed; None allows any well-formed name.
+        archive: as for ``import_inbox``.
 
     Raises:
-        BadInputError: none of the three formats, or broken.
+        BadInputError: it cannot be read at all; it is then not put into the inbox.
     """
-    if data[:4] == b"PK\x03\x04":
-        return yolo.read(name, data)
-    try:
-        document = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise BadInputError(
-            f"{name} is neither JSON nor a zip ({error}); export COCO JSON, Label Studio JSON or a YOLO zip"
-        ) from None
-    if isinstance(document, list):
-        return label_studio.read(name, document)
-    if isinstance(document, dict) and isinstance(document.get("images"), list):
-        return coco.read(name, document)
-    raise BadInputError(
-        f"{name} is JSON of no known kind; export it as COCO JSON or as Label Studio JSON (not JSON-MIN)"
-    )
+    parse(name, data)
+    digest = hashlib.sha256(data).hexdigest()
+    place = PurePosixPath(name)
+    held = store.head(f"{LABELS_INBOX}{name}")
+    if held is not None and hashlib.sha256(store.get(f"{LABELS_INBOX}{name}")).hexdigest() != digest:
+        name = f"{place.stem}-{digest[:8]}{place.suffix}"
+    if options != ImportOptions():
+        store.put(f"{LABELS_INBOX}{name}{OPTIONS}", options.to_json())
+    store.put(f"{LABELS_INBOX}{name}", data)
+    return _Import(store, class_names, archive).run([name]).files[0]
 
 
-def validate(
-    parsed: LabelFile,
-    batch_images: BatchImages,
-    class_names: Collection[str] | None,
-    *,
-    source_file: str,
-    source_sha256: str,
-    pictures: ObjectStore | None = None,
-) -> AcceptedLabels:
-    """Accept or reject every image of a parsed file.
-
-    Args:
-        parsed: from ``parse``.
-        batch_images: images that labels may be about.
-        class_names: classes that are allowed; None allows any well-formed name.
-        source_file: name of the inbox file.
-        source_sha256: its hash.
-        pictures: where images that came with the labels are stored, once by hash.
-    """
-    images: dict[str, LabelledImage] = {}
-    rejected = [Rejected(image=name, reason=problem) for name, problem in parsed.orphans]
-    for raw in parsed.images:
-        problems = list(raw.problems)
-        target = _target(raw, batch_images, problems)
-        boxes = tuple(_boxes(raw, target, class_names, problems)) if target else ()
-        if target and target.image_path in images:
-            problems.append("the file labels this image twice; leave one of the two")
-        if problems or target is None:
-            rejected += [Rejected(image=raw.name, reason=problem) for problem in problems]
-            continue
-        if raw.data is not None and target.source is None and pictures is not None:
-            _store_image(pictures, target.sha256, raw.data)
-        images[target.image_path] = target.model_copy(update={"boxes": boxes, "annotator": raw.annotator})
-    return AcceptedLabels(
-        source_file=source_file,
-        source_sha256=source_sha256,
-        format=parsed.format,
-        imported_at=utc_now(),
-        images=tuple(images[path] for path in sorted(images)),
-        rejected=tuple(rejected),
-        unreviewed=parsed.unreviewed,
-    )
+def _names(store: ObjectStore) -> Iterator[str]:
+    for info in store.list(LABELS_INBOX):
+        name = info.key.removeprefix(LABELS_INBOX)
+        if not PurePosixPath(name).name.startswith("."):
+            yield name
 
 
-def _target(raw: RawImage, batch_images: BatchImages, problems: list[str]) -> LabelledImage | None:
-    """The image that the labels are about, without its boxes; None adds the reason to ``problems``."""
-    item = batch_images.find(raw)
-    if item is not None:
-        if (raw.width or item.width, raw.height or item.height) != (item.width, item.height):
-            problems.append(
-                f"labelled at {raw.width}x{raw.height}, but the image has {item.width}x{item.height}; label that"
-            )
-        return item
-    if raw.data is None:
-        problems.append(
-            "unknown image: in no annotation batch; keep the file names of the batch, or send a zip with images"
+class _Import:
+    """One pass over files of the inbox, with what judging them needs."""
+
+    def __init__(self, store: ObjectStore, class_names: Collection[str] | None, archive: Archive | None) -> None:
+        self._store = store
+        self._archive = archive
+        self._class_names = class_names
+        self._images: KnownImages | None = None
+        self._accepted: dict[str, AcceptedLabels] = {}
+        self._broken: list[FileReport] = []
+        for key in _accepted_keys(store):
+            try:
+                labels = AcceptedLabels.from_json(store.get(key), key)
+            except BadInputError as error:  # the file it was made from is read again and replaces it
+                what = f"{error}; put the file {PurePosixPath(key).stem} (SHA-256) into the inbox again"
+                self._broken.append(FileReport(key, problems=[Problem("", what)]))
+            else:
+                self._accepted[labels.source_sha256] = labels
+
+    def run(self, names: list[str]) -> ImportReport:
+        """Import the files of these names, each by itself. A store that is away is no fault of a file: raised."""
+        report = ImportReport()
+        for name in names:
+            key = f"{LABELS_INBOX}{name}"
+            try:
+                report.files.append(self._file(key, name))
+            except StoreUnavailableError:
+                raise
+            except UserError as error:
+                report.files.append(FileReport(key, problems=[Problem("", str(error))]))
+            # Whatever a stranger's file makes a parser do, its neighbours are read.
+            except Exception as error:
+                what = f"cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:200]}); export it again"
+                report.files.append(FileReport(key, problems=[Problem("", what)]))
+        for one in report.files:
+            if one.imported_before:
+                self._mend(one)
+        keys = {f"{LABELS_ACCEPTED}{digest}.json" for digest in self._accepted}
+        report.files += [one for one in self._broken if one.file not in keys]
+        return report
+
+    def _file(self, key: str, name: str) -> FileReport:
+        data = self._store.get(key)
+        digest = hashlib.sha256(data).hexdigest()
+        options, options_data = read_options(self._store, name)
+        before = self._accepted.get(digest)
+        if before is not None and not (before.rejected or before.questions):
+            return self._report(key, before, imported_before=True)
+        if self._images is None:
+            archived = ArchivedFrames(self._archive) if self._archive is not None else None
+            found, broken = _read_batches(self._store)
+            self._broken += broken
+            self._images = KnownImages(found, archived)
+        judged_by = self._judged_by(options_data)
+        if before is not None and before.judged_by == judged_by:
+            return self._report(key, before, imported_before=True)
+        order = _order(before) if before is not None else None
+        earlier = self._earlier(order)
+        labels = validate(
+            parse(name, data),
+            self._images,
+            self._class_names,
+            source_file=name,
+            source_sha256=digest,
+            pictures=self._store,
+            options=options,
+            earlier=earlier,
         )
-        return None
-    picture = cv2.imdecode(np.frombuffer(raw.data, np.uint8), cv2.IMREAD_COLOR)
-    if picture is None:
-        problems.append("the image in the zip cannot be decoded")
-        return None
-    digest = hashlib.sha256(raw.data).hexdigest()
-    height, width = picture.shape[:2]
-    return LabelledImage(image_path=f"imported/{digest}.jpg", sha256=digest, width=width, height=height, boxes=())
-
-
-def _boxes(
-    raw: RawImage, target: LabelledImage, class_names: Collection[str] | None, problems: list[str]
-) -> Iterator[LabelBox]:
-    for number, box in enumerate(raw.boxes, 1):
-        class_problem = _class_problem(box, class_names)
-        if class_problem:
-            problems.append(f"box {number}: {class_problem}")
-            continue
-        scale = (target.width, target.height) if box.unit == "fraction" else (1, 1)
-        x1, y1, x2, y2 = (v * scale[i % 2] for i, v in enumerate(box.xyxy))
-        shown = f"[{x1:.1f}, {y1:.1f}, {x2:.1f}, {y2:.1f}]"
-        outside = max(-x1, -y1, x2 - target.width, y2 - target.height)
-        if outside > TOLERANCE:
-            problems.append(
-                f"box {number}: {shown} lies {outside:.1f} px outside the {target.width}x{target.height} image"
-            )
-            continue
-        x1, x2 = (min(max(v, 0.0), float(target.width)) for v in (x1, x2))
-        y1, y2 = (min(max(v, 0.0), float(target.height)) for v in (y1, y2))
-        if min(x2 - x1, y2 - y1) < MIN_SIDE:
-            problems.append(f"box {number}: {shown} is less than {MIN_SIDE:g} px wide or high")
-            continue
-        # A hundredth of a pixel: what three formats can carry without loss, and more than anyone can draw.
-        yield LabelBox.model_validate(
-            {"bbox": tuple(round(v, 2) for v in (x1, y1, x2, y2)), "class": box.class_name or ""}
+        unknown = any(one.image_path is None for one in labels.rejected)  # the archive may hold it by next time
+        labels = labels.model_copy(update={"judged_by": None if unknown and self._archive is not None else judged_by})
+        labels = self._after_all_others(labels) if before is None else _added(before, labels)
+        self._write(labels)
+        changed = before is None or (before.images, before.rejected, before.questions) != (
+            labels.images,
+            labels.rejected,
+            labels.questions,
         )
+        report = self._report(key, labels, imported_before=not changed)
+        report.notes = list(_taken(labels, earlier)) if changed else report.notes
+        return report
+
+    def _judged_by(self, options: bytes) -> str:
+        batches_known = list(self._images.batches) if self._images is not None else []
+        classes = None if self._class_names is None else list(self._class_names)
+        with_archive = self._archive is not None
+        content = canonical_json([READER, classes, batches_known, hashlib.sha256(options).hexdigest(), with_archive])
+        return hashlib.sha256(content).hexdigest()
+
+    def _earlier(self, before: tuple[object, str] | None) -> dict[str, Earlier]:
+        """The labels that count now, by the SHA-256 of the image; with ``before``, those that counted until then."""
+        found: dict[str, Earlier] = {}
+        for labels in sorted(self._accepted.values(), key=_order):
+            if before is None or _order(labels) < before:
+                found |= {image.sha256: Earlier(image, labels.imported_at) for image in labels.images}
+        return found
+
+    def _after_all_others(self, labels: AcceptedLabels) -> AcceptedLabels:
+        """Files that are imported in one millisecond keep their order."""
+        last = max((one.imported_at for one in self._accepted.values()), default=None)
+        if last is None or labels.imported_at > last:
+            return labels
+        return labels.model_copy(update={"imported_at": last + timedelta(milliseconds=1)})
+
+    def _write(self, labels: AcceptedLabels) -> None:
+        self._store.put(f"{LABELS_ACCEPTED}{labels.source_sha256}.json", labels.to_json())
+        self._accepted[labels.source_sha256] = labels
+
+    def _report(self, key: str, labels: AcceptedLabels, *, imported_before: bool) -> FileReport:
+        report = FileReport(
+            file=key,
+            accepted_key=f"{LABELS_ACCEPTED}{labels.source_sha256}.json",
+            images=len(labels.images),
+            boxes=sum(len(image.boxes) for image in labels.images),
+            backgrounds=sum(not image.boxes for image in labels.images),
+            unreviewed=labels.unreviewed + len(labels.questions),
+            problems=[Problem(r.image, r.reason) for r in (*labels.rejected, *labels.questions)],
+            imported_before=imported_before,
+        )
+        if imported_before:
+            when = format_time(labels.imported_at)
+            report.notes.append(f"imported before, at {when}: its labels keep that place in the order")
+        return report
+
+    def _mend(self, report: FileReport) -> None:
+        """Take out of an earlier file's problems what a later file has accepted since."""
+        digest = PurePosixPath(report.accepted_key or "").stem
+        labels = self._accepted.get(digest)
+        if labels is None:
+            return
+        later = [one for one in self._accepted.values() if _order(one) > _order(labels)]
+        mended = {image.image_path for one in later for image in one.images}
+        waiting = [r for r in (*labels.rejected, *labels.questions) if r.image_path not in mended]
+        report.problems = [Problem(r.image, r.reason) for r in waiting]
 
 
-def _class_problem(box: RawBox, class_names: Collection[str] | None) -> str | None:
-    if box.class_name is None:
-        return "it names no class, or more than one"
-    if class_names is not None and box.class_name not in class_names:
-        return f"unknown class {box.class_name!r}; known are {', '.join(sorted(class_names))}"
-    try:
-        check_id(box.class_name, "class name")
-    except BadInputError as error:
-        return str(error)
-    return None
+def _order(labels: AcceptedLabels) -> tuple[object, str]:
+    return labels.imported_at, labels.source_sha256
 
 
-def _store_image(store: ObjectStore, digest: str, data: bytes) -> None:
-    try:
-        store.put_if_absent(dataset_image_key(digest), data)
-    except AlreadyExistsError:
-        pass
+def _added(before: AcceptedLabels, again: AcceptedLabels) -> AcceptedLabels:
+    """What a file gives when it is judged again: all that was accepted before stays as it was."""
+    kept = {image.image_path for image in before.images}
 
+    def waits(one: Rejected) -> bool:
+        return one.image_path not in kept
 
-def _file_report(file: str, key: str, labels: AcceptedLabels) -> FileReport:
-    return FileReport(
-        file=file,
-        accepted_key=key,
-        images=len(labels.images),
-        boxes=sum(len(image.boxes) for image in labels.images),
-        backgrounds=sum(not image.boxes for image in labels.images),
-        unreviewed=labels.unreviewed,
-        problems=[f"{rejected.image}: {rejected.reason}" for rejected in labels.rejected],
+    images = {image.image_path: image for image in (*again.images, *before.images)}
+    return again.model_copy(
+        update={
+            "imported_at": before.imported_at,
+            "source_file": before.source_file,
+            "images": tuple(images[path] for path in sorted(images)),
+            "rejected": tuple(filter(waits, again.rejected)),
+            "questions": tuple(filter(waits, again.questions)),
+        }
     )
+
+
+def _taken(labels: AcceptedLabels, earlier: dict[str, Earlier]) -> Iterator[str]:
+    """One sentence about boxes that accepted labels take from images that were labelled before."""
+    gone = [
+        len(earlier[image.sha256].image.boxes) - len(image.boxes) for image in labels.images if image.sha256 in earlier
+    ]
+    taken = [count for count in gone if count > 0]
+    if taken:
+        yield f"takes {sum(taken)} boxes from {len(taken)} images that were labelled before"

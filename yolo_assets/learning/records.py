@@ -5,6 +5,7 @@ Every record is free of clocks and machine names except ``imported_at``, so that
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -12,7 +13,7 @@ from pydantic import Field, field_validator
 from yolo_assets.contracts.base import Record, Time
 from yolo_assets.contracts.detection import Box
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.names import check_id
+from yolo_assets.contracts.names import check_class_name
 
 Reason = Literal["uncertain", "drifting", "rare", "diverse", "random"]
 """Why a frame was chosen for annotation."""
@@ -49,10 +50,9 @@ class LabelBox(Record):
 
     @field_validator("class_name")
     @classmethod
-    def _slug(cls, value: str) -> str:
-        # Trainers fetch a font for other letters, and class names end up in file names and metric names.
+    def _name(cls, value: str) -> str:
         try:
-            return check_id(value, "class name")
+            return check_class_name(value)
         except BadInputError as error:
             raise ValueError(str(error)) from None
 
@@ -108,10 +108,28 @@ class Rejected(Record):
 
     image: str
     reason: str
+    image_path: str | None = Field(default=None, description="of the image, where it is known which one is meant")
+
+
+class ImportOptions(Record):
+    """What a person says about a label file: beside it in the inbox as ``<file>.import.yaml``."""
+
+    by: str | None = Field(default=None, min_length=1, description="who labelled, where the file does not tell it")
+    class_map: dict[str, str] = Field(default_factory=dict, description="our class name by theirs")
+    reviewed: Literal["all"] | tuple[str, ...] = Field(
+        default=(), description="images, by file name, that somebody looked at: what the file says of them is meant"
+    )
+
+    def covers(self, name: str) -> bool:
+        """Whether a person answered for an image of this file name or path."""
+        return self.reviewed == "all" or name in self.reviewed or PurePosixPath(name).name in self.reviewed
 
 
 class AcceptedLabels(Record):
-    """``labels/accepted/<sha256 of the inbox file>.json``: one imported file, with all that was wrong in it."""
+    """``labels/accepted/<sha256 of the inbox file>.json``: one imported file, with all that was wrong in it.
+
+    It is written anew when the file is judged again. What was accepted once stays accepted.
+    """
 
     schema_version: Literal[1] = 1
     source_file: str
@@ -120,7 +138,9 @@ class AcceptedLabels(Record):
     imported_at: Time
     images: tuple[LabelledImage, ...]
     rejected: tuple[Rejected, ...] = ()
+    questions: tuple[Rejected, ...] = Field(default=(), description="images that wait until somebody answers for them")
     unreviewed: int = Field(default=0, ge=0, description="images in the file that no one labelled yet")
+    judged_by: str | None = Field(default=None, description="hash of what the judgement depended on besides the file")
 
 
 class DatasetItem(Record):

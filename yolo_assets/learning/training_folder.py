@@ -1,7 +1,8 @@
 """The folder a YOLO trainer reads, made from a dataset version: copies of images, one ``.txt`` each, ``data.yaml``.
 
-Copies, not links: ultralytics rewrites a JPEG that it finds cut short. Every row is checked before: for a bad row it
-would drop the whole image and only warn.
+Copies, not links: ultralytics rewrites a JPEG that it finds cut short. They are upright (``picture_copy``), so that it
+sees every picture as the labels do. Every row is checked before: for a bad row it would drop the whole image and only
+warn.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import get_args
 
-import cv2
-import numpy as np
 import yaml
 
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
@@ -22,6 +21,7 @@ from yolo_assets.contracts.names import dataset_image_key
 from yolo_assets.learning.dataset import Dataset
 from yolo_assets.learning.formats import yolo
 from yolo_assets.learning.formats.base import RawBox, RawImage
+from yolo_assets.learning.picture_copy import picture_copy
 from yolo_assets.learning.records import DatasetItem, DatasetManifest, Split
 from yolo_assets.storage import ObjectStore
 
@@ -103,8 +103,16 @@ def read_folder(folder: Path) -> DatasetManifest:
 
 
 def image_path(folder: Path, item: DatasetItem) -> Path:
-    """Where ``materialise`` puts an image."""
-    return folder / "images" / item.split / f"{item.sha256}.jpg"
+    """Where ``materialise`` put an image.
+
+    Raises:
+        BadInputError: it is not there.
+    """
+    for ending in (".jpg", ".png"):
+        path = folder / "images" / item.split / f"{item.sha256}{ending}"
+        if path.is_file():
+            return path
+    raise BadInputError(f"{folder} lacks the image {item.sha256}; delete the folder and make it again")
 
 
 def _holds(path: Path, content: bytes) -> bool:
@@ -123,15 +131,17 @@ def _problems(item: DatasetItem, manifest: DatasetManifest) -> list[str]:
 
 
 def _write_item(store: ObjectStore, item: DatasetItem, manifest: DatasetManifest, root: Path) -> None:
-    data = store.get(dataset_image_key(item.sha256))
+    key = dataset_image_key(item.sha256, item.image_path)
+    data = store.get(key)
     if hashlib.sha256(data).hexdigest() != item.sha256:
-        raise IntegrityError(f"{dataset_image_key(item.sha256)} was changed; delete it and build the dataset again")
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if picture is None or picture.shape[:2] != (item.height, item.width):
+        raise IntegrityError(f"{key} was changed; delete it and build the dataset again")
+    copy = picture_copy(data, item.image_path)
+    if (copy.width, copy.height) != (item.width, item.height):
         raise IntegrityError(f"{item.image_path} is no picture of {item.width}x{item.height}; label it again")
-    image_path(root, item).write_bytes(data)
+    name = f"{item.sha256}{copy.ending}"
+    (root / "images" / item.split / name).write_bytes(copy.data)
     raw = RawImage(
-        name=f"{item.sha256}.jpg",
+        name=name,
         width=item.width,
         height=item.height,
         boxes=[RawBox(box.bbox, box.class_name) for box in item.boxes],

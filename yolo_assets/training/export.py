@@ -117,8 +117,9 @@ def _with_golden(manifest: ModelManifest, folder: Path, data: Path, dataset: Dat
         frames: list[GoldenFrame] = []
         entries = dict(manifest.files)
         for number, item in enumerate(chosen):
-            name = f"golden/{number:03d}.jpg"
-            shutil.copyfile(image_path(data, item), folder / name)
+            image = image_path(data, item)
+            name = f"golden/{number:03d}{image.suffix}"
+            shutil.copyfile(image, folder / name)
             detections = golden_detections(model, decode_image((folder / name).read_bytes(), name))
             frames.append(GoldenFrame(file=name, detections=detections))
             entries[name] = _entry(folder / name)

@@ -56,6 +56,11 @@ class PictureHead:
     orientation: int = 1
 
     @property
+    def ending(self) -> str:
+        """What the name of such a file ends in."""
+        return {"JPEG": ".jpg", "PNG": ".png", "WebP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}[self.format]
+
+    @property
     def stored_size(self) -> tuple[int, int]:
         """Width and height before the orientation is applied."""
         return self.width, self.height

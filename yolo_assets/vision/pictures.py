@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.text import plain
 from yolo_assets.vision.orientation import upright
-from yolo_assets.vision.picture_head import JPEG_ALONE, PNG_START, read_head
+from yolo_assets.vision.picture_head import JPEG_ALONE, PNG_START, NoImageError, read_head
 
 MOST_PIXELS = 100_000_000
 """Width times height beyond which nothing is unpacked: a few kilobytes can claim to be a picture of gigabytes."""
+
+MOST_BYTES = 1 << 30
+"""Bytes of a file beyond which it is not even read."""
 
 _LONG_SIDE = 320
 """Every picture is measured at this size, so that figures of different cameras and settings can be compared."""
@@ -31,6 +34,18 @@ _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # within the pixels all
 
 class TooManyPixelsError(BadInputError):
     """The picture is larger than what is unpacked."""
+
+
+def check_file_size(size: int, name: str) -> None:
+    """Refuse a file by its size alone, before it is read.
+
+    Raises:
+        BadInputError: it is empty, or larger than any picture that is unpacked.
+    """
+    if not size:
+        raise NoImageError(f"{plain(name)} is empty (0 bytes); copy the file again or leave it out")
+    if size > MOST_BYTES:
+        raise TooManyPixelsError(f"{plain(name)} is larger than {MOST_BYTES >> 30} GiB; make it smaller")
 
 
 def decode_image(data: bytes, name: str, most_pixels: int = MOST_PIXELS) -> NDArray[np.uint8]:
@@ -90,10 +105,12 @@ def _check_whole_jpeg(data: bytes, name: str) -> None:
         marker, place = data[found.start() + 1], found.end()
         if marker == 0xD9:
             return
-        scans += marker == 0xDA
+        if marker != 0xDA:  # tables between the scans may hold bytes that look like markers
+            place += int.from_bytes(data[place : place + 2], "big")
+            continue
+        scans += 1
         if scans > _MOST_SCANS:
             raise BadInputError(f"{name} has more than {_MOST_SCANS} scans; save it again, not progressive")
-        place += int.from_bytes(data[place : place + 2], "big")
     raise BadInputError(f"{name} is cut off; copy the whole file again")
 
 

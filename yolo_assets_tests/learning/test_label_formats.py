@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.learning.formats import coco, label_studio, yolo
 from yolo_assets.learning.formats.base import RawBox, RawImage
-from yolo_assets.learning.labels import BatchImages, parse, validate
+from yolo_assets.learning.formats.recognise import parse
+from yolo_assets.learning.judging import validate
+from yolo_assets.learning.known_images import KnownImages
 from yolo_assets.learning.records import AcceptedLabels, ArchiveRef, BatchItem, BatchManifest
 
 CLASSES = ("crack", "porosity", "spatter")
@@ -38,7 +40,7 @@ def item(number: int, width: int = WIDTH, height: int = HEIGHT) -> BatchItem:
 
 
 ITEMS = tuple(item(number) for number in range(4))
-KNOWN = BatchImages([BatchManifest(batch="batch-1", class_names=CLASSES, items=ITEMS)])
+KNOWN = KnownImages([BatchManifest(batch="batch-1", class_names=CLASSES, items=ITEMS)])
 
 
 @st.composite

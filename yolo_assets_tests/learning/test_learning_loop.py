@@ -14,7 +14,8 @@ from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.names import LABELS_INBOX, annotation_key, dataset_image_key, dataset_key
 from yolo_assets.learning.dataset import build_dataset, hard_reasons, latest_dataset, read_dataset
 from yolo_assets.learning.formats import coco, label_studio
-from yolo_assets.learning.labels import accepted, batches, import_inbox, parse
+from yolo_assets.learning.formats.recognise import parse
+from yolo_assets.learning.labels import accepted, batches, import_inbox
 from yolo_assets.learning.records import BatchManifest, LabelBox, Sampled
 from yolo_assets.learning.training_folder import image_path, materialise
 from yolo_assets.simulator.appearance import CLASS_NAMES
@@ -97,7 +98,9 @@ def test_dataset_versions(world):
     assert set(first.manifest.class_names) <= set(CLASS_NAMES)
     assert all(first.items(split) for split in ("train", "val", "test"))
     for item in first.manifest.items:
-        assert hashlib.sha256(world.store.get(dataset_image_key(item.sha256))).hexdigest() == item.sha256
+        assert (
+            hashlib.sha256(world.store.get(dataset_image_key(item.sha256, item.image_path))).hexdigest() == item.sha256
+        )
 
     world.label(paths[25:], "more.json")
     second = build_dataset(world.store, Archive(world.archive, world.trusted))
@@ -127,7 +130,8 @@ def test_images_come_from_the_archive_when_the_batch_is_gone(world):
 def test_changed_manifests_and_images_are_refused(world, tmp_path):
     world.label(world.archive_frames(12))
     dataset = build_dataset(world.store, Archive(world.archive, world.trusted))
-    key = dataset_image_key(dataset.manifest.items[0].sha256)
+    item = dataset.manifest.items[0]
+    key = dataset_image_key(item.sha256, item.image_path)
     good = world.store.get(key)
     world.store.put(key, good[:-20])
     with pytest.raises(IntegrityError, match="was changed"):
@@ -200,7 +204,7 @@ def test_a_batch_shows_the_prelabels_of_the_model(world):
 
     (path,) = world.archive_frames(1)
     columns = {"image_path": path, "confidence": 0.4, "x1": 5.0, "y1": 6.0, "x2": 50.0, "y2": 60.0}
-    rows = [columns | {"class": name, "model_version": "line/1"} for name in ("crack", "not a slug!")]
+    rows = [columns | {"class": name, "model_version": "line/1"} for name in ("crack", "two\nlines")]
     prelabels = prelabels_from_table(pl.DataFrame(rows))
     sampled = [Sampled(image_path=path, reason="uncertain")]
     batch = write_batch(

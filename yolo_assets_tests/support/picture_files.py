@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +60,7 @@ def top_down_bmp(picture: Image.Image) -> bytes:
     return b"BM" + struct.pack("<IHHI", 54 + len(rows), 0, 0, 54) + info + rows
 
 
-def odd_but_sound() -> Mapping[str, tuple[str, bytes]]:
+def odd_but_sound() -> dict[str, tuple[str, bytes]]:
     """What a viewer shows: case to ending and bytes."""
     picture = scene()
     other = ImageOps.mirror(picture)
@@ -90,7 +89,7 @@ def odd_but_sound() -> Mapping[str, tuple[str, bytes]]:
     }
 
 
-def no_pictures() -> Mapping[str, tuple[str, bytes]]:
+def no_pictures() -> dict[str, tuple[str, bytes]]:
     """What nobody can show: case to ending and bytes."""
     jpeg, png, webp = (saved(scene(), kind) for kind in ("JPEG", "PNG", "WEBP"))
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)

@@ -1,6 +1,7 @@
 """``annotation_batch``, ``labels`` (external), ``training_dataset``."""
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import timedelta
 
 import dagster as dg
@@ -17,6 +18,8 @@ from yolo_assets.defs.learning.checks import (
 )
 from yolo_assets.defs.metadata import table
 from yolo_assets.defs.resources import Locations
+
+_MOST_SHOWN = 200
 
 
 class SamplingConfig(dg.Config):
@@ -46,21 +49,36 @@ def annotation_batch(
     context: dg.AssetExecutionContext, config: SamplingConfig, locations: Locations
 ) -> dg.MaterializeResult:
     """Sample the archive and write the batch. Without anything new to label there is no new batch."""
-    from yolo_assets.learning.batch import gather_candidates, write_batch
+    from yolo_assets.learning.batch import gather_candidates, make_batch
     from yolo_assets.learning.labels import batches
-    from yolo_assets.learning.sampling import sample
 
     store, archive = locations.store(), locations.archive()
     until = parse_time(config.until) if config.until else utc_now()
     since = parse_time(config.since) if config.since else until - timedelta(days=7)
     pool = gather_candidates(store, archive, since, until)
     requested = {item.image_path for batch in batches(store) for item in batch.items}
-    chosen = sample(pool.candidates, config.budget, seed=config.seed, labelled=requested)
-    if not chosen:
+    made = make_batch(
+        store,
+        archive,
+        pool,
+        config.budget,
+        seed=config.seed,
+        labelled=requested,
+        class_names=locations.settings.class_names,
+    )
+    left_out = pool.left_out | made.left_out
+    told = {
+        "left_out": len(left_out),
+        "left_out_why": _reasons(left_out),
+        "boxes_left_out": _reasons(made.boxes_left_out),
+    }
+    if left_out:
+        context.log.warning(f"{len(left_out)} frames or archives were left out; the first: {min(left_out.values())}")
+    batch = made.manifest
+    if batch is None:
         return dg.MaterializeResult(
-            metadata={"frames": 0, "candidates": len(pool.candidates), "already_asked": len(requested)}
+            metadata={"frames": 0, "candidates": len(pool.candidates), "already_asked": len(requested)} | told
         )
-    batch = write_batch(store, archive, chosen, class_names=locations.settings.class_names, prelabels=pool.prelabels)
     reasons = Counter(item.reason for item in batch.items)
     return dg.MaterializeResult(
         metadata={
@@ -73,9 +91,18 @@ def annotation_batch(
             ),
             "where": f"{locations.settings.store_url}/annotation/{batch.batch}/",
             "next": "label the frames, then put the tool's export into labels/inbox/ of the store",
-        },
+        }
+        | told,
         data_version=dg.DataVersion(batch.batch),
     )
+
+
+def _reasons(by_name: Mapping[str, str]) -> dg.TableMetadataValue:
+    """What was left out, and why; of very many the first."""
+    shown = [{"what": name, "why": why} for name, why in sorted(by_name.items())[:_MOST_SHOWN]]
+    if len(by_name) > _MOST_SHOWN:
+        shown.append({"what": f"and {len(by_name) - _MOST_SHOWN} more", "why": "sample a shorter time to see them"})
+    return table(shown, {"what": str, "why": str})
 
 
 labels = dg.AssetSpec(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from yolo_assets.defs.resources import Locations
+
 if TYPE_CHECKING:
+    from yolo_assets.archive.archive import Archive
     from yolo_assets.learning.records import DatasetManifest
 
 NO_LEAK_BETWEEN_SPLITS = dg.AssetCheckSpec(
@@ -20,6 +24,49 @@ EVERY_CLASS_IN_EVERY_SPLIT = dg.AssetCheckSpec(
     asset="training_dataset",
     description="Every class has boxes in the train, val and test splits.",
 )
+EVERY_LABEL_ACCEPTED = "every_label_accepted"
+_SHOWN = 100
+_LONGEST = 300
+
+
+@dg.asset_check(
+    asset="labels",
+    name=EVERY_LABEL_ACCEPTED,
+    description=(
+        "Everything in labels/inbox/ was accepted. Red until it is mended by a later file or an answer beside it, or "
+        "the file is taken out of the inbox. The labels sensor reports it; run by hand, it judges the inbox again."
+    ),
+)
+def every_label_accepted(locations: Locations) -> dg.AssetCheckResult:
+    """Judge the inbox, as the labels sensor does at each change."""
+    from yolo_assets.learning.labels import import_inbox
+
+    store, classes = locations.store(), locations.settings.class_names or None
+    return label_problems(import_inbox(store, classes, archive=archive_within_reach(locations)).open_problems)
+
+
+def archive_within_reach(locations: Locations) -> Archive | None:
+    """The archive, or None while it is away: labels of frames that a batch holds need no archive."""
+    from yolo_assets.storage import StoreUnavailableError
+
+    try:
+        return locations.archive()
+    except StoreUnavailableError:
+        return None
+
+
+def label_problems(problems: Sequence[str]) -> dg.AssetCheckResult:
+    """Failed when something was not accepted, each by name; it keeps no good label from the dataset.
+
+    Args:
+        problems: one sentence each, with file and image.
+    """
+    return dg.AssetCheckResult(
+        check_name=EVERY_LABEL_ACCEPTED,
+        passed=not problems,
+        description=f"{len(problems)} things in the inbox were not accepted" if problems else "all was accepted",
+        metadata={"problems": [problem[:_LONGEST] for problem in problems[:_SHOWN]], "count": len(problems)},
+    )
 
 
 def no_leak_between_splits(manifest: DatasetManifest, before: DatasetManifest | None) -> dg.AssetCheckResult:

@@ -1,12 +1,37 @@
 """The labels sensor: imports what people put into the inbox and reports it as ``labels``."""
 
+from __future__ import annotations
+
 import hashlib
+import time
 
 import dagster as dg
 
 from yolo_assets.contracts.names import LABELS_INBOX
+from yolo_assets.defs.cursors import SensorCursor
+from yolo_assets.defs.learning.checks import EVERY_LABEL_ACCEPTED, archive_within_reach, label_problems
 from yolo_assets.defs.metadata import table
 from yolo_assets.defs.resources import Locations
+
+_LOOK_AGAIN_SECONDS = 600
+"""While something waits, the inbox is judged again this often: a frame may have been archived since."""
+
+_SHOWN = 100
+"""Files and problems of a report that are shown; an event lies in Dagster's database for ever."""
+
+
+class InboxCursor(SensorCursor):
+    """What the inbox was judged with, and what came of it.
+
+    Attributes:
+        looked: hash of the inbox, of the classes and, while something waits, of the batches.
+        problems: hash of what was not accepted; empty when all was.
+        at: seconds since 1970.
+    """
+
+    looked: str = ""
+    problems: str = ""
+    at: float = 0.0
 
 
 @dg.sensor(
@@ -21,49 +46,79 @@ def labels_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> 
     What to report follows from the accepted labels and the newest report, not from what this tick imported: a tick that
     fails between the import and its report must not keep the labels from the dataset.
     """
-    from yolo_assets.learning.labels import accepted, import_inbox
+    from yolo_assets.learning.labels import accepted, import_inbox, labels_version
 
     store = locations.store()
-    files = [f"{info.key} {info.etag}" for info in store.list(LABELS_INBOX)]
-    listing = hashlib.sha256("\n".join(files).encode()).hexdigest()
-    if listing == context.cursor:
+    cursor = InboxCursor.load(context.cursor)
+    rested = time.time() < cursor.at + _LOOK_AGAIN_SECONDS
+    if _state(locations, bool(cursor.problems)) == cursor.looked and (rested or not cursor.problems):
         return dg.SkipReason("the inbox did not change")
-    report = import_inbox(store, locations.settings.class_names or None)
-    for problem in report.problems:
+    report = import_inbox(store, locations.settings.class_names or None, archive=archive_within_reach(locations))
+    for problem in report.problems[:_SHOWN]:
         context.log.warning(problem)
-    versions = sorted(labels.source_sha256 for labels in accepted(store))
-    version = hashlib.sha256("\n".join(versions).encode()).hexdigest()
-    if not report.new and (not versions or version == _reported(context.instance)):
-        why = "every file was imported before" if files else "the inbox is empty"
-        return dg.SensorResult(cursor=listing, skip_reason=why)
-    return dg.SensorResult(
-        asset_events=[
-            dg.AssetMaterialization(
-                "labels",
-                metadata={
-                    "files": table(
-                        [
-                            {
-                                "file": file.file,
-                                "images": file.images,
-                                "boxes": file.boxes,
-                                "backgrounds": file.backgrounds,
-                                "problems": len(file.problems),
-                            }
-                            for file in report.new
-                        ],
-                        {"file": str, "images": int, "boxes": int, "backgrounds": int, "problems": int},
-                    ),
-                    "images": report.images,
-                    "problems": dg.MetadataValue.md("\n".join(f"- {p}" for p in report.problems[:100]) or "none"),
-                },
-                tags={"dagster/data_version": version},
-            )
-        ],
-        cursor=listing,
-        # Dagster calls every tick skipped that requests no run; the reason then says what the tick did.
-        skip_reason=f"imported {len(report.new)} files with {report.images} images; training_dataset follows",
+    waiting = report.open_problems
+    after = InboxCursor(
+        looked=_state(locations, bool(waiting)),
+        problems=_hash(waiting) if waiting else "",
+        at=time.time(),
     )
+    version = labels_version(accepted(store))
+    judged = label_problems(waiting)
+    events: list[dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation] = []
+    if after.problems != cursor.problems or cursor.at == 0:
+        events.append(
+            dg.AssetCheckEvaluation(
+                asset_key=dg.AssetKey("labels"),
+                check_name=EVERY_LABEL_ACCEPTED,
+                passed=judged.passed,
+                description=judged.description,
+                metadata=judged.metadata,
+                severity=judged.severity,
+            )
+        )
+    taken = [file for file in report.new if file.accepted_key]
+    if not taken and (not version or version == _reported(context.instance)):
+        why = f"{len(waiting)} things in the inbox were not accepted" if waiting else "every file was imported before"
+        return dg.SensorResult(cursor=after.model_dump_json(), asset_events=events, skip_reason=why)
+    columns = {"file": str, "images": int, "boxes": int, "backgrounds": int, "unreviewed": int, "problems": int}
+    rows = [{**{name: getattr(f, name) for name in columns}, "problems": len(f.problems)} for f in report.new]
+    notes = [f"{file.file}: {note}" for file in taken for note in file.notes]
+    events.append(
+        dg.AssetMaterialization(
+            "labels",
+            metadata={
+                "files": table(rows[:_SHOWN], columns),
+                "images": report.images,
+                "problems": dg.MetadataValue.md(_listed(report.problems)),
+                "notes": dg.MetadataValue.md(_listed(notes)),
+            },
+            tags={"dagster/data_version": version},
+        )
+    )
+    return dg.SensorResult(
+        asset_events=events,
+        cursor=after.model_dump_json(),
+        # Dagster calls every tick skipped that requests no run; the reason then says what the tick did.
+        skip_reason=f"imported {len(taken)} files with {report.images} images; training_dataset follows",
+    )
+
+
+def _state(locations: Locations, waiting: bool) -> str:
+    """Hash of what a judgement depends on and others can change."""
+    store = locations.store()
+    files = [f"{info.key} {info.etag}" for info in store.list(LABELS_INBOX)]
+    if waiting:  # a batch has thousands of pictures beside its manifest: they are listed only for a reason
+        files += [f"{i.key} {i.etag}" for i in store.list("annotation/") if i.key.endswith("/manifest.json")]
+    return _hash([*files, *locations.settings.class_names])
+
+
+def _hash(lines: list[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def _listed(lines: list[str]) -> str:
+    more = [f"- … and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+    return "\n".join([*(f"- {line[:300]}" for line in lines[:_SHOWN]), *more]) or "none"
 
 
 def _reported(instance: dg.DagsterInstance) -> str | None:

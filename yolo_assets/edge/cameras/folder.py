@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -9,26 +10,32 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-import cv2
-import numpy as np
-
 from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.names import FRAME_ENDINGS, is_frame
+from yolo_assets.contracts.text import plain
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.cameras.source import Ticker
 from yolo_assets.edge.config.cameras import FolderCamera
 from yolo_assets.edge.types import Capture, Picture
+from yolo_assets.vision.pictures import check_file_size, decode_image
 
-_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+log = logging.getLogger(__name__)
 
 
 class FolderSource:
-    """Pictures in the order of their names, ``1 / fps`` seconds apart on the source's own clock."""
+    """Pictures in the order of their names, ``1 / fps`` seconds apart on the source's own clock.
+
+    Upright, as a viewer shows them. A file that is no picture takes its turn as a capture without one, and is named in
+    the log and the status; the next one goes on.
+    """
 
     def __init__(self, config: FolderCamera, now: Callable[[], datetime] = utc_now) -> None:
         self.camera_id = config.camera_id
         self.live = config.pace == "realtime"
         self._config = config
         self._clock = config.start or now()
+        self._unreadable: dict[str, str] = {}
+        self._last_unreadable: str | None = None
 
     def check(self) -> None:
         """Refuse a folder that is missing or holds no picture.
@@ -37,7 +44,7 @@ class FolderSource:
             BadInputError: it is so.
         """
         if not self._pictures():
-            endings = " ".join(_ENDINGS)
+            endings = " ".join(FRAME_ENDINGS)
             raise BadInputError(
                 f"camera {self.camera_id}: {self._config.path} holds no picture; expected files ending in {endings}"
             )
@@ -47,8 +54,10 @@ class FolderSource:
         return self._clock
 
     def facts(self) -> dict[str, Any]:
-        """Where its pictures lie."""
-        return {"path": str(self._config.path)}
+        """Where its pictures lie, how many files there are none, and the last of those with the reason."""
+        facts: dict[str, Any] = {"path": str(self._config.path), "unreadable_files": len(self._unreadable)}
+        last = self._last_unreadable
+        return facts if last is None else facts | {"last_unreadable": last}
 
     def captures(self, stop: Event) -> Iterator[Capture]:
         """Every picture once, or round and round with ``loop``."""
@@ -60,7 +69,7 @@ class FolderSource:
                     return
                 moment = self._clock
                 self._clock = moment + step
-                yield Capture(_whole_milliseconds(moment), read_picture(path))
+                yield Capture(_whole_milliseconds(moment), self._read(path))
             if not self._config.loop:
                 return
             time.sleep(0)  # an emptied folder must not spin a processor without letting go
@@ -69,29 +78,30 @@ class FolderSource:
 
     def _pictures(self) -> list[Path]:
         try:
-            return sorted(p for p in self._config.path.iterdir() if p.suffix.lower() in _ENDINGS and p.is_file())
+            return sorted(path for path in self._config.path.iterdir() if is_frame(path.name) and path.is_file())
         except OSError as error:
             raise BadInputError(
                 f"camera {self.camera_id}: cannot list the folder {self._config.path}: {error.strerror}"
             ) from None
 
+    def _read(self, path: Path) -> Picture | None:
+        """The picture, or None for a file that is none, which is named once."""
+        try:
+            check_file_size(path.stat().st_size, path.name)
+            picture = decode_image(path.read_bytes(), path.name)
+        except BadInputError as error:
+            self._name(path, str(error))
+        except OSError as error:
+            self._name(path, f"{plain(path.name)} cannot be read: {error.strerror}; let the agent's user read it")
+        else:
+            self._unreadable.pop(path.name, None)  # it was still being written when it was seen before
+            return picture
+        return None
 
-def read_picture(path: Path) -> Picture | None:
-    """BGR ``[h, w, 3]`` uint8, or None when the file is cut off or no picture.
-
-    OpenCV decodes a truncated JPEG to a grey rest without a word; a picture whose end marker is missing is therefore
-    unreadable here.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return None
-    if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-4096:]:
-        return None
-    if not data:
-        return None
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    return None if image is None else np.asarray(image, np.uint8)
+    def _name(self, path: Path, reason: str) -> None:
+        if self._unreadable.get(path.name) != reason:
+            log.warning("camera %s: %s", self.camera_id, reason)
+        self._unreadable[path.name] = self._last_unreadable = reason
 
 
 def _whole_milliseconds(moment: datetime) -> datetime:

@@ -14,13 +14,16 @@ from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.http.problems import ApiProblem
 from yolo_assets.edge.http.schemas import errors
-from yolo_assets.edge.image_service import BusyError, ImageService, ModelFailedError, NoImageError, TooManyPixelsError
+from yolo_assets.edge.image_service import BusyError, ImageService, ModelFailedError
 from yolo_assets.edge.serving.slots import NoModelError
+from yolo_assets.vision.picture_head import NoImageError
+from yolo_assets.vision.pictures import TooManyPixelsError
 
 PATH = "/v1/infer"
 _RECEIVE_SECONDS = 10.0
 _SOON, _LATER = {"Retry-After": "1"}, {"Retry-After": "5"}
 _BINARY = {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
+_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff")
 _FAILURES = (
     HTTPStatus.FORBIDDEN,
     HTTPStatus.REQUEST_TIMEOUT,
@@ -42,11 +45,13 @@ def routes(service: ImageService, reader: list[Any]) -> APIRouter:
         summary="The detection record of a picture",
         responses={200: {"model": DetectionRecord}},
         openapi_extra={
-            "requestBody": {"required": True, "content": {"image/jpeg": _BINARY, "image/png": _BINARY}},
+            "requestBody": {"required": True, "content": dict.fromkeys(_TYPES, _BINARY)},
         },
     )
     async def infer(request: Request) -> Response:
-        """The body is the JPEG or PNG itself; boxes are in its pixels as they lie in the file.
+        """The body is the JPEG, PNG, WebP, BMP or TIFF itself.
+
+        Width, height and boxes are those of the upright picture: an EXIF orientation is applied, as a viewer does.
 
         Cameras come first: when they leave no time, or other pictures are being processed, the answer is 429 with
         Retry-After.

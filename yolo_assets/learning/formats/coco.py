@@ -1,58 +1,193 @@
 """COCO detection JSON: ``images``, ``annotations`` with ``bbox`` ``[x, y, width, height]`` in pixels, ``categories``.
 
-An image in the file counts as reviewed; without annotations it is a background.
+An image without annotations is a background, if nothing speaks against it: COCO does not tell an image that somebody
+reviewed from one that nobody opened. Two keys of our own tell it: ``annotator`` (who labelled the image) and
+``reviewed``. One row that cannot be read holds back its image and no other.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from yolo_assets.contracts.base import canonical_json
+from yolo_assets.contracts.base import canonical_json, is_json_object
 from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.learning.formats import values
 from yolo_assets.learning.formats.base import LabelFile, RawBox, RawImage
+from yolo_assets.learning.formats.pictures_in_zip import Pictures
+from yolo_assets.learning.formats.values import shown
+
+_CROWD = ("iscrowd", "is_crowd", "ignore")
+"""Flags of a region that is not one object: a crowd, or what is to be left out of training."""
+
+
+def is_coco(document: object) -> bool:
+    """Whether a JSON document is of this kind, complete or not."""
+    return is_json_object(document) and isinstance(document.get("images"), list)
 
 
 def read(name: str, document: dict[str, Any]) -> LabelFile:
     """Parse a COCO document.
 
     Raises:
-        BadInputError: lists are missing, or an image has no id or file name.
+        BadInputError: one of the three lists is missing.
     """
     for part in ("images", "annotations", "categories"):
         if not isinstance(document.get(part), list):
             raise BadInputError(f"{name} is not COCO: it has no list {part!r}; export COCO JSON again")
-    categories = {c.get("id"): c.get("name") for c in document["categories"] if isinstance(c, dict)}
-    images: dict[Any, RawImage] = {}
-    for entry in document["images"]:
-        if not isinstance(entry, dict) or not isinstance(entry.get("file_name"), str) or "id" not in entry:
-            raise BadInputError(f"{name} has an image without id and file_name; export COCO JSON again")
-        if entry["id"] in images:
-            raise BadInputError(f"{name} has two images with id {entry['id']}; export COCO JSON again")
-        path = entry.get("image_path")
-        images[entry["id"]] = RawImage(
-            name=entry["file_name"],
-            image_path=path if isinstance(path, str) else None,
-            width=_whole(entry.get("width")),
-            height=_whole(entry.get("height")),
-            annotator=entry["annotator"] if isinstance(entry.get("annotator"), str) else None,
-        )
-    parsed = LabelFile("coco", list(images.values()))
-    for row in document["annotations"]:
-        row = row if isinstance(row, dict) else {}
-        image = images.get(row.get("image_id"))
+    parsed = LabelFile("coco", [])
+    images = _images(document["images"], parsed)
+    categories = _categories(document["categories"])
+    for number, row in enumerate(document["annotations"], 1):
+        if not is_json_object(row):
+            parsed.orphans.append((f"annotation {number}", f"is no object but {shown(row)}"))
+            parsed.lost += 1
+            continue
+        called = shown(row["id"]) if values.identifier(row.get("id")) is not None else f"number {number}"
+        image_id = values.identifier(row.get("image_id"))
+        image = images.get(image_id) if image_id is not None else None
         if image is None:
-            parsed.orphans.append((f"image id {row.get('image_id')}", f"annotation {row.get('id')} names no image"))
+            what = f"image id {shown(row['image_id'])}" if "image_id" in row else "no image id"
+            parsed.orphans.append((what, f"annotation {called} belongs to no image of the file"))
+            parsed.lost += 1
             continue
-        box = row.get("bbox")
-        if not (isinstance(box, list) and len(box) == 4 and all(_number(v) for v in box)):
-            image.problems.append(f"annotation {row.get('id')} has no bbox of four finite numbers")
-            continue
-        category = categories.get(row.get("category_id"))
-        x, y, w, h = box
-        image.boxes.append(RawBox((x, y, x + w, y + h), category if isinstance(category, str) else None))
+        try:
+            image.boxes.append(_box(row, categories))
+        except BadInputError as error:
+            image.problems.append(f"annotation {called} {error}")
     return parsed
+
+
+def read_zip(name: str, documents: Mapping[str, dict[str, Any]], files: Mapping[str, bytes]) -> LabelFile:
+    """Parse every COCO document of a zip, with the pictures beside them.
+
+    Args:
+        name: of the zip, for messages.
+        documents: the documents by path.
+        files: everything in the zip by path.
+
+    Raises:
+        BadInputError: none of the documents can be read; the reason of the first.
+    """
+    merged, refused = LabelFile("coco", []), list[BadInputError]()
+    pictures, used = Pictures(files), set[str]()
+    for path, document in sorted(documents.items()):
+        try:
+            parsed = read(f"{path} in {name}", document)
+        except BadInputError as error:
+            refused.append(error)
+            merged.orphans.append((path, str(error)))
+            merged.lost += 1
+            continue
+        for image in parsed.images:
+            found = pictures.find(image.name, path)
+            used.update(found)
+            if len(found) == 1:
+                image.data = files[found[0]]
+        merged.images += parsed.images
+        merged.orphans += parsed.orphans
+        merged.lost += parsed.lost
+    if refused and len(refused) == len(documents):
+        raise refused[0]
+    merged.unreviewed = len(pictures) - len(used)
+    return merged
+
+
+def _images(entries: Sequence[Any], parsed: LabelFile) -> dict[str, RawImage | None]:
+    """Images by id; None under an id that two images have. What cannot be read goes to the orphans."""
+    images: dict[str, RawImage | None] = {}
+    for number, entry in enumerate(entries, 1):
+        found = entry if is_json_object(entry) else {}
+        file_name, image_id = values.name(found.get("file_name")), values.identifier(found.get("id"))
+        if file_name is None or image_id is None:
+            named = file_name or f"image {number}"
+            lacks = "file_name" if file_name is None else "id that is text or a number"
+            parsed.orphans.append((shown(named), f"image {number} of the file has no {lacks}"))
+            continue
+        image = _image(found, file_name)
+        if image_id in images:
+            problem = f"two images of the file have the id {shown(image_id)}, so nobody knows whose boxes are whose"
+            for twin in (images[image_id], image):
+                if twin is not None:
+                    twin.problems.append(problem)
+            images[image_id] = None
+        else:
+            images[image_id] = image
+        parsed.images.append(image)
+    return images
+
+
+def _image(entry: dict[str, Any], file_name: str) -> RawImage:
+    extra = entry.get("extra")
+    original = values.name(extra.get("name")) if is_json_object(extra) else None  # Roboflow renames and keeps it here
+    annotator = values.name(entry.get("annotator"))
+    return RawImage(
+        name=file_name,
+        other_names=(original,) if original else (),
+        image_path=values.name(entry.get("image_path")),
+        width=values.whole(entry.get("width")),
+        height=values.whole(entry.get("height")),
+        annotator=annotator,
+        reviewed=annotator is not None or values.yes(entry.get("reviewed")) is True,
+    )
+
+
+def _categories(entries: Sequence[Any]) -> dict[str, str | None]:
+    """Names by id; None where an id has no name, or two."""
+    names: dict[str, str | None] = {}
+    for entry in entries:
+        key = values.identifier(entry.get("id")) if is_json_object(entry) else None
+        if key is not None:
+            found = values.name(entry.get("name"))
+            names[key] = found if names.get(key, found) == found else None
+    return names
+
+
+def _box(row: dict[str, Any], categories: Mapping[str, str | None]) -> RawBox:
+    attributes = row["attributes"] if is_json_object(row.get("attributes")) else {}
+    for key in _CROWD:
+        for holder in (row, attributes):
+            set_ = values.yes(holder.get(key))
+            if set_ is None:
+                raise BadInputError(f"has {key} {shown(holder[key])}, which is neither 0 nor 1")
+            if set_:
+                raise BadInputError(
+                    f"is no single object: it has {key} set; box each object of the region, or leave the image out"
+                )
+    x, y, w, h = _bbox(row)
+    turned = next((h[k] for h in (attributes, row) for k in ("rotation", "angle") if k in h), None)
+    rotation = values.rotation(turned)
+    if rotation is None:
+        raise BadInputError(f"is turned by {shown(turned)}, which is no number of degrees")
+    key = values.identifier(row.get("category_id"))
+    name = categories.get(key) if key is not None else None
+    return RawBox((x, y, x + w, y + h), name, confidence=values.number(row.get("score")), rotation=rotation)
+
+
+def _bbox(row: dict[str, Any]) -> list[float]:
+    """``[x, y, w, h]``, from the outline where there is no box."""
+    box, outline = row.get("bbox"), row.get("segmentation")
+    if isinstance(box, list) and len(box) == 4:
+        numbers = [values.number(v) for v in box]
+        found = [n for n in numbers if n is not None]
+        if len(found) == 4:
+            return found
+    if box in (None, []) and outline:
+        return _around(outline)
+    raise BadInputError("has no bbox of four finite numbers")
+
+
+def _around(outline: Any) -> list[float]:
+    if not isinstance(outline, list):
+        raise BadInputError("has a mask and no bbox; export boxes")
+    rings = [ring for ring in outline if isinstance(ring, list)]
+    numbers = [[values.number(v) for v in ring] for ring in rings]
+    flat = [[n for n in ring if n is not None] for ring in numbers]
+    good = all(len(ring) >= 6 and len(ring) % 2 == 0 and None not in ring for ring in numbers)
+    if not rings or len(rings) != len(outline) or not good:
+        raise BadInputError("has no bbox, and no outline of points that could give one; export boxes")
+    xs, ys = [x for ring in flat for x in ring[::2]], [y for ring in flat for y in ring[1::2]]
+    return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
 
 
 def write(images: Sequence[RawImage], class_names: Sequence[str]) -> bytes:
@@ -83,11 +218,3 @@ def write(images: Sequence[RawImage], class_names: Sequence[str]) -> bytes:
             annotations.append(row | ({} if box.confidence is None else {"score": box.confidence}))
     categories = [{"id": number, "name": name} for name, number in ids.items()]
     return canonical_json({"images": entries, "annotations": annotations, "categories": categories})
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _whole(value: Any) -> int | None:
-    return int(value) if _number(value) and value > 0 else None

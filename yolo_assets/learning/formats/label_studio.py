@@ -1,76 +1,191 @@
-"""Label Studio JSON (the full export): tasks with ``RectangleLabels`` in percent of the image, and task import.
+"""Label Studio JSON (the full export): tasks with rectangles in percent of the image, and task import.
 
 A task with a submitted annotation is reviewed; one with an empty result is a background. Tasks that are skipped or
-not yet done are counted, not taken for backgrounds.
+not yet done are counted, not taken for backgrounds. One task that cannot be read is named and stops no other.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import quoteattr
 
-from yolo_assets.contracts.base import canonical_json
+from yolo_assets.contracts.base import canonical_json, is_json_object
 from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.names import is_frame
+from yolo_assets.contracts.times import parse_time
+from yolo_assets.learning.formats import values
 from yolo_assets.learning.formats.base import LabelFile, RawBox, RawImage
+from yolo_assets.learning.formats.values import shown
 
 FROM_NAME = "label"
 TO_NAME = "image"
+
+_ABOUT_THE_IMAGE = {
+    *("choices", "textarea", "rating", "number", "taxonomy", "datetime", "relation", "pairwise", "ranker", "table"),
+}
+"""Answers about an image or a region that mark no object."""
+
+_GEOMETRY = {"x", "y", "points", "vertices", "rle", "brushlabels", "sequence"}
 
 
 def read(name: str, document: list[Any]) -> LabelFile:
     """Parse an export.
 
     Raises:
-        BadInputError: a task has no ``data.image``.
+        BadInputError: none of its entries is a task.
     """
+    if document and not any(is_json_object(task) and is_json_object(task.get("data")) for task in document):
+        raise BadInputError(f"{name} is not a Label Studio export: no task has data; export as JSON, not JSON-MIN")
     parsed = LabelFile("label_studio", [])
-    for task in document:
-        data = task.get("data") if isinstance(task, dict) else None
-        if not isinstance(data, dict) or not isinstance(data.get("image"), str):
-            raise BadInputError(f"{name} is not a Label Studio export: a task has no data.image; export as JSON")
-        done = [a for a in task.get("annotations") or () if isinstance(a, dict) and not a.get("was_cancelled")]
-        if not done:
-            parsed.unreviewed += 1
+    for number, task in enumerate(document, 1):
+        found = task if is_json_object(task) else {}
+        task_id = shown(found["id"]) if values.identifier(found.get("id")) is not None else f"number {number}"
+        try:
+            image = _task(found, task_id)
+        except BadInputError as error:
+            parsed.orphans.append((f"task {task_id}", str(error)))
             continue
-        # Several people may have labelled a task: the latest counts, as in the tool's own view.
-        last = max(done, key=lambda a: str(a.get("updated_at") or a.get("created_at") or ""))
-        path = data.get("image_path")
-        image = RawImage(
-            name=_file_name(data["image"]),
-            image_path=path if isinstance(path, str) else None,
-            annotator=_annotator(last),
-        )
-        for row in last.get("result") or ():
-            _add(image, row)
-        parsed.images.append(image)
+        if image is None:
+            parsed.unreviewed += 1
+        else:
+            parsed.images.append(image)
     return parsed
 
 
-def _add(image: RawImage, row: Any) -> None:
-    if not isinstance(row, dict) or row.get("type") != "rectanglelabels":
-        kind = row.get("type") if isinstance(row, dict) else None
-        if kind not in {"choices", "textarea", "rating"}:
-            image.problems.append(f"a region of type {kind!r} is not a rectangle with a label")
-        return
-    value = row.get("value") or {}
-    raw = [value.get(key) for key in ("x", "y", "width", "height")]
-    numbers = [float(n) for n in raw if isinstance(n, int | float) and math.isfinite(n)]
-    if len(numbers) != 4:
-        image.problems.append(f"region {row.get('id')} has no finite x, y, width and height")
-        return
-    if value.get("rotation"):
-        image.problems.append(f"region {row.get('id')} is rotated by {value['rotation']} degrees; draw it upright")
-        return
+def _task(task: dict[str, Any], task_id: str) -> RawImage | None:
+    """The image of a task; None when nobody labelled it yet."""
+    data = task.get("data")
+    if not is_json_object(data):
+        raise BadInputError("has no data; export as JSON")
+    written, plain = _file_names(_picture(data))
+    image = RawImage(
+        name=plain,
+        other_names=(written,) if written != plain else (),
+        image_path=values.name(data.get("image_path")),
+        reviewed=True,
+    )
+    try:
+        last = _last_annotation(task)
+    except BadInputError as error:
+        image.problems.append(f"task {task_id} {error}")
+        return image
+    if last is None:
+        return None
+    image.annotator = _annotator(last)
+    image.reviewed_at = _moment(last.get("updated_at") or last.get("created_at"))
+    result = last.get("result")
+    if isinstance(result, list):
+        _add_regions(image, result, task_id)
+    else:
+        image.problems.append(f"task {task_id} has a result that is no list but {shown(result)}; export again")
+    return image
+
+
+def _last_annotation(task: dict[str, Any]) -> dict[str, Any] | None:
+    """The annotation that counts; None when there is none, or all were skipped."""
+    annotations = task.get("annotations")
+    if "completions" in task and annotations is None:
+        raise BadInputError("was written by a Label Studio before 1.0; export it with a newer one")
+    if not isinstance(annotations, list | None):
+        raise BadInputError(f"has annotations that are no list but {shown(annotations)}; export again")
+    found = [a for a in annotations or () if is_json_object(a)]
+    if len(found) != len(annotations or ()):
+        raise BadInputError("has an annotation that is no object; export again")
+    done = [a for a in found if not values.yes(a.get("was_cancelled"))]
+    # Several people may have labelled a task: the latest counts, as in the tool's own view.
+    return max(done, key=lambda a: str(a.get("updated_at") or a.get("created_at") or ""), default=None)
+
+
+def _picture(data: dict[str, Any]) -> str:
+    """The image of a task: under ``image``, or the one value that names a picture; projects choose the key."""
+    image = values.name(data.get("image"))
+    if image is not None:
+        return image
+    texts = {v for key, v in data.items() if key != "image_path" and isinstance(v, str)}
+    named = [text for text in texts if is_frame(_file_names(text)[1].rsplit("/", 1)[-1])]
+    if len(named) != 1:
+        raise BadInputError("has no data.image, and no other value that names one picture")
+    return named[0]
+
+
+def _add_regions(image: RawImage, result: Sequence[Any], task_id: str) -> None:
+    names = _names_apart(result)
+    beside: set[str] = set()
+    for number, row in enumerate(result, 1):
+        if not is_json_object(row):
+            image.problems.append(f"task {task_id}: region {number} is no object but {shown(row)}")
+            continue
+        kind, region = row.get("type"), shown(row.get("id") or number)
+        value = row.get("value")
+        try:
+            if kind == "rectanglelabels":
+                _add_box(image, row, _one(_dict(value).get("rectanglelabels")))
+            elif kind == "rectangle":
+                _add_box(image, row, _one(names.get(values.identifier(row.get("id")) or "", [])))
+            elif kind == "labels":
+                pass  # names a rectangle of the same id; one of another kind is told with it
+            elif kind in _ABOUT_THE_IMAGE or not (is_json_object(value) and _GEOMETRY & value.keys()):
+                beside.add(shown(kind))
+            else:
+                raise BadInputError(f"is of type {kind!r} and no rectangle with a label; draw rectangles")
+        except BadInputError as error:
+            image.problems.append(f"task {task_id}: region {region} {error}")
+    if not image.boxes and beside:
+        image.reviewed = False
+        image.unsure = f"it holds no rectangle, but {', '.join(sorted(beside))}: whether it shows an object is open"
+
+
+def _names_apart(result: Sequence[Any]) -> dict[str, list[str]]:
+    """Labels of ``<Rectangle>`` with ``<Labels>``: they stand in a row of their own under the region's id."""
+    names: dict[str, list[str]] = {}
+    rectangles = {
+        values.identifier(row.get("id")) for row in result if is_json_object(row) and row.get("type") == "rectangle"
+    }
+    for row in result:
+        if is_json_object(row) and row.get("type") == "labels":
+            key = values.identifier(row.get("id"))
+            if key is None or key not in rectangles:
+                continue
+            given = _dict(row.get("value")).get("labels") if is_json_object(row.get("value")) else None
+            names.setdefault(key, []).extend(given if isinstance(given, list) else [given])
+    return names
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    if not is_json_object(value):
+        raise BadInputError(f"has a value that is no object but {shown(value)}")
+    return value
+
+
+def _one(labels: Any) -> str | None:
+    return values.name(labels[0]) if isinstance(labels, list) and len(labels) == 1 else None
+
+
+def _add_box(image: RawImage, row: dict[str, Any], label: str | None) -> None:
+    value = _dict(row.get("value"))
+    numbers = [values.number(value.get(key)) for key in ("x", "y", "width", "height")]
+    found = [n / 100 for n in numbers if n is not None]
+    if len(found) != 4:
+        raise BadInputError("has no finite x, y, width and height")
+    turned = values.rotation(value.get("rotation"))
+    if turned is None:
+        raise BadInputError(f"is turned by {shown(value['rotation'])}, which is no number of degrees")
+    if values.rotation(row.get("image_rotation")) != 0:
+        raise BadInputError(
+            f"was drawn while the image was turned by {shown(row['image_rotation'])} degrees in the tool; "
+            "turn the image back and draw it again"
+        )
     for side, key in (("width", "original_width"), ("height", "original_height")):
-        if getattr(image, side) is None and isinstance(row.get(key), int) and row[key] > 0:
-            setattr(image, side, row[key])
-    labels = value.get("rectanglelabels")
-    label = labels[0] if isinstance(labels, list) and len(labels) == 1 and isinstance(labels[0], str) else None
-    x, y, w, h = (n / 100 for n in numbers)
-    image.boxes.append(RawBox((x, y, x + w, y + h), label, "fraction"))
+        size = values.whole(row.get(key))
+        if size is not None and getattr(image, side) not in (None, size):
+            raise BadInputError(f"was drawn on an image of another {side} ({size}) than the regions before it")
+        if size is not None:
+            setattr(image, side, size)
+    x, y, w, h = found
+    image.boxes.append(RawBox((x, y, x + w, y + h), label, "fraction", rotation=turned, pivot="corner"))
 
 
 def write(images: Sequence[RawImage], *, as_predictions: bool = False, model_version: str | None = None) -> bytes:
@@ -130,15 +245,27 @@ def _region(image: RawImage, box: RawBox, index: int) -> dict[str, Any]:
     return region | ({} if box.confidence is None else {"score": box.confidence})
 
 
-def _file_name(image: str) -> str:
-    """The file of a task's image: a path, a URL, or local storage's ``/data/local-files/?d=<path>``."""
-    url = urlsplit(image)
-    local = parse_qs(url.query).get("d")
-    return local[0] if local else (url.path or image)
+def _file_names(image: str) -> tuple[str, str]:
+    """The file of a task's image as written and without percent signs: a path, a URL, or local storage's ``?d=``."""
+    try:
+        url = urlsplit(image)
+        local = parse_qs(url.query).get("d")
+    except ValueError:
+        return image, unquote(image)
+    is_url = "://" in image or image.startswith("/")  # else a name, which may hold '#' or '?'
+    written = local[0] if local else (url.path or image) if is_url else image
+    return written, unquote(written)
 
 
 def _annotator(annotation: dict[str, Any]) -> str | None:
     annotator = annotation.get("completed_by")
-    if isinstance(annotator, dict):
+    if is_json_object(annotator):
         annotator = annotator.get("email") or annotator.get("id")
-    return None if annotator is None else str(annotator)
+    return str(annotator) if isinstance(annotator, str | int) and not isinstance(annotator, bool) else None
+
+
+def _moment(value: Any) -> datetime | None:
+    try:
+        return parse_time(value) if isinstance(value, str) else None
+    except BadInputError:
+        return None

@@ -1,93 +1,128 @@
-"""YOLO zip: ``labels/**.txt`` with ``class cx cy w h`` in fractions, class names in ``data.yaml`` or ``classes.txt``.
+"""YOLO zip: a ``.txt`` with ``class cx cy w h`` in fractions beside each picture or in ``labels/``, and class names.
 
-An empty ``.txt`` is a background. An image in the zip without a ``.txt`` is unreviewed: an absent file proves nothing.
-Images may lie in the zip; then it is a data set of its own and need not stem from a batch of ours.
+An empty ``.txt`` is a background, if nothing speaks against it. A picture without a ``.txt`` is unreviewed: an absent
+file proves nothing. Pictures may lie in the zip; then it is a data set of its own and need not stem from a batch of
+ours. Labels and pictures belong together by path, as Ultralytics, Roboflow, CVAT and Label Studio lay them out.
 """
 
 from __future__ import annotations
 
 import io
-import math
+import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 import yaml
 
 from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.names import is_frame
+from yolo_assets.contracts.text import decode_text
+from yolo_assets.learning.formats import values
 from yolo_assets.learning.formats.base import LabelFile, RawBox, RawImage
+from yolo_assets.learning.formats.class_list import is_class_list, read_class_list
+from yolo_assets.learning.formats.pictures_in_zip import pair, pictures
+from yolo_assets.learning.formats.values import shown
 
-IMAGE_ENDINGS = (".jpg", ".jpeg")
-MAX_BYTES = 4 << 30
-_NAME_FILES = ("classes.txt", "obj.names", "labels.txt")
-_NOT_LABELS = {*_NAME_FILES, "train.txt", "val.txt", "test.txt", "notes.txt", "readme.txt", "readme.dataset.txt"}
+_ABOUT = re.compile(r"(read[-_ ]?me|licen[cs]e|notice|changelog|notes|attribution|credits)\b.*", re.IGNORECASE)
+_ENDINGS = re.compile(r"\r*\n|\r")
+_SPLIT = re.compile(r"(train|trainval|val|valid|validation|test|autosplit_.*)\.txt", re.IGNORECASE)
 
 
-def read(name: str, data: bytes) -> LabelFile:
-    """Parse a zip.
+def read(name: str, files: Mapping[str, bytes]) -> LabelFile:
+    """Parse the files of a zip.
+
+    Args:
+        name: of the zip, for messages.
+        files: everything in it by path.
 
     Raises:
-        BadInputError: not a zip, too large once unpacked, no class names, or no label file.
+        BadInputError: no class names, or no label file.
     """
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-            if sum(entry.file_size for entry in entries) > MAX_BYTES:
-                raise BadInputError(f"{name} unpacks to more than {MAX_BYTES >> 30} GiB; split it into several zips")
-            files = {entry.filename: archive.read(entry) for entry in entries}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        raise BadInputError(f"{name} is not a readable zip: {error}") from None
-    classes = _class_names(name, files)
-    pictures = {PurePosixPath(path).stem: path for path in files if path.lower().endswith(IMAGE_ENDINGS)}
-    parsed = LabelFile("yolo", [])
-    for path in sorted(files):
-        place = PurePosixPath(path)
-        if place.suffix.lower() != ".txt" or place.name.lower() in _NOT_LABELS:
-            continue
-        picture = pictures.pop(place.stem, None)
-        image = RawImage(name=picture or f"{place.stem}.jpg", data=files[picture] if picture else None)
-        for number, line in enumerate(files[path].decode("utf-8", "replace").splitlines(), 1):
-            if line.strip():
-                _add(image, line, number, classes)
-        parsed.images.append(image)
-    if not parsed.images:
+    classes = read_class_list(name, files)
+    shots = pictures(files)
+    labels = label_files(files)
+    if not labels:
         raise BadInputError(f"{name} holds no label file; a YOLO zip has labels/<image>.txt for every reviewed image")
-    parsed.unreviewed = len(pictures)
+    pairs = pair(labels, shots)
+    parsed = LabelFile("yolo", [], unreviewed=len(pairs.alone))
+    for path in labels:
+        stem = PurePosixPath(path).stem
+        picture = pairs.picture.get(path)
+        image = RawImage(name=picture or f"{stem}.jpg", data=files[picture] if picture else None)
+        if path in pairs.uncertain:
+            image.name = path
+            image.problems.append(f"the label {pairs.uncertain[path]}")
+        else:
+            _add_lines(image, path, files[path], classes)
+        parsed.images.append(image)
     return parsed
 
 
-def _add(image: RawImage, line: str, number: int, classes: dict[int, str]) -> None:
+def label_files(files: Mapping[str, bytes]) -> list[str]:
+    """The paths that are label files, in order: texts that are no class list, no list of pictures, no read-me."""
+    stems = {str(PurePosixPath(path).with_suffix("")) for path in pictures(files)}
+    return [
+        path
+        for path in sorted(files)
+        if path.lower().endswith(".txt")
+        and (
+            str(PurePosixPath(path).with_suffix("")) in stems
+            or not (is_class_list(path) or _is_about(path, files[path]) or _lists_pictures(path, files[path]))
+        )
+    ]
+
+
+def _is_about(path: str, data: bytes) -> bool:
+    """Whether a text is there for people, as a licence is: by its name, and it does not begin as labels do."""
+    return bool(_ABOUT.fullmatch(PurePosixPath(path).name)) and not data.strip()[:1].isdigit()
+
+
+def _lists_pictures(path: str, data: bytes) -> bool:
+    """Whether a text is a list of pictures, as ``train.txt`` is; also one without any."""
+    lines = [line.strip() for line in data.decode("utf-8", "replace").splitlines() if line.strip()]
+    if not lines:
+        return bool(_SPLIT.fullmatch(PurePosixPath(path).name)) and "labels" not in PurePosixPath(path.lower()).parts
+    return all(is_frame(PurePosixPath(line.replace("\\", "/")).name) for line in lines)
+
+
+def _add_lines(image: RawImage, path: str, data: bytes, classes: Mapping[int, str]) -> None:
     try:
-        raw, *rest = line.split()
-        class_id, (cx, cy, w, h) = int(raw), [float(value) for value in rest]
-    except ValueError:
-        image.problems.append(f"line {number} is not 'class cx cy w h': {line.strip()[:60]!r}")
+        text = decode_text(data, path)
+    except BadInputError as error:
+        image.problems.append(str(error))
         return
-    if not all(math.isfinite(value) for value in (cx, cy, w, h)):
-        image.problems.append(f"line {number} holds a number that is not finite")
+    lines = [(number, line) for number, line in enumerate(_ENDINGS.split(text), 1) if line.strip()]
+    if lines and not any(line.strip()[0].isdigit() for _, line in lines):
+        image.problems.append(f"{path} is no label file: line {lines[0][0]} is {shown(lines[0][1].strip())!r}")
         return
-    class_name = classes.get(class_id)
+    for number, line in lines:
+        try:
+            image.boxes.append(_box(line.split(), classes))
+        except BadInputError as error:
+            image.problems.append(f"line {number} {error}")
+
+
+def _box(cells: Sequence[str], classes: Mapping[int, str]) -> RawBox:
+    numbers = [values.number(cell) for cell in cells]
+    found = [value for value in numbers if value is not None]
+    if len(found) != len(cells) or len(cells) < 5:
+        raise BadInputError(f"is not 'class cx cy w h' in finite numbers: {shown(' '.join(cells))!r}")
+    if len(cells) == 6:
+        raise BadInputError("has a sixth number, as a model's guesses have a confidence; export what people labelled")
+    if len(cells) == 9:
+        raise BadInputError("has four corners, as an oriented box has; export upright boxes (detection)")
+    if len(cells) > 6 and len(cells) % 2:
+        raise BadInputError(f"is an outline of {len(cells) // 2} points; export boxes (detection), not segments")
+    if len(cells) != 5:
+        raise BadInputError(f"has {len(cells)} numbers; 'class cx cy w h' has five")
+    if found[0] < 0 or not found[0].is_integer():
+        raise BadInputError(f"has the class {shown(cells[0])!r}, which is no whole number")
+    class_name = classes.get(int(found[0]))
     if class_name is None:
-        image.problems.append(f"line {number} has class {class_id}, which the file's class names do not have")
-        return
-    image.boxes.append(RawBox((cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2), class_name, "fraction"))
-
-
-def _class_names(name: str, files: dict[str, bytes]) -> dict[int, str]:
-    for path in sorted(files):
-        base = PurePosixPath(path).name.lower()
-        if base in _NAME_FILES:
-            return dict(enumerate(line.strip() for line in files[path].decode("utf-8").splitlines() if line.strip()))
-        if base.endswith((".yaml", ".yml")):
-            try:
-                names = (yaml.safe_load(files[path]) or {}).get("names")
-            except (yaml.YAMLError, AttributeError) as error:
-                raise BadInputError(f"{path} in {name} is not a data.yaml: {error}") from None
-            if isinstance(names, list):
-                return {number: str(value) for number, value in enumerate(names)}
-            if isinstance(names, dict) and all(str(key).isdigit() for key in names):
-                return {int(key): str(value) for key, value in names.items()}
-    raise BadInputError(f"{name} does not name its classes; add data.yaml with 'names:' or classes.txt")
+        raise BadInputError(f"has class {int(found[0])}, which the file's class names do not have")
+    cx, cy, w, h = found[1:]
+    return RawBox((cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2), class_name, "fraction")
 
 
 def lines(image: RawImage, class_names: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from yolo_assets.edge.cameras.simulated import simulated_sources
 from yolo_assets.edge.cameras.source import SourceError
 from yolo_assets.edge.cameras.video import VideoSource
 from yolo_assets.edge.config.cameras import FolderCamera, SimulatedCameras, VideoCamera
+from yolo_assets_tests.support.picture_files import as_a_viewer_shows, no_pictures, odd_but_sound, saved, scene
 from yolo_assets_tests.support.tiny_model import blob_frame
 from yolo_assets_tests.support.videos import write_video
 
@@ -113,6 +114,49 @@ def test_truncated_and_false_pictures_are_captures_without_a_picture(tmp_path: P
     (tmp_path / "4.jpg").write_bytes(b"")
     captures = list(folder_camera(tmp_path, start=START).captures(Event()))
     assert [c.image is not None for c in captures] == [True, False, False, False]
+
+
+def test_every_kind_of_photograph_is_upright_and_odd_files_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sound = {f"a{number}": data for number, data in enumerate(saved(scene(), "JPEG", turn) for turn in range(1, 9))}
+    for name, data in sound.items():
+        (tmp_path / f"{name}.jpg").write_bytes(data)
+    for name, (ending, data) in odd_but_sound().items():
+        (tmp_path / f"b_{name}.{ending}").write_bytes(data)
+    for name, (ending, data) in no_pictures().items():
+        (tmp_path / f"c_{name}.{ending}").write_bytes(data)
+    (tmp_path / "._a1.jpg").write_bytes(b"what a Mac leaves beside a1.jpg")
+    source = folder_camera(tmp_path, start=START)
+    images = [capture.image for capture in source.captures(Event())]
+    assert len(images) == 8 + len(odd_but_sound()) + len(no_pictures())
+    for image, data in zip(images, sound.values(), strict=False):
+        assert image is not None and image.shape == as_a_viewer_shows(data).shape
+    assert all(image is not None for image in images[: 8 + len(odd_but_sound())])
+    assert all(image is None for image in images[8 + len(odd_but_sound()) :])
+    for name in no_pictures():
+        assert sum(f"c_{name}." in record.getMessage() for record in caplog.records) == 1
+    facts = source.facts()
+    assert facts["unreadable_files"] == len(no_pictures())
+    assert facts["last_unreadable"] == "c_zeros.png is not a picture that can be read; use JPEG, PNG, WebP, BMP or TIFF"
+
+
+def test_an_odd_file_is_told_once_and_forgotten_when_it_is_whole(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = saved(scene(), "WEBP")
+    (tmp_path / "1.webp").write_bytes(whole[: len(whole) // 2])
+    stop, source = Event(), folder_camera(tmp_path, start=START, loop=True)
+    seen: list[bool] = []
+    for capture in source.captures(stop):
+        seen.append(capture.image is not None)
+        if len(seen) == 3:
+            assert source.facts()["unreadable_files"] == 1
+            (tmp_path / "1.webp").write_bytes(whole)
+        if len(seen) == 4:
+            stop.set()
+    assert seen == [False, False, False, True] and source.facts()["unreadable_files"] == 0
+    assert [record.getMessage() for record in caplog.records] == [f"camera cam1: {source.facts()['last_unreadable']}"]
 
 
 def test_a_folder_without_pictures_is_one_line(tmp_path: Path) -> None:

@@ -18,12 +18,16 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.edge.image_service import ImageHead, TooManyPixelsError, decode_image, read_head
+from yolo_assets.vision.orientation import upright
+from yolo_assets.vision.picture_head import PictureHead, read_head
+from yolo_assets.vision.pictures import TooManyPixelsError, decode_image
 from yolo_assets_tests.edge.outputs.receivers import live_camera as live
 from yolo_assets_tests.edge.plant import AgentProcess, Plant
+from yolo_assets_tests.support.picture_files import saved, top_down_bmp
 from yolo_assets_tests.support.tiny_model import blob_frame
 
 PICTURE, BLOBS = blob_frame(3, 240, 320, 4)
@@ -48,10 +52,10 @@ def jpeg_of(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize("data", [JPEG, PNG])
 def test_sound_pictures_are_unpacked(data: bytes) -> None:
-    assert decode_image(data, 1 << 20).shape == (240, 320, 3)
-    assert (read_head(data).width, read_head(data).height) == (320, 240)
+    assert decode_image(data, "a", 1 << 20).shape == (240, 320, 3)
+    assert read_head(data, "a").size == (320, 240)
     grey = cv2.imencode(".png", PICTURE[:, :, 0].astype(np.uint16) * 256)[1].tobytes()
-    assert decode_image(grey, 1 << 20).shape == (240, 320, 3)
+    assert decode_image(grey, "a", 1 << 20).shape == (240, 320, 3)
 
 
 @pytest.mark.parametrize("size", [(65000, 65000), (2**31 - 1, 1), (1, 2**31 - 1), (20000, 20000)])
@@ -60,10 +64,10 @@ def test_bombs_are_refused_by_their_header(size: tuple[int, int]) -> None:
     tracemalloc.start()
     begin = time.perf_counter()
     with pytest.raises(TooManyPixelsError, match="make it smaller"):
-        decode_image(bomb, 40_000_000)
+        decode_image(bomb, "a", 40_000_000)
     if max(size) < 65536:
         with pytest.raises(TooManyPixelsError):
-            decode_image(jpeg_of(*size), 40_000_000)
+            decode_image(jpeg_of(*size), "a", 40_000_000)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1 << 20 and time.perf_counter() - begin < 0.5
@@ -78,7 +82,7 @@ def test_bombs_are_refused_by_their_header(size: tuple[int, int]) -> None:
 )
 def test_broken_pictures_are_told(data: bytes) -> None:
     with pytest.raises(BadInputError):
-        decode_image(data, 1 << 20)
+        decode_image(data, "a", 1 << 20)
 
 
 def test_lengths_that_lie_and_endless_scans_cost_nothing() -> None:
@@ -89,7 +93,7 @@ def test_lengths_that_lie_and_endless_scans_cost_nothing() -> None:
     begin = time.perf_counter()
     for data, words in ((lying, "cut off"), (extra, "cut off"), (scans, "scans")):
         with pytest.raises(BadInputError, match=words):
-            decode_image(data, 1 << 20)
+            decode_image(data, "a", 1 << 20)
     assert time.perf_counter() - begin < 0.5  # taken at its word, each would ask for gigabytes or minutes
 
 
@@ -100,11 +104,11 @@ def test_damaged_headers_never_crash(data: bytes, damage: list[tuple[int, int]])
     for place, value in damage:
         changed[place] = value
     try:
-        image = decode_image(bytes(changed), 200_000)
+        image = decode_image(bytes(changed), "a", 200_000)
     except BadInputError:
         return
-    head = read_head(bytes(changed))
-    assert isinstance(head, ImageHead) and image.shape == (head.height, head.width, 3)
+    head = read_head(bytes(changed), "a")
+    assert isinstance(head, PictureHead) and image.shape == (head.height, head.width, 3)
 
 
 def post(agent: AgentProcess, body: bytes, **headers: str) -> tuple[int, Any, dict[str, str]]:
@@ -121,16 +125,19 @@ def post(agent: AgentProcess, body: bytes, **headers: str) -> tuple[int, Any, di
 
 def test_a_picture_is_answered_with_the_record(plant: Plant, agents: list[AgentProcess]) -> None:
     plant.register("1")
-    agent = AgentProcess(plant.config_file([live(plant, fps=5)], infer={"max_bytes": 200_000, "max_pixels": 1_000_000}))
+    agent = AgentProcess(plant.config_file([live(plant, fps=5)], infer={"max_bytes": 260_000, "max_pixels": 1_000_000}))
     agents.append(agent)
     status, answer, headers = post(agent, JPEG)
     assert (status, headers["retry-after"], headers["content-type"]) == (503, "5", PROBLEM)
     assert "no model" in answer["detail"]
     plant.promote("1")
     agent.wait_for(lambda s: s["ready"])
-    for body in (JPEG, PNG):
+    stored, orientation = Image.fromarray(upright(PICTURE, 8)[:, :, ::-1]), 6  # a viewer shows it as PICTURE
+    turned = [saved(stored, kind, orientation) for kind in ("JPEG", "PNG", "WEBP", "TIFF")]
+    for body in (JPEG, PNG, *turned, top_down_bmp(Image.fromarray(PICTURE[:, :, ::-1]))):
         status, answer, _ = post(agent, body, **{"Content-Type": "application/x-www-form-urlencoded"})
         assert status == 200, answer
+        assert answer["image_path"].endswith(read_head(body, "a").ending)
         record = DetectionRecord.from_json(orjson.dumps(answer))
         assert record.model_version == "line/1" and record.device_id == "box1" and record.image_saved is False
         assert (record.width, record.height) == (320, 240)
@@ -142,11 +149,12 @@ def test_a_picture_is_answered_with_the_record(plant: Plant, agents: list[AgentP
     assert not files  # nothing of it is kept
     wide = np.random.default_rng(0).integers(0, 255, (1100, 1000, 3), np.uint8)
     for body, expected, words in (
-        (b"hello", 415, "neither a JPEG nor a PNG"),
+        (b"hello", 415, "use JPEG, PNG, WebP, BMP or TIFF"),
+        (b"", 415, "empty"),
         (JPEG[:-50], 422, "cut off"),
         (png_of(5, 5, b"x"), 422, "broken"),
         (cv2.imencode(".jpg", wide, [cv2.IMWRITE_JPEG_QUALITY, 1])[1].tobytes(), 413, "make it smaller"),
-        (b"\xff\xd8\xff" + bytes(300_000), 413, "200000 bytes"),
+        (b"\xff\xd8\xff" + bytes(300_000), 413, "260000 bytes"),
     ):
         status, answer, headers = post(agent, body)
         assert (status, headers["content-type"]) == (expected, PROBLEM) and words in answer["detail"], answer
@@ -155,7 +163,7 @@ def test_a_picture_is_answered_with_the_record(plant: Plant, agents: list[AgentP
     status, answer, _ = post(agent, JPEG, Origin="http://evil.example")
     assert status == 403
     text = agent.request("/metrics")[1].decode()
-    assert 'yolo_edge_infer_requests_total{outcome="answered"} 2.0' in text
+    assert 'yolo_edge_infer_requests_total{outcome="answered"} 7.0' in text
 
 
 def test_cameras_come_first(plant: Plant, agents: list[AgentProcess]) -> None:

@@ -1,0 +1,111 @@
+"""The class names of a YOLO zip: ``data.yaml``, ``classes.txt``, ``obj.names``. A name is taken as it is written.
+
+A list that leaves open which id a name has is refused: boxes with the name of a neighbour look right to everyone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.text import decode_text
+from yolo_assets.learning.formats import values
+from yolo_assets.learning.formats.values import shown
+
+NAME_FILES = ("classes.txt", "obj.names", "labels.txt", "predefined_classes.txt")
+_YAML = (".yaml", ".yml")
+_KEY = re.compile(r"0|[1-9][0-9]{0,5}")
+
+
+def is_class_list(path: str) -> bool:
+    """Whether a file of a zip may name the classes."""
+    name = PurePosixPath(path).name.lower()
+    return name in NAME_FILES or name.endswith((".names", *_YAML))
+
+
+def read_class_list(name: str, files: Mapping[str, bytes]) -> dict[int, str]:
+    """Names by id.
+
+    Args:
+        name: of the zip, for messages.
+        files: everything in the zip by path.
+
+    Raises:
+        BadInputError: no list, one that cannot be read, or two that differ.
+    """
+    found: dict[str, dict[int, str]] = {}
+    refused: list[BadInputError] = []
+    for path in sorted(filter(is_class_list, files)):
+        try:
+            if path.lower().endswith(_YAML):
+                names = _from_yaml(f"{path} in {name}", files[path])
+            else:
+                names = _from_lines(f"{path} in {name}", files[path])
+        except BadInputError as error:
+            if PurePosixPath(path).name.lower() in (*NAME_FILES, "data.yaml", "data.yml"):
+                raise
+            refused.append(error)
+            continue
+        if names:
+            found[path] = names
+    if not found:
+        raise (
+            refused[0]
+            if refused
+            else BadInputError(f"{name} does not name its classes; add data.yaml with 'names:' or classes.txt")
+        )
+    first, *others = found
+    for other in others:
+        if found[other] != found[first]:
+            raise BadInputError(f"{first} and {other} in {name} name different classes; leave the right one")
+    return found[first]
+
+
+def _from_lines(source: str, data: bytes) -> dict[int, str]:
+    text = re.sub(r"\r*\n|\r", "\n", decode_text(data, source)).rstrip()
+    lines = text.split("\n") if text else []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            raise BadInputError(
+                f"{source}: line {number} is blank, so it is open which id the names after it have; "
+                "remove the line, or write the name that belongs there"
+            )
+    return {number: values.name(line) or "" for number, line in enumerate(lines)}
+
+
+def _from_yaml(source: str, data: bytes) -> dict[int, str] | None:
+    """None for a YAML file that is about something else."""
+    document = load_as_written(source, data)
+    if not isinstance(document, dict) or "names" not in document:
+        return None
+    names: Any = document["names"]
+    if isinstance(names, list):
+        pairs = list(enumerate(names))
+    elif isinstance(names, dict) and all(_KEY.fullmatch(str(key)) for key in names):
+        pairs = [(int(key), value) for key, value in names.items()]
+    else:
+        raise BadInputError(f"{source}: 'names' is no list of names and no mapping of ids to names; write it as a list")
+    for number, value in pairs:
+        if values.name(value) is None:
+            raise BadInputError(f"{source}: the name of class {number} is {shown(value)!r}; write a name there")
+    count = values.number(document.get("nc"))
+    if count is not None and count != len(pairs):
+        raise BadInputError(f"{source} says nc: {count:g} and names {len(pairs)} classes; correct one of the two")
+    return {number: values.name(value) or "" for number, value in pairs}
+
+
+def load_as_written(source: str, data: bytes) -> object:
+    """A YAML document with every value as it is written: ``on``, ``012`` and ``1e3`` are names here."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return YAML(typ="base", pure=True).load(decode_text(data, source))
+    except (YAMLError, RecursionError, ValueError) as error:
+        problem = getattr(error, "problem", None) or str(error).split("\n")[0]
+        mark = getattr(error, "problem_mark", None)
+        line = f" (line {mark.line + 1})" if mark is not None else ""
+        raise BadInputError(f"{source} is not YAML that can be read: {shown(problem)}{line}; correct it") from None

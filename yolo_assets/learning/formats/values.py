@@ -1,0 +1,86 @@
+"""Values of label files as people's tools write them: ids, numbers, yes and no, names.
+
+Each is read as what it is, or not at all: a value that cannot be read is None, and its reader names it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from typing import Any
+
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_WHOLE = re.compile(r"([+-]?)0*([0-9]+)(\.0*)?")
+_TURNED = 1e-3
+"""Degrees below which a box counts as upright: tools that turn a box back leave 1e-9."""
+
+
+def number(value: Any) -> float | None:
+    """A finite number, also one that is written as text; None for everything else."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
+
+
+def whole(value: Any) -> int | None:
+    """A whole number above 0, as sizes are; None for everything else."""
+    found = number(value)
+    return int(found) if found is not None and found >= 1 and found.is_integer() else None
+
+
+def identifier(value: Any) -> str | None:
+    """What an id is compared by: ``1``, ``1.0`` and ``"1"`` are alike, ``"01"`` is another one.
+
+    Returns:
+        None for what is no id: nothing, a list, an object, true, a number that is not finite.
+    """
+    if isinstance(value, str):
+        text = unicodedata.normalize("NFC", value.strip())
+        match = _WHOLE.fullmatch(text)
+        if match and (match[2] == "0" or not text.lstrip("+-").startswith("0")):
+            return f"{'-' if match[1] == '-' and match[2] != '0' else ''}{match[2]}"
+        return text or None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if isinstance(value, int):
+        return str(value)
+    if not math.isfinite(value):
+        return None
+    return str(int(value)) if value.is_integer() else repr(value)
+
+
+def name(value: Any) -> str | None:
+    """A name without the blanks around it, its letters composed; None for what is no text, or blank."""
+    return unicodedata.normalize("NFC", value.strip()) or None if isinstance(value, str) else None
+
+
+def yes(value: Any) -> bool | None:
+    """Whether a flag is set; None for what is neither yes nor no."""
+    if value is None:
+        return False
+    if isinstance(value, str):
+        value = {"true": 1, "yes": 1, "false": 0, "no": 0, "": 0}.get(value.strip().lower(), value)
+    found = int(value) if isinstance(value, bool) else number(value)
+    return None if found not in (0, 1) else bool(found)
+
+
+def rotation(value: Any) -> float | None:
+    """Degrees that a box is turned by, 0 for whole turns and for a trace of one; None when they cannot be read."""
+    degrees = 0.0 if value is None else number(value)
+    if degrees is None:
+        return None
+    degrees %= 360
+    return 0.0 if min(degrees, 360 - degrees) < _TURNED else degrees
+
+
+def shown(value: Any) -> str:
+    """A value for a message: short, on one line."""
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
