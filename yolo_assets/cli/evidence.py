@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,12 +17,16 @@ from yolo_assets.cli.common import (
     StoreOption,
     emit_json,
     need,
+    note,
     open_archive,
     out,
     progress,
     settings,
 )
 from yolo_assets.contracts.errors import UsageError, UserError
+
+if TYPE_CHECKING:
+    from yolo_assets.evidence.manifest import PackManifest
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -41,6 +46,10 @@ def make(
     reason: Annotated[str, typer.Option(help="Why the question is asked; printed in the report.")] = "",
     by: Annotated[str | None, typer.Option("--by", help="Who asks; by default the login name.", metavar="NAME")] = None,
     max_frames: Annotated[int, typer.Option(help="Make no pack when more frames match.", min=1, metavar="N")] = 1000,
+    lang: Annotated[
+        Literal["en", "zh"] | None,
+        typer.Option("--lang", help="Language of the report; by default the setting YOLO_ASSETS_LANG.", metavar="L"),
+    ] = None,
     archive: ArchiveOption = None,
     store: StoreOption = None,
     key: KeyOption = None,
@@ -49,6 +58,7 @@ def make(
     """Answer a question with a signed folder: frames, records, receipts, hashes, and a report as HTML and PDF.
 
     Exit 1 when an archive of the range cannot be read: the pack is kept, signed, and says that it is incomplete.
+    Chinese, Japanese and other scripts are printed with the fonts of the machine, or those of YOLO_ASSETS_FONTS.
 
     Example: yolo-assets evidence make --camera lineA_cam01 --from 2026-03-01T09:00Z --to 2026-03-01T10:00Z
     --class crack --min-confidence 0.8 --reason "Audit 2026-17" --by "A. Berg" --out evidence-2026-17
@@ -64,7 +74,7 @@ def make(
         raise UsageError("--to must be later than --from")
     if camera is None and batch is None:
         raise UsageError("name what to look for: --camera C, --batch B or both")
-    need("cv2", "polars", "duckdb", "supervision", "fpdf", "jinja2")
+    need("cv2", "polars", "duckdb", "supervision", "fpdf", "uharfbuzz", "jinja2")
     from yolo_assets.evidence.make import Request, make_pack
     from yolo_assets.evidence.wording import many
 
@@ -78,9 +88,9 @@ def make(
     query = Query(
         camera_id=camera, batch=batch, start=first, end=after, class_name=class_name, min_confidence=min_confidence
     )
-    request = Request(query, by or getpass.getuser(), reason, max_frames)
+    request = Request(query, by or getpass.getuser(), reason, max_frames, lang or where.language)
     with progress("collecting") as advance:
-        pack = make_pack(opened, store_root, signer, request, folder, report=advance)
+        pack = make_pack(opened, store_root, signer, request, folder, fonts=where.fonts, report=advance)
     if as_json:
         emit_json({**pack.model_dump(mode="json", exclude={"files"}), "complete": pack.complete, "out": str(folder)})
     else:
@@ -90,12 +100,35 @@ def make(
             f"{', '.join(totals)} from {many(counts.archives, 'archive')} in {folder}, signed by key {pack.signed_by}",
             markup=False,
         )
+    for line in _told(pack):
+        note(line)
     if not pack.complete:
         unavailable = [hour for hour in pack.hours if hour.state == "unavailable"]
         raise UserError(
             f"the pack in {folder} is incomplete and says so: {many(len(unavailable), 'camera-hour')} could not be "
             f"read, the first: {unavailable[0].reason}"
         )
+
+
+def _told(pack: PackManifest) -> Iterator[str]:
+    """What a person who made a pack should know of it at once; the report names each."""
+    from yolo_assets.evidence.wording import Wording, many
+
+    counts, unread = pack.counts, sum(hour.unread for hour in pack.hours)
+    beside = sum(problem.kind == "hour_beside" for problem in pack.problems)
+    if unread:
+        yield f"{many(unread, 'record')} could not be read and count for nothing; the report names them"
+    if counts.not_drawable:
+        yield f"{many(counts.not_drawable, 'frame')} could not be drawn: no picture that can be read; the report names them"
+    if counts.other_size:
+        yield (
+            f"boxes of {many(counts.other_size, 'frame')} are not drawn: their record is of a picture of another size; "
+            "the report names them"
+        )
+    if beside:
+        yield f"{many(beside, 'archive')} of an hour beside the range could not be read; the report names them"
+    if pack.unprinted:
+        yield Wording("en").letters(pack.unprinted)
 
 
 @app.command()

@@ -45,7 +45,7 @@ from yolo_assets.evidence.collect import (
 )
 from yolo_assets.evidence.drawing import PlacedBoxes, draw, jpeg
 from yolo_assets.evidence.findings import Finding, selection
-from yolo_assets.evidence.lettering import Fonts
+from yolo_assets.evidence.lettering import Fonts, packages
 from yolo_assets.evidence.manifest import (
     HourState,
     Language,
@@ -131,13 +131,14 @@ def make_pack(
         report: called for each receipt and each frame.
 
     Raises:
-        BadInputError: ``out`` holds something, or the question is none.
+        BadInputError: ``out`` holds something, the question is none, or no font has the letters of the language.
         NothingFoundError: nothing fits; the message names the reason when something could not be read.
         TooManyFramesError: more than ``max_frames`` frames fit.
         StoreUnavailableError: a store does not answer.
     """
     _check(request, out)
     query, wording, letters = request.query, Wording(request.language), Fonts(fonts)
+    _check_letters(wording, letters)
     made_at = now or utc_now()
     cataloged, found_by = _cataloged_batches(store, query)
     hours = camera_hours(archive, query, cataloged, report)
@@ -197,6 +198,18 @@ def _check(request: Request, out: Path) -> None:
         raise BadInputError(f"reason and name are at most {_LONGEST_TEXT} characters long")
     if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
         raise BadInputError(f"{out} exists and is not an empty folder; name another one, a pack is never added to")
+
+
+def _check_letters(wording: Wording, letters: Fonts) -> None:
+    """Refuse a language that no font here can print: not even the headings could be read."""
+    for text in wording.every():
+        letters.shown(text)
+    if letters.missing:
+        needed = " ".join(packages(letters.missing))
+        raise BadInputError(
+            f"no font here has the letters of a report in {wording.language!r}: install {needed} (Debian), name a font "
+            "file by YOLO_ASSETS_FONTS, or make the report with --lang en"
+        )
 
 
 def _with_strays(

@@ -247,7 +247,7 @@ def howto_text(pack: PackManifest) -> str:
         lines += heading(key)
         for both in texts:
             for text in both:
-                lines += _wrapped(text, "  - ")
+                lines += _wrapped(text, "- ")
             lines.append("")
     return "\n".join(lines)
 

@@ -53,6 +53,7 @@ class Plant:
     """Spool, archive, store and keys in one folder."""
 
     def __init__(self, folder: Path, archive_url: str | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.spool = folder / "spool"
         self.archive: ObjectStore = open_store(archive_url or (folder / "archive").as_uri())
