@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import chain
 from typing import TypeVar
 
 from yolo_assets.archive.missing import missing_parts, no_receipt, with_missing
@@ -20,8 +21,8 @@ from yolo_assets.contracts.errors import BadInputError, IntegrityError, Signatur
 from yolo_assets.contracts.names import ArchiveName, check_id, frame_time, holds_lines, receipts_prefix
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import TrustedKeys
-from yolo_assets.contracts.times import Hour, format_time
-from yolo_assets.spool.files import native_name, portable_name
+from yolo_assets.contracts.times import Hour, format_time, hours_between, with_near_hours
+from yolo_assets.spool.files import native_name
 from yolo_assets.spool.frames import FrameFolder
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.records import BadRecord, FrameRecord, RecordFile, merged_lines, read_records
@@ -33,6 +34,7 @@ R = TypeVar("R")
 READERS = 8
 """Small reads in flight: a receipt is a few kilobytes, so the network's delay is all that counts."""
 _AHEAD = 4
+_INSTANT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -210,11 +212,11 @@ class Archive:
         return read_records(files.values(), FrameFolder.of(camera_id, hour, frames))
 
     def cat(self, camera_id: str, *, frame: str | None = None, at: datetime | None = None) -> tuple[str, bytes]:
-        """One frame of one camera, by name or by time.
+        """One frame of one camera, by name or by time, also from the folder of the hour before or after.
 
         Args:
             camera_id: the camera.
-            frame: file name; its hour follows from it.
+            frame: file name, or ``portable_name`` of it; its hour follows from it.
             at: the newest frame of that hour captured at or before this moment is taken.
 
         Returns:
@@ -232,21 +234,41 @@ class Archive:
             raise BadInputError(f"{frame!r} has no time in its name, so its hour is unknown; name it by --at TIME")
         hour = Hour.of(moment)
         if frame is not None:
-            for part in self._parts_one_by_one(camera_id, hour):
-                row = part.find(portable_name(frame))
+            near = self.parts_near(camera_id, hour, moment, moment + _INSTANT)
+            for part in chain(self._parts_one_by_one(camera_id, hour), near):
+                row = part.find_frame(frame)
                 if row is not None:
-                    return frame, part.read(row)
+                    return native_name(row.name), part.read(row)
         else:
+            near = self.parts_near(camera_id, hour, hour.start, moment + _INSTANT)
             newest = [
                 (*frame_row, part)
-                for part in self._complete_parts(camera_id, hour)
-                if (frame_row := part.newest_frame(moment)) is not None
+                for part in chain(self._complete_parts(camera_id, hour), near)
+                if (frame_row := part.newest_frame(moment)) is not None and frame_row[0] >= hour.start
             ]
             if newest:
                 _, row, part = max(newest, key=lambda entry: (entry[0], entry[1].name))
                 return native_name(row.name), part.read(row)
         asked = frame or f"frame at or before {format_time(moment)}"
         raise ObjectNotFoundError(f"camera {camera_id} has no {asked} in the archives of hour {hour}")
+
+    def parts_near(self, camera_id: str, hour: Hour, start: datetime, end: datetime) -> Iterator[ArchivedPart]:
+        """The parts of the hour before and the hour after that hold a frame outside their hour, in ``[start, end)``.
+
+        Args:
+            camera_id: the camera.
+            hour: whose own parts are not among them.
+            start: first moment.
+            end: first moment after the range.
+
+        What of them is untrusted or damaged is passed over.
+        """
+        for near in hours_between(*with_near_hours(hour.start, hour.end)):
+            if near == hour:
+                continue
+            for result in self.read_receipts(self.names(camera_id=camera_id, hour=near)):
+                if result.receipt is not None and may_hold(self.part(result.receipt), start, end):
+                    yield self.part(result.receipt)
 
     def _complete_parts(self, camera_id: str, hour: Hour) -> list[ArchivedPart]:
         """Every part of a camera-hour, or an error."""
@@ -267,6 +289,20 @@ class Archive:
         for part in self.parts(camera_id, hour):
             if part.receipt.part > 1:
                 yield part
+
+
+def may_hold(part: ArchivedPart, start: datetime, end: datetime) -> bool:
+    """``part.holds_outside``; a part that cannot be read holds nothing here, and is told when its own hour is asked.
+
+    Raises:
+        StoreUnavailableError: the store does not answer.
+    """
+    try:
+        return part.holds_outside(start, end)
+    except UserError as error:
+        if isinstance(error, StoreUnavailableError) and error.transient:
+            raise
+        return False
 
 
 def in_order(items: Iterable[T], work: Callable[[T], R], workers: int = READERS) -> Iterator[R]:

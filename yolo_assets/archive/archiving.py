@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -31,8 +31,8 @@ from yolo_assets.archive.part_plan import (
     still_holds,
 )
 from yolo_assets.archive.upload import KeyTakenError, UploadJournal, upload, verify_stored
-from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.names import ArchiveName
+from yolo_assets.contracts.errors import BadInputError, UserError
+from yolo_assets.contracts.names import ArchiveName, is_frame
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import Signer
 from yolo_assets.contracts.spool import ArchivePlan
@@ -153,7 +153,7 @@ class _HourArchiving:
                 self.archive.store, plan.archive_key, packing, uploaded, full=self.options.verify == "full"
             )
             name = ArchiveName.parse(plan.archive_key)
-            summary = self._summary(plan)
+            summary = self._summary(plan, [*receipts, *([new] if new else [])])
             new = commit(self.archive.store, self.signer, name, packing, info, summary, self.options)
             self.full |= not mark_uploaded(self.hour, new, plan)
             self.covered |= members_of(plan)
@@ -246,7 +246,17 @@ class _HourArchiving:
         members, buffers = plan.members, self.options.buffers
         return Packing(self.hour.path, plan.camera_id, self.hour.hour, members, plan.part_size, buffers, plan.codec)
 
-    def _summary(self, plan: ArchivePlan) -> RecordSummary:
+    def _summary(self, plan: ArchivePlan, earlier: Sequence[Receipt]) -> RecordSummary:
+        """What the receipt of a part says about its records, which may be of pictures in earlier parts."""
         planned = {native_name(member.name) for member in plan.members}
         files = (file for file in self.hour.record_files() if file.name in planned)
-        return RecordSummary.of(read_records(files, self.hour.folder()))
+        frames = [name for name in planned if is_frame(name)]
+        summary = RecordSummary.of(self.hour.hour, frames, read_records(files, self.hour.folder()))
+        for receipt in earlier if summary.missing else ():
+            try:
+                summary.found_earlier(native_name(row.name) for row in self.archive.part(receipt).index())
+            except UserError as error:
+                if isinstance(error, StoreUnavailableError) and error.transient:
+                    raise
+                summary.complete = False  # a damaged index keeps no later part from its receipt
+        return summary

@@ -7,8 +7,10 @@ asked for, the store must confirm it for each of the three objects.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from yolo_assets import __version__
 from yolo_assets.archive.archive import Archive
@@ -17,18 +19,25 @@ from yolo_assets.archive.packing.index import footer_size, index_bytes, parse_in
 from yolo_assets.archive.packing.pack import IndexRow, Packing
 from yolo_assets.archive.retention import protect
 from yolo_assets.contracts.errors import IntegrityError
-from yolo_assets.contracts.names import ArchiveName, is_frame
-from yolo_assets.contracts.receipt import ClassSummary, Receipt
+from yolo_assets.contracts.names import ArchiveName, frame_time, is_frame
+from yolo_assets.contracts.receipt import ClassSummary, OutsideHour, Receipt
 from yolo_assets.contracts.signing import Signer, TrustedKeys
-from yolo_assets.contracts.times import utc_now
-from yolo_assets.spool.files import native_name
+from yolo_assets.contracts.times import Hour, in_calendar, utc_now
+from yolo_assets.spool.frames import frame_stem
 from yolo_assets.spool.records import BadRecord, FrameRecord
 from yolo_assets.storage.base import AlreadyExistsError, ObjectInfo, ObjectStore, Retention
 
 
 @dataclass
 class RecordSummary:
-    """What a receipt says about the records of an archive, so that the catalog answers without opening it."""
+    """What a receipt says about frames and records of an archive, so that the catalog answers without opening it.
+
+    Attributes:
+        frames: pictures in the archive, by name.
+        outside: when frames were captured that lie outside the hour, by their name without ending.
+        missing: for each name without ending that no picture has, how many records say that it was kept.
+        complete: whether all parts that may hold these pictures could be looked at.
+    """
 
     model_versions: set[str] = field(default_factory=set[str])
     device_ids: set[str] = field(default_factory=set[str])
@@ -36,16 +45,32 @@ class RecordSummary:
     counts: dict[str, int] = field(default_factory=dict[str, int])
     highest: dict[str, float] = field(default_factory=dict[str, float])
     bad_records: int = 0
+    frames: int = 0
+    outside: dict[str, datetime] = field(default_factory=dict[str, datetime])
+    missing: Counter[str] = field(default_factory=Counter[str])
+    complete: bool = True
 
     @classmethod
-    def of(cls, records: Iterable[FrameRecord | BadRecord]) -> RecordSummary:
-        """Read the stream to its end."""
-        summary = cls()
+    def of(cls, hour: Hour, frames: Collection[str], records: Iterable[FrameRecord | BadRecord]) -> RecordSummary:
+        """Read the stream to its end.
+
+        Args:
+            hour: of the archive.
+            frames: file names of its pictures.
+            records: in its record files.
+        """
+        summary = cls(frames=len(frames))
+        stems = {frame_stem(name) for name in frames}
+        for name in frames:
+            summary._place(hour, frame_stem(name), frame_time(name))
         for found in records:
             if isinstance(found, BadRecord):
                 summary.bad_records += 1
                 continue
-            record = found.record
+            record, stem = found.record, frame_stem(found.frame)
+            summary._place(hour, stem, frame_time(found.frame) or record.captured_at)
+            if stem not in stems and record.image_saved is not False:
+                summary.missing[stem] += 1
             summary.model_versions.add(record.model_version)
             summary.device_ids.add(record.device_id)
             if record.batch_id is not None:
@@ -55,6 +80,21 @@ class RecordSummary:
                 summary.counts[name] = summary.counts.get(name, 0) + 1
                 summary.highest[name] = max(summary.highest.get(name, 0.0), detection.confidence)
         return summary
+
+    def _place(self, hour: Hour, stem: str, moment: datetime | None) -> None:
+        if moment is not None and moment not in hour and in_calendar(moment):
+            self.outside.setdefault(stem, moment)
+
+    def found_earlier(self, names: Iterable[str]) -> None:
+        """Take note of the file names in an earlier part: records may be of pictures in it."""
+        for name in names:
+            if is_frame(name):
+                self.missing.pop(frame_stem(name), None)
+
+    def outside_hour(self) -> OutsideHour:
+        """How many frames were captured outside the hour, and when."""
+        moments = self.outside.values()
+        return OutsideHour(count=len(moments), first=min(moments, default=None), last=max(moments, default=None))
 
     def classes(self) -> dict[str, ClassSummary]:
         """Per class: how many, and the highest confidence."""
@@ -95,7 +135,7 @@ def commit(
         start_time=name.hour.start,
         end_time=name.hour.end,
         file_count=len(packing.rows),
-        frame_count=sum(is_frame(native_name(row.name)) for row in packing.rows),
+        frame_count=summary.frames,
         total_size=packing.total,
         archive_size=packing.size,
         md5_checksum=packing.md5,
@@ -117,6 +157,8 @@ def commit(
         retention_until=None if confirmed is None else confirmed.until,
         retention_mode=None if confirmed is None else confirmed.mode,
         writer_version=__version__,
+        records_without_frame=summary.missing.total() if summary.complete else None,
+        outside_hour=summary.outside_hour(),
     )
     data = signer.seal(receipt.payload(), "receipt").to_json()
     try:

@@ -21,7 +21,7 @@ from yolo_assets.contracts.errors import IntegrityError
 from yolo_assets.contracts.names import ArchiveName, frame_time, is_frame, is_record_file
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.times import Hour
-from yolo_assets.spool.files import native_name
+from yolo_assets.spool.files import native_name, portable_name
 from yolo_assets.spool.records import RecordFile
 from yolo_assets.storage.base import ObjectInfo, ObjectNotFoundError, ObjectStore, StoreUnavailableError
 
@@ -111,6 +111,11 @@ class ArchivedPart:
                     return row
         return None
 
+    def find_frame(self, name: str) -> IndexRow | None:
+        """The row of one member by its file name, or by its portable name, as listings show it; None without one."""
+        row = self.find(portable_name(name))
+        return self.find(name) if row is None and portable_name(name) != name else row
+
     def newest_frame(self, moment: datetime) -> tuple[datetime, IndexRow] | None:
         """When the newest frame captured at or before ``moment`` was taken, and its row; None when there is none.
 
@@ -125,6 +130,25 @@ class ArchivedPart:
             if earlier:
                 return max(earlier, key=lambda pair: (pair[0], pair[1].name))
         return None
+
+    def holds_outside(self, start: datetime, end: datetime) -> bool:
+        """Whether it holds a frame that was captured outside its hour and in ``[start, end)``.
+
+        The receipt tells. One of a version that did not count such frames does not; then the names in the index do, at
+        the cost of one or two small reads, and a frame whose name holds no time is not seen.
+
+        Raises:
+            IntegrityError: see ``index``.
+        """
+        if self.receipt.outside_hour is not None:
+            return self.receipt.outside_hour.touches(start, end)
+        hour, first, last = self.name.hour, f"{start:%Y%m%d_%H%M%S}", f"{end:%Y%m%d_%H%M%S}~"
+        for rows in self._groups(lambda group: group.first <= last and group.last >= first):
+            for row in rows:
+                moment = frame_time(row.name)
+                if moment is not None and start <= moment < end and moment not in hour:
+                    return True
+        return False
 
     def read(self, row: IndexRow) -> bytes:
         """One file by one range read, hash checked.
@@ -153,14 +177,17 @@ class ArchivedPart:
         if window:
             yield from self._read_window(window)
 
-    def contents(self) -> PartContents:
+    def contents(self, rows: Sequence[IndexRow] | None = None) -> PartContents:
         """What the members are to a reader of records, by the index.
+
+        Args:
+            rows: of the index, where they were read before.
 
         Raises:
             IntegrityError: see ``index``.
         """
         folder = f"{self.receipt.camera_id}/{self.receipt.hour}"
-        named = [(native_name(row.name), row) for row in self.index()]
+        named = [(native_name(row.name), row) for row in (self.index() if rows is None else rows)]
         return PartContents(
             frames=[name for name, _ in named if is_frame(name)],
             records=[

@@ -5,6 +5,7 @@ It lies in the store as a DSSE envelope: one object is the commit point and prov
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import ConfigDict, Field
@@ -13,11 +14,30 @@ from yolo_assets.contracts.base import Record, Time
 from yolo_assets.contracts.signing import SignedRecord
 
 
+def _unknown(value: object) -> bool:
+    return value is None
+
+
 class ClassSummary(Record):
     """Detections of one class in an archive."""
 
     count: int = Field(ge=0)
     max_confidence: float = Field(ge=0, le=1)
+
+
+class OutsideHour(Record):
+    """Frames that were captured outside the hour of their folder, each counted once, and when.
+
+    By the time in their name, else by that in their record. Those without a kept picture count too.
+    """
+
+    count: int = Field(ge=0)
+    first: Time | None = None
+    last: Time | None = None
+
+    def touches(self, start: datetime, end: datetime) -> bool:
+        """Whether one of them may have been captured in ``[start, end)``."""
+        return self.first is not None and self.last is not None and self.first < end and self.last >= start
 
 
 class Receipt(SignedRecord):
@@ -57,6 +77,16 @@ class Receipt(SignedRecord):
     retention_until: Time | None = Field(default=None, description="write-once until then, as the store confirmed")
     retention_mode: Literal["compliance", "governance"] | None = None
     writer_version: str
+    # What earlier versions did not write is left out where it is not known: their receipts keep their bytes.
+    records_without_frame: int | None = Field(
+        default=None,
+        ge=0,
+        exclude_if=_unknown,
+        description="records of frames that neither this part nor an earlier one holds, although they were kept",
+    )
+    outside_hour: OutsideHour | None = Field(
+        default=None, exclude_if=_unknown, description="frames captured outside the hour: found by their own time"
+    )
 
     @property
     def name(self) -> str:

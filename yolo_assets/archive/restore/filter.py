@@ -5,14 +5,14 @@ Belongs here: pure decisions. Does not belong here: reading and writing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.names import check_id, frame_time, is_frame, is_record_file
+from yolo_assets.contracts.names import FRAME_ENDINGS, check_id, frame_time, holds_lines, is_frame, is_record_file
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.times import Hour, format_time
 from yolo_assets.spool.files import native_name
@@ -89,48 +89,73 @@ class FrameFilter:
         )
 
     def covers(self, name: str, hour: Hour) -> bool:
-        """Whether a frame is of the time range; one without a time in its name counts as of its whole hour."""
-        moment = frame_time(name)
-        return moment is None or self.start <= moment < self.end or (moment not in hour and self.whole(hour))
+        """Whether a frame in the folder of an hour is of the time range, by its name; see ``covers_moment``."""
+        return self.covers_moment(frame_time(name), hour)
+
+    def covers_moment(self, moment: datetime | None, hour: Hour) -> bool:
+        """Whether a frame in the folder of an hour is of the time range.
+
+        Args:
+            moment: when it was captured; None: nothing tells, it counts as of its whole hour.
+            hour: of its folder. A range that holds all of it holds also what was captured outside it.
+        """
+        if moment is None:
+            return self.touches(hour)
+        return self.start <= moment < self.end or (moment not in hour and self.whole(hour))
+
+    def touches(self, hour: Hour) -> bool:
+        """Whether an hour has a moment in the range."""
+        return hour.start < self.end and hour.end > self.start
 
     def whole(self, hour: Hour) -> bool:
         """Whether an hour lies in the range altogether."""
         return self.start <= hour.start and hour.end <= self.end
 
     def chosen(
-        self, parts: Sequence[Sequence[IndexRow]], hour: Hour, matching: Collection[str] | None
+        self, parts: Sequence[Sequence[IndexRow]], hour: Hour, moments: Mapping[str, datetime] | None = None
     ) -> list[list[IndexRow]]:
-        """The selected members of an hour, part by part.
+        """The members of an hour that a time range selects, part by part.
 
-        Record files come along only where a frame is selected; the rest of an hour (its seal, files of others) only
-        where no condition on records is given. An hour without frames comes whole.
+        An hour that lies in the range altogether comes whole. Of another come the frames of the range, with the record
+        files that are theirs alone; files of the whole hour (lines of records, seal, drops) come along where something
+        is selected, and of an hour beside the range only record files. An hour without frames comes whole.
 
         Args:
             parts: the index of each part.
             hour: the hour.
-            matching: stems of the frames whose record fits; None without conditions.
+            moments: when frames were captured whose name does not tell.
 
         Raises:
             BadInputError: a name is not that of one file in a folder.
         """
-        frames = [[row for row in rows if self._frame(native_name(row.name), hour, matching)] for rows in parts]
-        some = any(frames) or any(self.covers(f"{stem}.jpg", hour) for stem in matching or ())
-        if matching is None:
-            some = (
-                some or self.whole(hour) or not any(is_frame(native_name(row.name)) for rows in parts for row in rows)
-            )
-        if self.frames_only or not some:
-            return frames
-        along = [[row for row in rows if self._along(native_name(row.name), matching)] for rows in parts]
-        return [
-            sorted([*first, *other], key=lambda row: row.offset) for first, other in zip(frames, along, strict=True)
-        ]
+        named = [[(native_name(row.name), row) for row in rows] for rows in parts]
+        frames = {name for rows in named for name, _ in rows if is_frame(name)}
+        wanted = {name for name in frames if self.covers_moment(frame_time(name) or (moments or {}).get(name), hour)}
+        if self.frames_only:
+            return [[row for name, row in rows if name in wanted] for rows in named]
+        if self.whole(hour):
+            return [list(rows) for rows in parts]
+        own = {frame_stem(name): False for name in frames} | {frame_stem(name): True for name in wanted}
+        alone = {name: self._alone(name, hour, own) for rows in named for name, _ in rows if name not in frames}
+        some = bool(wanted) or any(alone.values()) or (not frames and self.touches(hour))
 
-    def _frame(self, name: str, hour: Hour, matching: Collection[str] | None) -> bool:
-        return is_frame(name) and self.covers(name, hour) and (matching is None or frame_stem(name) in matching)
+        def comes(name: str) -> bool:
+            if name in frames:
+                return name in wanted
+            choice = alone[name]
+            return choice if choice is not None else some and (self.touches(hour) or is_record_file(name))
 
-    def _along(self, name: str, matching: Collection[str] | None) -> bool:
-        return not is_frame(name) and (matching is None or is_record_file(name))
+        return [[row for name, row in rows if comes(name)] for rows in named]
+
+    def _alone(self, name: str, hour: Hour, own: Mapping[str, bool]) -> bool | None:
+        """Whether a record file of one frame comes; None for a file of the whole hour."""
+        if not is_record_file(name) or holds_lines(name):
+            return None
+        stem = frame_stem(name)
+        if stem in own:
+            return own[stem]
+        moment = frame_time(f"{stem}{FRAME_ENDINGS[0]}")  # of a frame whose picture was not kept
+        return None if moment is None else self.covers_moment(moment, hour)
 
 
 @dataclass

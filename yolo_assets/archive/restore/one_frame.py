@@ -16,7 +16,7 @@ from yolo_assets.archive.restore.plan import Thaw, request_thaw
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import frame_time, is_frame
 from yolo_assets.contracts.times import Hour, format_time
-from yolo_assets.spool.files import portable_name
+from yolo_assets.spool.files import native_name
 from yolo_assets.storage.base import ColdObjectError, ObjectNotFoundError
 
 BACK = timedelta(days=1)
@@ -75,7 +75,7 @@ def one_frame(
     if hour is None and moment is None:
         if not is_frame(frame or ""):
             raise BadInputError(
-                f"{frame!r} is not the name of a frame, which ends in .jpg; name its hour by --hour YYYYMMDD_HH, or "
+                f"{frame!r} is not the name of a frame, which ends like .jpg; name its hour by --hour YYYYMMDD_HH, or "
                 "get all files of the hour by yolo-assets restore"
             )
         raise BadInputError(
@@ -93,14 +93,16 @@ def one_frame(
                 raise ObjectNotFoundError(no_frame(archive, camera_id, where, frame)) from None
         return _earlier(archive, camera_id, at or where.end)
     except ColdObjectError as error:
-        raise _thaw_requested(archive.parts(camera_id, where), frame, at, error, thaw or Thaw()) from None
+        near = archive.parts_near(camera_id, where, where.start, where.end)
+        parts = [*archive.parts(camera_id, where), *near]
+        raise _thaw_requested(parts, frame, at, error, thaw or Thaw()) from None
 
 
 def _named(archive: Archive, camera_id: str, frame: str, hour: Hour) -> ArchivedFrame:
     for part in archive.parts(camera_id, hour):
-        row = part.find(portable_name(frame))
+        row = part.find_frame(frame)
         if row is not None:
-            return ArchivedFrame(frame, part.read(row), hour)
+            return ArchivedFrame(native_name(row.name), part.read(row), hour)
     raise ObjectNotFoundError(no_frame(archive, camera_id, hour, frame))
 
 
@@ -142,5 +144,5 @@ def _thaw_requested(
 
 def _holds(part: ArchivedPart, frame: str | None, at: datetime | None) -> bool:
     if frame is not None:
-        return part.find(portable_name(frame)) is not None
+        return part.find_frame(frame) is not None
     return at is not None and part.newest_frame(at) is not None

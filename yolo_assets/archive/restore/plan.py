@@ -6,24 +6,25 @@ nothing is written. Does not belong here: writing (``writing``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 
 from yolo_assets.archive.archive import Archive, ReceiptResult, in_order
-from yolo_assets.archive.listing import archives_there
+from yolo_assets.archive.near_hours import archives_holding
 from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.archive.part import ArchivedPart
 from yolo_assets.archive.restore.filter import FrameFilter, RangeContents
+from yolo_assets.archive.restore.matching import Extract, HourMatch, match_hour, record_times
 from yolo_assets.archive.restore.placing import OutFolder, Places
 from yolo_assets.contracts.errors import BadInputError, UserError
-from yolo_assets.contracts.names import ArchiveName
+from yolo_assets.contracts.names import ArchiveName, frame_time
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.files import native_name
-from yolo_assets.spool.frames import frame_stem
-from yolo_assets.spool.records import FrameRecord
+from yolo_assets.spool.frames import FrameFolder
 from yolo_assets.storage.base import ColdObjectError, StoreUnavailableError
 from yolo_assets.storage.cold import Retrieval, come_back
 
@@ -66,7 +67,8 @@ class HourPlan:
         camera: camera id.
         hour: the hour.
         receipts: of its parts, by part.
-        matching: stems of the frames whose record fits; None without conditions.
+        match: the frames and records that meet the conditions; None without conditions.
+        moments: when frames were captured whose name does not tell, where the range makes a difference.
         archives: parts that hold something selected.
         files: selected.
         bytes: of them.
@@ -78,13 +80,24 @@ class HourPlan:
     camera: str
     hour: Hour
     receipts: tuple[Receipt, ...]
-    matching: frozenset[str] | None = None
+    match: HourMatch | None = None
+    moments: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
     archives: int = 0
     files: int = 0
     bytes: int = 0
     there: int = 0
     waiting: tuple[ColdArchive, ...] = ()
     problems: tuple[str, ...] = ()
+
+    def chosen(self, selection: FrameFilter, indexes: Sequence[Sequence[IndexRow]]) -> list[list[IndexRow]]:
+        """The members that are restored as they are, part by part."""
+        if self.match is not None:
+            return self.match.chosen(indexes)
+        return selection.chosen(indexes, self.hour, self.moments)
+
+    def place(self, places: Places, extract: Extract, sha256: bytes = b"") -> tuple[str, ...]:
+        """Where an extract goes, below the folder of the hour; archived files were placed before."""
+        return places.of(extract.row(sha256), self.receipts[extract.places[0].part].part)
 
 
 @dataclass
@@ -170,7 +183,7 @@ def plan_restore(archive: Archive, selection: FrameFilter, out: Path, *, thaw: T
         BadInputError: a symbolic link in ``out`` leads out of it.
         StoreUnavailableError: the store does not answer.
     """
-    names = archives_there(archive, selection.start, selection.end, camera_id=selection.camera)
+    names = archives_holding(archive, selection.start, selection.end, camera_id=selection.camera)
     plan = RestorePlan(selection, names)
 
     def hours() -> Iterator[tuple[Receipt, ...]]:
@@ -219,45 +232,55 @@ class HourPlanner:
             StoreUnavailableError: the store does not answer.
         """
         hour = Hour.from_key(receipts[0].hour)
-        plan = HourPlan(receipts[0].camera_id, hour, receipts)
-        if not self.selection.everything:
-            try:
-                plan = replace(plan, matching=self._matching(plan))
-            except ColdObjectError:
-                states = (request_thaw(self.archive.part(receipt), self.thaw) for receipt in receipts)
-                return replace(plan, waiting=tuple(cold for cold in states if cold is not None))
-            except UserError as error:
-                return replace(plan, problems=(f"{plan.camera} {hour} cannot be searched: {object_problem(error)}",))
-            if not plan.matching:
-                return plan
-        indexes, problems = load_indexes([self.archive.part(receipt) for receipt in receipts])
-        chosen = self.selection.chosen(indexes, hour, plan.matching)
+        parts = [self.archive.part(receipt) for receipt in receipts]
+        indexes, problems = load_indexes(parts)
+        plan = HourPlan(receipts[0].camera_id, hour, receipts, problems=tuple(problems))
+        try:
+            plan = self._searched(plan, parts, indexes)
+        except ColdObjectError:
+            states = (request_thaw(part, self.thaw) for part in parts)
+            return replace(plan, waiting=tuple(cold for cold in states if cold is not None))
+        except UserError as error:
+            problem = f"{plan.camera} {hour} cannot be searched: {object_problem(error)}"
+            return replace(plan, problems=(*plan.problems, problem))
+        chosen = plan.chosen(self.selection, indexes)
+        extracts = plan.match.extracts if plan.match is not None else ()
         there = 0
         if self.out.path.exists():
-            placed = place_all(Places(), receipts, indexes)
+            places = Places()
+            placed = place_all(places, receipts, indexes)
+            members = [(places_of[row], row) for places_of, rows in zip(placed, chosen, strict=True) for row in rows]
+            members += [(plan.place(places, extract), extract.row()) for extract in extracts]
             folders = (plan.camera, hour.key)
-            there = sum(
-                row.size
-                for places, rows in zip(placed, chosen, strict=True)
-                for row in rows
-                if self.out.holds((*folders, *places[row]), row, size_only=True)
-            )
+            there = sum(row.size for place, row in members if self.out.holds((*folders, *place), row, size_only=True))
+        extracted = plan.match.extracted_parts if plan.match is not None else frozenset[int]()
         return replace(
             plan,
-            archives=sum(map(bool, chosen)),
-            files=sum(map(len, chosen)),
-            bytes=sum(row.size for rows in chosen for row in rows),
+            archives=sum(bool(rows) or number in extracted for number, rows in enumerate(chosen)),
+            files=sum(map(len, chosen)) + len(extracts),
+            bytes=sum(row.size for rows in chosen for row in rows) + sum(extract.size for extract in extracts),
             there=there,
-            problems=tuple(problems),
         )
 
-    def _matching(self, plan: HourPlan) -> frozenset[str]:
-        records = self.archive.hour_records(plan.camera, plan.hour)
-        return frozenset(
-            frame_stem(found.frame)
-            for found in records
-            if isinstance(found, FrameRecord) and self.selection.fits(found.record)
-        )
+    def _searched(
+        self, plan: HourPlan, parts: Sequence[ArchivedPart], indexes: Sequence[Sequence[IndexRow]]
+    ) -> HourPlan:
+        """The plan with what records say, where that is asked for or names alone do not tell.
+
+        Raises:
+            UserError: a part cannot be read.
+        """
+        contents = [part.contents(rows) for part, rows in zip(parts, indexes, strict=True)]
+        frames = frozenset(name for content in contents for name in content.frames)
+        folder = FrameFolder.of(plan.camera, plan.hour, frames)
+        if not self.selection.everything:
+            return replace(plan, match=match_hour(self.selection, folder, contents))
+        if self.selection.whole(plan.hour) or all(frame_time(name) is not None for name in frames):
+            return plan
+        try:
+            return replace(plan, moments=record_times(folder, contents))
+        except ColdObjectError:
+            return plan  # such frames count as of their whole hour
 
 
 def _verified(results: Iterator[ReceiptResult], plan: RestorePlan) -> Iterator[Receipt]:

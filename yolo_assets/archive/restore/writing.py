@@ -8,15 +8,17 @@ a later run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from yolo_assets.archive.archive import Archive, in_order
 from yolo_assets.archive.packing.pack import IndexRow
-from yolo_assets.archive.part import ArchivedPart
+from yolo_assets.archive.part import ArchivedPart, PartContents
 from yolo_assets.archive.restore.filter import FrameFilter
+from yolo_assets.archive.restore.matching import Extract, take_out
 from yolo_assets.archive.restore.placing import OutFolder, PlaceError, Places
 from yolo_assets.archive.restore.plan import (
     ColdArchive,
@@ -140,9 +142,11 @@ class HourWriter:
             return done
         parts = [self.archive.part(receipt) for receipt in plan.receipts]
         indexes, _ = load_indexes(parts)  # its problems are in the plan
-        placed = place_all(Places(self.folds_case), plan.receipts, indexes)
-        chosen = self.selection.chosen(indexes, plan.hour, plan.matching)
-        for part, rows, places in zip(parts, chosen, placed, strict=True):
+        places_taken = Places(self.folds_case)
+        placed = place_all(places_taken, plan.receipts, indexes)
+        chosen = plan.chosen(self.selection, indexes)
+        extracted = plan.match.extracted_parts if plan.match is not None else frozenset[int]()
+        for number, (part, rows, places) in enumerate(zip(parts, chosen, placed, strict=True)):
             whole = {row: (plan.camera, plan.hour.key, *places[row]) for row in rows}
             missing: list[IndexRow] = []
             problems: list[str] = []
@@ -156,12 +160,45 @@ class HourWriter:
                     missing.append(row)
                 except PlaceError as error:
                     problems.append(str(error))
-            done.archives += bool(rows)
+            done.archives += bool(rows) or number in extracted
             problems += self._write_part(part, missing, whole, done)
             if len(problems) > _MOST_PROBLEMS:
                 problems[_MOST_PROBLEMS:] = [f"{part.receipt.archive_key}: {len(problems) - _MOST_PROBLEMS} more files"]
             done.problems += problems
+        if plan.match is not None and plan.match.extracts and not done.waiting:
+            contents = [part.contents(rows) for part, rows in zip(parts, indexes, strict=True)]
+            self._write_extracts(plan, plan.match.extracts, contents, places_taken, done)
         return done
+
+    def _write_extracts(
+        self,
+        plan: HourPlan,
+        extracts: Sequence[Extract],
+        contents: Sequence[PartContents],
+        places: Places,
+        done: RestoreReport,
+    ) -> None:
+        """Write records that share their archived file with others."""
+        try:
+            taken = take_out(extracts, contents)
+        except UserError as error:
+            done.problems.append(f"records of {plan.camera} {plan.hour} cannot be read: {object_problem(error)}")
+            return
+        for extract, data in taken:
+            sha256 = hashlib.sha256(data).digest()
+            row = extract.row(sha256)
+            place = (plan.camera, plan.hour.key, *plan.place(places, extract, sha256))
+            try:
+                if self.out.holds(place, row):
+                    done.skipped += 1
+                else:
+                    self.out.check_free(place)
+                    self.out.write(place, [data])
+                    done.files, done.bytes = done.files + 1, done.bytes + row.size
+            except PlaceError as error:
+                done.problems.append(str(error))
+                continue
+            self._report(place, row)
 
     def _write_part(
         self, part: ArchivedPart, missing: list[IndexRow], places: dict[IndexRow, tuple[str, ...]], done: RestoreReport
