@@ -115,18 +115,15 @@ def _told(pack: PackManifest) -> Iterator[str]:
     from yolo_assets.evidence.wording import Wording, many
 
     counts, unread = pack.counts, sum(hour.unread for hour in pack.hours)
-    beside = sum(problem.kind == "hour_beside" for problem in pack.problems)
     if unread:
         yield f"{many(unread, 'record')} could not be read and count for nothing; the report names them"
     if counts.not_drawable:
-        yield f"{many(counts.not_drawable, 'frame')} could not be drawn: no picture that can be read; the report names them"
+        yield f"{many(counts.not_drawable, 'frame')} could not be read as a picture and drawn; the report names them"
     if counts.other_size:
         yield (
             f"boxes of {many(counts.other_size, 'frame')} are not drawn: their record is of a picture of another size; "
             "the report names them"
         )
-    if beside:
-        yield f"{many(beside, 'archive')} of an hour beside the range could not be read; the report names them"
     if pack.unprinted:
         yield Wording("en").letters(pack.unprinted)
 

@@ -3,7 +3,7 @@
 By the receipts in the archive: the catalog may spare reading a receipt that is in it, and it cannot hide one, because
 what is not in it is read. An hour is taken whole or reported as unavailable, with nothing of it kept but its
 receipts: half an hour would be an answer that no one can check. A producer that turns its folder a moment late leaves
-frames in the hour beside theirs: the hours next to the range are looked into, and taken when they hold such frames.
+frames in the hour beside theirs, which ``archive.near_hours`` finds.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import IO
 
 from yolo_assets.archive.archive import Archive
-from yolo_assets.archive.listing import archives_there
-from yolo_assets.contracts.errors import IntegrityError, UserError
-from yolo_assets.contracts.names import ArchiveName, frame_time
-from yolo_assets.contracts.times import Hour, hours_between, with_near_hours
+from yolo_assets.archive.near_hours import archives_holding
+from yolo_assets.contracts.errors import UserError
+from yolo_assets.contracts.names import ArchiveName
+from yolo_assets.contracts.times import Hour, hours_between
 from yolo_assets.evidence.findings import Derived, Finding, HourPart, derive, selection
 from yolo_assets.evidence.manifest import (
     Gap,
@@ -34,7 +34,6 @@ from yolo_assets.evidence.manifest import (
 )
 from yolo_assets.evidence.signing import ProvenReceipt, prove
 from yolo_assets.runtime.files import write_all
-from yolo_assets.spool.files import native_name
 from yolo_assets.storage.base import StoreUnavailableError
 
 _READERS = 8
@@ -53,10 +52,6 @@ class CameraHour:
     names: tuple[ArchiveName, ...]
     problem: str | None = None
 
-    def touches(self, query: Query) -> bool:
-        """Whether the hour has a moment of the range; else it is one beside it."""
-        return self.hour.start < query.end and self.hour.end > query.start
-
 
 def camera_hours(
     archive: Archive,
@@ -64,7 +59,7 @@ def camera_hours(
     cataloged: CatalogedBatches | None = None,
     report: Callable[[], object] = lambda: None,
 ) -> list[CameraHour]:
-    """Every archived camera-hour that may answer the question, by hour and camera, and those beside the range.
+    """Every archived camera-hour that may answer the question, by hour and camera.
 
     Args:
         archive: where they lie.
@@ -75,7 +70,7 @@ def camera_hours(
     Raises:
         StoreUnavailableError: the store does not answer.
     """
-    names = archives_there(archive, *with_near_hours(query.start, query.end), camera_id=query.camera_id)
+    names = archives_holding(archive, query.start, query.end, camera_id=query.camera_id)
     loaded: dict[ArchiveName, ProvenReceipt | str] = {}
 
     def load(names: Iterable[ArchiveName]) -> None:
@@ -127,25 +122,6 @@ def gaps(query: Query, camera_hours: Sequence[CameraHour], now: datetime) -> lis
             start = missing.pop().start
         missing.append(Gap(start=start, end=end))
     return missing
-
-
-def stray(archive: Archive, query: Query, camera_hour: CameraHour) -> bool:
-    """Whether an hour beside the range holds frames that were taken within it.
-
-    Raises:
-        UserError: its receipts or indexes cannot be read, or are untrusted.
-        StoreUnavailableError: the store does not answer.
-    """
-    if camera_hour.problem is not None:
-        raise IntegrityError(camera_hour.problem)
-    if not selection(query).may_hold([proven.receipt for proven in camera_hour.receipts]):
-        return False
-    for proven in camera_hour.receipts:
-        _, rows = archive.part(proven.receipt).read_index()
-        moments = (frame_time(native_name(row.name)) for row in rows)
-        if any(moment is not None and query.start <= moment < query.end for moment in moments):
-            return True
-    return False
 
 
 OnFrame = Callable[[Finding, bytes], None]

@@ -214,9 +214,7 @@ class _Derivation:
                 continue
             pictures = self._frames.get(stem) or self._others.get(stem, [])
             moment = self._moment([row.name for _, row in pictures], records)
-            if not (
-                query.start <= moment < query.end if moment else hour.start < query.end and hour.end > query.start
-            ):
+            if not (query.start <= moment < query.end if moment else hour.start < query.end and hour.end > query.start):
                 continue
             needed |= {record.source for record in records}
             for part, row in pictures or [(None, None)]:
@@ -301,7 +299,6 @@ class _Derivation:
 
     def _read(self, name: str, path: str, seen: set[str | bytes] | None = None) -> Iterator[tuple[str, FoundRecord]]:
         """The records of one file, each with the stem of its frame; those in ``seen`` are passed over."""
-
         there = self._opened(path)
         if there is None:
             return
@@ -327,9 +324,7 @@ class _Derivation:
                 continue
             yield (
                 stem,
-                FoundRecord(
-                    source=path, line=found.number, verbatim=found.raw.decode("utf-8"), record=found.record
-                ),
+                FoundRecord(source=path, line=found.number, verbatim=found.raw.decode("utf-8"), record=found.record),
             )
 
 

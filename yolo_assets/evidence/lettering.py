@@ -245,7 +245,7 @@ def _face(path: Path) -> FontFace | None:
         with TTFont(path, fontNumber=number, lazy=True) as font:
             tables = set(font.keys())
             outlines = bool(tables & _OUTLINES)
-            restricted = "OS/2" in tables and font["OS/2"].fsType & 0xF == 2
+            restricted = "OS/2" in tables and getattr(font["OS/2"], "fsType", 0) & 0xF == 2
             if not tables >= _NEEDED or not (outlines or tables & _BITMAPS) or restricted:
                 return None
             return FontFace(path, number, frozenset(font.getBestCmap() or ()), not outlines)

@@ -40,7 +40,6 @@ from yolo_assets.evidence.collect import (
     camera_hours,
     collect_hour,
     gaps,
-    stray,
     write,
 )
 from yolo_assets.evidence.drawing import PlacedBoxes, draw, jpeg
@@ -142,7 +141,6 @@ def make_pack(
     made_at = now or utc_now()
     cataloged, found_by = _cataloged_batches(store, query)
     hours = camera_hours(archive, query, cataloged, report)
-    hours, beside = _with_strays(archive, query, hours)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial.{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
@@ -169,7 +167,7 @@ def make_pack(
             counts=PackCounts(archives=len(shown), **dataclasses.asdict(done.totals)),
             hours=tuple(done.states),
             gaps=tuple(gaps(query, hours, made_at)),
-            problems=(*done.problems, *beside),
+            problems=tuple(done.problems),
             models=tuple(model_states),
             catalog=catalog,
         )
@@ -210,29 +208,6 @@ def _check_letters(wording: Wording, letters: Fonts) -> None:
             f"no font here has the letters of a report in {wording.language!r}: install {needed} (Debian), name a font "
             "file by YOLO_ASSETS_FONTS, or make the report with --lang en"
         )
-
-
-def _with_strays(
-    archive: Archive, query: Query, hours: Sequence[CameraHour]
-) -> tuple[list[CameraHour], list[PackProblem]]:
-    """The hours of the range and those beside it that hold frames of it; and those of which nobody knows."""
-    chosen: list[CameraHour] = []
-    unknown: list[PackProblem] = []
-    for hour in hours:
-        try:
-            if hour.touches(query) or stray(archive, query, hour):
-                chosen.append(hour)
-        except StoreUnavailableError as error:
-            if error.transient:
-                raise
-            unknown.append(_beside(hour, error))
-        except UserError as error:
-            unknown.append(_beside(hour, error))
-    return chosen, unknown
-
-
-def _beside(hour: CameraHour, error: UserError) -> PackProblem:
-    return PackProblem(kind="hour_beside", path=f"{hour.camera_id}/{hour.hour.key}", reason=str(error))
 
 
 class _Collection:

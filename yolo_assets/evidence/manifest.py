@@ -109,7 +109,7 @@ class ModelState(Record):
 class PackProblem(Record):
     """Something of the hours searched that is not shown as it was archived, or not at all, and why."""
 
-    kind: Literal["record_not_read", "no_picture", "other_size", "other_file", "hour_beside", "turned"]
+    kind: Literal["record_not_read", "no_picture", "other_size", "other_file", "turned"]
     path: str = Field(description="in the pack; of another file its archive and name there")
     reason: str = ""
 
@@ -155,7 +155,9 @@ class PackManifest(Record):
     hours: tuple[HourState, ...]
     gaps: tuple[Gap, ...] = ()
     problems: tuple[PackProblem, ...] = ()
-    unprinted: str = Field(default="", description="characters that no font here had; the PDF and the drawings lack them")
+    unprinted: str = Field(
+        default="", description="characters that no font here had; the PDF and the drawings lack them"
+    )
     models: tuple[ModelState, ...] = ()
     catalog: str = Field(description="what the catalog gave")
     files: tuple[PackFile, ...] = ()

@@ -214,7 +214,9 @@ class _ReportPdf(FPDF):
         self.cell(_LABEL, 4.6, self.shown(label))
         self.use(family, 7.5 if mono else 8.5, style=style)
         self.set_xy(self.l_margin + _LABEL, top)
-        self.multi_cell(0, 4.6, self.shown(text), align="L", wrapmode=self._wrap(text), new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+        self.multi_cell(
+            0, 4.6, self.shown(text), align="L", wrapmode=self._wrap(text), new_x=XPos.LMARGIN, new_y=YPos.NEXT
+        )
 
     def points(self, texts: Sequence[str]) -> None:
         """A list."""
@@ -271,7 +273,7 @@ class _ReportPdf(FPDF):
 def _keep_bitmaps(font: object, characters: Sequence[str]) -> None:
     """Let each bitmap of a colour font be read twice: fpdf2 asks for its bytes again after fontTools dropped them."""
     assert isinstance(font, TTFFont)
-    bitmaps, names_of = font.ttfont["CBDT"].strikeData[0], font.ttfont.getBestCmap()
+    bitmaps, names_of = font.ttfont["CBDT"].strikeData[0], font.ttfont.getBestCmap() or {}
     for char in characters:
         bitmap = bitmaps.get(names_of.get(ord(char)))
         if bitmap is not None:

@@ -53,7 +53,7 @@ class DetectionText:
 
 @dataclass(frozen=True)
 class FindingText:
-    """One finding as text; ``picture`` is a small JPEG of the drawn copy, ``linked`` is False for what no reader shows."""
+    """One finding as text; ``picture`` is a small JPEG of the drawn copy, ``linked``: readers show the original."""
 
     number: int
     taken: str
@@ -162,9 +162,7 @@ class Report:
         """The findings, pictures for the first ``PICTURES`` of them."""
         with (self.folder / FINDINGS).open("rb") as lines:
             for number, line in enumerate(lines, 1):
-                yield self._entry(
-                    number, Finding.from_json(line, FINDINGS), pictures=pictures and number <= PICTURES
-                )
+                yield self._entry(number, Finding.from_json(line, FINDINGS), pictures=pictures and number <= PICTURES)
 
     def texts(self) -> Iterator[str]:
         """Everything that the report prints, so that its letters can be found before the first page is set."""
@@ -236,9 +234,7 @@ class Report:
         return self.wording.text("comma").join([*named[:_MOST_NAMES], *more]) or "–"
 
     def _archives_of(self, finding: Finding) -> str:
-        return self.wording.text("comma").join(
-            dict.fromkeys(record.source.split("/")[1] for record in finding.records)
-        )
+        return self.wording.text("comma").join(dict.fromkeys(record.source.split("/")[1] for record in finding.records))
 
 
 def _small(drawn: Path) -> bytes | None:
@@ -249,7 +245,7 @@ def _small(drawn: Path) -> bytes | None:
 
 
 def _font_faces(fonts: Fonts) -> Iterator[tuple[str, str, str]]:
-    """Name, data and range of a cut font for each face that the texts need beside DejaVu; colours are left to readers."""
+    """Name, data and range of a cut font for each face that is needed beside DejaVu; readers have those in colour."""
     for number, (face, characters) in enumerate(fonts.used.items()):
         if not face.colour:
             span = ",".join(f"U+{ord(char):X}" for char in characters)

@@ -330,8 +330,8 @@ def _check_receipts(pack: _Pack) -> str:
 def _check_extracts(pack: _Pack, proven: ProvenReceipt) -> None:
     """What lies beside a receipt for other tools is what it holds itself."""
     stem = proven.name.stem
-    path = names.receipt_signature_path(stem, proven.signed_by)
-    for path, data in ((names.signed_path(stem), proven.signed), (path, proven.signature)):
+    signature = names.receipt_signature_path(stem, proven.signed_by)
+    for path, data in ((names.signed_path(stem), proven.signed), (signature, proven.signature)):
         if pack.read(path) != data:
             raise IntegrityError(f"{path} is not what the receipt beside it holds")
 

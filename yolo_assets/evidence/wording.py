@@ -1,7 +1,7 @@
 """The sentences of a pack, in English or Chinese: the HTML page, the PDF and VERIFY.txt use the same ones.
 
-Their fixed parts are in ``texts.toml``. Belongs here: sentences. Does not belong here: layout. Text from outside (names,
-reasons) goes through ``plain`` first: nothing in it can hide or reverse the text around it.
+Their fixed parts are in ``texts.toml``. Belongs here: sentences. Does not belong here: layout. Text from outside
+(names, reasons) goes through ``plain`` first: nothing in it can hide or reverse the text around it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LONGEST_NAME = 160
 
 _SHORTENED = 60
 _WIDTH = 100
-_BY_DESIGN = ("other_file", "hour_beside")
+_BY_DESIGN = ("other_file",)
 """Kinds of problems that take nothing away from the answer."""
 _AT_THE_FRAME = ("turned",)
 """Kinds that are told at the frame alone."""
@@ -83,14 +83,14 @@ class Wording:
     def question(self, query: Query) -> str:
         """The question as a sentence."""
         camera = self.text("ask_camera", camera=plain(query.camera_id)) if query.camera_id else None
-        about = {"class": self.name(query.class_name or ""), "confidence": f"{query.min_confidence or 0:g}"}
+        name, confidence = self.name(query.class_name or ""), f"{query.min_confidence or 0:g}"
         detection = ""
         if query.class_name is not None and query.min_confidence is not None:
-            detection = self.text("ask_both", **about)
+            detection = self.text("ask_both", name=name, confidence=confidence)
         elif query.class_name is not None:
-            detection = self.text("ask_class", **about)
+            detection = self.text("ask_class", name=name)
         elif query.min_confidence is not None:
-            detection = self.text("ask_confidence", **about)
+            detection = self.text("ask_confidence", confidence=confidence)
         return self.text(
             "ask",
             camera=camera or self.text("ask_any_camera"),
@@ -121,7 +121,9 @@ class Wording:
             if hour.state == "unavailable"
         ]
         lines += [self.text("gap", start=self.when(gap.start), end=self.when(gap.end)) for gap in pack.gaps]
-        lines += [self._problem(problem) for problem in pack.problems if problem.kind not in (*_BY_DESIGN, *_AT_THE_FRAME)]
+        lines += [
+            self._problem(problem) for problem in pack.problems if problem.kind not in (*_BY_DESIGN, *_AT_THE_FRAME)
+        ]
         return lines + ([self.letters(pack.unprinted)] if pack.unprinted else [])
 
     def notes(self, pack: PackManifest) -> list[str]:
@@ -190,7 +192,10 @@ def _steps(pack: PackManifest) -> list[tuple[str, list[str]]]:
         ("verify_tool", [f"yolo-assets evidence verify . {options}"]),
         (
             "verify_keys",
-            [f"openssl pkey -pubin -in ../{key}.pub -outform DER | tail -c 32 | sha256sum | cut -c 1-16" for key in keys],
+            [
+                f"openssl pkey -pubin -in ../{key}.pub -outform DER | tail -c 32 | sha256sum | cut -c 1-16"
+                for key in keys
+            ],
         ),
         ("verify_manifest", _signed(names.MANIFEST, payload_type("evidence-pack"), pack.signed_by, names.SIGNATURE)),
         (
@@ -205,7 +210,7 @@ def _steps(pack: PackManifest) -> list[tuple[str, list[str]]]:
             "verify_indexes",
             [
                 "cat receipts/*.signed | tr ',{}' '\\n\\n\\n' | sort > /tmp/receipts",
-                "test -z \"$(printf '\"index_sha256\":\"%s\"\\n' $(sha256sum indexes/*.parquet | cut -c 1-64) | sort | "
+                'test -z "$(printf \'"index_sha256":"%s"\\n\' $(sha256sum indexes/*.parquet | cut -c 1-64) | sort | '
                 'comm -23 - /tmp/receipts)"',
             ],
         ),

@@ -1,4 +1,4 @@
-"""A stranger checks a pack with what VERIFY.txt says, word for word: OpenSSL, coreutils, a shell, and nothing of ours."""
+"""A stranger checks a pack with what VERIFY.txt says, word for word: OpenSSL, coreutils, a shell, nothing of ours."""
 
 from __future__ import annotations
 
@@ -112,7 +112,9 @@ def test_a_stranger_finds_one_changed_byte_anywhere(odd: Path, tools: Path, data
 @pytest.mark.parametrize("kind", ["frames", "annotated", "records", "receipts", "indexes", "keys", "report.pdf"])
 def test_a_stranger_finds_a_missing_file(odd: Path, tools: Path, kind: str) -> None:
     pack = odd / "pack"
-    victim = pack / kind if (pack / kind).is_file() else next(path for path in (pack / kind).rglob("*") if path.is_file())
+    victim = (
+        pack / kind if (pack / kind).is_file() else next(path for path in (pack / kind).rglob("*") if path.is_file())
+    )
     kept = victim.read_bytes()
     victim.unlink()
     try:
