@@ -73,7 +73,7 @@ def make(
     if first is None or after is None or after <= first:
         raise UsageError("--to must be later than --from")
     if camera is None and batch is None:
-        raise UsageError("name what to look for: --camera C, --batch B or both")
+        raise UsageError("give what to look for: --camera C, --batch B or both")
     need("cv2", "polars", "duckdb", "supervision", "fpdf", "uharfbuzz", "jinja2")
     from yolo_assets.evidence.make import Request, make_pack
     from yolo_assets.evidence.wording import many

@@ -1,8 +1,8 @@
 """Finds the camera-hours that a question touches, and fetches each into a pack; every hash is checked.
 
-By the receipts in the archive: the catalog may spare reading a receipt that is in it, and it cannot hide one, because
-what is not in it is read. An hour is taken whole or reported as unavailable, with nothing of it kept but its
-receipts: half an hour would be an answer that no one can check. A producer that turns its folder a moment late leaves
+The receipts in the archive decide. The catalog only saves reading the receipts that it holds; it cannot hide one,
+because receipts that are not in it are read. An hour is taken whole or reported as unavailable, with nothing of it kept
+but its receipts: half an hour would be an answer that no one can check. A producer that turns its folder a moment late leaves
 frames in the hour beside theirs, which ``archive.near_hours`` finds.
 """
 
@@ -215,7 +215,7 @@ def _fetch(
             write(folder / part.records_path(row), pieces)
     derived = derive(query, parts, opener(folder))
     if sum(len(rows) for rows in derived.frames.values()) > remaining:
-        raise TooManyFramesError("more frames fit than --max-frames allows")
+        raise TooManyFramesError("more frames match than --max-frames allows")
     left_out = 0
     for part in parts:
         for path in {part.records_path(row) for row in part.record_rows()} - derived.needed:

@@ -190,12 +190,14 @@ def make_pack(
 def _check(request: Request, out: Path) -> None:
     query = request.query
     if query.camera_id is None and query.batch is None:
-        raise BadInputError("name a camera or a production batch")
+        raise BadInputError("give a camera or a production batch")
     selection(query)  # refuses an empty range and what is no camera id
     if max(len(request.reason), len(request.asked_by)) > _LONGEST_TEXT:
         raise BadInputError(f"reason and name are at most {_LONGEST_TEXT} characters long")
     if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
-        raise BadInputError(f"{out} exists and is not an empty folder; name another one, a pack is never added to")
+        raise BadInputError(
+            f"{out} exists and is not an empty folder; choose another one, nothing is ever added to a pack"
+        )
 
 
 def _check_letters(wording: Wording, letters: Fonts) -> None:
@@ -258,7 +260,7 @@ class _Collection:
             done = collect_hour(self._archive, request.query, hour, self._folder, remaining, self._draw)
         except TooManyFramesError:
             raise TooManyFramesError(
-                f"more than {request.max_frames} frames fit, the limit is passed in hour {hour.hour} of "
+                f"more than {request.max_frames} frames match, the limit is exceeded in hour {hour.hour} of "
                 f"{hour.camera_id}; narrow the question, or raise --max-frames"
             ) from None
         if done.state.state == "unavailable":
@@ -436,7 +438,7 @@ def _catalog_files(
         if any(row[field] != getattr(receipt, field) for field in _CHECKED):
             raise IntegrityError(
                 f"the catalog contradicts the signed receipt of {receipt.archive_key}; "
-                "make it anew with: yolo-assets catalog rebuild"
+                "rebuild it with: yolo-assets catalog rebuild"
             )
     summary = wording.text("catalog_rows", rows=f"{len(rows):,}", archives=f"{len(by_key):,}")
     if not len(rows):

@@ -81,7 +81,7 @@ class HourState(Record):
     hour: str = Field(pattern=r"^\d{8}_\d{2}$")
     archives: tuple[str, ...] = Field(description="names of its parts, without ending")
     state: Literal["searched", "excluded", "unavailable"] = Field(
-        description="excluded: its signed receipts show that nothing in it fits; unavailable: it could not be read"
+        description="excluded: its signed receipts show that nothing in it matches; unavailable: it could not be read"
     )
     reason: str | None = Field(default=None, description="why it is unavailable")
     findings: int = Field(default=0, ge=0)
@@ -119,10 +119,10 @@ class PackCounts(Record):
 
     frames: int = Field(ge=0)
     records: int = Field(ge=0)
-    detections: int = Field(ge=0, description="in those records, whether they fit the question or not")
-    fitting: int | None = Field(default=None, ge=0, description="of them meet the class and confidence asked for")
+    detections: int = Field(ge=0, description="in those records, whether they match the question or not")
+    fitting: int | None = Field(default=None, ge=0, description="of them match the requested class and confidence")
     without_picture: int = Field(ge=0, description="findings whose picture was not kept")
-    not_drawable: int = Field(ge=0, description="frames whose bytes are no picture that can be read")
+    not_drawable: int = Field(ge=0, description="frames whose bytes are not a readable picture")
     other_size: int = Field(default=0, ge=0, description="frames with a record of a picture of another size")
     outside_hour: int = Field(default=0, ge=0, description="frames that lie in the archive of another hour than theirs")
     archives: int = Field(ge=0, description="archives that hold a finding")

@@ -81,7 +81,7 @@ def load_keys(folder: Path, paths: Sequence[Path]) -> TrustedKeys:
         if any(_in_a_pack(file, folder) for file in [path, *files]):
             raise BadInputError(
                 f"{path} lies in an evidence pack, and whoever made a false pack put a key of his own there; get the "
-                "plant's public key by another way, compare it with the one in the pack, and give that by --key PUB"
+                "plant's public key in another way, compare it with the one in the pack, and give that with --key PUB"
             )
     return TrustedKeys.load(paths)
 
@@ -113,7 +113,7 @@ def verify_pack(folder: Path, trusted: TrustedKeys | None) -> Verification:
         BadInputError: no such folder.
     """
     if not folder.is_dir():
-        raise BadInputError(f"there is no folder {folder}; name the folder of an evidence pack")
+        raise BadInputError(f"there is no folder {folder}; give the folder of an evidence pack")
     pack = _Pack(folder, trusted or TrustedKeys({}))
     passed = {"keys"} if trusted is not None else set()
     done: list[Check] = []
@@ -138,7 +138,7 @@ def verify_pack(folder: Path, trusted: TrustedKeys | None) -> Verification:
 
 def _signed_by(pack: _Pack, *, given: bool) -> str:
     """Why the signature does not count: changed, or good by a key of the pack's own, which is not to be trusted."""
-    advice = "get the plant's public key by another way than this pack, compare it, and give it by --key PUB"
+    advice = "get the plant's public key in a way other than this pack, compare it, and give it with --key PUB"
     try:
         data, signature = pack.read(names.MANIFEST, "manifest"), pack.read(names.SIGNATURE)
         own = [path for path in sorted((pack.folder / "keys").glob("*.pub")) if path.stat().st_size <= _LARGEST_KEY]
@@ -359,7 +359,7 @@ def _check_members(pack: _Pack) -> str:
             continue
         row = members.get(path)
         if row is None:
-            raise IntegrityError(f"{path} is no member of an archive whose receipt and index are here")
+            raise IntegrityError(f"{path} is not a member of an archive whose receipt and index are here")
         if (file.size, file.sha256) != (row.size, row.sha256.hex()):
             raise IntegrityError(f"{path} is not the file that was archived; its index has another SHA-256")
         count[kind] += 1

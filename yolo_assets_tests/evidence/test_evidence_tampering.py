@@ -1,4 +1,4 @@
-"""Whatever is done to a pack is found: by a stranger, by who recomputes every hash, and by who can sign packs."""
+"""Whatever is done to a pack is found: by a stranger, by one who recomputes every hash, by one who can sign packs."""
 
 from __future__ import annotations
 
@@ -284,7 +284,7 @@ def test_without_a_key_the_pack_s_own_is_shown_and_not_trusted(pack: Path, sound
     assert sound[0].office.key_id in done.first_difference.detail and "--key PUB" in done.first_difference.detail
 
 
-def test_the_office_s_key_alone_does_not_vouch_for_receipts(pack: Path, sound: tuple[Plant, Path]) -> None:
+def test_the_key_of_the_pack_alone_does_not_prove_receipts(pack: Path, sound: tuple[Plant, Path]) -> None:
     assert found(pack, TrustedKeys.of(sound[0].office)) == "receipts"
     assert found(pack, TrustedKeys.of(sound[0].signer)) == "signature"
 
@@ -390,7 +390,7 @@ def test_a_folder_that_does_not_exist_is_an_error(tmp_path: Path, keys: TrustedK
 
 
 def test_left_out_record_files_are_counted(sound: tuple[Plant, Path], tmp_path: Path) -> None:
-    """Who signs packs cannot keep back a per-frame record unnoticed: how many are absent is part of the proof."""
+    """A signer of packs cannot keep back a per-frame record unnoticed: how many are absent is part of the proof."""
     plant = Plant(tmp_path)
     stem = "20260102_030001_000"
     plant.foreign({f"{stem}.jpg": picture(1), f"{stem}.json": record_line(f"{stem}.jpg", detection())})
