@@ -40,7 +40,7 @@ _NEEDED = {"cmap", "head", "hhea", "hmtx", "maxp", "name", "OS/2", "post"}
 _OUTLINES, _BITMAPS = {"glyf", "CFF "}, {"CBDT"}
 _BITMAP_SIZE = 109
 """The one size, in pixels, of colour bitmaps in Noto's format."""
-_UNSEEN = {0x200C, 0x200D, *range(0xFE00, 0xFE10)}
+UNSEEN = {0x200C, 0x200D, *range(0xFE00, 0xFE10)}
 """Joiners and variation selectors: they shape their neighbours and have no form of their own."""
 
 _UNREADABLE = (TTLibError, OSError, ValueError, KeyError, AttributeError, AssertionError, EOFError)
@@ -110,7 +110,7 @@ class Fonts:
     @property
     def missing(self) -> tuple[str, ...]:
         """See the class."""
-        return tuple(sorted(char for char, face in self._faces.items() if face is None and ord(char) not in _UNSEEN))
+        return tuple(sorted(char for char, face in self._faces.items() if face is None and ord(char) not in UNSEEN))
 
     @property
     def used(self) -> dict[FontFace, list[str]]:
@@ -133,7 +133,7 @@ class Fonts:
         lacking: list[str] = []
         for char in [*text, ""]:
             if char and self.face(char) is None:
-                if ord(char) not in _UNSEEN:
+                if ord(char) not in UNSEEN:
                     lacking.append(f"U+{ord(char):04X}")
                 continue
             if lacking:
@@ -187,7 +187,7 @@ class Fonts:
     def _found(self, char: str) -> FontFace | None:
         if ord(char) in self._own.characters:
             return self._own
-        if ord(char) in _UNSEEN:
+        if ord(char) in UNSEEN:
             return None
         if self._candidates is None:
             self._candidates = sorted(_files(self._places), key=lambda path: (path.name, path))
@@ -228,7 +228,7 @@ def _rank(path: Path, hints: tuple[str, ...]) -> tuple[int, int, str]:
 
 
 def _leans(char: str) -> bool:
-    return char == " " or ord(char) in _UNSEEN or unicodedata.category(char).startswith("M")
+    return char == " " or ord(char) in UNSEEN or unicodedata.category(char).startswith("M")
 
 
 def _files(places: Iterable[Path]) -> Iterator[Path]:

@@ -125,7 +125,7 @@ class _ReportPdf(FPDF):
         self.set_fallback_fonts(families, exact_match=False)
 
     def _add_font(self, family: str, style: str, path: Path, number: int, characters: Sequence[str]) -> None:
-        span = [ord(char) for char in characters]
+        span = [0x20, *map(ord, characters)]  # without a blank of its own fpdf2 takes the first letter for one
         try:
             self.add_font(family, style, path, unicode_range=span, collection_font_number=number)
         except (FPDFException, TTLibError, ValueError, KeyError, AttributeError, NotImplementedError) as error:

@@ -2,7 +2,7 @@
 
 Everything is signed as DSSE signs: Ed25519 over a payload's type, length and bytes. In a pack the signatures lie raw,
 64 bytes each, and beside a receipt the bytes that its own covers, so that ``openssl pkeyutl`` checks them as they are
-and no tool has to write JSON anew. A pack of the first form was signed over a context line and ``manifest.json``.
+and no tool has to serialise JSON again. A pack of the first form was signed over a context line and ``manifest.json``.
 """
 
 from __future__ import annotations
