@@ -11,7 +11,8 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
 import typer
@@ -188,8 +189,23 @@ def _type(field: FieldInfo) -> str:
     annotation = field.annotation
     if annotation is None or list(_models(annotation)):
         return "section"
-    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-    return text.replace("typing.", "").replace("pathlib.", "").replace("datetime.", "")
+    return _type_text(annotation)
+
+
+def _type_text(annotation: Any) -> str:
+    """A type as text, without its validators."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if annotation is type(None) or annotation is Ellipsis:
+        return "None" if annotation is not Ellipsis else "..."
+    if origin is Annotated:
+        return _type_text(inner[0])
+    if origin is Literal:
+        return f"Literal[{', '.join(repr(value) for value in inner)}]"
+    if origin in (Union, UnionType):
+        return " | ".join(_type_text(one) for one in inner)
+    if origin is not None:
+        return f"{origin.__name__}[{', '.join(_type_text(one) for one in inner)}]"
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
 
 def _default(field: FieldInfo) -> str:

@@ -3,8 +3,8 @@
     python docs/strings.py [--module-docstrings] [--words WORD ...]
 
 One line for each string: file, line, kind, text. Kinds: module docstrings, messages of errors, log messages, help of
-commands, options and metrics, descriptions of Dagster objects, texts of the live page. ``--words`` prints only lines
-with one of the words, as in ``--words believed witness``.
+commands, options and metrics, descriptions of Dagster objects and HTTP routes, texts of the live page.
+``--words`` prints only lines with one of the words, as in ``--words believed witness``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "yolo_assets"
 _LOGGING = {"debug", "info", "warning", "error", "exception", "critical"}
-_DESCRIBED = {"help", "description", "short_help", "epilog", "label", "title", "reason", "message"}
+_DESCRIBED = {"help", "description", "short_help", "epilog", "label", "title", "reason", "message", "summary"}
 
 
 def strings(path: Path) -> Iterator[tuple[int, str, str]]:
@@ -27,17 +27,17 @@ def strings(path: Path) -> Iterator[tuple[int, str, str]]:
     if doc:
         yield 1, "module", doc
     for node in ast.walk(tree):
-        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-            yield from ((node.lineno, "error", text) for text in _texts(node.exc.args))
-        elif isinstance(node, ast.FunctionDef) and _is_command(node):
-            yield node.lineno, "command", ast.get_docstring(node) or ""
+        if isinstance(node, ast.FunctionDef) and (kind := _described_as(node, "cli" in path.parts)):
+            yield node.lineno, kind, ast.get_docstring(node) or ""
         elif isinstance(node, ast.Call):
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if name in _LOGGING:
+            if name.endswith("Error"):
+                yield from ((node.lineno, "error", text) for text in _texts(node.args))
+            elif name in _LOGGING:
                 yield from ((node.lineno, "log", text) for text in _texts(node.args))
             elif name.endswith("MetricFamily") or name in ("Counter", "Gauge", "Histogram"):
                 yield from ((node.lineno, "metric", text) for text in _texts(node.args[1:2]))
-            elif name in ("note", "print", "say", "print_line"):
+            elif name in ("note", "print", "say", "_say", "print_line", "found"):
                 yield from ((node.lineno, "print", text) for text in _texts(node.args))
             for keyword in node.keywords:
                 if keyword.arg in _DESCRIBED:
@@ -63,8 +63,12 @@ def _texts(nodes: list[ast.expr]) -> Iterator[str]:
             yield from _texts([part for part in ast.iter_child_nodes(node) if isinstance(part, ast.expr)])
 
 
-def _is_command(node: ast.FunctionDef) -> bool:
-    return any("command" in ast.unparse(decorator) for decorator in node.decorator_list)
+def _described_as(node: ast.FunctionDef, in_cli: bool) -> str | None:
+    """The kind of a function whose docstring people read: a command, also one that is registered elsewhere; a route."""
+    decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
+    if any("command" in text for text in decorators) or (in_cli and "typer.Option" in ast.unparse(node.args)):
+        return "command"
+    return "route" if any(text.startswith("router.") for text in decorators) else None
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """Composes ``defs/`` and its resources; nothing else.
 
-Assets are found by package, sensors and schedules are named: there are few, and each runs by itself. Loading a defs
-folder through Dagster's component system would import every component that installed plug-ins offer, seconds in each
-process that a run or a tick starts.
+Assets are found by package, sensors and schedules are listed by name: there are few, and each runs by itself. Loading a
+defs folder through Dagster's component system would import every component that installed plug-ins offer, seconds in
+each process that a run or a tick starts.
 """
 
 import dagster as dg

@@ -113,7 +113,7 @@ def test_a_module_imports_only_what_its_layer_may(path: Path) -> None:
 
 
 @pytest.mark.parametrize("package", packages(), ids=lambda parts: ".".join(("yolo_assets", *parts)))
-def test_folders_and_modules_of_a_package_import_each_other_in_no_circle(package: tuple[str, ...]) -> None:
+def test_folders_and_modules_of_a_package_have_no_import_cycle(package: tuple[str, ...]) -> None:
     """Between the children of each package, folders and modules beside them: so none is a circle at any depth."""
     depth = len(package)
     arrows: defaultdict[str, set[str]] = defaultdict(set)
@@ -138,7 +138,7 @@ def test_every_package_says_what_belongs_there() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "edge").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_room_of_the_agent_imports_only_what_its_layer_may(path: Path) -> None:
+def test_a_part_of_the_agent_imports_only_what_its_layer_may(path: Path) -> None:
     room = path.relative_to(ROOT / "edge").parts[0].removesuffix(".py")
     if room in ("agent", "__init__"):  # the agent composes them all, and no room imports it
         return

@@ -8,8 +8,8 @@ Data flow of one hour::
     receipt ─► index ─► one range read of the archive ─► one frame
 
 ``Archive`` (``archive``) is the store with the keys it trusts: receipts, indexes and members are read through it, and
-nothing unverified comes out. ``listing`` names what there is, ``packing`` makes the bytes, ``archiving`` brings an hour
-in, ``reclaim`` deletes locally, ``retention`` keeps the original, ``restore`` gets frames out, ``audit`` verifies,
-``service`` works through a spool, ``bandwidth`` slows it down. Does not belong here: the catalog over the receipts
-(``catalog``) and detection tables (``tables``).
+nothing unverified comes out. ``listing`` lists what there is, ``packing`` makes the bytes, ``archiving`` archives one
+hour, ``reclaim`` deletes local files, ``retention`` keeps the original, ``restore`` gets frames out, ``audit``
+verifies, ``service`` archives a whole spool, ``bandwidth`` limits the rate of uploads. Does not belong here: the
+catalog over the receipts (``catalog``) and detection tables (``tables``).
 """

@@ -1,7 +1,7 @@
 """The archive: a store and the keys that may have signed its receipts. Everything that is read goes through it.
 
 ``Archive`` finds receipts and verifies them; ``ArchivedPart`` (``part``) gives the index, members and records of one.
-Does not belong here: names by ranges of time and sweeps over all hours (``listing``), and what is done with the files.
+Does not belong here: listing by time and sweeps over all hours (``listing``), and what is done with the files.
 """
 
 from __future__ import annotations
@@ -228,10 +228,10 @@ class Archive:
             IntegrityError: by time: a part of the hour has no receipt, so a newer frame may lie in it.
         """
         if (frame is None) == (at is None):
-            raise BadInputError("name one frame: either by its name or by a time")
+            raise BadInputError("give either the name of a frame or a time")
         moment = at if frame is None else frame_time(frame)
         if moment is None:
-            raise BadInputError(f"{frame!r} has no time in its name, so its hour is unknown; name it by --at TIME")
+            raise BadInputError(f"{frame!r} has no time in its name, so its hour is unknown; find it with --at TIME")
         hour = Hour.of(moment)
         if frame is not None:
             near = self.parts_near(camera_id, hour, moment, moment + _INSTANT)
@@ -277,7 +277,9 @@ class Archive:
             return list(self._parts_one_by_one(camera_id, hour))
         missing = missing_parts(part.name for part in parts)
         if missing:
-            raise IntegrityError(f"the newest frame is uncertain, name one by --frame: {no_receipt(missing[0])}")
+            raise IntegrityError(
+                f"which frame is the newest is uncertain; give one with --frame: {no_receipt(missing[0])}"
+            )
         return parts
 
     def _parts_one_by_one(self, camera_id: str, hour: Hour) -> Iterator[ArchivedPart]:

@@ -171,9 +171,7 @@ class _HourArchiving:
         status: Status = "archived" if new else "adopted" if adopted else "nothing"
         left = [SpoolProblem(self.hour.path / name, reason) for name, reason in self.left.items()]
         if self.full:
-            left.append(
-                SpoolProblem(self.hour.path, "the disk is full: nothing could be noted here of what is archived")
-            )
+            left.append(SpoolProblem(self.hour.path, "the disk is full: what is archived could not be noted here"))
         return ArchiveOutcome(
             self.hour.camera_id,
             self.hour.hour.key,
@@ -192,7 +190,7 @@ class _HourArchiving:
         for odd in self.hour.oddities():
             if is_note(odd.path.name):
                 raise BadInputError(
-                    f"{odd.path} is no regular file, and the archiver keeps a file of its own under this name; "
+                    f"{odd.path} is not a regular file, and the archiver needs this name for a file of its own; "
                     "move it away"
                 )
 

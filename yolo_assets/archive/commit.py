@@ -1,7 +1,7 @@
 """Commits an archive that is in the store and verified: index first, then the signed receipt.
 
 Until the receipt is there the archive does not exist for any reader, and nothing is deleted locally. Where retention is
-asked for, the store must confirm it for each of the three objects.
+requested, the store must confirm it for each of the three objects.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What there is in an archive, from listings alone: names by time, camera and part; hours; sweeps over all of them.
+"""What an archive holds, from listings alone: parts by time, camera and number; hours; sweeps over all of them.
 
-A listing reads no receipt, so it costs a request for a thousand parts; names are enough to see that something was
-added, because a receipt is written once and never changed. Only ``read_hours`` reads receipts, of hours listed before.
-Does not belong here: one receipt (``archive``), and what follows from a difference (``defs``).
+A listing reads no receipt, so it costs one request per thousand parts; names are enough to see that something was
+added, because a receipt is written once and never changed. Only ``read_hours`` reads receipts, those of hours already
+listed. Does not belong here: one receipt (``archive``), and what follows from a difference (``defs``).
 """
 
 from __future__ import annotations

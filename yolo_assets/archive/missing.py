@@ -1,6 +1,6 @@
 """Which parts a camera-hour must have, from names alone: parts count from 1, so a part implies all those before it.
 
-Belongs here: what is missing in a list of names, and the line that says so. A receipt can be lost on any store, and be
+Belongs here: what is missing in a list of names, and the message about it. A receipt can be lost on any store, and be
 hidden by a delete marker where versions are kept; a listing shows neither. Does not belong here: reading (``archive``).
 """
 
@@ -37,8 +37,8 @@ def with_missing(names: Iterable[ArchiveName]) -> list[ArchiveName]:
 def no_receipt(name: ArchiveName) -> str:
     """One line for an archive without a receipt that can be read."""
     return (
-        f"{name.receipt_key} is not there: it was lost or hidden, or the archive was never finished; "
-        f"yolo-assets archive verify {name.stem} says more"
+        f"{name.receipt_key} is missing: it was lost or hidden, or the archive was never finished; "
+        f"see: yolo-assets archive verify {name.stem}"
     )
 
 

@@ -1,4 +1,4 @@
-"""How to archive: what an operator chooses, one object from the command line or Dagster down to the upload."""
+"""How to archive: what an operator chooses, one object from the command line or Dagster to the upload."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""What proves a receipt and an index, and the oldest stored version that does: the original.
+"""What proves a receipt or an index, and which stored version is the original: the oldest one that verifies.
 
-What was archived stays readable, whatever was written over it: where a store keeps versions, the original is the oldest
-version that proves itself. Later ones cannot take its place, not even with a good signature. Archives themselves are
-read by the version id in their receipt and need no search. Does not belong here: reporting what lies over an original
-(``retention``).
+What was archived stays readable, whatever was written over it, where a store keeps versions. Later versions cannot take
+the place of the original, not even with a good signature. Archives themselves are read by the version id in their
+receipt and need no search. Does not belong here: reporting what was written over an original (``retention``).
 """
 
 from __future__ import annotations

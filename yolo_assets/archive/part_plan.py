@@ -1,6 +1,6 @@
-"""The plan of one part: which files, as they were, under which key. On disk before the first byte travels.
+"""The plan of one part: which files, as they were, under which key. On disk before the first byte is sent.
 
-Belongs here: the plan's life (``.archiving.json``, then ``.uploaded[.pN].members``) and what earlier parts cover.
+Belongs here: the plan's life cycle (``.archiving.json``, then ``.uploaded[.pN].members``) and what earlier parts cover.
 Does not belong here: moving bytes.
 """
 
@@ -64,12 +64,12 @@ def save_plan(hour: SpoolHour, plan: ArchivePlan) -> bool:
         False when the disk has no room for it. Archiving is what makes room, so it continues without: what is lost is
         resuming the upload after a crash, and never a file.
     """
-    return _written(hour.path / PLAN, plan.to_json())
+    return _written(_notes(hour) / PLAN, plan.to_json())
 
 
 def load_plan(hour: SpoolHour) -> ArchivePlan | None:
     """The plan that an interrupted run left, or None. One that cannot be read counts as none: it is written anew."""
-    path = hour.path / PLAN
+    path = hour.notes / PLAN
     try:
         plan = ArchivePlan.from_json(path.read_bytes(), str(path))
     except (FileNotFoundError, BadInputError):
@@ -85,8 +85,8 @@ def still_holds(hour: SpoolHour, plan: ArchivePlan) -> bool:
 
 def discard_plan(hour: SpoolHour) -> None:
     """Forget the plan; a missing one is no error."""
-    (hour.path / PLAN).unlink(missing_ok=True)
-    (hour.path / PARTS).unlink(missing_ok=True)
+    (hour.notes / PLAN).unlink(missing_ok=True)
+    (hour.notes / PARTS).unlink(missing_ok=True)
 
 
 def mark_uploaded(hour: SpoolHour, receipt: Receipt, plan: ArchivePlan) -> bool:
@@ -95,9 +95,9 @@ def mark_uploaded(hour: SpoolHour, receipt: Receipt, plan: ArchivePlan) -> bool:
     Returns:
         False when the disk has no room for them. The store knows the same; they are written when there is room.
     """
-    done = _written(hour.path / uploaded_name(receipt.part), receipt.to_json())
+    done = _written(_notes(hour) / uploaded_name(receipt.part), receipt.to_json())
     done = done and _written(_covered_path(hour, receipt.part), plan.to_json())
-    fsync_folder(hour.path)
+    fsync_folder(hour.notes)
     return done
 
 
@@ -109,7 +109,7 @@ def covered_by(hour: SpoolHour, receipt: Receipt) -> set[SpoolMember] | None:
     """
     path = _covered_path(hour, receipt.part)
     try:
-        if (hour.path / uploaded_name(receipt.part)).read_bytes() != receipt.to_json():
+        if (hour.notes / uploaded_name(receipt.part)).read_bytes() != receipt.to_json():
             return None
         plan = ArchivePlan.from_json(path.read_bytes(), str(path))
         if (plan.camera_id, plan.hour, plan.part) != (hour.camera_id, hour.hour.key, receipt.part):
@@ -158,6 +158,13 @@ def holds(path: Path, row: IndexRow) -> bool:
     return digest == row.sha256 and (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
 
 
+def _notes(hour: SpoolHour) -> Path:
+    """The folder to note something in; made where it is not the hour itself."""
+    if hour.notes != hour.path:
+        hour.notes.mkdir(parents=True, exist_ok=True)
+    return hour.notes
+
+
 def _written(path: Path, data: bytes) -> bool:
     try:
         write_atomic(path, data)
@@ -167,4 +174,4 @@ def _written(path: Path, data: bytes) -> bool:
 
 
 def _covered_path(hour: SpoolHour, part: int) -> Path:
-    return hour.path / f"{uploaded_name(part)}{COVERED}"
+    return hour.notes / f"{uploaded_name(part)}{COVERED}"

@@ -1,13 +1,13 @@
-"""Deletes local files that the archive holds: the only place of the system that deletes a frame.
+"""Deletes local files that the archive holds: the only place in the system that deletes a frame.
 
-A file goes when a receipt with a good signature names an index with the right hash, that index has a row with the
+A file is deleted when a receipt with a good signature names an index with the right hash, that index has a row with the
 file's name and size, the file's own SHA-256 is the row's *now*, the archive is in the store with its size and ETag (or,
-where the ETag changed, with its SHA-256), and the hot time is over. Walked file by file from the index, never from what
-happens to be there. Late files that no index holds stay; symlinks and folders are never touched.
+where the ETag changed, with its SHA-256), and the hot retention is over. The walk follows the index file by file, never
+what happens to be in the folder. Late files that no index holds stay; symlinks and folders are never touched.
 
-The receipts' copies (``.uploaded``, ``.uploaded.p2`` …) stay, so that producer and archiver know the hour was taken.
-Once nothing else has been in the hour for ``MARKER_DAYS`` they go with the empty folder; the receipts in the store tell
-the same.
+The receipts' copies (``.uploaded``, ``.uploaded.p2`` …) stay, so that producer and archiver know that the hour was
+archived. Once nothing else has been in the hour for ``MARKER_DAYS`` they are deleted with the empty folder; the
+receipts in the store say the same.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Makes archives immutable, and reports when one is not: retention, legal hold, what was written over the original.
 
-Belongs here: what is asked of the store's object lock, and proof that it was done. The requests are ``storage.base``.
-Nothing here shortens a retention, deletes a version or writes an object.
+Belongs here: what is required of the store's object lock, and proof that it was done. The requests are in
+``storage.base``. Nothing here shortens a retention, deletes a version or writes an object.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def protect(store: ObjectStore, key: str, version_id: str | None, retention: Ret
         StoreUnavailableError: the store cannot be asked.
     """
     if retention.until <= utc_now():
-        raise BadInputError(f"{key} cannot be made write-once until {format_time(retention.until)}: that is past")
+        raise BadInputError(f"{key} cannot be made write-once until {format_time(retention.until)}: that time is past")
     lock = _lock_of(store)
     if version_id is None:
         version_id = _newest(store, key)
@@ -109,7 +109,9 @@ def hold(archive: Archive, name: ArchiveName, on: bool) -> list[HeldObject]:
     for entry in held:
         lock.set_legal_hold(entry.key, entry.version_id, on)
         if lock.get_legal_hold(entry.key, entry.version_id) is not on:
-            raise UserError(f"{archive.url} did not {'keep' if on else 'release'} the hold of {entry.key}; run again")
+            raise UserError(
+                f"{archive.url} did not {'set' if on else 'release'} the legal hold of {entry.key}; run again"
+            )
     return held
 
 
@@ -181,7 +183,7 @@ def _set(lock: ObjectLock, key: str, version_id: str | None, needed: Retention, 
         if error.transient or current is None or current.mode == needed.mode:
             raise
         raise UserError(
-            f"{key} is under {_words(current)} already, by the bucket's default, and the store does not make that "
+            f"{key} is already under {_words(current)}, the bucket's default, and the store does not change that to "
             f"{needed.mode} ({error}); change the default, or set YOLO_ASSETS_RETENTION_MODE={current.mode}"
         ) from None
 

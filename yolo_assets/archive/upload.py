@@ -1,6 +1,6 @@
-"""Moves a packed part into the store: only what is missing travels, and never over something that is there.
+"""Moves a packed part into the store: sends only what is missing, and never overwrites anything.
 
-Small archives go as one conditional put, others as a resumable multipart upload whose id is in the plan, on disk,
+Small archives are sent as one conditional put, others as a resumable multipart upload whose id is in the plan, on disk,
 before the first part is sent. After a crash the same bytes are packed again; parts that the store holds already are not
 sent again.
 """
@@ -55,7 +55,7 @@ class UploadJournal:
         line = f"{number} {md5} {etag} {upload_id}\n".encode()
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         try:
-            descriptor = os.open(self.hour.path / PARTS, flags, 0o644)
+            descriptor = os.open(self.hour.notes / PARTS, flags, 0o644)
             try:
                 os.write(descriptor, line)
             finally:
@@ -67,7 +67,7 @@ class UploadJournal:
     def parts(self, upload_id: str) -> dict[int, tuple[str, str]]:
         """MD5 and ETag of the parts that were noted for an upload, by number."""
         try:
-            lines = (self.hour.path / PARTS).read_text("utf-8", "replace").splitlines()
+            lines = (self.hour.notes / PARTS).read_text("utf-8", "replace").splitlines()
         except FileNotFoundError:
             return {}
         fields = (line.split(" ", 3) for line in lines)
@@ -152,13 +152,13 @@ def verify_stored(store: ObjectStore, key: str, packing: Packing, uploaded: Uplo
         raise IntegrityError(f"the store holds {info.size} bytes of {key}, {packing.size} were sent; run again")
     if info.checksum_crc32 not in (None, packing.crc32):
         raise IntegrityError(
-            f"the store says CRC-32 {info.checksum_crc32} of {key}, {packing.crc32} was sent; nothing was deleted here"
+            f"the store has CRC-32 {info.checksum_crc32} of {key}, {packing.crc32} was sent; nothing was deleted here"
         )
     # An ETag in the form of an MD5 must be the right one; an opaque one proves that nothing was written after it.
     opaque = not _MD5_ETAG.fullmatch(info.etag)
     proven = info.etag in _expected_etags(packing) or (opaque and info.etag == uploaded.info.etag)
     if (full or not proven) and not _same_bytes(store, info, packing):
-        raise IntegrityError(f"the store gives back other bytes of {key} than were sent; nothing was deleted here")
+        raise IntegrityError(f"the store returns other bytes of {key} than were sent; nothing was deleted here")
     return info
 
 

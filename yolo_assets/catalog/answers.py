@@ -66,9 +66,9 @@ class Answer:
 
 
 def run_one(
-    connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | None = None
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | dict[str, Any] | None = None
 ) -> duckdb.DuckDBPyConnection:
-    """Execute one statement that reads; each ``?`` in ``sql`` is replaced by a parameter.
+    """Execute one statement that reads; each ``?`` or ``$name`` in ``sql`` is replaced by a parameter.
 
     Raises:
         BadInputError: not one statement that reads, or DuckDB refuses it; its reason and its suggestion in one line.

@@ -1,7 +1,7 @@
-"""What the archive costs a month, by a table of prices that the operator writes.
+"""What the archive costs per month, from a price table that the operator writes.
 
-Belongs here: prices, and multiplying. Does not belong here: how much there is (``read.stats``). Tiers follow from the
-age of an hour (0-7, 8-90, 91 days and more), or from the store's own listing.
+Belongs here: prices and arithmetic. Does not belong here: how much there is (``read.stats``). Tiers follow from the age
+of an hour (0-7, 8-90, 91 days and more), or from the store's own listing.
 """
 
 from __future__ import annotations

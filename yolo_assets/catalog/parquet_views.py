@@ -1,7 +1,7 @@
 """``detections`` and ``frames`` as views over the Parquet tables of the store, created for each connection.
 
 Belongs here: from a store root to views, in a folder or in a bucket. Does not belong here: what is in a published
-catalog file; these views are in none, so that it opens on a machine without access to the store.
+catalog file; these views are not part of it, so that it opens on a machine without access to the store.
 """
 
 from __future__ import annotations

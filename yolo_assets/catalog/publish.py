@@ -2,8 +2,8 @@
 
 Safe under any number of publishers: the pointer moves by compare-and-swap, and a publisher that loses the race starts
 again from what the winner published. Publishers of one machine also share a lock, which saves work and proves nothing:
-a lock that cannot be had (another user's, a file system without locks, a hung holder) delays and never forbids. After
-a kill at any moment the pointer names a complete file; a file that no pointer names is pruned later.
+a lock that cannot be taken (another user's, a file system without locks, a hung holder) delays a publisher and never
+stops it. After a kill at any moment the pointer names a complete file; a file that no pointer names is pruned later.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def _publish(
                     locks.enter_context(publish_lock(store))
                     if pointer_state(store)[1] != etag:
                         continue
-                change = apply(differences, path)
+                change = apply(differences, path, archive.url)
                 if current is not None and based and not change.changed:
                     return CatalogVersion(current, False, 0, 0, change.reported)
                 try:

@@ -1,6 +1,6 @@
-"""Questions to the catalog: read-only, many readers at once, no network but the store's, no extension downloads.
+"""Queries to the catalog: read-only, many readers at once, no network but the store's, no extension downloads.
 
-Belongs here: opening the newest catalog, and the questions that the product asks. Does not belong here: views over the
+Belongs here: opening the newest catalog, and the queries that the product makes. Does not belong here: views over the
 Parquet tables (``parquet_views``), prices (``costs``).
 """
 
@@ -26,7 +26,7 @@ from yolo_assets.catalog.schema import SCHEMA_VERSION
 from yolo_assets.catalog.versions import cached_path, fetch_catalog, keep_in_cache, read_pointer
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, UserError
 from yolo_assets.contracts.names import ArchiveName, check_id
-from yolo_assets.contracts.times import Hour
+from yolo_assets.contracts.times import Hour, with_near_hours
 from yolo_assets.storage.base import ObjectStore
 from yolo_assets.storage.open import folder_of
 
@@ -113,14 +113,25 @@ def query_exactly(
     cache: Path | None = None,
     start: datetime | None = None,
     end: datetime | None = None,
+    archive_url: str | None = None,
 ) -> Answer:
     """As ``query``, with every value as DuckDB has it, for people and other programs instead of a data frame.
+
+    Args:
+        store: store root.
+        sql: one statement that reads.
+        cache: see ``open_catalog``.
+        start: see ``query``.
+        end: see ``query``.
+        archive_url: the archive root that is meant; None: whichever the catalog is of.
 
     Raises:
         BadInputError: see ``query`` and ``answers.exact_answer``.
         NoCatalogError: nothing was published yet.
     """
     with open_catalog(store, cache=cache, tables=tables_named(sql), start=start, end=end) as connection:
+        if archive_url is not None:
+            check_archive(connection, archive_url)
         return exact_answer(connection, sql)
 
 
@@ -134,8 +145,10 @@ def tables_missing(store: ObjectStore, sql: str) -> list[TableName]:
     return [name for name in tables_named(sql) if not has_table(store, name)]
 
 
-def ask(connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | None = None) -> pl.DataFrame:
-    """As ``query``, on an open catalog; each ``?`` in ``sql`` is replaced by a parameter."""
+def ask(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | dict[str, Any] | None = None
+) -> pl.DataFrame:
+    """As ``query``, on an open catalog; each ``?`` or ``$name`` in ``sql`` is replaced by a parameter."""
     try:
         return run_one(connection, sql, parameters).pl()
     except duckdb.Error as error:
@@ -209,9 +222,7 @@ def check_camera(connection: duckdb.DuckDBPyConnection, camera_id: str, expected
     """
     cameras = ask(connection, "SELECT DISTINCT camera_id FROM hours ORDER BY camera_id")["camera_id"].to_list()
     if check_id(camera_id) not in {*cameras, *expected}:
-        suggestions = get_close_matches(camera_id, cameras, _SUGGESTIONS) or cameras
-        named = ", ".join(suggestions[:_SUGGESTIONS]) + (" and more" if len(suggestions) > _SUGGESTIONS else "")
-        raise BadInputError(f"the catalog knows no camera {camera_id}; it knows {named or 'none yet'}")
+        raise BadInputError(f"the catalog has no camera {camera_id}; {_suggested(camera_id, cameras)}")
 
 
 def find_hours(
@@ -222,20 +233,64 @@ def find_hours(
     end: datetime,
     camera_id: str | None = None,
 ) -> pl.DataFrame:
-    """Camera-hours that touch ``[start, end)`` and hold a detection of a class with at least that confidence.
+    """Camera-hours that may hold a detection of a class with at least that confidence, captured in ``[start, end)``.
+
+    Those that touch the range, and those next to it with a frame captured outside their hour and in the range.
 
     Returns:
         ``camera_id, hour, count, max_confidence, archives`` by hour and camera; ``count`` is of all detections of the
-        class in the hour, ``archives`` how many archives (parts) hold them.
+        class in the hour (``counting.count_asked`` counts those that were asked for), ``archives`` how many archives
+        (parts) hold them.
     """
-    camera, given = ("AND camera_id = ?", [check_id(camera_id)]) if camera_id is not None else ("", [])
+    camera = "" if camera_id is None else "AND camera_id = $camera"
+    around, until = with_near_hours(start, end)
+    given: dict[str, Any] = {"around": around, "until": until, "first": Hour.nearest(start).start}
+    given |= {"start": start, "end": end, "class": class_name, "least": min_confidence}
+    given |= {} if camera_id is None else {"camera": check_id(camera_id)}
     sql = f"""
+        WITH beside AS (
+            SELECT DISTINCT camera_id, hour FROM archives
+            WHERE hour >= $around AND hour < $until AND outside_first < $end AND outside_last >= $start
+        )
         SELECT camera_id, hour, sum(count)::BIGINT AS count, max(max_confidence) AS max_confidence,
             count(*) AS archives
-        FROM archive_classes WHERE class = ? AND hour >= ? AND hour < ? {camera}
-        GROUP BY camera_id, hour HAVING max(max_confidence) >= ? ORDER BY hour, camera_id
+        FROM archive_classes
+        WHERE class = $class AND hour >= $around AND hour < $until {camera}
+            AND ((hour >= $first AND hour < $end) OR (camera_id, hour) IN (FROM beside))
+        GROUP BY camera_id, hour HAVING max(max_confidence) >= $least ORDER BY hour, camera_id
     """
-    return ask(connection, sql, [class_name, Hour.nearest(start).start, end, *given, min_confidence])
+    return ask(connection, sql, given)
+
+
+def check_class(connection: duckdb.DuckDBPyConnection, class_name: str) -> None:
+    """Refuse a class that no receipt names: that there is nothing of it would be a false answer to a misspelt name.
+
+    Raises:
+        BadInputError: the line names classes that there are.
+    """
+    classes = ask(connection, "SELECT DISTINCT class FROM archive_classes ORDER BY class")["class"].to_list()
+    if class_name not in classes:
+        raise BadInputError(f"the catalog has no class {class_name}; {_suggested(class_name, classes)}")
+
+
+def _suggested(name: str, known: list[str]) -> str:
+    suggestions = get_close_matches(name, known, _SUGGESTIONS) or known
+    more = " and more" if len(suggestions) > _SUGGESTIONS else ""
+    return f"it has {', '.join(suggestions[:_SUGGESTIONS]) or 'none yet'}{more}"
+
+
+def check_archive(connection: duckdb.DuckDBPyConnection, url: str) -> None:
+    """Refuse a catalog that was made of another archive root than the one that is meant.
+
+    Raises:
+        BadInputError: it is of another root.
+    """
+    made_of = scalar(connection, "SELECT archive_url FROM catalog_file.stored.meta")
+    if made_of not in (None, url):
+        raise BadInputError(
+            f"the catalog is of {made_of}, not of {url}; make one of that: yolo-assets catalog rebuild --archive {url} "
+            "--store URL"
+        )
 
 
 def gap_ranges(
@@ -332,7 +387,7 @@ def _attach(connection: duckdb.DuckDBPyConnection, path: Path, store: ObjectStor
         version = None
     if version != SCHEMA_VERSION:
         state = "damaged, or from another release" if version is None else f"of version {version}, not {SCHEMA_VERSION}"
-        raise IntegrityError(f"the catalog in {store.url} is {state}; make it anew with: yolo-assets catalog rebuild")
+        raise IntegrityError(f"the catalog in {store.url} is {state}; rebuild it with: yolo-assets catalog rebuild")
 
 
 def _at(moment: datetime) -> str:
@@ -364,4 +419,4 @@ def _local_file(store: ObjectStore, root: Path | None, cache: Path | None, scrat
         # A folder's file that is not there was pruned between reading the pointer and looking: read it again.
         if root is None and fetch_catalog(store, pointer, fetched):
             return keep_in_cache(cache, pointer, fetched) if cache is not None else fetched
-    raise IntegrityError(f"the catalog in {store.url} is damaged; make it anew with: yolo-assets catalog rebuild")
+    raise IntegrityError(f"the catalog in {store.url} is damaged; rebuild it with: yolo-assets catalog rebuild")

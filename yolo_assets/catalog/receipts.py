@@ -3,8 +3,8 @@
 Belongs here: doing many at once in bounded memory, and the columns of a receipt with their types. Does not belong here:
 what makes a receipt trusted (``archive``), and writing catalog files (``update``).
 
-A receipt that should exist and does not is listed too, as an untrusted one: of a part below one that has a receipt, or
-hidden by a delete marker where the store keeps versions.
+A receipt that should exist and does not is listed too, as an untrusted one: that of a part below one that has a
+receipt, or one hidden by a delete marker where the store keeps versions.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _MOMENT = pa.timestamp("us", "UTC")
 _TEXTS = pa.list_(pa.string())
 _COUNTS = (
     *("file_count", "frame_count", "total_size", "archive_size"),
-    *("index_size", "index_footer_size", "bad_records"),
+    *("index_size", "index_footer_size", "bad_records", "records_without_frame"),
 )
 _KEY: list[tuple[str, pa.DataType]] = [("camera_id", pa.string()), ("hour", _MOMENT), ("part", pa.int32())]
 _COPIED: list[tuple[str, pa.DataType]] = [
@@ -70,6 +70,9 @@ ARCHIVES = pa.schema(
         *((name, pa.binary()) for name in _HASHES),
         *((name, _TEXTS) for name in _LISTS),
         ("classes", pa.string()),
+        ("outside_count", pa.int64()),
+        ("outside_first", _MOMENT),
+        ("outside_last", _MOMENT),
         ("etag", pa.string()),
     ]
 )
@@ -203,6 +206,8 @@ def unstorable(receipt: Receipt) -> str | None:
         limit = 2**31 if name == "part" else 2**63
         if (getattr(receipt, name) or 0) >= limit:
             return f"{name} is too large"
+    if receipt.outside_hour is not None and receipt.outside_hour.count >= 2**63:
+        return "the count of frames outside the hour is too large"
     if any(summary.count >= 2**63 for summary in receipt.classes.values()):
         return "a count of classes is too large"
     return None
@@ -211,6 +216,7 @@ def unstorable(receipt: Receipt) -> str | None:
 def archive_rows(verified: Sequence[VerifiedReceipt]) -> pa.Table:
     """Rows with the columns ``ARCHIVES``."""
     receipts = [entry.receipt for entry in verified]
+    outsides = [receipt.outside_hour for receipt in receipts]
     columns: dict[str, list[Any]] = {name: [getattr(receipt, name) for receipt in receipts] for name, _ in _COPIED}
     columns |= {name: [_bytes(getattr(receipt, name)) for receipt in receipts] for name in _HASHES}
     columns |= {name: [list(getattr(receipt, name)) for receipt in receipts] for name in _LISTS}
@@ -224,6 +230,9 @@ def archive_rows(verified: Sequence[VerifiedReceipt]) -> pa.Table:
             canonical_json({name: summary.model_dump() for name, summary in receipt.classes.items()}).decode()
             for receipt in receipts
         ],
+        "outside_count": [None if outside is None else outside.count for outside in outsides],
+        "outside_first": [None if outside is None else outside.first for outside in outsides],
+        "outside_last": [None if outside is None else outside.last for outside in outsides],
         "etag": [None if receipt.etag == receipt.md5_checksum else receipt.etag for receipt in receipts],
     }
     return pa.table({name: columns[name] for name in ARCHIVES.names}, schema=ARCHIVES)

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from yolo_assets.contracts.base import Record, Time
 
-SCHEMA_VERSION = 2
-"""Grows when a table changes; a file of another version is not merged into but built anew from the receipts."""
+SCHEMA_VERSION = 3
+"""Grows when a table changes; a file of version 2 is brought up to date, of another one built anew from receipts."""
 
 TABLES = """
 CREATE SCHEMA stored;
@@ -28,19 +28,31 @@ CREATE TABLE stored.archives (
     classes VARCHAR NOT NULL, bad_records BIGINT NOT NULL, upload_status VARCHAR NOT NULL,
     verified_at TIMESTAMPTZ NOT NULL, verified_how VARCHAR NOT NULL, etag VARCHAR,
     retention_until TIMESTAMPTZ, retention_mode VARCHAR, writer_version VARCHAR NOT NULL,
-    schema_version INTEGER NOT NULL
+    schema_version INTEGER NOT NULL, records_without_frame BIGINT,
+    outside_count BIGINT, outside_first TIMESTAMPTZ, outside_last TIMESTAMPTZ
 );
 CREATE TABLE stored.classes (
     camera_id VARCHAR NOT NULL, hour TIMESTAMPTZ NOT NULL, part INTEGER NOT NULL,
     class VARCHAR NOT NULL, count BIGINT NOT NULL, max_confidence DOUBLE NOT NULL
 );
-CREATE TABLE stored.meta (schema_version INTEGER NOT NULL, unsorted BIGINT NOT NULL);
+CREATE TABLE stored.meta (schema_version INTEGER NOT NULL, unsorted BIGINT NOT NULL, archive_url VARCHAR);
 CREATE TABLE hours_seen (camera_id VARCHAR NOT NULL, hour TIMESTAMPTZ NOT NULL);
 CREATE TABLE problems (receipt_key VARCHAR NOT NULL, receipt_etag VARCHAR NOT NULL, problem VARCHAR NOT NULL);
 """
 """``stored.archives``: one row per verified receipt; ``etag`` only where it is not the MD5.
 ``stored.classes``: its classes, one row each. ``stored.meta.unsorted``: rows added since the file was last written in
-order. ``hours_seen``: camera-hours with detection tables. ``problems``: receipts that are there and untrusted."""
+order; ``archive_url``: the root whose receipts they are. ``hours_seen``: camera-hours with detection tables.
+``problems``: receipts that are there and untrusted."""
+
+FROM_VERSION_2 = """
+ALTER TABLE stored.archives ADD COLUMN records_without_frame BIGINT;
+ALTER TABLE stored.archives ADD COLUMN outside_count BIGINT;
+ALTER TABLE stored.archives ADD COLUMN outside_first TIMESTAMPTZ;
+ALTER TABLE stored.archives ADD COLUMN outside_last TIMESTAMPTZ;
+ALTER TABLE stored.meta ADD COLUMN archive_url VARCHAR;
+UPDATE stored.meta SET schema_version = 3;
+"""
+"""Brings a file of version 2 up to date: what receipts did not say then is null. The views are made anew after it."""
 
 ORDERS = {
     "stored.archives": "hour, camera_id, part",
@@ -63,19 +75,20 @@ _ARCHIVE_KEY = f"'archives/camera=' || camera_id || '/date=' || {_DATE} || '/' |
 _INDEX_KEY = f"'index/date=' || {_DATE} || '/' || {_STEM} || '.index.parquet'"
 
 VIEWS = f"""
-CREATE VIEW archives AS SELECT
+CREATE OR REPLACE VIEW archives AS SELECT
     {RECEIPT_KEY} AS receipt_key, receipt_etag, signed_by, {_ARCHIVE_KEY} AS archive_key, version_id,
     camera_id, hour, part, start_time, end_time, file_count, frame_count, total_size, archive_size,
     lower(hex(md5_checksum)) AS md5_checksum, lower(hex(sha256)) AS sha256, lower(hex(crc32)) AS crc32,
     {_INDEX_KEY} AS index_key, lower(hex(index_sha256)) AS index_sha256, index_size, index_footer_size,
     lower(hex(index_footer_sha256)) AS index_footer_sha256, model_versions, device_ids, batch_ids,
     classes, bad_records, upload_status, verified_at, verified_how,
-    coalesce(etag, lower(hex(md5_checksum))) AS etag, retention_until, retention_mode, writer_version, schema_version
+    coalesce(etag, lower(hex(md5_checksum))) AS etag, retention_until, retention_mode, writer_version, schema_version,
+    records_without_frame, outside_count, outside_first, outside_last
     FROM stored.archives;
-CREATE VIEW archive_classes AS SELECT
+CREATE OR REPLACE VIEW archive_classes AS SELECT
     {RECEIPT_KEY} AS receipt_key, {_ARCHIVE_KEY} AS archive_key, camera_id, hour, part, class, count, max_confidence
     FROM stored.classes;
-CREATE VIEW hours AS
+CREATE OR REPLACE VIEW hours AS
     SELECT camera_id, hour, sum(parts)::INTEGER AS parts, sum(frames)::BIGINT AS frame_count,
         sum(size)::BIGINT AS archive_size, bool_or(tables) AS has_tables
     FROM (
@@ -83,7 +96,7 @@ CREATE VIEW hours AS
         FROM stored.archives
         UNION ALL SELECT camera_id, hour, 0, 0, 0, true FROM hours_seen
     ) GROUP BY camera_id, hour;
-CREATE VIEW gaps AS
+CREATE OR REPLACE VIEW gaps AS
     SELECT camera_id, hour FROM hours_seen ANTI JOIN stored.archives USING (camera_id, hour) ORDER BY hour, camera_id;
 """
 """``archives``: a receipt's fields, ``classes`` as JSON text. ``archive_classes``: one row per archive and class.

@@ -32,7 +32,7 @@ from yolo_assets.catalog.receipts import (
     fetch_receipts,
     list_receipts,
 )
-from yolo_assets.catalog.schema import ORDERS, RECEIPT_KEY, SCHEMA_VERSION, TABLES, VIEWS
+from yolo_assets.catalog.schema import FROM_VERSION_2, ORDERS, RECEIPT_KEY, SCHEMA_VERSION, TABLES, VIEWS
 from yolo_assets.contracts.times import Hour
 from yolo_assets.storage.base import ObjectInfo, ObjectStore
 from yolo_assets.tables.scan import parse_table_key
@@ -187,11 +187,16 @@ def create(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
 def prepare(connection: duckdb.DuckDBPyConnection, path: Path) -> bool:
     """Whether a private copy is a catalog that can be changed; with many rows out of order it is sorted too."""
     try:
-        attach(connection, path, "base", read_only=True)
+        attach(connection, path, "base", read_only=False)
     except duckdb.Error:
         return False
     try:
-        if scalar(connection, "SELECT schema_version FROM base.stored.meta") != SCHEMA_VERSION:
+        version = scalar(connection, "SELECT schema_version FROM base.stored.meta")
+        if version == 2:
+            connection.execute("USE base")
+            connection.execute(FROM_VERSION_2)
+            connection.execute(VIEWS)
+        elif version != SCHEMA_VERSION:
             return False
         unsorted = scalar(connection, "SELECT unsorted FROM base.stored.meta")
         if unsorted > max(MOST_UNSORTED, scalar(connection, "SELECT count(*) FROM base.stored.archives") // 4):
@@ -200,15 +205,17 @@ def prepare(connection: duckdb.DuckDBPyConnection, path: Path) -> bool:
     except duckdb.Error:
         return False
     finally:
+        connection.execute("USE memory")
         connection.execute("DETACH base")
 
 
-def apply(differences: StoreDifferences, path: Path) -> AppliedChange:
+def apply(differences: StoreDifferences, path: Path, archive_url: str) -> AppliedChange:
     """Write the differences into a catalog file.
 
     Args:
         differences: listed, compared with this file, and read.
         path: a private copy.
+        archive_url: of the root whose receipts they are.
     """
     connection = differences.connection
     attach(connection, path, "fresh", read_only=False)
@@ -219,6 +226,9 @@ def apply(differences: StoreDifferences, path: Path) -> AppliedChange:
     changed = added > 0 or any(scalar(connection, f"SELECT count(*) FROM {name}") for name in others)
     if changed:
         _edit(connection, added)
+    if scalar(connection, "SELECT archive_url FROM fresh.stored.meta") != archive_url:
+        changed = True
+        connection.execute("UPDATE fresh.stored.meta SET archive_url = ?", [archive_url])
     archives = scalar(connection, "SELECT count(*) FROM fresh.stored.archives")
     problems = scalar(connection, "SELECT count(*) FROM fresh.problems")
     first = f"SELECT {_PROBLEM} FROM fresh.problems ORDER BY receipt_key LIMIT {REPORTED}"
@@ -267,7 +277,7 @@ def _create(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     connection.execute("USE fresh")
     connection.execute(TABLES)
     connection.execute(VIEWS)
-    connection.execute("INSERT INTO stored.meta VALUES (?, 0)", [SCHEMA_VERSION])
+    connection.execute("INSERT INTO stored.meta VALUES (?, 0, NULL)", [SCHEMA_VERSION])
     connection.execute("USE memory")
 
 

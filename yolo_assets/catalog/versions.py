@@ -40,7 +40,7 @@ def read_pointer(store: ObjectStore) -> tuple[CatalogPointer, str] | None:
     pointer, etag = pointer_state(store)
     if etag is not None and pointer is None:
         raise IntegrityError(
-            f"{CATALOG_POINTER} in {store.url} is damaged; make the catalog anew with: yolo-assets catalog rebuild"
+            f"{CATALOG_POINTER} in {store.url} is damaged; rebuild the catalog with: yolo-assets catalog rebuild"
         )
     return None if pointer is None or etag is None else (pointer, etag)
 

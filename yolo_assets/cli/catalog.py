@@ -1,10 +1,11 @@
-"""``yolo-assets catalog``: make the archive catalog anew and ask it questions."""
+"""``yolo-assets catalog``: rebuild and query the archive catalog."""
 
 from __future__ import annotations
 
 import csv
 import sys
 from contextlib import ExitStack
+from dataclasses import astuple
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +27,7 @@ from yolo_assets.cli.common import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from yolo_assets.archive.archive import Archive
     from yolo_assets.catalog.answers import Answer
     from yolo_assets.contracts.settings import Settings
 
@@ -50,12 +52,12 @@ def rebuild(
     archive: ArchiveOption = None,
     store: StoreOption = None,
     trusted_key: TrustedOption = None,
-    readers: Annotated[int, typer.Option(help="Receipts read at one time.", min=1, max=256)] = 8,
+    readers: Annotated[int, typer.Option(help="How many receipts are read at the same time.", min=1, max=256)] = 8,
     as_json: JsonOption = False,
 ) -> None:
     """Read every receipt of the archive, verify it, and publish a new catalog.
 
-    Receipts that are missing or untrusted are left out and named, and so are those that this machine knew and that
+    Receipts that are missing or untrusted are left out and listed, and so are those that this machine knew and that
     have vanished: exit 1, after the catalog was published. Safe while publishers and readers are running.
 
     Example: yolo-assets catalog rebuild --archive file:///mnt/nas/archive
@@ -74,7 +76,7 @@ def rebuild(
     keys = [*where.archiver_public_keys(), *(trusted_key or [])]
     if not keys:
         raise SignatureError(
-            f"no key to check receipts with in {where.keys}; give the archiver's public key by --trusted-key"
+            f"no key to check receipts with in {where.keys}; give the archiver's public key with --trusted-key"
         )
     opened = open_store(where.store_url)
     with ExitStack() as bars:
@@ -113,18 +115,23 @@ def rebuild(
 @app.command()
 def query(
     sql: SqlArgument,
+    archive: ArchiveOption = None,
     store: StoreOption = None,
     since: Annotated[
-        str | None, typer.Option("--from", help="Of detections and frames only hours from here on.", metavar="TIME")
+        str | None, typer.Option("--from", help="Read detections and frames only from this moment on.", metavar="TIME")
     ] = None,
-    until: Annotated[str | None, typer.Option("--to", help="And before this moment.", metavar="TIME")] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", help="Read detections and frames only before this moment.", metavar="TIME")
+    ] = None,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
-    """Ask the newest catalog; nothing can be changed, and no other file be read.
+    """Query the newest catalog; nothing can be changed, and no other file can be read.
 
-    Tables: archives, archive_classes, hours, gaps, hours_seen, problems; over the Parquet tables of the store
-    detections and frames, for which --from and --to spare looking at all their files.
+    The catalog lies in the store; with --archive it must be of that archive root, as rebuild made it.
+
+    Tables: archives, archive_classes, hours, gaps, hours_seen, problems. The store's Parquet tables are detections and
+    frames; with --from and --to only the files of that time are read.
 
     Example: yolo-assets catalog query "SELECT archive_key FROM archive_classes WHERE class = 'crack'"
     """
@@ -132,13 +139,14 @@ def query(
     from yolo_assets.contracts.errors import UsageError
     from yolo_assets.storage.open import open_store
 
-    where = settings(store=store)
+    where = settings(archive=archive, store=store)
     _only_one(as_json, as_csv)
     if (since is None) != (until is None):
         raise UsageError("give --from and --to together")
     start, end = _range(since, until) if since is not None and until is not None else (None, None)
     opened = open_store(where.store_url)
-    answer = query_exactly(opened, sql, cache=_cache(where), start=start, end=end)
+    url = open_archive(where).url if archive is not None else None
+    answer = query_exactly(opened, sql, cache=_cache(where), start=start, end=end, archive_url=url)
     _show(answer, "no rows", as_json=as_json, as_csv=as_csv)
     for name in tables_missing(opened, sql):
         note(f"there is no table of {name} in {opened.url} yet; yolo-assets tables build makes it, and so does Dagster")
@@ -152,29 +160,49 @@ def find(
     since: FromOption,
     until: ToOption,
     min_confidence: Annotated[
-        float, typer.Option(help="Only hours with a detection of at least this confidence.", min=0, max=1)
+        float, typer.Option(help="Only detections of at least this confidence.", min=0, max=1)
     ] = 0.0,
     camera: CameraOption = None,
+    archive: ArchiveOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
     """Camera-hours that hold a class, with its count and highest confidence; restore fetches their frames.
 
+    The count is of what was asked: the class, from the confidence on, captured in the range. Where the sums of the
+    catalog do not tell it, the archived records do; without them there is no count, and a line says so.
+
     Example: yolo-assets catalog find --class crack --min-confidence 0.8 --from 2026-03-01T00:00:00Z --to 2026-04-01T00:00:00Z
     """  # noqa: E501 - an example is one line
+    from yolo_assets.archive.restore.filter import FrameFilter
     from yolo_assets.catalog.answers import Answer
-    from yolo_assets.catalog.read import check_camera, find_hours, open_catalog
+    from yolo_assets.catalog.counting import MOST_READ, FoundHour, count_asked
+    from yolo_assets.catalog.read import check_camera, check_class, find_hours, open_catalog
     from yolo_assets.storage.open import open_store
 
-    where = settings(store=store)
+    where = settings(archive=archive, store=store)
     _only_one(as_json, as_csv)
-    start, end = _range(since, until)
+    asked = FrameFilter(*_range(since, until), camera, class_name=class_name, min_confidence=min_confidence)
     with open_catalog(open_store(where.store_url), cache=_cache(where)) as connection:
         if camera is not None:
             check_camera(connection, camera)
-        answer = find_hours(connection, class_name, min_confidence, start, end, camera)
-    _show(Answer.of(answer), "no hours", as_json=as_json, as_csv=as_csv)
+        rows = find_hours(connection, class_name, min_confidence, asked.start, asked.end, camera).iter_rows()
+        found = [FoundHour(*row) for row in rows]
+        if not found:
+            check_class(connection, class_name)
+    with progress("counting") as advance:
+        counted = count_asked(found, asked, _readable_archive(where), advance)
+    counts = f"count of {class_name}" + (f" from {min_confidence:g} on" if min_confidence else "")
+    machine = as_json or as_csv
+    columns = ("camera_id", "hour", "count" if machine else counts, "max_confidence", "archives")
+    _show(Answer(columns, [astuple(one) for one in counted]), "no hours", as_json=as_json, as_csv=as_csv)
+    unknown = sum(one.count is None for one in counted)
+    if unknown:
+        note(
+            f"{unknown} hours have no count: the catalog sums whole hours, and their records were not read; give the "
+            f"archive by --archive and its key, or ask for less (at most {MOST_READ} hours are read)"
+        )
 
 
 @app.command()
@@ -184,7 +212,7 @@ def gaps(
     """What is missing, as of the newest catalog, hours in a row as one line.
 
     "not archived": there are detections and no archive. "no data": neither, between a camera's first and last hour; it
-    was off, or nothing was heard of its edge device. "never seen": listed under cameras in plant.yaml, and there is no
+    was off, or nothing arrived from its edge device. "never seen": listed under cameras in plant.yaml, and there is no
     hour of it.
 
     Example: yolo-assets catalog gaps --camera lineA_cam01
@@ -208,15 +236,15 @@ def stats(
     archive: ArchiveOption = None,
     store: StoreOption = None,
     prices: Annotated[
-        Path | None, typer.Option(help="Price table (TOML); without, example list prices.", metavar="FILE")
+        Path | None, typer.Option(help="Price table (TOML); without one, example list prices.", metavar="FILE")
     ] = None,
     listed: Annotated[
         bool,
-        typer.Option("--listed", help="Also list the archive root: where the store has really put the archives."),
+        typer.Option("--listed", help="Also list the archive root: which tier each archive is really in."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Archives, frames, bytes, growth and cost a month: by camera and by tier.
+    """Archives, frames, bytes, growth and cost per month: by camera and by tier.
 
     Tiers follow from the age of an hour: standard 0-7, infrequent 8-90, cold 91 days and more.
 
@@ -255,6 +283,19 @@ def stats(
 def _cache(where: Settings) -> Path:
     """Where a catalog from S3 is kept between commands."""
     return where.home / "cache" / "catalog"
+
+
+def _readable_archive(where: Settings) -> Archive | None:
+    """The archive with the keys of this installation; None where one of the two is not at hand."""
+    from yolo_assets.archive.archive import Archive
+    from yolo_assets.contracts.errors import UserError
+    from yolo_assets.contracts.signing import TrustedKeys
+
+    keys = where.archiver_public_keys()
+    try:
+        return Archive(open_archive(where), TrustedKeys.load(keys)) if keys else None
+    except UserError:
+        return None
 
 
 def _only_one(as_json: bool, as_csv: bool) -> None:

@@ -56,12 +56,12 @@ def settings(*, archive: str | None = None, store: str | None = None, spool: Pat
 def as_url(location: str) -> str:
     """``file:///…`` for a plain path, anything with a scheme as it is."""
     if not location.strip():
-        raise UsageError("an empty location; give a folder or a URL (is a variable of the shell not set?)")
+        raise UsageError("the location is empty; give a folder or a URL (is a shell variable not set?)")
     return location if "://" in location else Path(location).absolute().as_uri()
 
 
 def open_archive(found: Settings) -> ObjectStore:
-    """The archive root, to read from: a mistyped folder is told, where opening it to write would make it.
+    """The archive root, to read from: a mistyped folder is an error, where opening it to write would create it.
 
     Raises:
         UserError: there is no such folder, or it is no store.

@@ -21,10 +21,10 @@ UNITS = ("yolo-assets-edge.service", "yolo-assets-archive.service", "archive.env
 def init(
     out: Annotated[Path, typer.Option("--out", help="File to write; it must not exist.", metavar="FILE")],
     units: Annotated[
-        Path | None, typer.Option("--units", help="Folder that gets the service units, too.", metavar="DIR")
+        Path | None, typer.Option("--units", help="Folder to write the systemd units to, as well.", metavar="DIR")
     ] = None,
 ) -> None:
-    """Write a configuration to start from, with every option explained, and, if asked for, the systemd units.
+    """Write a configuration to start from, with every option explained, and, if requested, the systemd units.
 
     Example: yolo-assets edge init --out edge.yaml
     """
@@ -33,7 +33,7 @@ def init(
     wanted = {out: "edge.example.yaml"} | ({units / name: name for name in UNITS} if units is not None else {})
     for path in wanted:
         if path.exists():
-            raise UserError(f"{path} exists already; name another file, or move it away")
+            raise UserError(f"{path} exists already; choose another file, or move it away")
     for path, name in wanted.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(shipped_file(name).read_bytes())
@@ -47,7 +47,7 @@ def run(
     spool: common.SpoolOption = None,
     store: common.StoreOption = None,
     port: Annotated[int | None, typer.Option("--port", help="Port of the page; 0 takes a free one.")] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more details.")] = False,
     as_json: common.JsonOption = False,
 ) -> None:
     """Run the edge agent until it is stopped with Ctrl-C or SIGTERM.
@@ -86,7 +86,7 @@ def run(
             common.note("no token is set: rollback and reload are off; set token_file to allow them")
 
     if not run_agent(agent, report_started):
-        raise UserError("stopped, but a camera or an inference hung and was left behind")
+        raise UserError("stopped, but a camera or an inference hung and did not end")
 
 
 @app.command()
@@ -156,7 +156,9 @@ def _get(url: str) -> bytes:
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
             return answer.read()
     except urllib.error.HTTPError as error:
-        raise UserError(f"{url} answers {error.code} {error.reason}; for a token set {TOKEN_VARIABLE}") from None
+        raise UserError(
+            f"{url} answers {error.code} {error.reason}; if it needs a token, set {TOKEN_VARIABLE}"
+        ) from None
     except (http.client.HTTPException, ValueError) as error:
         raise UserError(f"{url!r} does not lead to an agent: {error}") from None
     except OSError as error:

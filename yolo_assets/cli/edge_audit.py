@@ -39,8 +39,8 @@ def verify(
         list[Path] | None,
         typer.Option(
             "--key",
-            help="Public key of the device, state/audit/device.key.pub, kept elsewhere. Without it: the key that the "
-            "log itself names, which shows every change except a log that was rewritten as a whole.",
+            help="Public key of the device, state/audit/device.key.pub, kept elsewhere. Without it the key in "
+            "the log itself is used, which reveals every change except a log that was rewritten as a whole.",
             metavar="PUB",
         ),
     ] = None,
@@ -60,7 +60,7 @@ def verify(
     if store is not None and device is None:
         raise UsageError("--store needs --device, the device_id of the agent's configuration")
     if state is None and device is None:
-        raise UsageError("name what to check: --state DIR, --store URL with --device ID, or both")
+        raise UsageError("give what to check: --state DIR, --store URL with --device ID, or both")
     keys = TrustedKeys.load(key) if key else None
     local: list[LogReport] = []
     stored: list[LogReport] = []

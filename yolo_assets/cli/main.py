@@ -62,7 +62,7 @@ ENVIRONMENT = frozenset(
 
 
 class LazyGroup(TyperGroup):
-    """Imports a command's module when it is asked for: ``--help`` and a transfer box never load the rest.
+    """Imports a command's module when it is used: ``--help`` and a machine that only archives never load the rest.
 
     Typed ``Any`` where Typer's own click is private.
     """
@@ -137,14 +137,14 @@ def main() -> None:
     except OSError as error:
         if error.errno not in ENVIRONMENT:
             raise
-        sys.exit(_failed(f"{_refusal(error)}; make it usable or name another path, then run again", 1))
+        sys.exit(_failed(f"{_refusal(error)}; make it usable or give another path, then run again", 1))
     except ModuleNotFoundError as error:
         extra = _extra_for(error.name or "")
         if extra is None:
             raise
         sys.exit(_failed(missing_package(error.name or "", extra), 1))
     if code == INTERRUPTED:  # Typer itself turns Ctrl-C inside a command into this code, and says nothing
-        _failed("interrupted; run the same command again to go on", INTERRUPTED)
+        _failed("interrupted; run the same command again to continue", INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
 
 

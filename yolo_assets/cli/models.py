@@ -26,7 +26,7 @@ ByOption = Annotated[str | None, typer.Option("--by", help="Who moves the channe
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the channel's history.")]
 TrustedOption = Annotated[
     list[Path] | None,
-    typer.Option("--trusted-key", help="Further public key to trust, for releases signed before a key was changed."),
+    typer.Option("--trusted-key", help="Further public key to trust, for releases signed before a key was replaced."),
 ]
 
 
@@ -150,10 +150,10 @@ def promote(
     reason: ReasonOption,
     channel: ChannelOption = "stable",
     by: ByOption = None,
-    force: Annotated[bool, typer.Option("--force", help="Although the gate refused it.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Promote although the gate refused it.")] = False,
     replace_untrusted: Annotated[
         bool,
-        typer.Option("--replace-untrusted", help="Move on from a pointer whose signature cannot be verified."),
+        typer.Option("--replace-untrusted", help="Replace a pointer whose signature cannot be verified."),
     ] = False,
     store: StoreOption = None,
     trusted_key: TrustedOption = None,
@@ -186,7 +186,9 @@ def rollback(
     name: NameArgument,
     reason: ReasonOption,
     channel: ChannelOption = "stable",
-    to: Annotated[str | None, typer.Option("--to", metavar="VERSION", help="A version that it served.")] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="VERSION", help="An earlier version of the channel.")
+    ] = None,
     by: ByOption = None,
     store: StoreOption = None,
     trusted_key: TrustedOption = None,
@@ -323,7 +325,7 @@ def _promotion_keys(configured: Settings, further: list[Path] | None) -> Trusted
     own = configured.promotion_key.with_name(configured.promotion_key.name + ".pub")
     paths = [*([own] if own.exists() else []), *(further or [])]
     if not paths:
-        raise SignatureError(f"no public key at {own}; name one with --trusted-key, or run: yolo-assets models keygen")
+        raise SignatureError(f"no public key at {own}; give one with --trusted-key, or run: yolo-assets models keygen")
     return TrustedKeys.load(paths)
 
 

@@ -26,10 +26,11 @@ def restore(
     batch: Annotated[str | None, typer.Option(help="Only frames of this production batch.", metavar="B")] = None,
     class_name: Annotated[str | None, typer.Option("--class", help="Only frames with this class.", metavar="K")] = None,
     min_confidence: Annotated[
-        float | None, typer.Option(help="Only frames with a detection at least this sure.", min=0, max=1, metavar="X")
+        float | None,
+        typer.Option(help="Only frames with a detection of at least this confidence.", min=0, max=1, metavar="X"),
     ] = None,
-    frames_only: Annotated[bool, typer.Option("--frames-only", help="No record files.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing: say what there is to restore.")] = False,
+    frames_only: Annotated[bool, typer.Option("--frames-only", help="Restore no record files.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; show what would be restored.")] = False,
     tier: TierOption = "standard",
     days: DaysOption = 7,
     key: KeyOption = None,
@@ -39,7 +40,7 @@ def restore(
 
     Exit 1 when nothing is found, when an archive is damaged or its receipt lost (the rest is restored), when receipts
     that this machine knew have vanished, when another file has the name of one (it is left as it is), or when one lies
-    in a cold tier (it is asked for; run again later).
+    in a cold tier (it is requested; run again later).
 
     Example: yolo-assets restore --camera lineA_cam01 --from 2026-03-01T09:00Z --to 2026-03-01T10:00Z --class crack
     --min-confidence 0.8 --out found
@@ -54,7 +55,7 @@ def restore(
     if first is None or after is None or after <= first:
         raise UsageError("--to must be later than --from")
     if min_confidence is not None and not 0 <= min_confidence <= 1:
-        raise UsageError(f"--min-confidence {min_confidence:g} is no confidence; use 0 to 1")
+        raise UsageError(f"--min-confidence {min_confidence:g} is not a confidence; use 0 to 1")
     thaw = thaw_of(tier, days)
     selection = FrameFilter(first, after, camera, batch, class_name, min_confidence, frames_only)
     located = settings(archive=archive)
@@ -119,7 +120,7 @@ def _report_plan(archive: Archive, plan: RestorePlan, folder: Path, as_json: boo
         for waiting in cold:
             out().print(f"{waiting.archive_key} {waiting.when}", markup=False)
         if plan.waiting:
-            out().print("what cold archives hold of it is not counted: their records must be read first", markup=False)
+            out().print("archives in a cold tier are not counted: their records must be read first", markup=False)
     _failed(plan.problems)
 
 
@@ -133,13 +134,13 @@ def _report_done(done: RestoreReport, folder: Path, as_json: bool) -> None:
             markup=False,
         )
         for cold in done.waiting:
-            state = f"was asked for; come back {cold.when}" if cold.asked else cold.when
+            state = f"was requested; come back {cold.when}" if cold.asked else cold.when
             out().print(f"{cold.archive_key} {state}", markup=False)
     _failed(done.problems)
     if done.waiting:
         asked = sum(cold.asked for cold in done.waiting)
         raise UserError(
-            f"{len(done.waiting)} archives lie in a cold tier, {asked} of them asked for now; come back "
+            f"{len(done.waiting)} archives are in a cold tier, {asked} of them requested now; come back "
             f"{done.waiting[0].when if done.waiting[0].asked else 'later'} and run the same command again"
         )
 
@@ -150,4 +151,4 @@ def _failed(problems: list[Any]) -> None:
     for line in problems[1:]:
         note(line)
     more = f" (and {len(problems) - 1} more, above)" if len(problems) > 1 else ""
-    raise UserError(f"not everything can be restored, what is good is there: {problems[0]}{more}")
+    raise UserError(f"not everything can be restored, all the rest is intact: {problems[0]}{more}")

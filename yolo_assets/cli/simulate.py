@@ -24,15 +24,15 @@ def simulate(
     cameras: Annotated[int, typer.Option("--cameras", help="How many cameras, 1 to 99.")] = 3,
     hours: Annotated[int, typer.Option("--hours", help="How many hours, one after the other.")] = 1,
     fps: Annotated[float, typer.Option("--fps", help="Frames per simulated second and camera.")] = 0.05,
-    seed: Annotated[int, typer.Option("--seed", help="What the line is made of.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed: equal seeds give equal pictures.")] = 0,
     model: Annotated[
         Path | None,
-        typer.Option("--model", help="Bundle folder; without it images alone are written.", metavar="BUNDLE"),
+        typer.Option("--model", help="Folder of a model bundle; without it only images are written.", metavar="BUNDLE"),
     ] = None,
     start: Annotated[
         str | None,
         typer.Option(
-            "--start", help="First hour, UTC; default: so that all hours are just past.", metavar="YYYYMMDD_HH"
+            "--start", help="First hour, UTC; default: so that the last hour has just ended.", metavar="YYYYMMDD_HH"
         ),
     ] = None,
     truth: Annotated[
@@ -40,18 +40,19 @@ def simulate(
     ] = None,
     change_at: Annotated[
         list[str] | None,
-        typer.Option("--change-at", help="The line changes: new light, metal and defects.", metavar="TIME"),
+        typer.Option("--change-at", help="When the line changes: new light, metal and defects.", metavar="TIME"),
     ] = None,
     dirty_lens_at: Annotated[
         list[str] | None,
-        typer.Option("--dirty-lens-at", help="A lens gets dirty.", metavar="TIME"),
+        typer.Option("--dirty-lens-at", help="When a lens gets dirty.", metavar="TIME"),
     ] = None,
     dirty_camera: Annotated[
-        str | None, typer.Option("--dirty-camera", help="Whose lens; default: the first camera's.", metavar="CAMERA")
+        str | None,
+        typer.Option("--dirty-camera", help="Which camera's lens; default: the first camera's.", metavar="CAMERA"),
     ] = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Write closed spool hours of a simulated weld line. Running it again goes on where it stopped.
+    """Write closed spool hours of a simulated weld line. Running it again continues where it stopped.
 
     A TIME is an hour like 20260102_03 or a moment like 2026-01-02T03:30:00Z.
 
@@ -63,7 +64,7 @@ def simulate(
 
     lens_of = dirty_camera or LineConfig(seed=max(seed, 0), cameras=cameras).camera_ids[0]
     if dirty_camera is not None and not dirty_lens_at:
-        raise UsageError("--dirty-camera says whose lens gets dirty; say when with --dirty-lens-at")
+        raise UsageError("--dirty-camera says which lens gets dirty; give the time with --dirty-lens-at")
     changes = [_change("line_change", text, None) for text in change_at or ()]
     changes += [_change("dirty_lens", text, lens_of) for text in dirty_lens_at or ()]
     with common.progress("simulating", simulated.count_frames(cameras, hours, fps)) as advance:

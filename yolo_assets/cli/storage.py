@@ -20,7 +20,7 @@ COLOURS = {"ok": "green", "note": "cyan", "warn": "yellow", "unsafe": "red"}
 def doctor(
     archive: ArchiveOption = None,
     store: StoreOption = None,
-    alone: Annotated[bool, typer.Option("--archive-only", help="Do not look at the store root.")] = False,
+    alone: Annotated[bool, typer.Option("--archive-only", help="Do not examine the store root.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Try what the stores really enforce; exit 1 when something would be lost.
@@ -45,7 +45,7 @@ def doctor(
                 )
             out().print(table)
             for key in root.left:
-                note(f"left behind, without the right to delete: {key}")
+                note(f"not removed, without the right to delete: {key}")
         for finding in examination.unsafe:
             note(f"unsafe: {finding.question}, but {finding.answer}; {finding.advice}")
     if examination.unsafe:

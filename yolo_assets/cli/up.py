@@ -8,7 +8,7 @@ from yolo_assets.cli.common import need, note, settings
 
 
 def up(
-    cameras: Annotated[int, typer.Option(min=1, max=16, help="Simulated cameras, when no demo ran here.")] = 3,
+    cameras: Annotated[int, typer.Option(min=1, max=16, help="How many simulated cameras, when no demo ran here.")] = 3,
     fps: Annotated[float, typer.Option(min=0.1, max=30, help="Frames a second of each camera.")] = 3.0,
 ) -> None:
     """Dagster UI, daemon and one edge agent with its live page, until Ctrl-C.

@@ -1,7 +1,8 @@
-"""What an archiver did so far and how it stands: a file that outlives every run, and its names for Prometheus.
+"""An archiver's counters and state: a file that outlives every run, and the names for Prometheus.
 
-The archiver writes ``<home>/metrics/archiver.json``; itself, the agent on the same box and node_exporter show it.
-Belongs here: the record and the names. Does not belong here: counting (``archive.service.metrics``) and serving.
+The archiver writes ``<home>/metrics/archiver.json``; the archiver itself, the agent on the same device and
+node_exporter expose it. Belongs here: the record and the names. Does not belong here: counting
+(``archive.service.metrics``) and serving.
 """
 
 from __future__ import annotations
@@ -53,12 +54,12 @@ COUNTERS = (
     Counter("archives", "Archives written, verified and committed.", "camera"),
     Counter("bytes", "Bytes of the files that went into archives.", "camera"),
     Counter("upload_parts", "Upload parts of finished archives.", "outcome", ("sent", "resumed")),
-    Counter("sent_bytes", "Bytes handed to the line or the store's disk, those sent again included."),
-    Counter("retries", "Requests that were made again."),
-    Counter("failures", "Tries to archive a camera-hour that failed.", "reason", FAILURES),
+    Counter("sent_bytes", "Bytes sent to the network or the store's disk, those sent again included."),
+    Counter("retries", "Requests to the store that were retried."),
+    Counter("failures", "Failed attempts to archive a camera-hour.", "reason", FAILURES),
     Counter("verifications", "Archives verified right after their upload.", "how", ("head", "full")),
     Counter("reclaimed_files", "Local files deleted because the archive holds them."),
-    Counter("reclaimed_bytes", "Bytes of those."),
+    Counter("reclaimed_bytes", "Bytes of the local files deleted because the archive holds them."),
     Counter("throttled_seconds", "Seconds that uploads waited for the bandwidth limit, all uploads together."),
 )
 
@@ -71,6 +72,7 @@ class ArchiverFigures(Record):
         waiting: closed camera-hours with files that no archive holds.
         backlog_bytes: of those files.
         waiting_since: end of the oldest such hour.
+        skipped: folders and files of the spool that no archive takes.
         limit: bytes a second that uploads were held to; None: no limit.
         limit_lifted: a limit is set, and lifted because the disk fills.
         disk_full_at: when the spool's disk will be full; None: it does not fill, or too little is known.
@@ -84,6 +86,7 @@ class ArchiverFigures(Record):
     waiting: int = Field(default=0, ge=0)
     backlog_bytes: int = Field(default=0, ge=0)
     waiting_since: Time | None = None
+    skipped: int = Field(default=0, ge=0)
     limit: Count | None = None
     limit_lifted: bool = False
     disk_full_at: Time | None = None
@@ -129,8 +132,13 @@ def families(figures: ArchiverFigures, now: datetime) -> Iterator[Metric]:
         return 0.0 if moment is None else max(0.0, (now - moment).total_seconds())
 
     yield gauge("waiting_camera_hours", "Closed camera-hours with files that no archive holds.", figures.waiting)
-    yield gauge("backlog_bytes", "Bytes of those files.", figures.backlog_bytes)
-    yield gauge("backlog_age_seconds", "Time since the oldest of them ended; 0: none.", since(figures.waiting_since))
+    yield gauge("backlog_bytes", "Bytes of the files that no archive holds.", figures.backlog_bytes)
+    yield gauge(
+        "backlog_age_seconds",
+        "Time since the oldest hour with unarchived files ended; 0: none.",
+        since(figures.waiting_since),
+    )
+    yield gauge("skipped", "Folders and files of the spool that no archive takes; the log names them.", figures.skipped)
     limit = -1.0 if figures.limit is None else figures.limit
     yield gauge("limit_bytes_per_second", "Bandwidth limit in force; -1: none.", limit)
     yield gauge("limit_lifted", "1: the limit is lifted because the spool's disk fills.", figures.limit_lifted)
@@ -138,8 +146,8 @@ def families(figures: ArchiverFigures, now: datetime) -> Iterator[Metric]:
         left = max(0.0, (figures.disk_full_at - now).total_seconds())
         yield gauge("disk_full_in_seconds", "Time until the spool's disk is full; absent: it does not fill.", left)
     for name, help_text, moment in (
-        ("last_success_timestamp_seconds", "When an hour was archived last.", figures.last_success_at),
-        ("last_round_timestamp_seconds", "When the spool was worked through last.", figures.last_round_at),
+        ("last_success_timestamp_seconds", "When an hour was last archived.", figures.last_success_at),
+        ("last_round_timestamp_seconds", "When the last round over the spool ended.", figures.last_round_at),
     ):
         if moment is not None:
             yield gauge(name, help_text, moment.timestamp())

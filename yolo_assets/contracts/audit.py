@@ -21,7 +21,7 @@ class AuditClaim(SignedRecord):
     audit_id: str
     started_at: Time
     expires_at: Time = Field(description="an audit that has not ended by then was killed")
-    names: tuple[str, ...] = Field(description="stems of archives")
+    names: tuple[str, ...] = Field(description="names of archives, without ending")
 
 
 class AuditRecord(SignedRecord):
@@ -39,12 +39,14 @@ class AuditRecord(SignedRecord):
     archives_size: int = Field(ge=0, description="their bytes")
     full: tuple[str, ...] = Field(default=(), description="every byte read, all as it should be")
     head: tuple[str, ...] = Field(default=(), description="receipt, index, size and ETag, all as they should be")
-    cold: tuple[str, ...] = Field(default=(), description="as head: in a tier that cannot be read, though it was asked")
+    cold: tuple[str, ...] = Field(
+        default=(), description="checked as head although full was requested: in a tier that cannot be read"
+    )
     problems: dict[str, tuple[str, ...]] = Field(default_factory=dict, description="what differs, by name")
     unchecked: dict[str, str] = Field(default_factory=dict, description="why it could not be checked, by name")
     kept_until: dict[str, Time] = Field(
         default_factory=dict,
-        description="until when an archive that is gone altogether is a problem, by name: the end of its retention",
+        description="until when an archive that has disappeared is a problem, by name: the end of its retention",
     )
     bytes_read: int = Field(ge=0)
     writer_version: str

@@ -2,9 +2,9 @@
 
 A line is a DSSE envelope with the JSON of an ``AuditLine``. It holds the SHA-256 of the line before it, so a line
 cannot be changed, removed, inserted or moved without a trace; it is signed by the key of the device, so the chain
-cannot be computed anew without that key. The end of the chain is anchored by an ``AuditHead``: beside the log, in the
-heartbeat, and in the copies that go to the store, so that lines cut off at the end are missed. Belongs here: the
-records. Writing and checking is ``edge.audit``.
+cannot be recomputed without that key. The end of the chain is anchored by an ``AuditHead``: next to the log, in the
+heartbeat, and in the copies in the store, so that lines cut off at the end are noticed. Belongs here: the records.
+Writing and checking is ``edge.audit``.
 """
 
 from __future__ import annotations

@@ -50,6 +50,4 @@ class PairedEvaluation(Record):
     candidate: Evaluation
     champion: Evaluation | None = None
     map50_gain: Interval | None = Field(default=None, description="candidate - champion; None without a champion")
-    change: ExpectedChange | None = Field(
-        default=None, description="in right and wrong reports; None without a champion"
-    )
+    change: ExpectedChange | None = Field(default=None, description="in right and wrong boxes; None without a champion")

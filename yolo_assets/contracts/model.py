@@ -96,7 +96,7 @@ class ExpectedChange(Record):
     """
 
     against: str = Field(description="<name>/<version> of the champion")
-    frames: int = Field(ge=1, description="that were counted")
+    frames: int = Field(ge=1, description="test frames that were counted")
     old_right: int = Field(ge=0, description="boxes of the champion that match an object of their class")
     old_wrong: int = Field(ge=0, description="boxes of the champion that match none")
     new_right: int = Field(ge=0, description="of this version")

@@ -1,4 +1,4 @@
-"""Option files that people write: TOML, YAML or JSON, whichever they like; the ending says which."""
+"""Option files that people write: TOML, YAML or JSON, as they like; the ending of the name says which."""
 
 from __future__ import annotations
 
@@ -44,4 +44,4 @@ def read_options(path: Path, what: str) -> Any:
             except yaml.YAMLError as error:
                 raise BadInputError(f"{path} is not YAML: {error}") from None
         case _:
-            raise BadInputError(f"{path} has no ending that tells its format; name it .toml, .yaml or .json")
+            raise BadInputError(f"{path} has no ending that shows its format; name it .toml, .yaml or .json")

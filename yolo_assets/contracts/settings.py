@@ -7,6 +7,8 @@ it. Does not belong here: S3 credentials and endpoints, which come from the stan
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -62,7 +64,7 @@ class Settings(BaseSettings):
 
     home: _Folder = Field(
         default=Path("var"),
-        description="everything that has no place of its own; `DAGSTER_HOME` is its folder `dagster`",
+        description="everything that has no location of its own; `DAGSTER_HOME` is its folder `dagster`",
     )
     spool: _Folder = Field(default=Path("<home>/spool"), description="where agents write their hours")
     archive_url: str = Field(
@@ -110,7 +112,7 @@ class Settings(BaseSettings):
         "system. Latin, Greek, Cyrillic, Hebrew and Arabic need none",
     )
     hot_hours: _Number = Field(
-        default=0.0, description="hours that a local file stays at least after its hour ended, archived or not"
+        default=0.0, description="hours for which a local file is kept, at least, after its hour ended, archived or not"
     )
     grace_seconds: _Number = Field(
         default=300.0, description="seconds without a new file after which an hour without a seal is closed"
@@ -188,6 +190,11 @@ class Settings(BaseSettings):
     def archiver_figures(self) -> Path:
         """Counters of the archiver, see ``contracts.archiver_figures``."""
         return self.home / FIGURES
+
+    def notes_of(self, spool: Path) -> Path:
+        """Where the archiver notes what it does in a spool that cannot be written; losing it costs comparing again."""
+        name = hashlib.sha256(os.fsencode(spool.resolve())).hexdigest()[:16]
+        return self.home / "spool-notes" / name
 
     @property
     def known_stores(self) -> Path:

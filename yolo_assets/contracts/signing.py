@@ -88,7 +88,7 @@ class Signer:
         except FileNotFoundError:
             raise SignatureError(f"no signing key at {path}; make one with: yolo-assets models keygen") from None
         except (OSError, ValueError, TypeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is damaged, or no key"
+            reason = error.strerror if isinstance(error, OSError) else "it is damaged, or not a key"
             raise SignatureError(
                 f"{path} is not a readable private key: {reason}; restore it from a backup, or move it away and make "
                 "one with: yolo-assets models keygen"
@@ -170,7 +170,7 @@ def create_key_pairs(paths: Sequence[Path]) -> list[KeyPair]:
         public = path.with_name(path.name + ".pub")
         if public.exists() and not path.exists():
             raise BadInputError(
-                f"{public} is there without its private key {path}: that key lies elsewhere or is lost; "
+                f"{public} is there without its private key {path}: that key is elsewhere or lost; "
                 "move the .pub file away to start with a new pair"
             )
     missing = {path for path in paths if not path.exists()}
@@ -209,7 +209,9 @@ class TrustedKeys:
                 try:
                     key = serialization.load_pem_public_key(file.read_bytes())
                 except (OSError, ValueError) as error:
-                    reason = error.strerror if isinstance(error, OSError) else "it is damaged, or no public key in PEM"
+                    reason = (
+                        error.strerror if isinstance(error, OSError) else "it is damaged, or not a public key in PEM"
+                    )
                     raise SignatureError(f"{file} is not a readable public key: {reason}") from None
                 if not isinstance(key, Ed25519PublicKey):
                     raise SignatureError(f"{file} is not an Ed25519 public key")
@@ -346,7 +348,7 @@ def _old_content(document: dict[str, Any], label: str) -> SignedContent:
     try:
         signature = Signature.model_validate(raw)
     except ValidationError:
-        raise SignatureError(f"the signature of {label} is not a signature; it was changed") from None
+        raise SignatureError(f"the signature of {label} is malformed; it was changed") from None
     return SignedContent(
         canonical_json({key: value for key, value in document.items() if key != "signature"}), signature
     )

@@ -1,4 +1,4 @@
-"""What lies beside the frames of a spool hour: the seal of the agent and the plan of the archiver."""
+"""What is stored next to the frames of a spool hour: the seal of the agent and the plan of the archiver."""
 
 from __future__ import annotations
 

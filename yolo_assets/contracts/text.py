@@ -1,4 +1,4 @@
-"""Text of strangers: its encoding, and how it is shown to people (names of files, classes, batches)."""
+"""Text from outside: its encoding, and how it is made safe to show to people (names of files, classes, batches)."""
 
 from __future__ import annotations
 

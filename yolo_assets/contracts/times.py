@@ -1,6 +1,6 @@
-"""Times as the contracts write them: UTC, ISO 8601 with milliseconds and ``Z``; and the hour, unit of everything cold.
+"""Times as the contracts write them: UTC, ISO 8601 with milliseconds and ``Z``; and the hour, the unit of the archive.
 
-Wall-clock only. Time-outs use ``time.monotonic`` where they are needed and never come here.
+Wall-clock only. Time-outs use ``time.monotonic`` where they are needed and do not belong here.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Hour:
         try:
             start = datetime.strptime(key, "%Y%m%d_%H").replace(tzinfo=UTC)
         except ValueError:
-            raise BadInputError(f"{key!r} names no hour that exists") from None
+            raise BadInputError(f"{key!r} is not an hour that exists") from None
         return cls(start)
 
     @classmethod
@@ -170,7 +170,7 @@ class Hour:
         try:
             return Hour(self.start + count * HOUR)
         except (OverflowError, BadInputError):
-            raise BadInputError(f"{abs(count)} hours from {self} lead out of the calendar; use fewer hours") from None
+            raise BadInputError(f"{abs(count)} hours from {self} end outside the calendar; use fewer hours") from None
 
     def __contains__(self, moment: datetime) -> bool:
         return self.start <= moment < self.end

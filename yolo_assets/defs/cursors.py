@@ -1,6 +1,6 @@
 """What every sensor's cursor shares: JSON that is read forgivingly.
 
-Belongs here: reading a cursor. Does not belong here: what a sensor remembers, which stands beside the sensor.
+Belongs here: reading a cursor. Does not belong here: what a sensor remembers, which is defined next to the sensor.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def to_failure(error: Exception) -> dg.Failure:
         metadata={
             REQUESTED_AGAIN: again,
             "next": (
-                "nothing to do: it is retried, and requested again in growing intervals"
+                "nothing to do: it is retried, and requested again at growing intervals"
                 if again
                 else "correct the cause; a changed input or a run by hand starts it again"
             ),

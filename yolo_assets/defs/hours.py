@@ -84,10 +84,20 @@ def for_each(context: dg.AssetExecutionContext, items: Sequence[tuple[str, Calla
 
 
 def closed_spool_hours(spool: Path, hours: Sequence[Hour], grace_seconds: float) -> list[SpoolHour]:
-    """The closed camera-hours of these hours that are in the spool, by hour and camera."""
+    """The closed camera-hours of these hours that are in the spool, by hour and camera.
+
+    One that cannot be read is among them: working on it says why, and fails that camera alone.
+    """
     from yolo_assets.contracts.times import utc_now
     from yolo_assets.spool.hours import list_hours
 
     selected, now = set(hours), utc_now()
-    closed = [hour for hour in list_hours(spool) if hour.hour in selected and hour.is_closed(now, grace_seconds)]
+
+    def is_closed(hour: SpoolHour) -> bool:
+        try:
+            return hour.is_closed(now, grace_seconds)
+        except OSError:
+            return True
+
+    closed = [hour for hour in list_hours(spool) if hour.hour in selected and is_closed(hour)]
     return sorted(closed, key=lambda hour: (hour.hour, hour.camera_id))

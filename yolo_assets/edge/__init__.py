@@ -6,10 +6,11 @@ Data flow::
                                                   ▲
     channel pointer ─► poller ─► stager: fetch ─► verify ─► diff ─► load ─► warm ─► golden ─► switch
 
-From the ground floor up: ``types`` and ``config`` are what all rooms share; ``clock`` tells the time; ``cameras`` give
-pictures; ``serving`` lends models; ``outputs`` sends events; ``audit`` keeps the signed log; ``pipeline`` is a frame's
-way to the disk; ``maintenance`` seals hours and watches the disk; ``rollout`` changes the model; ``balancing`` lends
-cameras a lighter one; ``telemetry`` reports; ``http`` is where reports are read. ``agent`` puts them together. Does not
-belong here: what a model is and how it runs (``vision``), how a spool hour is written (``spool``), how a release is
-signed (``models``). Imports neither Dagster nor torch, and works without a network once it has served a model.
+From the lowest layer up: ``types`` and ``config`` are shared by all parts; ``clock`` tells the time; ``cameras`` read
+pictures; ``serving`` holds the loaded models; ``outputs`` sends events; ``audit`` keeps the signed log; ``pipeline`` is
+a frame's way to the disk; ``maintenance`` seals hours and watches the disk; ``rollout`` changes the model;
+``balancing`` moves cameras to a lighter one; ``telemetry`` reports; ``http`` serves the reports. ``agent`` puts them
+together. Does not belong here: what a model is and how it runs (``vision``), how a spool hour is written (``spool``),
+how a release is signed (``models``). Imports neither Dagster nor torch, and works without a network once it has served
+a model.
 """

@@ -3,10 +3,10 @@
 A frame's hour is immutable once it is archived, and industrial PCs have clocks that start in 1970, jump when NTP
 answers at last, or are set by hand. So time here continues by the monotonic clock, and the wall clock only corrects it:
 
-- Differences below a second are followed; time never goes back for them, it stands still.
-- A jump is followed at once when the system says that its clock is synchronised, else when the new time stayed
-  steady for ``settle_seconds`` and is plausible: at most a day before the time at the start, not months ahead.
-  Until then time continues as if there had been no jump, and frames are marked ``time_trusted: false``.
+- Differences below a second are followed; time never goes back for them; it stands still.
+- A jump is followed at once when the system says that its clock is synchronised, else when the new time stayed steady
+  for ``settle_seconds`` and is plausible: at most a day before the time at the start, not months ahead. Until then time
+  continues as if there had been no jump, and frames are marked ``time_trusted: false``.
 - A small step back (a minute) is slewed at half speed; a larger one is taken at once.
 - At the start the last known time is on disk. A clock behind it, or months ahead of it, is not trusted: time continues
   from the last known time. After a restart without a power cut the kernel's own time since boot says how much passed.
@@ -144,7 +144,7 @@ class DeviceClock:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(self._file, orjson.dumps(document | {"trusted": now.trusted}), durable=False)
         except (OSError, UserError) as error:
-            log.debug("the last known time is not written down: %s", error)
+            log.debug("the last known time could not be saved: %s", error)
 
     def _begin(self) -> datetime:
         """The time to begin with: the wall clock's, or the last known one."""
@@ -164,8 +164,8 @@ class DeviceClock:
         if self._trusted_at_once(wall) or (self._plausible(wall, last) and (last is None or wall >= last)):
             return wall
         log.error(
-            "this machine's clock says %s, which cannot be; frames are dated from %s on and marked "
-            "time_trusted: false; start its synchronisation, or, where it is right, remove %s and start again",
+            "this machine's clock says %s, which is not plausible; frames are dated from %s on and marked "
+            "time_trusted: false; start its synchronisation, or, if it is right, remove %s and restart",
             format_time(wall),
             format_time(last or NOT_BEFORE),
             self._file,
@@ -182,7 +182,11 @@ class DeviceClock:
         elif self._follow(off, wall, monotonic):
             self._slewing = -_SLEWED <= off < timedelta(0)
             self._jump, trusted = None, True
-            log.warning("this machine's clock jumped by %.1f s to %s: followed", off.total_seconds(), format_time(wall))
+            log.warning(
+                "this machine's clock jumped by %.1f s to %s; the jump is followed",
+                off.total_seconds(),
+                format_time(wall),
+            )
             if not self._slewing:
                 self._at = wall
         else:
@@ -199,7 +203,7 @@ class DeviceClock:
         if self._jump is None or abs(self._jump[0] - off) > _TOLERANCE:
             if self._jump is None:
                 self.jumps += 1
-                log.warning("this machine's clock is off by %.1f s from what passed", off.total_seconds())
+                log.warning("this machine's clock differs by %.1f s from the time that passed", off.total_seconds())
             self._jump = (off, monotonic)
         if self._trusted_at_once(wall):
             return True

@@ -129,7 +129,7 @@ class ImageService:
         end = time.monotonic() + self.settings.wait_s
         while len(self._queue):
             if time.monotonic() >= end:
-                raise BusyError("the cameras need this device's whole time now; ask again later")
+                raise BusyError("the cameras need all of this device's time now; try again later")
             time.sleep(_POLL)
 
 

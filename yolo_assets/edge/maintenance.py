@@ -188,7 +188,7 @@ class Maintenance:
             try:
                 self._recorder.sync()
             except Exception:
-                log.exception("making the spool durable failed; it is tried again")
+                log.exception("making the spool durable failed; trying again")
 
     def _count(self) -> None:
         written = self._recorder.bytes_written

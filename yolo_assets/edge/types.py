@@ -1,6 +1,6 @@
-"""Values that several rooms of the agent share: pictures, captures, frames, and why a frame has no result.
+"""Values that several parts of the agent share: pictures, captures, frames, and why a frame has no result.
 
-Belongs here: plain values without behaviour. Does not belong here: a value that only one room uses, and anything that
+Belongs here: plain values without behaviour. Does not belong here: a value that only one part uses, and anything that
 opens a file, a thread or a connection.
 """
 

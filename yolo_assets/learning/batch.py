@@ -283,7 +283,7 @@ class _BatchReader:
                 self.left_out[path] = str(error)
                 continue
             if location is None:
-                self.left_out[path] = f"{path} is in no archive yet; archive its hour, then make the batch again"
+                self.left_out[path] = f"{path} is not in any archive yet; archive its hour, then make the batch again"
                 continue
             paths.setdefault((location.source, location.sha256), []).append(path)
         locations = [FrameLocation(source, sha256) for source, sha256 in paths]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -43,6 +43,10 @@ SMALL_SIDE = 0.045
 
 LOW_CONTRAST = 10.0
 """A box is of low contrast when the difference of its mean grey to its surroundings, and its spread, are below this."""
+
+
+_NAMED = 20
+"""Images that are left out and stand in the warnings by name."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,14 @@ def build_dataset(
         raise BadInputError("there are no accepted labels; put an export into labels/inbox/ and import it")
     images_of = _ImageSource(store, archive)
     before = {item.sha256: item for item in previous.manifest.items} if previous else {}
-    facts = {image.sha256: _examine(image, before.get(image.sha256), images_of) for image in images}
+    facts: dict[str, _ImageFacts] = {}
+    unusable: dict[str, str] = {}
+    for image in images:
+        try:
+            facts[image.sha256] = _examine(image, before.get(image.sha256), images_of)
+        except (BadInputError, IntegrityError) as error:  # this image's own fault; a store that is away is not
+            unusable[image.image_path] = str(error)
+    images = [image for image in images if image.sha256 in facts]
     splits = assign(
         [HashedImage(i.sha256, i.camera_id or "", i.captured_at, facts[i.sha256].dhash) for i in images],
         {sha: Assignment(item.split, item.group) for sha, item in before.items()},
@@ -137,7 +148,7 @@ def build_dataset(
         window_seconds=window_seconds,
     )
     names = _class_order(previous.manifest.class_names if previous else (), class_names, images)
-    manifest = _manifest(images, facts, splits, names, labels, previous)
+    manifest = _manifest(images, facts, splits, names, labels, previous, unusable)
     if not manifest.counts.get("train"):
         raise BadInputError("no labelled image is left for training; label more frames, from other moments")
     if previous is not None and _content(manifest) == _content(previous.manifest):
@@ -195,7 +206,7 @@ class _ImageSource:
             if image.source is None or hashlib.sha256(copy).hexdigest() == image.sha256:
                 return copy
         if image.source is None:
-            raise BadInputError(f"the image {image.image_path} is gone; put its labels into the inbox again")
+            raise BadInputError(f"the image {image.image_path} is missing; put its labels into the inbox again")
         return self._archived.read(FrameLocation(image.source, image.sha256))
 
 
@@ -205,7 +216,7 @@ def _examine(image: LabelledImage, before: DatasetItem | None, source: _ImageSou
         return _ImageFacts(before.dhash, before.hard)
     bgr = decode_image(source.read(image), image.image_path)
     if bgr.shape[:2] != (image.height, image.width):
-        raise IntegrityError(f"{image.image_path} is no picture of {image.width}x{image.height}; remove its labels")
+        raise IntegrityError(f"{image.image_path} is not a picture of {image.width}x{image.height}; remove its labels")
     return _ImageFacts(dhash(bgr), hard_reasons(bgr, image.boxes))
 
 
@@ -257,6 +268,7 @@ def _manifest(
     names: tuple[str, ...],
     labels: Sequence[AcceptedLabels],
     previous: Dataset | None,
+    unusable: Mapping[str, str],
 ) -> DatasetManifest:
     items = tuple(
         DatasetItem(
@@ -281,12 +293,13 @@ def _manifest(
         class_names=names,
         items=items,
         excluded={
-            image.image_path: splits.excluded[image.sha256] for image in images if image.sha256 in splits.excluded
+            **{image.image_path: splits.excluded[image.sha256] for image in images if image.sha256 in splits.excluded},
+            **unusable,
         },
         parent=previous.sha256 if previous else None,
         labels=tuple(sorted({accepted.source_sha256 for accepted in labels})),
         counts=counts,
-        warnings=tuple(_warnings(items, names, counts, splits)),
+        warnings=(*_warnings(items, names, counts, splits), *_left_out(unusable)),
     )
 
 
@@ -316,6 +329,13 @@ def _warnings(
         yield f"{size} of {len(items)} images are near-duplicates of each other (group {group}); sample farther apart"
     if splits.excluded:
         yield f"{len(splits.excluded)} images are in no split: near-duplicates of images in different splits"
+
+
+def _left_out(unusable: Mapping[str, str]) -> Iterator[str]:
+    for path in sorted(unusable)[:_NAMED]:
+        yield f"{path} is left out: {unusable[path]}"
+    if len(unusable) > _NAMED:
+        yield f"{len(unusable) - _NAMED} more images are left out; the manifest names them under excluded"
 
 
 def _content(manifest: DatasetManifest) -> bytes:

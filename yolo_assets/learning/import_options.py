@@ -5,6 +5,9 @@ Belongs here: the two small formats that people write by hand. Does not belong h
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import ValidationError
 
 from yolo_assets.contracts.base import one_line
@@ -45,7 +48,7 @@ def parse_options(data: bytes, source: str) -> ImportOptions:
         options = ImportOptions.model_validate({} if document in (None, "") else document)
     except ValidationError as error:
         raise BadInputError(
-            f"{source} is no list of import options ({one_line(error)}); it may have by, class_map and reviewed"
+            f"{source} is not a list of import options ({one_line(error)}); it may have by, class_map and reviewed"
         ) from None
     return options.model_copy(update={"class_map": check_class_map(options.class_map, source)})
 
@@ -78,7 +81,7 @@ def parse_class_map(data: bytes, source: str) -> dict[str, str]:
     return check_class_map(found, source)
 
 
-def check_class_map(given: dict[object, object], source: str) -> dict[str, str]:
+def check_class_map(given: Mapping[Any, Any], source: str) -> dict[str, str]:
     """Names on both sides, composed and without blanks around them.
 
     Raises:

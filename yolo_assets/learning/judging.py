@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
 from yolo_assets.contracts.names import check_class_name, dataset_image_key
+from yolo_assets.contracts.text import plain
 from yolo_assets.contracts.times import format_time, utc_now
 from yolo_assets.learning.formats.base import LabelFile, RawBox, RawImage
 from yolo_assets.learning.known_images import KnownImages
@@ -43,8 +44,8 @@ MIN_SIDE = 1.0
 SAME_SHAPE = 0.02
 """Part by which the shape of a copy may differ from its original's: sizes are rounded."""
 
-SAME_GREY = 6.0
-"""Mean difference of grey, of 255, at 32x32 above which a copy shows something else than its original."""
+SAME_GREY = 25.0
+"""Difference of grey, of 255, of one cell of 32x32 above which a copy shows something else than its original."""
 
 
 class Earlier(NamedTuple):
@@ -91,17 +92,17 @@ def validate(
     options = options or ImportOptions()
     judged = [_judge(raw, known, class_names, pictures, options) for raw in parsed.images]
     _refuse_twins(judged)
-    rejected = [Rejected(image=name, reason=problem) for name, problem in parsed.orphans]
+    rejected = [_told(name, problem) for name, problem in parsed.orphans]
     questions: list[Rejected] = []
     images: dict[str, LabelledImage] = {}
     asked = _asked(parsed, judged, known, options, earlier)
     for number, one in enumerate(judged):
         path = one.target.image_path if one.target is not None else None
-        rejected += [Rejected(image=one.raw.name, reason=problem, image_path=path) for problem in one.problems]
+        rejected += [_told(one.raw.name, problem, path) for problem in one.problems]
         if one.problems or one.target is None:
             continue
         if number in asked:
-            questions.append(Rejected(image=one.raw.name, reason=asked[number], image_path=path))
+            questions.append(_told(one.raw.name, asked[number], path))
             continue
         if one.raw.data is not None and one.target.source is None and pictures is not None:
             _store_image(pictures, one.target, one.raw.data)
@@ -118,6 +119,11 @@ def validate(
         questions=tuple(questions),
         unreviewed=parsed.unreviewed,
     )
+
+
+def _told(image: str, reason: str, image_path: str | None = None) -> Rejected:
+    """A problem as people read it: names in a file may hold anything, line breaks among it."""
+    return Rejected(image=plain(image), reason=plain(reason), image_path=image_path)
 
 
 def _judge(
@@ -233,7 +239,10 @@ def _check_copy(data: bytes, item: LabelledImage, store: ObjectStore | None, pro
         original = decode_image(store.get(item.copy_key), item.copy_key) if store and item.copy_key else None
     except ObjectNotFoundError:
         return  # batches may be cleared away once they are labelled
-    if original is not None and float(np.abs(_thumbnail(copy) - _thumbnail(original)).mean()) > SAME_GREY:
+    if original is None:
+        return
+    difference = _thumbnail(copy) - _thumbnail(original)
+    if float(np.abs(difference - difference.mean()).max()) > SAME_GREY:  # a copy that is brighter all over is the same
         problems.append("the image in the zip is not the batch's; export without flipping, turning and augmentation")
 
 

@@ -22,6 +22,7 @@ from yolo_assets.contracts.names import LABELS_ACCEPTED, LABELS_INBOX
 from yolo_assets.contracts.times import format_time
 from yolo_assets.learning.archived import ArchivedFrames
 from yolo_assets.learning.formats.recognise import parse
+from yolo_assets.learning.formats.zips import left_behind
 from yolo_assets.learning.import_options import OPTIONS, read_options
 from yolo_assets.learning.judging import Earlier, validate
 from yolo_assets.learning.known_images import KnownImages
@@ -215,7 +216,7 @@ def import_file(
 def _names(store: ObjectStore) -> Iterator[str]:
     for info in store.list(LABELS_INBOX):
         name = info.key.removeprefix(LABELS_INBOX)
-        if not PurePosixPath(name).name.startswith("."):
+        if not left_behind(name):
             yield name
 
 
@@ -297,7 +298,7 @@ class _Import:
             labels.questions,
         )
         report = self._report(key, labels, imported_before=not changed)
-        report.notes = list(_taken(labels, earlier)) if changed else report.notes
+        report.notes = list(_changes(labels, earlier)) if changed else report.notes
         return report
 
     def _judged_by(self, options: bytes) -> str:
@@ -377,11 +378,11 @@ def _added(before: AcceptedLabels, again: AcceptedLabels) -> AcceptedLabels:
     )
 
 
-def _taken(labels: AcceptedLabels, earlier: dict[str, Earlier]) -> Iterator[str]:
-    """One sentence about boxes that accepted labels take from images that were labelled before."""
-    gone = [
-        len(earlier[image.sha256].image.boxes) - len(image.boxes) for image in labels.images if image.sha256 in earlier
-    ]
-    taken = [count for count in gone if count > 0]
-    if taken:
-        yield f"takes {sum(taken)} boxes from {len(taken)} images that were labelled before"
+def _changes(labels: AcceptedLabels, earlier: dict[str, Earlier]) -> Iterator[str]:
+    """One sentence about labels that are replaced, and about boxes that go with that."""
+    pairs = [(earlier[one.sha256].image, one) for one in labels.images if one.sha256 in earlier]
+    changed = [(old, new) for old, new in pairs if old.boxes != new.boxes]
+    gone = sum(max(len(old.boxes) - len(new.boxes), 0) for old, new in changed)
+    if changed:
+        loses = f"; {gone} boxes go" if gone else ""
+        yield f"replaces the labels of {len(changed)} images that were labelled before{loses}"

@@ -1,9 +1,9 @@
 """Frozen, deterministic splits without near-duplicates across them. Pure: pictures come in as arrays, hashes go out.
 
-Two frames of a camera are near-duplicates when they fall into the same short window of time (the same part passes)
-or when their perceptual hashes all but agree (an empty belt looks the same all week). Such frames form a group, and a
-group lies in one split. A frame that once had a split keeps it in every later version: a model is never evaluated on
-a frame that an ancestor of it was trained on. A new frame that is near to frames of *different* splits goes into none.
+Two frames of a camera are near-duplicates when they fall into the same short window of time (the same part passes) or
+when their perceptual hashes all but agree (an empty belt looks the same all week). Such frames form a group, and a
+group lies in one split. A frame that once had a split keeps it in every later version: a model is never evaluated on a
+frame that an ancestor of it was trained on. A new frame that is close to frames of *different* splits is put into none.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def read_folder(folder: Path) -> DatasetManifest:
     try:
         return DatasetManifest.from_json((folder / MANIFEST).read_bytes(), str(folder / MANIFEST))
     except OSError as error:
-        raise BadInputError(f"{folder} is no dataset folder: {error.strerror}; make it with materialise") from None
+        raise BadInputError(f"{folder} is not a dataset folder: {error.strerror}; make it again") from None
 
 
 def image_path(folder: Path, item: DatasetItem) -> Path:
@@ -137,7 +137,7 @@ def _write_item(store: ObjectStore, item: DatasetItem, manifest: DatasetManifest
         raise IntegrityError(f"{key} was changed; delete it and build the dataset again")
     copy = picture_copy(data, item.image_path)
     if (copy.width, copy.height) != (item.width, item.height):
-        raise IntegrityError(f"{item.image_path} is no picture of {item.width}x{item.height}; label it again")
+        raise IntegrityError(f"{item.image_path} is not a picture of {item.width}x{item.height}; label it again")
     name = f"{item.sha256}{copy.ending}"
     (root / "images" / item.split / name).write_bytes(copy.data)
     raw = RawImage(

@@ -76,7 +76,7 @@ class LocalService:
         """Raise ``UserError`` with the last line of its log when the process has ended."""
         how = self._process.how_it_ended()
         if how is not None:
-            raise UserError(f"{self.name} ended {how}: {last_line(self.log)} (all of it: {self.log})")
+            raise UserError(f"{self.name} ended {how}: {last_line(self.log)} (full log: {self.log})")
 
     def stop(self) -> None:
         """SIGTERM, time to finish, then SIGKILL; and whatever it had started ends too.

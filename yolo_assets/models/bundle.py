@@ -1,4 +1,4 @@
-"""What a bundle must look like, and reading its bytes against its manifest, from a folder or wherever they lie.
+"""What a bundle must look like, and reading its bytes against its manifest, from a folder or wherever they are.
 
 Does not belong here: stores and channels. Weights are bytes like any other and are never unpickled.
 """

@@ -147,7 +147,9 @@ class Channel:
             self._objects.verify(self.key, data, "channel-pointer")
             pointer = ChannelPointer.from_json(data, self.key)
             if (pointer.name, pointer.channel) != (self.name, self.channel):
-                raise BadInputError(f"{self.key} points for {pointer.name}/{pointer.channel}; it was copied there")
+                raise BadInputError(
+                    f"{self.key} is the pointer of {pointer.name}/{pointer.channel}; it was copied there"
+                )
         except (BadInputError, SignatureError):
             if not accept_untrusted:
                 raise
@@ -198,7 +200,9 @@ class Channel:
         entry = HistoryEntry.from_json(self._objects.document(key, "channel-release"), key)
         # The key is not signed: a good entry of another channel or number must not count in this place.
         if channel_history_key(entry.pointer.name, entry.pointer.channel, entry.pointer.release) != key:
-            raise BadInputError(f"{key} holds release {entry.pointer.release} of another place; it was copied there")
+            raise BadInputError(
+                f"{key} holds release {entry.pointer.release} of another channel or number; it was copied there"
+            )
         return entry
 
 

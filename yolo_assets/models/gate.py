@@ -45,7 +45,7 @@ def decide(
     unknown = sorted(set(policy.min_recall_by_class) - set(class_names))
     if unknown:
         raise BadInputError(
-            f"the gate policy sets a floor for {', '.join(unknown)}, and the model knows only {', '.join(class_names)}"
+            f"the gate policy sets a floor for {', '.join(unknown)}, and the model has only {', '.join(class_names)}"
         )
     rules = list(_comparable(comparison, class_names, champion_class_names))
     if all(rule.passed for rule in rules):

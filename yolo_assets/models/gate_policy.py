@@ -46,7 +46,7 @@ class GatePolicy(Record):
         default=1.25, gt=0, allow_inf_nan=False, description="95th percentile against the champion's"
     )
     latency_slack_ms: float = Field(
-        default=2.0, ge=0, allow_inf_nan=False, description="growth that is always forgiven: noise of the clock"
+        default=2.0, ge=0, allow_inf_nan=False, description="growth that is always forgiven: timing noise"
     )
 
     @classmethod

@@ -143,7 +143,7 @@ class Promoter:
         self, kind: MoveKind, channel: Channel, current: StoredPointer, request: ReleaseRequest
     ) -> ChannelPointer:
         if not request.by.strip() or not request.reason.strip():
-            raise BadInputError("say who moves the channel and why; the history keeps both")
+            raise BadInputError("state who moves the channel and why; the history keeps both")
         label = f"channel {channel.name}/{channel.channel}"
         if request.expected_release is not None and current.release != request.expected_release:
             raise CasConflictError(

@@ -101,7 +101,7 @@ class Registry:
         if set(files) != set(manifest.files):
             missing, extra = sorted(set(manifest.files) - set(files)), sorted(set(files) - set(manifest.files))
             raise BadInputError(
-                f"{model}: files and manifest differ; missing: {missing or 'none'}, not named: {extra or 'none'}"
+                f"{model}: files and manifest differ; missing: {missing or 'none'}, extra: {extra or 'none'}"
             )
         data = manifest.to_json()
         manifest_key = model_key(manifest.name, manifest.version, MANIFEST)
@@ -232,7 +232,7 @@ class Registry:
             ObjectNotFoundError, SignatureError, IntegrityError: as ``read_bundle``.
         """
         if out.exists():
-            raise BadInputError(f"{out} exists already; name a folder that does not")
+            raise BadInputError(f"{out} exists already; choose a folder that does not")
         stored = self.read_manifest(name, version, signed=signed)
         partial = out.with_name(f".{out.name}.partial.{os.getpid()}")
         try:

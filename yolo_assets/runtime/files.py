@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import itertools
 import os
+import stat
+import struct
+import tempfile
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -22,7 +26,10 @@ TEMPORARY = ".tmp-"
 """Files whose names begin so are unfinished; no reader takes them."""
 
 _counter = itertools.count()
-_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
+"""What file systems answer that cannot make the names of a folder durable: shares (SMB, FUSE)."""
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+"""What file systems without locks answer."""
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
 
 
@@ -63,18 +70,16 @@ def fsync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def fsync_folder(path: Path, *, required: bool = True) -> None:
+def fsync_folder(path: Path) -> None:
     """Make the names in a folder durable: a file whose name is lost is lost.
 
-    Args:
-        path: the folder.
-        required: False trusts file systems that cannot do it (SMB, FUSE) to keep names by themselves.
+    File systems that cannot do it (SMB, FUSE) are trusted to keep names by themselves.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if required or error.errno not in _CANNOT_SYNC:
+        if error.errno not in _CANNOT_SYNC:
             raise
     finally:
         os.close(descriptor)
@@ -152,6 +157,9 @@ def unlock(descriptor: int) -> None:
 def lock_folder(path: Path, message: str, *, shared: bool = False) -> int:
     """Lock a folder itself, without a lock file in it and without waiting.
 
+    On a share that has no locks, or none of folders (NFS), the lock holds among the processes of this user on this
+    machine.
+
     Args:
         path: an existing folder.
         message: what to report when another process holds it.
@@ -165,12 +173,41 @@ def lock_folder(path: Path, message: str, *, shared: bool = False) -> int:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if not lock(descriptor, shared=shared):
-            raise FolderBusyError(message)
+        locked = lock(descriptor, shared=shared)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno not in (*NO_LOCKS, errno.EBADF):
+            raise
+        descriptor, locked = _lock_here(path, shared=shared)
+    if not locked:
+        os.close(descriptor)
+        raise FolderBusyError(message)
+    return descriptor
+
+
+def _lock_here(path: Path, *, shared: bool) -> tuple[int, bool]:
+    """A lock on this machine that stands for a folder: one byte of a file of this user, by the folder's real path.
+
+    Returns:
+        A descriptor, closing which frees the lock, and whether it is locked.
+    """
+    folder = Path(tempfile.gettempdir(), f"yolo-assets-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        raise PermissionError(errno.EPERM, "not a folder of this user", str(folder))
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(folder / "folder-locks", flags, 0o600)
+    byte = int.from_bytes(hashlib.sha256(os.fsencode(path.resolve())).digest()[:7], "big")
+    kind = fcntl.F_RDLCK if shared else fcntl.F_WRLCK
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", kind, os.SEEK_SET, byte, 1, 0))
+    except (BlockingIOError, PermissionError):
+        return descriptor, False
     except BaseException:
         os.close(descriptor)
         raise
-    return descriptor
+    return descriptor, True
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Draws the line: plates with metal, weld bead, marks and defects; and what a camera makes of the light on them.
 
-Belongs here: pixels. Plates: brushed metal, a weld bead with its ripples and heat tint, marks that are no defect, and
+Belongs here: pixels. Plates: brushed metal, a weld bead with its ripples and heat tint, marks that are not defects, and
 defects. Cameras: where one stands, its light, vignette and noise, and a lens that may be dirty. Does not belong here:
 which plate passes when (``weld_line``), where defects are (``defects``).
 """

@@ -1,4 +1,4 @@
-"""A clock for a simulated line: starts in the past, may run faster than the wall, never passes it."""
+"""A clock for a simulated line: starts in the past, may run faster than real time, never passes the present."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SimClock:
             BadInputError: ``start`` is not a whole past hour, or ``speed`` is not positive and finite.
         """
         if not 0 < speed < float("inf"):
-            raise BadInputError(f"a clock cannot run at speed {speed}; give a factor above 0, 1 is wall speed")
+            raise BadInputError(f"a clock cannot run at speed {speed}; give a factor above 0, 1 is real time")
         hour = Hour.of(start)
         began = wall()
         if hour.start != start.astimezone(UTC) or start > began:

@@ -1,4 +1,4 @@
-"""Whole spool hours of the simulated line, closed and fast, as an agent at those cameras would have written them.
+"""Writes whole, closed spool hours of the simulated line in a short time, as an agent at those cameras would have.
 
 Frames are deterministic, so a run that was interrupted continues when it is run again with the same arguments: frames
 that are there are kept, sealed and archived hours passed over; hours of another simulation are refused. With a bundle
@@ -341,8 +341,9 @@ def _write_truth(job: SimulationJob, camera: str, hour: Hour, moments: Sequence[
 def _refuse_other(job: SimulationJob, folder: SpoolHour, moments: Sequence[datetime], there: set[str]) -> None:
     """Refuse an hour of another simulation: frames of another line must not get the truth of this one."""
     advice = "give another --out, or the arguments of the first run"
-    planned = {frame_name(moment).removesuffix(".jpg"): moment for moment in moments}
-    if there - planned.keys():
+    planned = {frame_name(moment): moment for moment in moments}
+    names = {member.name for member in folder.frames()}
+    if names - planned.keys() or there - {name.removesuffix(".jpg") for name in planned}:
         raise BadInputError(f"hour {folder.name} in {job.out} holds frames of another origin; {advice}")
     seal = folder.seal()
     if seal is not None and seal.captured < len(moments):
@@ -351,10 +352,10 @@ def _refuse_other(job: SimulationJob, folder: SpoolHour, moments: Sequence[datet
         )
     if seal is not None and job.truth is not None and not truth_file(job.truth, folder.camera_id, folder.hour).exists():
         raise BadInputError(f"hour {folder.name} in {job.out} is sealed and has no truth in {job.truth}; {advice}")
-    first = next((member for member in folder.frames() if member.name.removesuffix(".jpg") in planned), None)
+    first = min(names, default=None)
     if first is not None:
-        scene = job.line.draw(folder.camera_id, planned[first.name.removesuffix(".jpg")])
-        if (folder.path / first.name).read_bytes() != _encode(scene.image, job.jpeg_quality):
+        scene = job.line.draw(folder.camera_id, planned[first])
+        if (folder.path / first).read_bytes() != _encode(scene.image, job.jpeg_quality):
             raise BadInputError(f"hour {folder.name} in {job.out} was made with other arguments; {advice}")
 
 

@@ -22,7 +22,7 @@ class SpoolFullError(UserError):
 
 def full_error(path: Path) -> SpoolFullError:
     """The error to raise when there is no room for ``path``."""
-    return SpoolFullError(f"no room on the disk for {path}; archive and reclaim hours, or give the spool more disk")
+    return SpoolFullError(f"no space on the disk for {path}; archive and reclaim hours, or give the spool more disk")
 
 
 def write_atomic(path: Path, data: bytes, *, exclusive: bool = False, durable: bool = True) -> None:

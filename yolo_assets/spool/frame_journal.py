@@ -1,12 +1,12 @@
-"""The account of every frame: captured = processed + dropped by reason + in flight, in memory and on disk.
+"""Frame accounting: captured = processed + dropped by reason + in flight, in memory and on disk.
 
 One object has two views of the same frames. *Since the start*, in memory: counts of each camera and of each hour that
 is not sealed, and which frames are in flight. *Across restarts*, in a small file: counts of each camera, and by number
-the frames whose outcome the files of the spool do not tell yet. The spool's own files say what became of a frame; only
+the frames whose outcome the files of the spool do not show yet. The spool's own files say what became of a frame; only
 this file knows of a frame that was captured and left no trace before the process was killed, or whose drop found no
 space on a full disk. It names these frames by number, because counts alone cannot tell which of them a file in the
-spool is about. Its space is allocated when it is opened, so a disk that fills later does not hurt it. Lost, counts
-begin at 0; what was captured and left no trace is then unknown.
+spool is about. Its space is allocated when it is opened, so a disk that fills later does not hurt it. If it is lost,
+counts begin at 0, and frames that were captured and left no trace stay unknown.
 
 Belongs here: counting. Does not belong here: the files of an hour (``writer``), and what is done about frames that are
 missing (``edge.pipeline.recorder``).
@@ -428,7 +428,7 @@ class FrameJournal:
             write_atomic(path, whole)
             self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except (OSError, SpoolFullError) as error:
-            log.warning("the counts of frames do not outlive this run: cannot write %s: %s", path, error)
+            log.warning("the frame counts will be lost when this run ends: cannot write %s: %s", path, error)
 
     def _write(self, camera: str) -> None:
         if self._file < 0:
@@ -439,7 +439,7 @@ class FrameJournal:
         try:
             os.pwrite(self._file, self._slot(camera), place)
         except OSError as error:
-            log.error("the counts of frames do not outlive this run any more: %s", error)
+            log.error("the frame counts will be lost when this run ends: %s", error)
             os.close(self._file)
             self._file = -1
 
@@ -468,7 +468,7 @@ class FrameJournal:
         except FileNotFoundError:
             return {}
         except OSError as error:
-            log.warning("the counts of frames begin anew: cannot read %s: %s", path, error)
+            log.warning("the frame counts start again at 0: cannot read %s: %s", path, error)
             return {}
         newest: dict[str, tuple[int, CameraTotals]] = {}
         for at in range(0, len(data), SLOT):
@@ -476,7 +476,7 @@ class FrameJournal:
             if parsed is not None and parsed[1] >= newest.get(parsed[0], (-1,))[0]:
                 newest[parsed[0]] = parsed[1:]
         if not newest:
-            log.warning("the counts of frames begin anew: %s holds none that can be read", path)
+            log.warning("the frame counts start again at 0: %s holds none that can be read", path)
         self._generation = max((generation for generation, _ in newest.values()), default=0) + 1
         return {camera: totals for camera, (_, totals) in newest.items()}
 

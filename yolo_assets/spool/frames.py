@@ -23,6 +23,7 @@ from yolo_assets.contracts.times import Hour
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _SEPARATORS = re.compile(r"[/\\]")
+_NOT_PLAIN = re.compile(r"[/\\%:\0]|^\.*$")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _HOUR = re.compile(r"[0-9]{8}_[0-9]{2}")
 _CAMERA = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -87,9 +88,9 @@ class FrameFolder:
                 f"the record names camera {record.camera_id!r} but lies in the folder of {self.camera_id!r}"
             )
         path = record.image_path
-        name = path.removeprefix(self._prefix)  # as our agent writes it: the usual case, and the quick one
-        if name in self.frames and (len(name) < len(path) or name == path):
-            return name
+        name = path.removeprefix(self._prefix)
+        if not _NOT_PLAIN.search(name):  # as our agent writes it, or the name alone: the usual case, and the quick one
+            return self._there(name) or name
         spellings = list(_spellings(path))
         for spelling in spellings:
             found = self._there(spelling.name)

@@ -1,4 +1,4 @@
-"""Spool hours as they lie on disk: which there are, whether they are closed, what is in them.
+"""Spool hours as they are on disk: which there are, whether they are closed, what is in them.
 
 Belongs here: reading. Nothing here changes a file. A spool may come from our agent or from a foreign producer that
 knows no markers. Does not belong here: writing (``writer``) and archiving (``archive``).
@@ -11,7 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import IO
@@ -63,11 +63,19 @@ class SpoolProblem:
 
 @dataclass(frozen=True)
 class SpoolHour:
-    """One camera-hour in a spool: ``<spool>/<camera_id>/<YYYYMMDD_HH>/``."""
+    """One camera-hour in a spool: ``<spool>/<camera_id>/<YYYYMMDD_HH>/``.
+
+    Attributes:
+        camera_id: the camera.
+        hour: the hour.
+        path: its folder.
+        elsewhere: folder for the archiver's notes about hours that cannot be written; None: there is none.
+    """
 
     camera_id: str
     hour: Hour
     path: Path
+    elsewhere: Path | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, spool: Path, camera_id: str, hour: Hour) -> SpoolHour:
@@ -82,6 +90,13 @@ class SpoolHour:
             BadInputError: the last two parts of the path are not a camera id and an hour.
         """
         return cls(check_id(path.parent.name), Hour.from_key(path.name), path)
+
+    @property
+    def notes(self) -> Path:
+        """The folder of the archiver's notes: the hour itself, unless that is read-only and there is another place."""
+        if self.elsewhere is None or os.access(self.path, os.W_OK):
+            return self.path
+        return self.elsewhere / self.camera_id / self.hour.key
 
     @property
     def name(self) -> str:
@@ -111,7 +126,7 @@ class SpoolHour:
         return [
             SpoolProblem(
                 self.path / entry.name,
-                f"{'a symbolic link' if entry.is_symlink() else 'not a regular file'}; left alone",
+                f"{'a symbolic link' if entry.is_symlink() else 'not a regular file'}; it is left as it is",
             )
             for entry in odd
         ]
@@ -186,8 +201,8 @@ class SpoolHour:
         Raises:
             BadInputError: a marker cannot be read.
         """
-        names = [entry.name for entry in self._entries() if _MARKER.fullmatch(entry.name)]
-        found = [Receipt.from_json((self.path / name).read_bytes(), str(self.path / name)) for name in names]
+        paths = [path for path in self._note_files() if _MARKER.fullmatch(path.name)]
+        found = [Receipt.from_json(path.read_bytes(), str(path)) for path in paths]
         return sorted(found, key=lambda receipt: receipt.part)
 
     def uncovered_members(self) -> list[SpoolMember]:
@@ -205,19 +220,29 @@ class SpoolHour:
 
     def _plans(self) -> Iterator[ArchivePlan]:
         """The finished plans of the parts that were archived from here."""
-        for entry in self._entries():
-            if _LIST.fullmatch(entry.name):
+        for path in self._note_files():
+            if _LIST.fullmatch(path.name):
                 try:
-                    yield ArchivePlan.from_json((self.path / entry.name).read_bytes(), str(self.path / entry.name))
+                    yield ArchivePlan.from_json(path.read_bytes(), str(path))
                 except (BadInputError, FileNotFoundError, IsADirectoryError):
                     continue  # damaged, or just replaced: the archiver compares with the store and writes it anew
 
+    def _note_files(self) -> list[Path]:
+        """The archiver's notes, by name; those that lie elsewhere are newer than what a read-only hour holds."""
+        folders = dict.fromkeys((self.path, self.notes))
+        found = {entry.name: folder / entry.name for folder in folders for entry in _entries(folder)}
+        return [found[name] for name in sorted(found)]
+
     def _entries(self) -> list[os.DirEntry[str]]:
-        try:
-            with os.scandir(self.path) as entries:
-                return sorted(entries, key=lambda entry: os.fsencode(entry.name))
-        except FileNotFoundError:
-            return []
+        return _entries(self.path)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: os.fsencode(entry.name))
+    except FileNotFoundError:
+        return []
 
 
 @dataclass(frozen=True)
@@ -233,12 +258,13 @@ class SpoolScan:
     problems: tuple[SpoolProblem, ...]
 
 
-def scan(spool: Path, camera_id: str | None = None) -> SpoolScan:
+def scan(spool: Path, camera_id: str | None = None, elsewhere: Path | None = None) -> SpoolScan:
     """Every hour of a spool, and what does not belong. A spool that does not exist yet is empty.
 
     Args:
         spool: the spool folder.
         camera_id: this camera only.
+        elsewhere: see ``SpoolHour``.
 
     Raises:
         BadInputError: the spool is not a folder, or the camera id is none.
@@ -257,7 +283,7 @@ def scan(spool: Path, camera_id: str | None = None) -> SpoolScan:
             continue
         for folder in _subfolders(camera, problems):
             try:
-                hours.append(SpoolHour.at(folder))
+                hours.append(replace(SpoolHour.at(folder), elsewhere=elsewhere))
             except BadInputError as error:
                 problems.append(SpoolProblem(folder, str(error)))
     return SpoolScan(tuple(hours), tuple(problems))

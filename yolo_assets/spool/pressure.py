@@ -1,4 +1,4 @@
-"""How full the spool's disk may be, and what gives first: pure decisions, nothing is measured or written here.
+"""How full the spool's disk may be, and what is given up first: pure decisions, nothing is measured or written here.
 
 Belongs here: marks, stages, and when a stage begins and ends. Does not belong here: measuring a disk and acting on a
 stage (the agent's ``maintenance`` and ``sampling``), and deleting, which only the archiver does.
@@ -90,7 +90,7 @@ def parse_mark(text: str | int) -> Mark:
                 raise ValueError("no decimal unit")
             return Mark(size=_SIZE.validate_python(text))
         except ValueError:
-            raise BadInputError(f"{text!r} is no amount of disk; write it like 30% or 20GB") from None
+            raise BadInputError(f"{text!r} is not an amount of disk space; write it like 30% or 20GB") from None
     if float(share[1]) > 100:
         raise BadInputError(f"{text!r} is more than the whole disk; give at most 100%")
     return Mark(share=float(share[1]) / 100)

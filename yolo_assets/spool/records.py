@@ -1,8 +1,8 @@
 """Detection records out of the files of an hour, of any producer: ``<frame>.json``, lines (NDJSON), arrays, or all.
 
-Belongs here: finding records in bytes, and saying precisely which bytes are none. Does not belong here: where the bytes
-come from (a spool folder or an archive give the same stream), which picture a record means (``frames``) and what to do
-with bad ones (``tables``).
+Belongs here: finding records in bytes, and saying precisely which bytes are not records. Does not belong here: where
+the bytes come from (a spool folder or an archive give the same stream), which picture a record means (``frames``) and
+what to do with bad ones (``tables``).
 
 Read: a JSON object, a JSON array of objects, a record a line; in UTF-8 or in the encoding that a byte-order mark
 announces. Refused, with the reason: everything else, such as the lists of Ultralytics' ``to_json``, which name neither

@@ -1,4 +1,4 @@
-"""Counts of an hour from what is on disk: what its seal says, right also after a crash; and traces of single frames.
+"""Counts of an hour from what is on disk, as its seal states them, right even after a crash; traces of single frames.
 
 Belongs here: frames captured, processed, dropped by reason. Does not belong here: writing any of it.
 """

@@ -290,7 +290,7 @@ class OpenHour:
             return there
         if self._late:
             raise FolderBusyError(
-                f"hour {self._hour.name} was taken by the archiver unsealed; it is not sealed any more"
+                f"hour {self._hour.name} was archived before it was sealed; it cannot be sealed any more"
             )
         # What a crash left is claimed by a note: what comes to the hour later is then not taken for it.
         traces = read_traces(self._hour)

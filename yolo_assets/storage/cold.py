@@ -1,4 +1,4 @@
-"""Objects in tiers that must be asked before they can be read: what state one is in, and when to come back.
+"""Objects in tiers from which they must be requested before they can be read: their state, and when to come back.
 
 Belongs here: the states, the times and their description. The requests are in ``s3``. A folder has no cold tier:
 everything in it is available.
@@ -6,7 +6,7 @@ everything in it is available.
 The times are those of the AWS user guide, "Understanding archive retrieval options"
 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/restoring-objects-retrieval-options.html): typical, not promised.
 Expedited holds for objects under 250 MB; larger ones come at up to 300 MB/s. Tiers with instant access (GLACIER_IR,
-STANDARD_IA) are none of this: their objects are simply available.
+STANDARD_IA) are not such tiers: their objects are simply available.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class RestoreState:
         waits = ", ".join(f"{how} {wait}" for how, wait in _TIMES.get(self.tier or "", {}).items())
         takes = f" (from there: {waits})" if waits else ""
         if self.status == "requested":
-            return f"was asked for and is on its way out of {self.tier or 'a cold tier'}{takes}; come back then"
-        return f"is in {self.tier or 'a cold tier'} and was not asked for{takes}"
+            return f"was requested and is on its way out of {self.tier or 'a cold tier'}{takes}; come back then"
+        return f"is in {self.tier or 'a cold tier'} and was not requested{takes}"
 
 
 def check_request(days: int, retrieval: str) -> None:
@@ -71,9 +71,9 @@ def check_request(days: int, retrieval: str) -> None:
         UsageError: ``days`` is under 1, or no such retrieval.
     """
     if days < 1:
-        raise UsageError(f"a copy for {days} days cannot be asked for; ask for at least one day")
+        raise UsageError(f"a copy for {days} days cannot be requested; request at least one day")
     if retrieval not in get_args(Retrieval):
-        raise UsageError(f"there is no retrieval {retrieval!r}; use {', '.join(get_args(Retrieval))}")
+        raise UsageError(f"there is no retrieval tier {retrieval!r}; use {', '.join(get_args(Retrieval))}")
 
 
 def standard_wait(tier: str | None) -> str | None:

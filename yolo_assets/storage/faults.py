@@ -6,8 +6,8 @@ Rules decide which requests fail and how; the store behind, a real one, does eve
     retrying = RetryingStore(faulty)
 
 A request that fails ``before`` never reaches the store behind; one that fails ``after`` took effect and lost its
-answer. Streams and listings may also break off in the middle. ``FaultyStore`` counts what is asked of it, whether rules
-are given or not.
+answer. Streams and listings may also break off in the middle. ``FaultyStore`` counts its requests, whether rules are
+given or not.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Belongs here: the interface over files. Single file moves are ``folder_files``, unfinished uploads ``folder_uploads``.
 
-Beside the objects lies ``.yolo_store/``: ``tmp/`` (writes under way), ``uploads/`` (multipart), ``locks/``. Everything
+Next to the objects is ``.yolo_store/``: ``tmp/`` (writes under way), ``uploads/`` (multipart), ``locks/``. Everything
 appears under its key by one rename or link of a synced file, so a reader or a crash meets the old bytes or the new.
 Writers of one key, in any process, take turns under one of 256 lock files; readers take none.
 
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from yolo_assets.contracts.errors import BadInputError, UserError
+from yolo_assets.runtime.files import NO_LOCKS
 from yolo_assets.storage.base import (
     AlreadyExistsError,
     CasConflictError,
@@ -42,7 +43,6 @@ from yolo_assets.storage.folder_uploads import Uploads
 from yolo_assets.storage.keys import RESERVED, check_key, check_prefix, check_range, key_problem
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 """What the file system raises when there is no object under a key."""
 
@@ -318,7 +318,7 @@ def _store_error(error: OSError, root: Path) -> UserError:
     place = error.filename if isinstance(error.filename, str) else str(root)
     if error.errno in _FULL:
         limit = "the file-size limit is reached" if error.errno == errno.EFBIG else "the disk or quota is full"
-        return StoreUnavailableError(f"cannot write to {root}: {limit}; free space or raise it, then run again")
+        return StoreUnavailableError(f"cannot write to {root}: {limit}; free space or raise the quota, then run again")
     if error.errno in (errno.EACCES, errno.EPERM):
         user = f"user id {os.geteuid()}"
         return StoreUnavailableError(f"no permission for {place}; give {user} access to {root}", transient=False)
@@ -335,7 +335,7 @@ def _store_error(error: OSError, root: Path) -> UserError:
             "use one file system for the whole store",
             transient=False,
         )
-    if error.errno in _NO_LOCKS:
+    if error.errno in NO_LOCKS:
         return StoreUnavailableError(
             f"{root} does not support file locks; mount it with locking or use S3", transient=False
         )
@@ -347,7 +347,7 @@ def _store_error(error: OSError, root: Path) -> UserError:
 
 def _folder_gone(root: Path) -> StoreUnavailableError:
     """The store's folder was there when it was opened and is not now."""
-    return StoreUnavailableError(f"the store's folder {root} is gone; mount or restore it, then run again")
+    return StoreUnavailableError(f"the store's folder {root} is missing; mount or restore it, then run again")
 
 
 @contextmanager

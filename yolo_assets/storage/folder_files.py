@@ -57,7 +57,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def sync_folder(folder: Path) -> None:
     """Make names in a folder durable; file systems that cannot (SMB, FUSE) are trusted to do it themselves."""
-    files.fsync_folder(folder, required=False)
+    files.fsync_folder(folder)
 
 
 def make_folders(folder: Path, root: Path) -> None:

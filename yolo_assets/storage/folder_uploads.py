@@ -3,7 +3,7 @@
 ``uploads/<id>/journal`` has one JSON line per fact: the key, then each part written or withdrawn. ``uploads/<id>/data``
 is the object-to-be; part n lies at (n - 1) x the size of part 1, so completing is a link, not a copy. A part that
 arrives before part 1 has no place yet and waits in ``early-<n>``. A part is journalled after its bytes are synced, so
-what the journal records survives ``kill -9`` and power loss; a line cut short by either is no line.
+what the journal records survives ``kill -9`` and power loss; a line cut short by either does not count.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which keys, ranges and parts are legal, decided once for every store: what works on a folder works on S3 and back.
+"""Which keys, ranges and parts are legal, decided once for every store: the same on a folder as on S3.
 
 Belongs here: the rules. Does not belong here: what a key means, which is ``contracts.names``.
 """

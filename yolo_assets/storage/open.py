@@ -50,7 +50,9 @@ def open_store(
 
     def opened() -> ObjectStore:
         if folder is not None and not create and not folder.is_dir():
-            raise StoreUnavailableError(f"the store's folder {folder} is not there; mount it, or make it on the centre")
+            raise StoreUnavailableError(
+                f"the store's folder {folder} does not exist; mount it, or make it on the centre"
+            )
         if folder is None or memory is None:
             return open_backend(url)
         return MountGuard(folder, memory, lambda: open_backend(url), remember=remember)

@@ -1,6 +1,6 @@
 """The one layer that retries: a store that tries again what may work in a moment.
 
-Retried is only ``StoreUnavailableError`` with ``transient``; what a retry cannot cure is raised at once. Tries are
+Only ``StoreUnavailableError`` with ``transient`` is retried; what a retry cannot cure is raised at once. Tries are
 bounded in number and in time, with exponential backoff and jitter, and counted for the metrics.
 
 What is not idempotent:
@@ -16,7 +16,7 @@ What is not idempotent:
 
 A stream that breaks off continues from where it was, with the same object: one that was replaced meanwhile is refused
 with ``ObjectChangedError``, one that turns out damaged at its end with ``ObjectDamagedError``. Its reader has used the
-first bytes already; one that can begin anew calls ``read_whole``. A listing continues after the last key.
+first bytes already; one that can start again calls ``read_whole``. A listing continues after the last key.
 """
 
 from __future__ import annotations

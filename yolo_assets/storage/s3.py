@@ -12,7 +12,7 @@ What relatives do differently, measured on Ceph 16.2:
   in a plain bucket.
 * ``If-Match`` wants the etag without quotes; AWS takes it with them.
 * The loser of a race for a conditional write may get a 500 with the code ``UnknownError``, and Complete of an unknown
-  upload a 500 as well: what is stored then tells which it was.
+  upload a 500 as well: what is stored then shows which it was.
 * Complete ignores ``If-None-Match`` and may return no etag; a HEAD before and after makes up for both.
 """
 

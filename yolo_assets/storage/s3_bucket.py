@@ -149,12 +149,12 @@ def refused(error: boto.ClientError, *, url: str, bucket: str, endpoint: str, ke
     code, what = error_code(error), f"{url}/{key}" if key else url
     if code in _FULL:
         return StoreUnavailableError(
-            f"{endpoint} has no room for {what}; free space or raise the quota, then run again"
+            f"{endpoint} has no space for {what}; free space or raise the quota, then run again"
         )
     if code in _DAMAGED:
         return StoreUnavailableError(f"the bytes of {what} were damaged on the way ({code}); run again")
     if code in _BUSY or (http_status(error) >= 500 and http_status(error) != 501) or http_status(error) == 429:
-        return StoreUnavailableError(f"{endpoint} is busy or ill ({code}) and did not do {what}; run again")
+        return StoreUnavailableError(f"{endpoint} is busy or failing ({code}) and did not do {what}; run again")
     if code == "InvalidObjectState":
         return ColdObjectError(what, error.response.get("AccessTier") or error.response.get("StorageClass"))
     if code == "EntityTooSmall":
@@ -197,11 +197,12 @@ def unreachable(error: boto.BotoCoreError | ResponseParserError, *, endpoint: st
         )
     if isinstance(error, boto.SSLError):
         return StoreUnavailableError(
-            f"no TLS with {endpoint}: {error}; for an own authority set AWS_CA_BUNDLE to its certificate file",
+            f"no TLS with {endpoint}: {error}; for a private certificate authority "
+            "set AWS_CA_BUNDLE to its certificate file",
             transient=False,
         )
     if isinstance(error, boto.ParamValidationError):
-        return BadInputError(f"this cannot be asked of S3: {error}")
+        return BadInputError(f"S3 does not accept such a request: {error}")
     if isinstance(error, boto.FlexibleChecksumError):
         return StoreUnavailableError(f"bytes from {endpoint} were damaged on the way; run again")
     if isinstance(error, ResponseParserError):

@@ -1,4 +1,4 @@
-"""Camera health from the tables: does the camera still give the picture it used to give. Pure.
+"""Camera health from the tables: does the camera still give the picture it used to give? Pure.
 
 A camera is compared with itself: its own median in the earlier part of the window. What the figures cannot show (a
 lens that was dirty from the first frame on) is not claimed.

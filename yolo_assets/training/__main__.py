@@ -65,7 +65,7 @@ def _run(command: str, path: Path, events: int) -> None:
 
 
 def _busy(folder: Path) -> str:
-    return f"another process works in {folder}; wait for it, or stop it"
+    return f"another process is working in {folder}; wait for it, or stop it"
 
 
 def _events_on_stdout() -> int:

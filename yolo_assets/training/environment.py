@@ -6,6 +6,7 @@ To be set before torch or ultralytics is imported, because both read the environ
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 
@@ -42,3 +43,14 @@ def load_ultralytics() -> None:
 
     integrations = ("sync", "clearml", "comet", "dvc", "hub", "mlflow", "neptune", "raytune", "wandb")
     settings.update({key: False for key in integrations if key in settings})
+    _bring_font()
+
+
+def _bring_font() -> None:
+    """Class names in other scripts make ultralytics fetch a font from the internet, unless one is there."""
+    import matplotlib
+    from ultralytics.utils import USER_CONFIG_DIR
+
+    place = Path(USER_CONFIG_DIR) / "Arial.Unicode.ttf"
+    if not place.exists():
+        shutil.copyfile(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", place)

@@ -1,7 +1,7 @@
 """Evaluates exported files on the held-out split, candidate and champion on the same frames in the same process.
 
-Runs the ONNX that ships with the edge's own pre- and post-processing; torch is not loaded. Truth and predictions meet
-by class name, so a champion that does not know a class simply misses it.
+Runs the ONNX that ships with the edge's own pre- and post-processing; torch is not loaded. Truth and predictions are
+matched by class name, so a champion that does not know a class simply misses it.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def export(job: ExportJob) -> ModelManifest:
     if (out / MANIFEST).is_file():
         return ModelManifest.from_json((out / MANIFEST).read_bytes(), str(out / MANIFEST))
     if out.exists():
-        raise UserError(f"{out} exists and is no bundle; name another folder")
+        raise UserError(f"{out} exists and is not a bundle; choose another folder")
     dataset = read_folder(Path(job.data))
     partial = out.with_name(f".{out.name}.partial.{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)

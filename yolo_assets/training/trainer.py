@@ -269,7 +269,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         saved = torch_safe_load(path, safe_only=True)[0]
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BadInputError(f"{path} is no safe YOLO checkpoint: {first}") from None
+        raise BadInputError(f"{path} is not a safe YOLO checkpoint: {first}") from None
     if not isinstance(saved, dict) or (saved.get("model") is None and saved.get("ema") is None):
         raise BadInputError(f"{path} holds no YOLO model")
     return saved

@@ -1,8 +1,8 @@
 """What an ONNX file says about itself, read from its bytes without loading it and without the ``onnx`` package.
 
-An engine that loads a file may follow its *external data*: paths inside the file that name other files, which has
-been used to read outside the model's folder. We look first, and refuse such a file before any engine sees it. The
-reader walks only the messages that can hold a tensor, and skips everything else by its length.
+An engine that loads a file may follow its *external data*: paths inside the file that name other files, which has been
+used to read outside the model's folder. Such a file is refused before any engine sees it. The reader walks only the
+messages that can hold a tensor, and skips everything else by its length.
 """
 
 from __future__ import annotations

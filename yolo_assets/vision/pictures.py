@@ -17,7 +17,7 @@ from yolo_assets.contracts.text import plain
 from yolo_assets.vision.orientation import upright
 from yolo_assets.vision.picture_head import JPEG_ALONE, PNG_START, NoImageError, read_head
 
-MOST_PIXELS = 100_000_000
+MOST_PIXELS = 200_000_000
 """Width times height beyond which nothing is unpacked: a few kilobytes can claim to be a picture of gigabytes."""
 
 MOST_BYTES = 1 << 30

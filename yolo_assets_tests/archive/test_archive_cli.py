@@ -92,7 +92,7 @@ def test_keep_local_keeps_and_grace_0_takes_a_foreign_hour(
         (("archive", "run", "--spool", "/nowhere"), 2, "there is no spool at /nowhere"),
         (("archive", "run", "--verify", "maybe"), 2, "use head or full"),
         (("archive", "run", "--hour", "noon"), 2, "--hour: 'noon' is not an hour"),
-        (("archive", "ls"), 2, "give the archiver's public key by --key PUB"),
+        (("archive", "ls"), 2, "give the archiver's public key with --key PUB"),
         (("archive", "cat", "--camera", "cam1"), 2, "either --frame NAME or --at TIME"),
         (("archive", "cat", "--camera", "cam1", "--at", "noon"), 2, "--at: 'noon' is not a time"),
         (("restore", "--camera", "c", "--from", "x", "--to", "y", "--out", "o"), 2, "--from: 'x' is not a time"),

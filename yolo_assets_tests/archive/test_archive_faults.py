@@ -1,4 +1,4 @@
-"""Each fault of the line and of the server, on its own, at each kind of request, between the archiver and Ceph.
+"""Each fault of the network and of the server, on its own, at each kind of request, between the archiver and Ceph.
 
 After each: every frame is readable byte for byte from spool or archive; tries are bounded, and what is not ridden out
 leaves the hour queued with one line; one clean run ends the work with exactly one archive. ``make test`` has every
@@ -163,7 +163,7 @@ def test_the_tries_are_quick_and_few(proxied: ArchiveCase, proxy: FaultProxy) ->
 
 
 @pytest.mark.parametrize("operation", ["UploadPart", "CompleteMultipartUpload"])
-def test_a_server_that_hangs_is_left_and_asked_again(proxied: ArchiveCase, proxy: FaultProxy, operation: str) -> None:
+def test_a_request_that_hangs_is_abandoned_and_retried(proxied: ArchiveCase, proxy: FaultProxy, operation: str) -> None:
     """What hung may arrive late all the same: a part twice, a Complete after the archive is there."""
     proxied.fill(6, 1 << 20)
     proxy.begin(Rule(operation, Fault("delay", seconds=1.5)))
@@ -210,7 +210,7 @@ STORE_REQUESTS: dict[str, Callable[[ObjectStore, str], object]] = {
 def test_an_answer_cut_anywhere_is_never_taken_for_a_whole_one(
     s3_bucket: S3Bucket, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, operation: str
 ) -> None:
-    """Also within its headers, where Python's HTTP client takes the end of the line for the end of the headers."""
+    """Also within its headers, where Python's HTTP client takes a closed connection for the end of the headers."""
     straight = open_store(s3_bucket.url)
     for name in ("a/1", "a/2"):
         straight.put(name, name.encode() * 30)

@@ -62,7 +62,7 @@ def archived(archive: Archive, camera: str = "cam1", hour: Hour = HOUR) -> dict[
     return found
 
 
-def test_an_hour_becomes_one_archive_with_a_receipt_that_tells_of_it(
+def test_an_hour_becomes_one_archive_with_a_receipt(
     fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys, contents: Contents
 ) -> None:
     hour = fill_hour()
@@ -150,7 +150,7 @@ def test_a_part_that_differs_in_the_store_is_sent_again(
     assert archived(archive) == contents(hour.path)
 
 
-def test_an_upload_that_is_gone_starts_again(
+def test_an_upload_that_disappeared_starts_again(
     fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys, contents: Contents
 ) -> None:
     hour = fill_hour(frames=12, size=MIB)
@@ -182,7 +182,7 @@ def test_a_complete_whose_answer_was_lost_is_recognised(
     assert archived(archive) == contents(hour.path)
 
 
-def test_a_short_outage_is_ridden_out_and_a_long_one_leaves_the_hour_queued(
+def test_a_short_outage_is_retried_and_a_long_one_leaves_the_hour_queued(
     fill_hour: FillHour, archive: Archive, signer: Signer, tmp_path: Path, contents: Contents
 ) -> None:
     hour = fill_hour()
@@ -216,7 +216,7 @@ def test_another_archive_under_the_key_is_never_overwritten(
     assert archived(archive) == contents(hour.path)
 
 
-def test_an_hour_archived_from_another_box_is_adopted_by_content(
+def test_an_hour_archived_from_another_device_is_adopted_by_content(
     fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys, contents: Contents, tmp_path: Path
 ) -> None:
     hour = fill_hour()
@@ -401,7 +401,7 @@ def test_one_failing_hour_does_not_stop_the_others(
     ]
 
 
-def test_an_hour_held_by_another_is_left_alone(
+def test_an_hour_locked_by_another_process_is_skipped(
     fill_hour: FillHour, archive: Archive, signer: Signer, tmp_path: Path
 ) -> None:
     hour = fill_hour()
@@ -455,7 +455,7 @@ def test_a_full_disk_under_spool_and_store_is_one_line_and_loses_nothing(
     assert archive_hour(hour, archive, signer).status == "archived"
 
 
-def test_a_plan_that_no_longer_fits_is_made_anew(
+def test_a_plan_that_no_longer_fits_is_made_again(
     fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys, contents: Contents
 ) -> None:
     hour = fill_hour(frames=12, size=MIB)

@@ -314,7 +314,7 @@ def test_parts_that_are_kept_stay_as_they_are(tmp_path: Path) -> None:
 
 
 @given(sizes=st.lists(st.integers(1, 300 << 20), min_size=1, max_size=12), keep=st.sets(st.integers(0, 11)))
-def test_unused_memory_is_bounded_and_lent_once(sizes: list[int], keep: set[int]) -> None:
+def test_unused_memory_is_bounded_and_no_buffer_is_shared(sizes: list[int], keep: set[int]) -> None:
     buffers = PartBuffers()
     lent: list[mmap.mmap] = []
     for number, size in enumerate(sizes):

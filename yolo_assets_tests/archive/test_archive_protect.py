@@ -108,7 +108,7 @@ def test_a_retention_that_create_lost_is_set_and_proven(s3_locked_bucket: Any) -
 
 
 @pytest.mark.s3
-def test_what_cannot_be_protected_is_told_in_one_line(
+def test_what_cannot_be_protected_is_one_line(
     make_bucket: Callable[..., Any], archive: Archive, s3_locked_bucket: Any
 ) -> None:
     plain, locked = open_store(make_bucket(versioned=True).url), open_store(s3_locked_bucket.url)
@@ -185,9 +185,7 @@ def find_receipts_strictly(cold: Cold, trusted: TrustedKeys) -> Receipt:
 
 
 @pytest.mark.s3
-def test_a_receipt_signed_anew_does_not_take_the_place_of_the_original(
-    cold: Cold, signer: Signer, trusted: TrustedKeys
-) -> None:
+def test_a_receipt_signed_again_does_not_replace_the_original(cold: Cold, signer: Signer, trusted: TrustedKeys) -> None:
     other = cold.receipt.model_copy(update={"frame_count": 1})
     cold.store.put(cold.name.receipt_key, signer.seal(other.payload(), "receipt").to_json())
     forged = find_receipts_strictly(cold, trusted)
@@ -236,7 +234,7 @@ def test_what_is_less_than_promised_is_reported(cold: Cold, archive: Archive, si
 
 
 @pytest.mark.s3
-def test_an_original_that_is_gone_is_reported(
+def test_a_missing_original_is_reported(
     make_bucket: Callable[..., Any], fill_hour: FillHour, signer: Signer, trusted: TrustedKeys
 ) -> None:
     bucket = make_bucket(versioned=True)

@@ -100,14 +100,14 @@ def test_the_archive_gives_the_records_and_frames_of_the_spool(
     assert frames == {name: data for name, data in contents(hour.path).items() if name.endswith(".jpg")}
 
 
-def test_listing_tells_cameras_and_days_apart(hour: SpoolHour, archive: Archive) -> None:
+def test_listing_separates_cameras_and_days(hour: SpoolHour, archive: Archive) -> None:
     archive.store.put("receipts/date=2026-01-02/hour=03/notes.txt", b"x")
     assert list(archive.names()) == [NAME]
     assert list(archive.names(camera_id="cam1", hour=HOUR)) == [NAME]
     assert list(archive.names(camera_id="cam")) == list(archive.names(date="2026-01-03")) == []
 
 
-def test_restore_gives_back_the_hour_and_goes_on_where_it_stopped(
+def test_restore_returns_the_hour_and_continues_where_it_stopped(
     hour: SpoolHour, archive: Archive, trusted: TrustedKeys, contents: Contents, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"

@@ -1,4 +1,4 @@
-"""Local deletion: only what a verified archive holds, judged by content, at the last moment."""
+"""Local deletion: only what a verified archive holds, compared by content, at the last moment."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""An interrupted upload to Ceph goes on: after a kill, on another host, and when somebody took it away meanwhile.
+"""An interrupted upload to Ceph continues: after a kill, on another host, and when it was aborted meanwhile.
 
-What travelled is counted by the proxy between them, not told by the archiver.
+What was sent is counted by the proxy between them, not reported by the archiver.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def test_only_missing_parts_travel_again(half: ArchiveCase, proxy: FaultProxy, s
     assert proxy.count("CreateMultipartUpload") == 0
 
 
-def test_another_host_with_the_same_spool_goes_on(
+def test_another_host_with_the_same_spool_continues(
     half: ArchiveCase, proxy: FaultProxy, s3_bucket: S3Bucket, tmp_path: Path
 ) -> None:
     """The disk is moved to another machine: other paths, another process; files and their times are the same."""
@@ -75,9 +75,7 @@ def test_another_host_with_the_same_spool_goes_on(
     assert proxy.count("CreateMultipartUpload") == 0
 
 
-def test_an_upload_that_somebody_aborted_starts_again(
-    half: ArchiveCase, proxy: FaultProxy, s3_bucket: S3Bucket
-) -> None:
+def test_an_upload_that_was_aborted_starts_again(half: ArchiveCase, proxy: FaultProxy, s3_bucket: S3Bucket) -> None:
     """As a lifecycle rule does with an upload that is too old."""
     plan = half.plan()
     assert plan is not None

@@ -1,4 +1,4 @@
-"""Archiving with retention, on a real bucket with object lock: set, proven, and asked for again after a crash."""
+"""Archiving with retention, on a real bucket with object lock: set, proven, and requested again after a crash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""When an hour is due again: growing pauses, nobody starves, a store that is away is asked seldom and noticed soon."""
+"""When an hour is due again: growing pauses, no hour starves, an unreachable store is tried rarely and its return
+noticed soon."""
 
 from __future__ import annotations
 
@@ -68,7 +69,7 @@ class World:
     every=st.floats(0.1, 3600),
     outage=st.integers(0, 12),
 )
-def test_no_hour_keeps_the_others_from_their_turn(count: int, poison: set[int], every: float, outage: int) -> None:
+def test_no_hour_keeps_the_others_from_being_archived(count: int, poison: set[int], every: float, outage: int) -> None:
     world = World(count, poison, every)
     for _ in range(outage):
         world.round(there=False)
@@ -78,7 +79,7 @@ def test_no_hour_keeps_the_others_from_their_turn(count: int, poison: set[int], 
         assert world.clock < back + 7200 + every, "two hours after the store is back everything went that can"
 
 
-def test_a_store_that_is_away_costs_few_tries_and_all_go_when_it_is_back() -> None:
+def test_an_unreachable_store_costs_few_tries_and_all_resume_after() -> None:
     world = World(40, set(), every=60)
     while world.clock < 24 * 3600:
         world.round(there=False)
@@ -100,7 +101,7 @@ def test_an_hour_that_failed_is_tried_again_before_the_next_regular_round() -> N
     assert schedule.rest(3600, 30) == 3600
 
 
-def test_an_archived_hour_that_only_stays_is_left_in_peace_until_a_file_comes(tmp_path: Path) -> None:
+def test_an_archived_hour_is_not_visited_until_a_file_arrives(tmp_path: Path) -> None:
     schedule = Schedule()
     hour = SpoolHour.of(tmp_path, "cam1", HOURS[0])
     hour.path.mkdir(parents=True)

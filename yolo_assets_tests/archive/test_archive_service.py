@@ -1,4 +1,4 @@
-"""``archive run --every`` as a box runs it: through outages of the store, signals, kills; with limit and metrics."""
+"""``archive run --every`` as a device runs it: through outages of the store, signals, kills; with limit and metrics."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def test_ctrl_c_of_a_run_that_ends_is_an_interruption(
     box.until(lambda: (hour.path / ".archiving.json").exists())
     code, seconds = box.stop(signal.SIGINT)
     assert (code, seconds < 8) == (130, True)
-    assert box.errors.read_text() == "error: interrupted; run the same command again to go on\n"
+    assert box.errors.read_text() == "error: interrupted; run the same command again to continue\n"
     assert contents(hour.path) == must
 
 

@@ -91,7 +91,7 @@ def test_processes_count_into_one_file_and_lose_nothing(tmp_path: Path) -> None:
     assert figures.counters == {"sent_bytes": {"": 360}, "archives": {"cam1": 120}}
 
 
-def test_a_file_that_cannot_be_written_is_told_once_and_nothing_is_forgotten(tmp_path: Path) -> None:
+def test_an_unwritable_file_is_reported_once_and_no_count_is_lost(tmp_path: Path) -> None:
     said: list[str] = []
     (tmp_path / "metrics").write_bytes(b"in the way")
     file = tmp_path / "metrics" / "archiver.json"
@@ -107,7 +107,7 @@ def test_a_file_that_cannot_be_written_is_told_once_and_nothing_is_forgotten(tmp
     assert figures is not None and figures.counters["retries"] == {"": 6} and not tally.counted
 
 
-def test_a_damaged_file_begins_anew_and_says_so(tmp_path: Path) -> None:
+def test_a_damaged_file_starts_again_at_0_and_is_reported(tmp_path: Path) -> None:
     said: list[str] = []
     file = tmp_path / "archiver.json"
     for damage in (b"{", b"[]", b'{"counters": {"archives": {"cam1": -1}}}', b'{"counters": {"archives": {"c": NaN}}}'):
@@ -206,7 +206,7 @@ def answer_of(url: str, method: str = "GET") -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-def test_health_needs_no_figures_and_ends_with_the_wish_to_stop(capfd: pytest.CaptureFixture[str]) -> None:
+def test_health_needs_no_figures_and_ends_with_a_stop_request(capfd: pytest.CaptureFixture[str]) -> None:
     stopping = False
 
     def read() -> ArchiverFigures:

@@ -1,4 +1,4 @@
-"""Rotating audits of a real archive root: what is due is looked at, recorded, and counted; every damage is told."""
+"""Rotating audits of a real archive root: what is due is verified, recorded, and counted; all damage is reported."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def names(archive: Archive, fill: Fill) -> list[ArchiveName]:
     return fill(archive)
 
 
-def test_a_round_looks_at_every_archive_and_says_so(store_url: str, fill: Fill, signer: Signer) -> None:
+def test_a_round_verifies_every_archive_and_reports_it(store_url: str, fill: Fill, signer: Signer) -> None:
     """In a folder and in S3."""
     archive = Archive(open_store(store_url), TrustedKeys.of(signer))
     names = fill(archive)
@@ -89,7 +89,7 @@ def test_records_are_signed_and_never_written_again(
     assert sorted(document["head"]) == [name.stem for name in names]
 
 
-def test_a_changed_record_counts_for_nothing_and_is_told(
+def test_a_changed_record_does_not_count_and_is_reported(
     names: list[ArchiveName], archive: Archive, signer: Signer, trusted: TrustedKeys, tmp_path: Path
 ) -> None:
     (key,) = audit(archive, signer, Fraction(1, 7), "full", NOW).records
@@ -103,7 +103,7 @@ def test_a_changed_record_counts_for_nothing_and_is_told(
     assert "not trusted" in coverage(archive, 30, NOW).distrusted[0]
 
 
-def test_an_audit_without_a_key_goes_round_but_does_not_count(
+def test_an_audit_without_a_key_verifies_but_does_not_count(
     names: list[ArchiveName], archive: Archive, trusted: TrustedKeys, signer: Signer
 ) -> None:
     chosen = [audit(archive, None, Fraction(1, 2), "head", NOW + timedelta(days=day)) for day in range(2)]
@@ -128,7 +128,7 @@ def spoil(archive: Archive, name: ArchiveName, damage: str) -> None:
 
 
 @pytest.mark.parametrize("damage", ["archive gone", "index gone", "archive damaged", "receipt damaged"])
-def test_damage_is_found_within_a_round_and_told_by_every_call_until_it_is_mended(
+def test_damage_is_found_in_a_round_and_reported_until_repaired(
     damage: str, names: list[ArchiveName], archive: Archive, signer: Signer, trusted: TrustedKeys
 ) -> None:
     bad = names[4]
@@ -167,7 +167,7 @@ def test_an_object_that_is_refused_for_good_does_not_stop_the_others(
 
 
 @pytest.mark.parametrize("error", [StoreUnavailableError("the line is cut"), KeyboardInterrupt()])
-def test_an_audit_that_is_cut_short_keeps_what_it_saw_and_the_next_goes_on(
+def test_an_audit_cut_short_keeps_its_results_and_the_next_continues(
     error: BaseException, names: list[ArchiveName], archive: Archive, signer: Signer, trusted: TrustedKeys,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -202,7 +202,7 @@ def test_two_machines_at_once_share_the_work(
     assert first and seen and not set(first) & set(seen)
 
 
-def test_what_a_killed_audit_had_claimed_comes_back(
+def test_what_a_killed_audit_had_reserved_is_due_again(
     names: list[ArchiveName],
     archive: Archive,
     signer: Signer,
@@ -243,7 +243,7 @@ def test_an_empty_archive_root_is_no_failure(archive: Archive, signer: Signer, t
 
 
 @pytest.mark.s3
-def test_what_was_written_over_or_deleted_in_a_locked_bucket_is_told(
+def test_overwrites_and_deletions_in_a_locked_bucket_are_reported(
     s3_locked_bucket: Any, fill: Fill, signer: Signer, trusted: TrustedKeys
 ) -> None:
     archive = Archive(open_store(s3_locked_bucket.url), trusted)

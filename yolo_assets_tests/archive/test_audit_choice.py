@@ -38,9 +38,7 @@ def look(there: dict[str, AuditCandidate], share: Fraction, now: datetime) -> li
 
 
 @given(WEIGHTS, SHARES)
-def test_after_as_many_calls_as_shares_each_was_looked_at_once_in_any_row_of_calls(
-    weights: list[int], share: Fraction
-) -> None:
+def test_as_many_audits_as_shares_verify_each_archive_once(weights: list[int], share: Fraction) -> None:
     there, calls = archives(weights), math.ceil(1 / share)
     seen = [set(look(there, share, START + timedelta(days=day))) for day in range(3 * calls)]
     for begin in range(len(seen) - calls + 1):
@@ -59,7 +57,7 @@ def test_each_call_weighs_its_share_and_at_most_one_archive_more(weights: list[i
 
 
 @given(WEIGHTS, st.lists(st.lists(st.integers(1, 1000), max_size=10), max_size=12), SHARES)
-def test_archives_that_come_meanwhile_do_not_push_the_others_back(
+def test_archives_that_arrive_meanwhile_do_not_delay_the_others(
     weights: list[int], arrivals: list[list[int]], share: Fraction
 ) -> None:
     there, calls = archives(weights), math.ceil(1 / share)
@@ -74,7 +72,7 @@ def test_archives_that_come_meanwhile_do_not_push_the_others_back(
 
 
 @given(WEIGHTS, SHARES, st.data())
-def test_what_another_audit_claimed_is_left_to_it(weights: list[int], share: Fraction, data: st.DataObject) -> None:
+def test_what_another_audit_reserved_is_left_to_it(weights: list[int], share: Fraction, data: st.DataObject) -> None:
     there = archives(weights)
     taken = data.draw(st.sets(st.sampled_from(sorted(there))))
     chosen = [one.name for one in choose(list(there.values()), share, taken)]
@@ -83,7 +81,9 @@ def test_what_another_audit_claimed_is_left_to_it(weights: list[int], share: Fra
 
 
 @given(WEIGHTS, SHARES, st.data())
-def test_damaged_ones_are_looked_at_beside_the_share(weights: list[int], share: Fraction, data: st.DataObject) -> None:
+def test_damaged_archives_are_verified_in_addition_to_the_share(
+    weights: list[int], share: Fraction, data: st.DataObject
+) -> None:
     there = archives(weights)
     bad = data.draw(st.sets(st.sampled_from(sorted(there))))
     total = sum(weights)
@@ -151,7 +151,7 @@ def test_coverage_counts_what_was_recorded_and_nothing_else() -> None:
     assert (found.oldest, found.oldest_since) == (B, START - timedelta(days=40))
 
 
-def test_what_was_wrong_stays_wrong_until_a_look_finds_it_good() -> None:
+def test_what_was_wrong_stays_wrong_until_an_audit_finds_it_good() -> None:
     history = AuditHistory()
     history.add(record(-1, problems={A: ("damaged",)}, unchecked={B: "refused"}))
     history.add(record(-9, full=(A, B)))  # read in any order
@@ -162,7 +162,7 @@ def test_what_was_wrong_stays_wrong_until_a_look_finds_it_good() -> None:
     assert (found.full, found.head, found.wrong) == (2, 2, {})
 
 
-def test_a_cold_archive_was_looked_at_as_deep_as_could_be_but_not_in_full() -> None:
+def test_a_cold_archive_is_not_due_again_but_not_verified_in_full() -> None:
     history = AuditHistory()
     history.add(record(-1, cold=(A,), head=(B,)))
     at = START - timedelta(days=1)

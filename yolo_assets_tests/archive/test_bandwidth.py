@@ -59,18 +59,18 @@ def test_rates_are_read_as_people_write_them(text: str, rate: float) -> None:
         ("1bit/s", "lets nothing through"),
         ("22:00-06:00 unlimited", "leaves times without a rate"),
         ("else 1MB, 22:00-06:00 2MB", "'else' comes last"),
-        ("1MB, 2MB", "names two rates"),
-        ("25:00-06:00 1MB, else 1MB", "no time of the day"),
-        ("22:00-06:70 1MB, else 1MB", "no time of the day"),
+        ("1MB, 2MB", "has two rates"),
+        ("25:00-06:00 1MB, else 1MB", "not a time of day"),
+        ("22:00-06:70 1MB, else 1MB", "not a time of day"),
         ("tz=Mars/Base 1MB", "not a time zone"),
         ("22:00-22:00 1MB, else 2MB", "begins when it ends"),
         ("24:00-24:00 1MB, else 2MB", "begins when it ends"),
-        ("20MB/s,", "a comma with nothing beside it"),
+        ("20MB/s,", "a comma with nothing before or after it"),
         ("\u0663MB/s", "not a rate"),
         ("tz=../../etc/passwd 1MB", "not a time zone"),
     ],
 )
-def test_a_limit_that_cannot_be_read_is_refused_in_words(text: str, words: str) -> None:
+def test_a_limit_that_cannot_be_read_is_refused_with_a_reason(text: str, words: str) -> None:
     with pytest.raises(BadInputError, match=words):
         Timetable.parse(text)
 
@@ -99,7 +99,7 @@ def test_a_timetable_is_written_so_that_it_is_read_back(
     assert again.rate_at(moment) in {otherwise, *(window.rate for window in windows)}
 
 
-def test_windows_run_over_midnight_and_follow_the_clock_on_the_wall() -> None:
+def test_windows_run_over_midnight_and_follow_local_time() -> None:
     table = Timetable.parse("tz=Europe/Berlin 22:00-06:00 unlimited, 12:00-13:00 5MB/s, else 20MB/s")
 
     def at(text: str) -> float:
@@ -181,7 +181,7 @@ def test_a_new_rate_counts_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert time.monotonic() - begun < 10  # at a kilobyte a second these were three hours
 
 
-def test_a_folder_that_cannot_be_shared_is_told_and_the_limit_is_kept_alone(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_shared_is_reported_and_the_limit_kept(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     said: list[str] = []
     line = SharedLine(tmp_path / "file" / "below", said.append)
@@ -219,7 +219,7 @@ def samples(slope: float, start: int, minutes_long: int) -> list[DiskSample]:
 
 
 @given(slope=st.floats(-1e8, -1e3), hours=st.floats(0.1, 1000), span=st.integers(10, 240))
-def test_the_outlook_is_that_of_a_steady_fill(slope: float, hours: float, span: int) -> None:
+def test_the_forecast_is_that_of_a_steady_fill(slope: float, hours: float, span: int) -> None:
     start = int(-slope * 3600 * hours)
     found = hours_until_full(samples(slope, start, span))
     left = hours - span / 60
@@ -227,7 +227,7 @@ def test_the_outlook_is_that_of_a_steady_fill(slope: float, hours: float, span: 
     assert found == pytest.approx(max(0, left), abs=0.02 * hours + 0.05)
 
 
-def test_too_little_is_known_is_said_so() -> None:
+def test_without_enough_samples_there_is_no_forecast() -> None:
     assert hours_until_full([]) is None
     assert hours_until_full(samples(-1e6, 10**9, 9)) is None
     assert hours_until_full(samples(1e6, 10**9, 60)) is None
@@ -261,11 +261,11 @@ def test_a_disk_that_fills_lifts_the_limit_and_says_so(tmp_path: Path) -> None:
     one.take(100 * MB)
     assert time.monotonic() - begun < 2
     assert (one.lifted, one.full_in) == (True, 2.0)
-    assert said == ["the spool's disk is full in 2.0 hours: the limit is lifted until there is room again"]
+    assert said == ["the spool's disk is full in 2.0 hours: the limit is lifted until there is space again"]
     watch.outlook = DiskOutlook(20.0, scarce=False)
     one._checked_at = -1e9
     assert one.rate() == 1000
-    assert said[1] == "there is room on the spool's disk: the limit of 1kB/s is back"
+    assert said[1] == "there is space on the spool's disk: the limit of 1kB/s is back"
 
 
 def test_samples_are_kept_between_runs_and_damage_to_them_does_no_harm(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Spools as bad days leave them: strange names, damaged lists, closed folders, wrong clocks, a disk without room."""
+"""Spools as bad days leave them: strange names, damaged lists, closed folders, wrong clocks, a disk without space."""
 
 import errno
 import os
@@ -47,7 +47,7 @@ def test_files_with_names_like_our_own_are_archived_like_any_other(
     assert odd <= set(names(archive, trusted)[0])
 
 
-def test_a_strange_file_beside_old_markers_is_never_retired(
+def test_a_foreign_file_next_to_old_markers_is_never_removed(
     tmp_path: Path, fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys
 ) -> None:
     hour = fill_hour(2)
@@ -70,7 +70,7 @@ def test_a_folder_with_a_name_like_our_own_harms_nothing(
     assert result.outcome is not None and [left.path.name for left in result.outcome.left] == [name]
 
 
-def test_a_camera_that_cannot_be_looked_at_fails_alone(
+def test_a_camera_that_cannot_be_listed_fails_alone(
     tmp_path: Path, fill_hour: FillHour, archive: Archive, signer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = fill_hour(2)
@@ -134,7 +134,7 @@ def test_whatever_is_wrong_with_one_camera_the_others_are_archived(
     assert str(spool / "cam1" / HOUR.key) in failed.reason and says in failed.reason
 
 
-def test_a_folder_that_cannot_be_retired_stops_nobody(
+def test_a_folder_that_cannot_be_removed_stops_no_other(
     tmp_path: Path, fill_hour: FillHour, archive: Archive, signer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill_hour(2)
@@ -158,7 +158,7 @@ def test_times_that_lie_ahead_keep_no_hour_open(fill_hour: FillHour, tmp_path: P
     assert found.ready == [hour] and "times in the future" in found.problems[0].reason
 
 
-def test_an_hour_that_has_not_begun_is_told(tmp_path: Path) -> None:
+def test_an_hour_in_the_future_is_reported(tmp_path: Path) -> None:
     future = SpoolHour.of(tmp_path, "cam1", Hour.of(utc_now()).next(24 * 365))
     future.path.mkdir(parents=True)
     (future.path / "a.jpg").write_bytes(b"x")
@@ -166,7 +166,7 @@ def test_an_hour_that_has_not_begun_is_told(tmp_path: Path) -> None:
     assert found.ready == [] and found.ahead == [future] and [one.path for one in found.problems] == [future.path]
 
 
-def test_a_file_changed_behind_its_time_becomes_another_part_and_is_told(
+def test_a_file_changed_without_a_new_time_becomes_another_part(
     tmp_path: Path, fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys
 ) -> None:
     hour = fill_hour(2)
@@ -197,7 +197,7 @@ def test_a_damaged_list_of_what_is_archived_is_made_again(
     assert len(names(archive, trusted)) == 1
 
 
-def test_a_folder_in_the_plans_place_is_told(
+def test_a_folder_in_the_plans_place_is_reported(
     tmp_path: Path, fill_hour: FillHour, archive: Archive, signer: Signer
 ) -> None:
     hour = fill_hour(2)
@@ -227,7 +227,7 @@ def test_adopting_an_earlier_part_keeps_the_plan_of_a_later_one(
 
 
 @pytest.mark.parametrize("whole", [112 << 20, 0])
-def test_a_disk_without_a_byte_of_room_is_emptied(
+def test_a_disk_without_a_free_byte_is_emptied(
     whole: int, tmp_path: Path, fill_hour: FillHour, archive: Archive, signer: Signer, trusted: TrustedKeys
 ) -> None:
     spool = tmp_path / "spool"

@@ -1,4 +1,4 @@
-"""Bytes are metered while they travel, piece by piece, in every kind of store; waiting can be given up."""
+"""Bytes are metered while they are sent, piece by piece, in every kind of store; waiting can be given up."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_giving_up_ends_a_put_at_once_and_leaves_nothing(store_url: str, tmp_pat
     assert open_store(store_url).head("a") is None
 
 
-def test_a_damaged_line_keeps_nobody_waiting(tmp_path: Path) -> None:
+def test_a_damaged_limit_file_delays_no_upload(tmp_path: Path) -> None:
     for wrong in (struct.pack("d", time.monotonic() + 1e9), struct.pack("d", float("nan")), b"abc", b"x" * 100):
         line = SharedLine(tmp_path)
         (file,) = tmp_path.iterdir()

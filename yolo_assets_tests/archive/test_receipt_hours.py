@@ -61,7 +61,7 @@ def test_a_sweep_passes_every_hour_once_and_begins_again(listed: Archive, second
     assert position == "" and sets(seen) == sets(expected(NAMES))
 
 
-def test_a_sweep_ends_where_it_is_told_and_begins_at_the_start_from_nonsense(listed: Archive) -> None:
+def test_a_sweep_ends_at_its_bound_and_restarts_from_a_bad_cursor(listed: Archive) -> None:
     piece = sweep(listed, "no place at all", FIRST.next(30), 60)
     assert piece.position == "" and [hour.hour for hour in piece.hours] == [FIRST.next(n) for n in range(4)]
 
@@ -78,7 +78,7 @@ def test_the_version_is_the_set_of_parts(one: set[ArchiveName], other: set[Archi
     assert (versions[0] == versions[1]) == (one == other)
 
 
-def test_what_is_read_is_verified_and_what_is_not_believed_is_named(
+def test_what_is_read_is_verified_and_the_untrusted_is_listed(
     archive: Archive, signer: Signer, trusted: TrustedKeys, fill_hour, tmp_path: Path
 ) -> None:
     hour = fill_hour()

@@ -97,7 +97,7 @@ def test_an_hour_without_any_receipt_is_named_by_what_lies_there(
 
 
 @pytest.mark.s3
-def test_a_part_under_a_delete_marker_is_found_and_the_marker_told(
+def test_a_part_under_a_delete_marker_is_found_and_the_marker_reported(
     make_bucket: Callable[..., Any], signer: Signer, trusted: TrustedKeys, fill_hour: FillHour, tmp_path: Path,
     contents: Contents,
 ) -> None:  # fmt: skip
@@ -156,7 +156,7 @@ def test_what_has_no_receipt_for_a_day_is_found_by_every_audit(
             os.utime(path, (three_days_ago, three_days_ago))
 
 
-def test_what_is_gone_altogether_is_found_by_what_audits_saw(
+def test_what_has_disappeared_is_found_by_earlier_audits(
     archive: Archive, signer: Signer, trusted: TrustedKeys, fill_hour: FillHour, tmp_path: Path
 ) -> None:
     fill(archive, signer, fill_hour, tmp_path)

@@ -1,4 +1,4 @@
-"""Getting files back: what is wanted and nothing else, damage named and the rest restored, gone on where it stopped."""
+"""Getting files back: only what is selected; damage is reported, the rest restored, and a stopped run continues."""
 
 from __future__ import annotations
 
@@ -92,12 +92,12 @@ def test_listing_and_restoring_by_camera_time_and_batch(plant: Archive, signer: 
     assert not (tmp_path / "d").exists()
 
 
-def test_what_is_near_is_told(plant: Archive, signer: Signer) -> None:
+def test_the_closest_names_are_suggested(plant: Archive, signer: Signer) -> None:
     assert no_camera(plant, "cam9").endswith("there are archives of cam, cam_1, cam_2026")
     assert "the nearest are 20260102_04 before and 20260102_23 after" in no_hour(plant, "cam", HOUR.next(5))
     assert "the nearest are 20260103_00 before" in no_hour(plant, "cam", HOUR.next(22), HOUR.next(30))
     wrong = frame_name(HOUR.start)
-    assert "among the 1 frames of hour 20260102_03; near are 20260102_031000_000.jpg" in no_frame(
+    assert "among the 1 frames of hour 20260102_03; the closest are 20260102_031000_000.jpg" in no_frame(
         plant, "cam", HOUR, wrong
     )
 
@@ -150,7 +150,7 @@ def test_a_plan_says_what_comes_and_what_is_there(
     assert (again.bytes, again.missing) == (plan.bytes, len(files[gone.name]))
 
 
-def test_too_little_room_is_told_before_a_byte_is_written(
+def test_too_little_space_is_reported_before_a_byte_is_written(
     hour: SpoolHour, archive: Archive, trusted: TrustedKeys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_restore(archive, FrameFilter(HOUR.start, HOUR.end, "cam1"), tmp_path / "out")
@@ -199,7 +199,7 @@ def test_an_index_that_is_damaged_leaves_the_archive_to_be_compared_with_its_rec
     assert len(report.problems) == 3  # the index, SHA-256 and MD5
 
 
-def test_files_of_an_hour_do_not_change_places_with_what_is_wanted(
+def test_files_keep_their_places_whatever_is_selected(
     hour: SpoolHour, archive: Archive, signer: Signer, trusted: TrustedKeys, tmp_path: Path
 ) -> None:
     name = "20260102_030001_000.jpg"
@@ -230,7 +230,9 @@ MOMENTS = st.integers(-7200, 7200).map(lambda seconds: HOUR.start + timedelta(se
 
 
 @given(st.lists(MOMENTS, max_size=20, unique=True), MOMENTS, st.integers(1, 7200), st.booleans())
-def test_the_choice_is_of_the_range(frames: list[datetime], start: datetime, seconds: int, frames_only: bool) -> None:
+def test_the_selection_follows_the_range(
+    frames: list[datetime], start: datetime, seconds: int, frames_only: bool
+) -> None:
     wanted = FrameFilter(start, start + timedelta(seconds=seconds), "cam1", frames_only=frames_only)
     for hour in {Hour.of(at) for at in frames}:
         own = {frame_name(at): at for at in frames if at in hour}
@@ -243,7 +245,7 @@ def test_the_choice_is_of_the_range(frames: list[datetime], start: datetime, sec
 
 
 @pytest.mark.parametrize("wrong", [{"end": HOUR.start}, {"camera": "../x"}])
-def test_a_wish_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
+def test_a_selection_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     given: dict[str, Any] = {"start": HOUR.start, "end": HOUR.end, "camera": "cam1"} | wrong
     with pytest.raises(BadInputError):
         FrameFilter(**given)

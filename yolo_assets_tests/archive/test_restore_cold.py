@@ -1,4 +1,4 @@
-"""Archives in a cold tier: asked for once, told when to come back, restored when they can be read. On ministack."""
+"""Archives in a cold tier: requested once, with the time to come back, restored when they can be read. On ministack."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def wait_until_readable(archive: Archive) -> None:
         time.sleep(0.2)
 
 
-def test_restore_asks_once_says_when_and_goes_on_later(
+def test_restore_requests_once_reports_when_and_continues_later(
     cold: Callable[[str], Archive], trusted: TrustedKeys, tmp_path: Path
 ) -> None:
     archive, out = cold("GLACIER"), tmp_path / "out"
@@ -78,7 +78,7 @@ def test_restore_asks_once_says_when_and_goes_on_later(
     assert one_frame(archive, "cam1", frame=FRAME).data == (out / "cam1" / HOUR.key / FRAME).read_bytes()
 
 
-def test_conditions_on_records_ask_too_but_only_where_the_receipt_allows_a_match(
+def test_conditions_on_records_request_only_where_a_match_is_possible(
     cold: Callable[[str], Archive], trusted: TrustedKeys, tmp_path: Path
 ) -> None:
     archive, out = cold("DEEP_ARCHIVE"), tmp_path / "out"
@@ -97,16 +97,16 @@ def test_conditions_on_records_ask_too_but_only_where_the_receipt_allows_a_match
     assert done.ok and [path.name for path in out.rglob("*.jpg")] == ["20260102_030009_000.jpg"]
 
 
-def test_cat_asks_for_the_archive_and_nothing_else(cold: Callable[[str], Archive], trusted: TrustedKeys) -> None:
+def test_cat_requests_the_archive_and_nothing_else(cold: Callable[[str], Archive], trusted: TrustedKeys) -> None:
     archive = cold("GLACIER")
     at = HOUR.start + timedelta(seconds=5)
-    with pytest.raises(ColdFrameError, match="was asked for; come back in 1 to 5 minutes"):
+    with pytest.raises(ColdFrameError, match="was requested; come back in 1 to 5 minutes"):
         one_frame(archive, "cam1", at=at, thaw=Thaw("expedited", 1))
     wait_until_readable(archive)
     assert one_frame(archive, "cam1", at=at).name == FRAME
 
 
-def test_a_cold_archive_is_verified_as_far_as_it_can_be_and_not_asked_for(
+def test_a_cold_archive_is_verified_without_being_requested(
     cold: Callable[[str], Archive], signer: Signer, trusted: TrustedKeys
 ) -> None:
     archive = cold("GLACIER")

@@ -304,7 +304,7 @@ def test_rows_of_a_key_that_is_no_longer_trusted_are_removed(world):
     assert world.keys() == {mine, theirs}
 
 
-def test_a_damaged_or_missing_catalog_is_built_anew(world):
+def test_a_damaged_or_missing_catalog_is_rebuilt(world):
     keys = {world.add(hours=hours) for hours in range(3)}
     pointer = world.publish().pointer
     world.store.put(pointer.key, b"not a database")

@@ -56,7 +56,7 @@ def test_camera_and_day(world):
         assert find_archives(connection, start, end, camera_id="cam01", columns=["receipt_key", "part"]).rows() == [
             (key, 1) for key in keys
         ]
-        with pytest.raises(BadInputError, match="no hour that exists"):
+        with pytest.raises(BadInputError, match="not an hour that exists"):
             Hour.from_key("20260230_00")
         with pytest.raises(BadInputError, match="is not a camera id"):
             find_archives(connection, start, end, camera_id="cam 01")
@@ -419,7 +419,7 @@ def test_cli_rebuild_and_questions(world, cli):
     assert json.loads(cli("gaps", "--json", "--camera", "cam01").stdout) == [gap]
     for question in (("gaps",), ("find", "--class", "crack", "--from", "2026-03-01T00Z", "--to", "2026-03-02T00Z")):
         wrong = cli(*question, "--camera", "cam1")
-        assert wrong.exit_code == 1 and "knows no camera cam1; it knows cam01" in str(wrong.exception)
+        assert wrong.exit_code == 1 and "has no camera cam1; it has cam01" in str(wrong.exception)
     assert cli("query", "SELECT classes FROM archives", "--csv").stdout.startswith('classes\n"{""crack"":{""count"":3')
     lists = cli("query", "SELECT device_ids, batch_ids, part FROM archives", "--csv").stdout
     assert lists == 'device_ids,batch_ids,part\n"[""edge-1""]",[],1\n'
@@ -431,9 +431,13 @@ def test_cli_finds_hours(world, cli):
     world.add("cam01", 1, **classes(crack=0.95))
     world.publish()
     march = ("--from", "2026-03-01T00:00:00Z", "--to", "2026-04-01T00:00:00Z")
-    (found,) = json.loads(cli("find", "--class", "crack", "--min-confidence", "0.8", *march, "--json").stdout)
-    assert found == {"camera_id": "cam01", "hour": "2026-03-01T01:00:00.000Z", "count": 2, "max_confidence": 0.95,
-                     "archives": 1}  # fmt: skip
+    hour = {"camera_id": "cam01", "hour": "2026-03-01T01:00:00.000Z", "max_confidence": 0.95, "archives": 1}
+    assert json.loads(cli("find", "--class", "crack", *march, "--json").stdout) == [hour | {"count": 2}]
+    narrow = cli("find", "--class", "crack", "--min-confidence", "0.8", *march, "--json")
+    assert json.loads(narrow.stdout) == [hour | {"count": None}], "the catalog does not know how many are over 0.8"
+    assert "1 hours have no count" in narrow.stderr
+    misspelt = cli("find", "--class", "crakc", *march)
+    assert misspelt.exit_code == 1 and "has no class crakc; it has crack" in str(misspelt.exception)
     assert "no hours" in cli("find", "--class", "crack", "--min-confidence", "0.96", *march).stderr
     for wrong in (("--from", "yesterday", *march[2:]), (*march[:2], "--to", "2026-03-01T00:00:00Z")):
         assert isinstance(cli("find", "--class", "crack", *wrong).exception, UsageError)

@@ -98,7 +98,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield disk
 
 
-def test_a_full_archive_disk_costs_no_frame_and_the_hour_goes_in_when_there_is_room(
+def test_a_full_archive_disk_costs_no_frame_and_the_hour_follows_later(
     small_disk: Path, spool: Path, tmp_path: Path
 ) -> None:
     (small_disk / "ballast").write_bytes(bytes(48 * 1024))
@@ -129,7 +129,7 @@ def test_a_full_spool_disk_is_one_line_and_leaves_no_half_frame(small_disk: Path
     done = cli(
         "simulate", "--out", str(small_disk / "spool"), "--cameras", "1", "--hours", "1", "--fps", "0.02", home=tmp_path
     )
-    refused(done, "no room on the disk", "give the spool more disk")
+    refused(done, "no space on the disk", "give the spool more disk")
     for frame in (small_disk / "spool").rglob("*.jpg"):
         data = frame.read_bytes()
         assert data.startswith(b"\xff\xd8") and data.endswith(b"\xff\xd9"), f"{frame} is half a frame"

@@ -47,7 +47,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("archive", "ls", "--key", "file"), ("file is not a readable public key",)),
         (("archive", "cat", "--camera", "cam1", "--frame", FRAME, "-o", "bundle"), ("bundle: Is a directory",)),
         (("archive", "cat", "--camera", "cam1", "--frame", "20260102_030009_000.jpg"), ("20260102_030009_000.jpg",)),
-        (("restore", "--camera", "cam1", *TIMES, "--out", "file"), ("file is not a folder; name another one",)),
+        (("restore", "--camera", "cam1", *TIMES, "--out", "file"), ("file is not a folder; choose another one",)),
         (("simulate", "--out", "file"), ("file/lineA_cam01: Not a directory", "another path")),
         (("simulate", "--out", "new", "--model", "nowhere"), ("nowhere is not a model bundle",)),
         (("simulate", "--out", "new", "--model", "bundle"), ("bundle is not a model bundle",)),
@@ -131,7 +131,7 @@ def test_a_frame_that_is_not_there_is_exit_1_every_time(plant: Path) -> None:
         refused(cli("archive", "cat", "--camera", "cam1", "--frame", "20260102_030009_000.jpg", home=plant))
 
 
-def test_nothing_found_is_told(plant: Path, tmp_path: Path) -> None:
+def test_nothing_found_is_reported(plant: Path, tmp_path: Path) -> None:
     done = cli("restore", "--camera", "cam2", *TIMES, "--out", tmp_path / "back", home=plant)
     refused(done, "nothing is archived of camera cam2; there are archives of cam1")
     assert not (tmp_path / "back").exists()
@@ -195,5 +195,5 @@ def test_an_unmounted_archive_takes_nothing_from_the_spool(plant: Path, tmp_path
 
 def test_an_empty_location_is_refused(plant: Path, tmp_path: Path) -> None:
     before = contents(plant)
-    refused(cli("archive", "run", "--archive", "", home=plant, cwd=tmp_path), "an empty location", code=2)
+    refused(cli("archive", "run", "--archive", "", home=plant, cwd=tmp_path), "the location is empty", code=2)
     assert contents(plant) == before and not list(tmp_path.glob("archives"))

@@ -103,7 +103,7 @@ def test_listing_says_when_there_is_nothing(plant: Path, tmp_path: Path, call: C
         (("--camera", "cam1", "--frame", "none.jpg", "--hour", "20260102_03"), ("among the 4 frames",)),
     ],
 )  # fmt: skip
-def test_cat_says_what_is_missing_and_what_is_near(
+def test_cat_reports_what_is_missing_and_what_is_closest(
     argv: tuple[str, ...], words: tuple[str, ...], plant: Path, call: Call
 ) -> None:
     refused(call("archive", "cat", *argv, "-o", "frame", home=plant, cwd=plant), *words)
@@ -124,7 +124,7 @@ def test_cat_finds_by_time_also_in_the_hours_before_and_by_hour_what_has_no_time
         assert out.read_bytes() == (plant / "spool" / "cam1" / hour / name).read_bytes()
 
 
-def test_show_says_what_is_near_and_lists_every_member(plant: Path, call: Call) -> None:
+def test_show_suggests_names_and_lists_every_member(plant: Path, call: Call) -> None:
     refused(
         call("archive", "show", "yolo_cam1_20260102_05", home=plant, cwd=plant), "20260102_03 before and 20260102_07"
     )
@@ -154,7 +154,7 @@ def test_restore_of_nothing_says_what_there_is(
     assert not (plant / "back").exists()
 
 
-def test_restore_tells_first_writes_then_and_goes_on(plant: Path, tmp_path: Path, call: Call) -> None:
+def test_restore_reports_first_then_writes_and_continues(plant: Path, tmp_path: Path, call: Call) -> None:
     argv = ("restore", *DAY, "--batch", "B1", "--out", tmp_path / "back")
     told = json.loads(call(*argv, "--dry-run", "--json", home=plant, cwd=plant).stdout)
     assert (told["archives"], told["cameras"], told["hours"]) == (3, 2, 3)
@@ -167,7 +167,7 @@ def test_restore_tells_first_writes_then_and_goes_on(plant: Path, tmp_path: Path
     assert sum(path.endswith(".jpg") for path in contents(tmp_path / "back")) == 3
 
 
-def test_a_receipt_that_is_gone_is_told_by_every_command(plant: Path, tmp_path: Path, call: Call) -> None:
+def test_a_missing_receipt_is_reported_by_every_command(plant: Path, tmp_path: Path, call: Call) -> None:
     home = tmp_path / "home"
     shutil.copytree(plant, home)
     for receipt in (home / "archive").rglob("*cam2*.receipt.json"):
@@ -190,10 +190,10 @@ def test_a_receipt_that_is_gone_is_told_by_every_command(plant: Path, tmp_path: 
     assert any(path.startswith("cam1/") for path in contents(home / "back"))
     for receipt in (home / "archive").rglob("*.receipt.json"):
         receipt.unlink()
-    refused(call("archive", "ls", home=home, cwd=home), "no archive has a receipt", "cam1, cam2")
+    refused(call("archive", "ls", home=home, cwd=home), "none has a receipt", "cam1, cam2")
     # An archive without a receipt is on its way for a day, then it is a problem.
     done = call("archive", "verify", home=home, cwd=home)
-    assert done.returncode == 1 and "3 archives have no receipt for less than a day" in done.stderr
+    assert done.returncode == 1 and "3 archives without a receipt are less than a day old" in done.stderr
     for path in (home / "archive").rglob("yolo_*"):
         os.utime(path, (1, 1))
     refused(call("archive", "verify", home=home, cwd=home), "3 of 3 archives")

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import typer
 
@@ -18,6 +20,7 @@ from yolo_assets.models.promotion import Promoter, ReleaseRequest
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage import open_store
 from yolo_assets_tests.cli.conftest import Call
+from yolo_assets_tests.learning.label_inbox import zipped
 from yolo_assets_tests.support.tiny_model import tiny_bundle_files
 
 ROOT: Any = typer.main.get_command(app)
@@ -104,6 +107,8 @@ JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ),
     ("catalog", "gaps"): (),
     ("catalog", "stats"): (),
+    ("labels", "import"): ("labels.zip",),
+    ("datasets", "build"): (),
     ("models", "list"): (),
     ("models", "show"): ("line/1",),
     ("models", "verify"): ("line/1",),
@@ -114,6 +119,16 @@ JSON: dict[tuple[str, ...], tuple[str, ...]] = {
 }
 
 
+def own_pictures(count: int) -> bytes:
+    """A YOLO zip with pictures of its own, each with one object."""
+    files: dict[str, bytes | str] = {"classes.txt": "crack\n"}
+    for number in range(count):
+        noise = np.random.default_rng(number).integers(0, 255, (64, 64, 3), np.uint8)
+        files[f"images/{number}.png"] = cv2.imencode(".png", noise)[1].tobytes()
+        files[f"labels/{number}.txt"] = "0 0.5 0.5 0.5 0.5\n"
+    return zipped(files)
+
+
 def test_json_is_one_document_on_standard_output(call: Call, tmp_path: Path) -> None:
     """All of them in the order of a plant's life; a command with ``--json`` that is missing here fails too."""
     offered = {path for path, command in LEAVES.items() if any("--json" in option.opts for option in command.params)}
@@ -121,6 +136,7 @@ def test_json_is_one_document_on_standard_output(call: Call, tmp_path: Path) -> 
     hour = tmp_path / "spool" / "cam1" / "20260102_03"
     hour.mkdir(parents=True)
     (hour / "20260102_030001_000.jpg").write_bytes(JPEG)
+    (tmp_path / "labels.zip").write_bytes(own_pictures(8))
     answers: dict[tuple[str, ...], Any] = {}
     for path, arguments in JSON.items():
         done = call(*path, *arguments, "--json", home=tmp_path, cwd=tmp_path)
@@ -134,6 +150,8 @@ def test_json_is_one_document_on_standard_output(call: Call, tmp_path: Path) -> 
             signer = Signer.load(tmp_path / "keys" / "promotion")
             promoter = Promoter(Registry(store, TrustedKeys.of(signer)), signer)
             promoter.promote(ReleaseRequest("line", "1", "stable", by="test", reason="first"))
+    assert [file["images"] for file in answers["labels", "import"]] == [8]
+    assert answers["datasets", "build"]["counts"]["train"] > 0
     assert [row["status"] for row in answers["archive", "run"]] == ["archived"]
     assert answers["archive", "ls"][0]["frame_count"] == answers["restore",]["files"] == 1
     assert [member["name"] for member in answers["archive", "show"]["members"]] == ["20260102_030001_000.jpg"]

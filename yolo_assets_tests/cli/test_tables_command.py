@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from yolo_assets_tests.cli.command_line import refused
-from yolo_assets_tests.support.foreign import spool_case
+from yolo_assets_tests.support.foreign import SPOOLS, spool_case
 
 HOUR = "20241015_14"
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -81,3 +83,18 @@ def test_wrong_questions_get_one_line(command: Command, tmp_path: Path) -> None:
     refused(command(*build, "--spool", spool, "--camera", "cam9"), "no file of cam9")
     refused(command(*build, "--spool", tmp_path / "none"), "no file of hour", "there is no archive")
     refused(command(*build, "--spool", spool, "--archive", tmp_path / "none"), "there is no archive at")
+
+
+def test_a_spool_of_every_foreign_case_gives_all_good_rows_in_one_call(command: Command, tmp_path: Path) -> None:
+    spool = tmp_path / "all"
+    for case in SPOOLS:
+        for camera in spool_case(case, tmp_path / case).iterdir():
+            renamed = Path(shutil.copytree(camera, spool / f"{case}-{camera.name}"))
+            named = re.compile(rb"\b" + camera.name.encode() + rb"(?=[/\\])")
+            for path in renamed.rglob("*.json"):
+                path.write_bytes(named.sub(renamed.name.encode(), path.read_bytes()))
+    done = command("tables", "build", "--hour", HOUR, "--spool", spool, "--json")
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+    assert json.loads(done.stdout) == {"frames": 38, "detections": 35, "quarantined": 2}
+    rows = json.loads(command("tables", "quarantine", "--json").stdout)
+    assert {row["camera_id"] for row in rows} == {"poison_captured_at-poison", "poison_timestamp-poison"}

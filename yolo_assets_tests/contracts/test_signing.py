@@ -71,7 +71,7 @@ def _signer() -> Signer:
     return _CACHED[0]
 
 
-def test_a_strangers_signature_is_refused(signer: Signer, stranger: Signer) -> None:
+def test_a_signature_by_an_unknown_key_is_refused(signer: Signer, stranger: Signer) -> None:
     with pytest.raises(SignatureError, match="not trusted"):
         TrustedKeys.of(signer).open_document(sealed(stranger, {"a": 1}, "receipt"), "receipt", "it")
     with pytest.raises(SignatureError, match="not trusted"):

@@ -23,7 +23,7 @@ def verdicts(graph: Graph) -> list[dg.AssetCheckEvaluation]:
     return [one for one in evaluations if one.check_name == "archives_verified"]
 
 
-def test_an_audit_tells_coverage_and_fails_loudly_on_a_difference(home: Path, graph: Graph) -> None:
+def test_an_audit_reports_coverage_and_fails_on_a_difference(home: Path, graph: Graph) -> None:
     for camera in ("cam01", "cam02"):
         write_hour(home / "spool", camera, NIGHT)
     graph.run(["hourly_archives"], NIGHT.partition_key)

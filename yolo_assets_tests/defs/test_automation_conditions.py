@@ -107,7 +107,7 @@ def test_what_was_archived_before_the_first_tick_is_catalogued_too(ticks: Ticks)
     assert ticks.tick() == {}
 
 
-def test_nothing_goes_on_behind_a_failed_blocking_check(ticks: Ticks) -> None:
+def test_nothing_continues_after_a_failed_blocking_check(ticks: Ticks) -> None:
     verdict["passes"] = False
     ticks.tick()
     ticks.run("weights")

@@ -28,7 +28,7 @@ def checks(graph: Graph) -> dict[str, bool]:
     return found
 
 
-def test_an_hour_is_archived_tabled_catalogued_and_reclaimed_without_being_asked(home: Path, graph: Graph) -> None:
+def test_an_hour_goes_from_spool_to_catalog_by_itself(home: Path, graph: Graph) -> None:
     for camera in ("cam01", "cam02"):
         write_hour(home / "spool", camera, NIGHT)
     assert graph.look() == 1
@@ -94,7 +94,7 @@ def test_bad_records_are_archived_quarantined_and_reported(home: Path, graph: Gr
     assert checks(graph)["no_row_in_quarantine"] is False and checks(graph)["every_camera_archived"] is True
 
 
-def test_a_backfill_of_tables_reads_the_archive_when_the_spool_is_gone(home: Path, graph: Graph) -> None:
+def test_a_backfill_of_tables_reads_the_archive_without_a_spool(home: Path, graph: Graph) -> None:
     write_hour(home / "spool", "cam01", NIGHT)
     graph.look()
     graph.carry()

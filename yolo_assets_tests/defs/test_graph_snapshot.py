@@ -1,4 +1,4 @@
-"""The graph as DESIGN has it: a change of keys, dependencies, partitions or conditions shows up here."""
+"""The graph as ``docs/design.md`` has it: a change of keys, dependencies, partitions or conditions shows up here."""
 
 import dagster as dg
 import pytest
@@ -62,14 +62,14 @@ def test_conditions(specs: dict[str, dg.AssetSpec]) -> None:
     assert found == CONDITIONS
 
 
-def test_every_asset_says_what_it_is_and_whose(specs: dict[str, dg.AssetSpec]) -> None:
+def test_every_asset_has_a_description_and_an_owner(specs: dict[str, dg.AssetSpec]) -> None:
     for key, spec in specs.items():
         assert spec.description and spec.owners and spec.kinds, key
         assert spec.group_name != "default", key
         assert key in EXTERNAL or spec.code_version, key
 
 
-def test_sensors_run_by_themselves_and_nightly_training_waits_for_consent(definitions: dg.Definitions) -> None:
+def test_sensors_are_on_and_nightly_training_is_off_by_default(definitions: dg.Definitions) -> None:
     sensors = {sensor.name: sensor.default_status for sensor in definitions.sensors or []}
     running = dg.DefaultSensorStatus.RUNNING
     assert sensors == dict.fromkeys(SENSORS, running)

@@ -1,4 +1,4 @@
-"""Which archived hours are news: pure."""
+"""Which archived hours changed: pure."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -27,7 +27,7 @@ archives = st.dictionaries(hours, stems).map(lambda found: [ListedHour(h, s) for
 
 
 @given(archives)
-def test_what_is_known_is_no_news_and_a_later_part_is(archive: list[ListedHour]) -> None:
+def test_a_known_hour_is_unchanged_and_a_later_part_is_a_change(archive: list[ListedHour]) -> None:
     known = {item.hour: item.version for item in archive}
     assert find_changes(archive, archive, known, ReceiptsCursor(), NOW, timedelta())[0] == []
     later = [ListedHour(item.hour, (*item.stems, "p2")) for item in archive]
@@ -35,8 +35,8 @@ def test_what_is_known_is_no_news_and_a_later_part_is(archive: list[ListedHour])
 
 
 @given(archives, st.integers(0, 20))
-def test_an_hour_is_left_until_it_is_quiet_but_not_for_ever(archive: list[ListedHour], changes: int) -> None:
-    """A box adds a camera every half minute; nothing is reported before it stops, or before the longest wait."""
+def test_an_hour_waits_until_it_is_quiet_but_not_for_ever(archive: list[ListedHour], changes: int) -> None:
+    """A device adds a camera every half minute; nothing is reported before it stops, or before the longest wait."""
     cursor, moment, news = ReceiptsCursor(), NOW, []
     for number in range(changes + 1):
         now_listed = [ListedHour(item.hour, (*item.stems, *map(str, range(number)))) for item in archive]
@@ -53,7 +53,7 @@ def test_an_hour_is_left_until_it_is_quiet_but_not_for_ever(archive: list[Listed
         assert find_changes(last, [], {}, cursor, moment + MINUTE, MINUTE)[0] == last
 
 
-def test_news_that_changed_nothing_are_acted_on_again_but_not_in_every_tick() -> None:
+def test_a_change_without_effect_is_repeated_but_not_in_every_tick() -> None:
     archive, cursor, acted = [ListedHour(FIRST, ("a",))], ReceiptsCursor(), []
     for minute in range(60):
         moment = NOW + minute * MINUTE
@@ -73,7 +73,7 @@ def test_refused_hours_are_not_read_again_until_they_or_the_keys_change(archive:
     assert find_changes(archive, [], {}, cursor.trusting(["one", "two"]), NOW, timedelta())[0] == archive
 
 
-def test_the_sweep_rests_at_its_end_and_begins_at_once_with_a_new_key() -> None:
+def test_the_sweep_pauses_at_its_end_and_restarts_with_a_new_key() -> None:
     cursor = ReceiptsCursor().trusting(["one"])
     assert not cursor.resting(NOW, MINUTE)
     assert not cursor.noting(position="receipts/date=2026-01-01", now=NOW).resting(NOW, MINUTE)
@@ -84,7 +84,7 @@ def test_the_sweep_rests_at_its_end_and_begins_at_once_with_a_new_key() -> None:
 
 
 @given(st.dictionaries(hours, st.text("0123456789abcdef", min_size=16, max_size=16)))
-def test_a_data_version_tells_each_hour_of_a_run_its_own(versions: dict[Hour, str]) -> None:
+def test_a_data_version_has_an_entry_for_each_hour_of_a_run(versions: dict[Hour, str]) -> None:
     text = data_version(versions)
     assert {hour: known_version(text, hour) for hour in versions} == versions
     assert known_version(text, FIRST.next(99)) is None
@@ -97,7 +97,7 @@ def test_a_damaged_cursor_is_an_empty_one(text: str) -> None:
 
 
 @given(archives, st.data())
-def test_an_hour_that_was_not_got_to_is_passed_again(archive: list[ListedHour], data: st.DataObject) -> None:
+def test_an_hour_that_was_not_reached_is_returned_again(archive: list[ListedHour], data: st.DataObject) -> None:
     left = data.draw(st.sets(st.sampled_from([item.hour for item in archive]))) if archive else set()
     position = position_after(archive, "reached", left)
     if not left:

@@ -189,7 +189,7 @@ def test_what_a_failed_step_kept_from_running_is_requested_with_it(daemon: Autom
     assert [ran.assets for ran in daemon.runs] == [("dataset", "weights")] * 2
 
 
-def test_only_what_is_left_of_a_run_is_requested(daemon: AutomationDaemon) -> None:
+def test_only_the_unfinished_part_of_a_run_is_requested(daemon: AutomationDaemon) -> None:
     errors["weights"] = AWAY
     daemon.run("dataset", "weights")
     errors.clear()
@@ -252,7 +252,7 @@ def test_a_run_that_dagster_itself_retries_is_left_to_it(daemon: AutomationDaemo
     assert daemon.advance(timedelta(minutes=30)), "unless it did not"
 
 
-def test_nothing_is_trained_behind_a_failed_blocking_check(daemon: AutomationDaemon) -> None:
+def test_nothing_is_trained_after_a_failed_blocking_check(daemon: AutomationDaemon) -> None:
     report(daemon)
     errors["weights"] = AWAY
     daemon.tick()

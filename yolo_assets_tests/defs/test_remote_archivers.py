@@ -1,4 +1,4 @@
-"""Boxes that archive by themselves: the centre sees them through their receipts, by ticks alone."""
+"""Devices that archive by themselves: the centre sees them through their receipts, by ticks alone."""
 
 import os
 import subprocess
@@ -101,7 +101,7 @@ def run_range(graph: Graph, asset: str, first: Hour, last: Hour) -> None:
     assert job.execute_in_process(instance=graph.instance, asset_selection=[dg.AssetKey(asset)], tags=tags).success
 
 
-def test_a_box_that_archives_by_itself_ends_in_tables_catalog_and_health(home: Path, graph: Graph) -> None:
+def test_a_device_that_archives_itself_reaches_tables_and_catalog(home: Path, graph: Graph) -> None:
     box = Box(home, "box07")
     for camera in ("cam01", "cam02"):
         write_hour(box.spool, camera, NIGHT)
@@ -146,7 +146,7 @@ def test_a_box_that_archives_by_itself_ends_in_tables_catalog_and_health(home: P
     assert whole["archive_catalog"]["inspected"] == "all receipts: requested"
 
 
-def test_our_own_archives_are_not_reported_and_mixed_hours_show_everybody(home: Path, graph: Graph) -> None:
+def test_own_archives_are_not_reported_and_mixed_hours_show_all(home: Path, graph: Graph) -> None:
     box = Box(home, "box07")
     hours = [NIGHT, NIGHT.next()]
     for hour in hours:
@@ -185,7 +185,7 @@ def test_our_own_archives_are_not_reported_and_mixed_hours_show_everybody(home: 
     assert [row["archiver"] for row in rows(newest, "archives")] == ["this machine", "box07"]
 
 
-def test_receipts_of_a_stranger_are_shown_and_never_reported(
+def test_receipts_of_an_unknown_key_are_shown_and_never_reported(
     home: Path, graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     box, stranger = Box(home, "box07"), Box(home, "box66", known=False)
@@ -217,7 +217,7 @@ def test_receipts_of_a_stranger_are_shown_and_never_reported(
     assert read_frames(store, LAST.start, LAST.end)["camera_id"].unique().sort().to_list() == ["good", "odd"]
 
 
-def test_a_full_archive_is_learnt_in_small_portions_and_a_crash_repeats_at_most_one(
+def test_a_full_archive_is_read_in_portions_and_a_crash_repeats_one(
     home: Path, graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("yolo_assets.defs.archive.sensors.HOURS_A_TICK", 2)

@@ -33,7 +33,7 @@ def test_everything_is_reported_once_oldest_first_within_the_limit(spool: list[C
 
 
 @given(spools)
-def test_archiving_and_reclaiming_are_no_news(spool: list[ClosedHour]) -> None:
+def test_archiving_and_reclaiming_are_not_changes(spool: list[ClosedHour]) -> None:
     cursor = find_changes(spool, SpoolCursor(), NOW, 100).cursor
     archived = [ClosedHour(i.camera_id, i.hour, "reclaimed-half", "", i.frames, i.size) for i in spool]
     for state in (archived, archived[::2], []):
@@ -43,7 +43,7 @@ def test_archiving_and_reclaiming_are_no_news(spool: list[ClosedHour]) -> None:
 
 
 @given(spools, items)
-def test_late_frames_and_late_cameras_are_news(spool: list[ClosedHour], late: ClosedHour) -> None:
+def test_late_frames_and_late_cameras_are_changes(spool: list[ClosedHour], late: ClosedHour) -> None:
     cursor = find_changes(spool, SpoolCursor(), NOW, 100).cursor
     late = ClosedHour(late.camera_id, late.hour, "late", "late", 1, 1)
     rest = [item for item in spool if (item.camera_id, item.hour) != (late.camera_id, late.hour)]
@@ -51,7 +51,7 @@ def test_late_frames_and_late_cameras_are_news(spool: list[ClosedHour], late: Cl
     assert [news.hour for news in found.changed] == [late.hour]
 
 
-def test_an_hour_that_stays_unarchived_is_asked_for_again_but_not_in_every_tick() -> None:
+def test_an_unarchived_hour_is_requested_again_but_not_in_every_tick() -> None:
     spool = [closed("a", 0, "x")]
     cursor = find_changes(spool, SpoolCursor(), NOW, 9).cursor
     asked = []

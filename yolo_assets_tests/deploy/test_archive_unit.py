@@ -1,4 +1,4 @@
-"""The systemd unit of the archiver: systemd takes it, it is locked down, and its settings are ones that we read."""
+"""The systemd unit of the archiver: systemd accepts it, it is locked down, and its settings are ones that we read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @needs_systemd
-def test_systemd_takes_the_unit_without_a_word(tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit_without_a_warning(tmp_path: Path) -> None:
     text, count = re.subn(r"(?m)^ExecStart=/opt/yolo-assets/bin/yolo-assets ", "ExecStart=/bin/true ", UNIT.read_text())
     assert count == 1
     unit = tmp_path / UNIT.name

@@ -1,6 +1,6 @@
 """Runs an agent inside a network namespace without a route and says what tried to leave it. Started by a test.
 
-Two witnesses: Python's audit events, which name every address and every name that is asked for by Python code, and the
+Two observers: Python's audit events, which name every address and every name that is requested by Python code, and the
 kernel's own count of packets of this namespace that found no route, which sees native libraries too. As a control the
 witnesses are asked to notice one attempt that is made on purpose, before and apart from the agent.
 

@@ -1,4 +1,4 @@
-"""The agent's ``/metrics`` shows what the archiver of the same box counted, where there is one."""
+"""The agent's ``/metrics`` shows what the archiver of the same device counted, where there is one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from yolo_assets_tests.edge.plant import Plant
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_the_archiver_of_the_box_is_on_the_agents_page(plant: Plant, named: bool, tmp_path: Path) -> None:
+def test_the_archiver_of_the_device_is_in_the_agents_metrics(plant: Plant, named: bool, tmp_path: Path) -> None:
     home = tmp_path / "elsewhere" if named else plant.spool.parent
     camera = {"kind": "folder", "camera_id": "cam1", "path": str(plant.photos("photos", 1))}
     agent = Agent(plant.config([camera], **({"archiver_home": str(home)} if named else {})))

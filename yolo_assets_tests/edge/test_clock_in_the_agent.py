@@ -19,7 +19,7 @@ from yolo_assets.edge.pipeline.queue import FrameQueue
 from yolo_assets.edge.pipeline.recorder import FrameRecorder
 from yolo_assets.edge.types import Capture
 from yolo_assets.spool.hours import list_hours
-from yolo_assets_tests.edge.test_box_clock import NOON, World
+from yolo_assets_tests.edge.test_device_clock import NOON, World
 from yolo_assets_tests.support.records import record_of
 
 PIXELS = np.zeros((4, 4, 3), np.uint8)
@@ -83,12 +83,12 @@ def play(root: Path, world: World, script: dict[int, tuple[str, bool]], frames: 
 @pytest.mark.parametrize(
     "said", ["1970-01-01T00:00:00+00:00", "2037-01-01T00:00:00+00:00", "2026-11-21T03:00:00+00:00"]
 )
-def test_a_jump_that_ntp_takes_back_makes_no_hour(tmp_path: Path, said: str) -> None:
+def test_a_jump_that_ntp_corrects_makes_no_hour(tmp_path: Path, said: str) -> None:
     hours = play(tmp_path, World(tmp_path), {3: (said, False), 9: ("", True)}, 20)
     assert hours == {"20261121_12": [True] * 3 + [False] * 6 + [True] * 11}
 
 
-def test_frames_of_a_box_that_starts_in_1970_go_to_the_last_known_hour_until_it_learns_the_time(tmp_path: Path) -> None:
+def test_frames_of_a_start_in_1970_go_to_the_last_known_hour(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.start().save()
     world.power_cut(2 * 3600)
@@ -97,7 +97,7 @@ def test_frames_of_a_box_that_starts_in_1970_go_to_the_last_known_hour_until_it_
     assert hours == {"20261121_12": [False] * 5, "20261121_14": [True] * 7}
 
 
-def test_an_hour_goes_on_over_its_end_though_the_clock_was_set_back(tmp_path: Path) -> None:
+def test_an_hour_continues_past_its_end_when_the_clock_is_set_back(tmp_path: Path) -> None:
     world = World(tmp_path, true=NOON + timedelta(minutes=59))
     back = (NOON + timedelta(minutes=30)).isoformat()
     hours = play(tmp_path, world, {2: (back, False), 30: ("", True)}, 40)

@@ -159,7 +159,7 @@ def test_answers_forbid_embedding_foreign_content_and_say_why_they_fail(client: 
         ("[", 421),
     ],
 )
-def test_a_name_that_somebody_points_at_us_is_refused(client: MakeClient, host: str, status: int) -> None:
+def test_a_foreign_host_name_that_resolves_to_the_agent_is_refused(client: MakeClient, host: str, status: int) -> None:
     """DNS rebinding: a foreign page asks under its own name, which leads to this machine by now."""
     here = client(listen={"port": 0, "hosts": ["box1.plant.example"]})
     answer = here.get("/v1/status", headers={"Host": host})

@@ -79,7 +79,9 @@ def test_a_model_is_measured_once_on_a_device_and_later_models_not_while_the_lin
     assert measured == ["1", "1", "2"]
 
 
-def test_what_was_chosen_and_is_gone_is_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_is_no_longer_available_is_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = Engine(precision="f32", device="cpu")
     before = Loader(settings, tmp_path)
     load(before, verified())
@@ -91,7 +93,7 @@ def test_what_was_chosen_and_is_gone_is_measured_again(tmp_path: Path, monkeypat
     assert after.choice is not None and not after.choice.remembered
 
 
-def test_a_model_that_a_shorter_precision_spoils_runs_in_f32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_a_lower_precision_spoils_runs_in_f32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The spoiling is pretended: golden frames are made to fail in bf16, and only there."""
     loader = Loader(Engine(kind="openvino"), tmp_path)
     load(loader, verified("1"))

@@ -1,7 +1,7 @@
 """The life of models under live frames, row by row of what a model server must survive.
 
 Whole agents, real bundles, real ONNX files. Version ``v<n>`` reports at most ``n`` boxes and every picture holds eight
-blobs, so the number of boxes in a record proves which model looked at it, whatever the record says.
+blobs, so the number of boxes in a record proves which model processed it, whatever the record says.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def test_the_old_model_answers_while_a_slow_one_loads(plant: Plant) -> None:
     assert {record["model_version"] for record in plant.records()} == {f"{MODEL}/v4", f"{MODEL}/v5"}
 
 
-def test_failing_reloads_are_not_felt(plant: Plant) -> None:
+def test_failing_reloads_cost_no_frame(plant: Plant) -> None:
     broken: dict[str, Variant] = {"v5": "nan", "v6": "garbage", "v7": "wrong_names", "v3": "wrong_output_shape"}
     with live_line(plant, {"v4": "good", **broken, "v2": "good", "v8": "good"}) as box:
         for number, version in enumerate(broken):

@@ -1,4 +1,4 @@
-"""The model's state in words; and how busy the box is."""
+"""The model's state in words; and how busy the device is."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ BAD = {"version": "3", "release": 7, "reason": "it gives NaN"}
         ({"hung": [{"version": "line/2", "seconds": 31.0}]}, ["serving", "hangs"]),
     ],
 )
-def test_each_state_has_a_word(more: dict[str, Any], words: list[str]) -> None:
+def test_each_state_has_its_label(more: dict[str, Any], words: list[str]) -> None:
     states = model_states(QUIET | more)
     assert [state["word"] for state in states] == words
     assert all(state["kind"] in ("good", "warn", "bad", "plain") for state in states)
 
 
-def test_what_the_words_are_about() -> None:
+def test_what_the_labels_describe() -> None:
     pin = {"version": "2", "hold": False, "left_release": 4, "by": "token holder at 127.0.0.1"}
     (_, pinned) = model_states(QUIET | {"pinned": pin})
     assert pinned["detail"] == "to 2 until a release after 4, by token holder at 127.0.0.1"
@@ -62,7 +62,7 @@ def test_what_the_words_are_about() -> None:
     assert trial["detail"].startswith("12 s left")
 
 
-def test_the_load_of_the_box_is_what_this_process_just_spent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_load_of_the_device_includes_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yolo_assets.edge.telemetry.machine._EVERY", 0.0)
     machine = Machine()
     first = machine.load()

@@ -1,4 +1,4 @@
-"""The agent in a network namespace without a route: it works, and nothing in it tries to call anybody."""
+"""The agent in a network namespace without a route: it works, and nothing in it tries to connect anywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What systemd hears: ready, signs of life only while results advance, stopping; and the unit that asks for it."""
+"""What systemd is told: ready, keep-alive only while results advance, stopping; and the unit that expects it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Listener:
 
 
 @given(st.lists(st.tuples(st.floats(0, 30), st.integers(0, 5), st.booleans(), st.booleans()), max_size=40))
-def test_life_is_denied_only_when_there_is_work_and_no_result(steps: list[tuple[float, int, bool, bool]]) -> None:
+def test_the_keep_alive_is_withheld_only_for_work_without_results(steps: list[tuple[float, int, bool, bool]]) -> None:
     """Against a plain reading: for more than LIMIT there was always work and a model, and never a fresh result."""
     progress, now, captured, result_at = Progress(LIMIT), 0.0, 0, None
     since: float | None = None
@@ -79,7 +79,7 @@ def test_dead_cameras_a_missing_model_and_hung_frames() -> None:
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_what_is_said_and_when(tmp_path: Path, abstract: bool) -> None:
+def test_what_systemd_is_told_and_when(tmp_path: Path, abstract: bool) -> None:
     address = f"@yolo-assets-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
     now, age = 0.0, 1.0
     listener = Listener(address)
@@ -102,7 +102,7 @@ def test_what_is_said_and_when(tmp_path: Path, abstract: bool) -> None:
     supervisor.stopping()  # nobody listens any more, and nobody minds
 
 
-def test_without_systemd_nothing_is_asked_or_said() -> None:
+def test_without_systemd_nothing_is_sent() -> None:
     for environment in ({}, {"WATCHDOG_USEC": "8000000"}):
         quiet = Supervisor(lambda: pytest.fail("asked"), lambda: pytest.fail("asked"), LIMIT, environment)
         quiet.ready()
@@ -110,7 +110,7 @@ def test_without_systemd_nothing_is_asked_or_said() -> None:
         quiet.stopping()
 
 
-def test_an_agent_tells_systemd_and_falls_silent_when_its_inference_hangs(plant: Plant) -> None:
+def test_an_agent_stops_its_keep_alive_when_inference_hangs(plant: Plant) -> None:
     plant.register("1")
     plant.promote("1")
     listener = Listener(str(plant.root / "notify"))
@@ -151,7 +151,7 @@ def test_an_agent_tells_systemd_and_falls_silent_when_its_inference_hangs(plant:
         listener.close()
 
 
-def test_the_unit_asks_for_what_the_agent_tells() -> None:
+def test_the_unit_expects_what_the_agent_sends() -> None:
     text = UNIT.read_text()
     for line in ("Type=notify", "NotifyAccess=main", "Restart=always", "StartLimitIntervalSec=0"):
         assert re.search(rf"(?m)^{re.escape(line)}$", text), line
@@ -159,7 +159,7 @@ def test_the_unit_asks_for_what_the_agent_tells() -> None:
 
 
 @needs_systemd
-def test_systemd_takes_the_edge_unit_without_a_word(tmp_path: Path) -> None:
+def test_systemd_accepts_the_edge_unit_without_a_warning(tmp_path: Path) -> None:
     text, count = re.subn(r"(?m)^ExecStart=/opt/yolo-assets/bin/yolo-assets ", "ExecStart=/bin/true ", UNIT.read_text())
     assert count == 1
     unit = tmp_path / UNIT.name

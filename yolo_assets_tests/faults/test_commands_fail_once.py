@@ -47,7 +47,7 @@ IN_PROCESS = {
 FOREGROUND = ("edge run", "edge status", "edge audit verify")
 ON_S3 = ("archive hold", "storage init")
 WHOLE_SYSTEM = ("up", "demo")
-"""Without a case of their own: they start the parts that the other cases cover, and take minutes."""
+"""In tests of their own: ``local/test_up.py`` and ``faults/test_demo_fails_once.py``."""
 
 BOTH = pytest.mark.parametrize("effect", ["before", "after"])
 

@@ -1,4 +1,4 @@
-"""The store root is away for a while at a random moment of the loop: all catches up by itself, once.
+"""The store root is unreachable for a while at a random moment of the loop: all catches up by itself, once.
 
 The clock is the daemon's: runs and sensors see minutes pass although the test takes seconds. Whatever happens while the
 store is away fails as it fails in a plant: sensor ticks, runs, requests of people. What comes after is the daemon's

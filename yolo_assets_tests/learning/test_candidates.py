@@ -22,5 +22,5 @@ def test_only_drifted_cameras_have_a_score_and_it_is_their_largest_move() -> Non
     assert found == {"cam1": 0.75, "cam2": 0.6}
 
 
-def test_a_camera_that_fell_silent_or_woke_up_has_moved_all_the_way() -> None:
+def test_a_camera_that_fell_silent_or_returned_has_the_largest_drift() -> None:
     assert drift_scores(report(("cam1", "drifted", 0.0, 2.0, None, None))) == {"cam1": 1.0}

@@ -168,7 +168,7 @@ def test_a_yolo_zip_with_its_own_images_needs_no_batch():
     ("data", "words"),
     [
         (b"\xff\xd8\xff", "neither JSON nor a zip"),
-        (b"{}", "no known kind"),
+        (b"{}", "an unknown kind"),
         (b'{"images": [], "annotations": []}', "no list 'categories'"),
         (b'[{"image": "x"}]', "not a Label Studio export"),
         (b"PK\x03\x04broken", "not a readable zip"),

@@ -13,7 +13,8 @@ from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.names import LABELS_INBOX, annotation_key, dataset_image_key, dataset_key
 from yolo_assets.learning.dataset import build_dataset, hard_reasons, latest_dataset, read_dataset
-from yolo_assets.learning.formats import coco, label_studio
+from yolo_assets.learning.formats import coco, label_studio, yolo
+from yolo_assets.learning.formats.base import RawBox, RawImage
 from yolo_assets.learning.formats.recognise import parse
 from yolo_assets.learning.labels import accepted, batches, import_inbox
 from yolo_assets.learning.records import BatchManifest, LabelBox, Sampled
@@ -120,11 +121,25 @@ def test_the_same_inputs_give_the_same_version_in_another_store(tmp_path):
     assert versions[0] == versions[1]
 
 
-def test_images_come_from_the_archive_when_the_batch_is_gone(world):
+def test_images_come_from_the_archive_when_the_batch_is_missing(world):
     world.label(world.archive_frames(8))
     for info in list(world.store.list("annotation/")):
         world.store.delete(info.key)
     assert len(build_dataset(world.store, Archive(world.archive, world.trusted)).manifest.items) == 8
+
+
+def test_an_image_that_was_spoilt_is_left_out_and_named(world):
+    world.label(world.archive_frames(11))
+    picture = cv2.imencode(".jpg", np.full((60, 80, 3), 90, np.uint8))[1].tobytes()
+    own = RawImage("x.jpg", width=80, height=60, boxes=[RawBox((8, 6, 40, 30), "crack")], data=picture)
+    world.store.put(f"{LABELS_INBOX}own.zip", yolo.write([own], CLASS_NAMES))
+    assert import_inbox(world.store).images == 1
+    world.store.put(dataset_image_key(hashlib.sha256(picture).hexdigest(), "x.jpg"), picture[:-20])
+    manifest = build_dataset(world.store, Archive(world.archive, world.trusted)).manifest
+    assert len(manifest.items) == 11
+    (path,) = manifest.excluded
+    assert path.startswith("imported/")
+    assert any(warning.startswith(f"{path} is left out: ") for warning in manifest.warnings)
 
 
 def test_changed_manifests_and_images_are_refused(world, tmp_path):

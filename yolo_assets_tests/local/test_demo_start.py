@@ -72,7 +72,7 @@ def test_from_outside_it_is_one_line_and_exit_1_or_2(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"finished": "perhaps"}', b"\xff"])
-def test_a_mark_that_cannot_be_read_is_no_licence_to_delete(content: bytes, tmp_path: Path) -> None:
+def test_an_unreadable_marker_file_deletes_nothing(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "demo.json").write_bytes(content)
     (tmp_path / "evidence").write_bytes(b"evidence")
     with pytest.raises(UserError, match=r"demo\.json"):

@@ -39,7 +39,7 @@ def test_ctrl_c_during_an_evaluation_ends_it_quietly(
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
-def test_ctrl_c_that_dagster_takes_note_of_and_forgets_is_heard(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_that_dagster_swallows_is_handled(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     ran, execute = [], graph._job.execute_in_process
 
     def press_when_the_steps_are_over(**arguments: Any) -> dg.ExecuteInProcessResult:

@@ -12,12 +12,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
+import pytest
 
 from yolo_assets.catalog.read import query
 from yolo_assets.catalog.versions import read_pointer
 from yolo_assets.contracts.times import Hour, format_time
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import open_store
+from yolo_assets.storage.faults import Effect
+from yolo_assets_tests.support.faulty_stores import FaultLog, FaultOrder, faulty_environment
 from yolo_assets_tests.support.records import frame_record
 
 NIGHT = Hour(datetime(2026, 3, 1, 2, tzinfo=UTC))
@@ -51,11 +54,22 @@ def wait_for(log: Path, pattern: str, process: subprocess.Popen, seconds: float)
     raise AssertionError(f"{pattern} did not appear: {log.read_text()}")
 
 
-def test_up_serves_everything_and_the_daemon_carries_a_new_hour(tmp_path: Path) -> None:
-    home, log = tmp_path / "var", tmp_path / "up.log"
+@pytest.mark.parametrize(
+    "fails",
+    [
+        pytest.param(None, id="sound"),
+        pytest.param("after", id="each-operation-fails-once"),
+        pytest.param("before", id="each-operation-has-no-effect-once", marks=pytest.mark.soak),
+    ],
+)
+def test_up_serves_everything_and_the_daemon_carries_a_new_hour(tmp_path: Path, fails: Effect | None) -> None:
+    """``fails``: in every process that ``up`` starts, each operation of each store fails once."""
+    home, log, faults = tmp_path / "var", tmp_path / "up.log", tmp_path / "faults.log"
     write_hour(home / "spool", "cam01")
     env = {name: value for name, value in os.environ.items() if not name.startswith(("YOLO_ASSETS_", "DAGSTER_"))}
     env |= {"YOLO_ASSETS_HOME": str(home), "YOLO_ASSETS_GRACE_SECONDS": "1"}
+    if fails is not None:
+        env = faulty_environment(tmp_path / "hook", FaultOrder(each_once=fails, log=str(faults)), env)
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "yolo_assets.cli.main", "up", "--cameras", "1", "--fps", "2"],
@@ -86,3 +100,5 @@ def test_up_serves_everything_and_the_daemon_carries_a_new_hour(tmp_path: Path) 
     assert code == 0, log.read_text()
     _, alive = psutil.wait_procs(family, timeout=30)
     assert not alive, "a child survived its parent"
+    failed = {operation for operation, _ in FaultLog(faults).faults()}
+    assert failed >= {"get", "put_if_absent", "compare_and_swap"} if fails else not failed

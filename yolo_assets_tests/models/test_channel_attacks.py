@@ -59,7 +59,7 @@ def test_a_pointer_of_another_channel_is_refused(folder: ObjectStore, signer: Si
     promote(folder, signer, "2", "canary")
     for key in POINTER_FILES:
         folder.put(key, folder.get(key.replace("stable", "canary")))
-    with pytest.raises(BadInputError, match="points for line/canary"):
+    with pytest.raises(BadInputError, match="is the pointer of line/canary"):
         Registry(folder, trusted).channel("line", "stable").pointer()
 
 

@@ -1,4 +1,4 @@
-"""Channels move forward only, by whoever holds the key; at every moment readers find a pointer that verifies."""
+"""Channels move forward only, by the holder of the key; at every moment readers find a pointer that verifies."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def beat(model: str | None, *, age: float = 1, pinned: str | None = None, channe
         (beat("line/v1", age=SILENT_AFTER.total_seconds() + 1), "silent"),
     ],
 )
-def test_each_device_is_held_against_the_channel(heartbeat: Heartbeat, state: str) -> None:
+def test_each_device_is_compared_with_the_channel(heartbeat: Heartbeat, state: str) -> None:
     fleet = fleet_status(FleetHeartbeats((heartbeat,)), POINTER, NOW)
     assert [device.state for device in fleet.devices] == [state]
     assert fleet.waiting() == (["box01"] if state in ("behind", "no_model") else [])

@@ -1,4 +1,4 @@
-"""The gate lets through what is better or no worse, refuses the rest in words, and never punishes an improvement."""
+"""The gate lets through what is better or no worse, refuses the rest with reasons, never punishes an improvement."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def with_class(name: str, **figures: Any) -> dict[str, ClassResult]:
     return {one: found(**figures) if one == name else found() for one in CLASSES}
 
 
-def test_a_better_candidate_passes_and_every_rule_speaks():
+def test_a_better_candidate_passes_and_every_rule_has_a_sentence():
     report = report_on(comparison())
     assert refused_by(report) == []
     assert report.summary == "line/2 passes the gate against line/1: all 17 rules are met."
@@ -178,5 +178,5 @@ def test_figures_that_cannot_be_right_are_refused(compared: PairedEvaluation, wo
 def test_what_the_caller_must_say():
     with pytest.raises(ValueError, match="champion_class_names is required"):
         decide(comparison(), GatePolicy(), class_names=CLASSES)
-    with pytest.raises(BadInputError, match="a floor for craks, and the model knows only crack, pore, spatter"):
+    with pytest.raises(BadInputError, match="a floor for craks, and the model has only crack, pore, spatter"):
         report_on(comparison(), min_recall_by_class={"craks": 0.9})

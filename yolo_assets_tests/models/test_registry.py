@@ -113,7 +113,7 @@ def test_a_manifest_that_is_not_sound_is_refused(folder: ObjectStore, change: di
 
 def test_files_must_be_those_of_the_manifest(folder: ObjectStore):
     manifest, files = byte_bundle("1")
-    with pytest.raises(BadInputError, match=r"missing: \['golden/000\.jpg'\], not named: \['notes\.txt'\]"):
+    with pytest.raises(BadInputError, match=r"missing: \['golden/000\.jpg'\], extra: \['notes\.txt'\]"):
         Registry(folder).write_bundle(manifest, {ONNX: files[ONNX], WEIGHTS: files[WEIGHTS], "notes.txt": b""})
     with pytest.raises(IntegrityError, match=r"line/1/model\.onnx"):
         Registry(folder).write_bundle(manifest, files | {ONNX: files[ONNX] + b"."})

@@ -34,7 +34,7 @@ def test_waits_without_jitter_at_most_double_and_never_shrink(first: float, fact
 
 
 @given(st.lists(st.booleans(), max_size=30), st.integers(0, 2**32))
-def test_success_begins_anew_and_a_seed_repeats_the_waits(outcomes: list[bool], seed: int) -> None:
+def test_success_resets_the_waits_and_a_seed_repeats_them(outcomes: list[bool], seed: int) -> None:
     twins = [Backoff(0.5, 30, 0.5, draw=random.Random(seed).random) for _ in range(2)]
     in_a_row = 0
     for worked in outcomes:

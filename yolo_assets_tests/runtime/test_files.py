@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -155,17 +156,70 @@ def test_a_full_disk_and_a_used_up_quota_are_full() -> None:
     assert [is_full(OSError(code, "")) for code in (errno.ENOSPC, errno.EDQUOT, errno.EACCES)] == [True, True, False]
 
 
-def test_a_folder_that_cannot_be_synced_is_an_error_only_where_it_must(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_share_that_cannot_sync_folders_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(descriptor: int) -> None:
         raise OSError(code, "no")
 
     monkeypatch.setattr(os, "fsync", refuse)
-    code = errno.EINVAL
-    fsync_folder(tmp_path, required=False)
-    with pytest.raises(OSError):
+    for unable in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+        code = unable
         fsync_folder(tmp_path)
     code = errno.EIO
     with pytest.raises(OSError):
-        fsync_folder(tmp_path, required=False)
+        fsync_folder(tmp_path)
+
+
+HOLD = """
+import errno, fcntl, os, sys, time
+from pathlib import Path
+from yolo_assets.runtime.files import lock_folder
+
+def none(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+fcntl.flock = none
+lock_folder(Path(sys.argv[1]), "busy", shared=sys.argv[2] == "shared")
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EBADF])
+def test_a_share_without_locks_is_locked_on_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def none(*_: object) -> None:
+        raise OSError(code, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    share, other = tmp_path / "share", tmp_path / "other"
+    share.mkdir()
+    other.mkdir()
+    first = lock_folder(share, "busy")
+    os.close(lock_folder(other, "busy"))
+    for shared in (False, True):
+        with pytest.raises(FolderBusyError, match="busy"):
+            lock_folder(tmp_path / "other" / ".." / "share", "busy", shared=shared)
+    os.close(first)
+    readers = [lock_folder(share, "busy", shared=True) for _ in range(2)]
+    with pytest.raises(FolderBusyError):
+        lock_folder(share, "busy")
+    for reader in readers:
+        os.close(reader)
+    os.close(lock_folder(share, "busy"))
+
+
+def test_a_lock_on_this_machine_ends_with_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [sys.executable, "-c", HOLD, str(tmp_path), "exclusive"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+
+        def none(*_: object) -> None:
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr(fcntl, "flock", none)
+        with pytest.raises(FolderBusyError):
+            lock_folder(tmp_path, "busy")
+        process.kill()
+        process.wait(timeout=10)
+        os.close(lock_folder(tmp_path, "busy"))

@@ -139,7 +139,7 @@ def test_it_ends_when_its_parent_is_killed(tmp_path: Path, by: str) -> None:
     assert gone(pid)
 
 
-def test_output_goes_to_its_log_and_the_last_line_speaks(tmp_path: Path) -> None:
+def test_output_goes_to_its_log_and_the_last_line_is_reported(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "helper.log"
     assert last_line(log) == "no log"
     process = child("import sys; print('one'); print('two', file=sys.stderr)", output=log, errors=log)

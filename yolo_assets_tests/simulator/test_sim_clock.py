@@ -27,7 +27,7 @@ class Wall:
         self.moment += timedelta(seconds=seconds)
 
 
-def test_it_runs_at_its_speed_and_then_at_the_walls() -> None:
+def test_it_runs_at_its_speed_and_then_at_wall_speed() -> None:
     wall = Wall()
     clock = SimClock(datetime(2026, 1, 2, 10, tzinfo=UTC), 60, wall=wall)
     assert clock.now() == datetime(2026, 1, 2, 10, tzinfo=UTC)
@@ -44,7 +44,7 @@ def test_it_runs_at_its_speed_and_then_at_the_walls() -> None:
     st.floats(1e-3, 1e12),
     st.lists(st.floats(-30, 5000), max_size=12),
 )
-def test_it_never_passes_the_wall_and_never_runs_back(hours_ago: int, speed: float, steps: list[float]) -> None:
+def test_it_never_passes_wall_time_and_never_runs_back(hours_ago: int, speed: float, steps: list[float]) -> None:
     wall = Wall()
     clock = SimClock(WALL.replace(minute=0) - timedelta(hours=hours_ago), speed, wall=wall)
     highest = wall.moment
@@ -72,7 +72,7 @@ def test_a_speed_that_is_none_is_refused(speed: float) -> None:
         SimClock(WALL.replace(minute=0), speed, wall=Wall())
 
 
-def test_the_real_wall_is_the_default() -> None:
+def test_wall_time_is_the_default() -> None:
     clock = SimClock(utc_now().replace(minute=0, second=0, microsecond=0), 1e9)
     time.sleep(0.005)  # the wall counts milliseconds
     before = utc_now()

@@ -190,7 +190,20 @@ def test_hours_of_another_simulation_are_left_alone(tmp_path: Path, other: dict,
     assert contents(tmp_path) == before
 
 
-def test_a_sealed_hour_without_the_truth_that_is_asked_for_is_refused(tmp_path: Path) -> None:
+def test_a_frame_of_another_kind_under_our_name_is_left_alone(tmp_path: Path) -> None:
+    arguments = {"cameras": 1, "hours": 1, "fps": FPS, "seed": 7, "start": START}
+    simulate(tmp_path / "spool", **arguments)
+    (hour,) = list_hours(tmp_path / "spool")
+    frame = min(hour.path.glob("*.jpg"))
+    (hour.path / ".sealed").unlink()
+    frame.rename(frame.with_suffix(".png"))
+    before = contents(tmp_path / "spool")
+    with pytest.raises(UserError, match="frames of another origin"):
+        simulate(tmp_path / "spool", **arguments)
+    assert contents(tmp_path / "spool") == before
+
+
+def test_a_sealed_hour_without_the_requested_truth_is_refused(tmp_path: Path) -> None:
     simulate(tmp_path / "s", cameras=1, fps=FPS, seed=7, start=START)
     with pytest.raises(BadInputError, match="has no truth in"):
         simulate(tmp_path / "s", cameras=1, fps=FPS, seed=7, start=START, truth=tmp_path / "t")

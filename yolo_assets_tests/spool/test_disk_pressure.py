@@ -41,7 +41,7 @@ def test_stages_begin_at_their_marks_also_when_one_is_skipped(spool: int, free: 
 
 
 @given(stage=st.sampled_from(Stage), level=levels)
-def test_a_stage_is_settled_after_one_look(stage: Stage, level: Level) -> None:
+def test_a_stage_is_decided_after_one_measurement(stage: Stage, level: Level) -> None:
     after = next_stage(stage, level, LIMITS)
     assert next_stage(after, level, LIMITS) == after
     assert after >= next_stage(Stage.NORMAL, level, LIMITS), "never less than the level asks for"

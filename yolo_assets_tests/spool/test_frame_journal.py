@@ -35,7 +35,7 @@ def fill(path: Path, frames: int, cameras: tuple[str, ...] = ("cam1", "cam2")) -
     journal.close()
 
 
-def test_counts_go_on_after_a_restart_also_of_a_camera_that_was_taken_out(tmp_path: Path) -> None:
+def test_counts_continue_after_a_restart_even_of_a_removed_camera(tmp_path: Path) -> None:
     fill(tmp_path / "t", 10)
     fill(tmp_path / "t", 5)
     journal = FrameJournal(["cam3"], tmp_path / "t")
@@ -45,7 +45,7 @@ def test_counts_go_on_after_a_restart_also_of_a_camera_that_was_taken_out(tmp_pa
     journal.close()
 
 
-def test_what_is_not_settled_is_named_by_number_also_after_a_restart(tmp_path: Path) -> None:
+def test_frames_without_a_final_outcome_are_listed_after_a_restart(tmp_path: Path) -> None:
     journal = FrameJournal(["cam1"], tmp_path / "t")
     for number in range(8):
         journal.captured(frame("cam1", number, HOUR if number < 6 else HOUR.next()))
@@ -67,7 +67,7 @@ def test_what_is_not_settled_is_named_by_number_also_after_a_restart(tmp_path: P
     journal.close()
 
 
-def test_more_than_its_room_holds_keeps_the_newest_hours_and_every_count(tmp_path: Path) -> None:
+def test_a_full_slot_keeps_the_newest_hours_and_every_count(tmp_path: Path) -> None:
     journal, hour = FrameJournal(["cam1"], tmp_path / "t"), HOUR
     newest = hour
     for number in range(600):
@@ -115,13 +115,13 @@ def test_cameras_in_step_have_two_slots_each(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("garbage", [b"", b"\0" * 9000, b"x" * 9000, b"00000000 {}"])
-def test_a_file_that_is_garbage_begins_anew_and_says_so(
+def test_a_garbage_file_starts_again_at_0_and_is_reported(
     tmp_path: Path, garbage: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "t").write_bytes(garbage)
     with caplog.at_level(logging.WARNING):
         journal = FrameJournal(["cam1"], tmp_path / "t")
-    assert journal.totals("cam1") == CameraTotals() and "begin anew" in caplog.text
+    assert journal.totals("cam1") == CameraTotals() and "start again at 0" in caplog.text
     journal.captured(frame("cam1", 0, HOUR))
     journal.close()
     again = FrameJournal(["cam1"], tmp_path / "t")
@@ -129,13 +129,13 @@ def test_a_file_that_is_garbage_begins_anew_and_says_so(
     again.close()
 
 
-def test_where_it_cannot_be_written_counting_goes_on_in_memory(
+def test_where_it_cannot_be_written_counting_continues_in_memory(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("no folder")
     journal = FrameJournal(["cam1"], tmp_path / "file" / "t")
     journal.captured(frame("cam1", 0, HOUR))
-    assert journal.totals("cam1").captured == 1 and "do not outlive" in caplog.text
+    assert journal.totals("cam1").captured == 1 and "will be lost when this run ends" in caplog.text
     journal.sync()
     journal.close()
 

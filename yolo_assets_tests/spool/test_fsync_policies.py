@@ -70,7 +70,7 @@ def test_what_a_failing_disk_did_not_take_is_tried_again(tmp_path: Path, syncs: 
         assert syncs.take()[0] == "20260102_030405_000.jpg"
 
 
-def test_nobody_who_writes_waits_for_a_slow_disk(tmp_path: Path, syncs: Syncs) -> None:
+def test_no_writer_waits_for_a_slow_disk(tmp_path: Path, syncs: Syncs) -> None:
     with SpoolWriter(tmp_path, "cam1", "box1", fsync="interval") as writer:
         writer.write(START, RECORD, b"x")
         syncs.hang.clear()

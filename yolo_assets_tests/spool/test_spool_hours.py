@@ -1,4 +1,4 @@
-"""Looking at spool hours: ours and foreign ones, closed or not, and what in them is not to be touched."""
+"""Scanning spool hours: ours and foreign ones, closed or not, and what in them is not to be touched."""
 
 from __future__ import annotations
 

@@ -265,7 +265,7 @@ def test_a_full_disk_loses_only_the_frame_it_refuses(tmp_path: Path, monkeypatch
     assert not list(hour_of(tmp_path).path.glob(".tmp-*"))
 
 
-def test_threads_may_write_at_the_turn_of_the_hour(tmp_path: Path) -> None:
+def test_threads_may_write_at_the_end_of_the_hour(tmp_path: Path) -> None:
     end = HOUR.end
     with SpoolWriter(tmp_path, "cam1", "box1") as writer:
 
@@ -287,7 +287,7 @@ def test_threads_may_write_at_the_turn_of_the_hour(tmp_path: Path) -> None:
     assert all(isinstance(record, FrameRecord) for record in records)
 
 
-def test_every_frame_is_durable_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_frame_is_durable_when_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     real = os.fsync
     monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd))[1])

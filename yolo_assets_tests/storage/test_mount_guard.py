@@ -77,7 +77,7 @@ def test_a_lazy_store_opens_when_the_folder_is_there(tmp_path: Path) -> None:
     store = open_store(root.as_uri(), create=False, lazy=True, retries=RetryBounds(tries=1))
     assert store.url == root.as_uri()
     for _ in range(2):
-        with pytest.raises(StoreUnavailableError, match="is not there; mount it"):
+        with pytest.raises(StoreUnavailableError, match="does not exist; mount it"):
             store.head("a")
     assert not root.exists()
     root.mkdir()

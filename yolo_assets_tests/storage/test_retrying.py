@@ -231,7 +231,7 @@ def test_a_broken_stream_continues_from_its_offset(backend: ObjectStore, place: 
     assert b"".join(store.stream("k", start=500)) == data[500:]
 
 
-def test_a_stream_that_never_gets_on_is_given_up(backend: ObjectStore) -> None:
+def test_a_stream_without_progress_is_given_up(backend: ObjectStore) -> None:
     backend.put("k", bytes(100))
     store = retrying(backend, fail("stream", times=None, cut_after=0))
     with pytest.raises(StoreUnavailableError, match="injected"):
@@ -285,7 +285,7 @@ class DamagedAtTheEnd(ForwardingStore):
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
-def test_an_object_damaged_on_the_way_is_read_anew_as_a_whole(tmp_path: Path, times: int) -> None:
+def test_an_object_damaged_on_the_way_is_read_again_as_a_whole(tmp_path: Path, times: int) -> None:
     backend = FolderStore(tmp_path / "store")
     backend.put("k", b"a" * 2000)
     store = retrying(DamagedAtTheEnd(backend, times))
@@ -296,7 +296,7 @@ def test_an_object_damaged_on_the_way_is_read_anew_as_a_whole(tmp_path: Path, ti
             stored_sha256(store, "k", None)
 
 
-def test_an_object_replaced_while_it_is_read_is_read_anew_as_a_whole(backend: ObjectStore) -> None:
+def test_an_object_replaced_while_it_is_read_is_read_again_as_a_whole(backend: ObjectStore) -> None:
     backend.put("k", b"a" * 2000)
     store = retrying(backend, fail("stream", cut_after=1000))
 

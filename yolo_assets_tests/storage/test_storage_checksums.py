@@ -56,7 +56,7 @@ def test_a_put_comes_back_with_its_crc(checked_bucket: Any) -> None:
             assert info is not None and (info.checksum_crc32, info.storage_class) == (crc(b"hello"), "STANDARD")
 
 
-def test_without_the_variable_no_checksum_is_sent_or_asked_for(
+def test_without_the_variable_no_checksum_is_sent_or_requested(
     checked_bucket: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_REQUEST_CHECKSUM_CALCULATION")

@@ -77,7 +77,7 @@ def test_deep_archive_is_never_left_fast(checked_bucket: Any) -> None:
     assert store.request_restore("k", None, days=1, retrieval="bulk").status == "requested"
 
 
-def test_asking_wrongly(checked_bucket: Any) -> None:
+def test_impossible_retrievals_are_refused(checked_bucket: Any) -> None:
     store = open_store(checked_bucket.url)
     with pytest.raises(ObjectNotFoundError):
         store.restore_state("nothing", None)
@@ -103,7 +103,7 @@ def test_a_store_without_cold_tiers(s3_bucket: Any) -> None:
     assert store.request_restore("k", None, days=1).readable
 
 
-def test_within_intelligent_tiering_no_days_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_within_intelligent_tiering_no_days_are_requested(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "DEFAULT_REGION": "eu-central-1"}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
     client = make_client()

@@ -1,4 +1,4 @@
-"""What every store promises, asked of a folder and of a real S3 server alike."""
+"""What every store promises, checked on a folder and on a real S3 server alike."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def test_uneven_parts_are_refused_when_they_come(folder: ObjectStore) -> None:
     assert [part.size for part in folder.list_parts("k", upload_id)] == [10]
 
 
-def test_leftovers_go_and_living_writes_stay(folder: ObjectStore, root: Path) -> None:
+def test_leftovers_are_removed_and_active_writes_stay(folder: ObjectStore, root: Path) -> None:
     living, dead, young = (root / ".yolo_store" / "tmp" / name for name in ("living", "dead", "young"))
     for path in (living, dead, young):
         path.write_bytes(b"half")

@@ -108,7 +108,7 @@ def test_whatever_the_tiers_the_rules_are_valid(
         ),
         (
             {"Transitions": [{"Days": 40, "StorageClass": "GLACIER"}, {"Days": 99, "StorageClass": "STANDARD_IA"}]},
-            "nothing goes from GLACIER to STANDARD_IA",
+            "nothing moves from GLACIER to STANDARD_IA",
         ),
         ({"Expiration": {"Days": 9, "ExpiredObjectDeleteMarker": True}}, "a rule each"),
         ({"Filter": {"And": {"Prefix": "a"}}, "AbortIncompleteMultipartUpload": {}}, "by size"),

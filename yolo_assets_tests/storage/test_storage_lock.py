@@ -1,4 +1,5 @@
-"""Retention, legal hold and versions: on Ceph, which enforces them, and on ministack, which says the same otherwise."""
+"""Retention, legal hold and versions: on Ceph, which enforces them, and on ministack, which reports the same
+differently."""
 
 from __future__ import annotations
 
@@ -45,7 +46,7 @@ def locked(bucket: Any) -> tuple[ObjectStore, ObjectLock]:
 
 
 @given(a=retentions, b=retentions)
-def test_the_join_covers_both_and_no_more_than_one_of_them_asks(a: Retention, b: Retention) -> None:
+def test_joined_retentions_cover_both_and_no_more(a: Retention, b: Retention) -> None:
     both = a.joined(b)
     assert both.covers(a) and both.covers(b) and both == b.joined(a)
     assert both.until in (a.until, b.until) and both.mode in (a.mode, b.mode)

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
 from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.archiving import archive_hour
 from yolo_assets.archive.reclaim import reclaim_hour
 from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.contracts.text import encoding_of
 from yolo_assets.contracts.times import END_OF_HOURS, FIRST_MOMENT, Hour, parse_time
 from yolo_assets.spool.hours import SpoolHour, scan
 from yolo_assets.storage import ObjectStore, open_store
-from yolo_assets.tables.build import build_hour
+from yolo_assets.tables.build import build_hour, build_tables
 from yolo_assets.tables.scan import read_detections, read_frames, read_quarantine
 from yolo_assets_tests.support.foreign import SPOOLS, spool_case
 
@@ -127,3 +131,37 @@ def test_an_hour_in_one_file_is_read_in_any_form(ending: str, encoding: str, tmp
     assert (made.frames, made.detections, made.quarantined) == (3, 3, 0)
     rows = pl.read_parquet(io.BytesIO(store.get(made.keys[0])))
     assert set(rows["class"]) == {"焊缝"} and rows["timestamp"].dt.hour().to_list() == [14] * 3
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=True) | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+_almost = st.fixed_dictionaries(
+    {"image_path": st.text(max_size=30) | _json, "detections": _json, "model_version": _json, "device_id": _json}
+)
+_strange = st.binary(max_size=60) | (_json | _almost).map(lambda value: json.dumps(value).encode())
+_endings = st.sampled_from([".json", ".ndjson", ".jsonl", ".JSON"])
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(_endings, _strange), max_size=6))
+def test_nothing_strange_stops_a_neighbour_or_is_passed_over(tmp_path: Path, strange: list[tuple[str, bytes]]) -> None:
+    hour = SpoolHour.of(Path(tempfile.mkdtemp(dir=tmp_path)), "cam01", NOON)
+    hour.path.mkdir(parents=True)
+    for second in range(3):
+        name = f"20241015_14000{second}.jpg"
+        (hour.path / name).write_bytes(b"\xff\xd8\xff\xd9")
+        good = {"image_path": name, "detections": [], "model_version": "m", "device_id": "d"}
+        (hour.path / name).with_suffix(".json").write_text(json.dumps(good))
+    for number, (ending, data) in enumerate(strange):
+        (hour.path / f"strange{number}{ending}").write_bytes(data)
+    made = build_tables("cam01", NOON, hour.records())
+    assert set(made.frames["image_path"]) >= {f"cam01/{NOON}/20241015_14000{second}.jpg" for second in range(3)}
+    told = {source.partition(":")[0].rpartition("/")[2] for source in made.quarantine["source"]}
+    valid = made.frames.height - 3 + made.repeated  # by luck it may be a record
+    for number, (ending, data) in enumerate(strange):
+        if data[encoding_of(data[:4])[1] :].strip() and not valid:
+            assert f"strange{number}{ending}" in told
+    assert all(reason and "\n" not in reason for reason in made.quarantine["reason"])

@@ -1,4 +1,4 @@
-"""A camera is judged against itself; each fault is found, and a good camera is left in peace."""
+"""A camera is compared with itself; each fault is found, and a good camera has no findings."""
 
 from __future__ import annotations
 

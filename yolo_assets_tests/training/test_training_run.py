@@ -86,7 +86,7 @@ def test_the_same_inputs_are_answered_from_the_store(trained: Trained, monkeypat
         train_candidate(Registry(trained.world.store), trained.dataset, other, tmp_path)
 
 
-def test_lost_between_training_and_registration_another_machine_finishes(trained: Trained, tmp_path):
+def test_a_run_killed_before_registration_is_finished_elsewhere(trained: Trained, tmp_path):
     store, key = trained.world.store, trained.result.fingerprint
     manifest_key = model_key(trained.result.name, trained.result.version, "manifest.json")
     manifest = store.get(manifest_key)
@@ -176,7 +176,7 @@ def test_weights_that_carry_code_are_refused_and_the_code_does_not_run(trained: 
     torch.save({"model": _Payload(marker), "epoch": -1}, weights)
     data = materialise(trained.world.store, trained.dataset, tmp_path / "data")
     job = TrainJob(spec=SPEC, data=str(data), work=str(tmp_path / "work"), weights=str(weights))
-    with pytest.raises(UserError, match="is no safe YOLO checkpoint"):
+    with pytest.raises(UserError, match="is not a safe YOLO checkpoint"):
         run_child("train", job, tmp_path / "work", nice=0, timeout_seconds=60)
     assert not marker.exists()
     with pytest.raises(pickle.UnpicklingError):  # the payload is a real one: torch refuses it too

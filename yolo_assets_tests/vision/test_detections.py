@@ -62,7 +62,7 @@ def test_arrays_are_read_only_and_the_callers_stay_writable() -> None:
     confidence[0] = 0.5
 
 
-def test_labels_are_certain_and_no_box_is_a_shape_of_its_own() -> None:
+def test_labels_have_confidence_1_and_no_detections_keep_their_shape() -> None:
     assert Detections.of([[0, 0, 1, 1]], [2]).confidence.tolist() == [1.0]
     assert Detections.of([], []).xyxy.shape == (0, 4)
     with pytest.raises(BadInputError, match=r"xyxy must be float32 \[2, 4\], got float32 \[1, 4\]"):

@@ -1,4 +1,4 @@
-"""Reading ONNX without the onnx package, judged by the onnx package; and refusing data outside the file."""
+"""Reading ONNX without the onnx package, compared with the onnx package; and refusing data outside the file."""
 
 from __future__ import annotations
 

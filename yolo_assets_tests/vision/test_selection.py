@@ -84,7 +84,7 @@ def test_pictures_without_an_object_still_reveal_a_model_that_differs(tiny_bundl
 
 
 @has_bf16
-def test_bf16_is_what_was_asked_for_and_is_measured_against_f32(tiny_bundle: Bundle) -> None:
+def test_bf16_is_used_when_requested_and_compared_with_f32(tiny_bundle: Bundle) -> None:
     exact, short = (Model.load(*tiny_bundle, engine=EngineSpec("openvino", "cpu", p)) for p in ("f32", "bf16"))
     assert short.engine_name == "openvino cpu bf16"
     found, wanted = short.predict(FRAMES[0]), exact.predict(FRAMES[0])
@@ -114,7 +114,7 @@ def test_the_best_has_no_problem_and_is_never_far_from_the_fastest(ways: list[tu
             assert (best.latency_ms or 0) <= min(usable) * selection._WORTH * 1.0001
 
 
-def test_a_shorter_precision_must_be_worth_it() -> None:
+def test_a_lower_precision_must_be_worth_it() -> None:
     assert selection._best([row(ms=10.0), row(precision="bf16", ms=9.8)], EngineOptions()) == row(ms=10.0)
     assert selection._best([row(ms=10.0), row(precision="bf16", ms=5.0)], EngineOptions()) == row(
         precision="bf16", ms=5.0

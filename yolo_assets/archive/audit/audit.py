@@ -1,11 +1,11 @@
-"""One rotating audit: the archives that are due are verified, the results recorded, coverage counted.
+"""One rotating audit: verifies the archives that are due, records the results and counts the coverage.
 
 Made for a daily timer and for several machines: what is due follows from what earlier audits recorded, and an audit
-claims its archives before it begins. Killed, it has recorded all but its last minutes. Every call takes at least its
-share of the weight, or all there is, from the front of a queue, and what it took goes to the end: after as many calls
-as shares make a whole, each archive was verified, however many machines made the calls, on whatever days; an archive
-that arrives meanwhile stands at the end. Does not belong here: verifying one archive (``verification``), records and
-coverage (``coverage``).
+reserves its archives before it begins. When it is killed, all but its last minutes are recorded. The archives form a
+queue. An audit takes at least its share of the bytes, or all there are, from the front, and puts what it took at the
+end. After as many audits as shares make a whole (30 audits of 1/30) each archive has been verified, however many
+machines ran them and on whatever days; archives that arrive meanwhile join the end. Does not belong here: verifying one
+archive (``verification``), records and coverage (``coverage``).
 """
 
 from __future__ import annotations

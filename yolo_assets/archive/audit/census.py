@@ -1,4 +1,4 @@
-"""Which archives there are, from listings alone: cheap enough for every audit, and it finds what is gone altogether."""
+"""Which archives there are, from listings alone: cheap enough for every audit, and it shows which have disappeared."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def take_census(archive: Archive, *, camera_id: str | None = None, now: datetime
         missing += [name.index_key] if name.index_key not in indexes else []
         sizes[name.stem] = archives.get(name.archive_key, (0, 0.0))[0]
         if missing:
-            gone[name.stem] = f"{missing[0]} is not listed in the store: it is gone, or a delete marker hides it"
+            gone[name.stem] = f"{missing[0]} is not listed in the store: it was deleted, or a delete marker hides it"
     for name, marker in hidden:
         if camera_id in (None, name.camera_id):
             sizes[name.stem] = archives.get(name.archive_key, (0, 0.0))[0]
@@ -96,7 +96,7 @@ def take_census(archive: Archive, *, camera_id: str | None = None, now: datetime
     old = [name for name, modified in others.items() if modified < limit]
     for name in (*missing_parts(names), *old):
         sizes.setdefault(name.stem, archives.get(name.archive_key, (0, 0.0))[0])
-        gone.setdefault(name.stem, f"{name.receipt_key} is not listed in the store: it is gone")
+        gone.setdefault(name.stem, f"{name.receipt_key} is not listed in the store: it was deleted")
     return Census(sizes, gone, len(others) - len(old))
 
 

@@ -1,4 +1,4 @@
-"""Audits on record: writes what an audit verified, and counts from such records what is covered.
+"""Records of audits: writes what an audit verified, and counts from all records what is covered.
 
 Belongs here: the records under ``audit/`` and what they add up to. Does not belong here: verifying
 (``verification``), and choosing what is due (``audit``).

@@ -1,6 +1,6 @@
 """When the spool's disk will be full, from how its free space changed; and whether that lifts the bandwidth limit.
 
-A limit protects the line, but a full disk loses frames. Belongs here: measuring and deciding. Does not belong here:
+A limit protects the network, but a full disk loses frames. Belongs here: measuring and deciding. Does not belong here:
 what is done about it (``limiter``). Figures are those of the disk, whatever fills it.
 """
 

@@ -1,10 +1,10 @@
 """Keeps uploads to a rate: one limit for all uploads on this host, whatever processes they run in.
 
-The processes share a file that says when the line is free again. A sender takes the next slice of time under a lock,
-writes down when it ends, releases the lock and waits. A process that is killed leaves at most a slice behind.
-The file lies in ``YOLO_ASSETS_RUNTIME``, else in ``/run/yolo-assets`` where an administrator made that folder (our
-systemd unit does) and this user may write there; else each user has a limit of their own.
-Does not belong here: what the rate is (``rates``), and whether the disk allows waiting (``disk``).
+The processes share a file that says when the network is free again. A sender takes the next slice of time under a lock,
+writes down when it ends, releases the lock and waits. A process that is killed leaves at most a slice behind. The file
+lies in ``YOLO_ASSETS_RUNTIME``, else in ``/run/yolo-assets`` where an administrator made that folder (our systemd unit
+does) and this user may write there; else each user has a limit of their own. Does not belong here: what the rate is
+(``rates``), and whether the disk allows waiting (``disk``).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SLICE = 0.05
 _LEAST, _MOST = 1 << 10, 1 << 20
 _DISK_SECONDS = 5.0
 """Seconds between checks of the disk."""
-_ALONE = "the limit counts for this process alone: {error}"
+_ALONE = "the limit applies to this process alone: {error}"
 _QUEUE = 1000
 """Slices that can be waiting at once. A moment further off was never written by us and is not waited for."""
 _OURS = Path("/run/yolo-assets")
@@ -173,9 +173,9 @@ class Limiter:
             before, self.lifted = self.lifted, must_lift(outlook, self._full_hours, self.lifted)
             if self.lifted and not before:
                 when = "almost full" if outlook.hours is None else f"full in {outlook.hours:.1f} hours"
-                self._say(f"the spool's disk is {when}: the limit is lifted until there is room again")
+                self._say(f"the spool's disk is {when}: the limit is lifted until there is space again")
             elif before and not self.lifted:
-                self._say(f"there is room on the spool's disk: the limit of {self._now()} is back")
+                self._say(f"there is space on the spool's disk: the limit of {self._now()} is back")
 
     def _now(self) -> str:
         return format_rate(self.table.rate_at(datetime.now(UTC)))

@@ -1,10 +1,10 @@
-"""How fast uploads may go, as an operator writes it: one rate, or a time table of rates.
+"""How fast uploads may go, as an operator writes it: one rate, or a timetable of rates.
 
     20MB/s
     22:00-06:00 unlimited, else 20MB/s
     tz=Europe/Berlin 06:00-18:00 2MB/s, 18:00-22:00 10MB/s, else unlimited
 
-Belongs here: reading, writing and asking a time table. Does not belong here: keeping to it (``limiter``).
+Belongs here: reading, writing and evaluating a timetable. Does not belong here: keeping to it (``limiter``).
 """
 
 from __future__ import annotations
@@ -84,10 +84,10 @@ class Timetable:
                     raise BadInputError(f"{entry!r} begins when it ends; for the whole day give the rate alone")
                 windows.append(window)
             elif not entry and rest:
-                raise BadInputError(f"{text!r} has a comma with nothing beside it")
+                raise BadInputError(f"{text!r} has a comma with nothing before or after it")
             elif otherwise is not None:
                 raise BadInputError(
-                    f"{text!r} names two rates; separate them by times: 22:00-06:00 unlimited, else 20MB/s"
+                    f"{text!r} has two rates; separate them by times: 22:00-06:00 unlimited, else 20MB/s"
                 )
             else:
                 otherwise = parse_rate(entry.removeprefix("else").strip()) if entry else UNLIMITED
@@ -156,7 +156,7 @@ def _unit(prefix: str) -> int:
 def _minute(clock: str) -> int:
     hours, minutes = map(int, clock.split(":"))
     if hours * 60 + minutes > _DAY or minutes > 59:
-        raise BadInputError(f"{clock} is no time of the day; write it like 22:00")
+        raise BadInputError(f"{clock} is not a time of day; write it like 22:00")
     return (hours * 60 + minutes) % _DAY
 
 

@@ -1,12 +1,12 @@
-"""The member index of an archive as Parquet: one row a member, in small row groups that can be read one at a time.
+"""The member index of an archive as Parquet: one row per member, in small row groups that can be read one at a time.
 
 The footer names the byte range, the SHA-256 and the first and last name of every row group; the receipt names the
 footer's size and SHA-256. So one member is found, and proven, by reading the footer and one row group. Belongs here:
 writing and parsing. Does not belong here: where the bytes come from (``part`` reads them from a store).
 
-pyarrow (165 MB) writes indexes and is needed only for that. They are read here without it, so that evidence is
-verified on the base installation: an index of ours has five required columns, plain values and zstd pages, and no more
-of Parquet is understood. That other Parquet readers find the same rows is what the tests ask pyarrow and DuckDB.
+pyarrow (165 MB) writes indexes and is needed only for that. They are read here without it, so that evidence is verified
+on the base installation: an index of ours has five required columns, plain values and zstd pages, and nothing else of
+Parquet is understood. The tests check with pyarrow and DuckDB that other Parquet readers find the same rows.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ def _column(chunk: dict[int, Any], data: bytes, start: int, count: int, kind: st
         at = header.at + page[3]
         body = data[header.at : at]
         if page[1] != 0 or page[5][2] != 0 or len(body) != page[3] or not 0 <= page[2] <= _LARGEST_PAGE:
-            raise ValueError("a page that is not one of plain values")
+            raise ValueError("a page that does not hold plain values")
         if chunk[4] == _ZSTD:
             body = zstd.decompress(body)
         if len(body) != page[2]:
@@ -208,7 +208,7 @@ def _plain(body: bytes, count: int, kind: str) -> list[Any]:
         if length < 0 or starts[-1] > len(body):
             raise ValueError("a name beyond the end of its page")
     if starts[-1] != len(body):
-        raise ValueError("bytes behind the last name of a page")
+        raise ValueError("bytes after the last name of a page")
     return [body[begin + 4 : end].decode() for begin, end in pairwise(starts)]
 
 
@@ -217,7 +217,7 @@ class _Thrift:
 
     def __init__(self, data: bytes, at: int) -> None:
         if at < 0:
-            raise ValueError("a place before the beginning")
+            raise ValueError("an offset before the beginning")
         self._data = data
         self.at = at
 
@@ -259,7 +259,7 @@ class _Thrift:
     def _take(self, count: int) -> bytes:
         piece = self._data[self.at : self.at + count]
         if len(piece) != count:
-            raise ValueError("it ends in the middle")
+            raise ValueError("it is cut off")
         self.at += count
         return piece
 
@@ -269,7 +269,7 @@ class _Thrift:
             value |= (byte & 0x7F) << shift
             shift += 7
             if shift > 63:
-                raise ValueError("a number without an end")
+                raise ValueError("a number that does not end")
         return value | byte << shift
 
     def _signed(self) -> int:

@@ -1,7 +1,7 @@
 """Packs the members of a plan in one pass: each file is read once and feeds every hash and the upload parts.
 
-Memory is bounded by the upload parts on their way, whatever the hour holds; nothing is staged on disk. The hashes that
-cover the whole run in threads of their own, in parallel to reading and member hashes.
+Memory is bounded by the upload parts in flight, whatever the hour holds; nothing is staged on disk. The hashes that
+cover the whole run in threads of their own, in parallel with reading and member hashes.
 """
 
 from __future__ import annotations

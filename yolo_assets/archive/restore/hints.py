@@ -1,4 +1,4 @@
-"""Says what there is when what was asked for is not there: cameras, hours, frames close by.
+"""Says what the archive has when it lacks what was requested: cameras, hours, frames close by.
 
 Belongs here: sentences for people, made with few requests. Nothing here decides anything.
 """
@@ -34,7 +34,7 @@ def no_camera(archive: Archive, camera_id: str | None = None) -> str:
     cameras = some_cameras(archive)
     if not cameras:
         return f"nothing is archived in {archive.url} yet"
-    nothing = f"nothing is archived of camera {camera_id}; " if camera_id is not None else ""
+    nothing = f"nothing of camera {camera_id} is archived; " if camera_id is not None else ""
     return f"{nothing}there are archives of {cameras}"
 
 
@@ -59,8 +59,8 @@ def no_receipts(lost: list[ArchiveName], start: str) -> str:
     """One line for archives that lie in the store and have no receipt that can be read: what to do."""
     more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
     return (
-        f"{start}, and {lost[0].archive_key}{more} lies in the store: the receipt was lost or hidden, or the archive "
-        f"was never finished; yolo-assets archive verify {lost[0].stem} says more"
+        f"{start}, and {lost[0].archive_key}{more} is in the store: the receipt was lost or hidden, or the archive "
+        f"was never finished; see: yolo-assets archive verify {lost[0].stem}"
     )
 
 
@@ -78,6 +78,6 @@ def no_frame(archive: Archive, camera_id: str, hour: Hour, frame: str) -> str:
     missing = missing_parts(part.name for part in parts)
     perhaps = f"; it may be in {missing[0].stem}, whose receipt is lost or hidden" if missing else ""
     return (
-        f"camera {camera_id} has no {frame} among the {len(names)} frames of hour {hour}; near are {listed(near)}"
-        f"{perhaps}"
+        f"camera {camera_id} has no {frame} among the {len(names)} frames of hour {hour}; "
+        f"the closest are {listed(near)}{perhaps}"
     )

@@ -1,4 +1,4 @@
-"""One frame of one camera for a person: found by name or by time, and when it is not there, a line that says what is.
+"""One frame of one camera for a person, found by name or by time; if there is none, a message says what there is.
 
 Does not belong here: finding it among the parts of one hour (``Archive.cat``).
 """
@@ -70,16 +70,16 @@ def one_frame(
         ColdFrameError: come back later.
     """
     if (frame is None) == (at is None):
-        raise BadInputError("name one frame: either by its name or by a time")
+        raise BadInputError("give either the name of a frame or a time")
     moment = at if frame is None else frame_time(frame)
     if hour is None and moment is None:
         if not is_frame(frame or ""):
             raise BadInputError(
-                f"{frame!r} is not the name of a frame, which ends like .jpg; name its hour by --hour YYYYMMDD_HH, or "
-                "get all files of the hour by yolo-assets restore"
+                f"{frame!r} is not the name of a frame, which ends like .jpg; give its hour with --hour YYYYMMDD_HH, "
+                "or get all files of the hour with: yolo-assets restore"
             )
         raise BadInputError(
-            f"{frame!r} has no time in its name; name its hour by --hour YYYYMMDD_HH, or a frame by --at TIME"
+            f"{frame!r} has no time in its name; give its hour with --hour YYYYMMDD_HH, or find a frame with --at TIME"
         )
     where = hour if hour is not None or moment is None else Hour.of(moment)
     assert where is not None  # one of the two is given
@@ -123,7 +123,7 @@ def _earlier(archive: Archive, camera_id: str, moment: datetime) -> ArchivedFram
         return ArchivedFrame(name, data, hour, tuple(passed))
     nothing = f"camera {camera_id} has no frame archived within {BACK.days * 24} hours before {format_time(moment)}"
     raise ObjectNotFoundError(
-        f"{nothing}; {no_hour(archive, camera_id, here) if here not in there else 'ask for a later time'}"
+        f"{nothing}; {no_hour(archive, camera_id, here) if here not in there else 'give a later time'}"
     )
 
 
@@ -137,7 +137,7 @@ def _thaw_requested(
             key = part.receipt.archive_key
             if cold is None:
                 return ColdFrameError(f"{key} can be read now; run again")
-            state = f"was asked for; come back {cold.when}" if cold.asked else cold.when
+            state = f"was requested; come back {cold.when}" if cold.asked else cold.when
             return ColdFrameError(f"{key} {state} and run the same command again")
     return error
 

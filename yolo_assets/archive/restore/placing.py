@@ -1,8 +1,8 @@
 """Where restored files go, and how they get there: below one folder, whatever the archive or the folder holds.
 
-Belongs here: names to places, and writing a file whole or not at all. Every step below the folder is taken by an open
-descriptor and never through a symbolic link, so nothing that lies there, or that another process puts there meanwhile,
-leads out of it. Does not belong here: which files are selected.
+Belongs here: which name becomes which path, and writing a file whole or not at all. Every step below the folder goes
+through an open descriptor and never through a symbolic link, so nothing that lies there, or that another process puts
+there meanwhile, leads out of it. Does not belong here: which files are selected.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class OutFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
-            raise UserError(f"{self.path} is not a folder; name another one by --out") from None
+            raise UserError(f"{self.path} is not a folder; choose another one with --out") from None
 
     def free(self) -> int:
         """Bytes that are free on the disk of the folder, or of where it would be made."""
@@ -130,7 +130,7 @@ class OutFolder:
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except NotADirectoryError:
-            raise UserError(f"{self.path} is not a folder; name another one by --out") from None
+            raise UserError(f"{self.path} is not a folder; choose another one with --out") from None
         try:
             for depth, part in enumerate(parts, 1):
                 inner = self._step(descriptor, part, self.path.joinpath(*parts[:depth]), make=make)
@@ -256,7 +256,7 @@ def _cannot_write(path: Path, error: OSError) -> UserError:
     shown = portable_name(str(path))
     if error.errno in _NAME_REFUSED:
         return PlaceError(f"{shown} cannot be written: the disk does not take that name ({error.strerror})")
-    return UserError(f"cannot write {shown}: {error.strerror}; free some room or choose another folder")
+    return UserError(f"cannot write {shown}: {error.strerror}; free some space or choose another folder")
 
 
 def _is_link(name: str, folder: int) -> bool:

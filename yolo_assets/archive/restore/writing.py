@@ -2,8 +2,8 @@
 
 Files land under ``<out>/<camera>/<hour>/<name>``, the layout of a spool; see ``placing`` for names that collide. A plan
 (``plan``) is carried out hour by hour. Run again, it continues where it stopped: files that are there with the right
-hash are skipped. What is damaged is named, and costs nothing else. Archives in a cold tier are asked for, and come with
-a later run.
+hash are skipped. What is damaged is reported, and the rest is restored. Archives in a cold tier are requested, and a
+later run restores them.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def check_room(plan: RestorePlan, out: Path) -> None:
     free = OutFolder(out).free()
     if plan.missing and plan.missing + _SPARE > free:
         raise UserError(
-            f"restoring takes {plan.missing} bytes and {out} has {free} free; free some room, choose another folder, "
+            f"restoring takes {plan.missing} bytes and {out} has {free} free; free some space, choose another folder, "
             "or restore less"
         )
 

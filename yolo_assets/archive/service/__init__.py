@@ -1,1 +1,1 @@
-"""Works through a spool: rounds, counters, stopping. Does not belong here: how one hour is archived."""
+"""Archives a whole spool: rounds, counters, stopping. Does not belong here: how one hour is archived."""

@@ -1,7 +1,9 @@
-"""The archiver's round: every closed hour of a spool, a failing one never stops the others."""
+"""The archiver's round: archives every closed hour of a spool; one that fails never stops the others."""
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -111,16 +113,24 @@ def _reason(error: Exception, hour: SpoolHour) -> str:
         return str(error)
     if isinstance(error, OSError):
         text = f"{error.filename or hour.path}: {error.strerror or error}"
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and not os.access(hour.path, os.W_OK):
+            text += "; to archive an hour that cannot be written, and delete nothing, use --keep-local"
     else:
         text = f"{hour.path}: {type(error).__name__}: {error}; this is a defect, please report it"
     return " ".join(text.split())
 
 
 def closed_hours(
-    spool: Path, *, camera: str | None = None, hour: Hour | None = None, grace_seconds: float = 300, now: datetime
+    spool: Path,
+    *,
+    camera: str | None = None,
+    hour: Hour | None = None,
+    grace_seconds: float = 300,
+    now: datetime,
+    elsewhere: Path | None = None,
 ) -> DueHours:
     """What waits in a spool; an hour that cannot be read never hides the others."""
-    scanned = scan(spool, camera)
+    scanned = scan(spool, camera, elsewhere)
     ready: list[SpoolHour] = []
     ahead: list[SpoolHour] = []
     problems = list(scanned.problems)
@@ -131,9 +141,11 @@ def closed_hours(
             members = spool_hour.members()
             if members and (spool_hour.is_closed(now, grace_seconds, members) or load_plan(spool_hour) is not None):
                 ready.append(spool_hour)
-            elif members and (spool_hour.hour.start - now).total_seconds() > AHEAD_SECONDS:
+            elif not members:
+                problems += spool_hour.oddities()  # an hour without files is never worked on, which would name them
+            elif (spool_hour.hour.start - now).total_seconds() > AHEAD_SECONDS:
                 ahead.append(spool_hour)
-                problems.append(SpoolProblem(spool_hour.path, f"an hour of the future; {_SET_CLOCK}"))
+                problems.append(SpoolProblem(spool_hour.path, f"an hour in the future; {_SET_CLOCK}"))
             if changed_ahead(members, now):
                 problems.append(
                     SpoolProblem(spool_hour.path, f"times in the future; the hour closes without them, {_SET_CLOCK}")

@@ -2,7 +2,7 @@
 
 An hour that failed is tried again after a pause that doubles up to a quarter of an hour; hours that failed less often
 go first, so that none holds up the others. When three in a row cannot reach the store, the round ends: the store is
-away, and one try after each of the growing pauses is enough to see it come back. Then all of them are due at once.
+unreachable, and one try after each of the growing pauses is enough to see it return. Then all of them are due at once.
 
 Belongs here: when which hour is due. Does not belong here: archiving (``archiver``), signals and output (``cli``).
 """
@@ -145,6 +145,7 @@ class ArchiverLoop:
         camera: only this one.
         hour: only this one.
         grace_seconds: quiet time that closes an hour without a seal.
+        elsewhere: where the notes about hours lie that cannot be written; see ``SpoolHour.notes``.
     """
 
     archiver: Archiver
@@ -157,6 +158,7 @@ class ArchiverLoop:
     camera: str | None = None
     hour: Hour | None = None
     grace_seconds: float = 300
+    elsewhere: Path | None = None
 
     def run(self) -> list[HourResult]:
         """Archive every closed hour, once or again and again; returns the results of the one round.
@@ -175,15 +177,24 @@ class ArchiverLoop:
             except (UserError, OSError) as error:  # the spool's disk is away: no more a reason to end than the store's
                 if str(error) != reported:
                     reported = str(error)
-                    self.say(f"the spool cannot be worked through: {reported}; tried again every {self.every:g} s")
+                    self.say(f"the spool cannot be archived: {reported}; tried again every {self.every:g} s")
             self.traffic.stop.wait(schedule.rest(self.every, time.monotonic()))
 
     def _round(self, schedule: Schedule) -> list[HourResult]:
         now = utc_now()
         stuck = self.archiver.retire(self.spool, self.camera, now)
-        due = closed_hours(self.spool, camera=self.camera, hour=self.hour, grace_seconds=self.grace_seconds, now=now)
+        due = closed_hours(
+            self.spool,
+            camera=self.camera,
+            hour=self.hour,
+            grace_seconds=self.grace_seconds,
+            now=now,
+            elsewhere=self.elsewhere,
+        )
         self.traffic.waiting([*due.ready, *due.ahead], whole=self.camera is None and self.hour is None)
-        self.begin([*due.problems, *stuck])
+        problems = [*due.problems, *stuck]
+        self.traffic.skipped(problems, due.ready)
+        self.begin(problems)
         results: list[HourResult] = []
         waiting = set(self.traffic.backlog.bytes)
         for spool_hour in schedule.due(due.ready, time.monotonic(), now, waiting):

@@ -1,4 +1,4 @@
-"""Counts what the archiver does, in a file that outlives the process, and shows the figures to Prometheus.
+"""Counts what the archiver does, in a file that outlives the process, and exposes the figures to Prometheus.
 
 Several processes (a service, Dagster's runs, a person) count into one file, each what it added, under a lock. Counting
 never stops the archiving: a file that cannot be written is reported once, and what was counted waits in memory. Does
@@ -243,7 +243,7 @@ class Exposition:
         if path == "/metrics":
             return self._metrics(environ, start)
         if path != "/healthz":
-            status, text = "404 Not Found", "here are /metrics and /healthz\n"
+            status, text = "404 Not Found", "this server has /metrics and /healthz\n"
         elif self._stopping():
             status, text = "503 Service Unavailable", "stopping\n"
         else:

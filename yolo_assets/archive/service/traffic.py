@@ -1,13 +1,13 @@
 """What accompanies the work of an archiver: the bandwidth limit, the counters, the backlog, the request to stop.
 
-One object a process, for the command line and Dagster alike. Does not belong here: archiving (``archiver``).
+One object per process, for the command line and Dagster alike. Does not belong here: archiving (``archiver``).
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,7 +25,7 @@ from yolo_assets.contracts.archiver_figures import ArchiverFigures
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.spool.hours import SpoolHour
+from yolo_assets.spool.hours import SpoolHour, SpoolProblem
 
 T = TypeVar("T")
 _TICK = 5.0
@@ -163,6 +163,8 @@ class Traffic:
         self._reported = False
         self._throttled = 0.0
         self._whole = False
+        self._left: dict[SpoolHour, int] = {}
+        self._odd = 0
         self._disk_full: float | None = None
         self._updating = threading.Lock()
         self._over = threading.Event()
@@ -196,10 +198,18 @@ class Traffic:
         self._whole = whole
         self._note_backlog()
 
+    def skipped(self, problems: Collection[SpoolProblem], hours: Collection[SpoolHour]) -> None:
+        """Note what in a spool belongs to no archive, and which hours there are; their own is counted as they end."""
+        there = set(hours)
+        self._odd = len(problems)
+        self._left = {hour: count for hour, count in self._left.items() if hour in there}
+        self._note_left()
+
     def measure(self, spool: Path, grace_seconds: float) -> None:
         """What waits in the whole spool, for callers that make no rounds of it."""
         due = closed_hours(spool, grace_seconds=grace_seconds, now=utc_now())
         self.waiting([*due.ready, *due.ahead], whole=True)
+        self.skipped(due.problems, due.ready)
         self.round_over()
 
     def archiving(self, work: Callable[[], ArchiveOutcome]) -> ArchiveOutcome:
@@ -218,6 +228,8 @@ class Traffic:
         """Count what became of an hour."""
         if result.outcome is not None:
             self._archived(result.outcome)
+            self._left[hour] = len(result.outcome.left)
+            self._note_left()
             self.backlog.ended(hour)
             self._note_backlog()
         if result.reclaimed is not None:
@@ -275,6 +287,10 @@ class Traffic:
         except (UserError, OSError) as error:
             self.counters.failed(error)
             raise
+
+    def _note_left(self) -> None:
+        if self._whole:
+            self.counters.stands(skipped=self._odd + sum(self._left.values()))
 
     def _note_backlog(self) -> None:
         if not self._whole:

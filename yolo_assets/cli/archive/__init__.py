@@ -1,4 +1,4 @@
-"""``yolo-assets archive``: one module a group of commands; this one only names them.
+"""``yolo-assets archive``: one module per group of commands; this one only lists them.
 
 For hosts with and without Dagster.
 """

@@ -1,4 +1,4 @@
-"""Options that several archive commands share, how their values are read, and the archive opened to read."""
+"""Options that several archive commands share, how their values are read, and opening the archive for reading."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TierOption = Annotated[
     str, typer.Option(help="How an archive in a cold tier is fetched: expedited, standard or bulk.", metavar="TIER")
 ]
 DaysOption = Annotated[
-    int, typer.Option(help="How long the readable copy of an archive from a cold tier stays.", min=1, metavar="DAYS")
+    int, typer.Option(help="How long the readable copy of an archive from a cold tier is kept.", min=1, metavar="DAYS")
 ]
 
 
@@ -62,7 +62,7 @@ def trusted_keys(settings: Settings, keys: list[Path] | None) -> TrustedKeys:
     chosen = keys or settings.archiver_public_keys()
     if not chosen:
         raise UsageError(
-            f"no key to check receipts with in {settings.keys}; give the archiver's public key by --key PUB"
+            f"no key to check receipts with in {settings.keys}; give the archiver's public key with --key PUB"
         )
     return TrustedKeys.load(chosen)
 

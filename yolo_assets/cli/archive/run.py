@@ -1,4 +1,4 @@
-"""``yolo-assets archive run``: every closed hour of a spool into the archive, once or for ever."""
+"""``yolo-assets archive run``: archives every closed hour of a spool, once or for ever."""
 
 from __future__ import annotations
 
@@ -50,12 +50,18 @@ def run(
         str | None,
         typer.Option(help="Limit of all uploads of this host: 20MB/s, or '22:00-06:00 unlimited, else 20MB/s'."),
     ] = None,
-    keep_local: Annotated[bool, typer.Option("--keep-local", help="Delete nothing in the spool.")] = False,
+    keep_local: Annotated[
+        bool, typer.Option("--keep-local", help="Delete nothing in the spool, which may then be read-only.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 1 also when something in the spool was skipped.")
+    ] = False,
     grace: Annotated[
-        float | None, typer.Option(help="Quiet seconds that close an hour without a seal; 0 closes every past hour.")
+        float | None,
+        typer.Option(help="Seconds without a new file that close an hour without a seal; 0 closes every past hour."),
     ] = None,
     every: Annotated[
-        float | None, typer.Option(help="Go on for ever, a round every so many seconds.", metavar="SECONDS")
+        float | None, typer.Option(help="Run for ever, one round every this many seconds.", metavar="SECONDS")
     ] = None,
     metrics_port: Annotated[
         int | None,
@@ -63,7 +69,9 @@ def run(
             help="With --every: serve /metrics for Prometheus, and /healthz; 0: a free port.", min=0, max=65535
         ),
     ] = None,
-    metrics_host: Annotated[str, typer.Option(help="Address of the metrics; no login.")] = "127.0.0.1",
+    metrics_host: Annotated[
+        str, typer.Option(help="Address on which metrics are served; there is no login.")
+    ] = "127.0.0.1",
     metrics_file: Annotated[
         Path | None, typer.Option(help="Write metrics for node_exporter's textfile collector.", metavar="FILE.prom")
     ] = None,
@@ -88,9 +96,11 @@ def run(
     only = given(Hour.from_key, hour, "--hour")
     quiet = located.grace_seconds if grace is None else grace
     if not quiet >= 0:  # neither negative nor "nan"
-        raise UsageError(f"--grace {quiet:g} is no number of seconds; 0 closes every past hour")
+        raise UsageError(f"--grace {quiet:g} is not a number of seconds; 0 closes every past hour")
     if every is not None and not 0 < every <= _LONGEST:
-        raise UsageError(f"--every {every:g} is no pause between rounds; give seconds, up to {_LONGEST:g}")
+        raise UsageError(f"--every {every:g} is not a valid pause between rounds; give seconds, up to {_LONGEST:g}")
+    if strict and every is not None:
+        raise UsageError("--strict is for a run that ends; with --every watch the metric skipped")
     if metrics_port is not None and every is None:
         raise UsageError("--metrics-port needs --every; for a run that ends give --metrics-file FILE.prom")
     if not located.spool.is_dir():
@@ -122,7 +132,19 @@ def run(
             if key:
                 trusted = TrustedKeys({**trusted.keys, **TrustedKeys.load(key).keys})
             archiver = Archiver(Archive(store, trusted), signer, options, None if keep_local else located.hot_hours)
-            return ArchiverLoop(archiver, located.spool, traffic, report, begin, note, every, camera, only, quiet).run()
+            return ArchiverLoop(
+                archiver,
+                located.spool,
+                traffic,
+                report,
+                begin,
+                note,
+                every,
+                camera,
+                only,
+                quiet,
+                located.notes_of(located.spool) if keep_local else None,
+            ).run()
 
         try:
             results = run_stoppable(work, stop)
@@ -148,8 +170,13 @@ def run(
     if failed:
         raise UserError(
             f"{len(failed)} of {len(results)} hours failed and stay in the spool, the first: {failed[0].camera_id} "
-            f"{failed[0].hour}: {failed[0].reason}; "
-            "run again when that is put right"
+            f"{failed[0].hour}: {failed[0].reason}; run again when that is corrected"
+        )
+    if strict and printer.left:
+        first = printer.left[0]
+        raise UserError(
+            f"{len(printer.left)} folders or files were skipped, the first: {first.path}: {first.reason}; put them "
+            "right or move them away"
         )
 
 
@@ -239,11 +266,13 @@ class ResultPrinter:
 
     Attributes:
         rows: for machines, so far.
+        left: what was left alone, so far.
     """
 
     def __init__(self, traffic: Traffic, *, as_json: bool, forever: bool) -> None:
         """With ``forever`` a row is printed as it comes, and what did not change is not reported again."""
         self.rows: list[dict[str, Any]] = []
+        self.left: list[SpoolProblem] = []
         self._traffic = traffic
         self._as_json = as_json
         self._forever = forever
@@ -255,10 +284,14 @@ class ResultPrinter:
         for problem in problems:
             if problem not in self._problems:
                 self._problems.add(problem)
-                note(f"left alone: {problem.path}: {problem.reason}")
+                self.left.append(problem)
+                note(f"skipped: {problem.path}: {problem.reason}")
+                self._row(problem_row(problem))
 
     def result(self, result: HourResult, again: float | None) -> None:
         """One hour; ``again``: seconds until it is tried again."""
+        if not self._forever and result.outcome is not None:
+            self.left += result.outcome.left
         if self._forever and result.status in ("nothing", "busy"):
             state = (result.status, result.reason)
             if self._reported.get((result.camera_id, result.hour)) == state:
@@ -270,9 +303,12 @@ class ResultPrinter:
             self._print(result, again)
             return
         row = result_row(result) | {"bandwidth": self._traffic.standing()}
-        if self._forever:
-            emit_json(row | {"retry_in_seconds": None if again is None else round(again, 1)})
-        else:
+        self._row(row | {"retry_in_seconds": None if again is None else round(again, 1)} if self._forever else row)
+
+    def _row(self, row: dict[str, Any]) -> None:
+        if self._as_json and self._forever:
+            emit_json(row)
+        elif self._as_json:
             self.rows.append(row)
 
     def _print(self, result: HourResult, again: float | None) -> None:
@@ -292,7 +328,19 @@ class ResultPrinter:
         out().print(line, markup=False)
         remaining = result.outcome.left if result.outcome else ()
         for problem in (*remaining, *(result.reclaimed.problems if result.reclaimed else ())):
-            note(f"left alone: {problem.path}: {problem.reason}")
+            note(f"skipped: {problem.path}: {problem.reason}")
+
+
+def problem_row(problem: SpoolProblem) -> dict[str, Any]:
+    """Something in the spool that is no hour, for machines: with the keys of an hour and its path."""
+    return {
+        "camera_id": None,
+        "hour": None,
+        "status": "skipped",
+        "reason": problem.reason,
+        "failure": None,
+        "path": str(problem.path),
+    }
 
 
 def result_row(result: HourResult) -> dict[str, Any]:

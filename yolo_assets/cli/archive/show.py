@@ -62,7 +62,7 @@ def ls(
     first, after = given(parse_time, start, "--from"), given(parse_time, end, "--to")
     if date is not None:
         if first or after:
-            raise UsageError("--date and --from or --to each say when; give one of them")
+            raise UsageError("give either --date, or --from and --to")
         first, after = _day(date)
     if first is not None and after is not None and after <= first:
         raise UsageError("--to must be later than --from")
@@ -125,13 +125,13 @@ def _report_empty(archive: Archive, camera: str | None, first: datetime | None, 
         raise UserError(no_receipts(lost, f"camera {camera} has no receipt"))
     hours = archived_hours(archive, camera) if camera is not None else []
     if hours:
-        note(f"nothing is archived of camera {camera} in that time; its hours are from {hours[0]} to {hours[-1]}")
+        note(f"camera {camera} has no archive in that time; its hours are from {hours[0]} to {hours[-1]}")
     elif limited and camera is None:
         note(f"nothing is archived in that time; {no_camera(archive)}")
     elif camera is not None:
         raise UserError(no_camera(archive, camera))
     elif cameras := some_cameras(archive):
-        raise UserError(f"no archive has a receipt, and there are archives of {cameras}; yolo-assets archive verify")
+        raise UserError(f"there are archives of {cameras}, but none has a receipt; see: yolo-assets archive verify")
     else:
         note(no_camera(archive))
 
@@ -215,21 +215,21 @@ def cat(
     days: DaysOption = 7,
     key: KeyOption = None,
 ) -> None:
-    """One frame's bytes, by one range read of the archive, hash checked. From a cold tier it is asked for: exit 1."""
+    """One frame's bytes, by one range read of the archive, hash checked. From a cold tier it is requested: exit 1."""
     from yolo_assets.archive.restore.one_frame import one_frame
     from yolo_assets.contracts.names import check_id
     from yolo_assets.contracts.times import Hour, parse_time
     from yolo_assets.spool.files import write_atomic
 
     if (frame is None) == (at is None):
-        raise UsageError("name one frame: either --frame NAME or --at TIME")
+        raise UsageError("give either --frame NAME or --at TIME")
     moment, only = given(parse_time, at, "--at"), given(Hour.from_key, hour, "--hour")
     if only is not None and frame is None:
-        raise UsageError("--hour goes with --frame; --at names its hour itself")
+        raise UsageError("--hour needs --frame; --at already says which hour")
     thaw = thaw_of(tier, days)
     check_id(camera)
     if output is None and sys.stdout.isatty():
-        raise UsageError("a frame is not for a terminal; write it to a file by -o FILE")
+        raise UsageError("a frame cannot be shown on a terminal; write it to a file with -o FILE")
     if output is not None and not output.parent.is_dir():
         raise UsageError(f"there is no folder {output.parent}")
     opened = open_to_read(settings(archive=archive), key)
@@ -242,11 +242,11 @@ def cat(
         note(f"{image.name}: {len(image.data)} bytes to {output}")
     if moment is not None and image.hour != Hour.of(moment):
         asked = Hour.of(moment)
-        note(f"nothing is archived of the hour {asked} up to then; this is the newest before it: {image.name}")
+        note(f"no frame of the hour {asked} up to that time is archived; this is the newest before it: {image.name}")
     if image.passed_over:
         hours = ", ".join(hour.key for hour in image.passed_over)
         note(
-            f"a newer frame may be in {hours}: an archive without a receipt lies there; yolo-assets archive verify "
+            f"a newer frame may be in {hours}: an archive there has no receipt; see: yolo-assets archive verify "
             f"--camera {camera}"
         )
 

@@ -32,9 +32,9 @@ def verify(
         str | None, typer.Option(help="Audit only the part that is due, like 1/30, and record it.", metavar="SHARE")
     ] = None,
     coverage: Annotated[
-        bool, typer.Option("--coverage", help="Verify nothing: say what audits verified so far.")
+        bool, typer.Option("--coverage", help="Verify nothing; show what audits have verified so far.")
     ] = False,
-    days: Annotated[int, typer.Option(help="With --coverage: within so many days.", min=1, max=36_500)] = 30,
+    days: Annotated[int, typer.Option(help="With --coverage: within this many days.", min=1, max=36_500)] = 30,
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -42,7 +42,7 @@ def verify(
     from yolo_assets.archive.audit.audit import parse_share
 
     if sum((bool(names), camera is not None, sample is not None, coverage)) > 1:
-        raise UsageError("names, --camera, --sample and --coverage each say what to verify; give one of them")
+        raise UsageError("give only one of: names of archives, --camera, --sample, --coverage")
     checked = verify_how(how)
     share = given(parse_share, sample, "--sample")
     located = settings(archive=archive)
@@ -127,7 +127,7 @@ def _audit(settings: Settings, archive: Archive, share: Fraction, how: VerifyHow
     if done.unfinished:
         note(_unfinished(done.unfinished))
     if done.stopped:
-        raise UserError(f"the audit stopped early, what it saw is recorded; run again: {done.stopped}")
+        raise UserError(f"the audit stopped early, what it verified is recorded; run again: {done.stopped}")
     if not done.ok:
         raise _failed(done.problems, done.unchecked, done.coverage.archives)
 
@@ -156,7 +156,7 @@ def _print_coverage(coverage: Coverage) -> None:
 
 
 def _unfinished(count: int) -> str:
-    return f"{count} archives have no receipt for less than a day: on their way, or left by a run that was killed"
+    return f"{count} archives without a receipt are less than a day old: in progress, or left by a run that was killed"
 
 
 def _failed(problems: Any, unchecked: Any, total: int) -> UserError:

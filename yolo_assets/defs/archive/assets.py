@@ -19,6 +19,7 @@ from yolo_assets.defs.resources import Locations
 
 if TYPE_CHECKING:
     from yolo_assets.archive.archiving import ArchiveOutcome
+    from yolo_assets.spool.hours import SpoolHour
 
 
 @dg.asset(
@@ -50,7 +51,7 @@ def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> 
     archive, signer = locations.archive(traffic), locations.archiver()
     hours, options = hours_of(context), locations.archive_options()
     spooled = closed_spool_hours(locations.settings.spool, hours, locations.settings.grace_seconds)
-    oldest = min((hour.hour.end for hour in spooled if hour.uncovered_members()), default=None)
+    oldest = min((hour.hour.end for hour in spooled if _waits(hour)), default=None)
     work = [(hour.name, partial(archive_hour, hour, archive, signer, options)) for hour in spooled]
     with traffic:
         outcomes = for_each(context, [(name, partial(traffic.archiving, job)) for name, job in work])
@@ -83,6 +84,14 @@ def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> 
         data_version=dg.DataVersion(data_version(versions)),
         check_results=[outcomes.check(EVERY_CAMERA_ARCHIVED)],
     )
+
+
+def _waits(hour: "SpoolHour") -> bool:
+    """Whether files of an hour wait for the archive; also when it cannot be read, which archiving it reports."""
+    try:
+        return bool(hour.uncovered_members())
+    except OSError:
+        return True
 
 
 def _describe(

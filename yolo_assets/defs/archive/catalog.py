@@ -27,8 +27,8 @@ CATALOG = dg.AssetKey("archive_catalog")
 class CatalogConfig(dg.Config):
     """What to read besides the days that changed since the last version."""
 
-    dates: list[str] = Field(default_factory=list, description="these days too, YYYY-MM-DD")
-    everything: bool = Field(default=False, description="all receipts: one request for each thousand of them")
+    dates: list[str] = Field(default_factory=list, description="read these days as well, YYYY-MM-DD")
+    everything: bool = Field(default=False, description="compare all receipts: one request per thousand of them")
 
 
 @dg.asset(

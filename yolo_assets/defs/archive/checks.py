@@ -40,7 +40,7 @@ ARCHIVES_VERIFIED = dg.AssetCheckSpec(
     "archives_verified",
     asset="archive_audit",
     blocking=True,
-    description="Every archive that was due was examined and is what its receipt promises; says how much was covered.",
+    description="Every archive that was due was examined and is what its receipt states; reports how much was covered.",
 )
 
 

@@ -19,9 +19,9 @@ from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.defs.archive.listing_diff import ReceiptsCursor, find_changes, known_version, position_after
 from yolo_assets.defs.archive.report import archives_report, frames_report
 from yolo_assets.defs.hours import closed_spool_hours
-from yolo_assets.defs.intake.sensors import describe
+from yolo_assets.defs.intake.sensors import describe_all
 from yolo_assets.defs.intake.spool_diff import ClosedHour
-from yolo_assets.defs.partitions import FIRST_HOUR, hourly
+from yolo_assets.defs.partitions import FIRST_HOUR, early_hours, hourly
 from yolo_assets.defs.resources import Locations
 
 if TYPE_CHECKING:
@@ -59,13 +59,13 @@ def receipts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -
     now, archive = utc_now(), locations.archive()
     cursor = ReceiptsCursor.load(context.cursor).trusting(archive.trusted.keys)
     days = [(now - timedelta(days=back)).date().isoformat() for back in reversed(range(RECENT_DAYS))]
-    recent = _partitions(context, [hour for day in days for hour in list_day(archive, day)], now)
+    recent = _partitions(context, locations, [hour for day in days for hour in list_day(archive, day)], now)
     grace = timedelta(seconds=locations.settings.grace_seconds)
     swept = None
     if not cursor.resting(now, min(SWEEP_REST, 3 * grace)) and _few_queued(context.instance):
         before = Hour.from_key(f"{days[0].replace('-', '')}_00")
         swept = sweep(archive, cursor.position, before, SWEEP_SECONDS)
-    older = _partitions(context, swept.hours if swept else (), now)
+    older = _partitions(context, locations, swept.hours if swept else (), now)
     known = _known(context.instance, [item.hour for item in (*recent, *older)])
     changed, cursor = find_changes(recent, older, known, cursor, now, min(SETTLE, grace))
     # Listed again: a run that ended after the listing and before its version was read must not be undone.
@@ -83,7 +83,7 @@ def receipts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -
     if remaining:
         context.log.info(f"{len(remaining)} more hours wait for the next tick")
     fresh = [hour for hour in read if hour.receipts and hour.version != known.get(hour.hour)]
-    here = _in_spool(locations, [hour.hour for hour in fresh], now)
+    here = _in_spool(context, locations, [hour.hour for hour in fresh], now)
     refused = {hour.hour: listed[hour.hour] for hour in read if hour.untrusted}
     requests = _show_refused(context, [receipt for hour in read for receipt in hour.untrusted], refused)
     outcome = f"reported {len(fresh)} hours" if fresh else "no receipt is new"
@@ -106,15 +106,12 @@ def _few_queued(instance: dg.DagsterInstance) -> bool:
 
 
 def _partitions(
-    context: dg.SensorEvaluationContext, hours: Sequence["ListedHour"], now: datetime
+    context: dg.SensorEvaluationContext, locations: Locations, hours: Sequence["ListedHour"], now: datetime
 ) -> list["ListedHour"]:
     """Hours that are a partition: not before the first one, and over."""
     first = Hour.from_partition_key(FIRST_HOUR)
-    early = [item for item in hours if item.hour < first]
-    if early:
-        context.log.warning(
-            f"{len(early)} archived hours before {FIRST_HOUR} are no partition; set YOLO_ASSETS_FIRST_HOUR earlier"
-        )
+    if early := early_hours(locations.settings, [item.hour for item in hours], "archived hours"):
+        context.log.warning(early)
     return [item for item in hours if first <= item.hour and item.hour.end <= now]
 
 
@@ -145,14 +142,16 @@ def _not_running(instance: dg.DagsterInstance, hours: Sequence["ListedHour"]) ->
     return [item for item in hours if getattr(states.get(item.hour.partition_key), "value", "") != "IN_PROGRESS"]
 
 
-def _in_spool(locations: Locations, hours: Sequence[Hour], now: datetime) -> dict[Hour, list[ClosedHour]]:
+def _in_spool(
+    context: dg.SensorEvaluationContext, locations: Locations, hours: Sequence[Hour], now: datetime
+) -> dict[Hour, list[ClosedHour]]:
     """The closed camera-hours of these hours in the spool here."""
     here: dict[Hour, list[ClosedHour]] = {}
     if hours:
-        for hour in closed_spool_hours(locations.settings.spool, hours, locations.settings.grace_seconds):
-            described = describe(hour, now, locations.settings.grace_seconds)
-            if described is not None:
-                here.setdefault(hour.hour, []).append(described)
+        grace = locations.settings.grace_seconds
+        closed = closed_spool_hours(locations.settings.spool, hours, grace)
+        for described in describe_all(context, closed, now, grace):
+            here.setdefault(described.hour, []).append(described)
     return here
 
 

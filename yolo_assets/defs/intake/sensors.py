@@ -1,5 +1,6 @@
 """The spool sensor: reports closed hours as ``raw_frames``, and requests again what stays unarchived."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from yolo_assets.defs.intake.spool_diff import (
     SpoolDiff,
     find_changes,
 )
-from yolo_assets.defs.partitions import FIRST_HOUR
+from yolo_assets.defs.partitions import FIRST_HOUR, early_hours
 from yolo_assets.defs.recovery.runs import targets_in_progress
 from yolo_assets.defs.recovery.unfinished import Target
 from yolo_assets.defs.resources import Locations
@@ -41,18 +42,10 @@ def spool_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> d
     for problem in spool.problems:
         context.log.warning(f"{problem.path}: {problem.reason}")
     first = Hour.from_partition_key(FIRST_HOUR)
-    early = [hour for hour in spool.hours if hour.hour < first]
-    if early:
-        context.log.warning(
-            f"{len(early)} camera-hours before {FIRST_HOUR} are no partition; set YOLO_ASSETS_FIRST_HOUR earlier"
-        )
-    closed = [
-        described
-        for hour in spool.hours
-        if hour.hour >= first
-        and hour.hour.end <= now
-        and (described := describe(hour, now, locations.settings.grace_seconds))
-    ]
+    if early := early_hours(locations.settings, [hour.hour for hour in spool.hours], "camera-hours of the spool"):
+        context.log.warning(early)
+    over = [hour for hour in spool.hours if first <= hour.hour and hour.hour.end <= now]
+    closed = describe_all(context, over, now, locations.settings.grace_seconds)
     diff = find_changes(closed, SpoolCursor.load(context.cursor), now, HOURS_A_TICK)
     if diff.waiting:
         context.log.info(f"{diff.waiting} more hours wait for the next tick")
@@ -80,6 +73,22 @@ def _done(diff: SpoolDiff) -> str:
     if not diff.changed:
         return "no closed hour is new"
     return f"reported {len(diff.changed)} hours to raw_frames; what depends on them follows"
+
+
+def describe_all(
+    context: dg.SensorEvaluationContext, hours: Iterable["SpoolHour"], now: datetime, grace_seconds: float
+) -> list[ClosedHour]:
+    """Those of the hours that are closed and hold files; one that cannot be read is named and passed over."""
+    described: list[ClosedHour] = []
+    for hour in hours:
+        try:
+            found = describe(hour, now, grace_seconds)
+        except Exception as error:  # the next hour is another camera's
+            context.log.warning(f"{hour.path}: {getattr(error, 'strerror', None) or error}; make it readable")
+            continue
+        if found is not None:
+            described.append(found)
+    return described
 
 
 def describe(hour: "SpoolHour", now: datetime, grace_seconds: float) -> ClosedHour | None:

@@ -126,7 +126,7 @@ labels = dg.AssetSpec(
     kinds={"yolo"},
     owners=["team:data"],
     code_version="1",
-    description="A content-addressed dataset version with frozen splits; the test split never trains.",
+    description="A content-addressed dataset version with frozen splits; the test split is never trained on.",
     retry_policy=RETRY_POLICY,
 )
 @by_kind

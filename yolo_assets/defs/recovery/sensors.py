@@ -1,4 +1,4 @@
-"""The recovery sensor: requests again what failed runs left undone, and says what it gave up."""
+"""The recovery sensor: requests again what failed runs left undone, and reports what it gave up."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ RUN_TAG = "yolo_assets/requested_after"
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Requests again what failed runs left undone, when the cause may pass: a store that was away, a process that "
-        "died. The pauses grow from a minute to two hours; after two days it gives up and says so."
+        "Requests again what failed runs left undone, when the cause may pass: an unreachable store, a process that "
+        "died. The pauses grow from a minute to two hours; after two days it gives up and reports it."
     ),
 )
 def recovery_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:

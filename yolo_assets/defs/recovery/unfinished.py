@@ -2,9 +2,9 @@
 
     run failed, cause may pass ──► unfinished ── pause ──► due ──► requested again ──► succeeded: forgotten
                                        ▲                                          └──► failed: a longer pause
-                                       └── until MOST_FAILURES in a row: then given up, and said so
+                                       └── until MOST_FAILURES in a row: then given up, and reported
 
-A failure that will not pass, a cancelled run and a success each end it, whoever started the run.
+A failure that will not pass, a cancelled run and a success each end it, no matter who started the run.
 """
 
 from __future__ import annotations

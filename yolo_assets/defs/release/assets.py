@@ -37,7 +37,7 @@ def champion_of(locations: Locations) -> str | None:
     op_tags={"dagster/max_runtime": 6 * 3600},
     description=(
         "Prepare, train, export, evaluate: each in a process of its own, resumed after eviction. The same dataset, "
-        "recipe and parent give the earlier result back."
+        "recipe and parent return the earlier result."
     ),
     retry_policy=RETRY_POLICY,
 )
@@ -94,7 +94,7 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
     code_version="1",
     description=(
         "The newest candidate against the champion: confidence interval, per-class floors, hard cases, latency. "
-        "Passed, it is signed and the stable channel moves; refused, the report says why in plain words."
+        "If it passes, it is signed and the stable channel moves; if it is refused, the report says why."
     ),
     retry_policy=RETRY_POLICY,
 )

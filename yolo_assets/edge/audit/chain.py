@@ -1,4 +1,4 @@
-"""The chain itself: how a line is made, and how a run of lines is verified. No files, no store."""
+"""The chain itself: how a line is made, and how a sequence of lines is verified. No files, no store."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def check_chain(
         document = _parse(raw)
         if document is None:
             expected = f"where line {before.sequence + 1} should be" if before else f"line {check.lines} of those read"
-            check.findings.append(f"{expected}: no audit line; it was changed or damaged")
+            check.findings.append(f"{expected}: not an audit line; it was changed or damaged")
             before, sound = (ChainLink(before.sequence + 1, digest(raw)) if before else None), False
             continue
         number = document["sequence"]

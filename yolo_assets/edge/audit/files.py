@@ -59,7 +59,7 @@ def read_head(folder: Path, keys: TrustedKeys) -> AuditHead | None:
         data = path.read_bytes()
     except FileNotFoundError:
         if logs(folder):
-            raise IntegrityError(f"there are logs in {folder}, and {HEAD} is gone") from None
+            raise IntegrityError(f"there are logs in {folder}, but {HEAD} is missing") from None
         return None
     return keys.open_document(data, "device-audit-head", str(path)).record(AuditHead, str(path))
 
@@ -100,7 +100,7 @@ def check_tail(folder: Path, head: AuditHead, signer: Signer) -> LogTail:
     files = segments(folder / head.log_id)
     if not files:
         if head.sequence:
-            raise IntegrityError(f"the log {head.log_id} is gone; its last line was {head.sequence}")
+            raise IntegrityError(f"the log {head.log_id} is missing; its last line was {head.sequence}")
         return LogTail(log_file(folder / head.log_id, 1), 0, 0, 0, BEFORE_FIRST, [])
     begin = files[-2:]
     lines: list[bytes] = []

@@ -1,7 +1,7 @@
 """The log on the device: appends durable lines, survives power cuts and full disks, and never edits what it wrote.
 
-``<state>/audit/<log_id>/<first line>.ndjson`` in files of so many lines, ``head.json`` with the signed end of the
-chain, ``device.key`` that signs. A line is durable before the head names it: after a crash the log may be one line
+``<state>/audit/<log_id>/<first line>.ndjson`` in files of a fixed number of lines, ``head.json`` with the signed end of
+the chain, ``device.key`` that signs. A line is durable before the head names it: after a crash the log may be one line
 ahead of the head, never behind it. Whatever else is found at the start was done by another program, or by a broken
 disk: nothing is repaired, a new log begins and records why. Inference never waits for the audit log.
 """

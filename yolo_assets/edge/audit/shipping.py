@@ -1,7 +1,7 @@
 """Ships the log: new lines go to the store within seconds, as objects that are never written again.
 
-What is in the store cannot be changed with access to the device alone. A store that is away or hangs delays nothing
-else: the lines wait on the device, and are sent when it is back.
+What is in the store cannot be changed with access to the device alone. A store that is unreachable or hangs delays
+nothing else: the lines wait on the device, and are sent when it is back.
 """
 
 from __future__ import annotations

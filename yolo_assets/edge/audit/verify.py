@@ -77,7 +77,9 @@ def verify_device(folder: Path, keys: TrustedKeys | None = None) -> list[LogRepo
         trouble = f"the head of the log cannot be trusted: {error}"
     reports = [_device_log(folder, log_id, keys, head) for log_id in logs(folder)]
     if head is not None and head.log_id not in logs(folder):
-        reports.append(LogReport(head.device_id, head.log_id, "box", findings=["the log that the head names is gone"]))
+        reports.append(
+            LogReport(head.device_id, head.log_id, "box", findings=["the log that the head names is missing"])
+        )
     if trouble:
         (reports or [LogReport("?", "?", "box")])[-1].findings.insert(0, trouble)
     _check_succession(reports, {r.log_id: _first_line(folder / r.log_id) for r in reports})
@@ -139,13 +141,15 @@ class DeviceCopies:
                 label = "the head in the heartbeat"
                 copies.head = unverified_content(copies.signed_head, label).record(AuditHead, label)
         except ObjectNotFoundError:
-            copies.no_head = "the device has no heartbeat in the store, so lines cut off at the end would not be missed"
+            copies.no_head = (
+                "the device has no heartbeat in the store, so lines cut off at the end would not be noticed"
+            )
         except (BadInputError, SignatureError) as error:
             copies.no_head = f"the heartbeat cannot be read: {error}"
         if not copies.segments and copies.head is None:
             raise BadInputError(
-                f"{store.url} holds no audit log of {device_id}; name the device as its configuration does, or let it "
-                "run"
+                f"{store.url} holds no audit log of {device_id}; give the device_id of its configuration; it must "
+                "have run before"
             )
         return copies
 
@@ -216,7 +220,7 @@ class DeviceCopies:
         last = mine.last or 0
         if last < head.shipped:
             mine.findings.append(
-                f"lines {last + 1} to {head.shipped} were shipped and are gone, as the heartbeat shows"
+                f"lines {last + 1} to {head.shipped} were shipped and are missing, as the heartbeat shows"
             )
         elif last < head.sequence:
             mine.notes.append(f"lines {last + 1} to {head.sequence} are on the device and not shipped yet")
@@ -233,14 +237,16 @@ def compare(device: Iterable[LogReport], store: Iterable[LogReport]) -> list[str
         log = f"log {report.log_id}"
         if other is None:
             if report.lines:
-                differences.append(f"{log} is on the device and not in the store; it was not shipped yet, or is gone")
+                differences.append(
+                    f"{log} is on the device and not in the store; it was not shipped yet, or was deleted"
+                )
             continue
         differing = sorted(n for n, sha in report.digests.items() if other.digests.get(n, sha) != sha)
         if differing:
             differences.append(f"{log}: line {differing[0]} on the device is not line {differing[0]} in the store")
         if other.last is not None and (report.last or 0) < other.last:
             differences.append(f"{log} ends with line {report.last} on the device and with {other.last} in the store")
-    differences += [f"log {log_id} is in the store and gone from the device" for log_id in stored]
+    differences += [f"log {log_id} is in the store and missing on the device" for log_id in stored]
     return differences
 
 
@@ -260,7 +266,9 @@ def _device_log(folder: Path, log_id: str, keys: TrustedKeys | None, head: Audit
         report.notes.append(f"lines before {files[0][0]} are in the store only")
     if current is not None:
         if check.first is not None and check.first > current.first_sequence:
-            report.findings.append(f"lines {current.first_sequence} to {check.first - 1} are gone from the beginning")
+            report.findings.append(
+                f"lines {current.first_sequence} to {check.first - 1} are missing from the beginning"
+            )
         _check_end(report, current.sequence, current.sha256, "its head")
     return report
 
@@ -306,12 +314,12 @@ def _check_succession(reports: list[LogReport], begins: dict[str, bytes | None])
         if not isinstance(source, str):
             if number:
                 older = reports[number - 1].log_id
-                report.notes.append(f"the device began it knowing nothing of log {older}: its state folder was new")
+                report.notes.append(f"the device began it without knowing log {older}: its state folder was new")
             continue
         words = source.split()
         older = by_id.get(words[0])
         if older is None:
-            report.findings.append(f"it continues log {words[0]}, which is gone")
+            report.findings.append(f"it continues log {words[0]}, which is missing")
             continue
         report.notes.append(f"it continues log {words[0]}, which was damaged")
         if len(words) == 4 and words[2].isdigit():

@@ -1,8 +1,8 @@
 """How many cameras the light model should serve, and the measurements from which that is decided. No threads.
 
-The *demand* is the share of the workers' time that all frames would take: for each camera its frames a second times
-the seconds of one frame on its model, divided by the number of workers. Frames that are dropped for want of time count,
-so it may be above 1. A camera returns to the primary model only when the device could sustain it: that is computed from
+The *demand* is the share of the workers' time that all frames would take: for each camera its frames a second times the
+seconds of one frame on its model, divided by the number of workers. Frames that are dropped for lack of time count, so
+it may be above 1. A camera returns to the primary model only when the device could sustain it: that is computed from
 what a frame cost on that model, not tried out on the line.
 """
 

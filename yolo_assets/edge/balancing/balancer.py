@@ -166,7 +166,7 @@ class BalancerMetrics(Collector):
         figures = self._balancer.figures()
         yield GaugeMetricFamily(
             "yolo_edge_demand_ratio",
-            "Share of the workers' time that all frames take, those dropped for want of it included.",
+            "Share of the workers' time that all frames take, those dropped for lack of it included.",
             value=figures["demand"],
         )
         yield GaugeMetricFamily("yolo_edge_light_cameras", "Cameras on the light model.", value=len(figures["cameras"]))

@@ -20,6 +20,7 @@ from yolo_assets.edge.types import Capture, Picture
 from yolo_assets.vision.pictures import check_file_size, decode_image
 
 log = logging.getLogger(__name__)
+_ENDINGS = " ".join(FRAME_ENDINGS)
 
 
 class FolderSource:
@@ -36,6 +37,7 @@ class FolderSource:
         self._clock = config.start or now()
         self._unreadable: dict[str, str] = {}
         self._last_unreadable: str | None = None
+        self._other_files = 0
 
     def check(self) -> None:
         """Refuse a folder that is missing or holds no picture.
@@ -44,9 +46,8 @@ class FolderSource:
             BadInputError: it is so.
         """
         if not self._pictures():
-            endings = " ".join(FRAME_ENDINGS)
             raise BadInputError(
-                f"camera {self.camera_id}: {self._config.path} holds no picture; expected files ending in {endings}"
+                f"camera {self.camera_id}: {self._config.path} holds no picture; expected files ending in {_ENDINGS}"
             )
 
     def now(self) -> datetime:
@@ -55,7 +56,11 @@ class FolderSource:
 
     def facts(self) -> dict[str, Any]:
         """Where its pictures lie, how many files there are none, and the last of those with the reason."""
-        facts: dict[str, Any] = {"path": str(self._config.path), "unreadable_files": len(self._unreadable)}
+        facts: dict[str, Any] = {
+            "path": str(self._config.path),
+            "unreadable_files": len(self._unreadable),
+            "other_files": self._other_files,
+        }
         last = self._last_unreadable
         return facts if last is None else facts | {"last_unreadable": last}
 
@@ -78,11 +83,23 @@ class FolderSource:
 
     def _pictures(self) -> list[Path]:
         try:
-            return sorted(path for path in self._config.path.iterdir() if is_frame(path.name) and path.is_file())
+            files = sorted(path for path in self._config.path.iterdir() if path.name[0] != "." and path.is_file())
         except OSError as error:
             raise BadInputError(
                 f"camera {self.camera_id}: cannot list the folder {self._config.path}: {error.strerror}"
             ) from None
+        others = [path for path in files if not is_frame(path.name)]
+        if len(others) > self._other_files:
+            log.warning(
+                "camera %s: files left out of %s: %d, %s first; names of pictures end in %s",
+                self.camera_id,
+                self._config.path,
+                len(others),
+                plain(others[0].name),
+                _ENDINGS,
+            )
+        self._other_files = len(others)
+        return [path for path in files if is_frame(path.name)]
 
     def _read(self, path: Path) -> Picture | None:
         """The picture, or None for a file that is none, which is named once."""

@@ -1,4 +1,4 @@
-"""Network and USB cameras: their addresses, the secrets in these, and the sources that a child process reads.
+"""Network and USB cameras: their addresses, the secrets in them, and the sources that a child process reads.
 
 Belongs here: where credentials come from, and how they stay out of every text. Does not belong here: the child process
 (``remote``, ``process``).

@@ -103,7 +103,7 @@ class CameraProcess:
             if message.get("note") == "memory":
                 slot_bytes = number(message, "slot_bytes", 1, MOST_PIXELS * 3 + (1 << 16))
                 if len(files) != 1:
-                    raise WireError("memory without memory")
+                    raise WireError("a memory message without its descriptor")
                 self._memory = ParentMemory(files.pop(), slot_bytes)
             return message
         finally:
@@ -207,7 +207,9 @@ class RemoteSource:
                 yield replace(capture, captured_at=latest)
         except (WireError, ChildError) as error:
             at_once = True
-            words = f"the camera's process broke its contract: {error}" if isinstance(error, WireError) else str(error)
+            words = (
+                f"the camera's process sent an invalid message: {error}" if isinstance(error, WireError) else str(error)
+            )
             raise SourceError(self._reading.clean(words)) from None
         except SourceError:
             at_once = True

@@ -39,16 +39,17 @@ class Listen(Section):
     """Where the API and the page are served. Port 0 takes a free one, which is printed."""
 
     host: str = Field(
-        default="127.0.0.1", description="address to listen on; beyond loopback reading needs the token, too"
+        default="127.0.0.1", description="address to listen on; other than on loopback, reading needs the token, too"
     )
     port: int = Field(default=8080, ge=0, le=65535, description="0 takes a free port and prints it")
     tls_cert: Path | None = Field(default=None, description="certificate chain, PEM; with it the page is https")
     tls_key: Path | None = Field(default=None, description="its private key, PEM")
     hosts: tuple[str, ...] = Field(
-        default=(), description="names by which browsers may ask for the page, besides this machine's own and addresses"
+        default=(),
+        description="host names that browsers may use for the page, besides this machine's name and IP addresses",
     )
     viewers: int = Field(default=8, ge=1, le=1000, description="how many may watch live streams at the same time")
-    max_body_bytes: int = Field(default=65536, ge=1024, le=1 << 30, description="of a request")
+    max_body_bytes: int = Field(default=65536, ge=1024, le=1 << 30, description="largest body of a request")
 
     @model_validator(mode="after")
     def _both(self) -> Listen:
@@ -70,8 +71,12 @@ class Listen(Section):
 class AuditFiles(Section):
     """The audit log on the device. Lines that the store does not hold are never removed."""
 
-    lines_per_file: int = Field(default=1000, ge=10, le=1_000_000, description="a new file begins after so many lines")
-    keep_files: int = Field(default=100, ge=2, le=100_000, description="older files go once the store holds them")
+    lines_per_file: int = Field(
+        default=1000, ge=10, le=1_000_000, description="a new file begins after this many lines"
+    )
+    keep_files: int = Field(
+        default=100, ge=2, le=100_000, description="older files are deleted once the store holds them"
+    )
 
 
 class Engine(Section):
@@ -82,18 +87,21 @@ class Engine(Section):
     )
     device: DeviceChoice = Field(default="auto", description="cuda and tensorrt need onnxruntime-gpu")
     precision: PrecisionChoice = Field(
-        default="auto", description="auto: a shorter one is used only where it finds what f32 finds, and faster"
+        default="auto", description="auto: a lower one is used only where it finds what f32 finds, and faster"
     )
     mode: Mode = Field(default="latency", description="what counts: the time of one frame, or frames a second")
     threads: int = Field(default=1, ge=1, le=256, description="processor threads of one inference")
     workers: int = Field(default=1, ge=1, le=64, description="frames inferred at the same time")
     batch: int = Field(
-        default=8, ge=1, le=64, description="frames of all cameras in one inference, if the model allows and it pays"
+        default=8,
+        ge=1,
+        le=64,
+        description="frames of all cameras in one inference, if the model allows it and it is faster",
     )
     batch_latency_ms: float = Field(default=100.0, gt=0, le=60_000, description="a batch that takes longer is not used")
     process: bool = Field(default=False, description="each model in a process of its own")
     process_timeout_s: float = Field(
-        default=30.0, gt=0, le=3600, description="a process that hangs for so long is ended"
+        default=30.0, gt=0, le=3600, description="a process that hangs for this long is ended"
     )
 
     @model_validator(mode="after")
@@ -132,8 +140,8 @@ class AgentConfig(Section):
     )
     spool: Path = Field(description="folder for frames and records: <camera>/<YYYYMMDD_HH>/")
     store: str = Field(min_length=1, description="file:///path or s3://bucket/prefix; a plain path is a folder")
-    model: Annotated[str, id_field("model name")] = Field(description="which model of the registry")
-    channel: Annotated[str, id_field("channel")] = Field(default="stable", description="which release channel of it")
+    model: Annotated[str, id_field("model name")] = Field(description="name of the model in the registry")
+    channel: Annotated[str, id_field("channel")] = Field(default="stable", description="release channel of this model")
     trusted_keys: tuple[Path, ...] = Field(
         min_length=1, description="public keys, one of which must have signed a release"
     )
@@ -172,7 +180,7 @@ class AgentConfig(Section):
     batch_id: str | None = Field(default=None, description="production batch, written into every record")
     poll_seconds: float = _seconds(2.0, "how often the release channel is read; a folder store is watched as well")
     heartbeat_seconds: float = _seconds(5.0, "how often the heartbeat is written to fleet/ of the store")
-    ready_seconds: float = _seconds(10.0, "/readyz fails when a live camera had no result for so many seconds")
+    ready_seconds: float = _seconds(10.0, "/readyz fails when a live camera had no result for this many seconds")
     lease_seconds: float = _seconds(30.0, "an inference that runs for more seconds is reported as hung")
     exit_when_done: bool = Field(default=False, description="end when every file camera has ended")
 
@@ -199,7 +207,7 @@ class AgentConfig(Section):
                 continue
             strangers = [camera for camera in section.cameras if camera not in seen]
             if strangers:
-                raise ValueError(f"{what}: this device has no camera {strangers[0]}; name cameras of the list")
+                raise ValueError(f"{what}: this device has no camera {strangers[0]}; use the cameras of the list")
             if section.channel in taken:
                 raise ValueError(
                     f"{what}: {section.channel} is the channel of {taken[section.channel]}; give another one"
@@ -207,7 +215,7 @@ class AgentConfig(Section):
             taken[section.channel] = f"the {what}"
         strange = [camera for camera in self.sampling.cameras if camera not in seen]
         if strange:
-            raise ValueError(f"sampling: this device has no camera {strange[0]}; name cameras of the list")
+            raise ValueError(f"sampling: this device has no camera {strange[0]}; use the cameras of the list")
         for camera in self.cameras:
             truth = camera.truth if isinstance(camera, SimulatedCameras) else None
             if truth is not None and truth.absolute().is_relative_to(self.spool.absolute()):

@@ -47,7 +47,7 @@ class Changes(Section):
 
     line_change_at: AwareDatetime | None = Field(default=None, description="from this time everything looks different")
     dirty_lens_at: AwareDatetime | None = Field(default=None, description="from this time the lens gets dirty")
-    dirty_camera: str | None = Field(default=None, description="whose lens; None: all")
+    dirty_camera: str | None = Field(default=None, description="camera whose lens gets dirty; None: all")
 
 
 class SimulatedCameras(Section):
@@ -59,7 +59,7 @@ class SimulatedCameras(Section):
     width: int = Field(default=320, ge=64, le=4096, description="pixels")
     height: int = Field(default=256, ge=64, le=4096, description="pixels")
     fps: float = Field(default=5.0, gt=0, le=1000, description="frames a second of real time, for each camera")
-    frames: int | None = Field(default=None, gt=0, description="end after so many frames of each; None runs for ever")
+    frames: int | None = Field(default=None, gt=0, description="end after this many frames of each; None runs for ever")
     clock: Clock | None = Field(default=None, description="None: the wall clock")
     changes: Changes = Field(default=Changes(), description="what happens on the line, and when")
     truth: Path | None = Field(default=None, description="folder, outside the spool, for the truth of kept frames")
@@ -79,8 +79,8 @@ class VideoCamera(Section):
     pace: Literal["realtime", "as_fast"] = Field(
         default="as_fast", description="as_fast: as fast as frames are processed; realtime: at their own rate"
     )
-    fps: float | None = Field(default=None, gt=0, description="keep at most so many frames a second of the video")
-    loop: bool = Field(default=False, description="begin anew at the end")
+    fps: float | None = Field(default=None, gt=0, description="keep at most this many frames a second of the video")
+    loop: bool = Field(default=False, description="start again at the end")
     policy: Policy = Field(
         default="every",
         description="latest: a newer frame replaces one in the queue; every: the newest is dropped when it is full",
@@ -97,8 +97,8 @@ class FolderCamera(Section):
     pace: Literal["realtime", "as_fast"] = Field(
         default="as_fast", description="as_fast: as fast as frames are processed; realtime: at their own rate"
     )
-    fps: float = Field(default=1.0, gt=0, le=1000, description="they count as so many frames a second")
-    loop: bool = Field(default=False, description="begin anew at the end")
+    fps: float = Field(default=1.0, gt=0, le=1000, description="the pictures count as this many frames a second")
+    loop: bool = Field(default=False, description="start again at the end")
     policy: Policy = Field(
         default="every",
         description="latest: a newer frame replaces one in the queue; every: the newest is dropped when it is full",
@@ -110,7 +110,7 @@ class LiveCamera(Section):
 
     camera_id: CameraId = Field(description="name of the camera: letters, digits, _ and -")
     timeout_s: float = Field(
-        default=10.0, ge=0.5, le=3600, description="a camera that gives no picture for so long is opened anew"
+        default=10.0, ge=0.5, le=3600, description="a camera that gives no picture for this long is opened again"
     )
     reconnect_max_s: float = Field(
         default=30.0, gt=0, le=3600, description="longest wait between tries; the first is half a second"
@@ -145,8 +145,8 @@ class StreamCamera(LiveCamera):
         default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="variable that holds user:password"
     )
     credentials_file: Path | None = Field(default=None, description="file with the line user:password")
-    transport: Literal["tcp", "udp"] = Field(default="tcp", description="of RTSP; tcp loses no packets")
-    fps: float | None = Field(default=None, gt=0, le=1000, description="take at most so many frames a second")
+    transport: Literal["tcp", "udp"] = Field(default="tcp", description="transport of RTSP; tcp loses no packets")
+    fps: float | None = Field(default=None, gt=0, le=1000, description="take at most this many frames a second")
     options: dict[str, str] = Field(default={}, description="more options for FFmpeg, by its names")
 
     @model_validator(mode="after")
@@ -163,10 +163,12 @@ class UsbCamera(LiveCamera):
     device: Annotated[int, Field(ge=0, le=255)] | Annotated[str, Field(pattern=r"^/dev/\S+$")] = Field(
         description="its number, or better a path that stays: /dev/v4l/by-id/..."
     )
-    width: int | None = Field(default=None, ge=16, le=16384, description="pixels to ask for; None: its default")
-    height: int | None = Field(default=None, ge=16, le=16384, description="pixels to ask for; None: its default")
-    fps: float | None = Field(default=None, gt=0, le=1000, description="asked of the camera, and taken at most")
-    fourcc: str | None = Field(default=None, pattern=r"^[A-Z0-9]{4}$", description="pixel format to ask for, as MJPG")
+    width: int | None = Field(default=None, ge=16, le=16384, description="pixels to request; None: its default")
+    height: int | None = Field(default=None, ge=16, le=16384, description="pixels to request; None: its default")
+    fps: float | None = Field(
+        default=None, gt=0, le=1000, description="frames a second to request from the camera, and to take at most"
+    )
+    fourcc: str | None = Field(default=None, pattern=r"^[A-Z0-9]{4}$", description="pixel format to request, like MJPG")
 
 
 Camera = Annotated[

@@ -56,7 +56,7 @@ def parse_window(text: str) -> FreezeWindow:
         hours = [int(part) for part in clock]
         return FreezeWindow(days, time(hours[0], hours[1]), time(hours[2], hours[3]))
     except ValueError:
-        raise BadInputError(f"{text!r} is no window; write it like 06:00-22:00 or mon-fri 06:00-22:00") from None
+        raise BadInputError(f"{text!r} is not a window; write it like 06:00-22:00 or mon-fri 06:00-22:00") from None
 
 
 def zone(name: str) -> ZoneInfo:
@@ -68,7 +68,9 @@ def zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (OSError, ValueError, LookupError):
-        raise BadInputError(f"{name!r} is no time zone here; use one like Europe/Berlin, or install tzdata") from None
+        raise BadInputError(
+            f"{name!r} is not a time zone that is known here; use one like Europe/Berlin, or install tzdata"
+        ) from None
 
 
 class FreezeTable:

@@ -26,10 +26,14 @@ class AlarmRule(Section):
     cameras: tuple[CameraId, ...] = Field(default=(), description="none: every camera of the device")
     severity: Literal["info", "warning", "critical"] = Field(default="warning", description="passed on in the event")
     min_confidence: float = Field(default=0.5, ge=0, le=1, description="boxes below it do not count")
-    min_count: int = Field(default=1, ge=1, description="boxes in one frame")
-    hold_s: _Seconds = Field(default=0.0, description="it must last so long before it is raised")
-    hold_frames: int = Field(default=1, ge=1, description="and so many frames in a row")
-    clear_s: _Seconds = Field(default=5.0, description="it is cleared once it was gone for so long")
+    min_count: int = Field(default=1, ge=1, description="least number of boxes in one frame")
+    hold_s: _Seconds = Field(
+        default=0.0, description="the condition must last for this long before the alarm is raised"
+    )
+    hold_frames: int = Field(default=1, ge=1, description="and for this many frames in a row")
+    clear_s: _Seconds = Field(
+        default=5.0, description="the alarm is cleared when the condition has been absent for this long"
+    )
 
 
 class _Output(Section):
@@ -41,10 +45,14 @@ class _Output(Section):
         default="detections", description="detections: only frames in which something was found"
     )
     alarms: bool = Field(default=True, description="whether alarms are sent")
-    min_interval_s: _Seconds = Field(default=0.0, description="at most one result of a camera in so many seconds")
-    queue_size: int = Field(default=1000, ge=1, le=100_000, description="events that may wait; the oldest results go")
+    min_interval_s: _Seconds = Field(default=0.0, description="at most one result of a camera in this many seconds")
+    queue_size: int = Field(
+        default=1000, ge=1, le=100_000, description="events that may wait; then the oldest results are dropped"
+    )
     expire_s: float = Field(default=300.0, gt=0, le=86400, description="older results are not sent; alarms always are")
-    ca_file: Path | None = Field(default=None, description="authority of the receiver, PEM; None: the system's")
+    ca_file: Path | None = Field(
+        default=None, description="certificate authority of the receiver, PEM; None: the system's"
+    )
     client_cert: Path | None = Field(default=None, description="certificate that this device shows, PEM")
     client_key: Path | None = Field(default=None, description="its private key, PEM")
 
@@ -60,7 +68,7 @@ def _web_address(value: str) -> str:
         parts = urlsplit(value)
         host, _ = parts.hostname, parts.port
     except ValueError:  # its words may quote a password
-        raise ValueError("this is no address; write one like https://receiver.plant.example/yolo") from None
+        raise ValueError("this is not an address; write one like https://receiver.plant.example/yolo") from None
     if parts.scheme not in ("http", "https") or not host:
         raise ValueError("give an address like https://receiver.plant.example/yolo")
     if parts.username is not None or parts.password is not None:
@@ -75,11 +83,15 @@ class WebhookOutput(_Output):
     url: Annotated[str, AfterValidator(_web_address)] = Field(
         repr=False, description="http or https address of the receiver, without credentials"
     )
-    secret_file: Path | None = Field(default=None, description="key of the signature; without one nothing is signed")
+    secret_file: Path | None = Field(
+        default=None, description="file with the key of the signature; without one nothing is signed"
+    )
     secret_env: str | None = Field(default=None, description="variable with that key")
-    token_file: Path | None = Field(default=None, description="sent as Authorization: Bearer")
+    token_file: Path | None = Field(
+        default=None, description="file with the token that is sent as Authorization: Bearer"
+    )
     token_env: str | None = Field(default=None, description="variable with that token")
-    timeout_s: float = Field(default=10.0, gt=0, le=300, description="for the connection, and for each read")
+    timeout_s: float = Field(default=10.0, gt=0, le=300, description="for the connection and for each read")
     batch: int = Field(default=1, ge=1, le=500, description="events in one request; above 1 the body is a JSON array")
 
     @model_validator(mode="after")
@@ -118,21 +130,21 @@ class MqttOutput(_Output):
     password_env: str | None = Field(default=None, description="variable with the password")
     topic: Annotated[str, AfterValidator(_topic)] = Field(
         default="yolo-assets/{device_id}/{camera_id}/{kind}/{rule}",
-        description="kind is result or alarm; rule is the alarm's name, and falls away with its slash in results",
+        description="kind is result or alarm; rule is the alarm's name; in results it is left out, with its slash",
     )
     availability_topic: Annotated[str, AfterValidator(_topic)] = Field(
         default="yolo-assets/{device_id}/availability",
         description="retained: online, or offline when the device stops or is lost",
     )
     retain_alarms: bool = Field(default=True, description="a client that connects later sees the state of each alarm")
-    keepalive_s: int = Field(default=30, ge=5, le=3600, description="seconds between signs of life to the broker")
+    keepalive_s: int = Field(default=30, ge=5, le=3600, description="seconds between keep-alive messages to the broker")
 
     @model_validator(mode="after")
     def _fits(self) -> MqttOutput:
         try:
             self.host.encode("idna")
         except UnicodeError:
-            raise ValueError(f"{self.host!r} is no name of a machine") from None
+            raise ValueError(f"{self.host!r} is not a host name") from None
         if self.password_file is not None and self.password_env is not None:
             raise ValueError("give password_file or password_env, not both")
         if self.username is None and (self.password_file or self.password_env):
@@ -148,9 +160,13 @@ class Infer(Section):
     concurrency: int = Field(
         default=1, ge=1, le=64, description="pictures processed at once; further clients are asked to wait"
     )
-    max_bytes: int = Field(default=16 << 20, ge=1024, le=1 << 30, description="of a file")
-    max_pixels: int = Field(default=40_000_000, ge=4096, le=1 << 30, description="of a picture; 3 bytes of memory each")
-    wait_s: float = Field(default=1.0, ge=0, le=60, description="how long a picture waits until no frame waits")
+    max_bytes: int = Field(default=16 << 20, ge=1024, le=1 << 30, description="largest file")
+    max_pixels: int = Field(
+        default=40_000_000, ge=4096, le=1 << 30, description="largest picture; 3 bytes of memory for each pixel"
+    )
+    wait_s: float = Field(
+        default=1.0, ge=0, le=60, description="how long a picture may wait for a moment when no frame waits"
+    )
 
 
 Output = Annotated[WebhookOutput | MqttOutput, Field(discriminator="kind")]

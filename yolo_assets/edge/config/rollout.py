@@ -17,18 +17,22 @@ class Shadow(Section):
 
     frames: int = Field(default=100, ge=1, le=100_000, description="live frames to compare on")
     seconds: float = Field(default=60.0, gt=0, le=86400, description="no longer than this, however few frames came")
-    min_agreement: float = Field(default=0.8, ge=0, le=1, description="share of boxes that both models report")
-    max_latency_ratio: float = Field(default=1.5, gt=0, le=100, description="candidate to serving model, median")
+    min_agreement: float = Field(default=0.8, ge=0, le=1, description="least share of boxes that both models report")
+    max_latency_ratio: float = Field(
+        default=1.5, gt=0, le=100, description="median latency of the candidate to that of the serving model"
+    )
 
 
 class WatchWindow(Section):
-    """After the switch the new model is compared with the old one, which stays warm; what fails is taken back."""
+    """After the switch the new model is compared with the old one, which stays warm; what fails is reverted."""
 
     seconds: float = Field(default=60.0, ge=0, le=86400, description="length of the window; 0: no window")
     min_frames: int = Field(default=30, ge=1, le=100_000, description="nothing is decided on fewer frames")
-    share: float = Field(default=0.1, gt=0, le=1, description="of one processor core, spent on comparing")
-    max_error_rate: float = Field(default=0.02, ge=0, le=1, description="frames on which only the new model fails")
-    max_latency_ratio: float = Field(default=2.0, gt=1, le=100, description="p99 against the old model's")
+    share: float = Field(default=0.1, gt=0, le=1, description="share of one processor core that is spent on comparing")
+    max_error_rate: float = Field(
+        default=0.02, ge=0, le=1, description="share of the frames on which only the new model fails"
+    )
+    max_latency_ratio: float = Field(default=2.0, gt=1, le=100, description="p99 latency to that of the old model")
     detections_band: float = Field(
         default=0.5, gt=0, le=1, description="by how much the boxes of the same frames may become fewer or more"
     )
@@ -44,7 +48,7 @@ class Freeze(Section):
         default=(), description="like 06:00-22:00, or mon-fri 06:00-22:00; the end may lie on the next day"
     )
     timezone: Annotated[str, AfterValidator(lambda v: _checked(zone, v))] = Field(
-        default="UTC", description="of these times, like Europe/Berlin"
+        default="UTC", description="time zone of the windows, like Europe/Berlin"
     )
 
 
@@ -60,12 +64,12 @@ class Light(Section):
 
     channel: Annotated[str, id_field("channel")] = Field(default="light", description="channel of the lighter model")
     cameras: tuple[str, ...] = Field(
-        default=(), description="that may be moved to it, in this order; none given: every camera"
+        default=(), description="cameras that may be moved to it, in this order; none: every camera"
     )
-    above: float = Field(default=0.9, gt=0, le=10, description="share of the workers' time that is overload")
-    hold_s: float = Field(default=5.0, ge=0, le=3600, description="overload for so long, before a camera is moved")
+    above: float = Field(default=0.9, gt=0, le=10, description="share of the workers' time above which it is overload")
+    hold_s: float = Field(default=5.0, ge=0, le=3600, description="overload for this long, before a camera is moved")
     below: float = Field(default=0.7, gt=0, le=10, description="share below which a camera may return")
-    calm_s: float = Field(default=30.0, ge=0, le=86400, description="low load for so long, before a camera returns")
+    calm_s: float = Field(default=30.0, ge=0, le=86400, description="low load for this long, before a camera returns")
 
     @model_validator(mode="after")
     def _apart(self) -> Light:
@@ -77,9 +81,11 @@ class Light(Section):
 class Headroom(Section):
     """What must stay free while a candidate is loaded; without it the candidate waits."""
 
-    disk_mib: int = Field(default=256, ge=0, description="on the disk of the model cache")
-    memory_mib: int = Field(default=256, ge=0, description="of the machine's memory")
-    gpu_mib: int = Field(default=0, ge=0, description="memory of the first GPU; 0: not checked, no model runs there")
+    disk_mib: int = Field(default=256, ge=0, description="free space on the disk of the model cache")
+    memory_mib: int = Field(default=256, ge=0, description="free memory of the machine")
+    gpu_mib: int = Field(
+        default=0, ge=0, description="free memory of the first GPU; 0: not checked, no model runs there"
+    )
 
 
 def _checked(check: Callable[[str], object], value: str) -> str:

@@ -15,16 +15,16 @@ from yolo_assets.spool.pressure import Limits, Mark, parse_mark
 class NormalFrames(Section):
     """Which pictures without a detection are kept: those that either rule picks."""
 
-    normal_every: int = Field(default=10, ge=0, description="keep one of so many frames without detection; 0: none")
+    normal_every: int = Field(default=10, ge=0, description="keep one in this many frames without detection; 0: none")
     normal_seconds: float = Field(
-        default=0, ge=0, description="and one whenever so many seconds passed; 0: no such rule"
+        default=0, ge=0, description="and one whenever this many seconds passed; 0: no such rule"
     )
 
 
 class Sampling(NormalFrames):
     """Which pictures are kept. Every processed frame gets a record, kept or not."""
 
-    detections_every: int = Field(default=1, ge=1, description="keep one of so many frames with a detection")
+    detections_every: int = Field(default=1, ge=1, description="keep one in this many frames with a detection")
     jpeg_quality: int = Field(default=90, ge=50, le=100, description="quality of the JPEG files that are kept")
     cameras: dict[CameraId, NormalFrames] = Field(
         default_factory=dict, description="other rules for frames without detection, by camera"
@@ -37,20 +37,22 @@ class Disk(Section):
     Nothing here deletes: the archiver does, once a file is safe in the archive.
     """
 
-    low: str | int = Field(default="25%", description="a spool below it: all as configured again")
-    high: str | int = Field(default="30%", description="a spool above it: fewer pictures without detection")
-    fewer: int = Field(default=10, ge=2, description="then one of so many of those that would be kept")
-    records_only: str | int = Field(default="50%", description="a spool above it: no pictures without detection")
-    no_images: str | int = Field(default="70%", description="a spool above it: no pictures at all, loudly")
+    low: str | int = Field(default="25%", description="while the spool is below this, everything is as configured")
+    high: str | int = Field(default="30%", description="above this, fewer pictures without detection are kept")
+    fewer: int = Field(default=10, ge=2, description="then one in this many of those that would be kept")
+    records_only: str | int = Field(default="50%", description="above this, no pictures without detection are kept")
+    no_images: str | int = Field(
+        default="70%", description="above this, no pictures at all are kept, and an error is reported"
+    )
     reserve: str | int = Field(
         default="5%",
-        description="free disk, whatever fills it: below 3 times as much fewer pictures, below twice records only, "
-        "below it no pictures at all; a share of a large disk counts as 1 GB",
+        description="free space of the disk, whatever fills it: below 3 times this fewer pictures, below twice this "
+        "records only, below this no pictures at all; a share counts as 1 GB at most",
     )
     fsync: Literal["frame", "interval", "hour"] = Field(
         default="interval",
         description="what a power cut can take. frame: the current frame (slow); interval: fsync_seconds; hour: "
-        "what the system had not written by itself, some 30 s. A killed agent loses the current frame with each",
+        "what the system had not written by itself, some 30 s. With each, a killed agent loses the current frame",
     )
     fsync_seconds: float = Field(default=5.0, gt=0, le=3600, description="for fsync: interval")
 
@@ -90,7 +92,7 @@ class ClockRules(Section):
     settle_seconds: float = Field(
         default=300.0,
         ge=0,
-        description="a clock that jumped and is not synchronised is trusted when it was steady for so long",
+        description="a clock that jumped and is not synchronised is trusted when it was steady for this long",
     )
     longest_off_days: float = Field(
         default=90.0,

@@ -1,8 +1,8 @@
 """Who may send which request: Host header, origin, size of the body, bearer token; and the headers of every answer.
 
-The token is read from the Authorization header and from nowhere else: no cookie and no query, so that no other site
-can make a browser send it, and no log or history holds it. Reading is free on this machine, everything else needs the
-token. What every request passes first is plain ASGI, so that a stream of pictures goes through untouched.
+The token is read from the Authorization header and from nowhere else: no cookie and no query, so that no other site can
+make a browser send it, and no log or history holds it. Reading needs no token on this machine, everything else does.
+What every request passes first is plain ASGI, so that a stream of pictures goes through untouched.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class RequestGate:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if not self._is_known(host):
-            detail = f"{host!r} is no name of this agent; add it to listen.hosts, or ask it by its address"
+            detail = f"{host!r} is not a name of this agent; add it to listen.hosts, or use its address"
             return HTTPStatus.MISDIRECTED_REQUEST, detail
         origin = headers.get("origin")
         foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site") or (

@@ -27,8 +27,8 @@ _TAGS = [
     },
 ]
 _ABOUT = (
-    "The agent on an industrial PC. From the same machine reading is free; every change, and everything from another "
-    "machine, needs `Authorization: Bearer <token>`. Errors are `application/problem+json` (RFC 9457)."
+    "The agent on an industrial PC. From the same machine reading needs no token; every change, and everything from "
+    "another machine, needs `Authorization: Bearer <token>`. Errors are `application/problem+json` (RFC 9457)."
 )
 
 

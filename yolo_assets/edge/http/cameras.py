@@ -1,8 +1,8 @@
 """What the cameras see: the newest frame as a document, as a picture, as an MJPEG stream.
 
-A viewer never holds anything that a worker needs. It polls the board for something newer; a slow viewer gets the newest
-picture and misses the ones between. A viewer that takes nothing for a while is disconnected, so that a browser left
-open on a sleeping tablet does not keep others out.
+A viewer never holds anything that a worker needs. It polls the latest results for something newer; a slow viewer gets
+the newest picture and misses the ones between. A viewer that takes nothing for a while is disconnected, so that a
+browser left open on a sleeping tablet does not keep others out.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def routes(
         response_class=Response,
         responses={
             200: {
-                "description": "One JPEG a part, for as long as the viewer stays.",
+                "description": "One JPEG per part, for as long as the viewer stays.",
                 "content": {"multipart/x-mixed-replace": {}},
             },
             **_ERRORS,

@@ -38,7 +38,7 @@ def routes(
 
     @router.post("/v1/unpin", summary="Follow the channel again", responses=_REFUSED)
     def unpin(request: Request) -> UnpinDone:
-        """Ends a pin, also the one that a rollback set. What the channel names now is loaded within seconds."""
+        """Ends a pin, also the one that a rollback set. What the channel points to now is loaded within seconds."""
         lifted = control.unpin(requester(request))
         poller.poll_now()
         return UnpinDone(unpinned=lifted.version if lifted else None)
@@ -49,16 +49,18 @@ def routes(
         summary="Load a version, or read the channel now",
         responses=errors(HTTPStatus.FORBIDDEN, HTTPStatus.UNPROCESSABLE_ENTITY),
     )
-    def reload(request: Request, wanted: Annotated[ReloadRequest | None, Body()] = None) -> ReloadAccepted:
-        """A version asked for by hand passes every check that a release passes, and is pinned once it serves."""
-        version = wanted.version if wanted else None
+    def reload(request: Request, reload_request: Annotated[ReloadRequest | None, Body()] = None) -> ReloadAccepted:
+        """A version requested by hand passes every check that a release passes, and is pinned once it serves."""
+        version = reload_request.version if reload_request else None
         if version is None:
             poller.poll_now()
             return ReloadAccepted(wanted=None)
         update = UpdateRequest.by_operator(version, requester(request))
         return ReloadAccepted(wanted=version, accepted=stager.request(update))
 
-    @router.post("/v1/gaps/reset", summary="Measure the longest silences anew", responses=errors(HTTPStatus.FORBIDDEN))
+    @router.post(
+        "/v1/gaps/reset", summary="Reset the longest times without a result", responses=errors(HTTPStatus.FORBIDDEN)
+    )
     def reset_gaps() -> dict[str, bool]:
         """The longest time without a result is counted from now on."""
         board.reset()

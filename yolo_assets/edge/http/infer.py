@@ -92,7 +92,7 @@ async def _body(request: Request, service: ImageService) -> bytes:
         detail = f"the picture did not arrive within {_RECEIVE_SECONDS:.0f} seconds"
         raise _counted(service, "bad_image", HTTPStatus.REQUEST_TIMEOUT, detail, {"Connection": "close"}) from None
     except ClientDisconnect:
-        raise _counted(service, "bad_image", HTTPStatus.REQUEST_TIMEOUT, "the sender went away") from None
+        raise _counted(service, "bad_image", HTTPStatus.REQUEST_TIMEOUT, "the sender closed the connection") from None
 
 
 def _counted(

@@ -75,7 +75,7 @@ def routes(
         responses=errors(HTTPStatus.UNPROCESSABLE_ENTITY),
     )
     def read_audit(
-        limit: Annotated[int, Query(ge=1, le=RECENT_LINES, description="at most so many")] = RECENT_LINES,
+        limit: Annotated[int, Query(ge=1, le=RECENT_LINES, description="at most this many lines")] = RECENT_LINES,
         kind: Annotated[str | None, Query(description="only lines of this kind", examples=["model"])] = None,
     ) -> list[AuditLine]:
         """Oldest first: every change of the model and of its pin: when, who, from what, to what, with what result.

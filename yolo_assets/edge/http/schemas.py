@@ -28,7 +28,7 @@ class Document(BaseModel):
 
 
 class ReloadRequest(Document):
-    """Which version to load. Without one the channel is looked at now."""
+    """Which version to load. Without one the channel is read now."""
 
     version: Annotated[str, AfterValidator(_version)] | None = Field(
         default=None,
@@ -82,8 +82,10 @@ class UnpinDone(Document):
 class ReloadAccepted(Document):
     """Staging continues in the background; its end is in ``/v1/audit`` and in ``/v1/status``."""
 
-    wanted: str | None = Field(examples=["20260102-1a2b3c4d"])
-    accepted: bool = Field(default=True, description="false: just this is being prepared already")
+    wanted: str | None = Field(
+        description="the requested version; null: the channel is read", examples=["20260102-1a2b3c4d"]
+    )
+    accepted: bool = Field(default=True, description="false: this version is being prepared already")
     see: str = "/v1/audit"
 
 

@@ -38,7 +38,7 @@ def read_secret(where: str, file: Path | None, variable: str | None) -> str | No
     if not value:
         raise BadInputError(f"{where}: {source} is empty or not set; put the secret there")
     if not value.isprintable():
-        raise BadInputError(f"{where}: {source} holds more than one line or signs that cannot be sent")
+        raise BadInputError(f"{where}: {source} holds more than one line or characters that cannot be sent")
     return value
 
 

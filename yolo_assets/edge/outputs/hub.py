@@ -229,10 +229,10 @@ class OutputMetrics(Collector):
             "yolo_edge_output_oldest_seconds", "Age of the event that has waited longest.", labels=("output",)
         )
         failures = CounterMetricFamily(
-            "yolo_edge_output_failures", "Failed tries to deliver, by reason.", labels=("output", "reason")
+            "yolo_edge_output_failures", "Failed attempts to deliver, by reason.", labels=("output", "reason")
         )
         healthy = GaugeMetricFamily(
-            "yolo_edge_output_up", "1: the last try succeeded and the connection stands.", labels=("output",)
+            "yolo_edge_output_up", "1: the last attempt succeeded and the connection is up.", labels=("output",)
         )
         for output in self._outputs.running:
             name, counts = output.settings.name, output.outbox.counts()
@@ -248,7 +248,9 @@ class OutputMetrics(Collector):
             healthy.add_metric((name,), output.sender.error is None and output.delivery.trouble is None)
         yield from (events, waiting, oldest, failures, healthy)
         yield CounterMetricFamily(
-            "yolo_edge_output_missed", "Results that no rule and no output saw.", value=self._outputs.missed
+            "yolo_edge_output_missed",
+            "Results that were dropped before any rule or output saw them.",
+            value=self._outputs.missed,
         )
         standing = GaugeMetricFamily(
             "yolo_edge_alarm_standing", "1 for each alarm that is raised and not cleared.", labels=("rule", "camera")

@@ -1,7 +1,7 @@
-"""Events by MQTT: quality of service 1, alarms retained, and a retained message that says whether this device is there.
+"""Events by MQTT: quality of service 1, alarms retained, and a retained message that shows if this device is online.
 
-The library's own thread connects, pings and comes back; events count as delivered once the broker has confirmed them.
-A broker that goes away in between gets them again after its return: the ``id`` tells a receiver what it has seen.
+The library's own thread connects, pings and reconnects; events count as delivered once the broker has confirmed them. A
+broker that goes away in between gets them again after its return: the ``id`` shows a receiver what it has seen.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One thread for each camera: numbers the captures, counts and queues them; comes back after errors.
+"""One thread for each camera: numbers the captures, counts and queues them; reconnects after errors.
 
 Belongs here: what is the same for every source. Does not belong here: how pictures are read (``cameras``).
 """

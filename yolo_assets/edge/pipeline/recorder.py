@@ -344,4 +344,4 @@ class FrameRecorder:
         self.trouble = str(error) or type(error).__name__
         if time.monotonic() - self._reported >= _REPORT_EVERY:
             self._reported = time.monotonic()
-            log.error("the spool refuses: %s", self.trouble)
+            log.error("the spool takes no writes: %s", self.trouble)

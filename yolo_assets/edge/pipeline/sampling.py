@@ -1,7 +1,7 @@
 """Which pictures are kept: rules of the configuration, and the stage of the disk on top.
 
 Belongs here: the decision for one frame, and the count of pictures that the disk's stage cost. Does not belong here:
-what the stage is (``housekeeping``) and writing (``recorder``).
+what the stage is (``maintenance``) and writing (``recorder``).
 """
 
 from __future__ import annotations

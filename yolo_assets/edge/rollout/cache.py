@@ -3,10 +3,10 @@
 ::
 
     <state>/models/blobs/<sha256>                      files of bundles, each stored once
-    <state>/models/manifests/<name>/<version>.json     exact manifest bytes, its signatures beside each
+    <state>/models/manifests/<name>/<version>.json     exact manifest bytes, with its signatures next to each
 
-Nothing here is trusted: every read verifies the signature of the manifest and the hash of every file again, because a
-disk may rot and people have screwdrivers. Does not belong here: loading a model, deciding which.
+Nothing here is trusted: every read verifies the signature of the manifest and the hash of every file again, because
+disks fail, and people can replace them. Does not belong here: loading a model, deciding which.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Notices that a release channel moved: by polling the store, and for a folder also by the kernel's file events.
 
 Belongs here: when to read the channel, and passing a verified pointer on. Does not belong here: what the pointer means
-(``decision``). A store that is away delays new releases and nothing else.
+(``decision``). A store that is unreachable delays new releases and nothing else.
 """
 
 from __future__ import annotations

@@ -372,13 +372,13 @@ class ModelControl:
         with self.lock:
             current, state = self.slots.current, self.state
             if slot.retiring:
-                raise SupersededError(f"{slot.label} was taken back meanwhile")
+                raise SupersededError(f"{slot.label} was withdrawn meanwhile")
             if state.role(role).supersedes(model):
                 raise SupersededError(f"release {state.role(role).release} was accepted meanwhile")
             if state.pinned is not None and start is None:
                 raise SupersededError(f"the device was pinned to {state.pinned.version} meanwhile")
             if current is None or current is slot:
-                raise SupersededError(f"{_NAMES[role]} must be another one than the primary model")
+                raise SupersededError(f"{_NAMES[role]} must be a different one from the primary model")
             newest = max(state.role(role).release, model.release or 0)
             self._state.update(
                 lambda state: state.with_role(
@@ -469,7 +469,7 @@ class ModelControl:
         """Under the lock: refuse what was right when it began and is not any more."""
         primary, pin = self.state.primary, self.state.pinned
         if slot.retiring:
-            raise SupersededError(f"{slot.label} was taken back meanwhile")
+            raise SupersededError(f"{slot.label} was withdrawn meanwhile")
         if model.release is None:
             if pin is not None and pin.at > attempt.requested_at:
                 raise SupersededError(f"the device was pinned to {pin.version} meanwhile")

@@ -125,7 +125,7 @@ class ModelComparison:
             class_id, move = max(moves.items(), key=lambda pair: abs(pair[1]))
             return (
                 f"the mix of classes is outside its limits: {self.class_shift:.0%} of the boxes on the same "
-                f"{self.frames} frames changed their class, {allowed:.0%} may; most of all "
+                f"{self.frames} frames changed their class, {allowed:.0%} are allowed; most of all "
                 f"{self.class_names[class_id]} by {move:+.0%}"
             )
         return None
@@ -342,7 +342,7 @@ class Trial:
             return None
         return (
             f"errors are outside their limits: {share:.1%} of {total} frames fail, {self._limits.max_error_rate:.1%} "
-            f"may, and the old model does not fail on them; the last: {failures[-1].error}"
+            f"are allowed, and the old model does not fail on them; the last: {failures[-1].error}"
         )
 
     def check_latency(self) -> str | None:

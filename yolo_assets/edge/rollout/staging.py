@@ -4,7 +4,7 @@
 
     request ─► fetch (verified) ─► compare ─► load ─► warm ─► golden ─► shadow ─► switch ─► watch
                   │                    │        │       │        │         │
-                  └── store away,      └── anything else: refused or failed, in quarantine
+                  └── unreachable,     └── anything else: refused or failed, in quarantine
                       no headroom: again later
 
 Whatever happens here, the serving model continues to serve. Does not belong here: the steps (``prepare``), the switch
@@ -229,7 +229,7 @@ class Stager:
         )
         try:
             if self._frozen():
-                raise FrozenError(f"the model is frozen until {self.frozen_until}")
+                raise FrozenError(f"the model must not change until {self.frozen_until}")
             reason = f"{request.reason}; {ready.shadow}" if ready.shadow else request.reason
             self._switch(ready.slot, model, attempt, request, reason)
         except BaseException:
@@ -256,7 +256,7 @@ class Stager:
             self.preparer.cache.prune(control.state.cached)
             self.preparer.tap.forget_all_but(loaded.label for _, loaded in control.slots.loaded())
         except Exception:
-            log.exception("after the switch to %s, which stays", model.model_version)
+            log.exception("a step after the switch to %s failed; the model stays", model.model_version)
 
     def _operator_asked(self, role: Role) -> bool:
         request = self._requests.get(role)
@@ -276,7 +276,7 @@ class Stager:
                 raise SupersededError("the agent is stopping")
             newer = self._requests.get(request.role)
         if newer is not None and not newer.same_as(request):
-            raise SupersededError(f"{newer.version} was asked for meanwhile")
+            raise SupersededError(f"{newer.version} was requested meanwhile")
 
     def _is_postponed(self, request: UpdateRequest) -> bool:
         """Whether it is too early to try this one again."""

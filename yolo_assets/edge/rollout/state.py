@@ -191,7 +191,7 @@ def _replaced(record: R, fields: Mapping[str, Any]) -> R:
     try:
         return type(record).model_validate({**dict(record), **fields})
     except ValidationError as error:
-        raise BadInputError(f"the agent's state cannot be changed so: {one_line(error)}") from None
+        raise BadInputError(f"the agent's state cannot be changed like this: {one_line(error)}") from None
 
 
 def _validated(state: EdgeState) -> EdgeState:
@@ -200,16 +200,18 @@ def _validated(state: EdgeState) -> EdgeState:
     try:
         checked = EdgeState.model_validate(state.model_dump(warnings=False))
     except ValidationError as error:
-        raise BadInputError(f"the agent's state cannot be changed so: {one_line(error)}") from None
+        raise BadInputError(f"the agent's state cannot be changed like this: {one_line(error)}") from None
     if checked != state:
-        raise BadInputError("the agent's state cannot be changed so: it would not be read back as it is")
+        raise BadInputError("the agent's state cannot be changed like this: it would not be read back as it is")
     return state
 
 
 def _refuse_unknown_fields(record: Record) -> None:
     unknown = sorted(vars(record).keys() - type(record).model_fields.keys())
     if unknown:
-        raise BadInputError(f"the agent's state cannot be changed so: {type(record).__name__} has no {unknown[0]}")
+        raise BadInputError(
+            f"the agent's state cannot be changed like this: {type(record).__name__} has no {unknown[0]}"
+        )
     for value in vars(record).values():
         parts = cast("tuple[Any, ...]", value) if isinstance(value, tuple) else (value,)
         for part in parts:

@@ -2,7 +2,7 @@
 
 On Linux a priority belongs to a thread, and a new thread inherits it. Engines make lasting threads while they load and
 warm up: those will run live frames later and must not stay slow. So ``at_low_priority`` gives every thread that was
-born during the work its normal priority back. Raising a priority needs a right (root, ``CAP_SYS_NICE`` or a
+created during the work its normal priority back. Raising a priority needs a privilege (root, ``CAP_SYS_NICE`` or a
 ``LimitNICE=+0`` in the unit); without it work that makes lasting threads runs at normal priority.
 """
 

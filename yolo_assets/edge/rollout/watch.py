@@ -1,4 +1,4 @@
-"""Watch windows over new models on live frames: confirms what does well, takes back what does not, without an operator.
+"""Watch windows over new models on live frames: commits a good model and reverts a bad one, without an operator.
 
 One thread for a primary model on trial and one for the canary, both at low priority. A watch ends by itself when its
 model is not in its place any more: a rollback, a newer release and the end of a canary need not know of it. Does not

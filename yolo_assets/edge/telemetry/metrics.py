@@ -1,6 +1,6 @@
 """Prometheus metrics, in a registry of their own.
 
-FrameCounts are read from the parts at scrape time.
+Counts are read from the parts at scrape time.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def disk_metrics(maintenance: Maintenance) -> Iterator[Metric]:
         value=disk.stage,
     )
     withheld = CounterMetricFamily(
-        "yolo_edge_images_withheld", "Pictures that the disk's stage did not let be kept.", labels=("stage",)
+        "yolo_edge_images_withheld", "Pictures that were not kept because the disk was filling.", labels=("stage",)
     )
     for stage, number in disk.withheld.items():
         withheld.add_metric((stage,), number)
@@ -175,7 +175,7 @@ def store_metrics(counts: RetryCounts) -> Iterator[Metric]:
     """Requests to stores, by operation: how often they were made, made again, and given up."""
     requests = CounterMetricFamily(
         "yolo_edge_store_requests",
-        "Requests to stores by operation and kind: every try, tries made again, calls given up.",
+        "Requests to stores by operation and kind: attempts, retries, calls given up.",
         labels=("operation", "kind"),
     )
     for operation, figures in sorted(counts.by_operation().items()):

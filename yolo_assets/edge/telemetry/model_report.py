@@ -112,7 +112,7 @@ def model_states(model: Mapping[str, Any]) -> list[dict[str, str]]:
         add("warn", "canary", f"{canary['version']} on {', '.join(canary['cameras'])}")
     light = model["light"]
     if light is not None and light["cameras"]:
-        add("warn", "relieved", f"{light['version']} has {', '.join(light['cameras'])} while there is so much to do")
+        add("warn", "relieved", f"{light['version']} has {', '.join(light['cameras'])} while the load is too high")
     if model["waiting"] is not None:
         until = f"until {model['frozen_until']}" if model["frozen_until"] else "for its turn"
         add("plain", "waiting", f"{model['waiting']} {until}")

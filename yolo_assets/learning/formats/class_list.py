@@ -87,7 +87,9 @@ def _from_yaml(source: str, data: bytes) -> dict[int, str] | None:
     elif isinstance(names, dict) and all(_KEY.fullmatch(str(key)) for key in names):
         pairs = [(int(key), value) for key, value in names.items()]
     else:
-        raise BadInputError(f"{source}: 'names' is no list of names and no mapping of ids to names; write it as a list")
+        raise BadInputError(
+            f"{source}: 'names' is neither a list of names nor a mapping of ids to names; write it as a list"
+        )
     for number, value in pairs:
         if values.name(value) is None:
             raise BadInputError(f"{source}: the name of class {number} is {shown(value)!r}; write a name there")

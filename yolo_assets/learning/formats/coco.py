@@ -40,7 +40,7 @@ def read(name: str, document: dict[str, Any]) -> LabelFile:
     categories = _categories(document["categories"])
     for number, row in enumerate(document["annotations"], 1):
         if not is_json_object(row):
-            parsed.orphans.append((f"annotation {number}", f"is no object but {shown(row)}"))
+            parsed.orphans.append((f"annotation {number}", f"is not an object but {shown(row)}"))
             parsed.lost += 1
             continue
         called = shown(row["id"]) if values.identifier(row.get("id")) is not None else f"number {number}"
@@ -152,13 +152,13 @@ def _box(row: dict[str, Any], categories: Mapping[str, str | None]) -> RawBox:
                 raise BadInputError(f"has {key} {shown(holder[key])}, which is neither 0 nor 1")
             if set_:
                 raise BadInputError(
-                    f"is no single object: it has {key} set; box each object of the region, or leave the image out"
+                    f"is not a single object: it has {key} set; box each object of the region, or leave the image out"
                 )
     x, y, w, h = _bbox(row)
     turned = next((h[k] for h in (attributes, row) for k in ("rotation", "angle") if k in h), None)
     rotation = values.rotation(turned)
     if rotation is None:
-        raise BadInputError(f"is turned by {shown(turned)}, which is no number of degrees")
+        raise BadInputError(f"is turned by {shown(turned)}, which is not a number of degrees")
     key = values.identifier(row.get("category_id"))
     name = categories.get(key) if key is not None else None
     return RawBox((x, y, x + w, y + h), name, confidence=values.number(row.get("score")), rotation=rotation)

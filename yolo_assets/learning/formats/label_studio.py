@@ -80,7 +80,7 @@ def _task(task: dict[str, Any], task_id: str) -> RawImage | None:
     if isinstance(result, list):
         _add_regions(image, result, task_id)
     else:
-        image.problems.append(f"task {task_id} has a result that is no list but {shown(result)}; export again")
+        image.problems.append(f"task {task_id} has a result that is not a list but {shown(result)}; export again")
     return image
 
 
@@ -90,10 +90,10 @@ def _last_annotation(task: dict[str, Any]) -> dict[str, Any] | None:
     if "completions" in task and annotations is None:
         raise BadInputError("was written by a Label Studio before 1.0; export it with a newer one")
     if not isinstance(annotations, list | None):
-        raise BadInputError(f"has annotations that are no list but {shown(annotations)}; export again")
+        raise BadInputError(f"has annotations that are not a list but {shown(annotations)}; export again")
     found = [a for a in annotations or () if is_json_object(a)]
     if len(found) != len(annotations or ()):
-        raise BadInputError("has an annotation that is no object; export again")
+        raise BadInputError("has an annotation that is not an object; export again")
     done = [a for a in found if not values.yes(a.get("was_cancelled"))]
     # Several people may have labelled a task: the latest counts, as in the tool's own view.
     return max(done, key=lambda a: str(a.get("updated_at") or a.get("created_at") or ""), default=None)
@@ -116,7 +116,7 @@ def _add_regions(image: RawImage, result: Sequence[Any], task_id: str) -> None:
     beside: set[str] = set()
     for number, row in enumerate(result, 1):
         if not is_json_object(row):
-            image.problems.append(f"task {task_id}: region {number} is no object but {shown(row)}")
+            image.problems.append(f"task {task_id}: region {number} is not an object but {shown(row)}")
             continue
         kind, region = row.get("type"), shown(row.get("id") or number)
         value = row.get("value")
@@ -130,7 +130,7 @@ def _add_regions(image: RawImage, result: Sequence[Any], task_id: str) -> None:
             elif kind in _ABOUT_THE_IMAGE or not (is_json_object(value) and _GEOMETRY & value.keys()):
                 beside.add(shown(kind))
             else:
-                raise BadInputError(f"is of type {kind!r} and no rectangle with a label; draw rectangles")
+                raise BadInputError(f"is of type {kind!r}, not a rectangle with a label; draw rectangles")
         except BadInputError as error:
             image.problems.append(f"task {task_id}: region {region} {error}")
     if not image.boxes and beside:
@@ -138,9 +138,9 @@ def _add_regions(image: RawImage, result: Sequence[Any], task_id: str) -> None:
         image.unsure = f"it holds no rectangle, but {', '.join(sorted(beside))}: whether it shows an object is open"
 
 
-def _names_apart(result: Sequence[Any]) -> dict[str, list[str]]:
+def _names_apart(result: Sequence[Any]) -> dict[str, list[Any]]:
     """Labels of ``<Rectangle>`` with ``<Labels>``: they stand in a row of their own under the region's id."""
-    names: dict[str, list[str]] = {}
+    names: dict[str, list[Any]] = {}
     rectangles = {
         values.identifier(row.get("id")) for row in result if is_json_object(row) and row.get("type") == "rectangle"
     }
@@ -156,7 +156,7 @@ def _names_apart(result: Sequence[Any]) -> dict[str, list[str]]:
 
 def _dict(value: Any) -> dict[str, Any]:
     if not is_json_object(value):
-        raise BadInputError(f"has a value that is no object but {shown(value)}")
+        raise BadInputError(f"has a value that is not an object but {shown(value)}")
     return value
 
 
@@ -172,7 +172,7 @@ def _add_box(image: RawImage, row: dict[str, Any], label: str | None) -> None:
         raise BadInputError("has no finite x, y, width and height")
     turned = values.rotation(value.get("rotation"))
     if turned is None:
-        raise BadInputError(f"is turned by {shown(value['rotation'])}, which is no number of degrees")
+        raise BadInputError(f"is turned by {shown(value['rotation'])}, which is not a number of degrees")
     if values.rotation(row.get("image_rotation")) != 0:
         raise BadInputError(
             f"was drawn while the image was turned by {shown(row['image_rotation'])} degrees in the tool; "

@@ -31,6 +31,20 @@ def parse(name: str, data: bytes) -> LabelFile:
     Raises:
         BadInputError: none of the formats, or broken.
     """
+    try:
+        parsed = _parse(name, data)
+    except BadInputError:
+        raise
+    # Whatever a stranger's file makes a parser do, its neighbours are read.
+    except Exception as error:
+        what = f"{type(error).__name__}: {shown(str(error))}"
+        raise BadInputError(f"{name} cannot be read ({what}); export it again") from None
+    if not (parsed.images or parsed.orphans or parsed.unreviewed):
+        raise BadInputError(f"{name} holds no image; export the whole project")
+    return parsed
+
+
+def _parse(name: str, data: bytes) -> LabelFile:
     if data[:2] == b"PK":
         return _parse_zip(name, unpack(name, data))
     if not data.strip():
@@ -41,7 +55,7 @@ def parse(name: str, data: bytes) -> LabelFile:
     if is_json_object(document) and coco.is_coco(document):
         return coco.read(name, document)
     raise BadInputError(
-        f"{name} is JSON of no known kind; export it as COCO JSON or as Label Studio JSON (not JSON-MIN)"
+        f"{name} is JSON of an unknown kind; export it as COCO JSON or as Label Studio JSON (not JSON-MIN)"
     )
 
 

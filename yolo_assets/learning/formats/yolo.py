@@ -94,7 +94,7 @@ def _add_lines(image: RawImage, path: str, data: bytes, classes: Mapping[int, st
         return
     lines = [(number, line) for number, line in enumerate(_ENDINGS.split(text), 1) if line.strip()]
     if lines and not any(line.strip()[0].isdigit() for _, line in lines):
-        image.problems.append(f"{path} is no label file: line {lines[0][0]} is {shown(lines[0][1].strip())!r}")
+        image.problems.append(f"{path} is not a label file: line {lines[0][0]} is {shown(lines[0][1].strip())!r}")
         return
     for number, line in lines:
         try:
@@ -117,7 +117,7 @@ def _box(cells: Sequence[str], classes: Mapping[int, str]) -> RawBox:
     if len(cells) != 5:
         raise BadInputError(f"has {len(cells)} numbers; 'class cx cy w h' has five")
     if found[0] < 0 or not found[0].is_integer():
-        raise BadInputError(f"has the class {shown(cells[0])!r}, which is no whole number")
+        raise BadInputError(f"has the class {shown(cells[0])!r}, which is not a whole number")
     class_name = classes.get(int(found[0]))
     if class_name is None:
         raise BadInputError(f"has class {int(found[0])}, which the file's class names do not have")
@@ -149,5 +149,5 @@ def write(images: Sequence[RawImage], class_names: Sequence[str]) -> bytes:
             stem = PurePosixPath(image.name).stem
             add(f"labels/{stem}.txt", lines(image, class_names))
             if image.data is not None:
-                add(f"images/{stem}.jpg", image.data)
+                add(f"images/{stem}{PurePosixPath(image.name).suffix or '.jpg'}", image.data)
     return buffer.getvalue()

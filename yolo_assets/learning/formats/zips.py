@@ -31,7 +31,7 @@ def unpack(name: str, data: bytes) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = [(_path(e.filename), e) for e in archive.infolist() if not e.is_dir()]
-            entries = [(path, entry) for path, entry in entries if not _left_behind(path)]
+            entries = [(path, entry) for path, entry in entries if not left_behind(path)]
             if sum(entry.file_size for _, entry in entries) > MAX_BYTES or len(entries) > MAX_FILES:
                 raise BadInputError(
                     f"{name} unpacks to more than {MAX_BYTES >> 30} GiB or {MAX_FILES} files; split it into several"
@@ -58,5 +58,6 @@ def _path(written: str) -> str:
     return "/".join(parts)
 
 
-def _left_behind(path: str) -> bool:
+def left_behind(path: str) -> bool:
+    """Whether a file is what macOS, Windows, a network drive or version control left there."""
     return any(part.startswith(".") or part.lower() in _LEFT_BEHIND for part in PurePosixPath(path).parts)

@@ -103,7 +103,7 @@ def _count(value: int | None) -> str:
 
 
 def _kept(value: bool | None) -> str:
-    return "-" if value is None else "kept" if value else "taken back"
+    return "-" if value is None else "kept" if value else "reverted"
 
 
 def _unit(value: float | None, unit: str, digits: int) -> str:

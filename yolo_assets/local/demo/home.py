@@ -1,7 +1,7 @@
-"""What the demo leaves behind for ``make up``, and the mark by which a home is known to be the demo's.
+"""What the demo leaves behind for ``make up``, and the file that marks a home as the demo's.
 
 ``<home>/demo.json`` is written when the demo takes a home and rewritten when it ends. A home without it that is not
-empty belongs to somebody, and the demo never touches it.
+empty belongs to someone else, and the demo never touches it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def read_mark(home: Path) -> DemoMark | None:
     except FileNotFoundError:
         return None
     except ValidationError:
-        raise UserError(f"{home / FILE} was not written by a demo; look at {home} and move it away") from None
+        raise UserError(f"{home / FILE} was not written by a demo; check {home} and move it away") from None
 
 
 def write_mark(home: Path, mark: DemoMark) -> None:
@@ -97,5 +97,5 @@ def alone(home: Path) -> Iterator[None]:
         UserError: another process works in this home.
     """
     lock = home.with_name(f".{home.name}.lock")
-    with locked_file(lock, f"another demo or make up works in {home}; stop it first, or set YOLO_ASSETS_HOME"):
+    with locked_file(lock, f"another demo or make up is running in {home}; stop it first, or set YOLO_ASSETS_HOME"):
         yield

@@ -49,7 +49,7 @@ def record_without_model(loop: Loop) -> None:
 
 
 def make_starter(loop: Loop) -> str:
-    """Label, train, judge and release the first model; the conditions of the graph carry it from the labels on."""
+    """Label, train, evaluate and release the first model; the conditions of the graph carry it from the labels on."""
     hour = loop.plan.first
     loop.ask_and_label(loop.plan.starter_labels, format_time(hour.start), format_time(hour.end))
     with training_shown(loop.screen, loop.settings.home):
@@ -100,7 +100,7 @@ def wait_for_hour(loop: Loop, agent: AgentService, hour: Hour, what: str) -> Non
     status = agent.status()
     totals = status["totals"]
     loop.screen.say(
-        f"hour {hour} is archived, catalogued and off the disk; the agent has processed {totals['processed']} frames"
+        f"hour {hour} is archived, catalogued and deleted locally; the agent has processed {totals['processed']} frames"
     )
     loop.figures.longest_gap_before = status["longest_gap"]["overall_s"]
 
@@ -127,9 +127,9 @@ def watch_switch(loop: Loop, agent: AgentService, version: str) -> None:
         if found and found[-1]["lost"] is not None and found[-1]["first_result_at"] is not None:
             break
         if found and found[-1]["result"] in ("refused", "failed"):
-            raise UserError(f"the agent did not take {version}: {found[-1]['reason']}")
+            raise UserError(f"the agent did not switch to {version}: {found[-1]['reason']}")
         if time.monotonic() > deadline:
-            raise UserError(f"the agent did not take {version} within a minute; see {agent.process.log}")
+            raise UserError(f"the agent did not switch to {version} within a minute; see {agent.process.log}")
         time.sleep(0.2)
     swap = found[-1]
     pointer = loop.registry.channel(loop.settings.model_name, CHANNEL).pointer()
@@ -207,7 +207,7 @@ def stop_line(loop: Loop, agent: AgentService) -> None:
     figures.dropped = dict(sum((Counter(camera.dropped) for camera in cameras), Counter()))
     open_frames = sum(camera.in_flight for camera in cameras)
     if figures.captured != figures.processed + sum(figures.dropped.values()) + open_frames or open_frames:
-        raise UserError(f"the agent's accounts do not add up: {beat.cameras}")
+        raise UserError(f"the agent's frame accounting does not add up: {beat.cameras}")
     loop.frames.remember(loop.settings.spool)
     time.sleep(GRACE_SECONDS + 0.5)  # an hour without a seal closes when it was quiet for so long
     loop.carry()
@@ -234,7 +234,7 @@ def get_everything_back(loop: Loop) -> None:
     rows = query(
         loop.registry.store, "SELECT count(*) AS archives, sum(frame_count)::BIGINT AS frames FROM archives"
     ).row(0)
-    loop.screen.say(f"the catalog knows {rows[0]} archives with {rows[1]} frames; all of them restored and compared")
+    loop.screen.say(f"the catalog has {rows[0]} archives with {rows[1]} frames; all of them restored and compared")
 
 
 def _swaps(agent: AgentService, trigger: str) -> list[dict[str, Any]]:

@@ -1,1 +1,1 @@
-"""Setting up and examining stores for the operator: ``yolo-assets storage``. Nothing here runs while frames travel."""
+"""Setting up and examining stores for the operator: ``yolo-assets storage``. Not used in archiving or inference."""

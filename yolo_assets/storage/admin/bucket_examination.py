@@ -176,7 +176,7 @@ def _round_trip(probe: _BucketProbe) -> None:
     data = probe.client.get_object(**where)["Body"].read()
     listed = probe.client.list_objects_v2(Bucket=probe.bucket, Prefix=probe.folder).get("KeyCount")
     good = (size, data, listed) == (11, b"yolo_assets", 1)
-    probe.found("put, head, get, list", "work" if good else "give back something else", "ok" if good else "unsafe")
+    probe.found("put, head, get, list", "work" if good else "return something else", "ok" if good else "unsafe")
 
 
 def _multipart(probe: _BucketProbe) -> None:
@@ -198,7 +198,7 @@ def _multipart(probe: _BucketProbe) -> None:
     if etag == hashlib.md5(data, usedforsecurity=False).hexdigest():
         probe.found("resumable multipart upload", "the parts that arrived are listed with their MD5", "ok")
     elif etag:
-        outcome = "the parts that arrived are listed, with etags that are no MD5"
+        outcome = "the parts that arrived are listed, with etags that are not an MD5"
         probe.found("resumable multipart upload", outcome, "note", "resuming relies on .archiving.parts in the spool")
     else:
         outcome = "the parts that arrived are not listed"
@@ -274,13 +274,13 @@ def _overwrite(probe: _BucketProbe) -> None:
     first = version_of(probe.put("overwritten", b"original"))
     probe.put("overwritten", b"forged")
     if first is None:
-        probe.found("overwrite", "the original is gone: no versions", "warn")
+        probe.found("overwrite", "the original is lost: no versions", "warn")
         return
     where = {"Bucket": probe.bucket, "Key": probe.folder + "overwritten", "VersionId": first}
     good = probe.client.get_object(**where)["Body"].read() == b"original"
     probe.found(
         "overwrite",
-        "the original stays readable by its version id" if good else "the original is gone",
+        "the original stays readable by its version id" if good else "the original is lost",
         "ok" if good else "unsafe",
     )
 

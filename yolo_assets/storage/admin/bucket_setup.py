@@ -1,4 +1,4 @@
-"""Sets up the bucket of an archive root: what is asked for compared with what is there, shown first, set and read back.
+"""Sets up the bucket of an archive root: compares the request with what is there, shows it, sets it, reads it back.
 
 Nothing is loosened: rules and statements of others stay, a default retention is never touched, versioning is never
 switched off. Running it again changes nothing.
@@ -99,7 +99,9 @@ class BucketSetup:
         again = self._run(set_it=False)
         open_still = [step.what for step in again.steps if step.change in ("+", "~")]
         if open_still:
-            raise UserError(f"{self._url} took the settings but does not show {', '.join(open_still)}; look at it")
+            raise UserError(
+                f"{self._url} accepted the settings but does not show {', '.join(open_still)}; check it there"
+            )
         return done
 
     def _run(self, *, set_it: bool) -> SetupPlan:
@@ -256,7 +258,7 @@ def _described(rule: Mapping[str, Any]) -> str:
     if "Days" in rule.get("Expiration", {}):
         parts.append(f"expires on day {rule['Expiration']['Days']}")
     if "ExpiredObjectDeleteMarker" in rule.get("Expiration", {}):
-        parts.append("delete markers with nothing behind them go")
+        parts.append("delete markers with no version behind them are removed")
     if "AbortIncompleteMultipartUpload" in rule:
         parts.append(f"removed after {rule['AbortIncompleteMultipartUpload']['DaysAfterInitiation']} days")
     return ", ".join(parts)

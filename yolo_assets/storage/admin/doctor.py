@@ -93,7 +93,7 @@ def _examine_folder(root: Path, role: Role, url: str) -> Examined:
         )
         free = shutil.disk_usage(root).free
         found(
-            "room",
+            "free space",
             f"{free / _GB:.1f} GB free",
             "ok" if free > 10 * _GB else "warn",
             "" if free > 10 * _GB else "it fills soon",
@@ -116,7 +116,7 @@ def _examine_folder(root: Path, role: Role, url: str) -> Examined:
                 "who may write may delete",
                 "a folder has no versions, no object lock and no lifecycle",
                 "note",
-                "use a bucket with object lock where write-once is asked for; protect the folder by its owner's rights",
+                "use a bucket with object lock where write-once is required; protect the folder by its owner's rights",
             )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What looking at a store found, and which of it together is unsafe. Pure: nothing is asked here.
+"""What the examination of a store found, and which combinations are unsafe. Pure: no requests are made here.
 
 A store is evaluated by what it did when it was tried, not by its name.
 """
@@ -91,14 +91,14 @@ def unsafe(archive: Facts, store: Facts | None, retention_days: int) -> Iterator
     asked = f"retention of {retention_days} days"
     if retention_days and archive.lock is False:
         yield StoreFinding(
-            f"{asked} is asked for",
+            f"{asked} is requested",
             "the archive root has no object lock",
             "unsafe",
             "make a bucket with object lock (storage init --create), or set YOLO_ASSETS_RETENTION_DAYS=0",
         )
     if retention_days and archive.lock and archive.retention_proven is False:
         yield StoreFinding(
-            f"{asked} is asked for",
+            f"{asked} is requested",
             "a retention that was set is not shown again",
             "unsafe",
             "give the right PutObjectRetention and GetObjectRetention, or use a store that keeps it",

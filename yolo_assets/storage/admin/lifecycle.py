@@ -1,8 +1,8 @@
 """From the tiers of an archive to lifecycle rules that are valid for one kind of store, with what was changed and why.
 
-The tiers are those of A10: standard for a week, infrequent for a quarter, cold after that, expiry after the retention.
-Only archives change tier; indexes, receipts and audits stay where they can be read at once. Archive, index and receipt
-of an hour expire together, so that no receipt promises an archive that is gone.
+The tiers are those of requirement A10: standard for a week, infrequent for a quarter, cold after that, expiry after the
+retention. Only archives change tier; indexes, receipts and audits stay where they can be read at once. Archive, index
+and receipt of an hour expire together, so that no receipt promises an archive that is gone.
 
 AWS' rules are from its user guide (lifecycle transition general considerations); no test server enforces them, hence
 ``problems``.
@@ -84,7 +84,7 @@ def compile_lifecycle(
     else:
         changes.append(
             f"archives, indexes and receipts expire on day {expires}, {MARGIN_DAYS} days after their retention; what "
-            "is under legal hold keeps its bytes, hidden behind a delete marker that archive verify tells"
+            "is under legal hold keeps its bytes, hidden behind a delete marker that archive verify reports"
         )
         rules += [
             _rule(
@@ -145,7 +145,7 @@ def _transitions(
 
 def _access(storage_class: str) -> str:
     if storage_class in ("GLACIER", "DEEP_ARCHIVE"):
-        return "; a frame out of it takes hours (yolo-assets restore asks for it)"
+        return "; a frame out of it takes hours (yolo-assets restore requests it)"
     return ", read at once"
 
 
@@ -184,7 +184,7 @@ def _aws_problems(name: str, transitions: Sequence[Mapping[str, Any]]) -> Iterat
         if before is not None and before["StorageClass"] in _INFREQUENT and entry["Days"] < before["Days"] + 30:
             yield f"{name}: an object stays in {before['StorageClass']} for 30 days"
         if before is not None and not _colder(before["StorageClass"], entry["StorageClass"]):
-            yield f"{name}: nothing goes from {before['StorageClass']} to {entry['StorageClass']}"
+            yield f"{name}: nothing moves from {before['StorageClass']} to {entry['StorageClass']}"
         before = entry
 
 

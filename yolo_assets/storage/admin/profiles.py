@@ -1,6 +1,6 @@
 """The kinds of store that are known, and what each is known to support.
 
-What a store enforces is tried (``bucket_examination``); a profile tells what may be asked of it at all: which storage
+What a store enforces is tried (``bucket_examination``); a profile says what can be expected of it at all: which storage
 classes its lifecycle knows, from which day, and what its API lacks. Sources: the vendors' documentation; Ceph 16.2 and
 ministack 1.5 by trying.
 """

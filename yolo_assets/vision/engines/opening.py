@@ -1,4 +1,4 @@
-"""Opens an engine on a model file: here or in a child process. Engines are imported only when they are asked for."""
+"""Opens an engine on a model file: here or in a child process. Engines are imported only when they are used."""
 
 from __future__ import annotations
 

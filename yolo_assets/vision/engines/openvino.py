@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU, from bytes, in the precision that was asked for, without telemetry."""
+"""OpenVINO on the CPU, from bytes, in the requested precision, without telemetry."""
 
 from __future__ import annotations
 

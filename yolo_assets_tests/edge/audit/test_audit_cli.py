@@ -86,7 +86,7 @@ def test_life_of_an_audit_log(plant: Plant) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        ((), 2, "name what to check"),
+        ((), 2, "give what to check"),
         (("--store", "store"), 2, "--store needs --device"),
         (("--state", "nothing"), 1, "there is no audit log in"),
         (("--store", "/nowhere/store", "--device", "box1"), 2, "there is no store at"),

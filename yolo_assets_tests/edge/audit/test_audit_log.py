@@ -50,7 +50,7 @@ def test_each_line_holds_the_hash_of_the_line_before_and_who_did_what(tmp_path: 
     assert (tmp_path / "device.key").stat().st_mode & 0o077 == 0
 
 
-def test_a_restart_goes_on_with_the_chain(tmp_path: Path) -> None:
+def test_a_restart_continues_the_chain(tmp_path: Path) -> None:
     write(AuditLog(tmp_path, DEVICE), 1)
     again = write(AuditLog(tmp_path, DEVICE), 2)
     assert [line.target for line in again.recent()] == [None, "line/1", "line/2"]
@@ -136,7 +136,7 @@ def test_a_full_disk_keeps_lines_in_memory_in_order_and_leaves_no_piece(tmp_path
     assert [line.target for line in log.recent()][-2:] == ["line/4", "line/5"] and faults(tmp_path) == []
 
 
-def test_files_rotate_and_old_ones_go_only_once_they_are_shipped(tmp_path: Path) -> None:
+def test_files_rotate_and_old_ones_are_deleted_only_once_shipped(tmp_path: Path) -> None:
     log = AuditLog(tmp_path, DEVICE, lines_per_file=5, keep_files=2)
     write(log, *range(1, 22))
     (name,) = logs(tmp_path)
@@ -147,7 +147,7 @@ def test_files_rotate_and_old_ones_go_only_once_they_are_shipped(tmp_path: Path)
     again = write(AuditLog(tmp_path, DEVICE, lines_per_file=5, keep_files=2), 22)
     assert again.head.sequence == 23 and faults(tmp_path) == [] and not again.trouble
     segments(tmp_path / name)[0][1].unlink()
-    assert any("gone from the beginning" in text for text in faults(tmp_path))
+    assert any("missing from the beginning" in text for text in faults(tmp_path))
 
 
 def test_unshipped_gives_each_line_once_across_files(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_no_change_of_the_log_goes_unseen(
     assert bool(found) == (lines != before), (deed, found)
 
 
-def test_a_box_taken_over_with_its_key_is_found_by_the_copy_in_the_store(tmp_path: Path, original: Path) -> None:
+def test_a_log_rewritten_with_the_device_key_differs_from_the_store(tmp_path: Path, original: Path) -> None:
     """Root on the device writes a new history that is sound in itself; the store holds the old one."""
     folder, store = tmp_path / "audit", open_store((tmp_path / "store").as_uri())
     shutil.copytree(original, folder)
@@ -228,7 +228,7 @@ def test_no_change_of_the_copy_goes_unseen(shipped: tuple[AuditLog, ObjectStore]
     assert findings(DeviceCopies.read(store, DEVICE).verify())
 
 
-def test_the_key_kept_elsewhere_finds_a_history_written_anew(tmp_path: Path, device_key: Path) -> None:
+def test_the_key_kept_elsewhere_reveals_a_rewritten_history(tmp_path: Path, device_key: Path) -> None:
     store = open_store((tmp_path / "store").as_uri())
     forged = write(AuditLog(tmp_path / "forged", DEVICE), 1, 2)
     AuditShipper(forged, store).ship()
@@ -273,7 +273,7 @@ def test_a_foreign_object_in_our_place_is_reported_not_overwritten(tmp_path: Pat
     assert store.get(key) == b"{}\n"
 
 
-def test_a_wiped_box_begins_a_second_log_and_both_are_checked(
+def test_a_wiped_device_begins_a_second_log_and_both_are_checked(
     shipped: tuple[AuditLog, ObjectStore], tmp_path: Path
 ) -> None:
     _, store = shipped
@@ -282,7 +282,7 @@ def test_a_wiped_box_begins_a_second_log_and_both_are_checked(
     beat(again, store)
     reports = DeviceCopies.read(store, DEVICE).verify()
     assert len(reports) == 2 and findings(reports) == []
-    assert any("knowing nothing of log" in note for report in reports for note in report.notes)
+    assert any("without knowing log" in note for report in reports for note in report.notes)
 
 
 def test_nothing_to_verify_is_an_error(tmp_path: Path) -> None:

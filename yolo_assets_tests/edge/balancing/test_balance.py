@@ -21,7 +21,7 @@ def steady(balance: LightBalance, load: InferenceLoad, rules: Light, begin: floa
 
 
 @given(rates, seconds, st.floats(0.05, 1), st.integers(1, 4), st.lists(st.sampled_from(CAMERAS), unique=True))
-def test_it_relieves_enough_and_comes_to_rest(
+def test_enough_cameras_move_and_then_the_balance_is_stable(
     offered: dict[str, float], heavy: float, part: float, workers: int, order: list[str]
 ) -> None:
     rules = Light(hold_s=3, calm_s=10)

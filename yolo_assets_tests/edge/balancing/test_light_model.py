@@ -1,4 +1,4 @@
-"""A light model on a real box: it takes cameras over while there is too much to do, and gives them back."""
+"""A light model on a real device: it takes cameras over while the load is too high, and gives them back."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ from yolo_assets_tests.support.streams import make_video
     packets=st.lists(st.tuples(st.booleans(), st.floats(0, 0.6), st.booleans()), min_size=1, max_size=60),
     patience=st.floats(0.2, 2),
 )
-def test_the_line_stays_young_and_never_gives_a_packet_whose_forerunner_is_gone(
+def test_waiting_packets_stay_recent_and_follow_their_reference(
     packets: list[tuple[bool, float, bool]], patience: float
 ) -> None:
     line, now, out, waiting, lost, keys = PacketQueue(patience), 0.0, [], 0, 0, False
@@ -64,7 +64,7 @@ def test_the_line_stays_young_and_never_gives_a_packet_whose_forerunner_is_gone(
         assert after == before + 1 or key or not any(k for k, _, _ in packets[: after + 1])
 
 
-def test_the_line_bounds_bytes_too() -> None:
+def test_waiting_packets_are_bounded_in_bytes_too() -> None:
     line = PacketQueue(1000)
     for place in range(200):
         line.put(Packet(place, 0.0, place % 10 == 0, 1 << 20))
@@ -73,7 +73,7 @@ def test_the_line_bounds_bytes_too() -> None:
 
 
 @given(lives=st.lists(st.floats(0, 100), max_size=40), seed=st.integers(0, 1000))
-def test_waits_double_up_to_a_bound_and_begin_anew_only_after_health(lives: list[float], seed: int) -> None:
+def test_waits_double_up_to_a_bound_and_reset_only_after_success(lives: list[float], seed: int) -> None:
     backoff = ReconnectWaits(first_s=0.5, last_s=30, healthy_s=10, draw=random.Random(seed).random)
     run = 0
     for lived in lives:
@@ -84,12 +84,12 @@ def test_waits_double_up_to_a_bound_and_begin_anew_only_after_health(lives: list
     assert backoff.longest() == 30
 
 
-def test_waits_of_cameras_that_fell_together_differ() -> None:
+def test_waits_of_cameras_that_failed_together_differ() -> None:
     assert len({ReconnectWaits().after(0) for _ in range(10)}) == 10
 
 
 @given(rate=st.floats(5, 60), wanted=st.floats(1, 60))
-def test_thinning_keeps_about_the_wanted_rate(rate: float, wanted: float) -> None:
+def test_thinning_keeps_about_the_configured_rate(rate: float, wanted: float) -> None:
     thinning = Thinning(wanted)
     kept = sum(thinning.wanted(100 + n / rate) for n in range(int(rate * 20)))
     assert kept <= wanted * 20 * 1.12 + 1
@@ -102,7 +102,7 @@ def shared(size: int = 300) -> tuple[ChildMemory, ParentMemory]:
     return child, ParentMemory(os.dup(child.fd), child.slot_bytes)
 
 
-def test_a_slot_is_lent_until_the_last_view_of_it_is_gone() -> None:
+def test_a_slot_is_in_use_until_its_last_view_is_released() -> None:
     child, parent = shared()
     slot = child.take()
     assert slot == 0
@@ -119,7 +119,7 @@ def test_a_slot_is_lent_until_the_last_view_of_it_is_gone() -> None:
     assert child.take() == 0
 
 
-def test_who_keeps_pictures_gets_copies_and_the_camera_goes_on() -> None:
+def test_kept_pictures_are_copies_and_the_camera_continues() -> None:
     child, parent = shared()
     kept = []
     for value in range(50):
@@ -133,7 +133,7 @@ def test_who_keeps_pictures_gets_copies_and_the_camera_goes_on() -> None:
     assert lent == SLOTS - SPARE
 
 
-def test_memory_that_lies_is_refused_and_memory_cannot_be_taken_away() -> None:
+def test_invalid_shared_memory_is_refused_and_memory_cannot_shrink() -> None:
     child, parent = shared()
     with pytest.raises(OSError, match="not permitted"):
         os.ftruncate(child.fd, 0)
@@ -150,7 +150,7 @@ def test_memory_that_lies_is_refused_and_memory_cannot_be_taken_away() -> None:
 
 
 @given(st.binary(max_size=200) | st.sampled_from([b"[1]", b"{", b"\xff", b"[" * 100_000, b"null"]))
-def test_any_bytes_are_a_note_or_refused(data: bytes) -> None:
+def test_any_bytes_are_a_message_or_refused(data: bytes) -> None:
     try:
         note = unpack(data)
     except WireError:
@@ -169,10 +169,10 @@ def test_numbers_out_of_bounds_are_refused(value: Any) -> None:
 
 
 _BAD_CHILDREN = {
-    "garbage": ("c.send(b'not json')", "broke its contract"),
-    "too long": ("c.send(b'x' * 50000)", "broke its contract"),
-    "no memory": ('c.send(b\'{"note":"picture","slot":0,"height":9,"width":9}\')', "broke its contract"),
-    "flood": ('while True: c.send(b\'{"note":"alive","lost":{"overrun":2000000}}\')', "broke its contract"),
+    "garbage": ("c.send(b'not json')", "sent an invalid message"),
+    "too long": ("c.send(b'x' * 50000)", "sent an invalid message"),
+    "no memory": ('c.send(b\'{"note":"picture","slot":0,"height":9,"width":9}\')', "sent an invalid message"),
+    "flood": ('while True: c.send(b\'{"note":"alive","lost":{"overrun":2000000}}\')', "sent an invalid message"),
     "noise": ('while True: c.send(b\'{"note":"x"}\')', "it did not answer"),
     "silence": ("import time; time.sleep(60)", "it did not answer"),
     "exit": ("sys.exit(3)", "with exit status 3"),
@@ -183,7 +183,7 @@ _BAD_CHILDREN = {
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", sorted(_BAD_CHILDREN))
-def test_a_child_that_misbehaves_is_ended_and_said_so(
+def test_a_child_that_misbehaves_is_ended_and_reported(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, words = _BAD_CHILDREN[name]
@@ -288,7 +288,7 @@ def test_a_picture_too_large_for_any_camera_is_refused() -> None:
 
 
 @pytest.mark.timeout(60)
-def test_a_usb_camera_that_is_not_there_says_what_to_look_at(tmp_path: Path) -> None:
+def test_a_missing_usb_camera_says_what_to_check(tmp_path: Path) -> None:
     camera = UsbCamera.model_validate({"kind": "usb", "camera_id": "cam1", "device": "/dev/video250"})
     source = live_source(camera, DeviceClock(tmp_path / "clock.json"))
     source.check()

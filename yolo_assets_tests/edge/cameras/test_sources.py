@@ -60,7 +60,7 @@ def test_fps_thins_a_video_and_the_files_own_time_is_the_default(video: Path) ->
     assert captures[1].captured_at - captures[0].captured_at == timedelta(milliseconds=200)
 
 
-def test_a_loop_goes_on_in_time(video: Path) -> None:
+def test_time_continues_over_the_end_of_a_loop(video: Path) -> None:
     stop = Event()
     moments = []
     for capture in video_camera(video, start=START, loop=True).captures(stop):
@@ -92,7 +92,7 @@ def test_an_unreadable_video_is_one_line(tmp_path: Path, content: bytes | None) 
         list(video_camera(path).captures(Event()))
 
 
-def test_photographs_in_the_order_of_their_names(tmp_path: Path) -> None:
+def test_photographs_in_the_order_of_their_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     spec = importlib.util.find_spec("ultralytics")  # only its example pictures: nothing of it is imported
     assert spec is not None and spec.origin is not None
     assets = Path(spec.origin).parent / "assets"
@@ -104,6 +104,9 @@ def test_photographs_in_the_order_of_their_names(tmp_path: Path) -> None:
     captures = list(source.captures(Event()))
     assert [c.image.shape for c in captures if c.image is not None] == [(1080, 810, 3), (720, 1280, 3)]
     assert [c.captured_at - START for c in captures] == [timedelta(0), timedelta(milliseconds=500)]
+    assert source.facts() == {"path": str(tmp_path), "unreadable_files": 0, "other_files": 1}
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert f"files left out of {tmp_path}: 1, notes.txt first" in told
 
 
 def test_truncated_and_false_pictures_are_captures_without_a_picture(tmp_path: Path) -> None:

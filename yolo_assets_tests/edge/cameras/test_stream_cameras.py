@@ -152,7 +152,7 @@ def test_a_cut_stream_comes_back_and_its_neighbour_never_stops(video: Path, tmp_
 
 
 @pytest.mark.timeout(120)
-def test_a_frozen_sender_is_a_stall_in_words_then_a_new_process(video: Path, tmp_path: Path, boxes: list[Any]) -> None:
+def test_a_frozen_sender_is_reported_then_gets_a_new_process(video: Path, tmp_path: Path, boxes: list[Any]) -> None:
     camera = NetworkCamera(video)
     boxes.append(camera)
     camera.on()
@@ -221,7 +221,7 @@ def test_a_child_that_is_killed_or_stopped_is_replaced(video: Path, tmp_path: Pa
 
 
 @pytest.mark.timeout(60)
-def test_rtsp_gives_pictures_and_is_left_politely(video: Path, tmp_path: Path, boxes: list[Any]) -> None:
+def test_rtsp_gives_pictures_and_is_closed_with_teardown(video: Path, tmp_path: Path, boxes: list[Any]) -> None:
     camera = RtspCamera(video, tmp_path)
     boxes.append(camera)
     box = Box(tmp_path, {"cam1": {"url": camera.url, "fps": 5}})
@@ -305,7 +305,7 @@ def test_a_password_is_used_and_shown_nowhere(
 
 
 @pytest.mark.timeout(60)
-def test_what_cannot_work_as_configured_says_so_and_is_not_hammered(
+def test_what_cannot_work_as_configured_is_reported_once(
     tmp_path: Path, boxes: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     box = Box(tmp_path, {"srt": {"url": "srt://127.0.0.1:9"}, "off": {"url": f"tcp://127.0.0.1:{free_port()}"}})

@@ -50,7 +50,7 @@ rules = st.builds(
 
 @settings(max_examples=300, deadline=None)
 @given(rules, lines)
-def test_what_is_told_follows_the_description(rule: AlarmRule, line: list[tuple[float, bool]]) -> None:
+def test_alarms_follow_their_description(rule: AlarmRule, line: list[tuple[float, bool]]) -> None:
     """The oracle looks back over the whole past at every frame instead of keeping a state."""
     frames, moments, at = [], [], 0.0
     for number, (gap, there) in enumerate(line):

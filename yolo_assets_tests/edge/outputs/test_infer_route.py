@@ -27,7 +27,7 @@ from yolo_assets.vision.picture_head import PictureHead, read_head
 from yolo_assets.vision.pictures import TooManyPixelsError, decode_image
 from yolo_assets_tests.edge.outputs.receivers import live_camera as live
 from yolo_assets_tests.edge.plant import AgentProcess, Plant
-from yolo_assets_tests.support.picture_files import saved, top_down_bmp
+from yolo_assets_tests.support.picture_files import no_pictures, odd_but_sound, saved, top_down_bmp
 from yolo_assets_tests.support.tiny_model import blob_frame
 
 PICTURE, BLOBS = blob_frame(3, 240, 320, 4)
@@ -80,7 +80,7 @@ def test_bombs_are_refused_by_their_header(size: tuple[int, int]) -> None:
         *(b"\xff\xd8\xff" + b"\xe0\x00\x00" * 5, b"\xff\xd8\xff\xff\xff\xff", jpeg_of(640, 480)[: len(JPEG) // 2]),
     ],
 )
-def test_broken_pictures_are_told(data: bytes) -> None:
+def test_broken_pictures_are_reported(data: bytes) -> None:
     with pytest.raises(BadInputError):
         decode_image(data, "a", 1 << 20)
 
@@ -145,6 +145,12 @@ def test_a_picture_is_answered_with_the_record(plant: Plant, agents: list[AgentP
             middle = ((x1 + x2) / 2, (y1 + y2) / 2)
             boxes = [found.bbox for found in record.detections]
             assert any(box[0] < middle[0] < box[2] and box[1] < middle[1] < box[3] for box in boxes)
+    for _, body in odd_but_sound().values():
+        status, answer, _ = post(agent, body)
+        assert (status, answer["width"], answer["height"]) == (200, 48, 32), answer
+    for case, (_, body) in no_pictures().items():
+        status, answer, _ = post(agent, body)
+        assert status in (413, 415, 422) and answer["detail"].startswith("the picture "), (case, answer)
     files = {path for path in plant.spool.rglob("*") if path.is_file() and "cam1" not in str(path)}
     assert not files  # nothing of it is kept
     wide = np.random.default_rng(0).integers(0, 255, (1100, 1000, 3), np.uint8)
@@ -163,7 +169,7 @@ def test_a_picture_is_answered_with_the_record(plant: Plant, agents: list[AgentP
     status, answer, _ = post(agent, JPEG, Origin="http://evil.example")
     assert status == 403
     text = agent.request("/metrics")[1].decode()
-    assert 'yolo_edge_infer_requests_total{outcome="answered"} 7.0' in text
+    assert f'yolo_edge_infer_requests_total{{outcome="answered"}} {7 + len(odd_but_sound())}.0' in text
 
 
 def test_cameras_come_first(plant: Plant, agents: list[AgentProcess]) -> None:

@@ -121,7 +121,7 @@ def test_the_broker_dies_and_returns_and_no_alarm_is_lost(tmp_path: Path, closin
     assert len(set(ids)) == len(ids) and ids[-1].endswith("-199")
 
 
-def test_a_box_that_dies_is_told_by_its_will(tmp_path: Path, closing: list[Callable[[], object]]) -> None:
+def test_a_device_that_dies_is_reported_by_its_last_will(tmp_path: Path, closing: list[Callable[[], object]]) -> None:
     broker = Mosquitto(tmp_path)
     closing.append(broker.kill)
     listener = Listener(broker.port)
@@ -179,7 +179,7 @@ def test_tls_and_password(tmp_path: Path, closing: list[Callable[[], object]]) -
     assert "password" not in str(out.status()).replace("password_file", "")
 
 
-def test_a_broker_that_never_answers_is_felt_by_nobody(tmp_path: Path, closing: list[Callable[[], object]]) -> None:
+def test_a_broker_that_never_answers_delays_nothing(tmp_path: Path, closing: list[Callable[[], object]]) -> None:
     hole = Hole()
     closing.append(hole.close)
     out = start(tmp_path, hole.port, closing, queue_size=10)

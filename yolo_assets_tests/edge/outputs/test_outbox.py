@@ -1,4 +1,4 @@
-"""The outbox under any order of calls: the books add up, and no alarm goes while a result could."""
+"""The outbox under any order of calls: the counts add up, and no alarm is dropped while a result could be."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_batches_that_come_back_in_any_order_wait_in_the_order_of_acceptance() -
     assert [e.id for e in box.take(9, 0)] == ["0", "1", "2", "3"]
 
 
-def test_the_oldest_results_go_first_and_alarms_stay() -> None:
+def test_the_oldest_results_are_dropped_first_and_alarms_stay() -> None:
     box = EventOutbox(3, 60, lambda: 0.0)
     for number, kind in enumerate(("alarm", "result", "result", "result", "alarm")):
         box.put(event(number, kind))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Outputs as the agent runs them: configured in YAML, told to real receivers, felt by no inference."""
+"""Outputs as the agent runs them: configured in YAML, sent to real receivers, without slowing inference."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def box(root: Path, **options: Any) -> AgentProcess:
     return AgentProcess(plant.config_file([live_camera(plant, fps=10)], **options))
 
 
-def test_receivers_that_hang_or_are_dead_are_not_felt(tmp_path: Path, agents: list[AgentProcess]) -> None:
+def test_receivers_that_hang_or_are_dead_do_not_slow_inference(tmp_path: Path, agents: list[AgentProcess]) -> None:
     """Two agents side by side on the same processors: one without outputs, one whose receivers never answer."""
     hole = Hole()
     common = {"results": "all", "queue_size": 20}
@@ -114,7 +114,7 @@ def test_the_documented_schema_is_the_one_in_use() -> None:
         ({"alarms": [{"name": "a b"}]}, "alarm name"),
     ],
 )
-def test_wrong_options_are_told_in_a_line(plant: Plant, options: dict[str, Any], words: str) -> None:
+def test_wrong_options_are_one_line(plant: Plant, options: dict[str, Any], words: str) -> None:
     with pytest.raises(BadInputError) as caught:
         plant.config([live_camera(plant)], **options)
     assert words in str(caught.value) and "\n" not in str(caught.value)

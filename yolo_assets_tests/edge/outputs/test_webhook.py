@@ -1,4 +1,4 @@
-"""Webhooks against real HTTP receivers: signed, repeated after failures, verified by TLS, never felt by who gives."""
+"""Webhooks against real HTTP receivers: signed, repeated after failures, verified by TLS, never delaying the caller."""
 
 from __future__ import annotations
 

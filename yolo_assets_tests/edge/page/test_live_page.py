@@ -62,7 +62,7 @@ def test_boxes_move_with_the_pictures(staged: Staged, open_page: OpenPage) -> No
     assert set(chips) <= {"crack", "porosity"} and chips
 
 
-def test_a_standing_alarm_is_said_in_words(staged: Staged, open_page: OpenPage) -> None:
+def test_an_active_alarm_is_shown_in_words(staged: Staged, open_page: OpenPage) -> None:
     page = open_page(staged[1].url)
     page.wait_for_selector("#standing li.critical:has-text('critical: crack seen on cam2 since')")
 
@@ -116,8 +116,8 @@ def test_a_swap_a_pin_and_a_rollback(staged: Staged, open_page: OpenPage) -> Non
     assert results.index("pinned") < results.index("unpinned") < results.index("rolled_back")
 
 
-def test_an_agent_that_is_gone_is_never_shown_as_live(staged: Staged, open_page: OpenPage) -> None:
-    """Stopped by the system: the connection stays, and nobody answers. Then it goes on."""
+def test_an_unreachable_agent_is_never_shown_as_live(staged: Staged, open_page: OpenPage) -> None:
+    """Stopped by the system: the connection stays, and nothing answers. Then it continues."""
     agent = staged[1]
     page = open_page(agent.url)
     live(page)
@@ -140,7 +140,7 @@ def test_an_agent_that_is_gone_is_never_shown_as_live(staged: Staged, open_page:
 
 
 def test_a_camera_that_falls_silent_is_not_shown_as_live(plant: Plant, open_page: OpenPage) -> None:
-    """Its folder vanishes while the other goes on: the old picture is veiled, and words say so."""
+    """Its folder vanishes while the other continues: the old picture is veiled, and words say so."""
     plant.register("1")
     plant.promote("1")
     one, two = moving_blobs(plant.root / "one"), moving_blobs(plant.root / "two")
@@ -234,7 +234,7 @@ def test_keyboard_and_screen_reader(staged: Staged, open_page: OpenPage) -> None
     assert page.get_by_role("img", name=re.compile("^Camera cam1: live, (crack|porosity)")).count() == 1
     assert page.get_by_role("status").count() == 1 and page.locator("html[lang=en]").count() == 1
     names = {heading.inner_text() for heading in page.get_by_role("heading").all()}
-    assert {"box1", "cam1", "cam2", "Model that serves", "Every frame", "Model changes"} <= names
+    assert {"box1", "cam1", "cam2", "Serving model", "Every frame", "Model changes"} <= names
     page.locator("body").focus()
     reached: list[str] = []
     for _ in range(14):

@@ -76,7 +76,7 @@ def camera_thread(
     return CameraThread(configured, queue, recorder, ready)
 
 
-def test_a_camera_that_breaks_comes_back_and_its_frames_go_on_counting(tmp_path: Path) -> None:
+def test_a_camera_that_fails_returns_and_its_frame_numbers_continue(tmp_path: Path) -> None:
     recorder, queue = FrameRecorder(tmp_path, ["cam1", "cam2"], "box1"), FrameQueue(["cam1", "cam2"], 100)
     broken = camera_thread(ScriptedSource("cam1", [2, 0, 0, 1, 3]), recorder, queue)
     healthy = camera_thread(ScriptedSource("cam2", [5]), recorder, queue)
@@ -140,7 +140,7 @@ def running(plant: Plant, **options: Any) -> Agent:
     return agent
 
 
-def test_a_full_disk_drops_records_loudly_and_inference_goes_on(
+def test_a_full_disk_drops_records_with_an_error_and_inference_continues(
     plant: Plant, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     agent = running(plant)
@@ -148,7 +148,7 @@ def test_a_full_disk_drops_records_loudly_and_inference_goes_on(
         until(lambda: agent.recorder.journal.counts()["cam1"].processed > 3)
 
         def full(*_: object) -> None:
-            raise SpoolFullError("no room on the disk")
+            raise SpoolFullError("no space on the disk")
 
         with monkeypatch.context() as patch:
             patch.setattr(SpoolWriter, "write", full)
@@ -156,14 +156,14 @@ def test_a_full_disk_drops_records_loudly_and_inference_goes_on(
             until(lambda: agent.recorder.journal.counts()["cam1"].dropped.get("disk_full", 0) > 5)
             latest = agent.board.latest("cam1")
             assert latest is not None and latest.sequence > before.sequence
-            assert agent.recorder.trouble == "no room on the disk"
+            assert agent.recorder.trouble == "no space on the disk"
         processed = agent.recorder.journal.counts()["cam1"].processed
         until(lambda: agent.recorder.journal.counts()["cam1"].processed > processed + 3)
         assert agent.recorder.trouble is None
     finally:
         assert agent.stop()
     assert agent.recorder.journal.counts()["cam1"].balanced
-    told = [record for record in caplog.records if "the spool refuses" in record.message]
+    told = [record for record in caplog.records if "the spool takes no writes" in record.message]
     assert len(told) == 1
 
 
@@ -210,7 +210,7 @@ def test_what_fails_after_an_inference_costs_no_worker(plant: Plant, monkeypatch
     assert not list(plant.spool.glob("*/*/*.jpg"))
 
 
-def test_a_store_that_hangs_is_felt_by_nobody(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_hangs_delays_nothing(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = running(plant)
     let_go = threading.Event()
     try:

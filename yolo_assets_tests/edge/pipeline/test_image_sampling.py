@@ -79,8 +79,8 @@ def test_in_the_first_stage_one_of_so_many_normal_pictures_stays() -> None:
         ({"low": "30%"}, "low must be below high"),
         ({"high": "60%"}, "high must be below records_only"),
         ({"records_only": "80%"}, "records_only must be below no_images"),
-        ({"reserve": "much"}, "no amount of disk"),
-        ({"low": -5}, "no amount of disk"),
+        ({"reserve": "much"}, "not an amount of disk space"),
+        ({"low": -5}, "not an amount of disk space"),
         ({"fsync": "sometimes"}, "frame"),
     ],
 )

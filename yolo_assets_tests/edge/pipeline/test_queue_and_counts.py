@@ -82,7 +82,7 @@ def test_a_busy_camera_does_not_starve_a_quiet_one() -> None:
     assert "quiet" in [queue.get().camera_id for _ in range(2)]  # type: ignore[union-attr]
 
 
-def test_a_source_that_waits_for_room_stalls_nobody_else_and_is_let_go_at_the_end() -> None:
+def test_a_source_that_waits_stalls_no_other_and_is_released_at_the_end() -> None:
     queue = FrameQueue(["file", "live"], 1)
     queue.put_waiting(frame("file", 0))
     ended: list[object] = []

@@ -1,4 +1,4 @@
-"""The account of every frame across restarts, kills and a full disk: the tally, the spool and the seals agree."""
+"""Frame accounting across restarts, kills and a full disk: the journal, the spool and the seals agree."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def settled(root: Path) -> tuple[CameraTotals, CameraBooks]:
     return row, read_books(root / "spool", root / "archive")["cam1"]
 
 
-def test_frames_in_flight_at_a_kill_are_counted_as_interrupted_in_seal_and_tally(tmp_path: Path) -> None:
+def test_frames_in_flight_at_a_kill_are_interrupted_in_seal_and_journal(tmp_path: Path) -> None:
     def crash(recorder: FrameRecorder) -> None:
         first = recorder.next_sequence("cam1")
         for number in range(first, first + 5):
@@ -116,7 +116,7 @@ def test_an_hour_that_a_restart_found_open_is_sealed_when_it_is_over_also_withou
     assert (row.captured, row.processed) == (2, 1)
 
 
-def test_what_comes_back_after_the_end_is_in_the_books_and_left_to_the_next_start(tmp_path: Path) -> None:
+def test_a_result_after_the_end_is_counted_and_left_to_the_next_start(tmp_path: Path) -> None:
     recorder = open_recorder(tmp_path)
     for number in range(2):
         recorder.enter(frame(number))
@@ -186,7 +186,7 @@ def test_kills_at_any_moment_never_lose_a_frame(tmp_path: Path) -> None:
     assert seal.dropped.get(INTERRUPTED, 0) <= 16
 
 
-def test_late_frames_in_flight_at_a_kill_are_noted_beside_the_seal(tmp_path: Path) -> None:
+def test_late_frames_in_flight_at_a_kill_are_noted_next_to_the_seal(tmp_path: Path) -> None:
     def crash(recorder: FrameRecorder) -> None:
         first = recorder.next_sequence("cam1")
         for number in range(first, first + 4):
@@ -317,7 +317,7 @@ def test_a_kill_in_any_call_to_the_disk_counts_every_frame_once(tmp_path: Path, 
     assert at > 20
 
 
-def test_a_tally_that_was_lost_deletes_nothing_and_the_spool_is_sealed_as_it_is(tmp_path: Path) -> None:
+def test_a_lost_journal_deletes_nothing_and_the_spool_is_sealed_as_it_is(tmp_path: Path) -> None:
     def crash(recorder: FrameRecorder) -> None:
         for number in range(3):
             recorder.enter(frame(number))
@@ -332,7 +332,7 @@ def test_a_tally_that_was_lost_deletes_nothing_and_the_spool_is_sealed_as_it_is(
     recorder.close()
 
 
-def test_images_of_two_kills_are_two_frames_also_when_the_disk_takes_no_note_of_either(tmp_path: Path) -> None:
+def test_images_of_two_kills_are_two_frames_even_on_a_full_disk(tmp_path: Path) -> None:
     def crash(recorder: FrameRecorder) -> None:
         number = recorder.next_sequence("cam1")
         one_more(recorder)
@@ -370,7 +370,7 @@ def test_what_a_crash_left_before_the_seal_is_not_taken_for_a_late_frame(tmp_pat
 
 
 @pytest.mark.parametrize("kept", [None, "older"], ids=["lost", "older than the records"])
-def test_no_number_is_given_twice_whatever_became_of_the_tally(tmp_path: Path, kept: str | None) -> None:
+def test_no_number_is_given_twice_even_without_the_journal(tmp_path: Path, kept: str | None) -> None:
     tally = tmp_path / "state" / "tally"
 
     def crash(recorder: FrameRecorder) -> None:
@@ -397,7 +397,7 @@ def test_no_number_is_given_twice_whatever_became_of_the_tally(tmp_path: Path, k
     assert row.next == 16 and row.open == 0 and row.dropped == {INTERRUPTED: 1}
 
 
-def test_a_time_that_is_not_trusted_is_said_in_the_record(tmp_path: Path) -> None:
+def test_an_untrusted_time_is_marked_in_the_record(tmp_path: Path) -> None:
     recorder = open_recorder(tmp_path)
     for number, trusted in enumerate((True, False)):
         one = frame(number, time_trusted=trusted, boot_id="b", monotonic_s=7.5)
@@ -445,7 +445,7 @@ def test_on_a_full_disk_every_frame_is_counted_and_the_seal_says_so_later(tmp_pa
     recorder.close()
 
 
-def test_where_only_the_image_finds_no_room_the_record_is_kept(tmp_path: Path, small_disk: Path) -> None:
+def test_the_record_is_kept_when_only_the_image_does_not_fit(tmp_path: Path, small_disk: Path) -> None:
     recorder = FrameRecorder(small_disk / "spool", ["cam1"], "box1", journal=tmp_path / "tally")
     recorder.enter(frame(0))
     written = record_frame(recorder, frame(0), bytes(3 << 20))

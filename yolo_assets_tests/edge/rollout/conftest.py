@@ -1,4 +1,4 @@
-"""A box that can be started again."""
+"""A device that can be started again."""
 
 from __future__ import annotations
 

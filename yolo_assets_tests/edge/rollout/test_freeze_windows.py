@@ -1,4 +1,4 @@
-"""The time table in which no model changes."""
+"""The timetable in which no model changes."""
 
 from __future__ import annotations
 

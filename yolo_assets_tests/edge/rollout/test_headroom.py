@@ -38,13 +38,13 @@ def test_the_tightest_limit_counts(machine: Path) -> None:
     assert available_memory(proc, groups) == 0
 
 
-def test_a_machine_that_tells_nothing_is_not_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_memory_is_no_reason_to_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert available_memory(tmp_path, tmp_path) is None
     monkeypatch.setattr(headroom, "available_memory", lambda: None)
     check_memory(Headroom(memory_mib=10**9), tiny_bundle_files()[0])
 
 
-def test_too_little_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_headroom_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest, _ = tiny_bundle_files()
     check_disk(Headroom(disk_mib=0), tmp_path, 1)
     with pytest.raises(

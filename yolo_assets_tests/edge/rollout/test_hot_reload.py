@@ -1,7 +1,7 @@
 """Thirty model changes under full load: no frame lost, none twice, none under another model's name.
 
-Version ``v<n>`` reports at most ``n`` boxes and every picture holds more, so the number of boxes in a record tells
-which model really looked at it.
+Version ``v<n>`` reports at most ``n`` boxes and every picture holds more, so the number of boxes in a record shows
+which model really processed it.
 """
 
 from __future__ import annotations

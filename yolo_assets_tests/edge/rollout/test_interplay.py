@@ -94,14 +94,14 @@ def test_a_canary_that_was_withdrawn_while_it_was_prepared_never_starts(plant: P
         assert slot is not None
         old = box.state.canary.model
         assert old is not None
-        with pytest.raises(SupersededError, match="taken back"):
+        with pytest.raises(SupersededError, match="withdrawn"):
             box.agent.control.end_secondary("canary", "for the test")
             ref = old.model_copy(update={"release": 3})
             attempt = box.agent.swaps.begin("channel")
             box.agent.control.start_secondary("canary", slot, ref, ("cam2",), attempt, "again")
 
 
-def test_asking_for_the_version_that_serves_keeps_the_way_back(plant: Plant, boot: Callable[[], Box]) -> None:
+def test_requesting_the_serving_version_keeps_the_previous_model(plant: Plant, boot: Callable[[], Box]) -> None:
     box = serving(plant, boot, "1", "2")
     box.agent.stager.request(by_hand("2"))
     until(lambda: box.state.pinned is not None and box.agent.stager.idle())
@@ -174,7 +174,7 @@ def test_a_rollback_counts_though_the_disk_is_full_and_is_written_later(
     assert box.state.pinned is not None
 
 
-def test_a_version_asked_for_is_not_displaced_by_a_poll(plant: Plant, boot: Callable[[], Box]) -> None:
+def test_a_requested_version_is_not_displaced_by_a_poll(plant: Plant, boot: Callable[[], Box]) -> None:
     for version in "123":
         plant.register(version)
     for version in "321":
@@ -194,7 +194,7 @@ def test_a_version_asked_for_is_not_displaced_by_a_poll(plant: Plant, boot: Call
     assert ("line/3", "committed") in box.events() and box.events()[-1][0] == "line/3"
 
 
-def test_a_rollback_or_a_pin_wins_over_what_was_asked_for_before(plant: Plant, boot: Callable[[], Box]) -> None:
+def test_a_rollback_or_a_pin_wins_over_an_earlier_request(plant: Plant, boot: Callable[[], Box]) -> None:
     plant.register("3")
     plant.promote("3")
     box = serving(plant, boot, "1", "2")
@@ -224,7 +224,7 @@ def test_a_decision_of_before_a_rollback_changes_nothing(plant: Plant, boot: Cal
     assert box.state.pinned == held, "a pin that holds is not lifted by a number"
 
 
-def test_a_model_that_hangs_on_live_frames_is_taken_back(plant: Plant) -> None:
+def test_a_model_that_hangs_on_live_frames_is_reverted(plant: Plant) -> None:
     for version in "12":
         plant.register(version)
     plant.promote("1")

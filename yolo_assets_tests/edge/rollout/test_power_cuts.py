@@ -42,7 +42,7 @@ def serves(version: str, state: str | None = None) -> Any:
 
 
 @pytest.mark.soak
-def test_a_candidate_that_dies_twice_in_staging_is_put_away(plant: Plant, agents: list[AgentProcess]) -> None:
+def test_a_candidate_that_dies_twice_in_staging_is_quarantined(plant: Plant, agents: list[AgentProcess]) -> None:
     for version in "12":
         plant.register(version)
     plant.promote("1")
@@ -65,7 +65,7 @@ def test_a_candidate_that_dies_twice_in_staging_is_put_away(plant: Plant, agents
     assert state(plant).quarantined(pointer.manifest_sha256, pointer.release)
 
 
-def test_a_model_that_dies_twice_on_trial_is_taken_back_without_a_network(
+def test_a_model_that_dies_twice_on_trial_is_reverted_without_a_network(
     plant: Plant, agents: list[AgentProcess]
 ) -> None:
     for version in "12":

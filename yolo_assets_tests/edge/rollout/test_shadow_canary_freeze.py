@@ -146,7 +146,7 @@ def test_a_line_without_any_model_takes_one_also_in_a_freeze_window(plant: Plant
         box.serve("1")
 
 
-def test_a_candidate_waits_for_room_and_is_not_held_responsible(plant: Plant, monkeypatch) -> None:
+def test_a_candidate_waits_for_headroom_and_is_not_blamed(plant: Plant, monkeypatch) -> None:
     for version in "12":
         plant.register(version)
     plant.promote("1")

@@ -85,7 +85,7 @@ def test_broken_releases_leave_the_old_model_and_are_never_tried_again(plant: Pl
     assert [slot.label for _, slot in box.agent.control.slots.loaded()] == ["line/1"]
 
 
-def test_another_class_list_is_refused_in_words(plant: Plant, boot: Callable[[], Box]) -> None:
+def test_another_class_list_is_refused_with_a_reason(plant: Plant, boot: Callable[[], Box]) -> None:
     plant.register("1")
     names = (CLASS_NAMES[1], CLASS_NAMES[0], *CLASS_NAMES[2:])
     Registry(plant.store).write_bundle(*tiny_bundle_files(name=MODEL, version="2", class_names=names))
@@ -157,7 +157,7 @@ def test_a_bundle_that_was_damaged_after_its_release_is_refused(
     assert box.serving == "1" and box.predicts() and box.state.quarantined(pointer.manifest_sha256, pointer.release)
 
 
-def test_a_pointer_signed_by_a_stranger_or_not_at_all_is_refused_once(plant: Plant, boot: Callable[[], Box]) -> None:
+def test_a_pointer_unsigned_or_signed_by_an_unknown_key_is_refused_once(plant: Plant, boot: Callable[[], Box]) -> None:
     plant.register("1")
     plant.register("2")
     plant.promote("1")
@@ -265,7 +265,7 @@ def test_a_restart_needs_no_store_and_checks_every_hash_again(plant: Plant, boot
     box.wait_serving("2")  # the store is back: the damaged copy is replaced
 
 
-def test_a_store_that_goes_away_is_not_held_against_the_release(
+def test_an_unreachable_store_does_not_count_against_the_release(
     plant: Plant, boot: Callable[[], Box], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant.register("1")
@@ -306,7 +306,7 @@ def test_the_newest_request_wins(plant: Plant, boot: Callable[[], Box]) -> None:
     assert box.events() == [("line/1", "committed"), ("line/2", "refused"), ("line/4", "committed")]
 
 
-def test_a_version_asked_for_by_hand_must_be_signed_and_is_pinned(plant: Plant, boot: Callable[[], Box]) -> None:
+def test_a_version_requested_by_hand_must_be_signed_and_is_pinned(plant: Plant, boot: Callable[[], Box]) -> None:
     for version in "12":
         plant.register(version)
     plant.promote("1")
@@ -325,7 +325,7 @@ def test_a_version_asked_for_by_hand_must_be_signed_and_is_pinned(plant: Plant, 
     assert box.serving == "1" and box.state.pinned is not None and box.state.primary.release == 2
 
 
-def test_a_candidate_that_kills_the_agent_twice_is_put_away(plant: Plant, boot: Callable[[], Box]) -> None:
+def test_a_candidate_that_kills_the_agent_twice_is_quarantined(plant: Plant, boot: Callable[[], Box]) -> None:
     plant.register("1")
     plant.register("2")
     plant.promote("1")

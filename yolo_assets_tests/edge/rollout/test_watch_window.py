@@ -1,4 +1,4 @@
-"""After the switch: a good model is committed, a bad one is taken back by itself and never tried again.
+"""After the switch: a good model is committed, a bad one is reverted by itself and never tried again.
 
 Real agent, real models on live frames. The bad ones pass every check before the switch: their golden frames hold four
 blobs, the live frames eight.
@@ -42,7 +42,7 @@ def test_a_good_model_is_committed_after_its_window(plant: Plant) -> None:
         assert event.seconds >= 0 and box.serving == "2" and not box.state.quarantine
 
 
-def test_a_model_that_finds_too_little_is_taken_back(plant: Plant) -> None:
+def test_a_model_that_finds_too_little_is_reverted(plant: Plant) -> None:
     plant.register("1")
     plant.register("2", most=4)
     plant.promote("1")
@@ -84,7 +84,7 @@ def test_what_the_gate_measured_is_no_reason_to_revert(plant: Plant, against: st
 
 
 @pytest.mark.soak
-def test_a_slow_model_is_taken_back(plant: Plant) -> None:
+def test_a_slow_model_is_reverted(plant: Plant) -> None:
     plant.register("1")
     plant.register("2", "slow")
     plant.promote("1")
@@ -95,8 +95,8 @@ def test_a_slow_model_is_taken_back(plant: Plant) -> None:
         assert "latency is outside its limits: p99" in event.reason and "on the same 10 frames" in event.reason
 
 
-def test_a_scene_that_changes_is_not_held_against_a_model(plant: Plant) -> None:
-    """The belt runs empty within the window: a band around earlier figures would take the new model back."""
+def test_a_scene_that_changes_does_not_count_against_a_model(plant: Plant) -> None:
+    """The belt runs empty within the window: a band around earlier figures would revert the new model."""
     import cv2
 
     for version in "12":
@@ -161,7 +161,7 @@ def break_when_loaded(box: LiveBox, version: str, error: Callable[[], Exception]
         pytest.param(MemoryError, "out of memory", marks=pytest.mark.soak),
     ],
 )
-def test_a_model_that_fails_on_live_frames_is_taken_back(
+def test_a_model_that_fails_on_live_frames_is_reverted(
     plant: Plant, error: Callable[[], Exception], words: str
 ) -> None:
     for version in "12":

@@ -1,4 +1,4 @@
-"""Reads all that a soak left, in spool and archive alike, and settles the account of every frame."""
+"""Reads all that a soak left, in spool and archive alike, and checks the accounting of every frame."""
 
 from __future__ import annotations
 

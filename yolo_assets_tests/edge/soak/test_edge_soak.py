@@ -1,8 +1,8 @@
-"""Endurance: an agent under everything that goes wrong on a box, and every frame accounted for at the end.
+"""Endurance: an agent under everything that goes wrong on a device, and every frame accounted for at the end.
 
 A real agent with simulated cameras, a folder and a video on a small real disk, and a real archiver on the same spool.
-Cameras die and return, the store goes away, the disk is filled by somebody else, models change, the archiver stops, the
-agent is killed and started again. At the end, spool and archive together must hold each frame once, or say why not.
+Cameras die and return, the store goes away, the disk is filled by another program, models change, the archiver stops,
+the agent is killed and started again. At the end, spool and archive together must hold each frame once, or say why not.
 
 ``YOLO_ASSETS_SEED=17`` plays the events of seed 17 again, with the same pauses; ``YOLO_ASSETS_SOAK_SECONDS`` sets how
 long the long form runs. What a process did by the moment of an event stays the machine's choice.

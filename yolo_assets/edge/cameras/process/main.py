@@ -1,4 +1,4 @@
-"""The child as a program: take the order, read one camera, end when the agent closes the socket or is gone."""
+"""The child as a program: receive the order, read one camera, end when the agent closes the socket or has ended."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read(order: Any, channel: AgentChannel, closing: threading.Event) -> None:
 
             read_stream(order, channel, closing)
     except Exception as error:  # no one reads a traceback of this process: the agent reports what is known
-        channel.end(f"reading broke: {type(error).__name__}: {error}", hopeless=False)
+        channel.end(f"reading failed: {type(error).__name__}: {error}", hopeless=False)
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
 """Pictures in shared memory without a name: a page of slot states, then the slots.
 
-The child makes it, writes a picture into a slot that is free, marks it taken and sends a message; the parent marks
-it free again when nothing uses the picture any more. Each state byte is set to 1 by the child only and to 0 by the
-parent only, so neither needs a lock. The kernel lets the memory go with the last process that holds it, however that
-process ends; and the parent seals it against shrinking, so that no child can take it away under a reader.
+The child makes it, writes a picture into a slot that is free, marks it taken and sends a message; the parent marks it
+free again when nothing uses the picture any more. Each state byte is set to 1 by the child only and to 0 by the parent
+only, so neither needs a lock. The kernel frees the memory with the last process that holds it, however that process
+ends; and the parent seals it against shrinking, so that no child can take it away under a reader.
 """
 
 from __future__ import annotations

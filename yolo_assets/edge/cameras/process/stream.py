@@ -1,7 +1,8 @@
 """Reading a network stream, in the child: one thread takes packets off the network, one decodes.
 
-Between them packets wait in a bounded queue, so that live stays live. Nothing here has a time-out: the agent has, and
-ends the whole process. It is the one way that works for every library and every state that a connection can be in.
+Between them packets wait in a bounded queue, so that the pictures stay current. Nothing here has a time-out: the agent
+has, and ends the whole process. It is the one way that works for every library and every state that a connection can be
+in.
 """
 
 from __future__ import annotations

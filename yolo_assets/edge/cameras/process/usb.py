@@ -1,4 +1,4 @@
-"""Reading a USB (V4L2) camera by OpenCV, in the child: a driver that hangs in a read hangs nothing else."""
+"""Reading a USB (V4L2) camera by OpenCV, in the child: a driver that hangs in a read blocks nothing else."""
 
 from __future__ import annotations
 

@@ -68,9 +68,9 @@ def unpack(data: bytes) -> dict[str, Any]:
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
-        raise WireError("a message that is no JSON") from None
+        raise WireError("a message that is not JSON") from None
     if not isinstance(document, dict):
-        raise WireError("a message that is no object")
+        raise WireError("a message that is not an object")
     return cast("dict[str, Any]", document)
 
 

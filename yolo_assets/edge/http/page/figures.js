@@ -1,4 +1,4 @@
-// Speed, processor, disk, archiver, and the books of every frame.
+// Speed, processor, disk, archiver, and the accounting of every frame.
 
 import { $, bytes, clock, element, plural, seconds, set, whole } from "./words.js";
 
@@ -68,7 +68,7 @@ function archiver(it, store) {
     else [kind, word] = it.waiting ? ["warn", "behind"] : ["good", "up to date"];
     note = `${waiting}${age === null ? "" : ` · looked ${seconds(age)} ago`}`;
   }
-  if (store.error) note = `store away · ${note}`;
+  if (store.error) note = `store unreachable · ${note}`;
   set($("archiver"), word);
   set($("archiver-note"), note);
   $("archiver-figure").className = `figure ${kind}`;

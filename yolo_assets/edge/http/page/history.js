@@ -5,7 +5,7 @@ import { $, clock, day, element, plural, seconds, set } from "./words.js";
 
 const STEP_COLOURS = { read: "--s-read", fetch: "--s-fetch", compare: "--s-compare", load: "--s-load", warm: "--s-warm", golden: "--s-golden", shadow: "--s-shadow" };
 const RESULT = {
-  committed: ["✓", "serves"], switched: ["▲", "on trial"], rolled_back: ["↺", "rolled back"], reverted: ["↺", "taken back"], refused: ["✕", "refused"],
+  committed: ["✓", "serves"], switched: ["▲", "on trial"], rolled_back: ["↺", "rolled back"], reverted: ["↺", "reverted"], refused: ["✕", "refused"],
   failed: ["!", "failed"], pinned: ["■", "pinned"], unpinned: ["□", "unpinned"], recovered: ["!", "log recovered"],
 };
 const SHOWN = 40;
@@ -48,7 +48,7 @@ function item(line, swap) {
 function facts(swap) {
   const made = element("div", "facts");
   const fact = (value, text) => made.append(element("span", "", element("b", "", value), ` ${text}`));
-  fact(seconds(swap.seconds), "in all");
+  fact(seconds(swap.seconds), "in total");
   if (swap.switch_seconds !== null) fact(seconds(swap.switch_seconds), "switch");
   if (swap.first_result_seconds !== null) fact(seconds(swap.first_result_seconds), "to its first result");
   if (swap.in_flight_at_switch !== null) fact(`${swap.in_flight_at_switch}`, "in flight");

@@ -8,7 +8,7 @@ export function showModel(now) {
   const it = now.model;
   set($("model"), it.version || "none yet");
   const notes = it.version
-    ? [it.release ? `release ${it.release}` : "asked for by hand", `channel ${it.channel}`, it.engine]
+    ? [it.release ? `release ${it.release}` : "requested by hand", `channel ${it.channel}`, it.engine]
     : [`waiting for a release of ${it.name} on ${it.channel}`];
   if (it.previous) notes.push(`before: ${it.previous}`);
   set($("model-note"), notes.join(" · "));

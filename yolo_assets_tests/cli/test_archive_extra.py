@@ -1,4 +1,4 @@
-"""The promise of the extra ``archive``: a transfer box archives, verifies and restores without the large packages."""
+"""The promise of the extra ``archive``: a machine archives, verifies and restores without the large packages."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def foreign_spool(tmp_path: Path) -> Path:
     return tmp_path / "spool"
 
 
-def test_the_whole_way_without_the_large_packages(foreign_spool: Path, tmp_path: Path) -> None:
+def test_archive_verify_restore_without_the_large_packages(foreign_spool: Path, tmp_path: Path) -> None:
     before = contents(foreign_spool)
     done = box("archive", "run", "--grace", "0", "--verify", "full", "--json", home=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""The soak's own judge: it must see a lost frame, a lost image, a frame twice."""
+"""The soak's own check: it must find a lost frame, a lost image, a frame recorded twice."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def judge(spool: Path) -> CameraBooks:
     return read_books(spool, spool.parent / "archive")["cam1"]
 
 
-def test_all_is_well(spool: Path) -> None:
+def test_a_complete_run_has_no_findings(spool: Path) -> None:
     book = judge(spool)
     assert book.captured == 7 and book.sequences == [0, 1, 2, 3] and not book.saved - book.images
     assert book.interrupted == 0 and dict(book.dropped) == {"stale": 3}
 
 
-def test_a_lost_image_a_broken_one_and_a_lost_record_are_seen(spool: Path) -> None:
+def test_a_lost_image_a_broken_one_and_a_lost_record_are_found(spool: Path) -> None:
     images = sorted(spool.rglob("*.jpg"))
     images[0].unlink()
     images[1].write_bytes(b"\xff\xd8half")
@@ -49,7 +49,7 @@ def test_a_lost_image_a_broken_one_and_a_lost_record_are_seen(spool: Path) -> No
     assert book.sequences == [0, 1, 2] and book.interrupted == 1 and book.captured == 7
 
 
-def test_a_frame_twice_is_seen(spool: Path) -> None:
+def test_a_frame_recorded_twice_is_found(spool: Path) -> None:
     records = next(spool.rglob("records.ndjson"))
     records.write_bytes(records.read_bytes() * 2)
     assert len(judge(spool).sequences) != len(set(judge(spool).sequences))

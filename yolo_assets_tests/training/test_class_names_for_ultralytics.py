@@ -1,0 +1,48 @@
+"""Class names of any script go through ultralytics and the exported file, without a request to the internet."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+
+SCRIPT = """
+import json, socket, sys
+from pathlib import Path
+
+asked = []
+def refuse(*address, **_):
+    asked.append(str(address))
+    raise OSError("no network here")
+socket.getaddrinfo = socket.create_connection = refuse
+
+folder = Path(sys.argv[1])
+from yolo_assets.training.environment import load_ultralytics, quiet_environment
+quiet_environment(folder / "config", 1)
+load_ultralytics()
+from ultralytics import YOLO
+from ultralytics.data.utils import check_det_dataset
+
+names = {0: "划痕", 1: "edge crack", 2: "on", 3: "012"}
+(folder / "images").mkdir()
+(folder / "data.yaml").write_text("train: images\\nval: images\\nnames: " + json.dumps(names))
+data = check_det_dataset(str(folder / "data.yaml"), autodownload=False)
+model = YOLO("yolo11n.yaml", task="detect")
+model.model.names = data["names"]
+model.export(format="onnx", imgsz=32, simplify=False, verbose=False)
+from yolo_assets.vision.onnx_file import read_onnx
+found = read_onnx(Path("yolo11n.onnx").read_bytes()).class_names
+print(json.dumps([list(found), asked]))
+"""
+
+
+def test_names_survive_training_and_export(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    names, asked = orjson.loads(done.stdout.splitlines()[-1])
+    assert names == ["划痕", "edge crack", "on", "012"]
+    assert asked == []
