@@ -26,7 +26,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from yolo_assets.contracts.errors import UsageError, UserError
+from yolo_assets.contracts.errors import UserError
+from yolo_assets.contracts.locations import location_folder, location_url
 from yolo_assets.contracts.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,25 +40,21 @@ ArchiveOption = Annotated[
 StoreOption = Annotated[
     str | None, typer.Option("--store", help="Store root: file:///path or s3://bucket/prefix.", metavar="URL")
 ]
-SpoolOption = Annotated[Path | None, typer.Option("--spool", help="Spool folder of the cameras.", metavar="DIR")]
+SpoolOption = Annotated[
+    Path | None,
+    typer.Option("--spool", help="Spool folder of the cameras.", metavar="DIR", parser=location_folder),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text.")]
 
 
 def settings(*, archive: str | None = None, store: str | None = None, spool: Path | None = None) -> Settings:
     """Locations from the environment, overridden by the options that were given. A bare path stands for a folder."""
     given = {
-        "archive_url": as_url(archive) if archive is not None else None,
-        "store_url": as_url(store) if store is not None else None,
+        "archive_url": location_url(archive) if archive is not None else None,
+        "store_url": location_url(store) if store is not None else None,
         "spool": spool.absolute() if spool is not None else None,
     }
     return Settings.from_env().model_copy(update={name: value for name, value in given.items() if value is not None})
-
-
-def as_url(location: str) -> str:
-    """``file:///…`` for a plain path, anything with a scheme as it is."""
-    if not location.strip():
-        raise UsageError("the location is empty; give a folder or a URL (is a shell variable not set?)")
-    return location if "://" in location else Path(location).absolute().as_uri()
 
 
 def open_archive(found: Settings) -> ObjectStore:

@@ -9,6 +9,7 @@ import typer
 
 from yolo_assets.cli import common, edge_audit
 from yolo_assets.contracts.errors import UserError
+from yolo_assets.contracts.locations import location_folder, location_url
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 app.add_typer(edge_audit.app, name="audit")
@@ -19,9 +20,14 @@ UNITS = ("yolo-assets-edge.service", "yolo-assets-archive.service", "archive.env
 
 @app.command()
 def init(
-    out: Annotated[Path, typer.Option("--out", help="File to write; it must not exist.", metavar="FILE")],
+    out: Annotated[
+        Path, typer.Option("--out", help="File to write; it must not exist.", metavar="FILE", parser=location_folder)
+    ],
     units: Annotated[
-        Path | None, typer.Option("--units", help="Folder to write the systemd units to, as well.", metavar="DIR")
+        Path | None,
+        typer.Option(
+            "--units", help="Folder to write the systemd units to, as well.", metavar="DIR", parser=location_folder
+        ),
     ] = None,
 ) -> None:
     """Write a configuration to start from, with every option explained, and, if requested, the systemd units.
@@ -64,7 +70,7 @@ def run(
 
     overrides: dict[str, Any] = {
         "spool": str(spool.absolute()) if spool else None,
-        "store": common.as_url(store) if store else None,
+        "store": location_url(store) if store is not None else None,
     }
     settings = load_config(config, **overrides)
     if port is not None:

@@ -55,7 +55,7 @@ def verify(
     from yolo_assets.contracts.names import check_id
     from yolo_assets.contracts.signing import TrustedKeys
     from yolo_assets.edge.audit.verify import DeviceCopies, compare, verify_device
-    from yolo_assets.storage.open import open_store, parse_file_url
+    from yolo_assets.storage.open import folder_of, open_store
 
     if store is not None and device is None:
         raise UsageError("--store needs --device, the device_id of the agent's configuration")
@@ -70,8 +70,9 @@ def verify(
     if device is not None:
         check_id(device, "device id")
         url = common.settings(store=store).store_url
-        if url.startswith("file://") and not parse_file_url(url).is_dir():
-            raise UsageError(f"there is no store at {parse_file_url(url)}; correct --store, or mount it")
+        folder = folder_of(url)
+        if folder is not None and not folder.is_dir():
+            raise UsageError(f"there is no store at {folder}; correct --store, or mount it")
         stored = DeviceCopies.read(open_store(url), device).verify(keys)
     if state is not None and device is not None:
         differences = compare(local, stored)

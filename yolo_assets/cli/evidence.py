@@ -24,6 +24,7 @@ from yolo_assets.cli.common import (
     settings,
 )
 from yolo_assets.contracts.errors import UsageError, UserError
+from yolo_assets.contracts.locations import location_folder
 
 if TYPE_CHECKING:
     from yolo_assets.evidence.manifest import PackManifest
@@ -35,7 +36,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
 def make(
     start: Annotated[str, typer.Option("--from", help="First moment, UTC.", metavar="TIME")],
     end: Annotated[str, typer.Option("--to", help="First moment after the range, UTC.", metavar="TIME")],
-    folder: Annotated[Path, typer.Option("--out", help="Folder of the pack; new or empty.", metavar="DIR")],
+    folder: Annotated[
+        Path, typer.Option("--out", help="Folder of the pack; new or empty.", metavar="DIR", parser=location_folder)
+    ],
     camera: Annotated[str | None, typer.Option(help="Camera id.", metavar="C")] = None,
     batch: Annotated[str | None, typer.Option(help="Production batch, of one or of all cameras.", metavar="B")] = None,
     class_name: Annotated[str | None, typer.Option("--class", help="Only frames with this class.", metavar="K")] = None,
@@ -67,7 +70,7 @@ def make(
     from yolo_assets.contracts.signing import Signer
     from yolo_assets.contracts.times import parse_time
     from yolo_assets.evidence.manifest import Query
-    from yolo_assets.storage.open import open_store, parse_file_url
+    from yolo_assets.storage.open import folder_of, open_store
 
     first, after = given(parse_time, start, "--from"), given(parse_time, end, "--to")
     if first is None or after is None or after <= first:
@@ -83,8 +86,9 @@ def make(
     signer = Signer.load(where.archiver_key)
     opened = Archive(open_archive(where), trusted)
     # A store that does not exist yet is no reason to refuse evidence, and must not be created by reading it.
-    is_folder = where.store_url.startswith("file://")
-    store_root = None if is_folder and not parse_file_url(where.store_url).is_dir() else open_store(where.store_url)
+    store_folder = folder_of(where.store_url)
+    is_there = store_folder is None or store_folder.is_dir()
+    store_root = open_store(where.store_url) if is_there else None
     query = Query(
         camera_id=camera, batch=batch, start=first, end=after, class_name=class_name, min_confidence=min_confidence
     )

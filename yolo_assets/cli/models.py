@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings
+from yolo_assets.contracts.locations import location_folder
 
 if TYPE_CHECKING:
     from yolo_assets.contracts.model import ChannelPointer
@@ -238,7 +239,9 @@ def history(
 @app.command()
 def export(
     model: ModelArgument,
-    out_folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make; it must not exist.")],
+    out_folder: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder to make; it must not exist.", parser=location_folder)
+    ],
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:

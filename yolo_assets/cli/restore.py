@@ -11,6 +11,7 @@ import typer
 from yolo_assets.cli.archive.options import DaysOption, KeyOption, TierOption, given, open_to_read, thaw_of
 from yolo_assets.cli.common import ArchiveOption, JsonOption, emit_json, note, out, progress, settings
 from yolo_assets.contracts.errors import UsageError, UserError
+from yolo_assets.contracts.locations import location_folder
 
 if TYPE_CHECKING:
     from yolo_assets.archive.archive import Archive
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def restore(
     start: Annotated[str, typer.Option("--from", help="First moment, UTC.", metavar="TIME")],
     end: Annotated[str, typer.Option("--to", help="First moment after the range, UTC.", metavar="TIME")],
-    folder: Annotated[Path, typer.Option("--out", help="Folder to write into.", metavar="DIR")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder to write into.", metavar="DIR", parser=location_folder)],
     camera: Annotated[str | None, typer.Option(help="Camera id; none: every camera.", metavar="C")] = None,
     archive: ArchiveOption = None,
     batch: Annotated[str | None, typer.Option(help="Only frames of this production batch.", metavar="B")] = None,

@@ -10,6 +10,7 @@ import typer
 
 from yolo_assets.cli import common
 from yolo_assets.contracts.errors import UsageError
+from yolo_assets.contracts.locations import location_folder
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -20,7 +21,9 @@ Kind = Literal["line_change", "dirty_lens"]
 
 
 def simulate(
-    out: Annotated[Path, typer.Option("--out", help="Spool folder to write into.", metavar="SPOOL")],
+    out: Annotated[
+        Path, typer.Option("--out", help="Spool folder to write into.", metavar="SPOOL", parser=location_folder)
+    ],
     cameras: Annotated[int, typer.Option("--cameras", help="How many cameras, 1 to 99.")] = 3,
     hours: Annotated[int, typer.Option("--hours", help="How many hours, one after the other.")] = 1,
     fps: Annotated[float, typer.Option("--fps", help="Frames per simulated second and camera.")] = 0.05,
@@ -36,7 +39,8 @@ def simulate(
         ),
     ] = None,
     truth: Annotated[
-        Path | None, typer.Option("--truth", help="Folder for the truth, outside the spool.", metavar="DIR")
+        Path | None,
+        typer.Option("--truth", help="Folder for the truth, outside the spool.", metavar="DIR", parser=location_folder),
     ] = None,
     change_at: Annotated[
         list[str] | None,

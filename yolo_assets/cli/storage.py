@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from yolo_assets.cli.common import ArchiveOption, JsonOption, StoreOption, emit_json, note, out, settings
 from yolo_assets.contracts.errors import UsageError, UserError
+from yolo_assets.contracts.locations import location_folder
+
+if TYPE_CHECKING:
+    from yolo_assets.storage.admin.findings import Examined, StoreFinding
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 COLOURS = {"ok": "green", "note": "cyan", "warn": "yellow", "unsafe": "red"}
@@ -35,22 +42,38 @@ def doctor(
         emit_json(dataclasses.asdict(examination))
     else:
         for root in examination.roots:
-            table = Table(title=f"{root.role} root {root.url}: {root.profile}", title_justify="left", expand=False)
-            for heading in ("question", "answer", "verdict", "what to do"):
-                table.add_column(heading, overflow="fold")
-            for finding in root.findings:
-                colour = COLOURS[finding.verdict]
-                table.add_row(
-                    finding.question, finding.answer, f"[{colour}]{finding.verdict}[/{colour}]", finding.advice
-                )
-            out().print(table)
-            for key in root.left:
-                note(f"not removed, without the right to delete: {key}")
-        for finding in examination.unsafe:
-            note(f"unsafe: {finding.question}, but {finding.answer}; {finding.advice}")
-    if examination.unsafe:
-        first = examination.unsafe[0]
-        raise UserError(f"{first.question}, but {first.answer}; {first.advice}")
+            _show(root, [finding.advice for finding in examination.unsafe])
+    _raise_unsafe(examination.unsafe)
+
+
+def _show(root: Examined, told: list[str]) -> None:
+    """One root: what was tried as a table, and below it what to do; each sentence once, and none of the end's."""
+    out().print(f"{root.role} root {root.url}: {root.profile}", markup=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("question", max_width=34)
+    table.add_column("answer")
+    for finding in root.findings:
+        verdict = f"[{COLOURS[finding.verdict]}]{finding.verdict}[/]"
+        table.add_row(verdict, escape(finding.question), escape(finding.answer))
+    out().print(table)
+    for advice in dict.fromkeys(finding.advice for finding in root.findings if finding.advice):
+        about = [finding.question for finding in root.findings if finding.advice == advice]
+        if advice not in told:  # a command must not be broken into lines
+            out().print(f"{', '.join(about)}: {advice}", markup=False, soft_wrap=True)
+    for key in root.left:
+        note(f"not removed, without the right to delete: {key}")
+    out().print()
+
+
+def _raise_unsafe(findings: Sequence[StoreFinding]) -> None:
+    """Every unsafe finding in a line of its own, the last of them as the error."""
+    lines = [f"{found.question}, but {found.answer}" for found in findings]
+    lines = [f"{line}; {found.advice}" if found.advice else line for line, found in zip(lines, findings, strict=True)]
+    for line in lines[:-1]:
+        note(f"unsafe: {line}")
+    if lines:
+        raise UserError(lines[-1])
 
 
 @app.command(
@@ -58,12 +81,16 @@ def doctor(
 )
 def init(
     archive: ArchiveOption = None,
+    store: StoreOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done.")] = False,
     apply: Annotated[bool, typer.Option("--apply", help="Do it, and read every setting back.")] = False,
     retention_days: Annotated[
         int | None, typer.Option(min=0, help="Days that archives are write-once; default: YOLO_ASSETS_RETENTION_DAYS.")
     ] = None,
     create: Annotated[bool, typer.Option("--create", help="Make the bucket when it is missing.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Make a bucket for archives without object lock and do not ask.")
+    ] = False,
     archiver: Annotated[
         str | None,
         typer.Option(help="User or role that archives: the bucket's policy lets it delete nothing.", metavar="ARN"),
@@ -74,32 +101,41 @@ def init(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Set up the bucket of the archive root: versions, lock, encryption, lifecycle, policy. Loosens nothing."""
+    """Set up the bucket of a root. Loosens nothing; where a step fails, nothing is changed.
+
+    With --archive, or neither: the archive root: versions, lock, encryption, lifecycle, policy. With --store: the store
+    root: a plain bucket in which compare-and-swap works and nothing expires.
+    """
     from yolo_assets.storage.admin.bucket_setup import BucketSetup, SetupRequest
     from yolo_assets.storage.admin.policy import BucketPlace
-    from yolo_assets.storage.open import open_store, parse_s3_url
+    from yolo_assets.storage.open import folder_of, open_store, parse_s3_url
     from yolo_assets.storage.s3_client import make_client
 
     if dry_run == apply:
         raise UsageError("give either --dry-run, to see what would be done, or --apply")
-    found = settings(archive=archive)
-    days = found.retention_days if retention_days is None else retention_days
-    if found.archive_url.startswith("file://"):
+    if store is not None and (archive is not None or retention_days or archiver or classes):
+        raise UsageError(
+            "--store sets up the store root alone: without --archive, --retention-days, --archiver, --class"
+        )
+    found = settings(archive=archive, store=store)
+    role, url = ("archive", found.archive_url) if store is None else ("store", found.store_url)
+    days = (found.retention_days if retention_days is None else retention_days) if role == "archive" else 0
+    if folder_of(url) is not None:
         if days:
             raise UserError(
-                f"{found.archive_url} is a folder, which locks nothing: for a retention of {days} days use a bucket "
+                f"{url} is a folder, which locks nothing: for a retention of {days} days use a bucket "
                 "with object lock, or give --retention-days 0"
             )
         if apply:
-            open_store(found.archive_url)
+            open_store(url)
         note("a folder has no versions, lock, lifecycle or policy: protect it by its owner's rights and a backup")
         if as_json:
             emit_json({"profile": "folder", "steps": [], "notes": []})
         return
-    bucket, prefix = parse_s3_url(found.archive_url)
-    request = SetupRequest(days, archiver, _classes(classes or []), create)
-    setup = BucketSetup(make_client(), BucketPlace(bucket, prefix), request, found.archive_url)
-    plan = setup.apply() if apply else setup.plan()
+    bucket, prefix = parse_s3_url(url)
+    request = SetupRequest(days, archiver, _classes(classes or []), create, role)
+    setup = BucketSetup(make_client(), BucketPlace(bucket, prefix), request, url)
+    plan = setup.plan()
     if as_json:
         emit_json(dataclasses.asdict(plan))
     else:
@@ -107,9 +143,26 @@ def init(
             out().print(f"{step.change} {step.what}: {step.detail}", markup=False)
         for sentence in plan.notes:
             note(sentence)
-    impossible = [step for step in plan.steps if step.change == "!"]
-    if impossible:
-        raise UserError(f"{impossible[0].what}: {impossible[0].detail}")
+    if plan.impossible:
+        raise UserError(f"{plan.impossible[0].what}: {plan.impossible[0].detail}")
+    if role == "archive" and plan.never_locked:
+        _agree(bucket, asked=apply and not yes)
+    if apply:
+        setup.apply()
+
+
+def _agree(bucket: str, *, asked: bool) -> None:
+    """A bucket that can hold nothing against deletion is made only when that is wanted."""
+    never = (
+        f"bucket {bucket} would be made without object lock, which a bucket gets only when it is made: no archive in "
+        "it can ever be held against deletion or overwriting"
+    )
+    if not asked:
+        note(never)
+    elif not sys.stdin.isatty():
+        raise UsageError(f"{never}; give --retention-days 183 for one with object lock, or --yes for one without")
+    elif not typer.confirm(f"{never}. Make it all the same?", err=True):
+        raise UserError(f"bucket {bucket} was not made; for one with object lock give --retention-days 183")
 
 
 def _classes(given: list[str]) -> dict[str, str]:
@@ -122,7 +175,7 @@ def _classes(given: list[str]) -> dict[str, str]:
 
 @app.command(epilog="Example: yolo-assets storage policy --out policies")
 def policy(
-    folder: Annotated[Path, typer.Option("--out", help="Folder to write into.", metavar="DIR")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder to write into.", metavar="DIR", parser=location_folder)],
 ) -> None:
     """Write policies and lifecycle rules as files, for those who set up stores by other means."""
     from yolo_assets.storage.admin.policy import write_policies

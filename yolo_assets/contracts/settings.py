@@ -7,13 +7,18 @@ it. Does not belong here: S3 credentials and endpoints, which come from the stan
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 import hashlib
 import os
 from collections.abc import Mapping
+=======
+from collections.abc import Callable, Mapping
+>>>>>>> main
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -24,6 +29,7 @@ from pydantic_settings import (
 
 from yolo_assets.contracts.archiver_figures import FIGURES
 from yolo_assets.contracts.errors import UsageError
+from yolo_assets.contracts.locations import location_folder, location_url
 
 PREFIX = "YOLO_ASSETS_"
 PLANT_FILE = "plant.yaml"
@@ -47,7 +53,22 @@ def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
-_Folder = Annotated[Path, AfterValidator(Path.absolute)]
+def _located(read: Callable[[Any], Any]) -> BeforeValidator:
+    """A location, read by the rule of ``contracts.locations``; its refusal is the whole message."""
+
+    def validated(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return read(value)
+        except UsageError as error:
+            raise PydanticCustomError("location", "{reason}", {"reason": str(error)}) from None
+
+    return BeforeValidator(validated)
+
+
+_Folder = Annotated[Path, _located(location_folder), AfterValidator(Path.absolute)]
+_Url = Annotated[str, _located(location_url)]
 _Number = Annotated[float, Field(ge=0, le=_MOST, allow_inf_nan=False)]
 
 
@@ -67,12 +88,12 @@ class Settings(BaseSettings):
         description="everything that has no location of its own; `DAGSTER_HOME` is its folder `dagster`",
     )
     spool: _Folder = Field(default=Path("<home>/spool"), description="where agents write their hours")
-    archive_url: str = Field(
+    archive_url: _Url = Field(
         default="<home>/archive",
         validation_alias=_variable("archive_url=ARCHIVE"),
         description="archive root: archives, indexes, receipts; write-once where the store supports it",
     )
-    store_url: str = Field(
+    store_url: _Url = Field(
         default="<home>/store",
         validation_alias=_variable("store_url=STORE"),
         description="store root: tables, catalog, labels, datasets, models, channels; an unversioned bucket",
@@ -142,7 +163,11 @@ class Settings(BaseSettings):
     @classmethod
     def _folders_in_the_home(cls, values: Any) -> Any:
         """Fill in the locations that depend on the home."""
-        home = Path(values.get("home") or "var").absolute()
+        written = values.get("home") or "var"
+        try:
+            home = location_folder(written).absolute()
+        except UsageError:
+            return {**values, "home": written}  # its own validation says what is wrong
         given = {name: value for name, value in values.items() if name != "home"}
         for field, variable, default in (
             ("spool", f"{PREFIX}SPOOL", home / "spool"),
@@ -243,6 +268,8 @@ def _explained(detail: Any) -> str:
     """One validation error as a sentence that names the variable and says what to write."""
     place = str(detail["loc"][0]) if detail["loc"] else ""
     name = _variable_of(place) if place in Settings.model_fields else place
+    if detail["type"] == "location":
+        return f"{name}: {detail['msg']}"
     advice = {
         "float_parsing": "is not a number",
         "finite_number": f"is out of range; give a number from 0 to {_MOST:g}",

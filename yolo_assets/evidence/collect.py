@@ -2,8 +2,8 @@
 
 The receipts in the archive decide. The catalog only saves reading the receipts that it holds; it cannot hide one,
 because receipts that are not in it are read. An hour is taken whole or reported as unavailable, with nothing of it kept
-but its receipts: half an hour would be an answer that no one can check. A producer that turns its folder a moment late leaves
-frames in the hour beside theirs, which ``archive.near_hours`` finds.
+but its receipts: half an hour would be an answer that no one can check. Frames in the folder of the hour next to
+theirs are found by their time (``archive.near_hours``).
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ first form (version 1) is verified by the rules that it was made with, see ``FIR
 
 A record applies to the picture that ``spool.frames`` finds for it. A readable ``<frame>.json`` takes the place of
 NDJSON lines about that frame, one in a later part the place of an earlier one (as ``Archive.hour_records`` does). A
-frame matches when one of its records matches; then all its records are shown. What cannot be read as a record is reported.
+frame matches when one of its records matches; then all its records are shown. What cannot be read as a record is
+reported.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
 
 from yolo_assets.contracts.errors import UsageError
+from yolo_assets.contracts.locations import location_url, parse_file_url
 from yolo_assets.storage.base import ObjectStore, Pace, StoreUnavailableError
 from yolo_assets.storage.decorators import LazyStore, MountGuard, ThrottledStore
 from yolo_assets.storage.folder import FolderStore
@@ -70,19 +70,16 @@ def open_backend(url: str) -> ObjectStore:
         UsageError: not the URL of a store.
         StoreUnavailableError: the folder cannot be opened or created.
     """
-    scheme, separator, rest = url.partition("://")
-    if separator and scheme == "file":
+    if url.startswith("file://"):
         return FolderStore(parse_file_url(url), url)
-    if separator and scheme == "s3":
+    if url.startswith("s3://"):
         bucket, prefix = parse_s3_url(url)
         # boto3 takes a third of a second to import: a process that works on folders does not pay for it.
         from yolo_assets.storage.s3 import S3Store
         from yolo_assets.storage.s3_client import make_client
 
         return S3Store(bucket, prefix, make_client(), url.rstrip("/"))
-    hint = "" if separator else f"; for a folder write {Path(rest or url).absolute().as_uri()}"
-    shown = f"{scheme}://…" if separator else repr(url)
-    raise UsageError(f"{shown} is not a store; use file:///absolute/path or s3://bucket/prefix{hint}")
+    raise UsageError(f"{location_url(url)} is the URL of this folder; write that")
 
 
 def folder_of(url: str) -> Path | None:
@@ -92,26 +89,6 @@ def folder_of(url: str) -> Path | None:
         UsageError: it begins with ``file://`` and names no absolute path.
     """
     return parse_file_url(url) if url.startswith("file://") else None
-
-
-def parse_file_url(url: str) -> Path:
-    """The absolute path that a ``file://`` URL names.
-
-    Raises:
-        UsageError: relative, on another host, or with an unencoded ``?`` or ``#`` that would silently cut it.
-    """
-    host, slash, encoded = url.removeprefix("file://").partition("/")
-    if not slash or host not in ("", "localhost"):
-        raise UsageError(f"{url!r} does not name an absolute path; write it like file:///srv/archive")
-    if "?" in encoded or "#" in encoded:
-        raise UsageError(f"{url!r} holds '?' or '#'; write them as %3F and %23")
-    try:
-        path = unquote_to_bytes(encoded).decode()
-    except UnicodeDecodeError:
-        raise UsageError(f"{url!r} is not UTF-8 after percent-decoding") from None
-    if "\0" in path or ".." in path.split("/"):
-        raise UsageError(f"{url!r} holds '..' or NUL; write the path in full")
-    return Path("/" + path)
 
 
 def parse_s3_url(url: str) -> tuple[str, str]:

@@ -164,7 +164,8 @@ def refused(error: boto.ClientError, *, url: str, bucket: str, endpoint: str, ke
 
 def _permanent(error: boto.ClientError, code: str, what: str, bucket: str, endpoint: str) -> str:
     if code == "NoSuchBucket":
-        return f"bucket {bucket} does not exist at {endpoint}; create it or correct the store's URL"
+        make = "yolo-assets storage init --create"
+        return f"bucket {bucket} does not exist at {endpoint}; make it ({make}) or correct the store's URL"
     if code == "InvalidAccessKeyId":
         return f"{endpoint} does not know the access key; check AWS_ACCESS_KEY_ID"
     if code == "SignatureDoesNotMatch":

@@ -63,7 +63,7 @@ def test_restore_requests_once_reports_when_and_continues_later(
     span = (archive, "cam1", HOUR.start, HOUR.end, out)
     plan = plan_restore(archive, FrameFilter(HOUR.start, HOUR.end, "cam1"), out)
     (looked,) = cold_archives(archive, plan)
-    assert (looked.archive_key, looked.asked) == (NAME.archive_key, False) and "was not asked for" in looked.when
+    assert (looked.archive_key, looked.asked) == (NAME.archive_key, False) and "was not requested" in looked.when
 
     first = restore(*span, thaw=Thaw("bulk", 3))
     assert (first.files, first.ok) == (0, False)

@@ -193,6 +193,33 @@ def test_an_unmounted_archive_takes_nothing_from_the_spool(plant: Path, tmp_path
     assert not list((plant / "spool").rglob("*.jpg"))
 
 
+LOCATIONS = (
+    *("archive run --archive", "archive ls --archive", "archive run --spool", "archive run --metrics-file"),
+    *("archive cat --camera cam1 --frame x.jpg -o", "models list --store", "models export line/1 --out"),
+    *("catalog rebuild --store", "catalog rebuild --archive", "storage doctor --archive", "storage doctor --store"),
+    *("storage init --dry-run --archive", "storage policy --out", "edge init --out", "edge init --out e.yaml --units"),
+    *("edge run --config e.yaml --spool", "edge run --config e.yaml --store", "simulate --out"),
+    *("simulate --out s --truth", "edge audit verify --device d --store"),
+    f"restore {' '.join(TIMES)} --out",
+    f"evidence make --camera cam1 --reason r {' '.join(TIMES)} --out",
+)
+
+
+@pytest.mark.parametrize("options", LOCATIONS)
+def test_a_location_of_another_kind_is_refused_and_not_made(
+    options: str, plant: Path, tmp_path: Path, call: Call
+) -> None:
+    before = contents(plant)
+    for text, words in (
+        ("C:\\arch", "is a path of Windows; mount it"),
+        ("\\\\nas\\share", "is the name of a share; mount it"),
+        ("gs://bucket/x", "use file:///absolute/path or s3://bucket/prefix"),
+        ("", "the location is empty"),
+    ):
+        refused(call(*options.split(), text, home=plant, cwd=tmp_path), words, code=2)
+    assert contents(plant) == before and not list(tmp_path.iterdir())
+
+
 def test_an_empty_location_is_refused(plant: Path, tmp_path: Path) -> None:
     before = contents(plant)
     refused(cli("archive", "run", "--archive", "", home=plant, cwd=tmp_path), "the location is empty", code=2)

@@ -166,6 +166,6 @@ def test_a_file_that_cannot_be_read_is_not_quoted(tmp_path: Path, text: str) -> 
 
 @pytest.mark.parametrize("url", ["https://user:geheim/x@host/", "https://host:geheim/", "https://[geheim/"])
 def test_an_address_that_is_none_is_not_quoted(tmp_path: Path, url: str) -> None:
-    with pytest.raises(BadInputError, match=r"no address|no credentials|give an address") as caught:
+    with pytest.raises(BadInputError, match=r"not an address|no credentials|give an address") as caught:
         load(tmp_path, outputs=[{"kind": "webhook", "name": "mes", "url": url}])
     assert "geheim" not in str(caught.value)

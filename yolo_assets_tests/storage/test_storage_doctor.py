@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_assets.contracts.errors import UserError
 from yolo_assets.storage.admin.doctor import examine
 from yolo_assets.storage.admin.findings import Examined, Facts, unsafe
 from yolo_assets.storage.admin.profiles import profile_of
@@ -73,11 +72,15 @@ def test_retention_without_object_lock_is_refused(make_bucket: Callable[..., Any
 
 @pytest.mark.s3
 def test_a_bucket_that_cannot_be_reached_is_one_line(s3_bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="does not exist"):
-        examine("s3://no-such-bucket-here/x", None, 0)
+    (missing,) = examine("s3://no-such-bucket-here/x", None, 0).unsafe
+    assert (missing.question, "does not exist" in missing.answer) == ("reach", True)
+    assert missing.advice == (
+        "yolo-assets storage init --archive s3://no-such-bucket-here/x --retention-days 183 --create --apply"
+    )
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    with pytest.raises(UserError, match="secret key"):
-        examine(s3_bucket.url, None, 0)
+    (wrong,) = examine(s3_bucket.url, None, 0).unsafe
+    assert (wrong.question, "secret key" in wrong.answer) == ("reach", True)
+    assert wrong.advice == "check AWS_SECRET_ACCESS_KEY"
 
 
 def test_a_checked_bucket_refuses_wrong_checksums(checked_bucket: Any) -> None:

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yolo_assets.contracts.errors import BadInputError, UsageError
+from yolo_assets.contracts.locations import parse_file_url
 from yolo_assets.storage import StoreUnavailableError, open_store
 from yolo_assets.storage.keys import check_key, check_prefix, key_problem
-from yolo_assets.storage.open import parse_file_url, parse_s3_url
+from yolo_assets.storage.open import parse_s3_url
 
 NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=12)
 

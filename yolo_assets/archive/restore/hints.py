@@ -34,7 +34,7 @@ def no_camera(archive: Archive, camera_id: str | None = None) -> str:
     cameras = some_cameras(archive)
     if not cameras:
         return f"nothing is archived in {archive.url} yet"
-    nothing = f"nothing of camera {camera_id} is archived; " if camera_id is not None else ""
+    nothing = f"nothing is archived of camera {camera_id}; " if camera_id is not None else ""
     return f"{nothing}there are archives of {cameras}"
 
 

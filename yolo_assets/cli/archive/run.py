@@ -26,6 +26,7 @@ from yolo_assets.cli.common import (
     settings,
 )
 from yolo_assets.contracts.errors import BadInputError, UsageError, UserError
+from yolo_assets.contracts.locations import location_folder
 
 if TYPE_CHECKING:
     from yolo_assets.archive.service.archiver import HourResult
@@ -73,7 +74,10 @@ def run(
         str, typer.Option(help="Address on which metrics are served; there is no login.")
     ] = "127.0.0.1",
     metrics_file: Annotated[
-        Path | None, typer.Option(help="Write metrics for node_exporter's textfile collector.", metavar="FILE.prom")
+        Path | None,
+        typer.Option(
+            help="Write metrics for node_exporter's textfile collector.", metavar="FILE.prom", parser=location_folder
+        ),
     ] = None,
     key: KeyOption = None,
     as_json: JsonOption = False,

@@ -21,6 +21,7 @@ from yolo_assets.cli.archive.options import (
 )
 from yolo_assets.cli.common import ArchiveOption, JsonOption, emit_json, note, out, progress, settings
 from yolo_assets.contracts.errors import UsageError, UserError
+from yolo_assets.contracts.locations import location_folder
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -210,7 +211,9 @@ def cat(
     hour: Annotated[
         str | None, typer.Option(help="Hour of a frame whose name carries no time.", metavar="YYYYMMDD_HH")
     ] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write; default: stdout.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File to write; default: stdout.", parser=location_folder)
+    ] = None,
     tier: TierOption = "standard",
     days: DaysOption = 7,
     key: KeyOption = None,

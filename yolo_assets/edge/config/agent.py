@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import (
     BeforeValidator,
@@ -23,8 +23,13 @@ from pydantic import (
 
 from yolo_assets.contracts.archiver_figures import FIGURES
 from yolo_assets.contracts.base import one_line
+<<<<<<< HEAD
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.strict_yaml import parse_yaml
+=======
+from yolo_assets.contracts.errors import BadInputError, UsageError
+from yolo_assets.contracts.locations import location_folder, location_url
+>>>>>>> main
 from yolo_assets.edge.config.cameras import Camera, Section, SimulatedCameras, id_field
 from yolo_assets.edge.config.outputs import FILES, AlarmRule, Infer, Output
 from yolo_assets.edge.config.rollout import Canary, Freeze, Headroom, Light, Shadow, WatchWindow
@@ -276,7 +281,8 @@ class AgentConfig(Section):
         return value
 
 
-_PATHS = ("spool", "state", "archiver_home", "token_file")
+_Located = TypeVar("_Located")
+_PATHS = ("state", "archiver_home", "token_file")
 _CAMERA_PATHS = ("path", "truth", "credentials_file")
 _LISTEN_PATHS = ("tls_cert", "tls_key")
 
@@ -294,6 +300,8 @@ def _anchor(raw: dict[str, Any], base: Path) -> dict[str, Any]:
         return {key: fix(value) if key in paths else value for key, value in options.items()}
 
     found = {key: fix(value) if key in _PATHS else value for key, value in raw.items()}
+    if isinstance(raw.get("spool"), str):
+        found["spool"] = str(base / _located("spool", lambda: location_folder(_expanded(raw["spool"]))))
     if isinstance(found.get("trusted_keys"), list):
         found["trusted_keys"] = [fix(value) for value in found["trusted_keys"]]
     if "listen" in found:
@@ -302,9 +310,22 @@ def _anchor(raw: dict[str, Any], base: Path) -> dict[str, Any]:
         found["cameras"] = [fix_in(camera, _CAMERA_PATHS) for camera in found["cameras"]]
     if isinstance(found.get("outputs"), list):
         found["outputs"] = [fix_in(output, FILES) for output in found["outputs"]]
-    if isinstance(found.get("store"), str) and found["store"] and "://" not in found["store"]:
-        found["store"] = Path(fix(found["store"])).absolute().as_uri()
+    if isinstance(found.get("store"), str):
+        found["store"] = _located("store", lambda: location_url(_expanded(found["store"]), base))
     return found
+
+
+def _expanded(location: str) -> str:
+    """With the home for a leading ``~/``: no shell reads this file."""
+    return str(Path(location).expanduser()) if location.startswith("~/") else location
+
+
+def _located(option: str, read: Callable[[], _Located]) -> _Located:
+    """A location, refused under the name of its option."""
+    try:
+        return read()
+    except UsageError as error:
+        raise BadInputError(f"{option}: {error}") from None
 
 
 def _plain_times(value: Any) -> Any:
@@ -339,7 +360,10 @@ def load_config(path: Path, **overrides: Any) -> AgentConfig:
     raw = parse_yaml(text, str(path))
     if not isinstance(raw, dict):
         raise BadInputError(f"{path} is not a configuration; expected options like device_id and cameras")
-    anchored = _anchor(_plain_times(raw), path.absolute().parent)
+    try:
+        anchored = _anchor(_plain_times(raw), path.absolute().parent)
+    except BadInputError as error:
+        raise BadInputError(f"{path}: {error}") from None
     anchored |= {key: value for key, value in overrides.items() if value is not None}
     try:
         return AgentConfig.model_validate(anchored)

@@ -19,8 +19,9 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from yolo_assets.storage.admin.findings import Examined, Facts, Role, StoreFinding, Verdict
-from yolo_assets.storage.admin.profiles import profile_of
+from yolo_assets.storage.admin.findings import Examined, Facts, Role, StoreFinding, Verdict, command
+from yolo_assets.storage.admin.lifecycle import ARCHIVED, Deletion, deletions
+from yolo_assets.storage.admin.profiles import PROFILES, profile_of
 from yolo_assets.storage.s3_bucket import (
     bare_etag,
     content_md5,
@@ -32,7 +33,12 @@ from yolo_assets.storage.s3_bucket import (
 )
 from yolo_assets.storage.s3_client import is_aws
 
+TRIALS = ".doctor"
+"""Folder below a root in which the small objects of an examination lie."""
 _FIRST = ("put, head, get, list", "resumable multipart upload")
+_PLAIN = "use a plain bucket, without versioning and object lock: " + command(
+    "store", "s3://NEW-BUCKET/root", create=True
+)
 _HELD = timedelta(seconds=30)
 """How long the one object under retention stays: long enough to try to delete it."""
 _SKEW = timedelta(minutes=5)
@@ -49,12 +55,17 @@ def examine_bucket(client: Any, bucket: str, prefix: str, role: Role, url: str) 
         url: as a person wrote it.
 
     Raises:
-        UserError: the bucket cannot be reached at all.
+        UserError: the store cannot be reached at all.
     """
     probe = _BucketProbe(client, bucket, prefix, role, url)
     try:
         _reach(probe)
     except ClientError as error:
+        if error_code(error) == "NoSuchBucket":
+            days = 183 if role == "archive" else None
+            make = command(role, url, create=True, retention_days=days)
+            probe.found("reach", f"bucket {bucket} does not exist at {probe.endpoint}", "unsafe", make)
+            return probe.examined
         raise refused(error, url=url, bucket=bucket, endpoint=probe.endpoint, key="the bucket") from None
     except BotoCoreError as error:
         raise unreachable(error, endpoint=probe.endpoint) from None
@@ -71,7 +82,7 @@ def examine_bucket(client: Any, bucket: str, prefix: str, role: Role, url: str) 
         *([("retention", _retention)] if archive else []),
         ("deletion", _deletion),
         ("encryption at rest", _encryption),
-        ("abandoned uploads", _abandoned),
+        ("lifecycle", _lifecycle),
     ):
         try:
             ask(probe)
@@ -83,6 +94,75 @@ def examine_bucket(client: Any, bucket: str, prefix: str, role: Role, url: str) 
     return probe.examined
 
 
+def prove_retention(client: Any, bucket: str, prefix: str, url: str) -> str | None:
+    """Hold an object of its own and try to delete it.
+
+    Returns:
+        Why a retention does not hold there; None when it does.
+
+    Raises:
+        ClientError: the store refused the attempt.
+        BotoCoreError: it cannot be reached.
+    """
+    probe = _BucketProbe(client, bucket, prefix, "archive", url)
+    try:
+        _object_lock(probe)
+        _retention(probe)
+    finally:
+        probe.clean_up(bypass=True)
+    facts = probe.examined.facts
+    if facts.lock and facts.retention_proven and facts.held_against_delete:
+        return None
+    wrong = probe.examined.findings[-1]
+    return f"{wrong.question}: {wrong.answer}"
+
+
+def prove_swap(client: Any, bucket: str, prefix: str, url: str) -> str | None:
+    """Move a pointer of its own by compare-and-swap.
+
+    Returns:
+        What the store did instead; None when it works.
+
+    Raises:
+        ClientError: the store refused the attempt.
+        BotoCoreError: it cannot be reached.
+    """
+    probe = _BucketProbe(client, bucket, prefix, "store", url)
+    try:
+        _swap(probe)
+    finally:
+        probe.clean_up()
+    (found,) = probe.examined.findings
+    return None if probe.examined.facts.swap else found.answer
+
+
+def longest_retention(client: Any, bucket: str, root: str) -> int:
+    """Days from upload to the end of the retention that objects here carry, by a sample of the receipts.
+
+    A retention comes from a setting, which changes rarely: the first receipt of up to 100 days is looked at, the days
+    evenly spread over all that there are.
+
+    Args:
+        client: of ``s3_client.make_client``.
+        bucket: its name.
+        root: prefix of the root with the slash at its end; may be empty.
+
+    Raises:
+        ClientError: the store refused to tell.
+        BotoCoreError: it cannot be reached.
+    """
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{root}receipts/", Delimiter="/")
+    dates = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", ())]
+    step = max(1, -(-len(dates) // 100))
+    longest = timedelta()
+    for date in dates[::-step]:  # the newest among them
+        for entry in client.list_objects_v2(Bucket=bucket, Prefix=date, MaxKeys=1).get("Contents", ()):
+            head = client.head_object(Bucket=bucket, Key=entry["Key"])
+            if until := head.get("ObjectLockRetainUntilDate"):
+                longest = max(longest, until - head["LastModified"])
+    return -(-longest // timedelta(days=1))
+
+
 class _BucketProbe:
     """What the questions share.
 
@@ -92,6 +172,8 @@ class _BucketProbe:
         folder: where the small objects of this examination lie; ends with a slash.
         endpoint: of the store.
         examined: what was found.
+        root: prefix of the root with the slash at its end; may be empty.
+        init: the command line that sets this root up.
         made: objects to remove again, each with its version id.
     """
 
@@ -107,9 +189,11 @@ class _BucketProbe:
         """
         self.client = client
         self.bucket = bucket
-        self.folder = f"{prefix}/.doctor/{uuid.uuid4().hex[:12]}/".lstrip("/")
+        self.folder = f"{prefix}/{TRIALS}/{uuid.uuid4().hex[:12]}/".lstrip("/")
         self.endpoint: str = client.meta.endpoint_url
-        self.examined = Examined(role, url, "generic", facts=Facts(bucket=bucket))
+        self.examined = Examined(role, url, "generic", facts=Facts(bucket=bucket, url=url))
+        self.root = f"{prefix}/" if prefix else ""
+        self.init = command(role, url)
         self.made: list[tuple[str, str | None]] = []
 
     def found(self, question: str, answer: str, verdict: Verdict, advice: str = "") -> None:
@@ -142,11 +226,18 @@ class _BucketProbe:
             return True
         return False
 
-    def clean_up(self) -> None:
-        """Remove what was made; what stays is in ``examined.left``."""
+    def clean_up(self, *, bypass: bool = False) -> None:
+        """Remove what was made; what stays is in ``examined.left``.
+
+        Args:
+            bypass: also what is under governance, where these credentials may.
+        """
         for key, version in self.made:
+            more: dict[str, Any] = {"VersionId": version} if version else {}
             try:
-                self.client.delete_object(Bucket=self.bucket, Key=key, **({"VersionId": version} if version else {}))
+                self.client.delete_object(
+                    Bucket=self.bucket, Key=key, **more, **({"BypassGovernanceRetention": True} if bypass else {})
+                )
             except (ClientError, BotoCoreError):
                 self.examined.left.append(key)
 
@@ -160,7 +251,7 @@ def _reach(probe: _BucketProbe) -> None:
     probe.examined.profile = profile.name
     probe.found("reach", f"{probe.endpoint}, bucket {probe.bucket}, as a {profile.name} store", "ok")
     skew = abs(datetime.now(UTC) - parsedate_to_datetime(headers["date"]).astimezone(UTC))
-    advice = "set the clock of this machine, for example with NTP" if skew > _SKEW else ""
+    advice = "set the clock of this machine: timedatectl set-ntp true" if skew > _SKEW else ""
     probe.found("clock", f"differs by {skew.total_seconds():.0f} s", "warn" if advice else "ok", advice)
     parts = urlsplit(probe.endpoint)
     safe = probe.examined.facts.encrypted_line = parts.scheme == "https" or _is_here(parts.hostname or "")
@@ -210,7 +301,8 @@ def _wrong_digest(probe: _BucketProbe) -> None:
     wrong = content_md5(b"something else")
     refused = probe.refuses(lambda: probe.put("wrong-md5", ContentMD5=wrong))
     probe.examined.facts.digest_checked = refused
-    probe.found("wrong Content-MD5", "refused" if refused else "stored", "ok" if refused else "warn")
+    advice = "" if refused else "read every archive back: yolo-assets archive run --verify full"
+    probe.found("wrong Content-MD5", "refused" if refused else "stored", "ok" if refused else "warn", advice)
 
 
 def _wrong_checksum(probe: _BucketProbe) -> None:
@@ -232,7 +324,8 @@ def _conditional_put(probe: _BucketProbe) -> None:
         outcome = "stored as a newer version: the original stays readable by its id"
         probe.found("put-if-absent on a taken key", outcome, "note")
     else:
-        probe.found("put-if-absent on a taken key", "overwritten", "warn")
+        advice = f"switch on versioning: {probe.init}" if probe.examined.role == "archive" else _PLAIN
+        probe.found("put-if-absent on a taken key", "overwritten", "warn", advice)
 
 
 def _swap(probe: _BucketProbe) -> None:
@@ -246,7 +339,7 @@ def _swap(probe: _BucketProbe) -> None:
         probe.found("compare-and-swap", "works", "ok")
     else:
         outcome = "does nothing" if not right else "overwrites whatever is there"
-        probe.found("compare-and-swap", outcome, "unsafe", "use a plain bucket: no versioning, no object lock")
+        probe.found("compare-and-swap", outcome, "unsafe", _PLAIN)
 
 
 def _is_here(host: str) -> bool:
@@ -263,10 +356,10 @@ def _versioning(probe: _BucketProbe) -> None:
     on = probe.client.get_bucket_versioning(Bucket=probe.bucket).get("Status") == "Enabled"
     probe.examined.facts.versions = on
     if probe.examined.role == "archive":
-        advice = "" if on else "switch it on: an overwrite then leaves the original"
+        advice = "" if on else f"an overwrite then leaves the original: {probe.init}"
         probe.found("versioning", "on" if on else "off", "ok" if on else "warn", advice)
     else:
-        probe.found("versioning", "on" if on else "off", "warn" if on else "ok")
+        probe.found("versioning", "on" if on else "off", "warn" if on else "ok", _PLAIN if on else "")
 
 
 def _overwrite(probe: _BucketProbe) -> None:
@@ -274,7 +367,7 @@ def _overwrite(probe: _BucketProbe) -> None:
     first = version_of(probe.put("overwritten", b"original"))
     probe.put("overwritten", b"forged")
     if first is None:
-        probe.found("overwrite", "the original is lost: no versions", "warn")
+        probe.found("overwrite", "the original is lost: no versions", "warn", f"switch on versioning: {probe.init}")
         return
     where = {"Bucket": probe.bucket, "Key": probe.folder + "overwritten", "VersionId": first}
     good = probe.client.get_object(**where)["Body"].read() == b"original"
@@ -297,9 +390,15 @@ def _object_lock(probe: _BucketProbe) -> None:
     default = answer.get("Rule", {}).get("DefaultRetention")
     outcome = "off" if not on else "on" + (f", by default {_lasting(default)}" if default else ", no default retention")
     if probe.examined.role == "archive":
-        probe.found("object lock", outcome, "ok" if on else "note")
+        advice = (
+            ""
+            if on
+            else "nothing can be held against deletion here; only a new bucket gets it: "
+            + command("archive", "s3://NEW-BUCKET/root", create=True, retention_days=183)
+        )
+        probe.found("object lock", outcome, "ok" if on else "note", advice)
     else:
-        probe.found("object lock", outcome, "unsafe" if on else "ok")
+        probe.found("object lock", outcome, "unsafe" if on else "ok", _PLAIN if on else "")
 
 
 def _retention(probe: _BucketProbe) -> None:
@@ -343,12 +442,12 @@ def _deletion(probe: _BucketProbe) -> None:
         may = False
     probe.examined.facts.may_delete = may
     if probe.examined.role == "archive":
-        advice = "the archiver needs no right to delete: attach the policy of deploy/storage" if may else ""
+        advice = f"the archiver needs no right to delete: {probe.init} --archiver ARN" if may else ""
         outcome = "these credentials may delete for good" if may else "refused"
         probe.found("deletion", outcome, "warn" if may else "ok", advice)
     else:
         outcome = "works" if may else "refused: old tables and catalogs would stay for ever"
-        probe.found("deletion", outcome, "ok" if may else "warn")
+        probe.found("deletion", outcome, "ok" if may else "warn", "" if may else "give the right s3:DeleteObject")
 
 
 def _encryption(probe: _BucketProbe) -> None:
@@ -364,12 +463,13 @@ def _encryption(probe: _BucketProbe) -> None:
     kinds = [rule.get("ApplyServerSideEncryptionByDefault", {}).get("SSEAlgorithm") for rule in rules]
     kind = next((kind for kind in kinds if kind), None)
     outcome = f"{kind} by default" if kind else "none by default"
-    advice = "" if kind else "storage init sets it where the store can"
+    can = kind or not PROFILES[probe.examined.profile].encryption
+    advice = "" if can else f"set it: {probe.init}"
     probe.found("encryption at rest", outcome, "ok" if kind else "note", advice)
 
 
-def _abandoned(probe: _BucketProbe) -> None:
-    """Whether abandoned uploads are removed."""
+def _lifecycle(probe: _BucketProbe) -> None:
+    """Which rules delete what lies in the root, and whether abandoned uploads are removed."""
     try:
         rules = probe.client.get_bucket_lifecycle_configuration(Bucket=probe.bucket).get("Rules", [])
     except ClientError as error:
@@ -377,10 +477,33 @@ def _abandoned(probe: _BucketProbe) -> None:
             raise
         rules = []
     aborts = any("AbortIncompleteMultipartUpload" in rule and rule.get("Status") == "Enabled" for rule in rules)
-    advice = "" if aborts else "storage init sets a rule that removes them after a week"
+    advice = "" if aborts else f"have them removed after a week: {probe.init}"
     probe.found(
         "abandoned uploads", "removed by a rule" if aborts else "stay for ever", "ok" if aborts else "note", advice
     )
+    _expiry(probe, [deletion for deletion in deletions(rules, probe.root) if not deletion.versions])
+
+
+def _expiry(probe: _BucketProbe, expiring: list[Deletion]) -> None:
+    """What deletes the newest version of what lies in the root."""
+    facts, archive = probe.examined.facts, probe.examined.role == "archive"
+    if archive:  # an audit is no archive
+        expiring = [deletion for deletion in expiring if deletion.whole or deletion.touches(probe.root, ARCHIVED)]
+    for deletion in expiring:
+        answer = f"deletes {deletion.prefix}* {deletion.when}, " + ("of storage init" if deletion.ours else "not ours")
+        verdict: Verdict = "unsafe"
+        advice = command(probe.examined.role, probe.examined.url, retention_days=0)
+        if not deletion.ours:
+            verdict = "warn" if archive or not deletion.whole else "unsafe"
+            advice = "see whether it is meant for what lies there, and change it where it was made"
+        elif archive and facts.lock:
+            verdict, advice = "ok", ""
+        probe.found(f"rule {deletion.rule}", answer, verdict, advice)
+        if archive or verdict == "unsafe":
+            facts.expires = deletion.days if facts.expires is None else min(facts.expires, deletion.days)
+            facts.own_expiry |= deletion.ours
+    if not expiring:
+        probe.found("expiry", "no rule deletes what lies there", "ok")
 
 
 def _lasting(default: dict[str, Any]) -> str:

@@ -10,12 +10,15 @@ import errno
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from yolo_assets.contracts.errors import UsageError, UserError
+from yolo_assets.contracts.locations import parse_file_url
 from yolo_assets.runtime.files import lock
 from yolo_assets.storage.admin.findings import Examined, Facts, Role, StoreFinding, Verdict, unsafe
-from yolo_assets.storage.open import open_store, parse_file_url, parse_s3_url
+from yolo_assets.storage.open import open_store, parse_s3_url
 
 _NETWORK = ("nfs", "cifs", "smb", "fuse.sshfs", "9p", "ceph", "glusterfs")
 _GB = 1e9
@@ -42,16 +45,46 @@ def examine(archive_url: str, store_url: str | None, retention_days: int) -> Exa
         store_url: of the store root; None: not examined.
         retention_days: what the operator asks for; 0: nothing.
 
+    A root that cannot be reached is a finding of its own: the other one is examined all the same.
+
     Raises:
-        UserError: a root cannot be reached.
+        UsageError: a location is none.
     """
     archive = _examine(archive_url, "archive")
     store = None if store_url is None else _examine(store_url, "store")
-    wrong = unsafe(archive.facts, None if store is None else store.facts, retention_days)
-    return Examination((archive,) if store is None else (archive, store), tuple(wrong))
+    together = list(unsafe(archive.facts, None if store is None else store.facts, retention_days))
+    roots = (archive,) if store is None else (archive, store)
+    alone = [found for root in roots for found in root.findings if found.verdict == "unsafe"]
+    covered = [found for root in roots for found in _covered(root, retention_days)]
+    return Examination(roots, (*(found for found in alone if found not in covered), *together))
+
+
+def _covered(root: Examined, retention_days: int) -> Iterator[StoreFinding]:
+    """The findings of one root that ``unsafe`` tells together with what follows from them."""
+    facts = root.facts
+    told = {
+        "compare-and-swap": facts.swap is False,
+        "object lock": bool(facts.lock),
+        "retention": retention_days > 0 and facts.retention_proven is False,
+        "deleting a version under retention": facts.held_against_delete is False,
+    }
+    for found in root.findings:
+        if told.get(found.question) or (found.question.startswith("rule ") and facts.expires is not None):
+            yield found
 
 
 def _examine(url: str, role: Role) -> Examined:
+    """One root; that it cannot be reached is then the one finding."""
+    try:
+        return _reached(url, role)
+    except UsageError:
+        raise
+    except UserError as error:
+        what, _, advice = str(error).partition("; ")
+        return Examined(role, url, "generic", [StoreFinding("reach", what, "unsafe", advice)])
+
+
+def _reached(url: str, role: Role) -> Examined:
     if url.startswith("s3://"):
         # boto3 takes a third of a second to import: a check of folders does not pay for it.
         from yolo_assets.storage.admin.bucket_examination import examine_bucket
@@ -96,11 +129,17 @@ def _examine_folder(root: Path, role: Role, url: str) -> Examined:
             "free space",
             f"{free / _GB:.1f} GB free",
             "ok" if free > 10 * _GB else "warn",
-            "" if free > 10 * _GB else "it fills soon",
+            "" if free > 10 * _GB else f"make room, or name another folder by YOLO_ASSETS_{role.upper()}",
         )
         exclusive = _exclusive(scratch)
         examined.facts.conditional_put = exclusive
-        found("put-if-absent on a taken key", "refused" if exclusive else "overwritten", "ok" if exclusive else "warn")
+        advice = "" if exclusive else "use a file system with hard links or locks"
+        found(
+            "put-if-absent on a taken key",
+            "refused" if exclusive else "overwritten",
+            "ok" if exclusive else "warn",
+            advice,
+        )
         examined.facts.swap = _locks(scratch)
         outcome = "work between processes" if examined.facts.swap else "do nothing"
         advice = "" if examined.facts.swap else "mount it with locks (nfs: without nolock)"
@@ -109,7 +148,8 @@ def _examine_folder(root: Path, role: Role, url: str) -> Examined:
         outcome = "one name" if folds else "two names"
         found("upper and lower case", outcome, "note" if folds else "ok")
         long = _takes_long_names(scratch)
-        found("names of 255 bytes", "kept" if long else "refused", "ok" if long else "warn")
+        advice = "" if long else "use a file system that takes them: long camera names do not fit here"
+        found("names of 255 bytes", "kept" if long else "refused", "ok" if long else "warn", advice)
         examined.facts.may_delete = True
         if role == "archive":
             found(

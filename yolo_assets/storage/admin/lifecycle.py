@@ -21,6 +21,8 @@ OWN = "yolo-assets-"
 """Our rules' ids begin so; rules of others are left alone."""
 MARGIN_DAYS = 7
 """Expiry comes so long after the retention: lifecycles count from midnight, retention from the upload."""
+ARCHIVED = ("archives", "index", "receipts")
+"""Folders of an archive root whose objects expire together."""
 _LONGEST = {"GLACIER_IR": 90, "GLACIER": 90, "DEEP_ARCHIVE": 180, "STANDARD_IA": 30, "ONEZONE_IA": 30}
 _INFREQUENT = ("STANDARD_IA", "ONEZONE_IA")
 _COLDNESS = ("STANDARD_IA", "ONEZONE_IA", "GLACIER_IR", "GLACIER", "DEEP_ARCHIVE")
@@ -93,12 +95,85 @@ def compile_lifecycle(
                 Expiration={"Days": expires},
                 NoncurrentVersionExpiration={"NoncurrentDays": 1},
             )
-            for kind in ("archives", "index", "receipts")
+            for kind in ARCHIVED
         ]
         rules.append(_rule("delete-markers", {"Prefix": root}, Expiration={"ExpiredObjectDeleteMarker": True}))
-    abort = {"DaysAfterInitiation": tiers.abort_after}
-    rules.append(_rule("abandoned-uploads", {"Prefix": root}, AbortIncompleteMultipartUpload=abort))
+    rules.append(_abandoned_uploads(root, tiers))
     return Lifecycle(tuple(rules), tuple(changes))
+
+
+def store_root_lifecycle(profile: StoreProfile, prefix: str) -> Lifecycle:
+    """The rules of a store root: nothing in it expires, only uploads that nobody finished are removed."""
+    if not profile.lifecycle:
+        return Lifecycle((), ())
+    return Lifecycle((_abandoned_uploads(f"{prefix}/" if prefix else "", Tiers()),), ())
+
+
+def _abandoned_uploads(root: str, tiers: Tiers) -> dict[str, Any]:
+    abort = {"DaysAfterInitiation": tiers.abort_after}
+    return _rule("abandoned-uploads", {"Prefix": root}, AbortIncompleteMultipartUpload=abort)
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """What a lifecycle rule deletes of a root.
+
+    Attributes:
+        rule: its id.
+        ours: one of ``storage init``.
+        days: after so many days; 0: from a date on.
+        versions: only versions that were overwritten or deleted before, not what is current.
+        whole: everything below the root; else only what begins as its prefix says.
+        prefix: of the rule.
+    """
+
+    rule: str
+    ours: bool
+    days: int
+    versions: bool
+    whole: bool
+    prefix: str
+
+    def touches(self, root: str, kinds: Sequence[str]) -> bool:
+        """Whether it is about one of these folders below the root."""
+        folders = [f"{root}{kind}/" for kind in kinds]
+        return any(self.prefix.startswith(folder) or folder.startswith(self.prefix) for folder in folders)
+
+    @property
+    def when(self) -> str:
+        """For a sentence."""
+        return f"on day {self.days}" if self.days else "from a date on"
+
+
+def deletions(rules: Sequence[Mapping[str, Any]], root: str) -> Iterator[Deletion]:
+    """Which rules in force delete what lies below a root.
+
+    Args:
+        rules: as a store gives them, of anybody.
+        root: the root's prefix with the slash at its end; empty: the whole bucket.
+    """
+    for rule in rules:
+        where = rule.get("Filter", {})
+        inner, prefix = {**where, **where.get("And", {})}, filter_prefix(rule)
+        # Our objects have no tags. A rule without prefix is about the whole bucket.
+        if rule.get("Status") != "Enabled" or inner.get("Tag") or inner.get("Tags"):
+            continue
+        if not (prefix.startswith(root) or root.startswith(prefix)):
+            continue
+        name = rule.get("ID", "without a name")
+        found = {"rule": name, "ours": name.startswith(OWN), "whole": root.startswith(prefix), "prefix": prefix}
+        expiration = rule.get("Expiration", {})
+        if "Days" in expiration or "Date" in expiration:
+            yield Deletion(**found, days=int(expiration.get("Days", 0)), versions=False)
+        noncurrent = rule.get("NoncurrentVersionExpiration", {})
+        if noncurrent:
+            yield Deletion(**found, days=int(noncurrent.get("NoncurrentDays", 0)), versions=True)
+
+
+def filter_prefix(rule: Mapping[str, Any]) -> str:
+    """What a rule's objects begin with; empty: it is about the whole bucket."""
+    where = rule.get("Filter", {})
+    return {**where, **where.get("And", {})}.get("Prefix", rule.get("Prefix", "")) or ""
 
 
 def _transitions(

@@ -64,6 +64,8 @@ OPERATOR: dict[On, tuple[str, ...]] = {
         "s3:PutBucketPolicy",
     ),
     "objects": (
+        "s3:PutObject",  # an object of its own, by which a retention is proven
+        "s3:PutObjectRetention",
         "s3:GetObject",
         "s3:GetObjectVersion",
         "s3:GetObjectRetention",
