@@ -7,13 +7,9 @@ it. Does not belong here: S3 credentials and endpoints, which come from the stan
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 import hashlib
 import os
-from collections.abc import Mapping
-=======
 from collections.abc import Callable, Mapping
->>>>>>> main
 from pathlib import Path
 from typing import Annotated, Any, Literal
 

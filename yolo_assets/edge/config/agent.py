@@ -23,13 +23,9 @@ from pydantic import (
 
 from yolo_assets.contracts.archiver_figures import FIGURES
 from yolo_assets.contracts.base import one_line
-<<<<<<< HEAD
-from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.strict_yaml import parse_yaml
-=======
 from yolo_assets.contracts.errors import BadInputError, UsageError
 from yolo_assets.contracts.locations import location_folder, location_url
->>>>>>> main
+from yolo_assets.contracts.strict_yaml import parse_yaml
 from yolo_assets.edge.config.cameras import Camera, Section, SimulatedCameras, id_field
 from yolo_assets.edge.config.outputs import FILES, AlarmRule, Infer, Output
 from yolo_assets.edge.config.rollout import Canary, Freeze, Headroom, Light, Shadow, WatchWindow
