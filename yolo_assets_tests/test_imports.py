@@ -21,7 +21,7 @@ LAYERS = {
     "simulator": {"contracts", "runtime", "storage", "vision", "spool", "models"},
     "archive": {"contracts", "runtime", "storage", "spool"},
     "tables": {"contracts", "runtime", "storage", "spool", "archive"},
-    "catalog": {"contracts", "runtime", "storage", "archive", "tables"},
+    "catalog": {"contracts", "runtime", "storage", "spool", "archive", "tables"},
     "evidence": {"contracts", "runtime", "storage", "vision", "spool", "archive", "catalog", "models"},
     "learning": {"contracts", "runtime", "storage", "vision", "spool", "archive", "tables", "catalog"},
     "training": {"contracts", "runtime", "storage", "vision", "learning", "models"},

@@ -58,7 +58,7 @@ def test_the_same_frames_are_the_same_batch_also_after_a_crash(world):
 
 def test_a_frame_that_is_in_no_archive_is_named(world):
     world.archive_frames(1)
-    with pytest.raises(BadInputError, match=r"20260301_105959_000.jpg is in no archive yet"):
+    with pytest.raises(BadInputError, match=r"20260301_105959_000.jpg is not in any archive yet"):
         world.batch(["lineA_cam01/20260301_10/20260301_105959_000.jpg"])
     with pytest.raises(BadInputError, match="no frame was sampled"):
         world.batch([])
