@@ -22,7 +22,7 @@ from yolo_assets_tests.cli.command_line import cli
 from yolo_assets_tests.evidence.evidence_world import BOX, STEM, Plant, detection, files_of, forge, picture, record_line
 from yolo_assets_tests.support.foreign import spool_case
 
-DAY = {"start": parse_time("2024-10-15T00:00:00Z"), "end": parse_time("2024-10-16T00:00:00Z")}
+DAY: dict[str, Any] = {"start": parse_time("2024-10-15T00:00:00Z"), "end": parse_time("2024-10-16T00:00:00Z")}
 RED = np.array([0, 0, 255])
 NAME = "20260102_030001_000"
 
