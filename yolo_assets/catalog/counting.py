@@ -12,10 +12,9 @@ from datetime import datetime
 
 from yolo_assets.archive.archive import Archive, in_order
 from yolo_assets.archive.restore.filter import FrameFilter
+from yolo_assets.archive.restore.matching import matching_confidences
 from yolo_assets.contracts.errors import UserError
-from yolo_assets.contracts.names import frame_time
 from yolo_assets.contracts.times import Hour
-from yolo_assets.spool.records import FrameRecord
 from yolo_assets.storage.base import StoreUnavailableError
 
 MOST_READ = 500
@@ -74,17 +73,8 @@ def count_asked(
 
 def _counted(archive: Archive, found: FoundHour, asked: FrameFilter) -> FoundHour | None:
     """The hour with its count; None when its records cannot be read."""
-    hour, confidences = Hour(found.hour), list[float]()
     try:
-        for record in archive.hour_records(found.camera_id, hour):
-            if not isinstance(record, FrameRecord):
-                continue
-            if asked.covers_moment(frame_time(record.frame) or record.record.captured_at, hour):
-                confidences += [
-                    detection.confidence
-                    for detection in record.record.detections
-                    if detection.class_name == asked.class_name and detection.confidence >= (asked.min_confidence or 0)
-                ]
+        confidences = matching_confidences(archive, found.camera_id, Hour(found.hour), asked)
     except UserError as error:
         if isinstance(error, StoreUnavailableError) and error.transient:
             raise

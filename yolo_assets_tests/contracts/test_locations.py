@@ -134,7 +134,7 @@ def test_a_secret_in_a_refused_location_is_not_repeated(text: str) -> None:
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["HOME", "SPOOL", "ARCHIVE", "STORE", "RUNTIME", "RECIPE", "GATE"])
+@pytest.mark.parametrize("name", ["HOME", "SPOOL", "ARCHIVE", "STORE", "RUNTIME", "RECIPE", "GATE", "PLANT"])
 def test_variables_are_read_by_the_same_rule(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for text in ("C:\\arch", "\\\\nas\\share", "~/x", "//nas/x", "S3://b", '"/srv/x"', "s3:/b", "/srv/x\r", " /srv/x"):
@@ -160,3 +160,22 @@ def test_the_agents_configuration_is_read_by_the_same_rule(option: str, text: st
     (tmp_path / "edge.yaml").write_text(json.dumps(settings))
     with pytest.raises(BadInputError, match=f"edge.yaml: {option}: "):
         load_config(tmp_path / "edge.yaml")
+
+
+@pytest.mark.parametrize(
+    "option", ["state", "archiver_home", "token_file", "trusted_keys", "path", "truth", "tls_cert"]
+)
+def test_every_path_of_the_agents_configuration_is(option: str, tmp_path: Path) -> None:
+    import json
+
+    settings: dict[str, object] = {"device_id": "d", "spool": "spool", "store": "store"}
+    for text in ("C:\\agent", "\\\\nas\\x", "~ann/x", "$HOME/x", "s3://bucket/x", "/srv/x "):
+        where: dict[str, object] = {
+            "trusted_keys": {"trusted_keys": [text]},
+            "path": {"cameras": [{"path": text}]},
+            "truth": {"cameras": [{"truth": text}]},
+            "tls_cert": {"listen": {"tls_cert": text}},
+        }.get(option, {option: text})
+        (tmp_path / "edge.yaml").write_text(json.dumps(settings | where))
+        with pytest.raises(BadInputError, match=f"edge.yaml: {option}: "):
+            load_config(tmp_path / "edge.yaml")

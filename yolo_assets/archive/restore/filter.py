@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from yolo_assets.archive.packing.pack import IndexRow
-from yolo_assets.contracts.detection import DetectionRecord
+from yolo_assets.contracts.detection import Detection, DetectionRecord
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import FRAME_ENDINGS, check_id, frame_time, holds_lines, is_frame, is_record_file
 from yolo_assets.contracts.receipt import Receipt
@@ -65,11 +65,12 @@ class FrameFilter:
             return False
         if self.class_name is None and self.min_confidence is None:
             return True
-        return any(
-            (self.class_name is None or detection.class_name == self.class_name)
-            and detection.confidence >= (self.min_confidence or 0)
-            for detection in record.detections
-        )
+        return any(map(self.selects, record.detections))
+
+    def selects(self, detection: Detection) -> bool:
+        """Whether one detection is of the class and at least of the confidence."""
+        named = self.class_name is None or detection.class_name == self.class_name
+        return named and detection.confidence >= (self.min_confidence or 0)
 
     def may_hold(self, receipts: Sequence[Receipt]) -> bool:
         """Whether the parts of an hour can hold a record that fits, by what their receipts sum up.

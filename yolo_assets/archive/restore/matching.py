@@ -14,15 +14,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
+from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.archive.part import PartContents
 from yolo_assets.archive.restore.filter import FrameFilter
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.names import frame_time, holds_lines
+from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.files import native_name, portable_name
 from yolo_assets.spool.frames import FrameFolder, frame_stem
-from yolo_assets.spool.records import BadRecord, ReadRecord, RecordFile, read_file
+from yolo_assets.spool.records import BadRecord, FrameRecord, ReadRecord, RecordFile, read_file
 
 Conditions = Callable[[DetectionRecord], bool]
 
@@ -147,6 +149,22 @@ def record_times(folder: FrameFolder, contents: Sequence[PartContents]) -> dict[
         for frame, records in _by_frame(folder, contents, lambda _: True).items()
         if frame in folder.frames and frame_time(frame) is None and records.captured_at is not None
     }
+
+
+def matching_confidences(archive: Archive, camera_id: str, hour: Hour, selection: FrameFilter) -> list[float]:
+    """Confidences of the detections of an hour that are selected: by class, confidence and time of capture.
+
+    Raises:
+        UserError: a part cannot be read.
+    """
+    return [
+        detection.confidence
+        for found in archive.hour_records(camera_id, hour)
+        if isinstance(found, FrameRecord)
+        and selection.covers_moment(frame_time(found.frame) or found.record.captured_at, hour)
+        for detection in found.record.detections
+        if selection.selects(detection)
+    ]
 
 
 def take_out(extracts: Sequence[Extract], contents: Sequence[PartContents]) -> list[tuple[Extract, bytes]]:

@@ -6,6 +6,7 @@ that use them do.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 from collections.abc import Callable, Collection
@@ -278,7 +279,7 @@ class AgentConfig(Section):
 
 
 _Located = TypeVar("_Located")
-_PATHS = ("state", "archiver_home", "token_file")
+_PATHS = ("spool", "state", "archiver_home", "token_file")
 _CAMERA_PATHS = ("path", "truth", "credentials_file")
 _LISTEN_PATHS = ("tls_cert", "tls_key")
 
@@ -286,20 +287,20 @@ _LISTEN_PATHS = ("tls_cert", "tls_key")
 def _anchor(raw: dict[str, Any], base: Path) -> dict[str, Any]:
     """Relative paths made absolute from ``base``; anything that is not a string is left for validation to refuse."""
 
-    def fix(value: Any) -> Any:
-        return str(base / Path(value).expanduser()) if isinstance(value, str) and value else value
+    def fix(option: str, value: Any) -> Any:
+        if not isinstance(value, str) or (not value and option != "spool"):
+            return value
+        return str(base / _located(option, lambda: location_folder(_expanded(value))))
 
     def fix_in(section: Any, paths: Collection[str]) -> Any:
         if not isinstance(section, dict):
             return section
         options = cast("dict[Any, Any]", section)
-        return {key: fix(value) if key in paths else value for key, value in options.items()}
+        return {key: fix(key, value) if key in paths else value for key, value in options.items()}
 
-    found = {key: fix(value) if key in _PATHS else value for key, value in raw.items()}
-    if isinstance(raw.get("spool"), str):
-        found["spool"] = str(base / _located("spool", lambda: location_folder(_expanded(raw["spool"]))))
+    found = {key: fix(key, value) if key in _PATHS else value for key, value in raw.items()}
     if isinstance(found.get("trusted_keys"), list):
-        found["trusted_keys"] = [fix(value) for value in found["trusted_keys"]]
+        found["trusted_keys"] = [fix("trusted_keys", value) for value in found["trusted_keys"]]
     if "listen" in found:
         found["listen"] = fix_in(found["listen"], _LISTEN_PATHS)
     if isinstance(found.get("cameras"), list):
@@ -313,7 +314,9 @@ def _anchor(raw: dict[str, Any], base: Path) -> dict[str, Any]:
 
 def _expanded(location: str) -> str:
     """With the home for a leading ``~/``: no shell reads this file."""
-    return str(Path(location).expanduser()) if location.startswith("~/") else location
+    with contextlib.suppress(RuntimeError):  # nobody has a home here: refused as it stands
+        return str(Path(location).expanduser()) if location.startswith("~/") else location
+    return location
 
 
 def _located(option: str, read: Callable[[], _Located]) -> _Located:
