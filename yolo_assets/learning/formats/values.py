@@ -13,7 +13,8 @@ from typing import Any
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"([+-]?)0*([0-9]+)(\.0*)?")
-_BRIEF = reprlib.Repr(maxlevel=3, maxlist=4, maxdict=4, maxother=60)
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel = 3
 _TURNED = 1e-3
 """Degrees below which a box counts as upright: tools that turn a box back leave 1e-9."""
 
