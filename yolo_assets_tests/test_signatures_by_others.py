@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
-from securesystemslib.signer import SSlibKey
+from securesystemslib.signer import SSlibKey  # pyright: ignore[reportPrivateImportUsage]
 
 from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.archiving import archive_hour
@@ -28,12 +28,12 @@ from yolo_assets.contracts.names import channel_history_key, channel_key, envelo
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
 from yolo_assets.edge.audit.log import AuditLog
-from yolo_assets.models.promotion import Promoter, ReleaseRequest
+from yolo_assets.models.promotion import ReleaseRequest
 from yolo_assets.models.registry import Registry
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.storage import open_store
 from yolo_assets_tests.edge.audit.conftest import write as write_log
-from yolo_assets_tests.models.release_support import byte_bundle
+from yolo_assets_tests.models.release_support import byte_bundle, promoter_of
 
 DESIGN = Path(__file__).parents[1] / "docs" / "design.md"
 TOOLS = ("openssl", "cut", "base64", "cat", "wc", "tail", "sha256sum", "test", "printf")
@@ -84,7 +84,7 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, bytes]:
     manifest, files = byte_bundle("1", class_names=CLASSES)
     registry.write_bundle(manifest, files)
     request = ReleaseRequest("line", "1", "stable", by="安娜", reason="the first, confidence 1.0 🦆")
-    Promoter(registry, signer).promote(request)
+    promoter_of(registry, signer).promote(request)
 
     shutil.copy(folder / "keys" / "key", folder / "device.key")
     log = write_log(AuditLog(folder, "box1"), 1)
@@ -189,7 +189,7 @@ def test_securesystemslib_verifies_each_kind(signed: Mapping[str, bytes], what: 
 
 
 def test_what_securesystemslib_signs_is_read_by_us(tmp_path: Path) -> None:
-    from securesystemslib.signer import CryptoSigner
+    from securesystemslib.signer import CryptoSigner  # pyright: ignore[reportPrivateImportUsage]
 
     other = CryptoSigner.generate_ed25519()
     envelope = Envelope(b'{"a":1.0}', "application/vnd.yolo-assets.receipt+json", {})

@@ -24,7 +24,7 @@ from yolo_assets.evidence import manifest as names
 from yolo_assets.evidence.collect import TooManyFramesError
 from yolo_assets.evidence.make import NothingFoundError, Request, make_pack
 from yolo_assets.evidence.verify import verify_pack
-from yolo_assets.models.promotion import Promoter, ReleaseRequest
+from yolo_assets.models.promotion import ReleaseRequest
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage import ObjectStore, open_store
 from yolo_assets.storage.base import ColdObjectError, StoreUnavailableError
@@ -45,6 +45,7 @@ from yolo_assets_tests.evidence.evidence_world import (
     query,
     record_line,
 )
+from yolo_assets_tests.models.release_support import promoter_of
 from yolo_assets_tests.support.signed import content, sealed
 from yolo_assets_tests.support.tiny_model import tiny_bundle_files
 
@@ -368,7 +369,7 @@ def test_model_manifests_are_included_and_their_signature_checked(plant: Plant) 
     promoter = Signer.load_or_create(plant.folder / "keys" / "promotion")
     registry = Registry(plant.store, TrustedKeys.of(promoter))
     registry.write_bundle(*tiny_bundle_files(name="line", version="1"))
-    Promoter(registry, promoter).promote(ReleaseRequest("line", "1", "stable", by="test", reason="first"))
+    promoter_of(registry, promoter).promote(ReleaseRequest("line", "1", "stable", by="test", reason="first"))
     plant.hour(frames=1)
     made = plant.make(plant.folder / "pack", store=True)
     assert [(model.model_version, model.included) for model in made.models] == [("line/1", True)]
