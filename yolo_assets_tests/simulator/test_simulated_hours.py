@@ -133,7 +133,7 @@ def test_the_truth_as_records_is_what_is_in_the_frames(tmp_path: Path, bundle: P
     (hour,) = list_hours(tmp_path / "s")
     found = {item.frame: item.record for item in hour.records() if isinstance(item, FrameRecord)}
     assert len(found) == report.frames and report.model_version == "truth" and report.detections > 0
-    for frame in read_hour(tmp_path / "t", hour.camera_id, hour.hour):
+    for frame in read_hour(truth_file(tmp_path / "t", hour.camera_id, hour.hour)):
         record = found[frame.image_path.rpartition("/")[2]]
         assert [(item.class_name, item.bbox) for item in record.detections] == [
             (box.class_name, box.bbox) for box in frame.boxes
