@@ -12,7 +12,7 @@ help:
 	@echo "make demo      the whole loop on this machine: frames, archive, catalog, training, promotion, hot reload"
 	@echo "make test      every test but the long ones"
 	@echo "make check     the linters and the fast tests"
-	@echo "make soak      random kills, faults, endurance"
+	@echo "make soak      random kills, faults, endurance, fuzzers"
 	@echo "make up        Dagster UI, daemon and one edge agent with its live page"
 	@echo "make lint      ruff and pyright"
 	@echo "make docs      the documentation site, into dist/site"

@@ -263,13 +263,13 @@ def find_hours(
 
 
 def check_class(connection: duckdb.DuckDBPyConnection, class_name: str) -> None:
-    """Refuse a class that no receipt names: that there is nothing of it would be a false answer to a misspelt name.
+    """Refuse a class that no receipt names, where receipts name others: to a misspelt name "nothing" is a false answer.
 
     Raises:
         BadInputError: the line names classes that there are.
     """
     classes = ask(connection, "SELECT DISTINCT class FROM archive_classes ORDER BY class")["class"].to_list()
-    if class_name not in classes:
+    if classes and class_name not in classes:
         raise BadInputError(f"the catalog has no class {class_name}; {_suggested(class_name, classes)}")
 
 

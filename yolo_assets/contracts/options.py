@@ -9,6 +9,8 @@ from typing import Any
 import orjson
 
 from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.strict_yaml import parse_yaml
+from yolo_assets.contracts.text import decode_text
 
 
 def read_options(path: Path, what: str) -> Any:
@@ -22,8 +24,8 @@ def read_options(path: Path, what: str) -> Any:
         BadInputError: it cannot be read, or is not in its format.
     """
     try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = decode_text(path.read_bytes(), str(path))
+    except OSError as error:
         raise BadInputError(f"cannot read the {what} {path}: {error}") from None
     match path.suffix.lower():
         case ".toml":
@@ -31,17 +33,14 @@ def read_options(path: Path, what: str) -> Any:
                 return tomllib.loads(text)
             except tomllib.TOMLDecodeError as error:
                 raise BadInputError(f"{path} is not TOML: {error}") from None
+            except (RecursionError, ValueError):  # a number of 5,000 digits is TOML, and no number of Python
+                raise BadInputError(f"{path} is not TOML: it is nested too deeply, or a number is too long") from None
         case ".json":
             try:
                 return orjson.loads(text)
             except orjson.JSONDecodeError as error:
                 raise BadInputError(f"{path} is not JSON: {error}") from None
         case ".yaml" | ".yml":
-            import yaml  # comes with the extras that have option files; the base can do without it
-
-            try:
-                return yaml.safe_load(text) or {}
-            except yaml.YAMLError as error:
-                raise BadInputError(f"{path} is not YAML: {error}") from None
+            return parse_yaml(text, str(path)) or {}
         case _:
             raise BadInputError(f"{path} has no ending that shows its format; name it .toml, .yaml or .json")

@@ -134,7 +134,7 @@ def test_a_secret_in_a_refused_location_is_not_repeated(text: str) -> None:
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["HOME", "SPOOL", "ARCHIVE", "STORE", "RUNTIME", "RECIPE", "GATE"])
+@pytest.mark.parametrize("name", ["HOME", "SPOOL", "ARCHIVE", "STORE", "RUNTIME", "RECIPE", "GATE", "PLANT"])
 def test_variables_are_read_by_the_same_rule(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for text in ("C:\\arch", "\\\\nas\\share", "~/x", "//nas/x", "S3://b", '"/srv/x"', "s3:/b", "/srv/x\r", " /srv/x"):

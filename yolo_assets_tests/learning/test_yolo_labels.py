@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yolo_assets.learning.formats.pictures_in_zip import label_path, pair
+from yolo_assets.learning.formats.recognise import parse
 from yolo_assets_tests.learning.label_inbox import FILES, FOREIGN, Inbox, said, zipped
 
 STEMS = [file.removesuffix(".jpg") for file in FILES]
@@ -182,6 +183,10 @@ def test_names_are_taken_as_they_are_written(inbox, yaml, name):
         "nc: 3\nnames: [a, b]",
         "names: [a, b",
         "names: [a]\n--- \nnames: [b]",
+        "a: &a [x, x, x, x, x, x, x, x]\n"
+        + "".join(f"{n}: &{n} [{', '.join([f'*{b}'] * 8)}]\n" for b, n in zip("abcdefghij", "bcdefghijk", strict=True))
+        + "names: *k",
+        "names: &a [*a]",
     ],
 )
 def test_a_list_of_names_that_leaves_anything_open_is_refused(inbox, yaml):
@@ -281,3 +286,10 @@ def test_a_problem_is_one_line_whatever_the_names_hold(inbox):
     report = inbox.bring(zipped({"data.yaml": NAMES, "labels/a\nb\u202ec.txt": "x\ty\n0 .5"}), name="x\u2028y.zip")
     assert report.problems
     assert all(str(problem).isprintable() for problem in report.problems)
+
+
+def test_a_path_with_line_breaks_is_named_in_one_line():
+    files = {"data.yaml": NAMES, "labels/a\nb\u202e.txt": "no label\n", "images/a\nb\u202e.jpg": picture(7)}
+    found = parse("x.zip", zipped(files))
+    said = [*(problem for image in found.images for problem in image.problems), *(what for _, what in found.orphans)]
+    assert said and not [text for text in said if "\n" in text or "\u202e" in text], said

@@ -11,7 +11,7 @@ import orjson
 
 from yolo_assets.contracts.base import is_json_object
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.text import decode_text
+from yolo_assets.contracts.text import decode_text, plain
 from yolo_assets.learning.formats import coco, label_studio, yolo
 from yolo_assets.learning.formats.base import LabelFile
 from yolo_assets.learning.formats.pictures_in_zip import Pictures
@@ -41,6 +41,9 @@ def parse(name: str, data: bytes) -> LabelFile:
         raise BadInputError(f"{name} cannot be read ({what}); export it again") from None
     if not (parsed.images or parsed.orphans or parsed.unreviewed):
         raise BadInputError(f"{name} holds no image; export the whole project")
+    for image in parsed.images:  # a path in a zip may hold anything, line breaks among it
+        image.problems = [plain(problem) for problem in image.problems]
+    parsed.orphans = [(plain(where), plain(problem)) for where, problem in parsed.orphans]
     return parsed
 
 
