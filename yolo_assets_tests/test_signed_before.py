@@ -22,11 +22,12 @@ from yolo_assets.edge.audit.shipping import AuditShipper
 from yolo_assets.edge.audit.verify import DeviceCopies, compare, verify_device
 from yolo_assets.edge.rollout.cache import ModelCache
 from yolo_assets.evidence.verify import verify_pack
-from yolo_assets.models.gated_release import read_gate_report
-from yolo_assets.models.promotion import Promoter, ReleaseRequest, RollbackRequest
+from yolo_assets.models.gate_status import read_gate_report
+from yolo_assets.models.promotion import ReleaseRequest, RollbackRequest
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage import open_store
 from yolo_assets_tests.edge.audit.conftest import write
+from yolo_assets_tests.models.release_support import promoter_of
 
 KEPT = Path(__file__).parent / "signed_before"
 NAME = ArchiveName("cam1", Hour.from_key("20260102_03"))
@@ -89,9 +90,9 @@ def test_models_and_channels_of_before_verify_and_move_on(before: Path, tmp_path
 
     fresh = Signer.load_or_create(tmp_path / "fresh")
     both = Registry(store, TrustedKeys(registry.trusted.keys | TrustedKeys.of(fresh).keys))
-    moved = Promoter(both, fresh).roll_back(RollbackRequest("line", "stable", by="anna", reason="misses cracks"))
+    moved = promoter_of(both, fresh).roll_back(RollbackRequest("line", "stable", by="anna", reason="misses cracks"))
     assert (moved.version, moved.release) == ("1", 3)
-    again = Promoter(both, fresh).promote(ReleaseRequest("line", "2", "stable", by="anna", reason="better"))
+    again = promoter_of(both, fresh).promote(ReleaseRequest("line", "2", "stable", by="anna", reason="better"))
     assert (again.version, again.release) == ("2", 4)
     states = [r.state for r in both.channel("line", "stable").history().releases]
     assert states == ["served", "served", "served", "serving"]

@@ -125,7 +125,7 @@ class Publisher:
         request = ReleaseRequest(
             NAME, version, "stable", by="the benchmark", reason="measure", replace_untrusted=strange
         )
-        Promoter(Registry(store, TrustedKeys.of(signer)), signer).promote(request)
+        Promoter(Registry(store, TrustedKeys.of(signer)), signer, check=lambda bundle, run: None).promote(request)
         return Release(version, store.get(POINTER), store.get(signature_key(POINTER)))
 
 

@@ -38,7 +38,7 @@ def list_(
     trusted_key: TrustedOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Registered versions, whether they are signed, and which channels serve them.
+    """Registered versions: whether they are signed, what the gate said, and which channels serve them.
 
     Example: yolo-assets models list line
     """
@@ -53,7 +53,8 @@ def list_(
             "version": entry.version,
             "written_at": format_time(entry.written_at),
             "signature": _signature_state(registry, entry.name, entry.version),
-            "channels": [c["channel"] for c in serving[entry.name] if c.get("version") == entry.version],
+            "gate": _gate_state(registry, entry.name, entry.version),
+            **_served_by(serving[entry.name], entry.version),
         }
         for entry in entries
     ]
@@ -64,8 +65,8 @@ def list_(
     elif not rows:
         note(f"no models in {registry.store.url}")
     else:
-        _show_table(["version", "written", "signature", "channels"], [
-            [f"{row['name']}/{row['version']}", row["written_at"], row["signature"], ", ".join(row["channels"])]
+        _show_table(["version", "written", "signature", "gate", "channels"], [
+            [f"{row['name']}/{row['version']}", row["written_at"], row["signature"], row["gate"], _served_words(row)]
             for row in rows
         ])  # fmt: skip
 
@@ -78,21 +79,15 @@ def show(
 
     Example: yolo-assets models show line/20260102-1a2b3c4d
     """
-    from yolo_assets.contracts.errors import BadInputError, SignatureError
     from yolo_assets.contracts.names import parse_model_version
-    from yolo_assets.models.gated_release import read_gate_report
+    from yolo_assets.models.gate_status import gate_status
 
     name, version = parse_model_version(model)
     registry = _readable_registry(settings(store=store), trusted_key)
     stored = registry.read_manifest(name, version, signed=False)
     manifest = stored.manifest
-    report, gate = None, "signatures are not checked"
-    if registry.trusted.keys:
-        try:
-            report = read_gate_report(registry, manifest)
-            gate = report.summary if report else "no report"
-        except (BadInputError, SignatureError) as error:
-            gate = f"the report cannot be trusted: {error}"
+    status = gate_status(registry, manifest) if registry.trusted.keys else None
+    report, gate = (status.report, status.summary) if status else (None, "signatures are not checked")
     signature = _signature_state(registry, name, version)
     channels = [c for c in _channels_of(registry, name) if c.get("version") == version]
     if as_json:
@@ -102,6 +97,7 @@ def show(
                 "manifest_sha256": stored.sha256,
                 "signature": signature,
                 "gate": gate,
+                "gate_state": status.state if status else "not checked",
                 "gate_report": report.model_dump(mode="json") if report else None,
                 "channels": channels,
             }
@@ -113,8 +109,8 @@ def show(
         "created": manifest.model_dump(mode="json")["created_at"],
         "manifest SHA-256": stored.sha256,
         "signature": signature,
-        "gate": gate,
-        "channels": ", ".join(f"{c['channel']} (release {c['release']})" for c in channels) or "none",
+        "gate": f"{status.state}: {gate}" if status else gate,
+        "channels": ", ".join(map(_release_words, channels)) or "none",
         "classes": ", ".join(manifest.class_names),
         "input": "×".join(map(str, manifest.input_shape)),
         "output": manifest.output_layout,
@@ -151,7 +147,13 @@ def promote(
     reason: ReasonOption,
     channel: ChannelOption = "stable",
     by: ByOption = None,
-    force: Annotated[bool, typer.Option("--force", help="Promote although the gate refused it.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Promote although the gate refused it, or its classes changed."),
+    ] = False,
+    unjudged: Annotated[
+        bool, typer.Option("--unjudged", help="Promote although no gate judged it, or it was blocked before the gate.")
+    ] = False,
     replace_untrusted: Annotated[
         bool,
         typer.Option("--replace-untrusted", help="Replace a pointer whose signature cannot be verified."),
@@ -161,6 +163,9 @@ def promote(
     as_json: JsonOption = False,
 ) -> None:
     """Make a channel serve a version, by hand. Needs the promotion key; shows the gate's decision.
+
+    The exported file is opened first, and must be what its manifest promises; nothing overrides that. What the gate
+    did not pass needs --force or --unjudged, and the pointer says so to everyone who sees the model.
 
     Example: yolo-assets models promote line/20260102-1a2b3c4d --channel canary --reason "trial on line A"
     """
@@ -177,7 +182,9 @@ def promote(
         reason=reason,
         replace_untrusted=replace_untrusted,
     )
-    released = promote_by_hand(_open_promoter(settings(store=store), trusted_key), request, force=force)
+    released = promote_by_hand(
+        _open_promoter(settings(store=store), trusted_key), request, force=force, unjudged=unjudged
+    )
     note(f"gate: {released.gate}")
     _show_pointer(released.pointer, as_json)
 
@@ -226,14 +233,17 @@ def history(
     past = _open_registry(settings(store=store), trusted_key).channel(name, channel).history()
     for key, reason in past.rejected.items():
         note(f"warning: not counted: {key}: {reason}")
-    rows = [{**r.entry.pointer.model_dump(mode="json"), "kind": r.entry.kind, "state": r.state} for r in past.releases]
+    rows = [{**_pointer_row(r.entry.pointer), "kind": r.entry.kind, "state": r.state} for r in past.releases]
     if as_json:
         emit_json(rows)
     elif not rows:
         note(f"{name} has no channel {channel} yet")
     else:
         keys = ["release", "kind", "version", "state", "moved_at", "moved_by", "reason"]
-        _show_table([key.replace("_", " ") for key in keys], [[str(row[key]) for key in keys] for row in rows])
+        _show_table(
+            [*(key.replace("_", " ") for key in keys), "gate"],
+            [[*(str(row[key]) for key in keys), _flag_words(row)] for row in rows],
+        )
 
 
 @app.command()
@@ -361,8 +371,49 @@ def _channels_of(registry: Registry, name: str) -> list[dict[str, Any]]:
             rows.append({"channel": channel, "error": str(error)})
             continue
         if pointer is not None:
-            rows.append(pointer.model_dump(mode="json"))
+            rows.append(_pointer_row(pointer))
     return rows
+
+
+def _gate_state(registry: Registry, name: str, version: str) -> str:
+    """A ``GateState``, or ``not checked`` without a key."""
+    from yolo_assets.contracts.errors import UserError
+    from yolo_assets.models.gate_status import gate_status
+
+    if not registry.trusted.keys:
+        return "not checked"
+    try:
+        return gate_status(registry, registry.read_manifest(name, version, signed=False).manifest).state
+    except UserError as error:
+        return f"unknown: {error}"
+
+
+def _pointer_row(pointer: ChannelPointer) -> dict[str, Any]:
+    """A pointer as JSON, its flags written out."""
+    return {**pointer.model_dump(mode="json"), "forced": pointer.forced, "unjudged": pointer.unjudged}
+
+
+def _release_words(row: dict[str, Any]) -> str:
+    """A channel with its release, and why that needed more than the gate."""
+    return f"{row['channel']} (release {', '.join(filter(None, [str(row['release']), _flag_words(row)]))})"
+
+
+def _served_by(pointers: list[dict[str, Any]], version: str) -> dict[str, Any]:
+    """The channels that serve a version, and whether one of them needed more than the gate."""
+    serving = [pointer for pointer in pointers if pointer.get("version") == version]
+    flags = {flag: any(pointer[flag] for pointer in serving) for flag in ("forced", "unjudged")}
+    return {"channels": [pointer["channel"] for pointer in serving], **flags}
+
+
+def _served_words(row: dict[str, Any]) -> str:
+    """Channels for people, with why a release needed more than the gate."""
+    flags = _flag_words(row)
+    return ", ".join(row["channels"]) + (f" ({flags})" if flags else "")
+
+
+def _flag_words(row: dict[str, Any]) -> str:
+    """Why a release needed more than the gate, for people; empty when it did not."""
+    return ", ".join(word for word in ("forced", "unjudged") if row[word])
 
 
 def _metric(value: Any) -> str:
@@ -373,9 +424,11 @@ def _metric(value: Any) -> str:
 def _show_pointer(pointer: ChannelPointer, as_json: bool) -> None:
     """What a channel serves after it was moved."""
     if as_json:
-        emit_json(pointer.model_dump(mode="json"))
+        emit_json(_pointer_row(pointer))
     else:
-        out().print(f"{pointer.name}/{pointer.channel} serves {pointer.version}, release {pointer.release}")
+        flags = _flag_words(_pointer_row(pointer))
+        said = f"{pointer.name}/{pointer.channel} serves {pointer.version}, release {pointer.release}"
+        out().print(f"{said}, {flags}" if flags else said)
 
 
 def _show_table(columns: list[str], rows: list[list[str]]) -> None:

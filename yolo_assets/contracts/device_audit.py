@@ -36,6 +36,8 @@ class AuditEntry(Record):
     reason: str
     seconds: float | None = Field(default=None, ge=0)
     release: int | None = None
+    forced: Literal[True] | None = Field(default=None, description="the model was released although refused")
+    unjudged: Literal[True] | None = Field(default=None, description="the model was released although not judged")
     public_key: str | None = Field(default=None, description="PEM, in the first line: the key that signs this log")
 
 

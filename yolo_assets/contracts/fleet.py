@@ -33,6 +33,8 @@ class SwapEvent(Record):
     reason: str
     seconds: float = Field(ge=0, description="from request to commit or refusal")
     release: int | None = None
+    forced: Literal[True] | None = Field(default=None, description="released although the gate refused it")
+    unjudged: Literal[True] | None = Field(default=None, description="released although no gate judged it")
 
 
 class Heartbeat(Record):

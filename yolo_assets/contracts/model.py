@@ -1,13 +1,13 @@
 """A model as it ships: the bundle's manifest, and the pointer of a release channel.
 
-A bundle is immutable. Training writes it unsigned; promotion adds ``manifest.json.sig`` and moves the pointer.
+A bundle is immutable. Training writes it unsigned; promotion adds signatures beside its manifest and moves the pointer.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from yolo_assets.contracts.base import Record, Time
 from yolo_assets.contracts.detection import Box
@@ -15,6 +15,8 @@ from yolo_assets.contracts.detection import Box
 MANIFEST = "manifest.json"
 ONNX = "model.onnx"
 WEIGHTS = "weights.pt"
+
+_FLAGS = ("forced", "unjudged")
 
 OutputLayout = Literal["raw", "end2end"]
 """``raw``: ``[1, 4 + classes, anchors]``, cxcywh in input pixels, NMS outside. ``end2end``: ``[1, 300, 6]``."""
@@ -128,21 +130,22 @@ class ReleasedModel(ModelIdentity):
 
     release: int | None = Field(default=None, description="None when an operator named the version")
     expected: ExpectedChange | None = Field(default=None, description="None where no gate compared two versions")
+    forced: bool = Field(default=False, description="released by hand although the gate refused it")
+    unjudged: bool = Field(default=False, description="released by hand although no gate judged it")
 
     @property
     def released(self) -> ReleasedModel:
         """The model and its release alone, without what a subclass adds."""
-        return ReleasedModel(
-            name=self.name,
-            version=self.version,
-            manifest_sha256=self.manifest_sha256,
-            release=self.release,
-            expected=self.expected,
-        )
+        return ReleasedModel(**{name: getattr(self, name) for name in ReleasedModel.model_fields})
+
+    @model_serializer(mode="wrap")
+    def _serialized(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A flag that is not set is left out: agents of version 0.1 refuse what they do not know."""
+        return {name: value for name, value in dump(self).items() if name not in _FLAGS or value}
 
 
 class ChannelPointer(ReleasedModel):
-    """``channels/<name>/<channel>.json``: what a channel serves. Moved by compare-and-swap, signed in ``.sig``."""
+    """``channels/<name>/<channel>.json``: what a channel serves. Moved by compare-and-swap, signed beside it."""
 
     schema_version: Literal[1] = 1
     channel: str

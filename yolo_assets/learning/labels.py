@@ -27,7 +27,7 @@ from yolo_assets.learning.import_options import OPTIONS, read_options
 from yolo_assets.learning.judging import Earlier, validate
 from yolo_assets.learning.known_images import KnownImages
 from yolo_assets.learning.records import AcceptedLabels, BatchManifest, ImportOptions, Rejected
-from yolo_assets.storage import ObjectStore, StoreUnavailableError
+from yolo_assets.storage import CasConflictError, ObjectStore, StoreUnavailableError
 
 _ACCEPTED = re.compile(r"[0-9a-f]{64}\.json")
 
@@ -204,12 +204,13 @@ def import_file(
     parse(name, data)
     digest = hashlib.sha256(data).hexdigest()
     place = PurePosixPath(name)
-    held = store.head(f"{LABELS_INBOX}{name}")
-    if held is not None and hashlib.sha256(store.get(f"{LABELS_INBOX}{name}")).hexdigest() != digest:
+    held = store.get(f"{LABELS_INBOX}{name}") if store.head(f"{LABELS_INBOX}{name}") is not None else None
+    if held not in (None, data):
         name = f"{place.stem}-{digest[:8]}{place.suffix}"
     if options != ImportOptions():
         store.put(f"{LABELS_INBOX}{name}{OPTIONS}", options.to_json())
-    store.put(f"{LABELS_INBOX}{name}", data)
+    if held != data:
+        store.put(f"{LABELS_INBOX}{name}", data)
     return _Import(store, class_names, archive).run([name]).files[0]
 
 
@@ -229,10 +230,13 @@ class _Import:
         self._class_names = class_names
         self._images: KnownImages | None = None
         self._accepted: dict[str, AcceptedLabels] = {}
+        self._etags: dict[str, str] = {}
         self._broken: list[FileReport] = []
         for key in _accepted_keys(store):
+            data, info = store.get_with_info(key)
+            self._etags[key] = info.etag
             try:
-                labels = AcceptedLabels.from_json(store.get(key), key)
+                labels = AcceptedLabels.from_json(data, key)
             except BadInputError as error:  # the file it was made from is read again and replaces it
                 what = f"{error}; put the file {PurePosixPath(key).stem} (SHA-256) into the inbox again"
                 self._broken.append(FileReport(key, problems=[Problem("", what)]))
@@ -291,7 +295,7 @@ class _Import:
         unknown = any(one.image_path is None for one in labels.rejected)  # the archive may hold it by next time
         labels = labels.model_copy(update={"judged_by": None if unknown and self._archive is not None else judged_by})
         labels = self._after_all_others(labels) if before is None else _added(before, labels)
-        self._write(labels)
+        labels = self._write(labels)
         changed = before is None or (before.images, before.rejected, before.questions) != (
             labels.images,
             labels.rejected,
@@ -323,9 +327,15 @@ class _Import:
             return labels
         return labels.model_copy(update={"imported_at": last + timedelta(milliseconds=1)})
 
-    def _write(self, labels: AcceptedLabels) -> None:
-        self._store.put(f"{LABELS_ACCEPTED}{labels.source_sha256}.json", labels.to_json())
+    def _write(self, labels: AcceptedLabels) -> AcceptedLabels:
+        """Store a judgement; when another import stored one meanwhile, that one, which is of the same file."""
+        key = f"{LABELS_ACCEPTED}{labels.source_sha256}.json"
+        try:
+            self._etags[key] = self._store.compare_and_swap(key, labels.to_json(), self._etags.get(key)).etag
+        except CasConflictError:
+            labels = AcceptedLabels.from_json(self._store.get(key), key)
         self._accepted[labels.source_sha256] = labels
+        return labels
 
     def _report(self, key: str, labels: AcceptedLabels, *, imported_before: bool) -> FileReport:
         report = FileReport(

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
+from yolo_assets.contracts.errors import IntegrityError, UserError
 from yolo_assets.contracts.evaluation import Evaluation, PairedEvaluation
 from yolo_assets.contracts.model import ONNX, ChannelPointer, ModelManifest
 from yolo_assets.contracts.names import parse_model_version, training_key
 from yolo_assets.models.gate import class_difference, decide
 from yolo_assets.models.gate_policy import GatePolicy
 from yolo_assets.models.gate_report import GateReport
-from yolo_assets.models.promotion import Promoter, ReleaseRequest
+from yolo_assets.models.gate_status import REPORT, gate_status
+from yolo_assets.models.promotion import Promoter, ReleaseRequest, check_reason
 from yolo_assets.models.registry import Registry
-from yolo_assets.storage.base import ObjectNotFoundError
-
-REPORT = "gate.json"
 
 
 class ChampionMovedError(UserError):
@@ -28,7 +26,7 @@ class ChampionMovedError(UserError):
 
 
 class GateRefusedError(UserError):
-    """The gate refused a version that an operator asks to promote by hand."""
+    """The gate did not pass a version that an operator asks to promote by hand."""
 
 
 @dataclass(frozen=True)
@@ -120,63 +118,52 @@ def release_candidate(
     return GatedRelease(report, promoter.promote(request))
 
 
-def read_gate_report(registry: Registry, manifest: ModelManifest) -> GateReport | None:
-    """The stored report on a version, or None when it never went through the gate.
-
-    Raises:
-        SignatureError: not signed by a trusted key.
-        BadInputError: not a report, or one about another file.
-    """
-    if manifest.training_fingerprint is None:
-        return None
-    key = training_key(manifest.training_fingerprint, REPORT)
-    try:
-        report = GateReport.from_json(registry.objects.document(key, "gate-report"), key)
-    except ObjectNotFoundError:
-        return None
-    if (report.candidate, report.onnx_sha256) != (manifest.model_version, manifest.files[ONNX].sha256):
-        raise BadInputError(f"{key} is about {report.candidate} and not about this {manifest.model_version}")
-    return report
-
-
-def promote_by_hand(promoter: Promoter, request: ReleaseRequest, *, force: bool = False) -> ManualRelease:
-    """Promote because an operator asks for it. The history records the gate's decision on it.
+def promote_by_hand(
+    promoter: Promoter, request: ReleaseRequest, *, force: bool = False, unjudged: bool = False
+) -> ManualRelease:
+    """Promote because an operator asks for it. Pointer and history record what the gate said of it.
 
     Args:
         promoter: registry and promotion key; the gate's report must be signed by a trusted key of the registry too.
-        request: what to promote, without ``manifest_sha256`` and ``expected``: both are read here.
-        force: promote although the gate refused, or although its report cannot be trusted.
+        request: what to promote, without ``manifest_sha256``, ``expected``, ``forced`` and ``unjudged``: they are
+            found here.
+        force: promote although the gate refused, or although its report cannot be trusted, or although the class list
+            is not that of the version served now.
+        unjudged: promote although no gate judged the version, or a check in front of the gate failed.
 
     Raises:
-        GateRefusedError: the gate refused this version, or it never evaluated it and its class list is not that of the
-            version served now, and ``force`` is not set.
+        BadInputError: no ``by`` or ``reason``.
+        GateRefusedError: the version needs ``force``, ``unjudged`` or both, and not all of it is set.
+        ExportRefusedError: the exported file is not what its manifest promises; nothing overrides that.
         ObjectNotFoundError, IntegrityError, SignatureError, CasConflictError: as in ``Promoter.promote``.
     """
+    reason = request.reason.strip()
+    check_reason(request.by, reason)
     registry = promoter.registry
     stored = registry.read_manifest(request.name, request.version, signed=False)
-    try:
-        report = read_gate_report(registry, stored.manifest)
-    except (BadInputError, SignatureError) as error:
-        report = None
-        status, refused = f"the gate report cannot be trusted: {error}", True
-    else:
-        status = report.summary if report else f"{stored.manifest.model_version} never went through the gate"
-        refused = report is not None and not report.passed
-        if report is None and (difference := _class_change(registry, stored.manifest, request.channel)):
-            status, refused = f"{status}, and {difference}.", True
-    if refused and not force:
-        raise GateRefusedError(f"{status} Promote it all the same with --force and a --reason that stands up later.")
-    gate = "gate overridden" if refused else "gate passed" if report else "no gate report"
-    reason = request.reason.strip()
+    status = gate_status(registry, stored.manifest)
+    sentence = status.summary
+    forced = status.state in ("refused", "untrusted")
+    if status.report is None and (difference := _class_change(registry, stored.manifest, request.channel)):
+        sentence, forced = f"{sentence.rstrip('.')}, and {difference}.", True
+    never_judged = status.state in ("not judged", "blocked")
+    missing = ["--force"] * (forced and not force) + ["--unjudged"] * (never_judged and not unjudged)
+    if missing:
+        raise GateRefusedError(
+            f"{sentence} Promote it all the same with {' and '.join(missing)} and a --reason that stands up later."
+        )
+    gate = "gate overridden" if forced else "no gate report" if never_judged else "gate passed"
     pointer = promoter.promote(
         replace(
             request,
-            reason=f"{reason} (by hand, {gate})" if reason else "",
+            reason=f"{reason} (by hand, {gate})",
             manifest_sha256=stored.sha256,
-            expected=report.expected if report and report.passed else None,
+            expected=status.report.expected if status.report and not forced else None,
+            forced=forced,
+            unjudged=never_judged,
         )
     )
-    return ManualRelease(pointer, status)
+    return ManualRelease(pointer, sentence)
 
 
 def _class_change(registry: Registry, manifest: ModelManifest, channel: str) -> str | None:

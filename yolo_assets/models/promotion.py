@@ -2,8 +2,8 @@
 
 The order in ``_move``, and what a crash after each step leaves:
 
-    verify bundle → sign manifest → record release → add signature → move pointer → check that the signature is there
-                    (harmless)      (number lost)    (unused)        (done)
+    verify bundle → run it → sign manifest → record release → add signatures → move pointer → check them
+                             (harmless)      (number lost)    (unused)         (done)
 
 Until the pointer moves the old one serves and verifies; the same request again completes it. The loser of a race gets
 ``CasConflictError``. Does not belong here: whether a version is good enough (``gate``, ``gated_release``).
@@ -11,6 +11,7 @@ Until the pointer moves the old one serves and verifies; the same request again 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from yolo_assets.contracts.errors import BadInputError
@@ -18,7 +19,9 @@ from yolo_assets.contracts.model import MANIFEST, ChannelPointer, ExpectedChange
 from yolo_assets.contracts.names import channel_history_key, model_key
 from yolo_assets.contracts.signing import Signer
 from yolo_assets.contracts.times import utc_now
+from yolo_assets.models.bundle import VerifiedBundle
 from yolo_assets.models.channels import Channel, HistoryEntry, MoveKind, StoredPointer
+from yolo_assets.models.exported_file import check_exported_file
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage.base import AlreadyExistsError, CasConflictError
 
@@ -36,6 +39,8 @@ class ReleaseRequest:
         expected_release: refuse unless the channel is at this release; 0 for a channel that does not exist.
         manifest_sha256: the manifest that was evaluated, when one was.
         expected: what the gate measured that changes in the results; agents allow for it.
+        forced: the gate refused it; recorded in the pointer.
+        unjudged: no gate judged it; recorded in the pointer.
         replace_untrusted: replace a pointer whose signature cannot be verified, instead of refusing. Numbers still
             continue after the highest one that the history proves.
     """
@@ -48,6 +53,8 @@ class ReleaseRequest:
     expected_release: int | None = None
     manifest_sha256: str | None = None
     expected: ExpectedChange | None = None
+    forced: bool = False
+    unjudged: bool = False
     replace_untrusted: bool = False
 
 
@@ -73,17 +80,33 @@ class RollbackRequest:
     expected_release: int | None = None
 
 
+BundleCheck = Callable[[VerifiedBundle, bool], None]
+"""Raises an error of the user's kind when a bundle may not be released; True: run it, too."""
+
+
+def check_reason(by: str, reason: str) -> None:
+    """Refuse a move of a channel that nobody stands for.
+
+    Raises:
+        BadInputError: no name, or no reason.
+    """
+    if not by.strip() or not reason.strip():
+        raise BadInputError("state who moves the channel and why; the history keeps both")
+
+
 class Promoter:
     """A registry with the promotion key. Only code that moves channels has one; agents and training never do.
 
     Args:
         registry: its trusted keys are those that the present pointer may be signed with.
         signer: the promotion key.
+        check: raises when an exported file is not what its manifest promises; a channel never points to such a one.
     """
 
-    def __init__(self, registry: Registry, signer: Signer) -> None:
+    def __init__(self, registry: Registry, signer: Signer, *, check: BundleCheck = check_exported_file) -> None:
         self.registry = registry
         self.signer = signer
+        self._check = check
 
     def promote(self, request: ReleaseRequest) -> ChannelPointer:
         """Make a channel serve a version. A version that it serves already is verified, and nothing changes.
@@ -97,6 +120,7 @@ class Promoter:
             SignatureError: the present pointer cannot be verified.
             CasConflictError: another process moved the channel; nothing was changed.
             BadInputError: a bad name, or no ``by`` or ``reason``.
+            ExportRefusedError: the exported file is not what its manifest promises.
         """
         channel = self.registry.channel(request.name, request.channel)
         current = channel.stored(accept_untrusted=request.replace_untrusted)
@@ -136,14 +160,15 @@ class Promoter:
             expected_release=request.expected_release,
             # What was released then, not what lies under that name now.
             manifest_sha256=target.pointer.manifest_sha256,
+            forced=target.pointer.forced,
+            unjudged=target.pointer.unjudged,
         )
         return self._move("rollback", channel, current, release)
 
     def _move(
         self, kind: MoveKind, channel: Channel, current: StoredPointer, request: ReleaseRequest
     ) -> ChannelPointer:
-        if not request.by.strip() or not request.reason.strip():
-            raise BadInputError("state who moves the channel and why; the history keeps both")
+        check_reason(request.by, request.reason)
         label = f"channel {channel.name}/{channel.channel}"
         if request.expected_release is not None and current.release != request.expected_release:
             raise CasConflictError(
@@ -154,6 +179,8 @@ class Promoter:
         stored = self.registry.verify_bundle(
             request.name, request.version, signed=False, manifest_sha256=request.manifest_sha256
         )
+        bundle = self.registry.read_bundle(request.name, request.version, signed=False, manifest_sha256=stored.sha256)
+        self._check(bundle, kind == "promote")  # a rollback leads to what was run when it was promoted, and is urgent
         objects.sign(model_key(request.name, request.version, MANIFEST), stored.data, "model-manifest", self.signer)
         newest = channel.newest_release()
         draft = ChannelPointer(
@@ -167,6 +194,8 @@ class Promoter:
             moved_by=request.by.strip(),
             reason=request.reason.strip(),
             expected=request.expected,
+            forced=request.forced,
+            unjudged=request.unjudged,
         )
         pointer = self._reserve(HistoryEntry(kind=kind, pointer=draft, replaces=current.release or newest or None))
         data = pointer.to_json()

@@ -50,6 +50,7 @@ def label_batch(
                 "width": frame.width,
                 "height": frame.height,
                 "annotator": ANNOTATOR,
+                "reviewed": True,  # no box is an answer here, also where the model saw something
             }
         )
         for box in frame.boxes:

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from yolo_assets.contracts.signing import Signer, TrustedKeys
-from yolo_assets.models.promotion import Promoter, ReleaseRequest
+from yolo_assets.models.promotion import ReleaseRequest
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage import open_store
 from yolo_assets_tests.cli.command_line import cli, contents, refused
 from yolo_assets_tests.cli.conftest import Call
+from yolo_assets_tests.models.release_support import promoter_of
 from yolo_assets_tests.support.tiny_model import CLASS_NAMES, tiny_bundle_files
 
 TIMES = ("--from", "2026-01-02T03:00:00Z", "--to", "2026-01-02T04:00:00Z")
@@ -103,7 +104,7 @@ def test_a_class_list_that_differs_is_not_promoted_by_accident(tmp_path: Path, c
     registry = Registry(store, TrustedKeys.of(signer))
     for version, names in (("1", CLASS_NAMES), ("2", CLASS_NAMES[::-1]), ("3", CLASS_NAMES[:2])):
         registry.write_bundle(*tiny_bundle_files(name="line", version=version, class_names=names))
-    Promoter(registry, signer).promote(ReleaseRequest("line", "1", "stable", by="test", reason="first"))
+    promoter_of(registry, signer).promote(ReleaseRequest("line", "1", "stable", by="test", reason="first"))
     before = contents(tmp_path)
     by_hand = ("--reason", "trial", "--by", "anna")
     done = call("models", "promote", "line/2", *by_hand, home=tmp_path, cwd=tmp_path)
@@ -126,7 +127,7 @@ def test_a_registered_bundle_that_was_damaged_is_named(damage: str, tmp_path: Pa
     registry = Registry(store, TrustedKeys.of(signer))
     registry.write_bundle(*tiny_bundle_files(name="line", version="1"))
     if damage != "no signature":
-        Promoter(registry, signer).promote(ReleaseRequest("line", "1", "stable", by="test", reason="first"))
+        promoter_of(registry, signer).promote(ReleaseRequest("line", "1", "stable", by="test", reason="first"))
     model = next((tmp_path / "store").rglob("model.onnx"))
     manifest = model.with_name("manifest.json")
     for path in (model, manifest):

@@ -16,11 +16,12 @@ import typer
 
 from yolo_assets.cli.main import app
 from yolo_assets.contracts.signing import Signer, TrustedKeys
-from yolo_assets.models.promotion import Promoter, ReleaseRequest
+from yolo_assets.models.promotion import ReleaseRequest
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage import open_store
 from yolo_assets_tests.cli.conftest import Call
 from yolo_assets_tests.learning.label_inbox import zipped
+from yolo_assets_tests.models.release_support import promoter_of
 from yolo_assets_tests.support.tiny_model import tiny_bundle_files
 
 ROOT: Any = typer.main.get_command(app)
@@ -148,7 +149,7 @@ def test_json_is_one_document_on_standard_output(call: Call, tmp_path: Path) -> 
             for version in "12":
                 Registry(store).write_bundle(*tiny_bundle_files(name="line", version=version))
             signer = Signer.load(tmp_path / "keys" / "promotion")
-            promoter = Promoter(Registry(store, TrustedKeys.of(signer)), signer)
+            promoter = promoter_of(Registry(store, TrustedKeys.of(signer)), signer)
             promoter.promote(ReleaseRequest("line", "1", "stable", by="test", reason="first"))
     assert [file["images"] for file in answers["labels", "import"]] == [8]
     assert answers["datasets", "build"]["counts"]["train"] > 0

@@ -103,6 +103,14 @@ def test_a_class_map_turns_their_names_into_ours(centre, text):
     assert {image["annotator"] for image in images} == {"Ada"}
 
 
+def test_the_same_file_is_judged_anew_when_its_class_has_come(centre):
+    (report,) = centre.imported(FOREIGN / "coco_class_added_later.json", code=1)
+    assert (report["images"], len(report["problems"])) == (0, 2)
+    more = {"YOLO_ASSETS_CLASSES": "crack,dent,scratch"}
+    (report,) = centre.imported(FOREIGN / "coco_class_added_later.json", env=more)
+    assert (report["images"], report["boxes"], report["problems"]) == (2, 2, [])
+
+
 def test_a_file_imported_again_says_so_and_changes_nothing(centre):
     centre.imported(FOREIGN / "coco_round1_good.json")
     (again,) = centre.imported(FOREIGN / "coco_round1_good.json")

@@ -119,9 +119,15 @@ def test_labels_that_came_before_their_batch_are_taken_when_it_comes(plant: Plan
 def test_an_event_stays_small_however_much_is_wrong(plant: Plant) -> None:
     rows = ",".join(f'{{"data":{{"image":"{"x" * 500}{n}.jpg"}},"annotations":7}}' for n in range(3000))
     plant.store.put(f"{LABELS_INBOX}many.json", f"[{rows}]".encode())
+    assert plant.tick()[0] is None, "no label came, so nothing is reported to the dataset"
+    good = (FOREIGN / "coco_round1_good.json").read_bytes()
+    for number in range(200):
+        plant.store.put(f"{LABELS_INBOX}good-{number}.json", good + b" " * number)
+    plant.store.delete(f"{LABELS_INBOX}many.json")
+    plant.store.put(f"{LABELS_INBOX}more.json", f"[{rows}, 7]".encode())
     labels, check = plant.tick()
     assert labels is not None and check is not None
-    assert check.metadata["count"].value == 6000
+    assert check.metadata["count"].value == 6001
     assert len(dg.serialize_value(check)) + len(dg.serialize_value(labels)) < 100_000
 
 

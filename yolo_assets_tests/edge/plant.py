@@ -21,10 +21,11 @@ import yaml
 from yolo_assets.contracts.model import ChannelPointer, ModelManifest
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.edge.config.agent import AgentConfig, load_config
-from yolo_assets.models.promotion import Promoter, ReleaseRequest
+from yolo_assets.models.promotion import ReleaseRequest
 from yolo_assets.models.registry import Registry
 from yolo_assets.spool.hours import list_hours
 from yolo_assets.storage import open_store
+from yolo_assets_tests.models.release_support import promoter_of
 from yolo_assets_tests.support.tiny_model import Variant, blob_frame, tiny_bundle_files
 
 TOKEN = "a-token-for-tests"
@@ -61,7 +62,7 @@ class Plant:
         self, version: str, signer: Signer | None = None, channel: str = "stable", **options: Any
     ) -> ChannelPointer:
         signer = signer or self.signer
-        return Promoter(Registry(self.store, TrustedKeys.of(signer)), signer).promote(
+        return promoter_of(Registry(self.store, TrustedKeys.of(signer)), signer).promote(
             ReleaseRequest(MODEL, version, channel, by="test", reason=f"serve {version}", **options)
         )
 

@@ -14,6 +14,8 @@ from yolo_assets.edge.telemetry.model_report import model_states
 QUIET: dict[str, Any] = {
     "name": "line",
     "version": "line/2",
+    "forced": False,
+    "unjudged": False,
     "preparing": None,
     "pinned": None,
     "trial": None,
@@ -32,6 +34,8 @@ BAD = {"version": "3", "release": 7, "reason": "it gives NaN"}
     [
         ({}, ["serving"]),
         ({"version": None}, ["no model"]),
+        ({"forced": True}, ["serving", "forced"]),
+        ({"unjudged": True}, ["serving", "not judged"]),
         ({"preparing": "line/3"}, ["serving", "staging"]),
         ({"preparing": "line/2"}, ["serving"]),
         ({"trial": {"seconds_left": 12.4}}, ["serving on trial"]),

@@ -86,6 +86,7 @@ class World:
                 height=item.height,
                 boxes=[RawBox(box.bbox, box.class_name) for box in self.truth[item.image_path]],
                 annotator="tester",
+                reviewed=True,
             )
             for item in batch.items
         ]

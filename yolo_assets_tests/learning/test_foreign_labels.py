@@ -10,6 +10,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
 import pytest
 
 from yolo_assets.contracts.names import LABELS_INBOX
@@ -142,3 +143,56 @@ def test_a_file_is_judged_anew_when_its_batch_has_come(tmp_path):
     assert len(early.problems) == 8
     shutil.copytree(FOREIGN / "annotation", tmp_path / "store" / "annotation")
     assert [(report.images, report.problems) for report in import_inbox(store, CLASSES).new] == [(8, [])]
+
+
+def test_a_broken_batch_or_record_of_ours_stops_no_file(store):
+    bring(store, "coco_round1_good.json")
+    (key,) = [info.key for info in store.list("labels/accepted/")]
+    store.put(key, b"{")
+    store.put("annotation/batch-0/manifest.json", b"\x00")
+    store.put("labels/accepted/read me.json", b"nobody's")
+    reports = bring(store, "coco_bom.json")
+    assert (reports["coco_bom.json"].images, reports["coco_round1_good.json"].images) == (8, 8)
+    assert [name for name, report in reports.items() if report.problems] == ["manifest.json"]
+    assert len(accepted(store)) == 2
+
+
+def test_a_file_of_options_is_obeyed_and_named_when_it_is_wrong(store):
+    half = "coco_half_reviewed.json"
+    store.put(f"{LABELS_INBOX}{half}.import.yaml", b"reviewed: al\n")
+    (problem,) = bring(store, half)[half].problems
+    assert f"{half}.import.yaml" in problem.what
+    store.put(f"{LABELS_INBOX}{half}.import.yaml", b"by: Ada\nreviewed: all\n")
+    report = bring(store, half)[half]
+    assert (report.images, report.backgrounds, report.problems) == (8, 4, [])
+    assert {image.annotator for image in counted(store).values()} == {"Ada"}
+    store.put(f"{LABELS_INBOX}nothing.json.import.yaml", b"")
+    assert "no file nothing.json" in bring(store)["nothing.json.import.yaml"].problems[0].what
+
+
+def test_a_file_of_nothing_but_backgrounds_is_asked_about(store):
+    document = orjson.loads((FOREIGN / "coco_round1_good.json").read_bytes())
+    manifest = orjson.loads(store.get("annotation/batch-1/manifest.json"))
+    for item in manifest["items"]:
+        item["predictions"] = []
+    store.put("annotation/batch-1/manifest.json", orjson.dumps(manifest))
+    store.put(f"{LABELS_INBOX}empty.json", orjson.dumps(document | {"annotations": []}))
+    report = bring(store)["empty.json"]
+    assert (report.images, report.unreviewed) == (0, 8)
+    assert "as in all images of the file" in report.problems[0].what
+
+
+def test_labels_that_would_go_are_asked_about_and_told(store):
+    bring(store, "coco_round1_good.json")
+    document = orjson.loads((FOREIGN / "coco_round1_good.json").read_bytes())
+    document["annotations"] = document["annotations"][:6]
+    store.put(f"{LABELS_INBOX}later.json", orjson.dumps(document))
+    report = bring(store)["later.json"]
+    assert (report.images, report.unreviewed) == (6, 2)
+    assert "1 of the 1 boxes that it was labelled with would go" in report.problems[0].what
+    assert sum(map(len, boxes(store).values())) == 8
+    store.put(f"{LABELS_INBOX}later.json.import.yaml", b"reviewed: all")
+    report = bring(store)["later.json"]
+    assert report.images == 8
+    assert report.notes == ["replaces the labels of 2 images that were labelled before; 2 boxes go"]
+    assert sum(map(len, boxes(store).values())) == 6

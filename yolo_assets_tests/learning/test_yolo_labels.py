@@ -183,6 +183,10 @@ def test_names_are_taken_as_they_are_written(inbox, yaml, name):
         "nc: 3\nnames: [a, b]",
         "names: [a, b",
         "names: [a]\n--- \nnames: [b]",
+        "a: &a [x, x, x, x, x, x, x, x]\n"
+        + "".join(f"{n}: &{n} [{', '.join([f'*{b}'] * 8)}]\n" for b, n in zip("abcdefghij", "bcdefghijk", strict=True))
+        + "names: *k",
+        "names: &a [*a]",
     ],
 )
 def test_a_list_of_names_that_leaves_anything_open_is_refused(inbox, yaml):

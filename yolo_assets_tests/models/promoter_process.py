@@ -11,14 +11,15 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from yolo_assets.contracts.signing import Signer, TrustedKeys
-from yolo_assets.models.promotion import Promoter, ReleaseRequest
+from yolo_assets.models.promotion import ReleaseRequest
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage import CasConflictError, open_store
+from yolo_assets_tests.models.release_support import promoter_of
 
 if __name__ == "__main__":
     url, key, count, *versions = sys.argv[1:]
     signer = Signer.load(Path(key))
-    promoter = Promoter(Registry(open_store(url), TrustedKeys.of(signer)), signer)
+    promoter = promoter_of(Registry(open_store(url), TrustedKeys.of(signer)), signer)
     print("ready", flush=True)
     sys.stdin.readline()
     for version in islice(cycle(versions), int(count)):

@@ -16,6 +16,8 @@ from yolo_assets.contracts.model import (
     ModelManifest,
 )
 from yolo_assets.contracts.names import channel_key, model_key, signature_files
+from yolo_assets.contracts.signing import Signer
+from yolo_assets.models.promotion import Promoter
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage import ObjectStore
 from yolo_assets.storage.faults import FaultyStore, fail
@@ -49,6 +51,11 @@ def byte_bundle(version: str, name: str = "line", **changes: Any) -> tuple[Model
         "created_at": NOON,
     }
     return ModelManifest(**(fields | changes)), files
+
+
+def promoter_of(registry: Registry, signer: Signer) -> Promoter:
+    """A promoter that does not open what it releases: files that are no models, or are broken on purpose."""
+    return Promoter(registry, signer, check=lambda bundle, run: None)
 
 
 def entry(data: bytes) -> FileEntry:

@@ -23,13 +23,14 @@ from yolo_assets_tests.models.release_support import (
     byte_bundle,
     entry,
     failing_write,
+    promoter_of,
     replace_manifest,
     write,
 )
 
 
 def promoter(store: ObjectStore, signer: Signer, trusted: TrustedKeys | None = None) -> Promoter:
-    return Promoter(Registry(store, trusted or TrustedKeys.of(signer)), signer)
+    return promoter_of(Registry(store, trusted or TrustedKeys.of(signer)), signer)
 
 
 def promote(

@@ -13,13 +13,13 @@ from yolo_assets.contracts.model import ONNX, ExpectedChange, Interval, ModelMan
 from yolo_assets.contracts.names import training_key
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.models.gate_policy import GatePolicy
+from yolo_assets.models.gate_status import read_gate_report
 from yolo_assets.models.gated_release import (
     ChampionMovedError,
     GatedRelease,
     GateRefusedError,
     ManualRelease,
     promote_by_hand,
-    read_gate_report,
     release_candidate,
 )
 from yolo_assets.models.promotion import Promoter, ReleaseRequest
@@ -28,7 +28,7 @@ from yolo_assets.storage import ObjectInfo, ObjectStore, StoreUnavailableError
 from yolo_assets.storage.base import Payload
 from yolo_assets.storage.decorators import ForwardingStore
 from yolo_assets_tests.models.figures import around, evaluation
-from yolo_assets_tests.models.release_support import byte_bundle, entry, failing_write, replace_manifest
+from yolo_assets_tests.models.release_support import byte_bundle, entry, failing_write, promoter_of, replace_manifest
 
 
 def fingerprint(version: str) -> str:
@@ -56,7 +56,7 @@ def compared(store: ObjectStore, candidate: str, champion: str | None, **figures
 
 
 def promoter(store: ObjectStore, signer: Signer) -> Promoter:
-    return Promoter(Registry(store, TrustedKeys.of(signer)), signer)
+    return promoter_of(Registry(store, TrustedKeys.of(signer)), signer)
 
 
 def manifest_of(store: ObjectStore, version: str) -> ModelManifest:
@@ -67,9 +67,17 @@ def release(store: ObjectStore, signer: Signer, comparison: PairedEvaluation, **
     return release_candidate(promoter(store, signer), comparison, GatePolicy(), channel="stable", by="pipeline", **more)
 
 
-def by_hand(store: ObjectStore, signer: Signer, version: str, *, force: bool = False) -> ManualRelease:
-    request = ReleaseRequest("line", version, "stable", by="anna", reason="trial")
-    return promote_by_hand(promoter(store, signer), request, force=force)
+def by_hand(
+    store: ObjectStore,
+    signer: Signer,
+    version: str,
+    *,
+    force: bool = False,
+    unjudged: bool = False,
+    reason: str = "trial",
+) -> ManualRelease:
+    request = ReleaseRequest("line", version, "stable", by="anna", reason=reason)
+    return promote_by_hand(promoter(store, signer), request, force=force, unjudged=unjudged)
 
 
 def test_the_first_and_the_better_are_released_with_a_report(store: ObjectStore, signer: Signer, trusted: TrustedKeys):
@@ -154,7 +162,7 @@ def test_a_crash_anywhere_converges(folder: ObjectStore, signer: Signer, tmp_pat
     from yolo_assets.storage import open_store
 
     crashes = 0
-    for fail_at in range(1, 7):
+    for fail_at in range(1, 9):
         store = open_store((tmp_path / f"s{fail_at}").as_uri())
         register(store, "1", "2")
         release(store, signer, compared(store, "1", None))
@@ -168,7 +176,7 @@ def test_a_crash_anywhere_converges(folder: ObjectStore, signer: Signer, tmp_pat
         assert again.pointer is not None
         assert again.pointer.version == "2"
         assert release(store, signer, what).pointer == again.pointer
-    assert crashes == 5  # report, manifest signature, history, pointer signature, pointer
+    assert crashes == 7  # report, two manifest signatures, history, two pointer signatures, pointer
 
 
 # By hand -------------------------------------------------------------------------------------------------------------
@@ -176,12 +184,14 @@ def test_a_crash_anywhere_converges(folder: ObjectStore, signer: Signer, tmp_pat
 
 def test_a_promotion_by_hand_shows_the_gates_decision(folder: ObjectStore, signer: Signer):
     register(folder, "1", "2", "3")
-    manual = by_hand(folder, signer, "1")
+    manual = by_hand(folder, signer, "1", unjudged=True)
+    assert (manual.pointer.forced, manual.pointer.unjudged) == (False, True)
     assert "line/1 never went through the gate" in manual.gate
     assert manual.pointer.reason == "trial (by hand, no gate report)"
     release(folder, signer, compared(folder, "2", "1"))
-    by_hand(folder, signer, "1")
+    by_hand(folder, signer, "1", unjudged=True)
     manual = by_hand(folder, signer, "2")
+    assert (manual.pointer.forced, manual.pointer.unjudged) == (False, False)
     assert "passes the gate" in manual.gate
     assert manual.pointer.reason == "trial (by hand, gate passed)"
     assert manual.pointer.expected is not None and manual.pointer.expected.against == "line/1"
@@ -189,6 +199,7 @@ def test_a_promotion_by_hand_shows_the_gates_decision(folder: ObjectStore, signe
     with pytest.raises(GateRefusedError, match=r"line/3 is refused .*--force"):
         by_hand(folder, signer, "3")
     manual = by_hand(folder, signer, "3", force=True)
+    assert (manual.pointer.forced, manual.pointer.unjudged) == (True, False)
     assert "is refused" in manual.gate
     assert manual.pointer.reason == "trial (by hand, gate overridden)"
     assert manual.pointer.expected is None, "what made the gate refuse is what the box must not overlook"

@@ -12,15 +12,18 @@ import orjson
 import pytest
 
 from yolo_assets.cli.main import main
+from yolo_assets.contracts.evaluation import PairedEvaluation
 from yolo_assets.contracts.model import ONNX
-from yolo_assets.contracts.names import model_key
+from yolo_assets.contracts.names import model_key, training_key
 from yolo_assets.contracts.signing import Signer
 from yolo_assets.models.gate_policy import GatePolicy
 from yolo_assets.models.gated_release import release_candidate
+from yolo_assets.models.registry import Registry
 from yolo_assets.storage import ObjectStore, open_store
-from yolo_assets_tests.models.figures import around, evaluation
-from yolo_assets_tests.models.release_support import POINTER, byte_bundle, write
-from yolo_assets_tests.models.test_gated_release import compared, manifest_of, promoter, register
+from yolo_assets_tests.models.figures import around, evaluation, found
+from yolo_assets_tests.models.release_support import POINTER, write
+from yolo_assets_tests.models.test_gated_release import compared, fingerprint, manifest_of, promoter
+from yolo_assets_tests.support.tiny_model import CLASS_NAMES, Variant, tiny_bundle_files
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -54,6 +57,19 @@ def home_store(home: Path) -> ObjectStore:
     return open_store((home / "store").as_uri())
 
 
+def tiny(store: ObjectStore, *versions: str, variant: Variant = "good") -> None:
+    """Real small models, as training registers them."""
+    for version in versions:
+        manifest, files = tiny_bundle_files("line", version, variant=variant)
+        trained = manifest.model_copy(update={"training_fingerprint": fingerprint(version)})
+        Registry(store).write_bundle(trained, files)
+
+
+def measured(store: ObjectStore, version: str, recall: float = 0.9, **figures: Any) -> PairedEvaluation:
+    """Figures of a tiny model, without a champion."""
+    return compared(store, version, None, classes={name: found(recall) for name in CLASS_NAMES}, **figures)
+
+
 def answer(result: tuple[int, str, str]) -> Any:
     assert result[0] == 0, result[2]
     return orjson.loads(result[1])
@@ -65,9 +81,9 @@ def test_keys_are_made_once_and_never_overwritten(models: Run, home: Path):
     files = {path.name: path.read_bytes() for path in (home / "keys").iterdir()}
     assert set(files) == {"archiver", "archiver.pub", "promotion", "promotion.pub"}
     assert stat.S_IMODE((home / "keys" / "promotion").stat().st_mode) == 0o600
-    code, _, err = models("keygen")
-    assert code == 1
-    assert "exist already and are not overwritten" in err
+    code, out, _ = models("keygen")
+    assert (code, out.count("exists already and is kept"), out.count(" made")) == (0, 2, 0)
+    assert [pair["created"] for pair in answer(models("keygen", "--json"))] == [False, False]
     assert files == {path.name: path.read_bytes() for path in (home / "keys").iterdir()}
     (home / "keys" / "archiver").unlink()
     code, _, err = models("keygen")
@@ -80,21 +96,25 @@ def test_keys_are_made_once_and_never_overwritten(models: Run, home: Path):
 
 def test_a_release_from_list_to_rollback(models: Run, home_store: ObjectStore, tmp_path: Path):
     models("keygen")
-    write(home_store, "1", "2")
+    tiny(home_store, "1", "2")
     assert [row["signature"] for row in answer(models("list", "--json"))] == ["none", "none"]
-    code, out, err = models("promote", "line/1", "--channel", "stable", "--reason", "first", "--by", "anna")
-    assert (code, out) == (0, "line/stable serves 1, release 1\n")
+    first = ("promote", "line/1", "--channel", "stable", "--reason", "first", "--by", "anna", "--unjudged")
+    code, out, err = models(*first)
+    assert (code, out) == (0, "line/stable serves 1, release 1, unjudged\n")
     assert "line/1 never went through the gate" in err
-    pointer = answer(models("promote", "line/2", "--reason", "second", "--json"))
+    pointer = answer(models("promote", "line/2", "--reason", "second", "--unjudged", "--json"))
     assert (pointer["release"], pointer["previous_version"]) == (2, "1")
+    assert (pointer["forced"], pointer["unjudged"]) == (False, True)
     rows = {row["version"]: row for row in answer(models("list", "line", "--json"))}
     assert (rows["2"]["channels"], rows["1"]["channels"], rows["2"]["signature"]) == (["stable"], [], "good")
     shown = answer(models("show", "line/2", "--json"))
-    assert (shown["signature"], shown["gate"]) == ("good", "no report")
-    assert shown["manifest"]["files"][ONNX] == byte_bundle("2")[0].files[ONNX].model_dump()
+    assert (shown["signature"], shown["gate"]) == ("good", "line/2 never went through the gate.")
+    assert (shown["gate_state"], rows["2"]["gate"], rows["2"]["unjudged"]) == ("not judged", "not judged", True)
+    assert shown["channels"][0]["unjudged"] is True
+    assert shown["manifest"]["files"][ONNX] == tiny_bundle_files("line", "2")[0].files[ONNX].model_dump()
     assert answer(models("verify", "line/2", "--json"))["verified"] is True
     code, out, _ = models("rollback", "line", "--channel", "stable", "--reason", "worse")
-    assert (code, out) == (0, "line/stable serves 1, release 3\n")
+    assert (code, out) == (0, "line/stable serves 1, release 3, unjudged\n")
     told = answer(models("history", "line", "--json"))
     assert [(row["release"], row["kind"], row["state"]) for row in told] == [
         (1, "promote", "served"),
@@ -103,31 +123,31 @@ def test_a_release_from_list_to_rollback(models: Run, home_store: ObjectStore, t
     ]
     code, out, _ = models("history", "line")
     assert len(out.splitlines()) == 4
-    assert "first (by hand, no gate report)" in out
+    assert "first (by hand, no gate report)" in out and out.count("unjudged") == 3
     code, out, _ = models("export", "line/1", "--out", str(tmp_path / "exported"))
-    assert (code, (tmp_path / "exported" / ONNX).read_bytes()) == (0, byte_bundle("1")[1][ONNX])
+    assert (code, (tmp_path / "exported" / ONNX).read_bytes()) == (0, tiny_bundle_files("line", "1")[1][ONNX])
 
 
 def test_verify_names_what_is_wrong(models: Run, home_store: ObjectStore):
-    write(home_store, "1")
+    tiny(home_store, "1")
     code, _, err = models("verify", "line/1")
     assert (code, "no public key" in err) == (1, True)
     models("keygen")
     code, _, err = models("verify", "line/1")
     assert (code, "is not signed" in err) == (1, True)
-    models("promote", "line/1", "--reason", "r")
-    home_store.put(model_key("line", "1", "weights.pt"), b"x")
+    models("promote", "line/1", "--reason", "r", "--unjudged")
+    home_store.put(model_key("line", "1", "golden/0.png"), b"x")
     code, out, err = models("verify", "line/1")
     assert (code, out) == (1, "")
-    assert err.startswith("error: models/line/1/weights.pt has 1 bytes")
+    assert err.startswith("error: models/line/1/golden/0.png has 1 bytes")
     assert err.count("\n") == 1
 
 
 def test_a_refused_version_needs_force(models: Run, home: Path, home_store: ObjectStore):
     models("keygen")
-    register(home_store, "1")
+    tiny(home_store, "1")
     signer = Signer.load(home / "keys" / "promotion")
-    weak = compared(home_store, "1", None, map50=around(0.4))
+    weak = measured(home_store, "1", map50=around(0.4))
     release_candidate(promoter(home_store, signer), weak, GatePolicy(), channel="stable", by="pipeline")
     code, _, err = models("promote", "line/1", "--reason", "needed tonight")
     assert code == 1
@@ -135,17 +155,74 @@ def test_a_refused_version_needs_force(models: Run, home: Path, home_store: Obje
     assert "--force" in err
     assert home_store.head(POINTER) is None
     assert answer(models("show", "line/1", "--json"))["gate_report"]["passed"] is False
-    pointer = answer(models("promote", "line/1", "--reason", "needed tonight", "--force", "--json"))
+    code, _, err = models("promote", "line/1", "--reason", "needed tonight", "--unjudged")
+    assert (code, "--force" in err, "--unjudged" in err) == (1, True, False), "it was judged: it is refused"
+    assert [row["gate"] for row in answer(models("list", "--json"))] == ["refused"]
+    both = ("--force", "--unjudged")
+    pointer = answer(models("promote", "line/1", "--reason", "needed tonight", *both, "--json"))
     assert pointer["reason"] == "needed tonight (by hand, gate overridden)"
+    assert (pointer["forced"], pointer["unjudged"]) == (True, False)
+    code, out, _ = models("list")
+    assert "refused" in out and "stable (forced)" in out
+
+
+def test_an_unjudged_version_needs_unjudged_not_force(models: Run, home_store: ObjectStore):
+    models("keygen")
+    tiny(home_store, "1")
+    for flags in ((), ("--force",)):
+        code, out, err = models("promote", "line/1", "--reason", "r", *flags)
+        assert (code, out, err.count("\n")) == (1, "", 1)
+        assert "never went through the gate" in err and "--unjudged" in err
+    for reason in ("", "  "):
+        code, out, err = models("promote", "line/1", "--reason", reason, "--unjudged")
+        assert (code, out, "state who moves the channel and why" in err) == (1, "", True)
+    assert home_store.head(POINTER) is None and home_store.head(model_key("line", "1", "manifest.json.sig")) is None
+
+
+def test_a_version_blocked_before_the_gate_says_by_which_check(models: Run, home_store: ObjectStore):
+    models("keygen")
+    tiny(home_store, "1")
+    blind = measured(home_store, "1", recall=0.0)
+    home_store.put(training_key(fingerprint("1"), "evaluation/aa/comparison.json"), blind.to_json())
+    home_store.put(training_key(fingerprint("1"), "evaluation/bb/comparison.json"), b"junk")
+    assert [row["gate"] for row in answer(models("list", "--json"))] == ["blocked"]
+    shown = answer(models("show", "line/1", "--json"))
+    assert shown["gate_state"] == "blocked"
+    assert "check exported_file_evaluated of trained_weights failed: never found: crack" in shown["gate"]
+    code, _, err = models("promote", "line/1", "--reason", "r", "--force")
+    assert (code, "exported_file_evaluated" in err, "--unjudged" in err) == (1, True, True)
+    assert answer(models("promote", "line/1", "--reason", "r", "--unjudged", "--json"))["unjudged"] is True
+
+
+@pytest.mark.parametrize("variant", ["garbage", "blind", "nan", "wrong_output_shape", "wrong_names"])
+def test_a_broken_file_is_refused_before_the_pointer_moves(models: Run, home_store: ObjectStore, variant: Variant):
+    """Whatever flags are given: a channel never points to what its contract check refuses."""
+    models("keygen")
+    tiny(home_store, "1", variant=variant)
+    code, out, err = models("promote", "line/1", "--reason", "r", "--unjudged", "--force")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith("error: line/1 is not released: ") and "export it again" in err
+    assert home_store.head(POINTER) is None and home_store.head(model_key("line", "1", "manifest.json.dsse")) is None
+
+
+def test_a_damaged_file_is_refused_before_the_pointer_moves(models: Run, home_store: ObjectStore):
+    models("keygen")
+    tiny(home_store, "1")
+    data = bytearray(home_store.get(model_key("line", "1", ONNX)))
+    data[len(data) // 2] ^= 1
+    home_store.put(model_key("line", "1", ONNX), bytes(data))
+    code, out, err = models("promote", "line/1", "--reason", "r", "--unjudged")
+    assert (code, out, err.count("\n"), "SHA-256" in err) == (1, "", 1, True)
+    assert home_store.head(POINTER) is None
 
 
 def test_the_archivers_key_may_not_release(models: Run, home: Path, home_store: ObjectStore):
     models("keygen")
-    write(home_store, "1")
+    tiny(home_store, "1")
     archiver = Signer.load(home / "keys" / "archiver")
     release_candidate(
         promoter(home_store, archiver),
-        compared(home_store, "1", None),
+        measured(home_store, "1"),
         GatePolicy(),
         channel="stable",
         by="thief",
@@ -154,9 +231,10 @@ def test_the_archivers_key_may_not_release(models: Run, home: Path, home_store: 
     assert (code, "not trusted" in err) == (1, True)
     code, _, err = models("list")
     assert (code, "warning: channels/line/stable.json is signed by key" in err) == (0, True)
-    code, _, err = models("promote", "line/1", "--reason", "r")
+    code, _, err = models("promote", "line/1", "--reason", "r", "--force")
     assert (code, "not trusted" in err) == (1, True)
-    assert answer(models("promote", "line/1", "--reason", "r", "--replace-untrusted", "--json"))["version"] == "1"
+    thiefs = models("promote", "line/1", "--reason", "r", "--force", "--replace-untrusted", "--json")
+    assert answer(thiefs)["version"] == "1"
 
 
 @pytest.mark.parametrize(

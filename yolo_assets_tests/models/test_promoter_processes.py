@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from yolo_assets.contracts.signing import Signer, TrustedKeys
-from yolo_assets.models.promotion import Promoter, ReleaseRequest
+from yolo_assets.models.promotion import ReleaseRequest
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage import ObjectStore, open_store
 from yolo_assets_tests.models import promoter_process
-from yolo_assets_tests.models.release_support import write
+from yolo_assets_tests.models.release_support import promoter_of, write
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -93,7 +93,7 @@ def test_killed_promoters_never_leave_an_agent_without_a_pointer(tmp_path: Path,
     store = open_store(url)
     registry = Registry(store, trusted)
     write(store, "1", "2")
-    Promoter(registry, signer).promote(ReleaseRequest("line", "1", "stable", by="test", reason="start"))
+    promoter_of(registry, signer).promote(ReleaseRequest("line", "1", "stable", by="test", reason="start"))
     agent = Agent(registry)
     agent.start()
     key = str(tmp_path / "keys" / "promotion")
@@ -111,7 +111,7 @@ def test_killed_promoters_never_leave_an_agent_without_a_pointer(tmp_path: Path,
     releases = agent.finish()
     assert releases == sorted(releases)
     assert len(set(releases)) > 6
-    last = Promoter(registry, signer).promote(ReleaseRequest("line", "2", "stable", by="test", reason="end"))
+    last = promoter_of(registry, signer).promote(ReleaseRequest("line", "2", "stable", by="test", reason="end"))
     past = registry.channel("line", "stable").history()
     assert past.rejected == {}
     chain = [r.entry.pointer for r in past.releases if r.state != "unconfirmed"]
@@ -126,7 +126,7 @@ def test_racing_promoters_share_no_number_and_none_is_lost_silently(
     versions = ["1", "2", "3", "4"]
     registry = Registry(store, trusted)
     write(store, "0", *versions)
-    Promoter(registry, signer).promote(ReleaseRequest("line", "0", "stable", by="test", reason="start"))
+    promoter_of(registry, signer).promote(ReleaseRequest("line", "0", "stable", by="test", reason="start"))
     agent = Agent(registry)
     agent.start()
     processes = [start(12, version) for version in versions]

@@ -76,10 +76,10 @@ def labels_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> 
                 severity=judged.severity,
             )
         )
-    taken = [file for file in report.new if file.accepted_key]
-    if not taken and (not version or version == _reported(context.instance)):
+    if not version or version == _reported(context.instance):
         why = f"{len(waiting)} things in the inbox were not accepted" if waiting else "every file was imported before"
         return dg.SensorResult(cursor=after.model_dump_json(), asset_events=events, skip_reason=why)
+    taken = [file for file in report.new if file.accepted_key]
     columns = {"file": str, "images": int, "boxes": int, "backgrounds": int, "unreviewed": int, "problems": int}
     rows = [{**{name: getattr(f, name) for name in columns}, "problems": len(f.problems)} for f in report.new]
     notes = [f"{file.file}: {note}" for file in taken for note in file.notes]

@@ -28,10 +28,12 @@ EVERY_LIVE_DEVICE_CURRENT = dg.AssetCheckSpec(
 
 def exported_file_evaluated(candidate: Evaluation) -> dg.AssetCheckResult:
     """Failed when the model found no class at all; classes that were never found are named."""
+    from yolo_assets.models.gate_status import problem_before_gate
+
     missing = sorted(name for name, figures in candidate.classes.items() if figures.recall == 0)
     return dg.AssetCheckResult(
         check_name=EXPORTED_FILE_EVALUATED.name,
-        passed=bool(candidate.classes) and len(missing) < len(candidate.classes),
+        passed=problem_before_gate(candidate) is None,
         description=f"never found: {', '.join(missing)}" if missing else "every class is found",
     )
 

@@ -16,7 +16,7 @@ from typing import Unpack, get_args
 
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.fleet import SwapEvent
-from yolo_assets.contracts.model import ExpectedChange, ModelIdentity, ReleasedModel
+from yolo_assets.contracts.model import ReleasedModel
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.rollout.history import Outcome, SwapAttempt, SwapLog, Trigger
 from yolo_assets.edge.rollout.request import SupersededError
@@ -170,7 +170,7 @@ class ModelControl:
             attempt.mark_switch(self.slots.switch(slot, keep_old=keep_old))
             self.model_ready.set()
             result: Outcome = "switched" if trial else "committed"
-            return self._end(attempt, old, model.model_version, result, reason, model.release)
+            return self._end(attempt, old, model.model_version, result, reason, model)
 
     def confirm(self, slot: Slot[LoadedModel], attempt: SwapAttempt, reason: str) -> bool:
         """The trial went well: the model is committed.
@@ -183,7 +183,7 @@ class ModelControl:
             if not primary.on_trial or primary.model is None or slot is not self.slots.current:
                 return False
             self.change_primary(on_trial=False, attempts=0)
-            self._end(attempt, None, slot.label, "committed", reason, primary.model.release)
+            self._end(attempt, None, slot.label, "committed", reason, primary.model)
             return True
 
     def revert(self, slot: Slot[LoadedModel], attempt: SwapAttempt, reason: str) -> bool:
@@ -212,7 +212,7 @@ class ModelControl:
                     happened=True,
                 )
             finally:
-                self._end(attempt, slot, target.label, "reverted", reason, target.model.identity.release)
+                self._end(attempt, slot, target.label, "reverted", reason, target.model.identity)
             log.warning("reverted from %s to %s: %s", slot.label, target.label, reason)
             return True
 
@@ -221,7 +221,7 @@ class ModelControl:
         with self.lock:
             attempt.mark_switch(self.slots.switch(slot))
             self.model_ready.set()
-            self._end(attempt, None, model.model_version, "committed", "start from the cache", model.release)
+            self._end(attempt, None, model.model_version, "committed", "start from the cache", model)
             if model != self.state.primary.model:
                 self.change_primary(model=model, attempts=0, on_trial=False, previous=None)
 
@@ -247,7 +247,7 @@ class ModelControl:
             if current is not None and current.model.identity.manifest_sha256 == model.manifest_sha256:
                 self.end_secondary(role, f"its channel names {model.model_version}, which is the primary model")
             elif known is not None:
-                self.change_role(role, model=_released(known, model.release, known.expected))
+                self.change_role(role, model=_under_release(known, model))
             self._state.update(lambda state: state.accepting(role, model))
 
     def _adopt_primary(self, model: ReleasedModel) -> None:
@@ -260,7 +260,7 @@ class ModelControl:
             return
         before = state.primary
         if before.on_trial and before.model is not None:  # it is evaluated by what its first release is expected to do
-            model = _released(model, model.release, before.model.expected)
+            model = model.model_copy(update={"expected": before.model.expected})
         self._state.update(
             lambda state: (
                 state.accepting("primary", model).with_primary(model=model).changed(prepared=None, pinned=None)
@@ -313,7 +313,7 @@ class ModelControl:
                 )
             finally:
                 reason = f"by {by}; pinned until a release after {pin.left_release}"
-                self._end(attempt, source, target.label, "rolled_back", reason, model.release)
+                self._end(attempt, source, target.label, "rolled_back", reason, model)
             log.warning("rolled back from %s to %s by %s", source.label, target.label, by)
             return Rollback(source.label, target.label, seconds, pin)
 
@@ -388,7 +388,7 @@ class ModelControl:
             attempt.mark_switch(0.0)
             self.slots.start_secondary(role, slot, cameras)
             reason = f"{_scope(role, cameras)}: {reason}"
-            return self._end(attempt, current, slot.label, "switched", reason, model.release)
+            return self._end(attempt, current, slot.label, "switched", reason, model)
 
     def end_secondary(self, role: SecondaryRole, reason: str, *, failed: Slot[LoadedModel] | None = None) -> bool:
         """The primary model serves every camera of this role again.
@@ -418,7 +418,7 @@ class ModelControl:
             )
             result: Outcome = "committed" if failed is None else "reverted"
             text = f"{_NAMES[role]} ended: {reason}"
-            self._end(attempt, slot, current.label, result, text, current.model.identity.release)
+            self._end(attempt, slot, current.label, result, text, current.model.identity)
             level = logging.INFO if failed is None else logging.WARNING
             log.log(level, "%s %s ended: %s", _NAMES[role], slot.label, reason)
             return True
@@ -437,15 +437,15 @@ class ModelControl:
             return new
 
     def end_unchanged(
-        self, attempt: SwapAttempt, target: str, result: Outcome, reason: str, release: int | None
+        self, attempt: SwapAttempt, target: str, result: Outcome, reason: str, model: ReleasedModel | None
     ) -> None:
         """Record how an attempt ended that changed no model."""
-        self._end(attempt, self.slots.current, target, result, reason, release)
+        self._end(attempt, self.slots.current, target, result, reason, model)
         log.warning("%s: %s %s", target, result, reason)
 
-    def refuse(self, trigger: Trigger, target: str, reason: str, release: int | None) -> None:
+    def refuse(self, trigger: Trigger, target: str, reason: str, model: ReleasedModel | None) -> None:
         """Record that something was refused; the serving model is untouched."""
-        self.end_unchanged(self.swaps.begin(trigger), target, "refused", reason, release)
+        self.end_unchanged(self.swaps.begin(trigger), target, "refused", reason, model)
 
     def _end(
         self,
@@ -454,7 +454,7 @@ class ModelControl:
         target: str,
         result: Outcome,
         reason: str,
-        release: int | None,
+        model: ReleasedModel | None,
     ) -> SwapEvent:
         return self.swaps.end(
             attempt,
@@ -462,7 +462,7 @@ class ModelControl:
             target=target,
             result=result,
             reason=reason,
-            release=release,
+            model=model,
         )
 
     def _check_not_superseded(self, slot: Slot[LoadedModel], model: ReleasedModel, attempt: SwapAttempt) -> None:
@@ -480,8 +480,9 @@ class ModelControl:
             raise SupersededError(f"release {primary.release} was accepted meanwhile")
 
 
-def _released(model: ModelIdentity, release: int | None, expected: ExpectedChange | None) -> ReleasedModel:
-    return ReleasedModel(**dict(model.identity), release=release, expected=expected)
+def _under_release(known: ReleasedModel, newer: ReleasedModel) -> ReleasedModel:
+    """A model that serves, under a newer release of it; what it is expected to change stays."""
+    return newer.model_copy(update={**dict(known.identity), "expected": known.expected}).released
 
 
 def _scope(role: SecondaryRole, cameras: tuple[str, ...]) -> str:

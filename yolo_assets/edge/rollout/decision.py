@@ -89,7 +89,7 @@ def follow(
     elif action == "refuse":
         reason = decision.reason if role == "primary" else f"{role}: {decision.reason}"
         if control.first_report(reason):
-            control.refuse("channel", pointer.model_version, reason, pointer.release)
+            control.refuse("channel", pointer.model_version, reason, pointer.released)
 
 
 def _is_primary(control: ModelControl, pointer: ChannelPointer) -> bool:

@@ -20,6 +20,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from yolo_assets.contracts.base import Record, Time
 from yolo_assets.contracts.device_audit import AuditEntry
 from yolo_assets.contracts.fleet import SwapEvent
+from yolo_assets.contracts.model import ReleasedModel
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.audit.log import AuditLog
 from yolo_assets.edge.pipeline.results import ResultBoard
@@ -151,7 +152,7 @@ class SwapLog:
         target: str,
         result: Outcome,
         reason: str,
-        release: int | None,
+        model: ReleasedModel | None,
     ) -> SwapEvent:
         """Write the attempt into the audit log. After a switch it is measured until the frames of before drained."""
         event = SwapEvent(
@@ -161,7 +162,9 @@ class SwapLog:
             result=result,
             reason=reason,
             seconds=round(attempt.seconds, 6),
-            release=release,
+            release=model.release if model else None,
+            forced=(model is not None and model.forced) or None,
+            unjudged=(model is not None and model.unjudged) or None,
         )
         swap = Swap(
             event=event,

@@ -34,7 +34,7 @@ def restore(control: ModelControl, preparer: Preparer) -> None:
             slot = preparer.load_cached(model, attempt)
         except Exception as error:  # a runtime may raise anything
             reason = f"start from the cache: {in_words(error)}"
-            control.end_unchanged(attempt, model.model_version, "failed", reason, model.release)
+            control.end_unchanged(attempt, model.model_version, "failed", reason, model)
             continue
         control.resume(slot, model, attempt)
         return
@@ -69,7 +69,7 @@ def warm_secondary(control: ModelControl, preparer: Preparer, config: AgentConfi
         reason = f"the agent died {known.attempts} times while this release served as {role} model"
         control.quarantine(model, reason)
         control.change_role(role, model=None, attempts=0)
-        control.refuse("start", model.model_version, reason, model.release)
+        control.refuse("start", model.model_version, reason, model)
         return
     cameras = settings.cameras if role == "canary" else ()
     start = known.attempts + 1
@@ -87,7 +87,7 @@ def warm_secondary(control: ModelControl, preparer: Preparer, config: AgentConfi
             loaded.retire()
         control.change_role(role, model=None, attempts=0)
         reason = f"start from the cache: {in_words(error)}"
-        control.end_unchanged(attempt, model.model_version, "failed", reason, model.release)
+        control.end_unchanged(attempt, model.model_version, "failed", reason, model)
 
 
 def _check_prepared(control: ModelControl) -> None:
@@ -97,7 +97,7 @@ def _check_prepared(control: ModelControl) -> None:
         return
     reason = f"the agent died {prepared.attempts} times while this release was being prepared"
     control.quarantine(prepared, reason)
-    control.refuse("start", prepared.model_version, reason, prepared.release)
+    control.refuse("start", prepared.model_version, reason, prepared)
 
 
 def _check_trial(control: ModelControl) -> None:
@@ -118,6 +118,6 @@ def _check_trial(control: ModelControl) -> None:
         target=previous.model_version,
         result="reverted",
         reason=reason,
-        release=previous.release,
+        model=previous,
     )
     log.warning("reverted from %s to %s: %s", model.model_version, previous.model_version, reason)

@@ -308,8 +308,7 @@ class Stager:
         self._end(request, attempt, result, reason)
 
     def _end(self, request: UpdateRequest, attempt: SwapAttempt, result: Outcome, reason: str) -> None:
-        release = request.model.release if request.model else None
-        self._control.end_unchanged(attempt, f"{self._config.model}/{request.version}", result, reason, release)
+        self._control.end_unchanged(attempt, f"{self._config.model}/{request.version}", result, reason, request.model)
 
 
 def _counted(model: ReleasedModel, attempts: int) -> PreparedModel:

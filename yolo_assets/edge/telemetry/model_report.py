@@ -41,11 +41,14 @@ class ModelReport:
         config, slots = self._config, self._control.slots
         state, serving, working = self._control.state, self._control.serving, self._stager.working
         previous = slots.previous
+        released = state.primary.model if serving else None
         document: dict[str, Any] = {
             "name": config.model,
             "channel": config.channel,
             "version": serving.identity.model_version if serving else None,
-            "release": state.primary.model.release if serving and state.primary.model else None,
+            "release": released.release if released else None,
+            "forced": released is not None and released.forced,
+            "unjudged": released is not None and released.unjudged,
             "engine": serving.engine if serving else None,
             "engine_choice": self._loader.choice.model_dump(mode="json") if self._loader.choice else None,
             "threads": config.engine.threads,
@@ -103,6 +106,10 @@ def model_states(model: Mapping[str, Any]) -> list[dict[str, str]]:
         add("warn", "serving on trial", f"{left}the old one takes over if it does worse")
     else:
         add("good", "serving")
+    if version is not None and model["forced"]:
+        add("warn", "forced", "released by hand although the gate refused it")
+    if version is not None and model["unjudged"]:
+        add("warn", "not judged", "released by hand although no gate judged it")
     for hung in model["hung"]:
         add("bad", "hangs", f"an inference on {hung['version']} for {hung['seconds']:.0f} s")
     preparing = model["preparing"]

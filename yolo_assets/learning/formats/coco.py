@@ -1,8 +1,8 @@
 """COCO detection JSON: ``images``, ``annotations`` with ``bbox`` ``[x, y, width, height]`` in pixels, ``categories``.
 
 An image without annotations is a background, if nothing speaks against it: COCO does not tell an image that somebody
-reviewed from one that nobody opened. Two keys of our own tell it: ``annotator`` (who labelled the image) and
-``reviewed``. One row that cannot be read holds back its image and no other.
+reviewed from one that nobody opened. A key of our own tells it: ``reviewed`` in the image's entry, and ``annotator``
+names who it was. One row that cannot be read holds back its image and no other.
 """
 
 from __future__ import annotations
@@ -120,15 +120,14 @@ def _images(entries: Sequence[Any], parsed: LabelFile) -> dict[str, RawImage | N
 def _image(entry: dict[str, Any], file_name: str) -> RawImage:
     extra = entry.get("extra")
     original = values.name(extra.get("name")) if is_json_object(extra) else None  # Roboflow renames and keeps it here
-    annotator = values.name(entry.get("annotator"))
     return RawImage(
         name=file_name,
         other_names=(original,) if original else (),
         image_path=values.name(entry.get("image_path")),
         width=values.whole(entry.get("width")),
         height=values.whole(entry.get("height")),
-        annotator=annotator,
-        reviewed=annotator is not None or values.yes(entry.get("reviewed")) is True,
+        annotator=values.name(entry.get("annotator")),
+        reviewed=values.yes(entry.get("reviewed")) is True,
     )
 
 
@@ -204,6 +203,7 @@ def write(images: Sequence[RawImage], class_names: Sequence[str]) -> bytes:
         entry: dict[str, Any] = {"id": image_id, "file_name": image.name, "width": image.width, "height": image.height}
         entry |= {"image_path": image.image_path} if image.image_path else {}
         entry |= {"annotator": image.annotator} if image.annotator else {}
+        entry |= {"reviewed": True} if image.reviewed else {}
         entries.append(entry)
         for box in image.boxes:
             x1, y1, x2, y2 = box.xyxy

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
 import unicodedata
 from typing import Any
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"([+-]?)0*([0-9]+)(\.0*)?")
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel = 3
 _TURNED = 1e-3
 """Degrees below which a box counts as upright: tools that turn a box back leave 1e-9."""
 
@@ -81,6 +84,6 @@ def rotation(value: Any) -> float | None:
 
 
 def shown(value: Any) -> str:
-    """A value for a message: short, on one line."""
-    text = value if isinstance(value, str) else repr(value)
+    """A value for a message: short, on one line; of a big one only the beginning is looked at."""
+    text = value if isinstance(value, str) else _BRIEF.repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

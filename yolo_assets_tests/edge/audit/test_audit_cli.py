@@ -36,8 +36,10 @@ def test_life_of_an_audit_log(plant: Plant) -> None:
     agent = AgentProcess(config)
     try:
         agent.wait_for(lambda status: status["model"]["version"] == "line/1")
-        plant.promote("2")
-        agent.wait_for(lambda status: status["model"]["version"] == "line/2")
+        plant.promote("2", forced=True, unjudged=True)
+        serving = agent.wait_for(lambda status: status["model"]["version"] == "line/2")["model"]
+        assert (serving["forced"], serving["unjudged"]) == (True, True)
+        assert [state["word"] for state in serving["states"]] == ["serving", "forced", "not judged"]
         shown = subprocess.run(
             [sys.executable, "-m", "yolo_assets.cli.main", "edge", "status", "--url", agent.url],
             capture_output=True,
@@ -68,6 +70,8 @@ def test_life_of_an_audit_log(plant: Plant) -> None:
     lines = log.read_bytes().splitlines(keepends=True)
     kinds = [content(line.rstrip())["kind"] for line in lines]
     assert kinds == ["begin", "model", "model", "pin", "unpin", "model"]
+    flags = [{"forced", "unjudged"} & set(content(line.rstrip())) for line in lines]
+    assert flags == [set(), set(), {"forced", "unjudged"}, set(), set(), set()]
     assert all(content(line.rstrip())["who"].startswith("token holder") for line in lines[3:])
     log.write_bytes(b"".join(lines[:3] + lines[4:]))
     code, out, err = verify("--state", str(state))

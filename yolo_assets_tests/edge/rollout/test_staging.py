@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from yolo_assets.contracts.model import MANIFEST, ONNX
-from yolo_assets.contracts.names import channel_key, model_key, signature_key
+from yolo_assets.contracts.names import channel_key, model_key, signature_files
 from yolo_assets.contracts.signing import Signer
 from yolo_assets.edge.agent import Agent
 from yolo_assets.edge.rollout.controller import NothingToRollBackError
@@ -118,7 +118,8 @@ def remove_bundle(plant: Plant) -> None:
 
 
 def strip_signature(plant: Plant) -> None:
-    (plant.store_folder / signature_key(model_key(MODEL, "2", MANIFEST))).unlink()
+    for file in signature_files(model_key(MODEL, "2", MANIFEST)):
+        (plant.store_folder / file).unlink()
 
 
 def change_manifest(plant: Plant) -> None:
@@ -178,14 +179,13 @@ def test_an_old_pointer_that_is_put_back_is_refused_also_after_a_restart(plant: 
     plant.register("1")
     plant.register("2")
     plant.promote("1")
-    path = plant.store_folder / POINTER
-    old, old_signature = path.read_bytes(), path.with_name(signature_key(path.name)).read_bytes()
+    old = {key: plant.store.get(key) for key in (*signature_files(POINTER), POINTER)}
     box = boot()
     box.wait_serving("1")
     plant.promote("2")
     box.wait_serving("2")
-    plant.store.put(POINTER, old)
-    plant.store.put(signature_key(POINTER), old_signature)
+    for key, data in old.items():
+        plant.store.put(key, data)
     box.wait_events(3)
     assert "replayed" in box.agent.swaps.events()[-1].reason and box.serving == "2"
     box = boot()
