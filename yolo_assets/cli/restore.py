@@ -66,6 +66,11 @@ def restore(
     known = KnownArchives.of(located)
     gone = known.vanished(plan.listed, utc_now(), start=first, end=after, camera_id=camera)
     plan.problems += [known.alarm(gone)] if gone else []
+    if plan.unreadable:
+        note(
+            f"{plan.unreadable} records there cannot be understood, so whether their frames are wanted is not known; "
+            "without conditions they come as they are"
+        )
     if not plan.hours and not plan.problems:
         _report_nothing(opened, plan, as_json)
     if dry_run:

@@ -190,6 +190,27 @@ def test_a_frame_without_a_time_in_its_name_goes_by_its_record(
     assert between(at(15, 0), at(15, 10)) == {"part2.png", "part2.json"}
 
 
+def test_records_that_cannot_be_understood_are_counted_where_they_are_searched(
+    archive: Archive, signer: Signer, tmp_path: Path
+) -> None:
+    hour = SpoolHour.of(tmp_path / "spool", "cam1", HOUR)
+    hour.path.mkdir(parents=True)
+    for second in range(4):
+        (hour.path / f"20241015_14000{second}.jpg").write_bytes(b"\xff\xd8\xff%d" % second)
+    good = record("20241015_140000.jpg", 0.9)
+    elsewhere = record("cam2/20241015_140001.jpg", 0.9, camera_id="cam2")
+    impossible = record("20241015_140002.jpg", 0.9, captured_at="0001-01-01T00:00:00+08:00")
+    lines = [json.dumps(good), json.dumps(elsewhere), json.dumps(impossible), "{half"]
+    (hour.path / "records.ndjson").write_text("\n".join(lines))
+    (hour.path / "20241015_140003.json").write_text("[]")
+    run_archiver(tmp_path / "spool", archive, signer, grace_seconds=0)
+    out = tmp_path / "out"
+    plan = plan_restore(archive, FrameFilter(HOUR.start, HOUR.end, "cam1", class_name="crack"), out)
+    assert (plan.files, plan.unreadable) == (2, 4)
+    assert restore(archive, "cam1", HOUR.start, HOUR.end, out, class_name="crack").ok
+    assert names(out / "cam1" / HOUR.key) == {"20241015_140000.jpg", "20241015_140000.ndjson"}
+
+
 def test_the_receipt_counts_records_whose_frame_is_nowhere(archive: Archive, signer: Signer, tmp_path: Path) -> None:
     hour = SpoolHour.of(tmp_path / "spool", "cam1", HOUR)
     hour.path.mkdir(parents=True)

@@ -113,7 +113,7 @@ JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("models", "list"): (),
     ("models", "show"): ("line/1",),
     ("models", "verify"): ("line/1",),
-    ("models", "promote"): ("line/2", "--reason", "better"),
+    ("models", "promote"): ("line/2", "--reason", "better", "--unjudged"),
     ("models", "rollback"): ("line", "--reason", "worse"),
     ("models", "history"): ("line",),
     ("models", "export"): ("line/1", "--out", "exported"),

@@ -110,6 +110,7 @@ class RestorePlan:
         hours: the camera-hours that hold something selected, or may.
         contents: what the receipts of the range name.
         problems: untrusted receipts, and what the hours report, a line each.
+        unreadable: records in searched hours that could not be understood.
     """
 
     selection: FrameFilter
@@ -117,6 +118,7 @@ class RestorePlan:
     hours: list[HourPlan] = field(default_factory=list[HourPlan])
     contents: RangeContents = field(default_factory=RangeContents)
     problems: list[str] = field(default_factory=list[str])
+    unreadable: int = 0
 
     @property
     def archives(self) -> int:
@@ -196,6 +198,7 @@ def plan_restore(archive: Archive, selection: FrameFilter, out: Path, *, thaw: T
     planner = HourPlanner(archive, selection, OutFolder(out), thaw)
     for hour in in_order(hours(), planner.plan, _HOURS_AT_A_TIME):
         plan.problems += hour.problems
+        plan.unreadable += hour.match.unreadable if hour.match is not None else 0
         if hour.files or hour.waiting:
             plan.hours.append(hour)
     return plan
