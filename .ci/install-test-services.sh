@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Installs what the tests talk to: Ceph's S3 gateway, ffmpeg for streams, a browser for the live page,
-# the AWS command line as a reader that is not ours, an MQTT broker, Prometheus' checker of metrics.
+# the AWS command line as a reader that is not ours, an MQTT broker, Prometheus' checker of metrics, readers of PDF
+# that are not ours, and fonts of other scripts.
 # Debian and Ubuntu; does nothing when all is there. Needs root, or sudo without a password.
 set -euo pipefail
 
 missing=()
 need() { command -v "$1" >/dev/null || missing+=("$2"); } # command, package
+need_file() { [ -e "$1" ] || missing+=("$2"); } # file, package
 need ceph-mon ceph-mon
 need ceph-osd ceph-osd
 need radosgw radosgw
@@ -20,6 +22,12 @@ need promtool prometheus
 need openssl openssl
 need unshare util-linux
 need systemd-analyze systemd
+need pdftotext poppler-utils
+need qpdf qpdf
+need mutool mupdf-tools
+need_file /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc fonts-noto-cjk
+need_file /usr/share/fonts/truetype/noto/NotoSansDevanagari-Regular.ttf fonts-noto-core
+need_file /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf fonts-noto-color-emoji
 
 if [ ${#missing[@]} -eq 0 ]; then
   echo "test services are installed"

@@ -1,5 +1,6 @@
 """Every page of the documentation, run: each command in it, in order, in an empty folder; links and settings exist."""
 
+import json
 import os
 import re
 import shlex
@@ -61,6 +62,9 @@ def test_every_command_of_the_page_runs_in_the_order_it_is_written(page: str, tm
         if command.startswith("make "):
             continue
         run(command, tmp_path, env)
+    for pack in tmp_path.glob("evidence/manifest.json"):
+        counts = json.loads(pack.read_text())["counts"]
+        assert counts["frames"] and counts["records"] == counts["frames"] and counts["detections"], f"{page}: {counts}"
 
 
 def test_every_make_target_that_is_named_exists_and_is_explained_by_make_help() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,6 +17,7 @@ from yolo_assets.cli.common import (
     StoreOption,
     emit_json,
     need,
+    note,
     open_archive,
     out,
     progress,
@@ -23,6 +25,9 @@ from yolo_assets.cli.common import (
 )
 from yolo_assets.contracts.errors import UsageError, UserError
 from yolo_assets.contracts.locations import location_folder
+
+if TYPE_CHECKING:
+    from yolo_assets.evidence.manifest import PackManifest
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -44,6 +49,10 @@ def make(
     reason: Annotated[str, typer.Option(help="Why the question is asked; printed in the report.")] = "",
     by: Annotated[str | None, typer.Option("--by", help="Who asks; by default the login name.", metavar="NAME")] = None,
     max_frames: Annotated[int, typer.Option(help="Make no pack when more frames match.", min=1, metavar="N")] = 1000,
+    lang: Annotated[
+        Literal["en", "zh"] | None,
+        typer.Option("--lang", help="Language of the report; by default the setting YOLO_ASSETS_LANG.", metavar="L"),
+    ] = None,
     archive: ArchiveOption = None,
     store: StoreOption = None,
     key: KeyOption = None,
@@ -52,6 +61,7 @@ def make(
     """Answer a question with a signed folder: frames, records, receipts, hashes, and a report as HTML and PDF.
 
     Exit 1 when an archive of the range cannot be read: the pack is kept, signed, and says that it is incomplete.
+    Chinese, Japanese and other scripts are printed with the fonts of the machine, or those of YOLO_ASSETS_FONTS.
 
     Example: yolo-assets evidence make --camera lineA_cam01 --from 2026-03-01T09:00Z --to 2026-03-01T10:00Z
     --class crack --min-confidence 0.8 --reason "Audit 2026-17" --by "A. Berg" --out evidence-2026-17
@@ -67,7 +77,7 @@ def make(
         raise UsageError("--to must be later than --from")
     if camera is None and batch is None:
         raise UsageError("give what to look for: --camera C, --batch B or both")
-    need("cv2", "polars", "duckdb", "supervision", "fpdf", "jinja2")
+    need("cv2", "polars", "duckdb", "supervision", "fpdf", "uharfbuzz", "jinja2")
     from yolo_assets.evidence.make import Request, make_pack
     from yolo_assets.evidence.wording import many
 
@@ -82,9 +92,9 @@ def make(
     query = Query(
         camera_id=camera, batch=batch, start=first, end=after, class_name=class_name, min_confidence=min_confidence
     )
-    request = Request(query, by or getpass.getuser(), reason, max_frames)
+    request = Request(query, by or getpass.getuser(), reason, max_frames, lang or where.language)
     with progress("collecting") as advance:
-        pack = make_pack(opened, store_root, signer, request, folder, report=advance)
+        pack = make_pack(opened, store_root, signer, request, folder, fonts=where.fonts, report=advance)
     if as_json:
         emit_json({**pack.model_dump(mode="json", exclude={"files"}), "complete": pack.complete, "out": str(folder)})
     else:
@@ -94,12 +104,32 @@ def make(
             f"{', '.join(totals)} from {many(counts.archives, 'archive')} in {folder}, signed by key {pack.signed_by}",
             markup=False,
         )
+    for line in _told(pack):
+        note(line)
     if not pack.complete:
         unavailable = [hour for hour in pack.hours if hour.state == "unavailable"]
         raise UserError(
             f"the pack in {folder} is incomplete and says so: {many(len(unavailable), 'camera-hour')} could not be "
             f"read, the first: {unavailable[0].reason}"
         )
+
+
+def _told(pack: PackManifest) -> Iterator[str]:
+    """What a person who made a pack should know of it at once; the report names each."""
+    from yolo_assets.evidence.wording import Wording, many
+
+    counts, unread = pack.counts, sum(hour.unread for hour in pack.hours)
+    if unread:
+        yield f"{many(unread, 'record')} could not be read and count for nothing; the report names them"
+    if counts.not_drawable:
+        yield f"{many(counts.not_drawable, 'frame')} could not be read as a picture and drawn; the report names them"
+    if counts.other_size:
+        yield (
+            f"boxes of {many(counts.other_size, 'frame')} are not drawn: their record is of a picture of another size; "
+            "the report names them"
+        )
+    if pack.unprinted:
+        yield Wording("en").letters(pack.unprinted)
 
 
 @app.command()
@@ -109,7 +139,8 @@ def verify(
         list[Path] | None,
         typer.Option(
             "--key",
-            help="Public key that you trust: of the pack, of receipts, of model releases. May be given several times.",
+            help="Public key that you trust, got by another way than this pack: of the pack, of receipts, of model "
+            "releases. May be given several times.",
             metavar="PUB",
         ),
     ] = None,
@@ -119,10 +150,9 @@ def verify(
 
     Example: yolo-assets evidence verify evidence-2026-17 --key archiver.pub
     """
-    from yolo_assets.contracts.signing import TrustedKeys
-    from yolo_assets.evidence.verify import verify_pack
+    from yolo_assets.evidence.verify import load_keys, verify_pack
 
-    done = verify_pack(folder, TrustedKeys.load(key) if key else None)
+    done = verify_pack(folder, load_keys(folder, key) if key else None)
     first = done.first_difference
     if as_json:
         summary = None if done.manifest is None else done.manifest.model_dump(mode="json", exclude={"files", "hours"})

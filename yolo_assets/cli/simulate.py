@@ -32,6 +32,10 @@ def simulate(
         Path | None,
         typer.Option("--model", help="Folder of a model bundle; without it only images are written.", metavar="BUNDLE"),
     ] = None,
+    truth_records: Annotated[
+        bool,
+        typer.Option("--truth-records", help="Without a model: records of what is really there, by model `truth`."),
+    ] = False,
     start: Annotated[
         str | None,
         typer.Option(
@@ -80,6 +84,7 @@ def simulate(
             seed=seed,
             start=Hour.from_key(start) if start is not None else None,
             model=model,
+            truth_records=truth_records,
             truth=truth,
             changes=changes,
             progress=advance,

@@ -118,6 +118,16 @@ class Settings(BaseSettings):
         validation_alias=_variable("gate_policy=GATE"),
         description="file with the limits of the promotion gate (TOML, YAML, JSON)",
     )
+    language: Annotated[Literal["en", "zh"], BeforeValidator(_lower)] = Field(
+        default="en",
+        validation_alias=_variable("language=LANG"),
+        description="language of evidence reports: `en` or `zh`",
+    )
+    fonts: Annotated[tuple[_Folder, ...], NoDecode, BeforeValidator(_names)] = Field(
+        default=(),
+        description="font files and folders for evidence reports, separated by commas; by default the fonts of the "
+        "system. Latin, Greek, Cyrillic, Hebrew and Arabic need none",
+    )
     hot_hours: _Number = Field(
         default=0.0, description="hours for which a local file is kept, at least, after its hour ended, archived or not"
     )

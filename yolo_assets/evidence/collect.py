@@ -2,7 +2,8 @@
 
 The receipts in the archive decide. The catalog only saves reading the receipts that it holds; it cannot hide one,
 because receipts that are not in it are read. An hour is taken whole or reported as unavailable, with nothing of it kept
-but its receipts: half an hour would be an answer that no one can check.
+but its receipts: half an hour would be an answer that no one can check. Frames in the folder of the hour next to
+theirs are found by their time (``archive.near_hours``).
 """
 
 from __future__ import annotations
@@ -11,16 +12,26 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import IO
 
 from yolo_assets.archive.archive import Archive
-from yolo_assets.archive.listing import archives_there
+from yolo_assets.archive.near_hours import archives_holding
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.times import Hour, hours_between
 from yolo_assets.evidence.findings import Derived, Finding, HourPart, derive, selection
-from yolo_assets.evidence.manifest import Gap, HourState, Query, index_path, receipt_path
+from yolo_assets.evidence.manifest import (
+    Gap,
+    HourState,
+    PackProblem,
+    Query,
+    index_path,
+    receipt_path,
+    receipt_signature_path,
+    signed_path,
+)
 from yolo_assets.evidence.signing import ProvenReceipt, prove
 from yolo_assets.runtime.files import write_all
 from yolo_assets.storage.base import StoreUnavailableError
@@ -59,7 +70,7 @@ def camera_hours(
     Raises:
         StoreUnavailableError: the store does not answer.
     """
-    names = archives_there(archive, query.start, query.end, camera_id=query.camera_id)
+    names = archives_holding(archive, query.start, query.end, camera_id=query.camera_id)
     loaded: dict[ArchiveName, ProvenReceipt | str] = {}
 
     def load(names: Iterable[ArchiveName]) -> None:
@@ -94,16 +105,19 @@ def camera_hours(
     ]
 
 
-def gaps(query: Query, camera_hours: Sequence[CameraHour]) -> list[Gap]:
-    """Times of the range without any archive of the camera; none are known when no camera was named."""
+def gaps(query: Query, camera_hours: Sequence[CameraHour], now: datetime) -> list[Gap]:
+    """Times of the range, as far as it is past, without any archive of the camera.
+
+    None are known when no camera was named.
+    """
     if query.camera_id is None:
         return []
     archived = {item.hour for item in camera_hours}
     missing: list[Gap] = []
-    for hour in hours_between(query.start, query.end):
+    for hour in hours_between(query.start, min(query.end, now)):
         if hour in archived:
             continue
-        start, end = max(hour.start, query.start), min(hour.end, query.end)
+        start, end = max(hour.start, query.start), min(hour.end, query.end, now)
         if missing and missing[-1].end == start:
             start = missing.pop().start
         missing.append(Gap(start=start, end=end))
@@ -111,6 +125,8 @@ def gaps(query: Query, camera_hours: Sequence[CameraHour]) -> list[Gap]:
 
 
 OnFrame = Callable[[Finding, bytes], None]
+_MOST_NAMED = 100
+"""Records of an hour that could not be read, and files of other kinds, that are named one by one."""
 
 
 class TooManyFramesError(UserError):
@@ -123,6 +139,7 @@ class Collected:
 
     state: HourState
     findings: Sequence[Finding] = ()
+    problems: Sequence[PackProblem] = ()
 
 
 def collect_hour(
@@ -149,7 +166,10 @@ def collect_hour(
         state="searched",
     )
     for proven in camera_hour.receipts:
-        write(folder / receipt_path(proven.name.stem), [proven.data])
+        stem = proven.name.stem
+        write(folder / receipt_path(stem), [proven.data])
+        write(folder / signed_path(stem), [proven.signed])
+        write(folder / receipt_signature_path(stem, proven.signed_by), [proven.signature])
     if camera_hour.problem is not None:
         return Collected(base.model_copy(update={"state": "unavailable", "reason": camera_hour.problem}))
     if not selection(query).may_hold([proven.receipt for proven in camera_hour.receipts]):
@@ -163,9 +183,22 @@ def collect_hour(
             raise
         _remove(folder, camera_hour)
         return Collected(base.model_copy(update={"state": "unavailable", "reason": str(error)}))
-    return Collected(
-        base.model_copy(update={"findings": len(derived.findings), "left_out": left_out}), derived.findings
-    )
+    counts = {"findings": len(derived.findings), "left_out": left_out, "unread": len(derived.unread)}
+    return Collected(base.model_copy(update=counts), derived.findings, _problems(query, derived))
+
+
+def _problems(query: Query, derived: Derived) -> list[PackProblem]:
+    """What of an hour is not shown: records that are none, and files of other kinds where everything was asked for."""
+    unread = [
+        PackProblem(kind="record_not_read", path=bad.source, reason=bad.reason) for bad in derived.unread[:_MOST_NAMED]
+    ]
+    if more := derived.unread[_MOST_NAMED:]:
+        unread.append(
+            PackProblem(kind="record_not_read", path=more[0].source, reason=f"And {len(more):,} from there on.")
+        )
+    if not selection(query).everything:
+        return unread
+    return unread + [PackProblem(kind="other_file", path=path) for path in derived.other[:_MOST_NAMED]]
 
 
 def _fetch(

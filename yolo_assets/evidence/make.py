@@ -31,7 +31,7 @@ from yolo_assets.contracts.model import MANIFEST as MODEL_MANIFEST
 from yolo_assets.contracts.names import parse_model_version, signature_files
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import Signer, TrustedKeys
-from yolo_assets.contracts.times import utc_now
+from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.evidence import manifest as names
 from yolo_assets.evidence.collect import (
     CameraHour,
@@ -42,16 +42,28 @@ from yolo_assets.evidence.collect import (
     gaps,
     write,
 )
-from yolo_assets.evidence.drawing import decoded, draw, jpeg
+from yolo_assets.evidence.drawing import PlacedBoxes, draw, jpeg
 from yolo_assets.evidence.findings import Finding, selection
-from yolo_assets.evidence.manifest import HourState, ModelState, PackCounts, PackFile, PackManifest, Query
+from yolo_assets.evidence.lettering import Fonts, packages
+from yolo_assets.evidence.manifest import (
+    HourState,
+    Language,
+    ModelState,
+    PackCounts,
+    PackFile,
+    PackManifest,
+    PackProblem,
+    Query,
+)
 from yolo_assets.evidence.pdf import pdf
 from yolo_assets.evidence.report import Report, html
 from yolo_assets.evidence.signing import ProvenReceipt, seal
-from yolo_assets.evidence.wording import howto_text, question
+from yolo_assets.evidence.wording import Wording, howto_text
 from yolo_assets.models.registry import Registry
 from yolo_assets.runtime.files import fsync_folder
 from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore, StoreUnavailableError
+from yolo_assets.vision.picture_head import read_head
+from yolo_assets.vision.pictures import decode_image
 
 _LONGEST_TEXT = 2000
 _CHUNK = 1 << 20
@@ -72,12 +84,14 @@ class Request:
         asked_by: a person.
         reason: why, in the person's words.
         max_frames: with more frames than that no pack is made.
+        language: of the report.
     """
 
     query: Query
     asked_by: str
     reason: str = ""
     max_frames: int = 1000
+    language: Language = "en"
 
 
 @dataclass
@@ -88,6 +102,8 @@ class _Totals:
     fitting: int | None = None
     without_picture: int = 0
     not_drawable: int = 0
+    other_size: int = 0
+    outside_hour: int = 0
 
 
 def make_pack(
@@ -97,6 +113,7 @@ def make_pack(
     request: Request,
     out: Path,
     *,
+    fonts: Sequence[Path] = (),
     now: datetime | None = None,
     report: Callable[[], object] = lambda: None,
 ) -> PackManifest:
@@ -108,17 +125,20 @@ def make_pack(
         signer: signs the pack; the archiver's key of this machine.
         request: the question, by whom and why.
         out: a folder that is not there, or empty.
+        fonts: font files and folders for scripts that DejaVu lacks; the system's by default.
         now: the date of the pack; the present by default.
         report: called for each receipt and each frame.
 
     Raises:
-        BadInputError: ``out`` holds something, or the question is none.
+        BadInputError: ``out`` holds something, the question is none, or no font has the letters of the language.
         NothingFoundError: nothing fits; the message names the reason when something could not be read.
         TooManyFramesError: more than ``max_frames`` frames fit.
         StoreUnavailableError: a store does not answer.
     """
     _check(request, out)
-    query = request.query
+    query, wording, letters = request.query, Wording(request.language), Fonts(fonts)
+    _check_letters(wording, letters)
+    made_at = now or utc_now()
     cataloged, found_by = _cataloged_batches(store, query)
     hours = camera_hours(archive, query, cataloged, report)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -126,35 +146,42 @@ def make_pack(
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir()
-        states, totals, models = _collect(archive, request, hours, partial, report)
-        if not totals.frames and not totals.without_picture:
-            raise NothingFoundError(_why_nothing(request, states))
-        held = _held(hours, states)
-        shown = {name: proven for name, proven in held.items() if name in _named(states)}
-        model_states, files = _model_files(store, models)
-        catalog, rows = _catalog_files(store, [proven.receipt for proven in held.values()])
+        done = _Collection(archive, request, hours, partial, letters, report).run()
+        if not done.totals.frames and not done.totals.without_picture:
+            raise NothingFoundError(_why_nothing(request, done.states))
+        held = _held(hours, done.states)
+        shown = {name: proven for name, proven in held.items() if name in _named(done.states)}
+        model_states, files = _model_files(store, done.models, wording)
+        catalog, rows = _catalog_files(store, [proven.receipt for proven in held.values()], wording)
         pack = PackManifest(
+            language=request.language,
             query=query,
             reason=request.reason,
             asked_by=request.asked_by,
-            made_at=now or utc_now(),
+            made_at=made_at,
             tool_version=__version__,
             archive_url=archive.url,
-            found_by=found_by,
+            found_by=wording.text(found_by),
             signed_by=signer.key_id,
             receipts_signed_by=tuple(sorted({proven.signed_by for hour in hours for proven in hour.receipts})),
-            counts=PackCounts(archives=len(shown), **dataclasses.asdict(totals)),
-            hours=tuple(states),
-            gaps=tuple(gaps(query, hours)),
+            counts=PackCounts(archives=len(shown), **dataclasses.asdict(done.totals)),
+            hours=tuple(done.states),
+            gaps=tuple(gaps(query, hours, made_at)),
+            problems=tuple(done.problems),
             models=tuple(model_states),
             catalog=catalog,
         )
         for path, data in (files | rows | _keys(signer, archive.trusted, pack)).items():
             write(partial / names.check_path(path), [data])
         view = Report(pack, partial, shown)
+        for text in view.texts():
+            letters.shown(text)
+        pack = pack.model_copy(update={"unprinted": "".join(letters.missing)})
+        view = dataclasses.replace(view, pack=pack)
         write(partial / names.HOWTO, [howto_text(pack).encode()])
-        write(partial / names.REPORT_HTML, html(view))
-        write(partial / names.REPORT_PDF, [pdf(view)])
+        attached = pack.model_copy(update={"files": tuple(_listed(partial))}).to_bytes()
+        write(partial / names.REPORT_PDF, [pdf(view, letters, attached, seal(signer, attached))])
+        write(partial / names.REPORT_HTML, html(view, letters))
         return _finish(partial, out, pack, signer)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -173,56 +200,114 @@ def _check(request: Request, out: Path) -> None:
         )
 
 
-def _collect(
-    archive: Archive, request: Request, hours: Sequence[CameraHour], folder: Path, report: Callable[[], object]
-) -> tuple[list[HourState], _Totals, set[str]]:
-    """Every hour into the folder, ``findings.ndjson`` with it."""
-    states: list[HourState] = []
-    totals = _Totals(fitting=0 if request.query.asks_for_detections else None)
-    classes = sorted({name for hour in hours for proven in hour.receipts for name in proven.receipt.classes})
-    models: set[str] = set()
+def _check_letters(wording: Wording, letters: Fonts) -> None:
+    """Refuse a language that no font here can print: not even the headings could be read."""
+    for text in wording.every():
+        letters.shown(text)
+    if letters.missing:
+        needed = " ".join(packages(letters.missing))
+        raise BadInputError(
+            f"no font here has the letters of a report in {wording.language!r}: install {needed} (Debian), name a font "
+            "file by YOLO_ASSETS_FONTS, or make the report with --lang en"
+        )
 
-    def on_frame(finding: Finding, data: bytes) -> None:
+
+class _Collection:
+    """Every hour into the folder, drawn, ``findings.ndjson`` with it.
+
+    Attributes:
+        states: of the hours.
+        totals: of the frames and records.
+        problems: what of them is not shown, and why.
+        models: versions that the records name.
+    """
+
+    def __init__(
+        self,
+        archive: Archive,
+        request: Request,
+        hours: Sequence[CameraHour],
+        folder: Path,
+        fonts: Fonts,
+        report: Callable[[], object],
+    ) -> None:
+        self._archive, self._request, self._hours = archive, request, hours
+        self._folder, self._fonts, self._report = folder, fonts, report
+        self._classes = sorted({name for hour in hours for proven in hour.receipts for name in proven.receipt.classes})
+        self.states: list[HourState] = []
+        self.totals = _Totals(fitting=0 if request.query.asks_for_detections else None)
+        self.problems: list[PackProblem] = []
+        self.models: set[str] = set()
+
+    def run(self) -> _Collection:
+        """Take every hour.
+
+        Raises:
+            TooManyFramesError: more frames fit than the request allows.
+        """
+        with (self._folder / names.FINDINGS).open("xb") as lines:
+            for hour in self._hours:
+                for finding in self._take(hour):
+                    lines.write(finding.to_json() + b"\n")
+                    self._count(finding)
+        return self
+
+    def _take(self, hour: CameraHour) -> Sequence[Finding]:
+        request, before = self._request, len(self.problems)
+        counted = (self.totals.not_drawable, self.totals.other_size)
+        remaining = request.max_frames - self.totals.frames
+        try:
+            done = collect_hour(self._archive, request.query, hour, self._folder, remaining, self._draw)
+        except TooManyFramesError:
+            raise TooManyFramesError(
+                f"more than {request.max_frames} frames match, the limit is exceeded in hour {hour.hour} of "
+                f"{hour.camera_id}; narrow the question, or raise --max-frames"
+            ) from None
+        if done.state.state == "unavailable":
+            del self.problems[before:]
+            self.totals.not_drawable, self.totals.other_size = counted
+        self.states.append(done.state)
+        self.problems += done.problems
+        return done.findings
+
+    def _draw(self, finding: Finding, data: bytes) -> None:
+        """The drawn copy of one frame, or why there is none; whatever the frame is, the others get theirs."""
         assert finding.frame is not None
-        picture = decoded(data)
-        if picture is None:
-            totals.not_drawable += 1
+        path = finding.frame.path
+        try:
+            picture, head = decode_image(data, "The file"), read_head(data, "The file")
+        except BadInputError as error:
+            self.totals.not_drawable += 1
+            self.problems.append(PackProblem(kind="no_picture", path=path, reason=f"{error}."))
         else:
-            drawn = draw(picture, [item for entry in finding.records for item in entry.record.detections], classes)
-            name = Path(finding.frame.path).name
-            write(folder / names.annotated_path(finding.frame.archive, name), [jpeg(drawn)])
-        report()
+            placed = PlacedBoxes.of((entry.record for entry in finding.records), head)
+            if placed.unfit:
+                self.totals.other_size += 1
+                self.problems.append(PackProblem(kind="other_size", path=path))
+            if placed.turned:
+                self.problems.append(PackProblem(kind="turned", path=path))
+            drawn = draw(picture, placed.boxes, self._classes, self._fonts)
+            name = names.annotated_path(finding.frame.archive, Path(path).name)
+            write(self._folder / name, [jpeg(drawn)])
+        self._report()
 
-    with (folder / names.FINDINGS).open("xb") as lines:
-        for hour in hours:
-            before = totals.not_drawable
-            remaining = request.max_frames - totals.frames
-            try:
-                done = collect_hour(archive, request.query, hour, folder, remaining, on_frame)
-            except TooManyFramesError:
-                raise TooManyFramesError(
-                    f"more than {request.max_frames} frames match, the limit is exceeded in hour {hour.hour} of "
-                    f"{hour.camera_id}; narrow the question, or raise --max-frames"
-                ) from None
-            states.append(done.state)
-            if done.state.state == "unavailable":
-                totals.not_drawable = before
-            for finding in done.findings:
-                lines.write(finding.to_json() + b"\n")
-                totals.frames += finding.frame is not None
-                totals.without_picture += finding.frame is None
-                totals.records += len(finding.records)
-                for entry in finding.records:
-                    models.add(entry.record.model_version)
-                    totals.detections += len(entry.record.detections)
-                    if totals.fitting is not None:
-                        totals.fitting += sum(map(request.query.meets, entry.record.detections))
-    return states, totals, models
+    def _count(self, finding: Finding) -> None:
+        totals = self.totals
+        totals.frames += finding.frame is not None
+        totals.without_picture += finding.frame is None
+        totals.records += len(finding.records)
+        moment = finding.captured_at
+        totals.outside_hour += moment is not None and moment not in Hour.from_key(finding.hour)
+        for entry in finding.records:
+            self.models.add(entry.record.model_version)
+            totals.detections += len(entry.record.detections)
+            if totals.fitting is not None:
+                totals.fitting += sum(map(self._request.query.meets, entry.record.detections))
 
 
 def _why_nothing(request: Request, states: Sequence[HourState]) -> str:
     unavailable = [state for state in states if state.state == "unavailable"]
-    text = f"nothing that is archived answers: {question(request.query)}"
+    text = f"nothing that is archived answers: {Wording('en').question(request.query)}"
     if unavailable:
         return f"{text} {len(unavailable)} camera-hours could not be read, the first: {unavailable[0].reason}"
     if not states:
@@ -257,12 +342,13 @@ def _keys(signer: Signer, trusted: TrustedKeys, pack: PackManifest) -> dict[str,
 def _finish(partial: Path, out: Path, pack: PackManifest, signer: Signer) -> PackManifest:
     """List and sign what is there, then give the folder its name."""
     files = _listed(partial)
-    sums = "".join(f"{file.sha256}  {file.path}\n" for file in files)
-    write(partial / names.SUMS, [sums.encode()])
+    sums = "".join(f"{file.sha256}  {file.path}\n" for file in files).encode()
+    write(partial / names.SUMS, [sums])
     pack = pack.model_copy(update={"files": tuple(_listed(partial))})
     data = pack.to_bytes()
     write(partial / names.MANIFEST, [data])
     write(partial / names.SIGNATURE, [seal(signer, data)])
+    write(partial / names.SUMS_SIGNATURE, [seal(signer, sums, "evidence-sums")])
     os.sync()  # once, instead of an fsync for each of many thousand files
     partial.rename(out)  # an empty folder of that name is replaced; one that holds something is not
     fsync_folder(out.parent)
@@ -283,27 +369,29 @@ def _listed(folder: Path) -> list[PackFile]:
 
 
 def _cataloged_batches(store: ObjectStore | None, query: Query) -> tuple[CatalogedBatches | None, str]:
-    """Whether each receipt of the range in the catalog names the batch; and how the report describes that."""
+    """Whether each receipt of the range in the catalog names the batch; and the text by which the report says so."""
     if store is None or query.camera_id is not None:
-        return None, "the receipts of the archive"
+        return None, "found_receipts"
     try:
         with open_catalog(store) as connection:
             rows = find_archives(connection, query.start, query.end, columns=("receipt_key", "batch_ids"))
     except NoCatalogError:
-        return None, "the receipts of the archive"
+        return None, "found_receipts"
     cataloged = {key: query.batch in batches for key, batches in rows.iter_rows()}
-    return cataloged, "the catalog, and the receipts of the archives that it does not know"
+    return cataloged, "found_catalog"
 
 
-def _model_files(store: ObjectStore | None, versions: Iterable[str]) -> tuple[list[ModelState], dict[str, bytes]]:
+def _model_files(
+    store: ObjectStore | None, versions: Iterable[str], wording: Wording
+) -> tuple[list[ModelState], dict[str, bytes]]:
     """The manifests of these models with their signatures, as files of the pack."""
     states: list[ModelState] = []
     files: dict[str, bytes] = {}
     for version in sorted(set(versions)):
         try:
-            files |= _one_model(store, version)
+            files |= _one_model(store, version, wording)
             signed = any(names.model_path(version, file) in files for file in signature_files(MODEL_MANIFEST))
-            note = "manifest and signature" if signed else "manifest; it was never signed"
+            note = wording.text("model_signed" if signed else "model_unsigned")
             states.append(ModelState(model_version=version, included=True, note=note))
         except StoreUnavailableError:
             raise
@@ -312,37 +400,39 @@ def _model_files(store: ObjectStore | None, versions: Iterable[str]) -> tuple[li
     return states, files
 
 
-def _one_model(store: ObjectStore | None, version: str) -> dict[str, bytes]:
+def _one_model(store: ObjectStore | None, version: str, wording: Wording) -> dict[str, bytes]:
     try:
         name, number = parse_model_version(version)
     except BadInputError:
-        raise BadInputError("a name of another system; there is no manifest for it here") from None
+        raise BadInputError(wording.text("model_foreign")) from None
     if store is None:
-        raise BadInputError("there is no store to look it up in")
+        raise BadInputError(wording.text("model_no_store"))
     registry = Registry(store)
     try:
         files = {MODEL_MANIFEST: registry.read_manifest(name, number, signed=False).data}
     except ObjectNotFoundError:
-        raise BadInputError("not in the store") from None
+        raise BadInputError(wording.text("model_missing")) from None
     files |= registry.manifest_signatures(name, number)
     return {names.model_path(version, file): data for file, data in files.items()}
 
 
-def _catalog_files(store: ObjectStore | None, receipts: Sequence[Receipt]) -> tuple[str, dict[str, bytes]]:
+def _catalog_files(
+    store: ObjectStore | None, receipts: Sequence[Receipt], wording: Wording
+) -> tuple[str, dict[str, bytes]]:
     """The catalog's rows of these archives, as CSV and Parquet, each compared with its signed receipt.
 
     Raises:
         IntegrityError: a row contradicts its receipt.
     """
     if store is None:
-        return "there is no store, so there are no rows of a catalog; the receipts say the same", {}
+        return wording.text("catalog_no_store"), {}
     by_key = {receipt.archive_key: receipt for receipt in receipts}
     sql = "SELECT * FROM archives WHERE archive_key IN (SELECT unnest(?::VARCHAR[])) ORDER BY archive_key"
     try:
         with open_catalog(store) as connection:
             rows = ask(connection, sql, [sorted(by_key)])
     except NoCatalogError:
-        return "there is no catalog in the store; the receipts say the same", {}
+        return wording.text("catalog_none"), {}
     for row in rows.iter_rows(named=True):
         receipt = by_key[row["archive_key"]]
         if any(row[field] != getattr(receipt, field) for field in _CHECKED):
@@ -350,7 +440,7 @@ def _catalog_files(store: ObjectStore | None, receipts: Sequence[Receipt]) -> tu
                 f"the catalog contradicts the signed receipt of {receipt.archive_key}; "
                 "rebuild it with: yolo-assets catalog rebuild"
             )
-    summary = f"{len(rows)} of {len(by_key)} archives are in the catalog; each row agrees with its receipt"
+    summary = wording.text("catalog_rows", rows=f"{len(rows):,}", archives=f"{len(by_key):,}")
     if not len(rows):
         return summary, {}
     parquet = io.BytesIO()

@@ -2,12 +2,14 @@
 
 manifest.json   manifest.sig    the question, the content, the hash of every file; signed
 report.html     report.pdf      for people
-VERIFY.txt      SHA256SUMS      how to check the pack, also without our program
+VERIFY.txt                      how to check the pack, also without our program
+SHA256SUMS      SHA256SUMS.sig  the hashes once more, for ``sha256sum``; signed
 findings.ndjson                 one line a finding: frame, hash, place, and its records word for word
 frames/<archive>/…              the archived bytes, untouched
 annotated/<archive>/…           drawn copies
 records/<archive>/…             whole record files as they were archived
-receipts/  indexes/             one signed receipt and one member index an archive
+receipts/  indexes/             one signed receipt and one member index an archive; beside each receipt the bytes that
+                                its signature covers (.signed) and the signature (.<key id>.sig), for ``openssl``
 models/<name>/<version>/…       manifests of the models, with their signatures
 catalog/archives.csv, .parquet  the catalog's rows of these archives
 keys/<key id>.pub               public halves of the keys that signed; not to be trusted by themselves
@@ -27,6 +29,7 @@ from pydantic import ConfigDict, Field
 from yolo_assets.contracts.base import Record, Time
 from yolo_assets.contracts.detection import Detection
 from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.names import FRAME_ENDINGS, LINE_ENDINGS
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
@@ -34,10 +37,14 @@ REPORT_HTML = "report.html"
 REPORT_PDF = "report.pdf"
 HOWTO = "VERIFY.txt"
 SUMS = "SHA256SUMS"
+SUMS_SIGNATURE = "SHA256SUMS.sig"
 FINDINGS = "findings.ndjson"
 CATALOG_CSV = "catalog/archives.csv"
 CATALOG_PARQUET = "catalog/archives.parquet"
 KIND = "yolo-assets evidence pack"
+
+Language = Literal["en", "zh"]
+"""What a report may be written in."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,119}")
 _PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
@@ -79,6 +86,7 @@ class HourState(Record):
     reason: str | None = Field(default=None, description="why it is unavailable")
     findings: int = Field(default=0, ge=0)
     left_out: int = Field(default=0, ge=0, description="per-frame record files of other frames, not in the pack")
+    unread: int = Field(default=0, ge=0, description="what should have been a record and is none; they are in the pack")
 
 
 class Gap(Record):
@@ -98,6 +106,14 @@ class ModelState(Record):
     note: str
 
 
+class PackProblem(Record):
+    """Something of the hours searched that is not shown as it was archived, or not at all, and why."""
+
+    kind: Literal["record_not_read", "no_picture", "other_size", "other_file", "turned"]
+    path: str = Field(description="in the pack; of another file its archive and name there")
+    reason: str = ""
+
+
 class PackCounts(Record):
     """Totals of the pack."""
 
@@ -107,6 +123,8 @@ class PackCounts(Record):
     fitting: int | None = Field(default=None, ge=0, description="of them match the requested class and confidence")
     without_picture: int = Field(ge=0, description="findings whose picture was not kept")
     not_drawable: int = Field(ge=0, description="frames whose bytes are not a readable picture")
+    other_size: int = Field(default=0, ge=0, description="frames with a record of a picture of another size")
+    outside_hour: int = Field(default=0, ge=0, description="frames that lie in the archive of another hour than theirs")
     archives: int = Field(ge=0, description="archives that hold a finding")
 
 
@@ -121,8 +139,9 @@ class PackFile(Record):
 class PackManifest(Record):
     """``manifest.json``."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = Field(default=2, description="1: signed over a context line, JPEG alone")
     kind: Literal["yolo-assets evidence pack"] = KIND
+    language: Language = "en"
     query: Query
     reason: str = ""
     asked_by: str
@@ -135,6 +154,10 @@ class PackManifest(Record):
     counts: PackCounts
     hours: tuple[HourState, ...]
     gaps: tuple[Gap, ...] = ()
+    problems: tuple[PackProblem, ...] = ()
+    unprinted: str = Field(
+        default="", description="characters that no font here had; the PDF and the drawings lack them"
+    )
     models: tuple[ModelState, ...] = ()
     catalog: str = Field(description="what the catalog gave")
     files: tuple[PackFile, ...] = ()
@@ -177,7 +200,7 @@ def pack_names(members: Iterable[str]) -> dict[str, str]:
 
 def _odd(name: str) -> str:
     suffix = name.rpartition(".")[2].lower()
-    ending = f".{suffix}" if suffix in ("jpg", "jpeg", "json", "ndjson") else ""
+    ending = f".{suffix}" if f".{suffix}" in (".json", *LINE_ENDINGS, *FRAME_ENDINGS) else ""
     return f"odd-{sha256(name.encode()).hexdigest()[:32]}{ending}"
 
 
@@ -187,8 +210,8 @@ def frame_path(stem: str, file: str) -> str:
 
 
 def annotated_path(stem: str, file: str) -> str:
-    """The drawn copy of a frame."""
-    return f"annotated/{stem}/{file}"
+    """The drawn copy of a frame, a JPEG whatever the frame is."""
+    return f"annotated/{stem}/{file}" + ("" if file.lower().endswith((".jpg", ".jpeg")) else ".jpg")
 
 
 def records_path(stem: str, file: str) -> str:
@@ -199,6 +222,16 @@ def records_path(stem: str, file: str) -> str:
 def receipt_path(stem: str) -> str:
     """The receipt of an archive."""
     return f"receipts/{stem}.receipt.json"
+
+
+def signed_path(stem: str) -> str:
+    """The bytes that the signature of a receipt covers."""
+    return f"receipts/{stem}.signed"
+
+
+def receipt_signature_path(stem: str, key_id: str) -> str:
+    """The signature of a receipt, 64 raw bytes."""
+    return f"receipts/{stem}.{key_id}.sig"
 
 
 def index_path(stem: str) -> str:

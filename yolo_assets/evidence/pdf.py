@@ -1,82 +1,169 @@
-"""``report.pdf``: the same content as ``report.html``, on numbered A4 pages, dated by the manifest alone."""
+"""``report.pdf``: the same content as ``report.html``, on numbered A4 pages, dated by the manifest alone.
+
+PDF/A-3u: what it needs to be read in decades is in it, its letters too, each font cut to the characters that are used.
+Attached is a signed manifest of every file but the report itself.
+"""
 
 from __future__ import annotations
 
 import io
+import unicodedata
 from collections.abc import Collection, Sequence
+from pathlib import Path
+from xml.sax.saxutils import escape, quoteattr
 
+from fontTools.ttLib import TTLibError
 from fpdf import FPDF
-from fpdf.enums import MethodReturnValue, WrapMode, XPos, YPos
-from fpdf.fonts import FontFace, TTFFont
+from fpdf.enums import DocumentCompliance, MethodReturnValue, WrapMode, XPos, YPos
+from fpdf.errors import FPDFException
+from fpdf.fonts import CoreFont, FontFace, TTFFont
 from PIL import Image
 
-from yolo_assets.evidence.drawing import font_file
+from yolo_assets.contracts.errors import UserError
+from yolo_assets.evidence import manifest as names
+from yolo_assets.evidence.lettering import BOLD, MONO, REGULAR, Fonts
 from yolo_assets.evidence.report import PICTURES, FindingText, Report
-from yolo_assets.evidence.wording import CUSTODY, DOES_NOT_PROVE, PROVES, how_to_verify, when
 
 _INK, _SOFT, _LINE, _MARK, _TINT = (29, 33, 38), (89, 99, 110), (213, 218, 224), (138, 42, 31), (245, 246, 248)
 _TALLEST = 66.0
 _LABEL = 36.0
 """Millimetres: a picture's height, and the column of labels."""
+_MOST_LINES = 50
 
 
-def pdf(report: Report) -> bytes:
-    """The document."""
-    page = _ReportPdf(f"Evidence pack, {when(report.pack.made_at)}, signed by key {report.pack.signed_by}")
-    page.set_creation_date(report.pack.made_at)
-    page.set_title("Evidence pack")
-    page.set_creator(f"yolo-assets {report.pack.tool_version}")
+def pdf(report: Report, fonts: Fonts, manifest: bytes, signature: bytes) -> bytes:
+    """The document.
+
+    Args:
+        report: its content.
+        fonts: what has the letters of ``report.texts()``.
+        manifest: of every file but the report, to be attached.
+        signature: of these bytes.
+    """
+    pack, say = report.pack, report.wording
+    page = _ReportPdf(fonts, say.text("pdf_footer", when=say.when(pack.made_at), id=pack.signed_by))
+    page.set_creation_date(pack.made_at)
+    page.set_title(say.text("title"))
+    page.set_lang(say.text("language"))
+    page.set_xmp_metadata(_about(report))
+    for name, data, kind in (
+        (names.MANIFEST, manifest, "application/json"),
+        (names.SIGNATURE, signature, "application/octet-stream"),
+    ):
+        page.embed_file(
+            bytes=data,
+            basename=name,
+            mime_type=kind,
+            associated_file_relationship="Data",
+            desc=say.text("pdf_attachment"),
+            modification_date=pack.made_at,
+            compress=True,
+        )
     page.add_page()
     _cover(page, report)
     _findings(page, report)
     _archives(page, report)
-    page.heading("Models")
-    page.grid(("Model version", "In this pack"), report.models() or [("none", "No record names a model.")], (2, 3))
-    page.heading("Chain of custody")
-    for title, text in CUSTODY:
+    page.heading(say.text("models"))
+    head = (say.text("model_version"), say.text("in_this_pack"))
+    page.grid(head, report.models() or [(say.text("none"), say.text("no_model"))], (2, 3))
+    page.heading(say.text("custody"))
+    for title, text in say.custody():
         page.paragraph(text, lead=title)
-    page.heading("How to verify this pack")
-    for text, commands in how_to_verify(report.pack):
+    page.heading(say.text("verify"))
+    for text, commands in say.steps(pack):
         page.paragraph(text)
-        page.commands(commands)
-    page.heading("What the signatures prove")
-    page.points(PROVES)
-    page.heading("What they do not prove")
-    page.points(DOES_NOT_PROVE)
+        if commands:
+            page.commands(commands)
+    page.heading(say.text("proves"))
+    page.points(say.proves())
+    page.heading(say.text("not_proves"))
+    page.points(say.does_not_prove())
     return bytes(page.output())
+
+
+def _about(report: Report) -> str:
+    """What the document says about itself, XMP; fpdf2's own would be dated by the clock."""
+    at, title = report.pack.made_at.isoformat(timespec="seconds"), escape(report.wording.text("title"))
+    tool = quoteattr(f"yolo-assets {report.pack.tool_version}")
+    return f"""<x:xmpmeta xmlns:x="adobe:ns:meta/">
+  <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+    <rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"
+        xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:pdfaid="http://www.aiim.org/pdfa/ns/id/"
+        xmp:CreatorTool={tool} xmp:CreateDate="{at}" xmp:ModifyDate="{at}" xmp:MetadataDate="{at}">
+      <pdfaid:part>3</pdfaid:part>
+      <pdfaid:conformance>U</pdfaid:conformance>
+      <dc:title><rdf:Alt><rdf:li xml:lang="x-default">{title}</rdf:li></rdf:Alt></dc:title>
+    </rdf:Description>
+  </rdf:RDF>
+</x:xmpmeta>"""
 
 
 class _ReportPdf(FPDF):
     """Fonts, margins, footer, and the few shapes of paragraph that the report has."""
 
-    def __init__(self, foot: str) -> None:
-        super().__init__(format="A4")
-        self._foot = foot
-        for style, name in (("", "DejaVuSans.ttf"), ("B", "DejaVuSans-Bold.ttf")):
-            self.add_font("text", style, font_file(name))
-        self.add_font("mono", "", font_file("DejaVuSansMono.ttf"))
-        fonts = {name: font for name, font in self.fonts.items() if isinstance(font, TTFFont)}
-        self._characters = {name: set(font.cmap) for name, font in fonts.items()}
+    def __init__(self, fonts: Fonts, foot: str) -> None:
+        super().__init__(format="A4", enforce_compliance=DocumentCompliance.PDFA_3U)
+        self._fonts, self._foot = fonts, foot
+        self.add_font("text", "", REGULAR)
+        self.add_font("text", "B", BOLD)
+        self.add_font("mono", "", MONO)
+        self._add_fallbacks()
         self.set_margins(18, 18)
         self.c_margin = 0  # text, tables and pictures share one left edge
         self.set_auto_page_break(True, 20)
 
+    def _add_fallbacks(self) -> None:
+        """The fonts for what DejaVu lacks, each for the characters that it was chosen for."""
+        families: list[str] = []
+        for number, (face, characters) in enumerate(self._fonts.used.items()):
+            family = f"more{number}"
+            for style, path in (("", face.path), ("B", face.bold)):
+                self._add_font(family, style, path, face.number, characters)
+                if face.colour:
+                    _keep_bitmaps(self.fonts[f"{family}{style}"], characters)
+            families.append(family)
+        self.set_fallback_fonts(families, exact_match=False)
+
+    def _add_font(self, family: str, style: str, path: Path, number: int, characters: Sequence[str]) -> None:
+        span = [0x20, *map(ord, characters)]  # without a blank of its own fpdf2 takes the first letter for one
+        try:
+            self.add_font(family, style, path, unicode_range=span, collection_font_number=number)
+        except (FPDFException, TTLibError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
+            raise UserError(
+                f"the font {path} cannot be put into a PDF ({error}); name another one by YOLO_ASSETS_FONTS"
+            ) from None
+
+    def _set_font_for_page(
+        self, font: CoreFont | TTFFont, font_size_pt: float, wrap_in_text_object: bool = True
+    ) -> str:
+        """As fpdf2 does it, and for the page as well where a line begins in a fallback font.
+
+        fpdf2 2.8.9 then sets the font inside the line's own graphics state and takes it for the page's: what follows
+        would be printed with the letters of another font.
+        """
+        if not wrap_in_text_object and not self.current_font_is_set_on_page:
+            self._out(super()._set_font_for_page(font, font_size_pt))
+        return super()._set_font_for_page(font, font_size_pt, wrap_in_text_object)
+
     def footer(self) -> None:
         """What it is, and the number of the page."""
+        before, self.text_shaping = self.text_shaping, None  # it does not know the number of pages
         self.set_y(-13)
         self.use("text", 7, _SOFT)
         self.cell(self.epw - 25, 4, self._foot)
         self.cell(25, 4, f"{self.page_no()} / {{nb}}", align="R")
+        self.text_shaping = before
 
     def use(self, family: str, points: float, colour: tuple[int, int, int] = _INK, style: str = "") -> None:
         """Font and colour of what follows."""
         self.set_font(family, style, points)
         self.set_text_color(*colour)
 
-    def shown(self, text: str, family: str = "text") -> str:
-        r"""Text with every character that the font does not have written out, like ``\u4e2d``."""
-        characters = self._characters[family]
-        return "".join(c if ord(c) in characters else c.encode("unicode_escape").decode("ascii") for c in text)
+    def shown(self, text: str) -> str:
+        """The text as it can be printed; scripts whose letters join or run from right to left are shaped."""
+        shown = self._fonts.shown(text)
+        self.set_text_shaping(any(map(_is_shaped, shown)), features={"liga": False, "clig": False})
+        return shown
 
     def reserve(self, millimetres: float) -> None:
         """Start the next page unless this one has so much space left."""
@@ -84,8 +171,8 @@ class _ReportPdf(FPDF):
             self.add_page()
 
     def heading(self, text: str) -> None:
-        """A section."""
-        self.reserve(30)
+        """A section; never at the foot of a page, with nothing below it."""
+        self.reserve(50)
         self.ln(6)
         self.use("text", 13, style="B")
         self.multi_cell(0, 7, self.shown(text), new_x=XPos.LMARGIN, new_y=YPos.NEXT)
@@ -110,7 +197,7 @@ class _ReportPdf(FPDF):
     def fact(self, label: str, text: str, *, mono: bool = False, style: str = "") -> None:
         """A label with its text to the right."""
         family = "mono" if mono else "text"
-        shown = self.shown(text, family)
+        shown = self.shown(text)
         self.use(family, 7.5 if mono else 8.5, style=style)
         height = self.multi_cell(
             self.epw - _LABEL,
@@ -127,7 +214,9 @@ class _ReportPdf(FPDF):
         self.cell(_LABEL, 4.6, self.shown(label))
         self.use(family, 7.5 if mono else 8.5, style=style)
         self.set_xy(self.l_margin + _LABEL, top)
-        self.multi_cell(0, 4.6, shown, align="L", wrapmode=self._wrap(text), new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+        self.multi_cell(
+            0, 4.6, self.shown(text), align="L", wrapmode=self._wrap(text), new_x=XPos.LMARGIN, new_y=YPos.NEXT
+        )
 
     def points(self, texts: Sequence[str]) -> None:
         """A list."""
@@ -141,7 +230,7 @@ class _ReportPdf(FPDF):
         self.multi_cell(
             0,
             4.4,
-            "\n".join(self.shown(line, "mono") for line in lines),
+            "\n".join(self.shown(line) for line in lines),
             fill=True,
             align="L",
             wrapmode=WrapMode.CHAR,
@@ -171,57 +260,81 @@ class _ReportPdf(FPDF):
                 line = table.row(style=FontFace(emphasis="B") if number in bold else None)
                 for text in row:
                     line.cell(self.shown(text))
+            self.shown("".join(text for row in (head, *rows) for text in row))  # the table is set at its end
         self.ln(2)
 
     @staticmethod
     def _wrap(text: str) -> WrapMode:
-        """By characters where a word alone is longer than a line."""
-        return WrapMode.CHAR if max((len(word) for word in text.split()), default=0) > 60 else WrapMode.WORD
+        """By characters where a word alone, or a text without blanks as Chinese is, is longer than a line."""
+        longest = max((sum(1 + _is_wide(char) for char in word) for word in text.split()), default=0)
+        return WrapMode.CHAR if longest > 60 else WrapMode.WORD
+
+
+def _keep_bitmaps(font: object, characters: Sequence[str]) -> None:
+    """Let each bitmap of a colour font be read twice: fpdf2 asks for its bytes again after fontTools dropped them."""
+    assert isinstance(font, TTFFont)
+    bitmaps, names_of = font.ttfont["CBDT"].strikeData[0], font.ttfont.getBestCmap() or {}
+    for char in characters:
+        bitmap = bitmaps.get(names_of.get(ord(char)))
+        if bitmap is not None:
+            data = bitmap.data
+            bitmap.decompile()
+            bitmap.data = data
+
+
+def _is_wide(char: str) -> bool:
+    return unicodedata.east_asian_width(char) in ("W", "F")
+
+
+def _is_shaped(char: str) -> bool:
+    """Whether a character changes its form or place beside others: Arabic, Hebrew, Indic and others with marks."""
+    return unicodedata.bidirectional(char) in ("R", "AL", "NSM") or unicodedata.category(char) in ("Mc", "Mn")
 
 
 def _cover(page: _ReportPdf, report: Report) -> None:
+    say = report.wording
     page.use("text", 20, style="B")
-    page.multi_cell(0, 10, "Evidence pack", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
-    page.paragraph(
-        "Frames out of the cold archive, with the records, receipts and signatures that prove them.",
-        points=9.5,
-        colour=_SOFT,
-    )
+    page.multi_cell(0, 10, page.shown(say.text("title")), new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+    page.paragraph(say.text("lead"), points=9.5, colour=_SOFT)
     page.ln(2)
     for label, text in report.cover():
-        page.fact(label, text, style="B" if label == "Answer" else "")
+        page.fact(label, text, style="B" if label == say.text("answer_label") else "")
         page.ln(1.2)
-    missing = report.missing()
-    if missing:
-        page.ln(3)
-        page.use("text", 10, _MARK, "B")
-        title = "Not in this pack" if report.pack.complete else "This pack is incomplete"
-        page.multi_cell(0, 6, title, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
-        page.points(missing[:50])
-        if len(missing) > 50:
-            page.points([f"and {len(missing) - 50} more, in manifest.json."])
+    _notice(page, say.text("missing" if report.pack.complete else "incomplete"), report.missing(), report, _MARK)
+    _notice(page, say.text("notes"), report.notes(), report, _SOFT)
+
+
+def _notice(page: _ReportPdf, title: str, lines: Sequence[str], report: Report, colour: tuple[int, int, int]) -> None:
+    if not lines:
+        return
+    page.ln(3)
+    page.use("text", 10, colour, "B")
+    page.multi_cell(0, 6, page.shown(title), new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+    page.points(lines[:_MOST_LINES])
+    if len(lines) > _MOST_LINES:
+        page.points([report.wording.text("more_in_manifest", count=len(lines) - _MOST_LINES)])
 
 
 def _findings(page: _ReportPdf, report: Report) -> None:
-    page.heading("Findings")
-    bold = "" if report.pack.counts.fitting is None else " Detections that meet the question are set in bold."
-    page.paragraph(
-        "Pictures shown here are small, drawn copies. The archived bytes, untouched, are the files named “original”."
-        f"{bold}"
-    )
+    say = report.wording
+    page.heading(say.text("findings"))
+    bold = "" if report.pack.counts.fitting is None else say.text("findings_bold")
+    page.paragraph(f"{say.text('findings_lead')}{bold}")
     rest: list[Sequence[str]] = []
     for entry in report.entries():
         if entry.number <= PICTURES:
-            _finding(page, entry)
+            _finding(page, entry, report)
         else:
-            proof = f"{entry.original}\n{entry.sha256}" if entry.original else "picture not kept"
+            proof = f"{entry.original}\n{entry.sha256}" if entry.original else say.text("picture_not_kept")
             rest.append((str(entry.number), entry.taken, entry.camera, entry.classes, proof))
     if rest:
-        page.paragraph(f"The first {PICTURES} findings are shown with their picture; the others follow as a list.")
-        page.grid(("No.", "Taken", "Camera", "Classes", "Original and its SHA-256"), rest, (1, 3, 2, 2, 7))
+        page.paragraph(say.text("findings_rest", count=PICTURES))
+        head = [say.text(key) for key in ("number", "taken", "camera", "classes", "original_and_hash")]
+        page.grid(head, rest, (1, 3, 2, 2, 7))
 
 
-def _finding(page: _ReportPdf, entry: FindingText) -> None:
+def _finding(page: _ReportPdf, entry: FindingText, report: Report) -> None:
+    say = report.wording
     width = height = 0.0
     if entry.picture is not None:
         with Image.open(io.BytesIO(entry.picture)) as head:
@@ -229,46 +342,45 @@ def _finding(page: _ReportPdf, entry: FindingText) -> None:
             width, height = head.width * scale, head.height * scale
     page.reserve(height + 46 + 6 * min(len(entry.rows), 8))
     page.ln(2)
+    title = page.shown(f"{entry.number}. {entry.taken} · {entry.camera}")
     page.use("text", 10, style="B")
-    page.multi_cell(
-        0, 6, page.shown(f"{entry.number}. {entry.taken} · {entry.camera}"), new_x=XPos.LMARGIN, new_y=YPos.NEXT
-    )
+    page.multi_cell(0, 6, title, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
     if entry.picture is not None:
-        page.image(io.BytesIO(entry.picture), w=width, h=height)
+        page.image(io.BytesIO(entry.picture), w=width, h=height, alt_text=f"{say.text('drawn_copy')} {entry.number}")
         page.ln(1)
-        page.paragraph(f"Drawn copy: {entry.drawn}", points=7.5, colour=_SOFT)
+        page.paragraph(f"{say.text('drawn_copy')}: {entry.drawn}", points=7.5, colour=_SOFT)
     for text in entry.notes:
         page.paragraph(text, points=8.5, colour=_MARK)
     if entry.rows:
-        head = ("Class", "Confidence", "Box x1, y1, x2, y2 in pixels", "Model")
+        heads = [say.text(key) for key in ("class", "confidence", "box", "model")]
         rows = [(row.class_name, row.confidence, row.box, row.model) for row in entry.rows]
-        page.grid(head, rows, (3, 2, 4, 4), bold=[number for number, row in enumerate(entry.rows) if row.fits])
+        page.grid(heads, rows, (3, 2, 4, 4), bold=[number for number, row in enumerate(entry.rows) if row.fits])
         if entry.more:
             page.paragraph(entry.more, points=8.5)
     elif not entry.notes:
-        page.paragraph("No detection in this frame.", points=8.5)
-    page.fact("Production batch", entry.batch)
-    page.fact("Model version", entry.models)
-    page.fact("Archive", entry.archive)
+        page.paragraph(say.text("no_detection"), points=8.5)
+    page.fact(say.text("batch"), entry.batch)
+    page.fact(say.text("model_version"), entry.models)
+    page.fact(say.text("archive"), entry.archive)
     if entry.original:
         same_name = entry.original.endswith(f"/{entry.member}")
-        page.fact(
-            "Original", f"{entry.original}, {entry.size}" + ("" if same_name else f", archived as {entry.member}")
-        )
-        page.fact("SHA-256", entry.sha256, mono=True)
-        page.fact("Receipt", f"signed by key {entry.receipt_key}, archive verified {entry.verified}")
+        archived = "" if same_name else say.text("archived_as", member=entry.member)
+        page.fact(say.text("original"), f"{entry.original}{say.text('comma')}{entry.size}{archived}")
+        page.fact(say.text("sha256"), entry.sha256, mono=True)
+        page.fact(say.text("receipt"), entry.receipt)
     page.ln(3)
 
 
 def _archives(page: _ReportPdf, report: Report) -> None:
-    page.heading("Archives")
+    say = report.wording
+    page.heading(say.text("archives"))
     for row in report.archives():
         page.reserve(32)
         page.use("text", 9, style="B")
         page.multi_cell(0, 5, page.shown(row.name), new_x=XPos.LMARGIN, new_y=YPos.NEXT)
-        page.fact("Content", f"{row.frames} frames, {row.size}")
-        page.fact("Verified", f"{row.verified}; write-once until: {row.retention}")
-        page.fact("Signed by", f"key {row.signed_by}")
-        page.fact("Archive SHA-256", row.sha256, mono=True)
-        page.fact("Index SHA-256", row.index_sha256, mono=True)
+        page.fact(say.text("content"), row.content)
+        page.fact(say.text("verified"), row.verified)
+        page.fact(say.text("signed_by"), row.signed_by)
+        page.fact(say.text("archive_sha256"), row.sha256, mono=True)
+        page.fact(say.text("index_sha256"), row.index_sha256, mono=True)
         page.ln(2)

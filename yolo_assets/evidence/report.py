@@ -1,35 +1,33 @@
 """The report: its content, prepared once for both forms, and ``report.html``. All text from outside is made plain here.
 
+The page carries its own letters for what DejaVu lacks, cut out of the fonts of this machine: whoever opens it may have
+none.
+
 Belongs here: which facts, in which words, and the HTML page. Does not belong here: the PDF (``pdf``).
 """
 
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import jinja2
+from fontTools import subset
 
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.names import is_frame
 from yolo_assets.contracts.text import plain
-from yolo_assets.evidence.drawing import decoded, small
+from yolo_assets.evidence.drawing import small
 from yolo_assets.evidence.findings import Finding
+from yolo_assets.evidence.lettering import FontFace, Fonts
 from yolo_assets.evidence.manifest import FINDINGS, PackManifest, annotated_path
 from yolo_assets.evidence.signing import ProvenReceipt
-from yolo_assets.evidence.wording import (
-    CUSTODY,
-    DOES_NOT_PROVE,
-    PROVES,
-    answer,
-    how_to_verify,
-    many,
-    not_found,
-    question,
-    searched,
-    size,
-    when,
-)
+from yolo_assets.evidence.wording import Wording
+from yolo_assets.vision.pictures import decode_image
 
 PICTURES = 300
 """Findings that are shown with their picture. The rest is listed: a page of ten thousand pictures opens nowhere."""
@@ -38,6 +36,8 @@ ROWS = 40
 """Detections of one frame that the report lists; all are in ``findings.ndjson``."""
 
 _WIDEST = 640
+_MOST_NAMES = 20
+_MARKS = (("other_size", "size_differs"), ("turned", "turned_boxes"))
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class DetectionText:
 
 @dataclass(frozen=True)
 class FindingText:
-    """One finding as text; ``picture`` is a small JPEG of the drawn copy."""
+    """One finding as text; ``picture`` is a small JPEG of the drawn copy, ``linked``: readers show the original."""
 
     number: int
     taken: str
@@ -63,11 +63,11 @@ class FindingText:
     archive: str
     member: str
     original: str
+    linked: bool
     drawn: str
     size: str
     sha256: str
-    receipt_key: str
-    verified: str
+    receipt: str
     rows: tuple[DetectionText, ...]
     more: str
     notes: tuple[str, ...]
@@ -80,13 +80,11 @@ class ArchiveText:
     """One archive as text."""
 
     name: str
-    frames: str
-    size: str
+    content: str
     sha256: str
     index_sha256: str
     verified: str
     signed_by: str
-    retention: str
 
 
 @dataclass(frozen=True)
@@ -97,111 +95,176 @@ class Report:
     folder: Path
     receipts: Mapping[str, ProvenReceipt]
 
+    @cached_property
+    def _kinds(self) -> dict[str, set[str]]:
+        """What is to be told of a frame, by its path."""
+        kinds: dict[str, set[str]] = {}
+        for problem in self.pack.problems:
+            kinds.setdefault(problem.path, set()).add(problem.kind)
+        return kinds
+
+    @property
+    def wording(self) -> Wording:
+        """The sentences in the language of the pack."""
+        return Wording(self.pack.language)
+
     def cover(self) -> list[tuple[str, str]]:
         """The facts of the first page."""
-        pack = self.pack
+        pack, say = self.pack, self.wording
+        keys = [say.text("key", id=key) for key in pack.receipts_signed_by]
+        catalog = plain(pack.catalog[:1].upper() + pack.catalog[1:])
         return [
-            ("Question", question(pack.query)),
-            ("Answer", answer(pack.counts)),
-            ("Reason", plain(pack.reason) or "none was given"),
-            ("Asked by", plain(pack.asked_by)),
-            ("Made at", f"{when(pack.made_at)}, by yolo-assets {pack.tool_version}"),
-            ("Archive", plain(pack.archive_url)),
-            ("Searched", searched(pack)),
-            ("Catalog", plain(pack.catalog[:1].upper() + pack.catalog[1:]) + "."),
-            ("Pack signed by", f"key {pack.signed_by}"),
-            ("Receipts signed by", ", ".join(f"key {key}" for key in pack.receipts_signed_by) or "none"),
+            (say.text("question"), say.question(pack.query)),
+            (say.text("answer_label"), say.answer(pack.counts)),
+            (say.text("reason"), plain(pack.reason) or say.text("no_reason")),
+            (say.text("asked_by"), plain(pack.asked_by)),
+            (say.text("made_at"), say.text("made_text", when=say.when(pack.made_at), version=pack.tool_version)),
+            (say.text("archive_url"), plain(pack.archive_url)),
+            (say.text("searched"), say.searched(pack)),
+            (say.text("catalog"), say.text("sentence", text=catalog)),
+            (say.text("pack_signed_by"), say.text("key", id=pack.signed_by)),
+            (say.text("receipts_signed_by"), say.text("comma").join(keys) or say.text("none")),
         ]
 
     def missing(self) -> list[str]:
         """What could not be shown."""
-        return not_found(self.pack)
+        return self.wording.missing(self.pack)
+
+    def notes(self) -> list[str]:
+        """What is so by design."""
+        return self.wording.notes(self.pack)
 
     def models(self) -> list[tuple[str, str]]:
         """Models and what the pack has of them."""
-        return [(plain(model.model_version), plain(model.note)) for model in self.pack.models]
+        return [(self.wording.name(model.model_version), plain(model.note)) for model in self.pack.models]
 
     def archives(self) -> list[ArchiveText]:
         """The archives that hold something, by name."""
-        return [
-            ArchiveText(
-                name=stem,
-                frames=f"{proven.receipt.frame_count:,}",
-                size=size(proven.receipt.archive_size),
-                sha256=proven.receipt.sha256,
-                index_sha256=proven.receipt.index_sha256,
-                verified=when(proven.receipt.verified_at),
-                signed_by=proven.signed_by,
-                retention=when(proven.receipt.retention_until) if proven.receipt.retention_until else "not recorded",
+        say = self.wording
+        texts: list[ArchiveText] = []
+        for stem, proven in sorted(self.receipts.items()):
+            receipt, until = proven.receipt, proven.receipt.retention_until
+            retention = say.when(until) if until else say.text("not_recorded")
+            frames, size = say.text("frame", receipt.frame_count), say.size(receipt.archive_size)
+            texts.append(
+                ArchiveText(
+                    name=stem,
+                    content=say.text("content_text", frames=frames, size=size),
+                    sha256=receipt.sha256,
+                    index_sha256=receipt.index_sha256,
+                    verified=say.text("verified_text", when=say.when(receipt.verified_at), retention=retention),
+                    signed_by=say.text("key", id=proven.signed_by),
+                )
             )
-            for stem, proven in sorted(self.receipts.items())
-        ]
+        return texts
 
-    def entries(self) -> Iterator[FindingText]:
+    def entries(self, *, pictures: bool = True) -> Iterator[FindingText]:
         """The findings, pictures for the first ``PICTURES`` of them."""
         with (self.folder / FINDINGS).open("rb") as lines:
             for number, line in enumerate(lines, 1):
-                yield self._entry(number, Finding.from_json(line, FINDINGS))
+                yield self._entry(number, Finding.from_json(line, FINDINGS), pictures=pictures and number <= PICTURES)
 
-    def _entry(self, number: int, finding: Finding) -> FindingText:
-        frame = finding.frame
+    def texts(self) -> Iterator[str]:
+        """Everything that the report prints, so that its letters can be found before the first page is set."""
+        yield from self.wording.every()
+        yield from (text for pair in (*self.cover(), *self.models()) for text in pair)
+        yield from (*self.missing(), *self.notes())
+        for entry in self.entries(pictures=False):
+            yield from (entry.taken, entry.camera, entry.batch, entry.models, entry.member, entry.classes)
+            yield from (text for row in entry.rows for text in (row.class_name, row.model))
+
+    def _entry(self, number: int, finding: Finding, *, pictures: bool) -> FindingText:
+        say, frame = self.wording, finding.frame
         proven = self.receipts.get(frame.archive) if frame is not None else None
         drawn = annotated_path(frame.archive, Path(frame.path).name) if frame is not None else ""
         shown = self.folder / drawn if drawn else None
         exists = shown is not None and shown.is_file()
-        picture = decoded(shown.read_bytes()) if exists and shown is not None and number <= PICTURES else None
         rows = [
             DetectionText(
-                class_name=plain(item.class_name),
+                class_name=say.name(item.class_name),
                 confidence=f"{item.confidence:.3f}",
                 box=", ".join(f"{value:.1f}" for value in item.bbox),
-                model=plain(entry.record.model_version),
+                model=say.name(entry.record.model_version),
                 fits=self.pack.query.meets(item),
             )
             for entry in finding.records
             for item in entry.record.detections
         ]
-        notes: list[str] = []
-        if not finding.records:
-            notes.append("No record was archived for this frame.")
-        if frame is None:
-            notes.append("The picture was not kept; the record alone was archived.")
-        elif not exists:
-            notes.append("The archived bytes are not a readable picture; there is no drawn copy.")
-        if len(finding.records) > 1:
-            notes.append(f"{many(len(finding.records), 'record')} name this frame; all are shown.")
+        more = say.text("more_detection", len(rows) - ROWS)
         return FindingText(
             number=number,
-            taken=when(finding.captured_at, finding.hour),
+            taken=say.when(finding.captured_at, finding.hour),
             camera=plain(finding.camera_id),
-            batch=_distinct(entry.record.batch_id for entry in finding.records),
-            models=_distinct(entry.record.model_version for entry in finding.records),
-            archive=frame.archive if frame else _archives_of(finding),
+            batch=self._distinct(entry.record.batch_id for entry in finding.records),
+            models=self._distinct(entry.record.model_version for entry in finding.records),
+            archive=frame.archive if frame else self._archives_of(finding),
             member=plain(frame.member) if frame else "",
             original=frame.path if frame else "",
+            linked=frame is not None and is_frame(Path(frame.path).name),
             drawn=drawn if exists else "",
-            size=size(frame.size) if frame else "",
+            size=say.size(frame.size) if frame else "",
             sha256=frame.sha256 if frame else "",
-            receipt_key=proven.signed_by if proven else "",
-            verified=when(proven.receipt.verified_at) if proven else "",
+            receipt=say.text("receipt_text", id=proven.signed_by, when=say.when(proven.receipt.verified_at))
+            if proven
+            else "",
             rows=tuple(rows[:ROWS]),
-            more=f"and {many(len(rows) - ROWS, 'more detection')}, in findings.ndjson" if len(rows) > ROWS else "",
-            notes=tuple(notes),
-            classes=_distinct(row.class_name for row in rows),
-            picture=small(picture, _WIDEST) if picture is not None else None,
+            more=say.text("rows_more", more=more) if len(rows) > ROWS else "",
+            notes=tuple(self._notes(finding, exists=exists)),
+            classes=self._distinct(item.class_name for entry in finding.records for item in entry.record.detections),
+            picture=_small(shown) if pictures and exists and shown is not None else None,
         )
 
+    def _notes(self, finding: Finding, *, exists: bool) -> Iterator[str]:
+        say, frame = self.wording, finding.frame
+        if not finding.records:
+            yield say.text("no_record")
+        if frame is None:
+            yield say.text("not_kept")
+        elif not exists:
+            yield say.text("not_drawn")
+        if frame is not None:
+            kinds = self._kinds.get(frame.path, ())
+            yield from (say.text(key) for kind, key in _MARKS if kind in kinds)
+        if len(finding.records) > 1:
+            yield say.text("several_records", len(finding.records))
 
-def _distinct(values: Iterable[str | None]) -> str:
-    return ", ".join(plain(value) for value in dict.fromkeys(values) if value) or "–"
+    def _distinct(self, values: Iterable[str | None]) -> str:
+        named = [self.wording.name(value) for value in dict.fromkeys(values) if value]
+        more = [f"… (+{len(named) - _MOST_NAMES})"] if len(named) > _MOST_NAMES else []
+        return self.wording.text("comma").join([*named[:_MOST_NAMES], *more]) or "–"
+
+    def _archives_of(self, finding: Finding) -> str:
+        return self.wording.text("comma").join(dict.fromkeys(record.source.split("/")[1] for record in finding.records))
 
 
-def _archives_of(finding: Finding) -> str:
-    stems = dict.fromkeys(record.source.split("/")[1] for record in finding.records)
-    return ", ".join(stems)
+def _small(drawn: Path) -> bytes | None:
+    try:
+        return small(decode_image(drawn.read_bytes(), drawn.name), _WIDEST)
+    except BadInputError:
+        return None
 
 
-def html(report: Report) -> Iterator[bytes]:
+def _font_faces(fonts: Fonts) -> Iterator[tuple[str, str, str]]:
+    """Name, data and range of a cut font for each face that is needed beside DejaVu; readers have those in colour."""
+    for number, (face, characters) in enumerate(fonts.used.items()):
+        if not face.colour:
+            span = ",".join(f"U+{ord(char):X}" for char in characters)
+            yield f"pack{number}", base64.b64encode(_cut(face, characters)).decode(), span
+
+
+def _cut(face: FontFace, characters: Iterable[str]) -> bytes:
+    """A font with these characters alone, WOFF."""
+    options = subset.Options(flavor="woff", layout_features=["*"], recalc_timestamp=False, notdef_outline=True)
+    with subset.load_font(str(face.path), subset.Options(font_number=face.number)) as font:
+        cutter = subset.Subsetter(options)
+        cutter.populate(text="".join(characters))
+        cutter.subset(font)
+        out = io.BytesIO()
+        subset.save_font(font, out, options)
+    return out.getvalue()
+
+
+def html(report: Report, fonts: Fonts) -> Iterator[bytes]:
     """``report.html``, in pieces: one file, no script, nothing loaded from anywhere; rendered in bounded memory."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -214,11 +277,9 @@ def html(report: Report) -> Iterator[bytes]:
     pieces = environment.get_template("report.html.j2").generate(
         report=report,
         pack=report.pack,
-        made=when(report.pack.made_at),
-        custody=CUSTODY,
-        proves=PROVES,
-        does_not_prove=DOES_NOT_PROVE,
-        steps=how_to_verify(report.pack),
+        say=report.wording,
+        text=report.wording.text,
+        faces=list(_font_faces(fonts)),
         pictures=PICTURES,
     )
     return (piece.encode() for piece in pieces)

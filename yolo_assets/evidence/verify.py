@@ -12,7 +12,7 @@ import hashlib
 import io
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal
@@ -23,15 +23,14 @@ from yolo_assets.archive.originals import check_index
 from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
 from yolo_assets.contracts.model import MANIFEST as MODEL_MANIFEST
-from yolo_assets.contracts.names import ArchiveName, is_frame, signature_files
+from yolo_assets.contracts.names import ArchiveName, signature_files
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.text import plain
 from yolo_assets.evidence import manifest as names
-from yolo_assets.evidence.findings import HourPart, derive, selection
+from yolo_assets.evidence.findings import FIRST_RULES, RULES, HourPart, Rules, derive, selection
 from yolo_assets.evidence.manifest import HourState, PackFile, PackManifest
 from yolo_assets.evidence.signing import ProvenReceipt, prove, sealed_by
 from yolo_assets.evidence.wording import many
-from yolo_assets.spool.files import native_name
 
 Verdict = Literal["ok", "differs", "not checked"]
 Kind = Literal["manifest", "index", "small"]
@@ -64,6 +63,43 @@ class Verification:
     def first_difference(self) -> Check | None:
         """The first check that did not end well; None when the pack is sound."""
         return next((check for check in self.checks if check.verdict == "differs"), None)
+
+
+def load_keys(folder: Path, paths: Sequence[Path]) -> TrustedKeys:
+    """The keys that a checker gives for a pack, none of which may come out of a pack.
+
+    Args:
+        folder: the pack.
+        paths: files, or folders of ``*.pub`` files.
+
+    Raises:
+        BadInputError: one lies in this pack or in another one, or is a link into it.
+        SignatureError: see ``TrustedKeys.load``.
+    """
+    for path in paths:
+        files = sorted(path.glob("*.pub")) if path.is_dir() else [path]
+        if any(_in_a_pack(file, folder) for file in [path, *files]):
+            raise BadInputError(
+                f"{path} lies in an evidence pack, and whoever made a false pack put a key of his own there; get the "
+                "plant's public key in another way, compare it with the one in the pack, and give that with --key PUB"
+            )
+    return TrustedKeys.load(paths)
+
+
+def _in_a_pack(path: Path, folder: Path) -> bool:
+    """Whether a file lies in this pack or in any, whatever links lead there."""
+    real = path.resolve()
+    packs = [parent for parent in [real, *real.parents] if parent == folder.resolve() or _is_pack(parent)]
+    if packs:
+        return True
+    try:
+        return any(real.samefile(own) for own in (folder / "keys").glob("*.pub"))  # hard links
+    except OSError:
+        return False
+
+
+def _is_pack(folder: Path) -> bool:
+    return (folder / names.MANIFEST).is_file() and (folder / names.SIGNATURE).is_file()
 
 
 def verify_pack(folder: Path, trusted: TrustedKeys | None) -> Verification:
@@ -106,7 +142,8 @@ def _signed_by(pack: _Pack, *, given: bool) -> str:
     try:
         data, signature = pack.read(names.MANIFEST, "manifest"), pack.read(names.SIGNATURE)
         own = [path for path in sorted((pack.folder / "keys").glob("*.pub")) if path.stat().st_size <= _LARGEST_KEY]
-        key = sealed_by(data, signature, TrustedKeys.load(own[:_MOST_KEYS]))
+        version = pack.stated.schema_version
+        key = sealed_by(data, signature, TrustedKeys.load(own[:_MOST_KEYS], to_show=True), version=version)
     except (UserError, ValueError):
         return "the signature fits neither a trusted key nor a key in the pack; the manifest or it was changed"
     if given:
@@ -130,6 +167,17 @@ class _Pack:
         if self.manifest is None:
             raise IntegrityError("the manifest could not be read")
         return self.manifest
+
+    @property
+    def rules(self) -> Rules:
+        """How the archived records were read when it was made."""
+        return FIRST_RULES if self.stated.schema_version == 1 else RULES
+
+    @property
+    def unlisted(self) -> set[str]:
+        """Files that the manifest cannot list: itself, and signatures made after it."""
+        first = {names.MANIFEST, names.SIGNATURE}
+        return first if self.stated.schema_version == 1 else first | {names.SUMS_SIGNATURE}
 
     @property
     def listed(self) -> Mapping[str, PackFile]:
@@ -205,15 +253,23 @@ def _check_manifest(pack: _Pack) -> str:
 
 
 def _check_signature(pack: _Pack) -> str:
-    """The manifest is signed by a trusted key, as a pack."""
+    """The manifest is signed by a trusted key, as a pack, and the list for ``sha256sum`` by the same one."""
     data = pack.read(names.MANIFEST, "manifest")
-    signature = pack.read(names.SIGNATURE)
-    if len(signature) != _SIGNATURE_SIZE:
-        raise SignatureError(f"{names.SIGNATURE} is not a signature of {_SIGNATURE_SIZE} bytes")
-    key = sealed_by(data, signature, pack.trusted)
+    key = sealed_by(data, _signature(pack, names.SIGNATURE), pack.trusted, version=pack.stated.schema_version)
     if key != pack.stated.signed_by:
         raise SignatureError(f"{names.MANIFEST} names another key than the one that signed it")
+    if names.SUMS_SIGNATURE in pack.unlisted:
+        signature = _signature(pack, names.SUMS_SIGNATURE)
+        if sealed_by(pack.read(names.SUMS, "manifest"), signature, pack.trusted, "evidence-sums") != key:
+            raise SignatureError(f"{names.SUMS} is signed by another key than the manifest")
     return f"by trusted key {key}"
+
+
+def _signature(pack: _Pack, path: str) -> bytes:
+    signature = pack.read(path)
+    if len(signature) != _SIGNATURE_SIZE:
+        raise SignatureError(f"{path} is not a signature of {_SIGNATURE_SIZE} bytes")
+    return signature
 
 
 def _check_layout(pack: _Pack) -> str:
@@ -228,7 +284,7 @@ def _check_files(pack: _Pack) -> str:
     for path, is_folder in _entries(pack.folder):
         if is_folder and path not in folders:
             raise IntegrityError(f"{path}/ is not part of the pack; it was added")
-        if not is_folder and path not in listed and path not in (names.MANIFEST, names.SIGNATURE):
+        if not is_folder and path not in listed and path not in pack.unlisted:
             raise IntegrityError(f"{path} is not listed in the manifest; it was added")
     for file in listed.values():
         _check_file(pack, file)
@@ -263,9 +319,21 @@ def _check_receipts(pack: _Pack) -> str:
             path = names.receipt_path(stem)
             if hour.state == "unavailable" and path not in pack.listed:
                 continue
-            pack.receipts[stem] = prove(pack.read(path), ArchiveName.parse(stem), pack.trusted)
+            proven = prove(pack.read(path), ArchiveName.parse(stem), pack.trusted)
+            if pack.stated.schema_version > 1:
+                _check_extracts(pack, proven)
+            pack.receipts[stem] = proven
     keys = ", ".join(f"trusted key {key}" for key in sorted({proven.signed_by for proven in pack.receipts.values()}))
     return f"{many(len(pack.receipts), 'receipt')}, signed by {keys or 'no one'}"
+
+
+def _check_extracts(pack: _Pack, proven: ProvenReceipt) -> None:
+    """What lies beside a receipt for other tools is what it holds itself."""
+    stem = proven.name.stem
+    signature = names.receipt_signature_path(stem, proven.signed_by)
+    for path, data in ((names.signed_path(stem), proven.signed), (signature, proven.signature)):
+        if pack.read(path) != data:
+            raise IntegrityError(f"{path} is not what the receipt beside it holds")
 
 
 def _check_indexes(pack: _Pack) -> str:
@@ -273,7 +341,8 @@ def _check_indexes(pack: _Pack) -> str:
     for hour in _hours(pack, "searched"):
         for stem in hour.archives:
             proven = _receipt(pack, stem)
-            pack.parts[stem] = HourPart(proven, check_index(pack.read(names.index_path(stem), "index"), proven.receipt))
+            rows = check_index(pack.read(names.index_path(stem), "index"), proven.receipt)
+            pack.parts[stem] = HourPart(proven, rows, pack.rules)
     return f"{many(len(pack.parts), 'index', 'indexes')}, as the receipt of each names it"
 
 
@@ -281,7 +350,7 @@ def _check_members(pack: _Pack) -> str:
     """Every frame and record file of the pack is listed with the hash of a member of its archive."""
     members: dict[str, IndexRow] = {}
     for part in pack.parts.values():
-        members |= {part.frame_path(row): row for row in part.rows if is_frame(native_name(row.name))}
+        members |= {part.frame_path(row): row for row in part.picture_rows()}
         members |= {part.records_path(row): row for row in part.record_rows()}
     count = {"frames": 0, "records": 0}
     for path, file in pack.listed.items():
@@ -316,7 +385,13 @@ def _check_findings(pack: _Pack) -> str:
                 continue
             parts = [_part(pack, stem) for stem in hour.archives]
             _check_record_files(pack, hour, parts)
-            for finding in derive(stated.query, parts, pack.open).findings:
+            derived = derive(stated.query, parts, pack.open)
+            if stated.schema_version > 1 and len(derived.unread) != hour.unread:
+                raise IntegrityError(
+                    f"{names.MANIFEST} names {hour.unread} records of {hour.camera_id} {hour.hour} that could not be "
+                    f"read, and there are {len(derived.unread)}"
+                )
+            for finding in derived.findings:
                 line = finding.to_json() + b"\n"
                 if stream.read(len(line)) != line:
                     raise IntegrityError(

@@ -1,195 +1,292 @@
-"""The sentences of a pack: the HTML page, the PDF and VERIFY.txt use the same ones.
+"""The sentences of a pack, in English or Chinese: the HTML page, the PDF and VERIFY.txt use the same ones.
 
-Belongs here: sentences. Does not belong here: layout. Text from outside (names, reasons) goes through ``plain`` first:
-nothing in it can hide or reverse the text around it.
+Their fixed parts are in ``texts.toml``. Belongs here: sentences. Does not belong here: layout. Text from outside
+(names, reasons) goes through ``plain`` first: nothing in it can hide or reverse the text around it.
 """
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Iterable
 from datetime import datetime
+from functools import cache
+from pathlib import Path
 from textwrap import wrap
+from unicodedata import east_asian_width
 
+from yolo_assets.contracts.dsse import payload_type
 from yolo_assets.contracts.text import plain
 from yolo_assets.contracts.times import format_time
-from yolo_assets.evidence.manifest import MANIFEST, SIGNATURE, SUMS, PackCounts, PackManifest, Query
-from yolo_assets.evidence.signing import CONTEXT
+from yolo_assets.evidence import manifest as names
+from yolo_assets.evidence.manifest import Language, PackCounts, PackManifest, PackProblem, Query
 
+LONGEST_NAME = 160
+"""Characters of a name (class, model, batch) that are printed; the data hold all of it."""
 
-def when(moment: datetime | None, hour: str = "") -> str:
-    """``2026-01-02 03:04:05.678 UTC``."""
-    if moment is None:
-        return f"{hour[:4]}-{hour[4:6]}-{hour[6:8]}, hour {hour[9:]} UTC; the producer gave no exact time"
-    return format_time(moment).replace("T", " ").replace("Z", " UTC")
-
-
-def size(count: int) -> str:
-    """``1,234 bytes``."""
-    return f"{count:,} bytes"
+_SHORTENED = 60
+_WIDTH = 100
+_BY_DESIGN = ("other_file",)
+"""Kinds of problems that take nothing away from the answer."""
+_AT_THE_FRAME = ("turned",)
+"""Kinds that are told at the frame alone."""
+_CUSTODY, _PROVES, _NOT_PROVES = 4, 3, 5
 
 
 def many(count: int, singular: str, plural: str = "") -> str:
-    """``1 frame``, ``2 frames``."""
+    """``1 frame``, ``2 frames``, for the command line, which is English."""
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
 
 
-def question(query: Query) -> str:
-    """The question as a sentence."""
-    camera = f"camera {plain(query.camera_id)}" if query.camera_id else "any camera"
-    text = f"Which frames did {camera} take from {when(query.start)} until {when(query.end)}"
-    if query.batch is not None:
-        text += f" of production batch {plain(query.batch)}"
-    if query.class_name is not None and query.min_confidence is not None:
-        text += f", with a detection of {plain(query.class_name)} at a confidence of {query.min_confidence:g} or more"
-    elif query.class_name is not None:
-        text += f", with a detection of {plain(query.class_name)}"
-    elif query.min_confidence is not None:
-        text += f", with a detection at a confidence of {query.min_confidence:g} or more"
-    return text + "?"
+@cache
+def _texts(language: Language) -> dict[str, str]:
+    with Path(__file__).with_name("texts.toml").open("rb") as file:
+        return tomllib.load(file)[language]
 
 
-def answer(counts: PackCounts) -> str:
-    """The answer as a sentence."""
-    text = (
-        f"{many(counts.frames, 'frame')} with {many(counts.records, 'record')} and "
-        f"{many(counts.detections, 'detection')}"
-    )
-    if counts.fitting is not None:
-        text += f", {counts.fitting:,} of which meet the question"
-    text += f". They come out of {many(counts.archives, 'archive')}."
-    if counts.without_picture:
-        text += f" For {many(counts.without_picture, 'finding')} more the record was kept, but not the picture."
-    return text
+class Wording:
+    """The sentences in one language."""
 
+    def __init__(self, language: Language) -> None:
+        self.language: Language = language
+        self._texts = _texts(language)
 
-def not_found(pack: PackManifest) -> list[str]:
-    """What the question touches and the pack cannot show; empty when there is nothing of that kind."""
-    lines = [
-        f"{hour.camera_id}, hour {hour.hour}: not available. {plain(hour.reason or '')}"
-        for hour in pack.hours
-        if hour.state == "unavailable"
-    ]
-    lines += [f"{when(gap.start)} until {when(gap.end)}: no archive of this camera." for gap in pack.gaps]
-    if pack.counts.without_picture:
-        lines.append(
-            f"{many(pack.counts.without_picture, 'finding')} without a picture: the device kept only the record. "
-            "findings.ndjson names them."
+    def text(self, key: str, count: int | None = None, **fields: object) -> str:
+        """A fixed text with its fields filled in; ``count`` is the field ``n`` and chooses singular or plural."""
+        pattern = self._texts[key]
+        if count is not None:
+            singular, _, plural = pattern.partition("|")
+            pattern, fields = (singular if count == 1 or not plural else plural), {**fields, "n": f"{count:,}"}
+        return pattern.format_map(fields) if fields else pattern
+
+    def every(self) -> Iterable[str]:
+        """Every fixed text."""
+        return self._texts.values()
+
+    def when(self, moment: datetime | None, hour: str = "") -> str:
+        """``2026-01-02 03:04:05.678 UTC``."""
+        if moment is None:
+            date = f"{hour[:4]}-{hour[4:6]}-{hour[6:8]}"
+            return self.text("no_exact_time", hour=self.text("hour_of", date=date, hour=hour[9:]))
+        return format_time(moment).replace("T", " ").replace("Z", " UTC")
+
+    def size(self, count: int) -> str:
+        """``1,234 bytes``."""
+        return self.text("size", bytes=f"{count:,}")
+
+    def name(self, text: str) -> str:
+        """A name from outside, plain, and cut when it is longer than a page could show."""
+        shown = plain(text)
+        if len(shown) <= LONGEST_NAME:
+            return shown
+        return self.text("shortened", count=len(text), start=shown[:_SHORTENED])
+
+    def question(self, query: Query) -> str:
+        """The question as a sentence."""
+        camera = self.text("ask_camera", camera=plain(query.camera_id)) if query.camera_id else None
+        name, confidence = self.name(query.class_name or ""), f"{query.min_confidence or 0:g}"
+        detection = ""
+        if query.class_name is not None and query.min_confidence is not None:
+            detection = self.text("ask_both", name=name, confidence=confidence)
+        elif query.class_name is not None:
+            detection = self.text("ask_class", name=name)
+        elif query.min_confidence is not None:
+            detection = self.text("ask_confidence", confidence=confidence)
+        return self.text(
+            "ask",
+            camera=camera or self.text("ask_any_camera"),
+            start=self.when(query.start),
+            end=self.when(query.end),
+            batch=self.text("ask_batch", batch=self.name(query.batch)) if query.batch is not None else "",
+            detection=detection,
         )
-    if pack.counts.not_drawable:
-        lines.append(
-            f"{many(pack.counts.not_drawable, 'frame')} whose archived bytes are not a readable picture: no drawn copy."
+
+    def answer(self, counts: PackCounts) -> str:
+        """The answer as a sentence."""
+        without = self.text("finding", counts.without_picture)
+        return self.text(
+            "answer",
+            frames=self.text("frame", counts.frames),
+            records=self.text("record", counts.records),
+            detections=self.text("detection", counts.detections),
+            archives=self.text("archive_count", counts.archives),
+            fitting=self.text("answer_fitting", counts.fitting) if counts.fitting is not None else "",
+            without=self.text("answer_without", findings=without) if counts.without_picture else "",
         )
-    if left_out := sum(hour.left_out for hour in pack.hours):
-        lines.append(f"{many(left_out, 'record file')} of other frames in these hours: not needed, not included.")
-    return lines
+
+    def missing(self, pack: PackManifest) -> list[str]:
+        """What the question touches and the pack does not show; empty when there is nothing of that kind."""
+        lines = [
+            self.text("not_available", camera=hour.camera_id, hour=hour.hour, reason=plain(hour.reason or ""))
+            for hour in pack.hours
+            if hour.state == "unavailable"
+        ]
+        lines += [self.text("gap", start=self.when(gap.start), end=self.when(gap.end)) for gap in pack.gaps]
+        lines += [
+            self._problem(problem) for problem in pack.problems if problem.kind not in (*_BY_DESIGN, *_AT_THE_FRAME)
+        ]
+        return lines + ([self.letters(pack.unprinted)] if pack.unprinted else [])
+
+    def notes(self, pack: PackManifest) -> list[str]:
+        """What is so by design and nothing to worry about."""
+        lines: list[str] = []
+        if pack.counts.outside_hour:
+            lines.append(self.text("outside_hour", frames=self.text("frame", pack.counts.outside_hour)))
+        if pack.counts.without_picture:
+            lines.append(self.text("kept_record_alone", findings=self.text("finding", pack.counts.without_picture)))
+        if left_out := sum(hour.left_out for hour in pack.hours):
+            lines.append(self.text("left_out", files=self.text("record_file", left_out)))
+        return lines + [self._problem(problem) for problem in pack.problems if problem.kind in _BY_DESIGN]
+
+    def _problem(self, problem: PackProblem) -> str:
+        return self.text(problem.kind, path=plain(problem.path), reason=plain(problem.reason))
+
+    def letters(self, characters: str) -> str:
+        """Which characters could not be printed, and what to install."""
+        from yolo_assets.evidence.lettering import packages
+
+        shown = self.text("comma").join(f"{char} (U+{ord(char):04X})" for char in characters[:20])
+        advice = packages(characters)
+        key = "letters_advice" if advice else "letters_advice_none"
+        return self.text(
+            "letters",
+            characters=shown + (" …" if len(characters) > 20 else ""),
+            advice=self.text(key, packages=self.text("comma").join(advice)),
+        )
+
+    def searched(self, pack: PackManifest) -> str:
+        """How the hours were searched."""
+        states = [hour.state for hour in pack.hours]
+        excluded, unavailable = states.count("excluded"), states.count("unavailable")
+        return self.text(
+            "searched_text",
+            hours=self.text("camera_hour", len(states)),
+            searched=states.count("searched"),
+            excluded=self.text("searched_excluded", excluded) if excluded else "",
+            unavailable=self.text("searched_unavailable", unavailable) if unavailable else "",
+            found_by=plain(pack.found_by),
+        )
+
+    def custody(self) -> list[tuple[str, str]]:
+        """The chain of custody, in paragraphs with a title each."""
+        return [
+            (self.text(f"custody_{number}"), self.text(f"custody_{number}_text")) for number in range(1, _CUSTODY + 1)
+        ]
+
+    def proves(self) -> list[str]:
+        """What the signatures prove."""
+        return [self.text(f"proves_{number}") for number in range(1, _PROVES + 1)]
+
+    def does_not_prove(self) -> list[str]:
+        """What they do not prove."""
+        return [self.text(f"not_proves_{number}") for number in range(1, _NOT_PROVES + 1)]
+
+    def steps(self, pack: PackManifest) -> list[tuple[str, list[str]]]:
+        """How to verify, in steps with the commands of each; every command runs as it is in the folder of the pack."""
+        return [(self.text(key), commands) for key, commands in _steps(pack)]
 
 
-def searched(pack: PackManifest) -> str:
-    """How the hours were searched."""
-    states = [hour.state for hour in pack.hours]
-    text = f"{many(len(states), 'archived camera-hour')} in question: {states.count('searched')} searched"
-    if count := states.count("excluded"):
-        text += f", {count} excluded because their signed receipts show that nothing in them matches"
-    if count := states.count("unavailable"):
-        text += f", {count} not available"
-    return text + f". Found by {plain(pack.found_by)}."
-
-
-CUSTODY = (
-    (
-        "At the camera.",
-        "The edge device wrote each picture as a file, and one line about it into a record file, for the hour in which "
-        "it was taken. Until the hour was archived, those files were on the device's disk.",
-    ),
-    (
-        "Into the archive.",
-        "The archiver computed the SHA-256 of every file, packed the hour into one archive, and noted each file and "
-        "its hash in a member index. When the store had confirmed the archive, it wrote a receipt with the hash "
-        "of the index and signed it. Archives, indexes and receipts are never changed afterwards.",
-    ),
-    (
-        "Into this pack.",
-        "The files in frames/, records/, indexes/ and receipts/ are those bytes, untouched. So a frame leads to its "
-        "row in the index, the index to its receipt, and the receipt to a signature. The pictures in annotated/ and in "
-        "this report are drawn copies: boxes and labels were added from the records. They are an aid to the eye; the "
-        "files in frames/ are the evidence.",
-    ),
-    (
-        "Since then.",
-        "manifest.json lists every file of the pack with its hash and is itself signed. Any byte that differs, is "
-        "missing or was added since is found by the check below.",
-    ),
-)
-
-PROVES = (
-    "This pack is, byte for byte, what the holder of the pack's key put together at the time named on the cover.",
-    "Each frame and each record is, byte for byte, what the holder of the archiver's key archived for that camera and "
-    "hour.",
-    "In the hours searched, nothing that matches was left out: the check answers the question again from the archived "
-    "records and compares.",
-)
-
-DOES_NOT_PROVE = (
-    "That the clock of the camera or of the archiver was right. No independent time stamp is part of the signature.",
-    "That the model was right. Class and confidence are what the model named in the record reported.",
-    "What happened to a file before the archiver read it.",
-    "That the private keys stayed private. Anyone who had them could have signed other content; compare the key ids "
-    "with those that the plant published at the time.",
-    "That archives which the question does not touch, or which are named as missing, hold nothing that matters.",
-)
-
-
-def how_to_verify(pack: PackManifest) -> list[tuple[str, list[str]]]:
-    """Steps, each with its commands."""
-    keys = " ".join(f"--key {key}.pub" for key in dict.fromkeys((pack.signed_by, *pack.receipts_signed_by)))
-    context = CONTEXT.decode().replace("\n", "\\n")
+def _steps(pack: PackManifest) -> list[tuple[str, list[str]]]:
+    keys = list(dict.fromkeys((pack.signed_by, *pack.receipts_signed_by)))
+    options = " ".join(f"--key ../{key}.pub" for key in keys)
     return [
+        ("verify_tool", [f"yolo-assets evidence verify . {options}"]),
         (
-            "With yolo-assets, on any computer, without network. Give the public keys that you received from the plant "
-            "in a way other than this pack; the copies in keys/ are there to be compared, not to be trusted.",
-            [f"yolo-assets evidence verify DIR {keys}"],
-        ),
-        (
-            f"Without it: the signature of {MANIFEST}, with OpenSSL 3, in the folder of the pack.",
+            "verify_keys",
             [
-                f"printf '{context}' | cat - {MANIFEST} > /tmp/signed",
-                f"openssl pkeyutl -verify -pubin -inkey {pack.signed_by}.pub -rawin -in /tmp/signed "
-                f"-sigfile {SIGNATURE}",
+                f"openssl pkey -pubin -in ../{key}.pub -outform DER | tail -c 32 | sha256sum | cut -c 1-16"
+                for key in keys
             ],
         ),
+        ("verify_manifest", _signed(names.MANIFEST, payload_type("evidence-pack"), pack.signed_by, names.SIGNATURE)),
         (
-            f"Then every file: {SUMS} names them all, and its own hash is in {MANIFEST}.",
+            "verify_sums",
             [
-                f"sha256sum --check --strict --quiet {SUMS}",
-                f"sha256sum {SUMS}",
-                f'grep -A1 \'"path": "{SUMS}"\' {MANIFEST}',
+                *_signed(names.SUMS, payload_type("evidence-sums"), pack.signed_by, names.SUMS_SIGNATURE),
+                f"sha256sum --check --strict --quiet {names.SUMS}",
             ],
         ),
+        ("verify_receipts", [_receipts_of(key) for key in pack.receipts_signed_by]),
+        (
+            "verify_indexes",
+            [
+                "cat receipts/*.signed | tr ',{}' '\\n\\n\\n' | sort > /tmp/receipts",
+                'test -z "$(printf \'"index_sha256":"%s"\\n\' $(sha256sum indexes/*.parquet | cut -c 1-64) | sort | '
+                'comm -23 - /tmp/receipts)"',
+            ],
+        ),
+        ("verify_members", []),
+        ("verify_attached", []),
     ]
+
+
+def _signed(file: str, kind: str, key: str, signature: str) -> list[str]:
+    """Commands that check a signature over DSSE's encoding of a file."""
+    return [
+        f"printf 'DSSEv1 {len(kind)} {kind} %d ' $(wc -c < {file}) | cat - {file} > /tmp/signed",
+        f"openssl pkeyutl -verify -pubin -inkey ../{key}.pub -rawin -in /tmp/signed -sigfile {signature}",
+    ]
+
+
+def _receipts_of(key: str) -> str:
+    verify = f'openssl pkeyutl -verify -pubin -inkey ../{key}.pub -rawin -in "${{s%.{key}.sig}}.signed" -sigfile "$s"'
+    return f"(for s in receipts/*.{key}.sig; do {verify} || exit 1; done)"
 
 
 def howto_text(pack: PackManifest) -> str:
-    """``VERIFY.txt``."""
-    lines = ["How to check this evidence pack", ""]
-    for text, commands in how_to_verify(pack):
-        lines += [*_wrapped(text), "", *(f"    {command}" for command in commands), ""]
-    lines += [
-        *_wrapped(
-            "Then from a frame to its signature: the SHA-256 of a file in frames/ or records/ is in the row of its "
-            "name in indexes/ (Parquet); the SHA-256 of that index is in its receipt as index_sha256; and the "
-            "receipt's field signature is Ed25519 over the canonical JSON (sorted keys, no white space, UTF-8) of the "
-            "receipt without that field."
-        ),
-        "",
-        "What the signatures prove",
-        "",
-    ]
-    for text in PROVES:
-        lines += _wrapped(text, "  - ")
-    lines += ["", "What they do not prove", ""]
-    for text in DOES_NOT_PROVE:
-        lines += _wrapped(text, "  - ")
-    return "\n".join(lines) + "\n"
+    """``VERIFY.txt``, in both languages, that of the report first; each command stands once."""
+    other: Language = "zh" if pack.language == "en" else "en"
+    wordings = [Wording(pack.language), Wording(other)]
+
+    def heading(key: str) -> list[str]:
+        return [*(wording.text(key) for wording in wordings), ""]
+
+    lines = heading("verify")
+    for steps in zip(*(wording.steps(pack) for wording in wordings), strict=True):
+        for text, _ in steps:
+            lines += _wrapped(text)
+        lines += ["", *(f"    {command}" for command in steps[0][1]), *([""] if steps[0][1] else [])]
+    for key, texts in (
+        ("proves", [wording.proves() for wording in wordings]),
+        ("not_proves", [wording.does_not_prove() for wording in wordings]),
+    ):
+        lines += heading(key)
+        for both in texts:
+            for text in both:
+                lines += _wrapped(text, "- ")
+            lines.append("")
+    return "\n".join(lines)
 
 
 def _wrapped(text: str, first: str = "") -> list[str]:
-    return wrap(text, 100, initial_indent=first, subsequent_indent=" " * len(first), break_on_hyphens=False)
+    """Lines of at most 100 columns; Chinese, which has no blanks, breaks between any two characters but marks."""
+    if not any(east_asian_width(char) in "WF" for char in text):
+        return wrap(text, _WIDTH, initial_indent=first, subsequent_indent=" " * len(first), break_on_hyphens=False)
+    lines, line = [], first
+    for piece in _pieces(text):
+        if _columns(line) + _columns(piece) > _WIDTH and piece[0] not in "，。：；、）】”":
+            lines.append(line.rstrip())
+            line = " " * len(first)
+        line += piece.lstrip() if not line.strip() else piece
+    return [*lines, line]
+
+
+def _pieces(text: str) -> Iterable[str]:
+    """Chinese characters one by one, everything else as words with the blank after them."""
+    word = ""
+    for char in text:
+        if east_asian_width(char) in "WF":
+            if word:
+                yield word
+            word = ""
+            yield char
+        else:
+            word += char
+            if char == " ":
+                yield word
+                word = ""
+    if word:
+        yield word
+
+
+def _columns(text: str) -> int:
+    return sum(2 if east_asian_width(char) in "WF" else 1 for char in text)

@@ -201,10 +201,10 @@ class _ImageSource:
         if image.copy_key is not None:
             try:
                 copy = self._store.get(image.copy_key)
+                if image.source is None or hashlib.sha256(copy).hexdigest() == image.sha256:
+                    return copy
             except ObjectNotFoundError:
-                copy = b""  # batches may be cleared away once they are labelled
-            if image.source is None or hashlib.sha256(copy).hexdigest() == image.sha256:
-                return copy
+                pass  # batches may be cleared away once they are labelled
         if image.source is None:
             raise BadInputError(f"the image {image.image_path} is missing; put its labels into the inbox again")
         return self._archived.read(FrameLocation(image.source, image.sha256))

@@ -3,7 +3,8 @@
 Frames are deterministic, so a run that was interrupted continues when it is run again with the same arguments: frames
 that are there are kept, sealed and archived hours passed over; hours of another simulation are refused. With a bundle
 the frames go through the real model. Without one no detection record is written, because no model saw the frames: the
-images are kept, and the seal counts each as dropped, reason ``no_model``.
+images are kept, and the seal counts each as dropped, reason ``no_model``. Unless the truth is asked for as records: it
+is what a model would report that never errs.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.vision.model import Model
 from yolo_assets.vision.pictures import picture_quality
 
+TRUTH = "truth"
+"""Model version of records that hold the truth: the name of no model of ours."""
 NO_MODEL = "no_model"
 """Reason in the seal for frames that no model saw."""
 
@@ -63,6 +66,7 @@ class SimulationJob:
         hours: in order.
         fps: frames per simulated second.
         model: what detects in the frames, if anything.
+        truth_records: the truth becomes the records.
         device_id: for records and seals.
         jpeg_quality: 1 to 100.
         progress: called with a number of frames done.
@@ -75,6 +79,7 @@ class SimulationJob:
     hours: tuple[Hour, ...]
     fps: float
     model: Model | None
+    truth_records: bool
     device_id: str
     jpeg_quality: int
     progress: Callable[[int], Any] | None
@@ -108,9 +113,9 @@ class SimulateReport:
         sealed: camera-hours written now.
         skipped: camera-hours that were there already, from the same simulation, or that were archived.
         frames: frames written now.
-        detections: boxes that the model reported in them.
+        detections: boxes that the records of these frames hold.
         bytes: of images and records written now.
-        model_version: None when no model saw the frames.
+        model_version: as the records name it; None when there are none.
         seconds: wall time.
     """
 
@@ -137,6 +142,7 @@ def simulate(
     seed: int = 0,
     start: Hour | None = None,
     model: Path | None = None,
+    truth_records: bool = False,
     truth: Path | None = None,
     changes: Sequence[Change] = (),
     device_id: str = "simulator",
@@ -155,6 +161,7 @@ def simulate(
         seed: what the line is made of; the same seed gives the same bytes.
         start: the first hour; None for the latest with which all hours are past.
         model: folder of a model bundle; None writes images alone.
+        truth_records: without a model: the truth as records, of model ``truth``.
         truth: folder for the truth, outside the spool.
         changes: what happens to the line.
         device_id: goes into records and seals.
@@ -175,6 +182,8 @@ def simulate(
     line = WeldLine(LineConfig(seed=seed, cameras=cameras, width=width, height=height, changes=tuple(changes)))
     if not 1 <= jpeg_quality <= 100:
         raise BadInputError(f"JPEG quality {jpeg_quality} does not exist; use 1 to 100")
+    if model is not None and truth_records:
+        raise BadInputError("records are by a model or the truth; choose one of the two")
     if not 1 / 3600 <= fps <= 120:
         raise BadInputError(f"{fps} frames per second cannot be simulated; use 0.0003 (one an hour) to 120")
     span = _past_hours(start, hours)
@@ -186,7 +195,9 @@ def simulate(
     if truth is not None:
         check_truth_dir(truth, out)
     loaded = _load(model)
-    job = SimulationJob(line, out, truth, span, fps, loaded, device_id, jpeg_quality, progress, threading.Event())
+    job = SimulationJob(
+        line, out, truth, span, fps, loaded, truth_records, device_id, jpeg_quality, progress, threading.Event()
+    )
     try:
         all_counts = _run(job)
     finally:
@@ -203,9 +214,16 @@ def simulate(
         frames=sum(counts.frames for counts in all_counts),
         detections=sum(counts.detections for counts in all_counts),
         bytes=sum(counts.bytes for counts in all_counts),
-        model_version=loaded.manifest.model_version if loaded is not None else None,
+        model_version=_version(job),
         seconds=time.monotonic() - began,
     )
+
+
+def _version(job: SimulationJob) -> str | None:
+    """The model version that the records name; None without records."""
+    if job.model is not None:
+        return job.model.manifest.model_version
+    return TRUTH if job.truth_records else None
 
 
 def count_frames(cameras: int, hours: int, fps: float) -> int:
@@ -295,29 +313,41 @@ def _frame(
     scene = job.line.draw(camera, moment)
     jpeg = _encode(scene.image, job.jpeg_quality)
     counts.frames += 1
-    if job.model is None:
+    version = _version(job)
+    if version is None:
         writer.drop(moment, NO_MODEL, jpeg)
         return
     started = time.perf_counter()
-    found = job.model.predict(scene.image)
+    detections = _detections(job, scene.image, camera, moment)
     spent = (time.perf_counter() - started) * 1e3
-    records = found.to_records(job.model.manifest.class_names, moment)
-    detections = tuple(Detection.model_validate(record) for record in records)
     counts.detections += len(detections)
     blur, brightness = picture_quality(scene.image)
     record = DetectionRecord(
         image_path=f"{camera}/{Hour.of(moment)}/{frame_name(moment)}",
         detections=detections,
-        model_version=job.model.manifest.model_version,
+        model_version=version,
         device_id=job.device_id,
         sequence=sequence,
         width=scene.image.shape[1],
         height=scene.image.shape[0],
-        inference_ms=round(spent, 3),
+        inference_ms=round(spent, 3) if job.model is not None else None,
         batch_id=scene.batch_id,
         quality=Quality(blur=round(blur, 2), brightness=round(brightness, 2)),
     )
     writer.write(moment, record, jpeg)
+
+
+def _detections(job: SimulationJob, image: NDArray[np.uint8], camera: str, moment: datetime) -> tuple[Detection, ...]:
+    """What the model finds in a frame, or what is really in it."""
+    if job.model is not None:
+        records = job.model.predict(image).to_records(job.model.manifest.class_names, moment)
+        return tuple(Detection.model_validate(record) for record in records)
+    return tuple(
+        Detection.model_validate(
+            {"bbox": box.bbox, "class": box.class_name, "confidence": 1.0, "timestamp": format_time(moment)}
+        )
+        for box in job.line.truth(camera, moment)
+    )
 
 
 def _write_truth(job: SimulationJob, camera: str, hour: Hour, moments: Sequence[datetime]) -> None:

@@ -195,7 +195,7 @@ def _split(path: str, *, both: bool) -> _Spelling:
 
 
 def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
+    return unicodedata.normalize("NFC", name).casefold().strip()
 
 
 def _shape(camera_id: str) -> str:

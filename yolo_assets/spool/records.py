@@ -12,6 +12,7 @@ model nor device nor time.
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import IO
@@ -218,12 +219,26 @@ def _read_document(file: RecordFile, stream: IO[bytes]) -> Iterator[ReadRecord |
     if raw[length : length + _PEEK].decode(encoding, errors="replace").lstrip(BLANK).startswith("["):
         stream.seek(length)
         yield from _read_array(file, io.TextIOWrapper(stream, encoding))
+    elif _is_lines(raw[length:].decode(encoding, errors="replace")):
+        stream.seek(0)
+        yield from _read_lines(file, stream)
     elif len(raw) > LONGEST_RECORD:
         yield BadRecord(f"longer than {LONGEST_RECORD} bytes", file.source, raw[:_KEPT_OF_LONG])
     else:
         found = _parsed(raw, file.source)
         marked = length > 0 and isinstance(found, ReadRecord)
         yield replace(found, raw=decode_text(raw, "it").encode()) if marked else found
+
+
+def _is_lines(text: str) -> bool:
+    """Whether a text holds a record a line, whatever its file is called: its first line is an object, and not all."""
+    first, _, rest = text.lstrip(BLANK).partition("\n")
+    if not first.rstrip(BLANK).endswith("}") or not rest.strip(BLANK):
+        return False
+    try:
+        return is_json_object(json.loads(first))
+    except (ValueError, RecursionError):
+        return False
 
 
 def _read_array(file: RecordFile, text: IO[str]) -> Iterator[ReadRecord | BadRecord]:

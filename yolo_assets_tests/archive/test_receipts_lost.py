@@ -67,7 +67,7 @@ def test_a_lost_part_is_named_by_every_reader(
     done = restore(archive, "cam1", HOUR.start, HOUR.end, tmp_path / "out")
     assert not done.ok and len(done.problems) == 1 and FIRST.stem in done.problems[0]
     assert list(contents(tmp_path / "out" / "cam1" / HOUR.key).values()) == [b"late"]
-    with pytest.raises(IntegrityError, match=rf"archive verify {FIRST.stem} "):
+    with pytest.raises(IntegrityError, match=rf"archive verify {FIRST.stem}$"):
         one_frame(archive, "cam1", at=HOUR.end - timedelta(seconds=1))
     late = frame_name(HOUR.start + timedelta(minutes=30))
     assert one_frame(archive, "cam1", frame=late).data == b"late"

@@ -30,6 +30,7 @@ from yolo_assets.storage import StoreUnavailableError
 from yolo_assets.storage.faults import FaultyStore, fail, refused
 from yolo_assets_tests.catalog.catalog_world import World, publish_own
 from yolo_assets_tests.catalog.receipt_factory import FIRST, new_signer, put_receipt, put_table, receipt, signed
+from yolo_assets_tests.support.signed import content, with_content
 
 
 @pytest.fixture
@@ -256,11 +257,11 @@ def test_a_date_leaves_other_dates_alone(world):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda d: d.replace(b'"frame_count":10', b'"frame_count":99'), "does not fit its content"),
-        (lambda d: d[: len(d) // 2], "is not a valid Receipt"),
-        (lambda d: b"", "is not a valid Receipt"),
-        (lambda d: b"[]", "is not a valid Receipt"),
-        (lambda d: d.replace(b"ed25519", b"rot13"), "is not a valid Receipt"),
+        (lambda d: with_content(d, content(d) | {"frame_count": 99}), "does not fit its content"),
+        (lambda d: d[: len(d) // 2], "is not JSON"),
+        (lambda d: b"", "is not JSON"),
+        (lambda d: b"[]", "is not a signed JSON document"),
+        (lambda d: d.replace(b"yolo-assets.receipt", b"yolo-assets.release"), "receipt"),
     ],
 )
 def test_a_damaged_receipt_is_reported_and_left_out(world, damage, words):
@@ -288,7 +289,8 @@ def test_a_good_receipt_under_another_name_is_untrusted(world):
 def test_a_changed_receipt_is_verified_again(world):
     key = world.add()
     world.publish()
-    world.archive.put(key, world.archive.get(key).replace(b'"part":1', b'"part":2'))
+    data = world.archive.get(key)
+    world.archive.put(key, with_content(data, content(data) | {"part": 2}))
     version = world.publish()
     assert (version.removed, len(version.problems), world.keys()) == (1, 1, set())
 

@@ -328,7 +328,7 @@ def test_no_catalog_and_a_damaged_one_are_errors_with_advice(world):
     with pytest.raises(IntegrityError, match="catalog rebuild"):
         query(world.store, "SELECT 1")
     world.store.put(pointer.key, b"x" * pointer.size)
-    with pytest.raises(IntegrityError, match="damaged, or from another release; make it anew"):
+    with pytest.raises(IntegrityError, match="damaged, or from another release; rebuild it"):
         query(world.store, "SELECT 1")
     world.publish()
     assert query(world.store, "SELECT count(*) AS n FROM archives")["n"].to_list() == [1]

@@ -53,6 +53,7 @@ class Plant:
     """Spool, archive, store and keys in one folder."""
 
     def __init__(self, folder: Path, archive_url: str | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.spool = folder / "spool"
         self.archive: ObjectStore = open_store(archive_url or (folder / "archive").as_uri())
@@ -126,11 +127,12 @@ def files_of(folder: Path) -> dict[str, bytes]:
 def forge(folder: Path, signer: Signer | None = None, **changes: Any) -> None:
     """Make the manifest fit what lies in the folder, as after tampering; sign it when a signer is given."""
     said = orjson.loads((folder / names.MANIFEST).read_bytes())
+    unlisted = (names.MANIFEST, names.SIGNATURE, names.SUMS_SIGNATURE)
     (folder / names.SUMS).unlink(missing_ok=True)
     for path in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
         if not any(path.iterdir()):
             path.rmdir()
-    listed = {path: data for path, data in files_of(folder).items() if path not in (names.MANIFEST, names.SIGNATURE)}
+    listed = {path: data for path, data in files_of(folder).items() if path not in unlisted}
     sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {path}\n" for path, data in sorted(listed.items()))
     (folder / names.SUMS).write_text(sums)
     listed[names.SUMS] = sums.encode()
@@ -142,3 +144,4 @@ def forge(folder: Path, signer: Signer | None = None, **changes: Any) -> None:
     (folder / names.MANIFEST).write_bytes(manifest)
     if signer is not None:
         (folder / names.SIGNATURE).write_bytes(seal(signer, manifest))
+        (folder / names.SUMS_SIGNATURE).write_bytes(seal(signer, sums.encode(), "evidence-sums"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 from collections.abc import Callable
@@ -13,11 +14,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from yolo_assets.contracts.dsse import PayloadKind, signed_bytes
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
 from yolo_assets.evidence import manifest as names
-from yolo_assets.evidence.signing import CONTEXT, seal
+from yolo_assets.evidence.signing import seal
 from yolo_assets.evidence.verify import Verification, verify_pack
 from yolo_assets_tests.evidence.evidence_world import (
     START,
@@ -29,7 +31,6 @@ from yolo_assets_tests.evidence.evidence_world import (
     picture,
     record_line,
 )
-from yolo_assets_tests.support.signed import content, with_content
 
 FRAME = f"frames/{STEM}/20260102_030000_000.jpg"
 OTHER_FRAME = f"frames/{STEM}/20260102_030003_000.jpg"
@@ -78,7 +79,7 @@ def test_recomputed_hashes_fail_the_signature_of_a_trusted_key(
     pack: Path, keys: TrustedKeys, thief: Signer, data: st.DataObject
 ) -> None:
     files = files_of(pack)
-    free = sorted(set(files) - {names.MANIFEST, names.SIGNATURE, names.SUMS})
+    free = sorted(set(files) - {names.MANIFEST, names.SIGNATURE, names.SUMS, names.SUMS_SIGNATURE})
     path = data.draw(st.sampled_from(free))
     change = data.draw(st.sampled_from(["flip", "cut", "append", "drop", "add", "rename"]))
     target = pack / path
@@ -140,8 +141,16 @@ def receipt_of_another_hour(pack: Path, plant: Plant) -> None:
 
 def edited_receipt(pack: Path, plant: Plant) -> None:
     path = pack / names.receipt_path(STEM)
-    data = path.read_bytes()
-    rewrite(path, with_content(data, content(data) | {"frame_count": 5}))
+    envelope = orjson.loads(path.read_bytes())
+    payload = base64.b64decode(envelope["payload"])
+    assert b'"frame_count":6' in payload
+    changed = base64.b64encode(payload.replace(b'"frame_count":6', b'"frame_count":5')).decode()
+    rewrite(path, orjson.dumps({**envelope, "payload": changed}))
+
+
+def bytes_beside_the_receipt(pack: Path, plant: Plant) -> None:
+    path = pack / names.signed_path(STEM)
+    rewrite(path, path.read_bytes().replace(b'"frame_count":6', b'"frame_count":5'))
 
 
 def frame_and_its_rows_removed(pack: Path, plant: Plant) -> dict[str, Any]:
@@ -216,6 +225,7 @@ def counts(pack: Path, **changes: int) -> dict[str, Any]:
         (another_index, "indexes"),
         (receipt_of_another_hour, "receipts"),
         (edited_receipt, "receipts"),
+        (bytes_beside_the_receipt, "receipts"),
         (frame_and_its_rows_removed, "findings"),
         (only_its_file_removed, "findings"),
         (confidence_changed_in_the_findings, "findings"),
@@ -248,17 +258,22 @@ def test_a_receipt_s_signature_never_passes_as_a_pack_s(
 ) -> None:
     signer = sound[0].office
     manifest = (pack / names.MANIFEST).read_bytes()
-    rewrite(pack / names.SIGNATURE, signer.private.sign(manifest))  # as a receipt or a model manifest is signed
-    assert found(pack, keys) == "signature"
+    kinds: tuple[PayloadKind, ...] = ("receipt", "model-manifest", "evidence-sums")
+    first = b"yolo-assets/evidence-pack/v1\n" + manifest  # a pack of version 2 is never taken for one of version 1
+    for signed in (manifest, first, *(signed_bytes(kind, manifest) for kind in kinds)):
+        rewrite(pack / names.SIGNATURE, signer.private.sign(signed))
+        assert found(pack, keys) == "signature"
     rewrite(pack / names.SIGNATURE, seal(signer, manifest))
     assert found(pack, keys) == ""
-    assert not CONTEXT.startswith(b"{") and CONTEXT.endswith(b"\n")
 
 
 @pytest.mark.parametrize("size", [0, 63, 65, 128])
 def test_a_signature_of_another_length_is_none(pack: Path, keys: TrustedKeys, size: int) -> None:
-    rewrite(pack / names.SIGNATURE, bytes(size))
-    assert found(pack, keys) == "signature"
+    for path in (names.SIGNATURE, names.SUMS_SIGNATURE):
+        kept = (pack / path).read_bytes()
+        rewrite(pack / path, bytes(size))
+        assert found(pack, keys) == "signature"
+        rewrite(pack / path, kept)
 
 
 def test_without_a_key_the_pack_s_own_is_shown_and_not_trusted(pack: Path, sound: tuple[Plant, Path]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
+from yolo_assets.archive.audit.audit import parse_share
 from yolo_assets.archive.bandwidth.rates import Timetable
 from yolo_assets.contracts import names
 from yolo_assets.contracts.locations import location_folder, location_url, parse_file_url
@@ -61,3 +62,4 @@ def check(data: bytes) -> None:
     if table := refused_or(lambda: Timetable.parse(text)):
         assert str(Timetable.parse(str(table))) == str(table)
     refused_or(lambda: parse_mark(text))
+    refused_or(lambda: parse_share(text))

@@ -8,7 +8,9 @@ from functools import cache
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from yolo_assets.contracts.audit import AuditClaim, AuditRecord
 from yolo_assets.contracts.base import Record
+from yolo_assets.contracts.device_audit import AuditHead, AuditLine
 from yolo_assets.contracts.dsse import EnvelopeSet
 from yolo_assets.contracts.fleet import Heartbeat
 from yolo_assets.contracts.model import ChannelPointer
@@ -16,8 +18,12 @@ from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import Signer, TrustedKeys, is_signed, unverified_content
 from yolo_assets.models.bundle import parse_manifest
 from yolo_assets_tests.fuzz.law import refused_or
+from yolo_assets_tests.fuzz.odd_json import mutate as mutate
 
-KINDS: tuple[type[Record], ...] = (Receipt, ChannelPointer, Heartbeat)
+KINDS: tuple[type[Record], ...] = (
+    *(Receipt, ChannelPointer, Heartbeat),
+    *(AuditClaim, AuditRecord, AuditLine, AuditHead),
+)
 
 
 @cache

@@ -7,12 +7,14 @@ on the patch that it is about.
 from __future__ import annotations
 
 import io
+import shutil
 import zipfile
 from pathlib import Path, PurePosixPath
 
 import pytest
 from PIL import Image
 
+from yolo_assets.contracts.names import annotation_key
 from yolo_assets.learning.dataset import build_dataset
 from yolo_assets.learning.formats import coco, label_studio, yolo
 from yolo_assets.learning.formats.base import RawBox, RawImage
@@ -204,3 +206,19 @@ def test_pictures_of_a_label_zip_keep_their_kind(line: ForeignLine) -> None:
     sizes = sorted((item.width, item.height) for item in dataset.manifest.items)
     assert sizes == [(32, 48), (32, 48), (48, 32), (48, 32)]
     assert materialise(line.world.store, dataset, line.world.folder / "dataset").is_dir()
+
+
+def test_the_frame_itself_outlives_its_archive_and_its_batch(line: ForeignLine) -> None:
+    line.take("exif_rotated")
+    line.process()
+    batch = line.batch().manifest
+    assert batch is not None
+    line.world.store.put("labels/inbox/a.json", coco.write(answers(batch), batch.class_names))
+    assert import_inbox(line.world.store).images == 1
+    shutil.rmtree(line.world.folder / "archive" / "archives")
+    (line.world.folder / "store" / annotation_key(batch.batch, f"images/{batch.items[0].file}")).unlink()
+    dataset = build_dataset(line.world.store, line.archive)
+    (item,) = dataset.manifest.items
+    assert (item.width, item.height) == (120, 160)
+    folder = materialise(line.world.store, dataset, line.world.folder / "dataset")
+    assert is_red(Image.open(image_path(folder, item)).convert("RGB"), item.boxes[0].bbox)

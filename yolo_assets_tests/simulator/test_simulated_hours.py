@@ -125,6 +125,24 @@ def test_with_a_model_every_frame_has_the_record_of_a_real_inference(tmp_path: P
     assert found == report.detections
 
 
+def test_the_truth_as_records_is_what_is_in_the_frames(tmp_path: Path, bundle: Path) -> None:
+    start = Hour.from_key("20260102_03")
+    report = simulate(
+        tmp_path / "s", cameras=1, fps=0.005, seed=3, start=start, truth=tmp_path / "t", truth_records=True
+    )
+    (hour,) = list_hours(tmp_path / "s")
+    found = {item.frame: item.record for item in hour.records() if isinstance(item, FrameRecord)}
+    assert len(found) == report.frames and report.model_version == "truth" and report.detections > 0
+    for frame in read_hour(truth_file(tmp_path / "t", hour.camera_id, hour.hour)):
+        record = found[frame.image_path.rpartition("/")[2]]
+        assert [(item.class_name, item.bbox) for item in record.detections] == [
+            (box.class_name, box.bbox) for box in frame.boxes
+        ]
+        assert {item.confidence for item in record.detections} <= {1.0} and record.inference_ms is None
+    with pytest.raises(BadInputError, match="choose one of the two"):
+        simulate(tmp_path / "x", model=bundle, truth_records=True, start=start)
+
+
 def test_running_again_changes_nothing(tmp_path: Path) -> None:
     def run() -> tuple[int, int, int]:
         report = simulate(tmp_path / "s", cameras=2, fps=FPS, seed=7, start=START, truth=tmp_path / "t")

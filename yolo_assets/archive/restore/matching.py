@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
 from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.archive.part import PartContents
-from yolo_assets.archive.restore.filter import FrameFilter
+from yolo_assets.archive.restore.filter import FrameFilter, RecordsTell
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
-from yolo_assets.contracts.names import frame_time, holds_lines
+from yolo_assets.contracts.names import FRAME_ENDINGS, frame_time, holds_lines
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.files import native_name, portable_name
 from yolo_assets.spool.frames import FrameFolder, frame_stem
@@ -71,11 +71,13 @@ class HourMatch:
         pictures: file names of the matching frames that were kept.
         documents: record files that are restored as they are.
         extracts: records that are taken out of files of many.
+        unreadable: records that could not be understood, so that nobody knows whether their frames match.
     """
 
     pictures: frozenset[str] = frozenset()
     documents: frozenset[tuple[int, str]] = frozenset()
     extracts: tuple[Extract, ...] = ()
+    unreadable: int = 0
 
     @cached_property
     def extracted_parts(self) -> frozenset[int]:
@@ -119,7 +121,8 @@ def match_hour(selection: FrameFilter, folder: FrameFolder, contents: Sequence[P
     pictures: set[str] = set()
     documents: set[tuple[int, str]] = set()
     extracts: defaultdict[str, dict[RecordPlace, int]] = defaultdict(dict)
-    for frame, records in _by_frame(folder, contents, selection.fits).items():
+    records_of, unreadable = _by_frame(folder, contents, selection.fits)
+    for frame, records in records_of.items():
         moment = frame_time(frame) or records.captured_at
         if not (records.fits and selection.covers_moment(moment, folder.hour)):
             continue
@@ -135,20 +138,36 @@ def match_hour(selection: FrameFilter, folder: FrameFolder, contents: Sequence[P
         frozenset(pictures),
         frozenset(documents),
         tuple(Extract(name, tuple(lines), sum(lines.values())) for name, lines in sorted(extracts.items())),
+        unreadable,
     )
 
 
-def record_times(folder: FrameFolder, contents: Sequence[PartContents]) -> dict[str, datetime]:
-    """When the pictures of an hour were captured whose names do not tell, by their records.
+def records_tell(folder: FrameFolder, contents: Sequence[PartContents]) -> RecordsTell:
+    """When the pictures of an hour were captured and which record file is whose, where names do not tell.
+
+    Only record files that may say so are read.
 
     Raises:
         UserError: a part cannot be read.
     """
-    return {
-        frame: records.captured_at
-        for frame, records in _by_frame(folder, contents, lambda _: True).items()
-        if frame in folder.frames and frame_time(frame) is None and records.captured_at is not None
-    }
+    stems = {frame_stem(name): frame_time(name) is not None for name in folder.frames}
+    untimed = not all(stems.values())
+
+    def asked(file: RecordFile) -> bool:
+        stem = frame_stem(file.name)
+        if holds_lines(file.name) or stem in stems:
+            return untimed and not stems.get(stem, False)
+        return frame_time(f"{stem}{FRAME_ENDINGS[0]}") is None
+
+    some = [replace(content, records=[file for file in content.records if asked(file)]) for content in contents]
+    moments: dict[str, datetime] = {}
+    owners: dict[str, tuple[str, datetime | None]] = {}
+    for frame, records in _by_frame(folder, some, lambda _: True)[0].items():
+        moment = frame_time(frame) or records.captured_at
+        if frame in folder.frames and moment is not None:
+            moments[frame] = moment
+        owners |= {place.file: (frame, moment) for place in records.places if not place.number}
+    return RecordsTell(moments, owners)
 
 
 def matching_confidences(archive: Archive, camera_id: str, hour: Hour, selection: FrameFilter) -> list[float]:
@@ -186,8 +205,15 @@ def take_out(extracts: Sequence[Extract], contents: Sequence[PartContents]) -> l
     return [(extract, b"".join(raw[place] + b"\n" for place in extract.places)) for extract in extracts]
 
 
-def _by_frame(folder: FrameFolder, contents: Sequence[PartContents], fits: Conditions) -> Mapping[str, _FrameRecords]:
-    """The records of an hour by the picture they mean, with the same precedence as ``Archive.hour_records``."""
+def _by_frame(
+    folder: FrameFolder, contents: Sequence[PartContents], fits: Conditions
+) -> tuple[Mapping[str, _FrameRecords], int]:
+    """The records of an hour by the picture they mean, with the same precedence as ``Archive.hour_records``.
+
+    Returns:
+        These, and how many could not be understood.
+    """
+    unreadable = 0
     records: defaultdict[str, _FrameRecords] = defaultdict(_FrameRecords)
     by_stem: defaultdict[str, list[str]] = defaultdict(list)
     for frame in sorted(folder.frames):
@@ -201,6 +227,9 @@ def _by_frame(folder: FrameFolder, contents: Sequence[PartContents], fits: Condi
 
     for part, file in _newest_documents(contents):
         for found, frame in _placed(file, folder):
+            if frame is None or isinstance(found, BadRecord):
+                unreadable += 1
+                continue
             won.update((frame_stem(file.name), frame_stem(frame)))
             add(frame, RecordPlace(part, file.name, _number(found)), found)
     seen: set[bytes] = set()
@@ -213,9 +242,12 @@ def _by_frame(folder: FrameFolder, contents: Sequence[PartContents], fits: Condi
             if found.raw in seen:
                 continue
             seen.add(found.raw)
+            if frame is None or isinstance(found, BadRecord):
+                unreadable += 1
+                continue
             if frame_stem(frame) not in won:
                 add(frame, RecordPlace(part, name, _number(found)), found)
-    return records
+    return records, unreadable
 
 
 def _newest_documents(contents: Sequence[PartContents]) -> list[tuple[int, RecordFile]]:
@@ -239,15 +271,13 @@ def _files_of_lines(contents: Sequence[PartContents]) -> list[tuple[str, int, Re
     return sorted(found, key=lambda entry: entry[:2])
 
 
-def _placed(file: RecordFile, folder: FrameFolder) -> Iterator[tuple[ReadRecord, str]]:
-    """The readable records of a file, and the picture that each means; what is none is in the archive as it is."""
+def _placed(file: RecordFile, folder: FrameFolder) -> Iterator[tuple[ReadRecord | BadRecord, str | None]]:
+    """The records of a file, and the picture that each means; None for one that cannot be understood."""
     for found in read_file(file):
-        if isinstance(found, BadRecord):
-            continue
         try:
-            yield found, folder.frame_of(found.record)
+            yield found, None if isinstance(found, BadRecord) else folder.frame_of(found.record)
         except BadInputError:
-            continue
+            yield found, None
 
 
 def _number(found: ReadRecord | BadRecord) -> int:

@@ -76,7 +76,7 @@ class Archiver:
         except FolderBusyError as error:
             return HourResult(camera, key, "busy", outcome, reason=str(error))
         except Exception as error:  # the one guard of an hour: whatever is wrong with it, the next one is archived
-            reason = _reason(error, hour)
+            reason = one_line_reason(error, hour.path)
             return HourResult(camera, key, "failed", outcome, reason=reason, failure=failure_class(error))
 
     def retire(self, spool: Path, camera: str | None, now: datetime) -> list[SpoolProblem]:
@@ -107,16 +107,16 @@ class DueHours:
     problems: list[SpoolProblem]
 
 
-def _reason(error: Exception, hour: SpoolHour) -> str:
-    """One line, which names a path or a key, also where the operating system named none."""
+def one_line_reason(error: Exception, path: Path) -> str:
+    """Why work on ``path`` failed, in a line that names a path or a key, also where the operating system named none."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError):
-        text = f"{error.filename or hour.path}: {error.strerror or error}"
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and not os.access(hour.path, os.W_OK):
+        text = f"{error.filename or path}: {error.strerror or error}"
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and not os.access(path, os.W_OK):
             text += "; to archive an hour that cannot be written, and delete nothing, use --keep-local"
     else:
-        text = f"{hour.path}: {type(error).__name__}: {error}; this is a defect, please report it"
+        text = f"{path}: {type(error).__name__}: {error}; this is a defect, please report it"
     return " ".join(text.split())
 
 

@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from yolo_assets.archive.service.archiver import Archiver, HourResult, closed_hours
+from yolo_assets.archive.service.archiver import Archiver, HourResult, closed_hours, one_line_reason
 from yolo_assets.archive.service.traffic import Traffic
-from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.runtime.backoff import Backoff
 from yolo_assets.spool.hours import SpoolHour, SpoolProblem
@@ -174,9 +173,10 @@ class ArchiverLoop:
             try:
                 self._round(schedule)
                 reported = ""
-            except (UserError, OSError) as error:  # the spool's disk is away: no more a reason to end than the store's
-                if str(error) != reported:
-                    reported = str(error)
+            except Exception as error:  # the spool's disk is away: no more a reason to end than the store's
+                reason = one_line_reason(error, self.spool)
+                if reason != reported:
+                    reported = reason
                     self.say(f"the spool cannot be archived: {reported}; tried again every {self.every:g} s")
             self.traffic.stop.wait(schedule.rest(self.every, time.monotonic()))
 

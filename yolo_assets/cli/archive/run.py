@@ -326,6 +326,10 @@ class ResultPrinter:
             line += f"  {receipt.file_count} files  {outcome.bytes} bytes  {outcome.seconds:.1f} s"
             line += f"  part {receipt.part}" if receipt.part > 1 else ""
             line += f"  unreadable records: {receipt.bad_records} (kept as they are)" if receipt.bad_records else ""
+            outside = receipt.outside_hour.count if receipt.outside_hour is not None else 0
+            line += f"  frames captured outside the hour: {outside} (kept, found by their time)" if outside else ""
+            orphans = receipt.records_without_frame
+            line += f"  records without a frame: {orphans} (kept as they are)" if orphans else ""
             line += f"  {outcome.resumed_parts} upload parts resumed" if outcome.resumed_parts else ""
         if result.reclaimed is not None and result.reclaimed.files:
             line += f"  {result.reclaimed.files} local files deleted"
