@@ -30,6 +30,9 @@ from yolo_assets.contracts.old_signatures import DetachedSignature, Signature, S
 
 S = TypeVar("S", bound="SignedRecord")
 
+_PACK = ("manifest.json", "manifest.sig")
+"""What every evidence pack has."""
+
 
 class SignedRecord(Record):
     """A record that is stored signed as a whole."""
@@ -197,15 +200,24 @@ class TrustedKeys:
         return cls({signer.key_id: signer.private.public_key() for signer in signers})
 
     @classmethod
-    def load(cls, paths: Iterable[Path]) -> TrustedKeys:
+    def load(cls, paths: Iterable[Path], *, to_show: bool = False) -> TrustedKeys:
         """Read PEM public keys; a folder stands for every ``*.pub`` in it.
 
+        Args:
+            paths: files and folders that a person named.
+            to_show: also keys out of an evidence pack: to say whose signature it is, never to trust it.
+
         Raises:
-            SignatureError: a path is missing or holds no Ed25519 public key, or there is no key at all.
+            SignatureError: a path is missing, holds no Ed25519 public key, or lies in an evidence pack, or there is no
+                key at all.
         """
         keys: dict[str, Ed25519PublicKey] = {}
         for path in paths:
             for file in sorted(path.glob("*.pub")) if path.is_dir() else [path]:
+                if not to_show and _lies_in_pack(file):
+                    raise SignatureError(
+                        f"{file} lies in an evidence pack and proves nothing; get the key in another way and compare"
+                    )
                 try:
                     key = serialization.load_pem_public_key(file.read_bytes())
                 except (OSError, ValueError) as error:
@@ -352,6 +364,11 @@ def _old_content(document: dict[str, Any], label: str) -> SignedContent:
     return SignedContent(
         canonical_json({key: value for key, value in document.items() if key != "signature"}), signature
     )
+
+
+def _lies_in_pack(path: Path) -> bool:
+    """Whether a key lies in an evidence pack, whatever link leads there: whoever made a false one put his own there."""
+    return any(all((folder / name).is_file() for name in _PACK) for folder in path.resolve().parents[:2])
 
 
 def _no_signature(label: str) -> SignatureError:

@@ -106,7 +106,7 @@ def _signed_by(pack: _Pack, *, given: bool) -> str:
         data, signature = pack.read(names.MANIFEST, "manifest"), pack.read(names.SIGNATURE)
         own = [path for path in sorted((pack.folder / "keys").glob("*.pub")) if path.stat().st_size <= _LARGEST_KEY]
         version = pack.stated.schema_version
-        key = sealed_by(data, signature, TrustedKeys.load(own[:_MOST_KEYS]), version=version)
+        key = sealed_by(data, signature, TrustedKeys.load(own[:_MOST_KEYS], to_show=True), version=version)
     except (UserError, ValueError):
         return "the signature fits neither a trusted key nor a key in the pack; the manifest or it was changed"
     if given:

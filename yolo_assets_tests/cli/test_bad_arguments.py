@@ -111,12 +111,15 @@ def test_a_class_list_that_differs_is_not_promoted_by_accident(tmp_path: Path, c
     refused(done, "class list differs from line/1: another order", "agents would refuse the swap", "--force")
     refused(call("models", "promote", "line/3", *by_hand, home=tmp_path, cwd=tmp_path), "missing spatter, undercut")
     assert contents(tmp_path) == before
-    done = call("models", "promote", "line/2", *by_hand, "--channel", "other", home=tmp_path, cwd=tmp_path)
+    done = call(
+        "models", "promote", "line/2", *by_hand, "--channel", "other", "--unjudged", home=tmp_path, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr  # a channel that serves nothing yet
-    done = call("models", "promote", "line/2", *by_hand, "--force", home=tmp_path, cwd=tmp_path)
+    done = call("models", "promote", "line/2", *by_hand, "--force", "--unjudged", home=tmp_path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     pointer = registry.channel("line", "stable").pointer()
     assert pointer is not None and pointer.reason == "trial (by hand, gate overridden)"
+    assert (pointer.forced, pointer.unjudged) == (True, True)
 
 
 @pytest.mark.parametrize("damage", ["changed model", "no model", "half a manifest", "no signature"])

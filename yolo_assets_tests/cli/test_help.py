@@ -100,6 +100,8 @@ JSON: dict[tuple[str, ...], tuple[str, ...]] = {
         *("--out", "evidence"),
     ),
     ("evidence", "verify"): ("evidence", "--key", "keys/archiver.pub"),
+    ("tables", "build"): ("--hour", "20260102_03"),
+    ("tables", "quarantine"): (),
     ("catalog", "rebuild"): (),
     ("catalog", "query"): ("SELECT * FROM archives",),
     ("catalog", "find"): (
@@ -113,7 +115,7 @@ JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("models", "list"): (),
     ("models", "show"): ("line/1",),
     ("models", "verify"): ("line/1",),
-    ("models", "promote"): ("line/2", "--reason", "better"),
+    ("models", "promote"): ("line/2", "--reason", "better", "--unjudged"),
     ("models", "rollback"): ("line", "--reason", "worse"),
     ("models", "history"): ("line",),
     ("models", "export"): ("line/1", "--out", "exported"),

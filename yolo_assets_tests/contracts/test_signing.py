@@ -133,3 +133,15 @@ def test_a_missing_or_wrong_key_says_what_to_do(tmp_path: Path) -> None:
         Signer.load(tmp_path / "junk")
     with pytest.raises(SignatureError, match="no trusted key"):
         TrustedKeys.load([])
+
+
+def test_a_key_out_of_an_evidence_pack_is_shown_never_trusted(tmp_path: Path) -> None:
+    pack = Path(__file__).parents[1] / "signed_before" / "pack"
+    (own, *_) = sorted((pack / "keys").glob("*.pub"))
+    (tmp_path / "link.pub").symlink_to(own)
+    for path in (own, pack / "keys", tmp_path / "link.pub"):
+        with pytest.raises(SignatureError, match="lies in an evidence pack"):
+            TrustedKeys.load([path])
+    assert TrustedKeys.load([own], to_show=True).keys.keys() == {own.stem}
+    (tmp_path / "copy.pub").write_bytes(own.read_bytes())
+    assert TrustedKeys.load([tmp_path / "copy.pub"]).keys.keys() == {own.stem}

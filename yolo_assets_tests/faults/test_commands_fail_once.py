@@ -130,7 +130,7 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
             shell("models keygen")
         assert "line/2" in shell("models list")
         shell("models show", first)
-        shell("models promote", "line/2", "--reason", "a better one", "--by", "A. Berg", "--force")
+        shell("models promote", "line/2", "--reason", "a better one", "--by", "A. Berg", "--force", "--unjudged")
         shell("models verify", "line/2")
         shell("models rollback", "line", "--reason", "it was not", "--by", "A. Berg")
         shell("models history", "line")

@@ -69,7 +69,7 @@ def verify_device(folder: Path, keys: TrustedKeys | None = None) -> list[LogRepo
     """
     if not folder.is_dir() or not (logs(folder) or (folder / HEAD).exists()):
         raise BadInputError(f"there is no audit log in {folder}; give the state folder of an agent that has run")
-    head, trouble = None, ""
+    head, trouble, given = None, "", keys is not None
     try:
         keys = keys or TrustedKeys.load([folder / f"{KEY}.pub"])
         head = read_head(folder, keys)
@@ -80,6 +80,8 @@ def verify_device(folder: Path, keys: TrustedKeys | None = None) -> list[LogRepo
         reports.append(
             LogReport(head.device_id, head.log_id, "box", findings=["the log that the head names is missing"])
         )
+    if keys is not None and not given:
+        _note_own_key(reports, keys)
     if trouble:
         (reports or [LogReport("?", "?", "box")])[-1].findings.insert(0, trouble)
     _check_succession(reports, {r.log_id: _first_line(folder / r.log_id) for r in reports})
@@ -189,6 +191,7 @@ class DeviceCopies:
                 faults.append(f"{key} holds other lines {first} to {first + repeated - 1} than an older object")
             lines += mine[repeated:]
         begin = lines[0] if lines else None
+        given = keys is not None
         if keys is None:
             keys = _key_of(begin)
             if keys is None:
@@ -196,6 +199,8 @@ class DeviceCopies:
         check = check_chain(lines, keys, device_id=self.device_id, log_id=log_id)
         report = _report_of(check, self.device_id, log_id, "store")
         report.findings = faults + report.findings
+        if keys is not None and not given:
+            _note_own_key([report], keys)
         return report, begin
 
     def _check_heartbeat(
@@ -286,6 +291,15 @@ def _report_of(check: ChainCheck, device_id: str, log_id: str, place: Place) -> 
         findings=list(check.findings),
         digests=check.digests,
     )
+
+
+def _note_own_key(reports: Iterable[LogReport], keys: TrustedKeys) -> None:
+    """Show the key that lies beside what it signs; it is no proof of who wrote it."""
+    for report in reports:
+        report.notes.append(
+            f"checked with key {', '.join(keys.keys)}, which lies with the log itself; who wrote it is proven only by "
+            "a key kept elsewhere (--key)"
+        )
 
 
 def _check_end(report: LogReport, sequence: int, sha256: str, source: str) -> None:

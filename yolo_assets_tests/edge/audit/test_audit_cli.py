@@ -62,8 +62,11 @@ def test_life_of_an_audit_log(plant: Plant) -> None:
     where = ("--state", str(state), "--store", plant.store_folder.as_uri(), "--device", "box1")
     assert verify(*where)[0] == 0
     key = ("--key", str(state / "audit" / "device.key.pub"))
+    own = [note for log in json.loads(verify(*where, "--json")[1])["logs"] for note in log["notes"]]
+    assert sum("which lies with the log itself" in note for note in own) == 2
     code, out, _ = verify(*where, *key, "--json")
     document = json.loads(out)
+    assert not any("lies with the log" in note for log in document["logs"] for note in log["notes"])
     assert code == 0 and document["ok"] and [log["lines"] for log in document["logs"]] == [6, 6]
 
     (log,) = (state / "audit").glob("*/*.ndjson")
