@@ -6,6 +6,7 @@ Belongs here: parsing. Does not belong here: what an option means, and whether i
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Any, Literal, cast
 
 from yolo_assets.contracts.errors import BadInputError
@@ -48,7 +49,9 @@ def _load(text: str, source: str, how: Literal["safe", "base"]) -> Any:
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
-        content = cast(Any, YAML(typ=how, pure=True)).load(text)
+        with warnings.catch_warnings():  # they quote what stands there
+            warnings.simplefilter("ignore")
+            content = cast(Any, YAML(typ=how, pure=True)).load(text)
     except MarkedYAMLError as error:
         told = cast(Any, error)
         words = str(told.problem or "malformed")
