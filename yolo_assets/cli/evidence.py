@@ -150,7 +150,8 @@ def verify(
 
     Example: yolo-assets evidence verify evidence-2026-17 --key archiver.pub
     """
-    from yolo_assets.evidence.verify import load_keys, verify_pack
+    from yolo_assets.evidence.signing import load_keys
+    from yolo_assets.evidence.verify import verify_pack
 
     done = verify_pack(folder, load_keys(folder, key) if key else None)
     first = done.first_difference

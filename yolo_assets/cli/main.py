@@ -174,11 +174,11 @@ def _extra_for(module: str) -> str | None:
             "watchfiles",
             "paho",
             "psutil",
-            "yaml",
+            "ruamel",
         },
         "platform": {
             *("dagster", "duckdb", "polars", "pandera", "dagster_aws", "dagster_webserver"),
-            *("supervision", "fpdf", "jinja2", "ruamel"),
+            *("supervision", "fpdf", "fontTools", "uharfbuzz", "jinja2", "yaml"),
         },
         "train": {"torch", "ultralytics", "onnx", "torchvision"},
     }

@@ -79,7 +79,7 @@ def restore(
     check_room(plan, folder)
     with progress("restoring", total=plan.bytes, in_bytes=True) as advance:
         done = carry_out(opened, plan, folder, thaw=thaw, report=lambda _, size: advance(size))
-    _report_done(done, folder, as_json)
+    _report_done(done, folder, plan.unreadable, as_json)
 
 
 def _report_nothing(archive: Archive, plan: RestorePlan, as_json: bool) -> None:
@@ -114,6 +114,7 @@ def _report_plan(archive: Archive, plan: RestorePlan, folder: Path, as_json: boo
         "bytes": plan.bytes,
         "missing_bytes": plan.missing,
         "free_bytes": OutFolder(folder).free(),
+        "unreadable_records": plan.unreadable,
     }
     if as_json:
         emit_json({**figures, "waiting": [dataclasses.asdict(waiting) for waiting in cold], "problems": plan.problems})
@@ -130,9 +131,9 @@ def _report_plan(archive: Archive, plan: RestorePlan, folder: Path, as_json: boo
     _failed(plan.problems)
 
 
-def _report_done(done: RestoreReport, folder: Path, as_json: bool) -> None:
+def _report_done(done: RestoreReport, folder: Path, unreadable: int, as_json: bool) -> None:
     if as_json:
-        emit_json(dataclasses.asdict(done))
+        emit_json({**dataclasses.asdict(done), "unreadable_records": unreadable})
     else:
         out().print(
             f"{done.files} files, {done.bytes} bytes restored from {done.archives} archives to {folder}"

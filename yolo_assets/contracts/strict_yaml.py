@@ -5,8 +5,9 @@ Belongs here: parsing. Does not belong here: what an option means, and whether i
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any, cast
+import re
+import warnings
+from typing import Any, Literal, cast
 
 from yolo_assets.contracts.errors import BadInputError
 
@@ -14,8 +15,13 @@ MOST = 100_000
 """Values in a file that a person wrote, with its references followed."""
 
 
+_TWICE = re.compile(r'found duplicate key "([\w.-]{1,64})" with value ')
+
+
 def parse_yaml(text: str, source: str) -> Any:
-    """The content of a YAML text; an option that is given twice is refused, where PyYAML silently takes the last.
+    """The content of a YAML 1.2 text: ``on`` and ``22:00`` are text, ``012`` is twelve.
+
+    An option that is given twice is refused, where other readers silently take the last.
 
     Args:
         text: the text.
@@ -24,17 +30,40 @@ def parse_yaml(text: str, source: str) -> Any:
     Raises:
         BadInputError: not YAML. The message tells the line's number and never its content, which may be a password.
     """
-    import yaml  # comes with the extras that have such files; the base can do without it
+    return _load(text, source, "safe")
+
+
+def parse_yaml_as_written(text: str, source: str) -> Any:
+    """As ``parse_yaml``, but every value is the text that stands there: names of classes may be ``on`` or ``012``.
+
+    Raises:
+        BadInputError: as ``parse_yaml``.
+    """
+    return _load(text, source, "base")
+
+
+def _load(text: str, source: str, how: Literal["safe", "base"]) -> Any:
+    # It comes with the extras that have such files; the base can do without it.
+    from ruamel.yaml import YAML
+    from ruamel.yaml.constructor import DuplicateKeyError
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
-        content = yaml.load(text, _strict_loader())  # noqa: S506 - it is a SafeLoader
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        words = getattr(error, "problem", None) or "malformed"
-        place = f"line {mark.line + 1}: {words}" if mark is not None else words
+        with warnings.catch_warnings():  # they quote what stands there
+            warnings.simplefilter("ignore")
+            content = cast(Any, YAML(typ=how, pure=True)).load(text)
+    except MarkedYAMLError as error:
+        told = cast(Any, error)
+        words = str(told.problem or "malformed")
+        if isinstance(error, DuplicateKeyError):  # its own words quote the value
+            named = _TWICE.match(words)
+            words = f"{named[1] if named else 'an option'} is given twice"
+        place = words if told.problem_mark is None else f"line {told.problem_mark.line + 1}: {words}"
         raise BadInputError(f"{source} is not YAML: {place}") from None
-    except (ValueError, OverflowError, LookupError, AttributeError, TypeError):
-        # PyYAML's own constructors: 2024-13-45 is a date to it, 0x a number, and "=" a key of nobody.
+    except YAMLError:
+        raise BadInputError(f"{source} is not YAML: malformed") from None
+    except (ValueError, OverflowError, LookupError, AttributeError, TypeError, AssertionError):
+        # The constructors of numbers and dates: 2024-13-45 is a date to them.
         raise BadInputError(f"{source} is not YAML: a date or a number in it is not one; write it in quotes") from None
     except RecursionError:
         raise BadInputError(f"{source} is not YAML: it is nested too deeply") from None
@@ -54,25 +83,3 @@ def _check_size(content: object, source: str) -> None:
             waiting += cast("dict[object, object]", value).values()
         elif isinstance(value, list | tuple | set):
             waiting += cast("list[object]", value)
-
-
-@cache
-def _strict_loader() -> Any:
-    import yaml
-
-    class StrictLoader(yaml.SafeLoader):
-        pass
-
-    def mapping(loader: StrictLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key, _ in node.value:
-            name = cast(Any, loader).construct_object(key, deep=True)
-            if isinstance(name, str) and name in seen:
-                raise yaml.MarkedYAMLError(problem=f"{name} is given twice", problem_mark=key.start_mark)
-            if isinstance(name, str):
-                seen.add(name)
-        loader.flatten_mapping(node)
-        return yaml.SafeLoader.construct_mapping(loader, node, deep)
-
-    StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
-    return StrictLoader

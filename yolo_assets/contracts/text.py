@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import unicodedata
 
 from yolo_assets.contracts.errors import BadInputError
+
+_JOINERS = "\u200c\u200d"
 
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -18,8 +21,21 @@ MARKS = (
 
 
 def plain(text: str) -> str:
-    r"""Text with every character that is not seen as itself written out, like ``\u202e``: controls, directions."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+    r"""Text with every character that is not seen as itself written out, like ``\u202e``: controls, directions.
+
+    A joiner stays between two characters that it can join: in Arabic and Indic scripts, between the parts of an emoji.
+    """
+    around = zip(f" {text}", text, f"{text[1:]} ", strict=False)
+    return "".join(
+        char
+        if char.isprintable() or (char in _JOINERS and _joins(before) and _joins(after))
+        else char.encode("unicode_escape").decode("ascii")
+        for before, char, after in around
+    )
+
+
+def _joins(char: str) -> bool:
+    return "\u0600" <= char <= "\u0dff" or unicodedata.category(char) in ("So", "Sk", "Mn", "Mc")
 
 
 def encoding_of(start: bytes) -> tuple[str, int]:

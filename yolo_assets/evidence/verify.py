@@ -12,7 +12,7 @@ import hashlib
 import io
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal
@@ -63,43 +63,6 @@ class Verification:
     def first_difference(self) -> Check | None:
         """The first check that did not end well; None when the pack is sound."""
         return next((check for check in self.checks if check.verdict == "differs"), None)
-
-
-def load_keys(folder: Path, paths: Sequence[Path]) -> TrustedKeys:
-    """The keys that a checker gives for a pack, none of which may come out of a pack.
-
-    Args:
-        folder: the pack.
-        paths: files, or folders of ``*.pub`` files.
-
-    Raises:
-        BadInputError: one lies in this pack or in another one, or is a link into it.
-        SignatureError: see ``TrustedKeys.load``.
-    """
-    for path in paths:
-        files = sorted(path.glob("*.pub")) if path.is_dir() else [path]
-        if any(_in_a_pack(file, folder) for file in [path, *files]):
-            raise BadInputError(
-                f"{path} lies in an evidence pack, and whoever made a false pack put a key of his own there; get the "
-                "plant's public key in another way, compare it with the one in the pack, and give that with --key PUB"
-            )
-    return TrustedKeys.load(paths)
-
-
-def _in_a_pack(path: Path, folder: Path) -> bool:
-    """Whether a file lies in this pack or in any, whatever links lead there."""
-    real = path.resolve()
-    packs = [parent for parent in [real, *real.parents] if parent == folder.resolve() or _is_pack(parent)]
-    if packs:
-        return True
-    try:
-        return any(real.samefile(own) for own in (folder / "keys").glob("*.pub"))  # hard links
-    except OSError:
-        return False
-
-
-def _is_pack(folder: Path) -> bool:
-    return (folder / names.MANIFEST).is_file() and (folder / names.SIGNATURE).is_file()
 
 
 def verify_pack(folder: Path, trusted: TrustedKeys | None) -> Verification:

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from yolo_assets.contracts.base import one_line
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import LABELS_INBOX
+from yolo_assets.contracts.strict_yaml import parse_yaml_as_written
 from yolo_assets.contracts.text import decode_text
 from yolo_assets.learning.formats import values
-from yolo_assets.learning.formats.class_list import load_as_written
 from yolo_assets.learning.records import ImportOptions
 from yolo_assets.storage import ObjectNotFoundError, ObjectStore
 
@@ -43,7 +43,7 @@ def parse_options(data: bytes, source: str) -> ImportOptions:
     Raises:
         BadInputError: they cannot be read.
     """
-    document = load_as_written(source, data)
+    document = parse_yaml_as_written(decode_text(data, source), source)
     try:
         options = ImportOptions.model_validate({} if document in (None, "") else document)
     except ValidationError as error:
@@ -61,7 +61,7 @@ def parse_class_map(data: bytes, source: str) -> dict[str, str]:
     """
     text = decode_text(data, source)
     try:
-        document = load_as_written(source, data)
+        document = parse_yaml_as_written(text, source)
     except BadInputError:
         document = None
     if isinstance(document, dict):

@@ -95,6 +95,7 @@ def validate(
     rejected = [_told(name, problem) for name, problem in parsed.orphans]
     questions: list[Rejected] = []
     images: dict[str, LabelledImage] = {}
+    unasked = 0
     asked = _asked(parsed, judged, known, options, earlier)
     for number, one in enumerate(judged):
         path = one.target.image_path if one.target is not None else None
@@ -106,6 +107,7 @@ def validate(
             continue
         if one.raw.data is not None and one.target.source is None and pictures is not None:
             _store_image(pictures, one.target, one.raw.data)
+        unasked += not (one.boxes or one.raw.reviewed or options.covers(one.raw.name))
         images[one.target.image_path] = one.target.model_copy(
             update={"boxes": one.boxes, "annotator": one.raw.annotator or options.by}
         )
@@ -118,6 +120,7 @@ def validate(
         rejected=tuple(rejected),
         questions=tuple(questions),
         unreviewed=parsed.unreviewed,
+        unasked=unasked,
     )
 
 

@@ -302,7 +302,7 @@ class _Import:
             labels.questions,
         )
         report = self._report(key, labels, imported_before=not changed)
-        report.notes = list(_changes(labels, earlier)) if changed else report.notes
+        report.notes += _changes(labels, earlier) if changed else ()
         return report
 
     def _judged_by(self, options: bytes) -> str:
@@ -348,6 +348,11 @@ class _Import:
             problems=[Problem(r.image, r.reason) for r in (*labels.rejected, *labels.questions)],
             imported_before=imported_before,
         )
+        if labels.unasked:
+            report.notes.append(
+                f"{labels.unasked} images without a box count as backgrounds; the file does not tell whether anybody "
+                "looked at them"
+            )
         if imported_before:
             when = format_time(labels.imported_at)
             report.notes.append(f"imported before, at {when}: its labels keep that place in the order")

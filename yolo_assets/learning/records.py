@@ -140,6 +140,7 @@ class AcceptedLabels(Record):
     rejected: tuple[Rejected, ...] = ()
     questions: tuple[Rejected, ...] = Field(default=(), description="images that wait until somebody answers for them")
     unreviewed: int = Field(default=0, ge=0, description="images in the file that no one labelled yet")
+    unasked: int = Field(default=0, ge=0, description="backgrounds that nobody is known to have reviewed")
     judged_by: str | None = Field(default=None, description="hash of what the judgement depended on besides the file")
 
 

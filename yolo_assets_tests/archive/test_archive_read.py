@@ -155,7 +155,7 @@ def test_restore_by_time_and_with_records(
     start = HOUR.start + timedelta(seconds=3)
     restore(archive, "cam1", start, start + timedelta(seconds=2), tmp_path / "out", class_name="dent")
     names = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert names == {"20260102_030004_000.jpg", "records.ndjson"}
+    assert names == {"20260102_030004_000.jpg", "20260102_030004_000.ndjson"}  # its own record, no one else's
     with pytest.raises(BadInputError, match="empty"):
         restore(archive, "cam1", start, start, tmp_path / "out")
 

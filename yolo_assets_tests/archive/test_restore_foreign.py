@@ -177,6 +177,11 @@ def test_a_frame_without_a_time_in_its_name_goes_by_its_record(
         line = record(f"part{number}.png", 0.9, captured_at=moment.isoformat())
         (hour.path / f"part{number}.json").write_text(json.dumps(line))
     (hour.path / "nobody_knows.bmp").write_bytes(b"BM")
+    for second in (2, 3):
+        (hour.path / f"20241015_14000{second}.jpg").write_bytes(b"\xff\xd8\xff%d" % second)
+        line = record(f"20241015_14000{second}.jpg", 0.9)
+        (hour.path / f"result-{second}.json").write_text(json.dumps(line))
+    (hour.path / "metadata.json").write_text('{"line": 7}')
     run_archiver(tmp_path / "spool", archive, signer, grace_seconds=0)
     outside = archive.receipt(ArchiveName("cam1", HOUR)).outside_hour
     assert outside is not None and (outside.count, outside.first) == (1, at(15, 0, 0.2))
@@ -186,8 +191,9 @@ def test_a_frame_without_a_time_in_its_name_goes_by_its_record(
         restore(archive, "cam1", start, end, out)
         return {name.removeprefix(f"cam1/{HOUR}/") for name in names(out)}
 
-    assert between(at(14, 0, 2), at(14, 0, 3)) == {"part0.png", "part0.json", "nobody_knows.bmp"}
-    assert between(at(15, 0), at(15, 10)) == {"part2.png", "part2.json"}
+    own = {"part0.png", "part0.json", "20241015_140002.jpg", "result-2.json"}
+    assert between(at(14, 0, 2), at(14, 0, 3)) == own | {"nobody_knows.bmp", "metadata.json"}
+    assert between(at(15, 0), at(15, 10)) == {"part2.png", "part2.json", "metadata.json"}
 
 
 def test_records_that_cannot_be_understood_are_counted_where_they_are_searched(

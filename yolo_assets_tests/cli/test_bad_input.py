@@ -10,6 +10,7 @@ import pytest
 from yolo_assets.contracts.model import ONNX
 from yolo_assets_tests.cli.command_line import cli, contents, refused
 from yolo_assets_tests.edge.plant import Plant
+from yolo_assets_tests.support.signed import content
 from yolo_assets_tests.support.small_disk import small_disk as mounted_disk
 from yolo_assets_tests.support.tiny_model import tiny_bundle_files
 
@@ -40,7 +41,7 @@ def test_a_record_that_is_not_json_is_archived_and_reported(spool: Path, tmp_pat
     assert contents(spool) == before
     listed = json.loads(cli("archive", "ls", "--archive", str(tmp_path / "archive"), "--json", home=tmp_path).stdout)
     assert [archive["bad_records"] for archive in listed] == [1]
-    receipt = json.loads(next((tmp_path / "archive" / "receipts").rglob("*.json")).read_bytes())
+    receipt = content(next((tmp_path / "archive" / "receipts").rglob("*.json")).read_bytes())
     assert (receipt["frame_count"], receipt["bad_records"]) == (4, 1)
 
 

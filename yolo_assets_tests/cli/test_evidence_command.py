@@ -21,7 +21,8 @@ import sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {
-            "cv2", "supervision", "fpdf", "jinja2", "duckdb", "polars", "matplotlib", "PIL", "dagster", "torch"
+            "cv2", "supervision", "fpdf", "jinja2", "duckdb", "polars", "matplotlib", "PIL", "dagster", "torch",
+            "pyarrow", "fontTools", "uharfbuzz", "boto3", "yaml", "scipy"
         }:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
@@ -65,6 +66,8 @@ def test_made_here_and_verified_elsewhere_without_network_or_large_packages(home
 
     unknown = alone("evidence", "verify", elsewhere / "pack", home=elsewhere)
     refused(unknown, "proves nothing by that", "--key PUB")
+    own = next((elsewhere / "pack" / "keys").glob("*.pub"))
+    refused(alone("evidence", "verify", elsewhere / "pack", "--key", own, home=elsewhere), "lies in an evidence pack")
     page = elsewhere / "pack" / "report.pdf"
     page.write_bytes(page.read_bytes()[:-1])
     bad = alone("evidence", "verify", elsewhere / "pack", "--key", elsewhere / "plant.pub", "--json", home=elsewhere)

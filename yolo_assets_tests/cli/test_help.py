@@ -100,6 +100,8 @@ JSON: dict[tuple[str, ...], tuple[str, ...]] = {
         *("--out", "evidence"),
     ),
     ("evidence", "verify"): ("evidence", "--key", "keys/archiver.pub"),
+    ("tables", "build"): ("--hour", "20260102_03"),
+    ("tables", "quarantine"): (),
     ("catalog", "rebuild"): (),
     ("catalog", "query"): ("SELECT * FROM archives",),
     ("catalog", "find"): (

@@ -49,7 +49,7 @@ def test_an_empty_plant_expects_nothing(text: str, tmp_path: Path) -> None:
     ("text", "key", "says"),
     [
         ("cameras: [cam 1]", "cameras.0", "is not a camera id"),
-        ("cameras: [cam1, on]", "cameras.1", "True is not a camera id; write it in quotes"),
+        ("cameras: [cam1, true]", "cameras.1", "True is not a camera id; write it in quotes"),
         ("cameras: [007]", "cameras.0", "7 is not a camera id; write it in quotes"),
         ("cameras: [cam1, cam2, cam1]", "cameras", "cam1 is listed twice"),
         ("cameras: cam1", "cameras", "give a list"),

@@ -8,7 +8,7 @@ import pytest
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.options import read_options
-from yolo_assets.contracts.strict_yaml import parse_yaml
+from yolo_assets.contracts.strict_yaml import parse_yaml, parse_yaml_as_written
 from yolo_assets.edge.config.agent import load_config
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -65,3 +65,17 @@ def test_an_option_given_twice_is_refused_in_every_yaml(tmp_path: Path) -> None:
     (tmp_path / "gate.yaml").write_text("slack: 1\nslack: 2\n")
     with pytest.raises(BadInputError, match="slack is given twice"):
         read_options(tmp_path / "gate.yaml", "gate policy")
+
+
+def test_yaml_is_1_2_and_nothing_of_it_is_printed(recwarn: pytest.WarningsRecorder) -> None:
+    text = "a: on\nb: 22:00\nc: 012\nd: &x 1\ne: &x 2\nf: 2024-10-15T14:00:02Z\n"
+    assert list(parse_yaml(text, "x"))[:3] == ["a", "b", "c"]
+    assert list(parse_yaml(text, "x").values())[:3] == ["on", "22:00", 12]
+    assert list(parse_yaml_as_written(text, "x").values())[:3] == ["on", "22:00", "012"]
+    assert not recwarn.list
+
+
+def test_an_option_that_is_given_twice_is_named_and_its_value_is_not() -> None:
+    with pytest.raises(BadInputError, match="line 2: password is given twice") as caught:
+        parse_yaml("password: geheim\npassword: hidden\n", "x")
+    assert "geheim" not in str(caught.value) and "hidden" not in str(caught.value)

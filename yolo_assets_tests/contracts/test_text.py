@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.text import MARKS, decode_text, encoding_of
+from yolo_assets.contracts.text import MARKS, decode_text, encoding_of, plain
 
 # Python's own codecs write the marks: utf-8-sig as .NET's UTF8, utf-16 as PowerShell's Out-File.
 _AS_WRITTEN = {
@@ -53,3 +53,15 @@ def test_other_encodings_are_named(data: bytes, says: str) -> None:
 
 def test_no_mark_hides_another() -> None:
     assert [encoding_of(mark)[0] for mark, _ in MARKS] == [name for _, name in MARKS]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "crack", "焊缝裂纹", "🔥", "👨\u200d🔧", "🏳\ufe0f\u200d🌈", "می\u200cخواهم", "क्\u200dष"]
+)
+def test_what_is_seen_as_itself_is_shown_as_it_is(text: str) -> None:
+    assert plain(text) == text
+
+
+@pytest.mark.parametrize("text", ["a\u202eb", "cr\u200dack", "裂\u200d纹", "\u200d🔥", "🔥\u200d", "a\x1b[2J"])
+def test_what_hides_or_turns_text_is_written_out(text: str) -> None:
+    assert "\\" in plain(text) and plain(text).isprintable()

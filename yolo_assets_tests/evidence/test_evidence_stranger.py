@@ -16,7 +16,8 @@ from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.evidence import manifest as names
-from yolo_assets.evidence.verify import load_keys, verify_pack
+from yolo_assets.evidence.signing import load_keys
+from yolo_assets.evidence.verify import verify_pack
 from yolo_assets_tests.evidence.evidence_world import HOUR, Plant, detection, files_of, picture, record_line
 from yolo_assets_tests.support.signed import content, signed_by_0_1
 

@@ -14,6 +14,7 @@ from yolo_assets.learning.formats.base import LabelFile, RawBox, RawImage
 from yolo_assets.learning.formats.recognise import parse
 from yolo_assets.learning.import_options import parse_class_map, parse_options
 from yolo_assets_tests.fuzz.law import foreign, refused_or
+from yolo_assets_tests.fuzz.odd_json import mutate as mutate
 
 END = b"\0\0"
 """Between a path and its content, and after the content, in an input that becomes a zip."""

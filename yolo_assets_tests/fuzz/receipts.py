@@ -18,6 +18,7 @@ from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import Signer, TrustedKeys, is_signed, unverified_content
 from yolo_assets.models.bundle import parse_manifest
 from yolo_assets_tests.fuzz.law import refused_or
+from yolo_assets_tests.fuzz.odd_json import mutate as mutate
 
 KINDS: tuple[type[Record], ...] = (
     *(Receipt, ChannelPointer, Heartbeat),

@@ -9,6 +9,7 @@ from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.frames import FrameFolder
 from yolo_assets.spool.records import BadRecord, FrameRecord, RecordFile, parse_record, read_records
 from yolo_assets_tests.fuzz.law import foreign
+from yolo_assets_tests.fuzz.odd_json import mutate as mutate
 
 NAMES = ("20241015_140001_000.json", "records.ndjson", "x.jsonl", "foreign.json")
 FRAMES = ("20241015_140001_000.jpg", "20241015_140002.jpg", "defect é.PNG")

@@ -46,7 +46,8 @@ def main(target: str, seconds: str, folder: str, *more: str) -> None:
     options += [argument for argument in more if argument.startswith("-")]
     with contextlib.suppress(RuntimeError):  # a fork server would have set it already
         importlib.import_module("multiprocessing").set_start_method("spawn")
-    atheris.Setup([sys.argv[0], *options, *(alone or [str(corpus)])], module.check)
+    mutator = {"custom_mutator": module.mutate} if hasattr(module, "mutate") else {}
+    atheris.Setup([sys.argv[0], *options, *(alone or [str(corpus)])], module.check, **mutator)
     atheris.Fuzz()
 
 

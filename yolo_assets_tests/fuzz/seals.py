@@ -13,6 +13,7 @@ from yolo_assets.spool.frame_journal import SLOT, FrameJournal
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.traces import count_hour, last_sequence, read_traces, used_stems
 from yolo_assets_tests.fuzz.law import refused_or, scratch
+from yolo_assets_tests.fuzz.odd_json import mutate as mutate
 
 FILES = (
     ".sealed",

@@ -52,3 +52,8 @@ def test_the_law_holds_for_a_few_seconds(target: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_law_holds_for_ten_minutes(target: str, tmp_path: Path) -> None:
     fuzz(target, SOAK_SECONDS, tmp_path)
+
+
+def test_a_planted_fault_is_found(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"crash-\w+: b'(.|\n)*(KeyError|TypeError|ZeroDivisionError)"):
+        fuzz("planted", 30, tmp_path)

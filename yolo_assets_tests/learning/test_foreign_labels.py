@@ -196,3 +196,17 @@ def test_labels_that_would_go_are_asked_about_and_told(store):
     assert report.images == 8
     assert report.notes == ["replaces the labels of 2 images that were labelled before; 2 boxes go"]
     assert sum(map(len, boxes(store).values())) == 6
+
+
+def test_backgrounds_that_nobody_is_known_to_have_seen_are_told(store):
+    manifest = orjson.loads(store.get("annotation/batch-1/manifest.json"))
+    for item in manifest["items"]:
+        item["predictions"] = []
+    store.put("annotation/batch-1/manifest.json", orjson.dumps(manifest))
+    document = orjson.loads((FOREIGN / "coco_half_reviewed.json").read_bytes())
+    document["images"][7]["reviewed"] = True
+    store.put(f"{LABELS_INBOX}half.json", orjson.dumps(document))
+    report = bring(store)["half.json"]
+    assert (report.images, report.backgrounds, report.problems) == (8, 4, [])
+    (note,) = report.notes
+    assert note.startswith("3 images without a box count as backgrounds")

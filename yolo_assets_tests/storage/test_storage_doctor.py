@@ -65,7 +65,7 @@ def test_retention_without_object_lock_is_refused(make_bucket: Callable[..., Any
     assert examine(bucket.url, None, 0).unsafe == ()
     (wrong,) = examine(bucket.url, None, 180).unsafe
     assert (wrong.question, wrong.answer) == (
-        "retention of 180 days is asked for",
+        "retention of 180 days is requested",
         "the archive root has no object lock",
     )
 
@@ -113,7 +113,7 @@ facts = st.builds(
 def test_unsafe_combinations(archive: Facts, store: Facts | None, days: int) -> None:
     said = {(one.question, one.answer) for one in unsafe(archive, store, days)}
     text = " ".join(word for pair in said for word in pair)
-    asked = "retention of 180 days is asked for"
+    asked = "retention of 180 days is requested"
     assert ((asked, "the archive root has no object lock") in said) == (days > 0 and archive.lock is False)
     assert ("was deleted all the same" in text) == (archive.lock is True and archive.held_against_delete is False)
     assert ("no versions to find it in" in text) == (archive.conditional_put is False and archive.versions is False)

@@ -22,6 +22,19 @@ _MOST_NAMES = 12
 
 
 @dataclass(frozen=True)
+class RecordsTell:
+    """What the records of an hour say where the names of its files do not.
+
+    Attributes:
+        moments: when pictures were captured, by name.
+        owners: for record files of one frame, by name, that frame and when it was captured.
+    """
+
+    moments: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
+    owners: Mapping[str, tuple[str, datetime | None]] = field(default_factory=dict[str, tuple[str, datetime | None]])
+
+
+@dataclass(frozen=True)
 class FrameFilter:
     """Which frames are selected; every condition that is given must hold, for one detection record.
 
@@ -113,7 +126,7 @@ class FrameFilter:
         return self.start <= hour.start and hour.end <= self.end
 
     def chosen(
-        self, parts: Sequence[Sequence[IndexRow]], hour: Hour, moments: Mapping[str, datetime] | None = None
+        self, parts: Sequence[Sequence[IndexRow]], hour: Hour, told: RecordsTell | None = None
     ) -> list[list[IndexRow]]:
         """The members of an hour that a time range selects, part by part.
 
@@ -124,20 +137,21 @@ class FrameFilter:
         Args:
             parts: the index of each part.
             hour: the hour.
-            moments: when frames were captured whose name does not tell.
+            told: what records say where names do not.
 
         Raises:
             BadInputError: a name is not that of one file in a folder.
         """
         named = [[(native_name(row.name), row) for row in rows] for rows in parts]
+        told = told or RecordsTell()
         frames = {name for rows in named for name, _ in rows if is_frame(name)}
-        wanted = {name for name in frames if self.covers_moment(frame_time(name) or (moments or {}).get(name), hour)}
+        wanted = {name for name in frames if self.covers_moment(frame_time(name) or told.moments.get(name), hour)}
         if self.frames_only:
             return [[row for name, row in rows if name in wanted] for rows in named]
         if self.whole(hour):
             return [list(rows) for rows in parts]
         own = {frame_stem(name): False for name in frames} | {frame_stem(name): True for name in wanted}
-        alone = {name: self._alone(name, hour, own) for rows in named for name, _ in rows if name not in frames}
+        alone = {name: self._alone(name, hour, own, told) for rows in named for name, _ in rows if name not in frames}
         some = bool(wanted) or any(alone.values()) or (not frames and self.touches(hour))
 
         def comes(name: str) -> bool:
@@ -148,13 +162,16 @@ class FrameFilter:
 
         return [[row for name, row in rows if comes(name)] for rows in named]
 
-    def _alone(self, name: str, hour: Hour, own: Mapping[str, bool]) -> bool | None:
+    def _alone(self, name: str, hour: Hour, own: Mapping[str, bool], told: RecordsTell) -> bool | None:
         """Whether a record file of one frame comes; None for a file of the whole hour."""
         if not is_record_file(name) or holds_lines(name):
             return None
         stem = frame_stem(name)
         if stem in own:
             return own[stem]
+        if name in told.owners:
+            frame, moment = told.owners[name]
+            return own.get(frame_stem(frame), self.covers_moment(moment, hour))
         moment = frame_time(f"{stem}{FRAME_ENDINGS[0]}")  # of a frame whose picture was not kept
         return None if moment is None else self.covers_moment(moment, hour)
 

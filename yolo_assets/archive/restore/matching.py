@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
 from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.archive.part import PartContents
-from yolo_assets.archive.restore.filter import FrameFilter
+from yolo_assets.archive.restore.filter import FrameFilter, RecordsTell
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
-from yolo_assets.contracts.names import frame_time, holds_lines
+from yolo_assets.contracts.names import FRAME_ENDINGS, frame_time, holds_lines
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.files import native_name, portable_name
 from yolo_assets.spool.frames import FrameFolder, frame_stem
@@ -142,17 +142,32 @@ def match_hour(selection: FrameFilter, folder: FrameFolder, contents: Sequence[P
     )
 
 
-def record_times(folder: FrameFolder, contents: Sequence[PartContents]) -> dict[str, datetime]:
-    """When the pictures of an hour were captured whose names do not tell, by their records.
+def records_tell(folder: FrameFolder, contents: Sequence[PartContents]) -> RecordsTell:
+    """When the pictures of an hour were captured and which record file is whose, where names do not tell.
+
+    Only record files that may say so are read.
 
     Raises:
         UserError: a part cannot be read.
     """
-    return {
-        frame: records.captured_at
-        for frame, records in _by_frame(folder, contents, lambda _: True)[0].items()
-        if frame in folder.frames and frame_time(frame) is None and records.captured_at is not None
-    }
+    stems = {frame_stem(name): frame_time(name) is not None for name in folder.frames}
+    untimed = not all(stems.values())
+
+    def asked(file: RecordFile) -> bool:
+        stem = frame_stem(file.name)
+        if holds_lines(file.name) or stem in stems:
+            return untimed and not stems.get(stem, False)
+        return frame_time(f"{stem}{FRAME_ENDINGS[0]}") is None
+
+    some = [replace(content, records=[file for file in content.records if asked(file)]) for content in contents]
+    moments: dict[str, datetime] = {}
+    owners: dict[str, tuple[str, datetime | None]] = {}
+    for frame, records in _by_frame(folder, some, lambda _: True)[0].items():
+        moment = frame_time(frame) or records.captured_at
+        if frame in folder.frames and moment is not None:
+            moments[frame] = moment
+        owners |= {place.file: (frame, moment) for place in records.places if not place.number}
+    return RecordsTell(moments, owners)
 
 
 def matching_confidences(archive: Archive, camera_id: str, hour: Hour, selection: FrameFilter) -> list[float]:

@@ -6,9 +6,8 @@ nothing is written. Does not belong here: writing (``writing``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 
@@ -16,11 +15,11 @@ from yolo_assets.archive.archive import Archive, ReceiptResult, in_order
 from yolo_assets.archive.near_hours import archives_holding
 from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.archive.part import ArchivedPart
-from yolo_assets.archive.restore.filter import FrameFilter, RangeContents
-from yolo_assets.archive.restore.matching import Extract, HourMatch, match_hour, record_times
+from yolo_assets.archive.restore.filter import FrameFilter, RangeContents, RecordsTell
+from yolo_assets.archive.restore.matching import Extract, HourMatch, match_hour, records_tell
 from yolo_assets.archive.restore.placing import OutFolder, Places
 from yolo_assets.contracts.errors import BadInputError, UserError
-from yolo_assets.contracts.names import ArchiveName, frame_time
+from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.files import native_name
@@ -68,7 +67,7 @@ class HourPlan:
         hour: the hour.
         receipts: of its parts, by part.
         match: the frames and records that meet the conditions; None without conditions.
-        moments: when frames were captured whose name does not tell, where the range makes a difference.
+        told: what records say where names do not and the range makes a difference.
         archives: parts that hold something selected.
         files: selected.
         bytes: of them.
@@ -81,7 +80,7 @@ class HourPlan:
     hour: Hour
     receipts: tuple[Receipt, ...]
     match: HourMatch | None = None
-    moments: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
+    told: RecordsTell = field(default_factory=RecordsTell)
     archives: int = 0
     files: int = 0
     bytes: int = 0
@@ -93,7 +92,7 @@ class HourPlan:
         """The members that are restored as they are, part by part."""
         if self.match is not None:
             return self.match.chosen(indexes)
-        return selection.chosen(indexes, self.hour, self.moments)
+        return selection.chosen(indexes, self.hour, self.told)
 
     def place(self, places: Places, extract: Extract, sha256: bytes = b"") -> tuple[str, ...]:
         """Where an extract goes, below the folder of the hour; archived files were placed before."""
@@ -278,10 +277,10 @@ class HourPlanner:
         folder = FrameFolder.of(plan.camera, plan.hour, frames)
         if not self.selection.everything:
             return replace(plan, match=match_hour(self.selection, folder, contents))
-        if self.selection.whole(plan.hour) or all(frame_time(name) is not None for name in frames):
+        if self.selection.whole(plan.hour):
             return plan
         try:
-            return replace(plan, moments=record_times(folder, contents))
+            return replace(plan, told=records_tell(folder, contents))
         except ColdObjectError:
             return plan  # such frames count as of their whole hour
 

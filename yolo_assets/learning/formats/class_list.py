@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.strict_yaml import parse_yaml_as_written
 from yolo_assets.contracts.text import decode_text
 from yolo_assets.learning.formats import values
 from yolo_assets.learning.formats.values import shown
@@ -78,7 +79,7 @@ def _from_lines(source: str, data: bytes) -> dict[int, str]:
 
 def _from_yaml(source: str, data: bytes) -> dict[int, str] | None:
     """None for a YAML file that is about something else."""
-    document = load_as_written(source, data)
+    document = parse_yaml_as_written(decode_text(data, source), source)
     if not isinstance(document, dict) or "names" not in document:
         return None
     names: Any = document["names"]
@@ -97,17 +98,3 @@ def _from_yaml(source: str, data: bytes) -> dict[int, str] | None:
     if count is not None and count != len(pairs):
         raise BadInputError(f"{source} says nc: {count:g} and names {len(pairs)} classes; correct one of the two")
     return {number: values.name(value) or "" for number, value in pairs}
-
-
-def load_as_written(source: str, data: bytes) -> object:
-    """A YAML document with every value as it is written: ``on``, ``012`` and ``1e3`` are names here."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        return YAML(typ="base", pure=True).load(decode_text(data, source))
-    except (YAMLError, RecursionError, ValueError) as error:
-        problem = getattr(error, "problem", None) or str(error).split("\n")[0]
-        mark = getattr(error, "problem_mark", None)
-        line = f" (line {mark.line + 1})" if mark is not None else ""
-        raise BadInputError(f"{source} is not YAML that can be read: {shown(problem)}{line}; correct it") from None
