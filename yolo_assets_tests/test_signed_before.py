@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +17,7 @@ from yolo_assets.catalog.publish import publish
 from yolo_assets.catalog.read import find_archives, open_catalog
 from yolo_assets.contracts.errors import SignatureError
 from yolo_assets.contracts.names import ArchiveName
+from yolo_assets.contracts.old_signatures import SignatureSet
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
 from yolo_assets.edge.audit.log import AuditLog
@@ -27,7 +30,7 @@ from yolo_assets.models.promotion import ReleaseRequest, RollbackRequest
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage import open_store
 from yolo_assets_tests.edge.audit.conftest import write
-from yolo_assets_tests.models.release_support import promoter_of
+from yolo_assets_tests.models.release_support import byte_bundle, promoter_of
 
 KEPT = Path(__file__).parent / "signed_before"
 NAME = ArchiveName("cam1", Hour.from_key("20260102_03"))
@@ -126,3 +129,35 @@ def test_an_evidence_pack_of_before_verifies(before: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"Audit 17", b"Audit 18"))
     done = verify_pack(before / "pack", trusted)
     assert done.first_difference is not None and done.first_difference.name == "signature"
+
+
+def test_an_agent_of_before_reads_a_release_of_now(tmp_path: Path) -> None:
+    """Its pointer has no field that such an agent refuses, and the signature in ``.sig`` covers the pointer's bytes."""
+    store, signer = open_store((tmp_path / "store").as_uri()), Signer.load_or_create(tmp_path / "key")
+    Registry(store).write_bundle(*byte_bundle("1"))
+    registry = Registry(store, TrustedKeys.of(signer))
+    promoter_of(registry, signer).promote(ReleaseRequest("line", "1", "stable", by="anna", reason="first"))
+    before = open_store((KEPT / "store").as_uri())
+    for key in ("channels/line/stable.json", "models/line/1/manifest.json"):
+        assert orjson.loads(store.get(key)).keys() == orjson.loads(before.get(key)).keys()
+        now, then = (orjson.loads(opened.get(f"{key}.sig"))["signatures"][-1] for opened in (store, before))
+        assert now.keys() == then.keys() and now["sha256"] == hashlib.sha256(store.get(key)).hexdigest()
+        signer.private.public_key().verify(base64.b64decode(now["value"]), store.get(key))
+
+
+def test_a_release_by_a_machine_of_before_is_taken(tmp_path: Path) -> None:
+    """It adds to ``.sig`` alone, beside a ``.dsse`` that knows only the release before."""
+    store, signer = open_store((tmp_path / "store").as_uri()), Signer.load_or_create(tmp_path / "key")
+    registry = Registry(store, TrustedKeys.of(signer))
+    registry.write_bundle(*byte_bundle("1"))
+    pointer = promoter_of(registry, signer).promote(ReleaseRequest("line", "1", "stable", by="anna", reason="first"))
+    data = pointer.model_copy(update={"release": 2}).to_json()
+    key = "channels/line/stable.json"
+    signatures = SignatureSet.from_json(store.get(f"{key}.sig")).with_signature(signer.sign_detached(data))
+    store.put(f"{key}.sig", signatures.to_json())
+    store.put(key, data)
+    taken = registry.channel("line", "stable").pointer()
+    assert taken is not None and taken.release == 2
+    store.put(key, data.replace(b'"release":2', b'"release":3'))
+    with pytest.raises(SignatureError, match="no signature for its content"):
+        registry.channel("line", "stable").pointer()
