@@ -109,8 +109,8 @@ def exact_answer(connection: duckdb.DuckDBPyConnection, sql: str) -> Answer:
     for number in timed:
         if any(_is_infinite(row[number]) for row in rows):
             raise BadInputError(
-                f"the column {described[number][0]} holds an infinite time, or one at the end of the calendar; cast that "
-                "column to VARCHAR, or leave such rows out by isfinite"
+                f"the column {described[number][0]} holds an infinite time, or one at the end of the calendar; cast "
+                "that column to VARCHAR, or leave such rows out by isfinite"
             )
     columns = _different(name for name, _ in described)
     blobs = [name for name, (_, kind) in zip(columns, described, strict=True) if "BLOB" in kind]
