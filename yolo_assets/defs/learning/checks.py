@@ -64,7 +64,7 @@ def label_problems(problems: Sequence[str]) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name=EVERY_LABEL_ACCEPTED,
         passed=not problems,
-        description=f"{len(problems)} things in the inbox were not accepted" if problems else "all was accepted",
+        description=f"not accepted in the inbox: {len(problems)}" if problems else "all was accepted",
         metadata={"problems": [problem[:_LONGEST] for problem in problems[:_SHOWN]], "count": len(problems)},
     )
 
