@@ -178,7 +178,7 @@ def _extra_for(module: str) -> str | None:
         },
         "platform": {
             *("dagster", "duckdb", "polars", "pandera", "dagster_aws", "dagster_webserver"),
-            *("supervision", "fpdf", "jinja2", "yaml"),
+            *("supervision", "fpdf", "fontTools", "uharfbuzz", "jinja2", "yaml"),
         },
         "train": {"torch", "ultralytics", "onnx", "torchvision"},
     }

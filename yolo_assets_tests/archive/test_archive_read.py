@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
 from yolo_assets.archive.archive import Archive
@@ -30,7 +29,7 @@ from yolo_assets.storage.base import ObjectStream
 from yolo_assets.storage.decorators import ForwardingStore
 from yolo_assets_tests.support.one_round import run_archiver
 from yolo_assets_tests.support.records import frame_record
-from yolo_assets_tests.support.signed import content, sealed
+from yolo_assets_tests.support.signed import content, sealed, with_content
 
 Contents = Callable[[Path], dict[str, bytes]]
 FillHour = Callable[..., SpoolHour]
@@ -254,7 +253,8 @@ def _rest(row: IndexRow) -> tuple[int, int, int, bytes]:
 def test_a_changed_receipt_is_found(
     change: dict[str, Any], hour: SpoolHour, archive: Archive, trusted: TrustedKeys
 ) -> None:
-    archive.store.put(NAME.receipt_key, orjson.dumps(orjson.loads(archive.store.get(NAME.receipt_key)) | change))
+    receipt = archive.store.get(NAME.receipt_key)
+    archive.store.put(NAME.receipt_key, with_content(receipt, content(receipt) | change))
     with pytest.raises(SignatureError, match="was changed"):
         archive.receipts("cam1", HOUR)
     assert not verify_archive(archive, NAME).ok

@@ -83,6 +83,7 @@ def test_nothing_goes_when_the_store_is_not_as_it_was(
         archive.store.put(NAME.index_key, archive.store.get(NAME.index_key) + b" ")
     else:
         receipt = archive.store.get(NAME.receipt_key)
+        assert content(receipt)["file_count"] == 15
         archive.store.put(NAME.receipt_key, with_content(receipt, content(receipt) | {"file_count": 16}))
     try:
         report = reclaim_hour(hour, archive, hot_hours=0, now=utc_now())

@@ -200,6 +200,8 @@ LOCATIONS = (
     *("storage init --dry-run --archive", "storage policy --out", "edge init --out", "edge init --out e.yaml --units"),
     *("edge run --config e.yaml --spool", "edge run --config e.yaml --store", "simulate --out"),
     *("simulate --out s --truth", "edge audit verify --device d --store"),
+    *("tables build --hour 20260102_03 --spool", "tables build --hour 20260102_03 --store", "datasets build --store"),
+    *("labels import x.json --archive", "tables quarantine --store"),
     f"restore {' '.join(TIMES)} --out",
     f"evidence make --camera cam1 --reason r {' '.join(TIMES)} --out",
 )

@@ -12,6 +12,7 @@ from yolo_assets.contracts.evaluation import PairedEvaluation
 from yolo_assets.contracts.model import ONNX, ExpectedChange, Interval, ModelManifest
 from yolo_assets.contracts.names import training_key
 from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.models.bundle import VerifiedBundle
 from yolo_assets.models.gate_policy import GatePolicy
 from yolo_assets.models.gate_status import read_gate_report
 from yolo_assets.models.gated_release import (
@@ -22,10 +23,10 @@ from yolo_assets.models.gated_release import (
     promote_by_hand,
     release_candidate,
 )
-from yolo_assets.models.promotion import Promoter, ReleaseRequest
+from yolo_assets.models.promotion import Promoter, ReleaseRequest, RollbackRequest
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage import ObjectInfo, ObjectStore, StoreUnavailableError
-from yolo_assets.storage.base import Payload
+from yolo_assets.storage.base import CasConflictError, Payload
 from yolo_assets.storage.decorators import ForwardingStore
 from yolo_assets_tests.models.figures import around, evaluation
 from yolo_assets_tests.models.release_support import byte_bundle, entry, failing_write, promoter_of, replace_manifest
@@ -226,3 +227,30 @@ def test_a_report_on_another_version_does_not_count(folder: ObjectStore, signer:
     other = manifest.model_copy(update={"version": "1", "files": manifest.files | {ONNX: entry(b"x")}})
     with pytest.raises(BadInputError, match="not about this line/1"):
         read_gate_report(Registry(folder, trusted), other)
+
+
+def test_a_promotion_that_loses_a_race_changes_nothing(folder: ObjectStore, signer: Signer, trusted: TrustedKeys):
+    """The file is run before anything is written; what another process released meanwhile stays."""
+    register(folder, "1", "2", "3")
+    by_hand(folder, signer, "1", unjudged=True)
+
+    def meanwhile(bundle: VerifiedBundle, run: bool) -> None:
+        assert run and bundle.manifest.version == "2"
+        by_hand(folder, signer, "3", unjudged=True)
+
+    slow = Promoter(Registry(folder, trusted), signer, check=meanwhile)
+    with pytest.raises(CasConflictError, match="was moved by another process"):
+        promote_by_hand(slow, ReleaseRequest("line", "2", "stable", by="anna", reason="trial"), unjudged=True)
+    pointer = Registry(folder, trusted).channel("line", "stable").pointer()
+    assert pointer is not None and (pointer.version, pointer.unjudged) == ("3", True)
+
+
+def test_flags_follow_a_rollback_and_end_with_a_judged_release(folder: ObjectStore, signer: Signer):
+    register(folder, "1", "2")
+    by_hand(folder, signer, "1", unjudged=True)
+    second = release(folder, signer, compared(folder, "2", "1")).pointer
+    assert second is not None and (second.forced, second.unjudged) == (False, False)
+    assert b"unjudged" not in second.to_json(), "agents of version 0.1 refuse what they do not know"
+    back = promoter(folder, signer).roll_back(RollbackRequest("line", "stable", by="anna", reason="worse"))
+    assert (back.version, back.forced, back.unjudged) == ("1", False, True)
+    assert b'"unjudged":true' in back.to_json()
