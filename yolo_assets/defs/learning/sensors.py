@@ -65,7 +65,7 @@ def labels_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> 
     version = labels_version(accepted(store))
     judged = label_problems(waiting)
     events: list[dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation] = []
-    if after.problems != cursor.problems or cursor.at == 0:
+    if after.problems != cursor.problems or (cursor.at == 0 and version):
         events.append(
             dg.AssetCheckEvaluation(
                 asset_key=dg.AssetKey("labels"),
