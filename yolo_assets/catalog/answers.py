@@ -98,7 +98,9 @@ def exact_answer(connection: duckdb.DuckDBPyConnection, sql: str) -> Answer:
     described = [(str(name), str(kind)) for name, kind, *_ in cursor.description or ()]
     for name, kind in described:
         if "INTERVAL" in kind:
-            raise BadInputError(f"the column {name} holds intervals; write CAST({name} AS VARCHAR) or epoch({name})")
+            raise BadInputError(
+                f"the column {name} holds intervals, whose months have no length; cast that column to VARCHAR"
+            )
     try:
         rows = cursor.fetchall()
     except duckdb.Error as error:
@@ -106,10 +108,9 @@ def exact_answer(connection: duckdb.DuckDBPyConnection, sql: str) -> Answer:
     timed = [number for number, (_, kind) in enumerate(described) if "TIMESTAMP" in kind or "DATE" in kind]
     for number in timed:
         if any(_is_infinite(row[number]) for row in rows):
-            name = described[number][0]
             raise BadInputError(
-                f"the column {name} holds an infinite time, or one at the end of the calendar; write "
-                f"CAST({name} AS VARCHAR), or leave such rows out by isfinite({name})"
+                f"the column {described[number][0]} holds an infinite time, or one at the end of the calendar; cast "
+                "that column to VARCHAR, or leave such rows out by isfinite"
             )
     columns = _different(name for name, _ in described)
     blobs = [name for name, (_, kind) in zip(columns, described, strict=True) if "BLOB" in kind]

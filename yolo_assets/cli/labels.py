@@ -106,8 +106,8 @@ def import_(
     if refused:
         count = sum(len(report.problems) for report in refused)
         raise UserError(
-            f"{count} things in {len(refused)} of {len(reports)} files were not accepted; correct them and import "
-            "the file again, or answer with --reviewed FILE or --all-reviewed where it is asked"
+            f"not everything was accepted (files {len(refused)} of {len(reports)}, problems {count}); correct them and "
+            "import the file again, or answer with --reviewed FILE or --all-reviewed where it is asked"
         )
 
 
@@ -133,8 +133,8 @@ def _print(report: FileReport) -> None:
     from yolo_assets.contracts.text import plain
 
     lines = [
-        f"{report.file}: {report.images} images, {report.boxes} boxes, {report.backgrounds} backgrounds, "
-        f"{report.unreviewed} unreviewed",
+        f"{report.file}: images {report.images}, boxes {report.boxes}, backgrounds {report.backgrounds}, "
+        f"unreviewed {report.unreviewed}",
         *(f"  note: {note}" for note in report.notes),
         *(f"  {problem}" for problem in report.problems[:_SHOWN]),
     ]

@@ -180,8 +180,8 @@ def _asked(
         taken = had - len(one.boxes)
         if not one.boxes and parsed.lost:
             asked[number] = (
-                f"no box, but {parsed.lost} rows of the file belong to no image, and one may be about this one; "
-                "export it again"
+                f"no box, but the file has rows that belong to no image (in all {parsed.lost}), and one may be "
+                "about this one; export it again"
             )
             continue
         if options.covers(one.raw.name) or options.covers(target.image_path):
@@ -192,11 +192,11 @@ def _asked(
             reason = one.raw.unsure
         elif taken > 0 and before and one.raw.reviewed_at and one.raw.reviewed_at < before.imported_at:
             when = format_time(before.imported_at)
-            reason = f"reviewed before the labels of {when} came, of which {taken} of {had} boxes would go"
+            reason = f"reviewed before the labels of {when} came, and boxes would go: {had}, then {len(one.boxes)}"
         elif one.raw.reviewed or earlier is None:
             pass  # a person looked at it; what the file says is their answer
         elif taken > 0:
-            reason = f"{taken} of the {had} boxes that it was labelled with would go"
+            reason = f"boxes would go: it was labelled with {had}, and the file has {len(one.boxes)}"
         elif not one.boxes and guess is not None:
             reason = f"no box, but the model saw {guess.class_name} with confidence {guess.confidence:.2f}"
         elif nothing_but_backgrounds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Collection
 from pathlib import PurePosixPath
@@ -36,18 +37,23 @@ class KnownImages:
         self.batches = tuple(sorted(batch.batch for batch in batches))
         self._by_path: dict[str, LabelledImage] = {}
         self._by_file: dict[str, LabelledImage] = {}
+        self._by_sha256: dict[str, LabelledImage] = {}
         self._guesses: dict[str, Prediction] = {}
         for batch in batches:
             for item in batch.items:
                 image = _unlabelled(item, annotation_key(batch.batch, f"images/{item.file}"))
-                self._by_path[item.image_path] = image
+                self._by_path[item.image_path] = self._by_sha256[item.sha256] = image
                 self._by_file[PurePosixPath(item.file).stem] = image
                 for guess in item.predictions:
                     if guess.confidence > max(CONFIDENT, self._surest(item.image_path)):
                         self._guesses[item.image_path] = guess
 
     def find(self, image: RawImage) -> LabelledImage | None:
-        """The image without boxes: by our own path when the tool carried it along, else by its names."""
+        """The image without boxes: by its bytes, by our own path when the tool carried that along, by its names."""
+        if image.data is not None:
+            same = self._by_sha256.get(hashlib.sha256(image.data).hexdigest())
+            if same is not None:
+                return same
         if image.image_path is not None and image.image_path in self._by_path:
             return self._by_path[image.image_path]
         names = [PurePosixPath(name.replace("\\", "/")) for name in (image.name, *image.other_names)]

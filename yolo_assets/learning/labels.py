@@ -350,8 +350,7 @@ class _Import:
         )
         if labels.unasked:
             report.notes.append(
-                f"{labels.unasked} images without a box count as backgrounds; the file does not tell whether anybody "
-                "looked at them"
+                f"backgrounds of which the file does not tell whether anybody looked at them: {labels.unasked}"
             )
         if imported_before:
             when = format_time(labels.imported_at)
@@ -399,5 +398,5 @@ def _changes(labels: AcceptedLabels, earlier: dict[str, Earlier]) -> Iterator[st
     changed = [(old, new) for old, new in pairs if old.boxes != new.boxes]
     gone = sum(max(len(old.boxes) - len(new.boxes), 0) for old, new in changed)
     if changed:
-        loses = f"; {gone} boxes go" if gone else ""
-        yield f"replaces the labels of {len(changed)} images that were labelled before{loses}"
+        loses = f"; boxes that go: {gone}" if gone else ""
+        yield f"images that were labelled before and get other labels: {len(changed)}{loses}"

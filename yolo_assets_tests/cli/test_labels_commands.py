@@ -73,7 +73,7 @@ def test_each_file_is_reported_and_a_bad_one_stops_no_other(centre):
 
 def test_rejected_images_are_named_and_exit_1(centre):
     done = centre.run("labels", "import", FOREIGN / "coco_iscrowd.json")
-    refused(done, "1 things in 1 of 1 files")
+    refused(done, "files 1 of 1, problems 1")
     assert "cam01_20241015_140000_000_8a01f865b36b.jpg: annotation 1" in done.stdout
 
 

@@ -189,12 +189,12 @@ def test_labels_that_would_go_are_asked_about_and_told(store):
     store.put(f"{LABELS_INBOX}later.json", orjson.dumps(document))
     report = bring(store)["later.json"]
     assert (report.images, report.unreviewed) == (6, 2)
-    assert "1 of the 1 boxes that it was labelled with would go" in report.problems[0].what
+    assert "boxes would go: it was labelled with 1, and the file has 0" in report.problems[0].what
     assert sum(map(len, boxes(store).values())) == 8
     store.put(f"{LABELS_INBOX}later.json.import.yaml", b"reviewed: all")
     report = bring(store)["later.json"]
     assert report.images == 8
-    assert report.notes == ["replaces the labels of 2 images that were labelled before; 2 boxes go"]
+    assert report.notes == ["images that were labelled before and get other labels: 2; boxes that go: 2"]
     assert sum(map(len, boxes(store).values())) == 6
 
 
@@ -209,4 +209,4 @@ def test_backgrounds_that_nobody_is_known_to_have_seen_are_told(store):
     report = bring(store)["half.json"]
     assert (report.images, report.backgrounds, report.problems) == (8, 4, [])
     (note,) = report.notes
-    assert note.startswith("3 images without a box count as backgrounds")
+    assert note.startswith("backgrounds of which") and note.endswith(": 3")

@@ -157,5 +157,5 @@ def test_an_answer_older_than_the_labels_takes_no_box_from_them(inbox):
     report = inbox.bring([new], name="c")
     assert (report.images, report.notes) == (
         1,
-        ["replaces the labels of 1 images that were labelled before; 1 boxes go"],
+        ["images that were labelled before and get other labels: 1; boxes that go: 1"],
     )

@@ -293,3 +293,13 @@ def test_a_path_with_line_breaks_is_named_in_one_line():
     found = parse("x.zip", zipped(files))
     said = [*(problem for image in found.images for problem in image.problems), *(what for _, what in found.orphans)]
     assert said and not [text for text in said if "\n" in text or "\u202e" in text], said
+
+
+def test_a_frame_of_the_batch_is_known_by_its_bytes_under_any_name(inbox):
+    frame = (FOREIGN / "spool/cam01/20241015_14/20241015_140000_000.jpg").read_bytes()
+    files = {"data.yaml": NAMES, "images/renamed.jpg": frame, "labels/renamed.txt": ""}
+    report = inbox.bring(zipped(files))
+    assert (report.images, report.unreviewed) == (0, 1)
+    assert "the model saw crack with confidence 0.93" in said(report)
+    inbox.bring(zipped(files | {"labels/renamed.txt": ROW}), name="boxed.zip")
+    assert inbox.boxes() == {"0": [("crack", XYXY)]}

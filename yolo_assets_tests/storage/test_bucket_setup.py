@@ -13,10 +13,11 @@ import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
 
 from yolo_assets.contracts.errors import UserError
+from yolo_assets.storage.admin import bucket_setup
 from yolo_assets.storage.admin.bucket_setup import BucketSetup, SetupRequest
 from yolo_assets.storage.admin.lifecycle import MARGIN_DAYS, compile_lifecycle
 from yolo_assets.storage.admin.policy import BucketPlace
-from yolo_assets.storage.admin.profiles import GENERIC
+from yolo_assets.storage.admin.profiles import GENERIC, MINIO
 from yolo_assets_tests.conftest import S3Server
 
 FOREIGN = {"ID": "theirs", "Status": "Enabled", "Filter": {"Prefix": "tmp/"}, "Expiration": {"Days": 3}}
@@ -34,6 +35,8 @@ ARCHIVER = "arn:aws:iam:::user/archiver"
 def client(ministack: S3Server, monkeypatch: pytest.MonkeyPatch) -> Any:
     for name, value in ministack.env.items():
         monkeypatch.setenv(name, value)
+    # A kind of store that takes everything there is to set, encryption among it.
+    monkeypatch.setattr(bucket_setup, "profile_of", lambda *_: MINIO)
     return ministack.client()
 
 

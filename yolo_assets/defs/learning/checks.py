@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.resources import Locations
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ _LONGEST = 300
         "Everything in labels/inbox/ was accepted. Red until it is mended by a later file or an answer beside it, or "
         "the file is taken out of the inbox. The labels sensor reports it; run by hand, it judges the inbox again."
     ),
+    retry_policy=RETRY_POLICY,
 )
+@by_kind
 def every_label_accepted(locations: Locations) -> dg.AssetCheckResult:
     """Judge the inbox, as the labels sensor does at each change."""
     from yolo_assets.learning.labels import import_inbox
@@ -64,7 +67,7 @@ def label_problems(problems: Sequence[str]) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name=EVERY_LABEL_ACCEPTED,
         passed=not problems,
-        description=f"{len(problems)} things in the inbox were not accepted" if problems else "all was accepted",
+        description=f"not accepted in the inbox: {len(problems)}" if problems else "all was accepted",
         metadata={"problems": [problem[:_LONGEST] for problem in problems[:_SHOWN]], "count": len(problems)},
     )
 

@@ -65,7 +65,7 @@ def labels_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> 
     version = labels_version(accepted(store))
     judged = label_problems(waiting)
     events: list[dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation] = []
-    if after.problems != cursor.problems or cursor.at == 0:
+    if after.problems != cursor.problems or (cursor.at == 0 and version):
         events.append(
             dg.AssetCheckEvaluation(
                 asset_key=dg.AssetKey("labels"),
@@ -77,7 +77,7 @@ def labels_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> 
             )
         )
     if not version or version == _reported(context.instance):
-        why = f"{len(waiting)} things in the inbox were not accepted" if waiting else "every file was imported before"
+        why = f"not accepted in the inbox: {len(waiting)}" if waiting else "every file was imported before"
         return dg.SensorResult(cursor=after.model_dump_json(), asset_events=events, skip_reason=why)
     taken = [file for file in report.new if file.accepted_key]
     columns = {"file": str, "images": int, "boxes": int, "backgrounds": int, "unreviewed": int, "problems": int}
