@@ -63,7 +63,6 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("models", "verify", "line"), 1, ("is not a model version",)),
         (("models", "history", "line", "--channel", "../x"), 1, ("'../x' is not a channel",)),
         (("models", "rollback", "line", "--reason", "x"), 1, ("line has no channel stable",)),
-        (("models", "keygen"), 1, ("are not overwritten",)),
         (("edge", "run"), 2, ("Missing option '--config'",)),
         (("edge", "status", "--url", "file:///etc/passwd"), 1, ("is not the address of an agent",)),
         (("edge", "status", "--url", "http://a b/"), 1, ("does not lead to an agent",)),

@@ -13,7 +13,7 @@ from yolo_assets.storage.retrying import RetryingStore
 from yolo_assets_tests.support.plant_loop import PlantLoop
 from yolo_assets_tests.support.quick_training import train_quickly
 
-CLASSES = "crack,porosity,spatter,undercut"
+CLASSES = "crack,porosity,spatter,undercut,burn_through"
 MakeLoop = Callable[[Path], PlantLoop]
 
 

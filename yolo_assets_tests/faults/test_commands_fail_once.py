@@ -43,6 +43,7 @@ IN_PROCESS = {
     *("models keygen", "models list", "models show", "models verify", "models promote", "models rollback"),
     *("models history", "models export", "evidence make", "evidence verify"),
     *("storage doctor", "storage policy", "edge init"),
+    *("tables build", "tables quarantine", "labels import", "datasets build"),
 }
 FOREGROUND = ("edge run", "edge status", "edge audit verify")
 ON_S3 = ("archive hold", "storage init")
@@ -83,7 +84,7 @@ class Shell:
         with pytest.raises(SystemExit) as ended:
             main()
         printed = self.capture.readouterr()
-        assert ended.value.code == 0, f"{command} {options}: {printed.err}"
+        assert ended.value.code == 0, f"{command} {options}: {printed.err}{printed.out[-1500:]}"
         self.ran.add(command)
         return printed.out
 
@@ -111,7 +112,18 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
     span = ("--from", format_time(NIGHT.start), "--to", format_time(later.end))
     with faulty_stores(FaultOrder(each_once=effect)) as log:
         shell(
-            "simulate", "--out", loop.home / "spool", "--hours", 1, "--cameras", 2, "--fps", 0.01, "--start", later.key
+            "simulate",
+            "--out",
+            loop.home / "spool",
+            "--hours",
+            1,
+            "--cameras",
+            2,
+            "--fps",
+            0.01,
+            "--start",
+            later.key,
+            "--truth-records",
         )
         loop.frames.remember(loop.home / "spool")
         shell("archive run", "--grace", 0, "--json")
@@ -125,6 +137,12 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         shell("catalog find", "--class", "crack", *span)
         shell("catalog gaps")
         shell("catalog stats")
+        assert json.loads(shell("tables build", "--hour", later.key, "--json"))["frames"] > 0
+        assert json.loads(shell("tables quarantine", "--json")) == []
+        answer = next((loop.home / "store" / "labels" / "inbox").iterdir())
+        (imported,) = json.loads(shell("labels import", answer, "--json"))
+        assert imported["boxes"] > 0 and imported["problems"] == []
+        assert json.loads(shell("datasets build", "--json"))["counts"]["train"] > 0
         with pytest.MonkeyPatch.context() as elsewhere:
             elsewhere.setenv("YOLO_ASSETS_HOME", str(tmp_path / "new"))
             shell("models keygen")
