@@ -13,7 +13,7 @@ from yolo_assets_tests.cli.command_line import clean_env, contents, refused
 
 ABSENT = (
     *("dagster", "torch", "torchvision", "ultralytics", "cv2", "polars", "duckdb", "pandera", "openvino"),
-    *("onnxruntime", "onnx", "fastapi", "uvicorn", "av", "yaml", "psutil", "watchfiles"),
+    *("onnxruntime", "onnx", "fastapi", "uvicorn", "av", "yaml", "ruamel", "psutil", "watchfiles"),
 )
 
 

@@ -265,7 +265,7 @@ def test_an_unmounted_folder_is_not_an_empty_store(folder: ObjectStore, root: Pa
         lambda: folder.put("k", b"2"),
         lambda: folder.create_upload("k"),
     ):
-        assert "gone" in one_line(action)
+        assert "is missing; mount or restore" in one_line(action)
     assert list(root.iterdir()) == []
 
 
