@@ -123,7 +123,7 @@ def test_a_changed_line_of_before_is_found(before: Path) -> None:
 
 
 def test_an_evidence_pack_of_before_verifies(before: Path) -> None:
-    trusted = keys("office", "archiver", "promotion")
+    trusted = keys("office", "pack-receipts", "promotion")
     assert verify_pack(before / "pack", trusted).first_difference is None
     path = before / "pack" / "manifest.json"
     path.write_bytes(path.read_bytes().replace(b"Audit 17", b"Audit 18"))

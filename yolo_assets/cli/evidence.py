@@ -150,10 +150,10 @@ def verify(
 
     Example: yolo-assets evidence verify evidence-2026-17 --key archiver.pub
     """
-    from yolo_assets.evidence.signing import load_keys
+    from yolo_assets.contracts.signing import TrustedKeys
     from yolo_assets.evidence.verify import verify_pack
 
-    done = verify_pack(folder, load_keys(folder, key) if key else None)
+    done = verify_pack(folder, TrustedKeys.load(key, pack=folder) if key else None)
     first = done.first_difference
     if as_json:
         summary = None if done.manifest is None else done.manifest.model_dump(mode="json", exclude={"files", "hours"})

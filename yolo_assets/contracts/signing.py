@@ -200,11 +200,12 @@ class TrustedKeys:
         return cls({signer.key_id: signer.private.public_key() for signer in signers})
 
     @classmethod
-    def load(cls, paths: Iterable[Path], *, to_show: bool = False) -> TrustedKeys:
+    def load(cls, paths: Iterable[Path], *, pack: Path | None = None, to_show: bool = False) -> TrustedKeys:
         """Read PEM public keys; a folder stands for every ``*.pub`` in it.
 
         Args:
             paths: files and folders that a person named.
+            pack: the evidence pack that they are to check, whole or not: no hard link of its keys is accepted either.
             to_show: also keys out of an evidence pack: to say whose signature it is, never to trust it.
 
         Raises:
@@ -213,11 +214,14 @@ class TrustedKeys:
         """
         keys: dict[str, Ed25519PublicKey] = {}
         for path in paths:
-            for file in sorted(path.glob("*.pub")) if path.is_dir() else [path]:
-                if not to_show and _lies_in_pack(file):
+            files = sorted(path.glob("*.pub")) if path.is_dir() else [path]
+            for file in [] if to_show else [path, *files]:
+                if _lies_in_pack(file, pack):
                     raise SignatureError(
-                        f"{file} lies in an evidence pack and proves nothing; get the key in another way and compare"
+                        f"{file} lies in an evidence pack, and a false pack has a false key in it; get the plant's "
+                        "public key in another way and compare it with the one in the pack"
                     )
+            for file in files:
                 try:
                     key = serialization.load_pem_public_key(file.read_bytes())
                 except (OSError, ValueError) as error:
@@ -366,9 +370,17 @@ def _old_content(document: dict[str, Any], label: str) -> SignedContent:
     )
 
 
-def _lies_in_pack(path: Path) -> bool:
-    """Whether a key lies in an evidence pack, whatever link leads there: whoever made a false one put his own there."""
-    return any(all((folder / name).is_file() for name in _PACK) for folder in path.resolve().parents[:2])
+def _lies_in_pack(path: Path, pack: Path | None) -> bool:
+    """Whether a key lies in this evidence pack or in any other, whatever link leads there."""
+    real = path.resolve()
+    if any(all((folder / name).is_file() for name in _PACK) for folder in [real, *real.parents]):
+        return True
+    if pack is None:
+        return False
+    try:
+        return pack.resolve() in [real, *real.parents] or any(real.samefile(own) for own in pack.glob("keys/*.pub"))
+    except OSError:  # the path does not exist: said where it is read
+        return False
 
 
 def _no_signature(label: str) -> SignatureError:

@@ -8,20 +8,17 @@ and no tool has to serialise JSON again. A pack of the first form was signed ove
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import orjson
 from cryptography.exceptions import InvalidSignature
 
 from yolo_assets.archive.originals import parse_receipt
 from yolo_assets.contracts.dsse import PayloadKind, signed_bytes
-from yolo_assets.contracts.errors import BadInputError, SignatureError
+from yolo_assets.contracts.errors import SignatureError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import Signer, TrustedKeys
-from yolo_assets.evidence.manifest import MANIFEST, SIGNATURE
 
 _FIRST_CONTEXT = b"yolo-assets/evidence-pack/v1\n"
 
@@ -90,40 +87,3 @@ def prove(data: bytes, name: ArchiveName, trusted: TrustedKeys) -> ProvenReceipt
     return ProvenReceipt(
         name, receipt, data, content.signature.key_id, signed, base64.b64decode(content.signature.value)
     )
-
-
-def load_keys(folder: Path, paths: Sequence[Path]) -> TrustedKeys:
-    """The keys that a checker gives for a pack, none of which may come out of a pack.
-
-    Args:
-        folder: the pack.
-        paths: files, or folders of ``*.pub`` files.
-
-    Raises:
-        BadInputError: one lies in this pack or in another one, or is a link into it.
-        SignatureError: see ``TrustedKeys.load``.
-    """
-    for path in paths:
-        files = sorted(path.glob("*.pub")) if path.is_dir() else [path]
-        if any(_in_a_pack(file, folder) for file in [path, *files]):
-            raise BadInputError(
-                f"{path} lies in an evidence pack, and whoever made a false pack put a key of his own there; get the "
-                "plant's public key in another way, compare it with the one in the pack, and give that with --key PUB"
-            )
-    return TrustedKeys.load(paths)
-
-
-def _in_a_pack(path: Path, folder: Path) -> bool:
-    """Whether a file lies in this pack or in any, whatever links lead there."""
-    real = path.resolve()
-    packs = [parent for parent in [real, *real.parents] if parent == folder.resolve() or _is_pack(parent)]
-    if packs:
-        return True
-    try:
-        return any(real.samefile(own) for own in (folder / "keys").glob("*.pub"))  # hard links
-    except OSError:
-        return False
-
-
-def _is_pack(folder: Path) -> bool:
-    return (folder / MANIFEST).is_file() and (folder / SIGNATURE).is_file()

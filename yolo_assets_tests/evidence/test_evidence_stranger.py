@@ -12,16 +12,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.errors import SignatureError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.evidence import manifest as names
-from yolo_assets.evidence.signing import load_keys
 from yolo_assets.evidence.verify import verify_pack
 from yolo_assets_tests.evidence.evidence_world import HOUR, Plant, detection, files_of, picture, record_line
 from yolo_assets_tests.support.signed import content, signed_by_0_1
 
-FIRST_FORM = Path(__file__).parent / "first_form"
+FIRST_FORM = Path(__file__).parents[1] / "signed_before"
+FIRST_KEYS = [FIRST_FORM / "keys" / f"{name}.pub" for name in ("office", "pack-receipts", "promotion")]
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_every_command_of_verify_txt_runs_as_it_is_written(odd: Path, tools: Pat
     ours = next(line for line in lines if line.startswith("yolo-assets ")).split()
     keys = [pack / given for given in ours[5::2]]
     assert ours[:3] == ["yolo-assets", "evidence", "verify"] and set(ours[5::2]) == {f"../{key}.pub" for key in ids}
-    assert verify_pack(pack, load_keys(pack, keys)).first_difference is None
+    assert verify_pack(pack, TrustedKeys.load(keys, pack=pack)).first_difference is None
 
 
 def test_verify_txt_speaks_english_and_chinese(odd: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_receipt_that_version_0_1_signed_is_checked_alike(tmp_path: Path, tool
 
 
 def test_a_pack_of_the_first_form_still_verifies() -> None:
-    keys = TrustedKeys.load(sorted(FIRST_FORM.glob("*.pub")))
+    keys = TrustedKeys.load(FIRST_KEYS)
     done = verify_pack(FIRST_FORM / "pack", keys)
     assert [check for check in done.checks if check.verdict != "ok"] == []
     assert done.manifest is not None and done.manifest.schema_version == 1 and done.manifest.counts.frames == 5
@@ -157,7 +157,7 @@ def test_a_pack_of_the_first_form_still_verifies() -> None:
 
 def test_a_changed_pack_of_the_first_form_is_found(tmp_path: Path) -> None:
     pack = Path(shutil.copytree(FIRST_FORM / "pack", tmp_path / "pack"))
-    keys = TrustedKeys.load(sorted(FIRST_FORM.glob("*.pub")))
+    keys = TrustedKeys.load(FIRST_KEYS)
     manifest = pack / names.MANIFEST
     manifest.write_bytes(manifest.read_bytes().replace(b'"schema_version": 1', b'"schema_version": 2'))
     first = verify_pack(pack, keys).first_difference
@@ -206,12 +206,12 @@ def of_a_copy_of_the_pack(pack: Path, tmp_path: Path) -> Path:
     ids=lambda value: value.__name__,
 )
 def test_a_key_out_of_a_pack_is_refused(named: Callable[[Path, Path], Path], pack: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match="lies in an evidence pack"):
-        load_keys(pack, [named(pack, tmp_path)])
+    with pytest.raises(SignatureError, match="lies in an evidence pack"):
+        TrustedKeys.load([named(pack, tmp_path)], pack=pack)
 
 
 def test_the_same_key_from_elsewhere_is_trusted(pack: Path, keys: TrustedKeys, tmp_path: Path) -> None:
     for path in (pack / "keys").glob("*.pub"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    given = load_keys(pack, sorted(tmp_path.glob("*.pub")))
+    given = TrustedKeys.load(sorted(tmp_path.glob("*.pub")), pack=pack)
     assert given.keys.keys() == keys.keys.keys() and verify_pack(pack, given).first_difference is None
