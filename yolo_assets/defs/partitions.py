@@ -52,10 +52,12 @@ def first_hour(settings: Settings) -> Hour:
     if remembered is not None:
         return remembered
     try:
-        oldest = _oldest(found.hour for found in scan(settings.spool).hours)
+        hours = [found.hour for found in scan(settings.spool).hours]
     except BadInputError:  # the spool is not a folder; the sensor reports it
-        oldest = LATEST_FIRST
-    remember_first_hour(settings, oldest)
+        hours = []
+    oldest = _oldest(hours)
+    if hours:  # once: listing the spool of a large plant takes every process that loads this half a second
+        remember_first_hour(settings, oldest)
     return oldest
 
 
@@ -71,8 +73,8 @@ def remember_first_hour(settings: Settings, hour: Hour) -> bool:
     """
     if os.environ.get(SETTING):
         return False
-    known = _remembered(settings.home) or LATEST_FIRST
-    if hour >= known:
+    known = _remembered(settings.home)
+    if known is not None and hour >= known:
         return True
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
@@ -91,13 +93,15 @@ def early_hours(settings: Settings, hours: list[Hour], what: str) -> str:
         hours: of the spool or of the archive.
         what: what they are, for the sentence.
     """
-    first = Hour.from_partition_key(FIRST_HOUR)
-    early = [hour for hour in hours if hour < first]
+    early = [hour for hour in hours if hour < FIRST_HOUR]
     if not early:
         return ""
-    told = f"{len(early)} {what} before {FIRST_HOUR} have no partition, the earliest is {min(early).partition_key}"
+    told = (
+        f"{len(early)} {what} before {FIRST_HOUR.partition_key} have no partition, the earliest is "
+        f"{min(early).partition_key}"
+    )
     oldest = _oldest(early)
-    if oldest < first and remember_first_hour(settings, oldest):
+    if oldest < FIRST_HOUR and remember_first_hour(settings, oldest):
         return f"{told}; reload the code location, and partitions begin with {oldest.partition_key}"
     return f"{told}; if its clock was right, set {SETTING} to it and reload the code location"
 
@@ -115,10 +119,10 @@ def _remembered(home: Path) -> Hour | None:
         return None
 
 
-FIRST_HOUR = first_hour(Settings.from_env()).partition_key
-"""Start of the plant's history, as a partition key."""
+FIRST_HOUR = first_hour(Settings.from_env())
+"""Start of the plant's history."""
 
-hourly = dg.HourlyPartitionsDefinition(start_date=FIRST_HOUR, timezone="UTC")
+hourly = dg.HourlyPartitionsDefinition(start_date=FIRST_HOUR.partition_key, timezone="UTC")
 
 HOURS_A_RUN = 24
 """A backfill packs this many hours into one run: a process per hour would spend its time starting."""

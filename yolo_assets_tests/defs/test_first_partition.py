@@ -47,6 +47,12 @@ def test_the_oldest_hour_of_any_camera_is_first(plant: Settings) -> None:
     assert first_hour(plant) == OLD
 
 
+def test_the_spool_is_listed_once_also_where_no_hour_is_older(plant: Settings) -> None:
+    add_hour(plant, "20261001_00")
+    assert first_hour(plant) == LATEST_FIRST
+    assert (plant.home / "first-partition").read_text() == f"{LATEST_FIRST.partition_key}\n"
+
+
 def test_it_stays_when_that_hour_is_archived_and_gone(plant: Settings) -> None:
     add_hour(plant, OLD.key)
     assert first_hour(plant) == OLD

@@ -109,10 +109,9 @@ def _partitions(
     context: dg.SensorEvaluationContext, locations: Locations, hours: Sequence["ListedHour"], now: datetime
 ) -> list["ListedHour"]:
     """Hours that are a partition: not before the first one, and over."""
-    first = Hour.from_partition_key(FIRST_HOUR)
     if early := early_hours(locations.settings, [item.hour for item in hours], "archived hours"):
         context.log.warning(early)
-    return [item for item in hours if first <= item.hour and item.hour.end <= now]
+    return [item for item in hours if item.hour >= FIRST_HOUR and item.hour.end <= now]
 
 
 def _known(instance: dg.DagsterInstance, hours: Sequence[Hour]) -> dict[Hour, str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from yolo_assets.contracts.times import Hour, utc_now
+from yolo_assets.contracts.times import utc_now
 from yolo_assets.defs.intake.spool_diff import (
     RETRY_AFTER,
     ChangedHour,
@@ -41,10 +41,9 @@ def spool_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> d
     spool = scan(locations.settings.spool)
     for problem in spool.problems:
         context.log.warning(f"{problem.path}: {problem.reason}")
-    first = Hour.from_partition_key(FIRST_HOUR)
     if early := early_hours(locations.settings, [hour.hour for hour in spool.hours], "camera-hours of the spool"):
         context.log.warning(early)
-    over = [hour for hour in spool.hours if first <= hour.hour and hour.hour.end <= now]
+    over = [hour for hour in spool.hours if hour.hour >= FIRST_HOUR and hour.hour.end <= now]
     closed = describe_all(context, over, now, locations.settings.grace_seconds)
     diff = find_changes(closed, SpoolCursor.load(context.cursor), now, HOURS_A_TICK)
     if diff.waiting:
