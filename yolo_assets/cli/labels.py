@@ -49,10 +49,10 @@ def import_(
     ] = None,
     reviewed: Annotated[
         Path | None,
-        typer.Option(help="Images that somebody looked at, a file name a line: not asked about.", metavar="FILE"),
+        typer.Option(help="Images that were reviewed, a file name a line: not asked about.", metavar="FILE"),
     ] = None,
     all_reviewed: Annotated[
-        bool, typer.Option("--all-reviewed", help="Somebody looked at every image: ask about none.")
+        bool, typer.Option("--all-reviewed", help="Every image was reviewed: ask about none.")
     ] = False,
     store: StoreOption = None,
     archive: ArchiveOption = None,

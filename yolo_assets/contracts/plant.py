@@ -1,7 +1,8 @@
-"""``plant.yaml``: what several parts must agree on and nobody can observe, described once. Absent, nothing changes.
+"""``plant.yaml``: what several parts must agree on and no program can find out, described once.
 
-Each subject has a section of its own. The first is ``cameras``: the cameras that should be there, so that one that was
-never seen is missed. Does not belong here: what one machine needs (``settings``) or one agent (``edge.config``).
+Absent, nothing changes. Each subject has a section of its own. The first is ``cameras``: the cameras that should be
+there, so that one that was never seen is missed. Does not belong here: what one machine needs (``settings``) or one
+agent (``edge.config``).
 """
 
 from __future__ import annotations

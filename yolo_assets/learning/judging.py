@@ -2,7 +2,7 @@
 
 An image with one bad row is not accepted with the row left out, because an object without its box teaches a model to
 overlook it. What a file does not say about an image ("no box") is no proof: where something speaks against it, the
-image waits until somebody answers. Does not belong here: reading files (``learning.formats``), storing (``labels``).
+image waits until a person answers. Does not belong here: reading files (``learning.formats``), storing (``labels``).
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ def _asked(
         elif nothing_but_backgrounds:
             reason = "no box, as in all images of the file"
         if reason is not None:
-            asked[number] = f"{reason}; if somebody looked at it and meant this, say so (--reviewed, --all-reviewed)"
+            asked[number] = f"{reason}; if it was reviewed and this is meant, say so (--reviewed, --all-reviewed)"
     return asked
 
 

@@ -350,7 +350,7 @@ class _Import:
         )
         if labels.unasked:
             report.notes.append(
-                f"backgrounds of which the file does not tell whether anybody looked at them: {labels.unasked}"
+                f"backgrounds of which the file does not tell whether they were reviewed: {labels.unasked}"
             )
         if imported_before:
             when = format_time(labels.imported_at)

@@ -117,7 +117,7 @@ class ImportOptions(Record):
     by: str | None = Field(default=None, min_length=1, description="who labelled, where the file does not tell it")
     class_map: dict[str, str] = Field(default_factory=dict, description="our class name by theirs")
     reviewed: Literal["all"] | tuple[str, ...] = Field(
-        default=(), description="images, by file name, that somebody looked at: what the file says of them is meant"
+        default=(), description="images, by file name, that were reviewed: what the file says of them is meant"
     )
 
     def covers(self, name: str) -> bool:
@@ -138,9 +138,9 @@ class AcceptedLabels(Record):
     imported_at: Time
     images: tuple[LabelledImage, ...]
     rejected: tuple[Rejected, ...] = ()
-    questions: tuple[Rejected, ...] = Field(default=(), description="images that wait until somebody answers for them")
+    questions: tuple[Rejected, ...] = Field(default=(), description="images that wait until a person answers for them")
     unreviewed: int = Field(default=0, ge=0, description="images in the file that no one labelled yet")
-    unasked: int = Field(default=0, ge=0, description="backgrounds that nobody is known to have reviewed")
+    unasked: int = Field(default=0, ge=0, description="backgrounds that are not known to have been reviewed")
     judged_by: str | None = Field(default=None, description="hash of what the judgement depended on besides the file")
 
 

@@ -106,7 +106,7 @@ def _images(entries: Sequence[Any], parsed: LabelFile) -> dict[str, RawImage | N
             continue
         image = _image(found, file_name)
         if image_id in images:
-            problem = f"two images of the file have the id {shown(image_id)}, so nobody knows whose boxes are whose"
+            problem = f"two images of the file have the id {shown(image_id)}, so it is not known whose boxes are whose"
             for twin in (images[image_id], image):
                 if twin is not None:
                     twin.problems.append(problem)
