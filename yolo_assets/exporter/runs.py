@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 from dagster import DagsterEventType, DagsterRunStatus
+from dagster._core.event_api import RunStatusChangeEventType
 from dagster._core.scheduler.instigation import TickStatus
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -17,11 +18,11 @@ _UNFINISHED = {
     "running": DagsterRunStatus.STARTED,
     "canceling": DagsterRunStatus.CANCELING,
 }
-_ENDS = (
-    ("success", DagsterEventType.RUN_SUCCESS),
-    ("failure", DagsterEventType.RUN_FAILURE),
-    ("canceled", DagsterEventType.RUN_CANCELED),
-)
+_ENDS: dict[str, RunStatusChangeEventType] = {
+    "success": DagsterEventType.RUN_SUCCESS,
+    "failure": DagsterEventType.RUN_FAILURE,
+    "canceled": DagsterEventType.RUN_CANCELED,
+}
 _AT_ONCE = 1000
 
 
@@ -31,7 +32,7 @@ class Runs:
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self._instance = instance
         newest = instance.event_log_storage.get_maximum_record_id() or 0
-        self._through = {result: newest for result, _ in _ENDS}
+        self._through = dict.fromkeys(_ENDS, newest)
         self._ended: Counter[str] = Counter()
 
     def families(self) -> Iterator[Metric]:
@@ -55,7 +56,7 @@ class Runs:
         ended = CounterMetricFamily(
             "yolo_platform_runs_ended", "Runs that ended since the exporter started, by result.", labels=("result",)
         )
-        for result, _ in _ENDS:
+        for result in _ENDS:
             ended.add_metric((result,), self._ended[result])
         yield ended
         beats = GaugeMetricFamily(
@@ -74,7 +75,7 @@ class Runs:
         return max(0.0, now - found[0].create_timestamp.timestamp()) if found else 0.0
 
     def _count_ends(self) -> None:
-        for result, kind in _ENDS:
+        for result, kind in _ENDS.items():
             while True:
                 asked = dg.RunStatusChangeRecordsFilter(kind, after_storage_id=self._through[result])
                 found = self._instance.fetch_run_status_changes(asked, limit=_AT_ONCE, ascending=True)
