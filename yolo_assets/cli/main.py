@@ -31,6 +31,7 @@ GROUPS = {
     "tables": "Detection tables, without Dagster: build, quarantine.",
 }
 COMMANDS = {
+    "exporter": ("exporter", "The platform's figures for Prometheus: runs, backlog, gaps, fleet, verdicts."),
     "demo": ("demo", "The whole loop on this machine, with real files, inference, training and hot reload."),
     "restore": ("restore", "Frames back out of the archive, hashes verified."),
     "simulate": ("simulate", "Write closed spool hours of a simulated factory line."),
