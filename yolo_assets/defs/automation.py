@@ -27,6 +27,15 @@ def _handled() -> dg.AutomationCondition:
     return _Condition.newly_requested() | _Condition.newly_updated()
 
 
+def _still_missing(inputs: dg.AutomationCondition) -> dg.AutomationCondition:
+    """Missing since its inputs are there, and not requested since then.
+
+    ``missing`` stands there twice: a tick in the middle of a run may see the inputs made and the asset not yet, and
+    take what is made a moment later for neither requested nor updated since.
+    """
+    return (_Condition.missing() & inputs).newly_true().since(_handled()) & _Condition.missing()
+
+
 def on_hour() -> dg.AutomationCondition:
     """Run an hour once its inputs are there, and again whenever the data version of one of them changes.
 
@@ -34,7 +43,7 @@ def on_hour() -> dg.AutomationCondition:
     before this condition was first evaluated counts too (``newly_true`` of missing-but-ready), else what arrived while
     the daemon was down would wait for ever. What follows an hour that is requested now comes into the same run.
     """
-    ready = (_Condition.missing() & ~_Condition.any_deps_missing()).newly_true().since(_handled())
+    ready = _still_missing(~_Condition.any_deps_missing())
     return (
         (InputsChanged() | ready | _Condition.any_deps_match(_Condition.will_be_requested()))
         & ~_Condition.any_deps_missing()
@@ -50,9 +59,9 @@ def on_change() -> dg.AutomationCondition:
     always some): ``eager()`` would never fire. Inputs that were there before this condition was first evaluated count
     too: a new centre may report a full archive before its conditions were ever evaluated.
     """
-    never_made = (_Condition.missing() & _Condition.any_deps_match(~_Condition.missing())).newly_true()
+    never_made = _still_missing(_Condition.any_deps_match(~_Condition.missing()))
     return (
-        (InputsChanged() | never_made.since(_handled()) | _Condition.any_deps_match(_Condition.will_be_requested()))
+        (InputsChanged() | never_made | _Condition.any_deps_match(_Condition.will_be_requested()))
         & ~_Condition.in_progress()
     ).with_label("on_change")
 

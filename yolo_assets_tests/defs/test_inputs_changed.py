@@ -138,6 +138,24 @@ def test_a_run_over_hours_does_not_ask_again_for_what_it_made(plant: Plant) -> N
     assert plant.tick() == {}
 
 
+def test_a_tick_in_the_middle_of_a_run_asks_for_nothing(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant.tick()
+    plant.report("v1")
+    assert {"archive", "health"} <= set(plant.tick())
+    asked: list[dict[str, set[str | None]]] = []
+    real = made
+
+    def tick_before(name: str) -> dg.MaterializeResult:
+        if name in ("health", "drift"):
+            asked.append(plant.tick())
+        return real(name)
+
+    monkeypatch.setitem(globals(), "made", tick_before)
+    plant.run("archive", "health", "drift")
+    assert [set(found) - {"catalog"} for found in asked] == [set(), set()]
+    assert plant.tick().keys() <= {"catalog"}
+
+
 def test_a_change_that_comes_after_the_run_was_created_is_not_lost(plant: Plant) -> None:
     plant.tick()
     plant.report("one camera")
