@@ -108,7 +108,8 @@ class AutomationSensor(dg.AutomationConditionSensorDefinition):
                 default_status=dg.DefaultSensorStatus.RUNNING,
                 minimum_interval_seconds=15,
                 description=(
-                    "Evaluates the conditions of all assets. Without this definition Dagster's own sensor starts stopped."
+                    "Evaluates the conditions of all assets, and packs what they request into runs. Without this "
+                    "definition Dagster's own sensor starts stopped."
                 ),
                 metadata=metadata,
                 emit_backfills=False,

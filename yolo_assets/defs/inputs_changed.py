@@ -1,7 +1,7 @@
 """The condition that an input of an asset has a new data version which no attempt of the asset has seen.
 
-Dagster's own ``any_deps_updated().since(newly_requested | newly_updated)`` compares ticks. A change between two ticks in
-which the asset was also requested, or made, is forgotten; and of a run over several hours it takes some for changes
+Dagster's own ``any_deps_updated().since(newly_requested | newly_updated)`` compares ticks. A change between two ticks
+in which the asset was also requested, or made, is forgotten; and of a run over several hours it takes some for changes
 that the run itself made. Here the positions in the event log decide:
 
     version of an input changes ─────► pending ──────────────────────────────► requested, when nothing holds it back
@@ -181,9 +181,7 @@ def _unseen(log: EventLog, key: dg.AssetKey, since: Mapping[str, int]) -> list[s
     planned = log.planned(key, since) if since else {}
     open_ = {partition for partition, position in since.items() if planned.get(partition, 0) <= position}
     made = log.made(key, open_) if open_ else {}
-    reported = {
-        partition for partition, event in made.items() if not event.run and event.position > since[partition]
-    }
+    reported = {partition for partition, event in made.items() if not event.run and event.position > since[partition]}
     return sorted(open_ - reported)
 
 
