@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,6 +62,8 @@ class PlantServices:
         workspace = self._home / "workspace.yaml"
         workspace.parent.mkdir(parents=True, exist_ok=True)
         workspace.write_text(self._own(shipped_file("plant/workspace.yaml").read_text()))
+        for command in commands_of("code", "ExecStartPre"):
+            subprocess.run(list(map(self._own, command)), env=self.environment, check=True, capture_output=True)
         with contextlib.ExitStack() as stack:
             for name in self._names:
                 self._running[name] = stack.enter_context(self.start(name))
@@ -76,7 +79,8 @@ class PlantServices:
 
     def start(self, name: str) -> LocalService:
         """Start one of them, again for one that was killed."""
-        command = [self._own(word) for word in command_of(name)]
+        (command,) = commands_of(name)
+        command = list(map(self._own, command))
         log = self._home / "logs" / f"{name}.log"
         return LocalService(f"the service {name}", command, log, env=self.environment, stop_seconds=30)
 
@@ -88,8 +92,7 @@ class PlantServices:
         return text
 
 
-def command_of(name: str) -> list[str]:
-    """The words of ``ExecStart`` of a unit."""
+def commands_of(name: str, kind: str = "ExecStart") -> list[list[str]]:
+    """The words of each ``ExecStart``, or of another kind of command, of a unit."""
     unit = shipped_file(f"plant/yolo-assets-{name}.service").read_text()
-    (line,) = [line for line in unit.splitlines() if line.startswith("ExecStart=")]
-    return shlex.split(line.removeprefix("ExecStart="))
+    return [shlex.split(line.partition("=")[2]) for line in unit.splitlines() if line.startswith(f"{kind}=")]
