@@ -18,7 +18,7 @@ from dagster import DagsterEventType
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.defs.archive.listing_diff import ReceiptsCursor, find_changes, known_version, position_after
 from yolo_assets.defs.archive.report import archives_report, frames_report
-from yolo_assets.defs.hours import closed_spool_hours
+from yolo_assets.defs.hours import VERSION_TAG, closed_spool_hours
 from yolo_assets.defs.intake.sensors import describe_all
 from yolo_assets.defs.intake.spool_diff import ClosedHour
 from yolo_assets.defs.partitions import FIRST_HOUR, early_hours, hourly
@@ -66,7 +66,7 @@ def receipts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -
         before = Hour.from_key(f"{days[0].replace('-', '')}_00")
         swept = sweep(archive, cursor.position, before, SWEEP_SECONDS)
     older = _partitions(context, locations, swept.hours if swept else (), now)
-    known = _known(context.instance, [item.hour for item in (*recent, *older)])
+    known = _known(context.instance, [*recent, *older])
     changed, cursor = find_changes(recent, older, known, cursor, now, min(SETTLE, grace))
     # Listed again: a run that ended after the listing and before its version was read must not be undone.
     ready = [list_hour(archive, item.hour) for item in _not_running(context.instance, changed[:HOURS_A_TICK])]
@@ -114,22 +114,33 @@ def _partitions(
     return [item for item in hours if item.hour >= FIRST_HOUR and item.hour.end <= now]
 
 
-def _known(instance: dg.DagsterInstance, hours: Sequence[Hour]) -> dict[Hour, str]:
-    """The version in the newest materialization of each hour; one query for many hours."""
+def _known(instance: dg.DagsterInstance, listed: Sequence["ListedHour"]) -> dict[Hour, str]:
+    """The version of each hour in the newest event of it; two queries for many hours.
+
+    An hour in which a camera failed has an observation instead of a materialization. As long as it is what is listed,
+    there is nothing to report: a report would show the hour as complete.
+    """
     known: dict[Hour, str] = {}
-    for start in range(0, len(hours), _CHUNK):
-        chunk = hours[start : start + _CHUNK]
-        tags = instance.event_log_storage.get_latest_tags_by_partition(
-            ARCHIVES,
-            DagsterEventType.ASSET_MATERIALIZATION,
-            ["dagster/data_version"],
-            asset_partitions=[hour.partition_key for hour in chunk],
-        )
-        for hour in chunk:
-            version = known_version(tags.get(hour.partition_key, {}).get("dagster/data_version"), hour)
+    for start in range(0, len(listed), _CHUNK):
+        chunk = listed[start : start + _CHUNK]
+        made = _latest(instance, DagsterEventType.ASSET_MATERIALIZATION, chunk)
+        seen = _latest(instance, DagsterEventType.ASSET_OBSERVATION, chunk)
+        for item in chunk:
+            key = item.hour.partition_key
+            versions = [known_version(tags.get(key), item.hour) for tags in (made, seen)]
+            version = item.version if item.version in versions else versions[0]
             if version is not None:
-                known[hour] = version
+                known[item.hour] = version
     return known
+
+
+def _latest(instance: dg.DagsterInstance, kind: DagsterEventType, hours: Sequence["ListedHour"]) -> dict[str, str]:
+    """The version in the newest event of each partition that has one."""
+    keys = [item.hour.partition_key for item in hours]
+    found = instance.event_log_storage.get_latest_tags_by_partition(
+        ARCHIVES, kind, [VERSION_TAG], asset_partitions=keys
+    )
+    return {key: tags[VERSION_TAG] for key, tags in found.items()}
 
 
 def _not_running(instance: dg.DagsterInstance, hours: Sequence["ListedHour"]) -> list["ListedHour"]:
