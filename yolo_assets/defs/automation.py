@@ -7,14 +7,24 @@ its run fails; ``recovery`` requests that work again.
 
 from __future__ import annotations
 
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
 import dagster as dg
+from dagster_shared.record import copy
+
+from yolo_assets.contracts.times import Hour, utc_now
+from yolo_assets.defs.inputs_changed import InputsChanged
+from yolo_assets.defs.lanes import hours_request, is_live, pack, run_tags
 
 _Condition = dg.AutomationCondition
 
 
 def _handled() -> dg.AutomationCondition:
-    """Requested or made since the last tick. A failure of an input that came with it is newer than the request."""
-    return (_Condition.newly_requested() | _Condition.newly_updated()) & ~_deps_failed()
+    return _Condition.newly_requested() | _Condition.newly_updated()
 
 
 def _deps_absent() -> dg.AutomationCondition:
@@ -24,22 +34,26 @@ def _deps_absent() -> dg.AutomationCondition:
     )
 
 
-def _deps_failed() -> dg.AutomationCondition:
-    """A run of an input has just failed: the cameras that did not fail are done, though nothing is materialized."""
-    return _Condition.any_deps_match((_Condition.execution_failed() & ~_Condition.in_progress()).newly_true())
+def _still_missing(inputs: dg.AutomationCondition) -> dg.AutomationCondition:
+    """Missing since its inputs are there, and not requested since then.
+
+    ``missing`` stands there twice: a tick in the middle of a run may see the inputs made and the asset not yet, and
+    take what is made a moment later for neither requested nor updated since.
+    """
+    return (_Condition.missing() & inputs).newly_true().since(_handled()) & _Condition.missing()
 
 
 def on_hour() -> dg.AutomationCondition:
-    """Run an hour once its inputs are there, and again whenever one of them changes.
+    """Run an hour once its inputs are there, and again whenever the data version of one of them changes.
 
     Any hour, not only the latest: late hours are the rule after a network fault. An hour whose inputs were reported
     before this condition was first evaluated counts too (``newly_true`` of missing-but-ready), else what arrived while
-    the daemon was down would wait for ever. An hour of an input that failed counts as there: one bad camera must not
-    keep the others' files in the spool.
+    the daemon was down would wait for ever. What follows an hour that is requested now comes into the same run. An
+    input that failed holds nothing back: one bad camera must not keep the others' files in the spool.
     """
-    ready = (_Condition.missing() & ~_deps_absent()).newly_true()
+    ready = _still_missing(~_Condition.any_deps_missing())
     return (
-        (ready | _Condition.any_deps_updated() | _deps_failed()).since(_handled())
+        (InputsChanged() | ready | _Condition.any_deps_match(_Condition.will_be_requested()))
         & ~_deps_absent()
         & ~_Condition.any_deps_in_progress()
         & ~_Condition.in_progress()
@@ -53,17 +67,11 @@ def on_change() -> dg.AutomationCondition:
     always some): ``eager()`` would never fire. Inputs that were there before this condition was first evaluated count
     too: a new centre may report a full archive before its conditions were ever evaluated.
     """
-    return _on_change(_Condition.any_deps_updated(), "on_change")
-
-
-def on_any_hour() -> dg.AutomationCondition:
-    """``on_change``, and also when an hour of an input failed: what its other cameras gave is in the archive."""
-    return _on_change(_Condition.any_deps_updated() | _deps_failed(), "on_any_hour")
-
-
-def _on_change(changed: dg.AutomationCondition, label: str) -> dg.AutomationCondition:
-    never_made = (_Condition.missing() & _Condition.any_deps_match(~_Condition.missing())).newly_true()
-    return ((never_made | changed).since(_handled()) & ~_Condition.in_progress()).with_label(label)
+    never_made = _still_missing(_Condition.any_deps_match(~_Condition.missing()))
+    return (
+        (InputsChanged() | never_made | _Condition.any_deps_match(_Condition.will_be_requested()))
+        & ~_Condition.in_progress()
+    ).with_label("on_change")
 
 
 def on_good_change() -> dg.AutomationCondition:
@@ -73,7 +81,7 @@ def on_good_change() -> dg.AutomationCondition:
     asset that promotes a model verifies again inside its function.
     """
     return (
-        _Condition.any_deps_updated().since(_handled())
+        (InputsChanged() | _Condition.any_deps_match(_Condition.will_be_requested()))
         & ~_Condition.any_deps_missing()
         & ~_Condition.any_deps_in_progress()
         & ~_Condition.in_progress()
@@ -86,10 +94,69 @@ def daily() -> dg.AutomationCondition:
     return (_Condition.cron_tick_passed("0 3 * * *").since(_handled()) & ~_Condition.in_progress()).with_label("daily")
 
 
-automation = dg.AutomationConditionSensorDefinition(
-    "automation",
-    target=dg.AssetSelection.all(),
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    minimum_interval_seconds=15,
-    description="Evaluates the conditions of all assets. Without this definition Dagster's own sensor starts stopped.",
-)
+class AutomationSensor(dg.AutomationConditionSensorDefinition):
+    """Evaluates the conditions, packs the hours they request into runs, and gives each run its lane.
+
+    Dagster's own requests are one run a partition, or one backfill for everything that a tick requests, and their tags
+    are the same for all: live hours would wait among thousands of old ones. It is evaluated in the code server: the
+    daemon knows no conditions but Dagster's own.
+    """
+
+    def __init__(self, metadata: Any = None) -> None:
+        """The one automation of the graph.
+
+        Args:
+            metadata: shown with it in the UI.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", dg.BetaWarning)  # of use_user_code_server, at every load of every process
+            super().__init__(
+                "automation",
+                target=dg.AssetSelection.all(),
+                default_status=dg.DefaultSensorStatus.RUNNING,
+                minimum_interval_seconds=15,
+                description=(
+                    "Evaluates the conditions of all assets, and packs what they request into runs. Without this "
+                    "definition Dagster's own sensor starts stopped."
+                ),
+                metadata=metadata,
+                emit_backfills=False,
+                use_user_code_server=True,
+            )
+
+    def evaluate_tick(self, context: dg.SensorEvaluationContext) -> Any:
+        """Dagster's tick; its requests packed and tagged."""
+        data = super().evaluate_tick(context)
+        return copy(data, run_requests=in_lanes(data.run_requests or (), utc_now()))
+
+    def with_attributes(self, *, jobs: Any = None, metadata: Any = None) -> AutomationSensor:
+        """A copy, made while definitions are composed. Dagster's own would be of its own class."""
+        return AutomationSensor(metadata)
+
+
+def in_lanes(requests: Iterable[dg.RunRequest], now: datetime) -> list[dg.RunRequest]:
+    """The same work in fewer runs: neighbouring hours of the same assets together, live hours apart from old ones.
+
+    Args:
+        requests: of the conditions, each for one partition or for assets without partitions.
+        now: aware.
+    """
+    made: list[dg.RunRequest] = []
+    hours: dict[tuple[tuple[str, ...], bool], list[Hour]] = defaultdict(list)
+    tags: dict[str, str] = {}
+    for request in requests:
+        assets = tuple(sorted(key.to_user_string() for key in request.asset_selection or ()))
+        if request.partition_key is not None:
+            hour = Hour.from_partition_key(request.partition_key)
+            hours[assets, is_live(hour, now)].append(hour)
+            tags |= {name: value for name, value in request.tags.items() if name != "dagster/partition"}
+        else:
+            why = "the daily batch" if assets == ("annotation_batch",) else "an input is new or has changed"
+            made.append(request.with_replaced_attrs(tags={**request.tags, **run_tags(assets, (), now, why)}))
+    for (assets, live), found in sorted(hours.items(), reverse=True):
+        why = f"{'these hours' if live else 'these old hours'} are new, or an input of them has changed"
+        made += [hours_request(assets, packed, now, why, tags=tags) for packed in pack(found)]
+    return made
+
+
+automation = AutomationSensor()

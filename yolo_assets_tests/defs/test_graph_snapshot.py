@@ -27,8 +27,7 @@ EXTERNAL = {"raw_frames", "labels"}
 SENSORS = ("spool_sensor", "receipts_sensor", "labels_sensor", "fleet_sensor", "recovery_sensor", "automation")
 CONDITIONS = {
     "on_hour": HOURLY - EXTERNAL,
-    "on_any_hour": {"archive_catalog"},
-    "on_change": {"training_dataset", "deployed_model"},
+    "on_change": {"archive_catalog", "training_dataset", "deployed_model"},
     "on_good_change": {"trained_weights", "promoted_model"},
     "daily": {"annotation_batch"},
 }

@@ -11,7 +11,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from yolo_assets.contracts.errors import IntegrityError
 from yolo_assets.contracts.times import Hour
-from yolo_assets.defs.automation import on_any_hour, on_hour
+from yolo_assets.defs.automation import on_change, on_hour
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.hours import NO_VALUE, HourEvent, HourResult, each_hour, for_each, hourly_check
 from yolo_assets.defs.partitions import by_day, hourly
@@ -53,7 +53,8 @@ def archives(context: dg.AssetExecutionContext) -> Iterator[HourEvent]:
 
         outcomes = for_each(context, [(f"{camera} {hour}", lambda name=camera: one(name)) for camera in CAMERAS])
         metadata = {"hour": str(hour), "cameras": sorted(outcomes.done.values())}
-        return HourResult({"archives": metadata}, outcomes.failed, [outcomes.check(CHECK)])
+        versions = {"archives": " ".join(sorted(outcomes.done))} if outcomes.failed and outcomes.done else {}
+        return HourResult({"archives": metadata}, outcomes.failed, [outcomes.check(CHECK)], versions)
 
     yield from each_hour(context, work)
 
@@ -73,7 +74,7 @@ def reclaimed(context: dg.AssetExecutionContext) -> Iterator[HourEvent]:
     )
 
 
-@dg.asset(deps=["archives"], automation_condition=on_any_hour())
+@dg.asset(deps=["archives"], automation_condition=on_change())
 def catalog() -> None: ...
 
 
@@ -204,3 +205,18 @@ def test_downstream_of_a_failed_hour_does_not_wait(plant: Plant) -> None:
     wanted = plant.tick()
     assert wanted == {"reclaimed": {HOURS[1]}, "catalog": {None}}, "and the failed hour is left to recovery"
     assert plant.tick() == {}, "once"
+
+
+def test_an_attempt_that_adds_nothing_starts_nothing(plant: Plant) -> None:
+    plant.tick()
+    night, broken = HOURS[0], IntegrityError("sha256 differs")
+    for first, second, wanted in (
+        ([broken], [broken], {}),
+        ([], [broken], {"reclaimed": {night}, "catalog": {None}}),
+        ([], [broken], {}),
+    ):
+        errors["cam01", night], errors["cam02", night] = first, second
+        plant.run("archives", hours=[night])
+        assert plant.tick() == wanted
+        plant.run("reclaimed", hours=[night])
+        plant.tick()

@@ -72,7 +72,9 @@ def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> 
             assets={"hourly_archives": {**metadata, "verified_by": options.verify}},
             failed=outcomes.failed,
             checks=[outcomes.check(EVERY_CAMERA_ARCHIVED)],
-            versions={"hourly_archives": data_version({hour: read.version})},
+            versions={"hourly_archives": data_version({hour: read.version})}
+            if read.receipts or not outcomes.failed
+            else {},
         )
 
     with traffic:

@@ -13,7 +13,7 @@ from pydantic import Field
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.times import format_time, parse_time, utc_now
 from yolo_assets.defs.archive.checks import EVERY_RECEIPT_VERIFIED, NO_GAPS, every_receipt_verified, no_gaps
-from yolo_assets.defs.automation import on_any_hour
+from yolo_assets.defs.automation import on_change
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.hours import VERSION_TAG
 from yolo_assets.defs.metadata import table
@@ -35,7 +35,7 @@ class CatalogConfig(dg.Config):
 
 @dg.asset(
     deps=["hourly_archives"],
-    automation_condition=on_any_hour(),
+    automation_condition=on_change(),
     check_specs=[EVERY_RECEIPT_VERIFIED, NO_GAPS],
     pool="archive_catalog",
     group_name="archive",

@@ -107,7 +107,7 @@ def _result(outcomes: "Outcomes[HourReport]", store: "ObjectStore", hour: Hour) 
             outcomes.check(EVERY_CAMERA_TABLED),
             no_row_in_quarantine(rejected, _rejected(store, hour) if rejected else None),
         ],
-        versions={"frames": version, "detections": version},
+        versions={"frames": version, "detections": version} if reports else {},
     )
 
 
