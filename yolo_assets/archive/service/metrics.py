@@ -206,6 +206,10 @@ class Exposition:
         self._metrics: WSGIApplication = make_wsgi_app(self._registry)
         self._stopping = stopping
 
+    def add(self, figures: Collector) -> None:
+        """Show the figures of another part too."""
+        self._registry.register(figures)
+
     def serve(self, host: str, port: int) -> str:
         """Answer ``/metrics`` and ``/healthz`` on a port, 0 for a free one, from threads that end with the process.
 
