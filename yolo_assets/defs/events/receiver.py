@@ -11,8 +11,7 @@ from typing import Any
 import orjson
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from yolo_assets import __version__
 from yolo_assets.contracts.announcements import MOST_BYTES
@@ -26,6 +25,7 @@ from yolo_assets.edge.http.server import ApiServer
 from yolo_assets.events.intake import Intake
 from yolo_assets.events.metrics import EventMetrics
 from yolo_assets.runtime.credentials import read_secret
+from yolo_assets.runtime.metrics_page import MetricsPage
 
 NAME = "http"
 """The receiver's name in the metrics, where brokers have theirs."""
@@ -78,8 +78,7 @@ def _application(listen: Listen, guard: TokenGuard, intake: Intake, metrics: Eve
     app = FastAPI(title="yolo_assets events", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     problems.install(app)
     app.add_middleware(RequestGate, hosts=known_hosts(listen), most=_MOST_BODY, option="events.receiver.hosts")
-    registry = CollectorRegistry()
-    registry.register(metrics)
+    page = MetricsPage(metrics)
 
     @app.post("/events", dependencies=[Depends(guard.may_change)])
     async def events(request: Request) -> JSONResponse:
@@ -99,7 +98,7 @@ def _application(listen: Listen, guard: TokenGuard, intake: Intake, metrics: Eve
 
     @app.get("/metrics", dependencies=[Depends(guard.may_read)])
     async def show() -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(page.render(), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/healthz")
     async def health() -> PlainTextResponse:
