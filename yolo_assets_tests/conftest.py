@@ -29,8 +29,8 @@ from hypothesis import settings
 from yolo_assets.storage import ObjectStore, open_store
 from yolo_assets.storage.s3_client import client_config
 from yolo_assets_tests.support import ministack as ministack_server
-from yolo_assets_tests.support.brokers import Brokers
 from yolo_assets_tests.support import postgres_server
+from yolo_assets_tests.support.brokers import Brokers
 from yolo_assets_tests.support.postgres_server import Database, PostgresServer
 
 SCRIPT = Path(__file__).parent / "support" / "ceph_rgw.sh"
