@@ -62,11 +62,12 @@ class PlantServices:
         workspace = self._home / "workspace.yaml"
         workspace.parent.mkdir(parents=True, exist_ok=True)
         workspace.write_text(self._own(shipped_file("plant/workspace.yaml").read_text()))
-        for command in commands_of("code", "ExecStartPre"):
-            subprocess.run(list(map(self._own, command)), env=self.environment, check=True, capture_output=True)
+        self._run_all("ExecStartPre")
         with contextlib.ExitStack() as stack:
             for name in self._names:
                 self._running[name] = stack.enter_context(self.start(name))
+                if name == "code":
+                    self._run_all("ExecStartPost")
                 if name == "ui":
                     wait_for_http(self[name], f"{self.ui}/server_info", 120)
                 if name == "ui-readers":
@@ -77,10 +78,16 @@ class PlantServices:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    def _run_all(self, kind: str) -> None:
+        """What systemd runs around the start of the code server."""
+        for command in commands_of("code", kind):
+            words = [self._own(word) for word in command]
+            subprocess.run(words, env=self.environment, check=True, capture_output=True, timeout=300)
+
     def start(self, name: str) -> LocalService:
         """Start one of them, again for one that was killed."""
         (command,) = commands_of(name)
-        command = list(map(self._own, command))
+        command = [self._own(word) for word in command]
         log = self._home / "logs" / f"{name}.log"
         return LocalService(f"the service {name}", command, log, env=self.environment, stop_seconds=30)
 
