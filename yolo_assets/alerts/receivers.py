@@ -6,7 +6,7 @@ An apprise URL is a secret: it is never printed, logged or put into an error.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -35,8 +35,8 @@ class OpenReceiver:
 
     name: str
     service: str
-    _url: str
-    _apprise: Apprise
+    _url: str = field(repr=False)
+    _apprise: Apprise = field(repr=False)
 
     @classmethod
     def of(cls, name: str, receiver: Receiver) -> OpenReceiver:

@@ -21,10 +21,14 @@ GRAPH = {
     "trained_weights": {"training_dataset"},
     "promoted_model": {"trained_weights"},
     "deployed_model": {"promoted_model"},
+    "today": {"raw_frames", "hourly_archives", "archive_catalog", "deployed_model"},
 }
 HOURLY = {"raw_frames", "frames", "detections", "hourly_archives", "reclaimed_spool", "camera_health", "drift_report"}
 EXTERNAL = {"raw_frames", "labels"}
-SENSORS = ("spool_sensor", "receipts_sensor", "labels_sensor", "fleet_sensor", "recovery_sensor", "automation")
+SENSORS = (
+    *("spool_sensor", "receipts_sensor", "labels_sensor", "fleet_sensor", "recovery_sensor", "automation"),
+    *("today_sensor", "alerts_sensor"),
+)
 CONDITIONS = {
     "on_hour": HOURLY - EXTERNAL,
     "on_change": {"archive_catalog", "training_dataset", "deployed_model"},
