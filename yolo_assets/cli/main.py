@@ -27,10 +27,12 @@ GROUPS = {
     "evidence": "Evidence packs for auditors: make, verify.",
     "labels": "Label files: import.",
     "models": "Models and releases: list, show, verify, promote, rollback, history, export, keygen.",
+    "platform": "A plant's Dagster: init.",
     "storage": "Stores: doctor, init, policy.",
     "tables": "Detection tables, without Dagster: build, quarantine.",
 }
 COMMANDS = {
+    "exporter": ("exporter", "The platform's figures for Prometheus: runs, backlog, gaps, fleet, verdicts."),
     "demo": ("demo", "The whole loop on this machine, with real files, inference, training and hot reload."),
     "restore": ("restore", "Frames back out of the archive, hashes verified."),
     "simulate": ("simulate", "Write closed spool hours of a simulated factory line."),
@@ -179,7 +181,8 @@ def _extra_for(module: str) -> str | None:
             "ruamel",
         },
         "platform": {
-            *("apprise", "dagster", "duckdb", "polars", "pandera", "dagster_aws", "dagster_webserver"),
+            *("apprise", "dagster", "duckdb", "polars", "pandera"),
+            *("dagster_aws", "dagster_postgres", "dagster_webserver"),
             *("supervision", "fpdf", "fontTools", "uharfbuzz", "jinja2", "yaml"),
         },
         "train": {"torch", "ultralytics", "onnx", "torchvision"},

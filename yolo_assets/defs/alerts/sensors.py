@@ -13,6 +13,7 @@ from yolo_assets.contracts.times import utc_now
 from yolo_assets.defs.alerts.instance import given_up, refused_by_gate, sick_cameras
 from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.today.look import look
+from yolo_assets.defs.today.sensors import FOR_PEOPLE
 
 if TYPE_CHECKING:
     from yolo_assets.alerts.receivers import OpenReceiver
@@ -27,6 +28,7 @@ SEND_SECONDS = 25.0
     target=dg.AssetSelection.assets("today"),
     minimum_interval_seconds=120,
     default_status=dg.DefaultSensorStatus.RUNNING,
+    tags=FOR_PEOPLE,
     description=(
         "Tells the receivers of plant.yaml what is wrong, once, and when it is well again: failed runs, absent "
         "cameras, hours that are not archived, uploads that were given up, refused releases, silent devices."

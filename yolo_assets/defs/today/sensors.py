@@ -19,6 +19,8 @@ from yolo_assets.defs.today.look import look
 if TYPE_CHECKING:
     from yolo_assets.today.summary import Today
 
+FOR_PEOPLE = {"yolo_assets/for": "people"}
+"""Tag of sensors that carry no work: who drives the graph by hand leaves them out."""
 REPORTED_AT_LEAST = timedelta(hours=1)
 """The table is stored with each report, for ever: it is reported when a verdict changes, and once in this time."""
 
@@ -39,6 +41,7 @@ class TodayCursor(SensorCursor):
     target=dg.AssetSelection.assets("today"),
     minimum_interval_seconds=120,
     default_status=dg.DefaultSensorStatus.RUNNING,
+    tags=FOR_PEOPLE,
     description=(
         "Looks at the plant: writes the wall page to the store, and reports today when a verdict on a camera changed "
         "or an hour went by."
