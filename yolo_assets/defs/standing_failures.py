@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import dagster as dg
 from dagster import DagsterEventType
@@ -21,12 +20,9 @@ from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import check_id
 from yolo_assets.contracts.times import Hour
 from yolo_assets.defs.failures import REQUESTED_AGAIN
-from yolo_assets.defs.recovery.runs import UNFINISHED_STATUSES, assets_of_op
+from yolo_assets.defs.recovery.runs import UNFINISHED_STATUSES
 from yolo_assets.defs.recovery.sensors import RUN_TAG
 from yolo_assets.today.summary import Failure
-
-if TYPE_CHECKING:
-    from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 MOST_RUNS = 500
 """Failed runs that are read, the newest."""
@@ -63,14 +59,9 @@ class _FailedRun:
     cameras: Mapping[tuple[dg.AssetKey, Hour], Mapping[str, str]] = field(default_factory=dict)
 
 
-def standing_failures(instance: dg.DagsterInstance, graph: AssetGraph) -> list[Failure]:
-    """Every failure that stands, those of one camera by camera; in no particular order.
-
-    Args:
-        instance: whose runs.
-        graph: the assets.
-    """
-    targets = [target for key in graph.executable_asset_keys for target in _not_done(instance, graph, key)]
+def standing_failures(instance: dg.DagsterInstance) -> list[Failure]:
+    """Every failure that stands in an instance, those of one camera by camera; in no particular order."""
+    targets = [target for key in instance.get_asset_keys() for target in _not_done(instance, key)]
     runs = {record.dagster_run.run_id: record for record in _records(instance, {t.run_id for t in targets})}
     failed: list[_Target] = []
     for target in targets:
@@ -87,7 +78,7 @@ def standing_failures(instance: dg.DagsterInstance, graph: AssetGraph) -> list[F
     found: list[Failure] = []
     for run_id, group in _by_run(failed).items():
         if run_id in runs and runs[run_id].dagster_run.status is dg.DagsterRunStatus.FAILURE:
-            found += _failures(graph, run_id, _read(instance, graph, runs[run_id]), group)
+            found += _failures(run_id, _read(instance, runs[run_id]), group)
     return found
 
 
@@ -98,20 +89,21 @@ def _records(instance: dg.DagsterInstance, run_ids: Iterable[str]) -> Sequence[d
     return instance.get_run_records(dg.RunsFilter(run_ids=wanted), limit=MOST_RUNS)
 
 
-def _not_done(instance: dg.DagsterInstance, graph: AssetGraph, key: dg.AssetKey) -> Iterator[_Target]:
+def _not_done(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[_Target]:
     """What was planned of an asset after it was made last."""
     log, made = instance.event_log_storage, DagsterEventType.ASSET_MATERIALIZATION
-    if graph.get(key).partitions_def is None:
-        planned = log.get_latest_planned_materialization_info(key)
-        newest = instance.fetch_materializations(key, limit=1).records if planned is not None else ()
-        if planned is not None and not (newest and newest[0].storage_id > planned.storage_id):
-            yield _Target(key, "", planned.run_id)
-        return
-    attempts = log.get_latest_asset_partition_materialization_attempts_without_materializations(key)
-    done = log.get_latest_storage_id_by_partition(key, made, set(attempts)) if attempts else {}
-    for partition, (run_id, storage_id) in attempts.items():
-        if done.get(partition, -1) < storage_id:
-            yield _Target(key, partition, run_id)
+    asked = dg.EventRecordsFilter(DagsterEventType.ASSET_MATERIALIZATION_PLANNED, asset_key=key)
+    for planned in instance.get_event_records(asked, limit=1):
+        if planned.partition_key is None:
+            newest = instance.fetch_materializations(key, limit=1).records
+            if not (newest and newest[0].storage_id > planned.storage_id):
+                yield _Target(key, "", planned.run_id)
+            return
+        attempts = log.get_latest_asset_partition_materialization_attempts_without_materializations(key)
+        done = log.get_latest_storage_id_by_partition(key, made, set(attempts)) if attempts else {}
+        for partition, (run_id, storage_id) in attempts.items():
+            if done.get(partition, -1) < storage_id:
+                yield _Target(key, partition, run_id)
 
 
 def _by_run(targets: Iterable[_Target]) -> dict[str, list[_Target]]:
@@ -121,9 +113,9 @@ def _by_run(targets: Iterable[_Target]) -> dict[str, list[_Target]]:
     return groups
 
 
-def _failures(graph: AssetGraph, run_id: str, run: _FailedRun, targets: Sequence[_Target]) -> Iterator[Failure]:
+def _failures(run_id: str, run: _FailedRun, targets: Sequence[_Target]) -> Iterator[Failure]:
     """The failures of one run; what did not run because a step before it failed is none of its own."""
-    keys = {target.key for target in targets}
+    named = min(target.key.to_user_string() for target in targets)
     for target in targets:
         hour = Hour.from_partition_key(target.partition) if target.partition else None
         what = target.key.to_user_string()
@@ -135,24 +127,28 @@ def _failures(graph: AssetGraph, run_id: str, run: _FailedRun, targets: Sequence
             continue
         if target.key in run.reasons:
             yield Failure(what, run.reasons[target.key], run_id, run.ended, None, hour, again)
-        elif not run.reasons and not graph.get_ancestor_asset_keys(target.key) & keys:
+        elif not run.reasons and what == named:  # the process died: one of its assets stands for all
             yield Failure(what, run.reason, run_id, run.ended, None, hour, again=True)
 
 
-def _read(instance: dg.DagsterInstance, graph: AssetGraph, record: dg.RunRecord) -> _FailedRun:
+def _read(instance: dg.DagsterInstance, record: dg.RunRecord) -> _FailedRun:
     run_id = record.dagster_run.run_id
     if run_id not in _READ_BEFORE:
         if len(_READ_BEFORE) >= _KEPT:
             _READ_BEFORE.clear()
-        _READ_BEFORE[run_id] = _read_now(instance, graph, record)
+        _READ_BEFORE[run_id] = _read_now(instance, record)
     return _READ_BEFORE[run_id]
 
 
-def _read_now(instance: dg.DagsterInstance, graph: AssetGraph, record: dg.RunRecord) -> _FailedRun:
+def _read_now(instance: dg.DagsterInstance, record: dg.RunRecord) -> _FailedRun:
     run_id = record.dagster_run.run_id
+    steps: dict[str, list[dg.AssetKey]] = {}
+    for entry in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION_PLANNED):
+        event = entry.get_dagster_event()
+        if event.asset_key is not None:
+            steps.setdefault(event.step_key or "", []).append(event.asset_key)
     reasons: dict[dg.AssetKey, str] = {}
     again: dict[dg.AssetKey, bool] = {}
-    cameras: dict[tuple[dg.AssetKey, Hour], dict[str, str]] = {}
     for entry in instance.all_logs(run_id, of_type=DagsterEventType.STEP_FAILURE):
         event = entry.get_dagster_event()
         data = event.step_failure_data
@@ -160,20 +156,30 @@ def _read_now(instance: dg.DagsterInstance, graph: AssetGraph, record: dg.RunRec
         requested = told.metadata.get(REQUESTED_AGAIN) if told is not None else None
         message = data.error.message if data.error is not None else "it ended without a word"
         line = " ".join(((told.description if told is not None else None) or message).split())
-        for key in assets_of_op(graph, event.node_name):
+        for key in steps.get(event.step_key or "", ()):
             reasons[key] = line
             again[key] = requested is not None and bool(requested.value)
+    ended = record.end_time or record.update_timestamp.replace(tzinfo=UTC).timestamp()
+    return _FailedRun(
+        ended=datetime.fromtimestamp(ended, UTC),
+        reason=_reason(instance, run_id),
+        reasons=reasons,
+        again=again,
+        cameras=_cameras(instance, run_id),
+    )
+
+
+def _cameras(instance: dg.DagsterInstance, run_id: str) -> dict[tuple[dg.AssetKey, Hour], dict[str, str]]:
+    """The cameras that failed checks name, with their causes, by asset and hour."""
+    cameras: dict[tuple[dg.AssetKey, Hour], dict[str, str]] = {}
     for entry in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION):
         check = entry.get_dagster_event().asset_check_evaluation_data
-        if check.passed:
-            continue
-        for name, value in check.metadata.items():
+        for name, value in check.metadata.items() if not check.passed else ():
             camera_hour = _camera_hour(name)
             if camera_hour is not None:
                 camera, hour = camera_hour
                 cameras.setdefault((check.asset_key, hour), {})[camera] = str(value.value)
-    ended = record.end_time or record.update_timestamp.replace(tzinfo=UTC).timestamp()
-    return _FailedRun(datetime.fromtimestamp(ended, UTC), _reason(instance, run_id), reasons, again, cameras)
+    return cameras
 
 
 def _camera_hour(name: str) -> tuple[str, Hour] | None:

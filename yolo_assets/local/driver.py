@@ -53,7 +53,7 @@ class Graph:
         self.instance.dispose()
 
     def look(self) -> int:
-        """One tick of every sensor that carries work: their reports are stored. Returns how many events were reported."""
+        """A tick of each sensor that carries work; their reports are stored. Returns how many events were reported."""
         with _no_dagster_warnings(), _ctrl_c():
             return self._look()
 

@@ -57,7 +57,8 @@ SELECT camera,
         AND p.hour BETWEEN $running - INTERVAL 24 HOUR AND $running), 0)::INT AS frames,
     count(*) FILTER (EXISTS (FROM places p WHERE p.camera = a.camera AND p.hour = a.hour AND p.archived)) AS archived,
     count(*) FILTER (a.first < a.hour AND NOT EXISTS (FROM places p WHERE p.camera = a.camera AND p.hour = a.hour)
-        AND $now - a.hour - INTERVAL 1 HOUR >= CASE WHEN here THEN INTERVAL 10 MINUTE ELSE INTERVAL 3 HOUR END) AS missing,
+        AND $now - a.hour - INTERVAL 1 HOUR
+            >= CASE WHEN here THEN INTERVAL 10 MINUTE ELSE INTERVAL 3 HOUR END) AS missing,
     (SELECT count(*) FROM places p WHERE p.camera = a.camera AND p.spooled AND NOT p.archived
         AND $now - p.hour - INTERVAL 1 HOUR >= INTERVAL 3 HOUR) AS late,
     (SELECT count(DISTINCT hour) FROM failures f WHERE f.camera = a.camera) AS failed

@@ -14,6 +14,8 @@ from yolo_assets.defs.recovery.sensors import recovery_sensor
 from yolo_assets.defs.recovery.unfinished import RecoveryCursor, Target, Unfinished
 from yolo_assets.defs.release.checks import GATE_PASSED
 
+_EXECUTIONS = 20
+"""Of the gate that are read: the newest may be planned only, or have failed before the verdict."""
 _HEALTH = dg.AssetKey("camera_health")
 
 
@@ -41,8 +43,9 @@ def given_up(instance: DagsterInstance) -> list[GivenUp]:
 def refused_by_gate(instance: DagsterInstance) -> dict[str, str]:
     """The sentence with which the gate refused a candidate, by its version; empty when it passed the newest one."""
     key = dg.AssetCheckKey(dg.AssetKey("promoted_model"), GATE_PASSED.name)
-    record = instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).get(key)
-    evaluation = record.evaluation if record is not None else None
+    history = instance.event_log_storage.get_asset_check_execution_history(key, limit=_EXECUTIONS)
+    verdicts = (record.evaluation for record in history)
+    evaluation = next((verdict for verdict in verdicts if isinstance(verdict, dg.AssetCheckEvaluation)), None)
     if evaluation is None or evaluation.passed:
         return {}
     event = instance.get_latest_materialization_event(key.asset_key)

@@ -41,12 +41,11 @@ def alerts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> 
     from yolo_assets.alerts.outbox import deliver
     from yolo_assets.alerts.state import AlertState
 
-    assert context.repository_def is not None, "Dagster gives every tick its repository"
     plant, home = load_plant(locations.settings), locations.settings.home
     if not plant.alerts.receivers:
         return dg.SkipReason("plant.yaml names no receiver")
     now, state = utc_now(), AlertState.load(home)
-    today, fleet = look(locations, plant, context.instance, context.repository_def.asset_graph, now)
+    today, fleet = look(locations, plant, context.instance, now)
     seen = PlantState(
         today=today,
         fleet=fleet,

@@ -124,12 +124,11 @@ def _failed_for_good(instance: dg.DagsterInstance, graph: AssetGraph, run: Dagst
         again = data.user_failure_data.metadata.get(REQUESTED_AGAIN) if data.user_failure_data is not None else None
         interrupted = data.error_source is not None and data.error_source.value == "INTERRUPT"  # the machine went down
         if not interrupted and (again is None or not again.value):
-            failed |= {key.to_user_string() for key in assets_of_op(graph, event.node_name)}
+            failed |= {key.to_user_string() for key in _assets_of(graph, event.node_name)}
     return failed
 
 
-def assets_of_op(graph: AssetGraph, op: str) -> Iterable[dg.AssetKey]:
-    """The assets that an op makes, by its name."""
+def _assets_of(graph: AssetGraph, op: str) -> Iterable[dg.AssetKey]:
     return next((made.keys for made in graph.assets_defs if made.is_executable and made.node_def.name == op), ())
 
 

@@ -1,7 +1,5 @@
 """``today``: per camera what came, what lacks, what failed, with the cause. One small table, one page."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -38,6 +36,7 @@ _COLUMNS = {
     group_name="today",
     kinds={"html"},
     owners=["team:platform"],
+    code_version="1",
     description=(
         "The plant now: per camera what came in the last 24 hours, what lacks, what failed, and why. `today_sensor` "
         "reports it every few minutes without a run; a run by hand looks at once. Cameras of plant.yaml are there even "
@@ -48,21 +47,20 @@ _COLUMNS = {
 @by_kind
 def today(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Look at the plant and write the page."""
-    assert context.repository_def is not None, "Dagster gives every run its repository"
     plant = load_plant(locations.settings)
-    found, _ = look(locations, plant, context.instance, context.repository_def.asset_graph, utc_now())
+    found, _ = look(locations, plant, context.instance, utc_now())
     write_page(locations.store(), locations, found)
     return dg.MaterializeResult(metadata=metadata(found), check_results=[every_camera_well(found)])
 
 
-def write_page(store: ObjectStore, locations: Locations, found: Today) -> None:
+def write_page(store: "ObjectStore", locations: Locations, found: "Today") -> None:
     """Write the wall page to the store root."""
     from yolo_assets.today.page import page
 
     store.put(today_page_key(), page(found, locations.settings.language))
 
 
-def metadata(found: Today) -> dict[str, Any]:
+def metadata(found: "Today") -> dict[str, Any]:
     """The plant as the UI shows it."""
     from yolo_assets.today.wording import Wording
 

@@ -18,14 +18,12 @@ from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.standing_failures import standing_failures
 
 if TYPE_CHECKING:
-    from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
-
     from yolo_assets.models.fleet_status import FleetHeartbeats
     from yolo_assets.today.summary import Today
 
 
 def look(
-    locations: Locations, plant: Plant, instance: dg.DagsterInstance | None, graph: AssetGraph | None, now: datetime
+    locations: Locations, plant: Plant, instance: dg.DagsterInstance | None, now: datetime
 ) -> tuple[Today, FleetHeartbeats]:
     """The plant now, and the heartbeats that were read for it.
 
@@ -33,7 +31,6 @@ def look(
         locations: of the installation.
         plant: what should be there.
         instance: whose failed runs are shown; None: they are not known.
-        graph: the assets; needed with an instance.
         now: aware.
     """
     from yolo_assets.storage import open_store
@@ -47,7 +44,7 @@ def look(
         locations.store,
         now,
         expected=plant.camera_ids,
-        failures=standing_failures(instance, graph) if instance is not None and graph is not None else None,
+        failures=standing_failures(instance) if instance is not None else None,
         cache=settings.home / "cache" / "catalog",
     )
     limits = Limits(
@@ -62,12 +59,7 @@ def look_here(settings: Settings) -> Today:
     plant = load_plant(settings)
     locations = Locations(values=settings.model_dump(mode="json", exclude_none=True))
     with _instance(settings.home / "dagster") as instance:
-        graph = None
-        if instance is not None:
-            from yolo_assets.definitions import defs
-
-            graph = defs().get_repository_def().asset_graph
-        return look(locations, plant, instance, graph, utc_now())[0]
+        return look(locations, plant, instance, utc_now())[0]
 
 
 @contextmanager

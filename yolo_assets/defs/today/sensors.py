@@ -51,10 +51,9 @@ def today_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> d
     """Look once a tick."""
     from yolo_assets.storage import StoreUnavailableError
 
-    assert context.repository_def is not None, "Dagster gives every tick its repository"
     now, cursor = utc_now(), TodayCursor.load(context.cursor)
     plant = load_plant(locations.settings)
-    found, _ = look(locations, plant, context.instance, context.repository_def.asset_graph, now)
+    found, _ = look(locations, plant, context.instance, now)
     try:
         write_page(locations.store(), locations, found)
     except StoreUnavailableError as error:  # what the page lacks now, the table says
