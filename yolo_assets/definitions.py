@@ -18,6 +18,7 @@ from yolo_assets.defs.learning.sensors import labels_sensor
 from yolo_assets.defs.recovery.sensors import recovery_sensor
 from yolo_assets.defs.release.sensors import fleet_sensor, train_daily
 from yolo_assets.defs.resources import Locations
+from yolo_assets.defs.retention.job import retention_daily
 from yolo_assets.defs.today.sensors import today_sensor
 
 
@@ -37,7 +38,7 @@ def defs() -> dg.Definitions:
             spool_sensor,
             today_sensor,
         ],
-        schedules=[audit_daily, train_daily],
+        schedules=[audit_daily, retention_daily, train_daily],
         resources={"locations": Locations.from_env()},
         # A process a run instead of one more a step: an hour of six assets starts once instead of seven times, and no
         # step outlives a run worker that was killed. Training and evaluation start processes of their own.

@@ -2,6 +2,7 @@
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.freshness import TimeWindowFreshnessPolicy
 
 from yolo_assets.definitions import defs as load
 
@@ -81,6 +82,7 @@ def test_sensors_are_on_and_nightly_training_is_off_by_default(definitions: dg.D
     assert schedules == {
         "audit_daily": dg.DefaultScheduleStatus.RUNNING,
         "train_daily": dg.DefaultScheduleStatus.STOPPED,
+        "retention_daily": dg.DefaultScheduleStatus.RUNNING,
     }
 
 
@@ -89,3 +91,12 @@ def test_backfills_take_a_day_of_hours_a_run(definitions: dg.Definitions) -> Non
     for key in HOURLY - EXTERNAL:
         policy = graph.get(dg.AssetKey(key)).backfill_policy
         assert policy is not None and policy.max_partitions_per_run == 24, key
+
+
+def test_what_the_ui_calls_overdue(specs: dict[str, dg.AssetSpec]) -> None:
+    windows = {
+        key: spec.freshness_policy.fail_window.to_timedelta().total_seconds() / 3600
+        for key, spec in specs.items()
+        if isinstance(spec.freshness_policy, TimeWindowFreshnessPolicy)
+    }
+    assert windows == {"hourly_archives": 4, "archive_catalog": 4, "today": 4, "deployed_model": 36}

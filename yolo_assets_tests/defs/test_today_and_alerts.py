@@ -15,6 +15,7 @@ from yolo_assets.contracts.names import fleet_key, today_page_key
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.definitions import defs
 from yolo_assets.defs.alerts.sensors import alerts_sensor
+from yolo_assets.defs.release.sensors import fleet_sensor
 from yolo_assets.defs.today.sensors import today_sensor
 from yolo_assets.local.driver import Graph
 from yolo_assets.storage import open_store
@@ -139,6 +140,19 @@ def test_a_silent_device_is_told(home: Path, graph: Graph, receiver: Web) -> Non
     open_store((home / "store").as_uri()).put(fleet_key("box7"), beat.to_json())
     tick(graph, alerts_sensor)
     assert "box7 is silent" in {document["title"] for document in receiver.taken()}
+
+
+def test_the_fleet_is_compared_once_a_day_although_nothing_changed(
+    home: Path, graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = utc_now()
+    beat = Heartbeat(device_id="box7", at=at, started_at=at, agent_version="1", engine="e", model_version="line/v1")
+    open_store((home / "store").as_uri()).put(fleet_key("box7"), beat.to_json())
+    first = tick(graph, fleet_sensor)
+    assert len(first.run_requests) == 1 and not tick(graph, fleet_sensor, first.cursor).run_requests
+    monkeypatch.setattr("yolo_assets.defs.release.sensors.utc_now", lambda: at + timedelta(days=1))
+    (request,) = tick(graph, fleet_sensor, first.cursor).run_requests
+    assert request.run_key != first.run_requests[0].run_key
 
 
 def test_without_a_receiver_the_plant_is_not_looked_at(home: Path, graph: Graph) -> None:

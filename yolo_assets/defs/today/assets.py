@@ -8,6 +8,7 @@ from yolo_assets.contracts.names import today_page_key
 from yolo_assets.contracts.plant import load_plant
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
+from yolo_assets.defs.freshness import EVERY_HOUR
 from yolo_assets.defs.metadata import table
 from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.today.checks import EVERY_CAMERA_WELL, every_camera_well
@@ -33,6 +34,7 @@ _COLUMNS = {
 @dg.asset(
     deps=["raw_frames", "hourly_archives", "archive_catalog", "deployed_model"],
     check_specs=[EVERY_CAMERA_WELL],
+    freshness_policy=EVERY_HOUR,
     group_name="today",
     kinds={"html"},
     owners=["team:platform"],
