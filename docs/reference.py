@@ -22,6 +22,7 @@ from pydantic_core import PydanticUndefined
 
 from yolo_assets.cli.main import app
 from yolo_assets.contracts.archiver_figures import COUNTERS, PREFIX
+from yolo_assets.contracts.plant import Plant
 from yolo_assets.contracts.settings import variables
 from yolo_assets.edge.config.agent import AgentConfig
 
@@ -95,12 +96,28 @@ def settings_page() -> str:
 
 def configuration_page() -> str:
     """The options of the agent's configuration file, section by section."""
-    parts = [
+    return _options_page(
         "# Agent configuration\n\n`yolo-assets edge init --out edge.yaml` writes a file with every option explained;"
-        " `edge run` checks the whole file before it starts anything.\n"
-    ]
+        " `edge run` checks the whole file before it starts anything.\n",
+        "edge.yaml",
+        AgentConfig,
+    )
+
+
+def plant_page() -> str:
+    """The sections and options of ``plant.yaml``."""
+    return _options_page(
+        "# plant.yaml\n\nIn the home: what no program can find out by itself. It need not exist, nor hold every section.\n",
+        "plant.yaml",
+        Plant,
+    )
+
+
+def _options_page(introduction: str, name: str, root: type[BaseModel]) -> str:
+    """The options of a file, section by section."""
+    parts = [introduction]
     seen: set[type] = set()
-    waiting: list[tuple[str, type[BaseModel]]] = [("edge.yaml", AgentConfig)]
+    waiting: list[tuple[str, type[BaseModel]]] = [(name, root)]
     while waiting:
         title, model = waiting.pop(0)
         if model in seen:
@@ -172,6 +189,7 @@ PAGES = {
     "reference/commands.md": commands_page,
     "reference/settings.md": settings_page,
     "reference/configuration.md": configuration_page,
+    "reference/plant.md": plant_page,
     "reference/metrics.md": metrics_page,
     "reference/http-api.md": http_api_page,
     "reference/python-api.md": python_api_page,

@@ -1,4 +1,4 @@
-"""The fleet sensor: when a device changes its model, and once a day, ``deployed_model`` runs. And the daily training."""
+"""The fleet sensor: ``deployed_model`` runs when a device changes its model, and daily. And the daily training."""
 
 import hashlib
 
