@@ -107,7 +107,7 @@ def configuration_page() -> str:
 def plant_page() -> str:
     """The sections and options of ``plant.yaml``."""
     return _options_page(
-        "# plant.yaml\n\nIn the home: what no program can find out by itself. It need not exist, nor hold every section.\n",
+        "# plant.yaml\n\nIn the home: what no program can find out by itself. No section is needed, nor is the file.\n",
         "plant.yaml",
         Plant,
     )
