@@ -95,29 +95,14 @@ def settings_page() -> str:
 
 
 def configuration_page() -> str:
-    """The options of the agent's configuration file, section by section."""
-    return _options_page(
-        "# Agent configuration\n\n`yolo-assets edge init --out edge.yaml` writes a file with every option explained;"
-        " `edge run` checks the whole file before it starts anything.\n",
-        "edge.yaml",
-        AgentConfig,
-    )
-
-
-def plant_page() -> str:
-    """The sections and options of ``plant.yaml``."""
-    return _options_page(
-        "# plant.yaml\n\nIn the home: what no program can find out by itself. No section is needed, nor is the file.\n",
-        "plant.yaml",
-        Plant,
-    )
-
-
-def _options_page(introduction: str, name: str, root: type[BaseModel]) -> str:
-    """The options of a file, section by section."""
-    parts = [introduction]
+    """The options of the configuration files, section by section."""
+    parts = [
+        "# Configuration files\n\n`yolo-assets edge init --out edge.yaml` writes the agent's file with every option"
+        " explained; `edge run` checks the whole file before it starts anything. `plant.yaml` lies in the home of the"
+        " centre and of each archiver, and need not exist.\n"
+    ]
     seen: set[type] = set()
-    waiting: list[tuple[str, type[BaseModel]]] = [(name, root)]
+    waiting: list[tuple[str, type[BaseModel]]] = [("edge.yaml", AgentConfig), ("plant.yaml", Plant)]
     while waiting:
         title, model = waiting.pop(0)
         if model in seen:
@@ -189,7 +174,6 @@ PAGES = {
     "reference/commands.md": commands_page,
     "reference/settings.md": settings_page,
     "reference/configuration.md": configuration_page,
-    "reference/plant.md": plant_page,
     "reference/metrics.md": metrics_page,
     "reference/http-api.md": http_api_page,
     "reference/python-api.md": python_api_page,

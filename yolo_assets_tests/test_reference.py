@@ -65,10 +65,9 @@ def test_every_section_of_the_agents_configuration_is_explained(reference: Modul
         assert f"| `{option}` |" in page, option
 
 
-@pytest.mark.parametrize(("page", "least"), [("configuration_page", 150), ("plant_page", 15)])
-def test_every_option_of_agent_and_plant_has_a_description(reference: ModuleType, page: str, least: int) -> None:
-    rows = [line for line in getattr(reference, page)().splitlines() if line.startswith("| `")]
-    assert len(rows) > least
+def test_every_option_of_the_agents_configuration_has_a_description(reference: ModuleType) -> None:
+    rows = [line for line in reference.configuration_page().splitlines() if line.startswith("| `")]
+    assert len(rows) > 150
     assert [row for row in rows if not re.split(r"(?<!\\)\|", row)[-2].strip()] == []
 
 

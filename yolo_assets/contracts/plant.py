@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from yolo_assets.contracts.alerting import AlertSettings
 from yolo_assets.contracts.base import Record, is_json_object, one_line
+from yolo_assets.contracts.brokers import Events, anchor_files
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import check_id
 from yolo_assets.contracts.settings import PLANT_FILE, Settings
@@ -80,6 +81,9 @@ class Plant(Record):
         default=None, description="base address of the Dagster UI, for the links in messages and pages"
     )
     alerts: AlertSettings = Field(default=AlertSettings(), description="who is told when something is wrong")
+    events: Events = Field(
+        default=Events(), description="brokers for announcements, and the receiver of `yolo-assets events listen`"
+    )
 
     @property
     def camera_ids(self) -> tuple[str, ...]:
@@ -108,6 +112,8 @@ def load_plant(settings: Settings) -> Plant:
         return Plant()
     if not isinstance(content, dict):
         raise BadInputError(f"{path} has no sections; write for example cameras: [lineA_cam01, lineA_cam02]")
+    if "events" in content:
+        content["events"] = anchor_files(content["events"], path.parent)
     try:
         return Plant.model_validate(content)
     except ValidationError as error:
