@@ -100,3 +100,17 @@ def test_what_the_ui_calls_overdue(specs: dict[str, dg.AssetSpec]) -> None:
         if isinstance(spec.freshness_policy, TimeWindowFreshnessPolicy)
     }
     assert windows == {"hourly_archives": 4, "archive_catalog": 4, "today": 4, "deployed_model": 36}
+
+
+def test_verdicts_of_hourly_assets_are_of_one_hour(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    checks = {
+        key.name: graph.get(key).partitions_def for asset in HOURLY for key in graph.get(dg.AssetKey(asset)).check_keys
+    }
+    assert set(checks) == {
+        "every_camera_archived",
+        "every_camera_reclaimed",
+        "every_camera_tabled",
+        "no_row_in_quarantine",
+    }
+    assert all(isinstance(found, dg.HourlyPartitionsDefinition) for found in checks.values())
