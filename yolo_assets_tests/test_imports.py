@@ -22,10 +22,13 @@ LAYERS = {
     "archive": {"contracts", "runtime", "storage", "spool"},
     "tables": {"contracts", "runtime", "storage", "spool", "archive"},
     "catalog": {"contracts", "runtime", "storage", "spool", "archive", "tables"},
+    "today": {"contracts", "runtime", "storage", "spool", "archive", "catalog", "models"},
+    "alerts": {"contracts", "runtime", "models", "today"},
     "evidence": {"contracts", "runtime", "storage", "vision", "spool", "archive", "catalog", "models"},
     "learning": {"contracts", "runtime", "storage", "vision", "spool", "archive", "tables", "catalog"},
     "training": {"contracts", "runtime", "storage", "vision", "learning", "models"},
-    "edge": {"contracts", "runtime", "storage", "vision", "spool", "models", "simulator"},
+    "events": {"contracts", "runtime"},
+    "edge": {"contracts", "runtime", "storage", "vision", "spool", "models", "simulator", "events"},
 }
 # The same for the rooms of the edge agent, from the ground floor up.
 EDGE_LAYERS = {
@@ -34,6 +37,7 @@ EDGE_LAYERS = {
     "serving": set(),
     "audit": set(),
     "supervision": set(),
+    "announcements": {"config"},
     "clock": {"config"},
     "cameras": {"types", "config", "clock"},
     "outputs": {"types", "config"},
@@ -45,9 +49,15 @@ EDGE_LAYERS = {
     "telemetry": {"config", "serving", "audit", "clock", "pipeline", "maintenance", "rollout", "balancing"},
     "http": {"types", "config", "serving", "audit", "pipeline", "image_service", "rollout", "telemetry"},
 }
-TOP = {"shipped", "cli", "defs", "local", "definitions"}
+TOP = {"components", "shipped", "cli", "defs", "exporter", "local", "definitions"}
 HOMES = {
-    "dagster": {"defs", "definitions", "local"},  # in local the driver of the demo alone: see below
+    "dagster": {
+        "components",
+        "defs",
+        "definitions",
+        "exporter",
+        "local",
+    },  # in local the driver of the demo alone: see below
     "dagster_aws": {"defs", "definitions"},
     "dagster_k8s": {"defs", "definitions"},
     "torch": {"training"},

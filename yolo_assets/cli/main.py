@@ -19,20 +19,25 @@ from yolo_assets.contracts.errors import UsageError, UserError, missing_package
 from yolo_assets.contracts.text import plain
 
 GROUPS = {
+    "alerts": "Alerts to people: ls, test.",
     "archive": "Cold archive: run, ls, show, verify, cat.",
     "catalog": "Archive catalog: rebuild, query, find, gaps, stats.",
     "datasets": "Dataset versions: build.",
     "edge": "Edge agent: init, run, status, audit.",
+    "events": "Announcements of hours and labels: listen.",
     "evidence": "Evidence packs for auditors: make, verify.",
     "labels": "Label files: import.",
     "models": "Models and releases: list, show, verify, promote, rollback, history, export, keygen.",
+    "platform": "A plant's Dagster: init.",
     "storage": "Stores: doctor, init, policy.",
     "tables": "Detection tables, without Dagster: build, quarantine.",
 }
 COMMANDS = {
+    "exporter": ("exporter", "The platform's figures for Prometheus: runs, backlog, gaps, fleet, verdicts."),
     "demo": ("demo", "The whole loop on this machine, with real files, inference, training and hot reload."),
     "restore": ("restore", "Frames back out of the archive, hashes verified."),
     "simulate": ("simulate", "Write closed spool hours of a simulated factory line."),
+    "today": ("today", "The plant now: per camera what came, what lacks, what failed and why."),
     "up": ("up", "Dagster UI, daemon and one edge agent on this machine."),
 }
 
@@ -177,9 +182,12 @@ def _extra_for(module: str) -> str | None:
             "ruamel",
         },
         "platform": {
-            *("dagster", "duckdb", "polars", "pandera", "dagster_aws", "dagster_webserver"),
+            *("apprise", "dagster", "duckdb", "polars", "pandera"),
+            *("dagster_aws", "dagster_postgres", "dagster_webserver"),
             *("supervision", "fpdf", "fontTools", "uharfbuzz", "jinja2", "yaml"),
         },
+        "events-kafka": {"confluent_kafka"},
+        "events-nats": {"nats"},
         "train": {"torch", "ultralytics", "onnx", "torchvision"},
     }
     return next((extra for extra, modules in extras.items() if root in modules), None)
