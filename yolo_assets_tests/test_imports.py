@@ -25,6 +25,7 @@ LAYERS = {
     "evidence": {"contracts", "runtime", "storage", "vision", "spool", "archive", "catalog", "models"},
     "learning": {"contracts", "runtime", "storage", "vision", "spool", "archive", "tables", "catalog"},
     "training": {"contracts", "runtime", "storage", "vision", "learning", "models"},
+    "cluster": {"contracts", "runtime"},
     "edge": {"contracts", "runtime", "storage", "vision", "spool", "models", "simulator"},
 }
 # The same for the rooms of the edge agent, from the ground floor up.
@@ -47,9 +48,11 @@ EDGE_LAYERS = {
 }
 TOP = {"shipped", "cli", "defs", "exporter", "local", "definitions"}
 HOMES = {
-    "dagster": {"defs", "definitions", "exporter", "local"},  # in local the driver of the demo alone: see below
+    "dagster": {"defs", "definitions", "cluster", "exporter", "local"},  # in local the driver of the demo alone
     "dagster_aws": {"defs", "definitions"},
-    "dagster_k8s": {"defs", "definitions"},
+    "dagster_k8s": {"cluster"},
+    "dagster_pipes": {"training"},
+    "kubernetes": {"cluster"},
     "torch": {"training"},
     "torchvision": {"training"},
     "ultralytics": {"training"},
