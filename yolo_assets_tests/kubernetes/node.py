@@ -60,6 +60,7 @@ class Container:
         self._changed = changed
         (self._spec,) = pod["spec"]["containers"]
         self._folder = folder
+        folder.mkdir(parents=True)
         self._objects = objects
         self._mounts = self._make_volumes()
         self.environment = self._make_environment()
