@@ -26,7 +26,8 @@ LAYERS = {
     "learning": {"contracts", "runtime", "storage", "vision", "spool", "archive", "tables", "catalog"},
     "training": {"contracts", "runtime", "storage", "vision", "learning", "models"},
     "cluster": {"contracts", "runtime"},
-    "edge": {"contracts", "runtime", "storage", "vision", "spool", "models", "simulator"},
+    "events": {"contracts", "runtime"},
+    "edge": {"contracts", "runtime", "storage", "vision", "spool", "models", "simulator", "events"},
 }
 # The same for the rooms of the edge agent, from the ground floor up.
 EDGE_LAYERS = {
@@ -35,6 +36,7 @@ EDGE_LAYERS = {
     "serving": set(),
     "audit": set(),
     "supervision": set(),
+    "announcements": {"config"},
     "clock": {"config"},
     "cameras": {"types", "config", "clock"},
     "outputs": {"types", "config"},
