@@ -8,6 +8,7 @@ each process that a run or a tick starts.
 import dagster as dg
 
 from yolo_assets import defs as stages
+from yolo_assets.defs.alerts.sensors import alerts_sensor
 from yolo_assets.defs.archive.audit import audit_daily
 from yolo_assets.defs.archive.sensors import receipts_sensor
 from yolo_assets.defs.automation import automation
@@ -18,18 +19,35 @@ from yolo_assets.defs.recovery.sensors import recovery_sensor
 from yolo_assets.defs.release.sensors import fleet_sensor, train_daily
 from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.retention.job import retention_daily
+from yolo_assets.defs.today.sensors import today_sensor
+
+
+def plant_definitions() -> dg.Definitions:
+    """The graph of the plant that the environment describes, for our code location and the component alike."""
+    return dg.Definitions(
+        assets=dg.load_assets_from_package_module(stages, include_specs=True),
+        asset_checks=[every_label_accepted],
+        sensors=[
+            alerts_sensor,
+            automation,
+            fleet_sensor,
+            labels_sensor,
+            receipts_sensor,
+            recovery_sensor,
+            spool_sensor,
+            today_sensor,
+        ],
+        schedules=[audit_daily, retention_daily, train_daily],
+        resources={"locations": Locations.from_env()},
+    )
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Everything that Dagster shows and runs."""
-    return dg.Definitions(
-        assets=dg.load_assets_from_package_module(stages, include_specs=True),
-        asset_checks=[every_label_accepted],
-        sensors=[automation, fleet_sensor, labels_sensor, receipts_sensor, recovery_sensor, spool_sensor],
-        schedules=[audit_daily, retention_daily, train_daily],
-        resources={"locations": Locations.from_env()},
+    """Everything that Dagster shows and runs here."""
+    return dg.Definitions.merge(
+        plant_definitions(),
         # A process a run instead of one more a step: an hour of six assets starts once instead of seven times, and no
         # step outlives a run worker that was killed. Training and evaluation start processes of their own.
-        executor=dg.in_process_executor,
+        dg.Definitions(executor=dg.in_process_executor),
     )

@@ -22,6 +22,8 @@ LAYERS = {
     "archive": {"contracts", "runtime", "storage", "spool"},
     "tables": {"contracts", "runtime", "storage", "spool", "archive"},
     "catalog": {"contracts", "runtime", "storage", "spool", "archive", "tables"},
+    "today": {"contracts", "runtime", "storage", "spool", "archive", "catalog", "models"},
+    "alerts": {"contracts", "runtime", "models", "today"},
     "evidence": {"contracts", "runtime", "storage", "vision", "spool", "archive", "catalog", "models"},
     "learning": {"contracts", "runtime", "storage", "vision", "spool", "archive", "tables", "catalog"},
     "training": {"contracts", "runtime", "storage", "vision", "learning", "models"},
@@ -48,9 +50,19 @@ EDGE_LAYERS = {
     "telemetry": {"config", "serving", "audit", "clock", "pipeline", "maintenance", "rollout", "balancing"},
     "http": {"types", "config", "serving", "audit", "pipeline", "image_service", "rollout", "telemetry"},
 }
-TOP = {"shipped", "cli", "defs", "exporter", "local", "definitions"}
+TOP = {"components", "shipped", "cli", "defs", "exporter", "local", "definitions"}
 HOMES = {
+<<<<<<< HEAD
     "dagster": {"defs", "definitions", "cluster", "exporter", "local"},  # in local the driver of the demo alone
+=======
+    "dagster": {
+        "components",
+        "defs",
+        "definitions",
+        "exporter",
+        "local",
+    },  # in local the driver of the demo alone: see below
+>>>>>>> main
     "dagster_aws": {"defs", "definitions"},
     "dagster_k8s": {"cluster"},
     "dagster_pipes": {"training"},
