@@ -52,17 +52,14 @@ EDGE_LAYERS = {
 }
 TOP = {"components", "shipped", "cli", "defs", "exporter", "local", "definitions"}
 HOMES = {
-<<<<<<< HEAD
-    "dagster": {"defs", "definitions", "cluster", "exporter", "local"},  # in local the driver of the demo alone
-=======
     "dagster": {
+        "cluster",
         "components",
         "defs",
         "definitions",
         "exporter",
         "local",
     },  # in local the driver of the demo alone: see below
->>>>>>> main
     "dagster_aws": {"defs", "definitions"},
     "dagster_k8s": {"cluster"},
     "dagster_pipes": {"training"},
