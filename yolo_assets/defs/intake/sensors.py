@@ -30,7 +30,7 @@ HOURS_A_TICK = 24
 
 @dg.sensor(
     target=dg.AssetSelection.assets("hourly_archives"),
-    minimum_interval_seconds=10,
+    minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Scans the spool: reports closed hours to raw_frames, requests again hours that stay unarchived.",
 )

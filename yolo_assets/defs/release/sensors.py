@@ -10,7 +10,7 @@ from yolo_assets.defs.resources import Locations
 
 @dg.sensor(
     target=dg.AssetSelection.assets("deployed_model"),
-    minimum_interval_seconds=30,
+    minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Reads the heartbeats; requests deployed_model when a device runs another model, and daily.",
 )
