@@ -63,12 +63,13 @@ def pack(hours: Iterable[Hour], most: int = HOURS_A_RUN) -> list[HourRange]:
         most: hours in one run.
     """
     ranges: list[HourRange] = []
+    length = 0
     for hour in sorted(set(hours)):
-        last = ranges[-1] if ranges else None
-        if last is not None and last.last.next() == hour and len(last.hours) < most:
-            ranges[-1] = HourRange(last.first, hour)
+        if ranges and length < most and hour.start - ranges[-1].last.start == timedelta(hours=1):
+            ranges[-1], length = HourRange(ranges[-1].first, hour), length + 1
         else:
             ranges.append(HourRange(hour, hour))
+            length = 1
     return ranges
 
 
