@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Literal
 
 import dagster as dg
 from dagster import DagsterEventType
@@ -17,6 +18,7 @@ NO_PARTITION = ""
 """The one partition of an asset without partitions."""
 _CHUNK = 500
 _VERSION = "dagster/data_version"
+_Kind = Literal[DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_MATERIALIZATION_PLANNED]
 
 
 @dataclass(frozen=True)
@@ -82,14 +84,14 @@ class EventLog:
             self._selections[run] = (found.asset_selection if found is not None else None) or ()
         return asset in self._selections[run]
 
-    def _newest(self, asset: dg.AssetKey, kind: DagsterEventType, partitions: Collection[str]) -> dict[str, Event]:
+    def _newest(self, asset: dg.AssetKey, kind: _Kind, partitions: Collection[str]) -> dict[str, Event]:
         found: dict[str, Event] = {}
         for chunk in _chunks(partitions):
             storage = self.instance.event_log_storage
             found |= self._events(asset, kind, storage.get_latest_storage_id_by_partition(asset, kind, set(chunk)))
         return found
 
-    def _events(self, asset: dg.AssetKey, kind: DagsterEventType, positions: Mapping[str, int]) -> dict[str, Event]:
+    def _events(self, asset: dg.AssetKey, kind: _Kind, positions: Mapping[str, int]) -> dict[str, Event]:
         rows = self.instance.get_asset_event_summary_records(
             kind, asset_key=asset, storage_ids=sorted(positions.values()), limit=len(positions) or 1
         )

@@ -19,7 +19,7 @@ from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.defs.archive.listing_diff import ReceiptsCursor, find_changes, known_version, position_after
 from yolo_assets.defs.archive.report import archives_report, frames_report
 from yolo_assets.defs.hours import closed_spool_hours
-from yolo_assets.defs.intake.sensors import describe_all
+from yolo_assets.defs.intake.folders import describe_all
 from yolo_assets.defs.intake.spool_diff import ClosedHour
 from yolo_assets.defs.partitions import FIRST_HOUR, early_hours, hourly
 from yolo_assets.defs.resources import Locations
@@ -149,8 +149,11 @@ def _in_spool(
     if hours:
         grace = locations.settings.grace_seconds
         closed = closed_spool_hours(locations.settings.spool, hours, grace)
-        for described in describe_all(context, closed, now, grace):
-            here.setdefault(described.hour, []).append(described)
+        described, problems = describe_all(closed, now, grace)
+        for problem in problems:
+            context.log.warning(problem)
+        for item in described:
+            here.setdefault(item.hour, []).append(item)
     return here
 
 
