@@ -14,6 +14,8 @@ from typing import Literal
 import dagster as dg
 from dagster import DagsterEventType
 
+from yolo_assets.defs.versions import newest_versions
+
 NO_PARTITION = ""
 """The one partition of an asset without partitions."""
 _CHUNK = 500
@@ -67,13 +69,7 @@ class EventLog:
             newest = self.instance.fetch_materializations(asset, limit=1).records
             made = newest[0].asset_materialization if newest else None
             return set() if made is None or (made.tags or {}).get(_VERSION) else {NO_PARTITION}
-        found: set[str] = set()
-        for chunk in _chunks(partitions):
-            tags = self.instance.event_log_storage.get_latest_tags_by_partition(
-                asset, DagsterEventType.ASSET_MATERIALIZATION, [_VERSION], asset_partitions=chunk
-            )
-            found |= {key for key in chunk if not tags.get(key, {}).get(_VERSION)}
-        return found
+        return set(partitions) - set(newest_versions(self.instance, asset, sorted(partitions)))
 
     def makes(self, run: str, asset: dg.AssetKey) -> bool:
         """Whether a run was to make an asset as well."""

@@ -22,7 +22,9 @@ from yolo_assets.defs.partitions import FIRST_HOUR, HOURS_A_RUN, early_hours
 from yolo_assets.defs.recovery.runs import runs_in_progress, targets_of
 from yolo_assets.defs.recovery.unfinished import Target
 from yolo_assets.defs.resources import Locations
+from yolo_assets.defs.versions import newest_versions
 
+RAW_FRAMES = dg.AssetKey("raw_frames")
 HOURS_A_TICK = 24
 """A first start on a full spool reports a day of hours a tick: a steady stream instead of a flood of runs."""
 MOST_OVERDUE = 2
@@ -60,13 +62,16 @@ def spool_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> d
     diff = find_changes(look.closed, memory.load(context.cursor), now, HOURS_A_TICK, look.unread)
     if diff.waiting or look.unread:
         context.log.info(f"{diff.waiting} more hours, and {len(look.unread)} not read yet, wait for the next tick")
+    # What was announced is reported already, and what a lost cursor forgot: the graph knows both.
+    known = newest_versions(context.instance, RAW_FRAMES, [hour.hour.partition_key for hour in diff.changed])
+    fresh = [hour for hour in diff.changed if known.get(hour.hour.partition_key) != hour.data_version]
     tried, overdue = _overdue(context.instance, diff, now)
     asked = [hour for hours in overdue for hour in hours.hours]
     return dg.SensorResult(
-        asset_events=[materialization(hour) for hour in diff.changed],
+        asset_events=[materialization(hour) for hour in fresh],
         run_requests=[_request(hours, now) for hours in overdue],
         cursor=memory.keep(diff.cursor.noting(tried, asked, now), context.cursor),
-        skip_reason=None if overdue else _done(diff),
+        skip_reason=None if overdue else _done(fresh),
     )
 
 
@@ -105,17 +110,17 @@ def _request(hours: HourRange, now: datetime) -> dg.RunRequest:
     )
 
 
-def _done(diff: SpoolDiff) -> str:
+def _done(reported: list[ChangedHour]) -> str:
     """Dagster calls every tick skipped that requests no run; the reason then says what the tick did."""
-    if not diff.changed:
+    if not reported:
         return "no closed hour is new"
-    return f"reported {len(diff.changed)} hours to raw_frames; what depends on them follows"
+    return f"reported {len(reported)} hours to raw_frames; what depends on them follows"
 
 
 def materialization(changed: ChangedHour) -> dg.AssetMaterialization:
     """The report of one hour, with its cameras as a table."""
     return dg.AssetMaterialization(
-        asset_key="raw_frames",
+        asset_key=RAW_FRAMES,
         partition=changed.hour.partition_key,
         metadata={
             "cameras": dg.MetadataValue.table(
