@@ -1,4 +1,4 @@
-"""A run worker that is killed under a real daemon and the shipped ``dagster.yaml``: its pool is free, its run repeated."""
+"""A run worker that is killed, under a real daemon and the shipped settings: its pool is free, its run repeated."""
 
 import os
 import signal
