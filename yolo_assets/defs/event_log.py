@@ -20,7 +20,11 @@ NO_PARTITION = ""
 """The one partition of an asset without partitions."""
 _CHUNK = 500
 _VERSION = "dagster/data_version"
-_Kind = Literal[DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_MATERIALIZATION_PLANNED]
+_Kind = Literal[
+    DagsterEventType.ASSET_MATERIALIZATION,
+    DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
+    DagsterEventType.ASSET_OBSERVATION,
+]
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,24 @@ class EventLog:
             made = newest[0].asset_materialization if newest else None
             return set() if made is None or (made.tags or {}).get(_VERSION) else {NO_PARTITION}
         return set(partitions) - set(newest_versions(self.instance, asset, sorted(partitions)))
+
+    def incomplete(self, asset: dg.AssetKey, after: int) -> dict[str, int]:
+        """Positions of hours in which a camera failed and others gave something new, after a position in the log.
+
+        Such an hour is observed with the version of what is there of it. An attempt that added nothing is no change.
+        """
+        log, seen = self.instance.event_log_storage, DagsterEventType.ASSET_OBSERVATION
+        newest = log.get_latest_tags_by_partition(asset, seen, [_VERSION], after_cursor=after)
+        if not newest:
+            return {}
+        partitions = sorted(newest)
+        for kind in (seen, DagsterEventType.ASSET_MATERIALIZATION):
+            earlier = log.get_latest_tags_by_partition(
+                asset, kind, [_VERSION], asset_partitions=partitions, before_cursor=after + 1
+            )
+            newest = {key: tags for key, tags in newest.items() if tags != earlier.get(key)}
+        events = self._newest(asset, seen, sorted(newest)) if newest else {}
+        return {partition: event.position for partition, event in events.items()}
 
     def makes(self, run: str, asset: dg.AssetKey) -> bool:
         """Whether a run was to make an asset as well."""
