@@ -22,6 +22,8 @@ LAYERS = {
     "archive": {"contracts", "runtime", "storage", "spool"},
     "tables": {"contracts", "runtime", "storage", "spool", "archive"},
     "catalog": {"contracts", "runtime", "storage", "spool", "archive", "tables"},
+    "today": {"contracts", "runtime", "storage", "spool", "archive", "catalog", "models"},
+    "alerts": {"contracts", "runtime", "models", "today"},
     "evidence": {"contracts", "runtime", "storage", "vision", "spool", "archive", "catalog", "models"},
     "learning": {"contracts", "runtime", "storage", "vision", "spool", "archive", "tables", "catalog"},
     "training": {"contracts", "runtime", "storage", "vision", "learning", "models"},

@@ -121,7 +121,7 @@ class Settings(BaseSettings):
     language: Annotated[Literal["en", "zh"], BeforeValidator(_lower)] = Field(
         default="en",
         validation_alias=_variable("language=LANG"),
-        description="language of evidence reports: `en` or `zh`",
+        description="language of evidence reports and of the page `today`: `en` or `zh`",
     )
     fonts: Annotated[tuple[_Folder, ...], NoDecode, BeforeValidator(_names)] = Field(
         default=(),

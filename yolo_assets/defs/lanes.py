@@ -1,7 +1,7 @@
 """Which run goes first: live hours before history, the archive before training.
 
 Every request of a sensor or of the automation gets its tags here. ``dagster/priority`` orders Dagster's queue;
-``yolo_assets/lane`` is limited in ``dagster.yaml``, so that old hours and training never hold every place;
+the lane is limited in ``dagster.yaml``, so that old hours and training never hold every place;
 ``dagster/max_runtime`` ends a run that hangs. Dagster reads all three from the run alone: the same tags on an asset or
 its op do nothing.
 

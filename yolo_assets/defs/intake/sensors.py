@@ -35,7 +35,7 @@ ARCHIVES = dg.AssetKey("hourly_archives")
 
 @dg.sensor(
     target=dg.AssetSelection.assets("hourly_archives"),
-    minimum_interval_seconds=10,
+    minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "Looks at the spool: reports closed hours to raw_frames, and requests again hours that stay unarchived though "

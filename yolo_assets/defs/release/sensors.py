@@ -1,4 +1,4 @@
-"""The fleet sensor: when a device changes its model, ``deployed_model`` runs again. And the daily training."""
+"""The fleet sensor: ``deployed_model`` runs when a device changes its model, and daily. And the daily training."""
 
 import hashlib
 
@@ -11,9 +11,9 @@ from yolo_assets.defs.resources import Locations
 
 @dg.sensor(
     target=dg.AssetSelection.assets("deployed_model"),
-    minimum_interval_seconds=30,
+    minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Reads the heartbeats; requests deployed_model when a device runs another model than before.",
+    description="Reads the heartbeats; requests deployed_model when a device runs another model, and daily.",
 )
 def fleet_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> dg.SensorResult | dg.SkipReason:
     """Read the heartbeats once a tick; a tick without any heartbeat requests nothing."""
@@ -25,9 +25,9 @@ def fleet_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> d
     running = "\n".join(
         sorted(f"{beat.device_id} {beat.model_version} {beat.release} {beat.pinned}" for beat in fleet.heartbeats)
     )
-    seen = hashlib.sha256(running.encode()).hexdigest()
+    seen = hashlib.sha256(f"{utc_now().date()}\n{running}".encode()).hexdigest()
     if seen == context.cursor:
-        return dg.SkipReason("every device runs what it ran before")
+        return dg.SkipReason("every device runs what it ran before today")
     if not fleet.heartbeats:
         return dg.SensorResult(cursor=seen, skip_reason="no device has reported yet")
     return dg.SensorResult(
