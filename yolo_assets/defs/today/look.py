@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def look(
-    locations: Locations, plant: Plant, instance: dg.DagsterInstance | None, now: datetime
+    locations: Locations, plant: Plant, instance: dg.DagsterInstance | None, now: datetime, *, trace: bool = True
 ) -> tuple[Today, FleetHeartbeats]:
     """The plant now, and the heartbeats that were read for it.
 
@@ -32,6 +32,7 @@ def look(
         plant: what should be there.
         instance: whose failed runs are shown; None: they are not known.
         now: aware.
+        trace: stores are opened as work opens them; without, a folder that is not there is neither made nor remembered.
     """
     from yolo_assets.storage import open_store
     from yolo_assets.today.reading import read_plant
@@ -40,8 +41,8 @@ def look(
     settings = locations.settings
     facts, fleet = read_plant(
         settings.spool,
-        lambda: open_store(settings.archive_url, memory=settings.known_stores),
-        locations.store,
+        lambda: open_store(settings.archive_url, create=trace, memory=settings.known_stores, remember=trace),
+        lambda: open_store(settings.store_url, create=trace, memory=settings.known_stores, remember=trace),
         now,
         expected=plant.camera_ids,
         failures=standing_failures(instance) if instance is not None else None,
@@ -59,7 +60,7 @@ def look_here(settings: Settings) -> Today:
     plant = load_plant(settings)
     locations = Locations(values=settings.model_dump(mode="json", exclude_none=True))
     with _instance(settings.home / "dagster") as instance:
-        return look(locations, plant, instance, utc_now())[0]
+        return look(locations, plant, instance, utc_now(), trace=False)[0]
 
 
 @contextmanager
