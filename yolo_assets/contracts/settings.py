@@ -113,6 +113,10 @@ class Settings(BaseSettings):
         validation_alias=_variable("training_recipe=RECIPE"),
         description="file with training options (TOML, YAML, JSON): `starter` and `fine_tune`",
     )
+    training_pod: _Folder | None = Field(
+        default=None,
+        description="file that describes the pod in which trainings run, in a cluster; without it they run here",
+    )
     gate_policy: _Folder | None = Field(
         default=None,
         validation_alias=_variable("gate_policy=GATE"),
