@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from yolo_assets.alerts.causes import GivenUp, PlantState, problems, unknown_causes
+from yolo_assets.alerts.decide import decide
 from yolo_assets.alerts.problem import Problem
+from yolo_assets.alerts.state import AlertState
 from yolo_assets.contracts.alerting import AlertSettings
 from yolo_assets.contracts.fleet import Heartbeat, SwapEvent
-from yolo_assets.contracts.times import Hour
+from yolo_assets.contracts.times import Hour, hours_between
 from yolo_assets.models.fleet_status import FleetHeartbeats
 from yolo_assets.today.summary import Failure, PlantFacts, SpooledHour, summarise
 
@@ -41,6 +43,37 @@ def test_one_bad_camera_is_one_problem_whatever_failed_of_it() -> None:
         "cam3: detections, hourly_archives failed in 4 hours, the newest 2026-03-02 08:00: no space left in the "
         "bucket. It is tried again by itself."
     )
+
+
+def test_a_day_of_one_bad_camera_among_five_is_one_message_and_one_when_it_is_well() -> None:
+    """Every hour it fails, is late for the archive, is tried again; the others are archived on time."""
+    names, start = [f"cam{number}" for number in range(5)], datetime(2026, 3, 2, 0, tzinfo=UTC)
+    settings = AlertSettings.model_validate({"receivers": {"office": {"url_variable": "OFFICE"}}})
+    state, messages = AlertState(), []
+    for tick in range(0, 30 * 60, 2):
+        now = start + timedelta(minutes=tick, seconds=400)
+        running, mended = Hour.of(now), tick >= 26 * 60
+        bad = list(hours_between(start, min(running.start, start + timedelta(hours=24))))
+        closed = [running.next(-back) for back in range(1, 40)]
+        archived = {(name, hour) for name in names for hour in closed if name != "cam3" or mended or hour not in bad}
+        # For two minutes of each hour its runs are under way and no failure is known of them.
+        trying = now.minute < 8
+        failures = [] if mended or trying else [failed("cam3", hour) for hour in bad]
+        facts = PlantFacts(
+            now=now,
+            expected=tuple(names),
+            spooled={
+                **{(name, running): SpooledHour(9, now) for name in names},
+                **{("cam3", hour): SpooledHour(9, None) for hour in bad if ("cam3", hour) not in archived},
+            },
+            archived=archived,
+            failures=tuple(failures),
+        )
+        wrong = problems(PlantState(today=summarise(facts)), settings, UI)
+        state = decide(state, wrong, now, settings)
+        messages += [(message.news, message.title) for message in state.outbox]
+        state = state.model_copy(update={"outbox": ()})
+    assert messages == [("new", "cam3 failed"), ("resolved", "Resolved: cam3 failed")]
 
 
 def test_hours_late_for_the_archive_are_told_unless_their_run_failed() -> None:

@@ -13,6 +13,7 @@ import pytest
 from yolo_assets.alerts.problem import Problem
 from yolo_assets.alerts.state import AlertState, Message, Standing, Trouble
 from yolo_assets.contracts.times import Hour, utc_now
+from yolo_assets.storage import open_store
 from yolo_assets_tests.cli.command_line import refused
 from yolo_assets_tests.defs.hours_in_spool import write_hour
 from yolo_assets_tests.support.listeners import Web, web
@@ -37,7 +38,18 @@ def command(call: Command, tmp_path: Path, server: Web) -> Command:
     return lambda *words: call(*words, home=tmp_path, cwd=tmp_path, env=env)
 
 
+def test_today_leaves_no_trace_of_stores_that_are_not_there(command: Command, tmp_path: Path) -> None:
+    document = json.loads(command("today", "--json").stdout)
+    assert {row["status"] for row in document["cameras"]} == {"unknown"}
+    assert any(
+        "the archive cannot be read" in line and "does not exist; mount it" in line for line in document["notices"]
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plant.yaml"]
+
+
 def test_today_as_json_as_text_and_as_a_page(command: Command, tmp_path: Path) -> None:
+    for name in ("archive", "store"):
+        open_store((tmp_path / name).as_uri())
     write_hour(tmp_path / "spool", "cam2", Hour.of(utc_now()), frames=3)
     done = command("today", "--json")
     assert done.returncode == 0, done.stderr

@@ -114,13 +114,41 @@ def test_what_is_wrong_is_told_once_and_again_when_it_is_well(home: Path, graph:
         ("Resolved: cam02 sends no frames", "success"),
     ]
     state = AlertState.load(home)
-    assert state.trouble["broken"].failures > 0 and all(m.receiver == "broken" for m in state.outbox)
+    assert (
+        state is not None and state.trouble["broken"].failures > 0 and all(m.receiver == "broken" for m in state.outbox)
+    )
+
+
+def test_a_camera_whose_archive_fails_is_one_row_and_one_message(home: Path, graph: Graph, receiver: Web) -> None:
+    hours = [Hour.of(utc_now()).next(-back) for back in (2, 1)]
+    for hour in hours:
+        for camera in ("cam01", "cam02", "cam03"):
+            write_hour(home / "spool", camera, hour)
+    blocked = home / "archive" / "archives" / "camera=cam02"
+    blocked.parent.mkdir(parents=True)
+    blocked.write_text("a file where a folder must be")
+    for hour in hours:
+        with pytest.raises(UserError, match=f"cam02 {hour.key}"):
+            graph.run(["hourly_archives"], hour.partition_key)
+    (row,) = [row for row in rows(graph.run(["today"])["today"]).values() if row["status"] == "failed"]
+    assert (row["camera"], row["failed h"]) == ("cam02", 2)
+    assert row["cause"].startswith("hourly_archives failed in 2 hours") and "archives/camera=cam02" in row["cause"]
+    tick(graph, alerts_sensor)
+    ((title, message),) = [(document["title"], document["message"]) for document in receiver.taken()]
+    assert title == "cam02 failed" and "hourly_archives failed in 2 hours" in message and "Correct the cause" in message
+    receiver.requests.clear()
+    blocked.unlink()
+    for hour in hours:
+        graph.run(["hourly_archives"], hour.partition_key)
+    tick(graph, alerts_sensor)
+    assert [document["title"] for document in receiver.taken()] == ["Resolved: cam02 failed"]
 
 
 def test_a_receiver_that_was_away_gets_it_after_its_pause(home: Path, graph: Graph, receiver: Web) -> None:
     receiver.status = 503
     tick(graph, alerts_sensor)
     waiting = AlertState.load(home)
+    assert waiting is not None
     assert len([m for m in waiting.outbox if m.receiver == "office"]) == 1 and waiting.trouble["office"].failures == 1
     receiver.status = 200
     receiver.requests.clear()
@@ -130,6 +158,14 @@ def test_a_receiver_that_was_away_gets_it_after_its_pause(home: Path, graph: Gra
     waiting.model_copy(update={"trouble": trouble}).save(home)
     tick(graph, alerts_sensor)
     assert [document["title"] for document in receiver.taken()] == ["3 cameras send no frames"]
+
+
+def test_a_home_that_is_lost_begins_with_the_copy_in_the_store(home: Path, graph: Graph, receiver: Web) -> None:
+    tick(graph, alerts_sensor)
+    assert len(receiver.taken()) == 1
+    (home / FILE).unlink()
+    tick(graph, alerts_sensor)
+    assert len(receiver.taken()) == 1, "a new pod does not tell everything again"
 
 
 def test_a_silent_device_is_told(home: Path, graph: Graph, receiver: Web) -> None:

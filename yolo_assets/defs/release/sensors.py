@@ -5,6 +5,7 @@ import hashlib
 import dagster as dg
 
 from yolo_assets.contracts.times import utc_now
+from yolo_assets.defs.lanes import run_tags
 from yolo_assets.defs.resources import Locations
 
 
@@ -30,7 +31,13 @@ def fleet_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> d
     if not fleet.heartbeats:
         return dg.SensorResult(cursor=seen, skip_reason="no device has reported yet")
     return dg.SensorResult(
-        run_requests=[dg.RunRequest(run_key=f"fleet-{seen}", asset_selection=[dg.AssetKey("deployed_model")])],
+        run_requests=[
+            dg.RunRequest(
+                run_key=f"fleet-{seen}",
+                asset_selection=[dg.AssetKey("deployed_model")],
+                tags=run_tags(["deployed_model"], (), utc_now(), "a device runs another model than before"),
+            )
+        ],
         cursor=seen,
     )
 
@@ -38,6 +45,7 @@ def fleet_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> d
 train_daily = dg.ScheduleDefinition(
     name="train_daily",
     target=dg.AssetSelection.assets("training_dataset", "trained_weights", "promoted_model"),
+    tags=run_tags(["trained_weights"], (), utc_now(), "the nightly training"),
     cron_schedule="30 3 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.STOPPED,

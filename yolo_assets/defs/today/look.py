@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def look(
-    locations: Locations, plant: Plant, instance: dg.DagsterInstance | None, now: datetime
+    locations: Locations, plant: Plant, instance: dg.DagsterInstance | None, now: datetime, *, trace: bool = True
 ) -> tuple[Today, FleetHeartbeats]:
     """The plant now, and the heartbeats that were read for it.
 
@@ -32,16 +32,24 @@ def look(
         plant: what should be there.
         instance: whose failed runs are shown; None: they are not known.
         now: aware.
+        trace: stores are opened as work opens them; without, a folder that is not there is neither made nor remembered.
     """
+    from functools import partial
+
     from yolo_assets.storage import open_store
+    from yolo_assets.storage.retrying import RetryBounds
     from yolo_assets.today.reading import read_plant
     from yolo_assets.today.summary import Limits, summarise
 
     settings = locations.settings
+    # Tried for a moment only: a sensor has a minute, and somebody should be told that a store is away.
+    opened = partial(
+        open_store, create=trace, memory=settings.known_stores, remember=trace, retries=RetryBounds(tries=2, deadline=2)
+    )
     facts, fleet = read_plant(
         settings.spool,
-        lambda: open_store(settings.archive_url, memory=settings.known_stores),
-        locations.store,
+        partial(opened, settings.archive_url),
+        partial(opened, settings.store_url),
         now,
         expected=plant.camera_ids,
         failures=standing_failures(instance) if instance is not None else None,
@@ -59,7 +67,7 @@ def look_here(settings: Settings) -> Today:
     plant = load_plant(settings)
     locations = Locations(values=settings.model_dump(mode="json", exclude_none=True))
     with _instance(settings.home / "dagster") as instance:
-        return look(locations, plant, instance, utc_now())[0]
+        return look(locations, plant, instance, utc_now(), trace=False)[0]
 
 
 @contextmanager
