@@ -83,6 +83,7 @@ JSON_ELSEWHERE = {
     ("alerts", "test"),
     ("demo",),
     ("edge", "run"),
+    ("events", "listen"),
     ("edge", "status"),
     ("edge", "audit", "verify"),
     ("archive", "hold"),
