@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+CAMERAS_TAG = "yolo_assets/cameras"
+"""Tag of a run: ids, separated by commas. Only these cameras' work is done; what the run says of an hour is of all."""
+
 
 def hours_of(context: dg.AssetExecutionContext) -> list[Hour]:
     """The hours of this run: one, or up to a day of them in a backfill."""

@@ -79,8 +79,11 @@ def test_an_option_that_does_not_exist_is_exit_2(path: tuple[str, ...], call: Ca
     assert line.startswith("error: ") and "--no-such-option" in line and "--help" in line
 
 
-JSON_ELSEWHERE = {("demo",), ("edge", "run"), ("edge", "status"), ("edge", "audit", "verify"), ("archive", "hold")}
-"""Shown by the tests of the agent, of the demo and of legal hold: they need a running line, or a bucket with lock."""
+JSON_ELSEWHERE = {
+    *[("backfill",), ("demo",), ("edge", "run"), ("edge", "status"), ("edge", "audit", "verify"), ("archive", "hold")]
+}
+"""Shown by the tests of the agent, of the demo, of backfills and of legal hold: they need a running line, a Dagster
+instance, or a bucket with lock."""
 
 JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("models", "keygen"): (),
