@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the tests talk to: Ceph's S3 gateway, ffmpeg for streams, a browser for the live page,
-# the AWS command line as a reader that is not ours, an MQTT broker, Prometheus' checker of metrics, readers of PDF
-# that are not ours, and fonts of other scripts.
+# Installs what the tests talk to: Ceph's S3 gateway, PostgreSQL, ffmpeg for streams, a browser for the pages, a reverse
+# proxy with logins, the AWS command line as a reader that is not ours, an MQTT broker, Prometheus' checker of metrics,
+# readers of PDF that are not ours, and fonts of other scripts.
 # Debian and Ubuntu; does nothing when all is there. Needs root, or sudo without a password.
 set -euo pipefail
 
@@ -19,6 +19,9 @@ need chromium chromium
 need chromedriver chromium-driver
 PATH="$PATH:/usr/sbin" need mosquitto mosquitto
 need promtool prometheus
+[ -n "$(ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" ] || missing+=(postgresql)
+PATH="$PATH:/usr/sbin" need nginx nginx-light
+need htpasswd apache2-utils
 need openssl openssl
 need unshare util-linux
 need systemd-analyze systemd

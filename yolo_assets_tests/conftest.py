@@ -1,4 +1,4 @@
-"""Fixtures that several test packages share: a real S3 server, fresh buckets in it, and a store of each kind.
+"""Fixtures that several test packages share: real S3 and PostgreSQL servers, fresh buckets, a store of each kind.
 
 ``s3_server`` starts Ceph's gateway once per run, also under pytest-xdist: the first worker that needs it starts it
 under a file lock, the controlling process stops it, and a watchdog stops it should that process be killed. Without
@@ -29,6 +29,8 @@ from hypothesis import settings
 from yolo_assets.storage import ObjectStore, open_store
 from yolo_assets.storage.s3_client import client_config
 from yolo_assets_tests.support import ministack as ministack_server
+from yolo_assets_tests.support import postgres_server
+from yolo_assets_tests.support.postgres_server import Database, PostgresServer
 
 SCRIPT = Path(__file__).parent / "support" / "ceph_rgw.sh"
 BINARIES = ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "ceph", "monmaptool")
@@ -189,6 +191,24 @@ def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
         yield S3Server(endpoint, env, env)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Debian's PostgreSQL; one a worker, it is up in two seconds."""
+    if missing := postgres_server.missing_programs():
+        reason = f"no PostgreSQL: {', '.join(missing)} not installed; run .ci/install-test-services.sh"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with postgres_server.running() as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres: PostgresServer) -> Database:
+    """A fresh, empty database."""
+    return postgres.new_database()
 
 
 @pytest.fixture

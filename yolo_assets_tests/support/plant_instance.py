@@ -1,0 +1,37 @@
+"""A plant's ``DAGSTER_HOME`` for tests: the shipped configuration over a real PostgreSQL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from yolo_assets.shipped import plant_dagster_yaml
+from yolo_assets_tests.support.postgres_server import Database
+
+
+def plant_environment(home: Path, database: Database, *, compute_logs: str | None = None) -> dict[str, str]:
+    """Write ``<home>/dagster/dagster.yaml`` and return the variables that its processes need.
+
+    Args:
+        home: of the installation.
+        database: an empty one; Dagster makes its tables.
+        compute_logs: bucket for what steps print; None: they lie below ``DAGSTER_HOME``.
+    """
+    dagster_home = home / "dagster"
+    dagster_home.mkdir(parents=True, exist_ok=True)
+    text = plant_dagster_yaml()
+    if compute_logs is None:
+        settings = yaml.safe_load(text)
+        del settings["compute_logs"]
+        text = yaml.safe_dump(settings, sort_keys=False)
+    (dagster_home / "dagster.yaml").write_text(text)
+    return {
+        "DAGSTER_HOME": str(dagster_home),
+        "DAGSTER_POSTGRES_HOST": "127.0.0.1",
+        "DAGSTER_POSTGRES_PORT": str(database.port),
+        "DAGSTER_POSTGRES_DB": database.name,
+        "DAGSTER_POSTGRES_USER": database.user,
+        "DAGSTER_POSTGRES_PASSWORD": database.password,
+        "DAGSTER_COMPUTE_LOGS_BUCKET": compute_logs or "",
+    }
