@@ -87,9 +87,7 @@ def backfill(
             emit_json(answer)
         told = f"backfill {answer['backfill']} is requested"
         if not running:
-            told += (
-                f", and begins when Dagster's daemon runs; none does for {dagster_home}: start it, with yolo-assets up"
-            )
+            told += f", and begins when a Dagster daemon runs; none does for {dagster_home}: start yolo-assets up"
         if wait:
             raise UserError(told)
         if not as_json or not running:

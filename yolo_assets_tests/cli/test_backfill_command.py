@@ -1,4 +1,4 @@
-"""``yolo-assets backfill``: what it requests, and what it says of it. The daemon's own code carries it out, in process."""
+"""``yolo-assets backfill``: what it requests, and what it says of it; the daemon's own code carries it out."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from yolo_assets_tests.support.backfill_daemon import BackfillDaemon, make_insta
 
 DAY = Hour(datetime(2026, 3, 1, tzinfo=UTC))
 RANGE = ("--from", "2026-03-01", "--to", "2026-03-01")
+THERE = ["20260301_02", "20260301_03", "20260301_05"]
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -28,9 +29,9 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 def home(tmp_path: Path) -> Path:
     """Three hours of two cameras in the spool: the others of the day hold nothing."""
     make_instance(tmp_path)
-    for number in (2, 3, 5):
+    for key in THERE:
         for camera in ("cam01", "cam02"):
-            write_hour(tmp_path / "spool", camera, DAY.next(number))
+            write_hour(tmp_path / "spool", camera, Hour.from_key(key))
     return tmp_path
 
 
@@ -42,33 +43,111 @@ def command(call: Call, home: Path) -> Command:
 
 @pytest.fixture
 def daemon(command: Command, home: Path) -> Iterator[BackfillDaemon]:
-    command("detections", *RANGE, "--dry-run")  # sets the environment of the process
+    """It works when a test says so, and counts as running."""
+    command("detections", *RANGE, "--dry-run")  # leaves the environment of the home behind
     with dg.DagsterInstance.from_config(str(home / "dagster")) as instance, BackfillDaemon(instance) as daemon:
         instance.add_daemon_heartbeat(DaemonHeartbeat(time.time(), "BACKFILL", "here", []))
         yield daemon
 
 
-def requested(done: subprocess.CompletedProcess[str], asset: str) -> list[str]:
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)["assets"][asset]["requested"]
+def answer(done: subprocess.CompletedProcess[str], code: int = 0) -> dict:
+    assert done.returncode == code, done.stderr
+    return json.loads(done.stdout)
 
 
-def test_hours_that_are_missing_or_failed_are_built_and_others_left(
+def requested(done: subprocess.CompletedProcess[str], asset: str = "detections") -> list[str]:
+    return answer(done)["assets"][asset]["requested"]
+
+
+def test_what_is_missing_or_failed_is_built_and_the_rest_is_left(
     command: Command, daemon: BackfillDaemon, home: Path
 ) -> None:
     (home / "store").write_text("a file where the store should be")
     first = command("detections", *RANGE, "--json")
-    assert requested(first, "detections") == requested(first, "frames") == ["20260301_02", "20260301_03", "20260301_05"]
-    answer = json.loads(first.stdout)
-    assert (answer["runs"], answer["empty"], answer["status"]) == (2, 21, "requested")
-    assert requested(command("detections", *RANGE, "--json"), "detections") == [], "a backfill has them at work"
-    assert set(daemon.finish().values()) == {"COMPLETED_FAILED"}
+    assert requested(first) == requested(first, "frames") == THERE, "frames are made in the same step"
+    told = answer(first)
+    assert (told["runs"], told["empty"], told["status"], told["cameras"]) == (2, 21, "requested", None)
+    meanwhile = answer(command("detections", *RANGE, "--json"))
+    assert (meanwhile["backfill"], meanwhile["assets"]["detections"]["at_work"]) == (None, 3)
+    assert daemon.finish() == {told["backfill"]: "COMPLETED_FAILED"}
     (home / "store").unlink()
-    assert requested(command("detections", *RANGE, "--json"), "detections") == requested(first, "detections")
-    assert daemon.finish()[answer["backfill"]] == "COMPLETED_FAILED"
-    again = command("detections", *RANGE, "--json")
-    assert requested(again, "detections") == [] and json.loads(again.stdout)["backfill"] is None
-    assert json.loads(again.stdout)["assets"]["detections"]["there"] == 3
-    forced = command("detections", "--from", "20260301_03", "--to", "2026-03-01T05:59:00Z", "--force", "--dry-run")
-    assert "detections  2 hours to build\n" in forced.stdout and "2 runs of up to 24 hours" in forced.stdout
-    assert "nothing is requested" in command("detections", *RANGE).stderr
+    again = answer(command("detections", *RANGE, "--json"))
+    assert again["assets"]["detections"]["requested"] == THERE
+    assert daemon.finish()[again["backfill"]] == "COMPLETED_SUCCESS"
+    done = command("detections", *RANGE)
+    assert done.returncode == 0 and "nothing is requested; --force builds again what is there" in done.stderr
+    assert answer(command("detections", *RANGE, "--json"))["assets"]["detections"]["there"] == 3
+    forced = ("detections", "--from", "2026-03-01-03:00", "--to", "2026-03-01T05:59:00Z", "--force")
+    shown = command(*forced, "--dry-run")
+    assert shown.stdout == (
+        "frames  2 hours to build\ndetections  2 hours to build\n2 runs of up to 24 hours  20260301_03 to 20260301_05\n"
+    )
+    assert len(daemon.instance.get_backfills()) == 2, "a dry run requests nothing"
+    assert requested(command(*forced, "--json")) == THERE[1:]
+
+
+def test_an_hour_without_its_input_waits_unless_both_are_named(command: Command, daemon: BackfillDaemon) -> None:
+    alone = answer(command("camera_health", *RANGE, "--json"))
+    assert (alone["backfill"], alone["assets"]["camera_health"]["without_input"]) == (None, 3)
+    assert "camera_health  0 hours to build  3 without frames\n" in command("camera_health", *RANGE).stdout
+    both = answer(command("camera_health", "frames", *RANGE, "--json"))
+    assert list(both["assets"]) == ["frames", "detections", "camera_health"]
+    assert both["assets"]["camera_health"]["requested"] == THERE and both["runs"] == 2
+    assert daemon.finish() == {both["backfill"]: "COMPLETED_SUCCESS"}
+    made = daemon.instance.get_materialized_partitions(dg.AssetKey("camera_health"))
+    assert made == {Hour.from_key(key).partition_key for key in THERE}
+
+
+def test_waiting_ends_with_the_backfill_and_names_hours_and_causes(
+    command: Command, daemon: BackfillDaemon, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yolo_assets.cli.backfill.time.sleep", lambda _: daemon.iterate())
+    good = command("hourly_archives", *RANGE, "--wait", "--json")
+    assert (answer(good)["status"], answer(good)["made"], answer(good)["failed"]) == ("completed_success", 3, [])
+    (home / "store").write_text("a file where the store should be")
+    bad = command("detections", *RANGE, "--wait", "--json")
+    told = answer(bad, 1)
+    assert told["status"] == "completed_failed" and told["made"] == 0
+    assert {(row["asset"], *row["hours"]) for row in told["failed"]} == {
+        ("detections", *THERE),
+        ("frames", *THERE),
+    }
+    assert all(str(home / "store") in row["cause"] for row in told["failed"])
+    line = command("detections", "--from", "20260301_05", "--to", "20260301_05", "--wait").stderr.splitlines()[-1]
+    assert line.startswith("error: 2 of 2 hours of assets were not built: ") and "20260301_05" in line
+
+
+def test_ctrl_c_leaves_the_backfill_running_and_says_so(
+    command: Command, daemon: BackfillDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("yolo_assets.cli.backfill.time.sleep", pressed)
+    done = command("hourly_archives", *RANGE, "--wait")
+    (backfill,) = daemon.instance.get_backfills()
+    assert done.returncode == 130 and backfill.status.value == "REQUESTED"
+    assert f"backfill {backfill.backfill_id} goes on without this command" in done.stderr.splitlines()[-1]
+
+
+def test_without_a_daemon_it_is_requested_and_said(command: Command, home: Path) -> None:
+    done = command("hourly_archives", *RANGE, "--json")
+    assert answer(done)["backfill"] and "begins when a Dagster daemon runs" in done.stderr
+    waiting = command("hourly_archives", *RANGE, "--force", "--wait")
+    assert waiting.returncode == 1 and waiting.stderr.splitlines()[-1].startswith("error: backfill ")
+    assert command("hourly_archives", *RANGE, "--dry-run").returncode == 0
+
+
+def test_wrong_questions_get_one_line(command: Command, home: Path) -> None:
+    refused(command("detection", *RANGE), "there is no asset detection; try detections", code=2)
+    refused(command("archive_catalog", *RANGE), "has no hours", "yolo-assets catalog rebuild", code=2)
+    refused(command("trained_weights", *RANGE), "--select trained_weights", code=2)
+    refused(command("raw_frames", *RANGE), "made outside Dagster", code=2)
+    refused(command("detections", "--from", "march", "--to", "2026-03-01"), "--from", "names no hour", code=2)
+    refused(command("detections", "--from", "2026-03-02", "--to", "2026-03-01"), "lies before", code=2)
+    refused(command("detections", "--from", "2020-01-01", "--to", "2020-01-02"), "YOLO_ASSETS_FIRST_HOUR", code=2)
+    refused(command("detections", "--from", "2099-01-01", "--to", "2099-01-02"), "are not over", code=2)
+    refused(command("detections", *RANGE, "--camera", "cam 1"), "camera id", code=2)
+    refused(command("detections", *RANGE, "--camera", "cam9"), "cam9 recorded nothing")
+    (home / "dagster" / "dagster.yaml").unlink()
+    refused(command("detections", *RANGE), "no Dagster instance", "yolo-assets up")
