@@ -144,7 +144,8 @@ def metrics_page() -> str:
         for name, (kind, text) in metrics().items()
     ]
     return (
-        "# Metrics\n\nThe agent serves them at `/metrics`, the archiver with `--metrics-port`.\n\n"
+        "# Metrics\n\nThe agent serves them at `/metrics`, the archiver with `--metrics-port`,\n"
+        "`yolo-assets exporter` those of the platform.\n\n"
         "| metric | kind | meaning |\n|---|---|---|\n" + "\n".join(rows) + "\n"
     )
 

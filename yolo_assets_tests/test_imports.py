@@ -45,9 +45,9 @@ EDGE_LAYERS = {
     "telemetry": {"config", "serving", "audit", "clock", "pipeline", "maintenance", "rollout", "balancing"},
     "http": {"types", "config", "serving", "audit", "pipeline", "image_service", "rollout", "telemetry"},
 }
-TOP = {"shipped", "cli", "defs", "local", "definitions"}
+TOP = {"shipped", "cli", "defs", "exporter", "local", "definitions"}
 HOMES = {
-    "dagster": {"defs", "definitions", "local"},  # in local the driver of the demo alone: see below
+    "dagster": {"defs", "definitions", "exporter", "local"},  # in local the driver of the demo alone: see below
     "dagster_aws": {"defs", "definitions"},
     "dagster_k8s": {"defs", "definitions"},
     "torch": {"training"},

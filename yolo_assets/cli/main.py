@@ -32,6 +32,7 @@ GROUPS = {
 COMMANDS = {
     "backfill": ("backfill", "Build hours of the past again, or those that are missing, through Dagster's daemon."),
     "demo": ("demo", "The whole loop on this machine, with real files, inference, training and hot reload."),
+    "exporter": ("exporter", "The platform's figures for Prometheus: runs, backlog, gaps, fleet, verdicts."),
     "restore": ("restore", "Frames back out of the archive, hashes verified."),
     "simulate": ("simulate", "Write closed spool hours of a simulated factory line."),
     "up": ("up", "Dagster UI, daemon and one edge agent on this machine."),

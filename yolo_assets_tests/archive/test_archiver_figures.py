@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from yolo_assets.archive.service.metrics import ArchiverCounters, Exposition, failure_class
+from yolo_assets.archive.service.metrics import ArchiverCounters, FiguresCollector, failure_class
 from yolo_assets.contracts.archiver_figures import (
     COUNTERS,
     FAILURES,
@@ -28,6 +28,7 @@ from yolo_assets.contracts.archiver_figures import (
 )
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UsageError
 from yolo_assets.runtime.files import FolderBusyError
+from yolo_assets.runtime.metrics_page import MetricsPage
 from yolo_assets.spool.files import SpoolFullError
 from yolo_assets.storage import StoreUnavailableError
 
@@ -169,7 +170,7 @@ def test_prometheus_reads_every_figure(tmp_path: Path) -> None:
     for counter in COUNTERS:
         assert families_found[PREFIX + counter.name].type == "counter"
     file = tmp_path / "archiver.prom"
-    Exposition(lambda: figures).write(file)
+    MetricsPage(FiguresCollector(lambda: figures)).write(file)
     text = file.read_text()
     found = samples(text)
     assert found[f"{PREFIX}archives_total", (("camera", "cam1"),)] == 3
@@ -188,14 +189,14 @@ def test_prometheus_reads_every_figure(tmp_path: Path) -> None:
 
 
 def test_figures_are_served_on_loopback_and_a_taken_port_is_one_line() -> None:
-    page = Exposition(lambda: ArchiverFigures(waiting=4))
+    page = MetricsPage(FiguresCollector(lambda: ArchiverFigures(waiting=4)))
     url = page.serve("127.0.0.1", 0)
     with urllib.request.urlopen(url, timeout=10) as answer:
         found = samples(answer.read().decode())
     assert found[f"{PREFIX}waiting_camera_hours", ()] == 4
     port = int(url.split(":")[2].split("/")[0])
     with pytest.raises(UsageError, match="give another --metrics-port"):
-        page.serve("127.0.0.1", port)
+        page.serve("127.0.0.1", port, "--metrics-port")
 
 
 def answer_of(url: str, method: str = "GET") -> tuple[int, str]:
@@ -212,7 +213,7 @@ def test_health_needs_no_figures_and_ends_with_a_stop_request(capfd: pytest.Capt
     def read() -> ArchiverFigures:
         raise OSError("the disk of the home is away")
 
-    base = Exposition(read, stopping=lambda: stopping).serve("127.0.0.1", 0).removesuffix("/metrics")
+    base = MetricsPage(FiguresCollector(read), stopping=lambda: stopping).serve("127.0.0.1", 0).removesuffix("/metrics")
     assert answer_of(f"{base}/healthz") == (200, "alive\n")
     assert answer_of(f"{base}/healthz", "HEAD") == (200, "")
     assert answer_of(f"{base}/secret")[0] == 404

@@ -1,32 +1,25 @@
-"""Counts what the archiver does, in a file that outlives the process, and exposes the figures to Prometheus.
+"""Counts what the archiver does, in a file that outlives the process, and gives the figures to Prometheus.
 
 Several processes (a service, Dagster's runs, a person) count into one file, each what it added, under a lock. Counting
 never stops the archiving: a file that cannot be written is reported once, and what was counted waits in memory. Does
-not belong here: names for Prometheus (``contracts.archiver_figures``), measuring the backlog (``traffic``).
+not belong here: names for Prometheus (``contracts.archiver_figures``), measuring the backlog (``traffic``), the page
+that shows them (``runtime.metrics_page``).
 """
 
 from __future__ import annotations
 
 import os
-import socket
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import (
-    CollectorRegistry,
-    make_wsgi_app,  # pyright: ignore[reportUnknownVariableType] - it returns a bare Callable
-    write_to_textfile,
-)
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from yolo_assets.contracts.archiver_figures import ArchiverFigures, families, read_figures
-from yolo_assets.contracts.errors import IntegrityError, SignatureError, UsageError
+from yolo_assets.contracts.errors import IntegrityError, SignatureError
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.runtime.files import FolderBusyError
 from yolo_assets.spool.files import SpoolFullError, write_atomic
@@ -35,8 +28,6 @@ from yolo_assets.storage.folder_files import lock
 from yolo_assets.storage.retrying import PROCESS_COUNTS
 
 if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
-
     from yolo_assets.archive.archiving import ArchiveOutcome
     from yolo_assets.archive.reclaim import ReclaimReport
 
@@ -173,80 +164,3 @@ class FiguresCollector(Collector):
         figures = self._read()
         if figures is not None:
             yield from families(figures, utc_now())
-
-
-class _MetricsServer(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-    def __init__(self, host: str, port: int) -> None:
-        addresses = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        self.address_family, _, _, _, address = addresses[0]
-        super().__init__((str(address[0]), port), _QuietHandler)
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Log nothing: a scraper that hangs up is none of the archiver's events."""
-
-
-class _QuietHandler(WSGIRequestHandler):
-    timeout = 10.0  # seconds that a silent client may keep a thread
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Log nothing: standard error is for events of the archiver."""
-
-
-class Exposition:
-    """The archiver's figures for Prometheus: pages over HTTP while it runs, a file for node_exporter."""
-
-    def __init__(
-        self, read: Callable[[], ArchiverFigures | None], *, stopping: Callable[[], bool] = lambda: False
-    ) -> None:
-        """Show what ``read`` returns; ``/healthz`` is 503 when ``stopping``."""
-        self._registry = CollectorRegistry()
-        self._registry.register(FiguresCollector(read))
-        self._metrics: WSGIApplication = make_wsgi_app(self._registry)
-        self._stopping = stopping
-
-    def serve(self, host: str, port: int) -> str:
-        """Answer ``/metrics`` and ``/healthz`` on a port, 0 for a free one, from threads that end with the process.
-
-        ``/healthz`` says that the process is alive. It does not ask the store: a store that is away is a matter for an
-        alert, and a restart would not bring it back.
-
-        Returns:
-            The URL of the metrics.
-
-        Raises:
-            UsageError: the address cannot be used.
-        """
-        try:
-            server = _MetricsServer(host, port)
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise UsageError(
-                f"cannot serve metrics on {host} port {port}: {reason}; give another --metrics-port, 0 for a free one"
-            ) from None
-        server.set_app(self._answer)
-        threading.Thread(target=server.serve_forever, name="archiver-metrics", daemon=True).start()
-        shown = f"[{host}]" if ":" in host else host
-        return f"http://{shown}:{server.server_port}/metrics"
-
-    def write(self, file: Path) -> None:
-        """Write the file at once or not at all.
-
-        Raises:
-            OSError: it cannot be written.
-        """
-        write_to_textfile(str(file), self._registry)
-
-    def _answer(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
-        path = environ["PATH_INFO"]
-        if path == "/metrics":
-            return self._metrics(environ, start)
-        if path != "/healthz":
-            status, text = "404 Not Found", "this server has /metrics and /healthz\n"
-        elif self._stopping():
-            status, text = "503 Service Unavailable", "stopping\n"
-        else:
-            status, text = "200 OK", "alive\n"
-        start(status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text)))])
-        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else text.encode()]

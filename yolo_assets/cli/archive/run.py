@@ -220,15 +220,16 @@ def _open(located: Settings, traffic: Traffic, *, forever: bool) -> ObjectStore:
 
 def _show(traffic: Traffic, host: str, port: int | None, file: Path | None) -> None:
     """Show the figures over HTTP, in a file, or both."""
-    from yolo_assets.archive.service.metrics import Exposition
+    from yolo_assets.archive.service.metrics import FiguresCollector
+    from yolo_assets.runtime.metrics_page import MetricsPage
 
-    page = Exposition(traffic.figures, stopping=lambda: traffic.stop.asked)
+    page = MetricsPage(FiguresCollector(traffic.figures), stopping=lambda: traffic.stop.asked)
     if file is not None:
         if file.suffix != ".prom" or not file.absolute().parent.is_dir():
             raise UsageError(f"--metrics-file {file}: give a name that ends in .prom, in a folder that exists")
         traffic.on_kept = lambda: page.write(file)
     if port is not None:
-        note(f"metrics: {page.serve(host, port)}")
+        note(f"metrics: {page.serve(host, port, '--metrics-port')}")
 
 
 class UploadBar:

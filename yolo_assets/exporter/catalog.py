@@ -1,0 +1,84 @@
+"""The catalog: how old it is, which hours are missing in it, and how far each camera is archived."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from yolo_assets.catalog.read import ask, gap_ranges, open_catalog
+from yolo_assets.catalog.schema import CatalogPointer
+from yolo_assets.catalog.versions import read_pointer
+from yolo_assets.contracts.plant import load_plant
+from yolo_assets.contracts.settings import Settings
+from yolo_assets.contracts.times import Hour
+from yolo_assets.storage.base import ObjectStore
+
+_KINDS = {"not archived": "not_archived", "no data": "no_data", "never seen": "never_seen"}
+
+
+class Catalog:
+    """The newest catalog of a store. A version is opened once; afterwards only its pointer is read."""
+
+    def __init__(self, store: ObjectStore, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+        self._known: tuple[str, tuple[str, ...]] | None = None
+        self._inside: Sequence[Metric] = ()
+
+    def families(self) -> Sequence[Metric]:
+        """Nothing before the first catalog was published."""
+        current = read_pointer(self._store)
+        if current is None:
+            return ()
+        pointer, expected = current[0], load_plant(self._settings).camera_ids
+        if self._known != (pointer.version, expected):
+            self._inside = self._read(expected, self._settings.home / "cache" / "catalog")
+            self._known = pointer.version, expected
+        return (*_of_pointer(pointer), *self._inside)
+
+    def _read(self, expected: Sequence[str], cache: Path) -> list[Metric]:
+        with open_catalog(self._store, cache=cache) as connection:
+            ranges = gap_ranges(connection, expected=expected)
+            through = ask(connection, "SELECT camera_id, max(hour) AS hour FROM archives GROUP BY 1 ORDER BY 1")
+        hours: Counter[str] = Counter()
+        for kind, count in ranges.select("kind", "hours").iter_rows():
+            hours[kind] += count or 0
+        missing = GaugeMetricFamily(
+            "yolo_platform_gaps",
+            "Camera-hours that are missing: not_archived has detections and no archive, no_data has neither.",
+            labels=("kind",),
+        )
+        for kind in ("not archived", "no data"):
+            missing.add_metric((_KINDS[kind],), hours[kind])
+        never = GaugeMetricFamily(
+            "yolo_platform_cameras_never_seen",
+            "Cameras of plant.yaml of which there never was an hour.",
+            value=ranges.filter(ranges["kind"] == "never seen").height,
+        )
+        ends = GaugeMetricFamily(
+            "yolo_platform_camera_archived_through_timestamp_seconds",
+            "End of the newest hour of a camera that is archived.",
+            labels=("camera",),
+        )
+        for camera, hour in through.iter_rows():
+            ends.add_metric((camera,), Hour(hour).end.timestamp())
+        return [missing, never, ends]
+
+
+def _of_pointer(pointer: CatalogPointer) -> list[Metric]:
+    return [
+        GaugeMetricFamily(
+            "yolo_platform_catalog_published_timestamp_seconds",
+            "When the newest catalog was published.",
+            value=pointer.created_at.timestamp(),
+        ),
+        GaugeMetricFamily("yolo_platform_catalog_archives", "Archives in the newest catalog.", value=pointer.archives),
+        GaugeMetricFamily(
+            "yolo_platform_catalog_problems",
+            "Receipts that are untrusted or missing, and therefore not in the catalog.",
+            value=pointer.problems,
+        ),
+    ]
