@@ -26,6 +26,7 @@ GROUPS = {
     "evidence": "Evidence packs for auditors: make, verify.",
     "labels": "Label files: import.",
     "models": "Models and releases: list, show, verify, promote, rollback, history, export, keygen.",
+    "platform": "A plant's Dagster: init.",
     "storage": "Stores: doctor, init, policy.",
     "tables": "Detection tables, without Dagster: build, quarantine.",
 }
@@ -181,7 +182,7 @@ def _extra_for(module: str) -> str | None:
             "ruamel",
         },
         "platform": {
-            *("dagster", "duckdb", "polars", "pandera", "dagster_aws", "dagster_webserver"),
+            *("dagster", "duckdb", "polars", "pandera", "dagster_aws", "dagster_postgres", "dagster_webserver"),
             *("supervision", "fpdf", "fontTools", "uharfbuzz", "jinja2", "yaml"),
         },
         "train": {"torch", "ultralytics", "onnx", "torchvision"},

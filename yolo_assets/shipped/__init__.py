@@ -10,6 +10,18 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
+PLANT_FILES = (
+    "dagster.env.example",
+    "platform.env.example",
+    "ui.nginx.conf",
+    "workspace.yaml",
+    "yolo-assets-code.service",
+    "yolo-assets-daemon.service",
+    "yolo-assets-ui-readers.service",
+    "yolo-assets-ui.service",
+)
+"""In ``plant/``: what a plant's Dagster needs besides ``dagster.yaml``."""
+
 
 def shipped_file(name: str) -> Path:
     """The path of a shipped file, like ``dagster.yaml``."""

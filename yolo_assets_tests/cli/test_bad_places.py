@@ -201,7 +201,7 @@ LOCATIONS = (
     *("edge run --config e.yaml --spool", "edge run --config e.yaml --store", "simulate --out"),
     *("simulate --out s --truth", "edge audit verify --device d --store"),
     *("tables build --hour 20260102_03 --spool", "tables build --hour 20260102_03 --store", "datasets build --store"),
-    *("labels import x.json --archive", "tables quarantine --store"),
+    *("labels import x.json --archive", "tables quarantine --store", "platform init --out"),
     f"restore {' '.join(TIMES)} --out",
     f"evidence make --camera cam1 --reason r {' '.join(TIMES)} --out",
 )

@@ -1,0 +1,91 @@
+"""The values for the official Dagster chart: the keys that it knows, the instance that we ship, a pod for each run."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dagster._core.test_utils import instance_for_test
+
+from yolo_assets import shipped
+from yolo_assets_tests.kubernetes.charts import (
+    DEPLOY,
+    EXAMPLE,
+    Helm,
+    dagster_values,
+    dagster_values_problems,
+    gpus,
+    problems,
+    unrestricted,
+)
+from yolo_assets_tests.kubernetes.run_pods import run_job
+
+SHIPPED = Path(shipped.__file__).with_name("dagster.yaml")
+
+
+def test_the_values_follow_the_schema_of_the_chart() -> None:
+    assert dagster_values_problems(dagster_values()) == []
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda values: values["dagsterDaemon"].update(resource={}),
+        lambda values: values.update(dagsterWebServer={}),
+        lambda values: values["postgresql"].update(enabled=True),
+        lambda values: values["computeLogManager"]["config"]["s3ComputeLogManager"].update(bukket="b"),
+        lambda values: values["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"].pop("jobSpecConfig"),
+        lambda values: values["dagster-user-deployments"]["deployments"][0].pop("resources"),
+        lambda values: values["dagsterWebserver"]["securityContext"].update(allowPrivilegeEscalation=True),
+    ],
+)
+def test_spoiled_values_are_refused(spoil: Callable[[dict[str, Any]], Any]) -> None:
+    values = copy.deepcopy(dagster_values())
+    spoil(values)
+    assert dagster_values_problems(values) != []
+
+
+def test_the_instance_in_a_cluster_is_the_shipped_one() -> None:
+    values = dagster_values()
+    here = {"telemetry": values["telemetry"], **values["additionalInstanceConfig"]}
+    assert here == yaml.safe_load(SHIPPED.read_text())
+
+
+def test_dagster_accepts_the_instance(tmp_path: Path) -> None:
+    with instance_for_test(overrides=dagster_values()["additionalInstanceConfig"], temp_dir=str(tmp_path)) as instance:
+        assert instance.run_monitoring_enabled
+
+
+def test_a_run_is_a_restricted_pod_with_limits_and_an_end(tmp_path: Path) -> None:
+    job = run_job(dagster_values(), tmp_path)
+    assert problems(job) == []
+    assert job["spec"]["ttlSecondsAfterFinished"] == 3600 and job["spec"]["backoffLimit"] == 0
+    pod = job["spec"]["template"]
+    assert unrestricted(pod) == [] and gpus(pod) == 0
+    (container,) = pod["spec"]["containers"]
+    assert container["resources"]["limits"] == {"cpu": "2", "memory": "4Gi"}
+    assert pod["spec"]["serviceAccountName"] == "yolo-assets-runs"
+    assert {"secretRef": {"name": "yolo-assets-platform-s3"}} in container["envFrom"]
+
+
+def test_what_the_values_name_is_made_by_our_chart(helm: Helm, tmp_path: Path) -> None:
+    made = {(one["kind"], one["metadata"]["name"]) for one in helm.render(EXAMPLE, folder=tmp_path)}
+    values = dagster_values()
+    runs = values["dagster-user-deployments"]
+    assert ("ServiceAccount", values["serviceAccount"]["name"]) in made
+    assert ("ServiceAccount", runs["serviceAccount"]["name"]) in made
+    volumes = yaml.safe_dump(runs["deployments"][0]["volumes"])
+    for name in ("yolo-assets-training-pod", "yolo-assets-archiver-keys"):
+        assert ("ConfigMap", name) in made and name in volumes
+    (variable,) = [one["value"] for one in runs["deployments"][0]["env"] if one["name"] == "YOLO_ASSETS_TRAINING_POD"]
+    (mount,) = [one for one in runs["deployments"][0]["volumeMounts"] if one["name"] == "training"]
+    assert variable == f"{mount['mountPath']}/pod.yaml"
+
+
+def test_the_pages_name_every_file_of_the_folder() -> None:
+    readme = (DEPLOY / "README.md").read_text()
+    assert [path.name for path in DEPLOY.iterdir() if f"`{path.name}" not in readme and path.name != "README.md"] == []

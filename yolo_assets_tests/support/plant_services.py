@@ -1,0 +1,95 @@
+"""A plant's Dagster as processes: the commands of the shipped units, with ports and folders of a test.
+
+with PlantServices(home, environment) as services:
+    services.ui, services.readers        # URLs on loopback
+    services["code"].pid
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from yolo_assets.local.services import LocalService, free_port, wait_for_http
+from yolo_assets.shipped import shipped_file
+
+ALL = ("code", "daemon", "ui", "ui-readers")
+
+
+class PlantServices:
+    """Running services. Leaving the block ends them in the opposite order."""
+
+    def __init__(self, home: Path, environment: Mapping[str, str], names: Sequence[str] = ALL) -> None:
+        """Prepare; entering the block starts them.
+
+        Args:
+            home: of the installation; logs go to ``<home>/logs``.
+            environment: ``DAGSTER_HOME``, the database and ``YOLO_ASSETS_*``.
+            names: which of the units, in the order of their start.
+        """
+        self._home, self._names = home, names
+        bare = {name: value for name, value in os.environ.items() if not name.startswith(("YOLO_ASSETS_", "DAGSTER_"))}
+        self.environment = {**bare, **environment}
+        self._ports = {"4000": 0, "3000": 0, "3001": 0}
+        self._running: dict[str, LocalService] = {}
+        self._stack = contextlib.ExitStack()
+
+    @property
+    def ui(self) -> str:
+        """The operators' UI."""
+        return f"http://127.0.0.1:{self._ports['3000']}"
+
+    @property
+    def readers(self) -> str:
+        """The read-only UI."""
+        return f"http://127.0.0.1:{self._ports['3001']}"
+
+    def port(self, shipped: str) -> int:
+        """The port that stands for one of the shipped files, like 3000."""
+        return self._ports[shipped]
+
+    def __getitem__(self, name: str) -> LocalService:
+        return self._running[name]
+
+    def __enter__(self) -> PlantServices:
+        for port in self._ports:
+            self._ports[port] = free_port(0)
+        workspace = self._home / "workspace.yaml"
+        workspace.parent.mkdir(parents=True, exist_ok=True)
+        workspace.write_text(self._own(shipped_file("plant/workspace.yaml").read_text()))
+        with contextlib.ExitStack() as stack:
+            for name in self._names:
+                self._running[name] = stack.enter_context(self.start(name))
+                if name == "ui":
+                    wait_for_http(self[name], f"{self.ui}/server_info", 120)
+                if name == "ui-readers":
+                    wait_for_http(self[name], f"{self.readers}/server_info", 120)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def start(self, name: str) -> LocalService:
+        """Start one of them, again for one that was killed."""
+        command = [self._own(word) for word in command_of(name)]
+        log = self._home / "logs" / f"{name}.log"
+        return LocalService(f"the service {name}", command, log, env=self.environment, stop_seconds=30)
+
+    def _own(self, text: str) -> str:
+        text = text.replace("/opt/yolo-assets/bin/", f"{Path(sys.executable).parent}/")
+        text = text.replace("/etc/yolo-assets/workspace.yaml", str(self._home / "workspace.yaml"))
+        for shipped, port in self._ports.items():
+            text = text.replace(shipped, str(port))
+        return text
+
+
+def command_of(name: str) -> list[str]:
+    """The words of ``ExecStart`` of a unit."""
+    unit = shipped_file(f"plant/yolo-assets-{name}.service").read_text()
+    (line,) = [line for line in unit.splitlines() if line.startswith("ExecStart=")]
+    return shlex.split(line.removeprefix("ExecStart="))
