@@ -151,3 +151,40 @@ def test_wrong_questions_get_one_line(command: Command, home: Path) -> None:
     refused(command("detections", *RANGE, "--camera", "cam9"), "cam9 recorded nothing")
     (home / "dagster" / "dagster.yaml").unlink()
     refused(command("detections", *RANGE), "no Dagster instance", "yolo-assets up")
+
+
+LAUNCH = """
+mutation ($params: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $params) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on PythonError { message }
+  }
+}
+"""
+
+
+def test_graphql_and_the_command_know_of_each_other(command: Command, daemon: BackfillDaemon) -> None:
+    from dagster_graphql.test.utils import execute_dagster_graphql
+
+    asked = {
+        "assetSelection": [{"path": ["hourly_archives"]}],
+        "partitionNames": [Hour.from_key(key).partition_key for key in THERE[:2]],
+    }
+    result = execute_dagster_graphql(daemon.workspace.create_request_context(), LAUNCH, {"params": asked})
+    launched = result.data["launchPartitionBackfill"]
+    assert launched["__typename"] == "LaunchBackfillSuccess", launched
+    rest = answer(command("hourly_archives", *RANGE, "--json"))
+    assert rest["assets"]["hourly_archives"] == {"requested": THERE[2:], "there": 0, "at_work": 2, "without_input": 0}
+    everything = answer(command("hourly_archives", *RANGE, "--force", "--json"))
+    assert everything["assets"]["hourly_archives"]["requested"] == THERE
+    ended = daemon.finish()
+    assert ended == dict.fromkeys(
+        (launched["backfillId"], rest["backfill"], everything["backfill"]), "COMPLETED_SUCCESS"
+    )
+    archived = sorted(path.name for path in (command_home(daemon) / "archive").rglob("*.receipt.json"))
+    assert len(archived) == len(set(archived)) == 6, "two cameras, three hours, asked for by three: each once"
+
+
+def command_home(daemon: BackfillDaemon) -> Path:
+    return Path(daemon.instance.root_directory).parent
