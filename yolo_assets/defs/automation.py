@@ -7,7 +7,18 @@ its run fails; ``recovery`` requests that work again.
 
 from __future__ import annotations
 
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
 import dagster as dg
+from dagster_shared.record import copy
+
+from yolo_assets.contracts.times import Hour, utc_now
+from yolo_assets.defs.inputs_changed import InputsChanged
+from yolo_assets.defs.lanes import hours_request, is_live, pack, run_tags
 
 _Condition = dg.AutomationCondition
 
@@ -16,16 +27,25 @@ def _handled() -> dg.AutomationCondition:
     return _Condition.newly_requested() | _Condition.newly_updated()
 
 
+def _still_missing(inputs: dg.AutomationCondition) -> dg.AutomationCondition:
+    """Missing since its inputs are there, and not requested since then.
+
+    ``missing`` stands there twice: a tick in the middle of a run may see the inputs made and the asset not yet, and
+    take what is made a moment later for neither requested nor updated since.
+    """
+    return (_Condition.missing() & inputs).newly_true().since(_handled()) & _Condition.missing()
+
+
 def on_hour() -> dg.AutomationCondition:
-    """Run an hour once its inputs are there, and again whenever one of them changes.
+    """Run an hour once its inputs are there, and again whenever the data version of one of them changes.
 
     Any hour, not only the latest: late hours are the rule after a network fault. An hour whose inputs were reported
     before this condition was first evaluated counts too (``newly_true`` of missing-but-ready), else what arrived while
-    the daemon was down would wait for ever.
+    the daemon was down would wait for ever. What follows an hour that is requested now comes into the same run.
     """
-    ready = (_Condition.missing() & ~_Condition.any_deps_missing()).newly_true()
+    ready = _still_missing(~_Condition.any_deps_missing())
     return (
-        (ready | _Condition.any_deps_updated()).since(_handled())
+        (InputsChanged() | ready | _Condition.any_deps_match(_Condition.will_be_requested()))
         & ~_Condition.any_deps_missing()
         & ~_Condition.any_deps_in_progress()
         & ~_Condition.in_progress()
@@ -39,10 +59,11 @@ def on_change() -> dg.AutomationCondition:
     always some): ``eager()`` would never fire. Inputs that were there before this condition was first evaluated count
     too: a new centre may report a full archive before its conditions were ever evaluated.
     """
-    never_made = (_Condition.missing() & _Condition.any_deps_match(~_Condition.missing())).newly_true()
-    return ((never_made | _Condition.any_deps_updated()).since(_handled()) & ~_Condition.in_progress()).with_label(
-        "on_change"
-    )
+    never_made = _still_missing(_Condition.any_deps_match(~_Condition.missing()))
+    return (
+        (InputsChanged() | never_made | _Condition.any_deps_match(_Condition.will_be_requested()))
+        & ~_Condition.in_progress()
+    ).with_label("on_change")
 
 
 def on_good_change() -> dg.AutomationCondition:
@@ -52,7 +73,7 @@ def on_good_change() -> dg.AutomationCondition:
     asset that promotes a model verifies again inside its function.
     """
     return (
-        _Condition.any_deps_updated().since(_handled())
+        (InputsChanged() | _Condition.any_deps_match(_Condition.will_be_requested()))
         & ~_Condition.any_deps_missing()
         & ~_Condition.any_deps_in_progress()
         & ~_Condition.in_progress()
@@ -65,10 +86,69 @@ def daily() -> dg.AutomationCondition:
     return (_Condition.cron_tick_passed("0 3 * * *").since(_handled()) & ~_Condition.in_progress()).with_label("daily")
 
 
-automation = dg.AutomationConditionSensorDefinition(
-    "automation",
-    target=dg.AssetSelection.all(),
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    minimum_interval_seconds=15,
-    description="Evaluates the conditions of all assets. Without this definition Dagster's own sensor starts stopped.",
-)
+class AutomationSensor(dg.AutomationConditionSensorDefinition):
+    """Evaluates the conditions, packs the hours they request into runs, and gives each run its lane.
+
+    Dagster's own requests are one run a partition, or one backfill for everything that a tick requests, and their tags
+    are the same for all: live hours would wait among thousands of old ones. It is evaluated in the code server: the
+    daemon knows no conditions but Dagster's own.
+    """
+
+    def __init__(self, metadata: Any = None) -> None:
+        """The one automation of the graph.
+
+        Args:
+            metadata: shown with it in the UI.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", dg.BetaWarning)  # of use_user_code_server, at every load of every process
+            super().__init__(
+                "automation",
+                target=dg.AssetSelection.all(),
+                default_status=dg.DefaultSensorStatus.RUNNING,
+                minimum_interval_seconds=15,
+                description=(
+                    "Evaluates the conditions of all assets, and packs what they request into runs. Without this "
+                    "definition Dagster's own sensor starts stopped."
+                ),
+                metadata=metadata,
+                emit_backfills=False,
+                use_user_code_server=True,
+            )
+
+    def evaluate_tick(self, context: dg.SensorEvaluationContext) -> Any:
+        """Dagster's tick; its requests packed and tagged."""
+        data = super().evaluate_tick(context)
+        return copy(data, run_requests=in_lanes(data.run_requests or (), utc_now()))
+
+    def with_attributes(self, *, jobs: Any = None, metadata: Any = None) -> AutomationSensor:
+        """A copy, made while definitions are composed. Dagster's own would be of its own class."""
+        return AutomationSensor(metadata)
+
+
+def in_lanes(requests: Iterable[dg.RunRequest], now: datetime) -> list[dg.RunRequest]:
+    """The same work in fewer runs: neighbouring hours of the same assets together, live hours apart from old ones.
+
+    Args:
+        requests: of the conditions, each for one partition or for assets without partitions.
+        now: aware.
+    """
+    made: list[dg.RunRequest] = []
+    hours: dict[tuple[tuple[str, ...], bool], list[Hour]] = defaultdict(list)
+    tags: dict[str, str] = {}
+    for request in requests:
+        assets = tuple(sorted(key.to_user_string() for key in request.asset_selection or ()))
+        if request.partition_key is not None:
+            hour = Hour.from_partition_key(request.partition_key)
+            hours[assets, is_live(hour, now)].append(hour)
+            tags |= {name: value for name, value in request.tags.items() if name != "dagster/partition"}
+        else:
+            why = "the daily batch" if assets == ("annotation_batch",) else "an input is new or has changed"
+            made.append(request.with_replaced_attrs(tags={**request.tags, **run_tags(assets, (), now, why)}))
+    for (assets, live), found in sorted(hours.items(), reverse=True):
+        why = f"{'these hours' if live else 'these old hours'} are new, or an input of them has changed"
+        made += [hours_request(assets, packed, now, why, tags=tags) for packed in pack(found)]
+    return made
+
+
+automation = AutomationSensor()

@@ -64,7 +64,10 @@ class Runs:
             "When a daemon of Dagster last gave a sign of life.",
             labels=("daemon",),
         )
+        needed = set(self._instance.get_required_daemon_types())
         for daemon, beat in sorted(self._instance.get_daemon_heartbeats().items()):
+            if daemon not in needed:
+                continue  # one that an earlier configuration ran
             beats.add_metric((daemon,), beat.timestamp)
         yield beats
         yield self._ticks()

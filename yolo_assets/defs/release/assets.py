@@ -34,7 +34,6 @@ def champion_of(locations: Locations) -> str | None:
     kinds={"pytorch", "yolo", "onnx"},
     owners=["team:data"],
     code_version="1",
-    op_tags={"dagster/max_runtime": 6 * 3600},
     description=(
         "Prepare, train, export, evaluate: each in a process of its own, resumed after eviction. The same dataset, "
         "recipe and parent return the earlier result."

@@ -1,0 +1,203 @@
+"""The condition that an input of an asset has a new data version which no attempt of the asset has seen.
+
+Dagster's own ``any_deps_updated().since(newly_requested | newly_updated)`` compares ticks. A change between two ticks
+in which the asset was also requested, or made, is forgotten; and of a run over several hours it takes some for changes
+that the run itself made. Here the positions in the event log decide:
+
+    version of an input changes ─────► pending ──────────────────────────────► requested, when nothing holds it back
+                                          └─ an attempt began after the change, or the run that made it also makes the
+                                             asset: no longer pending
+
+An attempt counts when its run was created, whatever became of it: ``recovery`` requests what failed. Belongs here: the
+condition. Does not belong here: what else an asset waits for (``automation``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from dagster import DagsterEventType
+
+if TYPE_CHECKING:
+    from dagster._core.asset_graph_view.entity_subset import EntitySubset
+    from dagster._core.definitions.declarative_automation.automation_context import AutomationContext
+
+_Condition = dg.AutomationCondition
+_CHUNK = 500
+_NO_PARTITION = ""
+_VERSION = "dagster/data_version"
+
+
+@dataclass(frozen=True)
+class Event:
+    """A materialization of one partition.
+
+    Attributes:
+        position: in the event log.
+        run: id of its run; empty when a sensor or a person reported it.
+    """
+
+    position: int
+    run: str
+
+
+@dataclass
+class EventLog:
+    """What the event log knows of assets by partition; an asset without partitions has one, the empty text."""
+
+    instance: dg.DagsterInstance
+    _selections: dict[str, Collection[dg.AssetKey]] = field(default_factory=dict)
+
+    def made(self, asset: dg.AssetKey, partitions: Collection[str]) -> dict[str, Event]:
+        """The newest materialization of each partition."""
+        if _NO_PARTITION in partitions:
+            newest = self.instance.fetch_materializations(asset, limit=1).records
+            return {_NO_PARTITION: Event(newest[0].storage_id, newest[0].run_id or "")} if newest else {}
+        found: dict[str, Event] = {}
+        for chunk in _chunks(partitions):
+            positions = self._newest(asset, DagsterEventType.ASSET_MATERIALIZATION, chunk)
+            runs = {
+                row.storage_id: row.run_id
+                for row in self.instance.get_asset_event_summary_records(
+                    DagsterEventType.ASSET_MATERIALIZATION,
+                    asset_key=asset,
+                    storage_ids=sorted(positions.values()),
+                    limit=len(positions),
+                )
+            }
+            found |= {key: Event(position, runs.get(position) or "") for key, position in positions.items()}
+        return found
+
+    def planned(self, asset: dg.AssetKey, partitions: Collection[str]) -> dict[str, int]:
+        """The position at which the newest run of each partition was created."""
+        if _NO_PARTITION in partitions:
+            info = self.instance.event_log_storage.get_latest_planned_materialization_info(asset)
+            return {_NO_PARTITION: info.storage_id} if info is not None else {}
+        found: dict[str, int] = {}
+        for chunk in _chunks(partitions):
+            found |= self._newest(asset, DagsterEventType.ASSET_MATERIALIZATION_PLANNED, chunk)
+        return found
+
+    def without_version(self, asset: dg.AssetKey, partitions: Collection[str]) -> set[str]:
+        """Partitions that a person reported without a data version: their content is not known to be the same."""
+        if _NO_PARTITION in partitions:
+            newest = self.instance.fetch_materializations(asset, limit=1).records
+            made = newest[0].asset_materialization if newest else None
+            return set() if made is None or (made.tags or {}).get(_VERSION) else {_NO_PARTITION}
+        found: set[str] = set()
+        for chunk in _chunks(partitions):
+            tags = self.instance.event_log_storage.get_latest_tags_by_partition(
+                asset, DagsterEventType.ASSET_MATERIALIZATION, [_VERSION], asset_partitions=chunk
+            )
+            found |= {key for key in chunk if not tags.get(key, {}).get(_VERSION)}
+        return found
+
+    def makes(self, run: str, asset: dg.AssetKey) -> bool:
+        """Whether a run was to make an asset as well."""
+        if not run:
+            return False
+        if run not in self._selections:
+            found = self.instance.get_run_by_id(run)
+            self._selections[run] = (found.asset_selection if found is not None else None) or ()
+        return asset in self._selections[run]
+
+    def _newest(self, asset: dg.AssetKey, kind: DagsterEventType, partitions: Sequence[str]) -> Mapping[str, int]:
+        return self.instance.event_log_storage.get_latest_storage_id_by_partition(asset, kind, set(partitions))
+
+
+class InputsChanged(dg.AutomationCondition):
+    """True for partitions with an input that changed after their newest attempt began.
+
+    An equal data version is no change: after a backfill of unchanged hours nothing downstream runs.
+    """
+
+    @property
+    def name(self) -> str:
+        """As the UI shows it."""
+        return "inputs_changed"
+
+    @property
+    def description(self) -> str:
+        """As the UI shows it."""
+        return "An input has a new data version that no run has seen"
+
+    async def evaluate(self, context: AutomationContext) -> dg.AutomationResult:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Changes since the last tick join those that wait; those that an attempt has seen leave."""
+        before, now = context.previous_temporal_context, context.max_storage_id
+        if before is None or before.last_event_id is None:
+            return dg.AutomationResult(context, context.get_empty_subset())
+        view, key, log = context.asset_graph_view, context.key, EventLog(context.asset_graph_view.instance)
+        waiting = context.previous_true_subset or context.get_empty_subset()
+        requested = context.get_previous_requested_subset(key)
+        if requested is not None:
+            waiting = waiting.compute_difference(requested)
+        since = dict.fromkeys(_keys(waiting), before.last_event_id)
+        for number, parent in enumerate(sorted(context.asset_graph.get(key).parent_keys)):
+            newer, changed = [
+                (
+                    await context.for_child_condition(
+                        child_condition=condition,
+                        child_indices=[2 * number + index],
+                        candidate_subset=view.get_full_subset(key=parent),
+                    ).evaluate_async()
+                ).true_subset
+                for index, condition in enumerate((_Condition.newly_updated(), _Condition.data_version_changed()))
+            ]
+            equal = _keys(newer.compute_difference(changed))
+            partitions = {*_keys(changed), *(log.without_version(parent, equal) if equal else ())}
+            for partition, position in _changes(context, log, parent, partitions, now).items():
+                since[partition] = max(position, since.get(partition, 0))
+        return dg.AutomationResult(context, _subset(context, _unseen(log, key, since)))
+
+
+def _changes(
+    context: AutomationContext, log: EventLog, parent: dg.AssetKey, changed: Collection[str], now: int | None
+) -> dict[str, int]:
+    """The position of the newest change of an input, by partition of the asset.
+
+    What was stored after this tick began is left to the next one, which sees it again. What a run changed that also
+    makes the asset is of no concern: it makes the asset afterwards, or fails, and ``recovery`` requests both.
+    """
+    if not changed:
+        return {}
+    key = context.key
+    events = {
+        partition: event
+        for partition, event in log.made(parent, changed).items()
+        if (now is None or event.position <= now) and not log.makes(event.run, key)
+    }
+    if not events:
+        return {}
+    if context.partitions_def is None:
+        return {_NO_PARTITION: max(event.position for event in events.values())}
+    return {partition: event.position for partition, event in events.items()}
+
+
+def _unseen(log: EventLog, key: dg.AssetKey, since: Mapping[str, int]) -> list[str]:
+    """Partitions of which no attempt began after a position: no run was created and nothing was reported."""
+    planned = log.planned(key, since) if since else {}
+    open_ = {partition for partition, position in since.items() if planned.get(partition, 0) <= position}
+    made = log.made(key, open_) if open_ else {}
+    reported = {partition for partition, event in made.items() if not event.run and event.position > since[partition]}
+    return sorted(open_ - reported)
+
+
+def _keys(subset: EntitySubset) -> list[str]:
+    if subset.is_empty:
+        return []
+    return sorted(subset.expensively_compute_partition_keys()) if subset.is_partitioned else [_NO_PARTITION]
+
+
+def _subset(context: AutomationContext, partitions: Collection[str]) -> EntitySubset:
+    view = context.asset_graph_view
+    if context.partitions_def is None:
+        return view.get_full_subset(key=context.key) if partitions else context.get_empty_subset()
+    return view.get_subset_from_partition_keys(context.key, context.partitions_def, set(partitions))
+
+
+def _chunks(partitions: Collection[str]) -> list[list[str]]:
+    ordered = sorted(partitions)
+    return [ordered[start : start + _CHUNK] for start in range(0, len(ordered), _CHUNK)]
