@@ -80,7 +80,7 @@ def test_what_is_missing_or_failed_is_built_and_the_rest_is_left(
     forced = ("detections", "--from", "2026-03-01-03:00", "--to", "2026-03-01T05:59:00Z", "--force")
     shown = command(*forced, "--dry-run")
     assert shown.stdout == (
-        "frames  2 hours to build\ndetections  2 hours to build\n2 runs of up to 24 hours  20260301_03 to 20260301_05\n"
+        "detections  2 hours to build\nframes  2 hours to build\n2 runs of up to 24 hours  20260301_03 to 20260301_05\n"
     )
     assert len(daemon.instance.get_backfills()) == 2, "a dry run requests nothing"
     assert requested(command(*forced, "--json")) == THERE[1:]
@@ -91,7 +91,7 @@ def test_an_hour_without_its_input_waits_unless_both_are_named(command: Command,
     assert (alone["backfill"], alone["assets"]["camera_health"]["without_input"]) == (None, 3)
     assert "camera_health  0 hours to build  3 without frames\n" in command("camera_health", *RANGE).stdout
     both = answer(command("camera_health", "frames", *RANGE, "--json"))
-    assert list(both["assets"]) == ["frames", "detections", "camera_health"]
+    assert list(both["assets"]) == ["detections", "frames", "camera_health"]
     assert both["assets"]["camera_health"]["requested"] == THERE and both["runs"] == 2
     assert daemon.finish() == {both["backfill"]: "COMPLETED_SUCCESS"}
     made = daemon.instance.get_materialized_partitions(dg.AssetKey("camera_health"))
@@ -164,7 +164,7 @@ mutation ($params: LaunchBackfillParams!) {
 """
 
 
-def test_graphql_and_the_command_know_of_each_other(command: Command, daemon: BackfillDaemon) -> None:
+def test_graphql_and_the_command_know_of_each_other(command: Command, daemon: BackfillDaemon, home: Path) -> None:
     from dagster_graphql.test.utils import execute_dagster_graphql
 
     asked = {
@@ -182,9 +182,5 @@ def test_graphql_and_the_command_know_of_each_other(command: Command, daemon: Ba
     assert ended == dict.fromkeys(
         (launched["backfillId"], rest["backfill"], everything["backfill"]), "COMPLETED_SUCCESS"
     )
-    archived = sorted(path.name for path in (command_home(daemon) / "archive").rglob("*.receipt.json"))
+    archived = sorted(path.name for path in (home / "archive").rglob("*.receipt.json"))
     assert len(archived) == len(set(archived)) == 6, "two cameras, three hours, asked for by three: each once"
-
-
-def command_home(daemon: BackfillDaemon) -> Path:
-    return Path(daemon.instance.root_directory).parent

@@ -22,9 +22,10 @@ from dagster._core.utils import make_new_backfill_id
 from dagster._time import get_current_timestamp
 
 from yolo_assets.contracts.errors import UserError
-from yolo_assets.contracts.times import Hour
+from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.defs.backfill.plan import BackfillPlan, plan_backfill
 from yolo_assets.defs.hours import CAMERAS_TAG
+from yolo_assets.defs.lanes import run_tags
 from yolo_assets.defs.recovery.runs import run_targets
 from yolo_assets.defs.recovery.unfinished import Target
 
@@ -118,11 +119,13 @@ class Backfills:
         wanted = [asset for asset in plan.assets if asset.requested]
         names = ", ".join(asset.name for asset in wanted)
         cameras = ", ".join(plan.cameras or ())
+        hours = sorted({hour for asset in wanted for hour in asset.requested})
+        tags = run_tags([asset.name for asset in wanted], hours, utc_now(), "yolo-assets backfill")
         backfill = PartitionBackfill.from_partitions_by_assets(
             backfill_id=make_new_backfill_id(),
             asset_graph=self._graph,
             backfill_timestamp=get_current_timestamp(),
-            tags={CAMERAS_TAG: ",".join(plan.cameras)} if plan.cameras is not None else {},
+            tags=tags | ({CAMERAS_TAG: ",".join(plan.cameras)} if plan.cameras is not None else {}),
             dynamic_partitions_store=self._instance,
             partitions_by_assets=[
                 PartitionsByAssetSelector(asset_key=asset.key, partitions=_stretches(asset.requested))
