@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from time import sleep
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -144,7 +144,7 @@ def _watch(backfills: Backfills, backfill_id: str) -> BackfillState:
     try:
         with progress(f"backfill {backfill_id}", total=state.total) as advance:
             while not state.ended:
-                time.sleep(POLL_SECONDS)
+                sleep(POLL_SECONDS)
                 state = backfills.state(backfill_id)
                 advance(state.made + state.failed - shown)
                 shown = state.made + state.failed

@@ -101,7 +101,7 @@ def test_an_hour_without_its_input_waits_unless_both_are_named(command: Command,
 def test_waiting_ends_with_the_backfill_and_names_hours_and_causes(
     command: Command, daemon: BackfillDaemon, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("yolo_assets.cli.backfill.time.sleep", lambda _: daemon.iterate())
+    monkeypatch.setattr("yolo_assets.cli.backfill.sleep", lambda _: daemon.iterate())
     good = command("hourly_archives", *RANGE, "--wait", "--json")
     assert (answer(good)["status"], answer(good)["made"], answer(good)["failed"]) == ("completed_success", 3, [])
     (home / "store").write_text("a file where the store should be")
@@ -123,7 +123,7 @@ def test_ctrl_c_leaves_the_backfill_running_and_says_so(
     def pressed(_: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("yolo_assets.cli.backfill.time.sleep", pressed)
+    monkeypatch.setattr("yolo_assets.cli.backfill.sleep", pressed)
     done = command("hourly_archives", *RANGE, "--wait")
     (backfill,) = daemon.instance.get_backfills()
     assert done.returncode == 130 and backfill.status.value == "REQUESTED"
