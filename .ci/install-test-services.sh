@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests talk to: Ceph's S3 gateway, PostgreSQL, ffmpeg for streams, a browser for the pages, a reverse
-# proxy with logins, the AWS command line as a reader that is not ours, an MQTT broker, Prometheus' checker of metrics,
+# proxy with logins, the AWS command line as a reader that is not ours, message brokers, Prometheus' checker of metrics,
 # readers of PDF that are not ours, and fonts of other scripts.
 # Debian and Ubuntu; does nothing when all is there. Needs root, or sudo without a password.
 set -euo pipefail
@@ -18,6 +18,8 @@ need aws awscli
 need chromium chromium
 need chromedriver chromium-driver
 PATH="$PATH:/usr/sbin" need mosquitto mosquitto
+PATH="$PATH:/usr/sbin" need nats-server nats-server
+need etcd etcd-server
 need promtool prometheus
 [ -n "$(ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" ] || missing+=(postgresql)
 PATH="$PATH:/usr/sbin" need nginx nginx-light

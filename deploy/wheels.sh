@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the wheel of yolo_assets and a folder of pinned wheels for machines without a network: `make dist`.
 #
-#   deploy/wheels.sh OUT EXTRA...        base, s3, archive, edge, edge-onnxruntime, edge-openvino, platform, train, k8s, all
+#   deploy/wheels.sh OUT EXTRA...        base, s3, archive, edge, edge-onnxruntime, edge-openvino, platform, train, k8s,
+#                                        events-kafka, events-nats, all
 #
 # OUT gets yolo_assets-<version>-py3-none-any.whl, wheels/ with every wheel of every extra named, each file once, and
 # wheels/requirements-<extra>.txt, the pinned list of one extra. On the other machine, which needs this Python version

@@ -22,6 +22,7 @@ from pydantic_core import PydanticUndefined
 
 from yolo_assets.cli.main import app
 from yolo_assets.contracts.archiver_figures import COUNTERS, PREFIX
+from yolo_assets.contracts.plant import Plant
 from yolo_assets.contracts.settings import variables
 from yolo_assets.edge.config.agent import AgentConfig
 
@@ -94,13 +95,14 @@ def settings_page() -> str:
 
 
 def configuration_page() -> str:
-    """The options of the agent's configuration file, section by section."""
+    """The options of the configuration files, section by section."""
     parts = [
-        "# Agent configuration\n\n`yolo-assets edge init --out edge.yaml` writes a file with every option explained;"
-        " `edge run` checks the whole file before it starts anything.\n"
+        "# Configuration files\n\n`yolo-assets edge init --out edge.yaml` writes the agent's file with every option"
+        " explained; `edge run` checks the whole file before it starts anything. `plant.yaml` lies in the home of the"
+        " centre and of each archiver, and need not exist.\n"
     ]
     seen: set[type] = set()
-    waiting: list[tuple[str, type[BaseModel]]] = [("edge.yaml", AgentConfig)]
+    waiting: list[tuple[str, type[BaseModel]]] = [("edge.yaml", AgentConfig), ("plant.yaml", Plant)]
     while waiting:
         title, model = waiting.pop(0)
         if model in seen:

@@ -17,6 +17,7 @@ from yolo_assets.defs.learning.sensors import labels_sensor
 from yolo_assets.defs.recovery.sensors import recovery_sensor
 from yolo_assets.defs.release.sensors import fleet_sensor, train_daily
 from yolo_assets.defs.resources import Locations
+from yolo_assets.defs.retention.job import retention_daily
 
 
 @dg.definitions
@@ -26,7 +27,7 @@ def defs() -> dg.Definitions:
         assets=dg.load_assets_from_package_module(stages, include_specs=True),
         asset_checks=[every_label_accepted],
         sensors=[automation, fleet_sensor, labels_sensor, receipts_sensor, recovery_sensor, spool_sensor],
-        schedules=[audit_daily, train_daily],
+        schedules=[audit_daily, retention_daily, train_daily],
         resources={"locations": Locations.from_env()},
         # A process a run instead of one more a step: an hour of six assets starts once instead of seven times, and no
         # step outlives a run worker that was killed. Training and evaluation start processes of their own.

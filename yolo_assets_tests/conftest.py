@@ -30,6 +30,7 @@ from yolo_assets.storage import ObjectStore, open_store
 from yolo_assets.storage.s3_client import client_config
 from yolo_assets_tests.support import ministack as ministack_server
 from yolo_assets_tests.support import postgres_server
+from yolo_assets_tests.support.brokers import Brokers
 from yolo_assets_tests.support.postgres_server import Database, PostgresServer
 
 SCRIPT = Path(__file__).parent / "support" / "ceph_rgw.sh"
@@ -248,3 +249,11 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def store(store_url: str) -> ObjectStore:
     """A fresh, empty store of each kind."""
     return open_store(store_url)
+
+
+@pytest.fixture(scope="session")
+def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brokers]:
+    """Message brokers, each started when a test first asks for it, and shared by the tests of a worker."""
+    running = Brokers(tmp_path_factory.mktemp("brokers"))
+    yield running
+    running.close()

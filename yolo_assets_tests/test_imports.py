@@ -25,7 +25,8 @@ LAYERS = {
     "evidence": {"contracts", "runtime", "storage", "vision", "spool", "archive", "catalog", "models"},
     "learning": {"contracts", "runtime", "storage", "vision", "spool", "archive", "tables", "catalog"},
     "training": {"contracts", "runtime", "storage", "vision", "learning", "models"},
-    "edge": {"contracts", "runtime", "storage", "vision", "spool", "models", "simulator"},
+    "events": {"contracts", "runtime"},
+    "edge": {"contracts", "runtime", "storage", "vision", "spool", "models", "simulator", "events"},
 }
 # The same for the rooms of the edge agent, from the ground floor up.
 EDGE_LAYERS = {
@@ -34,6 +35,7 @@ EDGE_LAYERS = {
     "serving": set(),
     "audit": set(),
     "supervision": set(),
+    "announcements": {"config"},
     "clock": {"config"},
     "cameras": {"types", "config", "clock"},
     "outputs": {"types", "config"},

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "yolo_assets"
 _NAME = re.compile(r"(?<![`\w])``?([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)(?:\([^`]*\))?``?(?!`)")
 _FILE = re.compile(r"(?<![`\w/])``?((?:yolo_assets|yolo_assets_tests|benchmarks|deploy|docs)/[\w./-]+)``?")
+_EVENT_TYPE = re.compile(r"yolo_assets(\.\w+)+\.v\d+")
 _ENDINGS = {
     *("json", "jsonl", "ndjson", "yaml", "yml", "toml", "md", "py", "sh", "js", "html", "css", "svg", "txt", "log"),
     *("jpg", "png", "webp", "pt", "onnx", "gz", "tar", "duckdb", "parquet", "sig", "key", "pub", "uploaded", "sealed"),
@@ -77,11 +78,26 @@ def classes() -> dict[str, frozenset[str]]:
     return {name: frozenset(members) for name, members in found.items()}
 
 
+@cache
+def event_types() -> frozenset[str]:
+    """Types of CloudEvents, as the code has them."""
+    events = (PACKAGE / "contracts" / "announcements.py", PACKAGE / "edge" / "outputs" / "events.py")
+    texts = (
+        node.value
+        for path in events
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant)
+    )
+    return frozenset(text for text in texts if isinstance(text, str) and _EVENT_TYPE.fullmatch(text))
+
+
 def exists(reference: str, where: str) -> bool | None:
     """Whether a dotted name means something of ours; None when it is about something else."""
     head = reference.split(".")[0]
     if reference.rsplit(".", 1)[-1].lower() in _ENDINGS:
         return None
+    if _EVENT_TYPE.fullmatch(reference):
+        return reference in event_types()
     if head[:1].isupper() and head in classes():
         return reference.split(".")[1] in classes()[head] or _inherits(head)
     if head in _words_of(where) or (head in _sections(where)):

@@ -14,6 +14,7 @@ from yolo_assets.cli.common import (
     StoreOption,
     emit_json,
     need,
+    note,
     out,
     progress,
     reading_archive,
@@ -69,6 +70,9 @@ def import_(
     need("cv2", "polars", "ruamel.yaml")
     if reviewed is not None and all_reviewed:
         raise UsageError("--reviewed and --all-reviewed say two things; give one of them")
+    from yolo_assets.contracts.announcements import labels_arrived
+    from yolo_assets.contracts.names import LABELS_INBOX
+    from yolo_assets.events.announcer import announcer_of, source_here
     from yolo_assets.learning.import_options import parse_class_map
     from yolo_assets.learning.labels import FileReport, Problem, import_file
     from yolo_assets.learning.records import ImportOptions
@@ -83,12 +87,13 @@ def import_(
     )
     opened, archived = open_store(where.store_url, memory=where.known_stores), reading_archive(where, archive)
     reports: list[FileReport] = []
-    with progress("importing", total=len(files)) as advance:
+    with announcer_of(where, note) as announcer, progress("importing", total=len(files)) as advance:
         for path in files:
             try:
                 data = path.read_bytes()
                 report = import_file(opened, path.name, data, options, where.class_names or None, archive=archived)
                 reports.append(dataclasses.replace(report, file=str(path)))
+                announcer.announce(labels_arrived(source_here(), f"{LABELS_INBOX}{path.name}"))
             except OSError as error:
                 what = f"{error.strerror}; name a file that can be read"
                 reports.append(FileReport(str(path), problems=[Problem("", what)]))

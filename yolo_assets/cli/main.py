@@ -23,6 +23,7 @@ GROUPS = {
     "catalog": "Archive catalog: rebuild, query, find, gaps, stats.",
     "datasets": "Dataset versions: build.",
     "edge": "Edge agent: init, run, status, audit.",
+    "events": "Announcements of hours and labels: listen.",
     "evidence": "Evidence packs for auditors: make, verify.",
     "labels": "Label files: import.",
     "models": "Models and releases: list, show, verify, promote, rollback, history, export, keygen.",
@@ -185,6 +186,8 @@ def _extra_for(module: str) -> str | None:
             *("dagster", "duckdb", "polars", "pandera", "dagster_aws", "dagster_postgres", "dagster_webserver"),
             *("supervision", "fpdf", "fontTools", "uharfbuzz", "jinja2", "yaml"),
         },
+        "events-kafka": {"confluent_kafka"},
+        "events-nats": {"nats"},
         "train": {"torch", "ultralytics", "onnx", "torchvision"},
     }
     return next((extra for extra, modules in extras.items() if root in modules), None)

@@ -182,9 +182,9 @@ def promote(
         reason=reason,
         replace_untrusted=replace_untrusted,
     )
-    released = promote_by_hand(
-        _open_promoter(settings(store=store), trusted_key), request, force=force, unjudged=unjudged
-    )
+    located = settings(store=store)
+    released = promote_by_hand(_open_promoter(located, trusted_key), request, force=force, unjudged=unjudged)
+    _announce(located, released.pointer)
     note(f"gate: {released.gate}")
     _show_pointer(released.pointer, as_json)
 
@@ -215,7 +215,10 @@ def rollback(
         reason=reason,
         to_version=to.removeprefix(f"{name}/") if to else None,
     )
-    _show_pointer(_open_promoter(settings(store=store), trusted_key).roll_back(request), as_json)
+    located = settings(store=store)
+    pointer = _open_promoter(located, trusted_key).roll_back(request)
+    _announce(located, pointer)
+    _show_pointer(pointer, as_json)
 
 
 @app.command()
@@ -419,6 +422,14 @@ def _flag_words(row: dict[str, Any]) -> str:
 def _metric(value: Any) -> str:
     """A metric of a manifest, with its interval when it has one."""
     return f"{value:.4g}" if isinstance(value, float) else f"{value.value:.4g} [{value.low:.4g}, {value.high:.4g}]"
+
+
+def _announce(configured: Settings, pointer: ChannelPointer) -> None:
+    """Tell agents that listen; the others poll."""
+    from yolo_assets.events.announcer import announcer_of, moved
+
+    with announcer_of(configured, note) as announcer:
+        announcer.announce(moved(pointer))
 
 
 def _show_pointer(pointer: ChannelPointer, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, cast
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from yolo_assets.contracts.base import Record, is_json_object, one_line
+from yolo_assets.contracts.brokers import Events, anchor_files
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import check_id
 from yolo_assets.contracts.settings import PLANT_FILE, Settings
@@ -65,6 +66,10 @@ class Plant(Record):
         AfterValidator(_different),
     ] = Field(default=(), description="the cameras that should be there: ids, or mappings with `id`")
 
+    events: Events = Field(
+        default=Events(), description="brokers for announcements, and the receiver of `yolo-assets events listen`"
+    )
+
     @property
     def camera_ids(self) -> tuple[str, ...]:
         """Ids of ``cameras``, as listed."""
@@ -92,6 +97,8 @@ def load_plant(settings: Settings) -> Plant:
         return Plant()
     if not isinstance(content, dict):
         raise BadInputError(f"{path} has no sections; write for example cameras: [lineA_cam01, lineA_cam02]")
+    if "events" in content:
+        content["events"] = anchor_files(content["events"], path.parent)
     try:
         return Plant.model_validate(content)
     except ValidationError as error:

@@ -155,6 +155,13 @@ class Settings(BaseSettings):
         "where that is writable, else one in the user's temporary folder",
     )
 
+    keep_runs_days: Annotated[int, Field(ge=8, le=36_500)] = Field(
+        default=30, description="days for which Dagster remembers runs that succeeded, and what a newer run superseded"
+    )
+    keep_failed_runs_days: Annotated[int, Field(ge=8, le=36_500)] = Field(
+        default=90, description="days for which Dagster remembers failed runs; longer while an hour is failed by them"
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _folders_in_the_home(cls, values: Any) -> Any:
@@ -276,6 +283,8 @@ def _explained(detail: Any) -> str:
     if detail["type"] in ("greater_than_equal", "less_than_equal"):
         days = name.endswith("_DAYS")
         what = "is not a number of days; write a whole number like 180" if days else advice["finite_number"]
+        if days and (least := detail["ctx"].get("ge")):
+            what = f"is too short; give at least {least} days"
     else:
         what = advice.get(detail["type"], f"is not valid: {detail['msg']}")
     return f"{name}={detail['input']!r} {what}"

@@ -18,6 +18,7 @@ from fastapi import Depends, FastAPI
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.signing import TrustedKeys
+from yolo_assets.edge.announcements import Announcements
 from yolo_assets.edge.audit.log import AuditLog
 from yolo_assets.edge.audit.shipping import AuditShipper
 from yolo_assets.edge.balancing.balancer import Balancer, BalancerMetrics
@@ -104,6 +105,7 @@ class Agent:
         self.swaps = SwapLog(self.audit, self.board, self.recorder.journal, lost_after=config.lease_seconds)
         self.updates = ModelUpdates(config, Registry(store, trusted), self.swaps)
         self.control, self.stager, slots = self.updates.control, self.updates.stager, self.updates.slots
+        self.announcements = Announcements(config, self.updates.poll_now)
         self.pipeline = FramePipeline(config, configured, self.recorder, slots, self.control.model_ready)
         self.cameras = self.pipeline.cameras
         self._maintenance = Maintenance(self.cameras, self.recorder, slots, config, self.pipeline.sampler, self.clock)
@@ -129,6 +131,7 @@ class Agent:
         metrics.read(partial(sources.archiver_metrics, self.config.archiver_figures))
         metrics.register(OutputMetrics(self.outputs))
         metrics.register(self._images.requests)
+        metrics.register(self.announcements.metrics)
         if self.balancer is not None:
             metrics.register(BalancerMetrics(self.balancer))
         return metrics
@@ -166,6 +169,7 @@ class Agent:
     def _add_listeners(self, metrics: EdgeMetrics) -> None:
         self.swaps.on_end = metrics.swap
         self._maintenance.chores.append(self.control.persist_pending)
+        self._maintenance.on_sealed.append(self.announcements.on_sealed)
         processor, tap = self.pipeline.processor, self.updates.tap
         processor.on_stage.append(metrics.stage)
         processor.on_result += [self.board.report, self.swaps.on_result, tap.observe, self.outputs.on_result]
@@ -195,6 +199,7 @@ class Agent:
         self._audit_shipper.start()
         self._heartbeat.start()
         self.outputs.start()
+        self.announcements.start()
 
     def pulse(self) -> Pulse:
         """What the frames do now, for the supervisor."""
@@ -219,6 +224,7 @@ class Agent:
         drained = self.pipeline.stop(drain_seconds)
         self.stager.stop()
         self._maintenance.stop()
+        self.announcements.stop()
         self._audit_shipper.stop()
         self._heartbeat.stop()
         self.outputs.stop()

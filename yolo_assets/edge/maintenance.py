@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from yolo_assets.contracts.times import format_time, utc_now
+from yolo_assets.contracts.times import Hour, format_time, utc_now
 from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.pipeline.capture import CameraThread
@@ -95,6 +95,8 @@ class Maintenance:
         self._clock = clock
         self.chores: list[Callable[[], None]] = []
         """Called at each round; each must return soon."""
+        self.on_sealed: list[Callable[[str, Hour], None]] = []
+        """Called with each hour of a camera that got its seal; each must return at once."""
         self._stop = threading.Event()
         self._counted = 0
         self._written = 0
@@ -217,9 +219,13 @@ class Maintenance:
     def _seal(self) -> None:
         for camera in self._cameras:
             if camera.state == "finished":
-                self.sealed += len(self._recorder.seal_all(camera.camera_id))
+                hours = self._recorder.seal_all(camera.camera_id)
             else:
-                self.sealed += len(self._recorder.seal_over(camera.camera_id, camera.mark))
+                hours = self._recorder.seal_over(camera.camera_id, camera.mark)
+            self.sealed += len(hours)
+            for hour in hours:
+                for told in self.on_sealed:
+                    told(camera.camera_id, hour)
 
     def _check_leases(self) -> None:
         hung = self._slots.hung(self._lease_seconds)

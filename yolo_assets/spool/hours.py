@@ -6,6 +6,7 @@ knows no markers. Does not belong here: writing (``writer``) and archiving (``ar
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -292,6 +293,17 @@ def scan(spool: Path, camera_id: str | None = None, elsewhere: Path | None = Non
 def list_hours(spool: Path, camera_id: str | None = None) -> list[SpoolHour]:
     """Every hour of a spool, by camera, then by time; what does not belong is passed over (``scan`` reports it)."""
     return list(scan(spool, camera_id).hours)
+
+
+def hours_at(spool: Path, hour: Hour) -> list[SpoolHour]:
+    """The cameras of a spool that have this hour, by camera: one look for each, however many hours it has."""
+    found: list[SpoolHour] = []
+    for camera in _subfolders(spool, []):
+        path = camera / hour.key
+        if path.is_dir() and not path.is_symlink():
+            with contextlib.suppress(BadInputError):  # the folder is no camera's; a scan names it
+                found.append(SpoolHour.at(path))
+    return found
 
 
 def _subfolders(path: Path, problems: list[SpoolProblem]) -> list[Path]:

@@ -77,6 +77,7 @@ def test_sensors_are_on_and_nightly_training_is_off_by_default(definitions: dg.D
     assert schedules == {
         "audit_daily": dg.DefaultScheduleStatus.RUNNING,
         "train_daily": dg.DefaultScheduleStatus.STOPPED,
+        "retention_daily": dg.DefaultScheduleStatus.RUNNING,
     }
 
 

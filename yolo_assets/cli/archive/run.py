@@ -29,6 +29,8 @@ from yolo_assets.contracts.errors import BadInputError, UsageError, UserError
 from yolo_assets.contracts.locations import location_folder
 
 if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
+
     from yolo_assets.archive.service.archiver import HourResult
     from yolo_assets.archive.service.traffic import Stop, Traffic
     from yolo_assets.contracts.settings import Settings
@@ -92,8 +94,11 @@ def run(
     from yolo_assets.archive.service.archiver import Archiver
     from yolo_assets.archive.service.loop import ArchiverLoop
     from yolo_assets.archive.service.traffic import Stop, Stopped, Traffic
+    from yolo_assets.contracts.announcements import hour_archived
     from yolo_assets.contracts.signing import Signer, TrustedKeys
     from yolo_assets.contracts.times import Hour
+    from yolo_assets.events.announcer import announcer_of, source_here
+    from yolo_assets.events.metrics import EventMetrics
 
     located = _limited(settings(archive=archive, spool=spool), bwlimit)
     how = verify_how(verify)
@@ -114,13 +119,16 @@ def run(
     stop = Stop()
     with ExitStack() as stack:
         bar = UploadBar(stack)
+        announcer = stack.enter_context(announcer_of(located, note))
         traffic = Traffic(located, note, stop=stop, on_sent=bar.sent)
         if metrics_port is not None or metrics_file is not None:
-            _show(traffic, metrics_host, metrics_port, metrics_file)
+            _show(traffic, EventMetrics(announcer, None), metrics_host, metrics_port, metrics_file)
         stack.enter_context(traffic)
         printer = ResultPrinter(traffic, as_json=as_json, forever=forever)
 
         def report(result: HourResult, again: float | None) -> None:
+            if result.status == "archived":
+                announcer.announce(hour_archived(source_here(), result.camera_id, Hour.from_key(result.hour)))
             bar.ended(traffic.backlog.total)
             printer.result(result, again)
 
@@ -218,12 +226,12 @@ def _open(located: Settings, traffic: Traffic, *, forever: bool) -> ObjectStore:
             traffic.stop.wait(seconds)
 
 
-def _show(traffic: Traffic, host: str, port: int | None, file: Path | None) -> None:
+def _show(traffic: Traffic, events: Collector, host: str, port: int | None, file: Path | None) -> None:
     """Show the figures over HTTP, in a file, or both."""
     from yolo_assets.archive.service.metrics import FiguresCollector
     from yolo_assets.runtime.metrics_page import MetricsPage
 
-    page = MetricsPage(FiguresCollector(traffic.figures), stopping=lambda: traffic.stop.asked)
+    page = MetricsPage(FiguresCollector(traffic.figures), events, stopping=lambda: traffic.stop.asked)
     if file is not None:
         if file.suffix != ".prom" or not file.absolute().parent.is_dir():
             raise UsageError(f"--metrics-file {file}: give a name that ends in .prom, in a folder that exists")

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster import DagsterEventType
 
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.defs.archive.listing_diff import ReceiptsCursor, find_changes, known_version, position_after
@@ -23,6 +22,7 @@ from yolo_assets.defs.intake.sensors import describe_all
 from yolo_assets.defs.intake.spool_diff import ClosedHour
 from yolo_assets.defs.partitions import FIRST_HOUR, early_hours, hourly
 from yolo_assets.defs.resources import Locations
+from yolo_assets.defs.versions import newest_versions
 
 if TYPE_CHECKING:
     from yolo_assets.archive.listing import HourReceipts, ListedHour, RefusedReceipt
@@ -40,7 +40,6 @@ MOST_QUEUED = 24
 
 ARCHIVES = dg.AssetKey("hourly_archives")
 _WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
-_CHUNK = 500
 
 
 @dg.sensor(
@@ -66,10 +65,10 @@ def receipts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -
         before = Hour.from_key(f"{days[0].replace('-', '')}_00")
         swept = sweep(archive, cursor.position, before, SWEEP_SECONDS)
     older = _partitions(context, locations, swept.hours if swept else (), now)
-    known = _known(context.instance, [item.hour for item in (*recent, *older)])
+    known = known_versions(context.instance, [item.hour for item in (*recent, *older)])
     changed, cursor = find_changes(recent, older, known, cursor, now, min(SETTLE, grace))
     # Listed again: a run that ended after the listing and before its version was read must not be undone.
-    ready = [list_hour(archive, item.hour) for item in _not_running(context.instance, changed[:HOURS_A_TICK])]
+    ready = [list_hour(archive, item.hour) for item in not_running(context.instance, changed[:HOURS_A_TICK])]
     ready = [item for item in ready if item.version != known.get(item.hour)]
 
     read: list[HourReceipts] = []
@@ -88,7 +87,7 @@ def receipts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -
     requests = _show_refused(context, [receipt for hour in read for receipt in hour.untrusted], refused)
     outcome = f"reported {len(fresh)} hours" if fresh else "no receipt is new"
     return dg.SensorResult(
-        asset_events=_reports(fresh, locations.archiver_names(), here),
+        asset_events=reports(fresh, locations.archiver_names(), here),
         run_requests=requests,
         # Dagster calls every tick skipped that requests no run; the reason then says what the tick did.
         skip_reason=None if requests else f"{outcome}; {len(recent)} recent and {len(older)} older hours were listed",
@@ -114,25 +113,14 @@ def _partitions(
     return [item for item in hours if item.hour >= FIRST_HOUR and item.hour.end <= now]
 
 
-def _known(instance: dg.DagsterInstance, hours: Sequence[Hour]) -> dict[Hour, str]:
-    """The version in the newest materialization of each hour; one query for many hours."""
-    known: dict[Hour, str] = {}
-    for start in range(0, len(hours), _CHUNK):
-        chunk = hours[start : start + _CHUNK]
-        tags = instance.event_log_storage.get_latest_tags_by_partition(
-            ARCHIVES,
-            DagsterEventType.ASSET_MATERIALIZATION,
-            ["dagster/data_version"],
-            asset_partitions=[hour.partition_key for hour in chunk],
-        )
-        for hour in chunk:
-            version = known_version(tags.get(hour.partition_key, {}).get("dagster/data_version"), hour)
-            if version is not None:
-                known[hour] = version
-    return known
+def known_versions(instance: dg.DagsterInstance, hours: Sequence[Hour]) -> dict[Hour, str]:
+    """The version in the newest materialization of each hour."""
+    versions = newest_versions(instance, ARCHIVES, [hour.partition_key for hour in hours])
+    found = {hour: known_version(versions.get(hour.partition_key), hour) for hour in hours}
+    return {hour: version for hour, version in found.items() if version is not None}
 
 
-def _not_running(instance: dg.DagsterInstance, hours: Sequence["ListedHour"]) -> list["ListedHour"]:
+def not_running(instance: dg.DagsterInstance, hours: Sequence["ListedHour"]) -> list["ListedHour"]:
     """Hours that no run is working on: a run lists all receipts at its end, those of remote archivers too."""
     if not hours:
         return []
@@ -154,7 +142,7 @@ def _in_spool(
     return here
 
 
-def _reports(
+def reports(
     hours: Sequence["HourReceipts"], names: dict[str, str], here: dict[Hour, list[ClosedHour]]
 ) -> list[dg.AssetMaterialization]:
     """``raw_frames`` first: conditions evaluated between the two would request a run that finds nothing to do.

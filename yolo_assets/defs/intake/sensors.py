@@ -12,17 +12,18 @@ from yolo_assets.defs.intake.spool_diff import (
     ChangedHour,
     ClosedHour,
     SpoolCursor,
-    SpoolDiff,
     find_changes,
 )
 from yolo_assets.defs.partitions import FIRST_HOUR, early_hours
 from yolo_assets.defs.recovery.runs import targets_in_progress
 from yolo_assets.defs.recovery.unfinished import Target
 from yolo_assets.defs.resources import Locations
+from yolo_assets.defs.versions import newest_versions
 
 if TYPE_CHECKING:
     from yolo_assets.spool.hours import SpoolHour
 
+RAW_FRAMES = dg.AssetKey("raw_frames")
 HOURS_A_TICK = 24
 """A first start on a full spool reports a day of hours a tick: a steady stream instead of a flood of runs."""
 
@@ -48,11 +49,14 @@ def spool_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> d
     diff = find_changes(closed, SpoolCursor.load(context.cursor), now, HOURS_A_TICK)
     if diff.waiting:
         context.log.info(f"{diff.waiting} more hours wait for the next tick")
+    # What was announced is reported already, and what a lost cursor forgot: the graph knows both.
+    known = newest_versions(context.instance, RAW_FRAMES, [hour.hour.partition_key for hour in diff.changed])
+    fresh = [hour for hour in diff.changed if known.get(hour.hour.partition_key) != hour.data_version]
     running = targets_in_progress(context.instance) if diff.overdue else set()
     overdue = [hour for hour in diff.overdue if Target("hourly_archives", hour.partition_key) not in running]
     slot = int(now.timestamp() // RETRY_AFTER.total_seconds())
     return dg.SensorResult(
-        asset_events=[materialization(hour) for hour in diff.changed],
+        asset_events=[materialization(hour) for hour in fresh],
         run_requests=[
             dg.RunRequest(
                 run_key=f"overdue-{hour.key}-{slot}",
@@ -63,15 +67,15 @@ def spool_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> d
             for hour in overdue
         ],
         cursor=diff.cursor.model_dump_json(),
-        skip_reason=None if overdue else _done(diff),
+        skip_reason=None if overdue else _done(fresh),
     )
 
 
-def _done(diff: SpoolDiff) -> str:
+def _done(reported: list[ChangedHour]) -> str:
     """Dagster calls every tick skipped that requests no run; the reason then says what the tick did."""
-    if not diff.changed:
+    if not reported:
         return "no closed hour is new"
-    return f"reported {len(diff.changed)} hours to raw_frames; what depends on them follows"
+    return f"reported {len(reported)} hours to raw_frames; what depends on them follows"
 
 
 def describe_all(
@@ -112,7 +116,7 @@ def describe(hour: "SpoolHour", now: datetime, grace_seconds: float) -> ClosedHo
 def materialization(changed: ChangedHour) -> dg.AssetMaterialization:
     """The report of one hour, with its cameras as a table."""
     return dg.AssetMaterialization(
-        asset_key="raw_frames",
+        asset_key=RAW_FRAMES,
         partition=changed.hour.partition_key,
         metadata={
             "cameras": dg.MetadataValue.table(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
 
 import dagster as dg
 
@@ -41,7 +42,15 @@ class InboxCursor(SensorCursor):
     description="Imports files from labels/inbox/ of the store and reports them to labels.",
 )
 def labels_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> dg.SensorResult | dg.SkipReason:
-    """Read the inbox once a tick; an inbox that did not change is only listed.
+    """Read the inbox once a tick."""
+    looked = look_at_inbox(context.instance, locations, InboxCursor.load(context.cursor), context.log.warning)
+    return looked or dg.SkipReason("the inbox did not change")
+
+
+def look_at_inbox(
+    instance: dg.DagsterInstance, locations: Locations, cursor: InboxCursor, warn: Callable[[str], None]
+) -> dg.SensorResult | None:
+    """Import what is new in the inbox, and say what to report; None when the inbox did not change: it is only listed.
 
     What to report follows from the accepted labels and the newest report, not from what this tick imported: a tick that
     fails between the import and its report must not keep the labels from the dataset.
@@ -49,13 +58,12 @@ def labels_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> 
     from yolo_assets.learning.labels import accepted, import_inbox, labels_version
 
     store = locations.store()
-    cursor = InboxCursor.load(context.cursor)
     rested = time.time() < cursor.at + _LOOK_AGAIN_SECONDS
     if _state(locations, bool(cursor.problems)) == cursor.looked and (rested or not cursor.problems):
-        return dg.SkipReason("the inbox did not change")
+        return None
     report = import_inbox(store, locations.settings.class_names or None, archive=archive_within_reach(locations))
     for problem in report.problems[:_SHOWN]:
-        context.log.warning(problem)
+        warn(problem)
     waiting = report.open_problems
     after = InboxCursor(
         looked=_state(locations, bool(waiting)),
@@ -76,7 +84,7 @@ def labels_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> 
                 severity=judged.severity,
             )
         )
-    if not version or version == _reported(context.instance):
+    if not version or version == _reported(instance):
         why = f"not accepted in the inbox: {len(waiting)}" if waiting else "every file was imported before"
         return dg.SensorResult(cursor=after.model_dump_json(), asset_events=events, skip_reason=why)
     taken = [file for file in report.new if file.accepted_key]

@@ -101,6 +101,7 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
 def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Put the candidate through the gate; everything the decision rests on is verified again here."""
     from yolo_assets.contracts.errors import BadInputError
+    from yolo_assets.events.announcer import announcer_of, moved
     from yolo_assets.learning.dataset import latest_dataset
     from yolo_assets.models.gate_policy import GatePolicy
     from yolo_assets.models.gated_release import release_candidate
@@ -120,6 +121,9 @@ def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> d
         return _served_already(candidate, evaluated.comparison)
     promoter = Promoter(registry, locations.promoter())
     outcome = release_candidate(promoter, evaluated.comparison, policy, channel=CHANNEL, by="dagster:promoted_model")
+    if outcome.pointer is not None:
+        with announcer_of(settings, context.log.warning) as announcer:
+            announcer.announce(moved(outcome.pointer))
     report = outcome.report
     return dg.MaterializeResult(
         metadata={

@@ -24,6 +24,7 @@ from pydantic import (
 
 from yolo_assets.contracts.archiver_figures import FIGURES
 from yolo_assets.contracts.base import one_line
+from yolo_assets.contracts.brokers import Brokers, anchor_files
 from yolo_assets.contracts.errors import BadInputError, UsageError
 from yolo_assets.contracts.locations import location_folder, location_url
 from yolo_assets.contracts.strict_yaml import parse_yaml
@@ -177,6 +178,9 @@ class AgentConfig(Section):
     audit: AuditFiles = Field(default=AuditFiles(), description="the audit log of model changes on the device")
     outputs: tuple[Output, ...] = Field(default=(), description="receivers of results and alarms")
     alarms: tuple[AlarmRule, ...] = Field(default=(), description="when something is an alarm")
+    events: Brokers = Field(
+        default=Brokers(), description="brokers that closed hours are announced to, and releases announced by"
+    )
     infer: Infer = Field(default=Infer(), description="limits of POST /v1/infer")
     queue_size: int = Field(default=8, ge=1, le=4096, description="frames that may wait, for each camera")
     batch_id: str | None = Field(default=None, description="production batch, written into every record")
@@ -307,6 +311,8 @@ def _anchor(raw: dict[str, Any], base: Path) -> dict[str, Any]:
         found["cameras"] = [fix_in(camera, _CAMERA_PATHS) for camera in found["cameras"]]
     if isinstance(found.get("outputs"), list):
         found["outputs"] = [fix_in(output, FILES) for output in found["outputs"]]
+    if "events" in found:
+        found["events"] = anchor_files(found["events"], base)
     if isinstance(found.get("store"), str):
         found["store"] = _located("store", lambda: location_url(_expanded(found["store"]), base))
     return found

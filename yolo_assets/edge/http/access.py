@@ -112,13 +112,22 @@ class RequestGate:
         hosts: from ``known_hosts``.
         most: bytes that a body may have.
         larger: other limits, by path.
+        option: where more hosts are configured, for the refusal.
     """
 
-    def __init__(self, app: Any, hosts: Iterable[str], most: int, larger: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        app: Any,
+        hosts: Iterable[str],
+        most: int,
+        larger: Mapping[str, int] | None = None,
+        option: str = "listen.hosts",
+    ) -> None:
         self._app = app
         self._hosts = frozenset(hosts)
         self._most = most
         self._larger = dict(larger or {})
+        self._option = option
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Refuse, or hand on."""
@@ -148,7 +157,7 @@ class RequestGate:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if not self._is_known(host):
-            detail = f"{host!r} is not a name of this agent; add it to listen.hosts, or use its address"
+            detail = f"{host!r} is not a name of this machine; add it to {self._option}, or use its address"
             return HTTPStatus.MISDIRECTED_REQUEST, detail
         origin = headers.get("origin")
         foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site") or (

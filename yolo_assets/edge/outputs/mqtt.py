@@ -17,9 +17,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from yolo_assets.edge.config.outputs import MqttOutput
-from yolo_assets.edge.outputs.credentials import client_context, read_secret
 from yolo_assets.edge.outputs.events import OutgoingEvent
 from yolo_assets.edge.outputs.sender import DeliveryError
+from yolo_assets.runtime.credentials import client_context, read_secret
 
 _ON_ITS_WAY = 20
 _CONNECT_SECONDS = 5.0

@@ -23,9 +23,9 @@ from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, SSL
 from yolo_assets import __version__
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.config.outputs import WebhookOutput
-from yolo_assets.edge.outputs.credentials import client_context, read_secret
 from yolo_assets.edge.outputs.events import OutgoingEvent
 from yolo_assets.edge.outputs.sender import Blame, DeliveryError
+from yolo_assets.runtime.credentials import client_context, read_secret
 
 _ONE, _MANY = "application/cloudevents+json", "application/cloudevents-batch+json"
 _MOST_ANSWER = 1 << 16

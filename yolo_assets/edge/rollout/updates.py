@@ -60,6 +60,11 @@ class ModelUpdates:
         for poller in self._pollers:
             poller.start()
 
+    def poll_now(self) -> None:
+        """Read every channel without waiting for the next poll; returns at once."""
+        for poller in self._pollers:
+            poller.poll_now()
+
     def ask_to_stop(self) -> None:
         """Change no model any more; what is being prepared is given up."""
         self.stager.ask_to_stop()

@@ -49,9 +49,9 @@ class AnyBox:
 class Box(AnyBox):
     """Its camera is one photograph, and ends."""
 
-    def __init__(self, plant: Plant) -> None:
+    def __init__(self, plant: Plant, **options: Any) -> None:
         photos = plant.photos("photos", 1)
-        self.agent = Agent(plant.config([{"kind": "folder", "camera_id": "cam1", "path": str(photos)}]))
+        self.agent = Agent(plant.config([{"kind": "folder", "camera_id": "cam1", "path": str(photos)}], **options))
         self.agent.start()
 
     def predicts(self) -> bool:

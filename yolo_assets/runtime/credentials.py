@@ -5,9 +5,28 @@ from __future__ import annotations
 import os
 import ssl
 from pathlib import Path
+from typing import Protocol
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.edge.config.outputs import MqttOutput, WebhookOutput
+
+
+class TlsFiles(Protocol):
+    """The files of a TLS connection, as sections of configurations name them."""
+
+    @property
+    def ca_file(self) -> Path | None:
+        """Certificate authority of the receiver; None: the system's."""
+        ...
+
+    @property
+    def client_cert(self) -> Path | None:
+        """Certificate that this machine shows."""
+        ...
+
+    @property
+    def client_key(self) -> Path | None:
+        """Its private key."""
+        ...
 
 
 def read_secret(where: str, file: Path | None, variable: str | None) -> str | None:
@@ -42,7 +61,7 @@ def read_secret(where: str, file: Path | None, variable: str | None) -> str | No
     return value
 
 
-def client_context(where: str, settings: WebhookOutput | MqttOutput) -> ssl.SSLContext:
+def client_context(where: str, settings: TlsFiles) -> ssl.SSLContext:
     """A context that checks the receiver's certificate and name. There is no way to switch that off.
 
     Raises:

@@ -1,0 +1,173 @@
+"""Announcements by Kafka's protocol: one topic, whose partitions are read from their ends, without a consumer group.
+
+No offsets are kept: what was announced while nobody listened is found by polling, and a listener that comes back to a
+week of announcements would look at each of them for nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from yolo_assets.contracts.announcements import Announcement
+from yolo_assets.contracts.brokers import KafkaBroker
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.events.transport import DeliveryError, Hearing
+from yolo_assets.runtime.backoff import Backoff
+from yolo_assets.runtime.credentials import read_secret
+from yolo_assets.runtime.threads import join
+
+log = logging.getLogger(__name__)
+_ANSWER_SECONDS = 5.0
+_LOOK_SECONDS = 0.1
+_CLOSE_SECONDS = 2.0
+
+
+class Kafka:
+    """One Kafka cluster."""
+
+    def __init__(self, settings: KafkaBroker, client: str, hearing: Hearing | None) -> None:
+        """Read the secrets; connects to nothing.
+
+        Raises:
+            BadInputError: one of them, or a certificate, cannot be used.
+        """
+        self._topic = settings.topic
+        self._hearing = hearing
+        self.shown = ", ".join(settings.servers)
+        self._refusal: str | None = None
+        self._listening = threading.Event()
+        self._stop = threading.Event()
+        self._options = _options(settings, client) | {"error_cb": self._on_error}
+        self._producer: Producer | None = None
+        self._thread = threading.Thread(target=self._listen, name=f"kafka-{settings.name}", daemon=True)
+        try:  # the library reads certificates when a client is made
+            if settings.publish:
+                self._producer = Producer(
+                    self._options | {"linger.ms": 5, "message.timeout.ms": int(_ANSWER_SECONDS * 1000)}, logger=log
+                )
+        except KafkaException as error:
+            raise BadInputError(f"events.{settings.name}: {error.args[0].str()}") from None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the cluster cannot be used now, as far as the library told."""
+        return f"{self.shown} {self._refusal}" if self._refusal is not None else None
+
+    @property
+    def listening(self) -> bool:
+        """Whether the ends of all partitions are known: what comes after them is heard."""
+        return self._listening.is_set()
+
+    def open(self) -> None:
+        """The library connects when it is used; listening has a thread."""
+        if self._hearing is not None:
+            self._thread.start()
+
+    def publish(self, announcement: Announcement) -> None:
+        """Produce, and wait until the partition's leader has it.
+
+        Raises:
+            DeliveryError: no leader took it in time.
+        """
+        assert self._producer is not None, "made unless nothing is published here"
+        outcome: list[KafkaError | None] = []
+
+        def told(error: KafkaError | None, _: Message) -> None:
+            outcome.append(error)
+
+        key = announcement.data.subject.encode()
+        try:
+            self._producer.produce(self._topic, announcement.to_json(), key=key, on_delivery=told)
+        except (BufferError, KafkaException) as error:
+            raise DeliveryError(f"{self.shown} takes nothing: {error}") from None
+        self._producer.flush(2 * _ANSWER_SECONDS)
+        if not outcome or outcome[0] is not None:
+            why = outcome[0].str() if outcome and outcome[0] is not None else "no answer in time"
+            raise DeliveryError(f"{self.shown}, topic {self._topic}: {why}")
+        self._refusal = None
+
+    def close(self) -> None:
+        """End listening; what was produced was flushed."""
+        self._stop.set()
+        join(self._thread, _CLOSE_SECONDS)
+
+    def _listen(self) -> None:
+        backoff = Backoff(0.5, 30.0, 0.5)
+        while not self._stop.is_set():
+            consumer = Consumer(
+                self._options
+                | {
+                    "group.id": "yolo-assets",  # the library wants one; none is joined, no offset is committed
+                    "enable.auto.commit": False,
+                    "auto.offset.reset": "latest",
+                    "fetch.wait.max.ms": int(_LOOK_SECONDS * 1000),
+                },
+                logger=log,
+            )
+            try:
+                consumer.assign(self._ends(consumer))
+                self._listening.set()
+                self._refusal = None
+                backoff.succeeded()
+                self._take_from(consumer)
+            except KafkaException as error:
+                self._refusal = f"topic {self._topic}: {error.args[0].str()}"
+            finally:
+                self._listening.clear()
+                consumer.close()
+            if not self._stop.is_set():
+                self._stop.wait(backoff.failed())
+
+    def _ends(self, consumer: Consumer) -> list[TopicPartition]:
+        """Behind the last message of each partition."""
+        found = consumer.list_topics(self._topic, timeout=_ANSWER_SECONDS).topics[self._topic]
+        if found.error is not None:
+            raise KafkaException(found.error)
+        ends: list[TopicPartition] = []
+        for number in found.partitions:
+            _, high = consumer.get_watermark_offsets(TopicPartition(self._topic, number), timeout=_ANSWER_SECONDS)
+            ends.append(TopicPartition(self._topic, number, high))
+        return ends
+
+    def _take_from(self, consumer: Consumer) -> None:
+        assert self._hearing is not None
+        while not self._stop.is_set():
+            message = consumer.poll(_LOOK_SECONDS)
+            if message is None:
+                continue
+            error = message.error()
+            if error is not None:
+                if error.fatal() or not error.retriable():
+                    raise KafkaException(error)
+                continue
+            self._hearing.take(message.value() or b"")
+
+    def _on_error(self, error: KafkaError) -> None:
+        self._refusal = error.str()
+
+
+def _options(settings: KafkaBroker, client: str) -> dict[str, Any]:
+    password = read_secret(f"events.{settings.name}: password", settings.password_file, None)
+    protocol = ("SASL_" if settings.username is not None else "") + ("SSL" if settings.tls else "PLAINTEXT")
+    options: dict[str, Any] = {
+        "bootstrap.servers": ",".join(settings.servers),
+        "client.id": client,
+        "security.protocol": protocol,
+        "reconnect.backoff.max.ms": 30_000,
+    }
+    if settings.username is not None:
+        options |= {
+            "sasl.mechanism": settings.mechanism,
+            "sasl.username": settings.username,
+            "sasl.password": password or "",
+        }
+    files = {
+        "ssl.ca.location": settings.ca_file,
+        "ssl.certificate.location": settings.client_cert,
+        "ssl.key.location": settings.client_key,
+    }
+    return options | {name: str(file) for name, file in files.items() if file is not None}
