@@ -93,12 +93,12 @@ def launch(url: str, assets: list[str], partitions: list[str]) -> str:
 def launch_in_the_ui(page, instance: dg.DagsterInstance, partitions: list[str]) -> str:
     """As a person does: Materialize, the range, Launch backfill. Returns the id."""
     before = {backfill.backfill_id for backfill in instance.get_backfills()}
-    page.get_by_test_id("materialize-button").first.click()
-    field = page.get_by_test_id("dimension-range-input").first
+    page.get_by_role("button", name="Materialize…").first.click(timeout=60_000)
+    dialog = page.get_by_role("dialog")
+    field = dialog.locator("input[type=text]").first
     field.fill(f"[{partitions[0]}...{partitions[-1]}]")
     field.press("Enter")
-    button = page.get_by_test_id("launch-button")
-    button.filter(has_text="Launch backfill").click()
+    dialog.get_by_role("button", name="Launch backfill").click()
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         added = {backfill.backfill_id for backfill in instance.get_backfills()} - before
