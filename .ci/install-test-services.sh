@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests talk to: Ceph's S3 gateway, PostgreSQL, ffmpeg for streams, a browser for the pages, a reverse
 # proxy with logins, the AWS command line as a reader that is not ours, message brokers, Prometheus' checker of metrics,
-# readers of PDF that are not ours, and fonts of other scripts.
+# readers of PDF that are not ours, fonts of other scripts, and what builds images without a registry.
 # Debian and Ubuntu; does nothing when all is there. Needs root, or sudo without a password.
 set -euo pipefail
 
@@ -25,6 +25,9 @@ need promtool prometheus
 PATH="$PATH:/usr/sbin" need nginx nginx-light
 need htpasswd apache2-utils
 need openssl openssl
+need buildah buildah
+need mmdebstrap mmdebstrap
+need_file /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
 need unshare util-linux
 need systemd-analyze systemd
 need pdftotext poppler-utils
