@@ -191,26 +191,26 @@ def daemon(home: Path) -> Iterator[None]:
     module = home / "bench_location.py"
     module.write_text(LOCATION)
     log = home / "daemon.log"
-    command = [sys.executable, "-m", "dagster._daemon.cli", "run", "-f", str(module), "-a", "defs"]
+    command = [sys.executable, "-m", "dagster._daemon", "run", "-f", str(module), "-a", "defs"]
     process = ChildProcess(
         "the daemon", command, environment=dict(os.environ), output=log, errors=log, new_session=True
     )
     try:
-        wait_for_heartbeat(home / "dagster")
+        wait_for_heartbeat(home / "dagster", process)
         yield
     finally:
         process.end(30, descendants=True)
 
 
-def wait_for_heartbeat(dagster_home: Path, seconds: float = 180) -> None:
+def wait_for_heartbeat(dagster_home: Path, process: ChildProcess, seconds: float = 180) -> None:
     """Until the part of the daemon that runs backfills is up."""
     import dagster as dg
 
     with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
         deadline = time.monotonic() + seconds
         while instance.get_daemon_statuses(["BACKFILL"])["BACKFILL"].healthy is False:
-            if time.monotonic() > deadline:
-                raise SystemExit(f"the daemon did not start in {seconds:.0f} s")
+            if time.monotonic() > deadline or process.exit_status is not None:
+                raise SystemExit(f"the daemon did not start in {seconds:.0f} s; see daemon.log in --folder")
             time.sleep(0.5)
 
 
