@@ -20,16 +20,23 @@ from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.retention.job import retention_daily
 
 
-@dg.definitions
-def defs() -> dg.Definitions:
-    """Everything that Dagster shows and runs."""
+def plant_definitions() -> dg.Definitions:
+    """The graph of the plant that the environment describes, for our code location and the component alike."""
     return dg.Definitions(
         assets=dg.load_assets_from_package_module(stages, include_specs=True),
         asset_checks=[every_label_accepted],
         sensors=[automation, fleet_sensor, labels_sensor, receipts_sensor, recovery_sensor, spool_sensor],
         schedules=[audit_daily, retention_daily, train_daily],
         resources={"locations": Locations.from_env()},
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Everything that Dagster shows and runs here."""
+    return dg.Definitions.merge(
+        plant_definitions(),
         # A process a run instead of one more a step: an hour of six assets starts once instead of seven times, and no
         # step outlives a run worker that was killed. Training and evaluation start processes of their own.
-        executor=dg.in_process_executor,
+        dg.Definitions(executor=dg.in_process_executor),
     )

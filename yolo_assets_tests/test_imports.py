@@ -47,9 +47,15 @@ EDGE_LAYERS = {
     "telemetry": {"config", "serving", "audit", "clock", "pipeline", "maintenance", "rollout", "balancing"},
     "http": {"types", "config", "serving", "audit", "pipeline", "image_service", "rollout", "telemetry"},
 }
-TOP = {"shipped", "cli", "defs", "exporter", "local", "definitions"}
+TOP = {"components", "shipped", "cli", "defs", "exporter", "local", "definitions"}
 HOMES = {
-    "dagster": {"defs", "definitions", "exporter", "local"},  # in local the driver of the demo alone: see below
+    "dagster": {
+        "components",
+        "defs",
+        "definitions",
+        "exporter",
+        "local",
+    },  # in local the driver of the demo alone: see below
     "dagster_aws": {"defs", "definitions"},
     "dagster_k8s": {"defs", "definitions"},
     "torch": {"training"},

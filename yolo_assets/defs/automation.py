@@ -27,6 +27,13 @@ def _handled() -> dg.AutomationCondition:
     return _Condition.newly_requested() | _Condition.newly_updated()
 
 
+def _deps_absent() -> dg.AutomationCondition:
+    """An input has nothing for the hour. One that failed has what its other cameras gave."""
+    return _Condition.any_deps_match(
+        _Condition.missing() & ~_Condition.execution_failed() & ~_Condition.will_be_requested()
+    )
+
+
 def _still_missing(inputs: dg.AutomationCondition) -> dg.AutomationCondition:
     """Missing since its inputs are there, and not requested since then.
 
@@ -41,12 +48,13 @@ def on_hour() -> dg.AutomationCondition:
 
     Any hour, not only the latest: late hours are the rule after a network fault. An hour whose inputs were reported
     before this condition was first evaluated counts too (``newly_true`` of missing-but-ready), else what arrived while
-    the daemon was down would wait for ever. What follows an hour that is requested now comes into the same run.
+    the daemon was down would wait for ever. What follows an hour that is requested now comes into the same run. An
+    input that failed holds nothing back: one bad camera must not keep the others' files in the spool.
     """
     ready = _still_missing(~_Condition.any_deps_missing())
     return (
         (InputsChanged() | ready | _Condition.any_deps_match(_Condition.will_be_requested()))
-        & ~_Condition.any_deps_missing()
+        & ~_deps_absent()
         & ~_Condition.any_deps_in_progress()
         & ~_Condition.in_progress()
     ).with_label("on_hour")

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -28,9 +28,11 @@ RETRY_POLICY = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONEN
 """Three more tries after about 5, 15 and 35 seconds. ``by_kind`` decides which failures it applies to."""
 
 REQUESTED_AGAIN = "requested_again"
-"""Metadata of a failed step: whether ``recovery`` requests it again, or it waits for a changed input or a person."""
-INCOMPLETE_TAG = "yolo_assets/incomplete_"
-"""With the asset's name: tag of a successful run in which part of the work failed for a cause that may pass."""
+"""Metadata of a failed step, and of an hour that is not complete.
+
+Whether ``recovery`` requests it again, or it waits for a changed input or a person.
+"""
+_MOST_NAMED = 5
 
 
 def may_pass(error: Exception) -> bool:
@@ -49,8 +51,28 @@ def to_failure(error: Exception) -> dg.Failure:
     else:
         message = f"{type(error).__name__}: {error}. This is a defect of the program; please report the traceback"
     again = may_pass(error)
+    # Some failures pass only when an operator acted: a step that retries within a minute would not help.
+    return _failure(" ".join(message.split()), again, soon=again and getattr(error, "transient", True))
+
+
+def several(failures: Mapping[str, dg.Failure]) -> dg.Failure:
+    """One failure for those of several camera-hours: its line names them with their causes, of very many the first.
+
+    Args:
+        failures: made by ``to_failure``, by camera-hour.
+    """
+    told = [f"{name}: {failure.description}" for name, failure in sorted(failures.items())]
+    more = f"; and {len(told) - _MOST_NAMED} more camera-hours" if len(told) > _MOST_NAMED else ""
+    return _failure(
+        "; ".join(told[:_MOST_NAMED]) + more,
+        again=any(failure.metadata[REQUESTED_AGAIN].value for failure in failures.values()),
+        soon=any(failure.allow_retries for failure in failures.values()),
+    )
+
+
+def _failure(description: str, again: bool, soon: bool) -> dg.Failure:
     return dg.Failure(
-        description=" ".join(message.split()),
+        description=description,
         metadata={
             REQUESTED_AGAIN: again,
             "next": (
@@ -59,8 +81,7 @@ def to_failure(error: Exception) -> dg.Failure:
                 else "correct the cause; a changed input or a run by hand starts it again"
             ),
         },
-        # Some failures pass only when an operator acted: a step that retries within a minute would not help.
-        allow_retries=again and getattr(error, "transient", True),
+        allow_retries=soon,
     )
 
 
@@ -94,9 +115,3 @@ def by_kind(function: F) -> F:
             return function(*args, **kwargs)
 
     return call  # pyright: ignore[reportReturnType]
-
-
-def note_incomplete(context: dg.AssetExecutionContext) -> None:
-    """Mark a run that will succeed although part of its work failed, so that ``recovery`` requests it again."""
-    keys = [key.to_user_string() for key in context.selected_asset_keys]
-    context.instance.add_run_tags(context.run_id, {f"{INCOMPLETE_TAG}{key}": "true" for key in keys})

@@ -95,6 +95,23 @@ class EventLog:
             found |= {key for key in chunk if not tags.get(key, {}).get(_VERSION)}
         return found
 
+    def incomplete(self, asset: dg.AssetKey, after: int) -> dict[str, int]:
+        """Positions of hours in which a camera failed and others gave something new, after a position in the log.
+
+        Such an hour is observed with the version of what is there of it. An attempt that added nothing is no change.
+        """
+        log, seen = self.instance.event_log_storage, DagsterEventType.ASSET_OBSERVATION
+        newest = log.get_latest_tags_by_partition(asset, seen, [_VERSION], after_cursor=after)
+        if not newest:
+            return {}
+        partitions = sorted(newest)
+        for kind in (seen, DagsterEventType.ASSET_MATERIALIZATION):
+            earlier = log.get_latest_tags_by_partition(
+                asset, kind, [_VERSION], asset_partitions=partitions, before_cursor=after + 1
+            )
+            newest = {key: tags for key, tags in newest.items() if tags != earlier.get(key)}
+        return dict(self._newest(asset, seen, sorted(newest))) if newest else {}
+
     def makes(self, run: str, asset: dg.AssetKey) -> bool:
         """Whether a run was to make an asset as well."""
         if not run:
@@ -111,7 +128,9 @@ class EventLog:
 class InputsChanged(dg.AutomationCondition):
     """True for partitions with an input that changed after their newest attempt began.
 
-    An equal data version is no change: after a backfill of unchanged hours nothing downstream runs.
+    An equal data version is no change: after a backfill of unchanged hours nothing downstream runs. An hour in which a
+    camera failed counts when its other cameras gave something new, also when its run was to make this asset as well:
+    a step is not reached behind one that failed.
     """
 
     @property
@@ -148,9 +167,19 @@ class InputsChanged(dg.AutomationCondition):
             ]
             equal = _keys(newer.compute_difference(changed))
             partitions = {*_keys(changed), *(log.without_version(parent, equal) if equal else ())}
-            for partition, position in _changes(context, log, parent, partitions, now).items():
-                since[partition] = max(position, since.get(partition, 0))
+            incomplete = log.incomplete(parent, before.last_event_id)
+            for changes in (_changes(context, log, parent, partitions, now), _of_asset(context, incomplete, now)):
+                for partition, position in changes.items():
+                    since[partition] = max(position, since.get(partition, 0))
         return dg.AutomationResult(context, _subset(context, _unseen(log, key, since)))
+
+
+def _of_asset(context: AutomationContext, positions: Mapping[str, int], now: int | None) -> dict[str, int]:
+    """Positions up to this tick, by partition of the asset: all count for one without partitions."""
+    found = {partition: position for partition, position in positions.items() if now is None or position <= now}
+    if context.partitions_def is None:
+        return {_NO_PARTITION: max(found.values())} if found else {}
+    return found
 
 
 def _changes(
@@ -163,17 +192,9 @@ def _changes(
     """
     if not changed:
         return {}
-    key = context.key
-    events = {
-        partition: event
-        for partition, event in log.made(parent, changed).items()
-        if (now is None or event.position <= now) and not log.makes(event.run, key)
-    }
-    if not events:
-        return {}
-    if context.partitions_def is None:
-        return {_NO_PARTITION: max(event.position for event in events.values())}
-    return {partition: event.position for partition, event in events.items()}
+    made = log.made(parent, changed)
+    events = {partition: event.position for partition, event in made.items() if not log.makes(event.run, context.key)}
+    return _of_asset(context, events, now)
 
 
 def _unseen(log: EventLog, key: dg.AssetKey, since: Mapping[str, int]) -> list[str]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import dagster as dg
     from dagster_shared.error import SerializableErrorInfo
 
+_FAILURE = "dagster._core.definitions.events.Failure: "
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -78,13 +79,16 @@ class Graph:
     def carry(self) -> list[str]:
         """Evaluate the automation conditions and run what they request, until nothing more is requested.
 
+        A run that fails does not stop the others: what hangs on the rest of an hour is requested and run.
+
         Returns:
             The assets that ran, one entry a partition.
 
         Raises:
-            UserError: a run failed; the message is its cause.
+            UserError: runs failed; the message is the cause of the first.
         """
         done: list[str] = []
+        failed: list[UserError] = []
         for _ in range(50):  # the graph is a few assets deep: more rounds than this mean a loop
             with warnings.catch_warnings(), _ctrl_c_waits():
                 warnings.simplefilter("ignore")
@@ -95,9 +99,14 @@ class Graph:
                 for partition in evaluated.get_requested_partitions(spec.key):
                     requested[partition].append(spec.key)
             if not requested:
+                if failed:
+                    raise failed[0]
                 return done
             for partition in sorted(requested, key=lambda key: (key is None, key)):
-                self.run([key.to_user_string() for key in requested[partition]], partition)
+                try:
+                    self.run([key.to_user_string() for key in requested[partition]], partition)
+                except UserError as error:
+                    failed.append(error)
                 done += [f"{key.to_user_string()}[{partition or ''}]" for key in requested[partition]]
         raise UserError("the automation conditions request runs without end; see the Automation page of the UI")
 
@@ -222,5 +231,5 @@ def _cause(result: dg.ExecuteInProcessResult) -> str:
     """The innermost error message of the first failed step."""
     for error in _errors(result):
         if error.cause is None:
-            return " ".join(error.message.split())
+            return " ".join(error.message.split()).removeprefix(_FAILURE)
     return "no step reported a cause; see the run in the UI"

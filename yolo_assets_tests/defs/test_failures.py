@@ -1,15 +1,17 @@
 """Every asset's failures are of a known kind: what may pass is retried, nothing else is."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import dagster as dg
 import pytest
 
 from yolo_assets.catalog.publish import CatalogBusyError
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
+from yolo_assets.contracts.times import Hour
 from yolo_assets.definitions import defs as load
-from yolo_assets.defs.failures import REQUESTED_AGAIN, RETRY_POLICY, by_kind, to_failure
-from yolo_assets.defs.hours import Outcomes, for_each
+from yolo_assets.defs.failures import REQUESTED_AGAIN, RETRY_POLICY, by_kind, several, to_failure
+from yolo_assets.defs.hours import NO_VALUE, HourEvent, HourResult, each_hour, for_each
+from yolo_assets.defs.partitions import hourly
 from yolo_assets.storage import StoreUnavailableError
 
 
@@ -54,18 +56,23 @@ def test_kinds(error: Exception, retried: bool, again: bool) -> None:
     assert failure.description and "\n" not in failure.description and failure.metadata["next"].value
 
 
-@dataclass(frozen=True)
-class Tried:
-    """What a run did: outcomes of its last try, tries of the failing camera, tags of the stored run."""
+def test_several_failures_are_one_line_that_names_each() -> None:
+    broken, away = to_failure(IntegrityError("sha256 differs")), to_failure(StoreUnavailableError("503"))
+    one = several({"cam02 20260301_02": broken, "cam07 20260301_02": away})
+    assert one.description == "cam02 20260301_02: sha256 differs; cam07 20260301_02: 503"
+    assert one.allow_retries and one.metadata[REQUESTED_AGAIN].value is True
+    many = several({f"cam{number:03} 20260301_02": broken for number in range(200)})
+    assert many.description is not None and many.description.endswith("; and 195 more camera-hours")
+    assert not many.allow_retries and many.metadata[REQUESTED_AGAIN].value is False
 
-    outcomes: Outcomes[str]
-    tries: int
-    tags: set[str]
 
+def run(*errors: Exception) -> tuple[int, bool, list[bool]]:
+    """One hour of three cameras; ``errors`` are raised one after the other by the second camera.
 
-def run(*errors: Exception) -> Tried:
-    """One asset over three cameras; ``errors`` are raised one after the other by the second camera."""
-    left, tries, outcomes = list(errors), [0], []
+    Returns:
+        Tries of the failing camera, whether the run succeeded, whether what was observed is requested again.
+    """
+    left, tries = list(errors), [0]
 
     def work() -> str:
         tries[0] += 1
@@ -73,26 +80,28 @@ def run(*errors: Exception) -> Tried:
             raise left.pop(0)
         return "done"
 
-    @dg.asset(retry_policy=RETRY_POLICY)
+    @dg.asset(retry_policy=RETRY_POLICY, partitions_def=hourly, dagster_type=NO_VALUE)
     @by_kind
-    def hours(context: dg.AssetExecutionContext) -> None:
-        outcomes.append(for_each(context, [("a", lambda: "done"), ("b", work), ("c", lambda: "done")]))
+    def hours(context: dg.AssetExecutionContext) -> Iterator[HourEvent]:
+        def cameras(hour: Hour, _: object) -> HourResult:
+            outcomes = for_each(context, [("a", lambda: "done"), ("b", work), ("c", lambda: "done")])
+            assert set(outcomes.done) >= {"a", "c"}, "the others are done"
+            return HourResult({"hours": {}}, outcomes.failed)
+
+        yield from each_hour(context, cameras)
 
     with dg.DagsterInstance.ephemeral() as instance:
-        result = dg.materialize([hours], instance=instance, raise_on_error=False)
-        stored = instance.get_run_by_id(result.run_id)
-        assert result.success and stored is not None
-        return Tried(outcomes[-1], tries[0], {tag for tag in stored.tags if "incomplete" in tag})
+        result = dg.materialize([hours], instance=instance, partition_key="2026-03-01-02:00", raise_on_error=False)
+        seen = [record.asset_observation for record in instance.fetch_observations(dg.AssetKey("hours"), 9).records]
+        return tries[0], result.success, [bool(item.metadata[REQUESTED_AGAIN].value) for item in seen if item]
 
 
 def test_a_camera_whose_store_recovers_is_done_by_a_retry_of_the_step() -> None:
-    tried = run(StoreUnavailableError("503"))
-    assert tried.tries == 2 and tried.tags == set()
-    assert tried.outcomes.failed == {} and set(tried.outcomes.done) == {"a", "b", "c"}
+    assert run(StoreUnavailableError("503")) == (2, True, [])
 
 
 @pytest.mark.parametrize(
-    ("errors", "tries", "incomplete"),
+    ("errors", "tries", "again"),
     [
         ([StoreUnavailableError("503")] * 9, 4, True),
         ([StoreUnavailableError("not mounted", transient=False)], 1, True),
@@ -101,8 +110,5 @@ def test_a_camera_whose_store_recovers_is_done_by_a_retry_of_the_step() -> None:
         ([OverflowError("date value out of range")], 1, False),
     ],
 )
-def test_a_camera_that_fails_does_not_fail_the_others(errors: list[Exception], tries: int, incomplete: bool) -> None:
-    tried = run(*errors)
-    assert tried.tries == tries and bool(tried.tags) is incomplete
-    assert set(tried.outcomes.failed) == {"b"} and set(tried.outcomes.done) == {"a", "c"}
-    assert tried.outcomes.check(dg.AssetCheckSpec("all", asset="hours")).passed is False
+def test_a_camera_that_fails_does_not_fail_the_others(errors: list[Exception], tries: int, again: bool) -> None:
+    assert run(*errors) == (tries, False, [again])

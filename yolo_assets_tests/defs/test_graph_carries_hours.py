@@ -5,10 +5,13 @@ from pathlib import Path
 
 import dagster as dg
 import orjson
+import pytest
 
 from yolo_assets.catalog.read import query
+from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.names import ArchiveName, frame_name, spool_hour
 from yolo_assets.contracts.times import Hour
+from yolo_assets.defs.partitions import hourly
 from yolo_assets.local.driver import Graph
 from yolo_assets.spool.hours import list_hours
 from yolo_assets.storage import open_store
@@ -25,6 +28,16 @@ def checks(graph: Graph) -> dict[str, bool]:
         entry = event.event_log_entry.dagster_event
         assert entry is not None
         found.setdefault(entry.asset_check_evaluation_data.check_name, entry.asset_check_evaluation_data.passed)
+    return found
+
+
+def states(graph: Graph) -> dict[str, str]:
+    """What the UI shows for the hour of some assets."""
+    found = {}
+    for asset in ("hourly_archives", "reclaimed_spool", "frames"):
+        by_key = graph.instance.get_status_by_partition(dg.AssetKey(asset), [NIGHT.partition_key], hourly) or {}
+        status = by_key.get(NIGHT.partition_key)
+        found[asset] = status.value if status is not None else ""
     return found
 
 
@@ -64,16 +77,23 @@ def test_one_failing_camera_does_not_stop_the_others_and_is_done_later(home: Pat
     blocked.parent.mkdir(parents=True)
     blocked.write_text("a file where a folder must be")
     graph.look()
-    graph.carry()
+    with pytest.raises(UserError, match=rf"cam01 {NIGHT}: .*is in the way") as caught:
+        graph.carry()
+    assert "cam02" not in str(caught.value) and "\n" not in str(caught.value)
     store = open_store((home / "store").as_uri())
     assert query(store, "SELECT camera_id FROM archives").rows() == [("cam02",)]
     assert checks(graph)["every_camera_archived"] is False
+    assert states(graph) == {"hourly_archives": "FAILED", "reclaimed_spool": "MATERIALIZED", "frames": "MATERIALIZED"}
+    assert not list_hours(home / "spool", "cam02")[0].frames(), "the other camera's disk space is free on time"
+    graph.look()
+    assert states(graph)["hourly_archives"] == "FAILED", "no sensor reports it as archived"
     assert len(list_hours(home / "spool", "cam01")[0].frames()) == 3, "what is not archived stays"
 
     blocked.unlink()
     graph.run(["hourly_archives"], NIGHT.partition_key)
     graph.carry()
     assert query(store, "SELECT camera_id FROM archives ORDER BY 1").rows() == [("cam01",), ("cam02",)]
+    assert states(graph)["hourly_archives"] == "MATERIALIZED"
 
 
 def test_bad_records_are_archived_quarantined_and_reported(home: Path, graph: Graph) -> None:

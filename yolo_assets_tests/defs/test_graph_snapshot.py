@@ -86,3 +86,17 @@ def test_backfills_take_a_day_of_hours_a_run(definitions: dg.Definitions) -> Non
     for key in HOURLY - EXTERNAL:
         policy = graph.get(dg.AssetKey(key)).backfill_policy
         assert policy is not None and policy.max_partitions_per_run == 24, key
+
+
+def test_verdicts_of_hourly_assets_are_of_one_hour(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    checks = {
+        key.name: graph.get(key).partitions_def for asset in HOURLY for key in graph.get(dg.AssetKey(asset)).check_keys
+    }
+    assert set(checks) == {
+        "every_camera_archived",
+        "every_camera_reclaimed",
+        "every_camera_tabled",
+        "no_row_in_quarantine",
+    }
+    assert all(isinstance(found, dg.HourlyPartitionsDefinition) for found in checks.values())

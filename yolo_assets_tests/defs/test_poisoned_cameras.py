@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 import yolo_assets.tables.build as build
+from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.names import frame_name, spool_hour
 from yolo_assets.contracts.times import Hour
 from yolo_assets.local.driver import Graph
@@ -65,7 +66,8 @@ def test_a_defect_in_one_camera_is_red_for_that_camera_alone(
 
     monkeypatch.setattr(build, "build_hour", broken)
     graph.look()
-    graph.carry()
+    with pytest.raises(UserError, match=f"cam02 {NIGHT}: OverflowError"):
+        graph.carry()
     store = open_store((home / "store").as_uri())
     assert set(read_frames(store, NIGHT.start, NIGHT.end)["camera_id"]) == {"cam01", "cam03"}
     assert checks(graph)["every_camera_tabled"] is False
@@ -86,7 +88,8 @@ def test_an_hour_that_cannot_be_listed_is_red_alone(home: Path, graph: Graph, mo
 
     monkeypatch.setattr(SpoolHour, "members", members)
     assert graph.look() == 1
-    graph.carry()
+    with pytest.raises(UserError, match=f"cam02 {NIGHT}: "):
+        graph.carry()
     store = open_store((home / "store").as_uri())
     assert set(read_frames(store, NIGHT.start, NIGHT.end)["camera_id"]) == {"cam01", "cam03"}
     found = checks(graph)

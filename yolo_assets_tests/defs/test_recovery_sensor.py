@@ -5,14 +5,17 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.times import Hour
 from yolo_assets.defs.automation import on_change, on_good_change, on_hour
-from yolo_assets.defs.failures import RETRY_POLICY, by_kind, note_incomplete
-from yolo_assets.defs.partitions import hourly
-from yolo_assets.defs.recovery.runs import FAILURES_TAG
+from yolo_assets.defs.failures import RETRY_POLICY, by_kind, to_failure
+from yolo_assets.defs.hours import NO_VALUE, HourEvent, HourResult, each_hour
+from yolo_assets.defs.partitions import by_day, hourly
+from yolo_assets.defs.recovery.runs import FAILURES_TAG, finished_run
 from yolo_assets.defs.recovery.sensors import recovery_sensor
-from yolo_assets.defs.recovery.unfinished import MOST_FAILURES, pause_after
+from yolo_assets.defs.recovery.unfinished import MOST_FAILURES, Target, pause_after
 from yolo_assets.storage import StoreUnavailableError
 from yolo_assets_tests.support.automation_daemon import AutomationDaemon
 
@@ -56,15 +59,25 @@ def weights(config: TrainingConfig) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata={"epochs": config.epochs})
 
 
-@dg.asset(deps=["raw"], partitions_def=hourly, automation_condition=on_hour(), retry_policy=RETRY_POLICY)
+@dg.asset(
+    deps=["raw"],
+    partitions_def=hourly,
+    backfill_policy=by_day,
+    automation_condition=on_hour(),
+    dagster_type=NO_VALUE,
+    retry_policy=RETRY_POLICY,
+)
 @by_kind
-def tables(context: dg.AssetExecutionContext) -> None:
-    if "half" in errors:
-        note_incomplete(context)
+def tables(context: dg.AssetExecutionContext) -> Iterator[HourEvent]:
+    def one(hour: Hour, _: object) -> HourResult:
+        error = errors.get("half") or errors.get(hour.partition_key)
+        return HourResult({"tables": {}}, {f"cam01 {hour}": to_failure(error)} if error else {})
+
     work("tables")
+    yield from each_hour(context, one)
 
 
-@dg.asset(deps=["tables"], partitions_def=hourly, retry_policy=RETRY_POLICY)
+@dg.asset(deps=["tables"], partitions_def=hourly, backfill_policy=by_day, retry_policy=RETRY_POLICY)
 @by_kind
 def health() -> None:
     work("health")
@@ -102,12 +115,30 @@ def test_a_failed_dataset_is_built_without_a_new_label_file(daemon: AutomationDa
     assert daemon.settle() == [], "and nothing is done twice"
 
 
-def test_an_hour_made_without_a_camera_is_completed_although_a_later_step_failed(daemon: AutomationDaemon) -> None:
-    errors["half"] = errors["health"] = AWAY
+def test_an_hour_in_which_a_camera_failed_is_completed_later(daemon: AutomationDaemon) -> None:
+    errors["half"] = AWAY
     assert not daemon.run("tables", "health", partition=NIGHT)
     errors.clear()
     daemon.settle()
     assert runs(daemon, "tables") == runs(daemon, "health") == [(0, False), (1, True)]
+
+
+def test_of_several_hours_only_those_that_may_pass_are_requested(daemon: AutomationDaemon) -> None:
+    hours = [NIGHT, "2026-03-01-03:00", "2026-03-01-04:00"]
+    errors[hours[0]], errors[hours[1]] = AWAY, BadInputError("a record that nobody can read")
+    job = DEFS.resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(
+        instance=daemon.instance,
+        asset_selection=[dg.AssetKey("tables"), dg.AssetKey("health")],
+        tags={ASSET_PARTITION_RANGE_START_TAG: hours[0], ASSET_PARTITION_RANGE_END_TAG: hours[2]},
+        raise_on_error=False,
+    )
+    assert not result.success
+    (run,) = daemon.instance.get_runs()
+    graph = DEFS.resolve_asset_graph()
+    left = finished_run(daemon.instance, graph, run, START.timestamp()).unfinished
+    assert Target("tables", hours[0]) in left and Target("tables", hours[1]) not in left
+    assert Target("health", hours[2]) in left, "its hour was made, and its step was not reached"
 
 
 def test_pauses_grow_and_end(daemon: AutomationDaemon) -> None:
@@ -207,16 +238,6 @@ def test_one_hour_is_requested_again_and_not_its_neighbours(daemon: AutomationDa
     hours = [(ran.partition, ran.success) for ran in daemon.runs]
     assert hours[0] == (NIGHT, False)
     assert sorted(hours[1:], key=str) == [(NIGHT, True), ("2026-03-01-03:00", True)]
-
-
-def test_an_hour_of_which_a_camera_failed_is_completed(daemon: AutomationDaemon) -> None:
-    """The run succeeds, so that the other cameras' tables are used; what is missing is made later."""
-    errors["half"] = AWAY
-    report(daemon, "raw", NIGHT)
-    daemon.tick()
-    del errors["half"]
-    daemon.settle()
-    assert [(ran.partition, ran.success) for ran in daemon.runs] == [(NIGHT, True)] * 2
 
 
 def test_a_range_of_hours_is_requested_hour_by_hour(daemon: AutomationDaemon) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from yolo_assets.archive.archive import Archive
 from yolo_assets.catalog.read import query
+from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.defs.archive.sensors import receipts_sensor
@@ -203,7 +204,8 @@ def test_receipts_of_an_unknown_key_are_shown_and_never_reported(
     write_hour(box.spool, "good", LAST)
     box.archives()
     graph.look()
-    graph.carry()
+    with pytest.raises(UserError, match=f"odd {LAST}: .*not trusted here"):
+        graph.carry()
     (event,) = events(graph, "hourly_archives")
     assert [row["camera-hour"].split()[0] for row in rows(event, "archives")] == ["good"]
     assert "odd" in str(event.metadata["untrusted"].value)

@@ -1,8 +1,8 @@
 """``hourly_archives`` and ``reclaimed_spool``: from the spool into the archive, and the disk space freed again."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -12,13 +12,13 @@ from yolo_assets.defs.archive.listing_diff import data_version
 from yolo_assets.defs.archive.report import hour_metadata
 from yolo_assets.defs.automation import on_hour
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
-from yolo_assets.defs.hours import Outcomes, closed_spool_hours, for_each, hours_of
-from yolo_assets.defs.metadata import megabytes_per_second, table
+from yolo_assets.defs.hours import NO_VALUE, HourEvent, HourResult, closed_spool_hours, each_hour, for_each
+from yolo_assets.defs.metadata import table
 from yolo_assets.defs.partitions import by_day, hourly
+from yolo_assets.defs.provenance import Provenance
 from yolo_assets.defs.resources import Locations
 
 if TYPE_CHECKING:
-    from yolo_assets.archive.archiving import ArchiveOutcome
     from yolo_assets.spool.hours import SpoolHour
 
 
@@ -36,54 +36,61 @@ if TYPE_CHECKING:
         "One tar.gz per camera and hour in the archive root, written once and verified; the signed receipt is the "
         "commit point. Late frames of an archived hour become part 2."
     ),
+    dagster_type=NO_VALUE,
     retry_policy=RETRY_POLICY,
 )
 @by_kind
-def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
+def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> Iterator[HourEvent]:
     """Archive every closed camera-hour of the partition; what is archived already is only confirmed.
 
     What remote archivers archived of the hour is listed too, so that the newest materialization always shows the whole
     hour and the receipts sensor finds nothing to add.
     """
     from yolo_assets.archive.archiving import archive_hour
+    from yolo_assets.archive.listing import list_hour, read_hours
 
     traffic = locations.traffic(context.log.warning)
-    archive, signer = locations.archive(traffic), locations.archiver()
-    hours, options = hours_of(context), locations.archive_options()
-    spooled = closed_spool_hours(locations.settings.spool, hours, locations.settings.grace_seconds)
-    oldest = min((hour.hour.end for hour in spooled if _waits(hour)), default=None)
-    work = [(hour.name, partial(archive_hour, hour, archive, signer, options)) for hour in spooled]
-    with traffic:
+    archive, signer, settings = locations.archive(traffic), locations.archiver(), locations.settings
+    names, options = locations.archiver_names(), locations.archive_options()
+    hours = [Hour.from_partition_key(key) for key in context.partition_keys]
+    spooled = closed_spool_hours(settings.spool, hours, settings.grace_seconds)
+
+    def archives_of(hour: Hour, _: Provenance) -> HourResult | None:
+        mine = [item for item in spooled if item.hour == hour]
+        waits = any(_waits(item) for item in mine)
+        work = [(item.name, partial(archive_hour, item, archive, signer, options)) for item in mine]
         outcomes = for_each(context, [(name, partial(traffic.archiving, job)) for name, job in work])
-        traffic.measure(locations.settings.spool, locations.settings.grace_seconds)
-    limit = traffic.standing()
-    versions = _describe(context, locations, hours, outcomes)
-    done = outcomes.done.values()
-    sent, seconds = sum(outcome.bytes for outcome in done), sum(outcome.seconds for outcome in done)
-    remaining = [f"{problem.path}: {problem.reason}" for outcome in done for problem in outcome.left]
-    return dg.MaterializeResult(
-        metadata={
-            "bytes_archived": sent,
-            "seconds": seconds,
-            "mb_per_s": megabytes_per_second(sent, seconds),
-            "parts_sent": sum(outcome.sent_parts for outcome in done),
-            "parts_resumed": sum(outcome.resumed_parts for outcome in done),
-            "retries": sum(outcome.retries for outcome in done),
-            "limit": limit["limit"] or "none",
-            "limit_lifted": limit["lifted"],
-            "limit_waited_s": limit["waited_seconds"],
-            "disk_full_h": "does not fill" if limit["disk_full_hours"] is None else limit["disk_full_hours"],
-            "verified_by": options.verify,
-            "oldest_waited_h": round((utc_now() - oldest).total_seconds() / 3600, 2) if oldest else 0.0,
-            "failed": table(
-                [{"camera-hour": name, "reason": reason} for name, reason in sorted(outcomes.failed.items())],
-                {"camera-hour": str, "reason": str},
-            ),
-            "remaining_in_spool": dg.MetadataValue.md("\n".join(f"- {line}" for line in remaining[:50]) or "nothing"),
-        },
-        data_version=dg.DataVersion(data_version(versions)),
-        check_results=[outcomes.check(EVERY_CAMERA_ARCHIVED)],
-    )
+        (read,) = read_hours(archive, [list_hour(archive, hour)])
+        for refused in read.untrusted:
+            context.log.warning(f"untrusted: {refused.key}: {refused.reason}")
+        if not (read.receipts or read.untrusted or outcomes.failed):
+            return None
+        metadata = hour_metadata(read, names, list(outcomes.done.values()), outcomes.reasons)
+        if waits:
+            metadata["waited_h"] = round((utc_now() - hour.end).total_seconds() / 3600, 2)
+        return HourResult(
+            assets={"hourly_archives": {**metadata, "verified_by": options.verify}},
+            failed=outcomes.failed,
+            checks=[outcomes.check(EVERY_CAMERA_ARCHIVED)],
+            versions={"hourly_archives": data_version({hour: read.version})}
+            if read.receipts or not outcomes.failed
+            else {},
+        )
+
+    with traffic:
+        try:
+            yield from each_hour(context, archives_of)
+        finally:
+            traffic.measure(settings.spool, settings.grace_seconds)
+            context.log.info(_standing(traffic.standing()))
+
+
+def _standing(limit: Mapping[str, Any]) -> str:
+    """The bandwidth limit and the disk, as they stand after the uploads."""
+    lifted = ", lifted because the disk fills" if limit["lifted"] else ""
+    rate = f"{limit['limit']}{lifted}; uploads waited {limit['waited_seconds']} s for it" if limit["limit"] else "none"
+    full = "does not fill" if limit["disk_full_hours"] is None else f"is full in {limit['disk_full_hours']} h"
+    return f"bandwidth limit: {rate}. The spool's disk {full}"
 
 
 def _waits(hour: "SpoolHour") -> bool:
@@ -92,28 +99,6 @@ def _waits(hour: "SpoolHour") -> bool:
         return bool(hour.uncovered_members())
     except OSError:
         return True
-
-
-def _describe(
-    context: dg.AssetExecutionContext, locations: Locations, hours: Sequence[Hour], outcomes: "Outcomes[ArchiveOutcome]"
-) -> dict[Hour, str]:
-    """Add each hour's metadata and return its parts as a version; an hour that cannot be read has none."""
-    from yolo_assets.archive.listing import list_hour, read_hours
-    from yolo_assets.storage import StoreUnavailableError
-
-    archive, names = locations.archive(), locations.archiver_names()
-    versions: dict[Hour, str] = {}
-    try:
-        for read in read_hours(archive, [list_hour(archive, hour) for hour in hours]):
-            mine = [outcome for outcome in outcomes.done.values() if outcome.hour == read.hour.key]
-            context.add_asset_metadata(hour_metadata(read, names, mine), partition_key=read.hour.partition_key)
-            versions[read.hour] = read.version
-            for refused in read.untrusted:
-                context.log.warning(f"untrusted: {refused.key}: {refused.reason}")
-    except StoreUnavailableError as error:
-        # What was archived is archived: the check fails, and the receipts sensor reports the hour once it can be read.
-        outcomes.failed["the receipts of the hour"] = str(error)
-    return versions
 
 
 @dg.asset(
@@ -130,38 +115,43 @@ def _describe(
         "Disk space freed again: a local file is deleted when a verified receipt holds its name, size and SHA-256 and "
         "the hot retention time has passed. Everything else stays."
     ),
+    dagster_type=NO_VALUE,
     retry_policy=RETRY_POLICY,
 )
 @by_kind
-def reclaimed_spool(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
+def reclaimed_spool(context: dg.AssetExecutionContext, locations: Locations) -> Iterator[HourEvent]:
     """Delete what is safely archived, file by file from the index."""
     from yolo_assets.archive.reclaim import reclaim_hour
 
-    archive, now = locations.archive(), utc_now()
-    spooled = closed_spool_hours(locations.settings.spool, hours_of(context), locations.settings.grace_seconds)
-    work = [
-        (hour.name, partial(reclaim_hour, hour, archive, hot_hours=locations.settings.hot_hours, now=now))
-        for hour in spooled
-    ]
-    with locations.traffic(context.log.warning) as traffic:
+    archive, settings, now = locations.archive(), locations.settings, utc_now()
+    hours = [Hour.from_partition_key(key) for key in context.partition_keys]
+    spooled = closed_spool_hours(settings.spool, hours, settings.grace_seconds)
+
+    def reclaimed_of(hour: Hour, provenance: Provenance) -> HourResult | None:
+        mine = [item for item in spooled if item.hour == hour]
+        if not mine and not provenance.has_input(hour):
+            return None
+        reclaim = partial(reclaim_hour, archive=archive, hot_hours=settings.hot_hours, now=now)
+        work = [(item.name, partial(reclaim, item)) for item in mine]
         outcomes = for_each(context, [(name, partial(traffic.reclaiming, job)) for name, job in work])
-    return dg.MaterializeResult(
-        metadata={
-            "reclaimed": table(
-                [
-                    {
-                        "camera-hour": name,
-                        "files": report.files,
-                        "bytes": report.bytes,
-                        "kept": report.kept,
-                        "why kept": report.reason or "; ".join(problem.reason for problem in report.problems),
-                    }
-                    for name, report in sorted(outcomes.done.items())
-                ],
-                {"camera-hour": str, "files": int, "bytes": int, "kept": int, "why kept": str},
-            ),
+        rows = [
+            {
+                "camera-hour": name,
+                "files": report.files,
+                "bytes": report.bytes,
+                "kept": report.kept,
+                "why kept": report.reason or "; ".join(problem.reason for problem in report.problems),
+            }
+            for name, report in sorted(outcomes.done.items())
+        ]
+        columns = {"camera-hour": str, "files": int, "bytes": int, "kept": int, "why kept": str}
+        metadata = {
+            "reclaimed": table(rows, columns),
             "files": sum(report.files for report in outcomes.done.values()),
             "bytes": sum(report.bytes for report in outcomes.done.values()),
-        },
-        check_results=[outcomes.check(EVERY_CAMERA_RECLAIMED)],
-    )
+        }
+        checks = [outcomes.check(EVERY_CAMERA_RECLAIMED)]
+        return HourResult({"reclaimed_spool": metadata}, outcomes.failed, checks)
+
+    with locations.traffic(context.log.warning) as traffic:
+        yield from each_hour(context, reclaimed_of)

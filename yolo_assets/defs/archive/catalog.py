@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
+from dagster import DagsterEventType
 from pydantic import Field
 
 from yolo_assets.contracts.errors import BadInputError
@@ -14,6 +15,7 @@ from yolo_assets.contracts.times import format_time, parse_time, utc_now
 from yolo_assets.defs.archive.checks import EVERY_RECEIPT_VERIFIED, NO_GAPS, every_receipt_verified, no_gaps
 from yolo_assets.defs.automation import on_change
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
+from yolo_assets.defs.hours import VERSION_TAG
 from yolo_assets.defs.metadata import table
 from yolo_assets.defs.resources import Locations
 
@@ -113,9 +115,11 @@ class _Scope:
 def _scope(instance: dg.DagsterInstance, config: CatalogConfig, keys: str, now: datetime) -> _Scope:
     """The days of every hour that was archived or tabled since the newest version; sometimes all receipts.
 
+    An hour in which a camera failed is observed instead of materialized; the archives of the others belong here too.
     The position is kept in the metadata of that version, so it cannot be ahead of what was really published.
     """
     newest = [instance.fetch_materializations(key, limit=1).records for key in _INPUTS]
+    newest += [instance.fetch_observations(key, limit=1).records for key in _INPUTS]
     through = max((records[0].storage_id for records in newest if records), default=0)
     last = instance.get_latest_materialization_event(CATALOG)
     known = last.asset_materialization.metadata if last is not None and last.asset_materialization is not None else {}
@@ -127,10 +131,19 @@ def _scope(instance: dg.DagsterInstance, config: CatalogConfig, keys: str, now: 
     if now - full_pass > FULL_PASS:
         return _Scope(None, f"all receipts: not done since {format_time(full_pass)}", now, through)
     changed = {hour for key in _INPUTS for hour in instance.get_materialized_partitions(key, after_cursor=seen)}
+    changed |= {hour for key in _INPUTS for hour in _incomplete(instance, key, seen)}
     dates = sorted({hour[:10] for hour in changed} | set(config.dates))
     if len(dates) > _MOST_DATES:
         return _Scope(None, f"all receipts: {len(dates)} days changed", now, through)
     return _Scope(dates, f"{len(dates)} days: {', '.join(dates[:31])}", full_pass, through)
+
+
+def _incomplete(instance: dg.DagsterInstance, key: dg.AssetKey, after: int) -> set[str]:
+    """Hours of which a part was made after a position in the event log."""
+    tags = instance.event_log_storage.get_latest_tags_by_partition(
+        key, DagsterEventType.ASSET_OBSERVATION, [VERSION_TAG], after_cursor=after
+    )
+    return set(tags)
 
 
 def _seen(known: Mapping[str, Any]) -> tuple[int | None, datetime | None]:

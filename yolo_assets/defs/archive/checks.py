@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from yolo_assets.defs.hours import hourly_check
 from yolo_assets.defs.metadata import table
 
 if TYPE_CHECKING:
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
     from yolo_assets.archive.audit.audit import AuditReport
     from yolo_assets.catalog.publish import CatalogVersion
 
-EVERY_CAMERA_ARCHIVED = dg.AssetCheckSpec(
+EVERY_CAMERA_ARCHIVED = hourly_check(
     "every_camera_archived",
     asset="hourly_archives",
     description="Every closed camera-hour of the spool is packed, uploaded, verified and has its receipt.",
 )
-EVERY_CAMERA_RECLAIMED = dg.AssetCheckSpec(
+EVERY_CAMERA_RECLAIMED = hourly_check(
     "every_camera_reclaimed",
     asset="reclaimed_spool",
     description="Before local files were deleted, spool, index and receipt agreed on every one of them.",

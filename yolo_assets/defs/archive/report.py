@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from rich.filesize import decimal
 
+from yolo_assets.contracts.names import receipts_prefix
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.times import format_time
 from yolo_assets.defs.archive.listing_diff import data_version
@@ -26,22 +28,19 @@ _ARCHIVES = {
     "archiver": str,
     "devices": str,
     "frames": int,
-    "bytes in": int,
-    "archive bytes": int,
+    "size": str,
     "MB/s": float,
-    "parts sent": int,
-    "parts resumed": int,
-    "verified": str,
     "write-once until": str,
-    "key": str,
-    "sha256": str,
 }
-_ARCHIVERS = {"archiver": str, "signing key": str, "cameras": int, "archives": int, "frames": int, "archive bytes": int}
+_ARCHIVERS = {"archiver": str, "signing key": str, "cameras": int, "archives": int, "frames": int, "size": str}
 _CAMERAS = {"camera": str, "where": str, "frames": int, "bytes": int}
 
 
 def hour_metadata(
-    hour: HourReceipts, names: Mapping[str, str], outcomes: Sequence[ArchiveOutcome] = ()
+    hour: HourReceipts,
+    names: Mapping[str, str],
+    outcomes: Sequence[ArchiveOutcome] = (),
+    failed: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Metadata of one hour of ``hourly_archives``.
 
@@ -49,20 +48,42 @@ def hour_metadata(
         hour: every receipt of it.
         names: of the archivers, by the id of their key.
         outcomes: of the run, for the archives that it made or confirmed.
+        failed: the reason for each camera-hour that could not be archived.
     """
     receipts = hour.receipts
     ours = {outcome.receipt.archive_key: outcome for outcome in outcomes if outcome.receipt is not None}
-    return {
-        "archives": table([_row(receipt, names, ours.get(receipt.archive_key)) for receipt in receipts], _ARCHIVES),
+    rows = [{"camera-hour": name, "result": f"FAILED: {reason}"} for name, reason in (failed or {}).items()]
+    rows += [_row(receipt, names, ours.get(receipt.archive_key)) for receipt in receipts]
+    metadata: dict[str, Any] = {
+        "archives": table(rows, _ARCHIVES),
         "archivers": table(_archivers(receipts, names), _ARCHIVERS),
         "cameras": len({receipt.camera_id for receipt in receipts}),
         "frames": sum(receipt.frame_count for receipt in receipts),
         "bytes_in": sum(receipt.total_size for receipt in receipts),
         "archive_bytes": sum(receipt.archive_size for receipt in receipts),
-        "untrusted": dg.MetadataValue.md(
-            "\n".join(f"- {refused.key}: {refused.reason}" for refused in hour.untrusted[:50]) or "none"
-        ),
+        "receipts": dg.MetadataValue.path(receipts_prefix(hour.hour)),
     }
+    if outcomes:
+        metadata |= _work(outcomes)
+    if hour.untrusted:
+        told = [f"- {refused.key}: {refused.reason}" for refused in hour.untrusted[:50]]
+        metadata["untrusted"] = dg.MetadataValue.md("\n".join(told))
+    return metadata
+
+
+def _work(outcomes: Sequence[ArchiveOutcome]) -> dict[str, Any]:
+    """What a run here did for an hour; what did not happen is left out."""
+    sent, seconds = sum(outcome.bytes for outcome in outcomes), sum(outcome.seconds for outcome in outcomes)
+    counted = {
+        "parts_resumed": sum(outcome.resumed_parts for outcome in outcomes),
+        "retries": sum(outcome.retries for outcome in outcomes),
+    }
+    told: dict[str, Any] = {"bytes_archived": sent, "seconds": round(seconds, 3)}
+    told |= {name: count for name, count in counted.items() if count}
+    left = [f"- {problem.path}: {problem.reason}" for outcome in outcomes for problem in outcome.left]
+    if left:
+        told["remaining_in_spool"] = dg.MetadataValue.md("\n".join(left[:50]))
+    return told
 
 
 def archives_report(hour: HourReceipts, names: Mapping[str, str]) -> dg.AssetMaterialization:
@@ -103,25 +124,16 @@ def frames_report(
 def _row(receipt: Receipt, names: Mapping[str, str], outcome: ArchiveOutcome | None) -> dict[str, Any]:
     row: dict[str, Any] = {
         "camera-hour": receipt.name,
-        "result": "archived elsewhere or before",
+        "result": "archived elsewhere or before" if outcome is None else outcome.status,
         "archiver": _archiver(receipt, names),
         "devices": ", ".join(receipt.device_ids),
         "frames": receipt.frame_count,
-        "bytes in": receipt.total_size,
-        "archive bytes": receipt.archive_size,
-        "verified": f"{receipt.verified_how} {format_time(receipt.verified_at)}",
-        "key": receipt.archive_key,
-        "sha256": receipt.sha256,
+        "size": decimal(receipt.archive_size),
     }
     if receipt.retention_until is not None:
         row["write-once until"] = f"{format_time(receipt.retention_until)} ({receipt.retention_mode})"
     if outcome is not None:
-        row |= {
-            "result": outcome.status,
-            "MB/s": megabytes_per_second(outcome.bytes, outcome.seconds),
-            "parts sent": outcome.sent_parts,
-            "parts resumed": outcome.resumed_parts,
-        }
+        row["MB/s"] = megabytes_per_second(outcome.bytes, outcome.seconds)
     return row
 
 
@@ -136,7 +148,7 @@ def _archivers(receipts: Sequence[Receipt], names: Mapping[str, str]) -> list[di
             "cameras": len({receipt.camera_id for receipt in made}),
             "archives": len(made),
             "frames": sum(receipt.frame_count for receipt in made),
-            "archive bytes": sum(receipt.archive_size for receipt in made),
+            "size": decimal(sum(receipt.archive_size for receipt in made)),
         }
         for key_id, made in sorted(by_key.items())
     ]

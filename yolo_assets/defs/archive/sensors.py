@@ -114,7 +114,11 @@ def _partitions(
 
 
 def known_versions(instance: dg.DagsterInstance, hours: Sequence[Hour]) -> dict[Hour, str]:
-    """The version in the newest materialization of each hour."""
+    """The version in the newest event of each hour.
+
+    An hour in which a camera failed is observed instead of materialized. As long as it is as listed, there is nothing
+    to report: a report would show the hour as complete.
+    """
     versions = newest_versions(instance, ARCHIVES, [hour.partition_key for hour in hours])
     found = {hour: known_version(versions.get(hour.partition_key), hour) for hour in hours}
     return {hour: version for hour, version in found.items() if version is not None}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from dagster import DagsterEventType, DagsterRun, EventLogRecord
 
-from yolo_assets.defs.failures import INCOMPLETE_TAG, REQUESTED_AGAIN
+from yolo_assets.defs.failures import REQUESTED_AGAIN
 from yolo_assets.defs.partitions import hourly
 from yolo_assets.defs.recovery.unfinished import FinishedRun, Target
 
@@ -68,19 +68,19 @@ def ended_runs(instance: dg.DagsterInstance, through: int | None, now: datetime)
 def finished_run(instance: dg.DagsterInstance, graph: AssetGraph, run: DagsterRun, ended: float) -> FinishedRun:
     """What became of the targets of a run that ended.
 
-    A target that did not run because a step before it failed shares the fate of that step. One that was made without
-    some of its cameras, for a cause that may pass, is unfinished however the rest of the run ended.
+    A target that did not run because a step before it failed shares the fate of that step. An hour that is not complete
+    tells by itself whether the rest of it may pass; its step failed for all of its hours together.
     """
     tag = run.tags.get(FAILURES_TAG, "")
     failures = int(tag) if tag.isdigit() else None
     targets = run_targets(instance, run)
     unfinished: set[Target] = set()
-    if run.status is not dg.DagsterRunStatus.CANCELED:
-        incomplete = {tag.removeprefix(INCOMPLETE_TAG) for tag in run.tags if tag.startswith(INCOMPLETE_TAG)}
-        unfinished = {target for target in targets if target.asset in incomplete}
     if run.status is dg.DagsterRunStatus.FAILURE:
         made, for_good = _made(instance, run), _failed_for_good(instance, graph, run)
-        unfinished |= {target for target in targets - made if not _depends_on(graph, target.asset, for_good)}
+        hours = _incomplete_hours(instance, run)
+        unfinished = {
+            target for target in targets - made if hours.get(target, not _depends_on(graph, target, for_good, made))
+        }
     moment = datetime.fromtimestamp(ended, UTC)
     return FinishedRun(run.run_id, moment, failures, frozenset(targets - unfinished), frozenset(unfinished))
 
@@ -115,6 +115,17 @@ def _made(instance: dg.DagsterInstance, run: DagsterRun) -> set[Target]:
     return {Target(item.asset_key.to_user_string(), item.partition or "") for item in made}
 
 
+def _incomplete_hours(instance: dg.DagsterInstance, run: DagsterRun) -> dict[Target, bool]:
+    """Hours in which a camera failed, and whether its cause may pass."""
+    events = instance.all_logs(run.run_id, of_type=DagsterEventType.ASSET_OBSERVATION)
+    seen = [entry.get_dagster_event().asset_observation_data.asset_observation for entry in events]
+    return {
+        Target(item.asset_key.to_user_string(), item.partition or ""): bool(item.metadata[REQUESTED_AGAIN].value)
+        for item in seen
+        if REQUESTED_AGAIN in item.metadata
+    }
+
+
 def _failed_for_good(instance: dg.DagsterInstance, graph: AssetGraph, run: DagsterRun) -> set[str]:
     """Assets whose step failed for a cause that will not pass."""
     failed: set[str] = set()
@@ -132,7 +143,8 @@ def _assets_of(graph: AssetGraph, op: str) -> Iterable[dg.AssetKey]:
     return next((made.keys for made in graph.assets_defs if made.is_executable and made.node_def.name == op), ())
 
 
-def _depends_on(graph: AssetGraph, asset: str, others: set[str]) -> bool:
-    """Whether an asset is one of the others, or downstream of one."""
-    keys = {dg.AssetKey.from_user_string(asset), *graph.get_ancestor_asset_keys(dg.AssetKey.from_user_string(asset))}
-    return any(key.to_user_string() in others for key in keys)
+def _depends_on(graph: AssetGraph, target: Target, failed: set[str], made: set[Target]) -> bool:
+    """Whether an asset is one that failed, or downstream of one that did not make this hour."""
+    key = dg.AssetKey.from_user_string(target.asset)
+    above = {ancestor.to_user_string() for ancestor in graph.get_ancestor_asset_keys(key)}
+    return target.asset in failed or any(Target(name, target.partition) not in made for name in above & failed)

@@ -1,21 +1,29 @@
 """``detections`` and ``frames``: Parquet per camera and hour, validated; what does not fit goes into quarantine."""
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.times import Hour
 from yolo_assets.defs.automation import on_hour
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
-from yolo_assets.defs.hours import closed_spool_hours, for_each, hours_of
+from yolo_assets.defs.hours import (
+    HourEvent,
+    HourResult,
+    Outcomes,
+    closed_spool_hours,
+    each_hour,
+    for_each,
+    holds_files,
+)
 from yolo_assets.defs.metadata import table
 from yolo_assets.defs.partitions import by_day, hourly
+from yolo_assets.defs.provenance import Provenance
 from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.tables.checks import (
-    DETECTIONS,
     EVERY_CAMERA_TABLED,
     NO_ROW_IN_QUARANTINE,
     no_row_in_quarantine,
@@ -24,8 +32,8 @@ from yolo_assets.defs.tables.checks import (
 if TYPE_CHECKING:
     import polars as pl
 
-    from yolo_assets.archive.archive import Archive
     from yolo_assets.storage import ObjectStore
+    from yolo_assets.tables.build import HourReport
 
 _COMMON = {"group_name": "tables", "kinds": {"parquet", "polars"}, "owners": ["team:data"], "code_version": "1"}
 
@@ -53,61 +61,58 @@ _COMMON = {"group_name": "tables", "kinds": {"parquet", "polars"}, "owners": ["t
     retry_policy=RETRY_POLICY,
 )
 @by_kind
-def detection_tables(
-    context: dg.AssetExecutionContext, locations: Locations
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+def detection_tables(context: dg.AssetExecutionContext, locations: Locations) -> Iterator[HourEvent]:
     """Validate the records of every camera of the hour and write its tables."""
-    from yolo_assets.tables.build import build_hour
+    from yolo_assets.tables.build import build_hour, cameras_of_hour
 
-    archive, store = locations.archive(), locations.store()
-    spool, work = locations.settings.spool, []
-    for hour in hours_of(context):
-        for camera, parts in _cameras(hour, locations, archive).items():
-            build = partial(build_hour, camera, hour, spool=spool, archive=archive, store=store)
-            work.append((f"{camera} {hour}", partial(build, archived=parts)))
-    outcomes = for_each(context, work)
-    done = outcomes.done
+    archive, store, settings = locations.archive(), locations.store(), locations.settings
+    hours = [Hour.from_partition_key(key) for key in context.partition_keys]
+    closed = [item for item in closed_spool_hours(settings.spool, hours, settings.grace_seconds) if holds_files(item)]
+
+    def tables_of(hour: Hour, _: Provenance) -> HourResult | None:
+        cameras = cameras_of_hour(hour, [item for item in closed if item.hour == hour], archive)
+        if not cameras:
+            return None
+        build = partial(build_hour, hour=hour, spool=settings.spool, archive=archive, store=store)
+        work = [(f"{camera} {hour}", partial(build, camera, archived=parts)) for camera, parts in cameras.items()]
+        return _result(for_each(context, work), store, hour)
+
+    yield from each_hour(context, tables_of)
+
+
+def _result(outcomes: "Outcomes[HourReport]", store: "ObjectStore", hour: Hour) -> HourResult:
+    """The tables of an hour, as its two assets and their checks show them."""
+    reports = sorted(outcomes.done.items())
     columns = {"camera-hour": str, "source": str, "frames": int, "detections": int, "quarantined": int}
-    summary = table(
+    cameras = table(
         [
-            {
-                "camera-hour": name,
-                "source": report.source,
-                "frames": report.frames,
-                "detections": report.detections,
-                "quarantined": report.quarantined,
-            }
-            for name, report in sorted(done.items())
+            {"camera-hour": name, **{column: getattr(report, column, None) for column in columns}}
+            for name, report in reports
         ],
         columns,
     )
-    quarantined = {name: report.quarantined for name, report in sorted(done.items()) if report.quarantined}
-    yield dg.MaterializeResult(
-        asset_key="frames",
-        metadata={"cameras": summary, "dagster/row_count": sum(report.frames for report in done.values())},
-    )
-    yield dg.MaterializeResult(
-        asset_key="detections",
-        metadata={
-            "cameras": summary,
-            "dagster/row_count": sum(report.detections for report in done.values()),
-            "quarantined": sum(quarantined.values()),
+    rejected = {name: report.quarantined for name, report in reports if report.quarantined}
+    version = hashlib.sha256("\n".join(f"{name} {report.sha256}" for name, report in reports).encode()).hexdigest()
+    return HourResult(
+        assets={
+            "frames": {"cameras": cameras, "dagster/row_count": sum(report.frames for _, report in reports)},
+            "detections": {
+                "cameras": cameras,
+                "dagster/row_count": sum(report.detections for _, report in reports),
+                "quarantined": sum(rejected.values()),
+            },
         },
+        failed=outcomes.failed,
+        checks=[
+            outcomes.check(EVERY_CAMERA_TABLED),
+            no_row_in_quarantine(rejected, _rejected(store, hour) if rejected else None),
+        ],
+        versions={"frames": version, "detections": version} if reports else {},
     )
-    yield outcomes.check(EVERY_CAMERA_TABLED)._replace(asset_key=DETECTIONS)
-    yield no_row_in_quarantine(quarantined, _rejected(store, hours_of(context)) if quarantined else None)
 
 
-def _rejected(store: "ObjectStore", hours: Sequence[Hour]) -> "pl.DataFrame":
-    """The quarantined rows of these hours."""
+def _rejected(store: "ObjectStore", hour: Hour) -> "pl.DataFrame":
+    """The quarantined rows of an hour."""
     from yolo_assets.tables.scan import read_quarantine
 
-    return read_quarantine(store, min(hours).start, max(hours).end)
-
-
-def _cameras(hour: Hour, locations: Locations, archive: "Archive") -> dict[str, list[ArchiveName]]:
-    """Cameras with a closed hour in the spool, or anything of it in the archive; and the parts in the archive."""
-    from yolo_assets.tables.build import cameras_of_hour
-
-    closed = closed_spool_hours(locations.settings.spool, [hour], locations.settings.grace_seconds)
-    return cameras_of_hour(hour, closed, archive)
+    return read_quarantine(store, hour.start, hour.end)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from yolo_assets.defs.hours import hourly_check
 from yolo_assets.defs.metadata import table
 
 if TYPE_CHECKING:
@@ -14,12 +15,14 @@ if TYPE_CHECKING:
 
 _REASONS = 20
 DETECTIONS = dg.AssetKey("detections")
-EVERY_CAMERA_TABLED = dg.AssetCheckSpec(
-    "every_camera_tabled", asset=DETECTIONS, description="Every camera of the hour has its tables."
+EVERY_CAMERA_TABLED = hourly_check(
+    "every_camera_tabled",
+    asset="detections",
+    description="Every camera of the hour has its tables.",
 )
-NO_ROW_IN_QUARANTINE = dg.AssetCheckSpec(
+NO_ROW_IN_QUARANTINE = hourly_check(
     "no_row_in_quarantine",
-    asset=DETECTIONS,
+    asset="detections",
     description="Every record followed its contract; otherwise the number of rejected rows by camera.",
 )
 

@@ -1,14 +1,17 @@
 """``camera_health`` and ``drift_report``: an hour against the day before it."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 import dagster as dg
 
+from yolo_assets.contracts.times import Hour
 from yolo_assets.defs.automation import on_hour
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
-from yolo_assets.defs.hours import hours_of
+from yolo_assets.defs.hours import NO_VALUE, HourEvent, HourResult, each_hour
 from yolo_assets.defs.metadata import table
 from yolo_assets.defs.partitions import by_day, hourly
+from yolo_assets.defs.provenance import Provenance
 from yolo_assets.defs.resources import Locations
 
 DAY = timedelta(days=1)
@@ -24,39 +27,46 @@ DAY = timedelta(days=1)
     owners=["team:maintenance"],
     code_version="1",
     description="Blur, brightness, frozen and missing frames, silent cameras: the hour against the day before it.",
+    dagster_type=NO_VALUE,
     retry_policy=RETRY_POLICY,
 )
 @by_kind
-def camera_health(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
+def camera_health(context: dg.AssetExecutionContext, locations: Locations) -> Iterator[HourEvent]:
     """Evaluate every camera of the hour."""
     from yolo_assets.tables.health import camera_health as evaluate
     from yolo_assets.tables.scan import read_frames
 
-    store, rows, sentences = locations.store(), [], []
-    for hour in hours_of(context):
+    store = locations.store()
+
+    def health_of(hour: Hour, _: Provenance) -> HourResult | None:
         frames = read_frames(store, hour.start - DAY, hour.end)
+        if frames.filter(frames["captured_at"] >= hour.start).is_empty():
+            return None
         expected = frames["camera_id"].unique().to_list()
         health = evaluate(frames, start=hour.start - DAY, end=hour.end, expected=expected)
-        rows += [{"hour": hour.key, **row} for row in health.table.iter_rows(named=True)]
-        sentences += [finding.sentence for finding in health.findings]
-    return dg.MaterializeResult(
-        metadata={
-            "cameras": table(
-                rows,
-                {
-                    "hour": str,
-                    "camera_id": str,
-                    "status": str,
-                    "frames": int,
-                    "longest_gap_s": float,
-                    "blur": float,
-                    "brightness": float,
-                },
-            ),
-            "findings": dg.MetadataValue.md("\n".join(f"- {text}" for text in sentences) or "every camera is well"),
-            "sick": len({row["camera_id"] for row in rows if row["status"] != "ok"}),
+        rows = list(health.table.iter_rows(named=True))
+        sentences = [finding.sentence for finding in health.findings]
+        columns = {
+            "camera_id": str,
+            "status": str,
+            "frames": int,
+            "longest_gap_s": float,
+            "blur": float,
+            "brightness": float,
         }
-    )
+        return HourResult(
+            {
+                "camera_health": {
+                    "cameras": table(rows, columns),
+                    "findings": dg.MetadataValue.md(
+                        "\n".join(f"- {text}" for text in sentences) or "every camera is well"
+                    ),
+                    "sick": sum(row["status"] != "ok" for row in rows),
+                }
+            }
+        )
+
+    yield from each_hour(context, health_of)
 
 
 @dg.asset(
@@ -72,42 +82,41 @@ def camera_health(context: dg.AssetExecutionContext, locations: Locations) -> dg
         "Detection rate, class mix and confidence of each camera and model version against the day before. "
         "A sick camera needs maintenance, not training."
     ),
+    dagster_type=NO_VALUE,
     retry_policy=RETRY_POLICY,
 )
 @by_kind
-def drift_report(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
+def drift_report(context: dg.AssetExecutionContext, locations: Locations) -> Iterator[HourEvent]:
     """Compare the hour with the day before it, camera by camera."""
     from yolo_assets.tables.drift import Period
     from yolo_assets.tables.drift import drift_report as compare
     from yolo_assets.tables.health import camera_health as evaluate
     from yolo_assets.tables.scan import read_detections, read_frames
 
-    store, rows = locations.store(), []
-    for hour in hours_of(context):
+    store = locations.store()
+
+    def drift_of(hour: Hour, _: Provenance) -> HourResult | None:
         before, end = hour.start - DAY, hour.end
         frames, detections = read_frames(store, before, end), read_detections(store, before, end)
         is_now = frames["captured_at"] >= hour.start
         found_now = detections["captured_at"] >= hour.start
+        if not is_now.any():
+            return None
         report = compare(
             Period(frames.filter(~is_now), detections.filter(~found_now)),
             Period(frames.filter(is_now), detections.filter(found_now)),
             sick=evaluate(frames, start=before, end=end).sick_cameras,
         )
-        rows += [{"hour": hour.key, **row} for row in report.iter_rows(named=True)]
-    return dg.MaterializeResult(
-        metadata={
-            "drift": table(
-                rows,
-                {
-                    "hour": str,
-                    "camera_id": str,
-                    "model_version": str,
-                    "verdict": str,
-                    "reason": str,
-                    "rate_before": float,
-                    "rate_now": float,
-                },
-            ),
-            "drifted": sum(row["verdict"] == "drifted" for row in rows),
+        rows = list(report.iter_rows(named=True))
+        columns = {
+            "camera_id": str,
+            "model_version": str,
+            "verdict": str,
+            "reason": str,
+            "rate_before": float,
+            "rate_now": float,
         }
-    )
+        drifted = sum(row["verdict"] == "drifted" for row in rows)
+        return HourResult({"drift_report": {"drift": table(rows, columns), "drifted": drifted}})
+
+    yield from each_hour(context, drift_of)
