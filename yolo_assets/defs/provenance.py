@@ -38,6 +38,7 @@ class Provenance:
         self._versions: dict[dg.AssetKey, dict[str, str]] = {}
         self._events: dict[dg.AssetKey, dict[str, int]] = {}
         log, hours = context.instance.event_log_storage, set(context.partition_keys)
+        self._log = log
         made = DagsterEventType.ASSET_MATERIALIZATION
         for key in {dep.asset_key for spec in self._specs.values() for dep in spec.deps}:
             tags = log.get_latest_tags_by_partition(key, made, [DATA_VERSION_TAG], list(hours))
@@ -47,6 +48,20 @@ class Provenance:
     def has_input(self, hour: Hour) -> bool:
         """Whether any input of this hour was made."""
         return any(hour.partition_key in events for events in self._events.values())
+
+    def is_current(self, key: dg.AssetKey, hour: Hour) -> bool:
+        """Whether the newest materialization of an hour was made from the inputs as they are now."""
+        wanted = {
+            get_input_event_pointer_tag(dep.asset_key): self._pointer(dep.asset_key, hour)
+            for dep in self._specs[key].deps
+        }
+        made = DagsterEventType.ASSET_MATERIALIZATION
+        found = self._log.get_latest_tags_by_partition(key, made, list(wanted), [hour.partition_key])
+        return found.get(hour.partition_key) == wanted
+
+    def _pointer(self, key: dg.AssetKey, hour: Hour) -> str:
+        event = self._events.get(key, {}).get(hour.partition_key)
+        return str(event) if event else NULL_EVENT_POINTER
 
     def tags(self, key: dg.AssetKey, hour: Hour, version: str | None) -> dict[str, str]:
         """The tags of the materialization of an hour.
@@ -64,9 +79,8 @@ class Provenance:
         }
         tags = {CODE_VERSION_TAG: code}
         for dep, found in inputs.items():
-            event = self._events.get(dep, {}).get(hour.partition_key)
             tags[get_input_data_version_tag(dep)] = found
-            tags[get_input_event_pointer_tag(dep)] = str(event) if event else NULL_EVENT_POINTER
+            tags[get_input_event_pointer_tag(dep)] = self._pointer(dep, hour)
         if version is not None:
             return {**tags, DATA_VERSION_TAG: version, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"}
         versions = {dep: dg.DataVersion(found) for dep, found in inputs.items()}
