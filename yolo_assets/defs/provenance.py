@@ -34,11 +34,10 @@ class Provenance:
             context: of a step whose inputs have the same partitions.
         """
         self._specs = context.assets_def.specs_by_key
-        self._run_id = context.run_id
+        self._run_id, self._instance = context.run_id, context.instance
         self._versions: dict[dg.AssetKey, dict[str, str]] = {}
         self._events: dict[dg.AssetKey, dict[str, int]] = {}
         log, hours = context.instance.event_log_storage, set(context.partition_keys)
-        self._log = log
         made = DagsterEventType.ASSET_MATERIALIZATION
         for key in {dep.asset_key for spec in self._specs.values() for dep in spec.deps}:
             tags = log.get_latest_tags_by_partition(key, made, [DATA_VERSION_TAG], list(hours))
@@ -51,13 +50,13 @@ class Provenance:
 
     def is_current(self, key: dg.AssetKey, hour: Hour) -> bool:
         """Whether the newest materialization of an hour was made from the inputs as they are now."""
-        wanted = {
-            get_input_event_pointer_tag(dep.asset_key): self._pointer(dep.asset_key, hour)
-            for dep in self._specs[key].deps
-        }
-        made = DagsterEventType.ASSET_MATERIALIZATION
-        found = self._log.get_latest_tags_by_partition(key, made, list(wanted), [hour.partition_key])
-        return found.get(hour.partition_key) == wanted
+        wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[hour.partition_key])
+        found = self._instance.fetch_materializations(wanted, limit=1).records
+        made = found[0].asset_materialization if found else None
+        inputs = [dep.asset_key for dep in self._specs[key].deps]
+        return made is not None and all(
+            (made.tags or {}).get(get_input_event_pointer_tag(dep)) == self._pointer(dep, hour) for dep in inputs
+        )
 
     def _pointer(self, key: dg.AssetKey, hour: Hour) -> str:
         event = self._events.get(key, {}).get(hour.partition_key)

@@ -16,7 +16,7 @@ from dagster._daemon.types import DaemonHeartbeat
 from yolo_assets.contracts.times import Hour
 from yolo_assets_tests.cli.command_line import refused
 from yolo_assets_tests.cli.conftest import Call
-from yolo_assets_tests.defs.hours_in_spool import write_hour
+from yolo_assets_tests.defs.hours_in_spool import write_hour, write_late
 from yolo_assets_tests.support.backfill_daemon import BackfillDaemon, make_instance
 
 DAY = Hour(datetime(2026, 3, 1, tzinfo=UTC))
@@ -151,6 +151,43 @@ def test_wrong_questions_get_one_line(command: Command, home: Path) -> None:
     refused(command("detections", *RANGE, "--camera", "cam9"), "cam9 recorded nothing")
     (home / "dagster" / "dagster.yaml").unlink()
     refused(command("detections", *RANGE), "no Dagster instance", "yolo-assets up")
+
+
+def test_one_camera_is_built_again_and_the_hour_is_described_whole(
+    command: Command, daemon: BackfillDaemon, home: Path
+) -> None:
+    hour = ("--from", THERE[0], "--to", THERE[0])
+    first = answer(command("detections", *hour, "--json"))
+    assert daemon.finish() == {first["backfill"]: "COMPLETED_SUCCESS"}
+    before = newest(daemon, "detections")
+    tables = {path.stem: path for path in (home / "store" / "frames").rglob("*.parquet")}
+    written = {camera: path.stat().st_mtime_ns for camera, path in tables.items()}
+    limited = answer(command("detections", *hour, "--force", "--camera", "cam01", "--json"))
+    assert (limited["cameras"], limited["assets"]["detections"]["requested"]) == (["cam01"], THERE[:1])
+    assert daemon.finish()[limited["backfill"]] == "COMPLETED_SUCCESS"
+    assert {camera for camera, path in tables.items() if path.stat().st_mtime_ns > written[camera]} == {"cam01"}
+    after = newest(daemon, "detections")
+    rows = {row.data["camera-hour"]: row.data for row in after.metadata["cameras"].value.records}
+    assert [row["frames"] for row in rows.values()] == [3, 3] and rows[f"cam02 {THERE[0]}"]["source"] == "built before"
+    assert after.metadata["dagster/row_count"].value == before.metadata["dagster/row_count"].value == 6
+    assert after.tags["dagster/data_version"] == before.tags["dagster/data_version"]
+    tables["cam02"].unlink()
+    answer(command("detections", *hour, "--force", "--camera", "cam01", "--json"))
+    daemon.finish()
+    assert tables["cam02"].exists(), "an hour is not complete without its other camera"
+    write_late(home / "spool", "cam02", Hour.from_key(THERE[0]))
+    daemon.instance.report_runless_asset_event(
+        dg.AssetMaterialization("raw_frames", partition=Hour.from_key(THERE[0]).partition_key)
+    )
+    answer(command("detections", *hour, "--force", "--camera", "cam01", "--json"))
+    daemon.finish()
+    assert newest(daemon, "detections").metadata["dagster/row_count"].value == 7, "what came since is not left out"
+
+
+def newest(daemon: BackfillDaemon, asset: str) -> dg.AssetMaterialization:
+    record = daemon.instance.fetch_materializations(dg.AssetKey(asset), limit=1).records[0]
+    assert record.asset_materialization is not None
+    return record.asset_materialization
 
 
 LAUNCH = """

@@ -170,7 +170,7 @@ class Backfills:
         runs = self._instance.get_runs(dg.RunsFilter(tags={BACKFILL_ID_TAG: backfill_id}))
         for run in sorted(runs, key=lambda run: run.is_failure):  # a failed run says why, others only that they ended
             if lacking := run_targets(self._instance, run) & not_made:
-                causes |= dict.fromkeys(lacking, _cause(self._instance, run))
+                causes |= dict.fromkeys(lacking, _cause(self._instance, run)) | _causes_by_hour(self._instance, run)
         together: dict[tuple[str, str], list[Hour]] = defaultdict(list)
         for target in sorted(not_made):
             cause = causes.get(target, "never started: an asset that it is made from failed, or the backfill was ended")
@@ -195,17 +195,31 @@ def _stretches(hours: Sequence[Hour]) -> PartitionsSelector:
     return PartitionsSelector(ranges=ranges)
 
 
+def _causes_by_hour(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[Target, str]:
+    """What the run itself says of hours that are not complete."""
+    entries = instance.all_logs(run.run_id, of_type=DagsterEventType.ASSET_OBSERVATION)
+    seen = [entry.get_dagster_event().asset_observation_data.asset_observation for entry in entries]
+    return {
+        Target(item.asset_key.to_user_string(), item.partition or ""): item.description
+        for item in seen
+        if item.description
+    }
+
+
 def _cause(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
-    """The innermost error of the first step that failed, or how the run ended."""
+    """What the first failed step says, or how the run ended."""
     entries = instance.all_logs(run.run_id, of_type={DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE})
     for entry in entries:
         event = entry.get_dagster_event()
         if event.event_type is DagsterEventType.STEP_FAILURE:
+            told = event.step_failure_data.user_failure_data
+            if told is not None and told.description:
+                return told.description
             error = event.step_failure_data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
             if error is not None:
                 return " ".join(error.message.split())
         elif event.message:
             return " ".join(event.message.split())
-    return f"its run ended {run.status.value.lower()} and did not build it"
+    if run.is_success:
+        return "nothing is known of it: neither the spool nor the archive, nor what it is made from, holds anything"
+    return f"its run ended {run.status.value.lower()}"
