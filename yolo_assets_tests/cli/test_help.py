@@ -80,10 +80,15 @@ def test_an_option_that_does_not_exist_is_exit_2(path: tuple[str, ...], call: Ca
 
 
 JSON_ELSEWHERE = {
-    *[("backfill",), ("demo",), ("edge", "run"), ("edge", "status"), ("edge", "audit", "verify"), ("archive", "hold")]
+    ("alerts", "test"),
+    ("backfill",),
+    ("demo",),
+    ("edge", "run"),
+    ("edge", "status"),
+    ("edge", "audit", "verify"),
+    ("archive", "hold"),
 }
-"""Shown by the tests of the agent, of the demo, of backfills and of legal hold: they need a running line, a Dagster
-instance, or a bucket with lock."""
+"""Shown by their own tests: they need a running line, a receiver, a Dagster instance, or a bucket with lock."""
 
 JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("models", "keygen"): (),
@@ -122,6 +127,8 @@ JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("models", "rollback"): ("line", "--reason", "worse"),
     ("models", "history"): ("line",),
     ("models", "export"): ("line/1", "--out", "exported"),
+    ("today",): (),
+    ("alerts", "ls"): (),
 }
 
 

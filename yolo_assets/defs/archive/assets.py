@@ -12,6 +12,7 @@ from yolo_assets.defs.archive.listing_diff import data_version
 from yolo_assets.defs.archive.report import hour_metadata
 from yolo_assets.defs.automation import on_hour
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
+from yolo_assets.defs.freshness import EVERY_HOUR
 from yolo_assets.defs.hours import (
     NO_VALUE,
     HourEvent,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     backfill_policy=by_day,
     automation_condition=on_hour(),
     check_specs=[EVERY_CAMERA_ARCHIVED],
+    freshness_policy=EVERY_HOUR,
     group_name="archive",
     kinds={"s3"},
     owners=["team:platform"],

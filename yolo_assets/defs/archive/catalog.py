@@ -15,6 +15,7 @@ from yolo_assets.contracts.times import format_time, parse_time, utc_now
 from yolo_assets.defs.archive.checks import EVERY_RECEIPT_VERIFIED, NO_GAPS, every_receipt_verified, no_gaps
 from yolo_assets.defs.automation import on_change
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
+from yolo_assets.defs.freshness import EVERY_HOUR
 from yolo_assets.defs.hours import VERSION_TAG
 from yolo_assets.defs.metadata import table
 from yolo_assets.defs.resources import Locations
@@ -37,6 +38,7 @@ class CatalogConfig(dg.Config):
     deps=["hourly_archives"],
     automation_condition=on_change(),
     check_specs=[EVERY_RECEIPT_VERIFIED, NO_GAPS],
+    freshness_policy=EVERY_HOUR,
     pool="archive_catalog",
     group_name="archive",
     kinds={"duckdb"},

@@ -10,11 +10,11 @@ from yolo_assets.defs.automation import on_good_change
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.metadata import picture, table
 from yolo_assets.defs.release.checks import EXPORTED_FILE_EVALUATED, GATE_PASSED, exported_file_evaluated, gate_passed
+from yolo_assets.defs.release.training import train
 from yolo_assets.defs.resources import Locations
 
 if TYPE_CHECKING:
     from yolo_assets.contracts.evaluation import PairedEvaluation
-    from yolo_assets.training.jobs import TrainingEvent
 
 CHANNEL = "stable"
 
@@ -45,7 +45,7 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
     """Train a candidate from the champion's weights (or from random ones) and evaluate the exported file."""
     from yolo_assets.contracts.errors import BadInputError
     from yolo_assets.learning.dataset import latest_dataset
-    from yolo_assets.training.candidates import evaluate_candidate, train_candidate
+    from yolo_assets.training.candidates import evaluate_candidate
     from yolo_assets.training.spec import Recipe
 
     registry, settings = locations.registry(), locations.settings
@@ -55,14 +55,9 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
     champion = champion_of(locations)
     recipe = Recipe.load(settings.training_recipe) if settings.training_recipe else Recipe()
     spec = recipe.spec(locations.settings.model_name, *_parent(locations, champion, dataset.sha256))
-    work = settings.home / "training"
-
-    def on_progress(event: "TrainingEvent") -> None:
-        context.log.info(f"{event.event} {event.epoch}/{event.epochs} {event.seconds:.0f} s {_figures(event.losses)}")
-
-    result = train_candidate(registry, dataset, spec, work, on_progress=on_progress)
+    result = train(context, locations, dataset, spec)
     other = None if champion == result.model_version else champion
-    evaluated = evaluate_candidate(registry, dataset, result.model_version, other, work)
+    evaluated = evaluate_candidate(registry, dataset, result.model_version, other, settings.home / "training")
     return dg.MaterializeResult(
         metadata={
             "model": result.model_version,
@@ -205,7 +200,3 @@ def evaluation_metadata(comparison: "PairedEvaluation", plots: Mapping[str, Path
         ),
         **{f"plot_{name}": picture(path, name) for name, path in sorted(plots.items())},
     }
-
-
-def _figures(losses: Mapping[str, float | None]) -> str:
-    return " ".join(f"{name}={value:.3f}" for name, value in sorted(losses.items()) if value is not None)

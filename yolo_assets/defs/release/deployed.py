@@ -8,6 +8,7 @@ from pydantic import Field
 from yolo_assets.contracts.times import format_time, utc_now
 from yolo_assets.defs.automation import on_change
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
+from yolo_assets.defs.freshness import EVERY_DAY
 from yolo_assets.defs.metadata import table
 from yolo_assets.defs.release.assets import CHANNEL
 from yolo_assets.defs.release.checks import EVERY_LIVE_DEVICE_CURRENT, every_live_device_current
@@ -24,6 +25,7 @@ class DeploymentConfig(dg.Config):
     deps=["promoted_model"],
     automation_condition=on_change(),
     check_specs=[EVERY_LIVE_DEVICE_CURRENT],
+    freshness_policy=EVERY_DAY,
     group_name="release",
     kinds={"onnx"},
     owners=["team:edge"],

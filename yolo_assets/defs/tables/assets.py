@@ -101,7 +101,7 @@ def _result(outcomes: "Outcomes[HourReport]", store: "ObjectStore", hour: Hour) 
     columns = {"camera-hour": str, "source": str, "frames": int, "detections": int, "quarantined": int}
     cameras = table(
         [
-            {"camera-hour": name, **{column: getattr(report, column, None) for column in columns}}
+            {**{column: getattr(report, column, None) for column in columns}, "camera-hour": name}
             for name, report in reports
         ],
         columns,
