@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from time import sleep
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,12 +53,14 @@ def backfill(
     assert first is not None and last is not None
     cameras = sorted({name for text in camera or () if (name := given(check_id, text, "--camera"))}) or None
     need("dagster")
+    warnings.filterwarnings("ignore", module="dagster")  # about features in preview
+    from yolo_assets.definitions import defs
     from yolo_assets.defs.backfill.backfills import Backfills
     from yolo_assets.local.dagster_home import find_dagster_home
 
     where = settings()
     dagster_home = find_dagster_home(where.home)
-    with Backfills.of(dagster_home) as backfills:
+    with Backfills.of(dagster_home, defs()) as backfills:
         plan = backfills.plan(
             assets,
             first[0],

@@ -167,9 +167,12 @@ def test_one_camera_is_built_again_and_the_hour_is_described_whole(
     assert daemon.finish()[limited["backfill"]] == "COMPLETED_SUCCESS"
     assert {camera for camera, path in tables.items() if path.stat().st_mtime_ns > written[camera]} == {"cam01"}
     after = newest(daemon, "detections")
-    rows = {row.data["camera-hour"]: row.data for row in after.metadata["cameras"].value.records}
+    table = after.metadata["cameras"]
+    assert isinstance(table, dg.TableMetadataValue)
+    rows = {row.data["camera-hour"]: row.data for row in table.records}
     assert [row["frames"] for row in rows.values()] == [3, 3] and rows[f"cam02 {THERE[0]}"]["source"] == "built before"
     assert after.metadata["dagster/row_count"].value == before.metadata["dagster/row_count"].value == 6
+    assert after.tags and before.tags
     assert after.tags["dagster/data_version"] == before.tags["dagster/data_version"]
     tables["cam02"].unlink()
     answer(command("detections", *hour, "--force", "--camera", "cam01", "--json"))

@@ -111,7 +111,7 @@ def launch_in_the_ui(page, instance: dg.DagsterInstance, partitions: list[str]) 
 
 def wait_for_backfills(instance: dg.DagsterInstance, wanted: set[str]) -> dict[str, set[tuple[str, str]]]:
     """Until these have ended well. Returns what the runs of each materialized."""
-    deadline = time.monotonic() + 600
+    deadline, states = time.monotonic() + 600, {}
     while time.monotonic() < deadline:
         states = {found.backfill_id: found.status for found in instance.get_backfills() if found.backfill_id in wanted}
         if all(status in BULK_ACTION_TERMINAL_STATUSES for status in states.values()):

@@ -6,7 +6,6 @@ does the rest, and goes on with it after a restart.
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,13 +79,9 @@ class Backfills:
         self._graph = definitions.resolve_asset_graph()
 
     @classmethod
-    def of(cls, dagster_home: Path) -> Backfills:
-        """Of the instance in a folder with a ``dagster.yaml``, and of the assets of this project."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="dagster")  # about features in preview
-            from yolo_assets.definitions import defs
-
-            return cls(dg.DagsterInstance.from_config(str(dagster_home)), defs())
+    def of(cls, dagster_home: Path, definitions: dg.Definitions) -> Backfills:
+        """Of the instance in a folder with a ``dagster.yaml``."""
+        return cls(dg.DagsterInstance.from_config(str(dagster_home)), definitions)
 
     def __enter__(self) -> Backfills:
         return self
