@@ -7,6 +7,7 @@ from pydantic import Field
 
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.defs.archive.checks import ARCHIVES_VERIFIED, archives_verified
+from yolo_assets.defs.code_versions import code_version
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.lanes import run_tags
 from yolo_assets.defs.metadata import megabytes_per_second, table
@@ -27,7 +28,7 @@ class AuditConfig(dg.Config):
     group_name="archive",
     kinds={"s3"},
     owners=["team:quality"],
-    code_version="1",
+    code_version=code_version("archive/audit"),
     description=(
         "A rotating audit: a share of the archives against their receipts, recorded and signed under audit/. Any "
         "difference fails the run."

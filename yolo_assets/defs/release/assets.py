@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from yolo_assets.defs.automation import on_good_change
+from yolo_assets.defs.code_versions import code_version
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.metadata import picture, table
 from yolo_assets.defs.release.checks import EXPORTED_FILE_EVALUATED, GATE_PASSED, exported_file_evaluated, gate_passed
@@ -33,7 +34,7 @@ def champion_of(locations: Locations) -> str | None:
     group_name="release",
     kinds={"pytorch", "yolo", "onnx"},
     owners=["team:data"],
-    code_version="1",
+    code_version=code_version("training", "vision"),
     description=(
         "Prepare, train, export, evaluate: each in a process of its own, resumed after eviction. The same dataset, "
         "recipe and parent return the earlier result."
@@ -85,7 +86,7 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
     group_name="release",
     kinds={"onnx"},
     owners=["team:quality"],
-    code_version="1",
+    code_version=code_version("models"),
     description=(
         "The newest candidate against the champion: confidence interval, per-class floors, hard cases, latency. "
         "If it passes, it is signed and the stable channel moves; if it is refused, the report says why."

@@ -7,6 +7,7 @@ import dagster as dg
 from yolo_assets.contracts.names import today_page_key
 from yolo_assets.contracts.plant import load_plant
 from yolo_assets.contracts.times import utc_now
+from yolo_assets.defs.code_versions import code_version
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.freshness import EVERY_HOUR
 from yolo_assets.defs.metadata import table
@@ -38,7 +39,7 @@ _COLUMNS = {
     group_name="today",
     kinds={"html"},
     owners=["team:platform"],
-    code_version="1",
+    code_version=code_version("today"),
     description=(
         "The plant now: per camera what came in the last 24 hours, what lacks, what failed, and why. `today_sensor` "
         "reports it every few minutes without a run; a run by hand looks at once. Cameras of plant.yaml are there even "
