@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
@@ -48,6 +49,8 @@ class BackfillDaemon:
         module = LoadableTargetOrigin(module_name="yolo_assets.definitions")
         origin = InProcessCodeLocationOrigin(module, location_name="yolo_assets")
         self.workspace = WorkspaceProcessContext(self.instance, InProcessWorkspaceLoadTarget(origin))
+        for cached in (ReconstructableJob.get_definition, ReconstructableJob.get_repository_definition):
+            cached.cache_clear()  # else a run has the settings of the daemon before it
         logging.getLogger("dagster").setLevel(logging.CRITICAL)
 
     def __enter__(self) -> BackfillDaemon:
