@@ -20,12 +20,13 @@ help:
 
 install: $(STAMP)
 
-# uv only for speed and for overrides.txt; versions come from constraints.txt alone.
+# uv only for speed and for overrides.txt; versions come from constraints.txt alone. Compiled once here, not again in each
+# process: importing torch takes three times as long where no bytecode may be written.
 $(STAMP): pyproject.toml constraints.txt overrides.txt
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python 3.11 with its venv module, or set PYTHON=..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --override overrides.txt --editable '.[all,k8s,dev]'
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --override overrides.txt --editable '.[all,k8s,dev]'
 	@touch $@
 
 demo: $(STAMP)

@@ -29,6 +29,7 @@ need buildah buildah
 need mmdebstrap mmdebstrap
 need_file /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
 need unshare util-linux
+PATH="$PATH:/usr/sbin" need ip iproute2
 need systemd-analyze systemd
 need pdftotext poppler-utils
 need qpdf qpdf

@@ -8,6 +8,7 @@ each process that a run or a tick starts.
 import dagster as dg
 
 from yolo_assets import defs as stages
+from yolo_assets.defs.alerts.sensors import alerts_sensor
 from yolo_assets.defs.archive.audit import audit_daily
 from yolo_assets.defs.archive.sensors import receipts_sensor
 from yolo_assets.defs.automation import automation
@@ -18,6 +19,7 @@ from yolo_assets.defs.recovery.sensors import recovery_sensor
 from yolo_assets.defs.release.sensors import fleet_sensor, train_daily
 from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.retention.job import retention_daily
+from yolo_assets.defs.today.sensors import today_sensor
 
 
 def plant_definitions() -> dg.Definitions:
@@ -25,7 +27,16 @@ def plant_definitions() -> dg.Definitions:
     return dg.Definitions(
         assets=dg.load_assets_from_package_module(stages, include_specs=True),
         asset_checks=[every_label_accepted],
-        sensors=[automation, fleet_sensor, labels_sensor, receipts_sensor, recovery_sensor, spool_sensor],
+        sensors=[
+            alerts_sensor,
+            automation,
+            fleet_sensor,
+            labels_sensor,
+            receipts_sensor,
+            recovery_sensor,
+            spool_sensor,
+            today_sensor,
+        ],
         schedules=[audit_daily, retention_daily, train_daily],
         resources={"locations": Locations.from_env()},
     )

@@ -22,9 +22,12 @@ LAYERS = {
     "archive": {"contracts", "runtime", "storage", "spool"},
     "tables": {"contracts", "runtime", "storage", "spool", "archive"},
     "catalog": {"contracts", "runtime", "storage", "spool", "archive", "tables"},
+    "today": {"contracts", "runtime", "storage", "spool", "archive", "catalog", "models"},
+    "alerts": {"contracts", "runtime", "models", "today"},
     "evidence": {"contracts", "runtime", "storage", "vision", "spool", "archive", "catalog", "models"},
     "learning": {"contracts", "runtime", "storage", "vision", "spool", "archive", "tables", "catalog"},
     "training": {"contracts", "runtime", "storage", "vision", "learning", "models"},
+    "cluster": {"contracts", "runtime"},
     "events": {"contracts", "runtime"},
     "edge": {"contracts", "runtime", "storage", "vision", "spool", "models", "simulator", "events"},
 }
@@ -50,6 +53,7 @@ EDGE_LAYERS = {
 TOP = {"components", "shipped", "cli", "defs", "exporter", "local", "definitions"}
 HOMES = {
     "dagster": {
+        "cluster",
         "components",
         "defs",
         "definitions",
@@ -57,7 +61,9 @@ HOMES = {
         "local",
     },  # in local the driver of the demo alone: see below
     "dagster_aws": {"defs", "definitions"},
-    "dagster_k8s": {"defs", "definitions"},
+    "dagster_k8s": {"cluster"},
+    "dagster_pipes": {"training"},
+    "kubernetes": {"cluster"},
     "torch": {"training"},
     "torchvision": {"training"},
     "ultralytics": {"training"},

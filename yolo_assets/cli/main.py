@@ -19,6 +19,7 @@ from yolo_assets.contracts.errors import UsageError, UserError, missing_package
 from yolo_assets.contracts.text import plain
 
 GROUPS = {
+    "alerts": "Alerts to people: ls, test.",
     "archive": "Cold archive: run, ls, show, verify, cat.",
     "catalog": "Archive catalog: rebuild, query, find, gaps, stats.",
     "datasets": "Dataset versions: build.",
@@ -36,6 +37,7 @@ COMMANDS = {
     "demo": ("demo", "The whole loop on this machine, with real files, inference, training and hot reload."),
     "restore": ("restore", "Frames back out of the archive, hashes verified."),
     "simulate": ("simulate", "Write closed spool hours of a simulated factory line."),
+    "today": ("today", "The plant now: per camera what came, what lacks, what failed and why."),
     "up": ("up", "Dagster UI, daemon and one edge agent on this machine."),
 }
 
@@ -180,7 +182,8 @@ def _extra_for(module: str) -> str | None:
             "ruamel",
         },
         "platform": {
-            *("dagster", "duckdb", "polars", "pandera", "dagster_aws", "dagster_postgres", "dagster_webserver"),
+            *("apprise", "dagster", "duckdb", "polars", "pandera"),
+            *("dagster_aws", "dagster_postgres", "dagster_webserver"),
             *("supervision", "fpdf", "fontTools", "uharfbuzz", "jinja2", "yaml"),
         },
         "events-kafka": {"confluent_kafka"},

@@ -51,6 +51,7 @@ LABELS_ACCEPTED = "labels/accepted/"
 DATASET_POINTER = "datasets/current.json"
 FLEET = "fleet/"
 DEVICE_AUDITS = "audit/devices/"
+TODAY = "today/"
 MODELS = "models/"
 
 
@@ -293,6 +294,11 @@ def channel_history_key(name: str, channel: str, release: int | None = None) -> 
     """The record of one release of a channel, or the prefix of them all; key order is release order."""
     prefix = f"channels/{check_id(name, 'model name')}/history/{check_id(channel, 'channel')}/"
     return prefix if release is None else f"{prefix}{release:08d}.json"
+
+
+def today_page_key() -> str:
+    """The page for a wall screen."""
+    return f"{TODAY}today.html"
 
 
 def fleet_key(device_id: str) -> str:

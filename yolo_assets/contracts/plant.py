@@ -1,16 +1,18 @@
 """``plant.yaml``: what several parts must agree on and no program can find out, described once.
 
-Absent, nothing changes. Each subject has a section of its own. The first is ``cameras``: the cameras that should be
-there, so that one that was never seen is missed. Does not belong here: what one machine needs (``settings``) or one
-agent (``edge.config``).
+Absent, nothing changes. Each subject has a section of its own: ``cameras``, the cameras that should be there, so that
+one that was never seen is missed; ``ui``, the address for links; ``alerts``, who is told when something is wrong
+(``contracts.alerting``). Does not belong here: what one machine needs (``settings``) or one agent (``edge.config``).
 """
 
 from __future__ import annotations
 
 from typing import Annotated, cast
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
+from yolo_assets.contracts.alerting import AlertSettings
 from yolo_assets.contracts.base import Record, is_json_object, one_line
 from yolo_assets.contracts.brokers import Events, anchor_files
 from yolo_assets.contracts.errors import BadInputError
@@ -57,6 +59,15 @@ def _different(cameras: tuple[PlantCamera, ...]) -> tuple[PlantCamera, ...]:
     return cameras
 
 
+def _address(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(f"{value!r} is not the address of a page; write it like https://dagster.plant.example")
+    if parts.username or parts.password:
+        raise ValueError("the address holds a user or a password; it is sent to every receiver: leave it out")
+    return value.rstrip("/")
+
+
 class Plant(Record):
     """The content of ``plant.yaml``. What is not known is refused: a misspelt section must not be lost."""
 
@@ -66,6 +77,10 @@ class Plant(Record):
         AfterValidator(_different),
     ] = Field(default=(), description="the cameras that should be there: ids, or mappings with `id`")
 
+    ui: Annotated[str, AfterValidator(_address)] | None = Field(
+        default=None, description="base address of the Dagster UI, for the links in messages and pages"
+    )
+    alerts: AlertSettings = Field(default=AlertSettings(), description="who is told when something is wrong")
     events: Events = Field(
         default=Events(), description="brokers for announcements, and the receiver of `yolo-assets events listen`"
     )

@@ -113,6 +113,10 @@ class Settings(BaseSettings):
         validation_alias=_variable("training_recipe=RECIPE"),
         description="file with training options (TOML, YAML, JSON): `starter` and `fine_tune`",
     )
+    training_pod: _Folder | None = Field(
+        default=None,
+        description="file that describes the pod in which trainings run, in a cluster; without it they run here",
+    )
     gate_policy: _Folder | None = Field(
         default=None,
         validation_alias=_variable("gate_policy=GATE"),
@@ -121,7 +125,7 @@ class Settings(BaseSettings):
     language: Annotated[Literal["en", "zh"], BeforeValidator(_lower)] = Field(
         default="en",
         validation_alias=_variable("language=LANG"),
-        description="language of evidence reports: `en` or `zh`",
+        description="language of evidence reports and of the page `today`: `en` or `zh`",
     )
     fonts: Annotated[tuple[_Folder, ...], NoDecode, BeforeValidator(_names)] = Field(
         default=(),

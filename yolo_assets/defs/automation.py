@@ -114,7 +114,7 @@ class AutomationSensor(dg.AutomationConditionSensorDefinition):
                 "automation",
                 target=dg.AssetSelection.all(),
                 default_status=dg.DefaultSensorStatus.RUNNING,
-                minimum_interval_seconds=15,
+                minimum_interval_seconds=30,
                 description=(
                     "Evaluates the conditions of all assets, and packs what they request into runs. Without this "
                     "definition Dagster's own sensor starts stopped."

@@ -14,115 +14,18 @@ condition. Does not belong here: what else an asset waits for (``automation``).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster import DagsterEventType
+
+from yolo_assets.defs.event_log import NO_PARTITION, EventLog
 
 if TYPE_CHECKING:
     from dagster._core.asset_graph_view.entity_subset import EntitySubset
     from dagster._core.definitions.declarative_automation.automation_context import AutomationContext
 
 _Condition = dg.AutomationCondition
-_CHUNK = 500
-_NO_PARTITION = ""
-_VERSION = "dagster/data_version"
-
-
-@dataclass(frozen=True)
-class Event:
-    """A materialization of one partition.
-
-    Attributes:
-        position: in the event log.
-        run: id of its run; empty when a sensor or a person reported it.
-    """
-
-    position: int
-    run: str
-
-
-@dataclass
-class EventLog:
-    """What the event log knows of assets by partition; an asset without partitions has one, the empty text."""
-
-    instance: dg.DagsterInstance
-    _selections: dict[str, Collection[dg.AssetKey]] = field(default_factory=dict)
-
-    def made(self, asset: dg.AssetKey, partitions: Collection[str]) -> dict[str, Event]:
-        """The newest materialization of each partition."""
-        if _NO_PARTITION in partitions:
-            newest = self.instance.fetch_materializations(asset, limit=1).records
-            return {_NO_PARTITION: Event(newest[0].storage_id, newest[0].run_id or "")} if newest else {}
-        found: dict[str, Event] = {}
-        for chunk in _chunks(partitions):
-            positions = self._newest(asset, DagsterEventType.ASSET_MATERIALIZATION, chunk)
-            runs = {
-                row.storage_id: row.run_id
-                for row in self.instance.get_asset_event_summary_records(
-                    DagsterEventType.ASSET_MATERIALIZATION,
-                    asset_key=asset,
-                    storage_ids=sorted(positions.values()),
-                    limit=len(positions),
-                )
-            }
-            found |= {key: Event(position, runs.get(position) or "") for key, position in positions.items()}
-        return found
-
-    def planned(self, asset: dg.AssetKey, partitions: Collection[str]) -> dict[str, int]:
-        """The position at which the newest run of each partition was created."""
-        if _NO_PARTITION in partitions:
-            info = self.instance.event_log_storage.get_latest_planned_materialization_info(asset)
-            return {_NO_PARTITION: info.storage_id} if info is not None else {}
-        found: dict[str, int] = {}
-        for chunk in _chunks(partitions):
-            found |= self._newest(asset, DagsterEventType.ASSET_MATERIALIZATION_PLANNED, chunk)
-        return found
-
-    def without_version(self, asset: dg.AssetKey, partitions: Collection[str]) -> set[str]:
-        """Partitions that a person reported without a data version: their content is not known to be the same."""
-        if _NO_PARTITION in partitions:
-            newest = self.instance.fetch_materializations(asset, limit=1).records
-            made = newest[0].asset_materialization if newest else None
-            return set() if made is None or (made.tags or {}).get(_VERSION) else {_NO_PARTITION}
-        found: set[str] = set()
-        for chunk in _chunks(partitions):
-            tags = self.instance.event_log_storage.get_latest_tags_by_partition(
-                asset, DagsterEventType.ASSET_MATERIALIZATION, [_VERSION], asset_partitions=chunk
-            )
-            found |= {key for key in chunk if not tags.get(key, {}).get(_VERSION)}
-        return found
-
-    def incomplete(self, asset: dg.AssetKey, after: int) -> dict[str, int]:
-        """Positions of hours in which a camera failed and others gave something new, after a position in the log.
-
-        Such an hour is observed with the version of what is there of it. An attempt that added nothing is no change.
-        """
-        log, seen = self.instance.event_log_storage, DagsterEventType.ASSET_OBSERVATION
-        newest = log.get_latest_tags_by_partition(asset, seen, [_VERSION], after_cursor=after)
-        if not newest:
-            return {}
-        partitions = sorted(newest)
-        for kind in (seen, DagsterEventType.ASSET_MATERIALIZATION):
-            earlier = log.get_latest_tags_by_partition(
-                asset, kind, [_VERSION], asset_partitions=partitions, before_cursor=after + 1
-            )
-            newest = {key: tags for key, tags in newest.items() if tags != earlier.get(key)}
-        return dict(self._newest(asset, seen, sorted(newest))) if newest else {}
-
-    def makes(self, run: str, asset: dg.AssetKey) -> bool:
-        """Whether a run was to make an asset as well."""
-        if not run:
-            return False
-        if run not in self._selections:
-            found = self.instance.get_run_by_id(run)
-            self._selections[run] = (found.asset_selection if found is not None else None) or ()
-        return asset in self._selections[run]
-
-    def _newest(self, asset: dg.AssetKey, kind: DagsterEventType, partitions: Sequence[str]) -> Mapping[str, int]:
-        return self.instance.event_log_storage.get_latest_storage_id_by_partition(asset, kind, set(partitions))
 
 
 class InputsChanged(dg.AutomationCondition):
@@ -178,7 +81,7 @@ def _of_asset(context: AutomationContext, positions: Mapping[str, int], now: int
     """Positions up to this tick, by partition of the asset: all count for one without partitions."""
     found = {partition: position for partition, position in positions.items() if now is None or position <= now}
     if context.partitions_def is None:
-        return {_NO_PARTITION: max(found.values())} if found else {}
+        return {NO_PARTITION: max(found.values())} if found else {}
     return found
 
 
@@ -200,7 +103,8 @@ def _changes(
 def _unseen(log: EventLog, key: dg.AssetKey, since: Mapping[str, int]) -> list[str]:
     """Partitions of which no attempt began after a position: no run was created and nothing was reported."""
     planned = log.planned(key, since) if since else {}
-    open_ = {partition for partition, position in since.items() if planned.get(partition, 0) <= position}
+    seen = {partition for partition, event in planned.items() if event.position > since[partition]}
+    open_ = set(since) - seen
     made = log.made(key, open_) if open_ else {}
     reported = {partition for partition, event in made.items() if not event.run and event.position > since[partition]}
     return sorted(open_ - reported)
@@ -209,7 +113,7 @@ def _unseen(log: EventLog, key: dg.AssetKey, since: Mapping[str, int]) -> list[s
 def _keys(subset: EntitySubset) -> list[str]:
     if subset.is_empty:
         return []
-    return sorted(subset.expensively_compute_partition_keys()) if subset.is_partitioned else [_NO_PARTITION]
+    return sorted(subset.expensively_compute_partition_keys()) if subset.is_partitioned else [NO_PARTITION]
 
 
 def _subset(context: AutomationContext, partitions: Collection[str]) -> EntitySubset:
@@ -217,8 +121,3 @@ def _subset(context: AutomationContext, partitions: Collection[str]) -> EntitySu
     if context.partitions_def is None:
         return view.get_full_subset(key=context.key) if partitions else context.get_empty_subset()
     return view.get_subset_from_partition_keys(context.key, context.partitions_def, set(partitions))
-
-
-def _chunks(partitions: Collection[str]) -> list[list[str]]:
-    ordered = sorted(partitions)
-    return [ordered[start : start + _CHUNK] for start in range(0, len(ordered), _CHUNK)]

@@ -1,7 +1,7 @@
 """Which run goes first: live hours before history, the archive before training.
 
 Every request of a sensor or of the automation gets its tags here. ``dagster/priority`` orders Dagster's queue;
-``yolo_assets/lane`` is limited in ``dagster.yaml``, so that old hours and training never hold every place;
+the lane is limited in ``dagster.yaml``, so that old hours and training never hold every place;
 ``dagster/max_runtime`` ends a run that hangs. Dagster reads all three from the run alone: the same tags on an asset or
 its op do nothing.
 
@@ -63,12 +63,13 @@ def pack(hours: Iterable[Hour], most: int = HOURS_A_RUN) -> list[HourRange]:
         most: hours in one run.
     """
     ranges: list[HourRange] = []
+    length = 0
     for hour in sorted(set(hours)):
-        last = ranges[-1] if ranges else None
-        if last is not None and last.last.next() == hour and len(last.hours) < most:
-            ranges[-1] = HourRange(last.first, hour)
+        if ranges and length < most and hour.start - ranges[-1].last.start == timedelta(hours=1):
+            ranges[-1], length = HourRange(ranges[-1].first, hour), length + 1
         else:
             ranges.append(HourRange(hour, hour))
+            length = 1
     return ranges
 
 

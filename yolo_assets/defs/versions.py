@@ -1,10 +1,12 @@
-"""The data versions that Dagster knows, so that what was reported by one way is not reported again by another."""
+"""Data versions: those that Dagster knows, so that nothing is reported twice, and those of results without a file."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import dagster as dg
+import orjson
 from dagster import DagsterEventType
 
 _TAG = "dagster/data_version"
@@ -37,3 +39,12 @@ def _versions(
         asset, kind, [_TAG], asset_partitions=list(partitions)
     )
     return {partition: found[_TAG] for partition, found in tags.items() if _TAG in found}
+
+
+def content_version(*parts: object) -> str:
+    """The data version of a result without a file of its own: equal results have equal ones.
+
+    Args:
+        parts: rows, sentences and figures, as JSON has them or with times.
+    """
+    return hashlib.sha256(orjson.dumps(parts, default=str, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -29,10 +29,11 @@ STALE = timedelta(minutes=5)
 class Subject:
     """One subject: its figures as they were read last, and when to read them again."""
 
-    def __init__(self, name: str, read: Callable[[], Iterable[Metric]]) -> None:
-        """``read`` gives the families of a subject; it may take its time, and may fail."""
+    def __init__(self, name: str, read: Callable[[], Iterable[Metric]], every: timedelta = EVERY) -> None:
+        """``read`` gives the families of a subject; it may take its time, and may fail. ``every``: between readings."""
         self.name = name
         self._read = read
+        self._every = every.total_seconds()
         self._lock = threading.Lock()
         self._families: Sequence[Metric] = ()
         self._read_at = float("-inf")
@@ -60,7 +61,7 @@ class Subject:
             now = time.monotonic()
             assert self._began_at is not None, "begin() said that it is to be read"
             self._seconds, self._began_at, self.error = now - self._began_at, None, error
-            self._due_at = now + max(EVERY.total_seconds(), PAUSES * self._seconds)
+            self._due_at = now + max(self._every, PAUSES * self._seconds)
             if families is not None:
                 self._families, self._read_at = families, now
 

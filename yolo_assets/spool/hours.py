@@ -187,10 +187,13 @@ class SpoolHour:
         names = {*planned, *(member.name for member in self.members())}
         return FrameFolder.of(self.camera_id, self.hour, (name for name in names if is_frame(name)))
 
-    def fingerprint(self) -> str:
-        """SHA-256 over names, sizes and times of the members: equal while the set is untouched. Reads no content."""
+    def fingerprint(self, members: Sequence[SpoolMember] | None = None) -> str:
+        """SHA-256 over names, sizes and times of the members: equal while the set is untouched. Reads no content.
+
+        ``members``: as they were listed a moment ago; default: listed now.
+        """
         digest = hashlib.sha256(f"{self.camera_id}/{self.hour}".encode())
-        for member in self.members():
+        for member in self.members() if members is None else members:
             digest.update(f"\0{portable_name(member.name)}\0{member.size}\0{member.mtime_ns}".encode())
         return digest.hexdigest()
 
@@ -206,16 +209,16 @@ class SpoolHour:
         found = [Receipt.from_json(path.read_bytes(), str(path)) for path in paths]
         return sorted(found, key=lambda receipt: receipt.part)
 
-    def uncovered_members(self) -> list[SpoolMember]:
+    def uncovered_members(self, members: Sequence[SpoolMember] | None = None) -> list[SpoolMember]:
         """Members that no finished part of this spool holds, compared by name, size and time.
 
         An hour that was archived from elsewhere knows no parts and has all its members here; the archiver then
-        compares content with the store.
+        compares content with the store. ``members``: as they were listed a moment ago; default: listed now.
         """
         covered = {SpoolMember(m.name, m.size, m.mtime_ns) for plan in self._plans() for m in plan.members}
         return [
             member
-            for member in self.members()
+            for member in (self.members() if members is None else members)
             if SpoolMember(portable_name(member.name), member.size, member.mtime_ns) not in covered
         ]
 

@@ -48,7 +48,7 @@ from yolo_assets.training.spec import EvaluateSpec, TrainSpec, fingerprint, libr
 _TRAINED = "train.json"
 
 UPLOAD_SECONDS = 30.0
-"""Between uploads of a checkpoint: what an eviction may cost."""
+"""Between uploads of a checkpoint: what a process that dies without warning may cost."""
 
 
 @dataclass(frozen=True)
@@ -278,9 +278,12 @@ class _RunFiles:
                 continue
 
     def upload_checkpoint_if_due(self) -> None:
-        """Every ``UPLOAD_SECONDS``. The best first: a checkpoint without it would lose the best epoch."""
-        if time.monotonic() - self._uploaded < UPLOAD_SECONDS:
-            return
+        """Every ``UPLOAD_SECONDS``."""
+        if time.monotonic() - self._uploaded >= UPLOAD_SECONDS:
+            self.upload_checkpoint()
+
+    def upload_checkpoint(self) -> None:
+        """Store what the last epoch left. The best first: a checkpoint without it would lose the best epoch."""
         for file in (BEST, CHECKPOINT, PROGRESS):
             path = self.folder / file
             if path.is_file():
@@ -315,7 +318,11 @@ def _train(
 
     weights = str(parent_file) if parent is not None else None
     job = TrainJob(spec=spec, data=str(data), work=str(run.folder), weights=weights)
-    run_child("train", job, run.folder, on_event=on_event, nice=nice, timeout_seconds=timeout_seconds)
+    try:
+        run_child("train", job, run.folder, on_event=on_event, nice=nice, timeout_seconds=timeout_seconds)
+    except (KeyboardInterrupt, SystemExit):  # told to stop: an eviction shall not cost the epochs since the last upload
+        run.upload_checkpoint()
+        raise
     return run.upload_trained()
 
 

@@ -57,7 +57,9 @@ class TrainSpec(Record):
     val_every: int = Field(default=5, ge=1, description="epochs between validations; the last is always validated")
     patience: int = Field(default=0, ge=0, description="epochs without improvement before stopping; 0: never")
     max_seconds: float | None = Field(default=None, gt=0, description="stop after the epoch that passes this")
-    bf16: bool = Field(default=True, description="bfloat16 forward pass where the processor has it; else 32 bits")
+    bf16: bool = Field(
+        default=True, description="bfloat16 forward pass on a GPU, and where the processor has AMX; else 32 bits"
+    )
     augmentation: Augmentation = Augmentation()
     thresholds: Thresholds = Thresholds()
     device: str = Field(default="cpu", pattern=r"^(cpu|auto|\d+(,\d+)*)$", description="auto: a GPU if there is one")

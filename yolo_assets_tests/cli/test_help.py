@@ -79,8 +79,15 @@ def test_an_option_that_does_not_exist_is_exit_2(path: tuple[str, ...], call: Ca
     assert line.startswith("error: ") and "--no-such-option" in line and "--help" in line
 
 
-JSON_ELSEWHERE = {("demo",), ("edge", "run"), ("edge", "status"), ("edge", "audit", "verify"), ("archive", "hold")}
-"""Shown by the tests of the agent, of the demo and of legal hold: they need a running line, or a bucket with lock."""
+JSON_ELSEWHERE = {
+    ("alerts", "test"),
+    ("demo",),
+    ("edge", "run"),
+    ("edge", "status"),
+    ("edge", "audit", "verify"),
+    ("archive", "hold"),
+}
+"""Shown by their own tests: they need a running line, a receiver, or a bucket with lock."""
 
 JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("models", "keygen"): (),
@@ -119,6 +126,8 @@ JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("models", "rollback"): ("line", "--reason", "worse"),
     ("models", "history"): ("line",),
     ("models", "export"): ("line/1", "--out", "exported"),
+    ("today",): (),
+    ("alerts", "ls"): (),
 }
 
 

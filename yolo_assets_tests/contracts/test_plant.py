@@ -59,6 +59,18 @@ def test_an_empty_plant_expects_nothing(text: str, tmp_path: Path) -> None:
         ("cameras: [{id: cam1, hall: 2}]", "cameras.0.hall", "not permitted"),
         ("cameras: [null]", "cameras.0", "None is not a camera id"),
         ("camera: [cam1]", "camera", "not permitted"),
+        ("ui: dagster.plant", "ui", "is not the address of a page"),
+        ("ui: https://me:secret@dagster.plant", "ui", "holds a user or a password"),
+        ("alerts: {receivers: {night: {}}}", "alerts.receivers.night", "give url_file or url_variable"),
+        ("alerts: {receivers: {night: {url: 'json://x'}}}", "alerts.receivers.night.url", "not permitted"),
+        ("alerts: {receivers: {night: {url_file: a, url_variable: B}}}", "night", "is not an absolute path"),
+        ("alerts: {receivers: {night: {url_file: /a, url_variable: B}}}", "night", "give url_file or url_variable"),
+        ("alerts: {receivers: {a b: {url_variable: B}}}", "alerts.receivers.a b", "is not a receiver name"),
+        ("alerts: {receivers: {a: {url_variable: B, causes: [run]}}}", "receivers.a.causes.0", "'run_failed'"),
+        ("alerts: {silences: [{cause: run_failed}]}", "alerts.silences.0.until", "required"),
+        ("alerts: {silences: [{until: 2026-03-01T06:00:00}]}", "alerts.silences.0.until", "has no zone; add Z"),
+        ("alerts: {again_hours: 0}", "alerts.again_hours", "greater than 0"),
+        ("alerts: {camera_absent_hours: .inf}", "alerts.camera_absent_hours", "finite"),
         ("cameras: [cam1]\ncameras: [cam2]", "line 2", "cameras is given twice"),
         ("- cam1\n", "", "has no sections"),
         ("cam1", "", "has no sections"),
@@ -82,3 +94,23 @@ def test_a_plant_that_is_no_text_or_no_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "plant.yaml").mkdir()
     with pytest.raises(BadInputError, match=r"plant\.yaml cannot be read: Is a directory"):
         load_plant(Settings(home=tmp_path))
+
+
+def test_receivers_causes_and_silences(tmp_path: Path) -> None:
+    (tmp_path / "plant.yaml").write_text(
+        "ui: https://dagster.plant.example/\n"
+        "alerts:\n"
+        "  receivers:\n"
+        "    night: {url_file: /etc/yolo-assets/night.url, causes: [camera_absent, box_silent]}\n"
+        "    office: {url_variable: OFFICE_URL}\n"
+        "  camera_absent_hours: 1.5\n"
+        "  silences:\n"
+        "    - {until: 2026-03-01T06:00:00+08:00, cause: camera_absent, about: cam1, reason: replaced}\n"
+        "    - until: 2026-03-01T06:00:00Z\n"
+    )
+    plant = load_plant(Settings(home=tmp_path))
+    assert plant.ui == "https://dagster.plant.example"
+    assert plant.alerts.receivers["night"].causes == ("camera_absent", "box_silent")
+    assert "run_failed" in plant.alerts.receivers["office"].causes
+    assert "camera_sick" not in plant.alerts.receivers["office"].causes, "off unless it is named"
+    assert [f"{silence.until:%d %H:%M}" for silence in plant.alerts.silences] == ["28 22:00", "01 06:00"]

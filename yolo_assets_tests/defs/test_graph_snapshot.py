@@ -2,6 +2,7 @@
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.freshness import TimeWindowFreshnessPolicy
 
 from yolo_assets.definitions import defs as load
 
@@ -21,10 +22,14 @@ GRAPH = {
     "trained_weights": {"training_dataset"},
     "promoted_model": {"trained_weights"},
     "deployed_model": {"promoted_model"},
+    "today": {"raw_frames", "hourly_archives", "archive_catalog", "deployed_model"},
 }
 HOURLY = {"raw_frames", "frames", "detections", "hourly_archives", "reclaimed_spool", "camera_health", "drift_report"}
 EXTERNAL = {"raw_frames", "labels"}
-SENSORS = ("spool_sensor", "receipts_sensor", "labels_sensor", "fleet_sensor", "recovery_sensor", "automation")
+SENSORS = (
+    *("spool_sensor", "receipts_sensor", "labels_sensor", "fleet_sensor", "recovery_sensor", "automation"),
+    *("today_sensor", "alerts_sensor"),
+)
 CONDITIONS = {
     "on_hour": HOURLY - EXTERNAL,
     "on_change": {"archive_catalog", "training_dataset", "deployed_model"},
@@ -86,6 +91,15 @@ def test_backfills_take_a_day_of_hours_a_run(definitions: dg.Definitions) -> Non
     for key in HOURLY - EXTERNAL:
         policy = graph.get(dg.AssetKey(key)).backfill_policy
         assert policy is not None and policy.max_partitions_per_run == 24, key
+
+
+def test_what_the_ui_calls_overdue(specs: dict[str, dg.AssetSpec]) -> None:
+    windows = {
+        key: spec.freshness_policy.fail_window.to_timedelta().total_seconds() / 3600
+        for key, spec in specs.items()
+        if isinstance(spec.freshness_policy, TimeWindowFreshnessPolicy)
+    }
+    assert windows == {"hourly_archives": 4, "archive_catalog": 4, "today": 4, "deployed_model": 36}
 
 
 def test_verdicts_of_hourly_assets_are_of_one_hour(definitions: dg.Definitions) -> None:

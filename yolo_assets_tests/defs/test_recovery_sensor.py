@@ -240,14 +240,33 @@ def test_one_hour_is_requested_again_and_not_its_neighbours(daemon: AutomationDa
     assert sorted(hours[1:], key=str) == [(NIGHT, True), ("2026-03-01-03:00", True)]
 
 
-def test_a_range_of_hours_is_requested_hour_by_hour(daemon: AutomationDaemon) -> None:
+def test_the_hours_of_a_failed_run_are_requested_in_one_run(daemon: AutomationDaemon) -> None:
     errors["tables"] = AWAY
     hours = [NIGHT, "2026-03-01-03:00", "2026-03-01-04:00"]
     tags = {"dagster/asset_partition_range_start": hours[0], "dagster/asset_partition_range_end": hours[-1]}
     assert not daemon.run("tables", tags=tags)
     errors.clear()
     daemon.settle()
-    assert sorted(ran.partition or "" for ran in daemon.runs[1:]) == hours
+    (again,) = daemon.runs[1:]
+    assert again.tags.items() >= tags.items()
+    made = daemon.instance.get_materialized_partitions(dg.AssetKey("tables"))
+    assert sorted(made) == hours
+
+
+def test_hours_that_fail_again_and_again_are_tried_twice_an_hour(daemon: AutomationDaemon) -> None:
+    """A camera that is bad: each hour leaves one that cannot be completed."""
+    errors["tables"] = AWAY
+    hours = [f"2026-03-01-{number:02}:00" for number in range(1, 6)]
+    for hour in hours:
+        daemon.run("tables", partition=hour)
+    del daemon.runs[:]
+    for _ in range(60):
+        daemon.advance(MINUTE)
+    assert len(daemon.runs) == 2, [ran.tags for ran in daemon.runs]
+    assert [ran.tags["dagster/asset_partition_range_end"] for ran in daemon.runs] == [hours[-1]] * 2, "packed"
+    errors.clear()
+    daemon.settle(most=80)
+    assert sorted(daemon.instance.get_materialized_partitions(dg.AssetKey("tables"))) == hours
 
 
 def test_what_runs_already_is_not_requested(daemon: AutomationDaemon) -> None:

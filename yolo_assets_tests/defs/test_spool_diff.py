@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from yolo_assets.contracts.times import Hour
 from yolo_assets.defs.intake.spool_diff import RETRY_AFTER, ClosedHour, SpoolCursor, find_changes
+from yolo_assets.defs.recovery.unfinished import LONGEST_PAUSE
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FIRST = Hour(datetime(2026, 3, 1, 0, tzinfo=UTC))
@@ -51,17 +52,35 @@ def test_late_frames_and_late_cameras_are_changes(spool: list[ClosedHour], late:
     assert [news.hour for news in found.changed] == [late.hour]
 
 
-def test_an_unarchived_hour_is_requested_again_but_not_in_every_tick() -> None:
+def test_an_unarchived_hour_is_requested_again_with_growing_pauses() -> None:
     spool = [closed("a", 0, "x")]
     cursor = find_changes(spool, SpoolCursor(), NOW, 9).cursor
-    asked = []
-    for minute in range(0, 60, 1):
-        found = find_changes(spool, cursor, NOW + timedelta(minutes=minute), 9)
+    asked: list[int] = []
+    for minute in range(0, 80 * 60, 10):
+        now = NOW + timedelta(minutes=minute)
+        found = find_changes(spool, cursor, now, 9)
         assert not found.changed
-        asked += [minute] * len(found.overdue)
-        cursor = found.cursor
-    step = int(RETRY_AFTER.total_seconds() // 60)
-    assert asked == list(range(step, 60, step))
+        asked += [minute // 60] * len(found.overdue)
+        cursor = found.cursor.noting({}, found.overdue, now)
+    assert asked == [3, 9, 21, 45, 69], "after 3, 6, 12, then 24 hours"
+    assert RETRY_AFTER > LONGEST_PAUSE, "recovery requests it sooner, as long as it does"
+
+
+def test_an_hour_that_something_tried_is_not_overdue() -> None:
+    spool = [closed("a", 0, "x")]
+    cursor = find_changes(spool, SpoolCursor(), NOW, 9).cursor
+    later = NOW + RETRY_AFTER
+    (hour,) = find_changes(spool, cursor, later, 9).overdue
+    cursor = cursor.noting({hour: later - timedelta(hours=1)}, [], later)
+    assert not find_changes(spool, cursor, later + timedelta(minutes=110), 9).overdue
+    assert find_changes(spool, cursor, later + timedelta(minutes=120), 9).overdue
+
+
+def test_live_hours_are_reported_before_a_backlog() -> None:
+    now = FIRST.next(1001).start
+    backlog = [closed("a", offset, "x") for offset in range(1000)]
+    found = find_changes([*backlog, closed("a", 1000, "x")], SpoolCursor(), now, 24)
+    assert [item.hour for item in found.changed][:6] == [FIRST.next(offset) for offset in range(995, 1001)]
 
 
 @given(spools)

@@ -81,15 +81,15 @@ def run_origin(values: Mapping[str, Any]) -> JobPythonOrigin:
     return JobPythonOrigin(job_name="__ASSET_JOB", repository_origin=repository)
 
 
-def kubeconfig(folder: Path, server: str = "http://127.0.0.1:9") -> Path:
-    """How a client outside the cluster finds the API."""
+def kubeconfig(folder: Path, server: str = "http://127.0.0.1:9", account: str = "nobody") -> Path:
+    """How a client finds the API, and as which service account."""
     path = folder / "kubeconfig.yaml"
     configuration = {
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "plant",
         "clusters": [{"name": "plant", "cluster": {"server": server}}],
-        "users": [{"name": "plant", "user": {}}],
+        "users": [{"name": "plant", "user": {"token": account}}],
         "contexts": [{"name": "plant", "context": {"cluster": "plant", "user": "plant"}}],
     }
     path.write_text(yaml.safe_dump(configuration))

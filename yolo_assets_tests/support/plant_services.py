@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,9 +62,12 @@ class PlantServices:
         workspace = self._home / "workspace.yaml"
         workspace.parent.mkdir(parents=True, exist_ok=True)
         workspace.write_text(self._own(shipped_file("plant/workspace.yaml").read_text()))
+        self._run_all("ExecStartPre")
         with contextlib.ExitStack() as stack:
             for name in self._names:
                 self._running[name] = stack.enter_context(self.start(name))
+                if name == "code":
+                    self._run_all("ExecStartPost")
                 if name == "ui":
                     wait_for_http(self[name], f"{self.ui}/server_info", 120)
                 if name == "ui-readers":
@@ -74,9 +78,16 @@ class PlantServices:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    def _run_all(self, kind: str) -> None:
+        """What systemd runs around the start of the code server."""
+        for command in commands_of("code", kind):
+            words = [self._own(word) for word in command]
+            subprocess.run(words, env=self.environment, check=True, capture_output=True, timeout=300)
+
     def start(self, name: str) -> LocalService:
         """Start one of them, again for one that was killed."""
-        command = [self._own(word) for word in command_of(name)]
+        (command,) = commands_of(name)
+        command = [self._own(word) for word in command]
         log = self._home / "logs" / f"{name}.log"
         return LocalService(f"the service {name}", command, log, env=self.environment, stop_seconds=30)
 
@@ -88,8 +99,7 @@ class PlantServices:
         return text
 
 
-def command_of(name: str) -> list[str]:
-    """The words of ``ExecStart`` of a unit."""
+def commands_of(name: str, kind: str = "ExecStart") -> list[list[str]]:
+    """The words of each ``ExecStart``, or of another kind of command, of a unit."""
     unit = shipped_file(f"plant/yolo-assets-{name}.service").read_text()
-    (line,) = [line for line in unit.splitlines() if line.startswith("ExecStart=")]
-    return shlex.split(line.removeprefix("ExecStart="))
+    return [shlex.split(line.partition("=")[2]) for line in unit.splitlines() if line.startswith(f"{kind}=")]

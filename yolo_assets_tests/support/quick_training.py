@@ -1,6 +1,7 @@
 """Training's child processes, replaced by a moment's work: the store's part of training, export and gate stays real.
 
-The bundle is the hand-made model of ``tiny_model``; its evaluation is made up. Only ``run_child`` is replaced.
+The bundle is the hand-made model of ``tiny_model``; its evaluation is made up. Only ``run_child`` is replaced, and the
+process around it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import pytest
 
 from yolo_assets.contracts.evaluation import ClassResult, Evaluation, PairedEvaluation
 from yolo_assets.contracts.model import MANIFEST, ONNX, WEIGHTS, FileEntry, Interval, ModelManifest
+from yolo_assets.defs.resources import Locations
+from yolo_assets.learning.dataset import Dataset
+from yolo_assets.training.candidates import train_candidate
 from yolo_assets.training.jobs import (
     COMPARISON,
     PROGRESS,
@@ -21,20 +25,27 @@ from yolo_assets.training.jobs import (
     EvaluateJob,
     ExportJob,
     TrainingEvent,
+    TrainingResult,
     TrainJob,
     TrainResult,
 )
+from yolo_assets.training.spec import TrainSpec
 from yolo_assets_tests.support.tiny_model import CLASS_NAMES, tiny_bundle_files
 
 EVALUATED_AT = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def train_quickly(patch: pytest.MonkeyPatch) -> None:
-    """From now on a training takes no time."""
-    patch.setattr("yolo_assets.training.candidates.run_child", _child)
+    """From now on a training takes no time, and stays in this process, where a test counts and breaks its requests."""
+    patch.setattr("yolo_assets.training.candidates.run_child", quick_child)
+    patch.setattr("yolo_assets.defs.release.assets.train", _train)
 
 
-def _child(command: str, job: Any, folder: Path, *, on_event: Any = None, **_: object) -> None:
+def _train(_: object, locations: Locations, dataset: Dataset, spec: TrainSpec) -> TrainingResult:
+    return train_candidate(locations.registry(), dataset, spec, locations.settings.home / "training")
+
+
+def quick_child(command: str, job: Any, folder: Path, *, on_event: Any = None, **_: object) -> None:
     match job:
         case TrainJob():
             weights = f"weights of {job.spec.name}".encode()

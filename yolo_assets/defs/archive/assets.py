@@ -12,7 +12,9 @@ from yolo_assets.defs.archive.checks import EVERY_CAMERA_ARCHIVED, EVERY_CAMERA_
 from yolo_assets.defs.archive.listing_diff import data_version
 from yolo_assets.defs.archive.report import hour_metadata
 from yolo_assets.defs.automation import on_hour
+from yolo_assets.defs.code_versions import code_version
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
+from yolo_assets.defs.freshness import EVERY_HOUR
 from yolo_assets.defs.hours import NO_VALUE, HourEvent, HourResult, closed_spool_hours, each_hour, for_each
 from yolo_assets.defs.metadata import counted, table
 from yolo_assets.defs.partitions import by_day, hourly
@@ -29,10 +31,11 @@ if TYPE_CHECKING:
     backfill_policy=by_day,
     automation_condition=on_hour(),
     check_specs=[EVERY_CAMERA_ARCHIVED],
+    freshness_policy=EVERY_HOUR,
     group_name="archive",
     kinds={"s3"},
     owners=["team:platform"],
-    code_version="1",
+    code_version=code_version("archive/packing", "archive/archiving.py", "archive/commit.py"),
     description=(
         "One tar.gz per camera and hour in the archive root, written once and verified; the signed receipt is the "
         "commit point. Late frames of an archived hour become part 2."
@@ -111,7 +114,7 @@ def _waits(hour: "SpoolHour") -> bool:
     group_name="archive",
     kinds={"file"},
     owners=["team:platform"],
-    code_version="1",
+    code_version=code_version("archive/reclaim.py"),
     description=(
         "Disk space freed again: a local file is deleted when a verified receipt holds its name, size and SHA-256 and "
         "the hot retention time has passed. Everything else stays."

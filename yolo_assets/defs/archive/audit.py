@@ -5,8 +5,11 @@ import time
 import dagster as dg
 from pydantic import Field
 
+from yolo_assets.contracts.times import utc_now
 from yolo_assets.defs.archive.checks import ARCHIVES_VERIFIED, archives_verified
+from yolo_assets.defs.code_versions import code_version
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
+from yolo_assets.defs.lanes import run_tags
 from yolo_assets.defs.metadata import megabytes_per_second, table
 from yolo_assets.defs.resources import Locations
 
@@ -25,7 +28,7 @@ class AuditConfig(dg.Config):
     group_name="archive",
     kinds={"s3"},
     owners=["team:quality"],
-    code_version="1",
+    code_version=code_version("archive/audit"),
     description=(
         "A rotating audit: a share of the archives against their receipts, recorded and signed under audit/. Any "
         "difference fails the run."
@@ -77,6 +80,7 @@ def archive_audit(context: dg.AssetExecutionContext, config: AuditConfig, locati
 audit_daily = dg.ScheduleDefinition(
     name="audit_daily",
     target=dg.AssetSelection.assets("archive_audit"),
+    tags=run_tags(["archive_audit"], (), utc_now(), "the nightly audit"),
     cron_schedule="15 4 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,

@@ -14,7 +14,9 @@ from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.times import format_time, parse_time, utc_now
 from yolo_assets.defs.archive.checks import EVERY_RECEIPT_VERIFIED, NO_GAPS, every_receipt_verified, no_gaps
 from yolo_assets.defs.automation import on_change
+from yolo_assets.defs.code_versions import code_version
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
+from yolo_assets.defs.freshness import EVERY_HOUR
 from yolo_assets.defs.hours import VERSION_TAG
 from yolo_assets.defs.metadata import table
 from yolo_assets.defs.resources import Locations
@@ -37,11 +39,12 @@ class CatalogConfig(dg.Config):
     deps=["hourly_archives"],
     automation_condition=on_change(),
     check_specs=[EVERY_RECEIPT_VERIFIED, NO_GAPS],
+    freshness_policy=EVERY_HOUR,
     pool="archive_catalog",
     group_name="archive",
     kinds={"duckdb"},
     owners=["team:platform"],
-    code_version="1",
+    code_version=code_version("catalog"),
     description=(
         "DuckDB index of all receipts, published as an immutable file with a pointer. Losing it loses nothing: "
         "`yolo-assets catalog rebuild` makes it again from the receipts."

@@ -18,8 +18,9 @@ from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.defs.archive.listing_diff import ReceiptsCursor, find_changes, known_version, position_after
 from yolo_assets.defs.archive.report import archives_report, frames_report
 from yolo_assets.defs.hours import closed_spool_hours
-from yolo_assets.defs.intake.sensors import describe_all
+from yolo_assets.defs.intake.folders import describe_all
 from yolo_assets.defs.intake.spool_diff import ClosedHour
+from yolo_assets.defs.lanes import run_tags
 from yolo_assets.defs.partitions import FIRST_HOUR, early_hours, hourly
 from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.versions import newest_versions
@@ -96,7 +97,7 @@ def receipts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -
             refused=refused,
             position=position_after(swept.hours, swept.position, remaining) if swept else None,
             now=now,
-        ).model_dump_json(),
+        ).dump(),
     )
 
 
@@ -141,8 +142,11 @@ def _in_spool(
     if hours:
         grace = locations.settings.grace_seconds
         closed = closed_spool_hours(locations.settings.spool, hours, grace)
-        for described in describe_all(context, closed, now, grace):
-            here.setdefault(described.hour, []).append(described)
+        described, problems = describe_all(closed, now, grace)
+        for problem in problems:
+            context.log.warning(problem)
+        for item in described:
+            here.setdefault(item.hour, []).append(item)
     return here
 
 
@@ -178,6 +182,6 @@ def _show_refused(
             run_key=f"refused-{hashlib.sha256(text.encode()).hexdigest()[:16]}",
             asset_selection=[dg.AssetKey("archive_catalog")],
             run_config={"ops": {"archive_catalog": {"config": {"dates": sorted({hour.date for hour in hours})}}}},
-            tags={"yolo_assets/why": "untrusted receipts"},
+            tags=run_tags(["archive_catalog"], (), utc_now(), "untrusted receipts"),
         )
     ]

@@ -13,7 +13,8 @@ import dagster as dg
 
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.defs.archive.sensors import known_versions, not_running, reports
-from yolo_assets.defs.intake.sensors import RAW_FRAMES, describe, materialization
+from yolo_assets.defs.intake.folders import describe_all
+from yolo_assets.defs.intake.sensors import RAW_FRAMES, materialization
 from yolo_assets.defs.intake.spool_diff import ChangedHour, ClosedHour
 from yolo_assets.defs.learning.sensors import InboxCursor, look_at_inbox
 from yolo_assets.defs.partitions import FIRST_HOUR
@@ -77,16 +78,10 @@ class Looks:
     def _closed(self, hour: Hour) -> list[ClosedHour]:
         from yolo_assets.spool.hours import hours_at
 
-        settings, now = self._locations.settings, utc_now()
-        described: list[ClosedHour] = []
-        for camera in hours_at(settings.spool, hour):
-            try:
-                found = describe(camera, now, settings.grace_seconds)
-            except OSError as error:  # the sensor names it at every tick
-                log.debug("%s: %s", camera.path, error)
-                continue
-            if found is not None:
-                described.append(found)
+        settings = self._locations.settings
+        described, problems = describe_all(hours_at(settings.spool, hour), utc_now(), settings.grace_seconds)
+        for problem in problems:  # the sensor names it at every tick
+            log.debug("%s", problem)
         return described
 
     def _report(self, events: Reported) -> Reported:

@@ -1,73 +1,112 @@
-"""The spool sensor: reports closed hours as ``raw_frames``, and requests again what stays unarchived."""
+"""The spool sensor: reports closed hours as ``raw_frames``, and requests again what stays unarchived.
 
-from collections.abc import Iterable
+    spool ──► folders (what changed is read) ──► spool_diff ──┬─► report
+                                                              └─► overdue: unarchived, untried for hours ──► request
+
+What a failed run left undone is ``recovery``'s: it tries with pauses of two hours at most. An hour is overdue here only
+when nothing tried it for longer: recovery gave it up, or its run was cancelled.
+"""
+
+import hashlib
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from yolo_assets.contracts.times import utc_now
-from yolo_assets.defs.intake.spool_diff import (
-    RETRY_AFTER,
-    ChangedHour,
-    ClosedHour,
-    SpoolCursor,
-    find_changes,
-)
-from yolo_assets.defs.partitions import FIRST_HOUR, early_hours
-from yolo_assets.defs.recovery.runs import targets_in_progress
+from yolo_assets.contracts.times import Hour, utc_now
+from yolo_assets.defs.event_log import EventLog
+from yolo_assets.defs.intake.folders import Folders
+from yolo_assets.defs.intake.memory import Memory
+from yolo_assets.defs.intake.spool_diff import ChangedHour, SpoolDiff, find_changes
+from yolo_assets.defs.lanes import HourRange, hours_request, is_live, pack
+from yolo_assets.defs.partitions import FIRST_HOUR, HOURS_A_RUN, early_hours
+from yolo_assets.defs.recovery.runs import runs_in_progress, targets_of
 from yolo_assets.defs.recovery.unfinished import Target
 from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.versions import newest_versions
 
-if TYPE_CHECKING:
-    from yolo_assets.spool.hours import SpoolHour
-
 RAW_FRAMES = dg.AssetKey("raw_frames")
 HOURS_A_TICK = 24
 """A first start on a full spool reports a day of hours a tick: a steady stream instead of a flood of runs."""
+MOST_OVERDUE = 2
+"""Runs over overdue hours that are queued or running at once."""
+OVERDUE_TAG = "yolo_assets/overdue"
+ARCHIVES = dg.AssetKey("hourly_archives")
 
 
 @dg.sensor(
     target=dg.AssetSelection.assets("hourly_archives"),
-    minimum_interval_seconds=10,
+    minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Scans the spool: reports closed hours to raw_frames, requests again hours that stay unarchived.",
+    description=(
+        "Looks at the spool: reports closed hours to raw_frames, and requests again hours that stay unarchived though "
+        "nothing has tried them for three hours; the pauses then double up to a day."
+    ),
 )
 def spool_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> dg.SensorResult:
-    """Scan the spool once a tick; ``spool_diff`` decides what to report."""
+    """Look at the spool once a tick; ``spool_diff`` decides what to report."""
     from yolo_assets.spool.hours import scan
 
-    now = utc_now()
-    spool = scan(locations.settings.spool)
+    now, settings = utc_now(), locations.settings
+    spool = scan(settings.spool)
     for problem in spool.problems:
         context.log.warning(f"{problem.path}: {problem.reason}")
-    if early := early_hours(locations.settings, [hour.hour for hour in spool.hours], "camera-hours of the spool"):
+    if early := early_hours(settings, [hour.hour for hour in spool.hours], "camera-hours of the spool"):
         context.log.warning(early)
     over = [hour for hour in spool.hours if hour.hour >= FIRST_HOUR and hour.hour.end <= now]
-    closed = describe_all(context, over, now, locations.settings.grace_seconds)
-    diff = find_changes(closed, SpoolCursor.load(context.cursor), now, HOURS_A_TICK)
-    if diff.waiting:
-        context.log.info(f"{diff.waiting} more hours wait for the next tick")
+    over.sort(key=lambda hour: (not is_live(hour.hour, now), hour.hour, hour.camera_id))
+    cache = settings.home / "cache"
+    look = Folders.of(cache / "spool-folders.json", settings.spool, settings.grace_seconds).look(over, now)
+    for problem in look.problems:
+        context.log.warning(problem)
+    memory = Memory(cache / "spool-sensor")
+    diff = find_changes(look.closed, memory.load(context.cursor), now, HOURS_A_TICK, look.unread)
+    if diff.waiting or look.unread:
+        context.log.info(f"{diff.waiting} more hours, and {len(look.unread)} not read yet, wait for the next tick")
     # What was announced is reported already, and what a lost cursor forgot: the graph knows both.
     known = newest_versions(context.instance, RAW_FRAMES, [hour.hour.partition_key for hour in diff.changed])
     fresh = [hour for hour in diff.changed if known.get(hour.hour.partition_key) != hour.data_version]
-    running = targets_in_progress(context.instance) if diff.overdue else set()
-    overdue = [hour for hour in diff.overdue if Target("hourly_archives", hour.partition_key) not in running]
-    slot = int(now.timestamp() // RETRY_AFTER.total_seconds())
+    tried, overdue = _overdue(context.instance, diff, now)
+    asked = [hour for hours in overdue for hour in hours.hours]
     return dg.SensorResult(
         asset_events=[materialization(hour) for hour in fresh],
-        run_requests=[
-            dg.RunRequest(
-                run_key=f"overdue-{hour.key}-{slot}",
-                partition_key=hour.partition_key,
-                asset_selection=[dg.AssetKey("hourly_archives")],
-                tags={"yolo_assets/why": "still not archived"},
-            )
-            for hour in overdue
-        ],
-        cursor=diff.cursor.model_dump_json(),
+        run_requests=[_request(hours, now) for hours in overdue],
+        cursor=memory.keep(diff.cursor.noting(tried, asked, now), context.cursor),
         skip_reason=None if overdue else _done(fresh),
+    )
+
+
+def _overdue(
+    instance: dg.DagsterInstance, diff: SpoolDiff, now: datetime
+) -> tuple[dict[Hour, datetime], list[HourRange]]:
+    """Overdue hours of which a run was created lately, and when; and those that are requested now."""
+    if not diff.overdue:
+        return {}, []
+    running = runs_in_progress(instance)
+    places = MOST_OVERDUE - sum(OVERDUE_TAG in run.tags for run in running)
+    if places <= 0:
+        return {}, []
+    busy = targets_of(instance, running)
+    free = [hour for hour in diff.overdue if Target(ARCHIVES.to_user_string(), hour.partition_key) not in busy]
+    runs = EventLog(instance).planned(ARCHIVES, [hour.partition_key for hour in free])
+    known = diff.cursor.hours
+    tried = {
+        hour: runs[hour.partition_key].at
+        for hour in free
+        if hour.partition_key in runs and runs[hour.partition_key].at > known[hour.key].reported_at
+    }
+    due = [hour for hour in free if hour not in tried or now - tried[hour] >= known[hour.key].pause]
+    return {hour: at for hour, at in tried.items() if hour not in due}, pack(due, HOURS_A_RUN)[:places]
+
+
+def _request(hours: HourRange, now: datetime) -> dg.RunRequest:
+    named = hashlib.sha256(f"{hours.first.key} {hours.last.key} {now.isoformat()}".encode()).hexdigest()[:12]
+    return hours_request(
+        [ARCHIVES.to_user_string()],
+        hours,
+        now,
+        "still not archived, and nothing has tried for hours",
+        run_key=f"overdue-{hours.first.key}-{named}",
+        tags={OVERDUE_TAG: "true"},
     )
 
 
@@ -76,41 +115,6 @@ def _done(reported: list[ChangedHour]) -> str:
     if not reported:
         return "no closed hour is new"
     return f"reported {len(reported)} hours to raw_frames; what depends on them follows"
-
-
-def describe_all(
-    context: dg.SensorEvaluationContext, hours: Iterable["SpoolHour"], now: datetime, grace_seconds: float
-) -> list[ClosedHour]:
-    """Those of the hours that are closed and hold files; one that cannot be read is named and passed over."""
-    described: list[ClosedHour] = []
-    for hour in hours:
-        try:
-            found = describe(hour, now, grace_seconds)
-        except Exception as error:  # the next hour is another camera's
-            context.log.warning(f"{hour.path}: {getattr(error, 'strerror', None) or error}; make it readable")
-            continue
-        if found is not None:
-            described.append(found)
-    return described
-
-
-def describe(hour: "SpoolHour", now: datetime, grace_seconds: float) -> ClosedHour | None:
-    """What the sensor compares of an hour; None when it is still open or holds no file."""
-    import hashlib
-
-    members = hour.members()
-    if not members or not hour.is_closed(now, grace_seconds):
-        return None
-    uncovered = hour.uncovered_members()
-    listing = "\0".join(f"{member.name!r} {member.size} {member.mtime_ns}" for member in uncovered)
-    return ClosedHour(
-        camera_id=hour.camera_id,
-        hour=hour.hour,
-        fingerprint=hour.fingerprint(),
-        uncovered=hashlib.sha256(listing.encode()).hexdigest() if uncovered else "",
-        frames=len(hour.frames()),
-        size=sum(member.size for member in members),
-    )
 
 
 def materialization(changed: ChangedHour) -> dg.AssetMaterialization:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from yolo_assets.contracts.times import parse_time, utc_now
 from yolo_assets.defs.automation import daily, on_change
+from yolo_assets.defs.code_versions import code_version
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.learning.checks import (
     EVERY_CLASS_IN_EVERY_SPLIT,
@@ -37,7 +38,7 @@ class SamplingConfig(dg.Config):
     group_name="learning",
     kinds={"labelstudio"},
     owners=["team:data"],
-    code_version="1",
+    code_version=code_version("learning/batch.py", "learning/sampling.py"),
     description=(
         "Frames chosen from the archive under a budget (uncertain, drifting, rare, diverse, random; reasons are kept) "
         "with the model's predictions, ready for Label Studio or any COCO tool."
@@ -125,7 +126,7 @@ labels = dg.AssetSpec(
     group_name="learning",
     kinds={"yolo"},
     owners=["team:data"],
-    code_version="1",
+    code_version=code_version("learning/dataset.py", "learning/split.py"),
     description="A content-addressed dataset version with frozen splits; the test split is never trained on.",
     retry_policy=RETRY_POLICY,
 )

@@ -37,7 +37,7 @@ class InboxCursor(SensorCursor):
 
 @dg.sensor(
     target=dg.AssetSelection.assets("training_dataset"),
-    minimum_interval_seconds=15,
+    minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Imports files from labels/inbox/ of the store and reports them to labels.",
 )

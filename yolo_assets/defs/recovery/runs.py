@@ -10,6 +10,7 @@ import dagster as dg
 from dagster import DagsterEventType, DagsterRun, EventLogRecord
 
 from yolo_assets.defs.failures import REQUESTED_AGAIN
+from yolo_assets.defs.lanes import RANGE_END_TAG, RANGE_START_TAG
 from yolo_assets.defs.partitions import hourly
 from yolo_assets.defs.recovery.unfinished import FinishedRun, Target
 
@@ -32,11 +33,7 @@ UNFINISHED_STATUSES = [
 _ENDS = (DagsterEventType.RUN_SUCCESS, DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED)
 _AT_ONCE = 200
 _FORGOTTEN_AFTER = timedelta(days=7)
-_PARTITION, _RANGE_START, _RANGE_END = (
-    "dagster/partition",
-    "dagster/asset_partition_range_start",
-    "dagster/asset_partition_range_end",
-)
+_PARTITION = "dagster/partition"
 
 
 def ended_runs(instance: dg.DagsterInstance, through: int | None, now: datetime) -> tuple[list[EventLogRecord], int]:
@@ -85,10 +82,19 @@ def finished_run(instance: dg.DagsterInstance, graph: AssetGraph, run: DagsterRu
     return FinishedRun(run.run_id, moment, failures, frozenset(targets - unfinished), frozenset(unfinished))
 
 
-def targets_in_progress(instance: dg.DagsterInstance) -> set[Target]:
-    """Targets of every run that is queued or runs."""
-    runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_STATUSES))
+def runs_in_progress(instance: dg.DagsterInstance) -> Sequence[DagsterRun]:
+    """Every run that is queued or runs."""
+    return instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_STATUSES))
+
+
+def targets_of(instance: dg.DagsterInstance, runs: Iterable[DagsterRun]) -> set[Target]:
+    """Targets of several runs."""
     return {target for run in runs for target in run_targets(instance, run)}
+
+
+def is_hourly(run: DagsterRun) -> bool:
+    """Whether a run is over one hour or several."""
+    return _PARTITION in run.tags or RANGE_START_TAG in run.tags
 
 
 def run_targets(instance: dg.DagsterInstance, run: DagsterRun) -> set[Target]:
@@ -103,7 +109,7 @@ def run_targets(instance: dg.DagsterInstance, run: DagsterRun) -> set[Target]:
 
 
 def _partitions(run: DagsterRun) -> Sequence[str]:
-    start, end = run.tags.get(_RANGE_START), run.tags.get(_RANGE_END)
+    start, end = run.tags.get(RANGE_START_TAG), run.tags.get(RANGE_END_TAG)
     if start is not None and end is not None:
         return hourly.get_partition_keys_in_range(dg.PartitionKeyRange(start, end))
     return [run.tags.get(_PARTITION, "")]

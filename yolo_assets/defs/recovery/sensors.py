@@ -5,18 +5,23 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from yolo_assets.contracts.times import format_time, utc_now
+from yolo_assets.contracts.times import Hour, format_time, utc_now
+from yolo_assets.defs.event_log import NO_PARTITION, EventLog
+from yolo_assets.defs.lanes import HourRange, hours_request, is_live, pack, run_tags
 from yolo_assets.defs.recovery.runs import (
     FAILURES_TAG,
     WILL_RETRY_TAG,
     ended_runs,
     finished_run,
-    targets_in_progress,
+    is_hourly,
+    runs_in_progress,
+    targets_of,
 )
 from yolo_assets.defs.recovery.unfinished import (
     MOST_FAILURES,
@@ -25,6 +30,7 @@ from yolo_assets.defs.recovery.unfinished import (
     Unfinished,
     after_runs,
     due_targets,
+    tries_left,
     without,
 )
 
@@ -44,7 +50,8 @@ RUN_TAG = "yolo_assets/requested_after"
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "Requests again what failed runs left undone, when the cause may pass: an unreachable store, a process that "
-        "died. The pauses grow from a minute to two hours; after two days it gives up and reports it."
+        "died. The pauses grow from a minute to two hours; after two days it gives up and reports it. Hours are "
+        "packed; while no such run completes anything there are at most two of them in an hour."
     ),
 )
 def recovery_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
@@ -61,17 +68,20 @@ def recovery_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
 
     cursor = without(progress.cursor, _gone(graph, progress.cursor.targets))
     due = due_targets(cursor, now)
-    finished = {target for target, work in due if _made_since(instance, target, work)}
+    finished = _made_since(instance, due)
     cursor = without(cursor, finished)
-    busy = targets_in_progress(instance) if due else set()
+    running = runs_in_progress(instance) if due else ()
+    busy = targets_of(instance, running)
     ready = [(target, work) for target, work in due if target not in finished | busy]
     together = {(target.asset, work.run) for target, work in ready}
     ready = [(target, work) for target, work in ready if not _blocked(instance, graph, target, work, together)]
+    left = tries_left(cursor, now, sum(RUN_TAG in run.tags and is_hourly(run) for run in running))
+    requests = _requests(instance, graph, ready, now, left)
     return dg.SensorResult(
-        run_requests=_requests(instance, graph, ready, now),
+        run_requests=requests,
         asset_events=[_observation(target, work) for target, work in progress.given_up.items()],
-        skip_reason=None if ready else _state(cursor),
-        cursor=cursor.model_dump_json(),
+        skip_reason=None if requests else _state(cursor),
+        cursor=cursor.dump(),
     )
 
 
@@ -85,17 +95,17 @@ def _gone(graph: AssetGraph, names: Collection[str]) -> set[Target]:
     return {target for target in map(Target.parse, names) if target.asset not in there}
 
 
-def _made_since(instance: dg.DagsterInstance, target: Target, work: Unfinished) -> bool:
-    """Whether something made it after its run failed: a report of a sensor, or a person in the UI."""
-    found = instance.fetch_materializations(
-        dg.AssetRecordsFilter(
-            asset_key=dg.AssetKey.from_user_string(target.asset),
-            asset_partitions=[target.partition] if target.partition else None,
-            after_timestamp=work.ended.timestamp(),
-        ),
-        limit=1,
-    )
-    return bool(found.records)
+def _made_since(instance: dg.DagsterInstance, due: Sequence[tuple[Target, Unfinished]]) -> set[Target]:
+    """What something made after its run failed: a report of a sensor, or a person in the UI."""
+    log, by_asset = EventLog(instance), defaultdict(dict)
+    for target, work in due:
+        by_asset[target.asset][target.partition] = work.ended
+    return {
+        Target(asset, partition)
+        for asset, ended in by_asset.items()
+        for partition, event in log.made(dg.AssetKey.from_user_string(asset), ended).items()
+        if event.at > ended[partition]
+    }
 
 
 def _blocked(
@@ -118,37 +128,79 @@ def _blocked(
     return any(record.status.value != "SUCCEEDED" for record in latest.values())
 
 
+@dataclass
+class _Work:
+    """What is requested in one run, or in several when its hours are no neighbours.
+
+    Attributes:
+        config: of the failed runs, all the same.
+        hours: none for assets without partitions.
+        left: the unfinished work by partition.
+    """
+
+    config: Mapping[str, Any]
+    hours: list[Hour] = field(default_factory=list)
+    left: dict[str, Unfinished] = field(default_factory=dict)
+
+
 def _requests(
-    instance: dg.DagsterInstance, graph: AssetGraph, ready: Sequence[tuple[Target, Unfinished]], now: datetime
+    instance: dg.DagsterInstance,
+    graph: AssetGraph,
+    ready: Sequence[tuple[Target, Unfinished]],
+    now: datetime,
+    hour_runs: int,
 ) -> list[dg.RunRequest]:
-    """One request for what one run left undone in one partition, with that run's configuration."""
+    """What failed runs left undone, with their configuration: neighbouring hours together, longest due first.
+
+    Args:
+        instance: of the failed runs.
+        graph: of their assets.
+        ready: what may be requested.
+        now: aware.
+        hour_runs: runs over hours at most.
+    """
+    failed = {run.run_id: run for run in _runs(instance, {work.run for _, work in ready})}
     together: dict[tuple[str, str], list[tuple[Target, Unfinished]]] = defaultdict(list)
     for target, work in ready:
-        together[work.run, target.partition].append((target, work))
-    failed = {run.run_id: run for run in _runs(instance, {run_id for run_id, _ in together})}
-    requests: list[dg.RunRequest] = []
-    for (run_id, partition), items in together.items():
-        run = failed.get(run_id)
+        run = failed.get(work.run)
         retried = run is not None and run.tags.get(WILL_RETRY_TAG) == "true"
-        if retried and now - items[0][1].ended < _DAGSTER_RETRIES_WITHIN:
-            continue
-        assets = sorted({target.asset for target, _ in items})
-        failures = max(work.failures for _, work in items)
-        named = hashlib.sha256("\n".join([partition, *assets]).encode()).hexdigest()[:12]
-        requests.append(
-            dg.RunRequest(
-                run_key=f"again-{run_id}-{named}",
-                partition_key=partition or None,
-                asset_selection=[dg.AssetKey.from_user_string(asset) for asset in assets],
-                run_config=_config(graph, assets, run),
-                tags={
-                    FAILURES_TAG: str(failures),
-                    RUN_TAG: run_id,
-                    "yolo_assets/why": f"attempt {failures + 1} of {MOST_FAILURES}: an earlier run failed",
-                },
-            )
-        )
+        if not retried or now - work.ended >= _DAGSTER_RETRIES_WITHIN:
+            together[work.run, target.partition].append((target, work))
+    packed: dict[str, tuple[tuple[str, ...], _Work]] = {}
+    for (run_id, partition), items in together.items():
+        assets = tuple(sorted({target.asset for target, _ in items}))
+        config = _config(graph, assets, failed.get(run_id))
+        hour = Hour.from_partition_key(partition) if partition else None
+        alone = run_id if hour is None else is_live(hour, now)
+        _, work = packed.setdefault(f"{assets} {config} {alone}", (assets, _Work(config)))
+        work.hours += [hour] if hour is not None else []
+        work.left[partition] = max((left for _, left in items), key=lambda left: left.failures)
+    requests: list[dg.RunRequest] = []
+    for assets, work in packed.values():
+        if work.hours:
+            ranges = pack(work.hours)[:hour_runs]
+            hour_runs -= len(ranges)
+            requests += [_request(assets, hours, work, now) for hours in ranges]
+        else:
+            requests.append(_request(assets, None, work, now))
     return requests[:RUNS_A_TICK]
+
+
+def _request(assets: Sequence[str], hours: HourRange | None, work: _Work, now: datetime) -> dg.RunRequest:
+    partitions = [hour.partition_key for hour in hours.hours] if hours is not None else [NO_PARTITION]
+    left = [work.left[partition] for partition in partitions]
+    failures = min(item.failures for item in left)  # of packed hours the fewest: each knows its own by the cursor
+    why = f"attempt {failures + 1} of {MOST_FAILURES}: an earlier run failed"
+    named = hashlib.sha256("\n".join([*partitions, *assets, *(item.run for item in left)]).encode()).hexdigest()[:12]
+    key, tags = f"again-{left[0].run}-{named}", {FAILURES_TAG: str(failures), RUN_TAG: left[0].run}
+    if hours is not None:
+        return hours_request(assets, hours, now, why, run_key=key, run_config=work.config, tags=tags)
+    return dg.RunRequest(
+        run_key=key,
+        asset_selection=[dg.AssetKey.from_user_string(asset) for asset in assets],
+        run_config=dict(work.config),
+        tags={**run_tags(assets, (), now, why), **tags},
+    )
 
 
 def _config(graph: AssetGraph, assets: Sequence[str], run: dg.DagsterRun | None) -> Mapping[str, Any]:

@@ -21,8 +21,12 @@ FIRST_PAUSE = timedelta(minutes=1)
 LONGEST_PAUSE = timedelta(hours=2)
 MOST_FAILURES = 32
 """In a row; with these pauses about two days: a store that is away for a weekend is waited for."""
-_KEPT = 2000
+_KEPT = 10_000
 """Pieces of work in the cursor, the newest; an hour of one asset is one."""
+
+TRIES = 2
+"""Runs over hours that are requested again, at once and in an hour, while they complete nothing."""
+_TRIES_IN = timedelta(hours=1)
 
 
 @dataclass(frozen=True, order=True)
@@ -99,10 +103,12 @@ class RecoveryCursor(SensorCursor):
     Attributes:
         through: position in the event log up to which the ends of runs were read; None at first.
         targets: unfinished work, by ``str(target)``.
+        in_vain: ends of the newest runs over hours that were requested again and completed nothing.
     """
 
     through: int | None = None
     targets: dict[str, Unfinished] = Field(default_factory=dict)
+    in_vain: list[datetime] = Field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -133,8 +139,11 @@ def after_runs(cursor: RecoveryCursor, runs: Iterable[FinishedRun], through: int
         through: position in the event log up to which they were read.
     """
     targets = dict(cursor.targets)
+    in_vain = cursor.in_vain
     given_up: dict[Target, Unfinished] = {}
     for run in runs:
+        if run.earlier_failures is not None and any(target.partition for target in run.done | run.unfinished):
+            in_vain = [] if run.done else [*in_vain, run.ended][-TRIES:]
         for target in run.done:
             targets.pop(str(target), None)
             given_up.pop(target, None)
@@ -145,7 +154,7 @@ def after_runs(cursor: RecoveryCursor, runs: Iterable[FinishedRun], through: int
             if failures == MOST_FAILURES:
                 given_up[target] = targets[str(target)]
     kept = dict(sorted(targets.items(), key=lambda item: item[1].ended)[-_KEPT:])
-    return Progress(RecoveryCursor(through=through, targets=kept), given_up)
+    return Progress(RecoveryCursor(through=through, targets=kept, in_vain=in_vain), given_up)
 
 
 def _failures_before(before: Unfinished | None, run: FinishedRun) -> int:
@@ -159,6 +168,22 @@ def due_targets(cursor: RecoveryCursor, now: datetime) -> list[tuple[Target, Unf
     """What is to be requested again now, longest due first."""
     due = [(Target.parse(name), work) for name, work in cursor.targets.items() if not work.given_up and work.due <= now]
     return sorted(due, key=lambda item: (item[1].due, item[0]))
+
+
+def tries_left(cursor: RecoveryCursor, now: datetime, under_way: int) -> int:
+    """How many runs over hours may be requested again now.
+
+    A camera that is bad for a day leaves an hour behind every hour, each with pauses of its own: what bounds the work
+    is that runs which complete nothing are few. One that completes something ends the restraint: when a store comes
+    back, run follows run until nothing is left.
+
+    Args:
+        cursor: of this tick.
+        now: aware.
+        under_way: such runs that are queued or running.
+    """
+    lately = sum(now - ended < _TRIES_IN for ended in cursor.in_vain)
+    return max(0, TRIES - lately - under_way)
 
 
 def without(cursor: RecoveryCursor, targets: Iterable[Target]) -> RecoveryCursor:

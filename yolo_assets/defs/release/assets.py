@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from yolo_assets.defs.automation import on_good_change
+from yolo_assets.defs.code_versions import code_version
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.metadata import picture, table
 from yolo_assets.defs.release.checks import EXPORTED_FILE_EVALUATED, GATE_PASSED, exported_file_evaluated, gate_passed
+from yolo_assets.defs.release.training import train
 from yolo_assets.defs.resources import Locations
 
 if TYPE_CHECKING:
     from yolo_assets.contracts.evaluation import PairedEvaluation
-    from yolo_assets.training.jobs import TrainingEvent
 
 CHANNEL = "stable"
 
@@ -33,7 +34,7 @@ def champion_of(locations: Locations) -> str | None:
     group_name="release",
     kinds={"pytorch", "yolo", "onnx"},
     owners=["team:data"],
-    code_version="1",
+    code_version=code_version("training", "vision"),
     description=(
         "Prepare, train, export, evaluate: each in a process of its own, resumed after eviction. The same dataset, "
         "recipe and parent return the earlier result."
@@ -45,7 +46,7 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
     """Train a candidate from the champion's weights (or from random ones) and evaluate the exported file."""
     from yolo_assets.contracts.errors import BadInputError
     from yolo_assets.learning.dataset import latest_dataset
-    from yolo_assets.training.candidates import evaluate_candidate, train_candidate
+    from yolo_assets.training.candidates import evaluate_candidate
     from yolo_assets.training.spec import Recipe
 
     registry, settings = locations.registry(), locations.settings
@@ -55,14 +56,9 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
     champion = champion_of(locations)
     recipe = Recipe.load(settings.training_recipe) if settings.training_recipe else Recipe()
     spec = recipe.spec(locations.settings.model_name, *_parent(locations, champion, dataset.sha256))
-    work = settings.home / "training"
-
-    def on_progress(event: "TrainingEvent") -> None:
-        context.log.info(f"{event.event} {event.epoch}/{event.epochs} {event.seconds:.0f} s {_figures(event.losses)}")
-
-    result = train_candidate(registry, dataset, spec, work, on_progress=on_progress)
+    result = train(context, locations, dataset, spec)
     other = None if champion == result.model_version else champion
-    evaluated = evaluate_candidate(registry, dataset, result.model_version, other, work)
+    evaluated = evaluate_candidate(registry, dataset, result.model_version, other, settings.home / "training")
     return dg.MaterializeResult(
         metadata={
             "model": result.model_version,
@@ -90,7 +86,7 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
     group_name="release",
     kinds={"onnx"},
     owners=["team:quality"],
-    code_version="1",
+    code_version=code_version("models"),
     description=(
         "The newest candidate against the champion: confidence interval, per-class floors, hard cases, latency. "
         "If it passes, it is signed and the stable channel moves; if it is refused, the report says why."
@@ -205,7 +201,3 @@ def evaluation_metadata(comparison: "PairedEvaluation", plots: Mapping[str, Path
         ),
         **{f"plot_{name}": picture(path, name) for name, path in sorted(plots.items())},
     }
-
-
-def _figures(losses: Mapping[str, float | None]) -> str:
-    return " ".join(f"{name}={value:.3f}" for name, value in sorted(losses.items()) if value is not None)

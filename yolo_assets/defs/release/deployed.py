@@ -7,7 +7,9 @@ from pydantic import Field
 
 from yolo_assets.contracts.times import format_time, utc_now
 from yolo_assets.defs.automation import on_change
+from yolo_assets.defs.code_versions import code_version
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
+from yolo_assets.defs.freshness import EVERY_DAY
 from yolo_assets.defs.metadata import table
 from yolo_assets.defs.release.assets import CHANNEL
 from yolo_assets.defs.release.checks import EVERY_LIVE_DEVICE_CURRENT, every_live_device_current
@@ -24,10 +26,11 @@ class DeploymentConfig(dg.Config):
     deps=["promoted_model"],
     automation_condition=on_change(),
     check_specs=[EVERY_LIVE_DEVICE_CURRENT],
+    freshness_policy=EVERY_DAY,
     group_name="release",
     kinds={"onnx"},
     owners=["team:edge"],
-    code_version="1",
+    code_version=code_version("models/fleet_status.py"),
     description="The model on the line: each device's heartbeat against the stable channel.",
     retry_policy=RETRY_POLICY,
 )

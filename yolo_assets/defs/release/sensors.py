@@ -1,17 +1,19 @@
-"""The fleet sensor: when a device changes its model, ``deployed_model`` runs again. And the daily training."""
+"""The fleet sensor: ``deployed_model`` runs when a device changes its model, and daily. And the daily training."""
 
 import hashlib
 
 import dagster as dg
 
+from yolo_assets.contracts.times import utc_now
+from yolo_assets.defs.lanes import run_tags
 from yolo_assets.defs.resources import Locations
 
 
 @dg.sensor(
     target=dg.AssetSelection.assets("deployed_model"),
-    minimum_interval_seconds=30,
+    minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Reads the heartbeats; requests deployed_model when a device runs another model than before.",
+    description="Reads the heartbeats; requests deployed_model when a device runs another model, and daily.",
 )
 def fleet_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> dg.SensorResult | dg.SkipReason:
     """Read the heartbeats once a tick; a tick without any heartbeat requests nothing."""
@@ -23,13 +25,19 @@ def fleet_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> d
     running = "\n".join(
         sorted(f"{beat.device_id} {beat.model_version} {beat.release} {beat.pinned}" for beat in fleet.heartbeats)
     )
-    seen = hashlib.sha256(running.encode()).hexdigest()
+    seen = hashlib.sha256(f"{utc_now().date()}\n{running}".encode()).hexdigest()
     if seen == context.cursor:
-        return dg.SkipReason("every device runs what it ran before")
+        return dg.SkipReason("every device runs what it ran before today")
     if not fleet.heartbeats:
         return dg.SensorResult(cursor=seen, skip_reason="no device has reported yet")
     return dg.SensorResult(
-        run_requests=[dg.RunRequest(run_key=f"fleet-{seen}", asset_selection=[dg.AssetKey("deployed_model")])],
+        run_requests=[
+            dg.RunRequest(
+                run_key=f"fleet-{seen}",
+                asset_selection=[dg.AssetKey("deployed_model")],
+                tags=run_tags(["deployed_model"], (), utc_now(), "a device runs another model than before"),
+            )
+        ],
         cursor=seen,
     )
 
@@ -37,6 +45,7 @@ def fleet_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> d
 train_daily = dg.ScheduleDefinition(
     name="train_daily",
     target=dg.AssetSelection.assets("training_dataset", "trained_weights", "promoted_model"),
+    tags=run_tags(["trained_weights"], (), utc_now(), "the nightly training"),
     cron_schedule="30 3 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.STOPPED,

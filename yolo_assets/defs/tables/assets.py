@@ -9,6 +9,7 @@ import dagster as dg
 
 from yolo_assets.contracts.times import Hour
 from yolo_assets.defs.automation import on_hour
+from yolo_assets.defs.code_versions import code_version
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.hours import (
     HourEvent,
@@ -36,7 +37,12 @@ if TYPE_CHECKING:
     from yolo_assets.tables.build import HourReport
 
 _COUNTS = {"source": str, "frames": int, "detections": int}
-_COMMON = {"group_name": "tables", "kinds": {"parquet", "polars"}, "owners": ["team:data"], "code_version": "1"}
+_COMMON = {
+    "group_name": "tables",
+    "kinds": {"parquet", "polars"},
+    "owners": ["team:data"],
+    "code_version": code_version("tables/build.py", "tables/schema.py", "spool/records.py"),
+}
 
 
 @dg.multi_asset(

@@ -9,12 +9,14 @@ import dagster as dg
 
 from yolo_assets.contracts.times import Hour
 from yolo_assets.defs.automation import on_hour
+from yolo_assets.defs.code_versions import code_version
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.hours import NO_VALUE, HourEvent, HourResult, each_hour
 from yolo_assets.defs.metadata import counted, listed, table
 from yolo_assets.defs.partitions import by_day, hourly
 from yolo_assets.defs.provenance import Provenance
 from yolo_assets.defs.resources import Locations
+from yolo_assets.defs.versions import content_version
 
 DAY = timedelta(days=1)
 _DRIFT = {
@@ -35,7 +37,7 @@ _DRIFT = {
     group_name="tables",
     kinds={"polars"},
     owners=["team:maintenance"],
-    code_version="1",
+    code_version=code_version("tables/health.py", "tables/scan.py"),
     description="Blur, brightness, frozen and missing frames, silent cameras: the hour against the day before it.",
     dagster_type=NO_VALUE,
     retry_policy=RETRY_POLICY,
@@ -65,7 +67,8 @@ def camera_health(context: dg.AssetExecutionContext, locations: Locations) -> It
                     "sick": len(sick),
                     "cameras": table(rows, {"camera_id": str, "status": str, "frames": int, "longest_gap_s": float}),
                 }
-            }
+            },
+            versions={"camera_health": content_version(rows, sentences)},
         )
 
     yield from each_hour(context, health_of)
@@ -79,7 +82,7 @@ def camera_health(context: dg.AssetExecutionContext, locations: Locations) -> It
     group_name="tables",
     kinds={"polars"},
     owners=["team:data"],
-    code_version="1",
+    code_version=code_version("tables/drift.py", "tables/health.py", "tables/scan.py"),
     description=(
         "Detection rate, class mix and confidence of each camera and model version against the day before. "
         "A sick camera needs maintenance, not training."
@@ -118,6 +121,6 @@ def drift_report(context: dg.AssetExecutionContext, locations: Locations) -> Ite
         }
         if moved:
             metadata["drift"] = table(moved, _DRIFT)
-        return HourResult({"drift_report": metadata})
+        return HourResult({"drift_report": metadata}, versions={"drift_report": content_version(rows)})
 
     yield from each_hour(context, drift_of)

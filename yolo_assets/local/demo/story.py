@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from pathlib import Path
 
 from yolo_assets.contracts.errors import UserError
@@ -86,11 +89,21 @@ def _mark(loop: Loop, step: str, *, finished: bool = False) -> DemoMark:
 
 
 def _next(home: Path) -> str:
-    return (
-        "\nWhere to look next\n"
-        "  make up                                       Dagster's lineage of this run, and the live page\n"
-        "  .venv/bin/yolo-assets catalog stats           what the archive holds\n"
-        "  .venv/bin/yolo-assets archive ls              every archive with its receipt\n"
-        "  .venv/bin/yolo-assets models history line     who released what, and why\n"
-        f"  {home}/demo-figures.json  the figures above"
-    )
+    program = _program()
+    shown = [
+        (f"{program} up", "Dagster's lineage of this run, and the live page"),
+        (f"{program} catalog stats", "what the archive holds"),
+        (f"{program} archive ls", "every archive with its receipt"),
+        (f"{program} models history line", "who released what, and why"),
+        (f"{home}/demo-figures.json", "the figures above"),
+    ]
+    width = max(len(what) for what, _ in shown)
+    return "\n".join(["\nWhere to look next", *(f"  {what:<{width}}  {why}" for what, why in shown)])
+
+
+def _program() -> str:
+    """The command as it was called here: a checkout's is not on the search path."""
+    called = Path(sys.argv[0])
+    if called.name != "yolo-assets" or shutil.which(called.name) == str(called.absolute()):
+        return "yolo-assets"
+    return os.path.relpath(called) if called.absolute().is_relative_to(Path.cwd()) else str(called)

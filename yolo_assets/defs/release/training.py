@@ -1,0 +1,136 @@
+"""How ``trained_weights`` trains: in a process of its own that speaks Dagster Pipes, here or in a pod.
+
+``YOLO_ASSETS_TRAINING_POD`` decides: with it the process runs in the pod that the file describes, the only one of the
+plant with a GPU; without it, on this machine. Both run ``yolo_assets.training.pipes`` and need nothing but the store.
+
+Belongs here: choosing the place, and turning its answer into a result or an error. Does not belong here: the training
+(``yolo_assets.training``), and the pod's supervision (``yolo_assets.cluster``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from dagster._core.pipes.client import PipesClientCompletedInvocation
+
+import yolo_assets
+from yolo_assets.contracts.errors import UserError, missing_package
+from yolo_assets.defs.resources import Locations
+
+if TYPE_CHECKING:
+    from yolo_assets.learning.dataset import Dataset
+    from yolo_assets.training.jobs import TrainingResult
+    from yolo_assets.training.spec import TrainSpec
+
+COMMAND = ("-m", "yolo_assets.training.pipes")
+
+
+class TrainingError(UserError):
+    """The training process says why it has no result."""
+
+
+class TrainingInterruptedError(UserError):
+    """The training process was ended, or could not reach its store: the training goes on from its last checkpoint.
+
+    Attributes:
+        transient: whether trying again within a minute may help.
+    """
+
+    may_pass = True
+
+    def __init__(self, message: str, *, transient: bool = True) -> None:
+        super().__init__(message)
+        self.transient = transient
+
+
+def train(context: dg.AssetExecutionContext, locations: Locations, dataset: Dataset, spec: TrainSpec) -> TrainingResult:
+    """Train a candidate, or get the result that the same inputs gave before.
+
+    Args:
+        context: of the step; progress goes to its log.
+        locations: the store, and where trainings run.
+        dataset: the version to train on.
+        spec: what to train.
+
+    Raises:
+        UserError: bad dataset or parent, or the training failed; the message says which.
+    """
+    if locations.settings.training_pod is not None:
+        invocation = _in_a_pod(context, locations, dataset, spec, locations.settings.training_pod)
+    else:
+        invocation = _here(context, locations, dataset, spec)
+    return _result(invocation)
+
+
+def _here(
+    context: dg.AssetExecutionContext, locations: Locations, dataset: Dataset, spec: TrainSpec
+) -> PipesClientCompletedInvocation:
+    root = str(Path(yolo_assets.__file__).parent.parent)
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    settings = locations.settings
+    request = _request(settings.store_url, dataset, spec, home=str(settings.home), parent=os.getpid())
+    client = dg.PipesSubprocessClient(env={"PYTHONPATH": os.pathsep.join(paths)})
+    try:
+        return client.run(context=context, command=[sys.executable, *COMMAND], extras=request)
+    except dg.DagsterPipesExecutionError as error:
+        if "code -" in str(error):
+            raise TrainingInterruptedError(f"the training process was killed: {error}") from None
+        raise
+
+
+def _in_a_pod(
+    context: dg.AssetExecutionContext, locations: Locations, dataset: Dataset, spec: TrainSpec, description: Path
+) -> PipesClientCompletedInvocation:
+    try:
+        from yolo_assets.cluster.pod_client import TrainingPodClient
+        from yolo_assets.cluster.pod_watch import PodPatience
+    except ModuleNotFoundError as error:
+        raise UserError(missing_package(error.name or "dagster-k8s", "k8s")) from None
+    from yolo_assets.cluster.training_pod import TrainingPod
+
+    pod = TrainingPod.load(description)
+    # Where it runs is the pod's affair, unless the recipe says otherwise; neither counts for the fingerprint.
+    place: dict[str, Any] = {"device": "auto", "threads": pod.processors or spec.threads}
+    spec = spec.model_copy(update={key: value for key, value in place.items() if key not in spec.model_fields_set})
+    request = _request(locations.settings.store_url, dataset, spec)
+    subject = f"{dataset.sha256} {spec.model_dump_json(exclude=set(place))}"
+    longest = pod.longest_seconds
+    patience = PodPatience(
+        poll_seconds=pod.poll_seconds,
+        start_seconds=pod.start_seconds,
+        longest_seconds=None if longest is None else longest + _SLACK_SECONDS,
+    )
+    client = TrainingPodClient(pod, patience)
+    return client.train(context, ["python", *COMMAND], request, hashlib.sha256(subject.encode()).hexdigest()[:16])
+
+
+_SLACK_SECONDS = 600.0
+"""After its deadline a pod is ended by Kubernetes; later than that by nobody."""
+
+
+def _request(
+    store: str, dataset: Dataset, spec: TrainSpec, *, home: str | None = None, parent: int | None = None
+) -> dict[str, Any]:
+    from yolo_assets.training.request import TrainingRequest
+
+    request = TrainingRequest(store=store, dataset=dataset.sha256, spec=spec, home=home, parent=parent)
+    return {"request": request.model_dump(mode="json")}
+
+
+def _result(invocation: PipesClientCompletedInvocation) -> TrainingResult:
+    from yolo_assets.training.request import TrainingAnswer
+
+    messages = invocation.get_custom_messages()
+    if not messages:
+        raise TrainingInterruptedError("the training process ended without an answer; its result may be in the store")
+    answer = TrainingAnswer.model_validate(messages[-1])
+    if answer.result is not None:
+        return answer.result
+    if answer.may_pass:
+        raise TrainingInterruptedError(answer.error, transient=answer.transient)
+    raise TrainingError(answer.error)

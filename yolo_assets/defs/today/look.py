@@ -1,0 +1,74 @@
+"""One look at the plant: spool, stores and Dagster's instance together."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from yolo_assets.contracts.plant import Plant, load_plant
+from yolo_assets.contracts.settings import Settings
+from yolo_assets.contracts.times import utc_now
+from yolo_assets.defs.resources import Locations
+from yolo_assets.defs.standing_failures import standing_failures
+
+if TYPE_CHECKING:
+    from yolo_assets.models.fleet_status import FleetHeartbeats
+    from yolo_assets.today.summary import Today
+
+
+def look(
+    locations: Locations, plant: Plant, instance: dg.DagsterInstance | None, now: datetime, *, trace: bool = True
+) -> tuple[Today, FleetHeartbeats]:
+    """The plant now, and the heartbeats that were read for it.
+
+    Args:
+        locations: of the installation.
+        plant: what should be there.
+        instance: whose failed runs are shown; None: they are not known.
+        now: aware.
+        trace: stores are opened as work opens them; without, a folder that is not there is neither made nor remembered.
+    """
+    from yolo_assets.storage import open_store
+    from yolo_assets.today.reading import read_plant
+    from yolo_assets.today.summary import Limits, summarise
+
+    settings = locations.settings
+    facts, fleet = read_plant(
+        settings.spool,
+        lambda: open_store(settings.archive_url, create=trace, memory=settings.known_stores, remember=trace),
+        lambda: open_store(settings.store_url, create=trace, memory=settings.known_stores, remember=trace),
+        now,
+        expected=plant.camera_ids,
+        failures=standing_failures(instance) if instance is not None else None,
+        cache=settings.home / "cache" / "catalog",
+    )
+    limits = Limits(
+        absent_after=timedelta(hours=plant.alerts.camera_absent_hours),
+        archived_within=timedelta(hours=plant.alerts.archive_hours),
+    )
+    return summarise(facts, limits), fleet
+
+
+def look_here(settings: Settings) -> Today:
+    """The plant of an installation, for the command line; failed runs where it has a Dagster instance."""
+    plant = load_plant(settings)
+    locations = Locations(values=settings.model_dump(mode="json", exclude_none=True))
+    with _instance(settings.home / "dagster") as instance:
+        return look(locations, plant, instance, utc_now(), trace=False)[0]
+
+
+@contextmanager
+def _instance(folder: Path) -> Iterator[dg.DagsterInstance | None]:
+    if not (folder / "dagster.yaml").exists():
+        yield None
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Dagster's warnings about features in preview are not for operators
+        with dg.DagsterInstance.from_config(str(folder)) as instance:
+            yield instance

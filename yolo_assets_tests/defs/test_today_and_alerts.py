@@ -1,0 +1,185 @@
+"""The plant now and who is told of it, in the real graph: a real instance, real hours, a receiver on loopback."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from yolo_assets.alerts.state import FILE, AlertState
+from yolo_assets.contracts.errors import UserError
+from yolo_assets.contracts.fleet import Heartbeat
+from yolo_assets.contracts.names import fleet_key, today_page_key
+from yolo_assets.contracts.times import Hour, utc_now
+from yolo_assets.definitions import defs
+from yolo_assets.defs.alerts.sensors import alerts_sensor
+from yolo_assets.defs.release.sensors import fleet_sensor
+from yolo_assets.defs.today.sensors import today_sensor
+from yolo_assets.local.driver import Graph
+from yolo_assets.storage import open_store
+from yolo_assets_tests.defs.hours_in_spool import write_hour
+from yolo_assets_tests.support.listeners import Web, web
+
+PLANT = """
+cameras: [cam01, cam02, cam03]
+ui: https://ui.plant/
+alerts:
+  well_minutes: 0
+  receivers:
+    office: {url_variable: OFFICE}
+    broken: {url_file: /nowhere/at/all}
+"""
+
+
+@pytest.fixture
+def receiver(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    (home / "plant.yaml").write_text(PLANT)
+    with web() as kept:
+        monkeypatch.setenv("OFFICE", f"json://127.0.0.1:{kept.port}/")
+        yield kept
+
+
+def tick(graph: Graph, sensor: dg.SensorDefinition, cursor: str | None = None) -> Any:
+    loaded = defs()
+    with dg.build_sensor_context(
+        instance=graph.instance,
+        cursor=cursor,
+        repository_def=loaded.get_repository_def(),
+        resources=dict(loaded.resources or {}),
+    ) as context:
+        return sensor.evaluate_tick(context)
+
+
+def rows(metadata: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {str(row.data["camera"]): dict(row.data) for row in metadata["cameras"].records}
+
+
+def test_the_table_shows_good_and_absent_cameras_and_the_page_lies_in_the_store(
+    home: Path, graph: Graph, receiver: Web
+) -> None:
+    running = Hour.of(utc_now())
+    for hour in (running.next(-2), running.next(-1)):
+        write_hour(home / "spool", "cam01", hour)
+    write_hour(home / "spool", "cam01", running, frames=2)
+    made = graph.run(["today"])["today"]
+    shown = rows(made)
+    assert [(shown[name]["status"], shown[name]["frames"]) for name in ("cam01", "cam02", "cam03")] == [
+        ("good", 8),
+        ("absent", 0),
+        ("absent", 0),
+    ]
+    assert "never sent a frame" in shown["cam02"]["cause"]
+    assert (made["absent"], made["good"], made["frames"]) == (2, 1, 8)
+    page = open_store((home / "store").as_uri()).get(today_page_key()).decode()
+    assert "cam02" in page and "Absent" in page
+    key = dg.AssetCheckKey(dg.AssetKey("today"), "every_camera_well")
+    (verdict,) = graph.instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).values()
+    assert verdict.evaluation is not None and not verdict.evaluation.passed
+    assert verdict.evaluation.severity is dg.AssetCheckSeverity.WARN
+    assert verdict.evaluation.description == "cam02 (absent), cam03 (absent)"
+
+
+def test_the_sensor_reports_a_change_and_then_only_once_an_hour(home: Path, graph: Graph, receiver: Web) -> None:
+    first = tick(graph, today_sensor)
+    assert [type(event).__name__ for event in first.asset_events] == ["AssetMaterialization", "AssetCheckEvaluation"]
+    again = tick(graph, today_sensor, first.cursor)
+    assert not again.asset_events and "no verdict changed: 3 absent" in again.skip_message
+    write_hour(home / "spool", "cam01", Hour.of(utc_now()), frames=1)
+    changed = tick(graph, today_sensor, again.cursor)
+    assert rows(changed.asset_events[0].metadata)["cam01"]["frames"] == 1
+    assert len(first.cursor) < 100
+
+
+def test_what_is_wrong_is_told_once_and_again_when_it_is_well(home: Path, graph: Graph, receiver: Web) -> None:
+    with pytest.raises(UserError, match="there is no candidate yet"):
+        graph.run(["promoted_model"])
+    told = tick(graph, alerts_sensor)
+    assert "2 messages left" in told.skip_message
+    titles = {document["title"]: document["message"] for document in receiver.taken()}
+    assert set(titles) == {"promoted_model failed", "3 cameras send no frames"}
+    (run,) = graph.instance.get_runs()
+    assert f"https://ui.plant/runs/{run.run_id}" in titles["promoted_model failed"]
+    assert "materialize trained_weights first. Correct the cause" in titles["promoted_model failed"]
+    assert "cam02: It never sent a frame." in titles["3 cameras send no frames"]
+    receiver.requests.clear()
+    tick(graph, alerts_sensor)
+    assert receiver.requests == [], "told once"
+    graph.instance.report_runless_asset_event(dg.AssetMaterialization("promoted_model"))
+    write_hour(home / "spool", "cam02", Hour.of(utc_now()), frames=1)
+    tick(graph, alerts_sensor)
+    assert [(document["title"], document["type"]) for document in receiver.taken()] == [
+        ("Resolved: promoted_model failed", "success"),
+        ("Resolved: cam02 sends no frames", "success"),
+    ]
+    state = AlertState.load(home)
+    assert state.trouble["broken"].failures > 0 and all(m.receiver == "broken" for m in state.outbox)
+
+
+def test_a_camera_whose_archive_fails_is_one_row_and_one_message(home: Path, graph: Graph, receiver: Web) -> None:
+    hours = [Hour.of(utc_now()).next(-back) for back in (2, 1)]
+    for hour in hours:
+        for camera in ("cam01", "cam02", "cam03"):
+            write_hour(home / "spool", camera, hour)
+    blocked = home / "archive" / "archives" / "camera=cam02"
+    blocked.parent.mkdir(parents=True)
+    blocked.write_text("a file where a folder must be")
+    for hour in hours:
+        with pytest.raises(UserError, match=f"cam02 {hour.key}"):
+            graph.run(["hourly_archives"], hour.partition_key)
+    (row,) = [row for row in rows(graph.run(["today"])["today"]).values() if row["status"] == "failed"]
+    assert (row["camera"], row["failed h"]) == ("cam02", 2)
+    assert row["cause"].startswith("hourly_archives failed in 2 hours") and "archives/camera=cam02" in row["cause"]
+    tick(graph, alerts_sensor)
+    ((title, message),) = [(document["title"], document["message"]) for document in receiver.taken()]
+    assert title == "cam02 failed" and "hourly_archives failed in 2 hours" in message and "Correct the cause" in message
+    receiver.requests.clear()
+    blocked.unlink()
+    for hour in hours:
+        graph.run(["hourly_archives"], hour.partition_key)
+    tick(graph, alerts_sensor)
+    assert [document["title"] for document in receiver.taken()] == ["Resolved: cam02 failed"]
+
+
+def test_a_receiver_that_was_away_gets_it_after_its_pause(home: Path, graph: Graph, receiver: Web) -> None:
+    receiver.status = 503
+    tick(graph, alerts_sensor)
+    waiting = AlertState.load(home)
+    assert len([m for m in waiting.outbox if m.receiver == "office"]) == 1 and waiting.trouble["office"].failures == 1
+    receiver.status = 200
+    receiver.requests.clear()
+    tick(graph, alerts_sensor)
+    assert receiver.requests == [], "not before its pause is over"
+    trouble = {name: known.model_copy(update={"next_at": utc_now()}) for name, known in waiting.trouble.items()}
+    waiting.model_copy(update={"trouble": trouble}).save(home)
+    tick(graph, alerts_sensor)
+    assert [document["title"] for document in receiver.taken()] == ["3 cameras send no frames"]
+
+
+def test_a_silent_device_is_told(home: Path, graph: Graph, receiver: Web) -> None:
+    at = utc_now() - timedelta(minutes=20)
+    beat = Heartbeat(
+        device_id="box7", at=at, started_at=at, agent_version="1", engine="openvino", model_version="line/v1"
+    )
+    open_store((home / "store").as_uri()).put(fleet_key("box7"), beat.to_json())
+    tick(graph, alerts_sensor)
+    assert "box7 is silent" in {document["title"] for document in receiver.taken()}
+
+
+def test_the_fleet_is_compared_once_a_day_although_nothing_changed(
+    home: Path, graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = utc_now()
+    beat = Heartbeat(device_id="box7", at=at, started_at=at, agent_version="1", engine="e", model_version="line/v1")
+    open_store((home / "store").as_uri()).put(fleet_key("box7"), beat.to_json())
+    first = tick(graph, fleet_sensor)
+    assert len(first.run_requests) == 1 and not tick(graph, fleet_sensor, first.cursor).run_requests
+    monkeypatch.setattr("yolo_assets.defs.release.sensors.utc_now", lambda: at + timedelta(days=1))
+    (request,) = tick(graph, fleet_sensor, first.cursor).run_requests
+    assert request.run_key != first.run_requests[0].run_key
+
+
+def test_without_a_receiver_the_plant_is_not_looked_at(home: Path, graph: Graph) -> None:
+    assert tick(graph, alerts_sensor).skip_message == "plant.yaml names no receiver"
+    assert not (home / FILE).exists() and not (home / "store").exists()
