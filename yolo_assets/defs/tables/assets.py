@@ -1,7 +1,7 @@
 """``detections`` and ``frames``: Parquet per camera and hour, validated; what does not fit goes into quarantine."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from yolo_assets.defs.hours import (
     HourEvent,
     HourResult,
     Outcomes,
+    chosen_cameras,
     closed_spool_hours,
     each_hour,
     for_each,
@@ -25,6 +26,7 @@ from yolo_assets.defs.partitions import by_day, hourly
 from yolo_assets.defs.provenance import Provenance
 from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.tables.checks import (
+    DETECTIONS,
     EVERY_CAMERA_TABLED,
     NO_ROW_IN_QUARANTINE,
     no_row_in_quarantine,
@@ -33,6 +35,7 @@ from yolo_assets.defs.tables.checks import (
 if TYPE_CHECKING:
     import polars as pl
 
+    from yolo_assets.contracts.names import ArchiveName
     from yolo_assets.storage import ObjectStore
     from yolo_assets.tables.build import HourReport
 
@@ -68,19 +71,31 @@ _COMMON = {
 )
 @by_kind
 def detection_tables(context: dg.AssetExecutionContext, locations: Locations) -> Iterator[HourEvent]:
-    """Validate the records of every camera of the hour and write its tables."""
-    from yolo_assets.tables.build import build_hour, cameras_of_hour
+    """Validate the records of every camera of the hour and write its tables.
+
+    In a run that is limited to some cameras the tables of the others stay as they are, where they are there and nothing
+    has come since.
+    """
+    from yolo_assets.tables.build import build_hour, cameras_of_hour, report_of
 
     archive, store, settings = locations.archive(), locations.store(), locations.settings
     hours = [Hour.from_partition_key(key) for key in context.partition_keys]
     closed = [item for item in closed_spool_hours(settings.spool, hours, settings.grace_seconds) if holds_files(item)]
 
-    def tables_of(hour: Hour, _: Provenance) -> HourResult | None:
+    is_chosen = chosen_cameras(context)
+
+    def tables_of(hour: Hour, provenance: Provenance) -> HourResult | None:
         cameras = cameras_of_hour(hour, [item for item in closed if item.hour == hour], archive)
         if not cameras:
             return None
         build = partial(build_hour, hour=hour, spool=settings.spool, archive=archive, store=store)
-        work = [(f"{camera} {hour}", partial(build, camera, archived=parts)) for camera, parts in cameras.items()]
+        limited = any(not is_chosen(camera) for camera in cameras) and provenance.is_current(DETECTIONS, hour)
+
+        def tabled(camera: str, parts: "Sequence[ArchiveName]") -> "HourReport":
+            kept = report_of(camera, hour, store) if limited and not is_chosen(camera) else None
+            return kept or build(camera, archived=parts)
+
+        work = [(f"{camera} {hour}", partial(tabled, camera, parts)) for camera, parts in cameras.items()]
         return _result(for_each(context, work), store, hour)
 
     yield from each_hour(context, tables_of)
@@ -92,7 +107,7 @@ def _result(outcomes: "Outcomes[HourReport]", store: "ObjectStore", hour: Hour) 
     columns = {"camera-hour": str, "source": str, "frames": int, "detections": int, "quarantined": int}
     cameras = table(
         [
-            {"camera-hour": name, **{column: getattr(report, column, None) for column in columns}}
+            {**{column: getattr(report, column, None) for column in columns}, "camera-hour": name}
             for name, report in reports
         ],
         columns,
