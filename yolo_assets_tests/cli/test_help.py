@@ -84,6 +84,7 @@ JSON_ELSEWHERE = {
     ("backfill",),
     ("demo",),
     ("edge", "run"),
+    ("events", "listen"),
     ("edge", "status"),
     ("edge", "audit", "verify"),
     ("archive", "hold"),

@@ -15,7 +15,7 @@ from yolo_assets_tests.cli.command_line import cli
 from yolo_assets_tests.support import nginx
 from yolo_assets_tests.support.plant_services import ALL, commands_of
 
-UNITS = (*ALL, "exporter")
+UNITS = (*ALL, "exporter", "events")
 DEPLOY = Path(__file__).parents[2] / "deploy" / "plant"
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
 needs_nginx = pytest.mark.skipif(nginx.program() is None, reason="no nginx here; run .ci/install-test-services.sh")
@@ -67,7 +67,7 @@ def test_the_units_are_locked_down(name: str) -> None:
 
 
 def test_every_service_listens_on_loopback_and_readers_cannot_write() -> None:
-    listening = {name: commands_of(name)[0] for name in UNITS if name != "daemon"}
+    listening = {name: commands_of(name)[0] for name in UNITS if name not in ("daemon", "events")}
     for words in listening.values():
         assert words[words.index("--host") + 1] == "127.0.0.1"
     assert "--read-only" in listening["ui-readers"] and "--read-only" not in listening["ui"]
