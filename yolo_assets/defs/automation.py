@@ -181,7 +181,10 @@ def in_lanes(requests: Iterable[dg.RunRequest], now: datetime) -> list[dg.RunReq
             made.append(request.with_replaced_attrs(tags={**request.tags, **run_tags(assets, (), now, why)}))
     for (assets, live), found in sorted(hours.items(), reverse=True):
         why = f"{'these hours' if live else 'these old hours'} are new, or an input of them has changed"
-        made += [hours_request(assets, packed, now, why, tags=tags) for packed in pack(found)]
+        for packed in pack(found):
+            # Dagster resolved the requests already: nobody adds the partition to the run's tags after this.
+            one = {"dagster/partition": packed.first.partition_key} if packed.first == packed.last else {}
+            made.append(hours_request(assets, packed, now, why, tags={**tags, **one}))
     return made
 
 

@@ -25,6 +25,12 @@ THERE = ["20260301_02", "20260301_03", "20260301_05"]
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture(autouse=True)
+def no_pauses_between_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step is retried at once instead of after seconds."""
+    monkeypatch.setattr("dagster._core.definitions.policy.calculate_delay", lambda **_: 0)
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """Three hours of two cameras in the spool: the others of the day hold nothing."""
@@ -86,7 +92,9 @@ def test_what_is_missing_or_failed_is_built_and_the_rest_is_left(
     assert requested(command(*forced, "--json")) == THERE[1:]
 
 
-def test_an_hour_without_its_input_waits_unless_both_are_named(command: Command, daemon: BackfillDaemon) -> None:
+def test_an_hour_without_its_input_waits_unless_both_are_named(
+    command: Command, daemon: BackfillDaemon, home: Path
+) -> None:
     alone = answer(command("camera_health", *RANGE, "--json"))
     assert (alone["backfill"], alone["assets"]["camera_health"]["without_input"]) == (None, 3)
     assert "camera_health  0 hours to build  3 without frames\n" in command("camera_health", *RANGE).stdout
@@ -96,6 +104,12 @@ def test_an_hour_without_its_input_waits_unless_both_are_named(command: Command,
     assert daemon.finish() == {both["backfill"]: "COMPLETED_SUCCESS"}
     made = daemon.instance.get_materialized_partitions(dg.AssetKey("camera_health"))
     assert made == {Hour.from_key(key).partition_key for key in THERE}
+    (home / "store").rename(home / "elsewhere")
+    (home / "store").write_text("a file where the store should be")
+    answer(command("frames", "--from", THERE[2], "--to", THERE[2], "--force", "--json"))
+    assert set(daemon.finish().values()) == {"COMPLETED_SUCCESS", "COMPLETED_FAILED"}
+    assert requested(command("frames", *RANGE, "--dry-run", "--json"), "frames") == THERE[2:], "the newest run failed"
+    assert requested(command("camera_health", *RANGE, "--force", "--dry-run", "--json"), "camera_health") == THERE
 
 
 def test_waiting_ends_with_the_backfill_and_names_hours_and_causes(
@@ -169,8 +183,8 @@ def test_one_camera_is_built_again_and_the_hour_is_described_whole(
     after = newest(daemon, "detections")
     table = after.metadata["cameras"]
     assert isinstance(table, dg.TableMetadataValue)
-    rows = {row.data["camera-hour"]: row.data for row in table.records}
-    assert [row["frames"] for row in rows.values()] == [3, 3] and rows[f"cam02 {THERE[0]}"]["source"] == "built before"
+    rows = {row.data["camera"]: row.data for row in table.records}
+    assert [row["frames"] for row in rows.values()] == [3, 3] and rows["cam02"]["source"] == "built before"
     assert after.metadata["dagster/row_count"].value == before.metadata["dagster/row_count"].value == 6
     assert after.tags and before.tags
     assert after.tags["dagster/data_version"] == before.tags["dagster/data_version"]

@@ -21,6 +21,7 @@ class Ticks:
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self.instance, self.repository = instance, defs().get_repository_def()
         self.sensor, self.cursor = AutomationSensor(), None
+        self.partitions: set[str | None] = set()
 
     def next(self) -> tuple[bool, int]:
         """Whether it was evaluated, and how many runs it requested."""
@@ -29,6 +30,7 @@ class Ticks:
         ) as context:
             data = self.sensor.evaluate_tick(context)
         self.cursor = data.cursor
+        self.partitions = {request.tags.get("dagster/partition") for request in data.run_requests or ()}
         return data.skip_message != SKIPPED, len(data.run_requests or ())
 
 
@@ -44,6 +46,7 @@ def test_a_quiet_plant_is_evaluated_twice_and_then_left_alone(ticks: Ticks) -> N
     ticks.instance.report_runless_asset_event(report)
     evaluated, requested = ticks.next()
     assert evaluated and requested, "the hour is asked for in the next tick"
+    assert ticks.partitions == {"2026-03-01-02:00"}, "the daemon takes a run's partition from its tags alone"
     assert ticks.next()[0], "what was requested may ask for more"
 
 

@@ -225,7 +225,7 @@ def _compare(
         lacking: dict[dg.AssetKey, set[Hour]] = {}
         for parent in sorted(graph.get(key).parent_keys & graph.executable_asset_keys):
             will_be = {hour.partition_key for hour in plans[parent].requested} if parent in plans else set()
-            ready = _built(instance, parent) | will_be
+            ready = _built(instance, parent, also_failed=True) | will_be
             if without := {hour for hour in wanted if hour.partition_key not in ready}:
                 lacking[parent] = without
         without = set().union(*lacking.values())
@@ -240,13 +240,14 @@ def _compare(
     return tuple(plans.values())
 
 
-def _built(instance: dg.DagsterInstance, key: dg.AssetKey) -> set[str]:
-    """Partitions that are materialized and whose newest run did not fail, as the UI counts them."""
+def _built(instance: dg.DagsterInstance, key: dg.AssetKey, *, also_failed: bool = False) -> set[str]:
+    """Partitions that are materialized, as the UI counts them: without those whose newest run failed, or with them."""
     status = get_and_update_asset_status_cache_value(instance, key, hourly)
     if status is None:
         return set()
     made = status.deserialize_materialized_partition_subsets(hourly)
-    return set((made - status.deserialize_failed_partition_subsets(hourly)).get_partition_keys())
+    failed = hourly.empty_subset() if also_failed else status.deserialize_failed_partition_subsets(hourly)
+    return set((made - failed).get_partition_keys())
 
 
 def _at_work(graph: AssetGraph, instance: dg.DagsterInstance, key: dg.AssetKey) -> set[str]:
