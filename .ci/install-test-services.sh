@@ -23,12 +23,12 @@ need etcd etcd-server
 need promtool prometheus
 [ -n "$(ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" ] || missing+=(postgresql)
 PATH="$PATH:/usr/sbin" need nginx nginx-light
-need htpasswd apache2-utils
 need openssl openssl
 need buildah buildah
 need mmdebstrap mmdebstrap
 need_file /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
 need unshare util-linux
+PATH="$PATH:/usr/sbin" need ip iproute2
 need systemd-analyze systemd
 need pdftotext poppler-utils
 need qpdf qpdf

@@ -23,7 +23,7 @@ LAYERS = {
     "tables": {"contracts", "runtime", "storage", "spool", "archive"},
     "catalog": {"contracts", "runtime", "storage", "spool", "archive", "tables"},
     "today": {"contracts", "runtime", "storage", "spool", "archive", "catalog", "models"},
-    "alerts": {"contracts", "runtime", "models", "today"},
+    "alerts": {"contracts", "runtime", "storage", "models", "today"},
     "evidence": {"contracts", "runtime", "storage", "vision", "spool", "archive", "catalog", "models"},
     "learning": {"contracts", "runtime", "storage", "vision", "spool", "archive", "tables", "catalog"},
     "training": {"contracts", "runtime", "storage", "vision", "learning", "models"},

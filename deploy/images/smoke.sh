@@ -7,7 +7,7 @@ target=$1 image=$2
 common='
 test "$(id -u)" = 10001
 test ! -w /opt/yolo-assets
-! python -m pip --version 2>/dev/null
+if python -m pip --version 2>/dev/null; then echo "error: pip stayed in the image" >&2; exit 1; fi
 yolo-assets --version
 '
 archive='
@@ -17,7 +17,7 @@ yolo-assets archive run --every 60 --metrics-port 9877 --spool /tmp/plant/spool 
 '
 edge='
 python -c "import av, cv2, onnxruntime, openvino"
-yolo-assets edge init --out /tmp/edge.yaml >/dev/null
+yolo-assets edge init --out /tmp/edge.yaml >/dev/null 2>&1
 mkdir -p /tmp/photos
 cat >/tmp/agent.yaml <<YAML
 device_id: smoke
@@ -25,9 +25,9 @@ spool: /tmp/agent/spool
 store: /tmp/agent/store
 model: line
 trusted_keys: [/tmp/plant/keys/promotion.pub]
-cameras: [{kind: simulated, camera_ids: [cam1], fps: 2}]
+cameras: [{kind: simulated, camera_ids: [lineA_cam01], fps: 2}]
 YAML
-YOLO_ASSETS_HOME=/tmp/plant yolo-assets models keygen >/dev/null
+YOLO_ASSETS_HOME=/tmp/plant yolo-assets models keygen >/dev/null 2>&1
 yolo-assets edge run --config /tmp/agent.yaml >/dev/null &
 '
 platform='
@@ -43,7 +43,7 @@ python -c "import torch, torchvision, onnx, ultralytics; print(torch.__version__
 health='
 for _ in $(seq 90); do
   if python -c "from urllib.request import urlopen; urlopen(\"http://127.0.0.1:$PORT\", timeout=5)" 2>/dev/null; then
-    kill %1; echo healthy; exit 0
+    kill $!; wait $! || true; echo healthy; exit 0
   fi
   sleep 1
 done
@@ -67,6 +67,7 @@ else
   mounted=$(buildah mount "$container")
   echo "$image: $(du -sm --one-file-system "$mounted" | cut -f1) MB unpacked"
   buildah umount "$container" >/dev/null
-  # The file has a check of its health that this run could not use by itself.
-  buildah inspect --type image --format '{{.Docker.ContainerConfig.User}} {{.Docker.Config.Healthcheck}}' "$image"
+  # buildah does not run it by itself; it is there all the same, and so is the user.
+  buildah inspect --type image --format '{{.Docker.Config.User}} {{.Docker.Config.Healthcheck}}' "$image" |
+    grep -E '^10001:10001 .*(CMD|NONE)'
 fi

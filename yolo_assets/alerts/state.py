@@ -1,8 +1,9 @@
 """What was told, what waits to be sent, and the file that keeps both over restarts.
 
 The file is written before a message goes out and after it went out. A process that is killed between the two sends
-this one message again after its restart; no message is lost. Belongs here: the record and the file. Does not belong
-here: when something is told (``alerts.decide``) and sending (``alerts.outbox``).
+this one message again after its restart; no message is lost. A copy in the store is for homes that do not last, as of a
+pod: a home without the file begins with it. Belongs here: the record, the file, the copy. Does not belong here: when
+something is told (``alerts.decide``) and sending (``alerts.outbox``).
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from pydantic import ConfigDict, Field
 from yolo_assets.alerts.problem import Problem
 from yolo_assets.contracts.base import Record, Time
 from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.names import alert_state_key
 from yolo_assets.runtime.files import write_atomic
+from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore, StoreUnavailableError
 
 FILE = "alerts.json"
 """In the home."""
@@ -86,8 +89,11 @@ class AlertState(Record):
     last_number: int = 0
 
     @classmethod
-    def load(cls, home: Path) -> AlertState:
-        """The state in a home; empty where there is none yet.
+    def load(cls, home: Path) -> AlertState | None:
+        """The state in a home.
+
+        Returns:
+            None where there is none yet.
 
         Raises:
             BadInputError: the file cannot be read. Without it everything would be told again.
@@ -96,11 +102,23 @@ class AlertState(Record):
         try:
             return cls.from_json(path.read_bytes(), str(path))
         except FileNotFoundError:
-            return cls()
+            return None
         except OSError as error:
             raise BadInputError(f"{path} cannot be read: {error.strerror}") from None
         except BadInputError as error:
             raise BadInputError(f"{error}; delete it: what stands is then told once more") from None
+
+    @classmethod
+    def copied(cls, store: ObjectStore) -> AlertState | None:
+        """The copy in a store root; None where there is none, or none that can be read now."""
+        try:
+            return cls.from_json(store.get(alert_state_key()), alert_state_key())
+        except (ObjectNotFoundError, StoreUnavailableError, BadInputError):
+            return None  # what stands is told once more
+
+    def copy_to(self, store: ObjectStore) -> None:
+        """Write the copy."""
+        store.put(alert_state_key(), self.to_json())
 
     def save(self, home: Path) -> None:
         """Write the file, durably and whole."""

@@ -31,7 +31,7 @@ def ls(as_json: common.JsonOption = False) -> None:
     from yolo_assets.contracts.plant import load_plant
 
     found = common.settings()
-    alerts, state = load_plant(found).alerts, AlertState.load(found.home)
+    alerts, state = load_plant(found).alerts, AlertState.load(found.home) or AlertState()
     failing = {name: trouble for name, trouble in state.trouble.items() if trouble.failures}
     if as_json:
         document = state.model_dump(mode="json")

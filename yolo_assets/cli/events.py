@@ -34,13 +34,13 @@ def listen(as_json: JsonOption = False) -> None:
     need("dagster", "fastapi")
     from yolo_assets.contracts.plant import load_plant
     from yolo_assets.defs.events.service import listening
-    from yolo_assets.local.dagster_home import prepare_dagster_home
+    from yolo_assets.local.dagster_home import find_dagster_home
 
     found = settings()
     events = load_plant(found).events
     if events.receiver is None and not any(getattr(broker, "listen", False) for broker in events.brokers):
         raise UserError(f"{found.plant} names nothing to listen to; add events: with brokers or a receiver")
-    os.environ.setdefault("DAGSTER_HOME", str(prepare_dagster_home(found.home)))
+    os.environ["DAGSTER_HOME"] = str(find_dagster_home(found.home))
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())

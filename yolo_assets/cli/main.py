@@ -15,7 +15,7 @@ import typer.exceptions
 from typer.core import TyperGroup
 
 from yolo_assets import __version__
-from yolo_assets.contracts.errors import UsageError, UserError, missing_package
+from yolo_assets.contracts.errors import InterruptedByUser, UsageError, UserError, missing_package
 from yolo_assets.contracts.text import plain
 
 GROUPS = {
@@ -33,8 +33,9 @@ GROUPS = {
     "tables": "Detection tables, without Dagster: build, quarantine.",
 }
 COMMANDS = {
-    "exporter": ("exporter", "The platform's figures for Prometheus: runs, backlog, gaps, fleet, verdicts."),
+    "backfill": ("backfill", "Build hours of the past again, or those that are missing, through Dagster's daemon."),
     "demo": ("demo", "The whole loop on this machine, with real files, inference, training and hot reload."),
+    "exporter": ("exporter", "The platform's figures for Prometheus: runs, backlog, gaps, fleet, verdicts."),
     "restore": ("restore", "Frames back out of the archive, hashes verified."),
     "simulate": ("simulate", "Write closed spool hours of a simulated factory line."),
     "today": ("today", "The plant now: per camera what came, what lacks, what failed and why."),
@@ -126,6 +127,8 @@ def main() -> None:
         code = app(standalone_mode=False)
     except UsageError as error:
         sys.exit(_failed(str(error), 2))
+    except InterruptedByUser as error:
+        sys.exit(_failed(str(error), INTERRUPTED))
     except UserError as error:
         sys.exit(_failed(str(error), 1))
     except typer.exceptions.TyperException as error:

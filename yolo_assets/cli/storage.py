@@ -178,7 +178,7 @@ def policy(
     folder: Annotated[Path, typer.Option("--out", help="Folder to write into.", metavar="DIR", parser=location_folder)],
 ) -> None:
     """Write policies and lifecycle rules as files, for those who set up stores by other means."""
-    from yolo_assets.storage.admin.policy import write_policies
+    from yolo_assets.storage.admin.policy_files import write_policies
 
     for path in write_policies(folder):
         out().print(str(path), markup=False)

@@ -121,6 +121,8 @@ class PodWatch:
             raise
 
     def _failure(self, pod: Pod) -> UserError:
+        if pod.metadata.deletion_timestamp is not None:  # it ended because it was told to
+            return PodLostError(f"the training pod {self._name} was deleted")
         reason = pod.status.reason or ""
         conditions = pod.status.conditions or ()
         disrupted = [one for one in conditions if one.type == "DisruptionTarget" and one.status == "True"]

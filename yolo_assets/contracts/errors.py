@@ -29,6 +29,10 @@ class UsageError(UserError):
     """The command was called wrongly: the command line exits 2 instead of 1."""
 
 
+class InterruptedByUser(UserError):
+    """Ctrl-C came, and something goes on without this command: the message says what. The command line exits 130."""
+
+
 class SignatureError(UserError):
     """A signature is missing, does not fit the bytes, or was made by a key that is not trusted."""
 

@@ -52,6 +52,7 @@ DATASET_POINTER = "datasets/current.json"
 FLEET = "fleet/"
 DEVICE_AUDITS = "audit/devices/"
 TODAY = "today/"
+ALERTS = "alerts/"
 MODELS = "models/"
 
 
@@ -299,6 +300,11 @@ def channel_history_key(name: str, channel: str, release: int | None = None) -> 
 def today_page_key() -> str:
     """The page for a wall screen."""
     return f"{TODAY}today.html"
+
+
+def alert_state_key() -> str:
+    """What was told and what waits, as a copy of the home's."""
+    return f"{ALERTS}state.json"
 
 
 def fleet_key(device_id: str) -> str:

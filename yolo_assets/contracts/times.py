@@ -179,6 +179,33 @@ class Hour:
         return self.key
 
 
+def hours_named(text: str) -> tuple[Hour, Hour]:
+    """The first and the last hour of what a person writes: an hour, a partition key, a day, or a moment.
+
+    ``20260301_09``, ``2026-03-01-09:00`` and ``2026-03-01T09:30Z`` name one hour, ``2026-03-01`` a day of them.
+
+    Raises:
+        BadInputError: none of these, or outside the years 1970 to 2099.
+    """
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+        first = Hour.from_key(check_date(text).replace("-", "") + "_00")
+        return first, first.next(23)
+    if _HOUR_KEY.fullmatch(text):
+        hour = Hour.from_key(text)
+    elif re.fullmatch(r"\d{4}-\d{2}-\d{2}-\d{2}:\d{2}", text):
+        hour = Hour.from_partition_key(text)
+    else:
+        try:
+            hour = Hour.of(parse_time(text))
+        except BadInputError as error:
+            if re.match(r"\d{4}-\d{2}-\d{2}[T ]", text):  # a time, and what is wrong with it is said already
+                raise
+            raise BadInputError(
+                f"{text!r} names no hour; write 20260301_09, 2026-03-01-09:00, 2026-03-01 or 2026-03-01T09:00Z"
+            ) from error
+    return hour, hour
+
+
 def check_date(text: str) -> str:
     """Return ``text`` when it is a day as names write it, ``YYYY-MM-DD``.
 

@@ -14,6 +14,8 @@ from datetime import datetime
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.sensor_definition import SensorExecutionData
+from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter, BulkActionStatus
 from dagster_shared.record import copy
 
 from yolo_assets.contracts.times import Hour, utc_now
@@ -120,14 +122,38 @@ class AutomationSensor(dg.AutomationConditionSensorDefinition):
                 use_user_code_server=True,
             )
 
+    _quiet_ticks: int = 0
+    """Evaluations in a row that found the same state and requested nothing."""
+    _known: tuple[str | None, Any] = (None, None)
+    """The cursor that the newest evaluation returned, and the state that it found."""
+
     def evaluate_tick(self, context: dg.SensorEvaluationContext) -> Any:
-        """Dagster's tick; its requests packed and tagged."""
+        """Dagster's tick; its requests packed and tagged.
+
+        An evaluation costs the more the older the plant is, also when nothing happens for hours. After two in a row
+        that requested nothing there is none until something happens.
+        """
+        state = _state(context.instance)
+        if self._quiet_ticks >= 2 and (context.cursor, state) == self._known:
+            return SensorExecutionData(skip_message="nothing happened since the last evaluation", cursor=context.cursor)
         data = super().evaluate_tick(context)
+        if data.run_requests:
+            self._quiet_ticks = 0
+        else:
+            self._quiet_ticks = self._quiet_ticks + 1 if state == self._known[1] else 1
+        self._known = (data.cursor, state)
         return copy(data, run_requests=in_lanes(data.run_requests or (), utc_now()))
 
     def with_attributes(self, *, jobs: Any = None, metadata: Any = None) -> AutomationSensor:
         """A copy, made while definitions are composed. Dagster's own would be of its own class."""
         return AutomationSensor(metadata)
+
+
+def _state(instance: dg.DagsterInstance) -> tuple[Any, ...]:
+    """What conditions depend on: events, backfills, and the hour, with which partitions and schedules begin."""
+    unfinished = BulkActionsFilter(statuses=[s for s in BulkActionStatus if s not in BULK_ACTION_TERMINAL_STATUSES])
+    backfills = tuple(sorted(backfill.backfill_id for backfill in instance.get_backfills(unfinished)))
+    return instance.event_log_storage.get_maximum_record_id(), backfills, Hour.of(utc_now())
 
 
 def in_lanes(requests: Iterable[dg.RunRequest], now: datetime) -> list[dg.RunRequest]:
@@ -151,7 +177,10 @@ def in_lanes(requests: Iterable[dg.RunRequest], now: datetime) -> list[dg.RunReq
             made.append(request.with_replaced_attrs(tags={**request.tags, **run_tags(assets, (), now, why)}))
     for (assets, live), found in sorted(hours.items(), reverse=True):
         why = f"{'these hours' if live else 'these old hours'} are new, or an input of them has changed"
-        made += [hours_request(assets, packed, now, why, tags=tags) for packed in pack(found)]
+        for packed in pack(found):
+            # Dagster resolved the requests already: nobody adds the partition to the run's tags after this.
+            one = {"dagster/partition": packed.first.partition_key} if packed.first == packed.last else {}
+            made.append(hours_request(assets, packed, now, why, tags={**tags, **one}))
     return made
 
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+CAMERAS_TAG = "yolo_assets/cameras"
+"""Tag of a run: ids, separated by commas. Only these cameras' work is done; what the run says of an hour is of all."""
 VERSION_TAG = "dagster/data_version"
 """Tag of an hour's materialization, and of the observation of one that is not complete: the version of its content."""
 NO_VALUE: dg.DagsterType = dg.Nothing  # pyright: ignore[reportAssignmentType]
@@ -95,6 +97,13 @@ class HourResult:
     failed: Mapping[str, dg.Failure] = field(default_factory=dict)
     checks: Sequence[dg.AssetCheckResult] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def chosen_cameras(context: dg.AssetExecutionContext) -> Callable[[str], bool]:
+    """Whether a camera's work is to be done: of those that the run's tag names, else of all."""
+    named = context.run.tags.get(CAMERAS_TAG)
+    chosen = frozenset(named.split(",")) if named else None
+    return lambda camera: chosen is None or camera in chosen
 
 
 def each_hour(

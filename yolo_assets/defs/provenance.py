@@ -34,7 +34,7 @@ class Provenance:
             context: of a step whose inputs have the same partitions.
         """
         self._specs = context.assets_def.specs_by_key
-        self._run_id = context.run_id
+        self._run_id, self._instance = context.run_id, context.instance
         self._versions: dict[dg.AssetKey, dict[str, str]] = {}
         self._events: dict[dg.AssetKey, dict[str, int]] = {}
         log, hours = context.instance.event_log_storage, set(context.partition_keys)
@@ -47,6 +47,20 @@ class Provenance:
     def has_input(self, hour: Hour) -> bool:
         """Whether any input of this hour was made."""
         return any(hour.partition_key in events for events in self._events.values())
+
+    def is_current(self, key: dg.AssetKey, hour: Hour) -> bool:
+        """Whether the newest materialization of an hour was made from the inputs as they are now."""
+        wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[hour.partition_key])
+        found = self._instance.fetch_materializations(wanted, limit=1).records
+        made = found[0].asset_materialization if found else None
+        inputs = [dep.asset_key for dep in self._specs[key].deps]
+        return made is not None and all(
+            (made.tags or {}).get(get_input_event_pointer_tag(dep)) == self._pointer(dep, hour) for dep in inputs
+        )
+
+    def _pointer(self, key: dg.AssetKey, hour: Hour) -> str:
+        event = self._events.get(key, {}).get(hour.partition_key)
+        return str(event) if event else NULL_EVENT_POINTER
 
     def tags(self, key: dg.AssetKey, hour: Hour, version: str | None) -> dict[str, str]:
         """The tags of the materialization of an hour.
@@ -64,9 +78,8 @@ class Provenance:
         }
         tags = {CODE_VERSION_TAG: code}
         for dep, found in inputs.items():
-            event = self._events.get(dep, {}).get(hour.partition_key)
             tags[get_input_data_version_tag(dep)] = found
-            tags[get_input_event_pointer_tag(dep)] = str(event) if event else NULL_EVENT_POINTER
+            tags[get_input_event_pointer_tag(dep)] = self._pointer(dep, hour)
         if version is not None:
             return {**tags, DATA_VERSION_TAG: version, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"}
         versions = {dep: dg.DataVersion(found) for dep, found in inputs.items()}

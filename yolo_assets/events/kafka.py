@@ -21,6 +21,7 @@ from yolo_assets.runtime.credentials import read_secret
 from yolo_assets.runtime.threads import join
 
 log = logging.getLogger(__name__)
+_TYPE = "ce_type"
 _ANSWER_SECONDS = 5.0
 _LOOK_SECONDS = 0.1
 _CLOSE_SECONDS = 2.0
@@ -37,6 +38,7 @@ class Kafka:
         """
         self._topic = settings.topic
         self._hearing = hearing
+        self._types = frozenset(each.encode() for each in hearing.types) if hearing is not None else frozenset[bytes]()
         self.shown = ", ".join(settings.servers)
         self._refusal: str | None = None
         self._listening = threading.Event()
@@ -81,7 +83,13 @@ class Kafka:
 
         key = announcement.data.subject.encode()
         try:
-            self._producer.produce(self._topic, announcement.to_json(), key=key, on_delivery=told)
+            self._producer.produce(
+                self._topic,
+                announcement.to_json(),
+                key=key,
+                headers={"content-type": b"application/cloudevents+json", _TYPE: announcement.type.encode()},
+                on_delivery=told,
+            )
         except (BufferError, KafkaException) as error:
             raise DeliveryError(f"{self.shown} takes nothing: {error}") from None
         self._producer.flush(2 * _ANSWER_SECONDS)
@@ -144,7 +152,9 @@ class Kafka:
                 if error.fatal() or not error.retriable():
                     raise KafkaException(error)
                 continue
-            self._hearing.take(message.value() or b"")
+            type_ = dict(message.headers() or ()).get(_TYPE)  # others may leave it out: then it is read
+            if type_ is None or type_ in self._types:
+                self._hearing.take(message.value() or b"")
 
     def _on_error(self, error: KafkaError) -> None:
         self._refusal = error.str()

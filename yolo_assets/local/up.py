@@ -46,8 +46,7 @@ def serve(settings: Settings, *, cameras: int, fps: float, say: Callable[[str], 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     port = free_port(UI_PORT)
-    command = [sys.executable, "-m", "dagster", "dev", "-w", str(shipped_file("workspace.yaml"))]
-    command += ["-h", "127.0.0.1", "-p", str(port)]
+    command = dagster_command(port)
     with (
         alone(settings.home),
         LocalService("Dagster", command, settings.home / "logs" / "dagster.log", stop_seconds=30) as dagster,
@@ -62,6 +61,12 @@ def serve(settings: Settings, *, cameras: int, fps: float, say: Callable[[str], 
             dagster.check()
             agent.process.check()
         say("stopping ...")
+
+
+def dagster_command(port: int) -> list[str]:
+    """UI, daemon and a standing code server in one; its log says what went wrong, and not that nothing happened."""
+    command = [sys.executable, "-m", "dagster", "dev", "-w", str(shipped_file("workspace.yaml"))]
+    return [*command, "--log-level", "warning", "-h", "127.0.0.1", "-p", str(port)]
 
 
 def _line(settings: Settings, cameras: int, fps: float) -> SimulatedLine:

@@ -17,6 +17,8 @@ PLANT_FILES = (
     "workspace.yaml",
     "yolo-assets-code.service",
     "yolo-assets-daemon.service",
+    "yolo-assets-events.service",
+    "yolo-assets-exporter.service",
     "yolo-assets-ui-readers.service",
     "yolo-assets-ui.service",
 )

@@ -42,10 +42,10 @@ from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.files import native_name, portable_name
 from yolo_assets.spool.hours import COVERED, SpoolHour
 from yolo_assets.spool.records import BadRecord, FrameRecord
-from yolo_assets.storage.base import ObjectStore
+from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore
 from yolo_assets.tables.schema import DetectionsTable, FramesTable, QuarantineTable, TableModel, failures, polars_schema
 
-Source = Literal["spool", "archive", "spool and archive"]
+Source = Literal["spool", "archive", "spool and archive", "built before"]
 TableRow = dict[str, Any]
 
 _TRIES = 3
@@ -69,8 +69,8 @@ class HourReport:
         repeated: records that were found twice and counted once.
         misplaced: rows of ``frames`` that were captured outside the hour of their folder.
         source: where the records were read.
-        keys: objects written.
-        sha256: over the written tables; equal when a re-run found nothing new.
+        keys: objects written, or found.
+        sha256: over these tables; equal when a re-run found nothing new.
     """
 
     camera_id: str
@@ -154,11 +154,48 @@ def build_hour(
         detections=tables.detections.height,
         quarantined=tables.quarantine.height,
         repeated=tables.repeated,
-        misplaced=tables.frames.filter(~pl.col("captured_at").is_between(hour.start, hour.end, closed="left")).height,
+        misplaced=_misplaced(tables.frames, hour),
         source=source,
         keys=tuple(written),
         sha256=digest.hexdigest(),
     )
+
+
+def report_of(camera_id: str, hour: Hour, store: ObjectStore) -> HourReport | None:
+    """The tables of a camera-hour as they lie in the store, as the build that wrote them reported them.
+
+    No record is read, so what was ``repeated`` is not known and counts as 0.
+
+    Returns:
+        None when the hour was never built, or a build of it was ended half-way.
+    """
+    found: dict[str, bytes] = {}
+    for key in (quarantine_key(hour, camera_id), detections_key(hour, camera_id), frames_key(hour, camera_id)):
+        try:
+            found[key] = store.get(key)
+        except ObjectNotFoundError:
+            continue
+    if not {detections_key(hour, camera_id), frames_key(hour, camera_id)} <= found.keys():
+        return None
+    tables = {key: pl.read_parquet(data) for key, data in found.items()}
+    frames = tables[frames_key(hour, camera_id)]
+    quarantine = tables.get(quarantine_key(hour, camera_id))
+    return HourReport(
+        camera_id=camera_id,
+        hour=hour,
+        frames=frames.height,
+        detections=tables[detections_key(hour, camera_id)].height,
+        quarantined=0 if quarantine is None else quarantine.height,
+        repeated=0,
+        misplaced=_misplaced(frames, hour),
+        source="built before",
+        keys=tuple(found),
+        sha256=hashlib.sha256(b"".join(found.values())).hexdigest(),
+    )
+
+
+def _misplaced(frames: pl.DataFrame, hour: Hour) -> int:
+    return frames.filter(~pl.col("captured_at").is_between(hour.start, hour.end, closed="left")).height
 
 
 def _read(local: SpoolHour, archive: Archive | None, archived: Collection[ArchiveName]) -> tuple[HourTables, Source]:

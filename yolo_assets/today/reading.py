@@ -22,7 +22,7 @@ from yolo_assets.contracts.spool import Seal
 from yolo_assets.contracts.times import Hour
 from yolo_assets.models.fleet_status import FleetHeartbeats, read_heartbeats
 from yolo_assets.spool.hours import SpoolHour
-from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore
+from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore, StoreUnavailableError
 from yolo_assets.today.summary import CameraHour, Failure, PlantFacts, SpooledHour, window_of
 
 T = TypeVar("T")
@@ -57,18 +57,24 @@ def read_plant(
         cache: where a bucket's newest catalog is kept.
     """
     unread: dict[str, str] = {}
+    away: dict[str, str] = {}
 
-    def read(what: str, function: Callable[[], T], otherwise: T) -> T:
+    def read(what: str, where: str, function: Callable[[], T], otherwise: T) -> T:
+        """What a function reads; of a root that was away a moment ago nothing is read: each try takes seconds."""
         try:
-            return function()
+            if where not in away:
+                return function()
+            unread[what] = away[where]
         except (UserError, OSError) as error:
             unread[what] = " ".join(str(error).split())
-            return otherwise
+            if isinstance(error, StoreUnavailableError):
+                away[where] = unread[what]
+        return otherwise
 
-    counted, first, last = read("the catalog", lambda: _catalog(store(), now, cache), ({}, {}, {}))
-    archived = read("the archive", lambda: _receipts(archive(), now), set()) | counted.keys()
-    spooled = read("the spool", lambda: read_spool(spool, archived, now), {})
-    fleet = read("the heartbeats", lambda: read_heartbeats(store()), FleetHeartbeats(()))
+    counted, first, last = read("the catalog", "store", lambda: _catalog(store(), now, cache), ({}, {}, {}))
+    archived = read("the archive", "archive", lambda: _receipts(archive(), now), set()) | counted.keys()
+    spooled = read("the spool", "spool", lambda: read_spool(spool, archived, now), {})
+    fleet = read("the heartbeats", "store", lambda: read_heartbeats(store()), FleetHeartbeats(()))
     seen = {
         camera: state.last_result_at
         for beat in fleet.heartbeats
@@ -77,7 +83,7 @@ def read_plant(
     }
     known = {camera: hour for camera, hour in _newest(archived).items() if (camera, hour) not in spooled}
     unseen = {camera: hour for camera, hour in known.items() if seen.get(camera, hour.start) < hour.end}
-    for camera, moment in read("the tables", lambda: _from_tables(store(), unseen), {}).items():
+    for camera, moment in read("the tables", "store", lambda: _from_tables(store(), unseen), {}).items():
         seen[camera] = max(moment, seen.get(camera, moment))
     return (
         PlantFacts(

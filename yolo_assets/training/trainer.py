@@ -14,7 +14,10 @@ import hashlib
 import os
 import resource
 import shutil
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,8 @@ from yolo_assets.runtime.files import write_atomic
 from yolo_assets.training.environment import load_ultralytics, quiet_environment
 from yolo_assets.training.jobs import BEST, CHECKPOINT, PROGRESS, RESULT, TrainingEvent, TrainJob, TrainResult
 from yolo_assets.training.spec import TrainSpec
+
+_LOOK_SECONDS = 0.5
 
 
 def train(job: TrainJob, events: int) -> TrainResult:
@@ -103,10 +108,57 @@ class _TrainingAttempt:
         self.work = work
         self.device = _device(job.spec.device)
         self.epoch = 0
-        self._events = events
+        self._events: int | None = events
         self._started = time.monotonic()
         self._process = psutil.Process()
         self._process.cpu_percent()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For the processes that Ultralytics starts, one a card: they have neither our pipe nor our process."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_events", "_process")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        import psutil
+
+        self.__dict__.update(state)
+        self._events = None
+        self._process = psutil.Process()
+
+    @contextmanager
+    def passing_on(self) -> Iterator[None]:
+        """Pass on what the processes of several cards write into the file of events, until they have ended."""
+        if "," not in self.device:
+            yield
+            return
+        ended = threading.Event()
+        path = self.work / PROGRESS
+        thread = threading.Thread(
+            target=self._pass_on, args=(path, path.stat().st_size if path.is_file() else 0, ended), daemon=True
+        )
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _pass_on(self, path: Path, position: int, ended: threading.Event) -> None:
+        last = False
+        while not last:
+            last = ended.wait(_LOOK_SECONDS)  # what was written before the end is passed on
+            if not path.is_file():
+                continue
+            with path.open("rb") as file:
+                file.seek(position)
+                lines = file.read().splitlines(keepends=True)
+            for line in lines:
+                if not line.endswith(b"\n"):  # it is being written
+                    break
+                position += len(line)
+                event = TrainingEvent.from_json(line, str(path))
+                self.epoch = max(self.epoch, event.epoch) if event.event == "epoch" else self.epoch
+                if self._events is not None:
+                    os.write(self._events, line)
 
     def checkpoint(self) -> dict[str, Any] | None:
         """The last checkpoint, when training can resume from it.
@@ -154,7 +206,8 @@ class _TrainingAttempt:
         }
         if resume:
             arguments["resume"] = True
-        model.train(**arguments)
+        with self.passing_on():
+            model.train(**arguments)
 
     def report(self, event: str, **fields: Any) -> None:
         """Append an event to the file and send it to the parent."""
@@ -170,7 +223,8 @@ class _TrainingAttempt:
         data = line.to_json() + b"\n"
         with (self.work / PROGRESS).open("ab") as file:
             file.write(data)
-        os.write(self._events, data)
+        if self._events is not None:
+            os.write(self._events, data)
 
     def _on_train_start(self, trainer: Any) -> None:
         if self.device == "cpu":

@@ -16,6 +16,7 @@ from yolo_assets.contracts.announcements import hour_closed
 from yolo_assets.contracts.brokers import HttpReceiverAt
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.events.announcer import Announcer
+from yolo_assets.local.dagster_home import prepare_dagster_home
 from yolo_assets.storage import open_store
 from yolo_assets_tests.cli.command_line import clean_env
 from yolo_assets_tests.defs.hours_in_spool import write_hour
@@ -88,6 +89,7 @@ def test_listening_to_nothing_and_to_what_is_wrong_are_one_line(tmp_path: Path, 
     home.mkdir()
     nothing = call("events", "listen", home=home, cwd=tmp_path)
     assert nothing.returncode == 1 and "names nothing to listen to" in nothing.stderr
+    prepare_dagster_home(home)
     for section, word in (
         ("{receiver: {port: 0}}", "events.receiver.token_file"),
         ("{receiver: {port: 0, token_file: none}}", "cannot read"),
@@ -105,6 +107,7 @@ def test_the_service_reports_an_hour_and_ends_on_sigterm(tmp_path: Path) -> None
     home.mkdir()
     (home / "token").write_text("0123456789abcdef")
     (home / "plant.yaml").write_text("events: {receiver: {port: 0, token_file: token}}\n")
+    prepare_dagster_home(home)
     write_hour(home / "spool", "cam1", HOUR)
     command = [sys.executable, "-m", "yolo_assets.cli.main", "events", "listen", "--json"]
     env = {**clean_env(home), "PYTHONPATH": os.environ.get("PYTHONPATH", "")}

@@ -81,13 +81,15 @@ def test_an_option_that_does_not_exist_is_exit_2(path: tuple[str, ...], call: Ca
 
 JSON_ELSEWHERE = {
     ("alerts", "test"),
+    ("backfill",),
     ("demo",),
     ("edge", "run"),
+    ("events", "listen"),
     ("edge", "status"),
     ("edge", "audit", "verify"),
     ("archive", "hold"),
 }
-"""Shown by their own tests: they need a running line, a receiver, or a bucket with lock."""
+"""Shown by their own tests: they need a running line, a receiver, a Dagster instance, or a bucket with lock."""
 
 JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("models", "keygen"): (),

@@ -56,9 +56,7 @@ def rows(metadata: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {str(row.data["camera"]): dict(row.data) for row in metadata["cameras"].records}
 
 
-def test_the_table_shows_good_and_absent_cameras_and_the_page_lies_in_the_store(
-    home: Path, graph: Graph, receiver: Web
-) -> None:
+def test_the_table_shows_good_and_absent_cameras_and_there_is_a_page(home: Path, graph: Graph, receiver: Web) -> None:
     running = Hour.of(utc_now())
     for hour in (running.next(-2), running.next(-1)):
         write_hour(home / "spool", "cam01", hour)
@@ -114,7 +112,9 @@ def test_what_is_wrong_is_told_once_and_again_when_it_is_well(home: Path, graph:
         ("Resolved: cam02 sends no frames", "success"),
     ]
     state = AlertState.load(home)
-    assert state.trouble["broken"].failures > 0 and all(m.receiver == "broken" for m in state.outbox)
+    assert (
+        state is not None and state.trouble["broken"].failures > 0 and all(m.receiver == "broken" for m in state.outbox)
+    )
 
 
 def test_a_camera_whose_archive_fails_is_one_row_and_one_message(home: Path, graph: Graph, receiver: Web) -> None:
@@ -146,6 +146,7 @@ def test_a_receiver_that_was_away_gets_it_after_its_pause(home: Path, graph: Gra
     receiver.status = 503
     tick(graph, alerts_sensor)
     waiting = AlertState.load(home)
+    assert waiting is not None
     assert len([m for m in waiting.outbox if m.receiver == "office"]) == 1 and waiting.trouble["office"].failures == 1
     receiver.status = 200
     receiver.requests.clear()
@@ -155,6 +156,14 @@ def test_a_receiver_that_was_away_gets_it_after_its_pause(home: Path, graph: Gra
     waiting.model_copy(update={"trouble": trouble}).save(home)
     tick(graph, alerts_sensor)
     assert [document["title"] for document in receiver.taken()] == ["3 cameras send no frames"]
+
+
+def test_a_home_that_is_lost_begins_with_the_copy_in_the_store(home: Path, graph: Graph, receiver: Web) -> None:
+    tick(graph, alerts_sensor)
+    assert len(receiver.taken()) == 1
+    (home / FILE).unlink()
+    tick(graph, alerts_sensor)
+    assert len(receiver.taken()) == 1, "a new pod does not tell everything again"
 
 
 def test_a_silent_device_is_told(home: Path, graph: Graph, receiver: Web) -> None:

@@ -1,6 +1,6 @@
 """The images' recipe: linted, without root, without an index; every wheel of an edge device exists for arm64.
 
-Building takes minutes: `.ci/run` builds and runs base and edge by ``deploy/images/build.sh``.
+Building takes minutes and is not done here: ``deploy/images/build.sh --local-base --smoke base edge``.
 """
 
 from __future__ import annotations

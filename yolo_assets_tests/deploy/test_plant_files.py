@@ -15,6 +15,7 @@ from yolo_assets_tests.cli.command_line import cli
 from yolo_assets_tests.support import nginx
 from yolo_assets_tests.support.plant_services import ALL, commands_of
 
+UNITS = (*ALL, "exporter", "events")
 DEPLOY = Path(__file__).parents[2] / "deploy" / "plant"
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
 needs_nginx = pytest.mark.skipif(nginx.program() is None, reason="no nginx here; run .ci/install-test-services.sh")
@@ -47,11 +48,11 @@ def test_a_checkout_shows_the_files_under_deploy() -> None:
 @needs_systemd
 def test_systemd_accepts_the_units_without_a_warning(tmp_path: Path) -> None:
     command = re.compile(r"(?m)^(ExecStart|ExecStartPre)=/opt/yolo-assets/bin/\S+ ")
-    for name in ALL:
+    for name in UNITS:
         text, count = command.subn(r"\1=/bin/true ", unit(name).read_text())
         assert count == 1 + (name == "code")
         (tmp_path / unit(name).name).write_text(text)  # the commands are not installed where this test runs
-    units = [tmp_path / unit(name).name for name in ALL]
+    units = [tmp_path / unit(name).name for name in UNITS]
     done = run("systemd-analyze", "verify", "--man=no", *units)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     units[0].write_text(f"{units[0].read_text()}\n[Service]\nNoSuchSetting=1\n")
@@ -59,14 +60,14 @@ def test_systemd_accepts_the_units_without_a_warning(tmp_path: Path) -> None:
 
 
 @needs_systemd
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", UNITS)
 def test_the_units_are_locked_down(name: str) -> None:
     done = run("systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", unit(name))
     assert done.returncode == 0, done.stdout[-400:]
 
 
 def test_every_service_listens_on_loopback_and_readers_cannot_write() -> None:
-    listening = {name: commands_of(name)[0] for name in ALL if name != "daemon"}
+    listening = {name: commands_of(name)[0] for name in UNITS if name not in ("daemon", "events")}
     for words in listening.values():
         assert words[words.index("--host") + 1] == "127.0.0.1"
     assert "--read-only" in listening["ui-readers"] and "--read-only" not in listening["ui"]

@@ -106,6 +106,15 @@ def test_a_pod_that_is_being_deleted_for_ever_is_lost_with_its_node(cluster: Clu
         watch(api).until_ended()
 
 
+def test_a_pod_that_ends_while_it_is_deleted_has_not_failed(cluster: Cluster) -> None:
+    api = start("exec sleep 30")
+    terminated = {"exitCode": 143, "reason": "Error"}
+    cluster.pods["pod"]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    cluster.pods["pod"]["status"] = {"phase": "Failed", "containerStatuses": [_status({"terminated": terminated})]}
+    with pytest.raises(PodLostError, match="was deleted"):
+        watch(api).until_ended()
+
+
 def test_the_process_has_the_memory_limit_of_its_container(cluster: Cluster) -> None:
     limits = {"resources": {"limits": {"memory": "64Mi"}}}
     with pytest.raises(PodFailedError):

@@ -16,9 +16,9 @@ from yolo_assets.storage.admin.policy import (
     FORBIDDEN,
     BucketPlace,
     bucket_policy,
-    policy_files,
     role_policy,
 )
+from yolo_assets.storage.admin.policy_files import policy_files
 from yolo_assets.storage.admin.profiles import AWS, CEPH, FOLDER, MINIO, OSS, PROFILES
 
 ROOT = Path(__file__).parents[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from datetime import timedelta
 from functools import partial
@@ -22,7 +23,7 @@ from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.storage import open_store
 from yolo_assets.storage.faults import FaultyStore, fail
-from yolo_assets.tables.build import NoRecordsError, build_hour
+from yolo_assets.tables.build import NoRecordsError, build_hour, report_of
 from yolo_assets.tables.scan import read_detections, read_frames, read_quarantine
 from yolo_assets_tests.tables.detection_records import CAMERA, NOON, detection_json, frame_json
 
@@ -181,6 +182,16 @@ def test_killed_between_two_tables_a_rerun_completes_them(plant):
         plant.store = store
         assert plant.store.head(frames_key(NOON, CAMERA)) is None
     assert plant.build() == whole
+
+
+def test_the_report_of_an_hour_is_found_again_in_the_store(plant):
+    plant.write("records.ndjson", *GOOD, b"{")
+    assert report_of(CAMERA, NOON, plant.store) is None
+    built = plant.build()
+    assert built.quarantined == 1
+    assert report_of(CAMERA, NOON, plant.store) == dataclasses.replace(built, source="built before")
+    plant.store.delete(frames_key(NOON, CAMERA))
+    assert report_of(CAMERA, NOON, plant.store) is None, "frames are written last: the build was not finished"
 
 
 def test_an_hour_without_files_anywhere_is_an_error(plant):

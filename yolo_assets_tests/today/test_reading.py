@@ -95,10 +95,16 @@ def test_without_a_heartbeat_the_statistics_of_the_table_tell(root: Path) -> Non
 def test_what_cannot_be_read_is_named_and_the_rest_is_shown(root: Path) -> None:
     frames(root / "spool", "cam1", RUNNING, 3)
 
-    def away() -> ObjectStore:
+    tries: list[str] = []
+
+    def away(name: str) -> ObjectStore:
+        tries.append(name)
         raise StoreUnavailableError("the store at s3://plant cannot be reached; check the network")
 
-    facts, fleet = read_plant(root / "spool", away, away, NOW, expected=("cam1", "cam2"))
+    facts, fleet = read_plant(
+        root / "spool", lambda: away("archive"), lambda: away("store"), NOW, expected=("cam1", "cam2")
+    )
+    assert sorted(tries) == ["archive", "store"], "each root once: a try takes seconds"
     assert set(facts.unread) == {"the archive", "the catalog", "the heartbeats", "the tables"} and not fleet.heartbeats
     assert {row.camera_id: row.status for row in summarise(facts).cameras} == {"cam1": "good", "cam2": "unknown"}
 

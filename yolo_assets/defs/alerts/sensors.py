@@ -17,11 +17,11 @@ from yolo_assets.defs.today.sensors import FOR_PEOPLE
 
 if TYPE_CHECKING:
     from yolo_assets.alerts.receivers import OpenReceiver
-    from yolo_assets.alerts.state import Message
+    from yolo_assets.alerts.state import AlertState, Message
     from yolo_assets.contracts.alerting import AlertSettings
 
-SEND_SECONDS = 25.0
-"""For sending, in one tick; the rest follows in the next one."""
+TICK_SECONDS = 45.0
+"""After this no further message is begun: a sensor has a minute, of which stores that are away may take most."""
 
 
 @dg.sensor(
@@ -41,10 +41,11 @@ def alerts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> 
     from yolo_assets.alerts.outbox import deliver
     from yolo_assets.alerts.state import AlertState
 
+    started = time.monotonic()
     plant, home = load_plant(locations.settings), locations.settings.home
     if not plant.alerts.receivers:
         return dg.SkipReason("plant.yaml names no receiver")
-    now, state = utc_now(), AlertState.load(home)
+    now, state = utc_now(), AlertState.load(home) or _copy(locations) or AlertState()
     today, fleet = look(locations, plant, context.instance, now)
     seen = PlantState(
         today=today,
@@ -56,20 +57,40 @@ def alerts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> 
     wrong = problems(seen, plant.alerts, plant.ui)
     decided = decide(state, wrong, now, plant.alerts, unknown=unknown_causes(today))
     decided.save(home)
-    deadline = time.monotonic() + SEND_SECONDS
     after = deliver(
         decided,
         plant.alerts.receivers,
         _sender(_opened(plant.alerts)),
         lambda changed: changed.save(home),
         now,
-        go_on=lambda: time.monotonic() < deadline,
+        go_on=lambda: time.monotonic() - started < TICK_SECONDS,
     )
     for name, trouble in after.trouble.items():
         if trouble.failures:
             context.log.warning(f"{name} took no message, attempt {trouble.failures}: {trouble.error}")
+    if after != state and "the heartbeats" not in today.unread:
+        _keep_copy(context, locations, after)
     sent = len(decided.outbox) - len(after.outbox)
     return dg.SkipReason(f"{len(wrong)} things are wrong; {sent} messages left, {len(after.outbox)} wait")
+
+
+def _copy(locations: Locations) -> AlertState | None:
+    from yolo_assets.alerts.state import AlertState
+    from yolo_assets.storage import StoreUnavailableError
+
+    try:
+        return AlertState.copied(locations.store())
+    except StoreUnavailableError:
+        return None
+
+
+def _keep_copy(context: dg.SensorEvaluationContext, locations: Locations, state: AlertState) -> None:
+    from yolo_assets.storage import StoreUnavailableError
+
+    try:
+        state.copy_to(locations.store())
+    except StoreUnavailableError as error:  # the next tick that changes something writes it
+        context.log.warning(f"no copy of what was told is in the store: {error}")
 
 
 def _opened(settings: AlertSettings) -> dict[str, OpenReceiver | str]:

@@ -5,6 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from rich.filesize import decimal
 
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.defs.archive.checks import EVERY_CAMERA_ARCHIVED, EVERY_CAMERA_RECLAIMED
@@ -14,8 +15,16 @@ from yolo_assets.defs.automation import on_hour
 from yolo_assets.defs.code_versions import code_version
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.freshness import EVERY_HOUR
-from yolo_assets.defs.hours import NO_VALUE, HourEvent, HourResult, closed_spool_hours, each_hour, for_each
-from yolo_assets.defs.metadata import table
+from yolo_assets.defs.hours import (
+    NO_VALUE,
+    HourEvent,
+    HourResult,
+    chosen_cameras,
+    closed_spool_hours,
+    each_hour,
+    for_each,
+)
+from yolo_assets.defs.metadata import counted, table
 from yolo_assets.defs.partitions import by_day, hourly
 from yolo_assets.defs.provenance import Provenance
 from yolo_assets.defs.resources import Locations
@@ -46,6 +55,8 @@ if TYPE_CHECKING:
 def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> Iterator[HourEvent]:
     """Archive every closed camera-hour of the partition; what is archived already is only confirmed.
 
+    In a run that is limited to some cameras only theirs is confirmed; what waits of the others is archived.
+
     What remote archivers archived of the hour is listed too, so that the newest materialization always shows the whole
     hour and the receipts sensor finds nothing to add.
     """
@@ -57,10 +68,12 @@ def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> 
     names, options = locations.archiver_names(), locations.archive_options()
     hours = [Hour.from_partition_key(key) for key in context.partition_keys]
     spooled = closed_spool_hours(settings.spool, hours, settings.grace_seconds)
+    is_chosen = chosen_cameras(context)
 
     def archives_of(hour: Hour, _: Provenance) -> HourResult | None:
         mine = [item for item in spooled if item.hour == hour]
-        waits = any(_waits(item) for item in mine)
+        waiting = {item.name for item in mine if _waits(item)}
+        mine = [item for item in mine if is_chosen(item.camera_id) or item.name in waiting]
         work = [(item.name, partial(archive_hour, item, archive, signer, options)) for item in mine]
         outcomes = for_each(context, [(name, partial(traffic.archiving, job)) for name, job in work])
         (read,) = read_hours(archive, [list_hour(archive, hour)])
@@ -68,8 +81,8 @@ def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> 
             context.log.warning(f"untrusted: {refused.key}: {refused.reason}")
         if not (read.receipts or read.untrusted or outcomes.failed):
             return None
-        metadata = hour_metadata(read, names, list(outcomes.done.values()), outcomes.reasons)
-        if waits:
+        metadata = hour_metadata(read, names, settings.archive_url, list(outcomes.done.values()), outcomes.reasons)
+        if waiting:
             metadata["waited_h"] = round((utc_now() - hour.end).total_seconds() / 3600, 2)
         return HourResult(
             assets={"hourly_archives": {**metadata, "verified_by": options.verify}},
@@ -123,38 +136,47 @@ def _waits(hour: "SpoolHour") -> bool:
 )
 @by_kind
 def reclaimed_spool(context: dg.AssetExecutionContext, locations: Locations) -> Iterator[HourEvent]:
-    """Delete what is safely archived, file by file from the index."""
+    """Delete what is safely archived, file by file from the index; in a limited run, of its cameras."""
     from yolo_assets.archive.reclaim import reclaim_hour
 
     archive, settings, now = locations.archive(), locations.settings, utc_now()
     hours = [Hour.from_partition_key(key) for key in context.partition_keys]
     spooled = closed_spool_hours(settings.spool, hours, settings.grace_seconds)
+    is_chosen = chosen_cameras(context)
 
     def reclaimed_of(hour: Hour, provenance: Provenance) -> HourResult | None:
         mine = [item for item in spooled if item.hour == hour]
         if not mine and not provenance.has_input(hour):
             return None
         reclaim = partial(reclaim_hour, archive=archive, hot_hours=settings.hot_hours, now=now)
-        work = [(item.name, partial(reclaim, item)) for item in mine]
+        work = [(item.name, partial(reclaim, item)) for item in mine if is_chosen(item.camera_id)]
         outcomes = for_each(context, [(name, partial(traffic.reclaiming, job)) for name, job in work])
-        rows = [
+        done = sorted(outcomes.done.values(), key=lambda report: report.camera_id)
+        files, size = sum(report.files for report in done), sum(report.bytes for report in done)
+        kept = [
             {
-                "camera-hour": name,
-                "files": report.files,
-                "bytes": report.bytes,
+                "camera": report.camera_id,
                 "kept": report.kept,
-                "why kept": report.reason or "; ".join(problem.reason for problem in report.problems),
+                "why": report.reason or "; ".join(problem.reason for problem in report.problems),
             }
-            for name, report in sorted(outcomes.done.items())
+            for report in done
+            if report.kept
         ]
-        columns = {"camera-hour": str, "files": int, "bytes": int, "kept": int, "why kept": str}
-        metadata = {
-            "reclaimed": table(rows, columns),
-            "files": sum(report.files for report in outcomes.done.values()),
-            "bytes": sum(report.bytes for report in outcomes.done.values()),
-        }
+        kept += [_left(item) for item in mine if not is_chosen(item.camera_id)]
+        metadata: dict[str, Any] = {"summary": f"{decimal(size)} freed, {counted(files, 'file')}", "bytes": size}
+        if kept:
+            metadata["kept"] = table(kept, {"camera": str, "kept": int, "why": str})
         checks = [outcomes.check(EVERY_CAMERA_RECLAIMED)]
         return HourResult({"reclaimed_spool": metadata}, outcomes.failed, checks)
 
     with locations.traffic(context.log.warning) as traffic:
         yield from each_hour(context, reclaimed_of)
+
+
+def _left(hour: "SpoolHour") -> dict[str, Any]:
+    """The row of a camera that a limited run does not touch."""
+    try:
+        kept = len(hour.members())
+    except OSError:
+        kept = 0
+    return {"camera": hour.camera_id, "kept": kept, "why": "the run was for other cameras"}

@@ -1,7 +1,7 @@
 """``detections`` and ``frames``: Parquet per camera and hour, validated; what does not fit goes into quarantine."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,16 +15,18 @@ from yolo_assets.defs.hours import (
     HourEvent,
     HourResult,
     Outcomes,
+    chosen_cameras,
     closed_spool_hours,
     each_hour,
     for_each,
     holds_files,
 )
-from yolo_assets.defs.metadata import table
+from yolo_assets.defs.metadata import counted, table
 from yolo_assets.defs.partitions import by_day, hourly
 from yolo_assets.defs.provenance import Provenance
 from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.tables.checks import (
+    DETECTIONS,
     EVERY_CAMERA_TABLED,
     NO_ROW_IN_QUARANTINE,
     no_row_in_quarantine,
@@ -33,9 +35,11 @@ from yolo_assets.defs.tables.checks import (
 if TYPE_CHECKING:
     import polars as pl
 
+    from yolo_assets.contracts.names import ArchiveName
     from yolo_assets.storage import ObjectStore
     from yolo_assets.tables.build import HourReport
 
+_COUNTS = {"source": str, "frames": int, "detections": int}
 _COMMON = {
     "group_name": "tables",
     "kinds": {"parquet", "polars"},
@@ -68,19 +72,31 @@ _COMMON = {
 )
 @by_kind
 def detection_tables(context: dg.AssetExecutionContext, locations: Locations) -> Iterator[HourEvent]:
-    """Validate the records of every camera of the hour and write its tables."""
-    from yolo_assets.tables.build import build_hour, cameras_of_hour
+    """Validate the records of every camera of the hour and write its tables.
+
+    In a run that is limited to some cameras the tables of the others stay as they are, where they are there and nothing
+    has come since.
+    """
+    from yolo_assets.tables.build import build_hour, cameras_of_hour, report_of
 
     archive, store, settings = locations.archive(), locations.store(), locations.settings
     hours = [Hour.from_partition_key(key) for key in context.partition_keys]
     closed = [item for item in closed_spool_hours(settings.spool, hours, settings.grace_seconds) if holds_files(item)]
 
-    def tables_of(hour: Hour, _: Provenance) -> HourResult | None:
+    is_chosen = chosen_cameras(context)
+
+    def tables_of(hour: Hour, provenance: Provenance) -> HourResult | None:
         cameras = cameras_of_hour(hour, [item for item in closed if item.hour == hour], archive)
         if not cameras:
             return None
         build = partial(build_hour, hour=hour, spool=settings.spool, archive=archive, store=store)
-        work = [(f"{camera} {hour}", partial(build, camera, archived=parts)) for camera, parts in cameras.items()]
+        limited = any(not is_chosen(camera) for camera in cameras) and provenance.is_current(DETECTIONS, hour)
+
+        def tabled(camera: str, parts: "Sequence[ArchiveName]") -> "HourReport":
+            kept = report_of(camera, hour, store) if limited and not is_chosen(camera) else None
+            return kept or build(camera, archived=parts)
+
+        work = [(f"{camera} {hour}", partial(tabled, camera, parts)) for camera, parts in cameras.items()]
         return _result(for_each(context, work), store, hour)
 
     yield from each_hour(context, tables_of)
@@ -89,23 +105,22 @@ def detection_tables(context: dg.AssetExecutionContext, locations: Locations) ->
 def _result(outcomes: "Outcomes[HourReport]", store: "ObjectStore", hour: Hour) -> HourResult:
     """The tables of an hour, as its two assets and their checks show them."""
     reports = sorted(outcomes.done.items())
-    columns = {"camera-hour": str, "source": str, "frames": int, "detections": int, "quarantined": int}
-    cameras = table(
-        [
-            {"camera-hour": name, **{column: getattr(report, column, None) for column in columns}}
-            for name, report in reports
-        ],
-        columns,
-    )
+    rows = [{"camera": name, "source": f"FAILED: {reason}"} for name, reason in outcomes.reasons.items()]
+    rows += [{"camera": report.camera_id, **{key: getattr(report, key) for key in _COUNTS}} for _, report in reports]
     rejected = {name: report.quarantined for name, report in reports if report.quarantined}
+    frames = sum(report.frames for _, report in reports)
+    boxes = sum(report.detections for _, report in reports)
+    told = f"{counted(len(reports), 'camera')}, {counted(frames, 'frame')}, {counted(boxes, 'detection')}"
+    failed = f"; FAILED: {', '.join(outcomes.reasons)}" if outcomes.failed else ""
     version = hashlib.sha256("\n".join(f"{name} {report.sha256}" for name, report in reports).encode()).hexdigest()
     return HourResult(
         assets={
-            "frames": {"cameras": cameras, "dagster/row_count": sum(report.frames for _, report in reports)},
+            "frames": {"summary": told + failed, "dagster/row_count": frames},
             "detections": {
-                "cameras": cameras,
-                "dagster/row_count": sum(report.detections for _, report in reports),
-                "quarantined": sum(rejected.values()),
+                "summary": told + failed,
+                "cameras": table(rows, {"camera": str, **_COUNTS}),
+                "dagster/row_count": boxes,
+                **({"quarantined": sum(rejected.values())} if rejected else {}),
             },
         },
         failed=outcomes.failed,

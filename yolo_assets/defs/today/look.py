@@ -34,15 +34,22 @@ def look(
         now: aware.
         trace: stores are opened as work opens them; without, a folder that is not there is neither made nor remembered.
     """
+    from functools import partial
+
     from yolo_assets.storage import open_store
+    from yolo_assets.storage.retrying import RetryBounds
     from yolo_assets.today.reading import read_plant
     from yolo_assets.today.summary import Limits, summarise
 
     settings = locations.settings
+    # Tried for a moment only: a sensor has a minute, and somebody should be told that a store is away.
+    opened = partial(
+        open_store, create=trace, memory=settings.known_stores, remember=trace, retries=RetryBounds(tries=2, deadline=2)
+    )
     facts, fleet = read_plant(
         settings.spool,
-        lambda: open_store(settings.archive_url, create=trace, memory=settings.known_stores, remember=trace),
-        lambda: open_store(settings.store_url, create=trace, memory=settings.known_stores, remember=trace),
+        partial(opened, settings.archive_url),
+        partial(opened, settings.store_url),
         now,
         expected=plant.camera_ids,
         failures=standing_failures(instance) if instance is not None else None,
