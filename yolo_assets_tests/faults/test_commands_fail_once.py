@@ -44,11 +44,14 @@ IN_PROCESS = {
     *("models history", "models export", "evidence make", "evidence verify"),
     *("storage doctor", "storage policy", "edge init"),
     *("tables build", "tables quarantine", "labels import", "datasets build"),
+    *("alerts ls", "backfill", "exporter", "platform init", "today"),
 }
 FOREGROUND = ("edge run", "edge status", "edge audit verify")
 ON_S3 = ("archive hold", "storage init")
 WHOLE_SYSTEM = ("up", "demo")
 """In tests of their own: ``local/test_up.py`` and ``faults/test_demo_fails_once.py``."""
+NO_STORE = ("alerts test", "events listen")
+"""They open none: what is announced is looked at by the functions of the sensors."""
 
 BOTH = pytest.mark.parametrize("effect", ["before", "after"])
 
@@ -67,7 +70,7 @@ def commands() -> set[str]:
 
 
 def test_every_command_has_a_case() -> None:
-    assert commands() == {*IN_PROCESS, *FOREGROUND, *ON_S3, *WHOLE_SYSTEM}
+    assert commands() == {*IN_PROCESS, *FOREGROUND, *ON_S3, *WHOLE_SYSTEM, *NO_STORE}
 
 
 @dataclass
@@ -159,6 +162,11 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         shell("storage doctor")
         shell("storage policy", "--out", tmp_path / "policies")
         shell("edge init", "--out", tmp_path / "edge.yaml")
+        assert json.loads(shell("today", "--json"))["cameras"] == [], "these hours are of months ago"
+        shell("alerts ls")
+        shell("exporter", "--once")
+        shell("backfill", "detections", "--from", NIGHT.key, "--to", later.key, "--dry-run")
+        shell("platform init", "--out", tmp_path / "platform")
     assert shell.ran == IN_PROCESS
     assert {"get", "list", "put_if_absent", "compare_and_swap"} <= {operation for operation, _ in log.faults()}
     assert loop.everything_comes_back() == []
