@@ -28,7 +28,6 @@ import psutil
 import pytest
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
 from sqlalchemy.exc import SQLAlchemyError
-from yolo_assets_tests.support.plant_services import PlantServices
 
 from yolo_assets.archive.archive import Archive
 from yolo_assets.catalog.read import query
@@ -39,6 +38,7 @@ from yolo_assets.defs.recovery.runs import UNFINISHED_STATUSES
 from yolo_assets.storage import open_store
 from yolo_assets_tests.defs.hours_in_spool import write_hour
 from yolo_assets_tests.support.plant_instance import plant_environment
+from yolo_assets_tests.support.plant_services import PlantServices
 from yolo_assets_tests.support.postgres_server import PostgresServer, running
 
 SEED = int(os.environ.get("YOLO_ASSETS_SEED") or random.SystemRandom().randrange(2**32))
