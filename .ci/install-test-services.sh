@@ -23,7 +23,6 @@ need etcd etcd-server
 need promtool prometheus
 [ -n "$(ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" ] || missing+=(postgresql)
 PATH="$PATH:/usr/sbin" need nginx nginx-light
-need htpasswd apache2-utils
 need openssl openssl
 need buildah buildah
 need mmdebstrap mmdebstrap

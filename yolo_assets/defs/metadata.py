@@ -1,4 +1,8 @@
-"""Metadata as people read it in the UI: tables, pictures inside Markdown. Nothing here knows a stage."""
+"""Metadata as people read it in the UI: tables, short texts, pictures inside Markdown. Nothing here knows a stage.
+
+Dagster's UI shows Markdown of less than a thousand characters in place, and longer Markdown behind a button; so a
+picture inside Markdown is never in place. Tables are always behind a button. What matters most is therefore a text.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,9 @@ from typing import Any
 
 import dagster as dg
 
+_IN_PLACE = 950
+"""Characters of Markdown that the UI shows without a click, with room for the last line."""
+_LONGEST = 300
 _KINDS = {bool: "bool", int: "int", float: "float", str: "string"}
 
 
@@ -29,6 +36,29 @@ def _cell(value: Any, kind: type) -> str | int | float | bool:
     if value is None:
         return ""
     return round(float(value), 4) if kind is float else kind(value)
+
+
+def listed(lines: Sequence[str], otherwise: str) -> dg.MarkdownMetadataValue:
+    """A list that is shown in place: as many of its lines as fit, and how many more there are.
+
+    Args:
+        lines: one sentence each.
+        otherwise: shown when there is none.
+    """
+    shown: list[str] = []
+    for line in lines:
+        item = f"- {line if len(line) <= _LONGEST else line[:_LONGEST] + '…'}"
+        if sum(map(len, shown)) + len(shown) + len(item) > _IN_PLACE:
+            break
+        shown.append(item)
+    if len(shown) < len(lines):
+        shown.append(f"- and {len(lines) - len(shown)} more")
+    return dg.MetadataValue.md("\n".join(shown) or otherwise)
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 camera``, ``1,200 frames``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def picture(path: Path, title: str) -> dg.MarkdownMetadataValue:

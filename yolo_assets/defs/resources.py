@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from yolo_assets.models.registry import Registry
     from yolo_assets.storage import ObjectStore
 
+OURS = "this machine"
+"""The name of the archiver here, where archivers are named."""
+
 
 class Locations(dg.ConfigurableResource):
     """Stores and keys of this installation; see ``contracts.settings`` for the environment variables."""
@@ -103,4 +106,4 @@ class Locations(dg.ConfigurableResource):
         names = {
             key: path.stem for path in self.settings.archiver_public_keys() for key in TrustedKeys.load([path]).keys
         }
-        return {**names, own: "this machine"}
+        return {**names, own: OURS}

@@ -45,7 +45,7 @@ def test_one_bad_camera_is_one_problem_whatever_failed_of_it() -> None:
     )
 
 
-def test_a_day_of_one_bad_camera_among_five_is_one_message_and_one_when_it_is_well() -> None:
+def test_a_day_of_one_bad_camera_among_five_is_one_message_and_its_end() -> None:
     """Every hour it fails, is late for the archive, is tried again; the others are archived on time."""
     names, start = [f"cam{number}" for number in range(5)], datetime(2026, 3, 2, 0, tzinfo=UTC)
     settings = AlertSettings.model_validate({"receivers": {"office": {"url_variable": "OFFICE"}}})

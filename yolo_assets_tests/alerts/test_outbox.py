@@ -53,7 +53,7 @@ def test_one_receiver_that_fails_stops_no_other_and_gets_all_in_order(order: lis
         assert got["a"] == expected and not state.trouble
 
 
-def test_a_receiver_that_never_answers_is_tried_at_growing_pauses_and_then_no_more() -> None:
+def test_a_receiver_that_never_answers_is_tried_ever_less_and_then_not() -> None:
     state, tries = waiting("a", "a"), []
     for minute in range(0, 60 * 80, 2):
         now = START + timedelta(minutes=minute)
@@ -69,7 +69,7 @@ def test_a_receiver_that_never_answers_is_tried_at_growing_pauses_and_then_no_mo
 
 
 @given(st.integers(0, 40), st.lists(st.sampled_from(["a", "b"]), min_size=1, max_size=8))
-def test_a_kill_between_sending_and_noting_repeats_one_message_and_loses_none(kill: int, order: list[str]) -> None:
+def test_a_kill_after_sending_repeats_one_message_and_loses_none(kill: int, order: list[str]) -> None:
     saved, got, steps = [waiting(*order)], Counter(), iter(range(10**6))
 
     def step() -> None:

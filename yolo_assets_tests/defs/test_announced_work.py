@@ -115,6 +115,7 @@ def test_announced_work_is_done_within_2_s_and_polling_finds_none(
             write_hour(centre.locations.settings.spool, "cam1", HOUR)
             assert centre.polling_finds() == {"raw_frames"}
             assert announced(hour_closed("/devices/box", "cam1", HOUR), "raw_frames") < 2
+            assert centre.polling_finds() == set()
             key = centre.bring_label()
             assert announced(labels_arrived("/tool", key), "labels") < 2
             (only,) = centre.locations.settings.spool.glob("cam1/*")

@@ -56,9 +56,7 @@ def rows(metadata: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {str(row.data["camera"]): dict(row.data) for row in metadata["cameras"].records}
 
 
-def test_the_table_shows_good_and_absent_cameras_and_the_page_lies_in_the_store(
-    home: Path, graph: Graph, receiver: Web
-) -> None:
+def test_the_table_shows_good_and_absent_cameras_and_there_is_a_page(home: Path, graph: Graph, receiver: Web) -> None:
     running = Hour.of(utc_now())
     for hour in (running.next(-2), running.next(-1)):
         write_hour(home / "spool", "cam01", hour)

@@ -186,7 +186,7 @@ class Container:
                 for kind in ("secret", "configMap"):
                     if kind in source:
                         name = source[kind].get("secretName") or source[kind]["name"]
-                        _mount_like_kubernetes(folder, self._data(kind, name), source[kind].get("items"))
+                        mount_like_kubernetes(folder, self._data(kind, name), source[kind].get("items"))
             made[mount["mountPath"]] = folder
         for path, folder in made.items():  # a mount within another one
             for outer, outer_folder in made.items():
@@ -210,7 +210,7 @@ class Container:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _mount_like_kubernetes(folder: Path, data: Mapping[str, str], items: list[dict[str, str]] | None) -> None:
+def mount_like_kubernetes(folder: Path, data: Mapping[str, str], items: list[dict[str, str]] | None = None) -> None:
     """Files are links into a folder that is a link itself, so that all change at once."""
     version = folder / "..2026_01_01_00_00_00.000000001"
     names = {item["key"]: item["path"] for item in items} if items else {key: key for key in data}

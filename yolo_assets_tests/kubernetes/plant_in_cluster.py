@@ -120,7 +120,8 @@ def cluster_plant(helm: Helm, folder: Path, *, quick: bool) -> Iterator[ClusterP
             "load_incluster_config": False,
             "kubeconfig_file": str(_kubeconfig(folder, "daemon", address, "yolo-assets-dagster")),
         }
-        launcher = {"module": "dagster_k8s", "class": "K8sRunLauncher", "config": configuration}
+        named = values["runLauncher"]["config"]["customRunLauncher"]
+        launcher = {"module": named["module"], "class": named["class"], "config": configuration}
         home = folder / "dagster"
         home.mkdir()
         instance = stack.enter_context(instance_for_test(overrides={"run_launcher": launcher}, temp_dir=str(home)))

@@ -1,8 +1,7 @@
 """The pod of a run, built by dagster-k8s from our values as the official chart hands them to it.
 
-The chart writes the launcher's part into ``dagster.yaml`` and the code location's part into the container context of
-its server; ``launcher_config`` and ``container_context`` do the same (``_run-launcher.tpl`` and ``_helpers.tpl`` of
-dagster-io/dagster, read for 1.13).
+The chart writes the launcher's part into ``dagster.yaml`` as it stands, and the code location's part into the container
+context of its server; ``container_context`` does the same (``_helpers.tpl`` of dagster-io/dagster, read for 1.13).
 """
 
 from __future__ import annotations
@@ -14,34 +13,19 @@ from typing import Any
 
 import kubernetes
 import yaml
-from dagster import DagsterRun
+from dagster import AssetKey, DagsterRun
 from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
-from dagster_k8s import K8sRunLauncher
 from dagster_k8s.job import construct_dagster_k8s_job
+
+from yolo_assets.cluster.run_launcher import AssetRunLauncher
 
 NAMESPACE = "yolo-assets"
 
 
 def launcher_config(values: Mapping[str, Any]) -> dict[str, Any]:
     """``run_launcher.config`` of ``dagster.yaml``."""
-    ours = values["runLauncher"]["config"]["k8sRunLauncher"]
-    run = ours["runK8sConfig"]
-    return {
-        "load_incluster_config": ours["loadInclusterConfig"],
-        "job_namespace": NAMESPACE,
-        "image_pull_policy": ours["imagePullPolicy"],
-        "service_account_name": values["serviceAccount"]["name"],
-        "dagster_home": "/opt/dagster/dagster_home",
-        "instance_config_map": "dagster-instance",
-        "postgres_password_secret": values["global"]["postgresqlSecretName"],
-        "fail_pod_on_run_failure": ours["failPodOnRunFailure"],
-        "run_k8s_config": {
-            "container_config": run["containerConfig"],
-            "pod_spec_config": run["podSpecConfig"],
-            "job_spec_config": run["jobSpecConfig"],
-        },
-    }
+    return dict(values["runLauncher"]["config"]["customRunLauncher"]["config"])
 
 
 def container_context(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,11 +80,15 @@ def kubeconfig(folder: Path, server: str = "http://127.0.0.1:9", account: str = 
     return path
 
 
-def run_job(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The Job that the launcher posts for a run, as JSON."""
+def run_job(
+    values: Mapping[str, Any], folder: Path, *assets: str, tags: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The Job that the launcher posts for a run of some assets, as JSON."""
     outside = {"load_incluster_config": False, "kubeconfig_file": str(kubeconfig(folder))}
-    launcher = K8sRunLauncher(**{**launcher_config(values), **outside})
-    run = DagsterRun(job_name="__ASSET_JOB", job_code_origin=run_origin(values))
+    launcher = AssetRunLauncher(**{**launcher_config(values), **outside})
+    chosen = frozenset(AssetKey(name) for name in assets) or None
+    origin = run_origin(values)
+    run = DagsterRun(job_name="__ASSET_JOB", job_code_origin=origin, asset_selection=chosen, tags=tags)
     context = launcher.get_container_context_for_run(run)
     job = construct_dagster_k8s_job(
         job_config=context.get_k8s_job_config(job_image=image_of(values), run_launcher=launcher),

@@ -26,6 +26,7 @@ from yolo_assets_tests.kubernetes.charts import (
 ALL = {
     "archiver": {"cronJob": {"enabled": True}, "scaledJob": {"enabled": True}},
     "disruption": {"training": True},
+    "exporter": {"enabled": True},
 }
 BY_DATABASE = {
     "type": "postgresql",
@@ -120,6 +121,7 @@ def misspell_in_pod(manifest: Manifest) -> None:
         ("ScaledJob", "yolo-assets-archiver", misspell("spec", "triggers", 0, "metadata", "threshold")),
         ("ScaledJob", "yolo-assets-archiver", misspell("spec", "jobTargetRef", "template", "spec", "containers")),
         ("ConfigMap", "yolo-assets-training-pod", misspell_in_pod),
+        ("Deployment", "yolo-assets-exporter", misspell("spec", "strategy")),
         ("NetworkPolicy", "yolo-assets-webserver", misspell("spec", "podSelector")),
         ("PodDisruptionBudget", "yolo-assets-webserver", misspell("spec", "minAvailable")),
         ("Role", "yolo-assets-runs", misspell("rules", 0, "verbs")),
@@ -163,7 +165,7 @@ def test_no_pod_of_the_platform_is_more_than_restricted(manifests: list[Manifest
             seen += 1
             excused = ["volume hostPath"] if in_edge(manifest) else []  # the spool of a node lies on the node
             assert unrestricted(pod) == excused, manifest["metadata"]["name"]
-    assert seen == 4
+    assert seen == 5
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 from dagster._core.test_utils import instance_for_test
 
 from yolo_assets import shipped
+from yolo_assets.definitions import defs
 from yolo_assets_tests.kubernetes.charts import (
     DEPLOY,
     EXAMPLE,
@@ -22,7 +24,7 @@ from yolo_assets_tests.kubernetes.charts import (
     problems,
     unrestricted,
 )
-from yolo_assets_tests.kubernetes.run_pods import run_job
+from yolo_assets_tests.kubernetes.run_pods import launcher_config, run_job
 
 SHIPPED = Path(shipped.__file__).with_name("dagster.yaml")
 
@@ -38,7 +40,7 @@ def test_the_values_follow_the_schema_of_the_chart() -> None:
         lambda values: values.update(dagsterWebServer={}),
         lambda values: values["postgresql"].update(enabled=True),
         lambda values: values["computeLogManager"]["config"]["s3ComputeLogManager"].update(bukket="b"),
-        lambda values: values["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"].pop("jobSpecConfig"),
+        lambda values: launcher_config(values)["run_k8s_config"].pop("job_spec_config"),
         lambda values: values["dagster-user-deployments"]["deployments"][0].pop("resources"),
         lambda values: values["dagsterWebserver"]["securityContext"].update(allowPrivilegeEscalation=True),
     ],
@@ -67,9 +69,28 @@ def test_a_run_is_a_restricted_pod_with_limits_and_an_end(tmp_path: Path) -> Non
     pod = job["spec"]["template"]
     assert unrestricted(pod) == [] and gpus(pod) == 0
     (container,) = pod["spec"]["containers"]
-    assert container["resources"]["limits"] == {"cpu": "2", "memory": "4Gi"}
+    assert container["resources"]["limits"] == {"cpu": "1", "memory": "2Gi"}
     assert pod["spec"]["serviceAccountName"] == "yolo-assets-runs"
     assert {"secretRef": {"name": "yolo-assets-platform-s3"}} in container["envFrom"]
+
+
+def test_a_run_has_the_limits_of_its_hungriest_asset(tmp_path: Path) -> None:
+    values = dagster_values()
+
+    def limits(*assets: str, **tags: str) -> dict[str, str]:
+        (container,) = run_job(values, tmp_path, *assets, tags=tags)["spec"]["template"]["spec"]["containers"]
+        return container["resources"]["limits"]
+
+    assert limits("hourly_archives") == {"cpu": "2", "memory": "2Gi"}
+    assert limits("hourly_archives", "archive_catalog") == {"cpu": "2", "memory": "4Gi"}
+    assert limits("deployed_model") == {"cpu": "1", "memory": "2Gi"}
+    own = {"container_config": {"resources": {"limits": {"cpu": "7", "memory": "9Gi"}}}}
+    assert limits("hourly_archives", **{"dagster-k8s/config": json.dumps(own)}) == {"cpu": "7", "memory": "9Gi"}
+
+
+def test_limits_are_named_for_assets_that_exist() -> None:
+    known = {key.to_user_string() for key in defs().resolve_all_asset_keys()}
+    assert set(launcher_config(dagster_values())["asset_limits"]) <= known
 
 
 def test_what_the_values_name_is_made_by_our_chart(helm: Helm, tmp_path: Path) -> None:

@@ -91,10 +91,6 @@ class PlantServices:
         log = self._home / "logs" / f"{name}.log"
         return LocalService(f"the service {name}", command, log, env=self.environment, stop_seconds=30)
 
-    def restart(self, name: str) -> None:
-        """Start one again that was killed, and wait for nothing: as systemd does."""
-        self._running[name] = self._stack.enter_context(self.start(name))
-
     def _own(self, text: str) -> str:
         text = text.replace("/opt/yolo-assets/bin/", f"{Path(sys.executable).parent}/")
         text = text.replace("/etc/yolo-assets/workspace.yaml", str(self._home / "workspace.yaml"))

@@ -5,6 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from rich.filesize import decimal
 
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.defs.archive.checks import EVERY_CAMERA_ARCHIVED, EVERY_CAMERA_RECLAIMED
@@ -23,7 +24,7 @@ from yolo_assets.defs.hours import (
     each_hour,
     for_each,
 )
-from yolo_assets.defs.metadata import table
+from yolo_assets.defs.metadata import counted, table
 from yolo_assets.defs.partitions import by_day, hourly
 from yolo_assets.defs.provenance import Provenance
 from yolo_assets.defs.resources import Locations
@@ -80,7 +81,7 @@ def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> 
             context.log.warning(f"untrusted: {refused.key}: {refused.reason}")
         if not (read.receipts or read.untrusted or outcomes.failed):
             return None
-        metadata = hour_metadata(read, names, list(outcomes.done.values()), outcomes.reasons)
+        metadata = hour_metadata(read, names, settings.archive_url, list(outcomes.done.values()), outcomes.reasons)
         if waiting:
             metadata["waited_h"] = round((utc_now() - hour.end).total_seconds() / 3600, 2)
         return HourResult(
@@ -150,23 +151,21 @@ def reclaimed_spool(context: dg.AssetExecutionContext, locations: Locations) -> 
         reclaim = partial(reclaim_hour, archive=archive, hot_hours=settings.hot_hours, now=now)
         work = [(item.name, partial(reclaim, item)) for item in mine if is_chosen(item.camera_id)]
         outcomes = for_each(context, [(name, partial(traffic.reclaiming, job)) for name, job in work])
-        rows = [
+        done = sorted(outcomes.done.values(), key=lambda report: report.camera_id)
+        files, size = sum(report.files for report in done), sum(report.bytes for report in done)
+        kept = [
             {
-                "camera-hour": name,
-                "files": report.files,
-                "bytes": report.bytes,
+                "camera": report.camera_id,
                 "kept": report.kept,
-                "why kept": report.reason or "; ".join(problem.reason for problem in report.problems),
+                "why": report.reason or "; ".join(problem.reason for problem in report.problems),
             }
-            for name, report in sorted(outcomes.done.items())
+            for report in done
+            if report.kept
         ]
-        rows += [_left(item) for item in mine if not is_chosen(item.camera_id)]
-        columns = {"camera-hour": str, "files": int, "bytes": int, "kept": int, "why kept": str}
-        metadata = {
-            "reclaimed": table(rows, columns),
-            "files": sum(report.files for report in outcomes.done.values()),
-            "bytes": sum(report.bytes for report in outcomes.done.values()),
-        }
+        kept += [_left(item) for item in mine if not is_chosen(item.camera_id)]
+        metadata: dict[str, Any] = {"summary": f"{decimal(size)} freed, {counted(files, 'file')}", "bytes": size}
+        if kept:
+            metadata["kept"] = table(kept, {"camera": str, "kept": int, "why": str})
         checks = [outcomes.check(EVERY_CAMERA_RECLAIMED)]
         return HourResult({"reclaimed_spool": metadata}, outcomes.failed, checks)
 
@@ -180,4 +179,4 @@ def _left(hour: "SpoolHour") -> dict[str, Any]:
         kept = len(hour.members())
     except OSError:
         kept = 0
-    return {"camera-hour": hour.name, "kept": kept, "why kept": "the run was for other cameras"}
+    return {"camera": hour.camera_id, "kept": kept, "why": "the run was for other cameras"}

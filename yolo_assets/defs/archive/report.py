@@ -16,22 +16,16 @@ from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.times import format_time
 from yolo_assets.defs.archive.listing_diff import data_version
 from yolo_assets.defs.intake.spool_diff import ChangedHour, ClosedHour
-from yolo_assets.defs.metadata import megabytes_per_second, table
+from yolo_assets.defs.metadata import counted, listed, table
+from yolo_assets.defs.resources import OURS
 
 if TYPE_CHECKING:
     from yolo_assets.archive.archiving import ArchiveOutcome
     from yolo_assets.archive.listing import HourReceipts
 
-_ARCHIVES = {
-    "camera-hour": str,
-    "result": str,
-    "archiver": str,
-    "devices": str,
-    "frames": int,
-    "size": str,
-    "MB/s": float,
-    "write-once until": str,
-}
+_ARCHIVES = {"camera": str, "result": str, "frames": int, "size": str}
+_ELSEWHERE = {**_ARCHIVES, "archiver": str, "devices": str}
+"""Columns of an hour that remote archivers had a part in. Each column costs every event some 200 bytes."""
 _ARCHIVERS = {"archiver": str, "signing key": str, "cameras": int, "archives": int, "frames": int, "size": str}
 _CAMERAS = {"camera": str, "where": str, "frames": int, "bytes": int}
 
@@ -39,6 +33,7 @@ _CAMERAS = {"camera": str, "where": str, "frames": int, "bytes": int}
 def hour_metadata(
     hour: HourReceipts,
     names: Mapping[str, str],
+    where: str,
     outcomes: Sequence[ArchiveOutcome] = (),
     failed: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
@@ -47,52 +42,61 @@ def hour_metadata(
     Args:
         hour: every receipt of it.
         names: of the archivers, by the id of their key.
+        where: URL of the archive root.
         outcomes: of the run, for the archives that it made or confirmed.
         failed: the reason for each camera-hour that could not be archived.
     """
     receipts = hour.receipts
     ours = {outcome.receipt.archive_key: outcome for outcome in outcomes if outcome.receipt is not None}
-    rows = [{"camera-hour": name, "result": f"FAILED: {reason}"} for name, reason in (failed or {}).items()]
+    rows = [{"camera": name, "result": f"FAILED: {reason}"} for name, reason in (failed or {}).items()]
     rows += [_row(receipt, names, ours.get(receipt.archive_key)) for receipt in receipts]
+    cameras, size = {receipt.camera_id for receipt in receipts}, sum(receipt.archive_size for receipt in receipts)
+    frames = sum(receipt.frame_count for receipt in receipts)
+    remote = any(_archiver(receipt, names) != OURS for receipt in receipts)
+    bad = f"; FAILED: {', '.join(failed)}" if failed else ""
     metadata: dict[str, Any] = {
-        "archives": table(rows, _ARCHIVES),
-        "archivers": table(_archivers(receipts, names), _ARCHIVERS),
-        "cameras": len({receipt.camera_id for receipt in receipts}),
-        "frames": sum(receipt.frame_count for receipt in receipts),
-        "bytes_in": sum(receipt.total_size for receipt in receipts),
-        "archive_bytes": sum(receipt.archive_size for receipt in receipts),
-        "receipts": dg.MetadataValue.path(receipts_prefix(hour.hour)),
+        "summary": f"{counted(len(cameras), 'camera')}, {counted(frames, 'frame')}, {decimal(size)}{bad}",
+        "archives": table(rows, _ELSEWHERE if remote else _ARCHIVES),
+        "frames": frames,
+        "archive_bytes": size,
+        "receipts": dg.MetadataValue.path(f"{where}/{receipts_prefix(hour.hour)}"),
     }
+    if remote:
+        metadata["archivers"] = table(_archivers(receipts, names), _ARCHIVERS)
+    until = [
+        f"{format_time(item.retention_until)} ({item.retention_mode})" for item in receipts if item.retention_until
+    ]
+    if until:
+        metadata["write-once until"] = min(until)
     if outcomes:
         metadata |= _work(outcomes)
     if hour.untrusted:
-        told = [f"- {refused.key}: {refused.reason}" for refused in hour.untrusted[:50]]
-        metadata["untrusted"] = dg.MetadataValue.md("\n".join(told))
+        metadata["untrusted"] = listed([f"{refused.key}: {refused.reason}" for refused in hour.untrusted], "none")
     return metadata
 
 
 def _work(outcomes: Sequence[ArchiveOutcome]) -> dict[str, Any]:
     """What a run here did for an hour; what did not happen is left out."""
     sent, seconds = sum(outcome.bytes for outcome in outcomes), sum(outcome.seconds for outcome in outcomes)
-    counted = {
+    figures = {
         "parts_resumed": sum(outcome.resumed_parts for outcome in outcomes),
         "retries": sum(outcome.retries for outcome in outcomes),
     }
-    told: dict[str, Any] = {"bytes_archived": sent, "seconds": round(seconds, 3)}
-    told |= {name: count for name, count in counted.items() if count}
-    left = [f"- {problem.path}: {problem.reason}" for outcome in outcomes for problem in outcome.left]
+    told: dict[str, Any] = {"bytes_archived": sent, "seconds": round(seconds, 2)}
+    told |= {name: count for name, count in figures.items() if count}
+    left = [f"{problem.path}: {problem.reason}" for outcome in outcomes for problem in outcome.left]
     if left:
-        told["remaining_in_spool"] = dg.MetadataValue.md("\n".join(left[:50]))
+        told["remaining_in_spool"] = listed(left, "nothing")
     return told
 
 
-def archives_report(hour: HourReceipts, names: Mapping[str, str]) -> dg.AssetMaterialization:
+def archives_report(hour: HourReceipts, names: Mapping[str, str], where: str) -> dg.AssetMaterialization:
     """``hourly_archives`` of an hour that was archived elsewhere."""
     return dg.AssetMaterialization(
         asset_key="hourly_archives",
         partition=hour.hour.partition_key,
         description="Archived by a remote archiver; known through its receipts.",
-        metadata=hour_metadata(hour, names),
+        metadata=hour_metadata(hour, names, where),
         tags={"dagster/data_version": data_version({hour.hour: hour.version})},
     )
 
@@ -122,19 +126,15 @@ def frames_report(
 
 
 def _row(receipt: Receipt, names: Mapping[str, str], outcome: ArchiveOutcome | None) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "camera-hour": receipt.name,
+    part = f" part {receipt.part}" if receipt.part > 1 else ""
+    return {
+        "camera": f"{receipt.camera_id}{part}",
         "result": "archived elsewhere or before" if outcome is None else outcome.status,
         "archiver": _archiver(receipt, names),
         "devices": ", ".join(receipt.device_ids),
         "frames": receipt.frame_count,
         "size": decimal(receipt.archive_size),
     }
-    if receipt.retention_until is not None:
-        row["write-once until"] = f"{format_time(receipt.retention_until)} ({receipt.retention_mode})"
-    if outcome is not None:
-        row["MB/s"] = megabytes_per_second(outcome.bytes, outcome.seconds)
-    return row
 
 
 def _archivers(receipts: Sequence[Receipt], names: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -88,7 +88,7 @@ def receipts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -
     requests = _show_refused(context, [receipt for hour in read for receipt in hour.untrusted], refused)
     outcome = f"reported {len(fresh)} hours" if fresh else "no receipt is new"
     return dg.SensorResult(
-        asset_events=reports(fresh, locations.archiver_names(), here),
+        asset_events=reports(fresh, locations, here),
         run_requests=requests,
         # Dagster calls every tick skipped that requests no run; the reason then says what the tick did.
         skip_reason=None if requests else f"{outcome}; {len(recent)} recent and {len(older)} older hours were listed",
@@ -151,7 +151,7 @@ def _in_spool(
 
 
 def reports(
-    hours: Sequence["HourReceipts"], names: dict[str, str], here: dict[Hour, list[ClosedHour]]
+    hours: Sequence["HourReceipts"], locations: Locations, here: dict[Hour, list[ClosedHour]]
 ) -> list[dg.AssetMaterialization]:
     """``raw_frames`` first: conditions evaluated between the two would request a run that finds nothing to do.
 
@@ -159,11 +159,12 @@ def reports(
     requests a run of ``hourly_archives``, which archives the files here and lists what remote archivers did.
     """
     events: list[dg.AssetMaterialization] = []
+    names, where = locations.archiver_names(), locations.settings.archive_url
     for hour in hours:
         spooled = here.get(hour.hour, [])
         events.append(frames_report(hour, names, spooled))
         if not any(item.uncovered for item in spooled):
-            events.append(archives_report(hour, names))
+            events.append(archives_report(hour, names, where))
     return events
 
 

@@ -64,7 +64,7 @@ class Looks:
             return ()
         read = [each for each in read_hours(archive, [listed]) if each.receipts and each.version != known]
         here = {hour: self._closed(hour)}
-        return self._report(reports(read, self._locations.archiver_names(), here))
+        return self._report(reports(read, self._locations, here))
 
     def inbox(self) -> Reported:
         """Import what is new in the inbox, and report it as ``labels``."""

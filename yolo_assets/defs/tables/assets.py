@@ -21,7 +21,7 @@ from yolo_assets.defs.hours import (
     for_each,
     holds_files,
 )
-from yolo_assets.defs.metadata import table
+from yolo_assets.defs.metadata import counted, table
 from yolo_assets.defs.partitions import by_day, hourly
 from yolo_assets.defs.provenance import Provenance
 from yolo_assets.defs.resources import Locations
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from yolo_assets.storage import ObjectStore
     from yolo_assets.tables.build import HourReport
 
+_COUNTS = {"source": str, "frames": int, "detections": int}
 _COMMON = {
     "group_name": "tables",
     "kinds": {"parquet", "polars"},
@@ -104,23 +105,22 @@ def detection_tables(context: dg.AssetExecutionContext, locations: Locations) ->
 def _result(outcomes: "Outcomes[HourReport]", store: "ObjectStore", hour: Hour) -> HourResult:
     """The tables of an hour, as its two assets and their checks show them."""
     reports = sorted(outcomes.done.items())
-    columns = {"camera-hour": str, "source": str, "frames": int, "detections": int, "quarantined": int}
-    cameras = table(
-        [
-            {**{column: getattr(report, column, None) for column in columns}, "camera-hour": name}
-            for name, report in reports
-        ],
-        columns,
-    )
+    rows = [{"camera": name, "source": f"FAILED: {reason}"} for name, reason in outcomes.reasons.items()]
+    rows += [{"camera": report.camera_id, **{key: getattr(report, key) for key in _COUNTS}} for _, report in reports]
     rejected = {name: report.quarantined for name, report in reports if report.quarantined}
+    frames = sum(report.frames for _, report in reports)
+    boxes = sum(report.detections for _, report in reports)
+    told = f"{counted(len(reports), 'camera')}, {counted(frames, 'frame')}, {counted(boxes, 'detection')}"
+    failed = f"; FAILED: {', '.join(outcomes.reasons)}" if outcomes.failed else ""
     version = hashlib.sha256("\n".join(f"{name} {report.sha256}" for name, report in reports).encode()).hexdigest()
     return HourResult(
         assets={
-            "frames": {"cameras": cameras, "dagster/row_count": sum(report.frames for _, report in reports)},
+            "frames": {"summary": told + failed, "dagster/row_count": frames},
             "detections": {
-                "cameras": cameras,
-                "dagster/row_count": sum(report.detections for _, report in reports),
-                "quarantined": sum(rejected.values()),
+                "summary": told + failed,
+                "cameras": table(rows, {"camera": str, **_COUNTS}),
+                "dagster/row_count": boxes,
+                **({"quarantined": sum(rejected.values())} if rejected else {}),
             },
         },
         failed=outcomes.failed,

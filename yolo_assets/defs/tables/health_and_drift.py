@@ -1,7 +1,9 @@
 """``camera_health`` and ``drift_report``: an hour against the day before it."""
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import dagster as dg
 
@@ -10,13 +12,21 @@ from yolo_assets.defs.automation import on_hour
 from yolo_assets.defs.code_versions import code_version
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.hours import NO_VALUE, HourEvent, HourResult, each_hour
-from yolo_assets.defs.metadata import table
+from yolo_assets.defs.metadata import counted, listed, table
 from yolo_assets.defs.partitions import by_day, hourly
 from yolo_assets.defs.provenance import Provenance
 from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.versions import content_version
 
 DAY = timedelta(days=1)
+_DRIFT = {
+    "camera_id": str,
+    "model_version": str,
+    "verdict": str,
+    "reason": str,
+    "rate_before": float,
+    "rate_now": float,
+}
 
 
 @dg.asset(
@@ -48,22 +58,14 @@ def camera_health(context: dg.AssetExecutionContext, locations: Locations) -> It
         health = evaluate(frames, start=hour.start - DAY, end=hour.end, expected=expected)
         rows = list(health.table.iter_rows(named=True))
         sentences = [finding.sentence for finding in health.findings]
-        columns = {
-            "camera_id": str,
-            "status": str,
-            "frames": int,
-            "longest_gap_s": float,
-            "blur": float,
-            "brightness": float,
-        }
+        sick = sorted(row["camera_id"] for row in rows if row["status"] != "ok")
         return HourResult(
             {
                 "camera_health": {
-                    "cameras": table(rows, columns),
-                    "findings": dg.MetadataValue.md(
-                        "\n".join(f"- {text}" for text in sentences) or "every camera is well"
-                    ),
-                    "sick": sum(row["status"] != "ok" for row in rows),
+                    "summary": f"{len(rows) - len(sick)} of {counted(len(rows), 'camera')} are well",
+                    "findings": listed(sentences, "every camera is well"),
+                    "sick": len(sick),
+                    "cameras": table(rows, {"camera_id": str, "status": str, "frames": int, "longest_gap_s": float}),
                 }
             },
             versions={"camera_health": content_version(rows, sentences)},
@@ -111,18 +113,14 @@ def drift_report(context: dg.AssetExecutionContext, locations: Locations) -> Ite
             sick=evaluate(frames, start=before, end=end).sick_cameras,
         )
         rows = list(report.iter_rows(named=True))
-        columns = {
-            "camera_id": str,
-            "model_version": str,
-            "verdict": str,
-            "reason": str,
-            "rate_before": float,
-            "rate_now": float,
+        verdicts = Counter(row["verdict"] for row in rows)
+        moved = [row for row in rows if row["verdict"] in ("drifted", "sick camera")]
+        metadata: dict[str, Any] = {
+            "summary": ", ".join(f"{verdict}: {count}" for verdict, count in verdicts.most_common()),
+            "drifted": verdicts["drifted"],
         }
-        drifted = sum(row["verdict"] == "drifted" for row in rows)
-        return HourResult(
-            {"drift_report": {"drift": table(rows, columns), "drifted": drifted}},
-            versions={"drift_report": content_version(rows)},
-        )
+        if moved:
+            metadata["drift"] = table(moved, _DRIFT)
+        return HourResult({"drift_report": metadata}, versions={"drift_report": content_version(rows)})
 
     yield from each_hour(context, drift_of)
