@@ -81,16 +81,18 @@ class KilledPlant:
             with contextlib.suppress(psutil.NoSuchProcess):
                 self.dice.choice(workers).kill()
         else:
-            psutil.Process(self.services[kind].pid).kill()
+            self.services.kill(kind)
             self.services.restart(kind)
         self.killed[kind] += 1
 
     def run_workers(self) -> list[psutil.Process]:
-        """Processes in which runs execute, and those below them."""
-        with contextlib.suppress(psutil.NoSuchProcess):
-            below = psutil.Process(self.services["code"].pid).children(recursive=True)
-            return [process for process in below if "spawn_main" in " ".join(process.cmdline())]
-        return []
+        """Processes in which runs execute, and those below them, whoever their parent is by now."""
+        found: list[psutil.Process] = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                if process.environ().get("DAGSTER_HOME") == self.services.environment["DAGSTER_HOME"]:
+                    found += [process] if "spawn_main" in " ".join(process.cmdline()) else []
+        return found
 
     def unmount(self) -> None:
         """The archive root is away."""
@@ -179,12 +181,14 @@ def torment(plant: KilledPlant) -> str | None:
 
 def wait_until(lacking: Callable[[], list[str]]) -> list[str]:
     """Until nothing is lacking, for as long as that may take. Returns what is."""
-    deadline = time.monotonic() + ALL_ARRIVED_WITHIN
+    began = time.monotonic()
+    deadline = began + ALL_ARRIVED_WITHIN
     while True:
         found = lacking()
         if not found or time.monotonic() > deadline:
             return found
-        time.sleep(5)
+        print(f"{time.monotonic() - began:.0f} s: {'; '.join(found)[:300]}", flush=True)
+        time.sleep(10)
 
 
 def what_is_missing(plant: KilledPlant, instance: dg.DagsterInstance, acknowledged: str | None) -> list[str]:
