@@ -70,19 +70,18 @@ class KilledPlant:
 
     def kill(self) -> None:
         """One process of a kind that the dice choose, and what systemd does about it."""
-        kind = self.dice.choice(["code", "daemon", "ui", "postgres", "run worker", "run worker"])
+        workers = self.run_workers()
+        kind = self.dice.choice(["code", "daemon", "ui", "postgres"] + ["run worker"] * (4 if workers else 0))
         if kind == "postgres":
             self.server.kill()
             self.server.start()
         elif kind == "run worker":
-            workers = self.run_workers()
-            if not workers:
-                return
             with contextlib.suppress(psutil.NoSuchProcess):
                 self.dice.choice(workers).kill()
         else:
             self.services.kill(kind)
             self.services.restart(kind)
+        print(f"{time.strftime('%H:%M:%S')} killed: {kind}", flush=True)
         self.killed[kind] += 1
 
     def run_workers(self) -> list[psutil.Process]:
