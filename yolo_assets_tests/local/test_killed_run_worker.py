@@ -85,10 +85,10 @@ def test_a_killed_run_worker_frees_its_pool_and_is_repeated(plant: dg.DagsterIns
 def test_a_run_that_is_killed_with_its_code_server_ends(plant: dg.DagsterInstance) -> None:
     worker = first_worker()
     (run,) = plant.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-    psutil.Process(worker).parent().kill()  # first, so that it cannot report the worker's end
+    os.kill(psutil.Process(worker).ppid(), signal.SIGKILL)  # first, so that it cannot report the worker's end
     os.kill(worker, signal.SIGKILL)
     killed = time.monotonic()
-    while plant.get_run_by_id(run.run_id).status is not dg.DagsterRunStatus.FAILURE:
+    while not plant.get_runs(dg.RunsFilter(run_ids=[run.run_id], statuses=[dg.DagsterRunStatus.FAILURE])):
         assert time.monotonic() - killed < SECONDS, [run.status for run in plant.get_runs()]
         time.sleep(0.2)
     print(f"the run had ended {time.monotonic() - killed:.0f} s after the kill")
