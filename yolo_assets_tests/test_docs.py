@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from yolo_assets.contracts.settings import variables
+from yolo_assets.local.dagster_home import prepare_dagster_home
 from yolo_assets_tests.edge.plant import Plant
 
 ROOT = Path(__file__).parents[1]
@@ -37,6 +38,20 @@ def run(command: str, cwd: Path, env: dict[str, str]) -> None:
     assert done.returncode == 0, f"{command}: {done.stderr}"
 
 
+def serve(command: str, cwd: Path, env: dict[str, str]) -> None:
+    """A command that goes on until it is stopped; at a centre with Dagster and an HTTP receiver."""
+    home = Path(env["YOLO_ASSETS_HOME"])
+    prepare_dagster_home(home)
+    (home / "token").write_text("a token of this test")
+    (home / "plant.yaml").write_text("events: {receiver: {host: 127.0.0.1, port: 0, token_file: token}}\n")
+    argv = [sys.executable, "-m", "yolo_assets.cli.main", *shlex.split(command)[1:]]
+    with subprocess.Popen(argv, cwd=cwd, env=env, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "receiver: http://127.0.0.1:" in process.stderr.readline()
+        process.terminate()
+        assert process.wait(60) == 0
+
+
 def run_a_box(root: Path, env: dict[str, str]) -> None:
     """An agent that judged a few pictures and has ended; it is ``box1`` and has no address."""
     root.mkdir()
@@ -61,7 +76,7 @@ def test_every_command_of_the_page_runs_in_the_order_it_is_written(page: str, tm
     for command in commands(page):
         if command.startswith("make "):
             continue
-        run(command, tmp_path, env)
+        (serve if command == "yolo-assets events listen" else run)(command, tmp_path, env)
     for pack in tmp_path.glob("evidence/manifest.json"):
         counts = json.loads(pack.read_text())["counts"]
         assert counts["frames"] and counts["records"] == counts["frames"] and counts["detections"], f"{page}: {counts}"

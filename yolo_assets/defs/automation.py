@@ -19,7 +19,7 @@ from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, Bulk
 from dagster_shared.record import copy
 
 from yolo_assets.contracts.times import Hour, utc_now
-from yolo_assets.defs.inputs_changed import InputsChanged
+from yolo_assets.defs.inputs_changed import InputsChanged, NeverTried
 from yolo_assets.defs.lanes import hours_request, is_live, pack, run_tags
 
 _Condition = dg.AutomationCondition
@@ -37,12 +37,8 @@ def _deps_absent() -> dg.AutomationCondition:
 
 
 def _still_missing(inputs: dg.AutomationCondition) -> dg.AutomationCondition:
-    """Missing since its inputs are there, and not requested since then.
-
-    ``missing`` stands there twice: a tick in the middle of a run may see the inputs made and the asset not yet, and
-    take what is made a moment later for neither requested nor updated since.
-    """
-    return (_Condition.missing() & inputs).newly_true().since(_handled()) & _Condition.missing()
+    """Missing since its inputs are there, not requested since then, and never tried: ``recovery`` has what failed."""
+    return (_Condition.missing() & inputs).newly_true().since(_handled()) & NeverTried()
 
 
 def on_hour() -> dg.AutomationCondition:

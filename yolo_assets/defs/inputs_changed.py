@@ -77,6 +77,36 @@ class InputsChanged(dg.AutomationCondition):
         return dg.AutomationResult(context, _subset(context, _unseen(log, key, since)))
 
 
+class NeverTried(dg.AutomationCondition):
+    """True for partitions for which no run was ever created.
+
+    ``missing`` and ``in_progress`` are read at different moments of a tick: of a run that ends between them the one is
+    still true and the other no longer.
+    """
+
+    @property
+    def name(self) -> str:
+        """As the UI shows it."""
+        return "never_tried"
+
+    @property
+    def description(self) -> str:
+        """As the UI shows it."""
+        return "No run was ever created for it"
+
+    @property
+    def requires_cursor(self) -> bool:
+        """It remembers nothing."""
+        return False
+
+    def evaluate(self, context: AutomationContext) -> dg.AutomationResult:
+        """One question about what is left of the conditions before it."""
+        asked = _keys(context.candidate_subset)
+        log = EventLog(context.asset_graph_view.instance)
+        tried = log.planned(context.key, asked) if asked else {}
+        return dg.AutomationResult(context, _subset(context, [key for key in asked if key not in tried]))
+
+
 def _of_asset(context: AutomationContext, positions: Mapping[str, int], now: int | None) -> dict[str, int]:
     """Positions up to this tick, by partition of the asset: all count for one without partitions."""
     found = {partition: position for partition, position in positions.items() if now is None or position <= now}

@@ -9,9 +9,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+
+if TYPE_CHECKING:
+    from yolo_assets.tables.schema import TableModel
 
 _IN_PLACE = 950
 """Characters of Markdown that the UI shows without a click, with room for the last line."""
@@ -36,6 +39,31 @@ def _cell(value: Any, kind: type) -> str | int | float | bool:
     if value is None:
         return ""
     return round(float(value), 4) if kind is float else kind(value)
+
+
+def column_schema(model: TableModel) -> dg.TableSchema:
+    """The columns of a table as Dagster shows them, from the model that validates its rows.
+
+    Args:
+        model: of ``yolo_assets.tables.schema``.
+    """
+    schema = model.to_schema()
+    unique = schema.unique if isinstance(schema.unique, list) else [schema.unique]
+    return dg.TableSchema(
+        [
+            dg.TableColumn(
+                name,
+                str(column.dtype),
+                description=column.description,
+                constraints=dg.TableColumnConstraints(
+                    nullable=column.nullable,
+                    unique=column.unique or unique == [name],
+                    other=[str(check.error or check.name) for check in column.checks],
+                ),
+            )
+            for name, column in schema.columns.items()
+        ]
+    )
 
 
 def listed(lines: Sequence[str], otherwise: str) -> dg.MarkdownMetadataValue:

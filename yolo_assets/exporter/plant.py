@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import cached_property
-from pathlib import Path
 
 import dagster as dg
 from prometheus_client.core import Metric
 
 from yolo_assets.contracts.archiver_figures import families as archiver_families
 from yolo_assets.contracts.archiver_figures import read_figures
-from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import utc_now
@@ -25,6 +22,7 @@ from yolo_assets.exporter.partitions import partition_families
 from yolo_assets.exporter.releases import Releases
 from yolo_assets.exporter.runs import Runs
 from yolo_assets.exporter.spool import backlog_families
+from yolo_assets.local.dagster_home import find_dagster_home
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage.base import ObjectStore
 from yolo_assets.storage.open import open_store
@@ -40,11 +38,7 @@ def open_exporter(settings: Settings, say: Callable[[str], None]) -> Subjects:
     Raises:
         UserError: there is no Dagster instance.
     """
-    place = Path(os.environ.get("DAGSTER_HOME") or settings.home / "dagster")
-    if not (place / "dagster.yaml").is_file():
-        raise UserError(
-            f"there is no Dagster instance in {place}; start one with yolo-assets up, or set DAGSTER_HOME to its folder"
-        )
+    place = find_dagster_home(settings.home)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="dagster")  # of features in preview: nothing for who reads the log
         from yolo_assets.definitions import defs

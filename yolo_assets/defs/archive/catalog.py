@@ -69,9 +69,11 @@ def archive_catalog(
     seconds = time.monotonic() - started
     with open_catalog(store, cache=cache) as connection:
         totals, missing = stats(connection, utc_now()), gaps(connection)
+        columns = [dg.TableColumn(str(row[0]), str(row[1])) for row in connection.sql("DESCRIBE archives").fetchall()]
     return dg.MaterializeResult(
         metadata={
             "version": published.pointer.version,
+            "dagster/column_schema": dg.TableSchema(columns),
             "dagster/row_count": published.pointer.archives,
             "added": published.added,
             "removed": published.removed,

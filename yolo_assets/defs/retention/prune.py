@@ -4,7 +4,7 @@
     reports and kept events that were superseded since, evaluations, checks, backfills ──► deleted by age
     pages that became free ──► given back
 
-Dagster's own ``delete_run`` deletes a run's materializations with it: an hour that was archived a month ago would be
+Dagster's own deletion of a run takes its materializations with it: an hour that was archived a month ago would be
 missing. So events are deleted here by SQL over Dagster's own tables, which are the same in both databases; everything
 that has an API is deleted by it. Interrupted at any point it leaves nothing wrong: the next call does the rest.
 """

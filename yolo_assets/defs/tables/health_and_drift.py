@@ -19,6 +19,22 @@ from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.versions import content_version
 
 DAY = timedelta(days=1)
+_HEALTH = {"camera_id": str, "status": str, "frames": int, "longest_gap_s": float}
+_LINEAGE = {
+    "dagster/column_schema": table([], _HEALTH).schema,
+    "dagster/column_lineage": dg.TableColumnLineage(
+        {
+            column: [dg.TableColumnDep("frames", source) for source in sources]
+            for column, sources in {
+                "camera_id": ["camera_id"],
+                "status": ["captured_at", "blur", "brightness"],
+                "frames": ["image_path"],
+                "longest_gap_s": ["captured_at"],
+            }.items()
+        }
+    ),
+}
+"""The last hour of a run has it."""
 _DRIFT = {
     "camera_id": str,
     "model_version": str,
@@ -65,7 +81,8 @@ def camera_health(context: dg.AssetExecutionContext, locations: Locations) -> It
                     "summary": f"{len(rows) - len(sick)} of {counted(len(rows), 'camera')} are well",
                     "findings": listed(sentences, "every camera is well"),
                     "sick": len(sick),
-                    "cameras": table(rows, {"camera_id": str, "status": str, "frames": int, "longest_gap_s": float}),
+                    "cameras": table(rows, _HEALTH),
+                    **(_LINEAGE if hour.partition_key == context.partition_keys[-1] else {}),
                 }
             },
             versions={"camera_health": content_version(rows, sentences)},
