@@ -1,4 +1,7 @@
-"""A run worker that is killed, under a real daemon and the shipped settings: its pool is free, its run repeated."""
+"""A run worker that is killed, under a real daemon and the shipped settings.
+
+Its pool is free and its run repeated; killed together with its code server, its run has ended.
+"""
 
 import os
 import signal
@@ -65,13 +68,7 @@ def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.Dagste
 
 @pytest.mark.soak
 def test_a_killed_run_worker_frees_its_pool_and_is_repeated(plant: dg.DagsterInstance) -> None:
-    started = Path(os.environ["STARTED"])
-    began = time.monotonic()
-    while not any(started.iterdir()):
-        assert time.monotonic() - began < SECONDS, "no run began"
-        time.sleep(0.2)
-    worker = int(next(started.iterdir()).name)
-    os.kill(worker, signal.SIGKILL)
+    os.kill(first_worker(), signal.SIGKILL)
     killed = time.monotonic()
     while len(plant.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS]))) < 2:
         assert time.monotonic() - killed < SECONDS, [run.status for run in plant.get_runs()]
@@ -82,3 +79,26 @@ def test_a_killed_run_worker_frees_its_pool_and_is_repeated(plant: dg.DagsterIns
     assert failed.run_id in {run.tags.get("dagster/parent_run_id") for run in runs}, "the killed run was repeated"
     assert plant.event_log_storage.get_concurrency_info("archive_catalog").claimed_slots == []
     print(f"both runs ended {time.monotonic() - killed:.0f} s after the kill")
+
+
+@pytest.mark.soak
+def test_a_run_that_is_killed_with_its_code_server_ends(plant: dg.DagsterInstance) -> None:
+    worker = first_worker()
+    (run,) = plant.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    os.kill(psutil.Process(worker).ppid(), signal.SIGKILL)  # first, so that it cannot report the worker's end
+    os.kill(worker, signal.SIGKILL)
+    killed = time.monotonic()
+    while not plant.get_runs(dg.RunsFilter(run_ids=[run.run_id], statuses=[dg.DagsterRunStatus.FAILURE])):
+        assert time.monotonic() - killed < SECONDS, [run.status for run in plant.get_runs()]
+        time.sleep(0.2)
+    print(f"the run had ended {time.monotonic() - killed:.0f} s after the kill")
+
+
+def first_worker() -> int:
+    """The process of the first run that began."""
+    started = Path(os.environ["STARTED"])
+    began = time.monotonic()
+    while not any(started.iterdir()):
+        assert time.monotonic() - began < SECONDS, "no run began"
+        time.sleep(0.2)
+    return int(next(started.iterdir()).name)

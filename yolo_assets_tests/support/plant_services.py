@@ -15,6 +15,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 from yolo_assets.local.services import LocalService, free_port, wait_for_http
 from yolo_assets.shipped import shipped_file
 
@@ -77,6 +79,23 @@ class PlantServices:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def kill(self, name: str) -> None:
+        """SIGKILL to the main process of one, and what systemd then does: the rest of its control group is killed."""
+        main = psutil.Process(self[name].pid)
+        family = main.children(recursive=True)
+        for process in (main, *family):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self[name].stop()  # has ended: this only collects it
+        _, alive = psutil.wait_procs(family, timeout=30)
+        assert not alive, alive
+
+    def restart(self, name: str) -> None:
+        """Start one again that was killed, with what systemd runs around the start. Does not wait until it answers."""
+        if name == "code":
+            self._run_all("ExecStartPre")
+        self._running[name] = self._stack.enter_context(self.start(name))
 
     def _run_all(self, kind: str) -> None:
         """What systemd runs around the start of the code server."""
