@@ -29,7 +29,7 @@ from yolo_assets.simulator.labeller import label_batch
 from yolo_assets.spool.hours import list_hours
 from yolo_assets.storage import open_store
 
-GRACE_SECONDS = 12
+GRACE_SECONDS = 10
 """The agent writes to its open hour all the time; an hour that is quiet for so long is closed."""
 
 _SMALL = {
@@ -41,8 +41,8 @@ _SMALL = {
     "augmentation": {"mosaic": 0, "close_mosaic": 0, "flipud": 0.3, "scale": 0.15, "hsv_s": 0.3},
 }
 RECIPE = {
-    "starter": {**_SMALL, "epochs": 12, "lr0": 0.0018},
-    "fine_tune": {**_SMALL, "epochs": 6, "lr0": 0.0012},
+    "starter": {**_SMALL, "epochs": 9, "lr0": 0.002},
+    "fine_tune": {**_SMALL, "epochs": 5, "lr0": 0.0014},
 }
 """Small pictures and few epochs: minutes on two cores. A plant's recipe is larger."""
 
@@ -71,15 +71,15 @@ class DemoPlan:
     cameras: int = 3
     seed: int = 7
     starter_frames: int = 200
-    fps: float = 6.0
-    speed: float = 120.0
-    starter_labels: int = 540
+    fps: float = 7.5
+    speed: float = 150.0
+    starter_labels: int = 400
     changed_labels: int = 300
 
     @classmethod
     def now(cls) -> DemoPlan:
-        """Starts twelve hours ago: enough simulated time for the slowest machine, and never in the future."""
-        return cls(first=Hour.of(utc_now()).next(-12))
+        """Starts sixteen hours ago: enough simulated time for the slowest machine, and never in the future."""
+        return cls(first=Hour.of(utc_now()).next(-16))
 
     @property
     def agent_start(self) -> datetime:
