@@ -12,7 +12,7 @@ from yolo_assets.contracts.alerting import AlertSettings, Cause
 from yolo_assets.contracts.times import Hour
 from yolo_assets.models.fleet_status import FleetHeartbeats
 from yolo_assets.today.summary import Failure, Today
-from yolo_assets.today.wording import Wording
+from yolo_assets.today.wording import TodayWording
 
 ARCHIVES = "hourly_archives"
 LATE_HOLD_S = 900.0
@@ -140,7 +140,7 @@ def _given_up(given_up: Sequence[GivenUp], links: _Links) -> Iterator[Problem]:
 
 
 def _absent(today: Today, links: _Links) -> Iterator[Problem]:
-    words = Wording("en")
+    words = TodayWording("en")
     for camera in today.having("absent"):
         yield Problem(
             cause="camera_absent",

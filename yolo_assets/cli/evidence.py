@@ -116,7 +116,7 @@ def make(
 
 def _told(pack: PackManifest) -> Iterator[str]:
     """What a person who made a pack should know of it at once; the report names each."""
-    from yolo_assets.evidence.wording import Wording, many
+    from yolo_assets.evidence.wording import PackWording, many
 
     counts, unread = pack.counts, sum(hour.unread for hour in pack.hours)
     if unread:
@@ -129,7 +129,7 @@ def _told(pack: PackManifest) -> Iterator[str]:
             "the report names them"
         )
     if pack.unprinted:
-        yield Wording("en").letters(pack.unprinted)
+        yield PackWording("en").letters(pack.unprinted)
 
 
 @app.command()

@@ -12,8 +12,9 @@ from yolo_assets.contracts.errors import UsageError
 from yolo_assets.contracts.locations import location_folder
 
 if TYPE_CHECKING:
+    from yolo_assets.contracts.wording import Language
     from yolo_assets.today.summary import CameraToday, Today
-    from yolo_assets.today.wording import Language, Wording
+from yolo_assets.today.wording import TodayWording
 
 
 def today(
@@ -35,7 +36,7 @@ def today(
 
     Example: yolo-assets today --html /srv/www/today.html
     """
-    from yolo_assets.today.wording import Wording
+    from yolo_assets.today.wording import TodayWording
 
     common.need("dagster", "duckdb", "jinja2")
     found = common.settings(archive=archive, store=store, spool=spool)
@@ -43,7 +44,7 @@ def today(
 
     from yolo_assets.defs.today.look import look_here
 
-    seen, words = look_here(found), Wording(language)
+    seen, words = look_here(found), TodayWording(language)
     if html is not None:
         from yolo_assets.runtime.files import write_atomic
         from yolo_assets.today.page import page
@@ -68,7 +69,7 @@ def _language(given: str) -> Language:
     raise UsageError(f"--lang {given} is not known; use en or zh")
 
 
-def _document(camera: CameraToday, words: Wording) -> dict[str, Any]:
+def _document(camera: CameraToday, words: TodayWording) -> dict[str, Any]:
     return {
         "camera_id": camera.camera_id,
         "status": camera.status,
@@ -82,7 +83,7 @@ def _document(camera: CameraToday, words: Wording) -> dict[str, Any]:
     }
 
 
-def _show(seen: Today, words: Wording) -> None:
+def _show(seen: Today, words: TodayWording) -> None:
     from rich.table import Table
     from rich.text import Text
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import socket
-import threading
 from typing import Any
 
 import orjson
@@ -17,14 +16,12 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from yolo_assets.contracts.announcements import MOST_BYTES, Announcement, kind_of
 from yolo_assets.contracts.brokers import EtcdBroker
-from yolo_assets.events.transport import DeliveryError, Hearing, place
+from yolo_assets.events.transport import DeliveryError, Hearing, ListeningThread, place
 from yolo_assets.runtime.backoff import Backoff
 from yolo_assets.runtime.credentials import client_context, read_secret
-from yolo_assets.runtime.threads import join
 
 _ANSWER_SECONDS = 5.0
 _QUIET_SECONDS = 60.0
-_CLOSE_SECONDS = 2.0
 _MOST_LINE = 64 * MOST_BYTES
 
 
@@ -32,7 +29,7 @@ class _LoginExpired(Exception):
     """The token is not known any more."""
 
 
-class Etcd:
+class Etcd(ListeningThread):
     """One etcd server."""
 
     def __init__(self, settings: EtcdBroker, hearing: Hearing | None) -> None:
@@ -41,35 +38,15 @@ class Etcd:
         Raises:
             BadInputError: one of them cannot be used.
         """
+        super().__init__(f"etcd-{settings.name}", settings.url.rstrip("/"), hearing)
         where = f"events.{settings.name}"
         self._settings = settings
         self._password = read_secret(f"{where}: password", settings.password_file, None)
-        self._hearing = hearing
-        self.shown = settings.url.rstrip("/")
-        self._refusal: str | None = None
         self._token: str | None = None
         self._next_revision: int | None = None
-        self._stop = threading.Event()
-        self._listening = threading.Event()
         self._watching: socket.socket | None = None
         tls = {"ssl_context": client_context(where, settings)} if settings.url.startswith("https:") else {}
         self._pool = urllib3.PoolManager(num_pools=1, maxsize=3, retries=False, **tls)  # type: ignore[arg-type]
-        self._thread = threading.Thread(target=self._listen, name=f"etcd-{settings.name}", daemon=True)
-
-    @property
-    def trouble(self) -> str | None:
-        """Why the server cannot be used now."""
-        return f"{self.shown} {self._refusal}" if self._refusal is not None else None
-
-    @property
-    def listening(self) -> bool:
-        """Whether the server confirmed the watch."""
-        return self._listening.is_set()
-
-    def open(self) -> None:
-        """The first request connects; watching has a thread."""
-        if self._hearing is not None:
-            self._thread.start()
 
     def publish(self, announcement: Announcement) -> None:
         """Put the key.
@@ -92,12 +69,12 @@ class Etcd:
 
     def close(self) -> None:
         """End watching."""
-        self._stop.set()
+        self.stop.set()
         watched = self._watching
         if watched is not None:
             with contextlib.suppress(OSError):
                 watched.shutdown(socket.SHUT_RDWR)
-        join(self._thread, _CLOSE_SECONDS)
+        self.join()
         self._pool.clear()
 
     def _headers(self) -> dict[str, str]:
@@ -135,24 +112,25 @@ class Etcd:
         finally:
             answer.release_conn()
 
-    def _listen(self) -> None:
+    def listen(self) -> None:
+        """Watch, as often as it takes."""
         backoff = Backoff(0.5, 30.0, 0.5)
-        while not self._stop.is_set():
+        while not self.stop.is_set():
             try:
                 self._watch(backoff)
             except ReadTimeoutError:  # nothing happened for long: ask again, from the next revision on
                 continue
             except _LoginExpired:
-                self._token, self._refusal = None, "does not know the login any more"
+                self._token, self.refusal = None, "does not know the login any more"
             except DeliveryError as error:
-                self._refusal = str(error).removeprefix(f"{self.shown} ")
+                self.refusal = str(error).removeprefix(f"{self.shown} ")
             except (HTTPError, OSError, ValueError, AttributeError) as error:
-                self._refusal = f"cannot be watched: {type(error).__name__}"
+                self.refusal = f"cannot be watched: {type(error).__name__}"
             finally:
                 self._watching = None
-            self._listening.clear()
-            if not self._stop.is_set():
-                self._stop.wait(backoff.failed())
+            self.heard.clear()
+            if not self.stop.is_set():
+                self.stop.wait(backoff.failed())
 
     def _watch(self, backoff: Backoff) -> None:
         """One request, whose answer is a line for each change, for as long as it goes on."""
@@ -179,18 +157,18 @@ class Etcd:
             raise DeliveryError(f"{self.shown} ends the watch; check the rights of {self._settings.username}")
         self._next_revision = int(result["header"]["revision"]) + 1
         if result.get("created"):
-            self._refusal = None
-            self._listening.set()
+            self.refusal = None
+            self.heard.set()
             backoff.succeeded()
         for event in result.get("events", ()):
             self._heard(event.get("kv", {}))
 
     def _heard(self, pair: dict[str, str]) -> None:
-        assert self._hearing is not None
+        assert self.hearing is not None
         key = base64.b64decode(pair.get("key", "")).decode(errors="replace")
         kind = key.removeprefix(f"{self._settings.prefix}/").partition("/")[0]
-        if pair.get("value") and kind in {kind_of(each) for each in self._hearing.types}:
-            self._hearing.take(base64.b64decode(pair["value"]))
+        if pair.get("value") and kind in {kind_of(each) for each in self.hearing.types}:
+            self.hearing.take(base64.b64decode(pair["value"]))
 
 
 def _lines(answer: Any) -> Any:

@@ -7,7 +7,6 @@ week of announcements would look at each of them for nothing.
 from __future__ import annotations
 
 import logging
-import threading
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -15,19 +14,17 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from yolo_assets.contracts.announcements import Announcement
 from yolo_assets.contracts.brokers import KafkaBroker
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.events.transport import DeliveryError, Hearing
+from yolo_assets.events.transport import DeliveryError, Hearing, ListeningThread
 from yolo_assets.runtime.backoff import Backoff
 from yolo_assets.runtime.credentials import read_secret
-from yolo_assets.runtime.threads import join
 
 log = logging.getLogger(__name__)
 _TYPE = "ce_type"
 _ANSWER_SECONDS = 5.0
 _LOOK_SECONDS = 0.1
-_CLOSE_SECONDS = 2.0
 
 
-class Kafka:
+class Kafka(ListeningThread):
     """One Kafka cluster."""
 
     def __init__(self, settings: KafkaBroker, client: str, hearing: Hearing | None) -> None:
@@ -36,16 +33,11 @@ class Kafka:
         Raises:
             BadInputError: one of them, or a certificate, cannot be used.
         """
+        super().__init__(f"kafka-{settings.name}", ", ".join(settings.servers), hearing)
         self._topic = settings.topic
-        self._hearing = hearing
         self._types = frozenset(each.encode() for each in hearing.types) if hearing is not None else frozenset[bytes]()
-        self.shown = ", ".join(settings.servers)
-        self._refusal: str | None = None
-        self._listening = threading.Event()
-        self._stop = threading.Event()
         self._options = _options(settings, client) | {"error_cb": self._on_error}
         self._producer: Producer | None = None
-        self._thread = threading.Thread(target=self._listen, name=f"kafka-{settings.name}", daemon=True)
         try:  # the library reads certificates when a client is made
             if settings.publish:
                 self._producer = Producer(
@@ -53,21 +45,6 @@ class Kafka:
                 )
         except KafkaException as error:
             raise BadInputError(f"events.{settings.name}: {error.args[0].str()}") from None
-
-    @property
-    def trouble(self) -> str | None:
-        """Why the cluster cannot be used now, as far as the library told."""
-        return f"{self.shown} {self._refusal}" if self._refusal is not None else None
-
-    @property
-    def listening(self) -> bool:
-        """Whether the ends of all partitions are known: what comes after them is heard."""
-        return self._listening.is_set()
-
-    def open(self) -> None:
-        """The library connects when it is used; listening has a thread."""
-        if self._hearing is not None:
-            self._thread.start()
 
     def publish(self, announcement: Announcement) -> None:
         """Produce, and wait until the partition's leader has it.
@@ -96,16 +73,17 @@ class Kafka:
         if not outcome or outcome[0] is not None:
             why = outcome[0].str() if outcome and outcome[0] is not None else "no answer in time"
             raise DeliveryError(f"{self.shown}, topic {self._topic}: {why}")
-        self._refusal = None
+        self.refusal = None
 
     def close(self) -> None:
         """End listening; what was produced was flushed."""
-        self._stop.set()
-        join(self._thread, _CLOSE_SECONDS)
+        self.stop.set()
+        self.join()
 
-    def _listen(self) -> None:
+    def listen(self) -> None:
+        """Watch, as often as it takes."""
         backoff = Backoff(0.5, 30.0, 0.5)
-        while not self._stop.is_set():
+        while not self.stop.is_set():
             consumer = Consumer(
                 self._options
                 | {
@@ -118,17 +96,17 @@ class Kafka:
             )
             try:
                 consumer.assign(self._ends(consumer))
-                self._listening.set()
-                self._refusal = None
+                self.heard.set()
+                self.refusal = None
                 backoff.succeeded()
                 self._take_from(consumer)
             except KafkaException as error:
-                self._refusal = f"topic {self._topic}: {error.args[0].str()}"
+                self.refusal = f"topic {self._topic}: {error.args[0].str()}"
             finally:
-                self._listening.clear()
+                self.heard.clear()
                 consumer.close()
-            if not self._stop.is_set():
-                self._stop.wait(backoff.failed())
+            if not self.stop.is_set():
+                self.stop.wait(backoff.failed())
 
     def _ends(self, consumer: Consumer) -> list[TopicPartition]:
         """Behind the last message of each partition."""
@@ -142,8 +120,8 @@ class Kafka:
         return ends
 
     def _take_from(self, consumer: Consumer) -> None:
-        assert self._hearing is not None
-        while not self._stop.is_set():
+        assert self.hearing is not None
+        while not self.stop.is_set():
             message = consumer.poll(_LOOK_SECONDS)
             if message is None:
                 continue
@@ -154,10 +132,10 @@ class Kafka:
                 continue
             type_ = dict(message.headers() or ()).get(_TYPE)  # others may leave it out: then it is read
             if type_ is None or type_ in self._types:
-                self._hearing.take(message.value() or b"")
+                self.hearing.take(message.value() or b"")
 
     def _on_error(self, error: KafkaError) -> None:
-        self._refusal = error.str()
+        self.refusal = error.str()
 
 
 def _options(settings: KafkaBroker, client: str) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from yolo_assets.contracts.names import parse_model_version, signature_files
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour, utc_now
+from yolo_assets.contracts.wording import Language
 from yolo_assets.evidence import manifest as names
 from yolo_assets.evidence.collect import (
     CameraHour,
@@ -47,7 +48,6 @@ from yolo_assets.evidence.findings import Finding, selection
 from yolo_assets.evidence.lettering import Fonts, packages
 from yolo_assets.evidence.manifest import (
     HourState,
-    Language,
     ModelState,
     PackCounts,
     PackFile,
@@ -58,7 +58,7 @@ from yolo_assets.evidence.manifest import (
 from yolo_assets.evidence.pdf import pdf
 from yolo_assets.evidence.report import Report, html
 from yolo_assets.evidence.signing import ProvenReceipt, seal
-from yolo_assets.evidence.wording import Wording, howto_text
+from yolo_assets.evidence.wording import PackWording, howto_text
 from yolo_assets.models.registry import Registry
 from yolo_assets.runtime.files import fsync_folder
 from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore, StoreUnavailableError
@@ -136,7 +136,7 @@ def make_pack(
         StoreUnavailableError: a store does not answer.
     """
     _check(request, out)
-    query, wording, letters = request.query, Wording(request.language), Fonts(fonts)
+    query, wording, letters = request.query, PackWording(request.language), Fonts(fonts)
     _check_letters(wording, letters)
     made_at = now or utc_now()
     cataloged, found_by = _cataloged_batches(store, query)
@@ -200,9 +200,9 @@ def _check(request: Request, out: Path) -> None:
         )
 
 
-def _check_letters(wording: Wording, letters: Fonts) -> None:
+def _check_letters(wording: PackWording, letters: Fonts) -> None:
     """Refuse a language that no font here can print: not even the headings could be read."""
-    for text in wording.every():
+    for _, text in wording.every():
         letters.shown(text)
     if letters.missing:
         needed = " ".join(packages(letters.missing))
@@ -307,7 +307,7 @@ class _Collection:
 
 def _why_nothing(request: Request, states: Sequence[HourState]) -> str:
     unavailable = [state for state in states if state.state == "unavailable"]
-    text = f"nothing that is archived answers: {Wording('en').question(request.query)}"
+    text = f"nothing that is archived answers: {PackWording('en').question(request.query)}"
     if unavailable:
         return f"{text} {len(unavailable)} camera-hours could not be read, the first: {unavailable[0].reason}"
     if not states:
@@ -382,7 +382,7 @@ def _cataloged_batches(store: ObjectStore | None, query: Query) -> tuple[Catalog
 
 
 def _model_files(
-    store: ObjectStore | None, versions: Iterable[str], wording: Wording
+    store: ObjectStore | None, versions: Iterable[str], wording: PackWording
 ) -> tuple[list[ModelState], dict[str, bytes]]:
     """The manifests of these models with their signatures, as files of the pack."""
     states: list[ModelState] = []
@@ -400,7 +400,7 @@ def _model_files(
     return states, files
 
 
-def _one_model(store: ObjectStore | None, version: str, wording: Wording) -> dict[str, bytes]:
+def _one_model(store: ObjectStore | None, version: str, wording: PackWording) -> dict[str, bytes]:
     try:
         name, number = parse_model_version(version)
     except BadInputError:
@@ -417,7 +417,7 @@ def _one_model(store: ObjectStore | None, version: str, wording: Wording) -> dic
 
 
 def _catalog_files(
-    store: ObjectStore | None, receipts: Sequence[Receipt], wording: Wording
+    store: ObjectStore | None, receipts: Sequence[Receipt], wording: PackWording
 ) -> tuple[str, dict[str, bytes]]:
     """The catalog's rows of these archives, as CSV and Parquet, each compared with its signed receipt.
 

@@ -30,6 +30,7 @@ from yolo_assets.contracts.base import Record, Time
 from yolo_assets.contracts.detection import Detection
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import FRAME_ENDINGS, LINE_ENDINGS
+from yolo_assets.contracts.wording import Language
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
@@ -42,9 +43,6 @@ FINDINGS = "findings.ndjson"
 CATALOG_CSV = "catalog/archives.csv"
 CATALOG_PARQUET = "catalog/archives.parquet"
 KIND = "yolo-assets evidence pack"
-
-Language = Literal["en", "zh"]
-"""What a report may be written in."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,119}")
 _PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")

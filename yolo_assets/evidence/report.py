@@ -26,7 +26,7 @@ from yolo_assets.evidence.findings import Finding
 from yolo_assets.evidence.lettering import FontFace, Fonts
 from yolo_assets.evidence.manifest import FINDINGS, PackManifest, annotated_path
 from yolo_assets.evidence.signing import ProvenReceipt
-from yolo_assets.evidence.wording import Wording
+from yolo_assets.evidence.wording import PackWording
 from yolo_assets.vision.pictures import decode_image
 
 PICTURES = 300
@@ -104,9 +104,9 @@ class Report:
         return kinds
 
     @property
-    def wording(self) -> Wording:
+    def wording(self) -> PackWording:
         """The sentences in the language of the pack."""
-        return Wording(self.pack.language)
+        return PackWording(self.pack.language)
 
     def cover(self) -> list[tuple[str, str]]:
         """The facts of the first page."""
@@ -166,7 +166,7 @@ class Report:
 
     def texts(self) -> Iterator[str]:
         """Everything that the report prints, so that its letters can be found before the first page is set."""
-        yield from self.wording.every()
+        yield from (text for _, text in self.wording.every())
         yield from (text for pair in (*self.cover(), *self.models()) for text in pair)
         yield from (*self.missing(), *self.notes())
         for entry in self.entries(pictures=False):

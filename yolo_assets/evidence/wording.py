@@ -6,10 +6,8 @@ Their fixed parts are in ``texts.toml``. Belongs here: sentences. Does not belon
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from textwrap import wrap
 from unicodedata import east_asian_width
@@ -17,9 +15,11 @@ from unicodedata import east_asian_width
 from yolo_assets.contracts.dsse import payload_type
 from yolo_assets.contracts.text import plain
 from yolo_assets.contracts.times import format_time
+from yolo_assets.contracts.wording import Language, Wording
 from yolo_assets.evidence import manifest as names
-from yolo_assets.evidence.manifest import Language, PackCounts, PackManifest, PackProblem, Query
+from yolo_assets.evidence.manifest import PackCounts, PackManifest, PackProblem, Query
 
+_TEXTS = Path(__file__).with_name("texts.toml")
 LONGEST_NAME = 160
 """Characters of a name (class, model, batch) that are printed; the data hold all of it."""
 
@@ -37,30 +37,11 @@ def many(count: int, singular: str, plural: str = "") -> str:
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
 
 
-@cache
-def _texts(language: Language) -> dict[str, str]:
-    with Path(__file__).with_name("texts.toml").open("rb") as file:
-        return tomllib.load(file)[language]
-
-
-class Wording:
+class PackWording(Wording):
     """The sentences in one language."""
 
     def __init__(self, language: Language) -> None:
-        self.language: Language = language
-        self._texts = _texts(language)
-
-    def text(self, key: str, count: int | None = None, **fields: object) -> str:
-        """A fixed text with its fields filled in; ``count`` is the field ``n`` and chooses singular or plural."""
-        pattern = self._texts[key]
-        if count is not None:
-            singular, _, plural = pattern.partition("|")
-            pattern, fields = (singular if count == 1 or not plural else plural), {**fields, "n": f"{count:,}"}
-        return pattern.format_map(fields) if fields else pattern
-
-    def every(self) -> Iterable[str]:
-        """Every fixed text."""
-        return self._texts.values()
+        super().__init__(_TEXTS, language)
 
     def when(self, moment: datetime | None, hour: str = "") -> str:
         """``2026-01-02 03:04:05.678 UTC``."""
@@ -235,7 +216,7 @@ def _receipts_of(key: str) -> str:
 def howto_text(pack: PackManifest) -> str:
     """``VERIFY.txt``, in both languages, that of the report first; each command stands once."""
     other: Language = "zh" if pack.language == "en" else "en"
-    wordings = [Wording(pack.language), Wording(other)]
+    wordings = [PackWording(pack.language), PackWording(other)]
 
     def heading(key: str) -> list[str]:
         return [*(wording.text(key) for wording in wordings), ""]

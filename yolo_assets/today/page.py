@@ -9,8 +9,9 @@ from pathlib import Path
 
 import jinja2
 
+from yolo_assets.contracts.wording import Language
 from yolo_assets.today.summary import WORST_FIRST, Today
-from yolo_assets.today.wording import Language, Wording
+from yolo_assets.today.wording import TodayWording
 
 NOTICES = 8
 """Notices about the whole plant that are shown."""
@@ -23,7 +24,7 @@ def page(today: Today, language: Language = "en") -> bytes:
         today: the plant now.
         language: of its words; causes that programs wrote stay English.
     """
-    wording = Wording(language)
+    wording = TodayWording(language)
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )

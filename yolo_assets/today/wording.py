@@ -2,46 +2,33 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Iterable
 from datetime import datetime
-from functools import cache
 from pathlib import Path
-from typing import Literal
 
 from yolo_assets.contracts.text import plain
 from yolo_assets.contracts.times import Hour
+from yolo_assets.contracts.wording import Language, Wording
 from yolo_assets.today.summary import CameraToday, Failure, Today
 
-Language = Literal["en", "zh"]
+_TEXTS = Path(__file__).with_name("texts.toml")
 _LONGEST = 240
 """Characters of a cause from elsewhere that are shown; the run has all of it."""
 
 
-@cache
-def _texts(language: Language) -> dict[str, str]:
-    with Path(__file__).with_name("texts.toml").open("rb") as file:
-        return tomllib.load(file)[language]
-
-
-class Wording:
+class TodayWording(Wording):
     """The sentences in one language."""
 
     def __init__(self, language: Language) -> None:
-        self.language: Language = language
-        self._texts = _texts(language)
+        super().__init__(_TEXTS, language)
 
-    def text(self, key: str, count: int | None = None, **fields: object) -> str:
-        """A fixed text with its fields filled in; ``count`` chooses singular or plural."""
-        pattern = self._texts[key]
-        if count is not None:
-            singular, _, plural = pattern.partition("|")
-            pattern = singular if count == 1 or not plural else plural
-        return pattern.format_map({name: _shown(value) for name, value in fields.items()}) if fields else pattern
-
-    def every(self) -> Iterable[tuple[str, str]]:
-        """Every fixed text by its key."""
-        return self._texts.items()
+    def shown(self, value: object) -> str:
+        """A time or an hour in words; a text from elsewhere plain, in one line and cut."""
+        if isinstance(value, datetime):
+            return f"{value:%Y-%m-%d %H:%M} UTC"
+        if isinstance(value, Hour):
+            return f"{value.date} {value.hh}:00"
+        text = plain(" ".join(str(value).split()))
+        return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
     def reason(self, camera: CameraToday) -> str:
         """Why a camera has its status, and what to do."""
@@ -58,7 +45,7 @@ class Wording:
 
     def trouble(self, failure: Failure) -> str:
         """Failed work that is not of one camera."""
-        what = f"{failure.what} {_shown(failure.hour)}" if failure.hour is not None else failure.what
+        what = f"{failure.what} {self.shown(failure.hour)}" if failure.hour is not None else failure.what
         return self.text("trouble", what=what, reason=failure.reason)
 
     def notices(self, today: Today) -> list[str]:
@@ -66,12 +53,3 @@ class Wording:
         lines = [self.text("cannot_read", what=what, reason=why) for what, why in sorted(today.unread.items())]
         lines += [self.trouble(failure) for failure in today.troubles]
         return lines if today.knows_runs else [*lines, self.text("no_runs")]
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M} UTC"
-    if isinstance(value, Hour):
-        return f"{value.date} {value.hh}:00"
-    text = plain(" ".join(str(value).split()))
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -23,14 +23,15 @@ from hypothesis import strategies as st
 from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.signing import TrustedKeys
+from yolo_assets.contracts.wording import Language
 from yolo_assets.evidence import lettering
 from yolo_assets.evidence import manifest as names
 from yolo_assets.evidence.lettering import Fonts, packages
 from yolo_assets.evidence.make import Request, make_pack
-from yolo_assets.evidence.manifest import Language, PackManifest
+from yolo_assets.evidence.manifest import PackManifest
 from yolo_assets.evidence.signing import sealed_by
 from yolo_assets.evidence.verify import verify_pack
-from yolo_assets.evidence.wording import Wording
+from yolo_assets.evidence.wording import PackWording
 from yolo_assets.vision.pictures import decode_image
 from yolo_assets_tests.cli.command_line import clean_env, cli
 from yolo_assets_tests.evidence.evidence_world import NOW, STEM, Plant, detection, picture, query, record_line
@@ -214,8 +215,8 @@ def test_both_languages_have_the_same_texts_and_fields() -> None:
     for key, english in texts["en"].items():
         fields = [set(re.findall(r"{(\w+)}", text)) for text in (english, texts["zh"][key])]
         assert fields[0] == fields[1], key
-    assert Wording("en").text("frame", 1) == "1 frame" and Wording("en").text("frame", 1200) == "1,200 frames"
-    assert Wording("zh").text("frame", 1) == "1 帧"
+    assert PackWording("en").text("frame", 1) == "1 frame" and PackWording("en").text("frame", 1200) == "1,200 frames"
+    assert PackWording("zh").text("frame", 1) == "1 帧"
 
 
 def test_a_chinese_report_is_chinese_throughout(tmp_path: Path) -> None:

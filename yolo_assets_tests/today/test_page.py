@@ -15,9 +15,10 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from yolo_assets.contracts.times import Hour
+from yolo_assets.contracts.wording import Language
 from yolo_assets.today.page import page
 from yolo_assets.today.summary import WORST_FIRST, Failure, PlantFacts, ReasonKey, summarise
-from yolo_assets.today.wording import Language, Wording
+from yolo_assets.today.wording import TodayWording
 from yolo_assets_tests.today.screenshot import plant
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -47,7 +48,7 @@ def test_the_page_in_a_browser(language: Language, browser_page: Page, tmp_path:
     file.write_bytes(page(plant(datetime.now(UTC)), language))
     browser_page.goto(file.as_uri())
     assert requests == [file.as_uri()] and not errors, "it needs nothing else"
-    words = Wording(language)
+    words = TodayWording(language)
     assert browser_page.locator(".wrong li").count() == 4 and browser_page.locator(".well li").count() == 8
     for status in ("absent", "failed", "late"):
         card = browser_page.locator(f".wrong .{status}").first
@@ -82,14 +83,14 @@ def test_every_status_has_a_sign_and_a_word_of_its_own() -> None:
     shapes = [found[0].replace(status, "") for status, found in signs.items() if found]
     assert len(shapes) == len(set(shapes)) == len(WORST_FIRST)
     for language in get_args(Language):
-        assert len({Wording(language).text(status) for status in WORST_FIRST}) == len(WORST_FIRST)
+        assert len({TodayWording(language).text(status) for status in WORST_FIRST}) == len(WORST_FIRST)
 
 
 def test_both_languages_say_the_same_with_the_same_fields() -> None:
     def fields(text: str) -> set[str]:
         return {name for part in text.split("|") for _, name, _, _ in string.Formatter().parse(part) if name}
 
-    english, chinese = dict(Wording("en").every()), dict(Wording("zh").every())
+    english, chinese = dict(TodayWording("en").every()), dict(TodayWording("zh").every())
     assert english.keys() == chinese.keys()
     for key, text in english.items():
         assert fields(text) == fields(chinese[key]), key

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from yolo_assets.contracts.times import Hour
 from yolo_assets.defs.cursors import SensorCursor
 from yolo_assets.defs.lanes import is_live
+from yolo_assets.runtime.backoff import Backoff
 
 RETRY_AFTER = timedelta(hours=3)
 """An hour that is not archived, and that nothing has tried for so long, is requested again.
@@ -25,6 +26,7 @@ Longer than the longest pause of ``recovery``: what that still requests is not r
 """
 LONGEST_PAUSE = timedelta(days=1)
 """The pauses of an hour double up to this."""
+_PAUSES = Backoff(RETRY_AFTER.total_seconds(), LONGEST_PAUSE.total_seconds())
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class ReportedHour(BaseModel):
     @property
     def pause(self) -> timedelta:
         """After which it is overdue."""
-        return min(RETRY_AFTER * 2 ** min(self.asked, 30), LONGEST_PAUSE)
+        return timedelta(seconds=_PAUSES.seconds(self.asked + 1))
 
 
 class SpoolCursor(SensorCursor):

@@ -65,9 +65,9 @@ def write_page(store: "ObjectStore", locations: Locations, found: "Today") -> No
 
 def metadata(found: "Today") -> dict[str, Any]:
     """The plant as the UI shows it."""
-    from yolo_assets.today.wording import Wording
+    from yolo_assets.today.wording import TodayWording
 
-    words = Wording("en")
+    words = TodayWording("en")
     notices = words.notices(found)
     return {
         "cameras": table(
