@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -65,7 +66,7 @@ class Transport(Protocol):
         ...
 
 
-class ListeningThread:
+class ListeningThread(ABC):
     """What transports have in common whose library does not listen by itself: a thread, and what it found out.
 
     Attributes:
@@ -106,9 +107,9 @@ class ListeningThread:
         if self.hearing is not None:
             self._thread.start()
 
+    @abstractmethod
     def listen(self) -> None:
         """The thread's work, until ``stop`` is set."""
-        raise NotImplementedError
 
     def join(self) -> None:
         """Wait for the end of the thread, two seconds at most."""

@@ -151,18 +151,24 @@ class Loop:
         }
         archiver = Signer.load_or_create(settings.archiver_key)
         promoter = Signer.load_or_create(settings.promotion_key)
+        frames = SpooledFrames()
+
+        def on_run(line: str) -> None:
+            frames.remember(settings.spool)  # it may archive and delete what came since the last one
+            screen.say(f"Dagster run: {line}")
+
         return cls(
             settings=settings,
             plan=plan,
             screen=screen,
-            graph=Graph(on_run=lambda line: screen.say(f"Dagster run: {line}")),
+            graph=Graph(on_run=on_run),
+            frames=frames,
             registry=Registry(open_store(settings.store_url), TrustedKeys.of(promoter)),
             archive=Archive(open_store(settings.archive_url), TrustedKeys.of(archiver)),
         )
 
     def carry(self) -> list[str]:
-        """Remember the frames of the spool, tick the sensors, and let the conditions carry what they found."""
-        self.frames.remember(self.settings.spool)
+        """Tick the sensors, and let the conditions carry what they found."""
         self.graph.look()
         return self.graph.carry()
 

@@ -208,7 +208,6 @@ def stop_line(loop: Loop, agent: AgentService) -> None:
     open_frames = sum(camera.in_flight for camera in cameras)
     if figures.captured != figures.processed + sum(figures.dropped.values()) + open_frames or open_frames:
         raise UserError(f"the agent's frame accounting does not add up: {beat.cameras}")
-    loop.frames.remember(loop.settings.spool)
     time.sleep(GRACE_SECONDS + 0.5)  # an hour without a seal closes when it was quiet for so long
     loop.carry()
     loop.screen.say(
