@@ -63,7 +63,7 @@ def new_client(where: str, address: BrokerAddress, client_id: str, password_vari
     """A client that connects to nothing yet and comes back by itself.
 
     Args:
-        where: what errors should name, like ``outputs.mes``.
+        where: what errors should name: the option and the name of the section.
         address: of the broker.
         client_id: unique at the broker.
         password_variable: of the environment, instead of the file.

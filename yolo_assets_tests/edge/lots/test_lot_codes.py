@@ -31,7 +31,7 @@ def picture(*texts: str, kind: str = "datamatrix", turn: float = 0.0) -> NDArray
         image[40 : 40 + height, 30 + 220 * number : 30 + 220 * number + width] = code
     middle = (320, 240)
     rotated = cv2.warpAffine(image, cv2.getRotationMatrix2D(middle, turn, 1.0), (640, 480), borderValue=(120,))
-    return np.repeat(rotated[..., None], 3, axis=2)
+    return np.repeat(np.asarray(rotated, np.uint8)[..., None], 3, axis=2)
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import signal
-import subprocess
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paho.mqtt.publish import single
 
 from yolo_assets.contracts.times import format_time, parse_time
 from yolo_assets_tests.edge.outputs.receivers import Mosquitto
@@ -126,9 +126,8 @@ def test_lots_by_a_broker_that_goes_and_returns(plant: Plant, agents: list[Agent
     (tmp_path / "broker").mkdir()
     broker = Mosquitto(tmp_path / "broker")
 
-    def publish(text: str, camera: str = "cam1", *more: str) -> None:
-        command = ["mosquitto_pub", "-p", str(broker.port), "-q", "1", "-t", f"plant/{camera}/lot", "-m", text, *more]
-        subprocess.run(command, check=True, timeout=20)
+    def publish(text: str, camera: str = "cam1", *, retain: bool = False) -> None:
+        single(f"plant/{camera}/lot", text, qos=1, retain=retain, hostname="127.0.0.1", port=broker.port)
 
     try:
         plant.register("1")
@@ -140,7 +139,7 @@ def test_lots_by_a_broker_that_goes_and_returns(plant: Plant, agents: list[Agent
         ]
         lots = {"mqtt": {"host": "127.0.0.1", "port": broker.port, "topic": "plant/{camera_id}/lot"}}
         config = plant.config_file(cameras, lots=lots)
-        publish("LOT-1", "cam1", "-r")
+        publish("LOT-1", retain=True)
         agent = AgentProcess(config)
         agents.append(agent)
 
@@ -156,7 +155,7 @@ def test_lots_by_a_broker_that_goes_and_returns(plant: Plant, agents: list[Agent
         refused = until(lambda: (found := agent.status()["lots"])["refused"] and found)
         assert "batch_id" in refused["last_refused"] and lot() == "LOT-2"
         assert agent.request("/v1/cameras/cam1/batch", "PUT", TOKEN, {"batch_id": "LOT-3"})[0] == 200
-        publish("LOT-2", "cam1", "-r")  # as the line's own controller repeats it
+        publish("LOT-2", retain=True)  # as the line's own controller repeats it
         until(lambda: lot() == "LOT-2")
         assert agent.request("/v1/cameras/cam1/batch", "PUT", TOKEN, {"batch_id": "LOT-4"})[0] == 200
         agent.stop(signal.SIGKILL)
