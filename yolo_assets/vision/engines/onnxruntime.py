@@ -85,7 +85,8 @@ class OnnxRuntimeEngine:
         if self._session.get_providers()[0] != provider:
             # ONNX Runtime falls back silently; a device bought for its GPU would be slow.
             raise UserError(f"onnxruntime could not start {provider}; check its driver and libraries")
-        self._input = self._session.get_inputs()[0].name
+        given = self._session.get_inputs()[0]
+        self._input, self._type = given.name, np.float16 if given.type == "tensor(float16)" else np.float32
         self._output = self._session.get_outputs()[0].name
 
     def new_input(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -99,7 +100,9 @@ class OnnxRuntimeEngine:
         if session is None:
             raise UserError("the model was closed; load it again")
         try:
-            return np.asarray(session.run([self._output], {self._input: batch})[0], np.float32)
+            return np.asarray(
+                session.run([self._output], {self._input: batch.astype(self._type, copy=False)})[0], np.float32
+            )
         except Exception as error:  # its exceptions share no base class but this
             raise UserError(f"onnxruntime could not run the model: {error}") from None
 
