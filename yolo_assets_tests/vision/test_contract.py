@@ -18,7 +18,9 @@ from yolo_assets_tests.support.tiny_model import CLASS_NAMES, tiny_bundle_files,
 SHAPE = (1, 3, 96, 128)
 
 
-def declared(given: list, result: list, kinds: tuple[int, int] = (TensorProto.FLOAT, TensorProto.FLOAT), **metadata: str) -> OnnxFile:
+def declared(
+    given: list, result: list, kinds: tuple[int, int] = (TensorProto.FLOAT, TensorProto.FLOAT), **metadata: str
+) -> OnnxFile:
     """A file with these declarations and nothing else."""
     graph = helper.make_graph(
         [helper.make_node("Identity", ["images"], ["output0"])],
