@@ -65,7 +65,7 @@ def scaled(kind: str, factor: float) -> Edit:
             for place, name in enumerate(node.input):
                 if name == "images":
                     node.input[place] = "scaled"
-        graph.initializer.append(numpy_helper.from_array(np.float32(factor), "factor"))
+        graph.initializer.append(numpy_helper.from_array(np.asarray(factor, np.float32), "factor"))
         graph.node.insert(0, helper.make_node(kind, ["images", "factor"], ["scaled"]))
 
     return edit
