@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from yolo_assets.contracts import names
 from yolo_assets.contracts.base import Time
+from yolo_assets.contracts.detection import Detection
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.lots.book import Lot, LotChange
 from yolo_assets.edge.rollout.state import Pin
@@ -119,14 +120,9 @@ class ReloadAccepted(Document):
     see: str = "/v1/audit"
 
 
-class Detection(BaseModel):
-    """One box of a frame, as in the detection record, with the colour that the page draws it in."""
+class DrawnDetection(Detection):
+    """One object of the detection record, with the colour that the page draws its box in."""
 
-    model_config = ConfigDict(extra="allow", populate_by_name=True)
-
-    bbox: list[float] = Field(description="x1, y1, x2, y2 in pixels of the frame", examples=[[10.5, 20.0, 90.0, 120.0]])
-    class_name: str = Field(alias="class", examples=["crack"])
-    confidence: float = Field(ge=0, le=1)
     colour: str = Field(examples=["#ff5d5d"])
 
 
@@ -140,7 +136,7 @@ class LatestFrame(Document):
     inference_ms: float
     width: int
     height: int
-    detections: list[Detection]
+    detections: list[DrawnDetection]
     image: str = Field(description="the frame without boxes, as a data: URL of a JPEG")
 
 

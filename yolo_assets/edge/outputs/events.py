@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from yolo_assets.contracts.base import Record, Time
+from yolo_assets.contracts.cloud_events import CloudEvent
 from yolo_assets.contracts.detection import Detection, DetectionRecord, Quality
 from yolo_assets.contracts.times import format_time
 
@@ -65,23 +66,19 @@ class AlarmData(Record):
     detections: tuple[Detection, ...] = Field(description="those boxes")
 
 
-class _Envelope(Record):
-    specversion: Literal["1.0"] = "1.0"
-    id: str = Field(min_length=1, description="unique for its source, and the same in every repetition")
-    source: str = Field(min_length=1, description="/devices/<device_id>/cameras/<camera_id>")
+class _OfCamera(CloudEvent):
     subject: str = Field(description="the camera")
     time: Time = Field(description="capture time of the frame")
-    datacontenttype: Literal["application/json"] = "application/json"
 
 
-class ResultEvent(_Envelope):
+class ResultEvent(_OfCamera):
     """A frame was processed."""
 
     type: Literal["yolo_assets.result.v1"] = RESULT
     data: ResultData
 
 
-class AlarmEvent(_Envelope):
+class AlarmEvent(_OfCamera):
     """An alarm was raised or cleared."""
 
     type: Literal["yolo_assets.alarm.raised.v1", "yolo_assets.alarm.cleared.v1"]
