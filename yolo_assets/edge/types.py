@@ -64,6 +64,8 @@ class Frame:
         image: BGR ``[h, w, 3]`` uint8.
         entered: ``time.monotonic()`` at capture, for latencies.
         batch_id: the production batch, where the source knows it.
+        batch_shown: the production batch that a code in the picture names.
+        part_shown: the workpiece that a code in the picture names.
         truth: what a simulation knows about the picture; None for everything real.
         time_trusted: whether the device's clock could be trusted; always true where the source has a time of its own.
         boot_id: which start of the machine ``monotonic_s`` counts from; empty where the source has its own time.
@@ -74,6 +76,8 @@ class Frame:
     image: Picture = field(repr=False)
     entered: float
     batch_id: str | None = None
+    batch_shown: str | None = None
+    part_shown: str | None = None
     truth: Any = field(default=None, repr=False)
     time_trusted: bool = True
     boot_id: str = ""

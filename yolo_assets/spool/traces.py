@@ -111,7 +111,7 @@ def used_stems(hour: SpoolHour) -> set[str]:
     return stems
 
 
-def _unclaimed(images: Set[str], records: Sequence[_Record], drops: Sequence[_Drop]) -> list[tuple[str, ...]]:
+def _unclaimed(images: Set[str], records: Sequence[_RecordLine], drops: Sequence[_Drop]) -> list[tuple[str, ...]]:
     """Those of these images that no line names, and torn records whose image is not there, without what drops claim."""
     claimed = _claimed(drops)
     named = {record.image for record in records if not record.torn}
@@ -146,7 +146,7 @@ def _lines(hour: SpoolHour, *endings: str) -> Iterator[bytes]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Record:
+class _RecordLine:
     """A line of a record file.
 
     Attributes:
@@ -181,19 +181,19 @@ class _Drop:
     torn: str = ""
 
 
-def _records(hour: SpoolHour) -> Iterator[_Record]:
+def _records(hour: SpoolHour) -> Iterator[_RecordLine]:
     for line in _lines(hour, ".ndjson"):
         try:
             record = orjson.loads(line)
             path, model, sequence = record["image_path"], record["model_version"], record.get("sequence")
             if isinstance(path, str) and isinstance(model, str):
-                yield _Record(path.rsplit("/", 1)[-1], model, sequence if isinstance(sequence, int) else None)
+                yield _RecordLine(path.rsplit("/", 1)[-1], model, sequence if isinstance(sequence, int) else None)
                 continue
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
             pass
         found = _IMAGE_PATH.search(line)
         image = found[1].decode(errors="replace").rsplit("/", 1)[-1] if found else ""
-        yield _Record(image, torn=_goes_by(line))
+        yield _RecordLine(image, torn=_goes_by(line))
 
 
 def _drops(hour: SpoolHour) -> Iterator[_Drop]:

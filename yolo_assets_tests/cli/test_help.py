@@ -128,6 +128,7 @@ JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("models", "rollback"): ("line", "--reason", "worse"),
     ("models", "history"): ("line",),
     ("models", "export"): ("line/1", "--out", "exported"),
+    ("models", "import"): ("exported/model.onnx", "--name", "line", "--version", "3", "--golden", "exported/golden"),
     ("today",): (),
     ("alerts", "ls"): (),
 }

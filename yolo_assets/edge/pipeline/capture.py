@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from yolo_assets.edge.pipeline.queue import Displaced, FrameQueue
 from yolo_assets.edge.pipeline.recorder import FrameRecorder
 from yolo_assets.edge.types import Capture, DropReason, Frame
 from yolo_assets.runtime.threads import join
+
+if TYPE_CHECKING:
+    from yolo_assets.edge.lots.codes import LotReader
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +47,16 @@ class CameraThread:
         queue: where frames wait for workers.
         recorder: counts frames and writes drops.
         has_model: whether a model serves; live sources drop their frames until then, others wait.
+        lot_reader: reads codes in the pictures; None: nothing is looked for.
     """
 
     def __init__(
-        self, configured: ConfiguredSource, queue: FrameQueue, recorder: FrameRecorder, has_model: threading.Event
+        self,
+        configured: ConfiguredSource,
+        queue: FrameQueue,
+        recorder: FrameRecorder,
+        has_model: threading.Event,
+        lot_reader: LotReader | None = None,
     ) -> None:
         self.source = configured.source
         self.kind = configured.kind
@@ -60,6 +69,7 @@ class CameraThread:
         self._queue = queue
         self._recorder = recorder
         self._has_model = has_model
+        self._lot_reader = lot_reader
         self._sequence = recorder.next_sequence(self.camera_id)
         self._clock = configured.clock
         self._state: CameraState = "connecting"
@@ -89,7 +99,8 @@ class CameraThread:
         if self.state == "stalled":
             message = f"no picture for {self.silent_s:.0f} s"
         back = round(self._back_after, 3) if self._back_after is not None else None
-        return {"message": message, "back_after_s": back, "source": self.source.facts()}
+        codes = self._lot_reader.codes.status() if self._lot_reader else None
+        return {"message": message, "back_after_s": back, "codes": codes, "source": self.source.facts()}
 
     def start(self) -> None:
         """Begin."""
@@ -152,11 +163,14 @@ class CameraThread:
     def _take(self, capture: Capture) -> None:
         image = capture.image
         moment = self._clock.moment() if self._clock else None
+        shown = self._lot_reader.read(image, capture.captured_at) if self._lot_reader and image is not None else None
         frame = Frame(
             id=FrameId(self.camera_id, self._sequence, capture.captured_at),
             image=_NO_PIXELS if image is None else image,
             entered=time.monotonic(),
             batch_id=capture.batch_id,
+            batch_shown=shown.batch_id if shown else None,
+            part_shown=shown.part_id if shown else None,
             truth=capture.truth,
             time_trusted=moment.trusted if moment else True,
             boot_id=moment.boot_id if moment else "",
