@@ -75,7 +75,11 @@ def check_everything(config: AgentConfig, seconds: float = 10.0) -> list[CheckRo
     if broker is not None:
         tries.append(lambda: [_row("lots.mqtt", lambda: _broker("lots.mqtt", broker, seconds))])
     with ThreadPoolExecutor(len(tries), thread_name_prefix="check") as pool:
-        return [row for rows in pool.map(lambda each: each(), tries) for row in rows]
+        return [row for rows in pool.map(_run, tries) for row in rows]
+
+
+def _run(look: Callable[[], list[CheckRow]]) -> list[CheckRow]:
+    return look()
 
 
 def _row(what: str, look: Callable[[], str]) -> CheckRow:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ def stream() -> Any:
 
     @app.get("/live")
     async def live() -> StreamingResponse:
-        async def pieces() -> Any:
+        async def pieces() -> AsyncIterator[bytes]:
             state["viewers"] += 1
             try:
                 while True:
