@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from yolo_assets.contracts.announcements import Announcement, kind_of
 from yolo_assets.contracts.brokers import MqttBroker
 from yolo_assets.events.transport import DeliveryError, Hearing, place
-from yolo_assets.runtime.credentials import client_context, read_secret
-
-_CONNECT_SECONDS = 5.0
-_CLOSE_SECONDS = 2.0
+from yolo_assets.runtime.mqtt import CONNECT_SECONDS, close_client, new_client, port_of, shown
 
 
 class Mqtt:
@@ -29,23 +24,12 @@ class Mqtt:
         Raises:
             BadInputError: one of them cannot be used.
         """
-        where = f"events.{settings.name}"
-        password = read_secret(f"{where}: password", settings.password_file, None)
         self._settings = settings
         self._hearing = hearing
-        self._port = settings.port or (8883 if settings.tls else 1883)
-        self.shown = f"{'mqtts' if settings.tls else 'mqtt'}://{settings.host}:{self._port}"
+        self.shown = shown(settings)
         self._refusal: str | None = None
         self._subscribed = threading.Event()
-        found = paho.Client(CallbackAPIVersion.VERSION2, client_id=client, protocol=paho.MQTTv311, clean_session=True)
-        found.connect_timeout = _CONNECT_SECONDS
-        # Each machine comes back after waits of its own, so that they do not all come at once.
-        found.reconnect_delay_set(1, random.randint(15, 45))
-        if settings.username is not None:
-            found.username_pw_set(settings.username, password)
-        if settings.tls:
-            # paho imports ssl only where there is one, and so its parameter has no type.
-            found.tls_set_context(client_context(where, settings))  # pyright: ignore[reportUnknownMemberType]
+        found = new_client(f"events.{settings.name}", settings, client)
         found.on_connect = self._on_connect
         found.on_connect_fail = self._on_connect_fail
         found.on_subscribe = self._on_subscribe
@@ -69,7 +53,7 @@ class Mqtt:
     def open(self) -> None:
         """Connect, in a thread of the library's own, as often as it takes."""
         self._started = True
-        self._client.connect_async(self._settings.host, self._port, keepalive=30)
+        self._client.connect_async(self._settings.host, port_of(self._settings), keepalive=30)
         self._client.loop_start()
 
     def publish(self, announcement: Announcement) -> None:
@@ -78,7 +62,7 @@ class Mqtt:
         Raises:
             DeliveryError: the broker is away, or did not confirm in time.
         """
-        end = time.monotonic() + _CONNECT_SECONDS
+        end = time.monotonic() + CONNECT_SECONDS
         while not self._client.is_connected():
             if time.monotonic() > end:
                 raise DeliveryError(self.trouble or f"{self.shown} went away")
@@ -94,13 +78,7 @@ class Mqtt:
     def close(self) -> None:
         """Close the connection; the library's thread may stand in one that does not come about."""
         if self._started:
-            end = threading.Thread(target=self._end, name="mqtt-close", daemon=True)
-            end.start()
-            end.join(_CLOSE_SECONDS)
-
-    def _end(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
+            close_client(self._client)
 
     def _on_connect(
         self, client: paho.Client, userdata: Any, flags: paho.ConnectFlags, code: ReasonCode, properties: Any

@@ -8,8 +8,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from yolo_assets.contracts import names
+from yolo_assets.contracts.base import Time
 from yolo_assets.contracts.detection import Detection
 from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.edge.lots.book import Lot, LotChange
 from yolo_assets.edge.rollout.state import Pin
 
 PROBLEM_TYPE = "application/problem+json"
@@ -57,6 +59,34 @@ class Ready(Document):
     """Every live camera had a result just now."""
 
     status: str = Field(examples=["ready"])
+
+
+class LotRequest(Lot):
+    """What comes in front of a camera."""
+
+    at: Time | None = Field(
+        default=None,
+        description="frames captured from this moment on have it, by the camera's own time; null: from now on",
+        examples=["2026-01-02T03:04:05.678Z"],
+    )
+
+
+class LotDone(Document):
+    """The change is on disk and holds."""
+
+    camera_id: str
+    lot: LotChange
+    late_s: float = Field(
+        description="by how much it holds later than asked, because frames until then have records; they keep their lot"
+    )
+
+
+class LotNow(Document):
+    """What is in front of a camera."""
+
+    camera_id: str
+    lot: LotChange | None = Field(description="null: nobody gave this camera a lot")
+    planned: list[LotChange] = Field(description="what is still to come, the next first")
 
 
 class RollbackDone(Document):

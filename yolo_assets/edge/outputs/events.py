@@ -40,6 +40,7 @@ class ResultData(Record):
     height: int | None = Field(default=None, gt=0)
     inference_ms: float | None = Field(default=None, ge=0)
     batch_id: str | None = None
+    part_id: str | None = None
     quality: Quality | None = None
     image_path: str | None = Field(default=None, description="relative to the spool; null: the disk refused the record")
     image_saved: bool = Field(default=False, description="whether the picture is kept there")
@@ -156,6 +157,7 @@ def result_event(device_id: str, summary: FrameSummary, now: float) -> OutgoingE
                 "model_version": summary.model_version,
                 "detections": summary.detections,
                 "image_path": record.image_path if record is not None and summary.recorded else None,
+                "part_id": record.part_name if record is not None else None,
                 "image_saved": record is not None and summary.recorded and bool(record.image_saved),
                 **extra,
             }

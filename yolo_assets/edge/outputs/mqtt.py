@@ -6,25 +6,21 @@ broker that goes away in between gets them again after its return: the ``id`` sh
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from yolo_assets.edge.config.outputs import MqttOutput
 from yolo_assets.edge.outputs.events import OutgoingEvent
 from yolo_assets.edge.outputs.sender import DeliveryError
-from yolo_assets.runtime.credentials import client_context, read_secret
+from yolo_assets.runtime.mqtt import CONNECT_SECONDS, close_client, new_client, port_of, shown
 
 _ON_ITS_WAY = 20
-_CONNECT_SECONDS = 5.0
 _LOOK = 0.1
-_CLOSE_SECONDS = 2.0
 
 
 class Mqtt:
@@ -36,36 +32,22 @@ class Mqtt:
         Raises:
             BadInputError: one of them cannot be used.
         """
-        where = f"outputs.{settings.name}"
-        password = read_secret(f"{where}: password", settings.password_file, settings.password_env)
         self._settings = settings
         self._device_id = device_id
-        port = settings.port or (8883 if settings.tls else 1883)
-        self.shown = f"{'mqtts' if settings.tls else 'mqtt'}://{settings.host}:{port}"
+        self.shown = shown(settings)
         self._refusal: str | None = None
         self._availability = settings.availability_topic.format(
             device_id=device_id, camera_id="", kind="availability", rule=""
         )
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=f"yolo-assets-{device_id}-{settings.name}",
-            protocol=paho.MQTTv311,
-            clean_session=True,
+        client = new_client(
+            f"outputs.{settings.name}", settings, f"yolo-assets-{device_id}-{settings.name}", settings.password_env
         )
-        client.connect_timeout = _CONNECT_SECONDS
         client.max_inflight_messages_set(_ON_ITS_WAY)
-        # Each device comes back after waits of its own, so that they do not all come at once.
-        client.reconnect_delay_set(1, random.randint(15, 45))
         client.will_set(self._availability, b"offline", qos=1, retain=True)
-        if settings.username is not None:
-            client.username_pw_set(settings.username, password)
-        if settings.tls:
-            # paho imports ssl only where there is one, and so its parameter has no type.
-            client.tls_set_context(client_context(where, settings))  # pyright: ignore[reportUnknownMemberType]
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
-        client.connect_async(settings.host, port, keepalive=settings.keepalive_s)
+        client.connect_async(settings.host, port_of(settings), keepalive=settings.keepalive_s)
         self._client = client
         self._started = False
 
@@ -100,7 +82,7 @@ class Mqtt:
         Raises:
             DeliveryError: the broker is away, or ``stop`` was set before it confirmed.
         """
-        end = time.monotonic() + 2 * _CONNECT_SECONDS
+        end = time.monotonic() + 2 * CONNECT_SECONDS
         while not self._client.is_connected():
             if stop.wait(_LOOK) or time.monotonic() > end:
                 raise DeliveryError("connection", self.trouble or f"{self.shown} went away")
@@ -119,18 +101,8 @@ class Mqtt:
 
     def close(self) -> None:
         """Announce the disconnect and close the connection; takes two seconds at most."""
-        if not self._started:
-            return
-        # The library's thread may stand in a connection that does not come about, and must not hold up the stop.
-        end = threading.Thread(target=self._end, name="mqtt-close", daemon=True)
-        end.start()
-        end.join(_CLOSE_SECONDS)
-
-    def _end(self) -> None:
-        if self._client.is_connected():
-            self._client.publish(self._availability, b"offline", qos=1, retain=True).wait_for_publish(1.0)
-        self._client.disconnect()
-        self._client.loop_stop()
+        if self._started:
+            close_client(self._client, b"offline", self._availability)
 
     def _topic(self, event: OutgoingEvent) -> str:
         filled = self._settings.topic.format(
