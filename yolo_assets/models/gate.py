@@ -245,7 +245,7 @@ def _classes(comparison: PairedEvaluation, policy: GatePolicy, class_names: Sequ
 
 def _class_drop(name: str, ours: ClassResult, theirs: ClassResult, policy: GatePolicy) -> RuleResult:
     allowed = max(policy.max_class_drop, 1 / ours.truth)
-    # A champion that reports one box of ten has a precision of 1. Whoever finds more may be wrong more often, by as much.
+    # A champion that reports one box of ten has a precision of 1. Whoever finds more may be wrong more often.
     found_more = max(0.0, ours.recall - theirs.recall)
     figures = (
         ("recall", theirs.recall, ours.recall, 0.0),
