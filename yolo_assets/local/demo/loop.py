@@ -48,8 +48,8 @@ RECIPE = {
 """Small pictures and few epochs: minutes on two cores. A plant's recipe is larger."""
 
 GATE = {"improvement": "better", "min_recall": 0.1, "min_frames": 50, "max_class_drop": 0.35}
-"""A class has ten to thirty boxes in the test set, and a starter of so few epochs finds two to seven of ten cracks, by the
-luck of its training. So the limits on single classes are wide; that the new model is better overall must be sure."""
+"""A class has ten to thirty boxes in the test set, and a starter of so few epochs finds two to seven of ten cracks, as
+its training happens to go. So the limits on single classes are wide; that the new model is better must be sure."""
 
 
 @dataclass(frozen=True)
