@@ -33,7 +33,7 @@ from yolo_assets.edge.config.outputs import MqttOutput, WebhookOutput
 from yolo_assets.edge.pipeline.results import ResultBoard
 from yolo_assets.models.registry import Registry
 from yolo_assets.runtime.credentials import client_context, read_secret
-from yolo_assets.runtime.mqtt import BrokerAddress, close_client, new_client, port_of, shown
+from yolo_assets.runtime.mqtt import BrokerAddress, MqttConnection
 from yolo_assets.spool.frame_journal import FrameJournal
 from yolo_assets.storage.open import folder_of, open_store
 from yolo_assets.storage.retrying import QUICK
@@ -250,22 +250,15 @@ def _web(output: WebhookOutput, seconds: float) -> str:
 
 def _broker(where: str, address: BrokerAddress, seconds: float, password_variable: str | None = None) -> str:
     """Connect and log in under a name of its own, so that a running agent keeps its connection."""
-    client = new_client(where, address, f"yolo-assets-check-{os.getpid()}", password_variable)
-    answered, refusal = threading.Event(), list[str]()
-
-    def on_connect(_client: object, _userdata: object, _flags: object, code: object, _properties: object) -> None:
-        if getattr(code, "is_failure", False):
-            refusal.append(str(code))
-        answered.set()
-
-    client.on_connect = on_connect
-    client.connect_async(address.host, port_of(address))
-    client.loop_start()
+    client_id = f"yolo-assets-check-{os.getpid()}-{where}"  # a broker ends the older of two clients with one name
+    connection = MqttConnection(where, address, client_id, password_variable=password_variable)
+    end = time.monotonic() + seconds
+    connection.open()
     try:
-        if not answered.wait(seconds):
-            raise BadInputError(f"{shown(address)} cannot be reached within {seconds:g} s; check host, port and tls")
+        while not connection.connected:
+            if connection.refusal is not None or time.monotonic() > end:
+                raise BadInputError(f"{connection.trouble}; check host, port and tls")
+            time.sleep(0.02)
     finally:
-        close_client(client)
-    if refusal:
-        raise BadInputError(f"{shown(address)} refuses the login: {refusal[0]}; check username and password_file")
-    return f"{shown(address)} accepts the login"
+        connection.close()
+    return f"{connection.shown} accepts the login"
