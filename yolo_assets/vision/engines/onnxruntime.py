@@ -167,7 +167,7 @@ def provider_list(spec: EngineSpec, setup: EngineSetup, onnx: bytes) -> list[tup
         "trt_bf16_enable": str(int(spec.precision == "bf16")),
     }
     if setup.cache is not None:
-        folder = engine_cache(setup.cache, onnx, spec, setup.batch)
+        folder = engine_cache(setup.cache / "tensorrt", onnx, spec, setup.batch)
         folder.mkdir(parents=True, exist_ok=True)
         options |= {
             "trt_engine_cache_enable": "1",
