@@ -167,7 +167,7 @@ def provider_list(spec: EngineSpec, setup: EngineSetup, onnx: bytes) -> list[tup
         "trt_bf16_enable": str(int(spec.precision == "bf16")),
     }
     if setup.cache is not None:
-        folder = engine_cache(setup.cache / "tensorrt", onnx, spec, setup.batch)
+        folder = engine_cache(setup.cache, onnx, spec, setup.batch)
         folder.mkdir(parents=True, exist_ok=True)
         options |= {
             "trt_engine_cache_enable": "1",
@@ -184,6 +184,6 @@ def provider_list(spec: EngineSpec, setup: EngineSetup, onnx: bytes) -> list[tup
 
 
 def engine_cache(folder: Path, onnx: bytes, spec: EngineSpec, batch: int) -> Path:
-    """Where the TensorRT engine of these bytes lies on this device: ``<folder>/<device>/<model>-<precision>-b<n>``."""
+    """Where the TensorRT engine of these bytes lies here: ``<folder>/tensorrt/<device>/<model>-<precision>-b<n>``."""
     model = hashlib.sha256(onnx).hexdigest()[:32]
-    return folder / fingerprint()[:16] / f"{model}-{spec.precision}-b{batch}"
+    return folder / "tensorrt" / fingerprint()[:16] / f"{model}-{spec.precision}-b{batch}"

@@ -90,7 +90,10 @@ class OpenVinoEngine:
                 raise UserError(f"this processor does not compute in {spec.precision} with openvino")
             if setup.cache is not None:
                 settings["CACHE_DIR"] = str(_blobs(setup.cache))
-            self._compiled: Any = core.compile_model(core.read_model(onnx), "CPU", settings)
+            model = core.read_model(onnx)
+            if setup.batch == 1 and model.is_dynamic():  # a free batch that is not used would cost time
+                model.reshape(list(shape))
+            self._compiled: Any = core.compile_model(model, "CPU", settings)
         except (RuntimeError, OSError) as error:
             raise UserError(f"openvino cannot load the model: {_first_line(error)}") from None
         # Appending to and popping from a deque is atomic: no lock is needed around the idle requests.
