@@ -23,7 +23,7 @@ GROUPS = {
     "archive": "Cold archive: run, ls, show, verify, cat.",
     "catalog": "Archive catalog: rebuild, query, find, gaps, stats.",
     "datasets": "Dataset versions: build.",
-    "edge": "Edge agent: init, run, status, audit.",
+    "edge": "Edge agent: try, init, run, status, audit.",
     "events": "Announcements of hours and labels: listen.",
     "evidence": "Evidence packs for auditors: make, verify.",
     "labels": "Label files: import.",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from yolo_assets.cli.class_names import class_names_of
 from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings
 from yolo_assets.cli.registries import open_promoter
 from yolo_assets.contracts.locations import location_folder
@@ -71,7 +72,7 @@ def import_model_file(
         version=version,
         pictures=golden,
         by=by or getpass.getuser(),
-        class_names=_class_list(classes) if classes is not None else None,
+        class_names=class_names_of(classes) if classes is not None else None,
         confidence=confidence,
         note=note_text,
     )
@@ -112,22 +113,6 @@ def import_model_file(
         out().print(report.summary)
     flag = "" if report is not None and report.passed else (" --force" if report is not None else " --unjudged")
     note(f'next: yolo-assets models promote {manifest.model_version}{flag} --reason "..."')
-
-
-def _class_list(path: Path) -> tuple[str, ...]:
-    """Class names in the order of their ids, from a text with one a line or a ``data.yaml``.
-
-    Raises:
-        BadInputError: it cannot be read, or leaves open which id a name has.
-    """
-    from yolo_assets.contracts.errors import BadInputError
-    from yolo_assets.learning.formats.class_list import read_class_names
-
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BadInputError(f"cannot read {path}: {error.strerror}") from None
-    return read_class_names(str(path), data)
 
 
 def _verdict(

@@ -84,6 +84,7 @@ JSON_ELSEWHERE = {
     ("backfill",),
     ("demo",),
     ("edge", "run"),
+    ("edge", "try"),
     ("events", "listen"),
     ("edge", "status"),
     ("edge", "audit", "verify"),

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, model_validator
 
 from yolo_assets.edge.config.codes import Codes
+from yolo_assets.edge.config.masks import Mask
 from yolo_assets.edge.config.section import CameraId, Section
 
 Policy = Literal["latest", "every"]
@@ -33,6 +34,7 @@ class Changes(Section):
 class AnyCamera(Section):
     """What every kind of camera has."""
 
+    mask: Mask | None = Field(default=None, description="areas that nobody may see, painted over in every picture")
     codes: Codes | None = Field(default=None, description="read batch and part from codes in the picture")
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.frames import FrameId
 from yolo_assets.edge.cameras.open import ConfiguredSource
+from yolo_assets.edge.pipeline.masking import PictureMask
 from yolo_assets.edge.pipeline.queue import Displaced, FrameQueue
 from yolo_assets.edge.pipeline.recorder import FrameRecorder
 from yolo_assets.edge.types import Capture, DropReason, Frame
@@ -48,6 +49,7 @@ class CameraThread:
         recorder: counts frames and writes drops.
         has_model: whether a model serves; live sources drop their frames until then, others wait.
         lot_reader: reads codes in the pictures; None: nothing is looked for.
+        mask: what is painted over in each picture.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class CameraThread:
         recorder: FrameRecorder,
         has_model: threading.Event,
         lot_reader: LotReader | None = None,
+        mask: PictureMask | None = None,
     ) -> None:
         self.source = configured.source
         self.kind = configured.kind
@@ -70,6 +73,7 @@ class CameraThread:
         self._recorder = recorder
         self._has_model = has_model
         self._lot_reader = lot_reader
+        self._mask = mask
         self._sequence = recorder.next_sequence(self.camera_id)
         self._clock = configured.clock
         self._state: CameraState = "connecting"
@@ -100,7 +104,17 @@ class CameraThread:
             message = f"no picture for {self.silent_s:.0f} s"
         back = round(self._back_after, 3) if self._back_after is not None else None
         codes = self._lot_reader.codes.status() if self._lot_reader else None
-        return {"message": message, "back_after_s": back, "codes": codes, "source": self.source.facts()}
+        return {
+            "message": message,
+            "back_after_s": back,
+            "codes": codes,
+            "mask": self._mask_status(),
+            "source": self.source.facts(),
+        }
+
+    def _mask_status(self) -> dict[str, Any] | None:
+        mask = self._mask
+        return {"version": mask.version, "hidden_from_model": mask.hide_from_model} if mask is not None else None
 
     def start(self) -> None:
         """Begin."""
@@ -161,7 +175,9 @@ class CameraThread:
         self._stop.wait(self._waits.longest() if hopeless else self._waits.after(lived))
 
     def _take(self, capture: Capture) -> None:
-        image = capture.image
+        image, whole = capture.image, None
+        if image is not None and self._mask is not None:
+            image, whole = self._mask.burn(image)  # first: nothing else may see what is behind the mask
         moment = self._clock.moment() if self._clock else None
         shown = self._lot_reader.read(image, capture.captured_at) if self._lot_reader and image is not None else None
         frame = Frame(
@@ -170,6 +186,8 @@ class CameraThread:
             entered=time.monotonic(),
             batch_id=capture.batch_id,
             batch_shown=shown.batch_id if shown else None,
+            whole=whole,
+            mask_version=self._mask.version if self._mask else None,
             part_shown=shown.part_id if shown else None,
             truth=capture.truth,
             time_trusted=moment.trusted if moment else True,

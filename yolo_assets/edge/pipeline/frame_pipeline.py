@@ -13,6 +13,7 @@ from yolo_assets.edge.cameras.open import ConfiguredSource
 from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.lots.book import LotBook
 from yolo_assets.edge.pipeline.capture import CameraThread
+from yolo_assets.edge.pipeline.masking import PictureMask
 from yolo_assets.edge.pipeline.queue import FrameQueue
 from yolo_assets.edge.pipeline.recorder import FrameRecorder
 from yolo_assets.edge.pipeline.sampling import Sampler
@@ -49,9 +50,10 @@ class FramePipeline:
         self.queue = FrameQueue(config.camera_ids, config.queue_size)
         self.sampler = Sampler(config.sampling, config.disk.fewer)
         readers = _lot_readers(config, lots)
+        masks = {camera: PictureMask(section.mask) for camera, section in config.by_camera.items() if section.mask}
         self.cameras = [
-            CameraThread(source, self.queue, recorder, has_model, readers.get(source.source.camera_id))
-            for source in sources
+            CameraThread(source, self.queue, recorder, has_model, readers.get(camera), masks.get(camera))
+            for camera, source in ((each.source.camera_id, each) for each in sources)
         ]
         self.processor = FrameProcessor(config, self.queue, slots, recorder, self.sampler, TruthWriter(config), lots)
         self._workers = [Worker(self.processor, number) for number in range(config.engine.workers)]

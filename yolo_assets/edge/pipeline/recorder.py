@@ -86,6 +86,8 @@ def new_record(
     }
     if part is not None:
         document["part_id"] = part
+    if frame.mask_version is not None:
+        document["mask_version"] = frame.mask_version
     if not frame.time_trusted:
         document |= {"time_trusted": False, "boot_id": frame.boot_id, "monotonic_s": frame.monotonic_s}
     return DetectionRecord.model_validate(document)

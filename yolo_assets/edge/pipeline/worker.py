@@ -132,9 +132,9 @@ class FrameProcessor:
                 frames = list(compress(frames, fits))
                 begin = time.perf_counter()
                 if len(frames) == 1:
-                    found = [slot.model.predictor.predict(frames[0].image)]
+                    found = [slot.model.predictor.predict(frames[0].for_model)]
                 else:
-                    found = slot.model.predictor.predict_many([frame.image for frame in frames])
+                    found = slot.model.predictor.predict_many([frame.for_model for frame in frames])
                 seconds = time.perf_counter() - begin
                 names = slot.model.manifest.class_names
                 detections = [b.to_records(names, f.captured_at) for b, f in zip(found, frames, strict=True)]
