@@ -36,7 +36,8 @@ def stall_seconds(camera: StreamCamera | UsbCamera) -> float:
 def _stream(camera: StreamCamera) -> Reading:
     url = camera.url.get_secret_value()
     address = StreamAddress(camera.camera_id, url, camera.credentials_env, camera.credentials_file)
-    options = {"fflags": "nobuffer", "analyzeduration": "500000"}
+    # Not fflags=nobuffer: it throws away what was read to recognise the stream, the first key picture among it.
+    options = {"analyzeduration": "500000"}
     if url.startswith("rtsp"):
         options["rtsp_transport"] = camera.transport
     options |= camera.options

@@ -75,9 +75,12 @@ class VideoCamera(Section):
     kind: Literal["video"] = Field(description="a video file")
     camera_id: CameraId = Field(description="name of the camera: letters, digits, _ and -")
     path: Path = Field(description="the video file")
-    start: AwareDatetime | None = Field(default=None, description="time of its first frame; None: the file's own time")
+    start: AwareDatetime | None = Field(
+        default=None, description="time of its first frame; None: its last one has the file's own time"
+    )
     pace: Literal["realtime", "as_fast"] = Field(
-        default="as_fast", description="as_fast: as fast as frames are processed; realtime: at their own rate"
+        default="as_fast",
+        description="as_fast: as fast as frames are processed, never ahead of the clock; realtime: at their own rate",
     )
     fps: float | None = Field(default=None, gt=0, description="keep at most this many frames a second of the video")
     loop: bool = Field(default=False, description="start again at the end")
@@ -95,7 +98,8 @@ class FolderCamera(Section):
     path: Path = Field(description="the folder")
     start: AwareDatetime | None = Field(default=None, description="time of the first picture; None: the present")
     pace: Literal["realtime", "as_fast"] = Field(
-        default="as_fast", description="as_fast: as fast as frames are processed; realtime: at their own rate"
+        default="as_fast",
+        description="as_fast: as fast as frames are processed, never ahead of the clock; realtime: at their own rate",
     )
     fps: float = Field(default=1.0, gt=0, le=1000, description="the pictures count as this many frames a second")
     loop: bool = Field(default=False, description="start again at the end")
@@ -171,7 +175,5 @@ class UsbCamera(LiveCamera):
     fourcc: str | None = Field(default=None, pattern=r"^[A-Z0-9]{4}$", description="pixel format to request, like MJPG")
 
 
-Camera = Annotated[
-    SimulatedCameras | VideoCamera | FolderCamera | StreamCamera | UsbCamera,
-    Field(discriminator="kind"),
-]
+OneCamera = VideoCamera | FolderCamera | StreamCamera | UsbCamera
+Camera = Annotated[SimulatedCameras | OneCamera, Field(discriminator="kind")]

@@ -174,7 +174,9 @@ _BAD_CHILDREN = {
     "no memory": ('c.send(b\'{"note":"picture","slot":0,"height":9,"width":9}\')', "sent an invalid message"),
     "flood": ('while True: c.send(b\'{"note":"alive","lost":{"overrun":2000000}}\')', "sent an invalid message"),
     "noise": ('while True: c.send(b\'{"note":"x"}\')', "it did not answer"),
-    "silence": ("import time; time.sleep(60)", "it did not answer"),
+    "silence": ('c.send(b\'{"note":"started"}\'); import time; time.sleep(60)', "it did not answer"),
+    "no word": ("import time; time.sleep(60)", "its process did not start within 2 s"),
+    "no pictures": ('while True: c.send(b\'{"note":"packets"}\')', "it sends, but no picture for 2 s"),
     "exit": ("sys.exit(3)", "with exit status 3"),
     "crash": ("import os; os.abort()", "by SIGABRT"),
     "closed": ("c.close(); import time; time.sleep(60)", "its connection to the agent"),
@@ -191,6 +193,8 @@ def test_a_child_that_misbehaves_is_ended_and_reported(
         f"import sys, socket\nc = socket.socket(fileno=int(sys.argv[1]))\nc.recv(9999)\n{code}\n"
     )
     monkeypatch.setattr(remote, "_PROGRAM", "bad_camera_child")
+    monkeypatch.setattr(remote, "_START_SECONDS", 2.0)
+    monkeypatch.setattr(remote, "_PICTURE_SECONDS", 2.0)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     camera = StreamCamera.model_validate(
         {"kind": "stream", "camera_id": "cam1", "url": "tcp://127.0.0.1:9", "timeout_s": 1.5}

@@ -1,0 +1,127 @@
+"""Pictures out of FFmpeg's packets, the same for streams and for files: only sound ones, and upright.
+
+FFmpeg conceals what is missing and says so only at times. So a cut picture is an error here (``err_detect=explode``),
+and in codecs that predict pictures from others everything after a damaged one is damaged, too, until the next key
+picture has been decoded.
+
+Belongs here: telling sound pictures from damaged ones, and which way up they are. Does not belong here: opening a
+container, and the time of a picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from yolo_assets.vision.orientation import upright
+
+_REMEMBERED_KEYS = 64
+_LONGEST_DOUBT = 250
+"""Packets after which pictures are believed again in a stream that has no further key pictures (intra refresh)."""
+
+
+class SoundDecoder:
+    """Decodes the packets of one video stream, in their order.
+
+    Args:
+        stream: of PyAV; nothing of it was decoded yet.
+        threads: how many FFmpeg may use; more than one hold pictures back. None: as many as there are cores.
+    """
+
+    def __init__(self, stream: Any, threads: int | None) -> None:
+        self._context = stream.codec_context
+        self._context.options = {**self._context.options, "err_detect": "explode"}
+        if threads is None:
+            self._context.thread_type = "AUTO"
+        else:
+            self._context.thread_count = threads
+        self._each_alone = bool(self._context.codec.intra_only)
+        self._keys: dict[int, int] = {}  # time of a key packet: its number
+        self._key_number = 0
+        self._sound_from: int | None = None  # number of the key packet that ends the doubt
+        self._since_key = self._longest_gap = self._doubted = 0
+
+    def decode(self, packet: Any) -> Iterator[Any | None]:
+        """The pictures that a packet completes, in the order in which they are shown; None for each damaged one."""
+        self._count(packet)
+        if packet.is_corrupt and packet.size:
+            self._doubt()
+        try:
+            frames = packet.decode()
+        except av.error.InvalidDataError:
+            self._doubt()
+            yield None
+            return
+        for frame in frames:
+            yield frame if self._is_sound(frame) else None
+
+    def _count(self, packet: Any) -> None:
+        self._doubted += 1
+        self._since_key += 1
+        if packet.is_keyframe:
+            self._key_number += 1
+            self._longest_gap = max(self._longest_gap, self._since_key)
+            self._since_key = 0
+            if packet.pts is not None:
+                self._keys[packet.pts] = self._key_number
+                while len(self._keys) > _REMEMBERED_KEYS:
+                    del self._keys[next(iter(self._keys))]
+
+    def _doubt(self) -> None:
+        self._sound_from, self._doubted = self._key_number + 1, 0
+
+    def _is_sound(self, frame: Any) -> bool:
+        if frame.is_corrupt:
+            self._doubt()
+            return False
+        if self._sound_from is None or self._each_alone:
+            return True
+        number = self._keys.pop(frame.pts, self._key_number)
+        if (frame.key_frame and number >= self._sound_from) or self._doubted > max(
+            _LONGEST_DOUBT, 2 * self._longest_gap
+        ):
+            self._sound_from = None
+        return self._sound_from is None
+
+
+def orientation(frame: Any) -> int:
+    """How a picture must be turned to be upright, as EXIF numbers it (1 to 8), from its display matrix.
+
+    The matrix lies beside the pixels in files of phones and body cameras; FFmpeg makes one from EXIF in JPEG streams.
+    """
+    if not frame.rotation and not frame.side_data:
+        return 1
+    for data in frame.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
+            exchanged = abs(a) + abs(d) < abs(b) + abs(c)
+            mirror_x, mirror_y = (c < 0, b < 0) if exchanged else (a < 0, d < 0)
+            return {(0, 0): 1, (1, 0): 2, (1, 1): 3, (0, 1): 4}[mirror_x, mirror_y] + 4 * exchanged
+    return 1
+
+
+class UprightPictures:
+    """Turns decoded frames into upright BGR; keeps what FFmpeg needs for the conversion."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def size(self, frame: Any) -> tuple[int, int]:
+        """Height and width of the upright picture, in pixels."""
+        return (frame.width, frame.height) if orientation(frame) >= 5 else (frame.height, frame.width)
+
+    def write(self, frame: Any, into: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+        """Write the upright picture into ``[h, w, 3]`` uint8 of its `size`."""
+        plane = self._reformatter.reformat(frame, format="bgr24", threads=1).planes[0]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        stored = rows[: frame.height, : frame.width * 3]
+        turn = orientation(frame)
+        if turn == 1:
+            into.reshape(frame.height, frame.width * 3)[:] = stored
+        else:
+            into[:] = upright(stored.reshape(frame.height, frame.width, 3), turn)
