@@ -21,6 +21,7 @@ from av.video.reformatter import VideoReformatter
 from yolo_assets.vision.orientation import upright
 
 _REMEMBERED_KEYS = 64
+_OF_ANGLE = {90: 8, -90: 6, 180: 3, -180: 3}
 _LONGEST_DOUBT = 250
 """Packets after which pictures are believed again in a stream that has no further key pictures (intra refresh)."""
 
@@ -94,15 +95,16 @@ def orientation(frame: Any) -> int:
 
     The matrix lies beside the pixels in files of phones and body cameras; FFmpeg makes one from EXIF in JPEG streams.
     """
-    if not frame.rotation and not frame.side_data:
+    try:
+        matrix = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+    except ValueError:  # beside it lies something that this PyAV has no name for, like EXIF: the angle alone is known
+        return _OF_ANGLE.get(round(frame.rotation / 90) * 90, 1)
+    if matrix is None:
         return 1
-    for data in frame.side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
-            exchanged = abs(a) + abs(d) < abs(b) + abs(c)
-            mirror_x, mirror_y = (c < 0, b < 0) if exchanged else (a < 0, d < 0)
-            return {(0, 0): 1, (1, 0): 2, (1, 1): 3, (0, 1): 4}[mirror_x, mirror_y] + 4 * exchanged
-    return 1
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+    exchanged = abs(a) + abs(d) < abs(b) + abs(c)
+    mirrored = (c < 0, b < 0) if exchanged else (a < 0, d < 0)
+    return {(False, False): 1, (True, False): 2, (True, True): 3, (False, True): 4}[mirrored] + 4 * exchanged
 
 
 class UprightPictures:

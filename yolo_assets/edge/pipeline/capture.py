@@ -35,6 +35,8 @@ CameraState = Literal[
     "finished",  # the source has ended
     "stopped",  # the agent ends
 ]
+_KNOWN_GAPS = 3
+"""Times between pictures that tell how often a camera gives one; until then only its time-out counts."""
 _NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
@@ -79,7 +81,7 @@ class CameraThread:
         """Its state now. ``message`` says why, in words."""
         if self._state == "live" and self._stall_s is not None:
             # A camera that gives a picture every few seconds is not silent between two of them.
-            usual = max(self._gaps, default=math.inf)
+            usual = max(self._gaps) if len(self._gaps) >= _KNOWN_GAPS else math.inf
             if self.silent_s > max(self._stall_s, 3 * usual):
                 return "stalled"
         return self._state

@@ -36,6 +36,7 @@ _HOPELESS = (
 def read_stream(order: StreamOrder, channel: AgentChannel, closing: threading.Event) -> None:
     """Open, decode and hand over until the stream ends, breaks, or the agent closes the socket; says why at the end."""
     av.logging.set_level(None)
+    one_picture = False
     try:
         with _open(order) as container:
             if not container.streams.video:
@@ -43,10 +44,9 @@ def read_stream(order: StreamOrder, channel: AgentChannel, closing: threading.Ev
                 return
             stream = container.streams.video[0]
             channel.opened(codec=stream.codec_context.name, width=stream.width, height=stream.height)
-            packets = _read(container, stream, order, channel, closing)
+            one_picture = container.format.name.endswith("_pipe")
+            _read(container, stream, order, channel, closing)
             words, hopeless = "the stream ended", False
-            if packets == 1:
-                words = "the stream ended after one picture; for an address that gives one at a time use kind: snapshot"
     except (av.error.FFmpegError, OSError, ValueError) as error:
         # Only what the error is: its full text names the address, with whatever secret that holds.
         words = getattr(error, "strerror", None) or (str(error) or type(error).__name__)
@@ -55,28 +55,24 @@ def read_stream(order: StreamOrder, channel: AgentChannel, closing: threading.Ev
             words = f"this FFmpeg cannot read {order['url'].partition(':')[0]}://; use rtsp, http, tcp or udp"
         elif isinstance(error, av.error.InvalidDataError):
             words = "what comes from this address is no video; is it a login page, or does it lack a path?"
+    if one_picture and not hopeless:
+        words += "; for an address that gives one picture a request use kind: snapshot"
     if not closing.is_set():
         channel.end(words, hopeless=hopeless)
 
 
 def _open(order: StreamOrder) -> Any:
     options = {**order["options"], **_ALWAYS}
-    try:
-        return av.open(order["url"], options=options)
-    except av.error.InvalidDataError:
-        if not order["url"].startswith("http"):
-            raise
+    container = av.open(order["url"], options=options)
+    if container.format.name != "mpjpeg" or container.streams.video[0].width:
+        return container
+    container.close()
     # FFmpeg refuses a multipart stream whose parts have no Content-Type; the JPEGs in it can be found without.
-    container = av.open(order["url"], format="mjpeg", options=options)
-    if not container.streams.video or not container.streams.video[0].width:
-        container.close()
-        raise av.error.InvalidDataError(0, "no JPEG in it")
-    return container
+    return av.open(order["url"], format="mjpeg", options=options)
 
 
-def _read(container: Any, stream: Any, order: StreamOrder, channel: AgentChannel, closing: threading.Event) -> int:
-    """Until the end; returns how many packets came."""
-    queue, packets = PacketQueue(order["patience_s"]), 0
+def _read(container: Any, stream: Any, order: StreamOrder, channel: AgentChannel, closing: threading.Event) -> None:
+    queue = PacketQueue(order["patience_s"])
     decoding = Decoding(queue, channel, SoundDecoder(stream, threads=1), order["fps"])
     decoding.start()
     try:
@@ -84,7 +80,6 @@ def _read(container: Any, stream: Any, order: StreamOrder, channel: AgentChannel
             if closing.is_set() or decoding.failed:
                 break
             if packet.size:
-                packets += 1
                 queue.put(Packet(packet, since_start(), packet.is_keyframe, packet.size))
                 channel.packets()
     finally:
@@ -92,7 +87,6 @@ def _read(container: Any, stream: Any, order: StreamOrder, channel: AgentChannel
         decoding.join()
     if decoding.failed is not None:
         raise decoding.failed
-    return packets
 
 
 @dataclass(frozen=True)
