@@ -20,7 +20,7 @@ from av.video.reformatter import VideoReformatter
 
 from yolo_assets.vision.orientation import upright
 
-_REMEMBERED_KEYS = 64
+_REMEMBERED = 64
 _OF_ANGLE = {90: 8, -90: 6, 180: 3, -180: 3}
 _LONGEST_DOUBT = 250
 """Packets after which pictures are believed again in a stream that has no further key pictures (intra refresh)."""
@@ -42,10 +42,9 @@ class SoundDecoder:
         else:
             self._context.thread_count = threads
         self._each_alone = bool(self._context.codec.intra_only)
-        self._keys: dict[int, int] = {}  # time of a key packet: its number
-        self._key_number = 0
-        self._sound_from: int | None = None  # number of the key packet that ends the doubt
-        self._since_key = self._longest_gap = self._doubted = 0
+        self._numbers: dict[int, int] = {}  # time of a packet: its number, in the order of decoding
+        self._number = self._newest_key = self._longest_gap = 0
+        self._damaged: int | None = None  # number of the packet that was damaged last; None: no doubt is left
 
     def decode(self, packet: Any) -> Iterator[Any | None]:
         """The pictures that a packet completes, in the order in which they are shown; None for each damaged one."""
@@ -62,32 +61,30 @@ class SoundDecoder:
             yield frame if self._is_sound(frame) else None
 
     def _count(self, packet: Any) -> None:
-        self._doubted += 1
-        self._since_key += 1
+        self._number += 1
         if packet.is_keyframe:
-            self._key_number += 1
-            self._longest_gap = max(self._longest_gap, self._since_key)
-            self._since_key = 0
-            if packet.pts is not None:
-                self._keys[packet.pts] = self._key_number
-                while len(self._keys) > _REMEMBERED_KEYS:
-                    del self._keys[next(iter(self._keys))]
+            self._longest_gap = max(self._longest_gap, self._number - self._newest_key)
+            self._newest_key = self._number
+        if packet.pts is not None:
+            self._numbers[packet.pts] = self._number
+            while len(self._numbers) > _REMEMBERED:
+                del self._numbers[next(iter(self._numbers))]
 
     def _doubt(self) -> None:
-        self._sound_from, self._doubted = self._key_number + 1, 0
+        self._damaged = self._number
 
     def _is_sound(self, frame: Any) -> bool:
+        number = self._number if frame.pts is None else self._numbers.pop(frame.pts, self._number)
         if frame.is_corrupt:
-            self._doubt()
+            self._damaged = max(number, self._damaged or 0)
             return False
-        if self._sound_from is None or self._each_alone:
+        if self._damaged is None or self._each_alone or number < self._damaged:
             return True
-        number = self._keys.pop(frame.pts, self._key_number)
-        if (frame.key_frame and number >= self._sound_from) or self._doubted > max(
+        if (frame.key_frame and number > self._damaged) or self._number - self._damaged > max(
             _LONGEST_DOUBT, 2 * self._longest_gap
         ):
-            self._sound_from = None
-        return self._sound_from is None
+            self._damaged = None
+        return self._damaged is None
 
 
 def orientation(frame: Any) -> int:

@@ -273,7 +273,7 @@ class RemoteSource:
                     alive = pictured = time.monotonic()
                     yield Capture(self._clock.at(_arrived(message)), image)
                     continue
-                if note in ("alive", "packets"):
+                if note in ("alive", "packets", "lost"):
                     alive = time.monotonic()
                     pictured = alive if note == "alive" else pictured
                 elif note == "opened":

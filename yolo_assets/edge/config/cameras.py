@@ -126,15 +126,22 @@ class LiveCamera(Section):
 
 
 def _stream_url(value: SecretStr) -> SecretStr:
-    """Refuses without quoting: an address may hold a password."""
+    """Refuses without quoting: an address may hold a password.
+
+    A character of a password that ends the host, as ``#`` does, would make the user a host and show the rest as one.
+    """
     text = value.get_secret_value()
     try:
         parts = urlsplit(text)
         good = bool(parts.port or parts.hostname) and parts.scheme in _SCHEMES and not set(text) & set(" \r\n\t")
+        good = good and "@" not in parts.path + parts.query + parts.fragment
     except ValueError:
         good = False
     if not good:
-        raise ValueError(f"not the address of a stream; write it like rtsp://host:554/path ({', '.join(_SCHEMES)})")
+        words = f"not the address of a stream; write it like rtsp://host:554/path ({', '.join(_SCHEMES)})"
+        if "@" in text:
+            words += "; give user and password as credentials_file, or write # as %23, / as %2F, ? as %3F, @ as %40"
+        raise ValueError(words)
     return value
 
 

@@ -32,6 +32,7 @@ from yolo_assets.edge.cameras.process.wire import WireError, lost_counts, number
 from yolo_assets.edge.cameras.source import SourceError
 from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.config.cameras import StreamCamera, UsbCamera
+from yolo_assets_tests.support.foreign import FOREIGN
 from yolo_assets_tests.support.streams import make_video
 
 
@@ -193,7 +194,8 @@ def test_a_child_that_misbehaves_is_ended_and_reported(
         f"import sys, socket\nc = socket.socket(fileno=int(sys.argv[1]))\nc.recv(9999)\n{code}\n"
     )
     monkeypatch.setattr(remote, "_PROGRAM", "bad_camera_child")
-    monkeypatch.setattr(remote, "_START_SECONDS", 2.0)
+    if name == "no word":
+        monkeypatch.setattr(remote, "_START_SECONDS", 2.0)
     monkeypatch.setattr(remote, "_PICTURE_SECONDS", 2.0)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     camera = StreamCamera.model_validate(
@@ -268,6 +270,26 @@ def test_usb_pictures_reach_the_agent_as_the_camera_gave_them(tmp_path: Path) ->
 
     grab_pictures(Paced(), Thinning(None), notes.outbox, closing)
     assert seen == 25
+
+
+def test_cut_jpegs_of_a_usb_camera_are_unreadable() -> None:
+    """The JPEGs as V4L2 gives them, every third one cut; no build machine has the device."""
+    data = (FOREIGN / "video" / "cut_jpegs.mjpeg").read_bytes()
+    jpegs = [b"\xff\xd8\xff" + part for part in data.split(b"\xff\xd8\xff")[1:]]
+    notes, left, shown = Notes(), iter(jpegs), 0
+
+    class Device:
+        def grab(self) -> bool:
+            nonlocal shown
+            shown += len(notes.pictures())
+            self.data = next(left, None)
+            return self.data is not None
+
+        def retrieve(self) -> tuple[bool, Any]:
+            return True, np.frombuffer(self.data or b"", np.uint8)[None]
+
+    grab_pictures(Device(), Thinning(None), notes.outbox, threading.Event(), packed=True)
+    assert len(jpegs) == 12 and shown == 8
 
 
 def test_a_camera_that_changes_its_size_gets_new_memory_and_old_pictures_stay() -> None:
@@ -348,3 +370,35 @@ def test_the_child_loads_little() -> None:
     heavy = ["cv2", "pydantic", "fastapi", "openvino", "onnxruntime", "cryptography"]
     found = subprocess.run([sys.executable, "-c", code % heavy], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("character", "#/?")
+@pytest.mark.parametrize("password", ["12{}45", "{}45", "geheim{}", "a@b{}c"])
+def test_a_password_that_ends_the_host_is_refused_with_what_to_write(character: str, password: str) -> None:
+    secret = password.format(character)
+    with pytest.raises(ValidationError) as caught:
+        StreamCamera.model_validate({"kind": "stream", "camera_id": "c", "url": f"rtsp://admin:{secret}@10.0.0.9/x"})
+    words = caught.value.errors()[0]["msg"]
+    assert "credentials_file" in words and "%23" in words
+    for part in ("12", "45", "geheim", "admin"):
+        assert part not in words.replace("%23", "")
+
+
+@pytest.mark.parametrize("url", ["rtsp://h/stream", "http://e:a@h/x", "rtsp://camera:live@h/video", "rtsp://h/a?b"])
+def test_messages_stay_readable_whatever_the_address(url: str) -> None:
+    words = "the stream ended: Connection reset by peer; is it a login page"
+    assert StreamAddress("cam1", url, None, None).clean(words) == words
+    assert StreamAddress("cam1", url, None, None).clean(f"cannot open {url}") == "cannot open ***"
+
+
+def test_credentials_with_a_byte_order_mark_and_crlf_are_read() -> None:
+    file = FOREIGN / "edge" / "camera.login"
+    assert file.read_bytes() == b"\xef\xbb\xbfadmin:geheim\r\n"
+    assert StreamAddress("cam1", "rtsp://h/x", None, file).full() == "rtsp://admin:geheim@h/x"
+
+
+def test_a_password_in_the_address_is_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    camera = StreamCamera.model_validate({"kind": "stream", "camera_id": "cam1", "url": "rtsp://admin:geheim@h/x"})
+    live_source(camera, DeviceClock(tmp_path / "clock.json"))
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert "credentials_file" in told and "geheim" not in told

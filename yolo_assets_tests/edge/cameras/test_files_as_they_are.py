@@ -41,9 +41,13 @@ def test_a_turned_video_is_upright(tmp_path: Path) -> None:
     """As ffmpeg itself shows it, for every way a display matrix can turn."""
     for angle in (0, 90, 180, 270):
         turned = tmp_path / f"{angle}.mp4"
-        matrix = ["-display_rotation", str(angle)]
-        copy = ["ffmpeg", "-loglevel", "error", *matrix, "-i", str(VIDEO / "rotated_90.mp4"), "-c", "copy"]
-        subprocess.run([*copy, str(turned)], check=True)
+        with av.open(str(VIDEO / "rotated_90.mp4")) as source, av.open(str(turned), "w") as copy:
+            stream = copy.add_stream_from_template(source.streams.video[0])
+            stream.set_display_rotation(angle)
+            for packet in source.demux(video=0):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    copy.mux(packet)
         shown = tmp_path / f"{angle}.png"
         first = ["ffmpeg", "-loglevel", "error", "-i", str(turned), "-frames:v", "1", str(shown)]
         subprocess.run(first, check=True)
@@ -60,8 +64,9 @@ def test_the_foreign_turned_video_is_160_high() -> None:
 
 @pytest.mark.parametrize(("fps", "frames"), [(None, 300), (5, 60)])
 def test_joined_segments_give_every_frame_at_rising_times(fps: int | None, frames: int) -> None:
-    found = times(captures(VIDEO / "joined_segments.ts", fps=fps))
-    assert abs(len(found) - frames) <= 3
+    everything = captures(VIDEO / "joined_segments.ts", fps=fps)
+    found = times(everything)
+    assert abs(len(everything) - frames) <= 3 and len(everything) - len(found) <= 2, "one damaged at each joint"
     assert min(late - early for early, late in itertools.pairwise(found)) >= timedelta(milliseconds=30)
     assert timedelta(seconds=11) < found[-1] - found[0] < timedelta(seconds=13)
 
