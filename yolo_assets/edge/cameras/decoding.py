@@ -44,12 +44,20 @@ class SoundDecoder:
         self._each_alone = bool(self._context.codec.intra_only)
         self._numbers: dict[int, int] = {}  # time of a packet: its number, in the order of decoding
         self._number = self._newest_key = self._longest_gap = 0
+        self._whole: set[int] = set()
         self._damaged: int | None = None  # number of the packet that was damaged last; None: no doubt is left
 
-    def decode(self, packet: Any) -> Iterator[Any | None]:
-        """The pictures that a packet completes, in the order in which they are shown; None for each damaged one."""
+    def decode(self, packet: Any, whole: bool = False) -> Iterator[Any | None]:
+        """The pictures that a packet completes, in the order in which they are shown; None for each damaged one.
+
+        Args:
+            packet: of the demuxer.
+            whole: whether it is whole although the demuxer marks it as damaged.
+        """
         self._count(packet)
-        if packet.is_corrupt and packet.size:
+        if whole:
+            self._whole.add(self._number)
+        elif packet.is_corrupt and packet.size:
             self._doubt()
         try:
             frames = packet.decode()
@@ -75,7 +83,7 @@ class SoundDecoder:
 
     def _is_sound(self, frame: Any) -> bool:
         number = self._number if frame.pts is None else self._numbers.pop(frame.pts, self._number)
-        if frame.is_corrupt:
+        if frame.is_corrupt and number not in self._whole:
             self._damaged = max(number, self._damaged or 0)
             return False
         if self._damaged is None or self._each_alone or number < self._damaged:

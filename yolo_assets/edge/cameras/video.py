@@ -22,6 +22,8 @@ from yolo_assets.edge.types import Capture, Picture
 
 logging.getLogger("libav").setLevel(logging.CRITICAL)  # decoders complain about every damaged packet; we count them
 _STEP = timedelta(milliseconds=1)
+_JOINT_PACKETS = 3
+"""How many packets before a joint of two recordings the demuxer may mark."""
 
 
 class FilmTime:
@@ -184,14 +186,38 @@ def _decoded(container: Any, stream: Any, stop: Event) -> Iterator[tuple[float |
         pictures.write(frame, into)
         return into
 
-    for packet in container.demux(stream):
+    for packet, whole in _packets(container, stream):
         if stop.is_set():
             return
-        for frame in decoder.decode(packet):
+        for frame in decoder.decode(packet, whole):
             if frame is None:
                 yield None, None
             else:
                 yield frame.time, partial(picture, frame)
+
+
+def _packets(container: Any, stream: Any) -> Iterator[tuple[Any, bool]]:
+    """Every packet, and whether it is whole although the demuxer marks it as damaged.
+
+    Where recordings were joined the packet counters jump, as they do when packets are lost. What tells a joint is the
+    key picture right after it, of an earlier time.
+    """
+    held: list[Any] = []
+    for packet in container.demux(stream):
+        if not held and not packet.is_corrupt:
+            yield packet, False
+            continue
+        earlier = bool(held) and packet.dts is not None and held[-1].dts is not None and packet.dts < held[-1].dts
+        if packet.is_keyframe and earlier:
+            yield from ((one, True) for one in held)
+            held = []
+            yield packet, False
+            continue
+        held.append(packet)
+        if len(held) > _JOINT_PACKETS or not packet.size:
+            yield from ((one, False) for one in held)
+            held = []
+    yield from ((one, False) for one in held)
 
 
 def _milliseconds(start: datetime, seconds: float) -> datetime:
