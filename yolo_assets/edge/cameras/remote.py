@@ -286,7 +286,7 @@ class RemoteSource:
             if turn.over and now - alive > self._reading.timeout_s:
                 doing = "no picture came" if self._facts else "it did not answer"
                 raise SourceError(f"{doing} for {self._reading.timeout_s:g} s; its process was ended")
-            if now - pictured > max(_PICTURE_SECONDS, self._reading.timeout_s):
+            if turn.over and now - pictured > max(_PICTURE_SECONDS, self._reading.timeout_s):
                 raise SourceError(f"it sends, but no picture for {now - pictured:.0f} s; its process was ended")
 
     @staticmethod

@@ -29,6 +29,7 @@ from yolo_assets.edge.cameras.process.memory import SLOTS, SPARE, ChildMemory, P
 from yolo_assets.edge.cameras.process.stream import Packet, PacketQueue
 from yolo_assets.edge.cameras.process.usb import grab_pictures
 from yolo_assets.edge.cameras.process.wire import WireError, lost_counts, number, unpack
+from yolo_assets.edge.cameras.remote import StartTurn
 from yolo_assets.edge.cameras.source import SourceError
 from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.config.cameras import StreamCamera, UsbCamera
@@ -177,6 +178,10 @@ _BAD_CHILDREN = {
     "noise": ('while True: c.send(b\'{"note":"x"}\')', "it did not answer"),
     "silence": ('c.send(b\'{"note":"started"}\'); import time; time.sleep(60)', "it did not answer"),
     "no word": ("import time; time.sleep(60)", "its process did not start within 2 s"),
+    "slow start": (
+        'import time; time.sleep(3); c.send(b\'{"note":"started"}\')\nc.send(b\'{"note":"end","words":"it began"}\')',
+        "it began",
+    ),
     "no pictures": ('while True: c.send(b\'{"note":"packets"}\')', "it sends, but no picture for 2 s"),
     "exit": ("sys.exit(3)", "with exit status 3"),
     "crash": ("import os; os.abort()", "by SIGABRT"),
@@ -208,6 +213,19 @@ def test_a_child_that_misbehaves_is_ended_and_reported(
     assert time.monotonic() - begin < 8
     children = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
     assert not [pid for pid in children if "bad_camera_child" in Path(f"/proc/{pid}/cmdline").read_text()]
+
+
+def test_only_some_processes_start_at_once() -> None:
+    stop, turns = threading.Event(), [StartTurn() for _ in range(40)]
+    threading.Timer(0.5, stop.set).start()
+    came = sum(turn.comes(stop) for turn in turns[:-1])
+    assert came == max(4, 2 * (os.cpu_count() or 1)), "the others waited until the agent stopped"
+    turns[0].end()
+    turns[0].end()
+    with turns[-1] as last:
+        assert last.comes(threading.Event()), "a first word gives its place to the next"
+    for turn in turns:
+        turn.end()
 
 
 def test_frames_that_were_lost_are_captures_with_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
