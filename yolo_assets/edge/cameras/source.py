@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from threading import Event
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from yolo_assets.edge.types import Capture
 FIRST_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 """No picture that this agent writes was taken before this."""
 _LOOK_AGAIN_S = 1.0
+_CLOCKS_DIFFER = timedelta(minutes=1)
 
 
 class SourceError(UserError):
@@ -30,7 +31,7 @@ def check_start(camera_id: str, start: datetime, now: datetime) -> datetime:
     Raises:
         BadInputError: it lies before 2000 or in the future.
     """
-    if not FIRST_TIME <= start <= now:
+    if not FIRST_TIME <= start <= now + _CLOCKS_DIFFER:
         raise BadInputError(
             f"camera {camera_id}: start is {format_time(start)}; give a time between the year 2000 and the present"
         )
