@@ -105,6 +105,11 @@ class Engine(Section):
     )
     batch_latency_ms: float = Field(default=100.0, gt=0, le=60_000, description="a batch that takes longer is not used")
     process: bool = Field(default=False, description="each model in a process of its own")
+    rehearse: bool = Field(
+        default=True,
+        description="a model that is to replace another one is first tried in a process that takes only idle "
+        "processor time; what it compiles there is then loaded. Not with process, nor on CUDA",
+    )
     process_timeout_s: float = Field(
         default=30.0, gt=0, le=3600, description="a process that hangs for this long is ended"
     )

@@ -103,6 +103,10 @@ class Preparer:
         with attempt.step("compare"):
             check_contract(serving.model.manifest if serving else None, bundle.manifest, light=role == "light")
         check_memory(self._config.room, bundle.manifest)
+        if serving is not None:
+            with at_low_priority():
+                self.loader.rehearse(bundle, attempt)
+            check_requested()
         with at_low_priority(makes_threads=True):
             loaded = self.loader.load(bundle, model, attempt)
         try:
