@@ -169,7 +169,7 @@ def status(
         return
     out = common.out()
     model, cameras = document["model"], document["cameras"]
-    pinned = f", pinned to {model['pinned']['version']}" if model["pinned"] else ""
+    pinned = f", pinned to {model['name']}/{model['pinned']['version']}" if model["pinned"] else ""
     out.print(
         f"{document['device_id']}: {model['version'] or 'no model'} on {model['engine'] or 'no engine'}"
         f" (release {model['release'] or '-'}{pinned}), {document['fps']} frames a second",

@@ -171,7 +171,9 @@ class Agent:
         app.include_router(reading.health_routes(self.readiness, guard))
         app.include_router(reading.routes(status, models, metrics, self.audit, reader))
         app.include_router(cameras.routes(self.board, config.camera_ids, pictures, viewers, reader))
-        app.include_router(changes.routes(self.control, self.stager, self.updates.poller, self.board, writer))
+        app.include_router(
+            changes.routes(config.model, self.control, self.stager, self.updates.poller, self.board, writer)
+        )
         app.include_router(lots.routes(self.lots, config.camera_ids, reader, writer))
         app.include_router(infer.routes(self._images, reader))
         return app

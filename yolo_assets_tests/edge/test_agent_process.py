@@ -63,12 +63,12 @@ def test_life_of_an_agent(plant: Plant, agents: list[AgentProcess]) -> None:
     assert agent.status()["model"]["pinned"]["version"] == "1"
     status, problem = agent.request("/rollback", "POST", token=TOKEN)  # never forward again by the same button
     assert status == 409 and "no older model is kept" in problem["detail"] and "/v1/unpin" in problem["detail"]
-    for body in ({"version": "../../etc/passwd"}, {"version": "http://x/y"}, {"path": "x"}):
+    for body in ({"version": "../../etc/passwd"}, {"version": "http://x/y"}, {"version": "weld/2"}, {"path": "x"}):
         status, answer = agent.request("/v1/models/reload", "POST", token=TOKEN, body=body)
         assert status == 422 and answer["title"]
     assert agent.request("/v1/models/reload", "POST", body={"version": "2"})[0] == 401
-    status, answer = agent.request("/v1/models/reload", "POST", token=TOKEN, body={"version": "2"})
-    assert status == 202 and answer["accepted"]
+    status, answer = agent.request("/v1/models/reload", "POST", token=TOKEN, body={"version": "line/2"})
+    assert status == 202 and answer["accepted"] and answer["wanted"] == "line/2"
     agent.wait_for(lambda s: s["model"]["version"] == "line/2")
     audit = agent.request("/v1/audit?kind=model")[1]
     assert [event["result"] for event in audit] == ["committed", "committed", "rolled_back", "committed"]
