@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from dagster._core.errors import DagsterPipesExecutionError
 from dagster._core.pipes.client import PipesClientCompletedInvocation
 
 import yolo_assets
@@ -77,7 +78,7 @@ def _here(
     client = dg.PipesSubprocessClient(env={"PYTHONPATH": os.pathsep.join(paths)})
     try:
         return client.run(context=context, command=[sys.executable, *COMMAND], extras=request)
-    except dg.DagsterPipesExecutionError as error:
+    except DagsterPipesExecutionError as error:
         if "code -" in str(error):
             raise TrainingInterruptedError(f"the training process was killed: {error}") from None
         raise
