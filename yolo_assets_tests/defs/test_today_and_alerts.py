@@ -1,7 +1,7 @@
 """The plant now and who is told of it, in the real graph: a real instance, real hours, a receiver on loopback."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,13 @@ from yolo_assets.alerts.state import FILE, AlertState
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.fleet import Heartbeat
 from yolo_assets.contracts.names import fleet_key, today_page_key
+from yolo_assets.contracts.plant import Plant
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.definitions import defs
 from yolo_assets.defs.alerts.sensors import alerts_sensor
 from yolo_assets.defs.release.sensors import fleet_sensor
+from yolo_assets.defs.resources import Locations
+from yolo_assets.defs.today import look as look_module
 from yolo_assets.defs.today.sensors import today_sensor
 from yolo_assets.local.driver import Graph
 from yolo_assets.storage import open_store
@@ -187,6 +190,55 @@ def test_the_fleet_is_compared_once_a_day_although_nothing_changed(
     monkeypatch.setattr("yolo_assets.defs.release.sensors.utc_now", lambda: at + timedelta(days=1))
     (request,) = tick(graph, fleet_sensor, first.cursor).run_requests
     assert request.run_key != first.run_requests[0].run_key
+
+
+def test_a_device_that_goes_back_to_its_model_is_compared_again(
+    home: Path, graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, cursor, keys = utc_now(), None, list[str | None]()
+    store = open_store((home / "store").as_uri())
+    for version in ("line/v1", "line/v2", "line/v1"):
+        at += timedelta(minutes=5)
+        beat = Heartbeat(device_id="box7", at=at, started_at=at, agent_version="1", engine="e", model_version=version)
+        store.put(fleet_key("box7"), beat.to_json())
+        monkeypatch.setattr("yolo_assets.defs.release.sensors.utc_now", lambda at=at: at)
+        data = tick(graph, fleet_sensor, cursor)
+        cursor = data.cursor
+        keys += [request.run_key for request in data.run_requests]
+    assert len(set(keys)) == 3, "Dagster starts a run key once"
+
+
+def test_the_sensors_for_people_share_a_look(
+    home: Path, graph: Graph, receiver: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[datetime] = []
+    real, now = look_module.look, utc_now()
+
+    def counted(locations: Locations, plant: Plant, instance: dg.DagsterInstance, at: datetime) -> Any:
+        looks.append(at)
+        return real(locations, plant, instance, at)
+
+    def later(minutes: int) -> None:
+        moment = now + timedelta(minutes=minutes)
+        for stage in ("alerts", "today"):
+            monkeypatch.setattr(f"yolo_assets.defs.{stage}.sensors.utc_now", lambda: moment)
+
+    monkeypatch.setattr(look_module, "look", counted)
+    later(0)
+    tick(graph, alerts_sensor)
+    first = tick(graph, today_sensor)
+    assert len(looks) == 1
+    write_hour(home / "spool", "cam02", Hour.of(utc_now()), frames=1)
+    second = tick(graph, today_sensor, first.cursor)
+    assert len(looks) == 2
+    assert second.asset_events, "its next tick sees what changed"
+    tick(graph, alerts_sensor)
+    assert len(looks) == 2
+    later(4)
+    tick(graph, alerts_sensor)
+    later(8)
+    tick(graph, today_sensor)
+    assert len(looks) == 4, "one that is old is not shown as new"
 
 
 def test_without_a_receiver_the_plant_is_not_looked_at(home: Path, graph: Graph) -> None:

@@ -58,10 +58,13 @@ def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> 
     In a run that is limited to some cameras only theirs is confirmed; what waits of the others is archived.
 
     What remote archivers archived of the hour is listed too, so that the newest materialization always shows the whole
-    hour and the receipts sensor finds nothing to add.
+    hour and the receipts sensor finds nothing to add. Brokers of plant.yaml are told each hour, as a remote archiver tells it:
+    who listens need not know where an hour was archived.
     """
     from yolo_assets.archive.archiving import archive_hour
     from yolo_assets.archive.listing import list_hour, read_hours
+    from yolo_assets.contracts.announcements import hour_archived
+    from yolo_assets.events.announcer import announcer_of, source_here
 
     traffic = locations.traffic(context.log.warning)
     archive, signer, settings = locations.archive(traffic), locations.archiver(), locations.settings
@@ -76,6 +79,9 @@ def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> 
         mine = [item for item in mine if is_chosen(item.camera_id) or item.name in waiting]
         work = [(item.name, partial(archive_hour, item, archive, signer, options)) for item in mine]
         outcomes = for_each(context, [(name, partial(traffic.archiving, job)) for name, job in work])
+        for outcome in outcomes.done.values():
+            if outcome.status == "archived":
+                announcer.announce(hour_archived(source_here(), outcome.camera_id, hour))
         (read,) = read_hours(archive, [list_hour(archive, hour)])
         for refused in read.untrusted:
             context.log.warning(f"untrusted: {refused.key}: {refused.reason}")
@@ -93,7 +99,7 @@ def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> 
             else {},
         )
 
-    with traffic:
+    with traffic, announcer_of(settings, context.log.warning) as announcer:
         try:
             yield from each_hour(context, archives_of)
         finally:

@@ -12,6 +12,7 @@ from yolo_assets.contracts.names import LABELS_INBOX
 from yolo_assets.defs.cursors import SensorCursor
 from yolo_assets.defs.learning.checks import EVERY_LABEL_ACCEPTED, archive_within_reach, label_problems
 from yolo_assets.defs.metadata import table
+from yolo_assets.defs.plant_sensor import plant_sensor
 from yolo_assets.defs.resources import Locations
 
 _LOOK_AGAIN_SECONDS = 600
@@ -35,10 +36,8 @@ class InboxCursor(SensorCursor):
     at: float = 0.0
 
 
-@dg.sensor(
+@plant_sensor(
     target=dg.AssetSelection.assets("training_dataset"),
-    minimum_interval_seconds=30,
-    default_status=dg.DefaultSensorStatus.RUNNING,
     description="Imports files from labels/inbox/ of the store and reports them to labels.",
 )
 def labels_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> dg.SensorResult | dg.SkipReason:
