@@ -174,13 +174,13 @@ def evaluate_candidate(
     body = (out / COMPARISON).read_bytes()
     comparison = PairedEvaluation.from_json(body, str(out / COMPARISON))
     plots = {path.stem: path for path in sorted(out.glob("*.png"))}
-    trained = registry.read_manifest(name, version, signed=False).manifest.training_fingerprint
-    if trained is not None:
-        # Kept with the training: the evidence for why a candidate was or was not promoted.
+    evidence = registry.read_manifest(name, version, signed=False).manifest.evidence
+    if evidence is not None:
+        # Kept with the training or import: the evidence for why a candidate was or was not promoted.
         prefix = f"evaluation/{comparison.candidate.test_sha256[:16]}"
-        store.put(training_key(trained, f"{prefix}/{COMPARISON}"), body)
+        store.put(training_key(evidence, f"{prefix}/{COMPARISON}"), body)
         for stem, path in plots.items():
-            store.put(training_key(trained, f"{prefix}/{stem}.png"), path.read_bytes())
+            store.put(training_key(evidence, f"{prefix}/{stem}.png"), path.read_bytes())
     return EvaluationResult(comparison, plots)
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.edge.config.cameras import CameraId, Section
+from yolo_assets.edge.config.section import CameraId, Section
 from yolo_assets.spool.pressure import Mark, Watermarks, parse_mark
 
 
