@@ -58,7 +58,7 @@ def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> 
     In a run that is limited to some cameras only theirs is confirmed; what waits of the others is archived.
 
     What remote archivers archived of the hour is listed too, so that the newest materialization always shows the whole
-    hour and the receipts sensor finds nothing to add. Brokers of plant.yaml are told each hour, as a remote archiver tells it:
+    hour and the receipts sensor finds nothing to add. Brokers of plant.yaml are told each hour as by a remote archiver:
     who listens need not know where an hour was archived.
     """
     from yolo_assets.archive.archiving import archive_hour
