@@ -23,7 +23,7 @@ WILL_RETRY_TAG = "dagster/will_retry"
 """Dagster's own tag of a failed run whose process died: the daemon starts it again by itself."""
 RETRIED_TAG = "dagster/auto_retry_run_id"
 """Dagster's own tag of such a run once it was started again: the id of the new run."""
-_DECIDED = "EVENT_LOG_CONSUMER_CURSOR-RUN_FAILURE"
+_DECIDED = f"EVENT_LOG_CONSUMER_CURSOR-{DagsterEventType.RUN_FAILURE.value}"
 """Under this name the daemon keeps the position of the newest failure that it decided on."""
 
 UNFINISHED_STATUSES = [
