@@ -99,6 +99,10 @@ def new_app(places: Places, listen: Listen) -> FastAPI:
             raise ObjectNotFoundError(f"no frame of {found} was kept, or its tables are not there yet")
         return one_at_a_time(lambda: sheet(frames, places.spool, places.archive, named=True))
 
+    @app.get("/hours/{key}/{camera_id}")
+    def camera(key: _HourKey, camera_id: str) -> Response:
+        return page(documents.camera(Hour.from_key(key), check_id(camera_id)))
+
     @app.get("/hours/{key}/{camera_id}/samples.webp")
     def camera_sheet(key: _HourKey, camera_id: str) -> Response:
         frames = sample_frames(places.store, Hour.from_key(key), check_id(camera_id))

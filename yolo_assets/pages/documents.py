@@ -26,11 +26,14 @@ from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.models.gate_status import gate_status
 from yolo_assets.pages.links import PageLinks, Root
 from yolo_assets.pages.places import Places
-from yolo_assets.pages.samples import A_ROW
+from yolo_assets.pages.samples import A_ROW, sample_frames
+from yolo_assets.storage.base import ObjectNotFoundError
 
 LISTED = 500
 """Objects of a folder that are shown."""
 _HOURS = 24
+FRAMES = 12
+"""Frames of a camera on its page."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,18 @@ class Documents:
             raise BadInputError(f"Nothing of {hour} has tables or an archive.")
         return self._page("hour", f"{hour.date} {hour.hh}:00 UTC", depth=1, hour=hour, cameras=cameras)
 
+    def camera(self, hour: Hour, camera_id: str) -> str:
+        """Frames of a camera spread over an hour, each with its boxes.
+
+        Raises:
+            ObjectNotFoundError: none was kept, or the tables are not there yet.
+        """
+        frames = sample_frames(self._places.store, hour, camera_id, FRAMES)
+        if not frames:
+            raise ObjectNotFoundError(f"No frame of {camera_id} was kept in {hour}, or its tables are not there yet.")
+        title = f"{camera_id}, {hour.date} {hour.hh}:00 UTC"
+        return self._page("camera", title, depth=2, hour=hour, camera_id=camera_id, frames=frames)
+
     def some_cameras(self, hour: Hour, most: int = A_ROW) -> list[str]:
         """A few cameras of an hour that have tables, from its first to its last."""
         known = [camera.camera_id for camera in self._cameras(hour) if camera.tables]
@@ -130,7 +145,7 @@ class Documents:
         """Keys of the plots of the newest evaluation."""
         if fingerprint is None:
             return []
-        stored = [info for info in self._places.store.list(training_key(fingerprint, "evaluation/"))]
+        stored = list(self._places.store.list(training_key(fingerprint, "evaluation/")))
         plots = [info for info in stored if info.key.endswith(".png")]
         newest = max(plots, key=lambda info: info.modified_at, default=None)
         folder = newest.key.rpartition("/")[0] if newest is not None else ""

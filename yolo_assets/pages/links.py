@@ -38,6 +38,10 @@ class PageLinks:
         """A picture of a few frames with their boxes: of one camera, or of the hour."""
         return f"{self.base}/hours/{hour.key}/{f'{camera_id}/' if camera_id is not None else ''}samples.webp"
 
+    def camera(self, hour: Hour, camera_id: str) -> str:
+        """Frames of a camera in an hour."""
+        return f"{self.base}/hours/{hour.key}/{camera_id}"
+
     def frame(self, hour: Hour, camera_id: str, name: str) -> str:
         """One frame with its boxes.
 

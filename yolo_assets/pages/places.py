@@ -11,6 +11,7 @@ from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.models.registry import Registry
 from yolo_assets.pages.links import Root
 from yolo_assets.storage import ObjectStore, open_store
+from yolo_assets.storage.retrying import RetryBounds
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,10 @@ class Places:
         """Those of an installation. A folder that is not there yet is neither made nor remembered."""
 
         def opened(url: str) -> ObjectStore:
-            return open_store(url, create=False, lazy=True, memory=settings.known_stores, remember=False)
+            # Tried for a moment only: a person waits for the page.
+            bounds = RetryBounds(tries=2, deadline=2)
+            memory = settings.known_stores
+            return open_store(url, create=False, lazy=True, memory=memory, remember=False, retries=bounds)
 
         return cls(settings, opened(settings.store_url), opened(settings.archive_url))
 
