@@ -32,8 +32,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 _STYLE = Path(__file__).with_name("style.css")
 _KEPT = {"Cache-Control": "private, max-age=60"}
-_PICTURE = {**_KEPT, "Cross-Origin-Resource-Policy": "same-site"}
-"""Dagster's UI shows them in its own pages: on the same host, from another port."""
+_PICTURE = {**_KEPT, "Cross-Origin-Resource-Policy": "cross-origin"}
+"""Dagster's UI shows them in its own pages, from another port without a proxy; pages of others can show
+and not read them."""
 _SHOWN_IN_PLACE = {
     ".json": "application/json",
     ".ndjson": "text/plain; charset=utf-8",

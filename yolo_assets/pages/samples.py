@@ -33,7 +33,7 @@ from yolo_assets.vision.pictures import decode_image
 
 A_ROW = 3
 """Frames on a sheet."""
-_TILE = (264, 198)
+_TILE = (208, 156)
 """Width and height of a frame on a sheet: three of them are as wide as the column in which Dagster's UI shows them."""
 _WIDEST = 1280
 """Pixels of one frame that is looked at alone."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -13,20 +12,15 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from yolo_assets.archive.archiving import archive_hour
-from yolo_assets.archive.options import ArchiveOptions
 from yolo_assets.contracts.settings import Settings
-from yolo_assets.contracts.signing import Signer
 from yolo_assets.contracts.times import Hour
 from yolo_assets.edge.config.agent import Listen
 from yolo_assets.pages.app import new_app
 from yolo_assets.pages.links import PageLinks
 from yolo_assets.pages.places import Places
 from yolo_assets.pages.samples import drawn, picture_of, sample_frames
-from yolo_assets.simulator.simulation import simulate
-from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.storage import open_store
-from yolo_assets.tables.build import build_hour
+from yolo_assets_tests.pages.simulated_hour import make_hour
 
 HOUR = Hour.from_key("20260301_02")
 LINKS = PageLinks("")
@@ -36,17 +30,9 @@ BOX = 30
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Two simulated cameras: cam01 is archived and reclaimed, cam02 still in the spool."""
+    """Two cameras: cam01 is archived and reclaimed, cam02 still in the spool."""
     found = Settings(home=tmp_path_factory.mktemp("home"))
-    for url in (found.archive_url, found.store_url):
-        open_store(url)
-    simulate(found.spool, cameras=2, hours=1, fps=0.005, start=HOUR, truth_records=True)
-    signer = Signer.load_or_create(found.archiver_key)
-    places = Places.of(found)
-    archive_hour(SpoolHour.of(found.spool, "lineA_cam01", HOUR), places.archive, signer, ArchiveOptions.of(found))
-    for camera in ("lineA_cam01", "lineA_cam02"):
-        build_hour(camera, HOUR, found.spool, places.archive, places.store)
-    shutil.rmtree(found.spool / "lineA_cam01")
+    make_hour(found, HOUR)
     return found
 
 
@@ -93,10 +79,10 @@ def test_every_link_of_every_page_leads_somewhere(client: TestClient) -> None:
 def test_sheets_are_small_pictures_that_the_ui_may_show(client: TestClient) -> None:
     for path in (LINKS.sheet(HOUR), LINKS.sheet(HOUR, "lineA_cam02")):
         answer = client.get(path)
-        assert answer.headers["cross-origin-resource-policy"] == "same-site"
+        assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
         picture = Image.open(BytesIO(answer.content))
-        assert picture.format == "WEBP" and picture.height == 220 and len(answer.content) < 40_000
-    assert picture.width == 3 * 264 + 2 * 4
+        assert picture.format == "WEBP" and picture.height == 178 and len(answer.content) < 40_000
+    assert picture.width == 3 * 208 + 2 * 4
 
 
 def test_a_picture_that_is_gone_is_told_in_its_place(settings: Settings, client: TestClient) -> None:

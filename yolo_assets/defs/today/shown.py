@@ -16,13 +16,24 @@ from yolo_assets.defs.metadata import listed, table
 
 if TYPE_CHECKING:
     from yolo_assets.models.fleet_status import FleetHeartbeats
-    from yolo_assets.today.summary import CameraToday, Failure, Today
+    from yolo_assets.today.summary import CameraToday, Failure, ReasonKey, Today
     from yolo_assets.today.wording import TodayWording
 
 _COLUMNS = {"camera": str, "status": str, "frames": int, "last frame": str, "hours": str, "cause": str}
-"""Few, and the short ones first: the last column gets what they leave, and a narrow one makes each row tall."""
-_LONGEST = 120
-"""Characters of a cause; the run has all of it."""
+"""Few, and without long words: a word that the UI cannot break makes the table wider than the page."""
+_SHORT: dict[ReasonKey, str] = {
+    "never": "never sent a frame",
+    "absent": "sends no frames",
+    "stopped": "sends no frames",
+    "failed": "{what} failed",
+    "unread": "not known",
+    "late": "waits for the archive",
+    "missing": "hours without frames",
+    "good": "",
+}
+"""The cause in the table. The sentence stands in place for the first ones that are wrong, and on the wall page."""
+_LONGEST = 160
+"""Characters of a cause in place; the run has all of it."""
 _LINE = 900
 """A line with its links is never cut: it would end in half a link."""
 
@@ -100,14 +111,13 @@ def today_metadata(found: Today, links: TodayLinks) -> dict[str, Any]:
 def _row(camera: CameraToday, found: Today, words: TodayWording) -> dict[str, Any]:
     lacking = {"missing": camera.missing, "late": camera.late, "failed": camera.failed}
     hours = [f"{camera.archived} archived", *(f"{len(of)} {what}" for what, of in lacking.items() if of)]
-    cause = words.reason(camera) if camera.status != "good" else ""
     return {
         "camera": camera.camera_id,
         "status": camera.status,
         "frames": camera.frames,
         "last frame": words.last_frame(camera, found.now),
         "hours": ", ".join(hours),
-        "cause": _cut(cause),
+        "cause": _SHORT[camera.reason.key].format(**camera.reason.fields),
     }
 
 
