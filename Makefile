@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export YOLO_ASSETS_HOME ?= $(CURDIR)/var
 
-.PHONY: help install demo test check soak up lint docs dist clean
+.PHONY: help install demo test check soak up lint style types fast docs dist clean
 help:
 	@echo "make install   .venv with everything pinned"
 	@echo "make demo      the whole loop on this machine: frames, archive, catalog, training, promotion, hot reload"
@@ -36,10 +36,14 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0
 
-# Layers, prose, records, names and formats: no server, no training, no agent.
-check: lint
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --max-worker-restart=0 \
-		$(addprefix yolo_assets_tests/,test_imports.py test_prose.py contracts runtime spool tables)
+# Side by side, each with its output in one piece: what fails does not hide what the others find.
+check: $(STAMP)
+	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target style types fast
+
+# Layers, prose, records, names and formats: no server, no training, no agent. In one process: two would load all
+# libraries twice, and pyright has the other processor.
+fast: $(STAMP)
+	$(BIN)/python -m pytest -q $(addprefix yolo_assets_tests/,test_imports.py test_prose.py contracts runtime spool tables)
 
 soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak
@@ -47,9 +51,13 @@ soak: $(STAMP)
 up: $(STAMP)
 	$(BIN)/yolo-assets up
 
-lint: $(STAMP)
+lint: style types
+
+style: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(STAMP)
 	$(BIN)/pyright
 
 docs: $(STAMP)

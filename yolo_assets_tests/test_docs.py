@@ -6,13 +6,18 @@ import re
 import shlex
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
+import cv2
 import pytest
 
+from yolo_assets.contracts.model import ONNX
 from yolo_assets.contracts.settings import variables
 from yolo_assets.local.dagster_home import prepare_dagster_home
-from yolo_assets_tests.edge.plant import Plant
+from yolo_assets_tests.edge.plant import Plant, until
+from yolo_assets_tests.support.tiny_model import blob_frame, tiny_bundle_files
+from yolo_assets_tests.support.videos import write_video
 
 ROOT = Path(__file__).parents[1]
 SITE = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))
@@ -52,6 +57,27 @@ def serve(command: str, cwd: Path, env: dict[str, str]) -> None:
         assert process.wait(60) == 0
 
 
+def try_a_model(command: str, cwd: Path, env: dict[str, str]) -> None:
+    """A trial until its page serves the model; the port is what the machine has."""
+    argv = [sys.executable, "-m", "yolo_assets.cli.main", *shlex.split(command)[1:], "--json"]
+    with subprocess.Popen(argv, cwd=cwd, env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["url"]
+        until(lambda: b'"version":"best/' in urllib.request.urlopen(f"{url}v1/models", timeout=10).read(), 60)
+        process.terminate()
+        assert process.wait(60) == 0
+
+
+def bring_a_model(folder: Path) -> None:
+    """What somebody has on the first day: a model as a file, a video, pictures."""
+    (folder / "best.onnx").write_bytes(tiny_bundle_files()[1][ONNX])
+    write_video(folder / "shift.mp4")
+    (folder / "plant" / "store").mkdir(parents=True)
+    (folder / "pictures").mkdir()
+    for number in range(3):
+        cv2.imwrite(str(folder / "pictures" / f"{number}.png"), blob_frame(number)[0])
+
+
 def run_a_box(root: Path, env: dict[str, str]) -> None:
     """An agent that judged a few pictures and has ended; it is ``box1`` and has no address."""
     root.mkdir()
@@ -69,6 +95,8 @@ def test_every_command_of_the_page_runs_in_the_order_it_is_written(page: str, tm
     env["YOLO_ASSETS_GRACE_SECONDS"] = "0"
     if page == "docs/edge.md":  # speaks of a box that runs
         run_a_box(tmp_path / "plant", env)
+    elif page == "docs/how-to/your-own-model.md":
+        bring_a_model(tmp_path)
     elif page != "README.md":  # the operator's page speaks of a plant that exists
         for command in commands("README.md"):
             if command.startswith(("yolo-assets simulate", "yolo-assets archive run", "yolo-assets catalog rebuild")):
@@ -76,7 +104,8 @@ def test_every_command_of_the_page_runs_in_the_order_it_is_written(page: str, tm
     for command in commands(page):
         if command.startswith("make "):
             continue
-        (serve if command == "yolo-assets events listen" else run)(command, tmp_path, env)
+        how = {"events listen": serve, "edge try": try_a_model}.get(" ".join(command.split()[1:3]), run)
+        how(command, tmp_path, env)
     for pack in tmp_path.glob("evidence/manifest.json"):
         counts = json.loads(pack.read_text())["counts"]
         assert counts["frames"] and counts["records"] == counts["frames"] and counts["detections"], f"{page}: {counts}"

@@ -42,13 +42,14 @@ EDGE_LAYERS = {
     "clock": {"config"},
     "cameras": {"types", "config", "clock"},
     "outputs": {"types", "config"},
-    "pipeline": {"types", "config", "serving", "cameras"},
+    "lots": {"types", "config"},
+    "pipeline": {"types", "config", "serving", "cameras", "lots"},
     "image_service": {"config", "serving", "pipeline"},
     "maintenance": {"config", "serving", "clock", "pipeline"},
     "rollout": {"types", "config", "serving", "audit", "pipeline"},
     "balancing": {"types", "config", "serving", "pipeline", "rollout"},
-    "telemetry": {"config", "serving", "audit", "clock", "pipeline", "maintenance", "rollout", "balancing"},
-    "http": {"types", "config", "serving", "audit", "pipeline", "image_service", "rollout", "telemetry"},
+    "telemetry": {"config", "lots", "serving", "audit", "clock", "pipeline", "maintenance", "rollout", "balancing"},
+    "http": {"types", "config", "lots", "serving", "audit", "pipeline", "image_service", "rollout", "telemetry"},
 }
 TOP = {"components", "shipped", "cli", "defs", "exporter", "local", "pages", "definitions"}
 HOMES = {

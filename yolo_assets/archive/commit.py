@@ -27,6 +27,9 @@ from yolo_assets.spool.frames import frame_stem
 from yolo_assets.spool.records import BadRecord, FrameRecord
 from yolo_assets.storage.base import AlreadyExistsError, ObjectInfo, ObjectStore, Retention
 
+MOST_PARTS = 2000
+"""Workpieces that a receipt lists. Of an hour with more, the records themselves are asked."""
+
 
 @dataclass
 class RecordSummary:
@@ -42,6 +45,7 @@ class RecordSummary:
     model_versions: set[str] = field(default_factory=set[str])
     device_ids: set[str] = field(default_factory=set[str])
     batch_ids: set[str] = field(default_factory=set[str])
+    part_ids: set[str] = field(default_factory=set[str])
     counts: dict[str, int] = field(default_factory=dict[str, int])
     highest: dict[str, float] = field(default_factory=dict[str, float])
     bad_records: int = 0
@@ -75,6 +79,8 @@ class RecordSummary:
             summary.device_ids.add(record.device_id)
             if record.batch_id is not None:
                 summary.batch_ids.add(record.batch_id)
+            if record.part_name is not None and len(summary.part_ids) <= MOST_PARTS:
+                summary.part_ids.add(record.part_name)
             for detection in record.detections:
                 name = detection.class_name
                 summary.counts[name] = summary.counts.get(name, 0) + 1
@@ -157,6 +163,7 @@ def commit(
         retention_until=None if confirmed is None else confirmed.until,
         retention_mode=None if confirmed is None else confirmed.mode,
         writer_version=__version__,
+        part_ids=tuple(sorted(summary.part_ids)) if len(summary.part_ids) <= MOST_PARTS else None,
         records_without_frame=summary.missing.total() if summary.complete else None,
         outside_hour=summary.outside_hour(),
     )

@@ -73,6 +73,7 @@ ARCHIVES = pa.schema(
         ("outside_count", pa.int64()),
         ("outside_first", _MOMENT),
         ("outside_last", _MOMENT),
+        ("part_ids", _TEXTS),
         ("etag", pa.string()),
     ]
 )
@@ -233,6 +234,7 @@ def archive_rows(verified: Sequence[VerifiedReceipt]) -> pa.Table:
         "outside_count": [None if outside is None else outside.count for outside in outsides],
         "outside_first": [None if outside is None else outside.first for outside in outsides],
         "outside_last": [None if outside is None else outside.last for outside in outsides],
+        "part_ids": [None if receipt.part_ids is None else list(receipt.part_ids) for receipt in receipts],
         "etag": [None if receipt.etag == receipt.md5_checksum else receipt.etag for receipt in receipts],
     }
     return pa.table({name: columns[name] for name in ARCHIVES.names}, schema=ARCHIVES)

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from yolo_assets.contracts.base import Record, Time
 
-SCHEMA_VERSION = 3
-"""Grows when a table changes; a file of version 2 is brought up to date, of another one built anew from receipts."""
+SCHEMA_VERSION = 4
+"""Grows when a table changes; files of versions 2 and 3 are brought up to date, others built anew from receipts."""
 
 TABLES = """
 CREATE SCHEMA stored;
@@ -29,7 +29,7 @@ CREATE TABLE stored.archives (
     verified_at TIMESTAMPTZ NOT NULL, verified_how VARCHAR NOT NULL, etag VARCHAR,
     retention_until TIMESTAMPTZ, retention_mode VARCHAR, writer_version VARCHAR NOT NULL,
     schema_version INTEGER NOT NULL, records_without_frame BIGINT,
-    outside_count BIGINT, outside_first TIMESTAMPTZ, outside_last TIMESTAMPTZ
+    outside_count BIGINT, outside_first TIMESTAMPTZ, outside_last TIMESTAMPTZ, part_ids VARCHAR[]
 );
 CREATE TABLE stored.classes (
     camera_id VARCHAR NOT NULL, hour TIMESTAMPTZ NOT NULL, part INTEGER NOT NULL,
@@ -52,7 +52,13 @@ ALTER TABLE stored.archives ADD COLUMN outside_last TIMESTAMPTZ;
 ALTER TABLE stored.meta ADD COLUMN archive_url VARCHAR;
 UPDATE stored.meta SET schema_version = 3;
 """
-"""Brings a file of version 2 up to date: what receipts did not say then is null. The views are made anew after it."""
+"""Brings a file of version 2 to version 3: what receipts did not say then is null. The views are made anew after it."""
+
+FROM_VERSION_3 = """
+ALTER TABLE stored.archives ADD COLUMN part_ids VARCHAR[];
+UPDATE stored.meta SET schema_version = 4;
+"""
+"""The same from version 3 to version 4."""
 
 ORDERS = {
     "stored.archives": "hour, camera_id, part",
@@ -83,7 +89,7 @@ CREATE OR REPLACE VIEW archives AS SELECT
     lower(hex(index_footer_sha256)) AS index_footer_sha256, model_versions, device_ids, batch_ids,
     classes, bad_records, upload_status, verified_at, verified_how,
     coalesce(etag, lower(hex(md5_checksum))) AS etag, retention_until, retention_mode, writer_version, schema_version,
-    records_without_frame, outside_count, outside_first, outside_last
+    records_without_frame, outside_count, outside_first, outside_last, part_ids
     FROM stored.archives;
 CREATE OR REPLACE VIEW archive_classes AS SELECT
     {RECEIPT_KEY} AS receipt_key, {_ARCHIVE_KEY} AS archive_key, camera_id, hour, part, class, count, max_confidence

@@ -32,7 +32,15 @@ from yolo_assets.catalog.receipts import (
     fetch_receipts,
     list_receipts,
 )
-from yolo_assets.catalog.schema import FROM_VERSION_2, ORDERS, RECEIPT_KEY, SCHEMA_VERSION, TABLES, VIEWS
+from yolo_assets.catalog.schema import (
+    FROM_VERSION_2,
+    FROM_VERSION_3,
+    ORDERS,
+    RECEIPT_KEY,
+    SCHEMA_VERSION,
+    TABLES,
+    VIEWS,
+)
 from yolo_assets.contracts.times import Hour
 from yolo_assets.storage.base import ObjectInfo, ObjectStore
 from yolo_assets.tables.scan import parse_table_key
@@ -192,9 +200,10 @@ def prepare(connection: duckdb.DuckDBPyConnection, path: Path) -> bool:
         return False
     try:
         version = scalar(connection, "SELECT schema_version FROM base.stored.meta")
-        if version == 2:
+        if version in (2, 3):
             connection.execute("USE base")
-            connection.execute(FROM_VERSION_2)
+            for change in (FROM_VERSION_2, FROM_VERSION_3)[int(version) - 2 :]:
+                connection.execute(change)
             connection.execute(VIEWS)
         elif version != SCHEMA_VERSION:
             return False

@@ -1,4 +1,4 @@
-"""``yolo-assets edge``: run the agent, show its status, check its audit log."""
+"""``yolo-assets edge``: try a model, run the agent, show its status, check its audit log."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from yolo_assets.cli import common, edge_audit
+from yolo_assets.cli.edge_try import try_model
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.locations import location_folder, location_url
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 app.add_typer(edge_audit.app, name="audit")
+app.command("try")(try_model)
 
 
 UNITS = ("yolo-assets-edge.service", "yolo-assets-archive.service", "archive.env.example")

@@ -41,6 +41,7 @@ def make(
     ],
     camera: Annotated[str | None, typer.Option(help="Camera id.", metavar="C")] = None,
     batch: Annotated[str | None, typer.Option(help="Production batch, of one or of all cameras.", metavar="B")] = None,
+    part_id: Annotated[str | None, typer.Option(help="Workpiece, of one or of all cameras.", metavar="P")] = None,
     class_name: Annotated[str | None, typer.Option("--class", help="Only frames with this class.", metavar="K")] = None,
     min_confidence: Annotated[
         float | None,
@@ -75,8 +76,8 @@ def make(
     first, after = given(parse_time, start, "--from"), given(parse_time, end, "--to")
     if first is None or after is None or after <= first:
         raise UsageError("--to must be later than --from")
-    if camera is None and batch is None:
-        raise UsageError("give what to look for: --camera C, --batch B or both")
+    if camera is None and batch is None and part_id is None:
+        raise UsageError("give what to look for: --camera C, --batch B, --part-id P or several of them")
     need("cv2", "polars", "duckdb", "supervision", "fpdf", "uharfbuzz", "jinja2")
     from yolo_assets.evidence.make import Request, make_pack
     from yolo_assets.evidence.wording import many
@@ -90,7 +91,13 @@ def make(
     is_there = store_folder is None or store_folder.is_dir()
     store_root = open_store(where.store_url) if is_there else None
     query = Query(
-        camera_id=camera, batch=batch, start=first, end=after, class_name=class_name, min_confidence=min_confidence
+        camera_id=camera,
+        batch=batch,
+        part_id=part_id,
+        start=first,
+        end=after,
+        class_name=class_name,
+        min_confidence=min_confidence,
     )
     request = Request(query, by or getpass.getuser(), reason, max_frames, lang or where.language)
     with progress("collecting") as advance:

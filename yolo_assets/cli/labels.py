@@ -74,8 +74,8 @@ def import_(
     from yolo_assets.contracts.names import LABELS_INBOX
     from yolo_assets.events.announcer import announcer_of, source_here
     from yolo_assets.learning.import_options import parse_class_map
-    from yolo_assets.learning.labels import FileReport, Problem, import_file
-    from yolo_assets.learning.records import ImportOptions
+    from yolo_assets.learning.labels import FileReport, import_file
+    from yolo_assets.learning.records import ImportOptions, Rejected
     from yolo_assets.storage.open import open_store
 
     where = settings(store=store, archive=archive)
@@ -96,11 +96,11 @@ def import_(
                 announcer.announce(labels_arrived(source_here(), f"{LABELS_INBOX}{path.name}"))
             except OSError as error:
                 what = f"{error.strerror}; name a file that can be read"
-                reports.append(FileReport(str(path), problems=[Problem("", what)]))
+                reports.append(FileReport(str(path), problems=[Rejected(image="", reason=what)]))
             except UserError as error:
                 if error.may_pass:
                     raise
-                reports.append(FileReport(str(path), problems=[Problem("", str(error))]))
+                reports.append(FileReport(str(path), problems=[Rejected(image="", reason=str(error))]))
             advance()
     if as_json:
         emit_json([_document(report) for report in reports])
@@ -129,7 +129,7 @@ def _document(report: FileReport) -> dict[str, Any]:
         "boxes": report.boxes,
         "backgrounds": report.backgrounds,
         "unreviewed": report.unreviewed,
-        "problems": [dataclasses.asdict(problem) for problem in report.problems],
+        "problems": [{"where": problem.image, "what": problem.reason} for problem in report.problems],
         "notes": report.notes,
     }
 

@@ -1,4 +1,4 @@
-"""``yolo-assets models``: list and verify bundles, and move release channels by hand."""
+"""``yolo-assets models``: list, verify and import bundles, and move release channels by hand."""
 
 from __future__ import annotations
 
@@ -9,26 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings
+from yolo_assets.cli.models_import import import_model_file
+from yolo_assets.cli.registries import TrustedOption, open_promoter, open_registry, readable_registry
 from yolo_assets.contracts.locations import location_folder
 
 if TYPE_CHECKING:
-    from yolo_assets.contracts.model import ChannelPointer
+    from yolo_assets.contracts.model import ChannelPointer, ModelManifest
     from yolo_assets.contracts.settings import Settings
-    from yolo_assets.contracts.signing import TrustedKeys
-    from yolo_assets.models.promotion import Promoter
     from yolo_assets.models.registry import Registry
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+app.command("import")(import_model_file)
 
 ModelArgument = Annotated[str, typer.Argument(metavar="NAME/VERSION", help="A version, like line/20260102-1a2b3c4d.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A model, like line.")]
 ChannelOption = Annotated[str, typer.Option("--channel", help="Release channel.")]
 ByOption = Annotated[str | None, typer.Option("--by", help="Who moves the channel; by default the login name.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the channel's history.")]
-TrustedOption = Annotated[
-    list[Path] | None,
-    typer.Option("--trusted-key", help="Further public key to trust, for releases signed before a key was replaced."),
-]
 
 
 @app.command("list")
@@ -44,7 +41,7 @@ def list_(
     """
     from yolo_assets.contracts.times import format_time
 
-    registry = _readable_registry(settings(store=store), trusted_key)
+    registry = readable_registry(settings(store=store), trusted_key)
     entries = registry.list_bundles(name)
     serving = {model: _channels_of(registry, model) for model in {entry.name for entry in entries}}
     rows = [
@@ -83,7 +80,7 @@ def show(
     from yolo_assets.models.gate_status import gate_status
 
     name, version = parse_model_version(model)
-    registry = _readable_registry(settings(store=store), trusted_key)
+    registry = readable_registry(settings(store=store), trusted_key)
     stored = registry.read_manifest(name, version, signed=False)
     manifest = stored.manifest
     status = gate_status(registry, manifest) if registry.trusted.keys else None
@@ -118,6 +115,7 @@ def show(
         "parent": manifest.parent_version or "none",
         "dataset": manifest.dataset_sha256 or "unknown",
         "training run": manifest.training_fingerprint or "unknown",
+        **_import_facts(manifest),
         **{key: _metric(value) for key, value in sorted(manifest.metrics.items())},
     }
     _show_table(["", model], [[key, value] for key, value in facts.items()])
@@ -133,7 +131,7 @@ def verify(
     """
     from yolo_assets.contracts.names import parse_model_version
 
-    registry = _open_registry(settings(store=store), trusted_key)
+    registry = open_registry(settings(store=store), trusted_key)
     stored = registry.verify_bundle(*parse_model_version(model))
     if as_json:
         emit_json({"model": model, "verified": True, "files": len(stored.manifest.files), "sha256": stored.sha256})
@@ -183,7 +181,7 @@ def promote(
         replace_untrusted=replace_untrusted,
     )
     located = settings(store=store)
-    released = promote_by_hand(_open_promoter(located, trusted_key), request, force=force, unjudged=unjudged)
+    released = promote_by_hand(open_promoter(located, trusted_key), request, force=force, unjudged=unjudged)
     _announce(located, released.pointer)
     note(f"gate: {released.gate}")
     _show_pointer(released.pointer, as_json)
@@ -216,7 +214,7 @@ def rollback(
         to_version=to.removeprefix(f"{name}/") if to else None,
     )
     located = settings(store=store)
-    pointer = _open_promoter(located, trusted_key).roll_back(request)
+    pointer = open_promoter(located, trusted_key).roll_back(request)
     _announce(located, pointer)
     _show_pointer(pointer, as_json)
 
@@ -233,7 +231,7 @@ def history(
 
     Example: yolo-assets models history line --channel stable
     """
-    past = _open_registry(settings(store=store), trusted_key).channel(name, channel).history()
+    past = open_registry(settings(store=store), trusted_key).channel(name, channel).history()
     for key, reason in past.rejected.items():
         note(f"warning: not counted: {key}: {reason}")
     rows = [{**_pointer_row(r.entry.pointer), "kind": r.entry.kind, "state": r.state} for r in past.releases]
@@ -290,59 +288,6 @@ def keygen(as_json: JsonOption = False) -> None:
     for pair in pairs:
         out().print(f"{pair.path} (key {pair.key_id}) {'made' if pair.created else 'exists already and is kept'}")
     note(f"give {configured.promotion_key}.pub to every agent as a trusted key; keep the private keys where they are")
-
-
-def _open_registry(configured: Settings, further: list[Path] | None) -> Registry:
-    """The registry of the settings, with its keys.
-
-    Raises:
-        SignatureError: there is no public key to verify with.
-    """
-    from yolo_assets.models.registry import Registry
-    from yolo_assets.storage.open import open_store
-
-    return Registry(open_store(configured.store_url), _promotion_keys(configured, further))
-
-
-def _readable_registry(configured: Settings, further: list[Path] | None) -> Registry:
-    """As ``_open_registry``, for commands that only read: without a key too, with a note on what is not shown then."""
-    from yolo_assets.contracts.errors import SignatureError
-    from yolo_assets.models.registry import Registry
-    from yolo_assets.storage.open import open_store
-
-    opened = open_store(configured.store_url)
-    try:
-        return Registry(opened, _promotion_keys(configured, further))
-    except SignatureError as error:
-        if further:
-            raise
-        note(f"signatures are not checked and channels not shown: {error}")
-        return Registry(opened)
-
-
-def _open_promoter(configured: Settings, further: list[Path] | None) -> Promoter:
-    """The registry with the promotion key.
-
-    Raises:
-        SignatureError: a key is missing.
-    """
-    from yolo_assets.contracts.signing import Signer
-    from yolo_assets.models.promotion import Promoter
-
-    signer = Signer.load(configured.promotion_key)
-    return Promoter(_open_registry(configured, further), signer)
-
-
-def _promotion_keys(configured: Settings, further: list[Path] | None) -> TrustedKeys:
-    """The promotion key, never the archiver's: a key that may sign receipts may not release models."""
-    from yolo_assets.contracts.errors import SignatureError
-    from yolo_assets.contracts.signing import TrustedKeys
-
-    own = configured.promotion_key.with_name(configured.promotion_key.name + ".pub")
-    paths = [*([own] if own.exists() else []), *(further or [])]
-    if not paths:
-        raise SignatureError(f"no public key at {own}; give one with --trusted-key, or run: yolo-assets models keygen")
-    return TrustedKeys.load(paths)
 
 
 def _signature_state(registry: Registry, name: str, version: str) -> str:
@@ -417,6 +362,20 @@ def _served_words(row: dict[str, Any]) -> str:
 def _flag_words(row: dict[str, Any]) -> str:
     """Why a release needed more than the gate, for people; empty when it did not."""
     return ", ".join(word for word in ("forced", "unjudged") if row[word])
+
+
+def _import_facts(manifest: ModelManifest) -> dict[str, str]:
+    """Where an imported version came from; empty for one that was trained here."""
+    from yolo_assets.contracts.times import format_time
+
+    brought = manifest.imported
+    if brought is None:
+        return {}
+    return {
+        "imported from": f"{brought.file}, SHA-256 {brought.source_sha256}",
+        "imported by": f"{brought.by}, {format_time(brought.at)}" + (f": {brought.note}" if brought.note else ""),
+        "rewritten": "; ".join(brought.changes) or "nothing",
+    }
 
 
 def _metric(value: Any) -> str:

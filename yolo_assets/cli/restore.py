@@ -25,6 +25,7 @@ def restore(
     camera: Annotated[str | None, typer.Option(help="Camera id; none: every camera.", metavar="C")] = None,
     archive: ArchiveOption = None,
     batch: Annotated[str | None, typer.Option(help="Only frames of this production batch.", metavar="B")] = None,
+    part_id: Annotated[str | None, typer.Option(help="Only frames of this workpiece.", metavar="P")] = None,
     class_name: Annotated[str | None, typer.Option("--class", help="Only frames with this class.", metavar="K")] = None,
     min_confidence: Annotated[
         float | None,
@@ -58,7 +59,7 @@ def restore(
     if min_confidence is not None and not 0 <= min_confidence <= 1:
         raise UsageError(f"--min-confidence {min_confidence:g} is not a confidence; use 0 to 1")
     thaw = thaw_of(tier, days)
-    selection = FrameFilter(first, after, camera, batch, class_name, min_confidence, frames_only)
+    selection = FrameFilter(first, after, camera, batch, class_name, min_confidence, frames_only, part_id)
     located = settings(archive=archive)
     opened = open_to_read(located, key)
     with progress("planning"):

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from yolo_assets.contracts.base import Record, Time, one_line
+from yolo_assets.contracts.cloud_events import CloudEvent
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import LABELS_INBOX, check_id, check_version
 from yolo_assets.contracts.times import Hour, utc_now
@@ -106,41 +107,37 @@ class ChannelData(_Data):
         return self.name
 
 
-class _Envelope(Record):
-    """The attributes of CloudEvents. Extension attributes are allowed there, and passed over here."""
+class _Announced(CloudEvent):
+    """Anyone may announce: extension attributes are passed over, and what only helps a reader may be missing."""
 
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
-    specversion: Literal["1.0"] = "1.0"
-    id: str = Field(min_length=1, max_length=256, description="unique for its source, the same in every repetition")
-    source: str = Field(min_length=1, max_length=256, description="who announces, like /devices/box1 or /archivers/nas")
     subject: str | None = Field(default=None, max_length=256, description="the camera, the inbox or the model")
     time: Time | None = Field(default=None, description="when it was announced")
-    datacontenttype: Literal["application/json"] = "application/json"
 
 
-class HourClosed(_Envelope):
+class HourClosed(_Announced):
     """An hour of a camera got its seal and lies in the spool."""
 
     type: Literal["yolo_assets.hour.closed.v1"] = HOUR_CLOSED
     data: HourData
 
 
-class HourArchived(_Envelope):
+class HourArchived(_Announced):
     """A receipt for an hour of a camera was written."""
 
     type: Literal["yolo_assets.hour.archived.v1"] = HOUR_ARCHIVED
     data: HourData
 
 
-class LabelsArrived(_Envelope):
+class LabelsArrived(_Announced):
     """A label file lies in the inbox."""
 
     type: Literal["yolo_assets.labels.arrived.v1"] = LABELS_ARRIVED
     data: LabelsData
 
 
-class ChannelMoved(_Envelope):
+class ChannelMoved(_Announced):
     """The pointer of a release channel moved."""
 
     type: Literal["yolo_assets.channel.moved.v1"] = CHANNEL_MOVED

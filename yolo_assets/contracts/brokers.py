@@ -166,7 +166,7 @@ class HttpReceiverAt(Broker):
 AnyBroker = Annotated[MqttBroker | NatsBroker | KafkaBroker | EtcdBroker | HttpReceiverAt, Field(discriminator="kind")]
 
 
-class Receiver(EventSection):
+class HttpEndpoint(EventSection):
     """The HTTP receiver of ``yolo-assets events listen``: ``POST /events``, and ``/metrics``."""
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
@@ -177,7 +177,7 @@ class Receiver(EventSection):
     hosts: tuple[str, ...] = Field(default=(), description="names under which it is addressed, besides the machine's")
 
     @model_validator(mode="after")
-    def _both(self) -> Receiver:
+    def _both(self) -> HttpEndpoint:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key belong together; give both or none")
         return self
@@ -200,7 +200,7 @@ class Brokers(EventSection):
 class Events(Brokers):
     """The section ``events`` of ``plant.yaml``."""
 
-    receiver: Receiver | None = Field(default=None, description="takes announcements by HTTP at the centre")
+    receiver: HttpEndpoint | None = Field(default=None, description="takes announcements by HTTP at the centre")
 
 
 def anchor_files(section: Any, base: Path) -> Any:

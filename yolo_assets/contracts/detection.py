@@ -63,3 +63,12 @@ class DetectionRecord(Record):
     image_saved: bool | None = None
     batch_id: str | None = None
     quality: Quality | None = None
+
+    @property
+    def part_name(self) -> str | None:
+        """The workpiece in front of the camera: the key ``part_id``, which programs write as text or as a number.
+
+        It is no field, for any value of this key was always accepted and kept.
+        """
+        value = (self.model_extra or {}).get("part_id")
+        return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None

@@ -5,6 +5,7 @@ A bundle is immutable. Training writes it unsigned; promotion adds signatures be
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
@@ -61,6 +62,17 @@ class GoldenFrame(Record):
     detections: tuple[GoldenDetection, ...]
 
 
+class ModelImport(Record):
+    """Where a version came from that was not trained here, and who brought it."""
+
+    source_sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the file that was brought")
+    file: str = Field(description="its name")
+    by: str = Field(description="who brought it")
+    at: Time
+    note: str = ""
+    changes: tuple[str, ...] = Field(default=(), description="what was rewritten in the file, so that agents take it")
+
+
 class ModelManifest(Record):
     """``manifest.json``: everything an agent must know before it lets a model see a frame."""
 
@@ -80,6 +92,7 @@ class ModelManifest(Record):
     dataset_sha256: str | None = None
     parent_version: str | None = Field(default=None, description="<name>/<version> this one was trained from")
     training_fingerprint: str | None = None
+    imported: ModelImport | None = Field(default=None, description="None for a version that was trained here")
     metrics: dict[str, Interval | float] = Field(default_factory=dict)
     golden_frames: tuple[GoldenFrame, ...] = ()
     created_at: Time
@@ -88,6 +101,21 @@ class ModelManifest(Record):
     def model_version(self) -> str:
         """``<name>/<version>``, as detection records carry it."""
         return f"{self.name}/{self.version}"
+
+    @property
+    def evidence(self) -> str | None:
+        """SHA-256 below which ``training/`` holds what was measured of this version: that of its training, or import.
+
+        None for a version that says of neither.
+        """
+        if self.imported is None:
+            return self.training_fingerprint
+        return hashlib.sha256(f"import {self.model_version} {self.files[ONNX].sha256}".encode()).hexdigest()
+
+    @model_serializer(mode="wrap")
+    def _serialized(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """``imported`` is left out where there is none: agents of version 0.1 refuse what they do not know."""
+        return {name: value for name, value in dump(self).items() if name != "imported" or value}
 
 
 class ExpectedChange(Record):

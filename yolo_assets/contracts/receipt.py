@@ -88,6 +88,12 @@ class Receipt(SignedRecord):
         default=None, exclude_if=_unknown, description="frames captured outside the hour: found by their own time"
     )
 
+    part_ids: tuple[str, ...] | None = Field(
+        default=None,
+        exclude_if=_unknown,
+        description="workpieces that its records name; absent: not known, or more than a receipt lists",
+    )
+
     @property
     def name(self) -> str:
         """``<camera> <hour> part <n>``, for people."""

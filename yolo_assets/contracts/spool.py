@@ -28,6 +28,11 @@ class Seal(Record):
     processed: int = Field(ge=0)
     dropped: dict[str, int] = Field(default_factory=dict, description="frames dropped, by reason")
     model_versions: tuple[str, ...] = ()
+    mask_versions: tuple[str, ...] = Field(
+        default=(),
+        exclude_if=lambda value: not value,
+        description="privacy masks in its pictures, as records name them",
+    )
     sealed_at: Time
 
 

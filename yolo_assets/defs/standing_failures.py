@@ -32,8 +32,8 @@ _READ_BEFORE: dict[str, _FailedRun] = {}
 
 
 @dataclass(frozen=True)
-class _Target:
-    """An asset, in one partition or without any, whose newest attempt did not succeed."""
+class _Attempt:
+    """The newest attempt to make an asset, in one partition or without any; it did not succeed."""
 
     key: dg.AssetKey
     partition: str
@@ -61,19 +61,21 @@ class _FailedRun:
 
 def standing_failures(instance: dg.DagsterInstance) -> list[Failure]:
     """Every failure that stands in an instance, those of one camera by camera; in no particular order."""
-    targets = [target for key in instance.get_asset_keys() for target in _not_done(instance, key)]
-    runs = {record.dagster_run.run_id: record for record in _records(instance, {t.run_id for t in targets})}
-    failed: list[_Target] = []
-    for target in targets:
-        run = runs[target.run_id].dagster_run if target.run_id in runs else None
+    attempts = [attempt for key in instance.get_asset_keys() for attempt in _not_done(instance, key)]
+    runs = {
+        record.dagster_run.run_id: record for record in _records(instance, {attempt.run_id for attempt in attempts})
+    }
+    failed: list[_Attempt] = []
+    for attempt in attempts:
+        run = runs[attempt.run_id].dagster_run if attempt.run_id in runs else None
         if run is None:
             continue  # deleted
         if run.status in UNFINISHED_STATUSES:  # the next attempt: until it succeeds, the failed one counts
             before = run.tags.get(RUN_TAG) or run.parent_run_id
-            failed += [_Target(target.key, target.partition, before)] if before else []
+            failed += [_Attempt(attempt.key, attempt.partition, before)] if before else []
         elif run.status is dg.DagsterRunStatus.FAILURE:
-            failed.append(target)
-    missing = {target.run_id for target in failed} - runs.keys()
+            failed.append(attempt)
+    missing = {attempt.run_id for attempt in failed} - runs.keys()
     runs |= {record.dagster_run.run_id: record for record in _records(instance, missing)}
     found: list[Failure] = []
     for run_id, group in _by_run(failed).items():
@@ -89,7 +91,7 @@ def _records(instance: dg.DagsterInstance, run_ids: Iterable[str]) -> Sequence[d
     return instance.get_run_records(dg.RunsFilter(run_ids=wanted), limit=MOST_RUNS)
 
 
-def _not_done(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[_Target]:
+def _not_done(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[_Attempt]:
     """What was planned of an asset after it was made last."""
     log, made = instance.event_log_storage, DagsterEventType.ASSET_MATERIALIZATION
     asked = dg.EventRecordsFilter(DagsterEventType.ASSET_MATERIALIZATION_PLANNED, asset_key=key)
@@ -97,36 +99,36 @@ def _not_done(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[_Targe
         if planned.partition_key is None:
             newest = instance.fetch_materializations(key, limit=1).records
             if not (newest and newest[0].storage_id > planned.storage_id):
-                yield _Target(key, "", planned.run_id)
+                yield _Attempt(key, "", planned.run_id)
             return
         attempts = log.get_latest_asset_partition_materialization_attempts_without_materializations(key)
         done = log.get_latest_storage_id_by_partition(key, made, set(attempts)) if attempts else {}
         for partition, (run_id, storage_id) in attempts.items():
             if done.get(partition, -1) < storage_id:
-                yield _Target(key, partition, run_id)
+                yield _Attempt(key, partition, run_id)
 
 
-def _by_run(targets: Iterable[_Target]) -> dict[str, list[_Target]]:
-    groups: dict[str, list[_Target]] = {}
-    for target in targets:
-        groups.setdefault(target.run_id, []).append(target)
+def _by_run(attempts: Iterable[_Attempt]) -> dict[str, list[_Attempt]]:
+    groups: dict[str, list[_Attempt]] = {}
+    for attempt in attempts:
+        groups.setdefault(attempt.run_id, []).append(attempt)
     return groups
 
 
-def _failures(run_id: str, run: _FailedRun, targets: Sequence[_Target]) -> Iterator[Failure]:
+def _failures(run_id: str, run: _FailedRun, attempts: Sequence[_Attempt]) -> Iterator[Failure]:
     """The failures of one run; what did not run because a step before it failed is none of its own."""
-    named = min(target.key.to_user_string() for target in targets)
-    for target in targets:
-        hour = Hour.from_partition_key(target.partition) if target.partition else None
-        what = target.key.to_user_string()
-        cameras = run.cameras.get((target.key, hour), {}) if hour is not None else {}
-        again = run.again.get(target.key, False)
+    named = min(attempt.key.to_user_string() for attempt in attempts)
+    for attempt in attempts:
+        hour = Hour.from_partition_key(attempt.partition) if attempt.partition else None
+        what = attempt.key.to_user_string()
+        cameras = run.cameras.get((attempt.key, hour), {}) if hour is not None else {}
+        again = run.again.get(attempt.key, False)
         for camera, reason in cameras.items():
             yield Failure(what, reason, run_id, run.ended, camera, hour, again)
         if cameras:
             continue
-        if target.key in run.reasons:
-            yield Failure(what, run.reasons[target.key], run_id, run.ended, None, hour, again)
+        if attempt.key in run.reasons:
+            yield Failure(what, run.reasons[attempt.key], run_id, run.ended, None, hour, again)
         elif not run.reasons and what == named:  # the process died: one of its assets stands for all
             yield Failure(what, run.reason, run_id, run.ended, None, hour, again=True)
 

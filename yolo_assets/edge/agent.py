@@ -25,13 +25,15 @@ from yolo_assets.edge.balancing.balancer import Balancer, BalancerMetrics
 from yolo_assets.edge.cameras.open import open_sources
 from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.config.agent import AgentConfig
-from yolo_assets.edge.http import cameras, changes, infer, reading
+from yolo_assets.edge.http import cameras, changes, infer, lots, reading
 from yolo_assets.edge.http.access import TokenGuard
 from yolo_assets.edge.http.app import new_app
 from yolo_assets.edge.http.cameras import Viewers
 from yolo_assets.edge.http.drawing import Pictures
 from yolo_assets.edge.http.server import ApiServer
 from yolo_assets.edge.image_service import ImageService
+from yolo_assets.edge.lots.book import LotBook
+from yolo_assets.edge.lots.mqtt import LotListener
 from yolo_assets.edge.maintenance import Maintenance
 from yolo_assets.edge.outputs.hub import OutputMetrics, Outputs
 from yolo_assets.edge.pipeline.frame_pipeline import FramePipeline
@@ -106,7 +108,12 @@ class Agent:
         self.updates = ModelUpdates(config, Registry(store, trusted), self.swaps)
         self.control, self.stager, slots = self.updates.control, self.updates.stager, self.updates.slots
         self.announcements = Announcements(config, self.updates.poll_now)
-        self.pipeline = FramePipeline(config, configured, self.recorder, slots, self.control.model_ready)
+        times = [(each.source.camera_id, each.clock.now if each.clock else each.source.now) for each in configured]
+        self.lots = LotBook(times, config.state_dir / "lots.json")
+        self._lot_listener = (
+            LotListener(config.lots.mqtt, config.device_id, config.camera_ids, self.lots) if config.lots.mqtt else None
+        )
+        self.pipeline = FramePipeline(config, configured, self.recorder, slots, self.control.model_ready, self.lots)
         self.cameras = self.pipeline.cameras
         self._maintenance = Maintenance(self.cameras, self.recorder, slots, config, self.pipeline.sampler, self.clock)
         self.balancer = Balancer.of(config, self.control, self.recorder.journal)
@@ -137,7 +144,7 @@ class Agent:
         return metrics
 
     def _status(self, models: ModelReport) -> StatusReport:
-        status = StatusReport(self.config, self.cameras, self.recorder.journal, self.board, self.readiness)
+        status = StatusReport(self.config, self.cameras, self.recorder.journal, self.board, self.readiness, self.lots)
         status.sections = {
             "model": models.document,
             "spool": self._maintenance.status,
@@ -148,6 +155,7 @@ class Agent:
             "machine": Machine().status,
             "archiver": partial(archiver_status, self.config.archiver_figures),
             "swaps": self.swaps.status,
+            "lots": self._lot_listener.status if self._lot_listener else lambda: None,
         }
         return status
 
@@ -163,6 +171,7 @@ class Agent:
         app.include_router(reading.routes(status, models, metrics, self.audit, reader))
         app.include_router(cameras.routes(self.board, config.camera_ids, pictures, viewers, reader))
         app.include_router(changes.routes(self.control, self.stager, self.updates.poller, self.board, writer))
+        app.include_router(lots.routes(self.lots, config.camera_ids, reader, writer))
         app.include_router(infer.routes(self._images, reader))
         return app
 
@@ -195,6 +204,8 @@ class Agent:
         if self.balancer is not None:
             self.balancer.start()
         self._maintenance.start()  # measures the disk before the first frame comes
+        if self._lot_listener is not None:
+            self._lot_listener.start()
         self.pipeline.start()
         self._audit_shipper.start()
         self._heartbeat.start()
@@ -225,6 +236,8 @@ class Agent:
         self.stager.stop()
         self._maintenance.stop()
         self.announcements.stop()
+        if self._lot_listener is not None:
+            self._lot_listener.stop()
         self._audit_shipper.stop()
         self._heartbeat.stop()
         self.outputs.stop()

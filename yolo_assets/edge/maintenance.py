@@ -90,7 +90,7 @@ class Maintenance:
         self._slots = slots
         self._spool = config.spool
         self._lease_seconds = config.lease_seconds
-        self._limits = config.disk.limits()
+        self._watermarks = config.disk.watermarks()
         self._sampler = sampler
         self._clock = clock
         self.chores: list[Callable[[], None]] = []
@@ -203,13 +203,13 @@ class Maintenance:
             log.debug("the spool's disk cannot be measured: %s", error)
             return
         level = Level(self.spool_bytes, status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize)
-        before, after = self._sampler.stage, next_stage(self._sampler.stage, level, self._limits)
+        before, after = self._sampler.stage, next_stage(self._sampler.stage, level, self._watermarks)
         if after is not before:
             if after < before:  # count again before more is written
                 self._count()
-                after = next_stage(before, Level(self.spool_bytes, level.free, level.total), self._limits)
+                after = next_stage(before, Level(self.spool_bytes, level.free, level.total), self._watermarks)
             self._sampler.stage, self._since = after, utc_now()
-        self._reason = reason(after, level, self._limits)
+        self._reason = reason(after, level, self._watermarks)
         loud = after is Stage.NO_IMAGES and time.monotonic() - self._reported >= _REPORT_EVERY
         if after is not before or loud:
             self._reported = time.monotonic()

@@ -39,7 +39,7 @@ class Pulse:
     result_age_s: float | None
 
 
-class Progress:
+class StallDetector:
     """Decides whether results advance; pure but for what it remembers.
 
     Args:
@@ -74,7 +74,7 @@ class Supervisor:
     Args:
         pulse: what the frames do.
         reasons: why the agent is not ready; empty when it is.
-        limit: see ``Progress``.
+        limit: see ``StallDetector``.
         environment: with ``NOTIFY_SOCKET``, ``WATCHDOG_USEC`` and ``WATCHDOG_PID`` as systemd sets them.
         clock: monotonic seconds.
     """
@@ -89,7 +89,7 @@ class Supervisor:
     ) -> None:
         self._pulse = pulse
         self._reasons = reasons
-        self._progress = Progress(limit)
+        self._progress = StallDetector(limit)
         self._clock = clock
         self._address = environment.get("NOTIFY_SOCKET", "")
         self._every = _ping_seconds(environment)

@@ -61,9 +61,13 @@ class Frame:
 
     Attributes:
         id: camera, number and time.
-        image: BGR ``[h, w, 3]`` uint8.
+        image: BGR ``[h, w, 3]`` uint8, with its privacy mask.
         entered: ``time.monotonic()`` at capture, for latencies.
         batch_id: the production batch, where the source knows it.
+        batch_shown: the production batch that a code in the picture names.
+        part_shown: the workpiece that a code in the picture names.
+        whole: the picture without its privacy mask, for the model alone; None: the model sees what all see.
+        mask_version: of the privacy mask in the picture.
         truth: what a simulation knows about the picture; None for everything real.
         time_trusted: whether the device's clock could be trusted; always true where the source has a time of its own.
         boot_id: which start of the machine ``monotonic_s`` counts from; empty where the source has its own time.
@@ -74,6 +78,10 @@ class Frame:
     image: Picture = field(repr=False)
     entered: float
     batch_id: str | None = None
+    batch_shown: str | None = None
+    part_shown: str | None = None
+    whole: Picture | None = field(default=None, repr=False)
+    mask_version: str | None = None
     truth: Any = field(default=None, repr=False)
     time_trusted: bool = True
     boot_id: str = ""
@@ -83,6 +91,11 @@ class Frame:
     def camera_id(self) -> str:
         """The camera."""
         return self.id.camera_id
+
+    @property
+    def for_model(self) -> Picture:
+        """BGR ``[h, w, 3]`` uint8: what models are given. Nothing else may use it."""
+        return self.image if self.whole is None else self.whole
 
     @property
     def sequence(self) -> int:
@@ -142,7 +155,7 @@ class Result:
 
     @property
     def image(self) -> Picture:
-        """BGR ``[h, w, 3]`` uint8, as captured."""
+        """BGR ``[h, w, 3]`` uint8, as captured, with its privacy mask."""
         return self.frame.image
 
     @property

@@ -24,8 +24,9 @@ from yolo_assets.contracts.model import ChannelPointer
 from yolo_assets.contracts.plant import load_plant
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.events.opening import open_transport
-from yolo_assets.events.transport import DeliveryError, Transport
+from yolo_assets.events.transport import Transport
 from yolo_assets.runtime.backoff import Backoff
+from yolo_assets.runtime.delivery import DeliveryError
 from yolo_assets.runtime.threads import join
 
 log = logging.getLogger(__name__)

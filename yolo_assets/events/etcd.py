@@ -16,9 +16,10 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from yolo_assets.contracts.announcements import MOST_BYTES, Announcement, kind_of
 from yolo_assets.contracts.brokers import EtcdBroker
-from yolo_assets.events.transport import DeliveryError, Hearing, ListeningThread, place
+from yolo_assets.events.transport import Hearing, ListeningThread, place
 from yolo_assets.runtime.backoff import Backoff
 from yolo_assets.runtime.credentials import client_context, read_secret
+from yolo_assets.runtime.delivery import DeliveryError
 
 _ANSWER_SECONDS = 5.0
 _QUIET_SECONDS = 60.0

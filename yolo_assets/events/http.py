@@ -8,8 +8,8 @@ from urllib3.exceptions import HTTPError
 from yolo_assets import __version__
 from yolo_assets.contracts.announcements import Announcement
 from yolo_assets.contracts.brokers import HttpReceiverAt
-from yolo_assets.events.transport import DeliveryError
 from yolo_assets.runtime.credentials import client_context, read_secret
+from yolo_assets.runtime.delivery import DeliveryError
 
 _SECONDS = 5.0
 _MOST_ANSWER = 1 << 16

@@ -14,9 +14,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from yolo_assets.contracts.announcements import Announcement
 from yolo_assets.contracts.brokers import KafkaBroker
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.events.transport import DeliveryError, Hearing, ListeningThread
+from yolo_assets.events.transport import Hearing, ListeningThread
 from yolo_assets.runtime.backoff import Backoff
 from yolo_assets.runtime.credentials import read_secret
+from yolo_assets.runtime.delivery import DeliveryError
 
 log = logging.getLogger(__name__)
 _TYPE = "ce_type"

@@ -13,8 +13,9 @@ from nats.aio.msg import Msg
 
 from yolo_assets.contracts.announcements import Announcement, kind_of
 from yolo_assets.contracts.brokers import NatsBroker
-from yolo_assets.events.transport import DeliveryError, Hearing, place
+from yolo_assets.events.transport import Hearing, place
 from yolo_assets.runtime.credentials import client_context, read_secret
+from yolo_assets.runtime.delivery import DeliveryError
 
 log = logging.getLogger(__name__)
 _CONNECT_SECONDS = 5

@@ -14,10 +14,6 @@ from yolo_assets.runtime.threads import join
 CLOSE_SECONDS = 2.0
 
 
-class DeliveryError(Exception):
-    """An announcement did not arrive; one line for the operator, without a secret."""
-
-
 @dataclass(frozen=True)
 class Hearing:
     """What to listen to.

@@ -63,8 +63,8 @@ def camera_hours(
 
     Args:
         archive: where they lie.
-        query: names a camera, a batch or both.
-        cataloged: what the catalog has of the batch; only receipts that are not in it are read to learn it.
+        query: names a camera, a batch, a part or several of them.
+        cataloged: what the catalog has of batch and part; only receipts that are not in it are read to learn it.
         report: called for each receipt read.
 
     Raises:
@@ -86,7 +86,7 @@ def camera_hours(
         hours = {
             (name.hour, name.camera_id)
             for name, receipt in loaded.items()
-            if isinstance(receipt, str) or query.batch in receipt.receipt.batch_ids
+            if isinstance(receipt, str) or query.may_be_among(receipt.receipt.batch_ids, receipt.receipt.part_ids)
         }
         names = [name for name in names if (name.hour, name.camera_id) in hours]
     load(names)

@@ -165,7 +165,10 @@ class Derived:
 
 def selection(query: Query) -> FrameFilter:
     """The question in the form in which the archive evaluates it, on receipts and on records."""
-    return FrameFilter(query.start, query.end, query.camera_id, query.batch, query.class_name, query.min_confidence)
+    return FrameFilter(
+        *(query.start, query.end, query.camera_id, query.batch, query.class_name, query.min_confidence),
+        part_id=query.part_id,
+    )
 
 
 def derive(query: Query, parts: Sequence[HourPart], opened: Opened) -> Derived:

@@ -189,8 +189,8 @@ def make_pack(
 
 def _check(request: Request, out: Path) -> None:
     query = request.query
-    if query.camera_id is None and query.batch is None:
-        raise BadInputError("give a camera or a production batch")
+    if query.camera_id is None and query.batch is None and query.part_id is None:
+        raise BadInputError("give a camera, a production batch or a part")
     selection(query)  # refuses an empty range and what is no camera id
     if max(len(request.reason), len(request.asked_by)) > _LONGEST_TEXT:
         raise BadInputError(f"reason and name are at most {_LONGEST_TEXT} characters long")
@@ -369,15 +369,15 @@ def _listed(folder: Path) -> list[PackFile]:
 
 
 def _cataloged_batches(store: ObjectStore | None, query: Query) -> tuple[CatalogedBatches | None, str]:
-    """Whether each receipt of the range in the catalog names the batch; and the text by which the report says so."""
+    """Whether each receipt of the range in the catalog names batch and part; and how the report says so."""
     if store is None or query.camera_id is not None:
         return None, "found_receipts"
     try:
         with open_catalog(store) as connection:
-            rows = find_archives(connection, query.start, query.end, columns=("receipt_key", "batch_ids"))
+            rows = find_archives(connection, query.start, query.end, columns=("receipt_key", "batch_ids", "part_ids"))
     except NoCatalogError:
         return None, "found_receipts"
-    cataloged = {key: query.batch in batches for key, batches in rows.iter_rows()}
+    cataloged = {key: query.may_be_among(batches, parts) for key, batches, parts in rows.iter_rows()}
     return cataloged, "found_catalog"
 
 

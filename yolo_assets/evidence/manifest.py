@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Literal
 
@@ -53,10 +53,22 @@ class Query(Record):
 
     camera_id: str | None = None
     batch: str | None = None
+    part_id: str | None = Field(default=None, exclude_if=lambda value: value is None)  # absent in packs of 0.1
     start: Time
     end: Time = Field(description="first moment after the range")
     class_name: str | None = None
     min_confidence: float | None = Field(default=None, ge=0, le=1)
+
+    def may_be_among(self, batch_ids: Sequence[str], part_ids: Sequence[str] | None) -> bool:
+        """Whether an archive can hold the batch and the part asked for, by those that its receipt names.
+
+        Args:
+            batch_ids: all its batches.
+            part_ids: all its parts; None: the receipt does not tell.
+        """
+        return (self.batch is None or self.batch in batch_ids) and (
+            self.part_id is None or part_ids is None or self.part_id in part_ids
+        )
 
     @property
     def asks_for_detections(self) -> bool:

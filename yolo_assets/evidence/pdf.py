@@ -360,6 +360,8 @@ def _finding(page: _ReportPdf, entry: FindingText, report: Report) -> None:
     elif not entry.notes:
         page.paragraph(say.text("no_detection"), points=8.5)
     page.fact(say.text("batch"), entry.batch)
+    if entry.part:
+        page.fact(say.text("part"), entry.part)
     page.fact(say.text("model_version"), entry.models)
     page.fact(say.text("archive"), entry.archive)
     if entry.original:

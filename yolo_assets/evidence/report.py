@@ -59,6 +59,7 @@ class FindingText:
     taken: str
     camera: str
     batch: str
+    part: str
     models: str
     archive: str
     member: str
@@ -170,7 +171,7 @@ class Report:
         yield from (text for pair in (*self.cover(), *self.models()) for text in pair)
         yield from (*self.missing(), *self.notes())
         for entry in self.entries(pictures=False):
-            yield from (entry.taken, entry.camera, entry.batch, entry.models, entry.member, entry.classes)
+            yield from (entry.taken, entry.camera, entry.batch, entry.part, entry.models, entry.member, entry.classes)
             yield from (text for row in entry.rows for text in (row.class_name, row.model))
 
     def _entry(self, number: int, finding: Finding, *, pictures: bool) -> FindingText:
@@ -191,11 +192,13 @@ class Report:
             for item in entry.record.detections
         ]
         more = say.text("more_detection", len(rows) - ROWS)
+        parts = [entry.record.part_name for entry in finding.records]
         return FindingText(
             number=number,
             taken=say.when(finding.captured_at, finding.hour),
             camera=plain(finding.camera_id),
             batch=self._distinct(entry.record.batch_id for entry in finding.records),
+            part=self._distinct(parts) if any(parts) else "",
             models=self._distinct(entry.record.model_version for entry in finding.records),
             archive=frame.archive if frame else self._archives_of(finding),
             member=plain(frame.member) if frame else "",

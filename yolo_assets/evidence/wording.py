@@ -78,6 +78,7 @@ class PackWording(Wording):
             start=self.when(query.start),
             end=self.when(query.end),
             batch=self.text("ask_batch", batch=self.name(query.batch)) if query.batch is not None else "",
+            part=self.text("ask_part", part=self.name(query.part_id)) if query.part_id is not None else "",
             detection=detection,
         )
 

@@ -35,22 +35,6 @@ READER = 2
 """Counts up when files are read in another way: what was not accepted is then judged again."""
 
 
-@dataclass(frozen=True)
-class Problem:
-    """Something in a label file that was not accepted.
-
-    Attributes:
-        where: the image, task or row; empty for the file as a whole.
-        what: one sentence with what to do.
-    """
-
-    where: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.what}" if self.where else self.what
-
-
 @dataclass
 class FileReport:
     """The result of importing one inbox file.
@@ -74,7 +58,7 @@ class FileReport:
     boxes: int = 0
     backgrounds: int = 0
     unreviewed: int = 0
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Rejected] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     imported_before: bool = False
 
@@ -120,7 +104,7 @@ def _read_batches(store: ObjectStore) -> tuple[list[BatchManifest], list[FileRep
                 found.append(BatchManifest.from_json(store.get(info.key), info.key))
             except BadInputError as error:
                 what = f"{error}; copy it back, or make the batch again: its images are unknown until then"
-                broken.append(FileReport(info.key, problems=[Problem("", what)]))
+                broken.append(FileReport(info.key, problems=[Rejected(image="", reason=what)]))
     return found, broken
 
 
@@ -175,7 +159,7 @@ def import_inbox(
     for name in names:
         if name.endswith(OPTIONS) and name.removesuffix(OPTIONS) not in files:
             what = f"no file {name.removesuffix(OPTIONS)} lies beside these options; name them after their file"
-            report.files.append(FileReport(f"{LABELS_INBOX}{name}", problems=[Problem("", what)]))
+            report.files.append(FileReport(f"{LABELS_INBOX}{name}", problems=[Rejected(image="", reason=what)]))
     return report
 
 
@@ -239,7 +223,7 @@ class _Import:
                 labels = AcceptedLabels.from_json(data, key)
             except BadInputError as error:  # the file it was made from is read again and replaces it
                 what = f"{error}; put the file {PurePosixPath(key).stem} (SHA-256) into the inbox again"
-                self._broken.append(FileReport(key, problems=[Problem("", what)]))
+                self._broken.append(FileReport(key, problems=[Rejected(image="", reason=what)]))
             else:
                 self._accepted[labels.source_sha256] = labels
 
@@ -253,11 +237,11 @@ class _Import:
             except StoreUnavailableError:
                 raise
             except UserError as error:
-                report.files.append(FileReport(key, problems=[Problem("", str(error))]))
+                report.files.append(FileReport(key, problems=[Rejected(image="", reason=str(error))]))
             # Whatever a stranger's file makes a parser do, its neighbours are read.
             except Exception as error:
                 what = f"cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:200]}); export it again"
-                report.files.append(FileReport(key, problems=[Problem("", what)]))
+                report.files.append(FileReport(key, problems=[Rejected(image="", reason=what)]))
         for one in report.files:
             if one.imported_before:
                 self._mend(one)
@@ -345,7 +329,7 @@ class _Import:
             boxes=sum(len(image.boxes) for image in labels.images),
             backgrounds=sum(not image.boxes for image in labels.images),
             unreviewed=labels.unreviewed + len(labels.questions),
-            problems=[Problem(r.image, r.reason) for r in (*labels.rejected, *labels.questions)],
+            problems=[*labels.rejected, *labels.questions],
             imported_before=imported_before,
         )
         if labels.unasked:
@@ -365,8 +349,7 @@ class _Import:
             return
         later = [one for one in self._accepted.values() if _order(one) > _order(labels)]
         mended = {image.image_path for one in later for image in one.images}
-        waiting = [r for r in (*labels.rejected, *labels.questions) if r.image_path not in mended]
-        report.problems = [Problem(r.image, r.reason) for r in waiting]
+        report.problems = [r for r in (*labels.rejected, *labels.questions) if r.image_path not in mended]
 
 
 def _order(labels: AcceptedLabels) -> tuple[object, str]:

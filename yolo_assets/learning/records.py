@@ -104,11 +104,14 @@ class LabelledImage(Record):
 
 
 class Rejected(Record):
-    """A label, or a whole image, that was not accepted, and why. Its image waits for a corrected file."""
+    """A label, an image or a file that was not accepted, and why. Its image waits for a corrected file."""
 
-    image: str
-    reason: str
+    image: str = Field(description="the image, task or row; empty for the file as a whole")
+    reason: str = Field(description="one sentence with what to do")
     image_path: str | None = Field(default=None, description="of the image, where it is known which one is meant")
+
+    def __str__(self) -> str:
+        return f"{self.image}: {self.reason}" if self.image else self.reason
 
 
 class ImportOptions(Record):

@@ -35,7 +35,8 @@ class GatePolicy(Record):
         default=0.05,
         ge=0,
         le=1,
-        description="recall, AP50 or precision that a class may lose; one box of a small class is always forgiven",
+        description="recall, AP50 or precision that a class may lose; one box of a small class is always forgiven, and "
+        "precision may fall by as much more as recall rose",
     )
     min_hard_recall: float = Field(default=0.0, ge=0, le=1, description="floor on hard frames; above 0 they must exist")
     max_hard_drop: float = Field(default=0.05, ge=0, le=1, description="recall on hard frames that may be lost")

@@ -72,9 +72,9 @@ def read_gate_report(registry: Registry, manifest: ModelManifest) -> GateReport 
         SignatureError: not signed by a trusted key.
         BadInputError: not a report, or one about another file.
     """
-    if manifest.training_fingerprint is None:
+    if manifest.evidence is None:
         return None
-    key = training_key(manifest.training_fingerprint, REPORT)
+    key = training_key(manifest.evidence, REPORT)
     try:
         report = GateReport.from_json(registry.objects.document(key, "gate-report"), key)
     except ObjectNotFoundError:
@@ -89,10 +89,10 @@ def _problem_measured(registry: Registry, manifest: ModelManifest) -> str | None
 
     Evaluations are not signed: they explain, and decide nothing.
     """
-    if manifest.training_fingerprint is None:
+    if manifest.evidence is None:
         return None
     evaluations: list[Evaluation] = []
-    for info in registry.store.list(training_key(manifest.training_fingerprint, "evaluation/")):
+    for info in registry.store.list(training_key(manifest.evidence, "evaluation/")):
         if not info.key.endswith(f"/{COMPARISON}"):
             continue
         try:

@@ -66,7 +66,7 @@ def release_candidate(
 ) -> GatedRelease:
     """Put a candidate through the gate and promote it when it passes. Again after a crash gives the same end.
 
-    The report is kept, signed, as ``training/<fingerprint>/gate.json`` when the manifest names a training run.
+    The report is kept, signed, as ``training/<SHA-256>/gate.json`` when the manifest says how the version came about.
 
     Args:
         promoter: registry and promotion key.
@@ -100,9 +100,7 @@ def release_candidate(
         _require_same_file(comparison.champion, champion.manifest)
         champion_classes = champion.manifest.class_names
     report = decide(comparison, policy, class_names=stored.manifest.class_names, champion_class_names=champion_classes)
-    if stored.manifest.training_fingerprint is not None:
-        envelope = promoter.signer.seal(report.to_json(), "gate-report")
-        registry.store.put(training_key(stored.manifest.training_fingerprint, REPORT), envelope.to_json())
+    keep_report(promoter, stored.manifest, report)
     if not report.passed:
         return GatedRelease(report, None)
     request = ReleaseRequest(
@@ -116,6 +114,14 @@ def release_candidate(
         expected=report.expected,
     )
     return GatedRelease(report, promoter.promote(request))
+
+
+def keep_report(promoter: Promoter, manifest: ModelManifest, report: GateReport) -> None:
+    """Keep the gate's report on a version, signed, where ``gate_status`` finds it."""
+    if manifest.evidence is None:
+        return
+    envelope = promoter.signer.seal(report.to_json(), "gate-report")
+    promoter.registry.store.put(training_key(manifest.evidence, REPORT), envelope.to_json())
 
 
 def promote_by_hand(

@@ -136,16 +136,16 @@ class Documents:
             manifest=manifest,
             status=status,
             rules=sorted(status.report.rules, key=lambda rule: rule.passed) if status.report is not None else [],
-            plots=self._plots(manifest.training_fingerprint),
+            plots=self._plots(manifest.evidence),
             bundle=model_key(name, version),
-            training=training_key(manifest.training_fingerprint) if manifest.training_fingerprint else None,
+            training=training_key(manifest.evidence) if manifest.evidence else None,
         )
 
-    def _plots(self, fingerprint: str | None) -> list[str]:
+    def _plots(self, evidence: str | None) -> list[str]:
         """Keys of the plots of the newest evaluation."""
-        if fingerprint is None:
+        if evidence is None:
             return []
-        stored = list(self._places.store.list(training_key(fingerprint, "evaluation/")))
+        stored = list(self._places.store.list(training_key(evidence, "evaluation/")))
         plots = [info for info in stored if info.key.endswith(".png")]
         newest = max(plots, key=lambda info: info.modified_at, default=None)
         folder = newest.key.rpartition("/")[0] if newest is not None else ""

@@ -77,8 +77,8 @@ APPEARANCES: tuple[Appearance, ...] = (
 """Before a change of the line, and after it; the next change leads back."""
 
 
-class Subject(IntEnum):
-    """What the numbers are for. Two subjects never share a stream."""
+class RandomStream(IntEnum):
+    """What random numbers are drawn for; each purpose has a stream of its own."""
 
     VIEW = 1
     PLATE = 2
@@ -89,6 +89,6 @@ class Subject(IntEnum):
     LENS = 7
 
 
-def generator(seed: int, camera_id: str, subject: Subject, number: int = 0) -> np.random.Generator:
-    """The stream of one subject. ``number`` is which one: a plate, a batch, a millisecond."""
-    return np.random.default_rng([seed, zlib.crc32(camera_id.encode()), int(subject), number % 2**64])
+def generator(seed: int, camera_id: str, stream: RandomStream, number: int = 0) -> np.random.Generator:
+    """The generator of a stream. ``number`` is which plate, batch or millisecond it is for."""
+    return np.random.default_rng([seed, zlib.crc32(camera_id.encode()), int(stream), number % 2**64])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_assets.simulator.appearance import CLASS_NAMES, Appearance, Subject, generator
+from yolo_assets.simulator.appearance import CLASS_NAMES, Appearance, RandomStream, generator
 
 FLAWLESS = 0.5
 """Share of plates without any defect; with it close to half of the frames show none."""
@@ -67,7 +67,7 @@ def plan_defects(
         bead: the weld they sit on.
         length: of the plate, pixels.
     """
-    rng = generator(seed, camera_id, Subject.DEFECTS, plate)
+    rng = generator(seed, camera_id, RandomStream.DEFECTS, plate)
     if rng.random() < FLAWLESS:
         return ()
     count = int(rng.choice([1, 2, 3, 4], p=[0.25, 0.35, 0.25, 0.15]))

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_assets.simulator.appearance import Appearance, Subject, generator
+from yolo_assets.simulator.appearance import Appearance, RandomStream, generator
 from yolo_assets.simulator.defects import Bead, Defect, Stroke
 
 PLATE_LENGTH = 368
@@ -64,7 +64,7 @@ class Metal:
 
 def plan_bead(seed: int, camera_id: str, plate: int, appearance: Appearance) -> Bead:
     """The weld of one plate."""
-    rng = generator(seed, camera_id, Subject.PLATE, plate)
+    rng = generator(seed, camera_id, RandomStream.PLATE, plate)
     return Bead(
         half_width=appearance.bead_width * rng.uniform(17, 21),
         middle=PLATE_HEIGHT / 2 + rng.uniform(-6, 6),
@@ -81,7 +81,7 @@ def paint_plate(
     Returns:
         uint8 ``[PLATE_HEIGHT, PLATE_LENGTH, 3]``, BGR.
     """
-    rng = generator(seed, camera_id, Subject.PAINT, plate)
+    rng = generator(seed, camera_id, RandomStream.PAINT, plate)
     picture = _metal(rng, appearance, metal, bead)
     _marks(rng, picture, metal)
     _bead(rng, picture, appearance, bead)
@@ -300,7 +300,7 @@ class View:
 
 def make_view(seed: int, camera_id: str, width: int, height: int) -> View:
     """The camera of that name."""
-    rng = generator(seed, camera_id, Subject.VIEW)
+    rng = generator(seed, camera_id, RandomStream.VIEW)
     unit = max(width / 320, height / 256)
     return View(
         width=width,
@@ -354,7 +354,7 @@ class Dirt:
 
 def make_dirt(seed: int, camera_id: str, view: View) -> Dirt:
     """The smears that this camera's lens gets when it gets dirty."""
-    rng = generator(seed, camera_id, Subject.LENS)
+    rng = generator(seed, camera_id, RandomStream.LENS)
     unit = view.scale
     smear = np.zeros((view.height, view.width), np.float32)
     for _ in range(int(rng.integers(5, 9))):

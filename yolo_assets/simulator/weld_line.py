@@ -20,7 +20,7 @@ from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import check_id
 from yolo_assets.contracts.times import format_time, parse_time
 from yolo_assets.simulator import rendering
-from yolo_assets.simulator.appearance import APPEARANCES, Subject, generator
+from yolo_assets.simulator.appearance import APPEARANCES, RandomStream, generator
 from yolo_assets.simulator.defects import Bead, Defect, plan_defects
 
 _EPOCH = parse_time("1970-01-01T00:00:00Z")
@@ -227,9 +227,9 @@ class WeldLine:
         self, camera_id: str, frame: NDArray[np.uint8], state: int, ms: int, moment: datetime
     ) -> NDArray[np.uint8]:
         view, seed = self._views[camera_id], self.config.seed
-        rng = generator(seed, camera_id, Subject.FRAME, ms)
+        rng = generator(seed, camera_id, RandomStream.FRAME, ms)
         # Sheets of one batch come from one coil: all cameras see its tone.
-        coil = generator(seed, "", Subject.BATCH, self._batch(ms)).uniform(0.95, 1.05, 3)
+        coil = generator(seed, "", RandomStream.BATCH, self._batch(ms)).uniform(0.95, 1.05, 3)
         gain = rendering.light_at(view, ms / 1000) * rng.uniform(0.98, 1.02) * coil
         image = frame * (self._lights(camera_id, state) * gain.astype(np.float32))
         if self._happened("dirty_lens", camera_id, moment):

@@ -56,7 +56,7 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Limits:
+class Watermarks:
     """Where the stages begin.
 
     Attributes:
@@ -96,48 +96,48 @@ def parse_mark(text: str | int) -> Mark:
     return Mark(share=float(share[1]) / 100)
 
 
-def next_stage(stage: Stage, level: Level, limits: Limits) -> Stage:
+def next_stage(stage: Stage, level: Level, marks: Watermarks) -> Stage:
     """The stage after a measurement.
 
     A stage begins at its mark at once, also when stages are skipped. It ends only when the spool has shrunk below the
     mark by the ratio of ``low`` to ``high``, and a quarter more is free than what began it; so a level that trembles
     around a mark changes the stage once.
     """
-    begun = max((s for s in Stage if s and _begins(s, level, limits)), default=Stage.NORMAL)
+    begun = max((s for s in Stage if s and _begins(s, level, marks)), default=Stage.NORMAL)
     if begun > stage:
         return begun
-    while stage and _ended(stage, level, limits):
+    while stage and _ended(stage, level, marks):
         stage = Stage(stage - 1)
     return stage
 
 
-def reason(stage: Stage, level: Level, limits: Limits) -> str:
+def reason(stage: Stage, level: Level, marks: Watermarks) -> str:
     """Why a stage holds, for operators."""
     if not stage:
         return ""
     free, spool, total = (f"{value / 1e9:.1f} GB" for value in (level.free, level.spool, level.total))
-    if level.free < _needed(stage, level, limits) * _FREE_AGAIN:
+    if level.free < _needed(stage, level, marks) * _FREE_AGAIN:
         return f"only {free} of the disk's {total} are free"
     return f"the spool holds {spool} of a disk of {total}"
 
 
-def _needed(stage: Stage, level: Level, limits: Limits) -> float:
-    reserve = limits.reserve.of(level.total)
-    if limits.reserve.share is not None:
+def _needed(stage: Stage, level: Level, marks: Watermarks) -> float:
+    reserve = marks.reserve.of(level.total)
+    if marks.reserve.share is not None:
         reserve = min(reserve, _RESERVE_SHARE_MOST)
     return reserve * (4 - stage)
 
 
-def _mark(stage: Stage, limits: Limits) -> Mark:
-    return {Stage.FEWER: limits.high, Stage.RECORDS: limits.records, Stage.NO_IMAGES: limits.images}[stage]
+def _mark(stage: Stage, marks: Watermarks) -> Mark:
+    return {Stage.FEWER: marks.high, Stage.RECORDS: marks.records, Stage.NO_IMAGES: marks.images}[stage]
 
 
-def _begins(stage: Stage, level: Level, limits: Limits) -> bool:
-    return level.spool >= _mark(stage, limits).of(level.total) or level.free < _needed(stage, level, limits)
+def _begins(stage: Stage, level: Level, marks: Watermarks) -> bool:
+    return level.spool >= _mark(stage, marks).of(level.total) or level.free < _needed(stage, level, marks)
 
 
-def _ended(stage: Stage, level: Level, limits: Limits) -> bool:
-    high = limits.high.of(level.total)
-    ratio = min(1.0, limits.low.of(level.total) / high) if high else 1.0
-    small = level.spool < _mark(stage, limits).of(level.total) * ratio
-    return small and level.free >= _needed(stage, level, limits) * _FREE_AGAIN
+def _ended(stage: Stage, level: Level, marks: Watermarks) -> bool:
+    high = marks.high.of(level.total)
+    ratio = min(1.0, marks.low.of(level.total) / high) if high else 1.0
+    small = level.spool < _mark(stage, marks).of(level.total) * ratio
+    return small and level.free >= _needed(stage, level, marks) * _FREE_AGAIN

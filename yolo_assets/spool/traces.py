@@ -57,6 +57,7 @@ def count_hour(hour: SpoolHour, traces: Traces, device_id: str, sealed_at: datet
         processed=len(models),
         dropped=dict(dropped),
         model_versions=tuple(sorted(set(models))),
+        mask_versions=traces.masks,
         sealed_at=sealed_at,
     )
 
@@ -67,6 +68,7 @@ class Traces:
 
     Attributes:
         models: model version of every good record.
+        masks: versions of privacy masks that good records name, each once.
         records: numbers of the frames that have one.
         notes: reason by number, of the frames that the drops name. Of many in one note that is the first.
         unclaimed: what crashes left, image, torn record or both, each of one frame; nothing says which. A drop that
@@ -75,6 +77,7 @@ class Traces:
     """
 
     models: tuple[str, ...]
+    masks: tuple[str, ...]
     records: frozenset[int]
     notes: Mapping[int, str]
     unclaimed: tuple[tuple[str, ...], ...]
@@ -87,10 +90,11 @@ def read_traces(hour: SpoolHour) -> Traces:
     images = {member.name for member in hour.frames()}
     found, drops = list(_records(hour)), list(_drops(hour))
     models = tuple(record.model for record in found if not record.torn)
+    masks = tuple(sorted({record.mask for record in found if record.mask}))
     records = frozenset(record.sequence for record in found if record.sequence is not None)
     notes = {drop.sequence: drop.reason for drop in drops if drop.sequence is not None}
     torn_drops = () if sealed else tuple(drop.torn for drop in _without_claimed(drops) if drop.torn)
-    return Traces(models, records, notes, tuple(_unclaimed(images, found, drops)), torn_drops)
+    return Traces(models, masks, records, notes, tuple(_unclaimed(images, found, drops)), torn_drops)
 
 
 def last_sequence(hour: SpoolHour) -> int:
@@ -111,7 +115,7 @@ def used_stems(hour: SpoolHour) -> set[str]:
     return stems
 
 
-def _unclaimed(images: Set[str], records: Sequence[_Record], drops: Sequence[_Drop]) -> list[tuple[str, ...]]:
+def _unclaimed(images: Set[str], records: Sequence[_RecordLine], drops: Sequence[_Drop]) -> list[tuple[str, ...]]:
     """Those of these images that no line names, and torn records whose image is not there, without what drops claim."""
     claimed = _claimed(drops)
     named = {record.image for record in records if not record.torn}
@@ -146,19 +150,21 @@ def _lines(hour: SpoolHour, *endings: str) -> Iterator[bytes]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Record:
+class _RecordLine:
     """A line of a record file.
 
     Attributes:
         image: file name of its image; ``""`` where that is torn.
         model: version.
         sequence: the frame's number.
+        mask: version of the privacy mask in the picture; ``""`` without one.
         torn: what a line that is no record goes by; ``""`` for a good one.
     """
 
     image: str
     model: str = ""
     sequence: int | None = None
+    mask: str = ""
     torn: str = ""
 
 
@@ -181,19 +187,25 @@ class _Drop:
     torn: str = ""
 
 
-def _records(hour: SpoolHour) -> Iterator[_Record]:
+def _records(hour: SpoolHour) -> Iterator[_RecordLine]:
     for line in _lines(hour, ".ndjson"):
         try:
             record = orjson.loads(line)
             path, model, sequence = record["image_path"], record["model_version"], record.get("sequence")
             if isinstance(path, str) and isinstance(model, str):
-                yield _Record(path.rsplit("/", 1)[-1], model, sequence if isinstance(sequence, int) else None)
+                mask = record.get("mask_version")
+                yield _RecordLine(
+                    path.rsplit("/", 1)[-1],
+                    model,
+                    sequence if isinstance(sequence, int) else None,
+                    mask if isinstance(mask, str) else "",
+                )
                 continue
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
             pass
         found = _IMAGE_PATH.search(line)
         image = found[1].decode(errors="replace").rsplit("/", 1)[-1] if found else ""
-        yield _Record(image, torn=_goes_by(line))
+        yield _RecordLine(image, torn=_goes_by(line))
 
 
 def _drops(hour: SpoolHour) -> Iterator[_Drop]:

@@ -1,4 +1,4 @@
-"""``python -m yolo_assets.training train|export|evaluate JOB.json``: the child process.
+"""``python -m yolo_assets.training train|export|evaluate|convert|reference JOB.json``: the child process.
 
 Progress events go to standard output, one JSON object a line, everything else to standard error. Exit 0, or 1 with a
 last line ``error: …`` for what an operator can put right; anything else is a bug with its traceback.
@@ -15,13 +15,13 @@ from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.runtime.files import locked_file
 from yolo_assets.runtime.processes import die_with_parent
 from yolo_assets.training.environment import quiet_environment
-from yolo_assets.training.jobs import EvaluateJob, ExportJob, TrainJob
+from yolo_assets.training.jobs import ConvertJob, EvaluateJob, ExportJob, ReferenceJob, TrainJob
 
 
 def main(arguments: list[str]) -> int:
     """Run one job."""
     parser = argparse.ArgumentParser(prog="python -m yolo_assets.training")
-    parser.add_argument("command", choices=("train", "export", "evaluate"))
+    parser.add_argument("command", choices=("train", "export", "evaluate", "convert", "reference"))
     parser.add_argument("job", type=Path, help="JSON file")
     parser.add_argument("--nice", type=int, default=0, help="how much to yield to other processes")
     parser.add_argument("--parent", type=int, default=os.getppid(), help="process id; this process ends with it")
@@ -56,6 +56,14 @@ def _run(command: str, path: Path, events: int) -> None:
         folder = Path(job.out).parent
         with locked_file(folder / ".lock", _busy(folder)):
             export(job)
+    elif command == "convert":
+        from yolo_assets.training.foreign import convert
+
+        convert(ConvertJob.from_json(data, str(path)))
+    elif command == "reference":
+        from yolo_assets.training.foreign import reference
+
+        reference(ReferenceJob.from_json(data, str(path)))
     else:
         job = EvaluateJob.from_json(data, str(path))
         quiet_environment(Path(job.out) / "config", job.spec.threads)

@@ -58,7 +58,7 @@ class EvaluationResult:
     Attributes:
         comparison: what the gate reads.
         plots: name to PNG file in the work folder.
-        stored: name to the key of the same plot in the store; empty for a model that was not trained here.
+        stored: name to the key of the same plot in the store; empty for a model without evidence of its own.
     """
 
     comparison: PairedEvaluation
@@ -176,14 +176,14 @@ def evaluate_candidate(
     body = (out / COMPARISON).read_bytes()
     comparison = PairedEvaluation.from_json(body, str(out / COMPARISON))
     plots = {path.stem: path for path in sorted(out.glob("*.png"))}
-    trained = registry.read_manifest(name, version, signed=False).manifest.training_fingerprint
+    evidence = registry.read_manifest(name, version, signed=False).manifest.evidence
     stored: dict[str, str] = {}
-    if trained is not None:
-        # Kept with the training: the evidence for why a candidate was or was not promoted.
+    if evidence is not None:
+        # Kept with the training or import: the evidence for why a candidate was or was not promoted.
         prefix = f"evaluation/{comparison.candidate.test_sha256[:16]}"
-        store.put(training_key(trained, f"{prefix}/{COMPARISON}"), body)
+        store.put(training_key(evidence, f"{prefix}/{COMPARISON}"), body)
         for stem, path in plots.items():
-            stored[stem] = training_key(trained, f"{prefix}/{stem}.png")
+            stored[stem] = training_key(evidence, f"{prefix}/{stem}.png")
             store.put(stored[stem], path.read_bytes())
     return EvaluationResult(comparison, plots, stored)
 

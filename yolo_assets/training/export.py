@@ -17,6 +17,7 @@ from yolo_assets.learning.records import DatasetManifest
 from yolo_assets.learning.training_folder import image_path, read_folder
 from yolo_assets.training.environment import load_ultralytics, quiet_environment
 from yolo_assets.training.jobs import ExportJob
+from yolo_assets.vision.contract import layout_of
 from yolo_assets.vision.golden import golden_detections
 from yolo_assets.vision.model import Model
 from yolo_assets.vision.onnx_file import read_onnx
@@ -94,7 +95,7 @@ def _manifest(job: ExportJob, folder: Path, dataset: DatasetManifest) -> ModelMa
         files={name: _entry(folder / name) for name in (ONNX, WEIGHTS)},
         class_names=dataset.class_names,
         input_shape=(n, c, h, w),
-        output_layout="end2end" if declared.metadata.get("end2end") == "True" else "raw",
+        output_layout=layout_of(declared, len(dataset.class_names)) or "raw",
         stride=int(declared.metadata["stride"]),
         thresholds=job.spec.thresholds,
         dataset_sha256=job.dataset_sha256,

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from yolo_assets.contracts.base import Record, Time
+from yolo_assets.contracts.model import GoldenDetection, Thresholds
 from yolo_assets.training.spec import EvaluateSpec, TrainSpec
 
 RESULT = "result.json"
@@ -64,6 +65,34 @@ class EvaluateJob(Record):
     champion: str | None = Field(default=None, description="bundle folder")
     out: str
     fresh: tuple[str, ...] = Field(default=(), description="SHA-256 of test frames that are new to the champion")
+
+
+class ConvertJob(Record):
+    """``convert``: a checkpoint that was brought in, its ONNX file out."""
+
+    weights: str
+    out: str = Field(description="ONNX file; appears complete or not at all")
+    work: str
+    threads: int = Field(default=2, ge=1, le=256)
+
+
+class ReferenceJob(Record):
+    """``reference``: an ONNX file and pictures in, the boxes of Ultralytics' own ``predict`` out."""
+
+    onnx: str
+    pictures: tuple[str, ...]
+    input_size: tuple[int, int] = Field(description="height, width")
+    thresholds: Thresholds
+    out: str
+    work: str
+    threads: int = Field(default=2, ge=1, le=256)
+
+
+class ReferenceResult(Record):
+    """What Ultralytics found, by picture in the order of the job."""
+
+    version: str
+    boxes: tuple[tuple[GoldenDetection, ...], ...]
 
 
 class TrainingEvent(Record):

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from yolo_assets.contracts.model import ModelManifest
+from yolo_assets.contracts.model import ModelManifest, OutputLayout
 from yolo_assets.vision.onnx_file import OnnxFile, Shape
+
+_END2END = 6
+"""Numbers of a box of an end-to-end head: corners, confidence, class."""
 
 
 def differences(current: ModelManifest, candidate: ModelManifest, *, answers_only: bool = False) -> list[str]:
@@ -53,10 +56,31 @@ def class_differences(current: Sequence[str], candidate: Sequence[str]) -> list[
     return problems
 
 
+def layout_of(file: OnnxFile, classes: int) -> OutputLayout | None:
+    """The layout that a file's output has by its shape; None for neither, or for more than one output.
+
+    The shape decides, not the metadata: an export with suppression inside (``nms=True``) has the shape of an
+    end-to-end head and declares ``end2end: False``.
+
+    Args:
+        file: what it declares.
+        classes: how many class names the model has.
+    """
+    if len(file.outputs) != 1:
+        return None
+    (shape,) = file.outputs.values()
+    if len(shape) != 3:
+        return None
+    if shape[1] == 4 + classes:
+        return "raw"
+    return "end2end" if shape[2] == _END2END else None
+
+
 def file_problems(manifest: ModelManifest, file: OnnxFile) -> list[str]:
     """Where an ONNX file contradicts its manifest; empty when it does not.
 
-    What the file does not state (metadata is optional) is not held against it. Its input and output must be stated.
+    Shapes and element types decide. Metadata is optional: what the file does not state is not held against it, and what
+    it says of its layout does not count. The batch may be free, the sides may not.
     """
     problems: list[str] = []
     if len(file.inputs) != 1 or len(file.outputs) != 1:
@@ -72,10 +96,15 @@ def file_problems(manifest: ModelManifest, file: OnnxFile) -> list[str]:
     # A free batch dimension is more than was promised: several frames may then go in at once.
     if found_input != manifest.input_shape and found_input != (None, *manifest.input_shape[1:]):
         problems.append(f"input shape: manifest {list(manifest.input_shape)}, file {_shape_text(found_input)}")
+    problems += [
+        f"element type: frames go in and boxes come out as float32 or float16, {name} of the file is {kind}"
+        for name, kind in file.types.items()
+        if kind not in ("float32", "float16")
+    ]
     (found_output,) = file.outputs.values()
     classes = len(manifest.class_names)
     raw = manifest.output_layout == "raw"
-    axis, size = (1, 4 + classes) if raw else (2, 6)
+    axis, size = (1, 4 + classes) if raw else (2, _END2END)
     free = found_input[:1] == (None,)
     batched = found_output[:1] == (1,) or (free and found_output[:1] == (None,))
     # Where the batch is free the number of anchors is often a formula; the first output shows it.
@@ -93,7 +122,6 @@ def file_problems(manifest: ModelManifest, file: OnnxFile) -> list[str]:
     for key, promised in (
         ("task", manifest.task),
         ("stride", str(manifest.stride)),
-        ("end2end", str(manifest.output_layout == "end2end")),
     ):
         declared = file.metadata.get(key)
         if declared is not None and declared != promised:

@@ -37,6 +37,16 @@ _MAX_DEPTH = 100  # protobuf's own limit
 
 Shape = tuple[int | None, ...]
 """A declared shape; None is a dimension that is not fixed."""
+_ELEMENT_TYPES = {
+    1: "float32",
+    2: "uint8",
+    3: "int8",
+    6: "int32",
+    7: "int64",
+    10: "float16",
+    11: "float64",
+    16: "bfloat16",
+}
 
 
 @dataclass(frozen=True)
@@ -46,11 +56,13 @@ class OnnxFile:
     Attributes:
         inputs: name to shape, without those that have a stored value.
         outputs: name to shape, in order.
+        types: input or output to its element type as NumPy spells it; ``type 8`` for one without such a name.
         metadata: custom key to text.
     """
 
     inputs: dict[str, Shape]
     outputs: dict[str, Shape]
+    types: dict[str, str]
     metadata: dict[str, str]
 
     @property
@@ -84,14 +96,17 @@ def read_onnx(data: bytes) -> OnnxFile:
         _refuse_external(view, "ModelProto", 0)
         graphs = [part for number, part in _parts(view) if number == _GRAPH]
         stored = {_text(value, _TENSOR_NAME) for graph in graphs for value in _children(graph, _INITIALIZER)}
-        inputs = {_text(value, 1): _shape(value) for graph in graphs for value in _children(graph, _INPUT)}
-        outputs = {_text(value, 1): _shape(value) for graph in graphs for value in _children(graph, _OUTPUT)}
+        given = {_text(value, 1): value for graph in graphs for value in _children(graph, _INPUT)}
+        results = {_text(value, 1): value for graph in graphs for value in _children(graph, _OUTPUT)}
+        inputs = {name: _shape(value) for name, value in given.items() if name not in stored}
+        outputs = {name: _shape(value) for name, value in results.items()}
+        types = {name: _element_type(value) for name, value in (given | results).items() if name not in stored}
         metadata = {_text(entry, 1): _text(entry, 2) for entry in _children(view, _METADATA)}
     except (ValueError, IndexError) as error:
         raise BadInputError(f"the file is not a readable ONNX model: {error}; export it again") from None
-    if not inputs or not outputs:
+    if not given or not outputs:
         raise BadInputError("the file is not an ONNX model: it declares no input or no output; export it again")
-    return OnnxFile({name: shape for name, shape in inputs.items() if name not in stored}, outputs, metadata)
+    return OnnxFile(inputs, outputs, types, metadata)
 
 
 def _refuse_external(message: memoryview, kind: str, depth: int) -> None:
@@ -121,6 +136,19 @@ def _shape(value_info: memoryview) -> Shape:
                     fixed = [value for number, value in _fields(dimension) if number == 1 and isinstance(value, int)]
                     shape.append(fixed[-1] if fixed else None)
     return tuple(shape)
+
+
+def _element_type(value_info: memoryview) -> str:
+    """What the numbers of a ``ValueInfoProto`` are."""
+    numbers = [
+        value
+        for kind in _children(value_info, 2)
+        for tensor in _children(kind, 1)
+        for field, value in _fields(tensor)
+        if field == 1 and isinstance(value, int)
+    ]
+    number = numbers[-1] if numbers else 0
+    return _ELEMENT_TYPES.get(number, f"type {number}")
 
 
 def _children(message: memoryview, field: int) -> Iterator[memoryview]:

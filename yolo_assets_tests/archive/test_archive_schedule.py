@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_assets.archive.service.archiver import HourResult
+from yolo_assets.archive.service.archiver import HourAttempt
 from yolo_assets.archive.service.loop import AWAY, LONGEST_AWAY, Schedule
 from yolo_assets.contracts.times import Hour
 from yolo_assets.runtime.backoff import Backoff
@@ -23,10 +23,10 @@ def hours(count: int) -> list[SpoolHour]:
     return [SpoolHour.of(Path("/nowhere"), "cam1", hour) for hour in HOURS[:count]]
 
 
-def result(hour: SpoolHour, failure: str | None = None) -> HourResult:
+def result(hour: SpoolHour, failure: str | None = None) -> HourAttempt:
     if failure is None:
-        return HourResult("cam1", hour.hour.key, "archived")
-    return HourResult("cam1", hour.hour.key, "failed", reason="x", failure=failure)
+        return HourAttempt("cam1", hour.hour.key, "archived")
+    return HourAttempt("cam1", hour.hour.key, "failed", reason="x", failure=failure)
 
 
 @given(tries=st.integers(1, 10_000), first=st.floats(0.01, 600), longest=st.floats(600, 3600))

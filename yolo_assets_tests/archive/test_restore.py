@@ -92,6 +92,43 @@ def test_listing_and_restoring_by_camera_time_and_batch(plant: Archive, signer: 
     assert not (tmp_path / "d").exists()
 
 
+def test_frames_of_one_part_come_alone_and_a_receipt_names_the_parts(
+    archive: Archive, signer: Signer, tmp_path: Path
+) -> None:
+    with SpoolWriter(tmp_path / "spool", "cam1", "box1") as writer:
+        for second in range(6):
+            part: Any = second // 2 if second % 2 else str(second // 2)  # programs write it as text or as a number
+            found = {"detections": [], "model_version": "m", "device_id": "d", "part_id": part}
+            at = HOUR.start + timedelta(seconds=second)
+            writer.write(at, frame_record(found), b"\xff\xd8%d\xff\xd9" % second)
+        writer.seal(HOUR)
+    hour = SpoolHour.of(tmp_path / "spool", "cam1", HOUR)
+    archive_hour(hour, archive, signer)
+    (receipt,) = archive.receipts("cam1", HOUR)
+    assert receipt.part_ids == ("0", "1", "2")
+    done = restore(archive, None, HOUR.start, HOUR.end, tmp_path / "out", part_id="1", frames_only=True)
+    assert done.files == 2
+    plan = plan_restore(archive, FrameFilter(HOUR.start, HOUR.end, part_id="9"), tmp_path / "none")
+    assert not plan.hours and "no frame with part 9" in (told := plan.contents.instead_of(plan.selection))
+    assert "parts 0, 1, 2" in told
+
+
+def test_a_receipt_of_too_many_parts_lists_none_and_the_records_are_asked(
+    archive: Archive, signer: Signer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yolo_assets.archive.commit.MOST_PARTS", 2)
+    with SpoolWriter(tmp_path / "spool", "cam1", "box1") as writer:
+        for second in range(4):
+            found = {"detections": [], "model_version": "m", "device_id": "d", "part_id": f"SN-{second}"}
+            writer.write(HOUR.start + timedelta(seconds=second), frame_record(found), b"\xff\xd8%d\xff\xd9" % second)
+        writer.seal(HOUR)
+    archive_hour(SpoolHour.of(tmp_path / "spool", "cam1", HOUR), archive, signer)
+    (receipt,) = archive.receipts("cam1", HOUR)
+    assert receipt.part_ids is None
+    done = restore(archive, None, HOUR.start, HOUR.end, tmp_path / "out", part_id="SN-3", frames_only=True)
+    assert done.files == 1
+
+
 def test_the_closest_names_are_suggested(plant: Archive, signer: Signer) -> None:
     assert no_camera(plant, "cam9").endswith("there are archives of cam, cam_1, cam_2026")
     assert "the nearest are 20260102_04 before and 20260102_23 after" in no_hour(plant, "cam", HOUR.next(5))

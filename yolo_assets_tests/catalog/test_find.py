@@ -124,7 +124,7 @@ def test_a_catalog_of_the_version_before_is_brought_up_to_date(tmp_path: Path, m
     pointer = world.publish().pointer
     path = tmp_path / "store" / pointer.key
     with duckdb.connect(path) as before:  # as version 2 wrote it
-        for column in ("records_without_frame", "outside_count", "outside_first", "outside_last"):
+        for column in ("part_ids", "records_without_frame", "outside_count", "outside_first", "outside_last"):
             before.execute(f"DROP VIEW IF EXISTS archives; ALTER TABLE stored.archives DROP COLUMN {column}")
         before.execute("ALTER TABLE stored.meta DROP COLUMN archive_url; UPDATE stored.meta SET schema_version = 2")
     monkeypatch.setattr(

@@ -84,6 +84,7 @@ JSON_ELSEWHERE = {
     ("backfill",),
     ("demo",),
     ("edge", "run"),
+    ("edge", "try"),
     ("events", "listen"),
     ("edge", "status"),
     ("edge", "audit", "verify"),
@@ -128,6 +129,7 @@ JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("models", "rollback"): ("line", "--reason", "worse"),
     ("models", "history"): ("line",),
     ("models", "export"): ("line/1", "--out", "exported"),
+    ("models", "import"): ("exported/model.onnx", "--name", "line", "--version", "3", "--golden", "exported/golden"),
     ("today",): (),
     ("alerts", "ls"): (),
 }

@@ -17,7 +17,7 @@ import pytest
 
 from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.announcements import Announcement, hour_archived, hour_closed, labels_arrived
-from yolo_assets.contracts.brokers import Events, HttpReceiverAt, Receiver
+from yolo_assets.contracts.brokers import Events, HttpEndpoint, HttpReceiverAt
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import LABELS_INBOX
 from yolo_assets.contracts.signing import Signer, TrustedKeys
@@ -50,7 +50,7 @@ class Centre:
         self.locations = Locations.from_env()
         self.token = home / "token"
         self.token.write_text(TOKEN)
-        self.receiver = Receiver(port=0, token_file=self.token)
+        self.receiver = HttpEndpoint(port=0, token_file=self.token)
 
     @contextmanager
     def listening(self, *sections: Any) -> Iterator[EventService]:
@@ -191,7 +191,7 @@ def test_the_receiver_refuses_in_one_sentence(centre: Centre) -> None:
     short = centre.home / "short"
     short.write_text("abc")
     with pytest.raises(BadInputError, match="fewer than 16"):
-        EventService(Events(receiver=Receiver(port=0, token_file=short)), centre.instance, centre.locations)
+        EventService(Events(receiver=HttpEndpoint(port=0, token_file=short)), centre.instance, centre.locations)
 
 
 def test_a_look_that_fails_is_counted_and_the_next_one_is_made(centre: Centre, monkeypatch: pytest.MonkeyPatch) -> None:

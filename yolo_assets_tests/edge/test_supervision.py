@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_assets.edge.supervision import Progress, Pulse, Supervisor
+from yolo_assets.edge.supervision import Pulse, StallDetector, Supervisor
 from yolo_assets_tests.edge.plant import Plant, until
 
 UNIT = Path(__file__).parents[2] / "deploy" / "edge" / "yolo-assets-edge.service"
@@ -47,7 +47,7 @@ class Listener:
 @given(st.lists(st.tuples(st.floats(0, 30), st.integers(0, 5), st.booleans(), st.booleans()), max_size=40))
 def test_the_keep_alive_is_withheld_only_for_work_without_results(steps: list[tuple[float, int, bool, bool]]) -> None:
     """Against a plain reading: for more than LIMIT there was always work and a model, and never a fresh result."""
-    progress, now, captured, result_at = Progress(LIMIT), 0.0, 0, None
+    progress, now, captured, result_at = StallDetector(LIMIT), 0.0, 0, None
     since: float | None = None
     for gap, frames, serves, result in steps:
         now += gap
@@ -63,18 +63,18 @@ def test_the_keep_alive_is_withheld_only_for_work_without_results(steps: list[tu
 
 
 def test_dead_cameras_a_missing_model_and_hung_frames() -> None:
-    dead, hung, bare = Progress(LIMIT), Progress(LIMIT), Progress(LIMIT)
+    dead, hung, bare = StallDetector(LIMIT), StallDetector(LIMIT), StallDetector(LIMIT)
     for second in range(0, 1000, 5):
         assert dead.advances(Pulse(100, 0, True, 1.0 * second), second)
         assert bare.advances(Pulse(second, 0, False, None), second)
         assert hung.advances(Pulse(7, 3, True, None), second) == (second <= LIMIT)
     for phase in range(15):  # the last picture came just before a sign of life was due, or long before
-        last = Progress(LIMIT)
+        last = StallDetector(LIMIT)
         ends = 30 + phase
         assert all(
             last.advances(Pulse(min(at, ends) * 10, 0, True, float(max(0, at - ends))), at) for at in range(0, 900, 15)
         )
-    never = Progress(LIMIT)
+    never = StallDetector(LIMIT)
     assert all(never.advances(Pulse(0, 0, True, None), second) for second in range(100))
 
 

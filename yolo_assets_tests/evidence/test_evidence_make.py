@@ -214,6 +214,18 @@ def test_a_record_whose_picture_was_not_kept_is_reported(plant: Plant) -> None:
     assert_sound(plant, plant.folder / "pack")
 
 
+def test_a_part_is_found_over_cameras_and_stands_in_the_report(plant: Plant) -> None:
+    plant.hour("cam1", 2, part_id="SN-7")
+    plant.hour("cam2", 2, part_id="SN-8")
+    plant.hour("cam3", 2)
+    publish(plant.store, Archive(plant.archive, plant.trusted))
+    for name, camera in (("SN-7", "cam1"), ("SN-8", "cam2")):
+        plant.make(plant.folder / name, camera_id=None, part_id=name)
+        assert {line["camera_id"] for line in findings(plant.folder / name)} == {camera}
+        assert name in (plant.folder / name / names.REPORT_HTML).read_text()
+        assert_sound(plant, plant.folder / name)
+
+
 def test_a_batch_is_found_over_cameras_with_and_without_a_catalog(plant: Plant) -> None:
     plant.hour("cam1", 2)
     plant.hour("cam2", 2)

@@ -21,6 +21,7 @@ import pytest
 import typer
 
 from yolo_assets.cli.main import app, main
+from yolo_assets.contracts.model import ONNX
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.signing import Signer, TrustedKeys
@@ -41,12 +42,12 @@ IN_PROCESS = {
     *("simulate", "archive run", "archive ls", "archive show", "archive verify", "archive cat", "restore"),
     *("catalog rebuild", "catalog query", "catalog find", "catalog gaps", "catalog stats"),
     *("models keygen", "models list", "models show", "models verify", "models promote", "models rollback"),
-    *("models history", "models export", "evidence make", "evidence verify"),
+    *("models history", "models export", "models import", "evidence make", "evidence verify"),
     *("storage doctor", "storage policy", "edge init"),
     *("tables build", "tables quarantine", "labels import", "datasets build"),
     *("alerts ls", "backfill", "exporter", "platform init", "today"),
 }
-FOREGROUND = ("edge run", "edge status", "edge audit verify")
+FOREGROUND = ("edge run", "edge status", "edge audit verify", "edge try")
 ON_S3 = ("archive hold", "storage init")
 WHOLE_SYSTEM = ("up", "demo")
 """In tests of their own: ``local/test_up.py`` and ``faults/test_demo_fails_once.py``."""
@@ -156,6 +157,9 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         shell("models rollback", "line", "--reason", "it was not", "--by", "A. Berg")
         shell("models history", "line")
         shell("models export", first, "--out", tmp_path / "bundle")
+        (tmp_path / "tiny.onnx").write_bytes(tiny_bundle_files("line", "3")[1][ONNX])
+        golden = ("--golden", tmp_path / "bundle" / "golden")
+        shell("models import", tmp_path / "tiny.onnx", "--name", "line", "--version", "3", *golden)
         pack = tmp_path / "pack"
         shell("evidence make", "--camera", camera, *span, "--reason", "Audit 17", "--by", "A. Berg", "--out", pack)
         shell("evidence verify", pack, "--key", loop.home / "keys" / "archiver.pub")
@@ -202,6 +206,43 @@ def test_an_agent(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
     assert code == 0, (tmp_path / "edge.log").read_text()[-2000:]
     shell("edge audit verify", "--store", settings.store_url, "--device", DEVICE)
     assert FaultLog(Path(order.log)).faults()
+
+
+@BOTH
+def test_a_model_on_trial(tmp_path: Path, effect: Effect) -> None:
+    manifest, files = tiny_bundle_files()
+    (tmp_path / "tiny.onnx").write_bytes(files[ONNX])
+    (tmp_path / "line").mkdir()
+    for frame in manifest.golden_frames:
+        (tmp_path / "line" / Path(frame.file).name).write_bytes(files[frame.file])
+    order = FaultOrder(each_once=effect, log=str(tmp_path / "faults"))
+    environment = faulty_environment(tmp_path / "hook", order) | {"YOLO_ASSETS_HOME": str(tmp_path / "home")}
+    argv = ["edge", "try", str(tmp_path / "tiny.onnx"), str(tmp_path / "line"), "--json"]
+    log = tmp_path / "try.log"
+    with log.open("wb") as errors:
+        trial = subprocess.Popen(
+            [sys.executable, "-m", "yolo_assets.cli.main", *argv],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+    assert trial.stdout is not None
+    try:
+        url = json.loads(trial.stdout.readline())["url"].rstrip("/")
+        wait(lambda: trial.poll() is None and b"tiny/" in read(f"{url}/v1/models"), log)
+    finally:
+        trial.send_signal(signal.SIGINT)
+        code = trial.wait(60)
+        trial.stdout.close()
+    assert code == 0, log.read_text()[-2000:]
+    assert FaultLog(Path(order.log)).faults()
+
+
+def read(url: str) -> bytes:
+    import urllib.request
+
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return answer.read()
 
 
 def answers(url: str) -> bool:

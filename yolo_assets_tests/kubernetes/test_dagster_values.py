@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
+from dagster._cli.api import grpc_command
 from dagster._core.test_utils import instance_for_test
 
 from yolo_assets import shipped
@@ -43,6 +45,10 @@ def test_the_values_follow_the_schema_of_the_chart() -> None:
         lambda values: launcher_config(values)["run_k8s_config"].pop("job_spec_config"),
         lambda values: values["dagster-user-deployments"]["deployments"][0].pop("resources"),
         lambda values: values["dagsterWebserver"]["securityContext"].update(allowPrivilegeEscalation=True),
+        lambda values: values["dagsterWebserver"].pop("readinessProbe"),
+        lambda values: values["dagsterDaemon"]["runCoordinator"].update(enabled=False),
+        lambda values: values["dagsterDaemon"]["runCoordinator"]["config"].update(queuedRunCoordinator={}),
+        lambda values: values.pop("busybox"),
     ],
 )
 def test_spoiled_values_are_refused(spoil: Callable[[dict[str, Any]], Any]) -> None:
@@ -62,6 +68,15 @@ def test_the_instance_in_a_cluster_is_the_shipped_one() -> None:
 def test_dagster_accepts_the_instance(tmp_path: Path) -> None:
     with instance_for_test(overrides=dagster_values()["additionalInstanceConfig"], temp_dir=str(tmp_path)) as instance:
         assert instance.run_monitoring_enabled
+
+
+def test_the_code_server_starts_with_the_words_of_the_values() -> None:
+    (deployment,) = dagster_values()["dagster-user-deployments"]["deployments"]
+    words = ["-h", "0.0.0.0", "-p", str(deployment["port"]), *deployment["dagsterApiGrpcArgs"]]
+    parsed = grpc_command.make_context("dagster api grpc", words).params
+    assert parsed["module_name"] == "yolo_assets.definitions"
+    with pytest.raises(click.NoSuchOption):
+        grpc_command.make_context("dagster api grpc", ["--python-module", "yolo_assets.definitions"])
 
 
 def test_a_run_is_a_restricted_pod_with_limits_and_an_end(tmp_path: Path) -> None:

@@ -87,8 +87,8 @@ def test_a_foreign_file_gives_the_right_answer(store, case):
     assert report.unreviewed == case.waiting
     assert len(report.problems) == len(case.problems), report.problems
     for problem, words in zip(report.problems, case.problems, strict=True):
-        assert words in f"{problem.where}: {problem.what}"
-        assert "\n" not in problem.what and "Traceback" not in problem.what
+        assert words in f"{problem.image}: {problem.reason}"
+        assert "\n" not in problem.reason and "Traceback" not in problem.reason
 
 
 @pytest.mark.parametrize("case", CASES[1:], ids=lambda case: case.file)
@@ -126,7 +126,7 @@ def test_a_bad_zip_does_not_stop_the_file_after_it(store, inbox, bad):
     assert (reports["b_good.json"].images, reports["b_good.json"].boxes) == (3, 3)
     assert reports["b_good.json"].problems == []
     (problem,) = reports[bad].problems
-    assert "export it again" in problem.what
+    assert "export it again" in problem.reason
 
 
 def test_a_file_is_judged_anew_when_its_class_has_come(store):
@@ -161,13 +161,13 @@ def test_a_file_of_options_is_obeyed_and_named_when_it_is_wrong(store):
     half = "coco_half_reviewed.json"
     store.put(f"{LABELS_INBOX}{half}.import.yaml", b"reviewed: al\n")
     (problem,) = bring(store, half)[half].problems
-    assert f"{half}.import.yaml" in problem.what
+    assert f"{half}.import.yaml" in problem.reason
     store.put(f"{LABELS_INBOX}{half}.import.yaml", b"by: Ada\nreviewed: all\n")
     report = bring(store, half)[half]
     assert (report.images, report.backgrounds, report.problems) == (8, 4, [])
     assert {image.annotator for image in counted(store).values()} == {"Ada"}
     store.put(f"{LABELS_INBOX}nothing.json.import.yaml", b"")
-    assert "no file nothing.json" in bring(store)["nothing.json.import.yaml"].problems[0].what
+    assert "no file nothing.json" in bring(store)["nothing.json.import.yaml"].problems[0].reason
 
 
 def test_a_file_of_nothing_but_backgrounds_is_asked_about(store):
@@ -179,7 +179,7 @@ def test_a_file_of_nothing_but_backgrounds_is_asked_about(store):
     store.put(f"{LABELS_INBOX}empty.json", orjson.dumps(document | {"annotations": []}))
     report = bring(store)["empty.json"]
     assert (report.images, report.unreviewed) == (0, 8)
-    assert "as in all images of the file" in report.problems[0].what
+    assert "as in all images of the file" in report.problems[0].reason
 
 
 def test_labels_that_would_go_are_asked_about_and_told(store):
@@ -189,7 +189,7 @@ def test_labels_that_would_go_are_asked_about_and_told(store):
     store.put(f"{LABELS_INBOX}later.json", orjson.dumps(document))
     report = bring(store)["later.json"]
     assert (report.images, report.unreviewed) == (6, 2)
-    assert "boxes would go: it was labelled with 1, and the file has 0" in report.problems[0].what
+    assert "boxes would go: it was labelled with 1, and the file has 0" in report.problems[0].reason
     assert sum(map(len, boxes(store).values())) == 8
     store.put(f"{LABELS_INBOX}later.json.import.yaml", b"reviewed: all")
     report = bring(store)["later.json"]

@@ -33,7 +33,7 @@ def test_each_tool_gives_the_boxes_of_the_project(tmp_path, file, boxes, backgro
     inbox = Inbox(tmp_path)
     report = inbox.bring((WRITTEN / file).read_bytes(), name=file)
     assert (report.backgrounds, report.unreviewed) == (backgrounds, unreviewed)
-    assert all("--reviewed" in problem.what for problem in report.problems)
+    assert all("--reviewed" in problem.reason for problem in report.problems)
     found = inbox.boxes()
     assert set(found) == set(boxes)
     for name, expected in boxes.items():

@@ -72,6 +72,16 @@ def test_one_figure_too_low_refuses_by_one_rule_and_says_why(change: Any, policy
     assert f"| refused | {rule} |" in report.to_markdown()
 
 
+def test_precision_may_fall_by_as_much_more_as_recall_rose():
+    few = with_class("pore", recall=0.1, ap50=0.2, precision=1.0)
+    found = with_class("pore", recall=0.6, ap50=0.7, precision=0.5)
+    assert refused_by(report_on(comparison(classes=found, champion={"classes": few}))) == []
+    wrong = with_class("pore", recall=0.6, ap50=0.7, precision=0.4)
+    report = report_on(comparison(classes=wrong, champion={"classes": few}))
+    assert refused_by(report) == ["drop/pore"]
+    assert "precision from 1.000 to 0.400 where recall rose by 0.500; at most 0.05" in report.refusals[0].sentence
+
+
 def test_a_rule_carries_the_figure_that_decided():
     report = report_on(comparison(classes=with_class("pore", recall=0.95, ap50=0.87), latency_ms_p95=26.0))
     figures = {rule.rule: (rule.value, rule.limit) for rule in report.rules}

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.spool.pressure import Level, Limits, Mark, Stage, next_stage, parse_mark, reason
+from yolo_assets.spool.pressure import Level, Mark, Stage, Watermarks, next_stage, parse_mark, reason
 
 TOTAL = 1000
-LIMITS = Limits(Mark(0.25), Mark(0.30), Mark(0.50), Mark(0.70), Mark(0.05))
+LIMITS = Watermarks(Mark(0.25), Mark(0.30), Mark(0.50), Mark(0.70), Mark(0.05))
 levels = st.builds(Level, st.integers(0, TOTAL), st.integers(0, TOTAL), st.just(TOTAL))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.options import ArchiveOptions
-from yolo_assets.archive.service.archiver import Archiver, HourResult, closed_hours
+from yolo_assets.archive.service.archiver import Archiver, HourAttempt, closed_hours
 from yolo_assets.contracts.signing import Signer
 from yolo_assets.contracts.times import Hour, utc_now
 
@@ -25,8 +25,8 @@ def run_archiver(
     keep_local: bool = False,
     hot_hours: float = 0,
     now: datetime | None = None,
-    report: Callable[[HourResult], None] = lambda _: None,
-) -> list[HourResult]:
+    report: Callable[[HourAttempt], None] = lambda _: None,
+) -> list[HourAttempt]:
     """Archive every closed hour, then delete locally what is safe in the store.
 
     Args:

@@ -1,4 +1,4 @@
-"""Which frames are restored: by camera, time, production batch, class, confidence. Decided from receipts and records.
+"""Which frames are restored: by camera, time, batch, part, class, confidence. Decided from receipts and records.
 
 Belongs here: pure decisions. Does not belong here: reading and writing.
 """
@@ -45,6 +45,7 @@ class FrameFilter:
         batch: only frames whose record names this production batch.
         class_name: only frames with a detection of this class.
         min_confidence: only frames with a detection of at least this confidence.
+        part_id: only frames whose record names this workpiece.
         frames_only: no record files, nor what else an hour holds.
 
     Raises:
@@ -58,6 +59,7 @@ class FrameFilter:
     class_name: str | None = None
     min_confidence: float | None = None
     frames_only: bool = False
+    part_id: str | None = None
 
     def __post_init__(self) -> None:
         if self.end <= self.start:
@@ -70,11 +72,14 @@ class FrameFilter:
     @property
     def everything(self) -> bool:
         """Whether no condition on records is given."""
-        return self.batch is None and self.class_name is None and self.min_confidence is None
+        named = self.batch is not None or self.part_id is not None
+        return not named and self.class_name is None and self.min_confidence is None
 
     def fits(self, record: DetectionRecord) -> bool:
         """Whether a record meets the conditions; class and confidence by one and the same detection."""
         if self.batch is not None and record.batch_id != self.batch:
+            return False
+        if self.part_id is not None and record.part_name != self.part_id:
             return False
         if self.class_name is None and self.min_confidence is None:
             return True
@@ -94,6 +99,8 @@ class FrameFilter:
 
     def _sum_fits(self, receipt: Receipt) -> bool:
         if self.batch is not None and self.batch not in receipt.batch_ids:
+            return False
+        if self.part_id is not None and receipt.part_ids is not None and self.part_id not in receipt.part_ids:
             return False
         if self.class_name is None and self.min_confidence is None:
             return True
@@ -183,6 +190,7 @@ class RangeContents:
     archives: int = 0
     cameras: set[str] = field(default_factory=set[str])
     batches: set[str] = field(default_factory=set[str])
+    parts: set[str] = field(default_factory=set[str])
     classes: dict[str, float] = field(default_factory=dict[str, float])
 
     def add(self, receipt: Receipt) -> None:
@@ -190,12 +198,14 @@ class RangeContents:
         self.archives += 1
         self.cameras.add(receipt.camera_id)
         self.batches.update(receipt.batch_ids)
+        self.parts.update(receipt.part_ids or ())
         for name, summary in receipt.classes.items():
             self.classes[name] = max(self.classes.get(name, 0.0), summary.max_confidence)
 
     def instead_of(self, selection: FrameFilter) -> str:
         """One line for conditions that no frame meets: what there is."""
         asked = [f"batch {selection.batch}"] if selection.batch is not None else []
+        asked += [f"part {selection.part_id}"] if selection.part_id is not None else []
         asked += [f"class {selection.class_name}"] if selection.class_name is not None else []
         asked += [f"confidence from {selection.min_confidence:g}"] if selection.min_confidence is not None else []
         there: list[str] = []
@@ -204,6 +214,8 @@ class RangeContents:
             there.append(f"classes {_some(classes)}" if classes else "no detection at all")
         if selection.batch is not None:
             there.append(f"batches {_some(sorted(self.batches))}" if self.batches else "no batch")
+        if selection.part_id is not None:
+            there.append(f"parts {_some(sorted(self.parts))}" if self.parts else "no part")
         nothing = f"no frame with {' and '.join(asked)}" if asked else "no frame"
         named = f"; their receipts name {' and '.join(there)}" if there else ""
         return (

@@ -105,6 +105,7 @@ def restore(
     class_name: str | None = None,
     min_confidence: float | None = None,
     frames_only: bool = False,
+    part_id: str | None = None,
     thaw: Thaw | None = None,
     report: Callable[[str, int], None] = lambda _name, _size: None,
 ) -> RestoreReport:
@@ -112,7 +113,7 @@ def restore(
 
     Arguments and errors as in ``FrameFilter``, ``plan_restore``, ``check_room`` and ``carry_out``.
     """
-    selection = FrameFilter(start, end, camera, batch, class_name, min_confidence, frames_only)
+    selection = FrameFilter(start, end, camera, batch, class_name, min_confidence, frames_only, part_id)
     thaw = thaw or Thaw()
     plan = plan_restore(archive, selection, out, thaw=thaw)
     check_room(plan, out)

@@ -25,8 +25,8 @@ _SET_CLOCK = "set the clock of the device that wrote it"
 
 
 @dataclass(frozen=True)
-class HourResult:
-    """One hour of a round.
+class HourAttempt:
+    """One attempt at an hour, in a round.
 
     Attributes:
         camera_id: the camera.
@@ -63,7 +63,7 @@ class Archiver:
     options: ArchiveOptions = field(default_factory=ArchiveOptions)
     hot_hours: float | None = 0
 
-    def work_on(self, hour: SpoolHour, now: datetime) -> HourResult:
+    def work_on(self, hour: SpoolHour, now: datetime) -> HourAttempt:
         """Archive one hour and delete what is safe in the store; what goes wrong is in the result."""
         camera, key = hour.camera_id, hour.hour.key
         outcome = None
@@ -72,12 +72,12 @@ class Archiver:
             reclaimed = None
             if self.hot_hours is not None:
                 reclaimed = reclaim_hour(hour, self.archive, hot_hours=self.hot_hours, now=now)
-            return HourResult(camera, key, outcome.status, outcome, reclaimed)
+            return HourAttempt(camera, key, outcome.status, outcome, reclaimed)
         except FolderBusyError as error:
-            return HourResult(camera, key, "busy", outcome, reason=str(error))
+            return HourAttempt(camera, key, "busy", outcome, reason=str(error))
         except Exception as error:  # the one guard of an hour: whatever is wrong with it, the next one is archived
             reason = one_line_reason(error, hour.path)
-            return HourResult(camera, key, "failed", outcome, reason=reason, failure=failure_class(error))
+            return HourAttempt(camera, key, "failed", outcome, reason=reason, failure=failure_class(error))
 
     def retire(self, spool: Path, camera: str | None, now: datetime) -> list[SpoolProblem]:
         """Remove folders of hours that were archived long ago; returns what could not be removed."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from yolo_assets.archive.service.archiver import Archiver, HourResult, closed_hours, one_line_reason
+from yolo_assets.archive.service.archiver import Archiver, HourAttempt, closed_hours, one_line_reason
 from yolo_assets.archive.service.traffic import Traffic
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.runtime.backoff import Backoff
@@ -78,7 +78,7 @@ class Schedule:
         ]
         return sorted(ready, key=lambda hour: (self._tries(hour), hour in waiting, hour.hour, hour.camera_id))
 
-    def ended(self, hour: SpoolHour, result: HourResult, at: float) -> float | None:
+    def ended(self, hour: SpoolHour, result: HourAttempt, at: float) -> float | None:
         """Take note of a result; returns the seconds until the hour is tried again, None when it did not fail."""
         if result.status == "failed":
             unreachable = result.failure == "store_unreachable"
@@ -150,7 +150,7 @@ class ArchiverLoop:
     archiver: Archiver
     spool: Path
     traffic: Traffic
-    report: Callable[[HourResult, float | None], None]
+    report: Callable[[HourAttempt, float | None], None]
     begin: Callable[[list[SpoolProblem]], None] = lambda _: None
     say: Callable[[str], None] = lambda _: None
     every: float | None = None
@@ -159,7 +159,7 @@ class ArchiverLoop:
     grace_seconds: float = 300
     elsewhere: Path | None = None
 
-    def run(self) -> list[HourResult]:
+    def run(self) -> list[HourAttempt]:
         """Archive every closed hour, once or again and again; returns the results of the one round.
 
         Raises:
@@ -180,7 +180,7 @@ class ArchiverLoop:
                     self.say(f"the spool cannot be archived: {reported}; tried again every {self.every:g} s")
             self.traffic.stop.wait(schedule.rest(self.every, time.monotonic()))
 
-    def _round(self, schedule: Schedule) -> list[HourResult]:
+    def _round(self, schedule: Schedule) -> list[HourAttempt]:
         now = utc_now()
         stuck = self.archiver.retire(self.spool, self.camera, now)
         due = closed_hours(
@@ -195,7 +195,7 @@ class ArchiverLoop:
         problems = [*due.problems, *stuck]
         self.traffic.skipped(problems, due.ready)
         self.begin(problems)
-        results: list[HourResult] = []
+        results: list[HourAttempt] = []
         waiting = set(self.traffic.backlog.bytes)
         for spool_hour in schedule.due(due.ready, time.monotonic(), now, waiting):
             self.traffic.stop.check()
@@ -212,7 +212,7 @@ class ArchiverLoop:
         self.traffic.round_over()
         return results
 
-    def _quiet_until(self, hour: SpoolHour, result: HourResult) -> datetime:
+    def _quiet_until(self, hour: SpoolHour, result: HourAttempt) -> datetime:
         """Until when an archived hour that stays as it is need not be visited."""
         soon = utc_now() + timedelta(seconds=LONGEST_PAUSE)
         if (result.outcome is not None and result.outcome.left) or (result.reclaimed and result.reclaimed.problems):

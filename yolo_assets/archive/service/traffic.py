@@ -19,7 +19,7 @@ from yolo_assets.archive.bandwidth.limiter import Limiter
 from yolo_assets.archive.bandwidth.rates import UNLIMITED
 from yolo_assets.archive.known import KnownArchives, KnownHour
 from yolo_assets.archive.reclaim import ReclaimReport
-from yolo_assets.archive.service.archiver import HourResult, closed_hours
+from yolo_assets.archive.service.archiver import HourAttempt, closed_hours
 from yolo_assets.archive.service.metrics import ArchiverCounters
 from yolo_assets.contracts.archiver_figures import ArchiverFigures
 from yolo_assets.contracts.errors import UserError
@@ -224,7 +224,7 @@ class Traffic:
         self.counters.reclaimed(report)
         return report
 
-    def ended(self, hour: SpoolHour, result: HourResult) -> None:
+    def ended(self, hour: SpoolHour, result: HourAttempt) -> None:
         """Count what became of an hour."""
         if result.outcome is not None:
             self._archived(result.outcome)

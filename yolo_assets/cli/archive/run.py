@@ -31,7 +31,7 @@ from yolo_assets.contracts.locations import location_folder
 if TYPE_CHECKING:
     from prometheus_client.registry import Collector
 
-    from yolo_assets.archive.service.archiver import HourResult
+    from yolo_assets.archive.service.archiver import HourAttempt
     from yolo_assets.archive.service.traffic import Stop, Traffic
     from yolo_assets.contracts.settings import Settings
     from yolo_assets.spool.hours import SpoolProblem
@@ -126,7 +126,7 @@ def run(
         stack.enter_context(traffic)
         printer = ResultPrinter(traffic, as_json=as_json, forever=forever)
 
-        def report(result: HourResult, again: float | None) -> None:
+        def report(result: HourAttempt, again: float | None) -> None:
             if result.status == "archived":
                 announcer.announce(hour_archived(source_here(), result.camera_id, Hour.from_key(result.hour)))
             bar.ended(traffic.backlog.total)
@@ -137,7 +137,7 @@ def run(
             if not forever:
                 bar.begin(traffic.backlog.total)
 
-        def work() -> list[HourResult]:
+        def work() -> list[HourAttempt]:
             store = _open(located, traffic, forever=forever)
             signer = Signer.load_or_create(located.archiver_key)
             trusted = TrustedKeys.of(signer)
@@ -301,7 +301,7 @@ class ResultPrinter:
                 note(f"skipped: {problem.path}: {problem.reason}")
                 self._row(problem_row(problem))
 
-    def result(self, result: HourResult, again: float | None) -> None:
+    def result(self, result: HourAttempt, again: float | None) -> None:
         """One hour; ``again``: seconds until it is tried again."""
         if not self._forever and result.outcome is not None:
             self.left += result.outcome.left
@@ -324,7 +324,7 @@ class ResultPrinter:
         elif self._as_json:
             self.rows.append(row)
 
-    def _print(self, result: HourResult, again: float | None) -> None:
+    def _print(self, result: HourAttempt, again: float | None) -> None:
         line = f"{result.camera_id} {result.hour}  {result.status}"
         if result.reason:
             line += f": {result.reason}"
@@ -360,7 +360,7 @@ def problem_row(problem: SpoolProblem) -> dict[str, Any]:
     }
 
 
-def result_row(result: HourResult) -> dict[str, Any]:
+def result_row(result: HourAttempt) -> dict[str, Any]:
     """One hour for machines."""
     outcome, reclaimed = result.outcome, result.reclaimed
     document: dict[str, Any] = {

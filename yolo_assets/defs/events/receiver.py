@@ -15,7 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from yolo_assets import __version__
 from yolo_assets.contracts.announcements import MOST_BYTES
-from yolo_assets.contracts.brokers import Receiver
+from yolo_assets.contracts.brokers import HttpEndpoint
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.config.agent import Listen
 from yolo_assets.edge.http import problems
@@ -46,7 +46,7 @@ class HttpReceiver:
         BadInputError: the address, the token or the certificate cannot be used.
     """
 
-    def __init__(self, settings: Receiver, intake: Intake, metrics: EventMetrics) -> None:
+    def __init__(self, settings: HttpEndpoint, intake: Intake, metrics: EventMetrics) -> None:
         token = read_secret("events.receiver: token", settings.token_file, None)
         assert token is not None, "its file is not optional"
         if len(token) < 16:

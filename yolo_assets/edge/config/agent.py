@@ -29,9 +29,11 @@ from yolo_assets.contracts.brokers import Brokers, anchor_files
 from yolo_assets.contracts.errors import BadInputError, UsageError
 from yolo_assets.contracts.locations import location_folder, location_url, page_address
 from yolo_assets.contracts.strict_yaml import parse_yaml
-from yolo_assets.edge.config.cameras import Camera, Section, SimulatedCameras, id_field
+from yolo_assets.edge.config.cameras import Camera, SimulatedCameras
+from yolo_assets.edge.config.lots import LOT_FILES, Lots
 from yolo_assets.edge.config.outputs import FILES, AlarmRule, Infer, Output
 from yolo_assets.edge.config.rollout import Canary, Freeze, Headroom, Light, Shadow, WatchWindow
+from yolo_assets.edge.config.section import Section, id_field
 from yolo_assets.edge.config.spool import ClockRules, Disk, Sampling
 from yolo_assets.vision.engines.interface import EngineSetup, Mode
 from yolo_assets.vision.selection import DeviceChoice, EngineChoice, EngineOptions, PrecisionChoice
@@ -187,7 +189,10 @@ class AgentConfig(Section):
     )
     infer: Infer = Field(default=Infer(), description="limits of POST /v1/infer")
     queue_size: int = Field(default=8, ge=1, le=4096, description="frames that may wait, for each camera")
-    batch_id: str | None = Field(default=None, description="production batch, written into every record")
+    batch_id: str | None = Field(
+        default=None, description="production batch of every camera that nobody gave a lot while the agent ran"
+    )
+    lots: Lots = Field(default=Lots(), description="where batches and parts are heard of, besides the API")
     poll_seconds: float = _seconds(2.0, "how often the release channel is read; a folder store is watched as well")
     heartbeat_seconds: float = _seconds(5.0, "how often the heartbeat is written to fleet/ of the store")
     ready_seconds: float = _seconds(10.0, "/readyz fails when a live camera had no result for this many seconds")
@@ -239,6 +244,15 @@ class AgentConfig(Section):
         for camera in self.cameras:
             ids.extend(camera.camera_ids if isinstance(camera, SimulatedCameras) else [camera.camera_id])
         return ids
+
+    @property
+    def by_camera(self) -> dict[str, Camera]:
+        """The section of each camera."""
+        return {
+            camera_id: camera
+            for camera in self.cameras
+            for camera_id in (camera.camera_ids if isinstance(camera, SimulatedCameras) else [camera.camera_id])
+        }
 
     def secondary(self, role: Literal["canary", "light"]) -> Canary | Light | None:
         """The section of a secondary model; None where none is configured."""
@@ -315,6 +329,8 @@ def _anchor(raw: dict[str, Any], base: Path) -> dict[str, Any]:
         found["cameras"] = [fix_in(camera, _CAMERA_PATHS) for camera in found["cameras"]]
     if isinstance(found.get("outputs"), list):
         found["outputs"] = [fix_in(output, FILES) for output in found["outputs"]]
+    if isinstance(found.get("lots"), dict):
+        found["lots"] = {key: fix_in(value, LOT_FILES) for key, value in found["lots"].items()}
     if "events" in found:
         found["events"] = anchor_files(found["events"], base)
     if isinstance(found.get("store"), str):

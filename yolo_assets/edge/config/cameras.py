@@ -6,33 +6,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, model_validator
 
-from yolo_assets.contracts import names
-from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.edge.config.codes import Codes
+from yolo_assets.edge.config.masks import Mask
+from yolo_assets.edge.config.section import CameraId, Section
 
-
-def id_field(what: str) -> AfterValidator:
-    """Validates a name as ``contracts.names.check_id`` does."""
-
-    def check(value: str) -> str:
-        try:
-            return names.check_id(value, what)
-        except BadInputError as error:
-            raise ValueError(str(error)) from None
-
-    return AfterValidator(check)
-
-
-CameraId = Annotated[str, id_field("camera id")]
 Policy = Literal["latest", "every"]
 _SCHEMES = ("rtsp", "rtsps", "http", "https", "tcp", "udp", "srt")
-
-
-class Section(BaseModel):
-    """Refuses unknown keys: a misspelt option must not be ignored silently. Errors never quote what may be a secret."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Clock(Section):
@@ -50,7 +31,14 @@ class Changes(Section):
     dirty_camera: str | None = Field(default=None, description="camera whose lens gets dirty; None: all")
 
 
-class SimulatedCameras(Section):
+class AnyCamera(Section):
+    """What every kind of camera has."""
+
+    mask: Mask | None = Field(default=None, description="areas that nobody may see, painted over in every picture")
+    codes: Codes | None = Field(default=None, description="read batch and part from codes in the picture")
+
+
+class SimulatedCameras(AnyCamera):
     """Cameras of the simulated line, by the names that the line gives them; they share one clock."""
 
     kind: Literal["simulated"] = Field(description="cameras of the simulated line")
@@ -69,7 +57,7 @@ class SimulatedCameras(Section):
     )
 
 
-class VideoCamera(Section):
+class VideoCamera(AnyCamera):
     """A video file played as a camera."""
 
     kind: Literal["video"] = Field(description="a video file")
@@ -87,7 +75,7 @@ class VideoCamera(Section):
     )
 
 
-class FolderCamera(Section):
+class FolderCamera(AnyCamera):
     """A folder of photographs played as a camera, in the order of their names."""
 
     kind: Literal["folder"] = Field(description="a folder of photographs")
@@ -105,7 +93,7 @@ class FolderCamera(Section):
     )
 
 
-class LiveCamera(Section):
+class LiveCamera(AnyCamera):
     """What is common to cameras that a child process reads and that are tried again for ever."""
 
     camera_id: CameraId = Field(description="name of the camera: letters, digits, _ and -")

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from yolo_assets.edge.config.cameras import CameraId, Section, id_field
+from yolo_assets.edge.config.section import CameraId, Section, id_field
 
 FILES = ("secret_file", "token_file", "password_file", "ca_file", "client_cert", "client_key")
 """Options that name files; relative ones count from the configuration's folder."""

@@ -8,8 +8,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.edge.config.cameras import Section, id_field
 from yolo_assets.edge.config.freeze import parse_window, zone
+from yolo_assets.edge.config.section import Section, id_field
 
 
 class Shadow(Section):

@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.edge.config.cameras import CameraId, Section
-from yolo_assets.spool.pressure import Limits, Mark, parse_mark
+from yolo_assets.edge.config.section import CameraId, Section
+from yolo_assets.spool.pressure import Mark, Watermarks, parse_mark
 
 
 class NormalFrames(Section):
@@ -73,9 +73,10 @@ class Disk(Section):
                 raise ValueError(f"{below} must be below {above}: give low < high <= records_only <= no_images")
         return self
 
-    def limits(self) -> Limits:
+    def watermarks(self) -> Watermarks:
         """For ``spool.pressure``."""
-        return Limits(*(parse_mark(m) for m in (self.low, self.high, self.records_only, self.no_images, self.reserve)))
+        texts = (self.low, self.high, self.records_only, self.no_images, self.reserve)
+        return Watermarks(*(parse_mark(text) for text in texts))
 
 
 def _rises(below: Mark, above: Mark, strictly: bool) -> bool:

@@ -52,7 +52,7 @@ def routes(
         wait: Annotated[float, Query(ge=0, le=_LONGEST_WAIT, description="seconds")] = 5.0,
     ) -> Response:
         """Answers as soon as there is a frame newer than ``after``. The page draws boxes itself, from this."""
-        _check_camera(camera_ids, camera_id)
+        check_camera(camera_ids, camera_id)
         result = await _newer(board, camera_id, after, wait)
         if result is None:
             return Response(status_code=HTTPStatus.NO_CONTENT)
@@ -66,7 +66,7 @@ def routes(
     )
     async def snapshot(camera_id: Camera, boxes: bool = True) -> Response:
         """With its boxes, or as captured."""
-        _check_camera(camera_ids, camera_id)
+        check_camera(camera_ids, camera_id)
         result = await _newer(board, camera_id, -1, 0)
         if result is None:
             raise ApiProblem(HTTPStatus.NOT_FOUND, f"camera {camera_id} has no result yet")
@@ -88,7 +88,7 @@ def routes(
     )
     async def live(camera_id: Camera) -> Response:
         """For players and dashboards. A slow viewer gets fewer pictures; ``listen.viewers`` limits their number."""
-        _check_camera(camera_ids, camera_id)
+        check_camera(camera_ids, camera_id)
         return LiveStream(
             lambda after, wait: _newer(board, camera_id, after, wait),
             lambda result: pictures.jpeg(result, boxes=True),
@@ -110,7 +110,12 @@ async def _newer(board: ResultBoard, camera_id: str, after: int, wait: float) ->
         await asyncio.sleep(_POLL)
 
 
-def _check_camera(camera_ids: Sequence[str], camera_id: str) -> None:
+def check_camera(camera_ids: Sequence[str], camera_id: str) -> None:
+    """Refuse a camera that this device does not have.
+
+    Raises:
+        ApiProblem: 404.
+    """
     if camera_id not in camera_ids:
         raise ApiProblem(HTTPStatus.NOT_FOUND, f"no camera {camera_id!r} here; there are: {', '.join(camera_ids)}")
 

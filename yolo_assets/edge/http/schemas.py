@@ -8,7 +8,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from yolo_assets.contracts import names
+from yolo_assets.contracts.base import Time
+from yolo_assets.contracts.detection import Detection
 from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.edge.lots.book import Lot, LotChange
 from yolo_assets.edge.rollout.state import Pin
 
 PROBLEM_TYPE = "application/problem+json"
@@ -58,6 +61,34 @@ class Ready(Document):
     status: str = Field(examples=["ready"])
 
 
+class LotRequest(Lot):
+    """What comes in front of a camera."""
+
+    at: Time | None = Field(
+        default=None,
+        description="frames captured from this moment on have it, by the camera's own time; null: from now on",
+        examples=["2026-01-02T03:04:05.678Z"],
+    )
+
+
+class LotDone(Document):
+    """The change is on disk and holds."""
+
+    camera_id: str
+    lot: LotChange
+    late_s: float = Field(
+        description="by how much it holds later than asked, because frames until then have records; they keep their lot"
+    )
+
+
+class LotNow(Document):
+    """What is in front of a camera."""
+
+    camera_id: str
+    lot: LotChange | None = Field(description="null: nobody gave this camera a lot")
+    planned: list[LotChange] = Field(description="what is still to come, the next first")
+
+
 class RollbackDone(Document):
     """The previous model serves again."""
 
@@ -89,14 +120,9 @@ class ReloadAccepted(Document):
     see: str = "/v1/audit"
 
 
-class Detection(BaseModel):
-    """One box of a frame, as in the detection record, with the colour that the page draws it in."""
+class DrawnDetection(Detection):
+    """One object of the detection record, with the colour that the page draws its box in."""
 
-    model_config = ConfigDict(extra="allow", populate_by_name=True)
-
-    bbox: list[float] = Field(description="x1, y1, x2, y2 in pixels of the frame", examples=[[10.5, 20.0, 90.0, 120.0]])
-    class_name: str = Field(alias="class", examples=["crack"])
-    confidence: float = Field(ge=0, le=1)
     colour: str = Field(examples=["#ff5d5d"])
 
 
@@ -110,7 +136,7 @@ class LatestFrame(Document):
     inference_ms: float
     width: int
     height: int
-    detections: list[Detection]
+    detections: list[DrawnDetection]
     image: str = Field(description="the frame without boxes, as a data: URL of a JPEG")
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from yolo_assets.contracts.base import Record, Time
+from yolo_assets.contracts.cloud_events import CloudEvent
 from yolo_assets.contracts.detection import Detection, DetectionRecord, Quality
 from yolo_assets.contracts.times import format_time
 
@@ -39,6 +40,7 @@ class ResultData(Record):
     height: int | None = Field(default=None, gt=0)
     inference_ms: float | None = Field(default=None, ge=0)
     batch_id: str | None = None
+    part_id: str | None = None
     quality: Quality | None = None
     image_path: str | None = Field(default=None, description="relative to the spool; null: the disk refused the record")
     image_saved: bool = Field(default=False, description="whether the picture is kept there")
@@ -64,23 +66,19 @@ class AlarmData(Record):
     detections: tuple[Detection, ...] = Field(description="those boxes")
 
 
-class _Envelope(Record):
-    specversion: Literal["1.0"] = "1.0"
-    id: str = Field(min_length=1, description="unique for its source, and the same in every repetition")
-    source: str = Field(min_length=1, description="/devices/<device_id>/cameras/<camera_id>")
+class _OfCamera(CloudEvent):
     subject: str = Field(description="the camera")
     time: Time = Field(description="capture time of the frame")
-    datacontenttype: Literal["application/json"] = "application/json"
 
 
-class ResultEvent(_Envelope):
+class ResultEvent(_OfCamera):
     """A frame was processed."""
 
     type: Literal["yolo_assets.result.v1"] = RESULT
     data: ResultData
 
 
-class AlarmEvent(_Envelope):
+class AlarmEvent(_OfCamera):
     """An alarm was raised or cleared."""
 
     type: Literal["yolo_assets.alarm.raised.v1", "yolo_assets.alarm.cleared.v1"]
@@ -159,6 +157,7 @@ def result_event(device_id: str, summary: FrameSummary, now: float) -> OutgoingE
                 "model_version": summary.model_version,
                 "detections": summary.detections,
                 "image_path": record.image_path if record is not None and summary.recorded else None,
+                "part_id": record.part_name if record is not None else None,
                 "image_saved": record is not None and summary.recorded and bool(record.image_saved),
                 **extra,
             }

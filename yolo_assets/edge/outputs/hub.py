@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 from yolo_assets.edge.config.outputs import AlarmRule, MqttOutput, WebhookOutput
 from yolo_assets.edge.outputs.alarms import ActiveAlarms
 from yolo_assets.edge.outputs.events import FrameSummary, OutgoingEvent, alarm_event, result_event
-from yolo_assets.edge.outputs.mqtt import Mqtt
+from yolo_assets.edge.outputs.mqtt import MqttDelivery
 from yolo_assets.edge.outputs.outbox import EventOutbox
 from yolo_assets.edge.outputs.sender import Delivery, Sender
 from yolo_assets.edge.outputs.webhook import Webhook
@@ -184,7 +184,7 @@ def _watches(settings: WebhookOutput | MqttOutput, camera_id: str) -> bool:
 def _open(settings: WebhookOutput | MqttOutput, device_id: str) -> RunningOutput:
     outbox = EventOutbox(settings.queue_size, settings.expire_s)
     if isinstance(settings, MqttOutput):
-        delivery: Delivery = Mqtt(settings, device_id)
+        delivery: Delivery = MqttDelivery(settings, device_id)
     else:
         delivery = Webhook(settings)
     return RunningOutput(settings, outbox, delivery, Sender(settings.name, outbox, delivery))

@@ -6,28 +6,22 @@ broker that goes away in between gets them again after its return: the ``id`` sh
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.reasoncodes import ReasonCode
 
 from yolo_assets.edge.config.outputs import MqttOutput
 from yolo_assets.edge.outputs.events import OutgoingEvent
-from yolo_assets.edge.outputs.sender import DeliveryError
-from yolo_assets.runtime.credentials import client_context, read_secret
+from yolo_assets.runtime.delivery import DeliveryError
+from yolo_assets.runtime.mqtt import CONNECT_SECONDS, MqttConnection
 
 _ON_ITS_WAY = 20
-_CONNECT_SECONDS = 5.0
 _LOOK = 0.1
-_CLOSE_SECONDS = 2.0
 
 
-class Mqtt:
+class MqttDelivery:
     """Delivers to one broker."""
 
     def __init__(self, settings: MqttOutput, device_id: str) -> None:
@@ -36,38 +30,19 @@ class Mqtt:
         Raises:
             BadInputError: one of them cannot be used.
         """
-        where = f"outputs.{settings.name}"
-        password = read_secret(f"{where}: password", settings.password_file, settings.password_env)
         self._settings = settings
         self._device_id = device_id
-        port = settings.port or (8883 if settings.tls else 1883)
-        self.shown = f"{'mqtts' if settings.tls else 'mqtt'}://{settings.host}:{port}"
-        self._refusal: str | None = None
-        self._availability = settings.availability_topic.format(
-            device_id=device_id, camera_id="", kind="availability", rule=""
+        self._connection = MqttConnection(
+            f"outputs.{settings.name}",
+            settings,
+            f"yolo-assets-{device_id}-{settings.name}",
+            password_variable=settings.password_env,
+            keepalive_s=settings.keepalive_s,
+            availability=settings.availability_topic.format(
+                device_id=device_id, camera_id="", kind="availability", rule=""
+            ),
         )
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=f"yolo-assets-{device_id}-{settings.name}",
-            protocol=paho.MQTTv311,
-            clean_session=True,
-        )
-        client.connect_timeout = _CONNECT_SECONDS
-        client.max_inflight_messages_set(_ON_ITS_WAY)
-        # Each device comes back after waits of its own, so that they do not all come at once.
-        client.reconnect_delay_set(1, random.randint(15, 45))
-        client.will_set(self._availability, b"offline", qos=1, retain=True)
-        if settings.username is not None:
-            client.username_pw_set(settings.username, password)
-        if settings.tls:
-            # paho imports ssl only where there is one, and so its parameter has no type.
-            client.tls_set_context(client_context(where, settings))  # pyright: ignore[reportUnknownMemberType]
-        client.on_connect = self._on_connect
-        client.on_connect_fail = self._on_connect_fail
-        client.on_disconnect = self._on_disconnect
-        client.connect_async(settings.host, port, keepalive=settings.keepalive_s)
-        self._client = client
-        self._started = False
+        self._connection.client.max_inflight_messages_set(_ON_ITS_WAY)
 
     @property
     def most(self) -> int:
@@ -75,21 +50,18 @@ class Mqtt:
         return _ON_ITS_WAY
 
     @property
-    def connected(self) -> bool:
-        """Whether the broker is there now."""
-        return self._client.is_connected()
+    def shown(self) -> str:
+        """The broker, without anything secret."""
+        return self._connection.shown
 
     @property
     def trouble(self) -> str | None:
         """Why the broker is not there now."""
-        if not self._started or self.connected:
-            return None
-        return f"{self.shown} {self._refusal or 'is being connected'}"
+        return self._connection.trouble
 
     def open(self) -> None:
         """Connect, in a thread of the library's own, as often as it takes."""
-        self._started = True
-        self._client.loop_start()
+        self._connection.open()
 
     def deliver(self, events: Sequence[OutgoingEvent], stop: threading.Event) -> None:
         """Publish and wait until the broker has confirmed them all.
@@ -100,58 +72,29 @@ class Mqtt:
         Raises:
             DeliveryError: the broker is away, or ``stop`` was set before it confirmed.
         """
-        end = time.monotonic() + 2 * _CONNECT_SECONDS
-        while not self._client.is_connected():
+        end = time.monotonic() + 2 * CONNECT_SECONDS
+        while not self._connection.connected:
             if stop.wait(_LOOK) or time.monotonic() > end:
-                raise DeliveryError("connection", self.trouble or f"{self.shown} went away")
+                raise DeliveryError(self.trouble or f"{self.shown} went away")
         sent: list[paho.MQTTMessageInfo] = []
         for event in events:
             retain = event.kind == "alarm" and self._settings.retain_alarms
-            info = self._client.publish(self._topic(event), event.body, qos=1, retain=retain)
+            info = self._connection.client.publish(self._topic(event), event.body, qos=1, retain=retain)
             if info.rc == paho.MQTT_ERR_NO_CONN:
                 info.rc = paho.MQTT_ERR_SUCCESS  # it is kept and goes out after the connection is back
             sent.append(info)
         for info in sent:
             while not info.is_published():
                 if stop.is_set():
-                    raise DeliveryError("stopped", f"{self.shown} did not confirm before the agent stopped")
+                    raise DeliveryError(f"{self.shown} did not confirm before the agent stopped", "stopped")
                 info.wait_for_publish(_LOOK)
 
     def close(self) -> None:
         """Announce the disconnect and close the connection; takes two seconds at most."""
-        if not self._started:
-            return
-        # The library's thread may stand in a connection that does not come about, and must not hold up the stop.
-        end = threading.Thread(target=self._end, name="mqtt-close", daemon=True)
-        end.start()
-        end.join(_CLOSE_SECONDS)
-
-    def _end(self) -> None:
-        if self._client.is_connected():
-            self._client.publish(self._availability, b"offline", qos=1, retain=True).wait_for_publish(1.0)
-        self._client.disconnect()
-        self._client.loop_stop()
+        self._connection.close()
 
     def _topic(self, event: OutgoingEvent) -> str:
         filled = self._settings.topic.format(
             device_id=self._device_id, camera_id=event.camera_id, kind=event.kind, rule=event.rule or ""
         )
         return filled.rstrip("/") if event.rule is None else filled
-
-    def _on_connect(
-        self, client: paho.Client, userdata: Any, flags: paho.ConnectFlags, code: ReasonCode, properties: Any
-    ) -> None:
-        if code.is_failure:
-            self._refusal = f"refuses the connection: {code}; check username, password_file and its access rules"
-        else:
-            self._refusal = None
-            client.publish(self._availability, b"online", qos=1, retain=True)
-
-    def _on_connect_fail(self, client: paho.Client, userdata: Any) -> None:
-        self._refusal = "cannot be reached" + ("; check host, port and ca_file" if self._settings.tls else "")
-
-    def _on_disconnect(
-        self, client: paho.Client, userdata: Any, flags: paho.DisconnectFlags, code: ReasonCode, properties: Any
-    ) -> None:
-        if code.is_failure and self._refusal is None:
-            self._refusal = f"went away: {code}"

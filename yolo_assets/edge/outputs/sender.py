@@ -12,11 +12,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 from yolo_assets.edge.outputs.events import OutgoingEvent
 from yolo_assets.edge.outputs.outbox import EventOutbox
 from yolo_assets.runtime.backoff import Backoff
+from yolo_assets.runtime.delivery import DeliveryError
 from yolo_assets.runtime.threads import join
 
 log = logging.getLogger(__name__)
@@ -24,26 +25,6 @@ _FIRST_WAIT, _LAST_WAIT = 0.5, 30.0
 _LONGEST_ASKED = 300.0
 _MOST_ERRORS = 20
 _REPORT_EVERY = 60.0
-
-Blame = Literal["away", "error", "refused"]
-
-
-class DeliveryError(Exception):
-    """Events did not arrive.
-
-    Args:
-        reason: a short word for the metrics, such as ``timeout``.
-        message: one line for the operator, without a secret.
-        blame: ``away``: the receiver is unreachable, retry for ever; ``error``: it failed on them, retry a limited
-            number of times; ``refused``: the receiver will never take them.
-        retry_after: seconds that the receiver asks for.
-    """
-
-    def __init__(self, reason: str, message: str, blame: Blame = "away", retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.blame: Blame = blame
-        self.retry_after = retry_after
 
 
 class Delivery(Protocol):
@@ -157,7 +138,7 @@ class Sender:
             self._failed(events, error)
             return
         except Exception as error:  # a library may raise anything; the output continues
-            self._failed(events, DeliveryError("error", f"{type(error).__name__}: {error}", "error"))
+            self._failed(events, DeliveryError(f"{type(error).__name__}: {error}", "error", "error"))
             return
         if self.error is not None:
             log.info("output %s delivers again", self._name)

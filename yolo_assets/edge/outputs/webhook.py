@@ -24,8 +24,8 @@ from yolo_assets import __version__
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.config.outputs import WebhookOutput
 from yolo_assets.edge.outputs.events import OutgoingEvent
-from yolo_assets.edge.outputs.sender import Blame, DeliveryError
 from yolo_assets.runtime.credentials import client_context, read_secret
+from yolo_assets.runtime.delivery import Blame, DeliveryError
 
 _ONE, _MANY = "application/cloudevents+json", "application/cloudevents-batch+json"
 _MOST_ANSWER = 1 << 16
@@ -131,7 +131,7 @@ class Webhook:
         if 200 <= status < 300:
             return
         blame: Blame = "refused" if status in _NEVER else "error" if status == 500 else "away"
-        raise DeliveryError(f"http_{status}", f"{self.shown} answers {status}{_hint(status)}", blame, after)
+        raise DeliveryError(f"{self.shown} answers {status}{_hint(status)}", f"http_{status}", blame, after)
 
     def close(self) -> None:
         """Close the connection."""
@@ -157,10 +157,10 @@ def _unreachable(shown: str, error: Exception) -> DeliveryError:
     cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
     if isinstance(cause, (SSLError, ssl.SSLError)):
         why = str(cause.args[0] if cause.args else cause)
-        return DeliveryError("tls", f"{shown} is not trusted: {why}; check ca_file and the receiver's certificate")
+        return DeliveryError(f"{shown} is not trusted: {why}; check ca_file and the receiver's certificate", "tls")
     if isinstance(cause, TimeoutError) and not isinstance(cause, NewConnectionError):
-        return DeliveryError("timeout", f"{shown} does not answer in time")
-    return DeliveryError("connection", f"{shown} cannot be reached: {type(cause).__name__}")
+        return DeliveryError(f"{shown} does not answer in time", "timeout")
+    return DeliveryError(f"{shown} cannot be reached: {type(cause).__name__}")
 
 
 def _hint(status: int) -> str:

@@ -10,17 +10,21 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.frames import FrameId
 from yolo_assets.edge.cameras.open import ConfiguredSource
+from yolo_assets.edge.pipeline.masking import PictureMask
 from yolo_assets.edge.pipeline.queue import Displaced, FrameQueue
 from yolo_assets.edge.pipeline.recorder import FrameRecorder
 from yolo_assets.edge.types import Capture, DropReason, Frame
 from yolo_assets.runtime.threads import join
+
+if TYPE_CHECKING:
+    from yolo_assets.edge.lots.codes import LotReader
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +48,18 @@ class CameraThread:
         queue: where frames wait for workers.
         recorder: counts frames and writes drops.
         has_model: whether a model serves; live sources drop their frames until then, others wait.
+        lot_reader: reads codes in the pictures; None: nothing is looked for.
+        mask: what is painted over in each picture.
     """
 
     def __init__(
-        self, configured: ConfiguredSource, queue: FrameQueue, recorder: FrameRecorder, has_model: threading.Event
+        self,
+        configured: ConfiguredSource,
+        queue: FrameQueue,
+        recorder: FrameRecorder,
+        has_model: threading.Event,
+        lot_reader: LotReader | None = None,
+        mask: PictureMask | None = None,
     ) -> None:
         self.source = configured.source
         self.kind = configured.kind
@@ -60,6 +72,8 @@ class CameraThread:
         self._queue = queue
         self._recorder = recorder
         self._has_model = has_model
+        self._lot_reader = lot_reader
+        self._mask = mask
         self._sequence = recorder.next_sequence(self.camera_id)
         self._clock = configured.clock
         self._state: CameraState = "connecting"
@@ -89,7 +103,18 @@ class CameraThread:
         if self.state == "stalled":
             message = f"no picture for {self.silent_s:.0f} s"
         back = round(self._back_after, 3) if self._back_after is not None else None
-        return {"message": message, "back_after_s": back, "source": self.source.facts()}
+        codes = self._lot_reader.codes.status() if self._lot_reader else None
+        return {
+            "message": message,
+            "back_after_s": back,
+            "codes": codes,
+            "mask": self._mask_status(),
+            "source": self.source.facts(),
+        }
+
+    def _mask_status(self) -> dict[str, Any] | None:
+        mask = self._mask
+        return {"version": mask.version, "hidden_from_model": mask.hide_from_model} if mask is not None else None
 
     def start(self) -> None:
         """Begin."""
@@ -150,13 +175,20 @@ class CameraThread:
         self._stop.wait(self._waits.longest() if hopeless else self._waits.after(lived))
 
     def _take(self, capture: Capture) -> None:
-        image = capture.image
+        image, whole = capture.image, None
+        if image is not None and self._mask is not None:
+            image, whole = self._mask.burn(image)  # first: nothing else may see what is behind the mask
         moment = self._clock.moment() if self._clock else None
+        shown = self._lot_reader.read(image, capture.captured_at) if self._lot_reader and image is not None else None
         frame = Frame(
             id=FrameId(self.camera_id, self._sequence, capture.captured_at),
             image=_NO_PIXELS if image is None else image,
             entered=time.monotonic(),
             batch_id=capture.batch_id,
+            batch_shown=shown.batch_id if shown else None,
+            whole=whole,
+            mask_version=self._mask.version if self._mask else None,
+            part_shown=shown.part_id if shown else None,
             truth=capture.truth,
             time_trusted=moment.trusted if moment else True,
             boot_id=moment.boot_id if moment else "",

@@ -23,6 +23,7 @@ from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.frames import FrameId
 from yolo_assets.contracts.names import frame_name
 from yolo_assets.contracts.times import Hour
+from yolo_assets.edge.lots.book import Lot
 from yolo_assets.edge.types import DropReason, Frame
 from yolo_assets.runtime.files import FolderBusyError
 from yolo_assets.spool.files import SpoolFullError, full_error
@@ -44,6 +45,7 @@ def new_record(
     device_id: str,
     inference_ms: float,
     quality: Quality,
+    lot: Lot | None = None,
     batch_id: str | None = None,
 ) -> DetectionRecord:
     """The whole record of a processed frame.
@@ -57,12 +59,15 @@ def new_record(
         device_id: this device.
         inference_ms: the model alone, with its pre- and post-processing.
         quality: figures of the picture.
-        batch_id: production batch of the configuration; where it is None, the frame's.
+        lot: what was in front of the camera then; a code in the picture comes before it.
+        batch_id: production batch of the configuration, where nobody gave a lot; where it is None, the source's.
 
     Raises:
         ValidationError: the model gave what no record may hold, such as NaN.
     """
     height, width = frame.image.shape[:2]
+    batch = frame.batch_shown or (lot.batch_id if lot is not None else batch_id or frame.batch_id)
+    part = frame.part_shown or (lot.part_id if lot is not None and lot.batch_id == batch else None)
     document = {
         "image_path": f"{frame.camera_id}/{frame.id.hour}/{frame_name(frame.captured_at)}",
         "detections": detections,
@@ -76,9 +81,13 @@ def new_record(
         "height": height,
         "inference_ms": round(inference_ms, 3),
         "image_saved": False,
-        "batch_id": batch_id or frame.batch_id,
+        "batch_id": batch,
         "quality": quality,
     }
+    if part is not None:
+        document["part_id"] = part
+    if frame.mask_version is not None:
+        document["mask_version"] = frame.mask_version
     if not frame.time_trusted:
         document |= {"time_trusted": False, "boot_id": frame.boot_id, "monotonic_s": frame.monotonic_s}
     return DetectionRecord.model_validate(document)

@@ -22,6 +22,7 @@ from yolo_assets.contracts.detection import Quality
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.config.cameras import SimulatedCameras
+from yolo_assets.edge.lots.book import LotBook
 from yolo_assets.edge.pipeline.queue import FrameQueue
 from yolo_assets.edge.pipeline.recorder import FrameRecorder, new_record
 from yolo_assets.edge.pipeline.sampling import Sampler
@@ -68,6 +69,7 @@ class FrameProcessor:
         recorder: the agent's way to the spool.
         sampler: decides which pictures are kept.
         truth: keeps what a simulation knows.
+        lots: what is in front of each camera.
     """
 
     def __init__(
@@ -78,11 +80,12 @@ class FrameProcessor:
         recorder: FrameRecorder,
         sampler: Sampler,
         truth: TruthWriter,
+        lots: LotBook,
     ) -> None:
         self._device_id, self._batch_id = config.device_id, config.batch_id
         self._jpeg_quality = config.sampling.jpeg_quality
         self._queue, self._slots, self._recorder = queue, slots, recorder
-        self._sampler, self._truth = sampler, truth
+        self._sampler, self._truth, self._lots = sampler, truth, lots
         self._reported = -_REPORT_EVERY
         self.on_result: list[Callable[[Result], None]] = []
         """Called after each frame that has a result."""
@@ -129,9 +132,9 @@ class FrameProcessor:
                 frames = list(compress(frames, fits))
                 begin = time.perf_counter()
                 if len(frames) == 1:
-                    found = [slot.model.predictor.predict(frames[0].image)]
+                    found = [slot.model.predictor.predict(frames[0].for_model)]
                 else:
-                    found = slot.model.predictor.predict_many([frame.image for frame in frames])
+                    found = slot.model.predictor.predict_many([frame.for_model for frame in frames])
                 seconds = time.perf_counter() - begin
                 names = slot.model.manifest.class_names
                 detections = [b.to_records(names, f.captured_at) for b, f in zip(found, frames, strict=True)]
@@ -188,6 +191,7 @@ class FrameProcessor:
                 device_id=self._device_id,
                 inference_ms=seconds * 1000,
                 quality=Quality(blur=round(blur, 3), brightness=round(brightness, 3)),
+                lot=self._lots.lot_of(frame.id),
                 batch_id=self._batch_id,
             )
         except ValidationError as error:  # the model gave what no record may hold, such as NaN

@@ -238,9 +238,9 @@ def run_shadow(
             with serving.held() as held:
                 if not held:
                     break  # it was replaced by hand; nothing to compare with
-                old = timed(serving.model, result.image, old_seconds)
+                old = timed(serving.model, result.frame.for_model, old_seconds)
             try:
-                new = timed(candidate, result.image, new_seconds)
+                new = timed(candidate, result.frame.for_model, new_seconds)
             except Exception as error:  # a runtime may raise anything
                 raise UnfitError(f"in the shadow run it fails on a frame of {result.camera_id}: {error}") from None
             comparison.add(old, new)
@@ -312,13 +312,13 @@ class Trial:
         with self.reference.held() as held:
             if not held:
                 return None
-            old = timed(self.reference.model, result.image, self._pairs[0] if self._pairs else [])
+            old = timed(self.reference.model, result.frame.for_model, self._pairs[0] if self._pairs else [])
         new = Detections.from_records(result.detections, self.comparison.class_names)
         self.comparison.add(old, new)
         if self._pairs is not None:
             with self.subject.held() as held:
                 if held:
-                    timed(self.subject.model, result.image, self._pairs[1])
+                    timed(self.subject.model, result.frame.for_model, self._pairs[1])
         return self.comparison.outside_limits(
             min_frames=self._limits.min_frames,
             detections_band=self._limits.detections_band,

@@ -6,7 +6,6 @@ weights are held about three times while an engine compiles them. Does not belon
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import shutil
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.model import ONNX, ModelManifest
 from yolo_assets.edge.config.rollout import Headroom
+from yolo_assets.runtime.nvml import open_nvml
 
 MIB = 1 << 20
 _COMPILING = 3
@@ -104,23 +104,15 @@ def _group_limits(top: Path, group: Path) -> list[int]:
 
 def free_gpu_memory(index: int = 0) -> int | None:
     """Free bytes of a GPU, from the driver's own management library; None where there is none."""
-
-    class Memory(ctypes.Structure):
-        _fields_ = [("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong)]
-
-    try:
-        library = ctypes.CDLL("libnvidia-ml.so.1")
-    except OSError:
-        return None
-    if library.nvmlInit_v2() != 0:
+    nvml = open_nvml()
+    if nvml is None:
         return None
     try:
-        device, memory = ctypes.c_void_p(), Memory()
-        if library.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(device)) != 0:
-            return None
-        return int(memory.free) if library.nvmlDeviceGetMemoryInfo(device, ctypes.byref(memory)) == 0 else None
+        return int(nvml.nvmlDeviceGetMemoryInfo(nvml.nvmlDeviceGetHandleByIndex(index)).free)
+    except nvml.NVMLError:
+        return None
     finally:
-        library.nvmlShutdown()
+        nvml.nvmlShutdown()
 
 
 def _mib(size: int) -> str:

@@ -56,7 +56,7 @@ class LiveTap:
     def failed(self, frame: Frame, label: str, error: BaseException) -> None:
         """One frame on which the model raised."""
         for tap in self._taps:
-            tap.offer_failure(InferenceFailure(label, frame.camera_id, frame.image, error))
+            tap.offer_failure(InferenceFailure(label, frame.camera_id, frame.for_model, error))
 
     def milliseconds(self, label: str) -> list[float]:
         """Recent inference times of a model, oldest first."""

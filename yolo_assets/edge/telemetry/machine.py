@@ -15,6 +15,8 @@ from typing import Any
 
 import psutil
 
+from yolo_assets.runtime.nvml import open_nvml
+
 log = logging.getLogger(__name__)
 _EVERY = 2.0
 
@@ -56,7 +58,7 @@ class Machine:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process = psutil.Process()
-        self._nvml = _open_nvml()
+        self._nvml = open_nvml()
         self._at = 0.0
         self._before: tuple[float, dict[int, float], float, float] | None = None
         self._load: MachineLoad | None = None
@@ -112,19 +114,6 @@ class Machine:
             log.warning("the graphics driver does not answer and is not asked again: %s", error)
             self._nvml = None
             return ()
-
-
-def _open_nvml() -> Any:
-    """NVIDIA's management library; None where the machine has none."""
-    try:
-        import pynvml  # pyright: ignore[reportMissingTypeStubs]
-    except ImportError:
-        return None
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    return pynvml
 
 
 def read_gpus(nvml: Any) -> tuple[Gpu, ...]:

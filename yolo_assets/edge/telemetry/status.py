@@ -16,6 +16,7 @@ from yolo_assets.contracts.times import format_time, utc_now
 from yolo_assets.edge.audit.log import AuditLog
 from yolo_assets.edge.audit.shipping import AuditShipper
 from yolo_assets.edge.config.agent import AgentConfig
+from yolo_assets.edge.lots.book import LotBook
 from yolo_assets.edge.maintenance import Maintenance
 from yolo_assets.edge.pipeline.capture import CameraThread
 from yolo_assets.edge.pipeline.results import CameraFigures, ResultBoard
@@ -61,12 +62,14 @@ class StatusReport:
         journal: FrameJournal,
         board: ResultBoard,
         readiness: Readiness,
+        lots: LotBook,
     ) -> None:
         self._config = config
         self._cameras = cameras
         self._journal = journal
         self._board = board
         self._readiness = readiness
+        self._lots = lots
         self.started_at = utc_now()
         self.sections: dict[str, Callable[[], Any]] = {}
         """What each part reports, by the name of its section."""
@@ -84,7 +87,10 @@ class StatusReport:
             "not_ready": reasons,
             "ready_seconds": self._config.ready_seconds,
             "cameras": {
-                camera.camera_id: _camera(camera, counts[camera.camera_id], figures[camera.camera_id])
+                camera.camera_id: {
+                    **_camera(camera, counts[camera.camera_id], figures[camera.camera_id]),
+                    "lot": lot_status(self._lots, camera.camera_id),
+                }
                 for camera in self._cameras
             },
             "totals": _totals(counts),
@@ -159,6 +165,12 @@ def audit_status(audit: AuditLog, shipper: AuditShipper) -> dict[str, Any]:
         "trouble": audit.trouble,
         "ship_error": shipper.error,
     }
+
+
+def lot_status(lots: LotBook, camera_id: str) -> dict[str, Any] | None:
+    """What is in front of a camera now; None where nobody gave it a lot."""
+    change = lots.current(camera_id)
+    return change.model_dump(mode="json") if change is not None else None
 
 
 def archiver_status(path: Path) -> dict[str, Any] | None:

@@ -65,6 +65,20 @@ def read_class_list(name: str, files: Mapping[str, bytes]) -> dict[int, str]:
     return found[first]
 
 
+def read_class_names(name: str, data: bytes) -> tuple[str, ...]:
+    """The names of one file, a text with one a line or a YAML file with ``names``, in the order of their ids.
+
+    Raises:
+        BadInputError: it cannot be read, or leaves open which id a name has.
+    """
+    names = _from_yaml(name, data) if name.lower().endswith(_YAML) else _from_lines(name, data)
+    if not names:
+        raise BadInputError(f"{name} names no classes; write one name a line, or 'names:' in YAML")
+    if sorted(names) != list(range(len(names))):
+        raise BadInputError(f"{name} leaves out ids between 0 and {max(names)}; name every class")
+    return tuple(names[number] for number in range(len(names)))
+
+
 def _from_lines(source: str, data: bytes) -> dict[int, str]:
     text = re.sub(r"\r*\n|\r", "\n", decode_text(data, source)).rstrip()
     lines = text.split("\n") if text else []

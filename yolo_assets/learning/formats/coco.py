@@ -14,7 +14,7 @@ from yolo_assets.contracts.base import canonical_json, is_json_object
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.learning.formats import values
 from yolo_assets.learning.formats.base import LabelFile, RawBox, RawImage
-from yolo_assets.learning.formats.pictures_in_zip import Pictures
+from yolo_assets.learning.formats.pictures_in_zip import PictureIndex
 from yolo_assets.learning.formats.values import shown
 
 _CROWD = ("iscrowd", "is_crowd", "ignore")
@@ -70,7 +70,7 @@ def read_zip(name: str, documents: Mapping[str, dict[str, Any]], files: Mapping[
         BadInputError: none of the documents can be read; the reason of the first.
     """
     merged, refused = LabelFile("coco", []), list[BadInputError]()
-    pictures, used = Pictures(files), set[str]()
+    pictures, used = PictureIndex(files), set[str]()
     for path, document in sorted(documents.items()):
         try:
             parsed = read(f"{path} in {name}", document)

@@ -82,7 +82,7 @@ def _may_meet(label: str, picture: str) -> bool:
     return not one or not other or one == other
 
 
-class Pictures:
+class PictureIndex:
     """The pictures of a zip, found by the names that a JSON file beside them gives them."""
 
     def __init__(self, paths: Iterable[str]) -> None:

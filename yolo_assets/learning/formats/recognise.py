@@ -14,7 +14,7 @@ from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.text import decode_text, plain
 from yolo_assets.learning.formats import coco, label_studio, yolo
 from yolo_assets.learning.formats.base import LabelFile
-from yolo_assets.learning.formats.pictures_in_zip import Pictures
+from yolo_assets.learning.formats.pictures_in_zip import PictureIndex
 from yolo_assets.learning.formats.values import shown
 from yolo_assets.learning.formats.zips import unpack
 
@@ -125,7 +125,7 @@ def _parse_zip(name: str, files: Mapping[str, bytes]) -> LabelFile:
 
 
 def _read_tasks(name: str, tasks: Mapping[str, list[Any]], files: Mapping[str, bytes]) -> LabelFile:
-    merged, pictures = LabelFile("label_studio", []), Pictures(files)
+    merged, pictures = LabelFile("label_studio", []), PictureIndex(files)
     for path, document in sorted(tasks.items()):
         parsed = label_studio.read(f"{path} in {name}", document)
         for image in parsed.images:

@@ -38,6 +38,7 @@ _SMALL = {
     "lrf": 0.05,
     "warmup_epochs": 1,
     "val_every": 100,
+    "thresholds": {"confidence": 0.15},
     "augmentation": {"mosaic": 0, "close_mosaic": 0, "flipud": 0.3, "scale": 0.15, "hsv_s": 0.3},
 }
 RECIPE = {
@@ -46,10 +47,9 @@ RECIPE = {
 }
 """Small pictures and few epochs: minutes on two cores. A plant's recipe is larger."""
 
-GATE = {"improvement": "better", "min_recall": 0.3, "min_frames": 50, "max_class_drop": 0.35}
-"""A class has some thirty boxes in the test set: a precision is known to a tenth, a difference to 0.15, and fifteen are
-looked at. And a champion that reports nothing on the changed line keeps its precision. So the limit on single classes
-is wide; that the model is better overall must be sure."""
+GATE = {"improvement": "better", "min_recall": 0.1, "min_frames": 50, "max_class_drop": 0.35}
+"""A class has ten to thirty boxes in the test set, and a starter of so few epochs finds two to seven of ten cracks, as
+its training happens to go. So the limits on single classes are wide; that the new model is better must be sure."""
 
 
 @dataclass(frozen=True)

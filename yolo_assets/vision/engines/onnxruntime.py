@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -43,7 +46,11 @@ def _import_onnxruntime() -> Any:
 
 
 class OnnxRuntimeEngine:
-    """One session; ONNX Runtime lets several threads run it at once."""
+    """On the CPU one session that several threads run at once; on a card a session for each of them.
+
+    A CUDA session that two threads run at the same time gives wrong outputs without an error. So a session of a card
+    has one caller at a time; who finds none idle waits for one.
+    """
 
     def __init__(self, onnx: bytes, shape: tuple[int, ...], spec: EngineSpec, setup: EngineSetup) -> None:
         """Open a session.
@@ -52,7 +59,7 @@ class OnnxRuntimeEngine:
             onnx: checked bytes of the file.
             shape: its input, ``[1, 3, h, w]``.
             spec: device and precision.
-            setup: its threads are for the CPU, its cache for TensorRT.
+            setup: its threads are for the CPU, its cache for TensorRT; on a card each parallel frame gets a session.
 
         Raises:
             UserError: not installed, the device or precision is not available, or the file cannot be loaded.
@@ -78,15 +85,20 @@ class OnnxRuntimeEngine:
         # Idle threads that spin take the cores from capture, encoding and the other model.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-        try:
-            self._session: Any = onnxruntime.InferenceSession(onnx, options, providers=provider_list(spec, setup, onnx))
-        except Exception as error:  # its exceptions share no base class but this
-            raise UserError(f"onnxruntime cannot load the model: {error}") from None
-        if self._session.get_providers()[0] != provider:
-            # ONNX Runtime falls back silently; a device bought for its GPU would be slow.
-            raise UserError(f"onnxruntime could not start {provider}; check its driver and libraries")
-        self._input = self._session.get_inputs()[0].name
-        self._output = self._session.get_outputs()[0].name
+        # Without a cache TensorRT would build its engine, which takes minutes, for each session again.
+        alone = spec.device == "tensorrt" and setup.cache is None
+        self._shared = spec.device == "cpu"
+        providers = provider_list(spec, setup, onnx)
+        first, *more = (
+            _open_session(onnxruntime, onnx, options, providers)
+            for _ in range(1 if self._shared or alone else setup.parallel)
+        )
+        self._idle: SimpleQueue[Any] | None = SimpleQueue()
+        for session in (first, *more):
+            self._idle.put(session)
+        given = first.get_inputs()[0]
+        self._input, self._type = given.name, np.float16 if given.type == "tensor(float16)" else np.float32
+        self._output = first.get_outputs()[0].name
 
     def new_input(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """See `InferenceEngine.new_input`."""
@@ -95,17 +107,45 @@ class OnnxRuntimeEngine:
     def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `InferenceEngine.infer`."""
         check_batch(batch, self._shape, self._most)
-        session = self._session
-        if session is None:
-            raise UserError("the model was closed; load it again")
+        given = {self._input: batch.astype(self._type, copy=False)}
         try:
-            return np.asarray(session.run([self._output], {self._input: batch})[0], np.float32)
+            with self._session() as session:
+                return np.asarray(session.run([self._output], given)[0], np.float32)
+        except UserError:
+            raise
         except Exception as error:  # its exceptions share no base class but this
             raise UserError(f"onnxruntime could not run the model: {error}") from None
 
     def close(self) -> None:
         """See `InferenceEngine.close`."""
-        self._session = None
+        self._idle = None
+
+    @contextmanager
+    def _session(self) -> Generator[Any]:
+        """A session for one inference; on a card nobody else has it meanwhile."""
+        idle = self._idle
+        if idle is None:
+            raise UserError("the model was closed; load it again")
+        session = idle.get()
+        if self._shared:
+            idle.put(session)
+            yield session
+            return
+        try:
+            yield session
+        finally:
+            idle.put(session)
+
+
+def _open_session(onnxruntime: Any, onnx: bytes, options: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:
+    try:
+        session = onnxruntime.InferenceSession(onnx, options, providers=providers)
+    except Exception as error:  # its exceptions share no base class but this
+        raise UserError(f"onnxruntime cannot load the model: {error}") from None
+    if session.get_providers()[0] != providers[0][0]:
+        # ONNX Runtime falls back silently; a device bought for its GPU would be slow.
+        raise UserError(f"onnxruntime could not start {providers[0][0]}; check its driver and libraries")
+    return session
 
 
 def provider_list(spec: EngineSpec, setup: EngineSetup, onnx: bytes) -> list[tuple[str, dict[str, str]]]:

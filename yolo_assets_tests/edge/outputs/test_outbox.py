@@ -13,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from yolo_assets.edge.outputs.events import Kind, OutgoingEvent
 from yolo_assets.edge.outputs.outbox import EventOutbox
-from yolo_assets.edge.outputs.sender import DeliveryError, Sender, pause
+from yolo_assets.edge.outputs.sender import Sender, pause
+from yolo_assets.runtime.delivery import DeliveryError
 
 SIZE, EXPIRE = 6, 10.0
 
@@ -123,7 +124,7 @@ class Failing:
     def open(self) -> None: ...
 
     def deliver(self, events: Sequence[OutgoingEvent], stop: threading.Event) -> None:
-        raise DeliveryError("http_500", "it failed", "error")
+        raise DeliveryError("it failed", "http_500", "error")
 
     def close(self) -> None: ...
 

@@ -90,5 +90,5 @@ def test_limits_that_make_no_sense_are_refused(wrong: dict[str, object], words: 
 
 
 def test_per_cent_and_bytes_may_be_mixed() -> None:
-    limits = Disk(low="10GB", high="20GB", no_images="90%").limits()
+    limits = Disk(low="10GB", high="20GB", no_images="90%").watermarks()
     assert limits.high.of(1) == 20e9 and limits.images.of(100) == 90

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -56,6 +57,38 @@ def test_too_little_headroom_is_one_line(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(headroom, "free_gpu_memory", lambda: 5 * MIB)
     with pytest.raises(NoHeadroomError, match=r"of the GPU's memory and 64 MiB must stay free, but only 5 MiB are"):
         check_memory(Headroom(memory_mib=0, gpu_mib=64), manifest)
+
+
+class CardError(Exception):
+    """As the driver raises it."""
+
+
+class Driver:
+    """As much of ``pynvml`` as is asked, for a machine with one card."""
+
+    NVMLError = CardError
+    closed = 0
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
+        if index:
+            raise CardError
+        return index
+
+    def nvmlDeviceGetMemoryInfo(self, card: int) -> SimpleNamespace:
+        return SimpleNamespace(free=7 * MIB, used=MIB, total=8 * MIB)
+
+    def nvmlShutdown(self) -> None:
+        self.closed += 1
+
+
+def test_free_memory_of_a_card_or_none_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver()
+    monkeypatch.setattr(headroom, "open_nvml", lambda: driver)
+    assert headroom.free_gpu_memory() == 7 * MIB
+    assert headroom.free_gpu_memory(1) is None
+    assert driver.closed == 2
+    monkeypatch.setattr(headroom, "open_nvml", lambda: None)
+    assert headroom.free_gpu_memory() is None
 
 
 def test_the_memory_of_a_real_gpu_is_read() -> None:

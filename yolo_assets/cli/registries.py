@@ -1,0 +1,74 @@
+"""The registry as commands open it: with the installation's promotion key, and further public keys where given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from yolo_assets.cli.common import note
+
+if TYPE_CHECKING:
+    from yolo_assets.contracts.settings import Settings
+    from yolo_assets.contracts.signing import TrustedKeys
+    from yolo_assets.models.promotion import Promoter
+    from yolo_assets.models.registry import Registry
+
+TrustedOption = Annotated[
+    list[Path] | None,
+    typer.Option("--trusted-key", help="Further public key to trust, for releases signed before a key was replaced."),
+]
+
+
+def open_registry(configured: Settings, further: list[Path] | None) -> Registry:
+    """The registry of the settings, with its keys.
+
+    Raises:
+        SignatureError: there is no public key to verify with.
+    """
+    from yolo_assets.models.registry import Registry
+    from yolo_assets.storage.open import open_store
+
+    return Registry(open_store(configured.store_url), _promotion_keys(configured, further))
+
+
+def readable_registry(configured: Settings, further: list[Path] | None) -> Registry:
+    """As ``_open_registry``, for commands that only read: without a key too, with a note on what is not shown then."""
+    from yolo_assets.contracts.errors import SignatureError
+    from yolo_assets.models.registry import Registry
+    from yolo_assets.storage.open import open_store
+
+    opened = open_store(configured.store_url)
+    try:
+        return Registry(opened, _promotion_keys(configured, further))
+    except SignatureError as error:
+        if further:
+            raise
+        note(f"signatures are not checked and channels not shown: {error}")
+        return Registry(opened)
+
+
+def open_promoter(configured: Settings, further: list[Path] | None) -> Promoter:
+    """The registry with the promotion key.
+
+    Raises:
+        SignatureError: a key is missing.
+    """
+    from yolo_assets.contracts.signing import Signer
+    from yolo_assets.models.promotion import Promoter
+
+    signer = Signer.load(configured.promotion_key)
+    return Promoter(open_registry(configured, further), signer)
+
+
+def _promotion_keys(configured: Settings, further: list[Path] | None) -> TrustedKeys:
+    """The promotion key, never the archiver's: a key that may sign receipts may not release models."""
+    from yolo_assets.contracts.errors import SignatureError
+    from yolo_assets.contracts.signing import TrustedKeys
+
+    own = configured.promotion_key.with_name(configured.promotion_key.name + ".pub")
+    paths = [*([own] if own.exists() else []), *(further or [])]
+    if not paths:
+        raise SignatureError(f"no public key at {own}; give one with --trusted-key, or run: yolo-assets models keygen")
+    return TrustedKeys.load(paths)

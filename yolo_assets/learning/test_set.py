@@ -1,0 +1,92 @@
+"""A label file and the folder of its pictures as a test set, on which a model that was brought is evaluated.
+
+Nothing of it trains: it is no dataset version of the plant, and its images lie in the store only so that the verdict
+can be measured again. Does not belong here: datasets of the plant (``dataset``), the evaluation (``training``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path, PurePosixPath
+
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.names import FRAME_ENDINGS, dataset_image_key, dataset_key, is_frame
+from yolo_assets.learning.dataset import Dataset, hard_reasons
+from yolo_assets.learning.formats.recognise import parse
+from yolo_assets.learning.judging import validate
+from yolo_assets.learning.known_images import KnownImages
+from yolo_assets.learning.records import DatasetItem, DatasetManifest, LabelledImage
+from yolo_assets.learning.split import HashedImage, assign, dhash
+from yolo_assets.storage import AlreadyExistsError, ObjectStore
+from yolo_assets.vision.pictures import decode_image
+
+
+def labelled_test_set(store: ObjectStore, labels: Path, pictures: Path) -> Dataset:
+    """Read a label file, and keep what it says with its pictures as a test set.
+
+    Args:
+        store: where the pictures and the manifest are kept.
+        labels: COCO JSON, Label Studio JSON or a YOLO zip.
+        pictures: folder with the pictures that it names, for those that it does not carry.
+
+    Raises:
+        BadInputError: no label file, or one with something wrong in it; nothing of it is left out in silence.
+    """
+    try:
+        data = labels.read_bytes()
+        beside = {path.stem: path for path in sorted(pictures.iterdir()) if is_frame(path.name)}
+        parsed = parse(labels.name, data)
+        for image in parsed.images:
+            name = PurePosixPath(image.name.replace("\\", "/")).name
+            stem = PurePosixPath(name).stem if name.lower().endswith(FRAME_ENDINGS) else name
+            if image.data is None and stem in beside:
+                image.data = beside[stem].read_bytes()
+    except OSError as error:
+        raise BadInputError(f"cannot read {error.filename or labels}: {error.strerror}") from None
+    digest = hashlib.sha256(data).hexdigest()
+    accepted = validate(
+        parsed, KnownImages([]), None, source_file=labels.name, source_sha256=digest, pictures=store, earlier=None
+    )
+    wrong = [*accepted.rejected, *accepted.questions]
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise BadInputError(
+            f"{labels.name}: {wrong[0].image}: {wrong[0].reason}{more}; correct the file, or its pictures"
+        )
+    manifest = _manifest(store, accepted.images, digest)
+    stored = manifest.to_json()
+    test_set = Dataset(hashlib.sha256(stored).hexdigest(), manifest)
+    try:
+        store.put_if_absent(dataset_key(test_set.sha256, "manifest.json"), stored)
+    except AlreadyExistsError:
+        pass  # the same file and pictures gave it before
+    return test_set
+
+
+def _manifest(store: ObjectStore, images: tuple[LabelledImage, ...], digest: str) -> DatasetManifest:
+    names = tuple(sorted({box.class_name for image in images for box in image.boxes}))
+    if not names:
+        raise BadInputError("every picture of the label file is a background; label objects, or leave --labels out")
+    decoded = {
+        image.sha256: decode_image(store.get(dataset_image_key(image.sha256, image.image_path)), image.image_path)
+        for image in images
+    }
+    hashes = {sha256: dhash(bgr) for sha256, bgr in decoded.items()}
+    unique = {image.sha256: image for image in images}
+    groups = assign([HashedImage(sha256, "", None, value) for sha256, value in hashes.items()], shares={"test": 1.0})
+    items = [
+        DatasetItem(
+            image_path=image.image_path,
+            sha256=sha256,
+            split="test",
+            group=groups.assigned[sha256].group,
+            width=image.width,
+            height=image.height,
+            boxes=image.boxes,
+            dhash=hashes[sha256],
+            hard=hard_reasons(decoded[sha256], image.boxes),
+        )
+        for sha256, image in sorted(unique.items())
+    ]
+    counts = {"test": len(items)}
+    return DatasetManifest(class_names=names, items=tuple(items), labels=(digest,), counts=counts)
