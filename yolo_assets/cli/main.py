@@ -23,7 +23,7 @@ GROUPS = {
     "archive": "Cold archive: run, ls, show, verify, cat.",
     "catalog": "Archive catalog: rebuild, query, find, gaps, stats.",
     "datasets": "Dataset versions: build.",
-    "edge": "Edge agent: try, init, run, status, audit.",
+    "edge": "Edge agent: try, init, check, run, status, audit.",
     "events": "Announcements of hours and labels: listen.",
     "evidence": "Evidence packs for auditors: make, verify.",
     "labels": "Label files: import.",
@@ -184,6 +184,7 @@ def _extra_for(module: str) -> str | None:
             "paho",
             "psutil",
             "ruamel",
+            "zxingcpp",
         },
         "platform": {
             *("apprise", "dagster", "duckdb", "polars", "pandera"),

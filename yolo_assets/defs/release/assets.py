@@ -45,7 +45,7 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
     """Train a candidate from the champion's weights (or from random ones) and evaluate the exported file."""
     from yolo_assets.contracts.errors import BadInputError
     from yolo_assets.learning.dataset import latest_dataset
-    from yolo_assets.training.candidates import evaluate_candidate
+    from yolo_assets.training.candidates import evaluate_candidate, keep_start_weights
     from yolo_assets.training.spec import Recipe
 
     registry, settings = locations.registry(), locations.settings
@@ -54,7 +54,10 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
         raise BadInputError("there is no dataset yet; materialize training_dataset first")
     champion = champion_of(locations)
     recipe = Recipe.load(settings.training_recipe) if settings.training_recipe else Recipe()
-    spec = recipe.spec(locations.settings.model_name, *_parent(locations, champion, dataset.sha256))
+    parent, imgsz = _parent(locations, champion, dataset.sha256)
+    checkpoint = recipe.weights(parent)
+    weights = keep_start_weights(registry.store, checkpoint) if checkpoint is not None else None
+    spec = recipe.spec(settings.model_name, parent, imgsz, weights=weights)
     result = train(context, locations, dataset, spec)
     other = None if champion == result.model_version else champion
     evaluated = evaluate_candidate(registry, dataset, result.model_version, other, settings.home / "training")
@@ -63,7 +66,7 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
             "model": result.model_version,
             "fingerprint": result.fingerprint,
             "dataset": dataset.sha256,
-            "parent": result.parent or "random weights",
+            "parent": result.parent or (str(checkpoint) if checkpoint is not None else "random weights"),
             "reused": result.reused,
             "epochs": result.training.epochs,
             "training_s": round(result.training.seconds, 1),
@@ -143,13 +146,16 @@ def _parent(locations: Locations, champion: str | None, dataset_sha256: str) -> 
 
     The champion's weights, or those of its own parent when it was trained on this dataset already: fine-tuning a
     model on the data it was made from would give another model every night, while the champion's own inputs give its
-    result back.
+    result back. A champion that was imported as an ONNX file has no weights.
     """
+    from yolo_assets.contracts.model import WEIGHTS
     from yolo_assets.contracts.names import parse_model_version
 
     if champion is None:
         return None, None
     manifest = locations.registry().read_manifest(*parse_model_version(champion), signed=False).manifest
+    if WEIGHTS not in manifest.files:
+        return None, manifest.input_shape[2]
     trained_on_it = manifest.dataset_sha256 == dataset_sha256
     return manifest.parent_version if trained_on_it else champion, manifest.input_shape[2]
 

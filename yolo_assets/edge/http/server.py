@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import socket
 import ssl
+import struct
+import termios
 import threading
 import time
 from asyncio import BaseTransport
@@ -23,6 +26,11 @@ log = logging.getLogger(__name__)
 _MOST_CONNECTIONS = 256
 _MOST_HEADERS = 32 << 10
 _FIRST_REQUEST_S = 10.0
+_STUCK_S = 5.0
+_LOOK_S = 1.0
+_TCP_INFO_BYTES = 128
+_BYTES_ACKED = struct.Struct("=120xQ")
+"""The field ``tcpi_bytes_acked`` of Linux's ``struct tcp_info``, linux/tcp.h."""
 
 
 class _BoundedProtocol(H11Protocol):
@@ -38,11 +46,40 @@ class _BoundedProtocol(H11Protocol):
             http.abort()
         else:
             self.loop.call_later(_FIRST_REQUEST_S, self._end_if_silent)
+            self._taken, self._taken_at = -1, self.loop.time()
+            self.loop.call_later(_LOOK_S, self._end_if_stuck)
+
+    def _end_if_stuck(self) -> None:
+        """End a connection whose peer reads nothing although something waits for it, and look again.
+
+        Only the kernel knows: its buffers take many pictures of a small stream before a write would wait.
+        """
+        if self.transport.is_closing():
+            return
+        taken, now = _bytes_taken(self.transport), self.loop.time()
+        if taken is None or taken != self._taken:
+            self._taken, self._taken_at = taken, now
+        elif now - self._taken_at >= _STUCK_S:
+            self.transport.abort()
+            return
+        self.loop.call_later(_LOOK_S, self._end_if_stuck)
 
     def _end_if_silent(self) -> None:
         # uvicorn declares a cycle and begins with None: no request has come.
         if cast(object, self.cycle) is None and not self.transport.is_closing():
             self.transport.abort()
+
+
+def _bytes_taken(transport: Any) -> int | None:
+    """Bytes that the peer's system has confirmed so far; None while nothing waits for it, or where nobody knows."""
+    connection = transport.get_extra_info("socket")
+    try:
+        waiting = struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, b"\0" * 4))[0]
+        if not waiting:
+            return None
+        return _BYTES_ACKED.unpack(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES))[0]
+    except (OSError, ValueError, struct.error):
+        return None
 
 
 class ApiServer:
