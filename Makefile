@@ -43,7 +43,8 @@ check: $(STAMP)
 # Layers, prose, records, names and formats: no server, no training, no agent. In one process: two would load all
 # libraries twice, and pyright has the other processor.
 fast: $(STAMP)
-	$(BIN)/python -m pytest -q $(addprefix yolo_assets_tests/,test_imports.py test_prose.py contracts runtime spool tables)
+	$(BIN)/python -m pytest -q -m 'not soak and not slow' \
+		$(addprefix yolo_assets_tests/,test_imports.py test_prose.py contracts runtime spool tables)
 
 soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak

@@ -47,5 +47,5 @@ if [ "$(id -u)" -ne 0 ]; then
   command -v sudo >/dev/null || { echo "error: installing ${missing[*]} needs root or sudo" >&2; exit 1; }
   as_root=(sudo -n)
 fi
-"${as_root[@]}" apt-get update
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${missing[@]}"
+"${as_root[@]}" apt-get --option Acquire::Retries=5 update
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get --option Acquire::Retries=5 install --yes --no-install-recommends "${missing[@]}"

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -61,9 +62,21 @@ class Contestant:
                 text=True,
             )
         )
+        stack.callback(self.end)
 
     def ask(self, **order: Any) -> dict[str, Any]:
-        """One order, one answer."""
+        """One order, one answer. Between its turns the process is stopped: threads that spin would take the cores."""
+        self._process.send_signal(signal.SIGCONT)
+        try:
+            return self._answer(order)
+        finally:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def end(self) -> None:
+        """Let it go on and end."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def _answer(self, order: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
@@ -114,7 +127,8 @@ def speed(contestants: list[Contestant], rounds: int) -> None:
         for one in contestants if turn % 2 else contestants[::-1]:
             seconds[one.name] += one.ask(run=1)["seconds"]
     peer = float(np.median(seconds[PEER]))
-    print(f"\nconfidence {confidence:.4f}; {len(seconds[PEER])} frames each, load {os.getloadavg()[0]:.1f} at the end")
+    frames_each = f"{len(seconds[PEER])} frames each, load {os.getloadavg()[0]:.1f} at the end"
+    print(f"\n{cpu_model()}; confidence {confidence:.4f}; {frames_each}")
     print(f"{'':34}{'ms a frame':>11}{'p10':>8}{'p90':>8}{'frames/s':>10}{'x torch':>9}  boxes in the frames")
     for name, spent in seconds.items():
         middle, low, high = (float(np.quantile(spent, q)) for q in (0.5, 0.1, 0.9))
@@ -133,7 +147,7 @@ def quality(contestants: list[Contestant], folder: Path) -> None:
         for scene in pictures
     ]
     objects = sum(len(scene.truth) for scene in pictures)
-    print(f"\nmAP on {LABELLED} simulated frames with {objects} labelled defects, input 160x160")
+    print(f"\n{cpu_model()}; mAP on {LABELLED} simulated frames with {objects} labelled defects, input 160x160")
     print(f"{'':34}{'mAP50':>8}{'mAP50-95':>10}{'to torch, points':>18}")
     peer = None
     for one in contestants:

@@ -39,6 +39,7 @@ if [ -n "$local_base" ]; then
   root=$(mktemp -d)
   trap 'rm -rf "$root"' EXIT
   mmdebstrap --quiet --mode=root --variant=minbase --include=python3.11-venv,ca-certificates \
+    --aptopt='Acquire::Retries "5"' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --dpkgopt='path-exclude=/usr/share/man/*' bookworm "$root/system.tar"
   container=$(buildah from scratch)

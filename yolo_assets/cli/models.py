@@ -10,7 +10,7 @@ import typer
 
 from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings
 from yolo_assets.cli.models_import import import_model_file
-from yolo_assets.cli.registries import TrustedOption, open_promoter, open_registry, readable_registry
+from yolo_assets.cli.registries import TrustedOption, find_version, open_promoter, open_registry, readable_registry
 from yolo_assets.contracts.locations import location_folder
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 app.command("import")(import_model_file)
 
-ModelArgument = Annotated[str, typer.Argument(metavar="NAME/VERSION", help="A version, like line/20260102-1a2b3c4d.")]
+ModelArgument = Annotated[str, typer.Argument(metavar="NAME/VERSION", help="A version, with its name or without.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A model, like line.")]
 ChannelOption = Annotated[str, typer.Option("--channel", help="Release channel.")]
 ByOption = Annotated[str | None, typer.Option("--by", help="Who moves the channel; by default the login name.")]
@@ -76,11 +76,11 @@ def show(
 
     Example: yolo-assets models show line/20260102-1a2b3c4d
     """
-    from yolo_assets.contracts.names import parse_model_version
     from yolo_assets.models.gate_status import gate_status
 
-    name, version = parse_model_version(model)
-    registry = readable_registry(settings(store=store), trusted_key)
+    located = settings(store=store)
+    registry = readable_registry(located, trusted_key)
+    name, version = find_version(registry, located, model)
     stored = registry.read_manifest(name, version, signed=False)
     manifest = stored.manifest
     status = gate_status(registry, manifest) if registry.trusted.keys else None
@@ -129,10 +129,10 @@ def verify(
 
     Example: yolo-assets models verify line/20260102-1a2b3c4d
     """
-    from yolo_assets.contracts.names import parse_model_version
-
-    registry = open_registry(settings(store=store), trusted_key)
-    stored = registry.verify_bundle(*parse_model_version(model))
+    located = settings(store=store)
+    registry = open_registry(located, trusted_key)
+    stored = registry.verify_bundle(*find_version(registry, located, model))
+    model = stored.manifest.model_version
     if as_json:
         emit_json({"model": model, "verified": True, "files": len(stored.manifest.files), "sha256": stored.sha256})
     else:
@@ -167,11 +167,12 @@ def promote(
 
     Example: yolo-assets models promote line/20260102-1a2b3c4d --channel canary --reason "trial on line A"
     """
-    from yolo_assets.contracts.names import parse_model_version
     from yolo_assets.models.gated_release import promote_by_hand
     from yolo_assets.models.promotion import ReleaseRequest
 
-    name, version = parse_model_version(model)
+    located = settings(store=store)
+    promoter = open_promoter(located, trusted_key)
+    name, version = find_version(promoter.registry, located, model)
     request = ReleaseRequest(
         name=name,
         version=version,
@@ -180,8 +181,7 @@ def promote(
         reason=reason,
         replace_untrusted=replace_untrusted,
     )
-    located = settings(store=store)
-    released = promote_by_hand(open_promoter(located, trusted_key), request, force=force, unjudged=unjudged)
+    released = promote_by_hand(promoter, request, force=force, unjudged=unjudged)
     _announce(located, released.pointer)
     note(f"gate: {released.gate}")
     _show_pointer(released.pointer, as_json)
@@ -204,6 +204,7 @@ def rollback(
 
     Example: yolo-assets models rollback line --channel stable --reason "misses cracks on wet parts"
     """
+    from yolo_assets.contracts.names import version_of
     from yolo_assets.models.promotion import RollbackRequest
 
     request = RollbackRequest(
@@ -211,7 +212,7 @@ def rollback(
         channel=channel,
         by=by or getpass.getuser(),
         reason=reason,
-        to_version=to.removeprefix(f"{name}/") if to else None,
+        to_version=version_of(to, name) if to else None,
     )
     located = settings(store=store)
     pointer = open_promoter(located, trusted_key).roll_back(request)
@@ -260,12 +261,14 @@ def export(
 
     Example: yolo-assets models export line/20260102-1a2b3c4d --out line-model
     """
-    from yolo_assets.contracts.names import parse_model_version
     from yolo_assets.models.registry import Registry
     from yolo_assets.storage.open import open_store
 
-    registry = Registry(open_store(settings(store=store).store_url))
-    registry.export_bundle(*parse_model_version(model), out_folder, signed=False)
+    located = settings(store=store)
+    registry = Registry(open_store(located.store_url))
+    name, version = find_version(registry, located, model)
+    registry.export_bundle(name, version, out_folder, signed=False)
+    model = f"{name}/{version}"
     if as_json:
         emit_json({"model": model, "folder": str(out_folder)})
     else:

@@ -62,6 +62,35 @@ def open_promoter(configured: Settings, further: list[Path] | None) -> Promoter:
     return Promoter(open_registry(configured, further), signer)
 
 
+def find_version(registry: Registry, configured: Settings, text: str) -> tuple[str, str]:
+    """Name and version of what a person wrote: ``<name>/<version>``, or a version alone.
+
+    A version alone is one of the configured model, else of the only model that has it.
+
+    Raises:
+        BadInputError: no version, or several models have it.
+        ObjectNotFoundError: no model has it.
+    """
+    from yolo_assets.contracts.errors import BadInputError
+    from yolo_assets.contracts.model import MANIFEST
+    from yolo_assets.contracts.names import check_version, model_key, parse_model_version
+    from yolo_assets.storage.base import ObjectNotFoundError
+
+    if "/" in text:
+        return parse_model_version(text)
+    check_version(text)
+    if registry.store.head(model_key(configured.model_name, text, MANIFEST)) is not None:
+        return configured.model_name, text
+    names = [entry.name for entry in registry.list_bundles() if entry.version == text]
+    if not names:
+        raise ObjectNotFoundError(
+            f"no model has a version {text} in {registry.store.url}; list all with: yolo-assets models list"
+        )
+    if len(names) > 1:
+        raise BadInputError(f"{', '.join(names)} each have a version {text}; write it like {names[0]}/{text}")
+    return names[0], text
+
+
 def _promotion_keys(configured: Settings, further: list[Path] | None) -> TrustedKeys:
     """The promotion key, never the archiver's: a key that may sign receipts may not release models."""
     from yolo_assets.contracts.errors import SignatureError

@@ -281,6 +281,11 @@ def training_key(fingerprint: str, file: str = "") -> str:
     return f"training/{check_sha256(fingerprint)}/{file}"
 
 
+def start_weights_key(sha256: str) -> str:
+    """A checkpoint of the plant that trainings start from."""
+    return f"training/weights/{check_sha256(sha256)}.pt"
+
+
 def model_key(name: str, version: str, file: str = "") -> str:
     """A file of a model bundle, or its prefix."""
     return f"models/{check_id(name, 'model name')}/{check_version(version)}/{file}"
@@ -353,3 +358,17 @@ def parse_model_version(text: str) -> tuple[str, str]:
     if not slash:
         raise BadInputError(f"{text!r} is not a model version; write it like weld/20260102-1a2b3c4d")
     return check_id(name, "model name"), check_version(version)
+
+
+def version_of(text: str, name: str) -> str:
+    """The version id of a model in either spelling: ``<name>/<version>``, or the version alone.
+
+    Raises:
+        BadInputError: no version, or one of another model.
+    """
+    if "/" not in text:
+        return check_version(text)
+    told, version = parse_model_version(text)
+    if told != name:
+        raise BadInputError(f"{text} is a version of {told}, and this is about {name}; write it like {name}/{version}")
+    return version

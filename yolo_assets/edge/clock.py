@@ -42,7 +42,8 @@ NOT_BEFORE = datetime(2026, 1, 1, tzinfo=UTC)
 _FIRST_AHEAD = timedelta(days=3650)
 _TOLERANCE = timedelta(seconds=1)
 _SET_BACK = timedelta(days=1)
-_SLEWED = timedelta(seconds=60)
+LONGEST_SLEW = timedelta(seconds=60)
+"""A step back of the clock up to this is slewed: time stands still or runs slower. A longer one is taken at once."""
 _UNSYNCHRONISED = 5
 
 
@@ -177,10 +178,10 @@ class DeviceClock:
         passed = timedelta(seconds=max(0.0, monotonic - self._since))
         expected = self._at + passed
         off = wall - expected
-        if abs(off) <= _TOLERANCE or (self._slewing and -_SLEWED - _TOLERANCE <= off < timedelta(0)):
+        if abs(off) <= _TOLERANCE or (self._slewing and -LONGEST_SLEW - _TOLERANCE <= off < timedelta(0)):
             self._jump, trusted = None, True
         elif self._follow(off, wall, monotonic):
-            self._slewing = -_SLEWED <= off < timedelta(0)
+            self._slewing = -LONGEST_SLEW <= off < timedelta(0)
             self._jump, trusted = None, True
             log.warning(
                 "this machine's clock jumped by %.1f s to %s; the jump is followed",

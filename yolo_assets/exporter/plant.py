@@ -15,13 +15,10 @@ from yolo_assets.contracts.archiver_figures import read_figures
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import utc_now
+from yolo_assets.exporter.archiving import Catalog, backlog_families
 from yolo_assets.exporter.cached import Subject, Subjects
-from yolo_assets.exporter.catalog import Catalog
-from yolo_assets.exporter.fleet import fleet_families
-from yolo_assets.exporter.partitions import partition_families
-from yolo_assets.exporter.releases import Releases
-from yolo_assets.exporter.runs import Runs
-from yolo_assets.exporter.spool import backlog_families
+from yolo_assets.exporter.instance import Runs, partition_families
+from yolo_assets.exporter.releases import Releases, fleet_families
 from yolo_assets.local.dagster_home import find_dagster_home
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage.base import ObjectStore

@@ -72,7 +72,7 @@ class MqttConnection:
     """One connection that comes back by itself, and knows why it is not there.
 
     Args:
-        where: what errors should name, like ``outputs.mes``.
+        where: what errors should name: the section of the configuration.
         address: of the broker.
         client_id: unique at the broker.
         password_variable: of the environment, instead of the file.

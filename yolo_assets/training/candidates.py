@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from yolo_assets.contracts.errors import IntegrityError
+from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.evaluation import PairedEvaluation
 from yolo_assets.contracts.model import MANIFEST, WEIGHTS, ModelManifest
-from yolo_assets.contracts.names import parse_model_version, training_key
+from yolo_assets.contracts.names import parse_model_version, start_weights_key, training_key
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.learning.dataset import Dataset, read_dataset
 from yolo_assets.learning.training_folder import materialise
@@ -58,10 +58,12 @@ class EvaluationResult:
     Attributes:
         comparison: what the gate reads.
         plots: name to PNG file in the work folder.
+        stored: name to the key of the same plot in the store; empty for a model without evidence of its own.
     """
 
     comparison: PairedEvaluation
     plots: Mapping[str, Path]
+    stored: Mapping[str, str]
 
 
 def train_candidate(
@@ -91,7 +93,7 @@ def train_candidate(
         UserError: bad dataset or parent, or the child failed; the message says which.
     """
     store = registry.store
-    parent = _parent_weights(registry, spec.parent)
+    parent = _start_weights(registry, spec)
     parent_sha = hashlib.sha256(parent).hexdigest() if parent is not None else None
     libraries = library_versions()
     key = fingerprint(spec, dataset.sha256, parent_sha, versions=libraries)
@@ -175,13 +177,15 @@ def evaluate_candidate(
     comparison = PairedEvaluation.from_json(body, str(out / COMPARISON))
     plots = {path.stem: path for path in sorted(out.glob("*.png"))}
     evidence = registry.read_manifest(name, version, signed=False).manifest.evidence
+    stored: dict[str, str] = {}
     if evidence is not None:
         # Kept with the training or import: the evidence for why a candidate was or was not promoted.
         prefix = f"evaluation/{comparison.candidate.test_sha256[:16]}"
         store.put(training_key(evidence, f"{prefix}/{COMPARISON}"), body)
         for stem, path in plots.items():
-            store.put(training_key(evidence, f"{prefix}/{stem}.png"), path.read_bytes())
-    return EvaluationResult(comparison, plots)
+            stored[stem] = training_key(evidence, f"{prefix}/{stem}.png")
+            store.put(stored[stem], path.read_bytes())
+    return EvaluationResult(comparison, plots, stored)
 
 
 def _fresh(registry: Registry, dataset: Dataset, champion: str | None) -> tuple[str, ...]:
@@ -199,10 +203,38 @@ def _fresh(registry: Registry, dataset: Dataset, champion: str | None) -> tuple[
     return tuple(item.sha256 for item in dataset.items("test") if item.sha256 not in trained_on)
 
 
-def _parent_weights(registry: Registry, parent: str | None) -> bytes | None:
-    if parent is None:
+def keep_start_weights(store: ObjectStore, checkpoint: Path) -> str:
+    """Put a checkpoint into the store, where a training on any machine finds it.
+
+    Returns:
+        Its SHA-256, for ``TrainSpec.weights``.
+
+    Raises:
+        BadInputError: it cannot be read.
+    """
+    try:
+        data = checkpoint.read_bytes()
+    except OSError as error:
+        raise BadInputError(f"cannot read the weights {checkpoint} of the training recipe: {error.strerror}") from None
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        store.put_if_absent(start_weights_key(digest), data)
+    except AlreadyExistsError:
+        pass  # the same bytes, by their name
+    return digest
+
+
+def _start_weights(registry: Registry, spec: TrainSpec) -> bytes | None:
+    """What training starts from: the parent's weights, a checkpoint of the plant, or None for random ones."""
+    if spec.parent is not None:
+        return registry.read_bundle(*parse_model_version(spec.parent), signed=False, only=[WEIGHTS]).files[WEIGHTS]
+    if spec.weights is None:
         return None
-    return registry.read_bundle(*parse_model_version(parent), signed=False, only=[WEIGHTS]).files[WEIGHTS]
+    key = start_weights_key(spec.weights)
+    data = registry.store.get(key)
+    if hashlib.sha256(data).hexdigest() != spec.weights:
+        raise IntegrityError(f"{key} was changed; delete it, and train again where the recipe's file is")
+    return data
 
 
 def _stored_result(registry: Registry, key: str) -> TrainingResult | None:

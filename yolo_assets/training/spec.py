@@ -23,6 +23,7 @@ CODE = 1
 
 _LIBRARIES = ("torch", "ultralytics")
 _WHERE_NOT_WHAT = frozenset({"device", "threads"})
+_BY_CONTENT = frozenset({"weights"})
 
 
 class Augmentation(Record):
@@ -40,10 +41,15 @@ class Augmentation(Record):
 
 
 class TrainSpec(Record):
-    """A training. Without a parent it starts from random weights of a stock architecture; nothing is downloaded."""
+    """A training. Without parent and weights it starts from random ones; nothing is downloaded."""
 
     name: str = Field(description="model name")
     parent: str | None = Field(default=None, description="<name>/<version> whose weights training starts from")
+    weights: str | None = Field(
+        default=None,
+        description="SHA-256 of a checkpoint in the store that training starts from without a parent; a recipe names a "
+        "file",
+    )
     architecture: str = Field(default="yolo11n.yaml", pattern=r"^yolo[a-z0-9]+\.yaml$")
     epochs: int = Field(default=15, ge=1, le=10_000)
     imgsz: int = Field(default=192, ge=64, le=4096, description="side of the square input, a multiple of 32")
@@ -62,7 +68,7 @@ class TrainSpec(Record):
     )
     augmentation: Augmentation = Augmentation()
     thresholds: Thresholds = Thresholds()
-    device: str = Field(default="cpu", pattern=r"^(cpu|auto|\d+(,\d+)*)$", description="auto: a GPU if there is one")
+    device: str = Field(default="auto", pattern=r"^(cpu|auto|\d+(,\d+)*)$", description="auto: a GPU if there is one")
     threads: int = Field(default=2, ge=1, le=256)
 
     @field_validator("name")
@@ -76,6 +82,11 @@ class TrainSpec(Record):
         if value is not None:
             parse_model_version(value)
         return value
+
+    @field_validator("weights")
+    @classmethod
+    def _weights(cls, value: str | None) -> str | None:
+        return value if value is None else check_sha256(value)
 
     @field_validator("imgsz")
     @classmethod
@@ -103,7 +114,10 @@ def fine_tune(name: str, parent: str, **changes: object) -> TrainSpec:
 class Recipe(Record):
     """How this plant trains: the options of ``TrainSpec`` that differ from the defaults, read from one file."""
 
-    starter: dict[str, Any] = Field(default_factory=dict, description="from random weights, while nothing is released")
+    starter: dict[str, Any] = Field(
+        default_factory=dict,
+        description="while nothing with weights is released: from random ones, or from the checkpoint `weights`",
+    )
     fine_tune: dict[str, Any] = Field(default_factory=dict, description="from the weights of the released model")
 
     @classmethod
@@ -118,23 +132,42 @@ class Recipe(Record):
         except ValidationError as error:
             raise BadInputError(f"{path} is not a training recipe: {one_line(error)}") from None
 
-    def spec(self, name: str, parent: str | None, imgsz: int | None = None) -> TrainSpec:
-        """The training of ``name``, from random weights or from a parent ``<name>/<version>``.
+    def weights(self, parent: str | None) -> Path | None:
+        """The checkpoint that training starts from where no version has weights to start from; None for random ones.
+
+        Args:
+            parent: as for ``spec``; with one its weights count.
+
+        Raises:
+            BadInputError: the recipe names a checkpoint where the weights of a version count.
+        """
+        if "weights" in self.fine_tune:
+            raise BadInputError(
+                "the training recipe names weights under fine_tune, which starts from those of the model that serves; "
+                "name them under starter"
+            )
+        named = self.starter.get("weights")
+        return None if parent is not None or named is None else Path(str(named)).expanduser()
+
+    def spec(self, name: str, parent: str | None, imgsz: int | None = None, *, weights: str | None = None) -> TrainSpec:
+        """The training of ``name``: from a parent ``<name>/<version>``, from a checkpoint, or from random weights.
 
         Args:
             name: of the model.
-            parent: the model whose weights training starts from; None for random ones.
+            parent: the model whose weights training starts from; None for other ones.
             imgsz: input size of the serving model. The successor keeps it unless the recipe sets another:
                 agents refuse a model with another input shape.
+            weights: SHA-256 of the file that ``weights`` names, once the store holds it.
 
         Raises:
             BadInputError: an option does not exist or does not fit.
         """
         input_size = {} if imgsz is None else {"imgsz": imgsz}
+        start = {option: value for option, value in self.starter.items() if option != "weights"}
         try:
-            if parent is None:
-                return starter(name, **{**input_size, **self.starter})
-            return fine_tune(name, parent, **{**input_size, **self.fine_tune})
+            if parent is not None:
+                return fine_tune(name, parent, **{**input_size, **self.fine_tune})
+            return starter(name, **{**input_size, **start, "weights": weights})
         except ValidationError as error:
             raise BadInputError(f"the training recipe does not fit: {one_line(error)}") from None
 
@@ -166,14 +199,14 @@ def fingerprint(
     Args:
         spec: where it runs (device, threads) does not count.
         dataset_sha256: the dataset version.
-        parent_weights_sha256: of the parent's ``weights.pt``.
+        parent_weights_sha256: of the parent's ``weights.pt``, or of the checkpoint that training starts from.
         versions: of the libraries; None reads those installed.
 
     Returns:
         SHA-256 in hexadecimal.
     """
     identity = {
-        "spec": spec.model_dump(mode="json", exclude=set(_WHERE_NOT_WHAT)),
+        "spec": spec.model_dump(mode="json", exclude=set(_WHERE_NOT_WHAT | _BY_CONTENT)),
         "dataset": check_sha256(dataset_sha256),
         "parent_weights": parent_weights_sha256,
         "code": CODE,

@@ -160,11 +160,12 @@ class Model:
             spent = time.perf_counter() - started
         return spent * 1e3
 
-    def check_golden(self, files: Mapping[str, bytes]) -> list[str]:
+    def check_golden(self, files: Mapping[str, bytes], *, frames: int | None = None) -> list[str]:
         """Compare this device's boxes on the golden frames with those in the manifest.
 
         Args:
             files: the bundle's files, the golden frames among them.
+            frames: only so many of them, the first ones; None: all.
 
         Returns:
             Problems, one line each; empty when the model finds here what it found where it was built. A manifest
@@ -173,7 +174,7 @@ class Model:
         if not self.manifest.golden_frames:
             return [f"{self.manifest.model_version} has no golden frames, so it cannot be checked on this device"]
         problems: list[str] = []
-        for frame in self.manifest.golden_frames:
+        for frame in self.manifest.golden_frames[:frames]:
             try:
                 problems += golden_problems(frame, verified_file(self.manifest, files, frame.file), self)
             except IntegrityError as error:

@@ -7,11 +7,14 @@ boxes, and which of the two a record of somebody else speaks of. Does not belong
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_assets.contracts.detection import Box
+if TYPE_CHECKING:  # a camera's process loads no pydantic
+    from yolo_assets.contracts.detection import Box
+
 
 _MIRRORED_X = frozenset({2, 3, 6, 7})  # after the axes were exchanged, which 5 to 8 do first
 _MIRRORED_Y = frozenset({3, 4, 7, 8})

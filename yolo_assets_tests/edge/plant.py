@@ -89,8 +89,11 @@ class Plant:
             "watch": {"seconds": 0},
             "cameras": cameras,
         }
+        document |= options
+        # A rehearsal starts a process for each change of the model; it has tests of its own.
+        document["engine"] = {"rehearse": False} | document["engine"]
         path = self.root / "edge.yaml"
-        path.write_text(yaml.safe_dump(document | options))
+        path.write_text(yaml.safe_dump(document))
         return path
 
     def config(self, cameras: list[dict[str, Any]], **options: Any) -> AgentConfig:

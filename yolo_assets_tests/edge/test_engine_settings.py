@@ -154,6 +154,7 @@ def test_cameras_share_a_batch_and_a_bad_frame_fails_alone(tmp_path: Path, monke
     plant.promote("1")
     cameras = [
         {"kind": "folder", "camera_id": f"cam{number}", "path": str(plant.photos("photos")), "fps": 5}
+        | {"start": "2026-01-02T03:00:00Z"}  # in the past: as fast as frames are processed
         for number in (1, 2, 3)
     ]
     choose, predict_many = loading.select_engine, loading.Model.predict_many

@@ -59,9 +59,9 @@ def test_each_state_has_its_label(more: dict[str, Any], words: list[str]) -> Non
 def test_what_the_labels_describe() -> None:
     pin = {"version": "2", "hold": False, "left_release": 4, "by": "token holder at 127.0.0.1"}
     (_, pinned) = model_states(QUIET | {"pinned": pin})
-    assert pinned["detail"] == "to 2 until a release after 4, by token holder at 127.0.0.1"
+    assert pinned["detail"] == "to line/2 until a release after 4, by token holder at 127.0.0.1"
     (_, bad) = model_states(QUIET | {"quarantine": [BAD]})
-    assert bad["detail"] == "3 (release 7): it gives NaN"
+    assert bad["detail"] == "line/3 (release 7): it gives NaN"
     (trial,) = model_states(QUIET | {"trial": {"seconds_left": 12.4}})
     assert trial["detail"].startswith("12 s left")
 

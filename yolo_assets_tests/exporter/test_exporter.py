@@ -27,11 +27,9 @@ from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.defs.partitions import hourly
 from yolo_assets.edge.agent import Agent
-from yolo_assets.exporter.fleet import fleet_families
-from yolo_assets.exporter.partitions import partition_families
-from yolo_assets.exporter.releases import Releases
-from yolo_assets.exporter.runs import Runs
-from yolo_assets.exporter.spool import backlog_families
+from yolo_assets.exporter.archiving import backlog_families
+from yolo_assets.exporter.instance import Runs, partition_families
+from yolo_assets.exporter.releases import Releases, fleet_families
 from yolo_assets.local.dagster_home import prepare_dagster_home
 from yolo_assets.models.promotion import ReleaseRequest
 from yolo_assets.models.registry import Registry

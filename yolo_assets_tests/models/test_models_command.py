@@ -128,6 +128,25 @@ def test_a_release_from_list_to_rollback(models: Run, home_store: ObjectStore, t
     assert (code, (tmp_path / "exported" / ONNX).read_bytes()) == (0, tiny_bundle_files("line", "1")[1][ONNX])
 
 
+def test_a_version_is_found_with_its_name_or_without(models: Run, home_store: ObjectStore, tmp_path: Path):
+    models("keygen")
+    tiny(home_store, "1", "2")
+    Registry(home_store).write_bundle(*tiny_bundle_files("weld", "9"))
+    for spelling, meant in (("1", "line/1"), ("line/1", "line/1"), ("9", "weld/9")):
+        shown = answer(models("show", spelling, "--json"))["manifest"]
+        assert f"{shown['name']}/{shown['version']}" == meant
+    for spelling in ("1", "line/2"):
+        assert answer(models("promote", spelling, "--unjudged", "--reason", "x", "--json"))["name"] == "line"
+    assert answer(models("verify", "2", "--json"))["model"] == "line/2"
+    assert answer(models("export", "1", "--out", str(tmp_path / "out"), "--json"))["model"] == "line/1"
+    assert answer(models("rollback", "line", "--to", "1", "--reason", "x", "--json"))["version"] == "1"
+    assert answer(models("rollback", "line", "--to", "line/2", "--reason", "x", "--json"))["version"] == "2"
+    assert "write it like line/1" in models("rollback", "line", "--to", "weld/1", "--reason", "x")[2]
+    assert "no model has a version 8" in models("show", "8")[2]
+    Registry(home_store).write_bundle(*tiny_bundle_files("dent", "9"))
+    assert "dent, weld each have a version 9; write it like dent/9" in models("show", "9")[2]
+
+
 def test_verify_names_what_is_wrong(models: Run, home_store: ObjectStore):
     tiny(home_store, "1")
     code, _, err = models("verify", "line/1")
@@ -240,7 +259,7 @@ def test_the_archivers_key_may_not_release(models: Run, home: Path, home_store: 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("show", "nothing"), 1, "is not a model version; write it like"),
+        (("show", "nothing"), 1, "no model has a version nothing"),
         (("show", "line/../1"), 1, "is not a model version id"),
         (("show", "line/9"), 1, "no model line/9"),
         (("promote", "line/1"), 2, "Missing option '--reason'"),

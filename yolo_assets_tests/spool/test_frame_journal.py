@@ -67,6 +67,7 @@ def test_frames_without_a_final_outcome_are_listed_after_a_restart(tmp_path: Pat
     journal.close()
 
 
+@pytest.mark.slow
 def test_a_full_slot_keeps_the_newest_hours_and_every_count(tmp_path: Path) -> None:
     journal, hour = FrameJournal(["cam1"], tmp_path / "t"), HOUR
     newest = hour

@@ -204,6 +204,7 @@ for index in range(int(sys.argv[2]), 10**9):
 """
 
 
+@pytest.mark.slow
 def test_killed_writers_lose_at_most_the_frame_in_hand(tmp_path: Path) -> None:
     chance = random.Random(20261121)
     done = 0

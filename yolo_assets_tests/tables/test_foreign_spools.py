@@ -145,6 +145,7 @@ _strange = st.binary(max_size=60) | (_json | _almost).map(lambda value: json.dum
 _endings = st.sampled_from([".json", ".ndjson", ".jsonl", ".JSON"])
 
 
+@pytest.mark.slow
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(_endings, _strange), max_size=6))
 def test_nothing_strange_stops_a_neighbour_or_is_passed_over(tmp_path: Path, strange: list[tuple[str, bytes]]) -> None:

@@ -22,6 +22,7 @@ def build(*records):
     return build_tables(CAMERA, NOON, found(*records))
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(any_records)
 def test_every_record_ends_in_exactly_one_place(records):
@@ -43,6 +44,7 @@ def test_every_record_ends_in_exactly_one_place(records):
     assert tables.frames["n_detections"].sum() == tables.detections.height
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(any_records)
 def test_tables_keep_their_rules_and_quarantine_has_reasons(records):
@@ -63,6 +65,7 @@ def test_tables_keep_their_rules_and_quarantine_has_reasons(records):
     assert (sized["x2"] <= sized["width"] + 1).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(any_records, st.randoms())
 def test_order_of_different_images_does_not_matter(records, random):

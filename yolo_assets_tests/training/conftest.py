@@ -19,6 +19,7 @@ from yolo_assets.training.candidates import TrainingResult, train_candidate
 from yolo_assets.training.jobs import TrainingEvent
 from yolo_assets.training.spec import Augmentation, TrainSpec
 from yolo_assets_tests.learning.line_world import World
+from yolo_assets_tests.training.exporting import Exports, exports
 
 SPEC = TrainSpec(
     name="line", epochs=3, imgsz=64, batch=8, val_every=1, warmup_epochs=0, augmentation=Augmentation(mosaic=0)
@@ -36,6 +37,12 @@ class Trained:
     killed: str
     events: list[TrainingEvent]
     result: TrainingResult
+
+
+@pytest.fixture(scope="session")
+def brought(tmp_path_factory: pytest.TempPathFactory) -> Exports:
+    """What ``make test`` has time for: suppression inside, free sides, a checkpoint, and an end-to-end head."""
+    return exports(tmp_path_factory.mktemp("brought"), "yolo11n:nms,dynamic,checkpoint", "yolo26n:end2end")
 
 
 @pytest.fixture(scope="session")

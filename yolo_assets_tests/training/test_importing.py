@@ -15,13 +15,7 @@ from yolo_assets.training import importing
 from yolo_assets.training.importing import ImportRequest, import_model
 from yolo_assets_tests.cli.command_line import cli, refused
 from yolo_assets_tests.support.tiny_model import CLASS_NAMES, blob_frame, tiny_bundle_files
-from yolo_assets_tests.training.exporting import Exports, exports
-
-
-@pytest.fixture(scope="session")
-def brought(tmp_path_factory: pytest.TempPathFactory) -> Exports:
-    """The checkpoint of one network."""
-    return exports(tmp_path_factory.mktemp("brought"), "yolo11n:checkpoint")
+from yolo_assets_tests.training.exporting import Exports
 
 
 @pytest.fixture

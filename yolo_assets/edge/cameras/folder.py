@@ -14,7 +14,7 @@ from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import FRAME_ENDINGS, is_frame
 from yolo_assets.contracts.text import plain
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.cameras.source import Ticker
+from yolo_assets.edge.cameras.source import Ticker, check_start, wait_until
 from yolo_assets.edge.config.cameras import FolderCamera
 from yolo_assets.edge.types import Capture, Picture
 from yolo_assets.vision.pictures import check_file_size, decode_image
@@ -24,7 +24,7 @@ _ENDINGS = " ".join(FRAME_ENDINGS)
 
 
 class FolderSource:
-    """Pictures in the order of their names, ``1 / fps`` seconds apart on the source's own clock.
+    """Pictures in the order of their names, ``1 / fps`` seconds apart on the source's own clock, never ahead of time.
 
     Upright, as a viewer shows them. A file that is no picture takes its turn as a capture without one, and is named in
     the log and the status; the next one goes on.
@@ -34,17 +34,19 @@ class FolderSource:
         self.camera_id = config.camera_id
         self.live = config.pace == "realtime"
         self._config = config
+        self._now = now
         self._clock = config.start or now()
         self._unreadable: dict[str, str] = {}
         self._last_unreadable: str | None = None
         self._other_files = 0
 
     def check(self) -> None:
-        """Refuse a folder that is missing or holds no picture.
+        """Refuse a folder that is missing or holds no picture, and a start that cannot be.
 
         Raises:
             BadInputError: it is so.
         """
+        check_start(self.camera_id, self._clock, self._now())
         if not self._pictures():
             raise BadInputError(
                 f"camera {self.camera_id}: {self._config.path} holds no picture; expected files ending in {_ENDINGS}"
@@ -73,6 +75,8 @@ class FolderSource:
                 if stop.is_set() or (self.live and not ticker.wait(stop)):
                     return
                 moment = self._clock
+                if not wait_until(moment, self._now, stop):
+                    return
                 self._clock = moment + step
                 yield Capture(_whole_milliseconds(moment), self._read(path))
             if not self._config.loop:

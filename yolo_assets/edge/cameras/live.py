@@ -6,7 +6,9 @@ Belongs here: where credentials come from, and how they stay out of every text. 
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
@@ -16,7 +18,9 @@ from yolo_assets.edge.cameras.remote import Reading, RemoteSource
 from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.config.cameras import StreamCamera, UsbCamera
 
+log = logging.getLogger(__name__)
 _HIDDEN = "***"
+_BARE = 4
 _PATIENCE = {"latest": 1.0, "every": 10.0}
 """Seconds that packets may wait for the decoder. A camera of which every frame counts may fall behind for longer."""
 
@@ -33,10 +37,18 @@ def stall_seconds(camera: StreamCamera | UsbCamera) -> float:
     return max(1.0, 3 * between, camera.timeout_s / 5)
 
 
+def _timeout(camera: StreamCamera | UsbCamera) -> float:
+    """Seconds without anything after which a camera is opened anew: of a slow one three pictures."""
+    return max(camera.timeout_s, 3 / camera.fps if camera.fps else 0.0)
+
+
 def _stream(camera: StreamCamera) -> Reading:
     url = camera.url.get_secret_value()
     address = StreamAddress(camera.camera_id, url, camera.credentials_env, camera.credentials_file)
-    options = {"fflags": "nobuffer", "analyzeduration": "500000"}
+    if urlsplit(url).password:
+        log.warning("camera %s: its url holds a password; put it into a file, as credentials_file", camera.camera_id)
+    # Not fflags=nobuffer: it throws away what was read to recognise the stream, the first key picture among it.
+    options = {"analyzeduration": "500000"}
     if url.startswith("rtsp"):
         options["rtsp_transport"] = camera.transport
     options |= camera.options
@@ -50,7 +62,7 @@ def _stream(camera: StreamCamera) -> Reading:
             "patience_s": _PATIENCE[camera.policy],
         }
 
-    return Reading(order, address.shown, address.clean, camera.timeout_s)
+    return Reading(order, address.shown, address.clean, _timeout(camera))
 
 
 def _usb(camera: UsbCamera) -> Reading:
@@ -62,7 +74,7 @@ def _usb(camera: UsbCamera) -> Reading:
         "fps": camera.fps,
         "fourcc": camera.fourcc,
     }
-    return Reading(lambda: order, str(camera.device), lambda text: text, camera.timeout_s)
+    return Reading(lambda: order, str(camera.device), lambda text: text, _timeout(camera))
 
 
 class StreamAddress:
@@ -103,18 +115,27 @@ class StreamAddress:
         return urlunsplit(parts._replace(netloc=f"{quote(user, safe='')}:{quote(password, safe='')}@{place}"))
 
     def clean(self, text: str) -> str:
-        """The text without the address and without anything of it that may be secret."""
+        """The text without the address and without anything of it that may be secret; its own words stay.
+
+        User, password and parts of the address go where they stand by themselves, and only from four letters on: a
+        password like ``a`` would take every article along, and show by the gaps what it is.
+        """
         try:
             full = self.full()
         except BadInputError:
             full = self._url
-        parts = urlsplit(full)
-        secrets = {full, self._url, parts.netloc.rpartition("@")[0], parts.query}
-        for name in (parts.username, parts.password):
-            secrets |= {name, unquote(name)} if name else set()
-        secrets |= {parts.path, parts.path.lstrip("/")} if len(parts.path) > 3 else set()
-        for secret in sorted((s for s in secrets if s), key=len, reverse=True):
+        whole: set[str] = {full, self._url}
+        parts: set[str] = set()
+        for address in whole.copy():
+            split = urlsplit(address)
+            whole.add(split.netloc.rpartition("@")[0])
+            parts |= {split.query, split.path if len(split.path) > 1 else ""}
+            for name in (split.username, split.password):
+                parts |= {name, unquote(name)} if name else set()
+        for secret in sorted(whole - {""}, key=len, reverse=True):
             text = text.replace(secret, _HIDDEN)
+        for secret in sorted((part for part in parts if len(part) >= _BARE), key=len, reverse=True):
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", _HIDDEN, text)
         return text
 
     def _pair(self) -> str | None:
@@ -124,7 +145,7 @@ class StreamAddress:
         elif self._file is not None:
             where = f"the file {self._file}"
             try:
-                pair = self._file.read_text(encoding="utf-8").strip()
+                pair = self._file.read_text(encoding="utf-8-sig").strip()
             except (OSError, UnicodeDecodeError) as error:
                 words = error.strerror if isinstance(error, OSError) else "not UTF-8"
                 raise BadInputError(f"camera {self._camera_id}: cannot read {where}: {words}") from None

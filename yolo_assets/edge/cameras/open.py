@@ -11,7 +11,7 @@ from yolo_assets.edge.cameras.live import live_source, stall_seconds
 from yolo_assets.edge.cameras.source import Source
 from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.config.agent import AgentConfig
-from yolo_assets.edge.config.cameras import FolderCamera, Policy, SimulatedCameras, VideoCamera
+from yolo_assets.edge.config.cameras import FolderCamera, OneCamera, Policy, SimulatedCameras, VideoCamera
 from yolo_assets.runtime.backoff import Backoff
 
 
@@ -80,27 +80,30 @@ def open_sources(config: AgentConfig, clock: DeviceClock) -> list[ConfiguredSour
     """
     configured: list[ConfiguredSource] = []
     for camera in config.cameras:
-        # Imported here: a device without simulated cameras loads no simulator, one without video no decoder.
         if isinstance(camera, SimulatedCameras):
+            # Imported here: a device without simulated cameras loads no simulator, one without video no decoder.
             from yolo_assets.edge.cameras.simulated import simulated_sources
 
-            sources: list[Source] = [*simulated_sources(camera, clock.now)]
-        elif isinstance(camera, VideoCamera):
-            from yolo_assets.edge.cameras.video import VideoSource
-
-            sources = [VideoSource(camera)]
-        elif isinstance(camera, FolderCamera):
-            from yolo_assets.edge.cameras.folder import FolderSource
-
-            sources = [FolderSource(camera, clock.now)]
+            ours = clock if camera.clock is None else None
+            for source in simulated_sources(camera, clock.now):
+                configured.append(ConfiguredSource(source, camera.policy, camera.kind, clock=ours))
         else:
-            source = live_source(camera, clock)
-            source.check()
-            waits = ReconnectWaits(last_s=camera.reconnect_max_s)
-            configured.append(ConfiguredSource(source, camera.policy, camera.kind, waits, stall_seconds(camera), clock))
-            continue
-        for source in sources:
-            source.check()
-        ours = clock if isinstance(camera, SimulatedCameras) and camera.clock is None else None
-        configured += [ConfiguredSource(source, camera.policy, camera.kind, clock=ours) for source in sources]
+            configured.append(open_camera(camera, clock))
+    for one in configured:
+        one.source.check()
     return configured
+
+
+def open_camera(camera: OneCamera, clock: DeviceClock) -> ConfiguredSource:
+    """The source of one real camera; opens nothing and checks nothing."""
+    if isinstance(camera, VideoCamera):
+        from yolo_assets.edge.cameras.video import VideoSource
+
+        return ConfiguredSource(VideoSource(camera, clock.now), camera.policy, camera.kind)
+    if isinstance(camera, FolderCamera):
+        from yolo_assets.edge.cameras.folder import FolderSource
+
+        return ConfiguredSource(FolderSource(camera, clock.now), camera.policy, camera.kind)
+    waits = ReconnectWaits(last_s=camera.reconnect_max_s)
+    source = live_source(camera, clock)
+    return ConfiguredSource(source, camera.policy, camera.kind, waits, stall_seconds(camera), clock)

@@ -6,6 +6,7 @@ import os
 import socket
 import struct
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -28,12 +29,16 @@ from yolo_assets.edge.cameras.process.wire import (
     unpack,
 )
 from yolo_assets.edge.cameras.source import SourceError
-from yolo_assets.edge.clock import DeviceClock
+from yolo_assets.edge.clock import LONGEST_SLEW, DeviceClock
 from yolo_assets.edge.types import Capture
 from yolo_assets.runtime.processes import ChildProcess, ChildStartError, environment_of
 
 _POLL = 0.2
-_DISORDER = timedelta(seconds=1)
+_STEP = timedelta(milliseconds=1)
+_START_SECONDS = 120.0
+"""A process that has not said a word after this long does not run. A busy machine needs its time to start one."""
+_PICTURE_SECONDS = 120.0
+"""A stream that sends packets and no picture for this long is opened again. Smart codecs have one key a minute."""
 _PROGRAM = "yolo_assets.edge.cameras.process.main"
 _INHERITED = ("PATH", "HOME", "TMPDIR", "TZ", "LANG", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """A process that decodes a stranger's bytes must not have the keys of the store."""
@@ -157,6 +162,38 @@ class Reading:
     timeout_s: float
 
 
+class StartTurn:
+    """A camera's turn to start its process, from when it `comes` until the process has said its first word.
+
+    Only some start at once: all together would take so long on a small machine that each seems to hang.
+    """
+
+    _places = threading.BoundedSemaphore(max(4, 2 * (os.cpu_count() or 1)))
+
+    def __init__(self) -> None:
+        self.over = True
+
+    def __enter__(self) -> StartTurn:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def comes(self, stop: Event) -> bool:
+        """Wait for the turn; False when ``stop`` was set first."""
+        while not stop.is_set():
+            if self._places.acquire(timeout=_POLL):
+                self.over = False
+                return True
+        return False
+
+    def end(self) -> None:
+        """Let the next one start. Calling it twice is no error."""
+        if not self.over:
+            self.over = True
+            self._places.release()
+
+
 class RemoteSource:
     """One camera. Its child lives as long as one call of `captures`."""
 
@@ -193,17 +230,19 @@ class RemoteSource:
             SourceError: whatever happened to it.
             BadInputError: another configuration is needed, credentials for example.
         """
-        child = self._child = CameraProcess(self._reading.order())
+        order = self._reading.order()
+        with StartTurn() as turn:
+            if turn.comes(stop):
+                yield from self._read(order, turn, stop)
+
+    def _read(self, order: Order, turn: StartTurn, stop: Event) -> Iterator[Capture]:
+        child = self._child = CameraProcess(order)
         self._facts, at_once = {}, False
         latest = self._clock.now()
         try:
-            for capture in self._messages(child, stop):
-                if capture.image is None:  # lost somewhere before the picture that comes next
-                    yield replace(capture, captured_at=latest)
-                    continue
-                # What arrived first is not always reported first. Only a clock that was set back goes back.
-                behind = latest - capture.captured_at
-                latest = latest if timedelta(0) < behind < _DISORDER else capture.captured_at
+            for capture in self._messages(child, turn, stop):
+                if capture.image is not None:  # else lost somewhere before the picture that comes next
+                    latest = self._after(latest, capture.captured_at)
                 yield replace(capture, captured_at=latest)
         except (WireError, ChildError) as error:
             at_once = True
@@ -218,27 +257,42 @@ class RemoteSource:
             self._child = None
             child.end(at_once=at_once)
 
-    def _messages(self, child: CameraProcess, stop: Event) -> Iterator[Capture]:
-        alive = time.monotonic()
+    def _messages(self, child: CameraProcess, turn: StartTurn, stop: Event) -> Iterator[Capture]:
+        begun = alive = pictured = time.monotonic()
         while not stop.is_set():
             message = child.receive(_POLL)
             if message is not None:
+                if not turn.over:  # its first word: from here on the camera is what is waited for
+                    turn.end()
+                    alive = pictured = time.monotonic()
                 for reason, count in lost_counts(message).items():
                     yield from (Capture(self._clock.now(), None, lost=reason) for _ in range(count))
-                if message.get("note") == "picture":
+                note = message.get("note")
+                if note == "picture":
                     image = child.picture(message)
-                    alive = time.monotonic()
+                    alive = pictured = time.monotonic()
                     yield Capture(self._clock.at(_arrived(message)), image)
                     continue
-                if message.get("note") == "alive":
+                if note in ("alive", "packets", "lost"):
                     alive = time.monotonic()
-                elif message.get("note") == "opened":
+                    pictured = alive if note == "alive" else pictured
+                elif note == "opened":
                     self._facts = {key: message.get(key) for key in ("codec", "width", "height")}
-                elif message.get("note") == "end":
+                elif note == "end":
                     self._ended(message)
-            if time.monotonic() - alive > self._reading.timeout_s:
+            now = time.monotonic()
+            if not turn.over and now - begun > _START_SECONDS:
+                raise SourceError(f"its process did not start within {_START_SECONDS:g} s; it was ended")
+            if turn.over and now - alive > self._reading.timeout_s:
                 doing = "no picture came" if self._facts else "it did not answer"
                 raise SourceError(f"{doing} for {self._reading.timeout_s:g} s; its process was ended")
+            if turn.over and now - pictured > max(_PICTURE_SECONDS, self._reading.timeout_s):
+                raise SourceError(f"it sends, but no picture for {now - pictured:.0f} s; its process was ended")
+
+    @staticmethod
+    def _after(latest: datetime, moment: datetime) -> datetime:
+        """The time of the next picture: later than the last, unless the clock was set back by more than it slews."""
+        return max(moment, latest + _STEP) if latest - moment < LONGEST_SLEW else moment
 
     def _ended(self, message: dict[str, Any]) -> None:
         words = self._reading.clean(str(message.get("words", "")))

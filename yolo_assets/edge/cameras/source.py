@@ -1,4 +1,4 @@
-"""What a source of pictures is, and the rate at which one delivers.
+"""What a source of pictures is, the rate at which one delivers, and the times it may give its pictures.
 
 Does not belong here: any kind of source, and what it yields (``edge.types``).
 """
@@ -6,17 +6,48 @@ Does not belong here: any kind of source, and what it yields (``edge.types``).
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from threading import Event
 from typing import Any, Protocol
 
-from yolo_assets.contracts.errors import UserError
+from yolo_assets.contracts.errors import BadInputError, UserError
+from yolo_assets.contracts.times import format_time
 from yolo_assets.edge.types import Capture
+
+FIRST_TIME = datetime(2000, 1, 1, tzinfo=UTC)
+"""No picture that this agent writes was taken before this."""
+_LOOK_AGAIN_S = 1.0
+_CLOCKS_DIFFER = timedelta(minutes=1)
 
 
 class SourceError(UserError):
     """A source cannot deliver: file missing, stream down. The capture thread tries again with backoff."""
+
+
+def check_start(camera_id: str, start: datetime, now: datetime) -> datetime:
+    """The configured time of a first picture, as it is.
+
+    Raises:
+        BadInputError: it lies before 2000 or in the future.
+    """
+    if not FIRST_TIME <= start <= now + _CLOCKS_DIFFER:
+        raise BadInputError(
+            f"camera {camera_id}: start is {format_time(start)}; give a time between the year 2000 and the present"
+        )
+    return start
+
+
+def wait_until(moment: datetime, now: Callable[[], datetime], stop: Event) -> bool:
+    """Wait until the clock has reached a picture's time: no source writes hours that have not begun.
+
+    Returns:
+        False when ``stop`` was set meanwhile.
+    """
+    while (ahead := (moment - now()).total_seconds()) > 0:
+        if stop.wait(min(ahead, _LOOK_AGAIN_S)):  # the clock may be set meanwhile
+            return False
+    return not stop.is_set()
 
 
 class Source(Protocol):

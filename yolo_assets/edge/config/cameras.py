@@ -63,9 +63,12 @@ class VideoCamera(AnyCamera):
     kind: Literal["video"] = Field(description="a video file")
     camera_id: CameraId = Field(description="name of the camera: letters, digits, _ and -")
     path: Path = Field(description="the video file")
-    start: AwareDatetime | None = Field(default=None, description="time of its first frame; None: the file's own time")
+    start: AwareDatetime | None = Field(
+        default=None, description="time of its first frame; None: its last one has the file's own time"
+    )
     pace: Literal["realtime", "as_fast"] = Field(
-        default="as_fast", description="as_fast: as fast as frames are processed; realtime: at their own rate"
+        default="as_fast",
+        description="as_fast: as fast as frames are processed, never ahead of the clock; realtime: at their own rate",
     )
     fps: float | None = Field(default=None, gt=0, description="keep at most this many frames a second of the video")
     loop: bool = Field(default=False, description="start again at the end")
@@ -83,7 +86,8 @@ class FolderCamera(AnyCamera):
     path: Path = Field(description="the folder")
     start: AwareDatetime | None = Field(default=None, description="time of the first picture; None: the present")
     pace: Literal["realtime", "as_fast"] = Field(
-        default="as_fast", description="as_fast: as fast as frames are processed; realtime: at their own rate"
+        default="as_fast",
+        description="as_fast: as fast as frames are processed, never ahead of the clock; realtime: at their own rate",
     )
     fps: float = Field(default=1.0, gt=0, le=1000, description="the pictures count as this many frames a second")
     loop: bool = Field(default=False, description="start again at the end")
@@ -110,15 +114,22 @@ class LiveCamera(AnyCamera):
 
 
 def _stream_url(value: SecretStr) -> SecretStr:
-    """Refuses without quoting: an address may hold a password."""
+    """Refuses without quoting: an address may hold a password.
+
+    A character of a password that ends the host, as ``#`` does, would make the user a host and show the rest as one.
+    """
     text = value.get_secret_value()
     try:
         parts = urlsplit(text)
         good = bool(parts.port or parts.hostname) and parts.scheme in _SCHEMES and not set(text) & set(" \r\n\t")
+        good = good and "@" not in parts.path + parts.query + parts.fragment
     except ValueError:
         good = False
     if not good:
-        raise ValueError(f"not the address of a stream; write it like rtsp://host:554/path ({', '.join(_SCHEMES)})")
+        words = f"not the address of a stream; write it like rtsp://host:554/path ({', '.join(_SCHEMES)})"
+        if "@" in text:
+            words += "; give user and password as credentials_file, or write # as %23, / as %2F, ? as %3F, @ as %40"
+        raise ValueError(words)
     return value
 
 
@@ -159,7 +170,5 @@ class UsbCamera(LiveCamera):
     fourcc: str | None = Field(default=None, pattern=r"^[A-Z0-9]{4}$", description="pixel format to request, like MJPG")
 
 
-Camera = Annotated[
-    SimulatedCameras | VideoCamera | FolderCamera | StreamCamera | UsbCamera,
-    Field(discriminator="kind"),
-]
+OneCamera = VideoCamera | FolderCamera | StreamCamera | UsbCamera
+Camera = Annotated[SimulatedCameras | OneCamera, Field(discriminator="kind")]

@@ -7,7 +7,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request
 
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.names import version_of
 from yolo_assets.edge.http.access import requester
+from yolo_assets.edge.http.problems import ApiProblem
 from yolo_assets.edge.http.schemas import PinDone, ReloadAccepted, ReloadRequest, RollbackDone, UnpinDone, errors
 from yolo_assets.edge.pipeline.results import ResultBoard
 from yolo_assets.edge.rollout.channel_poller import ChannelPoller
@@ -19,9 +22,14 @@ _REFUSED = errors(HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT)
 
 
 def routes(
-    control: ModelControl, stager: Stager, poller: ChannelPoller, board: ResultBoard, writer: list[Any]
+    model: str,
+    control: ModelControl,
+    stager: Stager,
+    poller: ChannelPoller,
+    board: ResultBoard,
+    writer: list[Any],
 ) -> APIRouter:
-    """The routes that need the token."""
+    """The routes that need the token; ``model`` is the name of the configured one."""
     router = APIRouter(tags=["model"], dependencies=writer)
 
     @router.post("/rollback", summary="Serve the previous model again, at once", responses=_REFUSED)
@@ -55,8 +63,12 @@ def routes(
         if version is None:
             poller.poll_now()
             return ReloadAccepted(wanted=None)
+        try:
+            version = version_of(version, model)
+        except BadInputError as error:
+            raise ApiProblem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
         update = UpdateRequest.by_operator(version, requester(request))
-        return ReloadAccepted(wanted=version, accepted=stager.request(update))
+        return ReloadAccepted(wanted=f"{model}/{version}", accepted=stager.request(update))
 
     @router.post(
         "/v1/gaps/reset", summary="Reset the longest times without a result", responses=errors(HTTPStatus.FORBIDDEN)

@@ -19,7 +19,7 @@ PROBLEM_TYPE = "application/problem+json"
 
 def _version(value: str) -> str:
     try:
-        return names.check_version(value)
+        return "/".join(names.parse_model_version(value)) if "/" in value else names.check_version(value)
     except BadInputError as error:
         raise ValueError(str(error)) from None
 
@@ -35,8 +35,8 @@ class ReloadRequest(Document):
 
     version: Annotated[str, AfterValidator(_version)] | None = Field(
         default=None,
-        description="a version id of the configured model; never a path or URL",
-        examples=["20260102-1a2b3c4d"],
+        description="a version of the configured model, with its name or without; never a path or URL",
+        examples=["line/20260102-1a2b3c4d"],
     )
 
 
@@ -114,7 +114,7 @@ class ReloadAccepted(Document):
     """Staging continues in the background; its end is in ``/v1/audit`` and in ``/v1/status``."""
 
     wanted: str | None = Field(
-        description="the requested version; null: the channel is read", examples=["20260102-1a2b3c4d"]
+        description="the requested version; null: the channel is read", examples=["line/20260102-1a2b3c4d"]
     )
     accepted: bool = Field(default=True, description="false: this version is being prepared already")
     see: str = "/v1/audit"

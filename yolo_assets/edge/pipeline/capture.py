@@ -6,8 +6,10 @@ Belongs here: what is the same for every source. Does not belong here: how pictu
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -37,6 +39,8 @@ CameraState = Literal[
     "finished",  # the source has ended
     "stopped",  # the agent ends
 ]
+_KNOWN_GAPS = 3
+"""Times between pictures that tell how often a camera gives one; until then only its time-out counts."""
 _NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
@@ -80,6 +84,7 @@ class CameraThread:
         self._waits = configured.waits
         self._stall_s = configured.stall_s
         self._first_picture = self._last_picture = self._gone_at = 0.0
+        self._gaps: deque[float] = deque(maxlen=5)
         self._back_after: float | None = None
         self._stop = threading.Event()
         self._put = self._choose_put(configured)
@@ -88,8 +93,11 @@ class CameraThread:
     @property
     def state(self) -> CameraState:
         """Its state now. ``message`` says why, in words."""
-        if self._state == "live" and self._stall_s is not None and self.silent_s > self._stall_s:
-            return "stalled"
+        if self._state == "live" and self._stall_s is not None:
+            # A camera that gives a picture every few seconds is not silent between two of them.
+            usual = max(self._gaps) if len(self._gaps) >= _KNOWN_GAPS else math.inf
+            if self.silent_s > max(self._stall_s, 3 * usual):
+                return "stalled"
         return self._state
 
     @property
@@ -153,9 +161,13 @@ class CameraThread:
         self._state = "stopped"
 
     def _seen(self) -> None:
-        self._last_picture = time.monotonic()
+        now = time.monotonic()
+        if self._first_picture:
+            self._gaps.append(now - self._last_picture)
+        self._last_picture = now
         if not self._first_picture:
-            self._first_picture = self._last_picture
+            self._gaps.clear()
+            self._first_picture = now
             if self._state in ("reconnecting", "failed"):
                 self._back_after = self._last_picture - self._gone_at
                 log.info("camera %s: back after %.1f s", self.camera_id, self._back_after)

@@ -26,6 +26,7 @@ from yolo_assets.spool.files import SpoolFullError, write_atomic
 from yolo_assets.vision.contract import differences
 from yolo_assets.vision.engines.interface import EngineSetup, EngineSpec
 from yolo_assets.vision.engines.opening import open_engine
+from yolo_assets.vision.engines.subprocess import ChildGoneError, ChildHungError
 from yolo_assets.vision.hardware import fingerprint
 from yolo_assets.vision.model import Model, verified_file
 from yolo_assets.vision.onnx_file import read_onnx
@@ -34,6 +35,8 @@ from yolo_assets.vision.selection import EngineOptions, EngineSelection, select_
 
 log = logging.getLogger(__name__)
 _CHOICES_KEPT = 32
+_REHEARSAL_S = 120.0
+"""For one inference in idle time."""
 
 
 def check_contract(serving: ModelManifest | None, candidate: ModelManifest, *, light: bool = False) -> None:
@@ -66,13 +69,47 @@ class Loader:
 
         Args:
             engine: the section of the configuration.
-            folder: for what was measured, and for engines that TensorRT built.
+            folder: for what was measured, and for what engines compiled.
         """
         self._wanted = engine.wanted()
-        self._setup = engine.setup(folder / "tensorrt")
+        self._setup = engine.setup(folder)
+        self._rehearses = engine.rehearse and not engine.process
+        self._rehearsed: tuple[str, EngineSpec, int] | None = None
         self._choices = RememberedEngines(folder / "choices.json", self._wanted, self._setup)
         self.choice: EngineSelection | None = None
         """With the table it was made from; None when the configuration leaves nothing to choose."""
+
+    def rehearse(self, bundle: VerifiedBundle, attempt: SwapAttempt) -> None:
+        """Try a model in a process of its own that takes only idle time, before it is loaded beside the serving one.
+
+        There it is compiled, warmed and compared with all its golden frames, and a crash ends only that process. What
+        was compiled is then loaded from the cache. A machine too busy to end this in time loads the model without it.
+
+        Raises:
+            UnfitError: the golden frames come out wrong, or the model ended the process.
+            BadInputError, UserError: the file cannot be loaded.
+        """
+        spec, batch = self._decide(bundle, attempt)
+        if not self._rehearses or spec.device == "cuda":
+            return
+        setup = replace(self._setup, batch=batch, process=True, idle=True, timeout_s=_REHEARSAL_S)
+        version = bundle.manifest.model_version
+        with attempt.step("rehearse"):
+            try:
+                model = Model.load(bundle.manifest, bundle.files, engine=spec, setup=setup)
+                try:
+                    problems = model.check_golden(bundle.files)
+                finally:
+                    model.close()
+            except ChildHungError as error:
+                log.warning("%s is loaded without a rehearsal, the machine is too busy for one: %s", version, error)
+                return
+            except ChildGoneError as error:
+                raise UnfitError(f"{version} cannot be rehearsed: {error}") from None
+        if not problems:
+            self._rehearsed = bundle.manifest.files[ONNX].sha256, spec, batch
+        elif spec.precision == "f32" or self._wanted.precision != "auto":
+            raise _unfit(bundle.manifest, problems)
 
     def load(self, bundle: VerifiedBundle, identity: ReleasedModel, attempt: SwapAttempt) -> LoadedModel:
         """Load, warm and check against the golden frames; nothing stays in memory when a step fails.
@@ -96,19 +133,20 @@ class Loader:
         self, bundle: VerifiedBundle, identity: ReleasedModel, attempt: SwapAttempt, spec: EngineSpec, batch: int
     ) -> LoadedModel:
         manifest = bundle.manifest
+        rehearsed = self._rehearsed == (manifest.files[ONNX].sha256, spec, batch)
         with attempt.step("load"):
             model = Model.load(manifest, bundle.files, engine=spec, setup=replace(self._setup, batch=batch))
         try:
-            with attempt.step("warm"):
-                try:
-                    model.warm_up()
-                except UserError as error:
-                    raise UnfitError(str(error)) from None
+            if not rehearsed:
+                with attempt.step("warm"):
+                    try:
+                        model.warm_up()
+                    except UserError as error:
+                        raise UnfitError(str(error)) from None
             with attempt.step("golden"):
-                problems = model.check_golden(bundle.files)
+                problems = model.check_golden(bundle.files, frames=1 if rehearsed else None)
             if problems:
-                more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-                raise UnfitError(f"{manifest.model_version} fails its golden frames here: {problems[0]}{more}")
+                raise _unfit(manifest, problems)
         except BaseException:
             model.close()
             raise
@@ -135,6 +173,11 @@ class Loader:
             log.info("engines measured with %s:\n%s", choice.model_version, choice.table())
         self.choice = self.choice or choice
         return choice.chosen.spec, choice.batch if free else 1
+
+
+def _unfit(manifest: ModelManifest, problems: list[str]) -> UnfitError:
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return UnfitError(f"{manifest.model_version} fails its golden frames here: {problems[0]}{more}")
 
 
 def _opens(onnx: bytes, manifest: ModelManifest, choice: EngineSelection, setup: EngineSetup) -> bool:

@@ -128,8 +128,8 @@ def model_states(model: Mapping[str, Any]) -> list[dict[str, str]]:
     pinned = model["pinned"]
     if pinned is not None:
         until = "until unpinned" if pinned["hold"] else f"until a release after {pinned['left_release']}"
-        add("plain", "pinned", f"to {pinned['version']} {until}, by {pinned['by']}")
+        add("plain", "pinned", f"to {model['name']}/{pinned['version']} {until}, by {pinned['by']}")
     for entry in model["quarantine"][-_MOST_QUARANTINED:]:
         release = f" (release {entry['release']})" if entry["release"] is not None else ""
-        add("warn", "quarantined", f"{entry['version']}{release}: {entry['reason']}")
+        add("warn", "quarantined", f"{model['name']}/{entry['version']}{release}: {entry['reason']}")
     return states

@@ -43,7 +43,8 @@ class EngineSetup:
         parallel: inferences that callers will run at the same time.
         mode: what the engine optimises for.
         process: run it in a child process: the memory of a bad load is returned, and a native crash ends no caller.
-        cache: folder for engines that a provider builds (TensorRT); None builds anew at each load.
+        idle: the child process takes only processor time that nothing else on the machine wants.
+        cache: folder for what an engine compiles (OpenVINO, TensorRT); None compiles anew at each load.
         batch: frames in one inference at most; more than one needs a file with a free batch dimension.
         timeout_s: an inference in a child process that takes longer ends that process.
     """
@@ -52,6 +53,7 @@ class EngineSetup:
     parallel: int = 1
     mode: Mode = "latency"
     process: bool = False
+    idle: bool = False
     cache: Path | None = None
     batch: int = 1
     timeout_s: float = 30.0

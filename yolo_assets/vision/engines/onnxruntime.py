@@ -184,6 +184,6 @@ def provider_list(spec: EngineSpec, setup: EngineSetup, onnx: bytes) -> list[tup
 
 
 def engine_cache(folder: Path, onnx: bytes, spec: EngineSpec, batch: int) -> Path:
-    """Where the TensorRT engine of these bytes lies on this device: ``<folder>/<device>/<model>-<precision>-b<n>``."""
+    """Where the TensorRT engine of these bytes lies here: ``<folder>/tensorrt/<device>/<model>-<precision>-b<n>``."""
     model = hashlib.sha256(onnx).hexdigest()[:32]
-    return folder / fingerprint()[:16] / f"{model}-{spec.precision}-b{batch}"
+    return folder / "tensorrt" / fingerprint()[:16] / f"{model}-{spec.precision}-b{batch}"

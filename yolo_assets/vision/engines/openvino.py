@@ -7,6 +7,7 @@ import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 
 from yolo_assets.contracts.errors import UserError, missing_package
 from yolo_assets.vision.engines.interface import EngineSetup, EngineSpec, check_batch
+
+_BLOBS_KEPT = 8
 
 
 def _import_openvino() -> Any:
@@ -60,7 +63,7 @@ class OpenVinoEngine:
             onnx: checked bytes of the file.
             shape: its input, ``[1, 3, h, w]``.
             spec: on the CPU, ``f32`` or ``bf16``.
-            setup: each of its parallel frames gets a stream with threads of its own.
+            setup: each of its parallel frames gets a stream with threads of its own; its cache keeps compiled models.
 
         Raises:
             UserError: not installed, the processor cannot do it, or the file cannot be compiled.
@@ -85,8 +88,13 @@ class OpenVinoEngine:
             # The CPU plugin takes f16 and bf16 on processors without them too, and then crawls.
             if {"f32": "FP32", "bf16": "BF16"}.get(spec.precision) not in able:
                 raise UserError(f"this processor does not compute in {spec.precision} with openvino")
-            self._compiled: Any = core.compile_model(core.read_model(onnx), "CPU", settings)
-        except RuntimeError as error:
+            if setup.cache is not None:
+                settings["CACHE_DIR"] = str(_blobs(setup.cache))
+            model = core.read_model(onnx)
+            if setup.batch == 1 and model.is_dynamic():  # a free batch that is not used would cost time
+                model.reshape(list(shape))
+            self._compiled: Any = core.compile_model(model, "CPU", settings)
+        except (RuntimeError, OSError) as error:
             raise UserError(f"openvino cannot load the model: {_first_line(error)}") from None
         # Appending to and popping from a deque is atomic: no lock is needed around the idle requests.
         self._idle: deque[Any] = deque()
@@ -116,6 +124,19 @@ class OpenVinoEngine:
     def close(self) -> None:
         """See `InferenceEngine.close`."""
         self._compiled, self._idle = None, deque()
+
+
+def _blobs(cache: Path) -> Path:
+    """The folder of compiled models; the oldest are deleted.
+
+    OpenVINO names them by the content of the file, the settings, its version and the processor, and compiles again what
+    it cannot read.
+    """
+    folder = cache / "openvino"
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in sorted(folder.glob("*.blob"), key=lambda file: file.stat().st_mtime)[:-_BLOBS_KEPT]:
+        old.unlink(missing_ok=True)
+    return folder
 
 
 def _first_line(error: Exception) -> str:

@@ -40,6 +40,10 @@ class ChildGoneError(UserError):
     """The child died, or hung and was ended."""
 
 
+class ChildHungError(ChildGoneError):
+    """The child took too long and was ended: it may be at fault, or the machine too busy."""
+
+
 def shared_file(name: str, data: bytes | None = None) -> int:
     """An anonymous file in memory; it is gone when the last process closes it.
 
@@ -152,7 +156,7 @@ class InferenceChild:
             message = channel.recv(_MESSAGE)
         except TimeoutError:
             self._process.kill()
-            raise ChildGoneError(f"the inference process hung for {seconds:g} s in {doing} and was ended") from None
+            raise ChildHungError(f"the inference process hung for {seconds:g} s in {doing} and was ended") from None
         except OSError:
             message = b""
         if not message:
@@ -244,7 +248,7 @@ class ProcessEngine:
                 reply = child.ask(lane, len(batch))
             except ChildGoneError as error:
                 self._lost(child, str(error))
-                raise UserError(str(error)) from None
+                raise
             if "error" in reply:
                 raise (BadInputError if reply["bad"] else UserError)(reply["error"])
             return np.array(self._outputs[lane][: reply["count"]])

@@ -35,6 +35,10 @@ def serve(order: dict[str, Any]) -> None:
     shape, lanes = tuple(order["shape"]), [socket.socket(fileno=number) for number in order["lanes"]]
     cache = order["setup"]["cache"]
     setup = EngineSetup(**{**order["setup"], "cache": Path(cache) if cache else None})
+    if setup.idle:
+        for task in Path("/proc/self/task").iterdir():  # NumPy has made threads by now; later ones inherit the class
+            with contextlib.suppress(OSError):
+                os.sched_setscheduler(int(task.name), os.SCHED_IDLE, os.sched_param(0))
     batch = (setup.batch, *shape[1:])
     try:
         with os.fdopen(order["onnx"], "rb") as file:

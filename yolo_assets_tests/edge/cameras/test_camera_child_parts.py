@@ -29,9 +29,11 @@ from yolo_assets.edge.cameras.process.memory import SLOTS, SPARE, ChildMemory, P
 from yolo_assets.edge.cameras.process.stream import Packet, PacketQueue
 from yolo_assets.edge.cameras.process.usb import grab_pictures
 from yolo_assets.edge.cameras.process.wire import WireError, lost_counts, number, unpack
+from yolo_assets.edge.cameras.remote import StartTurn
 from yolo_assets.edge.cameras.source import SourceError
 from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.config.cameras import StreamCamera, UsbCamera
+from yolo_assets_tests.support.foreign import FOREIGN
 from yolo_assets_tests.support.streams import make_video
 
 
@@ -174,7 +176,13 @@ _BAD_CHILDREN = {
     "no memory": ('c.send(b\'{"note":"picture","slot":0,"height":9,"width":9}\')', "sent an invalid message"),
     "flood": ('while True: c.send(b\'{"note":"alive","lost":{"overrun":2000000}}\')', "sent an invalid message"),
     "noise": ('while True: c.send(b\'{"note":"x"}\')', "it did not answer"),
-    "silence": ("import time; time.sleep(60)", "it did not answer"),
+    "silence": ('c.send(b\'{"note":"started"}\'); import time; time.sleep(60)', "it did not answer"),
+    "no word": ("import time; time.sleep(60)", "its process did not start within 2 s"),
+    "slow start": (
+        'import time; time.sleep(3); c.send(b\'{"note":"started"}\')\nc.send(b\'{"note":"end","words":"it began"}\')',
+        "it began",
+    ),
+    "no pictures": ('while True: c.send(b\'{"note":"packets"}\')', "it sends, but no picture for 2 s"),
     "exit": ("sys.exit(3)", "with exit status 3"),
     "crash": ("import os; os.abort()", "by SIGABRT"),
     "closed": ("c.close(); import time; time.sleep(60)", "its connection to the agent"),
@@ -191,6 +199,9 @@ def test_a_child_that_misbehaves_is_ended_and_reported(
         f"import sys, socket\nc = socket.socket(fileno=int(sys.argv[1]))\nc.recv(9999)\n{code}\n"
     )
     monkeypatch.setattr(remote, "_PROGRAM", "bad_camera_child")
+    if name == "no word":
+        monkeypatch.setattr(remote, "_START_SECONDS", 2.0)
+    monkeypatch.setattr(remote, "_PICTURE_SECONDS", 2.0)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     camera = StreamCamera.model_validate(
         {"kind": "stream", "camera_id": "cam1", "url": "tcp://127.0.0.1:9", "timeout_s": 1.5}
@@ -202,6 +213,19 @@ def test_a_child_that_misbehaves_is_ended_and_reported(
     assert time.monotonic() - begin < 8
     children = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
     assert not [pid for pid in children if "bad_camera_child" in Path(f"/proc/{pid}/cmdline").read_text()]
+
+
+def test_only_some_processes_start_at_once() -> None:
+    stop, turns = threading.Event(), [StartTurn() for _ in range(40)]
+    threading.Timer(0.5, stop.set).start()
+    came = sum(turn.comes(stop) for turn in turns[:-1])
+    assert came == max(4, 2 * (os.cpu_count() or 1)), "the others waited until the agent stopped"
+    turns[0].end()
+    turns[0].end()
+    with turns[-1] as last:
+        assert last.comes(threading.Event()), "a first word gives its place to the next"
+    for turn in turns:
+        turn.end()
 
 
 def test_frames_that_were_lost_are_captures_with_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,6 +288,26 @@ def test_usb_pictures_reach_the_agent_as_the_camera_gave_them(tmp_path: Path) ->
 
     grab_pictures(Paced(), Thinning(None), notes.outbox, closing)
     assert seen == 25
+
+
+def test_cut_jpegs_of_a_usb_camera_are_unreadable() -> None:
+    """The JPEGs as V4L2 gives them, every third one cut; no build machine has the device."""
+    data = (FOREIGN / "video" / "cut_jpegs.mjpeg").read_bytes()
+    jpegs = [b"\xff\xd8\xff" + part for part in data.split(b"\xff\xd8\xff")[1:]]
+    notes, left, shown = Notes(), iter(jpegs), 0
+
+    class Device:
+        def grab(self) -> bool:
+            nonlocal shown
+            shown += len(notes.pictures())
+            self.data = next(left, None)
+            return self.data is not None
+
+        def retrieve(self) -> tuple[bool, Any]:
+            return True, np.frombuffer(self.data or b"", np.uint8)[None]
+
+    grab_pictures(Device(), Thinning(None), notes.outbox, threading.Event(), packed=True)
+    assert len(jpegs) == 12 and shown == 8
 
 
 def test_a_camera_that_changes_its_size_gets_new_memory_and_old_pictures_stay() -> None:
@@ -344,3 +388,35 @@ def test_the_child_loads_little() -> None:
     heavy = ["cv2", "pydantic", "fastapi", "openvino", "onnxruntime", "cryptography"]
     found = subprocess.run([sys.executable, "-c", code % heavy], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("character", "#/?")
+@pytest.mark.parametrize("password", ["12{}45", "{}45", "geheim{}", "a@b{}c"])
+def test_a_password_that_ends_the_host_is_refused_with_what_to_write(character: str, password: str) -> None:
+    secret = password.format(character)
+    with pytest.raises(ValidationError) as caught:
+        StreamCamera.model_validate({"kind": "stream", "camera_id": "c", "url": f"rtsp://admin:{secret}@10.0.0.9/x"})
+    words = caught.value.errors()[0]["msg"]
+    assert "credentials_file" in words and "%23" in words
+    for part in ("12", "45", "geheim", "admin"):
+        assert part not in words.replace("%23", "")
+
+
+@pytest.mark.parametrize("url", ["rtsp://h/stream", "http://e:a@h/x", "rtsp://camera:live@h/video", "rtsp://h/a?b"])
+def test_messages_stay_readable_whatever_the_address(url: str) -> None:
+    words = "the stream ended: Connection reset by peer; is it a login page"
+    assert StreamAddress("cam1", url, None, None).clean(words) == words
+    assert StreamAddress("cam1", url, None, None).clean(f"cannot open {url}") == "cannot open ***"
+
+
+def test_credentials_with_a_byte_order_mark_and_crlf_are_read() -> None:
+    file = FOREIGN / "edge" / "camera.login"
+    assert file.read_bytes() == b"\xef\xbb\xbfadmin:geheim\r\n"
+    assert StreamAddress("cam1", "rtsp://h/x", None, file).full() == "rtsp://admin:geheim@h/x"
+
+
+def test_a_password_in_the_address_is_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    camera = StreamCamera.model_validate({"kind": "stream", "camera_id": "cam1", "url": "rtsp://admin:geheim@h/x"})
+    live_source(camera, DeviceClock(tmp_path / "clock.json"))
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert "credentials_file" in told and "geheim" not in told

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,14 +15,8 @@ from typing import Any
 import pytest
 
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.edge.cameras.live import live_source, stall_seconds
-from yolo_assets.edge.cameras.open import ConfiguredSource, ReconnectWaits
-from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.config.cameras import StreamCamera
-from yolo_assets.edge.pipeline.capture import CameraThread
-from yolo_assets.edge.pipeline.queue import FrameQueue
-from yolo_assets.edge.pipeline.recorder import FrameRecorder
-from yolo_assets.spool.frame_journal import FrameCounts
+from yolo_assets_tests.edge.cameras.camera_box import CameraBox, alive
 from yolo_assets_tests.edge.plant import until
 from yolo_assets_tests.support.streams import (
     GuardedServer,
@@ -39,77 +31,6 @@ from yolo_assets_tests.support.streams import (
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_video(tmp_path_factory.mktemp("stream") / "line.mp4")
-
-
-class Box:
-    """Cameras with their threads, a queue, the books, and somebody who takes the frames."""
-
-    def __init__(self, root: Path, cameras: dict[str, dict[str, Any]]) -> None:
-        self.recorder = FrameRecorder(root / "spool", list(cameras), "box1")
-        self.queue = FrameQueue(list(cameras), 8)
-        self.clock = DeviceClock(root / "clock.json")
-        ready = threading.Event()
-        ready.set()
-        self.threads: dict[str, CameraThread] = {}
-        for name, options in cameras.items():
-            camera = StreamCamera.model_validate({"kind": "stream", "camera_id": name} | options)
-            source, backoff = live_source(camera, self.clock), ReconnectWaits(last_s=camera.reconnect_max_s)
-            configured = ConfiguredSource(source, camera.policy, "stream", backoff, stall_seconds(camera), self.clock)
-            self.threads[name] = CameraThread(configured, self.queue, self.recorder, ready)
-        self.latest: dict[str, Any] = {}
-        self.times: dict[str, list[float]] = {name: [] for name in cameras}
-        self._taker = threading.Thread(target=self._take, daemon=True)
-        self._taker.start()
-        for thread in self.threads.values():
-            thread.start()
-
-    def _take(self) -> None:
-        while True:
-            frame = self.queue.get(0.2)
-            if frame is not None:
-                self.recorder.journal.processed(frame.id)
-                self.latest[frame.camera_id] = frame
-                self.times[frame.camera_id].append(time.monotonic())
-            elif self.queue.closed:
-                return
-
-    def counts(self, name: str) -> FrameCounts:
-        return self.recorder.journal.counts()[name]
-
-    def child(self, name: str) -> int | None:
-        return self.threads[name].source.facts()["process"]
-
-    def flows(self, name: str, seconds: float = 30) -> None:
-        seen = self.counts(name).processed
-        until(lambda: self.counts(name).processed >= seen + 5, seconds)
-        assert self.threads[name].state == "live"
-
-    def longest_gap(self, name: str) -> float:
-        times = self.times[name]
-        return max(later - earlier for earlier, later in itertools.pairwise(times))
-
-    def close(self) -> None:
-        children = [self.child(name) for name in self.threads]
-        for thread in self.threads.values():
-            thread.stop()
-        ended = [thread.join(5) for thread in self.threads.values()]
-        assert all(ended)
-        self.queue.close()
-        self._taker.join(5)
-        assert not [pid for pid in children if pid is not None and alive(pid)]
-        for name in self.threads:
-            counts = self.counts(name)
-            assert counts.balanced and counts.in_flight == 0, counts
-        self.recorder.close()
-
-
-def alive(pid: int) -> bool:
-    """Whether there is such a process, a zombie included."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 @pytest.fixture
@@ -127,7 +48,7 @@ def test_a_cut_stream_comes_back_and_its_neighbour_never_stops(video: Path, tmp_
     boxes += [cut, steady]
     cut.on()
     steady.on()
-    box = Box(tmp_path, {"cut": {"url": cut.url}, "steady": {"url": steady.url}})
+    box = CameraBox(tmp_path, {"cut": {"url": cut.url}, "steady": {"url": steady.url}})
     boxes.append(box)
     box.flows("cut")
     box.flows("steady")
@@ -156,7 +77,7 @@ def test_a_frozen_sender_is_reported_then_gets_a_new_process(video: Path, tmp_pa
     camera = NetworkCamera(video)
     boxes.append(camera)
     camera.on()
-    box = Box(tmp_path, {"cam1": {"url": camera.url, "timeout_s": 3}})
+    box = CameraBox(tmp_path, {"cam1": {"url": camera.url, "timeout_s": 3}})
     boxes.append(box)
     box.flows("cam1")
     first, frozen = box.child("cam1"), camera.sender
@@ -184,7 +105,7 @@ def test_a_server_that_says_nothing_costs_one_process_at_a_time_and_no_frame_of_
         f"hang{n}": {"url": f"{scheme}://127.0.0.1:{silent.port}/x", "timeout_s": 1}
         for n, scheme in enumerate(("rtsp", "http", "tcp"))
     }
-    box = Box(tmp_path, {**cameras, "steady": {"url": steady.url}})
+    box = CameraBox(tmp_path, {**cameras, "steady": {"url": steady.url}})
     boxes.append(box)
     box.flows("steady")
     begin = len(box.times["steady"])
@@ -203,7 +124,7 @@ def test_a_child_that_is_killed_or_stopped_is_replaced(video: Path, tmp_path: Pa
     camera = NetworkCamera(video)
     boxes.append(camera)
     camera.on()
-    box = Box(tmp_path, {"cam1": {"url": camera.url, "timeout_s": 4}})
+    box = CameraBox(tmp_path, {"cam1": {"url": camera.url, "timeout_s": 4}})
     boxes.append(box)
     for number, words in ((signal.SIGKILL, "ended by SIGKILL"), (signal.SIGSTOP, "no picture came")):
         box.flows("cam1")
@@ -224,7 +145,7 @@ def test_a_child_that_is_killed_or_stopped_is_replaced(video: Path, tmp_path: Pa
 def test_rtsp_gives_pictures_and_is_closed_with_teardown(video: Path, tmp_path: Path, boxes: list[Any]) -> None:
     camera = RtspCamera(video, tmp_path)
     boxes.append(camera)
-    box = Box(tmp_path, {"cam1": {"url": camera.url, "fps": 5}})
+    box = CameraBox(tmp_path, {"cam1": {"url": camera.url, "fps": 5}})
     boxes.append(box)
     box.flows("cam1")
     begin, seen = time.monotonic(), box.counts("cam1").captured
@@ -240,7 +161,6 @@ def test_rtsp_gives_pictures_and_is_closed_with_teardown(video: Path, tmp_path: 
 _HOLDER = """
 import sys, threading
 from pathlib import Path
-from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.config.cameras import StreamCamera
 from yolo_assets.edge.cameras.live import live_source
 camera = StreamCamera.model_validate({"kind": "stream", "camera_id": "cam1", "url": sys.argv[1]})
@@ -289,7 +209,7 @@ def test_a_password_is_used_and_shown_nowhere(
     else:
         options["credentials_env"] = "CAMERA_LOGIN"
         monkeypatch.setenv("CAMERA_LOGIN", "operator:s3cret!")
-    box = Box(tmp_path, {"cam1": options})
+    box = CameraBox(tmp_path, {"cam1": options})
     boxes.append(box)
     child = until(lambda: box.child("cam1"))
     seen_by_others = Path(f"/proc/{child}/cmdline").read_bytes() + Path(f"/proc/{child}/environ").read_bytes()
@@ -308,7 +228,7 @@ def test_a_password_is_used_and_shown_nowhere(
 def test_what_cannot_work_as_configured_is_reported_once(
     tmp_path: Path, boxes: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    box = Box(tmp_path, {"srt": {"url": "srt://127.0.0.1:9"}, "off": {"url": f"tcp://127.0.0.1:{free_port()}"}})
+    box = CameraBox(tmp_path, {"srt": {"url": "srt://127.0.0.1:9"}, "off": {"url": f"tcp://127.0.0.1:{free_port()}"}})
     boxes.append(box)
     until(lambda: box.threads["srt"].state == "failed" and box.threads["off"].restarts >= 3)
     assert "cannot read srt://" in box.threads["srt"].message and box.threads["srt"].restarts == 1

@@ -35,6 +35,11 @@ class AgentChannel:
         self._reported = 0.0
         self._lock = threading.Lock()
 
+    def started(self) -> None:
+        """This process runs and begins to open its camera: its first word."""
+        with self._lock:
+            self._send({"note": "started"})
+
     def opened(self, **facts: Any) -> None:
         """The source answers; pictures will follow."""
         with self._lock:
@@ -70,6 +75,12 @@ class AgentChannel:
         with self._lock:
             if since_start() - self._reported >= _REPORT_ALIVE_EVERY:
                 self._send({"note": "alive", **self._losses()})
+
+    def packets(self) -> None:
+        """Something arrived that is no picture yet, as it is between key pictures: the camera works."""
+        with self._lock:
+            if since_start() - self._reported >= _REPORT_ALIVE_EVERY:
+                self._send({"note": "packets", **self._losses()})
 
     def lost(self, reason: Loss, count: int = 1) -> None:
         """Count frames that give no picture; reported with the next picture, or a few times a second without one."""

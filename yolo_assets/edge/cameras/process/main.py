@@ -22,10 +22,12 @@ def read(order: Any, channel: AgentChannel, closing: threading.Event) -> None:
         if order["kind"] == "usb":
             from yolo_assets.edge.cameras.process.usb import read_usb
 
+            channel.started()
             read_usb(order, channel, closing)
         else:
             from yolo_assets.edge.cameras.process.stream import read_stream
 
+            channel.started()
             read_stream(order, channel, closing)
     except Exception as error:  # no one reads a traceback of this process: the agent reports what is known
         channel.end(f"reading failed: {type(error).__name__}: {error}", hopeless=False)

@@ -15,18 +15,15 @@ from typing import Any
 import av
 import av.error
 import av.logging
-import numpy as np
-from av.video.reformatter import VideoReformatter
 
+from yolo_assets.edge.cameras.decoding import SoundDecoder, UprightPictures
 from yolo_assets.edge.cameras.process.channel import AgentChannel, Thinning, since_start
-from yolo_assets.edge.cameras.process.memory import Bytes
 from yolo_assets.edge.cameras.process.wire import MOST_PIXELS, StreamOrder
 
 _MOST_BYTES = 64 << 20
-_REMEMBERED = 64
 _PROTOCOLS = "rtsp,rtsps,rtp,udp,tcp,tls,http,https,httpproxy,srt,crypto"
 """A playlist or a redirection of a stranger's server must not lead to the files of this machine."""
-
+_REMEMBERED = 64
 _ALWAYS = {"protocol_whitelist": _PROTOCOLS, "max_pixels": str(MOST_PIXELS)}
 _HOPELESS = (
     av.error.ProtocolNotFoundError,
@@ -39,29 +36,44 @@ _HOPELESS = (
 def read_stream(order: StreamOrder, channel: AgentChannel, closing: threading.Event) -> None:
     """Open, decode and hand over until the stream ends, breaks, or the agent closes the socket; says why at the end."""
     av.logging.set_level(None)
+    one_picture = False
     try:
-        with av.open(order["url"], options={**order["options"], **_ALWAYS}) as container:
+        with _open(order) as container:
             if not container.streams.video:
                 channel.end("the stream holds no video", hopeless=False)
                 return
             stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1  # more would hold pictures back, and a camera needs one
             channel.opened(codec=stream.codec_context.name, width=stream.width, height=stream.height)
+            one_picture = container.format.name.endswith("_pipe")
             _read(container, stream, order, channel, closing)
             words, hopeless = "the stream ended", False
     except (av.error.FFmpegError, OSError, ValueError) as error:
         # Only what the error is: its full text names the address, with whatever secret that holds.
-        words = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
+        words = getattr(error, "strerror", None) or (str(error) or type(error).__name__)
         words, hopeless = f"the stream failed: {words}", isinstance(error, _HOPELESS)
         if isinstance(error, av.error.ProtocolNotFoundError):
             words = f"this FFmpeg cannot read {order['url'].partition(':')[0]}://; use rtsp, http, tcp or udp"
+        elif isinstance(error, av.error.InvalidDataError):
+            words = "what comes from this address is no video; is it a login page, or does it lack a path?"
+    if one_picture and not hopeless:
+        words += "; for an address that gives one picture a request use kind: snapshot"
     if not closing.is_set():
         channel.end(words, hopeless=hopeless)
 
 
+def _open(order: StreamOrder) -> Any:
+    options = {**order["options"], **_ALWAYS}
+    container = av.open(order["url"], options=options)
+    if container.format.name != "mpjpeg" or container.streams.video[0].width:
+        return container
+    container.close()
+    # FFmpeg refuses a multipart stream whose parts have no Content-Type; the JPEGs in it can be found without.
+    return av.open(order["url"], format="mjpeg", options=options)
+
+
 def _read(container: Any, stream: Any, order: StreamOrder, channel: AgentChannel, closing: threading.Event) -> None:
     queue = PacketQueue(order["patience_s"])
-    decoding = Decoding(queue, channel, order["fps"])
+    decoding = Decoding(queue, channel, SoundDecoder(stream, threads=1), order["fps"])
     decoding.start()
     try:
         for packet in container.demux(stream):
@@ -69,6 +81,7 @@ def _read(container: Any, stream: Any, order: StreamOrder, channel: AgentChannel
                 break
             if packet.size:
                 queue.put(Packet(packet, since_start(), packet.is_keyframe, packet.size))
+                channel.packets()
     finally:
         queue.put(Packet(None, since_start(), False, 0))
         decoding.join()
@@ -152,6 +165,50 @@ class PacketQueue:
         self._until_key = newest_key is None and self._keys_seen
 
 
+class CaptureTimes:
+    """When the pictures of a stream came: each later than the one shown before it.
+
+    A picture that others are predicted from is sent ahead of those that are shown before it. The stream's own times say
+    by how much, and it counts as having come so much later: as if all had been sent in the order in which they are
+    shown.
+    """
+
+    _LONGEST = 10.0
+    _STEP = 0.001
+
+    def __init__(self) -> None:
+        self._arrivals: dict[int, float] = {}
+        self._latest = 0.0
+
+    def arrived(self, packet: Any, at: float) -> None:
+        """Remember a packet that goes into the decoder.
+
+        Args:
+            packet: of the demuxer.
+            at: seconds on the clock of the machine since it started.
+        """
+        if packet.pts is None:
+            return
+        ahead = 0.0
+        if packet.dts is not None and packet.time_base is not None:
+            ahead = float((packet.pts - packet.dts) * packet.time_base)
+        ahead = ahead if 0 <= ahead <= self._LONGEST else 0.0  # nonsense
+        self._arrivals[packet.pts] = at + ahead
+        while len(self._arrivals) > _REMEMBERED:
+            del self._arrivals[next(iter(self._arrivals))]
+
+    def of(self, pts: int | None, now: float) -> float:
+        """The time of a picture that the decoder gives, on the clock of the arrivals.
+
+        Args:
+            pts: its time in the stream.
+            now: arrival of the newest packet, for a picture without a time.
+        """
+        came = now if pts is None else self._arrivals.pop(pts, now)
+        self._latest = max(self._latest + self._STEP, came)
+        return self._latest
+
+
 class Decoding:
     """Decodes until the end of the stream.
 
@@ -159,13 +216,14 @@ class Decoding:
         failed: what broke it, if anything did: a stream whose pictures cannot be handed over.
     """
 
-    def __init__(self, queue: PacketQueue, channel: AgentChannel, fps: float | None) -> None:
+    def __init__(self, queue: PacketQueue, channel: AgentChannel, decoder: SoundDecoder, fps: float | None) -> None:
         self.failed: Exception | None = None
         self._queue = queue
         self._channel = channel
+        self._decoder = decoder
         self._thinning = Thinning(fps)
-        self._reformatter = VideoReformatter()
-        self._arrivals: dict[int, float] = {}
+        self._pictures = UprightPictures()
+        self._times = CaptureTimes()
         self._thread = threading.Thread(target=self._run, name="decoding", daemon=True)
 
     def start(self) -> None:
@@ -186,27 +244,14 @@ class Decoding:
             self.failed = error
 
     def _decode(self, packet: Any, arrived: float) -> None:
-        if packet.pts is not None:
-            self._arrivals[packet.pts] = arrived
-            while len(self._arrivals) > _REMEMBERED:
-                del self._arrivals[next(iter(self._arrivals))]
-        try:
-            frames = packet.decode()
-        except av.error.InvalidDataError:
-            self._channel.lost("unreadable")
-            return
-        for frame in frames:
-            # Pictures that wait for others to be decoded arrived when their own packet did.
-            at = self._arrivals.pop(frame.pts, arrived)
-            if frame.is_corrupt:  # concealed by the decoder: a model would see damage that the product does not have
+        self._times.arrived(packet, arrived)
+        for frame in self._decoder.decode(packet):
+            if frame is None:
                 self._channel.lost("unreadable")
-            elif not self._thinning.wanted(at):
+                continue
+            at = self._times.of(frame.pts, arrived)
+            if not self._thinning.wanted(at):
                 self._channel.alive()
             else:
-                self._channel.picture(at, frame.height, frame.width, lambda into, f=frame: self._convert(f, into))
-
-    def _convert(self, frame: Any, into: Bytes) -> None:
-        height, width = into.shape[:2]
-        plane = self._reformatter.reformat(frame, format="bgr24", threads=1).planes[0]
-        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-        into.reshape(height, width * 3)[:] = rows[:height, : width * 3]
+                height, width = self._pictures.size(frame)
+                self._channel.picture(at, height, width, lambda into, f=frame: self._pictures.write(f, into))
