@@ -47,11 +47,12 @@ EDGE_LAYERS = {
     "image_service": {"config", "serving", "pipeline"},
     "maintenance": {"config", "serving", "clock", "pipeline"},
     "rollout": {"types", "config", "serving", "audit", "pipeline"},
+    "check": {"config", "clock", "cameras", "pipeline", "rollout"},
     "balancing": {"types", "config", "serving", "pipeline", "rollout"},
     "telemetry": {"config", "lots", "serving", "audit", "clock", "pipeline", "maintenance", "rollout", "balancing"},
     "http": {"types", "config", "lots", "serving", "audit", "pipeline", "image_service", "rollout", "telemetry"},
 }
-TOP = {"components", "shipped", "cli", "defs", "exporter", "local", "definitions"}
+TOP = {"components", "shipped", "cli", "defs", "exporter", "local", "pages", "definitions"}
 HOMES = {
     "dagster": {
         "cluster",

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from yolo_assets.cli import common, edge_audit
 from yolo_assets.cli.edge_try import try_model
-from yolo_assets.contracts.errors import UserError
+from yolo_assets.contracts.errors import BadInputError, UsageError, UserError
 from yolo_assets.contracts.locations import location_folder, location_url
+from yolo_assets.contracts.text import plain
+
+if TYPE_CHECKING:
+    from yolo_assets.edge.config.agent import AgentConfig
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 app.add_typer(edge_audit.app, name="audit")
@@ -68,13 +72,11 @@ def run(
     """
     import logging
 
-    from yolo_assets.edge.config.agent import load_config
-
     overrides: dict[str, Any] = {
         "spool": str(spool.absolute()) if spool else None,
         "store": location_url(store) if store is not None else None,
     }
-    settings = load_config(config, **overrides)
+    settings = _settings(config, **overrides)
     if port is not None:
         settings = settings.with_port(port)
     logging.basicConfig(
@@ -95,6 +97,58 @@ def run(
 
     if not run_agent(agent, report_started):
         raise UserError("stopped, but a camera or an inference hung and did not end")
+
+
+@app.command()
+def check(
+    config: Annotated[Path, typer.Option("--config", "-c", help="Configuration of the agent, YAML.", metavar="FILE")],
+    seconds: Annotated[
+        float, typer.Option(help="How long each camera and receiver may take to show itself.", min=0.5, max=600)
+    ] = 10.0,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Try everything that a configuration names, and print one table: cameras, store, release, model, alarms, outputs.
+
+    Nothing is written to spool, state or store, and no message is sent. Beside a running agent it works as well, but
+    for USB cameras, which one program at a time can open. Exit 1 when something cannot work, 2 when the file is wrong.
+
+    Example: yolo-assets edge check --config edge.yaml --seconds 10
+    """
+    import dataclasses
+    import logging
+
+    from rich.table import Column, Table
+
+    settings = _settings(config)
+    from yolo_assets.edge.check import check_everything
+
+    logging.getLogger("yolo_assets").setLevel(logging.CRITICAL)  # what is found is told in the table
+    with common.progress("checking"):
+        found = check_everything(settings, seconds)
+    if as_json:
+        common.emit_json([dataclasses.asdict(row) for row in found])
+    else:
+        table = Table(Column("what", no_wrap=True), "state", "found", box=None)
+        for row in found:
+            table.add_row(plain(row.what), row.state, plain(row.found))
+        common.out().print(table)
+    failed = [row for row in found if row.state == "failed"]
+    if failed:
+        raise UserError(f"{len(failed)} of {len(found)} cannot work, the first: {failed[0].what}: {failed[0].found}")
+
+
+def _settings(config: Path, **overrides: Any) -> AgentConfig:
+    """The configuration of an agent.
+
+    Raises:
+        UsageError: it is missing or wrong.
+    """
+    from yolo_assets.edge.config.agent import load_config
+
+    try:
+        return load_config(config, **overrides)
+    except BadInputError as error:
+        raise UsageError(str(error)) from None
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Annotated, Any, Self, TypeGuard
 
 import orjson
@@ -36,6 +37,26 @@ def one_line(error: ValidationError) -> str:
     more = f" (and {len(rest)} more)" if rest else ""
     what = f"{first['msg'].removeprefix('Value error, ')}{more}"
     return f"{place}: {what}" if place else what
+
+
+def refuse_unknown_options(section: type[BaseModel], value: object) -> None:
+    """For validators that run before all others: an option that a section does not have is told first.
+
+    Args:
+        section: what is validated.
+        value: as it was written; only mappings are looked at.
+
+    Raises:
+        ValueError: the first unknown option.
+    """
+    if not is_json_object(value):
+        return
+    known = [field.alias or name for name, field in section.model_fields.items()]
+    for key in value:
+        if key not in known and key not in section.model_fields:
+            near = get_close_matches(str(key), known, 1)
+            advice = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+            raise ValueError(f"there is no option {str(key)!r} here; {advice}")
 
 
 class Record(BaseModel):

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from yolo_assets.contracts.base import Record, is_json_object
+from yolo_assets.contracts.base import Record, is_json_object, refuse_unknown_options
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import check_id
 
@@ -59,6 +59,12 @@ class EventSection(Record):
     """Refuses unknown keys; errors never quote what may be a secret."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, value: object) -> object:
+        refuse_unknown_options(cls, value)
+        return value
 
 
 class Broker(EventSection):

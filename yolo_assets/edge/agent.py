@@ -155,6 +155,7 @@ class Agent:
             "machine": Machine().status,
             "archiver": partial(archiver_status, self.config.archiver_figures),
             "swaps": self.swaps.status,
+            "warnings": self._warnings,
             "lots": self._lot_listener.status if self._lot_listener else lambda: None,
         }
         return status
@@ -251,6 +252,13 @@ class Agent:
             os.close(self._state_lock)
             self._state_lock = -1
         return drained and freed
+
+    def _warnings(self) -> list[str]:
+        """What works and yet cannot be meant: for the status and the page."""
+        serving = self.control.serving
+        missing = self.updates.poller.missing if serving is None else None
+        alarms = self.config.alarms_without_class(serving.manifest.class_names) if serving else []
+        return [missing, *alarms] if missing else alarms
 
     def _store_status(self) -> dict[str, str | None]:
         return {"url": self.config.store, "error": self.updates.poller.store_error or self._heartbeat.error}

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
 
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
@@ -84,6 +85,24 @@ class Registry:
         prefix = channel_key(name, "_").removesuffix("_.json")
         names = (info.key.removeprefix(prefix) for info in self.store.list(prefix))
         return [file.removesuffix(".json") for file in names if file.endswith(".json") and "/" not in file]
+
+    def released(self) -> dict[str, list[str]]:
+        """Every model that has a channel, with the names of its channels, trusted or not."""
+        found: dict[str, list[str]] = {}
+        prefix = channel_key("_", "_").partition("_")[0]
+        for info in self.store.list(prefix):
+            name, _, file = info.key.removeprefix(prefix).partition("/")
+            if file.endswith(".json") and "/" not in file:
+                found.setdefault(name, []).append(file.removesuffix(".json"))
+        return found
+
+    def no_release(self, name: str, channel: str) -> str:
+        """In words: a channel of a model has no release, and which there are."""
+        there = [f"{model} ({', '.join(channels)})" for model, channels in sorted(self.released().items())]
+        near = get_close_matches(name, self.released(), 1) if name not in self.released() else []
+        advice = f"; did you mean model {near[0]}?" if near else ""
+        known = f"there are: {', '.join(there)}" if there else "the store has none at all; promote one first"
+        return f"model {name} has no release on channel {channel}; {known}{advice}"
 
     def write_bundle(self, manifest: ModelManifest, files: Mapping[str, bytes | Path]) -> None:
         """Store a bundle: its files, then the manifest. Again with the same content it completes a broken write.

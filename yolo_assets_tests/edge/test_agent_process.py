@@ -240,7 +240,7 @@ def test_sigterm_is_heard_when_the_model_of_the_start_was_freed(plant: Plant, ag
     assert agent.stop() == 0
 
 
-def refusal(plant: Plant, config: Path) -> str:
+def refusal(config: Path, code: int = 1) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "yolo_assets.cli.main", "edge", "run", "--config", str(config)],
         capture_output=True,
@@ -248,7 +248,7 @@ def refusal(plant: Plant, config: Path) -> str:
         timeout=60,
         check=False,
     )
-    assert done.returncode == 1, done
+    assert done.returncode == code, done
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("error: ")
     return line
@@ -259,11 +259,11 @@ def test_what_the_agent_refuses_to_start_with(plant: Plant) -> None:
     plant.register("1")
     (plant.root / "broken.mp4").write_bytes(b"no video")
     broken = {"kind": "video", "camera_id": "cam1", "path": str(plant.root / "broken.mp4")}
-    assert "cannot read the video" in refusal(plant, plant.config_file([broken]))
-    assert "'a/b' is not a camera id" in refusal(plant, plant.config_file([photos(plant, camera_id="a/b")]))
+    assert "cannot read the video" in refusal(plant.config_file([broken]))
+    assert "'a/b' is not a camera id" in refusal(plant.config_file([photos(plant, camera_id="a/b")]), code=2)
     blocked = plant.root / "blocked"
     blocked.write_text("a file where a folder should be")
-    assert "cannot write the spool" in refusal(plant, plant.config_file([photos(plant)], spool=str(blocked)))
+    assert "cannot write the spool" in refusal(plant.config_file([photos(plant)], spool=str(blocked)))
 
 
 def test_the_agent_loads_neither_dagster_nor_torch_nor_tables() -> None:

@@ -69,7 +69,7 @@ def test_the_example_is_valid_with_every_commented_camera() -> None:
         ({"cameras": [FOLDER | {"camera_id": "a/b"}]}, "'a/b' is not a camera id"),
         ({"cameras": [FOLDER | {"camera_id": ".."}]}, "'..' is not a camera id"),
         ({"cameras": [FOLDER, FOLDER]}, "camera id cam1 is used twice"),
-        ({"cameras": [{"kind": "usb"}]}, "cameras.0"),
+        ({"cameras": [{"kind": "usb"}]}, "camera number 1.camera_id: Field required"),
         ({"cameras": [FOLDER | {"fsp": 3}]}, "fsp"),
         ({"cameras": [{"kind": "stream", "camera_id": "cam1", "url": "file:///etc/passwd"}]}, "url"),
         ({"trusted_keys": []}, "trusted_keys"),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     SecretStr,
@@ -23,10 +24,10 @@ from pydantic import (
 )
 
 from yolo_assets.contracts.archiver_figures import FIGURES
-from yolo_assets.contracts.base import one_line
+from yolo_assets.contracts.base import is_json_object
 from yolo_assets.contracts.brokers import Brokers, anchor_files
 from yolo_assets.contracts.errors import BadInputError, UsageError
-from yolo_assets.contracts.locations import location_folder, location_url
+from yolo_assets.contracts.locations import location_folder, location_url, page_address
 from yolo_assets.contracts.strict_yaml import parse_yaml
 from yolo_assets.edge.config.cameras import Camera, SimulatedCameras
 from yolo_assets.edge.config.lots import LOT_FILES, Lots
@@ -52,6 +53,9 @@ class Listen(Section):
     hosts: tuple[str, ...] = Field(
         default=(),
         description="host names that browsers may use for the page, besides this machine's name and IP addresses",
+    )
+    page: Annotated[str, AfterValidator(page_address)] | None = Field(
+        default=None, description="address under which people reach the page; the centre links to it"
     )
     viewers: int = Field(default=8, ge=1, le=1000, description="how many may watch live streams at the same time")
     max_body_bytes: int = Field(default=65536, ge=1024, le=1 << 30, description="largest body of a request")
@@ -255,6 +259,10 @@ class AgentConfig(Section):
             for camera_id in (camera.camera_ids if isinstance(camera, SimulatedCameras) else [camera.camera_id])
         }
 
+    def alarms_without_class(self, class_names: Collection[str]) -> list[str]:
+        """Alarms that can never be raised by a model with these classes: one sentence for each class it lacks."""
+        return [problem for rule in self.alarms for problem in rule.unknown_classes(class_names)]
+
     def secondary(self, role: Literal["canary", "light"]) -> Canary | Light | None:
         """The section of a secondary model; None where none is configured."""
         return self.canary if role == "canary" else self.light
@@ -302,6 +310,10 @@ class AgentConfig(Section):
 
 
 _Located = TypeVar("_Located")
+_ADVICE = {
+    "string_type": "; put it in quotes",
+    "too_short": "; give at least one",
+}
 _PATHS = ("spool", "state", "archiver_home", "token_file")
 _CAMERA_PATHS = ("path", "truth", "credentials_file")
 _LISTEN_PATHS = ("tls_cert", "tls_key")
@@ -394,4 +406,24 @@ def load_config(path: Path, **overrides: Any) -> AgentConfig:
     try:
         return AgentConfig.model_validate(anchored)
     except ValidationError as error:
-        raise BadInputError(f"{path}: {one_line(error)}") from None
+        raise BadInputError(f"{path}: {_complaint(error, anchored)}") from None
+
+
+def _complaint(error: ValidationError, written: dict[str, Any]) -> str:
+    """The first thing wrong, in the words of the file: a camera by its id, and what to write instead where it is known.
+
+    Args:
+        error: what validation found.
+        written: the file.
+    """
+    first, *rest = error.errors(include_url=False, include_input=False)
+    place = [str(part) for part in first["loc"]]
+    if len(place) > 1 and place[0] == "cameras" and place[1].isdigit():
+        section: Any = written["cameras"][int(place[1])]
+        named: Any = section.get("camera_id") if is_json_object(section) else None
+        shown = named if isinstance(named, str) and named.isprintable() else f"number {int(place[1]) + 1}"
+        place = [f"camera {shown}", *place[3:]]  # without its kind, which is no key of the file
+    what = first["msg"].removeprefix("Value error, ")
+    what += _ADVICE.get(first["type"], "")
+    more = f" (and {len(rest)} more)" if rest else ""
+    return f"{'.'.join(place)}: {what}{more}" if place else f"{what}{more}"

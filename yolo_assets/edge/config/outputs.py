@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Collection
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -34,6 +36,20 @@ class AlarmRule(Section):
     clear_s: _Seconds = Field(
         default=5.0, description="the alarm is cleared when the condition has been absent for this long"
     )
+
+    def unknown_classes(self, known: Collection[str]) -> list[str]:
+        """For each class that no model here has: one sentence, with the nearest that there is.
+
+        Args:
+            known: class names of the model that serves, or is to serve.
+        """
+        found: list[str] = []
+        for name in self.classes:
+            if name not in known:
+                near = get_close_matches(name, known, 1)
+                advice = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
+                found.append(f"alarm {self.name}: the model has no class {name}; {advice}")
+        return found
 
 
 class _Output(Section):

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from yolo_assets.contracts import names
+from yolo_assets.contracts.base import refuse_unknown_options
 from yolo_assets.contracts.errors import BadInputError
 
 
@@ -32,3 +33,9 @@ class Section(BaseModel):
     """Refuses unknown keys: a misspelt option must not be ignored silently. Errors never quote what may be a secret."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, value: object) -> object:
+        refuse_unknown_options(cls, value)
+        return value

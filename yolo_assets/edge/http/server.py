@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import socket
 import ssl
+import struct
+import termios
 import threading
 import time
 from asyncio import BaseTransport
@@ -23,6 +26,11 @@ log = logging.getLogger(__name__)
 _MOST_CONNECTIONS = 256
 _MOST_HEADERS = 32 << 10
 _FIRST_REQUEST_S = 10.0
+_STUCK_S = 5.0
+_LOOK_S = 1.0
+_TCP_INFO_BYTES = 128
+_BYTES_ACKED = struct.Struct("=120xQ")
+"""The field ``tcpi_bytes_acked`` of Linux's ``struct tcp_info``, linux/tcp.h."""
 
 
 class _BoundedProtocol(H11Protocol):
@@ -38,6 +46,23 @@ class _BoundedProtocol(H11Protocol):
             http.abort()
         else:
             self.loop.call_later(_FIRST_REQUEST_S, self._end_if_silent)
+            self._taken, self._taken_at = -1, self.loop.time()
+            self.loop.call_later(_LOOK_S, self._end_if_stuck)
+
+    def _end_if_stuck(self) -> None:
+        """End a connection whose peer reads nothing although something waits for it, and look again.
+
+        Only the kernel knows: its buffers take many pictures of a small stream before a write would wait.
+        """
+        if self.transport.is_closing():
+            return
+        taken, now = _bytes_taken(self.transport), self.loop.time()
+        if taken is None or taken != self._taken:
+            self._taken, self._taken_at = taken, now
+        elif now - self._taken_at >= _STUCK_S:
+            self.transport.abort()
+            return
+        self.loop.call_later(_LOOK_S, self._end_if_stuck)
 
     def _end_if_silent(self) -> None:
         # uvicorn declares a cycle and begins with None: no request has come.
@@ -45,17 +70,33 @@ class _BoundedProtocol(H11Protocol):
             self.transport.abort()
 
 
+def _bytes_taken(transport: Any) -> int | None:
+    """Bytes that the peer's system has confirmed so far; None while nothing waits for it, or where nobody knows."""
+    connection = transport.get_extra_info("socket")
+    try:
+        waiting = struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, b"\0" * 4))[0]
+        if not waiting:
+            return None
+        return _BYTES_ACKED.unpack(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES))[0]
+    except (OSError, ValueError, struct.error):
+        return None
+
+
 class ApiServer:
     """Binds at once, so that a port in use is reported before anything else starts."""
 
-    def __init__(self, listen: Listen) -> None:
+    def __init__(self, listen: Listen, *, tokens: bool = True) -> None:
         """Bind.
+
+        Args:
+            listen: where.
+            tokens: whether requests bring one: then a warning is due where they are not encrypted.
 
         Raises:
             BadInputError: the address, or the certificate, cannot be used.
         """
         self._tls = _tls(listen)
-        if self._tls is None and not listen.loopback:
+        if tokens and self._tls is None and not listen.loopback:
             log.warning("the token crosses the network in the clear; set listen.tls_cert and listen.tls_key")
         family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from yolo_assets.models.channels import Channel, StoredPointer
 from yolo_assets.runtime.threads import join
 
 log = logging.getLogger(__name__)
+_EXPLAIN_EVERY = 30.0
 
 
 class ChannelPoller:
@@ -24,6 +26,7 @@ class ChannelPoller:
 
     Args:
         on_pointer: called with every verified pointer read, also an unchanged one: what was postponed is tried again.
+        explain: says in words that the channel has no release, and which there are.
         on_refused: called once for each pointer that cannot be verified, with the reason.
     """
 
@@ -33,12 +36,15 @@ class ChannelPoller:
         *,
         poll_seconds: float,
         folder: Path | None,
+        explain: Callable[[], str],
         on_pointer: Callable[[ChannelPointer], None],
         on_refused: Callable[[str], None],
     ) -> None:
         self._channel = channel
         self._poll_seconds = poll_seconds
         self._folder = folder
+        self._explain = explain
+        self._explained = float("-inf")
         self._on_pointer = on_pointer
         self._on_refused = on_refused
         self._wake = threading.Event()
@@ -47,6 +53,8 @@ class ChannelPoller:
         self._refused: str | None = None
         self.store_error: str | None = None
         """Why the store did not answer last time; None when it did."""
+        self.missing: str | None = None
+        """Why there is nothing to serve: the channel has no release, and which there are; None when it has one."""
         self._threads = [threading.Thread(target=self._poll, name="channel-poll", daemon=True)]
         if folder is not None:
             self._threads.append(threading.Thread(target=self._watch, name="channel-watch", daemon=True))
@@ -80,6 +88,8 @@ class ChannelPoller:
         """Read the channel once and pass on what it holds."""
         try:
             pointer = self._read()
+            if pointer is None:
+                self._tell_missing()
         except (SignatureError, BadInputError) as error:
             self.store_error = None
             if str(error) != self._refused:  # reported once, verified again every time: the signature may still come
@@ -96,7 +106,18 @@ class ChannelPoller:
             self.store_error = None
         self._refused = None
         if pointer is not None:
+            self.missing = None
             self._on_pointer(pointer)
+
+    def _tell_missing(self) -> None:
+        """Once in the log, and for the status as of the last half minute."""
+        if time.monotonic() - self._explained < _EXPLAIN_EVERY:
+            return
+        self._explained = time.monotonic()
+        words = self._explain()
+        if self.missing is None:
+            log.warning("%s", words)
+        self.missing = words
 
     def _read(self) -> ChannelPointer | None:
         """The verified pointer; fetched and verified again only when its etag changed."""

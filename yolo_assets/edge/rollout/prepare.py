@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from yolo_assets.contracts.errors import UserError
-from yolo_assets.contracts.model import ReleasedModel
+from yolo_assets.contracts.model import ModelManifest, ReleasedModel
 from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.rollout.cache import ModelCache
 from yolo_assets.edge.rollout.controller import ModelControl
@@ -22,6 +23,8 @@ from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slot import Slot
 from yolo_assets.edge.serving.slots import Role
 from yolo_assets.models.bundle import VerifiedBundle
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ class Preparer:
             UnfitError: golden frames or the shadow run.
             UserError: the engine cannot load it.
         """
+        self._warn_of_alarms(bundle.manifest)
         serving, shadow = self._control.slots.current, self._config.shadow
         with attempt.step("compare"):
             check_contract(serving.model.manifest if serving else None, bundle.manifest, light=role == "light")
@@ -131,7 +135,13 @@ class Preparer:
         """
         with attempt.step("read"):
             bundle = self.cache.load(model.name, model.version, model.manifest_sha256)
+        self._warn_of_alarms(bundle.manifest)
         return Slot(self.loader.load(bundle, model, attempt), model.model_version)
+
+    def _warn_of_alarms(self, manifest: ModelManifest) -> None:
+        """Before a model serves: alarms that it would silence."""
+        for problem in self._config.alarms_without_class(manifest.class_names):
+            log.warning("%s: %s", manifest.model_version, problem)
 
 
 def in_words(error: BaseException) -> str:

@@ -38,6 +38,7 @@ class ModelUpdates:
 
     def __init__(self, config: AgentConfig, registry: Registry, swaps: SwapLog) -> None:
         self._config = config
+        self._registry = registry
         self.slots: SlotManager[LoadedModel] = SlotManager()
         self.control = ModelControl(self.slots, StateFile(config.state_dir / "state.json"), swaps)
         self.tap = LiveTap()
@@ -76,6 +77,7 @@ class ModelUpdates:
             channel,
             poll_seconds=self._config.poll_seconds,
             folder=folder_of(self._config.store),
+            explain=lambda: self._registry.no_release(self._config.model, channel.channel),
             on_pointer=partial(follow, self.control, self.stager.request, role),
             on_refused=self._on_bad_pointer,
         )

@@ -43,6 +43,7 @@ def test_an_announced_release_reaches_the_agent_within_2_s(kind: str, brokers: B
         registry.channel("line", "stable"),
         poll_seconds=A_DAY,
         folder=None,
+        explain=lambda: "there is none",
         on_pointer=pointers.append,
         on_refused=refused.append,
     )
