@@ -7,10 +7,12 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
 
 from yolo_assets.alerts.state import FILE, AlertState
 from yolo_assets.contracts.errors import UserError
-from yolo_assets.contracts.fleet import Heartbeat
+from yolo_assets.contracts.fleet import CameraHeartbeat, Heartbeat
 from yolo_assets.contracts.names import fleet_key, today_page_key
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.definitions import defs
@@ -79,6 +81,50 @@ def test_the_table_shows_good_and_absent_cameras_and_there_is_a_page(home: Path,
     assert verdict.evaluation.description == "cam02 (absent), cam03 (absent)"
 
 
+def test_what_is_wrong_is_in_place_and_leads_on(
+    home: Path, graph: Graph, receiver: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("YOLO_ASSETS_PAGES", "https://ui.plant/pages")
+    hour = Hour.of(utc_now()).next(-1)
+    write_hour(home / "spool", "cam02", hour)
+    blocked = home / "archive" / "archives" / "camera=cam02"
+    blocked.parent.mkdir(parents=True)
+    blocked.write_text("a file where a folder must be")
+    with pytest.raises(UserError, match=f"cam02 {hour.key}"):
+        graph.run(["hourly_archives"], hour.partition_key)
+    beat = Heartbeat(
+        device_id="box7",
+        at=utc_now(),
+        started_at=utc_now(),
+        agent_version="1",
+        engine="e",
+        model_version=None,
+        page="https://box7.plant",
+        cameras={"cam02": CameraHeartbeat(captured=1, processed=1, in_flight=0, last_result_at=utc_now())},
+    )
+    open_store((home / "store").as_uri()).put(fleet_key("box7"), beat.to_json())
+    (failed,) = graph.instance.get_runs()
+    with Graph() as fresh:
+        made = fresh.run(["today"])["today"]
+    (line,) = [line for line in made["wrong"].splitlines() if "cam02" in line]
+    assert "**cam02** failed: hourly\\_archives" not in line and "**cam02** failed: hourly_archives failed" in line
+    assert f"[run](https://ui.plant/runs/{failed.run_id})" in line
+    assert f"[frames](https://ui.plant/pages/hours/{hour.key}#cam02)" in line
+    assert "[live page](https://box7.plant)" in line
+    assert made["page"] == "https://ui.plant/pages/today" and len(made["wrong"]) < 1000
+
+
+def test_today_is_a_view_that_newer_inputs_do_not_make_stale(home: Path, graph: Graph, receiver: Web) -> None:
+    events = tick(graph, today_sensor).asset_events
+    for event in events:
+        graph.instance.report_runless_asset_event(event)
+    graph.instance.report_runless_asset_event(dg.AssetMaterialization("archive_catalog"))
+    resolver = CachingStaleStatusResolver(
+        graph.instance, defs().resolve_asset_graph(), LoadingContextForTest(graph.instance)
+    )
+    assert resolver.get_status(dg.AssetKey("today")) is StaleStatus.FRESH
+
+
 def test_the_sensor_reports_a_change_and_then_only_once_an_hour(home: Path, graph: Graph, receiver: Web) -> None:
     first = tick(graph, today_sensor)
     assert [type(event).__name__ for event in first.asset_events] == ["AssetMaterialization", "AssetCheckEvaluation"]
@@ -129,8 +175,8 @@ def test_a_camera_whose_archive_fails_is_one_row_and_one_message(home: Path, gra
         with pytest.raises(UserError, match=f"cam02 {hour.key}"):
             graph.run(["hourly_archives"], hour.partition_key)
     (row,) = [row for row in rows(graph.run(["today"])["today"]).values() if row["status"] == "failed"]
-    assert (row["camera"], row["failed h"]) == ("cam02", 2)
-    assert row["cause"].startswith("hourly_archives failed in 2 hours") and "archives/camera=cam02" in row["cause"]
+    assert (row["camera"], row["hours"]) == ("cam02", "0 archived, 2 failed")
+    assert row["cause"] == "hourly_archives failed"
     tick(graph, alerts_sensor)
     ((title, message),) = [(document["title"], document["message"]) for document in receiver.taken()]
     assert title == "cam02 failed" and "hourly_archives failed in 2 hours" in message and "Correct the cause" in message

@@ -51,8 +51,8 @@ FOREGROUND = ("edge run", "edge check", "edge status", "edge audit verify", "edg
 ON_S3 = ("archive hold", "storage init")
 WHOLE_SYSTEM = ("up", "demo")
 """In tests of their own: ``local/test_up.py`` and ``faults/test_demo_fails_once.py``."""
-NO_STORE = ("alerts test", "events listen")
-"""They open none: what is announced is looked at by the functions of the sensors."""
+NO_STORE = ("alerts test", "events listen", "pages")
+"""They open none: what is announced is looked at by the functions of the sensors, and pages open theirs when asked."""
 
 BOTH = pytest.mark.parametrize("effect", ["before", "after"])
 

@@ -9,6 +9,7 @@ from rich.filesize import decimal
 
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.defs.archive.checks import EVERY_CAMERA_ARCHIVED, EVERY_CAMERA_RECLAIMED
+from yolo_assets.defs.archive.columns import receipt_columns
 from yolo_assets.defs.archive.listing_diff import data_version
 from yolo_assets.defs.archive.report import hour_metadata
 from yolo_assets.defs.automation import on_hour
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     group_name="archive",
     kinds={"s3"},
     owners=["team:platform"],
+    metadata={"dagster/column_schema": receipt_columns()},
     code_version=code_version("archive/packing", "archive/archiving.py", "archive/commit.py"),
     description=(
         "One tar.gz per camera and hour in the archive root, written once and verified; the signed receipt is the "
@@ -81,7 +83,7 @@ def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> 
             context.log.warning(f"untrusted: {refused.key}: {refused.reason}")
         if not (read.receipts or read.untrusted or outcomes.failed):
             return None
-        metadata = hour_metadata(read, names, settings.archive_url, list(outcomes.done.values()), outcomes.reasons)
+        metadata = hour_metadata(read, names, locations.links(), list(outcomes.done.values()), outcomes.reasons)
         if waiting:
             metadata["waited_h"] = round((utc_now() - hour.end).total_seconds() / 3600, 2)
         return HourResult(

@@ -159,12 +159,12 @@ def reports(
     requests a run of ``hourly_archives``, which archives the files here and lists what remote archivers did.
     """
     events: list[dg.AssetMaterialization] = []
-    names, where = locations.archiver_names(), locations.settings.archive_url
+    names, links = locations.archiver_names(), locations.links()
     for hour in hours:
         spooled = here.get(hour.hour, [])
         events.append(frames_report(hour, names, spooled))
         if not any(item.uncovered for item in spooled):
-            events.append(archives_report(hour, names, where))
+            events.append(archives_report(hour, names, links))
     return events
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import dagster as dg
 
-from yolo_assets.contracts.names import LABELS_INBOX
+from yolo_assets.contracts.names import LABELS_ACCEPTED, LABELS_INBOX
 from yolo_assets.defs.cursors import SensorCursor
 from yolo_assets.defs.learning.checks import EVERY_LABEL_ACCEPTED, archive_within_reach, label_problems
 from yolo_assets.defs.metadata import table
@@ -96,6 +96,8 @@ def look_at_inbox(
             "labels",
             metadata={
                 "files": table(rows[:_SHOWN], columns),
+                "where": locations.links().stored("store", LABELS_ACCEPTED),
+                **locations.links().label_tool(),
                 "images": report.images,
                 "problems": dg.MetadataValue.md(_listed(report.problems)),
                 "notes": dg.MetadataValue.md(_listed(notes)),
