@@ -200,7 +200,7 @@ def test_an_agent(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
             return status["model"] is not None and status["model"]["version"] == model.model_version
 
         wait(lambda: agent.poll() is None and answers(url) and serves(), tmp_path / "edge.log")
-        shell("edge check", "--config", config, "--seconds", 30)
+        shell("edge check", "--config", config, "--seconds", 5)
     finally:
         agent.send_signal(signal.SIGINT)
         code = agent.wait(60)
