@@ -1,10 +1,10 @@
 """What an idle platform costs: processor time and log lines of Dagster's processes while nothing comes in.
 
-Three ways of running it over an empty home: the plant's services (a standing code server, the daemon, the UI, as their
-units start them), the Dagster of ``yolo-assets up``, and the peer: a daemon and a UI that load the code themselves,
-each from the workspace of one machine.
+Four ways of running it over an empty home: the plant's services (a standing code server, the daemon, the UI, as their
+units start them) over SQLite and over PostgreSQL, whose own processes are not counted; the Dagster of ``yolo-assets
+up``; and the peer: a daemon and a UI that load the code themselves, each from the workspace of one machine.
 
-Run: python benchmarks/idle_platform.py [--seconds 180] [--settle 90] [--only services|up|peer]
+Run: python benchmarks/idle_platform.py [--seconds 180] [--settle 90] [--only services|postgres|up|peer]
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from yolo_assets.local.dagster_home import prepare_dagster_home
 from yolo_assets.local.services import LocalService, free_port, wait_for_http
 from yolo_assets.local.up import dagster_command
 from yolo_assets.shipped import shipped_file
+from yolo_assets_tests.support.plant_instance import plant_environment
 from yolo_assets_tests.support.plant_services import PlantServices
+from yolo_assets_tests.support.postgres_server import PostgresServer
 
 MOST_CPU = 0.03
 """Share of one core."""
@@ -96,6 +98,18 @@ def services(home: Path) -> Iterator[dict[str, LocalService]]:
 
 
 @contextlib.contextmanager
+def postgres(home: Path) -> Iterator[dict[str, LocalService]]:
+    """The plant's, over PostgreSQL."""
+    with tempfile.TemporaryDirectory(prefix="idle-postgres-") as folder, contextlib.ExitStack() as stack:
+        server = PostgresServer(Path(folder))
+        stack.callback(server.stop)
+        environment = {**plant_environment(home, server.new_database()), "YOLO_ASSETS_HOME": str(home)}
+        names = ("code", "daemon", "ui")
+        with PlantServices(home, environment, names) as running:
+            yield {name: running[name] for name in names}
+
+
+@contextlib.contextmanager
 def up(home: Path) -> Iterator[dict[str, LocalService]]:
     """All in one command."""
     port = free_port(0)
@@ -123,13 +137,14 @@ def _service(name: str, command: list[str], home: Path) -> LocalService:
 
 WAYS: dict[str, Callable[[Path], contextlib.AbstractContextManager[dict[str, LocalService]]]] = {
     "services": services,
+    "postgres": postgres,
     "up": up,
     "peer": peer,
 }
 
 
 def main() -> None:
-    """Measures, prints, and exits 1 when one of our two is above the bounds."""
+    """Measures, prints, and exits 1 when one of our three is above the bounds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=180)
     parser.add_argument("--settle", type=float, default=90)

@@ -52,7 +52,7 @@ EDGE_LAYERS = {
     "telemetry": {"config", "lots", "serving", "audit", "clock", "pipeline", "maintenance", "rollout", "balancing"},
     "http": {"types", "config", "lots", "serving", "audit", "pipeline", "image_service", "rollout", "telemetry"},
 }
-TOP = {"components", "shipped", "cli", "defs", "exporter", "local", "definitions"}
+TOP = {"components", "shipped", "cli", "defs", "exporter", "local", "pages", "definitions"}
 HOMES = {
     "dagster": {
         "cluster",

@@ -37,6 +37,7 @@ COMMANDS = {
     "demo": ("demo", "The whole loop on this machine, with real files, inference, training and hot reload."),
     "exporter": ("exporter", "The platform's figures for Prometheus: runs, backlog, gaps, fleet, verdicts."),
     "restore": ("restore", "Frames back out of the archive, hashes verified."),
+    "pages": ("pages", "Sample frames with boxes, gate reports and stored objects, for links in the UI."),
     "simulate": ("simulate", "Write closed spool hours of a simulated factory line."),
     "today": ("today", "The plant now: per camera what came, what lacks, what failed and why."),
     "up": ("up", "Dagster UI, daemon and one edge agent on this machine."),

@@ -53,6 +53,11 @@ class Heartbeat(Record):
     release: int | None = None
     channel: str | None = None
     pinned: str | None = None
+    page: str | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="address of its live page; left out where it is not told: version 0.1 does not know it",
+    )
     cameras: dict[str, CameraHeartbeat] = Field(default_factory=dict)
     fps: float = Field(default=0, ge=0)
     spool_bytes: int = Field(default=0, ge=0)

@@ -1,4 +1,4 @@
-"""Where a person says that something lies: a folder or a bucket, read by one rule wherever a location is taken.
+"""Where a person says that something lies: a folder, a bucket or a page, read by one rule wherever it is taken.
 
 A location is ``file:///absolute/path``, ``s3://bucket/prefix`` or the path of a folder. What looks like another kind (a
 path of Windows, the name of a share, another scheme, a variable that nothing expanded) is refused with the line that
@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from yolo_assets.contracts.errors import UsageError
 
@@ -58,6 +58,20 @@ def location_folder(text: str | Path) -> Path:
     if written.startswith("s3://"):
         raise UsageError(f"{_shown(written)} is a bucket, and a path of this machine is needed here")
     return parse_file_url(written) if written.startswith("file://") else Path(written)
+
+
+def page_address(text: str) -> str:
+    """The address of a page that links begin with, without a slash at its end.
+
+    Raises:
+        ValueError: it is no address of a page, or it holds a password.
+    """
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(f"{_shown(text)} is not the address of a page; write it like https://dagster.plant.example")
+    if parts.username or parts.password:
+        raise ValueError("the address holds a user or a password; links with it go to many people: leave it out")
+    return text.rstrip("/")
 
 
 def parse_file_url(url: str) -> Path:

@@ -8,7 +8,6 @@ one that was never seen is missed; ``ui``, the address for links; ``alerts``, wh
 from __future__ import annotations
 
 from typing import Annotated, cast
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
@@ -16,6 +15,7 @@ from yolo_assets.contracts.alerting import AlertSettings
 from yolo_assets.contracts.base import Record, is_json_object, one_line
 from yolo_assets.contracts.brokers import Events, anchor_files
 from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.locations import page_address
 from yolo_assets.contracts.names import check_id
 from yolo_assets.contracts.settings import PLANT_FILE, Settings
 from yolo_assets.contracts.strict_yaml import parse_yaml
@@ -59,15 +59,6 @@ def _different(cameras: tuple[PlantCamera, ...]) -> tuple[PlantCamera, ...]:
     return cameras
 
 
-def _address(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError(f"{value!r} is not the address of a page; write it like https://dagster.plant.example")
-    if parts.username or parts.password:
-        raise ValueError("the address holds a user or a password; it is sent to every receiver: leave it out")
-    return value.rstrip("/")
-
-
 class Plant(Record):
     """The content of ``plant.yaml``. What is not known is refused: a misspelt section must not be lost."""
 
@@ -77,8 +68,11 @@ class Plant(Record):
         AfterValidator(_different),
     ] = Field(default=(), description="the cameras that should be there: ids, or mappings with `id`")
 
-    ui: Annotated[str, AfterValidator(_address)] | None = Field(
+    ui: Annotated[str, AfterValidator(page_address)] | None = Field(
         default=None, description="base address of the Dagster UI, for the links in messages and pages"
+    )
+    label_tool: Annotated[str, AfterValidator(page_address)] | None = Field(
+        default=None, description="address of the project in the labelling tool, for the links to it"
     )
     alerts: AlertSettings = Field(default=AlertSettings(), description="who is told when something is wrong")
     events: Events = Field(

@@ -25,7 +25,7 @@ from pydantic_settings import (
 
 from yolo_assets.contracts.archiver_figures import FIGURES
 from yolo_assets.contracts.errors import UsageError
-from yolo_assets.contracts.locations import location_folder, location_url
+from yolo_assets.contracts.locations import location_folder, location_url, page_address
 
 PREFIX = "YOLO_ASSETS_"
 PLANT_FILE = "plant.yaml"
@@ -50,14 +50,14 @@ def _lower(value: Any) -> Any:
 
 
 def _located(read: Callable[[Any], Any]) -> BeforeValidator:
-    """A location, read by the rule of ``contracts.locations``; its refusal is the whole message."""
+    """A location or an address, read by the rules of ``contracts.locations``; its refusal is the whole message."""
 
     def validated(value: Any) -> Any:
         if not isinstance(value, str):
             return value
         try:
             return read(value)
-        except UsageError as error:
+        except (UsageError, ValueError) as error:
             raise PydanticCustomError("location", "{reason}", {"reason": str(error)}) from None
 
     return BeforeValidator(validated)
@@ -97,6 +97,11 @@ class Settings(BaseSettings):
     plant: _Folder = Field(
         default=Path("<home>") / PLANT_FILE,
         description="file that describes the plant: the cameras that should be there; it need not exist",
+    )
+    pages: Annotated[str, _located(page_address)] | None = Field(
+        default=None,
+        description="address under which browsers reach `yolo-assets pages`, for the links and pictures in Dagster's "
+        "UI; without it there are none",
     )
     model_name: str = Field(
         default="line",

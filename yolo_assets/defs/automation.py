@@ -21,6 +21,7 @@ from dagster_shared.record import copy
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.defs.inputs_changed import InputsChanged, NeverTried
 from yolo_assets.defs.lanes import hours_request, is_live, pack, run_tags
+from yolo_assets.defs.plant_sensor import with_kept_instance
 
 _Condition = dg.AutomationCondition
 
@@ -133,6 +134,10 @@ class AutomationSensor(dg.AutomationConditionSensorDefinition):
         An evaluation costs the more the older the plant is, also when nothing happens for hours. After two in a row
         that requested nothing there is none until something happens.
         """
+        with with_kept_instance(context) as kept:
+            return self._evaluate(kept)
+
+    def _evaluate(self, context: dg.SensorEvaluationContext) -> SensorExecutionData:
         state = _state(context.instance)
         if self._quiet_ticks >= 2 and (context.cursor, state) == self._known:
             return SensorExecutionData(skip_message="nothing happened since the last evaluation", cursor=context.cursor)

@@ -1,7 +1,8 @@
 """Metadata as people read it in the UI: tables, short texts, pictures inside Markdown. Nothing here knows a stage.
 
 Dagster's UI shows Markdown of less than a thousand characters in place, and longer Markdown behind a button; so a
-picture inside Markdown is never in place. Tables are always behind a button. What matters most is therefore a text.
+picture inside Markdown is never in place, and one that Markdown names by its address is (``defs.links``). Tables are
+behind a button in most places. What matters most is therefore a text.
 """
 
 from __future__ import annotations
@@ -66,16 +67,17 @@ def column_schema(model: TableModel) -> dg.TableSchema:
     )
 
 
-def listed(lines: Sequence[str], otherwise: str) -> dg.MarkdownMetadataValue:
+def listed(lines: Sequence[str], otherwise: str, longest: int = _LONGEST) -> dg.MarkdownMetadataValue:
     """A list that is shown in place: as many of its lines as fit, and how many more there are.
 
     Args:
         lines: one sentence each.
         otherwise: shown when there is none.
+        longest: characters of a line; more are cut off.
     """
     shown: list[str] = []
     for line in lines:
-        item = f"- {line if len(line) <= _LONGEST else line[:_LONGEST] + '…'}"
+        item = f"- {line if len(line) <= longest else line[:longest] + '…'}"
         if sum(map(len, shown)) + len(shown) + len(item) > _IN_PLACE:
             break
         shown.append(item)

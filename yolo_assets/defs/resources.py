@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from yolo_assets.archive.options import ArchiveOptions
     from yolo_assets.archive.service.traffic import Traffic
     from yolo_assets.contracts.signing import Signer
+    from yolo_assets.defs.links import UiLinks
     from yolo_assets.models.registry import Registry
     from yolo_assets.storage import ObjectStore
 
@@ -68,6 +69,12 @@ class Locations(dg.ConfigurableResource):
         from yolo_assets.archive.service.traffic import Traffic
 
         return Traffic(self.settings, log)
+
+    def links(self) -> UiLinks:
+        """What metadata links to."""
+        from yolo_assets.defs.links import UiLinks
+
+        return UiLinks(self.settings)
 
     def store(self) -> ObjectStore:
         """The store root, open."""

@@ -191,7 +191,7 @@ def write_agent_config(settings: Settings, line: SimulatedLine, port: int) -> Pa
         "channel": "stable",
         "trusted_keys": [str(settings.promotion_key) + ".pub"],
         "token_file": str(agent_token(settings)),
-        "listen": {"host": "127.0.0.1", "port": port},
+        "listen": {"host": "127.0.0.1", "port": port, "page": f"http://127.0.0.1:{port}"},
         "engine": {"kind": "openvino", "threads": 1, "workers": 1},
         "sampling": {"normal_every": 2},
         "watch": {"seconds": WATCH_SECONDS},

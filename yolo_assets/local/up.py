@@ -1,4 +1,4 @@
-"""``make up``: Dagster's UI and daemon and one edge agent over the simulated line, until Ctrl-C."""
+"""``make up``: Dagster's UI and daemon, the pages it links to and one agent over the simulated line, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from yolo_assets.shipped import shipped_file
 from yolo_assets.simulator.appearance import CLASS_NAMES
 
 UI_PORT = 3000
+PAGES_PORT = 3002
 CATCH_UP = 60.0
 """The simulated clock runs so fast until it has reached the present, then as fast as time."""
 
@@ -45,22 +46,33 @@ def serve(settings: Settings, *, cameras: int, fps: float, say: Callable[[str], 
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    port = free_port(UI_PORT)
+    port, pages_port = free_port(UI_PORT), free_port(PAGES_PORT)
+    pages_url = f"http://127.0.0.1:{pages_port}"
+    os.environ.setdefault("YOLO_ASSETS_PAGES", pages_url)
     command = dagster_command(port)
     with (
         alone(settings.home),
         LocalService("Dagster", command, settings.home / "logs" / "dagster.log", stop_seconds=30) as dagster,
+        LocalService("the pages", pages_command(pages_port), settings.home / "logs" / "pages.log") as pages,
         AgentService(settings, _line(settings, cameras, fps)) as agent,
     ):
         say(f"live page   {agent.url}/   (cameras are SIMULATED; token in {settings.home / 'edge' / 'token'})")
         wait_for_http(dagster, f"http://127.0.0.1:{port}/server_info", 120)
         say(f"Dagster UI  http://127.0.0.1:{port}/")
+        wait_for_http(pages, f"{pages_url}/healthz", 60)
+        say(f"pages       {pages_url}/   (sample frames, gate reports, stored objects)")
         say(f"logs        {settings.home / 'logs'}")
         say("Ctrl-C stops everything.")
         while not stop.wait(1.0):
             dagster.check()
+            pages.check()
             agent.process.check()
         say("stopping ...")
+
+
+def pages_command(port: int) -> list[str]:
+    """The pages that links in the UI lead to."""
+    return [sys.executable, "-m", "yolo_assets.cli.main", "pages", "--port", str(port)]
 
 
 def dagster_command(port: int) -> list[str]:

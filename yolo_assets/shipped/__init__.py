@@ -19,6 +19,7 @@ PLANT_FILES = (
     "yolo-assets-daemon.service",
     "yolo-assets-events.service",
     "yolo-assets-exporter.service",
+    "yolo-assets-pages.service",
     "yolo-assets-ui-readers.service",
     "yolo-assets-ui.service",
 )

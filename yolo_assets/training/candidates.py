@@ -58,10 +58,12 @@ class EvaluationResult:
     Attributes:
         comparison: what the gate reads.
         plots: name to PNG file in the work folder.
+        stored: name to the key of the same plot in the store; empty for a model without evidence of its own.
     """
 
     comparison: PairedEvaluation
     plots: Mapping[str, Path]
+    stored: Mapping[str, str]
 
 
 def train_candidate(
@@ -175,13 +177,15 @@ def evaluate_candidate(
     comparison = PairedEvaluation.from_json(body, str(out / COMPARISON))
     plots = {path.stem: path for path in sorted(out.glob("*.png"))}
     evidence = registry.read_manifest(name, version, signed=False).manifest.evidence
+    stored: dict[str, str] = {}
     if evidence is not None:
         # Kept with the training or import: the evidence for why a candidate was or was not promoted.
         prefix = f"evaluation/{comparison.candidate.test_sha256[:16]}"
         store.put(training_key(evidence, f"{prefix}/{COMPARISON}"), body)
         for stem, path in plots.items():
-            store.put(training_key(evidence, f"{prefix}/{stem}.png"), path.read_bytes())
-    return EvaluationResult(comparison, plots)
+            stored[stem] = training_key(evidence, f"{prefix}/{stem}.png")
+            store.put(stored[stem], path.read_bytes())
+    return EvaluationResult(comparison, plots, stored)
 
 
 def _fresh(registry: Registry, dataset: Dataset, champion: str | None) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""From weights to the bundle that ships: ONNX of one fixed shape, golden frames, manifest. Child process.
+"""From weights to the bundle that ships: ONNX with fixed sides, golden frames, manifest. Child process.
 
 The golden frames' boxes come from the exported file, run by the edge's own engine: what an agent will check is what
 was measured here, not what torch would report.
@@ -15,6 +15,7 @@ from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.model import MANIFEST, ONNX, WEIGHTS, FileEntry, GoldenFrame, ModelManifest
 from yolo_assets.learning.records import DatasetManifest
 from yolo_assets.learning.training_folder import image_path, read_folder
+from yolo_assets.training.batch import free_batch
 from yolo_assets.training.environment import load_ultralytics, quiet_environment
 from yolo_assets.training.jobs import ExportJob
 from yolo_assets.vision.contract import layout_of
@@ -59,7 +60,7 @@ def export(job: ExportJob) -> ModelManifest:
 
 
 def onnx_of(weights: Path, imgsz: int) -> bytes:
-    """The ONNX file of a checkpoint: batch 1, fixed square input, 32-bit floats, no NMS inside.
+    """The ONNX file of a checkpoint: fixed square input, a free batch where that works, 32-bit floats, no NMS inside.
 
     The environment must be quiet by now. The same weights give the same bytes.
     """
@@ -78,23 +79,23 @@ def onnx_of(weights: Path, imgsz: int) -> bytes:
     lasting = [entry for entry in model.metadata_props if entry.key not in _MACHINE_KEYS]
     del model.metadata_props[:]
     model.metadata_props.extend(lasting)
-    return model.SerializeToString(deterministic=True)
+    return free_batch(model).SerializeToString(deterministic=True)
 
 
 def _manifest(job: ExportJob, folder: Path, dataset: DatasetManifest) -> ModelManifest:
     declared = read_onnx((folder / ONNX).read_bytes())
     (shape,) = declared.inputs.values()
-    if len(shape) != 4 or None in shape:
-        raise BadInputError(f"the exported input has shape {shape}; a bundle needs four fixed sizes")
+    if len(shape) != 4 or None in shape[1:]:
+        raise BadInputError(f"the exported input has shape {shape}; a bundle needs fixed channels, height and width")
     if declared.class_names != dataset.class_names:
         raise BadInputError(f"the export has classes {declared.class_names}, the dataset has {dataset.class_names}")
-    n, c, h, w = (int(size or 0) for size in shape)
+    _, c, h, w = (int(size or 0) for size in shape)
     return ModelManifest(
         name=job.spec.name,
         version=job.version,
         files={name: _entry(folder / name) for name in (ONNX, WEIGHTS)},
         class_names=dataset.class_names,
-        input_shape=(n, c, h, w),
+        input_shape=(1, c, h, w),
         output_layout=layout_of(declared, len(dataset.class_names)) or "raw",
         stride=int(declared.metadata["stride"]),
         thresholds=job.spec.thresholds,

@@ -68,7 +68,7 @@ class TrainSpec(Record):
     )
     augmentation: Augmentation = Augmentation()
     thresholds: Thresholds = Thresholds()
-    device: str = Field(default="cpu", pattern=r"^(cpu|auto|\d+(,\d+)*)$", description="auto: a GPU if there is one")
+    device: str = Field(default="auto", pattern=r"^(cpu|auto|\d+(,\d+)*)$", description="auto: a GPU if there is one")
     threads: int = Field(default=2, ge=1, le=256)
 
     @field_validator("name")

@@ -177,7 +177,7 @@ def select_engine(
             f"no engine can run model {manifest.model_version}: "
             + "; ".join(f"{row.spec}: {row.problem}" for row in rows)
         )
-    batches = _batches(onnx, manifest, chosen.spec, options, setup, pictures)
+    batches = _batches(onnx, manifest, chosen, options, setup, pictures)
     return EngineSelection(
         chosen=chosen,
         batch=_best_batch(batches, options),
@@ -203,27 +203,36 @@ def _gain(row: EngineMeasurement, than: EngineMeasurement, options: EngineOption
 
 
 def _batches(
-    onnx: bytes, manifest: ModelManifest, spec: EngineSpec, options: EngineOptions, setup: EngineSetup, frames: Frames
+    onnx: bytes,
+    manifest: ModelManifest,
+    chosen: EngineMeasurement,
+    options: EngineOptions,
+    setup: EngineSetup,
+    frames: Frames,
 ) -> list[BatchMeasurement]:
-    """Speeds of 1, 2, 4, ... frames at once; empty where the file or the operator allows only one."""
+    """Speeds of 1, 2, 4, ... frames at once; empty where the file or the operator allows only one.
+
+    The speed of one frame is that of a model for one frame, which an engine may compile to be faster.
+    """
     if options.batch == 1 or not read_onnx(onnx).free_batch:
         return []
     sizes = [1 << power for power in range(options.batch.bit_length()) if 1 << power < options.batch] + [options.batch]
-    measured: list[BatchMeasurement] = []
+    alone = InferenceSpeed(chosen.latency_ms or 0.0, chosen.per_second or 0.0)
+    measured = [_batch_measurement(1, alone)]
     try:
         most = replace(setup, batch=options.batch)
-        model = Model(manifest, open_engine(onnx, manifest, spec, most), batch=options.batch)
+        model = Model(manifest, open_engine(onnx, manifest, chosen.spec, most), batch=options.batch)
     except UserError as error:
         log.warning("model %s is not run in batches: %s", manifest.model_version, error)
         return []
     try:
-        for size in sizes:
+        for size in sizes[1:]:
             speed = measure(model, frames, setup.parallel, size)
             measured.append(_batch_measurement(size, speed))
             if speed.latency_ms > options.batch_latency_ms:
                 break  # more frames take longer still
     except UserError as error:
-        log.warning("model %s is not run in batches of %d: %s", manifest.model_version, len(measured) + 1, error)
+        log.warning("model %s is not run in batches of %d: %s", manifest.model_version, sizes[len(measured)], error)
     finally:
         model.close()
     return measured

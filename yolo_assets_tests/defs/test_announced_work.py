@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 import orjson
 import pytest
+import yaml
 
 from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.announcements import Announcement, hour_archived, hour_closed, labels_arrived
@@ -29,6 +30,8 @@ from yolo_assets.defs.learning.sensors import labels_sensor
 from yolo_assets.defs.resources import Locations
 from yolo_assets.events.announcer import Announcer
 from yolo_assets.events.metrics import EventMetrics
+from yolo_assets.local.dagster_home import prepare_dagster_home
+from yolo_assets.local.driver import Graph
 from yolo_assets.storage import open_store
 from yolo_assets_tests.defs.hours_in_spool import write_hour
 from yolo_assets_tests.support.brokers import KINDS, wait
@@ -123,6 +126,23 @@ def test_announced_work_is_done_within_2_s_and_polling_finds_none(
             centre.archive_elsewhere()
             assert announced(hour_archived("/archivers/box", "cam2", HOUR), "hourly_archives") < 2
     assert centre.polling_finds() == set()
+
+
+def test_an_hour_archived_here_is_announced_as_one_from_elsewhere(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("YOLO_ASSETS_GRACE_SECONDS", "0")
+    monkeypatch.setenv("DAGSTER_HOME", str(prepare_dagster_home(centre.home)))
+    write_hour(centre.locations.settings.spool, "cam1", HOUR)
+    with centre.listening() as service:
+        assert service.receiver is not None
+        broker = {"name": "http", "kind": "http", "url": service.receiver.url, "token_file": str(centre.token)}
+        (centre.home / "plant.yaml").write_text(yaml.safe_dump({"events": {"brokers": [broker]}}))
+        with Graph() as graph:
+            graph.run(["hourly_archives"], HOUR.partition_key)
+            wait(lambda: sum(service.intake.received.values()) == 1, 10, lambda: str(service.intake.received))
+            graph.run(["hourly_archives"], HOUR.partition_key)
+        assert [(kind, count) for (_, kind, _), count in service.intake.received.items()] == [("hour-archived", 1)]
 
 
 def test_false_and_repeated_announcements_report_nothing(centre: Centre) -> None:

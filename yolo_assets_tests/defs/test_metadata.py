@@ -1,9 +1,12 @@
 """Metadata as the UI shows it: what is in place, and the columns of the tables."""
 
+import duckdb
 import pytest
 
+from yolo_assets.catalog.schema import TABLES, VIEWS
+from yolo_assets.defs.archive.columns import catalog_columns, receipt_columns
 from yolo_assets.defs.metadata import column_schema, counted, listed
-from yolo_assets.defs.tables.health_and_drift import _LINEAGE
+from yolo_assets.defs.tables.health_and_drift import DRIFT, HEALTH, drift_columns, health_columns
 from yolo_assets.tables.schema import DetectionsTable, FramesTable, TableModel, polars_schema
 
 IN_PLACE = 1000
@@ -27,10 +30,23 @@ def test_descriptions_and_rules_of_columns_are_shown() -> None:
 
 
 def test_column_lineage_names_columns_that_are_there() -> None:
-    lineage = _LINEAGE["dagster/column_lineage"].deps_by_column
-    assert set(lineage) == {column.name for column in _LINEAGE["dagster/column_schema"].columns}
-    sources = {dep.column_name for deps in lineage.values() for dep in deps}
-    assert sources <= set(polars_schema(FramesTable))
+    known = {
+        "frames": set(polars_schema(FramesTable)),
+        "detections": set(polars_schema(DetectionsTable)),
+        "camera_health": set(HEALTH),
+        "hourly_archives": {column.name for column in receipt_columns().columns},
+    }
+    with duckdb.connect() as connection:
+        connection.execute(TABLES + VIEWS)
+        described = connection.sql("DESCRIBE archives").fetchall()
+    for columns in (health_columns(), drift_columns(), catalog_columns(described)):
+        shown = {column.name for column in columns["dagster/column_schema"].columns}
+        lineage = columns["dagster/column_lineage"].deps_by_column
+        assert lineage and set(lineage) <= shown
+        for dep in (dep for deps in lineage.values() for dep in deps):
+            assert dep.column_name in known[dep.asset_key.to_user_string()], dep
+    assert set(health_columns()["dagster/column_lineage"].deps_by_column) == set(HEALTH)
+    assert set(drift_columns()["dagster/column_lineage"].deps_by_column) == set(DRIFT)
 
 
 def test_a_list_is_short_enough_to_be_shown_in_place() -> None:

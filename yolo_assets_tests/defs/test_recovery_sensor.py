@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from dagster._daemon.auto_run_reexecution.event_log_consumer import _create_cursor_key
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.times import Hour
@@ -13,7 +14,7 @@ from yolo_assets.defs.automation import on_change, on_good_change, on_hour
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind, to_failure
 from yolo_assets.defs.hours import NO_VALUE, HourEvent, HourResult, each_hour
 from yolo_assets.defs.partitions import by_day, hourly
-from yolo_assets.defs.recovery.runs import FAILURES_TAG, finished_run
+from yolo_assets.defs.recovery.runs import FAILURES_TAG, ended_runs, finished_run
 from yolo_assets.defs.recovery.sensors import recovery_sensor
 from yolo_assets.defs.recovery.unfinished import MOST_FAILURES, Target, pause_after
 from yolo_assets.storage import StoreUnavailableError
@@ -136,7 +137,8 @@ def test_of_several_hours_only_those_that_may_pass_are_requested(daemon: Automat
     assert not result.success
     (run,) = daemon.instance.get_runs()
     graph = DEFS.resolve_asset_graph()
-    left = finished_run(daemon.instance, graph, run, START.timestamp()).unfinished
+    (end,), _ = ended_runs(daemon.instance, None, START)
+    left = finished_run(daemon.instance, graph, run, end).unfinished
     assert Target("tables", hours[0]) in left and Target("tables", hours[1]) not in left
     assert Target("health", hours[2]) in left, "its hour was made, and its step was not reached"
 
@@ -290,6 +292,26 @@ def test_a_run_that_dagster_itself_retries_is_left_to_it(daemon: AutomationDaemo
     errors.clear()
     assert daemon.advance(timedelta(minutes=5)) == []
     assert daemon.advance(timedelta(minutes=30)), "unless it did not"
+
+
+def test_a_retry_that_dagster_dropped_is_not_waited_for(daemon: AutomationDaemon) -> None:
+    errors["dataset"] = AWAY
+    daemon.run("dataset", tags={"dagster/will_retry": "true"})
+    errors.clear()
+    name = _create_cursor_key(dg.DagsterEventType.RUN_FAILURE)
+    end = daemon.instance.event_log_storage.get_maximum_record_id() or 0
+    daemon.instance.daemon_cursor_storage.set_cursor_values({name: "1"})
+    assert daemon.advance(timedelta(minutes=5)) == [], "the daemon has not come to it"
+    daemon.instance.daemon_cursor_storage.set_cursor_values({name: str(end)})
+    assert daemon.advance(MINUTE)[0].assets == ("dataset",), "it has, and started nothing"
+
+
+def test_a_retry_that_dagster_started_is_what_counts(daemon: AutomationDaemon) -> None:
+    errors["dataset"] = AWAY
+    tags = {"dagster/will_retry": "true", "dagster/auto_retry_run_id": "of-a-run-that-was-deleted"}
+    daemon.run("dataset", tags=tags)
+    errors.clear()
+    assert daemon.advance(timedelta(minutes=5))[0].assets == ("dataset",)
 
 
 def test_nothing_is_trained_after_a_failed_blocking_check(daemon: AutomationDaemon) -> None:

@@ -12,7 +12,7 @@ import pytest
 from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
-from yolo_assets.contracts.errors import UsageError
+from yolo_assets.contracts.errors import UsageError, UserError
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.definitions import defs
@@ -221,3 +221,12 @@ def test_the_job_tells_what_it_forgot(home: Path) -> None:
 def test_a_run_is_not_forgotten_before_recovery_looked_at_it() -> None:
     with pytest.raises(UsageError, match="YOLO_ASSETS_KEEP_RUNS_DAYS='7' is too short; give at least 8 days"):
         Settings.from_env({"YOLO_ASSETS_KEEP_RUNS_DAYS": "7"})
+
+
+def test_another_storage_is_refused_in_one_sentence() -> None:
+    class Instance:
+        event_log_storage = object()
+
+    instance: Any = Instance()
+    with pytest.raises(UserError, match=r"object is no SQL storage.*stop the schedule retention_daily"):
+        stored_bytes(instance)

@@ -1,21 +1,26 @@
 """The plant now and who is told of it, in the real graph: a real instance, real hours, a receiver on loopback."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
 
 from yolo_assets.alerts.state import FILE, AlertState
 from yolo_assets.contracts.errors import UserError
-from yolo_assets.contracts.fleet import Heartbeat
+from yolo_assets.contracts.fleet import CameraHeartbeat, Heartbeat
 from yolo_assets.contracts.names import fleet_key, today_page_key
+from yolo_assets.contracts.plant import Plant
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.definitions import defs
 from yolo_assets.defs.alerts.sensors import alerts_sensor
 from yolo_assets.defs.release.sensors import fleet_sensor
+from yolo_assets.defs.resources import Locations
+from yolo_assets.defs.today import look as look_module
 from yolo_assets.defs.today.sensors import today_sensor
 from yolo_assets.local.driver import Graph
 from yolo_assets.storage import open_store
@@ -79,6 +84,50 @@ def test_the_table_shows_good_and_absent_cameras_and_there_is_a_page(home: Path,
     assert verdict.evaluation.description == "cam02 (absent), cam03 (absent)"
 
 
+def test_what_is_wrong_is_in_place_and_leads_on(
+    home: Path, graph: Graph, receiver: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("YOLO_ASSETS_PAGES", "https://ui.plant/pages")
+    hour = Hour.of(utc_now()).next(-1)
+    write_hour(home / "spool", "cam02", hour)
+    blocked = home / "archive" / "archives" / "camera=cam02"
+    blocked.parent.mkdir(parents=True)
+    blocked.write_text("a file where a folder must be")
+    with pytest.raises(UserError, match=f"cam02 {hour.key}"):
+        graph.run(["hourly_archives"], hour.partition_key)
+    beat = Heartbeat(
+        device_id="box7",
+        at=utc_now(),
+        started_at=utc_now(),
+        agent_version="1",
+        engine="e",
+        model_version=None,
+        page="https://box7.plant",
+        cameras={"cam02": CameraHeartbeat(captured=1, processed=1, in_flight=0, last_result_at=utc_now())},
+    )
+    open_store((home / "store").as_uri()).put(fleet_key("box7"), beat.to_json())
+    (failed,) = graph.instance.get_runs()
+    with Graph() as fresh:
+        made = fresh.run(["today"])["today"]
+    (line,) = [line for line in made["wrong"].splitlines() if "cam02" in line]
+    assert "**cam02** failed: hourly\\_archives" not in line and "**cam02** failed: hourly_archives failed" in line
+    assert f"[run](https://ui.plant/runs/{failed.run_id})" in line
+    assert f"[frames](https://ui.plant/pages/hours/{hour.key}#cam02)" in line
+    assert "[live page](https://box7.plant)" in line
+    assert made["page"] == "https://ui.plant/pages/today" and len(made["wrong"]) < 1000
+
+
+def test_today_is_a_view_that_newer_inputs_do_not_make_stale(home: Path, graph: Graph, receiver: Web) -> None:
+    events = tick(graph, today_sensor).asset_events
+    for event in events:
+        graph.instance.report_runless_asset_event(event)
+    graph.instance.report_runless_asset_event(dg.AssetMaterialization("archive_catalog"))
+    resolver = CachingStaleStatusResolver(
+        graph.instance, defs().resolve_asset_graph(), LoadingContextForTest(graph.instance)
+    )
+    assert resolver.get_status(dg.AssetKey("today")) is StaleStatus.FRESH
+
+
 def test_the_sensor_reports_a_change_and_then_only_once_an_hour(home: Path, graph: Graph, receiver: Web) -> None:
     first = tick(graph, today_sensor)
     assert [type(event).__name__ for event in first.asset_events] == ["AssetMaterialization", "AssetCheckEvaluation"]
@@ -129,8 +178,8 @@ def test_a_camera_whose_archive_fails_is_one_row_and_one_message(home: Path, gra
         with pytest.raises(UserError, match=f"cam02 {hour.key}"):
             graph.run(["hourly_archives"], hour.partition_key)
     (row,) = [row for row in rows(graph.run(["today"])["today"]).values() if row["status"] == "failed"]
-    assert (row["camera"], row["failed h"]) == ("cam02", 2)
-    assert row["cause"].startswith("hourly_archives failed in 2 hours") and "archives/camera=cam02" in row["cause"]
+    assert (row["camera"], row["hours"]) == ("cam02", "0 archived, 2 failed")
+    assert row["cause"] == "hourly_archives failed"
     tick(graph, alerts_sensor)
     ((title, message),) = [(document["title"], document["message"]) for document in receiver.taken()]
     assert title == "cam02 failed" and "hourly_archives failed in 2 hours" in message and "Correct the cause" in message
@@ -187,6 +236,55 @@ def test_the_fleet_is_compared_once_a_day_although_nothing_changed(
     monkeypatch.setattr("yolo_assets.defs.release.sensors.utc_now", lambda: at + timedelta(days=1))
     (request,) = tick(graph, fleet_sensor, first.cursor).run_requests
     assert request.run_key != first.run_requests[0].run_key
+
+
+def test_a_device_that_goes_back_to_its_model_is_compared_again(
+    home: Path, graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, cursor, keys = utc_now(), None, list[str | None]()
+    store = open_store((home / "store").as_uri())
+    for version in ("line/v1", "line/v2", "line/v1"):
+        at += timedelta(minutes=5)
+        beat = Heartbeat(device_id="box7", at=at, started_at=at, agent_version="1", engine="e", model_version=version)
+        store.put(fleet_key("box7"), beat.to_json())
+        monkeypatch.setattr("yolo_assets.defs.release.sensors.utc_now", lambda at=at: at)
+        data = tick(graph, fleet_sensor, cursor)
+        cursor = data.cursor
+        keys += [request.run_key for request in data.run_requests]
+    assert len(set(keys)) == 3, "Dagster starts a run key once"
+
+
+def test_the_sensors_for_people_share_a_look(
+    home: Path, graph: Graph, receiver: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[datetime] = []
+    real, now = look_module.look, utc_now()
+
+    def counted(locations: Locations, plant: Plant, instance: dg.DagsterInstance, at: datetime) -> Any:
+        looks.append(at)
+        return real(locations, plant, instance, at)
+
+    def later(minutes: int) -> None:
+        moment = now + timedelta(minutes=minutes)
+        for stage in ("alerts", "today"):
+            monkeypatch.setattr(f"yolo_assets.defs.{stage}.sensors.utc_now", lambda: moment)
+
+    monkeypatch.setattr(look_module, "look", counted)
+    later(0)
+    tick(graph, alerts_sensor)
+    first = tick(graph, today_sensor)
+    assert len(looks) == 1
+    write_hour(home / "spool", "cam02", Hour.of(utc_now()), frames=1)
+    second = tick(graph, today_sensor, first.cursor)
+    assert len(looks) == 2
+    assert second.asset_events, "its next tick sees what changed"
+    tick(graph, alerts_sensor)
+    assert len(looks) == 2
+    later(4)
+    tick(graph, alerts_sensor)
+    later(8)
+    tick(graph, today_sensor)
+    assert len(looks) == 4, "one that is old is not shown as new"
 
 
 def test_without_a_receiver_the_plant_is_not_looked_at(home: Path, graph: Graph) -> None:

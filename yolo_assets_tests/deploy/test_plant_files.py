@@ -15,7 +15,7 @@ from yolo_assets_tests.cli.command_line import cli
 from yolo_assets_tests.support import nginx
 from yolo_assets_tests.support.plant_services import ALL, commands_of
 
-UNITS = (*ALL, "exporter", "events")
+UNITS = (*ALL, "exporter", "events", "pages")
 DEPLOY = Path(__file__).parents[2] / "deploy" / "plant"
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
 needs_nginx = pytest.mark.skipif(nginx.program() is None, reason="no nginx here; run .ci/install-test-services.sh")

@@ -51,8 +51,8 @@ FOREGROUND = ("edge run", "edge check", "edge status", "edge audit verify", "edg
 ON_S3 = ("archive hold", "storage init")
 WHOLE_SYSTEM = ("up", "demo")
 """In tests of their own: ``local/test_up.py`` and ``faults/test_demo_fails_once.py``."""
-NO_STORE = ("alerts test", "events listen")
-"""They open none: what is announced is looked at by the functions of the sensors."""
+NO_STORE = ("alerts test", "events listen", "pages")
+"""They open none: what is announced is looked at by the functions of the sensors, and pages open theirs when asked."""
 
 BOTH = pytest.mark.parametrize("effect", ["before", "after"])
 
@@ -200,7 +200,7 @@ def test_an_agent(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
             return status["model"] is not None and status["model"]["version"] == model.model_version
 
         wait(lambda: agent.poll() is None and answers(url) and serves(), tmp_path / "edge.log")
-        shell("edge check", "--config", config, "--seconds", 30)
+        shell("edge check", "--config", config, "--seconds", 5)
     finally:
         agent.send_signal(signal.SIGINT)
         code = agent.wait(60)

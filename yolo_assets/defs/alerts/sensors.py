@@ -11,8 +11,9 @@ import dagster as dg
 from yolo_assets.contracts.plant import load_plant
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.defs.alerts.instance import given_up, refused_by_gate, sick_cameras
+from yolo_assets.defs.plant_sensor import PEOPLE_SECONDS, plant_sensor
 from yolo_assets.defs.resources import Locations
-from yolo_assets.defs.today.look import look
+from yolo_assets.defs.today.look import shared_looks
 from yolo_assets.defs.today.sensors import FOR_PEOPLE
 
 if TYPE_CHECKING:
@@ -24,10 +25,9 @@ TICK_SECONDS = 45.0
 """After this no further message is begun: a sensor has a minute, of which stores that are away may take most."""
 
 
-@dg.sensor(
+@plant_sensor(
     target=dg.AssetSelection.assets("today"),
-    minimum_interval_seconds=120,
-    default_status=dg.DefaultSensorStatus.RUNNING,
+    seconds=PEOPLE_SECONDS,
     tags=FOR_PEOPLE,
     description=(
         "Tells the receivers of plant.yaml what is wrong, once, and when it is well again: failed runs, absent "
@@ -46,7 +46,7 @@ def alerts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> 
     if not plant.alerts.receivers:
         return dg.SkipReason("plant.yaml names no receiver")
     now, state = utc_now(), AlertState.load(home) or _copy(locations) or AlertState()
-    today, fleet = look(locations, plant, context.instance, now)
+    today, fleet = shared_looks.look("alerts", locations, plant, context.instance, now)
     seen = PlantState(
         today=today,
         fleet=fleet,

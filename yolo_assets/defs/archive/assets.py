@@ -9,6 +9,7 @@ from rich.filesize import decimal
 
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.defs.archive.checks import EVERY_CAMERA_ARCHIVED, EVERY_CAMERA_RECLAIMED
+from yolo_assets.defs.archive.columns import receipt_columns
 from yolo_assets.defs.archive.listing_diff import data_version
 from yolo_assets.defs.archive.report import hour_metadata
 from yolo_assets.defs.automation import on_hour
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     group_name="archive",
     kinds={"s3"},
     owners=["team:platform"],
+    metadata={"dagster/column_schema": receipt_columns()},
     code_version=code_version("archive/packing", "archive/archiving.py", "archive/commit.py"),
     description=(
         "One tar.gz per camera and hour in the archive root, written once and verified; the signed receipt is the "
@@ -58,10 +60,13 @@ def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> 
     In a run that is limited to some cameras only theirs is confirmed; what waits of the others is archived.
 
     What remote archivers archived of the hour is listed too, so that the newest materialization always shows the whole
-    hour and the receipts sensor finds nothing to add.
+    hour and the receipts sensor finds nothing to add. Brokers of plant.yaml are told each hour as by a remote archiver:
+    who listens need not know where an hour was archived.
     """
     from yolo_assets.archive.archiving import archive_hour
     from yolo_assets.archive.listing import list_hour, read_hours
+    from yolo_assets.contracts.announcements import hour_archived
+    from yolo_assets.events.announcer import announcer_of, source_here
 
     traffic = locations.traffic(context.log.warning)
     archive, signer, settings = locations.archive(traffic), locations.archiver(), locations.settings
@@ -76,12 +81,15 @@ def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> 
         mine = [item for item in mine if is_chosen(item.camera_id) or item.name in waiting]
         work = [(item.name, partial(archive_hour, item, archive, signer, options)) for item in mine]
         outcomes = for_each(context, [(name, partial(traffic.archiving, job)) for name, job in work])
+        for outcome in outcomes.done.values():
+            if outcome.status == "archived":
+                announcer.announce(hour_archived(source_here(), outcome.camera_id, hour))
         (read,) = read_hours(archive, [list_hour(archive, hour)])
         for refused in read.untrusted:
             context.log.warning(f"untrusted: {refused.key}: {refused.reason}")
         if not (read.receipts or read.untrusted or outcomes.failed):
             return None
-        metadata = hour_metadata(read, names, settings.archive_url, list(outcomes.done.values()), outcomes.reasons)
+        metadata = hour_metadata(read, names, locations.links(), list(outcomes.done.values()), outcomes.reasons)
         if waiting:
             metadata["waited_h"] = round((utc_now() - hour.end).total_seconds() / 3600, 2)
         return HourResult(
@@ -93,7 +101,7 @@ def hourly_archives(context: dg.AssetExecutionContext, locations: Locations) -> 
             else {},
         )
 
-    with traffic:
+    with traffic, announcer_of(settings, context.log.warning) as announcer:
         try:
             yield from each_hour(context, archives_of)
         finally:

@@ -13,6 +13,7 @@ from pydantic import Field
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.times import format_time, parse_time, utc_now
 from yolo_assets.defs.archive.checks import EVERY_RECEIPT_VERIFIED, NO_GAPS, every_receipt_verified, no_gaps
+from yolo_assets.defs.archive.columns import catalog_columns
 from yolo_assets.defs.automation import on_change
 from yolo_assets.defs.code_versions import code_version
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
@@ -69,11 +70,12 @@ def archive_catalog(
     seconds = time.monotonic() - started
     with open_catalog(store, cache=cache) as connection:
         totals, missing = stats(connection, utc_now()), gaps(connection)
-        columns = [dg.TableColumn(str(row[0]), str(row[1])) for row in connection.sql("DESCRIBE archives").fetchall()]
+        columns = catalog_columns(connection.sql("DESCRIBE archives").fetchall())
     return dg.MaterializeResult(
         metadata={
             "version": published.pointer.version,
-            "dagster/column_schema": dg.TableSchema(columns),
+            **columns,
+            "where": locations.links().stored("store", published.pointer.key),
             "dagster/row_count": published.pointer.archives,
             "added": published.added,
             "removed": published.removed,

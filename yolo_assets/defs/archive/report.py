@@ -16,6 +16,7 @@ from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.times import format_time
 from yolo_assets.defs.archive.listing_diff import data_version
 from yolo_assets.defs.intake.spool_diff import ChangedHour, ClosedHour
+from yolo_assets.defs.links import UiLinks
 from yolo_assets.defs.metadata import counted, listed, table
 from yolo_assets.defs.resources import OURS
 
@@ -33,7 +34,7 @@ _CAMERAS = {"camera": str, "where": str, "frames": int, "bytes": int}
 def hour_metadata(
     hour: HourReceipts,
     names: Mapping[str, str],
-    where: str,
+    links: UiLinks,
     outcomes: Sequence[ArchiveOutcome] = (),
     failed: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def hour_metadata(
     Args:
         hour: every receipt of it.
         names: of the archivers, by the id of their key.
-        where: URL of the archive root.
+        links: to its receipts.
         outcomes: of the run, for the archives that it made or confirmed.
         failed: the reason for each camera-hour that could not be archived.
     """
@@ -59,7 +60,7 @@ def hour_metadata(
         "archives": table(rows, _ELSEWHERE if remote else _ARCHIVES),
         "frames": frames,
         "archive_bytes": size,
-        "receipts": dg.MetadataValue.path(f"{where}/{receipts_prefix(hour.hour)}"),
+        "receipts": links.stored("archive", receipts_prefix(hour.hour)),
     }
     if remote:
         metadata["archivers"] = table(_archivers(receipts, names), _ARCHIVERS)
@@ -90,13 +91,13 @@ def _work(outcomes: Sequence[ArchiveOutcome]) -> dict[str, Any]:
     return told
 
 
-def archives_report(hour: HourReceipts, names: Mapping[str, str], where: str) -> dg.AssetMaterialization:
+def archives_report(hour: HourReceipts, names: Mapping[str, str], links: UiLinks) -> dg.AssetMaterialization:
     """``hourly_archives`` of an hour that was archived elsewhere."""
     return dg.AssetMaterialization(
         asset_key="hourly_archives",
         partition=hour.hour.partition_key,
         description="Archived by a remote archiver; known through its receipts.",
-        metadata=hour_metadata(hour, names, where),
+        metadata=hour_metadata(hour, names, links),
         tags={"dagster/data_version": data_version({hour.hour: hour.version})},
     )
 

@@ -22,6 +22,7 @@ from yolo_assets.defs.intake.folders import describe_all
 from yolo_assets.defs.intake.spool_diff import ClosedHour
 from yolo_assets.defs.lanes import run_tags
 from yolo_assets.defs.partitions import FIRST_HOUR, early_hours, hourly
+from yolo_assets.defs.plant_sensor import plant_sensor
 from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.versions import newest_versions
 
@@ -43,10 +44,8 @@ ARCHIVES = dg.AssetKey("hourly_archives")
 _WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
 
 
-@dg.sensor(
+@plant_sensor(
     target=dg.AssetSelection.assets("hourly_archives", "archive_catalog"),
-    minimum_interval_seconds=30,
-    default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "Lists the receipts in the archive root: reports hours that remote archivers archived to raw_frames and "
         "hourly_archives. Untrusted receipts are logged as warnings and shown by the check of archive_catalog."
@@ -159,12 +158,12 @@ def reports(
     requests a run of ``hourly_archives``, which archives the files here and lists what remote archivers did.
     """
     events: list[dg.AssetMaterialization] = []
-    names, where = locations.archiver_names(), locations.settings.archive_url
+    names, links = locations.archiver_names(), locations.links()
     for hour in hours:
         spooled = here.get(hour.hour, [])
         events.append(frames_report(hour, names, spooled))
         if not any(item.uncovered for item in spooled):
-            events.append(archives_report(hour, names, where))
+            events.append(archives_report(hour, names, links))
     return events
 
 

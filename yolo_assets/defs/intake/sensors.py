@@ -19,6 +19,7 @@ from yolo_assets.defs.intake.memory import Memory
 from yolo_assets.defs.intake.spool_diff import ChangedHour, SpoolDiff, find_changes
 from yolo_assets.defs.lanes import HourRange, hours_request, is_live, pack
 from yolo_assets.defs.partitions import FIRST_HOUR, HOURS_A_RUN, early_hours
+from yolo_assets.defs.plant_sensor import plant_sensor
 from yolo_assets.defs.recovery.runs import runs_in_progress, targets_of
 from yolo_assets.defs.recovery.unfinished import Target
 from yolo_assets.defs.resources import Locations
@@ -33,10 +34,8 @@ OVERDUE_TAG = "yolo_assets/overdue"
 ARCHIVES = dg.AssetKey("hourly_archives")
 
 
-@dg.sensor(
+@plant_sensor(
     target=dg.AssetSelection.assets("hourly_archives"),
-    minimum_interval_seconds=30,
-    default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "Looks at the spool: reports closed hours to raw_frames, and requests again hours that stay unarchived though "
         "nothing has tried them for three hours; the pauses then double up to a day."

@@ -7,6 +7,7 @@ from datetime import timedelta
 import dagster as dg
 from pydantic import Field
 
+from yolo_assets.contracts.names import annotation_key, dataset_key
 from yolo_assets.contracts.times import parse_time, utc_now
 from yolo_assets.defs.automation import daily, on_change
 from yolo_assets.defs.code_versions import code_version
@@ -90,7 +91,8 @@ def annotation_batch(
                 [{"reason": reason, "frames": count} for reason, count in reasons.most_common()],
                 {"reason": str, "frames": int},
             ),
-            "where": f"{locations.settings.store_url}/annotation/{batch.batch}/",
+            "where": locations.links().stored("store", annotation_key(batch.batch)),
+            **locations.links().label_tool(),
             "next": "label the frames, then put the tool's export into labels/inbox/ of the store",
         }
         | told,
@@ -142,6 +144,7 @@ def training_dataset(context: dg.AssetExecutionContext, locations: Locations) ->
     return dg.MaterializeResult(
         metadata={
             "dataset": dataset.sha256,
+            "where": locations.links().stored("store", dataset_key(dataset.sha256)),
             "parent": manifest.parent or "none",
             "dagster/row_count": len(manifest.items),
             "counts": table(

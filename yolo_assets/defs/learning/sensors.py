@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 import dagster as dg
 
-from yolo_assets.contracts.names import LABELS_INBOX
+from yolo_assets.contracts.names import LABELS_ACCEPTED, LABELS_INBOX
 from yolo_assets.defs.cursors import SensorCursor
 from yolo_assets.defs.learning.checks import EVERY_LABEL_ACCEPTED, archive_within_reach, label_problems
 from yolo_assets.defs.metadata import table
+from yolo_assets.defs.plant_sensor import plant_sensor
 from yolo_assets.defs.resources import Locations
 
 _LOOK_AGAIN_SECONDS = 600
@@ -35,10 +36,8 @@ class InboxCursor(SensorCursor):
     at: float = 0.0
 
 
-@dg.sensor(
+@plant_sensor(
     target=dg.AssetSelection.assets("training_dataset"),
-    minimum_interval_seconds=30,
-    default_status=dg.DefaultSensorStatus.RUNNING,
     description="Imports files from labels/inbox/ of the store and reports them to labels.",
 )
 def labels_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> dg.SensorResult | dg.SkipReason:
@@ -96,6 +95,8 @@ def look_at_inbox(
             "labels",
             metadata={
                 "files": table(rows[:_SHOWN], columns),
+                "where": locations.links().stored("store", LABELS_ACCEPTED),
+                **locations.links().label_tool(),
                 "images": report.images,
                 "problems": dg.MetadataValue.md(_listed(report.problems)),
                 "notes": dg.MetadataValue.md(_listed(notes)),

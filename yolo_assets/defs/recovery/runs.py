@@ -21,6 +21,10 @@ FAILURES_TAG = "yolo_assets/failures_before"
 """Tag of a run that the sensor requested: how many failures in a row came before it."""
 WILL_RETRY_TAG = "dagster/will_retry"
 """Dagster's own tag of a failed run whose process died: the daemon starts it again by itself."""
+RETRIED_TAG = "dagster/auto_retry_run_id"
+"""Dagster's own tag of such a run once it was started again: the id of the new run."""
+_DECIDED = f"EVENT_LOG_CONSUMER_CURSOR-{DagsterEventType.RUN_FAILURE.value}"
+"""Under this name the daemon keeps the position of the newest failure that it decided on."""
 
 UNFINISHED_STATUSES = [
     dg.DagsterRunStatus.QUEUED,
@@ -62,7 +66,13 @@ def ended_runs(instance: dg.DagsterInstance, through: int | None, now: datetime)
     return read, read[-1].storage_id if read else through or 0
 
 
-def finished_run(instance: dg.DagsterInstance, graph: AssetGraph, run: DagsterRun, ended: float) -> FinishedRun:
+def retries_decided(instance: dg.DagsterInstance) -> int:
+    """Position in the event log up to which Dagster's daemon has started again what it will start again."""
+    cursor = instance.daemon_cursor_storage.get_cursor_values({_DECIDED}).get(_DECIDED, "")
+    return int(cursor) if cursor.isdigit() else 0
+
+
+def finished_run(instance: dg.DagsterInstance, graph: AssetGraph, run: DagsterRun, end: EventLogRecord) -> FinishedRun:
     """What became of the targets of a run that ended.
 
     A target that did not run because a step before it failed shares the fate of that step. An hour that is not complete
@@ -78,8 +88,9 @@ def finished_run(instance: dg.DagsterInstance, graph: AssetGraph, run: DagsterRu
         unfinished = {
             target for target in targets - made if hours.get(target, not _depends_on(graph, target, for_good, made))
         }
-    moment = datetime.fromtimestamp(ended, UTC)
-    return FinishedRun(run.run_id, moment, failures, frozenset(targets - unfinished), frozenset(unfinished))
+    moment = datetime.fromtimestamp(end.timestamp, UTC)
+    done = frozenset(targets - unfinished)
+    return FinishedRun(run.run_id, moment, failures, done, frozenset(unfinished), end.storage_id)
 
 
 def runs_in_progress(instance: dg.DagsterInstance) -> Sequence[DagsterRun]:

@@ -14,12 +14,15 @@ import dagster as dg
 from yolo_assets.contracts.times import Hour, format_time, utc_now
 from yolo_assets.defs.event_log import NO_PARTITION, EventLog
 from yolo_assets.defs.lanes import HourRange, hours_request, is_live, pack, run_tags
+from yolo_assets.defs.plant_sensor import plant_sensor
 from yolo_assets.defs.recovery.runs import (
     FAILURES_TAG,
+    RETRIED_TAG,
     WILL_RETRY_TAG,
     ended_runs,
     finished_run,
     is_hourly,
+    retries_decided,
     runs_in_progress,
     targets_of,
 )
@@ -39,15 +42,14 @@ if TYPE_CHECKING:
 
 RUNS_A_TICK = 24
 """When a store comes back after a day, what was left undone is requested in a steady stream instead of a flood."""
-_DAGSTER_RETRIES_WITHIN = timedelta(minutes=30)
-"""A run whose process died is started again by Dagster's daemon; after this time it evidently was not."""
+_DAGSTER_DECIDES_WITHIN = timedelta(minutes=30)
+"""A run whose process died is started again by Dagster's daemon. It notes which failures it has decided on, within
+seconds; a daemon that notes nothing for so long is not waited for."""
 RUN_TAG = "yolo_assets/requested_after"
 
 
-@dg.sensor(
+@plant_sensor(
     target=dg.AssetSelection.all(),
-    minimum_interval_seconds=30,
-    default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "Requests again what failed runs left undone, when the cause may pass: an unreachable store, a process that "
         "died. The pauses grow from a minute to two hours; after two days it gives up and reports it. Hours are "
@@ -61,8 +63,8 @@ def recovery_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     cursor = RecoveryCursor.load(context.cursor)
     records, through = ended_runs(instance, cursor.through, now)
     runs = {run.run_id: run for run in _runs(instance, {record.run_id for record in records})}
-    ends = [(runs[record.run_id], record.timestamp) for record in records if record.run_id in runs]
-    progress = after_runs(cursor, [finished_run(instance, graph, run, at) for run, at in ends], through)
+    ends = [(runs[record.run_id], record) for record in records if record.run_id in runs]
+    progress = after_runs(cursor, [finished_run(instance, graph, run, end) for run, end in ends], through)
     for target, work in progress.given_up.items():
         context.log.error(f"gave up {target} after {work.failures} failed runs, the last is {work.run}")
 
@@ -161,10 +163,9 @@ def _requests(
     """
     failed = {run.run_id: run for run in _runs(instance, {work.run for _, work in ready})}
     together: dict[tuple[str, str], list[tuple[Target, Unfinished]]] = defaultdict(list)
+    decided = retries_decided(instance) if ready else 0
     for target, work in ready:
-        run = failed.get(work.run)
-        retried = run is not None and run.tags.get(WILL_RETRY_TAG) == "true"
-        if not retried or now - work.ended >= _DAGSTER_RETRIES_WITHIN:
+        if not _is_dagsters(failed.get(work.run), work, decided, now):
             together[work.run, target.partition].append((target, work))
     packed: dict[str, tuple[tuple[str, ...], _Work]] = {}
     for (run_id, partition), items in together.items():
@@ -184,6 +185,22 @@ def _requests(
         else:
             requests.append(_request(assets, None, work, now))
     return requests[:RUNS_A_TICK]
+
+
+def _is_dagsters(run: dg.DagsterRun | None, work: Unfinished, decided: int, now: datetime) -> bool:
+    """Whether Dagster's daemon will start a run again, and has yet to do so.
+
+    Args:
+        run: that failed; None: it was deleted.
+        work: what it left undone.
+        decided: position in the event log up to which the daemon decided. A failure before it that has no new run is
+            one that the daemon dropped: of a finished backfill, or of code that was not there at that moment.
+        now: aware.
+    """
+    if run is None or run.tags.get(WILL_RETRY_TAG) != "true" or RETRIED_TAG in run.tags:
+        return False
+    undecided = work.position is None or work.position > decided
+    return undecided and now - work.ended < _DAGSTER_DECIDES_WITHIN
 
 
 def _request(assets: Sequence[str], hours: HourRange | None, work: _Work, now: datetime) -> dg.RunRequest:

@@ -62,6 +62,7 @@ class FinishedRun:
             input changed or a person started it.
         done: targets that are finished, or that nothing automatic starts again: failed for good, or cancelled.
         unfinished: targets that failed for a cause that may pass.
+        position: of its end in the event log; None: not known.
     """
 
     run_id: str
@@ -69,6 +70,7 @@ class FinishedRun:
     earlier_failures: int | None = None
     done: frozenset[Target] = frozenset()
     unfinished: frozenset[Target] = frozenset()
+    position: int | None = None
 
 
 class Unfinished(BaseModel):
@@ -78,6 +80,7 @@ class Unfinished(BaseModel):
         run: the id of that run.
         ended: when it ended.
         failures: in a row, this one included.
+        position: of its end in the event log; None: noted by an earlier version.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -85,6 +88,7 @@ class Unfinished(BaseModel):
     run: str
     ended: datetime
     failures: int = Field(ge=1)
+    position: int | None = None
 
     @property
     def given_up(self) -> bool:
@@ -150,7 +154,7 @@ def after_runs(cursor: RecoveryCursor, runs: Iterable[FinishedRun], through: int
         for target in sorted(run.unfinished):
             before = targets.pop(str(target), None)
             failures = _failures_before(before, run) + 1
-            targets[str(target)] = Unfinished(run=run.run_id, ended=run.ended, failures=failures)
+            targets[str(target)] = Unfinished(run=run.run_id, ended=run.ended, failures=failures, position=run.position)
             if failures == MOST_FAILURES:
                 given_up[target] = targets[str(target)]
     kept = dict(sorted(targets.items(), key=lambda item: item[1].ended)[-_KEPT:])

@@ -1,7 +1,5 @@
 """``trained_weights`` and ``promoted_model``: a candidate, and whether it is released."""
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -9,7 +7,8 @@ import dagster as dg
 from yolo_assets.defs.automation import on_good_change
 from yolo_assets.defs.code_versions import code_version
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
-from yolo_assets.defs.metadata import picture, table
+from yolo_assets.defs.links import UiLinks
+from yolo_assets.defs.metadata import table
 from yolo_assets.defs.release.checks import EXPORTED_FILE_EVALUATED, GATE_PASSED, exported_file_evaluated, gate_passed
 from yolo_assets.defs.release.training import train
 from yolo_assets.defs.resources import Locations
@@ -74,7 +73,9 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
             "cpu_s": round(result.training.cpu_seconds, 1),
             "peak_rss_mb": round(result.training.peak_rss_bytes / 1e6, 1),
             "device": result.training.device,
-            **evaluation_metadata(evaluated.comparison, evaluated.plots),
+            **locations.links().report(result.model_version),
+            **evaluation_metadata(evaluated.comparison),
+            **locations.links().plots(evaluated.plots, evaluated.stored),
         },
         data_version=dg.DataVersion(result.fingerprint),
         check_results=[exported_file_evaluated(evaluated.comparison.candidate)],
@@ -117,7 +118,7 @@ def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> d
     compared = None if champion == candidate else champion
     evaluated = evaluate_candidate(registry, dataset, candidate, compared, settings.home / "training")
     if champion == candidate:
-        return _served_already(candidate, evaluated.comparison)
+        return _served_already(candidate, evaluated.comparison, locations.links())
     promoter = Promoter(registry, locations.promoter())
     outcome = release_candidate(promoter, evaluated.comparison, policy, channel=CHANNEL, by="dagster:promoted_model")
     if outcome.pointer is not None:
@@ -129,9 +130,11 @@ def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> d
             "model": candidate,
             "champion": champion or "none yet",
             "verdict": report.summary,
+            **locations.links().report(candidate),
             "gate": dg.MetadataValue.md(report.to_markdown()),
             "release": outcome.pointer.release if outcome.pointer else "unchanged",
-            **evaluation_metadata(evaluated.comparison, evaluated.plots),
+            **evaluation_metadata(evaluated.comparison),
+            **locations.links().plots(evaluated.plots, evaluated.stored),
         },
         data_version=dg.DataVersion(outcome.pointer.model_version if outcome.pointer else champion or "none"),
         check_results=[gate_passed(report.passed, report.summary)],
@@ -157,12 +160,13 @@ def _parent(locations: Locations, champion: str | None, dataset_sha256: str) -> 
     return manifest.parent_version if trained_on_it else champion, manifest.input_shape[2]
 
 
-def _served_already(candidate: str, comparison: "PairedEvaluation") -> dg.MaterializeResult:
+def _served_already(candidate: str, comparison: "PairedEvaluation", links: UiLinks) -> dg.MaterializeResult:
     return dg.MaterializeResult(
         metadata={
             "model": candidate,
             "verdict": "the channel serves it already",
-            **evaluation_metadata(comparison, {}),
+            **links.report(candidate),
+            **evaluation_metadata(comparison),
         },
         data_version=dg.DataVersion(candidate),
         check_results=[gate_passed(True, "served already")],
@@ -178,8 +182,8 @@ def _newest_candidate(context: dg.AssetExecutionContext) -> str | None:
     return str(model.value) if model is not None else None
 
 
-def evaluation_metadata(comparison: "PairedEvaluation", plots: Mapping[str, Path]) -> dict[str, Any]:
-    """Figures of a comparison and its plots, as the UI shows them."""
+def evaluation_metadata(comparison: "PairedEvaluation") -> dict[str, Any]:
+    """Figures of a comparison, as the UI shows them."""
     candidate, champion = comparison.candidate, comparison.champion
     rows = [
         {
@@ -205,5 +209,4 @@ def evaluation_metadata(comparison: "PairedEvaluation", plots: Mapping[str, Path
             rows,
             {"class": str, "truth": int, "ap50": float, "recall": float, "precision": float, "champion_ap50": float},
         ),
-        **{f"plot_{name}": picture(path, name) for name, path in sorted(plots.items())},
     }

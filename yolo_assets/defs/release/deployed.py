@@ -1,6 +1,7 @@
 """``deployed_model``: what the fleet runs, against what the channel says."""
 
 import time
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
@@ -10,10 +11,13 @@ from yolo_assets.defs.automation import on_change
 from yolo_assets.defs.code_versions import code_version
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.freshness import EVERY_DAY
-from yolo_assets.defs.metadata import table
+from yolo_assets.defs.metadata import listed, table
 from yolo_assets.defs.release.assets import CHANNEL
 from yolo_assets.defs.release.checks import EVERY_LIVE_DEVICE_CURRENT, every_live_device_current
 from yolo_assets.defs.resources import Locations
+
+if TYPE_CHECKING:
+    from yolo_assets.models.fleet_status import FleetStatus
 
 
 class DeploymentConfig(dg.Config):
@@ -60,6 +64,7 @@ def deployed_model(
             "release": pointer.release,
             "moved_at": format_time(pointer.moved_at),
             "reason": pointer.reason,
+            **_pages(fleet),
             "devices": table(
                 [
                     {
@@ -79,3 +84,11 @@ def deployed_model(
         data_version=dg.DataVersion(f"{pointer.release}:{pointer.version}"),
         check_results=[every_live_device_current(fleet.waiting())],
     )
+
+
+def _pages(fleet: "FleetStatus") -> dict[str, Any]:
+    """Links to the live pages of the devices that tell theirs, those that need a look first."""
+    beats = [device for device in fleet.devices if device.heartbeat.page is not None]
+    beats.sort(key=lambda device: (device.state == "current", device.heartbeat.device_id))
+    lines = [f"[{device.heartbeat.device_id}]({device.heartbeat.page}) {device.state}" for device in beats]
+    return {"live_pages": listed(lines, "")} if lines else {}

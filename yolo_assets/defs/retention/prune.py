@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import dagster as dg
 from dagster import DagsterEventType
 
+from yolo_assets.contracts.errors import UserError
+
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
@@ -93,6 +95,9 @@ def prune(
         now: aware.
         budget: no more runs are deleted after this time.
         log: takes a line.
+
+    Raises:
+        UserError: the instance has another storage.
     """
     deadline = time.monotonic() + budget.total_seconds()
     done = Pruned(bytes_before=stored_bytes(instance))
@@ -125,7 +130,10 @@ def _events(instance: dg.DagsterInstance) -> Any:
     """
     storage: Any = instance.event_log_storage
     if not hasattr(storage, "index_connection"):
-        raise NotImplementedError(f"{type(storage).__name__} is no SQL storage; its retention is its own")
+        raise UserError(
+            f"{type(storage).__name__} is no SQL storage, of which the job retention could delete anything; stop the "
+            "schedule retention_daily and use what that storage offers"
+        )
     return storage
 
 

@@ -80,7 +80,7 @@ def detection_tables(context: dg.AssetExecutionContext, locations: Locations) ->
     """
     from yolo_assets.tables.build import build_hour, cameras_of_hour, report_of
 
-    archive, store, settings = locations.archive(), locations.store(), locations.settings
+    archive, store, settings, links = locations.archive(), locations.store(), locations.settings, locations.links()
     hours = [Hour.from_partition_key(key) for key in context.partition_keys]
     closed = [item for item in closed_spool_hours(settings.spool, hours, settings.grace_seconds) if holds_files(item)]
 
@@ -99,6 +99,9 @@ def detection_tables(context: dg.AssetExecutionContext, locations: Locations) ->
 
         work = [(f"{camera} {hour}", partial(tabled, camera, parts)) for camera, parts in cameras.items()]
         result = _result(for_each(context, work), store, hour)
+        result = replace(
+            result, assets={name: {**found, **links.samples(hour)} for name, found in result.assets.items()}
+        )
         return _with_columns(result) if hour == hours[-1] else result
 
     yield from each_hour(context, tables_of)

@@ -1,7 +1,7 @@
 """``camera_health`` and ``drift_report``: an hour against the day before it."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -19,23 +19,8 @@ from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.versions import content_version
 
 DAY = timedelta(days=1)
-_HEALTH = {"camera_id": str, "status": str, "frames": int, "longest_gap_s": float}
-_LINEAGE = {
-    "dagster/column_schema": table([], _HEALTH).schema,
-    "dagster/column_lineage": dg.TableColumnLineage(
-        {
-            column: [dg.TableColumnDep("frames", source) for source in sources]
-            for column, sources in {
-                "camera_id": ["camera_id"],
-                "status": ["captured_at", "blur", "brightness"],
-                "frames": ["image_path"],
-                "longest_gap_s": ["captured_at"],
-            }.items()
-        }
-    ),
-}
-"""The last hour of a run has it."""
-_DRIFT = {
+HEALTH = {"camera_id": str, "status": str, "frames": int, "longest_gap_s": float}
+DRIFT = {
     "camera_id": str,
     "model_version": str,
     "verdict": str,
@@ -43,6 +28,50 @@ _DRIFT = {
     "rate_before": float,
     "rate_now": float,
 }
+
+
+def _columns(shown: Mapping[str, type], sources: Mapping[str, Mapping[str, Sequence[str]]]) -> dict[str, Any]:
+    """Columns of a report and what each is made of. The last hour of a run has them.
+
+    Args:
+        shown: the columns, by name.
+        sources: for each of them the columns it is made of, by asset.
+    """
+    deps = {
+        column: [dg.TableColumnDep(asset, name) for asset, names in found.items() for name in names]
+        for column, found in sources.items()
+    }
+    return {"dagster/column_schema": table([], shown).schema, "dagster/column_lineage": dg.TableColumnLineage(deps)}
+
+
+def health_columns() -> dict[str, Any]:
+    """Of ``camera_health``."""
+    return _columns(
+        HEALTH,
+        {
+            "camera_id": {"frames": ["camera_id"]},
+            "status": {"frames": ["captured_at", "blur", "brightness"]},
+            "frames": {"frames": ["image_path"]},
+            "longest_gap_s": {"frames": ["captured_at"]},
+        },
+    )
+
+
+def drift_columns() -> dict[str, Any]:
+    """Of ``drift_report``: a sick camera is called so by ``camera_health``, the rest is of the tables."""
+    rate = {"frames": ["image_path", "captured_at"], "detections": ["image_path", "captured_at"]}
+    compared = {"frames": ["captured_at"], "detections": ["captured_at", "class", "confidence"]}
+    return _columns(
+        DRIFT,
+        {
+            "camera_id": {"frames": ["camera_id"]},
+            "model_version": {"frames": ["model_version"]},
+            "verdict": {**compared, "camera_health": ["status"]},
+            "reason": compared,
+            "rate_before": rate,
+            "rate_now": rate,
+        },
+    )
 
 
 @dg.asset(
@@ -81,8 +110,8 @@ def camera_health(context: dg.AssetExecutionContext, locations: Locations) -> It
                     "summary": f"{len(rows) - len(sick)} of {counted(len(rows), 'camera')} are well",
                     "findings": listed(sentences, "every camera is well"),
                     "sick": len(sick),
-                    "cameras": table(rows, _HEALTH),
-                    **(_LINEAGE if hour.partition_key == context.partition_keys[-1] else {}),
+                    "cameras": table(rows, HEALTH),
+                    **(health_columns() if hour.partition_key == context.partition_keys[-1] else {}),
                 }
             },
             versions={"camera_health": content_version(rows, sentences)},
@@ -137,7 +166,12 @@ def drift_report(context: dg.AssetExecutionContext, locations: Locations) -> Ite
             "drifted": verdicts["drifted"],
         }
         if moved:
-            metadata["drift"] = table(moved, _DRIFT)
+            metadata["drift"] = table(moved, DRIFT)
+            metadata["findings"] = listed(
+                [f"{row['camera_id']}: {row['verdict']}, {row['reason']}" for row in moved], ""
+            )
+        if hour.partition_key == context.partition_keys[-1]:
+            metadata |= drift_columns()
         return HourResult({"drift_report": metadata}, versions={"drift_report": content_version(rows)})
 
     yield from each_hour(context, drift_of)

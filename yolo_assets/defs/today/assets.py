@@ -1,6 +1,7 @@
 """``today``: per camera what came, what lacks, what failed, with the cause. One small table, one page."""
 
-from typing import TYPE_CHECKING, Any
+import warnings
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -10,50 +11,47 @@ from yolo_assets.contracts.times import utc_now
 from yolo_assets.defs.code_versions import code_version
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.freshness import EVERY_HOUR
-from yolo_assets.defs.metadata import table
 from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.today.checks import EVERY_CAMERA_WELL, every_camera_well
 from yolo_assets.defs.today.look import look
+from yolo_assets.defs.today.shown import TodayLinks, today_metadata
 
 if TYPE_CHECKING:
     from yolo_assets.storage import ObjectStore
     from yolo_assets.today.summary import Today
 
-_COLUMNS = {
-    "camera": str,
-    "status": str,
-    "frames": int,
-    "last frame": str,
-    "archived h": int,
-    "missing h": int,
-    "late h": int,
-    "failed h": int,
-    "cause": str,
-}
 
-
-@dg.asset(
-    deps=["raw_frames", "hourly_archives", "archive_catalog", "deployed_model"],
-    check_specs=[EVERY_CAMERA_WELL],
-    freshness_policy=EVERY_HOUR,
-    group_name="today",
-    kinds={"html"},
-    owners=["team:platform"],
-    code_version=code_version("today"),
-    description=(
-        "The plant now: per camera what came in the last 24 hours, what lacks, what failed, and why. `today_sensor` "
-        "reports it every few minutes without a run; a run by hand looks at once. Cameras of plant.yaml are there even "
-        "if they never sent anything. The same as a page for a wall screen lies in the store, `today/today.html`."
-    ),
-    retry_policy=RETRY_POLICY,
-)
 @by_kind
-def today(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
+def _look_at_the_plant(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Look at the plant and write the page."""
     plant = load_plant(locations.settings)
-    found, _ = look(locations, plant, context.instance, utc_now())
+    found, fleet = look(locations, plant, context.instance, utc_now())
     write_page(locations.store(), locations, found)
-    return dg.MaterializeResult(metadata=metadata(found), check_results=[every_camera_well(found)])
+    shown = today_metadata(found, TodayLinks.of(plant, locations.links(), fleet))
+    return dg.MaterializeResult(metadata=shown, check_results=[every_camera_well(found)])
+
+
+with warnings.catch_warnings():  # Dagster calls virtual assets a preview, at each load of each process
+    warnings.simplefilter("ignore")
+    today = dg.asset(
+        name="today",
+        deps=["raw_frames", "hourly_archives", "archive_catalog", "deployed_model"],
+        is_virtual=True,  # a view: newer inputs do not make it "unsynced", because the next look is never far away
+        check_specs=[EVERY_CAMERA_WELL],
+        freshness_policy=EVERY_HOUR,
+        group_name="today",
+        kinds={"html"},
+        owners=["team:platform"],
+        code_version=code_version("today"),
+        description=(
+            "The plant now: per camera what came in the last 24 hours, what lacks, what failed, and why. "
+            "`today_sensor` reports it every few minutes without a run; a run by hand looks at once. Cameras of "
+            "plant.yaml are there even if they never sent anything. The same as a page for a wall screen lies in the "
+            "store, `today/today.html`."
+        ),
+        retry_policy=RETRY_POLICY,
+    )(_look_at_the_plant)
+"""The asset."""
 
 
 def write_page(store: "ObjectStore", locations: Locations, found: "Today") -> None:
@@ -61,34 +59,3 @@ def write_page(store: "ObjectStore", locations: Locations, found: "Today") -> No
     from yolo_assets.today.page import page
 
     store.put(today_page_key(), page(found, locations.settings.language))
-
-
-def metadata(found: "Today") -> dict[str, Any]:
-    """The plant as the UI shows it."""
-    from yolo_assets.today.wording import TodayWording
-
-    words = TodayWording("en")
-    notices = words.notices(found)
-    return {
-        "cameras": table(
-            [
-                {
-                    "camera": camera.camera_id,
-                    "status": camera.status,
-                    "frames": camera.frames,
-                    "last frame": words.last_frame(camera, found.now),
-                    "archived h": camera.archived,
-                    "missing h": len(camera.missing),
-                    "late h": len(camera.late),
-                    "failed h": len(camera.failed),
-                    "cause": words.reason(camera),
-                }
-                for camera in found.cameras
-            ],
-            _COLUMNS,
-        ),
-        **{status: len(found.having(status)) for status in ("absent", "failed", "unknown", "late", "good")},
-        "frames": sum(camera.frames for camera in found.cameras),
-        "notices": dg.MetadataValue.md("\n".join(f"- {line}" for line in notices) or "none"),
-        "page": today_page_key(),
-    }

@@ -1,10 +1,12 @@
-"""One look at the plant: spool, stores and Dagster's instance together."""
+"""One look at the plant: spool, stores and Dagster's instance together; the sensors for people share it."""
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +16,7 @@ import dagster as dg
 from yolo_assets.contracts.plant import Plant, load_plant
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.times import utc_now
+from yolo_assets.defs.plant_sensor import PEOPLE_SECONDS
 from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.standing_failures import standing_failures
 
@@ -60,6 +63,60 @@ def look(
         archived_within=timedelta(hours=plant.alerts.archive_hours),
     )
     return summarise(facts, limits), fleet
+
+
+_SHARED_FOR = timedelta(seconds=PEOPLE_SECONDS / 2)
+
+
+@dataclass
+class _Shared:
+    """The newest look of a sensor, and who has seen it."""
+
+    instance: dg.DagsterInstance
+    locations: Locations
+    plant: Plant
+    at: datetime
+    found: tuple[Today, FleetHeartbeats]
+    seen_by: set[str] = field(default_factory=set)
+
+
+class SharedLooks:
+    """Looks of several sensors in one process: what one has just seen, the others do not look at again.
+
+    Each sensor sees a look once: its next tick looks anew.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._newest: _Shared | None = None
+
+    def look(
+        self, sensor: str, locations: Locations, plant: Plant, instance: dg.DagsterInstance, now: datetime
+    ) -> tuple[Today, FleetHeartbeats]:
+        """As ``look``; at most ``PEOPLE_SECONDS / 2`` old.
+
+        Args:
+            sensor: that asks.
+            locations: of the installation.
+            plant: what should be there.
+            instance: whose failed runs are shown.
+            now: aware.
+        """
+        with self._lock:  # a sensor that asks while another looks waits for what that one sees
+            newest = self._newest
+            if (
+                newest is None
+                or sensor in newest.seen_by
+                or not timedelta(0) <= now - newest.at <= _SHARED_FOR
+                or newest.instance is not instance
+                or (newest.locations, newest.plant) != (locations, plant)
+            ):
+                newest = self._newest = _Shared(instance, locations, plant, now, look(locations, plant, instance, now))
+            newest.seen_by.add(sensor)
+            return newest.found
+
+
+shared_looks = SharedLooks()
 
 
 def look_here(settings: Settings) -> Today:

@@ -11,10 +11,12 @@ import dagster as dg
 from yolo_assets.contracts.plant import load_plant
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.defs.cursors import SensorCursor
+from yolo_assets.defs.plant_sensor import PEOPLE_SECONDS, plant_sensor
 from yolo_assets.defs.resources import Locations
-from yolo_assets.defs.today.assets import metadata, write_page
+from yolo_assets.defs.today.assets import write_page
 from yolo_assets.defs.today.checks import every_camera_well
-from yolo_assets.defs.today.look import look
+from yolo_assets.defs.today.look import shared_looks
+from yolo_assets.defs.today.shown import TodayLinks, today_metadata
 
 if TYPE_CHECKING:
     from yolo_assets.today.summary import Today
@@ -37,10 +39,9 @@ class TodayCursor(SensorCursor):
     at: datetime | None = None
 
 
-@dg.sensor(
+@plant_sensor(
     target=dg.AssetSelection.assets("today"),
-    minimum_interval_seconds=120,
-    default_status=dg.DefaultSensorStatus.RUNNING,
+    seconds=PEOPLE_SECONDS,
     tags=FOR_PEOPLE,
     description=(
         "Looks at the plant: writes the wall page to the store, and reports today when a verdict on a camera changed "
@@ -53,7 +54,7 @@ def today_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> d
 
     now, cursor = utc_now(), TodayCursor.load(context.cursor)
     plant = load_plant(locations.settings)
-    found, _ = look(locations, plant, context.instance, now)
+    found, fleet = shared_looks.look("today", locations, plant, context.instance, now)
     try:
         if "the heartbeats" not in found.unread:  # else the store is away, and trying takes a tick's time
             write_page(locations.store(), locations, found)
@@ -64,9 +65,10 @@ def today_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> d
     if verdicts == cursor.verdicts and cursor.at is not None and now - cursor.at < REPORTED_AT_LEAST:
         return dg.SensorResult(skip_reason=f"no verdict changed: {counts}", cursor=cursor.model_dump_json())
     check = every_camera_well(found)
+    shown = today_metadata(found, TodayLinks.of(plant, locations.links(), fleet))
     return dg.SensorResult(
         asset_events=[
-            dg.AssetMaterialization("today", metadata=metadata(found)),
+            dg.AssetMaterialization("today", metadata=shown),
             dg.AssetCheckEvaluation(
                 asset_key=dg.AssetKey("today"),
                 check_name=check.check_name or "",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     SecretStr,
@@ -26,7 +27,7 @@ from yolo_assets.contracts.archiver_figures import FIGURES
 from yolo_assets.contracts.base import is_json_object
 from yolo_assets.contracts.brokers import Brokers, anchor_files
 from yolo_assets.contracts.errors import BadInputError, UsageError
-from yolo_assets.contracts.locations import location_folder, location_url
+from yolo_assets.contracts.locations import location_folder, location_url, page_address
 from yolo_assets.contracts.strict_yaml import parse_yaml
 from yolo_assets.edge.config.cameras import Camera, SimulatedCameras
 from yolo_assets.edge.config.lots import LOT_FILES, Lots
@@ -52,6 +53,9 @@ class Listen(Section):
     hosts: tuple[str, ...] = Field(
         default=(),
         description="host names that browsers may use for the page, besides this machine's name and IP addresses",
+    )
+    page: Annotated[str, AfterValidator(page_address)] | None = Field(
+        default=None, description="address under which people reach the page; the centre links to it"
     )
     viewers: int = Field(default=8, ge=1, le=1000, description="how many may watch live streams at the same time")
     max_body_bytes: int = Field(default=65536, ge=1024, le=1 << 30, description="largest body of a request")

@@ -85,14 +85,18 @@ def _bytes_taken(transport: Any) -> int | None:
 class ApiServer:
     """Binds at once, so that a port in use is reported before anything else starts."""
 
-    def __init__(self, listen: Listen) -> None:
+    def __init__(self, listen: Listen, *, tokens: bool = True) -> None:
         """Bind.
+
+        Args:
+            listen: where.
+            tokens: whether requests bring one: then a warning is due where they are not encrypted.
 
         Raises:
             BadInputError: the address, or the certificate, cannot be used.
         """
         self._tls = _tls(listen)
-        if self._tls is None and not listen.loopback:
+        if tokens and self._tls is None and not listen.loopback:
             log.warning("the token crosses the network in the clear; set listen.tls_cert and listen.tls_key")
         family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM)

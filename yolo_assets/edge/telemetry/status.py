@@ -135,6 +135,7 @@ class HeartbeatReport:
             release=state.primary.model.release if serving and state.primary.model else None,
             channel=self._config.channel,
             pinned=state.pinned.version if state.pinned else None,
+            page=self._config.listen.page,
             cameras={
                 camera: CameraHeartbeat(
                     captured=count.captured,

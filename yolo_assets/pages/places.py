@@ -1,0 +1,65 @@
+"""Where the pages are read from: stores, spool and keys of an installation, opened to read alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from yolo_assets.archive.archive import Archive
+from yolo_assets.contracts.settings import Settings
+from yolo_assets.contracts.signing import TrustedKeys
+from yolo_assets.models.registry import Registry
+from yolo_assets.pages.links import Root
+from yolo_assets.storage import ObjectStore, open_store
+from yolo_assets.storage.retrying import RetryBounds
+
+
+@dataclass(frozen=True)
+class Places:
+    """What the pages show. Keys are read when they are needed: a device's may be added while the pages are served.
+
+    Attributes:
+        settings: of the installation.
+        store: the store root.
+        archive_root: the archive root.
+    """
+
+    settings: Settings
+    store: ObjectStore
+    archive_root: ObjectStore
+
+    @classmethod
+    def of(cls, settings: Settings) -> Places:
+        """Those of an installation. A folder that is not there yet is neither made nor remembered."""
+
+        def opened(url: str) -> ObjectStore:
+            # Tried for a moment only: a person waits for the page.
+            bounds = RetryBounds(tries=2, deadline=2)
+            memory = settings.known_stores
+            return open_store(url, create=False, lazy=True, memory=memory, remember=False, retries=bounds)
+
+        return cls(settings, opened(settings.store_url), opened(settings.archive_url))
+
+    @property
+    def spool(self) -> Path:
+        """Where frames lie until they are reclaimed; it need not exist."""
+        return self.settings.spool
+
+    @property
+    def archive(self) -> Archive:
+        """The archive root, and who may have signed its receipts."""
+        return Archive(self.archive_root, _keys(self.settings.archiver_public_keys()))
+
+    @property
+    def registry(self) -> Registry:
+        """The models; what the promotion key did not sign is shown as untrusted."""
+        promotion = self.settings.promotion_key.with_name(f"{self.settings.promotion_key.name}.pub")
+        return Registry(self.store, _keys([promotion] if promotion.exists() else []))
+
+    def root(self, name: Root) -> ObjectStore:
+        """One of the two roots."""
+        return self.store if name == "store" else self.archive_root
+
+
+def _keys(paths: list[Path]) -> TrustedKeys:
+    return TrustedKeys.load(paths) if paths else TrustedKeys.of()
