@@ -10,7 +10,14 @@ import typer
 
 from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings
 from yolo_assets.cli.models_import import import_model_file
-from yolo_assets.cli.registries import TrustedOption, find_version, open_promoter, open_registry, readable_registry
+from yolo_assets.cli.registries import (
+    TrustedOption,
+    check_spelling,
+    find_version,
+    open_promoter,
+    open_registry,
+    readable_registry,
+)
 from yolo_assets.contracts.locations import location_folder
 
 if TYPE_CHECKING:
@@ -130,6 +137,7 @@ def verify(
     Example: yolo-assets models verify line/20260102-1a2b3c4d
     """
     located = settings(store=store)
+    check_spelling(model)
     registry = open_registry(located, trusted_key)
     stored = registry.verify_bundle(*find_version(registry, located, model))
     model = stored.manifest.model_version
@@ -171,6 +179,7 @@ def promote(
     from yolo_assets.models.promotion import ReleaseRequest
 
     located = settings(store=store)
+    check_spelling(model)
     promoter = open_promoter(located, trusted_key)
     name, version = find_version(promoter.registry, located, model)
     request = ReleaseRequest(

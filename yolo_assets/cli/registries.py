@@ -62,6 +62,18 @@ def open_promoter(configured: Settings, further: list[Path] | None) -> Promoter:
     return Promoter(open_registry(configured, further), signer)
 
 
+def check_spelling(text: str) -> str:
+    """Return what a person wrote when it can name a version; for before anything is opened.
+
+    Raises:
+        BadInputError: it can name none.
+    """
+    from yolo_assets.contracts.names import check_version, parse_model_version
+
+    _ = parse_model_version(text) if "/" in text else check_version(text)
+    return text
+
+
 def find_version(registry: Registry, configured: Settings, text: str) -> tuple[str, str]:
     """Name and version of what a person wrote: ``<name>/<version>``, or a version alone.
 
@@ -73,12 +85,12 @@ def find_version(registry: Registry, configured: Settings, text: str) -> tuple[s
     """
     from yolo_assets.contracts.errors import BadInputError
     from yolo_assets.contracts.model import MANIFEST
-    from yolo_assets.contracts.names import check_version, model_key, parse_model_version
+    from yolo_assets.contracts.names import model_key, parse_model_version
     from yolo_assets.storage.base import ObjectNotFoundError
 
     if "/" in text:
         return parse_model_version(text)
-    check_version(text)
+    check_spelling(text)
     if registry.store.head(model_key(configured.model_name, text, MANIFEST)) is not None:
         return configured.model_name, text
     names = [entry.name for entry in registry.list_bundles() if entry.version == text]

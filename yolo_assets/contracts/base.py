@@ -30,6 +30,10 @@ One whose UTC is outside the years 1 to 9999 is refused when it is read, never l
 """
 
 
+_MOST_OPTIONS = 16
+"""Options named in one line."""
+
+
 def one_line(error: ValidationError) -> str:
     """The first thing wrong, as ``field: what``, and how many more there are."""
     first, *rest = error.errors(include_url=False, include_input=False)
@@ -55,7 +59,8 @@ def refuse_unknown_options(section: type[BaseModel], value: object) -> None:
     for key in value:
         if key not in known and key not in section.model_fields:
             near = get_close_matches(str(key), known, 1)
-            advice = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+            more = f" and {len(known) - _MOST_OPTIONS} more" if len(known) > _MOST_OPTIONS else ""
+            advice = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known[:_MOST_OPTIONS])}{more}"
             raise ValueError(f"there is no option {str(key)!r} here; {advice}")
 
 

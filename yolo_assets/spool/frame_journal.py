@@ -495,7 +495,9 @@ def _parse_slot(slot: bytes) -> tuple[str, int, CameraTotals] | None:
             )
             for key, (frames, drops) in document["hours"].items()
         }
-        totals = CameraTotals(document["captured"], document["next"], document["processed"], document["dropped"], hours)
-        return document["camera"], document["generation"], totals
+        captured, following, processed = (int(document[name]) for name in ("captured", "next", "processed"))
+        dropped = {reason: int(count) for reason, count in document["dropped"].items()}
+        totals = CameraTotals(captured, following, processed, dropped, hours)
+        return str(document["camera"]), int(document["generation"]), totals
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

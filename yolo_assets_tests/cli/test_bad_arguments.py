@@ -60,7 +60,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("catalog", "query", ""), 1, ("give one SELECT",)),
         (("catalog", "query", "SELECT * FROM read_csv('/etc/passwd')"), 1, ("Cannot access file",)),
         (("catalog", "query", "SELECT INTERVAL 3 DAY"), 1, ("cast that column to VARCHAR",)),
-        (("models", "verify", "line"), 1, ("is not a model version",)),
+        (("models", "verify", "li ne"), 1, ("is not a model version",)),
         (("models", "history", "line", "--channel", "../x"), 1, ("'../x' is not a channel",)),
         (("models", "rollback", "line", "--reason", "x"), 1, ("line has no channel stable",)),
         (("edge", "run"), 2, ("Missing option '--config'",)),

@@ -187,10 +187,12 @@ def test_an_agent_that_cannot_start_says_why(tmp_path: Path) -> None:
     for word, change in cases.items():
         options = {"cameras": [{"kind": "folder", "camera_id": "cam1", "path": "photos"}], **change}
         config = plant.config_file(options.pop("cameras"), **options)
-        refused(cli("edge", "run", "--config", str(config), home=tmp_path), word)
+        refused(cli("edge", "run", "--config", str(config), home=tmp_path), word, code=1 if word == "gone.pub" else 2)
     (tmp_path / "broken.yaml").write_text("cameras: [")
-    refused(cli("edge", "run", "--config", str(tmp_path / "broken.yaml"), home=tmp_path), "not YAML")
-    refused(cli("edge", "run", "--config", str(tmp_path / "none.yaml"), home=tmp_path), "edge init --out edge.yaml")
+    refused(cli("edge", "run", "--config", str(tmp_path / "broken.yaml"), home=tmp_path), "not YAML", code=2)
+    refused(
+        cli("edge", "run", "--config", str(tmp_path / "none.yaml"), home=tmp_path), "edge init --out edge.yaml", code=2
+    )
 
 
 def test_an_unreadable_video_is_one_line(tmp_path: Path) -> None:

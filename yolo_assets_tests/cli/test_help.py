@@ -83,6 +83,7 @@ JSON_ELSEWHERE = {
     ("alerts", "test"),
     ("backfill",),
     ("demo",),
+    ("edge", "check"),
     ("edge", "run"),
     ("edge", "try"),
     ("events", "listen"),
@@ -90,7 +91,7 @@ JSON_ELSEWHERE = {
     ("edge", "audit", "verify"),
     ("archive", "hold"),
 }
-"""Shown by their own tests: they need a running line, a receiver, a Dagster instance, or a bucket with lock."""
+"""Shown by their own tests: they need cameras, a line, a receiver, a Dagster instance, or a bucket with lock."""
 
 JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("models", "keygen"): (),

@@ -54,7 +54,7 @@ def seeds() -> Iterator[bytes]:
     for number in (4, 5, 6):
         yield bytes([number]) + plan
     yield (
-        b'\7{"camera":"cam1","generation":3,"captured":5,"next":6,"processed":4,"dropped":1,'
+        b'\7{"camera":"cam1","generation":3,"captured":5,"next":6,"processed":4,"dropped":{"overload":1},'
         b'"hours":{"20241015_14":[[0,2],[["overload",3,1,["a.jpg"]]]]}}'
     )
 

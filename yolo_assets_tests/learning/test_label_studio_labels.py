@@ -104,6 +104,12 @@ def test_objects_that_are_no_rectangles_hold_back_their_image(inbox, kind, value
     assert list(inbox.boxes()) == ["1"]
 
 
+def test_a_region_whose_type_is_no_text_is_told(inbox):
+    other = {"id": "p", "type": [10, 10], "value": {"x": 1, "y": 1}}
+    assert "is of type [10, 10]" in said(inbox.bring([task(0, region(), other), task(1, region())]))
+    assert list(inbox.boxes()) == ["1"]
+
+
 def test_a_rectangle_and_its_labels_may_stand_apart(inbox):
     shape = region(type="rectangle", value={"rectanglelabels": None})
     label = region(type="labels", value={"rectanglelabels": None, "labels": ["dent"]})

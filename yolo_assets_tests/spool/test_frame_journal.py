@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -115,7 +116,11 @@ def test_cameras_in_step_have_two_slots_each(tmp_path: Path) -> None:
         again.close()
 
 
-@pytest.mark.parametrize("garbage", [b"", b"\0" * 9000, b"x" * 9000, b"00000000 {}"])
+FOREIGN = b'{"camera":"cam1","generation":{},"captured":5,"next":5,"processed":"4","dropped":1,"hours":{}}'
+SLOT_OF_FOREIGN_TYPES = b"%08x %s\n" % (zlib.crc32(FOREIGN), FOREIGN)
+
+
+@pytest.mark.parametrize("garbage", [b"", b"\0" * 9000, b"x" * 9000, b"00000000 {}", SLOT_OF_FOREIGN_TYPES])
 def test_a_garbage_file_starts_again_at_0_and_is_reported(
     tmp_path: Path, garbage: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:

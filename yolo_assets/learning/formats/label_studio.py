@@ -127,7 +127,9 @@ def _add_regions(image: RawImage, result: Sequence[Any], task_id: str) -> None:
                 _add_box(image, row, _one(names.get(values.identifier(row.get("id")) or "", [])))
             elif kind == "labels":
                 pass  # names a rectangle of the same id; one of another kind is told with it
-            elif kind in _ABOUT_THE_IMAGE or not (is_json_object(value) and _GEOMETRY & value.keys()):
+            elif (isinstance(kind, str) and kind in _ABOUT_THE_IMAGE) or not (
+                is_json_object(value) and _GEOMETRY & value.keys()
+            ):
                 beside.add(shown(kind))
             else:
                 raise BadInputError(f"is of type {kind!r}, not a rectangle with a label; draw rectangles")

@@ -158,6 +158,25 @@ def test_a_camera_that_falls_silent_is_not_shown_as_live(plant: Plant, open_page
         agent.stop()
 
 
+def test_lots_masks_and_warnings_are_on_the_page(plant: Plant, open_page: OpenPage) -> None:
+    plant.register("1")
+    plant.promote("1")
+    mask = {"polygons": [[[0, 0], [0.2, 0], [0.2, 0.2]]]}
+    cameras = [camera("cam1", moving_blobs(plant.root / "one"), fps=8, mask=mask)]
+    agent = AgentProcess(plant.config_file(cameras, alarms=[{"name": "misspelt", "classes": ["krack"]}]))
+    try:
+        agent.wait_for(lambda status: status["ready"])
+        body = {"batch_id": "LOT-118", "part_id": "SN-7"}
+        assert agent.request("/v1/cameras/cam1/batch", "PUT", TOKEN, body)[0] == 200
+        page = open_page(agent.url)
+        live(page, "cam1")
+        page.wait_for_selector('[data-camera="cam1"] .rates:has-text("batch LOT-118 · part SN-7 · privacy mask")')
+        page.wait_for_selector("#alarm.warn:has-text('misspelt')")
+        assert page.locator("#lamp-text").inner_text().lower() == "running"
+    finally:
+        agent.stop()
+
+
 def test_a_picture_that_is_not_renewed_is_not_shown_as_live(staged: Staged, open_page: OpenPage) -> None:
     """Results come and their pictures do not reach this page: what is shown is old, whatever the camera does."""
     page = open_page(staged[1].url)

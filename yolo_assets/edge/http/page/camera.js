@@ -136,6 +136,9 @@ export class Camera {
     const speed = report.state === "finished" ? null : `${report.fps.toFixed(1)} fps`;
     const parts = [speed, report.latency_ms_p50 === null ? null : `${report.latency_ms_p50.toFixed(0)} ms`];
     if (report.restarts) parts.push(`${report.restarts}× reconnected`);
+    if (report.lot && report.lot.batch_id) parts.push(`batch ${report.lot.batch_id}`);
+    if (report.lot && report.lot.part_id) parts.push(`part ${report.lot.part_id}`);
+    if (report.mask) parts.push("privacy mask");
     set(this.rates, parts.filter(Boolean).join(" · "));
     this.assess();
   }

@@ -68,7 +68,7 @@ function tick() {
   } else if (status) {
     const bad = status.spool.trouble || status.audit.trouble;
     lamp(status.ready ? "good" : "warn", status.ready ? "running" : "not ready");
-    alarm(bad || (status.ready ? "" : status.not_ready.join(" · ")), !bad);
+    alarm(bad || [...status.not_ready, ...status.warnings].join(" · "), !bad);
     set($("clock"), `${clock(status.at)} UTC`);
     document.title = `${status.ready ? "" : "▲ not ready · "}${status.device_id} · ${status.model.version || "no model"}`;
   }
