@@ -52,7 +52,7 @@ def serve(command: str, cwd: Path, env: dict[str, str]) -> None:
     argv = [sys.executable, "-m", "yolo_assets.cli.main", *shlex.split(command)[1:]]
     with subprocess.Popen(argv, cwd=cwd, env=env, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        assert "receiver: http://127.0.0.1:" in process.stderr.readline()
+        assert re.search(r"(receiver|pages): http://127\.0\.0\.1:", process.stderr.readline())
         process.terminate()
         assert process.wait(60) == 0
 
@@ -66,6 +66,9 @@ def try_a_model(command: str, cwd: Path, env: dict[str, str]) -> None:
         until(lambda: b'"version":"best/' in urllib.request.urlopen(f"{url}v1/models", timeout=10).read(), 60)
         process.terminate()
         assert process.wait(60) == 0
+
+
+SERVERS = {"events listen": serve, "pages --port": serve, "edge try": try_a_model}
 
 
 def bring_a_model(folder: Path) -> None:
@@ -104,7 +107,7 @@ def test_every_command_of_the_page_runs_in_the_order_it_is_written(page: str, tm
     for command in commands(page):
         if command.startswith("make "):
             continue
-        how = {"events listen": serve, "edge try": try_a_model}.get(" ".join(command.split()[1:3]), run)
+        how = SERVERS.get(" ".join(command.split()[1:3]), run)
         how(command, tmp_path, env)
     for pack in tmp_path.glob("evidence/manifest.json"):
         counts = json.loads(pack.read_text())["counts"]

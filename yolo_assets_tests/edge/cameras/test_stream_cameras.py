@@ -161,6 +161,7 @@ def test_rtsp_gives_pictures_and_is_closed_with_teardown(video: Path, tmp_path: 
 _HOLDER = """
 import sys, threading
 from pathlib import Path
+from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.config.cameras import StreamCamera
 from yolo_assets.edge.cameras.live import live_source
 camera = StreamCamera.model_validate({"kind": "stream", "camera_id": "cam1", "url": sys.argv[1]})
