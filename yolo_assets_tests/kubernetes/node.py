@@ -14,6 +14,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -197,6 +198,8 @@ class Container:
         return dict(sorted(made.items(), key=lambda item: -len(item[0])))
 
     def _in_volume(self, text: str) -> str:
+        if text.startswith(sys.prefix):  # the interpreter stands in for the image's, wherever it lies here
+            return text
         for path, folder in self._mounts.items():
             if text == path or text.startswith(f"{path}/"):
                 return str(folder) + text.removeprefix(path)

@@ -37,7 +37,7 @@ def run(rule: AlarmRule, frames: list[FrameSummary]) -> list[AlarmData]:
     return told
 
 
-gaps = st.sampled_from([0.1, 0.5, 1.0, 3.0, SILENCE + 1])
+gaps = st.sampled_from([0.125, 0.5, 1.0, 3.0, SILENCE + 1])
 lines = st.lists(st.tuples(gaps, st.booleans()), max_size=60)
 rules = st.builds(
     AlarmRule,

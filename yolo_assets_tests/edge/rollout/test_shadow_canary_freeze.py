@@ -12,7 +12,8 @@ from yolo_assets.edge.rollout import headroom, thread_priority
 from yolo_assets_tests.edge.plant import Plant, until
 from yolo_assets_tests.edge.rollout.box import LiveBox, camera
 
-SHADOW = {"frames": 12, "seconds": 20}
+SHADOW = {"frames": 12, "seconds": 20, "max_latency_ratio": 20}
+"""A busy machine makes one of two equal models five times as slow; the slow one is forty times as slow."""
 
 
 def test_a_candidate_that_disagrees_on_live_frames_never_serves(plant: Plant) -> None:
@@ -22,7 +23,7 @@ def test_a_candidate_that_disagrees_on_live_frames_never_serves(plant: Plant) ->
     plant.promote("1")
     with LiveBox(plant, shadow=SHADOW) as box:
         box.serve("1")
-        for version, words in {"2": "at least 80% must agree", "4": "at most 1.5 times is allowed"}.items():
+        for version, words in {"2": "at least 80% must agree", "4": "at most 20 times is allowed"}.items():
             pointer = plant.promote(version)
             until(lambda pointer=pointer: box.state.quarantined(pointer.manifest_sha256, pointer.release))
             event = until(lambda v=version: next((e for e in box.agent.swaps.events() if e.target == f"line/{v}"), 0))
