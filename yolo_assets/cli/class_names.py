@@ -1,8 +1,16 @@
-"""Class names from the file that ``--classes`` names."""
+"""The option ``--classes``, and class names from the file that it names."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ClassesOption = Annotated[
+    Path | None,
+    typer.Option("--classes", metavar="FILE", help="Class names, one a line or a data.yaml; default: the file's."),
+]
 
 
 def class_names_of(path: Path) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from yolo_assets.cli import common
+from yolo_assets.cli.class_names import ClassesOption, class_names_of
 from yolo_assets.contracts.errors import UserError
 
 
@@ -19,10 +20,7 @@ def try_model(
     ],
     open_page: Annotated[bool, typer.Option("--open", help="Open the live page in a browser.")] = False,
     name: Annotated[str | None, typer.Option("--name", help="Name of the model; by default the file's.")] = None,
-    classes: Annotated[
-        Path | None,
-        typer.Option("--classes", metavar="FILE", help="Class names, one a line or a data.yaml; default: the file's."),
-    ] = None,
+    classes: ClassesOption = None,
     confidence: Annotated[
         float | None,
         typer.Option("--confidence", min=0.0, max=1.0, help="Confidence from which boxes are shown; default: 0.25."),
@@ -40,7 +38,6 @@ def try_model(
     import logging
     import webbrowser
 
-    from yolo_assets.cli.class_names import class_names_of
     from yolo_assets.edge.agent import Agent, run_agent
     from yolo_assets.local.edge_trial import prepare_trial
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from yolo_assets.cli.class_names import class_names_of
+from yolo_assets.cli.class_names import ClassesOption, class_names_of
 from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings
 from yolo_assets.cli.registries import open_promoter
 from yolo_assets.contracts.locations import location_folder
@@ -33,10 +33,7 @@ def import_model_file(
             parser=location_folder,
         ),
     ],
-    classes: Annotated[
-        Path | None,
-        typer.Option("--classes", metavar="FILE", help="Class names, one a line or a data.yaml; default: the file's."),
-    ] = None,
+    classes: ClassesOption = None,
     confidence: Annotated[
         float | None,
         typer.Option("--confidence", min=0.0, max=1.0, help="Confidence from which the edge reports; default: 0.25."),

@@ -34,7 +34,7 @@ def open_registry(configured: Settings, further: list[Path] | None) -> Registry:
 
 
 def readable_registry(configured: Settings, further: list[Path] | None) -> Registry:
-    """As ``_open_registry``, for commands that only read: without a key too, with a note on what is not shown then."""
+    """As ``open_registry``, for commands that only read: without a key too, with a note on what is not shown then."""
     from yolo_assets.contracts.errors import SignatureError
     from yolo_assets.models.registry import Registry
     from yolo_assets.storage.open import open_store
@@ -62,16 +62,18 @@ def open_promoter(configured: Settings, further: list[Path] | None) -> Promoter:
     return Promoter(open_registry(configured, further), signer)
 
 
-def check_spelling(text: str) -> str:
-    """Return what a person wrote when it can name a version; for before anything is opened.
+def check_spelling(text: str) -> None:
+    """Check that what a person wrote can name a version, before anything is opened.
 
     Raises:
         BadInputError: it can name none.
     """
     from yolo_assets.contracts.names import check_version, parse_model_version
 
-    _ = parse_model_version(text) if "/" in text else check_version(text)
-    return text
+    if "/" in text:
+        parse_model_version(text)
+    else:
+        check_version(text)
 
 
 def find_version(registry: Registry, configured: Settings, text: str) -> tuple[str, str]:
