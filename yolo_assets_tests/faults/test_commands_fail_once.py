@@ -42,7 +42,7 @@ IN_PROCESS = {
     *("simulate", "archive run", "archive ls", "archive show", "archive verify", "archive cat", "restore"),
     *("catalog rebuild", "catalog query", "catalog find", "catalog gaps", "catalog stats"),
     *("models keygen", "models list", "models show", "models verify", "models promote", "models rollback"),
-    *("models history", "models export", "models import", "evidence make", "evidence verify"),
+    *("models history", "models export", "models import", "models build", "evidence make", "evidence verify"),
     *("storage doctor", "storage policy", "edge init"),
     *("tables build", "tables quarantine", "labels import", "datasets build"),
     *("alerts ls", "backfill", "exporter", "platform init", "today"),
@@ -160,6 +160,7 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         (tmp_path / "tiny.onnx").write_bytes(tiny_bundle_files("line", "3")[1][ONNX])
         golden = ("--golden", tmp_path / "bundle" / "golden")
         shell("models import", tmp_path / "tiny.onnx", "--name", "line", "--version", "3", *golden)
+        shell("models build", "line/3", "--calibration", tmp_path / "bundle" / "golden")
         pack = tmp_path / "pack"
         shell("evidence make", "--camera", camera, *span, "--reason", "Audit 17", "--by", "A. Berg", "--out", pack)
         shell("evidence verify", pack, "--key", loop.home / "keys" / "archiver.pub")
