@@ -11,10 +11,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
+from yolo_assets.cli.pages import PORT
 from yolo_assets.contracts.signing import Signer
 from yolo_assets.edge.config.agent import load_config
 
@@ -60,6 +62,16 @@ def faults(text: str) -> list[str]:
         if secret != {"file": f"./secrets/{name}"}:
             found.append(f"secret {name} is not a file")
     return found
+
+
+def test_the_links_of_the_ui_lead_to_a_service() -> None:
+    services = yaml.safe_load(TEXT)["services"]
+    links = urlsplit(services["code"]["environment"]["YOLO_ASSETS_PAGES"])
+    pages = services["pages"]
+    assert f"127.0.0.1:{links.port}:{PORT}" in pages["ports"] and links.hostname == "localhost"
+    assert pages["command"] == ["yolo-assets", "pages", "--host", "0.0.0.0"]
+    assert all(volume.endswith(":ro") for volume in pages["volumes"]), "it writes nothing"
+    assert "postgres-password" not in pages["secrets"]
 
 
 @pytest.mark.parametrize(
