@@ -5,6 +5,7 @@ No container engine with a registry was at hand: it was never started, and its p
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -62,6 +63,17 @@ def faults(text: str) -> list[str]:
         if secret != {"file": f"./secrets/{name}"}:
             found.append(f"secret {name} is not a file")
     return found
+
+
+def test_scripts_that_a_page_runs_by_their_path_can_be_run() -> None:
+    pages = [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", *(ROOT / "deploy").rglob("*.yaml")]
+    named = {
+        path
+        for page in pages
+        for path in re.findall(r"(?:^|&& |# +)(deploy/\S+\.sh)\b", page.read_text(), re.MULTILINE)
+    }
+    assert {"deploy/images/build.sh", "deploy/compose/make-secrets.sh"} <= named
+    assert [path for path in sorted(named) if not os.access(ROOT / path, os.X_OK)] == []
 
 
 def test_the_links_of_the_ui_lead_to_a_service() -> None:
