@@ -162,6 +162,8 @@ def test_a_camera_that_falls_silent_is_not_shown_as_live(plant: Plant, open_page
 
 
 def test_a_frozen_camera_says_so_everywhere_and_recovers(plant: Plant, open_page: OpenPage) -> None:
+    plant.register("1")
+    plant.promote("1")
     file = plant.root / "stream.mjpeg"
     moving = [decode_image(path.read_bytes(), path.name) for path in sorted(moving_blobs(plant.root / "b").iterdir())]
     jpegs = [cv2.imencode(".jpg", picture)[1].tobytes() for picture in moving]
