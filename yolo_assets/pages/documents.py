@@ -65,7 +65,7 @@ class Documents:
         )
 
     def front(self) -> str:
-        """Where to go: the plant now, the last hours with their number of archived cameras, the models, the two roots."""
+        """Where to go: the plant now, the last hours and their archived cameras, the models, the two roots."""
         running = Hour.of(utc_now())
         hours = [running.next(-back) for back in range(1, _HOURS + 1)]
         archived = Counter(
