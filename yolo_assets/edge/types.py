@@ -68,6 +68,7 @@ class Frame:
         part_shown: the workpiece that a code in the picture names.
         whole: the picture without its privacy mask, for the model alone; None: the model sees what all see.
         mask_version: of the privacy mask in the picture.
+        frozen: whether the camera has shown nothing but the same picture for too long.
         truth: what a simulation knows about the picture; None for everything real.
         time_trusted: whether the device's clock could be trusted; always true where the source has a time of its own.
         boot_id: which start of the machine ``monotonic_s`` counts from; empty where the source has its own time.
@@ -82,6 +83,7 @@ class Frame:
     part_shown: str | None = None
     whole: Picture | None = field(default=None, repr=False)
     mask_version: str | None = None
+    frozen: bool = False
     truth: Any = field(default=None, repr=False)
     time_trusted: bool = True
     boot_id: str = ""

@@ -61,6 +61,7 @@ class ConfiguredSource:
     Attributes:
         waits: how long to wait before it is tried again.
         clock: the device's clock, where captures carry its time; None where the source has a time of its own.
+        frozen_after_s: how long it may show the same picture; 0: for ever.
         stall_s: silence of a live camera that is called a stall; None for sources that have their own pace.
     """
 
@@ -70,6 +71,7 @@ class ConfiguredSource:
     waits: ReconnectWaits = field(default_factory=ReconnectWaits)
     stall_s: float | None = None
     clock: DeviceClock | None = None
+    frozen_after_s: float = 0.0
 
 
 def open_sources(config: AgentConfig, clock: DeviceClock) -> list[ConfiguredSource]:
@@ -86,7 +88,10 @@ def open_sources(config: AgentConfig, clock: DeviceClock) -> list[ConfiguredSour
 
             ours = clock if camera.clock is None else None
             for source in simulated_sources(camera, clock.now):
-                configured.append(ConfiguredSource(source, camera.policy, camera.kind, clock=ours))
+                after = camera.frozen_after_s
+                configured.append(
+                    ConfiguredSource(source, camera.policy, camera.kind, clock=ours, frozen_after_s=after)
+                )
         else:
             configured.append(open_camera(camera, clock))
     for one in configured:
@@ -106,4 +111,6 @@ def open_camera(camera: OneCamera, clock: DeviceClock) -> ConfiguredSource:
         return ConfiguredSource(FolderSource(camera, clock.now), camera.policy, camera.kind)
     waits = ReconnectWaits(last_s=camera.reconnect_max_s)
     source = live_source(camera, clock)
-    return ConfiguredSource(source, camera.policy, camera.kind, waits, stall_seconds(camera), clock)
+    return ConfiguredSource(
+        source, camera.policy, camera.kind, waits, stall_seconds(camera), clock, camera.frozen_after_s
+    )

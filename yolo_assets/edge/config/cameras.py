@@ -38,7 +38,18 @@ class AnyCamera(Section):
     codes: Codes | None = Field(default=None, description="read batch and part from codes in the picture")
 
 
-class SimulatedCameras(AnyCamera):
+class RunningCamera(AnyCamera):
+    """What every camera has that shows the present: not files and folders, which may show the same for long."""
+
+    frozen_after_s: float = Field(
+        default=60.0,
+        ge=0,
+        le=86400,
+        description="a camera that shows nothing but the same picture for this long is frozen; 0: never",
+    )
+
+
+class SimulatedCameras(RunningCamera):
     """Cameras of the simulated line, by the names that the line gives them; they share one clock."""
 
     kind: Literal["simulated"] = Field(description="cameras of the simulated line")
@@ -97,7 +108,7 @@ class FolderCamera(AnyCamera):
     )
 
 
-class LiveCamera(AnyCamera):
+class LiveCamera(RunningCamera):
     """What is common to cameras that a child process reads and that are tried again for ever."""
 
     camera_id: CameraId = Field(description="name of the camera: letters, digits, _ and -")

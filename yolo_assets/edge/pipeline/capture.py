@@ -22,7 +22,8 @@ from yolo_assets.edge.cameras.open import ConfiguredSource
 from yolo_assets.edge.pipeline.masking import PictureMask
 from yolo_assets.edge.pipeline.queue import Displaced, FrameQueue
 from yolo_assets.edge.pipeline.recorder import FrameRecorder
-from yolo_assets.edge.types import Capture, DropReason, Frame
+from yolo_assets.edge.pipeline.repeats import RepeatWatch
+from yolo_assets.edge.types import Capture, DropReason, Frame, Picture
 from yolo_assets.runtime.threads import join
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ CameraState = Literal[
     "connecting",  # opened for the first time, nothing came yet
     "live",  # frames come
     "stalled",  # frames came and have stopped, it is not given up yet
+    "frozen",  # frames come and show the same picture again and again
     "reconnecting",  # it failed, and is tried again and again
     "failed",  # it cannot work as configured; tried again from time to time, for the cause may be outside this device
     "finished",  # the source has ended
@@ -85,6 +87,8 @@ class CameraThread:
         self._stall_s = configured.stall_s
         self._first_picture = self._last_picture = self._gone_at = 0.0
         self._gaps: deque[float] = deque(maxlen=5)
+        self._repeats = RepeatWatch(configured.frozen_after_s) if configured.frozen_after_s else None
+        self._frozen_told = False
         self._back_after: float | None = None
         self._stop = threading.Event()
         self._put = self._choose_put(configured)
@@ -98,7 +102,12 @@ class CameraThread:
             usual = max(self._gaps) if len(self._gaps) >= _KNOWN_GAPS else math.inf
             if self.silent_s > max(self._stall_s, 3 * usual):
                 return "stalled"
-        return self._state
+        return "frozen" if self._state == "live" and self.frozen else self._state
+
+    @property
+    def frozen(self) -> bool:
+        """Whether it has shown nothing but the same picture for too long."""
+        return self._repeats is not None and self._repeats.frozen
 
     @property
     def silent_s(self) -> float:
@@ -107,9 +116,11 @@ class CameraThread:
 
     def details(self) -> dict[str, Any]:
         """What the status says about the source, apart from its state; nothing secret."""
-        message = self.message
-        if self.state == "stalled":
+        message, state = self.message, self.state
+        if state == "stalled":
             message = f"no picture for {self.silent_s:.0f} s"
+        elif state == "frozen" and self._repeats is not None:
+            message = f"the same picture for {self._repeats.same_s:.0f} s; restart the camera"
         back = round(self._back_after, 3) if self._back_after is not None else None
         codes = self._lot_reader.codes.status() if self._lot_reader else None
         return {
@@ -182,6 +193,9 @@ class CameraThread:
             log.warning("camera %s: %s; trying again", self.camera_id, words)
         self._state, self.message = "failed" if hopeless else "reconnecting", words
         self.restarts += 1
+        if self._repeats is not None:
+            self._repeats.forget()
+        self._frozen_told = False
         self.mark = self.source.now()  # nothing is on its way: hours may close while the camera is away
         lived = self._last_picture - self._first_picture if self._first_picture else 0.0
         self._stop.wait(self._waits.longest() if hopeless else self._waits.after(lived))
@@ -190,6 +204,8 @@ class CameraThread:
         image, whole = capture.image, None
         if image is not None and self._mask is not None:
             image, whole = self._mask.burn(image)  # first: nothing else may see what is behind the mask
+        if image is not None:
+            self._watch_repeats(image)
         moment = self._clock.moment() if self._clock else None
         shown = self._lot_reader.read(image, capture.captured_at) if self._lot_reader and image is not None else None
         frame = Frame(
@@ -200,6 +216,7 @@ class CameraThread:
             batch_shown=shown.batch_id if shown else None,
             whole=whole,
             mask_version=self._mask.version if self._mask else None,
+            frozen=self.frozen,
             part_shown=shown.part_id if shown else None,
             truth=capture.truth,
             time_trusted=moment.trusted if moment else True,
@@ -220,6 +237,17 @@ class CameraThread:
             if displaced is not None:
                 self._recorder.drop(displaced.frame, displaced.reason)
         self.mark = frame.captured_at  # a clock that was set back takes the mark along: its hours are open again
+
+    def _watch_repeats(self, image: Picture) -> None:
+        if self._repeats is None:
+            return
+        self._repeats.look(image, time.monotonic())
+        if self.frozen != self._frozen_told:
+            self._frozen_told = self.frozen
+            if self.frozen:
+                log.warning("camera %s: the same picture for %.0f s", self.camera_id, self._repeats.same_s)
+            else:
+                log.info("camera %s: its picture changes again", self.camera_id)
 
     def _wait_for_model(self) -> None:
         """A file can wait: it is read once a model serves."""

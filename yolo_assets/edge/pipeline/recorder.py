@@ -82,7 +82,7 @@ def new_record(
         "inference_ms": round(inference_ms, 3),
         "image_saved": False,
         "batch_id": batch,
-        "quality": quality,
+        "quality": quality.model_copy(update={"frozen": True}) if frame.frozen else quality,
     }
     if part is not None:
         document["part_id"] = part

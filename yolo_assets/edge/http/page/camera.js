@@ -171,6 +171,7 @@ export class Camera {
     // Results come and their pictures do not: what is shown is old, whatever the camera does.
     const old = (performance.now() - this.shownAt) / 1000;
     if (old > silent + patience + 2) return ["bad", "not live", `not live: the picture is ${seconds(old)} old`];
+    if (it.state === "frozen") return ["bad", "frozen", `frozen: ${it.message}`];
     return it.state === "live" ? ["good", "live", ""] : ["warn", it.state.replaceAll("_", " "), ""];
   }
 }
