@@ -162,6 +162,8 @@ export class Camera {
     if (["reconnecting", "failed"].includes(it.state)) return ["bad", "no camera", it.message || "the camera does not answer"];
     if (it.state === "finished") return ["", "ended", ""];
     if (it.state === "stopped") return ["", "stopped", "the agent stops"];
+    if (it.state === "waiting") return ["", "waiting", ""]; // nothing new is nothing wrong
+    if (it.state === "frozen") return ["bad", "frozen", `frozen: ${it.message}`];
     if (it.last_result_age_s === null) return ["warn", "starting", it.message || "no picture yet"];
     const silent = it.last_result_age_s + (performance.now() - this.page.answeredAt) / 1000;
     // What comes rarely is not late yet: a camera may take one picture in ten seconds.
@@ -171,7 +173,6 @@ export class Camera {
     // Results come and their pictures do not: what is shown is old, whatever the camera does.
     const old = (performance.now() - this.shownAt) / 1000;
     if (old > silent + patience + 2) return ["bad", "not live", `not live: the picture is ${seconds(old)} old`];
-    if (it.state === "frozen") return ["bad", "frozen", `frozen: ${it.message}`];
     return it.state === "live" ? ["good", "live", ""] : ["warn", it.state.replaceAll("_", " "), ""];
   }
 }
