@@ -162,6 +162,8 @@ export class Camera {
     if (["reconnecting", "failed"].includes(it.state)) return ["bad", "no camera", it.message || "the camera does not answer"];
     if (it.state === "finished") return ["", "ended", ""];
     if (it.state === "stopped") return ["", "stopped", "the agent stops"];
+    if (it.state === "waiting") return ["", "waiting", ""]; // nothing new is nothing wrong
+    if (it.state === "frozen") return ["bad", "frozen", `frozen: ${it.message}`];
     if (it.last_result_age_s === null) return ["warn", "starting", it.message || "no picture yet"];
     const silent = it.last_result_age_s + (performance.now() - this.page.answeredAt) / 1000;
     // What comes rarely is not late yet: a camera may take one picture in ten seconds.
