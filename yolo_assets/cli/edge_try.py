@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from yolo_assets.cli import common
-from yolo_assets.cli.class_names import ClassesOption, class_names_of
+from yolo_assets.cli.class_names import ClassesOption, given_classes
 from yolo_assets.contracts.errors import UserError
 
 
@@ -48,7 +48,7 @@ def try_model(
         sources,
         name=name,
         confidence=confidence,
-        class_names=class_names_of(classes) if classes is not None else None,
+        classes=given_classes(classes),
         port=port,
         say=common.note,
     )

@@ -77,6 +77,25 @@ class Listen(Section):
             return False
 
 
+class Page(Section):
+    """The language of the live page."""
+
+    language: str | None = Field(
+        default=None,
+        pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$",
+        description="language that the page opens in: en, zh, or that of texts; None: the browser's",
+    )
+    texts: Path | None = Field(
+        default=None, description="YAML or JSON with texts of the page in this language; what is left out is English"
+    )
+
+    @model_validator(mode="after")
+    def _named(self) -> Page:
+        if self.texts is not None and self.language is None:
+            raise ValueError("texts needs language: say in which language they are, like de")
+        return self
+
+
 class AuditFiles(Section):
     """The audit log on the device. Lines that the store does not hold are never removed."""
 
@@ -173,6 +192,7 @@ class AgentConfig(Section):
         description="file with the bearer token that rollback, reload and pin need; without one they are off",
     )
     listen: Listen = Field(default=Listen(), description="where the API and the live page are served")
+    page: Page = Field(default=Page(), description="the language of the live page")
     engine: Engine = Field(default=Engine(), description="how models run")
     cameras: Annotated[tuple[Camera, ...], BeforeValidator(lambda v: v if v is not None else ())] = Field(
         min_length=1, description="one section for each camera, by its kind"
@@ -317,6 +337,7 @@ _ADVICE = {
 _PATHS = ("spool", "state", "archiver_home", "token_file")
 _CAMERA_PATHS = ("path", "truth", "credentials_file")
 _LISTEN_PATHS = ("tls_cert", "tls_key")
+_PAGE_PATHS = ("texts",)
 
 
 def _anchor(raw: dict[str, Any], base: Path) -> dict[str, Any]:
@@ -338,6 +359,8 @@ def _anchor(raw: dict[str, Any], base: Path) -> dict[str, Any]:
         found["trusted_keys"] = [fix("trusted_keys", value) for value in found["trusted_keys"]]
     if "listen" in found:
         found["listen"] = fix_in(found["listen"], _LISTEN_PATHS)
+    if "page" in found:
+        found["page"] = fix_in(found["page"], _PAGE_PATHS)
     if isinstance(found.get("cameras"), list):
         found["cameras"] = [fix_in(camera, _CAMERA_PATHS) for camera in found["cameras"]]
     if isinstance(found.get("outputs"), list):
