@@ -95,7 +95,12 @@ def _of_pointer(pointer: CatalogPointer) -> list[Metric]:
 
 
 def backlog_families(settings: Settings, now: datetime) -> Iterator[Metric]:
-    """Hours that are over, hold something, and have no marker that they were archived."""
+    """Hours that are over, hold something, and have no marker that they were archived.
+
+    Nothing where there is no spool, as on a machine that is not an agent's: a 0 would say that all is archived.
+    """
+    if not settings.spool.is_dir():
+        return
     found = scan(settings.spool, elsewhere=settings.notes_of(settings.spool))
     waiting = [hour for hour in found.hours if hour.hour.end <= now and _waits(hour)]
     yield GaugeMetricFamily(

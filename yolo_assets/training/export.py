@@ -7,29 +7,39 @@ was measured here, not what torch would report.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.model import MANIFEST, ONNX, WEIGHTS, FileEntry, GoldenFrame, ModelManifest
 from yolo_assets.learning.records import DatasetManifest
 from yolo_assets.learning.training_folder import image_path, read_folder
-from yolo_assets.training.batch import free_batch
 from yolo_assets.training.environment import load_ultralytics, quiet_environment
 from yolo_assets.training.jobs import ExportJob
 from yolo_assets.vision.contract import layout_of
+from yolo_assets.vision.engines.interface import EngineSetup, EngineSpec
+from yolo_assets.vision.engines.opening import load_here
 from yolo_assets.vision.golden import golden_detections
 from yolo_assets.vision.model import Model
 from yolo_assets.vision.onnx_file import read_onnx
 from yolo_assets.vision.pictures import decode_image
 
+log = logging.getLogger(__name__)
 OPSET = 17
 """Read by every OpenVINO and ONNX Runtime that is still in use."""
 
 GOLDEN_FRAMES = 4
 _MACHINE_KEYS = ("date", "description")
 """Metadata that names the moment and the folder of the export: without it the same weights give the same bytes."""
+_FRAMES = 3
+"""At once, to prove that a free batch gives what one by one does."""
+_TOLERANCE = 1e-3
+"""Of the largest output: sums are made in another order."""
 
 
 def export(job: ExportJob) -> ModelManifest:
@@ -80,6 +90,44 @@ def onnx_of(weights: Path, imgsz: int) -> bytes:
     del model.metadata_props[:]
     model.metadata_props.extend(lasting)
     return free_batch(model).SerializeToString(deterministic=True)
+
+
+def free_batch(model: Any) -> Any:
+    """The same network with a free batch dimension; the given one where that does not give the same outputs.
+
+    Ultralytics' own ``dynamic=True`` frees height and width, too, and then no output dimension is fixed.
+
+    Some networks carry the batch in other dimensions (YOLO12's area attention): those stay at one frame.
+
+    Args:
+        model: an ``onnx.ModelProto`` with one input ``[1, 3, h, w]`` and one output; not changed.
+
+    Returns:
+        An ``onnx.ModelProto``.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    freed = onnx.ModelProto()
+    freed.CopyFrom(model)
+    graph = freed.graph
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    for number, node in enumerate(graph.node):
+        if node.op_type != "Reshape" or node.input[1] not in stored:
+            continue
+        target = numpy_helper.to_array(stored[node.input[1]])
+        if len(target) > 1 and target[0] == 1:
+            name = f"{node.input[1]}/free/{number}"
+            graph.initializer.append(numpy_helper.from_array(np.concatenate([[0], target[1:]]), name))  # 0: as it comes
+            node.input[1] = name
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    del graph.value_info[:]  # intermediate shapes, with the batch of one
+    problem = _batch_problem(model, freed)
+    if problem is not None:
+        log.warning("the model is exported for one frame at a time: %s", problem)
+        return model
+    return freed
 
 
 def _manifest(job: ExportJob, folder: Path, dataset: DatasetManifest) -> ModelManifest:
@@ -133,3 +181,24 @@ def _with_golden(manifest: ModelManifest, folder: Path, data: Path, dataset: Dat
 def _entry(path: Path) -> FileEntry:
     data = path.read_bytes()
     return FileEntry(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+
+
+def _batch_problem(model: Any, freed: Any) -> str | None:
+    """Why several frames at once are not what they are one by one; None when they are."""
+    sizes = [int(size.dim_value) for size in model.graph.input[0].type.tensor_type.shape.dim]
+    shape = (1, *sizes[1:])
+    frames = np.random.default_rng(0).random((_FRAMES, *shape[1:]), np.float32)
+    spec = EngineSpec("openvino")
+    try:
+        one = load_here(model.SerializeToString(), shape, spec, EngineSetup())
+        expected = np.concatenate([one.infer(frames[at : at + 1]) for at in range(_FRAMES)])
+        many = load_here(freed.SerializeToString(), shape, spec, EngineSetup(batch=_FRAMES))
+        found = many.infer(frames)
+    except UserError as error:
+        return str(error)
+    if found.shape != expected.shape:
+        return f"{_FRAMES} frames give {list(found.shape)}"
+    apart = float(np.abs(found - expected).max())
+    if apart > _TOLERANCE * float(np.abs(expected).max()):
+        return f"frames differ by {apart:g} from what they are one by one"
+    return None

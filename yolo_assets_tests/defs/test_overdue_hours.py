@@ -11,9 +11,9 @@ import pytest
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.definitions import defs as load
 from yolo_assets.defs.intake.folders import Folders
-from yolo_assets.defs.intake.memory import Memory
+from yolo_assets.defs.intake.memory import Memory, SpoolCursor
 from yolo_assets.defs.intake.sensors import MOST_OVERDUE, spool_sensor
-from yolo_assets.defs.intake.spool_diff import SpoolCursor, find_changes
+from yolo_assets.defs.intake.spool_diff import find_changes
 from yolo_assets.defs.partitions import FIRST_HOUR
 from yolo_assets.defs.resources import Locations
 from yolo_assets.spool.hours import scan

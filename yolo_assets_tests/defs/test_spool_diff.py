@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yolo_assets.contracts.times import Hour
-from yolo_assets.defs.intake.spool_diff import RETRY_AFTER, ClosedHour, SpoolCursor, find_changes
+from yolo_assets.defs.intake.memory import RETRY_AFTER, SpoolCursor
+from yolo_assets.defs.intake.spool_diff import ClosedHour, find_changes
 from yolo_assets.defs.recovery.unfinished import LONGEST_PAUSE
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

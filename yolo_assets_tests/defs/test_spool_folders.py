@@ -9,8 +9,8 @@ import pytest
 from yolo_assets.contracts.times import Hour
 from yolo_assets.defs.intake import folders as folders_module
 from yolo_assets.defs.intake.folders import Folders, Look
-from yolo_assets.defs.intake.memory import Memory
-from yolo_assets.defs.intake.spool_diff import ClosedHour, SpoolCursor, find_changes
+from yolo_assets.defs.intake.memory import Memory, SpoolCursor
+from yolo_assets.defs.intake.spool_diff import ClosedHour, find_changes
 from yolo_assets.spool.hours import SpoolHour, scan
 
 FIRST = Hour(datetime(2026, 3, 1, tzinfo=UTC))

@@ -10,7 +10,7 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteInst
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, SensorInstigatorData
 
 from yolo_assets.alerts.causes import GivenUp
-from yolo_assets.defs.alerts.instance import given_up, refused_by_gate, sick_cameras
+from yolo_assets.defs.alerts.sensors import given_up, refused_by_gate, sick_cameras
 from yolo_assets.defs.metadata import table
 from yolo_assets.defs.recovery.unfinished import MOST_FAILURES, RecoveryCursor, Unfinished
 

@@ -5,16 +5,19 @@ No container engine with a registry was at hand: it was never started, and its p
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
+from yolo_assets.cli.pages import PORT
 from yolo_assets.contracts.signing import Signer
 from yolo_assets.edge.config.agent import load_config
 
@@ -60,6 +63,27 @@ def faults(text: str) -> list[str]:
         if secret != {"file": f"./secrets/{name}"}:
             found.append(f"secret {name} is not a file")
     return found
+
+
+def test_scripts_that_a_page_runs_by_their_path_can_be_run() -> None:
+    pages = [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", *(ROOT / "deploy").rglob("*.yaml")]
+    named = {
+        path
+        for page in pages
+        for path in re.findall(r"(?:^|&& |# +)(deploy/\S+\.sh)\b", page.read_text(), re.MULTILINE)
+    }
+    assert {"deploy/images/build.sh", "deploy/compose/make-secrets.sh"} <= named
+    assert [path for path in sorted(named) if not os.access(ROOT / path, os.X_OK)] == []
+
+
+def test_the_links_of_the_ui_lead_to_a_service() -> None:
+    services = yaml.safe_load(TEXT)["services"]
+    links = urlsplit(services["code"]["environment"]["YOLO_ASSETS_PAGES"])
+    pages = services["pages"]
+    assert f"127.0.0.1:{links.port}:{PORT}" in pages["ports"] and links.hostname == "localhost"
+    assert pages["command"] == ["yolo-assets", "pages", "--host", "0.0.0.0"]
+    assert all(volume.endswith(":ro") for volume in pages["volumes"]), "it writes nothing"
+    assert "postgres-password" not in pages["secrets"]
 
 
 @pytest.mark.parametrize(

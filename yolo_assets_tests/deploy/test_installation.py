@@ -15,9 +15,11 @@ import subprocess
 import sys
 import urllib.request
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from yolo_assets_tests.cli.command_line import clean_env, cli
 from yolo_assets_tests.edge.plant import Plant as EdgePlant
@@ -89,6 +91,15 @@ def installed(wheel: Path, extra: str, tmp_path: Path) -> Installation:
     found = Installation(venv, folder)
     assert found.python("import yolo_assets; print(yolo_assets.__file__)").startswith(str(venv))
     return found
+
+
+def test_every_pin_takes_the_python_of_debian_12() -> None:
+    """Its 3.11.2, and any other 3.11: a pin that wants a later one stops `make install` there."""
+    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
+    asked = {one.name: one.metadata["Requires-Python"] for one in distributions() if one.version == pins.get(one.name)}
+    assert len(asked) > 150
+    refusing = {name: wanted for name, wanted in asked.items() if wanted and "3.11.0" not in SpecifierSet(wanted)}
+    assert refusing == {}
 
 
 def test_base_verifies_an_evidence_pack(wheel: Path, tmp_path: Path) -> None:

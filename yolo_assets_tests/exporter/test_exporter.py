@@ -122,6 +122,8 @@ def test_runs_are_counted_by_result_and_the_queue_by_age(instance: dg.DagsterIns
 
 def test_the_backlog_is_what_has_no_marker(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
+    assert list(backlog_families(settings, NOW)) == []  # no spool: not the same as one in which nothing waits
+    settings.spool.mkdir()
     assert values(backlog_families(settings, NOW))["backlog_age_seconds",] == 0
     old, archived, open_hour = Hour.of(NOW).next(-5), Hour.of(NOW).next(-4), Hour.of(NOW)
     for hour in (old, archived, open_hour):

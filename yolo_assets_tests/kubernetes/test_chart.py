@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from yolo_assets_tests.kubernetes.charts import (
     EXAMPLE,
     Helm,
     Manifest,
+    dagster_values,
     gpus,
     pods,
     problems,
@@ -122,6 +124,8 @@ def misspell_in_pod(manifest: Manifest) -> None:
         ("ScaledJob", "yolo-assets-archiver", misspell("spec", "jobTargetRef", "template", "spec", "containers")),
         ("ConfigMap", "yolo-assets-training-pod", misspell_in_pod),
         ("Deployment", "yolo-assets-exporter", misspell("spec", "strategy")),
+        ("Deployment", "yolo-assets-pages", misspell("spec", "template", "spec", "volumes", 1, "projected", "sources")),
+        ("Service", "yolo-assets-pages", misspell("spec", "ports", 0, "targetPort")),
         ("NetworkPolicy", "yolo-assets-webserver", misspell("spec", "podSelector")),
         ("PodDisruptionBudget", "yolo-assets-webserver", misspell("spec", "minAvailable")),
         ("Role", "yolo-assets-runs", misspell("rules", 0, "verbs")),
@@ -146,6 +150,7 @@ def test_a_spoiled_manifest_is_refused(
         {"edge": {"cameraResources": {"nvidia.com/gpu": 1}}},
         {"image": {"tag": "latest"}},
         {"store": "plant-store"},
+        {"pages": {"url": "plant.example/pages"}},
         {"archiver": {"cronJob": {"schedule": "hourly"}}},
         {"archiver": {"scaledJob": {"triggers": []}}},
         {"network": {"postgres": {"cidr": "postgres.plant.example"}}},
@@ -165,7 +170,7 @@ def test_no_pod_of_the_platform_is_more_than_restricted(manifests: list[Manifest
             seen += 1
             excused = ["volume hostPath"] if in_edge(manifest) else []  # the spool of a node lies on the node
             assert unrestricted(pod) == excused, manifest["metadata"]["name"]
-    assert seen == 5
+    assert seen == 6
 
 
 @pytest.mark.parametrize(
@@ -252,9 +257,10 @@ def test_both_namespaces_deny_everything_first(manifests: list[Manifest]) -> Non
     assert {one["metadata"]["namespace"] for one in closed} == {"yolo-assets", "yolo-assets-edge"}
     assert all(one["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]} for one in closed)
     # Nobody in the cluster but the proxy with the login reaches the UI.
-    (rule,) = one(policies, "NetworkPolicy", "yolo-assets-webserver")["spec"]["ingress"]
-    (peer,) = rule["from"]
-    assert peer == {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "proxy"}}}
+    for name in ("yolo-assets-webserver", "yolo-assets-pages"):
+        (rule,) = one(policies, "NetworkPolicy", name)["spec"]["ingress"]
+        (peer,) = rule["from"]
+        assert peer == {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "proxy"}}}
     # The training pod reaches names and the store, and no other rule names it.
     (names_and_store,) = [
         one["spec"]["egress"]
@@ -263,7 +269,7 @@ def test_both_namespaces_deny_everything_first(manifests: list[Manifest]) -> Non
     ]
     assert len(names_and_store) == 2
     (others,) = one(policies, "NetworkPolicy", "yolo-assets-dagster")["spec"]["podSelector"]["matchExpressions"]
-    assert others["operator"] == "NotIn" and "training" in others["values"]
+    assert others["operator"] == "NotIn" and {"training", "pages"} <= set(others["values"])
 
 
 def test_with_vault_no_pod_reads_credentials_from_a_secret(helm: Helm, tmp_path: Path) -> None:
@@ -276,6 +282,42 @@ def test_with_vault_no_pod_reads_credentials_from_a_secret(helm: Helm, tmp_path:
                 (file,) = [one["value"] for one in container["env"] if one["name"] == "AWS_SHARED_CREDENTIALS_FILE"]
                 role = file.removeprefix("/vault/secrets/aws-")
                 assert "[default]" in annotations[f"vault.hashicorp.com/agent-inject-template-aws-{role}"]
+
+
+def test_the_pages_are_started_where_links_lead_to_them(manifests: list[Manifest]) -> None:
+    (pod,) = pods(one(manifests, "Deployment", "yolo-assets-pages"))
+    (container,) = pod["spec"]["containers"]
+    service = one(manifests, "Service", "yolo-assets-pages")
+    assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+    (port,) = service["spec"]["ports"]
+    assert port["targetPort"] in [known["name"] for known in container["ports"]]
+    assert container["command"][:2] == ["yolo-assets", "pages"]
+    (links,) = [one["value"] for one in container["env"] if one["name"] == "YOLO_ASSETS_PAGES"]
+    (deployment,) = dagster_values()["dagster-user-deployments"]["deployments"]
+    assert {"name": "YOLO_ASSETS_PAGES", "value": links} in deployment["env"]
+
+
+@pytest.mark.parametrize("name", ["yolo-assets-exporter", "yolo-assets-pages"])
+def test_who_only_reads_gets_public_keys_alone(helm: Helm, tmp_path: Path, name: str) -> None:
+    remote = {"dagster": {"archiverKeys": {"line-a": "-----BEGIN PUBLIC KEY-----"}}}
+    (pod,) = pods(one(helm.render(EXAMPLE, ALL, remote, folder=tmp_path), "Deployment", name))
+    (keys,) = [volume for volume in pod["spec"]["volumes"] if volume["name"] == "keys"]
+    paths = {
+        item["path"] for source in keys["projected"]["sources"] for part in source.values() for item in part["items"]
+    }
+    assert paths == {"archiver.pub", "promotion.pub", "archivers/line-a.pub"}
+    (mount,) = [one for one in pod["spec"]["containers"][0]["volumeMounts"] if one["name"] == "keys"]
+    assert mount == {"name": "keys", "mountPath": "/var/lib/yolo-assets/keys", "readOnly": True}
+
+
+def test_the_exporter_is_shown_no_spool(manifests: list[Manifest]) -> None:
+    """A folder that is not there: of an empty one it would say that nothing waits."""
+    (pod,) = pods(one(manifests, "Deployment", "yolo-assets-exporter"))
+    (container,) = pod["spec"]["containers"]
+    (spool,) = [one["value"] for one in container["env"] if one["name"] == "YOLO_ASSETS_SPOOL"]
+    assert spool not in {mount["mountPath"] for mount in container["volumeMounts"]}
+    (made,) = re.findall(r"install -d .*", (DEPLOY.parent / "images" / "Dockerfile").read_text())
+    assert "/spool" in made.split() and spool not in made.split()
 
 
 def test_each_node_of_the_example_has_a_configuration(manifests: list[Manifest], tmp_path: Path) -> None:

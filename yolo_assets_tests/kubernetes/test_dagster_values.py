@@ -65,6 +65,19 @@ def test_the_instance_in_a_cluster_is_the_shipped_one() -> None:
     assert here == shipped_settings
 
 
+def test_the_daemon_waits_for_events_as_in_every_plant_on_postgres() -> None:
+    """Each way to run a plant has the setting, with the same value."""
+    (line,) = [
+        line
+        for line in shipped.shipped_file("plant/dagster.env.example").read_text().splitlines()
+        if line.startswith("DAGSTER_AUTOMATION_TICK_SETTLE_SECONDS=")
+    ]
+    name, _, value = line.partition("=")
+    assert {"name": name, "value": value} in dagster_values()["dagsterDaemon"]["env"]
+    compose = yaml.safe_load((DEPLOY.parent / "compose" / "compose.yaml").read_text())
+    assert compose["services"]["daemon"]["environment"][name] == value
+
+
 def test_dagster_accepts_the_instance(tmp_path: Path) -> None:
     with instance_for_test(overrides=dagster_values()["additionalInstanceConfig"], temp_dir=str(tmp_path)) as instance:
         assert instance.run_monitoring_enabled

@@ -8,7 +8,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from yolo_assets.training.batch import free_batch
+from yolo_assets.training.export import free_batch
 from yolo_assets.vision.onnx_file import read_onnx
 from yolo_assets_tests.support.tiny_model import CLASS_NAMES, tiny_onnx
 

@@ -1,4 +1,4 @@
-"""Where the spool sensor's memory lies: in Dagster's cursor while it is short, else in a file that the cursor names.
+"""What the spool sensor remembers, and where it lies: in Dagster's cursor while short, else in a file that it names.
 
 Dagster writes the cursor with every tick, and keeps a copy of it with each: a backlog of weeks of two hundred cameras
 would be megabytes every ten seconds. A file is never changed: the next state is another file, and the cursor that names
@@ -10,15 +10,72 @@ from __future__ import annotations
 import logging
 import re
 import uuid
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from yolo_assets.defs.intake.spool_diff import SpoolCursor
+from pydantic import BaseModel, ConfigDict, Field
+
+from yolo_assets.contracts.times import Hour
+from yolo_assets.defs.cursors import SensorCursor
+from yolo_assets.runtime.backoff import Backoff
 from yolo_assets.runtime.files import write_atomic
 
 log = logging.getLogger(__name__)
 SHORT = 4096
 """Characters that a cursor may have."""
 _NAMED = re.compile(r"file:([0-9a-f]{32})")
+RETRY_AFTER = timedelta(hours=3)
+"""An hour that is not archived, and that nothing has tried for so long, is requested again.
+
+Longer than the longest pause of ``recovery``: what that still requests is not requested here too.
+"""
+LONGEST_PAUSE = timedelta(days=1)
+"""The pauses of an hour double up to this."""
+_PAUSES = Backoff(RETRY_AFTER.total_seconds(), LONGEST_PAUSE.total_seconds())
+
+
+class ReportedHour(BaseModel):
+    """What was reported of one hour.
+
+    Attributes:
+        cameras: what of each camera waited for the archive then, twelve digits of a hash.
+        reported_at: when it was reported, or tried or requested last.
+        asked: how often it was requested again.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    cameras: dict[str, str] = Field(default_factory=dict)
+    reported_at: datetime
+    asked: int = Field(default=0, ge=0)
+
+    @property
+    def pause(self) -> timedelta:
+        """After which it is overdue."""
+        return timedelta(seconds=_PAUSES.seconds(self.asked + 1))
+
+
+class SpoolCursor(SensorCursor):
+    """What was reported. Losing it costs a repeated report, never an hour, and no run: the data versions are equal."""
+
+    hours: dict[str, ReportedHour] = Field(default_factory=dict)
+
+    def noting(self, tried: Mapping[Hour, datetime], asked: Iterable[Hour], now: datetime) -> SpoolCursor:
+        """This memory after a tick.
+
+        Args:
+            tried: overdue hours of which a run was created since they were reported, and when.
+            asked: overdue hours that are requested now.
+            now: aware.
+        """
+        hours = dict(self.hours)
+        for hour, at in tried.items():
+            hours[hour.key] = hours[hour.key].model_copy(update={"reported_at": at})
+        for hour in asked:
+            known = hours[hour.key]
+            hours[hour.key] = known.model_copy(update={"reported_at": now, "asked": known.asked + 1})
+        return SpoolCursor(hours=hours)
 
 
 class Memory:

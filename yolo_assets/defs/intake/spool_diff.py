@@ -8,25 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-
-from pydantic import BaseModel, ConfigDict, Field
+from datetime import datetime
 
 from yolo_assets.contracts.times import Hour
-from yolo_assets.defs.cursors import SensorCursor
+from yolo_assets.defs.intake.memory import ReportedHour, SpoolCursor
 from yolo_assets.defs.lanes import is_live
-from yolo_assets.runtime.backoff import Backoff
-
-RETRY_AFTER = timedelta(hours=3)
-"""An hour that is not archived, and that nothing has tried for so long, is requested again.
-
-Longer than the longest pause of ``recovery``: what that still requests is not requested here too.
-"""
-LONGEST_PAUSE = timedelta(days=1)
-"""The pauses of an hour double up to this."""
-_PAUSES = Backoff(RETRY_AFTER.total_seconds(), LONGEST_PAUSE.total_seconds())
 
 
 @dataclass(frozen=True)
@@ -46,49 +34,6 @@ class ClosedHour:
     uncovered: str
     frames: int
     size: int
-
-
-class ReportedHour(BaseModel):
-    """What was reported of one hour.
-
-    Attributes:
-        cameras: what of each camera waited for the archive then, twelve digits of a hash.
-        reported_at: when it was reported, or tried or requested last.
-        asked: how often it was requested again.
-    """
-
-    model_config = ConfigDict(extra="ignore")
-
-    cameras: dict[str, str] = Field(default_factory=dict)
-    reported_at: datetime
-    asked: int = Field(default=0, ge=0)
-
-    @property
-    def pause(self) -> timedelta:
-        """After which it is overdue."""
-        return timedelta(seconds=_PAUSES.seconds(self.asked + 1))
-
-
-class SpoolCursor(SensorCursor):
-    """What was reported. Losing it costs a repeated report, never an hour, and no run: the data versions are equal."""
-
-    hours: dict[str, ReportedHour] = Field(default_factory=dict)
-
-    def noting(self, tried: Mapping[Hour, datetime], asked: Iterable[Hour], now: datetime) -> SpoolCursor:
-        """This memory after a tick.
-
-        Args:
-            tried: overdue hours of which a run was created since they were reported, and when.
-            asked: overdue hours that are requested now.
-            now: aware.
-        """
-        hours = dict(self.hours)
-        for hour, at in tried.items():
-            hours[hour.key] = hours[hour.key].model_copy(update={"reported_at": at})
-        for hour in asked:
-            known = hours[hour.key]
-            hours[hour.key] = known.model_copy(update={"reported_at": now, "asked": known.asked + 1})
-        return SpoolCursor(hours=hours)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """``detections`` and ``frames``: Parquet per camera and hour, validated; what does not fit goes into quarantine."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,17 +21,12 @@ from yolo_assets.defs.hours import (
     each_hour,
     for_each,
     holds_files,
+    hourly_check,
 )
 from yolo_assets.defs.metadata import column_schema, counted, table
 from yolo_assets.defs.partitions import by_day, hourly
 from yolo_assets.defs.provenance import Provenance
 from yolo_assets.defs.resources import Locations
-from yolo_assets.defs.tables.checks import (
-    DETECTIONS,
-    EVERY_CAMERA_TABLED,
-    NO_ROW_IN_QUARANTINE,
-    no_row_in_quarantine,
-)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -39,6 +34,19 @@ if TYPE_CHECKING:
     from yolo_assets.contracts.names import ArchiveName
     from yolo_assets.storage import ObjectStore
     from yolo_assets.tables.build import HourReport
+
+_REASONS = 20
+DETECTIONS = dg.AssetKey("detections")
+EVERY_CAMERA_TABLED = hourly_check(
+    "every_camera_tabled",
+    asset="detections",
+    description="Every camera of the hour has its tables.",
+)
+NO_ROW_IN_QUARANTINE = hourly_check(
+    "no_row_in_quarantine",
+    asset="detections",
+    description="Every record followed its contract; otherwise the number of rejected rows by camera.",
+)
 
 _COUNTS = {"source": str, "frames": int, "detections": int}
 _COMMON = {
@@ -134,6 +142,24 @@ def _result(outcomes: "Outcomes[HourReport]", store: "ObjectStore", hour: Hour) 
             no_row_in_quarantine(rejected, _rejected(store, hour) if rejected else None),
         ],
         versions={"frames": version, "detections": version} if reports else {},
+    )
+
+
+def no_row_in_quarantine(quarantined: Mapping[str, int], rows: "pl.DataFrame | None" = None) -> dg.AssetCheckResult:
+    """A warning when records were rejected.
+
+    Args:
+        quarantined: rejected rows by camera-hour, without those that have none.
+        rows: the rejected rows; the most frequent reasons are shown.
+    """
+    reasons = [] if rows is None else rows["reason"].value_counts(sort=True).head(_REASONS).rows(named=True)
+    return dg.AssetCheckResult(
+        asset_key=DETECTIONS,
+        check_name=NO_ROW_IN_QUARANTINE.name,
+        passed=not quarantined,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(f"{name}: {count} rows" for name, count in quarantined.items()) or "no row",
+        metadata={"reasons": table(reasons, {"reason": str, "count": int})} if reasons else {},
     )
 
 

@@ -1,11 +1,9 @@
 """``today``: per camera what came, what lacks, what failed, with the cause. One small table, one page."""
 
 import warnings
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from yolo_assets.contracts.names import today_page_key
 from yolo_assets.contracts.plant import load_plant
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.defs.code_versions import code_version
@@ -14,11 +12,7 @@ from yolo_assets.defs.freshness import EVERY_HOUR
 from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.today.checks import EVERY_CAMERA_WELL, every_camera_well
 from yolo_assets.defs.today.look import look
-from yolo_assets.defs.today.shown import TodayLinks, today_metadata
-
-if TYPE_CHECKING:
-    from yolo_assets.storage import ObjectStore
-    from yolo_assets.today.summary import Today
+from yolo_assets.defs.today.shown import TodayLinks, today_metadata, write_page
 
 
 @by_kind
@@ -52,10 +46,3 @@ with warnings.catch_warnings():  # Dagster calls virtual assets a preview, at ea
         retry_policy=RETRY_POLICY,
     )(_look_at_the_plant)
 """The asset."""
-
-
-def write_page(store: "ObjectStore", locations: Locations, found: "Today") -> None:
-    """Write the wall page to the store root."""
-    from yolo_assets.today.page import page
-
-    store.put(today_page_key(), page(found, locations.settings.language))

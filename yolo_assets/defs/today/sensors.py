@@ -13,10 +13,9 @@ from yolo_assets.contracts.times import utc_now
 from yolo_assets.defs.cursors import SensorCursor
 from yolo_assets.defs.plant_sensor import PEOPLE_SECONDS, plant_sensor
 from yolo_assets.defs.resources import Locations
-from yolo_assets.defs.today.assets import write_page
 from yolo_assets.defs.today.checks import every_camera_well
 from yolo_assets.defs.today.look import shared_looks
-from yolo_assets.defs.today.shown import TodayLinks, today_metadata
+from yolo_assets.defs.today.shown import TodayLinks, today_metadata, write_page
 
 if TYPE_CHECKING:
     from yolo_assets.today.summary import Today

@@ -1,4 +1,4 @@
-"""The plant now as the UI shows it: what is wrong in place and with links, then one small table of all cameras."""
+"""The plant now as people see it: in the UI, what is wrong with links, then one table of all cameras; the wall page."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from yolo_assets.contracts.text import plain
 from yolo_assets.contracts.times import Hour
 from yolo_assets.defs.links import UiLinks
 from yolo_assets.defs.metadata import listed, table
+from yolo_assets.defs.resources import Locations
 
 if TYPE_CHECKING:
     from yolo_assets.models.fleet_status import FleetHeartbeats
+    from yolo_assets.storage import ObjectStore
     from yolo_assets.today.summary import CameraToday, Failure, ReasonKey, Today
     from yolo_assets.today.wording import TodayWording
 
@@ -74,6 +76,13 @@ class TodayLinks:
 
 def _last_hour(camera: CameraToday) -> Hour | None:
     return Hour.of(camera.last_at) if camera.last_at is not None else None
+
+
+def write_page(store: ObjectStore, locations: Locations, found: Today) -> None:
+    """Write the wall page to the store root."""
+    from yolo_assets.today.page import page
+
+    store.put(today_page_key(), page(found, locations.settings.language))
 
 
 def today_metadata(found: Today, links: TodayLinks) -> dict[str, Any]:

@@ -88,6 +88,27 @@ vault.hashicorp.com/agent-inject-template-aws-{{ $role }}: |
 {{- end }}
 {{- end }}
 
+{{/* Whom receipts and releases are believed: the public keys of the centre and of its archivers, as a volume for <home>/keys. */}}
+{{- define "yolo-assets.publicKeys" -}}
+- name: keys
+  projected:
+    defaultMode: 288
+    sources:
+      - secret:
+          name: {{ .Values.secrets.platformKeys }}
+          items:
+            - { key: archiver.pub, path: archiver.pub }
+            - { key: promotion.pub, path: promotion.pub }
+      {{- with .Values.dagster.archiverKeys }}
+      - configMap:
+          name: yolo-assets-archiver-keys
+          items:
+            {{- range $name, $_ := . }}
+            - { key: {{ $name }}.pub, path: archivers/{{ $name }}.pub }
+            {{- end }}
+      {{- end }}
+{{- end }}
+
 {{/* The pod of one run of `yolo-assets archive run` over a shared spool: of the CronJob and of the ScaledJob. */}}
 {{- define "yolo-assets.archiverPod" -}}
 metadata:
