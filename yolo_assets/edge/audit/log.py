@@ -8,6 +8,7 @@ disk: nothing is repaired, a new log begins and records why. Inference never wai
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import secrets
@@ -28,6 +29,7 @@ from yolo_assets.runtime.files import fsync_folder, write_all
 log = logging.getLogger(__name__)
 
 RECENT_LINES = 200
+"""Of each kind: batches come by the hour, and a change of the model must not be pushed out by them."""
 _MOST_WAITING = 1000
 _AT_START = "the agent at its start"
 
@@ -53,7 +55,7 @@ class AuditLog:
         self._lines_per_file, self._keep_files = lines_per_file, keep_files
         self._lock = threading.Lock()
         self._waiting: deque[AuditEntry] = deque(maxlen=_MOST_WAITING)
-        self._recent: deque[AuditLine] = deque(maxlen=RECENT_LINES)
+        self._recent: dict[str, deque[AuditLine]] = {}
         self._trouble = ""
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -95,9 +97,17 @@ class AuditLog:
                 self._flush()
 
     def recent(self) -> list[AuditLine]:
-        """The newest lines, oldest first; those of earlier runs included."""
+        """The newest lines of each kind, oldest first; those of earlier runs included."""
         with self._lock:
-            return list(self._recent)
+            lines = [line for kind in self._recent.values() for line in kind]
+        return sorted(lines, key=lambda line: line.sequence)
+
+    def fingerprint(self, secret: str) -> str:
+        """Eight characters that differ for another text, and tell nothing about it without the key of this device."""
+        return hashlib.sha256(self._signer.private.sign(b"setting " + secret.encode())).hexdigest()[:8]
+
+    def _remember(self, line: AuditLine) -> None:
+        self._recent.setdefault(line.kind, deque(maxlen=RECENT_LINES)).append(line)
 
     def unshipped(self, most: int = 1000) -> tuple[int, int, bytes] | None:
         """The oldest lines that the store does not hold, ``(first, last, bytes)``; None when it holds all.
@@ -150,7 +160,8 @@ class AuditLog:
             return
         self._log_id, self._last, self._shipped = head.log_id, tail.last, head.shipped
         self._first, self._file, self._lines = head.first_sequence, tail.path, tail.lines
-        self._recent.extend(tail.recent)
+        for line in tail.recent:
+            self._remember(line)
         if tail.torn:
             os.truncate(tail.path, tail.size)
             reason = f"{tail.torn} bytes of a line were cut off that was being written when the agent was ended"
@@ -202,7 +213,7 @@ class AuditLog:
         _append_durably(self._file, raw + b"\n", new=not self._lines)
         self._lines += 1
         self._last = ChainLink(line.sequence, digest(raw))
-        self._recent.append(line)
+        self._remember(line)
 
     def _head(self) -> AuditHead:
         return AuditHead(

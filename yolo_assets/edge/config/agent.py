@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
     Field,
     SecretStr,
@@ -31,6 +32,7 @@ from yolo_assets.contracts.locations import location_folder, location_url, page_
 from yolo_assets.contracts.strict_yaml import parse_yaml
 from yolo_assets.edge.config.cameras import Camera, SimulatedCameras
 from yolo_assets.edge.config.lots import LOT_FILES, Lots
+from yolo_assets.edge.config.masks import Mask
 from yolo_assets.edge.config.outputs import FILES, AlarmRule, Infer, Output
 from yolo_assets.edge.config.rollout import Canary, Freeze, Headroom, Light, Shadow, WatchWindow
 from yolo_assets.edge.config.section import Section, id_field
@@ -297,6 +299,34 @@ class AgentConfig(Section):
         """What the archiver of this device counted; absent where none runs."""
         return (self.archiver_home or self.spool.parent) / FIGURES
 
+    def flat(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Every option by its path, ``engine.workers``, as text; and apart from them those that may hold a secret.
+
+        A camera's mask is one option, its version.
+        """
+        told: dict[str, str] = {}
+        secrets: dict[str, str] = {}
+
+        def visit(place: str, value: object) -> None:
+            if isinstance(value, Mask):
+                told[place] = value.version
+            elif isinstance(value, BaseModel):
+                for name in type(value).model_fields:
+                    visit(f"{place}.{name}" if place else name, getattr(value, name))
+            elif isinstance(value, SecretStr):
+                secrets[place] = value.get_secret_value()
+            elif value is not None and place.endswith(_MAY_HOLD_SECRETS):
+                secrets[place] = str(value)
+            elif isinstance(value, tuple) and any(isinstance(item, BaseModel) for item in value):
+                for number, item in enumerate(cast("tuple[Any, ...]", value), 1):
+                    name = getattr(item, "camera_id", None) or getattr(item, "name", None) or number
+                    visit(f"{place}.{name}", item)
+            elif value is not None:
+                told[place] = str(value)
+
+        visit("", self)
+        return told, secrets
+
     def with_port(self, port: int) -> AgentConfig:
         """This configuration on another port.
 
@@ -338,6 +368,8 @@ _PATHS = ("spool", "state", "archiver_home", "token_file")
 _CAMERA_PATHS = ("path", "truth", "credentials_file")
 _LISTEN_PATHS = ("tls_cert", "tls_key")
 _PAGE_PATHS = ("texts",)
+_MAY_HOLD_SECRETS = (".url", ".options")
+"""Ends of options: the address of a webhook is often a secret as a whole."""
 
 
 def _anchor(raw: dict[str, Any], base: Path) -> dict[str, Any]:

@@ -86,6 +86,7 @@ def test_no_english_is_left_on_the_chinese_page(busy: tuple[Plant, AgentProcess]
     page = open_page(busy[1].url, locale="zh-CN")
     page.wait_for_selector('[data-camera="cam1"] .badge.word:text-is("实时")')
     page.wait_for_selector("#history li.rolled_back")
+    page.wait_for_selector("#history li.changed:has-text('L1'):has-text('cam1 前的批次')")
     page.wait_for_selector("#standing li:has-text('严重：cam1 上的 rule1')")
     page.wait_for_selector('[data-camera="cam1"] .chips b:has-text("裂纹")')
     page.wait_for_selector('[data-camera="cam1"] .rates:has-text("批次 L1 · 工件 S7 · 隐私遮罩")')

@@ -1,12 +1,14 @@
-// The timeline of changes: lines of the audit log, with what was measured where this run measured it.
+// Who changed what: lines of the audit log, with what was measured where this run measured it.
 
 import { get } from "./http.js";
 import { $, element, set } from "./elements.js";
 import { clock, day, number, said, seconds, t, word } from "./texts.js";
 
 const STEP_COLOURS = { read: "--s-read", fetch: "--s-fetch", compare: "--s-compare", load: "--s-load", warm: "--s-warm", golden: "--s-golden", shadow: "--s-shadow" };
-const MARKS = { committed: "✓", switched: "▲", rolled_back: "↺", reverted: "↺", refused: "✕", failed: "!", pinned: "■", unpinned: "□", recovered: "!" };
+const MARKS = { committed: "✓", switched: "▲", rolled_back: "↺", reverted: "↺", refused: "✕", failed: "!", pinned: "■", unpinned: "□", recovered: "!", changed: "✎" };
 const SHOWN = 40;
+const OF_PEOPLE = ["recovered", "model", "pin", "unpin", "settings", "mask"];
+const BATCHES = 10; // of the newest: on some lines one comes every few minutes
 let lines = [];
 let read = "";
 let shown = "";
@@ -15,7 +17,9 @@ export async function showHistory(now) {
   const audit = now.audit;
   const mark = `${audit.log_id}/${audit.lines}`;
   if (mark !== read) {
-    lines = (await get(`/v1/audit?limit=${SHOWN * 2}`, 5)).filter((line) => line.kind !== "begin");
+    const kinds = OF_PEOPLE.map((kind) => `&kind=${kind}`).join("");
+    const both = [await get(`/v1/audit?limit=${SHOWN}${kinds}`, 5), await get(`/v1/audit?limit=${BATCHES}&kind=lot`, 5)];
+    lines = both.flat().sort((a, b) => a.sequence - b.sequence);
     read = mark;
   }
   const trouble = audit.trouble || (audit.ship_error ? t("changes.ship_error", { why: said(audit.ship_error) }) : "");
@@ -31,10 +35,12 @@ export async function showHistory(now) {
 
 function item(line, swap) {
   const from = line.source && line.source !== line.target ? `${line.source} → ` : "";
+  const to = line.target || (line.source && line.result === "changed" ? t("changes.nothing") : "");
   const time = element("time", "", clock(line.at));
+  const what = line.result === "changed" ? word("kind", line.kind) : word("result", line.result);
   time.dateTime = line.at;
   time.title = day(line.at);
-  const head = element("div", "head", element("span", "what", word("result", line.result)), element("span", "", from + (line.target || "")), time);
+  const head = element("div", "head", element("span", "what", what), element("span", "", from + to), time);
   const body = element("div", "", head, element("p", "reason", t("changes.reason", { reason: said(line.reason), who: said(line.who) })));
   if (swap) body.append(...bars(Object.entries(swap.steps).filter(([, spent]) => spent > 0)), facts(swap));
   const symbol = element("span", "mark", MARKS[line.result] || "■");
