@@ -138,6 +138,7 @@ class Agent:
     def _metrics(self) -> EdgeMetrics:
         metrics = EdgeMetrics(self.updates.slots)
         metrics.read(partial(sources.frame_metrics, self.recorder.journal, self.board))
+        metrics.read(partial(sources.camera_metrics, self.pipeline.cameras))
         metrics.read(partial(sources.slot_metrics, self.updates.slots))
         metrics.read(partial(sources.disk_metrics, self._maintenance))
         metrics.read(partial(sources.health_metrics, self.clock, self.readiness, self.audit))

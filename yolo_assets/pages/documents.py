@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -64,14 +65,20 @@ class Documents:
         )
 
     def front(self) -> str:
-        """Where to go: the plant now, the last hours, the models, the two roots."""
+        """Where to go: the plant now, the last hours and their archived cameras, the models, the two roots."""
         running = Hour.of(utc_now())
+        hours = [running.next(-back) for back in range(1, _HOURS + 1)]
+        archived = Counter(
+            hour
+            for date in sorted({hour.date for hour in hours})
+            for hour, _ in {(name.hour, name.camera_id) for name in self._places.archive.names(date=date)}
+        )
         models = [info.key for info in self._places.store.list("models/") if info.key.endswith("/manifest.json")]
         return self._page(
             "front",
             "Plant",
             depth=0,
-            hours=[running.next(-back) for back in range(1, _HOURS + 1)],
+            hours=[(hour, archived[hour]) for hour in hours],
             models=sorted((key.removeprefix("models/").removesuffix("/manifest.json") for key in models), reverse=True),
             has_today=self._places.store.head(today_page_key()) is not None,
         )

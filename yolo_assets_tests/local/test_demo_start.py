@@ -12,7 +12,10 @@ import psutil
 import pytest
 
 from yolo_assets.contracts.errors import UsageError, UserError
+from yolo_assets.contracts.settings import Settings
 from yolo_assets.local.demo.home import DemoMark, alone, read_mark, take_home, write_mark
+from yolo_assets.local.demo.loop import DemoPlan, Loop
+from yolo_assets.local.demo.screen import Screen
 
 SEED = 20261121
 
@@ -163,3 +166,12 @@ def test_killed_and_started_again_it_starts_clean_and_gets_on(tmp_path: Path) ->
     assert code == 130 and "interrupted; run the same command again" in log.read_text()
     _, alive = psutil.wait_procs(family, timeout=20)
     assert not alive, "a child survived the demo"
+
+
+def test_an_hour_without_frames_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that is too busy the agent may process nothing in an hour; then there is nothing to label."""
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    loop = Loop.open(Settings.from_env({"YOLO_ASSETS_HOME": str(tmp_path)}), DemoPlan.now(), Screen())
+    monkeypatch.setattr(loop.graph, "run", lambda *_, **__: {"annotation_batch": {"summary": "no frame"}})
+    with pytest.raises(UserError, match="nothing to label: this machine was too busy"):
+        loop.ask_and_label(10, "2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z")

@@ -76,6 +76,14 @@ def test_every_link_of_every_page_leads_somewhere(client: TestClient) -> None:
     assert LINKS.camera(HOUR, "lineA_cam01") in seen
 
 
+def test_the_front_page_says_which_of_the_last_hours_are_archived(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yolo_assets.pages.documents.utc_now", lambda: HOUR.next(2).start)
+    shown = re.findall(r"(\d\d:00)</a> (\w+) archived", client.get("/").text)
+    assert shown[:3] == [("03:00", "nothing"), ("02:00", "1"), ("01:00", "nothing")] and len(shown) == 24
+
+
 def test_sheets_are_small_pictures_that_the_ui_may_show(client: TestClient) -> None:
     for path in (LINKS.sheet(HOUR), LINKS.sheet(HOUR, "lineA_cam02")):
         answer = client.get(path)

@@ -35,6 +35,10 @@ class PlayedFile:
         self._sockets: list[socket.socket] = []
         threading.Thread(target=self._serve, daemon=True).start()
 
+    def show(self, jpegs: bytes) -> None:
+        """Send other JPEGs, one after another, from the next round on."""
+        self._data = jpegs
+
     def hang_up(self) -> None:
         """Cut every connection; new ones are taken."""
         for client in self._sockets:
@@ -79,13 +83,14 @@ class PlayedFile:
         client.sendall(waiting)
 
     def _jpegs(self, client: socket.socket) -> None:
-        starts = [found.start() for found in re.finditer(b"\xff\xd8\xff", self._data)] + [len(self._data)]
         client.recv(4096)
         client.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n")
         while True:
+            data = self._data
+            starts = [found.start() for found in re.finditer(b"\xff\xd8\xff", data)] + [len(data)]
             for begin, end in itertools.pairwise(starts):
                 head = f"--frame\r\n{self._part_head}\r\nContent-Length: {end - begin}\r\n\r\n".encode()
-                client.sendall(head + self._data[begin:end] + b"\r\n")
+                client.sendall(head + data[begin:end] + b"\r\n")
                 time.sleep(1 / self._fps)
 
 

@@ -273,9 +273,11 @@ class RemoteSource:
                     alive = pictured = time.monotonic()
                     yield Capture(self._clock.at(_arrived(message)), image)
                     continue
-                if note in ("alive", "packets", "lost"):
+                if note in ("alive", "packets", "lost", "unchanged"):
                     alive = time.monotonic()
-                    pictured = alive if note == "alive" else pictured
+                    pictured = alive if note in ("alive", "unchanged") else pictured
+                    if note == "unchanged":
+                        yield Capture(self._clock.now(), None, unchanged=True)
                 elif note == "opened":
                     self._facts = {key: message.get(key) for key in ("codec", "width", "height")}
                 elif note == "end":

@@ -365,7 +365,7 @@ _ADVICE = {
     "too_short": "; give at least one",
 }
 _PATHS = ("spool", "state", "archiver_home", "token_file")
-_CAMERA_PATHS = ("path", "truth", "credentials_file")
+_CAMERA_PATHS = ("path", "truth", "credentials_file", "ca_file")
 _LISTEN_PATHS = ("tls_cert", "tls_key")
 _PAGE_PATHS = ("texts",)
 _MAY_HOLD_SECRETS = (".url", ".options")

@@ -22,7 +22,8 @@ from yolo_assets.edge.cameras.open import ConfiguredSource
 from yolo_assets.edge.pipeline.masking import PictureMask
 from yolo_assets.edge.pipeline.queue import Displaced, FrameQueue
 from yolo_assets.edge.pipeline.recorder import FrameRecorder
-from yolo_assets.edge.types import Capture, DropReason, Frame
+from yolo_assets.edge.pipeline.repeats import RepeatWatch
+from yolo_assets.edge.types import Capture, DropReason, Frame, Picture
 from yolo_assets.runtime.threads import join
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ log = logging.getLogger(__name__)
 CameraState = Literal[
     "connecting",  # opened for the first time, nothing came yet
     "live",  # frames come
+    "waiting",  # it works and has no new picture
     "stalled",  # frames came and have stopped, it is not given up yet
+    "frozen",  # frames come and show the same picture again and again
     "reconnecting",  # it failed, and is tried again and again
     "failed",  # it cannot work as configured; tried again from time to time, for the cause may be outside this device
     "finished",  # the source has ended
@@ -83,8 +86,10 @@ class CameraThread:
         self._state: CameraState = "connecting"
         self._waits = configured.waits
         self._stall_s = configured.stall_s
-        self._first_picture = self._last_picture = self._gone_at = 0.0
+        self._first_picture = self._last_picture = self._unchanged_at = self._gone_at = 0.0
         self._gaps: deque[float] = deque(maxlen=5)
+        self._repeats = RepeatWatch(configured.frozen_after_s) if configured.frozen_after_s else None
+        self._frozen_told = False
         self._back_after: float | None = None
         self._stop = threading.Event()
         self._put = self._choose_put(configured)
@@ -93,12 +98,26 @@ class CameraThread:
     @property
     def state(self) -> CameraState:
         """Its state now. ``message`` says why, in words."""
-        if self._state == "live" and self._stall_s is not None:
+        if self._state != "live":
+            return self._state
+        if self._unchanged_at > self._last_picture:  # it says itself that it has nothing new
+            if self._stall_s is None:
+                return "waiting"
+            if time.monotonic() - self._unchanged_at > self._stall_s:
+                return "stalled"
+            if self.silent_s > self._stall_s and not self.frozen:
+                return "waiting"
+        elif self._stall_s is not None:
             # A camera that gives a picture every few seconds is not silent between two of them.
             usual = max(self._gaps) if len(self._gaps) >= _KNOWN_GAPS else math.inf
             if self.silent_s > max(self._stall_s, 3 * usual):
                 return "stalled"
-        return self._state
+        return "frozen" if self.frozen else "live"
+
+    @property
+    def frozen(self) -> bool:
+        """Whether it has shown nothing but the same picture for too long."""
+        return self._repeats is not None and self._repeats.frozen
 
     @property
     def silent_s(self) -> float:
@@ -107,9 +126,11 @@ class CameraThread:
 
     def details(self) -> dict[str, Any]:
         """What the status says about the source, apart from its state; nothing secret."""
-        message = self.message
-        if self.state == "stalled":
+        message, state = self.message, self.state
+        if state == "stalled":
             message = f"no picture for {self.silent_s:.0f} s"
+        elif state == "frozen" and self._repeats is not None:
+            message = f"the same picture for {self._repeats.same_s:.0f} s; restart the camera"
         back = round(self._back_after, 3) if self._back_after is not None else None
         codes = self._lot_reader.codes.status() if self._lot_reader else None
         return {
@@ -148,9 +169,12 @@ class CameraThread:
             self._first_picture = 0.0
             try:
                 for capture in self.source.captures(self._stop):
-                    if capture.image is not None:
-                        self._seen()
-                    self._take(capture)
+                    if capture.unchanged:
+                        self._heard(capture)
+                    else:
+                        if capture.image is not None:
+                            self._seen()
+                        self._take(capture)
                     if self._stop.is_set():
                         break
                 else:
@@ -168,10 +192,25 @@ class CameraThread:
         if not self._first_picture:
             self._gaps.clear()
             self._first_picture = now
-            if self._state in ("reconnecting", "failed"):
-                self._back_after = self._last_picture - self._gone_at
-                log.info("camera %s: back after %.1f s", self.camera_id, self._back_after)
+            self._back(now)
         self._state, self.message = "live", ""
+
+    def _heard(self, capture: Capture) -> None:
+        """It works and has no new picture."""
+        now = time.monotonic()
+        self._unchanged_at = now
+        if not self._first_picture:
+            self._back(now)
+            self._state, self.message = "waiting", ""
+        if self._repeats is not None:
+            self._repeats.unchanged(now)
+            self._tell_repeats()
+        self.mark = max(self.mark, capture.captured_at)
+
+    def _back(self, now: float) -> None:
+        if self._state in ("reconnecting", "failed"):
+            self._back_after = now - self._gone_at
+            log.info("camera %s: back after %.1f s", self.camera_id, self._back_after)
 
     def _fail(self, error: Exception) -> None:
         words = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -182,14 +221,20 @@ class CameraThread:
             log.warning("camera %s: %s; trying again", self.camera_id, words)
         self._state, self.message = "failed" if hopeless else "reconnecting", words
         self.restarts += 1
+        if self._repeats is not None:
+            self._repeats.forget()
+        self._frozen_told = False
         self.mark = self.source.now()  # nothing is on its way: hours may close while the camera is away
-        lived = self._last_picture - self._first_picture if self._first_picture else 0.0
+        last = max(self._last_picture, self._unchanged_at)
+        lived = last - self._first_picture if self._first_picture else 0.0
         self._stop.wait(self._waits.longest() if hopeless else self._waits.after(lived))
 
     def _take(self, capture: Capture) -> None:
         image, whole = capture.image, None
         if image is not None and self._mask is not None:
             image, whole = self._mask.burn(image)  # first: nothing else may see what is behind the mask
+        if image is not None:
+            self._watch_repeats(image)
         moment = self._clock.moment() if self._clock else None
         shown = self._lot_reader.read(image, capture.captured_at) if self._lot_reader and image is not None else None
         frame = Frame(
@@ -200,6 +245,8 @@ class CameraThread:
             batch_shown=shown.batch_id if shown else None,
             whole=whole,
             mask_version=self._mask.version if self._mask else None,
+            frozen=self.frozen,
+            origin=capture.origin,
             part_shown=shown.part_id if shown else None,
             truth=capture.truth,
             time_trusted=moment.trusted if moment else True,
@@ -220,6 +267,20 @@ class CameraThread:
             if displaced is not None:
                 self._recorder.drop(displaced.frame, displaced.reason)
         self.mark = frame.captured_at  # a clock that was set back takes the mark along: its hours are open again
+
+    def _watch_repeats(self, image: Picture) -> None:
+        if self._repeats is None:
+            return
+        self._repeats.look(image, time.monotonic())
+        self._tell_repeats()
+
+    def _tell_repeats(self) -> None:
+        if self._repeats is not None and self.frozen != self._frozen_told:
+            self._frozen_told = self.frozen
+            if self.frozen:
+                log.warning("camera %s: the same picture for %.0f s", self.camera_id, self._repeats.same_s)
+            else:
+                log.info("camera %s: its picture changes again", self.camera_id)
 
     def _wait_for_model(self) -> None:
         """A file can wait: it is read once a model serves."""

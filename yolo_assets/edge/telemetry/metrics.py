@@ -5,7 +5,7 @@ Counts are read from the parts at scrape time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -19,6 +19,7 @@ from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.audit.log import AuditLog
 from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.maintenance import Maintenance
+from yolo_assets.edge.pipeline.capture import CameraThread
 from yolo_assets.edge.pipeline.results import ResultBoard
 from yolo_assets.edge.rollout.history import Swap
 from yolo_assets.edge.serving.loaded_model import LoadedModel
@@ -124,6 +125,22 @@ def frame_metrics(journal: FrameJournal, board: ResultBoard) -> Iterator[Metric]
         if figures.last_result_age_s is not None:
             ages.add_metric((camera,), figures.last_result_age_s)
     yield ages
+
+
+def camera_metrics(cameras: Sequence[CameraThread]) -> Iterator[Metric]:
+    """What is wrong with a camera although its frames come, and that nothing is although none come."""
+    frozen = GaugeMetricFamily(
+        "yolo_edge_camera_frozen", "1: the camera shows the same picture again and again.", labels=("camera",)
+    )
+    waiting = GaugeMetricFamily(
+        "yolo_edge_camera_waiting", "1: the camera works and has no new picture.", labels=("camera",)
+    )
+    for camera in cameras:
+        state = camera.state
+        frozen.add_metric((camera.camera_id,), state == "frozen")
+        waiting.add_metric((camera.camera_id,), state == "waiting")
+    yield frozen
+    yield waiting
 
 
 def slot_metrics(slots: SlotManager[LoadedModel]) -> Iterator[Metric]:

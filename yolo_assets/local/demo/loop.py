@@ -15,6 +15,7 @@ from pathlib import Path
 import orjson
 
 from yolo_assets.archive.archive import Archive
+from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.names import LABELS_INBOX, annotation_key, is_frame
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.signing import Signer, TrustedKeys
@@ -71,7 +72,7 @@ class DemoPlan:
     cameras: int = 3
     seed: int = 7
     starter_frames: int = 200
-    fps: float = 7.5
+    fps: float = 5.0
     speed: float = 150.0
     starter_labels: int = 400
     changed_labels: int = 300
@@ -177,9 +178,17 @@ class Loop:
 
         Returns:
             Frames labelled.
+
+        Raises:
+            UserError: the time holds no frames.
         """
         config = {"ops": {"annotation_batch": {"config": {"budget": budget, "since": since, "until": until}}}}
         made = self.graph.run(["annotation_batch"], config=config)["annotation_batch"]
+        if "batch" not in made:
+            raise UserError(
+                f"no frame was processed between {since} and {until}, so there is nothing to label: this machine was "
+                "too busy for the agent; run the demo again when less else runs"
+            )
         batch = str(made["batch"])
         manifest = orjson.loads(self.registry.store.get(annotation_key(batch, "manifest.json")))
         labels = label_batch(manifest, self.settings.home / "truth")

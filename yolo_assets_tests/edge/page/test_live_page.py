@@ -8,10 +8,13 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
+import cv2
 import pytest
 
+from yolo_assets.vision.pictures import decode_image
 from yolo_assets_tests.edge.page.conftest import OpenPage, camera, moving_blobs
 from yolo_assets_tests.edge.plant import TOKEN, AgentProcess, Plant, until
+from yolo_assets_tests.support.played_file import PlayedFile
 
 Staged = tuple[Plant, AgentProcess]
 
@@ -156,6 +159,35 @@ def test_a_camera_that_falls_silent_is_not_shown_as_live(plant: Plant, open_page
         live(page, "cam1")
     finally:
         agent.stop()
+
+
+def test_a_frozen_camera_says_so_everywhere_and_recovers(plant: Plant, open_page: OpenPage) -> None:
+    plant.register("1")
+    plant.promote("1")
+    file = plant.root / "stream.mjpeg"
+    moving = [decode_image(path.read_bytes(), path.name) for path in sorted(moving_blobs(plant.root / "b").iterdir())]
+    jpegs = [cv2.imencode(".jpg", picture)[1].tobytes() for picture in moving]
+    file.write_bytes(jpegs[0])
+    played = PlayedFile(file, fps=8)
+    stream = {"kind": "stream", "camera_id": "cam1", "url": played.url, "frozen_after_s": 3}
+    agent = AgentProcess(plant.config_file([stream]))
+    try:
+        page = open_page(agent.url)
+        status = agent.wait_for(lambda status: status["ready"] and status["cameras"]["cam1"]["state"] == "frozen")
+        assert status["cameras"]["cam1"]["message"].startswith("the same picture for ")
+        page.wait_for_selector(word("frozen", "cam1"))
+        assert "frozen: the same picture for" in page.locator('[data-camera="cam1"] .veil').inner_text()
+        assert b'yolo_edge_camera_frozen{camera="cam1"} 1.0' in agent.request("/metrics")[1]
+        played.show(b"".join(jpegs))
+        agent.wait_for(lambda status: status["cameras"]["cam1"]["state"] == "live")
+        live(page)
+        assert page.locator('[data-camera="cam1"] .veil').inner_text() == ""
+        assert b'yolo_edge_camera_frozen{camera="cam1"} 0.0' in agent.request("/metrics")[1]
+    finally:
+        agent.stop()
+        played.close()
+    marked = [record["quality"].get("frozen", False) for record in plant.records()]
+    assert marked[0] is False and marked[-1] is False and marked.count(True) > 3
 
 
 def test_lots_masks_and_warnings_are_on_the_page(plant: Plant, open_page: OpenPage) -> None:

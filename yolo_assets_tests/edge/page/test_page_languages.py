@@ -153,7 +153,7 @@ def test_what_nobody_judged_is_seen_from_two_metres(busy: tuple[Plant, AgentProc
 
     page.route("**/v1/status", answer)
     page.wait_for_selector('[data-camera="cam1"] .badge.word.bad:text-is("frozen")')
-    assert page.locator('[data-camera="cam1"] .veil').inner_text() == "the same picture for too long"
+    assert page.locator('[data-camera="cam1"] .veil').inner_text() == "frozen: the same picture for too long"
     assert page.evaluate(size, '[data-camera="cam1"] .veil') >= 28
 
 

@@ -44,7 +44,17 @@ class UsbOrder(TypedDict):
     fourcc: str | None
 
 
-Order = StreamOrder | UsbOrder
+class SnapshotOrder(TypedDict):
+    """What a child needs to ask a camera for single pictures."""
+
+    kind: Literal["snapshot"]
+    url: str
+    interval_s: Annotated[float, "from one request to the next"]
+    timeout_s: float
+    ca_file: str | None
+
+
+Order = StreamOrder | UsbOrder | SnapshotOrder
 
 
 def pack(message: Mapping[str, Any]) -> bytes:

@@ -166,8 +166,9 @@ export class Camera {
     if (["reconnecting", "failed"].includes(it.state)) return ["bad", "no_camera", why || t("camera.no_answer")];
     if (it.state === "finished") return ["", "finished", ""];
     if (it.state === "stopped") return ["", "stopped", t("camera.agent_stops")];
+    if (it.state === "waiting") return ["", "waiting", ""]; // nothing new is nothing wrong
+    if (it.state === "frozen") return ["bad", "frozen", t("camera.frozen_why", { why: why || t("camera.frozen") })];
     if (it.last_result_age_s === null) return ["warn", "starting", why || t("camera.no_picture_yet")];
-    if (it.state === "frozen") return ["bad", "frozen", why || t("camera.frozen")];
     const silent = it.last_result_age_s + (performance.now() - this.page.answeredAt) / 1000;
     // What comes rarely is not late yet: a camera may take one picture in ten seconds.
     const patience = Math.max(3, Math.min(3 / Math.max(it.fps, 0.01), this.page.readySeconds));
