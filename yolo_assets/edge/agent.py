@@ -19,7 +19,6 @@ from fastapi import Depends, FastAPI
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.edge.announcements import Announcements
-from yolo_assets.edge.audit.changes import record_batch, record_settings
 from yolo_assets.edge.audit.log import AuditLog
 from yolo_assets.edge.audit.shipping import AuditShipper
 from yolo_assets.edge.balancing.balancer import Balancer, BalancerMetrics
@@ -108,7 +107,7 @@ class Agent:
             lines_per_file=config.audit.lines_per_file,
             keep_files=config.audit.keep_files,
         )
-        record_settings(self.audit, config.state_dir / "settings.json", *config.flat())
+        self.audit.record_settings(config.state_dir / "settings.json", *config.flat())
         self._audit_shipper = AuditShipper(self.audit, store)
         self.swaps = SwapLog(self.audit, self.board, self.recorder.journal, lost_after=config.lease_seconds)
         self.updates = ModelUpdates(config, Registry(store, trusted), self.swaps)
@@ -116,7 +115,7 @@ class Agent:
         self.announcements = Announcements(config, self.updates.poll_now)
         times = [(each.source.camera_id, each.clock.now if each.clock else each.source.now) for each in configured]
         self.lots = LotBook(times, config.state_dir / "lots.json")
-        self.lots.on_batch = partial(record_batch, self.audit)
+        self.lots.on_batch = self.audit.record_batch
         self._lot_listener = (
             LotListener(config.lots.mqtt, config.device_id, config.camera_ids, self.lots) if config.lots.mqtt else None
         )

@@ -59,7 +59,7 @@ def test_what_the_doctor_found_can_be_read(monkeypatch: pytest.MonkeyPatch) -> N
     question = "does a second write of an archive replace the first one?"
     answer = "yes: the bucket has no object lock, and its policy lets this user overwrite what is there already"
     finding = StoreFinding(question, answer, "unsafe", "turn on object lock")
-    root = Examined(role="archive", url="s3://plant/root", profile="Ceph RGW", findings=[finding])
+    root = Examined(role="archive", url="s3://plant/root", profile="ceph", findings=[finding])
     lines = on_terminal(monkeypatch, 80, lambda: storage._show(root, []))  # pyright: ignore[reportPrivateUsage]
     assert lines[1] == f"unsafe  {question}"
     assert " ".join(line.strip() for line in lines[2:4]) == answer

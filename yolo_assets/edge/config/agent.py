@@ -317,12 +317,12 @@ class AgentConfig(Section):
                 secrets[place] = value.get_secret_value()
             elif value is not None and place.endswith(_MAY_HOLD_SECRETS):
                 secrets[place] = str(value)
-            elif isinstance(value, tuple) and any(isinstance(item, BaseModel) for item in value):
-                for number, item in enumerate(cast("tuple[Any, ...]", value), 1):
+            elif isinstance(value, tuple) and any(isinstance(item, BaseModel) for item in cast("Items", value)):
+                for number, item in enumerate(cast("Items", value), 1):
                     name = getattr(item, "camera_id", None) or getattr(item, "name", None) or number
                     visit(f"{place}.{name}", item)
             elif value is not None:
-                told[place] = str(value)
+                told[place] = str(cast(Any, value))
 
         visit("", self)
         return told, secrets
@@ -360,6 +360,7 @@ class AgentConfig(Section):
 
 
 _Located = TypeVar("_Located")
+Items = tuple[Any, ...]
 _ADVICE = {
     "string_type": "; put it in quotes",
     "too_short": "; give at least one",

@@ -118,7 +118,7 @@ class LotBook:
     def __init__(self, cameras: Iterable[tuple[str, Callable[[], datetime]]], path: Path) -> None:
         self._cameras = {camera: _Camera(camera, now, _next_millisecond(now())) for camera, now in cameras}
         self._path = path
-        self.on_batch: Callable[[str, str | None, str | None, str], None] = lambda *_: None
+        self.on_batch: Callable[[str, str | None, str | None, str], None] = _tell_nobody
         """Called after another batch is in force or planned: camera, the batch before, the batch, who said so."""
         self._writing = threading.Lock()
         self._read()
@@ -308,6 +308,10 @@ class LotBook:
                 camera.changes, camera.heard_last, camera.reached = lots.changes, lots.heard_last, lots.reached
                 if lots.reached is not None and camera.earliest < lots.reached:
                     self._set_back(camera, lots.reached, camera.earliest)
+
+
+def _tell_nobody(_camera: str, _before: str | None, _after: str | None, _by: str) -> None:
+    pass
 
 
 def _next_millisecond(moment: datetime) -> datetime:
