@@ -206,6 +206,8 @@ def _pictures(source: Source, seconds: float) -> str:
         for capture in source.captures(stop):
             if capture.quiet:
                 waits = True
+                if pictures:
+                    break
             elif capture.image is None:
                 unreadable += 1
             else:
