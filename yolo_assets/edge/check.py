@@ -218,8 +218,10 @@ def _pictures(source: Source, seconds: float) -> str:
     first, size, pictures, unreadable, waits = 0.0, "", 0, 0, False
     try:
         for capture in source.captures(stop):
-            if capture.unchanged:
+            if capture.quiet:
                 waits = True
+                if pictures:
+                    break
             elif capture.image is None:
                 unreadable += 1
             else:
