@@ -59,8 +59,8 @@ class Capture:
         batch_id: the production batch, where the source knows it.
         truth: what a simulation knows about the picture; None for everything real.
         lost: why there is no picture, where the source knows; None with no image means unreadable.
-        unchanged: the source works and has no new picture. Nothing was captured, and no later capture has a time before
-            this one.
+        quiet: the source works and has no new picture: the camera says that it is the same as before, or none was due.
+            Nothing was captured, and no later capture has a time before this one.
         origin: told what becomes of the frame.
     """
 
@@ -69,7 +69,7 @@ class Capture:
     batch_id: str | None = None
     truth: Any = None
     lost: DropReason | None = None
-    unchanged: bool = False
+    quiet: Literal["same", "none_due"] | None = None
     origin: Origin | None = field(default=None, repr=False)
 
 

@@ -148,7 +148,7 @@ class DropFolderSource:
                     self._in_trouble = False
                 self._settle()
                 if not ready:
-                    yield Capture(self.now(), None, unchanged=True)
+                    yield Capture(self.now(), None, quiet="none_due")
                 if stop.wait(max(self._config.poll_s, _LISTING_SHARE * self._listing_s)):
                     return
         finally:

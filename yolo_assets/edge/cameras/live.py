@@ -1,4 +1,4 @@
-"""Network and USB cameras: their addresses, the secrets in them, and the sources that a child process reads.
+"""Cameras that a child process reads: their addresses, the secrets in them, and what the process is told.
 
 Belongs here: where credentials come from, and how they stay out of every text. Does not belong here: the child process
 (``remote``, ``process``).
@@ -13,10 +13,10 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.edge.cameras.process.wire import SnapshotOrder, StreamOrder, UsbOrder
+from yolo_assets.edge.cameras.process.wire import GenicamOrder, SnapshotOrder, StreamOrder, UsbOrder
 from yolo_assets.edge.cameras.remote import Reading, RemoteSource
 from yolo_assets.edge.clock import DeviceClock
-from yolo_assets.edge.config.cameras import RemoteCamera, SnapshotCamera, StreamCamera, UsbCamera
+from yolo_assets.edge.config.cameras import GenicamCamera, RemoteCamera, SnapshotCamera, StreamCamera, UsbCamera
 
 log = logging.getLogger(__name__)
 _HIDDEN = "***"
@@ -31,6 +31,8 @@ def live_source(camera: RemoteCamera, clock: DeviceClock) -> RemoteSource:
         reading = _usb(camera)
     elif isinstance(camera, SnapshotCamera):
         reading = _snapshot(camera)
+    elif isinstance(camera, GenicamCamera):
+        reading = _genicam(camera)
     else:
         reading = _stream(camera)
     return RemoteSource(camera.camera_id, reading, clock)
@@ -98,6 +100,19 @@ def _usb(camera: UsbCamera) -> Reading:
         "fourcc": camera.fourcc,
     }
     return Reading(lambda: order, str(camera.device), lambda text: text, _timeout(camera))
+
+
+def _genicam(camera: GenicamCamera) -> Reading:
+    order: GenicamOrder = {
+        "kind": "genicam",
+        "device": camera.device,
+        "fps": camera.fps,
+        "exposure_us": camera.exposure_us,
+        "gain": camera.gain,
+        "packet_size": camera.packet_size,
+        "pixel_format": camera.pixel_format,
+    }
+    return Reading(lambda: order, camera.device, lambda text: text, _timeout(camera))
 
 
 class CameraAddress:

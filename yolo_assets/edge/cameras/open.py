@@ -77,7 +77,7 @@ class ConfiguredSource:
 
     source: Source
     policy: Policy
-    kind: Literal["simulated", "video", "folder", "drop_folder", "stream", "snapshot", "usb"]
+    kind: Literal["simulated", "video", "folder", "drop_folder", "stream", "snapshot", "usb", "genicam"]
     waits: ReconnectWaits = field(default_factory=ReconnectWaits)
     stall_s: float | None = None
     clock: DeviceClock | None = None

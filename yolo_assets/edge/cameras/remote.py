@@ -273,11 +273,12 @@ class RemoteSource:
                     alive = pictured = time.monotonic()
                     yield Capture(self._clock.at(_arrived(message)), image)
                     continue
-                if note in ("alive", "packets", "lost", "unchanged"):
+                if note in ("unchanged", "idle"):
+                    alive = pictured = time.monotonic()
+                    yield Capture(self._clock.now(), None, quiet="same" if note == "unchanged" else "none_due")
+                elif note in ("alive", "packets", "lost"):
                     alive = time.monotonic()
-                    pictured = alive if note in ("alive", "unchanged") else pictured
-                    if note == "unchanged":
-                        yield Capture(self._clock.now(), None, unchanged=True)
+                    pictured = alive if note == "alive" else pictured
                 elif note == "opened":
                     self._facts = {key: message.get(key) for key in ("codec", "width", "height")}
                 elif note == "end":

@@ -240,6 +240,31 @@ class UsbCamera(LiveCamera):
     fourcc: str | None = Field(default=None, pattern=r"^[A-Z0-9]{4}$", description="pixel format to request, like MJPG")
 
 
-RemoteCamera = StreamCamera | SnapshotCamera | UsbCamera
+class GenicamCamera(LiveCamera):
+    """A GigE Vision camera that Aravis reads by GenICam. What is left out stays as the camera has it."""
+
+    kind: Literal["genicam"] = Field(description="a GigE Vision camera, by GenICam")
+    device: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:() -]{0,127}$",
+        description="its IP address, or its id as arv-tool-0.8 lists it: <vendor>-<serial number>",
+    )
+    fps: float | None = Field(
+        default=None, gt=0, le=1000, description="frames a second to request from the camera, and to take at most"
+    )
+    exposure_us: float | None = Field(
+        default=None, gt=0, le=1e8, description="microseconds; switches its automatic off"
+    )
+    gain: float | None = Field(
+        default=None, ge=0, le=1000, description="in the camera's unit, most often dB; switches its automatic off"
+    )
+    packet_size: int | None = Field(
+        default=None, ge=576, le=16000, description="bytes; above 1500 the network must carry jumbo frames"
+    )
+    pixel_format: Literal["Mono8", "BayerRG8", "BayerGR8", "BayerGB8", "BayerBG8", "RGB8"] | None = Field(
+        default=None, description="None: the one that it has; other formats cannot be read"
+    )
+
+
+RemoteCamera = StreamCamera | SnapshotCamera | UsbCamera | GenicamCamera
 OneCamera = VideoCamera | FolderCamera | DropFolderCamera | RemoteCamera
 Camera = Annotated[SimulatedCameras | OneCamera, Field(discriminator="kind")]

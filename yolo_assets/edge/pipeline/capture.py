@@ -86,7 +86,7 @@ class CameraThread:
         self._state: CameraState = "connecting"
         self._waits = configured.waits
         self._stall_s = configured.stall_s
-        self._first_picture = self._last_picture = self._unchanged_at = self._gone_at = 0.0
+        self._first_picture = self._last_picture = self._quiet_at = self._gone_at = 0.0
         self._gaps: deque[float] = deque(maxlen=5)
         self._repeats = RepeatWatch(configured.frozen_after_s) if configured.frozen_after_s else None
         self._frozen_told = False
@@ -100,10 +100,10 @@ class CameraThread:
         """Its state now. ``message`` says why, in words."""
         if self._state != "live":
             return self._state
-        if self._unchanged_at > self._last_picture:  # it says itself that it has nothing new
+        if self._quiet_at > self._last_picture:  # it says itself that it has nothing new
             if self._stall_s is None:
                 return "waiting"
-            if time.monotonic() - self._unchanged_at > self._stall_s:
+            if time.monotonic() - self._quiet_at > self._stall_s:
                 return "stalled"
             if self.silent_s > self._stall_s and not self.frozen:
                 return "waiting"
@@ -169,7 +169,7 @@ class CameraThread:
             self._first_picture = 0.0
             try:
                 for capture in self.source.captures(self._stop):
-                    if capture.unchanged:
+                    if capture.quiet:
                         self._heard(capture)
                     else:
                         if capture.image is not None:
@@ -198,11 +198,11 @@ class CameraThread:
     def _heard(self, capture: Capture) -> None:
         """It works and has no new picture."""
         now = time.monotonic()
-        self._unchanged_at = now
+        self._quiet_at = now
         if not self._first_picture:
             self._back(now)
             self._state, self.message = "waiting", ""
-        if self._repeats is not None:
+        if self._repeats is not None and capture.quiet == "same":
             self._repeats.unchanged(now)
             self._tell_repeats()
         self.mark = max(self.mark, capture.captured_at)
@@ -225,7 +225,7 @@ class CameraThread:
             self._repeats.forget()
         self._frozen_told = False
         self.mark = self.source.now()  # nothing is on its way: hours may close while the camera is away
-        last = max(self._last_picture, self._unchanged_at)
+        last = max(self._last_picture, self._quiet_at)
         lived = last - self._first_picture if self._first_picture else 0.0
         self._stop.wait(self._waits.longest() if hopeless else self._waits.after(lived))
 

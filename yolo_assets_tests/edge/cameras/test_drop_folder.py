@@ -62,7 +62,7 @@ class Drops:
                 captures.append(capture)
                 capture.origin.settled(outcome if capture.image is not None else "unreadable")
             assert time.monotonic() < end, captures
-            if done(captures) if done else capture.unchanged:
+            if done(captures) if done else capture.quiet is not None:
                 stop.set()
         return captures
 

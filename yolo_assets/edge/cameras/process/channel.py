@@ -81,6 +81,11 @@ class AgentChannel:
         with self._lock:
             self._send({"note": "unchanged", **self._losses()})
 
+    def idle(self) -> None:
+        """The camera works and has no new picture, as one that waits for its trigger."""
+        with self._lock:
+            self._send({"note": "idle", **self._losses()})
+
     def packets(self) -> None:
         """Something arrived that is no picture yet, as it is between key pictures: the camera works."""
         with self._lock:

@@ -29,6 +29,11 @@ def read(order: Any, channel: AgentChannel, closing: threading.Event) -> None:
 
             channel.started()
             read_snapshots(order, channel, closing)
+        elif order["kind"] == "genicam":
+            from yolo_assets.edge.cameras.process.genicam import read_genicam
+
+            channel.started()
+            read_genicam(order, channel, closing)
         else:
             from yolo_assets.edge.cameras.process.stream import read_stream
 

@@ -54,7 +54,19 @@ class SnapshotOrder(TypedDict):
     ca_file: str | None
 
 
-Order = StreamOrder | UsbOrder | SnapshotOrder
+class GenicamOrder(TypedDict):
+    """What a child needs to read a GenICam camera."""
+
+    kind: Literal["genicam"]
+    device: str
+    fps: float | None
+    exposure_us: float | None
+    gain: float | None
+    packet_size: int | None
+    pixel_format: str | None
+
+
+Order = StreamOrder | UsbOrder | SnapshotOrder | GenicamOrder
 
 
 def pack(message: Mapping[str, Any]) -> bytes:
