@@ -42,7 +42,7 @@ IN_PROCESS = {
     *("simulate", "archive run", "archive ls", "archive show", "archive verify", "archive cat", "restore"),
     *("catalog rebuild", "catalog query", "catalog find", "catalog gaps", "catalog stats"),
     *("models keygen", "models list", "models show", "models verify", "models promote", "models rollback"),
-    *("models history", "models export", "models import", "models build", "evidence make", "evidence verify"),
+    *("models history", "models export", "models import", "evidence make", "evidence verify"),
     *("storage doctor", "storage policy", "edge init"),
     *("tables build", "tables quarantine", "labels import", "datasets build"),
     *("alerts ls", "backfill", "exporter", "platform init", "today"),
@@ -51,6 +51,8 @@ FOREGROUND = ("edge run", "edge check", "edge status", "edge audit verify", "edg
 ON_S3 = ("archive hold", "storage init")
 WHOLE_SYSTEM = ("up", "demo")
 """In tests of their own: ``local/test_up.py`` and ``faults/test_demo_fails_once.py``."""
+QUANTISES = ("models build",)
+"""Many seconds of NNCF: ``training/test_int8_builds.py``."""
 NO_STORE = ("alerts test", "events listen", "pages")
 """They open none: what is announced is looked at by the functions of the sensors, and pages open theirs when asked."""
 
@@ -71,7 +73,7 @@ def commands() -> set[str]:
 
 
 def test_every_command_has_a_case() -> None:
-    assert commands() == {*IN_PROCESS, *FOREGROUND, *ON_S3, *WHOLE_SYSTEM, *NO_STORE}
+    assert commands() == {*IN_PROCESS, *FOREGROUND, *ON_S3, *WHOLE_SYSTEM, *QUANTISES, *NO_STORE}
 
 
 @dataclass
@@ -160,7 +162,6 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         (tmp_path / "tiny.onnx").write_bytes(tiny_bundle_files("line", "3")[1][ONNX])
         golden = ("--golden", tmp_path / "bundle" / "golden")
         shell("models import", tmp_path / "tiny.onnx", "--name", "line", "--version", "3", *golden)
-        shell("models build", "line/3", "--calibration", tmp_path / "bundle" / "golden")
         pack = tmp_path / "pack"
         shell("evidence make", "--camera", camera, *span, "--reason", "Audit 17", "--by", "A. Berg", "--out", pack)
         shell("evidence verify", pack, "--key", loop.home / "keys" / "archiver.pub")
