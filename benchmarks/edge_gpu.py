@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxslim
 from edge_throughput import frames, make
 from numpy.typing import NDArray
 from throughput_parts.models import quiet
@@ -39,6 +40,7 @@ from yolo_assets.vision.engines.interface import EngineSetup, EngineSpec
 from yolo_assets.vision.engines.opening import open_engine
 from yolo_assets.vision.hardware import cpu_model, graphics_cards, versions
 from yolo_assets.vision.model import Model
+from yolo_assets.vision.onnx_file import read_onnx
 from yolo_assets.vision.selection import measure
 
 CONFIDENCE, IOU, CAMERAS, CALLERS, APART = 0.25, 0.7, 16, 8, 1e-3
@@ -110,7 +112,7 @@ def theirs(kind: str, folder: Path, scale: Scale, batch: int = 1) -> float | Non
 
 def bundle(folder: Path, side: int) -> tuple[ModelManifest, dict[str, bytes]]:
     """The exported file with a free batch, as our own export makes it."""
-    data = free_batch(onnx.load(folder / "random.onnx")).SerializeToString()
+    data = free_batch(onnxslim.slim(onnx.load(folder / "random.onnx"))).SerializeToString()
     manifest = ModelManifest(
         name="random",
         version="1",
@@ -165,6 +167,8 @@ def swapping(bundled: tuple[ModelManifest, dict[str, bytes]], spec: EngineSpec, 
     thread.start()
     for _ in range(scale.swaps):
         time.sleep(scale.seconds / 2)
+        while not spent[False]:  # a busy processor
+            time.sleep(0.01)
         swaps.set()
         candidate = Model.load(*bundled, engine=spec)
         candidate.warm_up()
@@ -172,6 +176,8 @@ def swapping(bundled: tuple[ModelManifest, dict[str, bytes]], spec: EngineSpec, 
         serving.append(candidate)
         time.sleep(0.2)  # calls in the old one end
         old.close()
+        while not spent[True]:
+            time.sleep(0.01)
         swaps.clear()
     ended.set()
     thread.join()
@@ -204,7 +210,7 @@ def network(name: str, folder: Path, scale: Scale) -> None:
             model.close()
             setup = EngineSetup(parallel=4, mode="throughput")
             rates = {}
-            for batch in (1, 8):
+            for batch in (1, 8) if read_onnx(files[ONNX]).free_batch else (1,):
                 model = Model.load(manifest, files, engine=spec, setup=replace(setup, batch=batch))
                 model.warm_up()
                 rates[batch] = measure(model, sample, callers=4, batch=batch).per_second
