@@ -30,6 +30,7 @@ from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.config.cameras import Camera, SimulatedCameras, SnapshotCamera, StreamCamera
 from yolo_assets.edge.config.outputs import MqttOutput, WebhookOutput
+from yolo_assets.edge.http.texts import PageTexts
 from yolo_assets.edge.pipeline.results import ResultBoard
 from yolo_assets.models.registry import Registry
 from yolo_assets.runtime.credentials import client_context, read_secret
@@ -67,6 +68,7 @@ def check_everything(config: AgentConfig, seconds: float = 10.0) -> list[CheckRo
     tries: list[Callable[[], list[CheckRow]]] = [
         lambda: [_spool(config)],
         partial(_token, config),
+        partial(_page, config),
         lambda: list(_store_and_model(config)),
         *(partial(_cameras, config, camera, seconds) for camera in config.cameras),
         *(partial(_output, output, seconds) for output in config.outputs),
@@ -114,6 +116,18 @@ def _token(config: AgentConfig) -> list[CheckRow]:
     if not config.listen.loopback:
         return [CheckRow("token", "failed", f"{config.listen.host} is reachable from elsewhere; set token_file first")]
     return [CheckRow("token", "warning", "none: rollback, reload, pin and lots by the API are off; set token_file")]
+
+
+def _page(config: AgentConfig) -> list[CheckRow]:
+    if config.page.texts is None:
+        return []
+    try:
+        texts = PageTexts(config.page)
+    except UserError as error:
+        return [CheckRow("page", "failed", str(error))]
+    if texts.problems:
+        return [CheckRow("page", "warning", problem) for problem in texts.problems]
+    return [CheckRow("page", "ok", f"texts in {config.page.language} from {config.page.texts}")]
 
 
 def _store_and_model(config: AgentConfig) -> Iterator[CheckRow]:

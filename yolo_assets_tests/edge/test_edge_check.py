@@ -89,6 +89,8 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "misspelt model": ({"model": "lines"}, "release lines/stable", "failed", "line (stable); did you mean model line?"),
     "channel without a release": ({"channel": "night"}, "release line/night", "failed", "there are: line (stable)"),
     "store that is a typo": ({"store": "stroe"}, "store", "failed", "does not exist; is it a typo?"),
+    "page without texts": ({"page": {"language": "de", "texts": "de.yaml"}}, "page", "failed", "cannot read"),
+    "text of no page": ({"page": {"language": "de", "texts": "edge.yaml"}}, "page", "warning", "/page/en.json"),
     "no token": ({"token": None}, "token", "warning", "set token_file"),
     "key that is not there": ({"trusted_keys": ["none.pub"]}, "store", "failed", "none.pub"),
     "receiver that is away": ({"outputs": [WEBHOOK]}, "output mes", "failed", "cannot be reached"),
