@@ -80,23 +80,20 @@ def simulate(
         for text in dirty_lens_at or ()
         if (moment := given(_moment, text, "--dirty-lens-at"))
     ]
-    try:
-        with common.progress("simulating", simulated.count_frames(cameras, hours, fps)) as advance:
-            report = simulated.simulate(
-                out,
-                cameras=cameras,
-                hours=hours,
-                fps=fps,
-                seed=seed,
-                start=given(Hour.from_key, start, "--start"),
-                model=model,
-                truth_records=truth_records,
-                truth=truth,
-                changes=changes,
-                progress=advance,
-            )
-    except BadInputError as error:  # only what was given can be wrong here
-        raise UsageError(str(error)) from None
+    with common.progress("simulating", simulated.count_frames(cameras, hours, fps)) as advance:
+        report = simulated.simulate(
+            out,
+            cameras=cameras,
+            hours=hours,
+            fps=fps,
+            seed=seed,
+            start=given(Hour.from_key, start, "--start"),
+            model=model,
+            truth_records=truth_records,
+            truth=truth,
+            changes=changes,
+            progress=advance,
+        )
     if as_json:
         common.emit_json(dataclasses.asdict(report))
         return
