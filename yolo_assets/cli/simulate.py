@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,6 +71,8 @@ def simulate(
     lens_of = dirty_camera or LineConfig(seed=max(seed, 0), cameras=cameras).camera_ids[0]
     if dirty_camera is not None and not dirty_lens_at:
         raise UsageError("--dirty-camera says which lens gets dirty; give the time with --dirty-lens-at")
+    if not math.isfinite(fps):
+        raise UsageError(f"{fps} frames per second cannot be simulated; use 0.0003 (one an hour) to 120")
     changes = [
         Change("line_change", moment, None)
         for text in change_at or ()
