@@ -211,7 +211,7 @@ def test_an_unreadable_video_is_one_line(tmp_path: Path) -> None:
         (("catalog", "query", "SELECT 1"), 1, "catalog"),
         (("models", "list", "--store", "ftp://x"), 2, "is not a store"),
         (("models", "promote", "../../x", "--reason", "y"), 2, "model name"),
-        (("simulate", "--out", "spool", "--cameras", "0"), 2, "0"),
+        (("simulate", "--out", "spool", "--cameras", "0"), 2, "--cameras"),
         (("simulate", "--out", "spool", "--start", "yesterday"), 2, "yesterday"),
     ],
 )
