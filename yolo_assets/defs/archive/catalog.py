@@ -13,7 +13,7 @@ from pydantic import Field
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.times import format_time, parse_time, utc_now
 from yolo_assets.defs.archive.checks import EVERY_RECEIPT_VERIFIED, NO_GAPS, every_receipt_verified, no_gaps
-from yolo_assets.defs.archive.columns import catalog_columns
+from yolo_assets.defs.archive.columns import catalog_lineage, catalog_schema
 from yolo_assets.defs.automation import on_change
 from yolo_assets.defs.code_versions import code_version
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
@@ -25,6 +25,9 @@ from yolo_assets.defs.resources import Locations
 FULL_PASS = timedelta(days=7)
 """How often all receipts are read: something may have changed outside the graph, by hand or by another centre."""
 _MOST_DATES = 400
+_MOST_BEHIND = 10
+_BEHIND = {"camera_id": str, "last_hour": str, "first_hour": str, "archives": int, "frames": int, "bytes": int}
+"""Of these cameras' newest hour is the oldest. All cameras of a plant, in each version, were half of its event log."""
 _INPUTS = (dg.AssetKey("hourly_archives"), dg.AssetKey("detections"))
 CATALOG = dg.AssetKey("archive_catalog")
 
@@ -45,10 +48,11 @@ class CatalogConfig(dg.Config):
     group_name="archive",
     kinds={"duckdb"},
     owners=["team:platform"],
+    metadata={"dagster/column_schema": catalog_schema()},
     code_version=code_version("catalog"),
     description=(
         "DuckDB index of all receipts, published as an immutable file with a pointer. Losing it loses nothing: "
-        "`yolo-assets catalog rebuild` makes it again from the receipts."
+        "`yolo-assets catalog rebuild` makes it again from the receipts. `yolo-assets catalog stats` shows all cameras."
     ),
     retry_policy=RETRY_POLICY,
 )
@@ -70,11 +74,11 @@ def archive_catalog(
     seconds = time.monotonic() - started
     with open_catalog(store, cache=cache) as connection:
         totals, missing = stats(connection, utc_now()), gaps(connection)
-        columns = catalog_columns(connection.sql("DESCRIBE archives").fetchall())
+    behind = totals.cameras.sort("last_hour", "camera_id").head(_MOST_BEHIND)
     return dg.MaterializeResult(
         metadata={
             "version": published.pointer.version,
-            **columns,
+            "dagster/column_lineage": catalog_lineage(),
             "where": locations.links().stored("store", published.pointer.key),
             "dagster/row_count": published.pointer.archives,
             "added": published.added,
@@ -85,17 +89,8 @@ def archive_catalog(
             "full_pass_at": format_time(now if scope.dates is None else scope.full_pass),
             "trusted_keys": keys,
             "seen_through": scope.through,
-            "cameras": table(
-                list(totals.cameras.iter_rows(named=True)),
-                {
-                    "camera_id": str,
-                    "archives": int,
-                    "frames": int,
-                    "bytes": int,
-                    "first_hour": str,
-                    "last_hour": str,
-                },
-            ),
+            "cameras": totals.cameras.height,
+            "furthest_behind": table(list(behind.iter_rows(named=True)), _BEHIND),
         },
         data_version=dg.DataVersion(published.pointer.sha256),
         check_results=[every_receipt_verified(published), no_gaps(missing)],
