@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import getpass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from yolo_assets.cli.class_names import ClassesOption, given_classes
-from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings
+from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings, valid
 from yolo_assets.cli.registries import check_spelling, find_version, open_promoter
 from yolo_assets.contracts.locations import location_folder
+from yolo_assets.contracts.names import check_id, check_version
 
 if TYPE_CHECKING:
     from yolo_assets.contracts.model import ModelManifest
@@ -22,8 +24,15 @@ if TYPE_CHECKING:
 
 def import_model_file(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="ONNX file or checkpoint (.pt) of Ultralytics.")],
-    name: Annotated[str, typer.Option("--name", help="Name of the model, like line.")],
-    version: Annotated[str, typer.Option("--version", help="Version that it gets, like 2026-01 or best3.")],
+    name: Annotated[
+        str,
+        typer.Option(
+            "--name", help="Name of the model, like line.", parser=valid(partial(check_id, what="model name"))
+        ),
+    ],
+    version: Annotated[
+        str, typer.Option("--version", help="Version that it gets, like 2026-01 or best3.", parser=valid(check_version))
+    ],
     golden: Annotated[
         Path,
         typer.Option(
@@ -128,7 +137,9 @@ def _verdict(
 
 
 def build_model(
-    model: Annotated[str, typer.Argument(metavar="NAME/VERSION", help="What it is built from.")],
+    model: Annotated[
+        str, typer.Argument(metavar="NAME/VERSION", help="What it is built from.", parser=valid(check_spelling))
+    ],
     precision: Annotated[Literal["int8"], typer.Option("--precision", help="Arithmetic of the build.")] = "int8",
     calibration: Annotated[
         Path | None,
@@ -140,7 +151,13 @@ def build_model(
         ),
     ] = None,
     version: Annotated[
-        str | None, typer.Option("--version", help="Version that it gets; default: <VERSION>-<precision>.")
+        str | None,
+        typer.Option(
+            "--version",
+            metavar="VERSION",
+            help="Version that it gets; default: <VERSION>-<precision>.",
+            parser=valid(check_version),
+        ),
     ] = None,
     by: Annotated[str | None, typer.Option("--by", help="Who makes it; by default the login name.")] = None,
     store: StoreOption = None,
@@ -156,7 +173,6 @@ def build_model(
     from yolo_assets.training.building import BuildRequest, build_int8
 
     located = settings(store=store)
-    check_spelling(model)
     promoter = open_promoter(located, None)
     name, origin = find_version(promoter.registry, located, model)
     request = BuildRequest(

@@ -7,6 +7,7 @@ half of what an idle plant cost. Belongs here: which connections a process keeps
 from __future__ import annotations
 
 import functools
+import os
 from typing import Any
 
 from dagster._core.storage.config import PostgresStorageConfig
@@ -63,7 +64,10 @@ class PooledPostgresStorage(DagsterPostgresStorage):
 
 @functools.cache
 def _engine(url: str) -> Engine:
-    return _new_engine(url)
+    engine = _new_engine(url)
+    # Two processes on one connection would read each other's answers.
+    os.register_at_fork(after_in_child=functools.partial(engine.dispose, close=False))
+    return engine
 
 
 def _new_engine(url: str, token_provider: Any = None) -> Engine:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +77,22 @@ def test_all_questions_share_connections_also_after_a_cut(
         assert first.get_runs_count() == 0
         (later,) = server_processes(first, second)
         assert later != number
+        forked = _in_a_fork(lambda: str(server_processes(first)))
+        assert forked.startswith("{") and forked != str({later}), "two processes on one connection"
+        assert server_processes(first) == {later}
+
+
+def _in_a_fork(answer: Callable[[], str]) -> str:
+    """What a forked process answers."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writing, answer().encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading) as stream:
+        told = stream.read()
+    os.waitpid(child, 0)
+    return told

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -129,12 +130,14 @@ class DropFolderSource:
             self._outcomes.append((name, outcome))
             ended = self._ended
         if ended:
-            self._settle()
+            with suppress(SourceError):  # the next run finds the record, or reads the file again
+                self._settle()
 
     def captures(self, stop: Event) -> Iterator[Capture]:
         """Every complete file once, and between them that there is none."""
-        self._ended = False
+        self._ended, self._folder_ns = False, 0
         try:
+            self._settle()
             self._recover()
             while not stop.is_set():
                 ready = self._ready()
@@ -154,7 +157,8 @@ class DropFolderSource:
         finally:
             with self._lock:
                 self._ended = True
-            self._settle()
+            with suppress(SourceError):
+                self._settle()
 
     def _recover(self) -> None:
         """What a killed run left open: its record is in the spool, or its file is read again."""
@@ -296,16 +300,16 @@ class DropFolderSource:
         """Do with the files what their frames' outcomes say."""
         with self._settling:
             while self._outcomes:
-                name, outcome = self._outcomes.popleft()
-                if self._journal is None:
-                    continue  # only looking: it stays open, so that it is not read again
-                if outcome in _TRY_AGAIN:
-                    self._in_trouble = True
-                    self._journal.forget(name)
-                    self._folder_ns = 0
-                else:
-                    self._dispose(name, DONE if outcome == "processed" else REJECTED)
-                self._open.discard(name)
+                name, outcome = self._outcomes[0]
+                if self._journal is not None:  # one that only looks leaves it open, so that it is not read again
+                    if outcome in _TRY_AGAIN:
+                        self._in_trouble = True
+                        self._journal.forget(name)
+                        self._folder_ns = 0
+                    else:
+                        self._dispose(name, DONE if outcome == "processed" else REJECTED)
+                    self._open.discard(name)
+                self._outcomes.popleft()  # last: what could not be written down is tried again
 
     def _dispose(self, name: str, where: str) -> None:
         """Move, keep or remove a file that is done with. What was not processed is never removed."""

@@ -18,6 +18,7 @@ import orjson
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import is_record_file
 from yolo_assets.contracts.times import Hour, format_time, parse_time
+from yolo_assets.edge.cameras.source import SourceError
 from yolo_assets.runtime.files import write_atomic
 from yolo_assets.spool.hours import SpoolHour
 
@@ -54,6 +55,8 @@ class DropJournal:
         file: the journal.
         spool: where records are.
         camera_id: whose.
+
+    Every method raises `SourceError` where the journal cannot be written.
 
     Raises:
         BadInputError: the journal cannot be read or written.
@@ -93,8 +96,6 @@ class DropJournal:
         """Forget all files that are done and not among those in the folder."""
         for name in [name for name, read in self.files.items() if read.done and name not in names]:
             del self.files[name]
-        if self._lines > 2 * len(self.files) + _SPARE_LINES:
-            self._write_anew()
 
     def recorded(self, name: str) -> bool:
         """Whether the spool has the record of a file that was noted once only."""
@@ -104,11 +105,14 @@ class DropJournal:
         return any(one.get("source_file") == name and one.get("captured_at") == at for one in _records(hour.path))
 
     def _append(self, name: str, read: ReadFile | None) -> None:
-        with self._path.open("ab") as file:
-            file.write(_line(name, read))
-        self._lines += 1
-        if self._lines > 2 * len(self.files) + _SPARE_LINES:
-            self._write_anew()
+        try:
+            with self._path.open("ab", buffering=0) as file:
+                file.write(_line(name, read))
+            self._lines += 1
+            if self._lines > 2 * len(self.files) + _SPARE_LINES:
+                self._write_anew()
+        except OSError as error:
+            raise SourceError(f"cannot write the journal {self._path}: {error.strerror}; free space there") from None
 
     def _write_anew(self) -> None:
         write_atomic(self._path, b"".join(_line(name, read) for name, read in self.files.items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from yolo_assets.contracts.times import utc_now
+from yolo_assets.contracts.times import format_time, utc_now
 from yolo_assets.edge.cameras import drop_folder, drop_journal
 from yolo_assets.edge.cameras.drop_folder import DropFolderSource
 from yolo_assets.edge.cameras.drop_journal import DropJournal
@@ -53,14 +54,18 @@ class Drops:
         return path
 
     def read(
-        self, done: Callable[[list[Capture]], bool] | None = None, outcome: str = "processed", seconds: float = 20
+        self,
+        done: Callable[[list[Capture]], bool] | None = None,
+        outcome: str | None = "processed",
+        seconds: float = 20,
     ) -> list[Capture]:
-        """Every capture until ``done``, else until there is nothing new; all with one outcome."""
+        """Every capture until ``done``, else until there is nothing new; all with one outcome, or with none."""
         stop, captures, end = Event(), list[Capture](), time.monotonic() + seconds
         for capture in self.source.captures(stop):
             if capture.origin is not None:
                 captures.append(capture)
-                capture.origin.settled(outcome if capture.image is not None else "unreadable")
+                if outcome is not None:
+                    capture.origin.settled(outcome if capture.image is not None else "unreadable")
             assert time.monotonic() < end, captures
             if done(captures) if done else capture.quiet is not None:
                 stop.set()
@@ -151,6 +156,33 @@ def test_what_a_full_disk_refused_is_read_again(tmp_path: Path, monkeypatch: pyt
     drops.drop("a.jpg")
     assert len(drops.read(lambda captures: len(captures) == 3, outcome="disk_full")) == 3
     assert drops.left() == ["a.jpg"]
+    assert names(drops.read()) == ["a.jpg"] and drops.in_folder("done") == ["a.jpg"]
+
+
+def test_what_a_kill_left_open_is_judged_by_the_spool(tmp_path: Path) -> None:
+    drops = Drops(tmp_path)
+    drops.drop("a.jpg", at=LONG_AGO)
+    drops.drop("b.jpg", at=LONG_AGO)
+    recorded, lost = drops.read(outcome=None)
+    hour = tmp_path / "spool" / "cam1" / "20200506_07"
+    hour.mkdir(parents=True)
+    record = {"source_file": names([recorded])[0], "captured_at": format_time(recorded.captured_at)}
+    other = {"source_file": names([lost])[0], "captured_at": "2020-05-06T07:00:00.000Z"}  # of another day's file
+    (hour / "records.ndjson").write_text(f"{json.dumps(record)}\n{json.dumps(other)}\n" + '{"source_file":"b')
+    drops.restart()
+    assert names(drops.read()) == ["b.jpg"] and drops.in_folder("done") == ["a.jpg", "b.jpg"]
+
+
+def test_a_full_disk_below_the_journal_loses_no_file(tmp_path: Path) -> None:
+    drops = Drops(tmp_path)
+    drops.drop("a.jpg")
+    journal = tmp_path / "state" / "cam1.ndjson"
+    journal.unlink()
+    journal.mkdir()  # nothing can be written there
+    for _ in range(2):
+        with pytest.raises(SourceError, match="cannot write the journal"):
+            drops.read()
+    journal.rmdir()
     assert names(drops.read()) == ["a.jpg"] and drops.in_folder("done") == ["a.jpg"]
 
 
