@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests talk to: Ceph's S3 gateway, PostgreSQL, ffmpeg for streams, a browser for the pages, a reverse
+# Installs what the tests talk to: Ceph's S3 gateway, PostgreSQL, ffmpeg for streams, a web server with Digest logins and
+# a GigE Vision camera in software, a browser for the pages, a reverse
 # proxy with logins, the AWS command line as a reader that is not ours, message brokers, Prometheus' checker of metrics,
 # readers of PDF that are not ours, fonts of other scripts, and what builds images without a registry.
 # Debian and Ubuntu; does nothing when all is there. Needs root, or sudo without a password.
@@ -23,6 +24,8 @@ need etcd etcd-server
 need promtool prometheus
 [ -n "$(ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" ] || missing+=(postgresql)
 PATH="$PATH:/usr/sbin" need nginx nginx-light
+PATH="$PATH:/usr/sbin" need lighttpd lighttpd
+need arv-fake-gv-camera-0.8 aravis-tools
 need openssl openssl
 need buildah buildah
 need mmdebstrap mmdebstrap

@@ -19,6 +19,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -38,6 +39,7 @@ from yolo_assets.archive.options import ArchiveOptions
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
 from yolo_assets.local.dagster_home import prepare_dagster_home
+from yolo_assets.local.services import free_port
 from yolo_assets.runtime.processes import ChildProcess
 from yolo_assets.simulator.simulation import simulate
 from yolo_assets.spool.hours import list_hours
@@ -187,19 +189,47 @@ def configure(file: Path, workers: int) -> None:
 
 @contextmanager
 def daemon(home: Path) -> Iterator[None]:
-    """Daemon and code server, until the daemon gave a sign of life."""
-    module = home / "bench_location.py"
+    """A standing code server and the daemon, as the plant's units start them; ready when the daemon is alive."""
+    module, port = home / "bench_location.py", free_port(0)
     module.write_text(LOCATION)
-    log = home / "daemon.log"
-    command = [sys.executable, "-m", "dagster._daemon", "run", "-f", str(module), "-a", "defs"]
+    workspace = home / "workspace.yaml"
+    workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": {"host": "127.0.0.1", "port": port}}]}))
+    code = ["dagster", "api", "grpc", "-f", str(module), "-a", "defs", "-h", "127.0.0.1", "-p", str(port)]
+    with service(home, "code", code) as server:
+        wait_for_port(port, server)
+        with service(home, "daemon", ["dagster._daemon", "run", "-w", str(workspace)]) as process:
+            wait_for_heartbeat(home / "dagster", process)
+            yield
+
+
+@contextmanager
+def service(home: Path, name: str, command: list[str]) -> Iterator[ChildProcess]:
+    """A module that runs as a process, with its output in ``<name>.log``."""
+    log = home / f"{name}.log"
     process = ChildProcess(
-        "the daemon", command, environment=dict(os.environ), output=log, errors=log, new_session=True
+        f"the {name}",
+        [sys.executable, "-m", *command],
+        environment=dict(os.environ),
+        output=log,
+        errors=log,
+        new_session=True,
     )
     try:
-        wait_for_heartbeat(home / "dagster", process)
-        yield
+        yield process
     finally:
         process.end(30, descendants=True)
+
+
+def wait_for_port(port: int, process: ChildProcess, seconds: float = 180) -> None:
+    """Until the code server listens."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with closing(socket.socket()) as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if time.monotonic() > deadline or process.exit_status is not None:
+            raise SystemExit(f"the code server did not start in {seconds:.0f} s; see code.log in --folder")
+        time.sleep(0.5)
 
 
 def wait_for_heartbeat(dagster_home: Path, process: ChildProcess, seconds: float = 180) -> None:

@@ -1,7 +1,7 @@
 """What an idle platform costs: processor time and log lines of Dagster's processes while nothing comes in.
 
 Four ways of running it over an empty home: the plant's services (a standing code server, the daemon, the UI, as their
-units start them) over SQLite and over PostgreSQL, whose own processes are not counted; the Dagster of ``yolo-assets
+units start them) over SQLite and over PostgreSQL, whose own processes are told apart; the Dagster of ``yolo-assets
 up``; and the peer: a daemon and a UI that load the code themselves, each from the workspace of one machine.
 
 Run: python benchmarks/idle_platform.py [--seconds 180] [--settle 90] [--only services|postgres|up|peer]
@@ -42,10 +42,12 @@ class Idle:
     Attributes:
         cpu: share of one core by service, children that ended included.
         lines: log lines a minute of all services.
+        server: share of one core of the database server, which ``total`` leaves out; None where there is none.
     """
 
     cpu: dict[str, float]
     lines: float
+    server: float | None = None
 
     @property
     def total(self) -> float:
@@ -54,23 +56,42 @@ class Idle:
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {share:.1%}" for name, share in self.cpu.items())
-        return f"{self.total:6.1%} of a core ({parts}); {self.lines:.1f} log lines a minute"
+        apart = f"; the database server {self.server:.1%}" if self.server is not None else ""
+        return f"{self.total:7.2%} of a core ({parts}){apart}; {self.lines:.1f} log lines a minute"
 
 
-def measure(services: Mapping[str, LocalService], settle: float, seconds: float) -> Idle:
+@dataclass(frozen=True)
+class Platform:
+    """What runs while it is measured.
+
+    Attributes:
+        services: Dagster's, by name.
+        server: the first process of the database server, where there is one.
+    """
+
+    services: Mapping[str, LocalService]
+    server: int | None = None
+
+    def seconds(self) -> dict[str, float]:
+        """Processor time by service; of the server with an empty name."""
+        found = {name: _seconds(service.pid) for name, service in self.services.items()}
+        return found if self.server is None else {**found, "": _seconds(self.server)}
+
+
+def measure(platform: Platform, settle: float, seconds: float) -> Idle:
     """Wait until the start is over, then measure.
 
     Args:
-        services: running ones by name.
+        platform: it runs.
         settle: seconds to wait first.
         seconds: seconds to measure for.
     """
-    logs = {service.log for service in services.values()}
+    logs = {service.log for service in platform.services.values()}
     time.sleep(settle)
-    before, lines = {name: _seconds(service.pid) for name, service in services.items()}, _lines(logs)
+    before, lines = platform.seconds(), _lines(logs)
     time.sleep(seconds)
-    cpu = {name: (_seconds(service.pid) - before[name]) / seconds for name, service in services.items()}
-    return Idle(cpu, (_lines(logs) - lines) / seconds * 60)
+    cpu = {name: (spent - before[name]) / seconds for name, spent in platform.seconds().items()}
+    return Idle({name: cpu[name] for name in platform.services}, (_lines(logs) - lines) / seconds * 60, cpu.get(""))
 
 
 def _seconds(pid: int) -> float:
@@ -89,16 +110,16 @@ def _lines(logs: set[Path]) -> int:
 
 
 @contextlib.contextmanager
-def services(home: Path) -> Iterator[dict[str, LocalService]]:
+def services(home: Path) -> Iterator[Platform]:
     """The plant's, over SQLite."""
     environment = {"DAGSTER_HOME": str(prepare_dagster_home(home)), "YOLO_ASSETS_HOME": str(home)}
     names = ("code", "daemon", "ui")
     with PlantServices(home, environment, names) as running:
-        yield {name: running[name] for name in names}
+        yield Platform({name: running[name] for name in names})
 
 
 @contextlib.contextmanager
-def postgres(home: Path) -> Iterator[dict[str, LocalService]]:
+def postgres(home: Path) -> Iterator[Platform]:
     """The plant's, over PostgreSQL."""
     with tempfile.TemporaryDirectory(prefix="idle-postgres-") as folder, contextlib.ExitStack() as stack:
         server = PostgresServer(Path(folder))
@@ -106,20 +127,20 @@ def postgres(home: Path) -> Iterator[dict[str, LocalService]]:
         environment = {**plant_environment(home, server.new_database()), "YOLO_ASSETS_HOME": str(home)}
         names = ("code", "daemon", "ui")
         with PlantServices(home, environment, names) as running:
-            yield {name: running[name] for name in names}
+            yield Platform({name: running[name] for name in names}, server.pid)
 
 
 @contextlib.contextmanager
-def up(home: Path) -> Iterator[dict[str, LocalService]]:
+def up(home: Path) -> Iterator[Platform]:
     """All in one command."""
     port = free_port(0)
     with _service("up", dagster_command(port), home) as running:
         wait_for_http(running, f"http://127.0.0.1:{port}/server_info", 180)
-        yield {"up": running}
+        yield Platform({"up": running})
 
 
 @contextlib.contextmanager
-def peer(home: Path) -> Iterator[dict[str, LocalService]]:
+def peer(home: Path) -> Iterator[Platform]:
     """Daemon and UI that load the code themselves."""
     port, folder = free_port(0), Path(sys.executable).parent
     workspace = str(shipped_file("workspace.yaml"))
@@ -127,7 +148,7 @@ def peer(home: Path) -> Iterator[dict[str, LocalService]]:
     with _service("ui", ui, home) as shown:
         wait_for_http(shown, f"http://127.0.0.1:{port}/server_info", 180)
         with _service("daemon", [str(folder / "dagster-daemon"), "run", "-w", workspace], home) as daemon:
-            yield {"ui": shown, "daemon": daemon}
+            yield Platform({"ui": shown, "daemon": daemon})
 
 
 def _service(name: str, command: list[str], home: Path) -> LocalService:
@@ -135,7 +156,7 @@ def _service(name: str, command: list[str], home: Path) -> LocalService:
     return LocalService(name, command, home / "logs" / f"{name}.log", environment)
 
 
-WAYS: dict[str, Callable[[Path], contextlib.AbstractContextManager[dict[str, LocalService]]]] = {
+WAYS: dict[str, Callable[[Path], contextlib.AbstractContextManager[Platform]]] = {
     "services": services,
     "postgres": postgres,
     "up": up,

@@ -47,7 +47,7 @@ EDGE_LAYERS = {
     "image_service": {"config", "serving", "pipeline"},
     "maintenance": {"config", "serving", "clock", "pipeline"},
     "rollout": {"types", "config", "serving", "audit", "pipeline"},
-    "check": {"config", "clock", "cameras", "pipeline", "rollout"},
+    "check": {"config", "clock", "cameras", "pipeline", "rollout", "http"},
     "balancing": {"types", "config", "serving", "pipeline", "rollout"},
     "telemetry": {"config", "lots", "serving", "audit", "clock", "pipeline", "maintenance", "rollout", "balancing"},
     "http": {"types", "config", "lots", "serving", "audit", "pipeline", "image_service", "rollout", "telemetry"},

@@ -56,20 +56,14 @@ def backfill(
     warnings.filterwarnings("ignore", module="dagster")  # about features in preview
     from yolo_assets.definitions import defs
     from yolo_assets.defs.backfill.backfills import Backfills
+    from yolo_assets.defs.backfill.plan import WantedHours
     from yolo_assets.local.dagster_home import find_dagster_home
 
     where = settings()
     dagster_home = find_dagster_home(where.home)
     with Backfills.of(dagster_home, defs()) as backfills:
-        plan = backfills.plan(
-            assets,
-            first[0],
-            last[1],
-            spool=where.spool,
-            archive=reading_archive(where, None),
-            cameras=cameras,
-            force=not missing,
-        )
+        wanted = WantedHours(assets, first[0], last[1], cameras, force=not missing)
+        plan = backfills.plan(wanted, spool=where.spool, archive=reading_archive(where, None))
         answer = _json(plan)
         if not as_json:
             _print(plan)

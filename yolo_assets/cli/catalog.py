@@ -22,6 +22,7 @@ from yolo_assets.cli.common import (
     out,
     progress,
     settings,
+    show_table,
 )
 
 if TYPE_CHECKING:
@@ -348,9 +349,6 @@ def _show(answer: Answer, nothing: str, *, as_json: bool = False, as_csv: bool =
 
 def _show_table(answer: Answer, nothing: str) -> None:
     """A table on a terminal, tab-separated lines with a heading in a pipe."""
-    from rich.table import Table
-    from rich.text import Text
-
     from yolo_assets.catalog.answers import tab_separated
 
     if not answer.rows:
@@ -362,7 +360,4 @@ def _show_table(answer: Answer, nothing: str) -> None:
         for line in [list(answer.columns), *answer.cells()]:
             typer.echo(tab_separated(line))
         return
-    table = Table(*answer.columns)
-    for line in answer.cells():
-        table.add_row(*map(Text, line))  # data, never markup
-    console.print(table)
+    show_table(answer.columns, list(answer.cells()))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -25,10 +26,13 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.table import Table
+from rich.text import Text
 
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.locations import location_folder, location_url
 from yolo_assets.contracts.settings import Settings
+from yolo_assets.contracts.text import plain
 
 if TYPE_CHECKING:
     from yolo_assets.archive.archive import Archive
@@ -45,6 +49,10 @@ SpoolOption = Annotated[
     typer.Option("--spool", help="Spool folder of the cameras.", metavar="DIR", parser=location_folder),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text.")]
+
+
+_WORTH_WRAPPING = 40
+"""Characters that the last column must have, so that its text may run over several lines."""
 
 
 def settings(*, archive: str | None = None, store: str | None = None, spool: Path | None = None) -> Settings:
@@ -108,9 +116,35 @@ def out() -> Console:
 
 def note(message: str) -> None:
     """One line to standard error that accompanies a result; what a terminal would act on is written out."""
-    from yolo_assets.contracts.text import plain
-
     Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(plain(message))
+
+
+def show_table(heads: Sequence[str], rows: Sequence[Sequence[str | Text]], *, titles: int = 1) -> None:
+    """A table on standard output, one line a row; where a terminal is too narrow for it, a paragraph a row.
+
+    Args:
+        heads: of the columns; an empty one has none.
+        rows: cells; a text may have a style.
+        titles: columns that stand in the first line of a paragraph.
+    """
+    cells = [[cell if isinstance(cell, Text) else Text(plain(cell)) for cell in row] for row in rows]
+    wide = [max(len(head), *(row[at].cell_len for row in cells), 0) for at, head in enumerate(heads)]
+    console, needed = out(), sum(wide) + 2 * len(wide)
+    before_last = sum(wide[:-1]) + 2 * len(wide)
+    if not console.is_terminal:
+        console.width = max(console.width, needed)
+    if needed <= console.width or console.width - before_last >= _WORTH_WRAPPING:
+        table = Table(*heads, box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=any(heads))
+        table.columns[-1].overflow = "fold"  # a cut hash or reason is of no use
+        for row in cells:
+            table.add_row(*row)
+        console.print(table)
+        return
+    for row in cells:
+        console.print(Text("  ").join(row[:titles]), soft_wrap=False)
+        rest = zip(heads[titles:], row[titles:], strict=True)
+        told = Text(", ").join(Text(f"{head} ").append(cell) if head else cell for head, cell in rest if cell.plain)
+        console.print(Padding(told, (0, 0, 0, 4)))
 
 
 def emit_json(value: Mapping[str, Any] | list[Any]) -> None:

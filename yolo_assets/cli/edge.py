@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from yolo_assets.cli import common, edge_audit
-from yolo_assets.cli.class_names import ClassesOption, class_names_of
+from yolo_assets.cli.class_names import ClassesOption, given_classes
 from yolo_assets.contracts.errors import BadInputError, UsageError, UserError
 from yolo_assets.contracts.locations import location_folder, location_url
-from yolo_assets.contracts.text import plain
 
 if TYPE_CHECKING:
     from yolo_assets.edge.config.agent import AgentConfig
@@ -59,7 +58,7 @@ def try_model(
         sources,
         name=name,
         confidence=confidence,
-        class_names=class_names_of(classes) if classes is not None else None,
+        classes=given_classes(classes),
         port=port,
         say=common.note,
     )
@@ -176,8 +175,6 @@ def check(
     import dataclasses
     import logging
 
-    from rich.table import Column, Table
-
     settings = _settings(config)
     from yolo_assets.edge.check import check_everything
 
@@ -187,10 +184,8 @@ def check(
     if as_json:
         common.emit_json([dataclasses.asdict(row) for row in found])
     else:
-        table = Table(Column("what", no_wrap=True), "state", "found", box=None)
-        for row in found:
-            table.add_row(plain(row.what), row.state, plain(row.found))
-        common.out().print(table)
+        rows = [(row.state, row.what, row.found) for row in found]
+        common.show_table(("state", "what", "found"), rows, titles=2)
     failed = [row for row in found if row.state == "failed"]
     if failed:
         raise UserError(f"{len(failed)} of {len(found)} cannot work, the first: {failed[0].what}: {failed[0].found}")
@@ -220,7 +215,6 @@ def status(
     Example: yolo-assets edge status --url http://127.0.0.1:8080/
     """
     import orjson
-    from rich.table import Column, Table
 
     document = orjson.loads(_get(url.rstrip("/") + "/v1/status"))
     if as_json:
@@ -234,23 +228,14 @@ def status(
         f" (release {model['release'] or '-'}{pinned}), {document['fps']} frames a second",
         markup=False,
     )
-    names = {name: name + (" (simulated)" if camera["simulated"] else "") for name, camera in cameras.items()}
-    # A name cut short is a camera that cannot be told from its neighbour: the other columns yield.
-    first = Column("camera", no_wrap=True, min_width=max(map(len, names.values()), default=0))
-    table = Table(first, "state", "fps", "p99 ms", "captured", "processed", "dropped", "in flight")
+    rows: list[list[str]] = []
     for name, camera in cameras.items():
         dropped = ", ".join(f"{reason} {number}" for reason, number in sorted(camera["dropped"].items())) or "0"
-        table.add_row(
-            names[name],
-            camera["state"],
-            str(camera["fps"]),
-            str(camera["latency_ms_p99"] or "-"),
-            str(camera["captured"]),
-            str(camera["processed"]),
-            dropped,
-            str(camera["in_flight"]),
-        )
-    out.print(table)
+        figures = (camera["fps"], camera["latency_ms_p99"] or "-", camera["captured"], camera["processed"], dropped)
+        shown = name + (" (simulated)" if camera["simulated"] else "")
+        rows.append([shown, camera["state"], *map(str, figures), str(camera["in_flight"])])
+    heads = ("camera", "state", "fps", "p99 ms", "captured", "processed", "dropped", "in flight")
+    common.show_table(heads, rows, titles=2)
     for reason in document["not_ready"]:
         out.print(f"not ready: {reason}", markup=False)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings
+from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings, show_table
 from yolo_assets.cli.models_import import import_model_file
 from yolo_assets.cli.registries import (
     TrustedOption,
@@ -69,7 +69,7 @@ def list_(
     elif not rows:
         note(f"no models in {registry.store.url}")
     else:
-        _show_table(["version", "written", "signature", "gate", "channels"], [
+        show_table(["version", "written", "signature", "gate", "channels"], [
             [f"{row['name']}/{row['version']}", row["written_at"], row["signature"], row["gate"], _served_words(row)]
             for row in rows
         ])  # fmt: skip
@@ -125,7 +125,7 @@ def show(
         **_import_facts(manifest),
         **{key: _metric(value) for key, value in sorted(manifest.metrics.items())},
     }
-    _show_table(["", model], [[key, value] for key, value in facts.items()])
+    show_table(["", model], [[key, value] for key, value in facts.items()])
 
 
 @app.command()
@@ -251,7 +251,7 @@ def history(
         note(f"{name} has no channel {channel} yet")
     else:
         keys = ["release", "kind", "version", "state", "moved_at", "moved_by", "reason"]
-        _show_table(
+        show_table(
             [*(key.replace("_", " ") for key in keys), "gate"],
             [[*(str(row[key]) for key in keys), _flag_words(row)] for row in rows],
         )
@@ -411,19 +411,3 @@ def _show_pointer(pointer: ChannelPointer, as_json: bool) -> None:
         flags = _flag_words(_pointer_row(pointer))
         said = f"{pointer.name}/{pointer.channel} serves {pointer.version}, release {pointer.release}"
         out().print(f"{said}, {flags}" if flags else said)
-
-
-def _show_table(columns: list[str], rows: list[list[str]]) -> None:
-    """Columns on standard output; one line a row when that is not a terminal."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")  # a cut hash or reason is of no use
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console = out()
-    if not console.is_terminal:
-        console.width = max(80, 4 + sum(max(len(row[i]) for row in [columns, *rows]) + 2 for i in range(len(columns))))
-    console.print(table)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from yolo_assets.cli.class_names import ClassesOption, class_names_of
+from yolo_assets.cli.class_names import ClassesOption, given_classes
 from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings
 from yolo_assets.cli.registries import open_promoter
 from yolo_assets.contracts.locations import location_folder
@@ -63,13 +63,15 @@ def import_model_file(
     located = settings(store=store)
     promoter = open_promoter(located, None) if labels is not None else None
     registry = promoter.registry if promoter else Registry(open_store(located.store_url))
+    given = given_classes(classes)
     request = ImportRequest(
         file=file,
         name=name,
         version=version,
         pictures=golden,
         by=by or getpass.getuser(),
-        class_names=class_names_of(classes) if classes is not None else None,
+        class_names=given.names,
+        display_names=given.display_names,
         confidence=confidence,
         note=note_text,
     )

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
-from yolo_assets.cli.common import ArchiveOption, JsonOption, StoreOption, emit_json, note, out, settings
+from yolo_assets.cli.common import ArchiveOption, JsonOption, StoreOption, emit_json, note, out, settings, show_table
 from yolo_assets.contracts.errors import UsageError, UserError
 from yolo_assets.contracts.locations import location_folder
 
@@ -49,14 +48,8 @@ def doctor(
 def _show(root: Examined, told: list[str]) -> None:
     """One root: what was tried as a table, and below it what to do; each sentence once, and none of the end's."""
     out().print(f"{root.role} root {root.url}: {root.profile}", markup=False, soft_wrap=True)
-    table = Table(box=None, pad_edge=False)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("question", max_width=34)
-    table.add_column("answer")
-    for finding in root.findings:
-        verdict = f"[{COLOURS[finding.verdict]}]{finding.verdict}[/]"
-        table.add_row(verdict, escape(finding.question), escape(finding.answer))
-    out().print(table)
+    rows = [(Text(each.verdict, COLOURS[each.verdict]), each.question, each.answer) for each in root.findings]
+    show_table(("verdict", "question", ""), rows, titles=2)
     for advice in dict.fromkeys(finding.advice for finding in root.findings if finding.advice):
         about = [finding.question for finding in root.findings if finding.advice == advice]
         if advice not in told:  # a command must not be broken into lines

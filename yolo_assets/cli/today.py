@@ -84,9 +84,6 @@ def _document(camera: CameraToday, words: TodayWording) -> dict[str, Any]:
 
 
 def _show(seen: Today, words: TodayWording) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     for line in words.notices(seen):
         common.note(line)
     if not seen.cameras:
@@ -94,7 +91,7 @@ def _show(seen: Today, words: TodayWording) -> None:
         return
     console = common.out()
     heads = ("status", "camera", "frames", "last_frame", "archived", "missing", "failed_hours", "cause")
-    table = Table(*(words.text(head) for head in heads))
+    rows: list[list[str]] = []
     for camera in seen.cameras:
         row = [
             words.text(camera.status),
@@ -107,8 +104,8 @@ def _show(seen: Today, words: TodayWording) -> None:
             words.reason(camera),
         ]
         if console.is_terminal:
-            table.add_row(*map(Text, row))
+            rows.append(row)
         else:
             typer.echo("\t".join(row))
     if console.is_terminal:
-        console.print(table)
+        common.show_table([words.text(head) for head in heads], rows, titles=2)

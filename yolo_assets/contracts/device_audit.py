@@ -1,4 +1,4 @@
-"""The audit log of one device: every change of its model, one signed line each, chained by hash.
+"""The audit log of one device: who changed its model, settings, masks and batches; signed lines, chained by hash.
 
 A line is a DSSE envelope with the JSON of an ``AuditLine``. It holds the SHA-256 of the line before it, so a line
 cannot be changed, removed, inserted or moved without a trace; it is signed by the key of the device, so the chain
@@ -28,10 +28,10 @@ class AuditEntry(Record):
     model_config = ConfigDict(protected_namespaces=())
 
     at: Time
-    kind: str = Field(description="begin, recovered, model, pin, unpin …")
+    kind: str = Field(description="begin, recovered, model, pin, unpin, lot, mask, settings …")
     who: str = Field(description="the operator or the part of the agent that requested it")
-    source: str | None = Field(default=None, description="<name>/<version> before")
-    target: str | None = Field(default=None, description="<name>/<version> requested")
+    source: str | None = Field(default=None, description="<name>/<version>, batch or mask before")
+    target: str | None = Field(default=None, description="<name>/<version> requested, batch or mask now")
     result: str
     reason: str
     seconds: float | None = Field(default=None, ge=0)

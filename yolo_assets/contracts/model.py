@@ -73,6 +73,10 @@ class ModelImport(Record):
     changes: tuple[str, ...] = Field(default=(), description="what was rewritten in the file, so that agents take it")
 
 
+DisplayName = str | dict[str, str]
+"""What people call a class: in every language, or by language."""
+
+
 class ModelManifest(Record):
     """``manifest.json``: everything an agent must know before it lets a model see a frame."""
 
@@ -83,7 +87,10 @@ class ModelManifest(Record):
     version: str
     files: dict[str, FileEntry]
     class_names: tuple[str, ...] = Field(min_length=1, description="ordered: position is the class id")
-    display_names: dict[str, str] = Field(default_factory=dict, description="display name by class name")
+    display_names: dict[str, DisplayName] = Field(
+        default_factory=dict[str, DisplayName],
+        description="by class name what people call it: one name, or one by language (en, zh, de …)",
+    )
     task: Literal["detect"] = "detect"
     input_shape: tuple[int, int, int, int] = Field(description="N, C, H, W")
     output_layout: OutputLayout

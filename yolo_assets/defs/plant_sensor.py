@@ -20,6 +20,8 @@ LOOK_SECONDS = 60
 """Between two looks of a sensor that carries work. Announcements are acted on at once, by another process."""
 PEOPLE_SECONDS = 300
 """Between two looks of a sensor that informs people."""
+FOR_PEOPLE = {"yolo_assets/for": "people"}
+"""Tag of sensors that carry no work: who drives the graph by hand leaves them out."""
 
 _lock = threading.Lock()
 _kept: dict[str, tuple[InstanceRef, dg.DagsterInstance]] = {}
@@ -111,3 +113,14 @@ def plant_sensor(
         )
 
     return made
+
+
+def people_sensor(description: str) -> Callable[[Callable[..., Any]], PlantSensor]:
+    """Make a sensor that informs people: it requests nothing, and is shown beside ``today``.
+
+    Args:
+        description: shown in the UI.
+    """
+    return plant_sensor(
+        target=dg.AssetSelection.assets("today"), description=description, seconds=PEOPLE_SECONDS, tags=FOR_PEOPLE
+    )

@@ -31,6 +31,7 @@ from yolo_assets.edge.http.app import new_app
 from yolo_assets.edge.http.cameras import Viewers
 from yolo_assets.edge.http.drawing import Pictures
 from yolo_assets.edge.http.server import ApiServer
+from yolo_assets.edge.http.texts import PageTexts
 from yolo_assets.edge.image_service import ImageService
 from yolo_assets.edge.lots.book import LotBook
 from yolo_assets.edge.lots.mqtt import LotListener
@@ -87,6 +88,9 @@ class Agent:
         self.clock = DeviceClock(config.state_dir / "clock.json", config.clock)
         configured = open_sources(config, self.clock)
         store = open_store(config.store, create=False, lazy=True, retries=QUICK)
+        self._texts = PageTexts(config.page)
+        for problem in self._texts.problems:
+            log.warning("%s", problem)
         self._state_lock = _lock_state(config.state_dir)
         self._server = ApiServer(config.listen)
         self.recorder = FrameRecorder(
@@ -103,6 +107,7 @@ class Agent:
             lines_per_file=config.audit.lines_per_file,
             keep_files=config.audit.keep_files,
         )
+        self.audit.record_settings(config.state_dir / "settings.json", *config.flat())
         self._audit_shipper = AuditShipper(self.audit, store)
         self.swaps = SwapLog(self.audit, self.board, self.recorder.journal, lost_after=config.lease_seconds)
         self.updates = ModelUpdates(config, Registry(store, trusted), self.swaps)
@@ -110,6 +115,7 @@ class Agent:
         self.announcements = Announcements(config, self.updates.poll_now)
         times = [(each.source.camera_id, each.clock.now if each.clock else each.source.now) for each in configured]
         self.lots = LotBook(times, config.state_dir / "lots.json")
+        self.lots.on_batch = self.audit.record_batch
         self._lot_listener = (
             LotListener(config.lots.mqtt, config.device_id, config.camera_ids, self.lots) if config.lots.mqtt else None
         )
@@ -168,7 +174,7 @@ class Agent:
         reader, writer = [Depends(guard.may_read)], [Depends(guard.may_change)]
         pictures, viewers = Pictures(self.control), Viewers(config.listen.viewers)
         metrics.count_viewers(viewers.count)
-        app = new_app(config.listen, {infer.PATH: config.infer.max_bytes})
+        app = new_app(config.listen, {infer.PATH: config.infer.max_bytes}, self._texts)
         app.include_router(reading.health_routes(self.readiness, guard))
         app.include_router(reading.routes(status, models, metrics, self.audit, reader))
         app.include_router(cameras.routes(self.board, config.camera_ids, pictures, viewers, reader))

@@ -28,8 +28,9 @@ from yolo_assets.edge.cameras.open import open_sources
 from yolo_assets.edge.cameras.source import Source
 from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.config.agent import AgentConfig
-from yolo_assets.edge.config.cameras import Camera, SimulatedCameras, StreamCamera
+from yolo_assets.edge.config.cameras import Camera, SimulatedCameras, SnapshotCamera, StreamCamera
 from yolo_assets.edge.config.outputs import MqttOutput, WebhookOutput
+from yolo_assets.edge.http.texts import PageTexts
 from yolo_assets.edge.pipeline.results import ResultBoard
 from yolo_assets.models.registry import Registry
 from yolo_assets.runtime.credentials import client_context, read_secret
@@ -67,6 +68,7 @@ def check_everything(config: AgentConfig, seconds: float = 10.0) -> list[CheckRo
     tries: list[Callable[[], list[CheckRow]]] = [
         lambda: [_spool(config)],
         partial(_token, config),
+        partial(_page, config),
         lambda: list(_store_and_model(config)),
         *(partial(_cameras, config, camera, seconds) for camera in config.cameras),
         *(partial(_output, output, seconds) for output in config.outputs),
@@ -114,6 +116,18 @@ def _token(config: AgentConfig) -> list[CheckRow]:
     if not config.listen.loopback:
         return [CheckRow("token", "failed", f"{config.listen.host} is reachable from elsewhere; set token_file first")]
     return [CheckRow("token", "warning", "none: rollback, reload, pin and lots by the API are off; set token_file")]
+
+
+def _page(config: AgentConfig) -> list[CheckRow]:
+    if config.page.texts is None:
+        return []
+    try:
+        texts = PageTexts(config.page)
+    except UserError as error:
+        return [CheckRow("page", "failed", str(error))]
+    if texts.problems:
+        return [CheckRow("page", "warning", problem) for problem in texts.problems]
+    return [CheckRow("page", "ok", f"texts in {config.page.language} from {config.page.texts}")]
 
 
 def _store_and_model(config: AgentConfig) -> Iterator[CheckRow]:
@@ -176,7 +190,7 @@ def _model(config: AgentConfig, registry: Registry, pointer: ChannelPointer) -> 
 def _cameras(config: AgentConfig, camera: Camera, seconds: float) -> list[CheckRow]:
     ids = camera.camera_ids if isinstance(camera, SimulatedCameras) else (camera.camera_id,)
     rows: list[CheckRow] = []
-    if isinstance(camera, StreamCamera):
+    if isinstance(camera, StreamCamera | SnapshotCamera):
         parts = urlsplit(camera.url.get_secret_value())
         if parts.username is not None or parts.password is not None:
             advice = "there is a password or a user name in its address; put user:password into credentials_file"
@@ -184,7 +198,7 @@ def _cameras(config: AgentConfig, camera: Camera, seconds: float) -> list[CheckR
     try:
         with tempfile.TemporaryDirectory() as folder:
             clock = DeviceClock(Path(folder) / "clock.json", config.clock)
-            sources = open_sources(config.model_copy(update={"cameras": (camera,)}), clock)
+            sources = open_sources(config.model_copy(update={"cameras": (camera,)}), clock, look_only=True)
     except UserError as error:
         return [*rows, *(CheckRow(f"camera {name}", "failed", str(error)) for name in ids)]
     with ThreadPoolExecutor(len(sources), thread_name_prefix="camera") as pool:
@@ -201,10 +215,14 @@ def _pictures(source: Source, seconds: float) -> str:
     timer = threading.Timer(seconds, stop.set)
     timer.daemon = True
     timer.start()
-    first, size, pictures, unreadable = 0.0, "", 0, 0
+    first, size, pictures, unreadable, waits = 0.0, "", 0, 0, False
     try:
         for capture in source.captures(stop):
-            if capture.image is None:
+            if capture.quiet:
+                waits = True
+                if pictures:
+                    break
+            elif capture.image is None:
                 unreadable += 1
             else:
                 pictures += 1
@@ -215,6 +233,8 @@ def _pictures(source: Source, seconds: float) -> str:
     finally:
         timer.cancel()
         stop.set()
+    if waits and not pictures and not unreadable:
+        return "works, and has no picture now"
     if not pictures:
         damaged = f"; {unreadable} damaged ones came" if unreadable else ""
         raise BadInputError(f"no picture came within {seconds:g} s{damaged}")

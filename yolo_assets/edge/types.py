@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,19 @@ DropReason = Literal[
 ]
 
 
+class Origin(Protocol):
+    """Where a picture came from, for a source that has to know what became of it."""
+
+    @property
+    def name(self) -> str:
+        """As records give it: ``source_file``."""
+        ...
+
+    def settled(self, outcome: str) -> None:
+        """Called once, by any thread: ``processed``, when the record is written, or the reason of the drop."""
+        ...
+
+
 @dataclass(frozen=True)
 class Capture:
     """One picture as a source delivers it.
@@ -46,6 +59,9 @@ class Capture:
         batch_id: the production batch, where the source knows it.
         truth: what a simulation knows about the picture; None for everything real.
         lost: why there is no picture, where the source knows; None with no image means unreadable.
+        quiet: the source works and has no new picture: the camera says that it is the same as before, or none was due.
+            Nothing was captured, and no later capture has a time before this one.
+        origin: told what becomes of the frame.
     """
 
     captured_at: datetime
@@ -53,6 +69,8 @@ class Capture:
     batch_id: str | None = None
     truth: Any = None
     lost: DropReason | None = None
+    quiet: Literal["same", "none_due"] | None = None
+    origin: Origin | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -69,6 +87,7 @@ class Frame:
         whole: the picture without its privacy mask, for the model alone; None: the model sees what all see.
         mask_version: of the privacy mask in the picture.
         frozen: whether the camera has shown nothing but the same picture for too long.
+        origin: told what becomes of the frame.
         truth: what a simulation knows about the picture; None for everything real.
         time_trusted: whether the device's clock could be trusted; always true where the source has a time of its own.
         boot_id: which start of the machine ``monotonic_s`` counts from; empty where the source has its own time.
@@ -84,6 +103,7 @@ class Frame:
     whole: Picture | None = field(default=None, repr=False)
     mask_version: str | None = None
     frozen: bool = False
+    origin: Origin | None = field(default=None, repr=False)
     truth: Any = field(default=None, repr=False)
     time_trusted: bool = True
     boot_id: str = ""

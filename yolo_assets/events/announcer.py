@@ -14,8 +14,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from yolo_assets.contracts.announcements import Announcement, channel_moved
 from yolo_assets.contracts.brokers import AnyBroker
@@ -27,7 +25,7 @@ from yolo_assets.events.opening import open_transport
 from yolo_assets.events.transport import Transport
 from yolo_assets.runtime.backoff import Backoff
 from yolo_assets.runtime.delivery import DeliveryError
-from yolo_assets.runtime.threads import join
+from yolo_assets.runtime.threads import InBackground, join
 
 log = logging.getLogger(__name__)
 _REPORT_EVERY = 300.0
@@ -123,7 +121,7 @@ class _Outbox:
             log.warning("events: %s: not announced, polling finds it later: %s", self.name, self.error)
 
 
-class Announcer:
+class Announcer(InBackground):
     """Announces to every broker of a configuration that has ``publish``. Without one, ``announce`` does nothing.
 
     Args:
@@ -160,15 +158,6 @@ class Announcer:
             outbox.finish(seconds)
         for outbox in self._outboxes:
             outbox.join()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def counts(self) -> dict[str, PublishCounts]:

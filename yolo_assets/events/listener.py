@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
 from yolo_assets.contracts.brokers import AnyBroker, HttpReceiverAt
 from yolo_assets.events.intake import Intake
 from yolo_assets.events.opening import open_transport
 from yolo_assets.events.transport import Transport
+from yolo_assets.runtime.threads import InBackground
 
 
-class Listener:
+class Listener(InBackground):
     """Every broker of a configuration that has ``listen``, and the intake that they fill.
 
     Args:
@@ -54,12 +53,3 @@ class Listener:
     def troubles(self) -> list[str]:
         """Brokers that cannot be used now, a line each."""
         return [trouble for transport in self.transports.values() if (trouble := transport.trouble) is not None]
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

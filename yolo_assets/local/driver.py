@@ -59,7 +59,7 @@ class Graph:
             return self._look()
 
     def _look(self) -> int:
-        from yolo_assets.defs.today.sensors import FOR_PEOPLE
+        from yolo_assets.defs.plant_sensor import FOR_PEOPLE
 
         reported = 0
         for sensor in self._defs.sensors or []:

@@ -28,6 +28,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import cv2
 
+from yolo_assets.contracts.base import canonical_json
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import is_frame, parse_model_version
 from yolo_assets.contracts.settings import Settings
@@ -38,6 +39,7 @@ from yolo_assets.edge.cameras.source import SourceError
 from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.config.agent import AgentConfig, load_config
 from yolo_assets.edge.config.cameras import Camera, FolderCamera, VideoCamera
+from yolo_assets.learning.formats.class_list import GivenClasses
 from yolo_assets.models.gated_release import promote_by_hand
 from yolo_assets.models.promotion import Promoter, ReleaseRequest
 from yolo_assets.models.registry import Registry
@@ -81,7 +83,7 @@ def prepare_trial(
     *,
     name: str | None = None,
     confidence: float | None = None,
-    class_names: Sequence[str] | None = None,
+    classes: GivenClasses | None = None,
     port: int = 8080,
     say: Say = lambda _: None,
 ) -> EdgeTrial:
@@ -93,7 +95,7 @@ def prepare_trial(
         sources: video files, folders of pictures, addresses of streams, USB devices.
         name: that the model gets; None: the file's.
         confidence: from which the edge reports; None: the usual one.
-        class_names: None takes those of the file.
+        classes: None takes those of the file.
         port: of the live page; 0 for a free one.
         say: told what is being done.
 
@@ -115,7 +117,7 @@ def prepare_trial(
         say(f"taking pictures from {len(config.cameras)} source(s)")
         with tempfile.TemporaryDirectory(prefix="yolo-assets-try-") as pictures:
             _take_pictures(config, Path(pictures))
-            version = _version_of(path, confidence, class_names)
+            version = _version_of(path, confidence, classes or GivenClasses())
             imported = import_model(
                 registry,
                 ImportRequest(
@@ -124,7 +126,8 @@ def prepare_trial(
                     version=version,
                     pictures=Path(pictures),
                     by=getpass.getuser(),
-                    class_names=class_names,
+                    class_names=classes.names if classes else None,
+                    display_names=classes.display_names if classes else {},
                     confidence=confidence,
                     note="edge try",
                     compare=False,
@@ -162,10 +165,12 @@ def _name_of(path: Path, name: str | None) -> str:
     return name if name is not None else _plain(path.stem) or "model"
 
 
-def _version_of(path: Path, confidence: float | None, class_names: Sequence[str] | None) -> str:
+def _version_of(path: Path, confidence: float | None, classes: GivenClasses) -> str:
     """The same file tried in the same way again is the same version."""
     digest = hashlib.sha256(path.read_bytes())
-    digest.update(repr((confidence, tuple(class_names or ()))).encode())
+    digest.update(repr((confidence, classes.names or ())).encode())
+    if classes.display_names:
+        digest.update(canonical_json(dict(classes.display_names)))
     return f"try-{digest.hexdigest()[:8]}"
 
 

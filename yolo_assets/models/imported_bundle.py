@@ -14,6 +14,7 @@ from pathlib import Path
 from yolo_assets.contracts.errors import BadInputError, UserError, missing_package
 from yolo_assets.contracts.model import (
     ONNX,
+    DisplayName,
     FileEntry,
     GoldenDetection,
     GoldenFrame,
@@ -105,6 +106,7 @@ def make_bundle(
     thresholds: Thresholds,
     further: Mapping[str, bytes],
     engines: Sequence[EngineName],
+    display_names: Mapping[str, DisplayName] | None = None,
 ) -> ImportedBundle:
     """Run a file on pictures with the engine of the edge, and make a bundle of it.
 
@@ -117,6 +119,7 @@ def make_bundle(
         thresholds: its operating point.
         further: files of the bundle besides the ONNX file, such as the weights.
         engines: of which the first runs it that can load it.
+        display_names: by class name what people call it.
 
     Raises:
         BadInputError: a picture cannot be unpacked, or the file does not run as its shapes promise.
@@ -128,6 +131,7 @@ def make_bundle(
         version=version,
         files={file: _entry(data) for file, data in files.items()},
         class_names=foreign.class_names,
+        display_names=dict(display_names or {}),
         input_shape=foreign.input_shape,
         output_layout=foreign.layout,
         stride=foreign.stride,

@@ -11,12 +11,20 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
-from yolo_assets.contracts.model import ONNX, WEIGHTS, GoldenDetection, ModelImport, ModelManifest, Thresholds
+from yolo_assets.contracts.model import (
+    ONNX,
+    WEIGHTS,
+    DisplayName,
+    GoldenDetection,
+    ModelImport,
+    ModelManifest,
+    Thresholds,
+)
 from yolo_assets.contracts.names import check_id, check_version
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.models.foreign_file import ForeignFile, installed_engines, read_foreign
@@ -46,6 +54,7 @@ class ImportRequest:
         pictures: folder with pictures of the line.
         by: who brings it.
         class_names: in the order of their ids; None takes those that the file names.
+        display_names: by class name what people call it.
         confidence: above which the edge reports; None: the usual one.
         note: for the manifest.
         compare: also run Ultralytics, where it is installed.
@@ -57,6 +66,7 @@ class ImportRequest:
     pictures: Path
     by: str
     class_names: Sequence[str] | None = None
+    display_names: Mapping[str, DisplayName] = field(default_factory=dict[str, DisplayName])
     confidence: float | None = None
     note: str = ""
     compare: bool = True
@@ -125,11 +135,17 @@ def import_model(registry: Registry, request: ImportRequest, *, say: Say = lambd
     )
     before = _registered(registry, request, origin)
     if before is not None:
-        return ImportedModel(before, imported_before=True)
+        kept = request.display_names and dict(request.display_names) != before.display_names
+        stays = (f"the display names of {before.model_version} stay as they are; bring it as a new --version",)
+        return ImportedModel(before, imported_before=True, warnings=stays if kept else ())
     pictures = read_pictures(request.pictures)
     with tempfile.TemporaryDirectory(prefix="yolo-assets-import-") as folder:
         work = Path(folder)
         brought = _brought(request, data, work, say)
+        strange = sorted(set(request.display_names).difference(brought.foreign.class_names))
+        if strange:
+            there = ", ".join(brought.foreign.class_names)
+            raise BadInputError(f"display_names: the model has no class {strange[0]}; it has {there}")
         say(f"running the model on {len(pictures)} pictures")
         bundle, comparison, warnings = _tried(request, origin, brought, pictures, work, say)
     registry.write_bundle(bundle.manifest, bundle.files)
@@ -200,6 +216,7 @@ def _tried(
             pictures=pictures,
             thresholds=Thresholds() if request.confidence is None else Thresholds(confidence=request.confidence),
             further=brought.further,
+            display_names=request.display_names,
             engines=engines,
         )
         if not bundle.boxes:

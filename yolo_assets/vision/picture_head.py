@@ -7,7 +7,7 @@ from strangers. Standard library only.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NoReturn
 
 from yolo_assets.contracts.errors import BadInputError
@@ -48,12 +48,14 @@ class PictureHead:
         width: pixels, as the file stores them.
         height: pixels, as the file stores them.
         orientation: EXIF orientation 1 to 8; 1 when the file has none.
+        exif: its EXIF data, as a TIFF file; empty when it has none.
     """
 
     format: Format
     width: int
     height: int
     orientation: int = 1
+    exif: bytes = field(default=b"", repr=False)
 
     @property
     def ending(self) -> str:
@@ -122,7 +124,7 @@ def _number(data: bytes, place: int, length: int, order: Literal["little", "big"
 
 def _jpeg(data: bytes) -> PictureHead | None:
     """Walk the segments to the start of the frame; each step is as long as the segment says."""
-    place, orientation = 2, None
+    place, exif = 2, b""
     while data[place] == 0xFF:
         marker = data[place + 1]
         if marker == 0xFF:  # padding
@@ -133,12 +135,12 @@ def _jpeg(data: bytes) -> PictureHead | None:
             continue
         if marker in _JPEG_FRAMES:
             height, width = _number(data, place + 5, 2, "big"), _number(data, place + 7, 2, "big")
-            return PictureHead("JPEG", width, height, orientation or 1)
+            return PictureHead("JPEG", width, height, exif_orientation(exif), exif)
         length = _number(data, place + 2, 2, "big")
         if marker in (0xD9, 0xDA) or length < 2:  # the end, or the pixels, and no frame before
             return None
-        if marker == 0xE1 and orientation is None and data[place + 4 : place + 10] == b"Exif\0\0":
-            orientation = exif_orientation(data[place + 4 : place + 2 + length])
+        if marker == 0xE1 and not exif and data[place + 4 : place + 10] == b"Exif\0\0":
+            exif = data[place + 10 : place + 2 + length]
         place += 2 + length
     return None
 
@@ -147,20 +149,20 @@ def _png(data: bytes) -> PictureHead | None:
     if data[12:16] != b"IHDR" or len(data) < 33:
         return None
     width, height = struct.unpack_from(">II", data, 16)
-    place, orientation = 8, 1
+    place, exif = 8, b""
     while place + 12 <= len(data):  # the orientation may stand behind the pixels
         length, kind = _number(data, place, 4, "big"), data[place + 4 : place + 8]
         if kind == b"eXIf" and place + 12 + length <= len(data):
-            orientation = exif_orientation(data[place + 8 : place + 8 + length])
+            exif = data[place + 8 : place + 8 + length].removeprefix(b"Exif\0\0")
         if kind in (b"eXIf", b"IEND"):
             break
         place += 12 + length
-    return PictureHead("PNG", width, height, orientation)
+    return PictureHead("PNG", width, height, exif_orientation(exif), exif)
 
 
 def _webp(data: bytes) -> PictureHead | None:
     size: tuple[int, int] | None = None
-    place, orientation = 12, 1
+    place, exif = 12, b""
     while place + 8 <= len(data):
         kind, length, body = data[place : place + 4], _number(data, place + 4, 4), place + 8
         if size is None:
@@ -174,10 +176,10 @@ def _webp(data: bytes) -> PictureHead | None:
             else:
                 return None
         if kind == b"EXIF":
-            orientation = exif_orientation(data[body : body + length])
+            exif = data[body : body + length].removeprefix(b"Exif\0\0")
             break
         place = body + length + (length & 1)
-    return PictureHead("WebP", *size, orientation) if size else None
+    return PictureHead("WebP", *size, exif_orientation(exif), exif) if size else None
 
 
 def _bmp(data: bytes) -> PictureHead:
@@ -191,7 +193,7 @@ def _tiff(data: bytes) -> PictureHead | None:
     tags = _tags(data)
     if _WIDTH not in tags or _HEIGHT not in tags:
         return None
-    return PictureHead("TIFF", tags[_WIDTH], tags[_HEIGHT], _as_orientation(tags.get(_ORIENTATION, 1)))
+    return PictureHead("TIFF", tags[_WIDTH], tags[_HEIGHT], _as_orientation(tags.get(_ORIENTATION, 1)), data)
 
 
 def exif_orientation(data: bytes) -> int:

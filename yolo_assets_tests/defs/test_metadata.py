@@ -4,7 +4,7 @@ import duckdb
 import pytest
 
 from yolo_assets.catalog.schema import TABLES, VIEWS
-from yolo_assets.defs.archive.columns import catalog_columns, receipt_columns
+from yolo_assets.defs.archive.columns import catalog_lineage, catalog_schema, receipt_columns
 from yolo_assets.defs.metadata import column_schema, counted, listed
 from yolo_assets.defs.tables.health_and_drift import DRIFT, HEALTH, drift_columns, health_columns
 from yolo_assets.tables.schema import DetectionsTable, FramesTable, TableModel, polars_schema
@@ -36,10 +36,8 @@ def test_column_lineage_names_columns_that_are_there() -> None:
         "camera_health": set(HEALTH),
         "hourly_archives": {column.name for column in receipt_columns().columns},
     }
-    with duckdb.connect() as connection:
-        connection.execute(TABLES + VIEWS)
-        described = connection.sql("DESCRIBE archives").fetchall()
-    for columns in (health_columns(), drift_columns(), catalog_columns(described)):
+    catalog = {"dagster/column_schema": catalog_schema(), "dagster/column_lineage": catalog_lineage()}
+    for columns in (health_columns(), drift_columns(), catalog):
         shown = {column.name for column in columns["dagster/column_schema"].columns}
         lineage = columns["dagster/column_lineage"].deps_by_column
         assert lineage and set(lineage) <= shown
@@ -47,6 +45,13 @@ def test_column_lineage_names_columns_that_are_there() -> None:
             assert dep.column_name in known[dep.asset_key.to_user_string()], dep
     assert set(health_columns()["dagster/column_lineage"].deps_by_column) == set(HEALTH)
     assert set(drift_columns()["dagster/column_lineage"].deps_by_column) == set(DRIFT)
+
+
+def test_the_columns_of_the_catalog_are_those_of_its_view() -> None:
+    with duckdb.connect() as connection:
+        connection.execute(TABLES + VIEWS)
+        described = connection.sql("DESCRIBE archives").fetchall()
+    assert {column.name: column.type for column in catalog_schema().columns} == {row[0]: row[1] for row in described}
 
 
 def test_a_list_is_short_enough_to_be_shown_in_place() -> None:

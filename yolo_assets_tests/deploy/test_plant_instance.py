@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
+import sqlalchemy
 import yaml
 
 from yolo_assets.shipped import plant_dagster_yaml, shipped_file
@@ -50,3 +54,45 @@ def test_a_run_is_in_postgres_and_what_it_prints_in_the_bucket(
         data = captured.get_dagster_event().logs_captured_data
         shown = instance.compute_log_manager.get_log_data([result.run_id, "compute_logs", data.file_key])
         assert shown.stdout == b"a line on standard output\n"
+
+
+def test_all_questions_share_connections_also_after_a_cut(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in plant_environment(tmp_path, database).items():
+        monkeypatch.setenv(name, value)
+
+    def server_processes(*instances: Any) -> set[int]:
+        found: set[int] = set()
+        for instance in instances:
+            storages = (instance.run_storage.connect, instance.event_log_storage.index_connection)
+            for connect in (*storages, instance.schedule_storage.connect):
+                with connect() as connection:
+                    found.add(connection.execute(sqlalchemy.text("SELECT pg_backend_pid()")).scalar_one())
+        return found
+
+    with dg.DagsterInstance.get() as first, dg.DagsterInstance.get() as second:
+        (number,) = server_processes(first, second)
+        database.query(f"SELECT pg_terminate_backend({number})")
+        assert first.get_runs_count() == 0
+        (later,) = server_processes(first, second)
+        assert later != number
+        forked = _in_a_fork(lambda: str(server_processes(first)))
+        assert forked.startswith("{") and forked != str({later}), "two processes on one connection"
+        assert server_processes(first) == {later}
+
+
+def _in_a_fork(answer: Callable[[], str]) -> str:
+    """What a forked process answers."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writing, answer().encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading) as stream:
+        told = stream.read()
+    os.waitpid(child, 0)
+    return told

@@ -52,9 +52,10 @@ class Plant:
         self.signer = Signer.load_or_create(root / "keys" / "promotion")
         self.spool = root / "spool"
 
-    def register(self, version: str, variant: Variant = "good", most: int = 300) -> ModelManifest:
-        """Write a bundle, unsigned, as training does."""
+    def register(self, version: str, variant: Variant = "good", most: int = 300, **fields: Any) -> ModelManifest:
+        """Write a bundle, unsigned, as training does; ``fields`` are changed in its manifest."""
         manifest, files = bundle(version, variant, most)
+        manifest = manifest.model_copy(update=fields)
         Registry(self.store).write_bundle(manifest, files)
         return manifest
 

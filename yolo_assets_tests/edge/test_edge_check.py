@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 import yaml
 
@@ -18,6 +21,8 @@ from yolo_assets_tests.cli.command_line import cli, refused
 from yolo_assets_tests.edge.outputs.receivers import Hole, Mosquitto
 from yolo_assets_tests.edge.plant import Plant, until
 from yolo_assets_tests.edge.test_edge_config import FOLDER, document
+from yolo_assets_tests.support.picture_server import PictureServer
+from yolo_assets_tests.support.tiny_model import blob_frame
 
 ALARM = {"name": "defects", "classes": ["crack"]}
 
@@ -55,6 +60,28 @@ def test_a_good_configuration_in_one_table(released: Plant) -> None:
     assert sorted(released.root.rglob("*")) == before, "nothing is written"
 
 
+def test_drop_folders_and_snapshots_are_looked_at_and_left_as_they_are(released: Plant, tmp_path: Path) -> None:
+    full, empty = tmp_path / "full", tmp_path / "empty"
+    released.photos("photos", 3)
+    shutil.copytree(released.root / "photos", full)
+    empty.mkdir()
+    with closing(PictureServer(tmp_path / "server")) as server:
+        server.show(cv2.imencode(".jpg", blob_frame(1, 240, 320, 2)[0])[1].tobytes())
+        cameras = [
+            {"kind": "drop_folder", "camera_id": "full", "path": str(full), "settle_s": 0.1},
+            {"kind": "drop_folder", "camera_id": "empty", "path": str(empty)},
+            {"kind": "drop_folder", "camera_id": "missing", "path": str(tmp_path / "none")},
+            {"kind": "snapshot", "camera_id": "snapshot", "url": server.url, "interval_s": 0.1},
+        ]
+        found = {row.what: row for row in check_everything(released.config(cameras), 5.0)}
+    assert found["camera full"].found.startswith("320 x 240, the first picture after")
+    assert found["camera empty"].found == "works, and has no picture now"
+    assert found["camera snapshot"].found.startswith("320 x 240, the first picture after")
+    assert [found[f"camera {name}"].state for name in ("full", "empty", "snapshot")] == ["ok"] * 3
+    assert "there is no folder" in found["camera missing"].found and found["camera missing"].state == "failed"
+    assert len(list(full.iterdir())) == 3 and not list(empty.iterdir())
+
+
 STREAM = {"kind": "stream", "camera_id": "cam1", "url": "rtsp://ann:secret@127.0.0.1:9/x"}
 WEBHOOK = {"kind": "webhook", "name": "mes", "url": "http://127.0.0.1:9/x"}
 WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
@@ -62,6 +89,8 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "misspelt model": ({"model": "lines"}, "release lines/stable", "failed", "line (stable); did you mean model line?"),
     "channel without a release": ({"channel": "night"}, "release line/night", "failed", "there are: line (stable)"),
     "store that is a typo": ({"store": "stroe"}, "store", "failed", "does not exist; is it a typo?"),
+    "page without texts": ({"page": {"language": "de", "texts": "de.yaml"}}, "page", "failed", "cannot read"),
+    "text of no page": ({"page": {"language": "de", "texts": "edge.yaml"}}, "page", "warning", "/page/en.json"),
     "no token": ({"token": None}, "token", "warning", "set token_file"),
     "key that is not there": ({"trusted_keys": ["none.pub"]}, "store", "failed", "none.pub"),
     "receiver that is away": ({"outputs": [WEBHOOK]}, "output mes", "failed", "cannot be reached"),

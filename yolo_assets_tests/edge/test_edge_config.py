@@ -54,8 +54,9 @@ def test_the_example_is_valid_with_every_commented_camera() -> None:
         option = bare.startswith("# ") and (bare.startswith("# - kind") or line.startswith("  #   "))
         lines.append(line.replace("# ", "", 1) if option else line)
     cameras = yaml.safe_load("\n".join(lines))["cameras"]
-    assert [camera["kind"] for camera in cameras] == ["stream", "usb", "video", "folder", "simulated"]
-    cameras[4]["camera_ids"] = ["lineA_cam04"]
+    kinds = ["stream", "snapshot", "usb", "genicam", "drop_folder", "video", "folder", "simulated"]
+    assert [camera["kind"] for camera in cameras] == kinds
+    cameras[-1]["camera_ids"] = ["lineA_cam09"]
     AgentConfig.model_validate(yaml.safe_load(text) | {"cameras": cameras})
 
 

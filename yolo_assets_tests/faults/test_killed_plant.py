@@ -37,7 +37,7 @@ from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.defs.recovery.runs import UNFINISHED_STATUSES
 from yolo_assets.storage import open_store
 from yolo_assets_tests.defs.hours_in_spool import write_hour
-from yolo_assets_tests.support.plant_instance import plant_environment
+from yolo_assets_tests.support.plant_instance import enter, plant_environment
 from yolo_assets_tests.support.plant_services import PlantServices
 from yolo_assets_tests.support.postgres_server import PostgresServer, running
 
@@ -120,10 +120,7 @@ def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KilledPla
             "YOLO_ASSETS_GRACE_SECONDS": "1",
             "YOLO_ASSETS_CLASSES": "crack",
         }
-        for name in [name for name in os.environ if name.startswith(("YOLO_ASSETS_", "DAGSTER_"))]:
-            monkeypatch.delenv(name)
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
+        enter(environment, monkeypatch)
         with PlantServices(tmp_path, environment, ("code", "daemon", "ui")) as services:
             yield KilledPlant(tmp_path, server, services, random.Random(SEED))
 

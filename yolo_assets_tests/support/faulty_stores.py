@@ -55,6 +55,7 @@ class FaultOrder:
         outage: the stores are away between these two moments, seconds since 1970.
         operations: only these fail; empty: all.
         url: only stores whose URL holds this fail.
+        key: only requests whose key or prefix holds this fail.
         log: file that gets a line for each fault, from all processes; empty: none.
     """
 
@@ -63,6 +64,7 @@ class FaultOrder:
     outage: tuple[float, float] | None = None
     operations: tuple[str, ...] = ()
     url: str = ""
+    key: str = ""
     log: str = ""
 
     def rules(self) -> list[FaultRule]:
@@ -151,14 +153,14 @@ def _install(order: FaultOrder, log: FaultLog) -> None:
         store = real(url)
         if order.url not in url:
             return store
-        return FaultyStore(store, *(_logged(rule, log) for rule in order.rules()))
+        return FaultyStore(store, *(_logged(rule, order.key, log) for rule in order.rules()))
 
     opening.open_backend = open_faulty
 
 
-def _logged(rule: FaultRule, log: FaultLog) -> FaultRule:
+def _logged(rule: FaultRule, key: str, log: FaultLog) -> FaultRule:
     def logged(call: StoreCall) -> StoreFault | None:
-        fault = rule(call)
+        fault = rule(call) if key in call.key else None
         if fault is not None:
             log.note(call)
         return fault

@@ -1,12 +1,19 @@
-"""A plant's ``DAGSTER_HOME`` for tests: the shipped configuration over a real PostgreSQL."""
+"""A plant's home for tests: the shipped configuration over a real PostgreSQL, its variables, what it archived."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
 import yaml
 
+from yolo_assets.archive.archive import Archive
+from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.contracts.times import Hour
 from yolo_assets.shipped import plant_dagster_yaml
+from yolo_assets.storage import open_store
 from yolo_assets_tests.support.postgres_server import Database
 
 
@@ -35,3 +42,20 @@ def plant_environment(home: Path, database: Database, *, compute_logs: str | Non
         "DAGSTER_POSTGRES_PASSWORD": database.password,
         "DAGSTER_COMPUTE_LOGS_BUCKET": compute_logs or "",
     }
+
+
+def enter(environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give this process the variables of the plant's processes, and no other of Dagster or of an installation."""
+    for name in [name for name in os.environ if name.startswith(("YOLO_ASSETS_", "DAGSTER_"))]:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+
+def archived_hours(home: Path) -> set[tuple[str, Hour]]:
+    """Camera-hours with an archive, in the archive root of a home that archives by itself."""
+    key = home / "keys" / "archiver"
+    if not key.exists():
+        return set()
+    archive = Archive(open_store((home / "archive").as_uri()), TrustedKeys.of(Signer.load(key)))
+    return {(name.camera_id, name.hour) for name in archive.names()}

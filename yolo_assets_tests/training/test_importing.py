@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from yolo_assets.cli.class_names import given_classes
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.model import ONNX, WEIGHTS
 from yolo_assets.models.registry import Registry
@@ -139,3 +140,28 @@ def test_what_is_no_model_is_refused_in_one_line(tiny_file: Path, home: Path) ->
     done = cli("models", "import", code, *place, "--golden", pictures, home=home, timeout=120)
     assert done.returncode == 1
     assert "is not a safe YOLO checkpoint" in done.stderr.splitlines()[-1]
+
+
+def test_display_names_come_with_the_classes(tiny_file: Path, tmp_path: Path) -> None:
+    registry = Registry(open_store((tmp_path / "store").as_uri()))
+    classes = tmp_path / "classes.yaml"
+
+    def brought_with(shown: object, version: str = "1") -> importing.ImportedModel:
+        classes.write_text(json.dumps({"display_names": shown}))
+        given = given_classes(classes)
+        names = {"class_names": given.names, "display_names": given.display_names}
+        return import_model(registry, request(tiny_file, version, **names))
+
+    shown = {CLASS_NAMES[0]: {"en": "Crack", "zh": "裂纹"}, CLASS_NAMES[1]: "Pore"}
+    manifest = brought_with(shown).manifest
+    assert (manifest.display_names, manifest.class_names) == (shown, CLASS_NAMES)
+    assert registry.read_manifest("line", "1", signed=False).manifest.display_names == shown
+    assert "stay as they are" in brought_with({"crack": "Spalt"}).warnings[0]
+    for wrong, words in (
+        ({"krack": "Riss"}, "the model has no class krack; it has crack"),
+        ({"crack": {"german": "Riss"}}, "'german' is no language"),
+        ({"crack": {"de": []}}, "is no name"),
+        (["Riss"], "is no mapping"),
+    ):
+        with pytest.raises(BadInputError, match=words):
+            brought_with(wrong, "2")

@@ -14,13 +14,12 @@ from dagster._core.scheduler.instigation import SensorInstigatorData
 from yolo_assets.alerts.causes import GivenUp
 from yolo_assets.contracts.plant import load_plant
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.defs.plant_sensor import PEOPLE_SECONDS, plant_sensor
+from yolo_assets.defs.plant_sensor import people_sensor
 from yolo_assets.defs.recovery.sensors import recovery_sensor
 from yolo_assets.defs.recovery.unfinished import RecoveryCursor, Target, Unfinished
 from yolo_assets.defs.release.checks import GATE_PASSED
 from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.today.look import shared_looks
-from yolo_assets.defs.today.sensors import FOR_PEOPLE
 
 if TYPE_CHECKING:
     from yolo_assets.alerts.receivers import OpenReceiver
@@ -35,14 +34,9 @@ _EXECUTIONS = 20
 _HEALTH = dg.AssetKey("camera_health")
 
 
-@plant_sensor(
-    target=dg.AssetSelection.assets("today"),
-    seconds=PEOPLE_SECONDS,
-    tags=FOR_PEOPLE,
-    description=(
-        "Tells the receivers of plant.yaml what is wrong, once, and when it is well again: failed runs, absent "
-        "cameras, hours that are not archived, uploads that were given up, refused releases, silent devices."
-    ),
+@people_sensor(
+    "Tells the receivers of plant.yaml what is wrong, once, and when it is well again: failed runs, absent cameras, "
+    "hours that are not archived, uploads that were given up, refused releases, silent devices."
 )
 def alerts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> dg.SkipReason:
     """Look, decide, note, send; in this order, so that a process that is killed loses no message."""

@@ -14,7 +14,7 @@ from rich.filesize import decimal
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.times import format_time, parse_time, utc_now
 from yolo_assets.defs.archive.checks import EVERY_RECEIPT_VERIFIED, NO_GAPS, every_receipt_verified, no_gaps
-from yolo_assets.defs.archive.columns import catalog_columns
+from yolo_assets.defs.archive.columns import catalog_lineage, catalog_schema
 from yolo_assets.defs.automation import on_change
 from yolo_assets.defs.code_versions import code_version
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
@@ -26,7 +26,9 @@ from yolo_assets.defs.resources import Locations
 FULL_PASS = timedelta(days=7)
 """How often all receipts are read: something may have changed outside the graph, by hand or by another centre."""
 _MOST_DATES = 400
-_CAMERAS = {"camera": str, "archives": int, "frames": int, "size": str, "hours": str}
+_MOST_BEHIND = 10
+"""Cameras whose newest hour is the oldest. All cameras of a plant, in each version, were half of its event log."""
+_BEHIND = {"camera": str, "archives": int, "frames": int, "size": str, "hours": str}
 """Of words that the UI can break: what is wider than its panel is cut."""
 _INPUTS = (dg.AssetKey("hourly_archives"), dg.AssetKey("detections"))
 CATALOG = dg.AssetKey("archive_catalog")
@@ -48,10 +50,11 @@ class CatalogConfig(dg.Config):
     group_name="archive",
     kinds={"duckdb"},
     owners=["team:platform"],
+    metadata={"dagster/column_schema": catalog_schema()},
     code_version=code_version("catalog"),
     description=(
         "DuckDB index of all receipts, published as an immutable file with a pointer. Losing it loses nothing: "
-        "`yolo-assets catalog rebuild` makes it again from the receipts."
+        "`yolo-assets catalog rebuild` makes it again from the receipts. `yolo-assets catalog stats` shows all cameras."
     ),
     retry_policy=RETRY_POLICY,
 )
@@ -73,13 +76,13 @@ def archive_catalog(
     seconds = time.monotonic() - started
     with open_catalog(store, cache=cache) as connection:
         totals, missing = stats(connection, utc_now()), gaps(connection)
-        columns = catalog_columns(connection.sql("DESCRIBE archives").fetchall())
+    behind = totals.cameras.sort("last_hour", "camera_id").head(_MOST_BEHIND)
     return dg.MaterializeResult(
         metadata={
             "summary": f"{counted(published.pointer.archives, 'archive')} "
             f"of {counted(totals.cameras.height, 'camera')}; {counted(missing.height, 'hour')} not archived",
             "version": published.pointer.version,
-            **columns,
+            "dagster/column_lineage": catalog_lineage(),
             "where": locations.links().stored("store", published.pointer.key),
             "dagster/row_count": published.pointer.archives,
             "added": published.added,
@@ -90,7 +93,8 @@ def archive_catalog(
             "full_pass_at": format_time(now if scope.dates is None else scope.full_pass),
             "trusted_keys": keys,
             "seen_through": scope.through,
-            "cameras": table([_row(camera) for camera in totals.cameras.iter_rows(named=True)], _CAMERAS),
+            "cameras": totals.cameras.height,
+            "furthest_behind": table([_row(camera) for camera in behind.iter_rows(named=True)], _BEHIND),
         },
         data_version=dg.DataVersion(published.pointer.sha256),
         check_results=[every_receipt_verified(published), no_gaps(missing)],

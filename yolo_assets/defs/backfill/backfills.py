@@ -22,7 +22,7 @@ from dagster._time import get_current_timestamp
 
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.times import Hour, utc_now
-from yolo_assets.defs.backfill.plan import BackfillPlan, plan_backfill
+from yolo_assets.defs.backfill.plan import BackfillPlan, WantedHours, plan_backfill
 from yolo_assets.defs.hours import CAMERAS_TAG
 from yolo_assets.defs.lanes import run_tags
 from yolo_assets.defs.recovery.runs import run_targets
@@ -89,21 +89,9 @@ class Backfills:
     def __exit__(self, *_: object) -> None:
         self._instance.dispose()
 
-    def plan(
-        self,
-        names: Sequence[str],
-        first: Hour,
-        last: Hour,
-        *,
-        spool: Path,
-        archive: Archive,
-        cameras: Sequence[str] | None = None,
-        force: bool = False,
-    ) -> BackfillPlan:
+    def plan(self, wanted: WantedHours, *, spool: Path, archive: Archive) -> BackfillPlan:
         """See ``plan_backfill``."""
-        return plan_backfill(
-            self._graph, self._instance, names, first, last, spool=spool, archive=archive, cameras=cameras, force=force
-        )
+        return plan_backfill(self._graph, self._instance, wanted, spool=spool, archive=archive)
 
     def request(self, plan: BackfillPlan) -> str:
         """Store a request for the daemon, and return its id.

@@ -116,17 +116,27 @@ def chosen_assets(graph: AssetGraph, names: Sequence[str]) -> tuple[list[dg.Asse
     return ordered, tuple(sorted(added))
 
 
+@dataclass(frozen=True)
+class WantedHours:
+    """What somebody asks for.
+
+    Attributes:
+        names: of assets.
+        first: hour of the range.
+        last: hour of the range, included.
+        cameras: only what these recorded counts.
+        force: also what is built, and what is at work.
+    """
+
+    names: Sequence[str]
+    first: Hour
+    last: Hour
+    cameras: Sequence[str] | None = None
+    force: bool = False
+
+
 def plan_backfill(
-    graph: AssetGraph,
-    instance: dg.DagsterInstance,
-    names: Sequence[str],
-    first: Hour,
-    last: Hour,
-    *,
-    spool: Path,
-    archive: Archive,
-    cameras: Sequence[str] | None = None,
-    force: bool = False,
+    graph: AssetGraph, instance: dg.DagsterInstance, wanted: WantedHours, *, spool: Path, archive: Archive
 ) -> BackfillPlan:
     """Compare the range with what is built, what is at work, and what there is to build from.
 
@@ -135,26 +145,23 @@ def plan_backfill(
     Args:
         graph: of the code location.
         instance: of Dagster.
-        names: of assets.
-        first: hour of the range.
-        last: hour of the range, included.
+        wanted: names, range, and what of it counts.
         spool: where frames wait.
         archive: only listed.
-        cameras: only what these recorded counts.
-        force: also what is built, and what is at work.
 
     Raises:
         UsageError: an asset that cannot be backfilled, or a range without an hour that is over.
         UserError: none of the cameras recorded anything in the range; or the archive cannot be listed.
     """
-    keys, added = chosen_assets(graph, names)
+    first, last, cameras = wanted.first, wanted.last, wanted.cameras
+    keys, added = chosen_assets(graph, wanted.names)
     if last < first:
         raise UsageError(f"--to {last} lies before --from {first}")
     hours, outside = _with_partitions(first, last)
     full = _hours_with_frames(instance, hours, spool, archive, cameras)
     if cameras is not None and not full:
         raise UserError(f"{', '.join(cameras)} recorded nothing from {first} to {last}; correct --camera or the range")
-    assets = _compare(graph, instance, keys, hours, full, force)
+    assets = _compare(graph, instance, keys, hours, full, wanted.force)
     targets = {AssetKeyPartitionKey(a.key, hour.partition_key) for a in assets for hour in a.requested}
     runs = build_run_requests_with_backfill_policies(targets, graph, instance) if targets else ()
     empty = len(hours) - len(full)

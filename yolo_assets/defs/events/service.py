@@ -12,8 +12,6 @@ import os
 import socket
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Self
 
 import dagster as dg
 
@@ -40,6 +38,7 @@ from yolo_assets.defs.versions import newest_versions
 from yolo_assets.events.intake import Bounds, Intake
 from yolo_assets.events.listener import Listener
 from yolo_assets.events.metrics import EventMetrics
+from yolo_assets.runtime.threads import InBackground
 
 log = logging.getLogger(__name__)
 Reported = Sequence[dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation]
@@ -117,7 +116,7 @@ class Looks:
         return events
 
 
-class EventService:
+class EventService(InBackground):
     """Listens until it is closed.
 
     Args:
@@ -156,15 +155,6 @@ class EventService:
         if self.receiver is not None:
             self.receiver.stop()
         self.listener.close()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _act(self, announcement: Announcement) -> None:
         if isinstance(announcement, HourClosed):

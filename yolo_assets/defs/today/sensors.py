@@ -11,7 +11,7 @@ import dagster as dg
 from yolo_assets.contracts.plant import load_plant
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.defs.cursors import SensorCursor
-from yolo_assets.defs.plant_sensor import PEOPLE_SECONDS, plant_sensor
+from yolo_assets.defs.plant_sensor import people_sensor
 from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.today.checks import every_camera_well
 from yolo_assets.defs.today.look import shared_looks
@@ -20,8 +20,6 @@ from yolo_assets.defs.today.shown import TodayLinks, today_metadata, write_page
 if TYPE_CHECKING:
     from yolo_assets.today.summary import Today
 
-FOR_PEOPLE = {"yolo_assets/for": "people"}
-"""Tag of sensors that carry no work: who drives the graph by hand leaves them out."""
 REPORTED_AT_LEAST = timedelta(hours=1)
 """The table is stored with each report, for ever: it is reported when a verdict changes, and once in this time."""
 
@@ -38,14 +36,9 @@ class TodayCursor(SensorCursor):
     at: datetime | None = None
 
 
-@plant_sensor(
-    target=dg.AssetSelection.assets("today"),
-    seconds=PEOPLE_SECONDS,
-    tags=FOR_PEOPLE,
-    description=(
-        "Looks at the plant: writes the wall page to the store, and reports today when a verdict on a camera changed "
-        "or an hour went by."
-    ),
+@people_sensor(
+    "Looks at the plant: writes the wall page to the store, and reports today when a verdict on a camera changed or an "
+    "hour went by."
 )
 def today_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> dg.SensorResult:
     """Look once a tick."""

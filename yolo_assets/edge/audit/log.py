@@ -8,14 +8,18 @@ disk: nothing is repaired, a new log begins and records why. Inference never wai
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import secrets
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import orjson
+
+from yolo_assets.contracts.base import canonical_json, is_json_object
 from yolo_assets.contracts.device_audit import GENESIS, AuditEntry, AuditHead, AuditLine
 from yolo_assets.contracts.dsse import Envelope
 from yolo_assets.contracts.errors import BadInputError, SignatureError, UserError
@@ -23,12 +27,17 @@ from yolo_assets.contracts.signing import Signer, TrustedKeys, unverified_conten
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.edge.audit.chain import ChainLink, digest, signed_line
 from yolo_assets.edge.audit.files import HEAD, KEY, check_tail, log_file, read_head, segments, write_head
-from yolo_assets.runtime.files import fsync_folder, write_all
+from yolo_assets.runtime.files import fsync_folder, write_all, write_atomic
 
 log = logging.getLogger(__name__)
 
 RECENT_LINES = 200
+"""Of each kind: batches come by the hour, and a change of the model must not be pushed out by them."""
 _MOST_WAITING = 1000
+_BY_FILE = "the configuration file"
+_MOST_NAMED = 12
+_LONGEST = 60
+_MASK = ".mask"
 _AT_START = "the agent at its start"
 
 
@@ -53,7 +62,7 @@ class AuditLog:
         self._lines_per_file, self._keep_files = lines_per_file, keep_files
         self._lock = threading.Lock()
         self._waiting: deque[AuditEntry] = deque(maxlen=_MOST_WAITING)
-        self._recent: deque[AuditLine] = deque(maxlen=RECENT_LINES)
+        self._recent: dict[str, deque[AuditLine]] = {}
         self._trouble = ""
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -88,6 +97,36 @@ class AuditLog:
             self._flush()
         self.on_append()
 
+    def record_settings(self, path: Path, settings: Mapping[str, str], secrets: Mapping[str, str]) -> None:
+        """Write lines when the configuration is not that of the last start; the first start of all makes none.
+
+        Args:
+            path: where the settings are kept until the next start; secrets as fingerprints under the device's key.
+            settings: every option, as text; ``cameras.<id>.mask`` holds the version of the mask.
+            secrets: every option that may hold one.
+        """
+        now = {**settings, **{name: f"({self._fingerprint(value)})" for name, value in secrets.items()}}
+        before = _settings_before(path)
+        try:
+            write_atomic(path, canonical_json(now))
+        except OSError as error:
+            log.error("the settings cannot be kept in %s: %s; their next change is not told", path, error.strerror)
+        if before is None:
+            return
+        changed = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+        for name in (name for name in changed if name.endswith(_MASK)):
+            reason = f"privacy mask of {name.split('.')[1]}"
+            self._changed("mask", _BY_FILE, before.get(name), now.get(name), reason)
+        others = [name for name in changed if not name.endswith(_MASK)]
+        if others:
+            told = [f"{name}: {_short(before, name)} → {_short(now, name)}" for name in others[:_MOST_NAMED]]
+            more = f"; and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
+            self._changed("settings", _BY_FILE, None, None, "; ".join(told) + more)
+
+    def record_batch(self, camera_id: str, before: str | None, after: str | None, by: str) -> None:
+        """Write a line about another batch in front of a camera. Parts have none: each frame's record names its own."""
+        self._changed("lot", by, before, after, f"batch in front of {camera_id}")
+
     def retry(self) -> None:
         """Try again to write what waits."""
         with self._lock:
@@ -95,9 +134,23 @@ class AuditLog:
                 self._flush()
 
     def recent(self) -> list[AuditLine]:
-        """The newest lines, oldest first; those of earlier runs included."""
+        """The newest lines of each kind, oldest first; those of earlier runs included."""
         with self._lock:
-            return list(self._recent)
+            lines = [line for kind in self._recent.values() for line in kind]
+        return sorted(lines, key=lambda line: line.sequence)
+
+    def _fingerprint(self, secret: str) -> str:
+        """Eight characters that differ for another text, and tell nothing about it without the key of this device."""
+        return hashlib.sha256(self._signer.private.sign(b"setting " + secret.encode())).hexdigest()[:8]
+
+    def _changed(self, kind: str, who: str, source: str | None, target: str | None, reason: str) -> None:
+        entry = AuditEntry(
+            at=utc_now(), kind=kind, who=who, source=source, target=target, result="changed", reason=reason
+        )
+        self.append(entry)
+
+    def _remember(self, line: AuditLine) -> None:
+        self._recent.setdefault(line.kind, deque(maxlen=RECENT_LINES)).append(line)
 
     def unshipped(self, most: int = 1000) -> tuple[int, int, bytes] | None:
         """The oldest lines that the store does not hold, ``(first, last, bytes)``; None when it holds all.
@@ -150,7 +203,8 @@ class AuditLog:
             return
         self._log_id, self._last, self._shipped = head.log_id, tail.last, head.shipped
         self._first, self._file, self._lines = head.first_sequence, tail.path, tail.lines
-        self._recent.extend(tail.recent)
+        for line in tail.recent:
+            self._remember(line)
         if tail.torn:
             os.truncate(tail.path, tail.size)
             reason = f"{tail.torn} bytes of a line were cut off that was being written when the agent was ended"
@@ -202,7 +256,7 @@ class AuditLog:
         _append_durably(self._file, raw + b"\n", new=not self._lines)
         self._lines += 1
         self._last = ChainLink(line.sequence, digest(raw))
-        self._recent.append(line)
+        self._remember(line)
 
     def _head(self) -> AuditHead:
         return AuditHead(
@@ -223,6 +277,20 @@ class AuditLog:
             write_head(self._folder / HEAD, self._signed(self._head()))
         except (UserError, OSError) as error:  # the log is ahead of its head then, which a start understands
             log.error("the head of the audit log cannot be written: %s", error)
+
+
+def _short(settings: Mapping[str, str], name: str) -> str:
+    value = settings.get(name, "–")
+    return value if len(value) <= _LONGEST else f"{value[: _LONGEST - 1]}…"
+
+
+def _settings_before(path: Path) -> dict[str, str] | None:
+    """The settings of the last start; None where there are none that can be read."""
+    try:
+        found = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return None
+    return {name: str(value) for name, value in found.items()} if is_json_object(found) else None
 
 
 def _append_durably(path: Path, data: bytes, *, new: bool) -> None:

@@ -1,4 +1,4 @@
-"""Network and USB cameras: their addresses, the secrets in them, and the sources that a child process reads.
+"""Cameras that a child process reads: their addresses, the secrets in them, and what the process is told.
 
 Belongs here: where credentials come from, and how they stay out of every text. Does not belong here: the child process
 (``remote``, ``process``).
@@ -13,10 +13,10 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.edge.cameras.process.wire import StreamOrder, UsbOrder
+from yolo_assets.edge.cameras.process.wire import GenicamOrder, SnapshotOrder, StreamOrder, UsbOrder
 from yolo_assets.edge.cameras.remote import Reading, RemoteSource
 from yolo_assets.edge.clock import DeviceClock
-from yolo_assets.edge.config.cameras import StreamCamera, UsbCamera
+from yolo_assets.edge.config.cameras import GenicamCamera, RemoteCamera, SnapshotCamera, StreamCamera, UsbCamera
 
 log = logging.getLogger(__name__)
 _HIDDEN = "***"
@@ -25,28 +25,38 @@ _PATIENCE = {"latest": 1.0, "every": 10.0}
 """Seconds that packets may wait for the decoder. A camera of which every frame counts may fall behind for longer."""
 
 
-def live_source(camera: StreamCamera | UsbCamera, clock: DeviceClock) -> RemoteSource:
+def live_source(camera: RemoteCamera, clock: DeviceClock) -> RemoteSource:
     """The source of one camera; opens nothing."""
-    reading = _usb(camera) if isinstance(camera, UsbCamera) else _stream(camera)
+    if isinstance(camera, UsbCamera):
+        reading = _usb(camera)
+    elif isinstance(camera, SnapshotCamera):
+        reading = _snapshot(camera)
+    elif isinstance(camera, GenicamCamera):
+        reading = _genicam(camera)
+    else:
+        reading = _stream(camera)
     return RemoteSource(camera.camera_id, reading, clock)
 
 
-def stall_seconds(camera: StreamCamera | UsbCamera) -> float:
+def stall_seconds(camera: RemoteCamera) -> float:
     """The silence after which the status says so; the camera is opened anew only after ``timeout_s``."""
-    between = 1 / camera.fps if camera.fps else 0.0
-    return max(1.0, 3 * between, camera.timeout_s / 5)
+    return max(1.0, 3 * _between(camera), camera.timeout_s / 5)
 
 
-def _timeout(camera: StreamCamera | UsbCamera) -> float:
+def _timeout(camera: RemoteCamera) -> float:
     """Seconds without anything after which a camera is opened anew: of a slow one three pictures."""
-    return max(camera.timeout_s, 3 / camera.fps if camera.fps else 0.0)
+    return max(camera.timeout_s, 3 * _between(camera))
+
+
+def _between(camera: RemoteCamera) -> float:
+    """Seconds from one picture to the next, as far as the configuration tells; 0 where it does not."""
+    if isinstance(camera, SnapshotCamera):
+        return camera.interval_s
+    return 1 / camera.fps if camera.fps else 0.0
 
 
 def _stream(camera: StreamCamera) -> Reading:
-    url = camera.url.get_secret_value()
-    address = StreamAddress(camera.camera_id, url, camera.credentials_env, camera.credentials_file)
-    if urlsplit(url).password:
-        log.warning("camera %s: its url holds a password; put it into a file, as credentials_file", camera.camera_id)
+    url, address = camera.url.get_secret_value(), CameraAddress.of(camera)
     # Not fflags=nobuffer: it throws away what was read to recognise the stream, the first key picture among it.
     options = {"analyzeduration": "500000"}
     if url.startswith("rtsp"):
@@ -65,6 +75,21 @@ def _stream(camera: StreamCamera) -> Reading:
     return Reading(order, address.shown, address.clean, _timeout(camera))
 
 
+def _snapshot(camera: SnapshotCamera) -> Reading:
+    address = CameraAddress.of(camera)
+
+    def order() -> SnapshotOrder:
+        return {
+            "kind": "snapshot",
+            "url": address.full(),
+            "interval_s": camera.interval_s,
+            "timeout_s": camera.timeout_s,
+            "ca_file": str(camera.ca_file) if camera.ca_file else None,
+        }
+
+    return Reading(order, address.shown, address.clean, _timeout(camera))
+
+
 def _usb(camera: UsbCamera) -> Reading:
     order: UsbOrder = {
         "kind": "usb",
@@ -77,8 +102,21 @@ def _usb(camera: UsbCamera) -> Reading:
     return Reading(lambda: order, str(camera.device), lambda text: text, _timeout(camera))
 
 
-class StreamAddress:
-    """Where a stream is, with what is needed to get in. Only ``shown`` may be displayed.
+def _genicam(camera: GenicamCamera) -> Reading:
+    order: GenicamOrder = {
+        "kind": "genicam",
+        "device": camera.device,
+        "fps": camera.fps,
+        "exposure_us": camera.exposure_us,
+        "gain": camera.gain,
+        "packet_size": camera.packet_size,
+        "pixel_format": camera.pixel_format,
+    }
+    return Reading(lambda: order, camera.device, lambda text: text, _timeout(camera))
+
+
+class CameraAddress:
+    """Where a network camera is, with what is needed to get in. Only ``shown`` may be displayed.
 
     Args:
         camera_id: for messages.
@@ -92,6 +130,14 @@ class StreamAddress:
         self._url = url
         self._variable = variable
         self._file = file
+
+    @classmethod
+    def of(cls, camera: StreamCamera | SnapshotCamera) -> CameraAddress:
+        """That of a camera; warns of a password in it."""
+        url = camera.url.get_secret_value()
+        if urlsplit(url).password:
+            log.warning("camera %s: its url holds a password; put it into credentials_file", camera.camera_id)
+        return cls(camera.camera_id, url, camera.credentials_env, camera.credentials_file)
 
     @property
     def shown(self) -> str:

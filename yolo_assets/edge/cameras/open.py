@@ -5,14 +5,24 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from yolo_assets.edge.cameras.live import live_source, stall_seconds
 from yolo_assets.edge.cameras.source import Source
 from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.config.agent import AgentConfig
-from yolo_assets.edge.config.cameras import FolderCamera, OneCamera, Policy, SimulatedCameras, VideoCamera
+from yolo_assets.edge.config.cameras import (
+    DropFolderCamera,
+    FolderCamera,
+    OneCamera,
+    Policy,
+    SimulatedCameras,
+    VideoCamera,
+)
 from yolo_assets.runtime.backoff import Backoff
+
+if TYPE_CHECKING:
+    from yolo_assets.edge.cameras.drop_journal import DropJournal
 
 
 @dataclass
@@ -67,15 +77,20 @@ class ConfiguredSource:
 
     source: Source
     policy: Policy
-    kind: Literal["simulated", "video", "folder", "stream", "usb"]
+    kind: Literal["simulated", "video", "folder", "drop_folder", "stream", "snapshot", "usb", "genicam"]
     waits: ReconnectWaits = field(default_factory=ReconnectWaits)
     stall_s: float | None = None
     clock: DeviceClock | None = None
     frozen_after_s: float = 0.0
 
 
-def open_sources(config: AgentConfig, clock: DeviceClock) -> list[ConfiguredSource]:
+def open_sources(config: AgentConfig, clock: DeviceClock, *, look_only: bool = False) -> list[ConfiguredSource]:
     """One source for each camera, checked as far as that is possible without waiting.
+
+    Args:
+        config: names them.
+        clock: of the device.
+        look_only: read nothing for good: files that are dropped stay where they are.
 
     Raises:
         BadInputError: a source can never work as configured.
@@ -93,14 +108,26 @@ def open_sources(config: AgentConfig, clock: DeviceClock) -> list[ConfiguredSour
                     ConfiguredSource(source, camera.policy, camera.kind, clock=ours, frozen_after_s=after)
                 )
         else:
-            configured.append(open_camera(camera, clock))
+            journal = None
+            if isinstance(camera, DropFolderCamera) and not look_only:
+                from yolo_assets.edge.cameras.drop_journal import DropJournal
+
+                file = config.state_dir / "drop_folders" / f"{camera.camera_id}.ndjson"
+                journal = DropJournal(file, config.spool, camera.camera_id)
+            configured.append(open_camera(camera, clock, journal))
     for one in configured:
         one.source.check()
     return configured
 
 
-def open_camera(camera: OneCamera, clock: DeviceClock) -> ConfiguredSource:
-    """The source of one real camera; opens nothing and checks nothing."""
+def open_camera(camera: OneCamera, clock: DeviceClock, journal: DropJournal | None = None) -> ConfiguredSource:
+    """The source of one real camera; opens nothing and checks nothing.
+
+    Args:
+        camera: its section.
+        clock: of the device.
+        journal: what was read of a drop folder; None: look only.
+    """
     if isinstance(camera, VideoCamera):
         from yolo_assets.edge.cameras.video import VideoSource
 
@@ -110,6 +137,10 @@ def open_camera(camera: OneCamera, clock: DeviceClock) -> ConfiguredSource:
 
         return ConfiguredSource(FolderSource(camera, clock.now), camera.policy, camera.kind)
     waits = ReconnectWaits(last_s=camera.reconnect_max_s)
+    if isinstance(camera, DropFolderCamera):
+        from yolo_assets.edge.cameras.drop_folder import DropFolderSource
+
+        return ConfiguredSource(DropFolderSource(camera, clock.now, journal), "every", camera.kind, waits)
     source = live_source(camera, clock)
     return ConfiguredSource(
         source, camera.policy, camera.kind, waits, stall_seconds(camera), clock, camera.frozen_after_s

@@ -273,7 +273,10 @@ class RemoteSource:
                     alive = pictured = time.monotonic()
                     yield Capture(self._clock.at(_arrived(message)), image)
                     continue
-                if note in ("alive", "packets", "lost"):
+                if note in ("unchanged", "idle"):
+                    alive = pictured = time.monotonic()
+                    yield Capture(self._clock.now(), None, quiet="same" if note == "unchanged" else "none_due")
+                elif note in ("alive", "packets", "lost"):
                     alive = time.monotonic()
                     pictured = alive if note == "alive" else pictured
                 elif note == "opened":

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
     Field,
     SecretStr,
@@ -31,6 +32,7 @@ from yolo_assets.contracts.locations import location_folder, location_url, page_
 from yolo_assets.contracts.strict_yaml import parse_yaml
 from yolo_assets.edge.config.cameras import Camera, SimulatedCameras
 from yolo_assets.edge.config.lots import LOT_FILES, Lots
+from yolo_assets.edge.config.masks import Mask
 from yolo_assets.edge.config.outputs import FILES, AlarmRule, Infer, Output
 from yolo_assets.edge.config.rollout import Canary, Freeze, Headroom, Light, Shadow, WatchWindow
 from yolo_assets.edge.config.section import Section, id_field
@@ -75,6 +77,25 @@ class Listen(Section):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+
+class Page(Section):
+    """The language of the live page."""
+
+    language: str | None = Field(
+        default=None,
+        pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$",
+        description="language that the page opens in: en, zh, or that of texts; None: the browser's",
+    )
+    texts: Path | None = Field(
+        default=None, description="YAML or JSON with texts of the page in this language; what is left out is English"
+    )
+
+    @model_validator(mode="after")
+    def _named(self) -> Page:
+        if self.texts is not None and self.language is None:
+            raise ValueError("texts needs language: say in which language they are, like de")
+        return self
 
 
 class AuditFiles(Section):
@@ -173,6 +194,7 @@ class AgentConfig(Section):
         description="file with the bearer token that rollback, reload and pin need; without one they are off",
     )
     listen: Listen = Field(default=Listen(), description="where the API and the live page are served")
+    page: Page = Field(default=Page(), description="the language of the live page")
     engine: Engine = Field(default=Engine(), description="how models run")
     cameras: Annotated[tuple[Camera, ...], BeforeValidator(lambda v: v if v is not None else ())] = Field(
         min_length=1, description="one section for each camera, by its kind"
@@ -277,6 +299,34 @@ class AgentConfig(Section):
         """What the archiver of this device counted; absent where none runs."""
         return (self.archiver_home or self.spool.parent) / FIGURES
 
+    def flat(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Every option by its path, ``engine.workers``, as text; and apart from them those that may hold a secret.
+
+        A camera's mask is one option, its version.
+        """
+        told: dict[str, str] = {}
+        secrets: dict[str, str] = {}
+
+        def visit(place: str, value: object) -> None:
+            if isinstance(value, Mask):
+                told[place] = value.version
+            elif isinstance(value, BaseModel):
+                for name in type(value).model_fields:
+                    visit(f"{place}.{name}" if place else name, getattr(value, name))
+            elif isinstance(value, SecretStr):
+                secrets[place] = value.get_secret_value()
+            elif value is not None and place.endswith(_MAY_HOLD_SECRETS):
+                secrets[place] = str(value)
+            elif isinstance(value, tuple) and any(isinstance(item, BaseModel) for item in cast("Items", value)):
+                for number, item in enumerate(cast("Items", value), 1):
+                    name = getattr(item, "camera_id", None) or getattr(item, "name", None) or number
+                    visit(f"{place}.{name}", item)
+            elif value is not None:
+                told[place] = str(cast(Any, value))
+
+        visit("", self)
+        return told, secrets
+
     def with_port(self, port: int) -> AgentConfig:
         """This configuration on another port.
 
@@ -310,13 +360,17 @@ class AgentConfig(Section):
 
 
 _Located = TypeVar("_Located")
+Items = tuple[Any, ...]
 _ADVICE = {
     "string_type": "; put it in quotes",
     "too_short": "; give at least one",
 }
 _PATHS = ("spool", "state", "archiver_home", "token_file")
-_CAMERA_PATHS = ("path", "truth", "credentials_file")
+_CAMERA_PATHS = ("path", "truth", "credentials_file", "ca_file")
 _LISTEN_PATHS = ("tls_cert", "tls_key")
+_PAGE_PATHS = ("texts",)
+_MAY_HOLD_SECRETS = (".url", ".options")
+"""Ends of options: the address of a webhook is often a secret as a whole."""
 
 
 def _anchor(raw: dict[str, Any], base: Path) -> dict[str, Any]:
@@ -338,6 +392,8 @@ def _anchor(raw: dict[str, Any], base: Path) -> dict[str, Any]:
         found["trusted_keys"] = [fix("trusted_keys", value) for value in found["trusted_keys"]]
     if "listen" in found:
         found["listen"] = fix_in(found["listen"], _LISTEN_PATHS)
+    if "page" in found:
+        found["page"] = fix_in(found["page"], _PAGE_PATHS)
     if isinstance(found.get("cameras"), list):
         found["cameras"] = [fix_in(camera, _CAMERA_PATHS) for camera in found["cameras"]]
     if isinstance(found.get("outputs"), list):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, model_validator
 
@@ -13,7 +14,6 @@ from yolo_assets.edge.config.masks import Mask
 from yolo_assets.edge.config.section import CameraId, Section
 
 Policy = Literal["latest", "every"]
-_SCHEMES = ("rtsp", "rtsps", "http", "https", "tcp", "udp", "srt")
 
 
 class Clock(Section):
@@ -108,6 +108,41 @@ class FolderCamera(AnyCamera):
     )
 
 
+def _time_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{value!r} is not a time zone; use a name like Europe/Berlin") from None
+    return value
+
+
+class DropFolderCamera(AnyCamera):
+    """A folder into which an inspection machine drops pictures, each read once."""
+
+    kind: Literal["drop_folder"] = Field(description="a folder into which a machine drops pictures")
+    camera_id: CameraId = Field(description="name of the camera: letters, digits, _ and -")
+    path: Path = Field(description="the folder")
+    after: Literal["move", "keep", "remove"] = Field(
+        default="move", description="what becomes of a file with a record; move: into done/<day> of the folder"
+    )
+    settle_s: float = Field(
+        default=1.0,
+        ge=0,
+        le=3600,
+        description="a file is complete once it has not changed for this long; 0: files are renamed into the folder",
+    )
+    poll_s: float = Field(default=0.5, ge=0.01, le=3600, description="seconds from one look at the folder to the next")
+    time: Literal["file", "exif", "arrival"] = Field(
+        default="file", description="when a picture was taken: the time of its file, its EXIF data, when it is read"
+    )
+    timezone: Annotated[str, AfterValidator(_time_zone)] = Field(
+        default="UTC", description="of EXIF times that name none, by its IANA name"
+    )
+    reconnect_max_s: float = Field(
+        default=30.0, gt=0, le=3600, description="longest wait between tries while the folder is away"
+    )
+
+
 class LiveCamera(RunningCamera):
     """What is common to cameras that a child process reads and that are tried again for ever."""
 
@@ -124,46 +159,70 @@ class LiveCamera(RunningCamera):
     )
 
 
-def _stream_url(value: SecretStr) -> SecretStr:
+def _address(*schemes: str) -> AfterValidator:
     """Refuses without quoting: an address may hold a password.
 
     A character of a password that ends the host, as ``#`` does, would make the user a host and show the rest as one.
     """
-    text = value.get_secret_value()
-    try:
-        parts = urlsplit(text)
-        good = bool(parts.port or parts.hostname) and parts.scheme in _SCHEMES and not set(text) & set(" \r\n\t")
-        good = good and "@" not in parts.path + parts.query + parts.fragment
-    except ValueError:
-        good = False
-    if not good:
-        words = f"not the address of a stream; write it like rtsp://host:554/path ({', '.join(_SCHEMES)})"
-        if "@" in text:
-            words += "; give user and password as credentials_file, or write # as %23, / as %2F, ? as %3F, @ as %40"
-        raise ValueError(words)
-    return value
+
+    def check(value: SecretStr) -> SecretStr:
+        text = value.get_secret_value()
+        try:
+            parts = urlsplit(text)
+            good = bool(parts.port or parts.hostname) and parts.scheme in schemes and not set(text) & set(" \r\n\t")
+            good = good and "@" not in parts.path + parts.query + parts.fragment
+        except ValueError:
+            good = False
+        if not good:
+            form = "rtsp://host:554/path" if "rtsp" in schemes else "http://host/path"
+            what = "a stream" if "rtsp" in schemes else "a picture"
+            words = f"not the address of {what}; write it like {form} ({', '.join(schemes)})"
+            if "@" in text:
+                words += "; give user and password as credentials_file, or write # as %23, / as %2F, ? as %3F, @ as %40"
+            raise ValueError(words)
+        return value
+
+    return AfterValidator(check)
 
 
-class StreamCamera(LiveCamera):
-    """A network stream that PyAV reads: RTSP, HTTP MJPEG, MPEG-TS."""
+class NetworkCamera(LiveCamera):
+    """What is common to cameras with an address and a login."""
 
-    kind: Literal["stream"] = Field(description="a network stream")
-    url: Annotated[SecretStr, AfterValidator(_stream_url)] = Field(
-        description="rtsp, rtsps, http, https, tcp or udp address, without a password"
-    )
     credentials_env: str | None = Field(
         default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="variable that holds user:password"
     )
     credentials_file: Path | None = Field(default=None, description="file with the line user:password")
+
+    @model_validator(mode="after")
+    def _one_source_of_credentials(self) -> NetworkCamera:
+        if self.credentials_env is not None and self.credentials_file is not None:
+            raise ValueError("give credentials_env or credentials_file, not both")
+        return self
+
+
+class StreamCamera(NetworkCamera):
+    """A network stream that PyAV reads: RTSP, HTTP MJPEG, MPEG-TS."""
+
+    kind: Literal["stream"] = Field(description="a network stream")
+    url: Annotated[SecretStr, _address("rtsp", "rtsps", "http", "https", "tcp", "udp", "srt")] = Field(
+        description="rtsp, rtsps, http, https, tcp or udp address, without a password"
+    )
     transport: Literal["tcp", "udp"] = Field(default="tcp", description="transport of RTSP; tcp loses no packets")
     fps: float | None = Field(default=None, gt=0, le=1000, description="take at most this many frames a second")
     options: dict[str, str] = Field(default={}, description="more options for FFmpeg, by its names")
 
-    @model_validator(mode="after")
-    def _one_source_of_credentials(self) -> StreamCamera:
-        if self.credentials_env is not None and self.credentials_file is not None:
-            raise ValueError("give credentials_env or credentials_file, not both")
-        return self
+
+class SnapshotCamera(NetworkCamera):
+    """A camera that gives one picture a request, over HTTP with a Basic or Digest login."""
+
+    kind: Literal["snapshot"] = Field(description="a network camera that gives one picture a request")
+    url: Annotated[SecretStr, _address("http", "https")] = Field(
+        description="http or https address of the picture, without a password"
+    )
+    interval_s: float = Field(default=1.0, ge=0.02, le=3600, description="seconds from one request to the next")
+    ca_file: Path | None = Field(
+        default=None, description="certificate authority of the camera, PEM; None: those of the system"
+    )
 
 
 class UsbCamera(LiveCamera):
@@ -181,5 +240,31 @@ class UsbCamera(LiveCamera):
     fourcc: str | None = Field(default=None, pattern=r"^[A-Z0-9]{4}$", description="pixel format to request, like MJPG")
 
 
-OneCamera = VideoCamera | FolderCamera | StreamCamera | UsbCamera
+class GenicamCamera(LiveCamera):
+    """A GigE Vision camera that Aravis reads by GenICam. What is left out stays as the camera has it."""
+
+    kind: Literal["genicam"] = Field(description="a GigE Vision camera, by GenICam")
+    device: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:() -]{0,127}$",
+        description="its IP address, or its id as arv-tool-0.8 lists it: <vendor>-<serial number>",
+    )
+    fps: float | None = Field(
+        default=None, gt=0, le=1000, description="frames a second to request from the camera, and to take at most"
+    )
+    exposure_us: float | None = Field(
+        default=None, gt=0, le=1e8, description="microseconds; switches its automatic off"
+    )
+    gain: float | None = Field(
+        default=None, ge=0, le=1000, description="in the camera's unit, most often dB; switches its automatic off"
+    )
+    packet_size: int | None = Field(
+        default=None, ge=576, le=16000, description="bytes; above 1500 the network must carry jumbo frames"
+    )
+    pixel_format: Literal["Mono8", "BayerRG8", "BayerGR8", "BayerGB8", "BayerBG8", "RGB8"] | None = Field(
+        default=None, description="None: the one that it has; other formats cannot be read"
+    )
+
+
+RemoteCamera = StreamCamera | SnapshotCamera | UsbCamera | GenicamCamera
+OneCamera = VideoCamera | FolderCamera | DropFolderCamera | RemoteCamera
 Camera = Annotated[SimulatedCameras | OneCamera, Field(discriminator="kind")]

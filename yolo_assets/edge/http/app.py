@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
@@ -14,9 +15,14 @@ from yolo_assets.edge.config.agent import Listen
 from yolo_assets.edge.http import problems
 from yolo_assets.edge.http.access import RequestGate, known_hosts
 from yolo_assets.edge.http.problems import ApiProblem
+from yolo_assets.edge.http.texts import PAGE, PageTexts
 
-PAGE = Path(__file__).parent / "page"
-_PAGE_FILES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_PAGE_FILES = {
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+}
 _TAGS = [
     {"name": "health", "description": "For supervisors and Prometheus."},
     {"name": "state", "description": "What the agent does, for operators and programs."},
@@ -32,12 +38,13 @@ _ABOUT = (
 )
 
 
-def new_app(listen: Listen, larger: Mapping[str, int]) -> FastAPI:
+def new_app(listen: Listen, larger: Mapping[str, int], texts: PageTexts) -> FastAPI:
     """The application with its page and no other route; routers are included by the caller.
 
     Args:
         listen: names under which the agent may be asked, and the limit of a body.
         larger: other limits, by path.
+        texts: of the page.
     """
     # The interactive documentation of FastAPI loads from a CDN; the description itself is at /openapi.json.
     app = FastAPI(
@@ -54,6 +61,10 @@ def new_app(listen: Listen, larger: Mapping[str, int]) -> FastAPI:
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(PAGE / "index.html", media_type="text/html")
+
+    @app.get("/page/texts.json", include_in_schema=False)
+    async def page_texts() -> dict[str, Any]:
+        return texts.document()
 
     @app.get("/page/{name}", include_in_schema=False)
     async def page_file(name: str) -> FileResponse:

@@ -76,12 +76,17 @@ def routes(
     )
     def read_audit(
         limit: Annotated[int, Query(ge=1, le=RECENT_LINES, description="at most this many lines")] = RECENT_LINES,
-        kind: Annotated[str | None, Query(description="only lines of this kind", examples=["model"])] = None,
+        kind: Annotated[
+            list[str] | None, Query(description="only lines of these kinds", examples=[["model", "pin", "unpin"]])
+        ] = None,
     ) -> list[AuditLine]:
-        """Oldest first: every change of the model and of its pin: when, who, from what, to what, with what result.
+        """Oldest first: who changed what, when, from what, to what, with what result.
+
+        Kinds: model, pin and unpin; lot (a batch in front of a camera), mask and settings (the configuration differs
+        from that of the last start); begin and recovered (of the log itself).
 
         Lines as they stand in the signed, hash-chained log; ``yolo-assets edge audit verify`` checks it.
         """
-        return [line for line in audit.recent() if kind in (None, line.kind)][-limit:]
+        return [line for line in audit.recent() if not kind or line.kind in kind][-limit:]
 
     return router

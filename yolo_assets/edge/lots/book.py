@@ -85,6 +85,7 @@ class LotAnswer:
 
 @dataclass
 class _Camera:
+    name: str
     now: Callable[[], datetime]
     earliest: datetime
     """No change of this run begins before it: frames of earlier runs have their lots."""
@@ -115,8 +116,10 @@ class LotBook:
     """
 
     def __init__(self, cameras: Iterable[tuple[str, Callable[[], datetime]]], path: Path) -> None:
-        self._cameras = {camera: _Camera(now, _next_millisecond(now())) for camera, now in cameras}
+        self._cameras = {camera: _Camera(camera, now, _next_millisecond(now())) for camera, now in cameras}
         self._path = path
+        self.on_batch: Callable[[str, str | None, str | None, str], None] = _tell_nobody
+        """Called after another batch is in force or planned: camera, the batch before, the batch, who said so."""
         self._writing = threading.Lock()
         self._read()
 
@@ -241,6 +244,8 @@ class LotBook:
                     camera.changes, camera.heard_last, camera.reached = kept.changes, kept.heard_last, kept.reached
                     camera.coming = None
                     camera.turn.notify_all()
+        if is_new and lot.batch_id != (there.batch_id if there is not None else None):
+            self.on_batch(camera.name, there.batch_id if there is not None else None, lot.batch_id, by)
         late = (begin - asked).total_seconds() if at is not None else 0.0
         return LotAnswer(there if there is not None and not is_new else change, late)
 
@@ -303,6 +308,10 @@ class LotBook:
                 camera.changes, camera.heard_last, camera.reached = lots.changes, lots.heard_last, lots.reached
                 if lots.reached is not None and camera.earliest < lots.reached:
                     self._set_back(camera, lots.reached, camera.earliest)
+
+
+def _tell_nobody(_camera: str, _before: str | None, _after: str | None, _by: str) -> None:
+    pass
 
 
 def _next_millisecond(moment: datetime) -> datetime:

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 CameraState = Literal[
     "connecting",  # opened for the first time, nothing came yet
     "live",  # frames come
+    "waiting",  # it works and has no new picture
     "stalled",  # frames came and have stopped, it is not given up yet
     "frozen",  # frames come and show the same picture again and again
     "reconnecting",  # it failed, and is tried again and again
@@ -85,7 +86,7 @@ class CameraThread:
         self._state: CameraState = "connecting"
         self._waits = configured.waits
         self._stall_s = configured.stall_s
-        self._first_picture = self._last_picture = self._gone_at = 0.0
+        self._first_picture = self._last_picture = self._quiet_at = self._gone_at = 0.0
         self._gaps: deque[float] = deque(maxlen=5)
         self._repeats = RepeatWatch(configured.frozen_after_s) if configured.frozen_after_s else None
         self._frozen_told = False
@@ -97,12 +98,21 @@ class CameraThread:
     @property
     def state(self) -> CameraState:
         """Its state now. ``message`` says why, in words."""
-        if self._state == "live" and self._stall_s is not None:
+        if self._state != "live":
+            return self._state
+        if self._quiet_at > self._last_picture:  # it says itself that it has nothing new
+            if self._stall_s is None:
+                return "waiting"
+            if time.monotonic() - self._quiet_at > self._stall_s:
+                return "stalled"
+            if self.silent_s > self._stall_s and not self.frozen:
+                return "waiting"
+        elif self._stall_s is not None:
             # A camera that gives a picture every few seconds is not silent between two of them.
             usual = max(self._gaps) if len(self._gaps) >= _KNOWN_GAPS else math.inf
             if self.silent_s > max(self._stall_s, 3 * usual):
                 return "stalled"
-        return "frozen" if self._state == "live" and self.frozen else self._state
+        return "frozen" if self.frozen else "live"
 
     @property
     def frozen(self) -> bool:
@@ -159,9 +169,12 @@ class CameraThread:
             self._first_picture = 0.0
             try:
                 for capture in self.source.captures(self._stop):
-                    if capture.image is not None:
-                        self._seen()
-                    self._take(capture)
+                    if capture.quiet:
+                        self._heard(capture)
+                    else:
+                        if capture.image is not None:
+                            self._seen()
+                        self._take(capture)
                     if self._stop.is_set():
                         break
                 else:
@@ -179,10 +192,25 @@ class CameraThread:
         if not self._first_picture:
             self._gaps.clear()
             self._first_picture = now
-            if self._state in ("reconnecting", "failed"):
-                self._back_after = self._last_picture - self._gone_at
-                log.info("camera %s: back after %.1f s", self.camera_id, self._back_after)
+            self._back(now)
         self._state, self.message = "live", ""
+
+    def _heard(self, capture: Capture) -> None:
+        """It works and has no new picture."""
+        now = time.monotonic()
+        self._quiet_at = now
+        if not self._first_picture:
+            self._back(now)
+            self._state, self.message = "waiting", ""
+        if self._repeats is not None and capture.quiet == "same":
+            self._repeats.unchanged(now)
+            self._tell_repeats()
+        self.mark = max(self.mark, capture.captured_at)
+
+    def _back(self, now: float) -> None:
+        if self._state in ("reconnecting", "failed"):
+            self._back_after = now - self._gone_at
+            log.info("camera %s: back after %.1f s", self.camera_id, self._back_after)
 
     def _fail(self, error: Exception) -> None:
         words = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -197,7 +225,8 @@ class CameraThread:
             self._repeats.forget()
         self._frozen_told = False
         self.mark = self.source.now()  # nothing is on its way: hours may close while the camera is away
-        lived = self._last_picture - self._first_picture if self._first_picture else 0.0
+        last = max(self._last_picture, self._quiet_at)
+        lived = last - self._first_picture if self._first_picture else 0.0
         self._stop.wait(self._waits.longest() if hopeless else self._waits.after(lived))
 
     def _take(self, capture: Capture) -> None:
@@ -217,6 +246,7 @@ class CameraThread:
             whole=whole,
             mask_version=self._mask.version if self._mask else None,
             frozen=self.frozen,
+            origin=capture.origin,
             part_shown=shown.part_id if shown else None,
             truth=capture.truth,
             time_trusted=moment.trusted if moment else True,
@@ -242,7 +272,10 @@ class CameraThread:
         if self._repeats is None:
             return
         self._repeats.look(image, time.monotonic())
-        if self.frozen != self._frozen_told:
+        self._tell_repeats()
+
+    def _tell_repeats(self) -> None:
+        if self._repeats is not None and self.frozen != self._frozen_told:
             self._frozen_told = self.frozen
             if self.frozen:
                 log.warning("camera %s: the same picture for %.0f s", self.camera_id, self._repeats.same_s)

@@ -86,6 +86,8 @@ def new_record(
     }
     if part is not None:
         document["part_id"] = part
+    if frame.origin is not None:
+        document["source_file"] = frame.origin.name
     if frame.mask_version is not None:
         document["mask_version"] = frame.mask_version
     if not frame.time_trusted:
@@ -158,6 +160,8 @@ class FrameRecorder:
             self.journal.dropped_without_trace(frame.id, reason)
         else:
             self._drop(frame.id, reason, self.journal.dropped)
+        if frame.origin is not None:
+            frame.origin.settled(reason)
 
     def write(self, frame: Frame, record: DetectionRecord, jpeg: bytes | None) -> DetectionRecord | None:
         """Write a processed frame and close it. Where only the image has no space, the record is kept without it.
@@ -189,6 +193,8 @@ class FrameRecorder:
             self.drop(frame, "spool_error")
             return None
         self.journal.processed(frame.id)
+        if frame.origin is not None:
+            frame.origin.settled("processed")
         return written
 
     def seal_over(self, camera: str, mark: datetime) -> list[Hour]:

@@ -66,6 +66,12 @@ class RepeatWatch:
             self._since, self._pictures = at, 0
         self._pictures += 1
 
+    def unchanged(self, at: float) -> None:
+        """The camera says that its picture is still the same; ``at``: monotonic seconds."""
+        if self._since is not None:
+            self._at = at
+            self._pictures += 1
+
     @property
     def same_s(self) -> float:
         """Seconds for which nothing new was seen; 0 where nothing was seen at all."""

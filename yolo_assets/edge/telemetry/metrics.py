@@ -128,13 +128,19 @@ def frame_metrics(journal: FrameJournal, board: ResultBoard) -> Iterator[Metric]
 
 
 def camera_metrics(cameras: Sequence[CameraThread]) -> Iterator[Metric]:
-    """What is wrong with a camera although its frames come."""
+    """What is wrong with a camera although its frames come, and that nothing is although none come."""
     frozen = GaugeMetricFamily(
         "yolo_edge_camera_frozen", "1: the camera shows the same picture again and again.", labels=("camera",)
     )
+    waiting = GaugeMetricFamily(
+        "yolo_edge_camera_waiting", "1: the camera works and has no new picture.", labels=("camera",)
+    )
     for camera in cameras:
-        frozen.add_metric((camera.camera_id,), camera.state == "frozen")
+        state = camera.state
+        frozen.add_metric((camera.camera_id,), state == "frozen")
+        waiting.add_metric((camera.camera_id,), state == "waiting")
     yield frozen
+    yield waiting
 
 
 def slot_metrics(slots: SlotManager[LoadedModel]) -> Iterator[Metric]:

@@ -38,7 +38,8 @@ class Readiness:
     def reasons(self) -> list[str]:
         """Why the agent is not ready, one sentence each; empty when every live camera had a result just now.
 
-        A camera whose file has ended needs no further result. An agent whose cameras have all ended is ready.
+        A camera whose file has ended, or that has no new picture, needs no further result. An agent whose cameras have
+        all ended is ready.
         """
         if self._control.serving is None:
             return ["no model serves yet"]
@@ -46,7 +47,7 @@ class Readiness:
         reasons: list[str] = []
         for camera in self._cameras:
             age = figures[camera.camera_id].last_result_age_s
-            if camera.state != "finished" and (age is None or age > self._seconds):
+            if camera.state not in ("finished", "waiting") and (age is None or age > self._seconds):
                 since = "no result yet" if age is None else f"no result for {age:.0f} s"
                 reasons.append(f"camera {camera.camera_id}: {since}{': ' + camera.message if camera.message else ''}")
         return reasons

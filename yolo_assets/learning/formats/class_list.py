@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.model import DisplayName
 from yolo_assets.contracts.strict_yaml import parse_yaml_as_written
 from yolo_assets.contracts.text import decode_text
 from yolo_assets.learning.formats import values
@@ -19,6 +21,20 @@ from yolo_assets.learning.formats.values import shown
 NAME_FILES = ("classes.txt", "obj.names", "labels.txt", "predefined_classes.txt")
 _YAML = (".yaml", ".yml")
 _KEY = re.compile(r"0|[1-9][0-9]{0,5}")
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+
+
+@dataclass(frozen=True)
+class GivenClasses:
+    """What a file says about the classes of a model.
+
+    Attributes:
+        names: in the order of their ids; None: it names none.
+        display_names: by class name what people call it.
+    """
+
+    names: tuple[str, ...] | None = None
+    display_names: Mapping[str, DisplayName] = field(default_factory=dict[str, DisplayName])
 
 
 def is_class_list(path: str) -> bool:
@@ -65,18 +81,51 @@ def read_class_list(name: str, files: Mapping[str, bytes]) -> dict[int, str]:
     return found[first]
 
 
-def read_class_names(name: str, data: bytes) -> tuple[str, ...]:
-    """The names of one file, a text with one a line or a YAML file with ``names``, in the order of their ids.
+def read_given_classes(name: str, data: bytes) -> GivenClasses:
+    """A text with one class a line, or a YAML file with ``names``, ``display_names`` or both.
 
     Raises:
         BadInputError: it cannot be read, or leaves open which id a name has.
     """
-    names = _from_yaml(name, data) if name.lower().endswith(_YAML) else _from_lines(name, data)
+    is_yaml = name.lower().endswith(_YAML)
+    names = _from_yaml(name, data) if is_yaml else _from_lines(name, data)
+    shown_as = _display_names(name, data) if is_yaml else {}
     if not names:
-        raise BadInputError(f"{name} names no classes; write one name a line, or 'names:' in YAML")
+        if not shown_as:
+            raise BadInputError(f"{name} names no classes; write one name a line, or 'names:' in YAML")
+        return GivenClasses(None, shown_as)
     if sorted(names) != list(range(len(names))):
         raise BadInputError(f"{name} leaves out ids between 0 and {max(names)}; name every class")
-    return tuple(names[number] for number in range(len(names)))
+    return GivenClasses(tuple(names[number] for number in range(len(names))), shown_as)
+
+
+def _display_names(source: str, data: bytes) -> dict[str, DisplayName]:
+    document = parse_yaml_as_written(decode_text(data, source), source)
+    written: Any = document.get("display_names") if isinstance(document, dict) else None
+    if written is None:
+        return {}
+    if not isinstance(written, dict):
+        raise BadInputError(f"{source}: 'display_names' is no mapping; write lines like: crack: Riss")
+    found: dict[str, DisplayName] = {}
+    for name, given in cast("dict[Any, Any]", written).items():
+        where = f"{source}: display_names of {shown(name)!r}"
+        if isinstance(given, dict):
+            by_language: dict[str, str] = {}
+            for language, text in cast("dict[Any, Any]", given).items():
+                if not _LANGUAGE.fullmatch(str(language)):
+                    raise BadInputError(f"{where}: {shown(language)!r} is no language; write one like en, zh or de")
+                by_language[str(language)] = _display_name(f"{where} in {language}", text)
+            found[str(name)] = by_language
+        else:
+            found[str(name)] = _display_name(where, given)
+    return found
+
+
+def _display_name(where: str, given: object) -> str:
+    text = values.name(given)
+    if text is None or not text.isprintable():
+        raise BadInputError(f"{where}: {shown(given)!r} is no name; write what people call the class")
+    return text
 
 
 def _from_lines(source: str, data: bytes) -> dict[int, str]:

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.cameras import remote
-from yolo_assets.edge.cameras.live import StreamAddress, live_source
+from yolo_assets.edge.cameras.live import CameraAddress, live_source
 from yolo_assets.edge.cameras.open import ReconnectWaits
 from yolo_assets.edge.cameras.process.channel import AgentChannel, Thinning
 from yolo_assets.edge.cameras.process.memory import SLOTS, SPARE, ChildMemory, ParentMemory
@@ -348,7 +348,7 @@ def test_any_password_gets_into_the_address_and_out_of_every_text(user: str, pas
     from urllib.parse import unquote, urlsplit
 
     os.environ["CAMERA_TEST_LOGIN"] = f"{user}:{password}"
-    address = StreamAddress("cam1", "rtsp://old:login@10.0.0.7:554/h264?x=1", "CAMERA_TEST_LOGIN", None)
+    address = CameraAddress("cam1", "rtsp://old:login@10.0.0.7:554/h264?x=1", "CAMERA_TEST_LOGIN", None)
     parts = urlsplit(address.full())
     assert unquote(parts.username or "") == user and unquote(parts.password or "") == password
     assert (parts.hostname, parts.port, parts.path) == ("10.0.0.7", 554, "/h264")
@@ -367,7 +367,7 @@ def test_credentials_that_cannot_be_read_are_one_line(tmp_path: Path) -> None:
     ):
         prepare()
         with pytest.raises(BadInputError, match=words) as caught:
-            StreamAddress("cam1", "rtsp://a", None, file).full()
+            CameraAddress("cam1", "rtsp://a", None, file).full()
         assert "only-a-password" not in str(caught.value)
 
 
@@ -405,14 +405,14 @@ def test_a_password_that_ends_the_host_is_refused_with_what_to_write(character: 
 @pytest.mark.parametrize("url", ["rtsp://h/stream", "http://e:a@h/x", "rtsp://camera:live@h/video", "rtsp://h/a?b"])
 def test_messages_stay_readable_whatever_the_address(url: str) -> None:
     words = "the stream ended: Connection reset by peer; is it a login page"
-    assert StreamAddress("cam1", url, None, None).clean(words) == words
-    assert StreamAddress("cam1", url, None, None).clean(f"cannot open {url}") == "cannot open ***"
+    assert CameraAddress("cam1", url, None, None).clean(words) == words
+    assert CameraAddress("cam1", url, None, None).clean(f"cannot open {url}") == "cannot open ***"
 
 
 def test_credentials_with_a_byte_order_mark_and_crlf_are_read() -> None:
     file = FOREIGN / "edge" / "camera.login"
     assert file.read_bytes() == b"\xef\xbb\xbfadmin:geheim\r\n"
-    assert StreamAddress("cam1", "rtsp://h/x", None, file).full() == "rtsp://admin:geheim@h/x"
+    assert CameraAddress("cam1", "rtsp://h/x", None, file).full() == "rtsp://admin:geheim@h/x"
 
 
 def test_a_password_in_the_address_is_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -17,7 +17,7 @@ from yolo_assets_tests.edge.plant import AgentProcess, Plant
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 OpenPage = Callable[..., Any]
-"""``open_page(url="…", width=…, height=…, scheme="dark", headers={…})`` gives a Playwright page."""
+"""``open_page(url="…", width=…, height=…, scheme="dark", headers={…}, locale="zh-CN")`` gives a Playwright page."""
 
 
 def moving_blobs(folder: Path, count: int = 16, width: int = 480, height: int = 360) -> Path:
@@ -83,9 +83,13 @@ def open_page(browser: Any) -> Iterator[OpenPage]:
         height: int = 1000,
         scheme: str = "dark",
         headers: dict[str, str] | None = None,
+        locale: str = "en-US",
     ) -> Any:
         context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, extra_http_headers=headers or {}
+            viewport={"width": width, "height": height},
+            color_scheme=scheme,
+            extra_http_headers=headers or {},
+            locale=locale,
         )
         contexts.append(context)
         page = context.new_page()

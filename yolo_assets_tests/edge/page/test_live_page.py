@@ -285,7 +285,7 @@ def test_keyboard_and_screen_reader(staged: Staged, open_page: OpenPage) -> None
     assert page.get_by_role("img", name=re.compile("^Camera cam1: live, (crack|porosity)")).count() == 1
     assert page.get_by_role("status").count() == 1 and page.locator("html[lang=en]").count() == 1
     names = {heading.inner_text() for heading in page.get_by_role("heading").all()}
-    assert {"box1", "cam1", "cam2", "Serving model", "Every frame", "Model changes"} <= names
+    assert {"box1", "cam1", "cam2", "Serving model", "Every frame", "Who changed what"} <= names
     page.locator("body").focus()
     reached: list[str] = []
     for _ in range(14):

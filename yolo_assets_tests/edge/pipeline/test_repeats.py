@@ -29,7 +29,7 @@ def with_noise(picture: Picture, sigma: float) -> Picture:
     return np.clip(picture + RNG.normal(0, sigma, picture.shape), 0, 255).astype(np.uint8)
 
 
-def after(pictures: Iterable[Picture], seconds: float = 10, fps: float = 5) -> RepeatWatch:
+def after(pictures: Iterable[Picture], seconds: float = 5, fps: float = 5) -> RepeatWatch:
     watch = RepeatWatch(seconds)
     for number, picture in enumerate(pictures):
         watch.look(picture, number / fps)
@@ -51,11 +51,11 @@ def test_the_same_picture_is_frozen_after_its_time_and_recovers_at_once() -> Non
     assert not watch.frozen and watch.same_s == 0
 
 
-@pytest.mark.parametrize("sigma", [0.7, 1.5, 4])
+@pytest.mark.parametrize("sigma", [0.7, 2])
 def test_a_still_scene_has_the_noise_of_its_sensor_and_is_not_frozen(sigma: float) -> None:
     scene = line()
-    assert not after(with_noise(scene, sigma) for _ in range(60)).frozen
-    assert not after(jpeg(with_noise(scene, sigma)) for _ in range(60)).frozen
+    assert not after(with_noise(scene, sigma) for _ in range(40)).frozen
+    assert not after(jpeg(with_noise(scene, sigma)) for _ in range(40)).frozen
 
 
 def test_a_clock_in_the_picture_does_not_hide_that_it_stands_still() -> None:
@@ -66,20 +66,20 @@ def test_a_clock_in_the_picture_does_not_hide_that_it_stands_still() -> None:
         cv2.putText(shown, f"12:{second // 60:02}:{second % 60:02}", (8, 18), cv2.FONT_HERSHEY_PLAIN, 1, (255,) * 3)
         return shown
 
-    assert after(at(second) for second in range(60)).frozen
+    assert after(at(second) for second in range(40)).frozen
 
 
 def test_dark_and_masked_pictures_are_judged_by_what_they_show() -> None:
     dark = np.zeros((270, 480, 3), np.uint8)
-    assert not after(dark for _ in range(60)).frozen, "a dark hall says nothing"
+    assert not after(dark for _ in range(40)).frozen, "a dark hall says nothing"
     scene, hidden = line(), np.s_[:, 40:]
 
     def masked(picture: Picture) -> Picture:
         picture[hidden] = 0
         return picture
 
-    assert not after(masked(with_noise(scene, 1)) for _ in range(60)).frozen
-    assert after(masked(scene.copy()) for _ in range(60)).frozen
+    assert not after(masked(with_noise(scene, 1)) for _ in range(40)).frozen
+    assert after(masked(scene.copy()) for _ in range(40)).frozen
 
 
 def test_few_pictures_and_another_size_are_not_frozen() -> None:
@@ -92,9 +92,9 @@ def test_few_pictures_and_another_size_are_not_frozen() -> None:
 @pytest.mark.parametrize("codec", [["mjpeg", "-q:v", "4"], ["libx264", "-preset", "veryfast", "-qp", "26", "-g", "20"]])
 def test_an_encoder_that_repeats_one_picture_is_frozen(tmp_path: Path, codec: list[str]) -> None:
     picture = with_noise(line(), 2)
-    assert after(encoded(tmp_path / "still.mkv", [picture] * 60, codec), seconds=8).frozen
+    assert after(encoded(tmp_path / "still.mkv", [picture] * 60, codec), seconds=5).frozen
     scene = (with_noise(picture, 2) for _ in range(60))
-    assert not after(encoded(tmp_path / "scene.mkv", scene, codec), seconds=8).frozen
+    assert not after(encoded(tmp_path / "scene.mkv", scene, codec), seconds=5).frozen
 
 
 def encoded(path: Path, pictures: Iterable[Picture], codec: list[str]) -> Iterable[Picture]:

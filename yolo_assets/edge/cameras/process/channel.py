@@ -76,6 +76,16 @@ class AgentChannel:
             if since_start() - self._reported >= _REPORT_ALIVE_EVERY:
                 self._send({"note": "alive", **self._losses()})
 
+    def unchanged(self) -> None:
+        """The camera says that its picture is the one that it gave before."""
+        with self._lock:
+            self._send({"note": "unchanged", **self._losses()})
+
+    def idle(self) -> None:
+        """The camera works and has no new picture, as one that waits for its trigger."""
+        with self._lock:
+            self._send({"note": "idle", **self._losses()})
+
     def packets(self) -> None:
         """Something arrived that is no picture yet, as it is between key pictures: the camera works."""
         with self._lock:

@@ -24,6 +24,16 @@ def read(order: Any, channel: AgentChannel, closing: threading.Event) -> None:
 
             channel.started()
             read_usb(order, channel, closing)
+        elif order["kind"] == "snapshot":
+            from yolo_assets.edge.cameras.process.snapshot import read_snapshots
+
+            channel.started()
+            read_snapshots(order, channel, closing)
+        elif order["kind"] == "genicam":
+            from yolo_assets.edge.cameras.process.genicam import read_genicam
+
+            channel.started()
+            read_genicam(order, channel, closing)
         else:
             from yolo_assets.edge.cameras.process.stream import read_stream
 

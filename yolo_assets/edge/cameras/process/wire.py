@@ -44,7 +44,29 @@ class UsbOrder(TypedDict):
     fourcc: str | None
 
 
-Order = StreamOrder | UsbOrder
+class SnapshotOrder(TypedDict):
+    """What a child needs to ask a camera for single pictures."""
+
+    kind: Literal["snapshot"]
+    url: str
+    interval_s: Annotated[float, "from one request to the next"]
+    timeout_s: float
+    ca_file: str | None
+
+
+class GenicamOrder(TypedDict):
+    """What a child needs to read a GenICam camera."""
+
+    kind: Literal["genicam"]
+    device: str
+    fps: float | None
+    exposure_us: float | None
+    gain: float | None
+    packet_size: int | None
+    pixel_format: str | None
+
+
+Order = StreamOrder | UsbOrder | SnapshotOrder | GenicamOrder
 
 
 def pack(message: Mapping[str, Any]) -> bytes:

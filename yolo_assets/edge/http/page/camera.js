@@ -1,7 +1,8 @@
 // One camera: its newest frame with boxes, drawn here, and in words whether what is shown is live.
 
 import { get } from "./http.js";
-import { $, day, element, seconds, set, sleep } from "./words.js";
+import { $, element, set, sleep } from "./elements.js";
+import { day, list, number, percent, said, seconds, t, word } from "./texts.js";
 
 const LABELS = 12; // more labels than that hide the picture
 const FEW = 4;
@@ -26,7 +27,7 @@ export class Camera {
     this.report = null;
     node.dataset.camera = id;
     node.querySelector("h3").textContent = id;
-    this.canvas.setAttribute("aria-label", `Camera ${id}: no picture yet`);
+    this.canvas.setAttribute("aria-label", t("camera.label", { camera: id, text: t("camera.no_picture_yet") }));
     $("cameras").append(node);
     new IntersectionObserver((entries) => { this.seen = entries[0].isIntersecting; }).observe(node);
     new ResizeObserver(() => this.draw()).observe(this.picture);
@@ -66,13 +67,13 @@ export class Camera {
       entry.n += 1;
       counts.set(box.class, entry);
     }
-    const found = [...counts].map(([name, entry]) => ({ ...entry, text: entry.n > 1 ? `${this.page.display(name)} ×${entry.n}` : this.page.display(name) }));
+    const found = [...counts].map(([name, entry]) => ({ ...entry, text: entry.n > 1 ? t("camera.class_count", { name: this.page.display(name), n: entry.n }) : this.page.display(name) }));
     this.chips.replaceChildren(...found.slice(0, 4).map((entry) => {
       const chip = element("b", "", entry.text);
       chip.style.background = entry.colour;
       return chip;
     }));
-    this.found = found.map((entry) => entry.text).join(", ") || "nothing found";
+    this.found = list(found.map((entry) => entry.text)) || t("camera.found_nothing");
     this.node.classList.toggle("found", counts.size > 0);
     set(this.time, day(frame.captured_at));
     this.time.dateTime = frame.captured_at;
@@ -110,7 +111,7 @@ export class Camera {
     const surest = [...this.frame.detections].sort((a, b) => b.confidence - a.confidence).slice(0, LABELS).reverse();
     for (const box of surest) {
       const [x1, y1, , y2] = this.place(box, scale, left, top);
-      const text = `${this.page.display(box.class)} ${Math.round(box.confidence * 100)} %`;
+      const text = t("camera.box", { name: this.page.display(box.class), share: percent(box.confidence) });
       const wide = pen.measureText(text).width + size * 0.7;
       const tall = size * 1.4;
       const x = Math.min(Math.max(0, x1 - line / 2), Math.max(0, width - wide));
@@ -133,45 +134,52 @@ export class Camera {
     this.startedAt = startedAt;
     this.report = report;
     this.badge.hidden = !report.simulated;
-    const speed = report.state === "finished" ? null : `${report.fps.toFixed(1)} fps`;
-    const parts = [speed, report.latency_ms_p50 === null ? null : `${report.latency_ms_p50.toFixed(0)} ms`];
-    if (report.restarts) parts.push(`${report.restarts}× reconnected`);
-    if (report.lot && report.lot.batch_id) parts.push(`batch ${report.lot.batch_id}`);
-    if (report.lot && report.lot.part_id) parts.push(`part ${report.lot.part_id}`);
-    if (report.mask) parts.push("privacy mask");
+    const speed = report.state === "finished" ? null : t("unit.fps", { n: number(report.fps, 1) });
+    const parts = [speed, report.latency_ms_p50 === null ? null : t("unit.ms", { n: report.latency_ms_p50 })];
+    if (report.restarts) parts.push(t("camera.reconnected", { n: report.restarts }));
+    if (report.lot && report.lot.batch_id) parts.push(t("camera.batch", { name: report.lot.batch_id }));
+    if (report.lot && report.lot.part_id) parts.push(t("camera.part", { name: report.lot.part_id }));
+    if (report.mask) parts.push(t("camera.mask"));
     set(this.rates, parts.filter(Boolean).join(" · "));
     this.assess();
   }
 
   /** Whether what is shown is live. Asked every second, also when nothing answers any more. */
   assess() {
-    const [kind, word, veil] = this.state();
+    const [kind, state, veil] = this.state();
+    const shown = word("seen", state);
     this.word.className = `badge word ${kind}`;
-    set(this.word, word);
+    set(this.word, shown);
     set(this.veil, veil);
     this.node.classList.toggle("stale", Boolean(veil));
-    const label = `Camera ${this.id}: ${veil || `${word}, ${this.found || "no picture yet"}`}`;
+    const text = veil || t("camera.shows", { state: shown, found: this.found || t("camera.no_picture_yet") });
+    const label = t("camera.label", { camera: this.id, text });
     if (this.canvas.getAttribute("aria-label") !== label) this.canvas.setAttribute("aria-label", label);
   }
 
   state() {
     const it = this.report;
     const away = this.page.awaySeconds();
-    if (away !== null) return ["bad", "not live", this.image ? `not live: ${seconds(away)} old` : "no connection"];
+    if (away !== null) return ["bad", "not_live", this.image ? t("camera.not_live_old", { age: seconds(away) }) : word("seen", "no_connection")];
     if (!it) return ["", "starting", ""];
-    if (["reconnecting", "failed"].includes(it.state)) return ["bad", "no camera", it.message || "the camera does not answer"];
-    if (it.state === "finished") return ["", "ended", ""];
-    if (it.state === "stopped") return ["", "stopped", "the agent stops"];
-    if (it.last_result_age_s === null) return ["warn", "starting", it.message || "no picture yet"];
+    const why = it.message ? said(it.message) : "";
+    if (["reconnecting", "failed"].includes(it.state)) return ["bad", "no_camera", why || t("camera.no_answer")];
+    if (it.state === "finished") return ["", "finished", ""];
+    if (it.state === "stopped") return ["", "stopped", t("camera.agent_stops")];
+    if (it.state === "waiting") return ["", "waiting", ""]; // nothing new is nothing wrong
+    if (it.state === "frozen") return ["bad", "frozen", t("camera.frozen_why", { why: why || t("camera.frozen") })];
+    if (it.last_result_age_s === null) return ["warn", "starting", why || t("camera.no_picture_yet")];
     const silent = it.last_result_age_s + (performance.now() - this.page.answeredAt) / 1000;
     // What comes rarely is not late yet: a camera may take one picture in ten seconds.
     const patience = Math.max(3, Math.min(3 / Math.max(it.fps, 0.01), this.page.readySeconds));
-    if (silent > patience) return ["bad", "silent", `no picture for ${seconds(silent)}${it.message ? `: ${it.message}` : ""}`];
-    if (!this.image) return ["warn", "starting", "loading the picture"];
+    if (silent > patience) {
+      const age = seconds(silent);
+      return ["bad", "silent", why ? t("camera.silent_why", { age, why }) : t("camera.silent_for", { age })];
+    }
+    if (!this.image) return ["warn", "starting", t("camera.loading")];
     // Results come and their pictures do not: what is shown is old, whatever the camera does.
     const old = (performance.now() - this.shownAt) / 1000;
-    if (old > silent + patience + 2) return ["bad", "not live", `not live: the picture is ${seconds(old)} old`];
-    if (it.state === "frozen") return ["bad", "frozen", `frozen: ${it.message}`];
-    return it.state === "live" ? ["good", "live", ""] : ["warn", it.state.replaceAll("_", " "), ""];
+    if (old > silent + patience + 2) return ["bad", "not_live", t("camera.picture_old", { age: seconds(old) })];
+    return it.state === "live" ? ["good", "live", ""] : ["warn", it.state, ""];
   }
 }

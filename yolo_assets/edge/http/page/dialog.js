@@ -1,7 +1,8 @@
 // Asks for the token before anything is changed, and says what will happen.
 
 import { token } from "./http.js";
-import { $, set } from "./words.js";
+import { $, set } from "./elements.js";
+import { t } from "./texts.js";
 
 let go = null;
 
@@ -27,7 +28,7 @@ $("dialog-form").addEventListener("submit", async (event) => {
     await go();
     $("dialog").close();
   } catch (error) {
-    set($("dialog-error"), error.name === "TimeoutError" ? "The agent does not answer." : error.message);
+    set($("dialog-error"), error.name === "TimeoutError" ? t("dialog.silent") : error.message);
     $("token").focus();
   } finally {
     $("dialog-go").disabled = false;

@@ -1,5 +1,7 @@
 // Requests to the agent. The token lives in this tab's sessionStorage and goes into the Authorization header only.
 
+import { t } from "./texts.js";
+
 const KEY = "token";
 let ask = () => {};
 
@@ -28,5 +30,5 @@ export async function post(path) {
   const body = await answer.json().catch(() => ({}));
   if (answer.ok) return body;
   if (answer.status === 401) token.forget();
-  throw new Error(answer.status === 401 ? "That is not the token of this device." : body.detail || `error ${answer.status}`);
+  throw new Error(answer.status === 401 ? t("dialog.wrong") : body.detail || t("dialog.error", { n: answer.status }));
 }

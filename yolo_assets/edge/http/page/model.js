@@ -1,26 +1,29 @@
 // The model that serves and everything that decides about the next one, in words.
 
-import { $, element, set } from "./words.js";
+import { $, element, set } from "./elements.js";
+import { said, t, word } from "./texts.js";
 
-const WORD = { good: "●", warn: "▲", bad: "✕", plain: "■" };
+const MARK = { good: "●", warn: "▲", bad: "✕", plain: "■" };
+/** What must be seen from two metres: nobody judged what serves here, or it stands still. */
+const LOUD = new Set(["forced", "not judged", "hangs"]);
 
 export function showModel(now) {
   const it = now.model;
-  set($("model"), it.version || "none yet");
+  set($("model"), it.version || t("model.none"));
   const notes = it.version
-    ? [it.release ? `release ${it.release}` : "requested by hand", `channel ${it.channel}`, it.engine]
-    : [`waiting for a release of ${it.name} on ${it.channel}`];
-  if (it.previous) notes.push(`before: ${it.previous}`);
+    ? [it.release ? t("model.release", { n: it.release }) : t("model.by_hand"), t("model.channel", { channel: it.channel }), it.engine]
+    : [t("model.waiting", { name: it.name, channel: it.channel })];
+  if (it.previous) notes.push(t("model.before", { version: it.previous }));
   set($("model-note"), notes.join(" · "));
   const states = it.states || [];
   const key = JSON.stringify(states);
   if ($("states").dataset.key !== key) {
     $("states").dataset.key = key;
-    $("states").replaceChildren(...states.map((state) => element("li", state.kind,
-      element("b", "", `${WORD[state.kind] || ""} ${state.word}`), state.detail ? element("span", "", state.detail) : null)));
+    $("states").replaceChildren(...states.map((state) => element("li", LOUD.has(state.word) ? `${state.kind} loud` : state.kind,
+      element("b", "", `${MARK[state.kind] || ""} ${word("state", state.word)}`), state.detail ? element("span", "", said(state.detail)) : null)));
   }
   $("rollback").disabled = !it.previous;
-  set($("rollback"), it.previous ? `Roll back to ${it.previous.split("/").pop()}` : "Roll back");
+  set($("rollback"), it.previous ? t("model.roll_back_to", { version: it.previous.split("/").pop() }) : t("model.roll_back"));
   $("pin").disabled = !it.version;
-  set($("pin"), it.pinned ? "Unpin" : "Pin");
+  set($("pin"), t(it.pinned ? "model.unpin" : "model.pin"));
 }

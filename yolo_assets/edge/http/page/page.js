@@ -1,4 +1,4 @@
-// The live page of one agent. Nothing is loaded from elsewhere, nothing is kept but the theme and, for this tab, the token.
+// The live page of one agent. Nothing is loaded from elsewhere, nothing is kept but theme, language and, for this tab, the token.
 
 import { Camera } from "./camera.js";
 import { askToken } from "./dialog.js";
@@ -6,7 +6,8 @@ import { showFigures } from "./figures.js";
 import { showHistory } from "./history.js";
 import { get, onTokenNeeded, post } from "./http.js";
 import { showModel } from "./model.js";
-import { $, clock, seconds, set, sleep } from "./words.js";
+import { $, set, sleep } from "./elements.js";
+import { clock, language, seconds, t, said } from "./texts.js";
 
 const AWAY_AFTER = 3;
 const EVERY = 1000;
@@ -18,7 +19,12 @@ const page = {
   cameras: 0,
   readySeconds: 10,
   answeredAt: performance.now(),
-  display: (name) => (status && status.model.display_names[name]) || name,
+  /** What people call a class: the manifest has one name, or one for each language. */
+  display: (name) => {
+    const shown = status && status.model.display_names[name];
+    if (!shown || typeof shown === "string") return shown || name;
+    return shown[language] || shown[language.split("-")[0]] || shown.en || name;
+  },
   /** Seconds since the agent last answered, once that is too long; null: it answers. */
   awaySeconds: () => {
     const away = (performance.now() - page.answeredAt) / 1000;
@@ -38,7 +44,7 @@ async function refresh() {
   page.cameras = names.length;
   const simulated = names.filter((name) => status.cameras[name].simulated);
   $("simulated").hidden = !simulated.length;
-  set($("simulated"), simulated.length === names.length ? "simulated line" : `${simulated.length} of ${names.length} simulated`);
+  set($("simulated"), simulated.length === names.length ? t("simulated.all") : t("simulated.some", { n: simulated.length, all: names.length }));
   $("cameras").dataset.count = names.length > 4 ? "many" : `${names.length}`;
   set($("device"), status.device_id);
   set($("agent"), `yolo_assets ${status.agent_version}`);
@@ -58,22 +64,24 @@ function tick() {
   document.documentElement.classList.toggle("away", away !== null);
   $("lost").hidden = away === null;
   if (away !== null) {
-    lamp("bad", "no connection");
+    lamp("bad", t("lamp.no_connection"));
     for (const id of ["rollback", "pin"]) $(id).disabled = true; // until the next status
     set($("lost-text"), status
-      ? ` to the agent for ${seconds(away)}. Pictures and figures are from ${clock(status.at)} UTC and not live.`
-      : " to the agent yet. Is it running?");
+      ? t("lost.since", { age: seconds(away), time: utc(status.at) })
+      : t("lost.never"));
     $("alarm").hidden = true;
-    document.title = `✕ no connection · ${status ? status.device_id : "line"}`;
+    document.title = t("title.no_connection", { device: status ? status.device_id : t("title.line") });
   } else if (status) {
     const bad = status.spool.trouble || status.audit.trouble;
-    lamp(status.ready ? "good" : "warn", status.ready ? "running" : "not ready");
-    alarm(bad || [...status.not_ready, ...status.warnings].join(" · "), !bad);
-    set($("clock"), `${clock(status.at)} UTC`);
-    document.title = `${status.ready ? "" : "▲ not ready · "}${status.device_id} · ${status.model.version || "no model"}`;
+    lamp(status.ready ? "good" : "warn", t(status.ready ? "lamp.running" : "lamp.not_ready"));
+    alarm(bad || [...status.not_ready, ...status.warnings].map(said).join(" · "), !bad);
+    set($("clock"), utc(status.at));
+    document.title = t(status.ready ? "title.running" : "title.not_ready", { device: status.device_id, model: status.model.version || t("title.no_model") });
   }
   for (const camera of cameras.values()) camera.assess();
 }
+
+const utc = (iso) => t("time.utc", { time: clock(iso) });
 
 function lamp(kind, text) {
   $("lamp").className = `lamp ${kind}`;
@@ -87,15 +95,15 @@ function alarm(text, mild) {
 }
 
 const change = async (path) => { await post(path); await refresh(); tick(); };
-$("rollback").addEventListener("click", () => askToken("Roll back",
-  `${status.model.previous} takes over from ${status.model.version} at once, and stays until it is unpinned or a newer release comes.`,
-  "Roll back now", () => change("/v1/rollback")));
+$("rollback").addEventListener("click", () => askToken(t("model.roll_back"),
+  t("ask.roll_back", { previous: status.model.previous, version: status.model.version }),
+  t("ask.roll_back_now"), () => change("/v1/rollback")));
 $("pin").addEventListener("click", () => {
   const it = status.model;
-  if (it.pinned) askToken("Unpin", `The device follows channel ${it.channel} again.`, "Unpin now", () => change("/v1/unpin"));
-  else askToken("Pin", `The device stays on ${it.version}, whatever is released, until it is unpinned.`, "Pin now", () => change("/v1/pin"));
+  if (it.pinned) askToken(t("model.unpin"), t("ask.unpin", { channel: it.channel }), t("ask.unpin_now"), () => change("/v1/unpin"));
+  else askToken(t("model.pin"), t("ask.pin", { version: it.version }), t("ask.pin_now"), () => change("/v1/pin"));
 });
-onTokenNeeded(() => askToken("This page is opened from another machine", "Reading needs the token too.", "Open",
+onTokenNeeded(() => askToken(t("ask.remote"), t("ask.remote_text"), t("ask.open"),
   async () => { await get("/v1/status", 4); await refresh(); tick(); }));
 
 const root = document.documentElement;
