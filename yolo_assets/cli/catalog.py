@@ -16,6 +16,7 @@ from yolo_assets.cli.common import (
     ArchiveOption,
     JsonOption,
     StoreOption,
+    camera_id,
     emit_json,
     note,
     open_archive,
@@ -43,7 +44,7 @@ TrustedOption = Annotated[
 ]
 SqlArgument = Annotated[str, typer.Argument(metavar="SQL", help="One SELECT; SHOW TABLES lists what there is.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
-CameraOption = Annotated[str | None, typer.Option("--camera", help="Only this camera.", metavar="C")]
+CameraOption = Annotated[str | None, typer.Option("--camera", help="Only this camera.", metavar="C", parser=camera_id)]
 FromOption = Annotated[str, typer.Option("--from", help="First moment, like 2026-03-01T00:00:00Z.", metavar="TIME")]
 ToOption = Annotated[str, typer.Option("--to", help="First moment after the range.", metavar="TIME")]
 

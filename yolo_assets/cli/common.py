@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,8 +29,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from yolo_assets.contracts.errors import UserError
+from yolo_assets.contracts.errors import BadInputError, UsageError, UserError
 from yolo_assets.contracts.locations import location_folder, location_url
+from yolo_assets.contracts.names import check_id
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.text import plain
 
@@ -38,6 +39,21 @@ if TYPE_CHECKING:
     from yolo_assets.archive.archive import Archive
     from yolo_assets.storage.base import ObjectStore
 
+
+def valid(check: Callable[[str], object]) -> Callable[[str], str]:
+    """Reads an option: the text as it stands, refused as wrong use where ``check`` refuses it."""
+
+    def read(text: str) -> str:
+        try:
+            check(text)
+        except BadInputError as error:
+            raise UsageError(str(error)) from None
+        return text
+
+    return read
+
+
+camera_id = valid(check_id)
 ArchiveOption = Annotated[
     str | None, typer.Option("--archive", help="Archive root: file:///path or s3://bucket/prefix.", metavar="URL")
 ]
@@ -119,32 +135,35 @@ def note(message: str) -> None:
     Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(plain(message))
 
 
-def show_table(heads: Sequence[str], rows: Sequence[Sequence[str | Text]], *, titles: int = 1) -> None:
-    """A table on standard output, one line a row; where a terminal is too narrow for it, a paragraph a row.
+def show_table(
+    heads: Sequence[str], rows: Sequence[Sequence[str | Text]], *, titles: int = 1, for_people: bool = False
+) -> None:
+    """A table on standard output; where a terminal is too narrow for it, a paragraph a row. In a pipe one line a row.
 
     Args:
         heads: of the columns; an empty one has none.
         rows: cells; a text may have a style.
         titles: columns that stand in the first line of a paragraph.
+        for_people: in a pipe, too, it fits 80 columns: no program reads it.
     """
     cells = [[cell if isinstance(cell, Text) else Text(plain(cell)) for cell in row] for row in rows]
     wide = [max(len(head), *(row[at].cell_len for row in cells), 0) for at, head in enumerate(heads)]
     console, needed = out(), sum(wide) + 2 * len(wide)
     before_last = sum(wide[:-1]) + 2 * len(wide)
-    if not console.is_terminal:
+    if not (console.is_terminal or for_people):
         console.width = max(console.width, needed)
     if needed <= console.width or console.width - before_last >= _WORTH_WRAPPING:
         table = Table(*heads, box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=any(heads))
         table.columns[-1].overflow = "fold"  # a cut hash or reason is of no use
         for row in cells:
             table.add_row(*row)
-        console.print(table)
+        console.print(table, soft_wrap=False)
         return
     for row in cells:
         console.print(Text("  ").join(row[:titles]), soft_wrap=False)
         rest = zip(heads[titles:], row[titles:], strict=True)
         told = Text(", ").join(Text(f"{head} ").append(cell) if head else cell for head, cell in rest if cell.plain)
-        console.print(Padding(told, (0, 0, 0, 4)))
+        console.print(Padding(told, (0, 0, 0, 4)), soft_wrap=False)
 
 
 def emit_json(value: Mapping[str, Any] | list[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from yolo_assets.cli import common, edge_audit
 from yolo_assets.cli.class_names import ClassesOption, given_classes
 from yolo_assets.contracts.errors import BadInputError, UsageError, UserError
 from yolo_assets.contracts.locations import location_folder, location_url
+from yolo_assets.contracts.names import check_id, parse_model_version
 
 if TYPE_CHECKING:
     from yolo_assets.edge.config.agent import AgentConfig
@@ -21,21 +23,38 @@ app.add_typer(edge_audit.app, name="audit")
 UNITS = ("yolo-assets-edge.service", "yolo-assets-archive.service", "archive.env.example")
 
 
+def _model(text: str) -> None:
+    if not text.lower().endswith((".onnx", ".pt")):
+        parse_model_version(text)
+
+
 @app.command("try")
 def try_model(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="ONNX file, checkpoint (.pt), or NAME/VERSION.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="ONNX file, checkpoint (.pt), or NAME/VERSION.", parser=common.valid(_model)
+        ),
+    ],
     sources: Annotated[
         list[str],
         typer.Argument(metavar="SOURCE...", help="Video file, folder of pictures, address of a stream, USB device."),
     ],
     open_page: Annotated[bool, typer.Option("--open", help="Open the live page in a browser.")] = False,
-    name: Annotated[str | None, typer.Option("--name", help="Name of the model; by default the file's.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            help="Name of the model; by default the file's.",
+            parser=common.valid(partial(check_id, what="model name")),
+        ),
+    ] = None,
     classes: ClassesOption = None,
     confidence: Annotated[
         float | None,
         typer.Option("--confidence", min=0.0, max=1.0, help="Confidence from which boxes are shown; default: 0.25."),
     ] = None,
-    port: Annotated[int, typer.Option("--port", help="Port of the page; 0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of the page; 0 takes a free one.")] = 0,
     as_json: common.JsonOption = False,
 ) -> None:
     """Run a model on a video, a folder, a stream or a USB camera, and show its boxes live, until Ctrl-C.
@@ -254,7 +273,7 @@ def _get(url: str) -> bytes:
     from yolo_assets.edge.config.agent import TOKEN_VARIABLE
 
     if not url.startswith(("http://", "https://")):
-        raise UserError(f"{url!r} is not the address of an agent; give one like http://127.0.0.1:8080/")
+        raise UsageError(f"{url!r} is not the address of an agent; give one like http://127.0.0.1:8080/")
     request = urllib.request.Request(url)  # noqa: S310 - the scheme was checked
     if token := os.environ.get(TOKEN_VARIABLE):
         request.add_header("Authorization", f"Bearer {token}")

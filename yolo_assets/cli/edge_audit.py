@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 
 from yolo_assets.cli import common
 from yolo_assets.contracts.errors import IntegrityError, UsageError
+from yolo_assets.contracts.names import check_id
 
 if TYPE_CHECKING:
     from yolo_assets.edge.audit.verify import LogReport
@@ -34,7 +36,14 @@ def verify(
         Path | None, typer.Option("--state", help="State folder of the agent, to verify the log on the device.")
     ] = None,
     store: common.StoreOption = None,
-    device: Annotated[str | None, typer.Option("--device", help="Device whose copy in the store is verified.")] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            help="Device whose copy in the store is verified.",
+            parser=common.valid(partial(check_id, what="device id")),
+        ),
+    ] = None,
     key: Annotated[
         list[Path] | None,
         typer.Option(

@@ -15,6 +15,7 @@ from yolo_assets.cli.common import (
     ArchiveOption,
     JsonOption,
     StoreOption,
+    camera_id,
     emit_json,
     need,
     note,
@@ -39,7 +40,7 @@ def make(
     folder: Annotated[
         Path, typer.Option("--out", help="Folder of the pack; new or empty.", metavar="DIR", parser=location_folder)
     ],
-    camera: Annotated[str | None, typer.Option(help="Camera id.", metavar="C")] = None,
+    camera: Annotated[str | None, typer.Option(help="Camera id.", metavar="C", parser=camera_id)] = None,
     batch: Annotated[str | None, typer.Option(help="Production batch, of one or of all cameras.", metavar="B")] = None,
     part_id: Annotated[str | None, typer.Option(help="Workpiece, of one or of all cameras.", metavar="P")] = None,
     class_name: Annotated[str | None, typer.Option("--class", help="Only frames with this class.", metavar="K")] = None,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import getpass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings, show_table
+from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings, show_table, valid
 from yolo_assets.cli.models_import import import_model_file
 from yolo_assets.cli.registries import (
     TrustedOption,
@@ -19,6 +20,7 @@ from yolo_assets.cli.registries import (
     readable_registry,
 )
 from yolo_assets.contracts.locations import location_folder
+from yolo_assets.contracts.names import check_id
 
 if TYPE_CHECKING:
     from yolo_assets.contracts.model import ChannelPointer, ModelManifest
@@ -28,16 +30,25 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 app.command("import")(import_model_file)
 
-ModelArgument = Annotated[str, typer.Argument(metavar="NAME/VERSION", help="A version, with its name or without.")]
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A model, like line.")]
-ChannelOption = Annotated[str, typer.Option("--channel", help="Release channel.")]
+ModelArgument = Annotated[
+    str,
+    typer.Argument(metavar="NAME/VERSION", help="A version, with its name or without.", parser=valid(check_spelling)),
+]
+_name = valid(partial(check_id, what="model name"))
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A model, like line.", parser=_name)]
+ChannelOption = Annotated[
+    str,
+    typer.Option(
+        "--channel", metavar="CHANNEL", help="Release channel.", parser=valid(partial(check_id, what="channel"))
+    ),
+]
 ByOption = Annotated[str | None, typer.Option("--by", help="Who moves the channel; by default the login name.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the channel's history.")]
 
 
 @app.command("list")
 def list_(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Only this model.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Only this model.", parser=_name)] = None,
     store: StoreOption = None,
     trusted_key: TrustedOption = None,
     as_json: JsonOption = False,
@@ -202,7 +213,10 @@ def rollback(
     reason: ReasonOption,
     channel: ChannelOption = "stable",
     to: Annotated[
-        str | None, typer.Option("--to", metavar="VERSION", help="An earlier version of the channel.")
+        str | None,
+        typer.Option(
+            "--to", metavar="VERSION", help="An earlier version of the channel.", parser=valid(check_spelling)
+        ),
     ] = None,
     by: ByOption = None,
     store: StoreOption = None,

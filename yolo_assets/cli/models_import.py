@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import getpass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from yolo_assets.cli.class_names import ClassesOption, given_classes
-from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings
+from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings, valid
 from yolo_assets.cli.registries import open_promoter
 from yolo_assets.contracts.locations import location_folder
+from yolo_assets.contracts.names import check_id, check_version
 
 if TYPE_CHECKING:
     from yolo_assets.contracts.model import ModelManifest
@@ -22,8 +24,15 @@ if TYPE_CHECKING:
 
 def import_model_file(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="ONNX file or checkpoint (.pt) of Ultralytics.")],
-    name: Annotated[str, typer.Option("--name", help="Name of the model, like line.")],
-    version: Annotated[str, typer.Option("--version", help="Version that it gets, like 2026-01 or best3.")],
+    name: Annotated[
+        str,
+        typer.Option(
+            "--name", help="Name of the model, like line.", parser=valid(partial(check_id, what="model name"))
+        ),
+    ],
+    version: Annotated[
+        str, typer.Option("--version", help="Version that it gets, like 2026-01 or best3.", parser=valid(check_version))
+    ],
     golden: Annotated[
         Path,
         typer.Option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from yolo_assets.cli.archive.options import DaysOption, KeyOption, TierOption, given, open_to_read, thaw_of
-from yolo_assets.cli.common import ArchiveOption, JsonOption, emit_json, note, out, progress, settings
+from yolo_assets.cli.common import ArchiveOption, JsonOption, camera_id, emit_json, note, out, progress, settings
 from yolo_assets.contracts.errors import UsageError, UserError
 from yolo_assets.contracts.locations import location_folder
 
@@ -22,7 +22,9 @@ def restore(
     start: Annotated[str, typer.Option("--from", help="First moment, UTC.", metavar="TIME")],
     end: Annotated[str, typer.Option("--to", help="First moment after the range, UTC.", metavar="TIME")],
     folder: Annotated[Path, typer.Option("--out", help="Folder to write into.", metavar="DIR", parser=location_folder)],
-    camera: Annotated[str | None, typer.Option(help="Camera id; none: every camera.", metavar="C")] = None,
+    camera: Annotated[
+        str | None, typer.Option(help="Camera id; none: every camera.", metavar="C", parser=camera_id)
+    ] = None,
     archive: ArchiveOption = None,
     batch: Annotated[str | None, typer.Option(help="Only frames of this production batch.", metavar="B")] = None,
     part_id: Annotated[str | None, typer.Option(help="Only frames of this workpiece.", metavar="P")] = None,

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from yolo_assets.cli import common
-from yolo_assets.contracts.errors import UsageError
+from yolo_assets.cli.archive.options import given
+from yolo_assets.contracts.errors import BadInputError, UsageError
 from yolo_assets.contracts.locations import location_folder
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-    from yolo_assets.simulator.weld_line import Change
-
-Kind = Literal["line_change", "dirty_lens"]
 
 
 def simulate(
     out: Annotated[
         Path, typer.Option("--out", help="Spool folder to write into.", metavar="SPOOL", parser=location_folder)
     ],
-    cameras: Annotated[int, typer.Option("--cameras", help="How many cameras, 1 to 99.")] = 3,
-    hours: Annotated[int, typer.Option("--hours", help="How many hours, one after the other.")] = 1,
+    cameras: Annotated[int, typer.Option("--cameras", min=1, max=99, help="How many cameras, 1 to 99.")] = 3,
+    hours: Annotated[int, typer.Option("--hours", min=1, help="How many hours, one after the other.")] = 1,
     fps: Annotated[float, typer.Option("--fps", help="Frames per simulated second and camera.")] = 0.05,
-    seed: Annotated[int, typer.Option("--seed", help="Seed: equal seeds give equal pictures.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed: equal seeds give equal pictures.")] = 0,
     model: Annotated[
         Path | None,
         typer.Option("--model", help="Folder of a model bundle; without it only images are written.", metavar="BUNDLE"),
@@ -68,13 +66,23 @@ def simulate(
     """
     from yolo_assets.contracts.times import Hour
     from yolo_assets.simulator import simulation as simulated
-    from yolo_assets.simulator.weld_line import LineConfig
+    from yolo_assets.simulator.weld_line import Change, LineConfig
 
     lens_of = dirty_camera or LineConfig(seed=max(seed, 0), cameras=cameras).camera_ids[0]
     if dirty_camera is not None and not dirty_lens_at:
         raise UsageError("--dirty-camera says which lens gets dirty; give the time with --dirty-lens-at")
-    changes = [_change("line_change", text, None) for text in change_at or ()]
-    changes += [_change("dirty_lens", text, lens_of) for text in dirty_lens_at or ()]
+    if not math.isfinite(fps):
+        raise UsageError(f"{fps} frames per second cannot be simulated; use 0.0003 (one an hour) to 120")
+    changes = [
+        Change("line_change", moment, None)
+        for text in change_at or ()
+        if (moment := given(_moment, text, "--change-at"))
+    ]
+    changes += [
+        Change("dirty_lens", moment, lens_of)
+        for text in dirty_lens_at or ()
+        if (moment := given(_moment, text, "--dirty-lens-at"))
+    ]
     with common.progress("simulating", simulated.count_frames(cameras, hours, fps)) as advance:
         report = simulated.simulate(
             out,
@@ -82,7 +90,7 @@ def simulate(
             hours=hours,
             fps=fps,
             seed=seed,
-            start=Hour.from_key(start) if start is not None else None,
+            start=given(Hour.from_key, start, "--start"),
             model=model,
             truth_records=truth_records,
             truth=truth,
@@ -103,14 +111,7 @@ def simulate(
     console.print(f"spool {report.spool}" + (f", truth {report.truth}" if report.truth else ""))
 
 
-def _change(kind: Kind, text: str, camera: str | None) -> Change:
-    from yolo_assets.simulator.weld_line import Change
-
-    return Change(kind, _moment(text), camera)
-
-
 def _moment(text: str) -> datetime:
-    from yolo_assets.contracts.errors import BadInputError
     from yolo_assets.contracts.times import Hour, parse_time
 
     try:

@@ -49,7 +49,7 @@ def _show(root: Examined, told: list[str]) -> None:
     """One root: what was tried as a table, and below it what to do; each sentence once, and none of the end's."""
     out().print(f"{root.role} root {root.url}: {root.profile}", markup=False, soft_wrap=True)
     rows = [(Text(each.verdict, COLOURS[each.verdict]), each.question, each.answer) for each in root.findings]
-    show_table(("verdict", "question", ""), rows, titles=2)
+    show_table(("verdict", "question", ""), rows, titles=2, for_people=True)
     for advice in dict.fromkeys(finding.advice for finding in root.findings if finding.advice):
         about = [finding.question for finding in root.findings if finding.advice == advice]
         if advice not in told:  # a command must not be broken into lines

@@ -55,7 +55,7 @@ def test_a_camera_id_that_is_none_is_refused_everywhere(camera: str, spool: Path
         ("archive", "cat", *base, "--camera", camera, "--frame", "20260102_030000_000.jpg"),
         ("restore", *base, "--camera", camera, *times, "--out", str(tmp_path / "out")),
     ):
-        refused(cli(*command, home=tmp_path), "is not a camera id; use")
+        refused(cli(*command, home=tmp_path), "is not a camera id; use", code=2)
     assert contents(spool) == before and not (tmp_path / "out").exists()
 
 
@@ -210,9 +210,9 @@ def test_an_unreadable_video_is_one_line(tmp_path: Path) -> None:
         (("archive", "show", "not-an-archive"), 2, "--key"),
         (("catalog", "query", "SELECT 1"), 1, "catalog"),
         (("models", "list", "--store", "ftp://x"), 2, "is not a store"),
-        (("models", "promote", "../../x", "--reason", "y"), 1, "model name"),
-        (("simulate", "--out", "spool", "--cameras", "0"), 1, "0"),
-        (("simulate", "--out", "spool", "--start", "yesterday"), 1, "yesterday"),
+        (("models", "promote", "../../x", "--reason", "y"), 2, "model name"),
+        (("simulate", "--out", "spool", "--cameras", "0"), 2, "--cameras"),
+        (("simulate", "--out", "spool", "--start", "yesterday"), 2, "yesterday"),
     ],
 )
 def test_a_command_called_wrongly_is_one_line(argv: tuple[str, ...], code: int, word: str, tmp_path: Path) -> None:

@@ -260,7 +260,7 @@ def test_the_archivers_key_may_not_release(models: Run, home: Path, home_store: 
     ("arguments", "code", "words"),
     [
         (("show", "nothing"), 1, "no model has a version nothing"),
-        (("show", "line/../1"), 1, "is not a model version id"),
+        (("show", "line/../1"), 2, "is not a model version id"),
         (("show", "line/9"), 1, "no model line/9"),
         (("promote", "line/1"), 2, "Missing option '--reason'"),
         (("promote", "line/1", "--reason", "r"), 1, "no signing key at"),

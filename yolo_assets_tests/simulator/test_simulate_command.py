@@ -36,7 +36,7 @@ def test_it_writes_hours_and_says_so(tmp_path: Path) -> None:
 
 def test_wrong_calls_give_one_line_and_the_right_code(tmp_path: Path) -> None:
     bad_time = command("--out", tmp_path / "s", "--change-at", "yesterday")
-    assert bad_time.returncode == 1 and "error: 'yesterday' is not a time" in bad_time.stderr
+    assert bad_time.returncode == 2 and "'yesterday' is not a time" in bad_time.stderr
     lonely = command("--out", tmp_path / "s", "--dirty-camera", "lineA_cam01")
     assert lonely.returncode == 2 and "--dirty-lens-at" in lonely.stderr
     assert command("--cameras", "2").returncode == 2

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from yolo_assets.cli.common import open_archive
+from yolo_assets.cli.common import camera_id, open_archive
 from yolo_assets.contracts.errors import BadInputError, UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ KeyOption = Annotated[
         "--key", help="Public key that may have signed receipts; default: those of <home>/keys.", metavar="PUB"
     ),
 ]
-CameraOption = Annotated[str | None, typer.Option(help="Only this camera.", metavar="C")]
+CameraOption = Annotated[str | None, typer.Option(help="Only this camera.", metavar="C", parser=camera_id)]
 
 TierOption = Annotated[
     str, typer.Option(help="How an archive in a cold tier is fetched: expedited, standard or bulk.", metavar="TIER")

@@ -19,8 +19,8 @@ from yolo_assets.cli.archive.options import (
     open_to_read,
     thaw_of,
 )
-from yolo_assets.cli.common import ArchiveOption, JsonOption, emit_json, note, out, progress, settings
-from yolo_assets.contracts.errors import UsageError, UserError
+from yolo_assets.cli.common import ArchiveOption, JsonOption, camera_id, emit_json, note, out, progress, settings
+from yolo_assets.contracts.errors import BadInputError, UsageError, UserError
 from yolo_assets.contracts.locations import location_folder
 
 if TYPE_CHECKING:
@@ -64,7 +64,9 @@ def ls(
     if date is not None:
         if first or after:
             raise UsageError("give either --date, or --from and --to")
-        first, after = _day(date)
+        named = given(_day, date, "--date")
+        assert named is not None
+        first, after = named
     if first is not None and after is not None and after <= first:
         raise UsageError("--to must be later than --from")
     located = settings(archive=archive)
@@ -204,7 +206,7 @@ def _page(lines: Iterator[str], *, long: bool) -> None:
 
 
 def cat(
-    camera: Annotated[str, typer.Option(help="Camera id.", metavar="C")],
+    camera: Annotated[str, typer.Option(help="Camera id.", metavar="C", parser=camera_id)],
     archive: ArchiveOption = None,
     frame: Annotated[str | None, typer.Option(help="File name of the frame.", metavar="NAME")] = None,
     at: Annotated[str | None, typer.Option(help="The newest frame at or before this time.", metavar="TIME")] = None,
@@ -220,7 +222,6 @@ def cat(
 ) -> None:
     """One frame's bytes, by one range read of the archive, hash checked. From a cold tier it is requested: exit 1."""
     from yolo_assets.archive.restore.one_frame import one_frame
-    from yolo_assets.contracts.names import check_id
     from yolo_assets.contracts.times import Hour, parse_time
     from yolo_assets.spool.files import write_atomic
 
@@ -230,13 +231,15 @@ def cat(
     if only is not None and frame is None:
         raise UsageError("--hour needs --frame; --at already says which hour")
     thaw = thaw_of(tier, days)
-    check_id(camera)
     if output is None and sys.stdout.isatty():
         raise UsageError("a frame cannot be shown on a terminal; write it to a file with -o FILE")
     if output is not None and not output.parent.is_dir():
         raise UsageError(f"there is no folder {output.parent}")
     opened = open_to_read(settings(archive=archive), key)
-    image = one_frame(opened, camera, frame=frame, at=moment, hour=only, thaw=thaw)
+    try:
+        image = one_frame(opened, camera, frame=frame, at=moment, hour=only, thaw=thaw)
+    except BadInputError as error:
+        raise UsageError(str(error)) from None
     if output is None:
         sys.stdout.buffer.write(image.data)
         sys.stdout.buffer.flush()
