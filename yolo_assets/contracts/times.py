@@ -113,6 +113,7 @@ class Hour:
         return cls.of(min(max(moment, FIRST_MOMENT), END_OF_HOURS - HOUR))
 
     @classmethod
+    @lru_cache(maxsize=10_000)  # a spool has the same few hours for each of its cameras
     def from_key(cls, key: str) -> Hour:
         """The hour named ``YYYYMMDD_HH``, as spool folders and archives are.
 

@@ -287,7 +287,8 @@ def scan(spool: Path, camera_id: str | None = None, elsewhere: Path | None = Non
             continue
         for folder in _subfolders(camera, problems):
             try:
-                hours.append(replace(SpoolHour.at(folder), elsewhere=elsewhere))
+                hour = SpoolHour.at(folder)
+                hours.append(hour if elsewhere is None else replace(hour, elsewhere=elsewhere))
             except BadInputError as error:
                 problems.append(SpoolProblem(folder, str(error)))
     return SpoolScan(tuple(hours), tuple(problems))

@@ -30,11 +30,11 @@ from yolo_assets_tests.support.plant_services import PlantServices
 from yolo_assets_tests.support.postgres_server import running
 
 FEED_SECONDS = 5.0
-WATCHED_SECONDS = 240.0
+WATCHED_SECONDS = 180.0
 """After the last hour: for messages and attempts that should not come."""
 GOOD, BAD = ("cam01", "cam02", "cam04", "cam05"), "cam03"
 ARCHIVES = dg.AssetKey("hourly_archives")
-PLANT = "alerts: {receivers: {office: {url_variable: OFFICE}}}\n"
+PLANT = "alerts: {failure_minutes: 2, receivers: {office: {url_variable: OFFICE}}}\n"
 
 
 def wait_for(what: Callable[[], bool], seconds: float) -> None:
