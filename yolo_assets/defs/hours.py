@@ -72,12 +72,13 @@ class Outcomes(Generic[T]):
 
     def check(self, spec: dg.AssetCheckSpec) -> dg.AssetCheckResult:
         """Passed when no camera failed; the reasons as metadata otherwise."""
+        told = f"{len(self.failed)} camera-hour{'' if len(self.failed) == 1 else 's'} failed"
         return dg.AssetCheckResult(
             asset_key=spec.asset_key,
             check_name=spec.name,
             passed=not self.failed,
             severity=dg.AssetCheckSeverity.ERROR,
-            description="every camera succeeded" if not self.failed else f"{len(self.failed)} camera-hours failed",
+            description=told if self.failed else "every camera succeeded",
             metadata=self.reasons,
         )
 

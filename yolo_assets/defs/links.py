@@ -18,6 +18,9 @@ from yolo_assets.contracts.times import Hour
 from yolo_assets.defs.metadata import picture
 from yolo_assets.pages.links import PageLinks, Root
 
+_LONGEST = 44
+"""Characters of a key that are shown; the link leads to all of it."""
+
 
 class UiLinks:
     """What an installation can link to.
@@ -34,7 +37,9 @@ class UiLinks:
     def stored(self, root: Root, key: str) -> dg.MetadataValue[Any]:
         """An object, or a folder whose key ends with ``/``: a link, else its location."""
         if self.pages is not None:
-            return dg.MetadataValue.url(self.pages.stored(root, key))
+            # Not as an address: one is a long word, and pushes the rest of the panel out of sight.
+            shown = key if len(key) <= _LONGEST else f"{key[: _LONGEST // 2]}…{key[-_LONGEST // 2 :]}"
+            return dg.MetadataValue.md(f"[{shown}]({self.pages.stored(root, key)})")
         return dg.MetadataValue.path(f"{self._urls[root]}/{key}")
 
     def samples(self, hour: Hour) -> dict[str, dg.MetadataValue[Any]]:

@@ -13,6 +13,8 @@ from yolo_assets.today.summary import CameraToday, Failure, Today
 _TEXTS = Path(__file__).with_name("texts.toml")
 _LONGEST = 240
 """Characters of a cause from elsewhere that are shown; the run has all of it."""
+_WORD = 40
+"""Characters of a word, where the cause is too long."""
 
 
 class TodayWording(Wording):
@@ -28,6 +30,8 @@ class TodayWording(Wording):
         if isinstance(value, Hour):
             return f"{value.date} {value.hh}:00"
         text = plain(" ".join(str(value).split()))
+        if len(text) > _LONGEST:  # the end of a path says most, and the words after it say what to do
+            text = " ".join(word if len(word) <= _WORD else f"…{word[-_WORD:]}" for word in text.split())
         return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
     def reason(self, camera: CameraToday) -> str:

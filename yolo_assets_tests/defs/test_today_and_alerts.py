@@ -111,6 +111,11 @@ def test_what_is_wrong_is_in_place_and_leads_on(
         made = fresh.run(["today"])["today"]
     (line,) = [line for line in made["wrong"].splitlines() if "cam02" in line]
     assert "**cam02** failed: hourly\\_archives" not in line and "**cam02** failed: hourly_archives failed" in line
+    sentence = line.partition(" · ")[0]
+    assert "folder" in sentence and "…" + f"{home}/archive/archives/camera=cam02"[-40:] in sentence, (
+        "a path is cut, not its cause"
+    )
+    assert max(map(len, sentence.split())) <= 42, "a longer word makes the panel wider than the page"
     assert f"[run](https://ui.plant/runs/{failed.run_id})" in line
     assert f"[frames](https://ui.plant/pages/hours/{hour.key}#cam02)" in line
     assert "[live page](https://box7.plant)" in line
@@ -179,7 +184,7 @@ def test_a_camera_whose_archive_fails_is_one_row_and_one_message(home: Path, gra
             graph.run(["hourly_archives"], hour.partition_key)
     (row,) = [row for row in rows(graph.run(["today"])["today"]).values() if row["status"] == "failed"]
     assert (row["camera"], row["hours"]) == ("cam02", "0 archived, 2 failed")
-    assert row["cause"] == "hourly_archives failed"
+    assert row["cause"] == "hourly archives failed", "words that the UI can break"
     tick(graph, alerts_sensor)
     ((title, message),) = [(document["title"], document["message"]) for document in receiver.taken()]
     assert title == "cam02 failed" and "hourly_archives failed in 2 hours" in message and "Correct the cause" in message

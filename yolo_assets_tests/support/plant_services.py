@@ -32,12 +32,12 @@ class PlantServices:
         Args:
             home: of the installation; logs go to ``<home>/logs``.
             environment: ``DAGSTER_HOME``, the database and ``YOLO_ASSETS_*``.
-            names: which of the units, in the order of their start.
+            names: which of the units, in the order of their start. With ``pages`` the links in the UI lead to them.
         """
         self._home, self._names = home, names
         bare = {name: value for name, value in os.environ.items() if not name.startswith(("YOLO_ASSETS_", "DAGSTER_"))}
         self.environment = {**bare, **environment}
-        self._ports = {"4000": 0, "3000": 0, "3001": 0}
+        self._ports = {"4000": 0, "3000": 0, "3001": 0, "3002": 0}
         self._running: dict[str, LocalService] = {}
         self._stack = contextlib.ExitStack()
 
@@ -51,6 +51,11 @@ class PlantServices:
         """The read-only UI."""
         return f"http://127.0.0.1:{self._ports['3001']}"
 
+    @property
+    def pages(self) -> str:
+        """What links in the UI lead to."""
+        return f"http://127.0.0.1:{self._ports['3002']}"
+
     def port(self, shipped: str) -> int:
         """The port that stands for one of the shipped files, like 3000."""
         return self._ports[shipped]
@@ -61,6 +66,8 @@ class PlantServices:
     def __enter__(self) -> PlantServices:
         for port in self._ports:
             self._ports[port] = free_port(0)
+        if "pages" in self._names:
+            self.environment["YOLO_ASSETS_PAGES"] = self.pages
         workspace = self._home / "workspace.yaml"
         workspace.parent.mkdir(parents=True, exist_ok=True)
         workspace.write_text(self._own(shipped_file("plant/workspace.yaml").read_text()))
@@ -72,6 +79,8 @@ class PlantServices:
                     self._run_all("ExecStartPost")
                 if name == "ui":
                     wait_for_http(self[name], f"{self.ui}/server_info", 120)
+                if name == "pages":
+                    wait_for_http(self[name], f"{self.pages}/healthz", 120)
                 if name == "ui-readers":
                     wait_for_http(self[name], f"{self.readers}/server_info", 120)
             self._stack = stack.pop_all()

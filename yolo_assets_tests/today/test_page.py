@@ -38,6 +38,12 @@ def browser_page() -> Iterator[Page]:
         browser.close()
 
 
+def test_a_long_path_is_cut_before_what_to_do_is() -> None:
+    path = f"/srv/{'deep/' * 60}end.tar.gz"
+    shown = TodayWording("en").shown(f"{path} is in the way; remove it")
+    assert shown.endswith("deep/end.tar.gz is in the way; remove it") and shown.startswith("…") and len(shown) < 80
+
+
 @pytest.mark.parametrize("language", get_args(Language))
 def test_the_page_in_a_browser(language: Language, browser_page: Page, tmp_path: Path) -> None:
     requests: list[str] = []

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterEventType
 from pydantic import Field
+from rich.filesize import decimal
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.times import format_time, parse_time, utc_now
@@ -19,15 +20,16 @@ from yolo_assets.defs.code_versions import code_version
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.freshness import EVERY_HOUR
 from yolo_assets.defs.hours import VERSION_TAG
-from yolo_assets.defs.metadata import table
+from yolo_assets.defs.metadata import counted, table
 from yolo_assets.defs.resources import Locations
 
 FULL_PASS = timedelta(days=7)
 """How often all receipts are read: something may have changed outside the graph, by hand or by another centre."""
 _MOST_DATES = 400
 _MOST_BEHIND = 10
-_BEHIND = {"camera_id": str, "last_hour": str, "first_hour": str, "archives": int, "frames": int, "bytes": int}
-"""The cameras whose newest hour is the oldest. A table of 200 cameras would be 50 KB in each of several events."""
+"""Cameras whose newest hour is the oldest. A table of 200 cameras would be 50 KB in each of several events."""
+_BEHIND = {"camera": str, "archives": int, "frames": int, "size": str, "hours": str}
+"""Of words that the UI can break: what is wider than its panel is cut."""
 _INPUTS = (dg.AssetKey("hourly_archives"), dg.AssetKey("detections"))
 CATALOG = dg.AssetKey("archive_catalog")
 
@@ -77,6 +79,8 @@ def archive_catalog(
     behind = totals.cameras.sort("last_hour", "camera_id").head(_MOST_BEHIND)
     return dg.MaterializeResult(
         metadata={
+            "summary": f"{counted(published.pointer.archives, 'archive')} "
+            f"of {counted(totals.cameras.height, 'camera')}; {counted(missing.height, 'hour')} not archived",
             "version": published.pointer.version,
             "dagster/column_lineage": catalog_lineage(),
             "where": locations.links().stored("store", published.pointer.key),
@@ -90,11 +94,22 @@ def archive_catalog(
             "trusted_keys": keys,
             "seen_through": scope.through,
             "cameras": totals.cameras.height,
-            "furthest_behind": table(list(behind.iter_rows(named=True)), _BEHIND),
+            "furthest_behind": table([_row(camera) for camera in behind.iter_rows(named=True)], _BEHIND),
         },
         data_version=dg.DataVersion(published.pointer.sha256),
         check_results=[every_receipt_verified(published), no_gaps(missing)],
     )
+
+
+def _row(camera: dict[str, Any]) -> dict[str, Any]:
+    first, last = (f"{camera[edge]:%Y-%m-%d %H:%M}" for edge in ("first_hour", "last_hour"))
+    return {
+        "camera": camera["camera_id"],
+        "archives": camera["archives"],
+        "frames": camera["frames"],
+        "size": decimal(camera["bytes"]),
+        "hours": f"{first} to {last}",
+    }
 
 
 @dataclass(frozen=True)
@@ -137,7 +152,7 @@ def _scope(instance: dg.DagsterInstance, config: CatalogConfig, keys: str, now: 
     dates = sorted({hour[:10] for hour in changed} | set(config.dates))
     if len(dates) > _MOST_DATES:
         return _Scope(None, f"all receipts: {len(dates)} days changed", now, through)
-    return _Scope(dates, f"{len(dates)} days: {', '.join(dates[:31])}", full_pass, through)
+    return _Scope(dates, f"{counted(len(dates), 'day')}: {', '.join(dates[:31])}", full_pass, through)
 
 
 def _incomplete(instance: dg.DagsterInstance, key: dg.AssetKey, after: int) -> set[str]:

@@ -34,8 +34,10 @@ _SHORT: dict[ReasonKey, str] = {
     "good": "",
 }
 """The cause in the table. The sentence stands in place for the first ones that are wrong, and on the wall page."""
-_LONGEST = 160
+_LONGEST = 320
 """Characters of a cause in place; the run has all of it."""
+_WORD = 40
+"""Characters of a word in place: of a path its end, which says most. A longer one would push the rest out of sight."""
 _LINE = 900
 """A line with its links is never cut: it would end in half a link."""
 
@@ -126,11 +128,12 @@ def _row(camera: CameraToday, found: Today, words: TodayWording) -> dict[str, An
         "frames": camera.frames,
         "last frame": words.last_frame(camera, found.now),
         "hours": ", ".join(hours),
-        "cause": _SHORT[camera.reason.key].format(**camera.reason.fields),
+        "cause": _SHORT[camera.reason.key].format(**camera.reason.fields).replace("_", " "),
     }
 
 
 def _cut(text: str) -> str:
+    text = " ".join(word if len(word) <= _WORD else f"…{word[-_WORD:]}" for word in text.split())
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
