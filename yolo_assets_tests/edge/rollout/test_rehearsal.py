@@ -43,7 +43,7 @@ def load(loader: Loader, model: VerifiedBundle, attempt: SwapAttempt) -> bool:
     assert isinstance(loaded.predictor, Model)
     engine = loaded.predictor._engine
     assert isinstance(engine, OpenVinoEngine)
-    cached = engine._compiled.get_property("LOADED_FROM_CACHE")
+    cached = engine._compiled[0].get_property("LOADED_FROM_CACHE")
     loaded.close()
     return cached
 
