@@ -71,6 +71,8 @@ class Contestant:
             return self._answer(order)
         finally:
             self._process.send_signal(signal.SIGSTOP)
+            if self._process.poll() is None:
+                os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def end(self) -> None:
         """Let it go on and end."""
@@ -185,14 +187,16 @@ def main() -> None:
         quiet(folder)
         np.save(folder / "frames.npy", frames())
         make("random", folder, "--height", height, "--width", width)
+        make("int8", folder, "--of", "random")
         if not options.skip_map:
             given = ("--weights", str(options.weights.absolute())) if options.weights else ()
             make("trained", folder, "--epochs", str(options.epochs), *given)
+            make("int8", folder, "--of", "trained")
         print(f"input {options.shape}, frames 1920x1080")
         names = [*THEIRS, *OURS]
         if "avx512_bf16" not in cpu_flags() and "amx_bf16" not in cpu_flags():
             names = [name for name in names if "bf16" not in name]
-            print("this processor has no bf16: f32 is the best precision it has")
+            print("this processor has no bf16")
         contestants = [Contestant(name, folder, options.cores, stack) for name in names]
         speed(contestants, options.rounds)
         if not options.skip_map:

@@ -34,9 +34,11 @@ IOU, MAX_DETECTIONS = 0.7, 300
 OURS = {
     "ours OpenVINO f32": (EngineSpec("openvino"), False),
     "ours OpenVINO bf16": (EngineSpec("openvino", precision="bf16"), False),
+    "ours OpenVINO int8": (EngineSpec("openvino"), False),
     "ours ONNX Runtime f32": (EngineSpec("onnxruntime"), False),
     "ours OpenVINO f32, side by side": (EngineSpec("openvino"), True),
     "ours OpenVINO bf16, side by side": (EngineSpec("openvino", precision="bf16"), True),
+    "ours OpenVINO int8, side by side": (EngineSpec("openvino"), True),
 }
 THEIRS = {"Ultralytics torch": ".pt", "Ultralytics ONNX": ".onnx"}
 
@@ -47,11 +49,12 @@ class Ours:
     def __init__(self, name: str, folder: Path, cores: int) -> None:
         self._spec, self._beside = OURS[name]
         self._folder, self._cores = folder, cores
+        self._build = "-int8" if "int8" in name else ""
         self._pool = ThreadPoolExecutor(cores)
 
     def open(self, model: str, confidence: float) -> None:
         """Load a model file of the folder."""
-        data = (self._folder / f"{model}.onnx").read_bytes()
+        data = (self._folder / f"{model}{self._build}.onnx").read_bytes()
         declared = read_onnx(data)
         manifest = ModelManifest.model_validate(
             {

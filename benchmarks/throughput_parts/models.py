@@ -1,8 +1,8 @@
-"""The two models: YOLO11n with random weights for speed, and one trained for minutes on the simulated line for mAP.
+"""The models: YOLO11n with random weights for speed, one trained for minutes on the simulated line for mAP, and int8.
 
 Run in a process of its own: torch must not be in the process that measures.
 
-    python benchmarks/throughput_parts/models.py random|trained FOLDER [--height 640 --width 640 | --epochs 40]
+    python benchmarks/throughput_parts/models.py random|trained|int8 FOLDER [--height 640 --width 640 | --epochs 40]
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def quiet(folder: Path) -> None:
     }
 
 
-def save_random(folder: Path, size: tuple[int, int]) -> None:
+def save_random(folder: Path, size: tuple[int, int], network: str) -> None:
     """``random.pt`` and ``random.onnx``: random weights with measured batch-norm statistics and scores that spread.
 
     The scores are set once more on the frames of the benchmark in their size, so that few boxes stand out of many.
@@ -52,7 +52,7 @@ def save_random(folder: Path, size: tuple[int, int]) -> None:
     from yolo_assets_tests.vision.reference_frames import reference_frames
     from yolo_assets_tests.vision.ultralytics_reference import lively, rescale, ultralytics_input
 
-    yolo = lively("yolo11n.yaml", reference_frames()[:32])
+    yolo = lively(network, reference_frames()[:32])
     frames = np.load(folder / "frames.npy")
     batch = torch.cat([torch.from_numpy(ultralytics_input(frame, size)) for frame in frames])
     with torch.no_grad():
@@ -101,6 +101,28 @@ def take_trained(folder: Path, weights: Path) -> None:
     export(YOLO(folder / "trained.pt"), (TRAIN_SIZE, TRAIN_SIZE), folder / "trained.onnx")
 
 
+def save_int8(folder: Path, name: str) -> None:
+    """``<name>-int8.onnx`` as ``yolo-assets models build`` makes it: NNCF, on frames of what the model is for."""
+    from yolo_assets.training.jobs import QuantizeJob
+    from yolo_assets.training.quantize import quantize
+    from yolo_assets.vision.onnx_file import read_onnx
+
+    frames = np.load(folder / "frames.npy") if name == "random" else [scene.image for scene in scenes(100, 2000)]
+    paths = [folder / f"calibration-{number:03}.png" for number in range(len(frames))]
+    for path, frame in zip(paths, frames, strict=True):
+        cv2.imwrite(str(path), frame)
+    onnx = folder / f"{name}.onnx"
+    (shape,) = read_onnx(onnx.read_bytes()).inputs.values()
+    job = QuantizeJob(
+        onnx=str(onnx),
+        pictures=tuple(map(str, paths)),
+        input_size=(int(shape[2] or 0), int(shape[3] or 0)),
+        out=str(folder / f"{name}-int8.onnx"),
+        work=str(folder),
+    )
+    quantize(job)
+
+
 def export(yolo: Any, size: tuple[int, int], out: Path) -> None:
     """One fixed shape, 32-bit floats, no NMS inside."""
     Path(yolo.export(format="onnx", imgsz=list(size), batch=1, dynamic=False, simplify=False, device="cpu")).replace(
@@ -124,20 +146,24 @@ def write_dataset(folder: Path, pictures: list[Scene]) -> None:
 
 
 def main() -> None:
-    """Make one of the two."""
+    """Make one of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=("random", "trained"))
+    parser.add_argument("kind", choices=("random", "trained", "int8"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--height", type=int, default=640)
     parser.add_argument("--width", type=int, default=640)
+    parser.add_argument("--network", default="yolo11n.yaml", help="of the random one")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--weights", type=Path)
+    parser.add_argument("--of", default="random", help="which of the two int8 is made of")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     quiet(options.folder)
     os.chdir(options.folder)  # exports are written beside the current folder
     if options.kind == "random":
-        save_random(options.folder, (options.height, options.width))
+        save_random(options.folder, (options.height, options.width), options.network)
+    elif options.kind == "int8":
+        save_int8(options.folder, options.of)
     elif options.weights:
         take_trained(options.folder, options.weights)
     else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings, show_table, valid
-from yolo_assets.cli.models_import import import_model_file
+from yolo_assets.cli.models_import import build_model, import_model_file
 from yolo_assets.cli.registries import (
     TrustedOption,
     check_spelling,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 app.command("import")(import_model_file)
+app.command("build")(build_model)
 
 ModelArgument = Annotated[
     str,
@@ -134,6 +135,7 @@ def show(
         "dataset": manifest.dataset_sha256 or "unknown",
         "training run": manifest.training_fingerprint or "unknown",
         **_import_facts(manifest),
+        **_build_facts(manifest),
         **{key: _metric(value) for key, value in sorted(manifest.metrics.items())},
     }
     show_table(["", model], [[key, value] for key, value in facts.items()])
@@ -402,6 +404,17 @@ def _import_facts(manifest: ModelManifest) -> dict[str, str]:
         "imported by": f"{brought.by}, {format_time(brought.at)}" + (f": {brought.note}" if brought.note else ""),
         "rewritten": "; ".join(brought.changes) or "nothing",
     }
+
+
+def _build_facts(manifest: ModelManifest) -> dict[str, str]:
+    """How a build was made; empty for a version that is none."""
+    from yolo_assets.contracts.times import format_time
+
+    built = manifest.built
+    if built is None:
+        return {}
+    how = f"{built.precision} by {built.tool} on {built.pictures} pictures"
+    return {"built from": built.of, "built as": how, "built by": f"{built.by}, {format_time(built.at)}"}
 
 
 def _metric(value: Any) -> str:

@@ -1,17 +1,17 @@
-"""``yolo-assets models import``: a model that was trained elsewhere becomes a version of the registry."""
+"""``yolo-assets models import`` and ``models build``: versions that no training of this plant made."""
 
 from __future__ import annotations
 
 import getpass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from yolo_assets.cli.class_names import ClassesOption, given_classes
 from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings, valid
-from yolo_assets.cli.registries import open_promoter
+from yolo_assets.cli.registries import check_spelling, find_version, open_promoter
 from yolo_assets.contracts.locations import location_folder
 from yolo_assets.contracts.names import check_id, check_version
 
@@ -134,3 +134,88 @@ def _verdict(
     test_set = labelled_test_set(promoter.registry.store, labels, pictures)
     policy = GatePolicy.load(located.gate_policy) if located.gate_policy else GatePolicy()
     return judge_version(promoter, manifest.name, manifest.version, test_set, policy, located.home / "training")
+
+
+def build_model(
+    model: Annotated[
+        str, typer.Argument(metavar="NAME/VERSION", help="What it is built from.", parser=valid(check_spelling))
+    ],
+    precision: Annotated[Literal["int8"], typer.Option("--precision", help="Arithmetic of the build.")] = "int8",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibration",
+            metavar="DIR",
+            help="Pictures of the line; default: those it was trained on.",
+            parser=location_folder,
+        ),
+    ] = None,
+    version: Annotated[
+        str | None,
+        typer.Option(
+            "--version",
+            metavar="VERSION",
+            help="Version that it gets; default: <VERSION>-<precision>.",
+            parser=valid(check_version),
+        ),
+    ] = None,
+    by: Annotated[str | None, typer.Option("--by", help="Who makes it; by default the login name.")] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build a version with int8 arithmetic, for processors without bf16, and let the gate judge it.
+
+    NNCF measures the network on pictures of the line and rounds it. The build finds other boxes, so it is a version of
+    its own. The gate compares it with what serves, on the newest dataset; without a dataset nothing judges it.
+
+    Example: yolo-assets models build line/20260102-1a2b3c4d --precision int8
+    """
+    from yolo_assets.training.building import BuildRequest, build_int8
+
+    located = settings(store=store)
+    promoter = open_promoter(located, None)
+    name, origin = find_version(promoter.registry, located, model)
+    request = BuildRequest(
+        name=name,
+        of=origin,
+        version=version or f"{origin}-{precision}",
+        by=by or getpass.getuser(),
+        pictures=calibration,
+    )
+    built = build_int8(promoter.registry, request, say=note)
+    manifest = built.manifest
+    report = _verdict_on_build(promoter, located, manifest)
+    if as_json:
+        emit_json(
+            {
+                "model": manifest.model_version,
+                "built_before": built.built_before,
+                "manifest": manifest.model_dump(mode="json"),
+                "gate": report.model_dump(mode="json") if report else None,
+            }
+        )
+        return
+    assert manifest.built is not None
+    before = " before" if built.built_before else ""
+    out().print(
+        f"{manifest.model_version}: built{before} from {manifest.built.of} on {manifest.built.pictures} pictures"
+    )
+    if report is not None:
+        out().print(report.summary)
+    else:
+        note("there is no dataset with these classes, so no gate judged it")
+    flag = "" if report is not None and report.passed else (" --force" if report is not None else " --unjudged")
+    note(f'next: yolo-assets models promote {manifest.model_version}{flag} --reason "..."')
+
+
+def _verdict_on_build(promoter: Promoter, located: Settings, manifest: ModelManifest) -> GateReport | None:
+    """The gate on the build, by the test frames of the newest dataset; None without one."""
+    from yolo_assets.learning.dataset import latest_dataset
+    from yolo_assets.models.gate_policy import GatePolicy
+    from yolo_assets.training.verdict import judge_version
+
+    dataset = latest_dataset(promoter.registry.store)
+    if dataset is None or dataset.manifest.class_names != manifest.class_names:
+        return None
+    policy = GatePolicy.load(located.gate_policy) if located.gate_policy else GatePolicy()
+    return judge_version(promoter, manifest.name, manifest.version, dataset, policy, located.home / "training")

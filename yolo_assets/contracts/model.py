@@ -29,6 +29,11 @@ class FileEntry(Record):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     size: int = Field(ge=0)
 
+    @classmethod
+    def of(cls, data: bytes) -> FileEntry:
+        """The entry of a file with these bytes."""
+        return cls(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+
 
 class Thresholds(Record):
     """Operating point: what the edge reports. Evaluation uses its own, lower confidence."""
@@ -73,6 +78,17 @@ class ModelImport(Record):
     changes: tuple[str, ...] = Field(default=(), description="what was rewritten in the file, so that agents take it")
 
 
+class ModelBuild(Record):
+    """How a version was made from another one without training, and who made it."""
+
+    of: str = Field(description="<name>/<version> it was made from")
+    precision: Literal["int8"] = Field(description="of the arithmetic that the file now asks for")
+    tool: str = Field(description="library and version that made it")
+    pictures: int = Field(ge=1, description="calibration pictures it was measured on")
+    by: str = Field(description="who made it")
+    at: Time
+
+
 DisplayName = str | dict[str, str]
 """What people call a class: in every language, or by language."""
 
@@ -100,6 +116,7 @@ class ModelManifest(Record):
     parent_version: str | None = Field(default=None, description="<name>/<version> this one was trained from")
     training_fingerprint: str | None = None
     imported: ModelImport | None = Field(default=None, description="None for a version that was trained here")
+    built: ModelBuild | None = Field(default=None, description="None for a version that is no build of another one")
     metrics: dict[str, Interval | float] = Field(default_factory=dict)
     golden_frames: tuple[GoldenFrame, ...] = ()
     created_at: Time
@@ -111,18 +128,19 @@ class ModelManifest(Record):
 
     @property
     def evidence(self) -> str | None:
-        """SHA-256 below which ``training/`` holds what was measured of this version: that of its training, or import.
+        """SHA-256 below which ``training/`` holds what was measured of this version: of its training, import or build.
 
-        None for a version that says of neither.
+        None for a version that says of none.
         """
-        if self.imported is None:
+        how = "build" if self.built is not None else "import" if self.imported is not None else None
+        if how is None:
             return self.training_fingerprint
-        return hashlib.sha256(f"import {self.model_version} {self.files[ONNX].sha256}".encode()).hexdigest()
+        return hashlib.sha256(f"{how} {self.model_version} {self.files[ONNX].sha256}".encode()).hexdigest()
 
     @model_serializer(mode="wrap")
     def _serialized(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """``imported`` is left out where there is none: agents of version 0.1 refuse what they do not know."""
-        return {name: value for name, value in dump(self).items() if name != "imported" or value}
+        """``imported`` and ``built`` are left out where there is none: agents of 0.1 refuse what they do not know."""
+        return {name: value for name, value in dump(self).items() if name not in ("imported", "built") or value}
 
 
 class ExpectedChange(Record):

@@ -6,7 +6,6 @@ Belongs here: choosing golden frames, and what the trial run shows. Does not bel
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from yolo_assets.contracts.model import (
 from yolo_assets.contracts.names import FRAME_ENDINGS, is_frame
 from yolo_assets.models.foreign_file import ForeignFile
 from yolo_assets.vision.engines.interface import EngineName, EngineSetup
-from yolo_assets.vision.golden import golden_detections
+from yolo_assets.vision.golden import box_problems, golden_detections
 from yolo_assets.vision.model import Model
 from yolo_assets.vision.picture_head import read_head
 from yolo_assets.vision.pictures import check_file_size, decode_image
@@ -73,15 +72,15 @@ class ImportedBundle:
         return sum(len(picture.found) for picture in self.trial)
 
 
-def read_pictures(folder: Path) -> list[TrialPicture]:
-    """The pictures of a folder, by name, at most ``MOST_PICTURES``.
+def read_pictures(folder: Path, most: int = MOST_PICTURES) -> list[TrialPicture]:
+    """The pictures of a folder, by name, at most ``most``.
 
     Raises:
         BadInputError: no such folder, no picture in it, or one that cannot be read.
     """
     try:
         paths = sorted(path for path in folder.iterdir() if is_frame(path.name) and path.is_file())
-        pictures = list(_read(paths[:MOST_PICTURES]))
+        pictures = list(_read(paths[:most]))
     except OSError as error:
         raise BadInputError(f"cannot read the pictures in {folder}: {error.strerror or error}") from None
     if not pictures:
@@ -118,7 +117,8 @@ def make_bundle(
         pictures: of the trial run.
         thresholds: its operating point.
         further: files of the bundle besides the ONNX file, such as the weights.
-        engines: of which the first runs it that can load it.
+        engines: of which the first runs it that can load it; golden frames are pictures in which the others find the
+            same.
         display_names: by class name what people call it.
 
     Raises:
@@ -129,7 +129,7 @@ def make_bundle(
     manifest = ModelManifest(
         name=name,
         version=version,
-        files={file: _entry(data) for file, data in files.items()},
+        files={file: FileEntry.of(data) for file, data in files.items()},
         class_names=foreign.class_names,
         display_names=dict(display_names or {}),
         input_shape=foreign.input_shape,
@@ -146,14 +146,41 @@ def make_bundle(
         )
     finally:
         model.close()
+    steady = _steady(manifest, files, trial, engines[engines.index(engine) + 1 :])
     frames: list[GoldenFrame] = []
-    for number, picture in enumerate(golden_choice(trial)):
+    for number, picture in enumerate(golden_choice(steady or trial)):
         file = f"golden/{number:03d}{read_head(picture.data, picture.name).ending}"
         files[file] = picture.data
         frames.append(GoldenFrame(file=file, detections=picture.found))
-    entries = {file: _entry(data) for file, data in files.items()}
+    entries = {file: FileEntry.of(data) for file, data in files.items()}
     complete = manifest.model_copy(update={"files": entries, "golden_frames": tuple(frames)})
     return ImportedBundle(complete, files, trial, engine)
+
+
+def _steady(
+    manifest: ModelManifest, files: Mapping[str, bytes], trial: Sequence[TrialPicture], engines: Sequence[EngineName]
+) -> list[TrialPicture]:
+    """The pictures in which other engines find the same: a device that runs one of those must find it, too."""
+    steady = list(trial)
+    for engine in engines:
+        try:
+            model = Model.load(manifest, files, engine=engine, setup=EngineSetup(process=True))
+        except UserError:
+            continue  # no device can run it there either
+        try:
+            steady = [picture for picture in steady if not _differs(picture, model)]
+        finally:
+            model.close()
+    return steady
+
+
+def _differs(picture: TrialPicture, model: Model) -> bool:
+    manifest = model.manifest
+    try:
+        found = model.predict(decode_image(picture.data, picture.name))
+    except UserError:
+        return True
+    return bool(box_problems(picture.found, found, manifest.class_names, manifest.thresholds.confidence))
 
 
 def golden_choice(trial: Sequence[TrialPicture]) -> list[TrialPicture]:
@@ -181,7 +208,3 @@ def _load(
         except UserError as error:
             problems.append(f"{engine}: {error}")
     raise UserError(f"no engine can load the file: {'; '.join(problems)}; export it again")
-
-
-def _entry(data: bytes) -> FileEntry:
-    return FileEntry(sha256=hashlib.sha256(data).hexdigest(), size=len(data))

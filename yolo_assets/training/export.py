@@ -6,7 +6,6 @@ was measured here, not what torch would report.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import shutil
@@ -141,7 +140,7 @@ def _manifest(job: ExportJob, folder: Path, dataset: DatasetManifest) -> ModelMa
     return ModelManifest(
         name=job.spec.name,
         version=job.version,
-        files={name: _entry(folder / name) for name in (ONNX, WEIGHTS)},
+        files={name: FileEntry.of((folder / name).read_bytes()) for name in (ONNX, WEIGHTS)},
         class_names=dataset.class_names,
         input_shape=(1, c, h, w),
         output_layout=layout_of(declared, len(dataset.class_names)) or "raw",
@@ -172,15 +171,10 @@ def _with_golden(manifest: ModelManifest, folder: Path, data: Path, dataset: Dat
             shutil.copyfile(image, folder / name)
             detections = golden_detections(model, decode_image((folder / name).read_bytes(), name))
             frames.append(GoldenFrame(file=name, detections=detections))
-            entries[name] = _entry(folder / name)
+            entries[name] = FileEntry.of((folder / name).read_bytes())
     finally:
         model.close()
     return manifest.model_copy(update={"files": entries, "golden_frames": tuple(frames)})
-
-
-def _entry(path: Path) -> FileEntry:
-    data = path.read_bytes()
-    return FileEntry(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
 
 
 def _batch_problem(model: Any, freed: Any) -> str | None:

@@ -76,6 +76,17 @@ class ConvertJob(Record):
     threads: int = Field(default=2, ge=1, le=256)
 
 
+class QuantizeJob(Record):
+    """``quantize``: an ONNX file and pictures in, the same network with int8 arithmetic out."""
+
+    onnx: str
+    pictures: tuple[str, ...] = Field(min_length=1)
+    input_size: tuple[int, int] = Field(description="height, width")
+    out: str = Field(description="ONNX file; appears complete or not at all")
+    work: str
+    threads: int = Field(default=2, ge=1, le=256)
+
+
 class ReferenceJob(Record):
     """``reference``: an ONNX file and pictures in, the boxes of Ultralytics' own ``predict`` out."""
 

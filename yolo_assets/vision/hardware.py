@@ -13,7 +13,10 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-_LIBRARIES = ("openvino", "onnxruntime", "onnxruntime-gpu", "tensorrt", "numpy", "yolo-assets")
+_LIBRARIES = (
+    *("openvino", "onnxruntime", "onnxruntime-gpu", "onnxruntime-ep-nv-tensorrt-rtx-cu13", "tensorrt", "onnx", "numpy"),
+    "yolo-assets",
+)
 
 
 def cpu_flags() -> frozenset[str]:

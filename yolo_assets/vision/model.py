@@ -191,7 +191,7 @@ class _Input:
     """One input buffer with a letterbox for each of its frames."""
 
     def __init__(self, engine: InferenceEngine, batch: int, shape: tuple[int, ...]) -> None:
-        self.array = engine.new_input((batch, *shape[1:]))
+        self.array = engine.new_input(batch)
         self.letterboxes = [Letterbox(*shape[2:], buffer=self.array[row : row + 1]) for row in range(batch)]
 
 

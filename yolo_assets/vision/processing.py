@@ -10,6 +10,7 @@ and pads with grey 114 to the whole shape; its "minimum rectangle" is for dynami
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,28 +66,30 @@ class Letterbox:
     another size arrives.
     """
 
-    def __init__(self, height: int, width: int, buffer: NDArray[np.float32] | None = None) -> None:
+    def __init__(self, height: int, width: int, buffer: NDArray[np.float32] | NDArray[np.uint8] | None = None) -> None:
         """Own a buffer.
 
         Args:
             height: of the input.
             width: of the input.
-            buffer: float32 ``[1, 3, height, width]`` to fill, for example one frame of a batch; None makes one.
+            buffer: float32 ``[1, 3, height, width]`` to fill, for example one frame of a batch, or uint8 ``[1, height,
+                width, 3]`` for a card, which scales by itself; None makes the former.
         """
         self._target = (height, width)
         self._blob = np.empty((1, 3, height, width), np.float32) if buffer is None else buffer
+        self._pixels = self._blob.dtype == np.uint8
         self._geometry: Geometry | None = None
         self._resized = np.empty((0, 0, 3), np.uint8)
         self._planes: list[NDArray[np.uint8]] = []
 
-    def __call__(self, bgr: NDArray[np.uint8]) -> tuple[NDArray[np.float32], Geometry]:
+    def __call__(self, bgr: NDArray[np.uint8]) -> tuple[NDArray[Any], Geometry]:
         """Prepare a frame.
 
         Args:
             bgr: uint8 ``[h, w, 3]``, BGR as OpenCV reads it.
 
         Returns:
-            The buffer, float32 ``[1, 3, height, width]``, RGB, 0 to 1; and where the frame lies in it.
+            The buffer: float32, RGB, 0 to 1, or uint8, BGR; and where the frame lies in it.
 
         Raises:
             BadInputError: not such a frame.
@@ -98,7 +101,7 @@ class Letterbox:
         geometry = self._geometry
         if geometry is None or geometry.frame != size:
             geometry = Geometry.fit(size, self._target)
-            self._blob.fill(np.float32(PADDING) / _FULL)
+            self._blob.fill(PADDING if self._pixels else np.float32(PADDING) / _FULL)
             self._resized = np.empty((*geometry.resized, 3), np.uint8)
             self._planes = [np.empty(geometry.resized, np.uint8) for _ in range(3)]
             self._geometry = geometry
@@ -107,6 +110,9 @@ class Letterbox:
             picture = bgr
         else:
             picture = cv2.resize(bgr, (width, height), dst=self._resized, interpolation=cv2.INTER_LINEAR)
+        if self._pixels:
+            self._blob[0, geometry.top : geometry.top + height, geometry.left : geometry.left + width] = picture
+            return self._blob, geometry
         inside = self._blob[0, :, geometry.top : geometry.top + height, geometry.left : geometry.left + width]
         # Split first: dividing whole planes is twice as fast as dividing every third byte. Divided, not multiplied by
         # 1/255: the last bit is then the one that torch computes.

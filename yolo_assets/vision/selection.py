@@ -40,14 +40,17 @@ _LEAST = 3
 
 Frames = Sequence[NDArray[np.uint8]]
 EngineChoice = Literal["auto", "openvino", "onnxruntime"]
-DeviceChoice = Literal["auto", "cpu", "cuda", "tensorrt"]
+DeviceChoice = Literal["auto", "cpu", "cuda", "tensorrt", "tensorrt_rtx", "gpu", "npu"]
 PrecisionChoice = Literal["auto", "f32", "bf16", "f16"]
 
 _WAYS: dict[tuple[EngineName, Device], tuple[Precision, ...]] = {
     ("openvino", "cpu"): ("f32", "bf16"),
+    ("openvino", "gpu"): ("f32", "f16"),
+    ("openvino", "npu"): ("f16",),
     ("onnxruntime", "cpu"): ("f32",),
-    ("onnxruntime", "cuda"): ("f32",),
+    ("onnxruntime", "cuda"): ("f32", "f16"),
     ("onnxruntime", "tensorrt"): ("f32", "f16", "bf16"),
+    ("onnxruntime", "tensorrt_rtx"): ("f32", "f16"),
 }
 """Every way that exists, the exact ones first."""
 

@@ -117,6 +117,9 @@ def test_settings_that_exclude_each_other_are_refused() -> None:
     for wrong in ({"kind": "openvino", "device": "cuda"}, {"device": "cpu", "precision": "f16"}):
         with pytest.raises(ValidationError, match="leave kind, device or precision to auto"):
             Engine.model_validate(wrong)
+    with pytest.raises(ValidationError, match=r"write device: cuda and cards: \[1\]"):
+        Engine.model_validate({"device": "cuda:1"})
+    assert Engine(device="cuda", cards=(1, 0)).setup(Path("cache")).cards == (1, 0)
 
 
 def frame(camera: str, sequence: int) -> Frame:

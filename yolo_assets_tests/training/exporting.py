@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 
-import yolo_assets_tests
+from yolo_assets_tests.support.ultralytics_program import run_ultralytics
 from yolo_assets_tests.training import foreign_exports
 from yolo_assets_tests.vision.reference_frames import reference_frames
 
@@ -39,21 +36,6 @@ def exports(folder: Path, *orders: str, pictures: int = 12) -> Exports:
     made.pictures.mkdir()
     for number, frame in enumerate(reference_frames()[:pictures]):
         cv2.imwrite(str(made.pictures / f"{number:03d}.png"), frame)
-    environment = os.environ | {
-        "YOLO_OFFLINE": "true",
-        "YOLO_AUTOINSTALL": "false",
-        "YOLO_VERBOSE": "false",
-        "YOLO_CONFIG_DIR": str(folder),
-        "MPLCONFIGDIR": str(folder),
-        "PYTHONPATH": str(Path(yolo_assets_tests.__file__).parents[1]),
-    }
-    done = subprocess.run(
-        [sys.executable, foreign_exports.__file__, str(made.pictures), str(made.folder), *orders],
-        env=environment,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=1200,
-    )
-    assert done.returncode == 0, f"the exports could not be made:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    arguments = (str(made.pictures), str(made.folder), *orders)
+    run_ultralytics(foreign_exports.__file__, *arguments, folder=folder, seconds=1200)
     return made

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +13,7 @@ from numpy.typing import NDArray
 
 from yolo_assets.contracts.model import ONNX, FileEntry, ModelManifest, Thresholds
 from yolo_assets_tests.support.tiny_model import tiny_bundle_files
+from yolo_assets_tests.support.ultralytics_program import run_ultralytics
 from yolo_assets_tests.vision import ultralytics_reference as program
 from yolo_assets_tests.vision.reference_frames import reference_frames
 
@@ -65,20 +63,5 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
     folder = tmp_path_factory.mktemp("ultralytics")
     frames = reference_frames()
     np.savez(folder / "frames.npz", **{f"{i:03}": frame for i, frame in enumerate(frames)})  # pyright: ignore[reportArgumentType]
-    environment = os.environ | {
-        "YOLO_OFFLINE": "true",
-        "YOLO_AUTOINSTALL": "false",
-        "YOLO_VERBOSE": "false",
-        "YOLO_CONFIG_DIR": str(folder),
-        "MPLCONFIGDIR": str(folder),
-    }
-    done = subprocess.run(
-        [sys.executable, program.__file__, str(folder / "frames.npz"), str(folder)],
-        env=environment,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, f"the reference could not be made:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    run_ultralytics(program.__file__, str(folder / "frames.npz"), str(folder), folder=folder, seconds=240)
     return Reference(folder, frames)

@@ -244,7 +244,7 @@ def test_engines_refuse_with_one_line(tiny_bundle: Bundle, monkeypatch: pytest.M
         EngineSetup(threads=0)
     with pytest.raises(BadInputError, match="weld/1 takes one frame at a time, not 4"):
         open_engine(files[ONNX], manifest, EngineSpec("openvino"), EngineSetup(batch=4))
-    with pytest.raises(UserError, match="openvino runs on the cpu here, not on cuda"):
+    with pytest.raises(UserError, match="openvino does not run on cuda; choose onnxruntime for NVIDIA's cards"):
         open_engine(files[ONNX], manifest, EngineSpec("openvino", "cuda"))
     with pytest.raises(UserError, match="onnxruntime does not compute in bf16 on cpu; there it has f32"):
         open_engine(files[ONNX], manifest, EngineSpec("onnxruntime", "cpu", "bf16"))

@@ -21,6 +21,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -115,7 +116,13 @@ class Engine(Section):
     kind: EngineChoice = Field(
         default="auto", description="auto: all are measured on the first model, the best is kept and remembered"
     )
-    device: DeviceChoice = Field(default="auto", description="cuda and tensorrt need onnxruntime-gpu")
+    device: DeviceChoice = Field(
+        default="auto",
+        description="NVIDIA's cards: cuda and tensorrt (onnxruntime-gpu), tensorrt_rtx; Intel's: gpu and npu",
+    )
+    cards: tuple[Annotated[int, Field(ge=0, le=63)], ...] = Field(
+        default=(0,), min_length=1, description="numbers of the cards that the workers are spread over"
+    )
     precision: PrecisionChoice = Field(
         default="auto", description="auto: a lower one is used only where it finds what f32 finds, and faster"
     )
@@ -139,6 +146,14 @@ class Engine(Section):
         default=30.0, gt=0, le=3600, description="a process that hangs for this long is ended"
     )
 
+    @field_validator("device", mode="before")
+    @classmethod
+    def _without_number(cls, value: Any) -> Any:
+        name, _, number = str(value).partition(":")
+        if number:
+            raise ValueError(f"write device: {name} and cards: [{number}]")
+        return value
+
     @model_validator(mode="after")
     def _possible(self) -> Engine:
         if not self.wanted().specs():
@@ -159,6 +174,7 @@ class Engine(Section):
             mode=self.mode,
             process=self.process,
             cache=cache,
+            cards=self.cards,
             timeout_s=self.process_timeout_s,
         )
 

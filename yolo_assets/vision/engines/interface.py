@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,14 @@ from numpy.typing import NDArray
 from yolo_assets.contracts.errors import BadInputError
 
 EngineName = Literal["openvino", "onnxruntime"]
-Device = Literal["cpu", "cuda", "tensorrt"]
-"""``tensorrt`` is a GPU too, by ONNX Runtime's TensorRT provider."""
+Device = Literal["cpu", "cuda", "tensorrt", "tensorrt_rtx", "gpu", "npu"]
+"""NVIDIA's cards by ONNX Runtime's provider of that name; ``gpu`` and ``npu`` are Intel's, by OpenVINO."""
+CARDS: frozenset[Device] = frozenset({"cuda", "tensorrt", "tensorrt_rtx"})
+"""Where frames go in as pixels and the card itself scales them to 0 to 1: a quarter of the bytes, and no work here."""
 Precision = Literal["f32", "bf16", "f16"]
-"""Of the arithmetic inside; input and output are float32 always."""
+"""Of the arithmetic inside; the output is float32 always."""
+Batch = NDArray[Any]
+"""Frames as an engine takes them; see `InputLayout`."""
 Mode = Literal["latency", "throughput"]
 
 
@@ -35,6 +39,47 @@ class EngineSpec:
 
 
 @dataclass(frozen=True)
+class InputLayout:
+    """How an engine takes a frame: float32 ``[3, h, w]``, RGB, 0 to 1; or on a card uint8 ``[h, w, 3]``, BGR, 0 to 255.
+
+    Attributes:
+        frame: shape of one.
+        pixels: whether they are uint8.
+    """
+
+    frame: tuple[int, ...]
+    pixels: bool
+
+    @classmethod
+    def of(cls, spec: EngineSpec, shape: tuple[int, ...]) -> InputLayout:
+        """That of an engine for a file with this input, ``[1, 3, h, w]``."""
+        pixels = spec.device in CARDS
+        return cls((*shape[2:], shape[1]) if pixels else tuple(shape[1:]), pixels)
+
+    @property
+    def dtype(self) -> type[np.generic]:
+        """Of the numbers."""
+        return np.uint8 if self.pixels else np.float32
+
+    def empty(self, count: int) -> Batch:
+        """A buffer for so many frames."""
+        return np.empty((count, *self.frame), self.dtype)
+
+    def check(self, batch: Batch, most: int) -> None:
+        """Refuse what is no batch of such frames, or has more than ``most``.
+
+        Raises:
+            BadInputError: another shape or type.
+        """
+        if batch.dtype != self.dtype or batch.shape[1:] != self.frame or not 1 <= batch.shape[0] <= most:
+            counts = "1" if most == 1 else f"1 to {most}"
+            raise BadInputError(
+                f"the model takes {np.dtype(self.dtype).name} [{counts}, {', '.join(map(str, self.frame))}], "
+                f"got {batch.dtype.name} {list(batch.shape)}"
+            )
+
+
+@dataclass(frozen=True)
 class EngineSetup:
     """What an engine may use.
 
@@ -46,6 +91,7 @@ class EngineSetup:
         idle: the child process takes only processor time that nothing else on the machine wants.
         cache: folder for what an engine compiles (OpenVINO, TensorRT); None compiles anew at each load.
         batch: frames in one inference at most; more than one needs a file with a free batch dimension.
+        cards: numbers of the cards that the parallel inferences are spread over; without meaning on a CPU.
         timeout_s: an inference in a child process that takes longer ends that process.
     """
 
@@ -56,6 +102,7 @@ class EngineSetup:
     idle: bool = False
     cache: Path | None = None
     batch: int = 1
+    cards: tuple[int, ...] = (0,)
     timeout_s: float = 30.0
 
     def __post_init__(self) -> None:
@@ -74,15 +121,15 @@ class InferenceEngine(Protocol):
         """How it runs the file."""
         ...
 
-    def new_input(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """A buffer that `infer` takes without copying it; the caller fills it, and may use it again and again."""
+    def new_input(self, count: int) -> Batch:
+        """A buffer for frames that `infer` takes without copying it; the caller fills it, and may use it again."""
         ...
 
-    def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def infer(self, batch: Batch) -> NDArray[np.float32]:
         """Run the model.
 
         Args:
-            batch: float32 ``[n, 3, h, w]`` as the file declares it, n at most the setup's batch; not changed, not kept.
+            batch: frames in the `InputLayout` of the engine, at most the setup's batch; not changed, not kept.
 
         Returns:
             The one output, float32 ``[n, ...]``; the caller's own copy.
@@ -96,22 +143,3 @@ class InferenceEngine(Protocol):
     def close(self) -> None:
         """Give memory back once the calls in progress have returned; calling it twice is no error."""
         ...
-
-
-def check_batch(batch: NDArray[np.float32], shape: tuple[int, ...], most: int) -> None:
-    """Refuse a batch that is not what the file declares.
-
-    Args:
-        batch: what came.
-        shape: of one frame, ``[1, 3, h, w]``.
-        most: frames at most.
-
-    Raises:
-        BadInputError: another shape or type.
-    """
-    if batch.dtype != np.float32 or batch.shape[1:] != shape[1:] or not 1 <= batch.shape[0] <= most:
-        counts = "1" if most == 1 else f"1 to {most}"
-        raise BadInputError(
-            f"the model takes float32 [{counts}, {', '.join(map(str, shape[1:]))}], "
-            f"got {batch.dtype.name} {list(batch.shape)}"
-        )

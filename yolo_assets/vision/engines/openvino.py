@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU, from bytes, in the requested precision, without telemetry."""
+"""OpenVINO on the CPU, or on Intel's GPU or NPU, from bytes, in the requested precision, without telemetry."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolo_assets.contracts.errors import UserError, missing_package
-from yolo_assets.vision.engines.interface import EngineSetup, EngineSpec, check_batch
+from yolo_assets.vision.engines.interface import Batch, Device, EngineSetup, EngineSpec, InputLayout
 
 _BLOBS_KEPT = 8
+_CAPABILITIES = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
+_NEEDED: dict[Device, str] = {
+    "gpu": "install Intel's driver for it (Debian: intel-opencl-icd) and give the agent's user the group render",
+    "npu": "install Intel's driver for it (intel-npu-driver) and give the agent's user the group render",
+}
 
 
 def _import_openvino() -> Any:
@@ -33,8 +39,8 @@ def _import_openvino() -> Any:
     return openvino
 
 
-def _new_core(openvino: Any) -> tuple[Any, list[str]]:
-    """A core with its CPU plugin loaded, and what the processor can compute in.
+def _new_core(openvino: Any, device: str) -> tuple[Any, list[str]]:
+    """A core with the plugin of a device loaded, and what that can compute in; nothing where it is not there.
 
     The plugin gives the thread that loads it a stack for signals (for the large registers of AMX), and unmaps it when
     the plugin is freed, in whatever thread that happens. In the main thread, which receives the signals, the next
@@ -46,7 +52,9 @@ def _new_core(openvino: Any) -> tuple[Any, list[str]]:
 
     def load() -> tuple[Any, list[str]]:
         core = openvino.Core()
-        return core, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if device != "CPU" and device not in (name.split(".")[0] for name in core.available_devices):
+            return core, []
+        return core, core.get_property(device, "OPTIMIZATION_CAPABILITIES")
 
     block_signals = partial(signal.pthread_sigmask, signal.SIG_BLOCK, signal.valid_signals())
     with ThreadPoolExecutor(1, "openvino-core", block_signals) as loader:
@@ -54,7 +62,7 @@ def _new_core(openvino: Any) -> tuple[Any, list[str]]:
 
 
 class OpenVinoEngine:
-    """A compiled model with as many inference requests as callers ever ran at once."""
+    """A compiled model, for each card one, with as many inference requests as callers ever ran at once."""
 
     def __init__(self, onnx: bytes, shape: tuple[int, ...], spec: EngineSpec, setup: EngineSetup) -> None:
         """Compile.
@@ -62,57 +70,52 @@ class OpenVinoEngine:
         Args:
             onnx: checked bytes of the file.
             shape: its input, ``[1, 3, h, w]``.
-            spec: on the CPU, ``f32`` or ``bf16``.
-            setup: each of its parallel frames gets a stream with threads of its own; its cache keeps compiled models.
+            spec: on the CPU ``f32`` or ``bf16``, on a GPU ``f32`` or ``f16``, on an NPU ``f16``.
+            setup: each of its parallel frames gets a stream, on the CPU with threads of its own; its cache keeps
+                compiled models.
 
         Raises:
-            UserError: not installed, the processor cannot do it, or the file cannot be compiled.
+            UserError: not installed, the device is not there or cannot do it, or the file cannot be compiled.
         """
-        if spec.device != "cpu":
-            raise UserError(f"openvino runs on the cpu here, not on {spec.device}; choose onnxruntime for a GPU")
+        if spec.device not in ("cpu", "gpu", "npu"):
+            raise UserError(f"openvino does not run on {spec.device}; choose onnxruntime for NVIDIA's cards")
         openvino = _import_openvino()
         self.spec = spec
-        self._shape, self._most = tuple(shape), setup.batch
-        settings = {
-            "PERFORMANCE_HINT": setup.mode.upper(),
-            "PERFORMANCE_HINT_NUM_REQUESTS": setup.parallel,
-            "NUM_STREAMS": setup.parallel,
-            "INFERENCE_NUM_THREADS": setup.threads * setup.parallel,
-            # Without this a processor with AMX or AVX512-bf16 computes in bf16, and detections differ between devices.
-            "INFERENCE_PRECISION_HINT": spec.precision,
-            # Pinned, the current and the candidate model (or a second process) would fight for the same cores.
-            "ENABLE_CPU_PINNING": False,
-        }
+        self._layout, self._most = InputLayout.of(spec, shape), setup.batch
         try:
-            core, able = _new_core(openvino)
+            core, able = _new_core(openvino, spec.device.upper())
+            if not able:
+                raise UserError(f"openvino sees no {spec.device} here; {_NEEDED[spec.device]}, or choose device: cpu")
             # The CPU plugin takes f16 and bf16 on processors without them too, and then crawls.
-            if {"f32": "FP32", "bf16": "BF16"}.get(spec.precision) not in able:
-                raise UserError(f"this processor does not compute in {spec.precision} with openvino")
-            if setup.cache is not None:
-                settings["CACHE_DIR"] = str(_blobs(setup.cache))
+            if _CAPABILITIES[spec.precision] not in able or (spec.device, spec.precision) == ("cpu", "f16"):
+                what = "processor" if spec.device == "cpu" else spec.device
+                raise UserError(f"this {what} does not compute in {spec.precision} with openvino")
             model = core.read_model(onnx)
             if setup.batch == 1 and model.is_dynamic():  # a free batch that is not used would cost time
                 model.reshape(list(shape))
-            self._compiled: Any = core.compile_model(model, "CPU", settings)
+            names = _device_names(spec.device, setup.cards)
+            settings = _settings(spec, setup, len(names))
+            self._compiled: list[Any] = [core.compile_model(model, name, settings) for name in names]
         except (RuntimeError, OSError) as error:
             raise UserError(f"openvino cannot load the model: {_first_line(error)}") from None
         # Appending to and popping from a deque is atomic: no lock is needed around the idle requests.
         self._idle: deque[Any] = deque()
+        self._next = cycle(self._compiled)
 
-    def new_input(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    def new_input(self, count: int) -> Batch:
         """See `InferenceEngine.new_input`."""
-        return np.empty(shape, np.float32)
+        return self._layout.empty(count)
 
-    def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def infer(self, batch: Batch) -> NDArray[np.float32]:
         """See `InferenceEngine.infer`."""
-        check_batch(batch, self._shape, self._most)
-        compiled, idle = self._compiled, self._idle
-        if compiled is None:
+        self._layout.check(batch, self._most)
+        idle = self._idle
+        if not self._compiled:
             raise UserError("the model was closed; load it again")
         try:
             request = idle.pop()
         except IndexError:
-            request = compiled.create_infer_request()
+            request = next(self._next).create_infer_request()
         try:
             request.infer([batch], share_inputs=True, share_outputs=True)
             return np.array(request.get_output_tensor(0).data, np.float32)
@@ -123,7 +126,31 @@ class OpenVinoEngine:
 
     def close(self) -> None:
         """See `InferenceEngine.close`."""
-        self._compiled, self._idle = None, deque()
+        self._compiled, self._next, self._idle = [], cycle(()), deque()
+
+
+def _device_names(device: Device, cards: tuple[int, ...]) -> list[str]:
+    """As OpenVINO spells them: ``CPU``, ``NPU``, or ``GPU.1`` for each card."""
+    return [f"GPU.{card}" for card in cards] if device == "gpu" else [device.upper()]
+
+
+def _settings(spec: EngineSpec, setup: EngineSetup, cards: int) -> dict[str, Any]:
+    settings: dict[str, Any] = {
+        "PERFORMANCE_HINT": setup.mode.upper(),
+        "PERFORMANCE_HINT_NUM_REQUESTS": -(-setup.parallel // cards),
+        # Without this a processor with AMX or AVX512-bf16 computes in bf16, and detections differ between devices.
+        "INFERENCE_PRECISION_HINT": spec.precision,
+    }
+    if spec.device == "cpu":
+        settings |= {
+            "NUM_STREAMS": setup.parallel,
+            "INFERENCE_NUM_THREADS": setup.threads * setup.parallel,
+            # Pinned, the current and the candidate model (or a second process) would fight for the same cores.
+            "ENABLE_CPU_PINNING": False,
+        }
+    if setup.cache is not None:
+        settings["CACHE_DIR"] = str(_blobs(setup.cache))
+    return settings
 
 
 def _blobs(cache: Path) -> Path:

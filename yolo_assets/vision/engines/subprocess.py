@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.runtime.processes import ChildProcess
-from yolo_assets.vision.engines.interface import EngineSetup, EngineSpec, check_batch
+from yolo_assets.vision.engines.interface import Batch, EngineSetup, EngineSpec, InputLayout
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +57,8 @@ def shared_file(name: str, data: bytes | None = None) -> int:
     return descriptor
 
 
-def map_lanes(descriptor: int, shape: tuple[int, ...], count: int) -> list[NDArray[np.float32]]:
-    """Size the file for ``count`` arrays of this shape and map them; each begins on a page of its own.
+def map_lanes(descriptor: int, shape: tuple[int, ...], count: int, dtype: type[Any] = np.float32) -> list[NDArray[Any]]:
+    """Size the file for ``count`` arrays of this shape and type and map them; each begins on a page of its own.
 
     The arrays keep the mapping alive; a file that has the size already keeps its content.
 
@@ -66,11 +66,11 @@ def map_lanes(descriptor: int, shape: tuple[int, ...], count: int) -> list[NDArr
         OSError: no memory.
     """
     size = int(np.prod(shape))
-    step = -(-size * 4 // _PAGE) * _PAGE  # lanes never share a cache line
+    step = -(-size * np.dtype(dtype).itemsize // _PAGE) * _PAGE  # lanes never share a cache line
     if os.fstat(descriptor).st_size != step * count:
         os.ftruncate(descriptor, step * count)
     view = mmap.mmap(descriptor, step * count)
-    return [np.frombuffer(view, np.float32, size, lane * step).reshape(shape) for lane in range(count)]
+    return [np.frombuffer(view, dtype, size, lane * step).reshape(shape) for lane in range(count)]
 
 
 class InferenceChild:
@@ -195,6 +195,7 @@ class ProcessEngine:
         """
         self.spec = spec
         self._setup, self._shape = setup, tuple(shape)
+        self._layout = InputLayout.of(spec, shape)
         self._lock = threading.Lock()
         self._closed = False
         self._restarts_left = _RESTARTS
@@ -206,7 +207,9 @@ class ProcessEngine:
             "output": shared_file("output"),
         }
         try:
-            self._inputs = map_lanes(self._files["input"], (setup.batch, *self._shape[1:]), count)
+            self._inputs = map_lanes(
+                self._files["input"], (setup.batch, *self._layout.frame), count, self._layout.dtype
+            )
             self._locks = [threading.Lock() for _ in range(count)]
             self._lane_at = {array.ctypes.data: lane for lane, array in enumerate(self._inputs[:-1])}
             self._free = deque(self._inputs[:-1])
@@ -222,23 +225,23 @@ class ProcessEngine:
         child = self._child
         return child.pid if child is not None else None
 
-    def new_input(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    def new_input(self, count: int) -> Batch:
         """See `InferenceEngine.new_input`."""
-        if shape == self._inputs[0].shape:
+        if count == self._setup.batch:
             try:
                 return self._free.popleft()
             except IndexError:
                 pass
-        return np.empty(shape, np.float32)
+        return self._layout.empty(count)
 
-    def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def infer(self, batch: Batch) -> NDArray[np.float32]:
         """See `InferenceEngine.infer`.
 
         Raises:
             BadInputError: another shape or type.
             UserError: closed; the child died in this call, or did before and was started again once already.
         """
-        check_batch(batch, self._shape, self._setup.batch)
+        self._layout.check(batch, self._setup.batch)
         lane = self._lane_at.get(batch.ctypes.data, len(self._inputs) - 1)
         with self._locks[lane]:
             child = self._running()

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolo_assets.contracts.errors import BadInputError, UserError
-from yolo_assets.vision.engines.interface import EngineSetup, EngineSpec, InferenceEngine
+from yolo_assets.vision.engines.interface import Batch, EngineSetup, EngineSpec, InferenceEngine, InputLayout
 from yolo_assets.vision.engines.opening import load_here
 from yolo_assets.vision.engines.subprocess import map_lanes
 
@@ -34,18 +34,22 @@ def serve(order: dict[str, Any]) -> None:
     control = socket.socket(fileno=order["control"])
     shape, lanes = tuple(order["shape"]), [socket.socket(fileno=number) for number in order["lanes"]]
     cache = order["setup"]["cache"]
-    setup = EngineSetup(**{**order["setup"], "cache": Path(cache) if cache else None})
+    cards = tuple(order["setup"]["cards"])
+    setup = EngineSetup(**{**order["setup"], "cache": Path(cache) if cache else None, "cards": cards})
+    spec = EngineSpec(**order["spec"])
+    layout = InputLayout.of(spec, shape)
     if setup.idle:
         for task in Path("/proc/self/task").iterdir():  # NumPy has made threads by now; later ones inherit the class
             with contextlib.suppress(OSError):
                 os.sched_setscheduler(int(task.name), os.SCHED_IDLE, os.sched_param(0))
-    batch = (setup.batch, *shape[1:])
     try:
         with os.fdopen(order["onnx"], "rb") as file:
             file.seek(0)
-            engine = load_here(file.read(), shape, EngineSpec(**order["spec"]), setup)
-        inputs = map_lanes(order["input"], batch, len(lanes))
-        first = engine.infer(np.full(batch, 0.5, np.float32))
+            engine = load_here(file.read(), shape, spec, setup)
+        inputs = map_lanes(order["input"], (setup.batch, *layout.frame), len(lanes), layout.dtype)
+        grey = layout.empty(setup.batch)
+        grey.fill(114 if layout.pixels else 0.5)
+        first = engine.infer(grey)
         outputs = map_lanes(order["output"], first.shape, len(lanes))
     except (UserError, OSError) as error:
         control.send(json.dumps({"error": str(error)}).encode())
@@ -59,9 +63,7 @@ def serve(order: dict[str, Any]) -> None:
     control.recv(1)  # nothing is ever sent: this returns when the parent is gone
 
 
-def _answer(
-    engine: InferenceEngine, lane: socket.socket, given: NDArray[np.float32], result: NDArray[np.float32]
-) -> None:
+def _answer(engine: InferenceEngine, lane: socket.socket, given: Batch, result: NDArray[np.float32]) -> None:
     while message := lane.recv(16):
         try:
             output = engine.infer(given[: int(message)])
