@@ -145,7 +145,7 @@ def receipts_tick(plant: Plant) -> Iterator[Figure]:
     ticks = Ticks("receipts_sensor")
     spent = [ticks.next()]
     assert ticks.reported == 2 * REPORTED_HOURS, ticks.reported
-    yield Figure(f"receipts tick, {REPORTED_HOURS} h reported", spent[0], "CPU s", 10)
+    yield Figure(f"receipts tick, {REPORTED_HOURS} h reported", spent[0], "CPU s", 5)
     while json.loads(ticks.cursor or "{}").get("position"):
         spent.append(ticks.next())
     what = f"receipts tick, {plant.cameras * plant.hours:,} receipts, nothing new"

@@ -15,7 +15,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import IO
+from typing import IO, Any
 
 from pydantic import ValidationError
 
@@ -25,13 +25,15 @@ from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import holds_lines, is_record_file
 from yolo_assets.contracts.text import decode_text, encoding_of
 from yolo_assets.spool.frames import FrameFolder, frame_stem
-from yolo_assets.spool.json_array import BLANK, array_elements
 
 LONGEST_RECORD = 8 << 20
 """Bytes of a record beyond which it is not read into memory but reported as bad."""
 
 _KEPT_OF_LONG = 4096
 _PEEK = 256
+_BLANK = " \t\r\n"
+"""White space of JSON."""
+_CHUNK = 1 << 20
 _ULTRALYTICS = (
     "a list of boxes as Ultralytics' to_json writes it: it names no picture, model, device or time; write "
     '{"image_path", "detections", "model_version", "device_id"}'
@@ -216,7 +218,7 @@ def _read_document(file: RecordFile, stream: IO[bytes]) -> Iterator[ReadRecord |
     """The record of a JSON file, or those of an array."""
     raw = stream.read(LONGEST_RECORD + 1)
     encoding, length = encoding_of(raw[:4])
-    if raw[length : length + _PEEK].decode(encoding, errors="replace").lstrip(BLANK).startswith("["):
+    if raw[length : length + _PEEK].decode(encoding, errors="replace").lstrip(_BLANK).startswith("["):
         stream.seek(length)
         yield from _read_array(file, io.TextIOWrapper(stream, encoding))
     elif _is_lines(raw[length:].decode(encoding, errors="replace")):
@@ -232,8 +234,8 @@ def _read_document(file: RecordFile, stream: IO[bytes]) -> Iterator[ReadRecord |
 
 def _is_lines(text: str) -> bool:
     """Whether a text holds a record a line, whatever its file is called: its first line is an object, and not all."""
-    first, _, rest = text.lstrip(BLANK).partition("\n")
-    if not first.rstrip(BLANK).endswith("}") or not rest.strip(BLANK):
+    first, _, rest = text.lstrip(_BLANK).partition("\n")
+    if not first.rstrip(_BLANK).endswith("}") or not rest.strip(_BLANK):
         return False
     try:
         return is_json_object(json.loads(first))
@@ -244,7 +246,7 @@ def _is_lines(text: str) -> bool:
 def _read_array(file: RecordFile, text: IO[str]) -> Iterator[ReadRecord | BadRecord]:
     number = 0
     try:
-        for number, (element, value) in enumerate(array_elements(text, LONGEST_RECORD), start=1):
+        for number, (element, value) in enumerate(_array_elements(text, LONGEST_RECORD), start=1):
             if is_json_object(value) and "image_path" not in value and "box" in value:
                 yield BadRecord(_ULTRALYTICS, file.source, element.encode())
                 return
@@ -253,6 +255,84 @@ def _read_array(file: RecordFile, text: IO[str]) -> Iterator[ReadRecord | BadRec
             yield BadRecord("an empty list: it holds no record", file.source, b"[]")
     except BadInputError as error:
         yield BadRecord(f"{error}; what follows in the file is not read", f"{file.source}:{number + 1}", b"")
+
+
+def _array_elements(text: IO[str], longest: int) -> Iterator[tuple[str, Any]]:
+    """The elements of a JSON array, each as it is written and as parsed: an hour in one array may exceed memory.
+
+    Args:
+        text: at its start; strict about its encoding.
+        longest: characters of an element beyond which it is not read.
+
+    Raises:
+        BadInputError: no text in its encoding, no JSON, or an element that is too long. What came before was yielded.
+    """
+    window = _Window(text)
+    decoder = json.JSONDecoder()
+    if window.next() != "[":
+        raise BadInputError("it is no list")
+    window.skip()
+    if window.next() == "]":
+        window.end()
+        return
+    while True:
+        window.next()
+        while True:
+            try:
+                value, end = decoder.raw_decode(window.text, window.place)
+                break
+            except (json.JSONDecodeError, RecursionError):
+                if len(window.text) - window.place > longest:
+                    raise BadInputError(f"an element that is no JSON, or longer than {longest} characters") from None
+                if not window.more():
+                    raise BadInputError("an element that is no JSON, or the file is cut off") from None
+        yield window.text[window.place : end], value
+        window.place = end
+        after = window.next()
+        if after == "]":
+            window.end()
+            return
+        if after != ",":
+            raise BadInputError("',' is missing after an element, or the file is cut off")
+        window.skip()
+
+
+class _Window:
+    """The part of a text that is being looked at."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self.text = ""
+        self.place = 0
+        self._stream = stream
+
+    def next(self) -> str:
+        """The next character that is not white space; ``""`` at the end."""
+        while True:
+            while self.place < len(self.text) and self.text[self.place] in _BLANK:
+                self.place += 1
+            if self.place < len(self.text):
+                return self.text[self.place]
+            if not self.more():
+                return ""
+
+    def skip(self) -> None:
+        """Pass the character that ``next`` showed."""
+        self.place += 1
+
+    def end(self) -> None:
+        """Pass the character that ``next`` showed, which must be the last one."""
+        self.skip()
+        if self.next():
+            raise BadInputError("the list ends before the file does")
+
+    def more(self) -> bool:
+        """Read on; False at the end."""
+        try:
+            read = self._stream.read(_CHUNK)
+        except UnicodeDecodeError:
+            raise BadInputError("it is not UTF-8; save it as UTF-8") from None
+        self.text, self.place = self.text[self.place :] + read, 0
+        return bool(read)
 
 
 def _read_lines(file: RecordFile, stream: IO[bytes]) -> Iterator[ReadRecord | BadRecord]:

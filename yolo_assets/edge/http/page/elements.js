@@ -12,3 +12,7 @@ export function element(tag, className, ...children) {
 
 /** Write only what changed: a screen reader speaks up again for every write. */
 export const set = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+
+// Here, because this runs before the texts are fetched: the page must not flash in the other theme.
+const theme = localStorage.getItem("theme");
+if (theme === "dark" || theme === "light") document.documentElement.dataset.theme = theme;

@@ -107,8 +107,6 @@ onTokenNeeded(() => askToken(t("ask.remote"), t("ask.remote_text"), t("ask.open"
   async () => { await get("/v1/status", 4); await refresh(); tick(); }));
 
 const root = document.documentElement;
-const theme = localStorage.getItem("theme");
-if (theme === "dark" || theme === "light") root.dataset.theme = theme;
 $("theme").addEventListener("click", () => {
   const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   root.dataset.theme = dark ? "light" : "dark";
