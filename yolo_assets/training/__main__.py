@@ -57,11 +57,11 @@ def _run(command: str, path: Path, events: int) -> None:
         with locked_file(folder / ".lock", _busy(folder)):
             export(job)
     elif command == "convert":
-        from yolo_assets.training.foreign import convert
+        from yolo_assets.training.export import convert
 
         convert(ConvertJob.from_json(data, str(path)))
     elif command == "reference":
-        from yolo_assets.training.foreign import reference
+        from yolo_assets.training.export import reference
 
         reference(ReferenceJob.from_json(data, str(path)))
     elif command == "quantize":

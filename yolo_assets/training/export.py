@@ -1,4 +1,6 @@
-"""From weights to the bundle that ships: ONNX with fixed sides, golden frames, manifest. Child process.
+"""From weights to what ships: ONNX with fixed sides, also of a checkpoint that was brought; golden frames, manifest.
+
+A child process, because Ultralytics is in it. What an import makes of a file that was brought: ``importing``.
 
 The golden frames' boxes come from the exported file, run by the edge's own engine: what an agent will check is what
 was measured here, not what torch would report.
@@ -9,17 +11,20 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from yolo_assets.contracts.errors import BadInputError, UserError
-from yolo_assets.contracts.model import MANIFEST, ONNX, WEIGHTS, FileEntry, GoldenFrame, ModelManifest
+from yolo_assets.contracts.model import MANIFEST, ONNX, WEIGHTS, FileEntry, GoldenDetection, GoldenFrame, ModelManifest
 from yolo_assets.learning.records import DatasetManifest
 from yolo_assets.learning.training_folder import image_path, read_folder
+from yolo_assets.runtime.files import write_atomic
 from yolo_assets.training.environment import load_ultralytics, quiet_environment
-from yolo_assets.training.jobs import ExportJob
+from yolo_assets.training.jobs import ConvertJob, ExportJob, ReferenceJob, ReferenceResult
+from yolo_assets.training.trainer import load_checkpoint
 from yolo_assets.vision.contract import layout_of
 from yolo_assets.vision.engines.interface import EngineSetup, EngineSpec
 from yolo_assets.vision.engines.opening import load_here
@@ -29,6 +34,8 @@ from yolo_assets.vision.onnx_file import read_onnx
 from yolo_assets.vision.pictures import decode_image
 
 log = logging.getLogger(__name__)
+_STRIDE = 32
+_DEFAULT_SIDE = 640
 OPSET = 17
 """Read by every OpenVINO and ONNX Runtime that is still in use."""
 
@@ -68,6 +75,56 @@ def export(job: ExportJob) -> ModelManifest:
     return manifest
 
 
+def convert(job: ConvertJob) -> None:
+    """Write the ONNX file of a checkpoint, with the sides that it was trained with. No code in it is run.
+
+    Raises:
+        BadInputError: no checkpoint of Ultralytics, or one that would run code.
+    """
+    work = Path(job.work)
+    quiet_environment(work / "config", job.threads)
+    load_ultralytics()
+    weights = work / "brought.pt"
+    shutil.copyfile(job.weights, weights)  # the export is written beside it
+    saved = load_checkpoint(weights)
+    trained: Any = saved.get("train_args") or {}
+    side = trained.get("imgsz") if isinstance(trained, dict) else None
+    side = side if isinstance(side, int) and side > 0 else _DEFAULT_SIDE
+    write_atomic(Path(job.out), onnx_of(weights, -(-side // _STRIDE) * _STRIDE))
+
+
+def reference(job: ReferenceJob) -> None:
+    """Write what Ultralytics' own ``predict`` finds in pictures with an ONNX file.
+
+    Raises:
+        UserError: it cannot run the file here.
+    """
+    quiet_environment(Path(job.work) / "config", job.threads)
+    load_ultralytics()
+    import torchvision  # noqa: F401  Ultralytics uses its NMS only when it is already imported
+    from ultralytics import YOLO
+
+    limits = job.thresholds
+    found: list[tuple[GoldenDetection, ...]] = []
+    try:
+        model: Any = YOLO(job.onnx, task="detect")
+        for picture in job.pictures:
+            (result,) = model.predict(
+                decode_image(Path(picture).read_bytes(), picture),
+                imgsz=list(job.input_size),
+                rect=False,  # a file with a free batch counts as one with free sides, and would get smaller pictures
+                conf=limits.confidence,
+                iou=limits.iou,
+                max_det=limits.max_detections,
+                device="cpu",
+                verbose=False,
+            )
+            found.append(tuple(_box(row) for row in result.boxes.data.cpu().tolist() if _has_area(row)))
+    except (ImportError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"Ultralytics cannot run the file: {' '.join(str(error).split())[:300]}") from None
+    write_atomic(Path(job.out), ReferenceResult(version=version("ultralytics"), boxes=tuple(found)).to_json())
+
+
 def onnx_of(weights: Path, imgsz: int) -> bytes:
     """The ONNX file of a checkpoint: fixed square input, a free batch where that works, 32-bit floats, no NMS inside.
 
@@ -76,8 +133,6 @@ def onnx_of(weights: Path, imgsz: int) -> bytes:
     load_ultralytics()
     import onnx
     from ultralytics import YOLO
-
-    from yolo_assets.training.trainer import load_checkpoint
 
     load_checkpoint(weights)
     exported = YOLO(str(weights), task="detect").export(
@@ -196,3 +251,12 @@ def _batch_problem(model: Any, freed: Any) -> str | None:
     if apart > _TOLERANCE * float(np.abs(expected).max()):
         return f"frames differ by {apart:g} from what they are one by one"
     return None
+
+
+def _has_area(row: list[float]) -> bool:
+    return row[2] > row[0] and row[3] > row[1]
+
+
+def _box(row: list[float]) -> GoldenDetection:
+    x1, y1, x2, y2, confidence, class_id = row
+    return GoldenDetection(bbox=(x1, y1, x2, y2), class_id=int(class_id), confidence=min(max(confidence, 0.0), 1.0))
