@@ -49,6 +49,10 @@ class HourRange:
         count = round((self.last.start - self.first.start) / timedelta(hours=1)) + 1
         return [self.first.next(offset) for offset in range(count)]
 
+    def __str__(self) -> str:
+        first, last = self.first.partition_key, self.last.partition_key
+        return first if first == last else f"{first} to {last}"
+
 
 def is_live(hour: Hour, now: datetime) -> bool:
     """Whether an hour ended a short while ago, or is not over yet."""

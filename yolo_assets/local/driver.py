@@ -16,10 +16,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from yolo_assets.contracts.errors import UserError
+from yolo_assets.contracts.times import Hour, utc_now
 
 if TYPE_CHECKING:
     import dagster as dg
     from dagster_shared.error import SerializableErrorInfo
+
+    from yolo_assets.defs.lanes import HourRange
 
 _FAILURE = "dagster._core.definitions.events.Failure: "
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -104,35 +107,44 @@ class Graph:
                 if failed:
                     raise failed[0]
                 return done
-            for partition in sorted(requested, key=lambda key: (key is None, key)):
+            for assets, hours in _runs(requested):
                 try:
-                    self.run([key.to_user_string() for key in requested[partition]], partition)
+                    self.run(assets, hours)
                 except UserError as error:
                     failed.append(error)
-                done += [f"{key.to_user_string()}[{partition or ''}]" for key in requested[partition]]
+                partitions = [hour.partition_key for hour in hours.hours] if hours is not None else [""]
+                done += [f"{asset}[{partition}]" for partition in partitions for asset in assets]
         raise UserError("the automation conditions request runs without end; see the Automation page of the UI")
 
     def run(
-        self, assets: Sequence[str], partition: str | None = None, config: Mapping[str, Any] | None = None
+        self, assets: Sequence[str], hours: HourRange | None = None, config: Mapping[str, Any] | None = None
     ) -> dict[str, dict[str, Any]]:
         """Materialize assets in one run.
 
+        Args:
+            assets: their keys as Dagster shows them.
+            hours: of the run; None for assets without partitions.
+            config: of the run.
+
         Returns:
-            Metadata of each asset that was materialized, plain values by name.
+            Metadata of each asset that was materialized, plain values by name; of several hours the last one's.
 
         Raises:
             UserError: the run failed; the message is its cause.
             KeyboardInterrupt: Ctrl-C came during the run, which Dagster takes for a failure of it.
         """
-        self._on_run(", ".join(assets) + (f"  {partition}" if partition else ""))
+        from yolo_assets.defs.lanes import hours_request
+
+        request = hours_request(assets, hours, utc_now(), "the demo") if hours is not None else None
+        self._on_run(", ".join(assets) + (f"  {hours}" if hours is not None else ""))
         with _no_dagster_warnings(), _ctrl_c():
             result = self._job.execute_in_process(
                 instance=self.instance,
-                partition_key=partition,
+                partition_key=request.partition_key if request is not None else None,
                 asset_selection=[self._dg.AssetKey(asset) for asset in assets],
                 run_config={**QUIET, **(config or {})},
                 raise_on_error=False,
-                tags={"yolo_assets/driven_by": "demo"},
+                tags={**(request.tags if request is not None else {}), "yolo_assets/driven_by": "demo"},
             )
         if not result.success:
             raise UserError(f"{', '.join(assets)} failed: {_cause(result)} (run {result.run_id})")
@@ -150,6 +162,25 @@ class Graph:
     def latest(self, asset: str) -> dict[str, Any]:
         """Metadata of the newest materialization of an asset; empty when there is none."""
         return (self.history(asset) or [{}])[-1]
+
+
+def _runs(requested: Mapping[str | None, Sequence[dg.AssetKey]]) -> Iterator[tuple[list[str], HourRange | None]]:
+    """The runs for what the conditions request: neighbouring hours of the same assets in one, as the daemon does it.
+
+    Args:
+        requested: assets by the hour's partition, or by None.
+    """
+    from yolo_assets.defs.lanes import pack
+
+    hours: dict[tuple[str, ...], list[Hour]] = defaultdict(list)
+    for partition, keys in requested.items():
+        if partition is not None:
+            hours[tuple(key.to_user_string() for key in keys)].append(Hour.from_partition_key(partition))
+    packed = [(span, assets) for assets, of_these in hours.items() for span in pack(of_these)]
+    for span, assets in sorted(packed, key=lambda run: run[0].first):
+        yield list(assets), span
+    if None in requested:
+        yield [key.to_user_string() for key in requested[None]], None
 
 
 def _plain(materialization: dg.AssetMaterialization) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from yolo_assets.contracts.times import Hour, format_time
+from yolo_assets.defs.lanes import HourRange
 from yolo_assets.local.driver import Graph
 
 FOREIGN = Path(__file__).parents[1] / "foreign" / "spool"
@@ -29,7 +30,7 @@ def test_a_batch_goes_on_without_frames_that_are_no_pictures(home: Path, graph: 
     (empty,) = (path for path in folder.glob("*.jpg") if not path.stat().st_size)
     cut = folder / f"{HOUR.key}0100_000.jpg"
     cut.write_bytes(next(path for path in folder.glob("*.jpg") if path != empty).read_bytes()[:-9])
-    graph.run(["hourly_archives"], HOUR.partition_key)
+    graph.run(["hourly_archives"], HourRange(HOUR, HOUR))
     config = {"budget": 9, "since": format_time(HOUR.start), "until": format_time(HOUR.end)}
     config = {"ops": {"annotation_batch": {"config": config}}}
     made = graph.run(["annotation_batch"], config=config)["annotation_batch"]

@@ -26,6 +26,7 @@ from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.defs.archive.sensors import receipts_sensor
 from yolo_assets.defs.events.service import EventService
 from yolo_assets.defs.intake.sensors import spool_sensor
+from yolo_assets.defs.lanes import HourRange
 from yolo_assets.defs.learning.sensors import labels_sensor
 from yolo_assets.defs.resources import Locations
 from yolo_assets.events.announcer import Announcer
@@ -139,9 +140,9 @@ def test_an_hour_archived_here_is_announced_as_one_from_elsewhere(
         broker = {"name": "http", "kind": "http", "url": service.receiver.url, "token_file": str(centre.token)}
         (centre.home / "plant.yaml").write_text(yaml.safe_dump({"events": {"brokers": [broker]}}))
         with Graph() as graph:
-            graph.run(["hourly_archives"], HOUR.partition_key)
+            graph.run(["hourly_archives"], HourRange(HOUR, HOUR))
             wait(lambda: sum(service.intake.received.values()) == 1, 10, lambda: str(service.intake.received))
-            graph.run(["hourly_archives"], HOUR.partition_key)
+            graph.run(["hourly_archives"], HourRange(HOUR, HOUR))
         assert [(kind, count) for (_, kind, _), count in service.intake.received.items()] == [("hour-archived", 1)]
 
 

@@ -9,6 +9,7 @@ import pytest
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.times import Hour
+from yolo_assets.defs.lanes import HourRange
 from yolo_assets.local.driver import Graph
 from yolo_assets_tests.defs.hours_in_spool import write_hour
 
@@ -26,7 +27,7 @@ def verdicts(graph: Graph) -> list[dg.AssetCheckEvaluation]:
 def test_an_audit_reports_coverage_and_fails_on_a_difference(home: Path, graph: Graph) -> None:
     for camera in ("cam01", "cam02"):
         write_hour(home / "spool", camera, NIGHT)
-    graph.run(["hourly_archives"], NIGHT.partition_key)
+    graph.run(["hourly_archives"], HourRange(NIGHT, NIGHT))
     made = graph.run(["archive_audit"], config=FULL)["archive_audit"]
     assert (made["due"], made["good_full"], made["stopped"]) == (2, 2, "no")
     assert "2 of 2 archives" in made["coverage"]

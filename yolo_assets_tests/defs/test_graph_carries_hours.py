@@ -11,6 +11,7 @@ from yolo_assets.catalog.read import query
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.names import ArchiveName, frame_name, spool_hour
 from yolo_assets.contracts.times import Hour
+from yolo_assets.defs.lanes import HourRange
 from yolo_assets.defs.partitions import hourly
 from yolo_assets.local.driver import Graph
 from yolo_assets.spool.hours import list_hours
@@ -90,7 +91,7 @@ def test_one_failing_camera_does_not_stop_the_others_and_is_done_later(home: Pat
     assert len(list_hours(home / "spool", "cam01")[0].frames()) == 3, "what is not archived stays"
 
     blocked.unlink()
-    graph.run(["hourly_archives"], NIGHT.partition_key)
+    graph.run(["hourly_archives"], HourRange(NIGHT, NIGHT))
     graph.carry()
     assert query(store, "SELECT camera_id FROM archives ORDER BY 1").rows() == [("cam01",), ("cam02",)]
     assert states(graph)["hourly_archives"] == "MATERIALIZED"
@@ -122,6 +123,6 @@ def test_a_backfill_of_tables_reads_the_archive_without_a_spool(home: Path, grap
     before = read_detections(store, NIGHT.start, NIGHT.end)
     for info in list(store.list("detections/")):
         store.delete(info.key)
-    made = graph.run(["detections", "frames"], NIGHT.partition_key)
+    made = graph.run(["detections", "frames"], HourRange(NIGHT, NIGHT))
     assert made["detections"]["dagster/row_count"] == 3
     assert read_detections(store, NIGHT.start, NIGHT.end).equals(before)

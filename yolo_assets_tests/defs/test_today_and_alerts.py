@@ -18,6 +18,7 @@ from yolo_assets.contracts.plant import Plant
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.definitions import defs
 from yolo_assets.defs.alerts.sensors import alerts_sensor
+from yolo_assets.defs.lanes import HourRange
 from yolo_assets.defs.release.sensors import fleet_sensor
 from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.today import look as look_module
@@ -94,7 +95,7 @@ def test_what_is_wrong_is_in_place_and_leads_on(
     blocked.parent.mkdir(parents=True)
     blocked.write_text("a file where a folder must be")
     with pytest.raises(UserError, match=f"cam02 {hour.key}"):
-        graph.run(["hourly_archives"], hour.partition_key)
+        graph.run(["hourly_archives"], HourRange(hour, hour))
     beat = Heartbeat(
         device_id="box7",
         at=utc_now(),
@@ -181,7 +182,7 @@ def test_a_camera_whose_archive_fails_is_one_row_and_one_message(home: Path, gra
     blocked.write_text("a file where a folder must be")
     for hour in hours:
         with pytest.raises(UserError, match=f"cam02 {hour.key}"):
-            graph.run(["hourly_archives"], hour.partition_key)
+            graph.run(["hourly_archives"], HourRange(hour, hour))
     (row,) = [row for row in rows(graph.run(["today"])["today"]).values() if row["status"] == "failed"]
     assert (row["camera"], row["hours"]) == ("cam02", "0 archived, 2 failed")
     assert row["cause"] == "hourly archives failed", "words that the UI can break"
@@ -191,7 +192,7 @@ def test_a_camera_whose_archive_fails_is_one_row_and_one_message(home: Path, gra
     receiver.requests.clear()
     blocked.unlink()
     for hour in hours:
-        graph.run(["hourly_archives"], hour.partition_key)
+        graph.run(["hourly_archives"], HourRange(hour, hour))
     tick(graph, alerts_sensor)
     assert [document["title"] for document in receiver.taken()] == ["Resolved: cam02 failed"]
 
