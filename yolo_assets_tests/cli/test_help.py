@@ -90,8 +90,9 @@ JSON_ELSEWHERE = {
     ("edge", "status"),
     ("edge", "audit", "verify"),
     ("archive", "hold"),
+    ("models", "build"),
 }
-"""Shown by their own tests: they need cameras, a line, a receiver, a Dagster instance, or a bucket with lock."""
+"""Shown by their own tests: they need cameras, a line, a receiver, a Dagster instance, a bucket with lock, training."""
 
 JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("models", "keygen"): (),

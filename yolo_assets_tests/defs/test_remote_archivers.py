@@ -140,7 +140,7 @@ def test_a_device_that_archives_itself_reaches_tables_and_catalog(home: Path, gr
     assert read_detections(store, NIGHT.start, NIGHT.end).height == 7
     assert query(store, "SELECT sum(frame_count)::INT FROM archives").item() == 10
     looked = events(graph, "archive_catalog")[-1].metadata["inspected"].value
-    assert looked == f"1 days: {NIGHT.date}", "only the day that was touched"
+    assert looked == f"1 day: {NIGHT.date}", "only the day that was touched"
     again = graph.run(["archive_catalog"])["archive_catalog"]
     assert (again["added"], again["removed"], again["dagster/row_count"]) == (0, 0, 4), "nothing was touched since"
     whole = graph.run(["archive_catalog"], config={"ops": {"archive_catalog": {"config": {"everything": True}}}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,10 @@ def test_an_int8_build_is_a_version_that_both_engines_run_alike(brought: Exports
     assert boxes > 300
     assert apart < 0.1 * boxes, f"{apart} of {boxes} boxes differ between the engines"
     assert build_int8(registry, request).built_before
+    assert cli("models", "keygen", home=tmp_path).returncode == 0
+    again = cli("models", "build", "line/1", "--calibration", str(brought.pictures), "--json", home=tmp_path)
+    told = json.loads(again.stdout)
+    assert (told["model"], told["built_before"], told["gate"]) == ("line/1-int8", True, None), again.stderr
     with pytest.raises(BadInputError, match=r"line/1-int8 is a build of line/1; build from that"):
         build_int8(registry, BuildRequest("line", "1-int8", "2", by="A. Berg", pictures=brought.pictures))
     with pytest.raises(IntegrityError, match="give another --version"):

@@ -97,7 +97,7 @@ def test_life_of_an_audit_log(plant: Plant) -> None:
         (("--store", "store"), 2, "--store needs --device"),
         (("--state", "nothing"), 1, "there is no audit log in"),
         (("--store", "/nowhere/store", "--device", "box1"), 2, "there is no store at"),
-        (("--store", ".", "--device", "a/b"), 1, "not a device id"),
+        (("--store", ".", "--device", "a/b"), 2, "not a device id"),
         (("--store", ".", "--device", "box1", "--key", "none.pub"), 1, "not a readable public key"),
         (("--store", ".", "--device", "box1"), 1, "holds no audit log of box1"),
     ],

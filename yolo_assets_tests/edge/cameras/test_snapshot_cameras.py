@@ -56,7 +56,8 @@ def test_each_new_picture_is_one_frame_also_after_the_server_was_killed(
     server.show(jpeg(9, height=90))
     server.start()
     until(lambda: box.counts("cam1").captured == 5, 30)
-    assert thread.details()["back_after_s"] > 0 and box.latest["cam1"].image.shape == (90, 160, 3)
+    until(lambda: box.latest["cam1"].image.shape == (90, 160, 3))
+    assert thread.details()["back_after_s"] > 0
     until(lambda: thread.state == "waiting", 20)
     shown = f"{thread.details()} {caplog.text}"
     assert f"http://127.0.0.1:{server.url.split(':')[2].partition('/')[0]}" in shown

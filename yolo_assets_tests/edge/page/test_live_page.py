@@ -31,6 +31,7 @@ CENTRE = """([selector, wanted]) => {
   return n ? [n, x / n / canvas.width, y / n / canvas.height] : null;
 }"""
 CRACK = [0xFF, 0x5D, 0x5D]
+RUNS = "document.querySelector('#lamp-text').innerText.toLowerCase() === 'running'"
 
 
 def word(page: Any, name: str) -> str:
@@ -49,7 +50,7 @@ def give_token(page: Any, token: str = TOKEN) -> None:
 def test_boxes_move_with_the_pictures(staged: Staged, open_page: OpenPage) -> None:
     page = open_page(staged[1].url)
     live(page)
-    assert page.locator("#lamp-text").inner_text().lower() == "running"
+    page.wait_for_function(RUNS)
     places: set[tuple[float, float]] = set()
     sequences: list[int] = []
     end = time.monotonic() + 15
@@ -178,6 +179,8 @@ def test_a_frozen_camera_says_so_everywhere_and_recovers(plant: Plant, open_page
         page.wait_for_selector(word("frozen", "cam1"))
         assert "frozen: the same picture for" in page.locator('[data-camera="cam1"] .veil').inner_text()
         assert b'yolo_edge_camera_frozen{camera="cam1"} 1.0' in agent.request("/metrics")[1]
+        seen = status["totals"]["processed"]
+        agent.wait_for(lambda status: status["totals"]["processed"] >= seen + 6)
         played.show(b"".join(jpegs))
         agent.wait_for(lambda status: status["cameras"]["cam1"]["state"] == "live")
         live(page)
@@ -204,7 +207,7 @@ def test_lots_masks_and_warnings_are_on_the_page(plant: Plant, open_page: OpenPa
         live(page, "cam1")
         page.wait_for_selector('[data-camera="cam1"] .rates:has-text("batch LOT-118 · part SN-7 · privacy mask")')
         page.wait_for_selector("#alarm.warn:has-text('misspelt')")
-        assert page.locator("#lamp-text").inner_text().lower() == "running"
+        page.wait_for_function(RUNS)
     finally:
         agent.stop()
 
