@@ -72,7 +72,7 @@ class DemoPlan:
     cameras: int = 3
     seed: int = 7
     starter_frames: int = 200
-    fps: float = 5.0
+    fps: float = 7.5
     speed: float = 150.0
     starter_labels: int = 400
     changed_labels: int = 300
