@@ -39,8 +39,7 @@ from yolo_assets.archive.options import ArchiveOptions
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
 from yolo_assets.local.dagster_home import prepare_dagster_home
-from yolo_assets.local.services import free_port
-from yolo_assets.runtime.processes import ChildProcess
+from yolo_assets.local.services import LocalService, free_port
 from yolo_assets.simulator.simulation import simulate
 from yolo_assets.spool.hours import list_hours
 from yolo_assets.storage.open import open_store
@@ -194,53 +193,39 @@ def daemon(home: Path) -> Iterator[None]:
     module.write_text(LOCATION)
     workspace = home / "workspace.yaml"
     workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": {"host": "127.0.0.1", "port": port}}]}))
-    code = ["dagster", "api", "grpc", "-f", str(module), "-a", "defs", "-h", "127.0.0.1", "-p", str(port)]
-    with service(home, "code", code) as server:
-        wait_for_port(port, server)
-        with service(home, "daemon", ["dagster._daemon", "run", "-w", str(workspace)]) as process:
-            wait_for_heartbeat(home / "dagster", process)
+    listen = ["-h", "127.0.0.1", "-p", str(port)]
+    code = [sys.executable, "-m", "dagster", "api", "grpc", "-f", str(module), "-a", "defs", *listen]
+    command = [sys.executable, "-m", "dagster._daemon", "run", "-w", str(workspace)]
+    with LocalService("the code server", code, home / "code.log") as server:
+        wait_for_port(server, port)
+        with LocalService("the daemon", command, home / "daemon.log", stop_seconds=30) as service:
+            wait_for_heartbeat(service, home / "dagster")
             yield
 
 
-@contextmanager
-def service(home: Path, name: str, command: list[str]) -> Iterator[ChildProcess]:
-    """A module that runs as a process, with its output in ``<name>.log``."""
-    log = home / f"{name}.log"
-    process = ChildProcess(
-        f"the {name}",
-        [sys.executable, "-m", *command],
-        environment=dict(os.environ),
-        output=log,
-        errors=log,
-        new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        process.end(30, descendants=True)
-
-
-def wait_for_port(port: int, process: ChildProcess, seconds: float = 180) -> None:
+def wait_for_port(service: LocalService, port: int, seconds: float = 180) -> None:
     """Until the code server listens."""
     deadline = time.monotonic() + seconds
     while True:
         with closing(socket.socket()) as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
-        if time.monotonic() > deadline or process.exit_status is not None:
-            raise SystemExit(f"the code server did not start in {seconds:.0f} s; see code.log in --folder")
+        service.check()
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{service.name} did not start in {seconds:.0f} s; see {service.log}")
         time.sleep(0.5)
 
 
-def wait_for_heartbeat(dagster_home: Path, process: ChildProcess, seconds: float = 180) -> None:
+def wait_for_heartbeat(service: LocalService, dagster_home: Path, seconds: float = 180) -> None:
     """Until the part of the daemon that runs backfills is up."""
     import dagster as dg
 
     with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
         deadline = time.monotonic() + seconds
         while instance.get_daemon_statuses(["BACKFILL"])["BACKFILL"].healthy is False:
-            if time.monotonic() > deadline or process.exit_status is not None:
-                raise SystemExit(f"the daemon did not start in {seconds:.0f} s; see daemon.log in --folder")
+            service.check()
+            if time.monotonic() > deadline:
+                raise SystemExit(f"{service.name} did not start in {seconds:.0f} s; see {service.log}")
             time.sleep(0.5)
 
 

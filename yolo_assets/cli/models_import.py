@@ -18,6 +18,7 @@ from yolo_assets.contracts.names import check_id, check_version
 if TYPE_CHECKING:
     from yolo_assets.contracts.model import ModelManifest
     from yolo_assets.contracts.settings import Settings
+    from yolo_assets.learning.dataset import Dataset
     from yolo_assets.models.gate_report import GateReport
     from yolo_assets.models.promotion import Promoter
 
@@ -117,10 +118,7 @@ def import_model_file(
         )
     for change in manifest.imported.changes if manifest.imported else ():
         out().print(f"rewritten: {change}")
-    if report is not None:
-        out().print(report.summary)
-    flag = "" if report is not None and report.passed else (" --force" if report is not None else " --unjudged")
-    note(f'next: yolo-assets models promote {manifest.model_version}{flag} --reason "..."')
+    _show_verdict(manifest, report)
 
 
 def _verdict(
@@ -128,12 +126,25 @@ def _verdict(
 ) -> GateReport:
     """The gate on a version that was just imported, by labels of its pictures."""
     from yolo_assets.learning.test_set import labelled_test_set
+
+    return _judged(promoter, located, manifest, labelled_test_set(promoter.registry.store, labels, pictures))
+
+
+def _judged(promoter: Promoter, located: Settings, manifest: ModelManifest, test_set: Dataset) -> GateReport:
+    """The plant's gate on a version, by the frames of a test set."""
     from yolo_assets.models.gate_policy import GatePolicy
     from yolo_assets.training.verdict import judge_version
 
-    test_set = labelled_test_set(promoter.registry.store, labels, pictures)
-    policy = GatePolicy.load(located.gate_policy) if located.gate_policy else GatePolicy()
+    policy = GatePolicy.load(located.gate_policy)
     return judge_version(promoter, manifest.name, manifest.version, test_set, policy, located.home / "training")
+
+
+def _show_verdict(manifest: ModelManifest, report: GateReport | None) -> None:
+    """What the gate says, where it was asked, and how the version is released."""
+    if report is not None:
+        out().print(report.summary)
+    flag = " --unjudged" if report is None else "" if report.passed else " --force"
+    note(f'next: yolo-assets models promote {manifest.model_version}{flag} --reason "..."')
 
 
 def build_model(
@@ -200,22 +211,16 @@ def build_model(
     out().print(
         f"{manifest.model_version}: built{before} from {manifest.built.of} on {manifest.built.pictures} pictures"
     )
-    if report is not None:
-        out().print(report.summary)
-    else:
+    if report is None:
         note("there is no dataset with these classes, so no gate judged it")
-    flag = "" if report is not None and report.passed else (" --force" if report is not None else " --unjudged")
-    note(f'next: yolo-assets models promote {manifest.model_version}{flag} --reason "..."')
+    _show_verdict(manifest, report)
 
 
 def _verdict_on_build(promoter: Promoter, located: Settings, manifest: ModelManifest) -> GateReport | None:
     """The gate on the build, by the test frames of the newest dataset; None without one."""
     from yolo_assets.learning.dataset import latest_dataset
-    from yolo_assets.models.gate_policy import GatePolicy
-    from yolo_assets.training.verdict import judge_version
 
     dataset = latest_dataset(promoter.registry.store)
     if dataset is None or dataset.manifest.class_names != manifest.class_names:
         return None
-    policy = GatePolicy.load(located.gate_policy) if located.gate_policy else GatePolicy()
-    return judge_version(promoter, manifest.name, manifest.version, dataset, policy, located.home / "training")
+    return _judged(promoter, located, manifest, dataset)

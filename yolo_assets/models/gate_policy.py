@@ -51,12 +51,17 @@ class GatePolicy(Record):
     )
 
     @classmethod
-    def load(cls, path: Path) -> GatePolicy:
+    def load(cls, path: Path | None) -> GatePolicy:
         """Read a TOML, YAML or JSON file of these fields; what it leaves out keeps its default.
+
+        Args:
+            path: None where the plant has no policy of its own: all defaults.
 
         Raises:
             BadInputError: no such file, not in its format, or a field that does not exist or does not fit.
         """
+        if path is None:
+            return cls()
         try:
             return cls.model_validate(read_options(path, "gate policy"))
         except ValidationError as error:

@@ -114,7 +114,7 @@ def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> d
     if candidate is None or dataset is None:
         raise BadInputError("there is no candidate yet; materialize trained_weights first")
     champion = champion_of(locations)
-    policy = GatePolicy.load(settings.gate_policy) if settings.gate_policy else GatePolicy()
+    policy = GatePolicy.load(settings.gate_policy)
     compared = None if champion == candidate else champion
     evaluated = evaluate_candidate(registry, dataset, candidate, compared, settings.home / "training")
     if champion == candidate:
