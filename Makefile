@@ -41,9 +41,9 @@ check: $(STAMP)
 	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target style types fast
 
 # Layers, prose, records, names and formats: no server, no training, no agent. In one process: two would load all
-# libraries twice, and pyright has the other processor.
+# libraries twice, and pyright has the other processor. They yield to pyright, which takes longer.
 fast: $(STAMP)
-	$(BIN)/python -m pytest -q -m 'not soak and not slow' \
+	nice $(BIN)/python -m pytest -q -m 'not soak and not slow' \
 		$(addprefix yolo_assets_tests/,test_imports.py test_prose.py contracts runtime spool tables)
 
 soak: $(STAMP)
