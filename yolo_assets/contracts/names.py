@@ -54,6 +54,8 @@ FLEET = "fleet/"
 DEVICE_AUDITS = "audit/devices/"
 TODAY = "today/"
 ALERTS = "alerts/"
+MONITORING = "monitoring/"
+CAMERA_STATES = "monitoring/states.json"
 MODELS = "models/"
 
 
