@@ -1,7 +1,7 @@
 """``plant.yaml``: what several parts must agree on and no program can find out, described once.
 
 Absent, nothing changes. Each subject has a section of its own: ``cameras``, the cameras that should be there, so that
-one that was never seen is missed; ``ui``, the address for links; ``alerts``, who is told when something is wrong
+one that was never seen is missed; ``ui``, the address for links; ``shifts``, what is usual when (``contracts.shifts``); ``alerts``, who is told when something is wrong
 (``contracts.alerting``). Does not belong here: what one machine needs (``settings``) or one agent (``edge.config``).
 """
 
@@ -17,6 +17,7 @@ from yolo_assets.contracts.brokers import Events, anchor_files
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.locations import page_address
 from yolo_assets.contracts.names import check_id
+from yolo_assets.contracts.shifts import ShiftPlan
 from yolo_assets.contracts.settings import PLANT_FILE, Settings
 from yolo_assets.contracts.strict_yaml import parse_yaml
 from yolo_assets.contracts.text import decode_text
@@ -77,6 +78,10 @@ class Plant(Record):
     alerts: AlertSettings = Field(default=AlertSettings(), description="who is told when something is wrong")
     events: Events = Field(
         default=Events(), description="brokers for announcements, and the receiver of `yolo-assets events listen`"
+    )
+
+    shifts: ShiftPlan | None = Field(
+        default=None, description="when the plant works, its lamps are on, and it stands on purpose"
     )
 
     @property

@@ -45,7 +45,7 @@ _Moment = Annotated[Time, BeforeValidator(_with_zone)]
 
 
 class ClockSpan(Record):
-    """A stretch of some weekdays; one that ends before it starts goes over midnight, and belongs to the day it starts."""
+    """A stretch of some weekdays; one that ends before it starts goes over midnight and belongs to its first day."""
 
     start: _Clock = Field(description="time of day, like 06:00")
     end: _Clock = Field(description="time of day, excluded; the same as `start` means the whole day")

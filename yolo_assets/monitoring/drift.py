@@ -142,7 +142,7 @@ class DriftTimeline:
 def judge_drift(
     reports: ModelReports,
     slots: Slots,
-    begins: NDArray[np.int64],
+    age: NDArray[np.int64],
     trusted: Flags,
     policy: MonitoringPolicy | None = None,
 ) -> DriftTimeline:
@@ -151,25 +151,27 @@ def judge_drift(
     Args:
         reports: of all rows and hours.
         slots: of the hours.
-        begins: ``[n]``, number of the hour with which a row's reference begins.
+        age: ``[n, t]``, hours since a row's reference began; negative before.
         trusted: ``[n, t]``: the camera is well and the plant does not stand on purpose; other hours are neither learned
             from nor judged.
         policy: the defaults without.
     """
     policy = policy or MonitoringPolicy()
     reports = _seen(reports, trusted)
-    hour = np.arange(reports.objects.shape[1])
-    age = hour[None] - begins[:, None]
     there = np.isfinite(reports.objects)
     first = there & (age >= 0) & (age < policy.learning_hours)
     week = there & (age >= 0) & (age < policy.reference_hours)
     early = _judge(reports, slots, first, age >= policy.learning_hours, policy)
     # A change in the first week is no reference: such a row keeps the one of its first days.
-    last = np.clip(begins + policy.reference_hours - 1, 0, hour.size - 1)
-    rows = np.arange(begins.size)
-    changed = np.any([early.standing[aspect][rows, last] for aspect in ASPECTS], axis=0)
+    ends = last_hour(age < policy.reference_hours)
+    changed = np.any([early.standing[aspect][np.arange(ends.size), ends] for aspect in ASPECTS], axis=0)
     frozen = _judge(reports, slots, np.where(changed[:, None], first, week), age >= policy.reference_hours, policy)
     return _joined(early, frozen, age >= policy.reference_hours, changed)
+
+
+def last_hour(hours: Flags) -> NDArray[np.int64]:
+    """``[n]``: number of the last of some hours ``[n, t]``; 0 without any."""
+    return np.where(hours, np.arange(hours.shape[1]), 0).max(axis=1, initial=0)
 
 
 def _seen(reports: ModelReports, trusted: Flags) -> ModelReports:
@@ -181,29 +183,25 @@ def _seen(reports: ModelReports, trusted: Flags) -> ModelReports:
 
 def _joined(early: DriftTimeline, frozen: DriftTimeline, later: Flags, keep: Flags) -> DriftTimeline:
     use = later & ~keep[:, None]
-
-    def both(first: Floats, second: Floats) -> Floats:
-        return np.where(use, second, first)
-
-    row = use[:, -1]
-    chosen = DriftReference(
-        hours=np.where(row[:, None], frozen.reference.hours, early.reference.hours),
-        judged=both(early.reference.judged, frozen.reference.judged),
-        expected=both(early.reference.expected, frozen.reference.expected),
-        error=both(early.reference.error, frozen.reference.error),
-        shares=np.where(use[..., None], frozen.reference.shares, early.reference.shares),
-        centre=np.where(row[:, None], frozen.reference.centre, early.reference.centre),
-        deviation=np.where(row[:, None], frozen.reference.deviation, early.reference.deviation),
-        rate_lots=early.reference.rate_lots,
-        mix_lots=early.reference.mix_lots,
-        confidence_lots=early.reference.confidence_lots,
-    )
+    old, new = early.reference, frozen.reference
+    row = use[:, -1:]
     return DriftTimeline(
-        learning=both(early.learning, frozen.learning),
-        standing={aspect: both(early.standing[aspect], frozen.standing[aspect]) for aspect in ASPECTS},
-        evidence={aspect: both(early.evidence[aspect], frozen.evidence[aspect]) for aspect in ASPECTS},
-        empty=both(early.empty, frozen.empty),
-        reference=chosen,
+        learning=np.where(use, frozen.learning, early.learning),
+        standing={aspect: np.where(use, frozen.standing[aspect], early.standing[aspect]) for aspect in ASPECTS},
+        evidence={aspect: np.where(use, frozen.evidence[aspect], early.evidence[aspect]) for aspect in ASPECTS},
+        empty=np.where(use, frozen.empty, early.empty),
+        reference=DriftReference(
+            hours=np.where(row, new.hours, old.hours),
+            judged=np.where(use, new.judged, old.judged),
+            expected=np.where(use, new.expected, old.expected),
+            error=np.where(use, new.error, old.error),
+            shares=np.where(use[..., None], new.shares, old.shares),
+            centre=np.where(row, new.centre, old.centre),
+            deviation=np.where(row, new.deviation, old.deviation),
+            rate_lots=new.rate_lots,
+            mix_lots=new.mix_lots,
+            confidence_lots=new.confidence_lots,
+        ),
     )
 
 
@@ -215,7 +213,7 @@ def learn_reference(reports: ModelReports, slots: Slots, hours: Flags) -> DriftR
         slots: of the hours.
         hours: ``[n, t]``, the reference.
     """
-    rows, length, kinds = reports.classes.shape
+    kinds = reports.classes.shape[2]
     exposure = np.where(hours, reports.exposure, np.nan)
     with np.errstate(invalid="ignore"):
         rate = np.where(hours, reports.objects / np.maximum(reports.exposure, 1e-9), np.nan)
@@ -235,9 +233,9 @@ def learn_reference(reports: ModelReports, slots: Slots, hours: Flags) -> DriftR
     of_class = learned.sum(axis=1)
     total = of_class.sum(axis=1, keepdims=True)
     overall = (of_class + 0.5) / (total + 0.5 * kinds)
-    shares = np.empty((rows, length, kinds))
     in_season = np.stack(
-        [season_sums(np.where(hours, reports.classes[..., kind], np.nan), season, count)[0] for kind in range(kinds)], -1
+        [season_sums(np.where(hours, reports.classes[..., kind], np.nan), season, count)[0] for kind in range(kinds)],
+        -1,
     )
     # Each season's mix is drawn towards the overall mix, as far as it has few objects.
     weight = 50.0
@@ -268,9 +266,7 @@ def learn_reference(reports: ModelReports, slots: Slots, hours: Flags) -> DriftR
     )
 
 
-def _judge(
-    reports: ModelReports, slots: Slots, hours: Flags, later: Flags, policy: MonitoringPolicy
-) -> DriftTimeline:
+def _judge(reports: ModelReports, slots: Slots, hours: Flags, later: Flags, policy: MonitoringPolicy) -> DriftTimeline:
     reference = learn_reference(reports, slots, hours)
     judged = reference.judged & later & np.isfinite(reports.objects)
     objects = np.where(judged, reports.objects, 0.0)
@@ -301,7 +297,7 @@ def _judge(
     confidence_slack = np.broadcast_to((policy.confidence_slack + 2 * confidence_error)[:, None], value.shape)
     confidence = level_ratios(value, noise, reference.confidence_lots, confidence_slack, _CONFIDENCES, 6.0)
     far = _rolling(np.where(np.isfinite(value), value, 0.0)) / np.maximum(_rolling(np.isfinite(value).astype(float)), 1)
-    confidence_watch = watch(confidence, np.abs(far) < confidence_slack, policy.limit)
+    confidence_watch = watch(confidence, np.less(np.abs(far), confidence_slack, dtype=bool), policy.limit)
 
     recent = _rolling(objects, 3)
     usual = _rolling(np.where(judged, reference.expected, 0.0), 3)

@@ -1,9 +1,9 @@
 """Does a camera still give the picture it gave when it was set up? Against a long reference, season by season. Pure.
 
-Sharpness and brightness are compared with the first week of the camera (or of the days after somebody said that this is
-how it should look), so that dirt and age that come slowly are seen as well as what comes at once. What is found stays
-until the picture is well again for hours. What the figures cannot show (a lens that was dirty from the first frame on) is
-not claimed.
+Sharpness and brightness are compared with the first week of the camera (or with the week after somebody said that this
+is how it should look), so that dirt and age that come slowly are seen as well as what comes at once. What is found
+stays until the picture has been well for hours. What the figures cannot show (a lens that was dirty from the first frame on)
+is not claimed.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from yolo_assets.contracts.camera_states import UNTRUSTED, FaultKind
-from yolo_assets.monitoring.drift import MonitoringPolicy
+from yolo_assets.monitoring.drift import MonitoringPolicy, last_hour
 from yolo_assets.monitoring.seasons import Numbers, Slots, learn_seasons, season_of_hours
 from yolo_assets.monitoring.sequential import Flags, Floats, learn_level_lots, level_ratios, watch
 
@@ -99,7 +98,7 @@ class HealthTimeline:
 def judge_health(
     figures: PictureFigures,
     slots: Slots,
-    begins: Numbers,
+    age: Numbers,
     works: Flags,
     lit: Flags,
     policy: MonitoringPolicy | None = None,
@@ -109,32 +108,26 @@ def judge_health(
     Args:
         figures: of all cameras and hours.
         slots: of the hours.
-        begins: ``[n]``, number of the hour with which a camera's reference begins.
+        age: ``[n, t]``, hours since a camera's reference began; negative before.
         works: ``[n, t]``: the plant does not stand on purpose, and the camera is expected.
         lit: ``[t]`` or ``[n, t]``: the lamps are on, by plan.
         policy: the defaults without.
     """
     policy = policy or MonitoringPolicy()
-    rows, length = figures.frames.shape
-    age = np.arange(length)[None] - begins[:, None]
     first = (age >= 0) & (age < policy.learning_hours) & works
     week = (age >= 0) & (age < policy.reference_hours) & works
     early = _judge(figures, slots, first, (age >= policy.learning_hours) & works, works, lit, policy)
-    last = np.clip(begins + policy.reference_hours - 1, 0, length - 1)
-    changed = (early.sick | early.suspicious)[np.arange(rows), last]
+    ends = last_hour(age < policy.reference_hours)
+    changed = (early.sick | early.suspicious)[np.arange(ends.size), ends]
     hours = np.where(changed[:, None], first, week)
     frozen = _judge(figures, slots, hours, (age >= policy.reference_hours) & works, works, lit, policy)
     use = (age >= policy.reference_hours) & ~changed[:, None]
-
-    def both(before: NDArray[np.generic], after: NDArray[np.generic]) -> NDArray[np.generic]:
-        return np.where(use, after, before)
-
     return HealthTimeline(
-        standing={kind: both(early.standing[kind], frozen.standing[kind]) for kind in KINDS},  # pyright: ignore[reportArgumentType]
-        suspicious=both(early.suspicious, frozen.suspicious),  # pyright: ignore[reportArgumentType]
-        learning=both(early.learning, frozen.learning),  # pyright: ignore[reportArgumentType]
-        usual_blur=both(early.usual_blur, frozen.usual_blur),  # pyright: ignore[reportArgumentType]
-        usual_brightness=both(early.usual_brightness, frozen.usual_brightness),  # pyright: ignore[reportArgumentType]
+        standing={kind: np.where(use, frozen.standing[kind], early.standing[kind]) for kind in KINDS},
+        suspicious=np.where(use, frozen.suspicious, early.suspicious),
+        learning=np.where(use, frozen.learning, early.learning),
+        usual_blur=np.where(use, frozen.usual_blur, early.usual_blur),
+        usual_brightness=np.where(use, frozen.usual_brightness, early.usual_brightness),
         usual_dropped=np.where(use[:, -1], frozen.usual_dropped, early.usual_dropped),
     )
 
@@ -155,7 +148,7 @@ def _judge(
     of_reference = [(np.where(hours, bright, np.nan), 4.0), (np.where(hours, sharp, np.nan), 0.1)]
     season = season_of_hours(learn_seasons(of_reference, slots), slots)
     usual_bright = _usual(bright, hours, season)
-    usual_sharp, empty = _usual_sharpness(sharp, figures.objects, hours, season)
+    usual_sharp = _usual_sharpness(sharp, figures.objects, hours, season)
 
     room = _BRIGHTNESS_SLACK[0] + _BRIGHTNESS_SLACK[1] * np.nan_to_num(usual_bright)
     lighter = (bright - usual_bright) / room
@@ -177,7 +170,8 @@ def _judge(
     more = figures.dropped - usual_dropped[:, None]
     frames, dark = figures.frames > 0, figures.brightness < DARK / 4
     sends = ~(_share_of_season(frames.astype(float), hours, season) < 0.2)
-    darker = light_watch.standing & (_held(judged) < 0)
+    began = light_watch.standing & ~np.pad(light_watch.standing[:, :-1], ((0, 0), (1, 0)))
+    darker = light_watch.standing & (_held(np.where(began, judged, np.nan)) < 0)
     standing: dict[FaultKind, Flags] = {
         "silent": works & sends & ~(figures.silent_minutes <= SILENT_MINUTES) & (hours | later),
         "frozen": _frozen(figures, dark),
@@ -211,8 +205,8 @@ def _usual(values: Floats, hours: Flags, season: Numbers) -> Floats:
     return found
 
 
-def _usual_sharpness(sharp: Floats, objects: Floats, hours: Flags, season: Numbers) -> tuple[Floats, Flags]:
-    """The usual sharpness of each hour, that of an empty belt where it is empty; and which hours are empty.
+def _usual_sharpness(sharp: Floats, objects: Floats, hours: Flags, season: Numbers) -> Floats:
+    """The usual sharpness of each hour, that of an empty belt where it is empty.
 
     A belt with nothing on it is smooth. Where objects are usual, an hour without any is compared with the empty hours
     of the reference; when there are too few of those it is not judged.
@@ -222,7 +216,7 @@ def _usual_sharpness(sharp: Floats, objects: Floats, hours: Flags, season: Numbe
     known = hours & (objects == 0) & np.isfinite(sharp)
     smooth = np.where(known.sum(axis=1) >= _FEW_EMPTY, _row_median(np.where(known, sharp, np.nan)), np.nan)
     usual = _usual(np.where(empty, np.nan, sharp), hours, season)
-    return np.where(empty, smooth[:, None], usual), empty
+    return np.where(empty, smooth[:, None], usual)
 
 
 def _share_of_season(values: Floats, hours: Flags, season: Numbers) -> Floats:
@@ -262,7 +256,7 @@ def _settled(well: Flags) -> Flags:
 
 
 def _lasting(wrong: Flags, well: Flags, least: int) -> Flags:
-    """From the ``least``-th wrong hour in a row until three in a row are well; hours of which nothing is known between."""
+    """From the ``least``-th wrong hour in a row until three in a row are well; hours of no knowledge do not count."""
     rows, length = wrong.shape
     stands, bad, good = np.zeros(rows, bool), np.zeros(rows, int), np.zeros(rows, int)
     found = np.zeros(wrong.shape, bool)

@@ -195,6 +195,6 @@ def season_sums(values: Floats, season: Numbers, count: int) -> tuple[Floats, Nu
     rows = values.shape[0]
     has = np.isfinite(values) & (season >= 0)
     place = np.where(has, season, 0) + count * np.arange(rows)[:, None]
-    sums = np.bincount(place[has], values[has], rows * count).reshape(rows, count)
+    sums = np.bincount(place[has], values[has], rows * count).reshape(rows, count).astype(np.float64)
     number = np.bincount(place[has], minlength=rows * count).reshape(rows, count)
     return sums, number.astype(np.int64)
