@@ -1,8 +1,8 @@
 """``plant.yaml``: what several parts must agree on and no program can find out, described once.
 
 Absent, nothing changes. Each subject has a section of its own: ``cameras``, the cameras that should be there, so that
-one that was never seen is missed; ``ui``, the address for links; ``shifts``, what is usual when (``contracts.shifts``); ``alerts``, who is told when something is wrong
-(``contracts.alerting``). Does not belong here: what one machine needs (``settings``) or one agent (``edge.config``).
+one that was never seen is missed; ``ui``, the address for links; ``shifts``, what is usual when (``contracts.shifts``); ``alerts``,
+who is told when something is wrong (``contracts.alerting``). Does not belong here: what one machine needs (``settings``) or one agent (``edge.config``).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from yolo_assets.contracts.brokers import Events, anchor_files
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.locations import page_address
 from yolo_assets.contracts.names import check_id
-from yolo_assets.contracts.shifts import ShiftPlan
 from yolo_assets.contracts.settings import PLANT_FILE, Settings
+from yolo_assets.contracts.shifts import ShiftPlan
 from yolo_assets.contracts.strict_yaml import parse_yaml
 from yolo_assets.contracts.text import decode_text
 

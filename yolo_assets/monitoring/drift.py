@@ -297,7 +297,8 @@ def _judge(reports: ModelReports, slots: Slots, hours: Flags, later: Flags, poli
     confidence_slack = np.broadcast_to((policy.confidence_slack + 2 * confidence_error)[:, None], value.shape)
     confidence = level_ratios(value, noise, reference.confidence_lots, confidence_slack, _CONFIDENCES, 6.0)
     far = _rolling(np.where(np.isfinite(value), value, 0.0)) / np.maximum(_rolling(np.isfinite(value).astype(float)), 1)
-    confidence_watch = watch(confidence, np.less(np.abs(far), confidence_slack, dtype=bool), policy.limit)
+    near: Flags = np.abs(far) < confidence_slack
+    confidence_watch = watch(confidence, near, policy.limit)
 
     recent = _rolling(objects, 3)
     usual = _rolling(np.where(judged, reference.expected, 0.0), 3)

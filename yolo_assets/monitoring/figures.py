@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -20,11 +21,17 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 
+from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.base import Record, Time
+from yolo_assets.contracts.camera_states import HealthNote
+from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.names import CAMERA_BEGINNINGS, hour_figures_key
 from yolo_assets.contracts.spool import Seal
 from yolo_assets.contracts.times import Hour
+from yolo_assets.monitoring.scene import hour_shift
+from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.storage.base import CasConflictError, ObjectNotFoundError, ObjectStore
+from yolo_assets.tables.scan import read_detections, read_frames
 from yolo_assets.vision.detections import Detections
 from yolo_assets.vision.objects import link_objects
 
@@ -286,6 +293,57 @@ def _beginnings(store: ObjectStore) -> tuple[CameraBeginnings, str | None]:
     except ObjectNotFoundError:
         return CameraBeginnings(), None
     return CameraBeginnings.from_json(data, CAMERA_BEGINNINGS), info.etag
+
+
+def measure_hour(
+    store: ObjectStore, spool: Path, archive: Archive | None, hour: Hour, notes: Iterable[HealthNote]
+) -> CameraBeginnings | None:
+    """Make and keep the figures of an hour from its tables, its seals and some of its pictures.
+
+    Args:
+        store: store root, with the tables.
+        spool: where seals and pictures are, while they are there.
+        archive: where pictures are after that.
+        hour: the hour.
+        notes: what people said; a camera's scene is compared with the one since it was last said to be well.
+
+    Returns:
+        The beginnings with this hour; None when no frame of it is known.
+    """
+    frames = read_frames(store, hour.start, hour.end)
+    if frames.is_empty():
+        return None
+    cameras = [str(camera) for camera in frames["camera_id"].unique().sort()]
+    known, _ = _beginnings(store)
+    again = {note.camera_id: note.at for note in notes if note.action == "relearn" and note.at < hour.end}
+
+    def shift(camera: str) -> float | None:
+        first = min(known.first.get(camera, hour.start), hour.start)
+        since = Hour.of(max(first, again.get(camera, first)))
+        return hour_shift(store, spool, archive, camera, hour, since)
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        shifts = dict(zip(cameras, pool.map(shift, cameras), strict=True))
+    figures = hour_figures(
+        hour,
+        frames,
+        read_detections(store, hour.start, hour.end),
+        seals=_seals(spool, cameras, hour),
+        moved={camera: moved for camera, moved in shifts.items() if moved is not None},
+    )
+    return keep_figures(store, hour, figures)
+
+
+def _seals(spool: Path, cameras: Iterable[str], hour: Hour) -> list[Seal]:
+    found: list[Seal] = []
+    for camera in cameras:
+        try:
+            seal = SpoolHour.of(spool, camera, hour).seal()
+        except (UserError, OSError):
+            continue  # whoever archives the hour tells; the numbers of the frames tell what was lost
+        if seal is not None:
+            found.append(seal)
+    return found
 
 
 class FiguresReader:

@@ -2,8 +2,8 @@
 
 Sharpness and brightness are compared with the first week of the camera (or with the week after somebody said that this
 is how it should look), so that dirt and age that come slowly are seen as well as what comes at once. What is found
-stays until the picture has been well for hours. What the figures cannot show (a lens that was dirty from the first frame on)
-is not claimed.
+stays until the picture has been well for hours. What the figures cannot show (a lens that was dirty from the first
+frame on) is not claimed.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ An hour's figure is compared under two laws: the reference's, at the edge of wha
 which it changed. Both are predictions from the hours before, so the product of their ratios is an e-process, and the
 sum of those that began at each hour (Shiryaev-Roberts) needs on average at least ``limit`` hours to pass ``limit``
 while nothing changes: the budget of false alarms. Lots make neighbouring hours alike, and the next lot is another one:
-the reference's law has a level around 1 (counts) or 0 (levels) that stays as it is from hour to hour, or is drawn anew. How
-wide it is drawn and how long it stays is learned from the reference.
+the reference's law has a level around 1 (counts) or 0 (levels) that stays as it is from hour to hour, or is drawn anew.
+How wide it is drawn and how long it stays is learned from the reference.
 
 Does not belong here: what is compared with what (``drift``, ``health``).
 """

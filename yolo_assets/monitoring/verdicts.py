@@ -27,7 +27,7 @@ from yolo_assets.contracts.times import HOUR, Hour
 from yolo_assets.monitoring.drift import ASPECTS, DriftTimeline, ModelReports, MonitoringPolicy, judge_drift
 from yolo_assets.monitoring.figures import CameraBeginnings, FiguresReader
 from yolo_assets.monitoring.health import KINDS, HealthTimeline, PictureFigures, judge_health
-from yolo_assets.monitoring.seasons import Numbers, Slots, slots_of
+from yolo_assets.monitoring.seasons import Slots, slots_of
 
 WINDOW = 35 * 24
 """Hours back in which a change may have begun."""
@@ -99,7 +99,7 @@ def judge_cameras(
                     longest_gap_s=float(gap) if np.isfinite(gap) else None,
                     faults=faults,
                     drift=_drift(
-                        row, versions.get(camera), table, drift, reports, health, slots, policy, starts.get(camera)
+                        row, versions, starts, table, drift, reports, health, slots, policy
                     ),
                 )
             )
@@ -363,11 +363,11 @@ def _drift(
     window = slice(max(since - 1, len(table.axis) - 24, 0), None)
     reasons, sizes = _moved(row, window, drift, reports)
     if drift.empty[row, -1]:
+        begun = f"{table.axis[since].date} {table.axis[since].hh}:00"
         reason = (
-            f"nothing is seen since {table.axis[since].date} {table.axis[since].hh}:00 where {usual:.0f} objects an "
+            f"nothing is seen since {begun} where {usual:.0f} objects an hour are usual. If the line stands, nothing is "
+            "wrong (planned stops belong into plant.yaml); else look at the camera."
         )
-        reason += "hour are usual. If the line stands, nothing is wrong (planned stops belong into plant.yaml); "
-        reason += "else look at the camera."
         return ModelDrift(verdict="empty belt", reason=reason, since=table.axis[since].start, size=1.0, **figures)
     return ModelDrift(
         verdict="drifted",
@@ -400,11 +400,10 @@ def _moved(row: int, window: slice, drift: DriftTimeline, reports: ModelReports)
             now = counts.sum(0) / total
             most = int(np.argmax(np.abs(np.log((now + 0.01) / (before + 0.01)))))
             name, old, new = reports.class_names[most], 100 * before[most], 100 * now[most]
-            gone = f"the class {name} is gone: usually {old:.0f} % of the objects"
             reasons.append(
-                gone
-                if not counts[:, most].any()
-                else f"the class {name}: {old:.0f} % of the objects became {new:.0f} %"
+                f"the class {name}: {old:.0f} % of the objects became {new:.0f} %"
+                if counts[:, most].any()
+                else f"the class {name} is gone: usually {old:.0f} % of the objects"
             )
             sizes.append(float(np.abs(now - before).sum()) / 2)
         else:

@@ -31,12 +31,11 @@ TICK_SECONDS = 45.0
 
 _EXECUTIONS = 20
 """Of the gate that are read: the newest may be planned only, or have failed before the verdict."""
-_HEALTH = dg.AssetKey("camera_health")
 
 
 @people_sensor(
     "Tells the receivers of plant.yaml what is wrong, once, and when it is well again: failed runs, absent cameras, "
-    "hours that are not archived, uploads that were given up, refused releases, silent devices."
+    "sick cameras, hours that are not archived, uploads that were given up, refused releases, silent devices."
 )
 def alerts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> dg.SkipReason:
     """Look, decide, note, send; in this order, so that a process that is killed loses no message."""
@@ -56,7 +55,7 @@ def alerts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> 
         fleet=fleet,
         given_up=given_up(context.instance),
         refused_by_gate=refused_by_gate(context.instance),
-        sick=sick_cameras(context.instance) if receivers_of("camera_sick", plant.alerts) else {},
+        sick=sick_cameras(locations) if receivers_of("camera_sick", plant.alerts) else {},
     )
     wrong = problems(seen, plant.alerts, plant.ui)
     decided = decide(state, wrong, now, plant.alerts, unknown=unknown_causes(today))
@@ -112,17 +111,25 @@ def refused_by_gate(instance: DagsterInstance) -> dict[str, str]:
     return {_text(metadata, "model") or "the newest candidate": evaluation.description or "no reason is given"}
 
 
-def sick_cameras(instance: DagsterInstance) -> dict[str, str]:
-    """What ``camera_health`` says of cameras that are not well, in the newest hour; silent ones are ``today``'s."""
-    event = instance.get_latest_materialization_event(_HEALTH)
-    metadata = event.asset_materialization.metadata if event is not None and event.asset_materialization else {}
-    rows = getattr(metadata.get("cameras"), "records", ())
-    sick = {str(row.data["camera_id"]): str(row.data["status"]) for row in rows if "camera_id" in row.data}
-    return {
-        camera: f"its picture is {status} in the newest hour; camera_health shows the figures"
-        for camera, status in sick.items()
-        if status not in ("ok", "silent")
-    }
+def sick_cameras(locations: Locations) -> dict[str, str]:
+    """What is wrong with the pictures of cameras and nobody has acknowledged; silent cameras are ``today``'s."""
+    from yolo_assets.monitoring.states import camera_states
+    from yolo_assets.storage import StoreUnavailableError
+
+    try:
+        states = camera_states(locations.store())
+    except StoreUnavailableError:
+        return {}
+    found: dict[str, str] = {}
+    for camera in states.cameras if states is not None else ():
+        said = [
+            fault.sentence.removeprefix(f"{camera.camera_id} ")
+            for fault in camera.faults
+            if fault.acknowledged_by is None and fault.kind != "silent"
+        ]
+        if said:
+            found[camera.camera_id] = " ".join(said)
+    return found
 
 
 def _copy(locations: Locations) -> AlertState | None:

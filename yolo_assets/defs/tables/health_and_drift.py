@@ -111,7 +111,7 @@ def _archive_within_reach(locations: Locations) -> "Archive | None":
     owners=["team:maintenance"],
     code_version=code_version("monitoring", "tables/scan.py"),
     description=(
-        "Sharpness, brightness, frozen and lost frames, moved and silent cameras, against the first week of each camera. "
+        "Sharpness, brightness, frozen and lost frames, moved and silent cameras, against each camera's first week. "
         "What is sick stays sick until it is well or acknowledged (`yolo-assets health`)."
     ),
     dagster_type=NO_VALUE,
@@ -120,11 +120,9 @@ def _archive_within_reach(locations: Locations) -> "Archive | None":
 @by_kind
 def camera_health(context: dg.AssetExecutionContext, locations: Locations) -> Iterator[HourEvent]:
     """Keep the figures of the hour, judge every camera, keep the verdicts."""
-    from yolo_assets.monitoring.figures import FiguresReader
-    from yolo_assets.monitoring.states import keep_hour_verdicts
-    from yolo_assets.monitoring.watching import measure_hour
+    from yolo_assets.monitoring.figures import FiguresReader, measure_hour
+    from yolo_assets.monitoring.states import health_notes, keep_hour_verdicts
     from yolo_assets.monitoring.verdicts import PlantHistory, judge_cameras
-    from yolo_assets.monitoring.states import health_notes
 
     store, plant, archive = locations.store(), load_plant(locations.settings), _archive_within_reach(locations)
     reader, notes = FiguresReader(store), health_notes(store)
@@ -206,8 +204,8 @@ def every_camera_healthy(states: "CameraStates") -> dg.AssetCheckResult:
     owners=["team:data"],
     code_version=code_version("monitoring"),
     description=(
-        "Objects an hour, class mix and confidence of each camera and model version against the days after its release. "
-        "A sick camera needs maintenance, not training."
+        "Objects an hour, class mix and confidence of each camera and model against the days after its release: "
+        "a sick camera needs maintenance, not training."
     ),
     dagster_type=NO_VALUE,
     retry_policy=RETRY_POLICY,
