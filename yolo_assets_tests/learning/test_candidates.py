@@ -1,6 +1,6 @@
 import polars as pl
 
-from yolo_assets.learning.batch import drift_scores
+from yolo_assets.learning.candidates import drift_scores
 
 COLUMNS = ("camera_id", "verdict", "rate_before", "rate_now", "class_distance", "confidence_distance")
 

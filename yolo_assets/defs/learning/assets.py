@@ -39,7 +39,7 @@ class SamplingConfig(dg.Config):
     group_name="learning",
     kinds={"labelstudio"},
     owners=["team:data"],
-    code_version=code_version("learning/batch.py", "learning/sampling.py"),
+    code_version=code_version("learning/batch.py", "learning/candidates.py", "learning/sampling.py"),
     description=(
         "Frames chosen from the archive under a budget (uncertain, drifting, rare, diverse, random; reasons are kept) "
         "with the model's predictions, ready for Label Studio or any COCO tool."
@@ -51,14 +51,15 @@ def annotation_batch(
     context: dg.AssetExecutionContext, config: SamplingConfig, locations: Locations
 ) -> dg.MaterializeResult:
     """Sample the archive and write the batch. Without anything new to label there is no new batch."""
-    from yolo_assets.learning.batch import gather_candidates, make_batch
+    from yolo_assets.learning.batch import make_batch
+    from yolo_assets.learning.candidates import gather_candidates
     from yolo_assets.learning.labels import batches
 
     store, archive = locations.store(), locations.archive()
     until = parse_time(config.until) if config.until else utc_now()
     since = parse_time(config.since) if config.since else until - timedelta(days=7)
-    pool = gather_candidates(store, archive, since, until)
     requested = {item.image_path for batch in batches(store) for item in batch.items}
+    pool = gather_candidates(store, archive, since, until, labelled=requested, seed=config.seed)
     made = make_batch(
         store,
         archive,
