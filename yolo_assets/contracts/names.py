@@ -53,6 +53,8 @@ FLEET = "fleet/"
 DEVICE_AUDITS = "audit/devices/"
 TODAY = "today/"
 ALERTS = "alerts/"
+MONITORING = "monitoring/"
+CAMERA_STATES = "monitoring/states.json"
 MODELS = "models/"
 
 
