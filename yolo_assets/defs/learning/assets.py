@@ -18,7 +18,7 @@ from yolo_assets.defs.learning.checks import (
     every_class_in_every_split,
     no_leak_between_splits,
 )
-from yolo_assets.defs.metadata import table
+from yolo_assets.defs.metadata import listed, table
 from yolo_assets.defs.resources import Locations
 
 _MOST_SHOWN = 200
@@ -41,8 +41,9 @@ class SamplingConfig(dg.Config):
     owners=["team:data"],
     code_version=code_version("learning/batch.py", "learning/candidates.py", "learning/sampling.py"),
     description=(
-        "Frames chosen from the archive under a budget (uncertain, drifting, rare, diverse, random; reasons are kept) "
-        "with the model's predictions, ready for Label Studio or any COCO tool."
+        "Frames chosen from the archive under a budget (uncertain, drifting, rare, novel, diverse, random; reasons are "
+        "kept; a dirty camera takes no slot, an object one) with the model's predictions, ready for Label Studio or "
+        "any COCO tool."
     ),
     retry_policy=RETRY_POLICY,
 )
@@ -71,6 +72,11 @@ def annotation_batch(
     )
     left_out = pool.left_out | made.left_out
     told = {
+        "frames_looked_at": pool.frames,
+        "bad_pictures": listed(
+            [f"{camera}: {why}" for camera, why in sorted(pool.bad_pictures.items())], "every camera's picture is well"
+        ),
+        "kept_apart_by": "object" if pool.by_object else "time",
         "left_out": len(left_out),
         "left_out_why": _reasons(left_out),
         "boxes_left_out": _reasons(made.boxes_left_out),
