@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -36,7 +36,8 @@ class Plant:
     folder: Path
     sharpness: dict[str, list[float]]
     """By camera, for each hour."""
-    frames: list[dict[str, object]] = field(default_factory=list)
+    objects: bool = False
+    """Whether the tables tell objects: one stays for ten minutes."""
 
     def build(self, *, saved_every: int = 1, archived_hours: int = HOURS) -> Plant:
         signer = Signer.load_or_create(self.folder / "archiver")
@@ -65,6 +66,7 @@ class Plant:
             figures = {"blur": sharpness + minute / 100, "brightness": 120.0 + minute / 50}
             frames.append({**of_frame, **figures, "image_saved": saved, "n_detections": 1})
             box = {"x1": 1.0, "y1": 1.0, "x2": 9.0, "y2": 9.0, "timestamp": at}
+            box["object_id"] = f"{camera}/{hour.key}/{minute // 10}" if self.objects else None
             confidence = 0.4 if minute % 7 == 0 else 0.9
             found.append(
                 {**of_frame, **box, "index": 0, "class": "crack" if minute else "dent", "confidence": confidence}
@@ -129,3 +131,14 @@ def test_the_same_tables_give_the_same_candidates(tmp_path: Path) -> None:
     pools = [plant.pool(seed=seed, pool=30) for seed in (1, 1, 2)]
     first, again, other = ({c.image_path for c in pool.candidates} for pool in pools)
     assert first == again != other
+
+
+def test_of_one_object_one_frame_and_none_of_an_object_that_was_asked_for(tmp_path: Path) -> None:
+    plant = Plant(tmp_path, {"cam1": [100.0] * HOURS}, objects=True).build()
+    asked = plant.pool().candidates[0]
+    pool = plant.pool(labelled={asked.image_path})
+    chosen = [one.image_path for one in sample(pool.candidates, 200)]
+    of_path = {c.image_path: c.objects for c in pool.candidates}
+    objects = [name for path in chosen for name in of_path[path]]
+    assert pool.by_object and asked.objects
+    assert len(objects) == len(set(objects)) == HOURS * 6 - 1 and not {*asked.objects} & {*objects}
