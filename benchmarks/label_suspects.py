@@ -167,6 +167,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keep the champion there")
     given = parser.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp(prefix="label-suspects-"))
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         model = champion(folder, given.train, given.epochs)
         frames = scenes(given.train + 500, given.review)
