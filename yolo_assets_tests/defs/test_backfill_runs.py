@@ -10,7 +10,7 @@ from dagster_shared.cli import PythonPointerOpts
 
 from yolo_assets.contracts.times import Hour
 from yolo_assets.definitions import defs
-from yolo_assets.defs.partitions import packed, hourly
+from yolo_assets.defs.partitions import hourly, packed
 
 HALF_A_YEAR = [Hour.from_key("20260101_00").next(number).partition_key for number in range(4320)]
 

@@ -14,7 +14,7 @@ from yolo_assets.contracts.times import Hour
 from yolo_assets.defs.automation import on_change, on_hour
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.hours import NO_VALUE, HourEvent, HourResult, each_hour, for_each, hourly_check
-from yolo_assets.defs.partitions import packed, hourly
+from yolo_assets.defs.partitions import hourly, packed
 from yolo_assets.defs.provenance import Provenance
 from yolo_assets.storage import StoreUnavailableError
 

@@ -13,7 +13,7 @@ from yolo_assets.contracts.times import Hour
 from yolo_assets.defs.automation import on_change, on_good_change, on_hour
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind, to_failure
 from yolo_assets.defs.hours import NO_VALUE, HourEvent, HourResult, each_hour
-from yolo_assets.defs.partitions import packed, hourly
+from yolo_assets.defs.partitions import hourly, packed
 from yolo_assets.defs.recovery.runs import FAILURES_TAG, ended_runs, finished_run
 from yolo_assets.defs.recovery.sensors import recovery_sensor
 from yolo_assets.defs.recovery.unfinished import MOST_FAILURES, Target, pause_after

@@ -26,7 +26,7 @@ from yolo_assets.defs.hours import (
     for_each,
 )
 from yolo_assets.defs.metadata import counted, table
-from yolo_assets.defs.partitions import packed, hourly
+from yolo_assets.defs.partitions import hourly, packed
 from yolo_assets.defs.provenance import Provenance
 from yolo_assets.defs.resources import Locations
 

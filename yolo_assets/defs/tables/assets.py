@@ -24,7 +24,7 @@ from yolo_assets.defs.hours import (
     hourly_check,
 )
 from yolo_assets.defs.metadata import column_schema, counted, table
-from yolo_assets.defs.partitions import packed, hourly
+from yolo_assets.defs.partitions import hourly, packed
 from yolo_assets.defs.provenance import Provenance
 from yolo_assets.defs.resources import Locations
 

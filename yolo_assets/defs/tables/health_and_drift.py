@@ -13,7 +13,7 @@ from yolo_assets.defs.code_versions import code_version
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.hours import NO_VALUE, HourEvent, HourResult, each_hour
 from yolo_assets.defs.metadata import counted, listed, table
-from yolo_assets.defs.partitions import packed, hourly
+from yolo_assets.defs.partitions import hourly, packed
 from yolo_assets.defs.provenance import Provenance
 from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.versions import content_version
