@@ -13,7 +13,7 @@ from yolo_assets.defs.code_versions import code_version
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.hours import NO_VALUE, HourEvent, HourResult, each_hour, hourly_check
 from yolo_assets.defs.metadata import counted, listed, table
-from yolo_assets.defs.partitions import by_day, hourly
+from yolo_assets.defs.partitions import hourly, packed
 from yolo_assets.defs.provenance import Provenance
 from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.versions import content_version
@@ -103,7 +103,7 @@ def _archive_within_reach(locations: Locations) -> "Archive | None":
 @dg.asset(
     deps=["frames", "detections"],
     partitions_def=hourly,
-    backfill_policy=by_day,
+    backfill_policy=packed,
     automation_condition=on_hour(),
     check_specs=[EVERY_CAMERA_HEALTHY],
     group_name="tables",
@@ -196,7 +196,7 @@ def every_camera_healthy(states: "CameraStates") -> dg.AssetCheckResult:
 @dg.asset(
     deps=["detections", "camera_health"],
     partitions_def=hourly,
-    backfill_policy=by_day,
+    backfill_policy=packed,
     automation_condition=on_hour(),
     check_specs=[NO_CAMERA_DRIFTED],
     group_name="tables",
