@@ -27,6 +27,7 @@ GROUPS = {
     "edge": "Edge agent: try, init, check, run, status, audit.",
     "events": "Announcements of hours and labels: listen.",
     "evidence": "Evidence packs for auditors: make, verify.",
+    "health": "What was found of each camera, and what people say about it: ls, ack, relearn, retire.",
     "labels": "Label files: import.",
     "models": "Models and releases: list, show, import, verify, promote, rollback, history, export, keygen.",
     "platform": "A plant's Dagster: init.",

@@ -1,8 +1,9 @@
 """``plant.yaml``: what several parts must agree on and no program can find out, described once.
 
 Absent, nothing changes. Each subject has a section of its own: ``cameras``, the cameras that should be there, so that
-one that was never seen is missed; ``ui``, the address for links; ``shifts``, what is usual when (``contracts.shifts``); ``alerts``,
-who is told when something is wrong (``contracts.alerting``). Does not belong here: what one machine needs (``settings``) or one agent (``edge.config``).
+one that was never seen is missed; ``ui``, the address for links; ``shifts``, what is usual when (``contracts.shifts``);
+``alerts``, who is told when something is wrong (``contracts.alerting``). Does not belong here: what one machine needs
+(``settings``) or one agent (``edge.config``).
 """
 
 from __future__ import annotations

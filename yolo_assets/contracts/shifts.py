@@ -17,7 +17,7 @@ WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
 def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (OSError, ValueError):
+    except (KeyError, OSError, ValueError):
         raise ValueError(f"{name!r} is no time zone; write one like Europe/Berlin or Asia/Shanghai") from None
     return name
 

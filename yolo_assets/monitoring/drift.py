@@ -161,10 +161,13 @@ def judge_drift(
     there = np.isfinite(reports.objects)
     first = there & (age >= 0) & (age < policy.learning_hours)
     week = there & (age >= 0) & (age < policy.reference_hours)
-    early = _judge(reports, slots, first, age >= policy.learning_hours, policy)
+    young = (age >= policy.learning_hours) & (age < policy.reference_hours)
+    early = _judge(reports, slots, first, young, policy)
     # A change in the first week is no reference: such a row keeps the one of its first days.
     ends = last_hour(age < policy.reference_hours)
     changed = np.any([early.standing[aspect][np.arange(ends.size), ends] for aspect in ASPECTS], axis=0)
+    if changed.any():
+        early = _judge(reports, slots, first, young | (changed[:, None] & (age >= policy.reference_hours)), policy)
     frozen = _judge(reports, slots, np.where(changed[:, None], first, week), age >= policy.reference_hours, policy)
     return _joined(early, frozen, age >= policy.reference_hours, changed)
 
@@ -297,7 +300,7 @@ def _judge(reports: ModelReports, slots: Slots, hours: Flags, later: Flags, poli
     confidence_slack = np.broadcast_to((policy.confidence_slack + 2 * confidence_error)[:, None], value.shape)
     confidence = level_ratios(value, noise, reference.confidence_lots, confidence_slack, _CONFIDENCES, 6.0)
     far = _rolling(np.where(np.isfinite(value), value, 0.0)) / np.maximum(_rolling(np.isfinite(value).astype(float)), 1)
-    near: Flags = np.abs(far) < confidence_slack
+    near = np.where(np.abs(far) < confidence_slack, True, False)
     confidence_watch = watch(confidence, near, policy.limit)
 
     recent = _rolling(objects, 3)

@@ -116,9 +116,13 @@ def judge_health(
     policy = policy or MonitoringPolicy()
     first = (age >= 0) & (age < policy.learning_hours) & works
     week = (age >= 0) & (age < policy.reference_hours) & works
-    early = _judge(figures, slots, first, (age >= policy.learning_hours) & works, works, lit, policy)
+    young = (age >= policy.learning_hours) & (age < policy.reference_hours) & works
+    early = _judge(figures, slots, first, young, works, lit, policy)
     ends = last_hour(age < policy.reference_hours)
     changed = (early.sick | early.suspicious)[np.arange(ends.size), ends]
+    if changed.any():
+        longer = young | (changed[:, None] & (age >= policy.reference_hours) & works)
+        early = _judge(figures, slots, first, longer, works, lit, policy)
     hours = np.where(changed[:, None], first, week)
     frozen = _judge(figures, slots, hours, (age >= policy.reference_hours) & works, works, lit, policy)
     use = (age >= policy.reference_hours) & ~changed[:, None]
@@ -169,17 +173,19 @@ def _judge(
     usual_dropped = _row_median(np.where(hours, figures.dropped, np.nan))
     more = figures.dropped - usual_dropped[:, None]
     frames, dark = figures.frames > 0, figures.brightness < DARK / 4
+    since = works & (hours | later)
     sends = ~(_share_of_season(frames.astype(float), hours, season) < 0.2)
     began = light_watch.standing & ~np.pad(light_watch.standing[:, :-1], ((0, 0), (1, 0)))
     darker = light_watch.standing & (_held(np.where(began, judged, np.nan)) < 0)
     standing: dict[FaultKind, Flags] = {
-        "silent": works & sends & ~(figures.silent_minutes <= SILENT_MINUTES) & (hours | later),
-        "frozen": _frozen(figures, dark),
+        "silent": sends & ~(figures.silent_minutes <= SILENT_MINUTES) & since,
+        # Well again with the first hour in which the picture never stood still.
+        "frozen": (figures.longest_frozen >= FROZEN_FRAMES) & ~dark & since,
         "blurred": sharp_watch.standing,
         "darker": darker,
         "brighter": light_watch.standing & ~darker,
-        "moved": _lasting(figures.moved >= MOVED, figures.moved < MOVED / 2, 2),
-        "dropping": _lasting(more > DROPPED, more < DROPPED / 2, 2),
+        "moved": _lasting((figures.moved >= MOVED) & since, figures.moved < MOVED / 2, 2),
+        "dropping": _lasting((more > DROPPED) & since, more < DROPPED / 2, 2),
     }
     doubt = policy.suspicion * policy.limit
     suspicious = (light_watch.evidence > doubt) | (sharp_watch.evidence > doubt) | (figures.moved >= MOVED)
@@ -236,11 +242,6 @@ def _row_median(values: Floats) -> Floats:
     if has.any():
         middle[has] = np.nanmedian(values[has], axis=1)
     return middle
-
-
-def _frozen(figures: PictureFigures, dark: Flags) -> Flags:
-    """In the hours in which a picture stood still; well again with the first hour in which none did."""
-    return (figures.longest_frozen >= FROZEN_FRAMES) & ~dark
 
 
 def _held(values: Floats) -> Floats:

@@ -90,8 +90,9 @@ def learn_level_lots(values: Floats, noise: Floats, usual: float) -> Lots:
     hours = there.sum(axis=1)
     number = np.maximum(hours, 1)
     # An outlier of the reference is one bad hour: it widens nothing for the hours to come.
-    middle = np.nanmedian(np.where(there, np.abs(gap), np.nan), axis=1, keepdims=True) if gap.size else gap[:, :1]
-    bound = np.maximum(6 * 1.4826 * np.nan_to_num(middle), 1e-9)
+    bound = np.full((gap.shape[0], 1), 1e-9)
+    some = hours > 0
+    bound[some, 0] = np.maximum(6 * 1.4826 * np.nanmedian(np.abs(values[some]), axis=1), 1e-9)
     gap = np.clip(gap, -bound, bound)
     typical = own.sum(axis=1) / number
     excess = (gap**2).sum(axis=1) / number - typical
@@ -157,7 +158,7 @@ def count_ratios(counts: Floats, expected: Floats, lots: Lots, slack: Floats, ch
         after = (shape + number) / (rate + exposure)
         return log, after, after / (rate + exposure)
 
-    for hour in range(counts.shape[1]):
+    for hour in _judged_hours(np.nan_to_num(expected) > 0):
         seen = expected[:, hour, None]
         judged = np.isfinite(seen) & (seen > 0)
         number = np.where(judged, counts[:, hour, None], 0.0)
@@ -199,7 +200,7 @@ def level_ratios(
         gain = around / total
         return -0.5 * ((gap - centre) ** 2 / total + np.log(total)), centre + gain * (gap - centre), own * gain
 
-    for hour in range(values.shape[1]):
+    for hour in _judged_hours(np.isfinite(values)):
         seen = values[:, hour, None]
         judged = np.isfinite(seen)
         own = np.where(judged, noise[:, hour, None], 1.0)
@@ -237,6 +238,12 @@ def _either(
     return logs, np.where(judged, middle, mean), np.where(judged, around, variance)
 
 
+def _judged_hours(judged: Flags) -> range:
+    """From the first hour in which any row is judged to the last: before and after it nothing can change."""
+    hours = np.flatnonzero(judged.any(axis=0))
+    return range(int(hours[0]), int(hours[-1]) + 1) if hours.size else range(0)
+
+
 @dataclass(frozen=True)
 class Watched:
     """What was said hour by hour.
@@ -263,7 +270,8 @@ def watch(ratios: Floats, calm: Flags, limit: float) -> Watched:
     stands = np.zeros(rows, bool)
     standing, evidence = np.zeros((rows, hours), bool), np.full((rows, hours), -np.inf)
     share = np.log(max(kinds, 1))
-    for hour in range(hours):
+    begun = _judged_hours(np.isfinite(ratios).any(axis=2)).start  # before, nothing can be said
+    for hour in range(begun, hours):
         ratio = ratios[:, hour]
         judged = np.isfinite(ratio)
         each = np.where(judged, np.minimum(np.where(judged, ratio, 0.0) + np.logaddexp(0.0, each), limit + 50), each)

@@ -26,6 +26,20 @@ def camera_states(store: ObjectStore) -> CameraStates | None:
         return None
 
 
+def picture_faults(states: CameraStates) -> dict[str, str]:
+    """What is wrong with cameras that send frames and nobody has acknowledged, by camera, without its name."""
+    found: dict[str, str] = {}
+    for camera in states.cameras:
+        said = [
+            fault.sentence.removeprefix(f"{camera.camera_id} ")
+            for fault in camera.faults
+            if fault.acknowledged_by is None and fault.kind != "silent"
+        ]
+        if said:
+            found[camera.camera_id] = " ".join(said)
+    return found
+
+
 def keep_camera_states(store: ObjectStore, states: CameraStates) -> bool:
     """Write the verdicts unless there are those of a newer hour: an hour of the past that is judged again.
 

@@ -98,9 +98,7 @@ def judge_cameras(
                     frames=int(found),
                     longest_gap_s=float(gap) if np.isfinite(gap) else None,
                     faults=faults,
-                    drift=_drift(
-                        row, versions, starts, table, drift, reports, health, slots, policy
-                    ),
+                    drift=_drift(row, versions, starts, table, drift, reports, health, slots, policy),
                 )
             )
     return CameraStates(hour=hour.start, cameras=tuple(sorted(states, key=lambda state: state.camera_id)))
@@ -365,8 +363,8 @@ def _drift(
     if drift.empty[row, -1]:
         begun = f"{table.axis[since].date} {table.axis[since].hh}:00"
         reason = (
-            f"nothing is seen since {begun} where {usual:.0f} objects an hour are usual. If the line stands, nothing is "
-            "wrong (planned stops belong into plant.yaml); else look at the camera."
+            f"nothing is seen since {begun} where {usual:.0f} objects an hour are usual. If the line stands, nothing "
+            "is wrong (planned stops belong into plant.yaml); else look at the camera."
         )
         return ModelDrift(verdict="empty belt", reason=reason, since=table.axis[since].start, size=1.0, **figures)
     return ModelDrift(

@@ -14,7 +14,7 @@ GRAPH = {
     "reclaimed_spool": {"hourly_archives"},
     "archive_catalog": {"hourly_archives"},
     "archive_audit": {"archive_catalog"},
-    "camera_health": {"frames"},
+    "camera_health": {"frames", "detections"},
     "drift_report": {"detections", "camera_health"},
     "annotation_batch": {"archive_catalog", "detections", "drift_report"},
     "labels": {"annotation_batch"},
@@ -112,5 +112,7 @@ def test_verdicts_of_hourly_assets_are_of_one_hour(definitions: dg.Definitions) 
         "every_camera_reclaimed",
         "every_camera_tabled",
         "no_row_in_quarantine",
+        "every_camera_healthy",
+        "no_camera_drifted",
     }
     assert all(isinstance(found, dg.HourlyPartitionsDefinition) for found in checks.values())

@@ -39,7 +39,7 @@ _EXECUTIONS = 20
 )
 def alerts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> dg.SkipReason:
     """Look, decide, note, send; in this order, so that a process that is killed loses no message."""
-    from yolo_assets.alerts.causes import PlantState, problems, receivers_of, unknown_causes
+    from yolo_assets.alerts.causes import PlantState, problems, unknown_causes
     from yolo_assets.alerts.decide import decide
     from yolo_assets.alerts.outbox import deliver
     from yolo_assets.alerts.state import AlertState
@@ -55,7 +55,6 @@ def alerts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> 
         fleet=fleet,
         given_up=given_up(context.instance),
         refused_by_gate=refused_by_gate(context.instance),
-        sick=sick_cameras(locations) if receivers_of("camera_sick", plant.alerts) else {},
     )
     wrong = problems(seen, plant.alerts, plant.ui)
     decided = decide(state, wrong, now, plant.alerts, unknown=unknown_causes(today))
@@ -109,27 +108,6 @@ def refused_by_gate(instance: DagsterInstance) -> dict[str, str]:
     event = instance.get_latest_materialization_event(key.asset_key)
     metadata = event.asset_materialization.metadata if event is not None and event.asset_materialization else {}
     return {_text(metadata, "model") or "the newest candidate": evaluation.description or "no reason is given"}
-
-
-def sick_cameras(locations: Locations) -> dict[str, str]:
-    """What is wrong with the pictures of cameras and nobody has acknowledged; silent cameras are ``today``'s."""
-    from yolo_assets.monitoring.states import camera_states
-    from yolo_assets.storage import StoreUnavailableError
-
-    try:
-        states = camera_states(locations.store())
-    except StoreUnavailableError:
-        return {}
-    found: dict[str, str] = {}
-    for camera in states.cameras if states is not None else ():
-        said = [
-            fault.sentence.removeprefix(f"{camera.camera_id} ")
-            for fault in camera.faults
-            if fault.acknowledged_by is None and fault.kind != "silent"
-        ]
-        if said:
-            found[camera.camera_id] = " ".join(said)
-    return found
 
 
 def _copy(locations: Locations) -> AlertState | None:
