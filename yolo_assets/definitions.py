@@ -16,7 +16,7 @@ from yolo_assets.defs.intake.sensors import spool_sensor
 from yolo_assets.defs.learning.checks import every_label_accepted
 from yolo_assets.defs.learning.sensors import labels_sensor
 from yolo_assets.defs.recovery.sensors import recovery_sensor
-from yolo_assets.defs.release.sensors import fleet_sensor, train_daily
+from yolo_assets.defs.release.sensors import fleet_sensor
 from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.retention.job import retention_daily
 from yolo_assets.defs.today.sensors import today_sensor
@@ -37,7 +37,7 @@ def plant_definitions() -> dg.Definitions:
             spool_sensor,
             today_sensor,
         ],
-        schedules=[audit_daily, retention_daily, train_daily],
+        schedules=[audit_daily, retention_daily],
         resources={"locations": Locations.from_env()},
     )
 

@@ -1,8 +1,8 @@
 """Train a candidate and evaluate it: the entry points of this package. Torch and ultralytics load in children only.
 
 training/<fingerprint>/job.json        the request, and the version id that it gets; written first
-training/<fingerprint>/checkpoint.pt   and best.pt, while it runs: another machine resumes from them
-training/<fingerprint>/weights.pt      and train.json, progress.ndjson, once trained
+training/<fingerprint>/checkpoint.pt   and best.pt, ran.json, while it runs: another machine resumes from them
+training/<fingerprint>/weights.pt      and train.json, progress.ndjson, curve.png, once trained
 models/<name>/<version>/…              the bundle
 training/<fingerprint>/result.json     written last: the same request again returns it
 """
@@ -33,7 +33,9 @@ from yolo_assets.training.jobs import (
     BUNDLE,
     CHECKPOINT,
     COMPARISON,
+    CURVE,
     PROGRESS,
+    RAN,
     RESULT,
     EvaluateJob,
     ExportJob,
@@ -121,7 +123,7 @@ def train_candidate(
         store.put_if_absent(training_key(key, RESULT), result.to_json())
     except AlreadyExistsError:
         return _stored_result(registry, key) or result
-    for file in (CHECKPOINT, BEST):
+    for file in (CHECKPOINT, BEST, RAN):
         store.delete(training_key(key, file))
     return result
 
@@ -294,8 +296,9 @@ class _RunFiles:
         """Store what the child has left in the folder; the result last."""
         body = (self.folder / RESULT).read_bytes()
         result = TrainResult.from_json(body, str(self.folder / RESULT))
-        for file in (PROGRESS, WEIGHTS):
-            self._store.put(training_key(self._key, file), (self.folder / file).read_bytes())
+        for file in (PROGRESS, CURVE, WEIGHTS):
+            if (self.folder / file).is_file():
+                self._store.put(training_key(self._key, file), (self.folder / file).read_bytes())
         self._store.put(training_key(self._key, _TRAINED), body)
         return result
 
@@ -303,7 +306,7 @@ class _RunFiles:
         """Bring the last uploaded checkpoint, unless the folder holds one, or a finished training, of its own."""
         if (self.folder / CHECKPOINT).is_file() or (self.folder / RESULT).is_file():
             return
-        for file in (PROGRESS, BEST, CHECKPOINT):
+        for file in (PROGRESS, BEST, RAN, CHECKPOINT):
             try:
                 write_atomic(self.folder / file, self._store.get(training_key(self._key, file)))
             except ObjectNotFoundError:
@@ -316,7 +319,7 @@ class _RunFiles:
 
     def upload_checkpoint(self) -> None:
         """Store what the last epoch left. The best first: a checkpoint without it would lose the best epoch."""
-        for file in (BEST, CHECKPOINT, PROGRESS):
+        for file in (BEST, RAN, CHECKPOINT, PROGRESS):
             path = self.folder / file
             if path.is_file():
                 self._store.put(training_key(self._key, file), path.read_bytes())

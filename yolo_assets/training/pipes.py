@@ -24,7 +24,8 @@ from yolo_assets.runtime.processes import die_with_parent
 from yolo_assets.storage import open_store
 from yolo_assets.training.candidates import train_candidate
 from yolo_assets.training.jobs import TrainingEvent, TrainingResult
-from yolo_assets.training.request import TrainingAnswer, TrainingRequest
+from yolo_assets.training.progress import figures
+from yolo_assets.training.request import TrainingAnswer, TrainingNews, TrainingRequest
 
 REQUEST = "request"
 """The name of the request among the extras of the Pipes session."""
@@ -53,8 +54,10 @@ def _train(request: TrainingRequest, pipes: PipesContext) -> TrainingResult:
     store = open_store(request.store, memory=settings.known_stores)
 
     def on_progress(event: TrainingEvent) -> None:
-        losses = " ".join(f"{name}={value:.3f}" for name, value in sorted(event.losses.items()) if value is not None)
-        pipes.log.info(f"{event.event} {event.epoch}/{event.epochs} {event.seconds:.0f} s {losses}")
+        told = " ".join(f"{name} {value:.3f}" for name, value in figures(event).items())
+        pipes.log.info(f"{event.event} {event.epoch}/{event.epochs} {event.seconds:.0f} s {told}{event.message}")
+        if event.event == "epoch":
+            pipes.report_custom_message(TrainingNews(epoch=event).model_dump(mode="json"))
 
     # No key: a training signs nothing, and what it reads is named by its hash.
     registry = Registry(store, TrustedKeys({}))

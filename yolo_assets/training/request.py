@@ -9,7 +9,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from yolo_assets.contracts.base import Record
-from yolo_assets.training.jobs import TrainingResult
+from yolo_assets.training.jobs import TrainingEvent, TrainingResult
 from yolo_assets.training.spec import TrainSpec
 
 
@@ -21,6 +21,12 @@ class TrainingRequest(Record):
     spec: TrainSpec
     home: str | None = Field(default=None, description="for scratch; None: that of the process's own settings")
     parent: int | None = Field(default=None, description="process id with which the process ends; None in a pod")
+
+
+class TrainingNews(Record):
+    """One epoch, told while the training runs."""
+
+    epoch: TrainingEvent
 
 
 class TrainingAnswer(Record):

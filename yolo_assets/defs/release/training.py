@@ -3,8 +3,10 @@
 ``YOLO_ASSETS_TRAINING_POD`` decides: with it the process runs in the pod that the file describes, the only one of the
 plant with a GPU; without it, on this machine. Both run ``yolo_assets.training.pipes`` and need nothing but the store.
 
-Belongs here: choosing the place, and turning its answer into a result or an error. Does not belong here: the training
-(``yolo_assets.training``), and the pod's supervision (``yolo_assets.cluster``).
+While it runs, each epoch is an observation of the asset with its figures as metadata: the curve in the UI grows.
+
+Belongs here: choosing the place, showing what it tells, and turning its answer into a result or an error. Does not
+belong here: the training (``yolo_assets.training``), and the pod's supervision (``yolo_assets.cluster``).
 """
 
 from __future__ import annotations
@@ -12,12 +14,17 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import dagster as dg
+from dagster import DagsterEvent
 from dagster._core.errors import DagsterPipesExecutionError
-from dagster._core.pipes.client import PipesClientCompletedInvocation
+from dagster._core.pipes.client import PipesClientCompletedInvocation, PipesMessageReader
+from dagster._core.pipes.context import PipesMessageHandler
+from dagster._core.pipes.utils import PipesTempFileMessageReader
 
 import yolo_assets
 from yolo_assets.contracts.errors import UserError, missing_package
@@ -25,10 +32,15 @@ from yolo_assets.defs.resources import Locations
 
 if TYPE_CHECKING:
     from yolo_assets.learning.dataset import Dataset
-    from yolo_assets.training.jobs import TrainingResult
+    from yolo_assets.training.jobs import TrainingEvent, TrainingResult
     from yolo_assets.training.spec import TrainSpec
 
 COMMAND = ("-m", "yolo_assets.training.pipes")
+
+_MOST_SHOWN = 100
+"""Epochs of a training that are shown: an observation stays in Dagster's database as long as its run."""
+
+_Reader = TypeVar("_Reader", bound=PipesMessageReader)
 
 
 class TrainingError(UserError):
@@ -75,7 +87,8 @@ def _here(
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     settings = locations.settings
     request = _request(settings.store_url, dataset, spec, home=str(settings.home), parent=os.getpid())
-    client = dg.PipesSubprocessClient(env={"PYTHONPATH": os.pathsep.join(paths)})
+    reader = _showing_epochs(PipesTempFileMessageReader(), context)
+    client = dg.PipesSubprocessClient(env={"PYTHONPATH": os.pathsep.join(paths)}, message_reader=reader)
     try:
         return client.run(context=context, command=[sys.executable, *COMMAND], extras=request)
     except DagsterPipesExecutionError as error:
@@ -106,7 +119,7 @@ def _in_a_pod(
         start_seconds=pod.start_seconds,
         longest_seconds=None if longest is None else longest + _SLACK_SECONDS,
     )
-    client = TrainingPodClient(pod, patience)
+    client = TrainingPodClient(pod, patience, lambda reader: _showing_epochs(reader, context))
     return client.train(context, ["python", *COMMAND], request, hashlib.sha256(subject.encode()).hexdigest()[:16])
 
 
@@ -121,6 +134,54 @@ def _request(
 
     request = TrainingRequest(store=store, dataset=dataset.sha256, spec=spec, home=home, parent=parent)
     return {"request": request.model_dump(mode="json")}
+
+
+class _EpochHandler:
+    """Takes the epochs out of the messages of a process and shows them; all other messages go on to Dagster."""
+
+    def __init__(self, handler: PipesMessageHandler, context: dg.AssetExecutionContext) -> None:
+        self._handler = handler
+        self._context = context
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._handler, name)
+
+    def handle_message(self, message: Mapping[str, Any]) -> None:
+        """In place of Dagster's: it keeps custom messages until the process has ended."""
+        payload = (message.get("params") or {}).get("payload") if message["method"] == "report_custom_message" else None
+        if not isinstance(payload, dict) or "epoch" not in payload:
+            self._handler.handle_message(cast(Any, message))
+            return
+        from yolo_assets.training.request import TrainingNews
+
+        self._show(TrainingNews.model_validate(payload).epoch)
+
+    def _show(self, event: TrainingEvent) -> None:
+        from yolo_assets.training.progress import figures
+
+        every = -(-event.epochs // _MOST_SHOWN) or 1
+        if event.epoch % every and event.epoch != event.epochs:
+            return
+        # ``log_event`` of the context would keep it until the step has ended.
+        observation = dg.AssetObservation(
+            self._context.asset_key,
+            description=f"epoch {event.epoch} of {event.epochs}",
+            metadata={"epoch": event.epoch, **figures(event)},
+        )
+        DagsterEvent.asset_observation(self._context.get_step_execution_context(), observation)
+
+
+def _showing_epochs(reader: _Reader, context: dg.AssetExecutionContext) -> _Reader:
+    """A reader of Dagster's whose epochs are shown while the process runs."""
+    read = reader.read_messages
+
+    @contextmanager
+    def read_messages(handler: PipesMessageHandler) -> Iterator[Any]:
+        with read(cast(PipesMessageHandler, _EpochHandler(handler, context))) as params:
+            yield params
+
+    reader.read_messages = read_messages  # pyright: ignore[reportAttributeAccessIssue]
+    return reader
 
 
 def _result(invocation: PipesClientCompletedInvocation) -> TrainingResult:
