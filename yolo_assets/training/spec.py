@@ -35,16 +35,16 @@ class Augmentation(Record):
 
     mosaic: float = Field(default=0.5, ge=0, le=1, description="probability of four pictures in one")
     close_mosaic: int = Field(default=6, ge=0, description="last epochs without mosaic")
-    fliplr: float = Field(default=0.5, ge=0, le=1)
-    flipud: float = Field(default=0.5, ge=0, le=1)
-    translate: float = Field(default=0.1, ge=0, le=1)
-    scale: float = Field(default=0.2, ge=0, le=1)
-    hsv_h: float = Field(default=0.01, ge=0, le=1)
-    hsv_s: float = Field(default=0.4, ge=0, le=1)
-    hsv_v: float = Field(default=0.3, ge=0, le=1)
+    fliplr: float = Field(default=0.5, ge=0, le=1, description="probability of left and right changed")
+    flipud: float = Field(default=0.5, ge=0, le=1, description="probability of up and down changed")
+    translate: float = Field(default=0.1, ge=0, le=1, description="moved by up to this share of the size")
+    scale: float = Field(default=0.2, ge=0, le=1, description="larger or smaller by up to this share")
+    hsv_h: float = Field(default=0.01, ge=0, le=1, description="hue changed by up to this share")
+    hsv_s: float = Field(default=0.4, ge=0, le=1, description="saturation changed by up to this share")
+    hsv_v: float = Field(default=0.3, ge=0, le=1, description="brightness changed by up to this share")
     degrees: float = Field(default=0.0, ge=0, le=180, description="turned by up to so many degrees either way")
     shear: float = Field(default=0.0, ge=0, le=90, description="degrees")
-    perspective: float = Field(default=0.0, ge=0, le=0.001)
+    perspective: float = Field(default=0.0, ge=0, le=0.001, description="tilted by up to this share")
     mixup: float = Field(default=0.0, ge=0, le=1, description="probability of two pictures on top of each other")
     cutmix: float = Field(default=0.0, ge=0, le=1, description="probability of a piece of another picture")
     bgr: float = Field(default=0.0, ge=0, le=1, description="probability of red and blue changed")
@@ -76,7 +76,7 @@ class TrainSpec(Record):
         description="network, like `yolo11s.yaml`; None: that of the weights that training starts from, without any "
         f"`{DEFAULT_ARCHITECTURE}`. With another than theirs, what fits of them is taken over",
     )
-    epochs: int = Field(default=15, ge=1, le=10_000)
+    epochs: int = Field(default=15, ge=1, le=10_000, description="passes over the train split; 7 for a fine-tune")
     imgsz: int | tuple[int, int] = Field(
         default=192, description="side of the square input, or [height, width]; multiples of 32 from 64 to 4096"
     )
@@ -93,26 +93,32 @@ class TrainSpec(Record):
     class_weights: float = Field(
         default=0.0, ge=0, le=1, description="power of the inverse frequency of a class in its loss; 0: all alike"
     )
-    seed: int = Field(default=0, ge=0)
-    optimizer: str = Field(default="AdamW", pattern=r"^(AdamW|Adam|SGD|MuSGD|NAdam|RAdam)$")
-    lr0: float = Field(default=0.003, gt=0, le=1)
-    lrf: float = Field(default=0.01, gt=0, le=1)
-    warmup_epochs: float = Field(default=2.0, ge=0)
-    weight_decay: float = Field(default=0.0005, ge=0)
+    seed: int = Field(default=0, ge=0, description="of random weights and of augmentation")
+    optimizer: str = Field(
+        default="AdamW",
+        pattern=r"^(AdamW|Adam|SGD|MuSGD|NAdam|RAdam)$",
+        description="AdamW, Adam, SGD, MuSGD, NAdam or RAdam",
+    )
+    lr0: float = Field(default=0.003, gt=0, le=1, description="learning rate at the start")
+    lrf: float = Field(default=0.01, gt=0, le=1, description="learning rate at the end, as a share of lr0")
+    warmup_epochs: float = Field(
+        default=2.0, ge=0, description="the learning rate rises for so long; 1 for a fine-tune"
+    )
+    weight_decay: float = Field(default=0.0005, ge=0, description="pull of the weights towards 0")
     val_every: int = Field(default=5, ge=1, description="epochs between validations; the last is always validated")
     patience: int = Field(default=0, ge=0, description="epochs without improvement before stopping; 0: never")
     max_seconds: float | None = Field(default=None, gt=0, description="stop after the epoch that passes this")
     bf16: bool = Field(
         default=True, description="bfloat16 forward pass on a GPU, and where the processor has AMX; else 32 bits"
     )
-    augmentation: Augmentation = Augmentation()
-    thresholds: Thresholds = Thresholds()
+    augmentation: Augmentation = Field(default=Augmentation(), description="how pictures are varied")
+    thresholds: Thresholds = Field(default=Thresholds(), description="written into the manifest, for agents")
     device: str = Field(
         default="auto",
         pattern=r"^(cpu|auto|mps|\d+(,\d+)*)$",
         description="`cpu`, `mps`, `0`, or `0,1` for two cards; `auto`: a card if there is one",
     )
-    threads: int = Field(default=2, ge=1, le=256)
+    threads: int = Field(default=2, ge=1, le=256, description="of the processor")
 
     @field_validator("name")
     @classmethod
