@@ -27,7 +27,7 @@ class TrainingStart(Record):
         default=50, ge=1, description="start when so many images were labelled, or labelled anew, since the last one"
     )
     after_drift: int | None = Field(
-        default=10, ge=1, description="so many are enough once drift was reported since the last one; null: as always"
+        default=10, ge=1, description="so many are enough while drift stands on a camera that is well; null: as always"
     )
     longest_wait_hours: float | None = Field(
         default=24.0, gt=0, le=8760, description="fewer start one when the first waited so long; null: never"

@@ -1,7 +1,7 @@
 """The condition that the plant's policy starts a training: ``training`` in ``plant.yaml``.
 
-    labels ─► training_dataset ─┐
-    drift_report, the clock ────┴─► due ─► trained_weights is requested
+    labels ─► training_dataset ──────┐
+    the cameras' states, the clock ──┴─► due ─► trained_weights is requested
 
 Belongs here: what Dagster knows of the last training and of what came since. Does not belong here: the policy
 (``training.starting``), and what else a training waits for (``automation``).
@@ -26,11 +26,9 @@ if TYPE_CHECKING:
 
     from yolo_assets.training.starting import NewLabels, StartDecision
 
-WEIGHTS, DATASET, DRIFT = (dg.AssetKey(name) for name in ("trained_weights", "training_dataset", "drift_report"))
+WEIGHTS, DATASET = dg.AssetKey("trained_weights"), dg.AssetKey("training_dataset")
 _VERSION = "dagster/data_version"
 _LOOK_AGAIN = timedelta(minutes=1)
-_HOURS_OF_DRIFT = 200
-"""Newest reports that are looked at; older drift starts nothing."""
 
 
 @dataclass
@@ -65,7 +63,7 @@ class TrainingDue(dg.AutomationCondition):
     @property
     def description(self) -> str:
         """As the UI shows it."""
-        return "Enough was labelled, it waited long enough, or drift was reported: training in plant.yaml"
+        return "Enough was labelled, or it waited long enough: training in plant.yaml"
 
     @property
     def requires_cursor(self) -> bool:
@@ -107,6 +105,7 @@ def start_decision(instance: dg.DagsterInstance, locations: Locations, now: date
 
 
 def _new_labels(instance: dg.DagsterInstance, locations: Locations) -> NewLabels | None:
+    from yolo_assets.monitoring.states import camera_states
     from yolo_assets.training.starting import NewLabels
 
     newest = instance.fetch_materializations(DATASET, limit=1).records
@@ -117,19 +116,14 @@ def _new_labels(instance: dg.DagsterInstance, locations: Locations) -> NewLabels
     position = attempt.position if attempt is not None else 0
     since = dg.AssetRecordsFilter(DATASET, after_storage_id=position)
     first = instance.fetch_materializations(since, limit=1, ascending=True).records
+    states = camera_states(locations.store())
     images = _count(locations, _trained_on(instance, position), version)
     return NewLabels(
         images=images,
         first=_at(first[0] if first else newest[0]),
         last=_at(newest[0]),
-        drifted=images > 0 and _drift_since(instance, position),
+        drifted=images > 0 and states is not None and bool(states.drifted_cameras),
     )
-
-
-def _drift_since(instance: dg.DagsterInstance, position: int) -> bool:
-    reports = dg.AssetRecordsFilter(DRIFT, after_storage_id=position)
-    records = instance.fetch_materializations(reports, limit=_HOURS_OF_DRIFT).records
-    return any(_drifted(record) for record in records)
 
 
 def _trained_on(instance: dg.DagsterInstance, attempt: int) -> str | None:
@@ -167,9 +161,3 @@ def _version(record: dg.EventLogRecord) -> str | None:
 
 def _at(record: dg.EventLogRecord) -> datetime:
     return datetime.fromtimestamp(record.timestamp, UTC)
-
-
-def _drifted(record: dg.EventLogRecord) -> bool:
-    made = record.asset_materialization
-    told = made.metadata.get("drifted") if made is not None else None
-    return told is not None and isinstance(told.value, int) and told.value > 0

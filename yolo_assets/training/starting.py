@@ -25,7 +25,7 @@ class NewLabels:
         images: that were labelled, or labelled anew.
         first: when the first of them was in a dataset.
         last: when the last of them was.
-        drifted: drift was reported since.
+        drifted: drift stands on a camera that is well.
     """
 
     images: int
@@ -85,7 +85,7 @@ def decide_start(policy: TrainingStart, new: NewLabels, now: datetime) -> StartD
         dates.append((daily, f"it is {policy.daily_at:%H:%M} UTC"))
     at, reason = min(dates, default=(None, ""))
     if new.images >= needed:
-        told = f"{counted}, and drift was reported" if needed < policy.new_labels else counted
+        told = f"{counted}, while drift stands" if needed < policy.new_labels else counted
         quiet = timedelta(minutes=policy.quiet_minutes)
         silent = min(new.last + quiet, new.first + _MOST_QUIET * quiet)
         if now >= silent:

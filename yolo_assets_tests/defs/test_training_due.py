@@ -11,13 +11,15 @@ import dagster as dg
 import pytest
 
 from yolo_assets.archive.archive import Archive
+from yolo_assets.contracts.camera_states import CameraState, CameraStates, ModelDrift
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.defs import training_due
 from yolo_assets.defs.automation import on_training_due
 from yolo_assets.defs.resources import Locations
 from yolo_assets.learning.dataset import build_dataset, latest_dataset
-from yolo_assets_tests.learning.line_world import World
+from yolo_assets.monitoring.states import keep_camera_states
+from yolo_assets_tests.learning.line_world import START, World
 
 FILES = 9
 
@@ -107,7 +109,9 @@ def test_drift_starts_one_with_fewer_labels(plant: Plant, home: Path) -> None:
     (home / "plant.yaml").write_text("training: {new_labels: 50, after_drift: 2, quiet_minutes: 0}")
     plant.label(plant.world.archive_frames(3), "a.json")
     assert not plant.starts()
-    plant.instance.report_runless_asset_event(dg.AssetMaterialization("drift_report", metadata={"drifted": 1}))
+    drift = ModelDrift(model_version="line/1", verdict="drifted", reason="fewer cracks", size=0.4)
+    camera = CameraState(camera_id="lineA_cam01", drift=drift)
+    keep_camera_states(plant.world.store, CameraStates(hour=START, cameras=(camera,)))
     assert plant.starts()
 
 

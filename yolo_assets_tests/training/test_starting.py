@@ -24,7 +24,7 @@ def new(images: int, *, first: timedelta = HOUR, last: timedelta = HOUR, drifted
         ({}, new(0, first=99 * HOUR), False, "nothing was labelled"),
         ({}, new(60, first=9 * MINUTE, last=9 * MINUTE), False, "waits until 2026-03-02T12:01"),
         ({}, new(60, first=61 * MINUTE, last=MINUTE), True, "60 images"),
-        ({}, new(10, drifted=True), True, "drift was reported"),
+        ({}, new(10, drifted=True), True, "while drift stands"),
         ({}, new(9, drifted=True), False, "starts at 10"),
         ({"after_drift": None}, new(10, drifted=True), False, "starts at 50"),
         ({"daily_at": time(11, 30)}, new(1), True, "it is 11:30 UTC"),
