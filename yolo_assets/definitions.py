@@ -16,6 +16,7 @@ from yolo_assets.defs.intake.sensors import spool_sensor
 from yolo_assets.defs.learning.checks import every_label_accepted
 from yolo_assets.defs.learning.sensors import labels_sensor
 from yolo_assets.defs.recovery.sensors import recovery_sensor
+from yolo_assets.defs.release.search import search_sensor, training_trial
 from yolo_assets.defs.release.sensors import fleet_sensor
 from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.retention.job import retention_daily
@@ -34,9 +35,11 @@ def plant_definitions() -> dg.Definitions:
             labels_sensor,
             receipts_sensor,
             recovery_sensor,
+            search_sensor,
             spool_sensor,
             today_sensor,
         ],
+        jobs=[training_trial],
         schedules=[audit_daily, retention_daily],
         resources={"locations": Locations.from_env()},
     )

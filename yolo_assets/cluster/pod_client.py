@@ -46,7 +46,11 @@ class TrainingPodClient(PipesK8sClient):
         self._patience = patience
 
     def train(
-        self, context: AssetExecutionContext, command: list[str], extras: dict[str, Any], label: str
+        self,
+        context: AssetExecutionContext | OpExecutionContext,
+        command: list[str],
+        extras: dict[str, Any],
+        label: str,
     ) -> PipesClientCompletedInvocation:
         """Run a command in the training pod to its end, in another pod again after an eviction.
 
