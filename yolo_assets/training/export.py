@@ -90,7 +90,8 @@ def convert(job: ConvertJob) -> None:
     trained: Any = saved.get("train_args") or {}
     side = trained.get("imgsz") if isinstance(trained, dict) else None
     side = side if isinstance(side, int) and side > 0 else _DEFAULT_SIDE
-    write_atomic(Path(job.out), onnx_of(weights, (-(-side // _STRIDE) * _STRIDE,) * 2))
+    side = -(-side // _STRIDE) * _STRIDE
+    write_atomic(Path(job.out), onnx_of(weights, (side, side)))
 
 
 def reference(job: ReferenceJob) -> None:

@@ -1,7 +1,7 @@
 """Whether a training is due: the plant's policy against what was labelled since the last one. Pure.
 
 Belongs here: counting and deciding. Does not belong here: what Dagster knows of the last training
-(``yolo_assets.defs.release.training_due``).
+(``yolo_assets.defs.training_due``).
 """
 
 from __future__ import annotations
