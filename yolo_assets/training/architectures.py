@@ -24,8 +24,8 @@ _SCALED = {
 ARCHITECTURES = tuple(f"{family}{scale}.yaml" for family, scales in _SCALED.items() for scale in scales)
 """Detection networks of the installed Ultralytics, by the names of their descriptions."""
 
-_END2END = "yolov10"
-"""Exported with suppression inside; every other network as raw boxes, YOLO26 too."""
+LAYOUT: OutputLayout = "raw"
+"""Of every export here; YOLOv10 and YOLO26, too, are exported without suppression inside."""
 
 
 def check_architecture(name: str) -> str:
@@ -50,11 +50,8 @@ def agents_refuse(serving: ModelManifest, architecture: str | None, sides: tuple
         architecture: of the successor; None keeps that of the model.
         sides: height and width of its input in pixels.
     """
-    layout: OutputLayout = serving.output_layout
-    stride = serving.stride
-    if architecture is not None:
-        layout, stride = ("end2end" if architecture.startswith(_END2END) else "raw"), STRIDE
+    stride = serving.stride if architecture is None else STRIDE
     successor = serving.model_copy(
-        update={"input_shape": (1, 3, *sides), "output_layout": layout, "stride": stride, "version": "successor"}
+        update={"input_shape": (1, 3, *sides), "output_layout": LAYOUT, "stride": stride, "version": "successor"}
     )
     return differences(serving, successor)

@@ -20,6 +20,7 @@ from yolo_assets.learning.dataset import build_dataset
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage.open import open_store
 from yolo_assets.training import candidates
+from yolo_assets.training.architectures import agents_refuse
 from yolo_assets.training.candidates import keep_start_weights, train_candidate
 from yolo_assets.training.jobs import TrainJob
 from yolo_assets.training.spec import Recipe, TrainSpec, fingerprint
@@ -126,7 +127,8 @@ def test_what_agents_would_refuse_is_told_before_anything_is_trained(tmp_path: P
         return str(refused.value)
 
     assert "input shape: now [1, 3, 96, 96], candidate [1, 3, 96, 128]" in told(imgsz=[96, 128])
-    assert "output layout: now raw, candidate end2end" in told(architecture="yolov10n")
+    end2end = manifest.model_copy(update={"output_layout": "end2end", "stride": 32})
+    assert agents_refuse(end2end, None, (96, 96)) == ["output layout: now end2end, candidate raw"]
     for architecture in ("yolo11s", "yolo26n", "yolov8m", "yolo12n"):
         spec, _ = assets.next_training(locations, "line/1", "d" * 64, Recipe(fine_tune={"architecture": architecture}))
         assert (spec.architecture, spec.parent, spec.sides) == (f"{architecture}.yaml", "line/1", (96, 96))
