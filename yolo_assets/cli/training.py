@@ -32,14 +32,11 @@ def status(store: StoreOption = None, as_json: JsonOption = False) -> None:
     Example: yolo-assets training status
     """
     need("dagster", "polars")
-    import dagster as dg
-
-    from yolo_assets.defs.training_due import start_decision
+    from yolo_assets.defs.training_due import decision_of
     from yolo_assets.local.dagster_home import find_dagster_home
 
     where = settings(store=store)
-    with dg.DagsterInstance.from_config(str(find_dagster_home(where.home))) as instance:
-        decision = start_decision(instance, _locations(where), utc_now())
+    decision = decision_of(find_dagster_home(where.home), _locations(where))
     if as_json:
         look_at = format_time(decision.look_at) if decision.look_at is not None else None
         emit_json({"due": decision.due, "why": decision.why, "look_at": look_at})

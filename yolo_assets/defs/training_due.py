@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -102,6 +103,16 @@ def start_decision(instance: dg.DagsterInstance, locations: Locations, now: date
     policy = load_plant(locations.settings).training
     new = _new_labels(instance, locations)
     return decide_start(policy, new, now) if new is not None else StartDecision(False, "there is no dataset yet")
+
+
+def decision_of(dagster_home: Path, locations: Locations) -> StartDecision:
+    """Whether a training is due now, of the instance in a folder with a ``dagster.yaml``.
+
+    Raises:
+        UserError: as for ``start_decision``.
+    """
+    with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
+        return start_decision(instance, locations, utc_now())
 
 
 def _new_labels(instance: dg.DagsterInstance, locations: Locations) -> NewLabels | None:
