@@ -25,7 +25,7 @@ from yolo_assets.cli.common import (
 from yolo_assets.contracts.errors import UsageError, UserError
 from yolo_assets.contracts.text import decode_text, plain
 from yolo_assets.contracts.times import format_time
-from yolo_assets.learning.label_history import Conflict, LabelHistory, Labelling, accepted, told
+from yolo_assets.learning.label_history import Conflict, LabelHistory, Labelling, read_history, told
 
 if TYPE_CHECKING:
     from yolo_assets.learning.labels import FileReport
@@ -246,7 +246,7 @@ def withdraw(
     where = settings(store=store)
     opened, names = open_store(where.store_url, memory=where.known_stores), _names(change_test_labels)
     changed = withdraw_file(opened, file, by=by or None, reason=reason or None, undo=undo, change_test_labels=names)
-    counting = LabelHistory(accepted(opened)).counting()
+    counting = read_history(opened).counting()
     left = sum(image.sha256 in counting for image in changed.images)
     if as_json:
         own = sum(one.file.source_sha256 == changed.source_sha256 for one in counting.values())
@@ -263,7 +263,7 @@ def _history(store: str | None) -> LabelHistory:
     from yolo_assets.storage.open import open_store
 
     where = settings(store=store)
-    return LabelHistory(accepted(open_store(where.store_url, memory=where.known_stores)))
+    return read_history(open_store(where.store_url, memory=where.known_stores))
 
 
 def _file(file: AcceptedLabels, counting: int) -> dict[str, Any]:

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from yolo_assets.classes.stored import read_class_list
 from yolo_assets.contracts.base import canonical_json
+from yolo_assets.contracts.class_list import ClassList
 from yolo_assets.contracts.names import LABELS_ACCEPTED
 from yolo_assets.contracts.times import format_time
 from yolo_assets.learning.records import AcceptedLabels, LabelBox, LabelledImage, Rejected
@@ -44,6 +46,16 @@ def accepted(store: ObjectStore) -> list[AcceptedLabels]:
     """
     found = [AcceptedLabels.from_json(store.get(key), key) for key in accepted_keys(store)]
     return sorted(found, key=lambda one: (one.imported_at, one.source_sha256))
+
+
+def read_history(store: ObjectStore) -> LabelHistory:
+    """The history of a store's labels, classes by their present names."""
+    return LabelHistory(accepted(store), present_names(read_class_list(store)))
+
+
+def present_names(classes: ClassList | None) -> Callable[[str], str] | None:
+    """What turns the name that a class had into the one it has now; None without a list of classes."""
+    return None if classes is None else lambda name: classes.resolve(name) or name
 
 
 def labels_version(labels: Collection[AcceptedLabels]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_assets.contracts.names import LABELS_INBOX
-from yolo_assets.learning.label_history import LabelHistory, accepted
+from yolo_assets.learning.label_history import LabelHistory, read_history
 from yolo_assets.learning.labels import FileReport, import_inbox
 from yolo_assets.learning.records import LabelledImage
 from yolo_assets.storage import ObjectStore, open_store
@@ -47,7 +47,7 @@ class Inbox:
 
     def history(self) -> LabelHistory:
         """All that was said about the images."""
-        return LabelHistory(accepted(self.store))
+        return read_history(self.store)
 
     def boxes(self) -> dict[str, list[tuple[str, tuple[float, ...]]]]:
         """Class and corners of each box, by image as ``images`` has it."""

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from yolo_assets.classes.stored import change_class_list
+from yolo_assets.contracts.class_list import ClassEntry
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.learning.dataset import DATASET_POINTER, DatasetPointer, dataset_key
 from yolo_assets.learning.label_history import LabelHistory, accepted, told
@@ -82,7 +84,7 @@ def test_a_file_without_times_that_undoes_a_correction_is_asked_about(inbox):
 def test_the_last_known_change_counts_in_whatever_order_files_come(inbox):
     moment = datetime(2026, 1, 1, tzinfo=UTC)
 
-    @given(st.permutations(range(4)), st.lists(st.none() | st.integers(0, 9), min_size=4, max_size=4))
+    @given(st.permutations(range(4)), st.lists(st.none() | st.integers(1, 9), min_size=4, max_size=4))
     def check(order: list[int], times: list[int | None]) -> None:
         files: list[AcceptedLabels] = []
         for place, number in enumerate(order):
@@ -240,3 +242,17 @@ def test_a_withdrawn_file_mends_nothing_and_asks_nothing(inbox):
     assert len(reports["a.json"].problems) == 1
     withdraw_file(inbox.store, "a.json")
     assert import_inbox(inbox.store, CLASSES).open_problems == []
+
+
+def test_the_list_of_classes_decides_and_names_the_nearest(inbox):
+    rest = (ClassEntry(name="dent"), ClassEntry(name="rust", retired=True))
+    categories = [{"id": n, "name": name} for n, name in enumerate(("crack", "Dent", "rust"), 1)]
+    for first in (ClassEntry(name="crack"), ClassEntry(name="fissure", aliases=("crack",))):
+        change_class_list(inbox.store, lambda _, e=(first, *rest): e, by="Ada", what="names")
+        rows = [ONE], [dict(ONE, category_id=2)], [dict(ONE, category_id=3)]
+        document = coco(*rows, categories=categories, info={"list": first.name})
+        report = inbox.bring(document, name=f"{first.name}.json", classes=None)
+        assert "unknown class 'Dent' (did you mean dent?)" in said(report)
+        assert "class 'rust' is retired" in said(report)
+    assert inbox.boxes()["0"][0][0] == "fissure"
+    assert inbox.history().conflicts() == []

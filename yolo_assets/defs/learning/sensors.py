@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import dagster as dg
 
-from yolo_assets.contracts.names import LABELS_ACCEPTED, LABELS_INBOX
+from yolo_assets.contracts.names import CLASS_LIST_POINTER, LABELS_ACCEPTED, LABELS_INBOX
 from yolo_assets.defs.cursors import SensorCursor
 from yolo_assets.defs.learning.checks import EVERY_LABEL_ACCEPTED, archive_within_reach, label_problems
 from yolo_assets.defs.metadata import table
@@ -120,6 +120,8 @@ def _state(locations: Locations, waiting: bool) -> str:
     files += [f"{info.key} {info.etag}" for info in store.list(LABELS_ACCEPTED)]  # withdrawals
     if waiting:  # a batch has thousands of pictures beside its manifest: they are listed only for a reason
         files += [f"{i.key} {i.etag}" for i in store.list("annotation/") if i.key.endswith("/manifest.json")]
+        classes = store.head(CLASS_LIST_POINTER)
+        files += [classes.etag] if classes is not None else []
     return _hash([*files, *locations.settings.class_names])
 
 
