@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_assets.contracts.class_list import ClassList, nearest_name
+from yolo_assets.contracts.class_list import nearest_name
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
 from yolo_assets.contracts.names import check_class_name, dataset_image_key
 from yolo_assets.contracts.text import plain
@@ -75,7 +75,7 @@ class _Judged:
 def validate(
     parsed: LabelFile,
     known: KnownImages,
-    classes: Collection[str] | ClassList | None,
+    class_names: Collection[str] | None,
     *,
     source_file: str,
     source_sha256: str,
@@ -89,7 +89,7 @@ def validate(
     Args:
         parsed: from ``formats.recognise.parse``.
         known: images that labels may be about.
-        classes: the plant's list, or the names that are allowed; None allows any well-formed name.
+        class_names: classes that are allowed, by all their names; None allows any well-formed name.
         source_file: name of the inbox file.
         source_sha256: its hash.
         pictures: where images that came with the labels are stored, once by hash.
@@ -108,7 +108,7 @@ def validate(
         tool=parsed.tool,
         updated_at=parsed.updated_at,
     )
-    judged = [_judge(raw, known, classes, pictures, options) for raw in parsed.images]
+    judged = [_judge(raw, known, class_names, pictures, options) for raw in parsed.images]
     _refuse_twins(judged)
     rejected = [_told(name, problem) for name, problem in parsed.orphans]
     questions: list[Rejected] = []
@@ -149,7 +149,7 @@ def _told(image: str, reason: str, image_path: str | None = None) -> Rejected:
 def _judge(
     raw: RawImage,
     known: KnownImages,
-    classes: Collection[str] | ClassList | None,
+    class_names: Collection[str] | None,
     pictures: ObjectStore | None,
     options: ImportOptions,
 ) -> _Judged:
@@ -158,7 +158,7 @@ def _judge(
     try:
         judged.target = _target(raw, known, pictures, judged.problems)
         if judged.target is not None:
-            judged.boxes = tuple(_boxes(raw, judged.target, classes, options.class_map, judged.problems))
+            judged.boxes = tuple(_boxes(raw, judged.target, class_names, options.class_map, judged.problems))
     except (BadInputError, IntegrityError, SignatureError, ObjectNotFoundError) as error:
         judged.problems.append(str(error))
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
@@ -329,12 +329,13 @@ def _check_size(raw: RawImage, width: int, height: int, problems: list[str]) -> 
 def _boxes(
     raw: RawImage,
     target: LabelledImage,
-    classes: Collection[str] | ClassList | None,
+    class_names: Collection[str] | None,
     class_map: Mapping[str, str],
     problems: list[str],
 ) -> Iterator[LabelBox]:
     for number, box in enumerate(raw.boxes, 1):
-        class_name, class_problem = _our_class(class_map.get(box.class_name or "", box.class_name), classes)
+        class_name = class_map.get(box.class_name or "", box.class_name)
+        class_problem = _class_problem(class_name, class_names)
         if class_problem:
             problems.append(f"box {number}: {class_problem}")
             continue
@@ -355,7 +356,7 @@ def _boxes(
             problems.append(f"box {number}: {shown} is less than {MIN_SIDE:g} px wide or high")
             continue
         # A hundredth of a pixel: what three formats can carry without loss, and more than anyone can draw.
-        yield LabelBox.model_validate({"bbox": tuple(round(v, 2) for v in (x1, y1, x2, y2)), "class": class_name})
+        yield LabelBox.model_validate({"bbox": tuple(round(v, 2) for v in (x1, y1, x2, y2)), "class": class_name or ""})
 
 
 def _upright(box: RawBox, target: LabelledImage) -> tuple[float, float, float, float]:
@@ -373,32 +374,21 @@ def _upright(box: RawBox, target: LabelledImage) -> tuple[float, float, float, f
     return min(xs), min(ys), max(xs), max(ys)
 
 
-def _our_class(written: str | None, classes: Collection[str] | ClassList | None) -> tuple[str, str | None]:
-    """The name of a class as we have it now, and what is wrong with it."""
-    if written is None:
-        return "", "it names no class, or more than one"
-    if isinstance(classes, ClassList):
-        entry = classes.entry(written)
-        if entry is None:
-            add = f"add it (`yolo-assets classes add {written}`)"
-            return written, _unknown(written, classes.names_in_use, classes.nearest(written), add)
-        if entry.retired:
-            return written, f"class {written!r} is retired; remove its boxes, or map it to another class (--class-map)"
-        return entry.name, None
-    if classes is not None and written not in classes:
-        add = "add it to YOLO_ASSETS_CLASSES"
-        return written, _unknown(written, sorted(classes), nearest_name(written, classes), add)
+def _class_problem(class_name: str | None, class_names: Collection[str] | None) -> str | None:
+    if class_name is None:
+        return "it names no class, or more than one"
+    if class_names is not None and class_name not in class_names:
+        nearest = nearest_name(class_name, class_names)
+        meant = f" (did you mean {nearest}?)" if nearest is not None else ""
+        return (
+            f"unknown class {class_name!r}{meant}; known are {', '.join(sorted(class_names))}; "
+            "add it (yolo-assets classes add), or map it to one of these (--class-map)"
+        )
     try:
-        return check_class_name(written), None
+        check_class_name(class_name)
     except BadInputError as error:
-        return written, str(error)
-
-
-def _unknown(name: str, known: Sequence[str], nearest: str | None, add: str) -> str:
-    meant = f" (did you mean {nearest}?)" if nearest is not None else ""
-    return (
-        f"unknown class {name!r}{meant}; known are {', '.join(known)}; {add}, or map it to one of these (--class-map)"
-    )
+        return str(error)
+    return None
 
 
 def _store_image(store: ObjectStore, image: LabelledImage, data: bytes) -> None:

@@ -17,7 +17,6 @@ from pathlib import PurePosixPath
 from yolo_assets.archive.archive import Archive
 from yolo_assets.classes.stored import read_class_list
 from yolo_assets.contracts.base import canonical_json
-from yolo_assets.contracts.class_list import ClassList
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import LABELS_ACCEPTED, LABELS_INBOX
 from yolo_assets.contracts.times import format_time, utc_now
@@ -119,7 +118,7 @@ def import_inbox(
 
     Args:
         store: the store root.
-        class_names: classes that are allowed where the store has no list of classes; None allows any well-formed name.
+        class_names: classes that are allowed, by all their names; None allows any well-formed name.
         archive: labels may also be about its frames, by their path; it is asked only then.
 
     Returns:
@@ -151,7 +150,7 @@ def import_file(
         name: file name. When another file lies under it, the hash of this one is added.
         data: the file.
         options: kept beside it, so that it is judged with them again.
-        class_names: classes that are allowed where the store has no list of classes; None allows any well-formed name.
+        class_names: classes that are allowed, by all their names; None allows any well-formed name.
         archive: as for ``import_inbox``.
 
     Raises:
@@ -189,7 +188,8 @@ class _Import:
     def __init__(self, store: ObjectStore, class_names: Collection[str] | None, archive: Archive | None) -> None:
         self._store = store
         self._archive = archive
-        self._classes = read_class_list(store) or class_names
+        self._class_names = class_names
+        self._rename = present_names(read_class_list(store))
         self._images: KnownImages | None = None
         self._history: LabelHistory | None = None
         self._test: frozenset[str] | None = None
@@ -251,7 +251,7 @@ class _Import:
         labels = validate(
             parse(name, data),
             self._images,
-            self._classes,
+            self._class_names,
             source_file=name,
             source_sha256=digest,
             pictures=self._store,
@@ -280,21 +280,17 @@ class _Import:
 
     def _judged_by(self, options: bytes) -> str:
         batches_known = list(self._images.batches) if self._images is not None else []
-        if isinstance(self._classes, ClassList):
-            classes = [self._classes.id, self._classes.version]
-        else:
-            classes = None if self._classes is None else list(self._classes)
+        classes = None if self._class_names is None else list(self._class_names)
         with_archive = self._archive is not None
         content = canonical_json([READER, classes, batches_known, hashlib.sha256(options).hexdigest(), with_archive])
         return hashlib.sha256(content).hexdigest()
 
     def _history_without(self, digest: str) -> LabelHistory:
         """What the other files say."""
-        rename = present_names(self._classes if isinstance(self._classes, ClassList) else None)
         if digest in self._accepted:
-            return LabelHistory([one for one in self._accepted.values() if one.source_sha256 != digest], rename)
+            return LabelHistory([one for one in self._accepted.values() if one.source_sha256 != digest], self._rename)
         if self._history is None:
-            self._history = LabelHistory(list(self._accepted.values()), rename)
+            self._history = LabelHistory(list(self._accepted.values()), self._rename)
         return self._history
 
     def _test_images(self) -> frozenset[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 from yolo_assets.classes.stored import change_class_list
 from yolo_assets.contracts.class_list import ClassEntry
 from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.settings import Settings
 from yolo_assets.learning.dataset import DATASET_POINTER, DatasetPointer, dataset_key
 from yolo_assets.learning.label_history import LabelHistory, accepted, told
 from yolo_assets.learning.labels import import_inbox, withdraw_file
+from yolo_assets.learning.plant_classes import allowed_class_names
 from yolo_assets.learning.records import AcceptedLabels, DatasetItem, DatasetManifest, LabelBox, LabelledImage
 from yolo_assets_tests.learning.label_inbox import CLASSES, FILES, Inbox, coco, said
 from yolo_assets_tests.learning.test_label_studio_labels import region, task
@@ -244,15 +247,16 @@ def test_a_withdrawn_file_mends_nothing_and_asks_nothing(inbox):
     assert import_inbox(inbox.store, CLASSES).open_problems == []
 
 
-def test_the_list_of_classes_decides_and_names_the_nearest(inbox):
-    rest = (ClassEntry(name="dent"), ClassEntry(name="rust", retired=True))
-    categories = [{"id": n, "name": name} for n, name in enumerate(("crack", "Dent", "rust"), 1)]
+def test_names_of_the_list_are_known_and_others_get_the_nearest(inbox):
+    settings = Settings(home=Path("unused"))
+    categories = [{"id": n, "name": name} for n, name in enumerate(("crack", "Dent"), 1)]
     for first in (ClassEntry(name="crack"), ClassEntry(name="fissure", aliases=("crack",))):
-        change_class_list(inbox.store, lambda _, e=(first, *rest): e, by="Ada", what="names")
-        rows = [ONE], [dict(ONE, category_id=2)], [dict(ONE, category_id=3)]
-        document = coco(*rows, categories=categories, info={"list": first.name})
-        report = inbox.bring(document, name=f"{first.name}.json", classes=None)
+        entries = (first, ClassEntry(name="dent"))
+        change_class_list(inbox.store, lambda _, e=entries: e, by="Ada", what="names")
+        document = coco([ONE], [dict(ONE, category_id=2)], categories=categories, info={"list": first.name})
+        report = inbox.bring(document, name=f"{first.name}.json", classes=allowed_class_names(inbox.store, settings))
         assert "unknown class 'Dent' (did you mean dent?)" in said(report)
-        assert "class 'rust' is retired" in said(report)
-    assert inbox.boxes()["0"][0][0] == "fissure"
-    assert inbox.history().conflicts() == []
+        assert report.images == 1
+    renamed = coco([ONE], categories=[{"id": 1, "name": "fissure"}])
+    inbox.bring(renamed, classes=allowed_class_names(inbox.store, settings))
+    assert inbox.history().conflicts() == [], "a class by its old name and by its new one is the same"
