@@ -300,7 +300,8 @@ def _judge(reports: ModelReports, slots: Slots, hours: Flags, later: Flags, poli
     confidence_slack = np.broadcast_to((policy.confidence_slack + 2 * confidence_error)[:, None], value.shape)
     confidence = level_ratios(value, noise, reference.confidence_lots, confidence_slack, _CONFIDENCES, 6.0)
     far = _rolling(np.where(np.isfinite(value), value, 0.0)) / np.maximum(_rolling(np.isfinite(value).astype(float)), 1)
-    near = np.where(np.abs(far) < confidence_slack, True, False)
+    near = np.zeros(far.shape, np.bool_)
+    near[np.abs(far) < confidence_slack] = True
     confidence_watch = watch(confidence, near, policy.limit)
 
     recent = _rolling(objects, 3)

@@ -270,7 +270,7 @@ def watch(ratios: Floats, calm: Flags, limit: float) -> Watched:
     stands = np.zeros(rows, bool)
     standing, evidence = np.zeros((rows, hours), bool), np.full((rows, hours), -np.inf)
     share = np.log(max(kinds, 1))
-    begun = _judged_hours(np.isfinite(ratios).any(axis=2)).start  # before, nothing can be said
+    begun = _judged_hours(np.isfinite(ratios[:, :, 0])).start  # before, nothing can be said
     for hour in range(begun, hours):
         ratio = ratios[:, hour]
         judged = np.isfinite(ratio)

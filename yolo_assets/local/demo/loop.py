@@ -17,7 +17,7 @@ import orjson
 from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.names import LABELS_INBOX, annotation_key, is_frame
-from yolo_assets.contracts.settings import Settings
+from yolo_assets.contracts.settings import PLANT_FILE, Settings
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.local.dagster_home import prepare_dagster_home
@@ -30,7 +30,7 @@ from yolo_assets.simulator.labeller import label_batch
 from yolo_assets.spool.hours import list_hours
 from yolo_assets.storage import open_store
 
-GRACE_SECONDS = 10
+GRACE_SECONDS = 5
 """The agent writes to its open hour all the time; an hour that is quiet for so long is closed."""
 
 _SMALL = {
@@ -44,13 +44,17 @@ _SMALL = {
 }
 RECIPE = {
     "starter": {**_SMALL, "epochs": 9, "lr0": 0.002},
-    "fine_tune": {**_SMALL, "epochs": 5, "lr0": 0.0014},
+    "fine_tune": {**_SMALL, "batch": 16, "epochs": 5, "lr0": 0.002},
 }
 """Small pictures and few epochs: minutes on two cores. A plant's recipe is larger."""
 
 GATE = {"improvement": "better", "min_recall": 0.1, "min_frames": 50, "max_class_drop": 0.35}
 """A class has ten to thirty boxes in the test set, and a starter of so few epochs finds two to seven of ten cracks, as
 its training happens to go. So the limits on single classes are wide; that the new model is better must be sure."""
+
+
+PLANT = {"training": {"new_labels": 1, "quiet_minutes": 0}}
+"""Nobody waits for more labels than those that the annotator gives at once."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class DemoPlan:
     seed: int = 7
     starter_frames: int = 200
     fps: float = 7.5
-    speed: float = 150.0
+    speed: float = 200.0
     starter_labels: int = 400
     changed_labels: int = 300
 
@@ -140,7 +144,7 @@ class Loop:
     def open(cls, settings: Settings, plan: DemoPlan, screen: Screen) -> Loop:
         """Set the environment of the graph and open everything."""
         home = settings.home
-        for name, value in (("recipe.json", RECIPE), ("gate.json", GATE)):
+        for name, value in (("recipe.json", RECIPE), ("gate.json", GATE), (PLANT_FILE, PLANT)):
             (home / name).write_text(json.dumps(value, indent=1))
         os.environ |= {
             "YOLO_ASSETS_HOME": str(home),
