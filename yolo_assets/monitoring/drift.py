@@ -291,7 +291,7 @@ def _judge(reports: ModelReports, slots: Slots, hours: Flags, later: Flags, poli
     mix = count_ratios(by_class, by_share, reference.mix_lots, mix_slack, _SHARES)
     mix = mix.reshape(rows, kinds, length, len(_SHARES)).transpose(0, 2, 1, 3).reshape(rows, length, -1)
     calm_class = _calm(by_class, by_share, mix_slack, by_share > 0).reshape(rows, kinds, length)
-    mix_watch = watch(mix, calm_class.all(axis=1), policy.limit)
+    mix_watch = watch(mix, calm_class.min(axis=1, initial=True), policy.limit)
 
     value, noise = _confidence(reports, reference.centre, reference.deviation)
     value = np.where(judged, value, np.nan)
