@@ -264,7 +264,7 @@ class Agent:
         """What works and yet cannot be meant: for the status and the page."""
         serving = self.control.serving
         missing = self.updates.poller.missing if serving is None else None
-        alarms = self.config.alarms_without_class(serving.manifest.class_names) if serving else []
+        alarms = self.config.alarms_without_class(serving.manifest) if serving else []
         return [missing, *alarms] if missing else alarms
 
     def _store_status(self) -> dict[str, str | None]:

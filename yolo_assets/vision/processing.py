@@ -9,6 +9,7 @@ and pads with grey 114 to the whole shape; its "minimum rectangle" is for dynami
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,6 +131,7 @@ def decode(
     confidence: float,
     iou: float,
     max_detections: int,
+    reported: Sequence[int] | None = None,
 ) -> Detections:
     """Detections of one frame, as Ultralytics' predict gives them: one label a box, suppression within each class.
 
@@ -140,6 +142,7 @@ def decode(
         confidence: boxes must be above, not at, this.
         iou: see `matching.class_aware_nms`; without meaning for end2end.
         max_detections: boxes to keep at most.
+        reported: by class id the id under which it is reported; -1: not at all. None: each under its own.
 
     Returns:
         Boxes in input pixels.
@@ -160,8 +163,25 @@ def decode(
             "it is broken on this device, go back to the previous version"
         )
     if layout == "raw":
-        return _raw(output[0], confidence, iou, max_detections)
-    return _end2end(output[0], classes, confidence, max_detections)
+        return _raw(_under_reported_ids(output[0], reported), confidence, iou, max_detections)
+    found = _end2end(output[0], classes, confidence, max_detections)
+    if reported is None:
+        return found
+    ids = np.asarray(reported, np.int32)[found.class_id]
+    found = Detections(found.xyxy, ids, found.confidence)[ids >= 0]
+    # What was of two classes is of one now: the suppression inside the file did not compare them.
+    return found[class_aware_nms(found.xyxy, found.class_id, found.confidence, iou, max_detections)]
+
+
+def _under_reported_ids(head: NDArray[np.float32], reported: Sequence[int] | None) -> NDArray[np.float32]:
+    """A raw head in which each class has the highest score of all that are reported as it, and others have none."""
+    if reported is None:
+        return head
+    scores = np.zeros((max(*reported, len(head) - 5) + 1, head.shape[1]), np.float32)
+    for own, target in enumerate(reported):
+        if target >= 0:
+            np.maximum(scores[target], head[4 + own], out=scores[target])
+    return np.concatenate([head[:4], scores])
 
 
 def _raw(head: NDArray[np.float32], confidence: float, iou: float, max_detections: int) -> Detections:
