@@ -169,6 +169,11 @@ class Settings(BaseSettings):
         "where that is writable, else one in the user's temporary folder",
     )
 
+    backfill_hours: Annotated[int, Field(ge=1, le=720)] = Field(
+        default=72,
+        description="hours that a backfill packs into one run: a process, in a cluster a pod; fewer where many pods "
+        "share the work",
+    )
     keep_runs_days: Annotated[int, Field(ge=8, le=36_500)] = Field(
         default=30, description="days for which Dagster remembers runs that succeeded, and what a newer run superseded"
     )
