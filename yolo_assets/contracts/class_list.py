@@ -88,6 +88,11 @@ class ClassList(Record):
         return tuple(entry.name for entry in self.classes if entry.in_use)
 
     @property
+    def display_names(self) -> dict[str, str | dict[str, str]]:
+        """By class name what people call it, by language; classes that nobody described are left out."""
+        return {entry.name: dict(entry.display_names) for entry in self.classes if entry.display_names}
+
+    @property
     def label(self) -> str:
         """``<id>/<version>``, as records carry it."""
         return f"{self.id}/{self.version}"
