@@ -163,7 +163,7 @@ def decode(
             "it is broken on this device, go back to the previous version"
         )
     if layout == "raw":
-        return _raw(_under_reported_ids(output[0], reported), confidence, iou, max_detections)
+        return _raw(output[0], confidence, iou, max_detections, reported)
     found = _end2end(output[0], classes, confidence, max_detections)
     if reported is None:
         return found
@@ -173,25 +173,29 @@ def decode(
     return found[class_aware_nms(found.xyxy, found.class_id, found.confidence, iou, max_detections)]
 
 
-def _under_reported_ids(head: NDArray[np.float32], reported: Sequence[int] | None) -> NDArray[np.float32]:
-    """A raw head in which each class has the highest score of all that are reported as it, and others have none."""
-    if reported is None:
-        return head
-    scores = np.zeros((max(*reported, len(head) - 5) + 1, head.shape[1]), np.float32)
+def _merged_scores(scores: NDArray[np.float32], reported: Sequence[int]) -> NDArray[np.float32]:
+    """Scores in which each class has the highest of all that are reported as it; classes not reported keep theirs."""
+    merged = np.zeros((max(*reported, len(scores) - 1) + 1, scores.shape[1]), np.float32)
     for own, target in enumerate(reported):
-        if target >= 0:
-            np.maximum(scores[target], head[4 + own], out=scores[target])
-    return np.concatenate([head[:4], scores])
+        row = merged[own if target < 0 else target]
+        np.maximum(row, scores[own], out=row)
+    return merged
 
 
-def _raw(head: NDArray[np.float32], confidence: float, iou: float, max_detections: int) -> Detections:
+def _raw(
+    head: NDArray[np.float32], confidence: float, iou: float, max_detections: int, reported: Sequence[int] | None
+) -> Detections:
     # torch rounds a threshold to float32 before it compares; so do we, to decide alike at the edge
     chosen = np.flatnonzero(head[4:].max(axis=0) > np.float32(confidence))
     if not chosen.size:
         return Detections.empty()
     rows = head[:, chosen]
-    class_id = rows[4:].argmax(axis=0).astype(np.int32)
-    score = rows[4:].max(axis=0)
+    scores = rows[4:] if reported is None else _merged_scores(rows[4:], reported)
+    class_id = scores.argmax(axis=0).astype(np.int32)
+    score = scores.max(axis=0)
+    if reported is not None:  # what is most like a class that is not reported is no other class either
+        shown = ~np.isin(class_id, [own for own, target in enumerate(reported) if target < 0])
+        rows, class_id, score = rows[:, shown], class_id[shown], score[shown]
     centre, half = rows[:2], rows[2:4] * np.float32(0.5)
     xyxy = np.concatenate([centre - half, centre + half], dtype=np.float32).T
     kept = class_aware_nms(xyxy, class_id, score, iou, max_detections)
