@@ -26,6 +26,7 @@ LAYERS = {
     "alerts": {"contracts", "runtime", "storage", "models", "today"},
     "evidence": {"contracts", "runtime", "storage", "vision", "spool", "archive", "catalog", "models"},
     "learning": {"contracts", "runtime", "storage", "vision", "spool", "archive", "tables", "catalog"},
+    "lineage": {"contracts", "storage", "archive", "catalog", "learning", "models"},
     "training": {"contracts", "runtime", "storage", "vision", "learning", "models"},
     "cluster": {"contracts", "runtime"},
     "events": {"contracts", "runtime"},

@@ -36,6 +36,7 @@ COMMANDS = {
     "backfill": ("backfill", "Build hours of the past again, or those that are missing, through Dagster's daemon."),
     "demo": ("demo", "The whole loop on this machine, with real files, inference, training and hot reload."),
     "exporter": ("exporter", "The platform's figures for Prometheus: runs, backlog, gaps, fleet, verdicts."),
+    "lineage": ("lineage", "Both ways: what a frame, label, model or archive came from, and what rests on it."),
     "restore": ("restore", "Frames back out of the archive, hashes verified."),
     "pages": ("pages", "Sample frames with boxes, gate reports and stored objects, for links in the UI."),
     "simulate": ("simulate", "Write closed spool hours of a simulated factory line."),

@@ -45,7 +45,7 @@ IN_PROCESS = {
     *("models history", "models export", "models import", "evidence make", "evidence verify"),
     *("storage doctor", "storage policy", "edge init"),
     *("tables build", "tables quarantine", "labels import", "datasets build"),
-    *("alerts ls", "backfill", "exporter", "platform init", "today"),
+    *("alerts ls", "lineage", "backfill", "exporter", "platform init", "today"),
 }
 FOREGROUND = ("edge run", "edge check", "edge status", "edge audit verify", "edge try")
 ON_S3 = ("archive hold", "storage init")
@@ -158,6 +158,7 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         shell("models verify", "line/2")
         shell("models rollback", "line", "--reason", "it was not", "--by", "A. Berg")
         shell("models history", "line")
+        assert json.loads(shell("lineage", first, "--json"))["made_from"][0]["images"]["train"] > 0
         shell("models export", first, "--out", tmp_path / "bundle")
         (tmp_path / "tiny.onnx").write_bytes(tiny_bundle_files("line", "3")[1][ONNX])
         golden = ("--golden", tmp_path / "bundle" / "golden")

@@ -64,6 +64,7 @@ def deployed_model(
             "release": pointer.release,
             "moved_at": format_time(pointer.moved_at),
             "reason": pointer.reason,
+            **locations.links().report(pointer.model_version),
             **_pages(fleet),
             "devices": table(
                 [
