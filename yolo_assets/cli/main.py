@@ -27,7 +27,7 @@ GROUPS = {
     "events": "Announcements of hours and labels: listen.",
     "evidence": "Evidence packs for auditors: make, verify.",
     "labels": "Label files: import.",
-    "models": "Models and releases: list, show, import, verify, promote, rollback, history, export, keygen.",
+    "models": "Models and releases: list, show, import, verify, promote, approve, rollout, rollback, history, export.",
     "platform": "A plant's Dagster: init.",
     "storage": "Stores: doctor, init, policy.",
     "tables": "Detection tables, without Dagster: build, quarantine.",

@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from datetime import timedelta
+from typing import cast
 
 import polars as pl
 import pytest
@@ -113,7 +114,7 @@ def table(camera: str, hour: Hour, model: str, frames: int, detections: int) -> 
 
 @pytest.fixture(scope="module")
 def plant(tmp_path_factory) -> Plant:
-    made = Plant.make(tmp_path_factory.mktemp("plant"))
+    made = cast(Plant, Plant.make(tmp_path_factory.mktemp("plant")))
     made.build()
     return made
 
@@ -159,11 +160,14 @@ def test_a_label_file_leads_to_models_that_have_its_labels(plant: Plant) -> None
 def test_a_detection_leads_to_model_dataset_labels_archives(plant: Plant) -> None:
     camera, hour = "cam02", SERVED.next(1)
     found = plant.trace(f"C:\\spool\\{camera}\\{hour.key}\\{hour.key}0002.jpg")
+    assert found.frame is not None
     assert (found.kind, found.frame["model_version"], found.frame["n_detections"]) == ("frame", "line/2", 1)
     assert [one.model for one in found.made_from] == ["line/2", "line/1"]  # by its weights to the data
     (origin,) = [one for one in found.made_from if one.dataset]
     assert origin.dataset == plant.first.sha256 and sum(origin.images.values()) == len(plant.first.manifest.items)
-    assert origin.archives == tuple(sorted({item.source.archive_key for item in plant.first.manifest.items}))
+    assert origin.archives == tuple(
+        sorted({item.source.archive_key for item in plant.first.manifest.items if item.source})
+    )
     assert {found.label_files[sha]["file"] for sha in origin.label_files} == {"labels.json"}
     assert (found.rests_on_it, found.decided) == ((), ())
 
@@ -171,8 +175,9 @@ def test_a_detection_leads_to_model_dataset_labels_archives(plant: Plant) -> Non
 def test_an_archive_leads_both_ways(plant: Plant) -> None:
     served = plant.trace(ArchiveName("cam01", SERVED).archive_key)
     assert (served.kind, [one.model for one in served.made_from]) == ("archive", ["line/1"])
+    assert plant.wrong.source is not None
     labelled = plant.trace(plant.wrong.source.archive_key)
-    assert labelled.archive["labelled_frames"] == 30
+    assert labelled.archive is not None and labelled.archive["labelled_frames"] == 30
     assert {one.model for one in labelled.rests_on_it} >= {"line/1", "line/3"}
     assert any("none/0" in note for note in labelled.notes)  # a model that nobody registered
 
@@ -196,7 +201,11 @@ def test_the_frame_tells_its_one_archive_with_the_archive_at_hand(plant: Plant) 
     hour = Hour.from_key(path.split("/")[1])
     plant.store.put(frames_key(hour, "lineA_cam01"), frame_of(path, hour))
     found = plant.trace(path, archive=plant.of_keys())
-    assert found.frame["member"] == path.rpartition("/")[2] and len(found.frame["archives"]) == 1
+    assert (
+        found.frame is not None
+        and found.frame["member"] == path.rpartition("/")[2]
+        and len(found.frame["archives"]) == 1
+    )
     assert found.kind == "frame" and found.labels is not None and found.also == ()
 
 
