@@ -160,8 +160,9 @@ def test_a_late_joiner_keeps_what_the_others_have_then_follows(hall: Hall) -> No
     hall.pass_time(1)
     assert hall.running("v1") >= {"edge-9"}, "not the release that is on trial"
     for _ in range(3):
-        record = hall.look(601)
-    assert record.state == "done" and "edge-9" in hall.running("v2")
+        hall.look(601)
+    record = hall.rollouts.newest()
+    assert record is not None and record.state == "done" and "edge-9" in hall.running("v2")
 
 
 def test_a_bad_device_pauses_and_abort_brings_all_back(hall: Hall) -> None:
