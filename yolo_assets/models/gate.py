@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from yolo_assets.contracts.class_list import ClassList
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.evaluation import ClassResult, Evaluation, PairedEvaluation
 from yolo_assets.contracts.model import Interval
 from yolo_assets.models.gate_policy import GatePolicy
 from yolo_assets.models.gate_report import GateReport, RuleResult
+from yolo_assets.vision.contract import class_differences
 
 _TINY = 1e-9
 """Tolerance for the rounding of binary fractions: 0.95 is not below 1 - 0.05."""
@@ -25,6 +27,8 @@ def decide(
     *,
     class_names: Sequence[str],
     champion_class_names: Sequence[str] | None = None,
+    class_list: ClassList | None = None,
+    champion_class_list: ClassList | None = None,
 ) -> GateReport:
     """Decide whether a candidate may replace the champion.
 
@@ -35,6 +39,8 @@ def decide(
         policy: the limits.
         class_names: the candidate's, ordered by class id.
         champion_class_names: the champion's; required when the comparison holds one.
+        class_list: that the candidate names; None: none.
+        champion_class_list: that the champion names.
 
     Raises:
         BadInputError: the policy sets a floor for a class that the candidate does not have.
@@ -47,12 +53,13 @@ def decide(
         raise BadInputError(
             f"the gate policy sets a floor for {', '.join(unknown)}, and the model has only {', '.join(class_names)}"
         )
-    rules = list(_comparable(comparison, class_names, champion_class_names))
+    difference = class_difference(class_names, champion_class_names or (), class_list, champion_class_list)
+    rules = list(_comparable(comparison, class_names, difference))
     if all(rule.passed for rule in rules):
         rules += [
             *_test_set(comparison.candidate, policy, class_names),
             *_accuracy(comparison, policy),
-            *_classes(comparison, policy, class_names),
+            *_classes(comparison, policy, class_names, class_names[len(champion_class_names or ()) :]),
             *_hard_cases(comparison, policy),
             *_latency(comparison, policy),
         ]
@@ -72,14 +79,14 @@ def decide(
 
 
 def _comparable(
-    comparison: PairedEvaluation, class_names: Sequence[str], champion_class_names: Sequence[str] | None
+    comparison: PairedEvaluation, class_names: Sequence[str], class_problem: str | None
 ) -> Iterator[RuleResult]:
     """The rules that come first: sound figures, the same test for both, the same classes.
 
     Args:
         comparison: candidate and perhaps champion.
         class_names: the candidate's, ordered by class id.
-        champion_class_names: the champion's, when there is one.
+        class_problem: why agents would refuse the candidate's classes in place of the champion's.
     """
     evaluations = [entry for entry in (comparison.candidate, comparison.champion) if entry is not None]
     faults = [fault for evaluation in evaluations for fault in _faults(evaluation, class_names)]
@@ -102,10 +109,10 @@ def _comparable(
     )
     yield RuleResult.of(
         "class_list",
-        tuple(class_names) == tuple(champion_class_names or ()),
-        f"The class list differs from the champion's: {class_difference(class_names, champion_class_names or ())}. "
-        "Agents would refuse the swap; release it under another model name.",
-        "The class list is the champion's.",
+        class_problem is None,
+        f"The class list differs from the champion's: {class_problem}. "
+        "Agents would refuse the swap; change classes with: yolo-assets classes add, rename, retire, merge.",
+        "Every class of the champion keeps its id.",
     )
 
 
@@ -147,8 +154,25 @@ def _differences(candidate: Evaluation, champion: Evaluation) -> Iterator[str]:
         yield f"{engines[0]} and {engines[1]}"
 
 
-def class_difference(ours: Sequence[str], theirs: Sequence[str]) -> str:
-    """In words: what is missing, what was added, or that the order is another."""
+def class_difference(
+    ours: Sequence[str],
+    theirs: Sequence[str],
+    class_list: ClassList | None = None,
+    their_class_list: ClassList | None = None,
+) -> str | None:
+    """Why agents would refuse our classes in place of theirs, in words; None when they would not.
+
+    Args:
+        ours: names by class id.
+        theirs: names of the model that serves.
+        class_list: that our model names; None: none.
+        their_class_list: that the other one names.
+    """
+    problems = class_differences(theirs, ours, known=their_class_list, declared=class_list)
+    if not problems:
+        return None
+    if tuple(ours) == tuple(theirs):
+        return "; ".join(problems)
     parts: list[str] = []
     if missing := [name for name in theirs if name not in ours]:
         parts.append(f"missing {', '.join(missing)}")
@@ -227,7 +251,10 @@ def _accuracy(comparison: PairedEvaluation, policy: GatePolicy) -> Iterator[Rule
     )
 
 
-def _classes(comparison: PairedEvaluation, policy: GatePolicy, class_names: Sequence[str]) -> Iterator[RuleResult]:
+def _classes(
+    comparison: PairedEvaluation, policy: GatePolicy, class_names: Sequence[str], new: Sequence[str]
+) -> Iterator[RuleResult]:
+    """Floors for every class; what the champion does not know (``new``) is not compared with it."""
     for name in class_names:
         result = comparison.candidate.classes.get(name)
         if result is None:
@@ -239,7 +266,7 @@ def _classes(comparison: PairedEvaluation, policy: GatePolicy, class_names: Sequ
         floor = policy.min_recall_by_class.get(name, policy.min_recall)
         shown = f"recall of {name} is {result.recall:.3f} on {result.truth} boxes"
         yield _floor(f"recall/{name}", result.recall, floor, shown)
-        if comparison.champion is not None:
+        if comparison.champion is not None and name not in new:
             yield _class_drop(name, result, comparison.champion.classes[name], policy)
 
 

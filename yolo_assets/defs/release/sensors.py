@@ -51,7 +51,7 @@ def fleet_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> d
 @plant_sensor(
     seconds=LOOK_SECONDS,
     target=dg.AssetSelection.assets("deployed_model"),
-    description="Where plant.yaml has a section rollout: its next wave or a pause, by the heartbeats; renews the statement.",
+    description="Where plant.yaml has a section rollout: its next wave or a pause, by the heartbeats.",
 )
 def rollout_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> dg.SkipReason:
     """One look at the rollout of ``stable``; moving a channel takes a moment and needs no run."""
