@@ -28,7 +28,7 @@ GROUPS = {
     "events": "Announcements of hours and labels: listen.",
     "evidence": "Evidence packs for auditors: make, verify.",
     "labels": "Label files: import.",
-    "models": "Models and releases: list, show, import, verify, promote, approve, rollout, rollback, history, export.",
+    "models": "Models and releases: list, show, import, verify, promote, approve, rollout, rollback, validation.",
     "platform": "A plant's Dagster: init.",
     "storage": "Stores: doctor, init, policy.",
     "tables": "Detection tables, without Dagster: build, quarantine.",

@@ -13,6 +13,7 @@ from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out
 from yolo_assets.cli.models_import import build_model, import_model_file
 from yolo_assets.cli.models_rollout import app as rollout_app
 from yolo_assets.cli.models_rollout import approve
+from yolo_assets.cli.models_validation import validation
 from yolo_assets.cli.registries import (
     TrustedOption,
     check_spelling,
@@ -35,6 +36,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
 app.command("import")(import_model_file)
 app.command("build")(build_model)
 app.command("approve")(approve)
+app.command("validation")(validation)
 app.add_typer(rollout_app, name="rollout")
 
 ModelArgument = Annotated[

@@ -47,7 +47,7 @@ IN_PROCESS = {
     *("models keygen", "models list", "models show", "models verify", "models promote", "models rollback"),
     *("models history", "models export", "models import", "evidence make", "evidence verify", "models approve"),
     *("models rollout status", "models rollout look", "models rollout pause", "models rollout resume"),
-    "models rollout abort",
+    *("models rollout abort", "models validation"),
     *("storage doctor", "storage policy", "edge init"),
     *("tables build", "tables quarantine", "labels import", "datasets build"),
     *("classes ls", "classes add", "classes describe", "classes rename", "classes alias", "classes retire"),
@@ -174,6 +174,7 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         shell("models history", "line")
         assert json.loads(shell("lineage", first, "--json"))["made_from"][0]["images"]["train"] > 0
         roll_out_in_waves(loop, shell, tmp_path)
+        shell("models validation", first, "--out", tmp_path / "validation", "--use", "cracks on welds")
         shell("models export", first, "--out", tmp_path / "bundle")
         (tmp_path / "tiny.onnx").write_bytes(tiny_bundle_files("line", "3")[1][ONNX])
         golden = ("--golden", tmp_path / "bundle" / "golden")

@@ -221,7 +221,6 @@ def test_the_command_answers_from_the_store_alone(plant: Plant, monkeypatch, cap
     monkeypatch.setenv("YOLO_ASSETS_HOME", str(plant.folder / "elsewhere"))
     for options in ((), ("--json",)):
         words = [
-            "yolo-assets",
             "lineage",
             plant.wrong.image_path,
             "--as",
