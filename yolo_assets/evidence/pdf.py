@@ -278,9 +278,22 @@ class ReportPdf(FPDF):
         self.ln(3)
 
     def grid(
-        self, head: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int], bold: Collection[int] = ()
+        self,
+        head: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        widths: Sequence[int],
+        bold: Collection[int] = (),
+        wrap: WrapMode = WrapMode.CHAR,
     ) -> None:
-        """A table; its head is repeated on each page, rows of the numbers ``bold`` stand out."""
+        """A table; its head is repeated on each page, rows of the numbers ``bold`` stand out.
+
+        Args:
+            head: of the columns.
+            rows: cells.
+            widths: of the columns, in any unit.
+            bold: numbers of rows.
+            wrap: by characters where a cell holds hashes or paths, by words where it holds sentences.
+        """
         self.use("text", 7.5)
         self.set_draw_color(*_LINE)
         style = FontFace(emphasis="", color=_SOFT)
@@ -291,7 +304,7 @@ class ReportPdf(FPDF):
             borders_layout="HORIZONTAL_LINES",
             headings_style=style,
             padding=(0.8, 1.5, 0.8, 0),
-            wrapmode=WrapMode.CHAR,
+            wrapmode=wrap,
         ) as table:
             for number, row in enumerate((head, *rows), -1):
                 line = table.row(style=FontFace(emphasis="B") if number in bold else None)

@@ -10,7 +10,10 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
+
+from fpdf.enums import WrapMode
 
 from yolo_assets.contracts.errors import BadInputError, SignatureError
 from yolo_assets.contracts.model import MANIFEST, Interval
@@ -158,12 +161,12 @@ def _data(page: ReportPdf, record: ValidationRecord) -> None:
             str(facts.backgrounds),
             "not known" if facts.objects is None else str(facts.objects),
             str(len(facts.cameras)),
-            format_time(facts.first)[:19] if facts.first else "",
-            format_time(facts.last)[:19] if facts.last else "",
+            _minute(facts.first) if facts.first else "",
+            _minute(facts.last) if facts.last else "",
         )
         for split, facts in data.splits.items()
     ]
-    page.grid(head, rows, (4, 5, 12, 5, 6, 5, 9, 9))
+    page.grid(head, rows, (4, 5, 10, 5, 5, 5, 9, 9), wrap=WrapMode.WORD)
     apart = data.independence
     closest = "not known: no capture times" if apart.closest_seconds is None else f"{apart.closest_seconds:g} s"
     page.points(
@@ -177,7 +180,7 @@ def _data(page: ReportPdf, record: ValidationRecord) -> None:
         ]
     )
     rows = [
-        (one.file, format_time(one.imported_at)[:19] if one.imported_at else "", ", ".join(one.by), one.sha256[:16])
+        (one.file, _minute(one.imported_at) if one.imported_at else "", ", ".join(one.by), one.sha256[:16])
         for one in data.label_files
     ]
     page.grid(("label file", "imported", "labelled by", "SHA-256 begins"), rows or [("none", "", "", "")], (8, 5, 6, 5))
@@ -192,12 +195,12 @@ def _limits(page: ReportPdf, record: ValidationRecord) -> None:
     if limits is None:
         page.paragraph("No gate judged this version: there are none.")
         return
-    at = format_time(limits.first_used_at)[:19] if limits.first_used_at else "at a time that is not on record"
+    at = _minute(limits.first_used_at) if limits.first_used_at else "at a time that is not on record"
     if limits.set_before:
         page.paragraph(f"The same limits judged {limits.first_used_for} at {at}, before this version was evaluated.")
     else:
         page.paragraph(f"The oldest evaluation judged by these limits is that of {limits.first_used_for}, {at}.")
-    rows = [(name, str(value)) for name, value in limits.policy.items()]
+    rows = [(name, "none" if value in (None, {}) else str(value)) for name, value in limits.policy.items()]
     page.grid(("limit", "value"), rows, (3, 4))
 
 
@@ -208,7 +211,7 @@ def _results(page: ReportPdf, record: ValidationRecord) -> None:
         page.paragraph("Nothing was measured against limits; see above.")
         return
     page.paragraph(results.verdict, lead="Passed" if results.passed else "Refused")
-    page.fact("Measured", f"{format_time(results.evaluated_at)[:19]} on {results.frames} test frames, {results.engine}")
+    page.fact("Measured", f"{_minute(results.evaluated_at)} on {results.frames} test frames, {results.engine}")
     page.fact("mAP50", _interval(results.map50))
     page.fact("mAP50-95", _interval(results.map50_95))
     if results.gain is not None:
@@ -219,7 +222,7 @@ def _results(page: ReportPdf, record: ValidationRecord) -> None:
     page.grid(("class", "boxes", "found", "recall, exact 95 % interval", "precision", "AP50"), rows, (4, 2, 2, 6, 3, 3))
     rows = [(_finding(rule), rule.rule, rule.sentence) for rule in results.rules]
     refused = [number for number, rule in enumerate(results.rules) if not rule.passed]
-    page.grid(("", "rule", "finding"), rows, (2, 3, 9), bold=refused)
+    page.grid(("", "rule", "finding"), rows, (2, 3, 9), bold=refused, wrap=WrapMode.WORD)
 
 
 def _approvals(page: ReportPdf, record: ValidationRecord) -> None:
@@ -229,17 +232,21 @@ def _approvals(page: ReportPdf, record: ValidationRecord) -> None:
         names = ", ".join(agreed.approved_by) or "nobody"
         page.paragraph(f"Approved by {names}; {agreed.needed} must approve. Each signed with a key of their own.")
     if agreed.proposed_at is not None:
-        page.fact("Proposed", f"{format_time(agreed.proposed_at)[:19]} by {agreed.proposed_by}")
+        page.fact("Proposed", f"{_minute(agreed.proposed_at)} by {agreed.proposed_by}")
     rows = [
         (
             f"{one.channel} {one.release}",
-            format_time(one.at)[:19],
+            _minute(one.at),
             one.by,
             one.reason + (" (forced)" if one.forced else "") + (" (not judged)" if one.unjudged else ""),
         )
         for one in agreed.releases
     ]
     page.grid(("release", "when", "who", "why"), rows or [("never released", "", "", "")], (4, 5, 5, 10))
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def _finding(rule: RuleOutcome) -> str:
