@@ -16,8 +16,8 @@ from yolo_assets.contracts.detection import Box
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import check_class_name
 
-Reason = Literal["uncertain", "drifting", "rare", "diverse", "random"]
-"""Why a frame was chosen for annotation."""
+Reason = Literal["uncertain", "drifting", "rare", "novel", "diverse", "random", "suspect"]
+"""Why a frame was chosen for annotation; ``suspect``: it is labelled, and something in its labels may be wrong."""
 
 LabelFormat = Literal["coco", "label_studio", "yolo"]
 """The formats in which labels come in."""
