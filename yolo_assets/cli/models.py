@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings, show_table, valid
-from yolo_assets.cli.models_import import build_model, import_model_file
+from yolo_assets.cli.models_import import average_models, build_model, import_model_file
 from yolo_assets.cli.models_rollout import app as rollout_app
 from yolo_assets.cli.models_rollout import approve
 from yolo_assets.cli.models_validation import validation
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 app.command("import")(import_model_file)
 app.command("build")(build_model)
+app.command("average")(average_models)
 app.command("approve")(approve)
 app.command("validation")(validation)
 app.add_typer(rollout_app, name="rollout")

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from yolo_assets.contracts.settings import Settings
     from yolo_assets.models.rollout import Rollouts
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="A release in waves.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="A release in waves: status, look, pause, resume, abort.",
+    epilog="Example: yolo-assets models rollout status --help",
+)
 
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="A model, like line.", parser=valid(partial(check_id, what="model name")))

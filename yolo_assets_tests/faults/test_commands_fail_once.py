@@ -57,8 +57,8 @@ FOREGROUND = ("edge run", "edge check", "edge status", "edge audit verify", "edg
 ON_S3 = ("archive hold", "storage init")
 WHOLE_SYSTEM = ("up", "demo")
 """In tests of their own: ``local/test_up.py`` and ``faults/test_demo_fails_once.py``."""
-QUANTISES = ("models build",)
-"""Many seconds of NNCF: ``training/test_int8_builds.py``."""
+OF_WEIGHTS = ("models build", "models average")
+"""Many seconds of NNCF or torch: ``training/test_int8_builds.py``, ``training/test_averages.py``."""
 NO_STORE = ("alerts test", "events listen", "pages")
 """They open none: what is announced is looked at by the functions of the sensors, and pages open theirs when asked."""
 
@@ -79,7 +79,7 @@ def commands() -> set[str]:
 
 
 def test_every_command_has_a_case() -> None:
-    assert commands() == {*IN_PROCESS, *FOREGROUND, *ON_S3, *WHOLE_SYSTEM, *QUANTISES, *NO_STORE}
+    assert commands() == {*IN_PROCESS, *FOREGROUND, *ON_S3, *WHOLE_SYSTEM, *OF_WEIGHTS, *NO_STORE}
 
 
 @dataclass
