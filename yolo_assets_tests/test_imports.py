@@ -84,6 +84,7 @@ HOMES = {
     "torch": {"training"},
     "torchvision": {"training"},
     "ultralytics": {"training"},
+    "optuna": {"training"},
 }
 
 

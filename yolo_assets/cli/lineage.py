@@ -152,7 +152,8 @@ def _show_labels(found: Trace) -> None:
     assert found.labels is not None
     boxes = found.labels.get("boxes")
     if boxes is not None:
-        named = ", ".join(box["class"] for box in boxes) or "background"
+        withdrawn = "nothing: its labels were withdrawn"
+        named = ", ".join(box["class"] for box in boxes) or (withdrawn if found.labels["withdrawn"] else "background")
         out().print(f"labelled today: {named}", markup=False)
     rows = [
         [

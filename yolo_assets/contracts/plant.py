@@ -2,8 +2,9 @@
 
 Absent, nothing changes. Each subject has a section of its own: ``cameras``, the cameras that should be there, so that
 one that was never seen is missed; ``ui``, the address for links; ``alerts``, who is told when something is wrong
-(``contracts.alerting``); ``rollout`` and ``people``, how releases go out and who agrees
-(``contracts.releasing``). Does not belong here: what one machine needs (``settings``) or one agent (``edge.config``).
+(``contracts.alerting``); ``training``, what starts a training (``contracts.training_start``); ``rollout`` and
+``people``, how releases go out and who agrees (``contracts.releasing``). Does not belong here: what one machine needs
+(``settings``) or one agent (``edge.config``).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from yolo_assets.contracts.releasing import People, RolloutSettings, anchor_peop
 from yolo_assets.contracts.settings import PLANT_FILE, Settings
 from yolo_assets.contracts.strict_yaml import parse_yaml
 from yolo_assets.contracts.text import decode_text
+from yolo_assets.contracts.training_start import TrainingStart
 
 
 def _camera_id(value: str) -> str:
@@ -80,6 +82,7 @@ class Plant(Record):
     events: Events = Field(
         default=Events(), description="brokers for announcements, and the receiver of `yolo-assets events listen`"
     )
+    training: TrainingStart = Field(default=TrainingStart(), description="what starts a training")
 
     rollout: RolloutSettings | None = Field(
         default=None, description="releases go out in waves; absent, to every device at once"

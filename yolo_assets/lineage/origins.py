@@ -16,7 +16,7 @@ from yolo_assets.contracts.errors import BadInputError, IntegrityError, Signatur
 from yolo_assets.contracts.model import ModelManifest
 from yolo_assets.contracts.times import format_time
 from yolo_assets.learning.dataset import Dataset, read_dataset
-from yolo_assets.learning.labels import accepted
+from yolo_assets.learning.label_history import LabelHistory, read_history
 from yolo_assets.learning.records import AcceptedLabels, DatasetItem, LabelledImage, Split
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage.base import ObjectNotFoundError
@@ -111,12 +111,18 @@ class StoredOrigins:
     @cached_property
     def label_files(self) -> dict[str, AcceptedLabels]:
         """Every imported label file by its SHA-256, oldest first."""
-        return {labels.source_sha256: labels for labels in accepted(self._registry.store)}
+        return {labels.source_sha256: labels for labels in self.history.files}
 
     @cached_property
-    def counting(self) -> dict[str, LabelledImage]:
-        """The labels that count today, by the SHA-256 of the picture."""
-        return {image.sha256: image for labels in self.label_files.values() for image in labels.images}
+    def history(self) -> LabelHistory:
+        """What every label file says of every picture, withdrawn ones too."""
+        return read_history(self._registry.store)
+
+    @cached_property
+    def labelled(self) -> dict[str, LabelledImage]:
+        """Every picture that was ever labelled, by its SHA-256: as it is labelled today, else as it was last."""
+        last = {image.sha256: image for labels in self.label_files.values() for image in labels.images}
+        return last | {sha256: one.image for sha256, one in self.history.counting().items()}
 
     @cached_property
     def releases(self) -> dict[str, list[dict[str, Any]]]:
@@ -210,7 +216,7 @@ class StoredOrigins:
             dataset = self._dataset(sha256)
             if isinstance(dataset, str) or (label_file is not None and label_file not in dataset.manifest.labels):
                 continue
-            held = [item for item in dataset.manifest.items if item.sha256 in pictures and _gave(given, item)]
+            held = [item for item in dataset.manifest.items if item.sha256 in pictures and self._gave(given, item)]
             direct += self._direct(held, sha256, manifests)
         return [*direct, *self.continuing([one.model for one in direct])]
 
@@ -226,9 +232,16 @@ class StoredOrigins:
                 because = f"in the {split} split of dataset {sha256[:12]}"
                 yield Dependant(name, how, because, len(of_split), as_now, releases)
 
+    def _gave(self, given: Mapping[str, LabelledImage] | None, item: DatasetItem) -> bool:
+        """Whether a dataset has a picture as a label file gave it; any, where no file is asked for."""
+        if given is None:
+            return True
+        told = given.get(item.sha256)
+        return told is not None and self.history.same(told.boxes, item.boxes)
+
     def _counts_today(self, item: DatasetItem) -> bool:
-        now = self.counting.get(item.sha256)
-        return now is not None and now.boxes == item.boxes
+        now = self.history.counts(item.sha256)
+        return now is not None and self.history.same(now.image.boxes, item.boxes)
 
     def continuing(self, models: Collection[str]) -> list[Dependant]:
         """Versions that were trained from, or built of, one of these, at any distance."""
@@ -254,8 +267,3 @@ class StoredOrigins:
 def parent_of(manifest: ModelManifest) -> str | None:
     """The version that another one was trained from or built of."""
     return manifest.built.of if manifest.built is not None else manifest.parent_version
-
-
-def _gave(given: Mapping[str, LabelledImage] | None, item: DatasetItem) -> bool:
-    """Whether a dataset has a picture as a label file gave it; any, where no file is asked for."""
-    return given is None or (item.sha256 in given and given[item.sha256].boxes == item.boxes)

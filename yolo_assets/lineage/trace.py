@@ -273,7 +273,7 @@ class Tracer:
         for sha256, labels in self._origins.label_files.items():
             if named.is_file(labels):
                 return list(labels.images), sha256
-        images = [one for one in self._origins.counting.values() if named.is_image(one.image_path, one.sha256)]
+        images = [one for one in self._origins.labelled.values() if named.is_image(one.image_path, one.sha256)]
         if named.sha256 is None:
             only_one(named, [one.image_path for one in images])
         return (images, None) if images else None
@@ -283,7 +283,7 @@ class Tracer:
         folder = f"{name.camera_id}/{name.hour.key}/"
         return [
             one.sha256
-            for one in self._origins.counting.values()
+            for one in self._origins.labelled.values()
             if (one.source.archive_key == name.archive_key if one.source else one.image_path.startswith(folder))
         ]
 
@@ -308,16 +308,20 @@ class Tracer:
             told = [image for image in labels.images if image.sha256 in pictures]
             if not told or (file is not None and sha256 != file):
                 continue
-            counts = sum(self._origins.counting[image.sha256] == image for image in told)
+            standing = [self._origins.history.counts(image.sha256) for image in told]
+            counts = sum(one is not None and one.file.source_sha256 == sha256 for one in standing)
             by = sorted({image.annotator for image in told if image.annotator})
             boxes = [box.class_name for image in told for box in image.boxes]
-            files.append({"sha256": sha256, "pictures": len(told), "count_today": counts, "by": by, "boxes": boxes})
+            said = {"sha256": sha256, "pictures": len(told), "count_today": counts, "by": by, "boxes": boxes}
+            files.append({**said, "withdrawn": labels.withdrawn is not None})
         first = images[0]
         about: dict[str, Any] = {"pictures": len(pictures), "files": files}
         if file is None:
-            now = self._origins.counting[first.sha256]
-            boxes = [{"class": box.class_name, "bbox": list(box.bbox)} for box in now.boxes]
+            now = self._origins.history.counts(first.sha256)
+            counting = now.image.boxes if now is not None else ()
+            boxes = [{"class": box.class_name, "bbox": list(box.bbox)} for box in counting]
             about |= {"image_path": first.image_path, "sha256": first.sha256, "boxes": boxes}
+            about["withdrawn"] = now is None
         return about, self._origins.resting_on(pictures, file)
 
     def _name_of(self, kind: Kind, meant: Any, parts: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ from yolo_assets.contracts.model import ONNX, Interval, ModelManifest
 from yolo_assets.contracts.names import training_key
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.learning.dataset import read_dataset
-from yolo_assets.learning.labels import accepted
+from yolo_assets.learning.label_history import accepted
 from yolo_assets.learning.records import DatasetItem, DatasetManifest, Split
 from yolo_assets.models.approvals import Approvals
 from yolo_assets.models.gate_report import GateReport

@@ -1,4 +1,4 @@
-"""The sensors of releases, and the daily training.
+"""The sensors of releases.
 
 ``fleet_sensor``: ``deployed_model`` runs when a device changes its model, and daily. ``rollout_sensor``: a rollout
 takes its next step, and the statement of the newest release is renewed.
@@ -78,17 +78,3 @@ def rollout_sensor(context: dg.SensorEvaluationContext, locations: Locations) ->
     for step in record.steps[len(before.steps) if before is not None else 0 :]:
         context.log.info(f"{step.by}: {step.what}")
     return dg.SkipReason(f"{record.model_version} is {record.state}, wave {record.wave} of {len(record.waves)}")
-
-
-train_daily = dg.ScheduleDefinition(
-    name="train_daily",
-    target=dg.AssetSelection.assets("training_dataset", "trained_weights", "promoted_model"),
-    tags=run_tags(["trained_weights"], (), utc_now(), "the nightly training"),
-    cron_schedule="30 3 * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.STOPPED,
-    description=(
-        "Trains every night on all accepted labels; unchanged inputs reuse the earlier result. "
-        "Stopped by default: new labels start a training by themselves."
-    ),
-)
