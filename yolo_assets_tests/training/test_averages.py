@@ -53,6 +53,7 @@ def test_two_sites_become_one_candidate(brought: Exports, tmp_path: Path) -> Non
     arguments = (str(one), str(other), str(mean), str(tmp_path / "apart"))
     run_ultralytics(str(tmp_path / "compare.py"), *arguments, folder=tmp_path, seconds=120)
     assert float((tmp_path / "apart").read_text()) < 1e-6
+    (tmp_path / "home").mkdir()
     place = ("--name", "line", "--version", "avg", "--golden", brought.pictures)
     done = cli("models", "average", one, other, *place, "--json", home=tmp_path / "home", timeout=200)
     assert done.returncode == 0, done.stderr
