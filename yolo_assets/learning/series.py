@@ -22,10 +22,13 @@ from yolo_assets.vision.detections import Detections
 from yolo_assets.vision.objects import link_objects
 
 APART_SECONDS = 10.0
-"""Frames of a camera that are nearer to each other belong together, where its labels do not tell how long objects stay."""
+"""Frames of a camera that are nearer to each other belong together, where labels do not tell how long objects stay."""
 
 APART_NUMBERS = 10.0
 """The same for frames that are only numbered."""
+
+MOST_APART_SECONDS = 60.0
+"""Frames that are farther from each other belong together only where an object or a lot ties them."""
 
 LONGEST_LIFE = 3600.0
 """Seconds after which what is still in view is a part of the scene, not an object."""
@@ -163,7 +166,7 @@ def _by_time(camera: str, frames: Sequence[SplitFrame]) -> Series:
     ordered = sorted(frames, key=lambda frame: (frame.captured_at, frame.key))
     at = np.array([frame.captured_at.timestamp() for frame in ordered if frame.captured_at])
     objects = _objects(ordered, at)
-    apart = _life(objects, at, LONGEST_LIFE) or APART_SECONDS
+    apart = min(_life(objects, at, LONGEST_LIFE) or APART_SECONDS, MOST_APART_SECONDS)
     return Series(camera, ordered, at, apart, objects, LONGEST_LIFE)
 
 
