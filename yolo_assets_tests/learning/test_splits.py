@@ -9,11 +9,14 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 
 import cv2
+import dagster as dg
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from yolo_assets.defs.learning.checks import no_leak_between_splits
+from yolo_assets.learning.records import DatasetItem, DatasetManifest, LabelBox, Split
 from yolo_assets.learning.series import SplitFrame, in_series, name_objects
 from yolo_assets.learning.split import NEAR_BITS, SHARES, SplitResult, assign, dhash
 from yolo_assets.simulator.part_line import PartLine
@@ -217,3 +220,42 @@ def test_the_hash_withstands_noise_and_sees_movement():
     assert distance(view, packed) <= NEAR_BITS
     assert distance(view, moved) > 3 * NEAR_BITS
     assert dhash(np.zeros((64, 64, 3), np.uint8)) == "0" * 64
+
+
+def items_of(frames: Sequence[SplitFrame], splits: Sequence[Split]) -> tuple[DatasetItem, ...]:
+    return tuple(
+        DatasetItem(
+            image_path=f"cam1/20260301_00/{frame.key}.jpg",
+            sha256=frame.key,
+            split=split,
+            group=frame.key,
+            width=320,
+            height=240,
+            boxes=tuple(LabelBox.model_validate({"bbox": box, "class": "part"}) for box in frame.boxes),
+            camera_id=frame.camera,
+            captured_at=frame.captured_at,
+            dhash=frame.dhash,
+        )
+        for frame, split in zip(frames, splits, strict=True)
+    )
+
+
+def test_the_leak_check_sees_leaks_that_no_group_shows():
+    frames = labelled(PartLine("moving", 100), 5, 500)
+    windows: list[Split] = ["test" if number // 50 % 2 else "train" for number in range(500)]
+    before = DatasetManifest(class_names=("part",), items=items_of(frames[:200], windows[:200]))
+    manifest = DatasetManifest(class_names=("part",), items=items_of(frames, windows))
+    found = no_leak_between_splits(manifest, before)
+    assert not found.passed and found.severity is dg.AssetCheckSeverity.ERROR
+    assert "show the same object" in str(found.metadata["leaks"].value)
+    only_old = no_leak_between_splits(before, before)
+    assert not only_old.passed and only_old.severity is dg.AssetCheckSeverity.WARN
+    result = assign(frames)
+    kept = [frame for frame in frames if frame.key in result.assigned]
+    good = items_of(kept, [result.assigned[frame.key].split for frame in kept])
+    assert no_leak_between_splits(DatasetManifest(class_names=("part",), items=good), None).passed
+    moved = good[0].model_copy(update={"split": "val" if good[0].split == "train" else "train"})
+    told = no_leak_between_splits(
+        DatasetManifest(class_names=("part",), items=good), DatasetManifest(class_names=("part",), items=(moved,))
+    )
+    assert not told.passed and told.severity is dg.AssetCheckSeverity.ERROR
