@@ -88,6 +88,10 @@ def on_good_change() -> dg.AutomationCondition:
     ).with_label("on_good_change")
 
 
+DAILY = frozenset({"annotation_batch", "suspicious_labels"})
+"""What has the condition ``daily``."""
+
+
 def daily() -> dg.AutomationCondition:
     """Once a day at 03:00 UTC, whatever came since: people label batches, not a stream of small ones."""
     return (_Condition.cron_tick_passed("0 3 * * *").since(_handled()) & ~_Condition.in_progress()).with_label("daily")
@@ -178,7 +182,7 @@ def in_lanes(requests: Iterable[dg.RunRequest], now: datetime) -> list[dg.RunReq
             hours[assets, is_live(hour, now)].append(hour)
             tags |= {name: value for name, value in request.tags.items() if name != "dagster/partition"}
         else:
-            why = "the daily batch" if assets == ("annotation_batch",) else "an input is new or has changed"
+            why = "the daily batch" if set(assets) <= DAILY else "an input is new or has changed"
             made.append(request.with_replaced_attrs(tags={**request.tags, **run_tags(assets, (), now, why)}))
     for (assets, live), found in sorted(hours.items(), reverse=True):
         why = f"{'these hours' if live else 'these old hours'} are new, or an input of them has changed"

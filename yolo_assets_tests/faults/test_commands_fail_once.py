@@ -44,7 +44,7 @@ IN_PROCESS = {
     *("models keygen", "models list", "models show", "models verify", "models promote", "models rollback"),
     *("models history", "models export", "models import", "evidence make", "evidence verify"),
     *("storage doctor", "storage policy", "edge init"),
-    *("tables build", "tables quarantine", "labels import", "datasets build"),
+    *("tables build", "tables quarantine", "labels import", "labels suspects", "datasets build"),
     *("classes ls", "classes add", "classes describe", "classes rename", "classes alias", "classes retire"),
     *("classes merge", "alerts ls", "backfill", "exporter", "platform init", "today"),
 }
@@ -150,6 +150,7 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         (imported,) = json.loads(shell("labels import", answer, "--json"))
         assert imported["boxes"] > 0 and imported["problems"] == []
         assert json.loads(shell("datasets build", "--json"))["counts"]["train"] > 0
+        assert json.loads(shell("labels suspects", "--json"))["images"] > 0
         shell("classes add", "dent")
         shell("classes describe", "dent", "--display", "de=Delle")
         shell("classes rename", "dent", "bump")
