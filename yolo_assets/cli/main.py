@@ -27,7 +27,7 @@ GROUPS = {
     "edge": "Edge agent: try, init, check, run, status, audit.",
     "events": "Announcements of hours and labels: listen.",
     "evidence": "Evidence packs for auditors: make, verify.",
-    "labels": "Label files: import.",
+    "labels": "Label files and their history: import, ls, history, conflicts, withdraw.",
     "models": "Models and releases: list, show, import, verify, promote, rollback, history, export, keygen.",
     "platform": "A plant's Dagster: init.",
     "storage": "Stores: doctor, init, policy.",

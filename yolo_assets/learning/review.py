@@ -9,7 +9,6 @@ belong here: what is suspicious (``suspicion``), fetching a model (the caller).
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Literal
@@ -23,7 +22,7 @@ from yolo_assets.learning.archived import UNREADABLE
 from yolo_assets.learning.batch import write_files
 from yolo_assets.learning.dataset import Dataset, latest_dataset
 from yolo_assets.learning.formats.base import RawBox, RawImage
-from yolo_assets.learning.labels import accepted
+from yolo_assets.learning.label_history import read_history
 from yolo_assets.learning.picture_copy import picture_copy
 from yolo_assets.learning.records import (
     BatchItem,
@@ -51,10 +50,6 @@ LEAST_SCORE = 0.2
 """Below, a doubt is not worth a person's time."""
 
 
-_CONFIRMED = 2
-"""Rounds that say the same of an image settle what an earlier one says."""
-
-
 class Suspect(Record):
     """One thing in the labels of one image that may be wrong."""
 
@@ -65,14 +60,14 @@ class Suspect(Record):
     score: float = Field(ge=0, le=1, description="how sure that is")
     labelled: LabelBox | None = Field(default=None, description="the label; None where one may be missing")
     reported: Prediction | None = Field(default=None, description="what the model reports there")
-    earlier: LabelBox | None = Field(default=None, description="what an earlier round of labels says there")
+    earlier: LabelBox | None = Field(default=None, description="what another round of labels says there")
 
     @property
     def sentence(self) -> str:
         """For the person who looks at the image."""
         said = [
             *([f"the model says {self.reported.class_name} {self.reported.confidence:.2f}"] if self.reported else []),
-            *([f"an earlier round says {self.earlier.class_name}"] if self.earlier else []),
+            *([f"another round says {self.earlier.class_name}"] if self.earlier else []),
         ]
         box = self.labelled or self.reported or self.earlier
         where = f" at {box.bbox[0]:.0f},{box.bbox[1]:.0f}" if box is not None else ""
@@ -119,7 +114,7 @@ def review_labels(
     dataset = latest_dataset(store)
     if dataset is None:
         raise BadInputError("there is no dataset yet; import labels, then run: yolo-assets datasets build")
-    earlier = _earlier_rounds(store, dataset)
+    earlier = _other_rounds(store, dataset)
     version = model.manifest.model_version if model is not None else None
     rounds = {sha256: [box.model_dump(mode="json") for box in boxes] for sha256, boxes in earlier.items()}
     asked = hashlib.sha256(canonical_json([1, dataset.sha256, version, limit, rounds])).hexdigest()
@@ -152,18 +147,15 @@ def read_suspects(store: ObjectStore) -> SuspectReport | None:
         return None
 
 
-def _earlier_rounds(store: ObjectStore, dataset: Dataset) -> dict[str, tuple[LabelBox, ...]]:
-    """The labels before those that count, by SHA-256, of images where they differ and nobody has confirmed either."""
-    current = {item.sha256: item.boxes for item in dataset.manifest.items}
+def _other_rounds(store: ObjectStore, dataset: Dataset) -> dict[str, tuple[LabelBox, ...]]:
+    """Labels that differ from those that count, by SHA-256, of images where nobody settled which are right."""
+    inside = {item.sha256 for item in dataset.manifest.items}
     found: dict[str, tuple[LabelBox, ...]] = {}
-    said_again = Counter[str]()
-    for labels in accepted(store):
-        for one in labels.images:
-            if current.get(one.sha256, one.boxes) != one.boxes:
-                found[one.sha256] = one.boxes  # the newest that differs stays
-            else:
-                said_again[one.sha256] += 1
-    return {sha256: boxes for sha256, boxes in found.items() if said_again[sha256] < _CONFIRMED}
+    for conflict in read_history(store).conflicts():
+        sha256 = conflict.counts.image.sha256
+        if conflict.other is not None and sha256 in inside:
+            found[sha256] = conflict.other.image.boxes  # the newest that differs stays
+    return found
 
 
 def _suspects(

@@ -44,7 +44,8 @@ IN_PROCESS = {
     *("models keygen", "models list", "models show", "models verify", "models promote", "models rollback"),
     *("models history", "models export", "models import", "evidence make", "evidence verify"),
     *("storage doctor", "storage policy", "edge init"),
-    *("tables build", "tables quarantine", "labels import", "labels suspects", "datasets build"),
+    *("tables build", "tables quarantine", "labels import", "datasets build"),
+    *("labels ls", "labels history", "labels conflicts", "labels withdraw", "labels suspects"),
     *("classes ls", "classes add", "classes describe", "classes rename", "classes alias", "classes retire"),
     *("classes merge", "alerts ls", "backfill", "exporter", "platform init", "today"),
 }
@@ -101,6 +102,12 @@ def shell(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) ->
     return Shell(monkeypatch, capfd, set())
 
 
+def labelled_images(loop: PlantLoop) -> set[str]:
+    """The paths of all images that a label file speaks of."""
+    files = (loop.home / "store" / "labels" / "accepted").iterdir()
+    return {image["image_path"] for file in files for image in json.loads(file.read_text())["images"]}
+
+
 def release(loop: PlantLoop) -> Registry:
     promoter = Signer.load_or_create(loop.home / "keys" / "promotion")
     return Registry(open_backend((loop.home / "store").as_uri()), TrustedKeys.of(promoter))
@@ -151,6 +158,16 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         assert imported["boxes"] > 0 and imported["problems"] == []
         assert json.loads(shell("datasets build", "--json"))["counts"]["train"] > 0
         assert json.loads(shell("labels suspects", "--json"))["images"] > 0
+        (file, *_) = json.loads(shell("labels ls", "--json"))
+        assert file["counting"] > 0
+        test_images = tmp_path / "test.txt"
+        frames = labelled_images(loop)
+        test_images.write_text("\n".join(frames))
+        assert json.loads(shell("labels history", min(frames), "--json"))["labels"]
+        assert json.loads(shell("labels conflicts", "--json")) == []
+        answered = ("--change-test-labels", test_images, "--json")
+        assert json.loads(shell("labels withdraw", file["sha256"], *answered))["withdrawn"]
+        assert json.loads(shell("labels withdraw", file["sha256"], "--undo", *answered))["withdrawn"] is None
         shell("classes add", "dent")
         shell("classes describe", "dent", "--display", "de=Delle")
         shell("classes rename", "dent", "bump")
