@@ -18,8 +18,9 @@ from yolo_assets.contracts.names import LABELS_INBOX, annotation_key, dataset_im
 from yolo_assets.learning.dataset import build_dataset, latest_dataset
 from yolo_assets.learning.formats import label_studio
 from yolo_assets.learning.formats.base import RawBox, RawImage
+from yolo_assets.learning.import_options import OPTIONS
 from yolo_assets.learning.labels import import_inbox
-from yolo_assets.learning.records import BatchManifest
+from yolo_assets.learning.records import BatchManifest, ImportOptions
 from yolo_assets.learning.review import read_suspects, review_labels
 from yolo_assets.vision.model import Model
 from yolo_assets_tests.learning.line_world import World
@@ -84,6 +85,8 @@ def test_wrong_labels_are_found_shown_and_corrected_through_the_inbox(tmp_path: 
         seed = next(seed for seed, sha256 in names.items() if sha256 == item.sha256)
         boxes = [RawBox((float(a), float(b), float(c), float(d)), name) for name, (a, b, c, d) in blob_frame(seed)[1]]
         corrected.append(RawImage(name=item.file, width=320, height=240, boxes=boxes, annotator="A. Berg"))
+    options = ImportOptions(change_test_labels=tuple(item.file for item in manifest.items))
+    world.store.put(f"{LABELS_INBOX}second.json{OPTIONS}", options.to_json())
     world.store.put(f"{LABELS_INBOX}second.json", label_studio.write(corrected))
     assert import_inbox(world.store).images == 3
     build_dataset(world.store, Archive(world.archive, world.trusted))
