@@ -32,6 +32,7 @@ GROUPS = {
     "platform": "A plant's Dagster: init.",
     "storage": "Stores: doctor, init, policy.",
     "tables": "Detection tables, without Dagster: build, quarantine.",
+    "training": "Trainings: status, search, trials.",
 }
 COMMANDS = {
     "backfill": ("backfill", "Build hours of the past again, or those that are missing, through Dagster's daemon."),
@@ -194,7 +195,7 @@ def _extra_for(module: str) -> str | None:
         },
         "events-kafka": {"confluent_kafka"},
         "events-nats": {"nats"},
-        "train": {"torch", "ultralytics", "onnx", "torchvision"},
+        "train": {"torch", "ultralytics", "onnx", "torchvision", "optuna"},
     }
     return next((extra for extra, modules in extras.items() if root in modules), None)
 

@@ -40,9 +40,9 @@ class FileEntry(Record):
 class Thresholds(Record):
     """Operating point: what the edge reports. Evaluation uses its own, lower confidence."""
 
-    confidence: float = Field(default=0.25, ge=0, le=1)
-    iou: float = Field(default=0.7, ge=0, le=1)
-    max_detections: int = Field(default=300, gt=0)
+    confidence: float = Field(default=0.25, ge=0, le=1, description="boxes below it are left out")
+    iou: float = Field(default=0.7, ge=0, le=1, description="of two boxes that overlap more, the weaker is left out")
+    max_detections: int = Field(default=300, gt=0, description="boxes of one picture")
 
 
 class Interval(Record):

@@ -48,6 +48,7 @@ IN_PROCESS = {
     *("labels ls", "labels history", "labels conflicts", "labels withdraw", "labels suspects"),
     *("classes ls", "classes add", "classes describe", "classes rename", "classes alias", "classes retire"),
     *("classes merge", "alerts ls", "backfill", "exporter", "platform init", "today"),
+    *("training status", "training search", "training trials"),
 }
 FOREGROUND = ("edge run", "edge check", "edge status", "edge audit verify", "edge try")
 ON_S3 = ("archive hold", "storage init")
@@ -200,6 +201,10 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         shell("exporter", "--once")
         shell("backfill", "detections", "--from", NIGHT.key, "--to", later.key, "--dry-run")
         shell("platform init", "--out", tmp_path / "platform")
+        assert "due" in json.loads(shell("training status", "--json"))
+        assert json.loads(shell("training search", "spring", "--trials", 2, "--json"))["trials"] == 2
+        (first_trial,) = json.loads(shell("training trials", "spring", "--json"))["trials"]
+        assert first_trial["state"] == "waiting", "the plant's recipe"
     assert shell.ran == IN_PROCESS
     assert {"get", "list", "put_if_absent", "compare_and_swap"} <= {operation for operation, _ in log.faults()}
     assert loop.everything_comes_back() == []
