@@ -51,8 +51,13 @@ class UiLinks:
         return {"samples": dg.MetadataValue.md(frames)}
 
     def report(self, model_version: str) -> dict[str, dg.MetadataValue[Any]]:
-        """The page with gate report and plots of a version."""
-        return {"report": dg.MetadataValue.url(self.pages.model(model_version))} if self.pages is not None else {}
+        """The pages of a version: gate report and plots; what it came from, and what rests on it."""
+        if self.pages is None:
+            return {}
+        return {
+            "report": dg.MetadataValue.url(self.pages.model(model_version)),
+            "lineage": dg.MetadataValue.url(self.pages.lineage(model_version)),
+        }
 
     def batch_sheet(self, batch: str) -> dict[str, dg.MetadataValue[Any]]:
         """Frames of an annotation batch with boxes and reasons, in place; the picture leads to the batch."""

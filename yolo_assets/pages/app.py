@@ -124,6 +124,11 @@ def new_app(places: Places, listen: Listen) -> FastAPI:
     def model(name: str, version: str) -> Response:
         return page(documents.model(name, version))
 
+    @app.get("/lineage/{word:path}")
+    def lineage(word: str) -> Response:
+        with drawing:
+            return page(documents.lineage(word))
+
     @app.get("/objects/{root}/{key:path}")
     def stored(root: Root, key: str) -> Response:
         if not key or key.endswith("/"):

@@ -29,7 +29,7 @@ HOURLY = {"raw_frames", "frames", "detections", "hourly_archives", "reclaimed_sp
 EXTERNAL = {"raw_frames", "labels"}
 SENSORS = (
     *("spool_sensor", "receipts_sensor", "labels_sensor", "fleet_sensor", "recovery_sensor", "automation"),
-    *("today_sensor", "alerts_sensor", "search_sensor"),
+    *("today_sensor", "alerts_sensor", "search_sensor", "rollout_sensor"),
 )
 CONDITIONS = {
     "on_hour": HOURLY - EXTERNAL,

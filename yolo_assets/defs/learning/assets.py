@@ -124,7 +124,7 @@ labels = dg.AssetSpec(
     kinds={"labelstudio"},
     owners=["team:data"],
     description=(
-        "What people labelled: exports in COCO, Label Studio or YOLO form, put into labels/inbox/ of the store; the "
+        "What people labelled: exports of a labelling tool, put into labels/inbox/ of the store; the "
         "labels sensor validates them, accepts what is valid and reports what is not."
     ),
 )
