@@ -83,7 +83,8 @@ def test_the_next_candidate_takes_the_place_of_a_frame_that_is_none(line: Foreig
     sound = [path for path in sorted(folder.glob("*.jpg")) if path.stat().st_size]
     for number, path in enumerate(sorted(folder.glob("*.json"))):  # each shows an object of its own
         record = orjson.loads(path.read_bytes())
-        record["detections"][0]["bbox"] = [number * 25, number * 18, number * 25 + 20, number * 18 + 15]
+        x, y = number * 61 % 130, number * 47 % 95
+        record["detections"][0]["bbox"] = [x, y, x + 20, y + 15]
         path.write_bytes(orjson.dumps(record))
     for number in range(5):  # more frames, which power cuts left half written
         (folder / f"20241015_1401{number:02d}_000.jpg").write_bytes(whole[: 200 + number])
