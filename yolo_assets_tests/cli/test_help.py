@@ -91,8 +91,10 @@ JSON_ELSEWHERE = {
     ("edge", "audit", "verify"),
     ("archive", "hold"),
     ("models", "build"),
+    ("datasets", "golden", "add"),
 }
-"""Shown by their own tests: they need cameras, a line, a receiver, a Dagster instance, a bucket with lock, training."""
+"""Shown by their own tests: they need cameras, a line, a receiver, a Dagster instance, a bucket with lock, training, or
+an image of the test split."""
 
 JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("models", "keygen"): (),
@@ -124,6 +126,11 @@ JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("catalog", "stats"): (),
     ("labels", "import"): ("labels.zip",),
     ("datasets", "build"): (),
+    ("datasets", "ls"): (),
+    ("datasets", "show"): ("current",),
+    ("datasets", "diff"): ("current", "current"),
+    ("datasets", "export"): ("current", "--format", "coco", "--out", "dataset"),
+    ("datasets", "golden", "ls"): (),
     ("models", "list"): (),
     ("models", "show"): ("line/1",),
     ("models", "verify"): ("line/1",),
