@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 golden = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
-app.add_typer(golden, name="golden", help="Frames that evaluate models and never train one: add, ls.")
+app.add_typer(golden, name="golden")
 
 VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="`current`, or the beginning of a SHA-256.")]
 _SHOWN = 20
@@ -180,6 +180,14 @@ def export(
         emit_json({"dataset": dataset.sha256, "out": str(to), "images": len(dataset.manifest.items)})
         return
     out().print(f"{len(dataset.manifest.items)} images of dataset {dataset.sha256[:12]} in {to}", markup=False)
+
+
+@golden.callback()
+def _golden() -> None:
+    """Frames that evaluate models and never train one: add, ls.
+
+    Example: yolo-assets datasets golden --help
+    """
 
 
 @golden.command("add")
