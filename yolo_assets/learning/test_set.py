@@ -27,7 +27,7 @@ def labelled_test_set(store: ObjectStore, labels: Path, pictures: Path) -> Datas
 
     Args:
         store: where the pictures and the manifest are kept.
-        labels: COCO JSON, Label Studio JSON or a YOLO zip.
+        labels: a label file of any form that is read, see ``formats``.
         pictures: folder with the pictures that it names, for those that it does not carry.
 
     Raises:
