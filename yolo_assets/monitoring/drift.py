@@ -7,7 +7,7 @@ frames: one part in front of the camera is one observation, however often it was
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import log
 from typing import Literal
 
@@ -162,12 +162,14 @@ def judge_drift(
     first = there & (age >= 0) & (age < policy.learning_hours)
     week = there & (age >= 0) & (age < policy.reference_hours)
     young = (age >= policy.learning_hours) & (age < policy.reference_hours)
-    early = _judge(reports, slots, first, young, policy)
+    # Of two days the lots are not well known yet: more evidence is asked for.
+    careful = replace(policy, false_alarms=policy.false_alarms / 100)
+    early = _judge(reports, slots, first, young, careful)
     # A change in the first week is no reference: such a row keeps the one of its first days.
     ends = last_hour(age < policy.reference_hours)
     changed = np.any([early.standing[aspect][np.arange(ends.size), ends] for aspect in ASPECTS], axis=0)
     if changed.any():
-        early = _judge(reports, slots, first, young | (changed[:, None] & (age >= policy.reference_hours)), policy)
+        early = _judge(reports, slots, first, young | (changed[:, None] & (age >= policy.reference_hours)), careful)
     frozen = _judge(reports, slots, np.where(changed[:, None], first, week), age >= policy.reference_hours, policy)
     return _joined(early, frozen, age >= policy.reference_hours, changed)
 
