@@ -35,23 +35,23 @@ def test_a_training_killed_ten_times_trains_each_epoch(tmp_path: Path, monkeypat
     draw, registry = random.Random(7), Registry(world.store)
     seen: list[int] = []
     for kill in range(KILLS):
-        epochs_first, moment = draw.choice((0, 1, 1, 2)), draw.uniform(0, 2)
-        left = [epochs_first]
+        left, killer = [draw.choice((0, 1, 1, 2))], threading.Timer(draw.uniform(0, 2), _kill_children)
 
-        def on_progress(event: TrainingEvent, left: list[int] = left, moment: float = moment) -> None:
+        def on_progress(event: TrainingEvent, left: list[int] = left, killer: threading.Timer = killer) -> None:
             if event.event == "epoch":
                 seen.append(event.epoch)
                 left[0] -= 1
-            if left[0] <= 0 and event.event in ("epoch", "started", "resumed"):
-                threading.Timer(moment, _kill_children).start()
+            if left[0] <= 0 and not killer.is_alive() and not killer.finished.is_set():
+                killer.start()
 
         # Every other time another machine goes on, which has nothing but the store.
         with pytest.raises(UserError, match="killed by signal 9"):
             train_candidate(registry, dataset, spec, tmp_path / f"machine{kill // 2 % 2}", on_progress=on_progress)
+        killer.join()
     result = train_candidate(registry, dataset, spec, tmp_path / "last", on_progress=_note(seen))
     assert result.training.epochs == spec.epochs and result.training.resumed_from > 0
     assert set(seen) == set(range(1, spec.epochs + 1))
-    assert seen == sorted(seen) or len(seen) - len(set(seen)) <= KILLS, "at most an epoch a kill is trained twice"
+    assert len(seen) - len(set(seen)) <= 2 * KILLS, "an epoch or two a kill are trained twice"
     assert result.training.ran is not None and result.training.ran.architecture == "yolo11n.yaml"
     print(f"\n{KILLS} kills, {len(seen)} epochs trained for {spec.epochs}")
 
