@@ -45,7 +45,11 @@ _SHOWN = 50
 @app.command("import")
 def import_(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE…", help="COCO or Label Studio JSON, a ZIP of either, or a YOLO ZIP.")
+        list[Path],
+        typer.Argument(
+            metavar="FILE…",
+            help="COCO, Label Studio or Datumaro JSON, CVAT XML, Pascal VOC, a ZIP of them, or a YOLO ZIP.",
+        ),
     ],
     by: Annotated[
         str | None, typer.Option("--by", help="Who labelled, where the file does not tell.", metavar="NAME")
@@ -75,7 +79,7 @@ def import_(
 
     Example: yolo-assets labels import export.json --by "A. Berg" --class-map names.yaml
     """
-    need("cv2", "polars", "ruamel.yaml")
+    need("cv2", "defusedxml", "polars", "ruamel.yaml")
     if reviewed is not None and all_reviewed:
         raise UsageError("--reviewed and --all-reviewed say two things; give one of them")
     from yolo_assets.contracts.announcements import labels_arrived
@@ -241,7 +245,7 @@ def withdraw(
 
     Example: yolo-assets labels withdraw export.json --by "A. Berg" --reason "wrong project"
     """
-    need("cv2", "polars", "ruamel.yaml")
+    need("cv2", "defusedxml", "polars", "ruamel.yaml")
     from yolo_assets.learning.labels import withdraw_file
     from yolo_assets.storage.open import open_store
 

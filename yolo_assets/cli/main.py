@@ -191,7 +191,7 @@ def _extra_for(module: str) -> str | None:
         "platform": {
             *("apprise", "dagster", "duckdb", "polars", "pandera"),
             *("dagster_aws", "dagster_postgres", "dagster_webserver"),
-            *("supervision", "fpdf", "fontTools", "uharfbuzz", "jinja2", "yaml"),
+            *("defusedxml", "supervision", "fpdf", "fontTools", "uharfbuzz", "jinja2", "yaml"),
         },
         "events-kafka": {"confluent_kafka"},
         "events-nats": {"nats"},

@@ -328,8 +328,8 @@ def _readme(manifest: BatchManifest) -> str:
         "1. Label Studio: paste labeling_config.xml, import label_studio.json, local storage: the root of this store.\n"
         "   CVAT and others: load images/ and coco.json. Boxes there are a model's guesses: correct them all.\n"
         "2. Box every defect that you can see. No defect: submit the image empty, it counts as a background.\n"
-        "3. Export JSON from Label Studio: it tells reviewed images from untouched ones. COCO JSON and YOLO do not:\n"
-        "   some of their images without a box are asked about. Keep the file names of the images.\n"
+        "3. Export JSON from Label Studio: it tells reviewed images from untouched ones. Others do not: their\n"
+        "   images without a box are asked about. Keep the file names of the images.\n"
         "   Pictures that tools show in different ways (turned, TIFF, 16 bit) lie here as upright PNG copies.\n"
         "4. Put the export into labels/inbox/ of this store. What is wrong with it is reported, image by image.\n"
     )

@@ -122,7 +122,7 @@ labels = dg.AssetSpec(
     kinds={"labelstudio"},
     owners=["team:data"],
     description=(
-        "What people labelled: exports in COCO, Label Studio or YOLO form, put into labels/inbox/ of the store; the "
+        "What people labelled: exports of a labelling tool, put into labels/inbox/ of the store; the "
         "labels sensor validates them, accepts what is valid and reports what is not."
     ),
 )
@@ -135,7 +135,9 @@ labels = dg.AssetSpec(
     group_name="learning",
     kinds={"yolo"},
     owners=["team:data"],
-    code_version=code_version("learning/dataset.py", "learning/split.py"),
+    code_version=code_version(
+        "learning/dataset.py", "learning/split.py", "learning/series.py", "learning/near_duplicates.py"
+    ),
     description="A content-addressed dataset version with frozen splits; the test split is never trained on.",
     retry_policy=RETRY_POLICY,
 )
