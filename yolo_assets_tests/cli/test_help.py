@@ -91,8 +91,14 @@ JSON_ELSEWHERE = {
     ("edge", "audit", "verify"),
     ("archive", "hold"),
     ("models", "build"),
+    ("models", "average"),
+    ("models", "approve"),
+    ("models", "rollout", "pause"),
+    ("models", "rollout", "resume"),
+    ("models", "rollout", "abort"),
 }
-"""Shown by their own tests: they need cameras, a line, a receiver, a Dagster instance, a bucket with lock, training."""
+"""Shown by their own tests: they need cameras, a line, a receiver, a Dagster instance, a bucket with lock, training,
+a rollout under way."""
 
 JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("models", "keygen"): (),
@@ -130,6 +136,10 @@ JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("models", "promote"): ("line/2", "--reason", "better", "--unjudged"),
     ("models", "rollback"): ("line", "--reason", "worse"),
     ("models", "history"): ("line",),
+    ("models", "rollout", "status"): ("line",),
+    ("models", "rollout", "look"): ("line",),
+    ("models", "validation"): ("line/1", "--out", "validation", "--use", "welds of line A"),
+    ("lineage",): ("line/1",),
     ("models", "export"): ("line/1", "--out", "exported"),
     ("models", "import"): ("exported/model.onnx", "--name", "line", "--version", "3", "--golden", "exported/golden"),
     ("today",): (),
