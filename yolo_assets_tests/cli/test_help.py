@@ -96,6 +96,9 @@ JSON_ELSEWHERE = {
     ("models", "rollout", "pause"),
     ("models", "rollout", "resume"),
     ("models", "rollout", "abort"),
+    ("training", "status"),
+    ("training", "search"),
+    ("training", "trials"),
 }
 """Shown by their own tests: they need cameras, a line, a receiver, a Dagster instance, a bucket with lock, training,
 a rollout under way."""
