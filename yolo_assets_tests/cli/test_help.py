@@ -96,6 +96,7 @@ JSON_ELSEWHERE = {
     ("models", "rollout", "pause"),
     ("models", "rollout", "resume"),
     ("models", "rollout", "abort"),
+    *(("labels", name) for name in ("ls", "history", "conflicts", "withdraw", "suspects")),
     ("training", "status"),
     ("training", "search"),
     ("training", "trials"),
@@ -147,6 +148,13 @@ JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("models", "import"): ("exported/model.onnx", "--name", "line", "--version", "3", "--golden", "exported/golden"),
     ("today",): (),
     ("alerts", "ls"): (),
+    ("classes", "add"): ("dent",),
+    ("classes", "describe"): ("dent", "--display", "de=Delle"),
+    ("classes", "rename"): ("dent", "bump"),
+    ("classes", "alias"): ("bump", "Bump"),
+    ("classes", "retire"): ("bump",),
+    ("classes", "merge"): ("bump", "crack"),
+    ("classes", "ls"): (),
 }
 
 
