@@ -23,20 +23,22 @@ GROUPS = {
     "archive": "Cold archive: run, ls, show, verify, cat.",
     "catalog": "Archive catalog: rebuild, query, find, gaps, stats.",
     "classes": "The plant's list of classes: ls, add, describe, rename, alias, retire, merge.",
-    "datasets": "Dataset versions: build.",
+    "datasets": "Dataset versions and the golden set: build, ls, show, diff, export, golden.",
     "edge": "Edge agent: try, init, check, run, status, audit.",
     "events": "Announcements of hours and labels: listen.",
     "evidence": "Evidence packs for auditors: make, verify.",
-    "labels": "Label files: import.",
-    "models": "Models and releases: list, show, import, verify, promote, rollback, history, export, keygen.",
+    "labels": "Label files and their history: import, ls, history, conflicts, withdraw.",
+    "models": "Models and releases: list, show, import, verify, promote, approve, rollout, rollback, validation.",
     "platform": "A plant's Dagster: init.",
     "storage": "Stores: doctor, init, policy.",
     "tables": "Detection tables, without Dagster: build, quarantine.",
+    "training": "Trainings: status, search, trials.",
 }
 COMMANDS = {
     "backfill": ("backfill", "Build hours of the past again, or those that are missing, through Dagster's daemon."),
     "demo": ("demo", "The whole loop on this machine, with real files, inference, training and hot reload."),
     "exporter": ("exporter", "The platform's figures for Prometheus: runs, backlog, gaps, fleet, verdicts."),
+    "lineage": ("lineage", "Both ways: what a frame, label, model or archive came from, and what rests on it."),
     "restore": ("restore", "Frames back out of the archive, hashes verified."),
     "pages": ("pages", "Sample frames with boxes, gate reports and stored objects, for links in the UI."),
     "simulate": ("simulate", "Write closed spool hours of a simulated factory line."),
@@ -190,11 +192,11 @@ def _extra_for(module: str) -> str | None:
         "platform": {
             *("apprise", "dagster", "duckdb", "polars", "pandera"),
             *("dagster_aws", "dagster_postgres", "dagster_webserver"),
-            *("supervision", "fpdf", "fontTools", "uharfbuzz", "jinja2", "yaml"),
+            *("defusedxml", "supervision", "fpdf", "fontTools", "uharfbuzz", "jinja2", "yaml"),
         },
         "events-kafka": {"confluent_kafka"},
         "events-nats": {"nats"},
-        "train": {"torch", "ultralytics", "onnx", "torchvision"},
+        "train": {"torch", "ultralytics", "onnx", "torchvision", "optuna"},
     }
     return next((extra for extra, modules in extras.items() if root in modules), None)
 

@@ -18,7 +18,7 @@ MANIFEST = "manifest.json"
 ONNX = "model.onnx"
 WEIGHTS = "weights.pt"
 
-_FLAGS = ("forced", "unjudged")
+_FLAGS = ("forced", "unjudged", "wave")
 _LEFT_OUT = ("imported", "built", "class_list")
 
 OutputLayout = Literal["raw", "end2end"]
@@ -40,9 +40,9 @@ class FileEntry(Record):
 class Thresholds(Record):
     """Operating point: what the edge reports. Evaluation uses its own, lower confidence."""
 
-    confidence: float = Field(default=0.25, ge=0, le=1)
-    iou: float = Field(default=0.7, ge=0, le=1)
-    max_detections: int = Field(default=300, gt=0)
+    confidence: float = Field(default=0.25, ge=0, le=1, description="boxes below it are left out")
+    iou: float = Field(default=0.7, ge=0, le=1, description="of two boxes that overlap more, the weaker is left out")
+    max_detections: int = Field(default=300, gt=0, description="boxes of one picture")
 
 
 class Interval(Record):
@@ -202,6 +202,13 @@ class ReleasedModel(ModelIdentity):
         return {name: value for name, value in dump(self).items() if name not in _FLAGS or value}
 
 
+class ReleaseWave(Record):
+    """The devices that a release goes to first, and what every other device keeps meanwhile."""
+
+    devices: tuple[str, ...]
+    others: ReleasedModel
+
+
 class ChannelPointer(ReleasedModel):
     """``channels/<name>/<channel>.json``: what a channel serves. Moved by compare-and-swap, signed beside it."""
 
@@ -215,3 +222,11 @@ class ChannelPointer(ReleasedModel):
     moved_at: Time
     moved_by: str
     reason: str
+    wave: ReleaseWave | None = Field(default=None, description="None: the release is for every device")
+
+    def for_device(self, device_id: str) -> ChannelPointer:
+        """What this pointer asks of one device: outside the wave it names the release that the others keep."""
+        if self.wave is None or device_id in self.wave.devices:
+            return self
+        kept = {name: getattr(self.wave.others, name) for name in ReleasedModel.model_fields}
+        return self.model_copy(update={**kept, "wave": None})

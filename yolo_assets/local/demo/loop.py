@@ -17,7 +17,7 @@ import orjson
 from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.names import LABELS_INBOX, annotation_key, is_frame
-from yolo_assets.contracts.settings import Settings
+from yolo_assets.contracts.settings import PLANT_FILE, Settings
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.local.dagster_home import prepare_dagster_home
@@ -51,6 +51,10 @@ RECIPE = {
 GATE = {"improvement": "better", "min_recall": 0.1, "min_frames": 50, "max_class_drop": 0.35}
 """A class has ten to thirty boxes in the test set, and a starter of so few epochs finds two to seven of ten cracks, as
 its training happens to go. So the limits on single classes are wide; that the new model is better must be sure."""
+
+
+PLANT = {"training": {"new_labels": 1, "quiet_minutes": 0}}
+"""Nobody waits for more labels than those that the annotator gives at once."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ class Loop:
     def open(cls, settings: Settings, plan: DemoPlan, screen: Screen) -> Loop:
         """Set the environment of the graph and open everything."""
         home = settings.home
-        for name, value in (("recipe.json", RECIPE), ("gate.json", GATE)):
+        for name, value in (("recipe.json", RECIPE), ("gate.json", GATE), (PLANT_FILE, PLANT)):
             (home / name).write_text(json.dumps(value, indent=1))
         os.environ |= {
             "YOLO_ASSETS_HOME": str(home),
