@@ -23,7 +23,7 @@ GROUPS = {
     "archive": "Cold archive: run, ls, show, verify, cat.",
     "catalog": "Archive catalog: rebuild, query, find, gaps, stats.",
     "classes": "The plant's list of classes: ls, add, describe, rename, alias, retire, merge.",
-    "datasets": "Dataset versions: build.",
+    "datasets": "Dataset versions and the golden set: build, ls, show, diff, export, golden.",
     "edge": "Edge agent: try, init, check, run, status, audit.",
     "events": "Announcements of hours and labels: listen.",
     "evidence": "Evidence packs for auditors: make, verify.",

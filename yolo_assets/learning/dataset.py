@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -23,6 +23,7 @@ from yolo_assets.contracts.class_list import ClassList
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.names import DATASET_POINTER, dataset_image_key, dataset_key
 from yolo_assets.learning.archived import ArchivedFrames, FrameLocation
+from yolo_assets.learning.golden_set import read_golden
 from yolo_assets.learning.label_history import LabelHistory, accepted
 from yolo_assets.learning.records import (
     AcceptedLabels,
@@ -151,7 +152,8 @@ def build_dataset(
         except (BadInputError, IntegrityError) as error:  # this image's own fault; a store that is away is not
             unusable[image.image_path] = str(error)
     images = [image for image in images if image.sha256 in facts]
-    frames = [_split_frame(image, facts[image.sha256]) for image in images]
+    golden = {frame.sha256 for frame in read_golden(store).frames}
+    frames = [_split_frame(image, facts[image.sha256], golden) for image in images]
     objects = name_objects(frames)
     frozen = {sha: Assignment(item.split, item.group) for sha, item in before.items()}
     splits = assign(frames, frozen, shares=shares)
@@ -159,7 +161,7 @@ def build_dataset(
         names = listed.names
     else:
         names = _class_order(previous.manifest.class_names if previous else (), class_names, images)
-    manifest = _manifest(images, facts, objects, splits, names, listed, labels, previous, unusable)
+    manifest = _manifest(images, facts, objects, golden, splits, names, listed, labels, previous, unusable)
     if not manifest.counts.get("train"):
         raise BadInputError("no labelled image is left for training; label more frames, from other moments")
     if previous is not None and _content(manifest) == _content(previous.manifest):
@@ -250,7 +252,7 @@ def _tabled_objects(image: LabelledImage, tabled: TabledFrame) -> tuple[str, ...
     return tuple(tabled.object_ids[place] if place >= 0 else "" for place in found.tolist())
 
 
-def _split_frame(image: LabelledImage, facts: _ImageFacts) -> SplitFrame:
+def _split_frame(image: LabelledImage, facts: _ImageFacts, golden: Collection[str]) -> SplitFrame:
     return SplitFrame(
         key=image.sha256,
         camera=image.camera_id or "",
@@ -260,6 +262,7 @@ def _split_frame(image: LabelledImage, facts: _ImageFacts) -> SplitFrame:
         boxes=tuple(box.bbox for box in image.boxes),
         object_ids=facts.object_ids,
         batch_id=facts.batch_id,
+        golden=image.sha256 in golden,
     )
 
 
@@ -328,6 +331,7 @@ def _manifest(
     images: Sequence[LabelledImage],
     facts: Mapping[str, _ImageFacts],
     objects: Mapping[str, tuple[str, ...]],
+    golden: Collection[str],
     splits: SplitResult,
     names: tuple[str, ...],
     listed: ClassList | None,
@@ -352,6 +356,7 @@ def _manifest(
             file_name=image.file_name,
             object_ids=objects[image.sha256],
             batch_id=facts[image.sha256].batch_id,
+            golden=image.sha256 in golden,
         )
         for image in images
         if image.sha256 in splits.assigned

@@ -72,7 +72,7 @@ class BatchItem(Record):
     camera_id: str
     captured_at: Time | None = None
     reason: Reason
-    source: ArchiveRef
+    source: ArchiveRef | None = Field(default=None, description="None: the image came with labels")
     sha256: str
     width: int = Field(gt=0)
     height: int = Field(gt=0)

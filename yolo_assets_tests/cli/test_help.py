@@ -91,6 +91,7 @@ JSON_ELSEWHERE = {
     ("edge", "audit", "verify"),
     ("archive", "hold"),
     ("models", "build"),
+    ("datasets", "golden", "add"),
     ("models", "average"),
     ("models", "approve"),
     ("models", "rollout", "pause"),
@@ -98,7 +99,7 @@ JSON_ELSEWHERE = {
     ("models", "rollout", "abort"),
 }
 """Shown by their own tests: they need cameras, a line, a receiver, a Dagster instance, a bucket with lock, training,
-a rollout under way."""
+a rollout under way, or an image of the test split."""
 
 JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("models", "keygen"): (),
@@ -130,6 +131,11 @@ JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("catalog", "stats"): (),
     ("labels", "import"): ("labels.zip",),
     ("datasets", "build"): (),
+    ("datasets", "ls"): (),
+    ("datasets", "show"): ("current",),
+    ("datasets", "diff"): ("current", "current"),
+    ("datasets", "export"): ("current", "--format", "coco", "--out", "dataset"),
+    ("datasets", "golden", "ls"): (),
     ("models", "list"): (),
     ("models", "show"): ("line/1",),
     ("models", "verify"): ("line/1",),

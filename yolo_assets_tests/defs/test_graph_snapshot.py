@@ -19,6 +19,7 @@ GRAPH = {
     "annotation_batch": {"archive_catalog", "detections", "drift_report"},
     "labels": {"annotation_batch"},
     "training_dataset": {"labels"},
+    "suspicious_labels": {"training_dataset", "promoted_model"},
     "trained_weights": {"training_dataset"},
     "promoted_model": {"trained_weights"},
     "deployed_model": {"promoted_model"},
@@ -35,7 +36,7 @@ CONDITIONS = {
     "on_change": {"archive_catalog", "training_dataset", "deployed_model"},
     "on_training_due": {"trained_weights"},
     "on_good_change": {"promoted_model"},
-    "daily": {"annotation_batch"},
+    "daily": {"annotation_batch", "suspicious_labels"},
 }
 
 

@@ -28,6 +28,7 @@ from yolo_assets.contracts.plant import load_plant
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import format_time, utc_now
+from yolo_assets.learning.dataset import latest_dataset
 from yolo_assets.local.services import DEVICE, SimulatedLine, free_port, write_agent_config
 from yolo_assets.models.approvals import Approvals, proposal_of
 from yolo_assets.models.registry import Registry
@@ -50,7 +51,8 @@ IN_PROCESS = {
     *("models rollout abort", "models validation"),
     *("storage doctor", "storage policy", "edge init"),
     *("tables build", "tables quarantine", "labels import", "datasets build"),
-    *("labels ls", "labels history", "labels conflicts", "labels withdraw"),
+    *("datasets ls", "datasets show", "datasets diff", "datasets export", "datasets golden add", "datasets golden ls"),
+    *("labels ls", "labels history", "labels conflicts", "labels withdraw", "labels suspects"),
     *("classes ls", "classes add", "classes describe", "classes rename", "classes alias", "classes retire"),
     *("classes merge", "alerts ls", "lineage", "backfill", "exporter", "platform init", "today"),
     *("training status", "training search", "training trials"),
@@ -163,6 +165,16 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         (imported,) = json.loads(shell("labels import", answer, "--json"))
         assert imported["boxes"] > 0 and imported["problems"] == []
         assert json.loads(shell("datasets build", "--json"))["counts"]["train"] > 0
+        assert json.loads(shell("datasets ls", "--json"))
+        shown = json.loads(shell("datasets show", "current", "--json"))
+        assert json.loads(shell("datasets diff", shown["dataset"][:12], "current", "--json"))["added"] == []
+        shell("datasets export", "current", "--format", "coco", "--out", loop.home / "exported-dataset")
+        dataset = latest_dataset(open_backend((loop.home / "store").as_uri()))
+        assert dataset is not None
+        held = dataset.items("test")[0].image_path
+        assert json.loads(shell("datasets golden add", held, "--by", "test", "--note", "critical", "--json"))["added"]
+        assert len(json.loads(shell("datasets golden ls", "--json"))) == 1
+        assert json.loads(shell("labels suspects", "--json"))["images"] > 0
         (file, *_) = json.loads(shell("labels ls", "--json"))
         assert file["counting"] > 0
         test_images = tmp_path / "test.txt"

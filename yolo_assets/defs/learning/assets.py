@@ -1,8 +1,9 @@
-"""``annotation_batch``, ``labels`` (external), ``training_dataset``."""
+"""``annotation_batch``, ``labels`` (external), ``training_dataset``, ``suspicious_labels``."""
 
 from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -39,7 +40,9 @@ class SamplingConfig(dg.Config):
     group_name="learning",
     kinds={"labelstudio"},
     owners=["team:data"],
-    code_version=code_version("learning/batch.py", "learning/candidates.py", "learning/sampling.py"),
+    code_version=code_version(
+        "learning/batch.py", "learning/candidates.py", "learning/looks.py", "learning/sampling.py"
+    ),
     description=(
         "Frames chosen from the archive under a budget (uncertain, drifting, rare, novel, diverse, random; reasons are "
         "kept; a dirty camera takes no slot, an object one) with the model's predictions, ready for Label Studio or "
@@ -55,12 +58,14 @@ def annotation_batch(
     from yolo_assets.learning.batch import make_batch
     from yolo_assets.learning.candidates import gather_candidates
     from yolo_assets.learning.labels import batches
+    from yolo_assets.learning.looks import frame_looks
 
     store, archive = locations.store(), locations.archive()
     until = parse_time(config.until) if config.until else utc_now()
     since = parse_time(config.since) if config.since else until - timedelta(days=7)
     requested = {item.image_path for batch in batches(store) for item in batch.items}
     pool = gather_candidates(store, archive, since, until, labelled=requested, seed=config.seed)
+    looks = frame_looks(archive, pool.candidates, seed=config.seed)
     made = make_batch(
         store,
         archive,
@@ -69,10 +74,12 @@ def annotation_batch(
         seed=config.seed,
         labelled=requested,
         class_names=locations.settings.class_names,
+        looks=looks,
     )
     left_out = pool.left_out | made.left_out
     told = {
         "frames_looked_at": pool.frames,
+        "pictures_looked_at": len(looks),
         "bad_pictures": listed(
             [f"{camera}: {why}" for camera, why in sorted(pool.bad_pictures.items())], "every camera's picture is well"
         ),
@@ -99,6 +106,7 @@ def annotation_batch(
                 {"reason": str, "frames": int},
             ),
             "where": locations.links().stored("store", annotation_key(batch.batch)),
+            **locations.links().batch_sheet(batch.batch),
             **locations.links().label_tool(),
             "next": "label the frames, then put the tool's export into labels/inbox/ of the store",
         }
@@ -168,4 +176,63 @@ def training_dataset(context: dg.AssetExecutionContext, locations: Locations) ->
             no_leak_between_splits(manifest, before.manifest if before else None),
             every_class_in_every_split(manifest),
         ],
+    )
+
+
+@dg.asset(
+    deps=["training_dataset", "promoted_model"],
+    automation_condition=daily(),
+    group_name="learning",
+    kinds={"labelstudio"},
+    owners=["team:data"],
+    code_version=code_version("learning/review.py", "learning/suspicion.py"),
+    description=(
+        "Labels of the newest dataset that may be wrong (overlooked, swapped, misplaced), found by the model that "
+        "serves and by differences between rounds; a review batch shows them to people."
+    ),
+    retry_policy=RETRY_POLICY,
+)
+@by_kind
+def suspicious_labels(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
+    """Let the model look at the dataset; a dataset that it has looked at is not looked at again."""
+    from yolo_assets.contracts.model import ONNX
+    from yolo_assets.learning.dataset import latest_dataset
+    from yolo_assets.learning.review import review_labels
+    from yolo_assets.vision.model import Model
+
+    store, registry = locations.store(), locations.registry()
+    if latest_dataset(store) is None:
+        return dg.MaterializeResult(metadata={"summary": "there is no dataset yet"})
+    pointer = registry.channel(locations.settings.model_name, "stable").pointer()
+    model = None
+    if pointer is not None:
+        bundle = registry.read_bundle(pointer.name, pointer.version, only=[ONNX])
+        model = Model.load(bundle.manifest, bundle.files, engine="onnxruntime", threads=2)
+    try:
+        report = review_labels(store, model)
+    finally:
+        if model is not None:
+            model.close()
+    for path, why in report.unreadable.items():
+        context.log.warning(f"{path} was not looked at: {why}")
+    kinds = Counter(one.kind for one in report.suspects)
+    told = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()) or "none"
+    batch: dict[str, Any] = {}
+    if report.batch is not None:
+        batch = {
+            "where": locations.links().stored("store", annotation_key(report.batch)),
+            **locations.links().batch_sheet(report.batch),
+            **locations.links().label_tool(),
+            "next": "correct the labels in Label Studio, then put its export into labels/inbox/ of the store",
+        }
+    return dg.MaterializeResult(
+        metadata={
+            "summary": f"suspicious labels in {report.images} images: {told}",
+            "suspects": len(report.suspects),
+            "model": report.model_version or "none released: rounds of labels were compared",
+            "not_looked_at": len(report.unreadable),
+            "surest": listed([f"{one.image_path}: {one.sentence}" for one in report.suspects], "none"),
+            **batch,
+        },
+        data_version=dg.DataVersion(report.asked),
     )
