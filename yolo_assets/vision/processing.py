@@ -9,6 +9,7 @@ and pads with grey 114 to the whole shape; its "minimum rectangle" is for dynami
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,6 +131,7 @@ def decode(
     confidence: float,
     iou: float,
     max_detections: int,
+    reported: Sequence[int] | None = None,
 ) -> Detections:
     """Detections of one frame, as Ultralytics' predict gives them: one label a box, suppression within each class.
 
@@ -140,6 +142,7 @@ def decode(
         confidence: boxes must be above, not at, this.
         iou: see `matching.class_aware_nms`; without meaning for end2end.
         max_detections: boxes to keep at most.
+        reported: by class id the id under which it is reported; -1: not at all. None: each under its own.
 
     Returns:
         Boxes in input pixels.
@@ -160,18 +163,39 @@ def decode(
             "it is broken on this device, go back to the previous version"
         )
     if layout == "raw":
-        return _raw(output[0], confidence, iou, max_detections)
-    return _end2end(output[0], classes, confidence, max_detections)
+        return _raw(output[0], confidence, iou, max_detections, reported)
+    found = _end2end(output[0], classes, confidence, max_detections)
+    if reported is None:
+        return found
+    ids = np.asarray(reported, np.int32)[found.class_id]
+    found = Detections(found.xyxy, ids, found.confidence)[ids >= 0]
+    # What was of two classes is of one now: the suppression inside the file did not compare them.
+    return found[class_aware_nms(found.xyxy, found.class_id, found.confidence, iou, max_detections)]
 
 
-def _raw(head: NDArray[np.float32], confidence: float, iou: float, max_detections: int) -> Detections:
+def _merged_scores(scores: NDArray[np.float32], reported: Sequence[int]) -> NDArray[np.float32]:
+    """Scores in which each class has the highest of all that are reported as it; classes not reported keep theirs."""
+    merged = np.zeros((max(*reported, len(scores) - 1) + 1, scores.shape[1]), np.float32)
+    for own, target in enumerate(reported):
+        row = merged[own if target < 0 else target]
+        np.maximum(row, scores[own], out=row)
+    return merged
+
+
+def _raw(
+    head: NDArray[np.float32], confidence: float, iou: float, max_detections: int, reported: Sequence[int] | None
+) -> Detections:
     # torch rounds a threshold to float32 before it compares; so do we, to decide alike at the edge
     chosen = np.flatnonzero(head[4:].max(axis=0) > np.float32(confidence))
     if not chosen.size:
         return Detections.empty()
     rows = head[:, chosen]
-    class_id = rows[4:].argmax(axis=0).astype(np.int32)
-    score = rows[4:].max(axis=0)
+    scores = rows[4:] if reported is None else _merged_scores(rows[4:], reported)
+    class_id = scores.argmax(axis=0).astype(np.int32)
+    score = scores.max(axis=0)
+    if reported is not None:  # what is most like a class that is not reported is no other class either
+        shown = ~np.isin(class_id, [own for own, target in enumerate(reported) if target < 0])
+        rows, class_id, score = rows[:, shown], class_id[shown], score[shown]
     centre, half = rows[:2], rows[2:4] * np.float32(0.5)
     xyxy = np.concatenate([centre - half, centre + half], dtype=np.float32).T
     kept = class_aware_nms(xyxy, class_id, score, iou, max_detections)

@@ -299,7 +299,7 @@ class ReferenceResults:
         references = zip(self._frames, self._detections, self._faint, strict=True)
         for number, (frame, expected, faint) in enumerate(references):
             try:
-                problems = box_problems(expected, model.predict(frame), model.manifest.class_names, threshold)
+                problems = box_problems(expected, model.predict(frame), model.manifest.record_names, threshold)
                 apart = float(np.abs(_best_scores(model, frame) - faint).max())
             except UserError as error:
                 return str(error)
@@ -314,7 +314,7 @@ class ReferenceResults:
 def _best_scores(model: Model, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The best confidence of each class, 0 where nothing is even faint."""
     detections = model.predict(frame, confidence=_FAINT)
-    best = np.zeros(len(model.manifest.class_names), np.float32)
+    best = np.zeros(len(model.manifest.record_names), np.float32)
     np.maximum.at(best, detections.class_id, detections.confidence)
     return best
 
