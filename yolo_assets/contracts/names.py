@@ -36,6 +36,8 @@ _ARCHIVE = re.compile(r"yolo_(?P<camera>[A-Za-z0-9_-]{1,64})_(?P<hour>\d{8}_\d{2
 
 RECORDS_FILE = "records.ndjson"
 SEALED = ".sealed"
+SEALED_LIST = ".sealed.list"
+SEALED_SIGNATURE = ".sealed.dsse"
 UPLOADED = ".uploaded"
 PLAN = ".archiving.json"
 PARTS = ".archiving.parts"

@@ -87,11 +87,11 @@ def test_sensors_and_schedules_are_on(definitions: dg.Definitions) -> None:
     }
 
 
-def test_backfills_take_a_day_of_hours_a_run(definitions: dg.Definitions) -> None:
+def test_backfills_take_three_days_of_hours_a_run(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
     for key in HOURLY - EXTERNAL:
         policy = graph.get(dg.AssetKey(key)).backfill_policy
-        assert policy is not None and policy.max_partitions_per_run == 24, key
+        assert policy is not None and policy.max_partitions_per_run == 72, key
 
 
 def test_what_the_ui_calls_overdue(specs: dict[str, dg.AssetSpec]) -> None:
