@@ -21,7 +21,7 @@ import pytest
 import typer
 
 from yolo_assets.cli.main import app, main
-from yolo_assets.contracts.camera_states import StandingFault
+from yolo_assets.contracts.camera_states import CameraState, CameraStates, StandingFault
 from yolo_assets.contracts.fleet import Heartbeat
 from yolo_assets.contracts.model import ONNX
 from yolo_assets.contracts.names import ArchiveName, fleet_key
@@ -33,7 +33,7 @@ from yolo_assets.learning.dataset import latest_dataset
 from yolo_assets.local.services import DEVICE, SimulatedLine, free_port, write_agent_config
 from yolo_assets.models.approvals import Approvals, proposal_of
 from yolo_assets.models.registry import Registry
-from yolo_assets.monitoring.states import camera_states, health_notes, keep_camera_states
+from yolo_assets.monitoring.states import health_notes, keep_camera_states
 from yolo_assets.storage.base import ObjectStore
 from yolo_assets.storage.faults import Effect
 from yolo_assets.storage.open import open_backend
@@ -136,11 +136,9 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
     name = ArchiveName(camera, NIGHT)
     span = ("--from", format_time(NIGHT.start), "--to", format_time(later.end))
     stored = open_backend((loop.home / "store").as_uri())
-    states = camera_states(stored)
-    assert states is not None
     dirty = StandingFault(kind="blurred", sentence=f"{camera} is blurred", since=NIGHT.start)
-    sick = [state.model_copy(update={"faults": (dirty,)}) for state in states.cameras if state.camera_id == camera]
-    keep_camera_states(stored, states.model_copy(update={"cameras": tuple(sick)}))
+    sick = CameraState(camera_id=camera, last_hour=NIGHT.start, faults=(dirty,))
+    keep_camera_states(stored, CameraStates(hour=NIGHT.start, cameras=(sick,)))
     with faulty_stores(FaultOrder(each_once=effect)) as log:
         shell(
             "simulate",

@@ -144,9 +144,7 @@ labels = dg.AssetSpec(
     group_name="learning",
     kinds={"yolo"},
     owners=["team:data"],
-    code_version=code_version(
-        "learning/dataset.py", "learning/split.py", "learning/series.py", "learning/near_duplicates.py"
-    ),
+    code_version=code_version("learning/dataset.py", "learning/split.py", "learning/series.py"),
     description="A content-addressed dataset version with frozen splits; the test split is never trained on.",
     retry_policy=RETRY_POLICY,
 )
