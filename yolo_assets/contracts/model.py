@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from yolo_assets.contracts.base import Record, Time
+from yolo_assets.contracts.class_list import ClassList
 from yolo_assets.contracts.detection import Box
 
 MANIFEST = "manifest.json"
@@ -18,6 +19,7 @@ ONNX = "model.onnx"
 WEIGHTS = "weights.pt"
 
 _FLAGS = ("forced", "unjudged")
+_LEFT_OUT = ("imported", "built", "class_list")
 
 OutputLayout = Literal["raw", "end2end"]
 """``raw``: ``[1, 4 + classes, anchors]``, cxcywh in input pixels, NMS outside. ``end2end``: ``[1, 300, 6]``."""
@@ -107,6 +109,9 @@ class ModelManifest(Record):
         default_factory=dict[str, DisplayName],
         description="by class name what people call it: one name, or one by language (en, zh, de …)",
     )
+    class_list: ClassList | None = Field(
+        default=None, description="the version of the plant's list of classes that the model was made under"
+    )
     task: Literal["detect"] = "detect"
     input_shape: tuple[int, int, int, int] = Field(description="N, C, H, W")
     output_layout: OutputLayout
@@ -139,8 +144,8 @@ class ModelManifest(Record):
 
     @model_serializer(mode="wrap")
     def _serialized(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """``imported`` and ``built`` are left out where there is none: agents of 0.1 refuse what they do not know."""
-        return {name: value for name, value in dump(self).items() if name not in ("imported", "built") or value}
+        """What a version does not have is left out: agents of 0.1 refuse what they do not know."""
+        return {name: value for name, value in dump(self).items() if name not in _LEFT_OUT or value}
 
 
 class ExpectedChange(Record):

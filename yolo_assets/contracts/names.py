@@ -49,6 +49,7 @@ CATALOG_POINTER = "catalog/current.json"
 LABELS_INBOX = "labels/inbox/"
 LABELS_ACCEPTED = "labels/accepted/"
 DATASET_POINTER = "datasets/current.json"
+CLASS_LIST_POINTER = "classes/current.json"
 FLEET = "fleet/"
 DEVICE_AUDITS = "audit/devices/"
 TODAY = "today/"
@@ -263,6 +264,11 @@ def catalog_key(version: str) -> str:
 def annotation_key(batch: str, file: str = "") -> str:
     """A file of an annotation batch, or the batch's prefix."""
     return f"annotation/{check_version(batch)}/{file}"
+
+
+def class_list_key(version: int) -> str:
+    """One version of the plant's list of classes, immutable."""
+    return f"classes/{version}.json"
 
 
 def dataset_key(sha256: str, file: str = "") -> str:

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
+from yolo_assets.contracts.class_list import ClassList
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.evaluation import (
     ClassResult,
@@ -36,6 +37,7 @@ from yolo_assets.models.gate_evidence import (
 )
 from yolo_assets.models.gate_policy import GatePolicy
 from yolo_assets.models.gate_report import GateReport, RuleResult
+from yolo_assets.vision.contract import class_differences
 
 _TINY = 1e-9
 """Tolerance for the rounding of binary fractions: 0.95 is not below 1 - 0.05."""
@@ -48,8 +50,8 @@ def decide(
     *,
     class_names: Sequence[str],
     champion_class_names: Sequence[str] | None = None,
-    critical: Collection[str] = (),
-    retired: Collection[str] = (),
+    class_list: ClassList | None = None,
+    champion_class_list: ClassList | None = None,
 ) -> GateReport:
     """Decide whether a candidate may replace the champion.
 
@@ -61,8 +63,9 @@ def decide(
         policy: the limits.
         class_names: the candidate's, ordered by class id.
         champion_class_names: the champion's; required when the comparison holds one.
-        critical: classes that the class list calls critical.
-        retired: classes that need no object in the test set any more.
+        class_list: that the candidate names; None: none. Its critical classes need proof, its retired ones no object
+            in the test set.
+        champion_class_list: that the champion names.
 
     Raises:
         BadInputError: the policy speaks of a class that the candidate does not have.
@@ -75,10 +78,13 @@ def decide(
         raise BadInputError(
             f"the gate policy sets a floor for {', '.join(unknown)}, and the model has only {', '.join(class_names)}"
         )
-    rules = list(_comparable(comparison, class_names, champion_class_names))
+    difference = class_difference(class_names, champion_class_names or (), class_list, champion_class_list)
+    rules = list(_comparable(comparison, class_names, difference))
     if all(rule.passed for rule in rules):
-        proof = {*policy.critical, *critical} & set(class_names)
-        judge = _Judge(comparison, policy, class_names, proof, frozenset(retired), sure_losses(comparison, policy))
+        entries = class_list.classes if class_list is not None else ()
+        proof = {*policy.critical, *(entry.name for entry in entries if entry.critical)} & set(class_names)
+        retired = frozenset(entry.name for entry in entries if not entry.in_use)
+        judge = _Judge(comparison, policy, class_names, proof, retired, sure_losses(comparison, policy))
         rules += [
             *judge.test_set(),
             *judge.accuracy(),
@@ -126,14 +132,14 @@ def _best_after(comparison: PairedEvaluation) -> str:
 
 
 def _comparable(
-    comparison: PairedEvaluation, class_names: Sequence[str], champion_class_names: Sequence[str] | None
+    comparison: PairedEvaluation, class_names: Sequence[str], class_problem: str | None
 ) -> Iterator[RuleResult]:
     """The rules that come first: sound figures, the same test for all, the same classes.
 
     Args:
         comparison: candidate and perhaps champion and anchor.
         class_names: the candidate's, ordered by class id.
-        champion_class_names: the champion's, when there is one.
+        class_problem: why agents would refuse the candidate's classes in place of the champion's.
     """
     evaluations = [comparison.candidate, *filter(None, (comparison.champion, comparison.anchor))]
     faults = [fault for evaluation in evaluations for fault in _faults(evaluation, class_names)]
@@ -158,16 +164,12 @@ def _comparable(
         f"Candidate and champion were not measured alike: {'; '.join(differences)}. Evaluate both together again.",
         "Candidate and champion were measured on the same frames in the same way.",
     )
-    theirs = tuple(champion_class_names or ())
-    added = list(class_names[len(theirs) :])
     yield RuleResult.of(
         "class_list",
-        tuple(class_names[: len(theirs)]) == theirs,
-        f"The class list differs from the champion's: {class_difference(class_names, theirs)}. "
-        "Agents would refuse the swap; release it under another model name.",
-        f"The class list is the champion's, followed by {', '.join(added)}."
-        if added
-        else "The class list is the champion's.",
+        class_problem is None,
+        f"The class list differs from the champion's: {class_problem}. "
+        "Agents would refuse the swap; change classes with: yolo-assets classes add, rename, retire, merge.",
+        "Every class of the champion keeps its id.",
     )
 
 
@@ -211,8 +213,25 @@ def _differences(candidate: Evaluation, champion: Evaluation) -> Iterator[str]:
         yield f"{engines[0]} and {engines[1]}"
 
 
-def class_difference(ours: Sequence[str], theirs: Sequence[str]) -> str:
-    """In words: what is missing, what was added, or that the order is another."""
+def class_difference(
+    ours: Sequence[str],
+    theirs: Sequence[str],
+    class_list: ClassList | None = None,
+    their_class_list: ClassList | None = None,
+) -> str | None:
+    """Why agents would refuse our classes in place of theirs, in words; None when they would not.
+
+    Args:
+        ours: names by class id.
+        theirs: names of the model that serves.
+        class_list: that our model names; None: none.
+        their_class_list: that the other one names.
+    """
+    problems = class_differences(theirs, ours, known=their_class_list, declared=class_list)
+    if not problems:
+        return None
+    if tuple(ours) == tuple(theirs):
+        return "; ".join(problems)
     parts: list[str] = []
     if missing := [name for name in theirs if name not in ours]:
         parts.append(f"missing {', '.join(missing)}")

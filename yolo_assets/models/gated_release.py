@@ -94,12 +94,19 @@ def release_candidate(
             f"channel {name}/{channel} does not exist, yet {version} was compared with "
             f"{comparison.champion.model_version}; evaluate it without a champion"
         )
-    champion_classes = None
+    champion_classes = champion_list = None
     if comparison.champion is not None:
         champion = registry.read_manifest(*parse_model_version(comparison.champion.model_version))
         _require_same_file(comparison.champion, champion.manifest)
-        champion_classes = champion.manifest.class_names
-    report = decide(comparison, policy, class_names=stored.manifest.class_names, champion_class_names=champion_classes)
+        champion_classes, champion_list = champion.manifest.class_names, champion.manifest.class_list
+    report = decide(
+        comparison,
+        policy,
+        class_names=stored.manifest.class_names,
+        champion_class_names=champion_classes,
+        class_list=stored.manifest.class_list,
+        champion_class_list=champion_list,
+    )
     keep_report(promoter, stored.manifest, report)
     if not report.passed:
         return GatedRelease(report, None)
@@ -181,9 +188,9 @@ def _class_change(registry: Registry, manifest: ModelManifest, channel: str) -> 
         served = registry.read_manifest(manifest.name, serving.version, signed=False).manifest
     except UserError:
         return None  # ``promote`` reports what is wrong with the pointer, and whether that matters
-    if served.class_names == manifest.class_names:
+    difference = class_difference(manifest.class_names, served.class_names, manifest.class_list, served.class_list)
+    if difference is None:
         return None
-    difference = class_difference(manifest.class_names, served.class_names)
     return f"its class list differs from {served.model_version}: {difference}; agents would refuse the swap"
 
 

@@ -44,12 +44,17 @@ def judge_version(
     serving = registry.channel(name, channel).pointer()
     champion = None if serving is None or serving.version == version else serving.model_version
     manifest = registry.read_manifest(name, version, signed=False).manifest
-    champion_classes = None
+    served = None
     if serving is not None and champion is not None:
-        champion_classes = registry.read_manifest(name, serving.version).manifest.class_names
+        served = registry.read_manifest(name, serving.version).manifest
     evaluated = evaluate_candidate(registry, test_set, manifest.model_version, champion, work_dir, nice=0)
     report = decide(
-        evaluated.comparison, policy, class_names=manifest.class_names, champion_class_names=champion_classes
+        evaluated.comparison,
+        policy,
+        class_names=manifest.class_names,
+        champion_class_names=served.class_names if served else None,
+        class_list=manifest.class_list,
+        champion_class_list=served.class_list if served else None,
     )
     keep_report(promoter, manifest, report)
     return report

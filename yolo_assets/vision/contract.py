@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from yolo_assets.contracts.class_list import ClassList
 from yolo_assets.contracts.model import ModelManifest, OutputLayout
 from yolo_assets.vision.onnx_file import OnnxFile, Shape
 
@@ -18,11 +19,13 @@ _END2END = 6
 def differences(current: ModelManifest, candidate: ModelManifest, *, answers_only: bool = False) -> list[str]:
     """Why one model cannot replace the other without a restart, one line each; empty when it can.
 
-    Thresholds, metrics and golden frames may differ: they travel with the model. Class names in their order, task,
-    input shape, output layout and stride are what everything downstream was built on. ``answers_only``: only
-    the task and the class names must be the same.
+    Thresholds, metrics and golden frames may differ: they travel with the model. Classes (see ``class_differences``),
+    task, input shape, output layout and stride are what everything downstream was built on. ``answers_only``: only the
+    task and the classes must fit.
     """
-    problems = class_differences(current.class_names, candidate.class_names)
+    problems = class_differences(
+        current.class_names, candidate.class_names, known=current.class_list, declared=candidate.class_list
+    )
     for name, old, new in (
         ("task", current.task, candidate.task),
         ("input shape", list(current.input_shape), list(candidate.input_shape)),
@@ -34,8 +37,37 @@ def differences(current: ModelManifest, candidate: ModelManifest, *, answers_onl
     return problems
 
 
-def class_differences(current: Sequence[str], candidate: Sequence[str]) -> list[str]:
-    """Classes added, removed and moved, one line each; empty when the ordered names are equal."""
+def class_differences(
+    current: Sequence[str],
+    candidate: Sequence[str],
+    *,
+    known: ClassList | None = None,
+    declared: ClassList | None = None,
+) -> list[str]:
+    """Classes added, removed and moved, one line each; empty when every class keeps its id.
+
+    Without a list of classes the ordered names must be equal. A candidate that names one may call a class by its new
+    name and have more classes at the end: a *declared append*. It may have fewer when it names an earlier version of
+    the list that is known: a way back.
+
+    Args:
+        current: names of the model that serves, by class id.
+        candidate: names of the one that is to serve, by class id.
+        known: the list of the model that serves; None when it names none.
+        declared: the list of the candidate; None when it names none.
+    """
+    if known is not None and declared is not None and known.id != declared.id:
+        return [f"list of classes: now {known.id}, candidate {declared.id}, which is another plant's"]
+    lists = [one for one in (declared, known) if one is not None]
+    same = [
+        old == new or any(one.id_of(old) == one.id_of(new) == place for one in lists)
+        for place, (old, new) in enumerate(zip(current, candidate, strict=False))
+    ]
+    if lists and all(same):
+        appends = declared is not None and all(declared.id_of(name) is not None for name in candidate)
+        goes_back = declared is not None and known is not None and declared.version < known.version
+        if len(candidate) == len(current) or (appends if len(candidate) > len(current) else goes_back):
+            return []
     problems = [
         f"class {name!r} (id {position}) is missing from the candidate"
         for position, name in enumerate(current)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from yolo_assets.contracts.class_list import ClassEntry, ClassList
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.evaluation import ClassResult, PairedEvaluation
 from yolo_assets.contracts.model import Interval
@@ -14,7 +15,7 @@ from yolo_assets.models.gate import decide
 from yolo_assets.models.gate_policy import GatePolicy
 from yolo_assets.models.gate_report import GateReport
 from yolo_assets_tests.models.figures import around, comparison, evaluation, found
-from yolo_assets_tests.models.release_support import CLASSES
+from yolo_assets_tests.models.release_support import CLASSES, NOON
 
 
 def report_on(compared: PairedEvaluation, champion_classes: tuple[str, ...] = CLASSES, **policy: Any) -> GateReport:
@@ -142,6 +143,26 @@ def test_another_class_list_is_refused_with_the_difference(classes: tuple[str, .
     report = report_on(comparison(), champion_classes=classes)
     assert "class_list" in refused_by(report)
     assert words in report.summary
+
+
+def plant_list(*classes: ClassEntry, version: int = 2) -> ClassList:
+    return ClassList(id="plant", version=version, classes=classes, by="Li", at=NOON, change="")
+
+
+def test_a_declared_class_has_a_floor_and_common_ones_are_compared():
+    old, new = ("crack", "pore"), ("fissure", "pore", "spatter")
+    listed = plant_list(ClassEntry(name="fissure", aliases=("crack",)), *(ClassEntry(name=name) for name in new[1:]))
+
+    def judged(ours: ClassResult, theirs: ClassResult, spatter: ClassResult) -> GateReport:
+        compared = comparison(
+            classes={"fissure": ours, "pore": found(), "spatter": spatter},
+            champion={"classes": {"fissure": theirs, "pore": found(), "spatter": found(0, 0, 1)}},
+        )
+        return decide(compared, GatePolicy(), class_names=new, champion_class_names=old, class_list=listed)
+
+    assert judged(found(), found(), found(0.6, 0.6)).passed
+    assert refused_by(judged(found(), found(), found(0.4, 0.4))) == ["recall/spatter"]
+    assert refused_by(judged(found(0.8), found(), found())) == ["drop/fissure"]
 
 
 @pytest.mark.parametrize(
