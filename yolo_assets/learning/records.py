@@ -162,6 +162,9 @@ class DatasetItem(Record):
     source: ArchiveRef | None = None
     dhash: str = Field(pattern=r"^[0-9a-f]{64}$", description="256-bit perceptual hash")
     hard: tuple[HardReason, ...] = ()
+    object_ids: tuple[str, ...] = Field(default=(), description="the object that each box shows; empty: not known")
+    batch_id: str | None = Field(default=None, description="production batch of the frame, where the tables know it")
+    golden: bool = Field(default=False, description="of the golden set: evaluates models and never trains one")
 
 
 class DatasetManifest(Record):

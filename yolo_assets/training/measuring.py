@@ -90,7 +90,7 @@ class Measured:
         return share_interval(value, standard_error(moved[counted].sum(axis=0) / max(counted.sum(), 1)), level)
 
     def classes(self, level: float) -> dict[str, ClassResult]:
-        """Every class that occurs and that the model knows."""
+        """Every class that occurs; one that the model does not know is never found."""
         hits, reports, truth = operating_point(self.matches, self.confidence)
         owners = self.matches.truth_class
         said = reported(self.matches, self.confidence)
@@ -98,7 +98,7 @@ class Measured:
         good = self.matches.truth.sum(axis=1) == 0
         seen = self.matches.found[said & self.matches.correct[:, 0]]
         result: dict[str, ClassResult] = {}
-        for c in np.flatnonzero(self.occurs & self.knows).tolist():
+        for c in np.flatnonzero(self.occurs).tolist():
             objects = np.unique(self.units.of_truth[owners == c])
             of_class = self.matches.class_id == c
             recall = float(hits[c] / truth[c])
@@ -159,7 +159,6 @@ def changes_against(
     candidate: Measured,
     reference: Measured,
     hard: NDArray[np.bool_] | None = None,
-    golden: Sequence[str] = (),
 ) -> Changes:
     """What the candidate does otherwise than a reference.
 
@@ -167,7 +166,6 @@ def changes_against(
         candidate: measured on the same frames.
         reference: the champion or the anchor.
         hard: ``[frames]``, which are marked hard; None for none.
-        golden: path of each golden frame, an empty text for each other frame; empty without golden frames.
     """
     both = candidate.occurs & candidate.knows & reference.knows
     ours, theirs = candidate.classes(0.95), reference.classes(0.95)
@@ -186,9 +184,7 @@ def changes_against(
     if hard is not None and candidate.matches.truth[hard].any():
         moved = candidate.found_by_unit(hard) - reference.found_by_unit(hard)
         on_hard = PairedChange(value=float(moved.sum()), se=standard_error(moved))
-    fewer = candidate.found_in() < reference.found_in()
-    lost = tuple(path for path, less in zip(golden, fewer.tolist(), strict=False) if path and less)
-    return Changes(classes=classes, hard_recall=on_hard, golden_lost=lost)
+    return Changes(classes=classes, hard_recall=on_hard)
 
 
 def share_interval(value: float, se: float, level: float) -> Interval:

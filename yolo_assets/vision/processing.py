@@ -9,6 +9,7 @@ and pads with grey 114 to the whole shape; its "minimum rectangle" is for dynami
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,7 +128,7 @@ def decode(
     layout: OutputLayout,
     *,
     classes: int,
-    confidence: float,
+    confidence: float | Sequence[float],
     iou: float,
     max_detections: int,
 ) -> Detections:
@@ -137,7 +138,7 @@ def decode(
         output: float32 ``[1, 4 + classes, anchors]`` (raw) or ``[1, k, 6]`` (end2end).
         layout: which of the two.
         classes: number of class names.
-        confidence: boxes must be above, not at, this.
+        confidence: boxes must be above, not at, this; one for all classes, or one a class.
         iou: see `matching.class_aware_nms`; without meaning for end2end.
         max_detections: boxes to keep at most.
 
@@ -159,28 +160,34 @@ def decode(
             f"the model gave {bad} values that are not finite (NaN or infinity) of {output.size}; "
             "it is broken on this device, go back to the previous version"
         )
-    if layout == "raw":
-        return _raw(output[0], confidence, iou, max_detections)
-    return _end2end(output[0], classes, confidence, max_detections)
-
-
-def _raw(head: NDArray[np.float32], confidence: float, iou: float, max_detections: int) -> Detections:
     # torch rounds a threshold to float32 before it compares; so do we, to decide alike at the edge
-    chosen = np.flatnonzero(head[4:].max(axis=0) > np.float32(confidence))
+    limits = np.broadcast_to(np.asarray(confidence, np.float32), classes)
+    if layout == "raw":
+        return _raw(output[0], limits, iou, max_detections)
+    return _end2end(output[0], limits, max_detections)
+
+
+def _raw(head: NDArray[np.float32], limits: NDArray[np.float32], iou: float, max_detections: int) -> Detections:
+    chosen = np.flatnonzero(head[4:].max(axis=0) > limits.min())
     if not chosen.size:
         return Detections.empty()
     rows = head[:, chosen]
     class_id = rows[4:].argmax(axis=0).astype(np.int32)
     score = rows[4:].max(axis=0)
+    enough = score > limits[class_id]
+    if not enough.all():
+        rows, class_id, score = rows[:, enough], class_id[enough], score[enough]
     centre, half = rows[:2], rows[2:4] * np.float32(0.5)
     xyxy = np.concatenate([centre - half, centre + half], dtype=np.float32).T
     kept = class_aware_nms(xyxy, class_id, score, iou, max_detections)
     return Detections(np.ascontiguousarray(xyxy[kept]), class_id[kept], score[kept])
 
 
-def _end2end(rows: NDArray[np.float32], classes: int, confidence: float, max_detections: int) -> Detections:
-    rows = rows[rows[:, 4] > np.float32(confidence)][:max_detections]
+def _end2end(rows: NDArray[np.float32], limits: NDArray[np.float32], max_detections: int) -> Detections:
+    rows = rows[rows[:, 4] > limits.min()]
     class_id = rows[:, 5].astype(np.int32)
-    if rows.size and not 0 <= int(class_id.min()) <= int(class_id.max()) < classes:
-        raise BadInputError(f"the model gave class {class_id.max()}, but the manifest names {classes} classes")
+    if rows.size and not 0 <= int(class_id.min()) <= int(class_id.max()) < len(limits):
+        raise BadInputError(f"the model gave class {class_id.max()}, but the manifest names {len(limits)} classes")
+    enough = rows[:, 4] > limits[class_id]
+    rows, class_id = rows[enough][:max_detections], class_id[enough][:max_detections]
     return Detections(np.ascontiguousarray(rows[:, :4]), class_id, np.ascontiguousarray(rows[:, 4]))
