@@ -35,7 +35,8 @@ def comparable(
     if (comparison.anchor is None) != (comparison.anchor_gain is None):
         faults.append("an anchor and the gain over it must be given together")
     for reference in comparison.references:
-        faults += _interval_faults(f"the gain in mAP50 over the {reference.part}", reference.map50_gain, -1)
+        over = "" if reference.part == "champion" else f" over the {reference.part}"
+        faults += _interval_faults(f"the gain in mAP50{over}", reference.map50_gain, -1)
     yield RuleResult.of(
         "figures", not faults, f"The figures cannot be right: {'; '.join(faults)}.", "The figures are sound."
     )

@@ -121,7 +121,7 @@ def more_for_gain(
     }
     spread = {name: reference.changes.classes[name].ap50.se * math.sqrt(count) for name, count in objects.items()}
     total = sum(spread.values())
-    if se <= 0 or total <= 0:
+    if se <= _TINY or total <= _TINY:
         return {}
     needed = _NORMAL.inv_cdf(1 - error)
     seen = (gain.value + margin) / se

@@ -23,7 +23,7 @@ from yolo_assets.training import candidates
 from yolo_assets.training.candidates import evaluate_candidate, train_candidate
 from yolo_assets.training.job_process import run_child
 from yolo_assets.training.jobs import CHECKPOINT, RESULT, TrainingEvent, TrainJob
-from yolo_assets.training.spec import EvaluateSpec, fine_tune
+from yolo_assets.training.spec import fine_tune
 from yolo_assets.vision.model import Model
 from yolo_assets_tests.training.conftest import SPEC, Trained
 
@@ -101,13 +101,16 @@ def test_a_run_killed_before_registration_is_finished_elsewhere(trained: Trained
 
 def test_evaluation_of_a_model_against_itself_gains_nothing(trained: Trained, tmp_path):
     version = trained.result.model_version
-    spec = EvaluateSpec(resamples=50)
     evaluated = evaluate_candidate(
-        Registry(trained.world.store), trained.dataset, version, version, tmp_path, spec=spec, nice=0
+        Registry(trained.world.store), trained.dataset, version, version, tmp_path, anchor=version, nice=0
     )
     comparison = evaluated.comparison
     assert comparison.map50_gain is not None
     assert (comparison.map50_gain.value, comparison.map50_gain.low, comparison.map50_gain.high) == (0, 0, 0)
+    assert comparison.anchor_gain == comparison.map50_gain
+    assert comparison.changes is not None and comparison.changes == comparison.anchor_changes
+    assert {(c.recall.value, c.recall.se) for c in comparison.changes.classes.values()} == {(0, 0)}
+    assert (comparison.candidate.metric, comparison.candidate.units > 0) == ("coco", True)
     test = trained.dataset.items("test")
     assert comparison.candidate.frames == len(test)
     change = comparison.change
@@ -124,7 +127,11 @@ def test_evaluation_of_a_model_against_itself_gains_nothing(trained: Trained, tm
         "pr_champion",
         "confusion_candidate",
         "confusion_champion",
-        "map50_gain",
+        "pr_anchor",
+        "confusion_anchor",
+        "thresholds_candidate",
+        "changes_champion",
+        "changes_anchor",
     }
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in evaluated.plots.values())
     key = training_key(
@@ -146,9 +153,8 @@ def test_changes_are_counted_on_frames_new_to_the_champion(trained: Trained, tmp
     files = registry.read_bundle(*parse_model_version(version), signed=False, only=list(manifest.files)).files
     champion = manifest.model_copy(update={"version": "earlier", "dataset_sha256": sha256})
     registry.write_bundle(champion, files)
-    spec = EvaluateSpec(resamples=50)
     change = evaluate_candidate(
-        Registry(store), trained.dataset, version, "line/earlier", tmp_path, spec=spec, nice=0
+        Registry(store), trained.dataset, version, "line/earlier", tmp_path, nice=0
     ).comparison.change
     assert change is not None and (change.against, change.frames) == ("line/earlier", 5)
 
