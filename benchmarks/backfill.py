@@ -46,7 +46,6 @@ from yolo_assets.storage.open import open_store
 from yolo_assets.tables.build import build_hour, cameras_of_hour
 
 FIRST = Hour.from_key("20260301_00")
-HOURS_A_RUN = 24
 LOCATION = '''
 """The assets of this project, without what would request them by itself."""
 import dagster as dg

@@ -86,7 +86,9 @@ def create_views(connection: duckdb.DuckDBPyConnection, tables: ParquetTables) -
         listed = ", ".join(quoted(file) for file in files)
         try:
             connection.execute(
-                f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{listed}], hive_partitioning = false)"
+                # Tables that were written before a column was there have nothing in it.
+                f"CREATE VIEW {name} AS {_empty(name)} UNION ALL BY NAME "
+                f"SELECT * FROM read_parquet([{listed}], hive_partitioning = false, union_by_name = true)"
             )
         except duckdb.Error as error:
             reason = str(error).splitlines()[0].replace(f"{root}/", "")

@@ -81,6 +81,24 @@ def open_catalog(
             yield connection
 
 
+@contextmanager
+def open_tables(store: ObjectStore, start: datetime, end: datetime) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to ``detections`` and ``frames`` of the hours that touch ``[start, end)``; it needs no catalog.
+
+    Args:
+        store: store root.
+        start: aware moment.
+        end: aware moment, excluded.
+
+    Raises:
+        BadInputError: see ``open_catalog``.
+    """
+    with scratch_folder() as scratch, connect(scratch) as connection:
+        root = _folder_of(store, scratch)
+        create_views(connection, ParquetTables(store, root, TABLE_NAMES, start, end))
+        yield connection
+
+
 def query(
     store: ObjectStore,
     sql: str,

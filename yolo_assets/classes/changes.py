@@ -20,11 +20,17 @@ def added(
     """With one more class at the end; a retired one of this name is taken back into use.
 
     Raises:
-        BadInputError: the name means a class that is in use, or is none.
+        BadInputError: the name means a class that is in use, differs from one in case alone, or is none.
     """
     check_class_name(name)
     held = id_in(classes, name)
     if held is None:
+        for entry in classes:
+            if name.casefold() in (one.casefold() for one in (entry.name, *entry.aliases)):
+                raise BadInputError(
+                    f"{name} is {entry.name} in other letters; make it another spelling of that class: "
+                    f"yolo-assets classes alias {entry.name} {name}"
+                )
         return (*classes, ClassEntry(name=name, display_names=dict(display_names or {}), critical=critical))
     entry = classes[held]
     if entry.name != name or not entry.retired:

@@ -92,6 +92,8 @@ def backfill(
 
 
 def _print(plan: BackfillPlan) -> None:
+    from yolo_assets.defs.partitions import HOURS_A_RUN
+
     for asset in plan.assets:
         line = f"{asset.name}  {len(asset.requested)} hours to build"
         line += f"  {asset.there} there" if asset.there else ""
@@ -100,7 +102,7 @@ def _print(plan: BackfillPlan) -> None:
         out().print(line, markup=False)
     hours = sorted({hour for asset in plan.assets for hour in asset.requested})
     if hours:
-        out().print(f"{plan.runs} runs of up to 24 hours  {hours[0]} to {hours[-1]}", markup=False)
+        out().print(f"{plan.runs} runs of up to {HOURS_A_RUN} hours  {hours[0]} to {hours[-1]}", markup=False)
     if plan.empty:
         what = "no frames" if plan.cameras is None else f"no frames of {', '.join(plan.cameras)}"
         note(f"{plan.empty} hours of the range hold {what}")

@@ -75,6 +75,7 @@ def import_(
     from yolo_assets.events.announcer import announcer_of, source_here
     from yolo_assets.learning.import_options import parse_class_map
     from yolo_assets.learning.labels import FileReport, import_file
+    from yolo_assets.learning.plant_classes import allowed_class_names
     from yolo_assets.learning.records import ImportOptions, Rejected
     from yolo_assets.storage.open import open_store
 
@@ -86,12 +87,13 @@ def import_(
         reviewed="all" if all_reviewed else tuple(names),
     )
     opened, archived = open_store(where.store_url, memory=where.known_stores), reading_archive(where, archive)
+    classes = allowed_class_names(opened, where)
     reports: list[FileReport] = []
     with announcer_of(where, note) as announcer, progress("importing", total=len(files)) as advance:
         for path in files:
             try:
                 data = path.read_bytes()
-                report = import_file(opened, path.name, data, options, where.class_names or None, archive=archived)
+                report = import_file(opened, path.name, data, options, classes, archive=archived)
                 reports.append(dataclasses.replace(report, file=str(path)))
                 announcer.announce(labels_arrived(source_here(), f"{LABELS_INBOX}{path.name}"))
             except OSError as error:

@@ -22,6 +22,7 @@ GROUPS = {
     "alerts": "Alerts to people: ls, test.",
     "archive": "Cold archive: run, ls, show, verify, cat.",
     "catalog": "Archive catalog: rebuild, query, find, gaps, stats.",
+    "classes": "The plant's list of classes: ls, add, describe, rename, alias, retire, merge.",
     "datasets": "Dataset versions: build.",
     "edge": "Edge agent: try, init, check, run, status, audit.",
     "events": "Announcements of hours and labels: listen.",

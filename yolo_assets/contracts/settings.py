@@ -111,7 +111,12 @@ class Settings(BaseSettings):
     class_names: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = Field(
         default=(),
         validation_alias=_variable("class_names=CLASSES"),
-        description="classes that people label, in order, separated by commas; later datasets keep this order",
+        description="classes that people label, in order, separated by commas; the first list of classes is made of "
+        "them, and once there is a list (`yolo-assets classes ls`) they are not read any more",
+    )
+    new_classes: Annotated[Literal["reject", "add"], BeforeValidator(_lower)] = Field(
+        default="reject",
+        description="a label with a class that is not known: `reject` it and name the nearest one, or `add` the class",
     )
     training_recipe: _Folder | None = Field(
         default=None,
@@ -164,6 +169,11 @@ class Settings(BaseSettings):
         "where that is writable, else one in the user's temporary folder",
     )
 
+    backfill_hours: Annotated[int, Field(ge=1, le=720)] = Field(
+        default=72,
+        description="hours that a backfill packs into one run: a process, in a cluster a pod; fewer where many pods "
+        "share the work",
+    )
     keep_runs_days: Annotated[int, Field(ge=8, le=36_500)] = Field(
         default=30, description="days for which Dagster remembers runs that succeeded, and what a newer run superseded"
     )
@@ -285,7 +295,7 @@ def _explained(detail: Any) -> str:
     advice = {
         "float_parsing": "is not a number",
         "finite_number": f"is out of range; give a number from 0 to {_MOST:g}",
-        "literal_error": "is not known; use compliance or governance",
+        "literal_error": f"is not known; use {detail.get('ctx', {}).get('expected', '').replace(chr(39), '')}",
         "int_parsing": "is not a number of days; write a whole number like 180",
         "int_from_float": "is not a number of days; write a whole number like 180",
     }

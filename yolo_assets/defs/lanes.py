@@ -18,7 +18,6 @@ from typing import Any
 import dagster as dg
 
 from yolo_assets.contracts.times import Hour
-from yolo_assets.defs.partitions import HOURS_A_RUN
 
 LIVE = timedelta(hours=6)
 """An hour is live for so long after its end; then it is history."""
@@ -27,6 +26,8 @@ WHY_TAG = "yolo_assets/why"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 _PRIORITIES = {"live": 20, "index": 10, "learning": 0, "training": -5, "history": -10}
+OVERDUE_A_RUN = 24
+"""Overdue hours that a sensor packs into one run: what lies in the spool is archived in pieces of a day."""
 _LONGEST = {"live": timedelta(hours=4), "training": timedelta(hours=6)}
 """Other runs have the limit of ``dagster.yaml``."""
 
@@ -59,7 +60,7 @@ def is_live(hour: Hour, now: datetime) -> bool:
     return now - hour.end < LIVE
 
 
-def pack(hours: Iterable[Hour], most: int = HOURS_A_RUN) -> list[HourRange]:
+def pack(hours: Iterable[Hour], most: int = OVERDUE_A_RUN) -> list[HourRange]:
     """Neighbouring hours in one run, at most ``most`` of them.
 
     Args:

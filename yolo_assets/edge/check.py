@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from yolo_assets.contracts.announcements import CHANNEL_MOVED
+from yolo_assets.contracts.brokers import AnyBroker, HttpReceiverAt
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.model import ChannelPointer, ModelManifest
 from yolo_assets.contracts.signing import TrustedKeys
@@ -32,8 +34,10 @@ from yolo_assets.edge.config.cameras import Camera, SimulatedCameras, SnapshotCa
 from yolo_assets.edge.config.outputs import MqttOutput, WebhookOutput
 from yolo_assets.edge.http.texts import PageTexts
 from yolo_assets.edge.pipeline.results import ResultBoard
+from yolo_assets.events.opening import open_transport
+from yolo_assets.events.transport import Hearing
 from yolo_assets.models.registry import Registry
-from yolo_assets.runtime.credentials import client_context, read_secret
+from yolo_assets.runtime.credentials import TlsFiles, client_context, read_secret
 from yolo_assets.runtime.mqtt import BrokerAddress, MqttConnection
 from yolo_assets.spool.frame_journal import FrameJournal
 from yolo_assets.storage.open import folder_of, open_store
@@ -41,6 +45,8 @@ from yolo_assets.storage.retrying import QUICK
 
 State = Literal["ok", "warning", "failed"]
 _ENOUGH_PICTURES = 50
+_TROUBLE_SECONDS = 1.0
+"""A broker that refuses for so long is not asked again."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,7 @@ def check_everything(config: AgentConfig, seconds: float = 10.0) -> list[CheckRo
         lambda: list(_store_and_model(config)),
         *(partial(_cameras, config, camera, seconds) for camera in config.cameras),
         *(partial(_output, output, seconds) for output in config.outputs),
+        *(partial(_announcements, broker, seconds) for broker in config.events.brokers),
     ]
     broker = config.lots.mqtt
     if broker is not None:
@@ -251,14 +258,52 @@ def _output(output: WebhookOutput | MqttOutput, seconds: float) -> list[CheckRow
     return [_row(what, lambda: _web(output, seconds))]
 
 
+def _announcements(broker: AnyBroker, seconds: float) -> list[CheckRow]:
+    where = f"events.{broker.name}"
+    if isinstance(broker, HttpReceiverAt):
+        return [_row(where, lambda: _receiver(where, broker, seconds))]
+    return [_row(where, lambda: _heard(broker, seconds))]
+
+
+def _receiver(where: str, receiver: HttpReceiverAt, seconds: float) -> str:
+    read_secret(f"{where}: token", receiver.token_file, None)
+    return _accepts(where, receiver.url, receiver, seconds)
+
+
+def _heard(broker: AnyBroker, seconds: float) -> str:
+    """Connect, log in and listen for a moment, also where the agent itself would only announce."""
+    hearing = Hearing(frozenset({CHANNEL_MOVED}), lambda _: None)
+    try:
+        transport = open_transport(broker, f"yolo-assets-check-{os.getpid()}-{broker.name}", hearing)
+    except ModuleNotFoundError as error:
+        raise BadInputError(f"{error.name} is not installed; install yolo-assets[events-{broker.kind}]") from None
+    end, failing_since = time.monotonic() + seconds, None
+    transport.open()
+    try:
+        while not transport.listening:
+            now = time.monotonic()
+            failing_since = None if transport.trouble is None else failing_since or now
+            if now > end or (failing_since is not None and now - failing_since > _TROUBLE_SECONDS):
+                raise BadInputError(transport.trouble or f"{transport.shown} did not answer within {seconds:g} s")
+            time.sleep(0.02)
+    finally:
+        transport.close()
+    return f"{transport.shown} is heard"
+
+
 def _web(output: WebhookOutput, seconds: float) -> str:
-    """Connect, with its certificate checked; no request is made."""
-    where, parts = f"outputs.{output.name}", urlsplit(output.url)
+    where = f"outputs.{output.name}"
     read_secret(f"{where}: secret", output.secret_file, output.secret_env)
     read_secret(f"{where}: token", output.token_file, output.token_env)
+    return _accepts(where, output.url, output, seconds)
+
+
+def _accepts(where: str, url: str, files: TlsFiles, seconds: float) -> str:
+    """Connect, with the peer's certificate checked; no request is made."""
+    parts = urlsplit(url)
     host, secure = parts.hostname or "", parts.scheme == "https"
     address = (host, parts.port or (443 if secure else 80))
-    context = client_context(where, output) if secure else None
+    context = client_context(where, files) if secure else None
     try:
         with socket.create_connection(address, seconds) as connection:
             if context is not None:

@@ -1,19 +1,18 @@
-"""An annotation batch: the frames people are asked to label, gathered and copied out of the archive with pre-labels.
+"""An annotation batch: the frames people are asked to label, copied out of the archive with pre-labels.
 
 Everything a labelling tool needs lies under ``annotation/<batch>/``. The id is a hash of the content, so a run that
 crashed is finished by the next, and a request for the same frames is the same batch. The manifest is written last.
 A frame that is no picture, or cannot be read, is left out and told, and another takes its place.
 
-Frames that no model has processed (a line that has none yet) have no row in the tables; they are found by the indexes
-of the archive. Does not belong here: choosing among the candidates (``sampling``).
+Does not belong here: finding candidates (``candidates``), choosing among them (``sampling``).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+import io
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 import polars as pl
@@ -22,25 +21,20 @@ from pydantic import ValidationError
 from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.base import canonical_json
 from yolo_assets.contracts.errors import BadInputError, UserError
-from yolo_assets.contracts.names import annotation_key, dataset_image_key, frame_time, is_frame
-from yolo_assets.contracts.times import HOUR, hours_between
+from yolo_assets.contracts.names import annotation_key, dataset_image_key, detections_key, frame_time
+from yolo_assets.contracts.times import Hour
 from yolo_assets.learning.archived import UNREADABLE, ArchivedFrames, FrameLocation
+from yolo_assets.learning.candidates import FramePool
 from yolo_assets.learning.formats import coco, label_studio
 from yolo_assets.learning.formats.base import RawBox, RawImage
 from yolo_assets.learning.picture_copy import picture_copy
 from yolo_assets.learning.records import ArchiveRef, BatchItem, BatchManifest, Prediction, Sampled
-from yolo_assets.learning.sampling import CandidateFrame, candidates_from_tables, sample
-from yolo_assets.storage import AlreadyExistsError, ObjectStore
-from yolo_assets.tables.drift import Period, drift_report
-from yolo_assets.tables.scan import read_detections, read_frames
+from yolo_assets.learning.sampling import Look, sample
+from yolo_assets.storage import AlreadyExistsError, ObjectNotFoundError, ObjectStore
 from yolo_assets.vision.orientation import fit_boxes
-from yolo_assets.vision.pictures import check_file_size
 
 _ROUNDS = 20
 """How often the choice is made anew because a chosen frame is no picture; after that the batch is smaller."""
-
-REFERENCE = timedelta(days=7)
-"""What a camera is compared with, before the time that is sampled."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +52,9 @@ class PreLabels:
     model_version: str | None
     width: int | None = None
     height: int | None = None
+
+
+NO_PRELABELS = PreLabels((), None)
 
 
 def prelabels_from_table(detections: pl.DataFrame) -> dict[str, PreLabels]:
@@ -85,77 +82,6 @@ def prelabels_from_table(detections: pl.DataFrame) -> dict[str, PreLabels]:
 
 
 @dataclass(frozen=True)
-class FramePool:
-    """Frames to choose from, and the model's boxes by image path.
-
-    Attributes:
-        candidates: the frames.
-        prelabels: the model's boxes by image path.
-        left_out: why a frame, or all frames of an archive, are no candidates, by image path or archive key.
-    """
-
-    candidates: list[CandidateFrame]
-    prelabels: dict[str, PreLabels]
-    left_out: dict[str, str] = field(default_factory=dict)
-
-
-def gather_candidates(store: ObjectStore, archive: Archive, start: datetime, end: datetime) -> FramePool:
-    """Every archived frame captured in ``[start, end)``.
-
-    The time is the record's, else that of the frame's name, else the start of its hour.
-
-    Args:
-        store: the store root, for the tables.
-        archive: receipts and indexes are read, no frame.
-        start: aware.
-        end: aware.
-    """
-    frames, detections = read_frames(store, start, end), read_detections(store, start, end)
-    before = Period(read_frames(store, start - REFERENCE, start), read_detections(store, start - REFERENCE, start))
-    drift = drift_scores(drift_report(before, Period(frames, detections)))
-    reported = {c.image_path: c for c in candidates_from_tables(frames, detections, drift=drift)}
-    pool = FramePool([], prelabels_from_table(detections))
-    # A frame captured just outside the hour of its folder is found as well.
-    for hour in hours_between(start - HOUR, end + HOUR):
-        for name in archive.names(hour=hour):
-            try:
-                rows = archive.part(archive.receipt(name)).index()
-            except UNREADABLE as error:
-                pool.left_out[name.archive_key] = str(error)
-                continue
-            for row in rows:
-                if not is_frame(row.name):
-                    continue
-                path = f"{name.camera_id}/{hour.key}/{row.name}"
-                known = reported.get(path)
-                candidate = known or CandidateFrame(path, name.camera_id, frame_time(row.name) or hour.start)
-                if not start <= candidate.captured_at < end:
-                    continue
-                try:
-                    check_file_size(row.size, path)
-                except BadInputError as error:
-                    pool.left_out[path] = str(error)
-                    continue
-                pool.candidates.append(candidate)
-    return pool
-
-
-def drift_scores(report: pl.DataFrame) -> dict[str, float]:
-    """How far the output of each drifted camera has moved, 0 to 1; cameras that did not drift are left out.
-
-    Args:
-        report: from ``tables.drift.drift_report``.
-    """
-    scores: dict[str, float] = {}
-    for row in report.filter(pl.col("verdict") == "drifted").iter_rows(named=True):
-        low, high = sorted((row["rate_before"] or 0.0, row["rate_now"] or 0.0))
-        rate = 1 - low / high if high else 0.0
-        moved = max(rate, row["class_distance"] or 0.0, row["confidence_distance"] or 0.0)
-        scores[row["camera_id"]] = max(moved, scores.get(row["camera_id"], 0.0))
-    return scores
-
-
-@dataclass(frozen=True)
 class MadeBatch:
     """The result of asking for a batch.
 
@@ -179,22 +105,31 @@ def make_batch(
     seed: int = 0,
     labelled: Collection[str] = (),
     class_names: Sequence[str],
+    looks: Mapping[str, Look] | None = None,
 ) -> MadeBatch:
     """Choose frames and write the batch; for a chosen frame that is no picture the next candidate is taken.
 
     Args:
         store: the store root.
         archive: holds the frames.
-        pool: the candidates and their pre-labels.
+        pool: the candidates.
         budget: most frames that people will label.
         seed: see ``sampling.sample``.
         labelled: image paths to leave out.
         class_names: see ``write_batch``.
+        looks: see ``sampling.sample``.
     """
-    reader = _BatchReader(archive, pool.prelabels)
+    reader = _BatchReader(archive, _Tables(store).prelabels)
     chosen: list[Sampled] = []
     for _ in range(_ROUNDS):
-        chosen = sample(pool.candidates, budget, seed=seed, labelled={*labelled, *reader.left_out})
+        chosen = sample(
+            pool.candidates,
+            budget,
+            seed=seed,
+            labelled={*labelled, *reader.left_out},
+            class_counts=pool.class_counts or None,
+            looks=looks,
+        )
         if not reader.read(chosen):
             break
     chosen = [one for one in chosen if one.image_path in reader.frames]
@@ -227,7 +162,8 @@ def write_batch(
     """
     if not sampled:
         raise BadInputError("no frame was sampled, so there is no batch; archive more hours or raise the budget")
-    reader = _BatchReader(archive, prelabels or {})
+    known = prelabels or {}
+    reader = _BatchReader(archive, lambda path: known.get(path, NO_PRELABELS))
     if reader.read(sampled):
         raise BadInputError(next(iter(reader.left_out.values())))
     return _write(store, reader, sampled, class_names)
@@ -262,10 +198,29 @@ class _BatchFrame:
         )
 
 
+class _Tables:
+    """The model's boxes of chosen frames: the table of each camera-hour is read once."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._hours: dict[str, dict[str, PreLabels]] = {}
+
+    def prelabels(self, path: str) -> PreLabels:
+        """The boxes of a frame; none where no model has processed it."""
+        camera, key, _ = path.split("/")
+        table = detections_key(Hour.from_key(key), camera)
+        if table not in self._hours:
+            try:
+                self._hours[table] = prelabels_from_table(pl.read_parquet(io.BytesIO(self._store.get(table))))
+            except ObjectNotFoundError:
+                self._hours[table] = {}
+        return self._hours[table].get(path, NO_PRELABELS)
+
+
 class _BatchReader:
     """Reads chosen frames, each once, and keeps what a batch says of them; pictures are not kept: they may be big."""
 
-    def __init__(self, archive: Archive, prelabels: Mapping[str, PreLabels]) -> None:
+    def __init__(self, archive: Archive, prelabels: Callable[[str], PreLabels]) -> None:
         self.archived = ArchivedFrames(archive)
         self.frames: dict[str, _BatchFrame] = {}
         self.left_out: dict[str, str] = {}
@@ -300,7 +255,7 @@ class _BatchReader:
         except UNREADABLE as error:
             self.left_out[path] = str(error)
             return
-        known = self._prelabels.get(path, PreLabels((), None))
+        known = self._prelabels(path)
         fit = fit_boxes((known.width, known.height), copy.head.stored_size, copy.head.orientation)
         if fit is None:
             self.boxes_left_out[path] = (

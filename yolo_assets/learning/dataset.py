@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolo_assets.archive.archive import Archive
+from yolo_assets.classes.stored import read_class_list
 from yolo_assets.contracts.base import Record
+from yolo_assets.contracts.class_list import ClassList
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.names import DATASET_POINTER, dataset_image_key, dataset_key
 from yolo_assets.learning import labels as labels_module
@@ -114,7 +116,8 @@ def build_dataset(
         archive: for images that no batch holds any more.
         labels: imported files, oldest first; None takes all of the store.
         previous: the version before, whose splits and class order are kept; None takes the newest of the store.
-        class_names: preferred order of classes that the version before does not have.
+        class_names: preferred order of classes that the version before does not have; not read where the store has a
+            list of classes, which decides.
         shares: parts of the splits for frames that are new.
         window_seconds: see ``split.assign``.
 
@@ -131,10 +134,13 @@ def build_dataset(
     images = _latest_by_hash(labels)
     if not images:
         raise BadInputError("there are no accepted labels; put an export into labels/inbox/ and import it")
+    listed = read_class_list(store)
+    unusable: dict[str, str] = {}
+    if listed is not None:
+        images = list(_under_the_list(images, listed, unusable))
     images_of = _ImageSource(store, archive)
     before = {item.sha256: item for item in previous.manifest.items} if previous else {}
     facts: dict[str, _ImageFacts] = {}
-    unusable: dict[str, str] = {}
     for image in images:
         try:
             facts[image.sha256] = _examine(image, before.get(image.sha256), images_of)
@@ -147,8 +153,11 @@ def build_dataset(
         shares=shares,
         window_seconds=window_seconds,
     )
-    names = _class_order(previous.manifest.class_names if previous else (), class_names, images)
-    manifest = _manifest(images, facts, splits, names, labels, previous, unusable)
+    if listed is not None:
+        names = listed.names
+    else:
+        names = _class_order(previous.manifest.class_names if previous else (), class_names, images)
+    manifest = _manifest(images, facts, splits, names, listed, labels, previous, unusable)
     if not manifest.counts.get("train"):
         raise BadInputError("no labelled image is left for training; label more frames, from other moments")
     if previous is not None and _content(manifest) == _content(previous.manifest):
@@ -253,6 +262,29 @@ def _latest_by_hash(labels: Sequence[AcceptedLabels]) -> list[LabelledImage]:
     return [latest[sha] for sha in sorted(latest)]
 
 
+def _under_the_list(
+    images: Iterable[LabelledImage], listed: ClassList, unusable: dict[str, str]
+) -> Iterator[LabelledImage]:
+    """The images with the names that classes have now, and without boxes of retired ones.
+
+    An image with a class that the list does not know is left out: without that box it would teach to overlook it.
+    """
+    for image in images:
+        entries = [listed.entry(box.class_name) for box in image.boxes]
+        unknown = next((box.class_name for box, entry in zip(image.boxes, entries, strict=True) if not entry), None)
+        if unknown is not None:
+            near = listed.nearest(unknown)
+            advice = f"yolo-assets classes alias {near} {unknown}" if near else f"yolo-assets classes add {unknown}"
+            unusable[image.image_path] = f"class {unknown!r} is not in the list of classes; {advice}"
+            continue
+        boxes = tuple(
+            box.model_copy(update={"class_name": entry.name})
+            for box, entry in zip(image.boxes, entries, strict=True)
+            if entry is not None and not entry.retired
+        )
+        yield image if boxes == image.boxes else image.model_copy(update={"boxes": boxes})
+
+
 def _class_order(before: Sequence[str], preferred: Sequence[str], images: Iterable[LabelledImage]) -> tuple[str, ...]:
     used = {box.class_name for image in images for box in image.boxes}
     order = list(dict.fromkeys([*before, *preferred, *sorted(used)]))
@@ -266,6 +298,7 @@ def _manifest(
     facts: Mapping[str, _ImageFacts],
     splits: SplitResult,
     names: tuple[str, ...],
+    listed: ClassList | None,
     labels: Sequence[AcceptedLabels],
     previous: Dataset | None,
     unusable: Mapping[str, str],
@@ -291,6 +324,7 @@ def _manifest(
     counts = _counts(items)
     return DatasetManifest(
         class_names=names,
+        class_list=listed,
         items=items,
         excluded={
             **{image.image_path: splits.excluded[image.sha256] for image in images if image.sha256 in splits.excluded},
@@ -299,7 +333,10 @@ def _manifest(
         parent=previous.sha256 if previous else None,
         labels=tuple(sorted({accepted.source_sha256 for accepted in labels})),
         counts=counts,
-        warnings=(*_warnings(items, names, counts, splits), *_left_out(unusable)),
+        warnings=(
+            *_warnings(items, listed.names_in_use if listed else names, counts, splits),
+            *_left_out(unusable),
+        ),
     )
 
 
@@ -338,6 +375,7 @@ def _left_out(unusable: Mapping[str, str]) -> Iterator[str]:
         yield f"{len(unusable) - _NAMED} more images are left out; the manifest names them under excluded"
 
 
-def _content(manifest: DatasetManifest) -> bytes:
+def _content(manifest: DatasetManifest) -> tuple[bytes, tuple[str, ...]]:
     """What training reads, without the history."""
-    return manifest.model_copy(update={"parent": None, "labels": ()}).to_json()
+    without = manifest.model_copy(update={"parent": None, "labels": (), "class_list": None})
+    return without.to_json(), manifest.names_in_use

@@ -6,17 +6,18 @@ Every record is free of clocks and machine names except ``imported_at``, so that
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from yolo_assets.contracts.base import Record, Time
+from yolo_assets.contracts.class_list import ClassList
 from yolo_assets.contracts.detection import Box
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import check_class_name
 
-Reason = Literal["uncertain", "drifting", "rare", "diverse", "random"]
-"""Why a frame was chosen for annotation."""
+Reason = Literal["uncertain", "drifting", "rare", "novel", "diverse", "random", "suspect"]
+"""Why a frame was chosen for annotation; ``suspect``: it is labelled, and something in its labels may be wrong."""
 
 LabelFormat = Literal["coco", "label_studio", "yolo"]
 """The formats in which labels come in."""
@@ -172,9 +173,22 @@ class DatasetManifest(Record):
 
     schema_version: Literal[1] = 1
     class_names: tuple[str, ...] = Field(description="position is the class id; a new version only appends")
+    class_list: ClassList | None = Field(
+        default=None, description="the plant's list of classes when the version was built; None: there was none"
+    )
     items: tuple[DatasetItem, ...]
     excluded: dict[str, str] = Field(default_factory=dict, description="image path to why it is in no split")
     parent: str | None = Field(default=None, description="SHA-256 of the version before")
     labels: tuple[str, ...] = Field(default=(), description="SHA-256 of every label file that went in")
     counts: dict[str, int] = Field(default_factory=dict, description="images by split, boxes by split and class")
     warnings: tuple[str, ...] = ()
+
+    @property
+    def names_in_use(self) -> tuple[str, ...]:
+        """Names of the classes that have boxes and are trained: without those that were retired or merged."""
+        return self.class_list.names_in_use if self.class_list is not None else self.class_names
+
+    @model_serializer(mode="wrap")
+    def _serialized(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a list of classes a version is written as it was before there were any: its name is its hash."""
+        return {name: value for name, value in dump(self).items() if name != "class_list" or value is not None}

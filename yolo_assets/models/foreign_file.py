@@ -82,15 +82,21 @@ def read_foreign(data: bytes, class_names: Sequence[str] | None = None) -> Forei
     shape = _input(file)
     names = _names(file, class_names)
     layout = _layout(file, len(names))
-    _refuse_wide_pixels(data)
     sides = _sides(file, shape)
     edits = _Edits(data)
-    if None in shape[2:]:
-        edits.fix_sides(sides)
-    if shape[0] not in (1, None):
-        edits.one_frame(int(shape[0] or 0), sides)
-    if "names" in file.metadata and file.class_names != names:
-        edits.name_classes(names)
+    try:
+        _refuse_wide_pixels(data)
+        if None in shape[2:]:
+            edits.fix_sides(sides)
+        if shape[0] not in (1, None):
+            edits.one_frame(int(shape[0] or 0), sides)
+        if "names" in file.metadata and file.class_names != names:
+            edits.name_classes(names)
+    except (UserError, ModuleNotFoundError):
+        raise
+    except Exception as error:  # the package onnx raises what it happens to meet in a damaged file
+        what = " ".join(str(error).split())[:200]
+        raise BadInputError(f"the file is not a readable ONNX model: {what}; export it again") from None
     return ForeignFile(
         onnx=edits.data,
         class_names=names,
@@ -201,10 +207,9 @@ def _refuse_wide_pixels(data: bytes) -> None:
     """Refuse a file that scales its pixels itself: from 0 to 1 it would see black pictures, and find nothing."""
     if find_spec("onnx") is None:
         return
-    import onnx
     from onnx import numpy_helper
 
-    graph = onnx.load_model_from_string(data).graph
+    graph = _parsed(data).graph
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t"):
@@ -225,6 +230,13 @@ def _refuse_wide_pixels(data: bytes) -> None:
                 "the file scales its pixels itself: it takes 0 to 255, and agents give 0 to 1; export it without that "
                 f"layer: {_EXPORT}"
             )
+
+
+def _parsed(data: bytes) -> onnx.ModelProto:
+    """By the package ``onnx``, which knows more of a file than ``vision.onnx_file`` looks at."""
+    import onnx
+
+    return onnx.load_model_from_string(data)
 
 
 def _words(shape: Shape) -> str:
@@ -281,9 +293,7 @@ class _Edits:
     def _load(self) -> onnx.ModelProto:
         if find_spec("onnx") is None:
             raise UserError(f"the file must be rewritten for agents, and {missing_package('onnx', 'train')}")
-        import onnx
-
-        return onnx.load_model_from_string(self.data)
+        return _parsed(self.data)
 
     def _keep(self, model: onnx.ModelProto, change: str) -> None:
         self.data = model.SerializeToString(deterministic=True)

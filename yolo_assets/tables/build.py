@@ -16,7 +16,7 @@ import io
 import json
 import math
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,7 @@ import polars as pl
 from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.base import canonical_json
 from yolo_assets.contracts.detection import DetectionRecord
-from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import (
     ArchiveName,
     check_id,
@@ -43,6 +43,7 @@ from yolo_assets.spool.files import native_name, portable_name
 from yolo_assets.spool.hours import COVERED, SpoolHour
 from yolo_assets.spool.records import BadRecord, FrameRecord
 from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore
+from yolo_assets.tables.objects import reaches_back, read_tables, with_object_ids
 from yolo_assets.tables.schema import DetectionsTable, FramesTable, QuarantineTable, TableModel, failures, polars_schema
 
 Source = Literal["spool", "archive", "spool and archive", "built before"]
@@ -111,7 +112,7 @@ def build_hour(
     """Tables of a camera-hour from everything that there is of it: all archived parts and what lies in the spool.
 
     Cost at the archive: one listing, or none with ``archived``; what is archived and still in the spool is not read
-    there.
+    there. One listing more, and the records, of the hour before, where an object may come from it and it has no tables.
 
     Args:
         camera_id: the camera.
@@ -132,6 +133,8 @@ def build_hour(
         there = "and there is no archive" if archive is None else f"nor in {archive.url}"
         raise NoRecordsError(f"no file of {camera_id} in hour {hour}: neither in the spool {spool} {there}; check both")
     tables, source = _read(local, archive, archived)
+    before = _hour_before(camera_id, hour, spool, archive, store) if reaches_back(hour, tables.detections) else None
+    tables = replace(tables, detections=with_object_ids(camera_id, hour, tables.frames, tables.detections, before))
     parts = {
         quarantine_key(hour, camera_id): tables.quarantine,
         detections_key(hour, camera_id): tables.detections,
@@ -192,6 +195,28 @@ def report_of(camera_id: str, hour: Hour, store: ObjectStore) -> HourReport | No
         keys=tuple(found),
         sha256=hashlib.sha256(b"".join(found.values())).hexdigest(),
     )
+
+
+def _hour_before(
+    camera_id: str, hour: Hour, spool: Path, archive: Archive | None, store: ObjectStore
+) -> tuple[pl.DataFrame, pl.DataFrame] | None:
+    """Frames and detections of the hour before: its tables, or what they will be; None where it cannot be read.
+
+    What is wrong with that hour is told when it is built itself, and keeps this one from nothing.
+    """
+    try:
+        earlier = hour.next(-1)
+        tables = read_tables(store, camera_id, earlier)
+        if tables is not None:
+            return tables
+        local = SpoolHour.of(spool, camera_id, earlier)
+        archived = list(archive.names(camera_id=camera_id, hour=earlier)) if archive is not None else ()
+        if not archived and not local.members():
+            return None
+        found, _ = _read(local, archive, archived)
+    except UserError:
+        return None
+    return found.frames, found.detections
 
 
 def _misplaced(frames: pl.DataFrame, hour: Hour) -> int:
@@ -395,6 +420,7 @@ class _Builder:
             "x2": x2,
             "y2": y2,
             "timestamp": _milliseconds(detection.timestamp),
+            "object_id": None,
             "extra": _extra(detection.model_extra, None),
         }
 

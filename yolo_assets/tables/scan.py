@@ -108,7 +108,8 @@ def _read(
     keys = [key for _, _, key in list_hours(store, table, *bounds, camera_ids)]
     with ThreadPoolExecutor(_READERS) as pool:
         tables = list(pool.map(lambda key: _fetch(store, key), keys))
-    rows = pl.concat([schema.to_frame(), *(part for part in tables if part is not None)])
+    # Tables that were written before a column was there have nothing in it.
+    rows = pl.concat([schema.to_frame(), *(part for part in tables if part is not None)], how="diagonal")
     if table == "quarantine":
         return rows.sort("hour", "camera_id", maintain_order=True)
     order = ["camera_id", "captured_at", "image_path", *(["index"] if table == "detections" else [])]

@@ -82,6 +82,9 @@ class DetectionsTable(pa.DataFrameModel):
     model_version: str
     device_id: str
     batch_id: str = pa.Field(nullable=True)
+    object_id: str = pa.Field(
+        nullable=True, description="the object it shows; null in tables written before there were ids"
+    )
     extra: str = pa.Field(nullable=True)
 
     class Config(BaseConfig):

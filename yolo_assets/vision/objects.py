@@ -218,8 +218,7 @@ class _Linking:
             side_a, side_b = a[:, 2:] - a[:, :2], b[:, 2:] - b[:, :2]
             apart = self.times[other] - self.times[one]
             small, large = np.minimum(side_a, side_b), np.maximum(side_a, side_b)
-            whole = ~(self._at_edge(a) | self._at_edge(b)).any(1)
-            same = (small >= 0.75 * large).all(1) & (apart > 0) & whole
+            same = (small >= 0.75 * large).all(1) & (apart > 0)
             middle = (b[:, :2] + b[:, 2:] - a[:, :2] - a[:, 2:])[same] / 2
             ways.append(middle / apart[same, None])
             sides.append(large[same].mean(1) / apart[same])

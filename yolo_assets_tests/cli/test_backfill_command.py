@@ -86,7 +86,7 @@ def test_what_is_missing_or_failed_is_built_and_the_rest_is_left(
     forced = ("detections", "--from", "2026-03-01-03:00", "--to", "2026-03-01T05:59:00Z", "--force")
     shown = command(*forced, "--dry-run")
     assert shown.stdout == (
-        "detections  2 hours to build\nframes  2 hours to build\n2 runs of up to 24 hours  20260301_03 to 20260301_05\n"
+        "detections  2 hours to build\nframes  2 hours to build\n2 runs of up to 72 hours  20260301_03 to 20260301_05\n"
     )
     assert len(daemon.instance.get_backfills()) == 2, "a dry run requests nothing"
     assert requested(command(*forced, "--json")) == THERE[1:]

@@ -1,4 +1,4 @@
-"""Why our hourly assets pack 24 hours into a run, and do not take Dagster's own range flags."""
+"""Why our hourly assets pack 72 hours into a run, and do not take Dagster's own range flags."""
 
 import dagster as dg
 import pytest
@@ -10,7 +10,7 @@ from dagster_shared.cli import PythonPointerOpts
 
 from yolo_assets.contracts.times import Hour
 from yolo_assets.definitions import defs
-from yolo_assets.defs.partitions import by_day, hourly
+from yolo_assets.defs.partitions import hourly, packed
 
 HALF_A_YEAR = [Hour.from_key("20260101_00").next(number).partition_key for number in range(4320)]
 
@@ -25,11 +25,11 @@ def runs_of(policy: dg.BackfillPolicy) -> int:
         return len(build_run_requests_with_backfill_policies(wanted, graph, instance))
 
 
-def test_half_a_year_is_180_runs_where_dagsters_flags_would_demand_one() -> None:
-    assert (runs_of(by_day), runs_of(dg.BackfillPolicy.single_run())) == (180, 1)
+def test_half_a_year_is_60_runs_where_dagsters_flags_would_demand_one() -> None:
+    assert (runs_of(packed), runs_of(dg.BackfillPolicy.single_run())) == (60, 1)
     graph = defs().resolve_asset_graph()
     hours = {key for key in graph.executable_asset_keys if graph.get(key).partitions_def == hourly}
-    assert len(hours) >= 6 and {graph.get(key).backfill_policy for key in hours} == {by_day}
+    assert len(hours) >= 6 and {graph.get(key).backfill_policy for key in hours} == {packed}
 
 
 def test_dagsters_own_range_flag_refuses_an_hourly_asset() -> None:

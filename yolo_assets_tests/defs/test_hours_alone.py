@@ -14,7 +14,7 @@ from yolo_assets.contracts.times import Hour
 from yolo_assets.defs.automation import on_change, on_hour
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.hours import NO_VALUE, HourEvent, HourResult, each_hour, for_each, hourly_check
-from yolo_assets.defs.partitions import by_day, hourly
+from yolo_assets.defs.partitions import hourly, packed
 from yolo_assets.defs.provenance import Provenance
 from yolo_assets.storage import StoreUnavailableError
 
@@ -32,7 +32,7 @@ raw = dg.AssetSpec("raw", partitions_def=hourly)
 @dg.asset(
     deps=["raw"],
     partitions_def=hourly,
-    backfill_policy=by_day,
+    backfill_policy=packed,
     automation_condition=on_hour(),
     check_specs=[CHECK],
     code_version="1",
@@ -62,7 +62,7 @@ def archives(context: dg.AssetExecutionContext) -> Iterator[HourEvent]:
 @dg.asset(
     deps=["archives"],
     partitions_def=hourly,
-    backfill_policy=by_day,
+    backfill_policy=packed,
     automation_condition=on_hour(),
     dagster_type=NO_VALUE,
     retry_policy=RETRY_POLICY,

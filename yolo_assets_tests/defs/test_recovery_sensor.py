@@ -13,7 +13,7 @@ from yolo_assets.contracts.times import Hour
 from yolo_assets.defs.automation import on_change, on_good_change, on_hour
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind, to_failure
 from yolo_assets.defs.hours import NO_VALUE, HourEvent, HourResult, each_hour
-from yolo_assets.defs.partitions import by_day, hourly
+from yolo_assets.defs.partitions import hourly, packed
 from yolo_assets.defs.recovery.runs import FAILURES_TAG, ended_runs, finished_run
 from yolo_assets.defs.recovery.sensors import recovery_sensor
 from yolo_assets.defs.recovery.unfinished import MOST_FAILURES, Target, pause_after
@@ -63,7 +63,7 @@ def weights(config: TrainingConfig) -> dg.MaterializeResult:
 @dg.asset(
     deps=["raw"],
     partitions_def=hourly,
-    backfill_policy=by_day,
+    backfill_policy=packed,
     automation_condition=on_hour(),
     dagster_type=NO_VALUE,
     retry_policy=RETRY_POLICY,
@@ -78,7 +78,7 @@ def tables(context: dg.AssetExecutionContext) -> Iterator[HourEvent]:
     yield from each_hour(context, one)
 
 
-@dg.asset(deps=["tables"], partitions_def=hourly, backfill_policy=by_day, retry_policy=RETRY_POLICY)
+@dg.asset(deps=["tables"], partitions_def=hourly, backfill_policy=packed, retry_policy=RETRY_POLICY)
 @by_kind
 def health() -> None:
     work("health")

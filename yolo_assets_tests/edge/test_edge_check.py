@@ -21,6 +21,7 @@ from yolo_assets_tests.cli.command_line import cli, refused
 from yolo_assets_tests.edge.outputs.receivers import Hole, Mosquitto
 from yolo_assets_tests.edge.plant import Plant, until
 from yolo_assets_tests.edge.test_edge_config import FOLDER, document
+from yolo_assets_tests.support.brokers import KINDS, Brokers, free_port
 from yolo_assets_tests.support.picture_server import PictureServer
 from yolo_assets_tests.support.tiny_model import blob_frame
 
@@ -101,6 +102,24 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "camera that is away": ({"cameras": [STREAM]}, "camera cam1", "failed", ""),
     "password in an address": ({"cameras": [STREAM]}, "camera cam1", "warning", "into credentials_file"),
 }
+
+
+def test_each_broker_is_heard_for_a_moment_and_one_that_is_away_told(released: Plant, brokers: Brokers) -> None:
+    sections = [brokers.section(kind).model_dump(mode="json", exclude_defaults=True) for kind in KINDS]
+    nobody = free_port()
+    away = [
+        {"kind": "mqtt", "name": "mqtt-away", "host": "127.0.0.1", "port": nobody},
+        {"kind": "nats", "name": "nats-away", "servers": [f"nats://127.0.0.1:{nobody}"]},
+        {"kind": "kafka", "name": "kafka-away", "servers": [f"127.0.0.1:{nobody}"]},
+        {"kind": "etcd", "name": "etcd-away", "url": f"http://127.0.0.1:{nobody}"},
+        {"kind": "http", "name": "http-away", "url": f"http://127.0.0.1:{nobody}/events"},
+    ]
+    config = released.config([camera(released)], events={"brokers": [*sections, *away]})
+    found = {row.what: row for row in check_everything(config, 60.0) if row.what.startswith("events.")}
+    assert [found[f"events.{kind}"].state for kind in KINDS] == ["ok"] * len(KINDS), found
+    told = {what: row.found for what, row in found.items() if row.state == "failed"}
+    assert set(told) == {f"events.{broker['name']}" for broker in away}
+    assert all(str(nobody) in words for words in told.values()), told
 
 
 @pytest.mark.parametrize(("changes", "what", "state", "words"), WRONG.values(), ids=WRONG)

@@ -45,7 +45,8 @@ IN_PROCESS = {
     *("models history", "models export", "models import", "evidence make", "evidence verify"),
     *("storage doctor", "storage policy", "edge init"),
     *("tables build", "tables quarantine", "labels import", "datasets build"),
-    *("alerts ls", "backfill", "exporter", "platform init", "today"),
+    *("classes ls", "classes add", "classes describe", "classes rename", "classes alias", "classes retire"),
+    *("classes merge", "alerts ls", "backfill", "exporter", "platform init", "today"),
 }
 FOREGROUND = ("edge run", "edge check", "edge status", "edge audit verify", "edge try")
 ON_S3 = ("archive hold", "storage init")
@@ -149,6 +150,14 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         (imported,) = json.loads(shell("labels import", answer, "--json"))
         assert imported["boxes"] > 0 and imported["problems"] == []
         assert json.loads(shell("datasets build", "--json"))["counts"]["train"] > 0
+        shell("classes add", "dent")
+        shell("classes describe", "dent", "--display", "de=Delle")
+        shell("classes rename", "dent", "bump")
+        shell("classes alias", "bump", "Bump")
+        shell("classes add", "rust")
+        shell("classes merge", "bump", "rust")
+        shell("classes retire", "rust")
+        assert [one["version"] for one in json.loads(shell("classes ls", "--json"))["history"]] == [7, 6, 5, 4, 3, 2, 1]
         with pytest.MonkeyPatch.context() as elsewhere:
             elsewhere.setenv("YOLO_ASSETS_HOME", str(tmp_path / "new"))
             shell("models keygen")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 TARGETS = (
-    *("configuration", "labels", "member_index", "names", "onnx_file", "pictures"),
+    *("codes", "configuration", "foreign_models", "labels", "member_index", "names", "onnx_file", "pictures"),
     *("receipts", "records", "seals", "tables", "tar_framing"),
 )
 SOAK_SECONDS = int(os.environ.get("FUZZ_SECONDS", "600"))

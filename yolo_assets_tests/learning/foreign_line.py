@@ -14,7 +14,8 @@ from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.archiving import archive_hour
 from yolo_assets.contracts.names import annotation_key
 from yolo_assets.contracts.times import Hour
-from yolo_assets.learning.batch import MadeBatch, gather_candidates, make_batch
+from yolo_assets.learning.batch import MadeBatch, make_batch
+from yolo_assets.learning.candidates import gather_candidates
 from yolo_assets.learning.records import BatchManifest
 from yolo_assets.spool.hours import list_hours
 from yolo_assets.tables.build import build_hour

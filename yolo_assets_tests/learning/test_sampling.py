@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-import polars as pl
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +15,7 @@ from yolo_assets.learning.sampling import (
     APART_SECONDS,
     REASONS,
     CandidateFrame,
-    candidates_from_tables,
+    Look,
     rare_classes,
     sample,
     uncertainty,
@@ -82,7 +82,10 @@ def test_every_reason_gets_its_share_when_there_is_enough():
         for i in range(800)
     ]
     shares = dict.fromkeys(REASONS, 1.0)
-    chosen = sample(pool, 50, shares=shares)
+    vectors = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
+    strange = [c.image_path for c in pool if c.camera_id == "cam3"]
+    looks = {path: Look(vector, 2.0) for path, vector in zip(strange, vectors, strict=True)}
+    chosen = sample(pool, 60, shares=shares, looks=looks)
     counts = {reason: sum(s.reason == reason for s in chosen) for reason in REASONS}
     assert counts == dict.fromkeys(REASONS, 10)
 
@@ -115,19 +118,37 @@ def test_bad_arguments_are_refused_with_advice(budget, shares):
         sample([], budget, shares=shares)
 
 
-def test_candidates_come_from_the_tables_without_frames_that_were_not_kept():
-    frames = pl.DataFrame(
-        {
-            "image_path": ["c/1.jpg", "c/2.jpg"],
-            "camera_id": ["c", "c"],
-            "captured_at": [START, START],
-            "image_saved": [None, False],
-        },
-        schema_overrides={"image_saved": pl.Boolean},
-    )
-    detections = pl.DataFrame({"image_path": ["c/1.jpg"], "class": ["a"], "confidence": [0.5]})
-    assert candidates_from_tables(frames, detections, drift={"c": 0.7}) == [
-        CandidateFrame("c/1.jpg", "c", START, (("a", 0.5),), 0.7)
+def test_of_one_object_one_frame_is_asked_for():
+    def frame(second: int) -> CandidateFrame:
+        part = f"c/20260301_00/{second // 5}"  # in front of the camera for five frames
+        return CandidateFrame(
+            f"c/{second}.jpg", "c", START + timedelta(seconds=4 * second), (("a", 0.4),), 0.5, (part,)
+        )
+
+    chosen = sample([frame(second) for second in range(100)], 50)
+    parts = [int(one.image_path[2:-4]) // 5 for one in chosen]
+    assert sorted(parts) == list(range(20)), "twenty objects, so twenty frames although fifty may be asked for"
+
+
+def test_frames_unlike_all_others_are_novel_and_the_diverse_ones_spread():
+    pool = [CandidateFrame(f"c/{i:03d}.jpg", "c", START + timedelta(minutes=i)) for i in range(100)]
+    places = {c.image_path: i for i, c in enumerate(pool)}
+    vectors = [np.array([i % 10, 0], np.float32) for i in range(100)]
+    looks = {
+        c.image_path: Look(vectors[i] + np.float32([0, 50 * (i == 42)]), 9.0 if i == 42 else 1.0)
+        for i, c in enumerate(pool)
+    }
+    novel = sample(pool, 5, shares={"novel": 1}, looks=looks)
+    assert [places[one.image_path] for one in novel if one.reason == "novel"] == [42]
+    diverse = sample(pool, 11, shares={"diverse": 1}, looks=looks)
+    assert all(one.reason == "diverse" for one in diverse)
+    assert {places[one.image_path] % 10 for one in diverse if one.image_path != "c/042.jpg"} == set(range(10))
+
+
+def test_rare_classes_are_those_of_all_frames_not_of_the_candidates():
+    pool = [
+        CandidateFrame(f"c/{i:03d}.jpg", "c", START + timedelta(minutes=i), (("a" if i % 2 else "b", 0.9),))
+        for i in range(40)
     ]
-    with pytest.raises(BadInputError, match="detections table has no column confidence"):
-        candidates_from_tables(frames, detections.drop("confidence"))
+    chosen = sample(pool, 6, shares={"rare": 1}, class_counts={"a": 9000, "b": 30})
+    assert [int(one.image_path[2:-4]) % 2 for one in chosen if one.reason == "rare"] == [0] * 6

@@ -20,7 +20,7 @@ NAMES = repr(dict(enumerate(CLASS_NAMES)))
 Edit = Callable[[onnx.ModelProto], None]
 
 
-def written(*edits: Edit, batch: int = 1, names: str | None = NAMES, **metadata: str) -> bytes:
+def written(*edits: Edit, names: str | None = NAMES, **metadata: str) -> bytes:
     """The tiny detector with edits and metadata, as another tool might have exported it."""
     model = tiny_onnx(CLASS_NAMES, 96, 128)
     for edit in edits:
@@ -151,3 +151,14 @@ def test_what_agents_cannot_run_is_refused_with_what_helps(data: bytes, words: s
 
 def test_a_scale_that_leaves_pixels_as_they_are_is_no_reason() -> None:
     assert read_foreign(written(scaled("Mul", 0.9))).layout == "raw"
+
+
+def test_damage_that_only_the_package_onnx_meets_is_told() -> None:
+    good = written()
+    opset = good.rindex(b"\x42\x04\x0a\x00\x10")
+    damaged = good[:opset] + b"\x42\x04\x00\x00\x10" + good[opset + 5 :]  # a field with the number 0
+    with pytest.raises(BadInputError, match="not a readable ONNX model"):
+        read_foreign(damaged)
+    no_text = written(four_frames, author="plant").replace(b"plant", b"pl\xdbnt")  # text that is not UTF-8
+    with pytest.raises(BadInputError, match="not a readable ONNX model"):
+        read_foreign(no_text)

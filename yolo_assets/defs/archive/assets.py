@@ -26,7 +26,7 @@ from yolo_assets.defs.hours import (
     for_each,
 )
 from yolo_assets.defs.metadata import counted, table
-from yolo_assets.defs.partitions import by_day, hourly
+from yolo_assets.defs.partitions import hourly, packed
 from yolo_assets.defs.provenance import Provenance
 from yolo_assets.defs.resources import Locations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @dg.asset(
     deps=["raw_frames"],
     partitions_def=hourly,
-    backfill_policy=by_day,
+    backfill_policy=packed,
     automation_condition=on_hour(),
     check_specs=[EVERY_CAMERA_ARCHIVED],
     freshness_policy=EVERY_HOUR,
@@ -128,7 +128,7 @@ def _waits(hour: "SpoolHour") -> bool:
 @dg.asset(
     deps=["hourly_archives"],
     partitions_def=hourly,
-    backfill_policy=by_day,
+    backfill_policy=packed,
     automation_condition=on_hour(),
     check_specs=[EVERY_CAMERA_RECLAIMED],
     group_name="archive",

@@ -18,7 +18,7 @@ from yolo_assets.defs.intake.folders import Folders
 from yolo_assets.defs.intake.memory import Memory
 from yolo_assets.defs.intake.spool_diff import ChangedHour, SpoolDiff, find_changes
 from yolo_assets.defs.lanes import HourRange, hours_request, is_live, pack
-from yolo_assets.defs.partitions import FIRST_HOUR, HOURS_A_RUN, early_hours
+from yolo_assets.defs.partitions import FIRST_HOUR, early_hours
 from yolo_assets.defs.plant_sensor import plant_sensor
 from yolo_assets.defs.recovery.runs import runs_in_progress, targets_of
 from yolo_assets.defs.recovery.unfinished import Target
@@ -94,7 +94,7 @@ def _overdue(
         if hour.partition_key in runs and runs[hour.partition_key].at > known[hour.key].reported_at
     }
     due = [hour for hour in free if hour not in tried or now - tried[hour] >= known[hour.key].pause]
-    return {hour: at for hour, at in tried.items() if hour not in due}, pack(due, HOURS_A_RUN)[:places]
+    return {hour: at for hour, at in tried.items() if hour not in due}, pack(due)[:places]
 
 
 def _request(hours: HourRange, now: datetime) -> dg.RunRequest:

@@ -18,7 +18,7 @@ from yolo_assets.defs.learning.checks import (
     every_class_in_every_split,
     no_leak_between_splits,
 )
-from yolo_assets.defs.metadata import table
+from yolo_assets.defs.metadata import listed, table
 from yolo_assets.defs.resources import Locations
 
 _MOST_SHOWN = 200
@@ -39,10 +39,11 @@ class SamplingConfig(dg.Config):
     group_name="learning",
     kinds={"labelstudio"},
     owners=["team:data"],
-    code_version=code_version("learning/batch.py", "learning/sampling.py"),
+    code_version=code_version("learning/batch.py", "learning/candidates.py", "learning/sampling.py"),
     description=(
-        "Frames chosen from the archive under a budget (uncertain, drifting, rare, diverse, random; reasons are kept) "
-        "with the model's predictions, ready for Label Studio or any COCO tool."
+        "Frames chosen from the archive under a budget (uncertain, drifting, rare, novel, diverse, random; reasons are "
+        "kept; a dirty camera takes no slot, an object one) with the model's predictions, ready for Label Studio or "
+        "any COCO tool."
     ),
     retry_policy=RETRY_POLICY,
 )
@@ -51,14 +52,15 @@ def annotation_batch(
     context: dg.AssetExecutionContext, config: SamplingConfig, locations: Locations
 ) -> dg.MaterializeResult:
     """Sample the archive and write the batch. Without anything new to label there is no new batch."""
-    from yolo_assets.learning.batch import gather_candidates, make_batch
+    from yolo_assets.learning.batch import make_batch
+    from yolo_assets.learning.candidates import gather_candidates
     from yolo_assets.learning.labels import batches
 
     store, archive = locations.store(), locations.archive()
     until = parse_time(config.until) if config.until else utc_now()
     since = parse_time(config.since) if config.since else until - timedelta(days=7)
-    pool = gather_candidates(store, archive, since, until)
     requested = {item.image_path for batch in batches(store) for item in batch.items}
+    pool = gather_candidates(store, archive, since, until, labelled=requested, seed=config.seed)
     made = make_batch(
         store,
         archive,
@@ -70,6 +72,11 @@ def annotation_batch(
     )
     left_out = pool.left_out | made.left_out
     told = {
+        "frames_looked_at": pool.frames,
+        "bad_pictures": listed(
+            [f"{camera}: {why}" for camera, why in sorted(pool.bad_pictures.items())], "every camera's picture is well"
+        ),
+        "kept_apart_by": "object" if pool.by_object else "time",
         "left_out": len(left_out),
         "left_out_why": _reasons(left_out),
         "boxes_left_out": _reasons(made.boxes_left_out),

@@ -43,8 +43,10 @@ _LONGEST = 300
 def every_label_accepted(locations: Locations) -> dg.AssetCheckResult:
     """Judge the inbox, as the labels sensor does at each change."""
     from yolo_assets.learning.labels import import_inbox
+    from yolo_assets.learning.plant_classes import allowed_class_names
 
-    store, classes = locations.store(), locations.settings.class_names or None
+    store = locations.store()
+    classes = allowed_class_names(store, locations.settings)
     return label_problems(import_inbox(store, classes, archive=archive_within_reach(locations)).open_problems)
 
 
@@ -93,7 +95,7 @@ def every_class_in_every_split(manifest: DatasetManifest) -> dg.AssetCheckResult
     missing = [
         f"{split} has no {name}"
         for split in ("train", "val", "test")
-        for name in manifest.class_names
+        for name in manifest.names_in_use
         if not manifest.counts.get(f"{split}.{name}")
     ]
     return dg.AssetCheckResult(

@@ -8,12 +8,14 @@ from collections.abc import Callable
 
 import dagster as dg
 
-from yolo_assets.contracts.names import LABELS_ACCEPTED, LABELS_INBOX
+from yolo_assets.classes.stored import read_class_list
+from yolo_assets.contracts.names import CLASS_LIST_POINTER, LABELS_ACCEPTED, LABELS_INBOX
 from yolo_assets.defs.cursors import SensorCursor
 from yolo_assets.defs.learning.checks import EVERY_LABEL_ACCEPTED, archive_within_reach, label_problems
 from yolo_assets.defs.metadata import table
 from yolo_assets.defs.plant_sensor import plant_sensor
 from yolo_assets.defs.resources import Locations
+from yolo_assets.storage import ObjectStore
 
 _LOOK_AGAIN_SECONDS = 600
 """While something waits, the inbox is judged again this often: a frame may have been archived since."""
@@ -55,12 +57,14 @@ def look_at_inbox(
     fails between the import and its report must not keep the labels from the dataset.
     """
     from yolo_assets.learning.labels import accepted, import_inbox, labels_version
+    from yolo_assets.learning.plant_classes import allowed_class_names
 
     store = locations.store()
     rested = time.time() < cursor.at + _LOOK_AGAIN_SECONDS
     if _state(locations, bool(cursor.problems)) == cursor.looked and (rested or not cursor.problems):
         return None
-    report = import_inbox(store, locations.settings.class_names or None, archive=archive_within_reach(locations))
+    classes = allowed_class_names(store, locations.settings)
+    report = import_inbox(store, classes, archive=archive_within_reach(locations))
     for problem in report.problems[:_SHOWN]:
         warn(problem)
     waiting = report.open_problems
@@ -69,7 +73,7 @@ def look_at_inbox(
         problems=_hash(waiting) if waiting else "",
         at=time.time(),
     )
-    version = labels_version(accepted(store))
+    version = _under_the_list(labels_version(accepted(store)), store)
     judged = label_problems(waiting)
     events: list[dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation] = []
     if after.problems != cursor.problems or (cursor.at == 0 and version):
@@ -118,7 +122,17 @@ def _state(locations: Locations, waiting: bool) -> str:
     files = [f"{info.key} {info.etag}" for info in store.list(LABELS_INBOX)]
     if waiting:  # a batch has thousands of pictures beside its manifest: they are listed only for a reason
         files += [f"{i.key} {i.etag}" for i in store.list("annotation/") if i.key.endswith("/manifest.json")]
-    return _hash([*files, *locations.settings.class_names])
+    listed = store.head(CLASS_LIST_POINTER)
+    return _hash([*files, *locations.settings.class_names, listed.etag if listed else ""])
+
+
+def _under_the_list(labels: str, store: ObjectStore) -> str:
+    """The version of the labels, which is another one when the list of classes gives them other names."""
+    listed = read_class_list(store)
+    if not labels or listed is None:
+        return labels
+    meanings = [f"{e.name} {e.aliases} {e.retired} {e.merged_into}" for e in listed.classes]
+    return _hash([labels, listed.id, *meanings])
 
 
 def _hash(lines: list[str]) -> str:

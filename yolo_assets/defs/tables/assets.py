@@ -24,7 +24,7 @@ from yolo_assets.defs.hours import (
     hourly_check,
 )
 from yolo_assets.defs.metadata import column_schema, counted, table
-from yolo_assets.defs.partitions import by_day, hourly
+from yolo_assets.defs.partitions import hourly, packed
 from yolo_assets.defs.provenance import Provenance
 from yolo_assets.defs.resources import Locations
 
@@ -53,7 +53,7 @@ _COMMON = {
     "group_name": "tables",
     "kinds": {"parquet", "polars"},
     "owners": ["team:data"],
-    "code_version": code_version("tables/build.py", "tables/schema.py", "spool/records.py"),
+    "code_version": code_version("tables/build.py", "tables/objects.py", "tables/schema.py", "spool/records.py"),
 }
 
 
@@ -76,7 +76,7 @@ _COMMON = {
     ],
     check_specs=[EVERY_CAMERA_TABLED, NO_ROW_IN_QUARANTINE],
     partitions_def=hourly,
-    backfill_policy=by_day,
+    backfill_policy=packed,
     retry_policy=RETRY_POLICY,
 )
 @by_kind

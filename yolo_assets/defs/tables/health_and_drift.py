@@ -13,7 +13,7 @@ from yolo_assets.defs.code_versions import code_version
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.hours import NO_VALUE, HourEvent, HourResult, each_hour
 from yolo_assets.defs.metadata import counted, listed, table
-from yolo_assets.defs.partitions import by_day, hourly
+from yolo_assets.defs.partitions import hourly, packed
 from yolo_assets.defs.provenance import Provenance
 from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.versions import content_version
@@ -77,7 +77,7 @@ def drift_columns() -> dict[str, Any]:
 @dg.asset(
     deps=["frames"],
     partitions_def=hourly,
-    backfill_policy=by_day,
+    backfill_policy=packed,
     automation_condition=on_hour(),
     group_name="tables",
     kinds={"polars"},
@@ -123,7 +123,7 @@ def camera_health(context: dg.AssetExecutionContext, locations: Locations) -> It
 @dg.asset(
     deps=["detections", "camera_health"],
     partitions_def=hourly,
-    backfill_policy=by_day,
+    backfill_policy=packed,
     automation_condition=on_hour(),
     group_name="tables",
     kinds={"polars"},

@@ -30,7 +30,7 @@ from yolo_assets.simulator.labeller import label_batch
 from yolo_assets.spool.hours import list_hours
 from yolo_assets.storage import open_store
 
-GRACE_SECONDS = 10
+GRACE_SECONDS = 5
 """The agent writes to its open hour all the time; an hour that is quiet for so long is closed."""
 
 _SMALL = {
@@ -44,7 +44,7 @@ _SMALL = {
 }
 RECIPE = {
     "starter": {**_SMALL, "epochs": 9, "lr0": 0.002},
-    "fine_tune": {**_SMALL, "epochs": 5, "lr0": 0.0014},
+    "fine_tune": {**_SMALL, "batch": 16, "epochs": 5, "lr0": 0.002},
 }
 """Small pictures and few epochs: minutes on two cores. A plant's recipe is larger."""
 
@@ -73,7 +73,7 @@ class DemoPlan:
     seed: int = 7
     starter_frames: int = 200
     fps: float = 7.5
-    speed: float = 150.0
+    speed: float = 200.0
     starter_labels: int = 400
     changed_labels: int = 300
 
