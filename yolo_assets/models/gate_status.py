@@ -117,22 +117,27 @@ def anchor_of(registry: Registry, candidate: ModelManifest, channel: str) -> str
     return None
 
 
-def _problem_measured(registry: Registry, manifest: ModelManifest) -> str | None:
-    """What the newest evaluation of this very file shows; None where there is none, or it shows nothing wrong.
+def newest_evaluation(registry: Registry, manifest: ModelManifest) -> PairedEvaluation | None:
+    """The newest stored evaluation of this very file; None without one.
 
     Evaluations are not signed: they explain, and decide nothing.
     """
     if manifest.evidence is None:
         return None
-    evaluations: list[Evaluation] = []
+    evaluations: list[PairedEvaluation] = []
     for info in registry.store.list(training_key(manifest.evidence, "evaluation/")):
         if not info.key.endswith(f"/{COMPARISON}"):
             continue
         try:
-            evaluation = PairedEvaluation.from_json(registry.store.get(info.key), info.key).candidate
+            evaluation = PairedEvaluation.from_json(registry.store.get(info.key), info.key)
         except (BadInputError, ObjectNotFoundError):
             continue
-        if evaluation.onnx_sha256 == manifest.files[ONNX].sha256:
+        if evaluation.candidate.onnx_sha256 == manifest.files[ONNX].sha256:
             evaluations.append(evaluation)
-    newest = max(evaluations, key=lambda evaluation: evaluation.evaluated_at, default=None)
-    return problem_before_gate(newest) if newest is not None else None
+    return max(evaluations, key=lambda evaluation: evaluation.candidate.evaluated_at, default=None)
+
+
+def _problem_measured(registry: Registry, manifest: ModelManifest) -> str | None:
+    """What the newest evaluation shows; None where there is none, or it shows nothing wrong."""
+    newest = newest_evaluation(registry, manifest)
+    return problem_before_gate(newest.candidate) if newest is not None else None

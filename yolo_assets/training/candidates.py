@@ -134,6 +134,7 @@ def evaluate_candidate(
     work_dir: Path,
     *,
     anchor: str | None = None,
+    keep: bool = True,
     spec: EvaluateSpec | None = None,
     nice: int = 5,
     timeout_seconds: float | None = None,
@@ -147,6 +148,7 @@ def evaluate_candidate(
         champion: ``<name>/<version>`` that serves now; None when nothing does.
         work_dir: local folder.
         anchor: ``<name>/<version>`` of the best release so far, where it is neither of them.
+        keep: whether the store keeps the result as evidence on the candidate.
         spec: engine, threads, level of the intervals.
         nice: how much the child yields; 0 for latencies that are to be compared with a device's.
         timeout_seconds: None: no limit.
@@ -180,7 +182,7 @@ def evaluate_candidate(
     plots = {path.stem: path for path in sorted(out.glob("*.png"))}
     evidence = registry.read_manifest(name, version, signed=False).manifest.evidence
     stored: dict[str, str] = {}
-    if evidence is not None:
+    if evidence is not None and keep:
         # Kept with the training or import: the evidence for why a candidate was or was not promoted.
         prefix = f"evaluation/{comparison.candidate.test_sha256[:16]}"
         store.put(training_key(evidence, f"{prefix}/{COMPARISON}"), body)

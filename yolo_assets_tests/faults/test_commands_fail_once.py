@@ -42,7 +42,7 @@ IN_PROCESS = {
     *("simulate", "archive run", "archive ls", "archive show", "archive verify", "archive cat", "restore"),
     *("catalog rebuild", "catalog query", "catalog find", "catalog gaps", "catalog stats"),
     *("models keygen", "models list", "models show", "models verify", "models promote", "models rollback"),
-    *("models history", "models export", "models import", "evidence make", "evidence verify"),
+    *("models history", "models export", "models import", "models why", "evidence make", "evidence verify"),
     *("storage doctor", "storage policy", "edge init"),
     *("tables build", "tables quarantine", "labels import", "datasets build"),
     *("classes ls", "classes add", "classes describe", "classes rename", "classes alias", "classes retire"),
@@ -54,6 +54,8 @@ WHOLE_SYSTEM = ("up", "demo")
 """In tests of their own: ``local/test_up.py`` and ``faults/test_demo_fails_once.py``."""
 QUANTISES = ("models build",)
 """Many seconds of NNCF: ``training/test_int8_builds.py``."""
+EVALUATES = ("models compare",)
+"""Two models on every test frame, in a child process: ``training/test_training_run.py``."""
 NO_STORE = ("alerts test", "events listen", "pages")
 """They open none: what is announced is looked at by the functions of the sensors, and pages open theirs when asked."""
 
@@ -74,7 +76,7 @@ def commands() -> set[str]:
 
 
 def test_every_command_has_a_case() -> None:
-    assert commands() == {*IN_PROCESS, *FOREGROUND, *ON_S3, *WHOLE_SYSTEM, *QUANTISES, *NO_STORE}
+    assert commands() == {*IN_PROCESS, *FOREGROUND, *ON_S3, *WHOLE_SYSTEM, *QUANTISES, *EVALUATES, *NO_STORE}
 
 
 @dataclass
@@ -163,6 +165,7 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
             shell("models keygen")
         assert "line/2" in shell("models list")
         shell("models show", first)
+        shell("models why", first)
         shell("models promote", "line/2", "--reason", "a better one", "--by", "A. Berg", "--force", "--unjudged")
         shell("models verify", "line/2")
         shell("models rollback", "line", "--reason", "it was not", "--by", "A. Berg")

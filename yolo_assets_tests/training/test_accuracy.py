@@ -267,9 +267,9 @@ def test_standard_errors_are_those_of_resampling():
 def test_what_is_seen_five_times_is_counted_once():
     found, truth = scenes(5, 40)
     once = measured(found, truth, [str(i) for i in range(40)])
-    often = [[one for one in frames for _ in range(5)] for frames in (found, truth)]
-    five = measured(*often, [str(i // 5) for i in range(200)])
-    apart = measured(*often, [str(i) for i in range(200)])
+    often, labels = ([one for one in frames for _ in range(5)] for frames in (found, truth))
+    five = measured(often, labels, [str(i // 5) for i in range(200)])
+    apart = measured(often, labels, [str(i) for i in range(200)])
 
     def width(one: Measured) -> float:
         interval = one.map50(0.95)
