@@ -25,6 +25,7 @@ from yolo_assets.contracts.archiver_figures import COUNTERS, PREFIX
 from yolo_assets.contracts.plant import Plant
 from yolo_assets.contracts.settings import variables
 from yolo_assets.edge.config.agent import AgentConfig
+from yolo_assets.training.spec import Recipe, TrainSpec
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "yolo_assets"
@@ -99,10 +100,16 @@ def configuration_page() -> str:
     parts = [
         "# Configuration files\n\n`yolo-assets edge init --out edge.yaml` writes the agent's file with every option"
         " explained; `edge run` checks the whole file before it starts anything. `plant.yaml` lies in the home of the"
-        " centre and of each archiver, and need not exist.\n"
+        " centre and of each archiver, and need not exist. The training recipe is the file that `YOLO_ASSETS_RECIPE`"
+        " names: [Train a model](../how-to/train-a-model.md).\n"
     ]
     seen: set[type] = set()
-    waiting: list[tuple[str, type[BaseModel]]] = [("edge.yaml", AgentConfig), ("plant.yaml", Plant)]
+    waiting: list[tuple[str, type[BaseModel]]] = [
+        ("edge.yaml", AgentConfig),
+        ("plant.yaml", Plant),
+        ("training recipe", Recipe),
+        ("starter and fine_tune", TrainSpec),
+    ]
     while waiting:
         title, model = waiting.pop(0)
         if model in seen:

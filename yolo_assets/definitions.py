@@ -16,7 +16,8 @@ from yolo_assets.defs.intake.sensors import spool_sensor
 from yolo_assets.defs.learning.checks import every_label_accepted
 from yolo_assets.defs.learning.sensors import labels_sensor
 from yolo_assets.defs.recovery.sensors import recovery_sensor
-from yolo_assets.defs.release.sensors import fleet_sensor, train_daily
+from yolo_assets.defs.release.search import search_sensor, training_trial
+from yolo_assets.defs.release.sensors import fleet_sensor
 from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.retention.job import retention_daily
 from yolo_assets.defs.today.sensors import today_sensor
@@ -34,10 +35,12 @@ def plant_definitions() -> dg.Definitions:
             labels_sensor,
             receipts_sensor,
             recovery_sensor,
+            search_sensor,
             spool_sensor,
             today_sensor,
         ],
-        schedules=[audit_daily, retention_daily, train_daily],
+        jobs=[training_trial],
+        schedules=[audit_daily, retention_daily],
         resources={"locations": Locations.from_env()},
     )
 

@@ -12,10 +12,13 @@ from pathlib import Path
 import cv2
 import pytest
 
+from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.model import ONNX
 from yolo_assets.contracts.settings import variables
+from yolo_assets.learning.dataset import build_dataset
 from yolo_assets.local.dagster_home import prepare_dagster_home
 from yolo_assets_tests.edge.plant import Plant, until
+from yolo_assets_tests.learning.line_world import World
 from yolo_assets_tests.support.tiny_model import blob_frame, tiny_bundle_files
 from yolo_assets_tests.support.videos import write_video
 
@@ -81,6 +84,14 @@ def bring_a_model(folder: Path) -> None:
         cv2.imwrite(str(folder / "pictures" / f"{number}.png"), blob_frame(number)[0])
 
 
+def label_frames(home: Path) -> None:
+    """A plant with a dataset, and a Dagster that has never run."""
+    world = World.make(home)
+    world.label(world.archive_frames(12))
+    build_dataset(world.store, Archive(world.archive, world.trusted))
+    prepare_dagster_home(home)
+
+
 def run_a_box(root: Path, env: dict[str, str]) -> None:
     """An agent that judged a few pictures and has ended; it is ``box1`` and has no address."""
     root.mkdir()
@@ -100,6 +111,8 @@ def test_every_command_of_the_page_runs_in_the_order_it_is_written(page: str, tm
         run_a_box(tmp_path / "plant", env)
     elif page == "docs/how-to/your-own-model.md":
         bring_a_model(tmp_path)
+    elif page == "docs/how-to/train-a-model.md":
+        label_frames(tmp_path / "plant")
     elif page != "README.md":  # the operator's page speaks of a plant that exists
         for command in commands("README.md"):
             if command.startswith(("yolo-assets simulate", "yolo-assets archive run", "yolo-assets catalog rebuild")):

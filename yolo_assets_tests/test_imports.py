@@ -82,6 +82,7 @@ HOMES = {
     "torch": {"training"},
     "torchvision": {"training"},
     "ultralytics": {"training"},
+    "optuna": {"training"},
 }
 
 

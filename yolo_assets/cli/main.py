@@ -27,11 +27,12 @@ GROUPS = {
     "edge": "Edge agent: try, init, check, run, status, audit.",
     "events": "Announcements of hours and labels: listen.",
     "evidence": "Evidence packs for auditors: make, verify.",
-    "labels": "Label files: import.",
+    "labels": "Label files and their history: import, ls, history, conflicts, withdraw.",
     "models": "Models and releases: list, show, import, verify, promote, rollback, history, export, keygen.",
     "platform": "A plant's Dagster: init.",
     "storage": "Stores: doctor, init, policy.",
     "tables": "Detection tables, without Dagster: build, quarantine.",
+    "training": "Trainings: status, search, trials.",
 }
 COMMANDS = {
     "backfill": ("backfill", "Build hours of the past again, or those that are missing, through Dagster's daemon."),
@@ -194,7 +195,7 @@ def _extra_for(module: str) -> str | None:
         },
         "events-kafka": {"confluent_kafka"},
         "events-nats": {"nats"},
-        "train": {"torch", "ultralytics", "onnx", "torchvision"},
+        "train": {"torch", "ultralytics", "onnx", "torchvision", "optuna"},
     }
     return next((extra for extra, modules in extras.items() if root in modules), None)
 

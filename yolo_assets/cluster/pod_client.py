@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -28,13 +28,29 @@ _LAST_LINES = 30.0
 class TrainingPodClient(PipesK8sClient):
     """Starts the training pod, passes its messages on, and starts another one when it was taken away."""
 
-    def __init__(self, pod: TrainingPod, patience: PodPatience) -> None:
-        super().__init__(poll_interval=patience.poll_seconds)
+    def __init__(
+        self,
+        pod: TrainingPod,
+        patience: PodPatience,
+        listened: Callable[[PipesK8sPodLogsMessageReader], PipesK8sPodLogsMessageReader] = lambda reader: reader,
+    ) -> None:
+        """Of a pod's description.
+
+        Args:
+            pod: its description.
+            patience: how long is waited for what.
+            listened: a reader of Dagster's, with somebody who hears the messages while they come.
+        """
+        super().__init__(poll_interval=patience.poll_seconds, message_reader=listened(PipesK8sPodLogsMessageReader()))
         self._pod = pod
         self._patience = patience
 
     def train(
-        self, context: AssetExecutionContext, command: list[str], extras: dict[str, Any], label: str
+        self,
+        context: AssetExecutionContext | OpExecutionContext,
+        command: list[str],
+        extras: dict[str, Any],
+        label: str,
     ) -> PipesClientCompletedInvocation:
         """Run a command in the training pod to its end, in another pod again after an eviction.
 

@@ -41,7 +41,7 @@ class FileEntry(Record):
 class Thresholds(Record):
     """Operating point: what the edge reports. Evaluation uses its own, lower confidence."""
 
-    confidence: float = Field(default=0.25, ge=0, le=1)
+    confidence: float = Field(default=0.25, ge=0, le=1, description="boxes below it are left out")
     by_class: dict[str, float] = Field(
         default_factory=dict[str, float], description="confidence for single classes, where it differs"
     )
@@ -50,8 +50,8 @@ class Thresholds(Record):
         description="by class, the share of objects that may be overlooked. In a recipe: what is wanted. In a "
         "manifest: what holds by conformal risk control on val, with the threshold in by_class",
     )
-    iou: float = Field(default=0.7, ge=0, le=1)
-    max_detections: int = Field(default=300, gt=0)
+    iou: float = Field(default=0.7, ge=0, le=1, description="of two boxes that overlap more, the weaker is left out")
+    max_detections: int = Field(default=300, gt=0, description="boxes of one picture")
 
     @field_validator("by_class", "miss_rate")
     @classmethod

@@ -289,6 +289,19 @@ def training_key(fingerprint: str, file: str = "") -> str:
     return f"training/{check_sha256(fingerprint)}/{file}"
 
 
+STUDIES = "training/studies/"
+
+
+def study_key(study: str) -> str:
+    """What a search for training options varies."""
+    return f"{STUDIES}{check_id(study, 'study')}.json"
+
+
+def study_log_key(study: str, number: int) -> str:
+    """An entry of the journal of a search."""
+    return f"training/study-logs/{check_id(study, 'study')}/{number:08d}.json"
+
+
 def start_weights_key(sha256: str) -> str:
     """A checkpoint of the plant that trainings start from."""
     return f"training/weights/{check_sha256(sha256)}.pt"

@@ -2,7 +2,8 @@
 
 Absent, nothing changes. Each subject has a section of its own: ``cameras``, the cameras that should be there, so that
 one that was never seen is missed; ``ui``, the address for links; ``alerts``, who is told when something is wrong
-(``contracts.alerting``). Does not belong here: what one machine needs (``settings``) or one agent (``edge.config``).
+(``contracts.alerting``); ``training``, what starts a training (``contracts.training_start``). Does not belong here:
+what one machine needs (``settings``) or one agent (``edge.config``).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from yolo_assets.contracts.names import check_id
 from yolo_assets.contracts.settings import PLANT_FILE, Settings
 from yolo_assets.contracts.strict_yaml import parse_yaml
 from yolo_assets.contracts.text import decode_text
+from yolo_assets.contracts.training_start import TrainingStart
 
 
 def _camera_id(value: str) -> str:
@@ -78,6 +80,7 @@ class Plant(Record):
     events: Events = Field(
         default=Events(), description="brokers for announcements, and the receiver of `yolo-assets events listen`"
     )
+    training: TrainingStart = Field(default=TrainingStart(), description="what starts a training")
 
     @property
     def camera_ids(self) -> tuple[str, ...]:

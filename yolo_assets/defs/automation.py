@@ -22,6 +22,7 @@ from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.defs.inputs_changed import InputsChanged, NeverTried
 from yolo_assets.defs.lanes import hours_request, is_live, pack, run_tags
 from yolo_assets.defs.plant_sensor import with_kept_instance
+from yolo_assets.defs.training_due import MEMORY, TrainingDue
 
 _Condition = dg.AutomationCondition
 
@@ -88,6 +89,21 @@ def on_good_change() -> dg.AutomationCondition:
     ).with_label("on_good_change")
 
 
+def on_training_due() -> dg.AutomationCondition:
+    """When the plant's policy wants a training, and the blocking checks of the dataset passed.
+
+    ``on_good_change`` would start nine trainings for nine label files, one after the other. What waits is not
+    forgotten: it is counted from the dataset of the newest attempt, whatever became of that.
+    """
+    return (
+        ~_Condition.any_deps_missing()
+        & ~_Condition.any_deps_in_progress()
+        & ~_Condition.in_progress()
+        & _Condition.all_deps_blocking_checks_passed()
+        & TrainingDue()
+    ).with_label("on_training_due")
+
+
 def daily() -> dg.AutomationCondition:
     """Once a day at 03:00 UTC, whatever came since: people label batches, not a stream of small ones."""
     return (_Condition.cron_tick_passed("0 3 * * *").since(_handled()) & ~_Condition.in_progress()).with_label("daily")
@@ -132,14 +148,15 @@ class AutomationSensor(dg.AutomationConditionSensorDefinition):
         """Dagster's tick; its requests packed and tagged.
 
         An evaluation costs the more the older the plant is, also when nothing happens for hours. After two in a row
-        that requested nothing there is none until something happens.
+        that requested nothing there is none until something happens, or a time comes for which a training waits.
         """
         with with_kept_instance(context) as kept:
             return self._evaluate(kept)
 
     def _evaluate(self, context: dg.SensorEvaluationContext) -> SensorExecutionData:
         state = _state(context.instance)
-        if self._quiet_ticks >= 2 and (context.cursor, state) == self._known:
+        rests = self._quiet_ticks >= 2 and not MEMORY.must_look(utc_now())
+        if rests and (context.cursor, state) == self._known:
             return SensorExecutionData(skip_message="nothing happened since the last evaluation", cursor=context.cursor)
         data = super().evaluate_tick(context)
         if data.run_requests:
@@ -179,6 +196,8 @@ def in_lanes(requests: Iterable[dg.RunRequest], now: datetime) -> list[dg.RunReq
             tags |= {name: value for name, value in request.tags.items() if name != "dagster/partition"}
         else:
             why = "the daily batch" if assets == ("annotation_batch",) else "an input is new or has changed"
+            if assets == ("trained_weights",) and MEMORY.why:
+                why = MEMORY.why
             made.append(request.with_replaced_attrs(tags={**request.tags, **run_tags(assets, (), now, why)}))
     for (assets, live), found in sorted(hours.items(), reverse=True):
         why = f"{'these hours' if live else 'these old hours'} are new, or an input of them has changed"

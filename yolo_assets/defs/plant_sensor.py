@@ -87,7 +87,7 @@ class PlantSensor(dg.SensorDefinition):
 
 def plant_sensor(
     *,
-    target: dg.AssetSelection,
+    target: dg.AssetSelection | dg.JobDefinition,
     description: str,
     seconds: int = LOOK_SECONDS,
     tags: Mapping[str, str] | None = None,

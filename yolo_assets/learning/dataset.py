@@ -22,8 +22,8 @@ from yolo_assets.contracts.base import Record
 from yolo_assets.contracts.class_list import ClassList
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.names import DATASET_POINTER, dataset_image_key, dataset_key
-from yolo_assets.learning import labels as labels_module
 from yolo_assets.learning.archived import ArchivedFrames, FrameLocation
+from yolo_assets.learning.label_history import LabelHistory, accepted
 from yolo_assets.learning.records import (
     AcceptedLabels,
     DatasetItem,
@@ -114,7 +114,7 @@ def build_dataset(
     Args:
         store: the store root.
         archive: for images that no batch holds any more.
-        labels: imported files, oldest first; None takes all of the store.
+        labels: imported files, withdrawn ones too; None takes all of the store.
         previous: the version before, whose splits and class order are kept; None takes the newest of the store.
         class_names: preferred order of classes that the version before does not have; not read where the store has a
             list of classes, which decides.
@@ -130,8 +130,8 @@ def build_dataset(
     """
     pointer = store.head(DATASET_POINTER)
     previous = previous or latest_dataset(store)
-    labels = labels_module.accepted(store) if labels is None else labels
-    images = _latest_by_hash(labels)
+    labels = [one for one in (accepted(store) if labels is None else labels) if one.withdrawn is None]
+    images = _that_count(labels)
     if not images:
         raise BadInputError("there are no accepted labels; put an export into labels/inbox/ and import it")
     listed = read_class_list(store)
@@ -253,13 +253,10 @@ def hard_reasons(bgr: NDArray[np.uint8], boxes: Iterable[LabelBox]) -> tuple[Har
     return tuple(sorted(reasons))
 
 
-def _latest_by_hash(labels: Sequence[AcceptedLabels]) -> list[LabelledImage]:
-    """One entry an image, the last labels of it; two paths with the same bytes are one image."""
-    latest: dict[str, LabelledImage] = {}
-    for accepted in labels:
-        for image in accepted.images:
-            latest[image.sha256] = image
-    return [latest[sha] for sha in sorted(latest)]
+def _that_count(labels: Sequence[AcceptedLabels]) -> list[LabelledImage]:
+    """One entry an image, the labels of it that count; two paths with the same bytes are one image."""
+    counting = LabelHistory(labels).counting()
+    return [counting[sha].image for sha in sorted(counting)]
 
 
 def _under_the_list(
@@ -331,7 +328,7 @@ def _manifest(
             **unusable,
         },
         parent=previous.sha256 if previous else None,
-        labels=tuple(sorted({accepted.source_sha256 for accepted in labels})),
+        labels=tuple(sorted({file.source_sha256 for file in labels})),
         counts=counts,
         warnings=(
             *_warnings(items, listed.names_in_use if listed else names, counts, splits),

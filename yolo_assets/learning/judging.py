@@ -18,12 +18,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from yolo_assets.contracts.class_list import nearest_name
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
 from yolo_assets.contracts.names import check_class_name, dataset_image_key
 from yolo_assets.contracts.text import plain
 from yolo_assets.contracts.times import format_time, utc_now
 from yolo_assets.learning.formats.base import LabelFile, RawBox, RawImage
 from yolo_assets.learning.known_images import KnownImages
+from yolo_assets.learning.label_history import LabelHistory, Labelling, told
 from yolo_assets.learning.records import (
     AcceptedLabels,
     ImportOptions,
@@ -48,11 +50,16 @@ SAME_GREY = 25.0
 """Difference of grey, of 255, of one cell of 32x32 above which a copy shows something else than its original."""
 
 
-class Earlier(NamedTuple):
-    """Labels that count now, and since when."""
+class Before(NamedTuple):
+    """What stands before a file is judged.
 
-    image: LabelledImage
-    imported_at: datetime
+    Attributes:
+        history: what the other files say.
+        test: the images of the test split, by SHA-256: their labels change only when a person names them.
+    """
+
+    history: LabelHistory
+    test: Collection[str] = ()
 
 
 @dataclass
@@ -74,29 +81,39 @@ def validate(
     source_sha256: str,
     pictures: ObjectStore | None = None,
     options: ImportOptions | None = None,
-    earlier: Mapping[str, Earlier] | None = None,
+    imported_at: datetime | None = None,
+    before: Before | None = None,
 ) -> AcceptedLabels:
     """Accept, reject or question every image of a parsed file.
 
     Args:
         parsed: from ``formats.recognise.parse``.
         known: images that labels may be about.
-        class_names: classes that are allowed; None allows any well-formed name.
+        class_names: classes that are allowed, by all their names; None allows any well-formed name.
         source_file: name of the inbox file.
         source_sha256: its hash.
         pictures: where images that came with the labels are stored, once by hash.
         options: what a person said about the file.
-        earlier: the labels that count now, by the SHA-256 of the image; None asks no questions about the file as a
-            whole.
+        imported_at: when it came; None: now.
+        before: what stands before it; None asks no questions about what the file leaves open.
     """
     options = options or ImportOptions()
+    judged_file = AcceptedLabels(
+        source_file=source_file,
+        source_sha256=source_sha256,
+        format=parsed.format,
+        imported_at=imported_at or utc_now(),
+        images=(),
+        unreviewed=parsed.unreviewed,
+        tool=parsed.tool,
+        updated_at=parsed.updated_at,
+    )
     judged = [_judge(raw, known, class_names, pictures, options) for raw in parsed.images]
     _refuse_twins(judged)
     rejected = [_told(name, problem) for name, problem in parsed.orphans]
     questions: list[Rejected] = []
     images: dict[str, LabelledImage] = {}
-    unasked = 0
-    asked = _asked(parsed, judged, known, options, earlier)
+    asked = _asked(parsed, judged, known, options, judged_file, before)
     for number, one in enumerate(judged):
         path = one.target.image_path if one.target is not None else None
         rejected += [_told(one.raw.name, problem, path) for problem in one.problems]
@@ -107,20 +124,20 @@ def validate(
             continue
         if one.raw.data is not None and one.target.source is None and pictures is not None:
             _store_image(pictures, one.target, one.raw.data)
-        unasked += not (one.boxes or one.raw.reviewed or options.covers(one.raw.name))
         images[one.target.image_path] = one.target.model_copy(
-            update={"boxes": one.boxes, "annotator": one.raw.annotator or options.by}
+            update={
+                "boxes": one.boxes,
+                "annotator": one.raw.annotator or options.by,
+                "labelled_at": one.raw.reviewed_at,
+                "confirmed": _answered(one, options),
+            }
         )
-    return AcceptedLabels(
-        source_file=source_file,
-        source_sha256=source_sha256,
-        format=parsed.format,
-        imported_at=utc_now(),
-        images=tuple(images[path] for path in sorted(images)),
-        rejected=tuple(rejected),
-        questions=tuple(questions),
-        unreviewed=parsed.unreviewed,
-        unasked=unasked,
+    return judged_file.model_copy(
+        update={
+            "images": tuple(images[path] for path in sorted(images)),
+            "rejected": tuple(rejected),
+            "questions": tuple(questions),
+        }
     )
 
 
@@ -168,42 +185,87 @@ def _asked(
     judged: list[_Judged],
     known: KnownImages,
     options: ImportOptions,
-    earlier: Mapping[str, Earlier] | None,
+    file: AcceptedLabels,
+    before: Before | None,
 ) -> dict[int, str]:
-    """The images that wait for an answer, by position, and what is asked."""
+    """The images that wait for an answer, by position, and what is asked.
+
+    Labels of test images that differ by rounding only become those that stand.
+    """
     good = [(number, one, one.target) for number, one in enumerate(judged) if one.target and not one.problems]
     nothing_but_backgrounds = bool(good) and not any(one.boxes for _, one, _ in good)
     asked: dict[int, str] = {}
     for number, one, target in good:
-        before = (earlier or {}).get(target.sha256)
-        had = len(before.image.boxes) if before else 0
-        taken = had - len(one.boxes)
         if not one.boxes and parsed.lost:
             asked[number] = (
                 f"no box, but the file has rows that belong to no image (in all {parsed.lost}), and one may be "
                 "about this one; export it again"
             )
             continue
-        if options.covers(one.raw.name) or options.covers(target.image_path):
+        stands = None
+        if before is not None:
+            stands = before.history.counts(target.sha256)
+            said = Labelling(target.model_copy(update={"labelled_at": one.raw.reviewed_at}), file)
+            if stands is not None and stands.order > said.order:
+                stands = None  # older than what counts: it is kept as history and changes nothing
+            elif stands is not None and target.sha256 in before.test:
+                if before.history.same(stands.image.boxes, one.boxes):
+                    one.boxes = stands.image.boxes
+                elif not any(map(options.may_change_test, (one.raw.name, target.image_path))):
+                    asked[number] = (
+                        f"it is in the test split and its labels would change: {told(stands.image.boxes)}, then "
+                        f"{told(one.boxes)}; if this is meant, name it (--change-test-labels)"
+                    )
+                    continue
+        if _answered(one, options):
             continue
-        guess = known.guess(target.image_path)
         reason = None
-        if not one.boxes and one.raw.unsure:
+        if one.raw.unsure and not one.boxes:
             reason = one.raw.unsure
-        elif taken > 0 and before and one.raw.reviewed_at and one.raw.reviewed_at < before.imported_at:
-            when = format_time(before.imported_at)
-            reason = f"reviewed before the labels of {when} came, and boxes would go: {had}, then {len(one.boxes)}"
-        elif one.raw.reviewed or earlier is None:
-            pass  # a person looked at it; what the file says is their answer
-        elif taken > 0:
-            reason = f"boxes would go: it was labelled with {had}, and the file has {len(one.boxes)}"
-        elif not one.boxes and guess is not None:
-            reason = f"no box, but the model saw {guess.class_name} with confidence {guess.confidence:.2f}"
-        elif nothing_but_backgrounds:
-            reason = "no box, as in all images of the file"
+        elif one.raw.guesses and not one.raw.reviewed:
+            reason = f"boxes that a model drew and nobody is known to have looked at: {one.raw.guesses}"
+        elif before is not None:
+            reason = _left_open(one, known, before, stands, nothing_but_backgrounds)
         if reason is not None:
             asked[number] = f"{reason}; if it was reviewed and this is meant, say so (--reviewed, --all-reviewed)"
     return asked
+
+
+def _answered(one: _Judged, options: ImportOptions) -> bool:
+    names = (one.raw.name, one.target.image_path if one.target is not None else one.raw.name)
+    return any(options.covers(name) or options.may_change_test(name) for name in names)
+
+
+def _left_open(
+    one: _Judged, known: KnownImages, before: Before, stands: Labelling | None, nothing_but_backgrounds: bool
+) -> str | None:
+    """What a file leaves open about an image; None when nothing is.
+
+    Args:
+        one: the image.
+        known: with the guesses of our own model.
+        before: what stands before the file.
+        stands: the labels that it would replace.
+        nothing_but_backgrounds: no image of the file has a box.
+    """
+    if stands is not None and one.target is not None and one.raw.reviewed_at is None:
+        old = before.history.replaced_before(one.target, one.boxes)
+        if old is not None:
+            when, by = format_time(stands.changed_at), stands.file.source_file
+            return f"it has again the labels of {old.file.source_file} that {by} corrected at {when}"
+    if one.raw.reviewed or one.target is None:
+        return None  # a person looked at it; what the file says is their answer
+    had = len(stands.image.boxes) if stands is not None else 0
+    if had > len(one.boxes):
+        return f"boxes would go: it was labelled with {had}, and the file has {len(one.boxes)}"
+    if one.boxes:
+        return None
+    guess = known.guess(one.target.image_path)
+    if guess is not None:
+        return f"no box, but the model saw {guess.class_name} with confidence {guess.confidence:.2f}"
+    if nothing_but_backgrounds:
+        return "no box, as in all images of the file"
+    return "no box, and the file does not tell whether anybody looked at it"
 
 
 def _target(
@@ -316,9 +378,11 @@ def _class_problem(class_name: str | None, class_names: Collection[str] | None) 
     if class_name is None:
         return "it names no class, or more than one"
     if class_names is not None and class_name not in class_names:
+        nearest = nearest_name(class_name, class_names)
+        meant = f" (did you mean {nearest}?)" if nearest is not None else ""
         return (
-            f"unknown class {class_name!r}; known are {', '.join(sorted(class_names))}; "
-            "add it to YOLO_ASSETS_CLASSES, or map it to one of these (--class-map)"
+            f"unknown class {class_name!r}{meant}; known are {', '.join(sorted(class_names))}; "
+            "add it (yolo-assets classes add), or map it to one of these (--class-map)"
         )
     try:
         check_class_name(class_name)

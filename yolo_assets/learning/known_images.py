@@ -41,7 +41,7 @@ class KnownImages:
         self._guesses: dict[str, Prediction] = {}
         for batch in batches:
             for item in batch.items:
-                image = _unlabelled(item, annotation_key(batch.batch, f"images/{item.file}"))
+                image = _unlabelled(item, batch.batch)
                 self._by_path[item.image_path] = self._by_sha256[item.sha256] = image
                 self._by_file[PurePosixPath(item.file).stem] = image
                 for guess in item.predictions:
@@ -109,7 +109,7 @@ class KnownImages:
         return next((self._by_file[one] for one in stems if one in self._by_file), None)
 
 
-def _unlabelled(item: BatchItem, copy_key: str) -> LabelledImage:
+def _unlabelled(item: BatchItem, batch: str) -> LabelledImage:
     return LabelledImage(
         image_path=item.image_path,
         sha256=item.sha256,
@@ -119,5 +119,6 @@ def _unlabelled(item: BatchItem, copy_key: str) -> LabelledImage:
         camera_id=item.camera_id,
         captured_at=item.captured_at,
         source=item.source,
-        copy_key=copy_key,
+        copy_key=annotation_key(batch, f"images/{item.file}"),
+        batch=batch,
     )

@@ -1,37 +1,40 @@
 """Labels put into ``labels/inbox/``: recognised, judged image by image, stored as ``labels/accepted/<sha256>.json``.
 
 Nothing is dropped silently, and one file never stops another. The inbox file stays where it is; its hash shows that it
-was imported. A later file corrects an earlier one, image by image. A file with something that was not accepted is
-judged again when what its judgement depended on has changed: classes, batches, the options beside it. Does not belong
-here: reading files (``formats``) and judging them (``judging``).
+was imported. A file with something that was not accepted is judged again when what its judgement depended on has
+changed: classes, batches, the options beside it. A file can be withdrawn: its labels no longer count. Does not belong
+here: reading files (``formats``), judging them (``judging``), which labels of an image count (``label_history``).
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 
 from yolo_assets.archive.archive import Archive
+from yolo_assets.classes.stored import read_class_list
 from yolo_assets.contracts.base import canonical_json
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import LABELS_ACCEPTED, LABELS_INBOX
-from yolo_assets.contracts.times import format_time
+from yolo_assets.contracts.times import format_time, utc_now
 from yolo_assets.learning.archived import ArchivedFrames
+from yolo_assets.learning.dataset import latest_dataset
 from yolo_assets.learning.formats.recognise import parse
 from yolo_assets.learning.formats.zips import left_behind
 from yolo_assets.learning.import_options import OPTIONS, read_options
-from yolo_assets.learning.judging import Earlier, validate
+from yolo_assets.learning.judging import Before, validate
 from yolo_assets.learning.known_images import KnownImages
-from yolo_assets.learning.records import AcceptedLabels, BatchManifest, ImportOptions, Rejected
+from yolo_assets.learning.label_history import LabelHistory, Labelling, accepted, accepted_keys, present_names
+from yolo_assets.learning.records import AcceptedLabels, BatchManifest, ImportOptions, Rejected, Withdrawal
 from yolo_assets.storage import CasConflictError, ObjectStore, StoreUnavailableError
 
-_ACCEPTED = re.compile(r"[0-9a-f]{64}\.json")
+_NAMED = 10
+"""Images that one sentence names."""
 
-READER = 2
+READER = 3
 """Counts up when files are read in another way: what was not accepted is then judged again."""
 
 
@@ -108,38 +111,6 @@ def _read_batches(store: ObjectStore) -> tuple[list[BatchManifest], list[FileRep
     return found, broken
 
 
-def accepted(store: ObjectStore) -> list[AcceptedLabels]:
-    """Every imported file, oldest first: where two label an image, the later one counts.
-
-    Raises:
-        BadInputError: one cannot be read; without it labels would be lost.
-    """
-    return sorted(
-        (AcceptedLabels.from_json(store.get(key), key) for key in _accepted_keys(store)),
-        key=_order,
-    )
-
-
-def labels_version(labels: Collection[AcceptedLabels]) -> str:
-    """A hash that changes whenever labels come; empty without any.
-
-    Args:
-        labels: from ``accepted``.
-    """
-    parts = [
-        [one.source_sha256, [image.model_dump(mode="json", by_alias=True) for image in one.images]]
-        for one in labels
-        if one.images
-    ]
-    return hashlib.sha256(canonical_json(parts)).hexdigest() if parts else ""
-
-
-def _accepted_keys(store: ObjectStore) -> Iterator[str]:
-    for info in store.list(LABELS_ACCEPTED):
-        if _ACCEPTED.fullmatch(info.key.removeprefix(LABELS_ACCEPTED)):
-            yield info.key
-
-
 def import_inbox(
     store: ObjectStore, class_names: Collection[str] | None = None, *, archive: Archive | None = None
 ) -> ImportReport:
@@ -147,7 +118,7 @@ def import_inbox(
 
     Args:
         store: the store root.
-        class_names: classes that are allowed; None allows any well-formed name.
+        class_names: classes that are allowed, by all their names; None allows any well-formed name.
         archive: labels may also be about its frames, by their path; it is asked only then.
 
     Returns:
@@ -179,7 +150,7 @@ def import_file(
         name: file name. When another file lies under it, the hash of this one is added.
         data: the file.
         options: kept beside it, so that it is judged with them again.
-        class_names: classes that are allowed; None allows any well-formed name.
+        class_names: classes that are allowed, by all their names; None allows any well-formed name.
         archive: as for ``import_inbox``.
 
     Raises:
@@ -205,6 +176,12 @@ def _names(store: ObjectStore) -> Iterator[str]:
             yield name
 
 
+def test_images(store: ObjectStore) -> frozenset[str]:
+    """The images of the test split of the newest dataset, by SHA-256."""
+    dataset = latest_dataset(store)
+    return frozenset(item.sha256 for item in dataset.manifest.items if item.split == "test") if dataset else frozenset()
+
+
 class _Import:
     """One pass over files of the inbox, with what judging them needs."""
 
@@ -212,11 +189,14 @@ class _Import:
         self._store = store
         self._archive = archive
         self._class_names = class_names
+        self._rename = present_names(read_class_list(store))
         self._images: KnownImages | None = None
+        self._history: LabelHistory | None = None
+        self._test: frozenset[str] | None = None
         self._accepted: dict[str, AcceptedLabels] = {}
         self._etags: dict[str, str] = {}
         self._broken: list[FileReport] = []
-        for key in _accepted_keys(store):
+        for key in accepted_keys(store):
             data, info = store.get_with_info(key)
             self._etags[key] = info.etag
             try:
@@ -254,7 +234,10 @@ class _Import:
         digest = hashlib.sha256(data).hexdigest()
         options, options_data = read_options(self._store, name)
         before = self._accepted.get(digest)
-        if before is not None and not (before.rejected or before.questions):
+        if before is not None and before.withdrawn is not None:
+            return self._report(key, before, imported_before=True)
+        answered_anew = before is not None and before.options_sha256 != hashlib.sha256(options_data).hexdigest()
+        if before is not None and not (before.rejected or before.questions or answered_anew):
             return self._report(key, before, imported_before=True)
         if self._images is None:
             archived = ArchivedFrames(self._archive) if self._archive is not None else None
@@ -264,8 +247,7 @@ class _Import:
         judged_by = self._judged_by(options_data)
         if before is not None and before.judged_by == judged_by:
             return self._report(key, before, imported_before=True)
-        order = _order(before) if before is not None else None
-        earlier = self._earlier(order)
+        history = self._history_without(digest)
         labels = validate(
             parse(name, data),
             self._images,
@@ -274,11 +256,18 @@ class _Import:
             source_sha256=digest,
             pictures=self._store,
             options=options,
-            earlier=earlier,
+            imported_at=before.imported_at if before is not None else self._after_all_others(),
+            before=Before(history, self._test_images()),
         )
         unknown = any(one.image_path is None for one in labels.rejected)  # the archive may hold it by next time
-        labels = labels.model_copy(update={"judged_by": None if unknown and self._archive is not None else judged_by})
-        labels = self._after_all_others(labels) if before is None else _added(before, labels)
+        labels = labels.model_copy(
+            update={
+                "judged_by": None if unknown and self._archive is not None else judged_by,
+                "options_sha256": hashlib.sha256(options_data).hexdigest(),
+            }
+        )
+        labels = labels if before is None else _added(before, labels)
+        notes = list(_changes(labels, history))
         labels = self._write(labels)
         changed = before is None or (before.images, before.rejected, before.questions) != (
             labels.images,
@@ -286,7 +275,7 @@ class _Import:
             labels.questions,
         )
         report = self._report(key, labels, imported_before=not changed)
-        report.notes += _changes(labels, earlier) if changed else ()
+        report.notes += notes if changed else ()
         return report
 
     def _judged_by(self, options: bytes) -> str:
@@ -296,20 +285,24 @@ class _Import:
         content = canonical_json([READER, classes, batches_known, hashlib.sha256(options).hexdigest(), with_archive])
         return hashlib.sha256(content).hexdigest()
 
-    def _earlier(self, before: tuple[object, str] | None) -> dict[str, Earlier]:
-        """The labels that count now, by the SHA-256 of the image; with ``before``, those that counted until then."""
-        found: dict[str, Earlier] = {}
-        for labels in sorted(self._accepted.values(), key=_order):
-            if before is None or _order(labels) < before:
-                found |= {image.sha256: Earlier(image, labels.imported_at) for image in labels.images}
-        return found
+    def _history_without(self, digest: str) -> LabelHistory:
+        """What the other files say."""
+        if digest in self._accepted:
+            return LabelHistory([one for one in self._accepted.values() if one.source_sha256 != digest], self._rename)
+        if self._history is None:
+            self._history = LabelHistory(list(self._accepted.values()), self._rename)
+        return self._history
 
-    def _after_all_others(self, labels: AcceptedLabels) -> AcceptedLabels:
-        """Files that are imported in one millisecond keep their order."""
+    def _test_images(self) -> frozenset[str]:
+        if self._test is None:
+            self._test = test_images(self._store)
+        return self._test
+
+    def _after_all_others(self) -> datetime:
+        """Now; files that are imported in one millisecond keep their order."""
         last = max((one.imported_at for one in self._accepted.values()), default=None)
-        if last is None or labels.imported_at > last:
-            return labels
-        return labels.model_copy(update={"imported_at": last + timedelta(milliseconds=1)})
+        now = utc_now()
+        return now if last is None or now > last else last + timedelta(milliseconds=1)
 
     def _write(self, labels: AcceptedLabels) -> AcceptedLabels:
         """Store a judgement; when another import stored one meanwhile, that one, which is of the same file."""
@@ -318,6 +311,10 @@ class _Import:
             self._etags[key] = self._store.compare_and_swap(key, labels.to_json(), self._etags.get(key)).etag
         except CasConflictError:
             labels = AcceptedLabels.from_json(self._store.get(key), key)
+        if self._history is not None and labels.source_sha256 not in self._accepted:
+            self._history.add(labels)
+        else:
+            self._history = None
         self._accepted[labels.source_sha256] = labels
         return labels
 
@@ -332,6 +329,11 @@ class _Import:
             problems=[*labels.rejected, *labels.questions],
             imported_before=imported_before,
         )
+        if labels.withdrawn is not None:
+            report.images = report.boxes = report.backgrounds = report.unreviewed = 0
+            report.problems = []
+            report.notes.append(f"{_withdrawn(labels.withdrawn)}: its labels do not count")
+            return report
         if labels.unasked:
             report.notes.append(
                 f"backgrounds of which the file does not tell whether they were reviewed: {labels.unasked}"
@@ -347,7 +349,9 @@ class _Import:
         labels = self._accepted.get(digest)
         if labels is None:
             return
-        later = [one for one in self._accepted.values() if _order(one) > _order(labels)]
+        if labels.withdrawn is not None:
+            return
+        later = [one for one in self._accepted.values() if one.withdrawn is None and _order(one) > _order(labels)]
         mended = {image.image_path for one in later for image in one.images}
         report.problems = [r for r in (*labels.rejected, *labels.questions) if r.image_path not in mended]
 
@@ -363,10 +367,13 @@ def _added(before: AcceptedLabels, again: AcceptedLabels) -> AcceptedLabels:
     def waits(one: Rejected) -> bool:
         return one.image_path not in kept
 
-    images = {image.image_path: image for image in (*again.images, *before.images)}
+    answered = {image.image_path for image in again.images if image.confirmed}
+    images = {image.image_path: image for image in again.images}
+    for image in before.images:
+        confirmed = image.confirmed or image.image_path in answered
+        images[image.image_path] = image.model_copy(update={"confirmed": confirmed})
     return again.model_copy(
         update={
-            "imported_at": before.imported_at,
             "source_file": before.source_file,
             "images": tuple(images[path] for path in sorted(images)),
             "rejected": tuple(filter(waits, again.rejected)),
@@ -375,11 +382,98 @@ def _added(before: AcceptedLabels, again: AcceptedLabels) -> AcceptedLabels:
     )
 
 
-def _changes(labels: AcceptedLabels, earlier: dict[str, Earlier]) -> Iterator[str]:
-    """One sentence about labels that are replaced, and about boxes that go with that."""
-    pairs = [(earlier[one.sha256].image, one) for one in labels.images if one.sha256 in earlier]
-    changed = [(old, new) for old, new in pairs if old.boxes != new.boxes]
-    gone = sum(max(len(old.boxes) - len(new.boxes), 0) for old, new in changed)
+def _changes(labels: AcceptedLabels, history: LabelHistory) -> Iterator[str]:
+    """What a file changes: labels that are replaced, boxes that go with that, and labels that are too old to count."""
+    pairs = [(stands, Labelling(one, labels)) for one in labels.images if (stands := history.counts(one.sha256))]
+    older = sum(stands.order > said.order for stands, said in pairs)
+    changed = [(a, b) for a, b in pairs if a.order < b.order and a.image.boxes != b.image.boxes]
+    gone = sum(max(len(a.image.boxes) - len(b.image.boxes), 0) for a, b in changed)
     if changed:
         loses = f"; boxes that go: {gone}" if gone else ""
         yield f"images that were labelled before and get other labels: {len(changed)}{loses}"
+    if older:
+        yield f"images whose labels were changed since, elsewhere, and stay as they are: {older}"
+
+
+def _withdrawn(withdrawal: Withdrawal) -> str:
+    by = f" by {withdrawal.by}" if withdrawal.by else ""
+    return f"withdrawn at {format_time(withdrawal.at)}{by}"
+
+
+def find_file(labels: Collection[AcceptedLabels], name: str) -> AcceptedLabels:
+    """The imported file of a name: as it lies in the inbox, or the beginning of its SHA-256, of eight digits or more.
+
+    Raises:
+        BadInputError: there is none, or more than one.
+    """
+    named = [one for one in labels if one.source_file == PurePosixPath(name).name]
+    if not named and len(name) >= 8:
+        named = [one for one in labels if one.source_sha256.startswith(name.lower())]
+    if not named:
+        raise BadInputError(f"no imported label file is named {name}; `yolo-assets labels ls` shows them")
+    if len(named) > 1:
+        digests = ", ".join(one.digest for one in named)
+        raise BadInputError(f"several files were imported as {name}; name one by its SHA-256: {digests}")
+    return named[0]
+
+
+def withdraw_file(
+    store: ObjectStore,
+    name: str,
+    *,
+    by: str | None = None,
+    reason: str | None = None,
+    undo: bool = False,
+    change_test_labels: Collection[str] = (),
+) -> AcceptedLabels:
+    """Say that the labels of an imported file no longer count, or, with ``undo``, that they do again.
+
+    Args:
+        store: the store root.
+        name: see ``find_file``.
+        by: who says so.
+        reason: why.
+        undo: take an earlier withdrawal back.
+        change_test_labels: images of the test split, by file name or path, whose labels may change with it.
+
+    Returns:
+        The file as it stands then.
+
+    Raises:
+        BadInputError: no such file, nothing to undo, or labels of test images would change that were not named.
+    """
+    labels = accepted(store)
+    file = find_file(labels, name)
+    if undo and file.withdrawn is None:
+        raise BadInputError(f"{file.source_file} was not withdrawn; there is nothing to undo")
+    if not undo and file.withdrawn is not None:
+        return file
+    changed = file.model_copy(update={"withdrawn": None if undo else Withdrawal(at=utc_now(), by=by, reason=reason)})
+    _refuse_test_changes(store, labels, changed, ImportOptions(change_test_labels=tuple(change_test_labels)))
+    key = f"{LABELS_ACCEPTED}{file.source_sha256}.json"
+    data, info = store.get_with_info(key)
+    if AcceptedLabels.from_json(data, key) != file:
+        raise BadInputError(f"{file.source_file} was judged again just now; try again")
+    store.compare_and_swap(key, changed.to_json(), info.etag)
+    return changed
+
+
+def _refuse_test_changes(
+    store: ObjectStore, labels: Collection[AcceptedLabels], changed: AcceptedLabels, options: ImportOptions
+) -> None:
+    rename = present_names(read_class_list(store))
+    before = LabelHistory(labels, rename)
+    after = LabelHistory([changed if one.source_sha256 == changed.source_sha256 else one for one in labels], rename)
+    test = test_images(store)
+    moved: list[str] = []
+    for image in changed.images:
+        one, other = before.counts(image.sha256), after.counts(image.sha256)
+        alike = one is not None and other is not None and before.same(one.image.boxes, other.image.boxes)
+        if image.sha256 in test and one is not other and not alike and not options.may_change_test(image.image_path):
+            moved.append(image.image_path)
+    if moved:
+        more = f" and {len(moved) - _NAMED} more" if len(moved) > _NAMED else ""
+        raise BadInputError(
+            f"labels of {len(moved)} images of the test split would change: {', '.join(moved[:_NAMED])}{more}; "
+            "if this is meant, name them (--change-test-labels)"
+        )

@@ -5,6 +5,7 @@ Does not belong here: the list itself (``classes``), what a name means in it (``
 
 from __future__ import annotations
 
+from yolo_assets.classes.stored import read_class_list
 from yolo_assets.contracts.model import MANIFEST, ChannelPointer, ModelManifest
 from yolo_assets.contracts.names import channel_key, model_key
 from yolo_assets.contracts.settings import Settings
@@ -23,13 +24,16 @@ def first_class_names(store: ObjectStore, settings: Settings) -> tuple[str, ...]
 
 
 def allowed_class_names(store: ObjectStore, settings: Settings) -> tuple[str, ...] | None:
-    """Names that labels may use while there is no list; None: any that is well-formed.
+    """Names that labels may use; None: any that is well-formed.
 
-    Those of ``YOLO_ASSETS_CLASSES``, else those of the newest dataset: a name that none of its labels has is a slip
-    more often than a new class.
+    All names in the list of classes; while there is none, those of ``YOLO_ASSETS_CLASSES``, else those of the newest
+    dataset: a name that none of its labels has is a slip more often than a new class.
     """
     if settings.new_classes == "add":
         return None
+    listed = read_class_list(store)
+    if listed is not None:
+        return tuple(name for entry in listed.classes for name in (entry.name, *entry.aliases))
     if settings.class_names:
         return settings.class_names
     dataset = latest_dataset(store)

@@ -19,7 +19,7 @@ from yolo_assets.contracts.names import check_class_name
 Reason = Literal["uncertain", "drifting", "rare", "novel", "diverse", "random", "suspect"]
 """Why a frame was chosen for annotation; ``suspect``: it is labelled, and something in its labels may be wrong."""
 
-LabelFormat = Literal["coco", "label_studio", "yolo"]
+LabelFormat = Literal["coco", "label_studio", "yolo", "cvat", "pascal_voc", "datumaro"]
 """The formats in which labels come in."""
 
 Split = Literal["train", "val", "test"]
@@ -102,6 +102,9 @@ class LabelledImage(Record):
     source: ArchiveRef | None = Field(default=None, description="None: the image came with the labels")
     copy_key: str | None = Field(default=None, description="a copy in the store: an archive may be cold by now")
     annotator: str | None = None
+    labelled_at: Time | None = Field(default=None, description="when the tool says that these labels last changed")
+    batch: str | None = Field(default=None, description="the annotation batch that handed the image out")
+    confirmed: bool = Field(default=False, description="a person answered for it beside the file or at its import")
 
 
 class Rejected(Record):
@@ -124,9 +127,29 @@ class ImportOptions(Record):
         default=(), description="images, by file name, that were reviewed: what the file says of them is meant"
     )
 
+    change_test_labels: tuple[str, ...] = Field(
+        default=(), description="images of the test split, by file name or path, whose labels may change"
+    )
+
     def covers(self, name: str) -> bool:
         """Whether a person answered for an image of this file name or path."""
-        return self.reviewed == "all" or name in self.reviewed or PurePosixPath(name).name in self.reviewed
+        return self.reviewed == "all" or _named(name, self.reviewed)
+
+    def may_change_test(self, name: str) -> bool:
+        """Whether a person named an image of this file name or path as one whose test labels may change."""
+        return _named(name, self.change_test_labels)
+
+
+def _named(name: str, names: tuple[str, ...]) -> bool:
+    return name in names or PurePosixPath(name).name in names
+
+
+class Withdrawal(Record):
+    """That the labels of a file no longer count, and who said so. The file and its labels stay as history."""
+
+    at: Time
+    by: str | None = None
+    reason: str | None = None
 
 
 class AcceptedLabels(Record):
@@ -146,6 +169,15 @@ class AcceptedLabels(Record):
     unreviewed: int = Field(default=0, ge=0, description="images in the file that no one labelled yet")
     unasked: int = Field(default=0, ge=0, description="backgrounds that are not known to have been reviewed")
     judged_by: str | None = Field(default=None, description="hash of what the judgement depended on besides the file")
+    options_sha256: str | None = Field(default=None, description="of what a person said beside the file")
+    tool: str | None = Field(default=None, description="the program that wrote the file, where the file tells it")
+    updated_at: Time | None = Field(default=None, description="when its project last changed, where the file tells it")
+    withdrawn: Withdrawal | None = None
+
+    @property
+    def digest(self) -> str:
+        """The beginning of its SHA-256, enough to name it."""
+        return self.source_sha256[:12]
 
 
 class DatasetItem(Record):

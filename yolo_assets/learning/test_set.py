@@ -44,9 +44,7 @@ def labelled_test_set(store: ObjectStore, labels: Path, pictures: Path) -> Datas
     except OSError as error:
         raise BadInputError(f"cannot read {error.filename or labels}: {error.strerror}") from None
     digest = hashlib.sha256(data).hexdigest()
-    accepted = validate(
-        parsed, KnownImages([]), None, source_file=labels.name, source_sha256=digest, pictures=store, earlier=None
-    )
+    accepted = validate(parsed, KnownImages([]), None, source_file=labels.name, source_sha256=digest, pictures=store)
     wrong = [*accepted.rejected, *accepted.questions]
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""

@@ -50,7 +50,7 @@ class GatePolicy(Record):
         "under not_worse",
     )
     min_recall: float = Field(
-        default=0.3, ge=0, le=1, description="floor for every class, at the operating threshold; surely below refuses"
+        default=0.5, ge=0, le=1, description="floor for every class, at the operating threshold; surely below refuses"
     )
     min_recall_by_class: dict[str, Share] = Field(
         default_factory=dict, description="floors of their own, which must be reached; such a class must occur"

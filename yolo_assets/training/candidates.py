@@ -1,8 +1,8 @@
 """Train a candidate and evaluate it: the entry points of this package. Torch and ultralytics load in children only.
 
 training/<fingerprint>/job.json        the request, and the version id that it gets; written first
-training/<fingerprint>/checkpoint.pt   and best.pt, while it runs: another machine resumes from them
-training/<fingerprint>/weights.pt      and train.json, progress.ndjson, once trained
+training/<fingerprint>/checkpoint.pt   and best.pt, ran.json, while it runs: another machine resumes from them
+training/<fingerprint>/weights.pt      and train.json, progress.ndjson, curve.png, once trained
 models/<name>/<version>/…              the bundle
 training/<fingerprint>/result.json     written last: the same request again returns it
 """
@@ -10,6 +10,7 @@ training/<fingerprint>/result.json     written last: the same request again retu
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,7 +34,9 @@ from yolo_assets.training.jobs import (
     BUNDLE,
     CHECKPOINT,
     COMPARISON,
+    CURVE,
     PROGRESS,
+    RAN,
     RESULT,
     EvaluateJob,
     ExportJob,
@@ -93,20 +96,14 @@ def train_candidate(
         UserError: bad dataset or parent, or the child failed; the message says which.
     """
     store = registry.store
-    parent = _start_weights(registry, spec)
-    parent_sha = hashlib.sha256(parent).hexdigest() if parent is not None else None
-    libraries = library_versions()
-    key = fingerprint(spec, dataset.sha256, parent_sha, versions=libraries)
+    start = _start_of(registry, dataset, spec)
+    key = start.fingerprint
     done = _stored_result(registry, key)
     if done is not None:
         return done
-    job = _stored_job(store, key, spec, dataset, parent_sha, libraries)
-    folder = work_dir.absolute() / key[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    data = materialise(store, dataset, folder / "data")
-    run = _RunFiles(store, key, folder)
-    training = _train(run, job.spec, data, parent, on_progress=on_progress, nice=nice, timeout_seconds=timeout_seconds)
-    manifest = _export(key, job, folder, data, training, nice)
+    made = _weights(store, start, dataset, spec, work_dir, on_progress, nice, timeout_seconds)
+    job, folder, training = made.job, made.folder, made.training
+    manifest = _export(key, job, folder, made.data, training, nice)
     files = {name: folder / BUNDLE / name for name in manifest.files}
     registry.write_bundle(manifest, files)
     result = TrainingResult(
@@ -121,9 +118,46 @@ def train_candidate(
         store.put_if_absent(training_key(key, RESULT), result.to_json())
     except AlreadyExistsError:
         return _stored_result(registry, key) or result
-    for file in (CHECKPOINT, BEST):
+    for file in (CHECKPOINT, BEST, RAN):
         store.delete(training_key(key, file))
     return result
+
+
+def train_weights(
+    registry: Registry, dataset: Dataset, spec: TrainSpec, work_dir: Path, *, on_progress: OnEvent, nice: int = 5
+) -> TrainResult:
+    """Train and store the weights alone: nothing is exported or registered. A candidate of the same inputs takes them.
+
+    Args:
+        registry: where the parent lies.
+        dataset: the version to train on.
+        spec: what to train.
+        work_dir: local folder; the sub-folder of the training is removed once its weights are stored.
+        on_progress: called for each event; what it raises ends the training and is raised here.
+        nice: how much the child yields to other processes.
+
+    Raises:
+        UserError: as for ``train_candidate``.
+    """
+    start = _start_of(registry, dataset, spec)
+    made = _weights(registry.store, start, dataset, spec, work_dir, on_progress, nice, None)
+    shutil.rmtree(made.folder, ignore_errors=True)
+    return made.training
+
+
+def forget_training(registry: Registry, dataset: Dataset, spec: TrainSpec, work_dir: Path) -> None:
+    """Remove what a training that was given up left: its folder here and its checkpoints in the store.
+
+    Args:
+        registry: where the parent lies.
+        dataset: the version that it trained on.
+        spec: what it trained.
+        work_dir: local folder, as for ``train_weights``.
+    """
+    key = _start_of(registry, dataset, spec).fingerprint
+    shutil.rmtree(work_dir.absolute() / key[:16], ignore_errors=True)
+    for file in (CHECKPOINT, BEST, RAN):
+        registry.store.delete(training_key(key, file))
 
 
 def evaluate_candidate(
@@ -228,6 +262,55 @@ def keep_start_weights(store: ObjectStore, checkpoint: Path) -> str:
     return digest
 
 
+@dataclass(frozen=True)
+class _Start:
+    """What a training starts from, and by what it is known."""
+
+    fingerprint: str
+    weights: bytes | None
+    weights_sha256: str | None
+    libraries: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Trained weights in a local folder."""
+
+    job: StoredJob
+    folder: Path
+    data: Path
+    training: TrainResult
+
+
+def _start_of(registry: Registry, dataset: Dataset, spec: TrainSpec) -> _Start:
+    weights = _start_weights(registry, spec)
+    sha256 = hashlib.sha256(weights).hexdigest() if weights is not None else None
+    libraries = library_versions()
+    return _Start(fingerprint(spec, dataset.sha256, sha256, versions=libraries), weights, sha256, libraries)
+
+
+def _weights(
+    store: ObjectStore,
+    start: _Start,
+    dataset: Dataset,
+    spec: TrainSpec,
+    work_dir: Path,
+    on_progress: OnEvent | None,
+    nice: int,
+    timeout_seconds: float | None,
+) -> _Weights:
+    key = start.fingerprint
+    job = _stored_job(store, key, spec, dataset, start.weights_sha256, start.libraries)
+    folder = work_dir.absolute() / key[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    data = materialise(store, dataset, folder / "data")
+    run = _RunFiles(store, key, folder)
+    training = _train(
+        run, job.spec, data, start.weights, on_progress=on_progress, nice=nice, timeout_seconds=timeout_seconds
+    )
+    return _Weights(job, folder, data, training)
+
+
 def _start_weights(registry: Registry, spec: TrainSpec) -> bytes | None:
     """What training starts from: the parent's weights, a checkpoint of the plant, or None for random ones."""
     if spec.parent is not None:
@@ -298,8 +381,9 @@ class _RunFiles:
         """Store what the child has left in the folder; the result last."""
         body = (self.folder / RESULT).read_bytes()
         result = TrainResult.from_json(body, str(self.folder / RESULT))
-        for file in (PROGRESS, WEIGHTS):
-            self._store.put(training_key(self._key, file), (self.folder / file).read_bytes())
+        for file in (PROGRESS, CURVE, WEIGHTS):
+            if (self.folder / file).is_file():
+                self._store.put(training_key(self._key, file), (self.folder / file).read_bytes())
         self._store.put(training_key(self._key, _TRAINED), body)
         return result
 
@@ -307,7 +391,7 @@ class _RunFiles:
         """Bring the last uploaded checkpoint, unless the folder holds one, or a finished training, of its own."""
         if (self.folder / CHECKPOINT).is_file() or (self.folder / RESULT).is_file():
             return
-        for file in (PROGRESS, BEST, CHECKPOINT):
+        for file in (PROGRESS, BEST, RAN, CHECKPOINT):
             try:
                 write_atomic(self.folder / file, self._store.get(training_key(self._key, file)))
             except ObjectNotFoundError:
@@ -320,7 +404,7 @@ class _RunFiles:
 
     def upload_checkpoint(self) -> None:
         """Store what the last epoch left. The best first: a checkpoint without it would lose the best epoch."""
-        for file in (BEST, CHECKPOINT, PROGRESS):
+        for file in (BEST, RAN, CHECKPOINT, PROGRESS):
             path = self.folder / file
             if path.is_file():
                 self._store.put(training_key(self._key, file), path.read_bytes())

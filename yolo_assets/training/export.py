@@ -67,7 +67,7 @@ def export(job: ExportJob) -> ModelManifest:
     try:
         shutil.copyfile(job.weights, partial / WEIGHTS)
         quiet_environment(out.parent / "config", job.spec.threads)
-        (partial / ONNX).write_bytes(onnx_of(partial / WEIGHTS, job.spec.imgsz))
+        (partial / ONNX).write_bytes(onnx_of(partial / WEIGHTS, job.spec.sides))
         manifest = _with_golden(_manifest(job, partial, dataset), partial, Path(job.data), dataset)
         (partial / MANIFEST).write_bytes(manifest.to_json())
         partial.rename(out)
@@ -91,7 +91,8 @@ def convert(job: ConvertJob) -> None:
     trained: Any = saved.get("train_args") or {}
     side = trained.get("imgsz") if isinstance(trained, dict) else None
     side = side if isinstance(side, int) and side > 0 else _DEFAULT_SIDE
-    write_atomic(Path(job.out), onnx_of(weights, -(-side // _STRIDE) * _STRIDE))
+    side = -(-side // _STRIDE) * _STRIDE
+    write_atomic(Path(job.out), onnx_of(weights, (side, side)))
 
 
 def reference(job: ReferenceJob) -> None:
@@ -126,18 +127,23 @@ def reference(job: ReferenceJob) -> None:
     write_atomic(Path(job.out), ReferenceResult(version=version("ultralytics"), boxes=tuple(found)).to_json())
 
 
-def onnx_of(weights: Path, imgsz: int) -> bytes:
-    """The ONNX file of a checkpoint: fixed square input, a free batch where that works, 32-bit floats, no NMS inside.
+def onnx_of(weights: Path, sides: tuple[int, int]) -> bytes:
+    """The ONNX file of a checkpoint: fixed input sides, a free batch where that works, 32-bit floats, no NMS inside.
 
     The environment must be quiet by now. The same weights give the same bytes.
+
+    Args:
+        weights: a checkpoint of Ultralytics.
+        sides: height and width of the input in pixels.
     """
     load_ultralytics()
     import onnx
     from ultralytics import YOLO
 
     load_checkpoint(weights)
+    size = list(sides)
     exported = YOLO(str(weights), task="detect").export(
-        format="onnx", imgsz=imgsz, batch=1, dynamic=False, simplify=True, opset=OPSET, device="cpu", verbose=False
+        format="onnx", imgsz=size, batch=1, dynamic=False, simplify=True, opset=OPSET, device="cpu", verbose=False
     )
     model = onnx.load(str(exported), load_external_data=False)
     Path(exported).unlink()

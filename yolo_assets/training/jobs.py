@@ -13,6 +13,8 @@ from yolo_assets.training.spec import EvaluateSpec, TrainSpec
 RESULT = "result.json"
 PROGRESS = "progress.ndjson"
 CHECKPOINT = "checkpoint.pt"
+RAN = "ran.json"
+CURVE = "curve.png"
 BEST = "best.pt"
 BUNDLE = "bundle"
 COMPARISON = "comparison.json"
@@ -27,6 +29,19 @@ class TrainJob(Record):
     weights: str | None = Field(default=None, description="parent weights; None starts from random")
 
 
+class TrainingRan(Record):
+    """``ran.json``: what was really trained, and where, as the trainer itself says it; written after each epoch."""
+
+    architecture: str = Field(description="name of the network's description; empty where a checkpoint does not tell")
+    parameters: int = Field(ge=1, description="numbers in the network")
+    taken_over: float = Field(ge=0, le=1, description="share of them that came from weights; 0 for random ones")
+    imgsz: int | tuple[int, int] = Field(description="side of the input, or height and width, in pixels")
+    batch: int = Field(ge=1, description="pictures a step, all cards together; found where the recipe says `auto`")
+    device: str
+    hardware: str = Field(description="name of the card or of the processor")
+    libraries: dict[str, str]
+
+
 class TrainResult(Record):
     """``result.json`` of a training, written last."""
 
@@ -38,6 +53,7 @@ class TrainResult(Record):
     peak_rss_bytes: int = Field(ge=0)
     device: str
     metrics: dict[str, float] = Field(default_factory=dict, description="of the best epoch on the val split")
+    ran: TrainingRan | None = Field(default=None, description="of the newest attempt; trainings of 0.1 do not tell it")
 
 
 class ExportJob(Record):

@@ -15,7 +15,7 @@ from types import FrameType
 
 from dagster_pipes import PipesContext, open_dagster_pipes
 
-from yolo_assets.contracts.errors import UserError
+from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.learning.dataset import read_dataset
@@ -23,8 +23,9 @@ from yolo_assets.models.registry import Registry
 from yolo_assets.runtime.processes import die_with_parent
 from yolo_assets.storage import open_store
 from yolo_assets.training.candidates import train_candidate
-from yolo_assets.training.jobs import TrainingEvent, TrainingResult
-from yolo_assets.training.request import TrainingAnswer, TrainingRequest
+from yolo_assets.training.jobs import TrainingEvent
+from yolo_assets.training.progress import figures
+from yolo_assets.training.request import TrainingAnswer, TrainingNews, TrainingRequest
 
 REQUEST = "request"
 """The name of the request among the extras of the Pipes session."""
@@ -38,7 +39,7 @@ def main() -> None:
             request = TrainingRequest.model_validate(pipes.get_extra(REQUEST))
             if request.parent is not None:
                 die_with_parent(request.parent)
-            answer = TrainingAnswer(result=_train(request, pipes))
+            answer = _train(request, pipes)
         except UserError as error:
             answer = TrainingAnswer(
                 error=str(error), may_pass=error.may_pass, transient=getattr(error, "transient", True)
@@ -46,20 +47,29 @@ def main() -> None:
         pipes.report_custom_message(answer.model_dump(mode="json"))
 
 
-def _train(request: TrainingRequest, pipes: PipesContext) -> TrainingResult:
+def _train(request: TrainingRequest, pipes: PipesContext) -> TrainingAnswer:
     settings = Settings.from_env()
     if request.home is not None:
         settings = Settings(home=Path(request.home))
     store = open_store(request.store, memory=settings.known_stores)
 
     def on_progress(event: TrainingEvent) -> None:
-        losses = " ".join(f"{name}={value:.3f}" for name, value in sorted(event.losses.items()) if value is not None)
-        pipes.log.info(f"{event.event} {event.epoch}/{event.epochs} {event.seconds:.0f} s {losses}")
+        told = " ".join(f"{name} {value:.3f}" for name, value in figures(event).items())
+        pipes.log.info(f"{event.event} {event.epoch}/{event.epochs} {event.seconds:.0f} s {told}{event.message}")
+        if event.event == "epoch":
+            pipes.report_custom_message(TrainingNews(epoch=event).model_dump(mode="json"))
 
     # No key: a training signs nothing, and what it reads is named by its hash.
     registry = Registry(store, TrustedKeys({}))
+    work = settings.home / "training"
+    if request.trial is not None:
+        from yolo_assets.training.search import run_trial  # Optuna is of no use to a candidate
+
+        return TrainingAnswer(trial=run_trial(registry, request.trial.study, request.trial.run, work, on_progress))
+    if request.spec is None:
+        raise BadInputError("the request names neither a candidate nor a trial")
     dataset = read_dataset(store, request.dataset)
-    return train_candidate(registry, dataset, request.spec, settings.home / "training", on_progress=on_progress)
+    return TrainingAnswer(result=train_candidate(registry, dataset, request.spec, work, on_progress=on_progress))
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

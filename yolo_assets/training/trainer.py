@@ -1,10 +1,13 @@
 """The training itself, in the child process: a fresh start, a fine-tune, or the resumption of an interrupted attempt.
 
 work/run/…            what ultralytics writes, not atomically
+work/start.pt         the network that is asked for, with what fits of other weights
 work/best.pt          copies made atomically after each epoch, the best first;
 work/checkpoint.pt    a kill at any moment leaves a pair that can be resumed from
+work/ran.json         what is trained really: network, batch, card
 work/progress.ndjson  one event a line
 work/weights.pt       the best epoch without its optimizer
+work/curve.png        losses and accuracy by epoch
 work/result.json      written last: the training is done
 """
 
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import resource
 import shutil
 import threading
@@ -27,10 +31,24 @@ from yolo_assets.contracts.times import utc_now
 from yolo_assets.learning.training_folder import DATA_YAML, read_folder
 from yolo_assets.runtime.files import write_atomic
 from yolo_assets.training.environment import load_ultralytics, quiet_environment
-from yolo_assets.training.jobs import BEST, CHECKPOINT, PROGRESS, RESULT, TrainingEvent, TrainJob, TrainResult
-from yolo_assets.training.spec import TrainSpec
+from yolo_assets.training.jobs import (
+    BEST,
+    CHECKPOINT,
+    CURVE,
+    PROGRESS,
+    RAN,
+    RESULT,
+    TrainingEvent,
+    TrainingRan,
+    TrainJob,
+    TrainResult,
+)
+from yolo_assets.training.progress import draw_curve, epochs_of
+from yolo_assets.training.spec import DEFAULT_ARCHITECTURE, TrainSpec, library_versions
+from yolo_assets.vision.hardware import cpu_model
 
 _LOOK_SECONDS = 0.5
+_START = "start.pt"
 
 
 def train(job: TrainJob, events: int) -> TrainResult:
@@ -59,6 +77,7 @@ def train(job: TrainJob, events: int) -> TrainResult:
     if done < job.spec.epochs:
         attempt.run(resume=checkpoint is not None, done=done)
     best = _strip(work, attempt)
+    ran = _what_ran(work, job.spec)
     usage = resource.getrusage(resource.RUSAGE_SELF)
     result = TrainResult(
         weights_sha256=hashlib.sha256((work / WEIGHTS).read_bytes()).hexdigest(),
@@ -69,8 +88,10 @@ def train(job: TrainJob, events: int) -> TrainResult:
         peak_rss_bytes=usage.ru_maxrss * 1024,
         device=attempt.device,
         metrics={key: float(value) for key, value in best.items() if isinstance(value, int | float)},
+        ran=ran,
     )
     attempt.report("finished", epoch=result.epochs)
+    draw_curve(epochs_of(work / PROGRESS), work / CURVE)
     write_atomic(work / RESULT, result.to_json())
     return result
 
@@ -80,6 +101,21 @@ def _check_data(folder: Path) -> None:
     for split in ("train", "val"):
         if not manifest.counts.get(split):
             raise BadInputError(f"{folder} has no image in the {split} split; label frames from more moments")
+
+
+def _what_ran(work: Path, spec: TrainSpec) -> TrainingRan | None:
+    """What the trainer wrote down.
+
+    Raises:
+        UserError: another network than the one that was asked for was trained: a record must not say otherwise.
+    """
+    path = work / RAN
+    if not path.is_file():  # all epochs are those of a version that did not write it
+        return None
+    ran = TrainingRan.from_json(path.read_bytes(), str(path))
+    if spec.architecture is not None and ran.architecture != spec.architecture:
+        raise UserError(f"{spec.architecture} was asked for and {ran.architecture} was trained; delete {work}")
+    return ran
 
 
 def _strip(work: Path, attempt: _TrainingAttempt) -> dict[str, Any]:
@@ -108,6 +144,8 @@ class _TrainingAttempt:
         self.work = work
         self.device = _device(job.spec.device)
         self.epoch = 0
+        self._taken_over = 0.0
+        self._start_shapes: dict[str, tuple[int, ...]] = {}
         self._events: int | None = events
         self._started = time.monotonic()
         self._process = psutil.Process()
@@ -190,24 +228,53 @@ class _TrainingAttempt:
             start: str = str(self.work / CHECKPOINT)
         else:
             shutil.rmtree(run, ignore_errors=True)
-            start = self.job.weights or self.spec.architecture
-        if self.job.weights and not resume:
-            load_checkpoint(Path(self.job.weights))
+            start = self._start()
         model = YOLO(start, task="detect")
         model.add_callback("on_train_start", self._on_train_start)
         model.add_callback("on_train_epoch_start", self._on_epoch_start)
         model.add_callback("on_train_epoch_end", self._on_epoch_end)
         model.add_callback("on_model_save", self._on_model_save)
         self.report("resumed" if resume else "started", epoch=done)
+        trainer = None
+        batch: int | str = self.spec.batch
+        if batch == "auto":
+            before = _what_ran(self.work, self.spec) if resume else None
+            batch, trainer = (before.batch, None) if before is not None else (-1, _auto_batch_trainer())
         arguments = _arguments(self.spec, self.device) | {
             "data": str(Path(self.job.data).absolute() / DATA_YAML),
             "save_dir": str(run.absolute()),
             "pretrained": self.job.weights is not None,
+            "batch": batch,
+            "nbs": max(batch, 1),
         }
         if resume:
             arguments["resume"] = True
         with self.passing_on():
-            model.train(**arguments)
+            model.train(trainer=trainer, **arguments)
+
+    def _start(self) -> str:
+        """What Ultralytics starts from: the description of a network, or a checkpoint with the network asked for.
+
+        A checkpoint alone keeps its own network, whatever ``model`` says; so another one is built and saved first, with
+        what fits of the weights. A file, because the processes of several cards read it again.
+        """
+        asked = self.spec.architecture
+        if self.job.weights is None:
+            return asked or DEFAULT_ARCHITECTURE
+        saved = load_checkpoint(Path(self.job.weights))
+        weights = (saved.get("ema") or saved["model"]).float()
+        self._start_shapes = {name: tuple(tensor.shape) for name, tensor in weights.state_dict().items()}
+        if asked is None or asked == architecture_of(weights):
+            return self.job.weights
+        import torch
+        from ultralytics.nn.tasks import DetectionModel
+
+        names = dict(enumerate(read_folder(Path(self.job.data)).class_names))
+        network = DetectionModel(asked, nc=len(names), verbose=False)
+        network.names = names  # class rows are found by their names
+        network.load(weights, verbose=False)
+        torch.save({"model": network, "train_args": {}, "epoch": -1}, self.work / _START)
+        return str(self.work / _START)
 
     def report(self, event: str, **fields: Any) -> None:
         """Append an event to the file and send it to the parent."""
@@ -227,6 +294,11 @@ class _TrainingAttempt:
             os.write(self._events, data)
 
     def _on_train_start(self, trainer: Any) -> None:
+        network = getattr(trainer.model, "module", trainer.model)
+        numbers = {name: tensor.numel() for name, tensor in network.named_parameters()}
+        shapes = {name: tuple(tensor.shape) for name, tensor in network.named_parameters()}
+        fits = sum(size for name, size in numbers.items() if self._start_shapes.get(name) == shapes[name])
+        self._taken_over = fits / sum(numbers.values())
         if self.device == "cpu":
             import torch
 
@@ -260,6 +332,7 @@ class _TrainingAttempt:
         self.epoch = trainer.epoch + 1
         if trainer.best.is_file():
             _copy_atomic(trainer.best, self.work / BEST)
+        write_atomic(self.work / RAN, self._ran(trainer).to_json())  # again: memory may end the first batch size
         _copy_atomic(trainer.last, self.work / CHECKPOINT)
         validated = trainer.args.val or trainer.stop
         losses = {str(key): float(value) for key, value in (trainer.tloss or {}).items()}
@@ -275,13 +348,60 @@ class _TrainingAttempt:
             gpu_bytes=int(trainer._get_memory() * 2**30) if self.device != "cpu" else None,
         )
 
+    def _ran(self, trainer: Any) -> TrainingRan:
+        """What is trained in this moment, out of the trainer."""
+        network = getattr(trainer.model, "module", trainer.model)
+        path = self.work / RAN
+        before = TrainingRan.from_json(path.read_bytes(), str(path)) if path.is_file() else None
+        resumed = before is not None and not self._start_shapes  # it starts from its own checkpoint
+        return TrainingRan(
+            architecture=architecture_of(network),
+            parameters=sum(tensor.numel() for tensor in network.parameters()),
+            taken_over=round(before.taken_over if before is not None and resumed else self._taken_over, 4),
+            imgsz=self.spec.imgsz,
+            batch=trainer.batch_size,
+            device=self.device,
+            hardware=_hardware(self.device),
+            libraries={**library_versions(), "python": platform.python_version()},
+        )
+
+
+def architecture_of(network: Any) -> str:
+    """The name of a network's description, which Ultralytics keeps with it; empty where it does not."""
+    described = getattr(network, "yaml", None) or {}
+    return Path(str(described.get("yaml_file", ""))).name
+
+
+def _hardware(device: str) -> str:
+    """The name of the card, or of the processor."""
+    import torch
+
+    if device in ("cpu", "mps"):
+        return cpu_model()
+    return ", ".join(torch.cuda.get_device_name(int(number)) for number in device.split(","))
+
+
+def _auto_batch_trainer() -> Any:
+    """Ultralytics' trainer, whose nominal batch is the one that it finds: no step waits for several batches."""
+    from ultralytics.models.yolo.detect import DetectionTrainer
+
+    class AutoBatchTrainer(DetectionTrainer):
+        def auto_batch(self, *arguments: Any, **options: Any) -> int:
+            found = super().auto_batch(*arguments, **options)
+            self.args.nbs = found
+            return found
+
+    return AutoBatchTrainer
+
 
 def _arguments(spec: TrainSpec, device: str) -> dict[str, Any]:
     return {
         "epochs": spec.epochs,
-        "imgsz": spec.imgsz,
-        "batch": spec.batch,
-        "nbs": spec.batch,
+        "imgsz": max(spec.sides),
+        "rect": spec.rect,
+        "multi_scale": spec.multi_scale,
+        "freeze": list(spec.freeze) if isinstance(spec.freeze, tuple) else spec.freeze or None,
+        "cls_pw": spec.class_weights,
         "seed": spec.seed,
         "optimizer": spec.optimizer,
         "lr0": spec.lr0,
@@ -291,9 +411,9 @@ def _arguments(spec: TrainSpec, device: str) -> dict[str, Any]:
         "weight_decay": spec.weight_decay,
         "patience": spec.patience or spec.epochs + 1,
         # On a GPU "bf16" needs no check model, which would be downloaded; on a processor see _on_train_start.
-        "amp": "bf16" if spec.bf16 and device != "cpu" else False,
+        "amp": "bf16" if spec.bf16 and device not in ("cpu", "mps") else False,
         "device": device,
-        "workers": 0 if device == "cpu" else 2,
+        "workers": 0 if device in ("cpu", "mps") else 2,
         "cache": "ram",
         "deterministic": True,
         "plots": False,
@@ -309,8 +429,14 @@ def _device(requested: str) -> str:
 
     if requested == "auto":
         return "0" if torch.cuda.is_available() else "cpu"
-    if requested != "cpu" and not torch.cuda.is_available():
-        raise UserError(f"device {requested} was requested and there is no GPU here; use --device cpu or auto")
+    if requested == "mps":
+        if not torch.backends.mps.is_available():
+            raise UserError("device mps was requested and this is no Mac with a GPU; use cpu or auto")
+    elif requested != "cpu":
+        cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if missing := [number for number in requested.split(",") if int(number) >= cards]:
+            here = f"{cards} here, counted from 0" if cards else "no GPU here"
+            raise UserError(f"device {requested} was requested and there is {here}; {missing[0]} is none of them")
     return requested
 
 

@@ -152,6 +152,63 @@ def test_labels_of_archived_frames_need_no_batch(centre):
     assert (report["images"], report["boxes"], report["problems"]) == (8, 8, [])
 
 
+def correction(centre: Centre, name: str, *boxes: int) -> Path:
+    """The first round again, with so many boxes for each image."""
+    document = json.loads((FOREIGN / "coco_round1_good.json").read_text())
+    rows = [dict(document["annotations"][n], id=n * 9 + m) for n, count in enumerate(boxes) for m in range(count)]
+    for row in rows:
+        row["bbox"] = [row["bbox"][0] + 20 * (row["id"] % 9), *row["bbox"][1:]]
+    path = centre.folder / name
+    path.write_text(json.dumps(document | {"annotations": rows, "images": document["images"][: len(boxes)]}))
+    return path
+
+
+def test_a_file_that_is_withdrawn_leaves_the_next_dataset(centre):
+    centre.archive()
+    centre.imported(FOREIGN / "coco_round1_good.json")
+    first = centre.dataset()
+    names = centre.folder / "named.txt"  # those of them that are test images
+    names.write_text("\n".join(f"20241015_14000{n}_000.jpg" for n in range(8)))
+    centre.imported(correction(centre, "second.json", *[2] * 8), "--by", "Ben", "--change-test-labels", names)
+    second = centre.dataset()
+    assert sum(count for name, count in second["counts"].items() if name.endswith(".crack")) == 16
+    withdrawal = ("labels", "withdraw", "second.json", "--by", "Ada", "--change-test-labels", names)
+    done = centre.run(*withdrawal)
+    assert done.returncode == 0 and "8 of its 8 images have labels now" in done.stdout
+    assert centre.dataset()["counts"] == first["counts"]
+    done = centre.run(*withdrawal, "--undo", "--json")
+    assert json.loads(done.stdout)["counting"] == 8
+    assert centre.dataset()["counts"] == second["counts"]
+
+
+def test_files_history_and_conflicts_are_listed(centre):
+    centre.imported(FOREIGN / "coco_round1_good.json", "--by", "Ada")
+    centre.imported(correction(centre, "second.json", 2, 1, 1), "--by", "Ben")
+    centre.imported(correction(centre, "third.json", 1), "--by", "Cem", code=1)
+    files = json.loads(centre.run("labels", "ls", "--json").stdout)
+    assert [(f["file"], f["by"], f["images"], f["counting"], f["waiting"]) for f in files] == [
+        ("coco_round1_good.json", ["Ada"], 8, 5, 0),
+        ("second.json", ["Ben"], 3, 3, 0),
+        ("third.json", [], 0, 0, 1),
+    ]
+    image = "20241015_140000_000.jpg"
+    found = json.loads(centre.run("labels", "history", image, "--json").stdout)
+    assert found["image"] == f"cam01/20241015_14/{image}"
+    rounds = [(one["round"], one["state"], one["by"], one["told_by"], one["batch"]) for one in found["labels"]]
+    assert rounds == [(1, "replaced", "Ada", "import", "batch-1"), (2, "counts", "Ben", "import", "batch-1")]
+    assert [one["file"] for one in found["waiting"]] == ["third.json"]
+    conflicts = json.loads(centre.run("labels", "conflicts", "--json").stdout)
+    assert [(one["file"], one["counts"]["by"], one["other"] is None) for one in conflicts] == [
+        ("coco_round1_good.json", "Ben", False),
+        ("third.json", "Ben", True),
+    ]
+    for command in (("ls",), ("history", image), ("conflicts",)):
+        done = centre.run("labels", *command)
+        assert done.returncode == 0 and "second.json" in done.stdout
+    refused(centre.run("labels", "history", "nobody.jpg"), "labels ls")
+    refused(centre.run("labels", "withdraw", "nobody.json"), "labels ls")
+
+
 def test_wrong_calls_are_told(centre):
     refused(centre.run("labels", "import"), code=2)
     both = centre.run("labels", "import", FOREIGN / "coco_bom.json", "--all-reviewed", "--reviewed", "x")

@@ -28,12 +28,13 @@ HOURLY = {"raw_frames", "frames", "detections", "hourly_archives", "reclaimed_sp
 EXTERNAL = {"raw_frames", "labels"}
 SENSORS = (
     *("spool_sensor", "receipts_sensor", "labels_sensor", "fleet_sensor", "recovery_sensor", "automation"),
-    *("today_sensor", "alerts_sensor"),
+    *("today_sensor", "alerts_sensor", "search_sensor"),
 )
 CONDITIONS = {
     "on_hour": HOURLY - EXTERNAL,
     "on_change": {"archive_catalog", "training_dataset", "deployed_model"},
-    "on_good_change": {"trained_weights", "promoted_model"},
+    "on_training_due": {"trained_weights"},
+    "on_good_change": {"promoted_model"},
     "daily": {"annotation_batch"},
 }
 
@@ -74,14 +75,13 @@ def test_every_asset_has_a_description_and_an_owner(specs: dict[str, dg.AssetSpe
         assert key in EXTERNAL or spec.code_version, key
 
 
-def test_sensors_are_on_and_nightly_training_is_off_by_default(definitions: dg.Definitions) -> None:
+def test_sensors_and_schedules_are_on(definitions: dg.Definitions) -> None:
     sensors = {sensor.name: sensor.default_status for sensor in definitions.sensors or []}
     running = dg.DefaultSensorStatus.RUNNING
     assert sensors == dict.fromkeys(SENSORS, running)
     schedules = {schedule.name: schedule.default_status for schedule in definitions.schedules or []}
     assert schedules == {
         "audit_daily": dg.DefaultScheduleStatus.RUNNING,
-        "train_daily": dg.DefaultScheduleStatus.STOPPED,
         "retention_daily": dg.DefaultScheduleStatus.RUNNING,
     }
 

@@ -45,8 +45,10 @@ IN_PROCESS = {
     *("models history", "models export", "models import", "models why", "evidence make", "evidence verify"),
     *("storage doctor", "storage policy", "edge init"),
     *("tables build", "tables quarantine", "labels import", "datasets build"),
+    *("labels ls", "labels history", "labels conflicts", "labels withdraw"),
     *("classes ls", "classes add", "classes describe", "classes rename", "classes alias", "classes retire"),
     *("classes merge", "alerts ls", "backfill", "exporter", "platform init", "today"),
+    *("training status", "training search", "training trials"),
 }
 FOREGROUND = ("edge run", "edge check", "edge status", "edge audit verify", "edge try")
 ON_S3 = ("archive hold", "storage init")
@@ -103,6 +105,12 @@ def shell(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) ->
     return Shell(monkeypatch, capfd, set())
 
 
+def labelled_images(loop: PlantLoop) -> set[str]:
+    """The paths of all images that a label file speaks of."""
+    files = (loop.home / "store" / "labels" / "accepted").iterdir()
+    return {image["image_path"] for file in files for image in json.loads(file.read_text())["images"]}
+
+
 def release(loop: PlantLoop) -> Registry:
     promoter = Signer.load_or_create(loop.home / "keys" / "promotion")
     return Registry(open_backend((loop.home / "store").as_uri()), TrustedKeys.of(promoter))
@@ -152,6 +160,16 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         (imported,) = json.loads(shell("labels import", answer, "--json"))
         assert imported["boxes"] > 0 and imported["problems"] == []
         assert json.loads(shell("datasets build", "--json"))["counts"]["train"] > 0
+        (file, *_) = json.loads(shell("labels ls", "--json"))
+        assert file["counting"] > 0
+        test_images = tmp_path / "test.txt"
+        frames = labelled_images(loop)
+        test_images.write_text("\n".join(frames))
+        assert json.loads(shell("labels history", min(frames), "--json"))["labels"]
+        assert json.loads(shell("labels conflicts", "--json")) == []
+        answered = ("--change-test-labels", test_images, "--json")
+        assert json.loads(shell("labels withdraw", file["sha256"], *answered))["withdrawn"]
+        assert json.loads(shell("labels withdraw", file["sha256"], "--undo", *answered))["withdrawn"] is None
         shell("classes add", "dent")
         shell("classes describe", "dent", "--display", "de=Delle")
         shell("classes rename", "dent", "bump")
@@ -185,6 +203,10 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         shell("exporter", "--once")
         shell("backfill", "detections", "--from", NIGHT.key, "--to", later.key, "--dry-run")
         shell("platform init", "--out", tmp_path / "platform")
+        assert "due" in json.loads(shell("training status", "--json"))
+        assert json.loads(shell("training search", "spring", "--trials", 2, "--json"))["trials"] == 2
+        (first_trial,) = json.loads(shell("training trials", "spring", "--json"))["trials"]
+        assert first_trial["state"] == "waiting", "the plant's recipe"
     assert shell.ran == IN_PROCESS
     assert {"get", "list", "put_if_absent", "compare_and_swap"} <= {operation for operation, _ in log.faults()}
     assert loop.everything_comes_back() == []

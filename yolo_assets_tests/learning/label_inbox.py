@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from yolo_assets.contracts.names import LABELS_INBOX
-from yolo_assets.learning.labels import FileReport, accepted, import_inbox
+from yolo_assets.learning.label_history import LabelHistory, read_history
+from yolo_assets.learning.labels import FileReport, import_inbox
 from yolo_assets.learning.records import LabelledImage
 from yolo_assets.storage import ObjectStore, open_store
 
@@ -40,15 +41,21 @@ class Inbox:
 
     def images(self) -> dict[str, LabelledImage]:
         """The labels that count, by the second of the frame for those of the batch."""
-        found: dict[str, LabelledImage] = {}
-        for labels in accepted(self.store):
-            for image in labels.images:
-                found[image.image_path.removesuffix("_000.jpg")[-1] if image.camera_id else image.image_path] = image
-        return found
+        found = [one.image for one in self.history().counting().values()]
+        name = {i.image_path: i.image_path.removesuffix("_000.jpg")[-1] for i in found if i.camera_id}
+        return {name.get(image.image_path, image.image_path): image for image in sorted(found, key=_by_path)}
+
+    def history(self) -> LabelHistory:
+        """All that was said about the images."""
+        return read_history(self.store)
 
     def boxes(self) -> dict[str, list[tuple[str, tuple[float, ...]]]]:
         """Class and corners of each box, by image as ``images`` has it."""
         return {key: [(b.class_name, b.bbox) for b in image.boxes] for key, image in self.images().items()}
+
+
+def _by_path(image: LabelledImage) -> str:
+    return image.image_path
 
 
 def coco(*images: list[dict[str, Any]], categories: Any = None, **more: Any) -> dict[str, Any]:

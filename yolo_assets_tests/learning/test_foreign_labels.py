@@ -14,7 +14,8 @@ import orjson
 import pytest
 
 from yolo_assets.contracts.names import LABELS_INBOX
-from yolo_assets.learning.labels import FileReport, accepted, import_inbox
+from yolo_assets.learning.label_history import LabelHistory, accepted
+from yolo_assets.learning.labels import FileReport, import_inbox
 from yolo_assets.learning.records import LabelledImage
 from yolo_assets.storage import ObjectStore, open_store
 
@@ -38,9 +39,8 @@ def bring(store: ObjectStore, *files: str, classes: tuple[str, ...] | None = CLA
 
 def counted(store: ObjectStore) -> dict[str, LabelledImage]:
     """The labels that count now, by the second of the frame: 0 to 7."""
-    return {
-        image.image_path.removesuffix("_000.jpg")[-1]: image for labels in accepted(store) for image in labels.images
-    }
+    counting = LabelHistory(accepted(store)).counting().values()
+    return {one.image.image_path.removesuffix("_000.jpg")[-1]: one.image for one in counting}
 
 
 def boxes(store: ObjectStore) -> dict[str, list[tuple[str, tuple[float, ...]]]]:
@@ -198,7 +198,7 @@ def test_labels_that_would_go_are_asked_about_and_told(store):
     assert sum(map(len, boxes(store).values())) == 6
 
 
-def test_backgrounds_that_nobody_is_known_to_have_seen_are_told(store):
+def test_a_background_counts_only_if_somebody_said_so(store):
     manifest = orjson.loads(store.get("annotation/batch-1/manifest.json"))
     for item in manifest["items"]:
         item["predictions"] = []
@@ -207,6 +207,8 @@ def test_backgrounds_that_nobody_is_known_to_have_seen_are_told(store):
     document["images"][7]["reviewed"] = True
     store.put(f"{LABELS_INBOX}half.json", orjson.dumps(document))
     report = bring(store)["half.json"]
+    assert (report.images, report.backgrounds, report.unreviewed) == (5, 1, 3)
+    assert all("does not tell whether anybody looked at it" in str(problem) for problem in report.problems)
+    store.put(f"{LABELS_INBOX}half.json.import.yaml", b"reviewed: all")
+    report = bring(store)["half.json"]
     assert (report.images, report.backgrounds, report.problems) == (8, 4, [])
-    (note,) = report.notes
-    assert note.startswith("backgrounds of which") and note.endswith(": 3")

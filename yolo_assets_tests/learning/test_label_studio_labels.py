@@ -154,14 +154,33 @@ def test_only_submitted_tasks_are_reviewed(inbox):
     assert (report.images, report.backgrounds, report.unreviewed, report.problems) == (1, 1, 3, [])
 
 
-def test_an_answer_older_than_the_labels_takes_no_box_from_them(inbox):
+def test_an_answer_older_than_the_labels_changes_nothing(inbox):
     inbox.bring(coco([{"bbox": [1, 1, 9, 9]}, {"bbox": [20, 20, 9, 9]}]), name="a")
     old = task(0, region(), annotation={"updated_at": "2024-10-15T15:00:00Z"})
     report = inbox.bring([old], name="b")
-    assert (report.images, report.unreviewed) == (0, 1)
+    assert len(inbox.boxes()["0"]) == 2
+    assert report.problems == []
+    assert report.notes == ["images whose labels were changed since, elsewhere, and stay as they are: 1"]
     new = task(0, region(), annotation={"updated_at": "2090-01-01T00:00:00Z"})
     report = inbox.bring([new], name="c")
     assert (report.images, report.notes) == (
         1,
         ["images that were labelled before and get other labels: 1; boxes that go: 1"],
     )
+    assert len(inbox.boxes()["0"]) == 1
+
+
+def test_the_answer_that_counts_is_the_latest_by_the_clock(inbox):
+    late = {"id": 2, "result": [region(value={"rectanglelabels": ["dent"]})], "updated_at": "2024-01-01T09:00:00-05:00"}
+    early = {"id": 1, "result": [region()], "updated_at": "2024-01-01T13:00:00Z"}
+    inbox.bring([task(0, annotations=[late, early])], name="a")
+    assert inbox.boxes() == {"0": [("dent", XYXY)]}
+
+
+def test_a_starred_answer_counts_and_a_refused_one_does_not(inbox):
+    starred = {"id": 1, "result": [region()], "ground_truth": True, "updated_at": "2024-01-01T00:00:00Z"}
+    later = {"id": 2, "result": [], "updated_at": "2024-02-01T00:00:00Z"}
+    refused = {"id": 3, "result": [], "reviews": [{"accepted": True}, {"accepted": False}]}
+    report = inbox.bring([task(0, annotations=[starred, later]), task(1, annotations=[refused])])
+    assert inbox.boxes() == {"0": [("crack", XYXY)]}
+    assert (report.images, report.unreviewed) == (1, 1)

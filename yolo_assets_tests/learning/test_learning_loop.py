@@ -16,7 +16,8 @@ from yolo_assets.learning.dataset import build_dataset, hard_reasons, latest_dat
 from yolo_assets.learning.formats import coco, label_studio, yolo
 from yolo_assets.learning.formats.base import RawBox, RawImage
 from yolo_assets.learning.formats.recognise import parse
-from yolo_assets.learning.labels import accepted, batches, import_inbox
+from yolo_assets.learning.label_history import accepted
+from yolo_assets.learning.labels import batches, import_inbox
 from yolo_assets.learning.records import BatchManifest, LabelBox, Sampled
 from yolo_assets.learning.training_folder import image_path, materialise
 from yolo_assets.simulator.appearance import CLASS_NAMES

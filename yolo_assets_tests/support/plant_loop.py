@@ -51,6 +51,7 @@ class PlantLoop:
     labelled: int = 0
 
     def __post_init__(self) -> None:
+        (self.home / "plant.yaml").write_text("training: {new_labels: 1, quiet_minutes: 0}\n")  # labels train at once
         self.daemon = AutomationDaemon(defs(), self.instance)
 
     def record_hour(self, hour: Hour, *, fps: float = 0.01) -> None:

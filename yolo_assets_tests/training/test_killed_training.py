@@ -11,12 +11,11 @@ from yolo_assets.defs.release import training
 
 def test_a_killed_training_process_is_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(training, "COMMAND", ("-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"))
-    monkeypatch.setattr(training, "_request", lambda *_, **__: {})
     settings = SimpleNamespace(training_pod=None, store_url=tmp_path.as_uri(), home=tmp_path)
 
     @dg.asset
     def weights(context: dg.AssetExecutionContext) -> None:
-        training.train(context, SimpleNamespace(settings=settings), None, None)  # pyright: ignore[reportArgumentType]
+        training.try_options(context, SimpleNamespace(settings=settings), "lr", "run")  # pyright: ignore[reportArgumentType]
 
     with pytest.raises(training.TrainingInterruptedError, match="was killed") as raised:
         dg.materialize([weights])

@@ -13,7 +13,7 @@ from pathlib import Path
 import cloudpickle
 import pytest
 
-from yolo_assets.training.jobs import BEST, CHECKPOINT, PROGRESS, TrainingEvent, TrainJob
+from yolo_assets.training.jobs import BEST, CHECKPOINT, PROGRESS, RAN, TrainingEvent, TrainingRan, TrainJob
 from yolo_assets.training.spec import TrainSpec
 from yolo_assets.training.trainer import _TrainingAttempt
 
@@ -22,6 +22,8 @@ import pickle, sys
 from pathlib import Path
 from types import SimpleNamespace
 
+sys.modules["torch"] = SimpleNamespace(cuda=SimpleNamespace(get_device_name=lambda number: f"card {number}"))
+network = SimpleNamespace(yaml={"yaml_file": "yolo11n.yaml"}, parameters=lambda: [SimpleNamespace(numel=lambda: 10)])
 callbacks = pickle.load(open(sys.argv[1], "rb"))
 folder = Path(sys.argv[2])
 for epoch in range(3):
@@ -30,6 +32,7 @@ for epoch in range(3):
     trainer = SimpleNamespace(
         epoch=epoch, best=folder / "best.pt", last=folder / "last.pt", args=SimpleNamespace(val=True), stop=False,
         epochs=3, tloss={"box": 0.5}, metrics={"map50(B)": 0.25}, _get_memory=lambda: 1.0,
+        model=SimpleNamespace(module=network), batch_size=8,
         optimizer=SimpleNamespace(param_groups=[{"lr": 0.01}]),
     )
     for name in ("on_train_epoch_start", "on_train_epoch_end", "on_model_save"):
@@ -67,4 +70,7 @@ def test_the_processes_of_several_cards_report_and_save(tmp_path: Path, monkeypa
     ]
     assert events[3].losses == {"box": 0.5} and events[3].metrics == {"map50": 0.25}
     assert len((work / PROGRESS).read_text().splitlines()) == 5
+    ran = TrainingRan.from_json((work / RAN).read_bytes())
+    assert (ran.architecture, ran.batch, ran.device) == ("yolo11n.yaml", 8, "0,1")
+    assert ran.hardware == "card 0, card 1"
     assert (work / BEST).read_bytes() == b"best 2" and (work / CHECKPOINT).read_bytes() == b"last 2"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dagster as dg
@@ -40,7 +41,9 @@ def dataset(world: World) -> Dataset:
     return build_dataset(world.store, Archive(world.archive, world.trusted))
 
 
-def train_in_a_run(world: World, dataset: Dataset, home: Path) -> dg.ExecuteInProcessResult:
+def train_in_a_run(
+    world: World, dataset: Dataset, home: Path, instance: dg.DagsterInstance | None = None
+) -> dg.ExecuteInProcessResult:
     """One asset that trains, run in this process; its metadata is the result."""
 
     @dg.asset
@@ -51,7 +54,7 @@ def train_in_a_run(world: World, dataset: Dataset, home: Path) -> dg.ExecuteInPr
 
     settings = Settings(home=home, store_url=(world.folder / "store").as_uri())
     resources = {"locations": Locations(values=settings.model_dump(mode="json", exclude_none=True))}
-    return dg.materialize([candidate], resources=resources, raise_on_error=False)
+    return dg.materialize([candidate], resources=resources, raise_on_error=False, instance=instance)
 
 
 def test_the_answer_of_the_process_is_the_result(
@@ -66,6 +69,33 @@ def test_the_answer_of_the_process_is_the_result(
     (event,) = done.asset_materializations_for_node("candidate")
     result = TrainingResult.model_validate(event.metadata["result"].value)
     assert (result.fingerprint, result.training.resumed_from, result.training.epochs) == (key, 2, 3)
+
+
+def test_epochs_are_seen_while_they_run_and_after_a_kill(
+    world: World, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(QUICK))
+    other = SPEC.model_copy(update={"seed": 5})
+    key = fingerprint(other, dataset.sha256)
+    world.store.put(training_key(key, BEST), b"best")
+    world.store.put(training_key(key, CHECKPOINT), b"e")
+    monkeypatch.setattr(sys.modules[__name__], "SPEC", other)
+
+    def shown() -> list[float]:
+        records = instance.fetch_observations(dg.AssetKey("candidate"), limit=9, ascending=True).records
+        found = [record.asset_observation for record in records]
+        return [float(seen.metadata["epoch"].value) for seen in found if seen is not None]  # pyright: ignore[reportArgumentType]
+
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance, ThreadPoolExecutor(1) as thread:
+        first = thread.submit(train_in_a_run, world, dataset, tmp_path, instance)
+        _until(shown)
+        assert not first.done() and shown() == [2], "the process waits in its second epoch"
+        _child_of(os.getpid(), "yolo_assets.training.pipes").kill()
+        (failed,) = [event for event in first.result().all_events if event.is_step_failure]
+        failure = failed.step_failure_data.user_failure_data
+        assert failure is not None and failure.metadata["requested_again"].value is True
+        assert train_in_a_run(world, dataset, tmp_path, instance).success
+        assert len(shown()) == 2
 
 
 def test_an_error_of_the_process_is_the_cause_of_the_failed_step(

@@ -28,7 +28,7 @@ class InboxCursor(SensorCursor):
     """What the inbox was judged with, and what came of it.
 
     Attributes:
-        looked: hash of the inbox, of the classes and, while something waits, of the batches.
+        looked: hash of the inbox, of what was accepted, of the classes and, while something waits, of the batches.
         problems: hash of what was not accepted; empty when all was.
         at: seconds since 1970.
     """
@@ -56,7 +56,8 @@ def look_at_inbox(
     What to report follows from the accepted labels and the newest report, not from what this tick imported: a tick that
     fails between the import and its report must not keep the labels from the dataset.
     """
-    from yolo_assets.learning.labels import accepted, import_inbox, labels_version
+    from yolo_assets.learning.label_history import accepted, labels_version
+    from yolo_assets.learning.labels import import_inbox
     from yolo_assets.learning.plant_classes import allowed_class_names
 
     store = locations.store()
@@ -120,6 +121,7 @@ def _state(locations: Locations, waiting: bool) -> str:
     """Hash of what a judgement depends on and others can change."""
     store = locations.store()
     files = [f"{info.key} {info.etag}" for info in store.list(LABELS_INBOX)]
+    files += [f"{info.key} {info.etag}" for info in store.list(LABELS_ACCEPTED)]  # withdrawals
     if waiting:  # a batch has thousands of pictures beside its manifest: they are listed only for a reason
         files += [f"{i.key} {i.etag}" for i in store.list("annotation/") if i.key.endswith("/manifest.json")]
     listed = store.head(CLASS_LIST_POINTER)

@@ -1,10 +1,11 @@
 """``trained_weights`` and ``promoted_model``: a candidate, and whether it is released."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from yolo_assets.defs.automation import on_good_change
+from yolo_assets.defs.automation import on_good_change, on_training_due
 from yolo_assets.defs.code_versions import code_version
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
 from yolo_assets.defs.links import UiLinks
@@ -15,6 +16,8 @@ from yolo_assets.defs.resources import Locations
 
 if TYPE_CHECKING:
     from yolo_assets.contracts.evaluation import PairedEvaluation
+    from yolo_assets.training.jobs import TrainingRan
+    from yolo_assets.training.spec import Recipe, TrainSpec
 
 CHANNEL = "stable"
 
@@ -27,7 +30,7 @@ def champion_of(locations: Locations) -> str | None:
 
 @dg.asset(
     deps=["training_dataset"],
-    automation_condition=on_good_change(),
+    automation_condition=on_training_due(),
     check_specs=[EXPORTED_FILE_EVALUATED],
     pool="training",
     group_name="release",
@@ -45,19 +48,14 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
     """Train a candidate from the champion's weights (or from random ones) and evaluate the exported file."""
     from yolo_assets.contracts.errors import BadInputError
     from yolo_assets.learning.dataset import latest_dataset
-    from yolo_assets.training.candidates import evaluate_candidate, keep_start_weights
-    from yolo_assets.training.spec import Recipe
+    from yolo_assets.training.candidates import evaluate_candidate
 
     registry, settings = locations.registry(), locations.settings
     dataset = latest_dataset(registry.store)
     if dataset is None:
         raise BadInputError("there is no dataset yet; materialize training_dataset first")
     champion = champion_of(locations)
-    recipe = Recipe.load(settings.training_recipe) if settings.training_recipe else Recipe()
-    parent, imgsz = _parent(locations, champion, dataset.sha256)
-    checkpoint = recipe.weights(parent)
-    weights = keep_start_weights(registry.store, checkpoint) if checkpoint is not None else None
-    spec = recipe.spec(settings.model_name, parent, imgsz, weights=weights)
+    spec, checkpoint = next_training(locations, champion, dataset.sha256)
     result = train(context, locations, dataset, spec)
     other = None if champion == result.model_version else champion
     evaluated = evaluate_candidate(registry, dataset, result.model_version, other, settings.home / "training")
@@ -73,9 +71,11 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
             "cpu_s": round(result.training.cpu_seconds, 1),
             "peak_rss_mb": round(result.training.peak_rss_bytes / 1e6, 1),
             "device": result.training.device,
+            **ran_metadata(result.training.ran),
             **locations.links().report(result.model_version),
             **evaluation_metadata(evaluated.comparison),
             **locations.links().plots(evaluated.plots, evaluated.stored),
+            **_curve(locations, result.fingerprint),
         },
         data_version=dg.DataVersion(result.fingerprint),
         check_results=[exported_file_evaluated(evaluated.comparison.candidate)],
@@ -148,7 +148,49 @@ def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> d
     )
 
 
-def _parent(locations: Locations, champion: str | None, dataset_sha256: str) -> tuple[str | None, int | None]:
+def next_training(
+    locations: Locations, champion: str | None, dataset_sha256: str, recipe: "Recipe | None" = None
+) -> "tuple[TrainSpec, Path | None]":
+    """What is trained next, and the file of the plant that it starts from, where there is one.
+
+    Args:
+        locations: with the plant's recipe.
+        champion: ``<name>/<version>`` that serves.
+        dataset_sha256: the dataset version.
+        recipe: in place of the plant's.
+
+    Raises:
+        BadInputError: the recipe does not fit, or running agents would refuse the result.
+    """
+    from yolo_assets.contracts.errors import BadInputError
+    from yolo_assets.contracts.names import parse_model_version
+    from yolo_assets.training.architectures import agents_refuse
+    from yolo_assets.training.candidates import keep_start_weights
+    from yolo_assets.training.spec import DEFAULT_ARCHITECTURE, Recipe
+
+    registry, settings = locations.registry(), locations.settings
+    if recipe is None:
+        recipe = Recipe.load(settings.training_recipe) if settings.training_recipe else Recipe()
+    parent, imgsz = _parent(locations, champion, dataset_sha256)
+    checkpoint = recipe.weights(parent)
+    weights = keep_start_weights(registry.store, checkpoint) if checkpoint is not None else None
+    spec = recipe.spec(settings.model_name, parent, imgsz, weights=weights)
+    if champion is not None and not recipe.agents_start_anew:
+        serving = registry.read_manifest(*parse_model_version(champion), signed=False).manifest
+        from_nothing = spec.parent is None and spec.weights is None
+        architecture = spec.architecture or (DEFAULT_ARCHITECTURE if from_nothing else None)
+        if refusal := agents_refuse(serving, architecture, spec.sides):
+            raise BadInputError(
+                f"nothing is trained: agents that serve {champion} would refuse the result ({'; '.join(refusal)}); "
+                "change the training recipe, or set agents_start_anew in it and start each agent with an empty state "
+                "folder after the release"
+            )
+    return spec, checkpoint
+
+
+def _parent(
+    locations: Locations, champion: str | None, dataset_sha256: str
+) -> tuple[str | None, tuple[int, int] | None]:
     """Which weights to start from, and the champion's input size, which its successor must keep for the agents.
 
     The champion's weights, or those of its own parent when it was trained on this dataset already: fine-tuning a
@@ -161,10 +203,45 @@ def _parent(locations: Locations, champion: str | None, dataset_sha256: str) -> 
     if champion is None:
         return None, None
     manifest = locations.registry().read_manifest(*parse_model_version(champion), signed=False).manifest
+    sides = manifest.input_shape[2:]
     if WEIGHTS not in manifest.files:
-        return None, manifest.input_shape[2]
+        return None, sides
     trained_on_it = manifest.dataset_sha256 == dataset_sha256
-    return manifest.parent_version if trained_on_it else champion, manifest.input_shape[2]
+    return manifest.parent_version if trained_on_it else champion, sides
+
+
+def ran_metadata(ran: "TrainingRan | None") -> dict[str, Any]:
+    """What was really trained, as the UI shows it; trainings of 0.1 do not tell it."""
+    if ran is None:
+        return {}
+    height, width = (ran.imgsz, ran.imgsz) if isinstance(ran.imgsz, int) else ran.imgsz
+    return {
+        "architecture": ran.architecture or "not told by the checkpoint",
+        "parameters": ran.parameters,
+        "taken_over": f"{ran.taken_over:.0%} of the parameters",
+        "input": f"{width} x {height} px",
+        "batch": ran.batch,
+        "hardware": ran.hardware,
+        "libraries": ", ".join(f"{name} {version}" for name, version in sorted(ran.libraries.items())),
+    }
+
+
+def _curve(locations: Locations, fingerprint: str) -> dict[str, dg.MetadataValue[Any]]:
+    """Losses and accuracy by epoch; trainings of 0.1 have no such picture."""
+    from yolo_assets.contracts.names import training_key
+    from yolo_assets.runtime.files import write_atomic
+    from yolo_assets.storage import ObjectNotFoundError
+    from yolo_assets.training.jobs import CURVE
+
+    key = training_key(fingerprint, CURVE)
+    path = locations.settings.home / "training" / fingerprint[:16] / CURVE
+    try:
+        data = locations.store().get(key)
+    except ObjectNotFoundError:
+        return {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, data)
+    return locations.links().plots({"epochs": path}, {"epochs": key})
 
 
 def _served_already(candidate: str, comparison: "PairedEvaluation", links: UiLinks) -> dg.MaterializeResult:

@@ -1,4 +1,4 @@
-"""The fleet sensor: ``deployed_model`` runs when a device changes its model, and daily. And the daily training."""
+"""The fleet sensor: ``deployed_model`` runs when a device changes its model, and daily."""
 
 import hashlib
 
@@ -42,17 +42,3 @@ def fleet_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> d
         ],
         cursor=seen,
     )
-
-
-train_daily = dg.ScheduleDefinition(
-    name="train_daily",
-    target=dg.AssetSelection.assets("training_dataset", "trained_weights", "promoted_model"),
-    tags=run_tags(["trained_weights"], (), utc_now(), "the nightly training"),
-    cron_schedule="30 3 * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.STOPPED,
-    description=(
-        "Trains every night on all accepted labels; unchanged inputs reuse the earlier result. "
-        "Stopped by default: new labels start a training by themselves."
-    ),
-)

@@ -45,7 +45,8 @@ class RawImage:
         problems: rows of the file that could not be read.
         data: the image itself, where the file carries it.
         reviewed: the file says that a person looked at this image, so that "no box" is their answer.
-        reviewed_at: when they did, where the file tells it.
+        reviewed_at: when its labels last changed, where the file tells it of each image.
+        guesses: boxes that a model drew and, as far as the file tells, nobody changed.
         unsure: why nobody can know whether an image without boxes is a background; None when nothing speaks against it.
     """
 
@@ -60,6 +61,7 @@ class RawImage:
     data: bytes | None = None
     reviewed: bool = False
     reviewed_at: datetime | None = None
+    guesses: int = 0
     unsure: str | None = None
 
 
@@ -68,11 +70,13 @@ class LabelFile:
     """One label file.
 
     Attributes:
-        format: which of the three it is.
+        format: which of the formats it is.
         images: images that the file says something about.
         unreviewed: images in the file that no one labelled yet.
         orphans: rows that belong to no image of the file, as ``(name, problem)``.
         lost: how many of these may be about any image of the file: none of it is then known to hold no object.
+        tool: the program that wrote it, where the file tells it.
+        updated_at: when its project last changed, where the file tells that and not when each image did.
     """
 
     format: LabelFormat
@@ -80,3 +84,5 @@ class LabelFile:
     unreviewed: int = 0
     orphans: list[tuple[str, str]] = field(default_factory=list)
     lost: int = 0
+    tool: str | None = None
+    updated_at: datetime | None = None

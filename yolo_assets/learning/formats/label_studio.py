@@ -1,13 +1,14 @@
 """Label Studio JSON (the full export): tasks with rectangles in percent of the image, and task import.
 
-A task with a submitted annotation is reviewed; one with an empty result is a background. Tasks that are skipped or
-not yet done are counted, not taken for backgrounds. One task that cannot be read is named and stops no other.
+A task with a submitted annotation is reviewed; one with an empty result is a background. Tasks that are skipped, not
+yet done or refused in review are counted, not taken for backgrounds. One task that cannot be read is named and stops
+no other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import quoteattr
@@ -15,7 +16,6 @@ from xml.sax.saxutils import quoteattr
 from yolo_assets.contracts.base import canonical_json, is_json_object
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import is_frame
-from yolo_assets.contracts.times import parse_time
 from yolo_assets.learning.formats import values
 from yolo_assets.learning.formats.base import LabelFile, RawBox, RawImage
 from yolo_assets.learning.formats.values import shown
@@ -28,6 +28,8 @@ _ABOUT_THE_IMAGE = {
 }
 """Answers about an image or a region that mark no object."""
 
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
 _GEOMETRY = {"x", "y", "points", "vertices", "rle", "brushlabels", "sequence"}
 
 
@@ -39,7 +41,7 @@ def read(name: str, document: list[Any]) -> LabelFile:
     """
     if document and not any(is_json_object(task) and is_json_object(task.get("data")) for task in document):
         raise BadInputError(f"{name} is not a Label Studio export: no task has data; export as JSON, not JSON-MIN")
-    parsed = LabelFile("label_studio", [])
+    parsed = LabelFile("label_studio", [], tool="Label Studio")
     for number, task in enumerate(document, 1):
         found = task if is_json_object(task) else {}
         task_id = shown(found["id"]) if values.identifier(found.get("id")) is not None else f"number {number}"
@@ -75,7 +77,7 @@ def _task(task: dict[str, Any], task_id: str) -> RawImage | None:
     if last is None:
         return None
     image.annotator = _annotator(last)
-    image.reviewed_at = _moment(last.get("updated_at") or last.get("created_at"))
+    image.reviewed_at = _changed_at(last)
     result = last.get("result")
     if isinstance(result, list):
         _add_regions(image, result, task_id)
@@ -94,9 +96,20 @@ def _last_annotation(task: dict[str, Any]) -> dict[str, Any] | None:
     found = [a for a in annotations or () if is_json_object(a)]
     if len(found) != len(annotations or ()):
         raise BadInputError("has an annotation that is not an object; export again")
-    done = [a for a in found if not values.yes(a.get("was_cancelled"))]
-    # Several people may have labelled a task: the latest counts, as in the tool's own view.
-    return max(done, key=lambda a: str(a.get("updated_at") or a.get("created_at") or ""), default=None)
+    done = [a for a in found if not values.yes(a.get("was_cancelled")) and not _refused(a)]
+    # Several people may have labelled a task: one that is starred as the truth, else the latest.
+    return max(done, key=lambda a: (values.yes(a.get("ground_truth")) is True, _changed_at(a) or _NEVER), default=None)
+
+
+def _refused(annotation: dict[str, Any]) -> bool:
+    """Whether the last review of an annotation said no."""
+    reviews = annotation.get("reviews")
+    last = reviews[-1] if isinstance(reviews, list) and reviews else None
+    return is_json_object(last) and values.yes(last.get("accepted", True)) is False
+
+
+def _changed_at(annotation: dict[str, Any]) -> datetime | None:
+    return values.moment(annotation.get("updated_at")) or values.moment(annotation.get("created_at"))
 
 
 def _picture(data: dict[str, Any]) -> str:
@@ -264,10 +277,3 @@ def _annotator(annotation: dict[str, Any]) -> str | None:
     if is_json_object(annotator):
         annotator = annotator.get("email") or annotator.get("id")
     return str(annotator) if isinstance(annotator, str | int) and not isinstance(annotator, bool) else None
-
-
-def _moment(value: Any) -> datetime | None:
-    try:
-        return parse_time(value) if isinstance(value, str) else None
-    except BadInputError:
-        return None

@@ -125,7 +125,7 @@ def _parse_zip(name: str, files: Mapping[str, bytes]) -> LabelFile:
 
 
 def _read_tasks(name: str, tasks: Mapping[str, list[Any]], files: Mapping[str, bytes]) -> LabelFile:
-    merged, pictures = LabelFile("label_studio", []), PictureIndex(files)
+    merged, pictures = LabelFile("label_studio", [], tool="Label Studio"), PictureIndex(files)
     for path, document in sorted(tasks.items()):
         parsed = label_studio.read(f"{path} in {name}", document)
         for image in parsed.images:

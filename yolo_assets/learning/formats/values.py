@@ -1,4 +1,4 @@
-"""Values of label files as people's tools write them: ids, numbers, yes and no, names.
+"""Values of label files as people's tools write them: ids, numbers, yes and no, times, names.
 
 Each is read as what it is, or not at all: a value that cannot be read is None, and its reader names it.
 """
@@ -9,7 +9,11 @@ import math
 import re
 import reprlib
 import unicodedata
+from datetime import UTC, datetime
 from typing import Any
+
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.times import to_utc
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"([+-]?)0*([0-9]+)(\.0*)?")
@@ -72,6 +76,15 @@ def yes(value: Any) -> bool | None:
         value = {"true": 1, "yes": 1, "false": 0, "no": 0, "": 0}.get(value.strip().lower(), value)
     found = int(value) if isinstance(value, bool) else number(value)
     return None if found not in (0, 1) else bool(found)
+
+
+def moment(value: Any) -> datetime | None:
+    """A time as tools write it; without a zone it is UTC, as servers have it. None for what is no time."""
+    try:
+        found = datetime.fromisoformat(value.strip()) if isinstance(value, str) else None
+        return None if found is None else to_utc(found if found.tzinfo else found.replace(tzinfo=UTC))
+    except (ValueError, BadInputError):
+        return None
 
 
 def rotation(value: Any) -> float | None:

@@ -17,7 +17,7 @@ import orjson
 from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.names import LABELS_INBOX, annotation_key, is_frame
-from yolo_assets.contracts.settings import Settings
+from yolo_assets.contracts.settings import PLANT_FILE, Settings
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.local.dagster_home import prepare_dagster_home
@@ -47,6 +47,10 @@ RECIPE = {
     "fine_tune": {**_SMALL, "batch": 16, "epochs": 5, "lr0": 0.002},
 }
 """Small pictures and few epochs: minutes on two cores. A plant's recipe is larger."""
+
+
+PLANT = {"training": {"new_labels": 1, "quiet_minutes": 0}}
+"""Nobody waits for more labels than those that the annotator gives at once."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,8 @@ class Loop:
     def open(cls, settings: Settings, plan: DemoPlan, screen: Screen) -> Loop:
         """Set the environment of the graph and open everything."""
         home = settings.home
-        (home / "recipe.json").write_text(json.dumps(RECIPE, indent=1))
+        for name, value in (("recipe.json", RECIPE), (PLANT_FILE, PLANT)):
+            (home / name).write_text(json.dumps(value, indent=1))
         os.environ |= {
             "YOLO_ASSETS_HOME": str(home),
             "YOLO_ASSETS_GRACE_SECONDS": str(GRACE_SECONDS),
