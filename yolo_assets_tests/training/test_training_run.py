@@ -241,3 +241,15 @@ def test_the_child_names_a_broken_job(tmp_path):
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: ")
     assert "job.json is not a valid TrainJob" in done.stderr
+
+
+def test_compare_shows_two_versions_on_test_frames(trained: Trained, tmp_path, monkeypatch, capsys):
+    from yolo_assets.cli.main import main
+
+    monkeypatch.setenv("YOLO_ASSETS_HOME", str(tmp_path))
+    version = trained.result.model_version
+    before = [info.key for info in trained.world.store.list("")]
+    assert main(["models", "compare", version, version, "--store", trained.world.store.url]) == 0
+    shown = capsys.readouterr().out
+    assert "mAP50" in shown and "+0.000 [+0.000, +0.000]" in shown and "recall of" in shown
+    assert [info.key for info in trained.world.store.list("")] == before  # it decides and keeps nothing
