@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from yolo_assets.cli.main import main
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.evaluation import PairedEvaluation
 from yolo_assets.contracts.model import ONNX, WEIGHTS
@@ -244,12 +245,15 @@ def test_the_child_names_a_broken_job(tmp_path):
 
 
 def test_compare_shows_two_versions_on_test_frames(trained: Trained, tmp_path, monkeypatch, capsys):
-    from yolo_assets.cli.main import main
-
-    monkeypatch.setenv("YOLO_ASSETS_HOME", str(tmp_path))
     version = trained.result.model_version
     before = [info.key for info in trained.world.store.list("")]
-    assert main(["models", "compare", version, version, "--store", trained.world.store.url]) == 0
+    monkeypatch.setenv("YOLO_ASSETS_HOME", str(tmp_path))
+    monkeypatch.setattr(
+        sys, "argv", ["yolo-assets", "models", "compare", version, version, "--store", trained.world.store.url]
+    )
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
     shown = capsys.readouterr().out
     assert "mAP50" in shown and "+0.000 [+0.000, +0.000]" in shown and "recall of" in shown
     assert [info.key for info in trained.world.store.list("")] == before  # it decides and keeps nothing
