@@ -19,6 +19,7 @@ import hashlib
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
@@ -84,7 +85,8 @@ def dataset(store: ObjectStore, frames: Sequence[tuple[NDArray[np.uint8], Detect
                 dhash="0" * 64,
             )
         )
-    manifest = DatasetManifest(class_names=tuple(CLASS_NAMES), items=tuple(items))
+    counts = dict(Counter(item.split for item in items))
+    manifest = DatasetManifest(class_names=tuple(CLASS_NAMES), items=tuple(items), counts=counts)
     return Dataset(hashlib.sha256(manifest.to_json()).hexdigest(), manifest)
 
 

@@ -17,7 +17,7 @@ from yolo_assets.defs.learning.checks import every_label_accepted
 from yolo_assets.defs.learning.sensors import labels_sensor
 from yolo_assets.defs.recovery.sensors import recovery_sensor
 from yolo_assets.defs.release.search import search_sensor, training_trial
-from yolo_assets.defs.release.sensors import fleet_sensor
+from yolo_assets.defs.release.sensors import fleet_sensor, rollout_sensor
 from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.retention.job import retention_daily
 from yolo_assets.defs.today.sensors import today_sensor
@@ -35,6 +35,7 @@ def plant_definitions() -> dg.Definitions:
             labels_sensor,
             receipts_sensor,
             recovery_sensor,
+            rollout_sensor,
             search_sensor,
             spool_sensor,
             today_sensor,

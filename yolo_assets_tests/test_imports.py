@@ -39,6 +39,8 @@ LAYERS = {
         "catalog",
         "monitoring",
     },
+    "validation": {"contracts", "storage", "learning", "models", "evidence"},
+    "lineage": {"contracts", "storage", "archive", "catalog", "learning", "models"},
     "training": {"contracts", "runtime", "storage", "classes", "vision", "learning", "models", "monitoring"},
     "cluster": {"contracts", "runtime"},
     "events": {"contracts", "runtime"},

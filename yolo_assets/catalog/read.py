@@ -22,7 +22,7 @@ from yolo_assets.archive.known import KnownHour
 from yolo_assets.catalog.answers import Answer, exact_answer, refusal, run_one
 from yolo_assets.catalog.database import attach, connect, quoted, remove_abandoned, scalar, scratch_folder
 from yolo_assets.catalog.parquet_views import TABLE_NAMES, ParquetTables, TableName, create_views, has_table
-from yolo_assets.catalog.schema import SCHEMA_VERSION
+from yolo_assets.catalog.schema import SCHEMA_VERSION, TABLES, VIEWS
 from yolo_assets.catalog.versions import cached_path, fetch_catalog, keep_in_cache, read_pointer
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, UserError
 from yolo_assets.contracts.names import ArchiveName, check_id
@@ -46,6 +46,7 @@ def open_catalog(
     tables: Collection[TableName] = (),
     start: datetime | None = None,
     end: datetime | None = None,
+    may_lack: bool = False,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to the newest catalog, which stays the same catalog until it is closed.
 
@@ -61,6 +62,7 @@ def open_catalog(
             files takes time in a large store.
         start: of ``tables`` only the hours that touch ``[start, end)``; all without.
         end: see ``start``; give both or none.
+        may_lack: where nothing was published yet, the catalog is empty instead of an error.
 
     Raises:
         NoCatalogError: nothing was published yet.
@@ -69,9 +71,13 @@ def open_catalog(
     """
     with scratch_folder() as scratch:
         root = _folder_of(store, scratch)
-        path = _local_file(store, root, cache, scratch)
+        lacks = may_lack and read_pointer(store) is None
+        path = None if lacks else _local_file(store, root, cache, scratch)
         with connect(scratch) as connection:
-            _attach(connection, path, store)
+            if path is None:
+                connection.execute(f"ATTACH ':memory:' AS catalog_file; USE catalog_file; {TABLES} {VIEWS}; USE memory")
+            else:
+                _attach(connection, path, store)
             allowed = create_views(connection, ParquetTables(store, root, tables, start, end))
             connection.execute(
                 "SET search_path = 'catalog_file,memory';"

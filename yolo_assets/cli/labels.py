@@ -1,4 +1,4 @@
-"""``yolo-assets labels``: bring label files in, and look at what was said about each image. Without Dagster."""
+"""``yolo-assets labels``: bring label files in, look at what was said about each image, and at what may be wrong."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ from yolo_assets.contracts.times import format_time
 from yolo_assets.learning.label_history import Conflict, LabelHistory, Labelling, read_history, told
 
 if TYPE_CHECKING:
+    from yolo_assets.contracts.settings import Settings
     from yolo_assets.learning.labels import FileReport
     from yolo_assets.learning.records import AcceptedLabels
+    from yolo_assets.vision.model import Model
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -45,7 +47,11 @@ _SHOWN = 50
 @app.command("import")
 def import_(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE…", help="COCO or Label Studio JSON, a ZIP of either, or a YOLO ZIP.")
+        list[Path],
+        typer.Argument(
+            metavar="FILE…",
+            help="COCO, Label Studio or Datumaro JSON, CVAT XML, Pascal VOC, a ZIP of them, or a YOLO ZIP.",
+        ),
     ],
     by: Annotated[
         str | None, typer.Option("--by", help="Who labelled, where the file does not tell.", metavar="NAME")
@@ -75,7 +81,7 @@ def import_(
 
     Example: yolo-assets labels import export.json --by "A. Berg" --class-map names.yaml
     """
-    need("cv2", "polars", "ruamel.yaml")
+    need("cv2", "defusedxml", "polars", "ruamel.yaml")
     if reviewed is not None and all_reviewed:
         raise UsageError("--reviewed and --all-reviewed say two things; give one of them")
     from yolo_assets.contracts.announcements import labels_arrived
@@ -241,7 +247,7 @@ def withdraw(
 
     Example: yolo-assets labels withdraw export.json --by "A. Berg" --reason "wrong project"
     """
-    need("cv2", "polars", "ruamel.yaml")
+    need("cv2", "defusedxml", "polars", "ruamel.yaml")
     from yolo_assets.learning.labels import withdraw_file
     from yolo_assets.storage.open import open_store
 
@@ -349,3 +355,72 @@ def _print(report: FileReport) -> None:
         lines.append(f"  … and {len(report.problems) - _SHOWN} more; --json shows all")
     for line in lines:
         out().print(plain(line), markup=False)
+
+
+@app.command()
+def suspects(
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=10_000, help="Most images that people look at again.", metavar="N")
+    ] = 50,
+    store: StoreOption = None,
+    archive: ArchiveOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List labels of the newest dataset that may be wrong, and write a batch in which people look at them again.
+
+    The model on the channel stable looks at every picture; what it reports is compared with the labels, and rounds of
+    labels with each other. Each doubt is an object that is overlooked, swapped with another class, or misplaced. Label
+    Studio takes the batch as it takes an annotation batch; its corrected export goes to labels import. Nothing is
+    changed before.
+
+    Example: yolo-assets labels suspects --limit 30
+    """
+    need("cv2", "polars", "duckdb")
+    from yolo_assets.contracts.names import annotation_key
+    from yolo_assets.learning.dataset import latest_dataset
+    from yolo_assets.learning.review import review_labels
+    from yolo_assets.storage.open import open_store
+
+    where = settings(store=store, archive=archive)
+    opened = open_store(where.store_url, memory=where.known_stores)
+    model = _serving_model(where)
+    dataset = latest_dataset(opened)
+    total = len(dataset.manifest.items) if dataset is not None else 0
+    try:
+        with progress("looking", total=total) as advance:
+            report = review_labels(opened, model, limit=limit, on_image=advance)
+    finally:
+        if model is not None:
+            model.close()
+    if as_json:
+        emit_json(report.model_dump(mode="json", by_alias=True, exclude={"schema_version", "asked"}))
+        return
+    for one in report.suspects:
+        out().print(f"{one.score:.2f}  {one.image_path} ({one.split})  {one.sentence}", markup=False)
+    for path, why in sorted(report.unreadable.items()):
+        note(f"not looked at: {path}: {why}")
+    if report.batch is None:
+        note(f"nothing suspicious in {report.images} images")
+    else:
+        count = len({one.sha256 for one in report.suspects})
+        note(f"{count} of {report.images} images to look at again: {annotation_key(report.batch, '')} of the store")
+
+
+def _serving_model(where: Settings) -> Model | None:
+    """The model on ``stable``; None, with a note, where none is released: rounds of labels can be compared without."""
+    from yolo_assets.cli.registries import open_registry
+    from yolo_assets.contracts.errors import SignatureError
+    from yolo_assets.contracts.model import ONNX
+    from yolo_assets.vision.model import Model
+
+    try:
+        registry = open_registry(where, None)
+    except SignatureError as error:
+        note(f"no model looks at the pictures, only rounds of labels are compared: {error}")
+        return None
+    pointer = registry.channel(where.model_name, "stable").pointer()
+    if pointer is None:
+        note("no model is released on stable: only rounds of labels are compared")
+        return None
+    bundle = registry.read_bundle(pointer.name, pointer.version, only=[ONNX])
+    return Model.load(bundle.manifest, bundle.files, engine="onnxruntime", threads=2)

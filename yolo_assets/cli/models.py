@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings, show_table, valid
-from yolo_assets.cli.models_import import build_model, import_model_file
+from yolo_assets.cli.models_import import average_models, build_model, import_model_file
+from yolo_assets.cli.models_rollout import app as rollout_app
+from yolo_assets.cli.models_rollout import approve
+from yolo_assets.cli.models_validation import validation
 from yolo_assets.cli.models_verdict import compare, test_facts, threshold_words, why
 from yolo_assets.cli.registries import (
     TrustedOption,
@@ -26,6 +29,8 @@ from yolo_assets.contracts.names import check_id
 if TYPE_CHECKING:
     from yolo_assets.contracts.model import ChannelPointer, ModelManifest
     from yolo_assets.contracts.settings import Settings
+    from yolo_assets.models.gated_release import Release
+    from yolo_assets.models.promotion import Promoter
     from yolo_assets.models.registry import Registry
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
@@ -33,6 +38,10 @@ app.command("import")(import_model_file)
 app.command("build")(build_model)
 app.command("why")(why)
 app.command("compare")(compare)
+app.command("average")(average_models)
+app.command("approve")(approve)
+app.command("validation")(validation)
+app.add_typer(rollout_app, name="rollout")
 
 ModelArgument = Annotated[
     str,
@@ -184,6 +193,9 @@ def promote(
         bool,
         typer.Option("--replace-untrusted", help="Replace a pointer whose signature cannot be verified."),
     ] = False,
+    at_once: Annotated[
+        bool, typer.Option("--at-once", help="To every device at once, although plant.yaml rolls out in waves.")
+    ] = False,
     store: StoreOption = None,
     trusted_key: TrustedOption = None,
     as_json: JsonOption = False,
@@ -191,7 +203,8 @@ def promote(
     """Make a channel serve a version, by hand. Needs the promotion key; shows the gate's decision.
 
     The exported file is opened first, and must be what its manifest promises; nothing overrides that. What the gate
-    did not pass needs --force or --unjudged, and the pointer says so to everyone who sees the model.
+    did not pass needs --force or --unjudged, and the pointer says so to everyone who sees the model. Where plant.yaml
+    has a section rollout, stable moves in waves, and this begins the first; where it has people, they approve first.
 
     Example: yolo-assets models promote line/20260102-1a2b3c4d --channel canary --reason "trial on line A"
     """
@@ -210,10 +223,21 @@ def promote(
         reason=reason,
         replace_untrusted=replace_untrusted,
     )
-    released = promote_by_hand(promoter, request, force=force, unjudged=unjudged)
+    released = promote_by_hand(
+        promoter, request, force=force, unjudged=unjudged, release=None if at_once else _in_waves(located, promoter)
+    )
     _announce(located, released.pointer)
     note(f"gate: {released.gate}")
     _show_pointer(released.pointer, as_json)
+
+
+def _in_waves(located: Settings, promoter: Promoter) -> Release | None:
+    """How a release goes out where the plant rolls out in waves; None where it does not."""
+    from yolo_assets.contracts.plant import load_plant
+    from yolo_assets.models.rollout import release_in_waves
+
+    rollout = load_plant(located).rollout
+    return release_in_waves(promoter, rollout) if rollout is not None else None
 
 
 @app.command()
@@ -308,7 +332,13 @@ def export(
 
 
 @app.command()
-def keygen(as_json: JsonOption = False) -> None:
+def keygen(
+    person: Annotated[
+        Path | None,
+        typer.Option("--person", help="Make a person's own pair in this file instead.", metavar="FILE"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Make the archiver's and the promotion's key pairs; a key that is there is never overwritten.
 
     Example: yolo-assets models keygen
@@ -316,12 +346,15 @@ def keygen(as_json: JsonOption = False) -> None:
     from yolo_assets.contracts.signing import create_key_pairs
 
     configured = settings()
-    pairs = create_key_pairs([configured.archiver_key, configured.promotion_key])
+    pairs = create_key_pairs([person] if person is not None else [configured.archiver_key, configured.promotion_key])
     if as_json:
         emit_json([{"path": str(p.path), "key_id": p.key_id, "created": p.created} for p in pairs])
         return
     for pair in pairs:
         out().print(f"{pair.path} (key {pair.key_id}) {'made' if pair.created else 'exists already and is kept'}")
+    if person is not None:
+        note(f"name {person}.pub under people in plant.yaml; nobody but its owner needs {person}")
+        return
     note(f"give {configured.promotion_key}.pub to every agent as a trusted key; keep the private keys where they are")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import tempfile
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from yolo_assets.learning.dataset import Dataset
     from yolo_assets.models.gate_report import GateReport
     from yolo_assets.models.promotion import Promoter
+    from yolo_assets.training.importing import ImportRequest
 
 
 def import_model_file(
@@ -66,13 +68,8 @@ def import_model_file(
 
     Example: yolo-assets models import best.onnx --name line --version 2026-01 --golden pictures/
     """
-    from yolo_assets.models.registry import Registry
-    from yolo_assets.storage.open import open_store
-    from yolo_assets.training.importing import ImportRequest, import_model
+    from yolo_assets.training.importing import ImportRequest
 
-    located = settings(store=store)
-    promoter = open_promoter(located, None) if labels is not None else None
-    registry = promoter.registry if promoter else Registry(open_store(located.store_url))
     given = given_classes(classes)
     request = ImportRequest(
         file=file,
@@ -85,10 +82,75 @@ def import_model_file(
         confidence=confidence,
         note=note_text,
     )
+    _bring(settings(store=store), request, labels, as_json)
+
+
+def average_models(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Checkpoints (.pt) of the sites.")],
+    name: Annotated[
+        str,
+        typer.Option(
+            "--name", help="Name of the model, like line.", parser=valid(partial(check_id, what="model name"))
+        ),
+    ],
+    version: Annotated[str, typer.Option("--version", help="Version that it gets.", parser=valid(check_version))],
+    golden: Annotated[
+        Path,
+        typer.Option("--golden", metavar="DIR", help="Folder with pictures of the line.", parser=location_folder),
+    ],
+    share: Annotated[
+        list[float] | None,
+        typer.Option("--share", min=0.000001, help="Part of each site, in their order; by default equal parts."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels", metavar="FILE", help="Labels of those pictures (COCO, Label Studio, YOLO zip): the gate judges."
+        ),
+    ] = None,
+    by: Annotated[str | None, typer.Option("--by", help="Who makes it; by default the login name.")] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Average checkpoints of several sites, weight by weight, and register the result as a candidate.
+
+    They must be of one architecture and have the same classes. The average passes the same gate as any version: with
+    --labels it is judged at once. No privacy is claimed: weights can tell of the data that made them.
+
+    Example: yolo-assets models average hall1.pt hall2.pt --name line --version avg-1 --golden pictures/
+    """
+    from yolo_assets.training.averaging import averaged_checkpoint
+    from yolo_assets.training.importing import ImportRequest
+
+    with tempfile.TemporaryDirectory(prefix="yolo-assets-average-") as folder:
+        note(f"averaging {len(files)} checkpoints, in a process that runs no code of them")
+        made = averaged_checkpoint(files, share or (), Path(folder))
+        parts = ", ".join(
+            f"{file.name} ×{part:g}" for file, part in zip(files, share or [1.0] * len(files), strict=True)
+        )
+        request = ImportRequest(
+            file=made,
+            name=name,
+            version=version,
+            pictures=golden,
+            by=by or getpass.getuser(),
+            note=f"average of {parts}",
+        )
+        _bring(settings(store=store), request, labels, as_json)
+
+
+def _bring(located: Settings, request: ImportRequest, labels: Path | None, as_json: bool) -> None:
+    """Import a file, have the gate judge it where there are labels, and say what came of it."""
+    from yolo_assets.models.registry import Registry
+    from yolo_assets.storage.open import open_store
+    from yolo_assets.training.importing import import_model
+
+    promoter = open_promoter(located, None) if labels is not None else None
+    registry = promoter.registry if promoter else Registry(open_store(located.store_url))
     imported = import_model(registry, request, say=note)
     for warning in imported.warnings:
         note(f"warning: {warning}")
-    report = _verdict(promoter, located, imported.manifest, labels, golden) if promoter and labels else None
+    report = _verdict(promoter, located, imported.manifest, labels, request.pictures) if promoter and labels else None
     manifest, compared = imported.manifest, imported.comparison
     if as_json:
         emit_json(

@@ -50,16 +50,18 @@ def readable_registry(configured: Settings, further: list[Path] | None) -> Regis
 
 
 def open_promoter(configured: Settings, further: list[Path] | None) -> Promoter:
-    """The registry with the promotion key.
+    """The registry with the promotion key, and what plant.yaml says of people and of how long a pointer holds.
 
     Raises:
         SignatureError: a key is missing.
+        BadInputError: plant.yaml is wrong.
     """
+    from yolo_assets.contracts.plant import load_plant
     from yolo_assets.contracts.signing import Signer
     from yolo_assets.models.promotion import Promoter
 
-    signer = Signer.load(configured.promotion_key)
-    return Promoter(open_registry(configured, further), signer)
+    signer, plant = Signer.load(configured.promotion_key), load_plant(configured)
+    return Promoter.of_plant(open_registry(configured, further), signer, plant.people, plant.rollout)
 
 
 def check_spelling(text: str) -> None:

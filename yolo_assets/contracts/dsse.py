@@ -28,6 +28,10 @@ PayloadKind = Literal[
     "channel-pointer",
     "channel-release",
     "gate-report",
+    "channel-statement",
+    "release-proposal",
+    "rollout",
+    "validation-pack",
     "evidence-pack",
     "evidence-sums",
 ]
@@ -70,6 +74,13 @@ class Envelope(Record):
             payloadType=payload_type(kind),
             signatures=(EnvelopeSignature(keyid=key_id, sig=base64.b64encode(signature).decode()),),
         )
+
+    def signed_also(self, key_id: str, signature: bytes) -> Envelope:
+        """This envelope with one more signature over the same bytes; a key signs once."""
+        if any(one.keyid == key_id for one in self.signatures):
+            return self
+        added = EnvelopeSignature(keyid=key_id, sig=base64.b64encode(signature).decode())
+        return self.model_copy(update={"signatures": (*self.signatures, added)})
 
     @classmethod
     def parse(cls, data: bytes, label: str) -> Envelope:

@@ -19,7 +19,7 @@ MANIFEST = "manifest.json"
 ONNX = "model.onnx"
 WEIGHTS = "weights.pt"
 
-_FLAGS = ("forced", "unjudged")
+_FLAGS = ("forced", "unjudged", "wave")
 _LEFT_OUT = ("imported", "built", "class_list")
 
 OutputLayout = Literal["raw", "end2end"]
@@ -228,6 +228,13 @@ class ReleasedModel(ModelIdentity):
         return {name: value for name, value in dump(self).items() if name not in _FLAGS or value}
 
 
+class ReleaseWave(Record):
+    """The devices that a release goes to first, and what every other device keeps meanwhile."""
+
+    devices: tuple[str, ...]
+    others: ReleasedModel
+
+
 class ChannelPointer(ReleasedModel):
     """``channels/<name>/<channel>.json``: what a channel serves. Moved by compare-and-swap, signed beside it."""
 
@@ -241,3 +248,11 @@ class ChannelPointer(ReleasedModel):
     moved_at: Time
     moved_by: str
     reason: str
+    wave: ReleaseWave | None = Field(default=None, description="None: the release is for every device")
+
+    def for_device(self, device_id: str) -> ChannelPointer:
+        """What this pointer asks of one device: outside the wave it names the release that the others keep."""
+        if self.wave is None or device_id in self.wave.devices:
+            return self
+        kept = {name: getattr(self.wave.others, name) for name in ReleasedModel.model_fields}
+        return self.model_copy(update={**kept, "wave": None})

@@ -48,7 +48,9 @@ AUDIT = "audit/"
 CATALOG_POINTER = "catalog/current.json"
 LABELS_INBOX = "labels/inbox/"
 LABELS_ACCEPTED = "labels/accepted/"
+LABEL_SUSPECTS = "labels/suspects.json"
 DATASET_POINTER = "datasets/current.json"
+GOLDEN_SET = "datasets/golden.json"
 CLASS_LIST_POINTER = "classes/current.json"
 FLEET = "fleet/"
 DEVICE_AUDITS = "audit/devices/"
@@ -321,6 +323,22 @@ def channel_history_key(name: str, channel: str, release: int | None = None) -> 
     """The record of one release of a channel, or the prefix of them all; key order is release order."""
     prefix = f"channels/{check_id(name, 'model name')}/history/{check_id(channel, 'channel')}/"
     return prefix if release is None else f"{prefix}{release:08d}.json"
+
+
+def channel_statement_key(name: str, channel: str) -> str:
+    """Which release of a channel is the newest, and until when that is known."""
+    return f"channels/{check_id(name, 'model name')}/statements/{check_id(channel, 'channel')}.json"
+
+
+def proposal_key(name: str, channel: str, version: str) -> str:
+    """A release that waits for people."""
+    folder = f"channels/{check_id(name, 'model name')}/proposals/{check_id(channel, 'channel')}"
+    return f"{folder}/{check_version(version)}.json"
+
+
+def rollout_key(name: str, channel: str) -> str:
+    """The newest rollout of a channel."""
+    return f"channels/{check_id(name, 'model name')}/rollouts/{check_id(channel, 'channel')}.json"
 
 
 def today_page_key() -> str:

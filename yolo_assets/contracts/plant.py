@@ -2,8 +2,9 @@
 
 Absent, nothing changes. Each subject has a section of its own: ``cameras``, the cameras that should be there, so that
 one that was never seen is missed; ``ui``, the address for links; ``alerts``, who is told when something is wrong
-(``contracts.alerting``); ``training``, what starts a training (``contracts.training_start``). Does not belong here:
-what one machine needs (``settings``) or one agent (``edge.config``).
+(``contracts.alerting``); ``training``, what starts a training (``contracts.training_start``); ``rollout`` and
+``people``, how releases go out and who agrees (``contracts.releasing``). Does not belong here: what one machine needs
+(``settings``) or one agent (``edge.config``).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from yolo_assets.contracts.brokers import Events, anchor_files
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.locations import page_address
 from yolo_assets.contracts.names import check_id
+from yolo_assets.contracts.releasing import People, RolloutSettings, anchor_people
 from yolo_assets.contracts.settings import PLANT_FILE, Settings
 from yolo_assets.contracts.strict_yaml import parse_yaml
 from yolo_assets.contracts.text import decode_text
@@ -82,6 +84,11 @@ class Plant(Record):
     )
     training: TrainingStart = Field(default=TrainingStart(), description="what starts a training")
 
+    rollout: RolloutSettings | None = Field(
+        default=None, description="releases go out in waves; absent, to every device at once"
+    )
+    people: People | None = Field(default=None, description="who must approve a release; absent, nobody must")
+
     @property
     def camera_ids(self) -> tuple[str, ...]:
         """Ids of ``cameras``, as listed."""
@@ -111,6 +118,8 @@ def load_plant(settings: Settings) -> Plant:
         raise BadInputError(f"{path} has no sections; write for example cameras: [lineA_cam01, lineA_cam02]")
     if "events" in content:
         content["events"] = anchor_files(content["events"], path.parent)
+    if "people" in content:
+        content["people"] = anchor_people(cast(object, content["people"]), path.parent)
     try:
         return Plant.model_validate(content)
     except ValidationError as error:

@@ -140,6 +140,11 @@ class Signer:
         """Sign bytes as they are, in an envelope that holds them."""
         return Envelope.of(payload, kind, self.key_id, self.private.sign(signed_bytes(kind, payload)))
 
+    def co_sign(self, envelope: Envelope, kind: PayloadKind, label: str) -> Envelope:
+        """An envelope with this key's signature added to those that it has."""
+        data = signed_bytes(kind, envelope.content(label))
+        return envelope.signed_also(self.key_id, self.private.sign(data))
+
     def sign_detached(self, data: bytes) -> DetachedSignature:
         """Sign bytes for a ``.sig`` object, which agents of version 0.1 read."""
         value = base64.b64encode(self.private.sign(data)).decode()
@@ -260,6 +265,18 @@ class TrustedKeys:
             if self._fits(signature.keyid, signature.sig, data, label):
                 return SignedContent(payload, Signature(key_id=signature.keyid, value=signature.sig))
         raise SignatureError(f"the signature of {label} does not fit its content; it was changed")
+
+    def signers(self, envelope: Envelope, kind: PayloadKind, label: str) -> set[str]:
+        """Ids of the keys among these whose signature on an envelope is good; a key counts once.
+
+        Raises:
+            SignatureError: it holds another kind of payload.
+        """
+        if envelope.payload_type != payload_type(kind):
+            raise SignatureError(f"{label} is signed as {envelope.payload_type!r}, not as a {kind}; it was put there")
+        data = signed_bytes(kind, envelope.content(label))
+        known = [one for one in envelope.signatures if one.keyid in self.keys]
+        return {one.keyid for one in known if self._fits(one.keyid, one.sig, data, label)}
 
     def open_document(self, data: bytes, kind: PayloadKind, label: str) -> SignedContent:
         """What a signed object holds: an envelope, or a JSON document with the signature inside, as version 0.1 wrote.

@@ -89,6 +89,10 @@ def on_good_change() -> dg.AutomationCondition:
     ).with_label("on_good_change")
 
 
+DAILY = frozenset({"annotation_batch", "suspicious_labels"})
+"""What has the condition ``daily``."""
+
+
 def on_training_due() -> dg.AutomationCondition:
     """When the plant's policy wants a training, and the blocking checks of the dataset passed.
 
@@ -195,7 +199,7 @@ def in_lanes(requests: Iterable[dg.RunRequest], now: datetime) -> list[dg.RunReq
             hours[assets, is_live(hour, now)].append(hour)
             tags |= {name: value for name, value in request.tags.items() if name != "dagster/partition"}
         else:
-            why = "the daily batch" if assets == ("annotation_batch",) else "an input is new or has changed"
+            why = "the daily batch" if set(assets) <= DAILY else "an input is new or has changed"
             if assets == ("trained_weights",) and MEMORY.why:
                 why = MEMORY.why
             made.append(request.with_replaced_attrs(tags={**request.tags, **run_tags(assets, (), now, why)}))

@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from yolo_assets.contracts.names import annotation_key
 from yolo_assets.contracts.plant import load_plant
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.times import Hour
@@ -50,8 +51,20 @@ class UiLinks:
         return {"samples": dg.MetadataValue.md(frames)}
 
     def report(self, model_version: str) -> dict[str, dg.MetadataValue[Any]]:
-        """The page with gate report and plots of a version."""
-        return {"report": dg.MetadataValue.url(self.pages.model(model_version))} if self.pages is not None else {}
+        """The pages of a version: gate report and plots; what it came from, and what rests on it."""
+        if self.pages is None:
+            return {}
+        return {
+            "report": dg.MetadataValue.url(self.pages.model(model_version)),
+            "lineage": dg.MetadataValue.url(self.pages.lineage(model_version)),
+        }
+
+    def batch_sheet(self, batch: str) -> dict[str, dg.MetadataValue[Any]]:
+        """Frames of an annotation batch with boxes and reasons, in place; the picture leads to the batch."""
+        if self.pages is None:
+            return {}
+        folder = self.pages.stored("store", annotation_key(batch))
+        return {"sheet": dg.MetadataValue.md(f"[![frames of {batch}]({self.pages.batch_sheet(batch)})]({folder})")}
 
     def label_tool(self) -> dict[str, dg.MetadataValue[Any]]:
         """The project in the labelling tool, where ``plant.yaml`` names it.

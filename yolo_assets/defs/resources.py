@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from yolo_assets.archive.service.traffic import Traffic
     from yolo_assets.contracts.signing import Signer
     from yolo_assets.defs.links import UiLinks
+    from yolo_assets.models.promotion import Promoter
     from yolo_assets.models.registry import Registry
     from yolo_assets.storage import ObjectStore
 
@@ -91,6 +92,18 @@ class Locations(dg.ConfigurableResource):
         from yolo_assets.contracts.signing import Signer
 
         return Signer.load_or_create(self.settings.promotion_key)
+
+    def plant_promoter(self) -> Promoter:
+        """The registry with the promotion key, and what plant.yaml says of people and of how long a pointer holds.
+
+        Raises:
+            BadInputError: plant.yaml is wrong.
+        """
+        from yolo_assets.contracts.plant import load_plant
+        from yolo_assets.models.promotion import Promoter
+
+        plant = load_plant(self.settings)
+        return Promoter.of_plant(self.registry(), self.promoter(), plant.people, plant.rollout)
 
     def registry(self) -> Registry:
         """The models of the store root; what the promotion key signed counts."""

@@ -141,6 +141,7 @@ class Agent:
         metrics.read(partial(sources.slot_metrics, self.updates.slots))
         metrics.read(partial(sources.disk_metrics, self._maintenance))
         metrics.read(partial(sources.health_metrics, self.clock, self.readiness, self.audit))
+        metrics.read(partial(sources.release_metrics, self.updates.freshness))
         metrics.read(partial(sources.store_metrics, PROCESS_COUNTS))
         metrics.read(partial(sources.archiver_metrics, self.config.archiver_figures))
         metrics.register(OutputMetrics(self.outputs))
@@ -265,7 +266,8 @@ class Agent:
         serving = self.control.serving
         missing = self.updates.poller.missing if serving is None else None
         alarms = self.config.alarms_without_class(serving.manifest.class_names) if serving else []
-        return [missing, *alarms] if missing else alarms
+        stale = self.updates.freshness.problem
+        return [*filter(None, [missing, stale]), *alarms]
 
     def _store_status(self) -> dict[str, str | None]:
         return {"url": self.config.store, "error": self.updates.poller.store_error or self._heartbeat.error}

@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 import unicodedata
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
@@ -41,24 +43,18 @@ def pdf(report: Report, fonts: Fonts, manifest: bytes, signature: bytes) -> byte
         signature: of these bytes.
     """
     pack, say = report.pack, report.wording
-    page = _ReportPdf(fonts, say.text("pdf_footer", when=say.when(pack.made_at), id=pack.signed_by))
-    page.set_creation_date(pack.made_at)
-    page.set_title(say.text("title"))
-    page.set_lang(say.text("language"))
-    page.set_xmp_metadata(_about(report))
-    for name, data, kind in (
-        (names.MANIFEST, manifest, "application/json"),
-        (names.SIGNATURE, signature, "application/octet-stream"),
-    ):
-        page.embed_file(
-            bytes=data,
-            basename=name,
-            mime_type=kind,
-            associated_file_relationship="Data",
-            desc=say.text("pdf_attachment"),
-            modification_date=pack.made_at,
-            compress=True,
-        )
+    page = ReportPdf(fonts, say.text("pdf_footer", when=say.when(pack.made_at), id=pack.signed_by))
+    title = say.text("title")
+    page.describe(
+        title,
+        say.text("language"),
+        pack.made_at,
+        about(title, pack.made_at, pack.tool_version),
+        (
+            Attachment(names.MANIFEST, manifest, "application/json", say.text("pdf_attachment")),
+            Attachment(names.SIGNATURE, signature, "application/octet-stream", say.text("pdf_attachment")),
+        ),
+    )
     page.add_page()
     _cover(page, report)
     _findings(page, report)
@@ -81,10 +77,27 @@ def pdf(report: Report, fonts: Fonts, manifest: bytes, signature: bytes) -> byte
     return bytes(page.output())
 
 
-def _about(report: Report) -> str:
-    """What the document says about itself, XMP; fpdf2's own would be dated by the clock."""
-    at, title = report.pack.made_at.isoformat(timespec="seconds"), escape(report.wording.text("title"))
-    tool = quoteattr(f"yolo-assets {report.pack.tool_version}")
+@dataclass(frozen=True)
+class Attachment:
+    """A file inside the document.
+
+    Attributes:
+        name: its file name.
+        data: its bytes.
+        kind: media type.
+        about: one sentence for the reader's list.
+    """
+
+    name: str
+    data: bytes
+    kind: str
+    about: str
+
+
+def about(title: str, made_at: datetime, tool_version: str) -> str:
+    """What a document says about itself, XMP; fpdf2's own would be dated by the clock."""
+    at, title = made_at.isoformat(timespec="seconds"), escape(title)
+    tool = quoteattr(f"yolo-assets {tool_version}")
     return f"""<x:xmpmeta xmlns:x="adobe:ns:meta/">
   <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
     <rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"
@@ -98,8 +111,8 @@ def _about(report: Report) -> str:
 </x:xmpmeta>"""
 
 
-class _ReportPdf(FPDF):
-    """Fonts, margins, footer, and the few shapes of paragraph that the report has."""
+class ReportPdf(FPDF):
+    """Fonts, margins, footer, and the few shapes of paragraph that a report has."""
 
     def __init__(self, fonts: Fonts, foot: str) -> None:
         super().__init__(format="A4", enforce_compliance=DocumentCompliance.PDFA_3U)
@@ -111,6 +124,30 @@ class _ReportPdf(FPDF):
         self.set_margins(18, 18)
         self.c_margin = 0  # text, tables and pictures share one left edge
         self.set_auto_page_break(True, 20)
+
+    def describe(
+        self, title: str, language: str, made_at: datetime, xmp: str, attachments: Sequence[Attachment]
+    ) -> None:
+        """What the document says of itself, dated by its content alone, and what is attached to it."""
+        self.set_creation_date(made_at)
+        self.set_title(title)
+        self.set_lang(language)
+        self.set_xmp_metadata(xmp)
+        for one in attachments:
+            self.embed_file(
+                bytes=one.data,
+                basename=one.name,
+                mime_type=one.kind,
+                associated_file_relationship="Data",
+                desc=one.about,
+                modification_date=made_at,
+                compress=True,
+            )
+
+    def headline(self, text: str) -> None:
+        """The name of the document, on its first page."""
+        self.use("text", 20, style="B")
+        self.multi_cell(0, 10, self.shown(text), new_x=XPos.LMARGIN, new_y=YPos.NEXT)
 
     def _add_fallbacks(self) -> None:
         """The fonts for what DejaVu lacks, each for the characters that it was chosen for."""
@@ -241,9 +278,22 @@ class _ReportPdf(FPDF):
         self.ln(3)
 
     def grid(
-        self, head: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int], bold: Collection[int] = ()
+        self,
+        head: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        widths: Sequence[int],
+        bold: Collection[int] = (),
+        wrap: WrapMode = WrapMode.CHAR,
     ) -> None:
-        """A table; its head is repeated on each page, rows of the numbers ``bold`` stand out."""
+        """A table; its head is repeated on each page, rows of the numbers ``bold`` stand out.
+
+        Args:
+            head: of the columns.
+            rows: cells.
+            widths: of the columns, in any unit.
+            bold: numbers of rows.
+            wrap: by characters where a cell holds hashes or paths, by words where it holds sentences.
+        """
         self.use("text", 7.5)
         self.set_draw_color(*_LINE)
         style = FontFace(emphasis="", color=_SOFT)
@@ -254,7 +304,7 @@ class _ReportPdf(FPDF):
             borders_layout="HORIZONTAL_LINES",
             headings_style=style,
             padding=(0.8, 1.5, 0.8, 0),
-            wrapmode=WrapMode.CHAR,
+            wrapmode=wrap,
         ) as table:
             for number, row in enumerate((head, *rows), -1):
                 line = table.row(style=FontFace(emphasis="B") if number in bold else None)
@@ -291,10 +341,9 @@ def _is_shaped(char: str) -> bool:
     return unicodedata.bidirectional(char) in ("R", "AL", "NSM") or unicodedata.category(char) in ("Mc", "Mn")
 
 
-def _cover(page: _ReportPdf, report: Report) -> None:
+def _cover(page: ReportPdf, report: Report) -> None:
     say = report.wording
-    page.use("text", 20, style="B")
-    page.multi_cell(0, 10, page.shown(say.text("title")), new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+    page.headline(say.text("title"))
     page.paragraph(say.text("lead"), points=9.5, colour=_SOFT)
     page.ln(2)
     for label, text in report.cover():
@@ -304,7 +353,7 @@ def _cover(page: _ReportPdf, report: Report) -> None:
     _notice(page, say.text("notes"), report.notes(), report, _SOFT)
 
 
-def _notice(page: _ReportPdf, title: str, lines: Sequence[str], report: Report, colour: tuple[int, int, int]) -> None:
+def _notice(page: ReportPdf, title: str, lines: Sequence[str], report: Report, colour: tuple[int, int, int]) -> None:
     if not lines:
         return
     page.ln(3)
@@ -315,7 +364,7 @@ def _notice(page: _ReportPdf, title: str, lines: Sequence[str], report: Report, 
         page.points([report.wording.text("more_in_manifest", count=len(lines) - _MOST_LINES)])
 
 
-def _findings(page: _ReportPdf, report: Report) -> None:
+def _findings(page: ReportPdf, report: Report) -> None:
     say = report.wording
     page.heading(say.text("findings"))
     bold = "" if report.pack.counts.fitting is None else say.text("findings_bold")
@@ -333,7 +382,7 @@ def _findings(page: _ReportPdf, report: Report) -> None:
         page.grid(head, rest, (1, 3, 2, 2, 7))
 
 
-def _finding(page: _ReportPdf, entry: FindingText, report: Report) -> None:
+def _finding(page: ReportPdf, entry: FindingText, report: Report) -> None:
     say = report.wording
     width = height = 0.0
     if entry.picture is not None:
@@ -373,7 +422,7 @@ def _finding(page: _ReportPdf, entry: FindingText, report: Report) -> None:
     page.ln(3)
 
 
-def _archives(page: _ReportPdf, report: Report) -> None:
+def _archives(page: ReportPdf, report: Report) -> None:
     say = report.wording
     page.heading(say.text("archives"))
     for row in report.archives():

@@ -280,12 +280,12 @@ def _write(
     manifest = BatchManifest(batch=batch, class_names=tuple(names), items=tuple(items))
     if store.head(annotation_key(batch, "manifest.json")) is None:
         _write_pictures(store, reader, manifest)
-        _write_files(store, manifest)
+        write_files(store, manifest, [_raw(item, item.file) for item in manifest.items], _readme(manifest))
     return manifest
 
 
 def _write_pictures(store: ObjectStore, reader: _BatchReader, manifest: BatchManifest) -> None:
-    items = {(item.source, item.sha256): item for item in manifest.items}
+    items = {(item.source, item.sha256): item for item in manifest.items if item.source is not None}
     for location, data in reader.archived.read_many(FrameLocation(source, sha256) for source, sha256 in items):
         item = items[location.source, location.sha256]
         copy = picture_copy(data, item.image_path)
@@ -298,16 +298,33 @@ def _write_pictures(store: ObjectStore, reader: _BatchReader, manifest: BatchMan
             store.put(key, copy.data)
 
 
-def _write_files(store: ObjectStore, manifest: BatchManifest) -> None:
+def write_files(
+    store: ObjectStore,
+    manifest: BatchManifest,
+    shown: Sequence[RawImage],
+    readme: str,
+    *,
+    notes: Sequence[str] = (),
+) -> None:
+    """Write everything of a batch but its pictures, the manifest last.
+
+    Args:
+        store: the store root.
+        manifest: of the batch.
+        shown: the images by the names of their files, with the boxes that people see first, as the manifest has them.
+        readme: what to do, for who opens the folder.
+        notes: a sentence for each image that Label Studio shows with it.
+    """
     batch = manifest.batch
     models = sorted({item.model_version for item in manifest.items if item.model_version})
     local = "/data/local-files/?d="
-    tasks = [_raw(item, f"{local}{annotation_key(batch, 'images/')}{item.file}") for item in manifest.items]
+    tasks = [replace(one, name=f"{local}{annotation_key(batch, 'images/')}{one.name}") for one in shown]
+    version = ", ".join(models) or None
     files = {
-        "coco.json": coco.write([_raw(item, item.file) for item in manifest.items], manifest.class_names),
-        "label_studio.json": label_studio.write(tasks, as_predictions=True, model_version=", ".join(models) or None),
-        "labeling_config.xml": label_studio.labeling_config(manifest.class_names).encode(),
-        "README.txt": _readme(manifest).encode(),
+        "coco.json": coco.write(shown, manifest.class_names),
+        "label_studio.json": label_studio.write(tasks, as_predictions=True, model_version=version, notes=notes),
+        "labeling_config.xml": label_studio.labeling_config(manifest.class_names, with_note=bool(notes)).encode(),
+        "README.txt": readme.encode(),
     }
     for file, data in files.items():
         store.put(annotation_key(batch, file), data)
@@ -328,8 +345,8 @@ def _readme(manifest: BatchManifest) -> str:
         "1. Label Studio: paste labeling_config.xml, import label_studio.json, local storage: the root of this store.\n"
         "   CVAT and others: load images/ and coco.json. Boxes there are a model's guesses: correct them all.\n"
         "2. Box every defect that you can see. No defect: submit the image empty, it counts as a background.\n"
-        "3. Export JSON from Label Studio: it tells reviewed images from untouched ones. COCO JSON and YOLO do not:\n"
-        "   some of their images without a box are asked about. Keep the file names of the images.\n"
+        "3. Export JSON from Label Studio: it tells reviewed images from untouched ones. Others do not: their\n"
+        "   images without a box are asked about. Keep the file names of the images.\n"
         "   Pictures that tools show in different ways (turned, TIFF, 16 bit) lie here as upright PNG copies.\n"
         "4. Put the export into labels/inbox/ of this store. What is wrong with it is reported, image by image.\n"
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -23,6 +23,7 @@ from yolo_assets.contracts.class_list import ClassList
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.names import DATASET_POINTER, dataset_image_key, dataset_key
 from yolo_assets.learning.archived import ArchivedFrames, FrameLocation
+from yolo_assets.learning.golden_set import read_golden
 from yolo_assets.learning.label_history import LabelHistory, accepted
 from yolo_assets.learning.records import (
     AcceptedLabels,
@@ -33,8 +34,11 @@ from yolo_assets.learning.records import (
     LabelledImage,
     Split,
 )
-from yolo_assets.learning.split import SHARES, WINDOW_SECONDS, Assignment, HashedImage, SplitResult, assign, dhash
+from yolo_assets.learning.series import SplitFrame, name_objects
+from yolo_assets.learning.split import SHARES, Assignment, SplitResult, assign, dhash
 from yolo_assets.storage import AlreadyExistsError, ObjectNotFoundError, ObjectStore
+from yolo_assets.tables.objects import TabledFrame, tabled_frames
+from yolo_assets.vision.matching import iou_matrix, match
 from yolo_assets.vision.pictures import decode_image
 
 MANY_IN_ONE_GROUP = 0.3
@@ -107,7 +111,6 @@ def build_dataset(
     *,
     class_names: Sequence[str] = (),
     shares: Mapping[Split, float] = SHARES,
-    window_seconds: float = WINDOW_SECONDS,
 ) -> Dataset:
     """Build the version that follows from the labels, and make it the newest.
 
@@ -119,7 +122,6 @@ def build_dataset(
         class_names: preferred order of classes that the version before does not have; not read where the store has a
             list of classes, which decides.
         shares: parts of the splits for frames that are new.
-        window_seconds: see ``split.assign``.
 
     Returns:
         The version; ``previous`` itself when nothing changed, so that training finds its result again.
@@ -141,23 +143,25 @@ def build_dataset(
     images_of = _ImageSource(store, archive)
     before = {item.sha256: item for item in previous.manifest.items} if previous else {}
     facts: dict[str, _ImageFacts] = {}
+    new = [image for image in images if not _unchanged(image, before.get(image.sha256))]
+    tabled = tabled_frames(store, [i.image_path for i in new if i.camera_id and i.image_path.count("/") == 2])
     for image in images:
         try:
-            facts[image.sha256] = _examine(image, before.get(image.sha256), images_of)
+            earlier = before.get(image.sha256)
+            facts[image.sha256] = _examine(image, earlier, images_of, tabled.get(image.image_path))
         except (BadInputError, IntegrityError) as error:  # this image's own fault; a store that is away is not
             unusable[image.image_path] = str(error)
     images = [image for image in images if image.sha256 in facts]
-    splits = assign(
-        [HashedImage(i.sha256, i.camera_id or "", i.captured_at, facts[i.sha256].dhash) for i in images],
-        {sha: Assignment(item.split, item.group) for sha, item in before.items()},
-        shares=shares,
-        window_seconds=window_seconds,
-    )
+    golden = {frame.sha256 for frame in read_golden(store).frames}
+    frames = [_split_frame(image, facts[image.sha256], golden) for image in images]
+    objects = name_objects(frames)
+    frozen = {sha: Assignment(item.split, item.group) for sha, item in before.items()}
+    splits = assign(frames, frozen, shares=shares)
     if listed is not None:
         names = listed.names
     else:
         names = _class_order(previous.manifest.class_names if previous else (), class_names, images)
-    manifest = _manifest(images, facts, splits, names, listed, labels, previous, unusable)
+    manifest = _manifest(images, facts, objects, golden, splits, names, listed, labels, previous, unusable)
     if not manifest.counts.get("train"):
         raise BadInputError("no labelled image is left for training; label more frames, from other moments")
     if previous is not None and _content(manifest) == _content(previous.manifest):
@@ -178,6 +182,8 @@ def build_dataset(
 class _ImageFacts:
     dhash: str
     hard: tuple[HardReason, ...]
+    object_ids: tuple[str, ...]
+    batch_id: str | None
 
 
 class _ImageSource:
@@ -219,14 +225,45 @@ class _ImageSource:
         return self._archived.read(FrameLocation(image.source, image.sha256))
 
 
-def _examine(image: LabelledImage, before: DatasetItem | None, source: _ImageSource) -> _ImageFacts:
-    """Hash and hardness of an image; an image that did not change since the version before is not read again."""
-    if before is not None and (before.boxes, before.image_path) == (image.boxes, image.image_path):
-        return _ImageFacts(before.dhash, before.hard)
+def _unchanged(image: LabelledImage, before: DatasetItem | None) -> bool:
+    return before is not None and (before.boxes, before.image_path) == (image.boxes, image.image_path)
+
+
+def _examine(
+    image: LabelledImage, before: DatasetItem | None, source: _ImageSource, tabled: TabledFrame | None
+) -> _ImageFacts:
+    """What is kept of an image; one that did not change since the version before is not read again."""
+    if before is not None and _unchanged(image, before):
+        return _ImageFacts(before.dhash, before.hard, before.object_ids, before.batch_id)
     bgr = decode_image(source.read(image), image.image_path)
     if bgr.shape[:2] != (image.height, image.width):
         raise IntegrityError(f"{image.image_path} is not a picture of {image.width}x{image.height}; remove its labels")
-    return _ImageFacts(dhash(bgr), hard_reasons(bgr, image.boxes))
+    objects = _tabled_objects(image, tabled) if tabled is not None else ()
+    batch = tabled.batch_id if tabled is not None else None
+    return _ImageFacts(dhash(bgr), hard_reasons(bgr, image.boxes), objects, batch)
+
+
+def _tabled_objects(image: LabelledImage, tabled: TabledFrame) -> tuple[str, ...]:
+    """The object that the tables name for each box, an empty text where none of theirs overlaps it by half."""
+    if not image.boxes or not tabled.object_ids:
+        return ()
+    overlaps = iou_matrix(np.array([box.bbox for box in image.boxes]), np.array(tabled.boxes))
+    found = match(overlaps, 0.5, first="pairs")
+    return tuple(tabled.object_ids[place] if place >= 0 else "" for place in found.tolist())
+
+
+def _split_frame(image: LabelledImage, facts: _ImageFacts, golden: Collection[str]) -> SplitFrame:
+    return SplitFrame(
+        key=image.sha256,
+        camera=image.camera_id or "",
+        captured_at=image.captured_at,
+        dhash=facts.dhash,
+        path=image.file_name or image.image_path,
+        boxes=tuple(box.bbox for box in image.boxes),
+        object_ids=facts.object_ids,
+        batch_id=facts.batch_id,
+        golden=image.sha256 in golden,
+    )
 
 
 def hard_reasons(bgr: NDArray[np.uint8], boxes: Iterable[LabelBox]) -> tuple[HardReason, ...]:
@@ -293,6 +330,8 @@ def _class_order(before: Sequence[str], preferred: Sequence[str], images: Iterab
 def _manifest(
     images: Sequence[LabelledImage],
     facts: Mapping[str, _ImageFacts],
+    objects: Mapping[str, tuple[str, ...]],
+    golden: Collection[str],
     splits: SplitResult,
     names: tuple[str, ...],
     listed: ClassList | None,
@@ -314,6 +353,10 @@ def _manifest(
             source=image.source,
             dhash=facts[image.sha256].dhash,
             hard=facts[image.sha256].hard,
+            file_name=image.file_name,
+            object_ids=objects[image.sha256],
+            batch_id=facts[image.sha256].batch_id,
+            golden=image.sha256 in golden,
         )
         for image in images
         if image.sha256 in splits.assigned
@@ -353,16 +396,23 @@ def _warnings(
 ) -> Iterable[str]:
     for split in ("val", "test"):
         if not counts.get(split):
-            yield f"the {split} split is empty; label frames from more moments"
+            groups = len({item.group for item in items})
+            yield (
+                f"the {split} split is empty, because all images belong to {groups} groups; label frames that show "
+                "other objects: of another lot or shift, or a few minutes before or after these"
+            )
     for name in names:
         for split in ("train", "test"):
             if counts.get(split) and not counts.get(f"{split}.{name}"):
                 yield f"class {name} has no box in the {split} split"
     group, size = Counter(item.group for item in items).most_common(1)[0] if items else ("", 0)
     if len(items) >= 20 and size > MANY_IN_ONE_GROUP * len(items):
-        yield f"{size} of {len(items)} images are near-duplicates of each other (group {group}); sample farther apart"
-    if splits.excluded:
-        yield f"{len(splits.excluded)} images are in no split: near-duplicates of images in different splits"
+        yield (
+            f"{size} of {len(items)} images belong together (group {group}): the same objects, lot or seconds; "
+            "sample farther apart"
+        )
+    for reason, count in sorted(Counter(splits.excluded.values()).items()):
+        yield f"{count} images are in no split: {reason}"
 
 
 def _left_out(unusable: Mapping[str, str]) -> Iterator[str]:

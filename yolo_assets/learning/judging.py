@@ -287,7 +287,9 @@ def _target(
     _check_size(raw, width, height, problems)
     digest = hashlib.sha256(raw.data).hexdigest()
     path = f"imported/{digest}{read_head(raw.data, 'the image in the zip').ending}"
-    return LabelledImage(image_path=path, sha256=digest, width=width, height=height, boxes=())
+    return LabelledImage(
+        image_path=path, sha256=digest, width=width, height=height, boxes=(), file_name=raw.name.replace("\\", "/")
+    )
 
 
 def _check_copy(data: bytes, item: LabelledImage, store: ObjectStore | None, problems: list[str]) -> None:

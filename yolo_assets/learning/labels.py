@@ -177,9 +177,10 @@ def _names(store: ObjectStore) -> Iterator[str]:
 
 
 def test_images(store: ObjectStore) -> frozenset[str]:
-    """The images of the test split of the newest dataset, by SHA-256."""
+    """The images of the newest dataset that evaluate models, the golden set among them, by SHA-256."""
     dataset = latest_dataset(store)
-    return frozenset(item.sha256 for item in dataset.manifest.items if item.split == "test") if dataset else frozenset()
+    items = dataset.manifest.items if dataset is not None else ()
+    return frozenset(item.sha256 for item in items if item.split == "test" or item.golden)
 
 
 class _Import:

@@ -72,7 +72,7 @@ class BatchItem(Record):
     camera_id: str
     captured_at: Time | None = None
     reason: Reason
-    source: ArchiveRef
+    source: ArchiveRef | None = Field(default=None, description="None: the image came with labels")
     sha256: str
     width: int = Field(gt=0)
     height: int = Field(gt=0)
@@ -100,6 +100,7 @@ class LabelledImage(Record):
     camera_id: str | None = None
     captured_at: Time | None = None
     source: ArchiveRef | None = Field(default=None, description="None: the image came with the labels")
+    file_name: str | None = Field(default=None, description="of an image that came with the labels, as they call it")
     copy_key: str | None = Field(default=None, description="a copy in the store: an archive may be cold by now")
     annotator: str | None = None
     labelled_at: Time | None = Field(default=None, description="when the tool says that these labels last changed")
@@ -186,13 +187,14 @@ class DatasetItem(Record):
     image_path: str
     sha256: str
     split: Split
-    group: str = Field(description="near-duplicates share a group, and a group never spans two splits")
+    group: str = Field(description="what belongs together shares a group, and a group never spans two splits")
     width: int = Field(gt=0)
     height: int = Field(gt=0)
     boxes: tuple[LabelBox, ...]
     camera_id: str | None = None
     captured_at: Time | None = None
     source: ArchiveRef | None = None
+    file_name: str | None = Field(default=None, description="of an image that came with its labels")
     dhash: str = Field(pattern=r"^[0-9a-f]{64}$", description="256-bit perceptual hash")
     hard: tuple[HardReason, ...] = ()
     object_ids: tuple[str, ...] = Field(default=(), description="the object that each box shows; empty: not known")

@@ -1,53 +1,46 @@
-"""Frozen, deterministic splits without near-duplicates across them. Pure: pictures come in as arrays, hashes go out.
+"""Frozen, deterministic splits by object, time and lot. Pure: pictures come in as hashes and boxes.
 
-Two frames of a camera are near-duplicates when they fall into the same short window of time (the same part passes) or
-when their perceptual hashes all but agree (an empty belt looks the same all week). Such frames form a group, and a
-group lies in one split. A frame that once had a split keeps it in every later version: a model is never evaluated on a
-frame that an ancestor of it was trained on. A new frame that is close to frames of *different* splits is put into none.
+Frames that show the same object, or that one camera took within a few seconds, lie in one split. They form a group with
+the frames of the same lot and with near-duplicates around them. A group that would become too long, because objects
+follow each other without a gap, is cut, and the frames at the cut are left out. Where no time is known, numbers in the
+names of files give the order; frames without either are grouped by their content.
+
+A frame that once had a split keeps it in every later version: a model is never evaluated on a frame that an ancestor of
+it was trained on. A new frame that is close to frames of *different* splits is put into none. Does not belong here: the
+order of frames and their objects (``series``), whether a split leaks (``leaks``).
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from yolo_assets.learning.near_duplicates import alike_groups
 from yolo_assets.learning.records import Split
+from yolo_assets.learning.series import Series, SplitFrame, hash_bits, in_series
 
 SHARES: Mapping[Split, float] = {"train": 0.7, "val": 0.12, "test": 0.18}
-WINDOW_SECONDS = 10.0
 NEAR_BITS = 8
 """Of 256: noise of the sensor and of JPEG changes fewer bits, a part that moved by a tenth of the frame more."""
 
-_COMPARED_AT_ONCE = 1 << 20
-"""Pairs of hashes in memory at one time, 32 bytes each."""
+ALIKE_FOR = 600.0
+"""Seconds, or numbers, for which frames that follow each other and look alike are one group."""
+
+_PARTS = 15
+"""A group holds at most this part of all frames, so that there are enough groups for three splits."""
+
+_SMALLEST_LIMIT = 10
+_PASSES = 8
 
 _SIDE = 16
 _DEAD_ZONE = 0.03
 """Part of the picture's own contrast that a step must exceed to set a bit: flat areas would be bits of pure noise."""
-
-
-@dataclass(frozen=True)
-class HashedImage:
-    """What the split needs of an image.
-
-    Attributes:
-        key: identity, the SHA-256 of the image.
-        camera: its camera; images without one are compared among themselves.
-        captured_at: None when unknown; such an image is near another only by its hash.
-        dhash: from ``dhash``.
-    """
-
-    key: str
-    camera: str
-    captured_at: datetime | None
-    dhash: str
 
 
 @dataclass(frozen=True)
@@ -71,6 +64,21 @@ class SplitResult:
     excluded: dict[str, str]
 
 
+@dataclass(frozen=True)
+class _Group:
+    """New frames that go to one split.
+
+    Attributes:
+        name: of the group.
+        keys: its frames.
+        home: the frames it must join, if any.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    home: Assignment | None = None
+
+
 def dhash(bgr: NDArray[np.uint8]) -> str:
     """Difference hash of a picture.
 
@@ -88,11 +96,10 @@ def dhash(bgr: NDArray[np.uint8]) -> str:
 
 
 def assign(
-    frames: Sequence[HashedImage],
+    frames: Sequence[SplitFrame],
     frozen: Mapping[str, Assignment] | None = None,
     *,
     shares: Mapping[Split, float] = SHARES,
-    window_seconds: float = WINDOW_SECONDS,
     near_bits: int = NEAR_BITS,
 ) -> SplitResult:
     """Give every frame a split.
@@ -100,102 +107,227 @@ def assign(
     Args:
         frames: all frames of the version, old and new, in any order; keys are unique.
         frozen: assignments of the version before; kept as they are.
-        shares: intended parts; new groups go, in the order of a hash of their name, where most frames are missing.
-        window_seconds: length of the fixed windows of time in which frames of a camera belong together.
+        shares: intended parts; new groups go, in the order of a hash of their name, where most frames are missing, and
+            none of the splits stays empty while there are groups for it.
         near_bits: hashes that differ in at most so many bits are of near-duplicates.
     """
     frozen = frozen or {}
     frames = sorted(frames, key=lambda frame: frame.key)
     assigned = {frame.key: frozen[frame.key] for frame in frames if frame.key in frozen}
+    for frame in frames:
+        if frame.golden and frame.key not in assigned:
+            assigned[frame.key] = Assignment("test", f"golden#{frame.key[:16]}")
+    series, loose = in_series(frames)
+    limit = max(_SMALLEST_LIMIT, len(frames) // _PARTS)
+    # What a cut left out may lie between two groups that went to one split: then it belongs there, too.
     excluded: dict[str, str] = {}
+    for _ in range(_PASSES):
+        excluded = {}
+        groups: list[_Group] = []
+        for one in series:
+            groups += _groups_of_series(one, assigned, limit, near_bits, excluded)
+        groups += _groups_of_loose(loose, assigned, limit, near_bits, excluded)
+        if not groups:
+            break
+        _fill(assigned, groups, shares, len(frames) - len(excluded))
+    return SplitResult(assigned, {f.key: excluded.get(f.key, _CUT) for f in frames if f.key not in assigned})
+
+
+_CUT = "left out where a long chain of objects was cut: it shows objects of frames on both sides"
+
+
+def _fill(assigned: dict[str, Assignment], groups: Iterable[_Group], shares: Mapping[Split, float], total: int) -> None:
+    """Put groups into splits: those with a home first, then where most frames are missing."""
+    free: list[_Group] = []
+    for group in groups:
+        if group.home is None:
+            free.append(group)
+        else:
+            assigned.update(dict.fromkeys(group.keys, group.home))
     counts: dict[Split, int] = {split: sum(a.split == split for a in assigned.values()) for split in shares}
-    new_groups: list[tuple[str, list[str]]] = []
-    for members in _components(frames, window_seconds, near_bits, set(assigned)):
-        new = [frame.key for frame in members if frame.key not in frozen]
-        if not new:
-            continue
-        met = {assigned[frame.key] for frame in members if frame.key in frozen}
-        splits = {a.split for a in met}
+    weight = sum(shares.values())
+    wanted: dict[Split, float] = {split: share / weight * total for split, share in shares.items() if share > 0}
+
+    def turn(group: _Group) -> tuple[bool, int, bytes]:
+        # Larger than a whole split is meant to be: first, while there is room for it.
+        large = len(group.keys) > min(wanted.values())
+        return not large, -len(group.keys) if large else 0, hashlib.sha256(group.name.encode()).digest()
+
+    free.sort(key=turn)
+    for number, group in enumerate(free):
+        empty: list[Split] = [split for split in wanted if not counts[split]]
+        choice: list[Split] = empty if len(free) - number <= len(empty) else list(wanted)
+        split: Split = max(choice, key=lambda s: (wanted[s] - counts[s], s))
+        assigned.update(dict.fromkeys(group.keys, Assignment(split, group.name)))
+        counts[split] += len(group.keys)
+
+
+def _groups_of_series(
+    series: Series, assigned: Mapping[str, Assignment], limit: int, near_bits: int, excluded: dict[str, str]
+) -> list[_Group]:
+    """Groups of the frames of a series that have no split yet; what fits none is added to ``excluded``."""
+    homes = [assigned.get(frame.key) for frame in series.frames]
+    free = np.array([home is None for home in homes])
+    if not free.any():
+        return []
+    met = _met(series, homes)
+    kept: list[int] = []
+    for place in np.flatnonzero(free).tolist():
+        splits = {home.split for home in met[place]}
         if len(splits) > 1:
             names = " and ".join(sorted(splits))
-            excluded.update(dict.fromkeys(new, f"near-duplicate of frames in {names}"))
-        elif met:
-            home = min(met, key=lambda a: a.group)
-            assigned.update(dict.fromkeys(new, home))
-            counts[home.split] += len(new)
+            excluded[series.frames[place].key] = f"it shows objects of frames in {names}, or was taken too near to them"
         else:
-            new_groups.append((_group_name(members, window_seconds), new))
-    total = sum(counts.values()) + sum(len(keys) for _, keys in new_groups)
-    weight = sum(shares.values())
-    for name, keys in sorted(new_groups, key=lambda group: hashlib.sha256(group[0].encode()).digest()):
-        split: Split = max(shares, key=lambda s: (shares[s] / weight * total - counts[s], s))
-        assigned.update(dict.fromkeys(keys, Assignment(split, name)))
-        counts[split] += len(keys)
-    return SplitResult(assigned, excluded)
-
-
-def _components(
-    frames: Sequence[HashedImage], window_seconds: float, near_bits: int, frozen: set[str]
-) -> list[list[HashedImage]]:
-    """Connected sets of near-duplicates; frozen frames join a set but do not connect two sets of new frames.
-
-    Frozen frames as bridges would tie unrelated new frames together, and once wrong, wrong for ever.
-    """
-    from scipy.sparse import coo_array  # takes a third of a second to import, which only a new dataset needs
-    from scipy.sparse.csgraph import connected_components
-
-    groups: list[list[HashedImage]] = []
-    by_camera: dict[str, list[HashedImage]] = defaultdict(list)
-    for frame in frames:
-        by_camera[frame.camera].append(frame)
-    for camera in sorted(by_camera):
-        new = [frame for frame in by_camera[camera] if frame.key not in frozen]
-        old = [frame for frame in by_camera[camera] if frame.key in frozen]
-        if not new:
-            continue
-        rows, columns = _near_pairs(new, new + old, window_seconds, near_bits)
-        among_new = columns < len(new)
-        edges = (np.ones(int(among_new.sum()), bool), (rows[among_new], columns[among_new]))
-        _, labels = connected_components(coo_array(edges, shape=(len(new), len(new))), directed=False)
-        sets: dict[int, list[HashedImage]] = defaultdict(list)
-        for frame, label in zip(new, labels.tolist(), strict=True):
-            sets[label].append(frame)
-        touched = np.unique(np.stack([labels[rows[~among_new]], columns[~among_new]], axis=1), axis=0)
-        for label, column in touched.tolist():
-            sets[label].append(old[column - len(new)])
-        groups += sets.values()
+            kept.append(place)
+    if not kept:
+        return []
+    marks = [min(met[place], key=lambda home: home.group) if met[place] else None for place in kept]
+    blocks = _blocks(series, np.array(kept), [mark.split if mark else "" for mark in marks], limit, near_bits)
+    groups = []
+    for first, last in blocks:
+        members = [series.frames[place] for place in kept[first : last + 1]]
+        home = next((mark for mark in marks[first : last + 1] if mark is not None), None)
+        groups.append(_Group(_name(series, members[0]), tuple(frame.key for frame in members), home))
     return groups
 
 
-def _near_pairs(
-    new: Sequence[HashedImage], members: Sequence[HashedImage], window_seconds: float, near_bits: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Near-duplicates of the new frames of one camera.
+def _met(series: Series, homes: Sequence[Assignment | None]) -> list[set[Assignment]]:
+    """For each frame, where the frames lie that have a split and are too near to it, or show the same object."""
+    met: list[set[Assignment]] = [set() for _ in homes]
+    held = np.flatnonzero([home is not None for home in homes])
+    if not len(held):
+        return met
+    low = np.searchsorted(series.at[held], series.at - series.apart, side="right" if series.apart else "left")
+    high = np.searchsorted(series.at[held], series.at + series.apart, side="left" if series.apart else "right")
+    of_object: dict[int, set[Assignment]] = defaultdict(set)
+    for place in held.tolist():
+        for number in series.objects[place].tolist():
+            home = homes[place]
+            if home is not None:
+                of_object[number].add(home)
+    scene = _parts_of_the_scene(series)
+    for place, found in enumerate(met):
+        if homes[place] is None:
+            found |= {home for near in held[low[place] : high[place]] if (home := homes[near]) is not None}
+            for number in series.objects[place].tolist():
+                if number not in scene:
+                    found |= of_object.get(number, set())
+    return met
 
-    Memory grows with the number of pairs found, not with the number compared: a block of rows is compared at a time.
 
-    Returns:
-        Positions in ``new`` and in ``members`` of each pair, ``[n]`` and ``[n]``.
+def _parts_of_the_scene(series: Series) -> set[int]:
+    """Numbers of objects that are in view for longer than an object can be."""
+    first: dict[int, float] = {}
+    scene: set[int] = set()
+    for at, numbers in zip(series.at.tolist(), series.objects, strict=True):
+        for number in numbers.tolist():
+            if at - first.setdefault(number, at) > series.longest:
+                scene.add(number)
+    return scene
+
+
+def _blocks(
+    series: Series, kept: NDArray[np.int64], marks: Sequence[str], limit: int, near_bits: int
+) -> list[tuple[int, int]]:
+    """Groups as first and last position in ``kept``; what lies between two of them is left out.
+
+    Args:
+        series: all frames.
+        kept: those that are grouped.
+        marks: the split that each of them must join, or an empty text.
+        limit: frames of a group, from which on it is cut.
+        near_bits: see ``assign``.
     """
-    hashes = np.array([np.frombuffer(bytes.fromhex(f.dhash), np.uint64) for f in members])
-    windows = np.array([_window(f, window_seconds) for f in members])
-    block = max(1, _COMPARED_AT_ONCE // len(members))
-    pairs: list[NDArray[np.int64]] = []
-    for first in range(0, len(new), block):
-        some = slice(first, min(first + block, len(new)))
-        bits = np.bitwise_count(hashes[some, None] ^ hashes[None]).sum(axis=2, dtype=np.int32)
-        same_window = (windows[some, None] == windows[None]) & (windows[some, None] >= 0)
-        pairs.append(np.argwhere((bits <= near_bits) | same_window) + np.array([first, 0]))
-    rows, columns = np.concatenate(pairs).T
-    return rows, columns
+    count = len(kept)
+    at = series.at[kept]
+    place = np.arange(count)
+    last_of = place.copy()
+    position = np.searchsorted(kept, series.spans)  # of frames that are not kept: of the next one that is
+    ends = np.minimum(np.searchsorted(kept, series.spans[:, 1], side="right") - 1, count - 1)
+    inside = position[:, 0] < count
+    np.maximum.at(last_of, position[inside, 0], ends[inside])
+    of_objects = np.maximum.accumulate(last_of)
+    too_near = np.searchsorted(at, at + series.apart, side="left") - 1
+    reach = np.maximum(of_objects, np.maximum(too_near, place))
+    joined = _joined(series, kept, near_bits)
+    natural = np.flatnonzero(~joined & (reach <= place))
+    lots = np.array([series.frames[p].batch_id or "" for p in kept.tolist()])
+    new_lot = np.append(lots[1:] != lots[:-1], True)
+    marked = np.array([mark != "" for mark in marks])
+    blocks: list[tuple[int, int]] = []
+    start = 0
+    while start < count:
+        end = int(natural[np.searchsorted(natural, start)])
+        stop = _first_other_mark(marks, marked, start, end)
+        if end - start < limit and stop > end:
+            blocks.append((start, end))
+            start = end + 1
+            continue
+        high = min(start + 2 * limit, end, stop - 1)
+        low = min(start + limit // 2, high)
+        choice = place[low : high + 1]
+        # As few frames as can be are left out; then at the border of a lot; then the longer group.
+        best = int(choice[np.lexsort((-choice, ~new_lot[choice], reach[choice] - choice))[0]])
+        blocks.append((start, best))
+        start = int(reach[best]) + 1
+    return blocks
 
 
-def _window(frame: HashedImage, seconds: float) -> int:
-    return -1 if frame.captured_at is None else int(frame.captured_at.timestamp() // seconds)
+def _first_other_mark(marks: Sequence[str], marked: NDArray[np.bool_], start: int, end: int) -> int:
+    """The first position in ``start`` to ``end`` that must join another split than one before it; else beyond."""
+    found = start + np.flatnonzero(marked[start : end + 1])
+    first = next(iter(found.tolist()), None)
+    if first is None:
+        return end + 1
+    return next((place for place in found.tolist() if marks[place] != marks[first]), end + 1)
 
 
-def _group_name(members: Sequence[HashedImage], window_seconds: float) -> str:
-    """The earliest window of the group, or its smallest key where no time is known."""
-    first = min(members, key=lambda f: (_window(f, window_seconds) < 0, _window(f, window_seconds), f.key))
-    window = _window(first, window_seconds)
-    return f"{first.camera}@{window}" if window >= 0 else f"{first.camera}#{first.key[:16]}"
+def _joined(series: Series, kept: NDArray[np.int64], near_bits: int) -> NDArray[np.bool_]:
+    """Whether each frame belongs to the next one: too near, of one lot, or alike and not long after it."""
+    at = series.at[kept]
+    steps = np.diff(at)
+    frames = [series.frames[place] for place in kept.tolist()]
+    lots = np.array([frame.batch_id or "" for frame in frames])
+    hashes = hash_bits(frames)
+    bits = np.bitwise_count(hashes[1:] ^ hashes[:-1]).sum(1, dtype=np.int64)
+    same_lot = (lots[1:] == lots[:-1]) & (lots[1:] != "")
+    alike = (bits <= near_bits) & (steps <= ALIKE_FOR) & (series.apart > 0)
+    return np.append((steps < series.apart) | same_lot | alike, False)
+
+
+def _groups_of_loose(
+    frames: Sequence[SplitFrame],
+    assigned: Mapping[str, Assignment],
+    limit: int,
+    near_bits: int,
+    excluded: dict[str, str],
+) -> list[_Group]:
+    """Groups of frames without time and order: by their content alone."""
+    groups: list[_Group] = []
+    by_camera: dict[str, list[SplitFrame]] = defaultdict(list)
+    for frame in frames:
+        by_camera[frame.camera].append(frame)
+    for camera in sorted(by_camera):
+        members = by_camera[camera]
+        if all(frame.key in assigned for frame in members):
+            continue
+        alike = alike_groups(members, near_bits, limit)
+        for number in np.unique(alike).tolist():
+            group = [members[place] for place in np.flatnonzero(alike == number).tolist()]
+            new = tuple(frame.key for frame in group if frame.key not in assigned)
+            met = {assigned[frame.key] for frame in group if frame.key in assigned}
+            splits = {home.split for home in met}
+            if len(splits) > 1:
+                names = " and ".join(sorted(splits))
+                excluded.update(dict.fromkeys(new, f"near-duplicate of frames in {names}"))
+            elif new:
+                home = min(met, key=lambda a: a.group) if met else None
+                groups.append(_Group(f"{camera}#{min(f.key for f in group)[:16]}", new, home))
+    return groups
+
+
+def _name(series: Series, first: SplitFrame) -> str:
+    """The first moment of the group, or its first frame where no time is known."""
+    if first.captured_at is None:
+        return f"{series.name}#{first.key[:16]}"
+    return f"{series.name}@{round(first.captured_at.timestamp() * 1000)}"

@@ -80,10 +80,11 @@ def suspicions(
     compared = [_Compared.of(*pair) for pair in zip(labels, reports, strict=True)]
     trust, scatter = _trust(compared), _scatter(compared)
     found: list[LabelSuspicion] = []
+    has_model = any(len(one) for one in reports)
     for image, one in enumerate(compared):
         of_image = _of_image(image, one, trust[image], scatter)
         before = (earlier or {}).get(image)
-        found += of_image if before is None else _with_rounds(image, one, of_image, before)
+        found += of_image if before is None else _with_rounds(image, one, of_image, before, has_model)
     return sorted(found, key=lambda one: (-one.score, one.image, one.kind, one.label or 0, one.report or 0))
 
 
@@ -184,7 +185,7 @@ def _of_image(
     for report in np.argsort(-weight, kind="stable"):
         if explained[report] or weight[report] <= 0:
             continue
-        if any(_overlap(one.reports, report, other) >= SAME_PLACE for other in np.flatnonzero(explained)):
+        if any(_overlap(one.reports, int(report), int(other)) >= SAME_PLACE for other in np.flatnonzero(explained)):
             explained[report] = True  # the second box of an object that is accounted for
             continue
         explained[report] = True
@@ -212,8 +213,10 @@ def _overlap(boxes: Detections, first: int, second: int) -> float:
     return float(iou_matrix(pair[:1], pair[1:])[0, 0])
 
 
-def _with_rounds(image: int, one: _Compared, found: list[LabelSuspicion], before: Detections) -> list[LabelSuspicion]:
-    """Surer where the earlier round agrees with the model; what only the rounds differ in comes as well."""
+def _with_rounds(
+    image: int, one: _Compared, found: list[LabelSuspicion], before: Detections, has_model: bool
+) -> list[LabelSuspicion]:
+    """Surer where the earlier round agrees with the model; where it has no say, what the rounds differ in comes too."""
     iou = iou_matrix(before.xyxy.astype(np.float64), one.labels.xyxy.astype(np.float64))
     same = before.class_id[:, None] == one.labels.class_id
     kept = match(np.where(same, iou, 0.0), SAME_PLACE) >= 0
@@ -228,7 +231,9 @@ def _with_rounds(image: int, one: _Compared, found: list[LabelSuspicion], before
         for place in agrees:
             doubt = told[place]
             told[place] = replace(doubt, score=1 - (1 - doubt.score) * (1 - _OTHER_ROUND), earlier=int(box))
-        if not agrees and not any(doubt.label is not None and doubt.label == label for doubt in told):
+        # A correction that the model agrees with is settled: the label that it reports, the box that it does not.
+        settled = has_model and (label is None or label in one.partner)
+        if not agrees and not settled and not any(doubt.label == label is not None for doubt in told):
             told.append(LabelSuspicion(image, kind, _OTHER_ROUND, label, None, int(box)))
     return told
 

@@ -16,7 +16,8 @@ from yolo_assets.learning.formats.recognise import parse
 from yolo_assets.learning.judging import validate
 from yolo_assets.learning.known_images import KnownImages
 from yolo_assets.learning.records import DatasetItem, DatasetManifest, LabelledImage
-from yolo_assets.learning.split import HashedImage, assign, dhash
+from yolo_assets.learning.series import SplitFrame, name_objects
+from yolo_assets.learning.split import assign, dhash
 from yolo_assets.storage import AlreadyExistsError, ObjectStore
 from yolo_assets.vision.pictures import decode_image
 
@@ -26,7 +27,7 @@ def labelled_test_set(store: ObjectStore, labels: Path, pictures: Path) -> Datas
 
     Args:
         store: where the pictures and the manifest are kept.
-        labels: COCO JSON, Label Studio JSON or a YOLO zip.
+        labels: a label file of any form that is read, see ``formats``.
         pictures: folder with the pictures that it names, for those that it does not carry.
 
     Raises:
@@ -71,18 +72,31 @@ def _manifest(store: ObjectStore, images: tuple[LabelledImage, ...], digest: str
     }
     hashes = {sha256: dhash(bgr) for sha256, bgr in decoded.items()}
     unique = {image.sha256: image for image in images}
-    groups = assign([HashedImage(sha256, "", None, value) for sha256, value in hashes.items()], shares={"test": 1.0})
+    frames = [
+        SplitFrame(
+            key=image.sha256,
+            camera="",
+            captured_at=None,
+            dhash=hashes[image.sha256],
+            path=image.file_name or image.image_path,
+            boxes=tuple(box.bbox for box in image.boxes),
+        )
+        for image in unique.values()
+    ]
+    groups, objects = assign(frames, shares={"test": 1.0}), name_objects(frames)
     items = [
         DatasetItem(
             image_path=image.image_path,
             sha256=sha256,
             split="test",
-            group=groups.assigned[sha256].group,
+            group=groups.assigned[sha256].group if sha256 in groups.assigned else f"#{sha256[:16]}",
             width=image.width,
             height=image.height,
             boxes=image.boxes,
             dhash=hashes[sha256],
             hard=hard_reasons(decoded[sha256], image.boxes),
+            file_name=image.file_name,
+            object_ids=objects[sha256],
         )
         for sha256, image in sorted(unique.items())
     ]

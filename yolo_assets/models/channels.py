@@ -16,7 +16,8 @@ from pydantic import Field
 from yolo_assets.contracts.base import Record
 from yolo_assets.contracts.errors import BadInputError, SignatureError
 from yolo_assets.contracts.model import ChannelPointer
-from yolo_assets.contracts.names import channel_history_key, channel_key
+from yolo_assets.contracts.names import channel_history_key, channel_key, channel_statement_key
+from yolo_assets.contracts.releasing import ChannelStatement
 from yolo_assets.models.signed_objects import SignedObjects
 from yolo_assets.storage.base import ObjectNotFoundError
 
@@ -155,6 +156,18 @@ class Channel:
                 raise
             return StoredPointer(None, info.etag, data)
         return StoredPointer(pointer, info.etag, data)
+
+    def statement(self) -> ChannelStatement | None:
+        """Which release promotion says is the newest, and until when; None where there is no trusted statement.
+
+        One that is missing or forged proves nothing; what a reader saw before still holds.
+        """
+        key = channel_statement_key(self.name, self.channel)
+        try:
+            found = ChannelStatement.from_json(self._objects.document(key, "channel-statement"), key)
+        except (ObjectNotFoundError, BadInputError, SignatureError):
+            return None
+        return found if (found.name, found.channel) == (self.name, self.channel) else None
 
     def history(self) -> ChannelHistory:
         """Every recorded release, oldest first.

@@ -15,6 +15,8 @@ from yolo_assets.contracts.model import ChannelPointer
 from yolo_assets.contracts.names import FLEET
 from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore
 
+ON_IT_WITHIN = timedelta(minutes=2)
+"""From a promotion to every live device of it."""
 SILENT_AFTER = timedelta(minutes=2)
 """A device whose heartbeat is older is not expected to take a release now."""
 
@@ -40,14 +42,17 @@ class DeviceStatus:
 
     Attributes:
         heartbeat: the last one.
-        state: ``current`` runs the channel's version; ``pinned`` runs another on purpose; ``behind`` does not run it
+        state: ``current`` runs what the channel asks of it, which outside the wave of a rollout is the version that
+            the others keep; ``pinned`` runs another on purpose; ``behind`` does not run it
             yet; ``silent`` has sent no recent heartbeat; ``no_model`` has none.
         age: of the heartbeat.
+        took: from the move of the channel until the device served it; None where it does not, or served it before.
     """
 
     heartbeat: Heartbeat
     state: DeviceState
     age: timedelta
+    took: timedelta | None = None
 
 
 @dataclass(frozen=True)
@@ -85,17 +90,26 @@ def fleet_status(fleet: FleetHeartbeats, pointer: ChannelPointer, now: datetime)
         now: aware.
     """
     devices = [
-        DeviceStatus(beat, _state(beat, pointer, now), now - beat.at)
+        DeviceStatus(beat, _state(beat, pointer, now), now - beat.at, _took(beat, pointer))
         for beat in sorted(fleet.heartbeats, key=lambda beat: beat.device_id)
         if beat.channel in (None, pointer.channel)
     ]
     return FleetStatus(tuple(devices), fleet.unreadable)
 
 
+def _took(beat: Heartbeat, pointer: ChannelPointer) -> timedelta | None:
+    switched = [
+        swap.at
+        for swap in beat.swaps
+        if swap.release == pointer.release and swap.result in ("committed", "switched")
+    ]  # fmt: skip
+    return min(switched) - pointer.moved_at if switched else None
+
+
 def _state(beat: Heartbeat, pointer: ChannelPointer, now: datetime) -> DeviceState:
     if now - beat.at > SILENT_AFTER:
         return "silent"
-    if beat.model_version == pointer.model_version:
+    if beat.model_version == pointer.for_device(beat.device_id).model_version:
         return "current"
     if beat.pinned is not None:
         return "pinned"

@@ -5,6 +5,7 @@ The checks of an orchestrator gate its own runs only, so everything that the dec
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from yolo_assets.contracts.errors import IntegrityError, UserError
@@ -18,6 +19,9 @@ from yolo_assets.models.gate_report import GateReport
 from yolo_assets.models.gate_status import REPORT, gate_status
 from yolo_assets.models.promotion import Promoter, ReleaseRequest, check_reason
 from yolo_assets.models.registry import Registry
+
+Release = Callable[[ReleaseRequest], ChannelPointer]
+"""Lets a version out: to every device, or to the first wave of a rollout."""
 
 
 class ChampionMovedError(UserError):
@@ -64,6 +68,7 @@ def release_candidate(
     channel: str,
     by: str,
     reason: str | None = None,
+    release: Release | None = None,
 ) -> GatedRelease:
     """Put a candidate through the gate and promote it when it passes. Again after a crash gives the same end.
 
@@ -76,6 +81,7 @@ def release_candidate(
         channel: to promote to.
         by: who releases.
         reason: for the history; by default the gate's summary.
+        release: how it goes out; by default to every device at once.
 
     Raises:
         IntegrityError: the registered file is not the one that was evaluated.
@@ -124,7 +130,7 @@ def release_candidate(
         manifest_sha256=stored.sha256,
         expected=report.expected,
     )
-    return GatedRelease(report, promoter.promote(request))
+    return GatedRelease(report, (release or promoter.promote)(request))
 
 
 def keep_report(promoter: Promoter, manifest: ModelManifest, report: GateReport) -> None:
@@ -136,7 +142,12 @@ def keep_report(promoter: Promoter, manifest: ModelManifest, report: GateReport)
 
 
 def promote_by_hand(
-    promoter: Promoter, request: ReleaseRequest, *, force: bool = False, unjudged: bool = False
+    promoter: Promoter,
+    request: ReleaseRequest,
+    *,
+    force: bool = False,
+    unjudged: bool = False,
+    release: Release | None = None,
 ) -> ManualRelease:
     """Promote because an operator asks for it. Pointer and history record what the gate said of it.
 
@@ -147,6 +158,7 @@ def promote_by_hand(
         force: promote although the gate refused or could not tell, or although its report cannot be trusted, or
             although the class list is not that of the version served now.
         unjudged: promote although no gate judged the version, or a check in front of the gate failed.
+        release: how it goes out; by default to every device at once.
 
     Raises:
         BadInputError: no ``by`` or ``reason``.
@@ -170,7 +182,7 @@ def promote_by_hand(
             f"{sentence} Promote it all the same with {' and '.join(missing)} and a --reason that stands up later."
         )
     gate = "gate overridden" if forced else "no gate report" if never_judged else "gate passed"
-    pointer = promoter.promote(
+    pointer = (release or promoter.promote)(
         replace(
             request,
             reason=f"{reason} (by hand, {gate})",

@@ -12,15 +12,18 @@ Until the pointer moves the old one serves and verifies; the same request again 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from importlib.util import find_spec
-from typing import get_args
+from typing import Any, get_args
 
 from yolo_assets.contracts.errors import BadInputError, UserError
-from yolo_assets.contracts.model import MANIFEST, ONNX, ChannelPointer, ExpectedChange
-from yolo_assets.contracts.names import channel_history_key, model_key
+from yolo_assets.contracts.model import MANIFEST, ONNX, ChannelPointer, ExpectedChange, ReleaseWave
+from yolo_assets.contracts.names import channel_history_key, channel_statement_key, model_key
+from yolo_assets.contracts.releasing import ChannelStatement, People, RolloutSettings
 from yolo_assets.contracts.signing import Signer
 from yolo_assets.contracts.times import utc_now
+from yolo_assets.models.approvals import Approvals, proposal_of
 from yolo_assets.models.bundle import VerifiedBundle
 from yolo_assets.models.channels import Channel, HistoryEntry, MoveKind, StoredPointer
 from yolo_assets.models.registry import Registry
@@ -135,15 +138,45 @@ class Promoter:
         registry: its trusted keys are those that the present pointer may be signed with.
         signer: the promotion key.
         check: raises when an exported file is not what its manifest promises; a channel never points to such a one.
+        approvals: people who must agree before a channel moves to another version; None: nobody must.
+        valid_for: how long the statement of the newest release holds; None: none is made.
     """
 
-    def __init__(self, registry: Registry, signer: Signer, *, check: BundleCheck = check_exported_file) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        signer: Signer,
+        *,
+        check: BundleCheck = check_exported_file,
+        approvals: Approvals | None = None,
+        valid_for: timedelta | None = None,
+    ) -> None:
         self.registry = registry
         self.signer = signer
         self._check = check
+        self._approvals = approvals
+        self._valid_for = valid_for
 
-    def promote(self, request: ReleaseRequest) -> ChannelPointer:
+    @classmethod
+    def of_plant(
+        cls, registry: Registry, signer: Signer, people: People | None, rollout: RolloutSettings | None
+    ) -> Promoter:
+        """A promoter that keeps what ``plant.yaml`` says of people and of how long a pointer holds.
+
+        Raises:
+            SignatureError: the key of a person cannot be read.
+        """
+        approvals = Approvals(registry.store, people, registry.trusted) if people is not None else None
+        hours = rollout.pointer_hours if rollout is not None else None
+        return cls(registry, signer, approvals=approvals, valid_for=timedelta(hours=hours) if hours else None)
+
+    def promote(self, request: ReleaseRequest, wave: ReleaseWave | None = None) -> ChannelPointer:
         """Make a channel serve a version. A version that it serves already is verified, and nothing changes.
+
+        Args:
+            request: what to serve.
+            wave: the devices that get it, and what the others keep; None: it is for every device. A further wave of
+                the version that is served is a release of its own, and its file is not run again.
 
         Returns:
             The pointer that the channel now has.
@@ -155,14 +188,18 @@ class Promoter:
             CasConflictError: another process moved the channel; nothing was changed.
             BadInputError: a bad name, or no ``by`` or ``reason``.
             ExportRefusedError: the exported file is not what its manifest promises.
+            ApprovalsMissingError: people must approve it first; it is proposed to them.
         """
         channel = self.registry.channel(request.name, request.channel)
         current = channel.stored(accept_untrusted=request.replace_untrusted)
-        if current.pointer is not None and current.pointer.version == request.version:
+        served = current.pointer if current.pointer and current.pointer.version == request.version else None
+        if served is not None and served.wave != wave:
+            return self._move("promote", channel, current, replace(request, **_flags(served)), wave, widens=True)
+        if current.pointer is not None and served is not None:
             sha256 = current.pointer.manifest_sha256
             self.registry.verify_bundle(request.name, request.version, manifest_sha256=sha256)
             return current.pointer
-        return self._move("promote", channel, current, request)
+        return self._move("promote", channel, current, request, wave)
 
     def roll_back(self, request: RollbackRequest) -> ChannelPointer:
         """Make a channel serve an earlier version again, as a new release of it.
@@ -200,7 +237,14 @@ class Promoter:
         return self._move("rollback", channel, current, release)
 
     def _move(
-        self, kind: MoveKind, channel: Channel, current: StoredPointer, request: ReleaseRequest
+        self,
+        kind: MoveKind,
+        channel: Channel,
+        current: StoredPointer,
+        request: ReleaseRequest,
+        wave: ReleaseWave | None = None,
+        *,
+        widens: bool = False,
     ) -> ChannelPointer:
         check_reason(request.by, request.reason)
         label = f"channel {channel.name}/{channel.channel}"
@@ -214,7 +258,20 @@ class Promoter:
             request.name, request.version, signed=False, manifest_sha256=request.manifest_sha256
         )
         bundle = self.registry.read_bundle(request.name, request.version, signed=False, manifest_sha256=stored.sha256)
-        self._check(bundle, kind == "promote")  # a rollback leads to what was run when it was promoted, and is urgent
+        # A rollback leads to what was run when it was promoted, and is urgent; so does a further wave.
+        self._check(bundle, kind == "promote" and not widens)
+        if self._approvals is not None and kind == "promote" and not widens:
+            asked = proposal_of(
+                request.name,
+                request.channel,
+                request.version,
+                manifest_sha256=stored.sha256,
+                replaces=current.release,
+                by=request.by.strip(),
+                reason=request.reason.strip(),
+            )
+            approved = self._approvals.require(asked, self.signer)
+            request = replace(request, reason=f"{request.reason} (approved by {', '.join(approved.approved_by)})")
         objects.sign(model_key(request.name, request.version, MANIFEST), stored.data, "model-manifest", self.signer)
         newest = channel.newest_release()
         draft = ChannelPointer(
@@ -230,6 +287,7 @@ class Promoter:
             expected=request.expected,
             forced=request.forced,
             unjudged=request.unjudged,
+            wave=wave,
         )
         pointer = self._reserve(HistoryEntry(kind=kind, pointer=draft, replaces=current.release or newest or None))
         data = pointer.to_json()
@@ -246,7 +304,42 @@ class Promoter:
             ) from None
         # Many racing losers may have pushed our signature out of the set between the two steps above.
         objects.sign(channel.key, data, "channel-pointer", self.signer)
+        self.state_newest(pointer)
         return pointer
+
+    def state_newest(self, pointer: ChannelPointer) -> None:
+        """Sign that this pointer is the newest, for as long as the plant says; nothing where it does not say.
+
+        A statement of a newer release stays as it is.
+        """
+        if self._valid_for is None:
+            return
+        now, key = utc_now(), channel_statement_key(pointer.name, pointer.channel)
+        statement = ChannelStatement(
+            name=pointer.name,
+            channel=pointer.channel,
+            release=pointer.release,
+            at=now,
+            expires_at=now + self._valid_for,
+        )
+        before = self.registry.channel(pointer.name, pointer.channel).statement()
+        if before is None or before.release <= pointer.release:
+            self.registry.store.put(key, self.signer.seal(statement.to_json(), "channel-statement").to_json())
+
+    def renew(self, name: str, channel: str, now: datetime) -> bool:
+        """Renew the statement of a channel when a third of its time is over. Returns whether it was."""
+        found = self.registry.channel(name, channel)
+        pointer, before = found.pointer(), found.statement()
+        if pointer is None or self._valid_for is None:
+            return False
+        if (
+            before is not None
+            and before.release == pointer.release
+            and before.expires_at - now > self._valid_for * 2 / 3
+        ):
+            return False
+        self.state_newest(pointer)
+        return True
 
     def _reserve(self, entry: HistoryEntry) -> ChannelPointer:
         """Record a release under the first free number from its own on, which from then on is its own."""
@@ -295,6 +388,11 @@ def _run_golden_frames(bundle: VerifiedBundle) -> None:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         problems.append(f"{engine}: {found[0]}{more}")
     raise ExportRefusedError(f"{model} is not released: {'; '.join(problems)}; export it again")
+
+
+def _flags(served: ChannelPointer) -> dict[str, Any]:
+    """What the gate said of a version holds for its further waves as well."""
+    return {"expected": served.expected, "forced": served.forced, "unjudged": served.unjudged}
 
 
 def _line(error: Exception) -> str:

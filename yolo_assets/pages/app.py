@@ -25,7 +25,7 @@ from yolo_assets.edge.http.problems import HEADERS
 from yolo_assets.pages.documents import Documents
 from yolo_assets.pages.links import Root
 from yolo_assets.pages.places import Places
-from yolo_assets.pages.samples import drawn, picture_of, sample_frames, sheet, the_frame, webp
+from yolo_assets.pages.samples import batch_sheet, drawn, picture_of, sample_frames, sheet, the_frame, webp
 from yolo_assets.storage.base import ObjectNotFoundError, StoreUnavailableError
 
 log = logging.getLogger(__name__)
@@ -116,9 +116,18 @@ def new_app(places: Places, listen: Listen) -> FastAPI:
         frame = the_frame(places.store, Hour.from_key(key), check_id(camera_id), name)
         return one_at_a_time(lambda: webp(drawn(frame, picture_of(frame, places.spool, places.archive))))
 
+    @app.get("/batches/{batch}/sheet.webp")
+    def one_batch(batch: str) -> Response:
+        return one_at_a_time(lambda: batch_sheet(places.store, batch))
+
     @app.get("/models/{name}/{version}")
     def model(name: str, version: str) -> Response:
         return page(documents.model(name, version))
+
+    @app.get("/lineage/{word:path}")
+    def lineage(word: str) -> Response:
+        with drawing:
+            return page(documents.lineage(word))
 
     @app.get("/objects/{root}/{key:path}")
     def stored(root: Root, key: str) -> Response:

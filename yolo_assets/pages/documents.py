@@ -158,6 +158,20 @@ class Documents:
         folder = newest.key.rpartition("/")[0] if newest is not None else ""
         return [info.key for info in plots if info.key.startswith(f"{folder}/")]
 
+    def lineage(self, word: str) -> str:
+        """What a frame, label, version or archive came from, and every decision that rests on it.
+
+        Raises:
+            BadInputError: it names nothing here, or several frames.
+        """
+        from yolo_assets.lineage.trace import Tracer, hour_ranges  # DuckDB, for this page alone
+
+        settings = self._places.settings
+        tracer = Tracer(self._places.registry, settings.model_name, cache=settings.home / "cache" / "catalog")
+        found = tracer.trace(word)
+        depth = 1 + word.count("/")
+        return self._page("lineage", found.name, depth=depth, found=found, hours=hour_ranges(found.decided))
+
     def listing(self, root: Root, prefix: str) -> str:
         """The objects of a folder, the first of very many."""
         store = self._places.root(root)

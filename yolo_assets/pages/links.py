@@ -56,6 +56,14 @@ class PageLinks:
         """The gate report and the plots of ``<name>/<version>``."""
         return f"{self.base}/models/{quote(model_version)}"
 
+    def batch_sheet(self, batch: str) -> str:
+        """A picture of frames of an annotation batch, with boxes and the reasons for which they were chosen."""
+        return f"{self.base}/batches/{quote(batch)}/sheet.webp"
+
+    def lineage(self, word: str) -> str:
+        """What a frame, label, version or archive came from, and what rests on it."""
+        return f"{self.base}/lineage/{quote(word)}"
+
     def stored(self, root: Root, key: str) -> str:
         """One object; a key that ends with ``/`` is a folder."""
         return f"{self.base}/objects/{root}/{quote(key)}"

@@ -1,4 +1,4 @@
-"""A few frames of a camera-hour with their boxes: choosing, finding and drawing them. Reads only.
+"""A few frames of a camera-hour or a batch with their boxes: choosing, finding and drawing them. Reads only.
 
 A picture is in the spool or in the archive; one in a cold tier stays there, because looking must cost nothing.
 """
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ import polars as pl
 from PIL import Image
 
 from yolo_assets.archive.archive import Archive
-from yolo_assets.contracts.detection import Detection, DetectionRecord
+from yolo_assets.contracts.detection import Box, Detection, DetectionRecord
 from yolo_assets.contracts.errors import UserError
-from yolo_assets.contracts.names import detections_key, frames_key
-from yolo_assets.contracts.times import Hour
+from yolo_assets.contracts.names import annotation_key, check_id, detections_key, frames_key
+from yolo_assets.contracts.times import FIRST_MOMENT, Hour
 from yolo_assets.evidence.drawing import Picture, PlacedBoxes, draw
 from yolo_assets.evidence.lettering import Fonts
+from yolo_assets.learning.records import BatchItem, BatchManifest
 from yolo_assets.spool.files import native_name
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore
@@ -196,6 +198,53 @@ def sheet(frames: Sequence[SampleFrame], spool: Path, archive: Archive, *, named
     gap = np.full((_TILE[1] + _CAPTION, 4, 3), 255, np.uint8)
     parts = [part for tile in tiles for part in (gap, tile)][1:]
     return webp(np.asarray(np.hstack(parts), np.uint8))
+
+
+def batch_sheet(store: ObjectStore, batch: str, most: int = 24) -> bytes:
+    """A contact sheet of an annotation batch as WebP: some frames of each reason, with the boxes that people are shown.
+
+    Args:
+        store: the store root.
+        batch: its id.
+        most: frames on the sheet, ``A_ROW`` in a row.
+
+    Raises:
+        ObjectNotFoundError: no such batch.
+        BadInputError: it is no id, or its manifest cannot be read.
+    """
+    key = annotation_key(check_id(batch, "batch"), "manifest.json")
+    items = _in_turn(BatchManifest.from_json(store.get(key), key).items)[:most]
+    classes = tuple(sorted({box.class_name for item in items for box in item.predictions}))
+    tiles: list[Picture] = []
+    for item in items:
+        caption = f"{item.reason}: {item.camera_id}"
+        if item.captured_at is not None:
+            caption += f" {item.captured_at:%m-%d %H:%M:%S}"
+        try:
+            picture = decode_image(store.get(annotation_key(batch, f"images/{item.file}")), item.file)
+        except UserError:
+            picture, caption = _blank(), f"{caption}: its picture was removed"
+        scale = min(1.0, _TILE[0] / picture.shape[1], _TILE[1] / picture.shape[0])
+        size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+        small = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+        boxes: list[tuple[Detection, Box]] = []
+        for box in item.predictions:
+            x1, y1, x2, y2 = (side * scale for side in box.bbox)
+            found = {**box.model_dump(by_alias=True), "timestamp": item.captured_at or FIRST_MOMENT}
+            boxes.append((Detection.model_validate(found), (x1, y1, x2, y2)))
+        tiles.append(_tile(draw(small, boxes, classes, _fonts()), caption))
+    empty = np.full_like(tiles[0], 255)
+    tiles += [empty] * (-len(tiles) % A_ROW)
+    rows = [np.hstack(tiles[first : first + A_ROW]) for first in range(0, len(tiles), A_ROW)]
+    return webp(np.asarray(np.vstack(rows), np.uint8))
+
+
+def _in_turn(items: Sequence[BatchItem]) -> list[BatchItem]:
+    """Those of each reason in turn, so that a sheet that does not hold all shows all reasons."""
+    queues: dict[str, list[BatchItem]] = {}
+    for item in items:
+        queues.setdefault(item.reason, []).append(item)
+    return [item for turn in zip_longest(*queues.values()) for item in turn if item is not None]
 
 
 def webp(picture: Picture) -> bytes:

@@ -19,6 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from yolo_assets.contracts.base import Record
+from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import detections_key, frames_key
 from yolo_assets.contracts.times import Hour
 from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore
@@ -94,8 +95,10 @@ def tabled_frames(store: ObjectStore, image_paths: Collection[str]) -> dict[str,
 
 
 def _tabled(store: ObjectStore, camera: str, key: str, paths: Collection[str]) -> Mapping[str, TabledFrame]:
-    hour = Hour.from_key(key)
-    tables = read_tables(store, camera, hour)
+    try:
+        tables = read_tables(store, camera, Hour.from_key(key))
+    except BadInputError:  # the folder of no hour
+        return {}
     if tables is None:
         return {}
     frames, detections = (table.filter(pl.col("image_path").is_in(list(paths))) for table in tables)

@@ -1,4 +1,4 @@
-"""``python -m yolo_assets.training train|export|evaluate|convert|reference|quantize JOB.json``: the child process.
+"""``python -m yolo_assets.training COMMAND JOB.json``: the child process; the commands are ``COMMANDS``.
 
 Progress events go to standard output, one JSON object a line, everything else to standard error. Exit 0, or 1 with a
 last line ``error: …`` for what an operator can put right; anything else is a bug with its traceback.
@@ -15,13 +15,23 @@ from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.runtime.files import locked_file
 from yolo_assets.runtime.processes import die_with_parent
 from yolo_assets.training.environment import quiet_environment
-from yolo_assets.training.jobs import ConvertJob, EvaluateJob, ExportJob, QuantizeJob, ReferenceJob, TrainJob
+from yolo_assets.training.jobs import (
+    AverageJob,
+    ConvertJob,
+    EvaluateJob,
+    ExportJob,
+    QuantizeJob,
+    ReferenceJob,
+    TrainJob,
+)
+
+COMMANDS = ("train", "export", "evaluate", "convert", "average", "reference", "quantize")
 
 
 def main(arguments: list[str]) -> int:
     """Run one job."""
     parser = argparse.ArgumentParser(prog="python -m yolo_assets.training")
-    parser.add_argument("command", choices=("train", "export", "evaluate", "convert", "reference", "quantize"))
+    parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("job", type=Path, help="JSON file")
     parser.add_argument("--nice", type=int, default=0, help="how much to yield to other processes")
     parser.add_argument("--parent", type=int, default=os.getppid(), help="process id; this process ends with it")
@@ -60,6 +70,10 @@ def _run(command: str, path: Path, events: int) -> None:
         from yolo_assets.training.export import convert
 
         convert(ConvertJob.from_json(data, str(path)))
+    elif command == "average":
+        from yolo_assets.training.averaging import average
+
+        average(AverageJob.from_json(data, str(path)))
     elif command == "reference":
         from yolo_assets.training.export import reference
 

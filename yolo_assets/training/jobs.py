@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -89,6 +89,16 @@ class ConvertJob(Record):
 
     weights: str
     out: str = Field(description="ONNX file; appears complete or not at all")
+    work: str
+    threads: int = Field(default=2, ge=1, le=256)
+
+
+class AverageJob(Record):
+    """``average``: checkpoints of sites in, one checkpoint out."""
+
+    weights: tuple[str, ...] = Field(min_length=2)
+    shares: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(min_length=2)
+    out: str = Field(description="checkpoint; appears complete or not at all")
     work: str
     threads: int = Field(default=2, ge=1, le=256)
 

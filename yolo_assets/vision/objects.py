@@ -24,6 +24,9 @@ SHORTEST_GAP = 1.0
 GAP_FRAMES = 3.5
 """Usual distances between two frames for which an object may be overlooked."""
 
+LONGEST_GAP = 30.0
+"""Seconds after which what comes back is another object, however seldom the camera looks."""
+
 ONE_OBJECT_IOU = 0.8
 """Boxes of one frame that overlap so far are one object that was found under two classes."""
 
@@ -55,7 +58,7 @@ def link_objects(
             from them follows how often the camera looks.
         frames: ``[f]``, the detections of each.
         longest_gap: seconds for which an object may be out of sight; None: ``SHORTEST_GAP``, or ``GAP_FRAMES`` frames
-            where that is more.
+            where that is more, and at most ``LONGEST_GAP``.
 
     Returns:
         For each frame ``[n]``, the number of the object of each of its detections, from 0 in the order of first sight.
@@ -95,7 +98,8 @@ class _Linking:
     ) -> None:
         steps = np.diff(times)
         step = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
-        self.gap = max(SHORTEST_GAP, GAP_FRAMES * step) if longest_gap is None else longest_gap
+        usual = min(max(SHORTEST_GAP, GAP_FRAMES * step), LONGEST_GAP)
+        self.gap = usual if longest_gap is None else longest_gap
         self.frame = np.repeat(np.arange(len(counts)), counts)
         self.times = times[self.frame]
         self.boxes, self.classes = boxes, classes

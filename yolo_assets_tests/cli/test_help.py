@@ -91,8 +91,15 @@ JSON_ELSEWHERE = {
     ("edge", "audit", "verify"),
     ("archive", "hold"),
     ("models", "build"),
+    ("datasets", "golden", "add"),
+    ("models", "average"),
+    ("models", "approve"),
+    ("models", "rollout", "pause"),
+    ("models", "rollout", "resume"),
+    ("models", "rollout", "abort"),
 }
-"""Shown by their own tests: they need cameras, a line, a receiver, a Dagster instance, a bucket with lock, training."""
+"""Shown by their own tests: they need cameras, a line, a receiver, a Dagster instance, a bucket with lock, training,
+a rollout under way, or an image of the test split."""
 
 JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("models", "keygen"): (),
@@ -124,12 +131,21 @@ JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("catalog", "stats"): (),
     ("labels", "import"): ("labels.zip",),
     ("datasets", "build"): (),
+    ("datasets", "ls"): (),
+    ("datasets", "show"): ("current",),
+    ("datasets", "diff"): ("current", "current"),
+    ("datasets", "export"): ("current", "--format", "coco", "--out", "dataset"),
+    ("datasets", "golden", "ls"): (),
     ("models", "list"): (),
     ("models", "show"): ("line/1",),
     ("models", "verify"): ("line/1",),
     ("models", "promote"): ("line/2", "--reason", "better", "--unjudged"),
     ("models", "rollback"): ("line", "--reason", "worse"),
     ("models", "history"): ("line",),
+    ("models", "rollout", "status"): ("line",),
+    ("models", "rollout", "look"): ("line",),
+    ("models", "validation"): ("line/1", "--out", "validation", "--use", "welds of line A"),
+    ("lineage",): ("line/1",),
     ("models", "export"): ("line/1", "--out", "exported"),
     ("models", "import"): ("exported/model.onnx", "--name", "line", "--version", "3", "--golden", "exported/golden"),
     ("today",): (),

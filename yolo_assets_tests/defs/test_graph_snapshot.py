@@ -19,6 +19,7 @@ GRAPH = {
     "annotation_batch": {"archive_catalog", "detections", "drift_report"},
     "labels": {"annotation_batch"},
     "training_dataset": {"labels"},
+    "suspicious_labels": {"training_dataset", "promoted_model"},
     "trained_weights": {"training_dataset"},
     "promoted_model": {"trained_weights"},
     "deployed_model": {"promoted_model"},
@@ -28,14 +29,14 @@ HOURLY = {"raw_frames", "frames", "detections", "hourly_archives", "reclaimed_sp
 EXTERNAL = {"raw_frames", "labels"}
 SENSORS = (
     *("spool_sensor", "receipts_sensor", "labels_sensor", "fleet_sensor", "recovery_sensor", "automation"),
-    *("today_sensor", "alerts_sensor", "search_sensor"),
+    *("today_sensor", "alerts_sensor", "search_sensor", "rollout_sensor"),
 )
 CONDITIONS = {
     "on_hour": HOURLY - EXTERNAL,
     "on_change": {"archive_catalog", "training_dataset", "deployed_model"},
     "on_training_due": {"trained_weights"},
     "on_good_change": {"promoted_model"},
-    "daily": {"annotation_batch"},
+    "daily": {"annotation_batch", "suspicious_labels"},
 }
 
 

@@ -10,6 +10,7 @@ import pytest
 from yolo_assets.contracts.names import LABELS_INBOX
 from yolo_assets.defs.learning.sensors import labels_sensor
 from yolo_assets.defs.resources import Locations
+from yolo_assets.learning.labels import withdraw_file
 from yolo_assets.storage import ObjectStore
 
 FOREIGN = Path(__file__).parents[1] / "foreign" / "labels"
@@ -149,3 +150,15 @@ def test_the_check_can_be_run_by_hand(plant: Plant) -> None:
     plant.bring("coco_iscrowd.json")
     result = every_label_accepted(locations=Locations.from_env())
     assert isinstance(result, dg.AssetCheckResult) and not result.passed
+
+
+def test_a_withdrawn_file_is_noticed_by_itself(plant: Plant) -> None:
+    plant.bring("coco_round1_good.json")
+    plant.bring("coco_iscrowd.json")
+    first, check = plant.tick()
+    assert first is not None and check is not None and not check.passed
+    withdraw_file(plant.store, "coco_iscrowd.json", by="Ada")
+    labels, check = plant.tick()
+    assert labels is not None and labels.tags != first.tags, "the dataset follows"
+    assert check is not None and check.passed
+    assert plant.tick() == (None, None)

@@ -21,12 +21,16 @@ import pytest
 import typer
 
 from yolo_assets.cli.main import app, main
+from yolo_assets.contracts.fleet import Heartbeat
 from yolo_assets.contracts.model import ONNX
-from yolo_assets.contracts.names import ArchiveName
+from yolo_assets.contracts.names import ArchiveName, fleet_key
+from yolo_assets.contracts.plant import load_plant
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.signing import Signer, TrustedKeys
-from yolo_assets.contracts.times import format_time
+from yolo_assets.contracts.times import format_time, utc_now
+from yolo_assets.learning.dataset import latest_dataset
 from yolo_assets.local.services import DEVICE, SimulatedLine, free_port, write_agent_config
+from yolo_assets.models.approvals import Approvals, proposal_of
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage.base import ObjectStore
 from yolo_assets.storage.faults import Effect
@@ -42,20 +46,31 @@ IN_PROCESS = {
     *("simulate", "archive run", "archive ls", "archive show", "archive verify", "archive cat", "restore"),
     *("catalog rebuild", "catalog query", "catalog find", "catalog gaps", "catalog stats"),
     *("models keygen", "models list", "models show", "models verify", "models promote", "models rollback"),
-    *("models history", "models export", "models import", "models why", "evidence make", "evidence verify"),
+    *(
+        "models history",
+        "models export",
+        "models import",
+        "models why",
+        "evidence make",
+        "evidence verify",
+        "models approve",
+    ),
+    *("models rollout status", "models rollout look", "models rollout pause", "models rollout resume"),
+    *("models rollout abort", "models validation"),
     *("storage doctor", "storage policy", "edge init"),
     *("tables build", "tables quarantine", "labels import", "datasets build"),
-    *("labels ls", "labels history", "labels conflicts", "labels withdraw"),
+    *("datasets ls", "datasets show", "datasets diff", "datasets export", "datasets golden add", "datasets golden ls"),
+    *("labels ls", "labels history", "labels conflicts", "labels withdraw", "labels suspects"),
     *("classes ls", "classes add", "classes describe", "classes rename", "classes alias", "classes retire"),
-    *("classes merge", "alerts ls", "backfill", "exporter", "platform init", "today"),
+    *("classes merge", "alerts ls", "lineage", "backfill", "exporter", "platform init", "today"),
     *("training status", "training search", "training trials"),
 }
 FOREGROUND = ("edge run", "edge check", "edge status", "edge audit verify", "edge try")
 ON_S3 = ("archive hold", "storage init")
 WHOLE_SYSTEM = ("up", "demo")
 """In tests of their own: ``local/test_up.py`` and ``faults/test_demo_fails_once.py``."""
-QUANTISES = ("models build",)
-"""Many seconds of NNCF: ``training/test_int8_builds.py``."""
+OF_WEIGHTS = ("models build", "models average")
+"""Many seconds of NNCF or torch: ``training/test_int8_builds.py``, ``training/test_averages.py``."""
 EVALUATES = ("models compare",)
 """Two models on every test frame, in a child process: ``training/test_training_run.py``."""
 NO_STORE = ("alerts test", "events listen", "pages")
@@ -78,7 +93,7 @@ def commands() -> set[str]:
 
 
 def test_every_command_has_a_case() -> None:
-    assert commands() == {*IN_PROCESS, *FOREGROUND, *ON_S3, *WHOLE_SYSTEM, *QUANTISES, *EVALUATES, *NO_STORE}
+    assert commands() == {*IN_PROCESS, *FOREGROUND, *ON_S3, *WHOLE_SYSTEM, *OF_WEIGHTS, *EVALUATES, *NO_STORE}
 
 
 @dataclass
@@ -160,6 +175,16 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         (imported,) = json.loads(shell("labels import", answer, "--json"))
         assert imported["boxes"] > 0 and imported["problems"] == []
         assert json.loads(shell("datasets build", "--json"))["counts"]["train"] > 0
+        assert json.loads(shell("datasets ls", "--json"))
+        shown = json.loads(shell("datasets show", "current", "--json"))
+        assert json.loads(shell("datasets diff", shown["dataset"][:12], "current", "--json"))["added"] == []
+        shell("datasets export", "current", "--format", "coco", "--out", loop.home / "exported-dataset")
+        dataset = latest_dataset(open_backend((loop.home / "store").as_uri()))
+        assert dataset is not None
+        held = dataset.items("test")[0].image_path
+        assert json.loads(shell("datasets golden add", held, "--by", "test", "--note", "critical", "--json"))["added"]
+        assert len(json.loads(shell("datasets golden ls", "--json"))) == 1
+        assert json.loads(shell("labels suspects", "--json"))["images"] > 0
         (file, *_) = json.loads(shell("labels ls", "--json"))
         assert file["counting"] > 0
         test_images = tmp_path / "test.txt"
@@ -188,6 +213,9 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         shell("models verify", "line/2")
         shell("models rollback", "line", "--reason", "it was not", "--by", "A. Berg")
         shell("models history", "line")
+        assert json.loads(shell("lineage", first, "--json"))["made_from"][0]["images"]["train"] > 0
+        roll_out_in_waves(loop, shell, tmp_path)
+        shell("models validation", first, "--out", tmp_path / "validation", "--use", "cracks on welds")
         shell("models export", first, "--out", tmp_path / "bundle")
         (tmp_path / "tiny.onnx").write_bytes(tiny_bundle_files("line", "3")[1][ONNX])
         golden = ("--golden", tmp_path / "bundle" / "golden")
@@ -211,7 +239,34 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
     assert {"get", "list", "put_if_absent", "compare_and_swap"} <= {operation for operation, _ in log.faults()}
     assert loop.everything_comes_back() == []
     pointer = registry.channel("line", "stable").pointer()
-    assert pointer is not None and (pointer.model_version, pointer.release) == (first, 3), "each move is one release"
+    assert pointer is not None and (pointer.model_version, pointer.release) == (first, 5), "each move is one release"
+
+
+def roll_out_in_waves(loop: PlantLoop, shell: Shell, tmp_path: Path) -> None:
+    """One device of two gets line/2, and both go back; then a person approves a release."""
+    plant, store = loop.home / "plant.yaml", open_backend((loop.home / "store").as_uri())
+    plant.write_text("rollout: {waves: [0.5], settle_seconds: 0, pointer_hours: 24}\n")
+    for device in ("edge-1", "edge-2"):
+        facts = {"agent_version": "1", "engine": "onnxruntime", "model_version": None, "channel": "stable"}
+        beat = Heartbeat(device_id=device, at=utc_now(), started_at=utc_now(), **facts)
+        store.put(fleet_key(device), beat.to_json())
+    why = ("--reason", "a better one", "--by", "A. Berg")
+    shell("models promote", "line/2", *why, "--force", "--unjudged")
+    assert json.loads(shell("models rollout status", "line", "--json"))["waves"][0] in (["edge-1"], ["edge-2"])
+    shell("models rollout pause", "line", *why)
+    shell("models rollout look", "line")
+    shell("models rollout resume", "line", *why)
+    assert json.loads(shell("models rollout abort", "line", "--json", *why))["state"] == "aborted"
+    key = tmp_path / "anna"
+    shell("models keygen", "--person", key)
+    plant.write_text(f"people: {{needed: 1, keys: {{anna: {key}.pub}}}}\n")
+    people, registry = load_plant(Settings(home=loop.home)).people, release(loop)
+    assert people is not None
+    manifest = registry.read_manifest("line", "2", signed=False)
+    asked = proposal_of("line", "stable", "2", manifest_sha256=manifest.sha256, replaces=5, by="gate", reason="good")
+    Approvals(store, people, registry.trusted).propose(asked, Signer.load(loop.home / "keys" / "promotion"))
+    assert json.loads(shell("models approve", "line/2", "--key", key, "--json"))["complete"] is True
+    plant.unlink()
 
 
 @BOTH

@@ -47,8 +47,7 @@ class ForeignLine:
     def add(self, case: str, ending: str, data: bytes, **record: object) -> None:
         """A frame, and its record with one box over the red patch as it lies in the file."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        second = len(self.names)
-        stem = f"20241015_14{second // 60:02d}{second % 60:02d}_000"
+        stem = f"20241015_14{len(self.names):02d}00_000"  # a minute apart: each shows another object
         (self.folder / f"{stem}.{ending}").write_bytes(data)
         found = {"bbox": PATCH, "class": "crack", "confidence": 0.5, "timestamp": "2024-10-15T14:00:00Z"}
         document = {"image_path": f"{stem}.{ending}", "detections": [found], "model_version": "x", "device_id": "y"}

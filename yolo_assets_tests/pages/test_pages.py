@@ -8,13 +8,17 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from yolo_assets.contracts.names import annotation_key
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.times import Hour
 from yolo_assets.edge.config.agent import Listen
+from yolo_assets.learning.records import BatchItem, BatchManifest, Prediction, Reason
 from yolo_assets.pages.app import new_app
 from yolo_assets.pages.links import PageLinks
 from yolo_assets.pages.places import Places
@@ -64,6 +68,8 @@ def test_every_link_of_every_page_leads_somewhere(client: TestClient) -> None:
     other_hour = re.compile(rf"/hours/(?!{HOUR.key})")
     while waiting:
         path = waiting.pop()
+        if path.startswith("/lineage/") and any(one.startswith("/lineage/") for one in seen):
+            continue  # one of the frames is enough
         seen.add(path)
         answer = client.get(path)
         assert answer.status_code == 200, (path, answer.text)
@@ -73,7 +79,7 @@ def test_every_link_of_every_page_leads_somewhere(client: TestClient) -> None:
             waiting |= {link for link in found if not other_hour.match(link)} - seen
     kinds = {path.rpartition(".")[2] for path in seen}
     assert {"webp", "jpg", "parquet", "json", "gz", "css"} <= kinds
-    assert LINKS.camera(HOUR, "lineA_cam01") in seen
+    assert LINKS.camera(HOUR, "lineA_cam01") in seen and any(path.startswith("/lineage/") for path in seen)
 
 
 def test_the_front_page_says_which_of_the_last_hours_are_archived(
@@ -149,3 +155,33 @@ def test_pages_read_and_leave_no_trace(tmp_path: Path) -> None:
             answer = client.get(path)
             assert answer.status_code == 503 and "does not exist; mount it" in answer.text
     assert os.listdir(tmp_path) == []
+
+
+def test_the_sheet_of_a_batch_shows_each_reason_with_its_boxes(client: TestClient, settings: Settings) -> None:
+    store = open_store(settings.store_url)
+    reasons: list[Reason] = ["uncertain"] * 40 + ["rare", "novel"]
+    items: list[BatchItem] = []
+    for number, reason in enumerate(reasons):
+        grey = number if reason == "uncertain" else 200
+        picture = cv2.imencode(".png", np.full((120, 160, 3), grey, np.uint8))[1].tobytes()
+        store.put(annotation_key("batch-1", f"images/{number}.png"), picture)
+        box = Prediction.model_validate({"bbox": (20, 20, 90, 90), "class": "crack", "confidence": 0.6})
+        made = BatchItem(
+            file=f"{number}.png",
+            image_path=f"cam01/{HOUR.key}/{number}.png",
+            camera_id="cam01",
+            reason=reason,
+            sha256=f"{number:064x}",
+            width=160,
+            height=120,
+            predictions=(box,),
+        )
+        items.append(made)
+    manifest = BatchManifest(batch="batch-1", class_names=("crack",), items=tuple(items))
+    store.put(annotation_key("batch-1", "manifest.json"), manifest.to_json())
+    answer = client.get(LINKS.batch_sheet("batch-1"))
+    assert answer.status_code == 200 and answer.headers["content-type"] == "image/webp"
+    sheet = np.asarray(Image.open(BytesIO(answer.content)).convert("L"))
+    assert sheet.shape[0] == 8 * (156 + 22), "24 frames, three in a row"
+    assert (sheet > 190).mean() > 0.03, "the rare and the novel frame are on it, although 40 others come first"
+    assert client.get(LINKS.batch_sheet("batch-2")).status_code == 404

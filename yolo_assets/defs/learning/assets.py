@@ -1,8 +1,9 @@
-"""``annotation_batch``, ``labels`` (external), ``training_dataset``."""
+"""``annotation_batch``, ``labels`` (external), ``training_dataset``, ``suspicious_labels``."""
 
 from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -99,6 +100,7 @@ def annotation_batch(
                 {"reason": str, "frames": int},
             ),
             "where": locations.links().stored("store", annotation_key(batch.batch)),
+            **locations.links().batch_sheet(batch.batch),
             **locations.links().label_tool(),
             "next": "label the frames, then put the tool's export into labels/inbox/ of the store",
         }
@@ -122,7 +124,7 @@ labels = dg.AssetSpec(
     kinds={"labelstudio"},
     owners=["team:data"],
     description=(
-        "What people labelled: exports in COCO, Label Studio or YOLO form, put into labels/inbox/ of the store; the "
+        "What people labelled: exports of a labelling tool, put into labels/inbox/ of the store; the "
         "labels sensor validates them, accepts what is valid and reports what is not."
     ),
 )
@@ -135,7 +137,9 @@ labels = dg.AssetSpec(
     group_name="learning",
     kinds={"yolo"},
     owners=["team:data"],
-    code_version=code_version("learning/dataset.py", "learning/split.py"),
+    code_version=code_version(
+        "learning/dataset.py", "learning/split.py", "learning/series.py", "learning/near_duplicates.py"
+    ),
     description="A content-addressed dataset version with frozen splits; the test split is never trained on.",
     retry_policy=RETRY_POLICY,
 )
@@ -166,4 +170,63 @@ def training_dataset(context: dg.AssetExecutionContext, locations: Locations) ->
             no_leak_between_splits(manifest, before.manifest if before else None),
             every_class_in_every_split(manifest),
         ],
+    )
+
+
+@dg.asset(
+    deps=["training_dataset", "promoted_model"],
+    automation_condition=daily(),
+    group_name="learning",
+    kinds={"labelstudio"},
+    owners=["team:data"],
+    code_version=code_version("learning/review.py", "learning/suspicion.py"),
+    description=(
+        "Labels of the newest dataset that may be wrong (overlooked, swapped, misplaced), found by the model that "
+        "serves and by differences between rounds; a review batch shows them to people."
+    ),
+    retry_policy=RETRY_POLICY,
+)
+@by_kind
+def suspicious_labels(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
+    """Let the model look at the dataset; a dataset that it has looked at is not looked at again."""
+    from yolo_assets.contracts.model import ONNX
+    from yolo_assets.learning.dataset import latest_dataset
+    from yolo_assets.learning.review import review_labels
+    from yolo_assets.vision.model import Model
+
+    store, registry = locations.store(), locations.registry()
+    if latest_dataset(store) is None:
+        return dg.MaterializeResult(metadata={"summary": "there is no dataset yet"})
+    pointer = registry.channel(locations.settings.model_name, "stable").pointer()
+    model = None
+    if pointer is not None:
+        bundle = registry.read_bundle(pointer.name, pointer.version, only=[ONNX])
+        model = Model.load(bundle.manifest, bundle.files, engine="onnxruntime", threads=2)
+    try:
+        report = review_labels(store, model)
+    finally:
+        if model is not None:
+            model.close()
+    for path, why in report.unreadable.items():
+        context.log.warning(f"{path} was not looked at: {why}")
+    kinds = Counter(one.kind for one in report.suspects)
+    told = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()) or "none"
+    batch: dict[str, Any] = {}
+    if report.batch is not None:
+        batch = {
+            "where": locations.links().stored("store", annotation_key(report.batch)),
+            **locations.links().batch_sheet(report.batch),
+            **locations.links().label_tool(),
+            "next": "correct the labels in Label Studio, then put its export into labels/inbox/ of the store",
+        }
+    return dg.MaterializeResult(
+        metadata={
+            "summary": f"suspicious labels in {report.images} images: {told}",
+            "suspects": len(report.suspects),
+            "model": report.model_version or "none released: rounds of labels were compared",
+            "not_looked_at": len(report.unreadable),
+            "surest": listed([f"{one.image_path}: {one.sentence}" for one in report.suspects], "none"),
+            **batch,
+        },
+        data_version=dg.DataVersion(report.asked),
     )

@@ -102,12 +102,14 @@ def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> d
     """Put the candidate through the gate; everything the decision rests on is verified again here."""
     from yolo_assets.contracts.errors import BadInputError
     from yolo_assets.contracts.names import parse_model_version
+    from yolo_assets.contracts.plant import load_plant
     from yolo_assets.events.announcer import announcer_of, moved
     from yolo_assets.learning.dataset import latest_dataset
+    from yolo_assets.models.approvals import ApprovalsMissingError
     from yolo_assets.models.gate_policy import GatePolicy
     from yolo_assets.models.gate_status import anchor_of
     from yolo_assets.models.gated_release import release_candidate
-    from yolo_assets.models.promotion import Promoter
+    from yolo_assets.models.rollout import release_in_waves
     from yolo_assets.training.candidates import evaluate_candidate
 
     registry, settings = locations.registry(), locations.settings
@@ -123,8 +125,18 @@ def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> d
     evaluated = evaluate_candidate(registry, dataset, candidate, compared, settings.home / "training", anchor=anchor)
     if champion == candidate:
         return _served_already(candidate, evaluated.comparison, locations.links())
-    promoter = Promoter(registry, locations.promoter())
-    outcome = release_candidate(promoter, evaluated.comparison, policy, channel=CHANNEL, by="dagster:promoted_model")
+    promoter, rollout = locations.plant_promoter(), load_plant(settings).rollout
+    try:
+        outcome = release_candidate(
+            promoter,
+            evaluated.comparison,
+            policy,
+            channel=CHANNEL,
+            by="dagster:promoted_model",
+            release=release_in_waves(promoter, rollout) if rollout is not None else None,
+        )
+    except ApprovalsMissingError as error:
+        return _waits_for_people(candidate, champion, str(error), evaluated.comparison, locations.links())
     if outcome.pointer is not None:
         with announcer_of(settings, context.log.warning) as announcer:
             announcer.announce(moved(outcome.pointer))
@@ -254,6 +266,23 @@ def _served_already(candidate: str, comparison: "PairedEvaluation", links: UiLin
         },
         data_version=dg.DataVersion(candidate),
         check_results=[gate_passed(True, "served already")],
+    )
+
+
+def _waits_for_people(
+    candidate: str, champion: str | None, sentence: str, comparison: "PairedEvaluation", links: UiLinks
+) -> dg.MaterializeResult:
+    """The gate passed it, and people must approve it: ``models approve``, then this asset again."""
+    return dg.MaterializeResult(
+        metadata={
+            "model": candidate,
+            "verdict": sentence,
+            "release": "unchanged",
+            **links.report(candidate),
+            **evaluation_metadata(comparison),
+        },
+        data_version=dg.DataVersion(champion or "none"),
+        check_results=[gate_passed(True, sentence)],
     )
 
 

@@ -22,7 +22,7 @@ GATE_PASSED = dg.AssetCheckSpec(
 EVERY_LIVE_DEVICE_CURRENT = dg.AssetCheckSpec(
     "every_live_device_current",
     asset="deployed_model",
-    description="Every device whose heartbeat is recent runs the channel's version.",
+    description="Within 2 minutes of its promotion every device whose heartbeat is recent runs what the channel asks.",
 )
 
 
@@ -49,5 +49,5 @@ def every_live_device_current(waiting: Sequence[str]) -> dg.AssetCheckResult:
         check_name=EVERY_LIVE_DEVICE_CURRENT.name,
         passed=not waiting,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"not yet: {', '.join(waiting)}" if waiting else "every live device runs it",
+        description=f"not within 2 minutes: {', '.join(waiting)}" if waiting else "every live device runs it",
     )

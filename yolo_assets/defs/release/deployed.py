@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 class DeploymentConfig(dg.Config):
     """How long a release may take to reach every device."""
 
-    wait_seconds: float = Field(default=60.0, ge=0, description="how long to wait for live devices to take the release")
+    wait_seconds: float = Field(
+        default=120.0, ge=0, description="how long after its promotion every live device must have the release"
+    )
 
 
 @dg.asset(
@@ -52,7 +54,8 @@ def deployed_model(
             metadata={"release": "none yet"},
             check_results=[every_live_device_current([])],
         )
-    deadline = time.monotonic() + config.wait_seconds
+    passed = (utc_now() - pointer.moved_at).total_seconds()
+    deadline = time.monotonic() + max(0.0, config.wait_seconds - passed)
     while True:
         fleet = fleet_status(read_heartbeats(registry.store), pointer, utc_now())
         if not fleet.waiting() or time.monotonic() >= deadline:
@@ -64,7 +67,9 @@ def deployed_model(
             "release": pointer.release,
             "moved_at": format_time(pointer.moved_at),
             "reason": pointer.reason,
+            **locations.links().report(pointer.model_version),
             **_pages(fleet),
+            **_rollout(locations),
             "devices": table(
                 [
                     {
@@ -74,16 +79,36 @@ def deployed_model(
                         "release": device.heartbeat.release,
                         "fps": device.heartbeat.fps,
                         "heartbeat_s_ago": device.age.total_seconds(),
+                        "took_s": device.took.total_seconds() if device.took is not None else None,
                     }
                     for device in fleet.devices
                 ],
-                {"device": str, "state": str, "model": str, "release": int, "fps": float, "heartbeat_s_ago": float},
+                {
+                    **{"device": str, "state": str, "model": str, "release": int, "fps": float},
+                    **{"heartbeat_s_ago": float, "took_s": float},
+                },
             ),
             "unreadable_heartbeats": len(fleet.unreadable),
         },
         data_version=dg.DataVersion(f"{pointer.release}:{pointer.version}"),
         check_results=[every_live_device_current(fleet.waiting())],
     )
+
+
+def _rollout(locations: Locations) -> dict[str, Any]:
+    """The newest rollout in waves, where there is one: its state, its wave, who failed, its last steps."""
+    from yolo_assets.models.rollout import read_rollout
+
+    record = read_rollout(locations.registry(), locations.settings.model_name, CHANNEL)
+    if record is None:
+        return {}
+    failed = [f"{device}: {reason}" for device, reason in record.failed.items()]
+    steps = [f"{format_time(step.at)} {step.by}: {step.what}" for step in reversed(record.steps)]
+    return {
+        "rollout": f"{record.model_version} {record.state}, wave {record.wave} of {len(record.waves)}",
+        "rollout_failed": listed(failed, "no device"),
+        "rollout_steps": listed(steps, "none"),
+    }
 
 
 def _pages(fleet: "FleetStatus") -> dict[str, Any]:

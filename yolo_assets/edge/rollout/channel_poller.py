@@ -14,6 +14,7 @@ from pathlib import Path
 
 from yolo_assets.contracts.errors import BadInputError, SignatureError, UserError
 from yolo_assets.contracts.model import ChannelPointer
+from yolo_assets.edge.rollout.freshness import PointerFreshness
 from yolo_assets.models.channels import Channel, StoredPointer
 from yolo_assets.runtime.threads import join
 
@@ -28,6 +29,7 @@ class ChannelPoller:
         on_pointer: called with every verified pointer read, also an unchanged one: what was postponed is tried again.
         explain: says in words that the channel has no release, and which there are.
         on_refused: called once for each pointer that cannot be verified, with the reason.
+        freshness: told of each look; None for a channel whose age nobody watches.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class ChannelPoller:
         explain: Callable[[], str],
         on_pointer: Callable[[ChannelPointer], None],
         on_refused: Callable[[str], None],
+        freshness: PointerFreshness | None = None,
     ) -> None:
         self._channel = channel
         self._poll_seconds = poll_seconds
@@ -47,6 +50,7 @@ class ChannelPoller:
         self._explained = float("-inf")
         self._on_pointer = on_pointer
         self._on_refused = on_refused
+        self._freshness = freshness
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._pointer: StoredPointer | None = None
@@ -100,7 +104,11 @@ class ChannelPoller:
             if self.store_error is None:
                 log.warning("the store does not answer, the present model continues to serve: %s", error)
             self.store_error = str(error)
+            if self._freshness is not None:
+                self._freshness.look(None)
             return
+        if self._freshness is not None:
+            self._freshness.look(pointer)
         if self.store_error is not None:
             log.info("the store answers again")
             self.store_error = None

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from functools import partial
 
+from yolo_assets.contracts.model import ChannelPointer
 from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.rollout.cache import ModelCache
 from yolo_assets.edge.rollout.channel_poller import ChannelPoller
 from yolo_assets.edge.rollout.controller import SECONDARY_ROLES, ModelControl
 from yolo_assets.edge.rollout.decision import follow
+from yolo_assets.edge.rollout.freshness import PointerFreshness
 from yolo_assets.edge.rollout.history import SwapLog
 from yolo_assets.edge.rollout.loading import Loader
 from yolo_assets.edge.rollout.prepare import Preparer
@@ -46,7 +48,9 @@ class ModelUpdates:
         cache = ModelCache(config.state_dir / "models", registry)
         self._preparer = Preparer(config, cache, self.loader, self.control, self.tap)
         self.stager = Stager(config, self._preparer, self.control)
-        self.poller = self._poller("primary", registry.channel(config.model, config.channel))
+        own = registry.channel(config.model, config.channel)
+        self.freshness = PointerFreshness(own, config.state_dir / "newest_release.json")
+        self.poller = self._poller("primary", own, self.freshness)
         """Of the device's own channel; those of the secondary models are private."""
         self._pollers = [self.poller] + [
             self._poller(role, registry.channel(config.model, section.channel))
@@ -72,15 +76,20 @@ class ModelUpdates:
         for poller in self._pollers:
             poller.stop()
 
-    def _poller(self, role: Role, channel: Channel) -> ChannelPoller:
+    def _poller(self, role: Role, channel: Channel, freshness: PointerFreshness | None = None) -> ChannelPoller:
         return ChannelPoller(
             channel,
             poll_seconds=self._config.poll_seconds,
             folder=folder_of(self._config.store),
             explain=lambda: self._registry.no_release(self._config.model, channel.channel),
-            on_pointer=partial(follow, self.control, self.stager.request, role),
+            on_pointer=partial(self._on_pointer, role),
             on_refused=self._on_bad_pointer,
+            freshness=freshness,
         )
+
+    def _on_pointer(self, role: Role, pointer: ChannelPointer) -> None:
+        """Follow what a pointer asks of this device: outside its wave, the release that the others keep."""
+        follow(self.control, self.stager.request, role, pointer.for_device(self._config.device_id))
 
     def _on_bad_pointer(self, reason: str) -> None:
         self.control.refuse("channel", f"{self._config.model}/?", reason, None)

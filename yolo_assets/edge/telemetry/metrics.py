@@ -21,6 +21,7 @@ from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.maintenance import Maintenance
 from yolo_assets.edge.pipeline.capture import CameraThread
 from yolo_assets.edge.pipeline.results import ResultBoard
+from yolo_assets.edge.rollout.freshness import PointerFreshness
 from yolo_assets.edge.rollout.history import Swap
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slots import SlotManager
@@ -186,6 +187,21 @@ def health_metrics(clock: DeviceClock, readiness: Readiness, audit: AuditLog) ->
     yield GaugeMetricFamily(
         "yolo_edge_audit_unshipped_lines", "Lines of it that the store does not hold.", head.sequence - head.shipped
     )
+
+
+def release_metrics(freshness: PointerFreshness) -> Iterator[Metric]:
+    """Whether the release that the store shows is known to be the newest."""
+    yield GaugeMetricFamily(
+        "yolo_edge_pointer_expired",
+        "1: nobody confirms any more that the release of the channel is the newest, or the store withholds it.",
+        value=freshness.problem is not None,
+    )
+    if freshness.expires_at is not None:
+        yield GaugeMetricFamily(
+            "yolo_edge_pointer_expires_timestamp_seconds",
+            "Until when the release of the channel is confirmed as the newest, where the plant does so.",
+            value=freshness.expires_at,
+        )
 
 
 def store_metrics(counts: RetryCounts) -> Iterator[Metric]:

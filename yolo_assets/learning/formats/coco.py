@@ -1,8 +1,8 @@
 """COCO detection JSON: ``images``, ``annotations`` with ``bbox`` ``[x, y, width, height]`` in pixels, ``categories``.
 
 An image without annotations is a background, if nothing speaks against it: COCO does not tell an image that somebody
-reviewed from one that nobody opened. A key of our own tells it: ``reviewed`` in the image's entry, and ``annotator``
-names who it was. One row that cannot be read holds back its image and no other.
+reviewed from one that nobody opened. Keys of our own in the image's entry tell it: ``reviewed``, ``annotator`` (who it
+was) and ``updated_at`` (when). One row that cannot be read holds back its image and no other.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from yolo_assets.learning.formats.base import LabelFile, RawBox, RawImage
 from yolo_assets.learning.formats.pictures_in_zip import PictureIndex
 from yolo_assets.learning.formats.values import shown
 
-_CROWD = ("iscrowd", "is_crowd", "ignore")
-"""Flags of a region that is not one object: a crowd, or what is to be left out of training."""
+_TOOLS = {"roboflow": "Roboflow", "label studio": "Label Studio", "cvat": "CVAT", "voxel51": "FiftyOne"}
+"""By words in ``info``."""
 
 
 def is_coco(document: object) -> bool:
@@ -35,7 +35,7 @@ def read(name: str, document: dict[str, Any]) -> LabelFile:
     for part in ("images", "annotations", "categories"):
         if not isinstance(document.get(part), list):
             raise BadInputError(f"{name} is not COCO: it has no list {part!r}; export COCO JSON again")
-    parsed = LabelFile("coco", [])
+    parsed = LabelFile("coco", [], tool=_tool(document.get("info")))
     images = _images(document["images"], parsed)
     categories = _categories(document["categories"])
     for number, row in enumerate(document["annotations"], 1):
@@ -87,10 +87,17 @@ def read_zip(name: str, documents: Mapping[str, dict[str, Any]], files: Mapping[
         merged.images += parsed.images
         merged.orphans += parsed.orphans
         merged.lost += parsed.lost
+        merged.tool = parsed.tool
     if refused and len(refused) == len(documents):
         raise refused[0]
     merged.unreviewed = len(pictures) - len(used)
     return merged
+
+
+def _tool(info: Any) -> str | None:
+    """The program that wrote the document, where it says so."""
+    texts = [text.casefold() for text in info.values() if isinstance(text, str)] if is_json_object(info) else []
+    return next((tool for word, tool in _TOOLS.items() if any(word in text for text in texts)), None)
 
 
 def _images(entries: Sequence[Any], parsed: LabelFile) -> dict[str, RawImage | None]:
@@ -128,6 +135,7 @@ def _image(entry: dict[str, Any], file_name: str) -> RawImage:
         height=values.whole(entry.get("height")),
         annotator=values.name(entry.get("annotator")),
         reviewed=values.yes(entry.get("reviewed")) is True,
+        reviewed_at=values.moment(entry.get("updated_at")),
     )
 
 
@@ -144,15 +152,8 @@ def _categories(entries: Sequence[Any]) -> dict[str, str | None]:
 
 def _box(row: dict[str, Any], categories: Mapping[str, str | None]) -> RawBox:
     attributes = row["attributes"] if is_json_object(row.get("attributes")) else {}
-    for key in _CROWD:
-        for holder in (row, attributes):
-            set_ = values.yes(holder.get(key))
-            if set_ is None:
-                raise BadInputError(f"has {key} {shown(holder[key])}, which is neither 0 nor 1")
-            if set_:
-                raise BadInputError(
-                    f"is not a single object: it has {key} set; box each object of the region, or leave the image out"
-                )
+    for holder in (row, attributes):
+        values.refuse_a_region(holder)
     x, y, w, h = _bbox(row)
     turned = next((h[k] for h in (attributes, row) for k in ("rotation", "angle") if k in h), None)
     rotation = values.rotation(turned)

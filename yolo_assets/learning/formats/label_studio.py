@@ -22,6 +22,8 @@ from yolo_assets.learning.formats.values import shown
 
 FROM_NAME = "label"
 TO_NAME = "image"
+NOTE = "note"
+"""The field of a task's data that holds a sentence for the person who labels."""
 
 _ABOUT_THE_IMAGE = {
     *("choices", "textarea", "rating", "number", "taxonomy", "datetime", "relation", "pairwise", "ranker", "table"),
@@ -203,18 +205,27 @@ def _add_box(image: RawImage, row: dict[str, Any], label: str | None) -> None:
     image.boxes.append(RawBox((x, y, x + w, y + h), label, "fraction", rotation=turned, pivot="corner"))
 
 
-def write(images: Sequence[RawImage], *, as_predictions: bool = False, model_version: str | None = None) -> bytes:
+def write(
+    images: Sequence[RawImage],
+    *,
+    as_predictions: bool = False,
+    model_version: str | None = None,
+    notes: Sequence[str] = (),
+) -> bytes:
     """Tasks for import, or, with ``as_predictions=False``, what an export of reviewed tasks looks like.
 
     Args:
         images: with width, height and boxes in pixels.
         as_predictions: boxes are a model's predictions that a person corrects, not labels.
         model_version: of the model that predicted them.
+        notes: a sentence for each image, shown with it where the labelling configuration has a note.
     """
     tasks: list[dict[str, Any]] = []
     for number, image in enumerate(images, 1):
         result = [_region(image, box, index) for index, box in enumerate(image.boxes)]
         data = {"image": image.name} | ({"image_path": image.image_path} if image.image_path else {})
+        if notes:
+            data |= {NOTE: notes[number - 1]}
         task: dict[str, Any] = {"id": number, "data": data}
         if as_predictions:
             scores = [box.confidence for box in image.boxes if box.confidence is not None]
@@ -227,11 +238,17 @@ def write(images: Sequence[RawImage], *, as_predictions: bool = False, model_ver
     return canonical_json(tasks)
 
 
-def labeling_config(class_names: Sequence[str]) -> str:
-    """The XML that a Label Studio project of these classes needs."""
+def labeling_config(class_names: Sequence[str], *, with_note: bool = False) -> str:
+    """The XML that a Label Studio project of these classes needs.
+
+    Args:
+        class_names: in the order in which they are offered.
+        with_note: the tasks have a note, which is shown above the picture.
+    """
+    note = f'  <Header value="${NOTE}" size="4"/>\n' if with_note else ""
     labels = "\n".join(f"    <Label value={quoteattr(name)}/>" for name in class_names)
     return (
-        f'<View>\n  <Image name="{TO_NAME}" value="$image" zoom="true"/>\n'
+        f'<View>\n{note}  <Image name="{TO_NAME}" value="$image" zoom="true"/>\n'
         f'  <RectangleLabels name="{FROM_NAME}" toName="{TO_NAME}">\n{labels}\n  </RectangleLabels>\n</View>\n'
     )
 

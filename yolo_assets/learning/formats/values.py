@@ -9,6 +9,7 @@ import math
 import re
 import reprlib
 import unicodedata
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from yolo_assets.contracts.times import to_utc
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"([+-]?)0*([0-9]+)(\.0*)?")
+_REGION = ("iscrowd", "is_crowd", "ignore")
 _BRIEF = reprlib.Repr()
 _BRIEF.maxlevel = 3
 _TURNED = 1e-3
@@ -78,11 +80,34 @@ def yes(value: Any) -> bool | None:
     return None if found not in (0, 1) else bool(found)
 
 
+def refuse_a_region(attributes: Mapping[str, Any]) -> None:
+    """Refuse what marks no single object: a crowd, or what is to be left out of training.
+
+    Raises:
+        BadInputError: such a flag is set, or cannot be read.
+    """
+    for key in _REGION:
+        flag = yes(attributes.get(key))
+        if flag is None:
+            raise BadInputError(f"has {key} {shown(attributes[key])}, which is neither 0 nor 1")
+        if flag:
+            raise BadInputError(
+                f"is not a single object: it has {key} set; box each object of the region, or leave the image out"
+            )
+
+
 def moment(value: Any) -> datetime | None:
-    """A time as tools write it; without a zone it is UTC, as servers have it. None for what is no time."""
+    """A time as tools write it, in whole milliseconds; without a zone it is UTC, as servers have it.
+
+    Returns:
+        None for what is no time.
+    """
     try:
         found = datetime.fromisoformat(value.strip()) if isinstance(value, str) else None
-        return None if found is None else to_utc(found if found.tzinfo else found.replace(tzinfo=UTC))
+        if found is None:
+            return None
+        found = found.replace(microsecond=found.microsecond // 1000 * 1000)
+        return to_utc(found if found.tzinfo else found.replace(tzinfo=UTC))
     except (ValueError, BadInputError):
         return None
 

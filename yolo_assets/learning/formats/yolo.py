@@ -45,7 +45,8 @@ def read(name: str, files: Mapping[str, bytes]) -> LabelFile:
     if not labels:
         raise BadInputError(f"{name} holds no label file; a YOLO zip has labels/<image>.txt for every reviewed image")
     pairs = pair(labels, shots)
-    parsed = LabelFile("yolo", [], unreviewed=len(pairs.alone))
+    roboflow = any("roboflow" in PurePosixPath(path).name.lower() for path in files)
+    parsed = LabelFile("yolo", [], unreviewed=len(pairs.alone), tool="Roboflow" if roboflow else None)
     for path in labels:
         stem = PurePosixPath(path).stem
         picture = pairs.picture.get(path)

@@ -1,0 +1,232 @@
+"""``yolo-assets models rollout`` and ``models approve``: a release in waves, and the people who agree to it."""
+
+from __future__ import annotations
+
+import getpass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings, show_table, valid
+from yolo_assets.cli.registries import TrustedOption, check_spelling, find_version, open_promoter, open_registry
+from yolo_assets.contracts.names import check_id
+
+if TYPE_CHECKING:
+    from yolo_assets.contracts.releasing import RolloutRecord
+    from yolo_assets.contracts.settings import Settings
+    from yolo_assets.models.rollout import Rollouts
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="A release in waves: status, look, pause, resume, abort.",
+    epilog="Example: yolo-assets models rollout status --help",
+)
+
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="A model, like line.", parser=valid(partial(check_id, what="model name")))
+]
+ChannelOption = Annotated[
+    str,
+    typer.Option(
+        "--channel", metavar="CHANNEL", help="Release channel.", parser=valid(partial(check_id, what="channel"))
+    ),
+]
+ByOption = Annotated[str | None, typer.Option("--by", help="Who decides; by default the login name.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the steps of the rollout.")]
+_SHOWN = 20
+
+
+@app.command()
+def status(
+    name: NameArgument,
+    channel: ChannelOption = "stable",
+    store: StoreOption = None,
+    trusted_key: TrustedOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The newest rollout of a channel: its wave, who has failed and why, and every step with who and when.
+
+    Example: yolo-assets models rollout status line
+    """
+    from yolo_assets.models.rollout import read_rollout
+
+    record = read_rollout(open_registry(settings(store=store), trusted_key), name, channel)
+    if record is None:
+        if as_json:
+            emit_json({})
+        note(f"{name} was never rolled out in waves on {channel}; plant.yaml's section rollout makes it so")
+        return
+    _show(record, as_json)
+
+
+@app.command()
+def look(
+    name: NameArgument,
+    channel: ChannelOption = "stable",
+    store: StoreOption = None,
+    trusted_key: TrustedOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge the present wave by the heartbeats and take the step that follows, as the platform's sensor does.
+
+    Needs the promotion key. Renews the statement of the newest release, too, where plant.yaml has pointer_hours.
+
+    Example: yolo-assets models rollout look line
+    """
+    from yolo_assets.contracts.times import utc_now
+    from yolo_assets.models.fleet_status import read_heartbeats
+
+    located = settings(store=store)
+    promoter = open_promoter(located, trusted_key)
+    promoter.renew(name, channel, utc_now())
+    record = _rollouts(located, name, channel, trusted_key).look(
+        read_heartbeats(promoter.registry.store).heartbeats, utc_now()
+    )
+    if record is None:
+        note(f"{name} was never rolled out in waves on {channel}")
+        if as_json:
+            emit_json({})
+        return
+    _show(record, as_json)
+
+
+@app.command()
+def pause(
+    name: NameArgument,
+    reason: ReasonOption,
+    channel: ChannelOption = "stable",
+    by: ByOption = None,
+    store: StoreOption = None,
+    trusted_key: TrustedOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Stop before the next wave until somebody goes on.
+
+    Example: yolo-assets models rollout pause line --reason "shift change"
+    """
+    from yolo_assets.contracts.times import utc_now
+
+    rollouts = _rollouts(settings(store=store), name, channel, trusted_key)
+    _show(rollouts.pause(by or getpass.getuser(), reason, utc_now()), as_json)
+
+
+@app.command()
+def resume(
+    name: NameArgument,
+    reason: ReasonOption,
+    channel: ChannelOption = "stable",
+    by: ByOption = None,
+    store: StoreOption = None,
+    trusted_key: TrustedOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on after a pause; the devices that failed so far are excused, and the time of the wave begins anew.
+
+    Example: yolo-assets models rollout resume line --reason "edge-07 is in repair"
+    """
+    from yolo_assets.contracts.times import utc_now
+
+    rollouts = _rollouts(settings(store=store), name, channel, trusted_key)
+    _show(rollouts.resume(by or getpass.getuser(), reason, utc_now()), as_json)
+
+
+@app.command()
+def abort(
+    name: NameArgument,
+    reason: ReasonOption,
+    channel: ChannelOption = "stable",
+    by: ByOption = None,
+    store: StoreOption = None,
+    trusted_key: TrustedOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """End a rollout: every device goes back to what the others kept, as a new release.
+
+    Example: yolo-assets models rollout abort line --reason "misses cracks on wet parts"
+    """
+    from yolo_assets.contracts.times import utc_now
+
+    located = settings(store=store)
+    rollouts = _rollouts(located, name, channel, trusted_key)
+    pointer = rollouts.abort(by or getpass.getuser(), reason, utc_now())
+    note(f"{name}/{channel} serves {pointer.version} on every device, release {pointer.release}")
+    record = rollouts.newest()
+    assert record is not None
+    _show(record, as_json)
+
+
+def approve(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME/VERSION", help="A version, with its name or without.", parser=valid(check_spelling)
+        ),
+    ],
+    key: Annotated[Path, typer.Option("--key", help="Your own private key.", metavar="FILE")],
+    channel: ChannelOption = "stable",
+    store: StoreOption = None,
+    trusted_key: TrustedOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Approve a proposed release with your own key, where plant.yaml wants people to agree.
+
+    The signature is over the version's manifest and the release that it replaces: an approval is of one set of bytes,
+    once. yolo-assets models keygen --person FILE makes a key; plant.yaml names its public half under people.
+
+    Example: yolo-assets models approve line/20260102-1a2b3c4d --key anna.key
+    """
+    from yolo_assets.contracts.errors import UserError
+    from yolo_assets.contracts.plant import load_plant
+    from yolo_assets.contracts.signing import Signer
+    from yolo_assets.models.approvals import Approvals
+
+    located = settings(store=store)
+    registry = open_registry(located, trusted_key)
+    name, version = find_version(registry, located, model)
+    people = load_plant(located).people
+    if people is None:
+        raise UserError(f"{located.plant} has no section people: nobody has to approve a release here")
+    approvals = Approvals(registry.store, people, registry.trusted)
+    status = approvals.approve(name, channel, version, Signer.load(key))
+    if as_json:
+        emit_json(
+            {
+                "model": f"{name}/{version}",
+                "channel": channel,
+                "approved_by": list(status.approved_by),
+                "needed": status.needed,
+                "complete": status.complete,
+            }
+        )
+        return
+    missing = status.needed - len(status.approved_by)
+    rest = "promote it now" if missing <= 0 else f"{missing} more must approve it"
+    out().print(f"{name}/{version} for {channel}: approved by {', '.join(status.approved_by)}; {rest}", markup=False)
+
+
+def _rollouts(located: Settings, name: str, channel: str, trusted_key: list[Path] | None) -> Rollouts:
+    from yolo_assets.models.rollout import Rollouts
+
+    return Rollouts(open_promoter(located, trusted_key), name, channel)
+
+
+def _show(record: RolloutRecord, as_json: bool) -> None:
+    if as_json:
+        emit_json(record.model_dump(mode="json"))
+        return
+    who = f"{len(record.devices)} devices" if record.devices is not None else "every device"
+    facts = {
+        "state": record.state,
+        "wave": f"{record.wave} of {len(record.waves)}: {who}",
+        "release": str(record.release),
+        "the others keep": record.others.model_version,
+        **{f"failed: {device}": reason for device, reason in record.failed.items()},
+        "excused": ", ".join(record.excused) or "nobody",
+    }
+    show_table(["", record.model_version], [[key, value] for key, value in facts.items()])
+    rows = [[step.model_dump(mode="json")["at"], step.by, step.what] for step in record.steps[-_SHOWN:]]
+    show_table(["when", "who", "what"], rows)
