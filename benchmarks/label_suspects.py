@@ -9,7 +9,7 @@ with other draws of the errors; the champion stays the same.
 The peer is cleanlab's ObjectLab (2.9), given the same labels and the same reports, where cleanlab is installed; it is
 no dependency of the product. Both rank images.
 
-Run: python benchmarks/label_suspects.py [--train 500] [--review 700] [--draws 10] [--folder DIR]
+Run: python benchmarks/label_suspects.py [--train 500] [--review 700] [--draws 10] [--folder DIR] [--model DIR]
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from yolo_assets.contracts.names import dataset_image_key, parse_model_version
 from yolo_assets.learning.dataset import Dataset
 from yolo_assets.learning.records import DatasetItem, DatasetManifest, LabelBox, Split
 from yolo_assets.learning.suspicion import LOWEST_CONFIDENCE, suspicions
+from yolo_assets.models.bundle import load_bundle_folder
 from yolo_assets.models.registry import Registry
 from yolo_assets.simulator.appearance import CLASS_NAMES
 from yolo_assets.simulator.weld_line import LineConfig, WeldLine
@@ -167,11 +168,17 @@ def main() -> None:
     parser.add_argument("--review", type=int, default=700, help="frames into whose labels errors are put")
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--folder", type=Path, help="keep the champion there")
+    parser.add_argument("--model", type=Path, help="folder of a bundle of the simulated line: nothing is trained")
     given = parser.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp(prefix="label-suspects-"))
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        model = champion(folder, given.train, given.epochs)
+        if given.model is not None:
+            bundle = load_bundle_folder(given.model)
+            model = Model.load(bundle.manifest, bundle.files, engine="onnxruntime", threads=2)
+            print(f"champion {bundle.manifest.model_version}, brought", flush=True)
+        else:
+            model = champion(folder, given.train, given.epochs)
         frames = scenes(given.train + 500, given.review)
         reports = [model.predict(picture, confidence=LOWEST_CONFIDENCE) for picture, _ in frames]
         model.close()

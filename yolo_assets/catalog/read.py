@@ -256,10 +256,13 @@ def find_hours(
     start: datetime,
     end: datetime,
     camera_id: str | None = None,
+    *,
+    also_called: Sequence[str] = (),
 ) -> pl.DataFrame:
     """Camera-hours that may hold a detection of a class with at least that confidence, captured in ``[start, end)``.
 
-    Those that touch the range, and those next to it with a frame captured outside their hour and in the range.
+    Hours that touch the range, and those next to it with a frame captured outside their hour and in the range.
+    ``also_called``: other names of the class.
 
     Returns:
         ``camera_id, hour, count, max_confidence, archives`` by hour and camera; ``count`` is of all detections of the
@@ -269,7 +272,7 @@ def find_hours(
     camera = "" if camera_id is None else "AND camera_id = $camera"
     around, until = with_near_hours(start, end)
     given: dict[str, Any] = {"around": around, "until": until, "first": Hour.nearest(start).start}
-    given |= {"start": start, "end": end, "class": class_name, "least": min_confidence}
+    given |= {"start": start, "end": end, "classes": [class_name, *also_called], "least": min_confidence}
     given |= {} if camera_id is None else {"camera": check_id(camera_id)}
     sql = f"""
         WITH beside AS (
@@ -277,23 +280,28 @@ def find_hours(
             WHERE hour >= $around AND hour < $until AND outside_first < $end AND outside_last >= $start
         )
         SELECT camera_id, hour, sum(count)::BIGINT AS count, max(max_confidence) AS max_confidence,
-            count(*) AS archives
+            count(DISTINCT archive_key) AS archives
         FROM archive_classes
-        WHERE class = $class AND hour >= $around AND hour < $until {camera}
+        WHERE list_contains($classes, class) AND hour >= $around AND hour < $until {camera}
             AND ((hour >= $first AND hour < $end) OR (camera_id, hour) IN (FROM beside))
         GROUP BY camera_id, hour HAVING max(max_confidence) >= $least ORDER BY hour, camera_id
     """
     return ask(connection, sql, given)
 
 
-def check_class(connection: duckdb.DuckDBPyConnection, class_name: str) -> None:
+def check_class(connection: duckdb.DuckDBPyConnection, class_name: str, also_called: Sequence[str] = ()) -> None:
     """Refuse a class that no receipt names, where receipts name others: to a misspelt name "nothing" is a false answer.
+
+    Args:
+        connection: of the catalog.
+        class_name: that was asked for.
+        also_called: its other names.
 
     Raises:
         BadInputError: the line names classes that there are.
     """
     classes = ask(connection, "SELECT DISTINCT class FROM archive_classes ORDER BY class")["class"].to_list()
-    if classes and class_name not in classes:
+    if classes and not {class_name, *also_called} & set(classes):
         raise BadInputError(f"the catalog has no class {class_name}; {_suggested(class_name, classes)}")
 
 

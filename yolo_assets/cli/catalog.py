@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from yolo_assets.cli.class_names import other_names
 from yolo_assets.cli.common import (
     ArchiveOption,
     JsonOption,
@@ -172,6 +173,7 @@ def find(
 ) -> None:
     """Camera-hours that hold a class, with its count and highest confidence; restore fetches their frames.
 
+    A class is found under every name that it has or had, by the plant's list of classes, with what was merged into it.
     The count is of what was asked: the class, from the confidence on, captured in the range. Where the sums of the
     catalog do not tell it, the archived records do; without them there is no count, and a line says so.
 
@@ -185,14 +187,17 @@ def find(
 
     where = settings(archive=archive, store=store)
     _only_one(as_json, as_csv)
-    asked = FrameFilter(*_range(since, until), camera, class_name=class_name, min_confidence=min_confidence)
+    others = other_names(where, class_name)
+    asked = FrameFilter(
+        *_range(since, until), camera, class_name=class_name, min_confidence=min_confidence, also_called=others
+    )
     with open_catalog(open_store(where.store_url), cache=_cache(where)) as connection:
         if camera is not None:
             check_camera(connection, camera)
-        rows = find_hours(connection, class_name, min_confidence, asked.start, asked.end, camera).iter_rows()
-        found = [FoundHour(*row) for row in rows]
+        rows = find_hours(connection, class_name, min_confidence, asked.start, asked.end, camera, also_called=others)
+        found = [FoundHour(*row) for row in rows.iter_rows()]
         if not found:
-            check_class(connection, class_name)
+            check_class(connection, class_name, others)
     with progress("counting") as advance:
         counted = count_asked(found, asked, _readable_archive(where), advance)
     counts = f"count of {class_name}" + (f" from {min_confidence:g} on" if min_confidence else "")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from yolo_assets.cli.archive.options import KeyOption, given, trusted_keys
+from yolo_assets.cli.class_names import other_names
 from yolo_assets.cli.common import (
     ArchiveOption,
     JsonOption,
@@ -98,6 +99,7 @@ def make(
         start=first,
         end=after,
         class_name=class_name,
+        also_called=other_names(where, class_name) if class_name is not None else (),
         min_confidence=min_confidence,
     )
     request = Request(query, by or getpass.getuser(), reason, max_frames, lang or where.language)

@@ -25,7 +25,7 @@ from yolo_assets.cli.common import (
 from yolo_assets.contracts.errors import UsageError, UserError
 from yolo_assets.contracts.text import decode_text, plain
 from yolo_assets.contracts.times import format_time
-from yolo_assets.learning.label_history import Conflict, LabelHistory, Labelling, read_history, told
+from yolo_assets.learning.label_history import Conflict, LabelHistory, Labelling, accepted, read_history, told
 
 if TYPE_CHECKING:
     from yolo_assets.contracts.settings import Settings
@@ -89,7 +89,7 @@ def import_(
     from yolo_assets.events.announcer import announcer_of, source_here
     from yolo_assets.learning.import_options import parse_class_map
     from yolo_assets.learning.labels import FileReport, import_file
-    from yolo_assets.learning.plant_classes import allowed_class_names
+    from yolo_assets.learning.plant_classes import add_new_classes, allowed_class_names
     from yolo_assets.learning.records import ImportOptions, Rejected
     from yolo_assets.storage.open import open_store
 
@@ -118,6 +118,8 @@ def import_(
                     raise
                 reports.append(FileReport(str(path), problems=[Rejected(image="", reason=str(error))]))
             advance()
+    for name in add_new_classes(opened, where, accepted(opened)):
+        note(f"a label has the new class {name}; it was added to the list of classes")
     if as_json:
         emit_json([_document(report) for report in reports])
     else:

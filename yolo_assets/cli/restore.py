@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from yolo_assets.cli.archive.options import DaysOption, KeyOption, TierOption, given, open_to_read, thaw_of
-from yolo_assets.cli.common import ArchiveOption, JsonOption, camera_id, emit_json, note, out, progress, settings
+from yolo_assets.cli.class_names import other_names
+from yolo_assets.cli.common import (
+    ArchiveOption,
+    JsonOption,
+    StoreOption,
+    camera_id,
+    emit_json,
+    note,
+    out,
+    progress,
+    settings,
+)
 from yolo_assets.contracts.errors import UsageError, UserError
 from yolo_assets.contracts.locations import location_folder
 
@@ -26,6 +37,7 @@ def restore(
         str | None, typer.Option(help="Camera id; none: every camera.", metavar="C", parser=camera_id)
     ] = None,
     archive: ArchiveOption = None,
+    store: StoreOption = None,
     batch: Annotated[str | None, typer.Option(help="Only frames of this production batch.", metavar="B")] = None,
     part_id: Annotated[str | None, typer.Option(help="Only frames of this workpiece.", metavar="P")] = None,
     class_name: Annotated[str | None, typer.Option("--class", help="Only frames with this class.", metavar="K")] = None,
@@ -41,6 +53,8 @@ def restore(
     as_json: JsonOption = False,
 ) -> None:
     """Write archived files to DIR/<camera>/<hour>/, hashes verified; run again to continue.
+
+    A class is found under every name that it has or had, by the list of classes in the store.
 
     Exit 1 when nothing is found, when an archive is damaged or its receipt lost (the rest is restored), when receipts
     that this machine knew have vanished, when another file has the name of one (it is left as it is), or when one lies
@@ -61,8 +75,9 @@ def restore(
     if min_confidence is not None and not 0 <= min_confidence <= 1:
         raise UsageError(f"--min-confidence {min_confidence:g} is not a confidence; use 0 to 1")
     thaw = thaw_of(tier, days)
-    selection = FrameFilter(first, after, camera, batch, class_name, min_confidence, frames_only, part_id)
-    located = settings(archive=archive)
+    located = settings(archive=archive, store=store)
+    others = other_names(located, class_name) if class_name is not None else ()
+    selection = FrameFilter(first, after, camera, batch, class_name, min_confidence, frames_only, part_id, others)
     opened = open_to_read(located, key)
     with progress("planning"):
         plan = plan_restore(opened, selection, folder, thaw=None if dry_run else thaw)

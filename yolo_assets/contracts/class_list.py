@@ -87,6 +87,21 @@ class ClassList(Record):
         """Names of the classes that are labelled, trained and reported, in the order of their ids."""
         return tuple(entry.name for entry in self.classes if entry.in_use)
 
+    @property
+    def display_names(self) -> dict[str, str | dict[str, str]]:
+        """By class name what people call it, by language; classes that nobody described are left out."""
+        return {entry.name: dict(entry.display_names) for entry in self.classes if entry.display_names}
+
+    @property
+    def label(self) -> str:
+        """``<id>/<version>``, as records carry it."""
+        return f"{self.id}/{self.version}"
+
+    def current_ids(self) -> tuple[int, ...]:
+        """By class id the id that is reported: that of the class it was merged into; -1 for a retired one."""
+        found = (self.entry(name) for name in self.names)
+        return tuple(-1 if entry is None or entry.retired else self.id_of(entry.name) or 0 for entry in found)
+
     def id_of(self, name: str) -> int | None:
         """The class id of a name, an alias or an old name; of a merged class its own. None: no such class."""
         return id_in(self.classes, name)
@@ -106,6 +121,10 @@ class ClassList(Record):
         """
         entry = self.entry(name)
         return entry.name if entry is not None else None
+
+    def current_names(self, names: Iterable[str]) -> tuple[str, ...]:
+        """The names that classes have now; those that the list does not know as they are."""
+        return tuple(dict.fromkeys(self.resolve(name) or name for name in names))
 
     def spellings(self, name: str) -> tuple[str, ...]:
         """Every name under which records may hold a class, its current name first; the name alone where it is unknown.

@@ -7,9 +7,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, field_validator, model_serializer
+from pydantic import (
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from yolo_assets.contracts.base import Record, Time
 from yolo_assets.contracts.class_list import ClassList
@@ -158,6 +165,27 @@ class ModelManifest(Record):
         return f"{self.name}/{self.version}"
 
     @property
+    def record_names(self) -> tuple[str, ...]:
+        """What records call a class, by the id that a ``Model`` reports: by the class list, where there is one.
+
+        It may hold more names than the file has classes: those that came to the list later.
+        """
+        return self.class_list.names if self.class_list is not None else self.class_names
+
+    @property
+    def reported_ids(self) -> tuple[int, ...]:
+        """By class id of the file the id that is reported: of what it was merged into; -1 for a retired class."""
+        if self.class_list is None:
+            return tuple(range(len(self.class_names)))
+        return self.class_list.current_ids()[: len(self.class_names)]
+
+    @property
+    def reported_names(self) -> tuple[str, ...]:
+        """Names of the classes that it can report, in the order of their ids."""
+        names = self.record_names
+        return tuple(names[number] for number in sorted({number for number in self.reported_ids if number >= 0}))
+
+    @property
     def evidence(self) -> str | None:
         """SHA-256 below which ``training/`` holds what was measured of this version: of its training, import or build.
 
@@ -167,6 +195,13 @@ class ModelManifest(Record):
         if how is None:
             return self.training_fingerprint
         return hashlib.sha256(f"{how} {self.model_version} {self.files[ONNX].sha256}".encode()).hexdigest()
+
+    @model_validator(mode="after")
+    def _classes_of_the_list(self) -> Self:
+        listed = self.class_list
+        if listed is not None and any(listed.id_of(name) != number for number, name in enumerate(self.class_names)):
+            raise ValueError(f"class_names {list(self.class_names)} are not how the class list begins")
+        return self
 
     @model_serializer(mode="wrap")
     def _serialized(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from yolo_assets.contracts.base import Record, refuse_unknown_options
 
 def _minute(value: object) -> object:
     """YAML reads 03:30 without quotes as the number of minutes 210."""
-    return time(value // 60, value % 60) if isinstance(value, int) and 0 <= value < 24 * 60 else value
+    minutes = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 24 * 60
+    return time(value // 60, value % 60) if minutes else value
 
 
 class TrainingStart(Record):

@@ -77,7 +77,7 @@ class TrainingDue(dg.AutomationCondition):
         if context.candidate_subset.is_empty:
             MEMORY.look_at = None
             return dg.AutomationResult(context, empty)
-        now = utc_now()
+        now = context.evaluation_time
         try:
             decision = start_decision(context.asset_graph_view.instance, Locations.from_env(), now)
             MEMORY.why, MEMORY.look_at = decision.why, decision.look_at

@@ -265,7 +265,7 @@ class Agent:
         """What works and yet cannot be meant: for the status and the page."""
         serving = self.control.serving
         missing = self.updates.poller.missing if serving is None else None
-        alarms = self.config.alarms_without_class(serving.manifest.class_names) if serving else []
+        alarms = self.config.alarms_without_class(serving.manifest) if serving else []
         stale = self.updates.freshness.problem
         return [*filter(None, [missing, stale]), *alarms]
 

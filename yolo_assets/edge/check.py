@@ -182,12 +182,12 @@ def _model(config: AgentConfig, registry: Registry, pointer: ChannelPointer) -> 
             attempt = SwapAttempt("channel", ResultBoard(()), FrameJournal(()))
             loaded = Loader(config.engine, Path(folder) / "engines").load(bundle, pointer, attempt)
             with closing(loaded):
-                classes = ", ".join(bundle.manifest.class_names)
+                classes = ", ".join(bundle.manifest.reported_names)
                 return f"loads on {loaded.engine} and finds its golden frames; classes {classes}"
 
     yield _row(what, look)
     for found in manifest:
-        problems = config.alarms_without_class(found.class_names)
+        problems = config.alarms_without_class(found)
         for problem in problems:
             yield CheckRow("alarms", "warning", problem)
         if config.alarms and not problems:

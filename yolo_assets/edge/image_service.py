@@ -98,11 +98,11 @@ class ImageService:
             begin = time.perf_counter()
             try:
                 boxes = slot.model.predictor.predict(image)
-                detections = boxes.to_records(slot.model.manifest.class_names, moment)
+                detections = boxes.to_records(slot.model.manifest.record_names, moment)
             except Exception as error:
                 raise ModelFailedError(f"{slot.label} failed on this picture: {error}") from error
             seconds = time.perf_counter() - begin
-            label = slot.label
+            label, listed = slot.label, slot.model.manifest.class_list
         blur, brightness = picture_quality(image)
         ending = read_head(data, _NAME).ending
         return DetectionRecord.model_validate(
@@ -119,6 +119,7 @@ class ImageService:
                 "batch_id": self._batch_id,
                 "quality": {"blur": round(blur, 3), "brightness": round(brightness, 3)},
             }
+            | ({"class_list": listed.label} if listed is not None else {})
         )
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from yolo_assets.contracts.class_list import ClassList
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.contracts.frames import FrameId
 
@@ -141,6 +142,7 @@ class Result:
         recorded: whether the spool holds the record.
         finished: ``time.monotonic()`` when the record was in the spool.
         at: wall clock of the same moment, aware, UTC.
+        class_list: that its model names; None: none.
     """
 
     frame: Frame
@@ -149,6 +151,7 @@ class Result:
     recorded: bool
     finished: float
     at: datetime
+    class_list: ClassList | None = field(default=None, repr=False)
 
     @property
     def model_version(self) -> str:

@@ -168,6 +168,7 @@ def selection(query: Query) -> FrameFilter:
     return FrameFilter(
         *(query.start, query.end, query.camera_id, query.batch, query.class_name, query.min_confidence),
         part_id=query.part_id,
+        also_called=query.also_called,
     )
 
 

@@ -57,6 +57,9 @@ class Query(Record):
     start: Time
     end: Time = Field(description="first moment after the range")
     class_name: str | None = None
+    also_called: tuple[str, ...] = Field(
+        default=(), exclude_if=lambda value: not value, description="other names that the class has or had"
+    )
     min_confidence: float | None = Field(default=None, ge=0, le=1)
 
     def may_be_among(self, batch_ids: Sequence[str], part_ids: Sequence[str] | None) -> bool:
@@ -79,7 +82,7 @@ class Query(Record):
         """Whether one detection is of the class and confidence asked for; False when none is asked for."""
         return (
             self.asks_for_detections
-            and self.class_name in (None, detection.class_name)
+            and (self.class_name in (None, detection.class_name) or detection.class_name in self.also_called)
             and detection.confidence >= (self.min_confidence or 0)
         )
 

@@ -64,7 +64,8 @@ class PackWording(Wording):
     def question(self, query: Query) -> str:
         """The question as a sentence."""
         camera = self.text("ask_camera", camera=plain(query.camera_id)) if query.camera_id else None
-        name, confidence = self.name(query.class_name or ""), f"{query.min_confidence or 0:g}"
+        names = (query.class_name or "", *query.also_called)
+        name, confidence = ", ".join(map(self.name, names)), f"{query.min_confidence or 0:g}"
         detection = ""
         if query.class_name is not None and query.min_confidence is not None:
             detection = self.text("ask_both", name=name, confidence=confidence)

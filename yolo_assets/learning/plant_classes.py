@@ -5,11 +5,17 @@ Does not belong here: the list itself (``classes``), what a name means in it (``
 
 from __future__ import annotations
 
-from yolo_assets.classes.stored import read_class_list
+from collections.abc import Iterable
+from functools import partial
+
+from yolo_assets.classes.changes import added
+from yolo_assets.classes.stored import change_class_list, read_class_list
+from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.model import MANIFEST, ChannelPointer, ModelManifest
 from yolo_assets.contracts.names import channel_key, model_key
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.learning.dataset import latest_dataset
+from yolo_assets.learning.records import AcceptedLabels
 from yolo_assets.storage import ObjectNotFoundError, ObjectStore
 
 
@@ -38,6 +44,33 @@ def allowed_class_names(store: ObjectStore, settings: Settings) -> tuple[str, ..
         return settings.class_names
     dataset = latest_dataset(store)
     return dataset.manifest.class_names if dataset is not None else None
+
+
+def add_new_classes(store: ObjectStore, settings: Settings, labels: Iterable[AcceptedLabels]) -> tuple[str, ...]:
+    """Where the plant wants it (``YOLO_ASSETS_NEW_CLASSES=add``): put names that the list does not have at its end.
+
+    A name that differs from one of the list in case alone is left out: datasets then name its images.
+
+    Args:
+        store: the store root.
+        settings: the plant's.
+        labels: those that were accepted.
+
+    Returns:
+        The names that were added; none without a list, which is then made of all names.
+    """
+    listed = read_class_list(store) if settings.new_classes == "add" else None
+    if listed is None:
+        return ()
+    used = {box.class_name for one in labels for image in one.images for box in image.boxes}
+    made: list[str] = []
+    for name in sorted(name for name in used if listed.id_of(name) is None):
+        try:
+            change_class_list(store, partial(added, name=name), by="labels", what=f"added {name}")
+        except BadInputError:
+            continue
+        made.append(name)
+    return tuple(made)
 
 
 def _served(store: ObjectStore, model_name: str) -> tuple[str, ...]:

@@ -97,7 +97,7 @@ def check_manifest(manifest: ModelManifest) -> ModelManifest:
         if frame.file not in manifest.files:
             raise BadInputError(f"{model}: golden frame {frame.file} is not among the files of the bundle")
         for detection in frame.detections:
-            if detection.class_id >= len(manifest.class_names):
+            if detection.class_id >= len(manifest.record_names):
                 raise BadInputError(
                     f"{model}: golden frame {frame.file} names class {detection.class_id}, which does not exist"
                 )

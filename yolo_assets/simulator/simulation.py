@@ -340,7 +340,7 @@ def _frame(
 def _detections(job: SimulationJob, image: NDArray[np.uint8], camera: str, moment: datetime) -> tuple[Detection, ...]:
     """What the model finds in a frame, or what is really in it."""
     if job.model is not None:
-        records = job.model.predict(image).to_records(job.model.manifest.class_names, moment)
+        records = job.model.predict(image).to_records(job.model.manifest.record_names, moment)
         return tuple(Detection.model_validate(record) for record in records)
     return tuple(
         Detection.model_validate(

@@ -79,7 +79,7 @@ def calibrated(model: Model, folder: Path, items: Sequence[DatasetItem], thresho
         items: its val frames.
         thresholds: ``miss_rate`` says what is wanted by class.
     """
-    names = model.manifest.class_names
+    names = model.manifest.record_names
     truth = [Detections.of([b.bbox for b in i.boxes], [names.index(b.class_name) for b in i.boxes]) for i in items]
     predictions = [
         model.predict(decode_image((path := image_path(folder, item)).read_bytes(), path.name), confidence=_LOWEST)

@@ -89,7 +89,7 @@ def evaluate(job: EvaluateJob) -> PairedEvaluation:
     roles = {"candidate": job.candidate, "champion": job.champion, "anchor": job.anchor}
     bundles = {role: load_bundle_folder(Path(path)) for role, path in roles.items() if path}
     meaning = _meaning(bundles["candidate"])
-    every = [*dataset.class_names, *(name for b in bundles.values() for name in b.manifest.class_names)]
+    every = [*dataset.class_names, *(name for b in bundles.values() for name in b.manifest.reported_names)]
     names = list(dict.fromkeys(meaning.get(name, name) for name in every))
     test = _Frames.of(items, names, meaning)
     paths = [image_path(folder, item) for item in items]
@@ -200,7 +200,8 @@ def _predict(
             for number, model in enumerate(models):
                 latencies[number].append(min(taken[number]))
                 boxes = model.predict(bgr, confidence=CONFIDENCE)
-                ids = np.array([names.index(meaning.get(n, n)) for n in model.manifest.class_names], np.int64)
+                known = [meaning.get(name, name) for name in model.manifest.record_names]
+                ids = np.array([names.index(name) if name in names else -1 for name in known], np.int64)
                 predictions[number].append(Detections.of(boxes.xyxy, ids[boxes.class_id], boxes.confidence))
     finally:
         for model in models:
@@ -219,8 +220,8 @@ def _evaluate_model(
     identity: str,
 ) -> EvaluatedModel:
     manifest = bundle.manifest
-    limits = manifest.thresholds.of(manifest.class_names)
-    own = {meaning.get(name, name): limit for name, limit in zip(manifest.class_names, limits, strict=True)}
+    limits = manifest.thresholds.of(manifest.reported_names)
+    own = {meaning.get(name, name): limit for name, limit in zip(manifest.reported_names, limits, strict=True)}
     confidence = np.array([own.get(name, manifest.thresholds.confidence) for name in names])
     knows = np.array([name in own for name in names])
     matches = match_frames(predictions, test.truth, len(names))
@@ -258,7 +259,7 @@ def _meaning(bundle: VerifiedBundle) -> dict[str, str]:
     if listed is None:
         return {}
     known = [name for entry in listed.classes for name in (entry.name, *entry.aliases)]
-    own = set(bundle.manifest.class_names)
+    own = set(bundle.manifest.reported_names)
     return {name: now for name in known if (now := listed.resolve(name)) in own and name not in own}
 
 

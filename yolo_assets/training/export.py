@@ -204,6 +204,8 @@ def _manifest(job: ExportJob, folder: Path, dataset: DatasetManifest) -> ModelMa
         version=job.version,
         files={name: FileEntry.of((folder / name).read_bytes()) for name in (ONNX, WEIGHTS)},
         class_names=dataset.class_names,
+        class_list=dataset.class_list,
+        display_names=dataset.class_list.display_names if dataset.class_list is not None else {},
         input_shape=(1, c, h, w),
         output_layout=layout_of(declared, len(dataset.class_names)) or "raw",
         stride=int(declared.metadata["stride"]),

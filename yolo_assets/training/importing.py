@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+from yolo_assets.classes.stored import read_class_list
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.model import (
     ONNX,
@@ -148,8 +149,27 @@ def import_model(registry: Registry, request: ImportRequest, *, say: Say = lambd
             raise BadInputError(f"display_names: the model has no class {strange[0]}; it has {there}")
         say(f"running the model on {len(pictures)} pictures")
         bundle, comparison, warnings = _tried(request, origin, brought, pictures, work, say)
-    registry.write_bundle(bundle.manifest, bundle.files)
-    return ImportedModel(bundle.manifest, len(pictures), bundle.boxes, bundle.engine, comparison, warnings)
+    manifest = _under_the_class_list(registry, bundle.manifest)
+    registry.write_bundle(manifest, bundle.files)
+    return ImportedModel(manifest, len(pictures), bundle.boxes, bundle.engine, comparison, warnings)
+
+
+def _under_the_class_list(registry: Registry, manifest: ModelManifest) -> ModelManifest:
+    """The manifest with the plant's class list, where its classes are how that list begins, and all of them in use.
+
+    A file with other classes is another model's; the gate says so when it is to replace one that names the list.
+    """
+    listed = read_class_list(registry.store)
+    ids = tuple(range(len(manifest.class_names)))
+    if (
+        listed is None
+        or tuple(map(listed.id_of, manifest.class_names)) != ids
+        or listed.current_ids()[: len(ids)] != ids
+    ):
+        return manifest
+    return manifest.model_copy(
+        update={"class_list": listed, "display_names": {**listed.display_names, **manifest.display_names}}
+    )
 
 
 def _read(path: Path) -> bytes:

@@ -48,6 +48,7 @@ def draw_curve(epochs: Iterable[TrainingEvent], out: Path) -> None:
     import io
 
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     rows = [(event.epoch, figures(event)) for event in epochs]
     figure = Figure(figsize=(6.4, 4.8), dpi=80, layout="constrained")
@@ -58,6 +59,7 @@ def draw_curve(epochs: Iterable[TrainingEvent], out: Path) -> None:
         axis.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
     above.set(ylabel="on the val split", ylim=(0, 1))
     below.set(ylabel="loss", xlabel="epoch")
+    below.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in (above, below):
         axis.grid(alpha=0.3)
         if axis.lines:

@@ -273,6 +273,9 @@ class Recipe(Record):
             BadInputError: an option does not exist or does not fit.
         """
         section = {option: value for option, value in self._section(parent).items() if option != "weights"}
+        for given in ("name", "parent") if parent is not None else ("name",):
+            if given in section:
+                raise BadInputError(f"the training recipe does not fit: {given} follows from the plant; leave it out")
         options = {**({} if imgsz is None else {"imgsz": imgsz}), **section}
         try:
             if parent is not None:

@@ -55,7 +55,7 @@ def golden_problems(frame: GoldenFrame, data: bytes, model: Detector) -> list[st
     Returns:
         Problems, one line each.
     """
-    names = model.manifest.class_names
+    names = model.manifest.record_names
     try:
         found = model.predict(decode_image(data, frame.file))
     except BadInputError as error:

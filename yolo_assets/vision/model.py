@@ -42,6 +42,8 @@ class Model:
         """
         self.manifest = manifest
         self.batch = batch
+        own = tuple(range(len(manifest.class_names)))
+        self._reported = manifest.reported_ids if manifest.reported_ids != own else None
         self._engine = engine
         self._idle: deque[_Input] = deque()
 
@@ -92,7 +94,7 @@ class Model:
             iou: overlap above which boxes of a class are one; None for the manifest's.
 
         Returns:
-            Boxes in frame pixels, inside the frame.
+            Boxes in frame pixels, inside the frame; class ids as ``manifest.record_names`` has them.
 
         Raises:
             BadInputError: not such a frame, or the model gave NaN, infinity, or what its manifest does not say.
@@ -121,9 +123,10 @@ class Model:
                     output[row : row + 1],
                     self.manifest.output_layout,
                     classes=len(self.manifest.class_names),
-                    confidence=thresholds.of(self.manifest.class_names) if confidence is None else confidence,
+                    confidence=thresholds.of(self.manifest.record_names) if confidence is None else confidence,
                     iou=thresholds.iou if iou is None else iou,
                     max_detections=thresholds.max_detections,
+                    reported=self._reported,
                 )
                 results.append(Detections(place.to_frame(detections.xyxy), detections.class_id, detections.confidence))
         return results

@@ -131,6 +131,7 @@ def decode(
     confidence: float | Sequence[float],
     iou: float,
     max_detections: int,
+    reported: Sequence[int] | None = None,
 ) -> Detections:
     """Detections of one frame, as Ultralytics' predict gives them: one label a box, suppression within each class.
 
@@ -141,6 +142,7 @@ def decode(
         confidence: boxes must be above, not at, this; one for all classes, or one a class.
         iou: see `matching.class_aware_nms`; without meaning for end2end.
         max_detections: boxes to keep at most.
+        reported: by class id the id under which it is reported; -1: not at all. None: each under its own.
 
     Returns:
         Boxes in input pixels.
@@ -161,19 +163,47 @@ def decode(
             "it is broken on this device, go back to the previous version"
         )
     # torch rounds a threshold to float32 before it compares; so do we, to decide alike at the edge
-    limits = np.broadcast_to(np.asarray(confidence, np.float32), classes)
+    ids = classes if reported is None else max(classes, *(target + 1 for target in reported))
+    limits = np.broadcast_to(np.asarray(confidence, np.float32), np.shape(confidence) or ids)
     if layout == "raw":
-        return _raw(output[0], limits, iou, max_detections)
-    return _end2end(output[0], limits, max_detections)
+        return _raw(output[0], limits, iou, max_detections, reported)
+    found = _end2end(output[0], classes, float(limits.min()), max_detections)
+    if reported is not None:
+        own = np.asarray(reported, np.int32)[found.class_id]
+        found = Detections(found.xyxy, own, found.confidence)[own >= 0]
+    found = found[found.confidence > limits[found.class_id]]
+    if reported is None:
+        return found
+    # What was of two classes is of one now: the suppression inside the file did not compare them.
+    return found[class_aware_nms(found.xyxy, found.class_id, found.confidence, iou, max_detections)]
 
 
-def _raw(head: NDArray[np.float32], limits: NDArray[np.float32], iou: float, max_detections: int) -> Detections:
+def _merged_scores(scores: NDArray[np.float32], reported: Sequence[int]) -> NDArray[np.float32]:
+    """Scores in which each class has the highest of all that are reported as it; classes not reported keep theirs."""
+    merged = np.zeros((max(*reported, len(scores) - 1) + 1, scores.shape[1]), np.float32)
+    for own, target in enumerate(reported):
+        row = merged[own if target < 0 else target]
+        np.maximum(row, scores[own], out=row)
+    return merged
+
+
+def _raw(
+    head: NDArray[np.float32],
+    limits: NDArray[np.float32],
+    iou: float,
+    max_detections: int,
+    reported: Sequence[int] | None,
+) -> Detections:
     chosen = np.flatnonzero(head[4:].max(axis=0) > limits.min())
     if not chosen.size:
         return Detections.empty()
     rows = head[:, chosen]
-    class_id = rows[4:].argmax(axis=0).astype(np.int32)
-    score = rows[4:].max(axis=0)
+    scores = rows[4:] if reported is None else _merged_scores(rows[4:], reported)
+    class_id = scores.argmax(axis=0).astype(np.int32)
+    score = scores.max(axis=0)
+    if reported is not None:  # what is most like a class that is not reported is no other class either
+        shown = ~np.isin(class_id, [own for own, target in enumerate(reported) if target < 0])
+        rows, class_id, score = rows[:, shown], class_id[shown], score[shown]
     enough = score > limits[class_id]
     if not enough.all():
         rows, class_id, score = rows[:, enough], class_id[enough], score[enough]
@@ -183,11 +213,9 @@ def _raw(head: NDArray[np.float32], limits: NDArray[np.float32], iou: float, max
     return Detections(np.ascontiguousarray(xyxy[kept]), class_id[kept], score[kept])
 
 
-def _end2end(rows: NDArray[np.float32], limits: NDArray[np.float32], max_detections: int) -> Detections:
-    rows = rows[rows[:, 4] > limits.min()]
+def _end2end(rows: NDArray[np.float32], classes: int, confidence: float, max_detections: int) -> Detections:
+    rows = rows[rows[:, 4] > np.float32(confidence)][:max_detections]
     class_id = rows[:, 5].astype(np.int32)
-    if rows.size and not 0 <= int(class_id.min()) <= int(class_id.max()) < len(limits):
-        raise BadInputError(f"the model gave class {class_id.max()}, but the manifest names {len(limits)} classes")
-    enough = rows[:, 4] > limits[class_id]
-    rows, class_id = rows[enough][:max_detections], class_id[enough][:max_detections]
+    if rows.size and not 0 <= int(class_id.min()) <= int(class_id.max()) < classes:
+        raise BadInputError(f"the model gave class {class_id.max()}, but the manifest names {classes} classes")
     return Detections(np.ascontiguousarray(rows[:, :4]), class_id, np.ascontiguousarray(rows[:, 4]))

@@ -295,7 +295,7 @@ class ReferenceResults:
 
     def problem(self, model: Model) -> str | None:
         """Why another way to run the same model must not be used; None when it agrees."""
-        names = model.manifest.class_names
+        names = model.manifest.record_names
         thresholds = model.manifest.thresholds.of(names)
         references = zip(self._frames, self._detections, self._faint, strict=True)
         for number, (frame, expected, faint) in enumerate(references):
@@ -315,7 +315,7 @@ class ReferenceResults:
 def _best_scores(model: Model, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The best confidence of each class, 0 where nothing is even faint."""
     detections = model.predict(frame, confidence=_FAINT)
-    best = np.zeros(len(model.manifest.class_names), np.float32)
+    best = np.zeros(len(model.manifest.record_names), np.float32)
     np.maximum.at(best, detections.class_id, detections.confidence)
     return best
 

@@ -80,6 +80,25 @@ def test_counts_are_of_confidence_class_and_time(home: Path) -> None:
     assert text.stdout.splitlines()[0].split("\t")[2] == "count of crack from 0.8 on"
 
 
+def test_old_questions_follow_a_rename_and_a_merge(home: Path) -> None:
+    for argv in (("add", "crack"), ("add", "dent"), ("rename", "crack", "fissure"), ("merge", "dent", "fissure")):
+        assert cli("classes", *argv, home=home).returncode == 0
+    for name in ("crack", "fissure", "dent"):
+        assert [(one["count"], one["archives"]) for one in find(home, "--class", name)] == [(20, 1)]
+    span = ("--from", "2024-10-15T14Z", "--to", "2024-10-15T16Z")
+    asked = cli("restore", "--class", "fissure", *span, "--frames-only", "--out", home / "out", "--json", home=home)
+    assert asked.returncode == 0, asked.stderr
+    assert "fissure is also looked for as crack, dent" in asked.stderr
+    assert len(list((home / "out").rglob("*.jpg"))) == 20
+    asked_for = ("--camera", "cam1", "--class", "fissure", *span)
+    why = ("--reason", "an audit", "--by", "Li")
+    made = cli("evidence", "make", *asked_for, *why, "--out", home / "pack", "--json", home=home)
+    assert made.returncode == 0, made.stderr
+    assert json.loads(made.stdout)["counts"]["detections"] == 20
+    key = home / "keys" / "archiver.pub"
+    assert cli("evidence", "verify", home / "pack", "--key", key, home=home).returncode == 0
+
+
 def test_a_question_names_its_archive_and_its_store(home: Path) -> None:
     sql = "SELECT outside_count, records_without_frame FROM archives"
     for url in (home / "archive", (home / "archive").as_uri()):

@@ -97,6 +97,10 @@ JSON_ELSEWHERE = {
     ("models", "rollout", "pause"),
     ("models", "rollout", "resume"),
     ("models", "rollout", "abort"),
+    *(("labels", name) for name in ("ls", "history", "conflicts", "withdraw", "suspects")),
+    ("training", "status"),
+    ("training", "search"),
+    ("training", "trials"),
 }
 """Shown by their own tests: they need cameras, a line, a receiver, a Dagster instance, a bucket with lock, training,
 a rollout under way, or an image of the test split."""
@@ -150,6 +154,13 @@ JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("models", "import"): ("exported/model.onnx", "--name", "line", "--version", "3", "--golden", "exported/golden"),
     ("today",): (),
     ("alerts", "ls"): (),
+    ("classes", "add"): ("dent",),
+    ("classes", "describe"): ("dent", "--display", "de=Delle"),
+    ("classes", "rename"): ("dent", "bump"),
+    ("classes", "alias"): ("bump", "Bump"),
+    ("classes", "retire"): ("bump",),
+    ("classes", "merge"): ("bump", "crack"),
+    ("classes", "ls"): (),
 }
 
 

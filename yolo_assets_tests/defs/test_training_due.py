@@ -66,18 +66,17 @@ class Plant:
         """A tick; what it requests runs."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = dg.evaluate_automation_conditions(DEFS, self.instance, cursor=self.cursor)
+            at = utc_now() + self.later
+            found = dg.evaluate_automation_conditions(DEFS, self.instance, cursor=self.cursor, evaluation_time=at)
         self.cursor = found.cursor
         return found.total_requested > 0
 
 
 @pytest.fixture
-def plant(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plant]:
+def plant(home: Path) -> Iterator[Plant]:
     world = World.make(home)
     with dg.DagsterInstance.ephemeral() as instance:
-        made = Plant(world, instance)
-        monkeypatch.setattr(training_due, "utc_now", lambda: utc_now() + made.later)
-        yield made
+        yield Plant(world, instance)
 
 
 def test_nine_label_files_are_one_training(plant: Plant, home: Path) -> None:

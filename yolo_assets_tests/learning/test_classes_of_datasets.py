@@ -14,8 +14,9 @@ from yolo_assets.contracts.names import LABELS_INBOX
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.learning.dataset import Dataset, build_dataset
+from yolo_assets.learning.label_history import accepted
 from yolo_assets.learning.labels import FileReport, import_inbox
-from yolo_assets.learning.plant_classes import allowed_class_names, first_class_names
+from yolo_assets.learning.plant_classes import add_new_classes, allowed_class_names, first_class_names
 from yolo_assets.storage import ObjectStore, open_store
 from yolo_assets_tests.learning.label_inbox import zipped
 
@@ -104,3 +105,10 @@ def test_a_plant_that_wants_it_adds_classes_by_labelling(plant: Plant) -> None:
     plant.build()
     assert plant.label("rust").problems == []
     assert plant.build().manifest.class_names == ("crack", "dent", "rust")
+    plant.change(partial(changes.renamed, old="crack", new="fissure"))
+    plant.label("mould", "Dent", "crack")
+    assert add_new_classes(plant.store, plant.settings, accepted(plant.store)) == ("mould",)
+    built = plant.build().manifest
+    assert built.class_names == ("fissure", "dent", "rust", "mould")
+    (why,) = built.excluded.values()
+    assert "'Dent' is not in the list of classes; yolo-assets classes alias dent Dent" in why

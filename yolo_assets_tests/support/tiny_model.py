@@ -33,6 +33,7 @@ COLOURS_RGB = {
     "porosity": (0.0, 1.0, 0.0),
     "spatter": (0.0, 0.0, 1.0),
     "undercut": (0.75, 0.75, 0.0),
+    "dent": (0.75, 0.0, 0.75),  # in no frame of ``blob_frame``
 }
 STRIDE, WINDOW = 8, 24
 BUILT_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

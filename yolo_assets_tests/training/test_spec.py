@@ -26,7 +26,16 @@ def test_a_successor_keeps_the_input_size_by_default() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ['{"starter": {"epochz": 3}}', '{"starter": {"imgsz": 100}}', '{"start": {}}', "[1]", "{"]
+    "text",
+    [
+        '{"starter": {"epochz": 3}}',
+        '{"starter": {"name": "x"}}',
+        '{"fine_tune": {"parent": "x/1"}}',
+        '{"starter": {"imgsz": 100}}',
+        '{"start": {}}',
+        "[1]",
+        "{",
+    ],
 )
 def test_a_wrong_recipe_is_one_line(text: str, tmp_path: Path) -> None:
     path = tmp_path / "recipe.json"

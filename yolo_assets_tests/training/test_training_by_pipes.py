@@ -16,12 +16,16 @@ import pytest
 from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.names import training_key
 from yolo_assets.contracts.settings import Settings
+from yolo_assets.contracts.times import utc_now
 from yolo_assets.defs.failures import by_kind
+from yolo_assets.defs.release.search import training_trial
 from yolo_assets.defs.release.training import train
 from yolo_assets.defs.resources import Locations
 from yolo_assets.learning.dataset import Dataset, build_dataset
 from yolo_assets.training.jobs import BEST, CHECKPOINT, TrainingResult
+from yolo_assets.training.search import trials_of, wanted
 from yolo_assets.training.spec import fingerprint
+from yolo_assets.training.studies import SearchRange, Study
 from yolo_assets_tests.learning.line_world import World
 from yolo_assets_tests.training.conftest import SPEC
 
@@ -96,6 +100,26 @@ def test_epochs_are_seen_while_they_run_and_after_a_kill(
         assert failure is not None and failure.metadata["requested_again"].value is True
         assert train_in_a_run(world, dataset, tmp_path, instance).success
         assert len(shown()) == 2
+
+
+def test_a_trial_of_a_search_is_a_run_of_its_job(
+    world: World, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(QUICK))
+    spec = SPEC.model_copy(update={"seed": 9})
+    space = {"lr0": SearchRange(low=0.0001, high=0.1, log=True)}
+    study = Study(name="spring", dataset=dataset.sha256, spec=spec, space=space, trials=1, created_at=utc_now())
+    wanted(world.store, study, more=1)
+    key = fingerprint(spec, dataset.sha256)  # the recipe is tried first
+    world.store.put(training_key(key, BEST), b"best")
+    world.store.put(training_key(key, CHECKPOINT), b"ee")
+    settings = Settings(home=tmp_path, store_url=(world.folder / "store").as_uri())
+    ran = training_trial.execute_in_process(
+        run_config={"ops": {"search_trial": {"config": {"study": "spring"}}}},
+        resources={"locations": Locations(values=settings.model_dump(mode="json", exclude_none=True))},
+    )
+    (trial,) = trials_of(world.store, "spring")
+    assert (trial.state.name, trial.params, trial.user_attrs["run"]) == ("COMPLETE", {"lr0": spec.lr0}, ran.run_id)
 
 
 def test_an_error_of_the_process_is_the_cause_of_the_failed_step(

@@ -23,9 +23,10 @@ from yolo_assets.models.registry import Registry
 from yolo_assets.training import candidates
 from yolo_assets.training.candidates import evaluate_candidate, train_candidate
 from yolo_assets.training.job_process import run_child
-from yolo_assets.training.jobs import CHECKPOINT, RESULT, TrainingEvent, TrainJob
+from yolo_assets.training.jobs import CHECKPOINT, CURVE, RAN, RESULT, TrainingEvent, TrainJob
 from yolo_assets.training.spec import fine_tune
 from yolo_assets.vision.model import Model
+from yolo_assets.vision.pictures import decode_image
 from yolo_assets_tests.training.conftest import SPEC, Trained
 
 pytestmark = pytest.mark.timeout(240)
@@ -38,7 +39,12 @@ def test_a_killed_training_resumes_from_the_store_elsewhere(trained: Trained):
     assert [event.epoch for event in trained.events if event.event == "epoch"] == [2, 3]
     assert trained.result.training.resumed_from == 1
     assert trained.result.training.epochs == 3
-    for file in (CHECKPOINT, "best.pt"):  # cleared once the result is there
+    ran = trained.result.training.ran
+    assert ran is not None and (ran.architecture, ran.batch, ran.imgsz, ran.taken_over) == ("yolo11n.yaml", 8, 64, 0.0)
+    assert ran.parameters > 2_000_000 and ran.hardware and ran.libraries["ultralytics"]
+    curve = trained.world.store.get(training_key(trained.result.fingerprint, CURVE))
+    assert decode_image(curve, CURVE).shape[:2] == (384, 512)
+    for file in (CHECKPOINT, "best.pt", RAN):  # cleared once the result is there
         assert trained.world.store.head(training_key(trained.result.fingerprint, file)) is None
     epochs = [event for event in trained.events if event.event == "epoch"]
     for event in epochs:

@@ -47,6 +47,7 @@ class FrameFilter:
         min_confidence: only frames with a detection of at least this confidence.
         part_id: only frames whose record names this workpiece.
         frames_only: no record files, nor what else an hour holds.
+        also_called: other names of that class: from before a rename, and of what was merged into it.
 
     Raises:
         BadInputError: the range is empty, or not a camera id.
@@ -60,6 +61,7 @@ class FrameFilter:
     min_confidence: float | None = None
     frames_only: bool = False
     part_id: str | None = None
+    also_called: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.end <= self.start:
@@ -87,8 +89,10 @@ class FrameFilter:
 
     def selects(self, detection: Detection) -> bool:
         """Whether one detection is of the class and at least of the confidence."""
-        named = self.class_name is None or detection.class_name == self.class_name
-        return named and detection.confidence >= (self.min_confidence or 0)
+        return self._names(detection.class_name) and detection.confidence >= (self.min_confidence or 0)
+
+    def _names(self, class_name: str) -> bool:
+        return self.class_name in (None, class_name) or class_name in self.also_called
 
     def may_hold(self, receipts: Sequence[Receipt]) -> bool:
         """Whether the parts of an hour can hold a record that fits, by what their receipts sum up.
@@ -105,7 +109,7 @@ class FrameFilter:
         if self.class_name is None and self.min_confidence is None:
             return True
         return any(
-            name == (self.class_name or name) and summary.max_confidence >= (self.min_confidence or 0)
+            self._names(name) and summary.max_confidence >= (self.min_confidence or 0)
             for name, summary in receipt.classes.items()
         )
 

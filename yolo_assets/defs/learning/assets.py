@@ -40,7 +40,9 @@ class SamplingConfig(dg.Config):
     group_name="learning",
     kinds={"labelstudio"},
     owners=["team:data"],
-    code_version=code_version("learning/batch.py", "learning/candidates.py", "learning/sampling.py"),
+    code_version=code_version(
+        "learning/batch.py", "learning/candidates.py", "learning/looks.py", "learning/sampling.py"
+    ),
     description=(
         "Frames chosen from the archive under a budget (uncertain, drifting, rare, novel, diverse, random; reasons are "
         "kept; a dirty camera takes no slot, an object one) with the model's predictions, ready for Label Studio or "
@@ -56,12 +58,14 @@ def annotation_batch(
     from yolo_assets.learning.batch import make_batch
     from yolo_assets.learning.candidates import gather_candidates
     from yolo_assets.learning.labels import batches
+    from yolo_assets.learning.looks import frame_looks
 
     store, archive = locations.store(), locations.archive()
     until = parse_time(config.until) if config.until else utc_now()
     since = parse_time(config.since) if config.since else until - timedelta(days=7)
     requested = {item.image_path for batch in batches(store) for item in batch.items}
     pool = gather_candidates(store, archive, since, until, labelled=requested, seed=config.seed)
+    looks = frame_looks(archive, pool.candidates, seed=config.seed)
     made = make_batch(
         store,
         archive,
@@ -70,10 +74,12 @@ def annotation_batch(
         seed=config.seed,
         labelled=requested,
         class_names=locations.settings.class_names,
+        looks=looks,
     )
     left_out = pool.left_out | made.left_out
     told = {
         "frames_looked_at": pool.frames,
+        "pictures_looked_at": len(looks),
         "bad_pictures": listed(
             [f"{camera}: {why}" for camera, why in sorted(pool.bad_pictures.items())], "every camera's picture is well"
         ),

@@ -58,7 +58,7 @@ def look_at_inbox(
     """
     from yolo_assets.learning.label_history import accepted, labels_version
     from yolo_assets.learning.labels import import_inbox
-    from yolo_assets.learning.plant_classes import allowed_class_names
+    from yolo_assets.learning.plant_classes import add_new_classes, allowed_class_names
 
     store = locations.store()
     rested = time.time() < cursor.at + _LOOK_AGAIN_SECONDS
@@ -68,6 +68,8 @@ def look_at_inbox(
     report = import_inbox(store, classes, archive=archive_within_reach(locations))
     for problem in report.problems[:_SHOWN]:
         warn(problem)
+    for name in add_new_classes(store, locations.settings, accepted(store)):
+        warn(f"a label has the new class {name}; it was added to the list of classes")
     waiting = report.open_problems
     after = InboxCursor(
         looked=_state(locations, bool(waiting)),

@@ -30,6 +30,7 @@ from yolo_assets.contracts.base import is_json_object
 from yolo_assets.contracts.brokers import Brokers, anchor_files
 from yolo_assets.contracts.errors import BadInputError, UsageError
 from yolo_assets.contracts.locations import location_folder, location_url, page_address
+from yolo_assets.contracts.model import ModelManifest
 from yolo_assets.contracts.strict_yaml import parse_yaml
 from yolo_assets.edge.config.cameras import Camera, SimulatedCameras
 from yolo_assets.edge.config.lots import LOT_FILES, Lots
@@ -297,9 +298,9 @@ class AgentConfig(Section):
             for camera_id in (camera.camera_ids if isinstance(camera, SimulatedCameras) else [camera.camera_id])
         }
 
-    def alarms_without_class(self, class_names: Collection[str]) -> list[str]:
-        """Alarms that can never be raised by a model with these classes: one sentence for each class it lacks."""
-        return [problem for rule in self.alarms for problem in rule.unknown_classes(class_names)]
+    def alarms_without_class(self, model: ModelManifest) -> list[str]:
+        """Alarms that can never be raised by a model: one sentence for each class that it does not report."""
+        return [problem for rule in self.alarms for problem in rule.unknown_classes(model)]
 
     def secondary(self, role: Literal["canary", "light"]) -> Canary | Light | None:
         """The section of a secondary model; None where none is configured."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Collection
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from yolo_assets.contracts.model import ModelManifest
 from yolo_assets.edge.config.section import CameraId, Section, id_field
 
 FILES = ("secret_file", "token_file", "password_file", "ca_file", "client_cert", "client_key")
@@ -37,15 +37,18 @@ class AlarmRule(Section):
         default=5.0, description="the alarm is cleared when the condition has been absent for this long"
     )
 
-    def unknown_classes(self, known: Collection[str]) -> list[str]:
-        """For each class that no model here has: one sentence, with the nearest that there is.
+    def unknown_classes(self, model: ModelManifest) -> list[str]:
+        """For each class that a model does not report: one sentence, with the nearest that there is.
+
+        A name from before a rename or a merge is known: the rule follows it.
 
         Args:
-            known: class names of the model that serves, or is to serve.
+            model: serves, or is to serve.
         """
+        known, listed = model.reported_names, model.class_list
         found: list[str] = []
         for name in self.classes:
-            if name not in known:
+            if (listed.resolve(name) if listed is not None else name) not in known:
                 near = get_close_matches(name, known, 1)
                 advice = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
                 found.append(f"alarm {self.name}: the model has no class {name}; {advice}")

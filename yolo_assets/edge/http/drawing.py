@@ -76,7 +76,7 @@ class Pictures:
 
     def _classes(self) -> Sequence[str]:
         serving = self._control.serving
-        return serving.manifest.class_names if serving else ()
+        return serving.manifest.record_names if serving else ()
 
     async def _later(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -24,6 +24,7 @@ from typing import Any
 from pydantic import Field
 
 from yolo_assets.contracts.base import Record
+from yolo_assets.contracts.class_list import ClassList
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.edge.config.outputs import AlarmRule
 from yolo_assets.edge.outputs.events import AlarmData, FrameSummary, alarm_id
@@ -60,12 +61,21 @@ class Active:
 AlarmState = Pending | Active | None
 
 
-def counted(rule: AlarmRule, detections: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
-    """The boxes of a frame that a rule counts."""
+def counted(
+    rule: AlarmRule, detections: Iterable[Mapping[str, Any]], class_list: ClassList | None = None
+) -> tuple[Mapping[str, Any], ...]:
+    """The boxes of a frame that a rule counts.
+
+    Args:
+        rule: may name classes as they were called before, or by an alias.
+        detections: of the frame.
+        class_list: that the model of the frame names; None: none.
+    """
+    classes = class_list.current_names(rule.classes) if class_list is not None else rule.classes
     return tuple(
         box
         for box in detections
-        if box["confidence"] >= rule.min_confidence and (not rule.classes or box["class"] in rule.classes)
+        if box["confidence"] >= rule.min_confidence and (not classes or box["class"] in classes)
     )
 
 
@@ -91,7 +101,7 @@ def step(
             of several workers.
         silence: seconds without a frame of the camera after which nothing is known of the time between.
     """
-    boxes = counted(rule, summary.detections)
+    boxes = counted(rule, summary.detections, summary.class_list)
     holds = len(boxes) >= rule.min_count
     if isinstance(state, Active):
         return _step_active(rule, state, summary, boxes, holds, silence)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from yolo_assets.contracts.base import Record, Time
+from yolo_assets.contracts.class_list import ClassList
 from yolo_assets.contracts.cloud_events import CloudEvent
 from yolo_assets.contracts.detection import Detection, DetectionRecord, Quality
 from yolo_assets.contracts.times import format_time
@@ -99,6 +100,7 @@ class FrameSummary:
         captured: ``time.monotonic()`` at capture, seconds.
         record: the frame's record; None for rules, which need none.
         recorded: whether the spool holds the record.
+        class_list: that its model names; None: none.
     """
 
     camera_id: str
@@ -109,6 +111,7 @@ class FrameSummary:
     detections: tuple[Mapping[str, Any], ...]
     record: DetectionRecord | None = None
     recorded: bool = False
+    class_list: ClassList | None = None
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,7 @@ class Outputs:
             detections=result.detections,
             record=result.record,
             recorded=result.recorded,
+            class_list=result.class_list,
         )
         with self._count:
             if len(self._intake) == _INTAKE:

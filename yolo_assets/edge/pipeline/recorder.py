@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from yolo_assets.contracts.class_list import ClassList
 from yolo_assets.contracts.detection import DetectionRecord, Quality
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.frames import FrameId
@@ -47,6 +48,7 @@ def new_record(
     quality: Quality,
     lot: Lot | None = None,
     batch_id: str | None = None,
+    class_list: ClassList | None = None,
 ) -> DetectionRecord:
     """The whole record of a processed frame.
 
@@ -61,6 +63,7 @@ def new_record(
         quality: figures of the picture.
         lot: what was in front of the camera then; a code in the picture comes before it.
         batch_id: production batch of the configuration, where nobody gave a lot; where it is None, the source's.
+        class_list: that the model names; the record then says which version of it gave the classes their names.
 
     Raises:
         ValidationError: the model gave what no record may hold, such as NaN.
@@ -86,6 +89,8 @@ def new_record(
     }
     if part is not None:
         document["part_id"] = part
+    if class_list is not None:
+        document["class_list"] = class_list.label
     if frame.origin is not None:
         document["source_file"] = frame.origin.name
     if frame.mask_version is not None:

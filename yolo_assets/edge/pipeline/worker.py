@@ -18,6 +18,7 @@ from typing import Any
 import cv2
 from pydantic import ValidationError
 
+from yolo_assets.contracts.class_list import ClassList
 from yolo_assets.contracts.detection import Quality
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.edge.config.agent import AgentConfig
@@ -136,7 +137,8 @@ class FrameProcessor:
                 else:
                     found = slot.model.predictor.predict_many([frame.for_model for frame in frames])
                 seconds = time.perf_counter() - begin
-                names = slot.model.manifest.class_names
+                manifest = slot.model.manifest
+                names = manifest.record_names
                 detections = [b.to_records(names, f.captured_at) for b, f in zip(found, frames, strict=True)]
         except NoModelError:
             for frame in frames:
@@ -149,7 +151,7 @@ class FrameProcessor:
         else:
             for frame, its_own in zip(frames, detections, strict=True):
                 try:
-                    self._finish(frame, label, its_own, seconds)
+                    self._finish(frame, label, its_own, seconds, manifest.class_list)
                 except Exception as error:  # the others of its batch have their results
                     self._let_go([frame], error)
             seconds = time.perf_counter() - begin
@@ -171,7 +173,14 @@ class FrameProcessor:
             listener(frame, label, error)
         self._recorder.drop(frame, "inference_error")
 
-    def _finish(self, frame: Frame, label: str, detections: list[dict[str, Any]], seconds: float) -> None:
+    def _finish(
+        self,
+        frame: Frame,
+        label: str,
+        detections: list[dict[str, Any]],
+        seconds: float,
+        class_list: ClassList | None,
+    ) -> None:
         """Keep, record and tell. ``seconds``: of the whole inference, also where it had several frames."""
         self._report_stage(label, "predict", seconds)
         begin = time.perf_counter()
@@ -193,6 +202,7 @@ class FrameProcessor:
                 quality=Quality(blur=round(blur, 3), brightness=round(brightness, 3)),
                 lot=self._lots.lot_of(frame.id),
                 batch_id=self._batch_id,
+                class_list=class_list,
             )
         except ValidationError as error:  # the model gave what no record may hold, such as NaN
             self._fail(frame, label, error)
@@ -210,6 +220,7 @@ class FrameProcessor:
             recorded=written is not None,
             finished=time.monotonic(),
             at=utc_now(),
+            class_list=class_list,
         )
         for listener in self.on_result:
             listener(result)

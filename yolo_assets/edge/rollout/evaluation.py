@@ -14,7 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from yolo_assets.contracts.model import ExpectedChange
+import numpy as np
+
+from yolo_assets.contracts.model import ExpectedChange, ModelManifest
 from yolo_assets.edge.config.rollout import Shadow, WatchWindow
 from yolo_assets.edge.rollout.headroom import out_of_memory
 from yolo_assets.edge.rollout.request import UnfitError
@@ -39,6 +41,37 @@ _MIN_FAILURES = 3  # own failures before any share counts
 def agreeing_pairs(old: Detections, new: Detections) -> int:
     """How many objects both report: pairs of one class with an IoU of at least ``SAME_IOU``, best pairs first."""
     return int((match(class_overlaps(old, new), SAME_IOU, first="pairs") >= 0).sum())
+
+
+class CommonClasses:
+    """The classes in which two models can be compared, under the newer of the two class lists that they name.
+
+    What only one of them knows (a class that was added) or reports (one that was retired) is not compared; boxes of a
+    class that was merged count as the class that it is part of now.
+
+    Args:
+        old: the model that is compared with.
+        new: the one that is evaluated.
+    """
+
+    def __init__(self, old: ModelManifest, new: ModelManifest) -> None:
+        lists = [one for one in (old.class_list, new.class_list) if one is not None]
+        newest = max(lists, key=lambda one: one.version, default=None)
+        size = max(len(old.record_names), len(new.record_names))
+        now = list(newest.current_ids()) if newest is not None else []
+        self._now = np.array([*now, *range(len(now), size)], np.int32)
+        both = self._reported(old) & self._reported(new)
+        self._common = np.array([number in both for number in range(len(self._now))], bool)
+        self.names = newest.names if newest is not None else new.class_names
+
+    def _reported(self, model: ModelManifest) -> set[int]:
+        return {int(self._now[number]) for number in model.reported_ids if number >= 0} - {-1}
+
+    def of(self, found: Detections) -> Detections:
+        """What either model found, without the classes that are not compared."""
+        ids = self._now[found.class_id]
+        kept = (ids >= 0) & self._common[ids]
+        return Detections(found.xyxy[kept], ids[kept], found.confidence[kept])
 
 
 @dataclass
@@ -224,7 +257,8 @@ def run_shadow(
     Raises:
         UnfitError: the candidate agrees too little, is too slow, or raises on a live frame.
     """
-    comparison = ModelComparison(serving.model.manifest.class_names)
+    common = CommonClasses(serving.model.manifest, candidate.manifest)
+    comparison = ModelComparison(common.names)
     old_seconds, new_seconds = list[float](), list[float]()
     frames = tap.open(serving.label)
     end = time.monotonic() + settings.seconds
@@ -243,7 +277,7 @@ def run_shadow(
                 new = timed(candidate, result.frame.for_model, new_seconds)
             except Exception as error:  # a runtime may raise anything
                 raise UnfitError(f"in the shadow run it fails on a frame of {result.camera_id}: {error}") from None
-            comparison.add(old, new)
+            comparison.add(common.of(old), common.of(new))
             report(comparison.figures() | {"latency_ratio": _ratio(old_seconds, new_seconds)})
     finally:
         tap.close(frames)
@@ -299,7 +333,8 @@ class Trial:
         self.subject = subject
         self.reference = reference
         self.frames = frames
-        self.comparison = ModelComparison(subject.model.manifest.class_names)
+        self._common = CommonClasses(reference.model.manifest, subject.model.manifest)
+        self.comparison = ModelComparison(self._common.names)
         self._limits = limits
         self._expected = expected
         self._old_p99 = percentile(old_ms, 0.99) if len(old_ms) >= limits.min_frames else None
@@ -313,8 +348,8 @@ class Trial:
             if not held:
                 return None
             old = timed(self.reference.model, result.frame.for_model, self._pairs[0] if self._pairs else [])
-        new = Detections.from_records(result.detections, self.comparison.class_names)
-        self.comparison.add(old, new)
+        new = Detections.from_records(result.detections, self.subject.model.manifest.record_names)
+        self.comparison.add(self._common.of(old), self._common.of(new))
         if self._pairs is not None:
             with self.subject.held() as held:
                 if held:

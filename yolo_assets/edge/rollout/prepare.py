@@ -140,7 +140,7 @@ class Preparer:
 
     def _warn_of_alarms(self, manifest: ModelManifest) -> None:
         """Before a model serves: alarms that it would silence."""
-        for problem in self._config.alarms_without_class(manifest.class_names):
+        for problem in self._config.alarms_without_class(manifest):
             log.warning("%s: %s", manifest.model_version, problem)
 
 

@@ -53,7 +53,7 @@ class ModelReport:
             "engine_choice": self._loader.choice.model_dump(mode="json") if self._loader.choice else None,
             "threads": config.engine.threads,
             "workers": config.engine.workers,
-            "classes": list(serving.manifest.class_names) if serving else [],
+            "classes": list(serving.manifest.reported_names) if serving else [],
             "display_names": dict(serving.manifest.display_names) if serving else {},
             "previous": previous.label if previous else None,
             "pinned": state.pinned.model_dump(mode="json") if state.pinned else None,
