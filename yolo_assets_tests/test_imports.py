@@ -23,7 +23,7 @@ LAYERS = {
     "archive": {"contracts", "runtime", "storage", "classes", "spool"},
     "tables": {"contracts", "runtime", "storage", "classes", "vision", "spool", "archive"},
     "catalog": {"contracts", "runtime", "storage", "classes", "spool", "archive", "tables"},
-    "monitoring": {"contracts", "runtime", "storage", "spool", "archive", "tables"},
+    "monitoring": {"contracts", "runtime", "storage", "vision", "spool", "archive", "tables"},
     "today": {"contracts", "runtime", "storage", "spool", "archive", "catalog", "models", "monitoring"},
     "alerts": {"contracts", "runtime", "storage", "models", "today"},
     "evidence": {"contracts", "runtime", "storage", "classes", "vision", "spool", "archive", "catalog", "models"},

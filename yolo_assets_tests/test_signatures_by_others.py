@@ -24,13 +24,14 @@ from yolo_assets.archive.archiving import archive_hour
 from yolo_assets.archive.audit.audit import audit
 from yolo_assets.contracts.dsse import PayloadKind
 from yolo_assets.contracts.errors import SignatureError, UserError
-from yolo_assets.contracts.names import channel_history_key, channel_key, envelope_key, model_key
+from yolo_assets.contracts.names import SEALED_SIGNATURE, channel_history_key, channel_key, envelope_key, model_key
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
 from yolo_assets.edge.audit.log import AuditLog
 from yolo_assets.models.promotion import ReleaseRequest
 from yolo_assets.models.registry import Registry
 from yolo_assets.spool.hours import SpoolHour
+from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import open_store
 from yolo_assets_tests.edge.audit.conftest import write as write_log
 from yolo_assets_tests.models.release_support import byte_bundle, promoter_of
@@ -39,6 +40,7 @@ DESIGN = Path(__file__).parents[1] / "docs" / "design.md"
 TOOLS = ("openssl", "cut", "base64", "cat", "wc", "tail", "sha256sum", "test", "printf")
 KINDS: dict[str, PayloadKind] = {
     "receipt": "receipt",
+    "seal": "seal",
     "audit": "archive-audit",
     "manifest": "model-manifest",
     "pointer": "channel-pointer",
@@ -86,6 +88,8 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, bytes]:
     request = ReleaseRequest("line", "1", "stable", by="安娜", reason="the first, confidence 1.0 🦆")
     promoter_of(registry, signer).promote(request)
 
+    with SpoolWriter(folder / "sealed", "cam1", "box1", signer=signer) as writer:
+        writer.seal(HOUR)
     shutil.copy(folder / "keys" / "key", folder / "device.key")
     log = write_log(AuditLog(folder, "box1"), 1)
     (lines,) = folder.glob("*/0000000001.ndjson")
@@ -93,6 +97,7 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, bytes]:
     return {
         "key": signer.public_pem(),
         "receipt": archive.store.get(name.receipt_key),
+        "seal": (folder / "sealed" / "cam1" / HOUR.key / SEALED_SIGNATURE).read_bytes(),
         "audit": archive.store.get(audited),
         "manifest": store.get(envelope_key(manifest_key)).rstrip(b"\n"),
         "pointer": store.get(envelope_key(pointer_key)).rstrip(b"\n"),

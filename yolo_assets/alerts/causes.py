@@ -46,21 +46,19 @@ class PlantState:
         fleet: the heartbeats of its devices.
         given_up: by asset.
         refused_by_gate: the gate's sentence by the model version that it refused last; empty when it passed.
-        sick: what is wrong by camera.
     """
 
     today: Today
     fleet: FleetHeartbeats = field(default_factory=lambda: FleetHeartbeats(()))
     given_up: Sequence[GivenUp] = ()
     refused_by_gate: Mapping[str, str] = field(default_factory=dict)
-    sick: Mapping[str, str] = field(default_factory=dict)
 
 
 def unknown_causes(today: Today) -> set[Cause]:
     """Causes of which nothing can be said, because something could not be read."""
     unknown: set[Cause] = set()
     if today.unread:
-        unknown |= {"camera_absent", "hour_not_archived"}
+        unknown |= {"camera_absent", "camera_sick", "hour_not_archived"}
     if "the heartbeats" in today.unread:
         unknown |= {"box_silent", "release_refused"}
     return unknown
@@ -82,10 +80,7 @@ def problems(state: PlantState, settings: AlertSettings, ui: str | None) -> list
     found += _not_archived(state.today, links)
     found += _silent(state.fleet, state.today.now, settings, links)
     found += _refused(state, links)
-    found += [
-        Problem(cause="camera_sick", about=camera, sentence=f"{camera}: {what}", link=links.asset("camera_health"))
-        for camera, what in state.sick.items()
-    ]
+    found += _sick(state.today, links)
     return found
 
 
@@ -148,6 +143,12 @@ def _absent(today: Today, links: _Links) -> Iterator[Problem]:
             sentence=f"{camera.camera_id}: {words.reason(camera)}",
             link=links.asset("today"),
         )
+
+
+def _sick(today: Today, links: _Links) -> Iterator[Problem]:
+    for camera_id, what in today.sick.items():
+        sentence = f"{camera_id} {what} Who knows of it says so: yolo-assets health ack {camera_id} --by NAME"
+        yield Problem(cause="camera_sick", about=camera_id, sentence=sentence, link=links.asset("camera_health"))
 
 
 def _not_archived(today: Today, links: _Links) -> Iterator[Problem]:

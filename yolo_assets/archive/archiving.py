@@ -7,6 +7,7 @@ are due (``service``), and deleting local files (``reclaim``).
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Generator, Sequence
@@ -17,7 +18,7 @@ from typing import Literal
 from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.commit import RecordSummary, commit, ensure_protected
 from yolo_assets.archive.options import ArchiveOptions
-from yolo_assets.archive.packing.pack import MemberChangedError, Packing
+from yolo_assets.archive.packing.pack import IndexRow, MemberChangedError, Packing
 from yolo_assets.archive.part_plan import (
     adopt,
     covered_by,
@@ -32,14 +33,15 @@ from yolo_assets.archive.part_plan import (
 )
 from yolo_assets.archive.upload import KeyTakenError, UploadJournal, upload, verify_stored
 from yolo_assets.contracts.errors import BadInputError, UserError
-from yolo_assets.contracts.names import ArchiveName, is_frame
-from yolo_assets.contracts.receipt import Receipt
+from yolo_assets.contracts.names import SEALED_LIST, SEALED_SIGNATURE, ArchiveName, is_frame
+from yolo_assets.contracts.receipt import Custody, Receipt
 from yolo_assets.contracts.signing import Signer
 from yolo_assets.contracts.spool import ArchivePlan
 from yolo_assets.runtime.files import lock_folder
 from yolo_assets.spool.files import native_name
 from yolo_assets.spool.hours import SpoolHour, SpoolMember, SpoolProblem, is_note
 from yolo_assets.spool.records import read_records
+from yolo_assets.spool.sealing import check_custody
 from yolo_assets.storage.base import StoreUnavailableError, UploadGoneError
 from yolo_assets.storage.retrying import PROCESS_COUNTS
 
@@ -153,7 +155,9 @@ class _HourArchiving:
                 self.archive.store, plan.archive_key, packing, uploaded, full=self.options.verify == "full"
             )
             name = ArchiveName.parse(plan.archive_key)
-            summary = self._summary(plan, [*receipts, *([new] if new else [])])
+            earlier = [*receipts, *([new] if new else [])]
+            summary = self._summary(plan, earlier)
+            summary.custody = self._custody(packing, earlier)
             new = commit(self.archive.store, self.signer, name, packing, info, summary, self.options)
             self.full |= not mark_uploaded(self.hour, new, plan)
             self.covered |= members_of(plan)
@@ -243,6 +247,26 @@ class _HourArchiving:
     def _packing(self, plan: ArchivePlan) -> Packing:
         members, buffers = plan.members, self.options.buffers
         return Packing(self.hour.path, plan.camera_id, self.hour.hour, members, plan.part_size, buffers, plan.codec)
+
+    def _custody(self, packing: Packing, earlier: Sequence[Receipt]) -> Custody | None:
+        """Whether this part and the earlier ones hold what the device sealed; None without a signature in this part.
+
+        Looked at once the part is in the store: what is read here is what was packed, or it counts as changed.
+        """
+        rows = {row.name: row for row in packing.rows}
+        signature = self._packed(rows.get(SEALED_SIGNATURE))
+        if signature is None:
+            return None
+        held = {row.name: (row.size, row.sha256.hex()) for row in packing.rows}
+        for receipt in earlier:
+            held = {row.name: (row.size, row.sha256.hex()) for row in self.archive.part(receipt).index()} | held
+        return check_custody(signature, self._packed(rows.get(SEALED_LIST)), held)
+
+    def _packed(self, row: IndexRow | None) -> bytes | None:
+        if row is None:
+            return None
+        data = (self.hour.path / native_name(row.name)).read_bytes()
+        return data if hashlib.sha256(data).digest() == row.sha256 else b""
 
     def _summary(self, plan: ArchivePlan, earlier: Sequence[Receipt]) -> RecordSummary:
         """What the receipt of a part says about its records, which may be of pictures in earlier parts."""

@@ -20,7 +20,7 @@ from yolo_assets.archive.packing.pack import IndexRow, Packing
 from yolo_assets.archive.retention import protect
 from yolo_assets.contracts.errors import IntegrityError
 from yolo_assets.contracts.names import ArchiveName, frame_time, is_frame
-from yolo_assets.contracts.receipt import ClassSummary, OutsideHour, Receipt
+from yolo_assets.contracts.receipt import ClassSummary, Custody, OutsideHour, Receipt
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour, in_calendar, utc_now
 from yolo_assets.spool.frames import frame_stem
@@ -39,6 +39,7 @@ class RecordSummary:
         frames: pictures in the archive, by name.
         outside: when frames were captured that lie outside the hour, by their name without ending.
         missing: for each name without ending that no picture has, how many records say that it was kept.
+        custody: what the device sealed, and whether the archive holds that.
         complete: whether all parts that may hold these pictures could be looked at.
     """
 
@@ -52,6 +53,7 @@ class RecordSummary:
     frames: int = 0
     outside: dict[str, datetime] = field(default_factory=dict[str, datetime])
     missing: Counter[str] = field(default_factory=Counter[str])
+    custody: Custody | None = None
     complete: bool = True
 
     @classmethod
@@ -166,6 +168,7 @@ def commit(
         part_ids=tuple(sorted(summary.part_ids)) if len(summary.part_ids) <= MOST_PARTS else None,
         records_without_frame=summary.missing.total() if summary.complete else None,
         outside_hour=summary.outside_hour(),
+        custody=summary.custody,
     )
     data = signer.seal(receipt.payload(), "receipt").to_json()
     try:

@@ -233,6 +233,21 @@ def gaps(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     return ask(connection, "SELECT * FROM gaps")
 
 
+def broken_seals(connection: duckdb.DuckDBPyConnection, since: datetime) -> pl.DataFrame:
+    """Archives that are not what the device had sealed: ``camera_id, hour, part, seal_problem``, the newest first.
+
+    Args:
+        connection: of ``open_catalog``.
+        since: those that were archived before are left out.
+    """
+    return ask(
+        connection,
+        "SELECT camera_id, strftime(timezone('UTC', hour), '%Y%m%d_%H') AS hour, part, seal_problem FROM archives "
+        "WHERE seal_problem IS NOT NULL AND verified_at >= ? ORDER BY verified_at DESC, camera_id",
+        [since],
+    )
+
+
 def check_camera(connection: duckdb.DuckDBPyConnection, camera_id: str, expected: Sequence[str] = ()) -> None:
     """Refuse a camera that nobody knows: no hours and no gaps of it would be a false answer.
 

@@ -74,6 +74,8 @@ ARCHIVES = pa.schema(
         ("outside_first", _MOMENT),
         ("outside_last", _MOMENT),
         ("part_ids", _TEXTS),
+        ("sealed_by", pa.string()),
+        ("seal_problem", pa.string()),
         ("etag", pa.string()),
     ]
 )
@@ -218,6 +220,7 @@ def archive_rows(verified: Sequence[VerifiedReceipt]) -> pa.Table:
     """Rows with the columns ``ARCHIVES``."""
     receipts = [entry.receipt for entry in verified]
     outsides = [receipt.outside_hour for receipt in receipts]
+    custodies = [receipt.custody for receipt in receipts]
     columns: dict[str, list[Any]] = {name: [getattr(receipt, name) for receipt in receipts] for name, _ in _COPIED}
     columns |= {name: [_bytes(getattr(receipt, name)) for receipt in receipts] for name in _HASHES}
     columns |= {name: [list(getattr(receipt, name)) for receipt in receipts] for name in _LISTS}
@@ -235,6 +238,8 @@ def archive_rows(verified: Sequence[VerifiedReceipt]) -> pa.Table:
         "outside_first": [None if outside is None else outside.first for outside in outsides],
         "outside_last": [None if outside is None else outside.last for outside in outsides],
         "part_ids": [None if receipt.part_ids is None else list(receipt.part_ids) for receipt in receipts],
+        "sealed_by": [None if custody is None else custody.key_id for custody in custodies],
+        "seal_problem": [None if custody is None else custody.problem for custody in custodies],
         "etag": [None if receipt.etag == receipt.md5_checksum else receipt.etag for receipt in receipts],
     }
     return pa.table({name: columns[name] for name in ARCHIVES.names}, schema=ARCHIVES)

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from yolo_assets.contracts.base import Record, Time
 
-SCHEMA_VERSION = 4
-"""Grows when a table changes; files of versions 2 and 3 are brought up to date, others built anew from receipts."""
+SCHEMA_VERSION = 5
+"""Grows when a table changes; files of versions 2 to 4 are brought up to date, others built anew from receipts."""
 
 TABLES = """
 CREATE SCHEMA stored;
@@ -29,7 +29,8 @@ CREATE TABLE stored.archives (
     verified_at TIMESTAMPTZ NOT NULL, verified_how VARCHAR NOT NULL, etag VARCHAR,
     retention_until TIMESTAMPTZ, retention_mode VARCHAR, writer_version VARCHAR NOT NULL,
     schema_version INTEGER NOT NULL, records_without_frame BIGINT,
-    outside_count BIGINT, outside_first TIMESTAMPTZ, outside_last TIMESTAMPTZ, part_ids VARCHAR[]
+    outside_count BIGINT, outside_first TIMESTAMPTZ, outside_last TIMESTAMPTZ, part_ids VARCHAR[],
+    sealed_by VARCHAR, seal_problem VARCHAR
 );
 CREATE TABLE stored.classes (
     camera_id VARCHAR NOT NULL, hour TIMESTAMPTZ NOT NULL, part INTEGER NOT NULL,
@@ -60,6 +61,13 @@ UPDATE stored.meta SET schema_version = 4;
 """
 """The same from version 3 to version 4."""
 
+FROM_VERSION_4 = """
+ALTER TABLE stored.archives ADD COLUMN sealed_by VARCHAR;
+ALTER TABLE stored.archives ADD COLUMN seal_problem VARCHAR;
+UPDATE stored.meta SET schema_version = 5;
+"""
+"""The same from version 4 to version 5."""
+
 ORDERS = {
     "stored.archives": "hour, camera_id, part",
     "stored.classes": "hour, camera_id, part, class",
@@ -89,7 +97,7 @@ CREATE OR REPLACE VIEW archives AS SELECT
     lower(hex(index_footer_sha256)) AS index_footer_sha256, model_versions, device_ids, batch_ids,
     classes, bad_records, upload_status, verified_at, verified_how,
     coalesce(etag, lower(hex(md5_checksum))) AS etag, retention_until, retention_mode, writer_version, schema_version,
-    records_without_frame, outside_count, outside_first, outside_last, part_ids
+    records_without_frame, outside_count, outside_first, outside_last, part_ids, sealed_by, seal_problem
     FROM stored.archives;
 CREATE OR REPLACE VIEW archive_classes AS SELECT
     {RECEIPT_KEY} AS receipt_key, {_ARCHIVE_KEY} AS archive_key, camera_id, hour, part, class, count, max_confidence

@@ -35,6 +35,7 @@ from yolo_assets.catalog.receipts import (
 from yolo_assets.catalog.schema import (
     FROM_VERSION_2,
     FROM_VERSION_3,
+    FROM_VERSION_4,
     ORDERS,
     RECEIPT_KEY,
     SCHEMA_VERSION,
@@ -200,9 +201,9 @@ def prepare(connection: duckdb.DuckDBPyConnection, path: Path) -> bool:
         return False
     try:
         version = scalar(connection, "SELECT schema_version FROM base.stored.meta")
-        if version in (2, 3):
+        if version in (2, 3, 4):
             connection.execute("USE base")
-            for change in (FROM_VERSION_2, FROM_VERSION_3)[int(version) - 2 :]:
+            for change in (FROM_VERSION_2, FROM_VERSION_3, FROM_VERSION_4)[int(version) - 2 :]:
                 connection.execute(change)
             connection.execute(VIEWS)
         elif version != SCHEMA_VERSION:

@@ -46,6 +46,15 @@ def read_class_list(store: ObjectStore, version: int | None = None) -> ClassList
     return ClassList.from_json(store.get(key), key)
 
 
+def current_names(store: ObjectStore) -> dict[str, str | None]:
+    """By every name in the list the name that its class has now; None for a retired class. Empty without a list."""
+    listed = read_class_list(store)
+    if listed is None:
+        return {}
+    entries = {name: listed.entry(name) for one in listed.classes for name in (one.name, *one.aliases)}
+    return {name: entry.name if entry and not entry.retired else None for name, entry in entries.items()}
+
+
 def class_list_history(store: ObjectStore) -> Iterator[ClassList]:
     """The versions from the one that counts back to the first."""
     listed = read_class_list(store)

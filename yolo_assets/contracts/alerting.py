@@ -28,10 +28,6 @@ Cause = Literal[
 """What somebody can be told of."""
 
 CAUSES: tuple[Cause, ...] = get_args(Cause)
-TOLD: tuple[Cause, ...] = tuple(cause for cause in CAUSES if cause != "camera_sick")
-"""What a receiver is told that names no causes. Camera health raises false alarms on pictures whose light or focus
-changes for good reasons; who wants it all the same names it."""
-
 _Hours = Annotated[float, Field(gt=0, le=8760, allow_inf_nan=False)]
 _Minutes = Annotated[float, Field(ge=0, le=10_080, allow_inf_nan=False)]
 
@@ -64,7 +60,7 @@ class Receiver(Record):
     )
     url_variable: str | None = Field(default=None, description="environment variable that holds the URL")
     causes: tuple[Cause, ...] = Field(
-        default=TOLD, description="what it is told; by default everything but `camera_sick`", min_length=1
+        default=CAUSES, description="what it is told; by default everything", min_length=1
     )
 
     @model_validator(mode="after")

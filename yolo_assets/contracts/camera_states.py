@@ -18,8 +18,9 @@ FaultKind = Literal["silent", "frozen", "blurred", "darker", "brighter", "moved"
 UNTRUSTED: frozenset[FaultKind] = frozenset({"frozen", "blurred", "darker", "brighter", "moved"})
 """Faults of the picture: what a model reports of such a picture says nothing about the model."""
 
-DriftVerdict = Literal["learning", "stable", "drifted", "sick camera"]
-"""``learning``: the reference does not cover every shift yet; ``sick camera``: the camera needs maintenance first."""
+DriftVerdict = Literal["learning", "stable", "drifted", "empty belt", "sick camera"]
+"""``learning``: the reference does not cover every shift yet; ``empty belt``: nothing is seen where objects are usual,
+which no training cures; ``sick camera``: the camera needs maintenance first."""
 
 
 class StandingFault(Record):
@@ -41,6 +42,22 @@ class ModelDrift(Record):
     reason: str
     since: Time | None = Field(default=None, description="start of the hour in which it was called drifted")
     size: float = Field(default=0.0, ge=0, le=1, description="how far it moved, 0 (not) to 1")
+    usual_objects: float | None = Field(default=None, description="objects in such an hour, by the reference")
+    objects: float | None = Field(default=None, description="objects in the newest hour")
+
+
+class HealthNote(Record):
+    """What somebody said about a camera: an entry of the audit of its health."""
+
+    schema_version: Literal[1] = 1
+    camera_id: str
+    at: Time
+    by: str = Field(min_length=1, description="who said so")
+    action: Literal["acknowledge", "relearn", "retire"] = Field(
+        description="its faults are known; it is as it should be from now on; it was taken away"
+    )
+    kinds: tuple[FaultKind, ...] = Field(default=(), description="faults that are acknowledged; all without")
+    note: str = ""
 
 
 class CameraState(Record):
@@ -48,6 +65,8 @@ class CameraState(Record):
 
     camera_id: str
     last_hour: Time | None = Field(default=None, description="start of the newest hour with a frame")
+    frames: int = Field(default=0, description="in the newest hour")
+    longest_gap_s: float | None = Field(default=None, description="between two frames of the newest hour")
     faults: tuple[StandingFault, ...] = ()
     drift: ModelDrift | None = Field(default=None, description="of the model of its newest hour")
 

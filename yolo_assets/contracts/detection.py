@@ -5,11 +5,15 @@ Coordinates are pixels, absolute, origin top left. Unknown extra keys are kept, 
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator, ConfigDict, Field, FiniteFloat
 
 from yolo_assets.contracts.base import Record, Time
+
+IMAGE_SHA256 = "sha256"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def _ordered(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
@@ -63,6 +67,15 @@ class DetectionRecord(Record):
     image_saved: bool | None = None
     batch_id: str | None = None
     quality: Quality | None = None
+
+    @property
+    def image_sha256(self) -> str | None:
+        """Hash of the image as our agent wrote it, from the key ``sha256``; the device's seal covers it.
+
+        It is no field, for any value of this key was always accepted and kept.
+        """
+        value = (self.model_extra or {}).get(IMAGE_SHA256)
+        return value if isinstance(value, str) and _SHA256.fullmatch(value) else None
 
     @property
     def part_name(self) -> str | None:

@@ -20,6 +20,7 @@ from yolo_assets.contracts.errors import BadInputError, SignatureError
 
 PayloadKind = Literal[
     "receipt",
+    "seal",
     "archive-audit-claim",
     "archive-audit",
     "device-audit-line",

@@ -36,6 +36,8 @@ _ARCHIVE = re.compile(r"yolo_(?P<camera>[A-Za-z0-9_-]{1,64})_(?P<hour>\d{8}_\d{2
 
 RECORDS_FILE = "records.ndjson"
 SEALED = ".sealed"
+SEALED_LIST = ".sealed.list"
+SEALED_SIGNATURE = ".sealed.dsse"
 UPLOADED = ".uploaded"
 PLAN = ".archiving.json"
 PARTS = ".archiving.parts"
@@ -58,6 +60,8 @@ TODAY = "today/"
 ALERTS = "alerts/"
 MONITORING = "monitoring/"
 CAMERA_STATES = "monitoring/states.json"
+CAMERA_BEGINNINGS = "monitoring/beginnings.json"
+HEALTH_NOTES = "monitoring/notes/"
 MODELS = "models/"
 
 
@@ -256,6 +260,31 @@ def frames_key(hour: Hour, camera_id: str) -> str:
 def quarantine_key(hour: Hour, camera_id: str) -> str:
     """Parquet of the rows of one camera-hour that failed validation, with reason and source."""
     return f"quarantine/date={hour.date}/hour={hour.hh}/{check_id(camera_id)}.parquet"
+
+
+def hour_figures_key(kind: str, hour: Hour) -> str:
+    """Parquet of one hour's figures of every camera; ``kind`` is ``pictures`` or ``reports``."""
+    return f"{MONITORING}{kind}/date={hour.date}/hour={hour.hh}.parquet"
+
+
+def hour_verdicts_key(hour: Hour) -> str:
+    """What was found of every camera after an hour."""
+    return f"{MONITORING}verdicts/date={hour.date}/hour={hour.hh}.json"
+
+
+def scene_prefix(camera_id: str) -> str:
+    """Below it lie the scenes that a camera's pictures are compared with."""
+    return f"{MONITORING}scenes/{check_id(camera_id)}/"
+
+
+def scene_key(camera_id: str, hour: Hour) -> str:
+    """What a camera looked at in an hour: a small picture, immutable."""
+    return f"{scene_prefix(camera_id)}{hour.key}.png"
+
+
+def health_note_key(camera_id: str, at: datetime, note_id: str) -> str:
+    """What somebody said about a camera; immutable, key order is the order of time."""
+    return f"{HEALTH_NOTES}{check_id(camera_id)}/{at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{check_version(note_id)}.json"
 
 
 def catalog_key(version: str) -> str:

@@ -1,10 +1,10 @@
 """``plant.yaml``: what several parts must agree on and no program can find out, described once.
 
 Absent, nothing changes. Each subject has a section of its own: ``cameras``, the cameras that should be there, so that
-one that was never seen is missed; ``ui``, the address for links; ``alerts``, who is told when something is wrong
-(``contracts.alerting``); ``training``, what starts a training (``contracts.training_start``); ``rollout`` and
-``people``, how releases go out and who agrees (``contracts.releasing``). Does not belong here: what one machine needs
-(``settings``) or one agent (``edge.config``).
+one that was never seen is missed; ``ui``, the address for links; ``shifts``, what is usual when (``contracts.shifts``);
+``alerts``, who is told when something is wrong (``contracts.alerting``); ``training``, what starts a training
+(``contracts.training_start``); ``rollout`` and ``people``, how releases go out and who agrees
+(``contracts.releasing``). Does not belong here: what one machine needs (``settings``) or one agent (``edge.config``).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from yolo_assets.contracts.locations import page_address
 from yolo_assets.contracts.names import check_id
 from yolo_assets.contracts.releasing import People, RolloutSettings, anchor_people
 from yolo_assets.contracts.settings import PLANT_FILE, Settings
+from yolo_assets.contracts.shifts import ShiftPlan
 from yolo_assets.contracts.strict_yaml import parse_yaml
 from yolo_assets.contracts.text import decode_text
 from yolo_assets.contracts.training_start import TrainingStart
@@ -84,6 +85,9 @@ class Plant(Record):
     )
     training: TrainingStart = Field(default=TrainingStart(), description="what starts a training")
 
+    shifts: ShiftPlan | None = Field(
+        default=None, description="when the plant works, its lamps are on, and it stands on purpose"
+    )
     rollout: RolloutSettings | None = Field(
         default=None, description="releases go out in waves; absent, to every device at once"
     )

@@ -40,6 +40,34 @@ class OutsideHour(Record):
         return self.first is not None and self.last is not None and self.first < end and self.last >= start
 
 
+class Custody(Record):
+    """What the device sealed when it closed the hour, and whether the archive holds that.
+
+    Without ``trouble`` the key named here signed the statement, and the list of files is the one that it is about.
+    Whether that key is the plant's must be known from outside.
+    """
+
+    statement_sha256: str = Field(description="of the bytes that the device signed")
+    root: str | None = Field(default=None, description="Merkle root over the files of the hour, as they were sealed")
+    files: int | None = Field(default=None, ge=0, description="how many files were sealed")
+    key_id: str | None = Field(default=None, description="key that signed")
+    missing: int = Field(default=0, ge=0, description="sealed files that neither this part nor an earlier one holds")
+    differing: int = Field(default=0, ge=0, description="files that are not what was sealed")
+    examples: tuple[str, ...] = Field(default=(), description="names of some of them")
+    trouble: str | None = Field(default=None, description="why the statement proves nothing")
+
+    @property
+    def problem(self) -> str | None:
+        """What does not fit, in a sentence; None when the archive holds what was sealed."""
+        if self.trouble is not None:
+            return self.trouble
+        if not self.missing and not self.differing:
+            return None
+        parts = [f"{self.missing} are missing"] * bool(self.missing)
+        parts += [f"{self.differing} are not what was sealed"] * bool(self.differing)
+        return f"of {self.files} files that the device sealed {' and '.join(parts)}: {', '.join(self.examples)}"
+
+
 class Receipt(SignedRecord):
     """One archive of one camera-hour, uploaded and verified."""
 
@@ -88,6 +116,11 @@ class Receipt(SignedRecord):
         default=None, exclude_if=_unknown, description="frames captured outside the hour: found by their own time"
     )
 
+    custody: Custody | None = Field(
+        default=None,
+        exclude_if=_unknown,
+        description="what the device sealed; absent: no signature of a device is in this part",
+    )
     part_ids: tuple[str, ...] | None = Field(
         default=None,
         exclude_if=_unknown,

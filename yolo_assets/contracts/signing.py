@@ -67,7 +67,8 @@ class SignedContent:
         return kind.from_json(self.payload, label).model_copy(update={"signature": self.signature})
 
 
-def _key_id(public: Ed25519PublicKey) -> str:
+def key_id_of(public: Ed25519PublicKey) -> str:
+    """Name of a key: the first 16 hexadecimal digits of the SHA-256 of its 32 bytes."""
     raw = public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
     return hashlib.sha256(raw).hexdigest()[:16]
 
@@ -98,7 +99,7 @@ class Signer:
             ) from None
         if not isinstance(key, Ed25519PrivateKey):
             raise SignatureError(f"{path} is not an Ed25519 key; make one with: yolo-assets models keygen")
-        return cls(key, _key_id(key.public_key()))
+        return cls(key, key_id_of(key.public_key()))
 
     @classmethod
     def load_or_create(cls, path: Path) -> Signer:
@@ -129,6 +130,10 @@ class Signer:
             temporary.write_bytes(signer.public_pem())
             temporary.replace(public_path)
         return signer
+
+    def public_bytes(self) -> bytes:
+        """The public half, 32 bytes."""
+        return self.private.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
 
     def public_pem(self) -> bytes:
         """The public half, PEM."""
@@ -236,7 +241,7 @@ class TrustedKeys:
                     raise SignatureError(f"{file} is not a readable public key: {reason}") from None
                 if not isinstance(key, Ed25519PublicKey):
                     raise SignatureError(f"{file} is not an Ed25519 public key")
-                keys[_key_id(key)] = key
+                keys[key_id_of(key)] = key
         if not keys:
             raise SignatureError("no trusted key was given; name the .pub file of the signing key in trusted_keys")
         return cls(keys)

@@ -36,6 +36,27 @@ class Seal(Record):
     sealed_at: Time
 
 
+class SealedFile(Record):
+    """A line of ``.sealed.list``: a file of the hour, as it was when the hour was sealed."""
+
+    name: str = Field(min_length=1)
+    size: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class SealStatement(Record):
+    """What the device signs in ``.sealed.dsse``: the files of an hour, ``.sealed`` among them, under one root."""
+
+    schema_version: Literal[1] = 1
+    camera_id: str
+    hour: str = Field(pattern=r"^\d{8}_\d{2}$")
+    device_id: str
+    files: int = Field(ge=0, description="lines of .sealed.list")
+    root: str = Field(pattern=r"^[0-9a-f]{64}$", description="Merkle root (RFC 6962) over these lines")
+    device_key: str = Field(description="public key of the device, its 32 bytes in base64: shown, never trusted")
+    sealed_at: Time
+
+
 class PlanMember(Record):
     """One file that goes into an archive, as it was when the plan was made."""
 

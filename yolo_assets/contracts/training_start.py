@@ -16,8 +16,9 @@ from yolo_assets.contracts.base import Record, refuse_unknown_options
 
 def _minute(value: object) -> object:
     """YAML reads 03:30 without quotes as the number of minutes 210."""
-    minutes = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 24 * 60
-    return time(value // 60, value % 60) if minutes else value
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 24 * 60:
+        return time(value // 60, value % 60)
+    return value
 
 
 class TrainingStart(Record):

@@ -93,20 +93,21 @@ class Agent:
             log.warning("%s", problem)
         self._state_lock = _lock_state(config.state_dir)
         self._server = ApiServer(config.listen)
-        self.recorder = FrameRecorder(
-            config.spool,
-            config.camera_ids,
-            config.device_id,
-            journal=config.state_dir / "frames.tally",
-            fsync=config.disk.fsync,
-        )
-        self.board = ResultBoard(config.camera_ids)
         self.audit = AuditLog(
             config.state_dir / "audit",
             config.device_id,
             lines_per_file=config.audit.lines_per_file,
             keep_files=config.audit.keep_files,
         )
+        self.recorder = FrameRecorder(
+            config.spool,
+            config.camera_ids,
+            config.device_id,
+            journal=config.state_dir / "frames.tally",
+            fsync=config.disk.fsync,
+            signer=self.audit.signer,
+        )
+        self.board = ResultBoard(config.camera_ids)
         self.audit.record_settings(config.state_dir / "settings.json", *config.flat())
         self._audit_shipper = AuditShipper(self.audit, store)
         self.swaps = SwapLog(self.audit, self.board, self.recorder.journal, lost_after=config.lease_seconds)

@@ -19,6 +19,7 @@ import polars as pl
 from pydantic import ValidationError
 
 from yolo_assets.archive.archive import Archive
+from yolo_assets.classes.stored import current_names
 from yolo_assets.contracts.base import canonical_json
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import annotation_key, dataset_image_key, detections_key, frame_time
@@ -57,12 +58,15 @@ class PreLabels:
 NO_PRELABELS = PreLabels((), None)
 
 
-def prelabels_from_table(detections: pl.DataFrame) -> dict[str, PreLabels]:
+def prelabels_from_table(
+    detections: pl.DataFrame, renamed: Mapping[str, str | None] | None = None
+) -> dict[str, PreLabels]:
     """Pre-labels by image path, from the detections table.
 
     Args:
         detections: columns ``image_path``, ``class``, ``confidence``, ``x1``, ``y1``, ``x2``, ``y2``,
             ``model_version`` and, if known, ``width``, ``height``.
+        renamed: from ``classes.stored.current_names``: boxes get the names of now, those of retired classes go.
 
     Returns:
         Only detections whose class name can be a label; a foreign producer's others cannot be corrected in a tool.
@@ -73,6 +77,9 @@ def prelabels_from_table(detections: pl.DataFrame) -> dict[str, PreLabels]:
     sizes = [pl.col(side) if side in detections.columns else pl.lit(None).alias(side) for side in ("width", "height")]
     for path, name, confidence, *box, model, width, height in detections.select(*columns, *sizes).iter_rows():
         frames[path] = PreLabels((), model, width, height)
+        name = (renamed or {}).get(name, name)
+        if name is None:
+            continue
         try:
             prediction = Prediction.model_validate({"bbox": tuple(box), "class": name, "confidence": confidence})
         except ValidationError:
@@ -203,6 +210,7 @@ class _Tables:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
+        self._renamed = current_names(store)
         self._hours: dict[str, dict[str, PreLabels]] = {}
 
     def prelabels(self, path: str) -> PreLabels:
@@ -211,7 +219,8 @@ class _Tables:
         table = detections_key(Hour.from_key(key), camera)
         if table not in self._hours:
             try:
-                self._hours[table] = prelabels_from_table(pl.read_parquet(io.BytesIO(self._store.get(table))))
+                detections = pl.read_parquet(io.BytesIO(self._store.get(table)))
+                self._hours[table] = prelabels_from_table(detections, self._renamed)
             except ObjectNotFoundError:
                 self._hours[table] = {}
         return self._hours[table].get(path, NO_PRELABELS)

@@ -26,6 +26,7 @@ import polars as pl
 from yolo_assets.archive.archive import Archive
 from yolo_assets.catalog.answers import refusal
 from yolo_assets.catalog.read import open_tables
+from yolo_assets.classes.stored import current_names
 from yolo_assets.contracts.camera_states import UNTRUSTED, CameraStates
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import ArchiveName, frame_time, is_frame
@@ -234,6 +235,8 @@ class _Scan:
         self.class_counts: dict[str, int] = {}
         self.frames = 0
         self.by_object = False
+        names = current_names(store)
+        self._renamed = [list(names), list(names.values())]
         self._store, self._start, self._end = store, start, end
         self._labelled, self._seed = labelled, seed
         self._rows, self._found = [_FRAMES.to_frame()], [_FOUND.to_frame()]
@@ -329,6 +332,7 @@ class _Scan:
             values["object"] = "object_id" if "object_id" in columns else "NULL::VARCHAR"
             for name, paths in (("asked", self._labelled), ("members", members)):
                 connection.execute(f"CREATE TEMP TABLE {name} AS SELECT unnest($1::VARCHAR[]) AS image_path", [paths])
+            connection.execute(_RENAMED, self._renamed)
             for question, given in (
                 (_FOUND_ROWS, times),
                 (_UNSURE, None),
@@ -373,10 +377,16 @@ def _stretches(tabled: Collection[_CameraHour]) -> Iterator[tuple[datetime, date
 # Questions ------------------------------------------------------------------------------------------------------------
 
 _IN_TIME = "captured_at >= $start AND captured_at < $end"
+_RENAMED = """
+CREATE TEMP TABLE renamed AS SELECT unnest($1::VARCHAR[]) AS name, unnest($2::VARCHAR[]) AS now
+"""
+"""Names as records have them, and as the list of classes has them now; null for a retired class."""
 _FOUND_ROWS = f"""
 CREATE TEMP TABLE found AS
-SELECT camera_id, hour, image_path, class, confidence, {{object}} AS object_id, a.image_path IS NOT NULL AS asked
-FROM detections LEFT JOIN asked a USING (image_path) WHERE {_IN_TIME}
+SELECT camera_id, hour, image_path, coalesce(r.now, d.class) AS class, confidence, {{object}} AS object_id,
+    a.image_path IS NOT NULL AS asked
+FROM detections d LEFT JOIN asked a USING (image_path) LEFT JOIN renamed r ON d.class = r.name
+WHERE {_IN_TIME} AND (r.name IS NULL OR r.now IS NOT NULL)
 """
 _UNSURE = """
 CREATE TEMP TABLE unsure AS

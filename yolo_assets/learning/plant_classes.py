@@ -46,6 +46,12 @@ def allowed_class_names(store: ObjectStore, settings: Settings) -> tuple[str, ..
     return dataset.manifest.class_names if dataset is not None else None
 
 
+def offered_class_names(store: ObjectStore, settings: Settings) -> tuple[str, ...]:
+    """Classes that people may choose when they label: those of the list that are in use, else those of the settings."""
+    listed = read_class_list(store)
+    return listed.names_in_use if listed is not None else settings.class_names
+
+
 def add_new_classes(store: ObjectStore, settings: Settings, labels: Iterable[AcceptedLabels]) -> tuple[str, ...]:
     """Where the plant wants it (``YOLO_ASSETS_NEW_CLASSES=add``): put names that the list does not have at its end.
 

@@ -39,6 +39,8 @@ _PLACED_WRONG = (4.0, 10.0)
 _LEAST_SCATTER = 0.02
 _NEIGHBOURS = 40
 """Reports of about the same confidence that tell how often the model is right when it is so sure."""
+_BOTH = 2
+"""How fast a swap loses its score with the confidence of the model in the label as it is."""
 _OTHER_ROUND = 0.35
 """Score where rounds of labels differ and no model has a say."""
 
@@ -171,7 +173,9 @@ def _of_image(
         explained[others] = True
         if one.reports.confidence[report] > agreed[label]:
             doubted[label] = True
-            found.append(LabelSuspicion(image, "swapped", float(weight[report] * (1 - agreed[label])), label, report))
+            # A model that confuses two classes reports both; of a label that is wrong it knows only the right one.
+            sure = float(1 - agreed[label] / one.reports.confidence[report]) ** _BOTH
+            found.append(LabelSuspicion(image, "swapped", float(weight[report]) * sure, label, report))
     for report in np.flatnonzero(one.partner >= 0):
         label = int(one.partner[report])
         median, spread = scatter[int(one.reports.class_id[report])]

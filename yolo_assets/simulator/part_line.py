@@ -82,17 +82,19 @@ class PartLine:
     def truth(self, at: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Boxes ``[n, 4]`` and numbers ``[n]`` of the parts in the frame at a moment, without drawing it."""
         come, stay, x, y, side = self._parts
-        centre = x.copy()
+        longest = 1.5 * self.stays if self.kind == "fixed" else (self.width + 32) / self.speed
+        some = slice(int(np.searchsorted(come, at - longest)), int(np.searchsorted(come, at, side="right")))
+        come, stay, centre, y, side = come[some], stay[some], x[some], y[some], side[some]
         if self.kind == "moving":
             centre = (at - come) * self.speed - side[:, 0] / 2
             there = (centre > 0) & (centre < self.width)
         else:
-            there = (come <= at) & (at < come + stay)
+            there = at < come + stay
         seen = np.flatnonzero(there)
         middle, half = np.stack([centre, y], 1)[seen], side[seen] / 2
         low = np.clip(middle - half, 0, [self.width, self.height])
         high = np.clip(middle + half, 0, [self.width, self.height])
-        return np.concatenate([low, high], 1), seen
+        return np.concatenate([low, high], 1), seen + some.start
 
     @cached_property
     def _parts(self) -> tuple[NDArray[np.float64], ...]:

@@ -14,6 +14,7 @@ from datetime import datetime
 
 import orjson
 
+from yolo_assets.contracts.detection import IMAGE_SHA256
 from yolo_assets.contracts.names import SEALED, is_frame, is_record_file
 from yolo_assets.contracts.spool import Seal
 from yolo_assets.spool.hours import SpoolHour
@@ -69,6 +70,7 @@ class Traces:
     Attributes:
         models: model version of every good record.
         masks: versions of privacy masks that good records name, each once.
+        hashes: SHA-256 by image, as good records and drops name it.
         records: numbers of the frames that have one.
         notes: reason by number, of the frames that the drops name. Of many in one note that is the first.
         unclaimed: what crashes left, image, torn record or both, each of one frame; nothing says which. A drop that
@@ -78,6 +80,7 @@ class Traces:
 
     models: tuple[str, ...]
     masks: tuple[str, ...]
+    hashes: Mapping[str, str]
     records: frozenset[int]
     notes: Mapping[int, str]
     unclaimed: tuple[tuple[str, ...], ...]
@@ -94,7 +97,8 @@ def read_traces(hour: SpoolHour) -> Traces:
     records = frozenset(record.sequence for record in found if record.sequence is not None)
     notes = {drop.sequence: drop.reason for drop in drops if drop.sequence is not None}
     torn_drops = () if sealed else tuple(drop.torn for drop in _without_claimed(drops) if drop.torn)
-    return Traces(models, masks, records, notes, tuple(_unclaimed(images, found, drops)), torn_drops)
+    hashes = {line.image: line.sha256 for line in (*found, *drops) if line.sha256}
+    return Traces(models, masks, hashes, records, notes, tuple(_unclaimed(images, found, drops)), torn_drops)
 
 
 def last_sequence(hour: SpoolHour) -> int:
@@ -158,6 +162,7 @@ class _RecordLine:
         model: version.
         sequence: the frame's number.
         mask: version of the privacy mask in the picture; ``""`` without one.
+        sha256: of the image; ``""`` where it is not told.
         torn: what a line that is no record goes by; ``""`` for a good one.
     """
 
@@ -165,6 +170,7 @@ class _RecordLine:
     model: str = ""
     sequence: int | None = None
     mask: str = ""
+    sha256: str = ""
     torn: str = ""
 
 
@@ -177,6 +183,8 @@ class _Drop:
         count: frames.
         sequence: the first one's number.
         claims: names of what there is of it all the same: an image, a torn line.
+        image: the one that was kept on purpose; ``""`` without.
+        sha256: of that image; ``""`` where it is not told.
         torn: what a line that cannot be read goes by; ``""`` for a good one.
     """
 
@@ -184,6 +192,8 @@ class _Drop:
     count: int = 1
     sequence: int | None = None
     claims: tuple[str, ...] = ()
+    image: str = ""
+    sha256: str = ""
     torn: str = ""
 
 
@@ -193,12 +203,13 @@ def _records(hour: SpoolHour) -> Iterator[_RecordLine]:
             record = orjson.loads(line)
             path, model, sequence = record["image_path"], record["model_version"], record.get("sequence")
             if isinstance(path, str) and isinstance(model, str):
-                mask = record.get("mask_version")
+                mask, digest = record.get("mask_version"), record.get(IMAGE_SHA256)
                 yield _RecordLine(
                     path.rsplit("/", 1)[-1],
                     model,
                     sequence if isinstance(sequence, int) else None,
                     mask if isinstance(mask, str) else "",
+                    digest if isinstance(digest, str) else "",
                 )
                 continue
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
@@ -215,7 +226,15 @@ def _drops(hour: SpoolHour) -> Iterator[_Drop]:
             reason, count, sequence = drop["reason"], drop.get("count", 1), drop.get("sequence")
             claims = [*([drop["image"]] if "image" in drop else []), *drop.get("claims", [])]
             if isinstance(reason, str) and isinstance(count, int) and all(isinstance(name, str) for name in claims):
-                yield _Drop(reason, max(1, count), sequence if isinstance(sequence, int) else None, tuple(claims))
+                digest = drop.get(IMAGE_SHA256, "")
+                yield _Drop(
+                    reason,
+                    max(1, count),
+                    sequence if isinstance(sequence, int) else None,
+                    tuple(claims),
+                    drop.get("image", ""),
+                    digest if isinstance(digest, str) else "",
+                )
                 continue
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
             pass

@@ -7,6 +7,7 @@ Files of an hour, next to the images:
 - ``drops.log``: one JSON line per frame that was captured and not processed, with the reason and its number
   (``count``: one line for so many of them, with the first's number). It is what keeps the accounting right after a
   crash, and is archived with the hour.
+- ``.sealed.list`` and ``.sealed.dsse``: what the device signs of the hour, see ``sealing``.
 - ``.sealed``: written last, from what is on disk and not from memory. An image without a record, or a torn line, is
   a frame that a crash caught unfinished: it is noted as dropped, reason ``interrupted``, before the seal counts.
 
@@ -21,6 +22,8 @@ archiver's.
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import os
 import threading
 import uuid
@@ -31,13 +34,23 @@ from typing import Any, Literal
 
 import orjson
 
-from yolo_assets.contracts.detection import DetectionRecord
-from yolo_assets.contracts.names import RECORDS_FILE, SEALED, UPLOADED, check_id, frame_name
+from yolo_assets.contracts.detection import IMAGE_SHA256, DetectionRecord
+from yolo_assets.contracts.names import (
+    RECORDS_FILE,
+    SEALED,
+    SEALED_LIST,
+    SEALED_SIGNATURE,
+    UPLOADED,
+    check_id,
+    frame_name,
+)
+from yolo_assets.contracts.signing import Signer
 from yolo_assets.contracts.spool import Seal
 from yolo_assets.contracts.times import Hour, format_time, utc_now
 from yolo_assets.runtime.files import FolderBusyError, fsync_file, fsync_folder, is_full, lock_folder, write_all
-from yolo_assets.spool.files import full_error, write_atomic
+from yolo_assets.spool.files import SpoolFullError, full_error, write_atomic
 from yolo_assets.spool.hours import SpoolHour
+from yolo_assets.spool.sealing import write_signature
 from yolo_assets.spool.traces import (
     DROPS_FILE,
     INTERRUPTED,
@@ -48,6 +61,8 @@ from yolo_assets.spool.traces import (
     used_stems,
 )
 
+log = logging.getLogger(__name__)
+
 Fsync = Literal["frame", "interval", "hour"]
 """When what is written is safe from a power cut. ``frame``: when ``write`` returns. ``interval``: when ``sync`` was
 called after it. ``hour``: when the hour is sealed. A killed process loses nothing in any of them."""
@@ -56,7 +71,9 @@ called after it. ``hour``: when the hour is sealed. A killed process loses nothi
 class SpoolWriter:
     """The one writer of a camera. Safe to call from several threads; different hours do not wait for each other."""
 
-    def __init__(self, spool: Path, camera_id: str, device_id: str, *, fsync: Fsync = "hour") -> None:
+    def __init__(
+        self, spool: Path, camera_id: str, device_id: str, *, fsync: Fsync = "hour", signer: Signer | None = None
+    ) -> None:
         """Take the camera's folder, made when missing.
 
         Args:
@@ -64,6 +81,7 @@ class SpoolWriter:
             camera_id: letters, digits, ``_`` and ``-``.
             device_id: goes into the seals.
             fsync: see ``Fsync``.
+            signer: the device's key, which signs the seals; None: they are not signed.
 
         Raises:
             BadInputError: the camera id is none.
@@ -74,6 +92,7 @@ class SpoolWriter:
         self.device_id = device_id
         self.bytes_written = 0
         self._fsync: Fsync = fsync
+        self._signer = signer
         self._hours: dict[Hour, OpenHour] = {}
         self._guard = threading.Lock()
         folder = spool / camera_id
@@ -145,7 +164,7 @@ class SpoolWriter:
         opened = self._open(hour)
         try:
             with opened.guard:
-                return opened.seal(self.device_id)
+                return opened.seal(self.device_id, self._signer)
         finally:
             with self._guard:
                 if self._hours.get(hour) is opened:
@@ -226,6 +245,7 @@ class OpenHour:
                 "image_saved": jpeg is not None,
                 "camera_id": self._hour.camera_id,
                 "captured_at": captured_at,
+                **({IMAGE_SHA256: hashlib.sha256(jpeg).hexdigest()} if jpeg is not None else {}),
             }
         )
         try:
@@ -258,6 +278,7 @@ class OpenHour:
             drop["claims"] = list(claims)
         if jpeg is not None:
             drop["image"] = name = self._take_name(captured_at, jpeg)
+            drop[IMAGE_SHA256] = hashlib.sha256(jpeg).hexdigest()
             self._stems.add(name.removesuffix(".jpg"))
         # Late, the file of an earlier note may have been archived and reclaimed: one of the same name and content would
         # be taken for it, and deleted as archived. So each has a number of its own, in both.
@@ -283,7 +304,7 @@ class OpenHour:
                 self._note(name)
             return name
 
-    def seal(self, device_id: str) -> Seal:
+    def seal(self, device_id: str, signer: Signer | None) -> Seal:
         """Make everything durable and write the seal, or give back the one that is there."""
         there = self._hour.seal()
         if there is not None:
@@ -301,7 +322,19 @@ class OpenHour:
             fsync_file(self._hour.path / member.name)
         fsync_folder(self._hour.path)
         seal = count_hour(self._hour, traces, device_id, utc_now())
-        write_atomic(self._hour.path / SEALED, seal.to_json())
+        path, data = self._hour.path / SEALED, seal.to_json()
+        try:
+            if signer is not None:
+                write_signature(self._hour, seal, traces.hashes, signer)
+            write_atomic(path, data)
+        except SpoolFullError as error:
+            if signer is None:
+                raise
+            # Only the archiver makes room, and it waits for the seal.
+            log.error("hour %s is sealed without the device's signature: %s", self._hour.name, error)
+            for name in (SEALED_LIST, SEALED_SIGNATURE):
+                (self._hour.path / name).unlink(missing_ok=True)
+            write_atomic(path, data)
         self._late = True
         return seal
 

@@ -25,7 +25,7 @@ import polars as pl
 
 from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.base import canonical_json
-from yolo_assets.contracts.detection import DetectionRecord
+from yolo_assets.contracts.detection import IMAGE_SHA256, DetectionRecord
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.names import (
     ArchiveName,
@@ -403,7 +403,7 @@ class _Builder:
             "blur": _finite(quality.blur) if quality else None,
             "brightness": _finite(quality.brightness) if quality else None,
             "n_detections": len(record.detections),
-            "extra": _extra(record.model_extra, quality.model_extra if quality else None),
+            "extra": _extra(_without_hash(record), quality.model_extra if quality else None),
         }
 
     def _detection(self, frame: TableRow, index: int, record: DetectionRecord) -> TableRow:
@@ -473,6 +473,14 @@ def _int64(value: int | None, name: str) -> int | None:
 def _finite(value: float | None) -> float | None:
     """NaN and infinity are written as null, as the record's own JSON does."""
     return value if value is not None and math.isfinite(value) else None
+
+
+def _without_hash(record: DetectionRecord) -> dict[str, Any]:
+    """Unknown keys of a record without the hash of its image: the archive's index holds it, and it takes much room."""
+    extra = record.model_extra or {}
+    if record.image_sha256 is None:
+        return extra
+    return {key: value for key, value in extra.items() if key != IMAGE_SHA256}
 
 
 def _extra(extra: dict[str, Any] | None, quality: dict[str, Any] | None) -> str | None:

@@ -21,6 +21,7 @@ from yolo_assets.contracts.names import ArchiveName, check_id, frame_time, frame
 from yolo_assets.contracts.spool import Seal
 from yolo_assets.contracts.times import Hour
 from yolo_assets.models.fleet_status import FleetHeartbeats, read_heartbeats
+from yolo_assets.monitoring.states import camera_states, picture_faults
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore, StoreUnavailableError
 from yolo_assets.today.summary import CameraHour, Failure, PlantFacts, SpooledHour, window_of
@@ -75,6 +76,7 @@ def read_plant(
     archived = read("the archive", "archive", lambda: _receipts(archive(), now), set()) | counted.keys()
     spooled = read("the spool", "spool", lambda: read_spool(spool, archived, now), {})
     fleet = read("the heartbeats", "store", lambda: read_heartbeats(store()), FleetHeartbeats(()))
+    states = read("the verdicts on cameras", "store", lambda: camera_states(store()), None)
     seen = {
         camera: state.last_result_at
         for beat in fleet.heartbeats
@@ -95,6 +97,7 @@ def read_plant(
             first_hours=first,
             last_hours=last,
             seen=seen,
+            sick=picture_faults(states) if states is not None else {},
             failures=None if failures is None else tuple(failures),
             unread=unread,
         ),

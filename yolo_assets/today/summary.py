@@ -16,9 +16,9 @@ REMEMBERED = timedelta(days=7)
 SETTLED = timedelta(minutes=10)
 """After its end an hour of a spool at hand is complete."""
 
-Status = Literal["absent", "failed", "unknown", "late", "good"]
-WORST_FIRST: tuple[Status, ...] = ("absent", "failed", "unknown", "late", "good")
-ReasonKey = Literal["never", "absent", "stopped", "failed", "unread", "late", "missing", "good"]
+Status = Literal["absent", "failed", "sick", "unknown", "late", "good"]
+WORST_FIRST: tuple[Status, ...] = ("absent", "failed", "sick", "unknown", "late", "good")
+ReasonKey = Literal["never", "absent", "stopped", "failed", "unread", "late", "missing", "sick", "good"]
 
 CameraHour = tuple[str, Hour]
 
@@ -72,6 +72,7 @@ class PlantFacts:
         first_hours: the first hour of each camera in the catalog.
         last_hours: the last one.
         seen: when something last came of a camera, by heartbeats and tables.
+        sick: what is wrong with the picture of a camera and nobody has acknowledged, by camera.
         failures: work that failed and was not done since; None: not known, without Dagster's instance.
         unread: what could not be read, and why.
     """
@@ -84,6 +85,7 @@ class PlantFacts:
     first_hours: Mapping[str, Hour] = field(default_factory=dict)
     last_hours: Mapping[str, Hour] = field(default_factory=dict)
     seen: Mapping[str, datetime] = field(default_factory=dict)
+    sick: Mapping[str, str] = field(default_factory=dict)
     failures: tuple[Failure, ...] | None = None
     unread: Mapping[str, str] = field(default_factory=dict)
 
@@ -110,8 +112,9 @@ class CameraToday:
 
     Attributes:
         camera_id: the camera.
-        status: ``absent``: it should send frames, and does not; ``failed``: work on its frames failed; ``unknown``:
-            something could not be read; ``late``: hours are missing or not archived in time; ``good``.
+        status: ``absent``: it should send frames, and does not; ``failed``: work on its frames failed; ``sick``: its
+            picture needs maintenance; ``unknown``: something could not be read; ``late``: hours are missing or not
+            archived in time; ``good``.
         frames: of the last 24 closed hours and of the one that runs.
         last_at: capture time of the newest frame that is known, to the hour where only that is known.
         archived: closed hours of the last 24 that are archived.
@@ -142,6 +145,7 @@ class Today:
         failures: failed work of one camera each.
         troubles: failed work that is not of one camera.
         unread: see ``PlantFacts``.
+        sick: see ``PlantFacts``; of cameras that are absent or failed, too.
         knows_runs: whether Dagster's instance was looked at.
     """
 
@@ -151,6 +155,7 @@ class Today:
     troubles: tuple[Failure, ...]
     unread: Mapping[str, str]
     knows_runs: bool
+    sick: Mapping[str, str] = field(default_factory=dict)
 
     def having(self, *statuses: Status) -> list[CameraToday]:
         """The cameras of some statuses."""
@@ -189,6 +194,7 @@ def summarise(facts: PlantFacts, limits: Limits | None = None) -> Today:
         troubles=tuple(failure for failure in failures if failure.camera_id is None),
         unread=facts.unread,
         knows_runs=facts.failures is not None,
+        sick=facts.sick,
     )
 
 
@@ -270,6 +276,8 @@ def _verdict(
         newest, hours = failures[-1], len({failure.hour for failure in failures})
         fields = {"what": newest.what, "hours": hours, "hour": newest.hour, "reason": newest.reason}
         return "failed", Reason("failed", fields)
+    if not silent and camera in facts.sick:
+        return "sick", Reason("sick", {"what": facts.sick[camera]})
     if facts.unread and (missing or late):
         return "unknown", Reason("unread", {"what": ", ".join(sorted(facts.unread))})
     if silent:

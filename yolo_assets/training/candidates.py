@@ -141,7 +141,7 @@ def train_weights(
     """
     start = _start_of(registry, dataset, spec)
     made = _weights(registry.store, start, dataset, spec, work_dir, on_progress, nice, None)
-    shutil.rmtree(made.folder, ignore_errors=True)
+    _forget(registry.store, start.fingerprint, made.folder)
     return made.training
 
 
@@ -155,9 +155,7 @@ def forget_training(registry: Registry, dataset: Dataset, spec: TrainSpec, work_
         work_dir: local folder, as for ``train_weights``.
     """
     key = _start_of(registry, dataset, spec).fingerprint
-    shutil.rmtree(work_dir.absolute() / key[:16], ignore_errors=True)
-    for file in (CHECKPOINT, BEST, RAN):
-        registry.store.delete(training_key(key, file))
+    _forget(registry.store, key, work_dir.absolute() / key[:16])
 
 
 def evaluate_candidate(
@@ -260,6 +258,13 @@ def keep_start_weights(store: ObjectStore, checkpoint: Path) -> str:
     except AlreadyExistsError:
         pass  # the same bytes, by their name
     return digest
+
+
+def _forget(store: ObjectStore, key: str, folder: Path) -> None:
+    """Remove what only an unfinished training needs: its checkpoints in the store, and its folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for file in (CHECKPOINT, BEST, RAN):
+        store.delete(training_key(key, file))
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,8 @@ def test_only_expected_cameras_are_absent() -> None:
 def test_nothing_is_said_of_cameras_while_the_store_cannot_be_read() -> None:
     facts = PlantFacts(now=NOW, expected=("cam1",), unread={"the heartbeats": "the store is away"})
     assert found(facts) == {}
-    assert unknown_causes(summarise(facts)) == {"camera_absent", "hour_not_archived", "box_silent", "release_refused"}
+    of_cameras = {"camera_absent", "camera_sick", "hour_not_archived"}
+    assert unknown_causes(summarise(facts)) == of_cameras | {"box_silent", "release_refused"}
     assert unknown_causes(summarise(PlantFacts(now=NOW))) == set()
 
 
@@ -143,13 +144,13 @@ def test_devices_that_are_silent_or_refused_a_release() -> None:
 
 def test_refused_by_the_gate_given_up_and_sick() -> None:
     told = found(
-        PlantFacts(now=NOW),
+        PlantFacts(now=NOW, sick={"cam1": "is blurred since 06:00. Clean the lens."}),
         refused_by_gate={"line/v3": "recall of crack fell by 0.2."},
         given_up=[GivenUp("hourly_archives", ("2026-03-01-02:00", "2026-03-01-03:00"), 32, "77")],
-        sick={"cam1": "its picture is blurred"},
     )
     assert set(told) == {"release_refused/the gate, line/v3", "given_up/hourly_archives", "camera_sick/cam1"}
     assert not told["release_refused/the gate, line/v3"].lasting
+    assert "cam1 is blurred since 06:00. Clean the lens. Who knows" in told["camera_sick/cam1"].sentence
     assert "2 hours, the last 2026-03-01-03:00" in told["given_up/hourly_archives"].sentence
 
 

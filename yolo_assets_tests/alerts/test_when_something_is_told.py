@@ -136,6 +136,7 @@ def test_a_receiver_is_told_its_causes_alone() -> None:
         ("data", "cam09 is sick"),
         ("line", "cam01 sends no frames"),
         ("office", "cam01 sends no frames"),
+        ("office", "cam09 is sick"),
         ("office", "line/v2 refused a release"),
     ]
 

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from yolo_assets.contracts.names import ArchiveName, detections_key
 from yolo_assets.contracts.receipt import ClassSummary, Receipt
-from yolo_assets.contracts.signing import Signer, _key_id
+from yolo_assets.contracts.signing import Signer, key_id_of
 from yolo_assets.contracts.times import Hour
 from yolo_assets.storage import ObjectStore
 from yolo_assets.tables.schema import DetectionsTable, polars_schema
@@ -20,7 +20,7 @@ FIRST = Hour.from_key("20260301_00")
 
 def new_signer() -> Signer:
     key = ed25519.Ed25519PrivateKey.generate()
-    return Signer(key, _key_id(key.public_key()))
+    return Signer(key, key_id_of(key.public_key()))
 
 
 def receipt(name: ArchiveName, **changes) -> Receipt:

@@ -14,12 +14,13 @@ from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.restore.filter import FrameFilter
 from yolo_assets.catalog import publish as publishing
 from yolo_assets.catalog.counting import FoundHour, count_asked
-from yolo_assets.catalog.read import ask, find_hours, open_catalog, query_exactly
+from yolo_assets.catalog.read import ask, broken_seals, find_hours, open_catalog, query_exactly
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.names import frame_name
-from yolo_assets.contracts.receipt import OutsideHour
+from yolo_assets.contracts.receipt import Custody, OutsideHour
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
+from yolo_assets.defs.archive.checks import as_sealed
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.storage import open_store
 from yolo_assets_tests.catalog.catalog_world import World
@@ -142,8 +143,9 @@ def test_a_catalog_of_the_version_before_is_brought_up_to_date(tmp_path: Path, m
     world.add("cam02", 0)
     pointer = world.publish().pointer
     path = tmp_path / "store" / pointer.key
+    added = ("seal_problem", "sealed_by", "part_ids", "records_without_frame")
     with duckdb.connect(path) as before:  # as version 2 wrote it
-        for column in ("part_ids", "records_without_frame", "outside_count", "outside_first", "outside_last"):
+        for column in (*added, "outside_count", "outside_first", "outside_last"):
             before.execute(f"DROP VIEW IF EXISTS archives; ALTER TABLE stored.archives DROP COLUMN {column}")
         before.execute("ALTER TABLE stored.meta DROP COLUMN archive_url; UPDATE stored.meta SET schema_version = 2")
     monkeypatch.setattr(
@@ -162,3 +164,20 @@ def test_a_catalog_of_the_version_before_is_brought_up_to_date(tmp_path: Path, m
         ].to_list() == ["cam03"]
     with pytest.raises(BadInputError, match="the catalog is of file://"):
         query_exactly(world.store, "SELECT 1", archive_url="s3://other/root")
+
+
+def test_archives_that_are_not_what_the_device_sealed_are_found(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    good = Custody(statement_sha256="0" * 64, root="1" * 64, files=3, key_id="device1")
+    world.add("cam01", 0, custody=good)
+    world.add("cam02", 0, custody=good.model_copy(update={"differing": 1, "examples": ("a.jpg",)}))
+    world.add("cam03", 0)
+    world.publish()
+    told = "of 3 files that the device sealed 1 are not what was sealed: a.jpg"
+    with open_catalog(world.store) as connection:
+        rows = ask(connection, "SELECT camera_id, sealed_by, seal_problem FROM archives ORDER BY camera_id").rows()
+        assert rows == [("cam01", "device1", None), ("cam02", "device1", told), ("cam03", None, None)]
+        broken = broken_seals(connection, FIRST.start)
+        assert broken.rows() == [("cam02", FIRST.key, 1, told)]
+        assert broken_seals(connection, FIRST.start + timedelta(days=1)).is_empty()
+    assert (as_sealed(broken).passed, as_sealed(broken.clear()).passed) == (False, True)

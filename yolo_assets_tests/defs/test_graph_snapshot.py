@@ -14,7 +14,7 @@ GRAPH = {
     "reclaimed_spool": {"hourly_archives"},
     "archive_catalog": {"hourly_archives"},
     "archive_audit": {"archive_catalog"},
-    "camera_health": {"frames"},
+    "camera_health": {"frames", "detections"},
     "drift_report": {"detections", "camera_health"},
     "annotation_batch": {"archive_catalog", "detections", "drift_report"},
     "labels": {"annotation_batch"},
@@ -87,11 +87,11 @@ def test_sensors_and_schedules_are_on(definitions: dg.Definitions) -> None:
     }
 
 
-def test_backfills_take_a_day_of_hours_a_run(definitions: dg.Definitions) -> None:
+def test_backfills_take_three_days_of_hours_a_run(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
     for key in HOURLY - EXTERNAL:
         policy = graph.get(dg.AssetKey(key)).backfill_policy
-        assert policy is not None and policy.max_partitions_per_run == 24, key
+        assert policy is not None and policy.max_partitions_per_run == 72, key
 
 
 def test_what_the_ui_calls_overdue(specs: dict[str, dg.AssetSpec]) -> None:
@@ -113,5 +113,7 @@ def test_verdicts_of_hourly_assets_are_of_one_hour(definitions: dg.Definitions) 
         "every_camera_reclaimed",
         "every_camera_tabled",
         "no_row_in_quarantine",
+        "every_camera_healthy",
+        "no_camera_drifted",
     }
     assert all(isinstance(found, dg.HourlyPartitionsDefinition) for found in checks.values())

@@ -1,4 +1,4 @@
-"""What Dagster's instance knows and somebody should be told: given up, refused by the gate, sick."""
+"""What Dagster's instance knows and somebody should be told: given up, refused by the gate."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -10,8 +10,7 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteInst
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, SensorInstigatorData
 
 from yolo_assets.alerts.causes import GivenUp
-from yolo_assets.defs.alerts.sensors import given_up, refused_by_gate, sick_cameras
-from yolo_assets.defs.metadata import table
+from yolo_assets.defs.alerts.sensors import given_up, refused_by_gate
 from yolo_assets.defs.recovery.unfinished import MOST_FAILURES, RecoveryCursor, Unfinished
 
 AT = datetime(2026, 3, 2, 6, tzinfo=UTC)
@@ -54,11 +53,3 @@ def test_the_gates_sentence_until_a_candidate_passes(instance: dg.DagsterInstanc
     assert refused_by_gate(instance) == {"line/v3": "recall of crack fell"}
     instance.report_runless_asset_event(verdict(True, "better"))
     assert refused_by_gate(instance) == {}
-
-
-def test_cameras_whose_picture_is_not_well(instance: dg.DagsterInstance) -> None:
-    assert sick_cameras(instance) == {}
-    rows = [{"camera_id": f"cam{n}", "status": status} for n, status in enumerate(("ok", "sick", "silent"))]
-    cameras = table(rows, {"camera_id": str, "status": str})
-    instance.report_runless_asset_event(dg.AssetMaterialization("camera_health", metadata={"cameras": cameras}))
-    assert list(sick_cameras(instance)) == ["cam1"]

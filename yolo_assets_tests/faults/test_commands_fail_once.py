@@ -21,6 +21,7 @@ import pytest
 import typer
 
 from yolo_assets.cli.main import app, main
+from yolo_assets.contracts.camera_states import StandingFault
 from yolo_assets.contracts.fleet import Heartbeat
 from yolo_assets.contracts.model import ONNX
 from yolo_assets.contracts.names import ArchiveName, fleet_key
@@ -32,6 +33,7 @@ from yolo_assets.learning.dataset import latest_dataset
 from yolo_assets.local.services import DEVICE, SimulatedLine, free_port, write_agent_config
 from yolo_assets.models.approvals import Approvals, proposal_of
 from yolo_assets.models.registry import Registry
+from yolo_assets.monitoring.states import camera_states, health_notes, keep_camera_states
 from yolo_assets.storage.base import ObjectStore
 from yolo_assets.storage.faults import Effect
 from yolo_assets.storage.open import open_backend
@@ -58,6 +60,7 @@ IN_PROCESS = {
     *("models rollout status", "models rollout look", "models rollout pause", "models rollout resume"),
     *("models rollout abort", "models validation"),
     *("storage doctor", "storage policy", "edge init"),
+    *("health ls", "health ack", "health relearn", "health retire"),
     *("tables build", "tables quarantine", "labels import", "datasets build"),
     *("datasets ls", "datasets show", "datasets diff", "datasets export", "datasets golden add", "datasets golden ls"),
     *("labels ls", "labels history", "labels conflicts", "labels withdraw", "labels suspects"),
@@ -142,6 +145,12 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
     camera = sorted(loop.frames.seen)[0].split("/")[0]
     name = ArchiveName(camera, NIGHT)
     span = ("--from", format_time(NIGHT.start), "--to", format_time(later.end))
+    stored = open_backend((loop.home / "store").as_uri())
+    states = camera_states(stored)
+    assert states is not None
+    dirty = StandingFault(kind="blurred", sentence=f"{camera} is blurred", since=NIGHT.start)
+    sick = [state.model_copy(update={"faults": (dirty,)}) for state in states.cameras if state.camera_id == camera]
+    keep_camera_states(stored, states.model_copy(update={"cameras": tuple(sick)}))
     with faulty_stores(FaultOrder(each_once=effect)) as log:
         shell(
             "simulate",
@@ -228,6 +237,14 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         shell("edge init", "--out", tmp_path / "edge.yaml")
         assert json.loads(shell("today", "--json"))["cameras"] == [], "these hours are of months ago"
         shell("alerts ls")
+        assert camera in shell("health ls")
+        said = ("--by", "A. Berg")
+        assert json.loads(shell("health ack", camera, *said, "--kind", "blurred", "--json"))["kinds"] == ["blurred"]
+        shell("health relearn", camera, *said, "--note", "another lamp")
+        shell("health retire", camera, *said)
+        assert [(note.action, note.by) for note in health_notes(stored)] == [
+            (action, "A. Berg") for action in ("acknowledge", "relearn", "retire")
+        ]
         shell("exporter", "--once")
         shell("backfill", "detections", "--from", NIGHT.key, "--to", later.key, "--dry-run")
         shell("platform init", "--out", tmp_path / "platform")

@@ -5,18 +5,25 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import polars as pl
 import pytest
 
 from yolo_assets.archive.archive import Archive
 from yolo_assets.classes import changes
-from yolo_assets.classes.stored import Change, change_class_list
+from yolo_assets.classes.stored import Change, change_class_list, current_names
 from yolo_assets.contracts.names import LABELS_INBOX
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.signing import TrustedKeys
+from yolo_assets.learning.batch import prelabels_from_table
 from yolo_assets.learning.dataset import Dataset, build_dataset
 from yolo_assets.learning.label_history import accepted
 from yolo_assets.learning.labels import FileReport, import_inbox
-from yolo_assets.learning.plant_classes import add_new_classes, allowed_class_names, first_class_names
+from yolo_assets.learning.plant_classes import (
+    add_new_classes,
+    allowed_class_names,
+    first_class_names,
+    offered_class_names,
+)
 from yolo_assets.storage import ObjectStore, open_store
 from yolo_assets_tests.learning.label_inbox import zipped
 
@@ -97,6 +104,19 @@ def test_datasets_take_order_and_names_from_the_list(plant: Plant) -> None:
     assert plant.build() == built
     plant.change(partial(changes.described, name="dent", display_names={"de": "Delle"}))
     assert plant.build() == built, "what people call a class trains nothing"
+
+
+def test_people_are_shown_classes_by_the_names_of_now(plant: Plant) -> None:
+    plant.label(*["crack", "dent", "scratch"] * 6)
+    plant.build()
+    plant.change(partial(changes.renamed, old="crack", new="fissure"))
+    plant.change(partial(changes.retired, name="scratch"))
+    assert offered_class_names(plant.store, plant.settings) == ("fissure", "dent")
+    path = "cam1/20260102_03/20260102_030405_678.jpg"
+    row = {"image_path": path, "confidence": 0.5, "x1": 1.0, "y1": 1.0, "x2": 9.0, "y2": 9.0, "model_version": "line/1"}
+    table = pl.DataFrame([row | {"class": name} for name in ("crack", "scratch", "rust")])
+    shown = prelabels_from_table(table, current_names(plant.store))[path].predictions
+    assert [one.class_name for one in shown] == ["fissure", "rust"]
 
 
 def test_a_plant_that_wants_it_adds_classes_by_labelling(plant: Plant) -> None:

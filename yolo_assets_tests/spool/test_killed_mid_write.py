@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from yolo_assets.contracts.signing import Signer
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.records import BadRecord, FrameRecord
@@ -34,16 +35,16 @@ def die_writing(spool: Path, at: int, share: float) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return real(descriptor, data)
 
-    writer = SpoolWriter(spool, "cam1", "box1")
+    writer = SpoolWriter(spool, "cam1", "box1", signer=Signer.load_or_create(spool.parent / "device.key"))
     os.write = write
     for number in range(3):
         writer.write(START + timedelta(seconds=number), RECORD, IMAGE)  # writes 1 to 6: image, record
     writer.drop(START, "stale")  # write 7
-    writer.seal(HOUR)  # write 8
+    writer.seal(HOUR)  # writes 8 to 10: list, signature, seal
 
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.3, 0.97])
-@pytest.mark.parametrize("at", range(1, 9))
+@pytest.mark.parametrize("at", range(1, 11))
 def test_the_next_run_finds_every_frame_or_counts_it(tmp_path: Path, at: int, share: float) -> None:
     child = os.fork()
     if not child:
@@ -52,7 +53,8 @@ def test_the_next_run_finds_every_frame_or_counts_it(tmp_path: Path, at: int, sh
         finally:
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    with SpoolWriter(tmp_path, "cam1", "box1") as writer:
+    key = Signer.load_or_create(tmp_path.parent / "device.key")
+    with SpoolWriter(tmp_path, "cam1", "box1", signer=key) as writer:
         writer.write(START + timedelta(seconds=30), RECORD, IMAGE)
         seal = writer.seal(HOUR)
     hour = SpoolHour.of(tmp_path, "cam1", HOUR)
@@ -67,5 +69,5 @@ def test_the_next_run_finds_every_frame_or_counts_it(tmp_path: Path, at: int, sh
         assert sum(isinstance(record, BadRecord) for record in found) == (share > 0)
     if at == 7:
         assert seal.dropped == ({UNREADABLE: 1} if share else {})
-    if at == 8:
+    if at >= 8:
         assert seal.dropped == {"stale": 1}

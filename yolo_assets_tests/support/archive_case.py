@@ -16,7 +16,7 @@ from pathlib import Path
 from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.audit.verification import verify_archive
 from yolo_assets.archive.part import ArchivedPart
-from yolo_assets.contracts.names import PLAN, ArchiveName
+from yolo_assets.contracts.names import PLAN, SEALED, ArchiveName
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.spool import ArchivePlan
@@ -61,7 +61,8 @@ class ArchiveCase:
         """Write frames of random bytes as the agent does; late ones come after the seal."""
         chance = random.Random(seed)
         first = timedelta(minutes=30, seconds=len(self.must)) if late else timedelta()
-        with SpoolWriter(self.spool, CAMERA, "box1") as writer:
+        device = Signer.load_or_create(self.home / "keys" / "device")
+        with SpoolWriter(self.spool, CAMERA, "box1", signer=device) as writer:
             for number in range(frames):
                 record = {"detections": [], "model_version": "line/1", "device_id": "box1"}
                 writer.write(
@@ -125,6 +126,8 @@ class ArchiveCase:
         receipts = self.receipts()
         assert sum(receipt.file_count for receipt in receipts) == len(self.must), f"{what}: archived twice"
         store = self.store()
+        sealed = [receipt.custody for receipt in receipts if receipt.custody is not None]
+        assert [custody.problem for custody in sealed] == [None] * (SEALED in self.must), what
         for receipt in receipts:
             name = ArchiveName.parse(receipt.archive_key)
             assert verify_archive(Archive(store, self.trusted), name, "full").problems == [], what

@@ -21,11 +21,11 @@ from yolo_assets.learning.dataset import Dataset, build_dataset
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage import open_store
 from yolo_assets.training import candidates
-from yolo_assets.training.jobs import RESULT, TrainingEvent, TrainJob, TrainResult
+from yolo_assets.training.jobs import CHECKPOINT, RESULT, TrainingEvent, TrainJob, TrainResult
 from yolo_assets.training.progress import SCORE
 from yolo_assets.training.request import SearchTrial
 from yolo_assets.training.search import StoreJournal, run_trial, trials_of, wanted
-from yolo_assets.training.spec import Augmentation, TrainSpec
+from yolo_assets.training.spec import Augmentation, TrainSpec, fingerprint
 from yolo_assets.training.studies import SearchRange, Study, read_space, studies
 from yolo_assets_tests.learning.line_world import World
 from yolo_assets_tests.support.quick_training import EVALUATED_AT, quick_child
@@ -122,8 +122,11 @@ def test_the_weights_of_the_best_trial_are_those_of_the_candidate(
     world: World, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted(world.store, plan("taken", dataset), more=1)
+    unfinished = training_key(fingerprint(plan("taken", dataset).spec, dataset.sha256), CHECKPOINT)
+    world.store.put(unfinished, b"an epoch of another machine")
     monkeypatch.setattr(candidates, "run_child", scored({0: [0.4, 0.5, 0.6]}))
     best = run_trial(Registry(world.store), "taken", "a", tmp_path, lambda _: None)
+    assert world.store.head(unfinished) is None, "a trial leaves weights alone"
     spec = plan("taken", dataset).with_options(best.options)
 
     def child(command: str, *arguments: Any, **options: Any) -> None:

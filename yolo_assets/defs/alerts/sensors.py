@@ -31,16 +31,15 @@ TICK_SECONDS = 45.0
 
 _EXECUTIONS = 20
 """Of the gate that are read: the newest may be planned only, or have failed before the verdict."""
-_HEALTH = dg.AssetKey("camera_health")
 
 
 @people_sensor(
     "Tells the receivers of plant.yaml what is wrong, once, and when it is well again: failed runs, absent cameras, "
-    "hours that are not archived, uploads that were given up, refused releases, silent devices."
+    "sick cameras, hours that are not archived, uploads that were given up, refused releases, silent devices."
 )
 def alerts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> dg.SkipReason:
     """Look, decide, note, send; in this order, so that a process that is killed loses no message."""
-    from yolo_assets.alerts.causes import PlantState, problems, receivers_of, unknown_causes
+    from yolo_assets.alerts.causes import PlantState, problems, unknown_causes
     from yolo_assets.alerts.decide import decide
     from yolo_assets.alerts.outbox import deliver
     from yolo_assets.alerts.state import AlertState
@@ -56,7 +55,6 @@ def alerts_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> 
         fleet=fleet,
         given_up=given_up(context.instance),
         refused_by_gate=refused_by_gate(context.instance),
-        sick=sick_cameras(context.instance) if receivers_of("camera_sick", plant.alerts) else {},
     )
     wrong = problems(seen, plant.alerts, plant.ui)
     decided = decide(state, wrong, now, plant.alerts, unknown=unknown_causes(today))
@@ -110,19 +108,6 @@ def refused_by_gate(instance: DagsterInstance) -> dict[str, str]:
     event = instance.get_latest_materialization_event(key.asset_key)
     metadata = event.asset_materialization.metadata if event is not None and event.asset_materialization else {}
     return {_text(metadata, "model") or "the newest candidate": evaluation.description or "no reason is given"}
-
-
-def sick_cameras(instance: DagsterInstance) -> dict[str, str]:
-    """What ``camera_health`` says of cameras that are not well, in the newest hour; silent ones are ``today``'s."""
-    event = instance.get_latest_materialization_event(_HEALTH)
-    metadata = event.asset_materialization.metadata if event is not None and event.asset_materialization else {}
-    rows = getattr(metadata.get("cameras"), "records", ())
-    sick = {str(row.data["camera_id"]): str(row.data["status"]) for row in rows if "camera_id" in row.data}
-    return {
-        camera: f"its picture is {status} in the newest hour; camera_health shows the figures"
-        for camera, status in sick.items()
-        if status not in ("ok", "silent")
-    }
 
 
 def _copy(locations: Locations) -> AlertState | None:

@@ -13,7 +13,15 @@ from rich.filesize import decimal
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.times import format_time, parse_time, utc_now
-from yolo_assets.defs.archive.checks import EVERY_RECEIPT_VERIFIED, NO_GAPS, every_receipt_verified, no_gaps
+from yolo_assets.defs.archive.checks import (
+    AS_SEALED,
+    EVERY_RECEIPT_VERIFIED,
+    NO_GAPS,
+    SEAL_DAYS,
+    as_sealed,
+    every_receipt_verified,
+    no_gaps,
+)
 from yolo_assets.defs.archive.columns import catalog_lineage, catalog_schema
 from yolo_assets.defs.automation import on_change
 from yolo_assets.defs.code_versions import code_version
@@ -44,7 +52,7 @@ class CatalogConfig(dg.Config):
 @dg.asset(
     deps=["hourly_archives"],
     automation_condition=on_change(),
-    check_specs=[EVERY_RECEIPT_VERIFIED, NO_GAPS],
+    check_specs=[EVERY_RECEIPT_VERIFIED, NO_GAPS, AS_SEALED],
     freshness_policy=EVERY_HOUR,
     pool="archive_catalog",
     group_name="archive",
@@ -64,7 +72,7 @@ def archive_catalog(
 ) -> dg.MaterializeResult:
     """Merge new receipts into a copy of the newest catalog and move the pointer."""
     from yolo_assets.catalog.publish import publish
-    from yolo_assets.catalog.read import gaps, open_catalog, stats
+    from yolo_assets.catalog.read import broken_seals, gaps, open_catalog, stats
 
     store, archive, now = locations.store(), locations.archive(), utc_now()
     keys = " ".join(sorted(archive.trusted.keys))
@@ -76,6 +84,7 @@ def archive_catalog(
     seconds = time.monotonic() - started
     with open_catalog(store, cache=cache) as connection:
         totals, missing = stats(connection, utc_now()), gaps(connection)
+        broken = broken_seals(connection, utc_now() - timedelta(days=SEAL_DAYS))
     behind = totals.cameras.sort("last_hour", "camera_id").head(_MOST_BEHIND)
     return dg.MaterializeResult(
         metadata={
@@ -97,7 +106,7 @@ def archive_catalog(
             "furthest_behind": table([_row(camera) for camera in behind.iter_rows(named=True)], _BEHIND),
         },
         data_version=dg.DataVersion(published.pointer.sha256),
-        check_results=[every_receipt_verified(published), no_gaps(missing)],
+        check_results=[every_receipt_verified(published), no_gaps(missing), as_sealed(broken)],
     )
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from yolo_assets.archive.audit.audit import AuditReport
     from yolo_assets.catalog.publish import CatalogVersion
 
+SEAL_DAYS = 31
+"""For so long a broken seal stands in its check; the catalog keeps it for ever."""
+
 EVERY_CAMERA_ARCHIVED = hourly_check(
     "every_camera_archived",
     asset="hourly_archives",
@@ -36,6 +39,11 @@ EVERY_RECEIPT_VERIFIED = dg.AssetCheckSpec(
 )
 NO_GAPS = dg.AssetCheckSpec(
     "no_gaps", asset="archive_catalog", description="Every camera-hour that has detections is archived."
+)
+AS_SEALED = dg.AssetCheckSpec(
+    "as_sealed",
+    asset="archive_catalog",
+    description="What devices signed when they sealed their hours is what was archived.",
 )
 ARCHIVES_VERIFIED = dg.AssetCheckSpec(
     "archives_verified",
@@ -67,6 +75,22 @@ def no_gaps(missing: pl.DataFrame) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{missing.height} camera-hours have detections and no archive",
         metadata={"gaps": table(list(missing.iter_rows(named=True)), {"camera_id": str, "hour": str})},
+    )
+
+
+def as_sealed(broken: pl.DataFrame) -> dg.AssetCheckResult:
+    """A warning when archives of the last month are not what the device had sealed.
+
+    Args:
+        broken: columns ``camera_id``, ``hour``, ``part`` and ``seal_problem``.
+    """
+    columns = {"camera_id": str, "hour": str, "part": int, "seal_problem": str}
+    return dg.AssetCheckResult(
+        check_name=AS_SEALED.name,
+        passed=broken.is_empty(),
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{broken.height} archives of the last {SEAL_DAYS} days are not what the device sealed",
+        metadata={"archives": table(list(broken.head(50).iter_rows(named=True)), columns)},
     )
 
 

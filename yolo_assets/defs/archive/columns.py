@@ -21,6 +21,7 @@ _CATALOG = {
     **{"verified_how": "VARCHAR", "etag": "VARCHAR", "retention_until": _TIME, "retention_mode": "VARCHAR"},
     **{"writer_version": "VARCHAR", "schema_version": "INTEGER", "records_without_frame": "BIGINT"},
     **{"outside_count": "BIGINT", "outside_first": _TIME, "outside_last": _TIME, "part_ids": "VARCHAR[]"},
+    **{"sealed_by": "VARCHAR", "seal_problem": "VARCHAR"},
 }
 """As DuckDB's ``DESCRIBE archives`` tells them. In Dagster's form 9 KB: of the definition, not of each event."""
 _MADE_OF = {
@@ -28,6 +29,8 @@ _MADE_OF = {
     "outside_count": "outside_hour",
     "outside_first": "outside_hour",
     "outside_last": "outside_hour",
+    "sealed_by": "custody",
+    "seal_problem": "custody",
 }
 """Columns of the catalog that have another name than the field of the receipt."""
 

@@ -59,6 +59,7 @@ def annotation_batch(
     from yolo_assets.learning.candidates import gather_candidates
     from yolo_assets.learning.labels import batches
     from yolo_assets.learning.looks import frame_looks
+    from yolo_assets.learning.plant_classes import offered_class_names
 
     store, archive = locations.store(), locations.archive()
     until = parse_time(config.until) if config.until else utc_now()
@@ -73,7 +74,7 @@ def annotation_batch(
         config.budget,
         seed=config.seed,
         labelled=requested,
-        class_names=locations.settings.class_names,
+        class_names=offered_class_names(store, locations.settings),
         looks=looks,
     )
     left_out = pool.left_out | made.left_out

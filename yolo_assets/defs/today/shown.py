@@ -97,13 +97,13 @@ def today_metadata(found: Today, links: TodayLinks) -> dict[str, Any]:
     from yolo_assets.today.wording import TodayWording
 
     words = TodayWording("en")
-    counts = {status: len(found.having(status)) for status in ("absent", "failed", "unknown", "late", "good")}
+    counts = {status: len(found.having(status)) for status in ("absent", "failed", "sick", "unknown", "late", "good")}
     frames = sum(camera.frames for camera in found.cameras)
     newest = {failure.camera_id: failure for failure in sorted(found.failures, key=lambda failure: failure.at)}
     wrong = [
         f"**{camera.camera_id}** {camera.status}: {_markdown(_cut(words.reason(camera)))}"
         f"{''.join(f' · {link}' for link in links.of_camera(camera, newest.get(camera.camera_id)))}"
-        for camera in found.having("absent", "failed", "unknown", "late")
+        for camera in found.having("absent", "failed", "sick", "unknown", "late")
     ]
     told = ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "no camera is known"
     return {

@@ -83,6 +83,11 @@ class AuditLog:
         return self._signed(self.head)
 
     @property
+    def signer(self) -> Signer:
+        """The device's key."""
+        return self._signer
+
+    @property
     def trouble(self) -> str:
         """Why lines wait in memory, or what was wrong with the log at the start; empty when all is well."""
         return self._trouble

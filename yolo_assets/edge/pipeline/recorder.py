@@ -23,6 +23,7 @@ from yolo_assets.contracts.detection import DetectionRecord, Quality
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.frames import FrameId
 from yolo_assets.contracts.names import frame_name
+from yolo_assets.contracts.signing import Signer
 from yolo_assets.contracts.times import Hour
 from yolo_assets.edge.lots.book import Lot
 from yolo_assets.edge.types import DropReason, Frame
@@ -109,6 +110,7 @@ class FrameRecorder:
         device_id: goes into the seals.
         journal: file of the counts that outlive the process; None keeps them in memory only.
         fsync: see ``spool.writer.Fsync``; with ``interval`` the caller must call ``sync``.
+        signer: the device's key, for the seals; None: they are not signed.
 
     Raises:
         BadInputError: the spool cannot be written.
@@ -116,7 +118,14 @@ class FrameRecorder:
     """
 
     def __init__(
-        self, spool: Path, cameras: list[str], device_id: str, *, journal: Path | None = None, fsync: Fsync = "hour"
+        self,
+        spool: Path,
+        cameras: list[str],
+        device_id: str,
+        *,
+        journal: Path | None = None,
+        fsync: Fsync = "hour",
+        signer: Signer | None = None,
     ) -> None:
         self._spool = spool
         self._device_id = device_id
@@ -129,7 +138,7 @@ class FrameRecorder:
         self._writers: dict[str, SpoolWriter] = {}
         try:
             for camera in cameras:
-                self._writers[camera] = SpoolWriter(spool, camera, device_id, fsync=fsync)
+                self._writers[camera] = SpoolWriter(spool, camera, device_id, fsync=fsync, signer=signer)
         except OSError as error:
             self._close_writers()
             raise BadInputError(

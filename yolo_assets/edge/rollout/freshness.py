@@ -38,6 +38,7 @@ class PointerFreshness:
         self._newest = _kept(path, channel)
         self._read_at = float("-inf")
         self._release: int | None = None
+        self._behind = 0
         self._told: str | None = None
 
     @property
@@ -52,7 +53,7 @@ class PointerFreshness:
         if stated is None:
             return None
         place = f"channel {stated.name}/{stated.channel}"
-        if self._release is not None and self._release < stated.release:
+        if self._behind > 1:  # once may be a promotion that moved the pointer between the two reads
             return (
                 f"{place} shows release {self._release}, and release {stated.release} was out by "
                 f"{stated.at:%Y-%m-%d %H:%M} UTC: the store withholds it, or an older state of it was put back"
@@ -76,6 +77,8 @@ class PointerFreshness:
                 if changed or time.monotonic() - self._read_at >= _READ_EVERY:
                     self._read_at = time.monotonic()
                     self._remember(self._channel.statement())
+                behind = self._newest is not None and pointer.release < self._newest.release
+                self._behind = self._behind + 1 if behind else 0
         except (UserError, OSError) as error:
             log.warning("the statement of the newest release could not be read or kept: %s", error)
         problem = self.problem

@@ -34,9 +34,17 @@ class PreparedModel(ReleasedModel):
     attempts: int = Field(default=1, ge=0, description="preparations that were begun and whose end was not recorded")
 
 
+class AcceptedRelease(Record):
+    """The newest release of a channel that was accepted, once the device follows another one."""
+
+    release: int = Field(ge=0)
+    manifest_sha256: str | None = Field(default=None, pattern=_SHA256)
+
+
 class RoleState(Record):
     """One role: the newest release of its channel that was accepted, and the model that serves in it."""
 
+    channel: str = Field(default="", description="<name>/<channel> whose releases count; empty: of an older agent")
     release: int = Field(default=0, ge=0, description="the highest release accepted; smaller ones are replays")
     manifest_sha256: str | None = Field(default=None, pattern=_SHA256, description="what that release pointed at")
     model: ReleasedModel | None = Field(default=None, description="serves in this role")
@@ -89,6 +97,7 @@ class Quarantined(Record):
 class RoleFields(TypedDict, total=False):
     """Fields of `RoleState` that a change may name."""
 
+    channel: str
     release: int
     manifest_sha256: str | None
     model: ReleasedModel | None
@@ -112,6 +121,7 @@ class StateFields(TypedDict, total=False):
     prepared: PreparedModel | None
     pinned: Pin | None
     quarantine: tuple[Quarantined, ...]
+    left: Mapping[str, AcceptedRelease]
 
 
 class EdgeState(Record):
@@ -126,6 +136,9 @@ class EdgeState(Record):
     prepared: PreparedModel | None = Field(default=None, description="is being prepared, for whichever role")
     pinned: Pin | None = None
     quarantine: tuple[Quarantined, ...] = ()
+    left: dict[str, AcceptedRelease] = Field(
+        default_factory=dict, description="by <name>/<channel>, of channels that the configuration named before"
+    )
 
     def role(self, role: Role) -> RoleState:
         """What is remembered of a role."""
@@ -152,6 +165,24 @@ class EdgeState(Record):
         if model.release is None:
             return self
         return self.with_role(role, release=model.release, manifest_sha256=model.manifest_sha256)
+
+    def following(self, role: Role, channel: str) -> EdgeState:
+        """This state when a role follows a channel, ``<name>/<channel>``: each channel counts its own releases.
+
+        A pin that a rollback set ends with its channel; one that an operator holds stays.
+        """
+        before = self.role(role)
+        if before.channel == channel:
+            return self
+        place = channel.partition("/")[2]
+        followed = before.channel or (f"{before.model.name}/{place}" if before.model is not None else channel)
+        if followed == channel:  # an older agent wrote it
+            return self.with_role(role, channel=channel)
+        left = {**self.left, followed: AcceptedRelease(release=before.release, manifest_sha256=before.manifest_sha256)}
+        known = left.pop(channel, AcceptedRelease(release=0))
+        lifted = role == "primary" and self.pinned is not None and not self.pinned.hold
+        state = self.changed(left=left, pinned=None if lifted else self.pinned)
+        return state.with_role(role, channel=channel, release=known.release, manifest_sha256=known.manifest_sha256)
 
     def quarantined(self, manifest_sha256: str, release: int | None) -> Quarantined | None:
         """The entry that forbids this model under this release number, if there is one."""

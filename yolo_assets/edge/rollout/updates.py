@@ -20,7 +20,7 @@ from yolo_assets.edge.rollout.loading import Loader
 from yolo_assets.edge.rollout.prepare import Preparer
 from yolo_assets.edge.rollout.restart import restore
 from yolo_assets.edge.rollout.staging import Stager
-from yolo_assets.edge.rollout.state import StateFile
+from yolo_assets.edge.rollout.state import EdgeState, StateFile
 from yolo_assets.edge.rollout.tap import LiveTap
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slots import Role, SlotManager
@@ -42,7 +42,15 @@ class ModelUpdates:
         self._config = config
         self._registry = registry
         self.slots: SlotManager[LoadedModel] = SlotManager()
-        self.control = ModelControl(self.slots, StateFile(config.state_dir / "state.json"), swaps)
+        state = StateFile(config.state_dir / "state.json")
+        followed: dict[Role, str] = {"primary": config.channel}
+        for role in SECONDARY_ROLES:
+            if (section := config.secondary(role)) is not None:
+                followed[role] = section.channel
+        for role, channel in followed.items():
+            follows = partial(EdgeState.following, role=role, channel=f"{config.model}/{channel}")
+            state.update(follows, happened=True)  # a full disk keeps no agent from its start
+        self.control = ModelControl(self.slots, state, swaps)
         self.tap = LiveTap()
         self.loader = Loader(config.engine, config.state_dir / "engines")
         cache = ModelCache(config.state_dir / "models", registry)

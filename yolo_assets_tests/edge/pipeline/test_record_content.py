@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,5 +41,6 @@ def test_a_record_holds_what_it_held_before(tmp_path: Path, clock: dict) -> None
     assert recorder.write(frame, record, b"picture") is not None
     recorder.close()
     (line,) = (tmp_path / "cam1" / "20260102_03" / "records.ndjson").read_bytes().splitlines()
-    assert orjson.loads(line) == orjson.loads(WRITTEN_BEFORE) | clock
+    digest = {"sha256": hashlib.sha256(b"picture").hexdigest()}
+    assert orjson.loads(line) == orjson.loads(WRITTEN_BEFORE) | clock | digest
     assert line.startswith(b'{"image_path":'), "even most of a torn line names its frame"

@@ -155,3 +155,23 @@ def test_a_role_accepts_only_its_own_releases(role: Role, accepted: int, release
     others: list[Role] = [other for other in ("primary", "canary", "light") if other != role]
     assert all(state.role(other).release == 0 for other in others)
     assert not state.role(role).supersedes(released("2", TWO, None)), "asked for by name"
+
+
+def test_each_channel_counts_its_own_releases() -> None:
+    """A device that is given another model takes its first release, and the first model's old ones stay refused."""
+    first, second = "line/stable", "press/stable"
+    state = EdgeState().following("primary", first)
+    state = state.accepting("primary", released("v1", "a" * 64, 57))
+    pin = Pin(version="v1", left_release=57, by="operator", at=utc_now())
+    moved = state.changed(pinned=pin).following("primary", second)
+    assert (moved.primary.release, moved.primary.manifest_sha256, moved.pinned) == (0, None, None)
+    moved = moved.accepting("primary", released("v1", "a" * 64, 3))
+    back = moved.following("primary", first)
+    assert (back.primary.release, back.following("primary", second).primary.release) == (57, 3)
+    held = state.changed(pinned=pin.model_copy(update={"hold": True})).following("primary", second)
+    assert held.pinned is not None and held.pinned.hold, "an operator's own pin stays"
+    older = (
+        EdgeState().accepting("primary", released("v1", "a" * 64, 9)).with_primary(model=released("v1", "a" * 64, 9))
+    )
+    assert older.following("primary", "line/stable").primary.release == 9, "an agent before this one told no channel"
+    assert older.following("primary", second).primary.release == 0

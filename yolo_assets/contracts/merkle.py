@@ -1,0 +1,138 @@
+"""Merkle trees as in RFC 6962: one hash for a list, short proofs that an entry is in it and that it only grew.
+
+A leaf's hash is ``SHA-256(0x00 || entry)``, a node's ``SHA-256(0x01 || left || right)``; a tree of n entries splits at
+the largest power of two below n. Belongs here: hashes and proofs of lists of leaf hashes. Does not belong here: what an
+entry is (the file of a sealed hour: ``spool.sealing``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+EMPTY = hashlib.sha256(b"").digest()
+"""Root of the tree without entries."""
+
+
+def leaf_hash(entry: bytes) -> bytes:
+    """Hash of one entry, 32 bytes."""
+    return hashlib.sha256(b"\0" + entry).digest()
+
+
+def merkle_root(leaves: Sequence[bytes]) -> bytes:
+    """Root of a tree.
+
+    Args:
+        leaves: hashes from ``leaf_hash``, in order.
+    """
+    if not leaves:
+        return EMPTY
+    level = list(leaves)
+    while len(level) > 1:
+        # A last node without a partner goes up as it is: the same as splitting at a power of two.
+        paired = [_node(left, right) for left, right in zip(level[::2], level[1::2], strict=False)]
+        level = [*paired, level[-1]] if len(level) % 2 else paired
+    return level[0]
+
+
+def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
+    """Siblings on the way from a leaf to the root, the nearest first.
+
+    Args:
+        leaves: hashes from ``leaf_hash``, in order.
+        index: of the leaf, from 0.
+
+    Raises:
+        IndexError: there is no such leaf.
+    """
+    if not 0 <= index < len(leaves):
+        raise IndexError(f"there is no leaf {index} among {len(leaves)}")
+    proof: list[bytes] = []
+    level, place = list(leaves), index
+    while len(level) > 1:
+        sibling = place ^ 1
+        if sibling < len(level):
+            proof.append(level[sibling])
+        paired = [_node(left, right) for left, right in zip(level[::2], level[1::2], strict=False)]
+        level = [*paired, level[-1]] if len(level) % 2 else paired
+        place //= 2
+    return proof
+
+
+def is_included(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:
+    """Whether a proof shows that a leaf is entry ``index`` of the tree of ``size`` entries with this root.
+
+    Follows RFC 9162, section 2.1.3.2.
+    """
+    if not 0 <= index < size:
+        return False
+    place, last, found = index, size - 1, leaf
+    for sibling in proof:
+        if last == 0:
+            return False
+        if place % 2 or place == last:
+            found = _node(sibling, found)
+            while place % 2 == 0 and place:
+                place, last = place >> 1, last >> 1
+        else:
+            found = _node(found, sibling)
+        place, last = place >> 1, last >> 1
+    return last == 0 and found == root
+
+
+def consistency_proof(leaves: Sequence[bytes], size: int) -> list[bytes]:
+    """Nodes that show that the first ``size`` entries are a tree that this one continues.
+
+    Args:
+        leaves: hashes from ``leaf_hash`` of the longer tree, in order.
+        size: of the shorter tree, from 1.
+
+    Raises:
+        IndexError: the shorter tree is empty or the longer one.
+    """
+    if not 0 < size <= len(leaves):
+        raise IndexError(f"a tree of {len(leaves)} entries continues none of {size}")
+    return _subproof(leaves, size, whole=True)
+
+
+def is_consistent(old_size: int, new_size: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> bool:
+    """Whether a proof shows that the new tree begins with the old one.
+
+    Follows RFC 9162, section 2.1.4.2.
+    """
+    if not 0 < old_size <= new_size:
+        return False
+    if old_size == new_size:
+        return not proof and old_root == new_root
+    nodes = [old_root, *proof] if old_size & (old_size - 1) == 0 else list(proof)
+    if not nodes:
+        return False
+    place, last = old_size - 1, new_size - 1
+    while place % 2:
+        place, last = place >> 1, last >> 1
+    old = new = nodes[0]
+    for node in nodes[1:]:
+        if last == 0:
+            return False
+        if place % 2 or place == last:
+            old, new = _node(node, old), _node(node, new)
+            while place % 2 == 0 and place:
+                place, last = place >> 1, last >> 1
+        else:
+            new = _node(new, node)
+        place, last = place >> 1, last >> 1
+    return last == 0 and old == old_root and new == new_root
+
+
+def _subproof(leaves: Sequence[bytes], size: int, *, whole: bool) -> list[bytes]:
+    """RFC 6962, section 2.1.2; ``whole``: the old root is known to whoever verifies."""
+    if size == len(leaves):
+        return [] if whole else [merkle_root(leaves)]
+    split = 1 << (len(leaves) - 1).bit_length() - 1
+    if size <= split:
+        return [*_subproof(leaves[:split], size, whole=whole), merkle_root(leaves[split:])]
+    return [*_subproof(leaves[split:], size - split, whole=False), merkle_root(leaves[:split])]
+
+
+def _node(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\1" + left + right).digest()
