@@ -87,7 +87,8 @@ def _above(candidate: Evaluation, limit: float) -> float:
     excess = (candidate.false_alarms - limit) / 1000
     if excess <= _TINY or not units:
         return 1.0
-    return _NORMAL.cdf(-excess / math.sqrt(limit / 1000 / units)) if limit > 0 else 0.0
+    sd = math.sqrt(limit / 1000 / units)
+    return _NORMAL.cdf(-excess / sd) if sd > 0 else 0.0
 
 
 def recall_floor(policy: GatePolicy, name: str) -> float:
