@@ -249,6 +249,9 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         shell("backfill", "detections", "--from", NIGHT.key, "--to", later.key, "--dry-run")
         shell("platform init", "--out", tmp_path / "platform")
         assert "due" in json.loads(shell("training status", "--json"))
+        recipe = tmp_path / "recipe.toml"  # the tiny model that serves has another stride than what is trained
+        recipe.write_text("agents_start_anew = true\n")
+        shell.patch.setenv("YOLO_ASSETS_RECIPE", str(recipe))
         assert json.loads(shell("training search", "spring", "--trials", 2, "--json"))["trials"] == 2
         (first_trial,) = json.loads(shell("training trials", "spring", "--json"))["trials"]
         assert first_trial["state"] == "waiting", "the plant's recipe"

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from io import BytesIO
+from itertools import repeat
 from pathlib import Path
 
 import cv2
@@ -159,7 +160,7 @@ def test_pages_read_and_leave_no_trace(tmp_path: Path) -> None:
 
 def test_the_sheet_of_a_batch_shows_each_reason_with_its_boxes(client: TestClient, settings: Settings) -> None:
     store = open_store(settings.store_url)
-    reasons: list[Reason] = ["uncertain"] * 40 + ["rare", "novel"]
+    reasons: list[Reason] = [*repeat("uncertain", 40), "rare", "novel"]
     items: list[BatchItem] = []
     for number, reason in enumerate(reasons):
         grey = number if reason == "uncertain" else 200
