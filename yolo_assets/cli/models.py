@@ -14,6 +14,7 @@ from yolo_assets.cli.models_import import average_models, build_model, import_mo
 from yolo_assets.cli.models_rollout import app as rollout_app
 from yolo_assets.cli.models_rollout import approve
 from yolo_assets.cli.models_validation import validation
+from yolo_assets.cli.models_verdict import compare, test_facts, threshold_words, why
 from yolo_assets.cli.registries import (
     TrustedOption,
     check_spelling,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 app.command("import")(import_model_file)
 app.command("build")(build_model)
+app.command("why")(why)
+app.command("compare")(compare)
 app.command("average")(average_models)
 app.command("approve")(approve)
 app.command("validation")(validation)
@@ -100,11 +103,11 @@ def list_(
 def show(
     model: ModelArgument, store: StoreOption = None, trusted_key: TrustedOption = None, as_json: JsonOption = False
 ) -> None:
-    """One version: its manifest, its signature, the gate's decision, the channels that serve it.
+    """One version: manifest, signature, the gate's decision, figures on test frames, channels that serve it.
 
     Example: yolo-assets models show line/20260102-1a2b3c4d
     """
-    from yolo_assets.models.gate_status import gate_status
+    from yolo_assets.models.gate_status import gate_status, newest_evaluation
 
     located = settings(store=store)
     registry = readable_registry(located, trusted_key)
@@ -113,6 +116,7 @@ def show(
     manifest = stored.manifest
     status = gate_status(registry, manifest) if registry.trusted.keys else None
     report, gate = (status.report, status.summary) if status else (None, "signatures are not checked")
+    evaluation = newest_evaluation(registry, manifest)
     signature = _signature_state(registry, name, version)
     channels = [c for c in _channels_of(registry, name) if c.get("version") == version]
     if as_json:
@@ -124,6 +128,7 @@ def show(
                 "gate": gate,
                 "gate_state": status.state if status else "not checked",
                 "gate_report": report.model_dump(mode="json") if report else None,
+                "evaluation": evaluation.candidate.model_dump(mode="json") if evaluation else None,
                 "channels": channels,
             }
         )
@@ -137,6 +142,7 @@ def show(
         "gate": f"{status.state}: {gate}" if status else gate,
         "channels": ", ".join(map(_release_words, channels)) or "none",
         "classes": ", ".join(manifest.class_names),
+        "thresholds": threshold_words(manifest.thresholds),
         "input": "×".join(map(str, manifest.input_shape)),
         "output": manifest.output_layout,
         "files": f"{len(manifest.files)}, {size:,} bytes",
@@ -145,6 +151,7 @@ def show(
         "training run": manifest.training_fingerprint or "unknown",
         **_import_facts(manifest),
         **_build_facts(manifest),
+        **(test_facts(evaluation.candidate) if evaluation else {}),
         **{key: _metric(value) for key, value in sorted(manifest.metrics.items())},
     }
     show_table(["", model], [[key, value] for key, value in facts.items()])
@@ -177,7 +184,7 @@ def promote(
     by: ByOption = None,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Promote although the gate refused it, or its classes changed."),
+        typer.Option("--force", help="Promote although the gate refused it or could not tell, or its classes changed."),
     ] = False,
     unjudged: Annotated[
         bool, typer.Option("--unjudged", help="Promote although no gate judged it, or it was blocked before the gate.")

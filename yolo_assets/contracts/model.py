@@ -6,9 +6,17 @@ A bundle is immutable. Training writes it unsigned; promotion adds signatures be
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from yolo_assets.contracts.base import Record, Time
 from yolo_assets.contracts.class_list import ClassList
@@ -41,8 +49,33 @@ class Thresholds(Record):
     """Operating point: what the edge reports. Evaluation uses its own, lower confidence."""
 
     confidence: float = Field(default=0.25, ge=0, le=1, description="boxes below it are left out")
+    by_class: dict[str, float] = Field(
+        default_factory=dict[str, float], description="confidence for single classes, where it differs"
+    )
+    miss_rate: dict[str, float] = Field(
+        default_factory=dict[str, float],
+        description="by class, the share of objects that may be overlooked. In a recipe: what is wanted. In a "
+        "manifest: what holds by conformal risk control on val, with the threshold in by_class",
+    )
     iou: float = Field(default=0.7, ge=0, le=1, description="of two boxes that overlap more, the weaker is left out")
     max_detections: int = Field(default=300, gt=0, description="boxes of one picture")
+
+    @field_validator("by_class", "miss_rate")
+    @classmethod
+    def _shares(cls, values: dict[str, float]) -> dict[str, float]:
+        for name, value in values.items():
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name}: {value:g} is no share from 0 to 1")
+        return values
+
+    def of(self, class_names: Sequence[str]) -> list[float]:
+        """The confidence from which each class is reported, by class id."""
+        return [self.by_class.get(name, self.confidence) for name in class_names]
+
+    @model_serializer(mode="wrap")
+    def _serialized(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What is not set is left out: agents of 0.1 refuse what they do not know."""
+        return {name: value for name, value in dump(self).items() if name not in ("by_class", "miss_rate") or value}
 
 
 class Interval(Record):

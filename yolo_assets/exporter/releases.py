@@ -26,7 +26,7 @@ from yolo_assets.storage.base import ObjectStore
 DEFAULT_CHANNEL = "stable"
 NEWEST = 20
 """Versions whose verdict is read, newest first."""
-_FINAL = frozenset[GateState]({"passed", "refused"})
+_FINAL = frozenset[GateState]({"passed", "refused", "cannot tell"})
 """Verdicts that a version keeps."""
 
 

@@ -1,24 +1,46 @@
 """The promotion gate: a pure function from measured figures and a policy to a report with a sentence for every rule.
 
-Does not belong here: measuring (``training``), stores and channels (``gated_release``, which calls this).
-Getting better in any figure never turns a pass into a refusal; the tests hold it to that.
+Three answers: *better*; *not better*, because a rule shows harm or no gain worth having; *cannot tell*, with the number
+of objects to label until it can. A class is refused on evidence of harm, not for want of proof that there is none. All
+evidence shares one budget of error (Holm), so that many classes and rules do not refuse by chance.
+
+Does not belong here: measuring (``training``), how many labels are missing (``gate_evidence``), stores and channels
+(``gated_release``, which calls this). Getting better in any figure never turns a pass into a refusal; the tests hold it
+to that.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
 
 from yolo_assets.contracts.class_list import ClassList
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.evaluation import ClassResult, Evaluation, PairedEvaluation
+from yolo_assets.contracts.evaluation import (
+    ClassResult,
+    Evaluation,
+    PairedChange,
+    PairedEvaluation,
+    Reference,
+)
 from yolo_assets.contracts.model import Interval
+from yolo_assets.models.gate_comparable import class_difference, comparable
+from yolo_assets.models.gate_evidence import (
+    chance_below,
+    class_losses,
+    more_for_gain,
+    more_for_loss,
+    more_for_share,
+    recall_floor,
+    sure_losses,
+)
 from yolo_assets.models.gate_policy import GatePolicy
 from yolo_assets.models.gate_report import GateReport, RuleResult
-from yolo_assets.vision.contract import class_differences
 
 _TINY = 1e-9
 """Tolerance for the rounding of binary fractions: 0.95 is not below 1 - 0.05."""
+_NORMAL = NormalDist()
 
 
 def decide(
@@ -35,279 +57,359 @@ def decide(
     When the figures themselves cannot be trusted or compared, only that is reported: everything else would be noise.
 
     Args:
-        comparison: candidate and, unless it is the first, champion, on the same frames.
+        comparison: candidate and, unless it is the first, champion, and anchor where that is another, on the same
+            frames.
         policy: the limits.
         class_names: the candidate's, ordered by class id.
         champion_class_names: the champion's; required when the comparison holds one.
-        class_list: that the candidate names; None: none.
+        class_list: that the candidate names; None: none. Its critical classes need proof, its retired ones no object
+            in the test set.
         champion_class_list: that the champion names.
 
     Raises:
-        BadInputError: the policy sets a floor for a class that the candidate does not have.
+        BadInputError: the policy speaks of a class that the candidate does not have.
         ValueError: a champion without its class names.
     """
     if comparison.champion is not None and champion_class_names is None:
         raise ValueError("champion_class_names is required when there is a champion")
-    unknown = sorted(set(policy.min_recall_by_class) - set(class_names))
+    unknown = sorted({*policy.min_recall_by_class, *policy.critical} - set(class_names))
     if unknown:
         raise BadInputError(
             f"the gate policy sets a floor for {', '.join(unknown)}, and the model has only {', '.join(class_names)}"
         )
     difference = class_difference(class_names, champion_class_names or (), class_list, champion_class_list)
-    rules = list(_comparable(comparison, class_names, difference))
+    rules = list(comparable(comparison, class_names, difference))
     if all(rule.passed for rule in rules):
+        entries = class_list.classes if class_list is not None else ()
+        proof = {*policy.critical, *(entry.name for entry in entries if entry.critical)} & set(class_names)
+        retired = frozenset(entry.name for entry in entries if not entry.in_use)
+        judge = _Judge(comparison, policy, class_names, proof, retired, sure_losses(comparison, policy))
         rules += [
-            *_test_set(comparison.candidate, policy, class_names),
-            *_accuracy(comparison, policy),
-            *_classes(comparison, policy, class_names, class_names[len(champion_class_names or ()) :]),
-            *_hard_cases(comparison, policy),
+            *judge.test_set(),
+            *judge.accuracy(),
+            *judge.classes(),
+            *judge.false_alarms(),
+            *judge.hard_cases(),
+            *judge.golden(),
             *_latency(comparison, policy),
         ]
+    needed: dict[str, int] = {}
+    for rule in rules:
+        for name, count in rule.labels_needed.items():
+            needed[name] = max(count, needed.get(name, 0))
+    refused = [rule for rule in rules if not rule.passed]
+    certain = any(not rule.unsure for rule in refused)
     return GateReport(
         candidate=comparison.candidate.model_version,
         onnx_sha256=comparison.candidate.onnx_sha256,
         champion=comparison.champion.model_version if comparison.champion else None,
+        anchor=comparison.anchor.model_version if comparison.anchor else None,
+        next_anchor=None if refused else _best_after(comparison),
         test_sha256=comparison.candidate.test_sha256,
         policy=policy,
-        passed=all(rule.passed for rule in rules),
+        passed=not refused,
+        answer="better" if not refused else "not better" if certain else "cannot tell",
+        labels_needed=needed,
         rules=tuple(rules),
         expected=comparison.change,
     )
 
 
-# Can the figures be trusted and compared at all? --------------------------------------------------------------------
+def _best_after(comparison: PairedEvaluation) -> str:
+    """The anchor once the candidate is released: the candidate where it is surely better and loses in no class.
 
-
-def _comparable(
-    comparison: PairedEvaluation, class_names: Sequence[str], class_problem: str | None
-) -> Iterator[RuleResult]:
-    """The rules that come first: sound figures, the same test for both, the same classes.
-
-    Args:
-        comparison: candidate and perhaps champion.
-        class_names: the candidate's, ordered by class id.
-        class_problem: why agents would refuse the candidate's classes in place of the champion's.
+    A release that trades one class for others is no anchor: measured against it, the next trade would be the first.
     """
-    evaluations = [entry for entry in (comparison.candidate, comparison.champion) if entry is not None]
-    faults = [fault for evaluation in evaluations for fault in _faults(evaluation, class_names)]
-    if (comparison.champion is None) != (comparison.map50_gain is None):
-        faults.append("a champion and the gain over it must be given together")
-    if comparison.map50_gain is not None:
-        faults += _interval_faults("the gain in mAP50", comparison.map50_gain, -1)
-    yield RuleResult.of(
-        "figures", not faults, f"The figures cannot be right: {'; '.join(faults)}.", "The figures are sound."
-    )
-    champion = comparison.champion
-    if champion is None:
-        return
-    differences = list(_differences(comparison.candidate, champion))
-    yield RuleResult.of(
-        "same_test",
-        not differences,
-        f"Candidate and champion were not measured alike: {'; '.join(differences)}. Evaluate both together again.",
-        "Candidate and champion were measured on the same frames in the same way.",
-    )
-    yield RuleResult.of(
-        "class_list",
-        class_problem is None,
-        f"The class list differs from the champion's: {class_problem}. "
-        "Agents would refuse the swap; change classes with: yolo-assets classes add, rename, retire, merge.",
-        "Every class of the champion keeps its id.",
-    )
-
-
-def _faults(evaluation: Evaluation, class_names: Sequence[str]) -> Iterator[str]:
-    model = evaluation.model_version
-    yield from _interval_faults(f"mAP50 of {model}", evaluation.map50, 0)
-    yield from _interval_faults(f"mAP50-95 of {model}", evaluation.map50_95, 0)
-    for quantile, latency in (("median", evaluation.latency_ms_p50), ("95th percentile", evaluation.latency_ms_p95)):
-        if not math.isfinite(latency):
-            yield f"the {quantile} latency of {model} is {latency}"
-    unknown = sorted(set(evaluation.classes) - set(class_names))
-    if unknown:
-        yield f"{model} was evaluated on classes that the candidate does not have: {', '.join(unknown)}"
-    if not evaluation.classes:
-        yield f"the test set of {model} holds no ground truth at all"
-
-
-def _interval_faults(figure: str, interval: Interval, lowest: float) -> Iterator[str]:
-    ends = (interval.low, interval.value, interval.high)
-    if not all(math.isfinite(end) for end in ends):
-        yield f"{figure} is not a number"
-    elif not lowest - _TINY <= interval.low <= interval.value + _TINY <= interval.high + 2 * _TINY <= 1 + 3 * _TINY:
-        yield f"{figure} is {interval.value:.4g} with the impossible interval [{interval.low:.4g}, {interval.high:.4g}]"
-
-
-def _differences(candidate: Evaluation, champion: Evaluation) -> Iterator[str]:
-    if candidate.test_sha256 != champion.test_sha256:
-        yield f"test set {candidate.test_sha256[:12]} and {champion.test_sha256[:12]}"
-    if candidate.frames != champion.frames:
-        yield f"{candidate.frames} and {champion.frames} frames"
-    truth = [{name: result.truth for name, result in side.classes.items()} for side in (candidate, champion)]
-    if truth[0] != truth[1]:
-        changed = sorted(name for name in truth[0].keys() | truth[1].keys() if truth[0].get(name) != truth[1].get(name))
-        yield f"another ground truth of {', '.join(changed)}"
-    if (candidate.hard_recall is None) != (champion.hard_recall is None):
-        yield "hard frames for only one model"
-    if (candidate.engine, candidate.threads) != (champion.engine, champion.threads):
-        engines = [f"{side.engine} with {side.threads} threads" for side in (candidate, champion)]
-        yield f"{engines[0]} and {engines[1]}"
-
-
-def class_difference(
-    ours: Sequence[str],
-    theirs: Sequence[str],
-    class_list: ClassList | None = None,
-    their_class_list: ClassList | None = None,
-) -> str | None:
-    """Why agents would refuse our classes in place of theirs, in words; None when they would not.
-
-    Args:
-        ours: names by class id.
-        theirs: names of the model that serves.
-        class_list: that our model names; None: none.
-        their_class_list: that the other one names.
-    """
-    problems = class_differences(theirs, ours, known=their_class_list, declared=class_list)
-    if not problems:
-        return None
-    if tuple(ours) == tuple(theirs):
-        return "; ".join(problems)
-    parts: list[str] = []
-    if missing := [name for name in theirs if name not in ours]:
-        parts.append(f"missing {', '.join(missing)}")
-    if added := [name for name in ours if name not in theirs]:
-        parts.append(f"added {', '.join(added)}")
-    return "; ".join(parts) or f"another order, [{', '.join(ours)}] for [{', '.join(theirs)}]"
+    if not comparison.references:
+        return comparison.candidate.model_version
+    best = comparison.references[-1]
+    loses = any(min(change.recall.value, change.ap50.value) < 0 for change in best.changes.classes.values())
+    return (best.evaluation if loses or best.map50_gain.low <= 0 else comparison.candidate).model_version
 
 
 # Is the model good enough? -----------------------------------------------------------------------------------------
 
 
-def _test_set(candidate: Evaluation, policy: GatePolicy, class_names: Sequence[str]) -> Iterator[RuleResult]:
-    yield RuleResult.of(
-        "test_frames",
-        candidate.frames >= policy.min_frames,
-        f"The test set holds {candidate.frames} frames and {policy.min_frames} are needed to tell models apart.",
-        f"The test set holds {candidate.frames} frames.",
-        value=candidate.frames,
-        limit=policy.min_frames,
-    )
-    truth = {name: result.truth for name, result in candidate.classes.items()}
-    thin = {name: count for name, count in truth.items() if count < policy.min_boxes_per_class}
-    counts = ", ".join(f"{name} ({count})" for name, count in sorted(thin.items()))
-    yield RuleResult.of(
-        "test_boxes",
-        not thin,
-        f"The test set holds fewer than {policy.min_boxes_per_class} boxes of {counts}; label more frames with them.",
-        f"Every class in the test set has at least {policy.min_boxes_per_class} boxes.",
-        value=min(truth.values()),
-        limit=policy.min_boxes_per_class,
-    )
-    if policy.require_all_classes:
-        absent = [name for name in class_names if name not in candidate.classes]
+@dataclass(frozen=True)
+class _Judge:
+    """The rules on figures that can be trusted."""
+
+    comparison: PairedEvaluation
+    policy: GatePolicy
+    class_names: Sequence[str]
+    proof: Collection[str]
+    retired: Collection[str]
+    sure: frozenset[str]
+
+    @property
+    def candidate(self) -> Evaluation:
+        return self.comparison.candidate
+
+    def test_set(self) -> Iterator[RuleResult]:
+        """Is there enough to judge by?"""
+        frames, policy = self.candidate.frames, self.policy
         yield RuleResult.of(
-            "test_classes",
-            not absent,
-            f"The test set holds no {', '.join(absent)}; label frames with them.",
-            "Every class occurs in the test set.",
+            "test_frames",
+            frames >= policy.min_frames,
+            f"The test set holds {frames} frames and {policy.min_frames} are needed to tell models apart.",
+            f"The test set holds {frames} frames.",
+            value=frames,
+            limit=policy.min_frames,
+            unsure=True,
         )
-
-
-def _accuracy(comparison: PairedEvaluation, policy: GatePolicy) -> Iterator[RuleResult]:
-    map50 = comparison.candidate.map50
-    shown = f"it reaches mAP50 {map50.value:.3f}, at least {map50.low:.3f} with {map50.level:.0%} confidence"
-    yield _floor("map50", map50.low, policy.min_map50, shown)
-    gain = comparison.map50_gain
-    if gain is None:
-        yield RuleResult(rule="gain", passed=True, judged=False, sentence="There is no champion to compare with.")
-        return
-    shown = f"against the champion mAP50 changes by {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
-    if policy.improvement == "better":
+        truth = {name: result.truth for name, result in self.candidate.classes.items()}
+        least = policy.min_boxes_per_class
+        thin = {name: count for name, count in truth.items() if count < least and name not in self.retired}
+        counts = ", ".join(f"{name} ({count})" for name, count in sorted(thin.items()))
         yield RuleResult.of(
-            "gain",
-            gain.low > 0,
-            f"It is not surely better: {shown}, and the whole interval must lie above 0.",
+            "test_boxes",
+            not thin,
+            f"The test set holds fewer than {least} boxes of {counts}; label more frames with them.",
+            f"Every class in the test set has at least {least} boxes.",
+            value=min(truth.values()),
+            limit=least,
+            unsure=True,
+            labels_needed={name: least - count for name, count in thin.items()},
+        )
+        if policy.require_all_classes:
+            absent = [n for n in self.class_names if n not in self.candidate.classes and n not in self.retired]
+            yield RuleResult.of(
+                "test_classes",
+                not absent,
+                f"The test set holds no {', '.join(absent)}; label frames with them, or retire the class.",
+                "Every class occurs in the test set.",
+                unsure=True,
+                labels_needed=dict.fromkeys(absent, least),
+            )
+
+    def accuracy(self) -> Iterator[RuleResult]:
+        """mAP50: its floor, and the gain over champion and anchor."""
+        map50, limit = self.candidate.map50, self.policy.min_map50
+        shown = f"it reaches mAP50 {map50.value:.3f}, at least {map50.low:.3f} with {map50.level:.0%} confidence"
+        yield _floor("map50", map50.low, limit, shown, unsure=map50.high >= limit)
+        if not self.comparison.references:
+            yield RuleResult(rule="gain", passed=True, judged=False, sentence="There is no champion to compare with.")
+        for reference in self.comparison.references:
+            yield self._gain(reference)
+
+    def _gain(self, reference: Reference) -> RuleResult:
+        policy, gain = self.policy, reference.map50_gain
+        low, high = _at_error(gain, policy.error)
+        shown = f"against the {reference.part} mAP50 changes by {gain.value:+.3f} [{low:+.3f}, {high:+.3f}]"
+        rule = "gain" if reference.part == "champion" else f"gain_{reference.part}"
+        if policy.improvement == "not_worse":
+            return RuleResult.of(
+                rule,
+                low > -policy.margin,
+                f"It is worse: {shown}."
+                if high < 0
+                else f"It may be worse by more than {policy.margin:g}: {shown}. A larger test set narrows it down.",
+                f"It is not worse by more than {policy.margin:g}: {shown}.",
+                value=low,
+                limit=-policy.margin,
+                unsure=high >= 0,
+                labels_needed=more_for_gain(reference, self.candidate, policy.error, policy.margin, policy.margin),
+            )
+        if reference.part != "champion":
+            return RuleResult.of(
+                rule,
+                high >= 0,
+                f"It is worse than {reference.evaluation.model_version}, the best release so far: {shown}.",
+                f"It is not surely worse than {reference.evaluation.model_version}, the best release so far: {shown}.",
+                value=high,
+                limit=0,
+            )
+        hopeless = high < policy.margin
+        return RuleResult.of(
+            rule,
+            low > 0,
+            f"It is not better by as much as {policy.margin:g}: {shown}."
+            if hopeless
+            else f"It is not surely better: {shown}, and the whole interval must lie above 0.",
             f"It is better: {shown}.",
-            value=gain.low,
+            value=low,
             limit=0,
+            unsure=not hopeless,
+            labels_needed={}
+            if hopeless
+            else more_for_gain(reference, self.candidate, policy.error, 0.0, policy.margin),
         )
-        return
-    yield RuleResult.of(
-        "gain",
-        gain.value >= -_TINY,
-        f"It is worse: {shown}.",
-        f"It is not worse: {shown}.",
-        value=gain.value,
-        limit=0,
-    )
-    yield RuleResult.of(
-        "gain_interval",
-        gain.low > -policy.margin,
-        f"It may be worse by more than {policy.margin:g}: {shown}. A larger test set narrows it down.",
-        f"It is not worse by more than {policy.margin:g}: {shown}.",
-        value=gain.low,
-        limit=-policy.margin,
-    )
 
+    def classes(self) -> Iterator[RuleResult]:
+        """Each class: its floors, and what it loses against champion and anchor."""
+        for name in self.class_names:
+            result = self.candidate.classes.get(name)
+            if result is None:
+                required = name in self.policy.min_recall_by_class or name in self.proof
+                sentence = f"Class {name} does not occur in the test set, so it is not evaluated"
+                sentence += "; the policy sets a floor for it, so label frames with it." if required else "."
+                yield RuleResult(
+                    rule=f"recall/{name}",
+                    passed=not required,
+                    judged=required,
+                    unsure=required,
+                    sentence=sentence,
+                    labels_needed={name: self.policy.min_boxes_per_class} if required else {},
+                )
+                continue
+            yield self._recall(name, result)
+            yield self._precision(name, result)
+            for reference in self.comparison.references:
+                yield self._drop(name, result, reference)
 
-def _classes(
-    comparison: PairedEvaluation, policy: GatePolicy, class_names: Sequence[str], new: Sequence[str]
-) -> Iterator[RuleResult]:
-    """Floors for every class; what the champion does not know (``new``) is not compared with it."""
-    for name in class_names:
-        result = comparison.candidate.classes.get(name)
-        if result is None:
-            required = name in policy.min_recall_by_class
-            sentence = f"Class {name} does not occur in the test set, so it is not evaluated"
-            sentence += "; the policy sets a floor for it, so label frames with it." if required else "."
-            yield RuleResult(rule=f"recall/{name}", passed=not required, judged=required, sentence=sentence)
-            continue
-        floor = policy.min_recall_by_class.get(name, policy.min_recall)
-        shown = f"recall of {name} is {result.recall:.3f} on {result.truth} boxes"
-        yield _floor(f"recall/{name}", result.recall, floor, shown)
-        if comparison.champion is not None and name not in new:
-            yield _class_drop(name, result, comparison.champion.classes[name], policy)
+    def _recall(self, name: str, result: ClassResult) -> RuleResult:
+        floor, units = recall_floor(self.policy, name), result.objects or result.truth
+        boxes = f"{result.truth} boxes" if units == result.truth else f"{result.truth} boxes of {units} objects"
+        shown = f"Recall of {name} is {result.recall:.3f} on {boxes}"
+        reached = result.recall >= floor - _TINY
+        surely_below = f"floor/{name}/recall" in self.sure
+        must = name in self.policy.min_recall_by_class or name in self.proof
+        proven = name not in self.proof or chance_below(2 * floor - result.recall, floor, units) <= self.policy.error
+        more = more_for_share(result.recall, floor, units, self.policy.error)
+        if surely_below or (must and not reached):
+            refused = f"{shown}; at least {floor:.3f} is needed."
+            return RuleResult(
+                rule=f"recall/{name}",
+                passed=False,
+                unsure=not surely_below,
+                sentence=refused,
+                labels_needed={} if surely_below else {name: more},
+                value=result.recall,
+                limit=floor,
+            )
+        if not reached or not (proven or floor <= 0):
+            word = "critical and not surely at" if reached else "below"
+            sentence = f"{shown}, {word} its floor of {floor:.3f}; label about {more} more to be sure."
+            return RuleResult(
+                rule=f"recall/{name}",
+                passed=not reached,
+                unsure=reached,
+                sentence=sentence,
+                labels_needed={name: more},
+                value=result.recall,
+                limit=floor,
+            )
+        return RuleResult(rule=f"recall/{name}", passed=True, sentence=f"{shown}.", value=result.recall, limit=floor)
 
+    def _precision(self, name: str, result: ClassResult) -> RuleResult:
+        return RuleResult.of(
+            f"precision/{name}",
+            f"floor/{name}/precision" not in self.sure,
+            f"Precision of {name} is {result.precision:.3f}; at least {self.policy.min_precision:.3f} is needed.",
+            f"Precision of {name} is {result.precision:.3f}.",
+            value=result.precision,
+            limit=self.policy.min_precision,
+        )
 
-def _class_drop(name: str, ours: ClassResult, theirs: ClassResult, policy: GatePolicy) -> RuleResult:
-    allowed = max(policy.max_class_drop, 1 / ours.truth)
-    # A champion that reports one box of ten has a precision of 1. Whoever finds more may be wrong more often.
-    found_more = max(0.0, ours.recall - theirs.recall)
-    figures = (
-        ("recall", theirs.recall, ours.recall, 0.0),
-        ("AP50", theirs.ap50, ours.ap50, 0.0),
-        ("precision", theirs.precision, ours.precision, found_more),
-    )
-    losses = {
-        f"{figure} from {before:.3f} to {now:.3f}": before - now - forgiven for figure, before, now, forgiven in figures
-    }
-    fallen = [shown for shown, lost in losses.items() if lost > allowed + _TINY]
-    found = f" where recall rose by {found_more:.3f}" if found_more else ""
-    return RuleResult.of(
-        f"drop/{name}",
-        not fallen,
-        f"Class {name} got worse than the champion: {', '.join(fallen)}{found}; at most {allowed:.3g} may be lost.",
-        f"Class {name} loses no more than {allowed:.3g} against the champion in recall, AP50 and precision.",
-        value=max(losses.values()),
-        limit=allowed,
-    )
+    def _drop(self, name: str, result: ClassResult, reference: Reference) -> RuleResult:
+        rule = f"drop/{name}" if reference.part == "champion" else f"drop_{reference.part}/{name}"
+        change = reference.changes.classes.get(name)
+        if change is None:
+            sentence = f"The {reference.part} does not know class {name}, so only its floors count."
+            return RuleResult(rule=rule, passed=True, judged=False, sentence=sentence)
+        allowed, losses = self.policy.max_class_drop, class_losses(change)
+        before, now = reference.evaluation.classes.get(name), result
+        harmed = [
+            figure
+            for figure, (loss, _) in losses.items()
+            if f"{reference.part}/{name}/{figure}" in self.sure and loss > allowed / 2 + _TINY
+        ]
+        fallen = [f"{figure} {_from_to(figure, before, now)}" for figure in harmed]
+        found = f" where recall rose by {change.recall.value:.3f}" if change.recall.value > 0 else ""
+        worst = max(losses.values())
+        lost, se = losses["recall"]
+        if not fallen and name in self.proof:
+            z = _NORMAL.inv_cdf(1 - self.policy.error)
+            if lost + z * se > allowed + _TINY and se > 0:
+                more = more_for_loss(lost, se, allowed, result.objects or result.truth, self.policy.error)
+                return RuleResult(
+                    rule=rule,
+                    passed=False,
+                    unsure=True,
+                    sentence=f"Class {name} is critical, and its recall may have fallen by up to {lost + z * se:.3f} "
+                    f"against the {reference.part}; at most {allowed:.3g} may be lost.",
+                    value=lost + z * se,
+                    limit=allowed,
+                    labels_needed={name: more},
+                )
+        return RuleResult.of(
+            rule,
+            not fallen,
+            f"Class {name} got worse than the {reference.part}: {', '.join(fallen)}{found}; at most {allowed:.3g} may "
+            "be lost, and that something is lost is sure.",
+            f"Class {name} shows no loss against the {reference.part} in recall, AP50 and precision that is sure and "
+            f"matters.",
+            value=worst[0],
+            limit=allowed,
+        )
 
+    def false_alarms(self) -> Iterator[RuleResult]:
+        """Reports on frames without an object."""
+        alarms, limit = self.candidate.false_alarms, self.policy.max_false_alarms
+        if alarms is None:
+            sentence = "The test set holds no frame without an object, so false alarms are not counted."
+            yield RuleResult(rule="false_alarms", passed=True, judged=False, sentence=sentence)
+            return
+        shown = f"Of 1,000 good frames {alarms:.0f} would show a false alarm"
+        yield RuleResult.of(
+            "false_alarms",
+            "false_alarms" not in self.sure,
+            f"{shown} ({self.candidate.good_frames} were tried); at most {limit:g} are allowed.",
+            f"{shown} ({self.candidate.good_frames} were tried).",
+            value=alarms,
+            limit=limit,
+        )
 
-def _hard_cases(comparison: PairedEvaluation, policy: GatePolicy) -> Iterator[RuleResult]:
-    ours = comparison.candidate.hard_recall
-    if ours is None:
-        required = policy.min_hard_recall > 0
-        sentence = "The test set marks no hard frames, so they are not evaluated"
-        sentence += "; the policy sets a floor for them, so mark some." if required else "."
-        yield RuleResult(rule="hard_cases", passed=not required, judged=required, sentence=sentence)
-        return
-    yield _floor("hard_cases", ours, policy.min_hard_recall, f"recall on hard frames is {ours:.3f}")
-    theirs = comparison.champion.hard_recall if comparison.champion else None
-    if theirs is not None:
-        limit = theirs - policy.max_hard_drop
-        shown = f"on hard frames recall goes from {theirs:.3f} to {ours:.3f}"
-        yield _floor("hard_cases_drop", ours, limit, shown)
+    def hard_cases(self) -> Iterator[RuleResult]:
+        """Frames marked hard."""
+        ours, policy = self.candidate.hard_recall, self.policy
+        if ours is None:
+            required = policy.min_hard_recall > 0
+            sentence = "The test set marks no hard frames, so they are not evaluated"
+            sentence += "; the policy sets a floor for them, so mark some." if required else "."
+            yield RuleResult(
+                rule="hard_cases", passed=not required, judged=required, unsure=required, sentence=sentence
+            )
+            return
+        yield _floor("hard_cases", ours, policy.min_hard_recall, f"recall on hard frames is {ours:.3f}")
+        for reference in self.comparison.references:
+            change = reference.changes.hard_recall
+            if change is not None:
+                yield self._hard_drop(reference, ours, change)
+
+    def _hard_drop(self, reference: Reference, ours: float, change: PairedChange) -> RuleResult:
+        rule = "hard_cases_drop" if reference.part == "champion" else f"hard_cases_drop_{reference.part}"
+        limit, lost = self.policy.max_hard_drop, -change.value
+        theirs = reference.evaluation.hard_recall
+        shown = f"On hard frames recall goes from {ours if theirs is None else theirs:.3f} to {ours:.3f}"
+        return RuleResult.of(
+            rule,
+            f"{reference.part}/hard" not in self.sure or lost <= limit / 2 + _TINY,
+            f"{shown} against the {reference.part}; at most {limit:g} may be lost.",
+            f"{shown} against the {reference.part}.",
+            value=lost,
+            limit=limit,
+        )
+
+    def golden(self) -> Iterator[RuleResult]:
+        """Frames that people chose: nothing found there may be lost again."""
+        ours, policy = self.candidate.golden_recall, self.policy
+        if ours is None:
+            if policy.min_golden_recall > 0:
+                sentence = "There are no golden frames, and the policy sets a floor for them; choose some."
+                yield RuleResult(rule="golden", passed=False, unsure=True, sentence=sentence)
+            return
+        yield _floor("golden", ours, policy.min_golden_recall, f"recall on golden frames is {ours:.3f}")
+        for reference in self.comparison.references:
+            lost = reference.changes.golden_lost
+            yield RuleResult.of(
+                "golden_lost" if reference.part == "champion" else f"golden_lost_{reference.part}",
+                not lost,
+                f"It misses what the {reference.part} finds in {len(lost)} golden frames, as in {', '.join(lost[:3])}.",
+                f"In golden frames it finds all that the {reference.part} finds.",
+                value=len(lost),
+                limit=0,
+            )
 
 
 def _latency(comparison: PairedEvaluation, policy: GatePolicy) -> Iterator[RuleResult]:
@@ -322,13 +424,24 @@ def _latency(comparison: PairedEvaluation, policy: GatePolicy) -> Iterator[RuleR
         yield _ceiling("latency_growth", ours, limit, shown)
 
 
-# Words -------------------------------------------------------------------------------------------------------------
+# Words and figures --------------------------------------------------------------------------------------------------
 
 
-def _floor(rule: str, value: float, limit: float, shown: str) -> RuleResult:
+def _at_error(gain: Interval, error: float) -> tuple[float, float]:
+    """The ends of an interval at the policy's error, one-sided."""
+    scale = _NORMAL.inv_cdf(1 - error) / _NORMAL.inv_cdf((1 + gain.level) / 2)
+    return gain.value - scale * (gain.value - gain.low), gain.value + scale * (gain.high - gain.value)
+
+
+def _from_to(figure: str, before: ClassResult | None, now: ClassResult) -> str:
+    name = {"AP50": "ap50"}.get(figure, figure)
+    return f"from {getattr(before, name):.3f} to {getattr(now, name):.3f}" if before else f"to {getattr(now, name):.3f}"
+
+
+def _floor(rule: str, value: float, limit: float, shown: str, *, unsure: bool = False) -> RuleResult:
     sentence = shown[0].upper() + shown[1:]
     refused, met = f"{sentence}; at least {limit:.3f} is needed.", f"{sentence}."
-    return RuleResult.of(rule, value >= limit - _TINY, refused, met, value=value, limit=limit)
+    return RuleResult.of(rule, value >= limit - _TINY, refused, met, value=value, limit=limit, unsure=unsure)
 
 
 def _ceiling(rule: str, value: float, limit: float, shown: str) -> RuleResult:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from yolo_assets.contracts.errors import BadInputError, SignatureError
+from yolo_assets.contracts.errors import BadInputError, SignatureError, UserError
 from yolo_assets.contracts.evaluation import Evaluation, PairedEvaluation
 from yolo_assets.contracts.model import ONNX, ModelManifest
-from yolo_assets.contracts.names import training_key
-from yolo_assets.models.gate_report import GateReport
+from yolo_assets.contracts.names import parse_model_version, training_key
+from yolo_assets.models.gate_comparable import class_difference
+from yolo_assets.models.gate_report import Answer, GateReport
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage.base import ObjectNotFoundError
 
@@ -22,7 +23,7 @@ COMPARISON = "comparison.json"
 CHECK_BEFORE_GATE = "exported_file_evaluated"
 """The blocking check of ``trained_weights``: a candidate that fails it never reaches the gate."""
 
-GateState = Literal["passed", "refused", "not judged", "blocked", "untrusted"]
+GateState = Literal["passed", "refused", "cannot tell", "not judged", "blocked", "untrusted"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def gate_status(registry: Registry, manifest: ModelManifest) -> GateStatus:
     except (BadInputError, SignatureError) as error:
         return GateStatus("untrusted", f"the gate report of {model} cannot be trusted: {error}.")
     if report is not None:
-        return GateStatus("passed" if report.passed else "refused", report.summary, report)
+        states: dict[Answer, GateState] = {"better": "passed", "not better": "refused", "cannot tell": "cannot tell"}
+        return GateStatus(states[report.verdict], report.summary, report)
     problem = _problem_measured(registry, manifest)
     if problem is None:
         return GateStatus("not judged", f"{model} never went through the gate.")
@@ -84,22 +86,58 @@ def read_gate_report(registry: Registry, manifest: ModelManifest) -> GateReport 
     return report
 
 
-def _problem_measured(registry: Registry, manifest: ModelManifest) -> str | None:
-    """What the newest evaluation of this very file shows; None where there is none, or it shows nothing wrong.
+def anchor_of(registry: Registry, candidate: ModelManifest, channel: str) -> str | None:
+    """``<name>/<version>`` of the best release so far, which a candidate is compared with beside the champion.
+
+    It is what the gate's report on the newest release names; releases that no gate passed name none. None where that is
+    the champion or the candidate itself, where it has other classes, or where nothing is known of it.
+    """
+    serving = registry.channel(candidate.name, channel)
+    pointer = serving.pointer()
+    if pointer is None:
+        return None
+    for release in reversed(serving.history().releases):
+        if release.state == "unconfirmed":
+            continue
+        version = release.entry.pointer.version
+        try:
+            report = read_gate_report(registry, registry.read_manifest(candidate.name, version, signed=False).manifest)
+        except UserError:
+            continue
+        if report is None or report.next_anchor is None:
+            continue
+        if report.next_anchor in (pointer.model_version, candidate.model_version):
+            return None
+        try:
+            anchor = registry.read_manifest(*parse_model_version(report.next_anchor)).manifest
+        except UserError:
+            return None
+        classes = (candidate.class_names, anchor.class_names, candidate.class_list, anchor.class_list)
+        return anchor.model_version if class_difference(*classes) is None else None
+    return None
+
+
+def newest_evaluation(registry: Registry, manifest: ModelManifest) -> PairedEvaluation | None:
+    """The newest stored evaluation of this very file; None without one.
 
     Evaluations are not signed: they explain, and decide nothing.
     """
     if manifest.evidence is None:
         return None
-    evaluations: list[Evaluation] = []
+    evaluations: list[PairedEvaluation] = []
     for info in registry.store.list(training_key(manifest.evidence, "evaluation/")):
         if not info.key.endswith(f"/{COMPARISON}"):
             continue
         try:
-            evaluation = PairedEvaluation.from_json(registry.store.get(info.key), info.key).candidate
+            evaluation = PairedEvaluation.from_json(registry.store.get(info.key), info.key)
         except (BadInputError, ObjectNotFoundError):
             continue
-        if evaluation.onnx_sha256 == manifest.files[ONNX].sha256:
+        if evaluation.candidate.onnx_sha256 == manifest.files[ONNX].sha256:
             evaluations.append(evaluation)
-    newest = max(evaluations, key=lambda evaluation: evaluation.evaluated_at, default=None)
-    return problem_before_gate(newest) if newest is not None else None
+    return max(evaluations, key=lambda evaluation: evaluation.candidate.evaluated_at, default=None)
+
+
+def _problem_measured(registry: Registry, manifest: ModelManifest) -> str | None:
+    """What the newest evaluation shows; None where there is none, or it shows nothing wrong."""
+    newest = newest_evaluation(registry, manifest)
+    return problem_before_gate(newest.candidate) if newest is not None else None

@@ -12,7 +12,8 @@ from yolo_assets.contracts.errors import IntegrityError, UserError
 from yolo_assets.contracts.evaluation import Evaluation, PairedEvaluation
 from yolo_assets.contracts.model import ONNX, ChannelPointer, ModelManifest
 from yolo_assets.contracts.names import parse_model_version, training_key
-from yolo_assets.models.gate import class_difference, decide
+from yolo_assets.models.gate import decide
+from yolo_assets.models.gate_comparable import class_difference
 from yolo_assets.models.gate_policy import GatePolicy
 from yolo_assets.models.gate_report import GateReport
 from yolo_assets.models.gate_status import REPORT, gate_status
@@ -104,6 +105,9 @@ def release_candidate(
     if comparison.champion is not None:
         champion = registry.read_manifest(*parse_model_version(comparison.champion.model_version))
         _require_same_file(comparison.champion, champion.manifest)
+        if comparison.anchor is not None:
+            anchor = registry.read_manifest(*parse_model_version(comparison.anchor.model_version))
+            _require_same_file(comparison.anchor, anchor.manifest)
         champion_classes, champion_list = champion.manifest.class_names, champion.manifest.class_list
     report = decide(
         comparison,
@@ -151,8 +155,8 @@ def promote_by_hand(
         promoter: registry and promotion key; the gate's report must be signed by a trusted key of the registry too.
         request: what to promote, without ``manifest_sha256``, ``expected``, ``forced`` and ``unjudged``: they are
             found here.
-        force: promote although the gate refused, or although its report cannot be trusted, or although the class list
-            is not that of the version served now.
+        force: promote although the gate refused or could not tell, or although its report cannot be trusted, or
+            although the class list is not that of the version served now.
         unjudged: promote although no gate judged the version, or a check in front of the gate failed.
         release: how it goes out; by default to every device at once.
 
@@ -168,7 +172,7 @@ def promote_by_hand(
     stored = registry.read_manifest(request.name, request.version, signed=False)
     status = gate_status(registry, stored.manifest)
     sentence = status.summary
-    forced = status.state in ("refused", "untrusted")
+    forced = status.state in ("refused", "cannot tell", "untrusted")
     if status.report is None and (difference := _class_change(registry, stored.manifest, request.channel)):
         sentence, forced = f"{sentence.rstrip('.')}, and {difference}.", True
     never_judged = status.state in ("not judged", "blocked")

@@ -180,7 +180,7 @@ def _differs(picture: TrialPicture, model: Model) -> bool:
         found = model.predict(decode_image(picture.data, picture.name))
     except UserError:
         return True
-    return bool(box_problems(picture.found, found, manifest.class_names, manifest.thresholds.confidence))
+    return bool(box_problems(picture.found, found, manifest.class_names, manifest.thresholds.of(manifest.class_names)))
 
 
 def golden_choice(trial: Sequence[TrialPicture]) -> list[TrialPicture]:

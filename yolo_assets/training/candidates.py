@@ -165,11 +165,13 @@ def evaluate_candidate(
     champion: str | None,
     work_dir: Path,
     *,
+    anchor: str | None = None,
+    keep: bool = True,
     spec: EvaluateSpec | None = None,
     nice: int = 5,
     timeout_seconds: float | None = None,
 ) -> EvaluationResult:
-    """Evaluate a registered candidate, and the champion, on the test split of a dataset version.
+    """Evaluate a registered candidate, champion and anchor on the test split of a dataset version.
 
     Args:
         registry: where both models lie.
@@ -177,7 +179,9 @@ def evaluate_candidate(
         candidate: ``<name>/<version>``.
         champion: ``<name>/<version>`` that serves now; None when nothing does.
         work_dir: local folder.
-        spec: engine, threads, resamples.
+        anchor: ``<name>/<version>`` of the best release so far, where it is neither of them.
+        keep: whether the store keeps the result as evidence on the candidate.
+        spec: engine, threads, level of the intervals.
         nice: how much the child yields; 0 for latencies that are to be compared with a device's.
         timeout_seconds: None: no limit.
 
@@ -187,20 +191,20 @@ def evaluate_candidate(
     store = registry.store
     spec = spec or EvaluateSpec()
     name, version = parse_model_version(candidate)
-    stamp = hashlib.sha256(f"{dataset.sha256} {candidate} {champion}".encode()).hexdigest()[:16]
+    stamp = hashlib.sha256(f"{dataset.sha256} {candidate} {champion} {anchor}".encode()).hexdigest()[:16]
     folder = work_dir.absolute() / f"evaluate-{stamp}"
     folder.mkdir(parents=True, exist_ok=True)
     data = materialise(store, dataset, folder / "data", splits=("test",))
     candidate_folder = _fetch(registry, candidate, folder / "candidate")
-    champion_folder = None
-    if champion is not None:
-        champion_folder = _fetch(registry, champion, folder / "champion")
+    champion_folder = _fetch(registry, champion, folder / "champion") if champion is not None else None
+    anchor_folder = _fetch(registry, anchor, folder / "anchor") if anchor is not None else None
     out = folder / "out"
     job = EvaluateJob(
         spec=spec,
         data=str(data),
         candidate=str(candidate_folder),
         champion=str(champion_folder) if champion_folder else None,
+        anchor=str(anchor_folder) if anchor_folder else None,
         out=str(out),
         fresh=_fresh(registry, dataset, champion),
     )
@@ -210,7 +214,7 @@ def evaluate_candidate(
     plots = {path.stem: path for path in sorted(out.glob("*.png"))}
     evidence = registry.read_manifest(name, version, signed=False).manifest.evidence
     stored: dict[str, str] = {}
-    if evidence is not None:
+    if evidence is not None and keep:
         # Kept with the training or import: the evidence for why a candidate was or was not promoted.
         prefix = f"evaluation/{comparison.candidate.test_sha256[:16]}"
         store.put(training_key(evidence, f"{prefix}/{COMPARISON}"), body)

@@ -1,42 +1,33 @@
-"""Evaluates exported files on the held-out split, candidate and champion on the same frames in the same process.
+"""Evaluates exported bundles: several on the same frames, in one process. Runs in a child process; no torch.
 
-Runs the ONNX that ships with the edge's own pre- and post-processing; torch is not loaded. Truth and predictions are
-matched by class name, so a champion that does not know a class simply misses it.
+The files that ship are run with the edge's own pre- and post-processing. Belongs here: running models, and the records.
+Does not belong here: the figures (``measuring``), the plots (``plots``), the decision (``models.gate``).
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from yolo_assets.contracts.base import canonical_json
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.evaluation import ClassResult, Evaluation, PairedEvaluation
+from yolo_assets.contracts.evaluation import Changes, Evaluation, PairedEvaluation
 from yolo_assets.contracts.model import ONNX, ExpectedChange, Interval
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.learning.records import DatasetItem
 from yolo_assets.learning.training_folder import image_path, read_folder
 from yolo_assets.models.bundle import VerifiedBundle, load_bundle_folder
 from yolo_assets.runtime.files import write_atomic
-from yolo_assets.training.accuracy import (
-    Matches,
-    average_precision,
-    bootstrap_weights,
-    confusion_counts,
-    interval,
-    match_frames,
-    mean_ap,
-    operating_point,
-)
+from yolo_assets.training.accuracy import Boxes, Units, match_frames, operating_point, ultralytics_map50
 from yolo_assets.training.jobs import COMPARISON, EvaluateJob
+from yolo_assets.training.measuring import Measured, changes_against, gain_over
+from yolo_assets.training.plots import plot_changes, plot_confusion, plot_pr_curves, plot_sweep
 from yolo_assets.training.spec import EvaluateSpec
 from yolo_assets.vision.detections import Detections
 from yolo_assets.vision.model import Model
@@ -53,17 +44,34 @@ class EvaluatedModel:
 
     Attributes:
         evaluation: the record.
-        matches: predictions against truth.
-        predictions: by frame, classes numbered as in the test set.
-        map50_samples: mAP50 of each bootstrap resample, ``[r]``.
-        confidence: its operating point.
+        measured: on the test frames.
+        predictions: by test frame, classes numbered as in the test set.
     """
 
     evaluation: Evaluation
-    matches: Matches
+    measured: Measured
     predictions: list[Detections]
-    map50_samples: NDArray[np.float64]
-    confidence: float
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """Labelled frames, and what counts as independent among them."""
+
+    items: Sequence[DatasetItem]
+    truth: Sequence[Detections]
+    units: Units
+
+    @classmethod
+    def of(cls, items: Sequence[DatasetItem], names: Sequence[str], meaning: Mapping[str, str]) -> _Frames:
+        truth = [_truth(item, names, meaning) for item in items]
+        objects = [name for item in items for name in item.object_ids or ("",) * len(item.boxes)]
+        groups = [item.group for item in items]
+        return cls(items, truth, Units.of(groups, objects, Boxes.of(truth).frame, by_object=objects_known(items)))
+
+
+def objects_known(items: Sequence[DatasetItem]) -> bool:
+    """Whether each labelled box says which object it shows."""
+    return all(len(item.object_ids) == len(item.boxes) for item in items)
 
 
 def evaluate(job: EvaluateJob) -> PairedEvaluation:
@@ -78,58 +86,75 @@ def evaluate(job: EvaluateJob) -> PairedEvaluation:
     items = [item for item in dataset.items if item.split == "test"]
     if not items or not any(item.boxes for item in items):
         raise BadInputError(f"{folder} has no labelled object in its test split; label frames from more moments")
-    bundles = [load_bundle_folder(Path(path)) for path in (job.candidate, job.champion) if path]
-    names = list(dict.fromkeys([*dataset.class_names, *(n for b in bundles for n in b.manifest.class_names)]))
-    truth = [_truth(item, names) for item in items]
-    predicted, latencies = _predict(bundles, [image_path(folder, item) for item in items], names, job.spec)
-    weights = bootstrap_weights([item.group for item in items], job.spec.resamples, job.spec.seed)
+    roles = {"candidate": job.candidate, "champion": job.champion, "anchor": job.anchor}
+    bundles = {role: load_bundle_folder(Path(path)) for role, path in roles.items() if path}
+    meaning = _meaning(bundles["candidate"])
+    every = [*dataset.class_names, *(name for b in bundles.values() for name in b.manifest.reported_names)]
+    names = list(dict.fromkeys(meaning.get(name, name) for name in every))
+    test = _Frames.of(items, names, meaning)
+    paths = [image_path(folder, item) for item in items]
+    predicted, latencies = _predict(list(bundles.values()), paths, names, meaning, job.spec)
     identity = hashlib.sha256(canonical_json(_identity(items))).hexdigest()
-    evaluated = [
-        _evaluate_model(bundle, predictions, truth, items, names, weights, latency, job.spec, identity)
-        for bundle, predictions, latency in zip(bundles, predicted, latencies, strict=True)
-    ]
+    evaluated = {
+        role: _evaluate_model(bundle, found, test, names, meaning, latency, job.spec, identity)
+        for (role, bundle), found, latency in zip(bundles.items(), predicted, latencies, strict=True)
+    }
     fresh = np.array([item.sha256 in job.fresh for item in items])
-    comparison = compare(evaluated, job.spec.level, fresh if fresh.any() else np.ones(len(items), bool))
+    counted = fresh if fresh.any() else np.ones(len(items), bool)
+    comparison = compare(evaluated, job.spec.level, items, counted)
     out = Path(job.out)
     out.mkdir(parents=True, exist_ok=True)
-    for model in evaluated:
-        role = "candidate" if model is evaluated[0] else "champion"
-        _plot_pr_curves(out / f"pr_{role}.png", model.matches, names, model.evaluation.model_version)
-        _plot_confusion(out / f"confusion_{role}.png", model.predictions, truth, names, model.confidence)
-    if len(evaluated) == 2:
-        _plot_gain(
-            out / "map50_gain.png", evaluated[0].map50_samples - evaluated[1].map50_samples, comparison.map50_gain
-        )
+    for role, model in evaluated.items():
+        version = model.evaluation.model_version
+        plot_pr_curves(out / f"pr_{role}.png", model.measured, version)
+        plot_confusion(out / f"confusion_{role}.png", model.predictions, test.truth, model.measured, version)
+    plot_sweep(out / "thresholds_candidate.png", evaluated["candidate"].measured, bundles["candidate"].manifest.version)
+    for reference in comparison.references:
+        plot_changes(out / f"changes_{reference.part}.png", reference, job.spec.level)
     write_atomic(out / COMPARISON, comparison.to_json())
     return comparison
 
 
-def compare(evaluated: Sequence[EvaluatedModel], level: float, counted: NDArray[np.bool_]) -> PairedEvaluation:
-    """The record of one model, or of candidate and champion with the paired difference.
+def compare(
+    evaluated: Mapping[str, EvaluatedModel], level: float, items: Sequence[DatasetItem], counted: NDArray[np.bool_]
+) -> PairedEvaluation:
+    """The record of one model, or of a candidate with what it is compared with.
 
     Args:
-        evaluated: the candidate, and the champion if there is one.
-        level: of the interval.
-        counted: ``[frames]``, on which to count what each reports rightly and wrongly.
+        evaluated: ``candidate``, and perhaps ``champion`` and ``anchor``, on the same frames.
+        level: of the intervals.
+        items: these frames.
+        counted: ``[frames]``, on which to count what candidate and champion report rightly and wrongly.
     """
-    candidate = evaluated[0]
-    if len(evaluated) == 1:
-        return PairedEvaluation(candidate=candidate.evaluation)
-    champion = evaluated[1]
-    # Paired: both were weighted by the same draws of frames, so what is easy for both cancels out.
-    low, high = interval(candidate.map50_samples - champion.map50_samples, level)
-    value = candidate.evaluation.map50.value - champion.evaluation.map50.value
+    candidate, champion, anchor = (evaluated.get(role) for role in ("candidate", "champion", "anchor"))
+    assert candidate is not None
+    hard = np.array([bool(item.hard) for item in items])
+
+    def against(reference: EvaluatedModel) -> tuple[Interval, Changes]:
+        changes = changes_against(candidate.measured, reference.measured, hard)
+        fewer = candidate.measured.found_in() < reference.measured.found_in()
+        lost = tuple(item.image_path for item, less in zip(items, fewer.tolist(), strict=True) if item.golden and less)
+        return gain_over(candidate.measured, reference.measured, level), changes.model_copy(
+            update={"golden_lost": lost}
+        )
+
+    champion_gain, champion_changes = against(champion) if champion else (None, None)
+    anchor_gain, anchor_changes = against(anchor) if anchor else (None, None)
     return PairedEvaluation(
         candidate=candidate.evaluation,
-        champion=champion.evaluation,
-        map50_gain=Interval(value=value, low=low, high=high, level=level),
-        change=_change(champion, candidate, counted),
+        champion=champion.evaluation if champion else None,
+        map50_gain=champion_gain,
+        change=_change(champion, candidate, counted) if champion else None,
+        changes=champion_changes,
+        anchor=anchor.evaluation if anchor else None,
+        anchor_gain=anchor_gain,
+        anchor_changes=anchor_changes,
     )
 
 
 def _change(champion: EvaluatedModel, candidate: EvaluatedModel, counted: NDArray[np.bool_]) -> ExpectedChange:
     def boxes(model: EvaluatedModel) -> tuple[int, int]:
-        hits, reports, _ = operating_point(model.matches, model.confidence, counted)
+        hits, reports, _ = operating_point(model.measured.matches, model.measured.confidence, counted)
         return int(hits.sum()), int((reports - hits).sum())
 
     old_right, old_wrong = boxes(champion)
@@ -145,7 +170,11 @@ def _change(champion: EvaluatedModel, candidate: EvaluatedModel, counted: NDArra
 
 
 def _predict(
-    bundles: Sequence[VerifiedBundle], images: Sequence[Path], names: Sequence[str], spec: EvaluateSpec
+    bundles: Sequence[VerifiedBundle],
+    images: Sequence[Path],
+    names: Sequence[str],
+    meaning: Mapping[str, str],
+    spec: EvaluateSpec,
 ) -> tuple[list[list[Detections]], list[list[float]]]:
     """Predictions and milliseconds by bundle and frame.
 
@@ -171,7 +200,8 @@ def _predict(
             for number, model in enumerate(models):
                 latencies[number].append(min(taken[number]))
                 boxes = model.predict(bgr, confidence=CONFIDENCE)
-                ids = np.array([names.index(name) for name in model.manifest.class_names], np.int64)
+                known = [meaning.get(name, name) for name in model.manifest.record_names]
+                ids = np.array([names.index(name) if name in names else -1 for name in known], np.int64)
                 predictions[number].append(Detections.of(boxes.xyxy, ids[boxes.class_id], boxes.confidence))
     finally:
         for model in models:
@@ -182,122 +212,62 @@ def _predict(
 def _evaluate_model(
     bundle: VerifiedBundle,
     predictions: list[Detections],
-    truth: Sequence[Detections],
-    items: Sequence[DatasetItem],
+    test: _Frames,
     names: Sequence[str],
-    weights: NDArray[np.float64],
+    meaning: Mapping[str, str],
     latency: Sequence[float],
     spec: EvaluateSpec,
     identity: str,
 ) -> EvaluatedModel:
     manifest = bundle.manifest
-    matches = match_frames(predictions, truth, len(names))
-    ap = average_precision(matches)
-    samples = average_precision(matches, weights)
-    map50, map50_95 = mean_ap(samples[:, :, :1]), mean_ap(samples)
+    limits = manifest.thresholds.of(manifest.reported_names)
+    own = {meaning.get(name, name): limit for name, limit in zip(manifest.reported_names, limits, strict=True)}
+    confidence = np.array([own.get(name, manifest.thresholds.confidence) for name in names])
+    knows = np.array([name in own for name in names])
+    matches = match_frames(predictions, test.truth, len(names))
+    measured = Measured.of(matches, test.units, names, confidence, knows)
+    false_alarms, good_frames, good_units = measured.false_alarms()
     evaluation = Evaluation(
         model_version=manifest.model_version,
         onnx_sha256=manifest.files[ONNX].sha256,
         test_sha256=identity,
-        frames=len(items),
-        map50=_interval(float(mean_ap(ap[:, :, :1])[0]), map50, spec.level),
-        map50_95=_interval(float(mean_ap(ap)[0]), map50_95, spec.level),
-        classes=_classes(matches, ap, names, manifest.thresholds.confidence),
-        hard_recall=_hard_recall(matches, items, manifest.thresholds.confidence),
+        metric="coco",
+        frames=len(test.items),
+        units=test.units.count,
+        units_are="objects" if objects_known(test.items) else "groups of frames",
+        map50=measured.map50(spec.level),
+        map50_95=measured.map50_95(spec.level),
+        ultralytics_map50=ultralytics_map50(matches, knows),
+        classes=measured.classes(spec.level),
+        false_alarms=false_alarms,
+        good_frames=good_frames,
+        good_units=good_units,
+        hard_recall=measured.recall_on(np.array([bool(item.hard) for item in test.items])),
+        golden_recall=measured.recall_on(np.array([item.golden for item in test.items])),
         latency_ms_p50=float(np.quantile(latency, 0.5)),
         latency_ms_p95=float(np.quantile(latency, 0.95)),
         engine=spec.engine,
         threads=spec.threads,
         evaluated_at=utc_now(),
     )
-    return EvaluatedModel(evaluation, matches, predictions, map50, manifest.thresholds.confidence)
+    return EvaluatedModel(evaluation, measured, predictions)
 
 
-def _classes(
-    matches: Matches, ap: NDArray[np.float64], names: Sequence[str], confidence: float
-) -> dict[str, ClassResult]:
-    hits, reports, truth = operating_point(matches, confidence)
-    return {
-        name: ClassResult(
-            truth=int(truth[c]),
-            ap50=float(ap[0, c, 0]),
-            recall=float(hits[c] / truth[c]),
-            precision=float(hits[c] / reports[c]) if reports[c] else 1.0,
-        )
-        for c, name in enumerate(names)
-        if truth[c]
-    }
+def _meaning(bundle: VerifiedBundle) -> dict[str, str]:
+    """What each name that the candidate's list of classes knows is called in it now: models and labels may be older."""
+    listed = bundle.manifest.class_list
+    if listed is None:
+        return {}
+    known = [name for entry in listed.classes for name in (entry.name, *entry.aliases)]
+    own = set(bundle.manifest.reported_names)
+    return {name: now for name in known if (now := listed.resolve(name)) in own and name not in own}
 
 
-def _hard_recall(matches: Matches, items: Sequence[DatasetItem], confidence: float) -> float | None:
-    hits, _, truth = operating_point(matches, confidence, np.array([bool(item.hard) for item in items]))
-    return float(hits.sum() / truth.sum()) if truth.sum() else None
-
-
-def _interval(value: float, samples: NDArray[np.float64], level: float) -> Interval:
-    low, high = interval(samples, level)
-    return Interval(value=value, low=low, high=high, level=level)
-
-
-def _truth(item: DatasetItem, names: Sequence[str]) -> Detections:
-    return Detections.of([box.bbox for box in item.boxes], [names.index(box.class_name) for box in item.boxes])
+def _truth(item: DatasetItem, names: Sequence[str], meaning: Mapping[str, str]) -> Detections:
+    ids = [names.index(meaning.get(box.class_name, box.class_name)) for box in item.boxes]
+    return Detections.of([box.bbox for box in item.boxes], ids)
 
 
 def _identity(items: Sequence[DatasetItem]) -> list[object]:
     """What makes a test set: frames and truth. Two evaluations compare only when this is the same."""
     return [[item.sha256, [[box.class_name, *box.bbox] for box in item.boxes]] for item in items]
-
-
-# Plots: precision and recall by class, confusion, the gain over the champion ----------------------------------------
-
-_DPI = 90
-
-
-def _plot_pr_curves(path: Path, matches: Matches, names: Sequence[str], title: str) -> None:
-    """One curve a class at IoU 0.5, with its AP in the legend."""
-    figure, axes = _axes(title, "recall", "precision")
-    ap = average_precision(matches, thresholds=1)[0, :, 0]
-    for c, name in enumerate(names):
-        truth = int(matches.truth[:, c].sum())
-        if not truth:
-            continue
-        hits = np.cumsum(matches.correct[matches.class_id == c, 0])
-        precision = hits / np.arange(1, len(hits) + 1)
-        axes.plot(hits / truth, precision, label=f"{name}: AP50 {ap[c]:.2f} of {truth}", drawstyle="steps-post")
-    axes.set(xlim=(0, 1.01), ylim=(0, 1.02))
-    axes.legend(loc="lower left", fontsize="small")
-    figure.savefig(path, dpi=_DPI)
-
-
-def _plot_confusion(
-    path: Path, predictions: Sequence[Detections], truth: Sequence[Detections], names: Sequence[str], confidence: float
-) -> None:
-    """The confusion matrix at the operating point."""
-    counts = confusion_counts(predictions, truth, len(names), confidence)
-    figure, axes = _axes(f"confusion at confidence {confidence:g}", "reported", "truth")
-    axes.imshow(counts, cmap="Blues")
-    axes.set_xticks(range(len(names) + 1), [*names, "missed"], rotation=40, ha="right")
-    axes.set_yticks(range(len(names) + 1), [*names, "nothing"])
-    for (row, column), count in np.ndenumerate(counts):
-        if count:
-            colour = "white" if count > counts.max() / 2 else "black"
-            axes.text(column, row, str(count), ha="center", va="center", color=colour)
-    figure.savefig(path, dpi=_DPI)
-
-
-def _plot_gain(path: Path, samples: NDArray[np.float64], gain: Interval | None) -> None:
-    """How the gain in mAP50 varies over resamples of the test frames."""
-    figure, axes = _axes("candidate - champion on the same resampled frames", "gain in mAP50", "resamples")
-    axes.hist(samples, bins=30, color="steelblue")
-    axes.axvline(0, color="black", linewidth=1)
-    if gain is not None:
-        for x, style in ((gain.low, "--"), (gain.value, "-"), (gain.high, "--")):
-            axes.axvline(x, color="darkorange", linestyle=style)
-    figure.savefig(path, dpi=_DPI)
-
-
-def _axes(title: str, x: str, y: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set(title=title, xlabel=x, ylabel=y)
-    return figure, axes

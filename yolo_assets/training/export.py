@@ -22,6 +22,7 @@ from yolo_assets.contracts.model import MANIFEST, ONNX, WEIGHTS, FileEntry, Gold
 from yolo_assets.learning.records import DatasetManifest
 from yolo_assets.learning.training_folder import image_path, read_folder
 from yolo_assets.runtime.files import write_atomic
+from yolo_assets.training.conformal import calibrated
 from yolo_assets.training.environment import load_ultralytics, quiet_environment
 from yolo_assets.training.jobs import ConvertJob, ExportJob, ReferenceJob, ReferenceResult
 from yolo_assets.training.trainer import load_checkpoint
@@ -222,6 +223,12 @@ def _with_golden(manifest: ModelManifest, folder: Path, data: Path, dataset: Dat
     model = Model.load(manifest, {ONNX: (folder / ONNX).read_bytes()}, engine="openvino", threads=1)
     try:
         items = [item for item in dataset.items if item.split == "val"]
+        if manifest.thresholds.miss_rate:
+            wanted = manifest.thresholds.miss_rate
+            manifest = manifest.model_copy(update={"thresholds": calibrated(model, data, items, manifest.thresholds)})
+            if missing := sorted(set(wanted) - set(manifest.thresholds.miss_rate)):
+                log.warning("the miss rate of %s cannot be promised; label more of it for val", ", ".join(missing))
+            model.manifest = manifest
         full = sorted((i for i in items if i.boxes), key=lambda i: (-len({b.class_name for b in i.boxes}), i.sha256))
         empty = sorted((item for item in items if not item.boxes), key=lambda item: item.sha256)
         chosen = [*full[: GOLDEN_FRAMES - bool(empty)], *empty[:1]]

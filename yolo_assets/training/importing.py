@@ -289,12 +289,11 @@ def _compare(bundle: ImportedBundle, work: Path) -> Comparison:
     run_child("reference", job, work, nice=0)
     result = ReferenceResult.from_json(out.read_bytes(), str(out))
     boxes = sum(map(len, result.boxes))
+    limits = manifest.thresholds.of(manifest.class_names)
     problems = [
         f"{picture.name}: {problem}"
         for picture, wanted in zip(bundle.trial, result.boxes, strict=True)
-        for problem in box_problems(
-            wanted, _detections(picture.found), manifest.class_names, manifest.thresholds.confidence
-        )
+        for problem in box_problems(wanted, _detections(picture.found), manifest.class_names, limits)
     ]
     if len(problems) > max(1, _EXCUSED * boxes):
         raise BadInputError(

@@ -79,6 +79,7 @@ class EvaluateJob(Record):
     data: str
     candidate: str = Field(description="bundle folder")
     champion: str | None = Field(default=None, description="bundle folder")
+    anchor: str | None = Field(default=None, description="bundle folder, where it is not the champion's")
     out: str
     fresh: tuple[str, ...] = Field(default=(), description="SHA-256 of test frames that are new to the champion")
 

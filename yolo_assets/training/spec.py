@@ -293,9 +293,7 @@ class EvaluateSpec(Record):
 
     engine: str = Field(default="openvino", pattern=r"^(openvino|onnxruntime)$")
     threads: int = Field(default=1, ge=1, le=256)
-    resamples: int = Field(default=300, ge=20, le=10_000)
-    level: float = Field(default=0.95, gt=0.5, lt=1)
-    seed: int = Field(default=0, ge=0)
+    level: float = Field(default=0.95, gt=0.5, lt=1, description="of the intervals")
 
 
 def library_versions() -> dict[str, str]:

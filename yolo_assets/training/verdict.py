@@ -11,6 +11,7 @@ from yolo_assets.learning.dataset import Dataset
 from yolo_assets.models.gate import decide
 from yolo_assets.models.gate_policy import GatePolicy
 from yolo_assets.models.gate_report import GateReport
+from yolo_assets.models.gate_status import anchor_of
 from yolo_assets.models.gated_release import keep_report
 from yolo_assets.models.promotion import Promoter
 from yolo_assets.training.candidates import evaluate_candidate
@@ -33,7 +34,7 @@ def judge_version(
         name: of the model.
         version: of the model.
         test_set: its split ``test`` counts.
-        policy: the limits.
+        policy: the limits; a build is asked to be no worse, whatever they ask of a new model.
         work_dir: local folder.
         channel: whose version is the champion; none where it does not exist, or serves this version.
 
@@ -47,7 +48,13 @@ def judge_version(
     served = None
     if serving is not None and champion is not None:
         served = registry.read_manifest(name, serving.version).manifest
-    evaluated = evaluate_candidate(registry, test_set, manifest.model_version, champion, work_dir, nice=0)
+    if manifest.built is not None:
+        # The same network with cheaper arithmetic cannot be better; that it is no worse is what is asked.
+        policy = policy.model_copy(update={"improvement": "not_worse"})
+    anchor = anchor_of(registry, manifest, channel)
+    evaluated = evaluate_candidate(
+        registry, test_set, manifest.model_version, champion, work_dir, anchor=anchor, nice=0
+    )
     report = decide(
         evaluated.comparison,
         policy,

@@ -63,12 +63,12 @@ def golden_problems(frame: GoldenFrame, data: bytes, model: Detector) -> list[st
     unknown = [expected.class_id for expected in frame.detections if expected.class_id >= len(names)]
     problems = [f"class id {class_id} is not in the manifest" for class_id in unknown]
     expected = [detection for detection in frame.detections if detection.class_id < len(names)]
-    problems += box_problems(expected, found, names, model.manifest.thresholds.confidence)
+    problems += box_problems(expected, found, names, model.manifest.thresholds.of(names))
     return [f"golden frame {frame.file}: {problem}" for problem in problems]
 
 
 def box_problems(
-    expected: Sequence[GoldenDetection], found: Detections, names: Sequence[str], threshold: float
+    expected: Sequence[GoldenDetection], found: Detections, names: Sequence[str], thresholds: Sequence[float]
 ) -> list[str]:
     """Where the detections of a frame differ from the expected ones, by the rule of `golden_problems`.
 
@@ -76,19 +76,19 @@ def box_problems(
         expected: with class ids that have a name.
         found: at the operating threshold.
         names: of the classes, ordered.
-        threshold: that operating threshold.
+        thresholds: the operating threshold of each class.
 
     Returns:
         Problems, one line each.
     """
-    optional = threshold + CONFIDENCE_TOLERANCE
+    optional = np.asarray(thresholds) + CONFIDENCE_TOLERANCE
     free = found.has_area
     overlaps = class_overlaps(Detections.of([d.bbox for d in expected], [d.class_id for d in expected]), found)
     problems: list[str] = []
     for detection, row, column in zip(expected, overlaps, match(overlaps, MIN_IOU), strict=True):
         place = f"{names[detection.class_id]} at {[round(side) for side in detection.bbox]}"
         if column < 0:
-            if detection.confidence > optional:
+            if detection.confidence > optional[detection.class_id]:
                 others = row[free & (found.class_id == detection.class_id)]
                 nearest = f", nearest overlaps {others.max():.2f}" if others.size else ""
                 problems.append(f"{place} was not found{nearest}")
@@ -100,6 +100,6 @@ def box_problems(
     problems += [
         f"unexpected {names[found.class_id[i]]} at {found.xyxy[i].round().tolist()}"
         for i in np.flatnonzero(free)
-        if found.confidence[i] > optional
+        if found.confidence[i] > optional[found.class_id[i]]
     ]
     return problems

@@ -123,7 +123,7 @@ class Model:
                     output[row : row + 1],
                     self.manifest.output_layout,
                     classes=len(self.manifest.class_names),
-                    confidence=thresholds.confidence if confidence is None else confidence,
+                    confidence=thresholds.of(self.manifest.record_names) if confidence is None else confidence,
                     iou=thresholds.iou if iou is None else iou,
                     max_detections=thresholds.max_detections,
                     reported=self._reported,

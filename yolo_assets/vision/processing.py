@@ -128,7 +128,7 @@ def decode(
     layout: OutputLayout,
     *,
     classes: int,
-    confidence: float,
+    confidence: float | Sequence[float],
     iou: float,
     max_detections: int,
     reported: Sequence[int] | None = None,
@@ -139,7 +139,7 @@ def decode(
         output: float32 ``[1, 4 + classes, anchors]`` (raw) or ``[1, k, 6]`` (end2end).
         layout: which of the two.
         classes: number of class names.
-        confidence: boxes must be above, not at, this.
+        confidence: boxes must be above, not at, this; one for all classes, or one a class.
         iou: see `matching.class_aware_nms`; without meaning for end2end.
         max_detections: boxes to keep at most.
         reported: by class id the id under which it is reported; -1: not at all. None: each under its own.
@@ -162,13 +162,18 @@ def decode(
             f"the model gave {bad} values that are not finite (NaN or infinity) of {output.size}; "
             "it is broken on this device, go back to the previous version"
         )
+    # torch rounds a threshold to float32 before it compares; so do we, to decide alike at the edge
+    ids = classes if reported is None else max(classes, *(target + 1 for target in reported))
+    limits = np.broadcast_to(np.asarray(confidence, np.float32), np.shape(confidence) or ids)
     if layout == "raw":
-        return _raw(output[0], confidence, iou, max_detections, reported)
-    found = _end2end(output[0], classes, confidence, max_detections)
+        return _raw(output[0], limits, iou, max_detections, reported)
+    found = _end2end(output[0], classes, float(limits.min()), max_detections)
+    if reported is not None:
+        own = np.asarray(reported, np.int32)[found.class_id]
+        found = Detections(found.xyxy, own, found.confidence)[own >= 0]
+    found = found[found.confidence > limits[found.class_id]]
     if reported is None:
         return found
-    ids = np.asarray(reported, np.int32)[found.class_id]
-    found = Detections(found.xyxy, ids, found.confidence)[ids >= 0]
     # What was of two classes is of one now: the suppression inside the file did not compare them.
     return found[class_aware_nms(found.xyxy, found.class_id, found.confidence, iou, max_detections)]
 
@@ -183,10 +188,13 @@ def _merged_scores(scores: NDArray[np.float32], reported: Sequence[int]) -> NDAr
 
 
 def _raw(
-    head: NDArray[np.float32], confidence: float, iou: float, max_detections: int, reported: Sequence[int] | None
+    head: NDArray[np.float32],
+    limits: NDArray[np.float32],
+    iou: float,
+    max_detections: int,
+    reported: Sequence[int] | None,
 ) -> Detections:
-    # torch rounds a threshold to float32 before it compares; so do we, to decide alike at the edge
-    chosen = np.flatnonzero(head[4:].max(axis=0) > np.float32(confidence))
+    chosen = np.flatnonzero(head[4:].max(axis=0) > limits.min())
     if not chosen.size:
         return Detections.empty()
     rows = head[:, chosen]
@@ -196,6 +204,9 @@ def _raw(
     if reported is not None:  # what is most like a class that is not reported is no other class either
         shown = ~np.isin(class_id, [own for own, target in enumerate(reported) if target < 0])
         rows, class_id, score = rows[:, shown], class_id[shown], score[shown]
+    enough = score > limits[class_id]
+    if not enough.all():
+        rows, class_id, score = rows[:, enough], class_id[enough], score[enough]
     centre, half = rows[:2], rows[2:4] * np.float32(0.5)
     xyxy = np.concatenate([centre - half, centre + half], dtype=np.float32).T
     kept = class_aware_nms(xyxy, class_id, score, iou, max_detections)

@@ -295,11 +295,12 @@ class ReferenceResults:
 
     def problem(self, model: Model) -> str | None:
         """Why another way to run the same model must not be used; None when it agrees."""
-        threshold = model.manifest.thresholds.confidence
+        names = model.manifest.record_names
+        thresholds = model.manifest.thresholds.of(names)
         references = zip(self._frames, self._detections, self._faint, strict=True)
         for number, (frame, expected, faint) in enumerate(references):
             try:
-                problems = box_problems(expected, model.predict(frame), model.manifest.record_names, threshold)
+                problems = box_problems(expected, model.predict(frame), names, thresholds)
                 apart = float(np.abs(_best_scores(model, frame) - faint).max())
             except UserError as error:
                 return str(error)

@@ -181,7 +181,16 @@ def plant_to_look_at(home: Path, database: Database, weights: Path | None = None
     )
     (home / "recipe.json").write_text(json.dumps({"starter": starter}))
     (home / "gate.json").write_text(
-        json.dumps({"min_frames": 1, "min_boxes_per_class": 1, "min_recall": 0, "min_map50": 0})
+        json.dumps(
+            {
+                "min_frames": 1,
+                "min_boxes_per_class": 1,
+                "min_recall": 0,
+                "min_precision": 0,
+                "min_map50": 0,
+                "require_all_classes": False,
+            }
+        )
     )
     (home / "plant.yaml").write_text(f"cameras: [{', '.join((*CAMERAS, NEVER))}]\n")
     for key in (settings.archiver_key, settings.promotion_key):

@@ -48,7 +48,15 @@ IN_PROCESS = {
     *("simulate", "archive run", "archive ls", "archive show", "archive verify", "archive cat", "restore"),
     *("catalog rebuild", "catalog query", "catalog find", "catalog gaps", "catalog stats"),
     *("models keygen", "models list", "models show", "models verify", "models promote", "models rollback"),
-    *("models history", "models export", "models import", "evidence make", "evidence verify", "models approve"),
+    *(
+        "models history",
+        "models export",
+        "models import",
+        "models why",
+        "evidence make",
+        "evidence verify",
+        "models approve",
+    ),
     *("models rollout status", "models rollout look", "models rollout pause", "models rollout resume"),
     *("models rollout abort", "models validation"),
     *("storage doctor", "storage policy", "edge init"),
@@ -66,6 +74,8 @@ WHOLE_SYSTEM = ("up", "demo")
 """In tests of their own: ``local/test_up.py`` and ``faults/test_demo_fails_once.py``."""
 OF_WEIGHTS = ("models build", "models average")
 """Many seconds of NNCF or torch: ``training/test_int8_builds.py``, ``training/test_averages.py``."""
+EVALUATES = ("models compare",)
+"""Two models on every test frame, in a child process: ``training/test_training_run.py``."""
 NO_STORE = ("alerts test", "events listen", "pages")
 """They open none: what is announced is looked at by the functions of the sensors, and pages open theirs when asked."""
 
@@ -86,7 +96,7 @@ def commands() -> set[str]:
 
 
 def test_every_command_has_a_case() -> None:
-    assert commands() == {*IN_PROCESS, *FOREGROUND, *ON_S3, *WHOLE_SYSTEM, *OF_WEIGHTS, *NO_STORE}
+    assert commands() == {*IN_PROCESS, *FOREGROUND, *ON_S3, *WHOLE_SYSTEM, *OF_WEIGHTS, *EVALUATES, *NO_STORE}
 
 
 @dataclass
@@ -205,6 +215,7 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
             shell("models keygen")
         assert "line/2" in shell("models list")
         shell("models show", first)
+        shell("models why", first)
         shell("models promote", "line/2", "--reason", "a better one", "--by", "A. Berg", "--force", "--unjudged")
         shell("models verify", "line/2")
         shell("models rollback", "line", "--reason", "it was not", "--by", "A. Berg")

@@ -14,7 +14,7 @@ from yolo_assets.contracts.model import Interval
 from yolo_assets.models.gate import decide
 from yolo_assets.models.gate_policy import GatePolicy
 from yolo_assets.models.gate_report import GateReport
-from yolo_assets_tests.models.figures import around, comparison, evaluation, found
+from yolo_assets_tests.models.figures import around, comparison, evaluation, found, with_anchor
 from yolo_assets_tests.models.release_support import CLASSES, NOON
 
 
@@ -34,17 +34,106 @@ def with_class(name: str, **figures: Any) -> dict[str, ClassResult]:
 def test_a_better_candidate_passes_and_every_rule_has_a_sentence():
     report = report_on(comparison())
     assert refused_by(report) == []
-    assert report.summary == "line/2 passes the gate against line/1: all 17 rules are met."
+    assert (report.answer, report.labels_needed, report.next_anchor) == ("better", {}, "line/2")
+    assert (
+        report.summary
+        == f"line/2 passes the gate against line/1: all {len(report.rules)} rules are met (1 could not be evaluated)."
+    )
     assert all(rule.sentence[0].isupper() and rule.sentence.endswith(".") for rule in report.rules)
-    assert len({rule.rule for rule in report.rules}) == 17
+    assert len({rule.rule for rule in report.rules}) == len(report.rules)
 
 
 def test_a_first_model_is_held_to_the_floors_alone():
     report = report_on(PairedEvaluation(candidate=evaluation()))
     assert refused_by(report) == []
-    assert [rule.rule for rule in report.rules if not rule.judged] == ["gain"]
+    assert [rule.rule for rule in report.rules if not rule.judged] == ["gain", "false_alarms"]
     assert "with no champion to beat" in report.summary
     assert refused_by(report_on(PairedEvaluation(candidate=evaluation(map50=around(0.51))))) == ["map50"]
+    useless = evaluation(
+        classes=with_class("pore", precision=0.04, truth=400), good_frames=200, good_units=200, false_alarms=1500
+    )
+    assert refused_by(report_on(PairedEvaluation(candidate=useless))) == ["precision/pore", "false_alarms"]
+
+
+def test_the_three_answers_and_the_labels_that_are_missing():
+    assert report_on(comparison(around(0.02, 0.01))).answer == "better"
+    unsure = report_on(comparison(around(0.03, 0.05)))
+    assert (unsure.answer, refused_by(unsure), unsure.passed) == ("cannot tell", ["gain"], False)
+    assert set(unsure.labels_needed) == set(CLASSES)
+    assert "Not released; label about" in unsure.summary
+    none = report_on(comparison(around(0.001, 0.005)))
+    assert (none.answer, none.labels_needed) == ("not better", {})
+    # Something that is surely wrong beside something that is unsure: no label cures it.
+    both = report_on(comparison(around(0.03, 0.05), classes=with_class("pore", recall=0.8)))
+    assert (both.answer, refused_by(both)) == ("not better", ["gain", "drop/pore"])
+
+
+def test_more_variance_asks_for_more_labels():
+    asked = [sum(report_on(comparison(around(0.03, half))).labels_needed.values()) for half in (0.035, 0.05, 0.08)]
+    assert 0 < asked[0] < asked[1] < asked[2]
+
+
+def test_a_loss_that_chance_explains_is_no_harm():
+    down = with_class("pore", recall=0.8)
+    assert refused_by(report_on(comparison(classes=down, se=0.01))) == ["drop/pore"]
+    assert refused_by(report_on(comparison(classes=down, se=0.05))) == []
+    # One budget: what is evidence alone is none among many.
+    assert refused_by(report_on(comparison(classes=down, se=0.045))) == []
+    # Sure, and not worth a word: a fifth of what a class may lose.
+    assert refused_by(report_on(comparison(classes=with_class("pore", recall=0.89), se=0.001))) == []
+
+
+def test_a_critical_class_needs_proof():
+    slightly = with_class("pore", recall=0.87)
+    assert refused_by(report_on(comparison(classes=slightly, se=0.02))) == []
+    report = report_on(comparison(classes=slightly, se=0.02), critical=("pore",))
+    assert (report.answer, refused_by(report)) == ("cannot tell", ["drop/pore"])
+    assert report.labels_needed["pore"] > 0
+    few = with_class("pore", truth=8, recall=0.5)
+    listed = plant_list(ClassEntry(name="crack"), ClassEntry(name="pore", critical=True), ClassEntry(name="spatter"))
+    report = decide(
+        PairedEvaluation(candidate=evaluation(classes=few)), GatePolicy(), class_names=CLASSES, class_list=listed
+    )
+    assert (report.answer, refused_by(report)) == ("cannot tell", ["recall/pore"])
+    assert "critical and not surely at its floor" in report.summary
+
+
+def test_many_small_losses_are_one_large_one_against_the_anchor():
+    small = comparison(classes=with_class("pore", recall=0.88), se=0.02)
+    assert report_on(small).passed
+    report = report_on(with_anchor(small, {"classes": with_class("pore", recall=0.99)}))
+    assert (report.answer, refused_by(report)) == ("not better", ["drop_anchor/pore"])
+    assert "Class pore got worse than the anchor: recall from 0.990 to 0.880" in report.summary
+    worse = report_on(with_anchor(comparison(), {}, around(-0.05, 0.02)))
+    assert refused_by(worse) == ["gain_anchor"]
+    assert "worse than line/0, the best release so far" in worse.summary
+
+
+def test_a_trade_is_released_and_does_not_move_the_anchor():
+    traded = comparison(around(0.05), classes=with_class("pore", recall=0.88), se=0.02)
+    assert (report_on(traded).passed, report_on(traded).next_anchor) == (True, "line/1")
+    anchored = report_on(with_anchor(traded, {}, se=0.02))
+    assert (anchored.anchor, anchored.next_anchor) == ("line/0", "line/0")
+    better = report_on(with_anchor(comparison(), {}))
+    assert better.next_anchor == "line/2"
+    assert report_on(comparison(around(0.03, 0.05))).next_anchor is None
+
+
+def test_golden_frames_are_hard_limits():
+    found_less = comparison(golden_recall=0.9, champion={"golden_recall": 0.9})
+    changes = found_less.changes
+    assert changes is not None
+    lost = found_less.model_copy(update={"changes": changes.model_copy(update={"golden_lost": ("cam1/a.jpg",)})})
+    report = report_on(lost)
+    assert (report.answer, refused_by(report)) == ("not better", ["golden_lost"])
+    assert "cam1/a.jpg" in report.summary
+    assert refused_by(report_on(comparison(), min_golden_recall=0.9)) == ["golden"]
+
+
+def test_figures_of_another_metric_are_never_compared():
+    report = report_on(comparison(champion={"metric": "ultralytics"}))
+    assert refused_by(report) == ["same_test"]
+    assert "mAP by coco and by ultralytics" in report.summary
 
 
 @pytest.mark.parametrize(
@@ -52,14 +141,15 @@ def test_a_first_model_is_held_to_the_floors_alone():
     [
         ({"frames": 49, "champion": {"frames": 49}}, {}, "test_frames", "holds 49 frames and 50 are needed"),
         ({"map50": around(0.51)}, {}, "map50", "at least 0.500 is needed"),
-        ({"gain": around(-0.001, 0.005)}, {}, "gain", "It is worse"),
-        ({"gain": around(0.01, 0.03)}, {}, "gain_interval", "may be worse by more than 0.01"),
-        ({"gain": around(0.01, 0.01)}, {"improvement": "better"}, "gain", "not surely better"),
-        ({"classes": with_class("pore", recall=0.87)}, {"min_recall_by_class": {"pore": 0.88}}, "recall/pore", "0.870"),
+        ({"gain": around(-0.01, 0.005)}, {"improvement": "not_worse"}, "gain", "It is worse"),
+        ({"gain": around(0.01, 0.03)}, {"improvement": "not_worse"}, "gain", "may be worse by more than 0.01"),
+        ({"gain": around(0.01, 0.01)}, {}, "gain", "not surely better"),
+        ({"gain": around(0.001, 0.005)}, {}, "gain", "not better by as much as 0.01"),
+        ({"classes": with_class("pore", recall=0.88)}, {"min_recall_by_class": {"pore": 0.89}}, "recall/pore", "0.880"),
         ({"classes": with_class("pore", recall=0.8)}, {}, "drop/pore", "recall from 0.900 to 0.800"),
         ({"classes": with_class("pore", ap50=0.8)}, {}, "drop/pore", "AP50 from 0.900 to 0.800"),
         ({"classes": with_class("pore", precision=0.8)}, {}, "drop/pore", "precision from 0.900 to 0.800"),
-        ({"hard_recall": 0.64}, {}, "hard_cases_drop", "from 0.700 to 0.640; at least 0.650"),
+        ({"hard_recall": 0.64}, {}, "hard_cases_drop", "from 0.700 to 0.640 against the champion; at most 0.05"),
         ({}, {"min_hard_recall": 0.8}, "hard_cases", "0.700; at least 0.800"),
         ({"latency_ms_p95": 31.3}, {}, "latency_growth", "31.3 ms where the champion takes 25.0"),
         ({}, {"max_latency_ms": 24.0}, "latency", "at most 24.0 ms"),
@@ -70,7 +160,8 @@ def test_one_figure_too_low_refuses_by_one_rule_and_says_why(change: Any, policy
     assert refused_by(report) == [rule]
     assert words in report.refusals[0].sentence
     assert words in report.summary
-    assert f"| refused | {rule} |" in report.to_markdown()
+    mark = "refused" if report.answer == "not better" else "cannot tell"
+    assert f"| {mark} | {rule} |" in report.to_markdown()
 
 
 def test_precision_may_fall_by_as_much_more_as_recall_rose():
@@ -88,41 +179,52 @@ def test_a_rule_carries_the_figure_that_decided():
     figures = {rule.rule: (rule.value, rule.limit) for rule in report.rules}
     assert figures["drop/pore"] == pytest.approx((0.03, 0.05))
     assert figures["recall/pore"] == (0.95, 0.5)
-    assert figures["gain_interval"] == (0.005, -0.01)
+    assert figures["gain"] == pytest.approx((0.005, 0))
     assert figures["latency_growth"] == (26.0, 31.25)
 
 
 def test_recall_below_the_common_floor():
-    low = with_class("crack", recall=0.4)
+    low = with_class("crack", recall=0.12)
     report = report_on(comparison(classes=low, champion={"classes": low}))
     assert refused_by(report) == ["recall/crack"]
-    assert "Recall of crack is 0.400 on 100 boxes; at least 0.500 is needed." in report.summary + "."
+    assert "Recall of crack is 0.120 on 100 boxes; at least 0.500 is needed." in report.summary + "."
+    # Below, but by chance perhaps: said, with what would make it sure, and no reason to refuse.
+    unsure = with_class("crack", recall=0.25, truth=20)
+    report = report_on(comparison(classes=unsure, champion={"classes": unsure}))
+    assert report.passed and report.labels_needed["crack"] > 0
+    assert "to be surer, label about" in report.summary
 
 
 def test_classes_of_few_boxes():
     few = with_class("pore", truth=4)
     report = report_on(comparison(classes=few, champion={"classes": few}))
-    assert refused_by(report) == ["test_boxes"]
+    assert (refused_by(report), report.answer, report.labels_needed) == (["test_boxes"], "cannot tell", {"pore": 1})
     assert "fewer than 5 boxes of pore (4); label more" in report.summary
-    # One box of eight is forgiven though it is more than 5 %; two are not.
-    eight = {"classes": with_class("pore", truth=8, recall=1.0)}
-    assert refused_by(report_on(comparison(classes=with_class("pore", truth=8, recall=7 / 8), champion=eight))) == []
-    assert refused_by(report_on(comparison(classes=with_class("pore", truth=8, recall=6 / 8), champion=eight))) == [
-        "drop/pore"
-    ]
 
 
-def test_a_missing_class_is_skipped_unless_the_policy_requires_it():
+def test_a_missing_class_is_never_silently_fine():
     classes = {"crack": found(), "spatter": found()}
     compared = comparison(classes=classes, champion={"classes": classes})
     report = report_on(compared)
+    assert (refused_by(report), report.answer, report.labels_needed) == (["test_classes"], "cannot tell", {"pore": 5})
+    listed = plant_list(ClassEntry(name="crack"), ClassEntry(name="pore", retired=True), ClassEntry(name="spatter"))
+    retired = decide(
+        compared,
+        GatePolicy(),
+        class_names=CLASSES,
+        champion_class_names=CLASSES,
+        class_list=listed,
+        champion_class_list=listed,
+    )
+    assert retired.passed
+    report = report_on(compared, require_all_classes=False)
     assert refused_by(report) == []
-    skipped = [rule for rule in report.rules if not rule.judged]
+    skipped = [rule for rule in report.rules if not rule.judged and rule.rule == "recall/pore"]
     assert [rule.sentence for rule in skipped] == ["Class pore does not occur in the test set, so it is not evaluated."]
-    assert "(1 could not be evaluated)" in report.summary
+    assert "could not be evaluated)" in report.summary
     assert "| not evaluated | recall/pore |" in report.to_markdown()
-    assert refused_by(report_on(compared, require_all_classes=True)) == ["test_classes"]
-    assert refused_by(report_on(compared, min_recall_by_class={"pore": 0.2})) == ["recall/pore"]
+    floor = {"require_all_classes": False, "min_recall_by_class": {"pore": 0.2}}
+    assert refused_by(report_on(compared, **floor)) == ["recall/pore"]
 
 
 def test_no_hard_frames():
@@ -161,7 +263,7 @@ def test_a_declared_class_has_a_floor_and_common_ones_are_compared():
         return decide(compared, GatePolicy(), class_names=new, champion_class_names=old, class_list=listed)
 
     assert judged(found(), found(), found(0.6, 0.6)).passed
-    assert refused_by(judged(found(), found(), found(0.4, 0.4))) == ["recall/spatter"]
+    assert refused_by(judged(found(), found(), found(0.1, 0.4))) == ["recall/spatter"]
     assert refused_by(judged(found(0.8), found(), found())) == ["drop/fissure"]
 
 

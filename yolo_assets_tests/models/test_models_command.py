@@ -284,3 +284,37 @@ def test_looking_works_without_keys(models: Run, home_store: ObjectStore):
     assert "signatures are not checked" in err
     assert manifest_of(home_store, "1").version == "1"
     assert evaluation("1").model_version in out
+
+
+def test_why_names_the_answer_its_reasons_and_what_to_label(models: Run, home: Path, home_store: ObjectStore):
+    tiny(home_store, "1")
+    code, _, err = models("why", "line/1")
+    assert (code, "no key is trusted here" in err) == (1, True)
+    models("keygen")
+    assert "never went through the gate" in models("why", "line/1")[1]
+    signer = Signer.load(home / "keys" / "promotion")
+    classes = {name: found(truth=3 if name == CLASS_NAMES[0] else 100) for name in CLASS_NAMES}
+    first = measured(home_store, "1")
+    few = first.model_copy(update={"candidate": first.candidate.model_copy(update={"classes": classes})})
+    home_store.put(training_key(fingerprint("1"), "evaluation/aa/comparison.json"), few.to_json())
+    release_candidate(promoter(home_store, signer), few, GatePolicy(), channel="stable", by="pipeline")
+    said = answer(models("why", "line/1", "--json"))
+    assert (said["answer"], said["gate"], said["labels_needed"]) == ("cannot tell", "cannot tell", {CLASS_NAMES[0]: 2})
+    assert [reason["rule"] for reason in said["because"]] == ["test_boxes"]
+    code, out, _ = models("why", "line/1")
+    assert (code, out.startswith("line/1: cannot tell\nbecause: The test set holds fewer than 5 boxes")) == (0, True)
+    assert f"next: label about 2 more of {CLASS_NAMES[0]}" in out
+    assert [row["gate"] for row in answer(models("list", "--json"))] == ["cannot tell"]
+    code, _, err = models("promote", "line/1", "--reason", "r", "--unjudged")
+    assert (code, "--force" in err) == (1, True)
+    assert home_store.head(POINTER) is None
+
+
+def test_show_prints_figures_on_test_frames(models: Run, home_store: ObjectStore):
+    tiny(home_store, "1")
+    figures = measured(home_store, "1")
+    home_store.put(training_key(fingerprint("1"), "evaluation/aa/comparison.json"), figures.to_json())
+    code, out, _ = models("show", "line/1")
+    assert code == 0
+    assert all(words in out for words in ("test mAP50 (COCO)", "400 objects", f"test {CLASS_NAMES[0]}"))
+    assert answer(models("show", "line/1", "--json"))["evaluation"]["map50"]["value"] == 0.9

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from yolo_assets.cli.main import main
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.evaluation import PairedEvaluation
 from yolo_assets.contracts.model import ONNX, WEIGHTS
@@ -23,7 +24,7 @@ from yolo_assets.training import candidates
 from yolo_assets.training.candidates import evaluate_candidate, train_candidate
 from yolo_assets.training.job_process import run_child
 from yolo_assets.training.jobs import CHECKPOINT, CURVE, RAN, RESULT, TrainingEvent, TrainJob
-from yolo_assets.training.spec import EvaluateSpec, fine_tune
+from yolo_assets.training.spec import fine_tune
 from yolo_assets.vision.model import Model
 from yolo_assets.vision.pictures import decode_image
 from yolo_assets_tests.training.conftest import SPEC, Trained
@@ -107,13 +108,16 @@ def test_a_run_killed_before_registration_is_finished_elsewhere(trained: Trained
 
 def test_evaluation_of_a_model_against_itself_gains_nothing(trained: Trained, tmp_path):
     version = trained.result.model_version
-    spec = EvaluateSpec(resamples=50)
     evaluated = evaluate_candidate(
-        Registry(trained.world.store), trained.dataset, version, version, tmp_path, spec=spec, nice=0
+        Registry(trained.world.store), trained.dataset, version, version, tmp_path, anchor=version, nice=0
     )
     comparison = evaluated.comparison
     assert comparison.map50_gain is not None
     assert (comparison.map50_gain.value, comparison.map50_gain.low, comparison.map50_gain.high) == (0, 0, 0)
+    assert comparison.anchor_gain == comparison.map50_gain
+    assert comparison.changes is not None and comparison.changes == comparison.anchor_changes
+    assert {(c.recall.value, c.recall.se) for c in comparison.changes.classes.values()} == {(0, 0)}
+    assert (comparison.candidate.metric, comparison.candidate.units > 0) == ("coco", True)
     test = trained.dataset.items("test")
     assert comparison.candidate.frames == len(test)
     change = comparison.change
@@ -130,7 +134,11 @@ def test_evaluation_of_a_model_against_itself_gains_nothing(trained: Trained, tm
         "pr_champion",
         "confusion_candidate",
         "confusion_champion",
-        "map50_gain",
+        "pr_anchor",
+        "confusion_anchor",
+        "thresholds_candidate",
+        "changes_champion",
+        "changes_anchor",
     }
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in evaluated.plots.values())
     key = training_key(
@@ -152,9 +160,8 @@ def test_changes_are_counted_on_frames_new_to_the_champion(trained: Trained, tmp
     files = registry.read_bundle(*parse_model_version(version), signed=False, only=list(manifest.files)).files
     champion = manifest.model_copy(update={"version": "earlier", "dataset_sha256": sha256})
     registry.write_bundle(champion, files)
-    spec = EvaluateSpec(resamples=50)
     change = evaluate_candidate(
-        Registry(store), trained.dataset, version, "line/earlier", tmp_path, spec=spec, nice=0
+        Registry(store), trained.dataset, version, "line/earlier", tmp_path, nice=0
     ).comparison.change
     assert change is not None and (change.against, change.frames) == ("line/earlier", 5)
 
@@ -241,3 +248,18 @@ def test_the_child_names_a_broken_job(tmp_path):
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: ")
     assert "job.json is not a valid TrainJob" in done.stderr
+
+
+def test_compare_shows_two_versions_on_test_frames(trained: Trained, tmp_path, monkeypatch, capsys):
+    version = trained.result.model_version
+    before = [info.key for info in trained.world.store.list("")]
+    monkeypatch.setenv("YOLO_ASSETS_HOME", str(tmp_path))
+    monkeypatch.setattr(
+        sys, "argv", ["yolo-assets", "models", "compare", version, version, "--store", trained.world.store.url]
+    )
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "mAP50" in shown and "+0.000 [+0.000, +0.000]" in shown and "recall of" in shown
+    assert [info.key for info in trained.world.store.list("")] == before  # it decides and keeps nothing

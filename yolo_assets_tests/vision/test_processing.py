@@ -159,3 +159,15 @@ def test_quality_falls_with_blur_and_follows_brightness() -> None:
     assert blurs[-1] < blurs[0] / 20
     flat = np.full((480, 640, 3), 77, np.uint8)
     assert picture_quality(flat) == (0.0, 77.0)
+
+
+def test_each_class_has_its_own_threshold() -> None:
+    raw = np.zeros((1, 6, 3), np.float32)
+    raw[0, :4] = [[10, 30, 50], [10, 30, 50], [8, 8, 8], [8, 8, 8]]
+    raw[0, 4:] = [[0.4, 0, 0.3], [0, 0.3, 0]]
+    found = decode(raw, "raw", classes=2, confidence=[0.35, 0.2], iou=0.5, max_detections=10)
+    assert sorted(found.class_id.tolist()) == [0, 1]
+    assert found.confidence.tolist() == pytest.approx([0.4, 0.3])
+    rows = np.array([[[0, 0, 9, 9, 0.3, 0], [0, 0, 9, 9, 0.3, 1], [0, 0, 9, 9, 0.1, 1]]], np.float32)
+    found = decode(rows, "end2end", classes=2, confidence=[0.35, 0.2], iou=0.5, max_detections=10)
+    assert found.class_id.tolist() == [1]

@@ -101,11 +101,13 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
 def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Put the candidate through the gate; everything the decision rests on is verified again here."""
     from yolo_assets.contracts.errors import BadInputError
+    from yolo_assets.contracts.names import parse_model_version
     from yolo_assets.contracts.plant import load_plant
     from yolo_assets.events.announcer import announcer_of, moved
     from yolo_assets.learning.dataset import latest_dataset
     from yolo_assets.models.approvals import ApprovalsMissingError
     from yolo_assets.models.gate_policy import GatePolicy
+    from yolo_assets.models.gate_status import anchor_of
     from yolo_assets.models.gated_release import release_candidate
     from yolo_assets.models.rollout import release_in_waves
     from yolo_assets.training.candidates import evaluate_candidate
@@ -118,7 +120,9 @@ def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> d
     champion = champion_of(locations)
     policy = GatePolicy.load(settings.gate_policy)
     compared = None if champion == candidate else champion
-    evaluated = evaluate_candidate(registry, dataset, candidate, compared, settings.home / "training")
+    manifest = registry.read_manifest(*parse_model_version(candidate), signed=False).manifest
+    anchor = anchor_of(registry, manifest, CHANNEL)
+    evaluated = evaluate_candidate(registry, dataset, candidate, compared, settings.home / "training", anchor=anchor)
     if champion == candidate:
         return _served_already(candidate, evaluated.comparison, locations.links())
     promoter, rollout = locations.plant_promoter(), load_plant(settings).rollout
@@ -141,7 +145,10 @@ def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> d
         metadata={
             "model": candidate,
             "champion": champion or "none yet",
+            "anchor": anchor or "the champion",
+            "answer": report.verdict,
             "verdict": report.summary,
+            "labels_needed": report.plan or "none",
             **locations.links().report(candidate),
             "gate": dg.MetadataValue.md(report.to_markdown()),
             "release": outcome.pointer.release if outcome.pointer else "unchanged",
@@ -290,29 +297,50 @@ def _newest_candidate(context: dg.AssetExecutionContext) -> str | None:
 
 def evaluation_metadata(comparison: "PairedEvaluation") -> dict[str, Any]:
     """Figures of a comparison, as the UI shows them."""
-    candidate, champion = comparison.candidate, comparison.champion
+    candidate, champion, changes = comparison.candidate, comparison.champion, comparison.changes
     rows = [
         {
             "class": name,
-            "truth": figures.truth,
+            "boxes": figures.truth,
+            "objects": figures.objects,
             "ap50": figures.ap50,
             "recall": figures.recall,
+            "recall_by_object": figures.recall_by_object or 0.0,
             "precision": figures.precision,
+            "threshold": figures.threshold or 0.0,
             "champion_ap50": champion.classes[name].ap50 if champion and name in champion.classes else None,
+            "recall_change": changes.classes[name].recall.value if changes and name in changes.classes else None,
         }
         for name, figures in sorted(candidate.classes.items())
     ]
     gain = comparison.map50_gain
+    alarms = candidate.false_alarms
     return {
         "map50": candidate.map50.value,
         "map50_low": candidate.map50.low,
         "map50_high": candidate.map50.high,
         "map50_95": candidate.map50_95.value,
+        "map50_by_ultralytics": candidate.ultralytics_map50 or 0.0,
         "gain": f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" if gain else "no champion",
+        "false_alarms_per_1000_good_frames": round(alarms, 1)
+        if alarms is not None
+        else "no good frame in the test set",
         "test_frames": candidate.frames,
+        "test_units": f"{candidate.units} {candidate.units_are}",
         "latency_ms_p95": candidate.latency_ms_p95,
         "classes": table(
             rows,
-            {"class": str, "truth": int, "ap50": float, "recall": float, "precision": float, "champion_ap50": float},
+            {
+                "class": str,
+                "boxes": int,
+                "objects": int,
+                "ap50": float,
+                "recall": float,
+                "recall_by_object": float,
+                "precision": float,
+                "threshold": float,
+                "champion_ap50": float,
+                "recall_change": float,
+            },
         ),
     }

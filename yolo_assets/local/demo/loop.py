@@ -48,10 +48,6 @@ RECIPE = {
 }
 """Small pictures and few epochs: minutes on two cores. A plant's recipe is larger."""
 
-GATE = {"improvement": "better", "min_recall": 0.1, "min_frames": 50, "max_class_drop": 0.35}
-"""A class has ten to thirty boxes in the test set, and a starter of so few epochs finds two to seven of ten cracks, as
-its training happens to go. So the limits on single classes are wide; that the new model is better must be sure."""
-
 
 PLANT = {"training": {"new_labels": 1, "quiet_minutes": 0}}
 """Nobody waits for more labels than those that the annotator gives at once."""
@@ -144,14 +140,13 @@ class Loop:
     def open(cls, settings: Settings, plan: DemoPlan, screen: Screen) -> Loop:
         """Set the environment of the graph and open everything."""
         home = settings.home
-        for name, value in (("recipe.json", RECIPE), ("gate.json", GATE), (PLANT_FILE, PLANT)):
+        for name, value in (("recipe.json", RECIPE), (PLANT_FILE, PLANT)):
             (home / name).write_text(json.dumps(value, indent=1))
         os.environ |= {
             "YOLO_ASSETS_HOME": str(home),
             "YOLO_ASSETS_GRACE_SECONDS": str(GRACE_SECONDS),
             "YOLO_ASSETS_CLASSES": ",".join(CLASS_NAMES),
             "YOLO_ASSETS_RECIPE": str(home / "recipe.json"),
-            "YOLO_ASSETS_GATE": str(home / "gate.json"),
             "DAGSTER_HOME": str(prepare_dagster_home(home)),
         }
         archiver = Signer.load_or_create(settings.archiver_key)
