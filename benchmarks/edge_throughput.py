@@ -162,7 +162,7 @@ def quality(contestants: list[Contestant], folder: Path) -> None:
             rows = [archive[key] for key in sorted(archive.files)]
         boxes = [Detections.of(row[:, :4], row[:, 5], row[:, 4]) for row in rows]
         ap = average_precision(match_frames(boxes, truth, len(CLASSES)))
-        map50, map50_95 = float(mean_ap(ap[:, :, :1])[0]) * 100, float(mean_ap(ap)[0]) * 100
+        map50, map50_95 = mean_ap(ap[:, :1]) * 100, mean_ap(ap) * 100
         peer = peer or (map50, map50_95)
         print(f"{one.name:34}{map50:8.2f}{map50_95:10.2f}{map50 - peer[0]:+9.2f}{map50_95 - peer[1]:+9.2f}")
 

@@ -135,7 +135,7 @@ def test_frames_unlike_all_others_are_novel_and_the_diverse_ones_spread():
     places = {c.image_path: i for i, c in enumerate(pool)}
     vectors = [np.array([i % 10, 0], np.float32) for i in range(100)]
     looks = {
-        c.image_path: Look(vectors[i] + np.float32([0, 50 * (i == 42)]), 9.0 if i == 42 else 1.0)
+        c.image_path: Look(vectors[i] + np.array([0, 50 * (i == 42)], np.float32), 9.0 if i == 42 else 1.0)
         for i, c in enumerate(pool)
     }
     novel = sample(pool, 5, shares={"novel": 1}, looks=looks)
