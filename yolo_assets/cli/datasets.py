@@ -19,6 +19,7 @@ from yolo_assets.cli.common import (
     reading_archive,
     settings,
     show_table,
+    valid,
 )
 from yolo_assets.contracts.locations import location_folder
 
@@ -99,9 +100,10 @@ def show(version: VersionArgument, store: StoreOption = None, as_json: JsonOptio
     Example: yolo-assets datasets show current
     """
     need("cv2", "polars")
-    from yolo_assets.learning.dataset_versions import find_version
+    from yolo_assets.learning.dataset_versions import check_version_name, find_version
     from yolo_assets.learning.leaks import find_leaks
 
+    valid(check_version_name)(version)
     dataset = find_version(_store(store), version)
     manifest = dataset.manifest
     leaks = [str(leak) for leak in find_leaks(manifest.items)]
@@ -137,8 +139,10 @@ def diff(
     Example: yolo-assets datasets diff 3f2a91 current
     """
     need("cv2", "polars")
-    from yolo_assets.learning.dataset_versions import difference, find_version
+    from yolo_assets.learning.dataset_versions import check_version_name, difference, find_version
 
+    for version in (a, b):
+        valid(check_version_name)(version)
     opened = _store(store)
     found = difference(find_version(opened, a), find_version(opened, b))
     if as_json:
@@ -167,9 +171,10 @@ def export(
     Example: yolo-assets datasets export current --format coco --out exported
     """
     need("cv2", "polars")
-    from yolo_assets.learning.dataset_versions import export_coco, find_version
+    from yolo_assets.learning.dataset_versions import check_version_name, export_coco, find_version
     from yolo_assets.learning.training_folder import materialise
 
+    valid(check_version_name)(version)
     opened = _store(store)
     dataset = find_version(opened, version)
     if file_format == "coco":

@@ -131,17 +131,17 @@ def _say(
 ) -> None:
     common.need("polars")
     from yolo_assets.contracts.camera_states import HealthNote
-    from yolo_assets.contracts.names import check_id
     from yolo_assets.contracts.times import utc_now
     from yolo_assets.monitoring.states import add_health_note, camera_states
     from yolo_assets.storage.open import open_store
 
+    common.camera_id(camera)
     if not by.strip():
         raise UsageError("--by is empty; give the name of who says so")
     where = common.settings(store=store)
     opened = open_store(where.store_url, memory=where.known_stores)
     states = camera_states(opened)
-    found = next((c for c in states.cameras if c.camera_id == check_id(camera)), None) if states is not None else None
+    found = next((c for c in states.cameras if c.camera_id == camera), None) if states is not None else None
     if found is None:
         raise UserError(f"nothing is known of {camera} yet; yolo-assets health ls shows the cameras that are known")
     if action == "acknowledge" and not any(not kinds or fault.kind in kinds for fault in found.faults):

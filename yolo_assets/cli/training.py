@@ -71,6 +71,7 @@ def search(
     from yolo_assets.training.search import wanted
     from yolo_assets.training.studies import USUAL_SPACE, Study, read_space, read_study
 
+    before = [_study_name(name) for name in earlier or ()]
     where = settings(store=store)
     locations = _locations(where)
     opened = locations.store()
@@ -89,7 +90,7 @@ def search(
             trials=trials,
             created_at=utc_now(),
         )
-    raised = wanted(opened, there, more=trials, earlier=[_study_name(name) for name in earlier or ()])
+    raised = wanted(opened, there, more=trials, earlier=before)
     if as_json:
         emit_json({"study": study, "trials": raised.trials, "dataset": raised.dataset, "options": sorted(raised.space)})
         return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -30,6 +31,16 @@ def stored_versions(store: ObjectStore) -> list[str]:
     return sorted(key.removeprefix("datasets/").removesuffix(_MANIFEST) for key in keys)
 
 
+def check_version_name(text: str) -> None:
+    """Refuse what cannot name a version.
+
+    Raises:
+        BadInputError: it is neither ``current`` nor the beginning of a SHA-256.
+    """
+    if text != "current" and not re.fullmatch(r"[0-9a-fA-F]{1,64}", text):
+        raise BadInputError(f"{text!r} is no dataset; give `current`, or the beginning of a SHA-256")
+
+
 def find_version(store: ObjectStore, text: str) -> Dataset:
     """The version that a person means: ``current``, or the beginning of its SHA-256.
 
@@ -41,6 +52,7 @@ def find_version(store: ObjectStore, text: str) -> Dataset:
         if found is None:
             raise BadInputError("there is no dataset yet; build one with `yolo-assets datasets build`")
         return found
+    check_version_name(text)
     names = [name for name in stored_versions(store) if text and name.startswith(text.lower())]
     if len(names) != 1:
         what = f"is the beginning of {len(names)} datasets; write more of it" if names else "is no dataset"

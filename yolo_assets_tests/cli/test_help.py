@@ -101,9 +101,12 @@ JSON_ELSEWHERE = {
     ("training", "status"),
     ("training", "search"),
     ("training", "trials"),
+    ("models", "why"),
+    ("models", "compare"),
+    *(("health", name) for name in ("ack", "relearn", "retire")),
 }
 """Shown by their own tests: they need cameras, a line, a receiver, a Dagster instance, a bucket with lock, training,
-a rollout under way, or an image of the test split."""
+a rollout under way, an image of the test split, an evaluation, or a camera that was judged."""
 
 JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("models", "keygen"): (),
@@ -152,6 +155,7 @@ JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("lineage",): ("line/1",),
     ("models", "export"): ("line/1", "--out", "exported"),
     ("models", "import"): ("exported/model.onnx", "--name", "line", "--version", "3", "--golden", "exported/golden"),
+    ("health", "ls"): (),
     ("today",): (),
     ("alerts", "ls"): (),
     ("classes", "add"): ("dent",),

@@ -31,17 +31,32 @@ FREE = {
     "html",
     "assets",
     "note_text",
+    "image",
+    "images",
+    "file",
+    "what",
+    "why",
 }
 """What may be any text: folders, names that people give or that a graph has, a query, an address that is looked up."""
+CLASS_COMMANDS = ("classes",)
+"""Anything that can be printed may name a class; whether there is one is known to the store alone."""
 FILLED = {
+    "a": "0" * 64,
     "assets": "hourly_archives",
+    "b": "0" * 64,
     "camera": "cam1",
     "class_name": "crack",
     "end": "2026-01-02T04:00:00Z",
+    "file": "labels.json",
     "hour": "20260102_03",
+    "image": "cam1/20260102_03/20260102_030000_000.jpg",
+    "images": "cam1/20260102_03/20260102_030000_000.jpg",
+    "kind": "blurred",
     "model": "line/1",
     "name": "line",
     "names": "yolo_cam1_20260102_03",
+    "by": "Ann",
+    "other": "line/2",
     "reason": "x",
     "since": "2026-01-02T03:00:00Z",
     "sources": "photos",
@@ -49,6 +64,9 @@ FILLED = {
     "start": "2026-01-02T03:00:00Z",
     "until": "2026-01-02T04:00:00Z",
     "version": "1",
+    "study": "line",
+    "what": "line/1",
+    "why": "x",
 }
 
 
@@ -68,6 +86,7 @@ def cases() -> Iterator[tuple[tuple[str, ...], Any, list[Any]]]:
                 not getattr(parameter, "is_flag", False)
                 and not is_file
                 and parameter.name not in FREE
+                and path[:1] != CLASS_COMMANDS
                 and parameter.name != "help"
             ):
                 yield path, parameter, [each for each in command.params if each.required or each is parameter]
