@@ -34,18 +34,16 @@ def test_503(
     make_loop: MakeLoop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: int, steps: int, failed_runs: int
 ) -> None:
     loop = make_loop(tmp_path / "home")
-    running: list[str] = []
     left = answers
 
     def rule(call: StoreCall) -> StoreFault | None:
         nonlocal left
-        if "training_dataset" not in running or call.operation != "get" or left == 0:
+        if "training_dataset" not in loop.daemon.running or call.operation != "get" or left == 0:
             return None
         left -= 1
         return StoreFault(unavailable(call))
 
     watch_store(monkeypatch, rule)
-    loop.daemon.before_run = lambda assets: running.__setitem__(slice(None), assets)
     loop.record_hour(NIGHT)
     loop.daemon.tick()
     assert loop.ask(NIGHT)

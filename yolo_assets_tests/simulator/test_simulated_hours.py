@@ -278,4 +278,9 @@ def test_progress_counts_to_every_frame(cameras: int, hours: int, fps: float) ->
 def test_only_the_truth_folder_holds_the_truth(tmp_path: Path) -> None:
     simulate(tmp_path / "s", cameras=1, fps=FPS, seed=7, start=START, truth=tmp_path / "t")
     for name, data in contents(tmp_path / "s").items():
-        assert name.endswith(".jpg") or set(orjson.loads(data.splitlines()[0])) == {"captured_at", "reason", "image"}
+        assert name.endswith(".jpg") or set(orjson.loads(data.splitlines()[0])) == {
+            "captured_at",
+            "reason",
+            "image",
+            "sha256",
+        }

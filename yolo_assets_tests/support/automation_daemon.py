@@ -40,6 +40,7 @@ class AutomationDaemon:
 
     Attributes:
         before_run: called before each run, with its assets.
+        running: assets of the run that goes on; empty between runs.
         failed_ticks: the error of each sensor tick that failed.
     """
 
@@ -50,6 +51,7 @@ class AutomationDaemon:
     runs: list[Ran] = field(default_factory=list)
     failed_ticks: list[str] = field(default_factory=list)
     before_run: Callable[[tuple[str, ...]], object] = lambda _: None
+    running: tuple[str, ...] = ()
     _cursors: dict[str, str | None] = field(default_factory=dict)
     _run_keys: set[tuple[str, str]] = field(default_factory=set)
     _conditions: Any = None
@@ -176,14 +178,18 @@ class AutomationDaemon:
         self, assets: tuple[str, ...], partition: str | None, config: dict[str, Any], tags: dict[str, str]
     ) -> bool:
         self.before_run(assets)
-        result = self._job.execute_in_process(
-            instance=self.instance,
-            partition_key=partition,
-            asset_selection=[dg.AssetKey.from_user_string(asset) for asset in assets],
-            run_config={**QUIET, **config},
-            raise_on_error=False,
-            tags=tags,
-        )
+        self.running = assets
+        try:
+            result = self._job.execute_in_process(
+                instance=self.instance,
+                partition_key=partition,
+                asset_selection=[dg.AssetKey.from_user_string(asset) for asset in assets],
+                run_config={**QUIET, **config},
+                raise_on_error=False,
+                tags=tags,
+            )
+        finally:
+            self.running = ()
         self.runs.append(Ran(assets, partition, result.success, self.now, tags))
         return result.success
 
