@@ -98,7 +98,7 @@ def test_an_hour_without_its_input_waits_unless_both_are_named(
     alone = answer(command("camera_health", *RANGE, "--json"))
     assert (alone["backfill"], alone["assets"]["camera_health"]["without_input"]) == (None, 3)
     assert (
-        "camera_health  0 hours to build  3 without frames and detections\n" in command("camera_health", *RANGE).stdout
+        "camera_health  0 hours to build  3 without detections and frames\n" in command("camera_health", *RANGE).stdout
     )
     both = answer(command("camera_health", "frames", *RANGE, "--json"))
     assert list(both["assets"]) == ["detections", "frames", "camera_health"]

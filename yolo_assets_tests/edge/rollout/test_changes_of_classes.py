@@ -15,7 +15,7 @@ from yolo_assets.vision.detections import Detections
 from yolo_assets.vision.golden import golden_detections
 from yolo_assets.vision.model import Model
 from yolo_assets.vision.pictures import decode_image
-from yolo_assets_tests.edge.plant import MODEL, TOKEN, AgentProcess, Plant
+from yolo_assets_tests.edge.plant import MODEL, TOKEN, AgentProcess, Plant, until
 from yolo_assets_tests.support.tiny_model import CLASS_NAMES, COLOURS_RGB, tiny_bundle_files
 
 FIVE: tuple[str, ...] = (*CLASS_NAMES, "dent")
@@ -77,9 +77,15 @@ def test_changes_of_classes_reach_records_without_a_restart(plant: Plant) -> Non
     plant.register("1")
     plant.promote("1")
     agent = AgentProcess(config)
+
+    def recorded(version: str) -> bool:
+        seen = [r for r in plant.records() if r["model_version"] == f"{MODEL}/{version}"]
+        return any(record["detections"] for record in seen)
+
     try:
         first = agent.wait_for(lambda status: len(status["outputs"]["alarms"]) == 2)
         served = [("1", set(FIVE[:4]))]
+        until(lambda: recorded("1"))
         for version, argv, reported in (
             ("2", ("add", "dent", "--display", "de=Delle"), set(FIVE)),
             ("3", ("rename", "crack", "fissure"), {"fissure", *FIVE[1:]}),
@@ -91,6 +97,7 @@ def test_changes_of_classes_reach_records_without_a_restart(plant: Plant) -> Non
             plant.promote(version)
             now = agent.wait_for(lambda status, v=version: status["model"]["version"] == f"{MODEL}/{v}")
             assert set(now["model"]["classes"]) == reported
+            until(lambda v=version: recorded(v))
             served.append((version, reported))
         assert now["started_at"] == first["started_at"]
         assert now["warnings"] == []
