@@ -257,9 +257,8 @@ class _HourArchiving:
         signature = self._packed(rows.get(SEALED_SIGNATURE))
         if signature is None:
             return None
-        held = {row.name: (row.size, row.sha256.hex()) for row in packing.rows}
-        for receipt in earlier:
-            held = {row.name: (row.size, row.sha256.hex()) for row in self.archive.part(receipt).index()} | held
+        every = [row for receipt in reversed(earlier) for row in self.archive.part(receipt).index()] + packing.rows
+        held = {row.name: (row.size, row.sha256.hex()) for row in every}
         return check_custody(signature, self._packed(rows.get(SEALED_LIST)), held)
 
     def _packed(self, row: IndexRow | None) -> bytes | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,15 +15,18 @@ from yolo_assets.cli.models_rollout import approve
 from yolo_assets.cli.models_validation import validation
 from yolo_assets.cli.models_verdict import compare, test_facts, threshold_words, why
 from yolo_assets.cli.registries import (
+    ChannelOption,
+    ModelArgument,
+    NameArgument,
     TrustedOption,
     check_spelling,
     find_version,
+    model_name,
     open_promoter,
     open_registry,
     readable_registry,
 )
 from yolo_assets.contracts.locations import location_folder
-from yolo_assets.contracts.names import check_id
 
 if TYPE_CHECKING:
     from yolo_assets.contracts.model import ChannelPointer, ModelManifest
@@ -43,25 +45,13 @@ app.command("approve")(approve)
 app.command("validation")(validation)
 app.add_typer(rollout_app, name="rollout")
 
-ModelArgument = Annotated[
-    str,
-    typer.Argument(metavar="NAME/VERSION", help="A version, with its name or without.", parser=valid(check_spelling)),
-]
-_name = valid(partial(check_id, what="model name"))
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A model, like line.", parser=_name)]
-ChannelOption = Annotated[
-    str,
-    typer.Option(
-        "--channel", metavar="CHANNEL", help="Release channel.", parser=valid(partial(check_id, what="channel"))
-    ),
-]
 ByOption = Annotated[str | None, typer.Option("--by", help="Who moves the channel; by default the login name.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the channel's history.")]
 
 
 @app.command("list")
 def list_(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Only this model.", parser=_name)] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Only this model.", parser=model_name)] = None,
     store: StoreOption = None,
     trusted_key: TrustedOption = None,
     as_json: JsonOption = False,

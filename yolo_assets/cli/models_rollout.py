@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import getpass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings, show_table, valid
-from yolo_assets.cli.registries import TrustedOption, check_spelling, find_version, open_promoter, open_registry
-from yolo_assets.contracts.names import check_id
+from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings, show_table
+from yolo_assets.cli.registries import (
+    ChannelOption,
+    ModelArgument,
+    NameArgument,
+    TrustedOption,
+    find_version,
+    open_promoter,
+    open_registry,
+)
 
 if TYPE_CHECKING:
     from yolo_assets.contracts.releasing import RolloutRecord
@@ -26,15 +32,6 @@ app = typer.Typer(
     epilog="Example: yolo-assets models rollout status --help",
 )
 
-NameArgument = Annotated[
-    str, typer.Argument(metavar="NAME", help="A model, like line.", parser=valid(partial(check_id, what="model name")))
-]
-ChannelOption = Annotated[
-    str,
-    typer.Option(
-        "--channel", metavar="CHANNEL", help="Release channel.", parser=valid(partial(check_id, what="channel"))
-    ),
-]
 ByOption = Annotated[str | None, typer.Option("--by", help="Who decides; by default the login name.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the steps of the rollout.")]
 _SHOWN = 20
@@ -160,12 +157,7 @@ def abort(
 
 
 def approve(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME/VERSION", help="A version, with its name or without.", parser=valid(check_spelling)
-        ),
-    ],
+    model: ModelArgument,
     key: Annotated[Path, typer.Option("--key", help="Your own private key.", metavar="FILE")],
     channel: ChannelOption = "stable",
     store: StoreOption = None,
@@ -215,13 +207,14 @@ def _rollouts(located: Settings, name: str, channel: str, trusted_key: list[Path
 
 
 def _show(record: RolloutRecord, as_json: bool) -> None:
+    from yolo_assets.contracts.releasing import devices_in_words
+
     if as_json:
         emit_json(record.model_dump(mode="json"))
         return
-    who = f"{len(record.devices)} devices" if record.devices is not None else "every device"
     facts = {
         "state": record.state,
-        "wave": f"{record.wave} of {len(record.waves)}: {who}",
+        "wave": f"{record.wave} of {len(record.waves)}: {devices_in_words(record.devices)}",
         "release": str(record.release),
         "the others keep": record.others.model_version,
         **{f"failed: {device}": reason for device, reason in record.failed.items()},

@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings, show_table, valid
-from yolo_assets.cli.registries import TrustedOption, check_spelling, find_version, readable_registry
+from yolo_assets.cli.registries import ModelArgument, TrustedOption, check_spelling, find_version, readable_registry
 from yolo_assets.contracts.errors import BadInputError
 
 if TYPE_CHECKING:
     from yolo_assets.contracts.evaluation import Evaluation, PairedChange, PairedEvaluation
     from yolo_assets.contracts.model import Interval, Thresholds
 
-VersionArgument = Annotated[
-    str,
-    typer.Argument(metavar="NAME/VERSION", help="A version, with its name or without.", parser=valid(check_spelling)),
-]
 OtherArgument = Annotated[
     str,
     typer.Argument(metavar="OTHER", help="The version that it is compared with.", parser=valid(check_spelling)),
@@ -25,7 +21,7 @@ OtherArgument = Annotated[
 
 
 def why(
-    model: VersionArgument, store: StoreOption = None, trusted_key: TrustedOption = None, as_json: JsonOption = False
+    model: ModelArgument, store: StoreOption = None, trusted_key: TrustedOption = None, as_json: JsonOption = False
 ) -> None:
     """What the gate said of a version: better, not better because, or cannot tell, and what to label until it can.
 
@@ -69,7 +65,7 @@ def why(
 
 
 def compare(
-    model: VersionArgument,
+    model: ModelArgument,
     other: OtherArgument,
     store: StoreOption = None,
     trusted_key: TrustedOption = None,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from yolo_assets.cli.common import note
+from yolo_assets.cli.common import note, valid
+from yolo_assets.contracts.names import check_id, check_version, parse_model_version
 
 if TYPE_CHECKING:
     from yolo_assets.contracts.settings import Settings
@@ -15,6 +17,31 @@ if TYPE_CHECKING:
     from yolo_assets.models.promotion import Promoter
     from yolo_assets.models.registry import Registry
 
+
+def check_spelling(text: str) -> None:
+    """Check that what a person wrote can name a version, before anything is opened.
+
+    Raises:
+        BadInputError: it can name none.
+    """
+    if "/" in text:
+        parse_model_version(text)
+    else:
+        check_version(text)
+
+
+ModelArgument = Annotated[
+    str,
+    typer.Argument(metavar="NAME/VERSION", help="A version, with its name or without.", parser=valid(check_spelling)),
+]
+model_name = valid(partial(check_id, what="model name"))
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A model, like line.", parser=model_name)]
+ChannelOption = Annotated[
+    str,
+    typer.Option(
+        "--channel", metavar="CHANNEL", help="Release channel.", parser=valid(partial(check_id, what="channel"))
+    ),
+]
 TrustedOption = Annotated[
     list[Path] | None,
     typer.Option("--trusted-key", help="Further public key to trust, for releases signed before a key was replaced."),
@@ -62,20 +89,6 @@ def open_promoter(configured: Settings, further: list[Path] | None) -> Promoter:
 
     signer, plant = Signer.load(configured.promotion_key), load_plant(configured)
     return Promoter.of_plant(open_registry(configured, further), signer, plant.people, plant.rollout)
-
-
-def check_spelling(text: str) -> None:
-    """Check that what a person wrote can name a version, before anything is opened.
-
-    Raises:
-        BadInputError: it can name none.
-    """
-    from yolo_assets.contracts.names import check_version, parse_model_version
-
-    if "/" in text:
-        parse_model_version(text)
-    else:
-        check_version(text)
 
 
 def find_version(registry: Registry, configured: Settings, text: str) -> tuple[str, str]:

@@ -29,9 +29,7 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
         return EMPTY
     level = list(leaves)
     while len(level) > 1:
-        # A last node without a partner goes up as it is: the same as splitting at a power of two.
-        paired = [_node(left, right) for left, right in zip(level[::2], level[1::2], strict=False)]
-        level = [*paired, level[-1]] if len(level) % 2 else paired
+        level = _parents(level)
     return level[0]
 
 
@@ -53,9 +51,7 @@ def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
         sibling = place ^ 1
         if sibling < len(level):
             proof.append(level[sibling])
-        paired = [_node(left, right) for left, right in zip(level[::2], level[1::2], strict=False)]
-        level = [*paired, level[-1]] if len(level) % 2 else paired
-        place //= 2
+        level, place = _parents(level), place // 2
     return proof
 
 
@@ -132,6 +128,12 @@ def _subproof(leaves: Sequence[bytes], size: int, *, whole: bool) -> list[bytes]
     if size <= split:
         return [*_subproof(leaves[:split], size, whole=whole), merkle_root(leaves[split:])]
     return [*_subproof(leaves[split:], size - split, whole=False), merkle_root(leaves[:split])]
+
+
+def _parents(level: list[bytes]) -> list[bytes]:
+    """The next level. A last node without a partner goes up as it is: the same as splitting at a power of two."""
+    paired = [_node(left, right) for left, right in zip(level[::2], level[1::2], strict=False)]
+    return [*paired, level[-1]] if len(level) % 2 else paired
 
 
 def _node(left: bytes, right: bytes) -> bytes:

@@ -118,6 +118,11 @@ class RolloutStep(Record):
     what: str
 
 
+def devices_in_words(devices: tuple[str, ...] | None) -> str:
+    """``3 devices``; None stands for every device."""
+    return f"{len(devices)} devices" if devices is not None else "every device"
+
+
 class RolloutRecord(Record):
     """``channels/<name>/rollouts/<channel>.json``: the newest rollout of a channel, signed by promotion.
 

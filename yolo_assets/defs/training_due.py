@@ -127,13 +127,13 @@ def _new_labels(instance: dg.DagsterInstance, locations: Locations) -> NewLabels
     position = attempt.position if attempt is not None else 0
     since = dg.AssetRecordsFilter(DATASET, after_storage_id=position)
     first = instance.fetch_materializations(since, limit=1, ascending=True).records
-    states = camera_states(locations.store())
     images = _count(locations, _trained_on(instance, position), version)
+    states = camera_states(locations.store()) if images else None
     return NewLabels(
         images=images,
         first=_at(first[0] if first else newest[0]),
         last=_at(newest[0]),
-        drifted=images > 0 and states is not None and bool(states.drifted_cameras),
+        drifted=states is not None and bool(states.drifted_cameras),
     )
 
 

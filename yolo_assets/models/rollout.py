@@ -23,7 +23,7 @@ from yolo_assets.contracts.errors import BadInputError, SignatureError, UserErro
 from yolo_assets.contracts.fleet import Heartbeat, SwapEvent
 from yolo_assets.contracts.model import ChannelPointer, ReleasedModel, ReleaseWave
 from yolo_assets.contracts.names import rollout_key
-from yolo_assets.contracts.releasing import RolloutRecord, RolloutSettings, RolloutStep
+from yolo_assets.contracts.releasing import RolloutRecord, RolloutSettings, RolloutStep, devices_in_words
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.models.fleet_status import SILENT_AFTER, read_heartbeats
 from yolo_assets.models.promotion import Promoter, ReleaseRequest, RollbackRequest
@@ -280,14 +280,13 @@ class Rollouts:
     def _next_wave(self, record: RolloutRecord, now: datetime) -> RolloutRecord:
         number = record.wave + 1
         devices = record.waves[number] if number < len(record.waves) else None
-        who = f"{len(devices)} devices" if devices is not None else "every device"
         pointer = self._promoter.promote(
             ReleaseRequest(
                 name=self._name,
                 version=record.version,
                 channel=self._channel,
                 by="platform",
-                reason=f"wave {number} of the rollout: {who}",
+                reason=f"wave {number} of the rollout: {devices_in_words(devices)}",
                 expected_release=record.release,
                 manifest_sha256=record.manifest_sha256,
             ),
@@ -299,9 +298,10 @@ class Rollouts:
         """The record as the pointer has it, also where a process was killed between the two."""
         devices = pointer.wave.devices if pointer.wave is not None else None
         wave = len(record.waves) if devices is None else record.waves.index(devices)
-        who = f"{len(devices)} devices" if devices is not None else "every device"
         changed = {"wave": wave, "release": pointer.release, "wave_since": now}
-        return self._step(record.model_copy(update=changed), now, "platform", f"wave {wave}: {who}")
+        return self._step(
+            record.model_copy(update=changed), now, "platform", f"wave {wave}: {devices_in_words(devices)}"
+        )
 
     def _step(
         self, record: RolloutRecord, now: datetime, by: str, what: str, state: str | None = None

@@ -12,13 +12,10 @@ from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 
 from yolo_assets.archive.archive import Archive
@@ -31,9 +28,8 @@ from yolo_assets.contracts.times import Hour
 from yolo_assets.monitoring.scene import hour_shift
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.storage.base import CasConflictError, ObjectNotFoundError, ObjectStore
+from yolo_assets.tables.objects import object_numbers
 from yolo_assets.tables.scan import read_detections, read_frames
-from yolo_assets.vision.detections import Detections
-from yolo_assets.vision.objects import link_objects
 
 Kind = Literal["pictures", "reports"]
 _MOMENT = pl.Datetime("ms", "UTC")
@@ -156,34 +152,11 @@ def _objects(hour: Hour, frames: pl.DataFrame, detections: pl.DataFrame) -> pl.D
         begun = pl.col("object_id").str.split("/").list.get(1, null_on_oob=True) == hour.key
         numbered = detections.filter(begun.fill_null(True)).rename({"object_id": "object"})
     else:
-        numbered = detections.with_columns(pl.Series("object", _linked(frames, detections)))
+        in_time = frames.unique("image_path").sort("captured_at", "image_path")
+        numbered = detections.with_columns(pl.Series("object", object_numbers(in_time, detections)))
     return numbered.group_by("object").agg(
         pl.col("class").mode().sort().first(), pl.col("confidence").mean(), pl.col("model_version").first()
     )
-
-
-def _linked(frames: pl.DataFrame, detections: pl.DataFrame) -> NDArray[np.int64]:
-    """The number of each detection's object, in the order of the rows."""
-    order = frames.select("image_path", "captured_at").unique("image_path").sort("captured_at", "image_path")
-    place = {path: number for number, path in enumerate(order["image_path"])}
-    rows = detections.with_row_index("row").with_columns(
-        pl.col("image_path").replace_strict(place, default=None, return_dtype=pl.Int64).alias("frame")
-    )
-    numbers = np.full(detections.height, -1, np.int64)
-    code = {name: number for number, name in enumerate(sorted(detections["class"].unique()))}
-    known = rows.drop_nulls("frame").sort("frame", "row")
-    boxes = known.select("x1", "y1", "x2", "y2").to_numpy().astype(np.float32)
-    classes = np.array([code[name] for name in known["class"]], np.int32)
-    confidence = known["confidence"].to_numpy().astype(np.float32)
-    bounds = np.searchsorted(known["frame"].to_numpy(), np.arange(order.height + 1))
-    found = [
-        Detections(boxes[first:last], classes[first:last], confidence[first:last])
-        for first, last in pairwise(bounds.tolist())
-    ]
-    seconds = order["captured_at"].dt.epoch("ms").to_numpy().astype(np.float64) / 1000
-    linked = link_objects(seconds, found)
-    numbers[known["row"].to_numpy()] = np.concatenate(linked) if linked else np.empty(0, np.int64)
-    return numbers
 
 
 def _picture(hour: Hour, frames: pl.DataFrame, seal: Seal | None) -> dict[str, object]:

@@ -93,9 +93,8 @@ def check_custody(signature: bytes, listed: bytes | None, held: Mapping[str, tup
     except (SignatureError, BadInputError) as error:
         return found.model_copy(update={"trouble": str(error)})
     missing = [file.name for file in files if file.name not in held]
-    differing = [
-        file.name for file in files if held.get(file.name, (file.size, file.sha256)) != (file.size, file.sha256)
-    ]
+    there = [file for file in files if file.name in held]
+    differing = [file.name for file in there if held[file.name] != (file.size, file.sha256)]
     examples = tuple(sorted([*missing, *differing])[:_EXAMPLES])
     return found.model_copy(update={"missing": len(missing), "differing": len(differing), "examples": examples})
 

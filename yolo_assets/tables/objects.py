@@ -63,7 +63,7 @@ def with_object_ids(
         detections: its ``schema.DetectionsTable``; ids in it are replaced.
         before: frames and detections of the hour before; None where nothing is known of it.
     """
-    numbers = _numbers(frames, detections)
+    numbers = object_numbers(frames, detections)
     ids = np.array([f"{camera_id}/{hour}/{number}" for number in range(int(numbers.max(initial=-1)) + 1)], object)
     for number, earlier in _continued(hour, frames, detections, numbers, before).items():
         ids[number] = f"{camera_id}/{hour.next(-1)}/{earlier}"
@@ -128,22 +128,25 @@ def read_tables(store: ObjectStore, camera_id: str, hour: Hour) -> tuple[pl.Data
     return pl.read_parquet(frames), pl.read_parquet(detections)
 
 
-def _numbers(frames: pl.DataFrame, detections: pl.DataFrame) -> NDArray[np.int64]:
-    """The number of the object of each row of the detections ``[n]``."""
-    if detections.is_empty():
-        return np.empty(0, np.int64)
+def object_numbers(frames: pl.DataFrame, detections: pl.DataFrame) -> NDArray[np.int64]:
+    """The number of the object of each row of the detections ``[n]``; -1 for a row whose frame is not among these.
+
+    Args:
+        frames: of one camera, in the order of time.
+        detections: of the same camera, in any order.
+    """
+    numbers = np.full(detections.height, -1, np.int64)
     times = frames.select("image_path", "captured_at").with_row_index("frame")
     rows = detections.select("image_path", "x1", "y1", "x2", "y2", "class", "confidence").with_row_index("row")
-    rows = rows.join(times.select("image_path", "frame"), on="image_path", how="left").sort("frame", "row")
-    places = rows["frame"].to_numpy()
+    rows = rows.join(times.select("image_path", "frame"), on="image_path").sort("frame", "row")
+    if rows.is_empty():
+        return numbers
     classes = rows["class"].rank("dense").to_numpy().astype(np.int32)
     boxes = rows.select("x1", "y1", "x2", "y2").to_numpy()
-    borders = np.searchsorted(places, np.arange(frames.height + 1))
-    confidence = rows["confidence"].to_numpy()
-    every = Detections.of(boxes, classes, confidence)
+    borders = np.searchsorted(rows["frame"].to_numpy(), np.arange(frames.height + 1))
+    every = Detections.of(boxes, classes, rows["confidence"].to_numpy())
     found = [every[low:high] for low, high in zip(borders[:-1].tolist(), borders[1:].tolist(), strict=True)]
     linked = link_objects(times["captured_at"].dt.epoch("ms").to_numpy() / 1000, found)
-    numbers = np.empty(len(places), np.int64)
     numbers[rows["row"].to_numpy()] = np.concatenate(linked)
     return numbers
 
@@ -163,14 +166,14 @@ def _continued(
     )
     columns = ["image_path", "captured_at"]
     row = ["index", "class", "confidence", "x1", "y1", "x2", "y2"]
-    there = before[1].select(*columns, *row).with_columns(earlier=pl.Series(_numbers(*before)), now=None)
+    there = before[1].select(*columns, *row).with_columns(earlier=pl.Series(object_numbers(*before)), now=None)
     here = detections.select(*columns, *row).with_columns(earlier=None, now=pl.Series(numbers))
     both = pl.concat(
         [there.with_columns(pl.col("now").cast(pl.Int64)), here.with_columns(pl.col("earlier").cast(pl.Int64))]
     )
     shared = both.filter(near).sort("captured_at", "image_path", "index")
     seen = pl.concat([before[0].select(columns), frames.select(columns)]).filter(near).sort(columns)
-    shared = shared.with_columns(linked=pl.Series(_numbers(seen, shared)))
+    shared = shared.with_columns(linked=pl.Series(object_numbers(seen, shared)))
     pairs = (
         shared.group_by("linked", maintain_order=True)
         .agg(pl.col("earlier").drop_nulls().last(), pl.col("now").drop_nulls().first())
