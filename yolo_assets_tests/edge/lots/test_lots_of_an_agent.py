@@ -92,7 +92,7 @@ def test_no_frame_has_a_wrong_lot_under_load(plant: Plant, agents: list[AgentPro
     records = [record for record in plant.records("records.ndjson") if record["batch_id"] not in line.open]
     records = [record for record in records if parse_time(record["captured_at"]) >= line.confirmed[0][0]]
     assert len({record["batch_id"] for record in records}) > 20 and len(records) > 60
-    assert clock is None or len({record["image_path"].split("/")[1] for record in records}) == 2
+    assert clock is None or len({record["image_path"].split("/")[1] for record in records}) >= 2
     assert line.wrong(records) == []
 
 
