@@ -121,7 +121,7 @@ def test_the_broker_dies_and_returns_and_no_alarm_is_lost(tmp_path: Path, closin
     def heard() -> list[str]:
         return [event["id"] for event in listener.events("yolo-assets/box1/cam1/result")]
 
-    until(lambda: heard()[-1:] and heard()[-1].endswith("-199"))  # the broker has them all, the listener hears them next
+    until(lambda: heard()[-1:] and heard()[-1].endswith("-199"))  # all are with the broker; the listener is next
     assert len(set(heard())) == len(heard())
 
 
