@@ -1,8 +1,8 @@
-"""Moves a packed part into the store: sends only what is missing, and never overwrites anything.
+"""Moves an object into a store: sends only what is missing, and never overwrites anything.
 
-Small archives are sent as one conditional put, others as a resumable multipart upload whose id is in the plan, on disk,
-before the first part is sent. After a crash the same bytes are packed again; parts that the store holds already are not
-sent again.
+Small ones are sent as one conditional put, others as a resumable multipart upload whose id is on disk before the first
+part is sent. After a crash the same bytes are made again: packed from the spool, or read from the place that is copied.
+Parts that the store holds already are not sent again.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import hashlib
 import os
 import re
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
-from yolo_assets.archive.packing.pack import PackedPart, Packing
+from yolo_assets.archive.packing.pack import HashedParts, PackedPart
 from yolo_assets.archive.part_plan import save_plan
 from yolo_assets.contracts.errors import IntegrityError, UserError
 from yolo_assets.contracts.names import PARTS
@@ -39,23 +40,34 @@ class KeyTakenError(UserError):
 class UploadJournal:
     """What an upload leaves on disk while it is under way, so that another process can resume it.
 
-    The plan (``.archiving.json``) is durable before the first byte travels. The parts that arrived
-    (``.archiving.parts``) are only a help: a store whose part ETags are no MD5 (encrypted with KMS, Aliyun) cannot tell
-    by itself what it holds. A line that was lost costs sending that part again. Safe to write from several threads.
+    The upload's id is durable before the first byte travels. The parts that arrived are only a help: a store whose part
+    ETags are no MD5 (encrypted with KMS, Aliyun) cannot tell by itself what it holds. A line that was lost costs
+    sending that part again. Safe to write from several threads.
+
+    Attributes:
+        file: notes the parts that arrived.
+        planned: writes down the upload's id, or that there is none; durable when it returns. False: the disk has no
+            room for it, see ``save_plan``.
     """
 
-    hour: SpoolHour
+    file: Path
+    planned: Callable[[str | None], bool]
 
-    def planned(self, plan: ArchivePlan) -> bool:
-        """Write the plan, durable when this returns; False: the disk has no room for it, see ``save_plan``."""
-        return save_plan(self.hour, plan)
+    @classmethod
+    def of(cls, hour: SpoolHour, plan: ArchivePlan) -> UploadJournal:
+        """Of an hour of the spool: ``.archiving.json`` and ``.archiving.parts``."""
+
+        def planned(upload_id: str | None) -> bool:
+            return save_plan(hour, plan.model_copy(update={"upload_id": upload_id}))
+
+        return cls(hour.notes / PARTS, planned)
 
     def arrived(self, upload_id: str, number: int, md5: str, etag: str) -> None:
         """Note that the store took a part, and what it called it."""
         line = f"{number} {md5} {etag} {upload_id}\n".encode()
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         try:
-            descriptor = os.open(self.hour.notes / PARTS, flags, 0o644)
+            descriptor = os.open(self.file, flags, 0o644)
             try:
                 os.write(descriptor, line)
             finally:
@@ -67,7 +79,7 @@ class UploadJournal:
     def parts(self, upload_id: str) -> dict[int, tuple[str, str]]:
         """MD5 and ETag of the parts that were noted for an upload, by number."""
         try:
-            lines = (self.hour.notes / PARTS).read_text("utf-8", "replace").splitlines()
+            lines = self.file.read_text("utf-8", "replace").splitlines()
         except FileNotFoundError:
             return {}
         fields = (line.split(" ", 3) for line in lines)
@@ -93,46 +105,50 @@ class Uploaded:
     resumed: int
 
 
-def upload(store: ObjectStore, plan: ArchivePlan, packing: Packing, journal: UploadJournal) -> Uploaded:
-    """Pack and send in one pass.
+def upload(
+    store: ObjectStore, key: str, upload_id: str | None, packing: HashedParts, journal: UploadJournal
+) -> Uploaded:
+    """Make the parts and send them in one pass.
 
     Args:
-        store: the archive root.
-        plan: already on disk, unless that is full.
+        store: the root.
+        key: of the object.
+        upload_id: of a multipart upload that was begun before; it is on disk, unless that is full.
         packing: fresh; consumed by this.
-        journal: of the hour.
+        journal: of this object.
 
     Raises:
         KeyTakenError: other bytes lie under the key.
-        UploadGoneError: the multipart upload is gone; the plan was rewritten without it, start over.
+        UploadGoneError: the multipart upload is gone; the journal was rewritten without it, start over.
         MemberChangedError: see ``Packing.parts``.
-        StoreUnavailableError: the plan stays; a later run resumes it.
+        StoreUnavailableError: the journal stays; a later run resumes it.
     """
-    there = store.head(plan.archive_key)
-    if there is not None:  # a Complete of ours that succeeded unseen, or another archive
+    there = store.head(key)
+    if there is not None:  # a Complete of ours that succeeded unseen, or another object
         for part in packing.parts():
             part.release()
         return _adopt(store, there, packing)
     held: dict[int, UploadedPart] = {}
-    if plan.upload_id is not None:
+    if upload_id is not None:
         try:
-            held = {part.number: part for part in store.list_parts(plan.archive_key, plan.upload_id)}
+            held = {part.number: part for part in store.list_parts(key, upload_id)}
         except UploadGoneError:
-            plan = _without_upload(plan, journal)
+            upload_id = None
+            journal.planned(None)
     try:
-        with _aborting(store, plan.archive_key) as unremembered:
-            return _send(store, plan, packing, held, journal, unremembered)
+        with _aborting(store, key) as unremembered:
+            return _send(store, key, upload_id, packing, held, journal, unremembered)
     except UploadGoneError:
-        _without_upload(plan, journal)
+        journal.planned(None)
         raise
     except AlreadyExistsError:
-        there = store.head(plan.archive_key)
+        there = store.head(key)
         if there is None:
             raise
         return _adopt(store, there, packing)
 
 
-def verify_stored(store: ObjectStore, key: str, packing: Packing, uploaded: Uploaded, *, full: bool) -> ObjectInfo:
+def verify_stored(store: ObjectStore, key: str, packing: HashedParts, uploaded: Uploaded, *, full: bool) -> ObjectInfo:
     """Check what the store holds against what was packed.
 
     Args:
@@ -177,13 +193,13 @@ def _aborting(store: ObjectStore, key: str) -> Generator[list[str]]:
 
 def _send(
     store: ObjectStore,
-    plan: ArchivePlan,
-    packing: Packing,
+    key: str,
+    upload_id: str | None,
+    packing: HashedParts,
     held: dict[int, UploadedPart],
     journal: UploadJournal,
     unremembered: list[str],
 ) -> Uploaded:
-    upload_id = plan.upload_id
     noted = {} if upload_id is None else journal.parts(upload_id)
     done: list[UploadedPart] = []
     going: deque[Future[UploadedPart]] = deque()
@@ -192,12 +208,12 @@ def _send(
         try:
             for part in packing.parts():
                 if part.last and part.number == 1 and upload_id is None:
-                    info = store.put_if_absent(plan.archive_key, part.data, md5=part.md5)
+                    info = store.put_if_absent(key, part.data, md5=part.md5)
                     part.release()
                     return Uploaded(info, 1, 0)
                 if upload_id is None:
-                    upload_id = store.create_upload(plan.archive_key)
-                    if not journal.planned(plan.model_copy(update={"upload_id": upload_id})):
+                    upload_id = store.create_upload(key)
+                    if not journal.planned(upload_id):
                         unremembered.append(upload_id)
                 if _is_held(held.get(part.number), part, noted):
                     done.append(held[part.number])
@@ -205,7 +221,7 @@ def _send(
                     continue
                 if len(going) >= CONCURRENCY:
                     done.append(going.popleft().result())
-                going.append(pool.submit(_send_part, store, plan.archive_key, upload_id, part, journal))
+                going.append(pool.submit(_send_part, store, key, upload_id, part, journal))
                 sent += 1
             done.extend(future.result() for future in going)
         except BaseException:
@@ -215,7 +231,7 @@ def _send(
     if upload_id is None:
         raise AssertionError("an archive has at least its end blocks")
     done.sort(key=lambda part: part.number)
-    info = store.complete_upload(plan.archive_key, upload_id, done, int(packing.crc32, 16))
+    info = store.complete_upload(key, upload_id, done, int(packing.crc32, 16))
     return Uploaded(info, sent, len(done) - sent)
 
 
@@ -233,14 +249,14 @@ def _is_held(held: UploadedPart | None, part: PackedPart, noted: Mapping[int, tu
     return held.etag == part.md5 or noted.get(part.number) == (part.md5, held.etag)
 
 
-def _adopt(store: ObjectStore, there: ObjectInfo, packing: Packing) -> Uploaded:
+def _adopt(store: ObjectStore, there: ObjectInfo, packing: HashedParts) -> Uploaded:
     same = there.size == packing.size and (there.etag in _expected_etags(packing) or _same_bytes(store, there, packing))
     if not same:
         raise KeyTakenError(f"{there.key} holds another archive and is never overwritten")
     return Uploaded(there, 0, len(packing.part_md5))
 
 
-def _expected_etags(packing: Packing) -> tuple[str, ...]:
+def _expected_etags(packing: HashedParts) -> tuple[str, ...]:
     """ETags that plain S3 gives these bytes. No other store's ETag can look so by chance."""
     joined = hashlib.md5(b"".join(bytes.fromhex(md5) for md5 in packing.part_md5), usedforsecurity=False).hexdigest()
     multipart = f"{joined}-{len(packing.part_md5)}"
@@ -259,11 +275,5 @@ def stored_sha256(store: ObjectStore, key: str, version_id: str | None) -> str:
     return read_whole(read)
 
 
-def _same_bytes(store: ObjectStore, info: ObjectInfo, packing: Packing) -> bool:
+def _same_bytes(store: ObjectStore, info: ObjectInfo, packing: HashedParts) -> bool:
     return stored_sha256(store, info.key, info.version_id) == packing.sha256
-
-
-def _without_upload(plan: ArchivePlan, journal: UploadJournal) -> ArchivePlan:
-    fresh = plan.model_copy(update={"upload_id": None})
-    journal.planned(fresh)
-    return fresh

@@ -23,6 +23,7 @@ PayloadKind = Literal[
     "seal",
     "archive-audit-claim",
     "archive-audit",
+    "archive-copy",
     "device-audit-line",
     "device-audit-head",
     "model-manifest",

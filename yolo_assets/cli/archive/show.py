@@ -271,7 +271,7 @@ def hold(
     from yolo_assets.archive.retention import hold as hold_hour
     from yolo_assets.contracts.names import ArchiveName
 
-    opened = open_to_read(settings(archive=archive), key)
+    opened = open_to_read(settings(archive=archive), key, alone=True)
     hours = {(name.camera_id, name.hour): name for name in map(ArchiveName.parse, names)}  # parts of one hour: once
     rows: list[dict[str, Any]] = []
     with progress("releasing" if release else "holding", total=len(hours)) as advance:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from yolo_assets.cli.archive.options import CameraOption, KeyOption, given, open_to_read, verify_how
+from yolo_assets.cli.archive.options import CameraOption, KeyOption, given, open_to_read, trusted_keys, verify_how
+from yolo_assets.cli.archive.replicate import verify_both
 from yolo_assets.cli.common import ArchiveOption, JsonOption, emit_json, note, out, progress, settings
 from yolo_assets.contracts.errors import UsageError, UserError
 
@@ -34,6 +35,10 @@ def verify(
     coverage: Annotated[
         bool, typer.Option("--coverage", help="Verify nothing; show what audits have verified so far.")
     ] = False,
+    both: Annotated[
+        bool, typer.Option("--both", help="Compare with the copy (YOLO_ASSETS_ARCHIVE_COPY), by listings.")
+    ] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="With --both: read every byte of both.")] = False,
     days: Annotated[int, typer.Option(help="With --coverage: within this many days.", min=1, max=36_500)] = 30,
     key: KeyOption = None,
     as_json: JsonOption = False,
@@ -41,12 +46,17 @@ def verify(
     """Check receipt, index and archive against each other; exit 1 on any difference."""
     from yolo_assets.archive.audit.audit import parse_share
 
-    if sum((bool(names), camera is not None, sample is not None, coverage)) > 1:
-        raise UsageError("give only one of: names of archives, --camera, --sample, --coverage")
+    if sum((bool(names), camera is not None, sample is not None, coverage, both)) > 1:
+        raise UsageError("give only one of: names of archives, --camera, --sample, --coverage, --both")
+    if deep and not both:
+        raise UsageError("--deep needs --both; the archives alone are read with --verify full")
     checked = verify_how(how)
     share = given(parse_share, sample, "--sample")
     located = settings(archive=archive)
-    opened = open_to_read(located, key)
+    if both:
+        verify_both(located, trusted_keys(located, key), deep=deep, as_json=as_json)
+        return
+    opened = open_to_read(located, key, alone=True)
     if coverage:
         _coverage(opened, days, as_json)
     elif share is not None:
