@@ -54,9 +54,11 @@ def replicate(
     from yolo_assets.archive.bandwidth.limiter import Limiter
     from yolo_assets.archive.service.traffic import Stop, Stopped
     from yolo_assets.contracts.signing import Signer
+    from yolo_assets.contracts.trail import TrailTarget
     from yolo_assets.replication.lag import late_archives, open_copier
     from yolo_assets.replication.replicate import Replication
     from yolo_assets.storage.open import open_store
+    from yolo_assets.trail.trail import AuditTrail
 
     located, how = limited(settings(archive=archive, store=store), bwlimit), verify_how(verify)
     trusted, target = trusted_keys(located, key), location_url(to)
@@ -81,7 +83,11 @@ def replicate(
             root = open_store(located.store_url, memory=located.known_stores)
             late = late_archives(root, located.home / "cache" / "catalog")
             signer = Signer.load_or_create(located.archiver_key)
-            return Replication(copier, root, signer, late=late, report=report).run()
+            asked = TrailTarget(names=(copier.first.url,), out=copier.copy.url)
+            with AuditTrail.of(located).recording("archive replicate", asked) as act:
+                done = Replication(copier, root, signer, late=late, report=report).run()
+                act.result = f"done: {done.counts.archives} archives copied, {done.failed_count} failed"
+            return done
 
         try:
             done = run_stoppable(work, stop)
