@@ -25,7 +25,7 @@ from yolo_assets.storage.base import (
 from yolo_assets.storage.cold import RestoreState
 from yolo_assets.storage.decorators import ForwardingStore
 from yolo_assets.storage.open import open_store
-from yolo_assets.storage.retrying import RetryBounds
+from yolo_assets.storage.retrying import QUICK, RetryBounds
 
 T = TypeVar("T")
 
@@ -252,11 +252,11 @@ def open_with_copy(
         url: of the first place.
         copy_url: of the copy.
         memory: see ``open_store``; nothing new is remembered.
-        retries: see ``open_store``.
+        retries: see ``open_store``; by default the first place is not waited for long, as there is another.
         say: see ``FallbackStore``.
     """
 
-    def opened(place: str) -> ObjectStore:
-        return open_store(place, create=False, lazy=True, memory=memory, remember=False, retries=retries)
+    def opened(place: str, bounds: RetryBounds | None) -> ObjectStore:
+        return open_store(place, create=False, lazy=True, memory=memory, remember=False, retries=bounds)
 
-    return FallbackStore(opened(url), opened(copy_url), say=say)
+    return FallbackStore(opened(url, retries or QUICK), opened(copy_url, retries), say=say)

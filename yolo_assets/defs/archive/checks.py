@@ -6,6 +6,7 @@ has read already.
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from yolo_assets.archive.audit.audit import AuditReport
     from yolo_assets.catalog.publish import CatalogVersion
+    from yolo_assets.contracts.copies import CopyLag
 
 SEAL_DAYS = 31
 """For so long a broken seal stands in its check; the catalog keeps it for ever."""
@@ -51,6 +53,13 @@ ARCHIVES_VERIFIED = dg.AssetCheckSpec(
     blocking=True,
     description="Every archive that was due was examined and is what its receipt states; reports how much was covered.",
 )
+COPY_UP_TO_DATE = dg.AssetCheckSpec(
+    "copy_up_to_date",
+    asset="archive_copy",
+    description="What was archived lies in the second place within a day.",
+)
+COPY_WITHIN = timedelta(hours=24)
+"""So long an archive may lie in one place alone."""
 
 
 def every_receipt_verified(published: CatalogVersion) -> dg.AssetCheckResult:
@@ -91,6 +100,33 @@ def as_sealed(broken: pl.DataFrame) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{broken.height} archives of the last {SEAL_DAYS} days are not what the device sealed",
         metadata={"archives": table(list(broken.head(50).iter_rows(named=True)), columns)},
+    )
+
+
+def copy_up_to_date(lag: CopyLag | None, now: datetime) -> dg.AssetCheckResult:
+    """A warning when an archive has been in one place alone for too long, or cannot be copied.
+
+    Args:
+        lag: how far the copy is behind; None: there is to be none.
+        now: aware.
+    """
+    if lag is None:
+        return dg.AssetCheckResult(
+            check_name=COPY_UP_TO_DATE.name, passed=True, description="no second place is set: YOLO_ASSETS_ARCHIVE_COPY"
+        )
+    age = lag.age_seconds(now)
+    return dg.AssetCheckResult(
+        check_name=COPY_UP_TO_DATE.name,
+        passed=not lag.failed and age <= COPY_WITHIN.total_seconds(),
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{lag.archives} archives wait, the oldest for {age / 3600:.1f} h; {lag.failed} cannot be copied",
+        metadata={
+            "behind_archives": lag.archives,
+            "behind_bytes": lag.bytes,
+            "behind_hours": round(age / 3600, 2),
+            "newest_hour": lag.newest_hour or "none",
+            "failed": lag.failed,
+        },
     )
 
 
