@@ -32,7 +32,6 @@ class Places:
     @classmethod
     def of(cls, settings: Settings) -> Places:
         """Those of an installation. A folder that is not there yet is neither made nor remembered."""
-
         # Tried for a moment only: a person waits for the page.
         bounds, memory = RetryBounds(tries=2, deadline=2), settings.known_stores
 
