@@ -220,10 +220,9 @@ class EnrolledDevices:
 
     def verdict_on(self, receipt: Receipt) -> SealVerdict:
         """What the seal of the archive of a receipt is worth."""
-        custody = receipt.custody
+        custody, closed = receipt.custody, Hour.from_key(receipt.hour).end
         if custody is None:
-            return self.verdict(None, None, device_ids=(), sealed=(receipt.end_time,) * 2, held=receipt.verified_at)
-        closed = Hour.from_key(receipt.hour).end
+            return self.verdict(None, None, device_ids=(), sealed=(closed, closed), held=receipt.verified_at)
         return self.verdict(
             custody.key_id,
             custody.problem,
