@@ -26,6 +26,7 @@ PayloadKind = Literal[
     "archive-audit",
     "device-audit-line",
     "device-audit-head",
+    "audit-trail",
     "model-manifest",
     "channel-pointer",
     "channel-release",
