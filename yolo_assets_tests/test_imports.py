@@ -22,6 +22,7 @@ LAYERS = {
     "simulator": {"contracts", "runtime", "storage", "vision", "spool", "models"},
     "archive": {"contracts", "runtime", "storage", "classes", "spool"},
     "tables": {"contracts", "runtime", "storage", "classes", "vision", "spool", "archive"},
+    "transparency": {"contracts", "runtime", "storage", "archive"},
     "catalog": {"contracts", "runtime", "storage", "classes", "spool", "archive", "tables"},
     "monitoring": {"contracts", "runtime", "storage", "vision", "spool", "archive", "tables"},
     "today": {"contracts", "runtime", "storage", "spool", "archive", "catalog", "models", "monitoring"},
