@@ -68,6 +68,17 @@ class Custody(Record):
         return f"of {self.files} files that the device sealed {' and '.join(parts)}: {', '.join(self.examples)}"
 
 
+class IndexGroup(Record):
+    """A piece of the member index that can be read, and proven, by itself."""
+
+    start: int = Field(ge=0, description="its first byte in the index")
+    length: int = Field(gt=0, description="in bytes")
+    rows: int = Field(gt=0, description="how many members it lists")
+    sha256: str = Field(description="of these bytes, hexadecimal")
+    first: str = Field(description="the lowest name in it")
+    last: str = Field(description="the highest name in it")
+
+
 class Receipt(SignedRecord):
     """One archive of one camera-hour, uploaded and verified."""
 
@@ -125,6 +136,11 @@ class Receipt(SignedRecord):
         default=None,
         exclude_if=_unknown,
         description="workpieces that its records name; absent: not known, or more than a receipt lists",
+    )
+    index_groups: tuple[IndexGroup, ...] | None = Field(
+        default=None,
+        exclude_if=_unknown,
+        description="pieces of an index that is not read at once; absent: it is short, or its footer names them",
     )
 
     @property
