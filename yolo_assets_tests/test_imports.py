@@ -23,6 +23,7 @@ LAYERS = {
     "archive": {"contracts", "runtime", "storage", "classes", "spool"},
     "tables": {"contracts", "runtime", "storage", "classes", "vision", "spool", "archive"},
     "custody": {"contracts", "storage"},
+    "transparency": {"contracts", "runtime", "storage", "archive"},
     "catalog": {"contracts", "runtime", "storage", "classes", "spool", "archive", "tables"},
     "monitoring": {"contracts", "runtime", "storage", "vision", "spool", "archive", "tables"},
     "today": {"contracts", "runtime", "storage", "spool", "archive", "catalog", "models", "monitoring"},

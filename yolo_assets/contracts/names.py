@@ -33,6 +33,7 @@ _DEVICE_AUDIT = re.compile(
     r"audit/devices/(?P<device>[A-Za-z0-9_-]{1,64})/(?P<log>\d{8}T\d{6}Z-[0-9a-f]{8})/(?P<first>\d{10})-(?P<last>\d{10})\.ndjson"
 )
 _DEVICE_KEY = re.compile(r"keys/devices/(?P<key>[0-9a-f]{16})(?:\.(?P<number>[1-9]\d*))?\.json")
+_CHECKPOINT = re.compile(r"checkpoints/(?P<number>\d{8})\.(?P<what>checkpoint|tsr|[0-9a-f]{8}\.cosignature)")
 _TRAIL = re.compile(r"audit/trail/(?P<number>\d{10})\.json")
 _ARCHIVE = re.compile(r"yolo_(?P<camera>[A-Za-z0-9_-]{1,64})_(?P<hour>\d{8}_\d{2})(?:_p(?P<part>[1-9]\d*))?")
 
@@ -48,6 +49,7 @@ ARCHIVES = "archives/"
 INDEXES = "index/"
 RECEIPTS = "receipts/"
 AUDIT = "audit/"
+CHECKPOINTS = "checkpoints/"
 
 CATALOG_POINTER = "catalog/current.json"
 LABELS_INBOX = "labels/inbox/"
@@ -246,6 +248,32 @@ def parse_audit_key(key: str) -> tuple[str, int | None] | None:
         return None
     number = None if match["what"] == "claim" else int(match["what"])
     return (match["id"], number) if audit_key(match["id"], number) == key else None
+
+
+def checkpoint_key(number: int) -> str:
+    """The ``number``-th checkpoint of the receipts, from 1: a signed note."""
+    return f"{CHECKPOINTS}{number:08d}.checkpoint"
+
+
+def checkpoint_list_key(number: int, sha256: str) -> str:
+    """The receipts that a checkpoint has more than the one before it, in order, by the SHA-256 of that list."""
+    return f"{CHECKPOINTS}{number:08d}-{check_sha256(sha256)[:16]}.receipts.gz"
+
+
+def checkpoint_token_key(number: int) -> str:
+    """The time stamp of a checkpoint, as RFC 3161 has it."""
+    return f"{CHECKPOINTS}{number:08d}.tsr"
+
+
+def checkpoint_cosignature_key(number: int, key_id: str) -> str:
+    """What a witness signed of a checkpoint, by the id of its key."""
+    return f"{CHECKPOINTS}{number:08d}.{key_id}.cosignature"
+
+
+def parse_checkpoint_key(key: str) -> tuple[int, str] | None:
+    """``(number, what)`` of a key below ``checkpoints/``: ``checkpoint``, ``tsr``, ``cosignature``; None: another."""
+    match = _CHECKPOINT.fullmatch(key)
+    return (int(match["number"]), match["what"].rpartition(".")[2]) if match else None
 
 
 # Store root ------------------------------------------------------------------------------------------------------
