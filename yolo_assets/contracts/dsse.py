@@ -21,6 +21,7 @@ from yolo_assets.contracts.errors import BadInputError, SignatureError
 PayloadKind = Literal[
     "receipt",
     "seal",
+    "device-key",
     "archive-audit-claim",
     "archive-audit",
     "device-audit-line",
