@@ -198,6 +198,7 @@ def _extra_for(module: str) -> str | None:
         },
         "events-kafka": {"confluent_kafka"},
         "events-nats": {"nats"},
+        "oms": {"model_signing", "OpenSSL"},
         "train": {"torch", "ultralytics", "onnx", "torchvision", "optuna"},
     }
     return next((extra for extra, modules in extras.items() if root in modules), None)

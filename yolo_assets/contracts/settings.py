@@ -230,7 +230,7 @@ class Settings(BaseSettings):
 
     @property
     def keys(self) -> Path:
-        """Folder of key pairs: ``archiver`` signs receipts, ``promotion`` signs releases."""
+        """Folder of key pairs: ``archiver`` signs receipts, ``promotion`` releases, ``export`` models for others."""
         return self.home / "keys"
 
     @property
@@ -277,6 +277,11 @@ class Settings(BaseSettings):
         counts.
         """
         return _public_keys(self.promotion_key, self.keys / "promotions")
+
+    @property
+    def export_key(self) -> Path:
+        """Private key that signs what ``models export --oms`` writes: P-256, which OpenSSF model signing asks for."""
+        return self.keys / "export"
 
 
 def variables() -> dict[str, tuple[str, str]]:
