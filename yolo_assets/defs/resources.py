@@ -61,7 +61,7 @@ class Locations(dg.ConfigurableResource):
         return Archive(store, TrustedKeys.load(self.settings.archiver_public_keys()))
 
     def archive_to_read(self, log: Callable[[str], None]) -> Archive:
-        """As ``archive``, for assets that read old frames: from the second place where need be, which ``log`` is told."""
+        """As ``archive``, for assets that read old frames: from the copy where need be, which ``log`` is told."""
         from yolo_assets.archive.archive import Archive
         from yolo_assets.storage.fallback import open_with_copy
 
@@ -117,11 +117,12 @@ class Locations(dg.ConfigurableResource):
         return Promoter.of_plant(self.registry(), self.promoter(), plant.people, plant.rollout)
 
     def registry(self) -> Registry:
-        """The models of the store root; what the promotion key signed counts."""
+        """The models of the store root; what the promotion key signed counts, or one before it in its time."""
         from yolo_assets.contracts.signing import TrustedKeys
         from yolo_assets.models.registry import Registry
 
-        return Registry(self.store(), TrustedKeys.of(self.promoter()))
+        self.promoter()  # its pair is made at first use
+        return Registry(self.store(), TrustedKeys.load(self.settings.promotion_public_keys()))
 
     def archive_options(self) -> ArchiveOptions:
         """How hours are archived here."""
