@@ -235,12 +235,12 @@ class Replication:
                 continue
             if before is not None and here.key >= before:
                 break
+            if seen == most:
+                self._sweep[label] = position
+                return
             if there is None:
                 yield here
-            seen += 1
-            if seen == most:
-                self._sweep[label] = here.key
-                return
+            seen, position = seen + 1, here.key
         self._sweep[label] = ""
 
     def _is_over(self) -> bool:
