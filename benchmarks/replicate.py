@@ -2,8 +2,8 @@
 
 An archive of incompressible hours is made in a folder. The installed command ``yolo-assets archive replicate`` copies
 it to another folder, or to Ceph, and is ended by SIGKILL at random moments; then it runs to its end. What travelled is
-counted outside the command: to a folder by the kernel (all that the process wrote, its notes included:
-``/proc/<pid>/io``), to Ceph by a proxy before it. Then the first place is moved away, and a frame is read from the copy.
+counted outside the command: to a folder by the kernel (all that the process wrote, with its notes:
+``/proc/<pid>/io``), to Ceph by a proxy before it. Then the first place is moved away, and a frame is read.
 
 Run: python benchmarks/replicate.py [--gigabytes 10] [--kills 10] [--to folder|ceph]
 """
