@@ -21,6 +21,7 @@ LAYERS = {
     "models": {"contracts", "runtime", "storage", "vision"},
     "simulator": {"contracts", "runtime", "storage", "vision", "spool", "models"},
     "archive": {"contracts", "runtime", "storage", "classes", "spool"},
+    "filesystem": {"contracts", "storage", "spool", "archive"},
     "tables": {"contracts", "runtime", "storage", "classes", "vision", "spool", "archive"},
     "catalog": {"contracts", "runtime", "storage", "classes", "spool", "archive", "tables"},
     "monitoring": {"contracts", "runtime", "storage", "vision", "spool", "archive", "tables"},
