@@ -22,11 +22,24 @@ LAYERS = {
     "simulator": {"contracts", "runtime", "storage", "vision", "spool", "models"},
     "archive": {"contracts", "runtime", "storage", "classes", "spool"},
     "tables": {"contracts", "runtime", "storage", "classes", "vision", "spool", "archive"},
+    "custody": {"contracts", "storage"},
+    "transparency": {"contracts", "runtime", "storage", "archive"},
     "catalog": {"contracts", "runtime", "storage", "classes", "spool", "archive", "tables"},
     "monitoring": {"contracts", "runtime", "storage", "vision", "spool", "archive", "tables"},
     "today": {"contracts", "runtime", "storage", "spool", "archive", "catalog", "models", "monitoring"},
     "alerts": {"contracts", "runtime", "storage", "models", "today"},
-    "evidence": {"contracts", "runtime", "storage", "classes", "vision", "spool", "archive", "catalog", "models"},
+    "evidence": {
+        "contracts",
+        "runtime",
+        "storage",
+        "classes",
+        "vision",
+        "spool",
+        "archive",
+        "custody",
+        "catalog",
+        "models",
+    },
     "learning": {
         "contracts",
         "runtime",
@@ -45,6 +58,7 @@ LAYERS = {
     "cluster": {"contracts", "runtime"},
     "events": {"contracts", "runtime"},
     "edge": {"contracts", "runtime", "storage", "vision", "spool", "models", "simulator", "events"},
+    "trail": {"contracts", "storage", "models", "edge"},
 }
 # The same for the rooms of the edge agent, from the ground floor up.
 EDGE_LAYERS = {

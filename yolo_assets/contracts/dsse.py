@@ -21,10 +21,12 @@ from yolo_assets.contracts.errors import BadInputError, SignatureError
 PayloadKind = Literal[
     "receipt",
     "seal",
+    "device-key",
     "archive-audit-claim",
     "archive-audit",
     "device-audit-line",
     "device-audit-head",
+    "audit-trail",
     "model-manifest",
     "channel-pointer",
     "channel-release",
