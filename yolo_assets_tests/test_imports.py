@@ -55,6 +55,7 @@ LAYERS = {
     "validation": {"contracts", "storage", "learning", "models", "evidence"},
     "lineage": {"contracts", "storage", "archive", "catalog", "learning", "models"},
     "training": {"contracts", "runtime", "storage", "classes", "vision", "learning", "models", "monitoring"},
+    "provenance": {"contracts", "storage", "models", "training", "validation"},
     "cluster": {"contracts", "runtime"},
     "events": {"contracts", "runtime"},
     "edge": {"contracts", "runtime", "storage", "vision", "spool", "models", "simulator", "events"},
