@@ -64,7 +64,7 @@ class CopiedParts(HashedParts):
     sha256: str = ""
     md5: str = ""
     crc32: str = ""
-    part_md5: list[str] = field(default_factory=list[str])
+    part_count: int = 0
 
     def _stream(self) -> Iterator[bytes | memoryview]:
         yield from self.chunks()
