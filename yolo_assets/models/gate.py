@@ -232,9 +232,7 @@ class _Judge:
     def classes(self) -> Iterator[RuleResult]:
         """Each class: its floors, and what it loses against champion and anchor."""
         for name in self.judged.lost:
-            sentence = (
-                f"Class {name} is critical, the champion has it and this version has not; train with labels of it."
-            )
+            sentence = f"Class {name} is critical: the champion has it and this version has not; train with its labels."
             yield RuleResult(rule=f"recall/{name}", passed=False, sentence=sentence)
         for name in self.judged.known:
             if name in self.judged.retired:

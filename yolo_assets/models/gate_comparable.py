@@ -1,7 +1,7 @@
 """The gate's first rules: can the figures be trusted, and may the models be compared and swapped at all?
 
-And which classes are judged: retired ones are not, critical ones need proof. Does not belong here: whether the candidate
-is good enough (``gate``).
+And which classes are judged: retired ones are not, critical ones need proof. Does not belong here: whether the
+candidate is good enough (``gate``).
 """
 
 from __future__ import annotations

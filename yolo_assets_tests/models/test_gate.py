@@ -276,7 +276,8 @@ def test_nothing_is_asked_of_a_retired_class(critical: bool):
     asked = {"min_recall_by_class": {"pore": 0.9}, "critical": ("pore",)}
     assert not judged_by(lost, flags(), None).passed
     assert judged_by(lost, given_up, None, **asked).passed
-    absent = comparison(classes={"crack": found(), "spatter": found()})
+    two = {"crack": found(), "spatter": found()}
+    absent = comparison(classes=two, champion={"classes": two})
     report = judged_by(absent, given_up, None, **asked)
     assert report.passed and "Class pore is retired, so it is not judged." in [rule.sentence for rule in report.rules]
     assert judged_by(absent, plant_list(*flags().classes), given_up).passed, "retired since the candidate was made"
