@@ -177,7 +177,7 @@ def _extra_for(module: str) -> str | None:
     root = module.partition(".")[0]
     extras = {
         "s3": {"boto3", "botocore"},
-        "archive": {"pyarrow"},
+        "archive": {"pyarrow", "fsspec"},
         "edge": {
             "cv2",
             "av",
