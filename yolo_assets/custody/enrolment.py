@@ -12,11 +12,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from yolo_assets.contracts.device_keys import DeviceKey, DeviceKeyStatement, EnrolledDevices
+from yolo_assets.contracts.dsse import Envelope
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
-from yolo_assets.contracts.names import DEVICE_KEYS, check_id, device_key_key, parse_device_key
+from yolo_assets.contracts.fleet import Heartbeat
+from yolo_assets.contracts.names import DEVICE_KEYS, FLEET, check_id, device_key_key, parse_device_key
 from yolo_assets.contracts.signing import Signer, TrustedKeys, key_id_of
 from yolo_assets.contracts.times import format_time, utc_now
-from yolo_assets.storage.base import AlreadyExistsError, ObjectStore
+from yolo_assets.storage.base import AlreadyExistsError, ObjectNotFoundError, ObjectStore
 
 Change = Literal["ended", "revoked"]
 
@@ -42,6 +44,23 @@ def enrolled_devices(store: ObjectStore, trusted: TrustedKeys) -> EnrolledDevice
         StoreUnavailableError: the store does not answer.
     """
     return EnrolledDevices.of(read_statements(store), trusted)
+
+
+def keys_in_use(store: ObjectStore) -> dict[str, str]:
+    """The key that each device of the fleet runs with, by device id, as its newest heartbeat names it.
+
+    Raises:
+        StoreUnavailableError: the store does not answer.
+    """
+    found: dict[str, str] = {}
+    for info in store.list(FLEET):
+        try:
+            beat = Heartbeat.from_json(store.get(info.key), info.key)
+        except (BadInputError, ObjectNotFoundError):
+            continue  # of a newer agent, or just removed: told by the fleet's own state
+        if isinstance(beat.audit, Envelope):
+            found[beat.device_id] = beat.audit.signatures[0].keyid
+    return found
 
 
 @dataclass(frozen=True)
