@@ -32,6 +32,7 @@ _AUDIT = re.compile(r"audit/date=[\d-]{10}/verify-(?P<id>\d{8}T\d{6}Z-[0-9a-f]{8
 _DEVICE_AUDIT = re.compile(
     r"audit/devices/(?P<device>[A-Za-z0-9_-]{1,64})/(?P<log>\d{8}T\d{6}Z-[0-9a-f]{8})/(?P<first>\d{10})-(?P<last>\d{10})\.ndjson"
 )
+_DEVICE_KEY = re.compile(r"keys/devices/(?P<key>[0-9a-f]{16})(?:\.(?P<number>[1-9]\d*))?\.json")
 _CHECKPOINT = re.compile(r"checkpoints/(?P<number>\d{8})\.(?P<what>checkpoint|tsr|[0-9a-f]{8}\.cosignature)")
 _TRAIL = re.compile(r"audit/trail/(?P<number>\d{10})\.json")
 _ARCHIVE = re.compile(r"yolo_(?P<camera>[A-Za-z0-9_-]{1,64})_(?P<hour>\d{8}_\d{2})(?:_p(?P<part>[1-9]\d*))?")
@@ -59,6 +60,7 @@ GOLDEN_SET = "datasets/golden.json"
 CLASS_LIST_POINTER = "classes/current.json"
 FLEET = "fleet/"
 DEVICE_AUDITS = "audit/devices/"
+DEVICE_KEYS = "keys/devices/"
 TRAIL = "audit/trail/"
 TODAY = "today/"
 ALERTS = "alerts/"
@@ -429,6 +431,20 @@ def parse_device_audit_key(key: str) -> tuple[str, str, int, int] | None:
     """``(device_id, log_id, first, last)`` of a key that ``device_audit_key`` built, or None."""
     match = _DEVICE_AUDIT.fullmatch(key)
     return (match["device"], match["log"], int(match["first"]), int(match["last"])) if match else None
+
+
+def device_key_key(key_id: str, number: int = 1) -> str:
+    """A statement on a device's key, immutable: the first enrols it."""
+    return f"{DEVICE_KEYS}{key_id}.json" if number == 1 else f"{DEVICE_KEYS}{key_id}.{number}.json"
+
+
+def parse_device_key(key: str) -> tuple[str, int] | None:
+    """``(key_id, number)`` of a key that ``device_key_key`` built, or None."""
+    match = _DEVICE_KEY.fullmatch(key)
+    if not match:
+        return None
+    number = int(match["number"] or 1)
+    return (match["key"], number) if device_key_key(match["key"], number) == key else None
 
 
 def trail_key(number: int) -> str:

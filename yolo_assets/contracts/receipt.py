@@ -55,6 +55,7 @@ class Custody(Record):
     differing: int = Field(default=0, ge=0, description="files that are not what was sealed")
     examples: tuple[str, ...] = Field(default=(), description="names of some of them")
     trouble: str | None = Field(default=None, description="why the statement proves nothing")
+    sealed_at: Time | None = Field(default=None, exclude_if=_unknown, description="when, as the device says")
 
     @property
     def problem(self) -> str | None:
