@@ -140,6 +140,11 @@ def verify_history(
                 "log", f"there is no checkpoint in {archive.url}; make one with: yolo-assets archive checkpoint"
             )
         return history
+    if archive.trusted.keys[stored[-1].signed.key_id].revoked_at is not None:
+        history.find(
+            "log",
+            f"{stored[-1].key}, the last one, is signed by a revoked key; make one with another: archive checkpoint",
+        )
     _state_of_checkpoints(history, archive, stored, lists, others)
     _compare_receipts(history, stored, lists, receipts, now, whole=whole)
     _compare_kept(history, archive, stored, lists, others)
