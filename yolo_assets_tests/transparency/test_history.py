@@ -106,12 +106,13 @@ def test_a_dropped_hour_is_found_until_its_retention_ends(tmp_path: Path) -> Non
 
 
 def test_an_inserted_hour_is_found_before_and_after_its_checkpoint(tmp_path: Path) -> None:
-    plant = logged_plant(tmp_path, 12)
+    plant = logged_plant(tmp_path, 1)
+    plant.checkpoint(FIRST.start + 12 * DAY)
     inserted = plant.add("cam03", 5)
-    for now in (12, 13):
-        (finding,) = look(plant, FIRST.start + now * DAY + MORNING).findings
+    for day in (13, 14):
+        (finding,) = look(plant, FIRST.start + (day - 1) * DAY + MORNING).findings
         assert (finding.kind, finding.receipts) == ("inserted", (inserted,))
-        plant.day(12 if now == 12 else 13)
+        plant.checkpoint(FIRST.start + day * DAY)
 
 
 def test_a_log_that_was_made_again_is_found_by_a_kept_checkpoint(plant: LoggedPlant) -> None:
@@ -214,11 +215,9 @@ def test_the_commands_show_the_history(tmp_path: Path) -> None:
     done = cli("archive", "witness", str(tmp_path / "witness"), "--key", public, "--json", home=home)
     assert done.returncode == 0, done.stderr
     outside = ("--checkpoint", json.loads(done.stdout)["file"], "--witness-key", str(tmp_path / "witness/witness.vkey"))
-    shown = cli("archive", "verify", "--history", key.stem, *outside, home=home)
-    assert shown.returncode == 0 and "checkpoint 1  since 20" in shown.stdout and "co-signed by" in shown.stdout
     told = json.loads(cli("archive", "verify", "--history", *outside, "--json", home=home).stdout)
     assert told["ok"] and told["checkpoints"][0]["receipts"] == 1 and len(told["checkpoints"][0]["cosigned"]) == 1
     plant.archive.put(key.receipt_key, signed(receipt(key, frame_count=1), plant.signer))
-    bad = cli("archive", "verify", "--history", home=home)
+    bad = cli("archive", "verify", "--history", key.stem, *outside, home=home)
     assert bad.returncode == 1 and "REWRITTEN" in bad.stdout and bad.stderr.count("\n") == 1, bad.stderr
-    assert cli("archive", "verify", "--history", "--coverage", home=home).returncode == 2
+    assert "checkpoint 1  since 20" in bad.stdout and "co-signed by" in bad.stdout
