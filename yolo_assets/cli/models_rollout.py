@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings, show_table
+from yolo_assets.cli.common import (
+    JsonOption,
+    StoreOption,
+    emit_json,
+    note,
+    on_the_trail,
+    out,
+    settings,
+    show_table,
+)
 from yolo_assets.cli.registries import (
     ChannelOption,
     ModelArgument,
@@ -22,6 +31,7 @@ from yolo_assets.cli.registries import (
 if TYPE_CHECKING:
     from yolo_assets.contracts.releasing import RolloutRecord
     from yolo_assets.contracts.settings import Settings
+    from yolo_assets.contracts.trail import TrailTarget
     from yolo_assets.models.rollout import Rollouts
 
 app = typer.Typer(
@@ -107,8 +117,11 @@ def pause(
     """
     from yolo_assets.contracts.times import utc_now
 
-    rollouts = _rollouts(settings(store=store), name, channel, trusted_key)
-    _show(rollouts.pause(by or getpass.getuser(), reason, utc_now()), as_json)
+    located = settings(store=store)
+    rollouts = _rollouts(located, name, channel, trusted_key)
+    with on_the_trail(located, "models rollout pause", _channel(name, channel), by=by, reason=reason):
+        record = rollouts.pause(by or getpass.getuser(), reason, utc_now())
+    _show(record, as_json)
 
 
 @app.command()
@@ -127,8 +140,11 @@ def resume(
     """
     from yolo_assets.contracts.times import utc_now
 
-    rollouts = _rollouts(settings(store=store), name, channel, trusted_key)
-    _show(rollouts.resume(by or getpass.getuser(), reason, utc_now()), as_json)
+    located = settings(store=store)
+    rollouts = _rollouts(located, name, channel, trusted_key)
+    with on_the_trail(located, "models rollout resume", _channel(name, channel), by=by, reason=reason):
+        record = rollouts.resume(by or getpass.getuser(), reason, utc_now())
+    _show(record, as_json)
 
 
 @app.command()
@@ -149,7 +165,8 @@ def abort(
 
     located = settings(store=store)
     rollouts = _rollouts(located, name, channel, trusted_key)
-    pointer = rollouts.abort(by or getpass.getuser(), reason, utc_now())
+    with on_the_trail(located, "models rollout abort", _channel(name, channel), by=by, reason=reason):
+        pointer = rollouts.abort(by or getpass.getuser(), reason, utc_now())
     note(f"{name}/{channel} serves {pointer.version} on every device, release {pointer.release}")
     record = rollouts.newest()
     assert record is not None
@@ -198,6 +215,12 @@ def approve(
     missing = status.needed - len(status.approved_by)
     rest = "promote it now" if missing <= 0 else f"{missing} more must approve it"
     out().print(f"{name}/{version} for {channel}: approved by {', '.join(status.approved_by)}; {rest}", markup=False)
+
+
+def _channel(name: str, channel: str) -> TrailTarget:
+    from yolo_assets.contracts.trail import TrailTarget
+
+    return TrailTarget(model=name, channel=channel)
 
 
 def _rollouts(located: Settings, name: str, channel: str, trusted_key: list[Path] | None) -> Rollouts:
