@@ -169,8 +169,11 @@ def run(
             common.emit_json({"url": agent.url, "device_id": settings.device_id, "cameras": settings.camera_ids})
             return
         common.out().print(f"live page: {agent.url}", markup=False)
-        if not agent.has_token:
-            common.note("no token is set: rollback and reload are off; set token_file to allow them")
+        if not agent.people.anybody:
+            common.note(
+                "no token is set: rollback and reload are off; set token_file, or add a person with: "
+                "yolo-assets edge token add"
+            )
 
     if not run_agent(agent, report_started):
         raise UserError("stopped, but a camera or an inference hung and did not end")

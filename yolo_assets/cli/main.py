@@ -36,6 +36,7 @@ GROUPS = {
     "training": "Trainings: status, search, trials.",
 }
 COMMANDS = {
+    "audit": ("audit", "Who did what to a model, a camera, an hour: exports, releases, changes, verified."),
     "backfill": ("backfill", "Build hours of the past again, or those that are missing, through Dagster's daemon."),
     "demo": ("demo", "The whole loop on this machine, with real files, inference, training and hot reload."),
     "exporter": ("exporter", "The platform's figures for Prometheus: runs, backlog, gaps, fleet, verdicts."),

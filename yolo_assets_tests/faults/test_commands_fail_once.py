@@ -65,7 +65,7 @@ IN_PROCESS = {
     *("datasets ls", "datasets show", "datasets diff", "datasets export", "datasets golden add", "datasets golden ls"),
     *("labels ls", "labels history", "labels conflicts", "labels withdraw", "labels suspects"),
     *("classes ls", "classes add", "classes describe", "classes rename", "classes alias", "classes retire"),
-    *("classes merge", "alerts ls", "lineage", "backfill", "exporter", "platform init", "today"),
+    *("classes merge", "alerts ls", "audit", "lineage", "backfill", "exporter", "platform init", "today"),
     *("training status", "training search", "training trials"),
 }
 FOREGROUND = ("edge run", "edge check", "edge status", "edge audit verify", "edge try")

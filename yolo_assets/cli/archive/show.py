@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -252,6 +254,8 @@ def cat(
         raise UsageError("a frame cannot be shown on a terminal; write it to a file with -o FILE")
     if output is not None and not output.parent.is_dir():
         raise UsageError(f"there is no folder {output.parent}")
+    if output is not None and output.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(output))
     located = settings(archive=archive, store=store)
     opened = open_to_read(located, key)
     try:
