@@ -24,7 +24,7 @@ GROUPS = {
     "catalog": "Archive catalog: rebuild, query, find, gaps, stats.",
     "classes": "The plant's list of classes: ls, add, describe, rename, alias, retire, merge.",
     "datasets": "Dataset versions and the golden set: build, ls, show, diff, export, golden.",
-    "edge": "Edge agent: try, init, check, run, status, audit.",
+    "edge": "Edge agent: try, init, check, run, status, audit, token.",
     "events": "Announcements of hours and labels: listen.",
     "evidence": "Evidence packs for auditors: make, verify.",
     "health": "What was found of each camera, and what people say about it: ls, ack, relearn, retire.",

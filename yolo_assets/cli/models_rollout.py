@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -176,6 +176,10 @@ def abort(
 def approve(
     model: ModelArgument,
     key: Annotated[Path, typer.Option("--key", help="Your own private key.", metavar="FILE")],
+    meaning: Annotated[
+        Literal["reviewed", "approved", "responsible"],
+        typer.Option("--meaning", help="What your signature means; it is signed with it and shown everywhere."),
+    ] = "approved",
     channel: ChannelOption = "stable",
     store: StoreOption = None,
     trusted_key: TrustedOption = None,
@@ -184,14 +188,18 @@ def approve(
     """Approve a proposed release with your own key, where plant.yaml wants people to agree.
 
     The signature is over the version's manifest and the release that it replaces: an approval is of one set of bytes,
-    once. yolo-assets models keygen --person FILE makes a key; plant.yaml names its public half under people.
+    once, with the time and what it means. yolo-assets models keygen --person FILE makes a key; plant.yaml names its
+    public half under people.
 
     Example: yolo-assets models approve line/20260102-1a2b3c4d --key anna.key
     """
     from yolo_assets.contracts.errors import UserError
     from yolo_assets.contracts.plant import load_plant
     from yolo_assets.contracts.signing import Signer
+    from yolo_assets.contracts.times import format_time
+    from yolo_assets.contracts.trail import TrailTarget
     from yolo_assets.models.approvals import Approvals
+    from yolo_assets.trail.trail import AuditTrail
 
     located = settings(store=store)
     registry = open_registry(located, trusted_key)
@@ -200,13 +208,22 @@ def approve(
     if people is None:
         raise UserError(f"{located.plant} has no section people: nobody has to approve a release here")
     approvals = Approvals(registry.store, people, registry.trusted)
-    status = approvals.approve(name, channel, version, Signer.load(key))
+    person = Signer.load(key)
+    target = TrailTarget(model=f"{name}/{version}", channel=channel, names=(f"key {person.key_id}",))
+    trail = AuditTrail.of(located, approvals.name_of(person))
+    with trail.recording("models approve", target, meaning=meaning) as act:
+        status = approvals.approve(name, channel, version, person, meaning)
+        act.result = f"done: {len(status.signatures)} of {status.needed} approvals"
     if as_json:
         emit_json(
             {
                 "model": f"{name}/{version}",
                 "channel": channel,
                 "approved_by": list(status.approved_by),
+                "signatures": [
+                    {"name": one.name, "meaning": one.meaning, "at": format_time(one.at) if one.at else None}
+                    for one in status.signatures
+                ],
                 "needed": status.needed,
                 "complete": status.complete,
             }
@@ -214,7 +231,10 @@ def approve(
         return
     missing = status.needed - len(status.approved_by)
     rest = "promote it now" if missing <= 0 else f"{missing} more must approve it"
-    out().print(f"{name}/{version} for {channel}: approved by {', '.join(status.approved_by)}; {rest}", markup=False)
+    out().print(
+        f"{name}/{version} for {channel}: approved by {'; '.join(one.in_words() for one in status.signatures)}; {rest}",
+        markup=False,
+    )
 
 
 def _channel(name: str, channel: str) -> TrailTarget:

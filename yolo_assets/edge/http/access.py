@@ -143,7 +143,7 @@ def is_local(request: Request) -> bool:
 
 
 def requester(request: Request) -> str:
-    """Who asked, by name, and from where."""
+    """Who asked, by name, and from where: ``A. Berg at 10.1.2.3``, or ``token holder at 10.1.2.3``."""
     identity: Identity = request.state.identity
     return f"{identity.name} at {request.client.host if request.client else 'unknown'}"
 
