@@ -141,11 +141,16 @@ class Archive:
         version = oldest_version(self.store, name.receipt_key, proves)
         return None if version is None else (receipts[0], version)
 
-    def receipts(self, camera_id: str, hour: Hour) -> list[Receipt]:
+    def receipts(self, camera_id: str, hour: Hour, first: Receipt | None = None) -> list[Receipt]:
         """The receipts of a camera-hour, by part number, signatures verified.
 
         A part below one that is listed is looked for under a delete marker; else it is left out: ``missing_parts``
         names it.
+
+        Args:
+            camera_id: the camera.
+            hour: the hour.
+            first: the receipt of part 1, where it was read before.
 
         Raises:
             SignatureError, IntegrityError: see ``receipt``.
@@ -154,7 +159,7 @@ class Archive:
         receipts: list[Receipt] = []
         for name in with_missing(names):
             try:
-                receipts.append(self.receipt(name))
+                receipts.append(first if first is not None and name.part == 1 else self.receipt(name))
             except ObjectNotFoundError:
                 if name in names:
                     raise
@@ -217,7 +222,8 @@ class Archive:
         Args:
             camera_id: the camera.
             frame: file name, or ``portable_name`` of it; its hour follows from it.
-            at: the newest frame of that hour captured at or before this moment is taken.
+            at: the newest frame of that hour captured at or before this moment is taken. One of the first part that was
+                captured at this very moment is read without looking for a newer one.
 
         Returns:
             The frame's file name and its bytes, verified.
@@ -240,11 +246,16 @@ class Archive:
                 if row is not None:
                     return native_name(row.name), part.read(row)
         else:
+            first = self._first_part(camera_id, hour)
+            found = None if first is None else first.newest_frame(moment)
+            if first is not None and found is not None and found[0] == moment:  # none can be newer, wherever it lies
+                return native_name(found[1].name), first.read(found[1])
             near = self.parts_near(camera_id, hour, hour.start, moment + _INSTANT)
             newest = [
                 (*frame_row, part)
-                for part in chain(self._complete_parts(camera_id, hour), near)
-                if (frame_row := part.newest_frame(moment)) is not None and frame_row[0] >= hour.start
+                for part in chain(self._complete_parts(camera_id, hour, first), near)
+                if (frame_row := found if part is first else part.newest_frame(moment)) is not None
+                and frame_row[0] >= hour.start
             ]
             if newest:
                 _, row, part = max(newest, key=lambda entry: (entry[0], entry[1].name))
@@ -270,9 +281,10 @@ class Archive:
                 if result.receipt is not None and may_hold(self.part(result.receipt), start, end):
                     yield self.part(result.receipt)
 
-    def _complete_parts(self, camera_id: str, hour: Hour) -> list[ArchivedPart]:
-        """Every part of a camera-hour, or an error."""
-        parts = self.parts(camera_id, hour)
+    def _complete_parts(self, camera_id: str, hour: Hour, first: ArchivedPart | None) -> list[ArchivedPart]:
+        """Every part of a camera-hour, with the first where it was found before, or an error."""
+        parts = [self.part(receipt) for receipt in self.receipts(camera_id, hour, first and first.receipt)]
+        parts = [first if first is not None and part.receipt is first.receipt else part for part in parts]
         if not parts:  # perhaps its only receipt is hidden, where versions are kept
             return list(self._parts_one_by_one(camera_id, hour))
         missing = missing_parts(part.name for part in parts)
@@ -282,12 +294,17 @@ class Archive:
             )
         return parts
 
+    def _first_part(self, camera_id: str, hour: Hour) -> ArchivedPart | None:
+        try:
+            return self.part(self.receipt(ArchiveName(check_id(camera_id), hour)))
+        except ObjectNotFoundError:
+            return None
+
     def _parts_one_by_one(self, camera_id: str, hour: Hour) -> Iterator[ArchivedPart]:
         """Every part of a camera-hour; the first, which nearly always is the only one, without a listing."""
-        try:
-            yield self.part(self.receipt(ArchiveName(check_id(camera_id), hour)))
-        except ObjectNotFoundError:
-            pass
+        first = self._first_part(camera_id, hour)
+        if first is not None:
+            yield first
         for part in self.parts(camera_id, hour):
             if part.receipt.part > 1:
                 yield part

@@ -31,6 +31,7 @@ from yolo_assets.storage.base import ObjectStore
 from yolo_assets.storage.open import folder_of
 
 _TRIES = 5
+_ROWS = 20_000
 _SUGGESTIONS = 8
 
 
@@ -226,6 +227,23 @@ def known_hours(connection: duckdb.DuckDBPyConnection) -> list[KnownHour]:
             name = ArchiveName.parse(key)
             known.append(KnownHour(name.camera_id, name.hour))
     return known
+
+
+def receipt_hashes(
+    connection: duckdb.DuckDBPyConnection,
+) -> Iterator[tuple[str, bytes | None, float, str | None]]:
+    """Every verified receipt, by hour, camera and part.
+
+    Yields:
+        Its key; the SHA-256 of its bytes, None where it was cataloged before the catalog had that; when it was
+        verified, in seconds since 1970; the last day of its retention, ``YYYY-MM-DD``.
+    """
+    cursor = connection.execute(
+        "SELECT receipt_key, unhex(receipt_sha256), epoch(verified_at), "
+        "strftime(timezone('UTC', retention_until), '%Y-%m-%d') FROM archives ORDER BY hour, camera_id, part"
+    )
+    while rows := cursor.fetchmany(_ROWS):
+        yield from rows
 
 
 def gaps(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:

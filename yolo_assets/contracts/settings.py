@@ -230,7 +230,7 @@ class Settings(BaseSettings):
 
     @property
     def keys(self) -> Path:
-        """Folder of key pairs: ``archiver`` signs receipts, ``promotion`` signs releases."""
+        """Folder of key pairs: ``archiver`` signs receipts, ``promotion`` releases, ``export`` models for others."""
         return self.home / "keys"
 
     @property
@@ -263,13 +263,25 @@ class Settings(BaseSettings):
 
         A centre puts the public keys of its remote devices there.
         """
-        own = self.archiver_key.with_name(self.archiver_key.name + ".pub")
-        return [*([own] if own.exists() else []), *sorted((self.keys / "archivers").glob("*.pub"))]
+        return _public_keys(self.archiver_key, self.keys / "archivers")
 
     @property
     def promotion_key(self) -> Path:
-        """Private key that signs manifests and channel pointers; training never opens it."""
+        """Private key that signs manifests, channel pointers and enrolments; training never opens it."""
         return self.keys / "promotion"
+
+    def promotion_public_keys(self) -> list[Path]:
+        """Keys that releases and enrolments may be signed with: the present one, and those before it.
+
+        Who replaces the key puts the old public key into ``<home>/keys/promotions``, with the time until which it
+        counts.
+        """
+        return _public_keys(self.promotion_key, self.keys / "promotions")
+
+    @property
+    def export_key(self) -> Path:
+        """Private key that signs what ``models export --oms`` writes: P-256, which OpenSSF model signing asks for."""
+        return self.keys / "export"
 
 
 def variables() -> dict[str, tuple[str, str]]:
@@ -279,6 +291,11 @@ def variables() -> dict[str, tuple[str, str]]:
         default = "" if field.default in (None, ()) else str(field.default).removesuffix(".0")
         table[_variable_of(name)] = (default, field.description or "")
     return table
+
+
+def _public_keys(private: Path, others: Path) -> list[Path]:
+    own = private.with_name(private.name + ".pub")
+    return [*([own] if own.exists() else []), *sorted(others.glob("*.pub"))]
 
 
 def _variable_of(name: str) -> str:

@@ -106,11 +106,12 @@ class Locations(dg.ConfigurableResource):
         return Promoter.of_plant(self.registry(), self.promoter(), plant.people, plant.rollout)
 
     def registry(self) -> Registry:
-        """The models of the store root; what the promotion key signed counts."""
+        """The models of the store root; what the promotion key signed counts, or one before it in its time."""
         from yolo_assets.contracts.signing import TrustedKeys
         from yolo_assets.models.registry import Registry
 
-        return Registry(self.store(), TrustedKeys.of(self.promoter()))
+        self.promoter()  # its pair is made at first use
+        return Registry(self.store(), TrustedKeys.load(self.settings.promotion_public_keys()))
 
     def archive_options(self) -> ArchiveOptions:
         """How hours are archived here."""

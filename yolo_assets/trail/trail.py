@@ -303,7 +303,7 @@ class AuditTrail:
                 reading.unsigned += 1
                 entry = TrailEntry.from_json(data, label)
         except (SignatureError, BadInputError) as error:
-            reading.findings.append(f"{label} was changed: {error}")
+            reading.findings.append(f"{label} cannot be trusted: {error}")
             return None
         if entry.number != number:
             reading.findings.append(f"{label} is entry {entry.number}; it was copied there")

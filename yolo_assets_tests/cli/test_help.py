@@ -136,6 +136,7 @@ JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ),
     ("catalog", "gaps"): (),
     ("catalog", "stats"): (),
+    ("archive", "checkpoint"): (),
     ("labels", "import"): ("labels.zip",),
     ("datasets", "build"): (),
     ("datasets", "ls"): (),
