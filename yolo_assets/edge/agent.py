@@ -83,8 +83,8 @@ class Agent:
         self.people = PeopleBook(config.people, config.secret())
         if not self.people.anybody and not config.listen.loopback:
             raise BadInputError(
-                f"listen: {config.listen.host} is reachable from other machines; set token_file first, or add a person "
-                "with: yolo-assets edge token add"
+                f"listen: {config.listen.host} is reachable from other machines; set token_file first, or add people "
+                f"to {config.people}"
             )
         self.outputs = Outputs(config.outputs, config.alarms, config.camera_ids, config.device_id, config.state_dir)
         self.clock = DeviceClock(config.state_dir / "clock.json", config.clock)
