@@ -177,7 +177,7 @@ def _extra_for(module: str) -> str | None:
     root = module.partition(".")[0]
     extras = {
         "s3": {"boto3", "botocore"},
-        "archive": {"pyarrow", "fsspec"},
+        "archive": {"pyarrow", "fsspec", "rfc3161_client"},
         "edge": {
             "cv2",
             "av",

@@ -46,7 +46,7 @@ from yolo_assets_tests.support.tiny_model import tiny_bundle_files
 
 IN_PROCESS = {
     *("simulate", "archive run", "archive ls", "archive show", "archive verify", "archive cat", "restore"),
-    "archive checkpoint",
+    *("archive checkpoint", "archive witness"),
     *("catalog rebuild", "catalog query", "catalog find", "catalog gaps", "catalog stats"),
     *("models keygen", "models list", "models show", "models verify", "models promote", "models rollback"),
     *(
@@ -179,6 +179,9 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         shell("catalog gaps")
         shell("catalog stats")
         assert json.loads(shell("archive checkpoint", "--json"))["receipts"] == 4
+        shell("archive witness", tmp_path / "witness")
+        kept = next((tmp_path / "witness" / "cosigned").iterdir())
+        assert json.loads(shell("archive verify", "--history", "--checkpoint", kept, "--json"))["ok"]
         assert json.loads(shell("tables build", "--hour", later.key, "--json"))["frames"] > 0
         assert json.loads(shell("tables quarantine", "--json")) == []
         answer = next((loop.home / "store" / "labels" / "inbox").iterdir())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from yolo_assets.cli.archive.history import show_history
 from yolo_assets.cli.archive.options import (
     CameraOption,
     EnrolledByOption,
@@ -44,6 +46,17 @@ def verify(
         bool, typer.Option("--coverage", help="Verify nothing; show what audits have verified so far.")
     ] = False,
     days: Annotated[int, typer.Option(help="With --coverage: within this many days.", min=1, max=36_500)] = 30,
+    history: Annotated[
+        bool, typer.Option("--history", help="Hold the receipts against the log of checkpoints instead.")
+    ] = False,
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --history: a checkpoint that was kept outside the archive.", metavar="FILE"),
+    ] = None,
+    witness_key: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --history: key of a witness who must have co-signed (witness.vkey).", metavar="FILE"),
+    ] = None,
     key: KeyOption = None,
     enrolled_by: EnrolledByOption = None,
     store: StoreOption = None,
@@ -54,11 +67,17 @@ def verify(
 
     if sum((bool(names), camera is not None, sample is not None, coverage)) > 1:
         raise UsageError("give only one of: names of archives, --camera, --sample, --coverage")
+    if not history and (checkpoint or witness_key):
+        raise UsageError("--checkpoint and --witness-key belong to --history")
+    if history and (camera is not None or sample is not None or coverage):
+        raise UsageError("--history takes names of archives, and none of: --camera, --sample, --coverage")
     checked = verify_how(how)
     share = given(parse_share, sample, "--sample")
     located = settings(archive=archive, store=store)
     opened = open_to_read(located, key)
-    if coverage:
+    if history:
+        show_history(located, opened, names or [], checkpoint or [], witness_key or [], as_json=as_json)
+    elif coverage:
         _coverage(opened, days, as_json)
     elif share is not None:
         _audit(located, opened, share, checked, as_json)
