@@ -34,6 +34,7 @@ PayloadKind = Literal[
     "gate-report",
     "channel-statement",
     "release-proposal",
+    "release-approval",
     "rollout",
     "validation-pack",
     "evidence-pack",
