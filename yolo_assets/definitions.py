@@ -10,6 +10,7 @@ import dagster as dg
 from yolo_assets import defs as stages
 from yolo_assets.defs.alerts.sensors import alerts_sensor
 from yolo_assets.defs.archive.audit import audit_daily
+from yolo_assets.defs.archive.checkpoint import checkpoint_daily
 from yolo_assets.defs.archive.sensors import receipts_sensor
 from yolo_assets.defs.automation import automation
 from yolo_assets.defs.intake.sensors import spool_sensor
@@ -41,7 +42,7 @@ def plant_definitions() -> dg.Definitions:
             today_sensor,
         ],
         jobs=[training_trial],
-        schedules=[audit_daily, retention_daily],
+        schedules=[audit_daily, checkpoint_daily, retention_daily],
         resources={"locations": Locations.from_env()},
     )
 
