@@ -16,6 +16,7 @@ GRAPH = {
     "archive_catalog": {"hourly_archives"},
     "archive_audit": {"archive_catalog"},
     "archive_copy": {"archive_catalog"},
+    "receipt_checkpoint": {"archive_catalog"},
     "camera_health": {"frames", "detections"},
     "drift_report": {"detections", "camera_health"},
     "annotation_batch": {"archive_catalog", "detections", "drift_report"},
@@ -98,6 +99,7 @@ def test_sensors_and_schedules_are_on(definitions: dg.Definitions) -> None:
     assert schedules == {
         "audit_daily": dg.DefaultScheduleStatus.RUNNING,
         "copy_hourly": dg.DefaultScheduleStatus.RUNNING,
+        "checkpoint_daily": dg.DefaultScheduleStatus.RUNNING,
         "retention_daily": dg.DefaultScheduleStatus.RUNNING,
     }
 

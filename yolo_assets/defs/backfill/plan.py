@@ -32,6 +32,7 @@ _SERVED_BY = {
     "archive_catalog": "yolo-assets catalog rebuild",
     "archive_audit": "yolo-assets archive verify",
     "archive_copy": "yolo-assets archive replicate",
+    "receipt_checkpoint": "yolo-assets archive checkpoint",
     "training_dataset": "yolo-assets datasets build",
 }
 
