@@ -21,6 +21,7 @@ LAYERS = {
     "models": {"contracts", "runtime", "storage", "vision"},
     "simulator": {"contracts", "runtime", "storage", "vision", "spool", "models"},
     "archive": {"contracts", "runtime", "storage", "classes", "spool"},
+    "filesystem": {"contracts", "storage", "spool", "archive"},
     "tables": {"contracts", "runtime", "storage", "classes", "vision", "spool", "archive"},
     "custody": {"contracts", "storage"},
     "transparency": {"contracts", "runtime", "storage", "archive"},

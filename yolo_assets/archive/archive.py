@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from yolo_assets.archive.missing import missing_parts, no_receipt, with_missing
 from yolo_assets.archive.originals import oldest_version, parse_receipt
+from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.archive.part import ArchivedPart
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
 from yolo_assets.contracts.names import ArchiveName, check_id, frame_time, holds_lines, receipts_prefix
@@ -235,33 +236,53 @@ class Archive:
         """
         if (frame is None) == (at is None):
             raise BadInputError("give either the name of a frame or a time")
-        moment = at if frame is None else frame_time(frame)
+        if frame is not None:
+            part, row = self.frame_named(camera_id, frame)
+        else:
+            assert at is not None  # one of the two is given
+            part, row = self.frame_at(camera_id, at)
+        return native_name(row.name), part.read(row)
+
+    def frame_named(self, camera_id: str, frame: str) -> tuple[ArchivedPart, IndexRow]:
+        """Where a frame lies whose name holds its time; see ``cat``.
+
+        Raises:
+            BadInputError, ObjectNotFoundError: see ``cat``.
+        """
+        moment = frame_time(frame)
         if moment is None:
             raise BadInputError(f"{frame!r} has no time in its name, so its hour is unknown; find it with --at TIME")
         hour = Hour.of(moment)
-        if frame is not None:
-            near = self.parts_near(camera_id, hour, moment, moment + _INSTANT)
-            for part in chain(self._parts_one_by_one(camera_id, hour), near):
-                row = part.find_frame(frame)
-                if row is not None:
-                    return native_name(row.name), part.read(row)
-        else:
-            first = self._first_part(camera_id, hour)
-            found = None if first is None else first.newest_frame(moment)
-            if first is not None and found is not None and found[0] == moment:  # none can be newer, wherever it lies
-                return native_name(found[1].name), first.read(found[1])
-            near = self.parts_near(camera_id, hour, hour.start, moment + _INSTANT)
-            newest = [
-                (*frame_row, part)
-                for part in chain(self._complete_parts(camera_id, hour, first), near)
-                if (frame_row := found if part is first else part.newest_frame(moment)) is not None
-                and frame_row[0] >= hour.start
-            ]
-            if newest:
-                _, row, part = max(newest, key=lambda entry: (entry[0], entry[1].name))
-                return native_name(row.name), part.read(row)
-        asked = frame or f"frame at or before {format_time(moment)}"
-        raise ObjectNotFoundError(f"camera {camera_id} has no {asked} in the archives of hour {hour}")
+        near = self.parts_near(camera_id, hour, moment, moment + _INSTANT)
+        for part in chain(self._parts_one_by_one(camera_id, hour), near):
+            row = part.find_frame(frame)
+            if row is not None:
+                return part, row
+        raise ObjectNotFoundError(f"camera {camera_id} has no {frame} in the archives of hour {hour}")
+
+    def frame_at(self, camera_id: str, at: datetime) -> tuple[ArchivedPart, IndexRow]:
+        """Where the newest frame of an hour at or before a moment lies; see ``cat``.
+
+        Raises:
+            ObjectNotFoundError, IntegrityError: see ``cat``.
+        """
+        hour = Hour.of(at)
+        first = self.first_part(camera_id, hour)
+        found = None if first is None else first.newest_frame(at)
+        if first is not None and found is not None and found[0] == at:  # none can be newer, wherever it lies
+            return first, found[1]
+        near = self.parts_near(camera_id, hour, hour.start, at + _INSTANT)
+        newest = [
+            (*frame_row, part)
+            for part in chain(self._complete_parts(camera_id, hour, first), near)
+            if (frame_row := found if part is first else part.newest_frame(at)) is not None
+            and frame_row[0] >= hour.start
+        ]
+        if not newest:
+            asked = f"frame at or before {format_time(at)}"
+            raise ObjectNotFoundError(f"camera {camera_id} has no {asked} in the archives of hour {hour}")
+        _, row, part = max(newest, key=lambda entry: (entry[0], entry[1].name))
+        return part, row
 
     def parts_near(self, camera_id: str, hour: Hour, start: datetime, end: datetime) -> Iterator[ArchivedPart]:
         """The parts of the hour before and the hour after that hold a frame outside their hour, in ``[start, end)``.
@@ -294,15 +315,16 @@ class Archive:
             )
         return parts
 
-    def _first_part(self, camera_id: str, hour: Hour) -> ArchivedPart | None:
+    def first_part(self, camera_id: str, hour: Hour) -> ArchivedPart | None:
+        """The first part of a camera-hour, which nearly always is the only one, without a listing; None without one."""
         try:
             return self.part(self.receipt(ArchiveName(check_id(camera_id), hour)))
         except ObjectNotFoundError:
             return None
 
     def _parts_one_by_one(self, camera_id: str, hour: Hour) -> Iterator[ArchivedPart]:
-        """Every part of a camera-hour; the first, which nearly always is the only one, without a listing."""
-        first = self._first_part(camera_id, hour)
+        """Every part of a camera-hour; the first without a listing."""
+        first = self.first_part(camera_id, hour)
         if first is not None:
             yield first
         for part in self.parts(camera_id, hour):

@@ -155,6 +155,21 @@ class Settings(BaseSettings):
         default="compliance",
         description="`compliance`: it cannot be shortened; `governance`: it can, with the bypass permission",
     )
+    timestamp_authority: Annotated[str, _located(page_address)] | None = Field(
+        default=None,
+        description="address of a time-stamp authority (RFC 3161) that stamps each checkpoint; without it there are no "
+        "time stamps",
+    )
+    timestamp_roots: _Folder | None = Field(
+        default=None,
+        description="file with the certificates (PEM) of the time-stamp authorities that are trusted; with it every "
+        "checkpoint must be stamped by one of them",
+    )
+    cosigned: _Url | None = Field(
+        default=None,
+        description="where a witness puts the checkpoints that it co-signed (its folder `cosigned`); `archive "
+        "checkpoint` takes them over",
+    )
     bandwidth: str = Field(
         default="",
         validation_alias=_variable("bandwidth=BWLIMIT"),
