@@ -1,8 +1,8 @@
 """Dataset versions: labels and frozen splits under the SHA-256 of their manifest.
 
-The manifest at ``datasets/<sha256>/manifest.json`` never changes; ``datasets/current.json`` names the newest. Images
-lie once for all versions at ``datasets/images/<sha256>.<ending>``: an archive may by then be in a cold tier. The folder
-that a trainer reads is made by ``training_folder``.
+A version never changes (``manifests`` has its form); ``datasets/current.json`` names the newest. Images lie once for
+all versions at ``datasets/images/<sha256>.<ending>``: an archive may by then be in a cold tier. The folder that a
+trainer reads is made by ``training_folder``.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from yolo_assets.classes.stored import read_class_list
 from yolo_assets.contracts.base import Record
 from yolo_assets.contracts.class_list import ClassList
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
-from yolo_assets.contracts.names import DATASET_POINTER, dataset_image_key, dataset_key
+from yolo_assets.contracts.names import DATASET_POINTER, dataset_image_key
 from yolo_assets.learning.archived import ArchivedFrames, FrameLocation
 from yolo_assets.learning.golden_set import read_golden
 from yolo_assets.learning.label_history import LabelHistory, accepted
+from yolo_assets.learning.manifests import read_stored, write_stored
 from yolo_assets.learning.records import (
     AcceptedLabels,
     DatasetItem,
@@ -60,7 +61,7 @@ class Dataset:
     """A dataset version.
 
     Attributes:
-        sha256: of the manifest's bytes; its name in the store.
+        sha256: of the bytes of the manifest's head; its name in the store.
         manifest: what it holds.
     """
 
@@ -85,13 +86,7 @@ def read_dataset(store: ObjectStore, sha256: str) -> Dataset:
         ObjectNotFoundError: no such version.
         IntegrityError: its bytes are not those of its name.
     """
-    key = dataset_key(sha256, "manifest.json")
-    data = store.get(key)
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise IntegrityError(
-            f"{key} is not what its name promises; it was changed. Restore it, or build the dataset again"
-        )
-    return Dataset(sha256, DatasetManifest.from_json(data, key))
+    return Dataset(sha256, read_stored(store, sha256))
 
 
 def latest_dataset(store: ObjectStore) -> Dataset | None:
@@ -166,12 +161,7 @@ def build_dataset(
         raise BadInputError("no labelled image is left for training; label more frames, from other moments")
     if previous is not None and _content(manifest) == _content(previous.manifest):
         return previous
-    data = manifest.to_json()
-    built = Dataset(hashlib.sha256(data).hexdigest(), manifest)
-    try:
-        store.put_if_absent(dataset_key(built.sha256, "manifest.json"), data)
-    except AlreadyExistsError:
-        pass  # the same inputs gave the same version before
+    built = Dataset(write_stored(store, manifest), manifest)
     store.compare_and_swap(
         DATASET_POINTER, DatasetPointer(sha256=built.sha256).to_json(), pointer.etag if pointer else None
     )
