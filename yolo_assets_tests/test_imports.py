@@ -45,6 +45,7 @@ LAYERS = {
     "cluster": {"contracts", "runtime"},
     "events": {"contracts", "runtime"},
     "edge": {"contracts", "runtime", "storage", "vision", "spool", "models", "simulator", "events"},
+    "trail": {"contracts", "storage", "models", "edge"},
 }
 # The same for the rooms of the edge agent, from the ground floor up.
 EDGE_LAYERS = {

@@ -9,6 +9,7 @@ receipt, or one hidden by a delete marker where the store keeps versions.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -76,6 +77,7 @@ ARCHIVES = pa.schema(
         ("part_ids", _TEXTS),
         ("sealed_by", pa.string()),
         ("seal_problem", pa.string()),
+        ("receipt_sha256", pa.binary()),
         ("etag", pa.string()),
     ]
 )
@@ -86,11 +88,15 @@ CLASSES = pa.schema([*_KEY, ("class", pa.string()), ("count", pa.int64()), ("max
 
 @dataclass(frozen=True)
 class VerifiedReceipt:
-    """A receipt whose signature by a trusted key was verified, with its key and etag in the archive."""
+    """A receipt whose signature by a trusted key was verified, with its key and etag in the archive.
+
+    ``sha256`` is of its bytes as stored.
+    """
 
     key: str
     etag: str
     receipt: Receipt
+    sha256: bytes
 
     @property
     def signed_by(self) -> str:
@@ -156,7 +162,7 @@ def fetch_receipts(
                 return ReceiptProblem(
                     key, etag, f"{key} was deleted: delete marker {marker} hides it; remove the marker"
                 )
-            receipt = archive.receipt(name)
+            data, receipt = archive.read_receipt(name)
             if problem := unstorable(receipt):
                 raise BadInputError(f"{key} is not a valid Receipt: {problem}")
         except ObjectNotFoundError:
@@ -165,7 +171,7 @@ def fetch_receipts(
             raise
         except UserError as error:
             return ReceiptProblem(key, etag, str(error))
-        return VerifiedReceipt(key, etag, receipt)
+        return VerifiedReceipt(key, etag, receipt, hashlib.sha256(data).digest())
 
     with ThreadPoolExecutor(readers, thread_name_prefix="receipts") as pool:
         for batch in batches(listed, BATCH):
@@ -240,6 +246,7 @@ def archive_rows(verified: Sequence[VerifiedReceipt]) -> pa.Table:
         "part_ids": [None if receipt.part_ids is None else list(receipt.part_ids) for receipt in receipts],
         "sealed_by": [None if custody is None else custody.key_id for custody in custodies],
         "seal_problem": [None if custody is None else custody.problem for custody in custodies],
+        "receipt_sha256": [entry.sha256 for entry in verified],
         "etag": [None if receipt.etag == receipt.md5_checksum else receipt.etag for receipt in receipts],
     }
     return pa.table({name: columns[name] for name in ARCHIVES.names}, schema=ARCHIVES)

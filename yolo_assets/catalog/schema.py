@@ -12,8 +12,8 @@ from pydantic import Field
 
 from yolo_assets.contracts.base import Record, Time
 
-SCHEMA_VERSION = 5
-"""Grows when a table changes; files of versions 2 to 4 are brought up to date, others built anew from receipts."""
+SCHEMA_VERSION = 6
+"""Grows when a table changes; files of versions 2 to 5 are brought up to date, others built anew from receipts."""
 
 TABLES = """
 CREATE SCHEMA stored;
@@ -30,7 +30,7 @@ CREATE TABLE stored.archives (
     retention_until TIMESTAMPTZ, retention_mode VARCHAR, writer_version VARCHAR NOT NULL,
     schema_version INTEGER NOT NULL, records_without_frame BIGINT,
     outside_count BIGINT, outside_first TIMESTAMPTZ, outside_last TIMESTAMPTZ, part_ids VARCHAR[],
-    sealed_by VARCHAR, seal_problem VARCHAR
+    sealed_by VARCHAR, seal_problem VARCHAR, receipt_sha256 BLOB
 );
 CREATE TABLE stored.classes (
     camera_id VARCHAR NOT NULL, hour TIMESTAMPTZ NOT NULL, part INTEGER NOT NULL,
@@ -68,6 +68,12 @@ UPDATE stored.meta SET schema_version = 5;
 """
 """The same from version 4 to version 5."""
 
+FROM_VERSION_5 = """
+ALTER TABLE stored.archives ADD COLUMN receipt_sha256 BLOB;
+UPDATE stored.meta SET schema_version = 6;
+"""
+"""The same from version 5 to version 6."""
+
 ORDERS = {
     "stored.archives": "hour, camera_id, part",
     "stored.classes": "hour, camera_id, part, class",
@@ -97,7 +103,8 @@ CREATE OR REPLACE VIEW archives AS SELECT
     lower(hex(index_footer_sha256)) AS index_footer_sha256, model_versions, device_ids, batch_ids,
     classes, bad_records, upload_status, verified_at, verified_how,
     coalesce(etag, lower(hex(md5_checksum))) AS etag, retention_until, retention_mode, writer_version, schema_version,
-    records_without_frame, outside_count, outside_first, outside_last, part_ids, sealed_by, seal_problem
+    records_without_frame, outside_count, outside_first, outside_last, part_ids, sealed_by, seal_problem,
+    lower(hex(receipt_sha256)) AS receipt_sha256
     FROM stored.archives;
 CREATE OR REPLACE VIEW archive_classes AS SELECT
     {RECEIPT_KEY} AS receipt_key, {_ARCHIVE_KEY} AS archive_key, camera_id, hour, part, class, count, max_confidence

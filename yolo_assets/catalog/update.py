@@ -36,6 +36,7 @@ from yolo_assets.catalog.schema import (
     FROM_VERSION_2,
     FROM_VERSION_3,
     FROM_VERSION_4,
+    FROM_VERSION_5,
     ORDERS,
     RECEIPT_KEY,
     SCHEMA_VERSION,
@@ -201,9 +202,10 @@ def prepare(connection: duckdb.DuckDBPyConnection, path: Path) -> bool:
         return False
     try:
         version = scalar(connection, "SELECT schema_version FROM base.stored.meta")
-        if version in (2, 3, 4):
+        if version in (2, 3, 4, 5):
             connection.execute("USE base")
-            for change in (FROM_VERSION_2, FROM_VERSION_3, FROM_VERSION_4)[int(version) - 2 :]:
+            changes = (FROM_VERSION_2, FROM_VERSION_3, FROM_VERSION_4, FROM_VERSION_5)
+            for change in changes[int(version) - 2 :]:
                 connection.execute(change)
             connection.execute(VIEWS)
         elif version != SCHEMA_VERSION:

@@ -25,6 +25,7 @@ PayloadKind = Literal[
     "archive-audit",
     "device-audit-line",
     "device-audit-head",
+    "audit-trail",
     "model-manifest",
     "channel-pointer",
     "channel-release",

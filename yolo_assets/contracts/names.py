@@ -32,6 +32,7 @@ _AUDIT = re.compile(r"audit/date=[\d-]{10}/verify-(?P<id>\d{8}T\d{6}Z-[0-9a-f]{8
 _DEVICE_AUDIT = re.compile(
     r"audit/devices/(?P<device>[A-Za-z0-9_-]{1,64})/(?P<log>\d{8}T\d{6}Z-[0-9a-f]{8})/(?P<first>\d{10})-(?P<last>\d{10})\.ndjson"
 )
+_TRAIL = re.compile(r"audit/trail/(?P<number>\d{10})\.json")
 _ARCHIVE = re.compile(r"yolo_(?P<camera>[A-Za-z0-9_-]{1,64})_(?P<hour>\d{8}_\d{2})(?:_p(?P<part>[1-9]\d*))?")
 
 RECORDS_FILE = "records.ndjson"
@@ -56,6 +57,7 @@ GOLDEN_SET = "datasets/golden.json"
 CLASS_LIST_POINTER = "classes/current.json"
 FLEET = "fleet/"
 DEVICE_AUDITS = "audit/devices/"
+TRAIL = "audit/trail/"
 TODAY = "today/"
 ALERTS = "alerts/"
 MONITORING = "monitoring/"
@@ -399,6 +401,17 @@ def parse_device_audit_key(key: str) -> tuple[str, str, int, int] | None:
     """``(device_id, log_id, first, last)`` of a key that ``device_audit_key`` built, or None."""
     match = _DEVICE_AUDIT.fullmatch(key)
     return (match["device"], match["log"], int(match["first"]), int(match["last"])) if match else None
+
+
+def trail_key(number: int) -> str:
+    """An entry of the audit trail; key order is their order."""
+    return f"{TRAIL}{number:010d}.json"
+
+
+def parse_trail_key(key: str) -> int | None:
+    """The number in a key that ``trail_key`` built, or None."""
+    match = _TRAIL.fullmatch(key)
+    return int(match["number"]) if match else None
 
 
 def signature_key(key: str) -> str:

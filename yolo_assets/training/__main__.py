@@ -58,7 +58,11 @@ def _run(command: str, path: Path, events: int) -> None:
         job = TrainJob.from_json(data, str(path))
         folder = Path(job.work)
         with locked_file(folder / ".lock", _busy(folder)):
-            train(job, events)
+            trained = train(job, events)
+            if job.export is not None:  # torch is loaded here already
+                from yolo_assets.training.export import export
+
+                export(job.export.model_copy(update={"metrics": trained.metrics}))
     elif command == "export":
         from yolo_assets.training.export import export
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from yolo_assets.contracts.errors import BadInputError, IntegrityError
+from yolo_assets.contracts.errors import BadInputError, IntegrityError, UserError
 from yolo_assets.contracts.evaluation import PairedEvaluation
 from yolo_assets.contracts.model import MANIFEST, WEIGHTS, ModelManifest
 from yolo_assets.contracts.names import parse_model_version, start_weights_key, training_key
@@ -107,9 +107,9 @@ def train_candidate(
         shutil.rmtree(local, ignore_errors=True)  # left by a process that was killed at the very end
         return done
     _sweep(work_dir)
-    made = _weights(store, start, dataset, spec, work_dir, on_progress, nice, timeout_seconds)
+    made = _weights(store, start, dataset, spec, work_dir, on_progress, nice, timeout_seconds, exported=True)
     job, folder, training = made.job, made.folder, made.training
-    manifest = _export(key, job, folder, made.data, training, nice)
+    manifest = _exported(made, nice)
     files = {name: folder / BUNDLE / name for name in manifest.files}
     registry.write_bundle(manifest, files)
     result = TrainingResult(
@@ -298,8 +298,8 @@ class _Weights:
 
     job: StoredJob
     folder: Path
-    data: Path
     training: TrainResult
+    export: ExportJob
 
 
 def _start_of(registry: Registry, dataset: Dataset, spec: TrainSpec) -> _Start:
@@ -318,17 +318,28 @@ def _weights(
     on_progress: OnEvent | None,
     nice: int,
     timeout_seconds: float | None,
+    *,
+    exported: bool = False,
 ) -> _Weights:
     key = start.fingerprint
     job = _stored_job(store, key, spec, dataset, start.weights_sha256, start.libraries)
     folder = _local_folder(work_dir, key)
     folder.mkdir(parents=True, exist_ok=True)
     data = materialise(store, dataset, folder / "data")
-    run = _RunFiles(store, key, folder)
-    training = _train(
-        run, job.spec, data, start.weights, on_progress=on_progress, nice=nice, timeout_seconds=timeout_seconds
+    export = ExportJob(
+        spec=job.spec,
+        data=str(data),
+        weights=str(folder / WEIGHTS),
+        out=str(folder / BUNDLE),
+        version=job.version,
+        dataset_sha256=job.dataset_sha256,
+        fingerprint=key,
+        created_at=job.started_at,
     )
-    return _Weights(job, folder, data, training)
+    train = TrainJob(spec=job.spec, data=str(data), work=str(folder), export=export if exported else None)
+    run = _RunFiles(store, key, folder)
+    training = _train(run, train, start.weights, on_progress=on_progress, nice=nice, timeout_seconds=timeout_seconds)
+    return _Weights(job, folder, training, export.model_copy(update={"metrics": training.metrics}))
 
 
 def _start_weights(registry: Registry, spec: TrainSpec) -> bytes | None:
@@ -433,8 +444,7 @@ class _RunFiles:
 
 def _train(
     run: _RunFiles,
-    spec: TrainSpec,
-    data: Path,
+    job: TrainJob,
     parent: bytes | None,
     *,
     on_progress: OnEvent | None,
@@ -456,30 +466,25 @@ def _train(
         if on_progress is not None:
             on_progress(event)
 
-    weights = str(parent_file) if parent is not None else None
-    job = TrainJob(spec=spec, data=str(data), work=str(run.folder), weights=weights)
+    job = job.model_copy(update={"weights": str(parent_file) if parent is not None else None})
     try:
         run_child("train", job, run.folder, on_event=on_event, nice=nice, timeout_seconds=timeout_seconds)
     except (KeyboardInterrupt, SystemExit):  # told to stop: an eviction shall not cost the epochs since the last upload
         run.upload_checkpoint()
         raise
+    except UserError:
+        if not (run.folder / RESULT).is_file():
+            raise
+        # Trained, and not exported: the weights are stored, and the export is tried again in a process of its own.
     return run.upload_trained()
 
 
-def _export(key: str, job: StoredJob, folder: Path, data: Path, training: TrainResult, nice: int) -> ModelManifest:
-    export = ExportJob(
-        spec=job.spec,
-        data=str(data),
-        weights=str(folder / WEIGHTS),
-        out=str(folder / BUNDLE),
-        version=job.version,
-        dataset_sha256=job.dataset_sha256,
-        fingerprint=key,
-        created_at=job.started_at,
-        metrics=training.metrics,
-    )
-    run_child("export", export, folder, nice=nice)
-    return load_bundle_folder(folder / BUNDLE).manifest
+def _exported(made: _Weights, nice: int) -> ModelManifest:
+    """The manifest of the bundle; exported here where the training was another process's, or its export failed."""
+    out = Path(made.export.out)
+    if not (out / MANIFEST).is_file():
+        run_child("export", made.export, made.folder, nice=nice)
+    return load_bundle_folder(out).manifest
 
 
 def _fetch(registry: Registry, model: str, out: Path) -> Path:

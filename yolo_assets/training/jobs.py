@@ -20,6 +20,22 @@ BUNDLE = "bundle"
 COMPARISON = "comparison.json"
 
 
+class ExportJob(Record):
+    """``export``: weights in, a bundle folder out."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    spec: TrainSpec
+    data: str
+    weights: str
+    out: str = Field(description="bundle folder; appears complete or not at all")
+    version: str
+    dataset_sha256: str
+    fingerprint: str
+    created_at: Time
+    metrics: dict[str, float] = Field(default_factory=dict)
+
+
 class TrainJob(Record):
     """``train``: paths are of this machine."""
 
@@ -27,6 +43,7 @@ class TrainJob(Record):
     data: str = Field(description="dataset folder made by ``learning.training_folder``")
     work: str = Field(description="folder of this training; what is in it is resumed from")
     weights: str | None = Field(default=None, description="parent weights; None starts from random")
+    export: ExportJob | None = Field(default=None, description="done in the same process once trained")
 
 
 class TrainingRan(Record):
@@ -54,22 +71,6 @@ class TrainResult(Record):
     device: str
     metrics: dict[str, float] = Field(default_factory=dict, description="of the best epoch on the val split")
     ran: TrainingRan | None = Field(default=None, description="of the newest attempt; trainings of 0.1 do not tell it")
-
-
-class ExportJob(Record):
-    """``export``: weights in, a bundle folder out."""
-
-    model_config = ConfigDict(protected_namespaces=())
-
-    spec: TrainSpec
-    data: str
-    weights: str
-    out: str = Field(description="bundle folder; appears complete or not at all")
-    version: str
-    dataset_sha256: str
-    fingerprint: str
-    created_at: Time
-    metrics: dict[str, float] = Field(default_factory=dict)
 
 
 class EvaluateJob(Record):

@@ -143,7 +143,7 @@ def test_a_catalog_of_the_version_before_is_brought_up_to_date(tmp_path: Path, m
     world.add("cam02", 0)
     pointer = world.publish().pointer
     path = tmp_path / "store" / pointer.key
-    added = ("seal_problem", "sealed_by", "part_ids", "records_without_frame")
+    added = ("receipt_sha256", "seal_problem", "sealed_by", "part_ids", "records_without_frame")
     with duckdb.connect(path) as before:  # as version 2 wrote it
         for column in (*added, "outside_count", "outside_first", "outside_last"):
             before.execute(f"DROP VIEW IF EXISTS archives; ALTER TABLE stored.archives DROP COLUMN {column}")

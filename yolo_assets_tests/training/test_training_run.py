@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -51,6 +52,11 @@ def test_a_killed_training_resumes_from_the_store_elsewhere(trained: Trained):
         assert {"metrics/mAP50", "metrics/mAP50-95"} <= set(event.metrics)
         assert event.losses and all(value is not None and value >= 0 for value in event.losses.values())
         assert event.rss_bytes and event.rss_bytes > 50_000_000
+
+
+def test_one_process_trains_and_exports(trained: Trained):
+    folder = trained.work / trained.result.fingerprint[:16]
+    assert [path.name for path in sorted(folder.glob("*.job.json"))] == ["train.job.json"]
 
 
 def test_the_bundle_is_whole_and_does_on_the_edge_what_it_did_here(trained: Trained):
@@ -166,9 +172,20 @@ def test_changes_are_counted_on_frames_new_to_the_champion(trained: Trained, tmp
     assert change is not None and (change.against, change.frames) == ("line/earlier", 5)
 
 
-def test_fine_tuning_starts_from_the_parents_weights(trained: Trained, tmp_path):
+def test_a_fine_tune_starts_from_its_parent_and_outlives_a_failed_export(trained: Trained, tmp_path, monkeypatch):
+    started: list[str] = []
+
+    def fails_at_the_export(command: str, job: Any, folder: Path, **options: Any) -> None:
+        started.append(command)
+        run_child(command, job.model_copy(update={"export": None}) if command == "train" else job, folder, **options)
+        if command == "train":
+            assert job.export is not None, "one process loads torch once, for both"
+            raise UserError("train: the exported input has another shape")
+
+    monkeypatch.setattr(candidates, "run_child", fails_at_the_export)
     spec = fine_tune("line", trained.result.model_version, epochs=1, imgsz=64, batch=8)
     result = train_candidate(Registry(trained.world.store), trained.dataset, spec, tmp_path, nice=0)
+    assert started == ["train", "export"]
     manifest = Registry(trained.world.store).verify_bundle("line", result.version, signed=False).manifest
     assert manifest.parent_version == trained.result.model_version == result.parent
     assert result.fingerprint != trained.result.fingerprint

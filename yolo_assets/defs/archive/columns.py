@@ -21,7 +21,7 @@ _CATALOG = {
     **{"verified_how": "VARCHAR", "etag": "VARCHAR", "retention_until": _TIME, "retention_mode": "VARCHAR"},
     **{"writer_version": "VARCHAR", "schema_version": "INTEGER", "records_without_frame": "BIGINT"},
     **{"outside_count": "BIGINT", "outside_first": _TIME, "outside_last": _TIME, "part_ids": "VARCHAR[]"},
-    **{"sealed_by": "VARCHAR", "seal_problem": "VARCHAR"},
+    **{"sealed_by": "VARCHAR", "seal_problem": "VARCHAR", "receipt_sha256": "VARCHAR"},
 }
 """As DuckDB's ``DESCRIBE archives`` tells them. In Dagster's form 9 KB: of the definition, not of each event."""
 _MADE_OF = {
