@@ -1,9 +1,9 @@
 """`datasets build` of a camera with 100,000 labelled frames, end to end: seconds, memory, size of the manifest.
 
-Small frames of a simulated belt, one a second, as they lie in a store after their label file was imported. Built are the
-first version, which reads and hashes every picture; the next one with a few labels more, which reads those alone; and
+Small frames of a simulated belt, one a second, as they lie in a store after their label file was imported. Built are
+the first version, which reads and hashes every picture; the next one with 1 % more labels, which reads those alone; and
 the same again, which changes nothing. Each is a command of its own, as a person runs it, and its peak memory is
-measured. How long a picture takes depends on its size: that of yours is measured by ``--width`` and ``--height``.
+measured. How long a picture takes depends on its size: try ``--width`` and ``--height`` of yours.
 
 Run: python benchmarks/dataset_build.py [--frames 100000] [--width 320 --height 256] [--folder DIR]
 """
