@@ -1,8 +1,8 @@
 """One frame out of an archive of 20,000 on S3: requests and bytes, counted by a proxy before the server.
 
 ``yolo-assets archive cat --frame`` in a process of its own, for frames all over the hour, and ``--at`` for the same by
-their moment: that needs one request more, a listing, because late frames may lie in another part. Counted are all bytes
-that came back, headers too. The peer is downloading the archive and looking into it.
+the moment of their capture. Counted are all bytes that came back, headers too. The peer is downloading the
+archive and looking into it.
 
 Run: python benchmarks/one_frame.py [--members 20000] [--kilobytes 20] [--s3-server ceph|environment]
 """
@@ -28,8 +28,8 @@ from yolo_assets_tests.support.fault_proxy import FaultProxy
 from yolo_assets_tests.support.s3_server import Bucket, bucket
 
 HOUR = Hour.from_key("20260102_03")
-REQUESTS = {"--frame": 4, "--at": 5}
-OVERHEAD = 128 << 10
+REQUESTS = {"--frame": 3, "--at": 3}
+OVERHEAD = 64 << 10
 
 
 def make_spool(spool: Path, members: int, size: int) -> dict[str, bytes]:

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from yolo_assets.archive.missing import missing_parts, no_receipt, with_missing
 from yolo_assets.archive.originals import oldest_version, parse_receipt
+from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.archive.part import ArchivedPart
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
 from yolo_assets.contracts.names import ArchiveName, check_id, frame_time, holds_lines, receipts_prefix
@@ -141,11 +142,16 @@ class Archive:
         version = oldest_version(self.store, name.receipt_key, proves)
         return None if version is None else (receipts[0], version)
 
-    def receipts(self, camera_id: str, hour: Hour) -> list[Receipt]:
+    def receipts(self, camera_id: str, hour: Hour, first: Receipt | None = None) -> list[Receipt]:
         """The receipts of a camera-hour, by part number, signatures verified.
 
         A part below one that is listed is looked for under a delete marker; else it is left out: ``missing_parts``
         names it.
+
+        Args:
+            camera_id: the camera.
+            hour: the hour.
+            first: the receipt of part 1, where it was read before.
 
         Raises:
             SignatureError, IntegrityError: see ``receipt``.
@@ -154,7 +160,7 @@ class Archive:
         receipts: list[Receipt] = []
         for name in with_missing(names):
             try:
-                receipts.append(self.receipt(name))
+                receipts.append(first if first is not None and name.part == 1 else self.receipt(name))
             except ObjectNotFoundError:
                 if name in names:
                     raise
@@ -217,7 +223,8 @@ class Archive:
         Args:
             camera_id: the camera.
             frame: file name, or ``portable_name`` of it; its hour follows from it.
-            at: the newest frame of that hour captured at or before this moment is taken.
+            at: the newest frame of that hour captured at or before this moment is taken. One of the first part that was
+                captured at this very moment is read without looking for a newer one.
 
         Returns:
             The frame's file name and its bytes, verified.
@@ -229,28 +236,53 @@ class Archive:
         """
         if (frame is None) == (at is None):
             raise BadInputError("give either the name of a frame or a time")
-        moment = at if frame is None else frame_time(frame)
+        if frame is not None:
+            part, row = self.frame_named(camera_id, frame)
+        else:
+            assert at is not None  # one of the two is given
+            part, row = self.frame_at(camera_id, at)
+        return native_name(row.name), part.read(row)
+
+    def frame_named(self, camera_id: str, frame: str) -> tuple[ArchivedPart, IndexRow]:
+        """Where a frame lies whose name holds its time; see ``cat``.
+
+        Raises:
+            BadInputError, ObjectNotFoundError: see ``cat``.
+        """
+        moment = frame_time(frame)
         if moment is None:
             raise BadInputError(f"{frame!r} has no time in its name, so its hour is unknown; find it with --at TIME")
         hour = Hour.of(moment)
-        if frame is not None:
-            near = self.parts_near(camera_id, hour, moment, moment + _INSTANT)
-            for part in chain(self._parts_one_by_one(camera_id, hour), near):
-                row = part.find_frame(frame)
-                if row is not None:
-                    return native_name(row.name), part.read(row)
-        else:
-            near = self.parts_near(camera_id, hour, hour.start, moment + _INSTANT)
-            newest = [
-                (*frame_row, part)
-                for part in chain(self._complete_parts(camera_id, hour), near)
-                if (frame_row := part.newest_frame(moment)) is not None and frame_row[0] >= hour.start
-            ]
-            if newest:
-                _, row, part = max(newest, key=lambda entry: (entry[0], entry[1].name))
-                return native_name(row.name), part.read(row)
-        asked = frame or f"frame at or before {format_time(moment)}"
-        raise ObjectNotFoundError(f"camera {camera_id} has no {asked} in the archives of hour {hour}")
+        near = self.parts_near(camera_id, hour, moment, moment + _INSTANT)
+        for part in chain(self._parts_one_by_one(camera_id, hour), near):
+            row = part.find_frame(frame)
+            if row is not None:
+                return part, row
+        raise ObjectNotFoundError(f"camera {camera_id} has no {frame} in the archives of hour {hour}")
+
+    def frame_at(self, camera_id: str, at: datetime) -> tuple[ArchivedPart, IndexRow]:
+        """Where the newest frame of an hour at or before a moment lies; see ``cat``.
+
+        Raises:
+            ObjectNotFoundError, IntegrityError: see ``cat``.
+        """
+        hour = Hour.of(at)
+        first = self.first_part(camera_id, hour)
+        found = None if first is None else first.newest_frame(at)
+        if first is not None and found is not None and found[0] == at:  # none can be newer, wherever it lies
+            return first, found[1]
+        near = self.parts_near(camera_id, hour, hour.start, at + _INSTANT)
+        newest = [
+            (*frame_row, part)
+            for part in chain(self._complete_parts(camera_id, hour, first), near)
+            if (frame_row := found if part is first else part.newest_frame(at)) is not None
+            and frame_row[0] >= hour.start
+        ]
+        if not newest:
+            asked = f"frame at or before {format_time(at)}"
+            raise ObjectNotFoundError(f"camera {camera_id} has no {asked} in the archives of hour {hour}")
+        _, row, part = max(newest, key=lambda entry: (entry[0], entry[1].name))
+        return part, row
 
     def parts_near(self, camera_id: str, hour: Hour, start: datetime, end: datetime) -> Iterator[ArchivedPart]:
         """The parts of the hour before and the hour after that hold a frame outside their hour, in ``[start, end)``.
@@ -270,9 +302,10 @@ class Archive:
                 if result.receipt is not None and may_hold(self.part(result.receipt), start, end):
                     yield self.part(result.receipt)
 
-    def _complete_parts(self, camera_id: str, hour: Hour) -> list[ArchivedPart]:
-        """Every part of a camera-hour, or an error."""
-        parts = self.parts(camera_id, hour)
+    def _complete_parts(self, camera_id: str, hour: Hour, first: ArchivedPart | None) -> list[ArchivedPart]:
+        """Every part of a camera-hour, with the first where it was found before, or an error."""
+        parts = [self.part(receipt) for receipt in self.receipts(camera_id, hour, first and first.receipt)]
+        parts = [first if first is not None and part.receipt is first.receipt else part for part in parts]
         if not parts:  # perhaps its only receipt is hidden, where versions are kept
             return list(self._parts_one_by_one(camera_id, hour))
         missing = missing_parts(part.name for part in parts)
@@ -282,12 +315,18 @@ class Archive:
             )
         return parts
 
-    def _parts_one_by_one(self, camera_id: str, hour: Hour) -> Iterator[ArchivedPart]:
-        """Every part of a camera-hour; the first, which nearly always is the only one, without a listing."""
+    def first_part(self, camera_id: str, hour: Hour) -> ArchivedPart | None:
+        """The first part of a camera-hour, which nearly always is the only one, without a listing; None without one."""
         try:
-            yield self.part(self.receipt(ArchiveName(check_id(camera_id), hour)))
+            return self.part(self.receipt(ArchiveName(check_id(camera_id), hour)))
         except ObjectNotFoundError:
-            pass
+            return None
+
+    def _parts_one_by_one(self, camera_id: str, hour: Hour) -> Iterator[ArchivedPart]:
+        """Every part of a camera-hour; the first without a listing."""
+        first = self.first_part(camera_id, hour)
+        if first is not None:
+            yield first
         for part in self.parts(camera_id, hour):
             if part.receipt.part > 1:
                 yield part

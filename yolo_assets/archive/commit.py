@@ -15,8 +15,9 @@ from datetime import datetime
 from yolo_assets import __version__
 from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.options import ArchiveOptions
-from yolo_assets.archive.packing.index import footer_size, index_bytes, parse_index
+from yolo_assets.archive.packing.index import footer_size, index_bytes, listed_groups, parse_index
 from yolo_assets.archive.packing.pack import IndexRow, Packing
+from yolo_assets.archive.part import SMALL_INDEX
 from yolo_assets.archive.retention import protect
 from yolo_assets.contracts.errors import IntegrityError
 from yolo_assets.contracts.names import ArchiveName, frame_time, is_frame
@@ -169,6 +170,7 @@ def commit(
         records_without_frame=summary.missing.total() if summary.complete else None,
         outside_hour=summary.outside_hour(),
         custody=summary.custody,
+        index_groups=None if len(index) <= SMALL_INDEX else listed_groups(index, name.index_key),
     )
     data = signer.seal(receipt.payload(), "receipt").to_json()
     try:

@@ -1,8 +1,9 @@
 """One archive, by its verified receipt: its index, its members, its records. Nothing is returned unverified.
 
-An index must have the hash in its receipt, a member the hash in its index. One member is found with two small reads,
-the index's footer and one row group: the footer has its hash in the signed receipt, the row group its hash in the
-footer. Does not belong here: parsing an index (``packing.index``), and finding receipts (``archive``).
+An index must have the hash in its receipt, a member the hash in its index. One member is found with one small read, a
+row group of the index, whose hash is in the signed receipt. Receipts of earlier versions hold the hash of the index's
+footer instead, which is read first and holds those of the row groups. Does not belong here: parsing an index
+(``packing.index``), and finding receipts (``archive``).
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from datetime import datetime
 
 from yolo_assets.archive.originals import check_index, oldest_version
 from yolo_assets.archive.packing.format import content
-from yolo_assets.archive.packing.index import RowGroup, parse_footer, parse_group
+from yolo_assets.archive.packing.index import parse_footer, parse_group, parse_group_alone
 from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.contracts.errors import IntegrityError
 from yolo_assets.contracts.names import ArchiveName, frame_time, is_frame, is_record_file
-from yolo_assets.contracts.receipt import Receipt
+from yolo_assets.contracts.receipt import IndexGroup, Receipt
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.files import native_name, portable_name
 from yolo_assets.spool.records import RecordFile
@@ -197,25 +198,34 @@ class ArchivedPart:
             ],
         )
 
-    def _groups(self, selects: Callable[[RowGroup], bool], *, newest_first: bool = False) -> Iterator[list[IndexRow]]:
+    def _groups(self, selects: Callable[[IndexGroup], bool], *, newest_first: bool = False) -> Iterator[list[IndexRow]]:
         """The rows of the row groups that are selected, one group after the other."""
-        key, size, tail = self.receipt.index_key, self.receipt.index_size, self.receipt.index_footer_size
-        footer_sha256 = self.receipt.index_footer_sha256
-        if size is None or tail is None or footer_sha256 is None or size <= SMALL_INDEX:
-            yield self.index()
-            return
-        footer = self.store.get_range(key, size - tail, tail)
-        groups = parse_footer(footer, size, key) if _fits(footer, footer_sha256) else None
-        if groups is None:  # of an older writer, or overwritten: what reads all of it finds the original
+        key, size = self.receipt.index_key, self.receipt.index_size
+        footer = None
+        groups = self.receipt.index_groups
+        if size is not None and size > SMALL_INDEX and groups is None:
+            footer, groups = self._footer(size)
+        if groups is None or size is None:  # a short index, one of an older writer, or one that was overwritten
             yield self.index()
             return
         numbered = [(number, group) for number, group in enumerate(groups) if selects(group)]
         for number, group in sorted(numbered, key=lambda pair: pair[1].last, reverse=newest_first):
             data = self.store.get_range(key, group.start, group.length)
-            if not _fits(data, group.sha256):
+            if not _fits(data, group.sha256):  # what reads all of it finds the original
                 yield self.index()
                 return
-            yield parse_group(footer, size, number, group.start, data, key)
+            if footer is None:
+                yield parse_group_alone(group, data, key)
+            else:
+                yield parse_group(footer, size, number, group.start, data, key)
+
+    def _footer(self, size: int) -> tuple[bytes, Sequence[IndexGroup] | None]:
+        """The end of an index of ``size`` bytes, and the row groups that it names; None when it proves none."""
+        key, tail, sha256 = self.receipt.index_key, self.receipt.index_footer_size, self.receipt.index_footer_sha256
+        if tail is None or sha256 is None:
+            return b"", None
+        footer = self.store.get_range(key, size - tail, tail)
+        return footer, parse_footer(footer, size, key) if _fits(footer, sha256) else None
 
     def _range(self, start: int, length: int) -> bytes:
         return self.store.get_range(self.receipt.archive_key, start, length, version_id=self.receipt.version_id)

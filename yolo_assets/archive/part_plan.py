@@ -32,8 +32,8 @@ _MOST_PARTS = 9_000  # S3 takes 10,000; members are a little longer in the archi
 def part_size_for(total: int, part_size: int = PART_SIZE, whole: int = WHOLE) -> int:
     """Bytes of an upload part for members of ``total`` bytes.
 
-    Up to ``whole`` the hour is one part: one request, and the MD5 of the part is that of the archive. Beyond, parts of
-    ``part_size``; they grow when there would be too many.
+    Up to ``whole`` the hour is one part: one request. Beyond, parts of ``part_size``; they grow when there would be
+    too many.
     """
     if total + total // 64 <= whole:
         return max(whole, part_size)

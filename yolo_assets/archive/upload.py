@@ -23,7 +23,14 @@ from yolo_assets.contracts.names import PARTS
 from yolo_assets.contracts.spool import ArchivePlan
 from yolo_assets.runtime.files import is_full
 from yolo_assets.spool.hours import SpoolHour
-from yolo_assets.storage.base import AlreadyExistsError, ObjectInfo, ObjectStore, UploadedPart, UploadGoneError
+from yolo_assets.storage.base import (
+    AlreadyExistsError,
+    ObjectInfo,
+    ObjectStore,
+    UploadedPart,
+    UploadGoneError,
+    multipart_etag,
+)
 from yolo_assets.storage.retrying import read_whole
 
 _MD5_ETAG = re.compile(r"[0-9a-f]{32}(-\d+)?")
@@ -40,8 +47,9 @@ class UploadJournal:
     """What an upload leaves on disk while it is under way, so that another process can resume it.
 
     The plan (``.archiving.json``) is durable before the first byte travels. The parts that arrived
-    (``.archiving.parts``) are only a help: a store whose part ETags are no MD5 (encrypted with KMS, Aliyun) cannot tell
-    by itself what it holds. A line that was lost costs sending that part again. Safe to write from several threads.
+    (``.archiving.parts``) save hashing what the store holds once more, and a store whose part ETags are no MD5
+    (encrypted with KMS, Aliyun) cannot tell by itself what it holds. A line that was lost costs the one or the other.
+    Safe to write from several threads.
     """
 
     hour: SpoolHour
@@ -50,9 +58,9 @@ class UploadJournal:
         """Write the plan, durable when this returns; False: the disk has no room for it, see ``save_plan``."""
         return save_plan(self.hour, plan)
 
-    def arrived(self, upload_id: str, number: int, md5: str, etag: str) -> None:
+    def arrived(self, upload_id: str, number: int, digest: str, etag: str) -> None:
         """Note that the store took a part, and what it called it."""
-        line = f"{number} {md5} {etag} {upload_id}\n".encode()
+        line = f"{number} {digest} {etag} {upload_id}\n".encode()
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         try:
             descriptor = os.open(self.hour.notes / PARTS, flags, 0o644)
@@ -65,7 +73,10 @@ class UploadJournal:
                 raise
 
     def parts(self, upload_id: str) -> dict[int, tuple[str, str]]:
-        """MD5 and ETag of the parts that were noted for an upload, by number."""
+        """Digest and ETag of the parts that were noted for an upload, by number.
+
+        The digest is ``PackedPart.digest``; in what an earlier version noted, the MD5 of the part.
+        """
         try:
             lines = (self.hour.notes / PARTS).read_text("utf-8", "replace").splitlines()
         except FileNotFoundError:
@@ -86,11 +97,13 @@ class Uploaded:
         info: the object as the store answered when it was written, or as it was found.
         sent: upload parts that travelled.
         resumed: upload parts that the store held already.
+        part_etags: of the parts that it is made of, in order; none when it was one put.
     """
 
     info: ObjectInfo
     sent: int
     resumed: int
+    part_etags: tuple[str, ...] = ()
 
 
 def upload(store: ObjectStore, plan: ArchivePlan, packing: Packing, journal: UploadJournal) -> Uploaded:
@@ -110,9 +123,11 @@ def upload(store: ObjectStore, plan: ArchivePlan, packing: Packing, journal: Upl
     """
     there = store.head(plan.archive_key)
     if there is not None:  # a Complete of ours that succeeded unseen, or another archive
+        part_etags: list[str] = []
         for part in packing.parts():
+            part_etags.append(part.md5())
             part.release()
-        return _adopt(store, there, packing)
+        return _adopt(store, there, packing, tuple(part_etags))
     held: dict[int, UploadedPart] = {}
     if plan.upload_id is not None:
         try:
@@ -129,11 +144,14 @@ def upload(store: ObjectStore, plan: ArchivePlan, packing: Packing, journal: Upl
         there = store.head(plan.archive_key)
         if there is None:
             raise
-        return _adopt(store, there, packing)
+        return _adopt(store, there, packing, ())
 
 
 def verify_stored(store: ObjectStore, key: str, packing: Packing, uploaded: Uploaded, *, full: bool) -> ObjectInfo:
     """Check what the store holds against what was packed.
+
+    Each part was refused unless it arrived as it was sent: ``S3Uploads.send_part``. So the ETags that the store gave
+    the parts stand for their bytes, and the ETag of the whole for all of them.
 
     Args:
         store: the archive root.
@@ -156,7 +174,7 @@ def verify_stored(store: ObjectStore, key: str, packing: Packing, uploaded: Uplo
         )
     # An ETag in the form of an MD5 must be the right one; an opaque one proves that nothing was written after it.
     opaque = not _MD5_ETAG.fullmatch(info.etag)
-    proven = info.etag in _expected_etags(packing) or (opaque and info.etag == uploaded.info.etag)
+    proven = info.etag in _expected_etags(packing, uploaded.part_etags) or (opaque and info.etag == uploaded.info.etag)
     if (full or not proven) and not _same_bytes(store, info, packing):
         raise IntegrityError(f"the store returns other bytes of {key} than were sent; nothing was deleted here")
     return info
@@ -192,7 +210,7 @@ def _send(
         try:
             for part in packing.parts():
                 if part.last and part.number == 1 and upload_id is None:
-                    info = store.put_if_absent(plan.archive_key, part.data, md5=part.md5)
+                    info = store.put_if_absent(plan.archive_key, part.data, md5=packing.md5)
                     part.release()
                     return Uploaded(info, 1, 0)
                 if upload_id is None:
@@ -216,35 +234,38 @@ def _send(
         raise AssertionError("an archive has at least its end blocks")
     done.sort(key=lambda part: part.number)
     info = store.complete_upload(plan.archive_key, upload_id, done, int(packing.crc32, 16))
-    return Uploaded(info, sent, len(done) - sent)
+    return Uploaded(info, sent, len(done) - sent, tuple(part.etag for part in done))
 
 
 def _send_part(store: ObjectStore, key: str, upload_id: str, part: PackedPart, journal: UploadJournal) -> UploadedPart:
-    sent = store.upload_part(key, upload_id, part.number, part.data, md5=part.md5)
-    journal.arrived(upload_id, sent.number, part.md5, sent.etag)
+    sent = store.upload_part(key, upload_id, part.number, part.data, digest=part.digest)
+    journal.arrived(upload_id, sent.number, part.digest, sent.etag)
     part.release()
     return sent
 
 
 def _is_held(held: UploadedPart | None, part: PackedPart, noted: Mapping[int, tuple[str, str]]) -> bool:
-    """Whether the store has these bytes: its ETag is their MD5, or the one it gave when it took just these bytes."""
+    """Whether the store has these bytes: its ETag is the one it gave when it took just these bytes, or their MD5."""
     if held is None or held.size != len(part.data):
         return False
-    return held.etag == part.md5 or noted.get(part.number) == (part.md5, held.etag)
+    digest, etag = noted.get(part.number, ("", held.etag))
+    if part.digest in (held.etag, digest) and etag == held.etag:
+        return True
+    md5 = part.md5()
+    return md5 in (held.etag, digest if etag == held.etag else "")
 
 
-def _adopt(store: ObjectStore, there: ObjectInfo, packing: Packing) -> Uploaded:
-    same = there.size == packing.size and (there.etag in _expected_etags(packing) or _same_bytes(store, there, packing))
-    if not same:
+def _adopt(store: ObjectStore, there: ObjectInfo, packing: Packing, part_etags: tuple[str, ...]) -> Uploaded:
+    expected = _expected_etags(packing, part_etags)
+    if there.size != packing.size or not (there.etag in expected or _same_bytes(store, there, packing)):
         raise KeyTakenError(f"{there.key} holds another archive and is never overwritten")
-    return Uploaded(there, 0, len(packing.part_md5))
+    return Uploaded(there, 0, packing.part_count, part_etags)
 
 
-def _expected_etags(packing: Packing) -> tuple[str, ...]:
+def _expected_etags(packing: Packing, part_etags: tuple[str, ...]) -> tuple[str, ...]:
     """ETags that plain S3 gives these bytes. No other store's ETag can look so by chance."""
-    joined = hashlib.md5(b"".join(bytes.fromhex(md5) for md5 in packing.part_md5), usedforsecurity=False).hexdigest()
-    multipart = f"{joined}-{len(packing.part_md5)}"
-    return (packing.md5, multipart)
+    joined = multipart_etag(part_etags)
+    return (packing.md5,) if joined is None else (packing.md5, joined)
 
 
 def stored_sha256(store: ObjectStore, key: str, version_id: str | None) -> str:

@@ -235,7 +235,7 @@ def status(
     """
     import orjson
 
-    document = orjson.loads(_get(url.rstrip("/") + "/v1/status"))
+    document = orjson.loads(read_agent(url.rstrip("/") + "/v1/status"))
     if as_json:
         common.emit_json(document)
         return
@@ -257,9 +257,11 @@ def status(
     common.show_table(heads, rows, titles=2)
     for reason in document["not_ready"]:
         out.print(f"not ready: {reason}", markup=False)
+    if key := document["audit"].get("fingerprint"):
+        out.print(f"key of the device: {key}", markup=False)
 
 
-def _get(url: str) -> bytes:
+def read_agent(url: str) -> bytes:
     """The body of a GET.
 
     Raises:

@@ -28,6 +28,7 @@ GROUPS = {
     "events": "Announcements of hours and labels: listen.",
     "evidence": "Evidence packs for auditors: make, verify.",
     "health": "What was found of each camera, and what people say about it: ls, ack, relearn, retire.",
+    "keys": "Whose keys count: ls, enroll, rotate, revoke.",
     "labels": "Label files and their history: import, ls, history, conflicts, withdraw.",
     "models": "Models and releases: list, show, import, verify, promote, approve, rollout, rollback, validation.",
     "platform": "A plant's Dagster: init.",
@@ -176,7 +177,7 @@ def _extra_for(module: str) -> str | None:
     root = module.partition(".")[0]
     extras = {
         "s3": {"boto3", "botocore"},
-        "archive": {"pyarrow"},
+        "archive": {"pyarrow", "fsspec", "rfc3161_client"},
         "edge": {
             "cv2",
             "av",
@@ -197,6 +198,7 @@ def _extra_for(module: str) -> str | None:
         },
         "events-kafka": {"confluent_kafka"},
         "events-nats": {"nats"},
+        "oms": {"model_signing", "OpenSSL"},
         "train": {"torch", "ultralytics", "onnx", "torchvision", "optuna"},
     }
     return next((extra for extra, modules in extras.items() if root in modules), None)

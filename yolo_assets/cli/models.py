@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import getpass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings, show_table, valid
+from yolo_assets.cli.models_export import export, keygen
 from yolo_assets.cli.models_import import average_models, build_model, import_model_file
 from yolo_assets.cli.models_rollout import app as rollout_app
 from yolo_assets.cli.models_rollout import approve
@@ -26,7 +26,6 @@ from yolo_assets.cli.registries import (
     open_registry,
     readable_registry,
 )
-from yolo_assets.contracts.locations import location_folder
 
 if TYPE_CHECKING:
     from yolo_assets.contracts.model import ChannelPointer, ModelManifest
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
     from yolo_assets.models.registry import Registry
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+app.command("export")(export)
+app.command("keygen")(keygen)
 app.command("import")(import_model_file)
 app.command("build")(build_model)
 app.command("why")(why)
@@ -292,60 +293,6 @@ def history(
             [*(key.replace("_", " ") for key in keys), "gate"],
             [[*(str(row[key]) for key in keys), _flag_words(row)] for row in rows],
         )
-
-
-@app.command()
-def export(
-    model: ModelArgument,
-    out_folder: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder to make; it must not exist.", parser=location_folder)
-    ],
-    store: StoreOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write a version as a folder, every file verified against its manifest.
-
-    Example: yolo-assets models export line/20260102-1a2b3c4d --out line-model
-    """
-    from yolo_assets.models.registry import Registry
-    from yolo_assets.storage.open import open_store
-
-    located = settings(store=store)
-    registry = Registry(open_store(located.store_url))
-    name, version = find_version(registry, located, model)
-    registry.export_bundle(name, version, out_folder, signed=False)
-    model = f"{name}/{version}"
-    if as_json:
-        emit_json({"model": model, "folder": str(out_folder)})
-    else:
-        out().print(f"{model} is in {out_folder}")
-
-
-@app.command()
-def keygen(
-    person: Annotated[
-        Path | None,
-        typer.Option("--person", help="Make a person's own pair in this file instead.", metavar="FILE"),
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Make the archiver's and the promotion's key pairs; a key that is there is never overwritten.
-
-    Example: yolo-assets models keygen
-    """
-    from yolo_assets.contracts.signing import create_key_pairs
-
-    configured = settings()
-    pairs = create_key_pairs([person] if person is not None else [configured.archiver_key, configured.promotion_key])
-    if as_json:
-        emit_json([{"path": str(p.path), "key_id": p.key_id, "created": p.created} for p in pairs])
-        return
-    for pair in pairs:
-        out().print(f"{pair.path} (key {pair.key_id}) {'made' if pair.created else 'exists already and is kept'}")
-    if person is not None:
-        note(f"name {person}.pub under people in plant.yaml; nobody but its owner needs {person}")
-        return
-    note(f"give {configured.promotion_key}.pub to every agent as a trusted key; keep the private keys where they are")
 
 
 def _signature_state(registry: Registry, name: str, version: str) -> str:

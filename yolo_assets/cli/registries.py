@@ -57,7 +57,7 @@ def open_registry(configured: Settings, further: list[Path] | None) -> Registry:
     from yolo_assets.models.registry import Registry
     from yolo_assets.storage.open import open_store
 
-    return Registry(open_store(configured.store_url), _promotion_keys(configured, further))
+    return Registry(open_store(configured.store_url), promotion_keys(configured, further))
 
 
 def readable_registry(configured: Settings, further: list[Path] | None) -> Registry:
@@ -68,7 +68,7 @@ def readable_registry(configured: Settings, further: list[Path] | None) -> Regis
 
     opened = open_store(configured.store_url)
     try:
-        return Registry(opened, _promotion_keys(configured, further))
+        return Registry(opened, promotion_keys(configured, further))
     except SignatureError as error:
         if further:
             raise
@@ -120,13 +120,19 @@ def find_version(registry: Registry, configured: Settings, text: str) -> tuple[s
     return names[0], text
 
 
-def _promotion_keys(configured: Settings, further: list[Path] | None) -> TrustedKeys:
-    """The promotion key, never the archiver's: a key that may sign receipts may not release models."""
+def promotion_keys(configured: Settings, further: list[Path] | None) -> TrustedKeys:
+    """The promotion keys, never an archiver's: a key that may sign receipts may not release models.
+
+    Raises:
+        SignatureError: there is no public key to verify with.
+    """
     from yolo_assets.contracts.errors import SignatureError
     from yolo_assets.contracts.signing import TrustedKeys
 
-    own = configured.promotion_key.with_name(configured.promotion_key.name + ".pub")
-    paths = [*([own] if own.exists() else []), *(further or [])]
+    paths = [*configured.promotion_public_keys(), *(further or [])]
     if not paths:
-        raise SignatureError(f"no public key at {own}; give one with --trusted-key, or run: yolo-assets models keygen")
+        raise SignatureError(
+            f"no public key at {configured.promotion_key}.pub; give one with --trusted-key, or run: yolo-assets models "
+            "keygen"
+        )
     return TrustedKeys.load(paths)

@@ -21,6 +21,7 @@ from yolo_assets.contracts.errors import BadInputError, SignatureError
 PayloadKind = Literal[
     "receipt",
     "seal",
+    "device-key",
     "archive-audit-claim",
     "archive-audit",
     "device-audit-line",
@@ -49,13 +50,18 @@ def payload_type(kind: PayloadKind) -> str:
 
 
 def signed_bytes(kind: PayloadKind, payload: bytes) -> bytes:
-    """DSSE's pre-authentication encoding: the bytes that a signature covers."""
-    kind_bytes = payload_type(kind).encode()
-    return b"DSSEv1 %d %b %d %b" % (len(kind_bytes), kind_bytes, len(payload), payload)
+    """DSSE's pre-authentication encoding of one of our payloads: the bytes that a signature covers."""
+    return pre_authentication_encoding(payload_type(kind), payload)
+
+
+def pre_authentication_encoding(media_type: str, payload: bytes) -> bytes:
+    """The same for a payload of any media type, such as a statement in a format of others."""
+    kind = media_type.encode()
+    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
 class EnvelopeSignature(Record):
-    """One Ed25519 signature; ``sig`` is its 64 bytes in base64."""
+    """One signature; ``sig`` is its bytes in base64: 64 of Ed25519, or DER of a P-256 key on statements for others."""
 
     keyid: str
     sig: str

@@ -8,7 +8,7 @@ entry is (the file of a sealed hour: ``spool.sealing``).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 EMPTY = hashlib.sha256(b"").digest()
 """Root of the tree without entries."""
@@ -43,16 +43,86 @@ def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
     Raises:
         IndexError: there is no such leaf.
     """
-    if not 0 <= index < len(leaves):
-        raise IndexError(f"there is no leaf {index} among {len(leaves)}")
-    proof: list[bytes] = []
-    level, place = list(leaves), index
-    while len(level) > 1:
-        sibling = place ^ 1
-        if sibling < len(level):
-            proof.append(level[sibling])
-        level, place = _parents(level), place // 2
-    return proof
+    return MerkleTree(leaves).inclusion_proof(index)
+
+
+class MerkleTree:
+    """All nodes of a tree, for many proofs: each costs as many steps as the tree is high."""
+
+    def __init__(self, leaves: Sequence[bytes]) -> None:
+        """Hash the whole tree.
+
+        Args:
+            leaves: hashes from ``leaf_hash``, in order.
+        """
+        self._levels = [list(leaves)]
+        while len(self._levels[-1]) > 1:
+            self._levels.append(_parents(self._levels[-1]))
+
+    @property
+    def root(self) -> bytes:
+        """Its root."""
+        return self._levels[-1][0] if self._levels[-1] else EMPTY
+
+    def inclusion_proof(self, index: int) -> list[bytes]:
+        """See the function of this name.
+
+        Raises:
+            IndexError: there is no such leaf.
+        """
+        if not 0 <= index < len(self._levels[0]):
+            raise IndexError(f"there is no leaf {index} among {len(self._levels[0])}")
+        siblings = ((level, index >> height ^ 1) for height, level in enumerate(self._levels))
+        return [level[sibling] for level, sibling in siblings if sibling < len(level)]
+
+
+class GrowingTree:
+    """A tree that only grows, of which nothing but the roots of its full halves is kept: 32 bytes a level.
+
+    Who kept one and appends what a longer tree has more knows its root without any earlier leaf.
+    """
+
+    def __init__(self, size: int = 0, nodes: Iterable[bytes] = ()) -> None:
+        """Begin with an empty tree, or go on with one.
+
+        Args:
+            size: of the tree, in leaves.
+            nodes: what ``nodes`` gave for it.
+
+        Raises:
+            ValueError: these are not the nodes of a tree of that size.
+        """
+        heights = [height for height in reversed(range(size.bit_length())) if size >> height & 1]
+        self.size = size
+        self._nodes = dict(zip(heights, nodes, strict=True))
+
+    @property
+    def nodes(self) -> list[bytes]:
+        """Roots of the largest full trees that it is made of, the largest first."""
+        return [self._nodes[height] for height in sorted(self._nodes, reverse=True)]
+
+    @property
+    def root(self) -> bytes:
+        """Its root."""
+        found: bytes | None = None
+        for height in sorted(self._nodes):
+            found = self._nodes[height] if found is None else _node(self._nodes[height], found)
+        return EMPTY if found is None else found
+
+    def extend(self, leaves: Sequence[bytes]) -> None:
+        """Append leaves.
+
+        Args:
+            leaves: hashes from ``leaf_hash``, in order.
+        """
+        level, height = list(leaves), 0
+        self.size += len(level)
+        while level or any(above >= height for above in self._nodes):
+            if (before := self._nodes.pop(height, None)) is not None:
+                level.insert(0, before)
+            if len(level) % 2:
+                self._nodes[height] = level.pop()
+            level, height = _parents(level), height + 1
 
 
 def is_included(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:

@@ -32,6 +32,8 @@ _AUDIT = re.compile(r"audit/date=[\d-]{10}/verify-(?P<id>\d{8}T\d{6}Z-[0-9a-f]{8
 _DEVICE_AUDIT = re.compile(
     r"audit/devices/(?P<device>[A-Za-z0-9_-]{1,64})/(?P<log>\d{8}T\d{6}Z-[0-9a-f]{8})/(?P<first>\d{10})-(?P<last>\d{10})\.ndjson"
 )
+_DEVICE_KEY = re.compile(r"keys/devices/(?P<key>[0-9a-f]{16})(?:\.(?P<number>[1-9]\d*))?\.json")
+_CHECKPOINT = re.compile(r"checkpoints/(?P<number>\d{8})\.(?P<what>checkpoint|tsr|[0-9a-f]{8}\.cosignature)")
 _TRAIL = re.compile(r"audit/trail/(?P<number>\d{10})\.json")
 _ARCHIVE = re.compile(r"yolo_(?P<camera>[A-Za-z0-9_-]{1,64})_(?P<hour>\d{8}_\d{2})(?:_p(?P<part>[1-9]\d*))?")
 
@@ -47,6 +49,7 @@ ARCHIVES = "archives/"
 INDEXES = "index/"
 RECEIPTS = "receipts/"
 AUDIT = "audit/"
+CHECKPOINTS = "checkpoints/"
 
 CATALOG_POINTER = "catalog/current.json"
 LABELS_INBOX = "labels/inbox/"
@@ -57,6 +60,7 @@ GOLDEN_SET = "datasets/golden.json"
 CLASS_LIST_POINTER = "classes/current.json"
 FLEET = "fleet/"
 DEVICE_AUDITS = "audit/devices/"
+DEVICE_KEYS = "keys/devices/"
 TRAIL = "audit/trail/"
 TODAY = "today/"
 ALERTS = "alerts/"
@@ -246,6 +250,32 @@ def parse_audit_key(key: str) -> tuple[str, int | None] | None:
     return (match["id"], number) if audit_key(match["id"], number) == key else None
 
 
+def checkpoint_key(number: int) -> str:
+    """The ``number``-th checkpoint of the receipts, from 1: a signed note."""
+    return f"{CHECKPOINTS}{number:08d}.checkpoint"
+
+
+def checkpoint_list_key(number: int, sha256: str) -> str:
+    """The receipts that a checkpoint has more than the one before it, in order, by the SHA-256 of that list."""
+    return f"{CHECKPOINTS}{number:08d}-{check_sha256(sha256)[:16]}.receipts.gz"
+
+
+def checkpoint_token_key(number: int) -> str:
+    """The time stamp of a checkpoint, as RFC 3161 has it."""
+    return f"{CHECKPOINTS}{number:08d}.tsr"
+
+
+def checkpoint_cosignature_key(number: int, key_id: str) -> str:
+    """What a witness signed of a checkpoint, by the id of its key."""
+    return f"{CHECKPOINTS}{number:08d}.{key_id}.cosignature"
+
+
+def parse_checkpoint_key(key: str) -> tuple[int, str] | None:
+    """``(number, what)`` of a key below ``checkpoints/``: ``checkpoint``, ``tsr``, ``cosignature``; None: another."""
+    match = _CHECKPOINT.fullmatch(key)
+    return (int(match["number"]), match["what"].rpartition(".")[2]) if match else None
+
+
 # Store root ------------------------------------------------------------------------------------------------------
 
 
@@ -401,6 +431,20 @@ def parse_device_audit_key(key: str) -> tuple[str, str, int, int] | None:
     """``(device_id, log_id, first, last)`` of a key that ``device_audit_key`` built, or None."""
     match = _DEVICE_AUDIT.fullmatch(key)
     return (match["device"], match["log"], int(match["first"]), int(match["last"])) if match else None
+
+
+def device_key_key(key_id: str, number: int = 1) -> str:
+    """A statement on a device's key, immutable: the first enrols it."""
+    return f"{DEVICE_KEYS}{key_id}.json" if number == 1 else f"{DEVICE_KEYS}{key_id}.{number}.json"
+
+
+def parse_device_key(key: str) -> tuple[str, int] | None:
+    """``(key_id, number)`` of a key that ``device_key_key`` built, or None."""
+    match = _DEVICE_KEY.fullmatch(key)
+    if not match:
+        return None
+    number = int(match["number"] or 1)
+    return (match["key"], number) if device_key_key(match["key"], number) == key else None
 
 
 def trail_key(number: int) -> str:

@@ -55,6 +55,7 @@ class Custody(Record):
     differing: int = Field(default=0, ge=0, description="files that are not what was sealed")
     examples: tuple[str, ...] = Field(default=(), description="names of some of them")
     trouble: str | None = Field(default=None, description="why the statement proves nothing")
+    sealed_at: Time | None = Field(default=None, exclude_if=_unknown, description="when, as the device says")
 
     @property
     def problem(self) -> str | None:
@@ -66,6 +67,17 @@ class Custody(Record):
         parts = [f"{self.missing} are missing"] * bool(self.missing)
         parts += [f"{self.differing} are not what was sealed"] * bool(self.differing)
         return f"of {self.files} files that the device sealed {' and '.join(parts)}: {', '.join(self.examples)}"
+
+
+class IndexGroup(Record):
+    """A piece of the member index that can be read, and proven, by itself."""
+
+    start: int = Field(ge=0, description="its first byte in the index")
+    length: int = Field(gt=0, description="in bytes")
+    rows: int = Field(gt=0, description="how many members it lists")
+    sha256: str = Field(description="of these bytes, hexadecimal")
+    first: str = Field(description="the lowest name in it")
+    last: str = Field(description="the highest name in it")
 
 
 class Receipt(SignedRecord):
@@ -125,6 +137,11 @@ class Receipt(SignedRecord):
         default=None,
         exclude_if=_unknown,
         description="workpieces that its records name; absent: not known, or more than a receipt lists",
+    )
+    index_groups: tuple[IndexGroup, ...] | None = Field(
+        default=None,
+        exclude_if=_unknown,
+        description="pieces of an index that is not read at once; absent: it is short, or its footer names them",
     )
 
     @property

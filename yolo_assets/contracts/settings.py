@@ -155,6 +155,21 @@ class Settings(BaseSettings):
         default="compliance",
         description="`compliance`: it cannot be shortened; `governance`: it can, with the bypass permission",
     )
+    timestamp_authority: Annotated[str, _located(page_address)] | None = Field(
+        default=None,
+        description="address of a time-stamp authority (RFC 3161) that stamps each checkpoint; without it there are no "
+        "time stamps",
+    )
+    timestamp_roots: _Folder | None = Field(
+        default=None,
+        description="file with the certificates (PEM) of the time-stamp authorities that are trusted; with it every "
+        "checkpoint must be stamped by one of them",
+    )
+    cosigned: _Url | None = Field(
+        default=None,
+        description="where a witness puts the checkpoints that it co-signed (its folder `cosigned`); `archive "
+        "checkpoint` takes them over",
+    )
     bandwidth: str = Field(
         default="",
         validation_alias=_variable("bandwidth=BWLIMIT"),
@@ -230,7 +245,7 @@ class Settings(BaseSettings):
 
     @property
     def keys(self) -> Path:
-        """Folder of key pairs: ``archiver`` signs receipts, ``promotion`` signs releases."""
+        """Folder of key pairs: ``archiver`` signs receipts, ``promotion`` releases, ``export`` models for others."""
         return self.home / "keys"
 
     @property
@@ -263,13 +278,25 @@ class Settings(BaseSettings):
 
         A centre puts the public keys of its remote devices there.
         """
-        own = self.archiver_key.with_name(self.archiver_key.name + ".pub")
-        return [*([own] if own.exists() else []), *sorted((self.keys / "archivers").glob("*.pub"))]
+        return _public_keys(self.archiver_key, self.keys / "archivers")
 
     @property
     def promotion_key(self) -> Path:
-        """Private key that signs manifests and channel pointers; training never opens it."""
+        """Private key that signs manifests, channel pointers and enrolments; training never opens it."""
         return self.keys / "promotion"
+
+    def promotion_public_keys(self) -> list[Path]:
+        """Keys that releases and enrolments may be signed with: the present one, and those before it.
+
+        Who replaces the key puts the old public key into ``<home>/keys/promotions``, with the time until which it
+        counts.
+        """
+        return _public_keys(self.promotion_key, self.keys / "promotions")
+
+    @property
+    def export_key(self) -> Path:
+        """Private key that signs what ``models export --oms`` writes: P-256, which OpenSSF model signing asks for."""
+        return self.keys / "export"
 
 
 def variables() -> dict[str, tuple[str, str]]:
@@ -279,6 +306,11 @@ def variables() -> dict[str, tuple[str, str]]:
         default = "" if field.default in (None, ()) else str(field.default).removesuffix(".0")
         table[_variable_of(name)] = (default, field.description or "")
     return table
+
+
+def _public_keys(private: Path, others: Path) -> list[Path]:
+    own = private.with_name(private.name + ".pub")
+    return [*([own] if own.exists() else []), *sorted(others.glob("*.pub"))]
 
 
 def _variable_of(name: str) -> str:

@@ -4,7 +4,8 @@ What is written now is a DSSE envelope (``dsse``): one object where it is a comm
 that others read as they are. What earlier versions wrote (``old_signatures``) verifies as well.
 
 Private keys are PKCS#8 PEM files of mode 0600; public keys PEM files ending ``.pub``. Trust comes from the files that
-an operator names, never from a key that lies beside what is verified.
+an operator names, never from a key that lies beside what is verified. A trusted key may count for a time only
+(``trusted_key``).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from yolo_assets.contracts.base import Record, canonical_json, is_json_object
 from yolo_assets.contracts.dsse import Envelope, EnvelopeSet, PayloadKind, decode_base64, payload_type, signed_bytes
 from yolo_assets.contracts.errors import BadInputError, SignatureError
 from yolo_assets.contracts.old_signatures import DetachedSignature, Signature, SignatureSet
+from yolo_assets.contracts.trusted_key import HeldSince, TrustedKey, is_signed_later, signed_at
 
 S = TypeVar("S", bound="SignedRecord")
 
@@ -200,14 +202,20 @@ def create_key_pairs(paths: Sequence[Path]) -> list[KeyPair]:
 
 @dataclass(frozen=True)
 class TrustedKeys:
-    """The public keys a reader accepts, by key id."""
+    """The public keys a reader accepts, by key id, each for its time.
 
-    keys: dict[str, Ed25519PublicKey]
+    Attributes:
+        keys: by key id.
+        held_since: what checkpoints show of stored objects; without it nothing that a revoked key signed counts.
+    """
+
+    keys: dict[str, TrustedKey]
+    held_since: HeldSince | None = None
 
     @classmethod
     def of(cls, *signers: Signer) -> TrustedKeys:
         """Trust the public halves of these signers."""
-        return cls({signer.key_id: signer.private.public_key() for signer in signers})
+        return cls({signer.key_id: TrustedKey(signer.private.public_key()) for signer in signers})
 
     @classmethod
     def load(cls, paths: Iterable[Path], *, pack: Path | None = None, to_show: bool = False) -> TrustedKeys:
@@ -220,9 +228,9 @@ class TrustedKeys:
 
         Raises:
             SignatureError: a path is missing, holds no Ed25519 public key, or lies in an evidence pack, or there is no
-                key at all.
+                key at all, or two files give the same key different times.
         """
-        keys: dict[str, Ed25519PublicKey] = {}
+        keys: dict[str, TrustedKey] = {}
         for path in paths:
             files = sorted(path.glob("*.pub")) if path.is_dir() else [path]
             for file in [] if to_show else [path, *files]:
@@ -232,19 +240,24 @@ class TrustedKeys:
                         "public key in another way and compare it with the one in the pack"
                     )
             for file in files:
-                try:
-                    key = serialization.load_pem_public_key(file.read_bytes())
-                except (OSError, ValueError) as error:
-                    reason = (
-                        error.strerror if isinstance(error, OSError) else "it is damaged, or not a public key in PEM"
+                key = TrustedKey.load(file)
+                key_id = key_id_of(key.public)
+                if key_id in keys and not keys[key_id].counts_like(key):
+                    raise SignatureError(
+                        f"{file} holds the key of {keys[key_id].purpose}.pub with other times; leave one of the files"
                     )
-                    raise SignatureError(f"{file} is not a readable public key: {reason}") from None
-                if not isinstance(key, Ed25519PublicKey):
-                    raise SignatureError(f"{file} is not an Ed25519 public key")
-                keys[key_id_of(key)] = key
+                keys.setdefault(key_id, key)
         if not keys:
             raise SignatureError("no trusted key was given; name the .pub file of the signing key in trusted_keys")
         return cls(keys)
+
+    def also(self, others: TrustedKeys) -> TrustedKeys:
+        """These keys and others; of a key that is in both, the times of the others hold."""
+        return TrustedKeys({**self.keys, **others.keys}, self.held_since or others.held_since)
+
+    def with_checkpoints(self, held_since: HeldSince) -> TrustedKeys:
+        """The same keys; what a checkpoint from before its revocation holds counts also of a revoked key."""
+        return TrustedKeys(self.keys, held_since)
 
     def named_by(self, envelopes: bytes | None, signatures: bytes | None) -> bool:
         """Whether the content of a ``.dsse`` or a ``.sig`` names one of these keys at all."""
@@ -253,11 +266,17 @@ class TrustedKeys:
             key_ids |= {signature.key_id for signature in SignatureSet.from_json(signatures, ".sig").signatures}
         return not key_ids.isdisjoint(self.keys)
 
-    def open(self, envelope: Envelope, kind: PayloadKind, label: str) -> SignedContent:
+    def open(self, envelope: Envelope, kind: PayloadKind, label: str, *, stored: bytes | None = None) -> SignedContent:
         """The payload of an envelope that a trusted key signed.
 
+        Args:
+            envelope: as it is stored.
+            kind: what its payload must be.
+            label: what errors call it.
+            stored: the bytes of the object that is signed, where they are not the envelope itself.
+
         Raises:
-            SignatureError: no trusted key did, or it holds another kind of payload.
+            SignatureError: no trusted key did in the time for which it counts, or it holds another kind of payload.
         """
         payload = envelope.content(label)
         if envelope.payload_type != payload_type(kind):
@@ -265,23 +284,31 @@ class TrustedKeys:
         trusted = [signature for signature in envelope.signatures if signature.keyid in self.keys]
         if not trusted:
             raise SignatureError(f"{label} is signed by key {envelope.signatures[0].keyid}, which is not trusted here")
-        data = signed_bytes(kind, payload)
+        data, refused = signed_bytes(kind, payload), ""
         for signature in trusted:
             if self._fits(signature.keyid, signature.sig, data, label):
-                return SignedContent(payload, Signature(key_id=signature.keyid, value=signature.sig))
-        raise SignatureError(f"the signature of {label} does not fit its content; it was changed")
+                refused = self._refusal(signature.keyid, payload, kind, label, stored or envelope.to_json())
+                if not refused:
+                    return SignedContent(payload, Signature(key_id=signature.keyid, value=signature.sig))
+        raise SignatureError(refused or f"the signature of {label} does not fit its content; it was changed")
 
     def signers(self, envelope: Envelope, kind: PayloadKind, label: str) -> set[str]:
-        """Ids of the keys among these whose signature on an envelope is good; a key counts once.
+        """Ids of the keys among these whose signature on an envelope is good and counts; a key counts once.
 
         Raises:
             SignatureError: it holds another kind of payload.
         """
         if envelope.payload_type != payload_type(kind):
             raise SignatureError(f"{label} is signed as {envelope.payload_type!r}, not as a {kind}; it was put there")
-        data = signed_bytes(kind, envelope.content(label))
+        payload, stored = envelope.content(label), envelope.to_json()
+        data = signed_bytes(kind, payload)
         known = [one for one in envelope.signatures if one.keyid in self.keys]
-        return {one.keyid for one in known if self._fits(one.keyid, one.sig, data, label)}
+        return {
+            one.keyid
+            for one in known
+            if self._fits(one.keyid, one.sig, data, label)
+            and not self._refusal(one.keyid, payload, kind, label, stored)
+        }
 
     def open_document(self, data: bytes, kind: PayloadKind, label: str) -> SignedContent:
         """What a signed object holds: an envelope, or a JSON document with the signature inside, as version 0.1 wrote.
@@ -294,7 +321,7 @@ class TrustedKeys:
         if "payloadType" in document:
             return self.open(Envelope.parse(data, label), kind, label)
         content = _old_content(document, label)
-        self._verify_old(content.payload, content.signature, label)
+        self._verify_old(content.payload, content.signature, kind, label, data)
         return content
 
     def verify_detached(
@@ -316,18 +343,18 @@ class TrustedKeys:
         problem: SignatureError | None = None
         for envelope in reversed(fitting):
             try:
-                self.open(envelope, kind, label)
+                self.open(envelope, kind, label, stored=data)
                 return
             except SignatureError as error:
                 problem = problem or error
         if signatures is None:
             raise problem or _no_signature(label)
         try:
-            self._verify_old_detached(data, signatures, label)
+            self._verify_old_detached(data, signatures, kind, label)
         except SignatureError as error:
             raise problem or error from None
 
-    def _verify_old_detached(self, data: bytes, raw: bytes, label: str) -> None:
+    def _verify_old_detached(self, data: bytes, raw: bytes, kind: PayloadKind, label: str) -> None:
         try:
             signatures = SignatureSet.from_json(raw, f"{label}.sig")
         except BadInputError as error:
@@ -337,17 +364,34 @@ class TrustedKeys:
         if not fitting:
             raise _no_signature(label)
         trusted = [s for s in fitting if s.key_id in self.keys]
-        self._verify_old(data, (trusted or fitting)[-1], label)
+        self._verify_old(data, (trusted or fitting)[-1], kind, label, data)
 
-    def _verify_old(self, data: bytes, signature: Signature, label: str) -> None:
+    def _verify_old(self, data: bytes, signature: Signature, kind: PayloadKind, label: str, stored: bytes) -> None:
         if signature.key_id not in self.keys:
             raise SignatureError(f"{label} is signed by key {signature.key_id}, which is not trusted here")
         if not self._fits(signature.key_id, signature.value, data, label):
             raise SignatureError(f"the signature of {label} does not fit its content; it was changed")
+        if refused := self._refusal(signature.key_id, data, kind, label, stored):
+            raise SignatureError(refused)
+
+    def _refusal(self, key_id: str, payload: bytes, kind: PayloadKind, label: str, stored: bytes) -> str:
+        """Why a good signature does not count by the time of its key; empty when it does."""
+        key = self.keys[key_id]
+        if not key.limited:
+            return ""
+        try:
+            signed = signed_at(payload, kind)
+        except BadInputError as error:
+            return f"{label} is signed by key {key_id}, which counts for a time only: {error}"
+        if is_signed_later(kind) and key.not_before is not None and signed is not None:
+            signed = max(signed, key.not_before)
+        held = self.held_since(hashlib.sha256(stored).hexdigest()) if self.held_since and key.revoked_at else None
+        problem = key.problem(signed, held)
+        return f"{label} is signed by key {key_id}, {problem}" if problem else ""
 
     def _fits(self, key_id: str, signature: str, data: bytes, label: str) -> bool:
         try:
-            self.keys[key_id].verify(decode_base64(signature, label), data)
+            self.keys[key_id].public.verify(decode_base64(signature, label), data)
         except (InvalidSignature, SignatureError):
             return False
         return True

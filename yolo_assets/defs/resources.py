@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from yolo_assets.archive.archive import Archive
     from yolo_assets.archive.options import ArchiveOptions
     from yolo_assets.archive.service.traffic import Traffic
+    from yolo_assets.contracts.device_keys import EnrolledDevices
     from yolo_assets.contracts.signing import Signer
     from yolo_assets.defs.links import UiLinks
     from yolo_assets.models.promotion import Promoter
@@ -106,11 +107,20 @@ class Locations(dg.ConfigurableResource):
         return Promoter.of_plant(self.registry(), self.promoter(), plant.people, plant.rollout)
 
     def registry(self) -> Registry:
-        """The models of the store root; what the promotion key signed counts."""
+        """The models of the store root; what the promotion key signed counts, or one before it in its time."""
         from yolo_assets.contracts.signing import TrustedKeys
         from yolo_assets.models.registry import Registry
 
-        return Registry(self.store(), TrustedKeys.of(self.promoter()))
+        self.promoter()  # its pair is made at first use
+        return Registry(self.store(), TrustedKeys.load(self.settings.promotion_public_keys()))
+
+    def devices(self) -> EnrolledDevices:
+        """The devices whose keys promotion enrolled."""
+        from yolo_assets.contracts.signing import TrustedKeys
+        from yolo_assets.custody.enrolment import enrolled_devices
+
+        self.promoter()  # its pair is made at first use
+        return enrolled_devices(self.store(), TrustedKeys.load(self.settings.promotion_public_keys()))
 
     def archive_options(self) -> ArchiveOptions:
         """How hours are archived here."""

@@ -334,7 +334,8 @@ def _keys(signer: Signer, trusted: TrustedKeys, pack: PackManifest) -> dict[str,
     """The public keys that are needed, as PEM."""
     pem, spki = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     public = {
-        names.key_path(key_id): trusted.keys[key_id].public_bytes(pem, spki) for key_id in pack.receipts_signed_by
+        names.key_path(key_id): trusted.keys[key_id].public.public_bytes(pem, spki)
+        for key_id in pack.receipts_signed_by
     }
     return public | {names.key_path(signer.key_id): signer.public_pem()}
 

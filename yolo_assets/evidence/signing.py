@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
+from datetime import datetime
 
 import orjson
 from cryptography.exceptions import InvalidSignature
@@ -29,7 +30,12 @@ def seal(signer: Signer, manifest: bytes, kind: PayloadKind = "evidence-pack") -
 
 
 def sealed_by(
-    manifest: bytes, signature: bytes, keys: TrustedKeys, kind: PayloadKind = "evidence-pack", version: int = 2
+    manifest: bytes,
+    signature: bytes,
+    keys: TrustedKeys,
+    kind: PayloadKind = "evidence-pack",
+    version: int = 2,
+    at: datetime | None = None,
 ) -> str:
     """The id of the key whose signature this is.
 
@@ -39,6 +45,7 @@ def sealed_by(
         keys: that are tried.
         kind: see ``seal``.
         version: of the pack; 1 is the first form.
+        at: when it was signed, as the manifest says; held against the time for which a key counts.
 
     Raises:
         SignatureError: of none of these keys, or the bytes or the signature were changed.
@@ -46,9 +53,11 @@ def sealed_by(
     signed = _FIRST_CONTEXT + manifest if version == 1 else signed_bytes(kind, manifest)
     for key_id, key in keys.keys.items():
         try:
-            key.verify(signature, signed)
+            key.public.verify(signature, signed)
         except InvalidSignature:
             continue
+        if key.limited and (problem := key.problem(at)):
+            raise SignatureError(f"it is signed by key {key_id}, {problem}")
         return key_id
     raise SignatureError("it is not signed by a trusted key, or was changed after it was signed")
 

@@ -89,7 +89,7 @@ def verify_pack(folder: Path, trusted: TrustedKeys | None) -> Verification:
         try:
             detail = step.run(pack)
         except SignatureError as error:
-            detail = _signed_by(pack, given=trusted is not None) if step.name == "signature" else str(error)
+            detail = _signed_by(pack, error, given=trusted is not None) if step.name == "signature" else str(error)
             done.append(Check(step.name, "differs", detail))
         except (UserError, ValueError) as error:
             done.append(Check(step.name, "differs", " ".join(str(error).split())))
@@ -99,7 +99,7 @@ def verify_pack(folder: Path, trusted: TrustedKeys | None) -> Verification:
     return Verification(tuple(done), pack.manifest)
 
 
-def _signed_by(pack: _Pack, *, given: bool) -> str:
+def _signed_by(pack: _Pack, refused: SignatureError, *, given: bool) -> str:
     """Why the signature does not count: changed, or good by a key of the pack's own, which is not to be trusted."""
     advice = "get the plant's public key in a way other than this pack, compare it, and give it with --key PUB"
     try:
@@ -109,6 +109,8 @@ def _signed_by(pack: _Pack, *, given: bool) -> str:
         key = sealed_by(data, signature, TrustedKeys.load(own[:_MOST_KEYS], to_show=True), version=version)
     except (UserError, ValueError):
         return "the signature fits neither a trusted key nor a key in the pack; the manifest or it was changed"
+    if key in pack.trusted.keys:
+        return str(refused)
     if given:
         return f"signed by key {key}, which lies in the pack but is not among the trusted ones; {advice}"
     return f"signed by key {key}, which lies in the pack and proves nothing by that; {advice}"
@@ -217,13 +219,13 @@ def _check_manifest(pack: _Pack) -> str:
 
 def _check_signature(pack: _Pack) -> str:
     """The manifest is signed by a trusted key, as a pack, and the list for ``sha256sum`` by the same one."""
-    data = pack.read(names.MANIFEST, "manifest")
-    key = sealed_by(data, _signature(pack, names.SIGNATURE), pack.trusted, version=pack.stated.schema_version)
+    data, at = pack.read(names.MANIFEST, "manifest"), pack.stated.made_at
+    key = sealed_by(data, _signature(pack, names.SIGNATURE), pack.trusted, version=pack.stated.schema_version, at=at)
     if key != pack.stated.signed_by:
         raise SignatureError(f"{names.MANIFEST} names another key than the one that signed it")
     if names.SUMS_SIGNATURE in pack.unlisted:
         signature = _signature(pack, names.SUMS_SIGNATURE)
-        if sealed_by(pack.read(names.SUMS, "manifest"), signature, pack.trusted, "evidence-sums") != key:
+        if sealed_by(pack.read(names.SUMS, "manifest"), signature, pack.trusted, "evidence-sums", at=at) != key:
             raise SignatureError(f"{names.SUMS} is signed by another key than the manifest")
     return f"by trusted key {key}"
 

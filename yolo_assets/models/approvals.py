@@ -62,16 +62,16 @@ class Approvals:
         self._trusted = trusted
         self.needed = people.needed
         self._names: dict[str, str] = {}
-        keys: dict[str, TrustedKeys] = {}
+        self._keys = TrustedKeys({})
         for name, file in people.keys.items():
-            keys[name] = TrustedKeys.load([Path(file)])
-            for key_id in keys[name].keys:
+            own = TrustedKeys.load([Path(file)])
+            for key_id in own.keys:
                 if key_id in self._names:
                     raise SignatureError(
                         f"{name} and {self._names[key_id]} have one key in plant.yaml; it would count twice"
                     )
                 self._names[key_id] = name
-        self._keys = TrustedKeys({key_id: key for one in keys.values() for key_id, key in one.keys.items()})
+            self._keys = self._keys.also(own)
 
     def status(self, name: str, channel: str, version: str) -> ProposalStatus | None:
         """What was proposed and who approved it; None when nothing was.

@@ -87,6 +87,7 @@ def check_custody(signature: bytes, listed: bytes | None, held: Mapping[str, tup
         root=statement.root,
         files=statement.files,
         key_id=key_id,
+        sealed_at=statement.sealed_at,
     )
     try:
         files = read_list(statement, listed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -137,7 +139,7 @@ class UploadedPart:
     Attributes:
         number: from 1.
         size: bytes.
-        etag: the part's MD5 in hexadecimal for plain S3 and for folders; opaque elsewhere.
+        etag: the part's MD5 in hexadecimal for plain S3; opaque elsewhere, in a folder the digest that the caller gave.
         checksum_crc32: eight hexadecimal digits, where the store keeps one: to be handed back to ``complete_upload``.
     """
 
@@ -145,6 +147,17 @@ class UploadedPart:
     size: int
     etag: str
     checksum_crc32: str | None = None
+
+
+_MD5 = re.compile(r"[0-9a-f]{32}")
+
+
+def multipart_etag(part_etags: Sequence[str]) -> str | None:
+    """The etag that plain S3 gives an object made of parts; None when theirs are no MD5, or there are none."""
+    if not part_etags or not all(map(_MD5.fullmatch, part_etags)):
+        return None
+    joined = hashlib.md5(b"".join(map(bytes.fromhex, part_etags)), usedforsecurity=False)
+    return f"{joined.hexdigest()}-{len(part_etags)}"
 
 
 class ObjectStream(Iterator[bytes]):
@@ -330,11 +343,19 @@ class ObjectStore(Protocol):
         ...
 
     def upload_part(
-        self, key: str, upload_id: str, number: int, data: Payload, *, md5: str | None = None
+        self, key: str, upload_id: str, number: int, data: Payload, *, digest: str | None = None
     ) -> UploadedPart:
         """Send part ``number`` (from 1; all but the last at least 5 MiB). Raises ``UploadGoneError``.
 
-        ``data`` and ``md5`` are as for ``put_if_absent``.
+        ``data`` is as for ``put_if_absent``. Bytes that were damaged on the way are refused.
+
+        Args:
+            key: as given to ``create_upload``.
+            upload_id: from ``create_upload``.
+            number: of the part.
+            data: the bytes.
+            digest: a hash that stands for the bytes, hexadecimal, when the caller has one: a folder takes it for the
+                part's etag and computes none.
         """
         ...
 

@@ -133,10 +133,12 @@ class ForwardingStore:
         return self._around("create_upload", key, lambda: self._inner.create_upload(key))
 
     def upload_part(
-        self, key: str, upload_id: str, number: int, data: Payload, *, md5: str | None = None
+        self, key: str, upload_id: str, number: int, data: Payload, *, digest: str | None = None
     ) -> UploadedPart:
         """See ``ObjectStore.upload_part``."""
-        return self._around("upload_part", key, lambda: self._inner.upload_part(key, upload_id, number, data, md5=md5))
+        return self._around(
+            "upload_part", key, lambda: self._inner.upload_part(key, upload_id, number, data, digest=digest)
+        )
 
     def list_parts(self, key: str, upload_id: str) -> list[UploadedPart]:
         """See ``ObjectStore.list_parts``."""
@@ -232,10 +234,10 @@ class ThrottledStore(ForwardingStore):
         return self._inner.compare_and_swap(key, self._paced(data), etag)
 
     def upload_part(
-        self, key: str, upload_id: str, number: int, data: Payload, *, md5: str | None = None
+        self, key: str, upload_id: str, number: int, data: Payload, *, digest: str | None = None
     ) -> UploadedPart:
         """See ``ObjectStore.upload_part``."""
-        return self._inner.upload_part(key, upload_id, number, self._paced(data), md5=md5)
+        return self._inner.upload_part(key, upload_id, number, self._paced(data), digest=digest)
 
 
 class LazyStore(ForwardingStore):

@@ -256,14 +256,14 @@ class FolderStore:
             return self._uploads.create(key)
 
     def upload_part(
-        self, key: str, upload_id: str, number: int, data: Payload, *, md5: str | None = None
+        self, key: str, upload_id: str, number: int, data: Payload, *, digest: str | None = None
     ) -> UploadedPart:
         """Write part ``number`` to its place in the file that becomes the object."""
         check_key(key)
         if isinstance(data, PacedBytes):
             data.pace(len(data))  # as a whole, before the upload is locked: other parts wait for that lock
         with self._writing():
-            return self._uploads.write(key, upload_id, number, unpaced(data), md5)
+            return self._uploads.write(key, upload_id, number, unpaced(data), digest)
 
     def list_parts(self, key: str, upload_id: str) -> list[UploadedPart]:
         """The parts that are durably written, by number."""

@@ -73,7 +73,8 @@ class _Upload:
             self.early.discard(entry["withdrawn"])
         else:
             number = entry["part"]
-            self.parts[number] = UploadedPart(number, entry["size"], entry["md5"])
+            # An upload that an earlier version began names its parts by MD5.
+            self.parts[number] = UploadedPart(number, entry["size"], entry.get("digest") or entry["md5"])
             (self.early.add if entry["early"] else self.early.discard)(number)
             if number == 1 and self.part_size is None:
                 self.part_size = entry["size"]
@@ -130,16 +131,16 @@ class Uploads:
             os.close(journal)
 
     def write(
-        self, key: str, upload_id: str, number: int, data: bytes | memoryview, md5: str | None = None
+        self, key: str, upload_id: str, number: int, data: bytes | memoryview, digest: str | None = None
     ) -> UploadedPart:
-        """Write one part durably; the same bytes again are not written again.
+        """Write one part durably; the same bytes again, by their digest, are not written again.
 
         Raises:
             BadInputError: longer than part 1, or another part 1 of another size.
             UploadGoneError: no such upload.
         """
         check_part_number(key, number)
-        part = UploadedPart(number, len(data), md5 or hashlib.md5(data, usedforsecurity=False).hexdigest())
+        part = UploadedPart(number, len(data), digest or hashlib.sha256(data).hexdigest())
         with self._open(key, upload_id) as upload:
             if upload.parts.get(number) == part:
                 return part
@@ -156,7 +157,7 @@ class Uploads:
                 sync_folder(upload.folder)
             else:
                 _write_durably(upload.data, data, (number - 1) * size)
-            upload.write({"part": number, "size": part.size, "md5": part.etag, "early": size is None})
+            upload.write({"part": number, "size": part.size, "digest": part.etag, "early": size is None})
             _move_early_parts(upload)
         return part
 
@@ -239,5 +240,5 @@ def _move_early_parts(upload: _Upload) -> None:
             shutil.copyfileobj(early, data, 1 << 20)
             data.flush()
             os.fsync(data.fileno())
-        upload.write({"part": number, "size": part.size, "md5": part.etag, "early": False})
+        upload.write({"part": number, "size": part.size, "digest": part.etag, "early": False})
         source.unlink(missing_ok=True)

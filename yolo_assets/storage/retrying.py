@@ -22,7 +22,6 @@ first bytes already; one that can start again calls ``read_whole``. A listing co
 from __future__ import annotations
 
 import hashlib
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -44,13 +43,12 @@ from yolo_assets.storage.base import (
     Payload,
     StoreUnavailableError,
     UploadedPart,
+    multipart_etag,
     unpaced,
 )
 from yolo_assets.storage.decorators import ForwardingStore
 
 T = TypeVar("T")
-
-_MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -296,10 +294,8 @@ class RetryingStore(ForwardingStore):
             return None
         if crc32 is not None and info.checksum_crc32 is not None:
             return info if info.checksum_crc32 == f"{crc32:08x}" else None
-        if all(_MD5.fullmatch(part.etag) for part in parts):
-            joined = hashlib.md5(b"".join(bytes.fromhex(part.etag) for part in parts), usedforsecurity=False)
-            if info.etag == f"{joined.hexdigest()}-{len(parts)}":
-                return info
+        if info.etag == multipart_etag([part.etag for part in parts]):
+            return info
         if crc32 is None:
             return None
         found = 0

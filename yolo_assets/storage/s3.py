@@ -273,10 +273,10 @@ class S3Store:
         return self._uploads.create(key)
 
     def upload_part(
-        self, key: str, upload_id: str, number: int, data: Payload, *, md5: str | None = None
+        self, key: str, upload_id: str, number: int, data: Payload, *, digest: str | None = None
     ) -> UploadedPart:
-        """Send part ``number``; all but the last at least 5 MiB."""
-        return self._uploads.send_part(key, upload_id, number, data, md5=md5)
+        """Send part ``number``; all but the last at least 5 MiB. What names it is the store's own etag."""
+        return self._uploads.send_part(key, upload_id, number, data)
 
     def list_parts(self, key: str, upload_id: str) -> list[UploadedPart]:
         """The parts the store holds, by number."""

@@ -32,7 +32,7 @@ from yolo_assets.storage.base import (
     StoreUnavailableError,
 )
 from yolo_assets.storage.keys import check_key
-from yolo_assets.storage.s3_client import Body
+from yolo_assets.storage.s3_client import Body, is_aliyun
 
 _BUSY = {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling", "ThrottlingException"}
 _DAMAGED = {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "IncompleteBody"}
@@ -55,6 +55,8 @@ class S3Bucket:
         url: the root as a person wrote it.
         endpoint: of the service.
         checksums: whether it takes ``x-amz-checksum-*``: see ``s3_client.client_config``.
+        checks_signed_bodies: whether it refuses bytes that are not those that the request was signed with, which the
+            signature of AWS, version 4, asks for and every plain S3 does. Aliyun's documents do not say so.
     """
 
     def __init__(self, bucket: str, prefix: str, client: Any, url: str) -> None:
@@ -73,6 +75,7 @@ class S3Bucket:
         self.url = url
         self.endpoint: str = client.meta.endpoint_url
         self.checksums: bool = client.meta.config.request_checksum_calculation == "when_supported"
+        self.checks_signed_bodies = not is_aliyun(self.endpoint)
         self._bucket_seen = False
 
     def at(self, key: str, version_id: str | None = None) -> dict[str, str]:

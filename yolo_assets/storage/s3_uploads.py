@@ -1,4 +1,4 @@
-"""Multipart uploads to S3: single requests, each part with its MD5 and, where the store keeps them, its CRC-32."""
+"""Multipart uploads to S3: single requests, each part with one checksum that the store refuses it by."""
 
 from __future__ import annotations
 
@@ -61,14 +61,19 @@ class S3Uploads:
             self.list_parts(key, upload_id)
         return self._upload_checksums.get(upload_id, "none")
 
-    def send_part(
-        self, key: str, upload_id: str, number: int, data: Payload, *, md5: str | None = None
-    ) -> UploadedPart:
-        """Send part ``number``; all but the last at least 5 MiB."""
+    def send_part(self, key: str, upload_id: str, number: int, data: Payload) -> UploadedPart:
+        """Send part ``number``; all but the last at least 5 MiB.
+
+        One thing that the store checks goes with it, the cheapest that it has: the CRC-32 of an upload that keeps one;
+        else the SHA-256 that the request is signed with; an MD5 where a store's own documents promise no more.
+        """
         check_part_number(key, number)
+        sent: dict[str, Any] = {"Body": body_of(data)}
         # AWS refuses a part whose checksum the upload was not created for.
-        crc = {"ChecksumCRC32": header_of(unpaced(data))} if self._checksum_of(key, upload_id) != "none" else {}
-        sent = {"Body": body_of(data), "ContentMD5": content_md5(unpaced(data), md5), **crc}
+        if self._checksum_of(key, upload_id) != "none":
+            sent["ChecksumCRC32"] = header_of(unpaced(data))
+        elif not self._bucket.checks_signed_bodies:
+            sent["ContentMD5"] = content_md5(unpaced(data))
         with self._bucket.explained(key), self._upload_gone(key, upload_id):
             answer = self._bucket.client.upload_part(
                 **self._bucket.at(key), UploadId=upload_id, PartNumber=number, **sent

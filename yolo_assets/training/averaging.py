@@ -30,7 +30,8 @@ def averaged_checkpoint(files: Sequence[Path], shares: Sequence[float], work: Pa
         The checkpoint.
 
     Raises:
-        BadInputError: one cannot be read, they do not fit each other, or the shares do not fit them.
+        BadInputError: one cannot be read, or the shares do not fit them.
+        UserError: they do not fit each other; the line, which is the child's, names the file.
     """
     if len(files) < 2:
         raise BadInputError("give the checkpoints of at least two sites")

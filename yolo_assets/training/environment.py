@@ -1,13 +1,22 @@
-"""The environment of a child process: no network, no telemetry, limited threads.
+"""The environment of a child process: no network, no telemetry, limited threads; and which code runs in it.
 
-To be set before torch or ultralytics is imported, because both read the environment at import.
+The environment is to be set before torch or ultralytics is imported, because both read it at import.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+
+from yolo_assets import __version__
+
+_PACKAGE = Path(__file__).parents[1]
 
 
 def quiet_environment(config: Path, threads: int) -> None:
@@ -54,3 +63,38 @@ def _bring_font() -> None:
     place = Path(USER_CONFIG_DIR) / "Arial.Unicode.ttf"
     if not place.exists():
         shutil.copyfile(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", place)
+
+
+@cache
+def code_identity() -> dict[str, str]:
+    """Which code this is: ``version``; ``sources``, a SHA-256 over all its modules; ``git_commit`` where it is known.
+
+    The commit is that of the checkout that the package lies in, with ``-dirty`` behind it where files of it were
+    changed, or the one that pip installed the package from.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(_PACKAGE.rglob("*.py")):
+        digest.update(f"{file.relative_to(_PACKAGE).as_posix()} ".encode() + file.read_bytes())
+    found = {"version": __version__, "sources": digest.hexdigest()}
+    commit = _commit_of_checkout() or _commit_of_installation()
+    return {**found, "git_commit": commit} if commit else found
+
+
+def _commit_of_checkout() -> str | None:
+    if not (_PACKAGE.parent / ".git").exists():
+        return None
+    asked = ["git", "-C", str(_PACKAGE.parent), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(asked, check=True, capture_output=True, text=True, timeout=30).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _commit_of_installation() -> str | None:
+    """What pip writes down of a package that it installed from a repository (PEP 610)."""
+    try:
+        written = distribution("yolo-assets").read_text("direct_url.json")
+    except PackageNotFoundError:
+        return None
+    commit = json.loads(written).get("vcs_info", {}).get("commit_id") if written else None
+    return str(commit) if commit else None

@@ -57,6 +57,11 @@ class TrainingRan(Record):
     device: str
     hardware: str = Field(description="name of the card or of the processor")
     libraries: dict[str, str]
+    code: dict[str, str] = Field(
+        default_factory=dict[str, str],
+        description="of this program: `version`, `sources` (SHA-256 over its files), `git_commit` where that is known; "
+        "empty in trainings of 0.1",
+    )
 
 
 class TrainResult(Record):

@@ -30,7 +30,7 @@ from yolo_assets.contracts.model import WEIGHTS
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.learning.training_folder import DATA_YAML, read_folder
 from yolo_assets.runtime.files import write_atomic
-from yolo_assets.training.environment import load_ultralytics, quiet_environment
+from yolo_assets.training.environment import code_identity, load_ultralytics, quiet_environment
 from yolo_assets.training.jobs import (
     BEST,
     CHECKPOINT,
@@ -363,6 +363,7 @@ class _TrainingAttempt:
             device=self.device,
             hardware=_hardware(self.device),
             libraries={**library_versions(), "python": platform.python_version()},
+            code=code_identity(),
         )
 
 

@@ -204,11 +204,11 @@ def collect(
         raise BadInputError('say what the model is for, with --use "finds cracks and pores on welds of line A"')
     gaps: list[str] = []
     report = read_gate_report(registry, manifest)
-    comparison = _comparison(registry.store, manifest, report)
-    data = _data(registry.store, manifest, gaps)
+    comparison = judged_evaluation(registry.store, manifest, report)
+    data = data_facts(registry.store, manifest, gaps)
     results = _results(comparison, report) if comparison is not None and report is not None else None
     limits = _limits(registry, manifest, report, comparison) if report is not None else None
-    agreed = _approvals(registry, manifest, channel, approvals)
+    agreed = approval_facts(registry, manifest, channel, approvals)
     if report is None:
         gaps.append("The gate never judged this version: no limits were set, and nothing was measured against them.")
     elif comparison is None:
@@ -250,7 +250,9 @@ def _origin(manifest: ModelManifest) -> str:
     return f"trained here from {manifest.parent_version or 'random weights, or the weights that its recipe names'}"
 
 
-def _comparison(store: ObjectStore, manifest: ModelManifest, report: GateReport | None) -> PairedEvaluation | None:
+def judged_evaluation(
+    store: ObjectStore, manifest: ModelManifest, report: GateReport | None
+) -> PairedEvaluation | None:
     """The evaluation that the gate judged: of the same file on the same test set, the newest of those."""
     if manifest.evidence is None or report is None:
         return None
@@ -271,7 +273,8 @@ def _comparison(store: ObjectStore, manifest: ModelManifest, report: GateReport 
     return max(fitting, key=lambda one: one.candidate.evaluated_at, default=None)
 
 
-def _data(store: ObjectStore, manifest: ModelManifest, gaps: list[str]) -> DataFacts | None:
+def data_facts(store: ObjectStore, manifest: ModelManifest, gaps: list[str]) -> DataFacts | None:
+    """The dataset that a version was trained and tested on; None, and a sentence in ``gaps``, where it is not known."""
     if manifest.dataset_sha256 is None:
         gaps.append("The data that trained this version are not on record.")
         return None
@@ -370,7 +373,7 @@ def _limits(
             continue
         if told is None or canonical_json(told.policy.model_dump(mode="json")) != same:
             continue
-        measured = _comparison(registry.store, other, told)
+        measured = judged_evaluation(registry.store, other, told)
         used.append((measured.candidate.evaluated_at if measured else other.created_at, other.model_version))
     at, first = min(used, default=(None, manifest.model_version))
     mine = comparison.candidate.evaluated_at if comparison is not None else manifest.created_at
@@ -431,7 +434,10 @@ def counted(found: int, of: int) -> CountedShare:
     return CountedShare(found=found, of=of, interval=interval)
 
 
-def _approvals(registry: Registry, manifest: ModelManifest, channel: str, approvals: Approvals | None) -> ApprovalFacts:
+def approval_facts(
+    registry: Registry, manifest: ModelManifest, channel: str, approvals: Approvals | None
+) -> ApprovalFacts:
+    """Who approved a version on a channel, and each release that served it there."""
     proposed = approvals.status(manifest.name, channel, manifest.version) if approvals is not None else None
     releases = [
         ReleaseFact(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -37,6 +38,7 @@ Contents = Callable[[Path], dict[str, bytes]]
 FillHour = Callable[..., SpoolHour]
 HOUR = Hour.from_key("20260102_03")
 MIB = 1 << 20
+MD5 = hashlib.md5
 IN_PARTS = ArchiveOptions(part_size=5 * MIB, whole=0)
 
 
@@ -128,6 +130,30 @@ def test_a_resumed_upload_sends_only_what_is_missing(
     assert [one.file_count for one in archive.receipts("cam1", HOUR)] == [33, 1]
     assert hour.uncovered_members() == []
     assert archived(archive) == contents(hour.path)
+
+
+def test_many_parts_are_hashed_by_one_md5_and_no_more(
+    fill_hour: FillHour, archive: Archive, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MD5 is the dearest hash: of the whole for the receipt, and of nothing else."""
+    hashed: list[int] = []
+
+    class Counted:
+        def __init__(self, data: bytes = b"", **_: object) -> None:
+            self.inner = MD5(data, usedforsecurity=False)
+            hashed.append(len(data))
+
+        def update(self, data: memoryview) -> None:
+            hashed.append(len(data))
+            self.inner.update(data)
+
+        def hexdigest(self) -> str:
+            return self.inner.hexdigest()
+
+    monkeypatch.setattr(hashlib, "md5", Counted)
+    outcome = archive_hour(fill_hour(frames=12, size=MIB), archive, signer, IN_PARTS)
+    assert outcome.sent_parts == 3 and outcome.receipt is not None
+    assert sum(hashed) == outcome.receipt.archive_size
 
 
 def test_a_part_that_differs_in_the_store_is_sent_again(

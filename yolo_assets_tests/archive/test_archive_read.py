@@ -60,12 +60,44 @@ class Counting(ForwardingStore):
         raise AssertionError("the whole archive was read")
 
 
+class EveryRequest(ForwardingStore):
+    """Notes the key of each request."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        super().__init__(store)
+        self.keys: list[str] = []
+
+    def _around(self, operation: str, key: str, request: Callable[[], Any]) -> Any:
+        self.keys.append(key)
+        return request()
+
+
 def test_one_frame_is_one_range_read(hour: SpoolHour, archive: Archive, trusted: TrustedKeys) -> None:
     counting = Counting(archive.store)
     name, data = Archive(counting, trusted).cat("cam1", frame="20260102_030005_000.jpg")
     assert data == (hour.path / name).read_bytes()
     assert [key for key, _ in counting.ranges] == [NAME.archive_key]
     assert counting.ranges[0][1] < len(data) + 1024
+
+
+@pytest.mark.parametrize("wanted", [{"frame": "20260102_030005_000.jpg"}, {"at": HOUR.start + timedelta(seconds=5)}])
+def test_three_reads_find_a_frame_by_name_and_by_its_time(
+    wanted: dict[str, Any],
+    fill_hour: FillHour,
+    archive: Archive,
+    signer: Signer,
+    trusted: TrustedKeys,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("yolo_assets.archive.packing.index.ROW_GROUP", 4)  # as in an hour of thousands
+    for place in ("commit", "part"):
+        monkeypatch.setattr(f"yolo_assets.archive.{place}.SMALL_INDEX", 0)
+    hour = fill_hour()
+    archive_hour(hour, archive, signer)
+    counting = EveryRequest(archive.store)
+    name, data = Archive(counting, trusted).cat("cam1", **wanted)
+    assert (name, data) == ("20260102_030005_000.jpg", (hour.path / name).read_bytes())
+    assert counting.keys == [NAME.receipt_key, NAME.index_key, NAME.archive_key]
 
 
 def test_a_time_finds_the_newest_frame_before_it(hour: SpoolHour, archive: Archive, trusted: TrustedKeys) -> None:

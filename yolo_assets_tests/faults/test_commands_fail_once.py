@@ -46,6 +46,7 @@ from yolo_assets_tests.support.tiny_model import tiny_bundle_files
 
 IN_PROCESS = {
     *("simulate", "archive run", "archive ls", "archive show", "archive verify", "archive cat", "restore"),
+    *("archive checkpoint", "archive witness"),
     *("catalog rebuild", "catalog query", "catalog find", "catalog gaps", "catalog stats"),
     *("models keygen", "models list", "models show", "models verify", "models promote", "models rollback"),
     *(
@@ -67,6 +68,7 @@ IN_PROCESS = {
     *("classes ls", "classes add", "classes describe", "classes rename", "classes alias", "classes retire"),
     *("classes merge", "alerts ls", "lineage", "backfill", "exporter", "platform init", "today"),
     *("training status", "training search", "training trials"),
+    *("keys ls", "keys enroll", "keys rotate", "keys revoke"),
 }
 FOREGROUND = ("edge run", "edge check", "edge status", "edge audit verify", "edge try")
 ON_S3 = ("archive hold", "storage init")
@@ -176,6 +178,10 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         shell("catalog find", "--class", "crack", *span)
         shell("catalog gaps")
         shell("catalog stats")
+        assert json.loads(shell("archive checkpoint", "--json"))["receipts"] == 4
+        shell("archive witness", tmp_path / "witness")
+        kept = next((tmp_path / "witness" / "cosigned").iterdir())
+        assert json.loads(shell("archive verify", "--history", "--checkpoint", kept, "--json"))["ok"]
         assert json.loads(shell("tables build", "--hour", later.key, "--json"))["frames"] > 0
         assert json.loads(shell("tables quarantine", "--json")) == []
         answer = next((loop.home / "store" / "labels" / "inbox").iterdir())
@@ -213,6 +219,12 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         with pytest.MonkeyPatch.context() as elsewhere:
             elsewhere.setenv("YOLO_ASSETS_HOME", str(tmp_path / "new"))
             shell("models keygen")
+        keys = [Signer.load_or_create(tmp_path / name).key_id for name in ("device-1", "device-2")]
+        shell("keys enroll", "box1", "--key", tmp_path / "device-1.pub")
+        shell("keys rotate", "box1", "--key", tmp_path / "device-2.pub")
+        assert [one["key_id"] for one in json.loads(shell("keys revoke", "box1", "--json"))] == keys
+        listed = {one["key_id"]: one["state"] for one in json.loads(shell("keys ls", "--json"))["devices"]}
+        assert listed == dict.fromkeys(keys, "revoked")
         assert "line/2" in shell("models list")
         shell("models show", first)
         shell("models why", first)
@@ -310,6 +322,9 @@ def test_an_agent(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
 
         wait(lambda: agent.poll() is None and answers(url) and serves(), tmp_path / "edge.log")
         shell("edge check", "--config", config, "--seconds", 5)
+        fingerprint = json.loads(shell("edge status", "--url", url, "--json"))["audit"]["fingerprint"]
+        enrolled = json.loads(shell("keys enroll", DEVICE, "--agent", url, "--fingerprint", fingerprint, "--json"))
+        assert (enrolled["fingerprint"], enrolled["new"]) == (fingerprint, True)
     finally:
         agent.send_signal(signal.SIGINT)
         code = agent.wait(60)

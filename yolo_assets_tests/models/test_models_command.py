@@ -77,20 +77,20 @@ def answer(result: tuple[int, str, str]) -> Any:
 
 def test_keys_are_made_once_and_never_overwritten(models: Run, home: Path):
     code, out, _ = models("keygen")
-    assert (code, out.count(" made")) == (0, 2)
+    assert (code, out.count(" made")) == (0, 3)
     files = {path.name: path.read_bytes() for path in (home / "keys").iterdir()}
-    assert set(files) == {"archiver", "archiver.pub", "promotion", "promotion.pub"}
+    assert set(files) == {"archiver", "archiver.pub", "promotion", "promotion.pub", "export", "export.pem"}
     assert stat.S_IMODE((home / "keys" / "promotion").stat().st_mode) == 0o600
     code, out, _ = models("keygen")
-    assert (code, out.count("exists already and is kept"), out.count(" made")) == (0, 2, 0)
-    assert [pair["created"] for pair in answer(models("keygen", "--json"))] == [False, False]
+    assert (code, out.count("exists already and is kept"), out.count(" made")) == (0, 3, 0)
+    assert [pair["created"] for pair in answer(models("keygen", "--json"))] == [False, False, False]
     assert files == {path.name: path.read_bytes() for path in (home / "keys").iterdir()}
     (home / "keys" / "archiver").unlink()
     code, _, err = models("keygen")
     assert (code, "without its private key" in err) == (1, True)
     (home / "keys" / "archiver.pub").unlink()
     pairs = answer(models("keygen", "--json"))
-    assert [pair["created"] for pair in pairs] == [True, False]
+    assert [pair["created"] for pair in pairs] == [True, False, False]
     assert (home / "keys" / "promotion").read_bytes() == files["promotion"]
 
 

@@ -287,8 +287,9 @@ def test_multipart_from_another_process_over_a_gap(store: ObjectStore, store_url
 
     resumed = open_store(store_url)
     held = {part.number: part for part in resumed.list_parts("big/archive", upload_id)}
+    named = hashlib.sha256 if store_url.startswith("file:") else hashlib.md5
     assert {number: part.etag for number, part in held.items()} == {
-        number: hashlib.md5(parts[number - 1]).hexdigest() for number in (1, 3)
+        number: named(parts[number - 1]).hexdigest() for number in (1, 3)
     }
     held[2] = resumed.upload_part("big/archive", upload_id, 2, parts[1])
     in_order = [held[number] for number in (1, 2, 3)]

@@ -31,6 +31,7 @@ def test_a_locked_archive_root_and_a_plain_store_root_on_ceph_are_safe(make_buck
         "put, head, get, list",
         "resumable multipart upload",
         "wrong Content-MD5",
+        "other bytes than signed",
         "versioning",
         "overwrite",
         "object lock",

@@ -64,6 +64,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         train_candidate(Registry(world.store), dataset, SPEC, folder / "first", on_progress=kill_after_one, nice=0)
     events: list[TrainingEvent] = []
     result = train_candidate(
-        Registry(world.store), dataset, SPEC, folder / "second", on_progress=events.append, nice=0, timeout_seconds=120
+        Registry(world.store), dataset, SPEC, folder / "second", on_progress=events.append, nice=0, timeout_seconds=900
     )
     return Trained(world, dataset, SPEC, folder / "second", str(killed.value), events, result)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.training.averaging import averaged_checkpoint
 from yolo_assets_tests.cli.command_line import cli
 from yolo_assets_tests.support.ultralytics_program import run_ultralytics
@@ -59,7 +59,7 @@ def test_two_sites_become_one_candidate(brought: Exports, tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     manifest = json.loads(done.stdout)["manifest"]
     assert manifest["imported"]["note"] == f"average of {one.name} ×1, other.pt ×1"
-    with pytest.raises(BadInputError, match="has other classes"):
+    with pytest.raises(UserError, match="has other classes"):
         averaged_checkpoint([one, tmp_path / "classes.pt"], (), tmp_path / "work2")
 
 

@@ -48,6 +48,7 @@ class VerifyReport:
             one line, None when that was checked. Credentials that may read may lack that right.
         bytes_read: bytes of the archive that were read.
         kept_until: end of the retention that its receipt promises; None when it promises none.
+        receipt: its signature verified; None when there is none that counts.
     """
 
     name: str
@@ -59,6 +60,7 @@ class VerifyReport:
     members: int = 0
     bytes_read: int = 0
     kept_until: datetime | None = None
+    receipt: Receipt | None = field(default=None, repr=False)
 
     @property
     def ok(self) -> bool:
@@ -103,7 +105,7 @@ def _verify(archive: Archive, name: ArchiveName, how: VerifyHow, report: VerifyR
     except ObjectNotFoundError:
         report.problems.append(_without_receipt(archive, name))
         return
-    report.kept_until = receipt.retention_until
+    report.receipt, report.kept_until = receipt, receipt.retention_until
     part = archive.part(receipt)
     rows = _rows(part, report)
     _protection(part, report)

@@ -1,8 +1,9 @@
 """The member index of an archive as Parquet: one row per member, in small row groups that can be read one at a time.
 
-The footer names the byte range, the SHA-256 and the first and last name of every row group; the receipt names the
-footer's size and SHA-256. So one member is found, and proven, by reading the footer and one row group. Belongs here:
-writing and parsing. Does not belong here: where the bytes come from (``part`` reads them from a store).
+The footer names the byte range, the SHA-256 and the first and last name of every row group, and the receipt repeats
+them (``IndexGroup``). So one member is found, and proven, by reading one row group. Receipts of earlier versions name
+the footer's size and SHA-256 only: then the footer is read first. Belongs here: writing and parsing. Does not belong
+here: where the bytes come from (``part`` reads them from a store).
 
 pyarrow (165 MB) writes indexes and is needed only for that. They are read here without it, so that evidence is verified
 on the base installation: an index of ours has five required columns, plain values and zstd pages, and nothing else of
@@ -15,7 +16,6 @@ import hashlib
 import io
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -24,33 +24,18 @@ from backports import zstd
 
 from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.contracts.errors import IntegrityError
+from yolo_assets.contracts.receipt import IndexGroup
 
 ROW_GROUP = 1024
+MOST_GROUPS = 64
+"""Row groups that a receipt lists: 65,536 members. Of a longer index the footer is read first, which stays small."""
 _COLUMNS = ("name", "offset", "length", "size", "sha256")
 _GROUPS = "yolo_assets.row_groups"
 _TAIL = 8  # length of the metadata in four bytes, then "PAR1"
 _INT64, _BYTE_ARRAY, _FIXED = 2, 6, 7  # Parquet's physical types
 _UNCOMPRESSED, _ZSTD = 0, 6  # its codecs
+_KINDS = ("text", "int", "int", "int", "hash")  # of the columns
 _LARGEST_PAGE = 64 << 20
-
-
-@dataclass(frozen=True)
-class RowGroup:
-    """Where a row group lies in an index.
-
-    Attributes:
-        start: its first byte.
-        length: in bytes.
-        sha256: of these bytes, hexadecimal.
-        first: the lowest name in it.
-        last: the highest name in it.
-    """
-
-    start: int
-    length: int
-    sha256: str
-    first: str
-    last: str
 
 
 def _pyarrow() -> tuple[Any, Any]:
@@ -111,7 +96,28 @@ def parse_index(data: bytes, source: str) -> list[IndexRow]:
         return rows
 
 
-def parse_footer(footer: bytes, size: int, source: str) -> list[RowGroup] | None:
+def listed_groups(index: bytes, source: str) -> tuple[IndexGroup, ...] | None:
+    """The row groups of an index as a receipt lists them.
+
+    Returns:
+        None where the footer has to be read: for an index that does not name their hashes, has too many of them, or
+        whose row groups cannot be read by their own bytes alone, as another version of the Parquet writer may leave it.
+
+    Raises:
+        IntegrityError: not such an index.
+    """
+    groups = parse_footer(index[-footer_size(index, source) :], len(index), source)
+    if groups is None or len(groups) > MOST_GROUPS:
+        return None
+    try:
+        for group in groups:
+            parse_group_alone(group, index[group.start : group.start + group.length], source)
+    except IntegrityError:
+        return None
+    return tuple(groups)
+
+
+def parse_footer(footer: bytes, size: int, source: str) -> list[IndexGroup] | None:
     """The row groups of an index of ``size`` bytes, from its footer; None for one that does not name their hashes.
 
     Raises:
@@ -120,9 +126,15 @@ def parse_footer(footer: bytes, size: int, source: str) -> list[RowGroup] | None
     with _Explained(source):
         if footer_size(footer, source) != len(footer) or len(footer) > size:
             raise ValueError("its footer is not as long as it says")
-        for pair in _metadata(footer).get(5, ()):
+        metadata = _metadata(footer)
+        for pair in metadata.get(5, ()):
             if pair[1] == _GROUPS.encode():
-                return [RowGroup(*group) for group in orjson.loads(pair[2])]
+                return [
+                    IndexGroup(start=start, length=length, rows=rows, sha256=sha256, first=first, last=last)
+                    for (rows, _), (start, length, sha256, first, last) in zip(
+                        _row_groups(metadata), orjson.loads(pair[2]), strict=True
+                    )
+                ]
         return None
 
 
@@ -146,6 +158,28 @@ def parse_group(footer: bytes, size: int, number: int, start: int, data: bytes, 
         return _rows(_row_groups(_metadata(footer))[number], data, start)
 
 
+def parse_group_alone(group: IndexGroup, data: bytes, source: str) -> list[IndexRow]:
+    """The rows of one row group from its own bytes: its columns follow each other, all of them in zstd.
+
+    Args:
+        group: what is known of it.
+        data: its bytes, their hash checked.
+        source: key of the index, for messages.
+
+    Raises:
+        IntegrityError: not such a row group.
+    """
+    with _Explained(source):
+        columns: list[list[Any]] = []
+        at = 0
+        for kind in _KINDS:
+            values, at = _pages(data, at, group.rows, kind, _ZSTD)
+            columns.append(values)
+        if at != len(data):
+            raise ValueError("bytes between its columns")
+        return [IndexRow(*row) for row in zip(*columns, strict=True)]
+
+
 def _metadata(footer: bytes) -> dict[int, Any]:
     """Parquet's ``FileMetaData`` by field number; its columns checked."""
     metadata = _Thrift(footer, 0).struct()
@@ -165,10 +199,7 @@ def _row_groups(metadata: dict[int, Any]) -> list[tuple[int, list[dict[int, Any]
 def _rows(group: tuple[int, list[dict[int, Any]]], data: bytes, start: int) -> list[IndexRow]:
     """The rows of a row group out of bytes that begin at ``start`` of the file."""
     count, chunks = group
-    columns = [
-        _column(chunk, data, start, count, kind)
-        for chunk, kind in zip(chunks, ("text", "int", "int", "int", "hash"), strict=True)
-    ]
+    columns = [_column(chunk, data, start, count, kind) for chunk, kind in zip(chunks, _KINDS, strict=True)]
     return [IndexRow(*row) for row in zip(*columns, strict=True)]
 
 
@@ -176,8 +207,12 @@ def _column(chunk: dict[int, Any], data: bytes, start: int, count: int, kind: st
     """The values of one column chunk: data pages of plain values, uncompressed or zstd."""
     if chunk[4] not in (_UNCOMPRESSED, _ZSTD):
         raise ValueError(f"a column is compressed by codec {chunk[4]}, not by zstd")
+    return _pages(data, chunk[9] - start, count, kind, chunk[4])[0]
+
+
+def _pages(data: bytes, at: int, count: int, kind: str, codec: int) -> tuple[list[Any], int]:
+    """``count`` values out of the pages that begin at ``at``, and where the last of them ends."""
     values: list[Any] = []
-    at = chunk[9] - start
     while len(values) < count:
         header = _Thrift(data, at)
         page = header.struct()  # PageHeader: 1 type, 2 and 3 sizes, 5 DataPageHeader (1 values, 2 encoding)
@@ -185,12 +220,14 @@ def _column(chunk: dict[int, Any], data: bytes, start: int, count: int, kind: st
         body = data[header.at : at]
         if page[1] != 0 or page[5][2] != 0 or len(body) != page[3] or not 0 <= page[2] <= _LARGEST_PAGE:
             raise ValueError("a page that does not hold plain values")
-        if chunk[4] == _ZSTD:
+        if codec == _ZSTD:
             body = zstd.decompress(body)
         if len(body) != page[2]:
             raise ValueError("a page that is not as long as it says")
         values += _plain(body, page[5][1], kind)
-    return values
+    if len(values) != count:
+        raise ValueError(f"{len(values)} rows where {count} are promised")
+    return values, at
 
 
 def _plain(body: bytes, count: int, kind: str) -> list[Any]:

@@ -120,7 +120,8 @@ class PackedPart:
     Attributes:
         number: from 1.
         data: its bytes, until ``release``.
-        md5: of the part, hexadecimal.
+        digest: SHA-256 of the archive from its beginning to the end of this part, hexadecimal. It names the part's
+            bytes and costs nothing: the whole's hash passes here anyway.
         last: whether the archive ends with it.
         release: gives the memory back for a later part; call it when the bytes were sent. Parts that are kept instead
             cost memory of their own.
@@ -128,9 +129,13 @@ class PackedPart:
 
     number: int
     data: memoryview
-    md5: str
+    digest: str
     last: bool
     release: Callable[[], None]
+
+    def md5(self) -> str:
+        """Of the part, hexadecimal, computed now: for comparing with what a store has already."""
+        return hashlib.md5(self.data, usedforsecurity=False).hexdigest()
 
 
 @dataclass
@@ -145,7 +150,7 @@ class Packing:
         sha256: of the archive, hexadecimal.
         md5: of the archive, hexadecimal.
         crc32: of the archive, eight hexadecimal digits.
-        part_md5: of every part, in order.
+        part_count: parts so far.
     """
 
     folder: Path
@@ -161,7 +166,7 @@ class Packing:
     sha256: str = ""
     md5: str = ""
     crc32: str = ""
-    part_md5: list[str] = field(default_factory=list[str])
+    part_count: int = 0
 
     def parts(self) -> Iterator[PackedPart]:
         """The archive, part by part, every part but the last ``part_size`` bytes long.
@@ -184,21 +189,20 @@ class Packing:
             hashes.close()
 
     def _finish(self, filled: _Filled, *, last: bool) -> PackedPart:
-        md5 = filled.md5()
-        self.part_md5.append(md5)
+        digest = filled.digest()
+        self.part_count += 1
         data = memoryview(filled.data)[: filled.used]
 
         def release() -> None:
             data.release()
             self.buffers.give(filled.data)
 
-        return PackedPart(len(self.part_md5), data, md5, last, release)
+        return PackedPart(self.part_count, data, digest, last, release)
 
     def _fill(self, hashes: Hashes) -> Iterator[_Filled]:
         """Buffers of ``part_size``, filled; their hashing may still be under way."""
         room = min(self.part_size, _most(self.members))
         data, used, hashed = self.buffers.take(room), 0, 0
-        first = True
         for piece in self._stream():
             view = memoryview(piece)
             self.size += len(view)
@@ -208,15 +212,15 @@ class Packing:
                 used += take
                 view = view[take:]
                 if used - hashed >= _SLAB:
-                    hashes.update(memoryview(data)[hashed:used], first=first)
+                    hashes.update(memoryview(data)[hashed:used])
                     hashed = used
                 if used == self.part_size:
-                    hashes.update(memoryview(data)[hashed:used], first=first)
-                    yield _Filled(data, used, hashes.end_part(first=first))
-                    data, used, hashed, first = self.buffers.take(room), 0, 0, False
+                    hashes.update(memoryview(data)[hashed:used])
+                    yield _Filled(data, used, hashes.end_part())
+                    data, used, hashed = self.buffers.take(room), 0, 0
         if used:
-            hashes.update(memoryview(data)[hashed:used], first=first)
-            yield _Filled(data, used, hashes.end_part(first=first))
+            hashes.update(memoryview(data)[hashed:used])
+            yield _Filled(data, used, hashes.end_part())
 
     def _stream(self) -> Iterator[bytes | memoryview]:
         mtime = int(self.hour.start.timestamp())
@@ -291,14 +295,14 @@ def _most(members: Sequence[PlanMember]) -> int:
 class _Filled:
     data: mmap.mmap
     used: int
-    md5: Callable[[], str]
+    digest: Callable[[], str]
 
 
 class Hashes:
-    """SHA-256, MD5 and CRC-32 of the whole, and the MD5 of each part, each fed in order by a thread of its own.
+    """SHA-256, MD5 and CRC-32 of the whole, fed in order by a thread each for SHA-256 and MD5.
 
-    hashlib releases the interpreter lock, so they run in parallel. The first part's MD5 is the whole one so
-    far and costs nothing: most hours are one part. The CRC, thirty times as fast, rides with SHA-256.
+    hashlib releases the interpreter lock, so they run in parallel. The CRC, thirty times as fast, rides with SHA-256.
+    No part is hashed by itself: an hour in a hundred parts costs what one in a single part does.
     """
 
     def __init__(self) -> None:
@@ -306,28 +310,23 @@ class Hashes:
         self._sha256 = hashlib.sha256()
         self._crc = 0
         self._md5 = hashlib.md5(usedforsecurity=False)
-        self._part = hashlib.md5(usedforsecurity=False)
-        self._lanes = [ThreadPoolExecutor(1, thread_name_prefix="hash") for _ in range(3)]
+        self._lanes = [ThreadPoolExecutor(1, thread_name_prefix="hash") for _ in range(2)]
 
-    def update(self, data: memoryview, *, first: bool) -> None:
+    def update(self, data: memoryview) -> None:
         """Hash the next bytes, some time soon: they must stay as they are until ``end_part``'s function returned."""
-        sha_lane, md5_lane, part_lane = self._lanes
+        sha_lane, md5_lane = self._lanes
         sha_lane.submit(self._update_sha, data)
         md5_lane.submit(self._md5.update, data)
-        if not first:
-            part_lane.submit(self._update_part, data)
 
-    def end_part(self, *, first: bool) -> Callable[[], str]:
-        """A function that waits until all lanes are done with the part and gives its MD5."""
-        sha_lane, md5_lane, part_lane = self._lanes
-        sha_done: Future[bool] = sha_lane.submit(bool)
-        md5_done = md5_lane.submit(self._md5.hexdigest)
-        part_done = None if first else part_lane.submit(self._next_part)
+    def end_part(self) -> Callable[[], str]:
+        """A function that waits until all lanes are here and gives the SHA-256 so far."""
+        sha_lane, md5_lane = self._lanes
+        so_far: Future[str] = sha_lane.submit(self._sha256.hexdigest)
+        md5_done = md5_lane.submit(bool)
 
         def collect() -> str:
-            sha_done.result()
-            whole = md5_done.result()
-            return whole if part_done is None else part_done.result()
+            md5_done.result()
+            return so_far.result()
 
         return collect
 
@@ -343,11 +342,3 @@ class Hashes:
     def _update_sha(self, data: memoryview) -> None:
         self._sha256.update(data)
         self._crc = crc32(data, self._crc)
-
-    def _update_part(self, data: memoryview) -> None:
-        # Which hash is meant is decided here, in the lane: at submission it may be a part behind.
-        self._part.update(data)
-
-    def _next_part(self) -> str:
-        done, self._part = self._part.hexdigest(), hashlib.md5(usedforsecurity=False)
-        return done

@@ -5,6 +5,7 @@ For hosts with and without Dagster.
 
 import typer
 
+from yolo_assets.cli.archive.history import checkpoint, witness
 from yolo_assets.cli.archive.run import run
 from yolo_assets.cli.archive.show import cat, hold, ls, show
 from yolo_assets.cli.archive.verify import verify
@@ -19,6 +20,13 @@ app.command(epilog="Example: yolo-assets archive ls --archive s3://plant/cold --
 )
 app.command(epilog="Example: yolo-assets archive show yolo_lineA_cam01_20260301_09 --archive s3://plant/cold")(show)
 app.command(epilog="Example: yolo-assets archive verify yolo_lineA_cam01_20260301_09 --verify full")(verify)
+app.command(epilog="Example: yolo-assets archive checkpoint --archive s3://plant/cold --store s3://plant/store")(
+    checkpoint
+)
+app.command(
+    epilog="Example: yolo-assets archive witness /srv/witness --archive s3://plant/cold --key archiver.pub "
+    "--name example.com/quality"
+)(witness)
 app.command(
     epilog="Example: yolo-assets archive cat --camera lineA_cam01 --at 2026-03-01T09:15:00Z -o frame.jpg --archive URL"
 )(cat)

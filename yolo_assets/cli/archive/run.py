@@ -140,9 +140,7 @@ def run(
         def work() -> list[HourAttempt]:
             store = _open(located, traffic, forever=forever)
             signer = Signer.load_or_create(located.archiver_key)
-            trusted = TrustedKeys.of(signer)
-            if key:
-                trusted = TrustedKeys({**trusted.keys, **TrustedKeys.load(key).keys})
+            trusted = TrustedKeys.of(signer).also(TrustedKeys.load(key or located.archiver_public_keys()))
             archiver = Archiver(Archive(store, trusted), signer, options, None if keep_local else located.hot_hours)
             return ArchiverLoop(
                 archiver,

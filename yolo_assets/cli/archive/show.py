@@ -13,13 +13,25 @@ import typer
 from yolo_assets.cli.archive.options import (
     CameraOption,
     DaysOption,
+    EnrolledByOption,
     KeyOption,
     TierOption,
+    devices_of,
     given,
     open_to_read,
     thaw_of,
 )
-from yolo_assets.cli.common import ArchiveOption, JsonOption, camera_id, emit_json, note, out, progress, settings
+from yolo_assets.cli.common import (
+    ArchiveOption,
+    JsonOption,
+    StoreOption,
+    camera_id,
+    emit_json,
+    note,
+    out,
+    progress,
+    settings,
+)
 from yolo_assets.contracts.errors import BadInputError, UsageError, UserError
 from yolo_assets.contracts.locations import location_folder
 
@@ -49,9 +61,11 @@ def ls(
     start: Annotated[str | None, typer.Option("--from", help="Hours from this moment on, UTC.", metavar="TIME")] = None,
     end: Annotated[str | None, typer.Option("--to", help="Hours before this moment, UTC.", metavar="TIME")] = None,
     key: KeyOption = None,
+    enrolled_by: EnrolledByOption = None,
+    store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List archives: files, frames, bytes and when they were verified.
+    """List archives: files, frames, bytes, when they were verified, and whether an enrolled device sealed them.
 
     Exit 1 when a receipt is missing or untrusted, when receipts that this machine knew have vanished, and for a camera
     that has no archive.
@@ -69,8 +83,9 @@ def ls(
         first, after = named
     if first is not None and after is not None and after <= first:
         raise UsageError("--to must be later than --from")
-    located = settings(archive=archive)
+    located = settings(archive=archive, store=store)
     opened, known = open_to_read(located, key), KnownArchives.of(located)
+    devices = devices_of(located, enrolled_by)
     with progress("listing"):
         names = list(archives_between(opened, first, after, camera_id=camera))
     rows: list[dict[str, Any]] = []
@@ -87,10 +102,12 @@ def ls(
                 line = f"{name.stem}  UNTRUSTED: {result.problem}"
             else:
                 seen.append(KnownHour.of(receipt))
+                seal = devices.verdict_on(receipt)
                 row = receipt.model_dump(mode="json", include=_LS_FIELDS)
+                row |= {"sealed": seal.state, "sealed_why": seal.why}
                 line = (
                     f"{name.stem}  {receipt.file_count} files  {receipt.frame_count} frames  "
-                    f"{receipt.archive_size} bytes  {format_time(receipt.verified_at)}"
+                    f"{receipt.archive_size} bytes  {format_time(receipt.verified_at)}  seal: {seal.state}"
                 )
             if as_json:
                 rows.append(row)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from yolo_assets.archive.audit.audit import AuditReport
     from yolo_assets.catalog.publish import CatalogVersion
+    from yolo_assets.catalog.read import SealFigures
 
 SEAL_DAYS = 31
 """For so long a broken seal stands in its check; the catalog keeps it for ever."""
@@ -43,7 +44,7 @@ NO_GAPS = dg.AssetCheckSpec(
 AS_SEALED = dg.AssetCheckSpec(
     "as_sealed",
     asset="archive_catalog",
-    description="What devices signed when they sealed their hours is what was archived.",
+    description="What devices signed when they sealed their hours is what was archived, and their keys are enrolled.",
 )
 ARCHIVES_VERIFIED = dg.AssetCheckSpec(
     "archives_verified",
@@ -78,19 +79,16 @@ def no_gaps(missing: pl.DataFrame) -> dg.AssetCheckResult:
     )
 
 
-def as_sealed(broken: pl.DataFrame) -> dg.AssetCheckResult:
-    """A warning when archives of the last month are not what the device had sealed.
-
-    Args:
-        broken: columns ``camera_id``, ``hour``, ``part`` and ``seal_problem``.
-    """
-    columns = {"camera_id": str, "hour": str, "part": int, "seal_problem": str}
+def as_sealed(found: SealFigures) -> dg.AssetCheckResult:
+    """A warning when archives of the last month are not what a device sealed, or its key does not count."""
+    columns = {"camera_id": str, "hour": str, "part": int, "state": str, "why": str}
+    told = ", ".join(f"{count} {state}" for state, count in sorted(found.counts.items())) or "none"
     return dg.AssetCheckResult(
         check_name=AS_SEALED.name,
-        passed=broken.is_empty(),
+        passed=found.wrong.is_empty(),
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{broken.height} archives of the last {SEAL_DAYS} days are not what the device sealed",
-        metadata={"archives": table(list(broken.head(50).iter_rows(named=True)), columns)},
+        description=f"{found.wrong.height} seals of the last {SEAL_DAYS} days do not hold; all: {told}",
+        metadata={"archives": table(list(found.wrong.head(50).iter_rows(named=True)), columns)},
     )
 
 

@@ -21,6 +21,7 @@ from yolo_assets.contracts.errors import BadInputError, IntegrityError, Signatur
 from yolo_assets.contracts.fleet import Heartbeat
 from yolo_assets.contracts.names import device_audit_key, device_audit_prefix, fleet_key, parse_device_audit_key
 from yolo_assets.contracts.signing import SignedContent, TrustedKeys, unverified_content
+from yolo_assets.contracts.trusted_key import TrustedKey
 from yolo_assets.edge.audit.chain import BEFORE_FIRST, ChainCheck, check_chain
 from yolo_assets.edge.audit.files import HEAD, KEY, logs, read_head, read_lines, segments
 from yolo_assets.storage.base import ObjectNotFoundError, ObjectStore
@@ -367,7 +368,9 @@ def _key_of(begin: bytes | None) -> TrustedKeys | None:
         key = serialization.load_pem_public_key(pem.encode())
     except ValueError:
         return None
-    return TrustedKeys({content.signature.key_id: key}) if isinstance(key, Ed25519PublicKey) else None
+    if not isinstance(key, Ed25519PublicKey):
+        return None
+    return TrustedKeys({content.signature.key_id: TrustedKey(key)})
 
 
 def _first_line(folder: Path) -> bytes | None:

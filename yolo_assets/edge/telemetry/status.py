@@ -5,6 +5,7 @@ Each part reports its own section; what concerns several parts is put together h
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,8 @@ def audit_status(audit: AuditLog, shipper: AuditShipper) -> dict[str, Any]:
         "shipped": head.shipped,
         "sha256": head.sha256,
         "trouble": audit.trouble,
+        "fingerprint": hashlib.sha256(audit.signer.public_bytes()).hexdigest(),
+        "public_key": audit.signer.public_pem().decode(),
         "ship_error": shipper.error,
     }
 

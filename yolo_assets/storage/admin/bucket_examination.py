@@ -31,7 +31,7 @@ from yolo_assets.storage.s3_bucket import (
     unreachable,
     version_of,
 )
-from yolo_assets.storage.s3_client import is_aws
+from yolo_assets.storage.s3_client import Body, is_aws
 
 TRIALS = ".doctor"
 """Folder below a root in which the small objects of an examination lie."""
@@ -74,6 +74,7 @@ def examine_bucket(client: Any, bucket: str, prefix: str, role: Role, url: str) 
         (_FIRST[0], _round_trip),
         (_FIRST[1], _multipart),
         ("wrong Content-MD5", _wrong_digest),
+        ("other bytes than signed", _wrong_body),
         ("wrong x-amz-checksum-crc32", _wrong_checksum),
         ("versioning", _versioning),
         ("put-if-absent on a taken key", _conditional_put),
@@ -305,11 +306,34 @@ def _wrong_digest(probe: _BucketProbe) -> None:
     probe.found("wrong Content-MD5", "refused" if refused else "stored", "ok" if refused else "warn", advice)
 
 
+class _OtherWhenSent(Body):
+    """A body that was damaged between its signature and the line."""
+
+    def begin_sending(self) -> None:
+        """From here on it reads as other bytes of the same length."""
+        super().begin_sending()
+        self._data = memoryview(bytes(len(self._data)))
+
+
+def _wrong_body(probe: _BucketProbe) -> None:
+    """Whether a body is refused that is not what the request was signed with, nor has its checksum, as parts are."""
+    where = {"Bucket": probe.bucket, "Key": probe.folder + "wrong-body"}
+
+    def send() -> None:
+        answer = probe.client.put_object(**where, Body=_OtherWhenSent(memoryview(b"yolo_assets")))
+        probe.made.append((where["Key"], version_of(answer)))
+
+    refused = probe.refuses(send)
+    probe.examined.facts.digest_checked = probe.examined.facts.digest_checked is not False and refused
+    advice = "" if refused else "read every archive back: yolo-assets archive run --verify full"
+    probe.found("other bytes than signed", "refused" if refused else "stored", "ok" if refused else "warn", advice)
+
+
 def _wrong_checksum(probe: _BucketProbe) -> None:
     """Whether a wrong checksum of the store's own kind is refused."""
     wrong = base64.b64encode(bytes(4)).decode()
     refused = probe.refuses(lambda: probe.put("wrong-crc", ChecksumCRC32=wrong))
-    outcome = "refused" if refused else "ignored: Content-MD5 protects what is sent"
+    outcome = "refused" if refused else "ignored: Content-MD5 and signed bodies protect what is sent"
     probe.found("wrong x-amz-checksum-crc32", outcome, "ok" if refused else "note")
 
 

@@ -40,7 +40,7 @@ class Facts:
     Attributes:
         conditional_put: a put-if-absent on a key that is taken was refused.
         swap: a compare-and-swap worked with the right etag and was refused with a wrong one.
-        digest_checked: bytes that do not fit their Content-MD5 were refused.
+        digest_checked: bytes that do not fit their Content-MD5, or their signature, were refused.
         versions: the bucket keeps versions.
         lock: the bucket has object lock.
         retention_proven: a retention that was set is shown again.
