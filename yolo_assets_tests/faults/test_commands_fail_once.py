@@ -48,6 +48,7 @@ IN_PROCESS = {
     *("simulate", "archive run", "archive ls", "archive show", "archive verify", "archive cat", "restore"),
     *("archive checkpoint", "archive witness", "archive replicate"),
     *("catalog rebuild", "catalog query", "catalog find", "catalog gaps", "catalog stats"),
+    "catalog costs",
     *("models keygen", "models list", "models show", "models verify", "models promote", "models rollback"),
     *(
         "models history",
@@ -187,6 +188,7 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         shell("catalog find", "--class", "crack", *span)
         shell("catalog gaps")
         shell("catalog stats")
+        assert [one["years"] for one in json.loads(shell("catalog costs", "--json"))["outlook"]] == [1, 5, 20]
         assert json.loads(shell("archive checkpoint", "--json"))["receipts"] == 4
         shell("archive witness", tmp_path / "witness")
         kept = next((tmp_path / "witness" / "cosigned").iterdir())
