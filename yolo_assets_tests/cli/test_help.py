@@ -167,6 +167,10 @@ JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("classes", "retire"): ("bump",),
     ("classes", "merge"): ("bump", "crack"),
     ("classes", "ls"): (),
+    ("edge", "token", "add"): ("A. Berg", "--role", "see", "--file", "people.json"),
+    ("edge", "token", "ls"): ("--file", "people.json"),
+    ("edge", "token", "withdraw"): ("A. Berg", "--file", "people.json"),
+    ("audit",): (),
 }
 
 
