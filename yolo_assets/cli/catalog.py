@@ -19,6 +19,7 @@ from yolo_assets.cli.common import (
     StoreOption,
     camera_id,
     emit_json,
+    need,
     note,
     open_archive,
     out,
@@ -26,6 +27,7 @@ from yolo_assets.cli.common import (
     settings,
     show_table,
 )
+from yolo_assets.contracts.locations import location_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +48,9 @@ TrustedOption = Annotated[
 SqlArgument = Annotated[str, typer.Argument(metavar="SQL", help="One SELECT; SHOW TABLES lists what there is.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 CameraOption = Annotated[str | None, typer.Option("--camera", help="Only this camera.", metavar="C", parser=camera_id)]
+PricesOption = Annotated[
+    Path | None, typer.Option(help="Price table (TOML); without one, example list prices.", metavar="FILE")
+]
 FromOption = Annotated[str, typer.Option("--from", help="First moment, like 2026-03-01T00:00:00Z.", metavar="TIME")]
 ToOption = Annotated[str, typer.Option("--to", help="First moment after the range.", metavar="TIME")]
 
@@ -242,9 +247,7 @@ def gaps(
 def stats(
     archive: ArchiveOption = None,
     store: StoreOption = None,
-    prices: Annotated[
-        Path | None, typer.Option(help="Price table (TOML); without one, example list prices.", metavar="FILE")
-    ] = None,
+    prices: PricesOption = None,
     listed: Annotated[
         bool,
         typer.Option("--listed", help="Also list the archive root: which tier each archive is really in."),
@@ -285,6 +288,62 @@ def stats(
         note(f"{total} {table.currency} a month, of which indexes {indexes}; prices: {table.label}")
     if totals.problems:
         note(f"{totals.problems} receipts are untrusted: yolo-assets catalog query 'SELECT * FROM problems'")
+
+
+@app.command()
+def costs(
+    prices: PricesOption = None,
+    copy: Annotated[bool, typer.Option("--copy", help="With a second copy of everything.")] = False,
+    read_percent: Annotated[
+        float, typer.Option(help="Share of what is stored that is read back in a year.", min=0, max=10_000)
+    ] = 1.0,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", help="Write a page with the figures.", metavar="FILE", parser=location_folder),
+    ] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What the archive costs in 1, 5 and 20 years, from the newest catalog and a price table.
+
+    It goes on as in the last week: the same bytes and archives every day, moved to the next tier at the age of 8 and 91
+    days, deleted when YOLO_ASSETS_RETENTION_DAYS are over. Taxes and the line are left out.
+
+    Example: yolo-assets catalog costs --prices our-prices.toml --copy --html costs.html
+    """
+    from dataclasses import asdict
+
+    from yolo_assets.catalog.answers import Answer
+    from yolo_assets.catalog.costs import load_prices
+    from yolo_assets.catalog.outlook import Assumptions, archive_past, costs_page, outlook
+    from yolo_assets.catalog.read import open_catalog
+    from yolo_assets.contracts.times import utc_now
+    from yolo_assets.runtime.files import write_atomic
+    from yolo_assets.storage.open import open_store
+
+    need("jinja2")
+    where, table, today = settings(store=store), load_prices(prices), utc_now().date()
+    given = Assumptions(where.retention_days, read_percent, copy)
+    with open_catalog(open_store(where.store_url), cache=_cache(where)) as connection:
+        past = archive_past(connection, today)
+    found = outlook(past, today, table, given)
+    if html is not None:
+        write_atomic(html, costs_page(past, today, table, given, found))
+        html.chmod(0o644)  # a web server of another user shows it
+    if as_json:
+        stated = {
+            "label": table.label,
+            "currency": table.currency,
+            "stored_bytes": sum(past.bytes_by_day.values()),
+            "bytes_per_day": round(past.bytes_per_day),
+            "archives_per_day": round(past.archives_per_day, 2),
+            **asdict(given),
+        }
+        emit_json({**stated, "outlook": [one.document() for one in found]})
+    elif html is None:
+        documents = [one.document() for one in found]
+        _show_table(Answer(tuple(documents[0]), [tuple(one.values()) for one in documents]), "")
+        note(f"amounts in {table.currency}, all years together; prices: {table.label}")
 
 
 def _cache(where: Settings) -> Path:

@@ -37,7 +37,9 @@ from yolo_assets.contracts.text import plain
 
 if TYPE_CHECKING:
     from yolo_assets.archive.archive import Archive
+    from yolo_assets.contracts.trail import TrailTarget
     from yolo_assets.storage.base import ObjectStore
+    from yolo_assets.trail.trail import Act
 
 
 def valid(check: Callable[[str], object]) -> Callable[[str], str]:
@@ -64,6 +66,11 @@ SpoolOption = Annotated[
     Path | None,
     typer.Option("--spool", help="Spool folder of the cameras.", metavar="DIR", parser=location_folder),
 ]
+ActorOption = Annotated[
+    str | None,
+    typer.Option("--by", help="Who does it, for the audit trail; by default the login name.", metavar="NAME"),
+]
+WhyOption = Annotated[str, typer.Option("--reason", help="Why, for the audit trail.", metavar="TEXT")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text.")]
 
 
@@ -112,6 +119,31 @@ def reading_archive(found: Settings, given: str | None) -> Archive:
     store = open_archive(found) if given is not None else open_store(found.archive_url, memory=found.known_stores)
     keys = found.archiver_public_keys()
     return Archive(store, TrustedKeys.load(keys) if keys else TrustedKeys.of())  # without a key no receipt counts
+
+
+@contextmanager
+def on_the_trail(
+    found: Settings, what: str, target: TrailTarget, *, by: str | None = None, reason: str = ""
+) -> Iterator[Act]:
+    """Do something that the audit trail of the store root must tell: noted before, and how it ended after.
+
+    Args:
+        found: the locations.
+        what: the command.
+        target: what it touches.
+        by: the name that was given.
+        reason: why.
+
+    Yields:
+        The act; its ``result`` says what was done.
+
+    Raises:
+        NotNotedError: the trail cannot be written, and nothing is done.
+    """
+    from yolo_assets.trail.trail import AuditTrail
+
+    with AuditTrail.of(found, by).recording(what, target, reason=reason) as act:
+        yield act
 
 
 def need(*modules: str) -> None:

@@ -33,6 +33,7 @@ PayloadKind = Literal[
     "gate-report",
     "channel-statement",
     "release-proposal",
+    "release-approval",
     "rollout",
     "validation-pack",
     "evidence-pack",

@@ -397,6 +397,12 @@ def proposal_key(name: str, channel: str, version: str) -> str:
     return f"{folder}/{check_version(version)}.json"
 
 
+def approval_key(name: str, channel: str, version: str, manifest_sha256: str, replaces: int, key_id: str) -> str:
+    """What the signature of a person's key under one proposal means."""
+    folder = f"channels/{check_id(name, 'model name')}/approvals/{check_id(channel, 'channel')}"
+    return f"{folder}/{check_version(version)}/{check_sha256(manifest_sha256)[:16]}-{replaces}-{check_id(key_id)}.json"
+
+
 def rollout_key(name: str, channel: str) -> str:
     """The newest rollout of a channel."""
     return f"channels/{check_id(name, 'model name')}/rollouts/{check_id(channel, 'channel')}.json"

@@ -6,6 +6,7 @@ has read already.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from yolo_assets.archive.audit.audit import AuditReport
     from yolo_assets.catalog.publish import CatalogVersion
     from yolo_assets.catalog.read import SealFigures
+    from yolo_assets.transparency.verification import HistoryFinding
 
 SEAL_DAYS = 31
 """For so long a broken seal stands in its check; the catalog keeps it for ever."""
@@ -51,6 +53,17 @@ ARCHIVES_VERIFIED = dg.AssetCheckSpec(
     asset="archive_audit",
     blocking=True,
     description="Every archive that was due was examined and is what its receipt states; reports how much was covered.",
+)
+
+HISTORY_UNBROKEN = dg.AssetCheckSpec(
+    "history_unbroken",
+    asset="receipt_checkpoint",
+    description="Every receipt is what the log of checkpoints has: none was rewritten, removed or put in later.",
+)
+CHECKPOINT_VOUCHED_FOR = dg.AssetCheckSpec(
+    "checkpoint_vouched_for",
+    asset="receipt_checkpoint",
+    description="The time-stamp authority and the witness of the settings did their part, where there are some.",
 )
 
 
@@ -89,6 +102,35 @@ def as_sealed(found: SealFigures) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{found.wrong.height} seals of the last {SEAL_DAYS} days do not hold; all: {told}",
         metadata={"archives": table(list(found.wrong.head(50).iter_rows(named=True)), columns)},
+    )
+
+
+def history_unbroken(findings: Sequence[HistoryFinding]) -> dg.AssetCheckResult:
+    """Failed when the history of the archive is not what was signed.
+
+    Args:
+        findings: of ``transparency.verification``.
+    """
+    rows = [{"kind": one.kind, "finding": one.text, "receipts": len(one.receipts)} for one in findings]
+    return dg.AssetCheckResult(
+        check_name=HISTORY_UNBROKEN.name,
+        passed=not findings,
+        description=findings[0].text if findings else "as it was signed",
+        metadata={"findings": table(rows[:100], {"kind": str, "finding": str, "receipts": int})},
+    )
+
+
+def checkpoint_vouched_for(trouble: Sequence[str]) -> dg.AssetCheckResult:
+    """A warning when a time stamp or co-signatures were not to be had.
+
+    Args:
+        trouble: a line each.
+    """
+    return dg.AssetCheckResult(
+        check_name=CHECKPOINT_VOUCHED_FOR.name,
+        passed=not trouble,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(trouble) or "nothing was refused",
     )
 
 
