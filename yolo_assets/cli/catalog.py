@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from yolo_assets.archive.archive import Archive
     from yolo_assets.catalog.answers import Answer
     from yolo_assets.contracts.settings import Settings
+    from yolo_assets.storage.base import ObjectStore
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -145,14 +146,13 @@ def query(
     """
     from yolo_assets.catalog.read import query_exactly, tables_missing
     from yolo_assets.contracts.errors import UsageError
-    from yolo_assets.storage.open import open_store
 
     where = settings(archive=archive, store=store)
     _only_one(as_json, as_csv)
     if (since is None) != (until is None):
         raise UsageError("give --from and --to together")
     start, end = _range(since, until) if since is not None and until is not None else (None, None)
-    opened = open_store(where.store_url)
+    opened = _catalog_root(where)
     url = open_archive(where).url if archive is not None else None
     answer = query_exactly(opened, sql, cache=_cache(where), start=start, end=end, archive_url=url)
     _show(answer, "no rows", as_json=as_json, as_csv=as_csv)
@@ -188,7 +188,6 @@ def find(
     from yolo_assets.catalog.answers import Answer
     from yolo_assets.catalog.counting import MOST_READ, FoundHour, count_asked
     from yolo_assets.catalog.read import check_camera, check_class, find_hours, open_catalog
-    from yolo_assets.storage.open import open_store
 
     where = settings(archive=archive, store=store)
     _only_one(as_json, as_csv)
@@ -196,7 +195,7 @@ def find(
     asked = FrameFilter(
         *_range(since, until), camera, class_name=class_name, min_confidence=min_confidence, also_called=others
     )
-    with open_catalog(open_store(where.store_url), cache=_cache(where)) as connection:
+    with open_catalog(_catalog_root(where), cache=_cache(where)) as connection:
         if camera is not None:
             check_camera(connection, camera)
         rows = find_hours(connection, class_name, min_confidence, asked.start, asked.end, camera, also_called=others)
@@ -232,12 +231,11 @@ def gaps(
     from yolo_assets.catalog.answers import Answer
     from yolo_assets.catalog.read import check_camera, gap_ranges, open_catalog
     from yolo_assets.contracts.plant import load_plant
-    from yolo_assets.storage.open import open_store
 
     where = settings(store=store)
     _only_one(as_json, as_csv)
     expected = load_plant(where).camera_ids
-    with open_catalog(open_store(where.store_url), cache=_cache(where)) as connection:
+    with open_catalog(_catalog_root(where), cache=_cache(where)) as connection:
         if camera is not None:
             check_camera(connection, camera, expected)
         _show(Answer.of(gap_ranges(connection, camera, expected)), "no gaps", as_json=as_json, as_csv=as_csv)
@@ -265,10 +263,9 @@ def stats(
     from yolo_assets.catalog.read import open_catalog
     from yolo_assets.catalog.read import stats as count
     from yolo_assets.contracts.times import utc_now
-    from yolo_assets.storage.open import open_store
 
     where, table = settings(archive=archive, store=store), load_prices(prices)
-    with open_catalog(open_store(where.store_url), cache=_cache(where)) as connection:
+    with open_catalog(_catalog_root(where), cache=_cache(where)) as connection:
         totals = count(connection, utc_now())
     cameras, tiers = with_costs(totals.cameras, table), with_costs(totals.ages, table)
     classes = with_costs(listed_classes(open_archive(where), table), table) if listed else None
@@ -288,6 +285,16 @@ def stats(
         note(f"{total} {table.currency} a month, of which indexes {indexes}; prices: {table.label}")
     if totals.problems:
         note(f"{totals.problems} receipts are untrusted: yolo-assets catalog query 'SELECT * FROM problems'")
+
+
+def _catalog_root(where: Settings) -> ObjectStore:
+    """The store root, to ask the catalog; where the archive has a copy, the catalog lies there, too."""
+    from yolo_assets.storage.fallback import open_with_copy
+    from yolo_assets.storage.open import open_store
+
+    if where.archive_copy_url is None:
+        return open_store(where.store_url)
+    return open_with_copy(where.store_url, where.archive_copy_url, say=note)
 
 
 @app.command()

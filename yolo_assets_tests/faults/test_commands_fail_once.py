@@ -46,7 +46,7 @@ from yolo_assets_tests.support.tiny_model import tiny_bundle_files
 
 IN_PROCESS = {
     *("simulate", "archive run", "archive ls", "archive show", "archive verify", "archive cat", "restore"),
-    *("archive checkpoint", "archive witness"),
+    *("archive checkpoint", "archive witness", "archive replicate"),
     *("catalog rebuild", "catalog query", "catalog find", "catalog gaps", "catalog stats"),
     "catalog costs",
     *("models keygen", "models list", "models show", "models verify", "models promote", "models rollback"),
@@ -180,6 +180,7 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         assert camera in shell("archive ls")
         shell("archive show", name.stem, "--members")
         shell("archive verify", name.stem, "--verify", "full")
+        shell("archive replicate", "--to", tmp_path / "second")
         shell("archive cat", "--camera", camera, "--at", format_time(NIGHT.end), "-o", tmp_path / "frame.jpg")
         shell("restore", "--camera", camera, *span, "--out", tmp_path / "out")
         assert json.loads(shell("catalog rebuild", "--json"))["archives"] == 4
