@@ -31,6 +31,7 @@ from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import Hour, parse_time
 from yolo_assets.filesystem.tree import ArchivedFile, ArchiveTree
 from yolo_assets.storage.base import ObjectNotFoundError, StoreUnavailableError
+from yolo_assets.storage.fallback import open_with_copy
 from yolo_assets.storage.open import folder_of, open_store
 
 AT = "at"
@@ -269,6 +270,9 @@ def _open(where: str | None, keys: Sequence[str] | None) -> Archive:
         raise SignatureError(
             f"no key to check receipts with in {settings.keys}; give the archiver's public key with the option key="
         )
+    copy = settings.archive_copy_url
+    if copy is not None and url == settings.archive_url:
+        return Archive(open_with_copy(url, copy, memory=settings.known_stores), TrustedKeys.load(chosen))
     folder = folder_of(url)
     if folder is not None and not folder.is_dir():
         raise StoreUnavailableError(
