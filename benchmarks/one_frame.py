@@ -2,9 +2,10 @@
 
 First ``yolo-assets archive cat --frame`` in a process of its own, for frames all over the hour, and ``--at`` for the
 same by the moment of their capture. Then the first frame and the thousandth of one process: our file system, and
-ratarmount on the same archive, which it makes an index of first, in a local file as it does by default. Requests and
-bytes, headers too, are counted by a proxy before the server. Last an epoch of PyTorch's loader over JPEGs in random
-order, through our file system and over the same hour restored into a folder, straight to the server.
+ratarmount on the same archive, which it makes an index of first, in a local file as it does by default, with either of
+its readers for gzip. Requests and bytes, headers too, are counted by a proxy before the server. Last an epoch of
+PyTorch's loader over JPEGs in random order, through our file system and over the same hour restored into a folder,
+straight to the server.
 
 Run: python benchmarks/one_frame.py [--members 20000] [--kilobytes 20] [--epoch 4000] [--s3-server ceph|environment]
 """
@@ -148,6 +149,7 @@ def count_accesses(label: str, plant: Plant, proxy: FaultProxy, opened: Callable
     read = opened()
     said: list[str] = []
     requests = received = 0
+    number = 0
     for number, name in enumerate(names, 1):
         last = number == len(names) or time.monotonic() - begun > PATIENCE
         before = (proxy.count(), proxy.received(), time.monotonic())
@@ -162,7 +164,8 @@ def count_accesses(label: str, plant: Plant, proxy: FaultProxy, opened: Callable
             said.append(f"frame {number}: {requests - before[0]} requests, {got}, {seconds:.2f} s")
         if last:
             break
-    print(f"{label}: {'; '.join(said)}; together {requests} requests, {received / 1e6:.1f} MB", flush=True)
+    together = f"together {requests} requests and {received / 1e6:.1f} MB for {number} frames"
+    print(f"{label}: {'; '.join(said)}; {together}", flush=True)
 
 
 def our_files(plant: Plant) -> Callable[[str], bytes]:
@@ -172,10 +175,11 @@ def our_files(plant: Plant) -> Callable[[str], bytes]:
     return lambda name: files.cat_file(f"{FOLDER}/{name}")
 
 
-def ratarmount(plant: Plant, url: str) -> Callable[[str], bytes]:
+def ratarmount(plant: Plant, url: str, backend: str) -> Callable[[str], bytes]:
     """The same with ratarmount, over HTTP: its S3 backend needs another botocore than the archiver."""
-    index = str(plant.root / "ratarmount.sqlite")
-    mounted: Any = open_mount_source(f"{url}/{plant.place.name}/root/{plant.key}", indexFilePath=index, writeIndex=True)
+    where = f"{url}/{plant.place.name}/root/{plant.key}"
+    index = str(plant.root / f"{backend}.sqlite")
+    mounted: Any = open_mount_source(where, indexFilePath=index, writeIndex=True, prioritizedBackends=[backend])
 
     def read(name: str) -> bytes:
         with mounted.open(mounted.lookup(f"/{FOLDER}/{name}")) as file:
@@ -254,9 +258,10 @@ def main() -> None:
             os.environ["AWS_ENDPOINT_URL_S3"] = proxy.url
             count_accesses("in place", plant, proxy, partial(our_files, plant))
             boto3.client("s3").put_object_acl(Bucket=place.name, Key=f"root/{plant.key}", ACL="public-read")
-            peer = partial(ratarmount, plant, proxy.url)
-            count_accesses("ratarmount, no index yet", plant, proxy, peer)
-            count_accesses("ratarmount, opened again with its index", plant, proxy, peer)
+            for backend in ("rapidgzip", "indexed_gzip"):
+                peer = partial(ratarmount, plant, proxy.url, backend)
+                count_accesses(f"ratarmount with {backend}, no index yet", plant, proxy, peer)
+                count_accesses(f"ratarmount with {backend}, opened again with its index", plant, proxy, peer)
         os.environ["AWS_ENDPOINT_URL_S3"] = place.endpoint
         compare_epochs(plant, options.epoch)
     if not kept:
