@@ -24,6 +24,7 @@ from yolo_assets.catalog.database import attach, connect, quoted, remove_abandon
 from yolo_assets.catalog.parquet_views import TABLE_NAMES, ParquetTables, TableName, create_views, has_table
 from yolo_assets.catalog.schema import SCHEMA_VERSION, TABLES, VIEWS
 from yolo_assets.catalog.versions import cached_path, fetch_catalog, keep_in_cache, read_pointer
+from yolo_assets.contracts.device_keys import EnrolledDevices, SealState
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, UserError
 from yolo_assets.contracts.names import ArchiveName, check_id
 from yolo_assets.contracts.times import Hour, with_near_hours
@@ -251,19 +252,47 @@ def gaps(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     return ask(connection, "SELECT * FROM gaps")
 
 
-def broken_seals(connection: duckdb.DuckDBPyConnection, since: datetime) -> pl.DataFrame:
-    """Archives that are not what the device had sealed: ``camera_id, hour, part, seal_problem``, the newest first.
+@dataclass(frozen=True)
+class SealFigures:
+    """What the seals of archives are worth.
+
+    Attributes:
+        counts: archives by state.
+        wrong: ``camera_id, hour, part, state, why`` of those that are not what a device sealed, or whose key does not
+            count, the newest first. In a plant without an enrolled device no key has to count.
+    """
+
+    counts: dict[SealState, int]
+    wrong: pl.DataFrame
+
+
+def seals(connection: duckdb.DuckDBPyConnection, devices: EnrolledDevices, since: datetime) -> SealFigures:
+    """What the seals of archives are worth.
 
     Args:
         connection: of ``open_catalog``.
+        devices: that are enrolled.
         since: those that were archived before are left out.
     """
-    return ask(
+    rows = ask(
         connection,
-        "SELECT camera_id, strftime(timezone('UTC', hour), '%Y%m%d_%H') AS hour, part, seal_problem FROM archives "
-        "WHERE seal_problem IS NOT NULL AND verified_at >= ? ORDER BY verified_at DESC, camera_id",
+        "SELECT camera_id, strftime(timezone('UTC', hour), '%Y%m%d_%H') AS hour, part, sealed_by, seal_problem, "
+        "device_ids, hour + INTERVAL 1 HOUR AS closed, verified_at FROM archives "
+        "WHERE verified_at >= ? ORDER BY verified_at DESC, camera_id",
         [since],
     )
+    counts: dict[SealState, int] = {}
+    wrong: list[tuple[str, str, int, str, str]] = []
+    fine: set[SealState] = {"enrolled", "not sealed"}
+    if not devices.keys and not devices.problems:
+        fine.add("not enrolled")
+    for camera, hour, part, key_id, problem, device_ids, closed, verified in rows.iter_rows():
+        found = devices.verdict(key_id, problem, device_ids=device_ids, sealed=(closed, verified), held=verified)
+        counts[found.state] = counts.get(found.state, 0) + 1
+        if found.state not in fine:
+            wrong.append((camera, hour, part, found.state, found.why))
+    columns = {"camera_id": pl.String, "hour": pl.String, "part": pl.Int64, "state": pl.String, "why": pl.String}
+    return SealFigures(counts, pl.DataFrame(wrong, schema=columns, orient="row"))
 
 
 def check_camera(connection: duckdb.DuckDBPyConnection, camera_id: str, expected: Sequence[str] = ()) -> None:

@@ -27,9 +27,9 @@ from yolo_assets.contracts.signing import TrustedKeys, key_id_of
 from yolo_assets.contracts.times import Hour, format_time
 from yolo_assets.contracts.trusted_key import TrustedKey
 
-SealState = Literal["enrolled", "not enrolled", "ended", "revoked", "differs", "not sealed"]
+SealState = Literal["enrolled", "not enrolled", "ended", "revoked", "differs", "not checked", "not sealed"]
 """Of an archive: sealed by an enrolled device's key, by one that was not enrolled then, by one that had ended or was
-revoked, sealed otherwise than it is archived, or not sealed by any device."""
+revoked, sealed otherwise than it is archived, by a key of which nothing could be found out, or by no device at all."""
 
 
 @dataclass(frozen=True)
@@ -150,10 +150,12 @@ class EnrolledDevices:
     Attributes:
         keys: by key id.
         problems: statements that do not count, and why, by key id.
+        unchecked: why no statement could be read; empty when they were.
     """
 
     keys: Mapping[str, DeviceKey] = field(default_factory=dict[str, DeviceKey])
     problems: Mapping[str, str] = field(default_factory=dict[str, str])
+    unchecked: str = ""
 
     @classmethod
     def of(cls, objects: Mapping[str, bytes], trusted: TrustedKeys) -> EnrolledDevices:
@@ -203,6 +205,8 @@ class EnrolledDevices:
             return SealVerdict("differs", problem)
         if key_id is None:
             return SealVerdict("not sealed", "no device sealed it")
+        if self.unchecked:
+            return SealVerdict("not checked", f"whether key {key_id} is enrolled is not known: {self.unchecked}")
         found = self.keys.get(key_id)
         if found is None:
             why = self.problems.get(key_id)

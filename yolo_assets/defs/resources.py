@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from yolo_assets.archive.archive import Archive
     from yolo_assets.archive.options import ArchiveOptions
     from yolo_assets.archive.service.traffic import Traffic
+    from yolo_assets.contracts.device_keys import EnrolledDevices
     from yolo_assets.contracts.signing import Signer
     from yolo_assets.defs.links import UiLinks
     from yolo_assets.models.promotion import Promoter
@@ -59,6 +60,17 @@ class Locations(dg.ConfigurableResource):
         self.archiver()  # its pair is made at first use
         store = self._open(self.settings.archive_url, traffic.pace if traffic is not None else None)
         return Archive(store, TrustedKeys.load(self.settings.archiver_public_keys()))
+
+    def archive_to_read(self, log: Callable[[str], None]) -> Archive:
+        """As ``archive``, for assets that read old frames: from the copy where need be, which ``log`` is told."""
+        from yolo_assets.archive.archive import Archive
+        from yolo_assets.storage.fallback import open_with_copy
+
+        settings, archive = self.settings, self.archive()
+        if settings.archive_copy_url is None:
+            return archive
+        store = open_with_copy(settings.archive_url, settings.archive_copy_url, memory=settings.known_stores, say=log)
+        return Archive(store, archive.trusted)
 
     def _open(self, url: str, pace: Callable[[int], None] | None = None) -> ObjectStore:
         from yolo_assets.storage import open_store
@@ -112,6 +124,14 @@ class Locations(dg.ConfigurableResource):
 
         self.promoter()  # its pair is made at first use
         return Registry(self.store(), TrustedKeys.load(self.settings.promotion_public_keys()))
+
+    def devices(self) -> EnrolledDevices:
+        """The devices whose keys promotion enrolled."""
+        from yolo_assets.contracts.signing import TrustedKeys
+        from yolo_assets.custody.enrolment import enrolled_devices
+
+        self.promoter()  # its pair is made at first use
+        return enrolled_devices(self.store(), TrustedKeys.load(self.settings.promotion_public_keys()))
 
     def archive_options(self) -> ArchiveOptions:
         """How hours are archived here."""

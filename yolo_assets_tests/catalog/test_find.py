@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.restore.filter import FrameFilter
 from yolo_assets.catalog import publish as publishing
 from yolo_assets.catalog.counting import FoundHour, count_asked
-from yolo_assets.catalog.read import ask, broken_seals, find_hours, open_catalog, query_exactly
+from yolo_assets.catalog.read import ask, find_hours, open_catalog, query_exactly, seals
+from yolo_assets.contracts.device_keys import EnrolledDevices
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.names import frame_name
 from yolo_assets.contracts.receipt import Custody, OutsideHour
@@ -177,7 +179,11 @@ def test_archives_that_are_not_what_the_device_sealed_are_found(tmp_path: Path) 
     with open_catalog(world.store) as connection:
         rows = ask(connection, "SELECT camera_id, sealed_by, seal_problem FROM archives ORDER BY camera_id").rows()
         assert rows == [("cam01", "device1", None), ("cam02", "device1", told), ("cam03", None, None)]
-        broken = broken_seals(connection, FIRST.start)
-        assert broken.rows() == [("cam02", FIRST.key, 1, told)]
-        assert broken_seals(connection, FIRST.start + timedelta(days=1)).is_empty()
-    assert (as_sealed(broken).passed, as_sealed(broken.clear()).passed) == (False, True)
+        nobody, since = EnrolledDevices(), FIRST.start
+        found = seals(connection, nobody, since)
+        assert found.wrong.rows() == [("cam02", FIRST.key, 1, "differs", told)]
+        assert found.counts == {"not enrolled": 1, "differs": 1, "not sealed": 1}
+        assert seals(connection, nobody, FIRST.start + timedelta(days=1)).counts == {}
+        some = seals(connection, EnrolledDevices(problems={"another": "it was changed"}), since)
+        assert some.wrong["camera_id"].to_list() == ["cam01", "cam02"], "who enrols some enrols all"
+    assert not as_sealed(found).passed and as_sealed(replace(found, wrong=found.wrong.clear())).passed

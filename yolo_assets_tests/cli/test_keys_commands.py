@@ -22,8 +22,10 @@ from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.hours import SpoolHour
+from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import open_store
 from yolo_assets_tests.cli.command_line import clean_env, cli, refused
+from yolo_assets_tests.support.records import frame_record
 
 HOW_TO = Path(__file__).parents[2] / "docs" / "how-to" / "keys.md"
 
@@ -114,3 +116,30 @@ def test_receipts_survive_a_change_of_the_archivers_key(tmp_path: Path) -> None:
     trusted = json.loads(cli("keys", "ls", "--json", home=tmp_path).stdout)["trusted"]
     until = {row["key_id"]: row["not_after"] for row in trusted if row["role"] == "archiver"}
     assert until[old.key_id] is not None and until[new.key_id] is None
+
+
+def test_ls_and_verify_say_whose_key_sealed(tmp_path: Path) -> None:
+    archiver, device = (Signer.load_or_create(tmp_path / name) for name in ("keys/archiver", "device"))
+    Signer.load_or_create(tmp_path / "keys" / "promotion")
+    hour = Hour.from_key("20260101_00")
+    archive = Archive(open_store((tmp_path / "archive").as_uri()), TrustedKeys.of(archiver))
+    record = frame_record({"detections": [], "model_version": "line/1", "device_id": "box1"})
+    with SpoolWriter(tmp_path / "spool", "cam1", "box1", signer=device) as writer:
+        writer.write(hour.start, record, b"picture")
+        writer.seal(hour)
+    assert archive_hour(SpoolHour.of(tmp_path / "spool", "cam1", hour), archive, archiver).status == "archived"
+
+    def states() -> list[str]:
+        shown = [cli("archive", which, "--json", home=tmp_path).stdout for which in ("ls", "verify")]
+        return [json.loads(text)[0]["sealed"] for text in shown]
+
+    assert states() == ["not checked"] * 2, "there is no store yet"
+    for change, state in (
+        (("enroll", "other", "--key", tmp_path / "keys" / "archiver.pub"), "not enrolled"),
+        (("enroll", "box1", "--key", tmp_path / "device.pub", "--from", "2020-01-01T00:00Z"), "enrolled"),
+        (("revoke", device.key_id, "--from", "2026-01-01T00:00Z"), "revoked"),
+    ):
+        assert cli("keys", *change, home=tmp_path).returncode == 0
+        assert states() == [state] * 2
+    shown = cli("archive", "verify", home=tmp_path).stdout
+    assert "seal: revoked" in shown and f"key {device.key_id} of box1 is revoked from 2026-01-01" in shown

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from yolo_assets.archive.archive import Archive
     from yolo_assets.archive.options import VerifyHow
     from yolo_assets.archive.restore.plan import Thaw
+    from yolo_assets.contracts.device_keys import EnrolledDevices
     from yolo_assets.contracts.settings import Settings
     from yolo_assets.contracts.signing import TrustedKeys
 
@@ -24,6 +25,12 @@ KeyOption = Annotated[
     list[Path] | None,
     typer.Option(
         "--key", help="Public key that may have signed receipts; default: those of <home>/keys.", metavar="PUB"
+    ),
+]
+EnrolledByOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--enrolled-by", help="Public key that enrols devices; default: promotion's of <home>/keys.", metavar="PUB"
     ),
 ]
 CameraOption = Annotated[str | None, typer.Option(help="Only this camera.", metavar="C", parser=camera_id)]
@@ -67,8 +74,8 @@ def trusted_keys(settings: Settings, keys: list[Path] | None) -> TrustedKeys:
     return TrustedKeys.load(chosen)
 
 
-def open_to_read(settings: Settings, keys: list[Path] | None) -> Archive:
-    """The archive with the keys that may have signed its receipts.
+def open_to_read(settings: Settings, keys: list[Path] | None, *, alone: bool = False) -> Archive:
+    """The archive with the keys that may have signed its receipts; ``alone``: without its copy, see ``open_archive``.
 
     Raises:
         UsageError: there is no key.
@@ -77,7 +84,32 @@ def open_to_read(settings: Settings, keys: list[Path] | None) -> Archive:
     from yolo_assets.archive.archive import Archive
 
     trusted = trusted_keys(settings, keys)
-    return Archive(open_archive(settings), trusted)
+    return Archive(open_archive(settings, alone=alone), trusted)
+
+
+def devices_of(settings: Settings, keys: list[Path] | None) -> EnrolledDevices:
+    """The devices that are enrolled, or why that is not known: a machine that only archives has no store.
+
+    Args:
+        settings: the locations.
+        keys: that may have enrolled them; by default promotion's of the home.
+    """
+    from yolo_assets.contracts.device_keys import EnrolledDevices
+    from yolo_assets.contracts.signing import TrustedKeys
+    from yolo_assets.custody.enrolment import enrolled_devices
+    from yolo_assets.storage.base import StoreUnavailableError
+    from yolo_assets.storage.open import folder_of, open_store
+
+    chosen, folder = keys or settings.promotion_public_keys(), folder_of(settings.store_url)
+    if not chosen:
+        return EnrolledDevices(unchecked=f"no public key of promotion is in {settings.keys}; give it by --enrolled-by")
+    if folder is not None and not folder.is_dir():
+        return EnrolledDevices(unchecked=f"there is no store at {folder}")
+    trusted = TrustedKeys.load(chosen)
+    try:
+        return enrolled_devices(open_store(settings.store_url), trusted)
+    except StoreUnavailableError as error:
+        return EnrolledDevices(unchecked=str(error))
 
 
 def verify_how(text: str) -> VerifyHow:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +15,27 @@ import typer
 from yolo_assets.cli.archive.options import (
     CameraOption,
     DaysOption,
+    EnrolledByOption,
     KeyOption,
     TierOption,
+    devices_of,
     given,
     open_to_read,
     thaw_of,
 )
-from yolo_assets.cli.common import ArchiveOption, JsonOption, camera_id, emit_json, note, out, progress, settings
+from yolo_assets.cli.common import (
+    ActorOption,
+    ArchiveOption,
+    JsonOption,
+    StoreOption,
+    WhyOption,
+    camera_id,
+    emit_json,
+    note,
+    out,
+    progress,
+    settings,
+)
 from yolo_assets.contracts.errors import BadInputError, UsageError, UserError
 from yolo_assets.contracts.locations import location_folder
 
@@ -49,9 +65,11 @@ def ls(
     start: Annotated[str | None, typer.Option("--from", help="Hours from this moment on, UTC.", metavar="TIME")] = None,
     end: Annotated[str | None, typer.Option("--to", help="Hours before this moment, UTC.", metavar="TIME")] = None,
     key: KeyOption = None,
+    enrolled_by: EnrolledByOption = None,
+    store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List archives: files, frames, bytes and when they were verified.
+    """List archives: files, frames, bytes, when they were verified, and whether an enrolled device sealed them.
 
     Exit 1 when a receipt is missing or untrusted, when receipts that this machine knew have vanished, and for a camera
     that has no archive.
@@ -69,8 +87,9 @@ def ls(
         first, after = named
     if first is not None and after is not None and after <= first:
         raise UsageError("--to must be later than --from")
-    located = settings(archive=archive)
+    located = settings(archive=archive, store=store)
     opened, known = open_to_read(located, key), KnownArchives.of(located)
+    devices = devices_of(located, enrolled_by)
     with progress("listing"):
         names = list(archives_between(opened, first, after, camera_id=camera))
     rows: list[dict[str, Any]] = []
@@ -87,10 +106,12 @@ def ls(
                 line = f"{name.stem}  UNTRUSTED: {result.problem}"
             else:
                 seen.append(KnownHour.of(receipt))
+                seal = devices.verdict_on(receipt)
                 row = receipt.model_dump(mode="json", include=_LS_FIELDS)
+                row |= {"sealed": seal.state, "sealed_why": seal.why}
                 line = (
                     f"{name.stem}  {receipt.file_count} files  {receipt.frame_count} frames  "
-                    f"{receipt.archive_size} bytes  {format_time(receipt.verified_at)}"
+                    f"{receipt.archive_size} bytes  {format_time(receipt.verified_at)}  seal: {seal.state}"
                 )
             if as_json:
                 rows.append(row)
@@ -219,11 +240,16 @@ def cat(
     tier: TierOption = "standard",
     days: DaysOption = 7,
     key: KeyOption = None,
+    store: StoreOption = None,
+    by: ActorOption = None,
+    reason: WhyOption = "",
 ) -> None:
     """One frame's bytes, by one range read of the archive, hash checked. From a cold tier it is requested: exit 1."""
     from yolo_assets.archive.restore.one_frame import one_frame
     from yolo_assets.contracts.times import Hour, parse_time
+    from yolo_assets.contracts.trail import TrailTarget
     from yolo_assets.spool.files import write_atomic
+    from yolo_assets.trail.trail import AuditTrail
 
     if (frame is None) == (at is None):
         raise UsageError("give either --frame NAME or --at TIME")
@@ -235,11 +261,22 @@ def cat(
         raise UsageError("a frame cannot be shown on a terminal; write it to a file with -o FILE")
     if output is not None and not output.parent.is_dir():
         raise UsageError(f"there is no folder {output.parent}")
-    opened = open_to_read(settings(archive=archive), key)
+    if output is not None and output.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(output))
+    located = settings(archive=archive, store=store)
+    opened = open_to_read(located, key)
     try:
         image = one_frame(opened, camera, frame=frame, at=moment, hour=only, thaw=thaw)
     except BadInputError as error:
         raise UsageError(str(error)) from None
+    given_out = TrailTarget(
+        camera_id=camera,
+        start=image.hour.start,
+        end=image.hour.end,
+        names=(image.name,),
+        out=str(output.absolute()) if output is not None else None,
+    )
+    AuditTrail.of(located, by).append("archive cat", given_out, f"given out: {len(image.data)} bytes", reason=reason)
     if output is None:
         sys.stdout.buffer.write(image.data)
         sys.stdout.buffer.flush()
@@ -262,6 +299,9 @@ def hold(
     release: Annotated[bool, typer.Option("--release", help="End the hold; the retention stays.")] = False,
     archive: ArchiveOption = None,
     key: KeyOption = None,
+    store: StoreOption = None,
+    by: ActorOption = None,
+    reason: WhyOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Hold archives: nothing of that camera and hour can be deleted until released, even after its retention.
@@ -270,13 +310,19 @@ def hold(
     """
     from yolo_assets.archive.retention import hold as hold_hour
     from yolo_assets.contracts.names import ArchiveName
+    from yolo_assets.contracts.trail import TrailTarget
+    from yolo_assets.trail.trail import AuditTrail
 
-    opened = open_to_read(settings(archive=archive), key)
+    located = settings(archive=archive, store=store)
+    opened = open_to_read(located, key, alone=True)
     hours = {(name.camera_id, name.hour): name for name in map(ArchiveName.parse, names)}  # parts of one hour: once
     rows: list[dict[str, Any]] = []
+    what, trail = "archive hold release" if release else "archive hold", AuditTrail.of(located, by)
     with progress("releasing" if release else "holding", total=len(hours)) as advance:
         for name in hours.values():
-            held = hold_hour(opened, name, not release)
+            target = TrailTarget(camera_id=name.camera_id, start=name.hour.start, end=name.hour.end, names=(name.stem,))
+            with trail.recording(what, target, reason=reason):
+                held = hold_hour(opened, name, not release)
             advance()
             rows.extend(dataclasses.asdict(entry) for entry in held)
             if not as_json:

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from yolo_assets.cli.archive.options import CameraOption, KeyOption, given, open_to_read, verify_how
-from yolo_assets.cli.common import ArchiveOption, JsonOption, emit_json, note, out, progress, settings
+from yolo_assets.cli.archive.history import show_history
+from yolo_assets.cli.archive.options import (
+    CameraOption,
+    EnrolledByOption,
+    KeyOption,
+    devices_of,
+    given,
+    open_to_read,
+    trusted_keys,
+    verify_how,
+)
+from yolo_assets.cli.archive.replicate import verify_both
+from yolo_assets.cli.common import ArchiveOption, JsonOption, StoreOption, emit_json, note, out, progress, settings
 from yolo_assets.contracts.errors import UsageError, UserError
 
 if TYPE_CHECKING:
@@ -18,6 +30,7 @@ if TYPE_CHECKING:
     from yolo_assets.archive.audit.coverage import Coverage
     from yolo_assets.archive.audit.verification import VerifyReport
     from yolo_assets.archive.options import VerifyHow
+    from yolo_assets.contracts.device_keys import EnrolledDevices, SealVerdict
     from yolo_assets.contracts.settings import Settings
 
 
@@ -34,28 +47,63 @@ def verify(
     coverage: Annotated[
         bool, typer.Option("--coverage", help="Verify nothing; show what audits have verified so far.")
     ] = False,
+    both: Annotated[
+        bool, typer.Option("--both", help="Compare with the copy (YOLO_ASSETS_ARCHIVE_COPY), by listings.")
+    ] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="With --both: read every byte of both.")] = False,
     days: Annotated[int, typer.Option(help="With --coverage: within this many days.", min=1, max=36_500)] = 30,
+    history: Annotated[
+        bool, typer.Option("--history", help="Hold the receipts against the log of checkpoints instead.")
+    ] = False,
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --history: a checkpoint that was kept outside the archive.", metavar="FILE"),
+    ] = None,
+    witness_key: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --history: key of a witness who must have co-signed (witness.vkey).", metavar="FILE"),
+    ] = None,
     key: KeyOption = None,
+    enrolled_by: EnrolledByOption = None,
+    store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check receipt, index and archive against each other; exit 1 on any difference."""
     from yolo_assets.archive.audit.audit import parse_share
 
-    if sum((bool(names), camera is not None, sample is not None, coverage)) > 1:
-        raise UsageError("give only one of: names of archives, --camera, --sample, --coverage")
+    if sum((bool(names), camera is not None, sample is not None, coverage, both)) > 1:
+        raise UsageError("give only one of: names of archives, --camera, --sample, --coverage, --both")
+    if deep and not both:
+        raise UsageError("--deep needs --both; the archives alone are read with --verify full")
+    if not history and (checkpoint or witness_key):
+        raise UsageError("--checkpoint and --witness-key belong to --history")
+    if history and (camera is not None or sample is not None or coverage or both):
+        raise UsageError("--history takes names of archives, and none of: --camera, --sample, --coverage, --both")
     checked = verify_how(how)
     share = given(parse_share, sample, "--sample")
-    located = settings(archive=archive)
-    opened = open_to_read(located, key)
-    if coverage:
+    located = settings(archive=archive, store=store)
+    if both:
+        verify_both(located, trusted_keys(located, key), deep=deep, as_json=as_json)
+        return
+    opened = open_to_read(located, key, alone=True)
+    if history:
+        show_history(located, opened, names or [], checkpoint or [], witness_key or [], as_json=as_json)
+    elif coverage:
         _coverage(opened, days, as_json)
     elif share is not None:
         _audit(located, opened, share, checked, as_json)
     else:
-        _verify(opened, names, camera, checked, as_json)
+        _verify(opened, devices_of(located, enrolled_by), names, camera, checked, as_json)
 
 
-def _verify(archive: Archive, names: list[str] | None, camera: str | None, how: VerifyHow, as_json: bool) -> None:
+def _verify(
+    archive: Archive,
+    devices: EnrolledDevices,
+    names: list[str] | None,
+    camera: str | None,
+    how: VerifyHow,
+    as_json: bool,
+) -> None:
     from yolo_assets.archive.audit.census import Census, take_census
     from yolo_assets.archive.audit.verification import verify_archives
     from yolo_assets.archive.restore.hints import no_camera
@@ -75,10 +123,14 @@ def _verify(archive: Archive, names: list[str] | None, camera: str | None, how: 
             unprotected += [report.unprotected] if report.unprotected else []
             if not report.ok:
                 bad.append(report)
+            seal = devices.verdict_on(report.receipt) if report.receipt is not None else None
             if as_json:
-                reports.append({**dataclasses.asdict(report), "ok": report.ok})
+                told = dataclasses.asdict(dataclasses.replace(report, receipt=None))
+                del told["receipt"]
+                sealed = {"sealed": seal and seal.state, "sealed_why": seal and seal.why}
+                reports.append({**told, "ok": report.ok, **sealed})
             else:
-                _print(report)
+                _print(report, seal)
     if as_json:
         emit_json(reports)
     if census.unfinished:
@@ -142,10 +194,13 @@ def _coverage(archive: Archive, days: float, as_json: bool) -> None:
         _print_coverage(covered)
 
 
-def _print(report: VerifyReport) -> None:
+def _print(report: VerifyReport, seal: SealVerdict | None = None) -> None:
     state = "DIFFERS" if report.problems else "NOT VERIFIED" if report.unchecked else "ok"
     cold = "  in a cold tier, not read" if report.cold else ""
-    out().print(f"{report.name}  {state}  {report.members} files{cold}", markup=False)
+    sealed = f"  seal: {seal.state}" if seal is not None else ""
+    out().print(f"{report.name}  {state}  {report.members} files{sealed}{cold}", markup=False)
+    if seal is not None and seal.state not in ("enrolled", "not sealed"):
+        out().print(f"  {seal.why}", markup=False)
     for line in [*report.problems, *([report.unchecked] if report.unchecked else [])]:
         out().print(f"  {line}", markup=False)
 

@@ -72,9 +72,10 @@ def archive_catalog(
 ) -> dg.MaterializeResult:
     """Merge new receipts into a copy of the newest catalog and move the pointer."""
     from yolo_assets.catalog.publish import publish
-    from yolo_assets.catalog.read import broken_seals, gaps, open_catalog, stats
+    from yolo_assets.catalog.read import gaps, open_catalog, seals, stats
 
     store, archive, now = locations.store(), locations.archive(), utc_now()
+    devices = locations.devices()
     keys = " ".join(sorted(archive.trusted.keys))
     scope = _scope(context.instance, config, keys, now)
     context.log.info(f"reading {scope.text}")
@@ -84,7 +85,7 @@ def archive_catalog(
     seconds = time.monotonic() - started
     with open_catalog(store, cache=cache) as connection:
         totals, missing = stats(connection, utc_now()), gaps(connection)
-        broken = broken_seals(connection, utc_now() - timedelta(days=SEAL_DAYS))
+        sealed = seals(connection, devices, utc_now() - timedelta(days=SEAL_DAYS))
     behind = totals.cameras.sort("last_hour", "camera_id").head(_MOST_BEHIND)
     return dg.MaterializeResult(
         metadata={
@@ -106,7 +107,7 @@ def archive_catalog(
             "furthest_behind": table([_row(camera) for camera in behind.iter_rows(named=True)], _BEHIND),
         },
         data_version=dg.DataVersion(published.pointer.sha256),
-        check_results=[every_receipt_verified(published), no_gaps(missing), as_sealed(broken)],
+        check_results=[every_receipt_verified(published), no_gaps(missing), as_sealed(sealed)],
     )
 
 
