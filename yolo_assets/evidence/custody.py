@@ -26,6 +26,7 @@ from yolo_assets.contracts.merkle import MerkleTree, is_included, leaf_hash
 from yolo_assets.contracts.names import DEVICE_KEYS, SEALED_LIST, SEALED_SIGNATURE, device_key_key
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.spool import SealedFile, SealStatement
+from yolo_assets.contracts.times import Hour
 from yolo_assets.evidence import manifest as names
 from yolo_assets.evidence.findings import HourPart
 from yolo_assets.evidence.manifest import PackSeal
@@ -106,9 +107,9 @@ def collect_custody(
     seals: list[DeviceSeal] = []
     files: dict[str, bytes] = {}
     for part in parts:
-        custody, rows = part.proven.receipt.custody, [_row(part, name) for name in (SEALED_SIGNATURE, SEALED_LIST)]
-        if not frames or custody is None or custody.trouble is not None or None in rows:
+        if not frames or not _has_seal(part):
             continue
+        rows = [_row(part, name) for name in (SEALED_SIGNATURE, SEALED_LIST)]
         read = archive.part(part.proven.receipt).read_many(row for row in rows if row is not None)
         content = {row.name: b"".join(pieces) for row, pieces in read}
         seal, listed = DeviceSeal.of(part, content[SEALED_SIGNATURE]), content[SEALED_LIST]
@@ -171,10 +172,12 @@ class CustodyFound:
     Attributes:
         sealed: frames that a seal holds, by what that seal is worth and why.
         unsealed: frames that no seal in the pack holds.
+        seals: how many seals there are.
     """
 
     sealed: Mapping[SealVerdict, int]
     unsealed: int
+    seals: int
 
 
 def check_custody(
@@ -193,6 +196,7 @@ def check_custody(
     """
     used: set[str] = set()
     seals: list[DeviceSeal] = []
+    shown = {_hour_of(part) for _, _, part in _rows_of(parts, frames)}
     for stem, part in parts.items():
         path = names.seal_path(stem)
         if path in files:
@@ -202,6 +206,8 @@ def check_custody(
                     raise IntegrityError(f"{own} is not what the seal beside it holds")
                 used.add(own)
             seals.append(seal)
+        elif _has_seal(part) and _hour_of(part) in shown:
+            raise IntegrityError(f"{path} is missing; the receipt of {stem} names a seal")
     devices = _devices(files, used, trusted)
     counts: dict[SealVerdict, int] = {}
     unsealed = 0
@@ -219,7 +225,7 @@ def check_custody(
     odd = sorted(path for path in files if path.startswith(("seals/", "devices/")) and path not in used)
     if odd:
         raise IntegrityError(f"{odd[0]} belongs to no frame of the pack; it was added")
-    return CustodyFound(counts, unsealed)
+    return CustodyFound(counts, unsealed, len(seals))
 
 
 def _devices(files: Mapping[str, bytes], used: set[str], trusted: TrustedKeys) -> EnrolledDevices:
@@ -289,6 +295,16 @@ def proof_of(data: bytes) -> tuple[int, int, list[bytes]]:
     if not 0 <= place < size:
         raise ValueError(first)
     return place, size, [bytes.fromhex(line.split(" ")[1]) for line in rest]
+
+
+def _hour_of(part: HourPart) -> tuple[str, Hour]:
+    return part.proven.name.camera_id, part.proven.name.hour
+
+
+def _has_seal(part: HourPart) -> bool:
+    """Whether an archive holds a seal that proves something, by its receipt and index."""
+    custody, names = part.proven.receipt.custody, {row.name for row in part.rows}
+    return custody is not None and custody.trouble is None and {SEALED_SIGNATURE, SEALED_LIST} <= names
 
 
 def _row(part: HourPart, name: str) -> IndexRow | None:
