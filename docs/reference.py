@@ -25,6 +25,7 @@ from yolo_assets.contracts.archiver_figures import COUNTERS, PREFIX
 from yolo_assets.contracts.plant import Plant
 from yolo_assets.contracts.settings import variables
 from yolo_assets.edge.config.agent import AgentConfig
+from yolo_assets.edge.http.access import NEEDS
 from yolo_assets.training.spec import Recipe, TrainSpec
 
 ROOT = Path(__file__).parents[1]
@@ -163,12 +164,15 @@ def http_api_page() -> str:
     """The agent's routes, from the description that it serves at ``/openapi.json``."""
     description = json.loads((ROOT / "docs" / "openapi.json").read_text())
     rows = [
-        f"| `{method.upper()} {path}` | {_cell(route.get('summary', ''))} | {_cell(route.get('description', ''))} |"
+        f"| `{method.upper()} {path}` | {NEEDS[f'{method.upper()} {path}'] or 'open'} "
+        f"| {_cell(route.get('summary', ''))} | {_cell(route.get('description', ''))} |"
         for path, methods in description["paths"].items()
         for method, route in methods.items()
     ]
     return (
-        f"# HTTP API\n\n{description['info']['description']}\n\n| route | | |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+        f"# HTTP API\n\n{description['info']['description']}\n\n| route | role | | |\n|---|---|---|---|\n"
+        + "\n".join(rows)
+        + "\n"
     )
 
 

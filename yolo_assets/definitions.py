@@ -1,32 +1,44 @@
 """Composes ``defs/`` and its resources; nothing else.
 
-Assets are found by package, sensors and schedules are listed by name: there are few, and each runs by itself. Loading a
-defs folder through Dagster's component system would import every component that installed plug-ins offer, seconds in
-each process that a run or a tick starts.
+Modules with assets are listed, sensors and schedules by name. Each run and each tick starts a process that loads this:
+finding assets by package would import services and databases that they never use, and a defs folder of Dagster's
+component system every component that installed plug-ins offer.
 """
 
 import dagster as dg
 
-from yolo_assets import defs as stages
 from yolo_assets.defs.alerts.sensors import alerts_sensor
+from yolo_assets.defs.archive import assets as archive
+from yolo_assets.defs.archive import audit, catalog, checkpoint
 from yolo_assets.defs.archive.audit import audit_daily
+from yolo_assets.defs.archive.checkpoint import checkpoint_daily
+from yolo_assets.defs.archive.copy import copy_hourly
 from yolo_assets.defs.archive.sensors import receipts_sensor
 from yolo_assets.defs.automation import automation
+from yolo_assets.defs.intake import assets as intake
 from yolo_assets.defs.intake.sensors import spool_sensor
+from yolo_assets.defs.learning import assets as learning
 from yolo_assets.defs.learning.checks import every_label_accepted
 from yolo_assets.defs.learning.sensors import labels_sensor
 from yolo_assets.defs.recovery.sensors import recovery_sensor
+from yolo_assets.defs.release import assets as release
+from yolo_assets.defs.release import deployed
 from yolo_assets.defs.release.search import search_sensor, training_trial
 from yolo_assets.defs.release.sensors import fleet_sensor, rollout_sensor
 from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.retention.job import retention_daily
+from yolo_assets.defs.tables import assets as tables
+from yolo_assets.defs.tables import health_and_drift
+from yolo_assets.defs.today import assets as today
 from yolo_assets.defs.today.sensors import today_sensor
+
+MODULES = (intake, tables, health_and_drift, archive, catalog, audit, checkpoint, learning, release, deployed, today)
 
 
 def plant_definitions() -> dg.Definitions:
     """The graph of the plant that the environment describes, for our code location and the component alike."""
     return dg.Definitions(
-        assets=dg.load_assets_from_package_module(stages, include_specs=True),
+        assets=dg.load_assets_from_modules(MODULES, include_specs=True),
         asset_checks=[every_label_accepted],
         sensors=[
             alerts_sensor,
@@ -41,7 +53,7 @@ def plant_definitions() -> dg.Definitions:
             today_sensor,
         ],
         jobs=[training_trial],
-        schedules=[audit_daily, retention_daily],
+        schedules=[audit_daily, checkpoint_daily, copy_hourly, retention_daily],
         resources={"locations": Locations.from_env()},
     )
 

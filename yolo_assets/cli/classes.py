@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, need, note, out, settings, show_table, valid
+from yolo_assets.cli.common import (
+    JsonOption,
+    StoreOption,
+    emit_json,
+    need,
+    note,
+    on_the_trail,
+    out,
+    settings,
+    show_table,
+    valid,
+)
 from yolo_assets.contracts.errors import UsageError
 from yolo_assets.contracts.names import check_class_name
 
@@ -203,10 +214,13 @@ def _first(store: ObjectStore, where: Settings) -> Any:
 
 def _change(change: Change, what: str, by: str | None, store: str | None, as_json: bool) -> None:
     from yolo_assets.classes.stored import change_class_list, read_class_list
+    from yolo_assets.contracts.trail import TrailTarget
 
     where, opened = _opened(store)
     before = read_class_list(opened)
-    made = change_class_list(opened, change, by=by or getpass.getuser(), what=what, first=_first(opened, where))
+    with on_the_trail(where, "classes change", TrailTarget(names=(what,)), by=by) as act:
+        made = change_class_list(opened, change, by=by or getpass.getuser(), what=what, first=_first(opened, where))
+        act.result = f"done: version {made.version}" if made != before else "done: nothing to change"
     if as_json:
         emit_json(_rows(made, made.classes))
     elif made == before:

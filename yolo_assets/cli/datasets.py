@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from yolo_assets.cli.common import (
+    ActorOption,
     ArchiveOption,
     JsonOption,
     StoreOption,
+    WhyOption,
     emit_json,
     need,
     note,
+    on_the_trail,
     out,
     reading_archive,
     settings,
@@ -68,8 +71,9 @@ def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
     Example: yolo-assets datasets ls
     """
     need("cv2", "polars")
-    from yolo_assets.learning.dataset import latest_dataset, read_dataset
+    from yolo_assets.learning.dataset import latest_dataset
     from yolo_assets.learning.dataset_versions import stored_versions
+    from yolo_assets.learning.manifests import read_head
 
     opened = _store(store)
     newest = latest_dataset(opened)
@@ -77,14 +81,14 @@ def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
         {
             "dataset": name,
             "current": newest is not None and newest.sha256 == name,
-            "images": len(manifest.items),
-            **{split: manifest.counts.get(split, 0) for split in ("train", "val", "test")},
-            "excluded": len(manifest.excluded),
-            "warnings": len(manifest.warnings),
-            "parent": manifest.parent,
+            "images": head.images,
+            **{split: head.counts.get(split, 0) for split in ("train", "val", "test")},
+            "excluded": head.excluded,
+            "warnings": len(head.warnings),
+            "parent": head.parent,
         }
         for name in stored_versions(opened)
-        for manifest in [read_dataset(opened, name).manifest]
+        for head in [read_head(opened, name)]
     ]
     if as_json:
         emit_json(rows)
@@ -164,6 +168,8 @@ def export(
         Literal["yolo", "coco"], typer.Option("--format", help="`yolo` as trainers read it, or `coco`.")
     ] = "yolo",
     store: StoreOption = None,
+    by: ActorOption = None,
+    reason: WhyOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Write a version with its pictures as a folder for other tools; it appears complete or not at all.
@@ -171,16 +177,20 @@ def export(
     Example: yolo-assets datasets export current --format coco --out exported
     """
     need("cv2", "polars")
+    from yolo_assets.contracts.trail import TrailTarget
     from yolo_assets.learning.dataset_versions import check_version_name, export_coco, find_version
     from yolo_assets.learning.training_folder import materialise
 
     valid(check_version_name)(version)
     opened = _store(store)
     dataset = find_version(opened, version)
-    if file_format == "coco":
-        export_coco(opened, dataset, to)
-    else:
-        materialise(opened, dataset, to)
+    target = TrailTarget(names=(dataset.sha256,), out=str(to.absolute()))
+    with on_the_trail(settings(store=store), "datasets export", target, by=by, reason=reason) as act:
+        if file_format == "coco":
+            export_coco(opened, dataset, to)
+        else:
+            materialise(opened, dataset, to)
+        act.result = f"done: {len(dataset.manifest.items)} images"
     if as_json:
         emit_json({"dataset": dataset.sha256, "out": str(to), "images": len(dataset.manifest.items)})
         return
@@ -210,12 +220,16 @@ def golden_add(
     Example: yolo-assets datasets golden add cam1/20260102_03/20260102_030001_000.jpg --by "A. Berg" --note "hairline"
     """
     need("cv2", "polars")
+    from yolo_assets.contracts.trail import TrailTarget
     from yolo_assets.learning.dataset import latest_dataset
     from yolo_assets.learning.golden_set import add_golden
 
     opened = _store(store)
     newest = latest_dataset(opened)
-    added = add_golden(opened, images, newest.manifest if newest else None, by=by, note=why)
+    target = TrailTarget(names=tuple(images))
+    with on_the_trail(settings(store=store), "datasets golden add", target, by=by, reason=why) as act:
+        added = add_golden(opened, images, newest.manifest if newest else None, by=by, note=why)
+        act.result = f"done: {len(added)} frames"
     if as_json:
         emit_json({"added": [frame.image_path for frame in added]})
         return

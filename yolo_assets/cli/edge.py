@@ -1,4 +1,4 @@
-"""``yolo-assets edge``: try a model, run the agent, show its status, check its audit log."""
+"""``yolo-assets edge``: try a model, run the agent, show its status, check its audit log, say who may use it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from yolo_assets.cli import common, edge_audit
+from yolo_assets.cli import common, edge_audit, edge_token
 from yolo_assets.cli.class_names import ClassesOption, given_classes
 from yolo_assets.contracts.errors import BadInputError, UsageError, UserError
 from yolo_assets.contracts.locations import location_folder, location_url
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 app.add_typer(edge_audit.app, name="audit")
+app.add_typer(edge_token.app, name="token")
 
 UNITS = ("yolo-assets-edge.service", "yolo-assets-archive.service", "archive.env.example")
 
@@ -142,8 +143,8 @@ def run(
     """Run the edge agent until it is stopped with Ctrl-C or SIGTERM.
 
     The agent loads only releases signed by a key in trusted_keys. yolo-assets models keygen makes a pair where models
-    are promoted; copy its .pub to the device. Rollback, pin and reload need a bearer token: put a long random one, as
-    from openssl rand -hex 32, into token_file.
+    are promoted; copy its .pub to the device. Rollback, pin and reload need a person with a role: yolo-assets edge
+    token add, or one token for all in token_file.
 
     Example: yolo-assets edge run --config edge.yaml
     """
@@ -169,8 +170,11 @@ def run(
             common.emit_json({"url": agent.url, "device_id": settings.device_id, "cameras": settings.camera_ids})
             return
         common.out().print(f"live page: {agent.url}", markup=False)
-        if not agent.has_token:
-            common.note("no token is set: rollback and reload are off; set token_file to allow them")
+        if not agent.people.anybody:
+            common.note(
+                "no token is set: rollback and reload are off; set token_file, or add a person with: "
+                "yolo-assets edge token add"
+            )
 
     if not run_agent(agent, report_started):
         raise UserError("stopped, but a camera or an inference hung and did not end")

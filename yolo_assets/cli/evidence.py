@@ -20,6 +20,7 @@ from yolo_assets.cli.common import (
     emit_json,
     need,
     note,
+    on_the_trail,
     open_archive,
     out,
     progress,
@@ -73,6 +74,7 @@ def make(
     from yolo_assets.archive.archive import Archive
     from yolo_assets.contracts.signing import Signer, TrustedKeys
     from yolo_assets.contracts.times import parse_time
+    from yolo_assets.contracts.trail import TrailTarget
     from yolo_assets.evidence.manifest import Query
     from yolo_assets.storage.open import folder_of, open_store
 
@@ -106,10 +108,16 @@ def make(
     enrolling = enrolled_by or where.promotion_public_keys()
     enrolled = TrustedKeys.load(enrolling) if enrolling else None
     request = Request(query, by or getpass.getuser(), reason, max_frames, lang or where.language)
-    with progress("collecting") as advance:
+    about = tuple(f"{name} {value}" for name, value in (("batch", batch), ("part", part_id)) if value is not None)
+    target = TrailTarget(camera_id=camera, start=first, end=after, names=about, out=str(folder.absolute()))
+    with (
+        on_the_trail(where, "evidence make", target, by=by, reason=reason) as act,
+        progress("collecting") as advance,
+    ):
         pack = make_pack(
             opened, store_root, signer, request, folder, enrolled_by=enrolled, fonts=where.fonts, report=advance
         )
+        act.result = f"done: {pack.counts.frames} frames from {pack.counts.archives} archives"
     if as_json:
         emit_json({**pack.model_dump(mode="json", exclude={"files"}), "complete": pack.complete, "out": str(folder)})
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from yolo_assets.cli.archive.options import given
-from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings, show_table, valid
+from yolo_assets.cli.common import (
+    JsonOption,
+    StoreOption,
+    emit_json,
+    note,
+    on_the_trail,
+    out,
+    settings,
+    show_table,
+    valid,
+)
 from yolo_assets.contracts.errors import BadInputError, SignatureError, UsageError, UserError
 from yolo_assets.contracts.names import check_id
 
@@ -20,6 +31,7 @@ if TYPE_CHECKING:
     from yolo_assets.contracts.device_keys import DeviceKey
     from yolo_assets.contracts.trusted_key import TrustedKey
     from yolo_assets.custody.enrolment import Registrar
+    from yolo_assets.trail.trail import Act
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -118,7 +130,10 @@ def enroll(
     from yolo_assets.contracts.times import parse_time
 
     public, since = _public_key(device, key, agent, fingerprint), given(parse_time, start, "--from")
-    known, new = _registrar(store, by).enroll(device, public, since=since, reason=reason)
+    registrar = _registrar(store, by)
+    with _noted("keys enroll", device, by, reason, store) as act:
+        known, new = registrar.enroll(device, public, since=since, reason=reason)
+        act.result = f"done: key {known.key_id}"
     if as_json:
         emit_json({**_row(known), "new": new})
         return
@@ -149,7 +164,10 @@ def rotate(
     from yolo_assets.contracts.times import parse_time
 
     public, moment = _public_key(device, key, agent, fingerprint), given(parse_time, at, "--at")
-    fresh, ended = _registrar(store, by).rotate(device, public, at=moment, reason=reason)
+    registrar = _registrar(store, by)
+    with _noted("keys rotate", device, by, reason, store) as act:
+        fresh, ended = registrar.rotate(device, public, at=moment, reason=reason)
+        act.result = f"done: key {fresh.key_id} for {', '.join(one.key_id for one in ended) or 'none'}"
     if as_json:
         emit_json({"key": _row(fresh), "ended": [_row(one) for one in ended]})
         return
@@ -183,12 +201,20 @@ def revoke(
     chosen = [which] if which in devices.keys else [key.key_id for key in devices.of_device(which)]
     if not chosen:
         raise BadInputError(f"{which!r} is neither an enrolled key nor a device with one; see: yolo-assets keys ls")
-    closed = [registrar.close(key_id, "revoked", since=since, reason=reason) for key_id in chosen]
+    with _noted("keys revoke", which, by, reason, store) as act:
+        closed = [registrar.close(key_id, "revoked", since=since, reason=reason) for key_id in chosen]
+        act.result = f"done: {', '.join(chosen)}"
     if as_json:
         emit_json([{**_row(known), "new": new} for known, new in closed])
         return
     for known, new in closed:
         _say(known, "is revoked" if new else "is revoked already")
+
+
+def _noted(what: str, whose: str, by: str | None, reason: str, store: str | None) -> AbstractContextManager[Act]:
+    from yolo_assets.contracts.trail import TrailTarget
+
+    return on_the_trail(settings(store=store), what, TrailTarget(names=(whose,)), by=by, reason=reason)
 
 
 def _public_key(device: str, file: Path | None, agent: str | None, expected: str | None) -> Ed25519PublicKey:

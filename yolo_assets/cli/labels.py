@@ -16,6 +16,7 @@ from yolo_assets.cli.common import (
     emit_json,
     need,
     note,
+    on_the_trail,
     out,
     progress,
     reading_archive,
@@ -86,6 +87,7 @@ def import_(
         raise UsageError("--reviewed and --all-reviewed say two things; give one of them")
     from yolo_assets.contracts.announcements import labels_arrived
     from yolo_assets.contracts.names import LABELS_INBOX
+    from yolo_assets.contracts.trail import TrailTarget
     from yolo_assets.events.announcer import announcer_of, source_here
     from yolo_assets.learning.import_options import parse_class_map
     from yolo_assets.learning.labels import FileReport, import_file
@@ -103,7 +105,12 @@ def import_(
     opened, archived = open_store(where.store_url, memory=where.known_stores), reading_archive(where, archive)
     classes = allowed_class_names(opened, where)
     reports: list[FileReport] = []
-    with announcer_of(where, note) as announcer, progress("importing", total=len(files)) as advance:
+    target = TrailTarget(names=tuple(str(path) for path in files))
+    with (
+        on_the_trail(where, "labels import", target, by=by) as act,
+        announcer_of(where, note) as announcer,
+        progress("importing", total=len(files)) as advance,
+    ):
         for path in files:
             try:
                 data = path.read_bytes()
@@ -118,6 +125,8 @@ def import_(
                     raise
                 reports.append(FileReport(str(path), problems=[Rejected(image="", reason=str(error))]))
             advance()
+        rejected = sum(len(report.problems) for report in reports)
+        act.result = f"done: {sum(report.images for report in reports)} images, {rejected} problems"
     for name in add_new_classes(opened, where, accepted(opened)):
         note(f"a label has the new class {name}; it was added to the list of classes")
     if as_json:
@@ -250,12 +259,16 @@ def withdraw(
     Example: yolo-assets labels withdraw export.json --by "A. Berg" --reason "wrong project"
     """
     need("cv2", "defusedxml", "polars", "ruamel.yaml")
+    from yolo_assets.contracts.trail import TrailTarget
     from yolo_assets.learning.labels import withdraw_file
     from yolo_assets.storage.open import open_store
 
     where = settings(store=store)
     opened, names = open_store(where.store_url, memory=where.known_stores), _names(change_test_labels)
-    changed = withdraw_file(opened, file, by=by or None, reason=reason or None, undo=undo, change_test_labels=names)
+    what, target = "labels withdraw undo" if undo else "labels withdraw", TrailTarget(names=(file,))
+    with on_the_trail(where, what, target, by=by, reason=reason or "") as act:
+        changed = withdraw_file(opened, file, by=by or None, reason=reason or None, undo=undo, change_test_labels=names)
+        act.result = f"done: {changed.source_file} ({changed.source_sha256})"
     counting = read_history(opened).counting()
     left = sum(image.sha256 in counting for image in changed.images)
     if as_json:

@@ -20,11 +20,11 @@ from yolo_assets.contracts.text import plain
 
 GROUPS = {
     "alerts": "Alerts to people: ls, test.",
-    "archive": "Cold archive: run, ls, show, verify, cat.",
+    "archive": "Cold archive: run, ls, show, verify, cat, hold, replicate.",
     "catalog": "Archive catalog: rebuild, query, find, gaps, stats.",
     "classes": "The plant's list of classes: ls, add, describe, rename, alias, retire, merge.",
     "datasets": "Dataset versions and the golden set: build, ls, show, diff, export, golden.",
-    "edge": "Edge agent: try, init, check, run, status, audit.",
+    "edge": "Edge agent: try, init, check, run, status, audit, token.",
     "events": "Announcements of hours and labels: listen.",
     "evidence": "Evidence packs for auditors: make, verify.",
     "health": "What was found of each camera, and what people say about it: ls, ack, relearn, retire.",
@@ -37,6 +37,7 @@ GROUPS = {
     "training": "Trainings: status, search, trials.",
 }
 COMMANDS = {
+    "audit": ("audit", "Who did what to a model, a camera, an hour: exports, releases, changes, verified."),
     "backfill": ("backfill", "Build hours of the past again, or those that are missing, through Dagster's daemon."),
     "demo": ("demo", "The whole loop on this machine, with real files, inference, training and hot reload."),
     "exporter": ("exporter", "The platform's figures for Prometheus: runs, backlog, gaps, fleet, verdicts."),
@@ -177,7 +178,7 @@ def _extra_for(module: str) -> str | None:
     root = module.partition(".")[0]
     extras = {
         "s3": {"boto3", "botocore"},
-        "archive": {"pyarrow", "fsspec"},
+        "archive": {"pyarrow", "fsspec", "rfc3161_client"},
         "edge": {
             "cv2",
             "av",

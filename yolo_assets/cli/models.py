@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings, show_table, valid
+from yolo_assets.cli.common import (
+    JsonOption,
+    StoreOption,
+    emit_json,
+    note,
+    on_the_trail,
+    out,
+    settings,
+    show_table,
+    valid,
+)
 from yolo_assets.cli.models_export import export, keygen
 from yolo_assets.cli.models_import import average_models, build_model, import_model_file
 from yolo_assets.cli.models_rollout import app as rollout_app
@@ -199,6 +209,7 @@ def promote(
 
     Example: yolo-assets models promote line/20260102-1a2b3c4d --channel canary --reason "trial on line A"
     """
+    from yolo_assets.contracts.trail import TrailTarget
     from yolo_assets.models.gated_release import promote_by_hand
     from yolo_assets.models.promotion import ReleaseRequest
 
@@ -214,9 +225,11 @@ def promote(
         reason=reason,
         replace_untrusted=replace_untrusted,
     )
-    released = promote_by_hand(
-        promoter, request, force=force, unjudged=unjudged, release=None if at_once else _in_waves(located, promoter)
-    )
+    in_waves = None if at_once else _in_waves(located, promoter)
+    target = TrailTarget(model=f"{name}/{version}", channel=channel)
+    with on_the_trail(located, "models promote", target, by=by, reason=reason) as act:
+        released = promote_by_hand(promoter, request, force=force, unjudged=unjudged, release=in_waves)
+        act.result = _moved(released.pointer)
     _announce(located, released.pointer)
     note(f"gate: {released.gate}")
     _show_pointer(released.pointer, as_json)
@@ -252,6 +265,7 @@ def rollback(
     Example: yolo-assets models rollback line --channel stable --reason "misses cracks on wet parts"
     """
     from yolo_assets.contracts.names import version_of
+    from yolo_assets.contracts.trail import TrailTarget
     from yolo_assets.models.promotion import RollbackRequest
 
     request = RollbackRequest(
@@ -262,7 +276,11 @@ def rollback(
         to_version=version_of(to, name) if to else None,
     )
     located = settings(store=store)
-    pointer = open_promoter(located, trusted_key).roll_back(request)
+    promoter = open_promoter(located, trusted_key)
+    target = TrailTarget(model=f"{name}/{request.to_version}" if request.to_version else name, channel=channel)
+    with on_the_trail(located, "models rollback", target, by=by, reason=reason) as act:
+        pointer = promoter.roll_back(request)
+        act.result = _moved(pointer)
     _announce(located, pointer)
     _show_pointer(pointer, as_json)
 
@@ -397,6 +415,12 @@ def _build_facts(manifest: ModelManifest) -> dict[str, str]:
 def _metric(value: Any) -> str:
     """A metric of a manifest, with its interval when it has one."""
     return f"{value:.4g}" if isinstance(value, float) else f"{value.value:.4g} [{value.low:.4g}, {value.high:.4g}]"
+
+
+def _moved(pointer: ChannelPointer) -> str:
+    """What the audit trail says of a channel that was moved."""
+    flags = _flag_words(_pointer_row(pointer))
+    return f"done: {pointer.channel} serves {pointer.version}, release {pointer.release}{f', {flags}' if flags else ''}"
 
 
 def _announce(configured: Settings, pointer: ChannelPointer) -> None:

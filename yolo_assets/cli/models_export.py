@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, need, note, out, settings
+from yolo_assets.cli.common import (
+    ActorOption,
+    JsonOption,
+    StoreOption,
+    WhyOption,
+    emit_json,
+    need,
+    note,
+    on_the_trail,
+    out,
+    settings,
+)
 from yolo_assets.cli.registries import ChannelOption, ModelArgument, TrustedOption, find_version, open_registry
 from yolo_assets.contracts.locations import location_folder
 
@@ -30,6 +41,8 @@ def export(
     channel: ChannelOption = "stable",
     store: StoreOption = None,
     trusted_key: TrustedOption = None,
+    by: ActorOption = None,
+    reason: WhyOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Write a version as a folder, every file verified against its manifest.
@@ -41,6 +54,7 @@ def export(
 
     Example: yolo-assets models export line/20260102-1a2b3c4d --out line-model --oms
     """
+    from yolo_assets.contracts.trail import TrailTarget
     from yolo_assets.models.registry import Registry
     from yolo_assets.storage.open import open_store
 
@@ -49,10 +63,12 @@ def export(
     name, version = find_version(registry, located, model)
     model = f"{name}/{version}"
     row: dict[str, Any] = {"model": model, "folder": str(out_folder)}
-    if oms:
-        row |= _export_for_others(located, registry, name, version, out_folder, channel)
-    else:
-        registry.export_bundle(name, version, out_folder, signed=False)
+    target = TrailTarget(model=model, out=str(out_folder.absolute()))
+    with on_the_trail(located, "models export", target, by=by, reason=reason):
+        if oms:
+            row |= _export_for_others(located, registry, name, version, out_folder, channel)
+        else:
+            registry.export_bundle(name, version, out_folder, signed=False)
     if as_json:
         emit_json(row)
     else:

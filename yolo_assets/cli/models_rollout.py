@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import getpass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings, show_table
+from yolo_assets.cli.common import (
+    JsonOption,
+    StoreOption,
+    emit_json,
+    note,
+    on_the_trail,
+    out,
+    settings,
+    show_table,
+)
 from yolo_assets.cli.registries import (
     ChannelOption,
     ModelArgument,
@@ -22,6 +31,7 @@ from yolo_assets.cli.registries import (
 if TYPE_CHECKING:
     from yolo_assets.contracts.releasing import RolloutRecord
     from yolo_assets.contracts.settings import Settings
+    from yolo_assets.contracts.trail import TrailTarget
     from yolo_assets.models.rollout import Rollouts
 
 app = typer.Typer(
@@ -107,8 +117,11 @@ def pause(
     """
     from yolo_assets.contracts.times import utc_now
 
-    rollouts = _rollouts(settings(store=store), name, channel, trusted_key)
-    _show(rollouts.pause(by or getpass.getuser(), reason, utc_now()), as_json)
+    located = settings(store=store)
+    rollouts = _rollouts(located, name, channel, trusted_key)
+    with on_the_trail(located, "models rollout pause", _channel(name, channel), by=by, reason=reason):
+        record = rollouts.pause(by or getpass.getuser(), reason, utc_now())
+    _show(record, as_json)
 
 
 @app.command()
@@ -127,8 +140,11 @@ def resume(
     """
     from yolo_assets.contracts.times import utc_now
 
-    rollouts = _rollouts(settings(store=store), name, channel, trusted_key)
-    _show(rollouts.resume(by or getpass.getuser(), reason, utc_now()), as_json)
+    located = settings(store=store)
+    rollouts = _rollouts(located, name, channel, trusted_key)
+    with on_the_trail(located, "models rollout resume", _channel(name, channel), by=by, reason=reason):
+        record = rollouts.resume(by or getpass.getuser(), reason, utc_now())
+    _show(record, as_json)
 
 
 @app.command()
@@ -149,7 +165,8 @@ def abort(
 
     located = settings(store=store)
     rollouts = _rollouts(located, name, channel, trusted_key)
-    pointer = rollouts.abort(by or getpass.getuser(), reason, utc_now())
+    with on_the_trail(located, "models rollout abort", _channel(name, channel), by=by, reason=reason):
+        pointer = rollouts.abort(by or getpass.getuser(), reason, utc_now())
     note(f"{name}/{channel} serves {pointer.version} on every device, release {pointer.release}")
     record = rollouts.newest()
     assert record is not None
@@ -159,6 +176,10 @@ def abort(
 def approve(
     model: ModelArgument,
     key: Annotated[Path, typer.Option("--key", help="Your own private key.", metavar="FILE")],
+    meaning: Annotated[
+        Literal["reviewed", "approved", "responsible"],
+        typer.Option("--meaning", help="What your signature means; it is signed with it and shown everywhere."),
+    ] = "approved",
     channel: ChannelOption = "stable",
     store: StoreOption = None,
     trusted_key: TrustedOption = None,
@@ -167,14 +188,18 @@ def approve(
     """Approve a proposed release with your own key, where plant.yaml wants people to agree.
 
     The signature is over the version's manifest and the release that it replaces: an approval is of one set of bytes,
-    once. yolo-assets models keygen --person FILE makes a key; plant.yaml names its public half under people.
+    once, with the time and what it means. yolo-assets models keygen --person FILE makes a key; plant.yaml names its
+    public half under people.
 
     Example: yolo-assets models approve line/20260102-1a2b3c4d --key anna.key
     """
     from yolo_assets.contracts.errors import UserError
     from yolo_assets.contracts.plant import load_plant
     from yolo_assets.contracts.signing import Signer
+    from yolo_assets.contracts.times import format_time
+    from yolo_assets.contracts.trail import TrailTarget
     from yolo_assets.models.approvals import Approvals
+    from yolo_assets.trail.trail import AuditTrail
 
     located = settings(store=store)
     registry = open_registry(located, trusted_key)
@@ -183,13 +208,22 @@ def approve(
     if people is None:
         raise UserError(f"{located.plant} has no section people: nobody has to approve a release here")
     approvals = Approvals(registry.store, people, registry.trusted)
-    status = approvals.approve(name, channel, version, Signer.load(key))
+    person = Signer.load(key)
+    target = TrailTarget(model=f"{name}/{version}", channel=channel, names=(f"key {person.key_id}",))
+    trail = AuditTrail.of(located, approvals.name_of(person))
+    with trail.recording("models approve", target, meaning=meaning) as act:
+        status = approvals.approve(name, channel, version, person, meaning)
+        act.result = f"done: {len(status.signatures)} of {status.needed} approvals"
     if as_json:
         emit_json(
             {
                 "model": f"{name}/{version}",
                 "channel": channel,
                 "approved_by": list(status.approved_by),
+                "signatures": [
+                    {"name": one.name, "meaning": one.meaning, "at": format_time(one.at) if one.at else None}
+                    for one in status.signatures
+                ],
                 "needed": status.needed,
                 "complete": status.complete,
             }
@@ -197,7 +231,16 @@ def approve(
         return
     missing = status.needed - len(status.approved_by)
     rest = "promote it now" if missing <= 0 else f"{missing} more must approve it"
-    out().print(f"{name}/{version} for {channel}: approved by {', '.join(status.approved_by)}; {rest}", markup=False)
+    out().print(
+        f"{name}/{version} for {channel}: approved by {'; '.join(one.in_words() for one in status.signatures)}; {rest}",
+        markup=False,
+    )
+
+
+def _channel(name: str, channel: str) -> TrailTarget:
+    from yolo_assets.contracts.trail import TrailTarget
+
+    return TrailTarget(model=name, channel=channel)
 
 
 def _rollouts(located: Settings, name: str, channel: str, trusted_key: list[Path] | None) -> Rollouts:

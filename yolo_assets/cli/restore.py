@@ -11,12 +11,15 @@ import typer
 from yolo_assets.cli.archive.options import DaysOption, KeyOption, TierOption, given, open_to_read, thaw_of
 from yolo_assets.cli.class_names import other_names
 from yolo_assets.cli.common import (
+    ActorOption,
     ArchiveOption,
     JsonOption,
     StoreOption,
+    WhyOption,
     camera_id,
     emit_json,
     note,
+    on_the_trail,
     out,
     progress,
     settings,
@@ -50,6 +53,8 @@ def restore(
     tier: TierOption = "standard",
     days: DaysOption = 7,
     key: KeyOption = None,
+    by: ActorOption = None,
+    reason: WhyOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Write archived files to DIR/<camera>/<hour>/, hashes verified; run again to continue.
@@ -68,6 +73,7 @@ def restore(
     from yolo_assets.archive.restore.plan import plan_restore
     from yolo_assets.archive.restore.writing import carry_out, check_room
     from yolo_assets.contracts.times import parse_time, utc_now
+    from yolo_assets.contracts.trail import TrailTarget
 
     first, after = given(parse_time, start, "--from"), given(parse_time, end, "--to")
     if first is None or after is None or after <= first:
@@ -95,8 +101,15 @@ def restore(
         _report_plan(opened, plan, folder, as_json)
         return
     check_room(plan, folder)
-    with progress("restoring", total=plan.bytes, in_bytes=True) as advance:
+    target = TrailTarget(camera_id=camera, start=first, end=after, out=str(folder.absolute()))
+    with (
+        on_the_trail(located, "restore", target, by=by, reason=reason) as act,
+        progress("restoring", total=plan.bytes, in_bytes=True) as advance,
+    ):
         done = carry_out(opened, plan, folder, thaw=thaw, report=lambda _, size: advance(size))
+        act.result = (
+            f"done: {done.files} files, {done.bytes} bytes from {done.archives} archives, {len(done.problems)} problems"
+        )
     _report_done(done, folder, plan.unreadable, as_json)
 
 
@@ -150,8 +163,10 @@ def _report_plan(archive: Archive, plan: RestorePlan, folder: Path, as_json: boo
 
 
 def _report_done(done: RestoreReport, folder: Path, unreadable: int, as_json: bool) -> None:
+    from yolo_assets.storage.fallback import PROCESS_READS
+
     if as_json:
-        emit_json({**dataclasses.asdict(done), "unreadable_records": unreadable})
+        emit_json({**dataclasses.asdict(done), "unreadable_records": unreadable, "from_copy": PROCESS_READS.count})
     else:
         out().print(
             f"{done.files} files, {done.bytes} bytes restored from {done.archives} archives to {folder}"

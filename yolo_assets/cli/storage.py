@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from yolo_assets.cli.common import ArchiveOption, JsonOption, StoreOption, emit_json, note, out, settings, show_table
+from yolo_assets.cli.common import (
+    ActorOption,
+    ArchiveOption,
+    JsonOption,
+    StoreOption,
+    emit_json,
+    note,
+    on_the_trail,
+    out,
+    settings,
+    show_table,
+)
 from yolo_assets.contracts.errors import UsageError, UserError
 from yolo_assets.contracts.locations import location_folder
 
@@ -92,6 +103,7 @@ def init(
         list[str] | None,
         typer.Option("--class", help="Storage class of a tier, where the store has its own.", metavar="TIER=NAME"),
     ] = None,
+    by: ActorOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Set up the bucket of a root. Loosens nothing; where a step fails, nothing is changed.
@@ -99,6 +111,7 @@ def init(
     With --archive, or neither: the archive root: versions, lock, encryption, lifecycle, policy. With --store: the store
     root: a plain bucket in which compare-and-swap works and nothing expires.
     """
+    from yolo_assets.contracts.trail import TrailTarget
     from yolo_assets.storage.admin.bucket_setup import BucketSetup, SetupRequest
     from yolo_assets.storage.admin.policy import BucketPlace
     from yolo_assets.storage.open import folder_of, open_store, parse_s3_url
@@ -140,7 +153,11 @@ def init(
         raise UserError(f"{plan.impossible[0].what}: {plan.impossible[0].detail}")
     if role == "archive" and plan.never_locked:
         _agree(bucket, asked=apply and not yes)
-    if apply:
+    if apply and role == "archive":
+        target = TrailTarget(names=(url, f"retention {days} days"))
+        with on_the_trail(found, "storage init", target, by=by):
+            setup.apply()
+    elif apply:
         setup.apply()
 
 

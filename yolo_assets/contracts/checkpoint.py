@@ -239,19 +239,23 @@ class SignedCheckpoint:
             trusted: keys, one of which must be the log's.
             label: what errors call it.
 
+        What a key signed before it was revoked counts here: a later checkpoint of another key must show it.
+
         Raises:
-            SignatureError: it is no checkpoint, or no trusted key signed it as the log that it names.
+            SignatureError: it is no checkpoint, or no trusted key signed it as the log that it names, in its time.
         """
         note = Note.parse(data, label)
         checkpoint = Checkpoint.parse(note.text, label)
-        for key_id, public in trusted.keys.items():
-            plain, timed = (VerifierKey(checkpoint.origin, kind, public) for kind in (PLAIN, TIMED))
+        for key_id, key in trusted.keys.items():
+            plain, timed = (VerifierKey(checkpoint.origin, kind, key.public) for kind in (PLAIN, TIMED))
             signed = [one for one in note.signatures if plain.fits(one)]
             dated = [one for one in note.signatures if timed.fits(one)]
             if signed and dated:
                 plain.verify(signed[0], note.text, label)
                 at = timed.verify(dated[0], note.text, label)
                 assert at is not None  # of this type it always is
+                if problem := key.problem(at, held=at):
+                    raise SignatureError(f"{label} is signed by key {key_id}, {problem}")
                 return cls(checkpoint, note, at, key_id)
         raise SignatureError(f"{label} is not signed by a key that is trusted here as that of {checkpoint.origin}")
 

@@ -93,6 +93,26 @@ class ReleaseProposal(Record):
     reason: str
 
 
+Meaning = Literal["reviewed", "approved", "responsible"]
+
+
+class ReleaseApproval(Record):
+    """What a person's signature under a proposal means, and when it was given; one envelope of the person's own key.
+
+    ``channels/<name>/approvals/<channel>/<version>/…``, written once: a meaning is never changed afterwards.
+    """
+
+    schema_version: Literal[1] = 1
+    name: str
+    channel: str
+    version: str
+    manifest_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    replaces: int = Field(ge=0)
+    person: str
+    meaning: Meaning
+    at: Time
+
+
 class ChannelStatement(Record):
     """``channels/<name>/statements/<channel>.json``: which release is the newest, and until when that is known.
 

@@ -89,6 +89,12 @@ class Settings(BaseSettings):
         validation_alias=_variable("archive_url=ARCHIVE"),
         description="archive root: archives, indexes, receipts; write-once where the store supports it",
     )
+    archive_copy_url: _Url | None = Field(
+        default=None,
+        validation_alias=_variable("archive_copy_url=ARCHIVE_COPY"),
+        description="second place of the archive, as `yolo-assets archive replicate` fills it; what is read falls back "
+        "to it when the archive root is away or lacks an object",
+    )
     store_url: _Url = Field(
         default="<home>/store",
         validation_alias=_variable("store_url=STORE"),
@@ -154,6 +160,21 @@ class Settings(BaseSettings):
     retention_mode: Annotated[Literal["compliance", "governance"], BeforeValidator(_lower)] = Field(
         default="compliance",
         description="`compliance`: it cannot be shortened; `governance`: it can, with the bypass permission",
+    )
+    timestamp_authority: Annotated[str, _located(page_address)] | None = Field(
+        default=None,
+        description="address of a time-stamp authority (RFC 3161) that stamps each checkpoint; without it there are no "
+        "time stamps",
+    )
+    timestamp_roots: _Folder | None = Field(
+        default=None,
+        description="file with the certificates (PEM) of the time-stamp authorities that are trusted; with it every "
+        "checkpoint must be stamped by one of them",
+    )
+    cosigned: _Url | None = Field(
+        default=None,
+        description="where a witness puts the checkpoints that it co-signed (its folder `cosigned`); `archive "
+        "checkpoint` takes them over",
     )
     bandwidth: str = Field(
         default="",
@@ -252,6 +273,11 @@ class Settings(BaseSettings):
     def known_archives(self) -> Path:
         """What this machine knows to be archived, by archive root: see ``archive.known``."""
         return self.home / "known-archives"
+
+    @property
+    def copying(self) -> Path:
+        """Uploads under way from one archive root to another, see ``replication``."""
+        return self.home / "copying"
 
     @property
     def archiver_key(self) -> Path:

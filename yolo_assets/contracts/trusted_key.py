@@ -50,6 +50,8 @@ _SIGNED_AT: dict[PayloadKind, tuple[str, ...]] = {
     "channel-release": ("pointer", "moved_at"),
     "channel-statement": ("at",),
     "release-proposal": ("proposed_at",),
+    "release-approval": ("at",),
+    "audit-trail": ("at",),
     "rollout": ("wave_since",),
     "validation-pack": ("made_at",),
     "evidence-pack": ("made_at",),

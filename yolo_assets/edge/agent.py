@@ -26,10 +26,11 @@ from yolo_assets.edge.cameras.open import open_sources
 from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.http import cameras, changes, infer, lots, reading
-from yolo_assets.edge.http.access import TokenGuard
+from yolo_assets.edge.http.access import RoleGuard
 from yolo_assets.edge.http.app import new_app
 from yolo_assets.edge.http.cameras import Viewers
 from yolo_assets.edge.http.drawing import Pictures
+from yolo_assets.edge.http.people import PeopleBook
 from yolo_assets.edge.http.server import ApiServer
 from yolo_assets.edge.http.texts import PageTexts
 from yolo_assets.edge.image_service import ImageService
@@ -79,11 +80,12 @@ class Agent:
         self.config = config
         self.done = threading.Event()
         trusted = TrustedKeys.load(config.trusted_keys)
-        token = config.secret()
-        if token is None and not config.listen.loopback:
-            raise BadInputError(f"listen: {config.listen.host} is reachable from other machines; set token_file first")
-        self.has_token = token is not None
-        """Whether the model can be changed over the API."""
+        self.people = PeopleBook(config.people, config.secret())
+        if not self.people.anybody and not config.listen.loopback:
+            raise BadInputError(
+                f"listen: {config.listen.host} is reachable from other machines; set token_file first, or add people "
+                f"to {config.people}"
+            )
         self.outputs = Outputs(config.outputs, config.alarms, config.camera_ids, config.device_id, config.state_dir)
         self.clock = DeviceClock(config.state_dir / "clock.json", config.clock)
         configured = open_sources(config, self.clock)
@@ -108,7 +110,8 @@ class Agent:
             signer=self.audit.signer,
         )
         self.board = ResultBoard(config.camera_ids)
-        self.audit.record_settings(config.state_dir / "settings.json", *config.flat())
+        self._record_settings()
+        self.people.on_change = self._record_settings
         self._audit_shipper = AuditShipper(self.audit, store)
         self.swaps = SwapLog(self.audit, self.board, self.recorder.journal, lost_after=config.lease_seconds)
         self.updates = ModelUpdates(config, Registry(store, trusted), self.swaps)
@@ -132,8 +135,13 @@ class Agent:
         self._heartbeat = HeartbeatSender(store, config.heartbeat_seconds, heartbeat.heartbeat)
         models = ModelReport(config, self.control, self.stager, self.updates.loader, self._maintenance, self.balancer)
         metrics, status = self._metrics(), self._status(models)
-        self.app = self._application(token, status, models, metrics)
+        self.app = self._application(status, models, metrics)
         self._add_listeners(metrics)
+
+    def _record_settings(self) -> None:
+        """Write into the audit log what differs from what it knows of the configuration and of the people."""
+        told, secrets = self.config.flat()
+        self.audit.record_settings(self.config.state_dir / "settings.json", {**told, **self.people.told()}, secrets)
 
     def _metrics(self) -> EdgeMetrics:
         metrics = EdgeMetrics(self.updates.slots)
@@ -169,22 +177,20 @@ class Agent:
         }
         return status
 
-    def _application(
-        self, token: str | None, status: StatusReport, models: ModelReport, metrics: EdgeMetrics
-    ) -> FastAPI:
-        config, guard = self.config, TokenGuard(token)
-        reader, writer = [Depends(guard.may_read)], [Depends(guard.may_change)]
+    def _application(self, status: StatusReport, models: ModelReport, metrics: EdgeMetrics) -> FastAPI:
+        config, guard = self.config, RoleGuard(self.people)
+        admitted = [Depends(guard.admit)]
         pictures, viewers = Pictures(self.control), Viewers(config.listen.viewers)
         metrics.count_viewers(viewers.count)
         app = new_app(config.listen, {infer.PATH: config.infer.max_bytes}, self._texts)
         app.include_router(reading.health_routes(self.readiness, guard))
-        app.include_router(reading.routes(status, models, metrics, self.audit, reader))
-        app.include_router(cameras.routes(self.board, config.camera_ids, pictures, viewers, reader))
+        app.include_router(reading.routes(status, models, metrics, self.audit, guard))
+        app.include_router(cameras.routes(self.board, config.camera_ids, pictures, viewers, admitted))
         app.include_router(
-            changes.routes(config.model, self.control, self.stager, self.updates.poller, self.board, writer)
+            changes.routes(config.model, self.control, self.stager, self.updates.poller, self.board, admitted)
         )
-        app.include_router(lots.routes(self.lots, config.camera_ids, reader, writer))
-        app.include_router(infer.routes(self._images, reader))
+        app.include_router(lots.routes(self.lots, config.camera_ids, admitted))
+        app.include_router(infer.routes(self._images, admitted))
         return app
 
     def _add_listeners(self, metrics: EdgeMetrics) -> None:

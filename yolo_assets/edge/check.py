@@ -32,6 +32,7 @@ from yolo_assets.edge.clock import DeviceClock
 from yolo_assets.edge.config.agent import AgentConfig
 from yolo_assets.edge.config.cameras import Camera, SimulatedCameras, SnapshotCamera, StreamCamera
 from yolo_assets.edge.config.outputs import MqttOutput, WebhookOutput
+from yolo_assets.edge.http.people import read_people
 from yolo_assets.edge.http.texts import PageTexts
 from yolo_assets.edge.pipeline.results import ResultBoard
 from yolo_assets.events.opening import open_transport
@@ -118,6 +119,9 @@ def _token(config: AgentConfig) -> list[CheckRow]:
     try:
         if config.secret() is not None:
             return [CheckRow("token", "ok", "set")]
+        people = [person for person in read_people(config.people).people if person.active]
+        if people:
+            return [CheckRow("token", "ok", f"none; {len(people)} people are listed in {config.people}")]
     except UserError as error:
         return [CheckRow("token", "failed", str(error))]
     if not config.listen.loopback:

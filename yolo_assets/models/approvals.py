@@ -1,6 +1,7 @@
 """People who approve a release, each with a key of their own: k of n before a channel moves to it.
 
-A proposal is one envelope: promotion's signature first, then one of each person, over the same bytes. Whose signature
+A proposal is one envelope: promotion's signature first, then one of each person, over the same bytes. What a person's
+signature means, and when it was given, is an object of its own, signed by the same key. Whose signature
 counts is said by ``plant.yaml`` of the machine that promotes, never by the store. A rollback needs no approval: it is
 urgent and leads to what was approved before. Does not belong here: moving a channel (``promotion``).
 """
@@ -8,15 +9,16 @@ urgent and leads to what was approved before. Does not belong here: moving a cha
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from yolo_assets.contracts.dsse import Envelope
 from yolo_assets.contracts.errors import BadInputError, SignatureError, UserError
-from yolo_assets.contracts.names import proposal_key
-from yolo_assets.contracts.releasing import People, ReleaseProposal
+from yolo_assets.contracts.names import approval_key, proposal_key
+from yolo_assets.contracts.releasing import Meaning, People, ReleaseApproval, ReleaseProposal
 from yolo_assets.contracts.signing import Signer, TrustedKeys
-from yolo_assets.contracts.times import utc_now
-from yolo_assets.storage.base import CasConflictError, ObjectNotFoundError, ObjectStore
+from yolo_assets.contracts.times import format_time, utc_now
+from yolo_assets.storage.base import AlreadyExistsError, CasConflictError, ObjectNotFoundError, ObjectStore
 
 _TRIES = 20
 
@@ -26,18 +28,42 @@ class ApprovalsMissingError(UserError):
 
 
 @dataclass(frozen=True)
+class PersonSignature:
+    """The signature of a person under a proposal, as 21 CFR 11.50 wants it shown: name, time, meaning.
+
+    Attributes:
+        name: of the person, as plant.yaml has it.
+        meaning: None for one that was given before signatures had a meaning.
+        at: when it was given; None as above.
+    """
+
+    name: str
+    meaning: Meaning | None = None
+    at: datetime | None = None
+
+    def in_words(self) -> str:
+        """``anna: reviewed, 2026-01-02T03:04:05.678Z``; the name alone where nothing else is known."""
+        return f"{self.name}: {self.meaning}, {format_time(self.at)}" if self.meaning and self.at else self.name
+
+
+@dataclass(frozen=True)
 class ProposalStatus:
     """A release that was proposed.
 
     Attributes:
         proposal: what is to be released.
-        approved_by: names of the people whose good signature is on it, in order.
+        signatures: of the people whose good signature is on it, by name.
         needed: how many must be.
     """
 
     proposal: ReleaseProposal
-    approved_by: tuple[str, ...]
+    signatures: tuple[PersonSignature, ...]
     needed: int
+
+    @property
+    def approved_by(self) -> tuple[str, ...]:
+        """The names of these people, in order."""
+        return tuple(one.name for one in self.signatures)
 
     @property
     def complete(self) -> bool:
@@ -106,19 +132,31 @@ class Approvals:
                 continue
         raise CasConflictError(f"{key} keeps being changed by other processes; try again")
 
-    def approve(self, name: str, channel: str, version: str, person: Signer) -> ProposalStatus:
-        """Add a person's signature.
+    def name_of(self, person: Signer) -> str:
+        """Whose key this is.
 
         Raises:
-            BadInputError: nothing was proposed, or the key is of nobody in ``plant.yaml``.
-            SignatureError: the proposal was not made by promotion.
+            BadInputError: of nobody in ``plant.yaml``.
         """
-        key = proposal_key(name, channel, version)
         if person.key_id not in self._names:
             raise BadInputError(
                 f"key {person.key_id} belongs to nobody under people in plant.yaml; there are: "
                 f"{', '.join(sorted(self._names.values()))}"
             )
+        return self._names[person.key_id]
+
+    def approve(
+        self, name: str, channel: str, version: str, person: Signer, meaning: Meaning = "approved"
+    ) -> ProposalStatus:
+        """Add a person's signature, and say what it means.
+
+        Raises:
+            BadInputError: nothing was proposed, the key is of nobody in ``plant.yaml``, or the person signed it with
+                another meaning.
+            SignatureError: the proposal was not made by promotion.
+        """
+        key = proposal_key(name, channel, version)
+        self.name_of(person)
         for _ in range(_TRIES):
             try:
                 data, info = self._store.get_with_info(key)
@@ -128,7 +166,7 @@ class Approvals:
                     f"{name}/{version} --channel {channel}"
                 ) from None
             envelope = Envelope.parse(data, key)
-            self._status(envelope, key)
+            self._say(self._status(envelope, key).proposal, person, meaning)
             signed = person.co_sign(envelope, "release-proposal", key)
             if signed == envelope:
                 return self._status(envelope, key)
@@ -155,13 +193,54 @@ class Approvals:
             f"runs: yolo-assets models approve {model} --channel {proposal.channel} --key FILE; then promote it again"
         )
 
+    def _say(self, proposal: ReleaseProposal, person: Signer, meaning: Meaning) -> None:
+        """Write what a signature means before it is given, once."""
+        said = ReleaseApproval(
+            name=proposal.name,
+            channel=proposal.channel,
+            version=proposal.version,
+            manifest_sha256=proposal.manifest_sha256,
+            replaces=proposal.replaces,
+            person=self._names[person.key_id],
+            meaning=meaning,
+            at=utc_now(),
+        )
+        key = _approval_key(proposal, person.key_id)
+        try:
+            self._store.put_if_absent(key, person.seal(said.to_json(), "release-approval").to_json())
+        except AlreadyExistsError:
+            before = self._signature(proposal, person.key_id)
+            if before.meaning != meaning:
+                raise BadInputError(
+                    f"{before.name} signed {proposal.name}/{proposal.version} as {before.meaning or 'nothing known'} "
+                    f"already, and what a signature means is never changed; see {key}"
+                ) from None
+
+    def _signature(self, proposal: ReleaseProposal, key_id: str) -> PersonSignature:
+        """What a person's signature means; only the name where that is not on record, or not signed by the person."""
+        person, key = self._names[key_id], _approval_key(proposal, key_id)
+        try:
+            envelope = Envelope.parse(self._store.get(key), key)
+            if key_id not in self._keys.signers(envelope, "release-approval", key):
+                return PersonSignature(person)
+            said = ReleaseApproval.from_json(envelope.content(key), key)
+        except (ObjectNotFoundError, SignatureError, BadInputError):
+            return PersonSignature(person)
+        fits = _approval_key(said, key_id) == key and said.manifest_sha256 == proposal.manifest_sha256
+        return PersonSignature(person, said.meaning, said.at) if fits else PersonSignature(person)
+
     def _status(self, envelope: Envelope, key: str) -> ProposalStatus:
         content = self._trusted.open(envelope, "release-proposal", key)
         proposal = ReleaseProposal.from_json(content.payload, key)
         if proposal_key(proposal.name, proposal.channel, proposal.version) != key:
             raise BadInputError(f"{key} is the proposal of {proposal.name}/{proposal.version}; it was copied there")
         signers = self._keys.signers(envelope, "release-proposal", key)
-        return ProposalStatus(proposal, tuple(sorted({self._names[one] for one in signers})), self.needed)
+        by_name = {self._names[one]: self._signature(proposal, one) for one in sorted(signers)}
+        return ProposalStatus(proposal, tuple(by_name[name] for name in sorted(by_name)), self.needed)
+
+
+def _approval_key(of: ReleaseProposal | ReleaseApproval, key_id: str) -> str:
+    return approval_key(of.name, of.channel, of.version, of.manifest_sha256, of.replaces, key_id)
 
 
 def proposal_of(

@@ -11,12 +11,11 @@ to that.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 from yolo_assets.contracts.class_list import ClassList
-from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.evaluation import (
     ClassResult,
     Evaluation,
@@ -25,7 +24,7 @@ from yolo_assets.contracts.evaluation import (
     Reference,
 )
 from yolo_assets.contracts.model import Interval
-from yolo_assets.models.gate_comparable import class_difference, comparable
+from yolo_assets.models.gate_comparable import JudgedClasses, class_difference, comparable
 from yolo_assets.models.gate_evidence import (
     chance_below,
     class_losses,
@@ -51,6 +50,7 @@ def decide(
     champion_class_names: Sequence[str] | None = None,
     class_list: ClassList | None = None,
     champion_class_list: ClassList | None = None,
+    plant_classes: ClassList | None = None,
 ) -> GateReport:
     """Decide whether a candidate may replace the champion.
 
@@ -62,9 +62,10 @@ def decide(
         policy: the limits.
         class_names: the candidate's, ordered by class id.
         champion_class_names: the champion's; required when the comparison holds one.
-        class_list: that the candidate names; None: none. Its critical classes need proof, its retired ones no object
-            in the test set.
+        class_list: that the candidate names; None: none.
         champion_class_list: that the champion names.
+        plant_classes: the plant's list as it is now. The newest of the lists says which classes are critical, of which
+            the proof is asked, and which are retired and not judged.
 
     Raises:
         BadInputError: the policy speaks of a class that the candidate does not have.
@@ -72,18 +73,13 @@ def decide(
     """
     if comparison.champion is not None and champion_class_names is None:
         raise ValueError("champion_class_names is required when there is a champion")
-    unknown = sorted({*policy.min_recall_by_class, *policy.critical} - set(class_names))
-    if unknown:
-        raise BadInputError(
-            f"the gate policy sets a floor for {', '.join(unknown)}, and the model has only {', '.join(class_names)}"
-        )
-    difference = class_difference(class_names, champion_class_names or (), class_list, champion_class_list)
-    rules = list(comparable(comparison, class_names, difference))
+    theirs = champion_class_names or ()
+    classes = JudgedClasses.of(policy, class_names, theirs, class_list, (champion_class_list, plant_classes))
+    comparison = classes.without_retired(comparison)
+    difference = class_difference(class_names, theirs, class_list, champion_class_list)
+    rules = list(comparable(comparison, classes.known, difference))
     if all(rule.passed for rule in rules):
-        entries = class_list.classes if class_list is not None else ()
-        proof = {*policy.critical, *(entry.name for entry in entries if entry.critical)} & set(class_names)
-        retired = frozenset(entry.name for entry in entries if not entry.in_use)
-        judge = _Judge(comparison, policy, class_names, proof, retired, sure_losses(comparison, policy))
+        judge = _Judge(comparison, classes.policy, classes, sure_losses(comparison, classes.policy))
         rules += [
             *judge.test_set(),
             *judge.accuracy(),
@@ -136,9 +132,7 @@ class _Judge:
 
     comparison: PairedEvaluation
     policy: GatePolicy
-    class_names: Sequence[str]
-    proof: Collection[str]
-    retired: Collection[str]
+    judged: JudgedClasses
     sure: frozenset[str]
 
     @property
@@ -159,7 +153,7 @@ class _Judge:
         )
         truth = {name: result.truth for name, result in self.candidate.classes.items()}
         least = policy.min_boxes_per_class
-        thin = {name: count for name, count in truth.items() if count < least and name not in self.retired}
+        thin = {name: count for name, count in truth.items() if count < least}
         counts = ", ".join(f"{name} ({count})" for name, count in sorted(thin.items()))
         yield RuleResult.of(
             "test_boxes",
@@ -172,7 +166,7 @@ class _Judge:
             labels_needed={name: least - count for name, count in thin.items()},
         )
         if policy.require_all_classes:
-            absent = [n for n in self.class_names if n not in self.candidate.classes and n not in self.retired]
+            absent = [name for name in self.judged.in_use if name not in self.candidate.classes]
             yield RuleResult.of(
                 "test_classes",
                 not absent,
@@ -237,10 +231,17 @@ class _Judge:
 
     def classes(self) -> Iterator[RuleResult]:
         """Each class: its floors, and what it loses against champion and anchor."""
-        for name in self.class_names:
+        for name in self.judged.lost:
+            sentence = f"Class {name} is critical: the champion has it and this version has not; train with its labels."
+            yield RuleResult(rule=f"recall/{name}", passed=False, sentence=sentence)
+        for name in self.judged.known:
+            if name in self.judged.retired:
+                sentence = f"Class {name} is retired, so it is not judged."
+                yield RuleResult(rule=f"recall/{name}", passed=True, judged=False, sentence=sentence)
+                continue
             result = self.candidate.classes.get(name)
             if result is None:
-                required = name in self.policy.min_recall_by_class or name in self.proof
+                required = name in self.policy.min_recall_by_class or name in self.judged.critical
                 sentence = f"Class {name} does not occur in the test set, so it is not evaluated"
                 sentence += "; the policy sets a floor for it, so label frames with it." if required else "."
                 yield RuleResult(
@@ -263,8 +264,11 @@ class _Judge:
         shown = f"Recall of {name} is {result.recall:.3f} on {boxes}"
         reached = result.recall >= floor - _TINY
         surely_below = f"floor/{name}/recall" in self.sure
-        must = name in self.policy.min_recall_by_class or name in self.proof
-        proven = name not in self.proof or chance_below(2 * floor - result.recall, floor, units) <= self.policy.error
+        must = name in self.policy.min_recall_by_class or name in self.judged.critical
+        proven = (
+            name not in self.judged.critical
+            or chance_below(2 * floor - result.recall, floor, units) <= self.policy.error
+        )
         more = more_for_share(result.recall, floor, units, self.policy.error)
         if surely_below or (must and not reached):
             refused = f"{shown}; at least {floor:.3f} is needed."
@@ -318,7 +322,7 @@ class _Judge:
         found = f" where recall rose by {change.recall.value:.3f}" if change.recall.value > 0 else ""
         worst = max(losses.values())
         lost, se = losses["recall"]
-        if not fallen and name in self.proof:
+        if not fallen and name in self.judged.critical:
             z = _NORMAL.inv_cdf(1 - self.policy.error)
             if lost + z * se > allowed + _TINY and se > 0:
                 more = more_for_loss(lost, se, allowed, result.objects or result.truth, self.policy.error)

@@ -1,21 +1,127 @@
 """The gate's first rules: can the figures be trusted, and may the models be compared and swapped at all?
 
-Does not belong here: whether the candidate is good enough (``gate``).
+And which classes are judged: retired ones are not, critical ones need proof. Does not belong here: whether the
+candidate is good enough (``gate``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from yolo_assets.contracts.class_list import ClassList
-from yolo_assets.contracts.evaluation import Evaluation, PairedEvaluation
+from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.evaluation import Changes, Evaluation, PairedEvaluation
 from yolo_assets.contracts.model import Interval
+from yolo_assets.models.gate_policy import GatePolicy
 from yolo_assets.models.gate_report import RuleResult
 from yolo_assets.vision.contract import class_differences
 
 _TINY = 1e-9
 """Tolerance for the rounding of binary fractions."""
+V = TypeVar("V")
+
+
+@dataclass(frozen=True)
+class JudgedClasses:
+    """The classes of a candidate, by the names that its evaluation has.
+
+    Attributes:
+        known: every class that it has, without repetition, ordered by class id.
+        retired: those of them that the plant gave up: nothing is asked of them.
+        critical: those in use of which the proof is asked.
+        lost: critical classes that the champion has and the candidate has not.
+        policy: with the names of now.
+    """
+
+    known: tuple[str, ...]
+    retired: frozenset[str]
+    critical: frozenset[str]
+    lost: tuple[str, ...]
+    policy: GatePolicy
+
+    @classmethod
+    def of(
+        cls,
+        policy: GatePolicy,
+        ours: Sequence[str],
+        theirs: Sequence[str],
+        class_list: ClassList | None,
+        others: Collection[ClassList | None],
+    ) -> JudgedClasses:
+        """Read the flags of the newest list, which counts for every candidate, also for one that was made before.
+
+        Args:
+            policy: as it was written; it may name a class as it was called before.
+            ours: names of the candidate's file.
+            theirs: names of the champion's file; none without one.
+            class_list: that the candidate names.
+            others: lists that may be newer: the champion's, and the plant's as it is now.
+
+        Raises:
+            BadInputError: the policy speaks of a class that the candidate does not have.
+        """
+        known = class_list.current_names(ours) if class_list is not None else tuple(dict.fromkeys(ours))
+        lists = [one for one in (class_list, *others) if one is not None]
+        fitting = [one for one in lists if class_list is None or one.id == class_list.id]
+        flags = max(fitting, key=lambda one: one.version, default=None)
+        meant = {_now(name, flags): name for name in known}
+        told = {*policy.min_recall_by_class, *policy.critical}
+        given_up = {name for name in told if _flag(name, flags, "retired")}
+        unknown = sorted(name for name in told - given_up if _now(name, flags) not in meant)
+        if unknown:
+            raise BadInputError(
+                f"the gate policy sets a floor for {', '.join(unknown)}, and the model has only {', '.join(known)}"
+            )
+        floors = {meant[_now(name, flags)]: v for name, v in policy.min_recall_by_class.items() if name not in given_up}
+        critical = {meant[_now(name, flags)] for name in policy.critical if name not in given_up}
+        retired = frozenset(name for name in known if _flag(name, flags, "retired"))
+        critical |= {name for name in known if _flag(name, flags, "critical")} - retired
+        lost = dict.fromkeys(
+            now
+            for name in theirs
+            if (now := _now(name, flags)) not in meant
+            and _flag(name, flags, "critical")
+            and not _flag(name, flags, "retired")
+        )
+        named = policy.model_copy(update={"min_recall_by_class": floors, "critical": tuple(sorted(critical))})
+        return cls(known, retired, frozenset(critical), tuple(lost), named)
+
+    @property
+    def in_use(self) -> tuple[str, ...]:
+        """What is judged, ordered by class id."""
+        return tuple(name for name in self.known if name not in self.retired)
+
+    def without_retired(self, comparison: PairedEvaluation) -> PairedEvaluation:
+        """The figures of the classes in use."""
+        if not self.retired:
+            return comparison
+        return comparison.model_copy(
+            update={
+                **{part: self._figures(getattr(comparison, part)) for part in ("candidate", "champion", "anchor")},
+                **{part: self._differences(getattr(comparison, part)) for part in ("changes", "anchor_changes")},
+            }
+        )
+
+    def _figures(self, one: Evaluation | None) -> Evaluation | None:
+        return None if one is None else one.model_copy(update={"classes": self._left(one.classes)})
+
+    def _differences(self, one: Changes | None) -> Changes | None:
+        return None if one is None else one.model_copy(update={"classes": self._left(one.classes)})
+
+    def _left(self, by_class: Mapping[str, V]) -> dict[str, V]:
+        return {name: value for name, value in by_class.items() if name not in self.retired}
+
+
+def _now(name: str, flags: ClassList | None) -> str:
+    return (flags.resolve(name) if flags is not None else None) or name
+
+
+def _flag(name: str, flags: ClassList | None, flag: str) -> bool:
+    entry = flags.entry(name) if flags is not None else None
+    return entry is not None and bool(getattr(entry, flag))
 
 
 def comparable(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from yolo_assets.contracts.class_list import ClassList
 from yolo_assets.contracts.errors import IntegrityError, UserError
 from yolo_assets.contracts.evaluation import Evaluation, PairedEvaluation
 from yolo_assets.contracts.model import ONNX, ChannelPointer, ModelManifest
@@ -69,6 +70,7 @@ def release_candidate(
     by: str,
     reason: str | None = None,
     release: Release | None = None,
+    plant_classes: ClassList | None = None,
 ) -> GatedRelease:
     """Put a candidate through the gate and promote it when it passes. Again after a crash gives the same end.
 
@@ -82,6 +84,7 @@ def release_candidate(
         by: who releases.
         reason: for the history; by default the gate's summary.
         release: how it goes out; by default to every device at once.
+        plant_classes: the plant's list of classes as it is now; its flags count for every candidate.
 
     Raises:
         IntegrityError: the registered file is not the one that was evaluated.
@@ -116,6 +119,7 @@ def release_candidate(
         champion_class_names=champion_classes,
         class_list=stored.manifest.class_list,
         champion_class_list=champion_list,
+        plant_classes=plant_classes,
     )
     keep_report(promoter, stored.manifest, report)
     if not report.passed:

@@ -14,19 +14,16 @@ from typing import Any
 from yolo_assets import __version__
 from yolo_assets.contracts.base import canonical_json
 from yolo_assets.contracts.model import ONNX, Interval
-from yolo_assets.contracts.times import format_time
+from yolo_assets.contracts.times import format_time, utc_now
 from yolo_assets.provenance.making import Making
 
 SPEC_VERSION = "1.6"
-_NAMESPACE = uuid.UUID("0d5c1a3e-6f0b-5b39-9a53-6d8f6c1a2f10")
-"""Of the serial numbers: the same manifest gives the same."""
 
 Component = dict[str, Any]
 
 
 def bill_of(making: Making) -> bytes:
     """The document, as JSON: the model, its files, the data, what it was made from, and with which libraries."""
-    manifest = making.manifest
     model = _model(making)
     files = [_component("file", f"file:{name}", name, sha256) for name, sha256 in making.files.items()]
     inputs = [*_data(making), *_parents(making)]
@@ -35,10 +32,10 @@ def bill_of(making: Making) -> bytes:
         "$schema": f"http://cyclonedx.org/schema/bom-{SPEC_VERSION}.schema.json",
         "bomFormat": "CycloneDX",
         "specVersion": SPEC_VERSION,
-        "serialNumber": f"urn:uuid:{uuid.uuid5(_NAMESPACE, making.stored.sha256)}",
+        "serialNumber": uuid.uuid4().urn,
         "version": 1,
         "metadata": {
-            "timestamp": format_time(manifest.created_at),
+            "timestamp": format_time(utc_now()),
             "tools": {"components": [{"type": "application", "name": "yolo_assets", "version": __version__}]},
             "component": model,
         },

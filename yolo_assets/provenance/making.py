@@ -6,13 +6,9 @@ is only written down in the store (recipe, machine, code) is told as such. Does 
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
-import orjson
-
-from yolo_assets.contracts.base import is_json_object
-from yolo_assets.contracts.errors import UserError
+from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.evaluation import Evaluation
 from yolo_assets.contracts.model import ModelManifest
 from yolo_assets.contracts.names import parse_model_version, proposal_key, training_key
@@ -22,7 +18,7 @@ from yolo_assets.models.gate_report import GateReport
 from yolo_assets.models.gate_status import read_gate_report
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage.base import ObjectNotFoundError
-from yolo_assets.training.jobs import StoredJob, TrainingRan, TrainResult
+from yolo_assets.training.jobs import RESULT, StoredJob, TrainingRan, TrainingResult
 from yolo_assets.validation.content import (
     ApprovalFacts,
     DataFacts,
@@ -109,7 +105,7 @@ def collect_making(registry: Registry, stored: StoredManifest, channel: str, app
     if parent is not None:
         try:
             parent_sha256 = registry.read_manifest(*parse_model_version(parent), signed=False).sha256
-        except UserError as error:
+        except (BadInputError, ObjectNotFoundError) as error:
             gaps.append(f"{parent}, which it was made from, cannot be read: {error}")
     originals: dict[str, bytes] = {}
     wanted = {GATE: gate_report_key(manifest), PROPOSAL: proposal_key(manifest.name, channel, manifest.version)}
@@ -146,20 +142,13 @@ def _training(
         return None, None
     try:
         job = StoredJob.from_json(registry.store.get(training_key(key, "job.json")), "job.json")
-    except (UserError, ObjectNotFoundError):
+    except (BadInputError, ObjectNotFoundError):
         gaps.append("The recipe of its training is not in the store.")
         return None, None
     try:
-        result = orjson.loads(registry.store.get(training_key(key, "result.json")))
-        training = TrainResult.model_validate(result["training"]) if is_json_object(result) else None
-    except (ObjectNotFoundError, ValueError, KeyError):
-        training = None
-    ran = training.ran if training is not None else None
+        ran = TrainingResult.from_json(registry.store.get(training_key(key, RESULT)), RESULT).training.ran
+    except (BadInputError, ObjectNotFoundError):
+        ran = None
     if ran is None or not ran.code:
         gaps.append("Which code trained it is not on record.")
     return job, ran
-
-
-def sha256_of_text(data: bytes) -> str:
-    """SHA-256 of an original, as statements name it."""
-    return hashlib.sha256(data).hexdigest()

@@ -8,14 +8,14 @@ here: finding the facts (``making``), the signature (``export_key``).
 from __future__ import annotations
 
 import base64
-import hashlib
 from typing import Any
 
 from yolo_assets import __version__
 from yolo_assets.contracts.base import canonical_json
 from yolo_assets.contracts.model import ONNX
 from yolo_assets.contracts.times import format_time
-from yolo_assets.provenance.making import GATE, PROPOSAL, Making, sha256_of_text
+from yolo_assets.models.bundle import sha256_of
+from yolo_assets.provenance.making import GATE, PROPOSAL, Making
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PROVENANCE = "https://slsa.dev/provenance/v1"
@@ -121,12 +121,12 @@ def _byproducts(making: Making) -> list[Descriptor]:
     agreed, originals = making.approvals, making.originals
     if making.report is not None and GATE in originals:
         said = {"answer": making.report.verdict, "summary": making.report.summary}
-        found.append(_descriptor(GATE, sha256_of_text(originals[GATE]), annotations=said))
+        found.append(_descriptor(GATE, sha256_of(originals[GATE]), annotations=said))
     if PROPOSAL in originals:
         said = {"approved_by": list(agreed.approved_by), "needed": agreed.needed or 0}
         if agreed.proposed_at is not None:
             said |= {"proposed_by": agreed.proposed_by, "proposed_at": format_time(agreed.proposed_at)}
-        found.append(_descriptor(PROPOSAL, sha256_of_text(originals[PROPOSAL]), annotations=said))
+        found.append(_descriptor(PROPOSAL, sha256_of(originals[PROPOSAL]), annotations=said))
     for release in agreed.releases:
         said = release.model_dump(mode="json")
         found.append(_descriptor(f"release {release.release} of {release.channel}", annotations=said))
@@ -139,7 +139,7 @@ def _test_result(making: Making) -> dict[str, Any]:
     policy = canonical_json(report.policy.model_dump(mode="json"))
     limits = _descriptor(
         "gate policy",
-        hashlib.sha256(policy).hexdigest(),
+        sha256_of(policy),
         mediaType="application/json",
         content=base64.b64encode(policy).decode(),
     )

@@ -33,6 +33,7 @@ class FramesTable(pa.DataFrameModel):
     model_version: str
     device_id: str
     batch_id: str = pa.Field(nullable=True)
+    part_id: str = pa.Field(nullable=True, description="the workpiece in front of the camera")
     width: pl.Int64 = pa.Field(nullable=True, gt=0)
     height: pl.Int64 = pa.Field(nullable=True, gt=0)
     inference_ms: pl.Float64 = pa.Field(nullable=True, ge=0)
@@ -40,6 +41,8 @@ class FramesTable(pa.DataFrameModel):
     blur: pl.Float64 = pa.Field(nullable=True)
     brightness: pl.Float64 = pa.Field(nullable=True)
     n_detections: pl.Int64 = pa.Field(ge=0)
+    mask_version: str = pa.Field(nullable=True, description="of the privacy mask that was burned in")
+    class_list: str = pa.Field(nullable=True, description="version of the class list that gave the classes their names")
     extra: str = pa.Field(nullable=True)
 
     class Config(BaseConfig):
@@ -82,6 +85,8 @@ class DetectionsTable(pa.DataFrameModel):
     model_version: str
     device_id: str
     batch_id: str = pa.Field(nullable=True)
+    part_id: str = pa.Field(nullable=True, description="the workpiece in front of the camera")
+    class_list: str = pa.Field(nullable=True, description="version of the class list that gave the class its name")
     object_id: str = pa.Field(
         nullable=True, description="the object it shows; null in tables written before there were ids"
     )

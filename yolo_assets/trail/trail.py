@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from yolo_assets.contracts.device_audit import GENESIS
 from yolo_assets.contracts.errors import BadInputError, SignatureError, UserError
@@ -157,14 +158,11 @@ class AuditTrail:
                 raise _not_noted(settings.store_url, error.strerror or str(error)) from None
         # A key that this user may not read is another's; then the entry is not signed, and chained all the same.
         private = [key for key in (settings.archiver_key, settings.promotion_key) if os.access(key, os.R_OK)]
-        public = settings.promotion_key.with_name(settings.promotion_key.name + ".pub")
-        public_keys = [*settings.archiver_public_keys(), *([public] if public.exists() else [])]
         try:
             return cls(
-                open_store(settings.store_url, memory=settings.known_stores),
+                open_store(settings.store_url, memory=settings.known_stores, remember=False),
                 this_actor(by, role),
                 Signer.load(private[0]) if private else None,
-                TrustedKeys.load(public_keys) if public_keys else None,
             )
         except (StoreUnavailableError, SignatureError) as error:
             raise _not_noted(settings.store_url, str(error)) from None
@@ -305,7 +303,7 @@ class AuditTrail:
                 reading.unsigned += 1
                 entry = TrailEntry.from_json(data, label)
         except (SignatureError, BadInputError) as error:
-            reading.findings.append(f"{label} was changed: {error}")
+            reading.findings.append(f"{label} cannot be trusted: {error}")
             return None
         if entry.number != number:
             reading.findings.append(f"{label} is entry {entry.number}; it was copied there")
@@ -346,6 +344,12 @@ class AuditTrail:
                 yield number
             elif strange is not None:
                 strange.append(f"{info.key} is no entry; somebody put it there")
+
+
+def public_keys(settings: Settings) -> list[Path]:
+    """The keys whose signatures an installation trusts in the trail: those of archivers, and promotion's."""
+    promotion = settings.promotion_key.with_name(settings.promotion_key.name + ".pub")
+    return [*settings.archiver_public_keys(), *([promotion] if promotion.exists() else [])]
 
 
 def this_actor(by: str | None = None, role: str | None = None) -> TrailActor:

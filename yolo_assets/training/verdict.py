@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from yolo_assets.classes.stored import read_class_list
 from yolo_assets.learning.dataset import Dataset
 from yolo_assets.models.gate import decide
 from yolo_assets.models.gate_policy import GatePolicy
@@ -62,6 +63,7 @@ def judge_version(
         champion_class_names=served.class_names if served else None,
         class_list=manifest.class_list,
         champion_class_list=served.class_list if served else None,
+        plant_classes=read_class_list(registry.store),
     )
     keep_report(promoter, manifest, report)
     return report

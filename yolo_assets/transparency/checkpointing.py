@@ -20,7 +20,7 @@ from yolo_assets.archive.archive import Archive, in_order
 from yolo_assets.contracts.checkpoint import Checkpoint, SignedCheckpoint, log_origin
 from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.merkle import GrowingTree
-from yolo_assets.contracts.names import ArchiveName, checkpoint_key, checkpoint_list_key
+from yolo_assets.contracts.names import ArchiveName, checkpoint_key, checkpoint_list_key, checkpoint_token_key
 from yolo_assets.contracts.signing import Signer
 from yolo_assets.storage.base import AlreadyExistsError
 from yolo_assets.transparency.log import (
@@ -94,6 +94,23 @@ def make_checkpoint(
         if made is not None:
             return made
     raise LogBusyError(f"other machines wrote {_ATTEMPTS} checkpoints meanwhile; run it again")
+
+
+def stamp_checkpoint(archive: Archive, stored: StoredCheckpoint, authority: str) -> None:
+    """Have a time-stamp authority stamp a checkpoint, and put its answer beside it.
+
+    Args:
+        archive: where the checkpoint lies.
+        stored: the checkpoint.
+        authority: URL.
+
+    Raises:
+        AuthorityError: no time stamp was to be had; the checkpoint stays without.
+    """
+    from yolo_assets.transparency.timestamps import request_token
+
+    with suppress(AlreadyExistsError):
+        archive.store.put_if_absent(checkpoint_token_key(stored.number), request_token(authority, stored.data))
 
 
 def _append(

@@ -19,6 +19,7 @@ from yolo_assets.contracts.errors import BadInputError, IntegrityError, UserErro
 from yolo_assets.contracts.evaluation import Evaluation, PairedEvaluation
 from yolo_assets.contracts.model import ONNX, Interval, ModelManifest
 from yolo_assets.contracts.names import training_key
+from yolo_assets.contracts.releasing import Meaning
 from yolo_assets.contracts.times import utc_now
 from yolo_assets.learning.dataset import read_dataset
 from yolo_assets.learning.label_history import accepted
@@ -142,11 +143,22 @@ class ReleaseFact(Record):
     unjudged: bool
 
 
+class SignatureFact(Record):
+    """The signature of a person who approved: name, meaning, time; the last two null where they are not on record."""
+
+    name: str
+    meaning: Meaning | None
+    at: Time | None
+
+
 class ApprovalFacts(Record):
     """Who stands for the release."""
 
     needed: int | None = Field(description="people who had to approve it; None where the plant asks nobody")
     approved_by: tuple[str, ...]
+    signatures: tuple[SignatureFact, ...] = Field(
+        default=(), description="the same with the time and the meaning of each"
+    )
     proposed_by: str | None
     proposed_at: Time | None
     releases: tuple[ReleaseFact, ...]
@@ -455,6 +467,10 @@ def approval_facts(
     return ApprovalFacts(
         needed=approvals.needed if approvals is not None else None,
         approved_by=proposed.approved_by if proposed is not None else (),
+        signatures=tuple(
+            SignatureFact(name=one.name, meaning=one.meaning, at=one.at)
+            for one in (proposed.signatures if proposed is not None else ())
+        ),
         proposed_by=proposed.proposal.by if proposed is not None else None,
         proposed_at=proposed.proposal.proposed_at if proposed is not None else None,
         releases=tuple(releases),

@@ -231,6 +231,12 @@ def _approvals(page: ReportPdf, record: ValidationRecord) -> None:
     if agreed.needed is not None:
         names = ", ".join(agreed.approved_by) or "nobody"
         page.paragraph(f"Approved by {names}; {agreed.needed} must approve. Each signed with a key of their own.")
+        signed = [
+            (one.name, one.meaning or "not on record", _minute(one.at) if one.at else "not on record")
+            for one in agreed.signatures
+        ]
+        if signed:
+            page.grid(("name", "meaning of the signature", "signed at"), signed, (8, 8, 8))
     if agreed.proposed_at is not None:
         page.fact("Proposed", f"{_minute(agreed.proposed_at)} by {agreed.proposed_by}")
     rows = [

@@ -162,7 +162,11 @@ def read_only(plant: Path, tmp_path: Path) -> Iterator[Path]:
 
 def test_a_read_only_plant_can_be_read_and_says_so_when_written(read_only: Path, plant: Path, tmp_path: Path) -> None:
     before = contents(plant)
-    done = cli("restore", "--camera", "cam1", *TIMES, "--out", tmp_path / "back", home=read_only)
+    restore = ("restore", "--camera", "cam1", *TIMES, "--out", tmp_path / "back")
+    refused(cli(*restore, home=read_only), "nothing was done, because the audit trail in", "mounted read-only")
+    assert not (tmp_path / "back").exists()
+    (tmp_path / "centre").mkdir()
+    done = cli(*restore, "--store", tmp_path / "centre", home=read_only)
     assert done.returncode == 0, done.stderr
     refused(cli("simulate", "--out", read_only / "new", home=read_only), "new", "Read-only file system")
     refused(cli("catalog", "rebuild", home=read_only), "is mounted read-only; mount it writable")

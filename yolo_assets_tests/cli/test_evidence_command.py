@@ -105,6 +105,13 @@ def test_an_incomplete_pack_is_kept_and_no_success(home: Path, call: Call) -> No
 def test_a_question_that_cannot_be_answered_is_one_line(
     argv: tuple[str, ...], words: tuple[str, ...], code: int, home: Path, call: Call
 ) -> None:
-    before = files_of(home)
+    before = outside_the_store(home)
     refused(call("evidence", "make", *argv, "--out", home / "pack", home=home, cwd=home), *words, code=code)
-    assert files_of(home) == before and not (home / "pack").exists() and not (home / "store" / "catalog").exists()
+    assert outside_the_store(home) == before and not (home / "pack").exists()
+    assert not (home / "store" / "catalog").exists()
+    told = b"".join(path.read_bytes() for path in (home / "store").rglob("audit/trail/*.json"))
+    assert bool(told) == (code == 1 and "--archive" not in argv), "a question that was looked into is on record"
+
+
+def outside_the_store(home: Path) -> dict[str, bytes]:
+    return {path: data for path, data in files_of(home).items() if not path.startswith("store/")}

@@ -137,6 +137,7 @@ JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("catalog", "gaps"): (),
     ("catalog", "stats"): (),
     ("archive", "checkpoint"): (),
+    ("archive", "witness"): ("witness", "--key", "var/keys/archiver.pub"),
     ("labels", "import"): ("labels.zip",),
     ("datasets", "build"): (),
     ("datasets", "ls"): (),

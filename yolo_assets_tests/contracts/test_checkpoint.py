@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -21,6 +22,7 @@ from yolo_assets.contracts.checkpoint import (
 from yolo_assets.contracts.errors import BadInputError, SignatureError
 from yolo_assets.contracts.merkle import GrowingTree, MerkleTree, inclusion_proof, leaf_hash, merkle_root
 from yolo_assets.contracts.signing import TrustedKeys
+from yolo_assets.contracts.trusted_key import TrustedKey
 from yolo_assets_tests.catalog.receipt_factory import new_signer
 from yolo_assets_tests.transparency.by_specification import checkpoint_lines, verified_times
 
@@ -66,6 +68,17 @@ def test_what_a_log_and_a_witness_sign_is_read_by_the_specification() -> None:
     assert read.cosigned_by([VerifierKey("other.example", TIMED, witness.private.public_key())], "note") == []
     with pytest.raises(SignatureError, match=r"not signed by a key that is trusted here as that of plant\.example/log"):
         SignedCheckpoint.parse(note.to_bytes(), TrustedKeys.of(witness), "note")
+
+
+def test_a_log_key_counts_for_its_time_only() -> None:
+    log = new_signer()
+    note = SignedCheckpoint.sign(Checkpoint("plant.example/log", 3, b"\7" * 32), log, AT).note.to_bytes()
+    key = TrustedKey(log.private.public_key(), revoked_at=AT + timedelta(days=1))
+    assert SignedCheckpoint.parse(note, TrustedKeys({log.key_id: key}), "note").at == AT
+    later = AT + timedelta(seconds=1)
+    for limited in (replace(key, revoked_at=AT), replace(key, not_after=AT), replace(key, not_before=later)):
+        with pytest.raises(SignatureError, match=f"signed by key {log.key_id}, which"):
+            SignedCheckpoint.parse(note, TrustedKeys({log.key_id: limited}), "note")
 
 
 @given(st.data())

@@ -4,6 +4,7 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.freshness import TimeWindowFreshnessPolicy
 
+from yolo_assets import defs as stages
 from yolo_assets.definitions import defs as load
 
 GRAPH = {
@@ -14,6 +15,8 @@ GRAPH = {
     "reclaimed_spool": {"hourly_archives"},
     "archive_catalog": {"hourly_archives"},
     "archive_audit": {"archive_catalog"},
+    "archive_copy": {"archive_catalog"},
+    "receipt_checkpoint": {"archive_catalog"},
     "camera_health": {"frames", "detections"},
     "drift_report": {"detections", "camera_health"},
     "annotation_batch": {"archive_catalog", "detections", "drift_report"},
@@ -54,6 +57,18 @@ def test_keys_and_dependencies(specs: dict[str, dg.AssetSpec]) -> None:
     assert {key: {dep.asset_key.to_user_string() for dep in spec.deps} for key, spec in specs.items()} == GRAPH
 
 
+def test_no_module_with_assets_is_left_out(specs: dict[str, dg.AssetSpec]) -> None:
+    every = dg.load_assets_from_package_module(stages, include_specs=True)
+    assert {key.to_user_string() for asset in every for key in keys_of(asset)} == set(GRAPH)
+
+
+def keys_of(asset: object) -> set[dg.AssetKey]:
+    if isinstance(asset, dg.AssetsDefinition):
+        return set(asset.keys)
+    assert isinstance(asset, dg.AssetSpec), asset
+    return {asset.key}
+
+
 def test_partitions_are_hours_in_utc_and_never_cameras(specs: dict[str, dg.AssetSpec]) -> None:
     assert {key for key, spec in specs.items() if spec.partitions_def is not None} == HOURLY
     for key in HOURLY:
@@ -83,6 +98,8 @@ def test_sensors_and_schedules_are_on(definitions: dg.Definitions) -> None:
     schedules = {schedule.name: schedule.default_status for schedule in definitions.schedules or []}
     assert schedules == {
         "audit_daily": dg.DefaultScheduleStatus.RUNNING,
+        "copy_hourly": dg.DefaultScheduleStatus.RUNNING,
+        "checkpoint_daily": dg.DefaultScheduleStatus.RUNNING,
         "retention_daily": dg.DefaultScheduleStatus.RUNNING,
     }
 

@@ -46,8 +46,9 @@ from yolo_assets_tests.support.tiny_model import tiny_bundle_files
 
 IN_PROCESS = {
     *("simulate", "archive run", "archive ls", "archive show", "archive verify", "archive cat", "restore"),
-    "archive checkpoint",
+    *("archive checkpoint", "archive witness", "archive replicate"),
     *("catalog rebuild", "catalog query", "catalog find", "catalog gaps", "catalog stats"),
+    "catalog costs",
     *("models keygen", "models list", "models show", "models verify", "models promote", "models rollback"),
     *(
         "models history",
@@ -66,7 +67,7 @@ IN_PROCESS = {
     *("datasets ls", "datasets show", "datasets diff", "datasets export", "datasets golden add", "datasets golden ls"),
     *("labels ls", "labels history", "labels conflicts", "labels withdraw", "labels suspects"),
     *("classes ls", "classes add", "classes describe", "classes rename", "classes alias", "classes retire"),
-    *("classes merge", "alerts ls", "lineage", "backfill", "exporter", "platform init", "today"),
+    *("classes merge", "alerts ls", "audit", "lineage", "backfill", "exporter", "platform init", "today"),
     *("training status", "training search", "training trials"),
     *("keys ls", "keys enroll", "keys rotate", "keys revoke"),
 }
@@ -78,8 +79,16 @@ OF_WEIGHTS = ("models build", "models average")
 """Many seconds of NNCF or torch: ``training/test_int8_builds.py``, ``training/test_averages.py``."""
 EVALUATES = ("models compare",)
 """Two models on every test frame, in a child process: ``training/test_training_run.py``."""
-NO_STORE = ("alerts test", "events listen", "pages")
-"""They open none: what is announced is looked at by the functions of the sensors, and pages open theirs when asked."""
+NO_STORE = ("alerts test", "events listen", "pages", "edge token add", "edge token ls", "edge token withdraw")
+"""They open none: what is announced is looked at by the functions of the sensors, pages open theirs when asked, and
+people of a device stand in a file."""
+NOTED = {
+    *("restore", "archive cat", "evidence make", "models promote", "models rollback", "models export"),
+    *("models rollout pause", "models rollout resume", "models rollout abort", "models approve"),
+    *("keys enroll", "keys rotate", "keys revoke"),
+    *("labels import", "labels withdraw", "datasets export", "datasets golden add", "classes change"),
+}
+"""What the audit trail must tell of them."""
 
 BOTH = pytest.mark.parametrize("effect", ["before", "after"])
 
@@ -171,6 +180,7 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         assert camera in shell("archive ls")
         shell("archive show", name.stem, "--members")
         shell("archive verify", name.stem, "--verify", "full")
+        shell("archive replicate", "--to", tmp_path / "second")
         shell("archive cat", "--camera", camera, "--at", format_time(NIGHT.end), "-o", tmp_path / "frame.jpg")
         shell("restore", "--camera", camera, *span, "--out", tmp_path / "out")
         assert json.loads(shell("catalog rebuild", "--json"))["archives"] == 4
@@ -178,7 +188,11 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         shell("catalog find", "--class", "crack", *span)
         shell("catalog gaps")
         shell("catalog stats")
+        assert [one["years"] for one in json.loads(shell("catalog costs", "--json"))["outlook"]] == [1, 5, 20]
         assert json.loads(shell("archive checkpoint", "--json"))["receipts"] == 4
+        shell("archive witness", tmp_path / "witness")
+        kept = next((tmp_path / "witness" / "cosigned").iterdir())
+        assert json.loads(shell("archive verify", "--history", "--checkpoint", kept, "--json"))["ok"]
         assert json.loads(shell("tables build", "--hour", later.key, "--json"))["frames"] > 0
         assert json.loads(shell("tables quarantine", "--json")) == []
         answer = next((loop.home / "store" / "labels" / "inbox").iterdir())
@@ -252,6 +266,8 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         assert [(note.action, note.by) for note in health_notes(stored)] == [
             (action, "A. Berg") for action in ("acknowledge", "relearn", "retire")
         ]
+        told = json.loads(shell("audit", "--json"))
+        assert told["ok"] and {act["what"] for act in told["acts"] if act["source"] == "centre"} >= NOTED
         shell("exporter", "--once")
         shell("backfill", "detections", "--from", NIGHT.key, "--to", later.key, "--dry-run")
         shell("platform init", "--out", tmp_path / "platform")

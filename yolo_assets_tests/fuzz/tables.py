@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from yolo_assets.spool.frames import FrameFolder
 from yolo_assets.spool.records import BadRecord, RecordFile, read_records
-from yolo_assets.tables.build import build_tables
+from yolo_assets.tables.rows import build_tables
 from yolo_assets_tests.fuzz.law import foreign
 from yolo_assets_tests.fuzz.odd_json import mutate as mutate
 from yolo_assets_tests.fuzz.records import FRAMES, HOUR

@@ -63,7 +63,26 @@ def test_two_of_three_people_and_their_names_are_kept(promoter, approvals, peopl
     with pytest.raises(BadInputError, match="belongs to nobody"):
         approvals.approve("line", "stable", "v1", people["stranger"])
     assert approvals.approve("line", "stable", "v1", people["cem"]).complete
-    assert promoter.promote(request()).reason == "passes the gate (approved by anna, cem)"
+    assert promoter.promote(request()).reason == "passes the gate (signed by anna: approved, cem: approved)"
+
+
+def test_a_signature_has_a_meaning_and_a_time_of_its_own(promoter, approvals, people, folder) -> None:
+    approved(promoter, approvals, people, "v1")
+    approvals.approve("line", "stable", "v1", people["anna"], "reviewed")
+    with pytest.raises(BadInputError, match="signed line/v1 as reviewed already"):
+        approvals.approve("line", "stable", "v1", people["anna"], "responsible")
+    status = approvals.approve("line", "stable", "v1", people["ben"], "responsible")
+    assert [(one.name, one.meaning) for one in status.signatures] == [("anna", "reviewed"), ("ben", "responsible")]
+    assert all(one.at is not None and one.at >= status.proposal.proposed_at for one in status.signatures)
+    assert promoter.promote(request()).reason == "passes the gate (signed by anna: reviewed, ben: responsible)"
+    # Without its statement, or with one that another key signed, the name alone is known.
+    (anna, ben) = [info.key for info in folder.list("channels/line/approvals/")]
+    if people["anna"].key_id not in anna:
+        anna, ben = ben, anna
+    folder.put(ben, folder.get(anna))
+    folder.delete(anna)
+    left = approvals.status("line", "stable", "v1")
+    assert [(one.name, one.meaning, one.at) for one in left.signatures] == [("anna", None, None), ("ben", None, None)]
 
 
 def test_an_approval_is_of_one_release_only(promoter, approvals, people, folder, signer) -> None:

@@ -251,6 +251,84 @@ def plant_list(*classes: ClassEntry, version: int = 2) -> ClassList:
     return ClassList(id="plant", version=version, classes=classes, by="Li", at=NOON, change="")
 
 
+def flags(**pore: Any) -> ClassList:
+    """A list whose second class has these flags; a later version than that of ``plant_list``."""
+    entries = (ClassEntry(name="crack"), ClassEntry(name="pore", **pore), ClassEntry(name="spatter"))
+    return plant_list(*entries, version=3)
+
+
+def judged_by(compared: PairedEvaluation, listed: ClassList | None, now: ClassList | None, **policy: Any) -> GateReport:
+    return decide(
+        compared,
+        GatePolicy(**policy),
+        class_names=CLASSES,
+        champion_class_names=CLASSES,
+        class_list=listed,
+        champion_class_list=listed,
+        plant_classes=now,
+    )
+
+
+@pytest.mark.parametrize("critical", [False, True])
+def test_nothing_is_asked_of_a_retired_class(critical: bool):
+    lost = comparison(classes=with_class("pore", recall=0.0, ap50=0.0, truth=2), se=0.001)
+    given_up = flags(retired=True, critical=critical)
+    asked = {"min_recall_by_class": {"pore": 0.9}, "critical": ("pore",)}
+    assert not judged_by(lost, flags(), None).passed
+    assert judged_by(lost, given_up, None, **asked).passed
+    two = {"crack": found(), "spatter": found()}
+    absent = comparison(classes=two, champion={"classes": two})
+    report = judged_by(absent, given_up, None, **asked)
+    assert report.passed and "Class pore is retired, so it is not judged." in [rule.sentence for rule in report.rules]
+    assert judged_by(absent, plant_list(*flags().classes), given_up).passed, "retired since the candidate was made"
+    other = given_up.model_copy(update={"id": "another plant's"})
+    assert refused_by(judged_by(absent, plant_list(*flags().classes), other)) == ["test_classes"]
+
+
+def test_a_class_that_became_critical_since_needs_proof():
+    slightly = comparison(classes=with_class("pore", recall=0.87), se=0.02)
+    before = plant_list(*flags().classes)
+    assert judged_by(slightly, before, before).passed
+    for listed in (before, None):
+        report = judged_by(slightly, listed, flags(critical=True))
+        assert (report.answer, refused_by(report)) == ("cannot tell", ["drop/pore"])
+
+
+def test_a_class_is_judged_under_the_name_that_it_has_now():
+    listed = plant_list(ClassEntry(name="crack"), ClassEntry(name="pit", aliases=("pore",), critical=True),
+                        ClassEntry(name="spatter"))  # fmt: skip
+    slightly = {"crack": found(), "pit": found(recall=0.87), "spatter": found()}
+    champion = {"classes": {"crack": found(), "pit": found(), "spatter": found()}}
+    compared = comparison(classes=slightly, champion=champion, se=0.02)
+    report = judged_by(compared, listed, None, min_recall_by_class={"pore": 0.6})
+    assert (report.answer, refused_by(report)) == ("cannot tell", ["drop/pit"])
+    assert refused_by(judged_by(compared, listed, None, min_recall_by_class={"pore": 0.95})) == [
+        "recall/pit",
+        "drop/pit",
+    ]
+
+
+def test_a_way_back_that_loses_a_critical_class_is_refused():
+    older = plant_list(ClassEntry(name="crack"), ClassEntry(name="pore"), version=1)
+    both = {"crack": found(), "pore": found()}
+
+    def back(critical: bool) -> GateReport:
+        newer = plant_list(*older.classes, ClassEntry(name="spatter", critical=critical), version=2)
+        return decide(
+            comparison(classes=both, champion={"classes": both}),
+            GatePolicy(),
+            class_names=("crack", "pore"),
+            champion_class_names=CLASSES,
+            class_list=older,
+            champion_class_list=newer,
+        )
+
+    assert back(critical=False).passed
+    report = back(critical=True)
+    assert (report.answer, refused_by(report)) == ("not better", ["recall/spatter"])
+    assert "the champion has it and this version has not" in report.summary
+
+
 def test_a_declared_class_has_a_floor_and_common_ones_are_compared():
     old, new = ("crack", "pore"), ("fissure", "pore", "spatter")
     listed = plant_list(ClassEntry(name="fissure", aliases=("crack",)), *(ClassEntry(name=name) for name in new[1:]))

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from yolo_assets.classes.changes import described, retired
+from yolo_assets.classes.stored import change_class_list, read_class_list
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
 from yolo_assets.contracts.evaluation import PairedEvaluation
 from yolo_assets.contracts.model import ONNX, ExpectedChange, Interval, ModelManifest
 from yolo_assets.contracts.names import training_key
 from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.learning.dataset import Dataset
+from yolo_assets.learning.records import DatasetManifest
 from yolo_assets.models.bundle import VerifiedBundle
 from yolo_assets.models.gate_policy import GatePolicy
+from yolo_assets.models.gate_report import GateReport
 from yolo_assets.models.gate_status import read_gate_report
 from yolo_assets.models.gated_release import (
     ChampionMovedError,
@@ -28,8 +35,19 @@ from yolo_assets.models.registry import Registry
 from yolo_assets.storage import ObjectInfo, ObjectStore, StoreUnavailableError
 from yolo_assets.storage.base import CasConflictError, Payload
 from yolo_assets.storage.decorators import ForwardingStore
-from yolo_assets_tests.models.figures import around, evaluation
-from yolo_assets_tests.models.release_support import byte_bundle, entry, failing_write, promoter_of, replace_manifest
+from yolo_assets.training.candidates import EvaluationResult
+from yolo_assets.training.verdict import judge_version
+from yolo_assets_tests.models.figures import around, evaluation, found
+from yolo_assets_tests.models.release_support import (
+    CLASSES,
+    byte_bundle,
+    entry,
+    failing_write,
+    promoter_of,
+    replace_manifest,
+)
+
+DATA = Dataset("0" * 64, DatasetManifest(class_names=CLASSES, items=()))
 
 
 def fingerprint(version: str) -> str:
@@ -108,6 +126,32 @@ def test_a_refused_candidate_leaves_the_channel_and_has_a_report(
     assert pointer is not None
     assert pointer.version == "1"
     assert read_gate_report(Registry(folder, trusted), manifest_of(folder, "2")) == outcome.report
+
+
+def test_the_plants_list_counts_as_it_is_now(
+    folder: ObjectStore, signer: Signer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """``classes add pore --critical`` today is the gate's business today, whenever the candidate was made."""
+    register(folder, "1")
+    few = {**evaluation().classes, "pore": found(truth=8, recall=0.5)}
+    measured = compared(folder, "1", None, classes=few)
+    comparison = EvaluationResult(measured, {}, {})
+    monkeypatch.setattr("yolo_assets.training.verdict.evaluate_candidate", lambda *_, **__: comparison)
+
+    def judged() -> list[GateReport]:
+        by_verdict = judge_version(promoter(folder, signer), "line", "1", DATA, GatePolicy(), tmp_path)
+        return [by_verdict, release(folder, signer, measured, plant_classes=read_class_list(folder)).report]
+
+    change_class_list(
+        folder,
+        partial(described, name="pore", display_names={}, critical=True),
+        by="Li",
+        what="",
+        first=lambda: CLASSES,
+    )
+    assert [[rule.rule for rule in report.refusals] for report in judged()] == [["recall/pore"]] * 2
+    change_class_list(folder, partial(retired, name="pore"), by="Li", what="")
+    assert all(report.passed for report in judged())
 
 
 @pytest.mark.parametrize("who", ["1", "2"])

@@ -21,7 +21,8 @@ from yolo_assets.contracts.text import encoding_of
 from yolo_assets.contracts.times import END_OF_HOURS, FIRST_MOMENT, Hour, parse_time
 from yolo_assets.spool.hours import SpoolHour, scan
 from yolo_assets.storage import ObjectStore, open_store
-from yolo_assets.tables.build import build_hour, build_tables
+from yolo_assets.tables.build import build_hour
+from yolo_assets.tables.rows import build_tables
 from yolo_assets.tables.scan import read_detections, read_frames, read_quarantine
 from yolo_assets_tests.support.foreign import SPOOLS, spool_case
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from yolo_assets.contracts.detection import DetectionRecord
 from yolo_assets.spool.records import BadRecord
-from yolo_assets.tables.build import build_tables
+from yolo_assets.tables.rows import build_tables
 from yolo_assets.tables.schema import DetectionsTable, FramesTable, QuarantineTable, failures, polars_schema
 from yolo_assets_tests.tables.detection_records import CAMERA, NOON, any_records, detection_json, found, record
 
@@ -178,6 +178,19 @@ def test_unknown_keys_are_kept():
     tables = build(record(1, operator="Ada", detections=[detection_json(track=7)], quality={"blur": 1.0, "glare": 2}))
     assert json.loads(tables.frames["extra"][0]) == {"operator": "Ada", "quality": {"glare": 2}}
     assert json.loads(tables.detections["extra"][0]) == {"track": 7}
+
+
+def test_part_mask_and_class_list_have_columns():
+    of_agent = {"part_id": "SN-7", "mask_version": "a1b2", "class_list": "plant/3"}
+    tables = build(record(1, **of_agent), record(2, part_id=481, mask_version=2), record(3))
+    named = ["part_id", "mask_version", "class_list", "extra"]
+    assert tables.frames.select(named).rows() == [
+        ("SN-7", "a1b2", "plant/3", None),
+        ("481", None, None, '{"mask_version":2,"part_id":481}'),  # as another producer wrote them: kept
+        (None, None, None, None),
+    ]
+    assert tables.detections["part_id"].to_list() == ["SN-7", "481", None]
+    assert tables.detections["class_list"].to_list() == ["plant/3", None, None]
 
 
 def test_an_hour_without_records_gives_empty_tables():

@@ -74,7 +74,7 @@ def test_each_change_of_the_trail_is_told(store: ObjectStore, tmp_path: Path) ->
 
     assert findings({}) == []
     assert findings({3: None}) == ["entry 3 is missing before entry 4; somebody deleted them"]
-    assert "was changed" in findings({3: whole[3].replace(b"payload", b"paylode")})[0]
+    assert "entry 3 cannot be trusted" in findings({3: whole[3].replace(b"payload", b"paylode")})[0]
     stranger = AuditTrail(store, this_actor("Mallory"), Signer.load_or_create(tmp_path / "other"))
     rewritten = TrailEntry.from_json(trail_payload(whole[3])).model_copy(update={"who": "Mallory"})
     assert findings({3: rewritten.to_json()}) == ["entry 4 does not follow from entry 3: one of them was replaced"]

@@ -18,6 +18,10 @@ MORNING = timedelta(hours=4, minutes=15)
 class LoggedPlant(World):
     """Cameras ``cam01`` and ``cam02``, an hour each a day; day 0 is that of ``FIRST``."""
 
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        super().__init__(folder)
+
     @property
     def opened(self) -> Archive:
         return Archive(self.archive, self.trusted)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,9 +24,11 @@ from yolo_assets.cli.archive.options import (
     thaw_of,
 )
 from yolo_assets.cli.common import (
+    ActorOption,
     ArchiveOption,
     JsonOption,
     StoreOption,
+    WhyOption,
     camera_id,
     emit_json,
     note,
@@ -236,11 +240,16 @@ def cat(
     tier: TierOption = "standard",
     days: DaysOption = 7,
     key: KeyOption = None,
+    store: StoreOption = None,
+    by: ActorOption = None,
+    reason: WhyOption = "",
 ) -> None:
     """One frame's bytes, by one range read of the archive, hash checked. From a cold tier it is requested: exit 1."""
     from yolo_assets.archive.restore.one_frame import one_frame
     from yolo_assets.contracts.times import Hour, parse_time
+    from yolo_assets.contracts.trail import TrailTarget
     from yolo_assets.spool.files import write_atomic
+    from yolo_assets.trail.trail import AuditTrail
 
     if (frame is None) == (at is None):
         raise UsageError("give either --frame NAME or --at TIME")
@@ -252,11 +261,22 @@ def cat(
         raise UsageError("a frame cannot be shown on a terminal; write it to a file with -o FILE")
     if output is not None and not output.parent.is_dir():
         raise UsageError(f"there is no folder {output.parent}")
-    opened = open_to_read(settings(archive=archive), key)
+    if output is not None and output.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(output))
+    located = settings(archive=archive, store=store)
+    opened = open_to_read(located, key)
     try:
         image = one_frame(opened, camera, frame=frame, at=moment, hour=only, thaw=thaw)
     except BadInputError as error:
         raise UsageError(str(error)) from None
+    given_out = TrailTarget(
+        camera_id=camera,
+        start=image.hour.start,
+        end=image.hour.end,
+        names=(image.name,),
+        out=str(output.absolute()) if output is not None else None,
+    )
+    AuditTrail.of(located, by).append("archive cat", given_out, f"given out: {len(image.data)} bytes", reason=reason)
     if output is None:
         sys.stdout.buffer.write(image.data)
         sys.stdout.buffer.flush()
@@ -279,6 +299,9 @@ def hold(
     release: Annotated[bool, typer.Option("--release", help="End the hold; the retention stays.")] = False,
     archive: ArchiveOption = None,
     key: KeyOption = None,
+    store: StoreOption = None,
+    by: ActorOption = None,
+    reason: WhyOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Hold archives: nothing of that camera and hour can be deleted until released, even after its retention.
@@ -287,13 +310,19 @@ def hold(
     """
     from yolo_assets.archive.retention import hold as hold_hour
     from yolo_assets.contracts.names import ArchiveName
+    from yolo_assets.contracts.trail import TrailTarget
+    from yolo_assets.trail.trail import AuditTrail
 
-    opened = open_to_read(settings(archive=archive), key)
+    located = settings(archive=archive, store=store)
+    opened = open_to_read(located, key, alone=True)
     hours = {(name.camera_id, name.hour): name for name in map(ArchiveName.parse, names)}  # parts of one hour: once
     rows: list[dict[str, Any]] = []
+    what, trail = "archive hold release" if release else "archive hold", AuditTrail.of(located, by)
     with progress("releasing" if release else "holding", total=len(hours)) as advance:
         for name in hours.values():
-            held = hold_hour(opened, name, not release)
+            target = TrailTarget(camera_id=name.camera_id, start=name.hour.start, end=name.hour.end, names=(name.stem,))
+            with trail.recording(what, target, reason=reason):
+                held = hold_hour(opened, name, not release)
             advance()
             rows.extend(dataclasses.asdict(entry) for entry in held)
             if not as_json:

@@ -19,7 +19,8 @@ from yolo_assets.contracts.brokers import HttpEndpoint
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.config.agent import Listen
 from yolo_assets.edge.http import problems
-from yolo_assets.edge.http.access import RequestGate, TokenGuard, known_hosts
+from yolo_assets.edge.http.access import RequestGate, RoleGuard, known_hosts
+from yolo_assets.edge.http.people import PeopleBook, Role
 from yolo_assets.edge.http.problems import ApiProblem
 from yolo_assets.edge.http.server import ApiServer
 from yolo_assets.events.intake import Intake
@@ -29,6 +30,7 @@ from yolo_assets.runtime.metrics_page import MetricsPage
 
 NAME = "http"
 """The receiver's name in the metrics, where brokers have theirs."""
+_NEEDS: dict[str, Role | None] = {"POST /events": "operate", "GET /metrics": "see"}
 _ONE, _MANY = "application/cloudevents+json", "application/cloudevents-batch+json"
 _MOST_EVENTS = 100
 _MOST_BODY = 256 << 10
@@ -61,7 +63,7 @@ class HttpReceiver:
             hosts=settings.hosts,
             max_body_bytes=_MOST_BODY,
         )
-        self._app = _application(listen, TokenGuard(token), intake, metrics)
+        self._app = _application(listen, RoleGuard(PeopleBook(None, token), _NEEDS), intake, metrics)
         self._server = ApiServer(listen)
         self.url = f"{self._server.url}events"
 
@@ -74,13 +76,13 @@ class HttpReceiver:
         self._server.stop()
 
 
-def _application(listen: Listen, guard: TokenGuard, intake: Intake, metrics: EventMetrics) -> FastAPI:
+def _application(listen: Listen, guard: RoleGuard, intake: Intake, metrics: EventMetrics) -> FastAPI:
     app = FastAPI(title="yolo_assets events", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     problems.install(app)
     app.add_middleware(RequestGate, hosts=known_hosts(listen), most=_MOST_BODY, option="events.receiver.hosts")
     page = MetricsPage(metrics)
 
-    @app.post("/events", dependencies=[Depends(guard.may_change)])
+    @app.post("/events", dependencies=[Depends(guard.admit)])
     async def events(request: Request) -> JSONResponse:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         messages = _messages(kind, await request.body())
@@ -96,7 +98,7 @@ def _application(listen: Listen, guard: TokenGuard, intake: Intake, metrics: Eve
             )
         return JSONResponse({"taken": outcomes.count("taken")}, HTTPStatus.ACCEPTED)
 
-    @app.get("/metrics", dependencies=[Depends(guard.may_read)])
+    @app.get("/metrics", dependencies=[Depends(guard.admit)])
     async def show() -> Response:
         return Response(page.render(), media_type=CONTENT_TYPE_LATEST)
 

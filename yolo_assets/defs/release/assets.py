@@ -100,6 +100,7 @@ def trained_weights(context: dg.AssetExecutionContext, locations: Locations) -> 
 @by_kind
 def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> dg.MaterializeResult:
     """Put the candidate through the gate; everything the decision rests on is verified again here."""
+    from yolo_assets.classes.stored import read_class_list
     from yolo_assets.contracts.errors import BadInputError
     from yolo_assets.contracts.names import parse_model_version
     from yolo_assets.contracts.plant import load_plant
@@ -134,6 +135,7 @@ def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> d
             channel=CHANNEL,
             by="dagster:promoted_model",
             release=release_in_waves(promoter, rollout) if rollout is not None else None,
+            plant_classes=read_class_list(registry.store),
         )
     except ApprovalsMissingError as error:
         return _waits_for_people(candidate, champion, str(error), evaluated.comparison, locations.links())

@@ -53,7 +53,9 @@ _COMMON = {
     "group_name": "tables",
     "kinds": {"parquet", "polars"},
     "owners": ["team:data"],
-    "code_version": code_version("tables/build.py", "tables/objects.py", "tables/schema.py", "spool/records.py"),
+    "code_version": code_version(
+        "tables/build.py", "tables/objects.py", "tables/rows.py", "tables/schema.py", "spool/records.py"
+    ),
 }
 
 

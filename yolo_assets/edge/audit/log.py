@@ -35,6 +35,8 @@ RECENT_LINES = 200
 """Of each kind: batches come by the hour, and a change of the model must not be pushed out by them."""
 _MOST_WAITING = 1000
 _BY_FILE = "the configuration file"
+_BY_PEOPLE = "the file of people"
+_PEOPLE = "people."
 _MOST_NAMED = 12
 _LONGEST = 60
 _MASK = ".mask"
@@ -103,11 +105,12 @@ class AuditLog:
         self.on_append()
 
     def record_settings(self, path: Path, settings: Mapping[str, str], secrets: Mapping[str, str]) -> None:
-        """Write lines when the configuration is not that of the last start; the first start of all makes none.
+        """Write lines when configuration or people are not those written last; the first start of all makes none.
 
         Args:
             path: where the settings are kept until the next start; secrets as fingerprints under the device's key.
-            settings: every option, as text; ``cameras.<id>.mask`` holds the version of the mask.
+            settings: every option, as text; ``cameras.<id>.mask`` holds the version of the mask, ``people.<name>`` what
+                somebody may do.
             secrets: every option that may hold one.
         """
         now = {**settings, **{name: f"({self._fingerprint(value)})" for name, value in secrets.items()}}
@@ -122,7 +125,11 @@ class AuditLog:
         for name in (name for name in changed if name.endswith(_MASK)):
             reason = f"privacy mask of {name.split('.')[1]}"
             self._changed("mask", _BY_FILE, before.get(name), now.get(name), reason)
-        others = [name for name in changed if not name.endswith(_MASK)]
+        for name in (name for name in changed if name.startswith(_PEOPLE)):
+            self._changed(
+                "people", _BY_PEOPLE, None, name.removeprefix(_PEOPLE), now.get(name, "is not listed any more")
+            )
+        others = [name for name in changed if not name.endswith(_MASK) and not name.startswith(_PEOPLE)]
         if others:
             told = [f"{name}: {_short(before, name)} → {_short(now, name)}" for name in others[:_MOST_NAMED]]
             more = f"; and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""

@@ -6,7 +6,7 @@ the device and its copies in the store, and compare the two. Does not belong her
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from yolo_assets.contracts.base import canonical_json, is_json_object
-from yolo_assets.contracts.device_audit import AuditHead
+from yolo_assets.contracts.device_audit import AuditHead, AuditLine
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
 from yolo_assets.contracts.fleet import Heartbeat
 from yolo_assets.contracts.names import device_audit_key, device_audit_prefix, fleet_key, parse_device_audit_key
@@ -170,6 +170,20 @@ class DeviceCopies:
         self._check_heartbeat(reports, begins, keys)
         _check_succession(reports, begins)
         return reports
+
+    def lines(self) -> Iterator[AuditLine]:
+        """What the lines say, log by log, each once and whoever signed it; ``verify`` says whether they are sound."""
+        for parts in self.segments.values():
+            told = 0
+            for raw in (line for part in parts for line in (part.data or b"").splitlines()):
+                content = _content_of(raw)
+                try:
+                    line = AuditLine.from_json(content.payload, "a line") if content is not None else None
+                except BadInputError:
+                    continue
+                if line is not None and line.sequence > told:
+                    told = line.sequence
+                    yield line
 
     def _verify_log(
         self, log_id: str, parts: list[_StoredSegment], keys: TrustedKeys | None

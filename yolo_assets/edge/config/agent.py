@@ -54,6 +54,10 @@ class Listen(Section):
     port: int = Field(default=8080, ge=0, le=65535, description="0 takes a free port and prints it")
     tls_cert: Path | None = Field(default=None, description="certificate chain, PEM; with it the page is https")
     tls_key: Path | None = Field(default=None, description="its private key, PEM")
+    tls_client_ca: Path | None = Field(
+        default=None,
+        description="authority whose client certificates are accepted, PEM; whose they are is said by people_file",
+    )
     hosts: tuple[str, ...] = Field(
         default=(),
         description="host names that browsers may use for the page, besides this machine's name and IP addresses",
@@ -68,6 +72,8 @@ class Listen(Section):
     def _both(self) -> Listen:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key belong together; give both or none")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("tls_client_ca needs tls_cert and tls_key: certificates are shown over TLS alone")
         return self
 
     @property
@@ -208,7 +214,13 @@ class AgentConfig(Section):
     )
     token_file: Path | None = Field(
         default=None,
-        description="file with the bearer token that rollback, reload and pin need; without one they are off",
+        description="file with a bearer token whose holder is an administrator; with neither a token nor people, "
+        "rollback, reload and pin are off",
+    )
+    people_file: Path | None = Field(
+        default=None,
+        description="file of the people who may use this agent, with their roles, as `yolo-assets edge token` writes "
+        "it; read again when it changes; None: people.json in the state folder",
     )
     listen: Listen = Field(default=Listen(), description="where the API and the live page are served")
     page: Page = Field(default=Page(), description="the language of the live page")
@@ -312,6 +324,11 @@ class AgentConfig(Section):
         return self.state if self.state is not None else self.spool.parent / "edge" / self.device_id
 
     @property
+    def people(self) -> Path:
+        """The file of people; absent where nobody was added."""
+        return self.people_file if self.people_file is not None else self.state_dir / "people.json"
+
+    @property
     def archiver_figures(self) -> Path:
         """What the archiver of this device counted; absent where none runs."""
         return (self.archiver_home or self.spool.parent) / FIGURES
@@ -382,9 +399,9 @@ _ADVICE = {
     "string_type": "; put it in quotes",
     "too_short": "; give at least one",
 }
-_PATHS = ("spool", "state", "archiver_home", "token_file")
+_PATHS = ("spool", "state", "archiver_home", "token_file", "people_file")
 _CAMERA_PATHS = ("path", "truth", "credentials_file", "ca_file")
-_LISTEN_PATHS = ("tls_cert", "tls_key")
+_LISTEN_PATHS = ("tls_cert", "tls_key", "tls_client_ca")
 _PAGE_PATHS = ("texts",)
 _MAY_HOLD_SECRETS = (".url", ".options")
 """Ends of options: the address of a webhook is often a secret as a whole."""

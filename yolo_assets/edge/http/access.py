@@ -1,13 +1,13 @@
-"""Who may send which request: Host header, origin, size of the body, bearer token; and the headers of every answer.
+"""Who may send which request: Host header, origin, size of the body, role; and the headers of every answer.
 
-The token is read from the Authorization header and from nowhere else: no cookie and no query, so that no other site can
-make a browser send it, and no log or history holds it. Reading needs no token on this machine, everything else does.
-What every request passes first is plain ASGI, so that a stream of pictures goes through untouched.
+A token is read from the Authorization header and from nowhere else: no cookie and no query, so that no other site can
+make a browser send it, and no log or history holds it. Seeing needs no token on this machine, everything else needs one
+or a client certificate, of a person whose role is enough. What every request passes first is plain ASGI, so that a
+stream of pictures goes through untouched.
 """
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
 import logging
 import socket
@@ -23,58 +23,112 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 
 from yolo_assets.edge.config.agent import Listen
+from yolo_assets.edge.http.people import Identity, PeopleBook, Role, may
 from yolo_assets.edge.http.problems import HEADERS, ApiProblem, problem_response
 
 log = logging.getLogger(__name__)
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="yolo-assets"'}
 _REPORT_EVERY = 10.0
-_bearer = HTTPBearer(auto_error=False, scheme_name="token", description="The content of token_file.")
-# Only describes the header in /openapi.json; ``TokenGuard`` reads it itself, to answer as a problem document.
+CLIENT_NAME = "client_common_name"
+"""Of the extension ``tls`` of a request: the common name of the verified certificate of its sender."""
+_bearer = HTTPBearer(auto_error=False, scheme_name="token", description="The token of a person, or that of token_file.")
+# Only describes the header in /openapi.json; ``RoleGuard`` reads it itself, to answer as a problem document.
 Described = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
+NEEDS: Mapping[str, Role | None] = {
+    "GET /": None,
+    "GET /page/texts.json": None,
+    "GET /page/{name}": None,
+    "GET /openapi.json": None,
+    "GET /healthz": None,
+    "GET /readyz": None,
+    "GET /metrics": "see",
+    "GET /v1/whoami": "see",
+    "GET /v1/status": "see",
+    "GET /v1/models": "see",
+    "GET /v1/audit": "see",
+    "GET /v1/cameras/{camera_id}/latest": "see",
+    "GET /v1/cameras/{camera_id}/snapshot.jpg": "see",
+    "GET /v1/cameras/{camera_id}/live": "see",
+    "GET /v1/cameras/{camera_id}/batch": "see",
+    "POST /v1/infer": "see",
+    "PUT /v1/cameras/{camera_id}/batch": "operate",
+    "POST /v1/gaps/reset": "operate",
+    "POST /v1/pin": "operate",
+    "POST /v1/unpin": "administer",
+    "POST /v1/models/reload": "administer",
+    "POST /v1/rollback": "administer",
+    "POST /rollback": "administer",
+}
+"""The role that each route of the agent needs; None: open to all. A route that is not here needs an administrator."""
 
-class TokenGuard:
-    """Checks requests against the token. Without a token nothing can be changed and nothing is read from outside."""
 
-    def __init__(self, token: str | None) -> None:
-        self._token = token.encode() if token else None
+class RoleGuard:
+    """Lets requests to a route whose sender has the role that it needs. Where nobody has one, nothing can be changed.
+
+    Args:
+        people: who may do what.
+        needs: the role by method and route.
+    """
+
+    def __init__(self, people: PeopleBook, needs: Mapping[str, Role | None] = NEEDS) -> None:
+        self._people = people
+        self._needs = needs
         self._reported = -_REPORT_EVERY
 
-    async def may_read(self, request: Request, _: Described = None) -> None:
-        """Let requests of this machine pass; others need the token."""
-        if not is_local(request):
-            self.check(request)
-
-    async def may_change(self, request: Request, _: Described = None) -> None:
-        """Demand the token."""
-        self.check(request)
-
-    def check(self, request: Request) -> None:
-        """Compare the token; this takes the same time however much of it is right.
+    async def admit(self, request: Request, _: Described = None) -> None:
+        """Let a request pass, or refuse it. Seeing needs nothing on this machine.
 
         Raises:
-            ApiProblem: 403 when the agent has no token, 401 when the request brings none or a wrong one.
+            ApiProblem: 403 when the agent knows nobody or the role is not enough, 401 when the request brings nothing
+                that is somebody's.
         """
-        if self._token is None:
-            raise ApiProblem(
-                HTTPStatus.FORBIDDEN, "this agent has no token, so it cannot be changed; set token_file and restart"
-            )
-        if self.knows(request):
+        needed = self._needs.get(f"{request.method} {request.scope['route'].path}", "administer")
+        identity = self.who(request)
+        if needed is None or (needed == "see" and is_local(request)):
             return
+        if identity is None:
+            raise self._unknown(request)
+        if not may(identity.role, needed):
+            raise ApiProblem(
+                HTTPStatus.FORBIDDEN,
+                f"{identity.name} has the role {identity.role}, and this needs {needed}; ask an administrator of "
+                "this device",
+            )
+
+    def who(self, request: Request) -> Identity | None:
+        """Who sent a request, by token or client certificate; None: nobody who is known here."""
+        if not hasattr(request.state, "identity"):
+            scheme, _, given = request.headers.get("authorization", "").partition(" ")
+            token = given.strip() if scheme.lower() == "bearer" else None
+            tls: dict[str, Any] = request.scope.get("extensions", {}).get("tls", {})
+            request.state.identity = self._people.find(token, tls.get(CLIENT_NAME))
+        return request.state.identity
+
+    def allowed(self, request: Request) -> list[str]:
+        """The routes that the sender of a request may use."""
+        identity = self.who(request)
+        role: Role | None = identity.role if identity is not None else "see" if is_local(request) else None
+        return [
+            route for route, needed in self._needs.items() if needed is None or (role is not None and may(role, needed))
+        ]
+
+    def _unknown(self, request: Request) -> ApiProblem:
+        if not self._people.anybody:
+            return ApiProblem(
+                HTTPStatus.FORBIDDEN,
+                "this agent has no token, so it cannot be changed; set token_file and restart, or add a person with: "
+                "yolo-assets edge token add",
+            )
+        return self.refused(request)
+
+    def refused(self, request: Request) -> ApiProblem:
+        """The answer to a request that brings nothing that is somebody's."""
         if "authorization" in request.headers and time.monotonic() - self._reported > _REPORT_EVERY:
             self._reported = time.monotonic()  # guessing must not fill the log
             log.warning("a wrong token came from %s", request.client.host if request.client else "somewhere")
-        raise ApiProblem(HTTPStatus.UNAUTHORIZED, "send the token as: Authorization: Bearer <token>", _CHALLENGE)
-
-    def knows(self, request: Request) -> bool:
-        """Whether the request brings the token."""
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        return (
-            self._token is not None
-            and scheme.lower() == "bearer"
-            and hmac.compare_digest(given.strip().encode(), self._token)
-        )
+        return ApiProblem(HTTPStatus.UNAUTHORIZED, "send the token as: Authorization: Bearer <token>", _CHALLENGE)
 
 
 def is_local(request: Request) -> bool:
@@ -89,8 +143,9 @@ def is_local(request: Request) -> bool:
 
 
 def requester(request: Request) -> str:
-    """Who asked, as far as it can be known: the holder of the token, and from where."""
-    return f"token holder at {request.client.host if request.client else 'unknown'}"
+    """Who asked, by name, and from where: ``A. Berg at 10.1.2.3``, or ``token holder at 10.1.2.3``."""
+    identity: Identity = request.state.identity
+    return f"{identity.name} at {request.client.host if request.client else 'unknown'}"
 
 
 def known_hosts(listen: Listen) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""The application: request gate, errors, the page. Reading is GET; what changes something is POST with the token."""
+"""The application: request gate, errors, the page. Reading is GET; what changes something is POST or PUT, for roles."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ _TAGS = [
     {"name": "cameras", "description": "Frames and boxes."},
     {
         "name": "model",
-        "description": "Changes of the model. Each needs the token and is a line of the audit log.",
+        "description": "Changes of the model. Each needs a role and is a line of the audit log.",
     },
 ]
 _ABOUT = (
     "The agent on an industrial PC. From the same machine reading needs no token; every change, and everything from "
-    "another machine, needs `Authorization: Bearer <token>`. Errors are `application/problem+json` (RFC 9457)."
+    "another machine, needs `Authorization: Bearer <token>` or a client certificate, of a person whose role is enough: "
+    "see, operate or administer. Errors are `application/problem+json` (RFC 9457)."
 )
 
 

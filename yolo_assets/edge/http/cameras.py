@@ -35,10 +35,10 @@ Camera = Annotated[str, Path(description="camera id", examples=["lineA_cam01"])]
 
 
 def routes(
-    board: ResultBoard, camera_ids: Sequence[str], pictures: Pictures, viewers: Viewers, reader: list[Any]
+    board: ResultBoard, camera_ids: Sequence[str], pictures: Pictures, viewers: Viewers, admitted: list[Any]
 ) -> APIRouter:
     """The routes below ``/v1/cameras``."""
-    router = APIRouter(prefix="/v1/cameras/{camera_id}", tags=["cameras"], dependencies=reader)
+    router = APIRouter(prefix="/v1/cameras/{camera_id}", tags=["cameras"], dependencies=admitted)
 
     @router.get(
         "/latest",

@@ -1,4 +1,4 @@
-"""What changes the model: rollback, pin, unpin, reload. Every route is a POST and needs the token."""
+"""What changes the model: rollback, pin, unpin, reload. Every route is a POST and needs a role."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def routes(
     stager: Stager,
     poller: ChannelPoller,
     board: ResultBoard,
-    writer: list[Any],
+    admitted: list[Any],
 ) -> APIRouter:
-    """The routes that need the token; ``model`` is the name of the configured one."""
-    router = APIRouter(tags=["model"], dependencies=writer)
+    """The routes; ``model`` is the name of the configured one, ``admitted`` lets in whose role is enough."""
+    router = APIRouter(tags=["model"], dependencies=admitted)
 
     @router.post("/rollback", summary="Serve the previous model again, at once", responses=_REFUSED)
     @router.post("/v1/rollback", summary="Serve the previous model again, at once", responses=_REFUSED)

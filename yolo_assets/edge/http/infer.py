@@ -36,9 +36,9 @@ _FAILURES = (
 )
 
 
-def routes(service: ImageService, reader: list[Any]) -> APIRouter:
-    """The route; ``reader`` lets in who may read."""
-    router = APIRouter(tags=["model"], dependencies=reader, responses=errors(*_FAILURES))
+def routes(service: ImageService, admitted: list[Any]) -> APIRouter:
+    """The route; ``admitted`` lets in whose role is enough."""
+    router = APIRouter(tags=["model"], dependencies=admitted, responses=errors(*_FAILURES))
 
     @router.post(
         PATH,

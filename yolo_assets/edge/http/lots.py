@@ -14,15 +14,14 @@ from yolo_assets.edge.http.schemas import LotDone, LotNow, LotRequest, errors
 from yolo_assets.edge.lots.book import Lot, LotBook
 
 
-def routes(lots: LotBook, camera_ids: Sequence[str], reader: list[Any], writer: list[Any]) -> APIRouter:
-    """Reading and changing, for who may do which."""
-    router = APIRouter(prefix="/v1/cameras/{camera_id}/batch", tags=["cameras"])
+def routes(lots: LotBook, camera_ids: Sequence[str], admitted: list[Any]) -> APIRouter:
+    """Reading and changing; ``admitted`` lets in whose role is enough for which."""
+    router = APIRouter(prefix="/v1/cameras/{camera_id}/batch", tags=["cameras"], dependencies=admitted)
     unknown = errors(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY)
 
     @router.put(
         "",
         summary="Another batch or part comes in front of the camera",
-        dependencies=writer,
         responses={**unknown, **errors(HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT)},
     )
     def change(camera_id: Camera, wanted: LotRequest, request: Request) -> LotDone:
@@ -35,7 +34,7 @@ def routes(lots: LotBook, camera_ids: Sequence[str], reader: list[Any], writer: 
         done = lots.change(camera_id, lot, requester(request), wanted.at)
         return LotDone(camera_id=camera_id, lot=done.change, late_s=done.late_s)
 
-    @router.get("", summary="What is in front of the camera", dependencies=reader, responses=unknown)
+    @router.get("", summary="What is in front of the camera", responses=unknown)
     def current(camera_id: Camera) -> LotNow:
         """As it is now, and what was announced for later."""
         check_camera(camera_ids, camera_id)

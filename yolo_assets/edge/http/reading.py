@@ -5,14 +5,14 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from yolo_assets.contracts.device_audit import AuditLine
 from yolo_assets.edge.audit.log import RECENT_LINES, AuditLog
-from yolo_assets.edge.http.access import TokenGuard, is_local
+from yolo_assets.edge.http.access import RoleGuard, is_local
 from yolo_assets.edge.http.problems import problem_response
-from yolo_assets.edge.http.schemas import Alive, Ready, errors
+from yolo_assets.edge.http.schemas import Alive, Ready, WhoIAm, errors
 from yolo_assets.edge.telemetry.metrics import CONTENT_TYPE, EdgeMetrics
 from yolo_assets.edge.telemetry.model_report import ModelReport
 from yolo_assets.edge.telemetry.status import Readiness, StatusReport
@@ -20,7 +20,7 @@ from yolo_assets.edge.telemetry.status import Readiness, StatusReport
 _ANY = {"content": {"application/json": {"schema": {"type": "object"}}}}
 
 
-def health_routes(readiness: Readiness, guard: TokenGuard) -> APIRouter:
+def health_routes(readiness: Readiness, guard: RoleGuard) -> APIRouter:
     """Open to all: what restarts or monitors the agent has no token. Reasons are for those who may read."""
     router = APIRouter(tags=["health"])
 
@@ -40,7 +40,7 @@ def health_routes(readiness: Readiness, guard: TokenGuard) -> APIRouter:
         reasons = readiness.reasons()
         if not reasons:
             return JSONResponse({"status": "ready"})
-        if not (is_local(request) or guard.knows(request)):
+        if not (is_local(request) or guard.who(request) is not None):
             return problem_response(HTTPStatus.SERVICE_UNAVAILABLE, "not ready; send the token to see why")
         return problem_response(HTTPStatus.SERVICE_UNAVAILABLE, "; ".join(reasons), reasons=reasons)
 
@@ -48,10 +48,22 @@ def health_routes(readiness: Readiness, guard: TokenGuard) -> APIRouter:
 
 
 def routes(
-    status: StatusReport, models: ModelReport, metrics: EdgeMetrics, audit: AuditLog, reader: list[Any]
+    status: StatusReport, models: ModelReport, metrics: EdgeMetrics, audit: AuditLog, guard: RoleGuard
 ) -> APIRouter:
     """The routes for reading."""
-    router = APIRouter(tags=["state"], dependencies=reader, responses=errors())
+    router = APIRouter(tags=["state"], dependencies=[Depends(guard.admit)], responses=errors())
+
+    @router.get("/v1/whoami", summary="Who one is here, and what one may do")
+    async def whoami(request: Request) -> WhoIAm:
+        """Without a token or certificate nobody, who on this machine may see. A wrong token is refused."""
+        identity = guard.who(request)
+        if identity is None and "authorization" in request.headers:
+            raise guard.refused(request)
+        return WhoIAm(
+            name=identity.name if identity else None,
+            role=identity.role if identity else "see",
+            may=guard.allowed(request),
+        )
 
     @router.get("/metrics", tags=["health"], summary="Prometheus metrics", response_class=Response)
     def read_metrics() -> Response:
@@ -82,8 +94,8 @@ def routes(
     ) -> list[AuditLine]:
         """Oldest first: who changed what, when, from what, to what, with what result.
 
-        Kinds: model, pin and unpin; lot (a batch in front of a camera), mask and settings (the configuration differs
-        from that of the last start); begin and recovered (of the log itself).
+        Kinds: model, pin and unpin; lot (a batch in front of a camera), people (somebody was added or withdrawn), mask
+        and settings (the configuration differs from that of the last start); begin and recovered (of the log itself).
 
         Lines as they stand in the signed, hash-chained log; ``yolo-assets edge audit verify`` checks it.
         """

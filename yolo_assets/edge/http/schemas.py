@@ -11,6 +11,7 @@ from yolo_assets.contracts import names
 from yolo_assets.contracts.base import Time
 from yolo_assets.contracts.detection import Detection
 from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.edge.http.people import Role
 from yolo_assets.edge.lots.book import Lot, LotChange
 from yolo_assets.edge.rollout.state import Pin
 
@@ -59,6 +60,14 @@ class Ready(Document):
     """Every live camera had a result just now."""
 
     status: str = Field(examples=["ready"])
+
+
+class WhoIAm(Document):
+    """Who sent the request."""
+
+    name: str | None = Field(description="null: nobody who is known here", examples=["A. Berg"])
+    role: Role = Field(description="see, operate or administer; each may do what those before it may")
+    may: list[str] = Field(description="routes that this role may use", examples=[["GET /v1/status"]])
 
 
 class LotRequest(Lot):
@@ -142,7 +151,8 @@ class LatestFrame(Document):
 
 _WHY = {
     HTTPStatus.UNAUTHORIZED: "No token, or a wrong one.",
-    HTTPStatus.FORBIDDEN: "This agent has no token and cannot be changed; or the request comes from another site.",
+    HTTPStatus.FORBIDDEN: "The role of the sender is not enough; this agent knows nobody and cannot be changed; or the "
+    "request comes from another site.",
     HTTPStatus.NOT_FOUND: "No such camera, or nothing to show of it yet.",
     HTTPStatus.CONFLICT: "It cannot be done in the present state; the detail says what to do.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than this route takes.",

@@ -19,6 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.edge.config.agent import Listen
+from yolo_assets.edge.http.access import CLIENT_NAME
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +43,25 @@ class _BoundedProtocol(H11Protocol):
     def connection_made(self, transport: BaseTransport) -> None:  # type: ignore[override]
         http: Any = transport
         super().connection_made(http)
+        self._tell_client_name(http)
         if len(self.connections) > _MOST_CONNECTIONS:
             http.abort()
         else:
             self.loop.call_later(_FIRST_REQUEST_S, self._end_if_silent)
             self._taken, self._taken_at = -1, self.loop.time()
             self.loop.call_later(_LOOK_S, self._end_if_stuck)
+
+    def _tell_client_name(self, transport: Any) -> None:
+        """Give the application the name in the certificate that the peer showed and TLS verified, if there is one."""
+        name = _client_name(transport)
+        if name is None:
+            return
+        inner = self.app
+
+        async def with_name(scope: Any, receive: Any, send: Any) -> None:
+            await inner({**scope, "extensions": {"tls": {CLIENT_NAME: name}}}, receive, send)
+
+        self.app = with_name
 
     def _end_if_stuck(self) -> None:
         """End a connection whose peer reads nothing although something waits for it, and look again.
@@ -68,6 +82,15 @@ class _BoundedProtocol(H11Protocol):
         # uvicorn declares a cycle and begins with None: no request has come.
         if cast(object, self.cycle) is None and not self.transport.is_closing():
             self.transport.abort()
+
+
+def _client_name(transport: Any) -> str | None:
+    """The common name in the verified certificate of the peer; None without one, or with several names."""
+    connection = transport.get_extra_info("ssl_object")
+    shown: dict[str, Any] | None = connection.getpeercert() if connection is not None else None
+    subject: tuple[Any, ...] = (shown or {}).get("subject", ())
+    names = [value for part in subject for key, value in part if key == "commonName"]
+    return names[0] if len(names) == 1 else None
 
 
 def _bytes_taken(transport: Any) -> int | None:
@@ -169,4 +192,11 @@ def _tls(listen: Listen) -> ssl.SSLContext | None:
         raise BadInputError(
             f"listen: cannot use the certificate {listen.tls_cert} with the key {listen.tls_key}: {why}"
         ) from None
+    if listen.tls_client_ca is not None:
+        try:
+            context.load_verify_locations(listen.tls_client_ca)
+        except (OSError, ssl.SSLError) as error:
+            why = error.strerror or str(error)
+            raise BadInputError(f"listen: cannot use tls_client_ca {listen.tls_client_ca}: {why}") from None
+        context.verify_mode = ssl.CERT_OPTIONAL  # others have a token
     return context

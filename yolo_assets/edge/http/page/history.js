@@ -7,7 +7,7 @@ import { clock, day, number, said, seconds, t, word } from "./texts.js";
 const STEP_COLOURS = { read: "--s-read", fetch: "--s-fetch", compare: "--s-compare", load: "--s-load", warm: "--s-warm", golden: "--s-golden", shadow: "--s-shadow" };
 const MARKS = { committed: "✓", switched: "▲", rolled_back: "↺", reverted: "↺", refused: "✕", failed: "!", pinned: "■", unpinned: "□", recovered: "!", changed: "✎" };
 const SHOWN = 40;
-const OF_PEOPLE = ["recovered", "model", "pin", "unpin", "settings", "mask"];
+const OF_PEOPLE = ["recovered", "model", "pin", "unpin", "people", "settings", "mask"];
 const BATCHES = 10; // of the newest: on some lines one comes every few minutes
 let lines = [];
 let read = "";

@@ -19,7 +19,12 @@ const headers = () => (token.get() ? { Authorization: `Bearer ${token.get()}` } 
 /** A JSON document; null for "nothing new". Gives up after `seconds`: a cable that was pulled never answers. */
 export async function get(path, seconds) {
   const answer = await fetch(path, { headers: headers(), cache: "no-store", signal: AbortSignal.timeout(seconds * 1000) });
-  if (answer.status === 401) ask();
+  if (answer.status === 401) {
+    const wrong = token.get() !== "";
+    token.forget();
+    ask();
+    if (wrong) throw new Error(t("dialog.wrong"));
+  }
   if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
   return answer.status === 204 ? null : answer.json();
 }

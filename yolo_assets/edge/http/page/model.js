@@ -1,6 +1,7 @@
 // The model that serves and everything that decides about the next one, in words.
 
 import { $, element, set } from "./elements.js";
+import { refusal } from "./person.js";
 import { said, t, word } from "./texts.js";
 
 const MARK = { good: "●", warn: "▲", bad: "✕", plain: "■" };
@@ -22,8 +23,15 @@ export function showModel(now) {
     $("states").replaceChildren(...states.map((state) => element("li", LOUD.has(state.word) ? `${state.kind} loud` : state.kind,
       element("b", "", `${MARK[state.kind] || ""} ${word("state", state.word)}`), state.detail ? element("span", "", said(state.detail)) : null)));
   }
-  $("rollback").disabled = !it.previous;
+  allow($("rollback"), it.previous, "POST /v1/rollback");
   set($("rollback"), it.previous ? t("model.roll_back_to", { version: it.previous.split("/").pop() }) : t("model.roll_back"));
-  $("pin").disabled = !it.version;
+  allow($("pin"), it.version, it.pinned ? "POST /v1/unpin" : "POST /v1/pin");
   set($("pin"), t(it.pinned ? "model.unpin" : "model.pin"));
+}
+
+/** A button is for what can be done, by those who may; it says why it is not. */
+function allow(button, possible, route) {
+  const why = refusal(route);
+  button.disabled = !possible || why !== "";
+  button.title = why;
 }

@@ -4,8 +4,9 @@ import { Camera } from "./camera.js";
 import { askToken } from "./dialog.js";
 import { showFigures } from "./figures.js";
 import { showHistory } from "./history.js";
-import { get, onTokenNeeded, post } from "./http.js";
+import { get, onTokenNeeded, post, token } from "./http.js";
 import { showModel } from "./model.js";
+import { isKnown, knowPerson } from "./person.js";
 import { $, set, sleep } from "./elements.js";
 import { clock, language, seconds, t, said } from "./texts.js";
 
@@ -38,6 +39,7 @@ async function refresh() {
   } catch {
     return;
   }
+  await knowPerson().catch(() => {}); // asked again with a later status
   page.answeredAt = performance.now();
   page.readySeconds = status.ready_seconds;
   const names = Object.keys(status.cameras);
@@ -94,7 +96,14 @@ function alarm(text, mild) {
   set($("alarm"), text || "");
 }
 
-const change = async (path) => { await post(path); await refresh(); tick(); };
+const change = async (path) => { await post(path); await knowPerson(true); await refresh(); tick(); };
+$("me").addEventListener("click", async () => {
+  if (isKnown() && token.get()) {
+    token.forget();
+    await knowPerson(true).catch(() => {});
+    await refresh();
+  } else if (!isKnown()) askToken(t("me.sign_in"), t("ask.sign_in_text"), t("ask.open"), async () => { await knowPerson(true); await refresh(); });
+});
 $("rollback").addEventListener("click", () => askToken(t("model.roll_back"),
   t("ask.roll_back", { previous: status.model.previous, version: status.model.version }),
   t("ask.roll_back_now"), () => change("/v1/rollback")));
@@ -104,7 +113,7 @@ $("pin").addEventListener("click", () => {
   else askToken(t("model.pin"), t("ask.pin", { version: it.version }), t("ask.pin_now"), () => change("/v1/pin"));
 });
 onTokenNeeded(() => askToken(t("ask.remote"), t("ask.remote_text"), t("ask.open"),
-  async () => { await get("/v1/status", 4); await refresh(); tick(); }));
+  async () => { await get("/v1/status", 4); await knowPerson(true); await refresh(); tick(); }));
 
 const root = document.documentElement;
 $("theme").addEventListener("click", () => {

@@ -3,8 +3,8 @@
 import { $ } from "./elements.js";
 
 const KEY = "language";
-const PATTERNS = { n: "[\\d.,]+", time: "\\d{4}-\\d\\d-\\d\\dT[\\d:.]+Z", version: "[^\\s/]+/[^\\s/:;,]+", pin: "[^\\s/:;,]+", camera: "[\\w-]+", cameras: "[\\w-]+(?:, [\\w-]+)*" };
-const SENTENCES = ["why", "who"]; // placeholders whose content is a sentence again
+const PATTERNS = { n: "[\\d.,]+", time: "\\d{4}-\\d\\d-\\d\\dT[\\d:.]+Z", version: "[^\\s/]+/[^\\s/:;,]+", pin: "[^\\s/:;,]+", camera: "[\\w-]+", cameras: "[\\w-]+(?:, [\\w-]+)*", address: "[\\w.:-]+" };
+const SENTENCES = ["why", "who", "role"]; // placeholders whose content is a sentence again
 
 const catalogues = await (async () => {
   for (;;) {

@@ -1,0 +1,147 @@
+"""Time stamps by ``openssl ts`` as the authority, behind a small HTTP server, checked by openssl and by us."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from yolo_assets.contracts.errors import BadInputError, SignatureError
+from yolo_assets.contracts.times import utc_now
+from yolo_assets.transparency.checkpointing import stamp_checkpoint
+from yolo_assets.transparency.timestamps import AuthorityError, load_roots, request_token, stamped_at
+from yolo_assets.transparency.verification import Others, verify_history
+from yolo_assets_tests.transparency.logged_plant import LoggedPlant
+
+CONFIG = """
+[tsa]
+serial = {folder}/serial
+signer_digest = sha256
+default_policy = 1.2.3.4.1
+digests = sha256, sha512
+accuracy = secs:1
+ordering = yes
+tsa_name = yes
+ess_cert_id_chain = no
+ess_cert_id_alg = sha256
+[extensions]
+basicConstraints = critical,CA:FALSE
+keyUsage = critical,digitalSignature
+extendedKeyUsage = critical,timeStamping
+"""
+
+
+def openssl(folder: Path, *arguments: str) -> bytes:
+    return subprocess.run(["openssl", *arguments], cwd=folder, capture_output=True, check=True).stdout
+
+
+class Authority:
+    """``openssl ts -reply`` behind HTTP."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self.folder, self.roots = folder, folder / "ca.pem"
+        (folder / "ts.cnf").write_text(CONFIG.format(folder=folder))
+        (folder / "serial").write_text("01\n")
+        new = ("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+        openssl(folder, *new, "-x509", "-days", "30", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=Root")
+        openssl(folder, *new, "-keyout", "tsa.key", "-out", "tsa.csr", "-subj", "/CN=Authority")
+        signing = ("x509", "-req", "-days", "30", "-in", "tsa.csr", "-CA", "ca.pem", "-CAkey", "ca.key")
+        openssl(
+            folder, *signing, "-CAcreateserial", "-extfile", "ts.cnf", "-extensions", "extensions", "-out", "tsa.pem"
+        )
+        self.answer: bytes | None = None
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_address[1]}/tsr"
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        authority = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                query = self.rfile.read(int(self.headers["Content-Length"]))
+                assert self.headers["Content-Type"] == "application/timestamp-query"
+                (authority.folder / "query").write_bytes(query)
+                reply = ("ts", "-reply", "-config", "ts.cnf", "-section", "tsa", "-queryfile", "query")
+                keys = ("-signer", "tsa.pem", "-inkey", "tsa.key", "-out", "reply")
+                openssl(authority.folder, *reply, *keys)
+                data = authority.answer or (authority.folder / "reply").read_bytes()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/timestamp-reply")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        return Handler
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Iterator[Authority]:
+    made = Authority(tmp_path / "authority")
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def test_a_checkpoint_is_stamped_and_openssl_verifies_it(authority: Authority, tmp_path: Path) -> None:
+    plant, now = LoggedPlant(tmp_path / "plant"), utc_now()
+    plant.add(verified_at=now)
+    made = plant.checkpoint(now)
+    stamp_checkpoint(plant.opened, made.stored, authority.url)
+    archive = tmp_path / "plant" / "archive" / "checkpoints"
+    said = openssl(archive, "ts", "-verify", "-data", "00000001.checkpoint", "-in", "00000001.tsr", "-CAfile",
+                   str(authority.roots))  # fmt: skip
+    assert said.strip() in (b"Verification: OK", b"")
+    roots = load_roots(authority.roots)
+    history = verify_history(plant.opened, plant.receipts(), Others(roots=roots), now)
+    assert history.findings == []
+    at = history.checkpoints[0].stamped_at
+    assert at is not None and abs(at - now) < timedelta(minutes=10)
+
+    other = Authority(tmp_path / "other")
+    other.server.shutdown()
+    other.server.server_close()
+    wrong = verify_history(plant.opened, plant.receipts(), Others(roots=load_roots(other.roots)), now)
+    assert wrong.findings[0].kind == "unstamped"
+    token = plant.archive.get("checkpoints/00000001.tsr")
+    for data, given in ((made.stored.data + b"x", token), (made.stored.data, token[:-40] + bytes(40)), (b"a", b"b")):
+        with pytest.raises(SignatureError):
+            stamped_at(given, data, roots, "token")
+
+
+def test_a_log_that_is_made_later_has_stamps_of_later(authority: Authority, tmp_path: Path) -> None:
+    plant, now = LoggedPlant(tmp_path / "plant"), utc_now()
+    plant.add(verified_at=now - timedelta(days=30))
+    made = plant.checkpoint(now - timedelta(days=29))
+    stamp_checkpoint(plant.opened, made.stored, authority.url)
+    plant.checkpoint(now)
+    history = verify_history(plant.opened, plant.receipts(), Others(roots=load_roots(authority.roots)), now)
+    assert [one.kind for one in history.findings] == ["unstamped"] and "was stamped at" in history.findings[0].text
+
+
+def test_an_authority_that_is_away_or_answers_otherwise_gives_no_stamp(authority: Authority, tmp_path: Path) -> None:
+    old = request_token(authority.url, b"something")
+    for answer in (old, b"no token", b"0" * 2_000):
+        authority.answer = answer
+        with pytest.raises(AuthorityError):
+            request_token(authority.url, b"else")
+    authority.server.shutdown()
+    authority.server.server_close()
+    with pytest.raises(AuthorityError, match="does not answer"):
+        request_token(authority.url, b"else")
+    (tmp_path / "none.pem").write_text("none")
+    for path in (tmp_path / "none.pem", tmp_path / "away.pem"):
+        with pytest.raises(BadInputError, match="is no file of certificates"):
+            load_roots(path)
