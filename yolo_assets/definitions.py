@@ -12,6 +12,7 @@ from yolo_assets.defs.archive import assets as archive
 from yolo_assets.defs.archive import audit, catalog, checkpoint
 from yolo_assets.defs.archive.audit import audit_daily
 from yolo_assets.defs.archive.checkpoint import checkpoint_daily
+from yolo_assets.defs.archive.copy import copy_hourly
 from yolo_assets.defs.archive.sensors import receipts_sensor
 from yolo_assets.defs.automation import automation
 from yolo_assets.defs.intake import assets as intake
@@ -52,7 +53,7 @@ def plant_definitions() -> dg.Definitions:
             today_sensor,
         ],
         jobs=[training_trial],
-        schedules=[audit_daily, checkpoint_daily, retention_daily],
+        schedules=[audit_daily, checkpoint_daily, copy_hourly, retention_daily],
         resources={"locations": Locations.from_env()},
     )
 
