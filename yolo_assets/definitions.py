@@ -9,7 +9,7 @@ import dagster as dg
 
 from yolo_assets.defs.alerts.sensors import alerts_sensor
 from yolo_assets.defs.archive import assets as archive
-from yolo_assets.defs.archive import audit, catalog, checkpoint
+from yolo_assets.defs.archive import audit, catalog, checkpoint, copy
 from yolo_assets.defs.archive.audit import audit_daily
 from yolo_assets.defs.archive.checkpoint import checkpoint_daily
 from yolo_assets.defs.archive.copy import copy_hourly
@@ -32,7 +32,20 @@ from yolo_assets.defs.tables import health_and_drift
 from yolo_assets.defs.today import assets as today
 from yolo_assets.defs.today.sensors import today_sensor
 
-MODULES = (intake, tables, health_and_drift, archive, catalog, audit, checkpoint, learning, release, deployed, today)
+MODULES = (
+    intake,
+    tables,
+    health_and_drift,
+    archive,
+    catalog,
+    audit,
+    checkpoint,
+    copy,
+    learning,
+    release,
+    deployed,
+    today,
+)
 
 
 def plant_definitions() -> dg.Definitions:

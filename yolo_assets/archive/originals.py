@@ -75,7 +75,7 @@ def oldest_version(
 def copied_archives(store: ObjectStore, trusted: TrustedKeys) -> dict[str, CopiedArchive]:
     """How archives lie here that were copied here, by their stem; a later statement counts. Untrusted ones do not.
 
-    One small read per thousand archives; in the place that was copied the entries tell of the other place.
+    One small read per thousand archives.
     """
     found: dict[str, CopiedArchive] = {}
     for info in store.list(f"{COPIES}date="):
@@ -85,5 +85,7 @@ def copied_archives(store: ObjectStore, trusted: TrustedKeys) -> dict[str, Copie
             )
         except (ObjectNotFoundError, SignatureError, BadInputError):
             continue
+        if statement.first.rstrip("/") == store.url.rstrip("/"):
+            continue  # it tells how they lie elsewhere
         found.update((entry.name, entry) for entry in statement.archives)
     return found
