@@ -48,7 +48,7 @@ class Found:
 
 
 @dataclass
-class Comparison:
+class PlacesCompared:
     """How two places compare.
 
     Attributes:
@@ -103,7 +103,9 @@ def pairs(
             here, there = next(left, None), next(right, None)
 
 
-def compare(first: Archive, copy: Archive, *, deep: bool, seen: Callable[[int], None] = lambda _: None) -> Comparison:
+def compare(
+    first: Archive, copy: Archive, *, deep: bool, seen: Callable[[int], None] = lambda _: None
+) -> PlacesCompared:
     """Compare two places.
 
     Args:
@@ -115,7 +117,7 @@ def compare(first: Archive, copy: Archive, *, deep: bool, seen: Callable[[int], 
     Raises:
         StoreUnavailableError: one of them stopped answering.
     """
-    done = Comparison(first.url, copy.url, deep)
+    done = PlacesCompared(first.url, copy.url, deep)
     for prefix in (ARCHIVES, INDEXES, RECEIPTS, CHECKPOINTS, COPIES, *_SHARED):
         for here, there in pairs(first.store.list(prefix), copy.store.list(prefix)):
             if here is None:
@@ -141,7 +143,7 @@ def _is_unfinished(first: Archive, key: str) -> bool:
     return key in (name.archive_key, name.index_key) and first.store.head(name.receipt_key) is None
 
 
-def _compare_objects(first: Archive, copy: Archive, here: ObjectInfo, there: ObjectInfo, done: Comparison) -> None:
+def _compare_objects(first: Archive, copy: Archive, here: ObjectInfo, there: ObjectInfo, done: PlacesCompared) -> None:
     proven: bool | None = None
     if here.size != there.size:
         proven = False

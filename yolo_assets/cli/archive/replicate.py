@@ -28,7 +28,7 @@ from yolo_assets.contracts.locations import location_url
 if TYPE_CHECKING:
     from yolo_assets.contracts.settings import Settings
     from yolo_assets.contracts.signing import TrustedKeys
-    from yolo_assets.replication.compare import Comparison, Found
+    from yolo_assets.replication.compare import PlacesCompared, Found
     from yolo_assets.replication.replicate import CopyOutcome, CopyReport
 
 
@@ -178,7 +178,7 @@ def verify_both(located: Settings, trusted: TrustedKeys, *, deep: bool, as_json:
         raise UserError(f"the two places differ: {told}; see: yolo-assets archive replicate, archive verify")
 
 
-def _kinds(done: Comparison) -> list[tuple[str, Found]]:
+def _kinds(done: PlacesCompared) -> list[tuple[str, Found]]:
     return [
         ("missing in the copy", done.missing_in_copy),
         ("missing in the first place", done.missing_in_first),
