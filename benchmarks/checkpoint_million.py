@@ -2,7 +2,8 @@
 
 The catalog is SYNTHETIC: a row a receipt with a hash that was drawn, 200 cameras, every hour; no receipt lies behind
 it. Reading the catalog, the list, the tree, the signature and the writing are those of a plant, with a folder as the
-archive. Seconds of the clock, and of the processor in brackets: the first mean little on a busy machine. Then a day more, a proof, and the same proof checked by the verifier that the tests have from the specification alone.
+archive. Seconds of the clock, and of the processor in brackets: the first mean little on a busy machine. Then a day
+more, a proof, and the same proof checked by the verifier that the tests have from the specification alone.
 
 Run: python benchmarks/checkpoint_million.py [--receipts 1000000]
 """

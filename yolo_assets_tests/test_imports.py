@@ -38,6 +38,7 @@ LAYERS = {
         "spool",
         "archive",
         "custody",
+        "transparency",
         "catalog",
         "models",
     },

@@ -45,6 +45,7 @@ from yolo_assets.evidence.collect import (
 )
 from yolo_assets.evidence.drawing import PlacedBoxes, draw, jpeg
 from yolo_assets.evidence.findings import Finding, selection
+from yolo_assets.evidence.history import collect_history
 from yolo_assets.evidence.lettering import Fonts, packages
 from yolo_assets.evidence.manifest import (
     HourState,
@@ -153,6 +154,7 @@ def make_pack(
         shown = {name: proven for name, proven in held.items() if name in _named(done.states)}
         model_states, files = _model_files(store, done.models, wording)
         catalog, rows = _catalog_files(store, [proven.receipt for proven in held.values()], wording)
+        history, log_files = collect_history(archive, held)
         pack = PackManifest(
             language=request.language,
             query=query,
@@ -169,9 +171,10 @@ def make_pack(
             gaps=tuple(gaps(query, hours, made_at)),
             problems=tuple(done.problems),
             models=tuple(model_states),
+            history=history,
             catalog=catalog,
         )
-        for path, data in (files | rows | _keys(signer, archive.trusted, pack)).items():
+        for path, data in (files | rows | log_files | _keys(signer, archive.trusted, pack)).items():
             write(partial / names.check_path(path), [data])
         view = Report(pack, partial, shown)
         for text in view.texts():
